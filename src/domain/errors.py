@@ -1,0 +1,8 @@
+"""Everything the domain can refuse to do."""
+
+
+class HeadraceError(Exception):
+    """The root of every error that Headrace raises on purpose.
+
+    The message is one sentence for the person who caused it: lower case, no full stop, no secrets.
+    """

@@ -1,0 +1,36 @@
+"""What is known of a file; its bytes lie in the blob store under its id."""
+
+from uuid import UUID
+
+from advanced_alchemy.base import UUIDv7AuditBase
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, String, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+
+class File(UUIDv7AuditBase):
+    """An uploaded input (no job) or something that a step made (job and step)."""
+
+    __tablename__ = "files"
+    __table_args__ = (
+        CheckConstraint("size >= 0", name="size_not_negative"),
+        CheckConstraint("length(sha256) = 32", name="sha256_length"),
+        CheckConstraint("(job_id IS NULL) = (step IS NULL)", name="step_with_job"),
+        Index(
+            "uq_files_job_id_step_name",
+            "job_id",
+            "step",
+            "name",
+            unique=True,
+            postgresql_where=text("job_id IS NOT NULL"),
+        ),
+    )
+
+    owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    job_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("jobs.id", ondelete="CASCADE"), index=True, default=None
+    )
+    step: Mapped[str | None] = mapped_column(String(80), default=None)
+    name: Mapped[str] = mapped_column(String(255))
+    media_type: Mapped[str] = mapped_column(String(127))
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[bytes] = mapped_column(LargeBinary(32))

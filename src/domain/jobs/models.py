@@ -1,0 +1,147 @@
+"""Jobs, the runs of their steps, and what makes a submission idempotent."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from advanced_alchemy.base import DefaultBase, UUIDv7AuditBase
+from advanced_alchemy.types import DateTimeUTC
+from sqlalchemy import (
+    CheckConstraint,
+    Enum,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    String,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from domain.base import DATABASE_NOW, tracked_json
+from domain.jobs.states import JobState, StepState
+from domain.tags.models import JOB_TAGS, Tag
+
+
+def _states(kind: type[JobState] | type[StepState], name: str) -> Enum:
+    return Enum(
+        kind,
+        native_enum=False,
+        length=16,
+        create_constraint=True,
+        name=name,
+        values_callable=lambda states: [state.value for state in states],
+    )
+
+
+class Job(UUIDv7AuditBase):
+    """One submitted run of a pipeline."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        ForeignKeyConstraint(["pipeline", "version"], ["pipelines.name", "pipelines.version"]),
+        CheckConstraint("progress BETWEEN 0 AND 1", name="progress_is_a_fraction"),
+        CheckConstraint("priority BETWEEN 0 AND 9", name="priority_0_to_9"),
+        CheckConstraint("due_order = run_at - priority * interval '60 seconds'", name="due_order"),
+        CheckConstraint("(state = 'running') = (lease_owner IS NOT NULL)", name="running_has_a_lease"),
+        CheckConstraint("(lease_owner IS NULL) = (lease_expires_at IS NULL)", name="lease_has_an_end"),
+        CheckConstraint(
+            "(state IN ('succeeded', 'failed', 'cancelled')) = (finished_at IS NOT NULL)",
+            name="final_has_an_end",
+        ),
+        Index("ix_jobs_due", "queue", "due_order", postgresql_where=text("state = 'queued'")),
+        Index("ix_jobs_lease", "lease_expires_at", postgresql_where=text("state = 'running'")),
+        Index("ix_jobs_holder", "lease_owner", postgresql_where=text("state = 'running'")),
+        Index(
+            "ix_jobs_to_cancel",
+            "lease_owner",
+            postgresql_where=text("state = 'running' AND cancel_requested_at IS NOT NULL"),
+        ),
+        Index("ix_jobs_suspect", "queue", postgresql_where=text("state = 'queued' AND losses >= 2")),
+        Index(
+            "ix_jobs_deadline",
+            "started_at",
+            postgresql_where=text(
+                "state = 'queued' AND timeout_seconds IS NOT NULL AND started_at IS NOT NULL"
+            ),
+        ),
+        Index("ix_jobs_owner_newest", "owner_id", text("created_at DESC"), text("id DESC")),
+        Index("ix_jobs_owner_state", "owner_id", "state", text("created_at DESC"), text("id DESC")),
+        Index("ix_jobs_pipeline", "pipeline", "version"),
+    )
+
+    owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    pipeline: Mapped[str] = mapped_column(String(64))
+    version: Mapped[int]
+    state: Mapped[JobState] = mapped_column(_states(JobState, "state"), default=JobState.QUEUED)
+    params: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
+    meta: Mapped[dict[str, Any]] = mapped_column(tracked_json(), default=dict)
+    result: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True), default=None)
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True), default=None)
+
+    queue: Mapped[str] = mapped_column(String(64), default="default")
+    priority: Mapped[int] = mapped_column(SmallInteger, default=5)
+    run_at: Mapped[datetime] = mapped_column(DateTimeUTC(timezone=True))
+    due_order: Mapped[datetime] = mapped_column(DateTimeUTC(timezone=True))
+    max_attempts: Mapped[int | None] = mapped_column(default=None)
+    timeout_seconds: Mapped[float | None] = mapped_column(default=None)
+
+    attempt: Mapped[int] = mapped_column(default=0, server_default="0")
+    losses: Mapped[int] = mapped_column(SmallInteger, default=0, server_default="0")
+    fence: Mapped[int] = mapped_column(default=0, server_default="0")
+    write_no: Mapped[int] = mapped_column(default=0, server_default="0")
+    lease_owner: Mapped[str | None] = mapped_column(String(64), default=None)
+    lease_expires_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
+    cancel_requested_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
+    started_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
+    finished_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
+
+    progress: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    progress_steps: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True), default=None)
+    event_seq: Mapped[int] = mapped_column(default=0, server_default="0")
+    log_events: Mapped[int] = mapped_column(default=0, server_default="0")
+
+    tags: Mapped[list[Tag]] = relationship(
+        secondary=JOB_TAGS, lazy="raise", order_by=Tag.name, passive_deletes=True
+    )
+
+
+class StepRun(DefaultBase):
+    """The execution of one step, or of one item of a `for_each` step, in a job.
+
+    A `for_each` step has, besides the rows of its items, one row of its own that holds the *items*, computed
+    once; its key is the step's name, those of the items are `name[index]`.
+    """
+
+    __tablename__ = "step_runs"
+    __table_args__ = (CheckConstraint("tries >= 0", name="tries_not_negative"),)
+
+    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(80), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64))
+    index: Mapped[int | None] = mapped_column(default=None)
+    state: Mapped[StepState] = mapped_column(_states(StepState, "step_state"))
+    attempt: Mapped[int] = mapped_column(default=0)
+    tries: Mapped[int] = mapped_column(default=0)
+    items: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True), default=None)
+    output: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True), default=None)
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True), default=None)
+    retry_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
+    started_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
+    finished_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
+
+
+class IdempotencyKey(DefaultBase):
+    """The caller's name for one submission, its body and the answer it got."""
+
+    __tablename__ = "idempotency_keys"
+
+    owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(128), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(
+        DateTimeUTC(timezone=True), server_default=DATABASE_NOW, index=True
+    )
+    request: Mapped[Any] = mapped_column(JSONB)
+    answer: Mapped[bytes | None] = mapped_column(LargeBinary, default=None)

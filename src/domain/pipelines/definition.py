@@ -1,0 +1,234 @@
+"""What a pipeline is: a named, versioned graph of steps over typed parameters. Pure."""
+
+import inspect
+import re
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, Literal, overload
+
+import msgspec
+
+from domain.errors import HeadraceError
+
+RunsIn = Literal["loop", "thread", "process"]
+StepFunction = Callable[..., Any]
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_MAX_VERSION: Final = 2**31 - 1
+
+
+class PipelineDefinitionError(HeadraceError):
+    """A pipeline's author asked for something that no pipeline can be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A function from struct to struct, and how it is to be run.
+
+    *timeout* bounds one try; *grace* is what a try gets to stop by itself before it is killed.
+    """
+
+    function: StepFunction
+    name: str
+    retries: int
+    timeout: timedelta
+    runs_in: RunsIn
+    grace: timedelta
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the plain function, as a test of the step would."""
+        return self.function(*args, **kwargs)
+
+
+@overload
+def step(function: StepFunction, /) -> Step: ...
+@overload
+def step(
+    *,
+    retries: int = 3,
+    timeout: timedelta = timedelta(hours=1),
+    runs_in: RunsIn | None = None,
+    grace: timedelta = timedelta(seconds=10),
+) -> Callable[[StepFunction], Step]: ...
+def step(
+    function: StepFunction | None = None,
+    /,
+    *,
+    retries: int = 3,
+    timeout: timedelta = timedelta(hours=1),
+    runs_in: RunsIn | None = None,
+    grace: timedelta = timedelta(seconds=10),
+) -> Step | Callable[[StepFunction], Step]:
+    """Make a function a step; with or without arguments.
+
+    *runs_in* is `loop` for coroutine functions and `thread` for others, unless said otherwise; CPU work
+    belongs in a `process`.
+
+    Raises:
+        PipelineDefinitionError: a value is out of range, or the function does not fit *runs_in*.
+    """
+
+    def make(plain: StepFunction) -> Step:
+        is_async = inspect.iscoroutinefunction(plain)
+        where: RunsIn = runs_in or ("loop" if is_async else "thread")
+        label = f"step {plain.__name__!r}"
+        if where not in typing.get_args(RunsIn):
+            raise PipelineDefinitionError(f"{label}: runs_in is loop, thread or process, not {where!r}")
+        if is_async != (where == "loop"):
+            kind = "an async function runs in the loop" if is_async else "a loop step is an async function"
+            raise PipelineDefinitionError(f"{label}: {kind}")
+        if retries < 0 or timeout <= timedelta(0) or grace < timedelta(0):
+            raise PipelineDefinitionError(f"{label}: retries, timeout and grace cannot be negative")
+        parameters = inspect.signature(plain).parameters.values()
+        if len(parameters) not in (1, 2) or any(p.kind is p.KEYWORD_ONLY for p in parameters):
+            raise PipelineDefinitionError(f"{label}: a step takes (context), with for_each (context, item)")
+        return Step(plain, plain.__name__, retries, timeout, where, grace)
+
+    return make if function is None else make(function)
+
+
+@dataclass(frozen=True, slots=True)
+class StepHandle:
+    """A step's place in a pipeline; what `after` and `StepContext.output` take."""
+
+    pipeline: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One step as it stands in the graph."""
+
+    name: str
+    step: Step
+    after: tuple[str, ...]
+    for_each: Callable[[Any], Iterable[Any]] | None
+    weight: float
+    is_result: bool
+    item_type: Any
+    output_type: Any
+
+
+class Pipeline:
+    """A named, versioned graph of steps over *params* (a msgspec Struct or anything msgspec can decode).
+
+    Raises:
+        PipelineDefinitionError: a bad name or version, or parameters that have no JSON Schema.
+    """
+
+    def __init__(self, name: str, *, version: int = 1, params: Any, description: str = "") -> None:
+        if not _NAME.fullmatch(name):
+            raise PipelineDefinitionError(
+                f"pipeline {name!r}: a name is lower-case snake_case, at most 64 long"
+            )
+        if not 1 <= version <= _MAX_VERSION:
+            raise PipelineDefinitionError(f"pipeline {name!r}: a version is a whole number from 1")
+        self.name, self.version, self.params, self.description = name, version, params, description
+        self.nodes: dict[str, Node] = {}
+        self._schema_of(params, "params")
+
+    def add(
+        self,
+        step: Step,
+        *,
+        name: str | None = None,
+        after: StepHandle | Sequence[StepHandle] | None = None,
+        for_each: Callable[[Any], Iterable[Any]] | None = None,
+        result: bool = False,
+        weight: float = 1,
+    ) -> StepHandle:
+        """Put *step* into the graph and return its handle.
+
+        Without *after* it follows the step added before it; `after=()` makes it a root. With *for_each*, a
+        function of the parameters, it runs once per item. *result* makes its output the job's result,
+        *weight* is its share of the job's progress.
+
+        Raises:
+            PipelineDefinitionError: the step does not fit where it was put.
+        """
+        if not isinstance(step, Step):
+            raise PipelineDefinitionError(
+                f"pipeline {self.name!r}: {step!r} is not a step; decorate it with @step"
+            )
+        name = name or step.name
+        label = f"pipeline {self.name!r}, step {name!r}"
+        if not _NAME.fullmatch(name):
+            raise PipelineDefinitionError(f"{label}: a name is lower-case snake_case, at most 64 long")
+        if name in self.nodes:
+            raise PipelineDefinitionError(
+                f"{label}: there is one of that name already; give it another with name="
+            )
+        if not weight > 0:
+            raise PipelineDefinitionError(f"{label}: a weight is above 0")
+        if result and any(node.is_result for node in self.nodes.values()):
+            raise PipelineDefinitionError(f"{label}: only one step can be the result")
+        takes_item = len(inspect.signature(step.function).parameters) == 2
+        if takes_item != (for_each is not None):
+            raise PipelineDefinitionError(f"{label}: a step takes (context), with for_each (context, item)")
+        item_type, output_type = self._types_of(step, label)
+        self.nodes[name] = Node(
+            name, step, self._after(after, label), for_each, float(weight), result, item_type, output_type
+        )
+        return StepHandle(self.name, name)
+
+    def params_schema(self) -> dict[str, Any]:
+        return self._schema_of(self.params, "params")
+
+    def result_schema(self) -> dict[str, Any] | None:
+        """The JSON Schema of the result, None where no step is the result."""
+        node = next((node for node in self.nodes.values() if node.is_result), None)
+        if node is None:
+            return None
+        schema = self._schema_of(node.output_type, f"step {node.name!r}")
+        return {"type": "array", "items": schema} if node.for_each else schema
+
+    def graph(self) -> list[dict[str, Any]]:
+        """The steps as plain JSON, in the order in which they were added."""
+        return [
+            {
+                "name": node.name,
+                "after": list(node.after),
+                "for_each": node.for_each is not None,
+                "runs_in": node.step.runs_in,
+                "retries": node.step.retries,
+                "timeout_seconds": node.step.timeout.total_seconds(),
+                "weight": node.weight,
+                "result": node.is_result,
+            }
+            for node in self.nodes.values()
+        ]
+
+    def _after(self, after: StepHandle | Sequence[StepHandle] | None, label: str) -> tuple[str, ...]:
+        if after is None:
+            return (next(reversed(self.nodes)),) if self.nodes else ()
+        handles = (after,) if isinstance(after, StepHandle) else tuple(after)
+        for handle in handles:
+            if (
+                not isinstance(handle, StepHandle)
+                or handle.pipeline != self.name
+                or handle.name not in self.nodes
+            ):
+                raise PipelineDefinitionError(
+                    f"{label}: after takes handles that this pipeline's add() returned"
+                )
+        return tuple(dict.fromkeys(handle.name for handle in handles))
+
+    def _schema_of(self, shape: Any, label: str) -> dict[str, Any]:
+        try:
+            return msgspec.json.schema(shape)
+        except (TypeError, NameError) as error:
+            raise PipelineDefinitionError(f"pipeline {self.name!r}, {label}: {error}") from error
+
+    def _types_of(self, step: Step, label: str) -> tuple[Any, Any]:
+        try:
+            hints = typing.get_type_hints(step.function)
+        except NameError as error:
+            raise PipelineDefinitionError(f"{label}: {error}; import its types plainly") from error
+        parameters = list(inspect.signature(step.function).parameters)
+        item_type = hints.get(parameters[1], Any) if len(parameters) == 2 else Any
+        output_type = hints.get("return", Any)
+        for shape in (item_type, output_type):
+            self._schema_of(shape, label)
+        return item_type, output_type

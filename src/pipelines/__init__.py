@@ -1,0 +1,1 @@
+"""The pipelines that come with Headrace, written as a user would write theirs."""

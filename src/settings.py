@@ -1,0 +1,132 @@
+"""Typed settings; the only file that reads the environment."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from domain.errors import HeadraceError
+
+SAMPLE_SECRET: Final = "change-me"  # noqa: S105  (the value of .env.example, refused in production)
+
+_PREFIX: Final = "HEADRACE_"
+_LISTS: Final = frozenset({"pipelines"})
+_MiB: Final = 1024 * 1024
+
+
+class SettingsError(HeadraceError):
+    """A setting is bad or missing; the message names its variable."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Each field is the environment variable `HEADRACE_<FIELD>`; see `.env.example`."""
+
+    env: Literal["local", "production"] = "local"
+    database_url: str | None = None
+    redis_url: str | None = None
+    secret_key: str = SAMPLE_SECRET
+    auth: Literal["local", "proxy", "token"] = "local"
+    allow_remote: bool = False
+    pipelines: tuple[str, ...] = ()
+    data_dir: Path = Path(".headrace")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    lease_seconds: Annotated[float, Meta(ge=1, le=3600)] = 15
+    worker_concurrency: Annotated[int, Meta(ge=1, le=1000)] = 50
+    worker_processes: Annotated[int, Meta(ge=0, le=256)] = 0
+    grace_seconds: Annotated[float, Meta(ge=0, le=3600)] = 20
+
+    max_body_bytes: Annotated[int, Meta(ge=1024)] = 8 * _MiB
+    max_file_bytes: Annotated[int, Meta(ge=1)] = 100 * _MiB
+    max_output_bytes: Annotated[int, Meta(ge=1024)] = 256 * 1024
+
+    @property
+    def heartbeat_seconds(self) -> float:
+        """Three heartbeats fit into a lease."""
+        return self.lease_seconds / 3
+
+    @property
+    def process_slots(self) -> int:
+        """How many process steps a worker runs at once: one a core unless set."""
+        return self.worker_processes or os.cpu_count() or 1
+
+    @property
+    def blob_dir(self) -> Path:
+        return self.data_dir / "files"
+
+    def needs(self, *fields: str) -> None:
+        """Demand settings that not every command needs.
+
+        Raises:
+            SettingsError: one of *fields* is not set.
+        """
+        for field in fields:
+            if not getattr(self, field):
+                raise SettingsError(f"{_PREFIX}{field.upper()} is not set")
+
+
+def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from *environment* (the process's own by default).
+
+    Raises:
+        SettingsError: a value is bad, or one that production needs is missing.
+    """
+    source = os.environ if environment is None else environment
+    values: dict[str, Any] = {}
+    for field in msgspec.structs.fields(Settings):
+        raw = source.get(_PREFIX + field.name.upper(), "").strip()
+        if not raw:
+            continue
+        value: Any = (
+            [part.strip() for part in raw.split(",") if part.strip()] if field.name in _LISTS else raw
+        )
+        try:
+            values[field.name] = msgspec.convert(value, field.type, strict=False, dec_hook=_decode)
+        except msgspec.ValidationError as error:
+            raise SettingsError(f"{_PREFIX}{field.name.upper()}: {_lower_first(str(error))}") from error
+    settings = Settings(**values)
+    _check(settings)
+    return msgspec.structs.replace(settings, data_dir=settings.data_dir.expanduser().absolute())
+
+
+def _decode(kind: type, value: Any) -> Any:
+    if kind is Path and isinstance(value, str) and "\0" not in value:
+        return Path(value)
+    raise ValueError("expected a path")
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _check(settings: Settings) -> None:
+    for field, schemes in (
+        ("database_url", ("postgresql", "postgres")),
+        ("redis_url", ("redis", "rediss", "unix")),
+    ):
+        url = getattr(settings, field)
+        variable = _PREFIX + field.upper()
+        if url is None:
+            continue
+        try:
+            parts = urlsplit(url)
+            _ = parts.port
+        except ValueError as error:
+            raise SettingsError(f"{variable}: not a URL") from error
+        if parts.scheme not in schemes:
+            raise SettingsError(f"{variable}: expected a URL that starts with {schemes[0]}://")
+    if settings.auth != "local":
+        raise SettingsError(
+            f"{_PREFIX}AUTH: {settings.auth!r} is not available in this version; only 'local' is"
+        )
+    if settings.env == "production":
+        if settings.auth == "local":
+            raise SettingsError(
+                f"{_PREFIX}AUTH: 'local' lets everybody in and is refused with {_PREFIX}ENV=production"
+            )
+        if settings.secret_key == SAMPLE_SECRET:
+            raise SettingsError(f"{_PREFIX}SECRET_KEY is missing or still the sample value")
