@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 import domain.tables  # noqa: F401  (every table is known to migrations)
 from domain.base import METADATA
-from domain.database import Row
+from domain.database import DatabaseAwayError, Row
 from domain.errors import HeadraceError
 
 MIGRATIONS: Final = Path(__file__).parents[2] / "migrations"
@@ -31,7 +31,7 @@ _SESSION: Final = {
 }
 UNAVAILABLE: Final = (
     OSError,
-    asyncio.TimeoutError,
+    TimeoutError,
     asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
@@ -94,8 +94,13 @@ class StatementPool:
         return cls(pool)
 
     async def fetch(self, statement: str, *arguments: Any) -> Sequence[Row]:
-        async with self._pool.acquire(timeout=_CONNECT_SECONDS) as connection:
-            rows: Sequence[Row] = await connection.fetch(statement, *arguments)
+        try:
+            async with self._pool.acquire(timeout=_CONNECT_SECONDS) as connection:
+                rows: Sequence[Row] = await connection.fetch(statement, *arguments)
+        except ValueError:  # asyncpg's error for a bad argument is an InterfaceError, too
+            raise
+        except UNAVAILABLE as error:
+            raise DatabaseAwayError(type(error).__name__) from error
         return rows
 
     async def close(self) -> None:

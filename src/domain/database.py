@@ -3,6 +3,16 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from domain.errors import HeadraceError
+
+
+class DatabaseAwayError(HeadraceError):
+    """PostgreSQL cannot be reached, or cut the connection: whether the statement counted is not known."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"PostgreSQL is not available ({reason})")
+        self.reason = reason
+
 
 class Row(Protocol):
     """A row, read by column name."""
@@ -13,4 +23,9 @@ class Row(Protocol):
 class Database(Protocol):
     """Runs one statement with `$1`-style arguments and returns its rows."""
 
-    async def fetch(self, statement: str, *arguments: Any) -> Sequence[Row]: ...
+    async def fetch(self, statement: str, *arguments: Any) -> Sequence[Row]:
+        """Run *statement* in a transaction of its own.
+
+        Raises:
+            DatabaseAwayError: no answer; it may or may not have been committed.
+        """

@@ -184,6 +184,12 @@ class Pipeline:
         schema = self._schema_of(node.output_type, f"step {node.name!r}")
         return {"type": "array", "items": schema} if node.for_each else schema
 
+    def decode_output(self, step: StepHandle, raw: str) -> Any:
+        """What *step* returned, from JSON, in the type that it was annotated with; a list for `for_each`."""
+        node = self.nodes[step.name]
+        shape = list[node.output_type] if node.for_each else node.output_type  # type: ignore[name-defined]
+        return msgspec.json.decode(raw, type=shape)
+
     def graph(self) -> list[dict[str, Any]]:
         """The steps as plain JSON, in the order in which they were added."""
         return [

@@ -1,0 +1,109 @@
+"""The bytes of files, in a local folder shared by API and workers.
+
+A blob lies under its file's id and digest: a late writer can never replace what another attempt has stored.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+from uuid import UUID, uuid4
+
+import anyio.to_thread
+from msgspec import Struct
+
+from domain.errors import HeadraceError
+
+_CHUNK: Final = 1024 * 1024
+
+
+class BlobTooLargeError(HeadraceError):
+    """More bytes than a file may have."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"a file has at most {limit} bytes")
+        self.limit = limit
+
+
+class Stored(Struct, frozen=True):
+    """What came of storing: size in bytes, and digest."""
+
+    size: int
+    sha256: bytes
+
+
+class BlobStore:
+    """Writes are atomic: a blob is there whole or not at all."""
+
+    def __init__(self, folder: Path, *, max_bytes: int) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+
+    def path(self, file_id: UUID, sha256: bytes) -> Path:
+        return self._folder / file_id.hex[-2:] / f"{file_id}.{sha256.hex()[:32]}"
+
+    async def put_stream(self, file_id: UUID, chunks: AsyncIterator[bytes]) -> Stored:
+        """Store what *chunks* yields.
+
+        Raises:
+            BlobTooLargeError: it is more than a file may have; nothing is kept.
+        """
+        with self._temporary() as (temporary, target):
+            digest = hashlib.sha256()
+            size = 0
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > self._max_bytes:
+                    raise BlobTooLargeError(self._max_bytes)
+                digest.update(chunk)
+                await anyio.to_thread.run_sync(target.write, chunk)
+            stored = Stored(size, digest.digest())
+            await anyio.to_thread.run_sync(self._keep, file_id, stored, temporary, target)
+        return stored
+
+    def put(self, file_id: UUID, source: bytes | Path) -> Stored:
+        """Store bytes, or a copy of the file at a path. Blocks: call it in a thread.
+
+        Raises:
+            BlobTooLargeError: it is more than a file may have; nothing is kept.
+        """
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        if size > self._max_bytes:
+            raise BlobTooLargeError(self._max_bytes)
+        with self._temporary() as (temporary, target):
+            if isinstance(source, bytes):
+                target.write(source)
+            else:
+                with source.open("rb") as opened:
+                    shutil.copyfileobj(opened, target, _CHUNK)
+            target.flush()
+            with temporary.open("rb") as written:
+                digest = hashlib.file_digest(written, "sha256").digest()
+            stored = Stored(temporary.stat().st_size, digest)
+            self._keep(file_id, stored, temporary, target)
+        return stored
+
+    def remove(self, file_id: UUID) -> None:
+        """Remove every version of a file's bytes; none is fine."""
+        for version in (self._folder / file_id.hex[-2:]).glob(f"{file_id}.*"):
+            version.unlink(missing_ok=True)
+
+    def _keep(self, file_id: UUID, stored: Stored, temporary: Path, target: BinaryIO) -> None:
+        target.flush()
+        os.fsync(target.fileno())
+        final = self.path(file_id, stored.sha256)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary.replace(final)
+
+    @contextlib.contextmanager
+    def _temporary(self) -> Iterator[tuple[Path, BinaryIO]]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        temporary = self._folder / f".{uuid4().hex}.part"
+        try:
+            with temporary.open("xb") as target:
+                yield temporary, target
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,220 @@
+"""News over Redis pub/sub: published after a commit, heard by each API process over one connection.
+
+Messages are hints. Whoever misses one finds out from PostgreSQL.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Final
+from uuid import UUID
+
+import msgspec
+import structlog
+from msgspec import Struct
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+
+from adapters.redis_link import AWAY
+from domain.events.news import JobNews, JobSummary
+from domain.events.types import LoggedEvent, ProgressFrame
+
+_log = structlog.get_logger(__name__)
+
+_MOST_WAITING: Final = 10_000
+_MOST_IN_A_PIPELINE: Final = 500
+_PAUSE_SECONDS: Final = 0.2
+_LONGEST_PAUSE_SECONDS: Final = 2.0
+_CONFIRM_SECONDS: Final = 1.0
+_KEEP_ALIVE: Final = "headrace:hub"
+
+
+class EventsHeard(Struct, frozen=True, array_like=True, tag="e"):
+    """Events of one job, in order, as they stand in the log."""
+
+    events: list[LoggedEvent]
+
+
+class ProgressHeard(Struct, frozen=True, array_like=True, tag="p"):
+    """A job's newest progress frame."""
+
+    attempt: int
+    fence: int
+    fraction: float
+    frame: bytes
+
+
+Heard = EventsHeard | ProgressHeard
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(EventsHeard | ProgressHeard).decode
+
+
+def job_channel(job_id: UUID) -> str:
+    return f"headrace:job:{job_id}"
+
+
+def owner_channel(owner_id: UUID) -> str:
+    return f"headrace:owner:{owner_id}"
+
+
+class RedisPublisher:
+    """`domain.events.news.Publisher` over Redis: what gathers travels in one pipeline. `run` is its task."""
+
+    def __init__(self, redis: Redis | None) -> None:
+        """None: no Redis is configured, and nothing is published."""
+        self._redis = redis
+        self._waiting: list[tuple[str, bytes]] = []
+        self._wake = asyncio.Event()
+
+    def publish(self, news: Sequence[JobNews]) -> None:
+        for one in news:
+            self._add(job_channel(one.job_id), _encode(EventsHeard(list(one.events))))
+            summary = JobSummary(
+                job_id=one.job_id,
+                head=one.head,
+                state=one.state,
+                progress=one.progress,
+                pipeline=one.pipeline,
+            )
+            self._add(owner_channel(one.owner_id), msgspec.json.encode(summary))
+
+    def publish_progress(self, job_id: UUID, frame: ProgressFrame) -> None:
+        encoded = msgspec.json.encode(frame)
+        self._add(
+            job_channel(job_id), _encode(ProgressHeard(frame.attempt, frame.fence, frame.fraction, encoded))
+        )
+
+    def _add(self, channel: str, message: bytes) -> None:
+        if self._redis is None or len(self._waiting) >= _MOST_WAITING:
+            return
+        self._waiting.append((channel, message))
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Publish until cancelled; while Redis is away news are dropped."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                batch = self._waiting[:_MOST_IN_A_PIPELINE]
+                del self._waiting[:_MOST_IN_A_PIPELINE]
+                try:
+                    await self._send(batch)
+                except AWAY as error:
+                    self._waiting.clear()
+                    _log.warning("news_dropped", error=type(error).__name__)
+                    await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def drain(self) -> None:
+        """Publish what still waits, once; for the end of a process."""
+        with contextlib.suppress(*AWAY):
+            await self._send(self._waiting)
+
+    async def _send(self, batch: Sequence[tuple[str, bytes]]) -> None:
+        if self._redis is None or not batch:
+            return
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for channel, message in batch:
+                pipe.publish(channel, message)
+            await pipe.execute()
+
+
+class EventBus:
+    """The one pub/sub connection of an API process. `run` is its one task.
+
+    *on_heard* gets each message of a job, *on_reconnect* is called after every time that something may have
+    been missed.
+    """
+
+    def __init__(
+        self,
+        redis: Redis | None,
+        on_heard: Callable[[UUID, Heard], None],
+        on_reconnect: Callable[[], None],
+    ) -> None:
+        self._redis = redis
+        self._on_heard = on_heard
+        self._on_reconnect = on_reconnect
+        self._channels: dict[str, UUID] = {}
+        self._confirmations: dict[str, asyncio.Event] = {}
+        self._pubsub: PubSub | None = None
+        # One command at a time: an unsubscribe that overtakes the next subscribe would silence a listener.
+        self._commands = asyncio.Lock()
+
+    @property
+    def is_connected(self) -> bool:
+        return self._pubsub is not None
+
+    async def subscribe(self, job_id: UUID) -> bool:
+        """Listen to a job; True once Redis has confirmed it, False when it does not within a second."""
+        channel = job_channel(job_id)
+        self._channels[channel] = job_id
+        pubsub = self._pubsub
+        if pubsub is None:
+            return False
+        confirmed = self._confirmations.setdefault(channel, asyncio.Event())
+        try:
+            async with asyncio.timeout(_CONFIRM_SECONDS):
+                async with self._commands:
+                    await pubsub.subscribe(channel)
+                await confirmed.wait()
+        except AWAY:
+            return False
+        finally:
+            self._confirmations.pop(channel, None)
+        return True
+
+    async def unsubscribe(self, job_id: UUID) -> None:
+        channel = job_channel(job_id)
+        self._channels.pop(channel, None)
+        with contextlib.suppress(*AWAY):
+            async with asyncio.timeout(_CONFIRM_SECONDS), self._commands:
+                if self._pubsub is not None and channel not in self._channels:
+                    await self._pubsub.unsubscribe(channel)
+
+    async def run(self) -> None:
+        """Listen until cancelled, connecting again whenever the connection goes."""
+        if self._redis is None:
+            return
+        pause = _PAUSE_SECONDS
+        while True:
+            pubsub = self._redis.pubsub()
+            try:
+                async with asyncio.timeout(5):
+                    await pubsub.subscribe(_KEEP_ALIVE, *self._channels)
+                self._pubsub = pubsub
+                self._on_reconnect()
+                pause = _PAUSE_SECONDS
+                await self._listen(pubsub)
+            except AWAY as error:
+                _log.warning("pubsub_away", error=type(error).__name__)
+            finally:
+                self._pubsub = None
+                with contextlib.suppress(*AWAY):
+                    await pubsub.aclose()  # type: ignore[no-untyped-call]
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+    async def _listen(self, pubsub: PubSub) -> None:
+        while True:
+            message = await pubsub.get_message(timeout=30)
+            if message is None:
+                async with asyncio.timeout(5):
+                    await pubsub.ping()
+                continue
+            channel = message["channel"].decode()
+            if message["type"] == "subscribe":
+                confirmed = self._confirmations.get(channel)
+                if confirmed is not None:
+                    confirmed.set()
+            elif message["type"] == "message" and channel in self._channels:
+                self._hear(self._channels[channel], message["data"])
+
+    def _hear(self, job_id: UUID, raw: bytes) -> None:
+        try:
+            heard = _decode(raw)
+        except msgspec.MsgspecError:
+            _log.warning("message_not_ours", job_id=str(job_id))
+            return
+        self._on_heard(job_id, heard)

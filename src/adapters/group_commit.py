@@ -1,0 +1,151 @@
+"""Changes of concurrent attempts travel together: a batch is what gathered while the last one was under way.
+
+There is no timer: a lone change leaves at once. One batch is in flight at a time, so a job has at most one
+change in flight, and what a job adds meanwhile is folded into its next one.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from domain.database import DatabaseAwayError
+from domain.events.news import JobNews, Publisher
+from domain.jobs.changes import Change, Written
+
+_log = structlog.get_logger(__name__)
+
+_MOST: Final = 200
+_DEADLOCK_TRIES: Final = 3
+_ALONE_TRIES: Final = 50
+_OUTAGE_PAUSE_SECONDS: Final = 0.25
+_OUTAGE_SECONDS: Final = 300.0
+
+Write = Callable[[Sequence[Change]], Awaitable[dict[UUID, tuple[Written, JobNews | None]]]]
+
+
+class _Pending:
+    """One job's changes that wait, folded, and those who wait for them."""
+
+    def __init__(self, change: Change) -> None:
+        self.change = change
+        self.waiting: list[asyncio.Future[Written]] = []
+
+
+class GroupCommit:
+    """Gathers changes and writes them in batches; `run` is its one task."""
+
+    def __init__(self, write: Write, publisher: Publisher) -> None:
+        self._write = write
+        self._publisher = publisher
+        self._pending: dict[UUID, _Pending] = {}
+        self._write_nos: dict[UUID, tuple[int, int]] = {}
+        self._wake = asyncio.Event()
+        self._closing = False
+
+    def submit(self, change: Change) -> asyncio.Future[Written]:
+        """Have *change* written; the future has the verdict once it is known.
+
+        The future fails with what PostgreSQL said when this very change is refused by it.
+        """
+        future: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
+        pending = self._pending.get(change.job_id)
+        if pending is not None and pending.change.fence == change.fence:
+            pending.change.fold(change)
+        else:
+            pending = self._pending[change.job_id] = _Pending(change)
+        pending.waiting.append(future)
+        self._wake.set()
+        return future
+
+    def forget(self, job_id: UUID) -> None:
+        """The attempt on this job is over."""
+        self._write_nos.pop(job_id, None)
+
+    async def run(self) -> None:
+        """Write until closed and empty."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._pending:
+                await self._send([self._pending.pop(key) for key in list(self._pending)[:_MOST]])
+            if self._closing:
+                return
+
+    def close(self) -> None:
+        """Let `run` end when everything is written."""
+        self._closing = True
+        self._wake.set()
+
+    async def _send(self, batch: list[_Pending]) -> None:
+        for pending in batch:
+            change = pending.change
+            fence, write_no = self._write_nos.get(change.job_id, (change.fence, 0))
+            change.write_no = write_no + 1 if fence == change.fence else 1
+            self._write_nos[change.job_id] = (change.fence, change.write_no)
+        try:
+            await self._send_together(batch)
+        except Exception as error:  # noqa: BLE001  (the callers get it)
+            _answer_all(batch, error)
+
+    async def _send_together(self, batch: list[_Pending]) -> None:
+        for _ in range(_DEADLOCK_TRIES):
+            try:
+                outcomes = await self._through_outages([pending.change for pending in batch])
+            except asyncpg.DeadlockDetectedError:
+                continue
+            except asyncpg.PostgresError as error:
+                if len(batch) == 1 and not isinstance(error, asyncpg.LockNotAvailableError):
+                    raise
+                break
+            self._answer(batch, outcomes)
+            return
+        for pending in batch:
+            await self._send_alone(pending)
+
+    async def _send_alone(self, pending: _Pending) -> None:
+        """One bad row, or one that somebody holds, must not hold up its neighbours."""
+        for turn in range(_ALONE_TRIES):
+            try:
+                outcomes = await self._through_outages([pending.change])
+            except (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError) as error:
+                if turn == _ALONE_TRIES - 1:
+                    _answer_all([pending], error)
+                continue
+            except asyncpg.PostgresError as error:
+                _answer_all([pending], error)
+            else:
+                self._answer([pending], outcomes)
+            return
+
+    async def _through_outages(self, changes: list[Change]) -> dict[UUID, tuple[Written, JobNews | None]]:
+        """Try again while PostgreSQL is away: the fence decides afterwards whose job it is."""
+        async with asyncio.timeout(_OUTAGE_SECONDS):
+            while True:
+                try:
+                    return await self._write(changes)
+                except DatabaseAwayError as error:
+                    _log.warning("postgresql_away", reason=error.reason, changes=len(changes))
+                    await asyncio.sleep(_OUTAGE_PAUSE_SECONDS)
+
+    def _answer(self, batch: list[_Pending], outcomes: dict[UUID, tuple[Written, JobNews | None]]) -> None:
+        news = []
+        for pending in batch:
+            written, told = outcomes[pending.change.job_id]
+            if told is not None:
+                news.append(told)
+            for future in pending.waiting:
+                if not future.done():
+                    future.set_result(written)
+        self._publisher.publish(news)
+
+
+def _answer_all(batch: list[_Pending], error: Exception) -> None:
+    for pending in batch:
+        for future in pending.waiting:
+            with contextlib.suppress(asyncio.InvalidStateError):
+                future.set_exception(error)

@@ -1,0 +1,56 @@
+"""The connection to Redis: built in one way, with a bound on every wait."""
+
+from typing import Final
+
+from arq.connections import ArqRedis
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.exceptions import RedisError
+
+from domain.errors import HeadraceError
+
+# What goes wrong while Redis is away; redis-py lets some of the operating system's errors through.
+AWAY: Final = (RedisError, OSError, TimeoutError)
+
+_CONNECT_SECONDS: Final = 2
+_ANSWER_SECONDS: Final = 5
+
+
+class EvictingRedisError(HeadraceError):
+    """This Redis may throw away what it was given."""
+
+    def __init__(self, policy: str) -> None:
+        super().__init__(
+            f"Redis has maxmemory-policy {policy} and may drop rings at will; "
+            "run: redis-cli CONFIG SET maxmemory-policy noeviction"
+        )
+        self.policy = policy
+
+
+def build_redis(url: str, *, connections: int = 16) -> ArqRedis:
+    """A client that connects when it is first used: Redis may be away when a process starts."""
+    pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=connections,
+        timeout=_ANSWER_SECONDS,
+        socket_connect_timeout=_CONNECT_SECONDS,
+        socket_timeout=_ANSWER_SECONDS,
+        socket_keepalive=True,
+        health_check_interval=30,
+    )
+    return ArqRedis(connection_pool=pool)
+
+
+async def refuse_evicting(redis: Redis) -> bool:
+    """Check that Redis keeps what it is given. Returns False where it is away and nothing can be said.
+
+    Raises:
+        EvictingRedisError: its policy evicts.
+    """
+    try:
+        memory = await redis.info("memory")
+    except AWAY:
+        return False
+    policy = str(memory.get("maxmemory_policy", "noeviction"))
+    if policy != "noeviction":
+        raise EvictingRedisError(policy)
+    return True

@@ -1,0 +1,86 @@
+"""The durable history of jobs: read what comes after a number, append what a person did."""
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+from uuid import UUID
+
+from msgspec import Struct
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.base import DATABASE_NOW
+from domain.database import Database
+from domain.events.models import JOB_EVENTS
+from domain.events.types import LoggedEvent, WrittenEvent, frame, number
+
+PAGE: Final = 500
+
+
+class Head(Struct, frozen=True):
+    """How far a job's history goes, and whether the job is over."""
+
+    seq: int
+    state: str
+
+
+class EventLog(Protocol):
+    """What a stream reads."""
+
+    async def read_after(self, job_id: UUID, after: int, limit: int = PAGE) -> list[LoggedEvent]:
+        """The next events after number *after*, in order, at most *limit*."""
+
+    async def heads(self, job_ids: Sequence[UUID]) -> dict[UUID, Head]:
+        """The heads of the jobs that still exist, in one query."""
+
+
+class PostgresEventLog:
+    """The log in PostgreSQL; every call is one statement, no session is held."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def read_after(self, job_id: UUID, after: int, limit: int = PAGE) -> list[LoggedEvent]:
+        rows = await self._database.fetch(
+            "SELECT seq, at, type, body::text AS body FROM job_events"
+            " WHERE job_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+            job_id,
+            after,
+            limit,
+        )
+        return [
+            LoggedEvent(
+                row["seq"], row["type"], frame(job_id, row["seq"], row["at"], row["type"], row["body"])
+            )
+            for row in rows
+        ]
+
+    async def heads(self, job_ids: Sequence[UUID]) -> dict[UUID, Head]:
+        rows = await self._database.fetch(
+            "SELECT id, event_seq, state FROM jobs WHERE id = ANY($1::uuid[])", list(job_ids)
+        )
+        return {row["id"]: Head(row["event_seq"], row["state"]) for row in rows}
+
+
+async def append(
+    session: AsyncSession, job_id: UUID, head: int, events: Sequence[WrittenEvent]
+) -> list[LoggedEvent]:
+    """Log *events* as the last ones up to *head*, in the transaction that set the job's `event_seq` to it."""
+    first = head - len(events) + 1
+    result = await session.execute(
+        insert(JOB_EVENTS)
+        .values(
+            [
+                {
+                    "job_id": job_id,
+                    "seq": first + place,
+                    "at": DATABASE_NOW,
+                    "type": event.type,
+                    "body": event.body,
+                }
+                for place, event in enumerate(events)
+            ]
+        )
+        .returning(JOB_EVENTS.c.at)
+    )
+    at = result.scalars().all()[0]
+    return number(job_id, head, at, events)

@@ -1,0 +1,35 @@
+"""Queries about files."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from advanced_alchemy.repository import SQLAlchemyAsyncRepository
+from sqlalchemy import func, select
+
+from domain.database import Database
+from domain.files.models import File
+
+
+class FileRepository(SQLAlchemyAsyncRepository[File]):
+    model_type = File
+
+    async def owned(self, file_id: UUID, owner_id: UUID) -> File | None:
+        statement = select(File).where(File.id == file_id, File.owner_id == owner_id)
+        return (await self.session.execute(statement)).scalar_one_or_none()
+
+    async def of_job(self, job_id: UUID, limit: int, offset: int) -> tuple[Sequence[File], int]:
+        """The job's files, oldest first, and how many there are."""
+        mine = File.job_id == job_id
+        page = select(File).where(mine).order_by(File.created_at, File.id).limit(limit).offset(offset)
+        total = select(func.count()).select_from(File).where(mine)
+        files = (await self.session.execute(page)).scalars().all()
+        return files, (await self.session.execute(total)).scalar_one()
+
+    async def ids_of_job(self, job_id: UUID) -> list[UUID]:
+        return list((await self.session.execute(select(File.id).where(File.job_id == job_id))).scalars())
+
+
+async def sha256_of(database: Database, file_id: UUID, owner_id: UUID) -> bytes | None:
+    """The digest of a file of that owner, None when there is no such file; for steps."""
+    rows = await database.fetch("SELECT sha256 FROM files WHERE id = $1 AND owner_id = $2", file_id, owner_id)
+    return bytes(rows[0]["sha256"]) if rows else None

@@ -1,0 +1,232 @@
+"""What workers do with jobs: claim, write, renew, take back."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import groupby
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from domain.database import Database, Row
+from domain.events.news import JobNews
+from domain.events.types import JobError, LoggedEvent, frame, number
+from domain.jobs.change_repository import ChangeRepository
+from domain.jobs.changes import Change, Written
+from domain.jobs.lease_repository import MAX_LOSSES, LeaseRepository
+from domain.jobs.states import StepState
+
+_SWEEP: Final = 100
+
+
+def _error_json(code: str, message: str) -> str:
+    return msgspec.json.encode(JobError(code=code, message=message)).decode()
+
+
+_LOST_TOO_OFTEN: Final = _error_json("lost_too_often", f"the workers of {MAX_LOSSES} attempts vanished")
+JOB_TIMEOUT: Final = JobError(code="job_timeout", message="the job is out of time")
+_JOB_TIMEOUT: Final = msgspec.json.encode(JOB_TIMEOUT).decode()
+
+
+class StepRecord(Struct, frozen=True, kw_only=True):
+    """What is stored of a step run when an attempt begins. JSON values are texts."""
+
+    key: str
+    name: str
+    index: int | None
+    state: StepState
+    tries: int
+    items: str | None
+    output: str | None
+    retry_seconds: float | None
+
+
+class Claim(Struct, frozen=True, kw_only=True):
+    """One attempt that was just leased to this worker."""
+
+    job_id: UUID
+    owner_id: UUID
+    pipeline: str
+    version: int
+    queue: str
+    params: str
+    attempt: int
+    fence: int
+    max_attempts: int | None
+    losses: int
+    progress: float
+    head: int
+    log_events: int
+    cancel_requested: bool
+    seconds_left: float | None
+    steps: dict[str, StepRecord]
+    started: LoggedEvent
+
+    @property
+    def news(self) -> JobNews:
+        return JobNews(
+            job_id=self.job_id,
+            owner_id=self.owner_id,
+            pipeline=self.pipeline,
+            state="running",
+            head=self.head,
+            progress=self.progress,
+            events=[self.started],
+        )
+
+
+class Worker(Struct, frozen=True, kw_only=True):
+    """A worker process as the database knows it."""
+
+    id: str
+    queues: tuple[str, ...]
+    pipelines: tuple[str, ...]
+    concurrency: int
+    lease: timedelta
+
+
+class Execution:
+    """The use cases of one worker process."""
+
+    def __init__(self, database: Database, worker: Worker) -> None:
+        self._leases = LeaseRepository(database)
+        self._changes = ChangeRepository(database)
+        self.worker = worker
+
+    async def claim(self, limit: int, *, suspects: bool = False) -> list[Claim]:
+        """Take the lease on up to *limit* due jobs, in claim order."""
+        worker = self.worker
+        rows = await self._leases.claim(
+            worker.queues, worker.pipelines, limit, worker=worker.id, lease=worker.lease, suspects=suspects
+        )
+        again = [row["id"] for row in rows if row["attempt"] > 1]
+        steps: dict[UUID, dict[str, StepRecord]] = {}
+        for row in await self._changes.steps_of(again) if again else ():
+            steps.setdefault(row["job_id"], {})[row["key"]] = _step_record(row)
+        return [_claim(row, steps.get(row["id"], {})) for row in rows]
+
+    async def suspect_is_due(self) -> bool:
+        """Whether a job that was lost twice waits: it is run alone."""
+        return await self._leases.suspect_is_due(self.worker.queues, self.worker.pipelines)
+
+    async def write(self, changes: Sequence[Change]) -> dict[UUID, tuple[Written, JobNews | None]]:
+        """Write one change a job; every job of *changes* stands in the answer."""
+        rows = {row["id"]: row for row in await self._changes.write(changes)}
+        return {change.job_id: _outcome(change, rows[change.job_id]) for change in changes}
+
+    async def renew(self, progress: Sequence[tuple[UUID, int, float, str]]) -> set[tuple[UUID, int]]:
+        """Prolong every lease; *progress* is (job, fence, fraction, steps as JSON). Returns what is held."""
+        worker = self.worker
+        return await self._leases.renew(
+            worker.id,
+            worker.lease,
+            queues=worker.queues,
+            pipelines=worker.pipelines,
+            concurrency=worker.concurrency,
+            progress=progress,
+        )
+
+    async def to_cancel(self) -> set[tuple[UUID, int]]:
+        """The (job, fence) that this worker runs and somebody wants stopped."""
+        return await self._leases.to_cancel(self.worker.id)
+
+    async def hand_back(self, held: Sequence[tuple[UUID, int]]) -> None:
+        """Requeue attempts that this worker holds without knowing of them."""
+        await self._leases.hand_back(self.worker.id, held)
+
+    async def take_back(self) -> list[JobNews]:
+        """Requeue what lost its lease, fail what was lost too often or is out of time."""
+        lost = await self._leases.take_back(_SWEEP, _LOST_TOO_OFTEN)
+        late = await self._leases.time_out(_SWEEP, _JOB_TIMEOUT)
+        return _news_of(lost) + _news_of(late)
+
+    async def leave(self) -> None:
+        """Say that this worker is gone."""
+        await self._leases.forget_worker(self.worker.id)
+
+    async def tidy(self) -> None:
+        await self._leases.tidy()
+
+
+def _step_record(row: Row) -> StepRecord:
+    return StepRecord(
+        key=row["key"],
+        name=row["name"],
+        index=row["index"],
+        state=StepState(row["state"]),
+        tries=row["tries"],
+        items=row["items"],
+        output=row["output"],
+        retry_seconds=row["retry_seconds"],
+    )
+
+
+def _claim(row: Row, steps: dict[str, StepRecord]) -> Claim:
+    job_id: UUID = row["id"]
+    columns: dict[str, Any] = {
+        name: row[name]
+        for name in (
+            "owner_id",
+            "pipeline",
+            "version",
+            "queue",
+            "params",
+            "attempt",
+            "fence",
+            "max_attempts",
+            "losses",
+            "progress",
+            "log_events",
+            "cancel_requested",
+            "seconds_left",
+        )
+    }
+    head = row["event_seq"]
+    started = LoggedEvent(head, "job.started", frame(job_id, head, row["at"], "job.started", row["body"]))
+    return Claim(job_id=job_id, head=head, steps=steps, started=started, **columns)
+
+
+def _outcome(change: Change, row: Row) -> tuple[Written, JobNews | None]:
+    verdict = row["verdict"]
+    if verdict == "before":
+        return Written(verdict="applied"), None
+    if verdict != "now":
+        return Written(verdict=verdict), None
+    events = number(change.job_id, row["head"], row["at"], change.events)
+    written = Written(verdict="applied", events=events, head=row["head"], state=row["state"])
+    news = JobNews(
+        job_id=change.job_id,
+        owner_id=change.owner_id,
+        pipeline=row["pipeline"],
+        state=row["state"],
+        head=row["head"],
+        progress=row["progress"],
+        events=events,
+    )
+    return written, news
+
+
+def _news_of(rows: Sequence[Row]) -> list[JobNews]:
+    news = []
+    for job_id, group in groupby(rows, key=lambda row: row["id"]):
+        told = list(group)
+        last = told[-1]
+        events = [
+            LoggedEvent(
+                row["seq"], row["type"], frame(job_id, row["seq"], row["at"], row["type"], row["body"])
+            )
+            for row in told
+        ]
+        news.append(
+            JobNews(
+                job_id=job_id,
+                owner_id=last["owner_id"],
+                pipeline=last["pipeline"],
+                state=last["state"],
+                head=last["head"],
+                progress=last["progress"],
+                events=events,
+            )
+        )
+    return news

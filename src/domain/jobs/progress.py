@@ -1,0 +1,53 @@
+"""How far a job is: the weighted sum of its steps, which never falls within an attempt. Pure."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from domain.events.types import Progress
+
+# 1.0 belongs to the job that succeeded.
+ALMOST: Final = 0.999
+
+
+class JobProgress:
+    """The progress of one attempt. Steps are keyed as in frames: `prepare`, `render[1]`."""
+
+    def __init__(self, weights: Mapping[str, float], floor: float = 0.0) -> None:
+        """*weights* by step name; *floor* is what an earlier attempt had reached with its finished steps."""
+        self._weights = dict(weights)
+        self._total = sum(weights.values()) or 1.0
+        self._items: dict[str, int] = {}
+        self._fractions: dict[str, dict[str, float]] = {name: {} for name in weights}
+        self._highest = floor
+        self.steps: dict[str, Progress] = {}
+
+    def expand(self, name: str, items: int) -> None:
+        """Say that the `for_each` step *name* has so many items; none means that it is done."""
+        self._items[name] = items
+
+    def report(self, name: str, key: str, progress: Progress) -> None:
+        """Take what a step run says of itself."""
+        done = progress.done / progress.total if progress.total > 0 else 0.0
+        known = self._fractions[name]
+        known[key] = max(known.get(key, 0.0), min(max(done, 0.0), 1.0))
+        self.steps[key] = progress
+
+    def finish(self, name: str, key: str) -> None:
+        """Count the step run as whole, whatever it last said."""
+        self._fractions[name][key] = 1.0
+        last = self.steps.get(key)
+        if last is not None:
+            self.steps[key] = Progress(done=last.total, total=last.total, message=last.message)
+        else:
+            self.steps[key] = Progress(done=1, total=1)
+
+    @property
+    def fraction(self) -> float:
+        """From 0 to just below 1."""
+        done = sum(weight * self._share(name) for name, weight in self._weights.items())
+        self._highest = max(self._highest, min(done / self._total, ALMOST))
+        return self._highest
+
+    def _share(self, name: str) -> float:
+        items = self._items.get(name, 1)
+        return sum(self._fractions[name].values()) / items if items else 1.0

@@ -1,0 +1,41 @@
+"""Where a chain's files come from: the owner's uploads, or what is bundled."""
+
+from typing import IO
+
+from headrace import PermanentError, StepContext
+from pipelines.shootout import audio
+from pipelines.shootout.audio import InvalidInputError
+from pipelines.shootout.oversampling import Samples
+from pipelines.shootout.params import BUILTIN, Ir, ShootoutParams
+
+
+def open_di(context: StepContext[ShootoutParams]) -> tuple[IO[bytes], str]:
+    """The DI's file, and what to call it in a message."""
+    return _open(context, context.params.di, "riff.wav", "di")
+
+
+def load_response(context: StepContext[ShootoutParams], block: Ir, place: str) -> Samples:
+    """The impulse response of *block* as it is convolved with; *place* says whose block it is.
+
+    Raises:
+        InvalidInputError: no such file, or no use as a response.
+    """
+    source, label = _open(context, block.file, "cabinet.wav", place)
+    with source:
+        # The first channel alone: the sum of two microphones is a third sound.
+        sound = audio.decode(source, label, channel=1, max_seconds=audio.MAX_RESPONSE_SECONDS)
+    return audio.response(
+        sound, label, length_ms=block.length_ms, normalise=block.normalise, align=block.align
+    )
+
+
+def _open(
+    context: StepContext[ShootoutParams], reference: str, builtin: str, place: str
+) -> tuple[IO[bytes], str]:
+    label = f"{place}: file {reference}"
+    if reference == BUILTIN:
+        return (audio.ASSETS / builtin).open("rb"), label
+    try:
+        return context.open_file(reference), label
+    except PermanentError as error:
+        raise InvalidInputError(f"{label} is not one of your files") from error

@@ -1,0 +1,72 @@
+"""What `prepare` does: any recording becomes the DI that all chains hear."""
+
+import numpy as np
+
+from headrace import StepContext
+from pipelines.shootout import audio
+from pipelines.shootout.audio import SILENCE, InvalidInputError
+from pipelines.shootout.blocks import RATE, decibels
+from pipelines.shootout.inputs import open_di
+from pipelines.shootout.outputs import Prepared
+from pipelines.shootout.oversampling import Samples
+from pipelines.shootout.params import Input, ShootoutParams
+
+SHORTEST_SECONDS = 0.4  # one block of BS.1770: what is shorter has no loudness
+_BEFORE_SOUND, _AFTER_SOUND = RATE // 100, RATE // 20  # kept by the trim, so that no attack is cut
+
+
+def prepare_di(context: StepContext[ShootoutParams]) -> Prepared:
+    """Decode, cut, resample, centre, trim and level the DI, in that order.
+
+    Raises:
+        InvalidInputError: it cannot be decoded, is silent, too short or too long, or not finite.
+    """
+    wanted = context.params.input
+    source, label = open_di(context)
+
+    def on_frames(done: int, total: int) -> None:
+        context.raise_if_cancelled()
+        context.progress(done, 2 * total, "reading the DI")
+
+    with source:
+        sound = audio.decode(source, label, channel=wanted.channel, on_frames=on_frames)
+    samples = audio.resample(_cut(sound.samples, sound.rate, wanted), sound.rate)
+    context.raise_if_cancelled()
+    samples = samples - (samples.mean() if len(samples) else 0.0)
+    peak = float(np.max(np.abs(samples), initial=0.0))
+    if peak < SILENCE:
+        raise InvalidInputError(f"{label} is silent: its loudest sample is below -80 dBFS")
+    if wanted.trim_db is not None:
+        samples = trim(samples, peak * decibels(wanted.trim_db))
+    seconds = len(samples) / RATE
+    if seconds < SHORTEST_SECONDS:
+        raise InvalidInputError(
+            f"{label} is too short: {seconds:.2f} s of sound, at least {SHORTEST_SECONDS} s are needed"
+        )
+    if wanted.rms_dbfs is not None:
+        samples = samples * (decibels(wanted.rms_dbfs) / float(np.sqrt(np.mean(samples**2))))
+    samples = np.concatenate([samples, np.zeros(round(wanted.tail_seconds * RATE))])
+    file = context.save_file("prepared-di.wav", audio.float_wav(samples), "audio/wav")
+    context.progress(1, 1, f"{seconds:.1f} s of DI are ready")
+    return Prepared(
+        file=file,
+        samples=len(samples),
+        seconds=round(len(samples) / RATE, 3),
+        source_rate=sound.rate,
+        source_channels=sound.channels,
+    )
+
+
+def trim(samples: Samples, threshold: float) -> Samples:
+    """*samples* from just before the first to just after the last one that reaches *threshold*."""
+    loud = np.flatnonzero(np.abs(samples) >= threshold)
+    if not len(loud):
+        return samples[:0]
+    return samples[max(0, int(loud[0]) - _BEFORE_SOUND) : int(loud[-1]) + 1 + _AFTER_SOUND]
+
+
+def _cut(samples: Samples, rate: int, wanted: Input) -> Samples:
+    start = round(wanted.start_seconds * rate)
+    if wanted.duration_seconds is None:
+        return samples[start:]
+    return samples[start : start + round(wanted.duration_seconds * rate)]

@@ -1,0 +1,179 @@
+"""The arq worker: its life cycle and signals are arq's, what it runs is leased from PostgreSQL.
+
+arq's own claim is not used. A ring wakes the worker (a blocking wait, no polling); then, and once a second
+anyway, it claims due jobs in one statement. Without Redis it goes on claiming.
+"""
+
+import asyncio
+import random
+import time
+from signal import Signals
+from typing import Any, Final
+
+import structlog
+from arq.connections import ArqRedis
+from arq.worker import Worker, func
+
+from adapters import doorbell
+from adapters.redis_link import AWAY
+from domain.database import DatabaseAwayError
+from domain.events.news import Publisher
+from domain.jobs.execution import Execution
+from workers.leases import Leases
+from workers.runner import Attempt, StopReason
+from workers.toolbox import Toolbox
+
+_log = structlog.get_logger(__name__)
+
+_IDLE_SECONDS: Final = 1.0
+_MOST_ABANDONED: Final = 5
+
+
+async def work(_context: dict[str, Any], _queue: str) -> None:
+    """What a ring names. A stock arq worker on our queue would find nothing to do."""
+
+
+class HeadraceWorker(Worker):
+    """Claims jobs and runs an attempt of each, up to its concurrency."""
+
+    def __init__(
+        self,
+        *,
+        redis: ArqRedis | None,
+        execution: Execution,
+        tools: Toolbox,
+        leases: Leases,
+        publisher: Publisher,
+        grace_seconds: float,
+    ) -> None:
+        worker = execution.worker
+        super().__init__(
+            [func(work, name=doorbell.FUNCTION, keep_result=0)],
+            queue_name=doorbell.arq_queue(worker.queues[0]),
+            redis_pool=redis,
+            max_jobs=worker.concurrency,
+            handle_signals=False,
+            job_serializer=doorbell.serialize,
+            job_deserializer=doorbell.deserialize,
+        )
+        self._redis = redis
+        self._execution = execution
+        self._tools = tools
+        self._leases = leases
+        self._publisher = publisher
+        self._grace_seconds = grace_seconds
+        self._attempt_tasks: set[asyncio.Task[None]] = set()
+        self._freed = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._redis_away_until = 0.0
+        self._alone = False
+
+    def handle_sig(self, signum: Signals) -> None:
+        """Stop claiming; what runs has the grace time to end, then it is handed back."""
+        _log.info("worker_stopping", signal=signum.name, running=len(self._attempt_tasks))
+        self._stopping.set()
+
+    async def main(self) -> None:
+        """Claim and run until told to stop; then wait for the running attempts."""
+        while not self._stopping.is_set():
+            claimed_all = await self._claim()
+            if self._tools.abandoned_threads >= _MOST_ABANDONED:
+                _log.error("too_many_abandoned_threads", count=self._tools.abandoned_threads)
+                self._stopping.set()
+            elif claimed_all or self._free == 0:
+                await self._wait_for_slot()
+            else:
+                await self._wait_for_work()
+        await self._drain()
+
+    @property
+    def _free(self) -> int:
+        return 0 if self._alone else self._execution.worker.concurrency - len(self._attempt_tasks)
+
+    async def _claim(self) -> bool:
+        """Claim what there are slots for; True when there may be more."""
+        free = self._free
+        if free <= 0:
+            return False
+        try:
+            if await self._execution.suspect_is_due():
+                return await self._claim_suspect()
+            claims = await self._execution.claim(free)
+        except DatabaseAwayError as error:
+            _log.warning("claim_put_off", reason=error.reason)
+            await self._sleep(_IDLE_SECONDS)
+            return False
+        for claim in claims:
+            self._start(Attempt(claim, self._tools))
+        return len(claims) == free
+
+    async def _claim_suspect(self) -> bool:
+        """A job that was lost twice runs alone: claim nothing else until this worker is empty, then take it."""
+        if self._attempt_tasks:
+            return True
+        for claim in await self._execution.claim(1, suspects=True):
+            self._alone = True
+            _log.warning("running_alone", job_id=str(claim.job_id), losses=claim.losses)
+            self._start(Attempt(claim, self._tools))
+        return False
+
+    def _start(self, attempt: Attempt) -> None:
+        self._publisher.publish([attempt.claim.news])
+        self._leases.add(attempt)
+        task = asyncio.create_task(attempt.run(), name=f"attempt-{attempt.claim.job_id}")
+        self._attempt_tasks.add(task)
+        task.add_done_callback(lambda done: self._ended(done, attempt))
+
+    def _ended(self, task: asyncio.Task[None], attempt: Attempt) -> None:
+        self._attempt_tasks.discard(task)
+        self._leases.remove(attempt)
+        self._alone = False
+        self.jobs_complete += 1
+        self._freed.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("attempt_broke", job_id=str(attempt.claim.job_id), exc_info=error)
+
+    async def _wait_for_slot(self) -> None:
+        """Until an attempt ends, or the second is over."""
+        self._freed.clear()
+        await self._first_of(self._freed.wait(), seconds=_IDLE_SECONDS)
+
+    async def _wait_for_work(self) -> None:
+        """Until a ring comes, or the second is over."""
+        seconds = _IDLE_SECONDS * random.uniform(0.7, 1.0)  # noqa: S311
+        if self._redis is None or time.monotonic() < self._redis_away_until:
+            await self._sleep(seconds)
+            return
+        await self._first_of(self._ring(self._redis, seconds), seconds=seconds + 1.0)
+
+    async def _ring(self, redis: ArqRedis, seconds: float) -> None:
+        try:
+            queue = await doorbell.wait_for_ring(redis, self._execution.worker.queues, seconds=seconds)
+            if queue is not None:
+                await doorbell.take_rings(redis, queue, self._free - 1)
+        except AWAY as error:
+            _log.warning("doorbell_away", error=type(error).__name__)
+            self._redis_away_until = time.monotonic() + _IDLE_SECONDS
+            await self._sleep(_IDLE_SECONDS)
+
+    async def _sleep(self, seconds: float) -> None:
+        await self._first_of(asyncio.sleep(seconds), seconds=seconds)
+
+    async def _first_of(self, coroutine: Any, *, seconds: float) -> None:
+        """Wait for *coroutine*, but no longer than *seconds* and not past a stop."""
+        tasks = {asyncio.ensure_future(coroutine), asyncio.ensure_future(self._stopping.wait())}
+        try:
+            await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _drain(self) -> None:
+        """Let what runs end within the grace time, then hand it back."""
+        if self._attempt_tasks:
+            await asyncio.wait(self._attempt_tasks, timeout=self._grace_seconds)
+        for attempt in list(self._leases.attempts.values()):
+            attempt.stop(StopReason.HANDED_BACK)
+        if self._attempt_tasks:
+            await asyncio.wait(self._attempt_tasks, timeout=self._grace_seconds + 15)

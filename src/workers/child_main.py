@@ -1,0 +1,143 @@
+"""A child process: it runs one step and ends. Started by `child_process` with one socket to the worker."""
+
+import os
+import queue
+import socket
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any, BinaryIO
+from uuid import UUID, uuid4
+
+import msgspec
+
+from domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
+from domain.pipelines.definition import Pipeline, StepHandle
+from domain.pipelines.loading import load, pipelines_in
+from workers import wire
+from workers.outputs import OutputError, encode_value
+
+_WORKER_GONE = 70
+
+
+class ChildContext:
+    """`domain.pipelines.context.StepContext` over the socket."""
+
+    def __init__(self, order: wire.Order, pipeline: Pipeline, params: Any, link: "Link") -> None:
+        self._pipeline = pipeline
+        self._link = link
+        self.params = params
+        self.job_id = order.job_id
+        self.attempt = order.attempt
+        self.scratch = order.scratch
+
+    def output(self, step: StepHandle) -> Any:
+        return self._pipeline.decode_output(step, self._link.ask(wire.AskOutput(step.name)))
+
+    def progress(self, done: float, total: float, message: str | None = None) -> None:
+        self._link.tell(wire.Report(float(done), float(total), message))
+
+    def log(self, message: str, level: str = "info", **fields: Any) -> None:
+        plain: dict[str, Any] = {}
+        for name, value in fields.items():
+            try:
+                plain[name] = msgspec.json.decode(msgspec.json.encode(value))
+            except (TypeError, ValueError):
+                plain[name] = repr(value)[:500]
+        self._link.tell(wire.Line(str(message)[: 16 * 1024], level, plain))
+
+    def save_file(self, name: str, data_or_path: bytes | Path | str, media_type: str) -> UUID:
+        if not isinstance(data_or_path, bytes):
+            path = Path(data_or_path).absolute()
+            return UUID(self._link.ask(wire.SaveFile(name, str(path), media_type)))
+        path = self.scratch / f".{uuid4().hex}.part"
+        path.write_bytes(data_or_path)
+        try:
+            return UUID(self._link.ask(wire.SaveFile(name, str(path), media_type)))
+        finally:
+            path.unlink(missing_ok=True)
+
+    def open_file(self, file_id: UUID | str) -> BinaryIO:
+        return Path(self._link.ask(wire.FindFile(str(file_id)))).open("rb")
+
+    def raise_if_cancelled(self) -> None:
+        if self._link.stopping.is_set():
+            raise JobCancelledError
+
+
+class Link:
+    """The socket to the worker. One thread reads it, so that a stop is heard while the step computes."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._answers: queue.Queue[wire.Answer] = queue.Queue()
+        self._writing = threading.Lock()
+        self._asking = threading.Lock()
+        self.stopping = threading.Event()
+
+    def listen(self) -> None:
+        """Read until the worker is gone; a child without a worker has nobody to work for."""
+        while (message := wire.receive_in_child(self._connection)) is not None:
+            if isinstance(message, wire.Stop):
+                self.stopping.set()
+            elif isinstance(message, wire.Answer):
+                self._answers.put(message)
+        os._exit(_WORKER_GONE)
+
+    def tell(self, message: wire.ToWorker) -> None:
+        with self._writing:
+            self._connection.sendall(wire.encode(message))
+
+    def ask(self, question: wire.ToWorker) -> Any:
+        with self._asking:
+            self.tell(question)
+            answer = self._answers.get()
+        if answer.stopped:
+            raise JobCancelledError
+        if answer.problem is not None:
+            raise PermanentError(answer.problem, code=answer.code)
+        return answer.value
+
+
+def run(order: wire.Order, link: Link) -> wire.Done | wire.Failed:
+    """Load the step's module, run the step, and say what came of it."""
+    try:
+        module = load(order.source)
+        pipeline = next(
+            one for one in pipelines_in(module) if (one.name, one.version) == (order.pipeline, order.version)
+        )
+        node = pipeline.nodes[order.step]
+        params = msgspec.json.decode(order.params, type=pipeline.params)
+        context = ChildContext(order, pipeline, params, link)
+        items = () if order.item is None else (msgspec.json.decode(order.item, type=node.item_type),)
+        value = node.step.function(context, *items)
+        return wire.Done(encode_value(value, f"the output of step {node.name!r}", order.max_output_bytes))
+    except JobCancelledError:
+        return wire.Failed("stopped", "stopped", "the step stopped")
+    except RetryableError as error:
+        return wire.Failed("retryable", "step_failed", str(error), "", error.retry_after_seconds)
+    except (PermanentError, OutputError) as error:
+        return wire.Failed("permanent", error.code, str(error))
+    except BaseException as error:  # noqa: BLE001  (the worker judges it)
+        text = f"{type(error).__name__}: {error}"
+        return wire.Failed("error", "step_failed", text[:4000], traceback.format_exc()[-16_000:])
+
+
+def main() -> None:
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    order = wire.receive_in_child(connection)
+    if not isinstance(order, wire.Order):
+        return
+    link = Link(connection)
+    threading.Thread(target=link.listen, name="headrace-link", daemon=True).start()
+    outcome = run(order, link)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    link.tell(outcome)
+    # Threads that the step left behind must not keep the child alive.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

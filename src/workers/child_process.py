@@ -1,0 +1,188 @@
+"""A step in a child process: spawned, heard over a socket, stopped softly, killed when that does not help."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from domain.jobs.errors import LeaseLostError
+from domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
+from workers import wire
+from workers.desk import Desk
+from workers.outputs import OutputError
+
+_log = structlog.get_logger(__name__)
+
+_SOURCE: Final = Path(__file__).parents[1]
+_EXIT_SECONDS: Final = 2.0
+# One thread for each library that brings its own: a child is one unit of work.
+_ONE_THREAD: Final = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
+)
+
+
+class ChildDiedError(Exception):
+    """The child ended without a word: killed by the system, or it left by `os._exit`."""
+
+    def __init__(self, status: int | None) -> None:
+        reason = (
+            f"signal {signal.Signals(-status).name}"
+            if status is not None and status < 0
+            else f"status {status}"
+        )
+        super().__init__(f"the process of the step ended with {reason}")
+
+
+class ChildError(Exception):
+    """The step raised something in the child; its traceback is in *traceback*."""
+
+    def __init__(self, message: str, traceback: str) -> None:
+        super().__init__(message)
+        self.traceback = traceback
+
+
+class ProcessTry:
+    """`workers.tries.Running` in a child process."""
+
+    def __init__(self, order: wire.Order, name: str, key: str, desk: Desk) -> None:
+        self._order = order
+        self._name = name
+        self._key = key
+        self._desk = desk
+        self._process: asyncio.subprocess.Process | None = None
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def run(self) -> str:
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                self._process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "workers.child_main",
+                    str(theirs.fileno()),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    pass_fds=(theirs.fileno(),),
+                    process_group=0,
+                    cwd=self._order.scratch,
+                    env=os.environ | _ONE_THREAD | {"PYTHONPATH": _python_path()},
+                )
+            reader, self._writer = await asyncio.open_connection(sock=ours, limit=wire.MAX_MESSAGE)
+        except BaseException:
+            ours.close()
+            raise
+        try:
+            await self._send(self._order)
+            return _output_of(await self._listen(reader))
+        finally:
+            self._writer.close()
+            await self._end(self._process)
+
+    def ask_to_stop(self) -> None:
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(wire.encode(wire.Stop()))
+
+    async def kill(self) -> bool:
+        if self._process is not None:
+            _signal(self._process, signal.SIGKILL)
+        return True
+
+    async def _listen(self, reader: asyncio.StreamReader) -> wire.Done | wire.Failed:
+        while True:
+            try:
+                (size,) = wire.HEADER.unpack(await reader.readexactly(wire.HEADER.size))
+                if size > wire.MAX_MESSAGE:
+                    raise OutputError("output_too_large", f"the step sent a message of {size} bytes")
+                message = wire.decode_for_worker(await reader.readexactly(size))
+            except (asyncio.IncompleteReadError, ConnectionError, msgspec.MsgspecError) as error:
+                raise ChildDiedError(await self._status()) from error
+            if isinstance(message, wire.Done | wire.Failed):
+                return message
+            answer = await self._handle(message)
+            if answer is not None:
+                await self._send(answer)
+
+    async def _handle(self, message: wire.ToWorker) -> wire.Answer | None:
+        try:
+            return await self._grant(message)
+        except PermanentError as error:
+            return wire.Answer(problem=str(error), code=error.code)
+        except (LeaseLostError, JobCancelledError):
+            if not isinstance(message, wire.Line):
+                return wire.Answer(stopped=True)
+            self.ask_to_stop()  # nobody waits for an answer to a log line
+        return None
+
+    async def _grant(self, message: wire.ToWorker) -> wire.Answer | None:
+        desk, answer = self._desk, None
+        match message:
+            case wire.Report():
+                desk.report(self._name, self._key, message.done, message.total, message.message)
+            case wire.Line():
+                await desk.log(self._key, message.message, message.level, message.fields)
+            case wire.SaveFile():
+                saved = await desk.save_file(self._key, message.name, Path(message.path), message.media_type)
+                answer = wire.Answer(str(saved))
+            case wire.FindFile():
+                answer = wire.Answer(str(await desk.file_path(message.file_id)))
+            case wire.AskOutput():
+                answer = wire.Answer(desk.output(message.step))
+        return answer
+
+    async def _send(self, message: wire.ToChild) -> None:
+        if self._writer is None:
+            return
+        with contextlib.suppress(ConnectionError):
+            self._writer.write(wire.encode(message))
+            await self._writer.drain()
+
+    async def _status(self) -> int | None:
+        if self._process is None:
+            return None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_EXIT_SECONDS):
+                return await self._process.wait()
+        return None
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
+        """See the child gone: by itself within a moment, else by force."""
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_EXIT_SECONDS):
+                    await process.wait()
+        finally:
+            # What the step itself has started lives in the same process group.
+            _signal(process, signal.SIGKILL)
+            await asyncio.shield(process.wait())
+
+
+def _python_path() -> str:
+    before = os.environ.get("PYTHONPATH")
+    return os.pathsep.join((str(_SOURCE), before) if before else (str(_SOURCE),))
+
+
+def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def _output_of(outcome: wire.Done | wire.Failed) -> str:
+    if isinstance(outcome, wire.Done):
+        return outcome.output
+    match outcome.kind:
+        case "stopped":
+            raise JobCancelledError
+        case "retryable":
+            raise RetryableError(outcome.message, retry_after=outcome.retry_after_seconds)
+        case "permanent":
+            raise PermanentError(outcome.message, code=outcome.code)
+        case _:
+            raise ChildError(outcome.message, outcome.traceback)

@@ -1,0 +1,211 @@
+"""What the steps of one attempt ask of it: reports, logs, files, outputs of earlier steps.
+
+All three kinds of steps come here, so each wish is granted in one place.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID, uuid5
+
+import msgspec
+import structlog
+
+from adapters.blob_store import BlobStore, BlobTooLargeError
+from adapters.group_commit import GroupCommit
+from domain.database import Database
+from domain.events.types import (
+    MAX_LOG_BYTES,
+    MAX_LOG_EVENTS,
+    FileCreated,
+    FileSummary,
+    LogWritten,
+    Progress,
+    write,
+)
+from domain.files.repository import sha256_of
+from domain.files.service import FileNameError, check_media_type, check_name
+from domain.jobs.changes import Change, NewFile, Written
+from domain.jobs.errors import LeaseLostError
+from domain.jobs.execution import Claim
+from domain.pipelines.context import JobCancelledError, PermanentError
+from domain.pipelines.definition import StepHandle
+
+_log = structlog.get_logger(__name__)
+
+_LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
+_FIELDS_BYTES: Final = 8 * 1024
+
+
+class Desk:
+    """One attempt's counter for its steps."""
+
+    def __init__(
+        self,
+        claim: Claim,
+        *,
+        commit: GroupCommit,
+        database: Database,
+        blobs: BlobStore,
+        on_progress: Callable[[str, str, Progress], None],
+        on_written: Callable[[Written], None],
+    ) -> None:
+        self._claim = claim
+        self._commit = commit
+        self._database = database
+        self._blobs = blobs
+        self._on_progress = on_progress
+        self._on_written = on_written
+        self._logged = claim.log_events
+        self.dropped_logs = 0
+        self.outputs: dict[str, str] = {}
+
+    def change(self) -> Change:
+        """An empty change of this attempt."""
+        claim = self._claim
+        return Change(job_id=claim.job_id, owner_id=claim.owner_id, fence=claim.fence)
+
+    async def write(self, change: Change) -> Written:
+        """Have *change* written.
+
+        Raises:
+            LeaseLostError: somebody else holds the job; nothing was written.
+            JobCancelledError: the change would end the job otherwise than cancelled; nothing was written.
+        """
+        written = await self._commit.submit(change)
+        self._on_written(written)
+        if written.verdict == "lost":
+            raise LeaseLostError(change.job_id)
+        if written.verdict == "cancel_requested":
+            raise JobCancelledError
+        return written
+
+    def tell(self, change: Change) -> None:
+        """Have *change* written without waiting for it."""
+        self._commit.submit(change).add_done_callback(self._told)
+
+    def _told(self, future: asyncio.Future[Written]) -> None:
+        if future.cancelled():
+            return
+        error = future.exception()
+        if error is None:
+            self._on_written(future.result())
+        else:
+            _log.warning("change_refused", job_id=str(self._claim.job_id), error=repr(error))
+
+    def report(self, name: str, key: str, done: float, total: float, message: str | None) -> None:
+        text = None if message is None else str(message)[:500]
+        self._on_progress(name, key, Progress(done=float(done), total=float(total), message=text))
+
+    async def log(self, key: str | None, message: str, level: str, fields: Mapping[str, Any]) -> None:
+        """Add a line to the history; past 10,000 of a job they are counted instead."""
+        if self._logged >= MAX_LOG_EVENTS:
+            self.dropped_logs += 1
+            return
+        self._logged += 1
+        change = self.change()
+        change.events.append(
+            write(
+                LogWritten(
+                    level=level if level in _LEVELS else "info",
+                    message=_clip(str(message)),
+                    fields=_plain(fields),
+                    step=key,
+                )
+            )
+        )
+        await self.write(change)
+
+    async def save_file(self, key: str, name: str, source: bytes | Path, media_type: str) -> UUID:
+        """Keep bytes or the file at a path; a name that the step saved before is replaced."""
+        try:
+            check_name(name)
+        except FileNameError as error:
+            raise PermanentError(str(error), code="file_invalid") from error
+        claim = self._claim
+        file_id = uuid5(claim.job_id, f"{key}/{name}")
+        try:
+            stored = await asyncio.to_thread(self._blobs.put, file_id, source)
+        except BlobTooLargeError as error:
+            raise PermanentError(f"{name}: {error}", code="file_too_large") from error
+        except FileNotFoundError as error:
+            raise PermanentError(f"{name}: there is nothing at that path", code="file_invalid") from error
+        new = NewFile(
+            id=file_id,
+            step=key,
+            name=name,
+            media_type=check_media_type(media_type),
+            size=stored.size,
+            sha256=stored.sha256,
+        )
+        summary = FileSummary(
+            id=file_id,
+            job_id=claim.job_id,
+            step=key,
+            name=name,
+            media_type=new.media_type,
+            size=new.size,
+            sha256=new.sha256.hex(),
+            created_at=datetime.now(UTC),
+        )
+        change = self.change()
+        change.files.append(new)
+        change.events.append(write(FileCreated(file=summary)))
+        try:
+            await self.write(change)
+        except LeaseLostError:
+            with contextlib.suppress(OSError):
+                self._blobs.path(file_id, stored.sha256).unlink(missing_ok=True)
+            raise
+        return file_id
+
+    async def file_path(self, file_id: UUID | str) -> Path:
+        """Where the bytes of a file of the job's owner lie.
+
+        Raises:
+            PermanentError: no such file, or somebody else's.
+        """
+        try:
+            wanted = file_id if isinstance(file_id, UUID) else UUID(str(file_id))
+        except ValueError as error:
+            raise PermanentError(f"{file_id!r} is not the id of a file", code="file_not_found") from error
+        sha256 = await sha256_of(self._database, wanted, self._claim.owner_id)
+        if sha256 is None:
+            raise PermanentError(f"there is no file {wanted}", code="file_not_found")
+        return self._blobs.path(wanted, sha256)
+
+    def output(self, step: StepHandle | str) -> str:
+        """What an earlier step returned, as JSON.
+
+        Raises:
+            PermanentError: that step has not ended.
+        """
+        name = step.name if isinstance(step, StepHandle) else step
+        if name not in self.outputs:
+            raise PermanentError(
+                f"step {name!r} has not ended: let this one come after it", code="output_missing"
+            )
+        return self.outputs[name]
+
+
+def _clip(message: str) -> str:
+    clean = message.replace("\0", "\N{SYMBOL FOR NULL}")
+    encoded = clean.encode("utf-8", "replace")
+    if len(encoded) <= MAX_LOG_BYTES:
+        return encoded.decode()
+    return encoded[: MAX_LOG_BYTES - 3].decode("utf-8", "ignore") + "..."
+
+
+def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    for name, value in fields.items():
+        try:
+            plain[_clip(str(name))] = msgspec.json.decode(msgspec.json.encode(value))
+        except (TypeError, ValueError, RecursionError):
+            plain[_clip(str(name))] = repr(value)[:500]
+    if len(msgspec.json.encode(plain)) > _FIELDS_BYTES:
+        return {"dropped": f"the fields had more than {_FIELDS_BYTES} bytes"}
+    return plain

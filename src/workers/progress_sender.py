@@ -1,0 +1,72 @@
+"""Progress frames of one attempt: at once, and then every 100 ms per step at most."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from domain.events.news import Publisher
+from domain.events.types import Progress, ProgressFrame
+from domain.jobs.execution import Claim
+from domain.jobs.progress import JobProgress
+
+_EVERY_SECONDS: Final = 0.1
+
+
+class ProgressSender:
+    """Throttles at the source: what a step reports too often costs nothing downstream."""
+
+    def __init__(
+        self, claim: Claim, progress: JobProgress, publisher: Publisher, head: Callable[[], int]
+    ) -> None:
+        self._claim = claim
+        self._progress = progress
+        self._publisher = publisher
+        self._head = head
+        self._sent_at: dict[str, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_dirty = False
+
+    def take_dirty(self) -> bool:
+        """Whether there was news since the last call."""
+        dirty, self._is_dirty = self._is_dirty, False
+        return dirty
+
+    def report(self, name: str, key: str, progress: Progress) -> None:
+        """Take a report; a frame leaves now, or when this step's 100 ms are over."""
+        self._progress.report(name, key, progress)
+        self._is_dirty = True
+        loop = asyncio.get_running_loop()
+        wait = self._sent_at.get(key, 0.0) + _EVERY_SECONDS - loop.time()
+        if wait <= 0:
+            self._sent_at[key] = loop.time()
+            self._send()
+        elif self._timer is None:
+            self._timer = loop.call_later(wait, self._send_late, key)
+
+    def frame(self) -> ProgressFrame:
+        """The newest frame."""
+        return ProgressFrame(
+            head=self._head(),
+            attempt=self._claim.attempt,
+            fence=self._claim.fence,
+            fraction=self._progress.fraction,
+            steps=dict(self._progress.steps),
+        )
+
+    def flush(self) -> None:
+        """Send a frame now: a step has ended."""
+        self._is_dirty = True
+        self._send()
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _send_late(self, key: str) -> None:
+        self._timer = None
+        self._sent_at[key] = asyncio.get_running_loop().time()
+        self._send()
+
+    def _send(self) -> None:
+        self._publisher.publish_progress(self._claim.job_id, self.frame())

@@ -1,0 +1,357 @@
+"""One attempt of one job: walk the step graph, write what happens, end the attempt."""
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from domain.events.types import (
+    JobCancelled,
+    JobError,
+    JobEvent,
+    JobFailed,
+    JobRequeued,
+    JobSucceeded,
+    LogWritten,
+    StepFailed,
+    StepStarted,
+    StepSucceeded,
+    write,
+)
+from domain.jobs.changes import Change, JobMove, StepChange, Written
+from domain.jobs.errors import LeaseLostError
+from domain.jobs.execution import JOB_TIMEOUT, Claim
+from domain.jobs.progress import JobProgress
+from domain.jobs.states import JobState, StepState
+from domain.pipelines.context import JobCancelledError
+from workers.child_process import ChildError
+from workers.desk import Desk
+from workers.outputs import OutputError, encode_value
+from workers.plan import Group, Plan, StepPlan, compute_items, item_runs
+from workers.progress_sender import ProgressSender
+from workers.step_runner import StepRunner
+from workers.toolbox import Toolbox
+from workers.tries import StepStoppedError
+from workers.verdicts import judge_failure
+
+_log = structlog.get_logger(__name__)
+
+_MOST_AT_ONCE: Final = 64
+_HOLD_SECONDS: Final = 1.0
+
+
+class StopReason(StrEnum):
+    """Why an attempt ends before its steps do."""
+
+    CANCELLED = "cancelled"
+    LEASE_LOST = "lease_lost"
+    HANDED_BACK = "handed_back"
+    OUT_OF_TIME = "out_of_time"
+    FAILED = "failed"
+
+
+class Attempt:
+    """Runs the claimed job to its end, or to the end of this attempt."""
+
+    def __init__(self, claim: Claim, tools: Toolbox) -> None:
+        self.claim = claim
+        self._tools = tools
+        self._pipeline = tools.pipelines[(claim.pipeline, claim.version)]
+        self._plan = Plan.resume(self._pipeline, claim.steps, time.monotonic())
+        self._progress = JobProgress({node.name: node.weight for node in self._pipeline.nodes.values()})
+        self._head = claim.head
+        self.sender = ProgressSender(claim, self._progress, tools.publisher, lambda: self._head)
+        self._desk = Desk(
+            claim,
+            commit=tools.commit,
+            database=tools.database,
+            blobs=tools.blobs,
+            on_progress=self.sender.report,
+            on_written=self._on_written,
+        )
+        self._stop = asyncio.Event()
+        self._why: StopReason | None = None
+        self._failure: JobError | None = None
+        self._running: dict[asyncio.Task[None], StepPlan] = {}
+        # The success of the last step, kept so that it and the end of the job travel in one change.
+        self._last: Change | None = None
+
+    def stop(self, reason: StopReason) -> None:
+        """End the attempt soon. The first reason counts, but a lost lease beats all."""
+        if self._why is None or reason is StopReason.LEASE_LOST:
+            self._why = reason
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Run; returns when nothing of the attempt is left but threads that were given up."""
+        left = self.claim.seconds_left
+        loop = asyncio.get_running_loop()
+        timer = None if left is None else loop.call_later(max(0.0, left), self.stop, StopReason.OUT_OF_TIME)
+        try:
+            await self._run()
+        except LeaseLostError:
+            self.stop(StopReason.LEASE_LOST)
+        except Exception:  # noqa: BLE001  (a fault of ours must not leave the job running for ever)
+            _log.exception("attempt_broke", job_id=str(self.claim.job_id))
+            self._fail(JobError(code="internal_error", message="the worker could not go on with the job"))
+            await self._stop_steps()
+            await self._end(self._desk.change())
+        finally:
+            if timer is not None:
+                timer.cancel()
+            await self._stop_steps()
+            self.sender.close()
+            self._tools.commit.forget(self.claim.job_id)
+
+    async def _run(self) -> None:
+        if self.claim.cancel_requested:
+            self.stop(StopReason.CANCELLED)
+        else:
+            try:
+                params = msgspec.json.decode(self.claim.params, type=self._pipeline.params)
+            except msgspec.ValidationError as error:
+                self._fail(JobError(code="params_invalid", message=str(error)))
+            else:
+                await self._walk(StepRunner(self._tools, self.claim, self._desk, params, self._stop), params)
+        await self._stop_steps()
+        if self._why is not StopReason.LEASE_LOST:
+            await self._end(self._last or self._desk.change())
+
+    async def _walk(self, runner: StepRunner, params: Any) -> None:
+        """Start what can start until all is done, all waits, or the attempt is to stop."""
+        self._recount()
+        while not self._stop.is_set():
+            await self._expand(params)
+            self._start_steps(runner)
+            waits_long = not self._running and self._must_wait_long()
+            if waits_long or self._stop.is_set() or self._last is not None or self._plan.is_done:
+                return
+            await self._wait()
+
+    def _recount(self) -> None:
+        """Take over what earlier attempts have finished."""
+        for group in self._plan.groups.values():
+            if group.node.for_each is not None and group.runs is not None:
+                self._progress.expand(group.node.name, len(group.runs))
+            for run in group.runs or ():
+                if run.state is StepState.SUCCEEDED:
+                    self._progress.finish(run.node.name, run.key)
+            self._collect(group)
+
+    def _collect(self, group: Group) -> None:
+        if group.is_done:
+            self._desk.outputs[group.node.name] = self._plan.output_of(group)
+
+    async def _expand(self, params: Any) -> None:
+        """Compute the items of the `for_each` steps that are ready, once, and store them."""
+        while not self._stop.is_set() and (group := next(self._plan.to_expand(), None)) is not None:
+            node = group.node
+            try:
+                raw = encode_value(
+                    compute_items(node, params),
+                    f"the items of step {node.name!r}",
+                    self._tools.max_output_bytes * 4,
+                )
+            except Exception as error:  # noqa: BLE001  (the author's function may raise anything)
+                code = error.code if isinstance(error, OutputError) else "items_failed"
+                self._fail(JobError(code=code, message=f"{type(error).__name__}: {error}", step=node.name))
+                return
+            change = self._desk.change()
+            change.steps[node.name] = StepChange(
+                key=node.name,
+                name=node.name,
+                index=None,
+                state=StepState.SUCCEEDED,
+                attempt=self.claim.attempt,
+                items=raw,
+            )
+            await self._desk.write(change)
+            group.runs = item_runs(node, raw)
+            self._progress.expand(node.name, len(group.runs))
+            self._collect(group)
+
+    def _start_steps(self, runner: StepRunner) -> None:
+        for run in list(self._plan.startable(time.monotonic())):
+            if len(self._running) >= _MOST_AT_ONCE:
+                return
+            run.state = StepState.RUNNING
+            self._running[asyncio.create_task(self._run_step(runner, run))] = run
+
+    def _must_wait_long(self) -> bool:
+        """Whether nothing is left but to wait longer than a second: then the job holds no slot."""
+        ready_at = self._plan.next_ready_at()
+        return ready_at is not None and ready_at - time.monotonic() > _HOLD_SECONDS
+
+    async def _wait(self) -> None:
+        """Until a step run ends, a waiting one may start, or the attempt is to stop."""
+        ready_at = self._plan.next_ready_at()
+        is_full = len(self._running) >= _MOST_AT_ONCE
+        timeout = None if ready_at is None or is_full else max(0.0, ready_at - time.monotonic())
+        stopped = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait(
+                {stopped, *self._running}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            stopped.cancel()
+        self._reap()
+
+    def _reap(self) -> None:
+        for task in [task for task in self._running if task.done()]:
+            del self._running[task]
+            if not task.cancelled():
+                task.result()
+
+    async def _stop_steps(self) -> None:
+        """Stop what still runs; each step run ends within its grace, those that wait for a slot at once."""
+        if not self._running:
+            return
+        self._stop.set()
+        for task, run in self._running.items():
+            if not run.entered:
+                task.cancel()
+        await asyncio.wait(self._running)
+        self._reap()
+
+    async def _run_step(self, runner: StepRunner, run: StepPlan) -> None:
+        try:
+            async with runner.slot(run.node):
+                run.entered = True
+                began = time.monotonic()
+                change = self._desk.change()
+                change.events.append(write(StepStarted(**self._labels(run))))
+                change.steps[run.key] = self._row(run)
+                change.steps[run.key].started = True
+                self._desk.tell(change)
+                output = await runner.run(run)
+        except (JobCancelledError, LeaseLostError) as error:
+            if isinstance(error, LeaseLostError):
+                self.stop(StopReason.LEASE_LOST)
+            elif not self._stop.is_set():
+                await self._step_failed(run, error)
+        except StepStoppedError as error:
+            if error.reason == "timeout":
+                await self._step_failed(run, error)
+        except Exception as error:  # noqa: BLE001  (a step may raise anything)
+            await self._step_failed(run, error)
+        else:
+            await self._step_succeeded(run, output, int((time.monotonic() - began) * 1000))
+
+    async def _step_succeeded(self, run: StepPlan, output: str, took_ms: int) -> None:
+        change = self._desk.change()
+        change.events.append(write(StepSucceeded(**self._labels(run), took_ms=took_ms)))
+        row = change.steps[run.key] = self._row(run, StepState.SUCCEEDED)
+        row.output = run.output = output
+        self._progress.finish(run.node.name, run.key)
+        if self._plan.is_done_with(run):
+            self._last = change
+        else:
+            change.progress = self._progress.fraction
+            await self._desk.write(change)
+            self.sender.flush()
+        # Only now may the steps after it start: what they build on is stored.
+        run.state = StepState.SUCCEEDED
+        self._collect(self._plan.groups[run.node.name])
+
+    async def _step_failed(self, run: StepPlan, error: Exception) -> None:
+        run.tries += 1
+        verdict = judge_failure(run.node, run.key, error, run.tries, self.claim.max_attempts)
+        _log.warning(
+            "step_failed",
+            job_id=str(self.claim.job_id),
+            step=run.key,
+            failures=run.tries,
+            error=verdict.error.message,
+            child_traceback=error.traceback if isinstance(error, ChildError) else None,
+            exc_info=None if isinstance(error, ChildError | StepStoppedError) else error,
+        )
+        retry_at = None if verdict.wait is None else datetime.now(UTC) + verdict.wait
+        change = self._desk.change()
+        change.events.append(write(StepFailed(**self._labels(run), error=verdict.error, retry_at=retry_at)))
+        row = change.steps[run.key] = self._row(
+            run, StepState.FAILED if retry_at is None else StepState.PENDING
+        )
+        row.error = msgspec.json.encode(verdict.error).decode()
+        row.retry_seconds = None if verdict.wait is None else verdict.wait.total_seconds()
+        await self._desk.write(change)
+        run.entered = False
+        run.state = row.state
+        if verdict.wait is None:
+            self._fail(verdict.error)
+        else:
+            run.ready_at = time.monotonic() + verdict.wait.total_seconds()
+
+    def _fail(self, error: JobError) -> None:
+        self._failure = self._failure or error
+        self.stop(StopReason.FAILED)
+
+    async def _end(self, change: Change) -> None:
+        """Write the end of the attempt; a cancel that came first wins."""
+        if self._desk.dropped_logs:
+            text = f"{self._desk.dropped_logs} more log messages were dropped"
+            change.events.append(write(LogWritten(level="warning", message=text)))
+        try:
+            await self._desk.write(self._with_end(change, self._why))
+        except JobCancelledError:
+            for event in (JobSucceeded, JobFailed, JobRequeued):
+                tag = event.__struct_config__.tag
+                change.events = [written for written in change.events if written.type != tag]
+            await self._desk.write(self._with_end(change, StopReason.CANCELLED))
+
+    def _with_end(self, change: Change, why: StopReason | None) -> Change:
+        event: JobEvent
+        match why:
+            case StopReason.CANCELLED:
+                move, event = JobMove(target=JobState.CANCELLED), JobCancelled()
+            case StopReason.FAILED | StopReason.OUT_OF_TIME:
+                error = self._failure if why is StopReason.FAILED and self._failure else JOB_TIMEOUT
+                move, event = JobMove(target=JobState.FAILED, error=error), JobFailed(error=error)
+            case None if self._last is not None or self._plan.is_done:
+                result = self._result()
+                move = JobMove(target=JobState.SUCCEEDED, result=result)
+                event = JobSucceeded(result=msgspec.Raw(result.encode()))
+            case _:
+                move, event = self._requeue(why)
+        left = StepState.PENDING if move.target is JobState.QUEUED else StepState.CANCELLED
+        for run in self._plan.runs():
+            if run.state is StepState.RUNNING and run.key not in change.steps:
+                change.steps[run.key] = self._row(run, left)
+        change.progress = self._progress.fraction
+        change.events.append(write(event))
+        change.move = move
+        return change
+
+    def _requeue(self, why: StopReason | None) -> tuple[JobMove, JobRequeued]:
+        ready_at = self._plan.next_ready_at()
+        wait = 0.0 if why is not None or ready_at is None else max(0.0, ready_at - time.monotonic())
+        reason = "retry" if why is None else "handed_back"
+        run_at = datetime.now(UTC) + timedelta(seconds=wait)
+        return JobMove(target=JobState.QUEUED, delay_seconds=wait), JobRequeued(reason=reason, run_at=run_at)
+
+    def _result(self) -> str:
+        for group in self._plan.groups.values():
+            if group.node.is_result:
+                return self._plan.output_of(group)
+        return "null"
+
+    def _labels(self, run: StepPlan) -> dict[str, Any]:
+        return {"step": run.node.name, "index": run.index, "attempt": self.claim.attempt}
+
+    def _row(self, run: StepPlan, state: StepState = StepState.RUNNING) -> StepChange:
+        return StepChange(
+            key=run.key,
+            name=run.node.name,
+            index=run.index,
+            state=state,
+            attempt=self.claim.attempt,
+            tries=run.tries,
+        )
+
+    def _on_written(self, written: Written) -> None:
+        self._head = max(self._head, written.head)
+        if written.verdict == "lost":
+            self.stop(StopReason.LEASE_LOST)

@@ -1,0 +1,48 @@
+"""Takes back what lost its lease, and keeps house. Every worker sweeps; rows that another has locked are skipped."""
+
+import asyncio
+import random
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+
+from adapters.doorbell import Doorbell
+from domain.database import Database, DatabaseAwayError
+from domain.events.news import Publisher
+from domain.events.partitions import make_partitions
+from domain.jobs.execution import Execution
+
+_log = structlog.get_logger(__name__)
+
+_EVERY_SECONDS: Final = 1.0
+_HOUSE_EVERY_SECONDS: Final = 3600.0
+
+
+async def sweep(
+    execution: Execution, publisher: Publisher, doorbell: Doorbell, queues: tuple[str, ...]
+) -> None:
+    """Take lost jobs back every second, until cancelled."""
+    while True:
+        await asyncio.sleep(_EVERY_SECONDS * random.uniform(0.8, 1.0))  # noqa: S311
+        try:
+            news = await execution.take_back()
+        except DatabaseAwayError:
+            continue
+        if news:
+            _log.warning("leases_ran_out", jobs=[str(one.job_id) for one in news])
+            publisher.publish(news)
+            doorbell.ring(queues)
+
+
+async def keep_house(execution: Execution, database: Database) -> None:
+    """Make event partitions ahead and drop what has expired, every hour, until cancelled."""
+    while True:
+        try:
+            await make_partitions(database, datetime.now(UTC))
+            await execution.tidy()
+        except DatabaseAwayError as error:
+            _log.warning("housekeeping_put_off", reason=error.reason)
+            await asyncio.sleep(10)
+            continue
+        await asyncio.sleep(_HOUSE_EVERY_SECONDS * random.uniform(0.9, 1.0))  # noqa: S311

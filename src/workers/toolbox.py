@@ -1,0 +1,28 @@
+"""What all attempts of a worker share."""
+
+import asyncio
+from pathlib import Path
+
+from msgspec import Struct
+
+from adapters.blob_store import BlobStore
+from adapters.group_commit import GroupCommit
+from domain.database import Database
+from domain.events.news import Publisher
+from domain.pipelines.definition import Pipeline
+
+
+class Toolbox(Struct, kw_only=True):
+    """*abandoned_threads* counts steps that could not be ended: each keeps its slot for good."""
+
+    pipelines: dict[tuple[str, int], Pipeline]
+    sources: dict[tuple[str, int], str]
+    commit: GroupCommit
+    publisher: Publisher
+    database: Database
+    blobs: BlobStore
+    scratch: Path
+    process_slots: asyncio.Semaphore
+    thread_slots: asyncio.Semaphore
+    max_output_bytes: int
+    abandoned_threads: int = 0

@@ -1,0 +1,158 @@
+"""One try of one step: run it where it belongs, stop it when it is to stop, kill it when it does not."""
+
+import asyncio
+import contextlib
+import inspect
+import threading
+from typing import Any, Final, Literal, Protocol
+
+from domain.pipelines.definition import Node, Pipeline
+from workers.contexts import LoopContext, Situation, ThreadContext
+from workers.desk import Desk
+from workers.outputs import encode_value
+
+# A loop step may notice by itself that it is to stop; then it is cancelled where it waits.
+_COURTESY_SECONDS: Final = 0.2
+
+
+class StepStoppedError(Exception):
+    """The try was stopped from outside, or out of time."""
+
+    def __init__(self, reason: Literal["stopped", "timeout"], *, abandoned: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.abandoned = abandoned
+
+
+class Running(Protocol):
+    """A try that runs somewhere."""
+
+    async def run(self) -> str:
+        """Return the output as JSON, or raise what the step raised."""
+
+    def ask_to_stop(self) -> None:
+        """Let the step notice that it is to stop."""
+
+    async def kill(self) -> bool:
+        """End it now; False where that cannot be done and it is merely given up."""
+
+
+class LoopTry:
+    """A coroutine step."""
+
+    def __init__(self, node: Node, context: LoopContext, items: tuple[Any, ...], limit: int) -> None:
+        self._node = node
+        self._context = context
+        self._items = items
+        self._limit = limit
+        self._task: asyncio.Task[Any] | None = None
+
+    async def run(self) -> str:
+        self._task = asyncio.create_task(self._node.step.function(self._context, *self._items))
+        try:
+            await asyncio.wait({self._task})
+        finally:
+            self._task.cancel()
+        if self._task.cancelled():
+            raise RuntimeError("the step was cancelled from within")
+        value = self._task.result()
+        return encode_value(value, f"the output of step {self._node.name!r}", self._limit)
+
+    def ask_to_stop(self) -> None:
+        self._context.stopping = True
+        if self._task is not None:
+            asyncio.get_running_loop().call_later(_COURTESY_SECONDS, self._task.cancel)
+
+    async def kill(self) -> bool:
+        if self._task is None or self._task.done():
+            return True
+        self._task.cancel()
+        await asyncio.wait({self._task}, timeout=_COURTESY_SECONDS)
+        return self._task.done()
+
+
+class ThreadTry:
+    """A blocking step in a thread of its own. A thread cannot be killed: it is closed and given up."""
+
+    def __init__(
+        self, node: Node, context: ThreadContext, inner: LoopContext, items: tuple[Any, ...], limit: int
+    ):
+        self._node = node
+        self._context = context
+        self._inner = inner
+        self._items = items
+        self._limit = limit
+
+    async def run(self) -> str:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+
+        def settle(value: Any, error: BaseException | None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(value)
+            else:
+                future.set_exception(error)
+
+        def work() -> None:
+            value: Any = None
+            failure: BaseException | None = None
+            try:
+                value = self._node.step.function(self._context, *self._items)
+            except StopIteration as error:  # a future cannot carry it
+                failure = RuntimeError(f"the step raised StopIteration: {error}")
+            except BaseException as error:  # noqa: BLE001  (the runner judges it)
+                failure = error
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the worker ended meanwhile
+                loop.call_soon_threadsafe(settle, value, failure)
+
+        threading.Thread(target=work, name=f"headrace-{self._node.name}", daemon=True).start()
+        value = await future
+        return encode_value(value, f"the output of step {self._node.name!r}", self._limit)
+
+    def ask_to_stop(self) -> None:
+        self._inner.stopping = True
+
+    async def kill(self) -> bool:
+        self._context.closed.set()
+        return False
+
+
+def here(
+    node: Node, pipeline: Pipeline, situation: Situation, desk: Desk, items: tuple[Any, ...], limit: int
+) -> Running:
+    """A try in this process: in the loop or in a thread."""
+    context = LoopContext(situation, pipeline, desk)
+    if inspect.iscoroutinefunction(node.step.function):
+        return LoopTry(node, context, items, limit)
+    return ThreadTry(node, ThreadContext(context, asyncio.get_running_loop()), context, items, limit)
+
+
+async def run_try(running: Running, node: Node, stop: asyncio.Event) -> str:
+    """Run to the end, until *stop* is set, or until the step's time is over.
+
+    Raises:
+        StepStoppedError: it was stopped or ran out of time; *abandoned* where it may still be at it.
+        Exception: whatever the step raised.
+    """
+    work = asyncio.create_task(running.run())
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait(
+            {work, stopped},
+            timeout=node.step.timeout.total_seconds(),
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        if work.done():
+            return work.result()
+        reason: Literal["stopped", "timeout"] = "stopped" if stop.is_set() else "timeout"
+        running.ask_to_stop()
+        await asyncio.wait({work}, timeout=node.step.grace.total_seconds())
+        ended = work.done() or await running.kill()
+        raise StepStoppedError(reason, abandoned=not ended)
+    finally:
+        stopped.cancel()
+        work.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await work

@@ -1,0 +1,58 @@
+"""What a failed try means: try again, and when, or fail the job. Pure but for the dice of the backoff."""
+
+from datetime import timedelta
+
+from msgspec import Struct
+
+from domain.events.types import JobError
+from domain.jobs import backoff
+from domain.pipelines.context import PermanentError, RetryableError
+from domain.pipelines.definition import Node
+from workers.child_process import ChildDiedError, ChildError
+from workers.outputs import OutputError
+from workers.tries import StepStoppedError
+
+_LONGEST_MESSAGE = 4_000
+
+
+class Verdict(Struct, frozen=True):
+    """*wait* None: the step, and with it the job, has failed."""
+
+    error: JobError
+    wait: timedelta | None
+
+
+def judge_failure(
+    node: Node, key: str, error: BaseException, failures: int, max_attempts: int | None
+) -> Verdict:
+    """Judge the try that raised *error*, the step's failure number *failures* (from 1).
+
+    A job's `max_attempts`, if given, replaces `retries + 1` for all its steps.
+    """
+    described = describe(error, key, node)
+    allowed = node.step.retries + 1 if max_attempts is None else max_attempts
+    if isinstance(error, PermanentError | OutputError) or failures >= allowed:
+        return Verdict(described, None)
+    if isinstance(error, RetryableError) and error.retry_after_seconds is not None:
+        return Verdict(described, timedelta(seconds=error.retry_after_seconds))
+    return Verdict(described, backoff.delay(failures))
+
+
+def describe(error: BaseException, key: str, node: Node) -> JobError:
+    """The error as the job shows it: a stable code, a sentence, never a traceback."""
+    match error:
+        case PermanentError() | OutputError():
+            code, message = error.code, str(error)
+        case RetryableError():
+            code, message = "step_failed", str(error)
+        case StepStoppedError():
+            code = "step_timeout"
+            message = f"the step took longer than {node.step.timeout.total_seconds():g} s"
+        case ChildDiedError():
+            code, message = "process_died", str(error)
+        case ChildError():
+            code, message = "step_failed", str(error)
+        case _:
+            code, message = "step_failed", f"{type(error).__name__}: {error}"
+    clean = message.replace("\0", "\N{SYMBOL FOR NULL}").encode("utf-8", "replace").decode()
+    return JobError(code=code, message=clean[:_LONGEST_MESSAGE], step=key)

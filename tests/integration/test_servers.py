@@ -1,0 +1,473 @@
+"""The launcher of PostgreSQL and Redis, with real servers of both sources."""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import msgspec
+import pytest
+import redis
+
+from adapters.servers import (
+    ServerError,
+    Servers,
+    Source,
+    describe,
+    find_postgres,
+    find_redis,
+    run_servers,
+    start_postgres,
+    start_redis,
+)
+from adapters.servers import folders as server_folders
+
+LAUNCHER = """
+import sys
+from pathlib import Path
+from adapters.servers import run_servers
+with run_servers(Path(sys.argv[1]), source=sys.argv[2]) as servers:
+    print(servers.database_url, servers.redis_url, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    # Not tmp_path: as root its parents are closed to the user postgres, and every folder would move.
+    folder = Path(tempfile.mkdtemp(prefix="headrace-test-"))
+    folder.chmod(0o711)
+    yield folder
+    for server in ("postgres", "redis"):
+        state = folder / server / "server.json"
+        assert not state.exists() or msgspec.json.decode(state.read_bytes())["pid"] is None
+    assert processes_over(folder) == []
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["embedded", "system"])
+def source(request: pytest.FixtureRequest) -> Source:
+    wanted: Source = request.param
+    for found, server in ((find_postgres(wanted), "PostgreSQL"), (find_redis(wanted), "Redis")):
+        if found is None:
+            pytest.skip(f"no {wanted} {server} on this machine")
+    return wanted
+
+
+def query(url: str | None, statement: str) -> Any:
+    async def ask() -> Any:
+        connection = await asyncpg.connect(url)
+        try:
+            return await connection.fetchval(statement)
+        finally:
+            await connection.close()
+
+    with asyncio.Runner() as runner:
+        return runner.run(ask())
+
+
+def broker(url: str | None) -> redis.Redis:
+    assert url is not None
+    return redis.Redis.from_url(url, decode_responses=True)
+
+
+def commands() -> list[str]:
+    listing = subprocess.run(["ps", "-axww", "-o", "command"], capture_output=True, text=True, check=True)
+    return listing.stdout.splitlines()
+
+
+def processes_over(folder: Path) -> list[str]:
+    """The servers' main processes: their children carry no path in their names."""
+    signs = (f"-D {folder}/", f"-server {folder}/")
+    return [line for line in commands() if any(sign in line for sign in signs)]
+
+
+def kill_launcher_over(data_dir: Path, source: Source) -> tuple[str, str]:
+    """Start the servers in a process of its own, kill that, and return the URLs they still answer on."""
+    with launcher_over(data_dir, source) as launcher:
+        database_url, redis_url = first_line(launcher).split()
+        launcher.kill()
+    return database_url, redis_url
+
+
+def launcher_over(data_dir: Path, source: Source) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER, str(data_dir), source],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def first_line(launcher: "subprocess.Popen[str]") -> str:
+    assert launcher.stdout is not None
+    return launcher.stdout.readline()
+
+
+def pid_of(home: Path) -> int:
+    return int(msgspec.json.decode((home / "server.json").read_bytes())["pid"])
+
+
+def fill(servers: Servers) -> None:
+    query(servers.database_url, "CREATE TABLE kept AS SELECT 7 AS number")
+    with broker(servers.redis_url) as client:
+        client.set("kept", "7")
+
+
+def kept(servers: Servers) -> tuple[int, str | None]:
+    with broker(servers.redis_url) as client:
+        return query(servers.database_url, "SELECT number FROM kept"), client.get("kept")
+
+
+def test_both_servers_answer_and_leave_no_process_behind(data_dir: Path, source: Source) -> None:
+    with run_servers(data_dir, source=source) as servers:
+        with broker(servers.redis_url) as client:
+            ping = client.ping()
+        name = query(servers.database_url, "SELECT current_database() || ' ' || current_user")
+        running = processes_over(data_dir)
+
+    assert (ping, name, len(running)) == (True, "headrace headrace", 2)
+    assert processes_over(data_dir) == []
+
+
+def test_a_second_start_keeps_rows_and_keys(data_dir: Path, source: Source) -> None:
+    with run_servers(data_dir, source=source) as servers:
+        fill(servers)
+
+    with run_servers(data_dir, source=source) as servers:
+        found = kept(servers)
+
+    assert found == (7, "7")
+
+
+def test_nothing_is_traded_for_speed(data_dir: Path, source: Source) -> None:
+    settings = ("fsync", "synchronous_commit", "full_page_writes", "server_encoding", "max_connections")
+    statement = " || ' ' || ".join(f"current_setting('{setting}')" for setting in settings)
+
+    with run_servers(data_dir, source=source) as servers:
+        answer = query(servers.database_url, f"SELECT {statement}")
+        locale = query(servers.database_url, "SELECT datcollate FROM pg_database WHERE datname = 'headrace'")
+        with broker(servers.redis_url) as client:
+            broker_answer = client.config_get("appendonly", "maxmemory-policy", "protected-mode")
+
+    assert (answer, locale) == ("on on on UTF8 200", "C")
+    assert broker_answer == {
+        "appendonly": "yes",
+        "maxmemory-policy": "noeviction",
+        "protected-mode": "yes",
+    }
+
+
+def test_only_what_is_asked_for_is_started(data_dir: Path) -> None:
+    with run_servers(data_dir, postgres=False) as servers:
+        running = processes_over(data_dir)
+
+    assert servers.database_url is None
+    assert servers.redis_url is not None
+    assert len(running) == 1
+
+
+def test_servers_of_a_killed_launcher_are_adopted_with_their_data(data_dir: Path, source: Source) -> None:
+    database_url, redis_url = kill_launcher_over(data_dir, source)
+    fill(Servers(database_url, redis_url, ()))
+
+    with run_servers(data_dir, source=source) as servers:
+        found = kept(servers)
+
+    assert (servers.database_url, servers.redis_url) == (database_url, redis_url)
+    assert found == (7, "7")
+    assert len([note for note in servers.notes if "took over" in note]) == 2
+    assert processes_over(data_dir) == []
+
+
+def test_an_orphan_that_does_not_take_the_password_is_ended_and_its_data_kept(
+    data_dir: Path, source: Source
+) -> None:
+    database_url, redis_url = kill_launcher_over(data_dir, source)
+    fill(Servers(database_url, redis_url, ()))
+    with broker(redis_url) as client:
+        client.config_set("requirepass", "changed behind our back")
+
+    with run_servers(data_dir, source=source) as servers:
+        found = kept(servers)
+
+    assert servers.redis_url != redis_url
+    assert found == (7, "7")
+
+
+def test_an_orphan_that_no_state_file_tells_of_is_found_by_its_own_pid_file(
+    data_dir: Path, source: Source
+) -> None:
+    database_url, redis_url = kill_launcher_over(data_dir, source)
+    fill(Servers(database_url, redis_url, ()))
+    for server in ("postgres", "redis"):
+        (data_dir / server / "server.json").unlink()
+
+    with run_servers(data_dir, source=source) as servers:
+        found = kept(servers)
+        running = processes_over(data_dir)
+
+    assert found == (7, "7")
+    assert len(running) == 2
+
+
+def test_servers_killed_themselves_come_back_with_their_data(data_dir: Path, source: Source) -> None:
+    database_url, redis_url = kill_launcher_over(data_dir, source)
+    fill(Servers(database_url, redis_url, ()))
+    for server in ("postgres", "redis"):
+        os.kill(pid_of(data_dir / server), signal.SIGKILL)
+
+    with run_servers(data_dir, source=source) as servers:
+        found = kept(servers)
+
+    assert found == (7, "7")
+
+
+def test_a_second_launcher_is_refused_with_one_line(data_dir: Path, source: Source) -> None:
+    with launcher_over(data_dir, source) as first:
+        first_line(first)
+
+        with (
+            pytest.raises(
+                ServerError, match=rf"^another launcher \(process {first.pid}\) runs .*$"
+            ) as refused,
+            run_servers(data_dir, source=source),
+        ):
+            pytest.fail("two launchers at work over one folder")
+        first.communicate(timeout=60)
+
+    assert "\n" not in str(refused.value)
+    assert first.returncode == 0
+
+
+def test_a_ctrl_c_of_the_terminal_reaches_the_launcher_only(data_dir: Path) -> None:
+    with run_servers(data_dir) as servers:
+        groups = {os.getpgid(pid_of(data_dir / server)) for server in ("postgres", "redis")}
+        assert servers.notes == ()
+
+    assert os.getpgid(0) not in groups
+    assert len(groups) == 2
+
+
+@pytest.mark.parametrize("server", ["postgres", "redis"])
+def test_a_foreign_process_with_the_noted_pid_is_left_alone(data_dir: Path, server: str) -> None:
+    start = start_postgres if server == "postgres" else start_redis
+    first = start(data_dir)
+    started = msgspec.json.decode((data_dir / server / "server.json").read_bytes())
+    first.stop()
+    # As ourselves, whom PostgreSQL's own check of postmaster.pid would take for another PostgreSQL.
+    owner = (data_dir / server).stat()
+    with subprocess.Popen(
+        ["sleep", "600"], user=owner.st_uid if os.geteuid() == 0 else None, start_new_session=True
+    ) as foreign:
+        (data_dir / server / "server.json").write_text(
+            msgspec.json.encode(started | {"pid": foreign.pid}).decode()
+        )
+        own = data_dir / server / ("redis.pid" if server == "redis" else "data/postmaster.pid")
+        own.write_text(f"{foreign.pid}\n{data_dir / server / 'data'}\n1\n{started['port']}\n\n127.0.0.1\n")
+        os.chown(own, owner.st_uid, owner.st_gid)
+
+        second = start(data_dir)
+        second.stop()
+        alive = foreign.poll() is None
+        foreign.kill()
+
+    assert alive
+
+
+def test_passwords_are_in_private_files_and_not_in_the_process_list(data_dir: Path, source: Source) -> None:
+    with run_servers(data_dir, source=source):
+        listing = "\n".join(commands())
+        passwords = [(data_dir / server / "password").read_text() for server in ("postgres", "redis")]
+
+    assert not any(password in listing for password in passwords)
+    assert len(set(passwords)) == 2
+    for server in ("postgres", "redis"):
+        folder = data_dir / server
+        assert oct(folder.stat().st_mode & 0o777) == oct(0o700)
+        assert {path.stat().st_mode & 0o077 for path in folder.iterdir()} == {0}
+
+
+def test_nobody_gets_in_without_the_password(data_dir: Path, source: Source) -> None:
+    with run_servers(data_dir, source=source) as servers:
+        assert servers.database_url is not None
+        assert servers.redis_url is not None
+
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            query(re.sub(r":[^:@/]+@", ":wrong@", servers.database_url), "SELECT 1")
+        with (
+            redis.Redis.from_url(re.sub(r":[^:@/]+@", "", servers.redis_url)) as client,
+            pytest.raises(redis.AuthenticationError),
+        ):
+            client.ping()
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="no /proc/net/tcp to read the listeners from")
+def test_both_servers_listen_on_loopback_only(data_dir: Path, source: Source) -> None:
+    with run_servers(data_dir, source=source) as servers:
+        urls = (servers.database_url or "", servers.redis_url or "")
+        ports = {int(match[1]) for url in urls for match in [re.search(r":(\d+)/", url)] if match}
+        tables = [Path("/proc/net/tcp"), Path("/proc/net/tcp6")]
+        rows = [row.split() for table in tables if table.exists() for row in table.read_text().splitlines()]
+        listening = [row[1].split(":") for row in rows if row[3] == "0A"]
+
+    assert len(ports) == 2
+    # Addresses are hexadecimal in the machine's byte order: 127.0.0.1 (proc(5)).
+    assert {address for address, port in listening if int(port, 16) in ports} <= {"0100007F", "7F000001"}
+    assert {int(port, 16) for _, port in listening} >= ports
+
+
+def test_a_folder_made_by_another_major_version_is_refused_with_one_line(data_dir: Path) -> None:
+    with run_servers(data_dir, redis=False):
+        pass
+    (data_dir / "postgres" / "data" / "PG_VERSION").write_text("9\n")
+
+    with pytest.raises(ServerError, match=r"was made by PostgreSQL 9 and only .* is found") as refused:
+        start_postgres(data_dir)
+
+    assert "\n" not in str(refused.value)
+    assert str(data_dir) in str(refused.value)
+    texts = [finding.text for finding in describe(data_dir) if not finding.ok]
+    assert len(texts) == 1
+    assert "was made by PostgreSQL 9" in texts[0]
+
+
+def test_a_folder_is_opened_with_the_binaries_of_its_own_major_version(data_dir: Path) -> None:
+    if find_postgres("embedded") is None or find_postgres("system") is None:
+        pytest.skip("it takes the PostgreSQL of both sources")
+    made_by = start_postgres(data_dir, "system")
+    made_by.stop()
+
+    opened_by = start_postgres(data_dir)
+    opened_by.stop()
+
+    assert opened_by.version.split(".")[0] == made_by.version.split(".")[0]
+
+
+def test_a_folder_written_by_valkey_is_not_handed_to_an_older_redis(data_dir: Path) -> None:
+    if find_redis("embedded") is None or find_redis("system") is None:
+        pytest.skip("it takes the Redis of both sources")
+    start_redis(data_dir, "embedded").stop()
+
+    with pytest.raises(ServerError, match=r"was written by the embedded server .* cannot read it") as refused:
+        start_redis(data_dir, "system").stop()
+    again = start_redis(data_dir)
+    again.stop()
+
+    assert "\n" not in str(refused.value)
+
+
+def test_a_half_made_data_folder_is_made_anew(data_dir: Path) -> None:
+    with run_servers(data_dir, redis=False):
+        pass
+    home = data_dir / "postgres"
+    (home / "data").rename(home / "data.new-0")
+
+    with run_servers(data_dir, redis=False) as servers:
+        answer = query(servers.database_url, "SELECT 1")
+
+    assert answer == 1
+    assert [path.name for path in home.iterdir() if path.is_dir()] == ["data"]
+
+
+def test_a_lost_password_is_told_in_one_line(data_dir: Path) -> None:
+    with run_servers(data_dir, redis=False):
+        pass
+    (data_dir / "postgres" / "password").unlink()
+
+    with pytest.raises(ServerError, match=r"^\S+/password is missing: .*$"):
+        start_postgres(data_dir)
+
+
+def test_describe_tells_of_running_servers_and_of_orphans(data_dir: Path) -> None:
+    with run_servers(data_dir):
+        running = describe(data_dir)
+    kill_launcher_over(data_dir, "any")
+
+    orphaned = describe(data_dir)
+    with run_servers(data_dir):
+        pass
+
+    assert [finding.text for finding in running if not finding.ok] == []
+    assert len([finding for finding in running if "it runs as process" in finding.text]) == 2
+    assert [finding.server for finding in orphaned if not finding.ok] == ["PostgreSQL", "Redis"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as somebody else")
+def test_root_moves_the_files_that_the_servers_user_cannot_reach_and_says_so(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = data_dir / "closed"
+    closed.mkdir(mode=0o700)
+    monkeypatch.setattr(server_folders, "SHARED_ROOTS", [data_dir])
+
+    with run_servers(closed) as servers:
+        fill(servers)
+    with run_servers(closed) as servers:
+        found = kept(servers)
+    moved = server_folders.shared_folder(data_dir, closed)
+
+    assert found == (7, "7")
+    assert len(servers.notes) == 1
+    assert str(moved / "postgres") in servers.notes[0]
+    assert oct(moved.stat().st_mode & 0o777) == oct(0o700)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as somebody else")
+@pytest.mark.parametrize("planted", ["a link", "open to all", "somebody else's"])
+def test_root_refuses_a_stand_in_folder_that_it_did_not_make(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, planted: str
+) -> None:
+    closed = data_dir / "closed"
+    closed.mkdir(mode=0o700)
+    monkeypatch.setattr(server_folders, "SHARED_ROOTS", [data_dir])
+    folder = server_folders.shared_folder(data_dir, closed)
+    if planted == "a link":
+        folder.symlink_to(closed)
+    else:
+        folder.mkdir(mode=0o700)
+        if planted == "open to all":
+            folder.chmod(0o777)
+        else:
+            os.chown(folder, 54321, 54321)
+
+    with pytest.raises(ServerError, match="was not made by Headrace"):
+        start_postgres(closed)
+
+    assert not (closed / "data").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as somebody else")
+def test_root_copies_the_wheel_that_the_servers_user_cannot_reach(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded = find_postgres("embedded")
+    if embedded is None:
+        pytest.skip("no embedded PostgreSQL on this machine")
+    package = embedded.folder.parent.parent
+    closed = data_dir / "closed"
+    closed.mkdir(mode=0o700)
+    install = embedded.folder.parent
+    shutil.copytree(install, closed / package.name / install.name)
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, closed / libraries.name)
+    monkeypatch.setattr(server_folders, "SHARED_ROOTS", [data_dir])
+    monkeypatch.setattr(
+        "adapters.servers.binaries._packages",
+        lambda name: [closed / package.name] if name == package.name else [],
+    )
+
+    with run_servers(data_dir, redis=False, source="embedded") as servers:
+        answer = query(servers.database_url, "SELECT 1")
+
+    assert answer == 1
+    assert "PostgreSQL runs from a copy in" in servers.notes[0]

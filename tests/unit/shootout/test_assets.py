@@ -1,0 +1,52 @@
+"""The guitar and the cabinet that come along are what their script makes."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import soundfile
+
+from pipelines.shootout import make_assets, measures
+from pipelines.shootout.audio import ASSETS
+
+
+@pytest.mark.parametrize("name", ["riff.wav", "cabinet.wav"])
+def test_the_script_makes_the_committed_file(tmp_path: Path, name: str) -> None:
+    make_assets.main(tmp_path)
+
+    made, _ = soundfile.read(tmp_path / name)
+    committed, rate = soundfile.read(ASSETS / name)
+    assert soundfile.info(ASSETS / name).subtype == "PCM_24"
+    assert rate == 48_000
+    assert made.shape == committed.shape
+    assert np.max(np.abs(made - committed)) < 1e-5
+
+
+def test_they_are_small_and_loud_enough() -> None:
+    riff, _ = soundfile.read(ASSETS / "riff.wav")
+
+    assert sum(file.stat().st_size for file in ASSETS.iterdir()) < 2_000_000
+    assert 7 < len(riff) / 48_000 < 10
+    assert -26 < measures.loudness(riff) < -14
+    assert np.max(np.abs(riff)) <= 0.5 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("frequency", "muted"), [(82.407, False), (196.0, False), (329.63, False), (82.407, True)]
+)
+def test_a_string_is_in_tune(frequency: float, muted: bool) -> None:
+    string = make_assets.pluck(frequency, 1.5, muted=muted, seed=1)
+
+    spectrum = np.abs(np.fft.rfft(string * np.hanning(len(string)), 1 << 19))
+    frequencies = np.fft.rfftfreq(1 << 19, 1 / 48_000)
+    near = np.abs(frequencies - frequency) < frequency * 0.2
+    found = float(frequencies[near][np.argmax(spectrum[near])])
+    assert abs(1200 * np.log2(found / frequency)) < 10  # cents
+
+
+def test_the_demo_uses_only_what_comes_along() -> None:
+    demo = msgspec.json.decode((ASSETS / "demo.json").read_bytes())
+
+    files = [block.get("file", "builtin") for chain in demo["chains"] for block in chain["blocks"]]
+    assert {demo["di"], *files} == {"builtin"}

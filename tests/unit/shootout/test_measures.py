@@ -1,0 +1,90 @@
+"""What is measured on a render."""
+
+import math
+
+import numpy as np
+import pyloudnorm
+import pytest
+from numpy.typing import NDArray
+
+from pipelines.shootout import measures
+from pipelines.shootout.matching import match_renders
+from pipelines.shootout.outputs import Render, Spectrum
+from pipelines.shootout.params import Match
+
+
+def test_six_decibels_more_are_six_more_lufs(chord: NDArray[np.float64]) -> None:
+    louder = measures.loudness(chord * 10 ** (6.02 / 20)) - measures.loudness(chord)
+
+    assert louder == pytest.approx(6.02, abs=1e-6)
+
+
+def test_loudness_agrees_with_the_meter_at_a_usual_level(chord: NDArray[np.float64]) -> None:
+    expected = pyloudnorm.Meter(48_000).integrated_loudness(chord)
+
+    assert measures.loudness(chord) == pytest.approx(expected, abs=0.01)
+
+
+def test_the_gate_does_not_judge_a_quiet_sound(chord: NDArray[np.float64]) -> None:
+    assert measures.loudness(chord * 1e-5) == pytest.approx(measures.loudness(chord) - 100, abs=1e-6)
+
+
+def test_silence_has_no_loudness() -> None:
+    assert measures.loudness(np.zeros(48_000)) == -math.inf
+
+
+def test_the_outline_holds_the_extremes() -> None:
+    sound = np.zeros(9_000)
+    sound[4_321], sound[8_999] = 0.75, -0.5
+
+    low, high = measures.outline(sound)
+
+    assert len(low) == len(high) == 900
+    assert high[432] == 0.75
+    assert low[899] == -0.5
+
+
+def test_the_spectrum_of_a_tone_is_where_the_tone_is() -> None:
+    tone = np.sin(2 * np.pi * 1_000 * np.arange(48_000) / 48_000)
+
+    spectrum = measures.spectrum(tone)
+
+    loudest = int(np.argmax(spectrum.levels_db))
+    assert spectrum.frequencies[loudest] == pytest.approx(1_000, rel=0.07)
+    assert spectrum.levels_db[0] < spectrum.levels_db[loudest] - 60
+
+
+def render(name: str, lufs: float, true_peak: float) -> Render:
+    nothing = Spectrum(frequencies=[], levels_db=[])
+    return Render(
+        chain=name,
+        file="00000000-0000-0000-0000-000000000001",  # type: ignore[arg-type]
+        lufs=lufs,
+        true_peak_dbtp=true_peak,
+        rms_dbfs=lufs,
+        low=[],
+        high=[],
+        spectrum=nothing,
+    )
+
+
+def test_all_get_the_target_when_no_peak_is_in_the_way() -> None:
+    matched = match_renders([render("a", -20, -12), render("b", -10, 0)], Match(target_lufs=-16))
+
+    assert matched.target_lufs == -16
+    assert matched.gains_db == [4, -6]
+    assert matched.limited_by is None
+
+
+def test_one_high_peak_lowers_the_target_for_all() -> None:
+    renders = [render("flat", -10, -4), render("spiky", -30, -5), render("spikier", -30, -4)]
+
+    matched = match_renders(renders, Match(target_lufs=-16, ceiling_dbfs=-1))
+
+    assert matched.limited_by == "spikier"
+    assert matched.target_lufs == pytest.approx(-27, abs=0.1)
+    assert {round(each.lufs + gain, 9) for each, gain in zip(renders, matched.gains_db, strict=True)} == {
+        round(matched.target_lufs, 9)
+    }
+    for each, gain in zip(renders, matched.gains_db, strict=True):
+        assert each.true_peak_dbtp + gain <= -1

