@@ -127,6 +127,18 @@ def alembic_commands(url: str) -> AlembicCommands:
     return AlembicCommands(config)
 
 
+def upgrade(url: str) -> None:
+    """Bring the database to the newest revision, in one transaction.
+
+    Raises:
+        DatabaseAwayError: PostgreSQL cannot be reached.
+    """
+    try:
+        alembic_commands(url).upgrade()
+    except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
+        raise DatabaseAwayError(str(error) or type(error).__name__) from error
+
+
 def newest_revision() -> str:
     """The revision that this code was written for."""
     head = ScriptDirectory(str(MIGRATIONS)).get_current_head()

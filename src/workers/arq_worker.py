@@ -29,7 +29,7 @@ _IDLE_SECONDS: Final = 1.0
 _MOST_ABANDONED: Final = 5
 
 
-async def work(_context: dict[str, Any], _queue: str) -> None:
+async def work(ctx: dict[Any, Any], queue: str) -> None:
     """What a ring names. A stock arq worker on our queue would find nothing to do."""
 
 
@@ -108,7 +108,7 @@ class HeadraceWorker(Worker):
         return len(claims) == free
 
     async def _claim_suspect(self) -> bool:
-        """A job that was lost twice runs alone: claim nothing else until this worker is empty, then take it."""
+        """A job that was lost twice runs alone: claim nothing until this worker is empty, then take it."""
         if self._attempt_tasks:
             return True
         for claim in await self._execution.claim(1, suspects=True):

@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from domain.errors import HeadraceError
+from domain.json_values import has_nul
 
 _ESCAPED_NUL: Final = "\\u0000"
 
@@ -35,17 +36,3 @@ def encode_value(value: Any, what: str, limit: int) -> str:
     if _ESCAPED_NUL in encoded and has_nul(msgspec.json.decode(encoded)):
         raise OutputError("output_invalid", f"{what} holds a NUL character, which cannot be stored")
     return encoded
-
-
-def has_nul(value: Any) -> bool:
-    """Whether a NUL character stands in any text of plain JSON *value*."""
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, str) and "\0" in one:
-            return True
-        if isinstance(one, dict):
-            waiting += [*one, *one.values()]
-        elif isinstance(one, list):
-            waiting += one
-    return False

@@ -1,4 +1,4 @@
-"""Takes back what lost its lease, and keeps house. Every worker sweeps; rows that another has locked are skipped."""
+"""Takes back what lost its lease, and keeps house. Every worker sweeps; rows held by another are skipped."""
 
 import asyncio
 import random

@@ -1,17 +1,13 @@
-"""The durable history of jobs: read what comes after a number, append what a person did."""
+"""The durable history of jobs, as streams read it."""
 
 from collections.abc import Sequence
 from typing import Final, Protocol
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.base import DATABASE_NOW
 from domain.database import Database
-from domain.events.models import JOB_EVENTS
-from domain.events.types import LoggedEvent, WrittenEvent, frame, number
+from domain.events.types import LoggedEvent, frame
 
 PAGE: Final = 500
 
@@ -59,28 +55,3 @@ class PostgresEventLog:
             "SELECT id, event_seq, state FROM jobs WHERE id = ANY($1::uuid[])", list(job_ids)
         )
         return {row["id"]: Head(row["event_seq"], row["state"]) for row in rows}
-
-
-async def append(
-    session: AsyncSession, job_id: UUID, head: int, events: Sequence[WrittenEvent]
-) -> list[LoggedEvent]:
-    """Log *events* as the last ones up to *head*, in the transaction that set the job's `event_seq` to it."""
-    first = head - len(events) + 1
-    result = await session.execute(
-        insert(JOB_EVENTS)
-        .values(
-            [
-                {
-                    "job_id": job_id,
-                    "seq": first + place,
-                    "at": DATABASE_NOW,
-                    "type": event.type,
-                    "body": event.body,
-                }
-                for place, event in enumerate(events)
-            ]
-        )
-        .returning(JOB_EVENTS.c.at)
-    )
-    at = result.scalars().all()[0]
-    return number(job_id, head, at, events)

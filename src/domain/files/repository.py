@@ -1,17 +1,23 @@
 """Queries about files."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from sqlalchemy import func, select
 
+from domain.base import DATABASE_NOW
 from domain.database import Database
 from domain.files.models import File
 
 
 class FileRepository(SQLAlchemyAsyncRepository[File]):
     model_type = File
+
+    async def now(self) -> datetime:
+        moment: datetime = (await self.session.execute(select(DATABASE_NOW))).scalar_one()
+        return moment
 
     async def owned(self, file_id: UUID, owner_id: UUID) -> File | None:
         statement = select(File).where(File.id == file_id, File.owner_id == owner_id)

@@ -58,6 +58,11 @@ class FileService(SQLAlchemyAsyncRepositoryService[File, FileRepository]):
 
     repository_type = FileRepository
 
+    async def add(self, file: File) -> File:
+        """Make an uploaded file known; its bytes are stored already."""
+        file.created_at = file.updated_at = await self.repository.now()
+        return await self.repository.add(file)
+
     async def find(self, file_id: UUID, owner_id: UUID) -> File:
         """A file of that owner.
 

@@ -10,31 +10,26 @@ from typing import IO, Any, Final
 import numpy as np
 import soundfile
 
-from headrace import PermanentError
 from pipelines.shootout.blocks import RATE, decibels
-from pipelines.shootout.oversampling import Samples
+from pipelines.shootout.errors import InvalidInputError
+from pipelines.shootout.oversampling import Recording, Samples
 
 MAX_BYTES: Final = 100_000_000
 MAX_SECONDS: Final = 600.0
 MAX_RESPONSE_SECONDS: Final = 30.0
+MAX_CHANNELS: Final = 64
 RATES: Final = range(8_000, 192_001)
 SILENCE: Final = 1e-4  # -80 dBFS
+_TOO_LOUD: Final = 1e4  # +80 dBFS: whole numbers in a float file, or rubbish
 ASSETS: Final = Path(__file__).parent / "assets"
 _FRAMES_AT_ONCE: Final = 1 << 16
-
-
-class InvalidInputError(PermanentError):
-    """An input cannot be used; no retry mends that. The message names it and says why."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, code="input_invalid")
 
 
 @dataclass(frozen=True)
 class Sound:
     """One channel of a file, at the file's own rate."""
 
-    samples: Samples
+    samples: Recording
     rate: int
     channels: int
 
@@ -55,6 +50,10 @@ def probe(source: IO[bytes], label: str, *, max_seconds: float = MAX_SECONDS) ->
         raise InvalidInputError(f"{label} is not audio that can be decoded") from error
     if sound.samplerate not in RATES:
         raise InvalidInputError(f"{label} has a rate of {sound.samplerate} Hz; 8 to 192 kHz can be used")
+    if sound.channels > MAX_CHANNELS:
+        raise InvalidInputError(f"{label} has {sound.channels} channels, the limit is {MAX_CHANNELS}")
+    if sound.frames < 1:
+        raise InvalidInputError(f"{label} holds no samples")
     if sound.frames > max_seconds * sound.samplerate:
         raise InvalidInputError(
             f"{label} is {sound.frames / sound.samplerate:.0f} s long, the limit is {max_seconds:.0f} s"
@@ -79,35 +78,37 @@ def decode(
         if channel is not None and channel > sound.channels:
             raise InvalidInputError(f"{label} has {sound.channels} channel(s), there is no channel {channel}")
         # A header can promise anything, so the length is what was read.
-        pieces: list[Samples] = []
+        pieces: list[Recording] = []
         done, limit = 0, int(max_seconds * sound.samplerate)
         while True:
             try:
-                frames = sound.read(_FRAMES_AT_ONCE, dtype="float64", always_2d=True)
+                frames = sound.read(_FRAMES_AT_ONCE, dtype="float32", always_2d=True)
             except soundfile.SoundFileError as error:
                 raise InvalidInputError(f"{label} is broken {done / sound.samplerate:.1f} s in") from error
             if not len(frames):
                 break
             if not np.isfinite(frames).all():
                 raise InvalidInputError(f"{label} has samples that are not numbers (NaN or infinite)")
+            if np.max(np.abs(frames)) > _TOO_LOUD:
+                raise InvalidInputError(f"{label} has samples far beyond full scale (1.0 is full scale)")
             pieces.append(frames.mean(axis=1) if channel is None else frames[:, channel - 1].copy())
             done += len(frames)
             if done > limit:
                 raise InvalidInputError(f"{label} is longer than {max_seconds:.0f} s")
             if on_frames is not None:
                 on_frames(done, max(done, sound.frames))
-        samples = np.concatenate(pieces) if pieces else np.zeros(0)
+        samples = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
         return Sound(samples, sound.samplerate, sound.channels)
 
 
-def resample(samples: Samples, rate: int) -> Samples:
+def resample(samples: Recording, rate: int) -> Recording:
     """*samples* of *rate* at 48 kHz."""
     if rate == RATE:
         return samples
     from scipy.signal import resample_poly  # noqa: PLC0415 - 0.7 s, which a file at 48 kHz need not pay
 
     divisor = math.gcd(RATE, rate)
-    return np.asarray(resample_poly(samples, RATE // divisor, rate // divisor), dtype=np.float64)
+    return np.asarray(resample_poly(samples, RATE // divisor, rate // divisor), dtype=np.float32)
 
 
 def response(sound: Sound, label: str, *, length_ms: float, normalise: bool, align: bool) -> Samples:
@@ -116,7 +117,7 @@ def response(sound: Sound, label: str, *, length_ms: float, normalise: bool, ali
     Raises:
         InvalidInputError: it is silent.
     """
-    taps = resample(sound.samples, sound.rate)
+    taps = resample(sound.samples, sound.rate).astype(np.float64)
     peak = float(np.max(np.abs(taps), initial=0.0))
     if peak < SILENCE:
         raise InvalidInputError(f"{label} is silent")
@@ -131,16 +132,22 @@ def response(sound: Sound, label: str, *, length_ms: float, normalise: bool, ali
     return taps / energy if normalise and energy > 0 else taps
 
 
-def float_wav(samples: Samples) -> bytes:
+def write_float_wav(path: Path, recording: Recording) -> Path:
     """A mono 48 kHz WAV of 32-bit floats, which unlike libsndfile's holds no time of day."""
-    content = samples.astype("<f4").tobytes()
     fmt = struct.pack("<HHIIHHH", 3, 1, RATE, RATE * 4, 4, 32, 0)
-    chunks = [(b"fmt ", fmt), (b"fact", struct.pack("<I", len(samples))), (b"data", content)]
-    body = b"WAVE" + b"".join(name + struct.pack("<I", len(chunk)) + chunk for name, chunk in chunks)
-    return b"RIFF" + struct.pack("<I", len(body)) + body
+    fact = struct.pack("<I", len(recording))
+    head = b"WAVE" + b"".join(
+        name + struct.pack("<I", len(chunk)) + chunk for name, chunk in ((b"fmt ", fmt), (b"fact", fact))
+    )
+    size = 4 * len(recording)
+    with path.open("wb") as file:
+        file.write(b"RIFF" + struct.pack("<I", len(head) + 8 + size) + head)
+        file.write(b"data" + struct.pack("<I", size))
+        file.write(recording.astype("<f4", copy=False).data)
+    return path
 
 
-def read_own(source: IO[bytes]) -> Samples:
-    """The samples of a file that this pipeline wrote."""
-    samples, _ = soundfile.read(source, dtype="float64")
-    return np.asarray(samples, dtype=np.float64)
+def read_own(source: IO[bytes]) -> Recording:
+    """The samples of a float WAV that this pipeline wrote."""
+    samples, _ = soundfile.read(source, dtype="float32")
+    return np.asarray(samples, dtype=np.float32)

@@ -2,13 +2,16 @@
 
 import unicodedata
 from collections.abc import Iterator
+from typing import Final
 
 from headrace import PermanentError, StepContext
 from pipelines.shootout import audio
-from pipelines.shootout.audio import InvalidInputError
+from pipelines.shootout.errors import InvalidInputError
 from pipelines.shootout.inputs import load_response, open_di
 from pipelines.shootout.outputs import Checked
 from pipelines.shootout.params import Chain, Ir, ShootoutParams
+
+_MOST_TOLD: Final = 40
 
 
 def check(context: StepContext[ShootoutParams]) -> Checked:
@@ -33,7 +36,10 @@ def check(context: StepContext[ShootoutParams]) -> Checked:
             faults.append(str(error))
         context.progress(done, total, "looked at the impulse responses")
     if faults:
-        raise InvalidInputError("\n".join(faults))
+        told = faults[:_MOST_TOLD]
+        if len(faults) > len(told):
+            told.append(f"and {len(faults) - len(told)} more")
+        raise InvalidInputError("\n".join(told))
     return Checked(inputs=total)
 
 

@@ -1,20 +1,22 @@
 """What `encode` does for one chain: its gain, then 24-bit FLAC, read back and proved."""
 
 import io
-import math
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import soundfile
 
 from headrace import RetryableError, StepContext
-from pipelines.shootout import audio
+from pipelines.shootout import audio, measures
 from pipelines.shootout.blocks import RATE, decibels
+from pipelines.shootout.measures import in_decibels
 from pipelines.shootout.naming import numbered, position
 from pipelines.shootout.outputs import Matched, Render, Track
-from pipelines.shootout.oversampling import Samples, true_peak
+from pipelines.shootout.oversampling import Recording, Samples, TruePeak
 from pipelines.shootout.params import Chain, ShootoutParams
 
 _STEP = 2.0**-23  # of 24 bits
+_PIECE = 1 << 16
 
 
 def encode_chain(
@@ -22,17 +24,19 @@ def encode_chain(
 ) -> Track:
     """Raises: RetryableError when what was written does not read back as it should."""
     gain_db = matched.gains_db[position(context.params, chain)]
+    factor = decibels(gain_db)
     with context.open_file(render.file) as source:
-        samples = audio.read_own(source) * decibels(gain_db)
-    context.raise_if_cancelled()
-    context.progress(1, 3, "gain applied")
-    encoded = flac(samples)
-    decoded, _ = soundfile.read(io.BytesIO(encoded), dtype="float64")
-    context.raise_if_cancelled()
-    context.progress(2, 3, "encoded")
+        rendered = audio.read_own(source)
+    half = len(rendered)
+
+    def on_samples(done: int) -> None:
+        context.raise_if_cancelled()
+        context.progress(done, 2 * half, "encoding" if done <= half else "reading back")
+
+    encoded = flac((piece * factor for piece in measures.pieces(rendered, _PIECE)), on_samples)
     # Equal to the render within a step of 24 bits, its loudness is the measured one plus the gain.
-    highest = true_peak(decoded)
-    if np.max(np.abs(decoded - samples)) > 2 * _STEP or highest > decibels(context.params.match.ceiling_dbfs):
+    true_peak = proved_true_peak(encoded, rendered, factor, lambda done: on_samples(half + done))
+    if true_peak is None or true_peak > decibels(context.params.match.ceiling_dbfs):
         raise RetryableError(f"chain {chain.name!r}: the FLAC does not hold the render")
     file_name = f"{numbered(context.params, chain)}.flac"
     track = Track(
@@ -40,16 +44,39 @@ def encode_chain(
         file=context.save_file(file_name, encoded, "audio/flac"),
         file_name=file_name,
         lufs=round(render.lufs + gain_db, 2),
-        true_peak_dbtp=round(20 * math.log10(highest), 2),
+        true_peak_dbtp=round(in_decibels(true_peak), 2),
         gain_db=round(gain_db, 2),
         crest_db=round(render.true_peak_dbtp - render.rms_dbfs, 2),
     )
-    context.progress(3, 3, f"{track.lufs:.1f} LUFS, {track.true_peak_dbtp:.1f} dBTP")
+    context.progress(1, 1, f"{track.lufs:.1f} LUFS, {track.true_peak_dbtp:.1f} dBTP")
     return track
 
 
-def flac(samples: Samples) -> bytes:
-    """24-bit FLAC at 48 kHz; the same samples give the same bytes."""
-    encoded = io.BytesIO()
-    soundfile.write(encoded, samples, RATE, format="FLAC", subtype="PCM_24")
+def flac(pieces: Iterable[Samples], on_samples: Callable[[int], None] | None = None) -> bytes:
+    """24-bit FLAC at 48 kHz; the same samples in the same pieces give the same bytes."""
+    encoded, done = io.BytesIO(), 0
+    with soundfile.SoundFile(encoded, "w", RATE, channels=1, format="FLAC", subtype="PCM_24") as file:
+        for piece in pieces:
+            file.write(piece)
+            done += len(piece)
+            if on_samples is not None:
+                on_samples(done)
     return encoded.getvalue()
+
+
+def proved_true_peak(
+    encoded: bytes, rendered: Recording, factor: float, on_samples: Callable[[int], None]
+) -> float | None:
+    """The true peak of what *encoded* decodes to; None when that is not *rendered* times *factor*."""
+    true_peak, done = TruePeak(), 0
+    with soundfile.SoundFile(io.BytesIO(encoded)) as file:
+        if file.frames != len(rendered):
+            return None
+        for piece in measures.pieces(rendered, _PIECE):
+            decoded = file.read(len(piece), dtype="float64")
+            if len(decoded) != len(piece) or np.max(np.abs(decoded - piece * factor)) > 2 * _STEP:
+                return None
+            true_peak.add(decoded)
+            done += len(piece)
+            on_samples(done)
+    return true_peak.finish()

@@ -4,7 +4,7 @@ from typing import IO
 
 from headrace import PermanentError, StepContext
 from pipelines.shootout import audio
-from pipelines.shootout.audio import InvalidInputError
+from pipelines.shootout.errors import InvalidInputError
 from pipelines.shootout.oversampling import Samples
 from pipelines.shootout.params import BUILTIN, Ir, ShootoutParams
 

@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Samples = NDArray[np.float64]
+# A whole track. Ten minutes are 115 MB like this, and many chains may be at work at once.
+Recording = NDArray[np.float32]
 
 
 def low_pass(factor: int, reach: int, beta: float) -> Samples:
@@ -59,11 +61,17 @@ class Downsampler:
         return fallen
 
 
-def true_peak(samples: Samples, *, chunk: int = 1 << 16) -> float:
+class TruePeak:
     """The largest absolute value at four times the rate (ITU-R BS.1770-5, annex 2), 1.0 = full scale."""
-    upsampler = Upsampler(4, reach=10, beta=5.0)
-    highest = float(np.max(np.abs(samples), initial=0.0))
-    for start in range(0, len(samples), chunk):
-        risen = upsampler.process(samples[start : start + chunk])
-        highest = max(highest, float(np.max(np.abs(risen))))
-    return max(highest, float(np.max(np.abs(upsampler.process(np.zeros(2 * upsampler.latency))))))
+
+    def __init__(self) -> None:
+        self._upsampler = Upsampler(4, reach=10, beta=5.0)
+        self._highest = 0.0
+
+    def add(self, chunk: Samples) -> None:
+        risen = self._upsampler.process(chunk)
+        self._highest = max(self._highest, float(np.max(np.abs(chunk))), float(np.max(np.abs(risen))))
+
+    def finish(self) -> float:
+        self.add(np.zeros(2 * self._upsampler.latency))
+        return self._highest

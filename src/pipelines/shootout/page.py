@@ -114,7 +114,7 @@ def _sound(context: StepContext[ShootoutParams], file: UUID, seconds: float, *, 
     if whole:
         return encoded
     samples, _ = soundfile.read(io.BytesIO(encoded), frames=round(seconds * RATE), dtype="float64")
-    return flac(samples)
+    return flac([samples])
 
 
 def _figure(context: StepContext[ShootoutParams], picture: Picture) -> str:

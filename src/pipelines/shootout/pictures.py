@@ -97,7 +97,7 @@ def _spectra(_prepared: Prepared, renders: Sequence[Render], matched: Matched) -
             color=CHAINS[place],
             linewidth=1.9,
             alpha=0.92,
-            label=_short(render.chain),
+            label=f"{place + 1}  {_short(render.chain)}",
         )
     axes.set_xlim(40, 16_000)
     axes.set_ylim(top - 72, top + 5)

@@ -4,11 +4,12 @@ import numpy as np
 
 from headrace import StepContext
 from pipelines.shootout import audio
-from pipelines.shootout.audio import SILENCE, InvalidInputError
+from pipelines.shootout.audio import SILENCE
 from pipelines.shootout.blocks import RATE, decibels
+from pipelines.shootout.errors import InvalidInputError
 from pipelines.shootout.inputs import open_di
 from pipelines.shootout.outputs import Prepared
-from pipelines.shootout.oversampling import Samples
+from pipelines.shootout.oversampling import Recording
 from pipelines.shootout.params import Input, ShootoutParams
 
 SHORTEST_SECONDS = 0.4  # one block of BS.1770: what is shorter has no loudness
@@ -32,7 +33,7 @@ def prepare_di(context: StepContext[ShootoutParams]) -> Prepared:
         sound = audio.decode(source, label, channel=wanted.channel, on_frames=on_frames)
     samples = audio.resample(_cut(sound.samples, sound.rate, wanted), sound.rate)
     context.raise_if_cancelled()
-    samples = samples - (samples.mean() if len(samples) else 0.0)
+    samples = samples - np.float32(samples.mean(dtype=np.float64) if len(samples) else 0.0)
     peak = float(np.max(np.abs(samples), initial=0.0))
     if peak < SILENCE:
         raise InvalidInputError(f"{label} is silent: its loudest sample is below -80 dBFS")
@@ -44,9 +45,12 @@ def prepare_di(context: StepContext[ShootoutParams]) -> Prepared:
             f"{label} is too short: {seconds:.2f} s of sound, at least {SHORTEST_SECONDS} s are needed"
         )
     if wanted.rms_dbfs is not None:
-        samples = samples * (decibels(wanted.rms_dbfs) / float(np.sqrt(np.mean(samples**2))))
-    samples = np.concatenate([samples, np.zeros(round(wanted.tail_seconds * RATE))])
-    file = context.save_file("prepared-di.wav", audio.float_wav(samples), "audio/wav")
+        rms = float(np.sqrt(np.mean(np.square(samples), dtype=np.float64)))
+        samples = samples * np.float32(decibels(wanted.rms_dbfs) / rms)
+    samples = np.concatenate([samples, np.zeros(round(wanted.tail_seconds * RATE), np.float32)])
+    file = context.save_file(
+        "prepared-di.wav", audio.write_float_wav(context.scratch / "prepared-di.wav", samples), "audio/wav"
+    )
     context.progress(1, 1, f"{seconds:.1f} s of DI are ready")
     return Prepared(
         file=file,
@@ -57,7 +61,7 @@ def prepare_di(context: StepContext[ShootoutParams]) -> Prepared:
     )
 
 
-def trim(samples: Samples, threshold: float) -> Samples:
+def trim(samples: Recording, threshold: float) -> Recording:
     """*samples* from just before the first to just after the last one that reaches *threshold*."""
     loud = np.flatnonzero(np.abs(samples) >= threshold)
     if not len(loud):
@@ -65,7 +69,7 @@ def trim(samples: Samples, threshold: float) -> Samples:
     return samples[max(0, int(loud[0]) - _BEFORE_SOUND) : int(loud[-1]) + 1 + _AFTER_SOUND]
 
 
-def _cut(samples: Samples, rate: int, wanted: Input) -> Samples:
+def _cut(samples: Recording, rate: int, wanted: Input) -> Recording:
     start = round(wanted.start_seconds * rate)
     if wanted.duration_seconds is None:
         return samples[start:]

@@ -1,35 +1,47 @@
-"""What `render` does for one chain: the DI through its blocks, 4096 samples at a time."""
+"""What `render` does for one chain: the DI through its blocks, 4096 samples at a time, then measured."""
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from headrace import PermanentError, StepContext
+from headrace import StepContext
 from pipelines.shootout import audio, blocks, measures
 from pipelines.shootout.blocks import RATE, Processor
+from pipelines.shootout.errors import RenderFailedError
 from pipelines.shootout.inputs import load_response
+from pipelines.shootout.measures import in_decibels
 from pipelines.shootout.naming import numbered
 from pipelines.shootout.outputs import Prepared, Render
-from pipelines.shootout.oversampling import Samples, true_peak
+from pipelines.shootout.oversampling import Recording, TruePeak
 from pipelines.shootout.params import Chain, Ir, ShootoutParams
 
 CHUNK = 4096
-_MEASURE_COST = 15.0  # in the units of `blocks.cost`, a sample
+_MEASURE_COST = 9.0  # in the units of `blocks.cost`, a sample
 _QUIETEST = 1e-6  # -120 dBFS: nothing that one could bring to a loudness
 _LOUDEST = 1e9  # +180 dBFS: on the way to overflow
 
 
 class BrokenSoundError(Exception):
-    """A block's sound stopped being finite; *block* counts from 1."""
+    """A sound grew past all bounds behind *block*, counted from 1."""
 
-    def __init__(self, block: int, why: str) -> None:
-        super().__init__(why)
-        self.block, self.why = block, why
+    def __init__(self, block: int) -> None:
+        super().__init__(f"the sound grew past all bounds in block {block}")
+        self.block = block
+
+
+@dataclass(frozen=True)
+class Levels:
+    """What a whole render amounts to, as factors of full scale but for *lufs*."""
+
+    lufs: float
+    true_peak: float
+    rms: float
 
 
 def render_chain(context: StepContext[ShootoutParams], chain: Chain, prepared: Prepared) -> Render:
-    """Raises: PermanentError (`render_failed`), naming chain and block, for a silent or infinite sound."""
+    """Raises: RenderFailedError, naming chain and block, for a silent or infinite sound."""
     with context.open_file(prepared.file) as source:
         di = audio.read_own(source)
     processors = [
@@ -41,29 +53,31 @@ def render_chain(context: StepContext[ShootoutParams], chain: Chain, prepared: P
     chain_cost = 1.0 + sum(blocks.cost(block) for block in chain.blocks)
     total = len(di) * (chain_cost + _MEASURE_COST)
 
-    def on_samples(done: int) -> None:
+    def on_rendered(done: int) -> None:
         context.raise_if_cancelled()
         context.progress(done * chain_cost, total, f"{done / len(di):.0%} rendered")
 
+    def on_measured(done: int) -> None:
+        context.raise_if_cancelled()
+        context.progress(len(di) * chain_cost + done * _MEASURE_COST, total, "measuring")
+
     try:
-        rendered, peaks = run(processors, di, on_samples=on_samples)
-    except BrokenSoundError as broken:
-        message = f"{_place(chain, broken.block)}: {broken.why}"
-        raise PermanentError(message, code="render_failed") from broken
-    rendered[-RATE // 100 :] *= np.linspace(1, 0, RATE // 100)  # no click at the end, nor in a loop
-    lufs = measures.loudness(rendered)
-    if not math.isfinite(lufs) or float(np.max(np.abs(rendered))) < _QUIETEST:
-        raise PermanentError(_silence(chain, peaks), code="render_failed")
-    context.raise_if_cancelled()
+        rendered, peaks = run(processors, di, on_samples=on_rendered)
+    except BrokenSoundError as error:
+        raise RenderFailedError(f"{_place(chain, error.block)}: the sound grew past all bounds") from error
+    fade = RATE // 100  # no click at the end, nor in a loop
+    rendered[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
+    levels = measure(rendered, on_samples=on_measured)
+    if not math.isfinite(levels.lufs) or levels.true_peak < _QUIETEST:
+        raise RenderFailedError(_silence(chain, peaks))
     low, high = measures.outline(rendered)
+    name = f"render-{numbered(context.params, chain)}.wav"
     render = Render(
         chain=chain.name,
-        file=context.save_file(
-            f"render-{numbered(context.params, chain)}.wav", audio.float_wav(rendered), "audio/wav"
-        ),
-        lufs=lufs,
-        true_peak_dbtp=measures.in_decibels(true_peak(rendered)),
-        rms_dbfs=measures.in_decibels(float(np.sqrt(np.mean(rendered**2)))),
+        file=context.save_file(name, audio.write_float_wav(context.scratch / name, rendered), "audio/wav"),
+        lufs=levels.lufs,
+        true_peak_dbtp=in_decibels(levels.true_peak),
+        rms_dbfs=in_decibels(levels.rms),
         low=low,
         high=high,
         spectrum=measures.spectrum(rendered),
@@ -74,32 +88,49 @@ def render_chain(context: StepContext[ShootoutParams], chain: Chain, prepared: P
 
 def run(
     processors: Sequence[Processor],
-    di: Samples,
+    di: Recording,
     *,
     chunk: int = CHUNK,
     on_samples: Callable[[int], None] | None = None,
-) -> tuple[Samples, list[float]]:
+) -> tuple[Recording, list[float]]:
     """*di* through all *processors* without their latency, and the peak behind each.
 
     Raises:
         BrokenSoundError: a sound grew past all bounds.
     """
     late = sum(processor.latency for processor in processors)
-    fed = np.concatenate([di, np.zeros(late)])
-    rendered = np.empty_like(fed)
+    rendered = np.zeros(len(di), np.float32)
     peaks = [0.0] * len(processors)
-    for start in range(0, len(fed), chunk):
-        piece = fed[start : start + chunk]
+    for start in range(0, len(di) + late, chunk):
+        piece = di[start : start + chunk].astype(np.float64)
+        # Zeros drive out what the blocks still hold.
+        piece = np.concatenate([piece, np.zeros(min(chunk, len(di) + late - start) - len(piece))])
         for place, processor in enumerate(processors):
             piece = processor.process(piece)
             peak = float(np.max(np.abs(piece)))  # NaN stays NaN
             if not peak < _LOUDEST:
-                raise BrokenSoundError(place + 1, "the sound grew past all bounds")
+                raise BrokenSoundError(place + 1)
             peaks[place] = max(peaks[place], peak)
-        rendered[start : start + chunk] = piece
+        piece = piece[max(0, late - start) :]
+        at = max(0, start - late)
+        rendered[at : at + len(piece)] = piece
         if on_samples is not None:
             on_samples(min(start + chunk, len(di)))
-    return rendered[late:], peaks
+    return rendered, peaks
+
+
+def measure(rendered: Recording, *, on_samples: Callable[[int], None] | None = None) -> Levels:
+    """All that one pass over *rendered* can tell."""
+    loudness, true_peak = measures.Loudness(), TruePeak()
+    power, done = 0.0, 0
+    for piece in measures.pieces(rendered):
+        loudness.add(piece)
+        true_peak.add(piece)
+        power += float(np.sum(piece**2))
+        done += len(piece)
+        if on_samples is not None:
+            on_samples(done)
+    return Levels(loudness.finish(), true_peak.finish(), math.sqrt(power / len(rendered)))
 
 
 def _place(chain: Chain, number: int) -> str:

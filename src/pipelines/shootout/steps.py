@@ -119,9 +119,9 @@ def _use_one_thread() -> None:
 
 
 _validated = shootout.add(validate, weight=1)
-_prepared = shootout.add(prepare, after=_validated, weight=2)
-_rendered = shootout.add(render, for_each=lambda params: params.chains, after=_prepared, weight=12)
+_prepared = shootout.add(prepare, after=_validated, weight=1)
+_rendered = shootout.add(render, for_each=lambda params: params.chains, after=_prepared, weight=10)
 _matched = shootout.add(match, after=_rendered, weight=0.2)
-_encoded = shootout.add(encode, for_each=lambda params: params.chains, after=_matched, weight=4)
-_drawn = shootout.add(pictures, after=_matched, weight=4)
+_encoded = shootout.add(encode, for_each=lambda params: params.chains, after=_matched, weight=2)
+_drawn = shootout.add(pictures, after=_matched, weight=3)
 _compared = shootout.add(compare, after=(_encoded, _drawn), result=True, weight=1)

@@ -23,10 +23,10 @@ MAX_OUTPUT_BYTES = 256 * 1024
 class MemoryContext:
     """What a step in a child process is given, written by hand."""
 
-    job_id, attempt, scratch = UUID(int=1), 1, Path("unused")
+    job_id, attempt = UUID(int=1), 1
 
     def __init__(self, studio: "Studio", params: ShootoutParams) -> None:
-        self.studio, self.params = studio, params
+        self.studio, self.params, self.scratch = studio, params, studio.folder
         self.fractions: list[float] = []
         self.messages: list[str | None] = []
         self.logged: list[tuple[str, str, dict[str, Any]]] = []
@@ -42,10 +42,10 @@ class MemoryContext:
     def log(self, message: str, level: str = "info", **fields: Any) -> None:
         self.logged.append((level, message, fields))
 
-    def save_file(self, name: str, content: bytes, media_type: str) -> UUID:
+    def save_file(self, name: str, content: bytes | Path, media_type: str) -> UUID:
         assert Path(name).name == name
         self.studio.media_types[name] = media_type
-        return self.studio.keep(name, content)
+        return self.studio.keep(name, content if isinstance(content, bytes) else content.read_bytes())
 
     def open_file(self, file_id: UUID | str) -> io.BytesIO:
         try:
@@ -61,7 +61,8 @@ class MemoryContext:
 class Studio:
     """The files and outputs of one job."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.files: dict[str, bytes] = {}
         self.names: dict[str, str] = {}
         self.media_types: dict[str, str] = {}
@@ -122,8 +123,8 @@ def strum(seconds: float = 1.2, *, rate: int = RATE, peak: float = 0.5) -> NDArr
 
 
 @pytest.fixture
-def studio() -> Studio:
-    return Studio()
+def studio(tmp_path: Path) -> Studio:
+    return Studio(tmp_path)
 
 
 @pytest.fixture

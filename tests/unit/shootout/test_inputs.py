@@ -1,6 +1,7 @@
 """What is made of an upload, and what is refused with which words."""
 
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,10 +129,26 @@ def test_samples_that_are_no_numbers_are_refused(studio: "Studio", chord: Sample
     assert "not numbers" in refusal(studio, "prepare", params(studio.upload_sound(chord)))
 
 
+def test_samples_far_beyond_full_scale_are_refused(studio: "Studio", chord: Samples) -> None:
+    file = studio.upload_sound(chord * 2**31)
+
+    assert "far beyond full scale" in refusal(studio, "prepare", params(file))
+
+
+def test_more_than_64_channels_are_refused(studio: "Studio") -> None:
+    file = studio.upload_sound(np.zeros((100, 65)))
+
+    assert "65 channels, the limit is 64" in refusal(studio, "validate", params(file))
+
+
 @pytest.mark.parametrize("content", [b"", b"RIFF", b"not a sound at all" * 100, b"fLaC" + bytes(500)])
 @pytest.mark.parametrize("step", ["validate", "prepare"])
 def test_a_broken_file_is_refused(studio: "Studio", content: bytes, step: str) -> None:
     assert "is not audio that can be decoded" in refusal(studio, step, params(studio.upload(content)))
+
+
+def test_a_file_without_samples_is_refused(studio: "Studio") -> None:
+    assert "holds no samples" in refusal(studio, "validate", params(studio.upload_sound(np.zeros(0))))
 
 
 def test_a_flac_that_breaks_off_is_refused_or_read_to_there(studio: "Studio", chord: Samples) -> None:
@@ -199,6 +216,17 @@ def test_everything_wrong_is_said_at_once(studio: "Studio", chord: Samples) -> N
     ]
 
 
+def test_a_great_many_faults_are_counted(studio: "Studio") -> None:
+    missing = {"type": "ir", "file": "11111111-2222-3333-4444-555555555555"}
+
+    told = refusal(
+        studio, "validate", {"chains": [{"name": f"{n}", "blocks": [missing] * 24} for n in range(2)]}
+    ).splitlines()
+
+    assert len(told) == 41
+    assert told[-1] == "and 8 more"
+
+
 def test_a_missing_di_and_a_missing_channel_are_named(studio: "Studio", chord: Samples) -> None:
     missing = "11111111-2222-3333-4444-555555555555"
 
@@ -222,7 +250,7 @@ def test_good_inputs_pass(studio: "Studio", chord: Samples) -> None:
 
 def test_a_response_is_aligned_cut_and_brought_to_unit_energy() -> None:
     taps = np.concatenate([np.zeros(500), np.ones(9_600)])
-    sound = audio.Sound(taps, 48_000, 1)
+    sound = audio.Sound(taps.astype(np.float32), 48_000, 1)
 
     used = audio.response(sound, "ir", length_ms=100, normalise=True, align=True)
     plain = audio.response(sound, "ir", length_ms=5_000, normalise=False, align=False)
@@ -234,10 +262,10 @@ def test_a_response_is_aligned_cut_and_brought_to_unit_energy() -> None:
     assert np.array_equal(plain, taps)
 
 
-def test_the_float_wav_is_one_that_others_read() -> None:
-    sound = np.array([0.0, 0.5, -2.0, 1e-9])
+def test_the_float_wav_is_one_that_others_read(tmp_path: Path) -> None:
+    sound = np.array([0.0, 0.5, -2.0, 1e-9], np.float32)
 
-    samples, rate = soundfile.read(io.BytesIO(audio.float_wav(sound)), dtype="float32")
+    samples, rate = soundfile.read(audio.write_float_wav(tmp_path / "a.wav", sound), dtype="float32")
 
     assert rate == 48_000
-    assert np.array_equal(samples, sound.astype(np.float32))
+    assert np.array_equal(samples, sound)

@@ -1,0 +1,86 @@
+"""What handlers are given, and where a transaction begins and ends."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+from litestar import Request
+from litestar.datastructures import State
+from litestar.di import NamedDependency
+from msgspec import Struct, field
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+
+from adapters.blob_store import BlobStore
+from adapters.doorbell import Doorbell
+from adapters.event_bus import RedisPublisher
+from adapters.readiness import Readiness
+from api.authentication import CurrentUser, LocalAuthenticator
+from api.streams.hub import Hub
+from domain.files.service import FileService
+from domain.jobs.service import JobService
+from domain.pipelines.service import PipelineService
+from settings import Settings
+
+
+class Services(Struct, kw_only=True):
+    """What one API process holds; made by the composition root."""
+
+    settings: Settings
+    engine: AsyncEngine
+    sessions: async_sessionmaker[AsyncSession]
+    authenticator: LocalAuthenticator
+    hub: Hub
+    doorbell: Doorbell
+    publisher: RedisPublisher
+    blobs: BlobStore
+    look: Callable[[], Awaitable[Readiness]]
+
+
+class AfterCommit(Struct):
+    """What is to be done once the transaction counts: nothing is told that may yet be undone."""
+
+    actions: list[Callable[[], None]] = field(default_factory=list)
+
+    def add(self, action: Callable[[], None]) -> None:
+        self.actions.append(action)
+
+
+async def provide_services(state: State) -> Services:
+    services: Services = state.services
+    return services
+
+
+async def provide_user(request: Request[Any, Any, Any], services: NamedDependency[Services]) -> CurrentUser:
+    return await services.authenticator.authenticate(request)
+
+
+async def provide_after_commit() -> AfterCommit:
+    return AfterCommit()
+
+
+async def provide_session(
+    services: NamedDependency[Services], after_commit: NamedDependency[AfterCommit]
+) -> AsyncGenerator[AsyncSession, None]:
+    """One request, one transaction; a commit that fails fails the request."""
+    async with services.sessions.begin() as session:
+        yield session
+    for action in after_commit.actions:
+        action()
+
+
+async def provide_jobs(
+    session: NamedDependency[AsyncSession],
+    services: NamedDependency[Services],
+    after_commit: NamedDependency[AfterCommit],
+) -> JobService:
+    jobs = JobService(session=session)
+    after_commit.add(lambda: services.publisher.publish(jobs.news))
+    after_commit.add(lambda: services.doorbell.ring(jobs.rings))
+    return jobs
+
+
+async def provide_files(session: NamedDependency[AsyncSession]) -> FileService:
+    return FileService(session=session)
+
+
+async def provide_pipelines(session: NamedDependency[AsyncSession]) -> PipelineService:
+    return PipelineService(session=session)

@@ -1,0 +1,37 @@
+"""/docs and /openapi.json: the contract, readable without a network."""
+
+from pathlib import Path
+from typing import Final
+
+from litestar import Response, Router, get
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.static_files import create_static_files_router
+
+_WEB: Final = Path(__file__).parents[1] / "web"
+
+OPENAPI: Final = OpenAPIConfig(
+    title="Headrace",
+    version="1",
+    description="Jobs in steps: submit them, watch each one live, keep what they made.",
+    path="/",
+    render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+)
+
+
+@get("/docs", include_in_schema=False, sync_to_thread=False)
+def show_docs() -> Response[bytes]:
+    """The page of the API."""
+    return Response((_WEB / "docs" / "index.html").read_bytes(), media_type="text/html")
+
+
+def routes() -> list[HTTPRouteHandler | Router]:
+    """The page and what it loads."""
+    return [
+        show_docs,
+        create_static_files_router(
+            path="/docs/assets", directories=[_WEB / "vendor" / "swagger-ui"], include_in_schema=False
+        ),
+        create_static_files_router(path="/docs/page", directories=[_WEB / "docs"], include_in_schema=False),
+    ]

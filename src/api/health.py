@@ -1,0 +1,25 @@
+"""/health: is the process alive, and can it serve."""
+
+from litestar import Controller, Response, get
+from litestar.di import NamedDependency
+
+from api.dependencies import Services
+from api.schemas import Health
+
+
+class HealthController(Controller):
+    path = "/health"
+    tags = ("health",)
+
+    @get("/live", operation_id="live")
+    async def live(self) -> Health:
+        """The process answers; nothing else is asked."""
+        return Health("ok")
+
+    @get("/ready", operation_id="ready")
+    async def ready(self, services: NamedDependency[Services]) -> Response[Health]:
+        """PostgreSQL and its schema are there. Without Redis or workers it is `degraded`, and still 200."""
+        found = await services.look()
+        if found.missing:
+            return Response(Health("unavailable", found.missing + found.degraded), status_code=503)
+        return Response(Health("degraded" if found.degraded else "ok", found.degraded))

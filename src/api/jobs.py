@@ -1,0 +1,256 @@
+"""/jobs: submit, look, change, cancel, retry, delete."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, Request, Response, delete, get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
+from litestar.status_codes import HTTP_202_ACCEPTED
+from msgspec import UNSET
+
+from api.authentication import CurrentUser
+from api.dependencies import AfterCommit, Services
+from api.problems import InvalidInputError
+from api.schemas import EventPage, Items, JobView, Page, PatchJob, StepView, SubmitBatch, SubmitJob, file_view
+from domain.events.types import FileSummary
+from domain.files.service import FileService
+from domain.jobs.errors import CursorBeyondHeadError
+from domain.jobs.models import Job
+from domain.jobs.orders import JobFilter, Order
+from domain.jobs.repository import ORDERS
+from domain.jobs.service import JobService
+from domain.jobs.states import JobState
+
+Limit = Annotated[int, QueryParameter(ge=1, le=1000)]
+Offset = Annotated[int, QueryParameter(ge=0, le=2**31 - 1)]
+Cursor = Annotated[int, QueryParameter(ge=0, le=2**63 - 1)]
+IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=128)]
+Moment = Annotated[datetime | None, msgspec.Meta(tz=True)]
+
+_EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
+_REPLAYED: Final = "Idempotency-Replayed"
+
+
+class JobController(Controller):
+    path = "/jobs"
+    tags = ("jobs",)
+
+    @post(status_code=HTTP_202_ACCEPTED, operation_id="submitJob")
+    async def submit(
+        self,
+        request: Request[Any, Any, Any],
+        data: JSONBody[SubmitJob],
+        user: NamedDependency[CurrentUser],
+        jobs: NamedDependency[JobService],
+        idempotency_key: IdempotencyKey = None,
+    ) -> Response[JobView]:
+        """Accept a job. The answer means stored, not started."""
+        order = _order(data, "$")
+        answer = await _replayed(request, jobs, user, idempotency_key, "jobs")
+        replayed = answer is not None
+        if answer is None:
+            made = await jobs.submit(user.id, [order], at="$")
+            answer = msgspec.json.encode((await _views(jobs, made))[0])
+            if idempotency_key is not None:
+                await jobs.keep_answer(user.id, idempotency_key, answer)
+        location = f"/api/v1/jobs/{msgspec.json.decode(answer, type=dict[str, Any])['id']}"
+        return _accepted(answer, replayed=replayed, headers={"Location": location})
+
+    @post("/batch", status_code=HTTP_202_ACCEPTED, operation_id="submitJobs")
+    async def submit_batch(
+        self,
+        request: Request[Any, Any, Any],
+        data: JSONBody[SubmitBatch],
+        user: NamedDependency[CurrentUser],
+        jobs: NamedDependency[JobService],
+        idempotency_key: IdempotencyKey = None,
+    ) -> Response[Items[JobView]]:
+        """Accept up to 1,000 jobs, all or none."""
+        orders = [_order(one, f"$.jobs[{place}]") for place, one in enumerate(data.jobs)]
+        answer = await _replayed(request, jobs, user, idempotency_key, "batch")
+        replayed = answer is not None
+        if answer is None:
+            made = await jobs.submit(user.id, orders, at="$.jobs[{}]")
+            answer = msgspec.json.encode(Items(await _views(jobs, made)))
+            if idempotency_key is not None:
+                await jobs.keep_answer(user.id, idempotency_key, answer)
+        return _accepted(answer, replayed=replayed, headers={})
+
+    @get(operation_id="listJobs")
+    async def list_jobs(
+        self,
+        user: NamedDependency[CurrentUser],
+        jobs: NamedDependency[JobService],
+        state: str | None = None,
+        pipeline: Annotated[str | None, QueryParameter(max_length=64)] = None,
+        tag: Annotated[str | None, QueryParameter(max_length=64)] = None,
+        search: Annotated[str | None, QueryParameter(max_length=200)] = None,
+        created_after: Moment = None,
+        created_before: Moment = None,
+        order_by: str = "-created_at",
+        limit: Limit = 100,
+        offset: Offset = 0,
+    ) -> Page[JobView]:
+        """The caller's jobs, newest first unless asked otherwise."""
+        _one_of("state", state, [one.value for one in JobState])
+        _one_of("order_by", order_by, [sign + name for name in ORDERS for sign in ("", "-")])
+        wanted = JobFilter(
+            state=state,
+            pipeline=pipeline,
+            tag=tag,
+            search=search or None,
+            created_after=_sane(created_after, "query.created_after"),
+            created_before=_sane(created_before, "query.created_before"),
+            order_by=order_by,
+            limit=limit,
+            offset=offset,
+        )
+        found, total = await jobs.page(user.id, wanted)
+        return Page(await _views(jobs, found), total, limit, offset)
+
+    @get("/{job_id:uuid}", operation_id="getJob")
+    async def show(
+        self, job_id: FromPath[UUID], user: NamedDependency[CurrentUser], jobs: NamedDependency[JobService]
+    ) -> JobView:
+        """One job."""
+        return (await _views(jobs, [await jobs.find(job_id, user.id)]))[0]
+
+    @patch("/{job_id:uuid}", operation_id="patchJob")
+    async def change(
+        self,
+        job_id: FromPath[UUID],
+        data: JSONBody[PatchJob],
+        user: NamedDependency[CurrentUser],
+        jobs: NamedDependency[JobService],
+    ) -> JobView:
+        """Change tags or meta; what is absent stays."""
+        job = await jobs.patch(
+            job_id,
+            user.id,
+            tags=None if data.tags is UNSET else data.tags,
+            meta=None if data.meta is UNSET else data.meta,
+        )
+        return (await _views(jobs, [job]))[0]
+
+    @delete("/{job_id:uuid}", operation_id="deleteJob")
+    async def remove(
+        self,
+        job_id: FromPath[UUID],
+        user: NamedDependency[CurrentUser],
+        jobs: NamedDependency[JobService],
+        files: NamedDependency[FileService],
+        services: NamedDependency[Services],
+        after_commit: NamedDependency[AfterCommit],
+    ) -> None:
+        """Delete a job that has ended, its history and its files."""
+        gone = await files.repository.ids_of_job(job_id)
+        await jobs.remove(job_id, user.id)
+        for file_id in gone:
+            after_commit.add(lambda file_id=file_id: services.blobs.remove(file_id))  # type: ignore[misc]
+
+    @post("/{job_id:uuid}/cancel", status_code=HTTP_202_ACCEPTED, operation_id="cancelJob")
+    async def cancel(
+        self, job_id: FromPath[UUID], user: NamedDependency[CurrentUser], jobs: NamedDependency[JobService]
+    ) -> JobView:
+        """Stop a job: at once when it waits, soon when it runs. Asking again is fine."""
+        return (await _views(jobs, [await jobs.cancel(job_id, user.id)]))[0]
+
+    @post("/{job_id:uuid}/retry", status_code=HTTP_202_ACCEPTED, operation_id="retryJob")
+    async def retry(
+        self, job_id: FromPath[UUID], user: NamedDependency[CurrentUser], jobs: NamedDependency[JobService]
+    ) -> JobView:
+        """Queue a failed job again; finished steps stay finished."""
+        return (await _views(jobs, [await jobs.retry(job_id, user.id)]))[0]
+
+    @get("/{job_id:uuid}/steps", operation_id="listSteps")
+    async def steps(
+        self, job_id: FromPath[UUID], user: NamedDependency[CurrentUser], jobs: NamedDependency[JobService]
+    ) -> Items[StepView]:
+        """The step runs, in the order of the graph."""
+        job = await jobs.find(job_id, user.id)
+        reported = job.progress_steps or {}
+        return Items([StepView.of(run, reported) for run in await jobs.steps(job)])
+
+    @get("/{job_id:uuid}/files", operation_id="listJobFiles")
+    async def files(
+        self,
+        job_id: FromPath[UUID],
+        user: NamedDependency[CurrentUser],
+        jobs: NamedDependency[JobService],
+        files: NamedDependency[FileService],
+        limit: Limit = 100,
+        offset: Offset = 0,
+    ) -> Page[FileSummary]:
+        """What the job's steps have made, oldest first."""
+        await jobs.find(job_id, user.id)
+        found, total = await files.of_job(job_id, limit, offset)
+        return Page([file_view(file) for file in found], total, limit, offset)
+
+    @get("/{job_id:uuid}/events", operation_id="listEvents")
+    async def events(
+        self,
+        job_id: FromPath[UUID],
+        user: NamedDependency[CurrentUser],
+        jobs: NamedDependency[JobService],
+        services: NamedDependency[Services],
+        after: Cursor = 0,
+        limit: Limit = 100,
+    ) -> Response[EventPage]:
+        """The job's history after a number, in order; the same bytes as on the socket."""
+        job = await jobs.find(job_id, user.id)
+        if after > job.event_seq:
+            raise CursorBeyondHeadError(after, job.event_seq)
+        events = await services.hub.log.read_after(job_id, after, limit)
+        head = max([job.event_seq, *(event.seq for event in events)])
+        page = EventPage([msgspec.Raw(event.frame) for event in events], head)  # type: ignore[misc]
+        return Response(page)
+
+
+def _order(data: SubmitJob, at: str) -> Order:
+    return Order(
+        pipeline=data.pipeline,
+        version=data.version,
+        params=data.params,
+        run_at=_sane(data.run_at, f"{at}.run_at"),
+        priority=data.priority,
+        queue=data.queue,
+        max_attempts=data.max_attempts,
+        timeout_seconds=data.timeout_seconds,
+        tags=tuple(data.tags),
+        meta=data.meta,
+    )
+
+
+async def _views(jobs: JobService, found: list[Job]) -> list[JobView]:
+    why = await jobs.why_waiting(found)
+    return [JobView.of(job, why.get(job.id)) for job in found]
+
+
+async def _replayed(
+    request: Request[Any, Any, Any], jobs: JobService, user: CurrentUser, key: str | None, call: str
+) -> bytes | None:
+    if key is None:
+        return None
+    body = msgspec.json.decode(await request.body())
+    return await jobs.replay(user.id, key, {"call": call, "body": body})
+
+
+def _accepted(answer: bytes, *, replayed: bool, headers: dict[str, str]) -> Response[Any]:
+    if replayed:
+        headers[_REPLAYED] = "true"
+    return Response(answer, status_code=HTTP_202_ACCEPTED, media_type="application/json", headers=headers)
+
+
+def _one_of(name: str, value: str | None, allowed: list[str]) -> None:
+    if value is not None and value not in allowed:
+        raise InvalidInputError(f"query.{name}", f"{name} is one of {', '.join(allowed)}")
+
+
+def _sane(moment: datetime | None, path: str) -> datetime | None:
+    if moment is not None and not _EARLIEST.timestamp() <= moment.timestamp() <= _LATEST.timestamp():
+        raise InvalidInputError(path, "the time is between the years 2000 and 2200")
+    return moment

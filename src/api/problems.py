@@ -1,0 +1,209 @@
+"""Errors on their way out: the only place that knows status codes. Every error is an RFC 9457 problem."""
+
+import re
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, Final
+from uuid import uuid4
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, SerializationException, ValidationException
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from adapters.blob_store import BlobTooLargeError
+from api.schemas import Problem, ProblemError
+from domain.database import DatabaseAwayError
+from domain.errors import HeadraceError
+from domain.files.service import FileNameError, FileNotFoundInStoreError
+from domain.jobs.errors import (
+    CursorBeyondHeadError,
+    IdempotencyConflictError,
+    JobNotFinalError,
+    JobNotFoundError,
+)
+from domain.jobs.states import IllegalTransitionError
+from domain.pipelines.service import ParamsInvalidError, PipelineNotFoundError
+
+_log = structlog.get_logger(__name__)
+
+
+class InvalidInputError(HeadraceError):
+    """A part of the request is wrong in a way that no schema says."""
+
+    def __init__(self, path: str, message: str, code: str = "validation_failed") -> None:
+        super().__init__(message)
+        self.path = path
+        self.code = code
+
+
+class MalformedError(HeadraceError):
+    """The request cannot be read at all."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+
+class UnsupportedMediaTypeError(HeadraceError):
+    """The body is of a kind that is not taken here."""
+
+
+class RangeError(HeadraceError):
+    """Nothing of the file is in the range that was asked for."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the file has {size} bytes")
+        self.size = size
+
+
+_DOMAIN: Final[dict[type[HeadraceError], tuple[int, str]]] = {
+    JobNotFoundError: (404, "job_not_found"),
+    PipelineNotFoundError: (404, "pipeline_not_found"),
+    FileNotFoundInStoreError: (404, "file_not_found"),
+    IllegalTransitionError: (409, "illegal_transition"),
+    JobNotFinalError: (409, "job_not_final"),
+    IdempotencyConflictError: (409, "idempotency_conflict"),
+    BlobTooLargeError: (413, "file_too_large"),
+    FileNameError: (422, "file_name_invalid"),
+    CursorBeyondHeadError: (422, "cursor_beyond_head"),
+    ParamsInvalidError: (422, "params_invalid"),
+    UnsupportedMediaTypeError: (415, "unsupported_media_type"),
+    RangeError: (416, "range_not_satisfiable"),
+    MalformedError: (400, "malformed"),
+    DatabaseAwayError: (503, "database_unavailable"),
+}
+_CODES: Final = {
+    400: "bad_request",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+    422: "validation_failed",
+    429: "too_many_requests",
+}
+_AT: Final = re.compile(r"^(?P<message>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
+_RETRY_SECONDS: Final = "2"
+_DATA_EXCEPTION: Final = "22"
+_AWAY_CLASSES: Final = ("08", "53", "57")
+
+
+def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Answer *error* as a problem."""
+    if isinstance(error, HeadraceError):
+        status, code, detail, faults = _of_domain(error)
+    elif isinstance(error, ValidationException):
+        status, code, detail, faults = 422, "validation_failed", "the request does not fit", _faults(error)
+    elif isinstance(error, HTTPException):
+        status, code, detail, faults = _of_http(error)
+    elif isinstance(error, SerializationException):
+        status, code, detail, faults = 400, "malformed", "the body is not JSON", None
+    elif isinstance(error, RecursionError):
+        status, code, detail, faults = 400, "malformed", "the body is nested too deep", None
+    elif isinstance(error, DBAPIError | PoolTimeoutError | OSError):
+        status, code, detail, faults = _of_database(error)
+    else:
+        status, code, detail, faults = _unforeseen(error)
+    return _answer(request, status, code, detail, faults, _headers(error, status))
+
+
+def _of_domain(error: HeadraceError) -> tuple[int, str, str, list[ProblemError] | None]:
+    if isinstance(error, InvalidInputError):
+        return 422, error.code, str(error), [ProblemError(error.path, str(error))]
+    status, code = _DOMAIN.get(type(error), (500, "internal_error"))
+    if status == 500:
+        return _unforeseen(error)
+    faults = None
+    if isinstance(error, ParamsInvalidError):
+        faults = [ProblemError(fault.path, fault.message) for fault in error.faults]
+    return status, code, str(error), faults
+
+
+def _of_http(error: HTTPException) -> tuple[int, str, str, list[ProblemError] | None]:
+    status = error.status_code
+    if status >= 500:
+        return _unforeseen(error)
+    if isinstance(error.__cause__, SerializationException | msgspec.DecodeError | RecursionError):
+        return 400, "malformed", "the body is not JSON, or nested too deep", None
+    detail = "there is nothing here" if status == 404 else error.detail
+    return status, _CODES.get(status, "bad_request"), detail, None
+
+
+def _of_database(error: Exception) -> tuple[int, str, str, list[ProblemError] | None]:
+    state = str(getattr(getattr(error, "orig", None), "sqlstate", "") or "")
+    if state.startswith(_DATA_EXCEPTION):
+        return 422, "value_not_storable", "a value in the request cannot be stored", None
+    is_away = not isinstance(error, DBAPIError) or error.connection_invalidated or not state
+    if is_away or state.startswith(_AWAY_CLASSES):
+        _log.warning("postgresql_away", error=type(error).__name__, sqlstate=state or None)
+        return 503, "database_unavailable", "PostgreSQL is not available", None
+    return _unforeseen(error)
+
+
+def _unforeseen(error: Exception) -> tuple[int, str, str, list[ProblemError] | None]:
+    incident = uuid4().hex[:12]
+    _log.error("request_failed", incident=incident, exc_info=error)
+    return 500, "internal_error", f"something went wrong; it is logged as incident {incident}", None
+
+
+def _faults(error: ValidationException) -> list[ProblemError]:
+    faults = []
+    for one in error.extra if isinstance(error.extra, list) else []:
+        match = _AT.match(str(one.get("message", "")))
+        message = match["message"] if match else ""
+        below = ((match["path"] if match else None) or "$").removeprefix("$")
+        key = str(one.get("key") or "")
+        source = str(one.get("source") or "body")
+        if source == "body":
+            path = "$" + (below or (f".{key}" if key and key != "data" else ""))
+        else:
+            path = f"{source}.{key}{below}"
+        faults.append(ProblemError(path, message[:500]))
+    return faults or [ProblemError("$", error.detail[:500])]
+
+
+def _headers(error: Exception, status: int) -> dict[str, str]:
+    headers = {"Retry-After": _RETRY_SECONDS} if status == 503 else {}
+    if isinstance(error, RangeError):
+        headers["Content-Range"] = f"bytes */{error.size}"
+    if isinstance(error, HTTPException) and error.headers:
+        headers |= {
+            name: value
+            for name, value in error.headers.items()
+            if name.lower() in ("allow", "www-authenticate")
+        }
+    return headers
+
+
+def _answer(
+    request: Request[Any, Any, Any],
+    status: int,
+    code: str,
+    detail: str,
+    faults: list[ProblemError] | None,
+    headers: dict[str, str],
+) -> Response[bytes]:
+    problem = Problem(
+        type=f"urn:headrace:problem:{code}",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        code=code,
+        instance=str(request.scope.get("path", "")),
+        errors=faults,
+    )
+    return Response(
+        msgspec.json.encode(problem),
+        status_code=status,
+        media_type="application/problem+json",
+        headers=headers,
+    )
+
+
+HANDLERS: Final[dict[int | type[Exception], Callable[[Request[Any, Any, Any], Any], Response[bytes]]]] = {
+    Exception: handle,
+    HTTPException: handle,
+}

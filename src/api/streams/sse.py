@@ -1,0 +1,70 @@
+"""GET /jobs/{id}/stream: the same frames as server-sent events."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import structlog
+from litestar import Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath, HeaderParameter, QueryParameter
+from litestar.response import Stream
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.authentication import CurrentUser
+from api.dependencies import Services
+from api.problems import InvalidInputError
+from api.streams.opening import open_session
+from api.streams.session import Frame
+from domain.database import DatabaseAwayError
+from domain.jobs.errors import CursorBeyondHeadError
+from domain.jobs.service import JobService
+
+_log = structlog.get_logger(__name__)
+
+_HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+@get("/jobs/{job_id:uuid}/stream", tags=["jobs"], operation_id="streamJob", media_type="text/event-stream")
+async def stream_job_events(
+    job_id: FromPath[UUID],
+    user: NamedDependency[CurrentUser],
+    services: NamedDependency[Services],
+    after: Annotated[int, QueryParameter(ge=0, le=2**63 - 1)] = 0,
+    last_event_id: Annotated[str | None, HeaderParameter(name="Last-Event-ID")] = None,
+) -> Response[Any]:
+    """Every event past the cursor, and what else a watcher should know; ends when the job does.
+
+    At the head of a final job the answer is 204, so that a browser stops reconnecting.
+    """
+    cursor = after if last_event_id is None else _number(last_event_id)
+    async with services.sessions() as session:
+        job = await JobService(session=session).find(job_id, user.id)
+    if cursor > job.event_seq:
+        raise CursorBeyondHeadError(cursor, job.event_seq)
+    if job.state.is_final and cursor == job.event_seq:
+        return Response(None, status_code=204)
+    frames = open_session(services, user, job_id, cursor).frames()
+    return Stream(_lines(job_id, frames), media_type="text/event-stream", headers=_HEADERS)
+
+
+def _number(raw: str) -> int:
+    if not (raw.isascii() and raw.isdigit() and len(raw) <= 18):
+        raise InvalidInputError("header.Last-Event-ID", "Last-Event-ID is a whole number from 0")
+    return int(raw)
+
+
+async def _lines(job_id: UUID, frames: AsyncIterator[list[Frame]]) -> AsyncIterator[bytes]:
+    async with aclosing(frames) as groups:  # type: ignore[type-var]
+        try:
+            async for group in groups:
+                yield b"".join(_line(frame) for frame in group)
+        except (DatabaseAwayError, SQLAlchemyError, OSError) as error:
+            # The client comes back by itself, with the id of the last event that it has.
+            _log.warning("stream_broke", job_id=str(job_id), error=type(error).__name__)
+
+
+def _line(frame: Frame) -> bytes:
+    number = b"" if frame.seq is None else b"id: %d\n" % frame.seq
+    return number + b"data: " + frame.data + b"\n\n"

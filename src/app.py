@@ -1,0 +1,123 @@
+"""The composition root of the HTTP side."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import structlog
+from litestar import Litestar, Router
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from sqlalchemy.ext.asyncio import async_sessionmaker
+
+from adapters.blob_store import BlobStore
+from adapters.database import StatementPool, build_engine
+from adapters.doorbell import Doorbell
+from adapters.event_bus import RedisPublisher
+from adapters.readiness import look
+from adapters.redis_link import build_redis
+from api import docs, problems
+from api.authentication import LocalAuthenticator
+from api.dependencies import (
+    Services,
+    provide_after_commit,
+    provide_files,
+    provide_jobs,
+    provide_pipelines,
+    provide_services,
+    provide_session,
+    provide_user,
+)
+from api.files import FileController
+from api.health import HealthController
+from api.hygiene import RequestId, refuse_nul
+from api.jobs import JobController
+from api.pipelines import PipelineController
+from api.streams.hub import Hub
+from api.streams.socket import stream_job
+from api.streams.sse import stream_job_events
+from domain.events.log import PostgresEventLog
+from settings import Settings, read_settings
+
+_log = structlog.get_logger(__name__)
+
+
+def create_app(settings: Settings | None = None) -> Litestar:
+    """The application; connects when it is started.
+
+    Raises:
+        SettingsError: a setting is bad or missing.
+    """
+    settings = settings or read_settings()
+    settings.needs("database_url")
+    api = Router(
+        "/api/v1",
+        route_handlers=[JobController, FileController, PipelineController, stream_job, stream_job_events],
+    )
+    return Litestar(
+        route_handlers=[api, HealthController, *docs.routes()],
+        dependencies={
+            "services": Provide(provide_services),
+            "user": Provide(provide_user),
+            "after_commit": Provide(provide_after_commit),
+            "session": Provide(provide_session),
+            "jobs": Provide(provide_jobs),
+            "files": Provide(provide_files),
+            "pipelines": Provide(provide_pipelines),
+        },
+        exception_handlers={Exception: problems.handle, HTTPException: problems.handle},
+        before_request=refuse_nul,
+        middleware=[RequestId()],
+        lifespan=[partial(_run_services, settings=settings)],
+        openapi_config=docs.OPENAPI,
+        request_max_body_size=settings.max_body_bytes,
+        logging_config=None,
+        debug=False,
+    )
+
+
+@asynccontextmanager
+async def _run_services(app: Litestar, settings: Settings) -> AsyncGenerator[None, None]:
+    engine = build_engine(str(settings.database_url))
+    pool = await StatementPool.open(str(settings.database_url), size=4)
+    redis = build_redis(settings.redis_url, connections=32) if settings.redis_url else None
+    sessions = async_sessionmaker(engine, expire_on_commit=False)
+    services = Services(
+        settings=settings,
+        engine=engine,
+        sessions=sessions,
+        authenticator=LocalAuthenticator(sessions),
+        hub=Hub(redis, PostgresEventLog(pool)),
+        doorbell=Doorbell(redis),
+        publisher=RedisPublisher(redis),
+        blobs=BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes),
+        look=partial(look, pool, redis),
+    )
+    app.state.update(State({"services": services}))
+    tasks = [
+        asyncio.create_task(loop)
+        for loop in (services.hub.run(), services.doorbell.run(), services.publisher.run())
+    ]
+    for task in tasks:
+        task.add_done_callback(_report_end)
+    try:
+        yield
+    finally:
+        await services.hub.say_goodbye()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await services.publisher.drain()
+        if redis is not None:
+            with contextlib.suppress(OSError):
+                await redis.aclose()
+        await pool.close()
+        await engine.dispose()
+
+
+def _report_end(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("service_loop_ended", exc_info=error)

@@ -1,0 +1,95 @@
+"""One job's newest events in this process: hints and the log become one gapless tail. Pure.
+
+Watchers keep only a cursor. Those near the head read from here, those further back from the log, so a slow
+one costs no memory and a gap is filled once for all.
+"""
+
+from asyncio import Event
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from domain.events.types import FINAL_TYPES, LoggedEvent
+
+KEPT_EVENTS: Final = 512
+KEPT_BYTES: Final = 256 * 1024
+
+
+class Feed:
+    """The tail of one job's history, from some number on without a hole."""
+
+    def __init__(self) -> None:
+        self._tail: deque[LoggedEvent] = deque()
+        self._bytes = 0
+        self._watchers: set[Event] = set()
+        self._fence = 0
+        self._fraction = -1.0
+        self.head = 0
+        self.final_state: str | None = None
+        self.is_deleted = False
+        self.progress: bytes | None = None
+        self.progress_no = 0
+
+    def begin(self, head: int, final_state: str | None) -> None:
+        """Start at the job's head: what was before it is the log's. None: the job is not over."""
+        self.head = head
+        self.final_state = final_state
+
+    def offer(self, events: Sequence[LoggedEvent]) -> bool:
+        """Take *events*, as far as they go on from the head; False when one is missing before them."""
+        for event in events:
+            if event.seq <= self.head:
+                continue
+            if event.seq > self.head + 1:
+                self.notify()
+                return False
+            self._append(event)
+        self.notify()
+        return True
+
+    def offer_progress(self, fence: int, fraction: float, frame: bytes) -> None:
+        """Take a progress frame unless it is of an earlier attempt or would let the fraction fall."""
+        if fence < self._fence or (fence == self._fence and fraction < self._fraction):
+            return
+        self._fence, self._fraction = fence, fraction
+        self.progress = frame
+        self.progress_no += 1
+        self.notify()
+
+    def delete(self) -> None:
+        """The job is gone."""
+        self.is_deleted = True
+        self.notify()
+
+    def after(self, cursor: int) -> list[LoggedEvent] | None:
+        """What comes after *cursor*; None when that begins before the tail: read the log."""
+        behind = self.head - cursor
+        if behind <= 0:
+            return []
+        if behind > len(self._tail):
+            return None
+        return [self._tail[place] for place in range(len(self._tail) - behind, len(self._tail))]
+
+    def watch(self, watcher: Event) -> None:
+        """Set *watcher* at every change from now on."""
+        self._watchers.add(watcher)
+
+    def unwatch(self, watcher: Event) -> None:
+        self._watchers.discard(watcher)
+
+    @property
+    def is_watched(self) -> bool:
+        return bool(self._watchers)
+
+    def notify(self) -> None:
+        for watcher in self._watchers:
+            watcher.set()
+
+    def _append(self, event: LoggedEvent) -> None:
+        self._tail.append(event)
+        self._bytes += len(event.frame)
+        self.head = event.seq
+        # Nothing follows the end of a job but a retry, so the newest event tells.
+        self.final_state = event.type.removeprefix("job.") if event.type in FINAL_TYPES else None
+        while len(self._tail) > KEPT_EVENTS or (self._bytes > KEPT_BYTES and len(self._tail) > 1):
+            self._bytes -= len(self._tail.popleft().frame)

@@ -1,0 +1,35 @@
+"""What somebody wants done, before it is a job. Pure."""
+
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+
+
+class Order(Struct, frozen=True, kw_only=True):
+    """One submission. *run_at* None: now; *version* None: the newest."""
+
+    pipeline: str
+    params: dict[str, Any]
+    version: int | None = None
+    run_at: datetime | None = None
+    priority: int = 5
+    queue: str = "default"
+    max_attempts: int | None = None
+    timeout_seconds: float | None = None
+    tags: tuple[str, ...] = ()
+    meta: dict[str, Any] = {}
+
+
+class JobFilter(Struct, frozen=True, kw_only=True):
+    """Which jobs of an owner are wanted; None: all."""
+
+    state: str | None = None
+    pipeline: str | None = None
+    tag: str | None = None
+    search: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    order_by: str = "-created_at"
+    limit: int = 100
+    offset: int = 0

@@ -1,0 +1,227 @@
+"""Queries about jobs, for people. Those of workers are in `lease_repository` and `change_repository`."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from advanced_alchemy.repository import SQLAlchemyAsyncRepository
+from sqlalchemy import Select, Text, and_, cast, delete, func, insert, or_, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.orm import selectinload
+from uuid_utils.compat import uuid7
+
+from domain.base import DATABASE_NOW
+from domain.jobs.models import IdempotencyKey, Job, StepRun
+from domain.jobs.orders import JobFilter, Order
+from domain.jobs.states import JobState, StepState
+from domain.tags.models import JOB_TAGS, Tag
+from domain.workers.models import WorkerProcess
+
+KEY_LIFE: Final = timedelta(hours=24)
+ORDERS: Final = {
+    "created_at": Job.created_at,
+    "run_at": Job.run_at,
+    "priority": Job.priority,
+    "finished_at": Job.finished_at,
+}
+
+# The jobs and their first events, in one statement, however many there are.
+_INSERT: Final = text("""
+WITH made AS (
+    INSERT INTO jobs (id, owner_id, pipeline, version, state, params, meta, queue, priority, run_at,
+                      due_order, max_attempts, timeout_seconds, event_seq, created_at, updated_at)
+    SELECT o.id, CAST(:owner_id AS uuid), o.pipeline, o.version, 'queued', o.params::jsonb, o.meta::jsonb,
+           o.queue, o.priority, coalesce(o.run_at, statement_timestamp()),
+           coalesce(o.run_at, statement_timestamp()) - o.priority * interval '60 seconds',
+           o.max_attempts, o.timeout_seconds, 1, statement_timestamp(), statement_timestamp()
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:pipelines AS text[]), CAST(:versions AS int[]),
+                CAST(:params AS text[]), CAST(:metas AS text[]), CAST(:queues AS text[]),
+                CAST(:priorities AS int[]), CAST(:run_ats AS timestamptz[]), CAST(:max_attempts AS int[]),
+                CAST(:timeouts AS float8[]))
+         AS o(id, pipeline, version, params, meta, queue, priority, run_at, max_attempts, timeout_seconds)
+    RETURNING id
+)
+INSERT INTO job_events (job_id, seq, at, type, body)
+SELECT id, 1, statement_timestamp(), 'job.queued', '{}' FROM made
+RETURNING job_id, at
+""")
+
+_APPEND: Final = text("""
+INSERT INTO job_events (job_id, seq, at, type, body)
+SELECT CAST(:job_id AS uuid), :first + e.place - 1, statement_timestamp(), e.type, e.body::json
+FROM unnest(CAST(:types AS text[]), CAST(:bodies AS text[])) WITH ORDINALITY AS e(type, body, place)
+RETURNING at
+""")
+
+
+class JobRepository(SQLAlchemyAsyncRepository[Job]):
+    model_type = Job
+
+    async def add_orders(self, owner_id: UUID, orders: Sequence[tuple[Order, int]]) -> list[Job]:
+        """Store *orders* with the versions that they resolved to; returns the jobs in the same order."""
+        ids = [uuid7() for _ in orders]
+        await self.session.execute(
+            _INSERT,
+            {
+                "owner_id": owner_id,
+                "ids": ids,
+                "pipelines": [order.pipeline for order, _ in orders],
+                "versions": [version for _, version in orders],
+                "params": [msgspec.json.encode(order.params).decode() for order, _ in orders],
+                "metas": [msgspec.json.encode(order.meta).decode() for order, _ in orders],
+                "queues": [order.queue for order, _ in orders],
+                "priorities": [order.priority for order, _ in orders],
+                "run_ats": [order.run_at for order, _ in orders],
+                "max_attempts": [order.max_attempts for order, _ in orders],
+                "timeouts": [order.timeout_seconds for order, _ in orders],
+            },
+        )
+        for job_id, (order, _) in zip(ids, orders, strict=True):
+            if order.tags:
+                await self.set_tags(owner_id, job_id, order.tags)
+        found = {job.id: job for job in await self._jobs(select(Job).where(Job.id.in_(ids)))}
+        return [found[job_id] for job_id in ids]
+
+    async def log(self, job: Job, types: Sequence[str], bodies: Sequence[str]) -> Any:
+        """Append events as the last ones up to the job's head; returns the database's time."""
+        await self.session.flush()
+        first = job.event_seq - len(types) + 1
+        parameters = {"job_id": job.id, "first": first, "types": list(types), "bodies": list(bodies)}
+        return (await self.session.execute(_APPEND, parameters)).scalars().all()[0]
+
+    async def owned(self, job_id: UUID, owner_id: UUID, *, lock: bool = False) -> Job | None:
+        """A job of that owner, with its tags."""
+        statement = select(Job).where(Job.id == job_id, Job.owner_id == owner_id)
+        if lock:
+            statement = statement.with_for_update(key_share=True, of=Job)
+        jobs = await self._jobs(statement)
+        return jobs[0] if jobs else None
+
+    async def page(self, owner_id: UUID, wanted: JobFilter) -> tuple[list[Job], int]:
+        """The wanted page, in a stable order, and how many match in all."""
+        matching = _matching(owner_id, wanted)
+        column = ORDERS[wanted.order_by.removeprefix("-")]
+        ends = (
+            (column.desc().nulls_last(), Job.id.desc())
+            if wanted.order_by[0] == "-"
+            else (
+                column.asc().nulls_last(),
+                Job.id.asc(),
+            )
+        )
+        jobs = await self._jobs(matching.order_by(*ends).limit(wanted.limit).offset(wanted.offset))
+        total = select(func.count()).select_from(matching.order_by(None).subquery())
+        return jobs, (await self.session.execute(total)).scalar_one()
+
+    async def set_tags(self, owner_id: UUID, job_id: UUID, names: Sequence[str]) -> None:
+        """Give the job exactly the tags *names*; those that are new are made."""
+        await self.session.execute(delete(JOB_TAGS).where(JOB_TAGS.c.job_id == job_id))
+        wanted = sorted(set(names))
+        if not wanted:
+            return
+        rows = [
+            {
+                "id": uuid7(),
+                "owner_id": owner_id,
+                "name": name,
+                "created_at": DATABASE_NOW,
+                "updated_at": DATABASE_NOW,
+            }
+            for name in wanted
+        ]
+        await self.session.execute(
+            upsert(Tag).values(rows).on_conflict_do_nothing(index_elements=["owner_id", "name"])
+        )
+        ids = select(cast(str(job_id), JOB_TAGS.c.job_id.type), Tag.id).where(
+            Tag.owner_id == owner_id, Tag.name.in_(wanted)
+        )
+        await self.session.execute(insert(JOB_TAGS).from_select(["job_id", "tag_id"], ids))
+
+    async def steps(self, job_id: UUID) -> Sequence[StepRun]:
+        statement = select(StepRun).where(StepRun.job_id == job_id)
+        return (await self.session.execute(statement)).scalars().all()
+
+    async def reset_steps(self, job_id: UUID) -> None:
+        """Give unfinished steps their tries back; finished ones stay finished."""
+        await self.session.execute(
+            update(StepRun)
+            .where(StepRun.job_id == job_id, StepRun.state != StepState.SUCCEEDED)
+            .values(state=StepState.PENDING, tries=0, error=None, retry_at=None, finished_at=None)
+        )
+
+    async def cancel_steps(self, job_id: UUID) -> None:
+        await self.session.execute(
+            update(StepRun)
+            .where(StepRun.job_id == job_id, StepRun.state.in_([StepState.PENDING, StepState.RUNNING]))
+            .values(state=StepState.CANCELLED, retry_at=None, finished_at=DATABASE_NOW)
+        )
+
+    async def now(self) -> Any:
+        return (await self.session.execute(select(DATABASE_NOW))).scalar_one()
+
+    async def serving(self, alive_within: timedelta) -> list[tuple[set[str], set[str]]]:
+        """The (queues, pipelines as `name@version`) of every worker that is alive."""
+        statement = select(WorkerProcess.queues, WorkerProcess.pipelines).where(
+            WorkerProcess.last_seen_at > DATABASE_NOW - alive_within
+        )
+        return [(set(queues), set(pipelines)) for queues, pipelines in await self.session.execute(statement)]
+
+    async def reserve_key(self, owner_id: UUID, key: str, request: Any) -> bool:
+        """Take an idempotency key, or one older than a day; False when it is taken.
+
+        Waits for a transaction that is taking the same key.
+        """
+        statement = upsert(IdempotencyKey).values(
+            owner_id=owner_id, key=key, request=request, created_at=DATABASE_NOW, answer=None
+        )
+        taking = statement.on_conflict_do_update(
+            index_elements=["owner_id", "key"],
+            set_={"request": statement.excluded.request, "created_at": DATABASE_NOW, "answer": None},
+            where=IdempotencyKey.created_at < DATABASE_NOW - KEY_LIFE,
+        ).returning(IdempotencyKey.key)
+        return (await self.session.execute(taking)).first() is not None
+
+    async def find_key(self, owner_id: UUID, key: str, request: Any) -> tuple[bytes | None, bool]:
+        """The stored answer, and whether it answered the same request (compared as JSON)."""
+        same = IdempotencyKey.request == request
+        statement = select(IdempotencyKey.answer, same).where(
+            IdempotencyKey.owner_id == owner_id, IdempotencyKey.key == key
+        )
+        row = (await self.session.execute(statement)).one_or_none()
+        return (None, False) if row is None else (row[0], bool(row[1]))
+
+    async def keep_answer(self, owner_id: UUID, key: str, answer: bytes) -> None:
+        await self.session.execute(
+            update(IdempotencyKey)
+            .where(IdempotencyKey.owner_id == owner_id, IdempotencyKey.key == key)
+            .values(answer=answer)
+        )
+
+    async def _jobs(self, statement: Select[tuple[Job]]) -> list[Job]:
+        result = await self.session.execute(
+            statement.options(selectinload(Job.tags)).execution_options(populate_existing=True)
+        )
+        return list(result.scalars())
+
+
+def _matching(owner_id: UUID, wanted: JobFilter) -> Select[tuple[Job]]:
+    conditions = [Job.owner_id == owner_id]
+    if wanted.state is not None:
+        conditions.append(Job.state == JobState(wanted.state))
+    if wanted.pipeline is not None:
+        conditions.append(Job.pipeline == wanted.pipeline)
+    if wanted.tag is not None:
+        tagged = select(JOB_TAGS.c.job_id).join(Tag, Tag.id == JOB_TAGS.c.tag_id)
+        conditions.append(Job.id.in_(tagged.where(and_(Tag.owner_id == owner_id, Tag.name == wanted.tag))))
+    if wanted.search is not None:
+        escaped = wanted.search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        pattern = f"%{escaped}%"
+        columns = (Job.pipeline, cast(Job.id, Text), cast(Job.meta, Text), cast(Job.params, Text))
+        conditions.append(or_(*(column.ilike(pattern, escape="\\") for column in columns)))
+    if wanted.created_after is not None:
+        conditions.append(Job.created_at >= wanted.created_after)
+    if wanted.created_before is not None:
+        conditions.append(Job.created_at < wanted.created_before)
+    return select(Job).where(*conditions)

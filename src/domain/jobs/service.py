@@ -1,0 +1,244 @@
+"""What people do with jobs: submit, look, change, cancel, retry, delete."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
+
+from domain.base import merge_json
+from domain.events.news import JobNews
+from domain.events.types import (
+    JobCancelled,
+    JobCancelRequested,
+    JobEvent,
+    JobQueued,
+    JobRetried,
+    LoggedEvent,
+    number,
+    write,
+)
+from domain.jobs.errors import IdempotencyConflictError, JobNotFinalError, JobNotFoundError
+from domain.jobs.models import Job, StepRun
+from domain.jobs.orders import JobFilter, Order
+from domain.jobs.repository import JobRepository
+from domain.jobs.states import IllegalTransitionError, JobState, StepState, move
+from domain.pipelines.repository import PipelineRepository
+from domain.pipelines.service import Fault, ParamsInvalidError, check_params
+
+_ALIVE_WITHIN: Final = timedelta(seconds=20)
+
+
+class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
+    """Methods flush and never commit: whoever opened the transaction ends it, and then tells the *news*."""
+
+    repository_type = JobRepository
+
+    def __init__(self, session: Any, **kwargs: Any) -> None:
+        super().__init__(session=session, **kwargs)
+        self._pipelines = PipelineRepository(session=session)
+        self.news: list[JobNews] = []
+        self.rings: list[str] = []
+
+    async def submit(self, owner_id: UUID, orders: Sequence[Order], *, at: str = "$") -> list[Job]:
+        """Accept *orders*, all or none. *at* is where they stand in the request, for the paths of faults.
+
+        Raises:
+            ParamsInvalidError: a pipeline is unknown, or parameters do not fit it; with every fault.
+        """
+        resolved: list[tuple[Order, int]] = []
+        faults: list[Fault] = []
+        known: dict[tuple[str, int | None], Any] = {}
+        for place, order in enumerate(orders):
+            here = at.format(place)
+            wanted = (order.pipeline, order.version)
+            if wanted not in known:
+                known[wanted] = await self._pipelines.find(*wanted)
+            found = known[wanted]
+            if found is None:
+                field = "pipeline" if order.version is None else "version"
+                faults.append(Fault(f"{here}.{field}", f"there is no such pipeline: {order.pipeline!r}"))
+                continue
+            try:
+                check_params(found, order.params, at=f"{here}.params")
+            except ParamsInvalidError as error:
+                faults += error.faults
+            else:
+                resolved.append((order, found.version))
+        if faults:
+            raise ParamsInvalidError(orders[0].pipeline if len(orders) == 1 else "of the batch", faults)
+        jobs = await self.repository.add_orders(owner_id, resolved)
+        for job in jobs:
+            self._tell(job, number(job.id, 1, job.created_at, [write(JobQueued())]))
+        self.rings += [job.queue for job in jobs]
+        return jobs
+
+    async def find(self, job_id: UUID, owner_id: UUID) -> Job:
+        """A job of that owner.
+
+        Raises:
+            JobNotFoundError: none, or somebody else's.
+        """
+        return self._known(await self.repository.owned(job_id, owner_id), job_id)
+
+    async def page(self, owner_id: UUID, wanted: JobFilter) -> tuple[list[Job], int]:
+        return await self.repository.page(owner_id, wanted)
+
+    async def patch(
+        self, job_id: UUID, owner_id: UUID, *, tags: Sequence[str] | None, meta: dict[str, Any] | None
+    ) -> Job:
+        """Replace the tags, lay *meta* over the job's own (a null removes its key); None leaves it alone.
+
+        Raises:
+            JobNotFoundError: none, or somebody else's.
+        """
+        job = self._known(await self.repository.owned(job_id, owner_id, lock=True), job_id)
+        if tags is not None:
+            await self.repository.set_tags(owner_id, job_id, tags)
+        if meta is not None:
+            merge_json(job, "meta", meta)
+            await self.repository.session.flush()
+        return await self.find(job_id, owner_id)
+
+    async def cancel(self, job_id: UUID, owner_id: UUID) -> Job:
+        """Stop a waiting job at once; ask the worker of a running one to stop.
+
+        Raises:
+            JobNotFoundError: none, or somebody else's.
+            IllegalTransitionError: the job is already final.
+        """
+        job = self._known(await self.repository.owned(job_id, owner_id, lock=True), job_id)
+        if job.state is JobState.RUNNING:
+            if job.cancel_requested_at is None:
+                job.cancel_requested_at = await self.repository.now()
+                await self._record(job, JobCancelRequested())
+        else:
+            job.state = move(job.state, JobState.CANCELLED)
+            job.finished_at = await self.repository.now()
+            await self.repository.cancel_steps(job_id)
+            await self._record(job, JobCancelled())
+        return job
+
+    async def retry(self, job_id: UUID, owner_id: UUID) -> Job:
+        """Queue a failed job again: its history goes on, finished steps stay finished, tries begin anew.
+
+        Raises:
+            JobNotFoundError: none, or somebody else's.
+            IllegalTransitionError: the job did not fail.
+        """
+        job = self._known(await self.repository.owned(job_id, owner_id, lock=True), job_id)
+        if job.state is not JobState.FAILED:
+            raise IllegalTransitionError(job.state, JobState.QUEUED)
+        job.state = move(job.state, JobState.QUEUED)
+        now: datetime = await self.repository.now()
+        job.run_at, job.due_order = now, now - timedelta(seconds=60 * job.priority)
+        job.finished_at = job.started_at = job.error = job.cancel_requested_at = None
+        job.losses, job.progress, job.progress_steps = 0, 0.0, None
+        await self.repository.reset_steps(job_id)
+        await self._record(job, JobRetried())
+        self.rings.append(job.queue)
+        return job
+
+    async def remove(self, job_id: UUID, owner_id: UUID) -> None:
+        """Delete a job that has ended, with its history and the rows of its files.
+
+        Raises:
+            JobNotFoundError: none, or somebody else's.
+            JobNotFinalError: it has not ended.
+        """
+        job = self._known(await self.repository.owned(job_id, owner_id, lock=True), job_id)
+        if not job.state.is_final:
+            raise JobNotFinalError(job_id, job.state)
+        await self.repository.session.delete(job)
+        await self.repository.session.flush()
+
+    async def steps(self, job: Job) -> list[StepRun]:
+        """The step runs of the job in the order of its graph; those not begun are made up as `pending`."""
+        found = await self._pipelines.find(job.pipeline, job.version)
+        stored = list(await self.repository.steps(job.id))
+        return _in_order(job, found.graph if found else [], stored)
+
+    async def why_waiting(self, jobs: Sequence[Job]) -> dict[UUID, str]:
+        """For each queued job: `run_at`, `backoff`, `worker_busy` or `no_worker`."""
+        queued = [job for job in jobs if job.state is JobState.QUEUED]
+        if not queued:
+            return {}
+        now = await self.repository.now()
+        workers = await self.repository.serving(_ALIVE_WITHIN)
+        return {job.id: _why_waiting(job, now, workers) for job in queued}
+
+    async def replay(self, owner_id: UUID, key: str, request: Any) -> bytes | None:
+        """The stored answer of an earlier submission under *key*; None: the key is now this submission's.
+
+        Raises:
+            IdempotencyConflictError: the key was used with another body.
+        """
+        if await self.repository.reserve_key(owner_id, key, request):
+            return None
+        answer, is_same = await self.repository.find_key(owner_id, key, request)
+        if not is_same or answer is None:
+            raise IdempotencyConflictError(key)
+        return answer
+
+    async def keep_answer(self, owner_id: UUID, key: str, answer: bytes) -> None:
+        await self.repository.keep_answer(owner_id, key, answer)
+
+    async def _record(self, job: Job, event: JobEvent) -> None:
+        """Log *event* in the transaction that makes it true."""
+        job.event_seq += 1
+        written = write(event)
+        at = await self.repository.log(job, [written.type], [written.body])
+        self._tell(job, number(job.id, job.event_seq, at, [written]))
+
+    def _tell(self, job: Job, events: list[LoggedEvent]) -> None:
+        self.news.append(
+            JobNews(
+                job_id=job.id,
+                owner_id=job.owner_id,
+                pipeline=job.pipeline,
+                state=job.state,
+                head=job.event_seq,
+                progress=job.progress,
+                events=events,
+            )
+        )
+
+    @staticmethod
+    def _known(job: Job | None, job_id: UUID) -> Job:
+        if job is None:
+            raise JobNotFoundError(job_id)
+        return job
+
+
+def _why_waiting(job: Job, now: datetime, workers: Sequence[tuple[set[str], set[str]]]) -> str:
+    if job.run_at > now:
+        return "backoff" if job.attempt else "run_at"
+    pipeline = f"{job.pipeline}@{job.version}"
+    is_served = any(job.queue in queues and pipeline in pipelines for queues, pipelines in workers)
+    return "worker_busy" if is_served else "no_worker"
+
+
+def _in_order(job: Job, graph: Sequence[dict[str, Any]], stored: Sequence[StepRun]) -> list[StepRun]:
+    by_name: dict[str, list[StepRun]] = {}
+    for run in stored:
+        by_name.setdefault(run.name, []).append(run)
+    ordered: list[StepRun] = []
+    for node in graph:
+        name = node["name"]
+        runs = by_name.get(name, [])
+        group = next((run for run in runs if run.items is not None), None)
+        if group is None:
+            ordered += runs or [_not_begun(job, name, None)]
+        elif not group.items:
+            ordered.append(group)
+        else:
+            begun = {run.index: run for run in runs if run.index is not None}
+            ordered += [begun.get(index) or _not_begun(job, name, index) for index in range(len(group.items))]
+    return ordered
+
+
+def _not_begun(job: Job, name: str, index: int | None) -> StepRun:
+    state = StepState.CANCELLED if job.state.is_final else StepState.PENDING
+    key = name if index is None else f"{name}[{index}]"
+    return StepRun(job_id=job.id, key=key, name=name, index=index, state=state, attempt=0, tries=0)

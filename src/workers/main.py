@@ -1,0 +1,169 @@
+"""Wires one worker process and runs it until it is told to stop."""
+
+import asyncio
+import os
+import signal
+import socket
+import tempfile
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from adapters.blob_store import BlobStore
+from adapters.database import StatementPool, build_engine
+from adapters.doorbell import Doorbell
+from adapters.event_bus import RedisPublisher
+from adapters.group_commit import GroupCommit
+from adapters.redis_link import build_redis, refuse_evicting
+from domain.jobs.execution import Execution, Worker
+from domain.pipelines.loading import Loaded, load_all
+from domain.pipelines.service import PipelineService
+from settings import Settings
+from workers import sweeper
+from workers.arq_worker import HeadraceWorker
+from workers.leases import Leases
+from workers.toolbox import Toolbox
+from workers.watchdog import Watchdog
+
+_log = structlog.get_logger(__name__)
+
+_LOCK_TIMEOUT: Final = timedelta(milliseconds=100)
+_START_PAUSE_SECONDS: Final = 0.5
+_START_TRIES: Final = 120
+
+
+async def run_worker(settings: Settings, queues: tuple[str, ...], concurrency: int) -> None:
+    """Serve *queues* until SIGTERM or SIGINT.
+
+    Raises:
+        HeadraceError: a start that cannot succeed: names that clash, a Redis that evicts, a pipeline that was
+            changed without a new version.
+    """
+    settings.needs("database_url")
+    loaded = load_all(settings.pipelines)
+    for failure in loaded.failures:
+        _log.error("pipeline_failed_to_load", source=failure.source)
+        for line in failure.traceback.rstrip().splitlines():
+            _log.error("traceback", source=failure.source, line=line)
+    async with AsyncExitStack() as stack:
+        redis = build_redis(settings.redis_url) if settings.redis_url else None
+        if redis is not None:
+            stack.push_async_callback(redis.aclose)
+            await refuse_evicting(redis)
+        await _register(settings, loaded)
+        worker = Worker(
+            id=f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid4().hex[:6]}",
+            queues=queues,
+            pipelines=tuple(f"{name}@{version}" for name, version in loaded.pipelines),
+            concurrency=concurrency,
+            lease=timedelta(seconds=settings.lease_seconds),
+        )
+        # Batches do not wait long for a row; the heartbeat and the claim must not queue up behind them.
+        batches = await StatementPool.open(str(settings.database_url), size=2, lock_timeout=_LOCK_TIMEOUT)
+        stack.push_async_callback(batches.close)
+        singles = await StatementPool.open(str(settings.database_url), size=6)
+        stack.push_async_callback(singles.close)
+        publisher = RedisPublisher(redis)
+        bell = Doorbell(redis)
+        commit = GroupCommit(Execution(batches, worker).write, publisher)
+        execution = Execution(singles, worker)
+        leases = Leases(execution, every_seconds=settings.heartbeat_seconds)
+        scratch = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="headrace-", ignore_cleanup_errors=True)
+        )
+        tools = Toolbox(
+            pipelines=loaded.pipelines,
+            sources=loaded.sources,
+            commit=commit,
+            publisher=publisher,
+            database=singles,
+            blobs=BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes),
+            scratch=Path(scratch),
+            process_slots=asyncio.Semaphore(settings.process_slots),
+            thread_slots=asyncio.Semaphore(concurrency),
+            max_output_bytes=settings.max_output_bytes,
+        )
+        arq_worker = HeadraceWorker(
+            redis=redis,
+            execution=execution,
+            tools=tools,
+            leases=leases,
+            publisher=publisher,
+            grace_seconds=settings.grace_seconds,
+        )
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, arq_worker.handle_sig, number)
+        _log.info("worker_ready", worker=worker.id, queues=queues, concurrency=concurrency)
+        beside = [
+            asyncio.create_task(coroutine)
+            for coroutine in (
+                Watchdog().run(),
+                publisher.run(),
+                bell.run(),
+                leases.heartbeat(),
+                leases.watch_cancels(),
+                sweeper.sweep(execution, publisher, bell, queues),
+                sweeper.keep_house(execution, singles),
+            )
+        ]
+        committing = asyncio.create_task(commit.run())
+        try:
+            await _first_end(arq_worker, [*beside, committing])
+        finally:
+            commit.close()
+            await asyncio.wait({committing}, timeout=10)
+            for task in [*beside, committing]:
+                task.cancel()
+            await asyncio.gather(*beside, committing, return_exceptions=True)
+            await publisher.drain()
+            await _leave(execution)
+        _log.info("worker_stopped", worker=worker.id)
+
+
+async def _first_end(arq_worker: HeadraceWorker, beside: list[asyncio.Task[None]]) -> None:
+    """Run the worker; a loop beside it that ends by itself takes the process down, to be replaced."""
+    main = asyncio.create_task(arq_worker.main())
+    done, _ = await asyncio.wait({main, *beside}, return_when=asyncio.FIRST_COMPLETED)
+    if main not in done:
+        main.cancel()
+        await asyncio.gather(main, return_exceptions=True)
+    for task in done:
+        task.result()
+    if main not in done:
+        raise RuntimeError("a loop of the worker ended by itself")
+
+
+async def _register(settings: Settings, loaded: Loaded) -> None:
+    """Make the pipelines known; waits for PostgreSQL and for its schema for a minute."""
+    engine = build_engine(str(settings.database_url))
+    try:
+        for turn in range(_START_TRIES):
+            try:
+                async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+                    service = PipelineService(session=session)
+                    for pipeline in loaded.pipelines.values():
+                        await service.register(pipeline, may_replace=settings.env == "local")
+            except (SQLAlchemyError, OSError) as error:
+                if turn == _START_TRIES - 1:
+                    raise
+                _log.warning("waiting_for_postgresql", error=type(error).__name__)
+                await asyncio.sleep(_START_PAUSE_SECONDS)
+            else:
+                return
+    finally:
+        await engine.dispose()
+
+
+async def _leave(execution: Execution) -> None:
+    try:
+        async with asyncio.timeout(3):
+            await execution.leave()
+    except (TimeoutError, OSError) as error:
+        _log.warning("left_without_a_word", error=type(error).__name__)
