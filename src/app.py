@@ -1,8 +1,7 @@
 """The composition root of the HTTP side."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -18,7 +17,7 @@ from adapters.database import StatementPool, build_engine
 from adapters.doorbell import Doorbell
 from adapters.event_bus import RedisPublisher
 from adapters.readiness import look
-from adapters.redis_link import build_redis
+from adapters.redis_link import build_redis, close_redis
 from api import docs, problems
 from api.authentication import LocalAuthenticator
 from api.dependencies import (
@@ -45,8 +44,10 @@ from settings import Settings, read_settings
 _log = structlog.get_logger(__name__)
 
 
-def create_app(settings: Settings | None = None) -> Litestar:
+def create_app(settings: Settings | None = None, on_broken: Callable[[], None] | None = None) -> Litestar:
     """The application; connects when it is started.
+
+    *on_broken* is called when a loop that everything rests on ends by itself: the process should be replaced.
 
     Raises:
         SettingsError: a setting is bad or missing.
@@ -71,7 +72,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
         exception_handlers={Exception: problems.handle, HTTPException: problems.handle},
         before_request=refuse_nul,
         middleware=[RequestId()],
-        lifespan=[partial(_run_services, settings=settings)],
+        lifespan=[partial(_run_services, settings=settings, on_broken=on_broken)],
         openapi_config=docs.OPENAPI,
         request_max_body_size=settings.max_body_bytes,
         logging_config=None,
@@ -80,7 +81,9 @@ def create_app(settings: Settings | None = None) -> Litestar:
 
 
 @asynccontextmanager
-async def _run_services(app: Litestar, settings: Settings) -> AsyncGenerator[None, None]:
+async def _run_services(
+    app: Litestar, settings: Settings, on_broken: Callable[[], None] | None
+) -> AsyncGenerator[None, None]:
     engine = build_engine(str(settings.database_url))
     pool = await StatementPool.open(str(settings.database_url), size=4)
     redis = build_redis(settings.redis_url, connections=32) if settings.redis_url else None
@@ -102,7 +105,7 @@ async def _run_services(app: Litestar, settings: Settings) -> AsyncGenerator[Non
         for loop in (services.hub.run(), services.doorbell.run(), services.publisher.run())
     ]
     for task in tasks:
-        task.add_done_callback(_report_end)
+        task.add_done_callback(partial(_report_end, on_broken))
     try:
         yield
     finally:
@@ -112,12 +115,13 @@ async def _run_services(app: Litestar, settings: Settings) -> AsyncGenerator[Non
         await asyncio.gather(*tasks, return_exceptions=True)
         await services.publisher.drain()
         if redis is not None:
-            with contextlib.suppress(OSError):
-                await redis.aclose()
+            await close_redis(redis)
         await pool.close()
         await engine.dispose()
 
 
-def _report_end(task: "asyncio.Task[None]") -> None:
+def _report_end(on_broken: Callable[[], None] | None, task: "asyncio.Task[None]") -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         _log.error("service_loop_ended", exc_info=error)
+        if on_broken is not None:
+            on_broken()

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 import domain.tables  # noqa: F401  (every table is known to migrations)
 from domain.base import METADATA
-from domain.database import DatabaseAwayError, Row
+from domain.database import DatabaseAwayError, DatabaseBusyError, Row
 from domain.errors import HeadraceError
 
 MIGRATIONS: Final = Path(__file__).parents[2] / "migrations"
@@ -39,6 +39,8 @@ UNAVAILABLE: Final = (
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
 )
+
+_BUSY: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
 
 
 class SchemaError(HeadraceError):
@@ -101,6 +103,8 @@ class StatementPool:
             raise
         except UNAVAILABLE as error:
             raise DatabaseAwayError(type(error).__name__) from error
+        except _BUSY as error:
+            raise DatabaseBusyError(type(error).__name__) from error
         return rows
 
     async def close(self) -> None:

@@ -203,12 +203,14 @@ class EventBus:
                 async with asyncio.timeout(5):
                     await pubsub.ping()
                 continue
+            if message["type"] not in ("subscribe", "message"):
+                continue
             channel = message["channel"].decode()
             if message["type"] == "subscribe":
                 confirmed = self._confirmations.get(channel)
                 if confirmed is not None:
                     confirmed.set()
-            elif message["type"] == "message" and channel in self._channels:
+            elif channel in self._channels:
                 self._hear(self._channels[channel], message["data"])
 
     def _hear(self, job_id: UUID, raw: bytes) -> None:

@@ -13,15 +13,15 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from domain.database import DatabaseAwayError
+from domain.database import DatabaseAwayError, DatabaseBusyError
 from domain.events.news import JobNews, Publisher
 from domain.jobs.changes import Change, Written
 
 _log = structlog.get_logger(__name__)
 
 _MOST: Final = 200
-_DEADLOCK_TRIES: Final = 3
-_ALONE_TRIES: Final = 50
+_TRIES_TOGETHER: Final = 3
+_TRIES_ALONE: Final = 50
 _OUTAGE_PAUSE_SECONDS: Final = 0.25
 _OUTAGE_SECONDS: Final = 300.0
 
@@ -93,13 +93,13 @@ class GroupCommit:
             _answer_all(batch, error)
 
     async def _send_together(self, batch: list[_Pending]) -> None:
-        for _ in range(_DEADLOCK_TRIES):
+        for _ in range(_TRIES_TOGETHER):
             try:
                 outcomes = await self._through_outages([pending.change for pending in batch])
-            except asyncpg.DeadlockDetectedError:
+            except DatabaseBusyError:
                 continue
-            except asyncpg.PostgresError as error:
-                if len(batch) == 1 and not isinstance(error, asyncpg.LockNotAvailableError):
+            except asyncpg.PostgresError:
+                if len(batch) == 1:
                     raise
                 break
             self._answer(batch, outcomes)
@@ -109,11 +109,11 @@ class GroupCommit:
 
     async def _send_alone(self, pending: _Pending) -> None:
         """One bad row, or one that somebody holds, must not hold up its neighbours."""
-        for turn in range(_ALONE_TRIES):
+        for turn in range(_TRIES_ALONE):
             try:
                 outcomes = await self._through_outages([pending.change])
-            except (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError) as error:
-                if turn == _ALONE_TRIES - 1:
+            except DatabaseBusyError as error:
+                if turn == _TRIES_ALONE - 1:
                     _answer_all([pending], error)
                 continue
             except asyncpg.PostgresError as error:

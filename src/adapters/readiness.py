@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from adapters.database import newest_revision
 from adapters.redis_link import AWAY
-from domain.database import Database, DatabaseAwayError
+from domain.database import TRANSIENT, Database
 
 _SECONDS: Final = 3.0
 
@@ -42,7 +42,7 @@ async def _ask_postgresql(database: Database) -> tuple[str | None, bool]:
     try:
         async with asyncio.timeout(_SECONDS):
             row = (await database.fetch(_LOOK))[0]
-    except (TimeoutError, DatabaseAwayError):
+    except (TimeoutError, *TRANSIENT):
         return None, False
     except UndefinedTableError:
         return "", False

@@ -1,5 +1,6 @@
 """The connection to Redis: built in one way, with a bound on every wait."""
 
+import contextlib
 from typing import Final
 
 from arq.connections import ArqRedis
@@ -38,6 +39,12 @@ def build_redis(url: str, *, connections: int = 16) -> ArqRedis:
         health_check_interval=30,
     )
     return ArqRedis(connection_pool=pool)
+
+
+async def close_redis(redis: Redis) -> None:
+    """Close the client and every connection of its pool."""
+    with contextlib.suppress(*AWAY):
+        await redis.aclose(close_connection_pool=True)
 
 
 async def refuse_evicting(redis: Redis) -> bool:

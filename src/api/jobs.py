@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from litestar import Controller, Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 from litestar.status_codes import HTTP_202_ACCEPTED
 from msgspec import UNSET
 
@@ -28,7 +28,7 @@ Limit = Annotated[int, QueryParameter(ge=1, le=1000)]
 Offset = Annotated[int, QueryParameter(ge=0, le=2**31 - 1)]
 Cursor = Annotated[int, QueryParameter(ge=0, le=2**63 - 1)]
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=128)]
-Moment = Annotated[datetime | None, msgspec.Meta(tz=True)]
+Moment = Annotated[datetime | None, QueryParameter(), msgspec.Meta(tz=True)]
 
 _EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
@@ -85,21 +85,21 @@ class JobController(Controller):
         self,
         user: NamedDependency[CurrentUser],
         jobs: NamedDependency[JobService],
-        state: str | None = None,
+        in_state: Annotated[str | None, QueryParameter(name="state")] = None,
         pipeline: Annotated[str | None, QueryParameter(max_length=64)] = None,
         tag: Annotated[str | None, QueryParameter(max_length=64)] = None,
         search: Annotated[str | None, QueryParameter(max_length=200)] = None,
         created_after: Moment = None,
         created_before: Moment = None,
-        order_by: str = "-created_at",
+        order_by: FromQuery[str] = "-created_at",
         limit: Limit = 100,
         offset: Offset = 0,
     ) -> Page[JobView]:
         """The caller's jobs, newest first unless asked otherwise."""
-        _one_of("state", state, [one.value for one in JobState])
+        _one_of("state", in_state, [one.value for one in JobState])
         _one_of("order_by", order_by, [sign + name for name in ORDERS for sign in ("", "-")])
         wanted = JobFilter(
-            state=state,
+            state=in_state,
             pipeline=pipeline,
             tag=tag,
             search=search or None,

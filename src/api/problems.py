@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from adapters.blob_store import BlobTooLargeError
 from api.schemas import Problem, ProblemError
-from domain.database import DatabaseAwayError
+from domain.database import DatabaseAwayError, DatabaseBusyError
 from domain.errors import HeadraceError
 from domain.files.service import FileNameError, FileNotFoundInStoreError
 from domain.jobs.errors import (
@@ -73,6 +73,7 @@ _DOMAIN: Final[dict[type[HeadraceError], tuple[int, str]]] = {
     RangeError: (416, "range_not_satisfiable"),
     MalformedError: (400, "malformed"),
     DatabaseAwayError: (503, "database_unavailable"),
+    DatabaseBusyError: (503, "database_busy"),
 }
 _CODES: Final = {
     400: "bad_request",
@@ -88,7 +89,8 @@ _CODES: Final = {
 _AT: Final = re.compile(r"^(?P<message>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 _RETRY_SECONDS: Final = "2"
 _DATA_EXCEPTION: Final = "22"
-_AWAY_CLASSES: Final = ("08", "53", "57")
+# Connection, resources, deadlock, lock, shutdown: what passes by itself.
+_AWAY_CLASSES: Final = ("08", "40", "53", "55", "57")
 
 
 def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -1,5 +1,6 @@
 """uvicorn as Headrace runs it: streams are told goodbye before their sockets are closed."""
 
+import errno
 import socket
 from typing import Final
 
@@ -7,6 +8,7 @@ import uvicorn
 from litestar import Litestar
 
 from app import create_app
+from domain.errors import HeadraceError
 from settings import Settings
 
 _SHUTDOWN_SECONDS: Final = 10
@@ -24,13 +26,40 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(settings: Settings, host: str, port: int) -> None:
+class PortTakenError(HeadraceError):
+    """Nothing can listen at that address."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(f"cannot listen on {host} port {port}: {reason}; choose another one with --port")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the address, so that a refusal is one line and comes first. Port 0: any that is free.
+
+    Raises:
+        PortTakenError: it is taken, or not an address of this machine.
+    """
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(place)
+            listener.listen(2048)
+        except BaseException:
+            listener.close()
+            raise
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        raise PortTakenError(host, port, "it is taken" if taken else str(error.strerror).lower()) from error
+    return listener
+
+
+def serve(settings: Settings, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT."""
     app = create_app(settings)
     config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         ws="websockets-sansio",
         ws_per_message_deflate=False,
         ws_max_size=2 * 1024 * 1024,
@@ -42,4 +71,4 @@ def serve(settings: Settings, host: str, port: int) -> None:
         log_config=None,
         server_header=False,
     )
-    Server(config, app).run()
+    Server(config, app).run(sockets=[listener])

@@ -1,66 +1,80 @@
-"""The parts of the service, alone or together: `migrate`, `api`, `worker`, `up`."""
+"""The parts of the service alone, as in a deployment: `migrate`, `api`, `worker`."""
 
 import asyncio
 import os
 import sys
-from datetime import UTC, datetime
 from typing import Final
 
 import click
 
-from adapters.telemetry import configure_logging
 from domain.errors import HeadraceError
 from settings import Settings, read_settings
 
+_TIED: Final = click.option(
+    "--tied", is_flag=True, hidden=True, help="End when standard input ends; `up` starts its parts so."
+)
 
 
-def _start(settings: Settings) -> None:
-    configure_logging(settings.log_level, as_json=settings.env == "production")
-
-
-@click.command()
+@click.command(
+    epilog="""\b
+Example:
+  HEADRACE_DATABASE_URL=postgresql://me@localhost/headrace headrace migrate
+"""
+)
 def migrate() -> None:
-    """Bring the database to the version of this installation."""
-    from adapters.database import StatementPool, upgrade
-    from domain.events.partitions import make_partitions
+    """Bring the database to the version of this installation.
 
-    settings = read_settings()
-    settings.needs("database_url")
-    _start(settings)
-    url = str(settings.database_url)
-    upgrade(url)
+    Needs HEADRACE_DATABASE_URL. Run it before the first start and after each update; running it again changes
+    nothing. `headrace up` does it by itself.
+    """
+    from cli.migrating import bring_up_to_date
 
-    async def finish() -> None:
-        pool = await StatementPool.open(url, size=1)
-        try:
-            await make_partitions(pool, datetime.now(UTC))
-        finally:
-            await pool.close()
-
-    asyncio.run(finish())
+    settings = _start()
+    bring_up_to_date(str(settings.database_url))
     click.echo("the database is up to date")
 
 
-@click.command()
+@click.command(
+    epilog="""\b
+Example:
+  headrace api --port 8000
+"""
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on."
 )
-@click.option("--reload", is_flag=True, hidden=True)
-def api(host: str, port: int, reload: bool) -> None:
-    """Serve the REST API and the streams."""
-    from api.authentication import refuse_remote
-    from cli.server import serve
+@_TIED
+def api(host: str, port: int, tied: bool) -> None:
+    """Serve the REST API and the streams.
 
-    settings = read_settings()
-    settings.needs("database_url")
-    _start(settings)
-    refuse_remote(host, allow_remote=settings.allow_remote)
-    _ = reload
-    serve(settings, host, port)
+    Needs HEADRACE_DATABASE_URL, and HEADRACE_REDIS_URL unless a second of delay does not matter. Ends with
+    status 78 when it refuses to start; the reason is the last line.
+    """
+    from cli.ending import end_with_starter
+    from workers.supervisor import REFUSED_EXIT
+
+    if tied:
+        end_with_starter()
+    try:
+        from cli.api_start import check_start
+        from cli.server import listen, serve
+
+        settings = _start()
+        check_start(settings, host)
+        listener = listen(host, port)
+    except HeadraceError as error:
+        click.echo(f"headrace api: {error}", err=True)
+        sys.exit(REFUSED_EXIT)
+    serve(settings, listener)
 
 
-@click.command()
+@click.command(
+    epilog="""\b
+Example:
+  headrace worker --queue default --queue slow --concurrency 4
+"""
+)
 @click.option(
     "--queue",
     "queues",
@@ -76,26 +90,41 @@ def api(host: str, port: int, reload: bool) -> None:
 @click.option(
     "--alone", is_flag=True, hidden=True, help="Be the worker process itself, without its supervisor."
 )
-def worker(queues: tuple[str, ...], concurrency: int | None, alone: bool) -> None:
-    """Run jobs. A small parent keeps one worker process alive."""
+@_TIED
+def worker(queues: tuple[str, ...], concurrency: int | None, alone: bool, tied: bool) -> None:
+    """Run jobs. A small parent keeps one worker process alive.
+
+    Needs HEADRACE_DATABASE_URL; HEADRACE_PIPELINES names your own pipelines. SIGTERM lets running jobs end
+    or hands them back. Ends with status 78 when it refuses to start; the reason is the last line.
+    """
+    from cli.ending import end_with_starter
     from workers.supervisor import REFUSED_EXIT, end_with_parent, supervise
 
-    settings = read_settings()
-    settings.needs("database_url")
-    _start(settings)
-    if not alone:
-        command = [sys.argv[0], *sys.argv[1:], "--alone"]
-        if not os.access(sys.argv[0], os.X_OK):
-            command.insert(0, sys.executable)
-        sys.exit(supervise(command, stop_seconds=settings.grace_seconds * 2 + 20))
-    from workers.main import run_worker
-
-    end_with_parent()
+    if tied:
+        end_with_starter()
     try:
+        settings = _start()
+        if not alone:
+            command = [sys.argv[0], *sys.argv[1:], "--alone"]
+            if not os.access(sys.argv[0], os.X_OK):
+                command.insert(0, sys.executable)
+            sys.exit(supervise(command, stop_seconds=settings.grace_seconds * 2 + 20))
+        from workers.main import run_worker
+
+        end_with_parent()
         asyncio.run(run_worker(settings, queues or ("default",), concurrency or settings.worker_concurrency))
     except HeadraceError as error:
         click.echo(f"headrace worker: {error}", err=True)
         sys.exit(REFUSED_EXIT)
+
+
+def _start() -> Settings:
+    from adapters.telemetry import configure_logging
+
+    settings = read_settings()
+    settings.needs("database_url")
+    configure_logging(settings.log_level, as_json=settings.env == "production")
+    return settings
 
 
 COMMANDS: Final = (migrate, api, worker)

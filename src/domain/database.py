@@ -1,7 +1,7 @@
 """What workers and streams need of PostgreSQL: single statements, each its own transaction."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from domain.errors import HeadraceError
 
@@ -12,6 +12,21 @@ class DatabaseAwayError(HeadraceError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"PostgreSQL is not available ({reason})")
         self.reason = reason
+
+
+class DatabaseBusyError(HeadraceError):
+    """PostgreSQL gave up a statement for a deadlock, a lock that somebody holds, or its time limit.
+
+    Nothing of it was kept.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"PostgreSQL is busy ({reason})")
+        self.reason = reason
+
+
+# What passes by itself: whoever meets it tries again later.
+TRANSIENT: Final = (DatabaseAwayError, DatabaseBusyError)
 
 
 class Row(Protocol):
@@ -28,4 +43,5 @@ class Database(Protocol):
 
         Raises:
             DatabaseAwayError: no answer; it may or may not have been committed.
+            DatabaseBusyError: it was rolled back and may be tried again.
         """

@@ -16,7 +16,7 @@ from arq.worker import Worker, func
 
 from adapters import doorbell
 from adapters.redis_link import AWAY
-from domain.database import DatabaseAwayError
+from domain.database import TRANSIENT
 from domain.events.news import Publisher
 from domain.jobs.execution import Execution
 from workers.leases import Leases
@@ -99,7 +99,7 @@ class HeadraceWorker(Worker):
             if await self._execution.suspect_is_due():
                 return await self._claim_suspect()
             claims = await self._execution.claim(free)
-        except DatabaseAwayError as error:
+        except TRANSIENT as error:
             _log.warning("claim_put_off", reason=error.reason)
             await self._sleep(_IDLE_SECONDS)
             return False

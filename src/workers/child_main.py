@@ -30,7 +30,7 @@ class ChildContext:
         self.params = params
         self.job_id = order.job_id
         self.attempt = order.attempt
-        self.scratch = order.scratch
+        self.scratch = Path(order.scratch)
 
     def output(self, step: StepHandle) -> Any:
         return self._pipeline.decode_output(step, self._link.ask(wire.AskOutput(step.name)))

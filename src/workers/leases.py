@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from domain.database import DatabaseAwayError
+from domain.database import TRANSIENT
 from domain.jobs.execution import Execution
 from workers.runner import Attempt, StopReason
 
@@ -43,7 +43,7 @@ class Leases:
         while True:
             try:
                 await self.beat()
-            except DatabaseAwayError as error:
+            except TRANSIENT as error:
                 _log.warning("heartbeat_missed", reason=error.reason)
                 await asyncio.sleep(min(1.0, self._every_seconds))
                 continue
@@ -83,7 +83,7 @@ class Leases:
                 continue
             try:
                 wanted = await self._execution.to_cancel()
-            except DatabaseAwayError:
+            except TRANSIENT:
                 continue
             for key in wanted & self.attempts.keys():
                 self.attempts[key].stop(StopReason.CANCELLED)

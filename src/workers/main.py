@@ -5,7 +5,8 @@ import os
 import signal
 import socket
 import tempfile
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -20,7 +21,7 @@ from adapters.database import StatementPool, build_engine
 from adapters.doorbell import Doorbell
 from adapters.event_bus import RedisPublisher
 from adapters.group_commit import GroupCommit
-from adapters.redis_link import build_redis, refuse_evicting
+from adapters.redis_link import build_redis, close_redis, refuse_evicting
 from domain.jobs.execution import Execution, Worker
 from domain.pipelines.loading import Loaded, load_all
 from domain.pipelines.service import PipelineService
@@ -34,6 +35,7 @@ from workers.watchdog import Watchdog
 _log = structlog.get_logger(__name__)
 
 _LOCK_TIMEOUT: Final = timedelta(milliseconds=100)
+_LAST_WRITES_SECONDS: Final = 10
 _START_PAUSE_SECONDS: Final = 0.5
 _START_TRIES: Final = 120
 
@@ -42,19 +44,38 @@ async def run_worker(settings: Settings, queues: tuple[str, ...], concurrency: i
     """Serve *queues* until SIGTERM or SIGINT.
 
     Raises:
+        HeadraceError: see `open_worker`.
+    """
+    async with open_worker(settings, queues, concurrency) as running:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, running.worker.handle_sig, number)
+        watchdog = asyncio.create_task(Watchdog().run())
+        try:
+            await running.until_stopped()
+        finally:
+            watchdog.cancel()
+
+
+@asynccontextmanager
+async def open_worker(
+    settings: Settings, queues: tuple[str, ...], concurrency: int
+) -> AsyncIterator["RunningWorker"]:
+    """A worker with everything that it needs; it serves *queues* from `until_stopped` on.
+
+    Raises:
         HeadraceError: a start that cannot succeed: names that clash, a Redis that evicts, a pipeline that was
             changed without a new version.
     """
     settings.needs("database_url")
+    url = str(settings.database_url)
     loaded = load_all(settings.pipelines)
     for failure in loaded.failures:
-        _log.error("pipeline_failed_to_load", source=failure.source)
-        for line in failure.traceback.rstrip().splitlines():
-            _log.error("traceback", source=failure.source, line=line)
+        _log.error("pipeline_failed_to_load", source=failure.source, traceback=failure.traceback)
     async with AsyncExitStack() as stack:
         redis = build_redis(settings.redis_url) if settings.redis_url else None
         if redis is not None:
-            stack.push_async_callback(redis.aclose)
+            stack.push_async_callback(close_redis, redis)
             await refuse_evicting(redis)
         await _register(settings, loaded)
         worker = Worker(
@@ -65,46 +86,39 @@ async def run_worker(settings: Settings, queues: tuple[str, ...], concurrency: i
             lease=timedelta(seconds=settings.lease_seconds),
         )
         # Batches do not wait long for a row; the heartbeat and the claim must not queue up behind them.
-        batches = await StatementPool.open(str(settings.database_url), size=2, lock_timeout=_LOCK_TIMEOUT)
+        batches = await StatementPool.open(url, size=2, lock_timeout=_LOCK_TIMEOUT)
         stack.push_async_callback(batches.close)
-        singles = await StatementPool.open(str(settings.database_url), size=6)
+        singles = await StatementPool.open(url, size=6)
         stack.push_async_callback(singles.close)
-        publisher = RedisPublisher(redis)
-        bell = Doorbell(redis)
-        commit = GroupCommit(Execution(batches, worker).write, publisher)
-        execution = Execution(singles, worker)
-        leases = Leases(execution, every_seconds=settings.heartbeat_seconds)
         scratch = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="headrace-", ignore_cleanup_errors=True)
         )
-        tools = Toolbox(
-            pipelines=loaded.pipelines,
-            sources=loaded.sources,
-            commit=commit,
-            publisher=publisher,
-            database=singles,
-            blobs=BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes),
-            scratch=Path(scratch),
-            process_slots=asyncio.Semaphore(settings.process_slots),
-            thread_slots=asyncio.Semaphore(concurrency),
-            max_output_bytes=settings.max_output_bytes,
-        )
+        publisher, bell = RedisPublisher(redis), Doorbell(redis)
+        commit = GroupCommit(Execution(batches, worker).write, publisher)
+        execution = Execution(singles, worker)
+        leases = Leases(execution, every_seconds=settings.heartbeat_seconds)
         arq_worker = HeadraceWorker(
             redis=redis,
             execution=execution,
-            tools=tools,
+            tools=Toolbox(
+                pipelines=loaded.pipelines,
+                sources=loaded.sources,
+                commit=commit,
+                publisher=publisher,
+                database=singles,
+                blobs=BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes),
+                scratch=Path(scratch),
+                process_slots=asyncio.Semaphore(settings.process_slots),
+                thread_slots=asyncio.Semaphore(concurrency),
+                max_output_bytes=settings.max_output_bytes,
+            ),
             leases=leases,
             publisher=publisher,
             grace_seconds=settings.grace_seconds,
         )
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, arq_worker.handle_sig, number)
-        _log.info("worker_ready", worker=worker.id, queues=queues, concurrency=concurrency)
         beside = [
             asyncio.create_task(coroutine)
             for coroutine in (
-                Watchdog().run(),
                 publisher.run(),
                 bell.run(),
                 leases.heartbeat(),
@@ -114,11 +128,12 @@ async def run_worker(settings: Settings, queues: tuple[str, ...], concurrency: i
             )
         ]
         committing = asyncio.create_task(commit.run())
+        _log.info("worker_ready", worker=worker.id, queues=queues, concurrency=concurrency)
         try:
-            await _first_end(arq_worker, [*beside, committing])
+            yield RunningWorker(arq_worker, execution, [*beside, committing])
         finally:
             commit.close()
-            await asyncio.wait({committing}, timeout=10)
+            await asyncio.wait({committing}, timeout=_LAST_WRITES_SECONDS)
             for task in [*beside, committing]:
                 task.cancel()
             await asyncio.gather(*beside, committing, return_exceptions=True)
@@ -127,17 +142,28 @@ async def run_worker(settings: Settings, queues: tuple[str, ...], concurrency: i
         _log.info("worker_stopped", worker=worker.id)
 
 
-async def _first_end(arq_worker: HeadraceWorker, beside: list[asyncio.Task[None]]) -> None:
-    """Run the worker; a loop beside it that ends by itself takes the process down, to be replaced."""
-    main = asyncio.create_task(arq_worker.main())
-    done, _ = await asyncio.wait({main, *beside}, return_when=asyncio.FIRST_COMPLETED)
-    if main not in done:
-        main.cancel()
-        await asyncio.gather(main, return_exceptions=True)
-    for task in done:
-        task.result()
-    if main not in done:
-        raise RuntimeError("a loop of the worker ended by itself")
+class RunningWorker:
+    """A worker and the loops beside it."""
+
+    def __init__(
+        self, worker: HeadraceWorker, execution: Execution, beside: list["asyncio.Task[None]"]
+    ) -> None:
+        self.worker = worker
+        self.execution = execution
+        self._beside = beside
+
+    async def until_stopped(self) -> None:
+        """Run until the worker is told to stop. A loop beside it that ends takes the worker down with it."""
+        main = asyncio.create_task(self.worker.main())
+        try:
+            done, _ = await asyncio.wait({main, *self._beside}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            main.cancel()
+            await asyncio.gather(main, return_exceptions=True)
+        for task in done:
+            task.result()
+        if main not in done:
+            raise RuntimeError("a loop of the worker ended by itself")
 
 
 async def _register(settings: Settings, loaded: Loaded) -> None:

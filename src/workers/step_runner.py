@@ -79,7 +79,7 @@ class StepRunner:
                 item=run.item,
                 job_id=claim.job_id,
                 attempt=claim.attempt,
-                scratch=scratch,
+                scratch=str(scratch),
                 max_output_bytes=self._tools.max_output_bytes,
             )
             return ProcessTry(order, node.name, run.key, self._desk)

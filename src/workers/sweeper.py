@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from adapters.doorbell import Doorbell
-from domain.database import Database, DatabaseAwayError
+from domain.database import TRANSIENT, Database
 from domain.events.news import Publisher
 from domain.events.partitions import make_partitions
 from domain.jobs.execution import Execution
@@ -27,7 +27,7 @@ async def sweep(
         await asyncio.sleep(_EVERY_SECONDS * random.uniform(0.8, 1.0))  # noqa: S311
         try:
             news = await execution.take_back()
-        except DatabaseAwayError:
+        except TRANSIENT:
             continue
         if news:
             _log.warning("leases_ran_out", jobs=[str(one.job_id) for one in news])
@@ -41,7 +41,7 @@ async def keep_house(execution: Execution, database: Database) -> None:
         try:
             await make_partitions(database, datetime.now(UTC))
             await execution.tidy()
-        except DatabaseAwayError as error:
+        except TRANSIENT as error:
             _log.warning("housekeeping_put_off", reason=error.reason)
             await asyncio.sleep(10)
             continue

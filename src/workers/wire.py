@@ -2,7 +2,6 @@
 
 import socket
 import struct
-from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
@@ -24,7 +23,7 @@ class Order(Struct, tag="order", frozen=True):
     item: str | None
     job_id: UUID
     attempt: int
-    scratch: Path
+    scratch: str
     max_output_bytes: int
 
 

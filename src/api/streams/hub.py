@@ -12,7 +12,7 @@ import structlog
 from redis.asyncio import Redis
 
 from adapters.event_bus import EventBus, EventsHeard, Heard
-from domain.database import DatabaseAwayError
+from domain.database import TRANSIENT
 from domain.events.feed import Feed
 from domain.events.log import EventLog
 from domain.jobs.states import JobState
@@ -97,7 +97,7 @@ class Hub:
         await self._bus.subscribe(job_id)
         try:
             head = (await self.log.heads([job_id])).get(job_id)
-        except DatabaseAwayError:
+        except TRANSIENT:
             await self._bus.unsubscribe(job_id)
             raise
         feed = Feed()
@@ -129,7 +129,7 @@ class Hub:
         try:
             while events := await self.log.read_after(job_id, feed.head):
                 feed.offer(events)
-        except DatabaseAwayError as error:
+        except TRANSIENT as error:
             _log.warning("gap_not_filled", job_id=str(job_id), reason=error.reason)
 
     def _recheck_soon(self) -> None:
@@ -152,7 +152,7 @@ class Hub:
         feeds = dict(self._feeds)
         try:
             heads = await self.log.heads(list(feeds))
-        except DatabaseAwayError as error:
+        except TRANSIENT as error:
             self._database_away = True
             _log.warning("heads_not_checked", reason=error.reason)
             return

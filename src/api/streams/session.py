@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from api.schemas import JobView
 from api.streams.hub import Hub
-from domain.database import DatabaseAwayError
+from domain.database import TRANSIENT
 from domain.events.feed import Feed
 from domain.events.types import LoggedEvent
 from domain.jobs.errors import CursorBeyondHeadError, JobNotFoundError
@@ -134,7 +134,7 @@ class Session:
             return events
         try:
             return await self._hub.log.read_after(self._job_id, self.cursor)
-        except DatabaseAwayError:
+        except TRANSIENT:
             await asyncio.sleep(_AWAY_PAUSE_SECONDS)
             self._replies.append(self._beat())
             self._wake.set()

@@ -17,7 +17,7 @@ from api.authentication import CurrentUser
 from api.dependencies import Services
 from api.streams.opening import open_session
 from api.streams.session import Session, encode
-from domain.database import DatabaseAwayError
+from domain.database import DatabaseAwayError, DatabaseBusyError
 from domain.jobs.errors import CursorBeyondHeadError, JobNotFoundError
 from domain.jobs.service import JobService
 from domain.jobs.states import IllegalTransitionError
@@ -113,7 +113,7 @@ async def _part(socket: WebSocket[Any, Any, Any], session: Session, error: BaseE
         case SlowReaderError():
             reason = "slow_reader"
             await _close(socket, _TRY_LATER, "the client does not read")
-        case DatabaseAwayError() | SQLAlchemyError() | OSError():
+        case DatabaseAwayError() | DatabaseBusyError() | SQLAlchemyError() | OSError():
             reason = "database_away"
             await _close(socket, _TRY_LATER, "PostgreSQL is not available")
         case WebSocketDisconnect():

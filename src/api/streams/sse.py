@@ -17,7 +17,7 @@ from api.dependencies import Services
 from api.problems import InvalidInputError
 from api.streams.opening import open_session
 from api.streams.session import Frame
-from domain.database import DatabaseAwayError
+from domain.database import TRANSIENT
 from domain.jobs.errors import CursorBeyondHeadError
 from domain.jobs.service import JobService
 
@@ -60,7 +60,7 @@ async def _lines(job_id: UUID, frames: AsyncIterator[list[Frame]]) -> AsyncItera
         try:
             async for group in groups:
                 yield b"".join(_line(frame) for frame in group)
-        except (DatabaseAwayError, SQLAlchemyError, OSError) as error:
+        except (*TRANSIENT, SQLAlchemyError, OSError) as error:
             # The client comes back by itself, with the id of the last event that it has.
             _log.warning("stream_broke", job_id=str(job_id), error=type(error).__name__)
 

@@ -10,6 +10,16 @@ from domain.database import Database
 
 _MONTHS_AHEAD: Final = 3
 
+# The locks come in the order in which writers take theirs: the other way round dead-locks with submits.
+_MAKE: Final = """
+DO $$ BEGIN
+    PERFORM set_config('lock_timeout', '3s', true);
+    LOCK TABLE jobs IN SHARE ROW EXCLUSIVE MODE;
+    LOCK TABLE job_events IN ACCESS EXCLUSIVE MODE;
+    CREATE TABLE IF NOT EXISTS {name} PARTITION OF job_events FOR VALUES FROM ('{low}') TO ('{high}');
+END $$
+"""
+
 
 def months_from(now: datetime, count: int) -> Iterator[datetime]:
     """The first moments of *count* months, from the one that holds *now*."""
@@ -24,10 +34,13 @@ def lowest_id_at(moment: datetime) -> UUID:
 
 
 async def make_partitions(database: Database, now: datetime) -> None:
-    """Make the partition of this month and those of the next three; what exists is left alone."""
-    starts = list(months_from(now, _MONTHS_AHEAD + 2))
-    for start, end in pairwise(starts):
-        await database.fetch(
-            f"CREATE TABLE IF NOT EXISTS job_events_{start:%Y_%m} PARTITION OF job_events "
-            f"FOR VALUES FROM ('{lowest_id_at(start)}') TO ('{lowest_id_at(end)}')"
-        )
+    """Make the partition of this month and those of the next three, as far as they are missing.
+
+    Making one takes a lock that writers wait for, so nothing is tried for what exists.
+    """
+    rows = await database.fetch("SELECT relname FROM pg_class WHERE relname LIKE 'job\\_events\\_%'")
+    known = {row["relname"] for row in rows}
+    for start, end in pairwise(months_from(now, _MONTHS_AHEAD + 2)):
+        name = f"job_events_{start:%Y_%m}"
+        if name not in known:
+            await database.fetch(_MAKE.format(name=name, low=lowest_id_at(start), high=lowest_id_at(end)))

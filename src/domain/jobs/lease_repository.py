@@ -85,7 +85,7 @@ WITH lost AS (
         state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
                      WHEN losses + 1 >= $3 THEN 'failed' ELSE 'queued' END,
         error = CASE WHEN cancel_requested_at IS NULL AND losses + 1 >= $3
-                     THEN $2::jsonb ELSE error END,
+                     THEN $2::text::jsonb ELSE error END,
         finished_at = CASE WHEN cancel_requested_at IS NOT NULL OR losses + 1 >= $3
                            THEN statement_timestamp() END,
         run_at = statement_timestamp(),
@@ -101,7 +101,7 @@ WITH lost AS (
     SELECT id, event_seq, CASE state WHEN 'queued' THEN 'job.requeued' ELSE 'job.' || state END,
         CASE state
         WHEN 'queued' THEN '{"reason":"worker_lost","run_at":' || to_json(statement_timestamp()) || '}'
-        WHEN 'failed' THEN '{"error":' || $2 || '}' ELSE '{}' END
+        WHEN 'failed' THEN '{"error":' || $2::text || '}' ELSE '{}' END
     FROM changed
 ), logged AS (
     INSERT INTO job_events (job_id, seq, at, type, body)
@@ -124,16 +124,17 @@ WITH late AS (
       AND started_at + timeout_seconds * interval '1 second' < statement_timestamp()
     ORDER BY id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
 ), changed AS (
-    UPDATE jobs SET state = 'failed', error = $2::jsonb, finished_at = statement_timestamp(),
+    UPDATE jobs SET state = 'failed', error = $2::text::jsonb, finished_at = statement_timestamp(),
                     event_seq = event_seq + 1, updated_at = statement_timestamp()
     FROM late WHERE jobs.id = late.id
     RETURNING jobs.id, owner_id, queue, state, event_seq, progress, pipeline
 ), logged AS (
     INSERT INTO job_events (job_id, seq, at, type, body)
-    SELECT id, event_seq, statement_timestamp(), 'job.failed', ('{"error":' || $2 || '}')::json FROM changed
+    SELECT id, event_seq, statement_timestamp(), 'job.failed', ('{"error":' || $2::text || '}')::json
+    FROM changed
 )
 SELECT id, owner_id, queue, state, event_seq AS head, progress, pipeline, event_seq AS seq,
-       'job.failed' AS type, '{"error":' || $2 || '}' AS body, statement_timestamp() AS at
+       'job.failed' AS type, '{"error":' || $2::text || '}' AS body, statement_timestamp() AS at
 FROM changed ORDER BY id
 """
 

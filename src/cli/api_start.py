@@ -1,0 +1,46 @@
+"""What the API checks before it listens: faults that a restart does not mend are one line, not a log."""
+
+import asyncio
+
+from adapters.database import StatementPool
+from adapters.readiness import look
+from adapters.redis_link import build_redis, refuse_evicting
+from api.authentication import refuse_remote
+from domain.errors import HeadraceError
+from settings import Settings
+
+
+class SchemaBehindError(HeadraceError):
+    """The database is there, and not at the version of this installation."""
+
+    def __init__(self) -> None:
+        super().__init__("the database is not at the version of this installation; run: headrace migrate")
+
+
+def check_start(settings: Settings, host: str) -> None:
+    """Refuse what cannot work. PostgreSQL or Redis being away is not that: the API starts and is not ready.
+
+    Raises:
+        RemoteRefusedError: not a loopback address, in local mode.
+        EvictingRedisError: this Redis throws away what it was given.
+        SchemaBehindError: a migration is missing.
+    """
+    refuse_remote(host, allow_remote=settings.allow_remote)
+    asyncio.run(_ask_servers(settings))
+
+
+async def _ask_servers(settings: Settings) -> None:
+    if settings.redis_url:
+        redis = build_redis(settings.redis_url)
+        try:
+            await refuse_evicting(redis)
+        finally:
+            await redis.aclose()
+    pool = await StatementPool.open(str(settings.database_url), size=1)
+    try:
+        # Redis was asked already.
+        found = await look(pool, None)
+    finally:
+        await pool.close()
+    if "schema" in found.missing:
+        raise SchemaBehindError
