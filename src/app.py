@@ -62,12 +62,13 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
         route_handlers=[api, HealthController, *docs.routes()],
         dependencies={
             "services": Provide(provide_services),
-            "user": Provide(provide_user),
+            # Not the names of fields: Litestar blames itself for a fault in a field named as a dependency.
+            "current_user": Provide(provide_user),
             "after_commit": Provide(provide_after_commit),
-            "session": Provide(provide_session),
-            "jobs": Provide(provide_jobs),
-            "files": Provide(provide_files),
-            "pipelines": Provide(provide_pipelines),
+            "db_session": Provide(provide_session),
+            "job_service": Provide(provide_jobs),
+            "file_service": Provide(provide_files),
+            "pipeline_service": Provide(provide_pipelines),
         },
         exception_handlers={Exception: problems.handle, HTTPException: problems.handle},
         before_request=refuse_nul,

@@ -68,19 +68,19 @@ async def provide_session(
 
 
 async def provide_jobs(
-    session: NamedDependency[AsyncSession],
+    db_session: NamedDependency[AsyncSession],
     services: NamedDependency[Services],
     after_commit: NamedDependency[AfterCommit],
 ) -> JobService:
-    jobs = JobService(session=session)
+    jobs = JobService(session=db_session)
     after_commit.add(lambda: services.publisher.publish(jobs.news))
     after_commit.add(lambda: services.doorbell.ring(jobs.rings))
     return jobs
 
 
-async def provide_files(session: NamedDependency[AsyncSession]) -> FileService:
-    return FileService(session=session)
+async def provide_files(db_session: NamedDependency[AsyncSession]) -> FileService:
+    return FileService(session=db_session)
 
 
-async def provide_pipelines(session: NamedDependency[AsyncSession]) -> PipelineService:
-    return PipelineService(session=session)
+async def provide_pipelines(db_session: NamedDependency[AsyncSession]) -> PipelineService:
+    return PipelineService(session=db_session)

@@ -34,8 +34,8 @@ class FileController(Controller):
     async def upload(
         self,
         request: Request[Any, Any, Any],
-        user: NamedDependency[CurrentUser],
-        files: NamedDependency[FileService],
+        current_user: NamedDependency[CurrentUser],
+        file_service: NamedDependency[FileService],
         services: NamedDependency[Services],
     ) -> FileSummary:
         """Store one file, sent as the multipart field `file`."""
@@ -43,10 +43,10 @@ class FileController(Controller):
         upload = Upload(request, services.settings.max_file_bytes)
         stored = await services.blobs.put_stream(file_id, upload.chunks())
         try:
-            file = await files.add(
+            file = await file_service.add(
                 File(
                     id=file_id,
-                    owner_id=user.id,
+                    owner_id=current_user.id,
                     name=check_name(upload.name),
                     media_type=check_media_type(upload.media_type),
                     size=stored.size,
@@ -60,22 +60,25 @@ class FileController(Controller):
 
     @get("/{file_id:uuid}", operation_id="getFile")
     async def show(
-        self, file_id: FromPath[UUID], user: NamedDependency[CurrentUser], files: NamedDependency[FileService]
+        self,
+        file_id: FromPath[UUID],
+        current_user: NamedDependency[CurrentUser],
+        file_service: NamedDependency[FileService],
     ) -> FileSummary:
         """What is known of a file."""
-        return file_view(await files.find(file_id, user.id))
+        return file_view(await file_service.find(file_id, current_user.id))
 
     @get("/{file_id:uuid}/content", operation_id="downloadFile")
     async def content(
         self,
         request: Request[Any, Any, Any],
         file_id: FromPath[UUID],
-        user: NamedDependency[CurrentUser],
-        files: NamedDependency[FileService],
+        current_user: NamedDependency[CurrentUser],
+        file_service: NamedDependency[FileService],
         services: NamedDependency[Services],
     ) -> Response[Any]:
         """The bytes, or the one range of them that is asked for."""
-        file = await files.find(file_id, user.id)
+        file = await file_service.find(file_id, current_user.id)
         path = services.blobs.path(file.id, file.sha256)
         if not await anyio.Path(path).is_file():
             raise FileNotFoundInStoreError(file_id)
@@ -111,13 +114,13 @@ class FileController(Controller):
     async def remove(
         self,
         file_id: FromPath[UUID],
-        user: NamedDependency[CurrentUser],
-        files: NamedDependency[FileService],
+        current_user: NamedDependency[CurrentUser],
+        file_service: NamedDependency[FileService],
         services: NamedDependency[Services],
         after_commit: NamedDependency[AfterCommit],
     ) -> None:
         """Delete a file."""
-        await files.remove(file_id, user.id)
+        await file_service.remove(file_id, current_user.id)
         after_commit.add(lambda: services.blobs.remove(file_id))
 
 

@@ -44,19 +44,19 @@ class JobController(Controller):
         self,
         request: Request[Any, Any, Any],
         data: JSONBody[SubmitJob],
-        user: NamedDependency[CurrentUser],
-        jobs: NamedDependency[JobService],
+        current_user: NamedDependency[CurrentUser],
+        job_service: NamedDependency[JobService],
         idempotency_key: IdempotencyKey = None,
     ) -> Response[JobView]:
         """Accept a job. The answer means stored, not started."""
         order = _order(data, "$")
-        answer = await _replayed(request, jobs, user, idempotency_key, "jobs")
+        answer = await _replayed(request, job_service, current_user, idempotency_key, "jobs")
         replayed = answer is not None
         if answer is None:
-            made = await jobs.submit(user.id, [order], at="$")
-            answer = msgspec.json.encode((await _views(jobs, made))[0])
+            made = await job_service.submit(current_user.id, [order], at="$")
+            answer = msgspec.json.encode((await _views(job_service, made))[0])
             if idempotency_key is not None:
-                await jobs.keep_answer(user.id, idempotency_key, answer)
+                await job_service.keep_answer(current_user.id, idempotency_key, answer)
         location = f"/api/v1/jobs/{msgspec.json.decode(answer, type=dict[str, Any])['id']}"
         return _accepted(answer, replayed=replayed, headers={"Location": location})
 
@@ -65,26 +65,26 @@ class JobController(Controller):
         self,
         request: Request[Any, Any, Any],
         data: JSONBody[SubmitBatch],
-        user: NamedDependency[CurrentUser],
-        jobs: NamedDependency[JobService],
+        current_user: NamedDependency[CurrentUser],
+        job_service: NamedDependency[JobService],
         idempotency_key: IdempotencyKey = None,
     ) -> Response[Items[JobView]]:
-        """Accept up to 1,000 jobs, all or none."""
+        """Accept up to 1,000 job_service, all or none."""
         orders = [_order(one, f"$.jobs[{place}]") for place, one in enumerate(data.jobs)]
-        answer = await _replayed(request, jobs, user, idempotency_key, "batch")
+        answer = await _replayed(request, job_service, current_user, idempotency_key, "batch")
         replayed = answer is not None
         if answer is None:
-            made = await jobs.submit(user.id, orders, at="$.jobs[{}]")
-            answer = msgspec.json.encode(Items(await _views(jobs, made)))
+            made = await job_service.submit(current_user.id, orders, at="$.jobs[{}]")
+            answer = msgspec.json.encode(Items(await _views(job_service, made)))
             if idempotency_key is not None:
-                await jobs.keep_answer(user.id, idempotency_key, answer)
+                await job_service.keep_answer(current_user.id, idempotency_key, answer)
         return _accepted(answer, replayed=replayed, headers={})
 
     @get(operation_id="listJobs")
     async def list_jobs(
         self,
-        user: NamedDependency[CurrentUser],
-        jobs: NamedDependency[JobService],
+        current_user: NamedDependency[CurrentUser],
+        job_service: NamedDependency[JobService],
         in_state: Annotated[str | None, QueryParameter(name="state")] = None,
         pipeline: Annotated[str | None, QueryParameter(max_length=64)] = None,
         tag: Annotated[str | None, QueryParameter(max_length=64)] = None,
@@ -95,7 +95,7 @@ class JobController(Controller):
         limit: Limit = 100,
         offset: Offset = 0,
     ) -> Page[JobView]:
-        """The caller's jobs, newest first unless asked otherwise."""
+        """The caller's job_service, newest first unless asked otherwise."""
         _one_of("state", in_state, [one.value for one in JobState])
         _one_of("order_by", order_by, [sign + name for name in ORDERS for sign in ("", "-")])
         wanted = JobFilter(
@@ -109,99 +109,111 @@ class JobController(Controller):
             limit=limit,
             offset=offset,
         )
-        found, total = await jobs.page(user.id, wanted)
-        return Page(await _views(jobs, found), total, limit, offset)
+        found, total = await job_service.page(current_user.id, wanted)
+        return Page(await _views(job_service, found), total, limit, offset)
 
     @get("/{job_id:uuid}", operation_id="getJob")
     async def show(
-        self, job_id: FromPath[UUID], user: NamedDependency[CurrentUser], jobs: NamedDependency[JobService]
+        self,
+        job_id: FromPath[UUID],
+        current_user: NamedDependency[CurrentUser],
+        job_service: NamedDependency[JobService],
     ) -> JobView:
         """One job."""
-        return (await _views(jobs, [await jobs.find(job_id, user.id)]))[0]
+        return (await _views(job_service, [await job_service.find(job_id, current_user.id)]))[0]
 
     @patch("/{job_id:uuid}", operation_id="patchJob")
     async def change(
         self,
         job_id: FromPath[UUID],
         data: JSONBody[PatchJob],
-        user: NamedDependency[CurrentUser],
-        jobs: NamedDependency[JobService],
+        current_user: NamedDependency[CurrentUser],
+        job_service: NamedDependency[JobService],
     ) -> JobView:
         """Change tags or meta; what is absent stays."""
-        job = await jobs.patch(
+        job = await job_service.patch(
             job_id,
-            user.id,
+            current_user.id,
             tags=None if data.tags is UNSET else data.tags,
             meta=None if data.meta is UNSET else data.meta,
         )
-        return (await _views(jobs, [job]))[0]
+        return (await _views(job_service, [job]))[0]
 
     @delete("/{job_id:uuid}", operation_id="deleteJob")
     async def remove(
         self,
         job_id: FromPath[UUID],
-        user: NamedDependency[CurrentUser],
-        jobs: NamedDependency[JobService],
-        files: NamedDependency[FileService],
+        current_user: NamedDependency[CurrentUser],
+        job_service: NamedDependency[JobService],
+        file_service: NamedDependency[FileService],
         services: NamedDependency[Services],
         after_commit: NamedDependency[AfterCommit],
     ) -> None:
-        """Delete a job that has ended, its history and its files."""
-        gone = await files.repository.ids_of_job(job_id)
-        await jobs.remove(job_id, user.id)
+        """Delete a job that has ended, its history and its file_service."""
+        gone = await file_service.repository.ids_of_job(job_id)
+        await job_service.remove(job_id, current_user.id)
         for file_id in gone:
             after_commit.add(lambda file_id=file_id: services.blobs.remove(file_id))  # type: ignore[misc]
 
     @post("/{job_id:uuid}/cancel", status_code=HTTP_202_ACCEPTED, operation_id="cancelJob")
     async def cancel(
-        self, job_id: FromPath[UUID], user: NamedDependency[CurrentUser], jobs: NamedDependency[JobService]
+        self,
+        job_id: FromPath[UUID],
+        current_user: NamedDependency[CurrentUser],
+        job_service: NamedDependency[JobService],
     ) -> JobView:
         """Stop a job: at once when it waits, soon when it runs. Asking again is fine."""
-        return (await _views(jobs, [await jobs.cancel(job_id, user.id)]))[0]
+        return (await _views(job_service, [await job_service.cancel(job_id, current_user.id)]))[0]
 
     @post("/{job_id:uuid}/retry", status_code=HTTP_202_ACCEPTED, operation_id="retryJob")
     async def retry(
-        self, job_id: FromPath[UUID], user: NamedDependency[CurrentUser], jobs: NamedDependency[JobService]
+        self,
+        job_id: FromPath[UUID],
+        current_user: NamedDependency[CurrentUser],
+        job_service: NamedDependency[JobService],
     ) -> JobView:
         """Queue a failed job again; finished steps stay finished."""
-        return (await _views(jobs, [await jobs.retry(job_id, user.id)]))[0]
+        return (await _views(job_service, [await job_service.retry(job_id, current_user.id)]))[0]
 
     @get("/{job_id:uuid}/steps", operation_id="listSteps")
     async def steps(
-        self, job_id: FromPath[UUID], user: NamedDependency[CurrentUser], jobs: NamedDependency[JobService]
+        self,
+        job_id: FromPath[UUID],
+        current_user: NamedDependency[CurrentUser],
+        job_service: NamedDependency[JobService],
     ) -> Items[StepView]:
         """The step runs, in the order of the graph."""
-        job = await jobs.find(job_id, user.id)
+        job = await job_service.find(job_id, current_user.id)
         reported = job.progress_steps or {}
-        return Items([StepView.of(run, reported) for run in await jobs.steps(job)])
+        return Items([StepView.of(run, reported) for run in await job_service.steps(job)])
 
     @get("/{job_id:uuid}/files", operation_id="listJobFiles")
     async def files(
         self,
         job_id: FromPath[UUID],
-        user: NamedDependency[CurrentUser],
-        jobs: NamedDependency[JobService],
-        files: NamedDependency[FileService],
+        current_user: NamedDependency[CurrentUser],
+        job_service: NamedDependency[JobService],
+        file_service: NamedDependency[FileService],
         limit: Limit = 100,
         offset: Offset = 0,
     ) -> Page[FileSummary]:
         """What the job's steps have made, oldest first."""
-        await jobs.find(job_id, user.id)
-        found, total = await files.of_job(job_id, limit, offset)
+        await job_service.find(job_id, current_user.id)
+        found, total = await file_service.of_job(job_id, limit, offset)
         return Page([file_view(file) for file in found], total, limit, offset)
 
     @get("/{job_id:uuid}/events", operation_id="listEvents")
     async def events(
         self,
         job_id: FromPath[UUID],
-        user: NamedDependency[CurrentUser],
-        jobs: NamedDependency[JobService],
+        current_user: NamedDependency[CurrentUser],
+        job_service: NamedDependency[JobService],
         services: NamedDependency[Services],
         after: Cursor = 0,
         limit: Limit = 100,
     ) -> Response[EventPage]:
         """The job's history after a number, in order; the same bytes as on the socket."""
-        job = await jobs.find(job_id, user.id)
+        job = await job_service.find(job_id, current_user.id)
         if after > job.event_seq:
             raise CursorBeyondHeadError(after, job.event_seq)
         events = await services.hub.log.read_after(job_id, after, limit)
@@ -251,6 +263,8 @@ def _one_of(name: str, value: str | None, allowed: list[str]) -> None:
 
 
 def _sane(moment: datetime | None, path: str) -> datetime | None:
+    if moment is not None and moment.tzinfo is None:
+        raise InvalidInputError(path, "the time has no offset; write it like 2026-11-21T10:00:00Z")
     if moment is not None and not _EARLIEST.timestamp() <= moment.timestamp() <= _LATEST.timestamp():
         raise InvalidInputError(path, "the time is between the years 2000 and 2200")
     return moment

@@ -15,19 +15,19 @@ class PipelineController(Controller):
 
     @get(operation_id="listPipelines")
     async def list_pipelines(
-        self, user: NamedDependency[CurrentUser], pipelines: NamedDependency[PipelineService]
+        self, current_user: NamedDependency[CurrentUser], pipeline_service: NamedDependency[PipelineService]
     ) -> Items[PipelineView]:
         """The newest version of every pipeline, by name."""
-        _ = user
-        return Items([PipelineView.of(one) for one in await pipelines.repository.newest()])
+        _ = current_user
+        return Items([PipelineView.of(one) for one in await pipeline_service.repository.newest()])
 
     @get("/{name:str}", operation_id="getPipeline")
     async def show(
         self,
         name: FromPath[str],
-        user: NamedDependency[CurrentUser],
-        pipelines: NamedDependency[PipelineService],
+        current_user: NamedDependency[CurrentUser],
+        pipeline_service: NamedDependency[PipelineService],
     ) -> PipelineView:
         """The newest version of one pipeline."""
-        _ = user
-        return PipelineView.of(await pipelines.get_version(name))
+        _ = current_user
+        return PipelineView.of(await pipeline_service.get_version(name))

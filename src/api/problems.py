@@ -97,6 +97,8 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
     """Answer *error* as a problem."""
     if isinstance(error, HeadraceError):
         status, code, detail, faults = _of_domain(error)
+    elif isinstance(error, ValidationException) and _has_no_body(request):
+        status, code, detail, faults = 400, "malformed", "the body is missing", None
     elif isinstance(error, ValidationException):
         status, code, detail, faults = 422, "validation_failed", "the request does not fit", _faults(error)
     elif isinstance(error, HTTPException):
@@ -110,6 +112,10 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
     else:
         status, code, detail, faults = _unforeseen(error)
     return _answer(request, status, code, detail, faults, _headers(error, status))
+
+
+def _has_no_body(request: Request[Any, Any, Any]) -> bool:
+    return request.method in ("POST", "PUT", "PATCH") and request.headers.get("content-length", "0") == "0"
 
 
 def _of_domain(error: HeadraceError) -> tuple[int, str, str, list[ProblemError] | None]:
@@ -128,7 +134,12 @@ def _of_http(error: HTTPException) -> tuple[int, str, str, list[ProblemError] | 
     status = error.status_code
     if status >= 500:
         return _unforeseen(error)
-    if isinstance(error.__cause__, SerializationException | msgspec.DecodeError | RecursionError):
+    cause = (
+        error.__cause__.__cause__ if isinstance(error.__cause__, SerializationException) else error.__cause__
+    )
+    if isinstance(cause, msgspec.ValidationError):
+        return 422, "validation_failed", "the request does not fit", [_fault(str(cause))]
+    if isinstance(cause, msgspec.DecodeError | RecursionError | UnicodeDecodeError):
         return 400, "malformed", "the body is not JSON, or nested too deep", None
     detail = "there is nothing here" if status == 404 else error.detail
     return status, _CODES.get(status, "bad_request"), detail, None
@@ -149,6 +160,11 @@ def _unforeseen(error: Exception) -> tuple[int, str, str, list[ProblemError] | N
     incident = uuid4().hex[:12]
     _log.error("request_failed", incident=incident, exc_info=error)
     return 500, "internal_error", f"something went wrong; it is logged as incident {incident}", None
+
+
+def _fault(text: str) -> ProblemError:
+    match = _AT.match(text)
+    return ProblemError((match and match["path"]) or "$", (match["message"] if match else text)[:500])
 
 
 def _faults(error: ValidationException) -> list[ProblemError]:

@@ -1,7 +1,118 @@
-"""A client of the REST API."""
+"""Looking at jobs and pipelines, and changing what happens to one: a client of the REST API."""
 
-from typing import Final
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-COMMANDS: Final[tuple[click.Command, ...]] = ()
+from cli.options import for_client, job_id
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_STATES: Final = ("queued", "running", "succeeded", "failed", "cancelled")
+_AS_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print what the API answers, as JSON.")
+
+
+@click.command(epilog="\b\nExample:\n  headrace pipelines")
+@_AS_JSON
+@for_client
+def pipelines(as_json: bool, url: str, token: str | None) -> None:
+    """List what can be submitted. Parameters with a * have no default."""
+    from cli.api_client import ApiClient
+    from cli.tables import pipelines_table
+
+    answer = ApiClient(url, token).get("/pipelines")
+    if as_json:
+        _print_json(answer["items"])
+    elif answer["items"]:
+        _console().print(pipelines_table(answer["items"]))
+    else:
+        click.echo("no pipelines yet: a worker makes its own known when it starts", err=True)
+
+
+@click.command(epilog="\b\nExample:\n  headrace jobs --state failed --limit 5")
+@click.option("--state", type=click.Choice(_STATES), help="Only jobs in this state.")
+@click.option("--pipeline", metavar="NAME", help="Only jobs of this pipeline.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many at most."
+)
+@_AS_JSON
+@for_client
+def jobs(
+    state: str | None, pipeline: str | None, limit: int, as_json: bool, url: str, token: str | None
+) -> None:
+    """List jobs, newest first."""
+    from cli.api_client import ApiClient
+    from cli.tables import jobs_table
+
+    answer = ApiClient(url, token).get("/jobs", state=state, pipeline=pipeline, limit=limit)
+    found = answer["items"]
+    if as_json:
+        _print_json(found)
+    elif found:
+        _console().print(jobs_table(found, datetime.now(UTC)))
+    if not as_json and answer["total"] != len(found):
+        click.echo(f"{len(found)} of {answer['total']} jobs", err=True)
+    elif not found and not as_json:
+        click.echo("no jobs; submit one with: headrace submit ticks --watch", err=True)
+
+
+@click.command(epilog="\b\nExample:\n  headrace show 01a1fcda-1222-71e3-b3dd-702451ba443d")
+@click.argument("job", type=job_id)
+@_AS_JSON
+@for_client
+def show(job: str, as_json: bool, url: str, token: str | None) -> None:
+    """Show one job: its state, steps, files, and why it failed."""
+    from cli.api_client import ApiClient
+    from cli.tables import show_job
+
+    api = ApiClient(url, token)
+    found = api.get(f"/jobs/{job}")
+    steps = api.get(f"/jobs/{job}/steps")["items"]
+    files = api.get(f"/jobs/{job}/files", limit=1000)["items"]
+    if as_json:
+        _print_json({**found, "steps": steps, "files": files})
+    else:
+        show_job(_console(), found, steps, files, datetime.now(UTC))
+
+
+@click.command(epilog="\b\nExample:\n  headrace cancel 01a1fcda-1222-71e3-b3dd-702451ba443d")
+@click.argument("job", type=job_id)
+@for_client
+def cancel(job: str, url: str, token: str | None) -> None:
+    """Stop a job: at once when it waits, soon when it runs."""
+    from cli.api_client import ApiClient
+
+    state = ApiClient(url, token).post(f"/jobs/{job}/cancel")["state"]
+    click.echo("cancelled" if state == "cancelled" else "asked to stop; it is still running")
+
+
+@click.command(epilog="\b\nExample:\n  headrace retry 01a1fcda-1222-71e3-b3dd-702451ba443d")
+@click.argument("job", type=job_id)
+@for_client
+def retry(job: str, url: str, token: str | None) -> None:
+    """Queue a failed job again; steps that succeeded are not run again."""
+    from cli.api_client import ApiClient
+    from cli.errors import watch_call
+
+    api = ApiClient(url, token)
+    api.post(f"/jobs/{job}/retry")
+    click.echo(f"queued again; watch it with: {watch_call(api.url, job)}")
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    # Where nobody looks, a line must not be broken to fit a screen.
+    return console if console.is_terminal else Console(highlight=False, width=250)
+
+
+def _print_json(value: Any) -> None:
+    import msgspec
+
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+
+
+COMMANDS: Final = (pipelines, jobs, show, cancel, retry)

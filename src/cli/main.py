@@ -1,10 +1,11 @@
 """The `headrace` command."""
 
+import os
 import sys
 
 import click
 
-from cli import client_commands, service_commands
+from cli import client_commands, demo_command, doctor_command, service_commands, up_command, watch_commands
 from domain.errors import HeadraceError
 
 _SUMMARY = """Run multi-step jobs, and watch each one live.
@@ -24,16 +25,31 @@ Start here:
 def cli() -> None: ...
 
 
-for command in (*service_commands.COMMANDS, *client_commands.COMMANDS):
-    cli.add_command(command)
+for module in (
+    up_command,
+    demo_command,
+    doctor_command,
+    watch_commands,
+    client_commands,
+    service_commands,
+):
+    for command in module.COMMANDS:
+        cli.add_command(command)
 
 
 def main() -> None:
-    """Run the command; what Headrace refuses is one line on standard error and exit status 1."""
+    """Run the command; whatever is refused is one line on standard error.
+
+    Exit status: 0 done · 1 refused · 2 wrongly called · 130 interrupted; `watch` and `submit --watch` have
+    their own.
+    """
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        sys.exit(0)
+    except click.ClickException as error:
+        click.echo(f"headrace: {_sentence(error)}", err=True)
         sys.exit(error.exit_code)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
@@ -41,4 +57,16 @@ def main() -> None:
         sys.exit(130)
     except HeadraceError as error:
         click.echo(f"headrace: {error}", err=True)
-        sys.exit(1)
+        sys.exit(getattr(error, "exit_code", 1))
+    except BrokenPipeError:
+        # Whoever read our output has enough; what is still buffered must not fail again at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def _sentence(error: click.ClickException) -> str:
+    """What click says, in our form."""
+    text = " ".join(error.format_message().split()).rstrip(".")
+    text = text[:1].lower() + text[1:]
+    context = getattr(error, "ctx", None)
+    return f"{text}; see: {context.command_path} --help" if context is not None else text

@@ -1,21 +1,11 @@
 """`headrace up`: everything on this machine, with one command."""
 
-import asyncio
-import contextlib
-import os
-import time
 from pathlib import Path
 from typing import Final
 
 import click
-from rich.console import Console
 
-from cli.interrupts import Interrupts
-from cli.parts import Say
-from cli.service import Plan, Service, hand_on
-from settings import Settings, read_settings
-
-_LEFT_BEHIND_SECONDS: Final = 20.0
+from settings import read_settings
 
 
 @click.command(
@@ -45,10 +35,15 @@ Examples:
 def up(host: str, port: int, workers: int, data_dir: Path | None, reload: bool) -> None:
     """Start everything on this machine: PostgreSQL, Redis, API and workers.
 
-    A server whose URL is set (HEADRACE_DATABASE_URL, HEADRACE_REDIS_URL) is used and not started. What crashes
-    is started again. Ctrl-C or SIGTERM stops all in order: running jobs end or are handed back, and go on at
-    the next start. A second Ctrl-C hurries.
+    A server whose URL is set (HEADRACE_DATABASE_URL, HEADRACE_REDIS_URL) is used and not started. What
+    crashes is started again. Ctrl-C or SIGTERM stops all in order: running jobs end or are handed back, and
+    go on at the next start. A second Ctrl-C hurries.
     """
+    from rich.console import Console
+
+    from cli.service import Plan
+    from cli.upping import run_up
+
     settings = read_settings()
     plan = Plan(
         settings=settings,
@@ -61,28 +56,4 @@ def up(host: str, port: int, workers: int, data_dir: Path | None, reload: bool) 
     run_up(plan, Console(highlight=False))
 
 
-def run_up(plan: Plan, console: Console) -> None:
-    """Run until told to stop.
-
-    Raises:
-        HeadraceError: something refuses to start; what ran already is stopped.
-    """
-    from adapters.servers import run_servers
-    from cli.server import listen
-    from cli.up_screen import Screen
-
-    screen = Screen(console)
-    interrupts = Interrupts()
-    with interrupts.caught(), contextlib.suppress(KeyboardInterrupt), _announced(plan):
-        with listen(plan.host, plan.port) as free:
-            plan = _with_port(plan, free.getsockname()[1])
-        screen.starting(plan)
-        wanted = {"postgres": not plan.settings.database_url, "redis": not plan.settings.redis_url}
-        with run_servers(plan.data_dir, **wanted) as servers:
-            for note in servers.notes:
-                screen.say("servers", note)
-            database_url = servers.database_url or str(plan.settings.database_url)
-            redis_url = servers.redis_url or str(plan.settings.redis_url)
-            prepare(plan, database_url, redis_url)
-            asyncio.run(_run_parts(plan, interrupts, screen))
-    screen.stopped()
+COMMANDS: Final = (up,)

@@ -21,6 +21,8 @@ from workers.outputs import OutputError
 _log = structlog.get_logger(__name__)
 
 _SOURCE: Final = Path(__file__).parents[1]
+# Our modules come first, whatever lies in the folder or on the path of whoever started the worker.
+_START: Final = "import sys; sys.path.insert(0, sys.argv.pop(1)); from workers.child_main import main; main()"
 _EXIT_SECONDS: Final = 2.0
 # One thread for each library that brings its own: a child is one unit of work.
 _ONE_THREAD: Final = dict.fromkeys(
@@ -66,14 +68,15 @@ class ProcessTry:
                 self._process = await asyncio.create_subprocess_exec(
                     sys.executable,
                     "-P",
-                    "-m",
-                    "workers.child_main",
+                    "-c",
+                    _START,
+                    str(_SOURCE),
                     str(theirs.fileno()),
                     stdin=asyncio.subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),),
                     process_group=0,
                     cwd=self._order.scratch,
-                    env=os.environ | _ONE_THREAD | {"PYTHONPATH": _python_path()},
+                    env=os.environ | _ONE_THREAD,
                 )
             reader, self._writer = await asyncio.open_connection(sock=ours, limit=wire.MAX_MESSAGE)
         except BaseException:
@@ -162,11 +165,6 @@ class ProcessTry:
             # What the step itself has started lives in the same process group.
             _signal(process, signal.SIGKILL)
             await asyncio.shield(process.wait())
-
-
-def _python_path() -> str:
-    before = os.environ.get("PYTHONPATH")
-    return os.pathsep.join((str(_SOURCE), before) if before else (str(_SOURCE),))
 
 
 def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import websockets
 
-from conftest import Api, serving, working
+from harness import Api, serving, working
 from settings import Settings
 
 

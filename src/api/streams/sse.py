@@ -29,7 +29,7 @@ _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 @get("/jobs/{job_id:uuid}/stream", tags=["jobs"], operation_id="streamJob", media_type="text/event-stream")
 async def stream_job_events(
     job_id: FromPath[UUID],
-    user: NamedDependency[CurrentUser],
+    current_user: NamedDependency[CurrentUser],
     services: NamedDependency[Services],
     after: Annotated[int, QueryParameter(ge=0, le=2**63 - 1)] = 0,
     last_event_id: Annotated[str | None, HeaderParameter(name="Last-Event-ID")] = None,
@@ -40,12 +40,12 @@ async def stream_job_events(
     """
     cursor = after if last_event_id is None else _number(last_event_id)
     async with services.sessions() as session:
-        job = await JobService(session=session).find(job_id, user.id)
+        job = await JobService(session=session).find(job_id, current_user.id)
     if cursor > job.event_seq:
         raise CursorBeyondHeadError(cursor, job.event_seq)
     if job.state.is_final and cursor == job.event_seq:
         return Response(None, status_code=204)
-    frames = open_session(services, user, job_id, cursor).frames()
+    frames = open_session(services, current_user, job_id, cursor).frames()
     return Stream(_lines(job_id, frames), media_type="text/event-stream", headers=_HEADERS)
 
 

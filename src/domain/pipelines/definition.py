@@ -225,7 +225,8 @@ class Pipeline:
         try:
             return msgspec.json.schema(shape)
         except (TypeError, NameError) as error:
-            raise PipelineDefinitionError(f"pipeline {self.name!r}, {label}: {error}") from error
+            reason = str(error).splitlines()[0]
+            raise PipelineDefinitionError(f"pipeline {self.name!r}, {label}: {reason}") from error
 
     def _types_of(self, step: Step, label: str) -> tuple[Any, Any]:
         try:

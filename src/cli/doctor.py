@@ -1,0 +1,158 @@
+"""What `doctor` looks at: Python, settings, servers, pipelines and the service. It changes nothing."""
+
+import asyncio
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import httpx
+from msgspec import Struct
+
+from adapters.database import StatementPool
+from adapters.readiness import look
+from adapters.redis_link import AWAY, EvictingRedisError, build_redis, refuse_evicting
+from adapters.servers import describe
+from cli.api_client import ApiClient
+from cli.errors import BadUrlError
+from domain.database import DatabaseAwayError
+from domain.errors import HeadraceError
+from domain.pipelines.loading import load_all
+from settings import Settings, SettingsError, read_settings
+
+_OLDEST_PYTHON: Final = (3, 11)
+_LEAST_FREE_BYTES: Final = 500_000_000
+_LIBRARIES: Final = ("matplotlib", "numpy", "pyloudnorm", "scipy", "soundfile")
+
+
+class Finding(Struct, frozen=True):
+    """One line; not *ok* means that somebody has to do something."""
+
+    subject: str
+    ok: bool
+    text: str
+
+
+def examine(data_dir: Path | None, url: str, token: str | None) -> list[Finding]:
+    """Everything that can be said, worst or not."""
+    findings = [*_python()]
+    try:
+        settings = read_settings()
+        findings.append(Finding("settings", True, f"HEADRACE_ENV is {settings.env}; every value is good"))
+    except SettingsError as error:
+        settings = Settings()
+        findings.append(Finding("settings", False, str(error)))
+    folder = (data_dir or settings.data_dir).expanduser().absolute()
+    findings += _folder(folder)
+    if not (settings.database_url and settings.redis_url):
+        own = {"PostgreSQL": not settings.database_url, "Redis": not settings.redis_url}
+        told = sorted(describe(folder), key=lambda one: one.server)
+        findings += [Finding(one.server, one.ok, one.text) for one in told if own[one.server]]
+    if settings.database_url:
+        findings += asyncio.run(_database(settings.database_url))
+    if settings.redis_url:
+        findings += asyncio.run(_redis(settings.redis_url))
+    findings += _pipelines(settings)
+    return [*findings, *_service(url, token)]
+
+
+def _python() -> Iterator[Finding]:
+    ok = sys.version_info >= _OLDEST_PYTHON
+    oldest = "" if ok else f"; Headrace needs {'.'.join(map(str, _OLDEST_PYTHON))}"
+    yield Finding("Python", ok, f"{platform.python_version()} at {sys.executable}{oldest}")
+    yield Finding("Headrace", True, version("headrace"))
+
+
+def _folder(folder: Path) -> Iterator[Finding]:
+    place = next(path for path in (folder, *folder.parents) if path.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        yield Finding("data", False, f"{folder} cannot be written by this user")
+        return
+    free = shutil.disk_usage(place).free
+    left = f"{free / 1e9:.1f} GB free"
+    if free < _LEAST_FREE_BYTES:
+        yield Finding("data", False, f"{folder}: only {left}")
+    else:
+        there = "" if folder.exists() else " (made at the first start)"
+        yield Finding("data", True, f"{folder}{there}, {left}")
+
+
+async def _database(url: str) -> list[Finding]:
+    pool = await StatementPool.open(url, size=1)
+    try:
+        row = (await pool.fetch("SELECT current_setting('server_version') AS version"))[0]
+        found = await look(pool, None)
+    except (DatabaseAwayError, OSError) as error:
+        return [Finding("PostgreSQL", False, f"HEADRACE_DATABASE_URL does not answer: {error}")]
+    except Exception as error:  # noqa: BLE001  (a wrong password, no such database: the server's own words)
+        return [Finding("PostgreSQL", False, f"HEADRACE_DATABASE_URL is refused: {_first_line(error)}")]
+    finally:
+        await pool.close()
+    findings = [Finding("PostgreSQL", True, f"{row['version']} answers at HEADRACE_DATABASE_URL")]
+    if found.missing:
+        findings.append(Finding("PostgreSQL", False, "the schema is not up to date; run: headrace migrate"))
+    else:
+        findings.append(Finding("PostgreSQL", True, "the schema is up to date"))
+    return findings
+
+
+async def _redis(url: str) -> list[Finding]:
+    redis = build_redis(url)
+    try:
+        server = await redis.info("server")
+        await refuse_evicting(redis)
+    except EvictingRedisError as error:
+        return [Finding("Redis", False, str(error))]
+    except AWAY as error:
+        return [Finding("Redis", False, f"HEADRACE_REDIS_URL does not answer: {_first_line(error)}")]
+    finally:
+        await redis.aclose()
+    name, told = ("Valkey", server["valkey_version"]) if "valkey_version" in server else ("Redis", "")
+    told = told or server.get("redis_version", "")
+    return [Finding("Redis", True, f"{name} {told} answers at HEADRACE_REDIS_URL and evicts nothing")]
+
+
+def _pipelines(settings: Settings) -> Iterator[Finding]:
+    try:
+        loaded = load_all(settings.pipelines)
+    except HeadraceError as error:
+        yield Finding("pipelines", False, str(error))
+        return
+    names = ", ".join(sorted({name for name, _ in loaded.pipelines})) or "none"
+    yield Finding("pipelines", True, names)
+    for failure in loaded.failures:
+        last = failure.traceback.strip().splitlines()[-1]
+        yield Finding("pipelines", False, f"{failure.source} does not load: {last}")
+    missing = [name for name in _LIBRARIES if find_spec(name) is None]
+    if missing:
+        told = f"shootout needs {', '.join(missing)}: pip install 'headrace[shootout]'"
+        yield Finding("pipelines", False, told)
+
+
+def _service(url: str, token: str | None) -> Iterator[Finding]:
+    """Not running is no fault; running badly is."""
+    try:
+        api = ApiClient(url, token)
+    except BadUrlError as error:
+        yield Finding("service", False, f"HEADRACE_URL: {error}")
+        return
+    try:
+        answer = httpx.get(f"{api.url}/health/ready", timeout=5, trust_env=not api.is_local)
+        health = answer.json()
+        status, away = health["status"], health.get("degraded", [])
+    except (httpx.HTTPError, httpx.InvalidURL):
+        yield Finding("service", True, f"none at {url}; start one with: headrace up")
+    except (ValueError, KeyError, TypeError):
+        yield Finding("service", False, f"what answers at {url} is not Headrace")
+    else:
+        told = f" without {', '.join(away)}" if away else ""
+        yield Finding("service", answer.status_code == 200 and not away, f"{url} is {status}{told}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,99 @@
+"""What `up` does: servers, migrations, parts; and back again in the opposite order."""
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+from rich.console import Console
+
+from adapters.servers import Servers, run_servers
+from cli.interrupts import Interrupts
+from cli.migrating import bring_up_to_date
+from cli.service import Plan, Service, hand_on
+from cli.turn import Turn, take_port
+from cli.up_screen import Screen
+
+
+def run_up(plan: Plan, console: Console) -> None:
+    """Run until told to stop.
+
+    Raises:
+        HeadraceError: something refuses to start; what ran already is stopped.
+    """
+    screen = Screen(console)
+    interrupts = Interrupts()
+    screen.starting(plan)
+    with interrupts.caught(), contextlib.suppress(KeyboardInterrupt), running_servers(plan) as (ready, notes):
+        for note in notes:
+            screen.say("servers", note)
+        asyncio.run(_run_parts(ready, interrupts, screen))
+    screen.stopped()
+
+
+@contextmanager
+def running_servers(plan: Plan) -> Iterator[tuple[Plan, tuple[str, ...]]]:
+    """Run what servers the settings do not name, with a database that is up to date, for the block.
+
+    Gives the plan with a port that is free, and sentences that the user should read.
+
+    Raises:
+        HeadraceError: the folder, the port or a server is not to be had.
+    """
+    settings = plan.settings
+    with Turn(plan.data_dir) as turn:
+        ready = take_port(plan, patient=turn.was_left_behind)
+        with run_servers(
+            plan.data_dir, postgres=not settings.database_url, redis=not settings.redis_url
+        ) as servers:
+            _set_up(plan, servers)
+            yield ready, servers.notes
+
+
+def _set_up(plan: Plan, servers: Servers) -> None:
+    """Bring the database up to date, and tell the parts where everything is."""
+    database_url = servers.database_url or str(plan.settings.database_url)
+    hand_on(
+        {
+            "HEADRACE_DATABASE_URL": database_url,
+            "HEADRACE_REDIS_URL": servers.redis_url or str(plan.settings.redis_url),
+            "HEADRACE_DATA_DIR": str(plan.data_dir),
+        }
+    )
+    bring_up_to_date(database_url)
+
+
+async def _run_parts(plan: Plan, interrupts: Interrupts, screen: Screen) -> None:
+    service = Service(plan, screen.say)
+    with interrupts.listening() as (stop, hurry):
+        service.start()
+        try:
+            if await finished_before(service.until_ready(), stop):
+                screen.ready(plan, await asyncio.to_thread(pipelines_at, plan.address))
+                await finished_before(service.until_refused(), stop)
+        finally:
+            screen.stopping()
+            await service.stop(hurry)
+
+
+async def finished_before(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
+    """Do *work* unless *stop* is set first; what it raises is raised."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            return False
+        working.result()
+        return True
+    finally:
+        for task in (working, stopping):
+            task.cancel()
+        await asyncio.gather(working, stopping, return_exceptions=True)
+
+
+def pipelines_at(address: str) -> list[str]:
+    """The names of what can be submitted there."""
+    answer = httpx.get(f"{address}/api/v1/pipelines", timeout=10, trust_env=False)
+    return [str(one["name"]) for one in answer.json().get("items", [])]

@@ -1,0 +1,105 @@
+"""`submit` and `watch`: into the service, and what becomes of it."""
+
+import sys
+from typing import Any, Final
+
+import click
+
+from cli.options import EXIT_STATUSES, VerdictCommand, for_client, job_id, job_params
+
+_PATIENCE: Final = click.option(
+    "--patience",
+    type=click.FloatRange(0, 86_400),
+    default=60,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the service may be away before watching is given up.",
+)
+_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print every frame on a line, as JSON.")
+
+
+@click.command(
+    cls=VerdictCommand,
+    epilog="""\b
+Examples:
+  headrace submit ticks --watch
+  headrace submit ticks --params '{"count": 30, "steps": 3}'
+  headrace submit shootout --params @shootout.json --key take-1
+
+Prints the id of the job. With --watch the exit status is that of the job (see: headrace watch --help);
+otherwise 0 for accepted and 1 for refused.
+""",
+)
+@click.argument("name")
+@click.option(
+    "--params",
+    type=job_params,
+    metavar="JSON|@FILE",
+    default="{}",
+    help="Parameters: a JSON object, @FILE with one, or @- for standard input.",
+)
+@click.option("--key", metavar="KEY", help="Your name for this submission: the same key twice is one job.")
+@click.option("--watch", "watch_it", is_flag=True, help="Watch the job until it ends.")
+@_JSON
+@_PATIENCE
+@for_client
+def submit(
+    name: str,
+    params: dict[str, Any],
+    key: str | None,
+    watch_it: bool,
+    as_json: bool,
+    patience: float,
+    url: str,
+    token: str | None,
+) -> None:
+    """Submit a job of the pipeline NAME."""
+    from cli.api_client import ApiClient
+    from cli.errors import watch_call
+    from cli.watch_run import watch_job
+
+    api = ApiClient(url, token)
+    job = api.post("/jobs", {"pipeline": name, "params": params}, key=key)
+    if not watch_it:
+        click.echo(job["id"])
+        if sys.stdout.isatty():
+            click.echo(f"queued; watch it with: {watch_call(api.url, job['id'])}", err=True)
+        return
+    sys.exit(watch_job(api, job["id"], after=0, as_json=as_json, patience_seconds=patience, was_reached=True))
+
+
+@click.command(
+    cls=VerdictCommand,
+    epilog=f"""\b
+Examples:
+  headrace watch 01a1fcda-1222-71e3-b3dd-702451ba443d
+  headrace watch 01a1fcda-1222-71e3-b3dd-702451ba443d --json --after 17 | jq .type
+
+{EXIT_STATUSES}
+""",
+)
+@click.argument("job", type=job_id)
+@click.option(
+    "--after",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    show_default=True,
+    metavar="SEQ",
+    help="Begin after this event; 0 is the whole history.",
+)
+@_JSON
+@_PATIENCE
+@for_client
+def watch(job: str, after: int, as_json: bool, patience: float, url: str, token: str | None) -> None:
+    """Watch a job live until it ends: a bar for each step, its logs and its files.
+
+    Lost connections are taken up again where they broke; no event is missed and none comes twice.
+    """
+    from cli.api_client import ApiClient
+    from cli.watch_run import watch_job
+
+    api = ApiClient(url, token)
+    sys.exit(watch_job(api, job, after=after, as_json=as_json, patience_seconds=patience, was_reached=False))
+
+
+COMMANDS: Final = (submit, watch)

@@ -1,0 +1,106 @@
+"""Migrations against a real database."""
+
+import asyncio
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters import database as adapter
+from adapters.database import StatementPool, alembic_commands, newest_revision, upgrade
+from domain.base import METADATA
+
+FILL = """
+WITH someone AS (
+    INSERT INTO users (id, username, is_admin, created_at, updated_at)
+    VALUES (gen_random_uuid(), 'ada', false, now(), now()) RETURNING id
+), flow AS (
+    INSERT INTO pipelines (id, name, version, description, graph, params_schema, created_at, updated_at)
+    VALUES (gen_random_uuid(), 'noop', 1, '', '[]', '{}', now(), now()) RETURNING name, version
+), job AS (
+    INSERT INTO jobs (id, owner_id, pipeline, version, state, params, meta, queue, priority, run_at,
+                      due_order, created_at, updated_at)
+    SELECT gen_random_uuid(), someone.id, 'noop', 1, 'queued', '{}', '{}', 'default', 0, now(),
+           now(), now(), now()
+    FROM someone, flow RETURNING id
+)
+INSERT INTO job_events (job_id, seq, at, type, body) SELECT id, 1, now(), 'job.queued', '{}' FROM job
+"""
+
+
+def elsewhere(call: Any, *arguments: Any) -> Any:
+    """Alembic brings a loop of its own."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(call, *arguments).result()
+
+
+async def tables(database: StatementPool) -> set[str]:
+    rows = await database.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    return {row["tablename"] for row in rows}
+
+
+def test_models_and_migrations_agree(database_url: str) -> None:
+    elsewhere(alembic_commands(database_url).check)
+
+
+@pytest.mark.parametrize("filled", [False, True])
+async def test_up_down_and_up_again(database_url: str, database: StatementPool, filled: bool) -> None:
+    if filled:
+        await database.fetch(FILL)
+
+    elsewhere(alembic_commands(database_url).downgrade, "base")
+    below = await tables(database)
+    elsewhere(upgrade, database_url)
+
+    assert below <= {"alembic_version"}
+    assert set(METADATA.tables) <= await tables(database)
+
+
+async def test_a_migration_that_fails_leaves_nothing_behind(
+    database_url: str, database: StatementPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "migrations"
+    (folder / "versions").mkdir(parents=True)
+    for name in ("env.py", "alembic.ini", "script.py.mako"):
+        (folder / name).write_text((adapter.MIGRATIONS / name).read_text())
+    for version in (adapter.MIGRATIONS / "versions").glob("*.py"):
+        (folder / "versions" / version.name).write_text(version.read_text())
+    (folder / "versions" / "9999_bad.py").write_text(
+        f"revision, down_revision, branch_labels, depends_on = '9999', {newest_revision()!r}, None, None\n"
+        "from alembic import op\n"
+        "def upgrade():\n    op.execute('CREATE TABLE half_done (id int)')\n    op.execute('SELECT 1 / 0')\n"
+        "def downgrade():\n    pass\n"
+    )
+    monkeypatch.setattr(adapter, "MIGRATIONS", folder)
+
+    with pytest.raises(Exception, match="division by zero"):
+        elsewhere(alembic_commands(database_url).upgrade)
+
+    assert "half_done" not in await tables(database)
+    revision = await database.fetch("SELECT version_num FROM alembic_version")
+    assert revision[0]["version_num"] != "9999"
+
+
+async def test_two_deployments_may_migrate_at_once(database_url: str, database: StatementPool) -> None:
+    elsewhere(alembic_commands(database_url).downgrade, "base")
+
+    call = "import sys; from adapters.database import upgrade; upgrade(sys.argv[1])"
+    both = [await asyncio.create_subprocess_exec(sys.executable, "-c", call, database_url) for _ in range(2)]
+    statuses = [await asyncio.wait_for(one.wait(), 30) for one in both]
+
+    assert statuses == [0, 0]
+    assert set(METADATA.tables) <= await tables(database)
+
+
+async def test_every_foreign_key_has_an_index(database: StatementPool) -> None:
+    rows = await database.fetch("""
+        SELECT c.conrelid::regclass::text AS child, c.conname AS name FROM pg_constraint c
+        WHERE c.contype = 'f' AND c.conparentid = 0 AND NOT EXISTS (
+            SELECT 1 FROM pg_index i WHERE i.indrelid = c.conrelid
+              AND (i.indkey::int2[])[0:cardinality(c.conkey) - 1] @> c.conkey
+        )
+    """)
+
+    assert [(row["child"], row["name"]) for row in rows] == []

@@ -1,0 +1,383 @@
+"""The REST side of jobs: what is accepted, what is refused, and how it is said."""
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import pytest
+
+from harness import Api
+
+UNKNOWN = "01a1fccd-6b98-76e1-8951-c578b7c6189f"
+
+
+def problem(answer: Any, status: int, code: str) -> dict[str, Any]:
+    """The body of a problem, once it is known to be a good one."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"].startswith("application/problem+json")
+    body: dict[str, Any] = answer.json()
+    assert {"type", "title", "status", "detail", "code", "instance"} <= body.keys()
+    assert (body["status"], body["code"]) == (status, code)
+    return body
+
+
+async def test_a_submitted_job_is_answered_with_its_place(api: Api) -> None:
+    body = {
+        "pipeline": "noop",
+        "tags": ["b", "a", "b"],
+        "meta": {"who": "ada"},
+        "priority": 9,
+        "queue": "fast",
+    }
+
+    answer = await api.http.post("/api/v1/jobs", json=body)
+
+    assert answer.status_code == 202
+    job = answer.json()
+    assert answer.headers["location"] == f"/api/v1/jobs/{job['id']}"
+    assert (job["state"], job["tags"], job["meta"], job["queue"]) == (
+        "queued",
+        ["a", "b"],
+        {"who": "ada"},
+        "fast",
+    )
+    assert (await api.http.get(answer.headers["location"])).json() == job
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({}, "$"),
+        ({"pipeline": 1}, "$.pipeline"),
+        ({"pipeline": "Noop"}, "$.pipeline"),
+        ({"pipeline": "x" * 65}, "$.pipeline"),
+        ({"pipeline": "noop", "colour": "red"}, "$"),
+        ({"pipeline": "noop", "params": []}, "$.params"),
+        ({"pipeline": "noop", "priority": 10}, "$.priority"),
+        ({"pipeline": "noop", "priority": 5.5}, "$.priority"),
+        ({"pipeline": "noop", "version": 0}, "$.version"),
+        ({"pipeline": "noop", "version": 2**40}, "$.version"),
+        ({"pipeline": "noop", "version": 2}, "$.version"),
+        ({"pipeline": "nowhere"}, "$.pipeline"),
+        ({"pipeline": "noop", "run_at": "tomorrow"}, "$.run_at"),
+        ({"pipeline": "noop", "run_at": "2026-11-21T10:00:00"}, "$.run_at"),
+        ({"pipeline": "noop", "run_at": "0001-01-01T00:00:00+14:00"}, "$.run_at"),
+        ({"pipeline": "noop", "run_at": "9999-12-31T23:59:59-14:00"}, "$.run_at"),
+        ({"pipeline": "noop", "timeout_seconds": 0}, "$.timeout_seconds"),
+        ({"pipeline": "noop", "max_attempts": 0}, "$.max_attempts"),
+        ({"pipeline": "noop", "max_attempts": 2**70}, "$.max_attempts"),
+        ({"pipeline": "noop", "queue": "no spaces"}, "$.queue"),
+        ({"pipeline": "noop", "tags": [""]}, "$.tags[0]"),
+        ({"pipeline": "noop", "tags": ["x" * 65]}, "$.tags[0]"),
+        ({"pipeline": "noop", "tags": ["x"] * 51}, "$.tags"),
+        ({"pipeline": "noop", "params": {"unknown": 1}}, "$.params"),
+        ({"pipeline": "ticks", "params": {"count": "many"}}, "$.params.count"),
+        ({"pipeline": "ticks", "params": {"count": 2**80}}, "$.params.count"),
+        ({"pipeline": "noop", "meta": {"a": {"b": ["x\0y"]}}}, "$"),
+        ({"pipeline": "noop", "meta": {"a\0": 1}}, "$"),
+    ],
+)
+async def test_a_bad_submission_is_refused_with_the_path_of_its_fault(api: Api, body: Any, path: str) -> None:
+    answer = await api.http.post("/api/v1/jobs", json=body)
+
+    assert answer.status_code == 422, answer.text
+    faults = problem(answer, 422, answer.json()["code"])["errors"]
+    assert path in [fault["path"] for fault in faults]
+    assert (await api.http.get("/api/v1/jobs")).json()["total"] == 0
+
+
+async def test_all_faults_of_the_parameters_are_named_at_once(api: Api) -> None:
+    params = {"count": -1, "interval_ms": "x", "more": 1}
+
+    answer = await api.http.post("/api/v1/jobs", json={"pipeline": "ticks", "params": params})
+
+    paths = [fault["path"] for fault in problem(answer, 422, "params_invalid")["errors"]]
+    assert sorted(paths) == ["$.params", "$.params.count", "$.params.interval_ms"]
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "code"),
+    [
+        (b"", 400, "malformed"),
+        (b"{", 400, "malformed"),
+        (b"\xff\xfe", 400, "malformed"),
+        (b'{"pipeline": "noop"} trailing', 400, "malformed"),
+        (b'{"pipeline": "\\ud800"}', 400, "malformed"),
+        (b'{"pipeline": "noop", "params": {"a": NaN}}', 400, "malformed"),
+        (b'{"pipeline": "noop", "params": ' + b'{"a":' * 100_000, 400, "malformed"),
+        (b'{"pipeline": "noop", "params": ' + b'{"a":' * 3_000 + b"1" + b"}" * 3_001, 400, "malformed"),
+        (b"[]", 422, "validation_failed"),
+        (b"null", 422, "validation_failed"),
+        (b'{"pipeline": "noop", "meta": {"a": 1e999}}', 422, "validation_failed"),
+        (b'{"pipeline": "noop", "meta": "' + b"x" * 10_000_000 + b'"}', 413, "body_too_large"),
+    ],
+)
+async def test_a_body_that_cannot_be_read_is_refused(
+    api: Api, content: bytes, status: int, code: str
+) -> None:
+    answer = await api.http.post(
+        "/api/v1/jobs", content=content, headers={"content-type": "application/json"}
+    )
+
+    problem(answer, status, code)
+    assert (await api.http.get("/api/v1/jobs")).json()["total"] == 0
+
+
+@pytest.mark.parametrize(
+    "number", ["9" * 30, "-" + "9" * 30, "1e308", "0.1" + "0" * 100 + "1", "9" * 5_000, "1" + "0" * 140_000]
+)
+async def test_any_number_is_kept_or_refused(api: Api, number: str) -> None:
+    content = f'{{"pipeline": "noop", "meta": {{"n": {number}}}}}'
+
+    answer = await api.http.post(
+        "/api/v1/jobs", content=content, headers={"content-type": "application/json"}
+    )
+
+    assert answer.status_code in (202, 400, 422), answer.text
+    listed = await api.http.get("/api/v1/jobs")
+    assert listed.status_code == 200
+    assert listed.json()["total"] == (1 if answer.status_code == 202 else 0)
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
+@pytest.mark.parametrize("job_id", [UNKNOWN, "1", "not-a-uuid", "%00", UNKNOWN + "%00"])
+async def test_an_unknown_job_is_not_found(api: Api, method: str, job_id: str) -> None:
+    answer = await api.http.request(method, f"/api/v1/jobs/{job_id}", json={} if method == "PATCH" else None)
+
+    assert answer.status_code in ((404, 422) if "%00" in job_id else (404, 405)), answer.text
+    assert answer.headers["content-type"].startswith("application/problem+json")
+
+
+@pytest.mark.parametrize("call", ["cancel", "retry", "steps", "events", "files", "stream"])
+async def test_nothing_can_be_asked_of_an_unknown_job(api: Api, call: str) -> None:
+    method = "POST" if call in ("cancel", "retry") else "GET"
+
+    answer = await api.http.request(method, f"/api/v1/jobs/{UNKNOWN}/{call}")
+
+    problem(answer, 404, "job_not_found")
+
+
+async def test_a_wrong_method_and_a_wrong_path_are_problems(api: Api) -> None:
+    problem(await api.http.put("/api/v1/jobs"), 405, "method_not_allowed")
+    problem(await api.http.get("/api/v1/nowhere"), 404, "not_found")
+    problem(await api.http.get("/api/v1/pipelines/nowhere"), 404, "pipeline_not_found")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=0",
+        "limit=-1",
+        "limit=1001",
+        "limit=1000000000000000000000",
+        "limit=x",
+        "offset=-1",
+        "offset=99999999999",
+        "state=lost",
+        "order_by=params",
+        "order_by=__class__",
+        "created_after=yesterday",
+        "created_after=2026-01-01T00:00:00",
+        "search=%00",
+        "tag=" + "x" * 65,
+    ],
+)
+async def test_a_bad_query_is_refused(api: Api, query: str) -> None:
+    answer = await api.http.get(f"/api/v1/jobs?{query}")
+
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["errors"]
+
+
+async def test_an_unknown_state_is_told_the_known_ones(api: Api) -> None:
+    answer = await api.http.get("/api/v1/jobs?state=lost")
+
+    assert "queued, running, succeeded, failed, cancelled" in answer.json()["detail"]
+
+
+async def test_lists_are_filtered_sorted_and_paged(api: Api) -> None:
+    jobs = [
+        await api.submit("noop", tags=["even"] if number % 2 == 0 else [], meta={"n": f"{number}%"})
+        for number in range(7)
+    ]
+
+    async def ids(query: str) -> list[str]:
+        return [job["id"] for job in (await api.http.get(f"/api/v1/jobs?{query}")).json()["items"]]
+
+    in_order = [job["id"] for job in jobs]
+    assert await ids("") == in_order[::-1]
+    assert await ids("order_by=created_at") == in_order
+    assert await ids("tag=even&order_by=created_at") == in_order[::2]
+    assert await ids("search=3%25") == [in_order[3]]
+    assert await ids("search=_%25") == []
+    assert await ids("state=running") == []
+    pages = [await ids(f"limit=3&offset={offset}") for offset in (0, 3, 6, 9)]
+    assert [one for page in pages for one in page] == in_order[::-1]
+    page = (await api.http.get("/api/v1/jobs?limit=2&offset=1")).json()
+    assert (page["total"], page["limit"], page["offset"]) == (7, 2, 1)
+
+
+async def test_patch_leaves_what_is_absent_and_a_null_removes_a_key(api: Api) -> None:
+    job = await api.submit("noop", tags=["a"], meta={"keep": 1, "drop": 2, "deep": {"x": 1, "y": 2}})
+    url = f"/api/v1/jobs/{job['id']}"
+
+    unchanged = (await api.http.patch(url, json={})).json()
+    changed = (
+        await api.http.patch(url, json={"meta": {"drop": None, "deep": {"x": 3}}, "tags": ["b"]})
+    ).json()
+
+    assert unchanged == job
+    assert changed["meta"] == {"keep": 1, "deep": {"x": 3, "y": 2}}
+    assert changed["tags"] == ["b"]
+    assert (await api.http.get(url)).json() == changed
+    problem(await api.http.patch(url, json={"state": "succeeded"}), 422, "validation_failed")
+
+
+async def test_only_a_job_that_has_ended_is_deleted(api: Api) -> None:
+    job = await api.submit("noop", tags=["kept"])
+    url = f"/api/v1/jobs/{job['id']}"
+
+    problem(await api.http.delete(url), 409, "job_not_final")
+    await api.http.post(f"{url}/cancel")
+    gone = await api.http.delete(url)
+    again = await api.http.delete(url)
+
+    assert gone.status_code == 204
+    problem(again, 404, "job_not_found")
+
+
+async def test_only_a_failed_job_is_retried(api: Api) -> None:
+    job = await api.submit("noop")
+
+    problem(await api.http.post(f"/api/v1/jobs/{job['id']}/retry"), 409, "illegal_transition")
+
+
+async def test_a_batch_is_accepted_whole_or_not_at_all(api: Api) -> None:
+    good, bad = {"pipeline": "noop"}, {"pipeline": "ticks", "params": {"count": 0}}
+
+    accepted = await api.http.post("/api/v1/jobs/batch", json={"jobs": [good] * 1000})
+    refused = await api.http.post("/api/v1/jobs/batch", json={"jobs": [good, bad, {"pipeline": "nowhere"}]})
+    too_many = await api.http.post("/api/v1/jobs/batch", json={"jobs": [good] * 1001})
+    none = await api.http.post("/api/v1/jobs/batch", json={"jobs": []})
+
+    assert (accepted.status_code, len(accepted.json()["items"])) == (202, 1000)
+    paths = [fault["path"] for fault in problem(refused, 422, "params_invalid")["errors"]]
+    assert paths == ["$.jobs[1].params.count", "$.jobs[2].pipeline"]
+    problem(too_many, 422, "validation_failed")
+    problem(none, 422, "validation_failed")
+    assert (await api.http.get("/api/v1/jobs")).json()["total"] == 1000
+
+
+async def test_a_repeated_key_gets_the_first_answer_byte_for_byte(api: Api) -> None:
+    headers = {"Idempotency-Key": "order 1", "content-type": "application/json"}
+
+    first = await api.http.post("/api/v1/jobs", content=b'{"pipeline":"noop","priority":3}', headers=headers)
+    second = await api.http.post(
+        "/api/v1/jobs", content=b'{ "priority": 3, "pipeline": "noop" }', headers=headers
+    )
+    other = await api.http.post("/api/v1/jobs", content=b'{"pipeline":"noop","priority":4}', headers=headers)
+
+    assert (second.status_code, second.content) == (202, first.content)
+    assert second.headers["idempotency-replayed"] == "true"
+    assert second.headers["location"] == first.headers["location"]
+    assert "idempotency-replayed" not in first.headers
+    problem(other, 409, "idempotency_conflict")
+    assert (await api.http.get("/api/v1/jobs")).json()["total"] == 1
+
+
+async def test_a_hundred_submits_with_one_key_are_one_job(api: Api) -> None:
+    key = {"Idempotency-Key": uuid4().hex}
+
+    answers = await asyncio.gather(
+        *(api.http.post("/api/v1/jobs", json={"pipeline": "noop"}, headers=key) for _ in range(100))
+    )
+
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.content for answer in answers}) == 1
+    assert (await api.http.get("/api/v1/jobs")).json()["total"] == 1
+
+
+async def test_a_refused_submit_leaves_its_key_free(api: Api) -> None:
+    key = {"Idempotency-Key": "again"}
+
+    refused = await api.http.post("/api/v1/jobs", json={"pipeline": "nowhere"}, headers=key)
+    accepted = await api.http.post("/api/v1/jobs", json={"pipeline": "noop"}, headers=key)
+
+    assert (refused.status_code, accepted.status_code) == (422, 202)
+
+
+@pytest.mark.parametrize("key", ["", "x" * 129])
+async def test_a_bad_key_is_refused(api: Api, key: str) -> None:
+    answer = await api.http.post("/api/v1/jobs", json={"pipeline": "noop"}, headers={"Idempotency-Key": key})
+
+    problem(answer, 422, "validation_failed")
+
+
+async def test_a_cursor_beyond_the_head_is_refused_on_every_transport(api: Api) -> None:
+    job = await api.submit("noop")
+
+    for call in ("events", "stream"):
+        for after in ("2", "99999999999999999999", "-1", "x", "1.5"):
+            answer = await api.http.get(f"/api/v1/jobs/{job['id']}/{call}?after={after}")
+            assert answer.status_code == 422, (call, after, answer.text)
+    problem(await api.http.get(f"/api/v1/jobs/{job['id']}/events?after=2"), 422, "cursor_beyond_head")
+    bad = await api.http.get(f"/api/v1/jobs/{job['id']}/stream", headers={"Last-Event-ID": "x"})
+    assert bad.status_code == 422
+
+
+async def test_the_stream_of_a_finished_job_at_its_head_is_204(api: Api) -> None:
+    job = await api.submit("noop")
+    await api.http.post(f"/api/v1/jobs/{job['id']}/cancel")
+
+    at_head = await api.http.get(f"/api/v1/jobs/{job['id']}/stream", headers={"Last-Event-ID": "2"})
+    before = await api.http.get(f"/api/v1/jobs/{job['id']}/stream?after=1")
+
+    assert at_head.status_code == 204
+    assert [line for line in before.text.splitlines() if line.startswith("id:")] == ["id: 2"]
+    assert msgspec.json.decode(before.text.strip().splitlines()[-1][6:]) == {
+        "type": "end",
+        "state": "cancelled",
+    }
+
+
+async def test_every_answer_carries_a_request_id(api: Api) -> None:
+    mine = await api.http.get("/health/live", headers={"X-Request-Id": "mine-1"})
+    made = await api.http.get("/api/v1/nowhere", headers={"X-Request-Id": "bad id\t"})
+
+    assert mine.headers["x-request-id"] == "mine-1"
+    assert len(made.headers["x-request-id"]) == 32
+
+
+async def test_the_contract_and_its_page_need_no_network(api: Api) -> None:
+    contract = (await api.http.get("/openapi.json")).json()
+    page = (await api.http.get("/docs")).text
+    assets = [word.split('"')[0] for word in page.split('src="')[1:] + page.split('href="')[1:]]
+
+    assert {"/api/v1/jobs", "/api/v1/jobs/batch", "/api/v1/files", "/health/ready"} <= contract[
+        "paths"
+    ].keys()
+    assert "http" not in page.replace("https://spec", "")
+    for asset in assets:
+        if asset.startswith("/"):
+            assert (await api.http.get(asset)).status_code == 200
+
+
+async def test_every_route_with_a_body_has_a_schema(api: Api) -> None:
+    contract = (await api.http.get("/openapi.json")).json()
+
+    bare = [
+        f"{method} {path}"
+        for path, calls in contract["paths"].items()
+        for method, call in calls.items()
+        for status, answer in call["responses"].items()
+        if status.startswith("2") and status != "204" and "content" not in answer
+    ]
+
+    assert bare == []
+
+
+async def test_readiness_names_what_is_missing(api: Api) -> None:
+    answer = await api.http.get("/health/ready")
+
+    assert (answer.status_code, answer.json()) == (200, {"status": "degraded", "degraded": ["worker"]})

@@ -1,0 +1,180 @@
+"""Pipelines as a user would write them, for the journeys."""
+
+import asyncio
+import os
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from msgspec import Struct
+
+from headrace import PermanentError, Pipeline, StepContext, step
+
+
+class NamesParams(Struct):
+    names: list[str]
+    input_file: UUID | None = None
+
+
+class Greeting(Struct):
+    text: str
+
+
+class Summary(Struct):
+    greetings: list[Greeting]
+    file: UUID
+    thread: str
+
+
+@step
+async def check(context: StepContext[NamesParams]) -> int:
+    """Safe to run again: it counts."""
+    await context.log("checking", count=len(context.params.names))
+    return len(context.params.names)
+
+
+@step(runs_in="process")
+def greet(context: StepContext[NamesParams], name: str) -> Greeting:
+    """Safe to run again: the file is replaced."""
+    context.progress(1, 2, f"greeting {name}")
+    (context.scratch / "note.txt").write_text(f"hello {name}")
+    context.save_file(f"{name}.txt", context.scratch / "note.txt", "text/plain")
+    context.log(f"greeted {name}", who=name)
+    return Greeting(f"hello {name}, {context.output(checked)} in all")
+
+
+@step(runs_in="thread")
+def shout(context: StepContext[NamesParams], name: str) -> str:
+    """Safe to run again: it only shouts."""
+    context.progress(1, 1)
+    return name.upper()
+
+
+@step(runs_in="thread")
+def summarise(context: StepContext[NamesParams]) -> Summary:
+    """Safe to run again: the file is replaced."""
+    greetings: list[Greeting] = context.output(greeted)
+    content = b"\n".join(one.text.encode() for one in greetings)
+    if context.params.input_file is not None:
+        with context.open_file(context.params.input_file) as opened:
+            content += b"\n" + opened.read()
+    saved = context.save_file("summary.txt", content, "text/plain")
+    return Summary(greetings, saved, threading.current_thread().name)
+
+
+names = Pipeline("names", version=1, params=NamesParams, description="Greets everybody.")
+checked = names.add(check)
+greeted = names.add(greet, for_each=lambda params: params.names, after=checked)
+shouted = names.add(shout, for_each=lambda params: params.names, after=checked)
+names.add(summarise, after=(greeted, shouted), result=True)
+
+
+class CaseParams(Struct):
+    case: str
+    value: Any = None
+
+
+@step(retries=0, timeout=timedelta(seconds=30))
+async def misbehave(context: StepContext[CaseParams]) -> Any:
+    """Safe to run again: it fails the same way."""
+    match context.params.case:
+        case "permanent":
+            raise PermanentError("the input is bad", code="bad_input")
+        case "raises":
+            raise ValueError("a secret place: nowhere")
+        case "unserialisable":
+            return object()
+        case "too_large":
+            return "x" * 1_000_000
+        case "nul":
+            return {"text": "a\0b"}
+        case "echo":
+            return context.params.value
+        case "many_logs":
+            for number in range(int(context.params.value)):
+                await context.log(f"line {number}")
+        case "long_log":
+            await context.log("x" * 20_000 + "\0")
+    return None
+
+
+cases = Pipeline("cases", version=1, params=CaseParams)
+cases.add(misbehave, result=True)
+
+
+@step(retries=0, timeout=timedelta(seconds=0.3), grace=timedelta(seconds=0.3))
+async def dawdle(context: StepContext[CaseParams]) -> None:
+    """Safe to run again: it only waits."""
+    await asyncio.sleep(30)
+
+
+@step(retries=0, timeout=timedelta(seconds=0.3), grace=timedelta(seconds=0.3), runs_in="process")
+def dawdle_in_process(context: StepContext[CaseParams]) -> None:
+    """Safe to run again: it only waits, and hears nothing."""
+    time.sleep(30)
+
+
+@step(retries=0, timeout=timedelta(seconds=0.3), grace=timedelta(seconds=0.3), runs_in="thread")
+def dawdle_in_thread(context: StepContext[CaseParams]) -> None:
+    """Safe to run again: it only waits, and hears nothing."""
+    time.sleep(3)
+
+
+@step(retries=1, runs_in="process")
+def vanish(context: StepContext[CaseParams]) -> None:
+    """Safe to run again: it vanishes again."""
+    os._exit(3)
+
+
+slow = Pipeline("slow", version=1, params=CaseParams)
+slow.add(dawdle)
+slow_process = Pipeline("slow_process", version=1, params=CaseParams)
+slow_process.add(dawdle_in_process)
+slow_thread = Pipeline("slow_thread", version=1, params=CaseParams)
+slow_thread.add(dawdle_in_thread)
+vanishing = Pipeline("vanishing", version=1, params=CaseParams)
+vanishing.add(vanish)
+
+
+class CountParams(Struct):
+    """Every entry into a step is one line of this file, outside of the service."""
+
+    ledger: str
+    steps: int = 3
+    hold_seconds: float = 0.0
+
+
+def enter(context: StepContext[CountParams], name: str) -> None:
+    with Path(context.params.ledger).open("a") as ledger:
+        ledger.write(f"{name}\n")
+
+
+@step
+async def first(context: StepContext[CountParams]) -> str:
+    """Safe to run again: its entry is counted."""
+    enter(context, "first")
+    return "first"
+
+
+@step
+async def item(context: StepContext[CountParams], number: int) -> int:
+    """Safe to run again: its entry is counted."""
+    enter(context, f"item {number}")
+    return number
+
+
+@step
+async def hold(context: StepContext[CountParams]) -> int:
+    """Safe to run again: its entry is counted."""
+    enter(context, "hold")
+    await asyncio.sleep(context.params.hold_seconds)
+    return sum(await context.output(counted))
+
+
+counting = Pipeline("counting", version=1, params=CountParams)
+began = counting.add(first)
+counted = counting.add(item, for_each=lambda params: range(params.steps), after=began)
+counting.add(hold, after=counted, result=True)

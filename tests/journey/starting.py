@@ -1,0 +1,193 @@
+"""The `headrace` command as a user starts it: a process of its own, over a data folder of its own."""
+
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+HEADRACE = str(Path(sys.executable).with_name("headrace"))
+_NOTHING_OF_OURS = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
+
+
+class Running:
+    """A command at work; its output comes line by line, bounded in time."""
+
+    def __init__(self, *arguments: str, **environment: str) -> None:
+        self.process = subprocess.Popen(
+            [HEADRACE, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            env=_NOTHING_OF_OURS | environment,
+            text=True,
+            start_new_session=True,
+        )
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._errors: list[str] = []
+        self._readers = [threading.Thread(target=read) for read in (self._read_lines, self._read_errors)]
+        for reader in self._readers:
+            reader.start()
+
+    def line(self, containing: str = "", timeout: float = 60) -> str:
+        """The next line of standard output that contains that."""
+        deadline = time.monotonic() + timeout
+        while True:
+            line = self._lines.get(timeout=max(deadline - time.monotonic(), 0.01))
+            if line is None:
+                raise AssertionError(f"ended without {containing!r}: {self.errors()}")
+            if containing in line:
+                return line
+
+    def lines_before(self, containing: str) -> list[str]:
+        """The lines up to the next one that contains that."""
+        lines = [self.line()]
+        while containing not in lines[-1]:
+            lines.append(self.line())
+        return lines[:-1]
+
+    def rest(self) -> list[str]:
+        """Every line up to the end of the output."""
+        lines = []
+        while (line := self._lines.get(timeout=60)) is not None:
+            lines.append(line)
+        return lines
+
+    def wait(self, timeout: float = 60) -> int:
+        """The exit status."""
+        return self.process.wait(timeout)
+
+    def errors(self) -> str:
+        """What it wrote to standard error, once it has ended."""
+        self.process.wait(30)
+        self._readers[1].join(10)
+        return "".join(self._errors)
+
+    def end(self) -> None:
+        """Leave no process of this session behind."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(60)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        for pid in in_session(self.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        for reader in self._readers:
+            reader.join(10)
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+
+    def _read_lines(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.put(line.rstrip("\n"))
+        self._lines.put(None)
+
+    def _read_errors(self) -> None:
+        assert self.process.stderr is not None
+        self._errors.extend(self.process.stderr)
+
+
+@contextmanager
+def running(*arguments: str, **environment: str) -> Iterator[Running]:
+    """The command for the block."""
+    command = Running(*arguments, **environment)
+    try:
+        yield command
+    finally:
+        command.end()
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A data folder that an unprivileged user can pass: as root, PostgreSQL runs as one."""
+    folder = Path(tempfile.mkdtemp(prefix="headrace-cli-"))
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Up:
+    """An `up` that is ready."""
+
+    def __init__(self, command: Running, folder: Path, url: str) -> None:
+        self.command = command
+        self.folder = folder
+        self.url = url
+        self.program = HEADRACE
+
+    def call(self, *arguments: str, timeout: float = 60) -> "subprocess.CompletedProcess[str]":
+        """Run a command of the client to its end."""
+        return call(*arguments, timeout=timeout, HEADRACE_URL=self.url)
+
+    def submit(self, *arguments: str) -> str:
+        """The id of a new job."""
+        answer = self.call("submit", *arguments)
+        assert answer.returncode == 0, answer.stderr
+        return answer.stdout.strip()
+
+    def part(self, name: str) -> int:
+        """The number of the process that is this part (`api` or `worker`)."""
+        (pid,) = [
+            pid for pid in in_session(self.command.process.pid) if f"headrace {name}" in command_of(pid)
+        ]
+        return pid
+
+
+@contextmanager
+def up(folder: Path, *arguments: str, **environment: str) -> Iterator[Up]:
+    """`headrace up` on a free port, from ready until it is stopped."""
+    with running("up", "--port", "0", "--data-dir", str(folder), *arguments, **environment) as command:
+        url = command.line("address").split()[-1]
+        command.line("try")
+        yield Up(command, folder, url)
+
+
+def call(*arguments: str, timeout: float = 60, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command to its end."""
+    return subprocess.run(
+        [HEADRACE, *arguments],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env=_NOTHING_OF_OURS | environment,
+    )
+
+
+def in_session(sid: int) -> list[int]:
+    """The live processes of that session."""
+    listing = subprocess.run(["ps", "-axo", "pid=,sess=,stat="], capture_output=True, text=True, check=True)
+    rows = [line.split() for line in listing.stdout.splitlines()]
+    return [int(pid) for pid, session, state in rows if int(session) == sid and not state.startswith("Z")]
+
+
+def over_folder(folder: Path) -> list[str]:
+    """The command lines that name that folder: its servers and its `up`."""
+    listing = subprocess.run(["ps", "-axww", "-o", "args="], capture_output=True, text=True, check=True)
+    return [line for line in listing.stdout.splitlines() if str(folder) in line]
+
+
+def command_of(pid: int) -> str:
+    answer = subprocess.run(["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True)  # noqa: PLW1510
+    return answer.stdout.strip()
+
+
+def until_gone(sid: int, seconds: float = 60) -> None:
+    """Wait for the last process of a session: it has nobody left who could tell of its end."""
+    deadline = time.monotonic() + seconds
+    while in_session(sid):
+        assert time.monotonic() < deadline, [command_of(pid) for pid in in_session(sid)]
+        time.sleep(0.05)

@@ -1,0 +1,271 @@
+"""The commands of the client against a real service: what they print, and how they end."""
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from journey.starting import Up, call, over_folder, running, temporary_folder, up
+
+SLOW = '{"count": 15, "interval_ms": 100, "steps": 2}'
+NOBODY = "http://127.0.0.1:9"
+PARTS = ("api", "worker", "migrate")
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Up]:
+    with temporary_folder() as path, up(path) as ready:
+        yield ready
+
+
+def numbers(lines: list[str]) -> list[int]:
+    """The numbers of the events among those frames."""
+    frames: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    return [frame["seq"] for frame in frames if "seq" in frame]
+
+
+def test_watch_prints_every_frame_on_a_line(service: Up) -> None:
+    job = service.submit("ticks", "--params", SLOW)
+
+    answer = service.call("watch", job, "--json")
+
+    frames = [json.loads(line) for line in answer.stdout.splitlines()]
+    assert answer.returncode == 0
+    assert answer.stderr == ""
+    assert frames[0]["type"] == "hello"
+    assert frames[-1] == {"type": "end", "state": "succeeded"}
+    assert numbers(answer.stdout.splitlines()) == list(range(1, frames[-2]["seq"] + 1))
+
+
+def test_a_watch_killed_in_the_middle_goes_on_without_a_gap_and_without_a_repeat(service: Up) -> None:
+    job = service.submit("ticks", "--params", SLOW)
+    seen: list[int] = []
+    for last in ("step.started", "progress"):
+        after = str(max(seen, default=0))
+        with running("watch", job, "--json", "--after", after, HEADRACE_URL=service.url) as watching:
+            lines = watching.lines_before(last)
+            watching.process.kill()
+        seen += numbers(lines)
+
+    rest = service.call("watch", job, "--json", "--after", str(max(seen)))
+
+    seen += numbers(rest.stdout.splitlines())
+    assert rest.returncode == 0
+    assert seen == list(range(1, len(seen) + 1))
+
+
+def test_ctrl_c_leaves_the_job_alone_and_says_how_to_watch_on(service: Up) -> None:
+    job = service.submit("ticks", "--params", SLOW)
+    with running("watch", job, HEADRACE_URL=service.url) as watching:
+        watching.line("started")
+
+        watching.process.send_signal(signal.SIGINT)
+
+        assert watching.wait() == 130
+        assert f"headrace watch {job} --after " in watching.errors()
+    assert service.call("watch", job).returncode == 0
+
+
+def test_a_reader_that_has_enough_gets_no_traceback(service: Up) -> None:
+    job = service.submit("ticks")
+
+    answer = subprocess.run(
+        ["sh", "-c", f"{service.program} watch {job} --json --url {service.url} | head -n 1"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert answer.stdout.count("\n") == 1
+    assert answer.stderr == ""
+
+
+def test_the_exit_status_is_the_verdict(service: Up) -> None:
+    succeeded = service.call("submit", "noop", "--watch")
+    failed = service.call("submit", "flaky", "--params", '{"fail_times": 100}', "--watch")
+    waiting = service.submit("ticks", "--params", '{"count": 1000}')
+    with running("watch", waiting, HEADRACE_URL=service.url) as watching:
+        watching.line("started")
+        asked = service.call("cancel", waiting)
+
+        assert watching.wait() == 2
+    assert (succeeded.returncode, failed.returncode, asked.returncode) == (0, 1, 0)
+    assert "step_failed in fail_first: failing on purpose" in failed.stdout
+
+
+def test_a_failed_job_is_retried_by_hand(service: Up) -> None:
+    job = service.submit("flaky", "--params", '{"fail_times": 5}')
+    first = service.call("watch", job)
+
+    asked = service.call("retry", job)
+
+    assert first.returncode == 1
+    assert asked.returncode == 0
+    assert service.call("watch", job).returncode == 0
+
+
+def test_plain_lines_tell_the_steps_and_the_end(service: Up) -> None:
+    answer = service.call("submit", "ticks", "--params", '{"count": 2}', "--watch")
+
+    told = [line[9:] for line in answer.stdout.splitlines()]
+    assert "→ tick[0] started" in told
+    assert "→ total succeeded" in told
+    assert answer.stdout.endswith('the job succeeded\nresult  {"ticks":2}\n')
+
+
+def test_the_same_key_is_the_same_job(service: Up) -> None:
+    key = uuid4().hex
+
+    first = service.submit("noop", "--key", key)
+
+    assert service.submit("noop", "--key", key) == first
+    other = service.call("submit", "ticks", "--key", key)
+    assert other.returncode == 1
+    assert other.stderr.startswith("headrace: ")
+
+
+def test_params_come_from_a_file(service: Up, tmp_path: Path) -> None:
+    file = tmp_path / "params.json"
+    file.write_text('{"count": 3}')
+
+    job = service.submit("ticks", "--params", f"@{file}")
+
+    shown = json.loads(service.call("show", job, "--json").stdout)
+    assert shown["params"] == {"count": 3}
+
+
+def test_lists_name_what_there_is(service: Up) -> None:
+    job = service.submit("ticks", "--params", '{"count": 1}')
+    service.call("watch", job)
+
+    jobs = service.call("jobs", "--state", "succeeded").stdout
+    pipelines = service.call("pipelines").stdout
+    shown = service.call("show", job).stdout
+
+    assert [job, "ticks", "succeeded", "100%"] in [line.split()[:4] for line in jobs.splitlines()]
+    assert {"noop", "ticks", "shootout"} <= {line.split()[0] for line in pipelines.splitlines()}
+    assert "tick[0]" in shown
+    assert '{"ticks":1}' in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["submit", "nope"], 1, "there is no such pipeline: 'nope'"),
+        (["submit", "nope", "--watch"], 3, "there is no such pipeline: 'nope'"),
+        (["submit", "ticks", "--params", '{"count": "many"}'], 1, '$.params.count: "many" is not of type'),
+        (["submit", "ticks", "--params", "{"], 2, "it is not JSON: input data was truncated"),
+        (["submit", "ticks", "--params", "[1]"], 2, "it is not a JSON object"),
+        (["submit", "ticks", "--params", "@/no/such", "--watch"], 3, "cannot read /no/such: no such file"),
+        (["show", str(uuid4())], 1, "there is no job "),
+        (["cancel", str(uuid4())], 1, "there is no job "),
+        (["retry", str(uuid4())], 1, "there is no job "),
+        (["watch", str(uuid4())], 3, "there is no job "),
+        (["watch", "fred"], 3, "'fred' is not the id of a job"),
+        (["show", "fred"], 2, "'fred' is not the id of a job"),
+        (["watch"], 3, "missing argument 'JOB'; see: headrace watch --help"),
+        (["jobs", "--state", "asleep"], 2, "'asleep' is not one of 'queued', 'running'"),
+        (["swim"], 2, "no such command 'swim'"),
+        (["jobs", "--url", NOBODY], 1, f"no service at {NOBODY}; start one with: headrace up"),
+        (["watch", str(uuid4()), "--url", NOBODY], 3, f"no service at {NOBODY}; start one with: headrace up"),
+        (["jobs", "--url", "moon"], 1, "'moon' is not the URL of a service"),
+    ],
+)
+def test_what_is_refused_is_said_on_standard_error(
+    service: Up, arguments: list[str], status: int, says: str
+) -> None:
+    answer = service.call(*arguments)
+
+    first, *faults = answer.stderr.splitlines()
+    assert answer.returncode == status
+    assert answer.stdout == ""
+    assert first.startswith("headrace: ")
+    assert says in answer.stderr
+    assert all(fault.startswith("  $") for fault in faults)
+
+
+def test_an_event_that_has_not_happened_cannot_be_watched_on_from(service: Up) -> None:
+    job = service.submit("noop")
+    service.call("watch", job)
+
+    answer = service.call("watch", job, "--after", "999")
+
+    assert answer.returncode == 3
+    assert "999 is beyond the newest event" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["", "up", "demo", "doctor", "submit", "watch", "jobs", "show", "cancel", "retry", "pipelines", *PARTS],
+)
+def test_help_says_what_a_command_does_and_shows_it(command: str) -> None:
+    answer = call(*command.split(), "--help")
+
+    assert answer.returncode == 0
+    assert answer.stdout.startswith(f"Usage: headrace {command}".strip())
+    assert "Example" in answer.stdout or not command
+    assert "--alone" not in answer.stdout
+
+
+def test_doctor_finds_a_running_service_healthy(service: Up) -> None:
+    answer = service.call("doctor", "--data-dir", str(service.folder))
+
+    assert answer.returncode == 0, answer.stdout
+    assert f"{service.url} is ok" in answer.stdout
+    assert "PostgreSQL" in answer.stdout
+
+
+def test_doctor_names_everything_that_is_wrong(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("import nothing_of_this_name\n")
+
+    answer = call(
+        "doctor",
+        HEADRACE_PIPELINES=str(broken),
+        HEADRACE_DATABASE_URL="postgresql://me@127.0.0.1:9/headrace",
+        HEADRACE_REDIS_URL="redis://127.0.0.1:9",
+        HEADRACE_URL=NOBODY,
+    )
+
+    wrong = [line for line in answer.stdout.splitlines() if line.startswith("✗")]
+    assert answer.returncode == 1
+    assert len(wrong) == 3
+    assert "No module named 'nothing_of_this_name'" in answer.stdout
+    assert "HEADRACE_DATABASE_URL does not answer" in answer.stdout
+
+
+def test_doctor_names_a_bad_setting() -> None:
+    answer = call("doctor", HEADRACE_LEASE_SECONDS="soon", HEADRACE_URL=NOBODY)
+
+    assert answer.returncode == 1
+    assert "HEADRACE_LEASE_SECONDS" in answer.stdout
+
+
+def test_the_parts_refuse_in_one_line_what_cannot_work(service: Up) -> None:
+    missing = {name: call(name) for name in PARTS}
+    remote = call("api", "--host", "0.0.0.0", HEADRACE_DATABASE_URL="postgresql://me@127.0.0.1:9/x")  # noqa: S104
+
+    for name, answer in missing.items():
+        assert answer.returncode != 0
+        assert answer.stderr.endswith("HEADRACE_DATABASE_URL is not set\n"), name
+    assert remote.returncode == 78
+    assert "0.0.0.0 is refused" in remote.stderr
+
+
+def test_the_demo_leaves_its_results_and_nothing_running(tmp_path: Path) -> None:
+    pytest.importorskip("soundfile")
+    out = tmp_path / "results"
+    with temporary_folder() as folder:
+        answer = call("demo", "--data-dir", str(folder), "--out", str(out), timeout=120)
+
+        assert answer.returncode == 0, answer.stderr
+        assert (out / "shootout.html").stat().st_size > 100_000
+        assert len(list(out.glob("*.flac"))) == 4
+        assert str(out / "shootout.html") in answer.stdout
+        assert over_folder(folder) == []

@@ -1,0 +1,189 @@
+"""Pipelines of a user's own, from a file: graphs, files, failures, limits, resumption."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from harness import Api, serving, working
+from settings import Settings
+
+FLOWS = Path(__file__).parent / "flows" / "sample_flows.py"
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return msgspec.structs.replace(settings, pipelines=(str(FLOWS),))
+
+
+@pytest.fixture
+async def service(settings: Settings) -> AsyncIterator[Api]:
+    async with serving(settings) as running, working(settings):
+        yield running
+
+
+async def run(service: Api, pipeline: str, case: str = "", value: Any = None, **more: Any) -> dict[str, Any]:
+    job = await service.submit(pipeline, params={"case": case, "value": value}, **more)
+    done: dict[str, Any] = await service.finish(job["id"])
+    return done
+
+
+async def test_a_graph_with_items_files_and_parallel_branches(service: Api) -> None:
+    upload = await service.http.post("/api/v1/files", files={"file": ("in.txt", b"from outside")})
+    params = {"names": ["ada", "bob"], "input_file": upload.json()["id"]}
+
+    job = await service.submit("names", params=params)
+    frames = await service.watch(job["id"])
+
+    done = await service.job(job["id"])
+    assert done["state"] == "succeeded", done["error"]
+    assert [one["text"] for one in done["result"]["greetings"]] == [
+        "hello ada, 2 in all",
+        "hello bob, 2 in all",
+    ]
+    assert done["result"]["thread"].startswith("headrace-")
+    content = await service.http.get(f"/api/v1/files/{done['result']['file']}/content")
+    assert content.text.splitlines()[-1] == "from outside"
+    created = [frame["file"]["name"] for frame in frames if frame["type"] == "file.created"]
+    assert sorted(created) == ["ada.txt", "bob.txt", "summary.txt"]
+    steps = (await service.http.get(f"/api/v1/jobs/{job['id']}/steps")).json()["items"]
+    assert [(step["name"], step["index"], step["state"]) for step in steps] == [
+        ("check", None, "succeeded"),
+        ("greet", 0, "succeeded"),
+        ("greet", 1, "succeeded"),
+        ("shout", 0, "succeeded"),
+        ("shout", 1, "succeeded"),
+        ("summarise", None, "succeeded"),
+    ]
+    seqs = [frame["seq"] for frame in frames if "seq" in frame]
+    assert seqs == list(range(1, len(seqs) + 1))
+
+
+async def test_no_items_are_a_finished_step(service: Api) -> None:
+    job = await service.submit("names", params={"names": []})
+
+    done = await service.finish(job["id"])
+
+    assert (done["state"], done["result"]["greetings"]) == ("succeeded", [])
+
+
+@pytest.mark.parametrize(
+    ("case", "code"),
+    [
+        ("permanent", "bad_input"),
+        ("raises", "step_failed"),
+        ("unserialisable", "output_invalid"),
+        ("too_large", "output_too_large"),
+        ("nul", "output_invalid"),
+    ],
+)
+async def test_a_step_that_fails_says_why(service: Api, case: str, code: str) -> None:
+    done = await run(service, "cases", case)
+
+    assert done["state"] == "failed"
+    assert (done["error"]["code"], done["error"]["step"]) == (code, "misbehave")
+    assert "Traceback" not in done["error"]["message"]
+
+
+@pytest.mark.parametrize("value", [None, 0, 1.5, "text", [], {"a": [1, {"b": None}]}, "\N{SNOWMAN}", 2**70])
+async def test_a_result_comes_back_as_it_was_returned(service: Api, value: Any) -> None:
+    done = await run(service, "cases", "echo", value)
+
+    assert (done["state"], done["result"]) == ("succeeded", value)
+
+
+@pytest.mark.parametrize("pipeline", ["slow", "slow_process", "slow_thread"])
+async def test_a_try_out_of_time_is_ended_wherever_it_runs(service: Api, pipeline: str) -> None:
+    done = await run(service, pipeline)
+
+    assert (done["state"], done["error"]["code"]) == ("failed", "step_timeout")
+
+
+async def test_a_job_out_of_time_fails(service: Api) -> None:
+    job = await service.submit("ticks", params={"count": 1000, "interval_ms": 50}, timeout_seconds=0.5)
+
+    done = await service.finish(job["id"])
+
+    assert (done["state"], done["error"]["code"]) == ("failed", "job_timeout")
+
+
+async def test_a_child_that_vanishes_uses_up_its_tries(service: Api) -> None:
+    done = await run(service, "vanishing")
+
+    assert (done["state"], done["error"]["code"]) == ("failed", "process_died")
+    assert done["attempt"] <= 2
+
+
+async def test_a_long_wait_for_the_next_try_holds_no_slot(settings: Settings, tmp_path: Path) -> None:
+    flow = tmp_path / "patient.py"
+    flow.write_text(
+        "from headrace import Pipeline, RetryableError, StepContext, step\n"
+        "from msgspec import Struct\n"
+        "class P(Struct):\n    pass\n"
+        "@step\n"
+        "async def later(context: StepContext[P]) -> int:\n"
+        "    if context.attempt == 1:\n        raise RetryableError('not yet', retry_after=1.5)\n"
+        "    return context.attempt\n"
+        "patient = Pipeline('patient', version=1, params=P)\n"
+        "patient.add(later, result=True)\n"
+    )
+    patient = msgspec.structs.replace(settings, pipelines=(str(flow),))
+    async with serving(patient) as api, working(patient, concurrency=1):
+        waiting = await api.submit("patient")
+        between = await api.submit("noop")
+
+        await api.finish(between["id"])
+
+        assert (await api.job(waiting["id"]))["waiting_for"] == "backoff"
+        done = await api.finish(waiting["id"])
+        assert (done["state"], done["result"], done["attempt"]) == ("succeeded", 2, 2)
+
+
+async def test_logs_are_clipped_and_past_the_limit_counted(service: Api) -> None:
+    long = await service.submit("cases", params={"case": "long_log"})
+    await service.finish(long["id"])
+    line = next(event for event in await service.events(long["id"]) if event["type"] == "log")
+    assert len(line["message"].encode()) <= 8192
+
+    many = await service.submit("cases", params={"case": "many_logs", "value": 10_020})
+    done = await service.finish(many["id"])
+
+    tail = await service.http.get(
+        f"/api/v1/jobs/{many['id']}/events", params={"after": done["event_seq"] - 5, "limit": 1000}
+    )
+    lines = [event["message"] for event in tail.json()["items"] if event["type"] == "log"]
+    assert lines[-1] == "20 more log messages were dropped"
+
+
+async def test_a_second_attempt_enters_only_what_is_not_done(settings: Settings, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    params = {"ledger": str(ledger), "steps": 3, "hold_seconds": 1.5}
+    quick = msgspec.structs.replace(settings, grace_seconds=0.05)
+    async with serving(quick) as api:
+        async with working(quick):
+            job = await api.submit("counting", params=params)
+            async with asyncio.timeout(10):
+                while not (ledger.exists() and "hold" in ledger.read_text()):
+                    await asyncio.sleep(0.01)
+
+        async with working(quick):
+            done = await api.finish(job["id"])
+
+    assert (done["state"], done["result"], done["attempt"]) == ("succeeded", 3, 2)
+    entered = ledger.read_text().split("\n")[:-1]
+    assert sorted(entered) == ["first", "hold", "hold", "item 0", "item 1", "item 2"]
+
+
+async def test_params_that_no_longer_fit_fail_the_job(service: Api, database: Any) -> None:
+    job = await service.submit("counting", params={"ledger": "x"}, run_at="2100-01-01T00:00:00Z")
+    await database.fetch(
+        "UPDATE jobs SET params = '{\"steps\": 1}', run_at = statement_timestamp(),"
+        " due_order = statement_timestamp() - priority * interval '60 seconds'"
+    )
+
+    done = await service.finish(job["id"])
+
+    assert (done["state"], done["error"]["code"]) == ("failed", "params_invalid")

@@ -1,0 +1,167 @@
+"""`headrace up` as a user meets it: everything starts, stays up, and goes away again."""
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from journey.starting import Up, call, in_session, over_folder, running, temporary_folder, until_gone, up
+
+LONG = '{"count": 40, "interval_ms": 100}'
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with temporary_folder() as path:
+        yield path
+        assert over_folder(path) == []
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Up]:
+    with temporary_folder() as path, up(path, "--workers", "1", HEADRACE_LEASE_SECONDS="2") as ready:
+        yield ready
+
+
+def test_a_job_runs_as_soon_as_up_says_that_it_is_ready(service: Up) -> None:
+    answer = service.call("submit", "noop", "--watch")
+
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_each_part_is_a_process_of_its_own_in_the_session_of_up(service: Up) -> None:
+    session = service.command.process.pid
+    api, worker = service.part("api"), service.part("worker")
+
+    assert len({session, api, worker}) == 3
+    assert os.getsid(api) == os.getsid(worker) == session
+    assert os.getpgid(worker) != os.getpgid(session)
+
+
+def test_the_logs_of_the_parts_are_files(service: Up) -> None:
+    assert "worker_ready" in (service.folder / "logs" / "worker-1.log").read_text()
+    assert (service.folder / "logs" / "api.log").exists()
+
+
+def test_a_killed_worker_is_started_again_and_its_job_ends_well(service: Up) -> None:
+    job = service.submit("ticks", "--params", LONG)
+    with running("watch", job, "--json", HEADRACE_URL=service.url) as watching:
+        watching.line('"step.started"')
+
+        os.kill(service.part("worker"), signal.SIGKILL)
+
+        assert "killed by SIGKILL" in service.command.line("worker 1")
+        assert watching.wait() == 0
+        assert any('"attempt.lost"' in line for line in watching.rest())
+
+
+def test_a_killed_api_is_started_again_and_a_watch_goes_on(service: Up) -> None:
+    job = service.submit("ticks", "--params", LONG)
+    with running("watch", job, HEADRACE_URL=service.url) as watching:
+        watching.line("started")
+
+        os.kill(service.part("api"), signal.SIGKILL)
+
+        assert "killed by SIGKILL" in service.command.line("api ")
+        assert watching.wait() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_everything_in_order(folder: Path, number: signal.Signals) -> None:
+    with up(folder, "--workers", "2") as ready:
+        session = ready.command.process.pid
+
+        # As a terminal does it: the whole foreground group gets it.
+        os.killpg(session, number)
+
+        assert ready.command.wait() == 0
+        assert ready.command.rest()[-1] == "stopped"
+        assert ready.command.errors() == ""
+        assert in_session(session) == []
+        assert over_folder(folder) == []
+
+
+def test_a_running_job_is_handed_back_and_goes_on_at_the_next_start(folder: Path) -> None:
+    with up(folder, HEADRACE_GRACE_SECONDS="0") as first:
+        job = first.submit("ticks", "--params", '{"count": 20, "interval_ms": 100}')
+        with running("watch", job, "--json", HEADRACE_URL=first.url) as watching:
+            watching.line('"progress"')
+        first.command.process.terminate()
+        assert first.command.wait() == 0
+
+    with up(folder) as second:
+        answer = second.call("watch", job, "--json")
+
+    assert answer.returncode == 0
+    assert '"handed_back"' in answer.stdout
+    assert '"attempt.lost"' not in answer.stdout
+
+
+def test_a_second_interrupt_does_not_wait_for_jobs(folder: Path) -> None:
+    with up(folder, HEADRACE_GRACE_SECONDS="300") as ready:
+        job = ready.submit("ticks", "--params", '{"count": 10000, "interval_ms": 100}')
+        with running("watch", job, "--json", HEADRACE_URL=ready.url) as watching:
+            watching.line('"progress"')
+        ready.command.process.send_signal(signal.SIGINT)
+        ready.command.line("stopping")
+
+        ready.command.process.send_signal(signal.SIGINT)
+
+        assert ready.command.wait(30) == 0
+
+
+def test_the_parts_of_a_killed_up_end_and_its_servers_are_taken_over(folder: Path) -> None:
+    with up(folder) as killed:
+        port = killed.url.rpartition(":")[2]
+        killed.command.process.kill()
+        with up(folder, "--port", port) as next_one:
+            answer = next_one.call("submit", "noop", "--watch")
+
+            assert answer.returncode == 0, answer.stderr
+            until_gone(killed.command.process.pid)
+
+
+def test_a_worker_that_refuses_to_start_stops_up_with_its_reason(folder: Path) -> None:
+    answer = call("up", "--port", "0", "--data-dir", str(folder), HEADRACE_PIPELINES="/nowhere/at_all.py")
+
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("headrace: HEADRACE_PIPELINES: '/nowhere/at_all.py' is neither")
+    assert answer.stderr.count("\n") == 1
+
+
+def test_a_port_that_is_taken_is_one_line(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+
+        answer = call("up", "--port", port, "--data-dir", str(folder))
+
+    assert answer.returncode == 1
+    assert answer.stderr == (
+        f"headrace: cannot listen on 127.0.0.1 port {port}: it is taken; choose another one with --port\n"
+    )
+
+
+def test_a_second_up_over_the_same_folder_is_refused(service: Up) -> None:
+    answer = call("up", "--port", "0", "--data-dir", str(service.folder))
+
+    assert answer.returncode == 1
+    assert f"process {service.command.process.pid}" in answer.stderr
+    assert answer.stderr.count("\n") == 1
+
+
+def test_a_bad_setting_is_one_line_that_names_it(folder: Path) -> None:
+    answer = call("up", "--data-dir", str(folder), HEADRACE_LEASE_SECONDS="soon")
+
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("headrace: HEADRACE_LEASE_SECONDS: ")
+    assert answer.stderr.count("\n") == 1
+
+
+def test_an_address_of_the_network_is_refused_in_local_mode(folder: Path) -> None:
+    answer = call("up", "--host", "0.0.0.0", "--port", "0", "--data-dir", str(folder))  # noqa: S104
+
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("headrace: HEADRACE_AUTH=local lets everybody in, so 0.0.0.0 is refused")

@@ -1,0 +1,98 @@
+"""The bars, drawn into a string."""
+
+import io
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from rich.console import Console
+
+from cli.drawing import Drawing, visible
+from cli.picture import JobPicture, StepLine
+from cli.times import ago, took
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def drawn(picture: JobPicture, *, width: int = 100, height: int = 30, away: str | None = None) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
+    drawing = Drawing(picture, console, {"render[0]": "render Clean"})
+    drawing.away = away
+    with console.capture() as capture:
+        console.print(drawing)
+    return capture.get().splitlines()
+
+
+def test_each_step_has_a_line_with_its_own_name_or_the_readers() -> None:
+    picture = JobPicture("the-id", pipeline="shootout", state="running", fraction=0.5)
+    picture.expect(["load", "render[0]"])
+    picture.steps["load"] = StepLine("load", "succeeded", 1.0, took_ms=1500)
+    picture.steps["render[0]"] = StepLine("render[0]", "running", 0.25, "block 2 of 5")
+
+    title, job, load, render = drawn(picture)
+
+    assert title == "shootout the-id running"
+    assert job.split()[-1] == "50%"
+    assert load.startswith("✓ load")
+    assert "1.5 s" in load
+    assert "render Clean" in render
+    assert render.rstrip().endswith("25% block 2 of 5")
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 200])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    picture = JobPicture("01a1fcda", pipeline="ticks", state="running")
+    picture.steps["a"] = StepLine("a" * 40, "running", 0.5, "a long message " * 20)
+
+    lines = drawn(picture, width=width)
+
+    assert max(map(len, lines)) <= width
+
+
+def test_many_steps_never_fill_more_than_the_screen() -> None:
+    picture = JobPicture("the-id", state="running")
+    picture.expect(f"tick[{index}]" for index in range(100))
+
+    lines = drawn(picture, height=12)
+
+    assert len(lines) <= 11
+    assert lines[-1] == "  and 93 more that are done or wait"
+
+
+def test_running_and_failed_steps_are_seen_before_others() -> None:
+    steps = [
+        StepLine("a", "succeeded"),
+        StepLine("b", "waiting"),
+        StepLine("c", "failed"),
+        StepLine("d", "running"),
+    ]
+
+    assert [step.key for step in visible(steps, 3)] == ["b", "c", "d"]
+
+
+def test_a_lost_connection_is_said_below_the_bars() -> None:
+    picture = JobPicture("the-id", state="running")
+
+    assert drawn(picture, away="the connection was lost")[-1] == "the connection was lost; trying again ..."
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0042, "4 ms"),
+        (1.26, "1.3 s"),
+        (59.9, "59.9 s"),
+        (61, "1 min 1 s"),
+        (7380, "2 h 3 min"),
+        (90_000, "1 d 1 h"),
+    ],
+)
+def test_durations_are_read_in_their_two_largest_units(seconds: float, text: str) -> None:
+    assert took(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "just now"), (5, "5 s ago"), (200, "3 min ago"), (-90, "in 1 min"), (99_999, "1 d ago")],
+)
+def test_moments_are_told_from_now(seconds: float, text: str) -> None:
+    assert ago(NOW - timedelta(seconds=seconds), NOW) == text

@@ -1,0 +1,99 @@
+"""Parameters as they are typed, and what a part's log tells."""
+
+from pathlib import Path
+
+import pytest
+
+from cli.api_client import ApiClient
+from cli.errors import BadUrlError, RefusedError, watch_call
+from cli.options import read_params
+from cli.part_logs import LogReader, notable, refusal
+
+JOB = "01a1fcda-1222-71e3-b3dd-702451ba443d"
+
+
+def test_params_are_a_json_object(tmp_path: Path) -> None:
+    file = tmp_path / "params.json"
+    file.write_text('{"name": "Käse"}', encoding="utf-8")
+
+    assert read_params('{"count": 3}') == {"count": 3}
+    assert read_params(f"@{file}") == {"name": "Käse"}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "3", "null", "count=3", "@", "@/no/such/file"])
+def test_anything_else_is_refused_with_a_sentence(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is not JSON: |is not a JSON object|cannot read"):
+        read_params(text)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "picture.png"
+    file.write_bytes(b"\x89PNG\xff")
+
+    with pytest.raises(ValueError, match="is not text in UTF-8"):
+        read_params(f"@{file}")
+
+
+@pytest.mark.parametrize("url", ["", "moon", "ftp://here", "http://", "http://here:port", "127.0.0.1:8000"])
+def test_a_bad_url_is_refused_before_anything_is_asked(url: str) -> None:
+    with pytest.raises(BadUrlError):
+        ApiClient(url, None)
+
+
+def test_the_socket_is_where_the_api_is() -> None:
+    plain = ApiClient("http://127.0.0.1:8000/", None)
+    behind = ApiClient("https://jobs.example/headrace", "secret")
+
+    assert plain.job_socket(JOB, 7) == f"ws://127.0.0.1:8000/api/v1/jobs/{JOB}/ws?after=7&batch=true"
+    assert behind.job_socket(JOB, 0) == f"wss://jobs.example/headrace/api/v1/jobs/{JOB}/ws?after=0&batch=true"
+    assert (plain.is_local, behind.is_local) == (True, False)
+    assert (plain.headers, behind.headers) == ({}, {"Authorization": "Bearer secret"})
+
+
+def test_the_call_to_watch_on_names_what_is_not_the_default() -> None:
+    assert watch_call("http://127.0.0.1:8000", JOB) == f"headrace watch {JOB}"
+    assert watch_call("http://far:1", JOB, 9) == f"headrace watch {JOB} --after 9 --url http://far:1"
+
+
+def test_a_fault_that_only_repeats_the_sentence_is_left_out() -> None:
+    error = RefusedError("too late", 422, "validation_failed", [("$.a", "too late"), ("$.b", "too big")])
+
+    assert str(error) == "too late\n  $.b: too big"
+
+
+def test_warnings_and_errors_are_notable_in_both_forms_of_the_log() -> None:
+    assert (
+        notable("2026-01-01T12:00:00.1Z [warning  ] redis_away    error=Gone")
+        == "[warning ] redis_away error=Gone"
+    )
+    assert notable('{"event": "broke", "level": "error"}') == '{"event": "broke", "level": "error"}'
+    assert notable("2026-01-01T12:00:00.1Z [info     ] worker_ready") is None
+    assert notable("2026-01-01T12:00:00.1Z [warning  ] local_auth   host=127.0.0.1") is None
+
+
+def test_a_long_line_is_cut() -> None:
+    text = notable("[error    ] broke traceback=" + "x" * 5000)
+
+    assert text is not None
+    assert len(text) == 300
+
+
+def test_the_last_refusal_is_the_reason() -> None:
+    lines = ["[info] starting", "headrace: first", "headrace worker: this Redis evicts"]
+
+    assert refusal(lines) == "this Redis evicts"
+    assert refusal(["nothing"]) is None
+
+
+def test_a_log_is_read_from_where_it_stood_and_by_whole_lines(tmp_path: Path) -> None:
+    path = tmp_path / "api.log"
+    path.write_text("old\n")
+    reader = LogReader(path)
+
+    with path.open("a") as log:
+        log.write("new\nhal")
+        log.flush()
+        first = reader.new_lines()
+        log.write("f\n")
+
+    assert (first, reader.new_lines()) == (["new"], ["half"])

@@ -1,0 +1,150 @@
+"""What a pipeline's author can say, and what is refused."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from msgspec import Struct
+
+from headrace import Pipeline, PipelineDefinitionError, StepContext, step
+
+
+class Params(Struct):
+    items: list[int] = []
+
+
+@step
+async def plain(context: StepContext[Params]) -> int:
+    return 1
+
+
+@step
+async def each(context: StepContext[Params], item: int) -> int:
+    return item
+
+
+def pipeline() -> Pipeline:
+    return Pipeline("good", version=1, params=Params)
+
+
+def test_a_step_follows_the_one_added_before_it_unless_told_otherwise() -> None:
+    made = pipeline()
+    first = made.add(plain, name="first")
+    made.add(plain, name="second")
+    made.add(plain, name="root", after=())
+    made.add(each, name="third", after=first, for_each=lambda params: params.items)
+
+    after = {node["name"]: node["after"] for node in made.graph()}
+
+    assert after == {"first": [], "second": ["first"], "root": [], "third": ["first"]}
+
+
+def test_a_step_runs_in_the_loop_when_it_is_async_and_in_a_thread_otherwise() -> None:
+    @step
+    def blocking(context: StepContext[Params]) -> None: ...
+
+    assert (plain.runs_in, blocking.runs_in) == ("loop", "thread")
+
+
+def async_in_process() -> None:
+    step(runs_in="process")(plain.function)
+
+
+def sync_in_loop() -> None:
+    step(runs_in="loop")(lambda context: None)
+
+
+def no_arguments() -> None:
+    step(lambda: None)
+
+
+def three_arguments() -> None:
+    step(lambda context, item, more: None)
+
+
+def negative_retries() -> None:
+    step(retries=-1)(plain.function)
+
+
+def no_timeout() -> None:
+    step(timeout=timedelta(0))(plain.function)
+
+
+def bad_name() -> None:
+    Pipeline("Bad Name", params=Params)
+
+
+def bad_version() -> None:
+    Pipeline("good", version=0, params=Params)
+
+
+def no_schema() -> None:
+    Pipeline("good", params=object)
+
+
+def not_a_step() -> None:
+    pipeline().add(plain.function)  # type: ignore[arg-type]
+
+
+def same_name_twice() -> None:
+    made = pipeline()
+    made.add(plain)
+    made.add(plain)
+
+
+def two_results() -> None:
+    made = pipeline()
+    made.add(plain, name="a", result=True)
+    made.add(plain, name="b", result=True)
+
+
+def item_without_for_each() -> None:
+    pipeline().add(each)
+
+
+def for_each_without_item() -> None:
+    pipeline().add(plain, for_each=lambda params: params.items)
+
+
+def handle_of_another() -> None:
+    pipeline().add(plain, after=Pipeline("other", params=Params).add(plain))
+
+
+def no_weight() -> None:
+    pipeline().add(plain, weight=0)
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        async_in_process,
+        sync_in_loop,
+        no_arguments,
+        three_arguments,
+        negative_retries,
+        no_timeout,
+        bad_name,
+        bad_version,
+        no_schema,
+        not_a_step,
+        same_name_twice,
+        two_results,
+        item_without_for_each,
+        for_each_without_item,
+        handle_of_another,
+        no_weight,
+    ],
+)
+def test_a_mistake_is_refused_in_one_line(mistake: Callable[[], Any]) -> None:
+    with pytest.raises(PipelineDefinitionError) as refused:
+        mistake()
+
+    assert "\n" not in str(refused.value)
+
+
+def test_the_schema_of_a_result_is_that_of_its_step() -> None:
+    made = pipeline()
+    made.add(each, for_each=lambda params: params.items, result=True)
+
+    assert made.result_schema() == {"type": "array", "items": {"type": "integer"}}

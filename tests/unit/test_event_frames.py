@@ -1,0 +1,45 @@
+"""Events on the wire."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from domain.events import types
+from domain.events.types import JobError, JobEvent, frame, number, write
+
+JOB = UUID("01a1fccd-6b98-76e1-8951-c578b7c6189f")
+AT = datetime(2026, 11, 21, 6, 30, 0, 123456, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("event", "fields"),
+    [
+        (types.JobQueued(), {}),
+        (types.JobStarted(attempt=1, worker="w"), {"attempt": 1, "worker": "w"}),
+        (types.JobSucceeded(result={"a": [1]}), {"result": {"a": [1]}}),
+        (
+            types.JobFailed(error=JobError(code="c", message="m", step="s[1]")),
+            {"error": {"code": "c", "message": "m", "step": "s[1]"}},
+        ),
+        (
+            types.StepSucceeded(step="s", index=2, attempt=1, took_ms=3),
+            {"step": "s", "index": 2, "attempt": 1, "took_ms": 3},
+        ),
+    ],
+)
+def test_a_frame_is_the_header_and_the_events_own_fields(event: JobEvent, fields: dict[str, object]) -> None:
+    written = write(event)
+
+    seen = msgspec.json.decode(frame(JOB, 7, AT, written.type, written.body))
+
+    head = {"type": written.type, "job_id": str(JOB), "seq": 7, "at": "2026-11-21T06:30:00.123456Z"}
+    assert seen == head | fields
+    assert list(seen)[:4] == ["type", "job_id", "seq", "at"]
+
+
+def test_events_of_one_statement_end_at_the_head() -> None:
+    events = [write(types.JobQueued()), write(types.JobCancelled())]
+
+    assert [one.seq for one in number(JOB, 9, AT, events)] == [8, 9]

@@ -1,0 +1,110 @@
+"""The tail of a job's history in an API process."""
+
+from asyncio import Event
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.events.feed import KEPT_EVENTS, Feed
+from domain.events.types import LoggedEvent
+
+JOB = UUID(int=1)
+
+
+def event(seq: int, kind: str = "log") -> LoggedEvent:
+    return LoggedEvent(seq, kind, f"frame {seq}".encode())
+
+
+def begun(head: int = 0) -> Feed:
+    feed = Feed()
+    feed.begin(head, None)
+    return feed
+
+
+def test_events_that_follow_are_taken_and_others_are_a_gap() -> None:
+    feed = begun()
+
+    assert feed.offer([event(1), event(2)])
+    assert not feed.offer([event(4)])
+
+    assert feed.head == 2
+    assert [one.seq for one in feed.after(0) or []] == [1, 2]
+
+
+def test_what_is_known_already_is_ignored() -> None:
+    feed = begun()
+    feed.offer([event(1), event(2)])
+
+    assert feed.offer([event(1), event(2), event(3)])
+
+    assert [one.seq for one in feed.after(0) or []] == [1, 2, 3]
+
+
+def test_a_watcher_further_back_reads_the_log() -> None:
+    feed = begun(head=7)
+    feed.offer([event(8)])
+
+    assert feed.after(7) is not None
+    assert feed.after(6) is None
+    assert feed.after(8) == []
+
+
+def test_the_tail_is_bounded() -> None:
+    feed = begun()
+
+    feed.offer([event(seq) for seq in range(1, KEPT_EVENTS * 3)])
+
+    assert feed.after(0) is None
+    assert len(feed.after(feed.head - KEPT_EVENTS) or []) == KEPT_EVENTS
+
+
+@given(st.lists(st.integers(1, 30), max_size=60))
+def test_any_order_of_hints_leaves_a_gapless_tail(hints: list[int]) -> None:
+    feed = begun()
+
+    for seq in hints:
+        if not feed.offer([event(seq)]):
+            feed.offer([event(missing) for missing in range(feed.head + 1, seq + 1)])
+
+    assert [one.seq for one in feed.after(0) or []] == list(range(1, max(hints, default=0) + 1))
+
+
+def test_the_newest_event_tells_whether_the_job_is_over() -> None:
+    feed = begun()
+
+    feed.offer([event(1, "job.failed")])
+    assert feed.final_state == "failed"
+
+    feed.offer([event(2, "job.retried")])
+    assert feed.final_state is None
+
+
+def test_progress_of_an_earlier_attempt_or_a_lower_fraction_is_dropped() -> None:
+    feed = begun()
+
+    feed.offer_progress(2, 0.5, b"half")
+    feed.offer_progress(1, 0.9, b"earlier attempt")
+    feed.offer_progress(2, 0.4, b"lower")
+
+    assert (feed.progress, feed.progress_no) == (b"half", 1)
+
+
+def test_a_new_attempt_may_begin_lower() -> None:
+    feed = begun()
+    feed.offer_progress(1, 0.9, b"first attempt")
+
+    feed.offer_progress(2, 0.1, b"second attempt")
+
+    assert feed.progress == b"second attempt"
+
+
+def test_every_change_wakes_every_watcher() -> None:
+    feed = begun()
+    watchers = [Event(), Event()]
+    for watcher in watchers:
+        feed.watch(watcher)
+
+    feed.offer([event(1)])
+
+    assert all(watcher.is_set() for watcher in watchers)

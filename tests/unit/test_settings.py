@@ -1,0 +1,78 @@
+"""Settings from the environment."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from settings import Settings, SettingsError, read_settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_nothing_set_is_a_local_service_with_defaults() -> None:
+    settings = read_settings({})
+
+    assert (settings.env, settings.auth, settings.lease_seconds) == ("local", "local", 15)
+    assert settings.data_dir.is_absolute()
+
+
+def test_lists_are_split_at_commas() -> None:
+    assert read_settings({"HEADRACE_PIPELINES": "a.b, ./c.py ,"}).pipelines == ("a.b", "./c.py")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("HEADRACE_ENV", "staging"),
+        ("HEADRACE_AUTH", "nobody"),
+        ("HEADRACE_AUTH", "token"),
+        ("HEADRACE_LEASE_SECONDS", "soon"),
+        ("HEADRACE_LEASE_SECONDS", "0"),
+        ("HEADRACE_LEASE_SECONDS", "nan"),
+        ("HEADRACE_WORKER_CONCURRENCY", "1.5"),
+        ("HEADRACE_WORKER_CONCURRENCY", "100000"),
+        ("HEADRACE_MAX_BODY_BYTES", "-1"),
+        ("HEADRACE_DATABASE_URL", "mysql://here/there"),
+        ("HEADRACE_DATABASE_URL", "postgresql://h:port/x"),
+        ("HEADRACE_REDIS_URL", "http://here"),
+        ("HEADRACE_ALLOW_REMOTE", "perhaps"),
+        ("HEADRACE_LOG_LEVEL", "loud"),
+    ],
+)
+def test_a_bad_value_is_one_line_that_names_its_variable(variable: str, value: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read_settings({variable: value})
+
+    assert str(refused.value).startswith(variable)
+    assert "\n" not in str(refused.value)
+
+
+def test_production_refuses_to_let_everybody_in() -> None:
+    with pytest.raises(SettingsError, match="HEADRACE_AUTH"):
+        read_settings({"HEADRACE_ENV": "production", "HEADRACE_SECRET_KEY": "x" * 32})
+
+
+def test_a_missing_value_is_named() -> None:
+    with pytest.raises(SettingsError, match="HEADRACE_DATABASE_URL is not set"):
+        read_settings({}).needs("database_url")
+
+
+def test_every_setting_is_in_the_example_file() -> None:
+    example = (ROOT / ".env.example").read_text()
+
+    missing = [
+        name for name in msgspec.structs.fields(Settings) if f"HEADRACE_{name.name.upper()}=" not in example
+    ]
+
+    assert missing == []
+
+
+def test_no_other_file_reads_the_environment() -> None:
+    readers = [
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "src").rglob("*.py")
+        if any(word in path.read_text() for word in ("os.environ[", "os.environ.get", "os.getenv"))
+    ]
+
+    assert readers == []

@@ -1,0 +1,33 @@
+"""The table of moves between the states of a job."""
+
+from itertools import product
+
+import pytest
+
+from domain.jobs.states import IllegalTransitionError, JobState, move
+
+LEGAL = {
+    (JobState.QUEUED, JobState.RUNNING),
+    (JobState.QUEUED, JobState.CANCELLED),
+    (JobState.QUEUED, JobState.FAILED),
+    (JobState.RUNNING, JobState.SUCCEEDED),
+    (JobState.RUNNING, JobState.QUEUED),
+    (JobState.RUNNING, JobState.FAILED),
+    (JobState.RUNNING, JobState.CANCELLED),
+    (JobState.FAILED, JobState.QUEUED),
+}
+
+
+@pytest.mark.parametrize(("source", "target"), list(product(JobState, JobState)))
+def test_a_job_moves_only_along_the_table(source: JobState, target: JobState) -> None:
+    if (source, target) in LEGAL:
+        assert move(source, target) is target
+    else:
+        with pytest.raises(IllegalTransitionError):
+            move(source, target)
+
+
+def test_only_failed_leaves_a_final_state() -> None:
+    leaving = {source for source, _ in LEGAL if source.is_final}
+
+    assert leaving == {JobState.FAILED}
