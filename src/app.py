@@ -18,6 +18,7 @@ from adapters.doorbell import Doorbell
 from adapters.event_bus import RedisPublisher
 from adapters.readiness import look
 from adapters.redis_link import build_redis, close_redis
+from adapters.tasks import end_tasks
 from api import docs, problems
 from api.authentication import LocalAuthenticator
 from api.dependencies import (
@@ -111,9 +112,7 @@ async def _run_services(
         yield
     finally:
         await services.hub.say_goodbye()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(tasks)
         await services.publisher.drain()
         if redis is not None:
             await close_redis(redis)

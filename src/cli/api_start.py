@@ -6,6 +6,7 @@ from adapters.database import StatementPool
 from adapters.readiness import look
 from adapters.redis_link import build_redis, refuse_evicting
 from api.authentication import refuse_remote
+from cli.database_refusals import refusals_told
 from domain.errors import HeadraceError
 from settings import Settings
 
@@ -23,6 +24,7 @@ def check_start(settings: Settings, host: str) -> None:
     Raises:
         RemoteRefusedError: not a loopback address, in local mode.
         EvictingRedisError: this Redis throws away what it was given.
+        DatabaseRefusedError: PostgreSQL does not let us in.
         SchemaBehindError: a migration is missing.
     """
     refuse_remote(host, allow_remote=settings.allow_remote)
@@ -39,7 +41,8 @@ async def _ask_servers(settings: Settings) -> None:
     pool = await StatementPool.open(str(settings.database_url), size=1)
     try:
         # Redis was asked already.
-        found = await look(pool, None)
+        with refusals_told():
+            found = await look(pool, None)
     finally:
         await pool.close()
     if "schema" in found.missing:

@@ -63,7 +63,7 @@ def jobs(
 @_AS_JSON
 @for_client
 def show(job: str, as_json: bool, url: str, token: str | None) -> None:
-    """Show one job: its state, steps, files, and why it failed."""
+    """Show one job. Its state, steps and files, and why it failed."""
     from cli.api_client import ApiClient
     from cli.tables import show_job
 
@@ -81,7 +81,7 @@ def show(job: str, as_json: bool, url: str, token: str | None) -> None:
 @click.argument("job", type=job_id)
 @for_client
 def cancel(job: str, url: str, token: str | None) -> None:
-    """Stop a job: at once when it waits, soon when it runs."""
+    """Stop a job. One that waits stops at once, one that runs soon."""
     from cli.api_client import ApiClient
 
     state = ApiClient(url, token).post(f"/jobs/{job}/cancel")["state"]
@@ -92,7 +92,7 @@ def cancel(job: str, url: str, token: str | None) -> None:
 @click.argument("job", type=job_id)
 @for_client
 def retry(job: str, url: str, token: str | None) -> None:
-    """Queue a failed job again; steps that succeeded are not run again."""
+    """Queue a failed job again. Steps that succeeded are not run again."""
     from cli.api_client import ApiClient
     from cli.errors import watch_call
 

@@ -15,8 +15,9 @@ from rich.text import Text
 from cli.api_client import ApiClient
 from cli.facts import show_facts
 from cli.interrupts import Interrupts
-from cli.picture import JobPicture, size_of
+from cli.picture import JobPicture
 from cli.service import Plan, Service, hand_on
+from cli.text import size_of
 from cli.up_screen import shortest
 from cli.upping import running_servers
 from cli.watch_run import follow
@@ -34,6 +35,8 @@ _OWN: Final = {
     "HEADRACE_AUTH": "local",
     "HEADRACE_PIPELINES": "",
     "HEADRACE_LOG_LEVEL": "info",
+    # Whoever leaves early does not wait for the job.
+    "HEADRACE_GRACE_SECONDS": "1",
 }
 _SHOWN: Final = (".html", ".flac", ".png", ".svg")
 
@@ -121,7 +124,7 @@ async def _watch(api: ApiClient, picture: JobPicture, stage: "Stage", names: dic
         )
 
     stage.starting.stop()
-    if not stage.console.is_terminal:
+    if not stage.console.is_terminal or stage.console.is_dumb_terminal:
         return await watch(PlainScreen(picture, stage.console))
     with LiveScreen(picture, stage.console, names) as screen:
         return await watch(screen)

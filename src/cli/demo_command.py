@@ -7,11 +7,12 @@ import click
 
 
 @click.command(
+    short_help="See a real job run, from start to end.",
     epilog="""\b
 Examples:
   headrace demo
   headrace demo --out ~/Desktop/shootout
-"""
+""",
 )
 @click.option(
     "--out",

@@ -10,12 +10,13 @@ from cli.options import for_client
 
 
 @click.command(
+    short_help="Say what is found on this machine, and what is wrong.",
     epilog="""\b
 Example:
   headrace doctor
 
 Exit status: 0 when nothing is wrong, 1 otherwise.
-"""
+""",
 )
 @click.option(
     "--data-dir",

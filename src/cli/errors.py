@@ -46,6 +46,14 @@ class RefusedError(HeadraceError):
         self.code = code
 
 
+class DatabaseRefusedError(HeadraceError):
+    """PostgreSQL answers, and does not let us in."""
+
+    def __init__(self, error: BaseException) -> None:
+        told = (str(error) or type(error).__name__).splitlines()[0]
+        super().__init__(f"HEADRACE_DATABASE_URL is refused: {told}")
+
+
 class WatchRefusedError(HeadraceError):
     """This job cannot be watched: it is not there, or not ours, or has no such event."""
 

@@ -3,17 +3,21 @@
 import asyncio
 from datetime import UTC, datetime
 
+from cli.database_refusals import refusals_told
+
 
 def bring_up_to_date(url: str) -> None:
     """Upgrade the schema; running it again changes nothing.
 
     Raises:
         DatabaseAwayError: PostgreSQL cannot be reached.
+        DatabaseRefusedError: it does not let us in.
     """
     from adapters.database import upgrade
 
-    upgrade(url)
-    asyncio.run(_make_partitions(url))
+    with refusals_told():
+        upgrade(url)
+        asyncio.run(_make_partitions(url))
 
 
 async def _make_partitions(url: str) -> None:

@@ -55,8 +55,9 @@ class Part:
         self._reader = LogReader(self.log_file)
         self._recent: deque[str] = deque(maxlen=50)
         self._process: Process | None = None
-        self._stopping = asyncio.Event()
+        self._stopping = False
         self._restarting = False
+        self._wake = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -65,10 +66,10 @@ class Part:
 
     async def _keep(self) -> None:
         pause = _SHORTEST_PAUSE
-        while not self._stopping.is_set():
+        while not self._stopping:
             began = time.monotonic()
             status = await self._run_once()
-            if self._stopping.is_set():
+            if self._stopping:
                 return
             if self._restarting:
                 self._restarting = False
@@ -80,18 +81,21 @@ class Part:
                 pause = _SHORTEST_PAUSE
             self._say(self.label, f"ended ({_told(status)}): it starts again in {pause:g} s")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause)
+                await asyncio.wait_for(self._wake.wait(), pause)
+            self._wake.clear()
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     def restart(self) -> None:
-        """Have it end in order and start anew."""
+        """Have it end in order and start anew; one that waits for its next start gets it now."""
+        self._wake.set()
         if self._process is not None and self._process.returncode is None:
             self._restarting = True
             self._signal(signal.SIGTERM)
 
     async def stop(self, patience_seconds: float, hurry: asyncio.Event) -> None:
         """End it: gently, and by force after *patience_seconds* or once *hurry* is set."""
-        self._stopping.set()
+        self._stopping = True
+        self._wake.set()
         self._signal(signal.SIGTERM)
         deadline = time.monotonic() + patience_seconds
         while self.task is not None and not self.task.done():
@@ -100,6 +104,7 @@ class Part:
             await asyncio.wait({self.task}, timeout=_LOOK_SECONDS)
 
     async def _run_once(self) -> int:
+        self._wake.clear()
         self.is_announced = False
         with open_log(self.log_file) as log:
             # A group of its own: the Ctrl-C of our terminal is ours to pass on. Our session, so that
@@ -107,7 +112,7 @@ class Part:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command, stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log, process_group=0
             )
-        if self._stopping.is_set():
+        if self._stopping:
             self._signal(signal.SIGTERM)
         ended = asyncio.ensure_future(self._process.wait())
         try:

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from cli.text import plain, size_of
+
 Kind = Literal["log", "file", "note", "trouble"]
 
 _WAITING, _RUNNING, _SUCCEEDED, _FAILED = "waiting", "running", "succeeded", "failed"
@@ -99,7 +101,7 @@ class JobPicture:
             if step.state != _SUCCEEDED:
                 step.state = _RUNNING
                 step.fraction = min(max(told["done"] / total, 0.0), 1.0) if total else 0.0
-            step.message = told.get("message") or ""
+            step.message = plain(told.get("message") or "")
 
     def _apply_step(self, kind: str, frame: dict[str, Any]) -> list[Said]:
         step = self._step(frame["step"], frame["index"])
@@ -110,7 +112,7 @@ class JobPicture:
         elif kind == "step.failed":
             error = frame["error"]
             again = frame.get("retry_at")
-            step.state, step.message = (_WAITING if again else _FAILED), error["message"]
+            step.state, step.message = (_WAITING if again else _FAILED), plain(error["message"])
             text = f"{step.key} failed: {error['message']} ({error['code']})"
             return [self._say("trouble", text + ("; it is tried again" if again else ""), frame)]
         return []
@@ -136,7 +138,7 @@ class JobPicture:
                 step.state, step.fraction = _WAITING, 0.0
 
     def _say(self, kind: Kind, text: str, frame: dict[str, Any], level: str = "info") -> Said:
-        return Said(kind, text, str(frame.get("at", "")), level)
+        return Said(kind, plain(text), str(frame.get("at", "")), level)
 
     def _step(self, name: str, index: int | None) -> StepLine:
         return self._of_key(name if index is None else f"{name}[{index}]")
@@ -176,16 +178,6 @@ def _about_job(kind: str, frame: dict[str, Any]) -> str | None:
             return _REASONS.get(frame["reason"])
         case _:
             return None
-
-
-def size_of(count: int) -> str:
-    """A number of bytes as people read it."""
-    size = float(count)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
 
 
 def _index(key: str) -> int:

@@ -1,7 +1,9 @@
 """uvicorn as Headrace runs it: streams are told goodbye before their sockets are closed."""
 
 import errno
+import signal
 import socket
+import sys
 from typing import Final
 
 import uvicorn
@@ -57,6 +59,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 def serve(settings: Settings, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT."""
+    # uvicorn raises the signal again when all is closed; being told to stop is no failure.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     app = create_app(settings)
     config = uvicorn.Config(
         app,

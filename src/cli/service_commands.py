@@ -109,10 +109,13 @@ def worker(queues: tuple[str, ...], concurrency: int | None, alone: bool, tied: 
             if not os.access(sys.argv[0], os.X_OK):
                 command.insert(0, sys.executable)
             sys.exit(supervise(command, stop_seconds=settings.grace_seconds * 2 + 20))
+        from cli.database_refusals import refusals_told
         from workers.main import run_worker
 
         end_with_parent()
-        asyncio.run(run_worker(settings, queues or ("default",), concurrency or settings.worker_concurrency))
+        slots = concurrency or settings.worker_concurrency
+        with refusals_told():
+            asyncio.run(run_worker(settings, queues or ("default",), slots))
     except HeadraceError as error:
         click.echo(f"headrace worker: {error}", err=True)
         sys.exit(REFUSED_EXIT)

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.drawing import STATE_STYLES
-from cli.picture import size_of
+from cli.text import plain, size_of
 from cli.times import ago, between, moment
 
 Fields = dict[str, Any]
@@ -21,7 +21,9 @@ def pipelines_table(pipelines: Sequence[Fields]) -> Table:
     table = _table("name", "version", "parameters", "what it does")
     for one in pipelines:
         params = Text(_params(one["params_schema"]), style="cyan")
-        table.add_row(Text(one["name"], style="bold"), str(one["version"]), params, one["description"])
+        table.add_row(
+            Text(one["name"], style="bold"), str(one["version"]), params, Text(plain(one["description"]))
+        )
     return table
 
 
@@ -60,7 +62,7 @@ def show_job(
         grid.add_row("took", between(start, end, now))
     grid.add_row("params", Text(short(job["params"])))
     if job["tags"]:
-        grid.add_row("tags", ", ".join(job["tags"]))
+        grid.add_row("tags", Text(plain(", ".join(job["tags"]))))
     if job["error"]:
         grid.add_row("error", error_text(job["error"]))
     if job["result"] is not None:
@@ -81,7 +83,10 @@ def files_table(files: Sequence[Fields]) -> Table:
     table.columns[3].no_wrap = True
     for file in files:
         table.add_row(
-            Text(file["name"]), size_of(file["size"]), file["media_type"], Text(file["id"], style="dim")
+            Text(plain(file["name"])),
+            size_of(file["size"]),
+            Text(file["media_type"]),
+            Text(file["id"], style="dim"),
         )
     return table
 
@@ -99,7 +104,7 @@ def state_text(job: Fields) -> Text:
 def error_text(error: Fields) -> Text:
     """Code, message and, where one failed, the step."""
     where = f" in {error['step']}" if error.get("step") else ""
-    return Text.assemble((f"{error['code']}{where}: ", "red"), error["message"])
+    return Text.assemble((f"{error['code']}{where}: ", "red"), plain(error["message"]))
 
 
 def _steps_table(steps: Sequence[Fields], now: datetime) -> Table:
@@ -114,7 +119,9 @@ def _steps_table(steps: Sequence[Fields], now: datetime) -> Table:
             Text(step["state"], style=STATE_STYLES.get(step["state"], "")),
             f"{step['progress']:.0%}",
             between(start, end, now),
-            Text(f"{error['code']}: {error['message']}" if error else step["message"] or "", style="dim"),
+            Text(
+                plain(f"{error['code']}: {error['message']}" if error else step["message"] or ""), style="dim"
+            ),
         )
     return table
 

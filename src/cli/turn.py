@@ -26,6 +26,13 @@ class AnotherUpError(HeadraceError):
         )
 
 
+class DataFolderError(HeadraceError):
+    """Nothing can be kept there."""
+
+    def __init__(self, data_dir: Path, error: OSError) -> None:
+        super().__init__(f"cannot use the data folder {data_dir}: {(error.strerror or str(error)).lower()}")
+
+
 class Turn:
     """The right to run over *data_dir*, for the block; the system takes it from whoever dies."""
 
@@ -40,8 +47,7 @@ class Turn:
             self._data_dir.mkdir(parents=True, exist_ok=True)
             self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+")
         except OSError as error:
-            told = (error.strerror or str(error)).lower()
-            raise HeadraceError(f"cannot use the data folder {self._data_dir}: {told}") from error
+            raise DataFolderError(self._data_dir, error) from error
         holder = self._file.read().strip()
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)

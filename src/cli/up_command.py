@@ -9,11 +9,12 @@ from settings import read_settings
 
 
 @click.command(
+    short_help="Start everything on this machine; Ctrl-C stops it.",
     epilog="""\b
 Examples:
   headrace up
   HEADRACE_PIPELINES=my_pipelines.py headrace up --port 8080 --workers 2
-"""
+""",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of the API.")
 @click.option(

@@ -1,5 +1,6 @@
 """What `up` says: boxed in a terminal, plain lines everywhere else."""
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -39,7 +40,8 @@ class Screen:
             ("try", Text(f"headrace submit ticks --watch{there}", style="green")),
         ]
         took = f"Headrace is ready in {time.monotonic() - self._began:.1f} s"
-        show_facts(self._console, took, facts, "Ctrl-C stops everything")
+        with contextlib.suppress(OSError):
+            show_facts(self._console, took, facts, "Ctrl-C stops everything")
 
     def say(self, who: str, line: str) -> None:
         """Something that the user should read at once."""
@@ -54,7 +56,9 @@ class Screen:
         self._print(Text("stopped", style="dim"))
 
     def _print(self, line: Text) -> None:
-        self._console.print(line, soft_wrap=True)
+        # Whoever closes the terminal must not keep us from stopping in order.
+        with contextlib.suppress(OSError):
+            self._console.print(line, soft_wrap=True)
 
 
 def shortest(path: Path) -> str:

@@ -10,6 +10,8 @@ import httpx
 from rich.console import Console
 
 from adapters.servers import Servers, run_servers
+from adapters.telemetry import configure_logging
+from api.authentication import refuse_remote
 from cli.interrupts import Interrupts
 from cli.migrating import bring_up_to_date
 from cli.service import Plan, Service, hand_on
@@ -23,6 +25,8 @@ def run_up(plan: Plan, console: Console) -> None:
     Raises:
         HeadraceError: something refuses to start; what ran already is stopped.
     """
+    configure_logging("error", as_json=False)
+    refuse_remote(plan.host, allow_remote=plan.settings.allow_remote)
     screen = Screen(console)
     interrupts = Interrupts()
     screen.starting(plan)

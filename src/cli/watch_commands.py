@@ -15,11 +15,14 @@ _PATIENCE: Final = click.option(
     metavar="SECONDS",
     help="How long the service may be away before watching is given up.",
 )
-_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print every frame on a line, as JSON.")
+_JSON: Final = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON: while watching, every frame on a line of its own."
+)
 
 
 @click.command(
     cls=VerdictCommand,
+    short_help="Submit a job.",
     epilog="""\b
 Examples:
   headrace submit ticks --watch
@@ -54,6 +57,8 @@ def submit(
     token: str | None,
 ) -> None:
     """Submit a job of the pipeline NAME."""
+    import msgspec
+
     from cli.api_client import ApiClient
     from cli.errors import watch_call
     from cli.watch_run import watch_job
@@ -61,7 +66,7 @@ def submit(
     api = ApiClient(url, token)
     job = api.post("/jobs", {"pipeline": name, "params": params}, key=key)
     if not watch_it:
-        click.echo(job["id"])
+        click.echo(msgspec.json.encode(job).decode() if as_json else job["id"])
         if sys.stdout.isatty():
             click.echo(f"queued; watch it with: {watch_call(api.url, job['id'])}", err=True)
         return
@@ -70,6 +75,7 @@ def submit(
 
 @click.command(
     cls=VerdictCommand,
+    short_help="Watch a job live until it ends.",
     epilog=f"""\b
 Examples:
   headrace watch 01a1fcda-1222-71e3-b3dd-702451ba443d
@@ -81,7 +87,7 @@ Examples:
 @click.argument("job", type=job_id)
 @click.option(
     "--after",
-    type=click.IntRange(0, 2**63 - 1),
+    type=click.IntRange(0),
     default=0,
     show_default=True,
     metavar="SEQ",

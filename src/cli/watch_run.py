@@ -41,7 +41,7 @@ def watch_job(
         screen: Screen
         if as_json:
             screen = JsonScreen()
-        elif console.is_terminal:
+        elif console.is_terminal and not console.is_dumb_terminal:
             _prepare(api, picture, after)
             screen = stack.enter_context(LiveScreen(picture, console, labels or {}))
         else:

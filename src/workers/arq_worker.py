@@ -16,6 +16,7 @@ from arq.worker import Worker, func
 
 from adapters import doorbell
 from adapters.redis_link import AWAY
+from adapters.tasks import end_tasks
 from domain.database import TRANSIENT
 from domain.events.news import Publisher
 from domain.jobs.execution import Execution
@@ -165,9 +166,7 @@ class HeadraceWorker(Worker):
         try:
             await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end_tasks(tasks)
 
     async def _drain(self) -> None:
         """Let what runs end within the grace time, then hand it back."""

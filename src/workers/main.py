@@ -22,6 +22,7 @@ from adapters.doorbell import Doorbell
 from adapters.event_bus import RedisPublisher
 from adapters.group_commit import GroupCommit
 from adapters.redis_link import build_redis, close_redis, refuse_evicting
+from adapters.tasks import end_tasks
 from domain.jobs.execution import Execution, Worker
 from domain.pipelines.loading import Loaded, load_all
 from domain.pipelines.service import PipelineService
@@ -134,9 +135,7 @@ async def open_worker(
         finally:
             commit.close()
             await asyncio.wait({committing}, timeout=_LAST_WRITES_SECONDS)
-            for task in [*beside, committing]:
-                task.cancel()
-            await asyncio.gather(*beside, committing, return_exceptions=True)
+            await end_tasks([*beside, committing])
             await publisher.drain()
             await _leave(execution)
         _log.info("worker_stopped", worker=worker.id)
@@ -158,8 +157,7 @@ class RunningWorker:
         try:
             done, _ = await asyncio.wait({main, *self._beside}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            main.cancel()
-            await asyncio.gather(main, return_exceptions=True)
+            await end_tasks([main])
         for task in done:
             task.result()
         if main not in done:

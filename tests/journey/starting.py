@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -64,6 +64,10 @@ class Running:
         """The exit status."""
         return self.process.wait(timeout)
 
+    def error_line(self, containing: str) -> None:
+        """Wait for that on standard error."""
+        until(lambda: any(containing in line for line in list(self._errors)))
+
     def errors(self) -> str:
         """What it wrote to standard error, once it has ended."""
         self.process.wait(30)
@@ -94,7 +98,8 @@ class Running:
 
     def _read_errors(self) -> None:
         assert self.process.stderr is not None
-        self._errors.extend(self.process.stderr)
+        for line in self.process.stderr:
+            self._errors.append(line)
 
 
 @contextmanager
@@ -185,9 +190,14 @@ def command_of(pid: int) -> str:
     return answer.stdout.strip()
 
 
-def until_gone(sid: int, seconds: float = 60) -> None:
+def until_gone(sid: int) -> None:
     """Wait for the last process of a session: it has nobody left who could tell of its end."""
+    until(lambda: not in_session(sid))
+
+
+def until(happened: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait for what sends no signal to us."""
     deadline = time.monotonic() + seconds
-    while in_session(sid):
-        assert time.monotonic() < deadline, [command_of(pid) for pid in in_session(sid)]
+    while not happened():
+        assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -269,3 +269,18 @@ def test_the_demo_leaves_its_results_and_nothing_running(tmp_path: Path) -> None
         assert len(list(out.glob("*.flac"))) == 4
         assert str(out / "shootout.html") in answer.stdout
         assert over_folder(folder) == []
+
+
+def test_an_api_alone_starts_without_postgresql_and_ends_well_when_told_to(tmp_path: Path) -> None:
+    with running(
+        "api",
+        "--port",
+        "0",
+        HEADRACE_DATABASE_URL="postgresql://me@127.0.0.1:9/x",
+        HEADRACE_DATA_DIR=str(tmp_path),
+    ) as api:
+        api.error_line("Application startup complete")
+
+        api.process.terminate()
+
+        assert api.wait() == 0

@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from journey.starting import Up, call, in_session, over_folder, running, temporary_folder, until_gone, up
+from journey.starting import (
+    Up,
+    call,
+    in_session,
+    over_folder,
+    running,
+    temporary_folder,
+    until,
+    until_gone,
+    up,
+)
 
 LONG = '{"count": 40, "interval_ms": 100}'
 
@@ -165,3 +175,24 @@ def test_an_address_of_the_network_is_refused_in_local_mode(folder: Path) -> Non
 
     assert answer.returncode == 1
     assert answer.stderr.startswith("headrace: HEADRACE_AUTH=local lets everybody in, so 0.0.0.0 is refused")
+
+
+def test_reload_starts_the_parts_again_with_what_was_written(folder: Path, tmp_path: Path) -> None:
+    module = tmp_path / "mine.py"
+    source = (
+        "from msgspec import Struct\nfrom headrace import Pipeline, StepContext, step\n"
+        "class Nothing(Struct): pass\n"
+        "@step\nasync def rest(context: StepContext[Nothing]) -> None: ...\n"
+        "NAME = Pipeline('NAME', version=1, params=Nothing)\nNAME.add(rest)\n"
+    )
+    module.write_text(source.replace("NAME", "first"))
+    with up(folder, "--reload", HEADRACE_PIPELINES=str(module)) as ready:
+        assert ready.call("submit", "first", "--watch").returncode == 0
+        log = folder / "logs" / "worker-1.log"
+
+        module.write_text(source.replace("NAME", "second"))
+
+        assert "mine.py changed" in ready.command.line("reload")
+        until(lambda: log.read_text().count("worker_ready") == 2)
+        until(lambda: ready.call("pipelines").returncode == 0)
+        assert ready.call("submit", "second", "--watch").returncode == 0

@@ -13,6 +13,7 @@ from litestar.exceptions import WebSocketDisconnect
 from msgspec import Struct
 from sqlalchemy.exc import SQLAlchemyError
 
+from adapters.tasks import end_tasks
 from api.authentication import CurrentUser
 from api.dependencies import Services
 from api.streams.opening import open_session
@@ -76,9 +77,7 @@ async def stream_job(socket: WebSocket[Any, Any, Any], services: NamedDependency
     try:
         reason = await _send_all(socket, session, listener, in_batches=in_batches)
     finally:
-        listener.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await listener
+        await end_tasks([listener])
         _log.info("stream_closed", job_id=str(job_id), reason=reason, frames_sent=session.frames_sent)
 
 
@@ -90,8 +89,7 @@ async def _send_all(
     try:
         await asyncio.wait({sender, listener}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        sender.cancel()
-        await asyncio.gather(sender, return_exceptions=True)
+        await end_tasks([sender])
     if sender.cancelled():
         return "disconnected"
     return await _part(socket, session, sender.exception())

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from cli.picture import JobPicture, size_of
+from cli.picture import JobPicture
+from cli.text import size_of
 
 JOB = "01a1fcda-1222-71e3-b3dd-702451ba443d"
 
@@ -117,6 +118,14 @@ def test_logs_and_files_become_lines() -> None:
 
     assert (log.kind, log.level, log.text) == ("log", "warning", "load: hot degrees=90")
     assert (file.kind, file.text) == ("file", "a.wav (1.5 MB)")
+
+
+def test_a_log_cannot_give_orders_to_the_terminal() -> None:
+    picture = JobPicture(JOB)
+
+    (log,) = picture.apply(event("log", level="info", message="\x1b[2Jgone\r\x07", fields={}, step=None))
+
+    assert log.text == "�[2Jgone��"
 
 
 def test_the_end_is_the_state_and_a_full_bar_only_for_success() -> None:
