@@ -1,0 +1,150 @@
+"""Files: streamed in, served in ranges, refused when broken."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from harness import Api
+from settings import Settings
+
+BOUNDARY = "edge"
+HEADERS = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
+
+
+def part(name: str = "file", filename: str | None = "a.bin", content: bytes = b"x") -> bytes:
+    disposition = f'form-data; name="{name}"' + (f'; filename="{filename}"' if filename is not None else "")
+    head = f"--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\nContent-Type: text/plain\r\n\r\n"
+    return head.encode() + content + b"\r\n"
+
+
+END = f"--{BOUNDARY}--\r\n".encode()
+
+
+def stored(settings: Settings) -> list[Path]:
+    return [path for path in settings.blob_dir.rglob("*") if path.is_file()]
+
+
+async def test_a_file_comes_back_as_it_went_in(api: Api, settings: Settings) -> None:
+    content = os.urandom(3_000_000)
+
+    answer = await api.http.post("/api/v1/files", files={"file": ("riff \u00e9.wav", content, "audio/wav")})
+
+    assert answer.status_code == 201, answer.text
+    file = answer.json()
+    assert file["sha256"] == hashlib.sha256(content).hexdigest()
+    assert (file["name"], file["media_type"], file["size"]) == ("riff \u00e9.wav", "audio/wav", len(content))
+    assert (file["job_id"], file["step"]) == (None, None)
+    assert (await api.http.get(f"/api/v1/files/{file['id']}")).json() == file
+    download = await api.http.get(f"/api/v1/files/{file['id']}/content")
+    assert (download.content, download.headers["content-type"]) == (content, "audio/wav")
+    assert str(settings.data_dir) not in answer.text
+
+
+async def test_a_part_of_a_file_is_served(api: Api) -> None:
+    file = (await api.http.post("/api/v1/files", files={"file": ("a", b"0123456789")})).json()
+    url = f"/api/v1/files/{file['id']}/content"
+
+    middle = await api.http.get(url, headers={"Range": "bytes=2-4"})
+    end = await api.http.get(url, headers={"Range": "bytes=-3"})
+    behind = await api.http.get(url, headers={"Range": "bytes=10-"})
+    several = await api.http.get(url, headers={"Range": "bytes=0-1,3-4"})
+    other = await api.http.get(url, headers={"Range": "bytes=0-1", "If-Range": '"other"'})
+    same = await api.http.get(url, headers={"If-None-Match": f'"{file["sha256"]}"'})
+
+    assert (middle.status_code, middle.content, middle.headers["content-range"]) == (
+        206,
+        b"234",
+        "bytes 2-4/10",
+    )
+    assert (end.status_code, end.content) == (206, b"789")
+    assert (behind.status_code, behind.headers["content-range"]) == (416, "bytes */10")
+    assert (several.status_code, several.content) == (200, b"0123456789")
+    assert (other.status_code, other.content) == (200, b"0123456789")
+    assert (same.status_code, same.content) == (304, b"")
+
+
+async def test_an_empty_file_is_a_file(api: Api) -> None:
+    answer = await api.http.post("/api/v1/files", files={"file": ("empty.txt", b"")})
+
+    assert (answer.status_code, answer.json()["size"]) == (201, 0)
+    content = await api.http.get(f"/api/v1/files/{answer.json()['id']}/content")
+    assert (content.status_code, content.content) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status"),
+    [
+        (b"plain", {"content-type": "text/plain"}, 415),
+        (b"{}", {"content-type": "application/json"}, 415),
+        (b"", {"content-type": "multipart/form-data"}, 415),
+        (b"", HEADERS, 400),
+        (b"garbage", HEADERS, 400),
+        (part(), HEADERS, 400),
+        (part()[:-20], HEADERS, 400),
+        (END, HEADERS, 422),
+        (part(name="other") + END, HEADERS, 422),
+        (part() + part() + END, HEADERS, 422),
+        (part(filename=None) + END, HEADERS, 422),
+        (part(filename="") + END, HEADERS, 422),
+        (part(filename="..") + END, HEADERS, 422),
+        (part(filename="x" * 300) + END, HEADERS, 422),
+        (b"--" + BOUNDARY.encode() + b"\r\n" + b"X" * 100_000, HEADERS, 400),
+    ],
+)
+async def test_a_broken_upload_leaves_nothing_behind(
+    api: Api, settings: Settings, content: bytes, headers: dict[str, str], status: int
+) -> None:
+    answer = await api.http.post("/api/v1/files", content=content, headers=headers)
+
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"].startswith("application/problem+json")
+    assert stored(settings) == []
+
+
+async def test_a_path_in_a_file_name_is_dropped(api: Api) -> None:
+    answer = await api.http.post("/api/v1/files", content=part(filename="/etc/passwd") + END, headers=HEADERS)
+
+    assert (answer.status_code, answer.json()["name"]) == (201, "passwd")
+
+
+async def test_a_file_that_is_too_large_is_refused_and_not_kept(api: Api, settings: Settings) -> None:
+    api.app.state.services.settings = None
+    api.app.state.services.blobs._max_bytes = 1000
+
+    class Small:
+        max_file_bytes = 1000
+
+    api.app.state.services.settings = Small()
+
+    announced = await api.http.post("/api/v1/files", files={"file": ("a", b"x" * 100_000)})
+
+    assert (announced.status_code, announced.json()["code"]) == (413, "file_too_large")
+    assert stored(settings) == []
+
+
+async def test_a_deleted_file_is_gone_with_its_bytes(api: Api, settings: Settings) -> None:
+    file = (await api.http.post("/api/v1/files", files={"file": ("a", b"x")})).json()
+    url = f"/api/v1/files/{file['id']}"
+
+    first = await api.http.delete(url)
+    second = await api.http.delete(url)
+
+    assert (first.status_code, second.status_code) == (204, 404)
+    assert (await api.http.get(f"{url}/content")).status_code == 404
+    assert stored(settings) == []
+
+
+async def test_a_jobs_files_go_with_the_job(service: Api, settings: Settings) -> None:
+    params = {"chains": [{"name": "One", "blocks": [{"type": "gain", "db": 3}]}]}
+    job = await service.submit("shootout", params=params)
+    done = await service.finish(job["id"])
+    assert done["state"] == "succeeded", done["error"]
+    files = (await service.http.get(f"/api/v1/jobs/{job['id']}/files")).json()
+    assert files["total"] >= 4
+    assert len(stored(settings)) == files["total"]
+
+    await service.http.delete(f"/api/v1/jobs/{job['id']}")
+
+    assert stored(settings) == []
