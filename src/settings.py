@@ -46,8 +46,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def heartbeat_seconds(self) -> float:
-        """Three heartbeats fit into a lease."""
-        return self.lease_seconds / 3
+        """Three heartbeats fit into a lease, and whoever was not heard of for 20 s is taken for gone."""
+        return min(self.lease_seconds / 3, 5.0)
 
     @property
     def process_slots(self) -> int:
@@ -87,7 +87,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         try:
             values[field.name] = msgspec.convert(value, field.type, strict=False, dec_hook=_decode)
         except msgspec.ValidationError as error:
-            raise SettingsError(f"{_PREFIX}{field.name.upper()}: {_lower_first(str(error))}") from error
+            raise SettingsError(f"{_PREFIX}{field.name.upper()}: {_plainly(str(error))}") from error
     settings = Settings(**values)
     _check(settings)
     return msgspec.structs.replace(settings, data_dir=settings.data_dir.expanduser().absolute())
@@ -99,7 +99,14 @@ def _decode(kind: type, value: Any) -> Any:
     raise ValueError("expected a path")
 
 
-def _lower_first(text: str) -> str:
+def _plainly(text: str) -> str:
+    """What msgspec says of a value, without the names of Python's types."""
+    for ours, theirs in (
+        ("`float`, got `str`", "a number"),
+        ("`int`, got `str`", "a whole number"),
+        ("`bool`, got `str`", "true or false"),
+    ):
+        text = text.replace(ours, theirs)
     return text[:1].lower() + text[1:]
 
 

@@ -47,3 +47,5 @@ def configure_logging(level: str, *, as_json: bool) -> None:
     root.setLevel(_LEVELS[level])
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # uvicorn says two lines of every socket at its info level, with the whole address in them.
+    logging.getLogger("uvicorn.error").setLevel(max(_LEVELS[level], logging.WARNING))

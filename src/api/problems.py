@@ -25,7 +25,7 @@ from domain.jobs.errors import (
     JobNotFoundError,
 )
 from domain.jobs.states import IllegalTransitionError
-from domain.pipelines.service import ParamsInvalidError, PipelineNotFoundError
+from domain.pipelines.service import ParamsInvalidError, PipelineNotFoundError, PipelineUnknownError
 
 _log = structlog.get_logger(__name__)
 
@@ -69,6 +69,7 @@ _DOMAIN: Final[dict[type[HeadraceError], tuple[int, str]]] = {
     FileNameError: (422, "file_name_invalid"),
     CursorBeyondHeadError: (422, "cursor_beyond_head"),
     ParamsInvalidError: (422, "params_invalid"),
+    PipelineUnknownError: (422, "pipeline_unknown"),
     UnsupportedMediaTypeError: (415, "unsupported_media_type"),
     RangeError: (416, "range_not_satisfiable"),
     MalformedError: (400, "malformed"),

@@ -22,6 +22,11 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, app: Litestar) -> None:
         super().__init__(config)
         self._app = app
+        self.is_broken = False
+
+    def stop_broken(self) -> None:
+        """Shut down with a failure, to be started anew."""
+        self.is_broken = self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._app.state.services.hub.say_goodbye()
@@ -61,7 +66,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT."""
     # uvicorn raises the signal again when all is closed; being told to stop is no failure.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
-    app = create_app(settings)
+    app = create_app(settings, on_broken=lambda: server.stop_broken())
     config = uvicorn.Config(
         app,
         ws="websockets-sansio",
@@ -75,4 +80,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         log_config=None,
         server_header=False,
     )
-    Server(config, app).run(sockets=[listener])
+    server = Server(config, app)
+    server.run(sockets=[listener])
+    if server.is_broken:
+        sys.exit(1)

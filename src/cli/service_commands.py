@@ -108,7 +108,7 @@ def worker(queues: tuple[str, ...], concurrency: int | None, alone: bool, tied: 
             command = [sys.argv[0], *sys.argv[1:], "--alone"]
             if not os.access(sys.argv[0], os.X_OK):
                 command.insert(0, sys.executable)
-            sys.exit(supervise(command, stop_seconds=settings.grace_seconds * 2 + 20))
+            sys.exit(supervise(command, stop_seconds=settings.grace_seconds * 2 + 40))
         from cli.database_refusals import refusals_told
         from workers.main import run_worker
 

@@ -262,8 +262,8 @@ async def test_a_batch_is_accepted_whole_or_not_at_all(api: Api) -> None:
     none = await api.http.post("/api/v1/jobs/batch", json={"jobs": []})
 
     assert (accepted.status_code, len(accepted.json()["items"])) == (202, 1000)
-    paths = [fault["path"] for fault in problem(refused, 422, "params_invalid")["errors"]]
-    assert paths == ["$.jobs[1].params.count", "$.jobs[2].pipeline"]
+    paths = [fault["path"] for fault in problem(refused, 422, "pipeline_unknown")["errors"]]
+    assert paths == ["$.jobs[2].pipeline", "$.jobs[1].params.count"]
     problem(too_many, 422, "validation_failed")
     problem(none, 422, "validation_failed")
     assert (await api.http.get("/api/v1/jobs")).json()["total"] == 1000

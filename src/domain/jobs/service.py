@@ -25,7 +25,13 @@ from domain.jobs.orders import JobFilter, Order
 from domain.jobs.repository import JobRepository
 from domain.jobs.states import IllegalTransitionError, JobState, StepState, move
 from domain.pipelines.repository import PipelineRepository
-from domain.pipelines.service import Fault, ParamsInvalidError, check_params
+from domain.pipelines.service import (
+    Fault,
+    ParamsInvalidError,
+    PipelineNotFoundError,
+    PipelineUnknownError,
+    check_params,
+)
 
 _ALIVE_WITHIN: Final = timedelta(seconds=20)
 
@@ -49,6 +55,7 @@ class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
         """
         resolved: list[tuple[Order, int]] = []
         faults: list[Fault] = []
+        unknown: list[Fault] = []
         known: dict[tuple[str, int | None], Any] = {}
         for place, order in enumerate(orders):
             here = at.format(place)
@@ -58,7 +65,7 @@ class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
             found = known[wanted]
             if found is None:
                 field = "pipeline" if order.version is None else "version"
-                faults.append(Fault(f"{here}.{field}", f"there is no such pipeline: {order.pipeline!r}"))
+                unknown.append(Fault(f"{here}.{field}", str(PipelineNotFoundError(*wanted))))
                 continue
             try:
                 check_params(found, order.params, at=f"{here}.params")
@@ -66,6 +73,8 @@ class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
                 faults += error.faults
             else:
                 resolved.append((order, found.version))
+        if unknown:
+            raise PipelineUnknownError(unknown + faults)
         if faults:
             raise ParamsInvalidError(orders[0].pipeline if len(orders) == 1 else "of the batch", faults)
         jobs = await self.repository.add_orders(owner_id, resolved)

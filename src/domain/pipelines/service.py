@@ -51,6 +51,14 @@ class ParamsInvalidError(HeadraceError):
         self.faults = faults
 
 
+class PipelineUnknownError(ParamsInvalidError):
+    """A submission names a pipeline, or a version of one, that no worker has ever registered."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        HeadraceError.__init__(self, faults[0].message)
+        self.faults = faults
+
+
 class PipelineService(SQLAlchemyAsyncRepositoryService[PipelineVersion, PipelineRepository]):
     """Methods flush and never commit: whoever opened the transaction ends it."""
 
