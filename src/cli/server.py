@@ -66,7 +66,11 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT."""
     # uvicorn raises the signal again when all is closed; being told to stop is no failure.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
-    app = create_app(settings, on_broken=lambda: server.stop_broken())
+
+    def stop_broken() -> None:
+        server.stop_broken()
+
+    app = create_app(settings, on_broken=stop_broken)
     config = uvicorn.Config(
         app,
         ws="websockets-sansio",

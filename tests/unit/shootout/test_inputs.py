@@ -14,7 +14,7 @@ from pipelines.shootout import audio
 from pipelines.shootout.outputs import Prepared
 
 if TYPE_CHECKING:
-    from tests.unit.shootout.conftest import Studio
+    from unit.shootout.conftest import Studio
 
 Samples = NDArray[np.float64]
 

@@ -23,7 +23,7 @@ from pipelines.shootout.errors import InvalidInputError
 from pipelines.shootout.params import Block, Delay, Drive, Eq, Gain, HighPass, Ir
 
 if TYPE_CHECKING:
-    from tests.unit.shootout.conftest import Studio
+    from unit.shootout.conftest import Studio
 
 Samples = NDArray[np.float64]
 
