@@ -108,6 +108,7 @@ async def _run_services(
     ]
     for task in tasks:
         task.add_done_callback(partial(_report_end, on_broken))
+    _log.info("api_ready")
     try:
         yield
     finally:

@@ -1,8 +1,6 @@
 """What is refused before a handler sees it, and what is said on every answer."""
 
-import re
-from typing import Any, Final
-from uuid import uuid4
+from typing import Any
 
 import msgspec
 import structlog
@@ -11,10 +9,8 @@ from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.problems import InvalidInputError
+from api.problems import InvalidInputError, request_id_of
 from domain.json_values import has_nul
-
-_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
 async def refuse_nul(request: Request[Any, Any, Any]) -> None:
@@ -44,13 +40,12 @@ class RequestId(ASGIMiddleware):
     scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex.encode()
+        request_id = request_id_of(scope)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
             await next_app(scope, receive, send_with_id)

@@ -10,6 +10,7 @@ import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, SerializationException, ValidationException
+from litestar.types import Scope
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -88,6 +89,7 @@ _CODES: Final = {
     429: "too_many_requests",
 }
 _AT: Final = re.compile(r"^(?P<message>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _RETRY_SECONDS: Final = "2"
 _DATA_EXCEPTION: Final = "22"
 # Connection, resources, deadlock, lock, shutdown: what passes by itself.
@@ -112,7 +114,7 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
         status, code, detail, faults = _of_database(error)
     else:
         status, code, detail, faults = _unforeseen(error)
-    return _answer(request, status, code, detail, faults, _headers(error, status))
+    return _answer(request, status, code, detail, faults, _headers(request, error, status))
 
 
 def _has_no_body(request: Request[Any, Any, Any]) -> bool:
@@ -184,8 +186,17 @@ def _faults(error: ValidationException) -> list[ProblemError]:
     return faults or [ProblemError("$", error.detail[:500])]
 
 
-def _headers(error: Exception, status: int) -> dict[str, str]:
+def request_id_of(scope: Scope) -> str:
+    """The caller's own id for its request, where it is a sane one; else a new one."""
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    return given.decode() if _REQUEST_ID.fullmatch(given) else uuid4().hex
+
+
+def _headers(request: Request[Any, Any, Any], error: Exception, status: int) -> dict[str, str]:
     headers = {"Retry-After": _RETRY_SECONDS} if status == 503 else {}
+    if "request_id" not in structlog.contextvars.get_contextvars():
+        # No route was found, so no middleware has seen the request.
+        headers["X-Request-Id"] = request_id_of(request.scope)
     if isinstance(error, RangeError):
         headers["Content-Range"] = f"bytes */{error.size}"
     if isinstance(error, HTTPException) and error.headers:

@@ -157,8 +157,8 @@ def test_lists_name_what_there_is(service: Up) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
-        (["submit", "nope"], 1, "there is no such pipeline: 'nope'"),
-        (["submit", "nope", "--watch"], 3, "there is no such pipeline: 'nope'"),
+        (["submit", "nope"], 1, "there is no pipeline 'nope'"),
+        (["submit", "nope", "--watch"], 3, "there is no pipeline 'nope'"),
         (["submit", "ticks", "--params", '{"count": "many"}'], 1, '$.params.count: "many" is not of type'),
         (["submit", "ticks", "--params", "{"], 2, "it is not JSON: input data was truncated"),
         (["submit", "ticks", "--params", "[1]"], 2, "it is not a JSON object"),
@@ -279,7 +279,7 @@ def test_an_api_alone_starts_without_postgresql_and_ends_well_when_told_to(tmp_p
         HEADRACE_DATABASE_URL="postgresql://me@127.0.0.1:9/x",
         HEADRACE_DATA_DIR=str(tmp_path),
     ) as api:
-        api.error_line("Application startup complete")
+        api.error_line("api_ready")
 
         api.process.terminate()
 
