@@ -120,17 +120,16 @@ def run(
 
 
 def measure(rendered: Recording, *, on_samples: Callable[[int], None] | None = None) -> Levels:
-    """All that one pass over *rendered* can tell."""
-    loudness, true_peak = measures.Loudness(), TruePeak()
+    """Loudness, peak and power of *rendered*."""
+    true_peak = TruePeak()
     power, done = 0.0, 0
     for piece in measures.pieces(rendered):
-        loudness.add(piece)
         true_peak.add(piece)
         power += float(np.sum(piece**2))
         done += len(piece)
         if on_samples is not None:
             on_samples(done)
-    return Levels(loudness.finish(), true_peak.finish(), math.sqrt(power / len(rendered)))
+    return Levels(measures.loudness(rendered), true_peak.finish(), math.sqrt(power / len(rendered)))
 
 
 def _place(chain: Chain, number: int) -> str:
