@@ -5,6 +5,7 @@ Every pytest-xdist worker has servers of its own, so nothing is shared between p
 
 import asyncio
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,10 @@ from workers.main import open_worker
 TEMPLATE = "headrace_template"
 
 configure_logging("info", as_json=False)
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A run in the background of a script ignores Ctrl-C, and so would every process that a test starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

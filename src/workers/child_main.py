@@ -16,7 +16,7 @@ from domain.pipelines.context import JobCancelledError, PermanentError, Retryabl
 from domain.pipelines.definition import Pipeline, StepHandle
 from domain.pipelines.loading import load, pipelines_in
 from workers import wire
-from workers.outputs import OutputError, encode_value
+from workers.outputs import OutputError, encode_value, said_by
 
 _WORKER_GONE = 70
 
@@ -116,11 +116,11 @@ def run(order: wire.Order, link: Link) -> wire.Done | wire.Failed:
     except JobCancelledError:
         return wire.Failed("stopped", "stopped", "the step stopped")
     except RetryableError as error:
-        return wire.Failed("retryable", "step_failed", str(error), "", error.retry_after_seconds)
+        return wire.Failed("retryable", "step_failed", said_by(error), "", error.retry_after_seconds)
     except (PermanentError, OutputError) as error:
-        return wire.Failed("permanent", error.code, str(error))
+        return wire.Failed("permanent", error.code, said_by(error))
     except BaseException as error:  # noqa: BLE001  (the worker judges it)
-        text = f"{type(error).__name__}: {error}"
+        text = f"{type(error).__name__}: {said_by(error)}"
         return wire.Failed("error", "step_failed", text[:4000], traceback.format_exc()[-16_000:])
 
 

@@ -18,6 +18,14 @@ class OutputError(HeadraceError):
         self.code = code
 
 
+def said_by(error: BaseException) -> str:
+    """What an error of a user's says, whatever its class makes of `str`."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  (a broken `__str__` is the user's, too)
+        return "(its text cannot be had)"
+
+
 def encode_value(value: Any, what: str, limit: int) -> str:
     """*value* as JSON that PostgreSQL can keep.
 

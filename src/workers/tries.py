@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import inspect
 import threading
+from collections.abc import Awaitable
 from typing import Any, Final, Literal, Protocol
 
 from domain.pipelines.definition import Node, Pipeline
 from workers.contexts import LoopContext, Situation, ThreadContext
 from workers.desk import Desk
-from workers.outputs import encode_value
+from workers.outputs import encode_value, said_by
 
 # A loop step may notice by itself that it is to stop; then it is cancelled where it waits.
 _COURTESY_SECONDS: Final = 0.2
@@ -22,6 +23,23 @@ class StepStoppedError(Exception):
         super().__init__(reason)
         self.reason = reason
         self.abandoned = abandoned
+
+
+class StepLeftError(Exception):
+    """The step raised something that would end more than itself, such as SystemExit."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(f"the step raised {type(error).__name__}: {said_by(error)}")
+
+
+async def _contained(step: Awaitable[Any]) -> Any:
+    """Await *step*; the event loop must not see what would end it."""
+    try:
+        return await step
+    except (Exception, asyncio.CancelledError):
+        raise
+    except BaseException as error:
+        raise StepLeftError(error) from error
 
 
 class Running(Protocol):
@@ -48,7 +66,7 @@ class LoopTry:
         self._task: asyncio.Task[Any] | None = None
 
     async def run(self) -> str:
-        self._task = asyncio.create_task(self._node.step.function(self._context, *self._items))
+        self._task = asyncio.create_task(_contained(self._node.step.function(self._context, *self._items)))
         try:
             await asyncio.wait({self._task})
         finally:
@@ -97,13 +115,15 @@ class ThreadTry:
 
         def work() -> None:
             value: Any = None
-            failure: BaseException | None = None
+            failure: Exception | None = None
             try:
                 value = self._node.step.function(self._context, *self._items)
             except StopIteration as error:  # a future cannot carry it
-                failure = RuntimeError(f"the step raised StopIteration: {error}")
-            except BaseException as error:  # noqa: BLE001  (the runner judges it)
+                failure = StepLeftError(error)
+            except Exception as error:  # noqa: BLE001  (the runner judges it)
                 failure = error
+            except BaseException as error:  # noqa: BLE001
+                failure = StepLeftError(error)
             with contextlib.suppress(RuntimeError):  # the loop is closed: the worker ended meanwhile
                 loop.call_soon_threadsafe(settle, value, failure)
 

@@ -9,7 +9,7 @@ from domain.jobs import backoff
 from domain.pipelines.context import PermanentError, RetryableError
 from domain.pipelines.definition import Node
 from workers.child_process import ChildDiedError, ChildError
-from workers.outputs import OutputError
+from workers.outputs import OutputError, said_by
 from workers.tries import StepStoppedError
 
 _LONGEST_MESSAGE = 4_000
@@ -42,9 +42,9 @@ def describe(error: BaseException, key: str, node: Node) -> JobError:
     """The error as the job shows it: a stable code, a sentence, never a traceback."""
     match error:
         case PermanentError() | OutputError():
-            code, message = error.code, str(error)
+            code, message = error.code, said_by(error)
         case RetryableError():
-            code, message = "step_failed", str(error)
+            code, message = "step_failed", said_by(error)
         case StepStoppedError():
             code = "step_timeout"
             message = f"the step took longer than {node.step.timeout.total_seconds():g} s"
@@ -53,6 +53,6 @@ def describe(error: BaseException, key: str, node: Node) -> JobError:
         case ChildError():
             code, message = "step_failed", str(error)
         case _:
-            code, message = "step_failed", f"{type(error).__name__}: {error}"
+            code, message = "step_failed", f"{type(error).__name__}: {said_by(error)}"
     clean = message.replace("\0", "\N{SYMBOL FOR NULL}").encode("utf-8", "replace").decode()
     return JobError(code=code, message=clean[:_LONGEST_MESSAGE], step=key)

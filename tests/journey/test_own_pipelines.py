@@ -75,6 +75,12 @@ async def test_no_items_are_a_finished_step(service: Api) -> None:
     [
         ("permanent", "bad_input"),
         ("raises", "step_failed"),
+        ("exits", "step_failed"),
+        ("interrupts", "step_failed"),
+        ("generator_exit", "step_failed"),
+        ("cancels", "step_failed"),
+        ("wordless", "step_failed"),
+        ("group", "step_failed"),
         ("unserialisable", "output_invalid"),
         ("too_large", "output_too_large"),
         ("nul", "output_invalid"),
@@ -86,6 +92,19 @@ async def test_a_step_that_fails_says_why(service: Api, case: str, code: str) ->
     assert done["state"] == "failed"
     assert (done["error"]["code"], done["error"]["step"]) == (code, "misbehave")
     assert "Traceback" not in done["error"]["message"]
+
+
+@pytest.mark.parametrize("pipeline", ["thread_leaver", "process_leaver"])
+@pytest.mark.parametrize("case", ["exits", "interrupts", "stops", "wordless"])
+async def test_a_step_that_wants_to_end_more_than_itself_only_fails(
+    service: Api, pipeline: str, case: str
+) -> None:
+    neighbour = await service.submit("ticks", params={"count": 5, "interval_ms": 20})
+
+    done = await run(service, pipeline, case)
+
+    assert (done["state"], done["error"]["code"]) == ("failed", "step_failed")
+    assert (await service.finish(neighbour["id"]))["state"] == "succeeded"
 
 
 @pytest.mark.parametrize("value", [None, 0, 1.5, "text", [], {"a": [1, {"b": None}]}, "\N{SNOWMAN}", 2**70])

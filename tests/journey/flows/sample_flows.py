@@ -77,28 +77,39 @@ class CaseParams(Struct):
     value: Any = None
 
 
+class WordlessError(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+RAISED: dict[str, BaseException] = {
+    "permanent": PermanentError("the input is bad", code="bad_input"),
+    "raises": ValueError("no such place"),
+    "exits": SystemExit(3),
+    "interrupts": KeyboardInterrupt(),
+    "generator_exit": GeneratorExit(),
+    "cancels": asyncio.CancelledError(),
+    "stops": StopIteration(),
+    "wordless": WordlessError(),
+    "group": ExceptionGroup("two", [ValueError("a"), ValueError("b")]),
+}
+RETURNED: dict[str, Any] = {"unserialisable": object(), "too_large": "x" * 1_000_000, "nul": {"text": "a\0b"}}
+
+
 @step(retries=0, timeout=timedelta(seconds=30))
 async def misbehave(context: StepContext[CaseParams]) -> Any:
     """Safe to run again: it fails the same way."""
-    match context.params.case:
-        case "permanent":
-            raise PermanentError("the input is bad", code="bad_input")
-        case "raises":
-            raise ValueError("a secret place: nowhere")
-        case "unserialisable":
-            return object()
-        case "too_large":
-            return "x" * 1_000_000
-        case "nul":
-            return {"text": "a\0b"}
-        case "echo":
-            return context.params.value
-        case "many_logs":
-            for number in range(int(context.params.value)):
-                await context.log(f"line {number}")
-        case "long_log":
-            await context.log("x" * 20_000 + "\0")
-    return None
+    case, value = context.params.case, context.params.value
+    if case in RAISED:
+        raise RAISED[case]
+    if case in RETURNED:
+        return RETURNED[case]
+    if case == "many_logs":
+        for number in range(int(value)):
+            await context.log(f"line {number}")
+    if case == "long_log":
+        await context.log("x" * 20_000 + "\0")
+    return value if case == "echo" else None
 
 
 cases = Pipeline("cases", version=1, params=CaseParams)
@@ -129,6 +140,22 @@ def vanish(context: StepContext[CaseParams]) -> None:
     os._exit(3)
 
 
+@step(retries=0, runs_in="thread")
+def leave_thread(context: StepContext[CaseParams]) -> None:
+    """Safe to run again: it leaves again."""
+    raise RAISED[context.params.case]
+
+
+@step(retries=0, runs_in="process")
+def leave_process(context: StepContext[CaseParams]) -> None:
+    """Safe to run again: it leaves again."""
+    raise RAISED[context.params.case]
+
+
+thread_leaver = Pipeline("thread_leaver", version=1, params=CaseParams)
+thread_leaver.add(leave_thread)
+process_leaver = Pipeline("process_leaver", version=1, params=CaseParams)
+process_leaver.add(leave_process)
 slow = Pipeline("slow", version=1, params=CaseParams)
 slow.add(dawdle)
 slow_process = Pipeline("slow_process", version=1, params=CaseParams)

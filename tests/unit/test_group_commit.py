@@ -1,0 +1,130 @@
+"""Changes that travel together."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from adapters.group_commit import GroupCommit
+from domain.database import DatabaseAwayError, DatabaseBusyError
+from domain.events.news import JobNews
+from domain.events.types import ProgressFrame, WrittenEvent
+from domain.jobs.changes import Change, Written
+
+POISONED = UUID(int=666)
+
+
+class Silent:
+    def publish(self, news: Sequence[JobNews]) -> None: ...
+
+    def publish_progress(self, job_id: UUID, frame: ProgressFrame) -> None: ...
+
+
+class Writer:
+    """Notes each batch; raises what it is told to, first."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.batches: list[list[tuple[int, int, int]]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def __call__(self, changes: Sequence[Change]) -> dict[UUID, tuple[Written, JobNews | None]]:
+        await self.gate.wait()
+        self.batches.append([(change.job_id.int, change.write_no, len(change.events)) for change in changes])
+        if self.errors:
+            raise self.errors.pop(0)
+        if any(change.job_id == POISONED for change in changes):
+            raise asyncpg.DataError("a poisoned row")
+        return {change.job_id: (Written(verdict="applied"), None) for change in changes}
+
+
+@asynccontextmanager
+async def committing(writer: Writer) -> AsyncIterator[GroupCommit]:
+    commit = GroupCommit(writer, Silent())
+    task = asyncio.create_task(commit.run())
+    yield commit
+    commit.close()
+    await asyncio.wait_for(task, 5)
+
+
+def change(number: int, events: int = 1, fence: int = 1) -> Change:
+    return Change(
+        job_id=UUID(int=number),
+        owner_id=UUID(int=0),
+        fence=fence,
+        events=[WrittenEvent("log", "{}") for _ in range(events)],
+    )
+
+
+async def test_a_lone_change_waits_for_nobody() -> None:
+    writer = Writer()
+    async with committing(writer) as commit:
+        written = await asyncio.wait_for(commit.submit(change(1)), 1)
+
+    assert written.verdict == "applied"
+    assert writer.batches == [[(1, 1, 1)]]
+
+
+async def test_what_gathers_meanwhile_is_one_batch_and_one_change_a_job() -> None:
+    writer = Writer()
+    async with committing(writer) as commit:
+        writer.gate.clear()
+        first = commit.submit(change(1))
+        await asyncio.sleep(0)
+        later = [commit.submit(change(number, events=2)) for number in (1, 2, 1, 3)]
+        writer.gate.set()
+        await asyncio.gather(first, *later)
+
+    assert writer.batches == [[(1, 1, 1)], [(1, 2, 4), (2, 1, 2), (3, 1, 2)]]
+
+
+async def test_a_change_sent_again_after_a_lost_answer_keeps_its_number() -> None:
+    writer = Writer(DatabaseAwayError("cut"))
+    async with committing(writer) as commit:
+        await asyncio.wait_for(commit.submit(change(1)), 5)
+
+    assert writer.batches == [[(1, 1, 1)], [(1, 1, 1)]]
+
+
+async def test_a_deadlock_is_tried_again_whole_and_then_row_by_row() -> None:
+    busy = DatabaseBusyError("deadlock")
+    writer = Writer(busy, busy, busy, busy)
+    async with committing(writer) as commit:
+        await asyncio.gather(commit.submit(change(1)), commit.submit(change(2)))
+
+    assert [len(batch) for batch in writer.batches] == [2, 2, 2, 1, 1, 1]
+
+
+async def test_a_poisoned_row_fails_alone() -> None:
+    writer = Writer()
+    async with committing(writer) as commit:
+        good, bad = commit.submit(change(1)), commit.submit(change(POISONED.int))
+
+        assert (await good).verdict == "applied"
+        with pytest.raises(asyncpg.DataError):
+            await bad
+
+
+async def test_a_new_attempt_begins_its_numbers_anew() -> None:
+    writer = Writer()
+    async with committing(writer) as commit:
+        await commit.submit(change(1))
+        await commit.submit(change(1))
+        await commit.submit(change(1, fence=2))
+
+    assert [batch[0][1] for batch in writer.batches] == [1, 2, 1]
+
+
+async def test_closing_writes_what_still_waits() -> None:
+    writer = Writer()
+    commit = GroupCommit(writer, Silent())
+    futures = [commit.submit(change(number)) for number in range(1, 600)]
+
+    commit.close()
+    await asyncio.wait_for(commit.run(), 5)
+
+    assert all(future.done() for future in futures)

@@ -1,0 +1,149 @@
+"""Modules of users: loaded under unique names, reported when they break, refused when they clash."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from domain.pipelines.loading import NameClashError, SourceNotFoundError, load_all
+
+FLOW = """
+from msgspec import Struct
+from headrace import Pipeline, StepContext, step
+
+class Params(Struct):
+    pass
+
+@step
+async def only(context: StepContext[Params]) -> None:
+    pass
+
+{name} = Pipeline({name!r}, version={version}, params=Params)
+{name}.add(only)
+"""
+
+
+def flow(path: Path, name: str, version: int = 1, before: str = "") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(before + FLOW.format(name=name, version=version))
+    return path
+
+
+def names(*sources: Path | str) -> set[str]:
+    return {name for name, _ in load_all([str(source) for source in sources]).pipelines}
+
+
+def test_the_bundled_pipelines_are_always_there() -> None:
+    assert {"noop", "ticks", "flaky", "crunch", "shootout"} <= names()
+
+
+def test_a_file_a_folder_and_a_package_are_loaded(tmp_path: Path) -> None:
+    file = flow(tmp_path / "a" / "one.py", "one")
+    flow(tmp_path / "folder" / "two.py", "two")
+    flow(tmp_path / "folder" / "three.py", "three")
+    flow(tmp_path / "folder" / "_hidden.py", "hidden")
+    flow(tmp_path / "package" / "__init__.py", "four")
+
+    found = names(file, tmp_path / "folder", tmp_path / "package")
+
+    assert {"one", "two", "three", "four"} <= found
+    assert "hidden" not in found
+
+
+def test_two_files_of_one_name_are_two_modules(tmp_path: Path) -> None:
+    first = flow(tmp_path / "a" / "flows.py", "first_one")
+    second = flow(tmp_path / "b" / "flows.py", "second_one")
+
+    assert {"first_one", "second_one"} <= names(first, second)
+
+
+def test_a_module_is_found_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flow(tmp_path / "company_flows" / "billing.py", "billing")
+    (tmp_path / "company_flows" / "__init__.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    assert "billing" in names("company_flows.billing")
+
+
+def test_a_neighbour_of_a_file_can_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "neighbour_of_the_flow.py").write_text("VALUE = 1\n")
+    file = flow(tmp_path / "with_neighbour.py", "with_neighbour", before="import neighbour_of_the_flow\n")
+
+    assert "with_neighbour" in names(file)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("import nothing_of_this_name\n", "No module named 'nothing_of_this_name'"),
+        ("def broken(:\n", "SyntaxError"),
+        ("raise RuntimeError('no luck')\n", "RuntimeError: no luck"),
+        ("raise SystemExit(3)\n", "SystemExit"),
+        ("from headrace import Pipeline\nPipeline('Bad', params=dict)\n", "PipelineDefinitionError"),
+    ],
+)
+def test_a_module_that_breaks_is_reported_and_the_others_load(
+    tmp_path: Path, content: str, said: str
+) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text(content)
+    good = flow(tmp_path / "good_flow.py", "good_flow")
+
+    loaded = load_all([str(broken), str(good)])
+
+    assert ("good_flow", 1) in loaded.pipelines
+    assert [failure.source for failure in loaded.failures] == [str(broken)]
+    assert said in loaded.failures[0].traceback
+
+
+def test_a_pipeline_defined_twice_keeps_its_first_definition(tmp_path: Path) -> None:
+    first = flow(tmp_path / "a" / "x.py", "twice")
+    second = flow(tmp_path / "b" / "y.py", "twice")
+
+    loaded = load_all([str(first), str(second)])
+
+    assert loaded.sources[("twice", 1)] == str(first)
+    assert [failure.source for failure in loaded.failures] == [str(second)]
+
+
+@pytest.mark.parametrize("name", ["settings.py", "app.py", "headrace.py"])
+def test_a_file_with_a_name_of_ours_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
+    file = flow(tmp_path / name, "mine")
+
+    with pytest.raises(NameClashError) as refused:
+        load_all([str(file)])
+
+    assert str(file) in str(refused.value)
+    assert f"src/{name}" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_folder_that_holds_a_name_of_ours_is_refused(tmp_path: Path) -> None:
+    flow(tmp_path / "flows" / "fine.py", "fine")
+    (tmp_path / "flows" / "domain").mkdir()
+    (tmp_path / "flows" / "domain" / "thing.py").touch()
+
+    with pytest.raises(NameClashError, match="domain"):
+        load_all([str(tmp_path / "flows")])
+
+
+def test_an_import_of_a_neighbour_that_ours_would_shadow_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "settings.py").write_text("VALUE = 1\n")
+    file = flow(tmp_path / "shadowed.py", "shadowed", before="from settings import VALUE\n")
+
+    with pytest.raises(NameClashError, match=r"settings\.py"):
+        load_all([str(file)])
+
+
+@pytest.mark.parametrize("source", ["app", "domain.jobs", "workers.main"])
+def test_a_module_name_of_ours_is_refused(source: str) -> None:
+    with pytest.raises(NameClashError):
+        load_all([source])
+
+
+@pytest.mark.parametrize("source", ["nowhere.py", "./nowhere/", "no_such_module", "no.such.module", "a b"])
+def test_a_source_that_is_not_there_is_named(source: str) -> None:
+    with pytest.raises(SourceNotFoundError, match="HEADRACE_PIPELINES"):
+        load_all([source])
