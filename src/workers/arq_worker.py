@@ -20,8 +20,9 @@ from adapters.tasks import end_tasks
 from domain.database import TRANSIENT
 from domain.events.news import Publisher
 from domain.jobs.execution import Execution
+from workers.endings import StopReason
 from workers.leases import Leases
-from workers.runner import Attempt, StopReason
+from workers.runner import Attempt
 from workers.toolbox import Toolbox
 
 _log = structlog.get_logger(__name__)

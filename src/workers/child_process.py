@@ -118,7 +118,7 @@ class ProcessTry:
             return await self._grant(message)
         except PermanentError as error:
             return wire.Answer(problem=str(error), code=error.code)
-        except (LeaseLostError, JobCancelledError):
+        except LeaseLostError:
             if not isinstance(message, wire.Line):
                 return wire.Answer(stopped=True)
             self.ask_to_stop()  # nobody waits for an answer to a log line

@@ -31,7 +31,7 @@ from domain.files.service import FileNameError, check_media_type, check_name
 from domain.jobs.changes import Change, NewFile, Written
 from domain.jobs.errors import LeaseLostError
 from domain.jobs.execution import Claim
-from domain.pipelines.context import JobCancelledError, PermanentError
+from domain.pipelines.context import PermanentError
 from domain.pipelines.definition import StepHandle
 
 _log = structlog.get_logger(__name__)
@@ -73,14 +73,11 @@ class Desk:
 
         Raises:
             LeaseLostError: somebody else holds the job; nothing was written.
-            JobCancelledError: the change would end the job otherwise than cancelled; nothing was written.
         """
         written = await self._commit.submit(change)
         self._on_written(written)
         if written.verdict == "lost":
             raise LeaseLostError(change.job_id)
-        if written.verdict == "cancel_requested":
-            raise JobCancelledError
         return written
 
     def tell(self, change: Change) -> None:

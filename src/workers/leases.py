@@ -11,7 +11,8 @@ import structlog
 
 from domain.database import TRANSIENT
 from domain.jobs.execution import Execution
-from workers.runner import Attempt, StopReason
+from workers.endings import StopReason
+from workers.runner import Attempt
 
 _log = structlog.get_logger(__name__)
 

@@ -2,34 +2,22 @@
 
 import asyncio
 import time
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 import structlog
 
-from domain.events.types import (
-    JobCancelled,
-    JobError,
-    JobEvent,
-    JobFailed,
-    JobRequeued,
-    JobSucceeded,
-    LogWritten,
-    StepFailed,
-    StepStarted,
-    StepSucceeded,
-    write,
-)
-from domain.jobs.changes import Change, JobMove, StepChange, Written
+from domain.events.types import JobError, LogWritten, StepFailed, StepStarted, StepSucceeded, write
+from domain.jobs.changes import Change, StepChange, Written
 from domain.jobs.errors import LeaseLostError
-from domain.jobs.execution import JOB_TIMEOUT, Claim
+from domain.jobs.execution import Claim
 from domain.jobs.progress import JobProgress
-from domain.jobs.states import JobState, StepState
+from domain.jobs.states import StepState
 from domain.pipelines.context import JobCancelledError
 from workers.child_process import ChildError
 from workers.desk import Desk
+from workers.endings import StopReason, ending, left_behind
 from workers.outputs import OutputError, encode_value
 from workers.plan import Group, Plan, StepPlan, compute_items, item_runs
 from workers.progress_sender import ProgressSender
@@ -42,16 +30,6 @@ _log = structlog.get_logger(__name__)
 
 _MOST_AT_ONCE: Final = 64
 _HOLD_SECONDS: Final = 1.0
-
-
-class StopReason(StrEnum):
-    """Why an attempt ends before its steps do."""
-
-    CANCELLED = "cancelled"
-    LEASE_LOST = "lease_lost"
-    HANDED_BACK = "handed_back"
-    OUT_OF_TIME = "out_of_time"
-    FAILED = "failed"
 
 
 class Attempt:
@@ -99,7 +77,7 @@ class Attempt:
             _log.exception("attempt_broke", job_id=str(self.claim.job_id))
             self._fail(JobError(code="internal_error", message="the worker could not go on with the job"))
             await self._stop_steps()
-            await self._end(self._desk.change())
+            await self._end()
         finally:
             if timer is not None:
                 timer.cancel()
@@ -119,7 +97,7 @@ class Attempt:
                 await self._walk(StepRunner(self._tools, self.claim, self._desk, params, self._stop), params)
         await self._stop_steps()
         if self._why is not StopReason.LEASE_LOST:
-            await self._end(self._last or self._desk.change())
+            await self._end()
 
     async def _walk(self, runner: StepRunner, params: Any) -> None:
         """Start what can start until all is done, all waits, or the attempt is to stop."""
@@ -289,54 +267,20 @@ class Attempt:
         self._failure = self._failure or error
         self.stop(StopReason.FAILED)
 
-    async def _end(self, change: Change) -> None:
-        """Write the end of the attempt; a cancel that came first wins."""
+    async def _end(self) -> None:
+        """Write the end of the attempt."""
+        change = self._last or self._desk.change()
         if self._desk.dropped_logs:
             text = f"{self._desk.dropped_logs} more log messages were dropped"
             change.events.append(write(LogWritten(level="warning", message=text)))
-        try:
-            await self._desk.write(self._with_end(change, self._why))
-        except JobCancelledError:
-            for event in (JobSucceeded, JobFailed, JobRequeued):
-                tag = event.__struct_config__.tag
-                change.events = [written for written in change.events if written.type != tag]
-            await self._desk.write(self._with_end(change, StopReason.CANCELLED))
-
-    def _with_end(self, change: Change, why: StopReason | None) -> Change:
-        event: JobEvent
-        match why:
-            case StopReason.CANCELLED:
-                move, event = JobMove(target=JobState.CANCELLED), JobCancelled()
-            case StopReason.FAILED | StopReason.OUT_OF_TIME:
-                error = self._failure if why is StopReason.FAILED and self._failure else JOB_TIMEOUT
-                move, event = JobMove(target=JobState.FAILED, error=error), JobFailed(error=error)
-            case None if self._last is not None or self._plan.is_done:
-                result = self._result()
-                move = JobMove(target=JobState.SUCCEEDED, result=result)
-                event = JobSucceeded(result=msgspec.Raw(result.encode()))
-            case _:
-                move, event = self._requeue(why)
-        left = StepState.PENDING if move.target is JobState.QUEUED else StepState.CANCELLED
-        for run in self._plan.runs():
-            if run.state is StepState.RUNNING and run.key not in change.steps:
-                change.steps[run.key] = self._row(run, left)
+        is_done = self._last is not None or self._plan.is_done
+        change.move, event = ending(self._plan, self._why, self._failure, is_done=is_done)
+        for run, state in left_behind(self._plan, change.move.target):
+            if run.key not in change.steps:
+                change.steps[run.key] = self._row(run, state)
         change.progress = self._progress.fraction
         change.events.append(write(event))
-        change.move = move
-        return change
-
-    def _requeue(self, why: StopReason | None) -> tuple[JobMove, JobRequeued]:
-        ready_at = self._plan.next_ready_at()
-        wait = 0.0 if why is not None or ready_at is None else max(0.0, ready_at - time.monotonic())
-        reason = "retry" if why is None else "handed_back"
-        run_at = datetime.now(UTC) + timedelta(seconds=wait)
-        return JobMove(target=JobState.QUEUED, delay_seconds=wait), JobRequeued(reason=reason, run_at=run_at)
-
-    def _result(self) -> str:
-        for group in self._plan.groups.values():
-            if group.node.is_result:
-                return self._plan.output_of(group)
-        return "null"
+        await self._desk.write(change)
 
     def _labels(self, run: StepPlan) -> dict[str, Any]:
         return {"step": run.node.name, "index": run.index, "attempt": self.claim.attempt}

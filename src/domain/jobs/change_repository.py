@@ -15,7 +15,9 @@ SELECT job_id, key, name, index, state, tries, items::text AS items, output::tex
 FROM step_runs WHERE job_id = ANY($1::uuid[])
 """
 
-# write_no makes a change that is sent again after a lost answer harmless: it is written once.
+# write_no makes a change that is sent again after a lost answer harmless: it is written once. A change that
+# would end the attempt of a job that is to be cancelled is overruled: it cancels the job, and its last event
+# says so.
 _WRITE: Final = """
 WITH wanted AS (
     SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int[], $6::text[], $7::text[],
@@ -26,13 +28,16 @@ WITH wanted AS (
     FROM jobs j JOIN wanted w ON w.id = j.id
     ORDER BY j.id FOR NO KEY UPDATE OF j
 ), judged AS (
-    SELECT w.*, CASE
-        WHEN l.id IS NULL OR l.fence <> w.fence THEN 'lost'
-        WHEN l.write_no >= w.write_no THEN 'before'
-        WHEN l.state <> 'running' THEN 'lost'
-        WHEN w.target <> 'cancelled' AND l.cancel_requested_at IS NOT NULL THEN 'cancel_requested'
-        ELSE 'now' END AS verdict
+    SELECT w.id, w.write_no, w.events, w.logs, w.result, w.error, w.delay, w.progress,
+        o.overruled, CASE WHEN o.overruled THEN 'cancelled' ELSE w.target END AS target,
+        CASE WHEN l.id IS NULL OR l.fence <> w.fence THEN 'lost'
+             WHEN l.write_no >= w.write_no THEN 'before'
+             WHEN l.state <> 'running' THEN 'lost'
+             ELSE 'now' END AS verdict
     FROM wanted w LEFT JOIN locked l ON l.id = w.id
+    CROSS JOIN LATERAL (
+        SELECT coalesce(w.target <> 'cancelled' AND l.cancel_requested_at IS NOT NULL, false) AS overruled
+    ) o
 ), changed AS (
     UPDATE jobs j SET
         write_no = w.write_no,
@@ -57,20 +62,25 @@ WITH wanted AS (
     RETURNING j.id, j.owner_id, j.event_seq, j.state, j.pipeline, j.progress
 ), logged AS (
     INSERT INTO job_events (job_id, seq, at, type, body)
-    SELECT e.job_id, c.event_seq - w.events + e.position, statement_timestamp(), e.type, e.body::json
+    SELECT e.job_id, c.event_seq - w.events + e.position, statement_timestamp(),
+           CASE WHEN w.overruled AND e.position = w.events THEN 'job.cancelled' ELSE e.type END,
+           CASE WHEN w.overruled AND e.position = w.events THEN '{}' ELSE e.body END::json
     FROM unnest($11::uuid[], $12::int[], $13::text[], $14::text[]) AS e(job_id, position, type, body)
-    JOIN changed c ON c.id = e.job_id JOIN wanted w ON w.id = e.job_id
+    JOIN changed c ON c.id = e.job_id JOIN judged w ON w.id = e.job_id
 ), stepped AS (
     INSERT INTO step_runs AS r (job_id, key, name, index, state, attempt, tries, items, output, error,
                                 retry_at, started_at, finished_at)
-    SELECT s.job_id, s.key, s.name, s.index, s.state, s.attempt, s.tries, s.items::jsonb, s.output::jsonb,
+    SELECT s.job_id, s.key, s.name, s.index, f.state, s.attempt, s.tries, s.items::jsonb, s.output::jsonb,
            s.error::jsonb, statement_timestamp() + s.retry * interval '1 second',
            CASE WHEN s.started THEN statement_timestamp() END,
-           CASE WHEN s.state IN ('succeeded', 'failed', 'cancelled') THEN statement_timestamp() END
+           CASE WHEN f.state IN ('succeeded', 'failed', 'cancelled') THEN statement_timestamp() END
     FROM unnest($15::uuid[], $16::text[], $17::text[], $18::int[], $19::text[], $20::int[], $21::int[],
                 $22::text[], $23::text[], $24::text[], $25::float8[], $26::bool[])
          AS s(job_id, key, name, index, state, attempt, tries, items, output, error, retry, started)
-    JOIN changed c ON c.id = s.job_id
+    JOIN changed c ON c.id = s.job_id JOIN judged w ON w.id = s.job_id
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN w.overruled AND s.state = 'pending' THEN 'cancelled' ELSE s.state END AS state
+    ) f
     ON CONFLICT (job_id, key) DO UPDATE SET
         state = excluded.state, attempt = excluded.attempt, tries = excluded.tries,
         items = coalesce(excluded.items, r.items), output = coalesce(excluded.output, r.output),

@@ -38,7 +38,10 @@ class NewFile(Struct, kw_only=True, frozen=True):
 
 
 class JobMove(Struct, kw_only=True, frozen=True):
-    """The end of an attempt. *delay_seconds* counts for `queued` only."""
+    """The end of an attempt, told by the last event of its change. *delay_seconds* counts for `queued` only.
+
+    A cancel that was asked for meanwhile overrules it.
+    """
 
     target: JobState
     result: str | None = None
@@ -78,11 +81,11 @@ class Change(Struct, kw_only=True):
 class Written(Struct, frozen=True, kw_only=True):
     """What became of a change.
 
-    `applied`: now, or by an earlier sending whose answer was lost · `cancel_requested`: nothing was written,
-    the job is to be cancelled instead · `lost`: nothing was written, somebody else holds the job.
+    `applied`: now, or by an earlier sending whose answer was lost · `lost`: nothing was written, somebody
+    else holds the job.
     """
 
-    verdict: Literal["applied", "cancel_requested", "lost"]
+    verdict: Literal["applied", "lost"]
     events: Sequence[LoggedEvent] = ()
     head: int = 0
     state: str = ""

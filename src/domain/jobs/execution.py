@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from domain.database import Database, Row
 from domain.events.news import JobNews
-from domain.events.types import JobError, LoggedEvent, frame, number
+from domain.events.types import JobCancelled, JobError, LoggedEvent, frame, number, write
 from domain.jobs.change_repository import ChangeRepository
 from domain.jobs.changes import Change, Written
 from domain.jobs.lease_repository import MAX_LOSSES, LeaseRepository
@@ -193,7 +193,10 @@ def _outcome(change: Change, row: Row) -> tuple[Written, JobNews | None]:
         return Written(verdict="applied"), None
     if verdict != "now":
         return Written(verdict=verdict), None
-    events = number(change.job_id, row["head"], row["at"], change.events)
+    told = change.events
+    if change.move is not None and change.move.target != row["state"]:
+        told = [*told[:-1], write(JobCancelled())]
+    events = number(change.job_id, row["head"], row["at"], told)
     written = Written(verdict="applied", events=events, head=row["head"], state=row["state"])
     news = JobNews(
         job_id=change.job_id,

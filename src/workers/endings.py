@@ -1,0 +1,66 @@
+"""How an attempt ends: what becomes of the job, the event that tells it, and the steps left behind."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+import msgspec
+
+from domain.events.types import JobCancelled, JobError, JobEvent, JobFailed, JobRequeued, JobSucceeded
+from domain.jobs.changes import JobMove
+from domain.jobs.execution import JOB_TIMEOUT
+from domain.jobs.states import JobState, StepState
+from workers.plan import Plan, StepPlan
+
+
+class StopReason(StrEnum):
+    """Why an attempt ends before its steps do."""
+
+    CANCELLED = "cancelled"
+    LEASE_LOST = "lease_lost"
+    HANDED_BACK = "handed_back"
+    OUT_OF_TIME = "out_of_time"
+    FAILED = "failed"
+
+
+def ending(
+    plan: Plan, why: StopReason | None, failure: JobError | None, *, is_done: bool
+) -> tuple[JobMove, JobEvent]:
+    """The job's move and its event. *is_done*: every step has succeeded."""
+    match why:
+        case StopReason.CANCELLED:
+            return JobMove(target=JobState.CANCELLED), JobCancelled()
+        case StopReason.FAILED | StopReason.OUT_OF_TIME:
+            error = failure if why is StopReason.FAILED and failure is not None else JOB_TIMEOUT
+            return JobMove(target=JobState.FAILED, error=error), JobFailed(error=error)
+        case _ if is_done:
+            result = _result(plan)
+            move = JobMove(target=JobState.SUCCEEDED, result=result)
+            return move, JobSucceeded(result=msgspec.Raw(result.encode()))
+        case _:
+            return _requeue(plan, why)
+
+
+def left_behind(plan: Plan, target: JobState) -> Iterator[tuple[StepPlan, StepState]]:
+    """The step runs that have begun and not ended, and what becomes of them."""
+    for run in plan.runs():
+        if run.state is StepState.RUNNING:
+            yield run, StepState.PENDING if target is JobState.QUEUED else StepState.CANCELLED
+        elif run.state is StepState.PENDING and run.tries and target is not JobState.QUEUED:
+            yield run, StepState.CANCELLED
+
+
+def _requeue(plan: Plan, why: StopReason | None) -> tuple[JobMove, JobRequeued]:
+    ready_at = plan.next_ready_at()
+    wait = 0.0 if why is not None or ready_at is None else max(0.0, ready_at - time.monotonic())
+    run_at = datetime.now(UTC) + timedelta(seconds=wait)
+    event = JobRequeued(reason="retry" if why is None else "handed_back", run_at=run_at)
+    return JobMove(target=JobState.QUEUED, delay_seconds=wait), event
+
+
+def _result(plan: Plan) -> str:
+    for group in plan.groups.values():
+        if group.node.is_result:
+            return plan.output_of(group)
+    return "null"

@@ -1,0 +1,286 @@
+"""What attempts write, against the real statements: fences, numbers, cancels, losses, claim order."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from uuid_utils.compat import uuid7
+
+from adapters.database import StatementPool
+from domain.events.types import JobError, JobFailed, JobSucceeded, LogWritten, write
+from domain.jobs.changes import Change, JobMove, StepChange
+from domain.jobs.execution import Claim, Execution, Worker
+from domain.jobs.states import JobState, StepState
+
+OWNER = UUID(int=1)
+LEASE = timedelta(seconds=30)
+
+
+@pytest.fixture
+async def ready(database: StatementPool) -> StatementPool:
+    """A database with an owner and a pipeline."""
+    await database.fetch(
+        "INSERT INTO users (id, username, is_admin, created_at, updated_at)"
+        " VALUES ($1, 'ada', false, now(), now())",
+        OWNER,
+    )
+    await database.fetch(
+        "INSERT INTO pipelines (id, name, version, description, graph, params_schema, created_at, updated_at)"
+        " VALUES (gen_random_uuid(), 'noop', 1, '', '[]', '{}', now(), now())"
+    )
+    return database
+
+
+async def queue(
+    database: StatementPool, *, priority: int = 5, due_in: float = -1, queue: str = "default"
+) -> UUID:
+    job_id = uuid7()
+    await database.fetch(
+        "INSERT INTO jobs (id, owner_id, pipeline, version, state, params, meta, queue, priority, run_at,"
+        " due_order, created_at, updated_at) SELECT $1, $2, 'noop', 1, 'queued', '{}', '{}', $5, $3::int, at,"
+        " at - $3::int * interval '60 seconds', now(), now()"
+        " FROM (SELECT now() + $4::float8 * interval '1 second' AS at) due",
+        job_id,
+        OWNER,
+        priority,
+        due_in,
+        queue,
+    )
+    return job_id
+
+
+def execution(database: StatementPool, name: str = "w1", queues: Sequence[str] = ("default",)) -> Execution:
+    return Execution(
+        database, Worker(id=name, queues=tuple(queues), pipelines=("noop@1",), concurrency=10, lease=LEASE)
+    )
+
+
+async def row(database: StatementPool, job_id: UUID) -> Any:
+    return (await database.fetch("SELECT * FROM jobs WHERE id = $1", job_id))[0]
+
+
+async def history(database: StatementPool, job_id: UUID) -> list[tuple[int, str]]:
+    rows = await database.fetch("SELECT seq, type FROM job_events WHERE job_id = $1 ORDER BY seq", job_id)
+    return [(one["seq"], one["type"]) for one in rows]
+
+
+def change(claim: Claim, write_no: int, move: JobMove | None = None) -> Change:
+    made = Change(job_id=claim.job_id, owner_id=OWNER, fence=claim.fence, write_no=write_no, move=move)
+    made.events.append(write(LogWritten(level="info", message=f"change {write_no}")))
+    if move is not None and move.target is JobState.SUCCEEDED:
+        made.events.append(write(JobSucceeded(result=None)))
+    if move is not None and move.error is not None:
+        made.events.append(write(JobFailed(error=move.error)))
+    return made
+
+
+SUCCESS = JobMove(target=JobState.SUCCEEDED, result="null")
+
+
+async def lose(database: StatementPool, claim: Claim) -> None:
+    await database.fetch("UPDATE jobs SET lease_expires_at = '2000-01-01' WHERE id = $1", claim.job_id)
+
+
+async def test_jobs_are_claimed_in_claim_order(ready: StatementPool) -> None:
+    late = await queue(ready, due_in=-1)
+    early = await queue(ready, due_in=-50)
+    urgent = await queue(ready, due_in=-1, priority=9)
+    future = await queue(ready, due_in=60, priority=9)
+
+    claims = await execution(ready).claim(10)
+
+    assert [claim.job_id for claim in claims] == [urgent, early, late]
+    assert (await row(ready, future))["state"] == "queued"
+
+
+async def test_an_old_job_of_low_priority_is_not_starved(ready: StatementPool) -> None:
+    old = await queue(ready, due_in=-10 * 60, priority=0)
+    for _ in range(3):
+        await queue(ready, due_in=-1, priority=9)
+
+    assert (await execution(ready).claim(1))[0].job_id == old
+
+
+async def test_two_workers_never_claim_the_same_job(ready: StatementPool) -> None:
+    jobs = [await queue(ready) for _ in range(60)]
+    workers = [execution(ready, f"w{number}") for number in range(4)]
+
+    claimed = await asyncio.gather(*(worker.claim(7) for worker in workers for _ in range(5)))
+
+    ids = [claim.job_id for claims in claimed for claim in claims]
+    assert sorted(ids) == sorted(jobs)
+
+
+async def test_a_worker_claims_only_its_queues_and_pipelines(ready: StatementPool) -> None:
+    mine = await queue(ready, queue="b")
+    await queue(ready, queue="c")
+
+    claims = await execution(ready, queues=("a", "b")).claim(10)
+
+    assert [claim.job_id for claim in claims] == [mine]
+    stranger = Execution(
+        ready, Worker(id="w", queues=("c",), pipelines=("noop@2",), concurrency=1, lease=LEASE)
+    )
+    assert await stranger.claim(10) == []
+
+
+async def test_a_change_sent_twice_is_written_once(ready: StatementPool) -> None:
+    await queue(ready)
+    worker = execution(ready)
+    (claim,) = await worker.claim(1)
+
+    first = (await worker.write([change(claim, 1)]))[claim.job_id][0]
+    again = (await worker.write([change(claim, 1)]))[claim.job_id][0]
+
+    assert (first.verdict, again.verdict) == ("applied", "applied")
+    assert await history(ready, claim.job_id) == [(1, "job.started"), (2, "log")]
+
+
+async def test_a_finish_whose_answer_was_lost_had_succeeded(ready: StatementPool) -> None:
+    await queue(ready)
+    worker = execution(ready)
+    (claim,) = await worker.claim(1)
+    await worker.write([change(claim, 1, SUCCESS)])
+
+    again = (await worker.write([change(claim, 1, SUCCESS)]))[claim.job_id][0]
+
+    assert again.verdict == "applied"
+    assert [kind for _, kind in await history(ready, claim.job_id)] == ["job.started", "log", "job.succeeded"]
+
+
+async def test_a_late_writer_changes_nothing(ready: StatementPool) -> None:
+    job_id = await queue(ready)
+    slow, quick = execution(ready, "slow"), execution(ready, "quick")
+    (old,) = await slow.claim(1)
+    await lose(ready, old)
+    await quick.take_back()
+    waiting = (await slow.write([change(old, 1)]))[job_id][0]
+    (new,) = await quick.claim(1)
+    before = await history(ready, job_id)
+
+    running = (await slow.write([change(old, 2, SUCCESS)]))[job_id][0]
+
+    assert (waiting.verdict, running.verdict) == ("lost", "lost")
+    assert await history(ready, job_id) == before
+    assert (await row(ready, job_id))["fence"] == new.fence == old.fence + 1
+
+
+async def test_a_row_that_is_gone_is_lost(ready: StatementPool) -> None:
+    await queue(ready)
+    worker = execution(ready)
+    (claim,) = await worker.claim(1)
+    await ready.fetch("DELETE FROM jobs")
+
+    assert (await worker.write([change(claim, 1)]))[claim.job_id][0].verdict == "lost"
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        SUCCESS,
+        JobMove(target=JobState.FAILED, error=JobError(code="x", message="y")),
+        JobMove(target=JobState.QUEUED, delay_seconds=5),
+    ],
+)
+async def test_a_cancel_that_was_asked_for_overrules_any_other_end(
+    ready: StatementPool, move: JobMove
+) -> None:
+    await queue(ready)
+    worker = execution(ready)
+    (claim,) = await worker.claim(1)
+    await ready.fetch("UPDATE jobs SET cancel_requested_at = now()")
+    ended = change(claim, 1, move)
+    if move.target is JobState.QUEUED:
+        ended.events.append(write(LogWritten(level="info", message="stands for job.requeued")))
+    ended.steps["s"] = StepChange(key="s", name="s", index=None, state=StepState.PENDING, attempt=1)
+
+    written, news = (await worker.write([ended]))[claim.job_id]
+
+    job = await row(ready, claim.job_id)
+    assert (job["state"], job["result"], job["error"]) == ("cancelled", None, None)
+    assert [kind for _, kind in await history(ready, claim.job_id)] == ["job.started", "log", "job.cancelled"]
+    assert [event.type for event in written.events] == ["log", "job.cancelled"]
+    assert news is not None
+    assert news.state == "cancelled"
+    assert (await ready.fetch("SELECT state FROM step_runs"))[0]["state"] == "cancelled"
+
+
+async def test_a_fifth_loss_fails_the_job_and_a_cancelled_one_is_cancelled(ready: StatementPool) -> None:
+    poison, unwanted = await queue(ready), await queue(ready)
+    worker = execution(ready)
+    for loss in range(5):
+        claims = await worker.claim(10) + await worker.claim(10, suspects=True)
+        assert poison in {claim.job_id for claim in claims}, loss
+        if loss == 0:
+            await ready.fetch("UPDATE jobs SET cancel_requested_at = now() WHERE id = $1", unwanted)
+        for claim in claims:
+            await lose(ready, claim)
+        await worker.take_back()
+
+    assert (await row(ready, poison))["state"] == "failed"
+    kinds = [kind for _, kind in await history(ready, poison)]
+    assert kinds.count("attempt.lost") == 5
+    assert kinds[-1] == "job.failed"
+    assert [kind for _, kind in await history(ready, unwanted)] == [
+        "job.started",
+        "attempt.lost",
+        "job.cancelled",
+    ]
+
+
+async def test_a_heartbeat_keeps_a_lease_and_tells_what_is_held(ready: StatementPool) -> None:
+    await queue(ready)
+    worker, other = execution(ready), execution(ready, "other")
+    (claim,) = await worker.claim(1)
+    await lose(ready, claim)
+
+    held = await worker.renew([(claim.job_id, claim.fence, 0.5, '{"s": {"done": 1, "total": 2}}')])
+
+    assert held == {(claim.job_id, claim.fence)}
+    assert await other.renew([]) == set()
+    assert await other.take_back() == []
+    assert (await row(ready, claim.job_id))["progress"] == 0.5
+
+
+async def test_heartbeats_and_batches_do_not_deadlock(ready: StatementPool) -> None:
+    for _ in range(60):
+        await queue(ready)
+    worker = execution(ready)
+    claims = await worker.claim(60)
+
+    async def beat() -> None:
+        for _ in range(30):
+            await worker.renew([])
+
+    async def batch(backwards: bool) -> None:
+        mine = claims[::-1] if backwards else claims
+        for number in range(1, 31):
+            await worker.write([change(claim, number + (100 if backwards else 0)) for claim in mine])
+
+    await asyncio.gather(beat(), batch(False), batch(True))
+
+    for claim in claims:
+        seqs = [seq for seq, _ in await history(ready, claim.job_id)]
+        assert seqs == list(range(1, len(seqs) + 1))
+
+
+async def test_the_claim_uses_the_index_of_what_is_due(ready: StatementPool) -> None:
+    await ready.fetch(
+        "INSERT INTO jobs (id, owner_id, pipeline, version, state, params, meta, queue, priority, run_at,"
+        " due_order, finished_at, created_at, updated_at) SELECT gen_random_uuid(), $1, 'noop', 1,"
+        " CASE WHEN n % 2 = 0 THEN 'queued' ELSE 'cancelled' END, '{}', '{}', 'default', 0, now(), now(),"
+        " CASE WHEN n % 2 = 1 THEN now() END, now(), now() FROM generate_series(1, 20000) n",
+        OWNER,
+    )
+    await ready.fetch("ANALYZE jobs")
+
+    plan = await ready.fetch(
+        "EXPLAIN SELECT id FROM jobs WHERE queue = 'default' AND state = 'queued'"
+        " AND due_order <= statement_timestamp() AND run_at <= statement_timestamp()"
+        " ORDER BY due_order LIMIT 50 FOR NO KEY UPDATE SKIP LOCKED"
+    )
+
+    assert any("ix_jobs_due" in line["QUERY PLAN"] for line in plan)
