@@ -33,7 +33,7 @@ from api.dependencies import (
 )
 from api.files import FileController
 from api.health import HealthController
-from api.hygiene import RequestId, refuse_nul
+from api.hygiene import RequestId, refuse_early
 from api.jobs import JobController
 from api.pipelines import PipelineController
 from api.streams.hub import Hub
@@ -72,7 +72,7 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
             "pipeline_service": Provide(provide_pipelines),
         },
         exception_handlers={Exception: problems.handle, HTTPException: problems.handle},
-        before_request=refuse_nul,
+        before_request=refuse_early,
         middleware=[RequestId()],
         lifespan=[partial(_run_services, settings=settings, on_broken=on_broken)],
         openapi_config=docs.OPENAPI,

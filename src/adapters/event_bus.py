@@ -181,9 +181,13 @@ class EventBus:
         while True:
             pubsub = self._redis.pubsub()
             try:
-                async with asyncio.timeout(5):
-                    await pubsub.subscribe(_KEEP_ALIVE, *self._channels)
-                self._pubsub = pubsub
+                channels = set(self._channels)
+                async with asyncio.timeout(5), self._commands:
+                    await pubsub.subscribe(_KEEP_ALIVE, *channels)
+                    self._pubsub = pubsub
+                    # Whoever came while the connection was being made has only left a name.
+                    if missed := self._channels.keys() - channels:
+                        await pubsub.subscribe(*missed)
                 self._on_reconnect()
                 pause = _PAUSE_SECONDS
                 await self._listen(pubsub)

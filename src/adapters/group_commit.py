@@ -21,29 +21,38 @@ _log = structlog.get_logger(__name__)
 
 _MOST: Final = 200
 _TRIES_TOGETHER: Final = 3
-_TRIES_ALONE: Final = 50
+_BUSY_PAUSE_SECONDS: Final = 0.2
+_BUSY_SECONDS: Final = 60.0
 _OUTAGE_PAUSE_SECONDS: Final = 0.25
 _OUTAGE_SECONDS: Final = 300.0
 
 Write = Callable[[Sequence[Change]], Awaitable[dict[UUID, tuple[Written, JobNews | None]]]]
 
 
+_Key = tuple[UUID, int]
+
+
 class _Pending:
-    """One job's changes that wait, folded, and those who wait for them."""
+    """One attempt's changes that wait, folded, and those who wait for them."""
 
     def __init__(self, change: Change) -> None:
         self.change = change
         self.waiting: list[asyncio.Future[Written]] = []
+        self.busy_until: float | None = None
+        self.is_parked = False
 
 
 class GroupCommit:
-    """Gathers changes and writes them in batches; `run` is its one task."""
+    """Gathers changes and writes them in batches; `run` is its one task.
+
+    A row that somebody else holds is parked and tried alone a few times a second: its neighbours go on.
+    """
 
     def __init__(self, write: Write, publisher: Publisher) -> None:
         self._write = write
         self._publisher = publisher
-        self._pending: dict[UUID, _Pending] = {}
-        self._write_nos: dict[UUID, tuple[int, int]] = {}
+        self._pending: dict[_Key, _Pending] = {}
+        self._write_nos: dict[_Key, int] = {}
         self._wake = asyncio.Event()
         self._closing = False
 
@@ -53,27 +62,28 @@ class GroupCommit:
         The future fails with what PostgreSQL said when this very change is refused by it.
         """
         future: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
-        pending = self._pending.get(change.job_id)
-        if pending is not None and pending.change.fence == change.fence:
+        key = (change.job_id, change.fence)
+        pending = self._pending.get(key)
+        if pending is not None:
             pending.change.fold(change)
         else:
-            pending = self._pending[change.job_id] = _Pending(change)
+            pending = self._pending[key] = _Pending(change)
         pending.waiting.append(future)
         self._wake.set()
         return future
 
-    def forget(self, job_id: UUID) -> None:
-        """The attempt on this job is over."""
-        self._write_nos.pop(job_id, None)
+    def forget(self, job_id: UUID, fence: int) -> None:
+        """That attempt is over."""
+        self._write_nos.pop((job_id, fence), None)
 
     async def run(self) -> None:
         """Write until closed and empty."""
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._pending:
-                await self._send([self._pending.pop(key) for key in list(self._pending)[:_MOST]])
-            if self._closing:
+            while batch := self._next_batch():
+                await self._send(batch)
+            if self._closing and not self._pending:
                 return
 
     def close(self) -> None:
@@ -81,14 +91,28 @@ class GroupCommit:
         self._closing = True
         self._wake.set()
 
+    def _next_batch(self) -> list[_Pending]:
+        """What is not parked, a job at most once: the next fence of a job waits for the one before it."""
+        batch: dict[UUID, _Pending] = {}
+        for (job_id, _), pending in self._pending.items():
+            if job_id not in batch and not pending.is_parked:
+                batch[job_id] = pending
+                if len(batch) == _MOST:
+                    break
+        return [self._pending.pop((one.change.job_id, one.change.fence)) for one in batch.values()]
+
     async def _send(self, batch: list[_Pending]) -> None:
         for pending in batch:
             change = pending.change
-            fence, write_no = self._write_nos.get(change.job_id, (change.fence, 0))
-            change.write_no = write_no + 1 if fence == change.fence else 1
-            self._write_nos[change.job_id] = (change.fence, change.write_no)
+            key = (change.job_id, change.fence)
+            change.write_no = self._write_nos.get(key, 0) + 1
+            self._write_nos[key] = change.write_no
         try:
-            await self._send_together(batch)
+            if any(pending.busy_until is not None for pending in batch):
+                for pending in batch:
+                    await self._send_alone(pending)
+            else:
+                await self._send_together(batch)
         except Exception as error:  # noqa: BLE001  (the callers get it)
             _answer_all(batch, error)
 
@@ -109,18 +133,35 @@ class GroupCommit:
 
     async def _send_alone(self, pending: _Pending) -> None:
         """One bad row, or one that somebody holds, must not hold up its neighbours."""
-        for turn in range(_TRIES_ALONE):
-            try:
-                outcomes = await self._through_outages([pending.change])
-            except DatabaseBusyError as error:
-                if turn == _TRIES_ALONE - 1:
-                    _answer_all([pending], error)
-                continue
-            except asyncpg.PostgresError as error:
-                _answer_all([pending], error)
-            else:
-                self._answer([pending], outcomes)
+        try:
+            outcomes = await self._through_outages([pending.change])
+        except DatabaseBusyError as error:
+            self._park(pending, error)
+        except asyncpg.PostgresError as error:
+            _answer_all([pending], error)
+        else:
+            self._answer([pending], outcomes)
+
+    def _park(self, pending: _Pending, error: DatabaseBusyError) -> None:
+        """Nothing of the change was kept, so what comes meanwhile may be folded into it."""
+        loop = asyncio.get_running_loop()
+        if pending.busy_until is None:
+            pending.busy_until = loop.time() + _BUSY_SECONDS
+        elif loop.time() > pending.busy_until:
+            _answer_all([pending], error)
             return
+        key = (pending.change.job_id, pending.change.fence)
+        later = self._pending.get(key)
+        if later is not None:
+            pending.change.fold(later.change)
+            pending.waiting += later.waiting
+        self._pending[key] = pending
+        pending.is_parked = True
+        loop.call_later(_BUSY_PAUSE_SECONDS, self._unpark, pending)
+
+    def _unpark(self, pending: _Pending) -> None:
+        pending.is_parked = False
+        self._wake.set()
 
     async def _through_outages(self, changes: list[Change]) -> dict[UUID, tuple[Written, JobNews | None]]:
         """Try again while PostgreSQL is away: the fence decides afterwards whose job it is."""

@@ -1,12 +1,13 @@
 """/docs and /openapi.json: the contract, readable without a network."""
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from litestar import Response, Router, get
+from litestar import Request, Response, Router, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.response import Redirect
 from litestar.static_files import create_static_files_router
 
 _WEB: Final = Path(__file__).parents[1] / "web"
@@ -15,7 +16,8 @@ OPENAPI: Final = OpenAPIConfig(
     title="Headrace",
     version="1",
     description="Jobs in steps: submit them, watch each one live, keep what they made.",
-    path="/",
+    # Of its own, since Litestar answers what it does not know below this path, and not as a problem.
+    path="/docs/contract",
     render_plugins=[JsonRenderPlugin(path="/openapi.json")],
 )
 
@@ -26,10 +28,24 @@ def show_docs() -> Response[bytes]:
     return Response((_WEB / "docs" / "index.html").read_bytes(), media_type="text/html")
 
 
+@get("/openapi.json", include_in_schema=False, sync_to_thread=False)
+def show_contract(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """The contract itself."""
+    return request.app.openapi_schema.to_schema()
+
+
+@get("/", include_in_schema=False, sync_to_thread=False)
+def show_start() -> Redirect:
+    """There is no page of jobs yet; the API's is the next best."""
+    return Redirect("/docs")
+
+
 def routes() -> list[HTTPRouteHandler | Router]:
     """The page and what it loads."""
     return [
+        show_start,
         show_docs,
+        show_contract,
         create_static_files_router(
             path="/docs/assets", directories=[_WEB / "vendor" / "swagger-ui"], include_in_schema=False
         ),

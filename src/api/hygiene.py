@@ -9,21 +9,25 @@ from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.problems import InvalidInputError, request_id_of
+from api.problems import InvalidInputError, UnsupportedMediaTypeError, request_id_of
 from domain.json_values import has_nul
 
 
-async def refuse_nul(request: Request[Any, Any, Any]) -> None:
-    """PostgreSQL cannot store the character NUL, so no text of a request may hold it.
+async def refuse_early(request: Request[Any, Any, Any]) -> None:
+    """Bodies are JSON; and PostgreSQL cannot store the character NUL, so no text may hold it.
 
     Raises:
         InvalidInputError: one does.
+        UnsupportedMediaTypeError: the body is no JSON.
     """
     if b"%00" in request.scope["query_string"] or "\0" in request.scope["path"]:
         raise InvalidInputError("query", "a value holds the character NUL", "nul_character")
     if request.content_type[0] == "multipart/form-data" or request.method in ("GET", "DELETE", "HEAD"):
         return
     raw = await request.body()
+    if raw and request.content_type[0] not in ("application/json", "application/merge-patch+json"):
+        # A page of a stranger can send a form or plain text without asking first, but not JSON.
+        raise UnsupportedMediaTypeError("send the body as application/json")
     if b"\\u0000" not in raw:
         return
     try:

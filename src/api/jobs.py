@@ -69,7 +69,7 @@ class JobController(Controller):
         job_service: NamedDependency[JobService],
         idempotency_key: IdempotencyKey = None,
     ) -> Response[Items[JobView]]:
-        """Accept up to 1,000 job_service, all or none."""
+        """Accept up to 1,000 jobs, all or none."""
         orders = [_order(one, f"$.jobs[{place}]") for place, one in enumerate(data.jobs)]
         answer = await _replayed(request, job_service, current_user, idempotency_key, "batch")
         replayed = answer is not None
@@ -95,7 +95,7 @@ class JobController(Controller):
         limit: Limit = 100,
         offset: Offset = 0,
     ) -> Page[JobView]:
-        """The caller's job_service, newest first unless asked otherwise."""
+        """The caller's jobs, newest first unless asked otherwise."""
         _one_of("state", in_state, [one.value for one in JobState])
         _one_of("order_by", order_by, [sign + name for name in ORDERS for sign in ("", "-")])
         wanted = JobFilter(
@@ -149,7 +149,7 @@ class JobController(Controller):
         services: NamedDependency[Services],
         after_commit: NamedDependency[AfterCommit],
     ) -> None:
-        """Delete a job that has ended, its history and its file_service."""
+        """Delete a job that has ended, its history and its files."""
         gone = await file_service.repository.ids_of_job(job_id)
         await job_service.remove(job_id, current_user.id)
         for file_id in gone:

@@ -78,6 +78,8 @@ class HeadraceWorker(Worker):
     async def main(self) -> None:
         """Claim and run until told to stop; then wait for the running attempts."""
         while not self._stopping.is_set():
+            # Before the slots are counted: one that is freed meanwhile must not be overlooked.
+            self._freed.clear()
             claimed_all = await self._claim()
             if self._tools.abandoned_threads >= _MOST_ABANDONED:
                 _log.error("too_many_abandoned_threads", count=self._tools.abandoned_threads)
@@ -137,7 +139,6 @@ class HeadraceWorker(Worker):
 
     async def _wait_for_slot(self) -> None:
         """Until an attempt ends, or the second is over."""
-        self._freed.clear()
         await self._first_of(self._freed.wait(), seconds=_IDLE_SECONDS)
 
     async def _wait_for_work(self) -> None:

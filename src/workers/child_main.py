@@ -16,7 +16,7 @@ from domain.pipelines.context import JobCancelledError, PermanentError, Retryabl
 from domain.pipelines.definition import Pipeline, StepHandle
 from domain.pipelines.loading import load, pipelines_in
 from workers import wire
-from workers.outputs import OutputError, encode_value, said_by
+from workers.outputs import OutputError, encode_value, plain_fields, plain_text, said_by
 
 _WORKER_GONE = 70
 
@@ -36,16 +36,13 @@ class ChildContext:
         return self._pipeline.decode_output(step, self._link.ask(wire.AskOutput(step.name)))
 
     def progress(self, done: float, total: float, message: str | None = None) -> None:
-        self._link.tell(wire.Report(float(done), float(total), message))
+        self._link.tell(
+            wire.Report(float(done), float(total), None if message is None else plain_text(str(message), 500))
+        )
 
     def log(self, message: str, level: str = "info", **fields: Any) -> None:
-        plain: dict[str, Any] = {}
-        for name, value in fields.items():
-            try:
-                plain[name] = msgspec.json.decode(msgspec.json.encode(value))
-            except (TypeError, ValueError):
-                plain[name] = repr(value)[:500]
-        self._link.tell(wire.Line(str(message)[: 16 * 1024], level, plain))
+        text = str(message)[: 16 * 1024].encode("utf-8", "replace").decode()
+        self._link.tell(wire.Line(text, str(level), msgspec.json.encode(plain_fields(fields)).decode()))
 
     def save_file(self, name: str, data_or_path: bytes | Path | str, media_type: str) -> UUID:
         if not isinstance(data_or_path, bytes):

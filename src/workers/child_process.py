@@ -60,6 +60,7 @@ class ProcessTry:
         self._desk = desk
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._is_stopping = False
 
     async def run(self) -> str:
         ours, theirs = socket.socketpair()
@@ -84,12 +85,15 @@ class ProcessTry:
             raise
         try:
             await self._send(self._order)
+            if self._is_stopping:
+                self.ask_to_stop()  # it was asked before there was anybody to tell
             return _output_of(await self._listen(reader))
         finally:
             self._writer.close()
             await self._end(self._process)
 
     def ask_to_stop(self) -> None:
+        self._is_stopping = True
         if self._writer is not None and not self._writer.is_closing():
             self._writer.write(wire.encode(wire.Stop()))
 
@@ -130,7 +134,7 @@ class ProcessTry:
             case wire.Report():
                 desk.report(self._name, self._key, message.done, message.total, message.message)
             case wire.Line():
-                await desk.log(self._key, message.message, message.level, message.fields)
+                await desk.log(self._key, message.message, message.level, msgspec.json.decode(message.fields))
             case wire.SaveFile():
                 saved = await desk.save_file(self._key, message.name, Path(message.path), message.media_type)
                 answer = wire.Answer(str(saved))

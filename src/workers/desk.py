@@ -5,13 +5,13 @@ All three kinds of steps come here, so each wish is granted in one place.
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid5
 
-import msgspec
 import structlog
 
 from adapters.blob_store import BlobStore, BlobTooLargeError
@@ -33,11 +33,11 @@ from domain.jobs.errors import LeaseLostError
 from domain.jobs.execution import Claim
 from domain.pipelines.context import PermanentError
 from domain.pipelines.definition import StepHandle
+from workers.outputs import plain_fields, plain_text
 
 _log = structlog.get_logger(__name__)
 
 _LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
-_FIELDS_BYTES: Final = 8 * 1024
 
 
 class Desk:
@@ -60,6 +60,7 @@ class Desk:
         self._on_progress = on_progress
         self._on_written = on_written
         self._logged = claim.log_events
+        self._is_closed = False
         self.dropped_logs = 0
         self.outputs: dict[str, str] = {}
 
@@ -74,11 +75,27 @@ class Desk:
         Raises:
             LeaseLostError: somebody else holds the job; nothing was written.
         """
+        self._refuse_late(change)
         written = await self._commit.submit(change)
         self._on_written(written)
         if written.verdict == "lost":
             raise LeaseLostError(change.job_id)
         return written
+
+    async def finish(self, change: Change) -> None:
+        """Have the end of the attempt written; nothing may follow it.
+
+        Raises:
+            LeaseLostError: see `write`.
+        """
+        written = self.write(change)
+        self._is_closed = True
+        await written
+
+    def _refuse_late(self, change: Change) -> None:
+        """A thread that was given up must not write behind the end."""
+        if self._is_closed and change.move is None:
+            raise LeaseLostError(change.job_id)
 
     def tell(self, change: Change) -> None:
         """Have *change* written without waiting for it."""
@@ -94,8 +111,8 @@ class Desk:
             _log.warning("change_refused", job_id=str(self._claim.job_id), error=repr(error))
 
     def report(self, name: str, key: str, done: float, total: float, message: str | None) -> None:
-        text = None if message is None else str(message)[:500]
-        self._on_progress(name, key, Progress(done=float(done), total=float(total), message=text))
+        text = None if message is None else plain_text(str(message), 500)
+        self._on_progress(name, key, Progress(done=_finite(done), total=_finite(total), message=text))
 
     async def log(self, key: str | None, message: str, level: str, fields: Mapping[str, Any]) -> None:
         """Add a line to the history; past 10,000 of a job they are counted instead."""
@@ -109,7 +126,7 @@ class Desk:
                 LogWritten(
                     level=level if level in _LEVELS else "info",
                     message=_clip(str(message)),
-                    fields=_plain(fields),
+                    fields=plain_fields(fields),
                     step=key,
                 )
             )
@@ -188,21 +205,10 @@ class Desk:
         return self.outputs[name]
 
 
+def _finite(value: float) -> float:
+    number = float(value)
+    return number if math.isfinite(number) else 0.0
+
+
 def _clip(message: str) -> str:
-    clean = message.replace("\0", "\N{SYMBOL FOR NULL}")
-    encoded = clean.encode("utf-8", "replace")
-    if len(encoded) <= MAX_LOG_BYTES:
-        return encoded.decode()
-    return encoded[: MAX_LOG_BYTES - 3].decode("utf-8", "ignore") + "..."
-
-
-def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = {}
-    for name, value in fields.items():
-        try:
-            plain[_clip(str(name))] = msgspec.json.decode(msgspec.json.encode(value))
-        except (TypeError, ValueError, RecursionError):
-            plain[_clip(str(name))] = repr(value)[:500]
-    if len(msgspec.json.encode(plain)) > _FIELDS_BYTES:
-        return {"dropped": f"the fields had more than {_FIELDS_BYTES} bytes"}
-    return plain
+    return plain_text(message, MAX_LOG_BYTES)

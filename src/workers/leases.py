@@ -64,7 +64,7 @@ class Leases:
             if attempt.sender.take_dirty()
             for frame in (attempt.sender.frame(),)
         ]
-        held = await self._execution.renew(progress)
+        held = await self._renew(progress)
         for key, attempt in list(self.attempts.items()):
             if key not in held and self._since[key] < began:
                 attempt.stop(StopReason.LEASE_LOST)
@@ -75,6 +75,15 @@ class Leases:
         if stale:
             _log.warning("handing_back_unknown", jobs=[str(job_id) for job_id, _ in stale])
             await self._execution.hand_back(sorted(stale))
+
+    async def _renew(self, progress: list[tuple[UUID, int, float, str]]) -> set[tuple[UUID, int]]:
+        try:
+            return await self._execution.renew(progress)
+        except TRANSIENT:
+            raise
+        except Exception:  # noqa: BLE001  (no progress of one job is worth the leases of all)
+            _log.exception("progress_refused")
+            return await self._execution.renew([])
 
     async def watch_cancels(self) -> None:
         """Ask every 0.4 s which of the running jobs are to be cancelled, until cancelled itself."""

@@ -1,12 +1,15 @@
 """Between a step's values and the JSON that is stored of them."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 from domain.errors import HeadraceError
+from domain.events.types import JobError
 from domain.json_values import has_nul
 
+_FIELDS_BYTES: Final = 8 * 1024
 _ESCAPED_NUL: Final = "\\u0000"
 
 
@@ -26,6 +29,32 @@ def said_by(error: BaseException) -> str:
         return "(its text cannot be had)"
 
 
+def plain_text(text: str, limit: int) -> str:
+    """*text* as PostgreSQL can keep it: no NUL, no lone surrogates, at most *limit* bytes."""
+    encoded = text.replace("\0", "\N{SYMBOL FOR NULL}").encode("utf-8", "replace")
+    if len(encoded) <= limit:
+        return encoded.decode()
+    return encoded[: limit - 3].decode("utf-8", "ignore") + "..."
+
+
+def plain_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a log line as plain JSON; what is no JSON is shown as Python shows it."""
+    plain: dict[str, Any] = {}
+    for name, value in fields.items():
+        try:
+            plain[plain_text(str(name), 200)] = msgspec.json.decode(msgspec.json.encode(value))
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            plain[plain_text(str(name), 200)] = plain_text(repr(value), 500)
+    if len(msgspec.json.encode(plain)) > _FIELDS_BYTES:
+        return {"dropped": f"the fields had more than {_FIELDS_BYTES} bytes"}
+    return plain
+
+
+def job_error(code: str, message: str, step: str | None = None) -> JobError:
+    """An error that can be stored, whatever stands in it."""
+    return JobError(code=plain_text(code, 64), message=plain_text(message, 4_000), step=step)
+
+
 def encode_value(value: Any, what: str, limit: int) -> str:
     """*value* as JSON that PostgreSQL can keep.
 
@@ -34,6 +63,7 @@ def encode_value(value: Any, what: str, limit: int) -> str:
     """
     try:
         encoded = msgspec.json.encode(value).decode()
+        plain = msgspec.json.decode(encoded)  # a `msgspec.Raw` may hold anything
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
         raise OutputError("output_invalid", f"{what} cannot be stored as JSON: {error}") from error
     if len(encoded) > limit:
@@ -41,6 +71,6 @@ def encode_value(value: Any, what: str, limit: int) -> str:
             "output_too_large",
             f"{what} has {len(encoded)} bytes as JSON, at most {limit} are stored; save a file instead",
         )
-    if _ESCAPED_NUL in encoded and has_nul(msgspec.json.decode(encoded)):
+    if _ESCAPED_NUL in encoded and has_nul(plain):
         raise OutputError("output_invalid", f"{what} holds a NUL character, which cannot be stored")
     return encoded

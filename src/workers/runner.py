@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from domain.database import TRANSIENT
 from domain.events.types import JobError, LogWritten, StepFailed, StepStarted, StepSucceeded, write
 from domain.jobs.changes import Change, StepChange, Written
 from domain.jobs.errors import LeaseLostError
@@ -18,7 +19,7 @@ from domain.pipelines.context import JobCancelledError
 from workers.child_process import ChildError
 from workers.desk import Desk
 from workers.endings import StopReason, ending, left_behind
-from workers.outputs import OutputError, encode_value
+from workers.outputs import OutputError, encode_value, job_error, said_by
 from workers.plan import Group, Plan, StepPlan, compute_items, item_runs
 from workers.progress_sender import ProgressSender
 from workers.step_runner import StepRunner
@@ -40,7 +41,9 @@ class Attempt:
         self._tools = tools
         self._pipeline = tools.pipelines[(claim.pipeline, claim.version)]
         self._plan = Plan.resume(self._pipeline, claim.steps, time.monotonic())
-        self._progress = JobProgress({node.name: node.weight for node in self._pipeline.nodes.values()})
+        self._progress = JobProgress(
+            {node.name: node.weight for node in self._pipeline.nodes.values()}, floor=claim.progress
+        )
         self._head = claim.head
         self.sender = ProgressSender(claim, self._progress, tools.publisher, lambda: self._head)
         self._desk = Desk(
@@ -75,7 +78,8 @@ class Attempt:
             self.stop(StopReason.LEASE_LOST)
         except Exception:  # noqa: BLE001  (a fault of ours must not leave the job running for ever)
             _log.exception("attempt_broke", job_id=str(self.claim.job_id))
-            self._fail(JobError(code="internal_error", message="the worker could not go on with the job"))
+            self._why, self._last, self._desk.dropped_logs = StopReason.FAILED, None, 0
+            self._failure = job_error("internal_error", "the worker could not go on with the job")
             await self._stop_steps()
             await self._end()
         finally:
@@ -83,7 +87,7 @@ class Attempt:
                 timer.cancel()
             await self._stop_steps()
             self.sender.close()
-            self._tools.commit.forget(self.claim.job_id)
+            self._tools.commit.forget(self.claim.job_id, self.claim.fence)
 
     async def _run(self) -> None:
         if self.claim.cancel_requested:
@@ -92,7 +96,7 @@ class Attempt:
             try:
                 params = msgspec.json.decode(self.claim.params, type=self._pipeline.params)
             except msgspec.ValidationError as error:
-                self._fail(JobError(code="params_invalid", message=str(error)))
+                self._fail(job_error("params_invalid", str(error)))
             else:
                 await self._walk(StepRunner(self._tools, self.claim, self._desk, params, self._stop), params)
         await self._stop_steps()
@@ -136,7 +140,7 @@ class Attempt:
                 )
             except Exception as error:  # noqa: BLE001  (the author's function may raise anything)
                 code = error.code if isinstance(error, OutputError) else "items_failed"
-                self._fail(JobError(code=code, message=f"{type(error).__name__}: {error}", step=node.name))
+                self._fail(job_error(code, f"{type(error).__name__}: {said_by(error)}", node.name))
                 return
             change = self._desk.change()
             change.steps[node.name] = StepChange(
@@ -214,6 +218,10 @@ class Attempt:
         except StepStoppedError as error:
             if error.reason == "timeout":
                 await self._step_failed(run, error)
+        except TRANSIENT as error:
+            # PostgreSQL's trouble is not the step's: it costs no try.
+            _log.warning("attempt_put_off", job_id=str(self.claim.job_id), step=run.key, error=str(error))
+            self.stop(StopReason.HANDED_BACK)
         except Exception as error:  # noqa: BLE001  (a step may raise anything)
             await self._step_failed(run, error)
         else:
@@ -280,7 +288,7 @@ class Attempt:
                 change.steps[run.key] = self._row(run, state)
         change.progress = self._progress.fraction
         change.events.append(write(event))
-        await self._desk.write(change)
+        await self._desk.finish(change)
 
     def _labels(self, run: StepPlan) -> dict[str, Any]:
         return {"step": run.node.name, "index": run.index, "attempt": self.claim.attempt}

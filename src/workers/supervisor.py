@@ -46,6 +46,8 @@ def supervise(command: Sequence[str], *, stop_seconds: float) -> int:
     while not stopping:
         began = time.monotonic()
         worker = subprocess.Popen(command, process_group=0)  # noqa: S603  (our own command line)
+        if stopping:  # told between the look above and the start
+            worker.send_signal(signal.SIGTERM)
         status = _wait(worker, stopping, stop_seconds)
         if stopping or status == REFUSED_EXIT:
             return status if not stopping else 0

@@ -45,4 +45,6 @@ async def keep_house(execution: Execution, database: Database) -> None:
             _log.warning("housekeeping_put_off", reason=error.reason)
             await asyncio.sleep(10)
             continue
+        except Exception:  # noqa: BLE001  (jobs run on while the house is untidy)
+            _log.exception("housekeeping_failed")
         await asyncio.sleep(_HOUSE_EVERY_SECONDS * random.uniform(0.9, 1.0))  # noqa: S311

@@ -169,6 +169,8 @@ async def run_try(running: Running, node: Node, stop: asyncio.Event) -> str:
         reason: Literal["stopped", "timeout"] = "stopped" if stop.is_set() else "timeout"
         running.ask_to_stop()
         await asyncio.wait({work}, timeout=node.step.grace.total_seconds())
+        if reason == "stopped" and work.done() and not work.cancelled() and work.exception() is None:
+            return work.result()  # what is done in time counts
         ended = work.done() or await running.kill()
         raise StepStoppedError(reason, abandoned=not ended)
     finally:

@@ -9,10 +9,8 @@ from domain.jobs import backoff
 from domain.pipelines.context import PermanentError, RetryableError
 from domain.pipelines.definition import Node
 from workers.child_process import ChildDiedError, ChildError
-from workers.outputs import OutputError, said_by
+from workers.outputs import OutputError, job_error, said_by
 from workers.tries import StepStoppedError
-
-_LONGEST_MESSAGE = 4_000
 
 
 class Verdict(Struct, frozen=True):
@@ -54,5 +52,4 @@ def describe(error: BaseException, key: str, node: Node) -> JobError:
             code, message = "step_failed", str(error)
         case _:
             code, message = "step_failed", f"{type(error).__name__}: {said_by(error)}"
-    clean = message.replace("\0", "\N{SYMBOL FOR NULL}").encode("utf-8", "replace").decode()
-    return JobError(code=code, message=clean[:_LONGEST_MESSAGE], step=key)
+    return job_error(code, message, key)

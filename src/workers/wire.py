@@ -47,9 +47,11 @@ class Report(Struct, tag="progress", frozen=True):
 
 
 class Line(Struct, tag="log", frozen=True):
+    """*fields* is a JSON object."""
+
     message: str
     level: str
-    fields: dict[str, Any]
+    fields: str
 
 
 class SaveFile(Struct, tag="save_file", frozen=True):

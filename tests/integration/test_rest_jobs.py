@@ -158,9 +158,19 @@ async def test_nothing_can_be_asked_of_an_unknown_job(api: Api, call: str) -> No
     problem(answer, 404, "job_not_found")
 
 
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "text/plain; a=b"])
+async def test_a_body_that_a_strangers_page_could_send_is_refused(api: Api, kind: str) -> None:
+    answer = await api.http.post(
+        "/api/v1/jobs", content=b'{"pipeline":"noop"}', headers={"content-type": kind}
+    )
+
+    problem(answer, 415, "unsupported_media_type")
+
+
 async def test_a_wrong_method_and_a_wrong_path_are_problems(api: Api) -> None:
     problem(await api.http.put("/api/v1/jobs"), 405, "method_not_allowed")
-    problem(await api.http.get("/api/v1/nowhere"), 404, "not_found")
+    for path in ("/api/v1/nowhere", "/nowhere", "/metrics", "/docs/nowhere"):
+        problem(await api.http.get(path), 404, "not_found")
     problem(await api.http.get("/api/v1/pipelines/nowhere"), 404, "pipeline_not_found")
 
 

@@ -11,6 +11,7 @@ import redis.asyncio as async_redis
 import websockets
 from websockets.exceptions import ConnectionClosed
 
+from adapters.database import StatementPool
 from harness import Api
 
 SECONDS = 15
@@ -160,21 +161,18 @@ async def test_clients_that_vanish_leave_nothing_behind(api: Api, redis_url: str
     assert api.app.state.services.hub._feeds == {}
 
 
-async def test_a_job_deleted_while_watched_ends_its_streams(api: Api) -> None:
+async def test_a_job_deleted_while_watched_ends_its_streams(api: Api, database: StatementPool) -> None:
     job_id = await waiting_job(api)
-    await api.http.post(f"/api/v1/jobs/{job_id}/cancel")
+    ended = asyncio.create_task(closing(f"{api.ws}/api/v1/jobs/{job_id}/ws"))
+    hub = api.app.state.services.hub
+    async with asyncio.timeout(SECONDS):
+        while not hub._feeds:
+            await asyncio.sleep(0.01)
 
-    async with (
-        asyncio.timeout(SECONDS),
-        websockets.connect(f"{api.ws}/api/v1/jobs/{job_id}/ws?after=0") as socket,
-    ):
-        await socket.recv()
-        rest = [msgspec.json.decode(message) async for message in socket]
+    await database.fetch("DELETE FROM jobs WHERE id = $1::uuid", job_id)
 
-    assert rest[-1] == {"type": "end", "state": "cancelled"}
-    await api.http.delete(f"/api/v1/jobs/{job_id}")
-    code, _ = await closing(f"{api.ws}/api/v1/jobs/{job_id}/ws")
-    assert code == 4404
+    code, frames = await ended
+    assert (code, frames[-1]["type"], frames[-1]["code"]) == (4404, "error", "job_deleted")
 
 
 async def test_a_server_that_stops_says_goodbye(api: Api) -> None:

@@ -67,6 +67,16 @@ async def test_progress_rises_and_is_whole_only_at_success(service: Api) -> None
     assert (await service.job(job["id"]))["progress"] == 1.0
 
 
+async def test_a_busy_stream_has_beats_too(service: Api) -> None:
+    job = await service.submit("ticks", params={"count": 130, "interval_ms": 50})
+
+    frames = await service.watch(job["id"])
+
+    beats = [frame for frame in frames if frame["type"] == "beat"]
+    assert beats
+    assert beats[0]["degraded"] is False
+
+
 async def test_a_flaky_step_is_tried_again_in_the_same_attempt(service: Api) -> None:
     job = await service.submit("flaky", params={"fail_times": 2})
 
@@ -176,9 +186,14 @@ async def test_a_handed_back_job_goes_on_in_another_worker(settings: Settings) -
                     if msgspec.json.decode(message)["type"] == "progress":
                         break
         async with working(quick):
+            reached = (await api.job(job["id"]))["progress"]
+            again = asyncio.create_task(api.watch(job["id"]))
             done = await api.finish(job["id"])
+            fractions = [frame["fraction"] for frame in await again if frame["type"] == "progress"]
         seen = [event["type"] for event in await api.events(job["id"])]
 
+    assert fractions
+    assert min(fractions) >= reached > 0
     assert (done["state"], done["attempt"]) == ("succeeded", 2)
     assert seen.count("job.requeued") == 1
     assert "attempt.lost" not in seen

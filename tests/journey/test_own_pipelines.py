@@ -206,3 +206,36 @@ async def test_params_that_no_longer_fit_fail_the_job(service: Api, database: An
     done = await service.finish(job["id"])
 
     assert (done["state"], done["error"]["code"]) == ("failed", "params_invalid")
+
+
+async def test_odd_reports_harm_nobody(service: Api) -> None:
+    neighbour = await service.submit("ticks", params={"count": 100, "interval_ms": 20})
+    # Longer than a heartbeat, which stores the progress.
+    job = await service.submit("odd", params={"case": "", "value": 1.5})
+
+    frames = await service.watch(job["id"])
+
+    assert frames[-1] == {"type": "end", "state": "succeeded"}
+    steps = await service.http.get(f"/api/v1/jobs/{job['id']}/steps")
+    assert [step["state"] for step in steps.json()["items"]] == ["succeeded", "succeeded"]
+    assert (await service.job(neighbour["id"]))["attempt"] == 1
+    assert (await service.finish(neighbour["id"]))["state"] == "succeeded"
+
+
+async def test_items_that_cannot_be_computed_fail_the_job(service: Api) -> None:
+    job = await service.submit("itemless", params={"items": ""})
+
+    done = await service.finish(job["id"])
+
+    assert (done["state"], done["error"]["code"], done["error"]["step"]) == ("failed", "items_failed", "take")
+
+
+@pytest.mark.parametrize("items", ["{", "1e400", "1" + "0" * 200_000, '"\\u0000"'])
+async def test_raw_json_that_cannot_be_stored_fails_the_job(service: Api, items: str) -> None:
+    job = await service.submit("rawish", params={"items": items.replace("\\u0000", "\\u" + "0000")})
+
+    done = await service.finish(job["id"])
+
+    assert done["state"] == "failed"
+    assert done["error"]["code"] in ("output_invalid", "internal_error")
+    assert done["attempt"] == 1

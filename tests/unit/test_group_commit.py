@@ -96,7 +96,31 @@ async def test_a_deadlock_is_tried_again_whole_and_then_row_by_row() -> None:
     async with committing(writer) as commit:
         await asyncio.gather(commit.submit(change(1)), commit.submit(change(2)))
 
-    assert [len(batch) for batch in writer.batches] == [2, 2, 2, 1, 1, 1]
+    assert [[number for number, _, _ in batch] for batch in writer.batches] == [[1, 2]] * 3 + [[1], [2], [1]]
+
+
+async def test_a_row_that_somebody_holds_does_not_hold_up_the_others() -> None:
+    writer = Writer(*[DatabaseBusyError("lock") for _ in range(6)])
+    async with committing(writer) as commit:
+        held = commit.submit(change(1))
+        await asyncio.sleep(0)
+        more = commit.submit(change(1, events=2))
+        neighbour = await asyncio.wait_for(commit.submit(change(2)), 5)
+
+        assert neighbour.verdict == "applied"
+        assert (await held).verdict == (await more).verdict == "applied"
+
+    assert writer.batches[-1] == [(1, writer.batches[-1][0][1], 3)]
+
+
+async def test_two_fences_of_one_job_never_meet_in_a_batch() -> None:
+    writer = Writer()
+    async with committing(writer) as commit:
+        await asyncio.gather(*(commit.submit(change(1, fence=fence)) for fence in (1, 2, 1, 2)))
+        commit.forget(UUID(int=1), 1)
+        await commit.submit(change(1, fence=2))
+
+    assert writer.batches == [[(1, 1, 2)], [(1, 1, 2)], [(1, 2, 1)]]
 
 
 async def test_a_poisoned_row_fails_alone() -> None:

@@ -1,6 +1,7 @@
 """One watcher of one job: the frames in the order in which they are sent, whatever carries them."""
 
 import asyncio
+import contextlib
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -54,6 +55,7 @@ class Session:
         self._wake = asyncio.Event()
         self._replies: deque[Frame] = deque()
         self._head = 0
+        self._beat_at = 0.0
         self.cursor = after
         self.frames_sent = 0
         self.end: End | None = None
@@ -97,6 +99,7 @@ class Session:
 
     async def _follow(self, feed: Feed) -> AsyncIterator[list[Frame]]:
         progress_no = feed.progress_no
+        self._beat_at = asyncio.get_running_loop().time()
         while True:
             self._wake.clear()
             group = list(self._replies)
@@ -123,10 +126,12 @@ class Session:
             if at_head and feed.progress is not None and feed.progress_no != progress_no:
                 progress_no = feed.progress_no
                 group.append(Frame(feed.progress))
+            if asyncio.get_running_loop().time() - self._beat_at >= _BEAT_SECONDS:
+                group.append(self._beat())
             if group:
                 yield group
-            elif not await self._woken():
-                yield [self._beat()]
+            else:
+                await self._woken()
 
     async def _next_events(self, feed: Feed) -> list[LoggedEvent]:
         events = feed.after(self.cursor)
@@ -141,16 +146,14 @@ class Session:
             return []
 
     def _beat(self) -> Frame:
+        self._beat_at = asyncio.get_running_loop().time()
         return Frame(encode({"type": "beat", "head": self._head, "degraded": self._hub.is_degraded}))
 
-    async def _woken(self) -> bool:
-        """Wait for something to send; False when it is time for a beat."""
-        try:
-            async with asyncio.timeout(_BEAT_SECONDS):
+    async def _woken(self) -> None:
+        """Wait for something to send, or until it is time for a beat."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(self._beat_at + _BEAT_SECONDS):
                 await self._wake.wait()
-        except TimeoutError:
-            return False
-        return True
 
     def _hello(self, snapshot: Snapshot, progress: bytes | None) -> list[Frame]:
         job = snapshot.job

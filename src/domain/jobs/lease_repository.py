@@ -49,6 +49,8 @@ FROM claimed JOIN logged ON logged.job_id = claimed.id
 ORDER BY due_order
 """
 
+# A row that somebody holds is not waited for: it would cost all the others their leases. Whoever takes back
+# what ran out skips it likewise.
 _RENEW: Final = """
 WITH seen AS (
     INSERT INTO workers (id, queues, pipelines, concurrency, started_at, last_seen_at)
@@ -57,16 +59,19 @@ WITH seen AS (
         queues = excluded.queues, pipelines = excluded.pipelines, concurrency = excluded.concurrency,
         last_seen_at = excluded.last_seen_at
 ), held AS (
-    SELECT id FROM jobs WHERE lease_owner = $1 AND state = 'running' ORDER BY id FOR NO KEY UPDATE
+    SELECT id, fence FROM jobs WHERE lease_owner = $1 AND state = 'running'
+    ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+), renewed AS (
+    UPDATE jobs j SET
+        lease_expires_at = statement_timestamp() + $2::interval,
+        progress = greatest(j.progress, coalesce(p.fraction, j.progress)),
+        progress_steps = coalesce(p.steps::jsonb, j.progress_steps)
+    FROM held
+    LEFT JOIN unnest($6::uuid[], $7::int[], $8::float8[], $9::text[]) AS p(id, fence, fraction, steps)
+        ON p.id = held.id AND p.fence = held.fence
+    WHERE j.id = held.id AND j.state = 'running' AND j.lease_owner = $1
 )
-UPDATE jobs j SET
-    lease_expires_at = statement_timestamp() + $2::interval,
-    progress = greatest(j.progress, coalesce(p.fraction, j.progress)),
-    progress_steps = coalesce(p.steps::jsonb, j.progress_steps)
-FROM held LEFT JOIN unnest($6::uuid[], $7::int[], $8::float8[], $9::text[]) AS p(id, fence, fraction, steps)
-    ON p.id = held.id
-WHERE j.id = held.id AND j.state = 'running' AND j.lease_owner = $1
-RETURNING j.id, j.fence
+SELECT id, fence FROM jobs WHERE lease_owner = $1 AND state = 'running'
 """
 
 _TO_CANCEL: Final = """
@@ -109,8 +114,10 @@ WITH lost AS (
 ), stepped AS (
     UPDATE step_runs SET
         state = CASE WHEN c.state = 'queued' THEN 'pending' ELSE 'cancelled' END,
+        retry_at = CASE WHEN c.state = 'queued' THEN retry_at END,
         finished_at = CASE WHEN c.state = 'queued' THEN NULL ELSE statement_timestamp() END
-    FROM changed c WHERE step_runs.job_id = c.id AND step_runs.state = 'running'
+    FROM changed c WHERE step_runs.job_id = c.id
+      AND (step_runs.state = 'running' OR (step_runs.state = 'pending' AND c.state <> 'queued'))
 )
 SELECT c.id, c.owner_id, c.queue, c.state, c.event_seq AS head, c.progress, c.pipeline,
        t.seq, t.type, t.body, statement_timestamp() AS at
@@ -132,6 +139,9 @@ WITH late AS (
     INSERT INTO job_events (job_id, seq, at, type, body)
     SELECT id, event_seq, statement_timestamp(), 'job.failed', ('{"error":' || $2::text || '}')::json
     FROM changed
+), stepped AS (
+    UPDATE step_runs SET state = 'cancelled', retry_at = NULL, finished_at = statement_timestamp()
+    FROM changed c WHERE step_runs.job_id = c.id AND step_runs.state IN ('pending', 'running')
 )
 SELECT id, owner_id, queue, state, event_seq AS head, progress, pipeline, event_seq AS seq,
        'job.failed' AS type, '{"error":' || $2::text || '}' AS body, statement_timestamp() AS at
@@ -147,9 +157,12 @@ WITH held AS (
     UPDATE jobs SET
         state = 'queued', lease_owner = NULL, lease_expires_at = NULL, run_at = statement_timestamp(),
         due_order = statement_timestamp() - priority * interval '60 seconds',
-        event_seq = event_seq + 1, updated_at = statement_timestamp()
+        progress_steps = NULL, event_seq = event_seq + 1, updated_at = statement_timestamp()
     FROM held WHERE jobs.id = held.id
     RETURNING jobs.id, event_seq
+), stepped AS (
+    UPDATE step_runs SET state = 'pending'
+    FROM changed c WHERE step_runs.job_id = c.id AND step_runs.state = 'running'
 )
 INSERT INTO job_events (job_id, seq, at, type, body)
 SELECT id, event_seq, statement_timestamp(), 'job.requeued',

@@ -12,13 +12,13 @@ ALMOST: Final = 0.999
 class JobProgress:
     """The progress of one attempt. Steps are keyed as in frames: `prepare`, `render[1]`."""
 
-    def __init__(self, weights: Mapping[str, float]) -> None:
-        """*weights* by step name."""
+    def __init__(self, weights: Mapping[str, float], floor: float = 0.0) -> None:
+        """*weights* by step name; *floor* is what an earlier attempt was shown to have reached."""
         self._weights = dict(weights)
         self._total = sum(weights.values()) or 1.0
         self._items: dict[str, int] = {}
         self._fractions: dict[str, dict[str, float]] = {name: {} for name in weights}
-        self._highest = 0.0
+        self._highest = min(floor, ALMOST)
         self.steps: dict[str, Progress] = {}
 
     def expand(self, name: str, items: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from headrace import PermanentError, Pipeline, StepContext, step
 
@@ -205,3 +205,50 @@ counting = Pipeline("counting", version=1, params=CountParams)
 began = counting.add(first)
 counted = counting.add(item, for_each=lambda params: range(params.steps), after=began)
 counting.add(hold, after=counted, result=True)
+
+
+@step
+async def report_oddly(context: StepContext[CaseParams]) -> None:
+    """Safe to run again: it only says odd things."""
+    await context.progress(float("nan"), float("inf"), "a\0b\ud800")
+    await context.progress(-1, 0, "x" * 10_000)
+    await context.log("odd", big=2**70, odd=object(), nul="a\0b")
+    await asyncio.sleep(float(context.params.value or 0))
+
+
+@step(runs_in="process")
+def report_oddly_in_process(context: StepContext[CaseParams]) -> None:
+    """Safe to run again: it only says odd things."""
+    context.progress(float("nan"), float("inf"), "a\0b\ud800")
+    context.log("odd\ud800", big=2**70, odd=object(), nul="a\0b")
+
+
+odd = Pipeline("odd", version=1, params=CaseParams)
+odd.add(report_oddly)
+odd.add(report_oddly_in_process)
+
+
+class RawItems(Struct):
+    items: str
+
+
+@step(retries=0)
+async def take(context: StepContext[RawItems], one: int) -> int:
+    """Safe to run again: it returns what it was given."""
+    return one
+
+
+def bad_items(params: RawItems) -> list[int]:
+    raise ValueError("a\0b \ud800")
+
+
+@step(retries=0)
+async def raw(context: StepContext[RawItems]) -> Any:
+    """Safe to run again: it returns what cannot be stored."""
+    return Raw(context.params.items.encode())
+
+
+itemless = Pipeline("itemless", version=1, params=RawItems)
+itemless.add(take, for_each=bad_items)
+rawish = Pipeline("rawish", version=1, params=RawItems)
+rawish.add(raw, result=True)
