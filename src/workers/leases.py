@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from domain.database import TRANSIENT
+from domain.database import TRANSIENT, DatabaseAwayError, DatabaseBusyError
 from domain.jobs.execution import Execution
 from workers.endings import StopReason
 from workers.runner import Attempt
@@ -79,7 +79,9 @@ class Leases:
     async def _renew(self, progress: list[tuple[UUID, int, float, str]]) -> set[tuple[UUID, int]]:
         try:
             return await self._execution.renew(progress)
-        except TRANSIENT:
+        except DatabaseBusyError:
+            return await self._execution.renew(progress, skip_locked=True)
+        except DatabaseAwayError:
             raise
         except Exception:  # noqa: BLE001  (no progress of one job is worth the leases of all)
             _log.exception("progress_refused")

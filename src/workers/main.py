@@ -86,8 +86,8 @@ async def open_worker(
             concurrency=concurrency,
             lease=timedelta(seconds=settings.lease_seconds),
         )
-        # Batches do not wait long for a row; the heartbeat and the claim must not queue up behind them.
-        batches = await StatementPool.open(url, size=2, lock_timeout=_LOCK_TIMEOUT)
+        # Neither a batch nor the heartbeat waits long for a row that somebody holds: others ride along.
+        batches = await StatementPool.open(url, size=4, lock_timeout=_LOCK_TIMEOUT)
         stack.push_async_callback(batches.close)
         singles = await StatementPool.open(url, size=6)
         stack.push_async_callback(singles.close)
@@ -97,7 +97,7 @@ async def open_worker(
         publisher, bell = RedisPublisher(redis), Doorbell(redis)
         commit = GroupCommit(Execution(batches, worker).write, publisher)
         execution = Execution(singles, worker)
-        leases = Leases(execution, every_seconds=settings.heartbeat_seconds)
+        leases = Leases(Execution(batches, worker), every_seconds=settings.heartbeat_seconds)
         arq_worker = HeadraceWorker(
             redis=redis,
             execution=execution,

@@ -6,10 +6,12 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 from uuid_utils.compat import uuid7
 
 from adapters.database import StatementPool
+from domain.database import DatabaseBusyError
 from domain.events.types import JobError, JobFailed, JobSucceeded, LogWritten, write
 from domain.jobs.changes import Change, JobMove, StepChange
 from domain.jobs.execution import Claim, Execution, Worker
@@ -284,3 +286,28 @@ async def test_the_claim_uses_the_index_of_what_is_due(ready: StatementPool) -> 
     )
 
     assert any("ix_jobs_due" in line["QUERY PLAN"] for line in plan)
+
+
+async def test_a_row_that_somebody_holds_costs_the_others_no_lease(
+    ready: StatementPool, database_url: str
+) -> None:
+    for _ in range(3):
+        await queue(ready)
+    worker = execution(ready)
+    held, *others = await worker.claim(3)
+    await ready.fetch("UPDATE jobs SET lease_expires_at = '2000-01-01'")
+    stranger = await asyncpg.connect(database_url)
+    async with stranger.transaction():
+        await stranger.fetch("SELECT 1 FROM jobs WHERE id = $1 FOR UPDATE", held.job_id)
+        quick = await StatementPool.open(database_url, lock_timeout=timedelta(milliseconds=50))
+        impatient = execution(quick)
+
+        with pytest.raises(DatabaseBusyError):
+            await impatient.renew([])
+        still = await impatient.renew([], skip_locked=True)
+
+        await quick.close()
+    await stranger.close()
+    assert still == {(claim.job_id, claim.fence) for claim in (held, *others)}
+    lost = {news.job_id for news in await execution(ready, "other").take_back()}
+    assert lost == {held.job_id}

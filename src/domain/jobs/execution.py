@@ -115,7 +115,9 @@ class Execution:
         rows = {row["id"]: row for row in await self._changes.write(changes)}
         return {change.job_id: _outcome(change, rows[change.job_id]) for change in changes}
 
-    async def renew(self, progress: Sequence[tuple[UUID, int, float, str]]) -> set[tuple[UUID, int]]:
+    async def renew(
+        self, progress: Sequence[tuple[UUID, int, float, str]], *, skip_locked: bool = False
+    ) -> set[tuple[UUID, int]]:
         """Prolong every lease; *progress* is (job, fence, fraction, steps as JSON). Returns what is held."""
         worker = self.worker
         return await self._leases.renew(
@@ -125,6 +127,7 @@ class Execution:
             pipelines=worker.pipelines,
             concurrency=worker.concurrency,
             progress=progress,
+            skip_locked=skip_locked,
         )
 
     async def to_cancel(self) -> set[tuple[UUID, int]]:

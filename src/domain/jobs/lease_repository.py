@@ -49,8 +49,6 @@ FROM claimed JOIN logged ON logged.job_id = claimed.id
 ORDER BY due_order
 """
 
-# A row that somebody holds is not waited for: it would cost all the others their leases. Whoever takes back
-# what ran out skips it likewise.
 _RENEW: Final = """
 WITH seen AS (
     INSERT INTO workers (id, queues, pipelines, concurrency, started_at, last_seen_at)
@@ -60,7 +58,7 @@ WITH seen AS (
         last_seen_at = excluded.last_seen_at
 ), held AS (
     SELECT id, fence FROM jobs WHERE lease_owner = $1 AND state = 'running'
-    ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+    ORDER BY id FOR NO KEY UPDATE
 ), renewed AS (
     UPDATE jobs j SET
         lease_expires_at = statement_timestamp() + $2::interval,
@@ -73,6 +71,10 @@ WITH seen AS (
 )
 SELECT id, fence FROM jobs WHERE lease_owner = $1 AND state = 'running'
 """
+
+# For when somebody holds a row and does not let go: waiting for it would cost all the others their leases.
+# Whoever takes back what ran out skips it likewise.
+_RENEW_OTHERS: Final = _RENEW.replace("FOR NO KEY UPDATE\n", "FOR NO KEY UPDATE SKIP LOCKED\n")
 
 _TO_CANCEL: Final = """
 SELECT id, fence FROM jobs
@@ -208,11 +210,21 @@ class LeaseRepository:
         pipelines: Sequence[str],
         concurrency: int,
         progress: Sequence[tuple[UUID, int, float, str]],
+        skip_locked: bool,
     ) -> set[tuple[UUID, int]]:
-        """Prolong all leases of *worker* and say that it is alive; returns the (job, fence) that it holds."""
+        """Prolong all leases of *worker* and say that it is alive; returns the (job, fence) that it holds.
+
+        With *skip_locked* a lease whose row somebody else holds stays as it is.
+        """
         columns = [list(column) for column in zip(*progress, strict=True)] if progress else [[], [], [], []]
         rows = await self._database.fetch(
-            _RENEW, worker, lease, list(queues), list(pipelines), concurrency, *columns
+            _RENEW_OTHERS if skip_locked else _RENEW,
+            worker,
+            lease,
+            list(queues),
+            list(pipelines),
+            concurrency,
+            *columns,
         )
         return {(row["id"], row["fence"]) for row in rows}
 
