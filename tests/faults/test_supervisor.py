@@ -1,4 +1,4 @@
-"""`headrace worker`: the parent replaces a worker that dies or whose loop is blocked, and ends when told to."""
+"""`headrace worker`: the parent replaces a worker that dies or is blocked, and ends when it is told to."""
 
 import asyncio
 import os
