@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import msgspec
 import structlog
+from asyncpg import InterfaceError, PostgresError
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, SerializationException, ValidationException
 from litestar.types import Scope
@@ -91,6 +92,7 @@ _CODES: Final = {
 _AT: Final = re.compile(r"^(?P<message>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _RETRY_SECONDS: Final = "2"
+_GONE: Final = "client disconnected prematurely"
 _DATA_EXCEPTION: Final = "22"
 # Connection, resources, deadlock, lock, shutdown: what passes by itself.
 _AWAY_CLASSES: Final = ("08", "40", "53", "55", "57")
@@ -108,9 +110,9 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
         status, code, detail, faults = _of_http(error)
     elif isinstance(error, SerializationException):
         status, code, detail, faults = 400, "malformed", "the body is not JSON", None
-    elif isinstance(error, RecursionError):
-        status, code, detail, faults = 400, "malformed", "the body is nested too deep", None
-    elif isinstance(error, DBAPIError | PoolTimeoutError | OSError):
+    elif isinstance(error, RecursionError | UnicodeDecodeError):
+        status, code, detail, faults = 400, "malformed", "the body is not UTF-8, or nested too deep", None
+    elif isinstance(error, DBAPIError | PoolTimeoutError | OSError | PostgresError | InterfaceError):
         status, code, detail, faults = _of_database(error)
     else:
         status, code, detail, faults = _unforeseen(error)
@@ -135,6 +137,8 @@ def _of_domain(error: HeadraceError) -> tuple[int, str, str, list[ProblemError] 
 
 def _of_http(error: HTTPException) -> tuple[int, str, str, list[ProblemError] | None]:
     status = error.status_code
+    if status >= 500 and error.detail == _GONE:
+        return 400, "malformed", "the body breaks off", None
     if status >= 500:
         return _unforeseen(error)
     cause = (
@@ -149,10 +153,13 @@ def _of_http(error: HTTPException) -> tuple[int, str, str, list[ProblemError] | 
 
 
 def _of_database(error: Exception) -> tuple[int, str, str, list[ProblemError] | None]:
-    state = str(getattr(getattr(error, "orig", None), "sqlstate", "") or "")
+    # A refused connection comes as asyncpg's own error, everything later in SQLAlchemy's wrapping.
+    state = str(getattr(getattr(error, "orig", error), "sqlstate", "") or "")
     if state.startswith(_DATA_EXCEPTION):
         return 422, "value_not_storable", "a value in the request cannot be stored", None
-    is_away = not isinstance(error, DBAPIError) or error.connection_invalidated or not state
+    is_away = isinstance(error, PoolTimeoutError | OSError | InterfaceError) or (
+        isinstance(error, DBAPIError) and (error.connection_invalidated or not state)
+    )
     if is_away or state.startswith(_AWAY_CLASSES):
         _log.warning("postgresql_away", error=type(error).__name__, sqlstate=state or None)
         return 503, "database_unavailable", "PostgreSQL is not available", None

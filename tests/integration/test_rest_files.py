@@ -42,6 +42,16 @@ async def test_a_file_comes_back_as_it_went_in(api: Api, settings: Settings) -> 
     assert str(settings.data_dir) not in answer.text
 
 
+async def test_a_media_type_that_is_none_is_that_of_unknown_bytes(api: Api) -> None:
+    for kind in ("\u4e2d\u6587/\u4e2d", "text", "a/b/c", "\uff11/\uff11", "x" * 200 + "/y"):
+        body = part().replace(b"text/plain", kind.encode())
+        file = (await api.http.post("/api/v1/files", content=body + END, headers=HEADERS)).json()
+
+        content = await api.http.get(f"/api/v1/files/{file['id']}/content")
+
+        assert (file["media_type"], content.status_code) == ("application/octet-stream", 200)
+
+
 async def test_a_part_of_a_file_is_served(api: Api) -> None:
     file = (await api.http.post("/api/v1/files", files={"file": ("a", b"0123456789")})).json()
     url = f"/api/v1/files/{file['id']}/content"

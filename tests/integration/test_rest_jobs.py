@@ -103,6 +103,8 @@ async def test_all_faults_of_the_parameters_are_named_at_once(api: Api) -> None:
         (b"{", 400, "malformed"),
         (b"\xff\xfe", 400, "malformed"),
         (b'{"pipeline": "noop"} trailing', 400, "malformed"),
+        (b'{"pipeline": "no\xffop"}', 400, "malformed"),
+        (b'{"pipeline": "noop", "meta": {"a": "\xed\xa0\x80"}}', 400, "malformed"),
         (b'{"pipeline": "\\ud800"}', 400, "malformed"),
         (b'{"pipeline": "noop", "params": {"a": NaN}}', 400, "malformed"),
         (b'{"pipeline": "noop", "params": ' + b'{"a":' * 100_000, 400, "malformed"),

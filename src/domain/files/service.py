@@ -11,7 +11,7 @@ from domain.errors import HeadraceError
 from domain.files.models import File
 from domain.files.repository import FileRepository
 
-_MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]{1,63}/[\w!#$&^.+-]{1,63}")
+_MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]{1,63}/[\w!#$&^.+-]{1,63}", re.ASCII)
 _LONGEST_NAME: Final = 255
 _FALLBACK: Final = "application/octet-stream"
 
