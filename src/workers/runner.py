@@ -138,7 +138,7 @@ class Attempt:
                     f"the items of step {node.name!r}",
                     self._tools.max_output_bytes * 4,
                 )
-            except Exception as error:  # noqa: BLE001  (the author's function may raise anything)
+            except (Exception, SystemExit, KeyboardInterrupt, GeneratorExit) as error:  # noqa: BLE001
                 code = error.code if isinstance(error, OutputError) else "items_failed"
                 self._fail(job_error(code, f"{type(error).__name__}: {said_by(error)}", node.name))
                 return

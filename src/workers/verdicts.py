@@ -12,6 +12,8 @@ from workers.child_process import ChildDiedError, ChildError
 from workers.outputs import OutputError, job_error, said_by
 from workers.tries import StepStoppedError
 
+_LONGEST_WAIT_SECONDS = 30 * 86_400.0
+
 
 class Verdict(Struct, frozen=True):
     """*wait* None: the step, and with it the job, has failed."""
@@ -32,7 +34,7 @@ def judge_failure(
     if isinstance(error, PermanentError | OutputError) or failures >= allowed:
         return Verdict(described, None)
     if isinstance(error, RetryableError) and error.retry_after_seconds is not None:
-        return Verdict(described, timedelta(seconds=error.retry_after_seconds))
+        return Verdict(described, timedelta(seconds=min(error.retry_after_seconds, _LONGEST_WAIT_SECONDS)))
     return Verdict(described, backoff.delay(failures))
 
 

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,10 @@ def test_a_longer_path_is_not_taken_for_the_one_looked_for() -> None:
         process = Process.of(child.pid)
 
         assert process is not None
+        # The kernel shows the new arguments a moment after it has closed what says that they are there.
+        deadline = time.monotonic() + 10
+        while not process.runs("sleep", "600"):
+            assert time.monotonic() < deadline
         found = [process.runs("sleep", argument) for argument in ("600", "60")]
         child.kill()
 
