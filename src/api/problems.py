@@ -1,7 +1,6 @@
 """Errors on their way out: the only place that knows status codes. Every error is an RFC 9457 problem."""
 
 import re
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 from uuid import uuid4
@@ -238,9 +237,3 @@ def _answer(
         media_type="application/problem+json",
         headers=headers,
     )
-
-
-HANDLERS: Final[dict[int | type[Exception], Callable[[Request[Any, Any, Any], Any], Response[bytes]]]] = {
-    Exception: handle,
-    HTTPException: handle,
-}
