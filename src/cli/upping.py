@@ -17,6 +17,7 @@ from cli.migrating import bring_up_to_date
 from cli.service import Plan, Service, hand_on
 from cli.turn import Turn, take_port
 from cli.up_screen import Screen
+from cli.upkeep import kept_alive
 
 
 def run_up(plan: Plan, console: Console) -> None:
@@ -30,18 +31,22 @@ def run_up(plan: Plan, console: Console) -> None:
     screen = Screen(console)
     interrupts = Interrupts()
     screen.starting(plan)
-    with interrupts.caught(), contextlib.suppress(KeyboardInterrupt), running_servers(plan) as (ready, notes):
-        for note in notes:
+    with (
+        interrupts.caught(),
+        contextlib.suppress(KeyboardInterrupt),
+        running_servers(plan) as (ready, servers),
+    ):
+        for note in servers.notes:
             screen.say("servers", note)
-        asyncio.run(_run_parts(ready, interrupts, screen))
+        asyncio.run(_run_parts(ready, servers, interrupts, screen))
     screen.stopped()
 
 
 @contextmanager
-def running_servers(plan: Plan) -> Iterator[tuple[Plan, tuple[str, ...]]]:
+def running_servers(plan: Plan) -> Iterator[tuple[Plan, Servers]]:
     """Run what servers the settings do not name, with a database that is up to date, for the block.
 
-    Gives the plan with a port that is free, and sentences that the user should read.
+    Gives the plan with a port that is free, and the servers.
 
     Raises:
         HeadraceError: the folder, the port or a server is not to be had.
@@ -53,7 +58,7 @@ def running_servers(plan: Plan) -> Iterator[tuple[Plan, tuple[str, ...]]]:
             plan.data_dir, postgres=not settings.database_url, redis=not settings.redis_url
         ) as servers:
             _set_up(plan, servers)
-            yield ready, servers.notes
+            yield ready, servers
 
 
 def _set_up(plan: Plan, servers: Servers) -> None:
@@ -69,17 +74,18 @@ def _set_up(plan: Plan, servers: Servers) -> None:
     bring_up_to_date(database_url)
 
 
-async def _run_parts(plan: Plan, interrupts: Interrupts, screen: Screen) -> None:
+async def _run_parts(plan: Plan, servers: Servers, interrupts: Interrupts, screen: Screen) -> None:
     service = Service(plan, screen.say)
     with interrupts.listening() as (stop, hurry):
-        service.start()
-        try:
-            if await finished_before(service.until_ready(), stop):
-                screen.ready(plan, await asyncio.to_thread(pipelines_at, plan.address))
-                await finished_before(service.until_refused(), stop)
-        finally:
-            screen.stopping()
-            await service.stop(hurry)
+        async with kept_alive(servers, screen.say):
+            service.start()
+            try:
+                if await finished_before(service.until_ready(), stop):
+                    screen.ready(plan, await asyncio.to_thread(pipelines_at, plan.address))
+                    await finished_before(service.until_refused(), stop)
+            finally:
+                screen.stopping()
+                await service.stop(hurry)
 
 
 async def finished_before(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:

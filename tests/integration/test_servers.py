@@ -116,9 +116,9 @@ def pid_of(home: Path) -> int:
     return int(msgspec.json.decode((home / "server.json").read_bytes())["pid"])
 
 
-def fill(servers: Servers) -> None:
-    query(servers.database_url, "CREATE TABLE kept AS SELECT 7 AS number")
-    with broker(servers.redis_url) as client:
+def fill(database_url: str | None, redis_url: str | None) -> None:
+    query(database_url, "CREATE TABLE kept AS SELECT 7 AS number")
+    with broker(redis_url) as client:
         client.set("kept", "7")
 
 
@@ -140,7 +140,7 @@ def test_both_servers_answer_and_leave_no_process_behind(data_dir: Path, source:
 
 def test_a_second_start_keeps_rows_and_keys(data_dir: Path, source: Source) -> None:
     with run_servers(data_dir, source=source) as servers:
-        fill(servers)
+        fill(servers.database_url, servers.redis_url)
 
     with run_servers(data_dir, source=source) as servers:
         found = kept(servers)
@@ -177,7 +177,7 @@ def test_only_what_is_asked_for_is_started(data_dir: Path) -> None:
 
 def test_servers_of_a_killed_launcher_are_adopted_with_their_data(data_dir: Path, source: Source) -> None:
     database_url, redis_url = kill_launcher_over(data_dir, source)
-    fill(Servers(database_url, redis_url, ()))
+    fill(database_url, redis_url)
 
     with run_servers(data_dir, source=source) as servers:
         found = kept(servers)
@@ -192,7 +192,7 @@ def test_an_orphan_that_does_not_take_the_password_is_ended_and_its_data_kept(
     data_dir: Path, source: Source
 ) -> None:
     database_url, redis_url = kill_launcher_over(data_dir, source)
-    fill(Servers(database_url, redis_url, ()))
+    fill(database_url, redis_url)
     with broker(redis_url) as client:
         client.config_set("requirepass", "changed behind our back")
 
@@ -207,7 +207,7 @@ def test_an_orphan_that_no_state_file_tells_of_is_found_by_its_own_pid_file(
     data_dir: Path, source: Source
 ) -> None:
     database_url, redis_url = kill_launcher_over(data_dir, source)
-    fill(Servers(database_url, redis_url, ()))
+    fill(database_url, redis_url)
     for server in ("postgres", "redis"):
         (data_dir / server / "server.json").unlink()
 
@@ -221,7 +221,7 @@ def test_an_orphan_that_no_state_file_tells_of_is_found_by_its_own_pid_file(
 
 def test_servers_killed_themselves_come_back_with_their_data(data_dir: Path, source: Source) -> None:
     database_url, redis_url = kill_launcher_over(data_dir, source)
-    fill(Servers(database_url, redis_url, ()))
+    fill(database_url, redis_url)
     for server in ("postgres", "redis"):
         os.kill(pid_of(data_dir / server), signal.SIGKILL)
 
@@ -229,6 +229,23 @@ def test_servers_killed_themselves_come_back_with_their_data(data_dir: Path, sou
         found = kept(servers)
 
     assert found == (7, "7")
+
+
+def test_a_server_that_ended_by_itself_starts_again_at_its_address(data_dir: Path, source: Source) -> None:
+    with run_servers(data_dir, source=source) as servers:
+        fill(servers.database_url, servers.redis_url)
+        for name, server in (("postgres", servers.postgres), ("redis", servers.redis)):
+            assert server
+            assert server.running.child
+            os.kill(pid_of(data_dir / name), signal.SIGKILL)
+            server.running.child.wait(10)
+            was_alive = server.is_alive()
+            server.start_again()
+            assert (was_alive, server.is_alive()) == (False, True)
+        found = kept(servers)
+
+    assert found == (7, "7")
+    assert processes_over(data_dir) == []
 
 
 def test_a_second_launcher_is_refused_with_one_line(data_dir: Path, source: Source) -> None:
@@ -410,7 +427,7 @@ def test_root_moves_the_files_that_the_servers_user_cannot_reach_and_says_so(
     monkeypatch.setattr(server_folders, "SHARED_ROOTS", [data_dir])
 
     with run_servers(closed) as servers:
-        fill(servers)
+        fill(servers.database_url, servers.redis_url)
     with run_servers(closed) as servers:
         found = kept(servers)
     moved = server_folders.shared_folder(data_dir, closed)

@@ -1,5 +1,6 @@
 """The `headrace` command as a user starts it: a process of its own, over a data folder of its own."""
 
+import json
 import os
 import queue
 import shutil
@@ -148,6 +149,12 @@ class Up:
             pid for pid in in_session(self.command.process.pid) if f"headrace {name}" in command_of(pid)
         ]
         return pid
+
+    def server(self, name: str) -> int:
+        """The number of the process that is this server (`postgres` or `redis`)."""
+        files = list(self.folder.rglob("server.json"))
+        (state,) = [json.loads(file.read_text()) for file in files if file.parent.name == name]
+        return int(state["pid"])
 
 
 @contextmanager

@@ -79,6 +79,21 @@ def test_a_killed_api_is_started_again_and_a_watch_goes_on(service: Up) -> None:
         assert watching.wait() == 0
 
 
+@pytest.mark.parametrize(("server", "label"), [("postgres", "PostgreSQL"), ("redis", "Redis")])
+def test_a_killed_server_of_its_own_is_started_again_and_the_job_ends_well(
+    service: Up, server: str, label: str
+) -> None:
+    job = service.submit("ticks", "--params", LONG)
+    with running("watch", job, HEADRACE_URL=service.url) as watching:
+        watching.line("started")
+
+        os.kill(service.server(server), signal.SIGKILL)
+
+        assert "ended" in service.command.line(label)
+        assert "answers again" in service.command.line(label)
+        assert watching.wait() == 0, watching.errors()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_everything_in_order(folder: Path, number: signal.Signals) -> None:
     with up(folder, "--workers", "2") as ready:

@@ -15,16 +15,16 @@ from adapters.servers.binaries import (
 )
 from adapters.servers.doctor import Finding, describe
 from adapters.servers.errors import ServerError
-from adapters.servers.postgres import PostgresServer, start_postgres
-from adapters.servers.redis import RedisServer, start_redis
+from adapters.servers.postgres import start_postgres
+from adapters.servers.redis import start_redis
+from adapters.servers.server import Server
 
 __all__ = [
     "Finding",
     "Kind",
     "PostgresBinaries",
-    "PostgresServer",
     "RedisBinaries",
-    "RedisServer",
+    "Server",
     "ServerError",
     "Servers",
     "Source",
@@ -39,14 +39,26 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Where the running servers answer; None for one that was not asked for.
+    """The running servers; None for one that was not asked for."""
 
-    *notes* are sentences that the user should read, such as where a moved data folder is.
-    """
+    postgres: Server | None
+    redis: Server | None
 
-    database_url: str | None
-    redis_url: str | None
-    notes: tuple[str, ...]
+    @property
+    def database_url(self) -> str | None:
+        return self.postgres.url if self.postgres else None
+
+    @property
+    def redis_url(self) -> str | None:
+        return self.redis.url if self.redis else None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that the user should read, such as where a moved data folder is."""
+        return tuple(note for server in self.all() for note in server.notes)
+
+    def all(self) -> list[Server]:
+        return [server for server in (self.postgres, self.redis) if server]
 
 
 @contextmanager
@@ -61,16 +73,11 @@ def run_servers(
         ServerError: no usable binaries, a folder that cannot be used, or another launcher at work there.
     """
     with ExitStack() as stack:
-        database: PostgresServer | None = None
-        broker: RedisServer | None = None
+        database = broker = None
         if postgres:
             database = start_postgres(data_dir, source)
             stack.callback(database.stop)
         if redis:
             broker = start_redis(data_dir, source)
             stack.callback(broker.stop)
-        yield Servers(
-            database_url=database.url if database else None,
-            redis_url=broker.url if broker else None,
-            notes=(database.notes if database else ()) + (broker.notes if broker else ()),
-        )
+        yield Servers(database, broker)

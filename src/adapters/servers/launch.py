@@ -12,9 +12,9 @@ from typing import Final
 
 import msgspec
 
-from adapters.servers.binaries import Kind, Source
+from adapters.servers.binaries import Kind, PostgresBinaries, RedisBinaries, Source
 from adapters.servers.errors import ServerError
-from adapters.servers.folders import Home, Lock, open_log, write_private
+from adapters.servers.folders import Home, open_log, write_private
 from adapters.servers.processes import POLL_SECONDS, Process, end, spawn
 
 _START_SECONDS: Final = 60  # long, for a recovery after a crash
@@ -58,7 +58,9 @@ class Running:
     state: _State
     process: Process
     child: "subprocess.Popen[bytes] | None"
-    adopted: bool = False
+
+    def is_alive(self) -> bool:
+        return self.process.is_alive() if self.child is None else self.child.poll() is None
 
     def stop(self) -> None:
         """End the server, gently first.
@@ -71,24 +73,6 @@ class Running:
                 f"{self.program.label} (process {self.process.pid}) does not end: end it by hand"
             )
         _write(self.program.home, _State(self.state.kind, self.state.version, self.state.port))
-
-
-@dataclass(slots=True)
-class Server:
-    """A running server with what a client needs; leaves no process behind after `stop`."""
-
-    url: str
-    version: str
-    notes: tuple[str, ...]
-    running: Running
-    lock: Lock
-
-    def stop(self) -> None:
-        """End the server and let other launchers in; a second call does nothing."""
-        try:
-            self.running.stop()
-        finally:
-            self.lock.release()
 
 
 def last_served(home: Home) -> tuple[Kind, str] | None:
@@ -129,7 +113,7 @@ def adopt(program: Program, source: Source) -> Running | None:
                 if program.answers(state.port):
                     taken = _State(state.kind, state.version, state.port, process.pid, process.started)
                     _write(program.home, taken)
-                    return Running(program, taken, process, None, adopted=True)
+                    return Running(program, taken, process, None)
                 time.sleep(POLL_SECONDS)
     if not end(process, program.signals):
         raise ServerError(
@@ -138,8 +122,13 @@ def adopt(program: Program, source: Source) -> Running | None:
     return None
 
 
-def launch(program: Program, kind: Kind, version: str, command: Callable[[int], list[str | Path]]) -> Running:
-    """Start the server on a free port and wait until it answers.
+def launch(
+    program: Program,
+    binaries: PostgresBinaries | RedisBinaries,
+    port: int | None,
+    command: Callable[[int], list[str | Path]],
+) -> Running:
+    """Start the server on *port* (None: on a free one) and wait until it answers.
 
     *command* gives the command line for a port, after writing what the server reads.
 
@@ -148,18 +137,18 @@ def launch(program: Program, kind: Kind, version: str, command: Callable[[int], 
     """
     before = _read(program.home)
     for attempt in range(1, _TRIES + 1):
-        port = _free_port()
-        state = _State(kind, version, port)
+        own_port = port or _free_port()
+        state = _State(binaries.kind, binaries.version, own_port)
         _write(program.home, state)
         with open_log(program.home) as log:
             log_start = log.seek(0, 2)
-            child = spawn(command(port), account=program.home.account, log=log)
+            child = spawn(command(own_port), account=program.home.account, log=log)
         try:
             process = Process.of(child.pid)
             if process:
-                state = _State(kind, version, port, process.pid, process.started)
+                state = msgspec.structs.replace(state, pid=process.pid, started=process.started)
                 _write(program.home, state)
-                if _wait(program, port, child):
+                if _wait(program, own_port, child):
                     return Running(program, state, process, child)
             child.wait(timeout=5)
         except BaseException:

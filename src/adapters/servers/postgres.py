@@ -14,15 +14,13 @@ from adapters.servers.binaries import PostgresBinaries, Source, nothing_found, s
 from adapters.servers.errors import ServerError
 from adapters.servers.folders import (
     Home,
-    Lock,
-    lock_path,
     password_of,
-    prepare_home,
     reachable_binaries,
     write_private,
 )
-from adapters.servers.launch import Program, Server, adopt, launch
+from adapters.servers.launch import Program, Running, adopt, launch
 from adapters.servers.processes import Process, run
+from adapters.servers.server import Server, start
 
 NAME: Final = "postgres"
 _USER: Final = "headrace"
@@ -43,12 +41,10 @@ _SETTINGS: Final = {
 _SIGNALS: Final = ((SIGINT, 30.0), (SIGQUIT, 10.0), (SIGKILL, 5.0))
 
 
-class PostgresServer(Server):
-    """A PostgreSQL with the database `headrace`, owned by its superuser `headrace`."""
-
-
-def start_postgres(data_dir: Path, source: Source = "any") -> PostgresServer:
+def start_postgres(data_dir: Path, source: Source = "any") -> Server:
     """Start PostgreSQL over *data_dir*/postgres, or take over the one that a killed launcher left there.
+
+    Its database `headrace` is owned by its superuser `headrace`.
 
     Raises:
         ServerError: no usable binaries, a folder that cannot be used, or another launcher at work there.
@@ -56,17 +52,11 @@ def start_postgres(data_dir: Path, source: Source = "any") -> PostgresServer:
     search = search_postgres(source)
     if not search.found:
         raise nothing_found("PostgreSQL", source, search.problems)
-    try:
-        home = prepare_home(data_dir, NAME, root_may_run=False)
-        lock = Lock(lock_path(data_dir, NAME))
-        try:
-            return _start(home, lock, source, search.found)
-        except BaseException:
-            lock.release()
-            raise
-    except OSError as error:
-        told = (error.strerror or str(error)).lower()
-        raise ServerError(f"cannot use the data folder {error.filename or data_dir}: {told}") from error
+
+    def serve(home: Home, port: int | None) -> tuple[Running, tuple[str, ...]]:
+        return _serve(home, port, source, search.found)
+
+    return start(data_dir, NAME, serve, _address, root_may_run=False)
 
 
 def cluster_of(home: Path) -> Path:
@@ -96,7 +86,13 @@ def program_of(home: Home) -> Program:
     )
 
 
-def _start(home: Home, lock: Lock, source: Source, found: list[PostgresBinaries]) -> PostgresServer:
+def _address(home: Home, port: int) -> str:
+    return f"postgresql://{_USER}:{password_of(home)}@127.0.0.1:{port}/{_USER}"
+
+
+def _serve(
+    home: Home, port: int | None, source: Source, found: list[PostgresBinaries]
+) -> tuple[Running, tuple[str, ...]]:
     cluster = cluster_of(home.path)
     for draft in home.path.glob(f"{_DRAFT}*"):
         shutil.rmtree(draft, ignore_errors=True)
@@ -104,28 +100,21 @@ def _start(home: Home, lock: Lock, source: Source, found: list[PostgresBinaries]
         raise ServerError(
             f"{home.password_file} is missing: restore it, or move {home.path} away to start anew"
         )
-    password = password_of(home)
+    password_of(home)
     program = program_of(home)
-    notes = home.notes
     running = adopt(program, source)
     if running:
-        notes += ("took over the PostgreSQL that a killed launcher had left running",)
-    else:
-        binaries, copied = _choose(home, cluster, found)
-        notes += copied
-        if major_of(cluster) is None:
-            _initialise(home, cluster, binaries)
-        _forget_stale_pid(program)
-        settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
-        running = launch(
-            program,
-            binaries.kind,
-            binaries.version,
-            lambda port: [binaries.folder / "postgres", "-D", cluster, "-p", str(port), *settings],
-        )
-    state = running.state
-    url = f"postgresql://{_USER}:{password}@127.0.0.1:{state.port}/{_USER}"
-    return PostgresServer(url, state.version, notes, running, lock)
+        return running, ("took over the PostgreSQL that a killed launcher had left running",)
+    binaries, notes = _choose(home, cluster, found)
+    if major_of(cluster) is None:
+        _initialise(home, cluster, binaries)
+    _forget_stale_pid(program)
+    settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
+
+    def command(own_port: int) -> list[str | Path]:
+        return [binaries.folder / "postgres", "-D", cluster, "-p", str(own_port), *settings]
+
+    return launch(program, binaries, port, command), notes
 
 
 def _choose(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 from adapters.servers.errors import ServerError
 
@@ -87,6 +87,14 @@ def _ps(pid: int, columns: str) -> str:
     return answer.stdout.strip()
 
 
+def _as(account: Account | None) -> dict[str, Any]:
+    """How a program is run as *account* (None: as ourselves), with nothing of ours but that."""
+    common: dict[str, Any] = {"cwd": "/", "env": _ENVIRONMENT, "umask": 0o077}
+    if account is None:
+        return common
+    return common | {"user": account.uid, "group": account.gid, "extra_groups": []}
+
+
 def run(
     command: Sequence[str | Path], *, account: Account | None = None, timeout_seconds: float = 10
 ) -> subprocess.CompletedProcess[str]:
@@ -104,12 +112,7 @@ def run(
             stdin=subprocess.DEVNULL,
             timeout=timeout_seconds,
             check=False,
-            cwd="/",
-            env=_ENVIRONMENT,
-            umask=0o077,
-            user=account.uid if account else None,
-            group=account.gid if account else None,
-            extra_groups=[] if account else None,
+            **_as(account),
         )
     except subprocess.TimeoutExpired as error:
         raise ServerError(f"{command[0]} did not end within {timeout_seconds:g} s") from error
@@ -132,12 +135,7 @@ def spawn(
             stdout=log,
             stderr=log,
             start_new_session=True,
-            cwd="/",
-            env=_ENVIRONMENT,
-            umask=0o077,
-            user=account.uid if account else None,
-            group=account.gid if account else None,
-            extra_groups=[] if account else None,
+            **_as(account),
         )
     except OSError as error:
         raise ServerError(f"cannot run {command[0]}: {(error.strerror or str(error)).lower()}") from error

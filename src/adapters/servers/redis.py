@@ -8,19 +8,18 @@ import redis
 
 from adapters.servers.binaries import Kind, RedisBinaries, Source, nothing_found, search_redis
 from adapters.servers.errors import ServerError
-from adapters.servers.folders import Home, Lock, lock_path, password_of, prepare_home, write_private
-from adapters.servers.launch import Program, Server, adopt, last_served, launch
+from adapters.servers.folders import Home, password_of, write_private
+from adapters.servers.launch import Program, Running, adopt, last_served, launch
+from adapters.servers.server import Server, start
 
 NAME: Final = "redis"
 _SIGNALS: Final = ((SIGTERM, 15.0), (SIGKILL, 5.0))
 
 
-class RedisServer(Server):
-    """A Redis or Valkey whose database 0 is ours."""
-
-
-def start_redis(data_dir: Path, source: Source = "any") -> RedisServer:
+def start_redis(data_dir: Path, source: Source = "any") -> Server:
     """Start Redis over *data_dir*/redis, or take over the one that a killed launcher left there.
+
+    Its database 0 is ours.
 
     Raises:
         ServerError: no usable binaries, a folder that cannot be used, or another launcher at work there.
@@ -28,17 +27,11 @@ def start_redis(data_dir: Path, source: Source = "any") -> RedisServer:
     search = search_redis(source)
     if not search.found:
         raise nothing_found("Redis", source, search.problems)
-    try:
-        home = prepare_home(data_dir, NAME, root_may_run=True)
-        lock = Lock(lock_path(data_dir, NAME))
-        try:
-            return _start(home, lock, source, search.found)
-        except BaseException:
-            lock.release()
-            raise
-    except OSError as error:
-        told = (error.strerror or str(error)).lower()
-        raise ServerError(f"cannot use the data folder {error.filename or data_dir}: {told}") from error
+
+    def serve(home: Home, port: int | None) -> tuple[Running, tuple[str, ...]]:
+        return _serve(home, port, source, search.found)
+
+    return start(data_dir, NAME, serve, _address, root_may_run=True)
 
 
 def program_of(home: Home) -> Program:
@@ -54,31 +47,33 @@ def program_of(home: Home) -> Program:
     )
 
 
-def _start(home: Home, lock: Lock, source: Source, found: list[RedisBinaries]) -> RedisServer:
+def _address(home: Home, port: int) -> str:
+    return f"redis://:{password_of(home)}@127.0.0.1:{port}/0"
+
+
+def _serve(
+    home: Home, port: int | None, source: Source, found: list[RedisBinaries]
+) -> tuple[Running, tuple[str, ...]]:
     password = password_of(home)
     program = program_of(home)
-    notes = home.notes
     running = adopt(program, source)
     if running:
-        notes += ("took over the Redis that a killed launcher had left running",)
-    else:
-        # Valkey and Redis do not read each other's newer files: stay with what wrote them.
-        last = last_served(home)
-        binaries = next((binaries for binaries in found if last and binaries.kind == last[0]), found[0])
+        return running, ("took over the Redis that a killed launcher had left running",)
+    # Valkey and Redis do not read each other's newer files: stay with what wrote them.
+    last = last_served(home)
+    binaries = next((binaries for binaries in found if last and binaries.kind == last[0]), found[0])
 
-        def command(port: int) -> list[str | Path]:
-            write_private(_config_file(home), _config(home, port, password), home.account)
-            return [binaries.server, _config_file(home)]
+    def command(own_port: int) -> list[str | Path]:
+        write_private(_config_file(home), _config(home, own_port, password), home.account)
+        return [binaries.server, _config_file(home)]
 
-        try:
-            running = launch(program, binaries.kind, binaries.version, command)
-        except ServerError as error:
-            # Redis itself would have the user "fix" the file, which here means to lose it.
-            if any(sign in str(error) for sign in ("Bad file format", "RDB format")):
-                raise _not_readable(home, last, binaries) from error
-            raise
-    state = running.state
-    return RedisServer(f"redis://:{password}@127.0.0.1:{state.port}/0", state.version, notes, running, lock)
+    try:
+        return launch(program, binaries, port, command), ()
+    except ServerError as error:
+        # Redis itself would have the user "fix" the file, which here means to lose it.
+        if any(sign in str(error) for sign in ("Bad file format", "RDB format")):
+            raise _not_readable(home, last, binaries) from error
+        raise
 
 
 def _not_readable(home: Home, last: tuple[Kind, str] | None, binaries: RedisBinaries) -> ServerError:

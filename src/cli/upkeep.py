@@ -1,0 +1,48 @@
+"""Servers of our own that end by themselves are started again, where their clients expect them."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from adapters.servers import Server, ServerError, Servers
+from cli.parts import Say
+
+_LOOK_SECONDS: Final = 0.2
+_LONGEST_PAUSE: Final = 10.0
+
+
+@asynccontextmanager
+async def kept_alive(servers: Servers, say: Say) -> AsyncIterator[None]:
+    """Keep *servers* running for the block; *say* is told of each end and each start."""
+    done = asyncio.Event()
+    keeping = asyncio.create_task(_keep(servers.all(), say, done))
+    try:
+        yield
+    finally:
+        done.set()
+        # A start that is under way cannot be broken off; it is bounded by itself.
+        await keeping
+
+
+async def _keep(servers: list[Server], say: Say, done: asyncio.Event) -> None:
+    pause = _LOOK_SECONDS
+    while not done.is_set():
+        restarts = [await _look_after(server, say) for server in servers]
+        pause = min(pause * 2, _LONGEST_PAUSE) if "failed" in restarts else _LOOK_SECONDS
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(done.wait(), pause)
+
+
+async def _look_after(server: Server, say: Say) -> str:
+    if server.is_alive():
+        return "alive"
+    say(server.label, "ended (nobody told it to): it starts again")
+    try:
+        await asyncio.to_thread(server.start_again)
+    except (ServerError, OSError) as error:
+        say(server.label, f"[error] {error}")
+        return "failed"
+    say(server.label, "answers again")
+    return "restarted"
