@@ -1,9 +1,10 @@
-"""A part ends with whoever started it, however that one ends."""
+"""How a part ends: with whoever started it, and without waiting for what cannot be ended."""
 
 import os
 import signal
 import sys
 import threading
+from typing import NoReturn
 
 
 def end_with_starter() -> None:
@@ -13,6 +14,13 @@ def end_with_starter() -> None:
     noticed too.
     """
     threading.Thread(target=_wait_for_end, name="end-with-starter", daemon=True).start()
+
+
+def leave(status: int) -> NoReturn:
+    """End the process now. A step that was given up in the loop would keep `asyncio.run` waiting for ever."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _wait_for_end() -> None:

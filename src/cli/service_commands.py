@@ -3,7 +3,8 @@
 import asyncio
 import os
 import sys
-from typing import Final
+import traceback
+from typing import Final, NoReturn
 
 import click
 
@@ -52,7 +53,6 @@ def api(host: str, port: int, tied: bool) -> None:
     status 78 when it refuses to start; the reason is the last line.
     """
     from cli.ending import end_with_starter
-    from workers.supervisor import REFUSED_EXIT
 
     if tied:
         end_with_starter()
@@ -64,8 +64,7 @@ def api(host: str, port: int, tied: bool) -> None:
         check_start(settings, host)
         listener = listen(host, port)
     except HeadraceError as error:
-        click.echo(f"headrace api: {error}", err=True)
-        sys.exit(REFUSED_EXIT)
+        _refuse("api", error)
     serve(settings, listener)
 
 
@@ -98,7 +97,7 @@ def worker(queues: tuple[str, ...], concurrency: int | None, alone: bool, tied: 
     or hands them back. Ends with status 78 when it refuses to start; the reason is the last line.
     """
     from cli.ending import end_with_starter
-    from workers.supervisor import REFUSED_EXIT, end_with_parent, supervise
+    from workers.supervisor import end_with_parent, supervise
 
     if tied:
         end_with_starter()
@@ -109,16 +108,36 @@ def worker(queues: tuple[str, ...], concurrency: int | None, alone: bool, tied: 
             if not os.access(sys.argv[0], os.X_OK):
                 command.insert(0, sys.executable)
             sys.exit(supervise(command, stop_seconds=settings.grace_seconds * 2 + 40))
-        from cli.database_refusals import refusals_told
-        from workers.main import run_worker
-
         end_with_parent()
-        slots = concurrency or settings.worker_concurrency
+        asyncio.run(_work(settings, queues or ("default",), concurrency or settings.worker_concurrency))
+    except HeadraceError as error:
+        _refuse("worker", error)
+
+
+async def _work(settings: Settings, queues: tuple[str, ...], concurrency: int) -> NoReturn:
+    """Be the worker; the process ends with it, whatever its steps have left in the loop."""
+    from cli.database_refusals import refusals_told
+    from cli.ending import leave
+    from workers.main import run_worker
+    from workers.supervisor import REFUSED_EXIT
+
+    try:
         with refusals_told():
-            asyncio.run(run_worker(settings, queues or ("default",), slots))
+            await run_worker(settings, queues, concurrency)
     except HeadraceError as error:
         click.echo(f"headrace worker: {error}", err=True)
-        sys.exit(REFUSED_EXIT)
+        leave(REFUSED_EXIT)
+    except BaseException:  # noqa: BLE001  (the supervisor starts the next one)
+        traceback.print_exc()
+        leave(1)
+    leave(0)
+
+
+def _refuse(part: str, error: HeadraceError) -> NoReturn:
+    from workers.supervisor import REFUSED_EXIT
+
+    click.echo(f"headrace {part}: {error}", err=True)
+    sys.exit(REFUSED_EXIT)
 
 
 def _start() -> Settings:

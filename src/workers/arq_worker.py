@@ -81,8 +81,8 @@ class HeadraceWorker(Worker):
             # Before the slots are counted: one that is freed meanwhile must not be overlooked.
             self._freed.clear()
             claimed_all = await self._claim()
-            if self._tools.abandoned_threads >= _MOST_ABANDONED:
-                _log.error("too_many_abandoned_threads", count=self._tools.abandoned_threads)
+            if self._tools.abandoned >= _MOST_ABANDONED:
+                _log.error("too_many_abandoned_steps", count=self._tools.abandoned)
                 self._stopping.set()
             elif claimed_all or self._free == 0:
                 await self._wait_for_slot()

@@ -1,5 +1,6 @@
 """A child process: it runs one step and ends. Started by `child_process` with one socket to the worker."""
 
+import contextlib
 import os
 import queue
 import socket
@@ -16,7 +17,7 @@ from domain.pipelines.context import JobCancelledError, PermanentError, Retryabl
 from domain.pipelines.definition import Pipeline, StepHandle
 from domain.pipelines.loading import load, pipelines_in
 from workers import wire
-from workers.outputs import OutputError, encode_value, plain_fields, plain_text, said_by
+from workers.outputs import OutputError, bytes_or_path, encode_value, plain_fields, plain_text, said_by
 
 _WORKER_GONE = 70
 
@@ -45,15 +46,18 @@ class ChildContext:
         self._link.tell(wire.Line(text, str(level), msgspec.json.encode(plain_fields(fields)).decode()))
 
     def save_file(self, name: str, data_or_path: bytes | Path | str, media_type: str) -> UUID:
-        if not isinstance(data_or_path, bytes):
-            path = Path(data_or_path).absolute()
-            return UUID(self._link.ask(wire.SaveFile(name, str(path), media_type)))
+        source = bytes_or_path(data_or_path)
+        if isinstance(source, Path):
+            return self._save(name, source.absolute(), media_type)
         path = self.scratch / f".{uuid4().hex}.part"
-        path.write_bytes(data_or_path)
+        path.write_bytes(source)
         try:
-            return UUID(self._link.ask(wire.SaveFile(name, str(path), media_type)))
+            return self._save(name, path, media_type)
         finally:
             path.unlink(missing_ok=True)
+
+    def _save(self, name: str, path: Path, media_type: str) -> UUID:
+        return UUID(self._link.ask(wire.SaveFile(str(name), str(path), str(media_type))))
 
     def open_file(self, file_id: UUID | str) -> BinaryIO:
         return Path(self._link.ask(wire.FindFile(str(file_id)))).open("rb")
@@ -115,10 +119,12 @@ def run(order: wire.Order, link: Link) -> wire.Done | wire.Failed:
     except RetryableError as error:
         return wire.Failed("retryable", "step_failed", said_by(error), "", error.retry_after_seconds)
     except (PermanentError, OutputError) as error:
-        return wire.Failed("permanent", error.code, said_by(error))
+        return wire.Failed("permanent", plain_text(str(error.code), 64), said_by(error))
     except BaseException as error:  # noqa: BLE001  (the worker judges it)
         text = f"{type(error).__name__}: {said_by(error)}"
-        return wire.Failed("error", "step_failed", text[:4000], traceback.format_exc()[-16_000:])
+        return wire.Failed(
+            "error", "step_failed", text[:4000], plain_text(traceback.format_exc()[-16_000:], 64_000)
+        )
 
 
 def main() -> None:
@@ -129,8 +135,10 @@ def main() -> None:
     link = Link(connection)
     threading.Thread(target=link.listen, name="headrace-link", daemon=True).start()
     outcome = run(order, link)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        # The step may have closed it, or put anything in its place.
+        with contextlib.suppress(Exception):
+            stream.flush()
     link.tell(outcome)
     # Threads that the step left behind must not keep the child alive.
     os._exit(0)

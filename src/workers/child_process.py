@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from adapters.tasks import end_tasks
 from domain.jobs.errors import LeaseLostError
 from domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
 from workers import wire
@@ -87,7 +88,7 @@ class ProcessTry:
             await self._send(self._order)
             if self._is_stopping:
                 self.ask_to_stop()  # it was asked before there was anybody to tell
-            return _output_of(await self._listen(reader))
+            return _output_of(await self._outcome(reader, self._process))
         finally:
             self._writer.close()
             await self._end(self._process)
@@ -102,6 +103,25 @@ class ProcessTry:
             _signal(self._process, signal.SIGKILL)
         return True
 
+    async def _outcome(
+        self, reader: asyncio.StreamReader, process: asyncio.subprocess.Process
+    ) -> wire.Done | wire.Failed:
+        """What the child says at its end.
+
+        Raises:
+            ChildDiedError: it ended without a word.
+        """
+        listening, ended = asyncio.create_task(self._listen(reader)), asyncio.create_task(process.wait())
+        try:
+            await asyncio.wait({listening, ended}, return_when=asyncio.FIRST_COMPLETED)
+            # What it said last may still be on its way. What it has left behind may hold the socket open.
+            await asyncio.wait({listening}, timeout=_EXIT_SECONDS)
+            if not listening.done():
+                raise ChildDiedError(process.returncode)
+            return listening.result()
+        finally:
+            await end_tasks([listening, ended])
+
     async def _listen(self, reader: asyncio.StreamReader) -> wire.Done | wire.Failed:
         while True:
             try:
@@ -109,8 +129,12 @@ class ProcessTry:
                 if size > wire.MAX_MESSAGE:
                     raise OutputError("output_too_large", f"the step sent a message of {size} bytes")
                 message = wire.decode_for_worker(await reader.readexactly(size))
-            except (asyncio.IncompleteReadError, ConnectionError, msgspec.MsgspecError) as error:
+            except (asyncio.IncompleteReadError, ConnectionError) as error:
                 raise ChildDiedError(await self._status()) from error
+            except msgspec.MsgspecError as error:
+                raise OutputError(
+                    "message_invalid", f"the step sent what nobody can read: {error}"
+                ) from error
             if isinstance(message, wire.Done | wire.Failed):
                 return message
             answer = await self._handle(message)

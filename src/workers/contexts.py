@@ -12,6 +12,7 @@ import msgspec
 from domain.pipelines.context import JobCancelledError
 from domain.pipelines.definition import Pipeline, StepHandle
 from workers.desk import Desk
+from workers.outputs import bytes_or_path
 
 T = TypeVar("T")
 
@@ -50,8 +51,8 @@ class LoopContext:
         await self._desk.log(self._situation.key, message, level, fields)
 
     async def save_file(self, name: str, data_or_path: bytes | Path | str, media_type: str) -> UUID:
-        source = Path(data_or_path) if isinstance(data_or_path, str) else data_or_path
-        return await self._desk.save_file(self._situation.key, name, source, media_type)
+        source = bytes_or_path(data_or_path)
+        return await self._desk.save_file(self._situation.key, str(name), source, str(media_type))
 
     async def open_file(self, file_id: UUID | str) -> BinaryIO:
         path = await self._desk.file_path(file_id)

@@ -120,11 +120,12 @@ class Desk:
             self.dropped_logs += 1
             return
         self._logged += 1
+        word = str(level)
         change = self.change()
         change.events.append(
             write(
                 LogWritten(
-                    level=level if level in _LEVELS else "info",
+                    level=word if word in _LEVELS else "info",
                     message=_clip(str(message)),
                     fields=plain_fields(fields),
                     step=key,

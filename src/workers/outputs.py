@@ -1,6 +1,7 @@
 """Between a step's values and the JSON that is stored of them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -10,6 +11,7 @@ from domain.events.types import JobError
 from domain.json_values import has_nul
 
 _FIELDS_BYTES: Final = 8 * 1024
+_SAID_BYTES: Final = 16 * 1024
 _ESCAPED_NUL: Final = "\\u0000"
 
 
@@ -23,9 +25,13 @@ class OutputError(HeadraceError):
 
 def said_by(error: BaseException) -> str:
     """What an error of a user's says, whatever its class makes of `str`."""
+    return _shown(error, str)
+
+
+def _shown(value: object, show: Callable[[Any], str]) -> str:
     try:
-        return str(error)
-    except Exception:  # noqa: BLE001  (a broken `__str__` is the user's, too)
+        return plain_text(show(value), _SAID_BYTES)
+    except Exception:  # noqa: BLE001  (a broken `__str__` or `__repr__` is the user's, too)
         return "(its text cannot be had)"
 
 
@@ -41,18 +47,33 @@ def plain_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a log line as plain JSON; what is no JSON is shown as Python shows it."""
     plain: dict[str, Any] = {}
     for name, value in fields.items():
+        key = plain_text(str(name), 200)
         try:
-            plain[plain_text(str(name), 200)] = msgspec.json.decode(msgspec.json.encode(value))
+            # In lists, since it will lie deeper where it is sent than here.
+            plain[key] = msgspec.json.decode(msgspec.json.encode([[[[value]]]]))[0][0][0][0]
         except (TypeError, ValueError, OverflowError, RecursionError):
-            plain[plain_text(str(name), 200)] = plain_text(repr(value), 500)
+            plain[key] = plain_text(_shown(value, repr), 500)
     if len(msgspec.json.encode(plain)) > _FIELDS_BYTES:
         return {"dropped": f"the fields had more than {_FIELDS_BYTES} bytes"}
     return plain
 
 
-def job_error(code: str, message: str, step: str | None = None) -> JobError:
+def bytes_or_path(source: object) -> bytes | Path:
+    """What a step hands over as a file.
+
+    Raises:
+        TypeError: it is neither bytes nor a path.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source)
+    if isinstance(source, str | Path):
+        return Path(source)
+    raise TypeError(f"a file is bytes or a path, not {type(source).__name__}")
+
+
+def job_error(code: object, message: str, step: str | None = None) -> JobError:
     """An error that can be stored, whatever stands in it."""
-    return JobError(code=plain_text(code, 64), message=plain_text(message, 4_000), step=step)
+    return JobError(code=plain_text(str(code), 64), message=plain_text(message, 4_000), step=step)
 
 
 def encode_value(value: Any, what: str, limit: int) -> str:

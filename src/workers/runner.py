@@ -17,10 +17,11 @@ from domain.jobs.progress import JobProgress
 from domain.jobs.states import StepState
 from domain.pipelines.context import JobCancelledError
 from workers.child_process import ChildError
+from workers.containing import contained
 from workers.desk import Desk
 from workers.endings import StopReason, ending, left_behind
-from workers.outputs import OutputError, encode_value, job_error, said_by
-from workers.plan import Group, Plan, StepPlan, compute_items, item_runs
+from workers.outputs import OutputError, job_error, said_by
+from workers.plan import Group, Plan, StepPlan, item_runs
 from workers.progress_sender import ProgressSender
 from workers.step_runner import StepRunner
 from workers.toolbox import Toolbox
@@ -94,20 +95,21 @@ class Attempt:
             self.stop(StopReason.CANCELLED)
         else:
             try:
-                params = msgspec.json.decode(self.claim.params, type=self._pipeline.params)
-            except msgspec.ValidationError as error:
-                self._fail(job_error("params_invalid", str(error)))
+                with contained():
+                    params = msgspec.json.decode(self.claim.params, type=self._pipeline.params)
+            except Exception as error:  # noqa: BLE001  (a struct may check itself in code of its own)
+                self._fail(job_error("params_invalid", said_by(error)))
             else:
-                await self._walk(StepRunner(self._tools, self.claim, self._desk, params, self._stop), params)
+                await self._walk(StepRunner(self._tools, self.claim, self._desk, params, self._stop))
         await self._stop_steps()
         if self._why is not StopReason.LEASE_LOST:
             await self._end()
 
-    async def _walk(self, runner: StepRunner, params: Any) -> None:
+    async def _walk(self, runner: StepRunner) -> None:
         """Start what can start until all is done, all waits, or the attempt is to stop."""
         self._recount()
         while not self._stop.is_set():
-            await self._expand(params)
+            await self._expand(runner)
             self._start_steps(runner)
             waits_long = not self._running and self._must_wait_long()
             if waits_long or self._stop.is_set() or self._last is not None or self._plan.is_done:
@@ -128,19 +130,17 @@ class Attempt:
         if group.is_done:
             self._desk.outputs[group.node.name] = self._plan.output_of(group)
 
-    async def _expand(self, params: Any) -> None:
+    async def _expand(self, runner: StepRunner) -> None:
         """Compute the items of the `for_each` steps that are ready, once, and store them."""
         while not self._stop.is_set() and (group := next(self._plan.to_expand(), None)) is not None:
             node = group.node
             try:
-                raw = encode_value(
-                    compute_items(node, params),
-                    f"the items of step {node.name!r}",
-                    self._tools.max_output_bytes * 4,
-                )
-            except (Exception, SystemExit, KeyboardInterrupt, GeneratorExit) as error:  # noqa: BLE001
+                raw = await runner.items(node)
+            except Exception as error:  # noqa: BLE001  (the author's function may raise anything)
                 code = error.code if isinstance(error, OutputError) else "items_failed"
                 self._fail(job_error(code, f"{type(error).__name__}: {said_by(error)}", node.name))
+                return
+            if raw is None:
                 return
             change = self._desk.change()
             change.steps[node.name] = StepChange(

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -14,11 +14,15 @@ from domain.jobs.execution import Claim
 from domain.pipelines.definition import Node, Pipeline
 from workers import wire
 from workers.child_process import ProcessTry
+from workers.containing import call_in_thread, contained
 from workers.contexts import Situation
 from workers.desk import Desk
-from workers.plan import StepPlan
+from workers.outputs import OutputError, encode_value
+from workers.plan import StepPlan, compute_items
 from workers.toolbox import Toolbox
 from workers.tries import Running, StepStoppedError, here, run_try
+
+_ITEMS_SECONDS: Final = 60.0
 
 
 class StepRunner:
@@ -38,10 +42,8 @@ class StepRunner:
         slots = {"process": self._tools.process_slots, "thread": self._tools.thread_slots}.get(
             node.step.runs_in
         )
-        if slots is None:
-            yield
-            return
-        await slots.acquire()
+        if slots is not None:
+            await slots.acquire()
         keep = False
         try:
             yield
@@ -50,9 +52,33 @@ class StepRunner:
             raise
         finally:
             if keep:
-                self._tools.abandoned_threads += 1
-            else:
+                self._tools.abandoned += 1
+            elif slots is not None:
                 slots.release()
+
+    async def items(self, node: Node) -> str | None:
+        """Ask the author for the items of *node*: a JSON array; None when the attempt is to stop meanwhile.
+
+        Raises:
+            OutputError: they cannot be stored, or are not there in time.
+            Exception: whatever the author's function raised.
+        """
+        asked: asyncio.Future[Any] = call_in_thread(
+            f"headrace-{node.name}-items", compute_items, node, self._params
+        )
+        stopped = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({asked, stopped}, timeout=_ITEMS_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+        if not asked.done():
+            self._tools.abandoned += 1
+            asked.cancel()
+            if self._stop.is_set():
+                return None
+            raise OutputError("items_timeout", f"the items were not there within {_ITEMS_SECONDS:g} s")
+        what = f"the items of step {node.name!r}"
+        return encode_value(asked.result(), what, self._tools.max_output_bytes * 4)
 
     async def run(self, run: StepPlan) -> str:
         """Run one try and return the output as JSON.
@@ -91,5 +117,6 @@ class StepRunner:
             params=self._params,
             scratch=scratch,
         )
-        items = () if run.item is None else (msgspec.json.decode(run.item, type=node.item_type),)
+        with contained():
+            items = () if run.item is None else (msgspec.json.decode(run.item, type=node.item_type),)
         return here(node, self._pipeline, situation, self._desk, items, self._tools.max_output_bytes)

@@ -13,7 +13,7 @@ from domain.pipelines.definition import Pipeline
 
 
 class Toolbox(Struct, kw_only=True):
-    """*abandoned_threads* counts steps that could not be ended: each keeps its slot for good."""
+    """*abandoned* counts calls of authors' code that could not be ended: each keeps its slot for good."""
 
     pipelines: dict[tuple[str, int], Pipeline]
     sources: dict[tuple[str, int], str]
@@ -25,4 +25,4 @@ class Toolbox(Struct, kw_only=True):
     process_slots: asyncio.Semaphore
     thread_slots: asyncio.Semaphore
     max_output_bytes: int
-    abandoned_threads: int = 0
+    abandoned: int = 0

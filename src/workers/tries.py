@@ -3,14 +3,14 @@
 import asyncio
 import contextlib
 import inspect
-import threading
 from collections.abc import Awaitable
 from typing import Any, Final, Literal, Protocol
 
 from domain.pipelines.definition import Node, Pipeline
+from workers.containing import call_in_thread, contained
 from workers.contexts import LoopContext, Situation, ThreadContext
 from workers.desk import Desk
-from workers.outputs import encode_value, said_by
+from workers.outputs import encode_value
 
 # A loop step may notice by itself that it is to stop; then it is cancelled where it waits.
 _COURTESY_SECONDS: Final = 0.2
@@ -25,21 +25,9 @@ class StepStoppedError(Exception):
         self.abandoned = abandoned
 
 
-class StepLeftError(Exception):
-    """The step raised something that would end more than itself, such as SystemExit."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(f"the step raised {type(error).__name__}: {said_by(error)}")
-
-
 async def _contained(step: Awaitable[Any]) -> Any:
-    """Await *step*; the event loop must not see what would end it."""
-    try:
+    with contained():
         return await step
-    except (Exception, asyncio.CancelledError):
-        raise
-    except BaseException as error:
-        raise StepLeftError(error) from error
 
 
 class Running(Protocol):
@@ -102,33 +90,9 @@ class ThreadTry:
         self._limit = limit
 
     async def run(self) -> str:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-
-        def settle(value: Any, error: BaseException | None) -> None:
-            if future.done():
-                return
-            if error is None:
-                future.set_result(value)
-            else:
-                future.set_exception(error)
-
-        def work() -> None:
-            value: Any = None
-            failure: Exception | None = None
-            try:
-                value = self._node.step.function(self._context, *self._items)
-            except StopIteration as error:  # a future cannot carry it
-                failure = StepLeftError(error)
-            except Exception as error:  # noqa: BLE001  (the runner judges it)
-                failure = error
-            except BaseException as error:  # noqa: BLE001
-                failure = StepLeftError(error)
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the worker ended meanwhile
-                loop.call_soon_threadsafe(settle, value, failure)
-
-        threading.Thread(target=work, name=f"headrace-{self._node.name}", daemon=True).start()
-        value = await future
+        value = await call_in_thread(
+            f"headrace-{self._node.name}", self._node.step.function, self._context, *self._items
+        )
         return encode_value(value, f"the output of step {self._node.name!r}", self._limit)
 
     def ask_to_stop(self) -> None:

@@ -9,10 +9,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from harness import serving
 from settings import Settings
 
+HOSTILE = Path(__file__).parents[1] / "journey" / "flows" / "hostile_flows.py"
 BLOCKING = """
 import time
 from msgspec import Struct
@@ -103,3 +105,34 @@ async def test_a_worker_whose_loop_is_blocked_is_replaced_and_the_job_goes_on(
         done = await api.finish(job["id"])
 
     assert (done["state"], done["result"]) == ("succeeded", 2)
+
+
+async def test_a_worker_ends_though_a_step_of_it_never_does(settings: Settings) -> None:
+    hostile = msgspec.structs.replace(settings, pipelines=(str(HOSTILE),))
+    async with serving(hostile) as api, supervised(hostile) as parent:
+        await parent.hear("worker_ready")
+        job = await api.submit("clinging")
+        done = await api.finish(job["id"])
+        worker = parent.worker_pid()
+
+        parent.process.send_signal(signal.SIGTERM)
+
+        assert await asyncio.wait_for(parent.process.wait(), 20) == 0
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker, 0)
+    assert done["error"]["code"] == "step_timeout"
+
+
+async def test_a_worker_that_gave_up_five_steps_is_replaced(settings: Settings) -> None:
+    hostile = msgspec.structs.replace(settings, pipelines=(str(HOSTILE),))
+    async with serving(hostile) as api, supervised(hostile) as parent:
+        await parent.hear("worker_ready")
+        jobs = [await api.submit("clinging") for _ in range(5)]
+        for job in jobs:
+            await api.finish(job["id"])
+
+        await parent.hear("too_many_abandoned_steps")
+        await parent.hear("worker_ready", times=2)
+        after = await api.finish((await api.submit("noop"))["id"])
+
+    assert after["state"] == "succeeded"

@@ -80,6 +80,9 @@ async def test_no_items_are_a_finished_step(service: Api) -> None:
         ("generator_exit", "step_failed"),
         ("cancels", "step_failed"),
         ("wordless", "step_failed"),
+        ("plain_base", "step_failed"),
+        ("surrogates", "step_failed"),
+        ("numbered", "5"),
         ("group", "step_failed"),
         ("unserialisable", "output_invalid"),
         ("too_large", "output_too_large"),
@@ -95,7 +98,9 @@ async def test_a_step_that_fails_says_why(service: Api, case: str, code: str) ->
 
 
 @pytest.mark.parametrize("pipeline", ["thread_leaver", "process_leaver"])
-@pytest.mark.parametrize("case", ["exits", "interrupts", "stops", "wordless"])
+@pytest.mark.parametrize(
+    "case", ["exits", "interrupts", "stops", "cancels", "wordless", "plain_base", "surrogates"]
+)
 async def test_a_step_that_wants_to_end_more_than_itself_only_fails(
     service: Api, pipeline: str, case: str
 ) -> None:

@@ -81,6 +81,8 @@ def test_a_neighbour_of_a_file_can_be_imported(tmp_path: Path, monkeypatch: pyte
         ("def broken(:\n", "SyntaxError"),
         ("raise RuntimeError('no luck')\n", "RuntimeError: no luck"),
         ("raise SystemExit(3)\n", "SystemExit"),
+        ("raise KeyboardInterrupt\n", "KeyboardInterrupt"),
+        ("class OutError(BaseException): ...\nraise OutError('out')\n", "OutError: out"),
         ("from headrace import Pipeline\nPipeline('Bad', params=dict)\n", "PipelineDefinitionError"),
     ],
 )

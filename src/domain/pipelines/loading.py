@@ -67,7 +67,7 @@ def load_all(sources: Iterable[str]) -> Loaded:
     for source in (*BUNDLED, *theirs):
         try:
             module = load(source)
-        except (Exception, SystemExit):  # noqa: BLE001  (whatever a user's module raises is reported by its name)
+        except BaseException:  # noqa: BLE001  (whatever a user's module raises is reported by its name)
             loaded.failures.append(Failure(source, traceback.format_exc()))
             continue
         for pipeline in pipelines_in(module):

@@ -82,7 +82,14 @@ class WordlessError(Exception):
         raise ValueError("no words")
 
 
+class PlainBaseError(BaseException):
+    """Neither an `Exception` nor one that Python itself raises."""
+
+
 RAISED: dict[str, BaseException] = {
+    "plain_base": PlainBaseError("out"),
+    "surrogates": ValueError("half a \udcff character"),
+    "numbered": PermanentError("a code that is no text", code=5),  # type: ignore[arg-type]
     "permanent": PermanentError("the input is bad", code="bad_input"),
     "raises": ValueError("no such place"),
     "exits": SystemExit(3),

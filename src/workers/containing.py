@@ -1,0 +1,65 @@
+"""Calls of an author's code: whatever it raises stays an error of the step."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from workers.outputs import said_by
+
+T = TypeVar("T")
+
+
+class StepLeftError(Exception):
+    """The step raised something that would end more than itself, such as SystemExit."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(f"the step raised {type(error).__name__}: {said_by(error)}")
+
+
+@contextmanager
+def contained() -> Iterator[None]:
+    """Keep from the event loop what would end it.
+
+    Raises:
+        StepLeftError: instead of everything that is neither an `Exception` nor a cancellation.
+    """
+    try:
+        yield
+    except (Exception, asyncio.CancelledError):
+        raise
+    except BaseException as error:
+        raise StepLeftError(error) from error
+
+
+def call_in_thread(name: str, function: Callable[..., T], *arguments: Any) -> "asyncio.Future[T]":
+    """Call *function* in a daemon thread of its own, which nobody has to wait for."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(value: Any, error: Exception | None) -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(value)
+        else:
+            future.set_exception(error)
+
+    def work() -> None:
+        value: Any = None
+        failure: Exception | None = None
+        try:
+            value = function(*arguments)
+        except (StopIteration, asyncio.CancelledError) as error:  # a future cannot carry them
+            failure = StepLeftError(error)
+        except Exception as error:  # noqa: BLE001  (the runner judges it)
+            failure = error
+        except BaseException as error:  # noqa: BLE001
+            failure = StepLeftError(error)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the worker ended meanwhile
+            loop.call_soon_threadsafe(settle, value, failure)
+
+    threading.Thread(target=work, name=name, daemon=True).start()
+    return future

@@ -1,0 +1,116 @@
+"""Steps that do what no step should, for the journeys."""
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from datetime import timedelta
+from typing import Any
+
+from msgspec import Struct
+
+from headrace import PermanentError, Pipeline, StepContext, step
+
+
+class Params(Struct):
+    case: str = ""
+
+
+class OutError(BaseException):
+    """Neither an `Exception` nor one that Python itself raises."""
+
+
+@step(retries=0, runs_in="process")
+def leave_a_fork(context: StepContext[Params]) -> None:
+    """Safe to run again: it dies again, and its fork keeps every file open."""
+    if os.fork() == 0:
+        time.sleep(20)
+        os._exit(0)
+    os._exit(9)
+
+
+@step(retries=0, runs_in="process")
+def close_output(context: StepContext[Params]) -> str:
+    """Safe to run again: it prints to nowhere."""
+    if context.params.case == "closed":
+        sys.stdout.close()
+        sys.stderr.close()
+    else:
+        sys.stdout = sys.stderr = None
+    return "said"
+
+
+@step(retries=0, runs_in="process")
+def raise_from_process(context: StepContext[Params]) -> None:
+    """Safe to run again: it fails the same way."""
+    raise {
+        "surrogates": ValueError("half a \udcff character"),
+        "numbered": PermanentError("a code that is no text", code=5),  # type: ignore[arg-type]
+    }[context.params.case]
+
+
+@step(retries=0)
+async def save_in_loop(context: StepContext[Params]) -> str:
+    """Safe to run again: the file is replaced."""
+    return str(await context.save_file("a.bin", odd_content(context.params.case), "text/plain"))
+
+
+@step(retries=0, runs_in="process")
+def save_in_process(context: StepContext[Params]) -> str:
+    """Safe to run again: the file is replaced."""
+    return str(context.save_file("a.bin", odd_content(context.params.case), "text/plain"))
+
+
+def odd_content(case: str) -> Any:
+    return {"bytearray": bytearray(b"abc"), "memoryview": memoryview(b"abc"), "number": 5}[case]
+
+
+@step(retries=0)
+async def log_oddly(context: StepContext[Params]) -> str:
+    """Safe to run again: it logs again."""
+    deep: list[Any] = []
+    for _ in range(50_000):
+        deep = [deep]
+    await context.log("odd", level=["warning"], huge=10**5000, deep=deep)  # type: ignore[arg-type]
+    return "logged"
+
+
+@step(retries=0, timeout=timedelta(seconds=0.2), grace=timedelta(seconds=0.1))
+async def cling(context: StepContext[Params]) -> None:
+    """Safe to run again: it clings again."""
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(30)
+
+
+def odd_items(params: Params) -> list[str]:
+    if params.case == "slow":
+        time.sleep(1.5)
+        return ["late"]
+    raise {"plain_base": OutError("out"), "exits": SystemExit(2), "cancels": asyncio.CancelledError()}[
+        params.case
+    ]
+
+
+@step
+async def take(context: StepContext[Params], item: str) -> str:
+    """Safe to run again: it computes nothing."""
+    return item
+
+
+def alone(name: str, function: Any) -> Pipeline:
+    pipeline = Pipeline(name, version=1, params=Params)
+    pipeline.add(function, result=True)
+    return pipeline
+
+
+forking = alone("forking", leave_a_fork)
+closing = alone("closing", close_output)
+raising = alone("raising", raise_from_process)
+saving_loop = alone("saving_loop", save_in_loop)
+saving_process = alone("saving_process", save_in_process)
+logging_oddly = alone("logging_oddly", log_oddly)
+clinging = alone("clinging", cling)
+odd_itemed = Pipeline("odd_itemed", version=1, params=Params)
+odd_itemed.add(take, for_each=odd_items, result=True)

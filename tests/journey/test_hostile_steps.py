@@ -1,0 +1,91 @@
+"""Steps that do what no step should: the job says why it failed, and the worker goes on."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from harness import Api, serving, working
+from settings import Settings
+
+FLOWS = Path(__file__).parent / "flows" / "hostile_flows.py"
+
+
+@pytest.fixture
+async def service(settings: Settings) -> AsyncIterator[Api]:
+    hostile = msgspec.structs.replace(settings, pipelines=(str(FLOWS),))
+    async with serving(hostile) as running, working(hostile):
+        yield running
+
+
+async def run(service: Api, pipeline: str, case: str = "") -> dict[str, Any]:
+    job = await service.submit(pipeline, params={"case": case})
+    done: dict[str, Any] = await service.finish(job["id"])
+    return done
+
+
+async def test_a_child_that_dies_is_noticed_though_its_fork_lives(service: Api) -> None:
+    async with asyncio.timeout(10):
+        done = await run(service, "forking")
+
+    assert (done["state"], done["error"]["code"]) == ("failed", "process_died")
+    assert "status 9" in done["error"]["message"]
+
+
+@pytest.mark.parametrize("case", ["closed", "replaced"])
+async def test_a_step_that_takes_its_outputs_away_still_succeeds(service: Api, case: str) -> None:
+    done = await run(service, "closing", case)
+
+    assert (done["state"], done["result"]) == ("succeeded", "said")
+
+
+@pytest.mark.parametrize(("case", "code"), [("surrogates", "step_failed"), ("numbered", "5")])
+async def test_what_a_child_raises_is_told_whatever_it_holds(service: Api, case: str, code: str) -> None:
+    done = await run(service, "raising", case)
+
+    assert (done["state"], done["error"]["code"]) == ("failed", code)
+
+
+@pytest.mark.parametrize("pipeline", ["saving_loop", "saving_process"])
+async def test_a_file_is_bytes_of_any_kind_or_a_path(service: Api, pipeline: str) -> None:
+    for case in ("bytearray", "memoryview"):
+        done = await run(service, pipeline, case)
+        assert done["state"] == "succeeded", done["error"]
+        content = await service.http.get(f"/api/v1/files/{done['result']}/content")
+        assert content.content == b"abc"
+
+    refused = await run(service, pipeline, "number")
+
+    assert refused["error"]["code"] == "step_failed"
+    assert refused["error"]["message"] == "TypeError: a file is bytes or a path, not int"
+
+
+async def test_a_log_line_with_odd_fields_is_kept(service: Api) -> None:
+    done = await run(service, "logging_oddly")
+
+    assert done["state"] == "succeeded", done["error"]
+    (line,) = [event for event in await service.events(done["id"]) if event["type"] == "log"]
+    assert (line["level"], set(line["fields"])) == ("info", {"huge", "deep"})
+
+
+@pytest.mark.parametrize("case", ["plain_base", "exits", "cancels"])
+async def test_items_that_raise_anything_fail_the_job_alone(service: Api, case: str) -> None:
+    neighbour = await service.submit("ticks", params={"count": 5, "interval_ms": 20})
+
+    done = await run(service, "odd_itemed", case)
+
+    assert (done["state"], done["error"]["code"]) == ("failed", "items_failed")
+    assert (await service.finish(neighbour["id"]))["state"] == "succeeded"
+
+
+async def test_slow_items_do_not_hold_up_the_neighbours(service: Api) -> None:
+    slow = await service.submit("odd_itemed", params={"case": "slow"})
+    quick = await service.submit("noop")
+
+    await service.finish(quick["id"])
+
+    assert (await service.job(slow["id"]))["state"] in ("queued", "running")
+    assert (await service.finish(slow["id"]))["result"] == ["late"]
