@@ -32,7 +32,7 @@ async def refuse_early(request: Request[Any, Any, Any]) -> None:
         return
     try:
         value = msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return  # not JSON: the handler's decoding says so, with its own words
     if has_nul(value):
         raise InvalidInputError("$", "a text holds the character NUL", "nul_character")

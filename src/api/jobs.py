@@ -14,7 +14,19 @@ from msgspec import UNSET
 from api.authentication import CurrentUser
 from api.dependencies import AfterCommit, Services
 from api.problems import InvalidInputError
-from api.schemas import EventPage, Items, JobView, Page, PatchJob, StepView, SubmitBatch, SubmitJob, file_view
+from api.schemas import (
+    EventPage,
+    Items,
+    JobView,
+    Limit,
+    Offset,
+    Page,
+    PatchJob,
+    StepView,
+    SubmitBatch,
+    SubmitJob,
+    file_view,
+)
 from domain.events.types import FileSummary
 from domain.files.service import FileService
 from domain.jobs.errors import CursorBeyondHeadError
@@ -24,8 +36,6 @@ from domain.jobs.repository import ORDERS
 from domain.jobs.service import JobService
 from domain.jobs.states import JobState
 
-Limit = Annotated[int, QueryParameter(ge=1, le=1000)]
-Offset = Annotated[int, QueryParameter(ge=0, le=2**31 - 1)]
 Cursor = Annotated[int, QueryParameter(ge=0, le=2**63 - 1)]
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=128)]
 Moment = Annotated[datetime | None, QueryParameter(), msgspec.Meta(tz=True)]

@@ -5,7 +5,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from api.authentication import CurrentUser
-from api.schemas import Items, PipelineView
+from api.schemas import Limit, Offset, Page, PipelineView
 from domain.pipelines.service import PipelineService
 
 
@@ -15,11 +15,17 @@ class PipelineController(Controller):
 
     @get(operation_id="listPipelines")
     async def list_pipelines(
-        self, current_user: NamedDependency[CurrentUser], pipeline_service: NamedDependency[PipelineService]
-    ) -> Items[PipelineView]:
+        self,
+        current_user: NamedDependency[CurrentUser],
+        pipeline_service: NamedDependency[PipelineService],
+        limit: Limit = 100,
+        offset: Offset = 0,
+    ) -> Page[PipelineView]:
         """The newest version of every pipeline, by name."""
         _ = current_user
-        return Items([PipelineView.of(one) for one in await pipeline_service.repository.newest()])
+        newest = await pipeline_service.repository.newest()
+        shown = [PipelineView.of(one) for one in newest[offset : offset + limit]]
+        return Page(shown, len(newest), limit, offset)
 
     @get("/{name:str}", operation_id="getPipeline")
     async def show(

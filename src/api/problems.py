@@ -92,6 +92,8 @@ _AT: Final = re.compile(r"^(?P<message>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DO
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _RETRY_SECONDS: Final = "2"
 _GONE: Final = "client disconnected prematurely"
+# A refused connection comes as asyncpg's own error, everything later in SQLAlchemy's wrapping.
+DATABASE_ERRORS: Final = (DBAPIError, PoolTimeoutError, OSError, PostgresError, InterfaceError)
 _DATA_EXCEPTION: Final = "22"
 # Connection, resources, deadlock, lock, shutdown: what passes by itself.
 _AWAY_CLASSES: Final = ("08", "40", "53", "55", "57")
@@ -111,7 +113,7 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
         status, code, detail, faults = 400, "malformed", "the body is not JSON", None
     elif isinstance(error, RecursionError | UnicodeDecodeError):
         status, code, detail, faults = 400, "malformed", "the body is not UTF-8, or nested too deep", None
-    elif isinstance(error, DBAPIError | PoolTimeoutError | OSError | PostgresError | InterfaceError):
+    elif isinstance(error, DATABASE_ERRORS):
         status, code, detail, faults = _of_database(error)
     else:
         status, code, detail, faults = _unforeseen(error)
@@ -152,7 +154,6 @@ def _of_http(error: HTTPException) -> tuple[int, str, str, list[ProblemError] | 
 
 
 def _of_database(error: Exception) -> tuple[int, str, str, list[ProblemError] | None]:
-    # A refused connection comes as asyncpg's own error, everything later in SQLAlchemy's wrapping.
     state = str(getattr(getattr(error, "orig", error), "sqlstate", "") or "")
     if state.startswith(_DATA_EXCEPTION):
         return 422, "value_not_storable", "a value in the request cannot be stored", None
@@ -183,7 +184,8 @@ def _faults(error: ValidationException) -> list[ProblemError]:
         message = match["message"] if match else ""
         below = ((match["path"] if match else None) or "$").removeprefix("$")
         key = str(one.get("key") or "")
-        source = str(one.get("source") or "body")
+        source = one.get("source") or "body"
+        source = str(getattr(source, "value", source))
         if source == "body":
             path = "$" + (below or (f".{key}" if key and key != "data" else ""))
         else:

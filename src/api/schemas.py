@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
+from litestar.params import QueryParameter
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from domain.events.types import FileSummary
@@ -14,9 +15,13 @@ from domain.pipelines.models import PipelineVersion
 
 T = TypeVar("T")
 
-Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_]*$")]
-TagName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^\S(.*\S)?$")]
-QueueName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+# Python's `$` would let a newline at the end pass.
+_END = r"$(?!\n)"
+Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=rf"^[a-z][a-z0-9_]*{_END}")]
+TagName = Annotated[str, Meta(min_length=1, max_length=64, pattern=rf"^\S(.*\S)?{_END}")]
+QueueName = Annotated[str, Meta(min_length=1, max_length=64, pattern=rf"^[A-Za-z0-9][A-Za-z0-9_.-]*{_END}")]
+Limit = Annotated[int, QueryParameter(ge=1, le=1000)]
+Offset = Annotated[int, QueryParameter(ge=0, le=2**31 - 1)]
 Moment = Annotated[datetime, Meta(tz=True)]
 Tags = Annotated[list[TagName], Meta(max_length=50)]
 

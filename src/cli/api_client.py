@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 import msgspec
 
-from cli.errors import BadUrlError, RefusedError, UnreachableError
+from cli.errors import BadTokenError, BadUrlError, RefusedError, UnreachableError
 
 _TIMEOUT: Final = httpx.Timeout(30, connect=5)
 _API: Final = "/api/v1"
@@ -26,16 +26,20 @@ class ApiClient:
 
         Raises:
             BadUrlError: it is not one.
+            BadTokenError: *token* cannot be sent.
         """
         self.url = url.rstrip("/")
         try:
             parts = urlsplit(self.url)
             _ = parts.port
-        except ValueError as error:
+            httpx.URL(self.url)
+        except (ValueError, httpx.InvalidURL) as error:
             raise BadUrlError(url) from error
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise BadUrlError(url)
         self.is_local = _is_loopback(parts.hostname)
+        if token and not is_header_text(token):
+            raise BadTokenError
         self.headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def job_socket(self, job_id: str, after: int) -> str:
@@ -113,6 +117,11 @@ def _refusal(answer: httpx.Response) -> RefusedError:
     faults = [(str(one.get("path")), str(one.get("message"))) for one in problem.get("errors") or ()]
     detail = problem.get("detail") or f"{answer.url} answers {answer.status_code} {answer.reason_phrase}"
     return RefusedError(str(detail), answer.status_code, str(problem.get("code", "")), faults)
+
+
+def is_header_text(text: str) -> bool:
+    """Whether a header of HTTP can carry *text* as it is."""
+    return text.isascii() and text.isprintable() and text == text.strip()
 
 
 def _is_loopback(host: str) -> bool:

@@ -24,6 +24,13 @@ class BadUrlError(HeadraceError):
         self.url = url
 
 
+class BadTokenError(HeadraceError):
+    """A token that no header can carry."""
+
+    def __init__(self) -> None:
+        super().__init__("HEADRACE_TOKEN is no token: it holds a character that is not printable ASCII")
+
+
 class UnreachableError(HeadraceError):
     """Nothing that is Headrace answers."""
 

@@ -1,5 +1,6 @@
 """The `headrace` command."""
 
+import io
 import os
 import sys
 
@@ -52,6 +53,7 @@ def main() -> None:
     Exit status: 0 done · 1 refused · 2 wrongly called · 130 interrupted; `watch` and `submit --watch` have
     their own.
     """
+    _suit_output()
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -71,6 +73,13 @@ def main() -> None:
         # Whoever read our output has enough; what is still buffered must not fail again at the exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+
+
+def _suit_output() -> None:
+    """Draw what the output can show: a sign that its encoding does not know becomes a question mark."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _sentence(error: click.ClickException) -> str:

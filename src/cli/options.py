@@ -46,6 +46,15 @@ def job_id(text: str) -> str:
         raise click.BadParameter(f"{text!r} is not the id of a job; list them with: headrace jobs") from error
 
 
+def submission_key(text: str) -> str:
+    """The type of an option that names a submission."""
+    from cli.api_client import is_header_text
+
+    if not text or not is_header_text(text):
+        raise click.BadParameter("a key is printable ASCII, without blanks around it")
+    return text
+
+
 def job_params(text: str) -> dict[str, Any]:
     """The type of an option that gives a job's parameters: a JSON object, `@FILE` with one, or `@-`."""
     try:

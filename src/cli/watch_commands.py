@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import click
 
-from cli.options import EXIT_STATUSES, VerdictCommand, for_client, job_id, job_params
+from cli.options import EXIT_STATUSES, VerdictCommand, for_client, job_id, job_params, submission_key
 
 _PATIENCE: Final = click.option(
     "--patience",
@@ -41,7 +41,12 @@ otherwise 0 for accepted and 1 for refused.
     default="{}",
     help="Parameters: a JSON object, @FILE with one, or @- for standard input.",
 )
-@click.option("--key", metavar="KEY", help="Your name for this submission: the same key twice is one job.")
+@click.option(
+    "--key",
+    type=submission_key,
+    metavar="KEY",
+    help="Your name for this submission: the same key twice is one job.",
+)
 @click.option("--watch", "watch_it", is_flag=True, help="Watch the job until it ends.")
 @_JSON
 @_PATIENCE

@@ -72,6 +72,7 @@ async def test_a_cursor_beyond_the_head_is_closed_with_4400(api: Api, after: str
         "[" * 100_000,
         "x" * 1_000_000,
         b"\xff\xfe\x00",
+        b'{"type": "\xff"}',
         b"x" * 100_000,
     ],
 )

@@ -221,6 +221,13 @@ def test_doctor_finds_a_running_service_healthy(service: Up) -> None:
     assert "PostgreSQL" in answer.stdout
 
 
+def test_an_output_that_takes_ascii_only_is_no_reason_to_fail(service: Up) -> None:
+    answer = call("doctor", HEADRACE_URL=service.url, PYTHONIOENCODING="ascii")
+
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert "everything is fine" in answer.stdout
+
+
 def test_doctor_names_everything_that_is_wrong(tmp_path: Path) -> None:
     broken = tmp_path / "broken.py"
     broken.write_text("import nothing_of_this_name\n")

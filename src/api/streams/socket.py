@@ -11,14 +11,14 @@ from litestar import WebSocket, websocket
 from litestar.di import NamedDependency
 from litestar.exceptions import WebSocketDisconnect
 from msgspec import Struct
-from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.tasks import end_tasks
 from api.authentication import CurrentUser
 from api.dependencies import Services
+from api.problems import DATABASE_ERRORS
 from api.streams.opening import open_session
 from api.streams.session import Session, encode
-from domain.database import DatabaseAwayError, DatabaseBusyError
+from domain.database import TRANSIENT
 from domain.jobs.errors import CursorBeyondHeadError, JobNotFoundError
 from domain.jobs.service import JobService
 from domain.jobs.states import IllegalTransitionError
@@ -67,7 +67,7 @@ async def stream_job(socket: WebSocket[Any, Any, Any], services: NamedDependency
         return
     try:
         user = await services.authenticator.authenticate(socket)
-    except (SQLAlchemyError, OSError):
+    except DATABASE_ERRORS:
         await _close(socket, _TRY_LATER, "PostgreSQL is not available")
         return
     session = open_session(services, user, job_id, cursor)
@@ -111,7 +111,7 @@ async def _part(socket: WebSocket[Any, Any, Any], session: Session, error: BaseE
         case SlowReaderError():
             reason = "slow_reader"
             await _close(socket, _TRY_LATER, "the client does not read")
-        case DatabaseAwayError() | DatabaseBusyError() | SQLAlchemyError() | OSError():
+        case _ if isinstance(error, (*TRANSIENT, *DATABASE_ERRORS)):
             reason = "database_away"
             await _close(socket, _TRY_LATER, "PostgreSQL is not available")
         case WebSocketDisconnect():
@@ -152,7 +152,7 @@ async def _listen(
                 if len(raw) > _LONGEST_MESSAGE:
                     raise msgspec.ValidationError(f"a message has at most {_LONGEST_MESSAGE} bytes")
                 await _obey(_decoder.decode(raw), session, services, user, job_id)
-            except (msgspec.MsgspecError, RecursionError) as error:
+            except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
                 session.reply({"type": "error", "code": "frame_invalid", "message": str(error)[:200]})
             except CursorBeyondHeadError as error:
                 session.reply({"type": "error", "code": "cursor_beyond_head", "message": str(error)})
@@ -160,7 +160,7 @@ async def _listen(
                 session.reply({"type": "error", "code": "illegal_transition", "message": str(error)})
             except JobNotFoundError as error:
                 session.reply({"type": "error", "code": "job_not_found", "message": str(error)})
-            except (SQLAlchemyError, OSError):
+            except DATABASE_ERRORS:
                 text = "PostgreSQL is not available"
                 session.reply({"type": "error", "code": "database_unavailable", "message": text})
 

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import click
 import pytest
 
 from cli.api_client import ApiClient
-from cli.errors import BadUrlError, RefusedError, watch_call
-from cli.options import read_params
+from cli.errors import BadTokenError, BadUrlError, RefusedError, watch_call
+from cli.options import read_params, submission_key
 from cli.part_logs import LogReader, notable, refusal
 
 JOB = "01a1fcda-1222-71e3-b3dd-702451ba443d"
@@ -34,7 +35,9 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         read_params(f"@{file}")
 
 
-@pytest.mark.parametrize("url", ["", "moon", "ftp://here", "http://", "http://here:port", "127.0.0.1:8000"])
+@pytest.mark.parametrize(
+    "url", ["", "moon", "ftp://here", "http://", "http://here:port", "http://he\x01re", "127.0.0.1:8000"]
+)
 def test_a_bad_url_is_refused_before_anything_is_asked(url: str) -> None:
     with pytest.raises(BadUrlError):
         ApiClient(url, None)
@@ -97,3 +100,15 @@ def test_a_log_is_read_from_where_it_stood_and_by_whole_lines(tmp_path: Path) ->
         log.write("f\n")
 
     assert (first, reader.new_lines()) == (["new"], ["half"])
+
+
+@pytest.mark.parametrize("token", ["t\u00f6ken", "to\nken", " token"])
+def test_a_token_that_no_header_can_carry_is_refused(token: str) -> None:
+    with pytest.raises(BadTokenError):
+        ApiClient("http://here", token)
+
+
+@pytest.mark.parametrize("key", ["", "k\u00e4y", "a\nb", " a"])
+def test_a_key_that_no_header_can_carry_is_refused(key: str) -> None:
+    with pytest.raises(click.BadParameter):
+        submission_key(key)
