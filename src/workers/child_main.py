@@ -3,6 +3,7 @@
 import contextlib
 import os
 import queue
+import signal
 import socket
 import sys
 import threading
@@ -18,8 +19,6 @@ from domain.pipelines.definition import Pipeline, StepHandle
 from domain.pipelines.loading import load, pipelines_in
 from workers import wire
 from workers.outputs import OutputError, bytes_or_path, encode_value, plain_fields, plain_text, said_by
-
-_WORKER_GONE = 70
 
 
 class ChildContext:
@@ -84,7 +83,8 @@ class Link:
                 self.stopping.set()
             elif isinstance(message, wire.Answer):
                 self._answers.put(message)
-        os._exit(_WORKER_GONE)
+        # We lead a process group: what the step has started ends with us.
+        os.killpg(0, signal.SIGKILL)
 
     def tell(self, message: wire.ToWorker) -> None:
         with self._writing:

@@ -4,13 +4,14 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from adapters.servers.processes import Process
 from harness import serving
 from settings import Settings
 
@@ -136,3 +137,25 @@ async def test_a_worker_that_gave_up_five_steps_is_replaced(settings: Settings) 
         after = await api.finish((await api.submit("noop"))["id"])
 
     assert after["state"] == "succeeded"
+
+
+async def test_what_a_step_has_started_ends_with_a_killed_worker(settings: Settings, tmp_path: Path) -> None:
+    note = tmp_path / "pids"
+    hostile = msgspec.structs.replace(settings, pipelines=(str(HOSTILE),))
+    async with serving(hostile) as api, supervised(hostile) as parent:
+        await parent.hear("worker_ready")
+        await api.submit("starting", params={"case": str(note)})
+        await until(lambda: note.exists() and note.read_text().endswith("\n"))
+        started = [int(pid) for pid in note.read_text().split()]
+
+        worker = parent.worker_pid()
+        parent.process.kill()
+        os.kill(worker, signal.SIGKILL)
+
+        await until(lambda: not any(Process.of(pid) for pid in started))
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not happened():
+            await asyncio.sleep(0.02)

@@ -93,12 +93,13 @@ class Session:
             self._head = snapshot.job.event_seq
             if self.cursor > self._head:
                 raise CursorBeyondHeadError(self.cursor, self._head)
+            progress_no = feed.progress_no
             yield self._count(self._hello(snapshot, feed.progress or snapshot.progress))
-            async for group in self._follow(feed):
+            async for group in self._follow(feed, progress_no):
                 yield self._count(group)
 
-    async def _follow(self, feed: Feed) -> AsyncIterator[list[Frame]]:
-        progress_no = feed.progress_no
+    async def _follow(self, feed: Feed, progress_no: int) -> AsyncIterator[list[Frame]]:
+        """*progress_no* is the progress that the watcher knows."""
         self._beat_at = asyncio.get_running_loop().time()
         while True:
             self._wake.clear()

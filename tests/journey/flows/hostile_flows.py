@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import os
+import subprocess
 import sys
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
@@ -28,6 +30,14 @@ def leave_a_fork(context: StepContext[Params]) -> None:
         time.sleep(20)
         os._exit(0)
     os._exit(9)
+
+
+@step(retries=0, runs_in="process")
+def start_another(context: StepContext[Params]) -> None:
+    """Safe to run again: it only waits, with a process of its own."""
+    other = subprocess.Popen(["sleep", "300"], stdin=subprocess.DEVNULL)
+    Path(context.params.case).write_text(f"{os.getpid()} {other.pid}\n")
+    time.sleep(300)
 
 
 @step(retries=0, runs_in="process")
@@ -106,6 +116,7 @@ def alone(name: str, function: Any) -> Pipeline:
 
 
 forking = alone("forking", leave_a_fork)
+starting = alone("starting", start_another)
 closing = alone("closing", close_output)
 raising = alone("raising", raise_from_process)
 saving_loop = alone("saving_loop", save_in_loop)
