@@ -285,6 +285,18 @@ async def test_a_batch_is_accepted_whole_or_not_at_all(api: Api) -> None:
     assert (await api.http.get("/api/v1/jobs")).json()["total"] == 1000
 
 
+async def test_batches_that_make_the_same_tags_do_not_lock_each_other_out(api: Api) -> None:
+    async def submit(turn: int) -> Any:
+        names = [f"tag {(place * 7 + turn * 3) % 40}" for place in range(40)]
+        jobs = [{"pipeline": "noop", "tags": names[place : place + 10]} for place in range(30)]
+        return await api.http.post("/api/v1/jobs/batch", json={"jobs": jobs})
+
+    answers = await asyncio.gather(*(submit(turn) for turn in range(8)))
+
+    assert [answer.status_code for answer in answers] == [202] * 8
+    assert all(len(job["tags"]) == 10 for answer in answers for job in answer.json()["items"])
+
+
 async def test_a_repeated_key_gets_the_first_answer_byte_for_byte(api: Api) -> None:
     headers = {"Idempotency-Key": "order 1", "content-type": "application/json"}
 

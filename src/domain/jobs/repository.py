@@ -1,13 +1,13 @@
 """Queries about jobs, for people. Those of workers are in `lease_repository` and `change_repository`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
-from sqlalchemy import Select, Text, and_, cast, delete, func, insert, or_, select, text, update
+from sqlalchemy import Select, Text, and_, cast, delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import selectinload
 from uuid_utils.compat import uuid7
@@ -55,6 +55,21 @@ FROM unnest(CAST(:types AS text[]), CAST(:bodies AS text[])) WITH ORDINALITY AS 
 RETURNING at
 """)
 
+_MAKE_TAGS: Final = text("""
+INSERT INTO tags (id, owner_id, name, created_at, updated_at)
+SELECT t.id, CAST(:owner_id AS uuid), t.name, statement_timestamp(), statement_timestamp()
+FROM unnest(CAST(:ids AS uuid[]), CAST(:names AS text[])) WITH ORDINALITY AS t(id, name, place)
+ORDER BY t.place
+ON CONFLICT (owner_id, name) DO NOTHING
+""")
+
+_LINK_TAGS: Final = text("""
+INSERT INTO job_tags (job_id, tag_id)
+SELECT l.job_id, t.id
+FROM unnest(CAST(:job_ids AS uuid[]), CAST(:names AS text[])) AS l(job_id, name)
+JOIN tags t ON t.owner_id = CAST(:owner_id AS uuid) AND t.name = l.name
+""")
+
 
 class JobRepository(SQLAlchemyAsyncRepository[Job]):
     model_type = Job
@@ -78,9 +93,8 @@ class JobRepository(SQLAlchemyAsyncRepository[Job]):
                 "timeouts": [order.timeout_seconds for order, _ in orders],
             },
         )
-        for job_id, (order, _) in zip(ids, orders, strict=True):
-            if order.tags:
-                await self.set_tags(owner_id, job_id, order.tags)
+        tags = {job_id: order.tags for job_id, (order, _) in zip(ids, orders, strict=True)}
+        await self.add_tags(owner_id, tags)
         found = {job.id: job for job in await self._jobs(select(Job).where(Job.id.in_(ids)))}
         return [found[job_id] for job_id in ids]
 
@@ -118,26 +132,22 @@ class JobRepository(SQLAlchemyAsyncRepository[Job]):
     async def set_tags(self, owner_id: UUID, job_id: UUID, names: Sequence[str]) -> None:
         """Give the job exactly the tags *names*; those that are new are made."""
         await self.session.execute(delete(JOB_TAGS).where(JOB_TAGS.c.job_id == job_id))
-        wanted = sorted(set(names))
-        if not wanted:
+        await self.add_tags(owner_id, {job_id: names})
+
+    async def add_tags(self, owner_id: UUID, names: Mapping[UUID, Sequence[str]]) -> None:
+        """Give each job its tags, which it does not have yet; those that are new are made."""
+        links = [(job_id, name) for job_id, wanted in names.items() for name in set(wanted)]
+        if not links:
             return
-        rows = [
-            {
-                "id": uuid7(),
-                "owner_id": owner_id,
-                "name": name,
-                "created_at": DATABASE_NOW,
-                "updated_at": DATABASE_NOW,
-            }
-            for name in wanted
-        ]
+        # Always in the same order, so that two who make the same tags do not wait for each other for ever.
+        distinct = sorted({name for _, name in links})
         await self.session.execute(
-            upsert(Tag).values(rows).on_conflict_do_nothing(index_elements=["owner_id", "name"])
+            _MAKE_TAGS, {"owner_id": owner_id, "ids": [uuid7() for _ in distinct], "names": distinct}
         )
-        ids = select(cast(str(job_id), JOB_TAGS.c.job_id.type), Tag.id).where(
-            Tag.owner_id == owner_id, Tag.name.in_(wanted)
+        job_ids, linked = zip(*links, strict=True)
+        await self.session.execute(
+            _LINK_TAGS, {"owner_id": owner_id, "job_ids": list(job_ids), "names": list(linked)}
         )
-        await self.session.execute(insert(JOB_TAGS).from_select(["job_id", "tag_id"], ids))
 
     async def steps(self, job_id: UUID) -> Sequence[StepRun]:
         statement = select(StepRun).where(StepRun.job_id == job_id)
