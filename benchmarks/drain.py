@@ -1,0 +1,73 @@
+"""Draining a full queue: jobs a second from the first start to the last end, events and history on.
+
+One job is one step that does nothing. Also counts what a job costs in SQL statements and Redis round trips.
+"""
+
+import asyncio
+from typing import Final
+
+import asyncpg
+import redis
+
+from common import Stage, arguments, fetch, processes, report, runs, stage, submit, until
+
+_LEFT: Final = "SELECT NOT EXISTS (SELECT 1 FROM jobs WHERE state IN ('queued', 'running'))"
+_RATE: Final = """
+SELECT count(*) AS jobs, extract(epoch FROM max(finished_at) - min(started_at))::float8 AS seconds FROM jobs
+WHERE state = 'succeeded'
+"""
+
+
+def main() -> None:
+    wanted = arguments(__doc__, jobs=20_000, concurrency=200)
+    figures = {}
+    with stage() as made:
+        for workers in (1, 2):
+            measured = runs(lambda count=workers: drain(made, wanted.jobs, count, wanted.concurrency))
+            figures |= {f"{workers} worker: {name}": figure for name, figure in measured.items()}
+    report(f"drain {wanted.jobs:,} jobs", figures, wanted.json)
+
+
+def drain(made: Stage, jobs: int, workers: int, concurrency: int) -> dict[str, float]:
+    """Fill the queue, start the workers, wait until it is empty."""
+    asyncio.run(prepare(made, jobs))
+    broker = redis.Redis.from_url(made.redis_url)
+    before = counts(made, broker)
+    with processes(made, *[["worker", "--concurrency", str(concurrency)]] * workers):
+        asyncio.run(until(made.database_url, _LEFT))
+        after = counts(made, broker)
+    (row,) = asyncio.run(fetch(made.database_url, _RATE))
+    if row["jobs"] != jobs:
+        raise RuntimeError(f"{row['jobs']} of {jobs} jobs succeeded")
+    return {
+        "jobs/s": row["jobs"] / row["seconds"],
+        **{name: (after[name] - before[name]) / jobs for name in after},
+    }
+
+
+async def prepare(made: Stage, jobs: int) -> None:
+    connection = await asyncpg.connect(made.database_url)
+    try:
+        await connection.execute("TRUNCATE jobs CASCADE")
+        await submit(made.database_url, jobs)
+        await connection.execute("VACUUM ANALYZE jobs")
+        await connection.execute("CHECKPOINT")
+    finally:
+        await connection.close()
+
+
+def counts(made: Stage, broker: redis.Redis) -> dict[str, int]:
+    """Since the servers started. Each statement of ours is a transaction of its own."""
+    (row,) = asyncio.run(
+        fetch(made.database_url, "SELECT xact_commit AS n FROM pg_stat_database WHERE datname = 'headrace'")
+    )
+    stats = broker.info("commandstats")
+    return {
+        "SQL transactions a job": row["n"],
+        "Redis commands a job": sum(one["calls"] for one in stats.values()),
+        "Redis reads a job": broker.info("stats")["total_reads_processed"],
+    }
+
+
+if __name__ == "__main__":
+    main()
