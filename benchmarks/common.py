@@ -95,12 +95,18 @@ async def fetch(database_url: str, statement: str, *arguments: Any) -> list[asyn
 
 
 async def until(database_url: str, statement: str, seconds: float = 600) -> None:
-    """Wait until *statement* says true; asked ten times a second."""
+    """Wait until *statement* says true; asked ten times a second.
+
+    Raises:
+        TimeoutError: it does not.
+    """
     connection = await asyncpg.connect(database_url)
     try:
-        async with asyncio.timeout(seconds):
-            while not await connection.fetchval(statement):
-                await asyncio.sleep(0.1)
+        for _ in range(int(seconds * 10)):
+            if await connection.fetchval(statement):
+                return
+            await asyncio.sleep(0.1)
+        raise TimeoutError(statement)
     finally:
         await connection.close()
 

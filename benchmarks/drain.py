@@ -4,11 +4,11 @@ One job is one step that does nothing. Also counts what a job costs in SQL state
 """
 
 import asyncio
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import asyncpg
 import redis
-
 from common import Stage, arguments, fetch, processes, report, runs, stage, submit, until
 
 _LEFT: Final = "SELECT NOT EXISTS (SELECT 1 FROM jobs WHERE state IN ('queued', 'running'))"
@@ -20,10 +20,10 @@ WHERE state = 'succeeded'
 
 def main() -> None:
     wanted = arguments(__doc__, jobs=20_000, concurrency=200)
-    figures = {}
+    figures: dict[str, Any] = {}
     with stage() as made:
         for workers in (1, 2):
-            measured = runs(lambda count=workers: drain(made, wanted.jobs, count, wanted.concurrency))
+            measured = runs(partial(drain, made, wanted.jobs, workers, wanted.concurrency))
             figures |= {f"{workers} worker: {name}": figure for name, figure in measured.items()}
     report(f"drain {wanted.jobs:,} jobs", figures, wanted.json)
 
@@ -48,7 +48,7 @@ def drain(made: Stage, jobs: int, workers: int, concurrency: int) -> dict[str, f
 async def prepare(made: Stage, jobs: int) -> None:
     connection = await asyncpg.connect(made.database_url)
     try:
-        await connection.execute("TRUNCATE jobs CASCADE")
+        await connection.execute("TRUNCATE jobs, job_events, step_runs CASCADE")
         await submit(made.database_url, jobs)
         await connection.execute("VACUUM ANALYZE jobs")
         await connection.execute("CHECKPOINT")
@@ -56,7 +56,7 @@ async def prepare(made: Stage, jobs: int) -> None:
         await connection.close()
 
 
-def counts(made: Stage, broker: redis.Redis) -> dict[str, int]:
+def counts(made: Stage, broker: Any) -> dict[str, int]:
     """Since the servers started. Each statement of ours is a transaction of its own."""
     (row,) = asyncio.run(
         fetch(made.database_url, "SELECT xact_commit AS n FROM pg_stat_database WHERE datname = 'headrace'")

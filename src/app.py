@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker
 from adapters.blob_store import BlobStore
 from adapters.database import StatementPool, build_engine
 from adapters.doorbell import Doorbell
-from adapters.event_bus import RedisPublisher
+from adapters.publisher import RedisPublisher
 from adapters.readiness import look
 from adapters.redis_link import build_redis, close_redis
 from adapters.tasks import end_tasks

@@ -1,11 +1,11 @@
-"""News over Redis pub/sub: published after a commit, heard by each API process over one connection.
+"""News over Redis pub/sub, heard by each API process over one connection.
 
 Messages are hints. Whoever misses one finds out from PostgreSQL.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
@@ -16,13 +16,10 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
 from adapters.redis_link import AWAY
-from domain.events.news import JobNews, JobSummary
-from domain.events.types import LoggedEvent, ProgressFrame
+from domain.events.types import LoggedEvent
 
 _log = structlog.get_logger(__name__)
 
-_MOST_WAITING: Final = 10_000
-_MOST_IN_A_PIPELINE: Final = 500
 _PAUSE_SECONDS: Final = 0.2
 _LONGEST_PAUSE_SECONDS: Final = 2.0
 _CONFIRM_SECONDS: Final = 1.0
@@ -46,78 +43,12 @@ class ProgressHeard(Struct, frozen=True, array_like=True, tag="p"):
 
 Heard = EventsHeard | ProgressHeard
 
-_encode: Final = msgspec.msgpack.Encoder().encode
+encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(EventsHeard | ProgressHeard).decode
 
 
 def job_channel(job_id: UUID) -> str:
     return f"headrace:job:{job_id}"
-
-
-def owner_channel(owner_id: UUID) -> str:
-    return f"headrace:owner:{owner_id}"
-
-
-class RedisPublisher:
-    """`domain.events.news.Publisher` over Redis: what gathers travels in one pipeline. `run` is its task."""
-
-    def __init__(self, redis: Redis | None) -> None:
-        """None: no Redis is configured, and nothing is published."""
-        self._redis = redis
-        self._waiting: list[tuple[str, bytes]] = []
-        self._wake = asyncio.Event()
-
-    def publish(self, news: Sequence[JobNews]) -> None:
-        for one in news:
-            self._add(job_channel(one.job_id), _encode(EventsHeard(list(one.events))))
-            summary = JobSummary(
-                job_id=one.job_id,
-                head=one.head,
-                state=one.state,
-                progress=one.progress,
-                pipeline=one.pipeline,
-            )
-            self._add(owner_channel(one.owner_id), msgspec.json.encode(summary))
-
-    def publish_progress(self, job_id: UUID, frame: ProgressFrame) -> None:
-        encoded = msgspec.json.encode(frame)
-        self._add(
-            job_channel(job_id), _encode(ProgressHeard(frame.attempt, frame.fence, frame.fraction, encoded))
-        )
-
-    def _add(self, channel: str, message: bytes) -> None:
-        if self._redis is None or len(self._waiting) >= _MOST_WAITING:
-            return
-        self._waiting.append((channel, message))
-        self._wake.set()
-
-    async def run(self) -> None:
-        """Publish until cancelled; while Redis is away news are dropped."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._waiting:
-                batch = self._waiting[:_MOST_IN_A_PIPELINE]
-                del self._waiting[:_MOST_IN_A_PIPELINE]
-                try:
-                    await self._send(batch)
-                except AWAY as error:
-                    self._waiting.clear()
-                    _log.warning("news_dropped", error=type(error).__name__)
-                    await asyncio.sleep(_PAUSE_SECONDS)
-
-    async def drain(self) -> None:
-        """Publish what still waits, once; for the end of a process."""
-        with contextlib.suppress(*AWAY):
-            await self._send(self._waiting)
-
-    async def _send(self, batch: Sequence[tuple[str, bytes]]) -> None:
-        if self._redis is None or not batch:
-            return
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for channel, message in batch:
-                pipe.publish(channel, message)
-            await pipe.execute()
 
 
 class EventBus:

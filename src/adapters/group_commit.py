@@ -62,15 +62,19 @@ class GroupCommit:
         The future fails with what PostgreSQL said when this very change is refused by it.
         """
         future: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
+        self.add(change).waiting.append(future)
+        return future
+
+    def add(self, change: Change) -> "_Pending":
+        """Have *change* written without an answer; a refusal is logged unless somebody else waits for it."""
         key = (change.job_id, change.fence)
         pending = self._pending.get(key)
         if pending is not None:
             pending.change.fold(change)
         else:
             pending = self._pending[key] = _Pending(change)
-        pending.waiting.append(future)
         self._wake.set()
-        return future
+        return pending
 
     def forget(self, job_id: UUID, fence: int) -> None:
         """That attempt is over."""
@@ -81,10 +85,19 @@ class GroupCommit:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            await self._gather()
             while batch := self._next_batch():
                 await self._send(batch)
+                await self._gather()
             if self._closing and not self._pending:
                 return
+
+    async def _gather(self) -> None:
+        """Let what is about to write do so: no timer, only turns of the loop while the batch grows."""
+        count = -1
+        while count < len(self._pending) < _MOST:
+            count = len(self._pending)
+            await asyncio.sleep(0)
 
     def close(self) -> None:
         """Let `run` end when everything is written."""
@@ -187,6 +200,8 @@ class GroupCommit:
 
 def _answer_all(batch: list[_Pending], error: Exception) -> None:
     for pending in batch:
+        if not pending.waiting:
+            _log.warning("change_refused", job_id=str(pending.change.job_id), error=repr(error))
         for future in pending.waiting:
             with contextlib.suppress(asyncio.InvalidStateError):
                 future.set_exception(error)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from adapters.blob_store import BlobStore
 from adapters.doorbell import Doorbell
-from adapters.event_bus import RedisPublisher
+from adapters.publisher import RedisPublisher
 from adapters.readiness import Readiness
 from api.authentication import CurrentUser, LocalAuthenticator
 from api.streams.hub import Hub

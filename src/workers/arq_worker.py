@@ -124,7 +124,7 @@ class HeadraceWorker(Worker):
     def _start(self, attempt: Attempt) -> None:
         self._publisher.publish([attempt.claim.news])
         self._leases.add(attempt)
-        task = asyncio.create_task(attempt.run(), name=f"attempt-{attempt.claim.job_id}")
+        task = asyncio.create_task(attempt.run())
         self._attempt_tasks.add(task)
         task.add_done_callback(lambda done: self._ended(done, attempt))
 

@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -61,9 +61,17 @@ class ProcessTry:
         self._desk = desk
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._task: asyncio.Task[str] | None = None
         self._is_stopping = False
 
-    async def run(self) -> str:
+    def start(self) -> asyncio.Future[Any]:
+        self._task = asyncio.create_task(self._run())
+        return self._task
+
+    def output(self, returned: str) -> str:
+        return returned
+
+    async def _run(self) -> str:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
@@ -101,6 +109,11 @@ class ProcessTry:
     async def kill(self) -> bool:
         if self._process is not None:
             _signal(self._process, signal.SIGKILL)
+        if self._task is not None:
+            # It sees the process gone, which is bounded, or has not come to start one.
+            if self._process is None:
+                self._task.cancel()
+            await asyncio.wait({self._task})
         return True
 
     async def _outcome(

@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Final, TypeVar
 
 from workers.outputs import said_by
 
@@ -19,19 +19,23 @@ class StepLeftError(Exception):
         super().__init__(f"the step raised {type(error).__name__}: {said_by(error)}")
 
 
-@contextmanager
-def contained() -> Iterator[None]:
-    """Keep from the event loop what would end it.
+class _Contained:
+    """Keeps from the event loop what would end it.
 
     Raises:
         StepLeftError: instead of everything that is neither an `Exception` nor a cancellation.
     """
-    try:
-        yield
-    except (Exception, asyncio.CancelledError):
-        raise
-    except BaseException as error:
-        raise StepLeftError(error) from error
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if error is not None and not isinstance(error, Exception | asyncio.CancelledError):
+            raise StepLeftError(error) from error
+
+
+contained: Final = _Contained()
 
 
 def call_in_thread(name: str, function: Callable[..., T], *arguments: Any) -> "asyncio.Future[T]":

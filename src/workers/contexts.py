@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -17,6 +17,13 @@ from workers.outputs import bytes_or_path
 T = TypeVar("T")
 
 
+class Folder(Protocol):
+    """A folder that is made when it is first asked for."""
+
+    @property
+    def path(self) -> Path: ...
+
+
 class Situation(msgspec.Struct, frozen=True):
     """Which step run of which attempt this is."""
 
@@ -25,7 +32,7 @@ class Situation(msgspec.Struct, frozen=True):
     name: str
     key: str
     params: Any
-    scratch: Path
+    scratch: Folder
 
 
 class LoopContext:
@@ -39,7 +46,10 @@ class LoopContext:
         self.params = situation.params
         self.job_id = situation.job_id
         self.attempt = situation.attempt
-        self.scratch = situation.scratch
+
+    @property
+    def scratch(self) -> Path:
+        return self._situation.scratch.path
 
     async def output(self, step: StepHandle) -> Any:
         return self._pipeline.decode_output(step, self._desk.output(step))
@@ -74,7 +84,10 @@ class ThreadContext:
         self.params = inner.params
         self.job_id = inner.job_id
         self.attempt = inner.attempt
-        self.scratch = inner.scratch
+
+    @property
+    def scratch(self) -> Path:
+        return self._inner.scratch
 
     def output(self, step: StepHandle) -> Any:
         return self._call(lambda: self._inner.output(step))

@@ -99,16 +99,7 @@ class Desk:
 
     def tell(self, change: Change) -> None:
         """Have *change* written without waiting for it."""
-        self._commit.submit(change).add_done_callback(self._told)
-
-    def _told(self, future: asyncio.Future[Written]) -> None:
-        if future.cancelled():
-            return
-        error = future.exception()
-        if error is None:
-            self._on_written(future.result())
-        else:
-            _log.warning("change_refused", job_id=str(self._claim.job_id), error=repr(error))
+        self._commit.add(change)
 
     def report(self, name: str, key: str, done: float, total: float, message: str | None) -> None:
         text = None if message is None else plain_text(str(message), 500)

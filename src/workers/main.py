@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from adapters.blob_store import BlobStore
 from adapters.database import StatementPool, build_engine
 from adapters.doorbell import Doorbell
-from adapters.event_bus import RedisPublisher
 from adapters.group_commit import GroupCommit
+from adapters.publisher import RedisPublisher
 from adapters.redis_link import build_redis, close_redis, refuse_evicting
 from adapters.tasks import end_tasks
 from domain.jobs.execution import Execution, Worker

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import structlog
@@ -27,6 +27,7 @@ from workers.step_runner import StepRunner
 from workers.toolbox import Toolbox
 from workers.tries import StepStoppedError
 from workers.verdicts import judge_failure
+from workers.waiting import StopSignal, first_of
 
 _log = structlog.get_logger(__name__)
 
@@ -55,7 +56,7 @@ class Attempt:
             on_progress=self.sender.report,
             on_written=self._on_written,
         )
-        self._stop = asyncio.Event()
+        self._stop = StopSignal()
         self._why: StopReason | None = None
         self._failure: JobError | None = None
         self._running: dict[asyncio.Task[None], StepPlan] = {}
@@ -95,7 +96,7 @@ class Attempt:
             self.stop(StopReason.CANCELLED)
         else:
             try:
-                with contained():
+                with contained:
                     params = msgspec.json.decode(self.claim.params, type=self._pipeline.params)
             except Exception as error:  # noqa: BLE001  (a struct may check itself in code of its own)
                 self._fail(job_error("params_invalid", said_by(error)))
@@ -108,11 +109,11 @@ class Attempt:
     async def _walk(self, runner: StepRunner) -> None:
         """Start what can start until all is done, all waits, or the attempt is to stop."""
         self._recount()
-        while not self._stop.is_set():
+        while not self._stop.is_set:
             await self._expand(runner)
             self._start_steps(runner)
             waits_long = not self._running and self._must_wait_long()
-            if waits_long or self._stop.is_set() or self._last is not None or self._plan.is_done:
+            if waits_long or self._stop.is_set or self._last is not None or self._plan.is_done:
                 return
             await self._wait()
 
@@ -132,7 +133,7 @@ class Attempt:
 
     async def _expand(self, runner: StepRunner) -> None:
         """Compute the items of the `for_each` steps that are ready, once, and store them."""
-        while not self._stop.is_set() and (group := next(self._plan.to_expand(), None)) is not None:
+        while not self._stop.is_set and (group := next(self._plan.to_expand(), None)) is not None:
             node = group.node
             try:
                 raw = await runner.items(node)
@@ -172,14 +173,8 @@ class Attempt:
         """Until a step run ends, a waiting one may start, or the attempt is to stop."""
         ready_at = self._plan.next_ready_at()
         is_full = len(self._running) >= _MOST_AT_ONCE
-        timeout = None if ready_at is None or is_full else max(0.0, ready_at - time.monotonic())
-        stopped = asyncio.create_task(self._stop.wait())
-        try:
-            await asyncio.wait(
-                {stopped, *self._running}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
-            )
-        finally:
-            stopped.cancel()
+        seconds = None if ready_at is None or is_full else ready_at - time.monotonic()
+        await first_of(*self._running, stop=self._stop, seconds=seconds)
         self._reap()
 
     def _reap(self) -> None:
@@ -200,20 +195,25 @@ class Attempt:
         self._reap()
 
     async def _run_step(self, runner: StepRunner, run: StepPlan) -> None:
+        began = 0.0
+
+        def begin() -> None:
+            nonlocal began
+            began = time.monotonic()
+            run.entered = True
+            change = self._desk.change()
+            started = StepStarted(step=run.node.name, index=run.index, attempt=self.claim.attempt)
+            change.events.append(write(started))
+            change.steps[run.key] = self._row(run)
+            change.steps[run.key].started = True
+            self._desk.tell(change)
+
         try:
-            async with runner.slot(run.node):
-                run.entered = True
-                began = time.monotonic()
-                change = self._desk.change()
-                change.events.append(write(StepStarted(**self._labels(run))))
-                change.steps[run.key] = self._row(run)
-                change.steps[run.key].started = True
-                self._desk.tell(change)
-                output = await runner.run(run)
+            output = await runner.run(run, begin)
         except (JobCancelledError, LeaseLostError) as error:
             if isinstance(error, LeaseLostError):
                 self.stop(StopReason.LEASE_LOST)
-            elif not self._stop.is_set():
+            elif not self._stop.is_set:
                 await self._step_failed(run, error)
         except StepStoppedError as error:
             if error.reason == "timeout":
@@ -229,7 +229,13 @@ class Attempt:
 
     async def _step_succeeded(self, run: StepPlan, output: str, took_ms: int) -> None:
         change = self._desk.change()
-        change.events.append(write(StepSucceeded(**self._labels(run), took_ms=took_ms)))
+        change.events.append(
+            write(
+                StepSucceeded(
+                    step=run.node.name, index=run.index, attempt=self.claim.attempt, took_ms=took_ms
+                )
+            )
+        )
         row = change.steps[run.key] = self._row(run, StepState.SUCCEEDED)
         row.output = run.output = output
         self._progress.finish(run.node.name, run.key)
@@ -257,7 +263,17 @@ class Attempt:
         )
         retry_at = None if verdict.wait is None else datetime.now(UTC) + verdict.wait
         change = self._desk.change()
-        change.events.append(write(StepFailed(**self._labels(run), error=verdict.error, retry_at=retry_at)))
+        change.events.append(
+            write(
+                StepFailed(
+                    step=run.node.name,
+                    index=run.index,
+                    attempt=self.claim.attempt,
+                    error=verdict.error,
+                    retry_at=retry_at,
+                )
+            )
+        )
         row = change.steps[run.key] = self._row(
             run, StepState.FAILED if retry_at is None else StepState.PENDING
         )
@@ -289,9 +305,6 @@ class Attempt:
         change.progress = self._progress.fraction
         change.events.append(write(event))
         await self._desk.finish(change)
-
-    def _labels(self, run: StepPlan) -> dict[str, Any]:
-        return {"step": run.node.name, "index": run.index, "attempt": self.claim.attempt}
 
     def _row(self, run: StepPlan, state: StepState = StepState.RUNNING) -> StepChange:
         return StepChange(

@@ -1,10 +1,9 @@
 """Runs the tries of one attempt's steps where they belong, each with a slot and a scratch folder."""
 
 import asyncio
-import contextlib
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,40 +20,40 @@ from workers.outputs import OutputError, encode_value
 from workers.plan import StepPlan, compute_items
 from workers.toolbox import Toolbox
 from workers.tries import Running, StepStoppedError, here, run_try
+from workers.waiting import StopSignal, first_of
 
 _ITEMS_SECONDS: Final = 60.0
+
+
+class Scratch:
+    """A folder for one try, made when it is first asked for."""
+
+    def __init__(self, root: Path, label: str) -> None:
+        self._root = root
+        self._label = label
+        self._path: Path | None = None
+
+    @property
+    def path(self) -> Path:
+        if self._path is None:
+            self._path = Path(tempfile.mkdtemp(prefix=f"{self._label}-", dir=self._root))
+        return self._path
+
+    async def remove(self) -> None:
+        if self._path is not None:
+            await asyncio.to_thread(shutil.rmtree, self._path, ignore_errors=True)
 
 
 class StepRunner:
     """One attempt's hands."""
 
-    def __init__(self, tools: Toolbox, claim: Claim, desk: Desk, params: Any, stop: asyncio.Event) -> None:
+    def __init__(self, tools: Toolbox, claim: Claim, desk: Desk, params: Any, stop: StopSignal) -> None:
         self._tools = tools
         self._claim = claim
         self._pipeline: Pipeline = tools.pipelines[(claim.pipeline, claim.version)]
         self._desk = desk
         self._params = params
         self._stop = stop
-
-    @contextlib.asynccontextmanager
-    async def slot(self, node: Node) -> AsyncIterator[None]:
-        """Hold a slot for a child process or a thread; steps in the loop need none."""
-        slots = {"process": self._tools.process_slots, "thread": self._tools.thread_slots}.get(
-            node.step.runs_in
-        )
-        if slots is not None:
-            await slots.acquire()
-        keep = False
-        try:
-            yield
-        except StepStoppedError as error:
-            keep = error.abandoned
-            raise
-        finally:
-            if keep:
-                self._tools.abandoned += 1
-            elif slots is not None:
-                slots.release()
 
     async def items(self, node: Node) -> str | None:
         """Ask the author for the items of *node*: a JSON array; None when the attempt is to stop meanwhile.
@@ -66,34 +65,45 @@ class StepRunner:
         asked: asyncio.Future[Any] = call_in_thread(
             f"headrace-{node.name}-items", compute_items, node, self._params
         )
-        stopped = asyncio.create_task(self._stop.wait())
-        try:
-            await asyncio.wait({asked, stopped}, timeout=_ITEMS_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopped.cancel()
+        await first_of(asked, stop=self._stop, seconds=_ITEMS_SECONDS)
         if not asked.done():
             self._tools.abandoned += 1
             asked.cancel()
-            if self._stop.is_set():
+            if self._stop.is_set:
                 return None
             raise OutputError("items_timeout", f"the items were not there within {_ITEMS_SECONDS:g} s")
         what = f"the items of step {node.name!r}"
         return encode_value(asked.result(), what, self._tools.max_output_bytes * 4)
 
-    async def run(self, run: StepPlan) -> str:
-        """Run one try and return the output as JSON.
+    async def run(self, run: StepPlan, begin: Callable[[], None]) -> str:
+        """Run one try and return the output as JSON; *begin* is called once it has its slot.
 
         Raises:
             StepStoppedError: it was stopped from outside, or is out of time.
             Exception: whatever the step raised.
         """
-        scratch = Path(tempfile.mkdtemp(prefix=f"{self._claim.pipeline}-", dir=self._tools.scratch))
+        # Steps in the loop need no slot.
+        slots = {"process": self._tools.process_slots, "thread": self._tools.thread_slots}.get(
+            run.node.step.runs_in
+        )
+        if slots is not None:
+            await slots.acquire()
+        scratch = Scratch(self._tools.scratch, self._claim.pipeline)
+        is_abandoned = False
         try:
+            begin()
             return await run_try(self._running(run, scratch), run.node, self._stop)
+        except StepStoppedError as error:
+            is_abandoned = error.abandoned
+            raise
         finally:
-            await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+            if is_abandoned:
+                self._tools.abandoned += 1
+            elif slots is not None:
+                slots.release()
+            await scratch.remove()
 
-    def _running(self, run: StepPlan, scratch: Path) -> Running:
+    def _running(self, run: StepPlan, scratch: "Scratch") -> Running:
         node, claim = run.node, self._claim
         if node.step.runs_in == "process":
             order = wire.Order(
@@ -105,7 +115,7 @@ class StepRunner:
                 item=run.item,
                 job_id=claim.job_id,
                 attempt=claim.attempt,
-                scratch=str(scratch),
+                scratch=str(scratch.path),
                 max_output_bytes=self._tools.max_output_bytes,
             )
             return ProcessTry(order, node.name, run.key, self._desk)
@@ -117,6 +127,6 @@ class StepRunner:
             params=self._params,
             scratch=scratch,
         )
-        with contained():
+        with contained:
             items = () if run.item is None else (msgspec.json.decode(run.item, type=node.item_type),)
         return here(node, self._pipeline, situation, self._desk, items, self._tools.max_output_bytes)

@@ -1,8 +1,6 @@
 """One try of one step: run it where it belongs, stop it when it is to stop, kill it when it does not."""
 
 import asyncio
-import contextlib
-import inspect
 from collections.abc import Awaitable
 from typing import Any, Final, Literal, Protocol
 
@@ -11,6 +9,7 @@ from workers.containing import call_in_thread, contained
 from workers.contexts import LoopContext, Situation, ThreadContext
 from workers.desk import Desk
 from workers.outputs import encode_value
+from workers.waiting import StopSignal, first_of
 
 # A loop step may notice by itself that it is to stop; then it is cancelled where it waits.
 _COURTESY_SECONDS: Final = 0.2
@@ -26,15 +25,22 @@ class StepStoppedError(Exception):
 
 
 async def _contained(step: Awaitable[Any]) -> Any:
-    with contained():
+    with contained:
         return await step
 
 
 class Running(Protocol):
     """A try that runs somewhere."""
 
-    async def run(self) -> str:
-        """Return the output as JSON, or raise what the step raised."""
+    def start(self) -> asyncio.Future[Any]:
+        """Begin. The future ends with what the step returned, or raises what the step raised."""
+
+    def output(self, returned: Any) -> str:
+        """What the step returned, as JSON.
+
+        Raises:
+            OutputError: it cannot be stored.
+        """
 
     def ask_to_stop(self) -> None:
         """Let the step notice that it is to stop."""
@@ -53,16 +59,12 @@ class LoopTry:
         self._limit = limit
         self._task: asyncio.Task[Any] | None = None
 
-    async def run(self) -> str:
+    def start(self) -> asyncio.Future[Any]:
         self._task = asyncio.create_task(_contained(self._node.step.function(self._context, *self._items)))
-        try:
-            await asyncio.wait({self._task})
-        finally:
-            self._task.cancel()
-        if self._task.cancelled():
-            raise RuntimeError("the step was cancelled from within")
-        value = self._task.result()
-        return encode_value(value, f"the output of step {self._node.name!r}", self._limit)
+        return self._task
+
+    def output(self, returned: Any) -> str:
+        return encode_value(returned, f"the output of step {self._node.name!r}", self._limit)
 
     def ask_to_stop(self) -> None:
         self._context.stopping = True
@@ -73,7 +75,7 @@ class LoopTry:
         if self._task is None or self._task.done():
             return True
         self._task.cancel()
-        await asyncio.wait({self._task}, timeout=_COURTESY_SECONDS)
+        await first_of(self._task, seconds=_COURTESY_SECONDS)
         return self._task.done()
 
 
@@ -89,11 +91,13 @@ class ThreadTry:
         self._items = items
         self._limit = limit
 
-    async def run(self) -> str:
-        value = await call_in_thread(
+    def start(self) -> asyncio.Future[Any]:
+        return call_in_thread(
             f"headrace-{self._node.name}", self._node.step.function, self._context, *self._items
         )
-        return encode_value(value, f"the output of step {self._node.name!r}", self._limit)
+
+    def output(self, returned: Any) -> str:
+        return encode_value(returned, f"the output of step {self._node.name!r}", self._limit)
 
     def ask_to_stop(self) -> None:
         self._inner.stopping = True
@@ -108,37 +112,38 @@ def here(
 ) -> Running:
     """A try in this process: in the loop or in a thread."""
     context = LoopContext(situation, pipeline, desk)
-    if inspect.iscoroutinefunction(node.step.function):
+    if node.step.runs_in == "loop":
         return LoopTry(node, context, items, limit)
     return ThreadTry(node, ThreadContext(context, asyncio.get_running_loop()), context, items, limit)
 
 
-async def run_try(running: Running, node: Node, stop: asyncio.Event) -> str:
-    """Run to the end, until *stop* is set, or until the step's time is over.
+async def run_try(running: Running, node: Node, stop: StopSignal) -> str:
+    """Run to the end, until *stop* is set, or until the step's time is over; returns the output as JSON.
 
     Raises:
         StepStoppedError: it was stopped or ran out of time; *abandoned* where it may still be at it.
         Exception: whatever the step raised.
     """
-    work = asyncio.create_task(running.run())
-    stopped = asyncio.create_task(stop.wait())
+    work = running.start()
     try:
-        await asyncio.wait(
-            {work, stopped},
-            timeout=node.step.timeout.total_seconds(),
-            return_when=asyncio.FIRST_COMPLETED,
-        )
+        await first_of(work, stop=stop, seconds=node.step.timeout.total_seconds())
         if work.done():
-            return work.result()
-        reason: Literal["stopped", "timeout"] = "stopped" if stop.is_set() else "timeout"
+            return running.output(_returned(work))
+        reason: Literal["stopped", "timeout"] = "stopped" if stop.is_set else "timeout"
         running.ask_to_stop()
-        await asyncio.wait({work}, timeout=node.step.grace.total_seconds())
+        await first_of(work, seconds=node.step.grace.total_seconds())
         if reason == "stopped" and work.done() and not work.cancelled() and work.exception() is None:
-            return work.result()  # what is done in time counts
-        ended = work.done() or await running.kill()
-        raise StepStoppedError(reason, abandoned=not ended)
+            return running.output(work.result())  # what is done in time counts
+        raise StepStoppedError(reason, abandoned=not work.done() and not await running.kill())
+    except asyncio.CancelledError:
+        await running.kill()
+        raise
     finally:
-        stopped.cancel()
-        work.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await work
+        # Of one that was given up nobody asks what came of it.
+        work.add_done_callback(lambda given_up: given_up.cancelled() or given_up.exception())
+
+
+def _returned(work: asyncio.Future[Any]) -> Any:
+    if work.cancelled():
+        raise RuntimeError("the step was cancelled from within")
+    return work.result()

@@ -10,11 +10,9 @@ from domain.database import Database
 
 _MONTHS_AHEAD: Final = 3
 
-# The locks come in the order in which writers take theirs: the other way round dead-locks with submits.
 _MAKE: Final = """
 DO $$ BEGIN
     PERFORM set_config('lock_timeout', '3s', true);
-    LOCK TABLE jobs IN SHARE ROW EXCLUSIVE MODE;
     LOCK TABLE job_events IN ACCESS EXCLUSIVE MODE;
     CREATE TABLE IF NOT EXISTS {name} PARTITION OF job_events FOR VALUES FROM ('{low}') TO ('{high}');
 END $$

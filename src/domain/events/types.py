@@ -7,6 +7,7 @@ the same bytes.
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -123,14 +124,14 @@ class FileCreated(JobEvent, tag="file.created", frozen=True, kw_only=True):
     file: FileSummary
 
 
-class WrittenEvent(Struct, frozen=True):
+class WrittenEvent(Struct, frozen=True, gc=False):
     """An event on its way into the log: its type, and its JSON without the header."""
 
     type: str
     body: str
 
 
-class LoggedEvent(Struct, frozen=True):
+class LoggedEvent(Struct, frozen=True, gc=False):
     """An event of the log: its number in the job, and its frame."""
 
     seq: int
@@ -150,16 +151,21 @@ def write(event: JobEvent) -> WrittenEvent:
         TypeError, ValueError: the event holds something that JSON cannot.
     """
     kind = str(event.__struct_config__.tag)
-    encoded = _encode(event).decode()
-    rest = encoded[len(f'{{"type":"{kind}"') :]
-    return WrittenEvent(kind, "{" + rest.removeprefix(","))
+    # What follows {"type":"KIND" is either }, or a comma and the fields.
+    rest = _encode(event)[len(kind) + 10 :].decode()
+    return WrittenEvent(kind, "{}" if rest == "}" else "{" + rest[1:])
 
 
 def frame(job_id: UUID, seq: int, at: datetime, kind: str, body: str) -> bytes:
     """The event as it is sent: `{type, job_id, seq, at}` and then the body's own fields."""
-    moment = at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    head = f'{{"type":"{kind}","job_id":"{job_id}","seq":{seq},"at":"{moment}"'
+    head = f'{{"type":"{kind}","job_id":"{job_id}","seq":{seq},"at":"{_moment(at)}"'
     return (head + ("}" if body == "{}" else "," + body[1:])).encode()
+
+
+@lru_cache(maxsize=64)
+def _moment(at: datetime) -> str:
+    """As it is written in frames; all events of a statement share one."""
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def number(job_id: UUID, head: int, at: datetime, events: Iterable[WrittenEvent]) -> list[LoggedEvent]:

@@ -164,8 +164,7 @@ def _columns(changes: Sequence[Change]) -> list[list[Any]]:
             (job_id, new.id, new.step, new.name, new.media_type, new.size, new.sha256)
             for new in last.values()
         ]
-    return [
-        [row[place] for row in rows]
-        for rows, width in ((jobs, 10), (events, 4), (steps, 12), (files, 7))
-        for place in range(width)
-    ]
+    columns: list[list[Any]] = []
+    for rows, width in ((jobs, 10), (events, 4), (steps, 12), (files, 7)):
+        columns += map(list, zip(*rows, strict=True)) if rows else ([] for _ in range(width))
+    return columns

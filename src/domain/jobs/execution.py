@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 from itertools import groupby
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -166,28 +166,26 @@ def _step_record(row: Row) -> StepRecord:
 
 
 def _claim(row: Row, steps: dict[str, StepRecord]) -> Claim:
-    job_id: UUID = row["id"]
-    columns: dict[str, Any] = {
-        name: row[name]
-        for name in (
-            "owner_id",
-            "pipeline",
-            "version",
-            "queue",
-            "params",
-            "attempt",
-            "fence",
-            "max_attempts",
-            "losses",
-            "progress",
-            "log_events",
-            "cancel_requested",
-            "seconds_left",
-        )
-    }
-    head = row["event_seq"]
-    started = LoggedEvent(head, "job.started", frame(job_id, head, row["at"], "job.started", row["body"]))
-    return Claim(job_id=job_id, head=head, steps=steps, started=started, **columns)
+    job_id, head = row["id"], row["event_seq"]
+    return Claim(
+        job_id=job_id,
+        owner_id=row["owner_id"],
+        pipeline=row["pipeline"],
+        version=row["version"],
+        queue=row["queue"],
+        params=row["params"],
+        attempt=row["attempt"],
+        fence=row["fence"],
+        max_attempts=row["max_attempts"],
+        losses=row["losses"],
+        progress=row["progress"],
+        head=head,
+        log_events=row["log_events"],
+        cancel_requested=row["cancel_requested"],
+        seconds_left=row["seconds_left"],
+        steps=steps,
+        started=LoggedEvent(head, "job.started", frame(job_id, head, row["at"], "job.started", row["body"])),
+    )
 
 
 def _outcome(change: Change, row: Row) -> tuple[Written, JobNews | None]:

@@ -52,7 +52,6 @@ class Job(UUIDv7AuditBase):
             name="final_has_an_end",
         ),
         Index("ix_jobs_due", "queue", "due_order", postgresql_where=text("state = 'queued'")),
-        Index("ix_jobs_lease", "lease_expires_at", postgresql_where=text("state = 'running'")),
         Index("ix_jobs_holder", "lease_owner", postgresql_where=text("state = 'running'")),
         Index(
             "ix_jobs_to_cancel",
@@ -112,13 +111,14 @@ class StepRun(DefaultBase):
     """The execution of one step, or of one item of a `for_each` step, in a job.
 
     A `for_each` step has, besides the rows of its items, one row of its own that holds the *items*, computed
-    once; its key is the step's name, those of the items are `name[index]`.
+    once; its key is the step's name, those of the items are `name[index]`. A trigger removes them with their
+    job.
     """
 
     __tablename__ = "step_runs"
     __table_args__ = (CheckConstraint("tries >= 0", name="tries_not_negative"),)
 
-    job_id: Mapped[UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    job_id: Mapped[UUID] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(String(80), primary_key=True)
     name: Mapped[str] = mapped_column(String(64))
     index: Mapped[int | None] = mapped_column(default=None)
