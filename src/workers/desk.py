@@ -34,6 +34,7 @@ from domain.jobs.execution import Claim
 from domain.pipelines.context import PermanentError
 from domain.pipelines.definition import StepHandle
 from workers.outputs import plain_fields, plain_text
+from workers.records import Records
 
 _log = structlog.get_logger(__name__)
 
@@ -46,6 +47,7 @@ class Desk:
     def __init__(
         self,
         claim: Claim,
+        records: Records,
         *,
         commit: GroupCommit,
         database: Database,
@@ -54,6 +56,7 @@ class Desk:
         on_written: Callable[[Written], None],
     ) -> None:
         self._claim = claim
+        self._records = records
         self._commit = commit
         self._database = database
         self._blobs = blobs
@@ -63,11 +66,6 @@ class Desk:
         self._is_closed = False
         self.dropped_logs = 0
         self.outputs: dict[str, str] = {}
-
-    def change(self) -> Change:
-        """An empty change of this attempt."""
-        claim = self._claim
-        return Change(job_id=claim.job_id, owner_id=claim.owner_id, fence=claim.fence)
 
     async def write(self, change: Change) -> Written:
         """Have *change* written.
@@ -112,7 +110,7 @@ class Desk:
             return
         self._logged += 1
         word = str(level)
-        change = self.change()
+        change = self._records.empty()
         change.events.append(
             write(
                 LogWritten(
@@ -157,7 +155,7 @@ class Desk:
             sha256=new.sha256.hex(),
             created_at=datetime.now(UTC),
         )
-        change = self.change()
+        change = self._records.empty()
         change.files.append(new)
         change.events.append(write(FileCreated(file=summary)))
         try:

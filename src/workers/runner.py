@@ -2,15 +2,14 @@
 
 import asyncio
 import time
-from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 import structlog
 
 from domain.database import TRANSIENT
-from domain.events.types import JobError, LogWritten, StepFailed, StepStarted, StepSucceeded, write
-from domain.jobs.changes import Change, StepChange, Written
+from domain.events.types import JobError, LogWritten, write
+from domain.jobs.changes import Change, Written
 from domain.jobs.errors import LeaseLostError
 from domain.jobs.execution import Claim
 from domain.jobs.progress import JobProgress
@@ -21,8 +20,9 @@ from workers.containing import contained
 from workers.desk import Desk
 from workers.endings import StopReason, ending, left_behind
 from workers.outputs import OutputError, job_error, said_by
-from workers.plan import Group, Plan, StepPlan, item_runs
+from workers.plan import Group, Plan, StepPlan
 from workers.progress_sender import ProgressSender
+from workers.records import Records
 from workers.step_runner import StepRunner
 from workers.toolbox import Toolbox
 from workers.tries import StepStoppedError
@@ -42,14 +42,14 @@ class Attempt:
         self.claim = claim
         self._tools = tools
         self._pipeline = tools.pipelines[(claim.pipeline, claim.version)]
-        self._plan = Plan.resume(self._pipeline, claim.steps, time.monotonic())
-        self._progress = JobProgress(
-            {node.name: node.weight for node in self._pipeline.nodes.values()}, floor=claim.progress
-        )
+        self._plan = Plan(self._pipeline, claim.steps, time.monotonic())
+        self._progress = JobProgress(self._pipeline.weights, floor=claim.progress)
+        self._records = Records(claim)
         self._head = claim.head
         self.sender = ProgressSender(claim, self._progress, tools.publisher, lambda: self._head)
         self._desk = Desk(
             claim,
+            self._records,
             commit=tools.commit,
             database=tools.database,
             blobs=tools.blobs,
@@ -128,40 +128,32 @@ class Attempt:
             self._collect(group)
 
     def _collect(self, group: Group) -> None:
-        if group.is_done:
+        if group.runs is not None and not group.left:
             self._desk.outputs[group.node.name] = self._plan.output_of(group)
 
     async def _expand(self, runner: StepRunner) -> None:
-        """Compute the items of the `for_each` steps that are ready, once, and store them."""
-        while not self._stop.is_set and (group := next(self._plan.to_expand(), None)) is not None:
-            node = group.node
+        """Compute the items of the `for_each` steps whose turn has come, once, and store them."""
+        while self._plan.to_expand and not self._stop.is_set:
+            group = self._plan.to_expand.popleft()
+            name = group.node.name
             try:
-                raw = await runner.items(node)
+                items = await runner.items(group.node)
             except Exception as error:  # noqa: BLE001  (the author's function may raise anything)
                 code = error.code if isinstance(error, OutputError) else "items_failed"
-                self._fail(job_error(code, f"{type(error).__name__}: {said_by(error)}", node.name))
+                self._fail(job_error(code, f"{type(error).__name__}: {said_by(error)}", name))
                 return
-            if raw is None:
+            if items is None:
                 return
-            change = self._desk.change()
-            change.steps[node.name] = StepChange(
-                key=node.name,
-                name=node.name,
-                index=None,
-                state=StepState.SUCCEEDED,
-                attempt=self.claim.attempt,
-                items=raw,
-            )
-            await self._desk.write(change)
-            group.runs = item_runs(node, raw)
-            self._progress.expand(node.name, len(group.runs))
+            await self._desk.write(self._records.items(name, items))
+            self._plan.expand(group, items)
+            self._progress.expand(name, len(group.runs or ()))
             self._collect(group)
 
     def _start_steps(self, runner: StepRunner) -> None:
-        for run in list(self._plan.startable(time.monotonic())):
-            if len(self._running) >= _MOST_AT_ONCE:
+        while len(self._running) < _MOST_AT_ONCE:
+            run = self._plan.take(time.monotonic())
+            if run is None:
                 return
-            run.state = StepState.RUNNING
             self._running[asyncio.create_task(self._run_step(runner, run))] = run
 
     def _must_wait_long(self) -> bool:
@@ -201,12 +193,7 @@ class Attempt:
             nonlocal began
             began = time.monotonic()
             run.entered = True
-            change = self._desk.change()
-            started = StepStarted(step=run.node.name, index=run.index, attempt=self.claim.attempt)
-            change.events.append(write(started))
-            change.steps[run.key] = self._row(run)
-            change.steps[run.key].started = True
-            self._desk.tell(change)
+            self._desk.tell(self._records.started(run))
 
         try:
             output = await runner.run(run, begin)
@@ -228,25 +215,17 @@ class Attempt:
             await self._step_succeeded(run, output, int((time.monotonic() - began) * 1000))
 
     async def _step_succeeded(self, run: StepPlan, output: str, took_ms: int) -> None:
-        change = self._desk.change()
-        change.events.append(
-            write(
-                StepSucceeded(
-                    step=run.node.name, index=run.index, attempt=self.claim.attempt, took_ms=took_ms
-                )
-            )
-        )
-        row = change.steps[run.key] = self._row(run, StepState.SUCCEEDED)
-        row.output = run.output = output
+        run.output = output
+        change = self._records.succeeded(run, took_ms)
         self._progress.finish(run.node.name, run.key)
-        if self._plan.is_done_with(run):
+        if self._plan.is_last(run):
             self._last = change
         else:
             change.progress = self._progress.fraction
             await self._desk.write(change)
             self.sender.flush()
         # Only now may the steps after it start: what they build on is stored.
-        run.state = StepState.SUCCEEDED
+        self._plan.succeed(run)
         self._collect(self._plan.groups[run.node.name])
 
     async def _step_failed(self, run: StepPlan, error: Exception) -> None:
@@ -261,31 +240,13 @@ class Attempt:
             child_traceback=error.traceback if isinstance(error, ChildError) else None,
             exc_info=None if isinstance(error, ChildError | StepStoppedError) else error,
         )
-        retry_at = None if verdict.wait is None else datetime.now(UTC) + verdict.wait
-        change = self._desk.change()
-        change.events.append(
-            write(
-                StepFailed(
-                    step=run.node.name,
-                    index=run.index,
-                    attempt=self.claim.attempt,
-                    error=verdict.error,
-                    retry_at=retry_at,
-                )
-            )
-        )
-        row = change.steps[run.key] = self._row(
-            run, StepState.FAILED if retry_at is None else StepState.PENDING
-        )
-        row.error = msgspec.json.encode(verdict.error).decode()
-        row.retry_seconds = None if verdict.wait is None else verdict.wait.total_seconds()
-        await self._desk.write(change)
+        await self._desk.write(self._records.failed(run, verdict.error, verdict.wait))
         run.entered = False
-        run.state = row.state
         if verdict.wait is None:
+            run.state = StepState.FAILED
             self._fail(verdict.error)
         else:
-            run.ready_at = time.monotonic() + verdict.wait.total_seconds()
+            self._plan.put_off(run, time.monotonic() + verdict.wait.total_seconds())
 
     def _fail(self, error: JobError) -> None:
         self._failure = self._failure or error
@@ -293,7 +254,7 @@ class Attempt:
 
     async def _end(self) -> None:
         """Write the end of the attempt."""
-        change = self._last or self._desk.change()
+        change = self._last or self._records.empty()
         if self._desk.dropped_logs:
             text = f"{self._desk.dropped_logs} more log messages were dropped"
             change.events.append(write(LogWritten(level="warning", message=text)))
@@ -301,20 +262,10 @@ class Attempt:
         change.move, event = ending(self._plan, self._why, self._failure, is_done=is_done)
         for run, state in left_behind(self._plan, change.move.target):
             if run.key not in change.steps:
-                change.steps[run.key] = self._row(run, state)
+                change.steps[run.key] = self._records.row(run, state)
         change.progress = self._progress.fraction
         change.events.append(write(event))
         await self._desk.finish(change)
-
-    def _row(self, run: StepPlan, state: StepState = StepState.RUNNING) -> StepChange:
-        return StepChange(
-            key=run.key,
-            name=run.node.name,
-            index=run.index,
-            state=state,
-            attempt=self.claim.attempt,
-            tries=run.tries,
-        )
 
     def _on_written(self, written: Written) -> None:
         self._head = max(self._head, written.head)

@@ -31,8 +31,10 @@ class Writer:
         self.batches: list[list[tuple[int, int, int]]] = []
         self.gate = asyncio.Event()
         self.gate.set()
+        self.is_called = asyncio.Event()
 
     async def __call__(self, changes: Sequence[Change]) -> dict[UUID, tuple[Written, JobNews | None]]:
+        self.is_called.set()
         await self.gate.wait()
         self.batches.append([(change.job_id.int, change.write_no, len(change.events)) for change in changes])
         if self.errors:
@@ -74,7 +76,7 @@ async def test_what_gathers_meanwhile_is_one_batch_and_one_change_a_job() -> Non
     async with committing(writer) as commit:
         writer.gate.clear()
         first = commit.submit(change(1))
-        await asyncio.sleep(0)
+        await writer.is_called.wait()
         later = [commit.submit(change(number, events=2)) for number in (1, 2, 1, 3)]
         writer.gate.set()
         await asyncio.gather(first, *later)
@@ -103,7 +105,7 @@ async def test_a_row_that_somebody_holds_does_not_hold_up_the_others() -> None:
     writer = Writer(*[DatabaseBusyError("lock") for _ in range(6)])
     async with committing(writer) as commit:
         held = commit.submit(change(1))
-        await asyncio.sleep(0)
+        await writer.is_called.wait()
         more = commit.submit(change(1, events=2))
         neighbour = await asyncio.wait_for(commit.submit(change(2)), 5)
 

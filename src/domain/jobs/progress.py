@@ -14,10 +14,10 @@ class JobProgress:
 
     def __init__(self, weights: Mapping[str, float], floor: float = 0.0) -> None:
         """*weights* by step name; *floor* is what an earlier attempt was shown to have reached."""
-        self._weights = dict(weights)
-        self._total = sum(weights.values()) or 1.0
+        self._weights = weights
         self._items: dict[str, int] = {}
-        self._fractions: dict[str, dict[str, float]] = {name: {} for name in weights}
+        self._known: dict[str, float] = {}
+        self._sums: dict[str, float] = {}
         self._highest = min(floor, ALMOST)
         self.steps: dict[str, Progress] = {}
 
@@ -28,13 +28,12 @@ class JobProgress:
     def report(self, name: str, key: str, progress: Progress) -> None:
         """Take what a step run says of itself."""
         done = progress.done / progress.total if progress.total > 0 else 0.0
-        known = self._fractions[name]
-        known[key] = max(known.get(key, 0.0), min(max(done, 0.0), 1.0))
+        self._raise(name, key, min(max(done, 0.0), 1.0))
         self.steps[key] = progress
 
     def finish(self, name: str, key: str) -> None:
         """Count the step run as whole, whatever it last said."""
-        self._fractions[name][key] = 1.0
+        self._raise(name, key, 1.0)
         last = self.steps.get(key)
         if last is not None:
             self.steps[key] = Progress(done=last.total, total=last.total, message=last.message)
@@ -45,9 +44,16 @@ class JobProgress:
     def fraction(self) -> float:
         """From 0 to just below 1."""
         done = sum(weight * self._share(name) for name, weight in self._weights.items())
-        self._highest = max(self._highest, min(done / self._total, ALMOST))
+        total = sum(self._weights.values()) or 1.0
+        self._highest = max(self._highest, min(done / total, ALMOST))
         return self._highest
+
+    def _raise(self, name: str, key: str, fraction: float) -> None:
+        known = self._known.get(key, 0.0)
+        if fraction > known:
+            self._known[key] = fraction
+            self._sums[name] = self._sums.get(name, 0.0) + fraction - known
 
     def _share(self, name: str) -> float:
         items = self._items.get(name, 1)
-        return sum(self._fractions[name].values()) / items if items else 1.0
+        return self._sums.get(name, 0.0) / items if items else 1.0

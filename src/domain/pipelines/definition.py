@@ -127,6 +127,9 @@ class Pipeline:
             raise PipelineDefinitionError(f"pipeline {name!r}: a version is a whole number from 1")
         self.name, self.version, self.params, self.description = name, version, params, description
         self.nodes: dict[str, Node] = {}
+        self.followers: dict[str, tuple[str, ...]] = {}
+        """Which steps come directly after each."""
+        self.weights: dict[str, float] = {}
         self._schema_of(params, "params")
 
     def add(
@@ -168,9 +171,12 @@ class Pipeline:
         if takes_item != (for_each is not None):
             raise PipelineDefinitionError(f"{label}: a step takes (context), with for_each (context, item)")
         item_type, output_type = self._types_of(step, label)
-        self.nodes[name] = Node(
-            name, step, self._after(after, label), for_each, float(weight), result, item_type, output_type
-        )
+        before = self._after(after, label)
+        self.nodes[name] = Node(name, step, before, for_each, float(weight), result, item_type, output_type)
+        self.followers[name] = ()
+        for earlier in before:
+            self.followers[earlier] += (name,)
+        self.weights[name] = float(weight)
         return StepHandle(self.name, name)
 
     def params_schema(self) -> dict[str, Any]:
