@@ -17,7 +17,7 @@ FROM step_runs WHERE job_id = ANY($1::uuid[])
 
 # write_no makes a change that is sent again after a lost answer harmless: it is written once. A change that
 # would end the attempt of a job that is to be cancelled is overruled: it cancels the job, and its last event
-# says so.
+# says so; steps that wait and that the change does not speak of are cancelled with it.
 _WRITE: Final = """
 WITH wanted AS (
     SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int[], $6::text[], $7::text[],
@@ -87,6 +87,14 @@ WITH wanted AS (
         error = excluded.error, retry_at = excluded.retry_at,
         started_at = coalesce(excluded.started_at, r.started_at), finished_at = excluded.finished_at
     WHERE r.state <> 'succeeded'
+), left_waiting AS (
+    UPDATE step_runs r SET state = 'cancelled', retry_at = NULL, finished_at = statement_timestamp()
+    FROM judged w
+    WHERE w.overruled AND w.verdict = 'now' AND r.job_id = w.id AND r.state IN ('pending', 'running')
+      AND NOT EXISTS (
+          SELECT 1 FROM unnest($15::uuid[], $16::text[]) AS s(job_id, key)
+          WHERE s.job_id = r.job_id AND s.key = r.key
+      )
 ), filed AS (
     INSERT INTO files (id, owner_id, job_id, step, name, media_type, size, sha256, created_at, updated_at)
     SELECT f.id, c.owner_id, f.job_id, f.step, f.name, f.media_type, f.size, f.sha256,

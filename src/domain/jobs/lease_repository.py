@@ -157,18 +157,26 @@ WITH held AS (
     WHERE j.state = 'running' AND j.lease_owner = $3 ORDER BY j.id FOR NO KEY UPDATE OF j
 ), changed AS (
     UPDATE jobs SET
-        state = 'queued', lease_owner = NULL, lease_expires_at = NULL, run_at = statement_timestamp(),
+        state = CASE WHEN cancel_requested_at IS NULL THEN 'queued' ELSE 'cancelled' END,
+        finished_at = CASE WHEN cancel_requested_at IS NOT NULL THEN statement_timestamp() END,
+        lease_owner = NULL, lease_expires_at = NULL, run_at = statement_timestamp(),
         due_order = statement_timestamp() - priority * interval '60 seconds',
         progress_steps = NULL, event_seq = event_seq + 1, updated_at = statement_timestamp()
     FROM held WHERE jobs.id = held.id
-    RETURNING jobs.id, event_seq
+    RETURNING jobs.id, event_seq, state
 ), stepped AS (
-    UPDATE step_runs SET state = 'pending'
-    FROM changed c WHERE step_runs.job_id = c.id AND step_runs.state = 'running'
+    UPDATE step_runs SET
+        state = CASE WHEN c.state = 'queued' THEN 'pending' ELSE 'cancelled' END,
+        retry_at = CASE WHEN c.state = 'queued' THEN retry_at END,
+        finished_at = CASE WHEN c.state = 'cancelled' THEN statement_timestamp() END
+    FROM changed c WHERE step_runs.job_id = c.id
+      AND (step_runs.state = 'running' OR (step_runs.state = 'pending' AND c.state = 'cancelled'))
 )
 INSERT INTO job_events (job_id, seq, at, type, body)
-SELECT id, event_seq, statement_timestamp(), 'job.requeued',
-       ('{"reason":"handed_back","run_at":' || to_json(statement_timestamp()) || '}')::json
+SELECT id, event_seq, statement_timestamp(),
+       CASE state WHEN 'queued' THEN 'job.requeued' ELSE 'job.cancelled' END,
+       CASE state WHEN 'queued'
+       THEN ('{"reason":"handed_back","run_at":' || to_json(statement_timestamp()) || '}')::json ELSE '{}' END
 FROM changed
 """
 
@@ -241,7 +249,7 @@ class LeaseRepository:
         return await self._database.fetch(_TIME_OUT, limit, error)
 
     async def hand_back(self, worker: str, held: Sequence[tuple[UUID, int]]) -> None:
-        """Requeue jobs that the database says *worker* holds and that it does not know."""
+        """Requeue (or cancel) jobs that the database says *worker* holds and that it does not know."""
         await self._database.fetch(
             _HAND_BACK_UNKNOWN, [job_id for job_id, _ in held], [fence for _, fence in held], worker
         )

@@ -1,0 +1,43 @@
+"""A cancel that was asked for is obeyed by whatever ends the attempt, and leaves no step waiting."""
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.database import StatementPool
+from domain.events.types import StepFailed
+from domain.jobs.changes import StepChange
+from domain.jobs.states import JobState, StepState
+from lease_stand import BROKEN, OWNER, as_person, change, execution, order
+
+
+async def test_an_attempt_that_nobody_knows_is_cancelled_and_not_handed_back(
+    database: StatementPool, people: AsyncEngine
+) -> None:
+    worker = execution(database)
+    await as_person(people, lambda jobs: jobs.submit(OWNER, [order()]))
+    (claim,) = await worker.claim(1)
+    await as_person(people, lambda jobs: jobs.cancel(claim.job_id, OWNER))
+
+    await worker.hand_back([(claim.job_id, claim.fence)])
+
+    job = await as_person(people, lambda jobs: jobs.find(claim.job_id, OWNER))
+    assert (job.state, job.event_seq) == (JobState.CANCELLED, 4)
+
+
+async def test_a_cancelled_job_keeps_no_step_that_waits_for_its_next_try(
+    database: StatementPool, people: AsyncEngine
+) -> None:
+    worker = execution(database)
+    await as_person(people, lambda jobs: jobs.submit(OWNER, [order()]))
+    (claim,) = await worker.claim(1)
+    failed = change(claim, 1, StepFailed(step="s", attempt=1, error=BROKEN))
+    failed.steps["s"] = StepChange(
+        key="s", name="s", index=None, state=StepState.PENDING, attempt=1, tries=1, retry_seconds=60
+    )
+    await worker.write([failed])
+    await as_person(people, lambda jobs: jobs.cancel(claim.job_id, OWNER))
+
+    await worker.write([change(claim, 2, target=JobState.QUEUED, delay=60)])
+
+    (step,) = await database.fetch("SELECT state, retry_at, finished_at FROM step_runs")
+    assert (step["state"], step["retry_at"]) == ("cancelled", None)
+    assert step["finished_at"] is not None

@@ -1,0 +1,95 @@
+"""Who goes first, and what is not claimed: the order of claims."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.database import StatementPool
+from domain.jobs.execution import Execution
+from domain.jobs.orders import Order
+from lease_stand import OWNER, as_person, execution, order
+
+MINUTE = timedelta(minutes=1)
+
+
+async def submit(people: AsyncEngine, *orders: Order) -> list[UUID]:
+    jobs = await as_person(people, lambda jobs: jobs.submit(OWNER, orders))
+    return [job.id for job in jobs]
+
+
+async def claimed(worker: Execution, limit: int = 10) -> list[UUID]:
+    return [claim.job_id for claim in await worker.claim(limit)]
+
+
+def submitted(age: timedelta, priority: int) -> Order:
+    """What was to run *age* ago."""
+    return order(priority=priority, run_at=datetime.now(UTC) - age)
+
+
+@pytest.mark.parametrize(
+    ("age", "goes_first"), [(10 * MINUTE, "old"), (9.1 * MINUTE, "old"), (8.9 * MINUTE, "new")]
+)
+async def test_a_level_of_priority_is_worth_a_minute_of_waiting_and_no_more(
+    database: StatementPool, people: AsyncEngine, age: timedelta, goes_first: str
+) -> None:
+    old, new = await submit(people, submitted(age, priority=0), submitted(timedelta(0), priority=9))
+
+    first = await claimed(execution(database), 1)
+
+    assert first == [{"old": old, "new": new}[goes_first]]
+
+
+async def test_an_old_job_is_not_starved_by_any_number_of_urgent_ones(
+    database: StatementPool, people: AsyncEngine
+) -> None:
+    (old,) = await submit(people, submitted(9.1 * MINUTE, priority=0))
+    await submit(people, *(submitted(timedelta(0), priority=9) for _ in range(50)))
+
+    assert (await claimed(execution(database), 5))[0] == old
+
+
+async def test_jobs_of_all_ages_and_priorities_are_claimed_by_their_due_order(
+    database: StatementPool, people: AsyncEngine
+) -> None:
+    waiting = [
+        (timedelta(seconds=37 * place % 600 + 1), place * 7 % 10, f"q{place % 2}") for place in range(60)
+    ]
+    now = datetime.now(UTC)
+    ids = await submit(
+        people,
+        *(order(priority=priority, run_at=now - age, queue=queue) for age, priority, queue in waiting),
+    )
+    dues = {
+        job_id: now - age - priority * MINUTE for job_id, (age, priority, _) in zip(ids, waiting, strict=True)
+    }
+    worker = execution(database, queues=("q0", "q1"))
+
+    order_of_claims = [job_id for _ in range(6) for job_id in await claimed(worker, 10)]
+
+    assert [dues[job_id] for job_id in order_of_claims] == sorted(dues.values())
+
+
+@pytest.mark.parametrize("priority", [0, 9])
+async def test_a_job_is_not_claimed_before_its_time(
+    database: StatementPool, people: AsyncEngine, priority: int
+) -> None:
+    (later,) = await submit(people, order(priority=priority, run_at=datetime.now(UTC) + MINUTE))
+    worker = execution(database)
+
+    before = await claimed(worker)
+    await database.fetch(
+        "UPDATE jobs SET run_at = run_at - $1::interval, due_order = due_order - $1::interval", 1.1 * MINUTE
+    )
+
+    assert (before, await claimed(worker)) == ([], [later])
+
+
+async def test_a_worker_claims_from_its_queues_what_it_knows(
+    database: StatementPool, people: AsyncEngine
+) -> None:
+    here, _ = await submit(people, order(queue="here"), order(queue="there"))
+
+    assert await claimed(execution(database, queues=("here",), pipelines=("noop@2", "other@1"))) == []
+    assert await claimed(execution(database, queues=("here", "empty"), pipelines=("noop@1",))) == [here]

@@ -1,0 +1,259 @@
+"""Whatever workers, people and time do to jobs, in any order: the SQL agrees with the model."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar, Final
+from uuid import UUID
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+import lease_model as model
+from domain.jobs.changes import Change
+from domain.jobs.lease_repository import MAX_LOSSES
+from domain.jobs.states import IllegalTransitionError, JobState
+from lease_book import Book, Entry, is_lawful
+from lease_model import ModelJob, Outcome
+from lease_stand import ENDS, OWNER, Stand, deed, order
+
+WORKERS: Final = st.sampled_from(["a", "b"])
+NTH: Final = st.sampled_from([0, 0, 0, 0, 1, 1, 2, 5])
+STEPS: Final = st.sampled_from(["one", "two"])
+KINDS: Final = st.sampled_from(
+    ["log", *("start", "checkpoint", "fail a try") * 2, *ENDS, "requeue", "requeue"]
+)
+
+_ROWS: Final = """
+SELECT id, state, attempt, losses, fence, write_no, lease_owner, cancel_requested_at IS NOT NULL AS is_asked,
+       event_seq, (SELECT array_agg(seq ORDER BY seq) FROM job_events WHERE job_id = id) AS seqs,
+       (SELECT array_agg(type ORDER BY seq) FROM job_events WHERE job_id = id) AS told,
+       (SELECT json_object_agg(key, s.state)::text FROM step_runs s WHERE job_id = id) AS steps
+FROM jobs
+"""
+
+
+class LeaseMachine(RuleBasedStateMachine):
+    """Two workers, people, a sweep and the clock; zombies are attempts that go on after they were lost."""
+
+    stand: ClassVar[Stand]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.book = Book()
+        self.sent: dict[tuple[UUID, int], Change] = {}
+        self.stand.fetch("DELETE FROM jobs")
+
+    @precondition(lambda self: len(self.book.jobs(lambda job: not job.state.is_final)) < 3)
+    @rule(
+        priority=st.sampled_from([0, 5, 9]),
+        is_due=st.sampled_from([True, True, False]),
+        losses=st.sampled_from([0, 0, 1, MAX_LOSSES - 1]),
+    )
+    def submit(self, priority: int, is_due: bool, losses: int) -> None:
+        run_at = None if is_due else datetime.now(UTC) + timedelta(hours=1)
+        (job,) = self.stand.ask(lambda jobs: jobs.submit(OWNER, [order(priority=priority, run_at=run_at)]))
+        self.stand.fetch("UPDATE jobs SET losses = $2 WHERE id = $1", job.id, losses)
+        self.book.entries[job.id] = Entry(
+            priority, self.book.next_turn(), ModelJob(is_due=is_due, losses=losses)
+        )
+
+    @rule(worker=WORKERS, limit=st.integers(1, 3), alone=st.booleans())
+    def claim(self, worker: str, limit: int, alone: bool) -> None:
+        due = self.book.jobs(lambda job: model.can_be_claimed(job) and model.is_suspect(job) == alone)
+        ranks = sorted(self.book.entries[job_id].rank for job_id in due)[:limit]
+
+        claims = self.stand.claim(worker, limit, suspects=alone)
+
+        assert [self.book.entries[claim.job_id].rank for claim in claims] == ranks
+        for claim in claims:
+            entry = self.book.entries[claim.job_id]
+            entry.take(model.claim(entry.job, worker), self.book.turn)
+            assert (claim.attempt, claim.fence, claim.head, claim.losses, claim.cancel_requested) == (
+                entry.job.attempt,
+                entry.job.fence,
+                len(entry.told),
+                entry.job.losses,
+                entry.job.is_cancel_asked,
+            )
+            assert {key: record.state for key, record in claim.steps.items()} == entry.steps
+        self.book.claims += claims
+
+    @rule(worker=WORKERS)
+    def renew(self, worker: str) -> None:
+        held = self.stand.renew(worker)
+
+        expected = self.book.jobs(lambda job: job.holder == worker)
+        assert held == {(job_id, job.fence) for job_id, job in expected.items()}
+        for entry in self.book.entries.values():
+            entry.job = model.renew(entry.job, worker)
+
+    @rule(changes=st.lists(st.tuples(NTH, KINDS, STEPS), min_size=1, max_size=3))
+    def write(self, changes: list[tuple[int, str, str]]) -> None:
+        """One batch; a job stands in it once."""
+        self._have_one_running()
+        batch: dict[UUID, Change] = {}
+        for nth, kind, step in changes:
+            claim = self.book.pick_attempt(nth)
+            before = self.sent.get((claim.job_id, claim.fence))
+            write_no = 1 if before is None else before.write_no + 1
+            unfinished = self.book.entries[claim.job_id].unfinished
+            batch[claim.job_id] = deed(claim, write_no, kind, step, unfinished)
+        self.sent.update({(made.job_id, made.fence): made for made in batch.values()})
+        self._send(list(batch.values()))
+
+    @precondition(lambda self: self.sent)
+    @rule(nth=NTH)
+    def send_again(self, nth: int) -> None:
+        """The answer to the last change of an attempt was lost."""
+        claim = self.book.pick_attempt(nth)
+        if (made := self.sent.get((claim.job_id, claim.fence))) is not None:
+            self._send([made])
+
+    @rule(nth=st.integers(0, 4), worker=WORKERS)
+    def hand_back(self, nth: int, worker: str) -> None:
+        self._have_one_running()
+        claim = self.book.pick_attempt(nth)
+
+        self.stand.hand_back(worker, claim.job_id, claim.fence)
+
+        self.book.take(claim.job_id, model.hand_back(self.book.job(claim.job_id), worker, claim.fence))
+
+    @precondition(lambda self: self.book.entries)
+    @rule(nth=NTH, is_patient=st.sampled_from([True, True, True, False]))
+    def cancel(self, nth: int, is_patient: bool) -> None:
+        job_id = self.book.pick(nth)
+        if is_patient and self.book.job(job_id).state is JobState.QUEUED:
+            return  # else most jobs would end before they ran
+        self._ask(job_id, "cancel", model.cancel(self.book.job(job_id)))
+
+    @precondition(lambda self: self.book.entries)
+    @rule(nth=NTH)
+    def retry(self, nth: int) -> None:
+        job_id = self.book.pick(nth)
+        self._ask(job_id, "retry", model.retry(self.book.job(job_id)))
+
+    @rule(worker=WORKERS)
+    def leases_run_out(self, worker: str) -> None:
+        self._have_one_running()
+        for job_id in self.stand.expire(worker):
+            self.book.entries[job_id].job = self.book.job(job_id)._replace(is_expired=True)
+
+    @precondition(lambda self: self.book.jobs(lambda job: job.attempt > 0 and not job.state.is_final))
+    @rule(nth=NTH)
+    def time_is_over(self, nth: int) -> None:
+        for late in self.stand.make_late(self.book.pick(nth)):
+            self.book.entries[late].job = self.book.job(late)._replace(is_late=True)
+
+    @precondition(lambda self: self.book.jobs(lambda job: not job.is_due))
+    @rule()
+    def all_comes_due(self) -> None:
+        turn = self.book.next_turn()
+        for job_id in self.stand.make_due():
+            entry = self.book.entries[job_id]
+            entry.job, entry.turn = entry.job._replace(is_due=True), turn
+
+    @precondition(lambda self: self.book.jobs(lambda job: job.is_expired or job.is_late))
+    @rule(worker=WORKERS)
+    def sweep(self, worker: str) -> None:
+        turn = self.book.next_turn()
+        expected: dict[UUID, list[str]] = {}
+        for judge in (model.take_back, model.time_out):
+            for job_id, entry in self.book.entries.items():
+                if (outcome := judge(entry.job)).told:
+                    entry.take(outcome, turn)
+                    expected.setdefault(job_id, []).extend(outcome.told)
+
+        told: dict[UUID, list[str]] = {}
+        for news in self.stand.take_back(worker):
+            told.setdefault(news.job_id, []).extend(event.type for event in news.events)
+
+        assert told == expected
+
+    @invariant()
+    def the_database_agrees(self) -> None:
+        rows = self.stand.fetch(_ROWS)
+
+        assert {row["id"] for row in rows} == self.book.entries.keys()
+        for row in rows:
+            entry = self.book.entries[row["id"]]
+            job = entry.job
+            assert row["told"] == entry.told
+            assert row["seqs"] == list(range(1, row["event_seq"] + 1))
+            assert is_lawful(row["told"])
+            assert (row["state"], row["attempt"], row["losses"], row["fence"], row["write_no"]) == (
+                job.state,
+                job.attempt,
+                job.losses,
+                job.fence,
+                job.write_no,
+            )
+            assert (row["lease_owner"], row["is_asked"]) == (job.holder, job.is_cancel_asked)
+            assert msgspec.json.decode(row["steps"] or "{}") == entry.steps
+
+    def _send(self, batch: list[Change]) -> None:
+        answers = self.stand.write(batch)
+
+        turn = self.book.next_turn()
+        for made in batch:
+            entry = self.book.entries[made.job_id]
+            outcome = model.write(
+                entry.job,
+                made.fence,
+                made.write_no,
+                tuple(event.type for event in made.events),
+                made.move.target if made.move is not None else None,
+                delayed=made.move is not None and made.move.delay_seconds > 0,
+            )
+            entry.take(outcome, turn, made.steps.values() if outcome.verdict == "now" else ())
+            written, news = answers[made.job_id]
+            assert written.verdict == ("lost" if outcome.verdict == "lost" else "applied")
+            assert tuple(event.type for event in written.events) == outcome.told
+            assert (news is None) == (outcome.verdict != "now")
+
+    def _ask(self, job_id: UUID, wish: str, expected: Outcome | None) -> None:
+        if expected is None:
+            with pytest.raises(IllegalTransitionError):
+                self.stand.ask(lambda jobs: getattr(jobs, wish)(job_id, OWNER))
+        else:
+            self.stand.ask(lambda jobs: getattr(jobs, wish)(job_id, OWNER))
+            self.book.take(job_id, expected)
+
+    def _have_one_running(self) -> None:
+        """Whichever rules are left out of a run, the others have something to work on."""
+        if self.book.jobs(lambda job: job.state is JobState.RUNNING):
+            return
+        if not self.book.jobs(lambda job: model.can_be_claimed(job) and not model.is_suspect(job)):
+            self.submit(priority=5, is_due=True, losses=1)
+        self.claim(worker="a", limit=1, alone=False)
+
+
+@pytest.fixture
+def stand(database_url: str) -> Iterator[Stand]:
+    opened = Stand(database_url)
+    yield opened
+    opened.close()
+
+
+def test_the_sql_does_what_the_model_does(stand: Stand) -> None:
+    run_state_machine_as_test(
+        type("Machine", (LeaseMachine,), {"stand": stand}),
+        settings=settings(
+            max_examples=200,
+            stateful_step_count=50,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            print_blob=False,
+            phases=[Phase.generate, Phase.shrink],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -1,0 +1,113 @@
+"""With 100,000 jobs waiting, no statement of a worker or of a submit reads them all."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.database import StatementPool
+from domain.database import Row
+from domain.jobs.states import JobState
+from lease_stand import OWNER, as_person, change, execution, order
+
+Statement = tuple[str, Sequence[Any]]
+Node = dict[str, Any]
+
+MANY = 100_000
+
+
+class Recorder:
+    """A database that keeps what it was asked."""
+
+    def __init__(self, database: StatementPool) -> None:
+        self._database = database
+        self.asked: list[Statement] = []
+
+    async def fetch(self, statement: str, *arguments: Any) -> Sequence[Row]:
+        self.asked.append((statement, arguments))
+        return await self._database.fetch(statement, *arguments)
+
+
+@pytest.fixture
+async def crowded(database: StatementPool, people: AsyncEngine) -> StatementPool:
+    """A database in which many jobs are due."""
+    await database.fetch(
+        "INSERT INTO jobs (id, owner_id, pipeline, version, state, params, meta, queue, priority, run_at,"
+        " due_order, created_at, updated_at) SELECT gen_random_uuid(), $1, 'noop', 1, 'queued', '{}', '{}',"
+        " 'default', n % 10, now() - n * interval '1 ms',"
+        " now() - n * interval '1 ms' - n % 10 * interval '60 seconds', now(), now()"
+        " FROM generate_series(1, $2::int) n",
+        OWNER,
+        MANY,
+    )
+    await database.fetch("ANALYZE jobs")
+    return database
+
+
+def nodes(plan: Node) -> Iterator[Node]:
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from nodes(part)
+
+
+async def explain(database_url: str, asked: Sequence[Statement]) -> list[tuple[str, list[Node]]]:
+    """Each statement with the nodes of its plan."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        return [
+            (statement, list(nodes(json.loads(rows[0][0])[0]["Plan"])))
+            for statement, arguments in asked
+            for rows in [await connection.fetch(f"EXPLAIN (FORMAT JSON) {statement}", *arguments)]
+        ]
+    finally:
+        await connection.close()
+
+
+def readers_of_all(explained: Sequence[tuple[str, list[Node]]]) -> list[str]:
+    """The statements that read the whole table, or as much of it by an index (costs of 10,000 and more)."""
+    return [
+        statement
+        for statement, parts in explained
+        if any(part.get("Relation Name") == "jobs" and part["Node Type"] == "Seq Scan" for part in parts)
+        or parts[0]["Total Cost"] > MANY / 20
+    ]
+
+
+async def test_workers_find_their_jobs_by_an_index(crowded: StatementPool, database_url: str) -> None:
+    recorder = Recorder(crowded)
+    worker = execution(recorder)
+    claims = await worker.claim(50)
+    await worker.claim(1, suspects=True)
+    await worker.suspect_is_due()
+    await worker.renew([(claims[0].job_id, claims[0].fence, 0.5, "{}")])
+    await worker.to_cancel()
+    await worker.write([change(claim, 1, target=JobState.SUCCEEDED) for claim in claims[1:]])
+    await worker.hand_back([(claims[0].job_id, claims[0].fence)])
+    await worker.take_back()
+
+    explained = await explain(database_url, recorder.asked)
+
+    assert readers_of_all(explained) == []
+    assert any(part.get("Index Name") == "ix_jobs_due" for part in explained[0][1])
+
+
+async def test_a_submit_finds_what_it_needs_by_an_index(
+    crowded: StatementPool, people: AsyncEngine, database_url: str
+) -> None:
+    asked: list[Statement] = []
+
+    @event.listens_for(people.sync_engine, "before_cursor_execute")
+    def record(_: Any, __: Any, statement: str, parameters: Sequence[Any], *___: Any) -> None:
+        asked.append((statement, parameters))
+
+    (job,) = await as_person(people, lambda jobs: jobs.submit(OWNER, [order(tags=("urgent",))]))
+    await as_person(people, lambda jobs: jobs.replay(OWNER, "key", {"pipeline": "noop"}))
+    await as_person(people, lambda jobs: jobs.find(job.id, OWNER))
+    await as_person(people, lambda jobs: jobs.why_waiting([job]))
+    await as_person(people, lambda jobs: jobs.cancel(job.id, OWNER))
+
+    assert readers_of_all(await explain(database_url, asked)) == []

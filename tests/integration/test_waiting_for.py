@@ -1,0 +1,113 @@
+"""What `waiting_for` says of a queued job is true."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from adapters.database import StatementPool
+from domain.jobs.execution import Execution
+from domain.jobs.orders import Order
+from domain.jobs.states import JobState
+from lease_stand import OWNER, as_person, change, execution, order
+
+MINUTE = timedelta(minutes=1)
+
+
+async def submit(people: AsyncEngine, *orders: Order) -> list[UUID]:
+    jobs = await as_person(people, lambda jobs: jobs.submit(OWNER, orders))
+    return [job.id for job in jobs]
+
+
+async def why(people: AsyncEngine, job_id: UUID) -> str | None:
+    """What `waiting_for` says of the job."""
+    job = await as_person(people, lambda jobs: jobs.find(job_id, OWNER))
+    return (await as_person(people, lambda jobs: jobs.why_waiting([job]))).get(job_id)
+
+
+async def serve(
+    database: StatementPool, queues: Sequence[str] = ("default",), pipelines: Sequence[str] = ("noop@1",)
+) -> Execution:
+    """A worker that has shown itself."""
+    worker = execution(database, "w", queues=queues, pipelines=pipelines)
+    await worker.renew([])
+    return worker
+
+
+async def test_a_job_that_waits_for_its_time_says_so(database: StatementPool, people: AsyncEngine) -> None:
+    (job_id,) = await submit(people, order(run_at=datetime.now(UTC) + MINUTE))
+    await serve(database)
+
+    assert await why(people, job_id) == "run_at"
+
+
+async def test_a_job_that_waits_for_its_next_try_says_so(
+    database: StatementPool, people: AsyncEngine
+) -> None:
+    (job_id,) = await submit(people, order())
+    worker = await serve(database)
+    (claim,) = await worker.claim(1)
+    await worker.write([change(claim, 1, target=JobState.QUEUED, delay=60)])
+
+    assert await why(people, job_id) == "backoff"
+
+
+@pytest.mark.parametrize("losses", [0, 2])
+async def test_a_job_that_somebody_could_run_says_worker_busy(
+    database: StatementPool, people: AsyncEngine, losses: int
+) -> None:
+    (job_id,) = await submit(people, order())
+    await database.fetch("UPDATE jobs SET losses = $1", losses)
+    await serve(database)
+
+    assert await why(people, job_id) == "worker_busy"
+
+
+async def test_a_job_that_was_handed_back_waits_for_a_worker_and_not_for_its_backoff(
+    database: StatementPool, people: AsyncEngine
+) -> None:
+    (job_id,) = await submit(people, order())
+    worker = await serve(database)
+    (claim,) = await worker.claim(1)
+    await worker.hand_back([(job_id, claim.fence)])
+
+    assert await why(people, job_id) == "worker_busy"
+
+
+@pytest.mark.parametrize(
+    ("queues", "pipelines"), [(["other"], ["noop@1"]), (["default"], ["noop@2"]), (["default"], [])]
+)
+async def test_a_job_that_nobody_could_run_says_no_worker(
+    database: StatementPool, people: AsyncEngine, queues: list[str], pipelines: list[str]
+) -> None:
+    (job_id,) = await submit(people, order())
+    alone = await why(people, job_id)
+    await serve(database, queues, pipelines)
+
+    assert (alone, await why(people, job_id)) == ("no_worker", "no_worker")
+
+
+async def test_a_worker_that_has_left_or_gone_silent_is_no_worker(
+    database: StatementPool, people: AsyncEngine
+) -> None:
+    (job_id,) = await submit(people, order())
+    worker = await serve(database)
+    await worker.leave()
+    left = await why(people, job_id)
+    await worker.renew([])
+    back = await why(people, job_id)
+    await database.fetch("UPDATE workers SET last_seen_at = last_seen_at - interval '21 seconds'")
+
+    assert (left, back, await why(people, job_id)) == ("no_worker", "worker_busy", "no_worker")
+
+
+async def test_only_a_queued_job_waits_for_anything(database: StatementPool, people: AsyncEngine) -> None:
+    (job_id,) = await submit(people, order())
+    worker = await serve(database)
+    (claim,) = await worker.claim(1)
+    running = await why(people, job_id)
+    await worker.write([change(claim, 1, target=JobState.SUCCEEDED)])
+
+    assert (running, await why(people, job_id)) == (None, None)

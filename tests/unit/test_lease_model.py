@@ -1,0 +1,67 @@
+"""Interleavings of two workers, a sweep and a person over the rules of claims, leases and writes."""
+
+from typing import Final, NamedTuple
+
+import pytest
+
+from domain.jobs.lease_repository import MAX_LOSSES
+from lease_model import ALL_RULES, ModelJob, Rules
+from lease_world import World, steps, violation
+
+STARTS: Final = (World(ModelJob()), World(ModelJob(attempt=4, fence=4, losses=MAX_LOSSES - 1)))
+ENOUGH: Final = 400_000
+
+
+class Explored(NamedTuple):
+    """*interleavings*: sequences of actions that were played, each another one."""
+
+    interleavings: int
+    depth: int
+    broken: str | None = None
+    way: tuple[str, ...] = ()
+
+
+def explore(start: World, rules: Rules, most: int) -> Explored:
+    """Play the shortest way to every world and from there each next step, until *most* were played.
+
+    A world that was reached before is not gone on from again: what may follow depends on it alone.
+    """
+    ways: dict[World, tuple[str, ...]] = {start: ()}
+    played = 0
+    frontier = [start]
+    while frontier and played < most:
+        reached: list[World] = []
+        for world in frontier:
+            way = ways[world]
+            for step in steps(world, rules):
+                played += 1
+                if (broken := violation(world, step)) is not None:
+                    return Explored(played, len(way) + 1, broken, (*way, step.action))
+                if step.world not in ways:
+                    ways[step.world] = (*way, step.action)
+                    reached.append(step.world)
+        frontier = reached
+    return Explored(played, max(map(len, ways.values())))
+
+
+@pytest.mark.parametrize("start", STARTS, ids=["a new job", "a job lost four times"])
+def test_no_interleaving_breaks_a_promise(start: World) -> None:
+    explored = explore(start, ALL_RULES, ENOUGH)
+
+    assert explored.broken is None, explored
+    assert explored.interleavings >= ENOUGH
+    assert explored.depth >= 8
+
+
+@pytest.mark.parametrize(
+    ("rules", "broken"),
+    [
+        (Rules(fence=False), "somebody wrote who does not hold the lease"),
+        (Rules(write_no=False), "a change was written twice"),
+        (Rules(overruling=False), "a cancel was forgotten"),
+    ],
+)
+def test_each_rule_of_a_write_is_needed(rules: Rules, broken: str) -> None:
+    explored = explore(STARTS[0], rules, ENOUGH)
+
+    assert explored.broken == broken
