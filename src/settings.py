@@ -58,6 +58,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def blob_dir(self) -> Path:
         return self.data_dir / "files"
 
+    def environment(self) -> dict[str, str]:
+        """The variables that give another process these settings."""
+        values = msgspec.structs.asdict(self)
+        return {
+            _PREFIX + name.upper(): _written(value) for name, value in values.items() if value is not None
+        }
+
     def needs(self, *fields: str) -> None:
         """Demand settings that not every command needs.
 
@@ -91,6 +98,12 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     settings = Settings(**values)
     _check(settings)
     return msgspec.structs.replace(settings, data_dir=settings.data_dir.expanduser().absolute())
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _decode(kind: type, value: Any) -> Any:

@@ -89,8 +89,9 @@ Example:
 @click.option(
     "--alone", is_flag=True, hidden=True, help="Be the worker process itself, without its supervisor."
 )
+@click.option("--suspect", is_flag=True, hidden=True, help="Run one job that was lost twice, and end.")
 @_TIED
-def worker(queues: tuple[str, ...], concurrency: int | None, alone: bool, tied: bool) -> None:
+def worker(queues: tuple[str, ...], concurrency: int | None, alone: bool, suspect: bool, tied: bool) -> None:
     """Run jobs. A small parent keeps one worker process alive.
 
     Needs HEADRACE_DATABASE_URL; HEADRACE_PIPELINES names your own pipelines. SIGTERM lets running jobs end
@@ -109,21 +110,27 @@ def worker(queues: tuple[str, ...], concurrency: int | None, alone: bool, tied: 
                 command.insert(0, sys.executable)
             sys.exit(supervise(command, stop_seconds=settings.grace_seconds * 2 + 40))
         end_with_parent()
-        asyncio.run(_work(settings, queues or ("default",), concurrency or settings.worker_concurrency))
+        slots = 1 if suspect else concurrency or settings.worker_concurrency
+        asyncio.run(_work(settings, queues or ("default",), slots, only_suspect=suspect))
     except HeadraceError as error:
         _refuse("worker", error)
 
 
-async def _work(settings: Settings, queues: tuple[str, ...], concurrency: int) -> NoReturn:
+async def _work(
+    settings: Settings, queues: tuple[str, ...], concurrency: int, *, only_suspect: bool
+) -> NoReturn:
     """Be the worker; the process ends with it, whatever its steps have left in the loop."""
     from cli.database_refusals import refusals_told
     from cli.ending import leave
     from workers.main import run_worker
+    from workers.memory import go_first
     from workers.supervisor import REFUSED_EXIT
 
+    if only_suspect:
+        go_first()
     try:
         with refusals_told():
-            await run_worker(settings, queues, concurrency)
+            await run_worker(settings, queues, concurrency, only_suspect=only_suspect)
     except HeadraceError as error:
         click.echo(f"headrace worker: {error}", err=True)
         leave(REFUSED_EXIT)

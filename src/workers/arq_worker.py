@@ -47,7 +47,9 @@ class HeadraceWorker(Worker):
         leases: Leases,
         publisher: Publisher,
         grace_seconds: float,
+        only_suspect: bool,
     ) -> None:
+        """*only_suspect*: run one job that was lost twice, and end."""
         worker = execution.worker
         super().__init__(
             [func(work, name=doorbell.FUNCTION, keep_result=0)],
@@ -68,7 +70,7 @@ class HeadraceWorker(Worker):
         self._freed = asyncio.Event()
         self._stopping = asyncio.Event()
         self._redis_away_until = 0.0
-        self._alone = False
+        self._only_suspect = only_suspect
 
     def handle_sig(self, signum: Signals) -> None:
         """Stop claiming; what runs has the grace time to end, then it is handed back."""
@@ -77,6 +79,20 @@ class HeadraceWorker(Worker):
 
     async def main(self) -> None:
         """Claim and run until told to stop; then wait for the running attempts."""
+        if self._only_suspect:
+            await self._run_suspect()
+        else:
+            await self._run_all()
+        await self._drain()
+
+    async def _run_suspect(self) -> None:
+        for claim in await self._execution.claim(1, suspects=True):
+            _log.warning("running_alone", job_id=str(claim.job_id), losses=claim.losses)
+            self._start(Attempt(claim, self._tools))
+            while self._attempt_tasks and not self._stopping.is_set():
+                await self._wait_for_slot()
+
+    async def _run_all(self) -> None:
         while not self._stopping.is_set():
             # Before the slots are counted: one that is freed meanwhile must not be overlooked.
             self._freed.clear()
@@ -88,11 +104,10 @@ class HeadraceWorker(Worker):
                 await self._wait_for_slot()
             else:
                 await self._wait_for_work()
-        await self._drain()
 
     @property
     def _free(self) -> int:
-        return 0 if self._alone else self._execution.worker.concurrency - len(self._attempt_tasks)
+        return self._execution.worker.concurrency - len(self._attempt_tasks)
 
     async def _claim(self) -> bool:
         """Claim what there are slots for; True when there may be more."""
@@ -100,8 +115,6 @@ class HeadraceWorker(Worker):
         if free <= 0:
             return False
         try:
-            if await self._execution.suspect_is_due():
-                return await self._claim_suspect()
             claims = await self._execution.claim(free)
         except TRANSIENT as error:
             _log.warning("claim_put_off", reason=error.reason)
@@ -110,16 +123,6 @@ class HeadraceWorker(Worker):
         for claim in claims:
             self._start(Attempt(claim, self._tools))
         return len(claims) == free
-
-    async def _claim_suspect(self) -> bool:
-        """A job that was lost twice runs alone: claim nothing until this worker is empty, then take it."""
-        if self._attempt_tasks:
-            return True
-        for claim in await self._execution.claim(1, suspects=True):
-            self._alone = True
-            _log.warning("running_alone", job_id=str(claim.job_id), losses=claim.losses)
-            self._start(Attempt(claim, self._tools))
-        return False
 
     def _start(self, attempt: Attempt) -> None:
         self._publisher.publish([attempt.claim.news])
@@ -131,7 +134,6 @@ class HeadraceWorker(Worker):
     def _ended(self, task: asyncio.Task[None], attempt: Attempt) -> None:
         self._attempt_tasks.discard(task)
         self._leases.remove(attempt)
-        self._alone = False
         self.jobs_complete += 1
         self._freed.set()
         if not task.cancelled() and (error := task.exception()) is not None:

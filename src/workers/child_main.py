@@ -18,6 +18,7 @@ from domain.pipelines.context import JobCancelledError, PermanentError, Retryabl
 from domain.pipelines.definition import Pipeline, StepHandle
 from domain.pipelines.loading import load, pipelines_in
 from workers import wire
+from workers.memory import go_first
 from workers.outputs import OutputError, bytes_or_path, encode_value, plain_fields, plain_text, said_by
 
 
@@ -132,6 +133,7 @@ def main() -> None:
     order = wire.receive_in_child(connection)
     if not isinstance(order, wire.Order):
         return
+    go_first()
     link = Link(connection)
     threading.Thread(target=link.listen, name="headrace-link", daemon=True).start()
     outcome = run(order, link)

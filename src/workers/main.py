@@ -1,6 +1,7 @@
 """Wires one worker process and runs it until it is told to stop."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -29,6 +30,7 @@ from domain.pipelines.service import PipelineService
 from settings import Settings
 from workers import sweeper
 from workers.arq_worker import HeadraceWorker
+from workers.isolation import isolate
 from workers.leases import Leases
 from workers.toolbox import Toolbox
 from workers.watchdog import Watchdog
@@ -41,13 +43,16 @@ _START_PAUSE_SECONDS: Final = 0.5
 _START_TRIES: Final = 120
 
 
-async def run_worker(settings: Settings, queues: tuple[str, ...], concurrency: int) -> None:
-    """Serve *queues* until SIGTERM or SIGINT.
+async def run_worker(
+    settings: Settings, queues: tuple[str, ...], concurrency: int, *, only_suspect: bool = False
+) -> None:
+    """Serve *queues* until SIGTERM or SIGINT; with *only_suspect* run one job that was lost twice.
 
     Raises:
         HeadraceError: see `open_worker`.
     """
-    async with open_worker(settings, queues, concurrency) as running:
+    _spare_collector()
+    async with open_worker(settings, queues, concurrency, only_suspect=only_suspect) as running:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, running.worker.handle_sig, number)
@@ -60,7 +65,7 @@ async def run_worker(settings: Settings, queues: tuple[str, ...], concurrency: i
 
 @asynccontextmanager
 async def open_worker(
-    settings: Settings, queues: tuple[str, ...], concurrency: int
+    settings: Settings, queues: tuple[str, ...], concurrency: int, *, only_suspect: bool = False
 ) -> AsyncIterator["RunningWorker"]:
     """A worker with everything that it needs; it serves *queues* from `until_stopped` on.
 
@@ -116,6 +121,7 @@ async def open_worker(
             leases=leases,
             publisher=publisher,
             grace_seconds=settings.grace_seconds,
+            only_suspect=only_suspect,
         )
         beside = [
             asyncio.create_task(coroutine)
@@ -126,6 +132,7 @@ async def open_worker(
                 leases.watch_cancels(),
                 sweeper.sweep(execution, publisher, bell, queues),
                 sweeper.keep_house(execution, singles),
+                *(() if only_suspect else (isolate(execution, settings),)),
             )
         ]
         committing = asyncio.create_task(commit.run())
@@ -162,6 +169,13 @@ class RunningWorker:
             task.result()
         if main not in done:
             raise RuntimeError("a loop of the worker ended by itself")
+
+
+def _spare_collector() -> None:
+    """Attempts leave no cycles behind: look for some seldom, and never at what was there at the start."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 async def _register(settings: Settings, loaded: Loaded) -> None:

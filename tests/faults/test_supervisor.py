@@ -159,3 +159,24 @@ async def until(happened: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
         while not happened():
             await asyncio.sleep(0.02)
+
+
+async def test_a_job_that_blocks_the_loop_for_ever_is_soon_alone_and_fails(
+    settings: Settings, tmp_path: Path
+) -> None:
+    flow = tmp_path / "blocking_flow.py"
+    flow.write_text(BLOCKING.replace("context.attempt == 1", "True"))
+    blocking = msgspec.structs.replace(settings, pipelines=(str(flow),), lease_seconds=1)
+    async with serving(blocking) as api, supervised(blocking) as parent:
+        await parent.hear("worker_ready")
+        job = await api.submit("blocking", params={"marker": ""})
+        await parent.hear("running_alone")
+        worker = parent.worker_pid()
+        neighbours = [await api.submit("ticks", params={"count": 20, "interval_ms": 100}) for _ in range(5)]
+
+        done = [await api.finish(neighbour["id"]) for neighbour in neighbours]
+        ended = await api.finish(job["id"])
+
+        assert parent.worker_pid() == worker
+    assert [(one["state"], one["attempt"]) for one in done] == [("succeeded", 1)] * 5
+    assert (ended["state"], ended["error"]["code"]) == ("failed", "lost_too_often")

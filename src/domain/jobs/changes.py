@@ -81,8 +81,8 @@ class Change(Struct, kw_only=True):
 class Written(Struct, frozen=True, kw_only=True):
     """What became of a change.
 
-    `applied`: now, or by an earlier sending whose answer was lost · `lost`: nothing was written, somebody
-    else holds the job.
+    `applied`: now, or by an earlier sending whose answer was lost · `lost`: nothing more is written, since
+    somebody else holds the job or it is over.
     """
 
     verdict: Literal["applied", "lost"]
