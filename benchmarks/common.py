@@ -24,12 +24,11 @@ from uuid import UUID
 import asyncpg
 import httpx
 import msgspec
-from sqlalchemy.ext.asyncio import async_sessionmaker
 
-from adapters.database import build_engine, upgrade
+from adapters.database import StatementPool, upgrade
 from adapters.servers import run_servers
 from domain.jobs.orders import Order
-from domain.jobs.service import JobService
+from domain.jobs.submitter import Submitter
 
 HEADRACE: Final = Path(sys.executable).with_name("headrace")
 RUNS: Final = 3
@@ -114,15 +113,14 @@ async def until(database_url: str, statement: str, seconds: float = 600) -> None
 async def submit(database_url: str, count: int, pipeline: str = "noop", **params: Any) -> None:
     """Queue *count* jobs through the domain, 1,000 a transaction; nobody is rung for."""
     owner = await owner_of(database_url)
-    engine = build_engine(database_url)
-    sessions = async_sessionmaker(engine, expire_on_commit=False)
+    pool = await StatementPool.open(database_url, size=2)
+    submitter = Submitter(pool)
     orders = [Order(pipeline=pipeline, params=params)] * min(_BATCH, count)
     try:
         for _ in range(-(-count // _BATCH)):
-            async with sessions.begin() as session:
-                await JobService(session=session).submit(owner, orders)
+            await submitter.submit(owner, orders, lambda _: b"")
     finally:
-        await engine.dispose()
+        await pool.close()
 
 
 async def owner_of(database_url: str) -> UUID:

@@ -18,6 +18,7 @@ from adapters.doorbell import Doorbell
 from adapters.publisher import RedisPublisher
 from adapters.readiness import look
 from adapters.redis_link import build_redis, close_redis
+from adapters.submit_commit import SubmitCommit
 from adapters.tasks import end_tasks
 from api import docs, problems
 from api.authentication import LocalAuthenticator
@@ -40,6 +41,8 @@ from api.streams.hub import Hub
 from api.streams.socket import stream_job
 from api.streams.sse import stream_job_events
 from domain.events.log import PostgresEventLog
+from domain.jobs.submit_repository import SubmitRepository
+from domain.jobs.submitter import Submitter
 from settings import Settings, read_settings
 
 _log = structlog.get_logger(__name__)
@@ -88,6 +91,8 @@ async def _run_services(
 ) -> AsyncGenerator[None, None]:
     engine = build_engine(str(settings.database_url))
     pool = await StatementPool.open(str(settings.database_url), size=4)
+    submitting = await StatementPool.open(str(settings.database_url), size=4)
+    submit_commit = SubmitCommit(SubmitRepository(submitting).store)
     redis = build_redis(settings.redis_url, connections=32) if settings.redis_url else None
     sessions = async_sessionmaker(engine, expire_on_commit=False)
     services = Services(
@@ -98,13 +103,19 @@ async def _run_services(
         hub=Hub(redis, PostgresEventLog(pool)),
         doorbell=Doorbell(redis),
         publisher=RedisPublisher(redis),
+        submitter=Submitter(submitting, submit_commit.store),
         blobs=BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes),
         look=partial(look, pool, redis),
     )
     app.state.update(State({"services": services}))
     tasks = [
         asyncio.create_task(loop)
-        for loop in (services.hub.run(), services.doorbell.run(), services.publisher.run())
+        for loop in (
+            services.hub.run(),
+            services.doorbell.run(),
+            services.publisher.run(),
+            submit_commit.run(),
+        )
     ]
     for task in tasks:
         task.add_done_callback(partial(_report_end, on_broken))
@@ -118,6 +129,7 @@ async def _run_services(
         if redis is not None:
             await close_redis(redis)
         await pool.close()
+        await submitting.close()
         await engine.dispose()
 
 

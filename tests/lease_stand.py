@@ -29,6 +29,8 @@ from domain.jobs.execution import Claim, Execution, Worker
 from domain.jobs.orders import Order
 from domain.jobs.service import JobService
 from domain.jobs.states import JobState, StepState
+from domain.jobs.submission import Key
+from domain.jobs.submitter import Submitter
 
 T = TypeVar("T")
 
@@ -132,6 +134,12 @@ async def as_person(engine: AsyncEngine, call: Callable[[JobService], Awaitable[
         return await call(JobService(session=session))
 
 
+async def submit(database: Database, *orders: Order, key: Key | None = None) -> list[UUID]:
+    """Submit *orders* as one request; returns the ids of the jobs."""
+    answer = await Submitter(database).submit(OWNER, orders, lambda _: b"{}", key=key)
+    return [news.job_id for news in answer.news]
+
+
 class Stand:
     """Two workers and a person, on a loop of their own: for tests that are not coroutines."""
 
@@ -152,6 +160,10 @@ class Stand:
 
     def ask(self, call: Callable[[JobService], Awaitable[T]]) -> T:
         return self._run(as_person(self._engine, call))
+
+    def submit(self, wanted: Order) -> UUID:
+        (job_id,) = self._run(submit(self._pool, wanted))
+        return job_id
 
     def claim(self, worker: str, limit: int, *, suspects: bool) -> list[Claim]:
         return self._run(self._workers[worker].claim(limit, suspects=suspects))

@@ -17,6 +17,7 @@ from api.authentication import CurrentUser, LocalAuthenticator
 from api.streams.hub import Hub
 from domain.files.service import FileService
 from domain.jobs.service import JobService
+from domain.jobs.submitter import Submitter
 from domain.pipelines.service import PipelineService
 from settings import Settings
 
@@ -31,6 +32,7 @@ class Services(Struct, kw_only=True):
     hub: Hub
     doorbell: Doorbell
     publisher: RedisPublisher
+    submitter: Submitter
     blobs: BlobStore
     look: Callable[[], Awaitable[Readiness]]
 

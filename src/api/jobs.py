@@ -9,7 +9,7 @@ from litestar import Controller, Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 from litestar.status_codes import HTTP_202_ACCEPTED
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 
 from api.authentication import CurrentUser
 from api.dependencies import AfterCommit, Services
@@ -35,6 +35,8 @@ from domain.jobs.orders import JobFilter, Order
 from domain.jobs.repository import ORDERS
 from domain.jobs.service import JobService
 from domain.jobs.states import JobState
+from domain.jobs.submission import Key
+from domain.jobs.submitter import Answer
 
 Cursor = Annotated[int, QueryParameter(ge=0, le=2**63 - 1)]
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=128)]
@@ -43,6 +45,10 @@ Moment = Annotated[datetime | None, QueryParameter(), msgspec.Meta(tz=True)]
 _EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 _REPLAYED: Final = "Idempotency-Replayed"
+
+
+class _Identified(Struct):
+    id: UUID
 
 
 class JobController(Controller):
@@ -55,20 +61,18 @@ class JobController(Controller):
         request: Request[Any, Any, Any],
         data: JSONBody[SubmitJob],
         current_user: NamedDependency[CurrentUser],
-        job_service: NamedDependency[JobService],
+        services: NamedDependency[Services],
         idempotency_key: IdempotencyKey = None,
     ) -> Response[JobView]:
         """Accept a job. The answer means stored, not started."""
-        order = _order(data, "$")
-        answer = await _replayed(request, job_service, current_user, idempotency_key, "jobs")
-        replayed = answer is not None
-        if answer is None:
-            made = await job_service.submit(current_user.id, [order], at="$")
-            answer = msgspec.json.encode((await _views(job_service, made))[0])
-            if idempotency_key is not None:
-                await job_service.keep_answer(current_user.id, idempotency_key, answer)
-        location = f"/api/v1/jobs/{msgspec.json.decode(answer, type=dict[str, Any])['id']}"
-        return _accepted(answer, replayed=replayed, headers={"Location": location})
+        answer = await services.submitter.submit(
+            current_user.id,
+            [_order(data, "$")],
+            lambda jobs: msgspec.json.encode(JobView.accepted(jobs[0])),
+            key=await _key(request, idempotency_key, "jobs"),
+        )
+        job_id = msgspec.json.decode(answer.body, type=_Identified).id
+        return _accepted(services, answer, headers={"Location": f"/api/v1/jobs/{job_id}"})
 
     @post("/batch", status_code=HTTP_202_ACCEPTED, operation_id="submitJobs")
     async def submit_batch(
@@ -76,19 +80,18 @@ class JobController(Controller):
         request: Request[Any, Any, Any],
         data: JSONBody[SubmitBatch],
         current_user: NamedDependency[CurrentUser],
-        job_service: NamedDependency[JobService],
+        services: NamedDependency[Services],
         idempotency_key: IdempotencyKey = None,
     ) -> Response[Items[JobView]]:
         """Accept up to 1,000 jobs, all or none."""
-        orders = [_order(one, f"$.jobs[{place}]") for place, one in enumerate(data.jobs)]
-        answer = await _replayed(request, job_service, current_user, idempotency_key, "batch")
-        replayed = answer is not None
-        if answer is None:
-            made = await job_service.submit(current_user.id, orders, at="$.jobs[{}]")
-            answer = msgspec.json.encode(Items(await _views(job_service, made)))
-            if idempotency_key is not None:
-                await job_service.keep_answer(current_user.id, idempotency_key, answer)
-        return _accepted(answer, replayed=replayed, headers={})
+        answer = await services.submitter.submit(
+            current_user.id,
+            [_order(one, f"$.jobs[{place}]") for place, one in enumerate(data.jobs)],
+            lambda jobs: msgspec.json.encode(Items([JobView.accepted(job) for job in jobs])),
+            key=await _key(request, idempotency_key, "batch"),
+            at="$.jobs[{}]",
+        )
+        return _accepted(services, answer, headers={})
 
     @get(operation_id="listJobs")
     async def list_jobs(
@@ -252,19 +255,22 @@ async def _views(jobs: JobService, found: list[Job]) -> list[JobView]:
     return [JobView.of(job, why.get(job.id)) for job in found]
 
 
-async def _replayed(
-    request: Request[Any, Any, Any], jobs: JobService, user: CurrentUser, key: str | None, call: str
-) -> bytes | None:
-    if key is None:
+async def _key(request: Request[Any, Any, Any], name: str | None, call: str) -> Key | None:
+    if name is None:
         return None
-    body = msgspec.json.decode(await request.body())
-    return await jobs.replay(user.id, key, {"call": call, "body": body})
+    # Decoded already, so it is JSON.
+    body = (await request.body()).decode()
+    return Key(name, f'{{"call":"{call}","body":{body}}}')
 
 
-def _accepted(answer: bytes, *, replayed: bool, headers: dict[str, str]) -> Response[Any]:
-    if replayed:
+def _accepted(services: Services, answer: Answer, *, headers: dict[str, str]) -> Response[Any]:
+    services.publisher.publish(answer.news)
+    services.doorbell.ring(answer.queues)
+    if answer.is_replayed:
         headers[_REPLAYED] = "true"
-    return Response(answer, status_code=HTTP_202_ACCEPTED, media_type="application/json", headers=headers)
+    return Response(
+        answer.body, status_code=HTTP_202_ACCEPTED, media_type="application/json", headers=headers
+    )
 
 
 def _one_of(name: str, value: str | None, allowed: list[str]) -> None:

@@ -26,6 +26,7 @@ from domain.jobs.errors import (
     JobNotFoundError,
 )
 from domain.jobs.states import IllegalTransitionError
+from domain.jobs.submitter import PipelineBusyError
 from domain.pipelines.service import ParamsInvalidError, PipelineNotFoundError, PipelineUnknownError
 
 _log = structlog.get_logger(__name__)
@@ -76,6 +77,7 @@ _DOMAIN: Final[dict[type[HeadraceError], tuple[int, str]]] = {
     MalformedError: (400, "malformed"),
     DatabaseAwayError: (503, "database_unavailable"),
     DatabaseBusyError: (503, "database_busy"),
+    PipelineBusyError: (503, "pipeline_busy"),
 }
 _CODES: Final = {
     400: "bad_request",

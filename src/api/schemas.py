@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from domain.events.types import FileSummary
 from domain.files.models import File
 from domain.jobs.models import Job, StepRun
+from domain.jobs.submission import NOT_YET, NewJob
 from domain.pipelines.models import PipelineVersion
 
 T = TypeVar("T")
@@ -86,6 +87,35 @@ class JobView(Struct, kw_only=True):
     tags: list[str]
     meta: dict[str, Any]
     preset_id: UUID | None = None
+
+    @classmethod
+    def accepted(cls, job: NewJob) -> "JobView":
+        """A job that is about to be stored; `NOT_YET` stands for the moment of that."""
+        order = job.order
+        return cls(
+            id=job.id,
+            pipeline=job.pipeline.name,
+            version=job.pipeline.version,
+            state="queued",
+            waiting_for=job.waiting_for,
+            params=order.params,
+            result=None,
+            error=None,
+            progress=0.0,
+            attempt=0,
+            max_attempts=order.max_attempts,
+            timeout_seconds=order.timeout_seconds,
+            priority=order.priority,
+            queue=order.queue,
+            run_at=order.run_at or NOT_YET,
+            created_at=NOT_YET,
+            started_at=None,
+            finished_at=None,
+            cancel_requested_at=None,
+            event_seq=1,
+            tags=sorted(set(order.tags)),
+            meta=order.meta,
+        )
 
     @classmethod
     def of(cls, job: Job, waiting_for: str | None = None) -> "JobView":

@@ -6,14 +6,14 @@ from adapters.database import StatementPool
 from domain.events.types import StepFailed
 from domain.jobs.changes import StepChange
 from domain.jobs.states import JobState, StepState
-from lease_stand import BROKEN, OWNER, as_person, change, execution, order
+from lease_stand import BROKEN, OWNER, as_person, change, execution, order, submit
 
 
 async def test_an_attempt_that_nobody_knows_is_cancelled_and_not_handed_back(
     database: StatementPool, people: AsyncEngine
 ) -> None:
     worker = execution(database)
-    await as_person(people, lambda jobs: jobs.submit(OWNER, [order()]))
+    await submit(database, order())
     (claim,) = await worker.claim(1)
     await as_person(people, lambda jobs: jobs.cancel(claim.job_id, OWNER))
 
@@ -27,7 +27,7 @@ async def test_a_cancelled_job_keeps_no_step_that_waits_for_its_next_try(
     database: StatementPool, people: AsyncEngine
 ) -> None:
     worker = execution(database)
-    await as_person(people, lambda jobs: jobs.submit(OWNER, [order()]))
+    await submit(database, order())
     (claim,) = await worker.claim(1)
     failed = change(claim, 1, StepFailed(step="s", attempt=1, error=BROKEN))
     failed.steps["s"] = StepChange(

@@ -9,14 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from adapters.database import StatementPool
 from domain.jobs.execution import Execution
 from domain.jobs.orders import Order
-from lease_stand import OWNER, as_person, execution, order
+from lease_stand import execution, order, submit
 
 MINUTE = timedelta(minutes=1)
-
-
-async def submit(people: AsyncEngine, *orders: Order) -> list[UUID]:
-    jobs = await as_person(people, lambda jobs: jobs.submit(OWNER, orders))
-    return [job.id for job in jobs]
 
 
 async def claimed(worker: Execution, limit: int = 10) -> list[UUID]:
@@ -34,7 +29,7 @@ def submitted(age: timedelta, priority: int) -> Order:
 async def test_a_level_of_priority_is_worth_a_minute_of_waiting_and_no_more(
     database: StatementPool, people: AsyncEngine, age: timedelta, goes_first: str
 ) -> None:
-    old, new = await submit(people, submitted(age, priority=0), submitted(timedelta(0), priority=9))
+    old, new = await submit(database, submitted(age, priority=0), submitted(timedelta(0), priority=9))
 
     first = await claimed(execution(database), 1)
 
@@ -44,8 +39,8 @@ async def test_a_level_of_priority_is_worth_a_minute_of_waiting_and_no_more(
 async def test_an_old_job_is_not_starved_by_any_number_of_urgent_ones(
     database: StatementPool, people: AsyncEngine
 ) -> None:
-    (old,) = await submit(people, submitted(9.1 * MINUTE, priority=0))
-    await submit(people, *(submitted(timedelta(0), priority=9) for _ in range(50)))
+    (old,) = await submit(database, submitted(9.1 * MINUTE, priority=0))
+    await submit(database, *(submitted(timedelta(0), priority=9) for _ in range(50)))
 
     assert (await claimed(execution(database), 5))[0] == old
 
@@ -58,7 +53,7 @@ async def test_jobs_of_all_ages_and_priorities_are_claimed_by_their_due_order(
     ]
     now = datetime.now(UTC)
     ids = await submit(
-        people,
+        database,
         *(order(priority=priority, run_at=now - age, queue=queue) for age, priority, queue in waiting),
     )
     dues = {
@@ -75,7 +70,7 @@ async def test_jobs_of_all_ages_and_priorities_are_claimed_by_their_due_order(
 async def test_a_job_is_not_claimed_before_its_time(
     database: StatementPool, people: AsyncEngine, priority: int
 ) -> None:
-    (later,) = await submit(people, order(priority=priority, run_at=datetime.now(UTC) + MINUTE))
+    (later,) = await submit(database, order(priority=priority, run_at=datetime.now(UTC) + MINUTE))
     worker = execution(database)
 
     before = await claimed(worker)
@@ -89,7 +84,7 @@ async def test_a_job_is_not_claimed_before_its_time(
 async def test_a_worker_claims_from_its_queues_what_it_knows(
     database: StatementPool, people: AsyncEngine
 ) -> None:
-    here, _ = await submit(people, order(queue="here"), order(queue="there"))
+    here, _ = await submit(database, order(queue="here"), order(queue="there"))
 
     assert await claimed(execution(database, queues=("here",), pipelines=("noop@2", "other@1"))) == []
     assert await claimed(execution(database, queues=("here", "empty"), pipelines=("noop@1",))) == [here]

@@ -60,9 +60,9 @@ class LeaseMachine(RuleBasedStateMachine):
     )
     def submit(self, priority: int, is_due: bool, losses: int) -> None:
         run_at = None if is_due else datetime.now(UTC) + timedelta(hours=1)
-        (job,) = self.stand.ask(lambda jobs: jobs.submit(OWNER, [order(priority=priority, run_at=run_at)]))
-        self.stand.fetch("UPDATE jobs SET losses = $2 WHERE id = $1", job.id, losses)
-        self.book.entries[job.id] = Entry(
+        job_id = self.stand.submit(order(priority=priority, run_at=run_at))
+        self.stand.fetch("UPDATE jobs SET losses = $2 WHERE id = $1", job_id, losses)
+        self.book.entries[job_id] = Entry(
             priority, self.book.next_turn(), ModelJob(is_due=is_due, losses=losses)
         )
 

@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from adapters.database import StatementPool
 from domain.database import Row
 from domain.jobs.states import JobState
-from lease_stand import OWNER, as_person, change, execution, order
+from domain.jobs.submission import Key
+from lease_stand import OWNER, as_person, change, execution, order, submit
 
 Statement = tuple[str, Sequence[Any]]
 Node = dict[str, Any]
@@ -98,15 +99,17 @@ async def test_workers_find_their_jobs_by_an_index(crowded: StatementPool, datab
 async def test_a_submit_finds_what_it_needs_by_an_index(
     crowded: StatementPool, people: AsyncEngine, database_url: str
 ) -> None:
-    asked: list[Statement] = []
+    recorder = Recorder(crowded)
+    asked = recorder.asked
 
     @event.listens_for(people.sync_engine, "before_cursor_execute")
     def record(_: Any, __: Any, statement: str, parameters: Sequence[Any], *___: Any) -> None:
         asked.append((statement, parameters))
 
-    (job,) = await as_person(people, lambda jobs: jobs.submit(OWNER, [order(tags=("urgent",))]))
-    await as_person(people, lambda jobs: jobs.replay(OWNER, "key", {"pipeline": "noop"}))
-    await as_person(people, lambda jobs: jobs.find(job.id, OWNER))
+    key = Key("key", "{}")
+    (job_id,) = await submit(recorder, order(tags=("urgent",)), key=key)
+    await submit(recorder, order(), key=key)
+    job = await as_person(people, lambda jobs: jobs.find(job_id, OWNER))
     await as_person(people, lambda jobs: jobs.why_waiting([job]))
     await as_person(people, lambda jobs: jobs.cancel(job.id, OWNER))
 

@@ -9,16 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.database import StatementPool
 from domain.jobs.execution import Execution
-from domain.jobs.orders import Order
 from domain.jobs.states import JobState
-from lease_stand import OWNER, as_person, change, execution, order
+from lease_stand import OWNER, as_person, change, execution, order, submit
 
 MINUTE = timedelta(minutes=1)
-
-
-async def submit(people: AsyncEngine, *orders: Order) -> list[UUID]:
-    jobs = await as_person(people, lambda jobs: jobs.submit(OWNER, orders))
-    return [job.id for job in jobs]
 
 
 async def why(people: AsyncEngine, job_id: UUID) -> str | None:
@@ -37,7 +31,7 @@ async def serve(
 
 
 async def test_a_job_that_waits_for_its_time_says_so(database: StatementPool, people: AsyncEngine) -> None:
-    (job_id,) = await submit(people, order(run_at=datetime.now(UTC) + MINUTE))
+    (job_id,) = await submit(database, order(run_at=datetime.now(UTC) + MINUTE))
     await serve(database)
 
     assert await why(people, job_id) == "run_at"
@@ -46,7 +40,7 @@ async def test_a_job_that_waits_for_its_time_says_so(database: StatementPool, pe
 async def test_a_job_that_waits_for_its_next_try_says_so(
     database: StatementPool, people: AsyncEngine
 ) -> None:
-    (job_id,) = await submit(people, order())
+    (job_id,) = await submit(database, order())
     worker = await serve(database)
     (claim,) = await worker.claim(1)
     await worker.write([change(claim, 1, target=JobState.QUEUED, delay=60)])
@@ -58,7 +52,7 @@ async def test_a_job_that_waits_for_its_next_try_says_so(
 async def test_a_job_that_somebody_could_run_says_worker_busy(
     database: StatementPool, people: AsyncEngine, losses: int
 ) -> None:
-    (job_id,) = await submit(people, order())
+    (job_id,) = await submit(database, order())
     await database.fetch("UPDATE jobs SET losses = $1", losses)
     await serve(database)
 
@@ -68,7 +62,7 @@ async def test_a_job_that_somebody_could_run_says_worker_busy(
 async def test_a_job_that_was_handed_back_waits_for_a_worker_and_not_for_its_backoff(
     database: StatementPool, people: AsyncEngine
 ) -> None:
-    (job_id,) = await submit(people, order())
+    (job_id,) = await submit(database, order())
     worker = await serve(database)
     (claim,) = await worker.claim(1)
     await worker.hand_back([(job_id, claim.fence)])
@@ -82,7 +76,7 @@ async def test_a_job_that_was_handed_back_waits_for_a_worker_and_not_for_its_bac
 async def test_a_job_that_nobody_could_run_says_no_worker(
     database: StatementPool, people: AsyncEngine, queues: list[str], pipelines: list[str]
 ) -> None:
-    (job_id,) = await submit(people, order())
+    (job_id,) = await submit(database, order())
     alone = await why(people, job_id)
     await serve(database, queues, pipelines)
 
@@ -92,7 +86,7 @@ async def test_a_job_that_nobody_could_run_says_no_worker(
 async def test_a_worker_that_has_left_or_gone_silent_is_no_worker(
     database: StatementPool, people: AsyncEngine
 ) -> None:
-    (job_id,) = await submit(people, order())
+    (job_id,) = await submit(database, order())
     worker = await serve(database)
     await worker.leave()
     left = await why(people, job_id)
@@ -104,7 +98,7 @@ async def test_a_worker_that_has_left_or_gone_silent_is_no_worker(
 
 
 async def test_only_a_queued_job_waits_for_anything(database: StatementPool, people: AsyncEngine) -> None:
-    (job_id,) = await submit(people, order())
+    (job_id,) = await submit(database, order())
     worker = await serve(database)
     (claim,) = await worker.claim(1)
     running = await why(people, job_id)

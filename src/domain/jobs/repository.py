@@ -5,16 +5,14 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-import msgspec
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from sqlalchemy import Select, Text, and_, cast, delete, func, or_, select, text, update
-from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import selectinload
 from uuid_utils.compat import uuid7
 
 from domain.base import DATABASE_NOW
-from domain.jobs.models import IdempotencyKey, Job, StepRun
-from domain.jobs.orders import JobFilter, Order
+from domain.jobs.models import Job, StepRun
+from domain.jobs.orders import JobFilter
 from domain.jobs.states import JobState, StepState
 from domain.tags.models import JOB_TAGS, Tag
 from domain.workers.models import WorkerProcess
@@ -26,27 +24,6 @@ ORDERS: Final = {
     "priority": Job.priority,
     "finished_at": Job.finished_at,
 }
-
-# The jobs and their first events, in one statement, however many there are.
-_INSERT: Final = text("""
-WITH made AS (
-    INSERT INTO jobs (id, owner_id, pipeline, version, state, params, meta, queue, priority, run_at,
-                      due_order, max_attempts, timeout_seconds, event_seq, created_at, updated_at)
-    SELECT o.id, CAST(:owner_id AS uuid), o.pipeline, o.version, 'queued', o.params::jsonb, o.meta::jsonb,
-           o.queue, o.priority, coalesce(o.run_at, statement_timestamp()),
-           coalesce(o.run_at, statement_timestamp()) - o.priority * interval '60 seconds',
-           o.max_attempts, o.timeout_seconds, 1, statement_timestamp(), statement_timestamp()
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:pipelines AS text[]), CAST(:versions AS int[]),
-                CAST(:params AS text[]), CAST(:metas AS text[]), CAST(:queues AS text[]),
-                CAST(:priorities AS int[]), CAST(:run_ats AS timestamptz[]), CAST(:max_attempts AS int[]),
-                CAST(:timeouts AS float8[]))
-         AS o(id, pipeline, version, params, meta, queue, priority, run_at, max_attempts, timeout_seconds)
-    RETURNING id
-)
-INSERT INTO job_events (job_id, seq, at, type, body)
-SELECT id, 1, statement_timestamp(), 'job.queued', '{}' FROM made
-RETURNING job_id, at
-""")
 
 _APPEND: Final = text("""
 INSERT INTO job_events (job_id, seq, at, type, body)
@@ -73,30 +50,6 @@ JOIN tags t ON t.owner_id = CAST(:owner_id AS uuid) AND t.name = l.name
 
 class JobRepository(SQLAlchemyAsyncRepository[Job]):
     model_type = Job
-
-    async def add_orders(self, owner_id: UUID, orders: Sequence[tuple[Order, int]]) -> list[Job]:
-        """Store *orders* with the versions that they resolved to; returns the jobs in the same order."""
-        ids = [uuid7() for _ in orders]
-        await self.session.execute(
-            _INSERT,
-            {
-                "owner_id": owner_id,
-                "ids": ids,
-                "pipelines": [order.pipeline for order, _ in orders],
-                "versions": [version for _, version in orders],
-                "params": [msgspec.json.encode(order.params).decode() for order, _ in orders],
-                "metas": [msgspec.json.encode(order.meta).decode() for order, _ in orders],
-                "queues": [order.queue for order, _ in orders],
-                "priorities": [order.priority for order, _ in orders],
-                "run_ats": [order.run_at for order, _ in orders],
-                "max_attempts": [order.max_attempts for order, _ in orders],
-                "timeouts": [order.timeout_seconds for order, _ in orders],
-            },
-        )
-        tags = {job_id: order.tags for job_id, (order, _) in zip(ids, orders, strict=True)}
-        await self.add_tags(owner_id, tags)
-        found = {job.id: job for job in await self._jobs(select(Job).where(Job.id.in_(ids)))}
-        return [found[job_id] for job_id in ids]
 
     async def log(self, job: Job, types: Sequence[str], bodies: Sequence[str]) -> Any:
         """Append events as the last ones up to the job's head; returns the database's time."""
@@ -177,37 +130,6 @@ class JobRepository(SQLAlchemyAsyncRepository[Job]):
             WorkerProcess.last_seen_at > DATABASE_NOW - alive_within
         )
         return [(set(queues), set(pipelines)) for queues, pipelines in await self.session.execute(statement)]
-
-    async def reserve_key(self, owner_id: UUID, key: str, request: Any) -> bool:
-        """Take an idempotency key, or one older than a day; False when it is taken.
-
-        Waits for a transaction that is taking the same key.
-        """
-        statement = upsert(IdempotencyKey).values(
-            owner_id=owner_id, key=key, request=request, created_at=DATABASE_NOW, answer=None
-        )
-        taking = statement.on_conflict_do_update(
-            index_elements=["owner_id", "key"],
-            set_={"request": statement.excluded.request, "created_at": DATABASE_NOW, "answer": None},
-            where=IdempotencyKey.created_at < DATABASE_NOW - KEY_LIFE,
-        ).returning(IdempotencyKey.key)
-        return (await self.session.execute(taking)).first() is not None
-
-    async def find_key(self, owner_id: UUID, key: str, request: Any) -> tuple[bytes | None, bool]:
-        """The stored answer, and whether it answered the same request (compared as JSON)."""
-        same = IdempotencyKey.request == request
-        statement = select(IdempotencyKey.answer, same).where(
-            IdempotencyKey.owner_id == owner_id, IdempotencyKey.key == key
-        )
-        row = (await self.session.execute(statement)).one_or_none()
-        return (None, False) if row is None else (row[0], bool(row[1]))
-
-    async def keep_answer(self, owner_id: UUID, key: str, answer: bytes) -> None:
-        await self.session.execute(
-            update(IdempotencyKey)
-            .where(IdempotencyKey.owner_id == owner_id, IdempotencyKey.key == key)
-            .values(answer=answer)
-        )
 
     async def _jobs(self, statement: Select[tuple[Job]]) -> list[Job]:
         result = await self.session.execute(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
@@ -13,27 +13,19 @@ from domain.events.types import (
     JobCancelled,
     JobCancelRequested,
     JobEvent,
-    JobQueued,
     JobRetried,
     LoggedEvent,
     number,
     write,
 )
-from domain.jobs.errors import IdempotencyConflictError, JobNotFinalError, JobNotFoundError
+from domain.jobs.errors import JobNotFinalError, JobNotFoundError
 from domain.jobs.models import Job, StepRun
-from domain.jobs.orders import JobFilter, Order
+from domain.jobs.orders import JobFilter
 from domain.jobs.repository import JobRepository
 from domain.jobs.states import IllegalTransitionError, JobState, StepState, move
+from domain.jobs.waiting import why_queued
 from domain.pipelines.repository import PipelineRepository
-from domain.pipelines.service import (
-    Fault,
-    ParamsInvalidError,
-    PipelineNotFoundError,
-    PipelineUnknownError,
-    check_params,
-)
-
-_ALIVE_WITHIN: Final = timedelta(seconds=20)
+from domain.workers.directory import ALIVE_WITHIN
 
 
 class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
@@ -46,42 +38,6 @@ class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
         self._pipelines = PipelineRepository(session=session)
         self.news: list[JobNews] = []
         self.rings: list[str] = []
-
-    async def submit(self, owner_id: UUID, orders: Sequence[Order], *, at: str = "$") -> list[Job]:
-        """Accept *orders*, all or none. *at* is where they stand in the request, for the paths of faults.
-
-        Raises:
-            ParamsInvalidError: a pipeline is unknown, or parameters do not fit it; with every fault.
-        """
-        resolved: list[tuple[Order, int]] = []
-        faults: list[Fault] = []
-        unknown: list[Fault] = []
-        known: dict[tuple[str, int | None], Any] = {}
-        for place, order in enumerate(orders):
-            here = at.format(place)
-            wanted = (order.pipeline, order.version)
-            if wanted not in known:
-                known[wanted] = await self._pipelines.find(*wanted)
-            found = known[wanted]
-            if found is None:
-                field = "pipeline" if order.version is None else "version"
-                unknown.append(Fault(f"{here}.{field}", str(PipelineNotFoundError(*wanted))))
-                continue
-            try:
-                check_params(found, order.params, at=f"{here}.params")
-            except ParamsInvalidError as error:
-                faults += error.faults
-            else:
-                resolved.append((order, found.version))
-        if unknown:
-            raise PipelineUnknownError(unknown + faults)
-        if faults:
-            raise ParamsInvalidError(orders[0].pipeline if len(orders) == 1 else "of the batch", faults)
-        jobs = await self.repository.add_orders(owner_id, resolved)
-        for job in jobs:
-            self._tell(job, number(job.id, 1, job.created_at, [write(JobQueued())]))
-        self.rings += [job.queue for job in jobs]
-        return jobs
 
     async def find(self, job_id: UUID, owner_id: UUID) -> Job:
         """A job of that owner.
@@ -174,24 +130,17 @@ class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
         if not queued:
             return {}
         now = await self.repository.now()
-        workers = await self.repository.serving(_ALIVE_WITHIN)
-        return {job.id: _why_waiting(job, now, workers) for job in queued}
-
-    async def replay(self, owner_id: UUID, key: str, request: Any) -> bytes | None:
-        """The stored answer of an earlier submission under *key*; None: the key is now this submission's.
-
-        Raises:
-            IdempotencyConflictError: the key was used with another body.
-        """
-        if await self.repository.reserve_key(owner_id, key, request):
-            return None
-        answer, is_same = await self.repository.find_key(owner_id, key, request)
-        if not is_same or answer is None:
-            raise IdempotencyConflictError(key)
-        return answer
-
-    async def keep_answer(self, owner_id: UUID, key: str, answer: bytes) -> None:
-        await self.repository.keep_answer(owner_id, key, answer)
+        workers = await self.repository.serving(ALIVE_WITHIN)
+        return {
+            job.id: why_queued(
+                f"{job.pipeline}@{job.version}",
+                job.queue,
+                is_due=job.run_at <= now,
+                attempt=job.attempt,
+                serving=workers,
+            )
+            for job in queued
+        }
 
     async def _record(self, job: Job, event: JobEvent) -> None:
         """Log *event* in the transaction that makes it true."""
@@ -218,14 +167,6 @@ class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
         if job is None:
             raise JobNotFoundError(job_id)
         return job
-
-
-def _why_waiting(job: Job, now: datetime, workers: Sequence[tuple[set[str], set[str]]]) -> str:
-    if job.run_at > now:
-        return "backoff" if job.attempt else "run_at"
-    pipeline = f"{job.pipeline}@{job.version}"
-    is_served = any(job.queue in queues and pipeline in pipelines for queues, pipelines in workers)
-    return "worker_busy" if is_served else "no_worker"
 
 
 def _in_order(job: Job, graph: Sequence[dict[str, Any]], stored: Sequence[StepRun]) -> list[StepRun]:

@@ -8,6 +8,7 @@ from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import Struct
 
 from domain.errors import HeadraceError
+from domain.pipelines.catalogue import KnownPipeline
 from domain.pipelines.definition import Pipeline
 from domain.pipelines.models import PipelineVersion
 from domain.pipelines.repository import PipelineRepository
@@ -101,7 +102,7 @@ class PipelineService(SQLAlchemyAsyncRepositoryService[PipelineVersion, Pipeline
 _validators: dict[tuple[str, int, datetime], jsonschema_rs.Validator] = {}
 
 
-def check_params(pipeline: PipelineVersion, params: Any, *, at: str = "$.params") -> None:
+def check_params(pipeline: KnownPipeline, params: Any, *, at: str = "$.params") -> None:
     """Hold *params* against the pipeline's schema.
 
     Raises:

@@ -1,0 +1,163 @@
+"""Accepting jobs: resolved, checked, and stored together with what other callers submit at the moment."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+from uuid_utils.compat import uuid7
+
+from domain.database import Database
+from domain.errors import HeadraceError
+from domain.events.news import JobNews
+from domain.events.types import JobQueued, number, write
+from domain.jobs.errors import IdempotencyConflictError
+from domain.jobs.orders import Order
+from domain.jobs.submission import NOT_YET_TEXT, Key, NewJob, Stored, Submission
+from domain.jobs.submit_repository import SubmitRepository
+from domain.jobs.waiting import why_queued
+from domain.pipelines.catalogue import Catalogue, KnownPipeline
+from domain.pipelines.service import (
+    Fault,
+    ParamsInvalidError,
+    PipelineNotFoundError,
+    PipelineUnknownError,
+    check_params,
+)
+from domain.workers.directory import WorkerDirectory
+
+_TRIES: Final = 3
+
+Render = Callable[[Sequence[NewJob]], bytes]
+"""Writes the caller's answer, with `NOT_YET` where the moment of storing belongs."""
+
+Store = Callable[[Submission], Awaitable[Stored]]
+
+
+class PipelineBusyError(HeadraceError):
+    """A pipeline is registered anew all the time."""
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What the caller is told: as it was told the first time where *is_replayed*."""
+
+    body: bytes
+    is_replayed: bool = False
+    news: Sequence[JobNews] = ()
+    queues: Sequence[str] = ()
+
+
+class Submitter:
+    """The one way of a job into the database."""
+
+    def __init__(self, database: Database, store: Store | None = None) -> None:
+        """*store* stores a submission together with others; without it each is stored by itself."""
+        self._repository = SubmitRepository(database)
+        self._store = store or self._store_alone
+        self._catalogue = Catalogue(database)
+        self._workers = WorkerDirectory(database)
+
+    async def submit(
+        self,
+        owner_id: UUID,
+        orders: Sequence[Order],
+        render: Render,
+        *,
+        key: Key | None = None,
+        at: str = "$",
+    ) -> Answer:
+        """Accept *orders*, all or none. *at* is where they stand in the request, for the paths of faults.
+
+        Raises:
+            ParamsInvalidError: a pipeline is unknown, or parameters do not fit it; with every fault.
+            IdempotencyConflictError: the key was used with another request.
+        """
+        tags = {name for order in orders for name in order.tags}
+        tag_ids = await self._repository.tag_ids(owner_id, tags) if tags else {}
+        for _ in range(_TRIES):
+            jobs = await self._resolve(orders, tag_ids, at)
+            submission = Submission(owner_id=owner_id, jobs=jobs, answer=render(jobs).decode(), key=key)
+            stored = await self._store(submission)
+            if stored.verdict == "made":
+                return _answer(submission, stored)
+            if stored.verdict == "repeated" and key is not None:
+                found = await self._repository.find_key(owner_id, key.name, key.request)
+                if found is not None:
+                    return _replay(key, *found)
+            for order in orders:
+                self._catalogue.forget(order.pipeline, order.version)
+        raise PipelineBusyError("the pipeline is being registered; try again")
+
+    async def _store_alone(self, submission: Submission) -> Stored:
+        (stored,) = await self._repository.store([submission])
+        return stored
+
+    async def _resolve(self, orders: Sequence[Order], tag_ids: dict[str, UUID], at: str) -> list[NewJob]:
+        found: list[KnownPipeline | None] = []
+        faults: list[Fault] = []
+        unknown: list[Fault] = []
+        for place, order in enumerate(orders):
+            pipeline = await self._catalogue.find(order.pipeline, order.version)
+            found.append(pipeline)
+            here = at.format(place)
+            if pipeline is None:
+                field = "pipeline" if order.version is None else "version"
+                unknown.append(
+                    Fault(f"{here}.{field}", str(PipelineNotFoundError(order.pipeline, order.version)))
+                )
+                continue
+            try:
+                check_params(pipeline, order.params, at=f"{here}.params")
+            except ParamsInvalidError as error:
+                faults += error.faults
+        if unknown:
+            raise PipelineUnknownError(unknown + faults)
+        if faults:
+            raise ParamsInvalidError(orders[0].pipeline if len(orders) == 1 else "of the batch", faults)
+        serving = await self._workers.serving()
+        now = datetime.now(UTC)
+        return [
+            NewJob(
+                id=uuid7(),
+                order=order,
+                pipeline=pipeline,
+                waiting_for=why_queued(
+                    f"{pipeline.name}@{pipeline.version}",
+                    order.queue,
+                    is_due=order.run_at is None or order.run_at <= now,
+                    attempt=0,
+                    serving=serving,
+                ),
+                tag_ids=tuple({tag_ids[name] for name in order.tags}),
+            )
+            for order, pipeline in zip(orders, found, strict=True)
+            if pipeline is not None
+        ]
+
+
+def _answer(submission: Submission, stored: Stored) -> Answer:
+    queued = [write(JobQueued())]
+    news = [
+        JobNews(
+            job_id=job.id,
+            owner_id=submission.owner_id,
+            pipeline=job.pipeline.name,
+            state="queued",
+            head=1,
+            progress=0.0,
+            events=number(job.id, 1, stored.at, queued),
+        )
+        for job in submission.jobs
+    ]
+    return Answer(
+        body=submission.answer.replace(NOT_YET_TEXT, stored.moment).encode(),
+        news=news,
+        queues=[job.order.queue for job in submission.jobs],
+    )
+
+
+def _replay(key: Key, answer: bytes | None, is_same: bool) -> Answer:
+    if not is_same or answer is None:
+        raise IdempotencyConflictError(key.name)
+    return Answer(body=answer, is_replayed=True)
