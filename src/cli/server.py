@@ -9,6 +9,7 @@ from typing import Final
 import uvicorn
 from litestar import Litestar
 
+from adapters.collector import spare_collector
 from app import create_app
 from domain.errors import HeadraceError
 from settings import Settings
@@ -85,6 +86,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         server_header=False,
     )
     server = Server(config, app)
+    spare_collector()
     server.run(sockets=[listener])
     if server.is_broken:
         sys.exit(1)

@@ -1,7 +1,6 @@
 """Wires one worker process and runs it until it is told to stop."""
 
 import asyncio
-import gc
 import os
 import signal
 import socket
@@ -18,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from adapters.blob_store import BlobStore
+from adapters.collector import spare_collector
 from adapters.database import StatementPool, build_engine
 from adapters.doorbell import Doorbell
 from adapters.group_commit import GroupCommit
@@ -51,7 +51,7 @@ async def run_worker(
     Raises:
         HeadraceError: see `open_worker`.
     """
-    _spare_collector()
+    spare_collector()
     async with open_worker(settings, queues, concurrency, only_suspect=only_suspect) as running:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -169,13 +169,6 @@ class RunningWorker:
             task.result()
         if main not in done:
             raise RuntimeError("a loop of the worker ended by itself")
-
-
-def _spare_collector() -> None:
-    """Attempts leave no cycles behind: look for some seldom, and never at what was there at the start."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 async def _register(settings: Settings, loaded: Loaded) -> None:

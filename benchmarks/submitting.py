@@ -1,0 +1,107 @@
+"""Submitting: through the domain, as batches over HTTP, and one by one over 64 connections.
+
+One by one is held against a bare Litestar handler that does one INSERT, measured in turns with it.
+"""
+
+import asyncio
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import msgspec
+from common import RUNS, Stage, arguments, fetch, processes, ready, report, stage, submit
+
+CONNECTIONS: Final = 64
+BATCH: Final = 1_000
+ONE: Final = msgspec.json.encode({"pipeline": "noop", "params": {}})
+MANY: Final = msgspec.json.encode({"jobs": [{"pipeline": "noop", "params": {}}] * BATCH})
+
+
+def main() -> None:
+    wanted = arguments(__doc__, jobs=20_000, requests=10_000)
+    with stage() as made:
+        rates: dict[str, list[float]] = {}
+        port, bare_port = free_port(), free_port()
+        bare = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("bare.py"), str(bare_port)], env=made.environment()
+        )
+        try:
+            with processes(made, ["api", "--port", str(port)], ["worker", "--queue", "nobody"]):
+                asyncio.run(measure(made, rates, port, bare_port, wanted.jobs, wanted.requests))
+        finally:
+            bare.terminate()
+            bare.wait(20)
+    figures: dict[str, Any] = {
+        name: {"median": statistics.median(runs), "runs": runs} for name, runs in rates.items()
+    }
+    figures["POST /jobs / bare INSERT"] = statistics.median(rates["POST /jobs"]) / statistics.median(
+        rates["bare INSERT"]
+    )
+    report("submit", figures, wanted.json)
+
+
+async def measure(
+    made: Stage, rates: dict[str, list[float]], port: int, bare_port: int, jobs: int, requests: int
+) -> None:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        await ready(client)
+    ours = [(port, "/api/v1/jobs", ONE)], [(port, "/api/v1/jobs/batch", MANY)]
+    for _ in range(RUNS):
+        await fetch(made.database_url, "TRUNCATE jobs, job_events, step_runs CASCADE")
+        began = time.perf_counter()
+        await submit(made.database_url, jobs)
+        rates.setdefault("domain, 1,000 a transaction", []).append(jobs / (time.perf_counter() - began))
+        seconds = await load(ours[1], max(1, jobs // BATCH), connections=2)
+        rates.setdefault("POST /jobs/batch, 1,000 each", []).append(jobs / seconds)
+        for name, calls in (("bare INSERT", [(bare_port, "/jobs", ONE)]), ("POST /jobs", ours[0])):
+            await load(calls, requests // 10, connections=CONNECTIONS)
+            seconds = await load(calls, requests, connections=CONNECTIONS)
+            rates.setdefault(name, []).append(requests / seconds)
+
+
+async def load(calls: Sequence[tuple[int, str, bytes]], requests: int, *, connections: int) -> float:
+    """Send so many requests, each connection one after the other; returns the seconds."""
+    ((port, path, body),) = calls
+    request = (
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+    left = iter(range(requests))
+    began = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(connections):
+            group.create_task(client(port, request, left))
+    return time.perf_counter() - began
+
+
+async def client(port: int, request: bytes, left: Any) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        for _ in left:
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            if not head.startswith((b"HTTP/1.1 202", b"HTTP/1.1 201")):
+                raise RuntimeError(head.decode())
+            size = next(
+                int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")
+            )
+            await reader.readexactly(size)
+    finally:
+        writer.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+if __name__ == "__main__":
+    main()
