@@ -50,8 +50,10 @@ imports: install
 migrations: install
 	@$(BIN)/pytest -q tests/integration/test_migrations.py
 
-bench: install  ## print the benchmarks
-	@$(BIN)/python benchmarks/start_latency.py
+bench: install  ## print the benchmarks and write them to benchmarks/results (about 10 minutes)
+	@mkdir -p benchmarks/results
+	@for one in start_latency drain submitting; do \
+	  $(BIN)/python benchmarks/$$one.py --json benchmarks/results/$$one.json || exit 1; done
 
 faults: install  ## run the fault tests alone
 	@$(BIN)/pytest tests/faults

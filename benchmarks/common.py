@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -148,7 +149,14 @@ async def ready(client: httpx.AsyncClient) -> None:
             await asyncio.sleep(0.1)
 
 
-def runs(measure: Callable[[], dict[str, float]], times: int = RUNS) -> dict[str, dict[str, Any]]:
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def runs_of(measure: Callable[[], dict[str, float]], times: int = RUNS) -> dict[str, dict[str, Any]]:
     """The figures of several runs: the median and each."""
     each = [measure() for _ in range(times)]
     return {

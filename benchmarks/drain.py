@@ -9,9 +9,13 @@ from typing import Any, Final
 
 import asyncpg
 import redis
-from common import Stage, arguments, fetch, processes, report, runs, stage, submit, until
+from common import Stage, arguments, fetch, processes, report, runs_of, stage, submit, until
 
-_LEFT: Final = "SELECT NOT EXISTS (SELECT 1 FROM jobs WHERE state IN ('queued', 'running'))"
+# Two questions, since each has an index of its own: the benchmark must not load what it measures.
+_LEFT: Final = """
+SELECT NOT EXISTS (SELECT 1 FROM jobs WHERE state = 'queued' AND queue = 'default')
+   AND NOT EXISTS (SELECT 1 FROM jobs WHERE state = 'running' AND lease_owner > '')
+"""
 _RATE: Final = """
 SELECT count(*) AS jobs, extract(epoch FROM max(finished_at) - min(started_at))::float8 AS seconds FROM jobs
 WHERE state = 'succeeded'
@@ -23,7 +27,7 @@ def main() -> None:
     figures: dict[str, Any] = {}
     with stage() as made:
         for workers in (1, 2):
-            measured = runs(partial(drain, made, wanted.jobs, workers, wanted.concurrency))
+            measured = runs_of(partial(drain, made, wanted.jobs, workers, wanted.concurrency))
             figures |= {f"{workers} worker: {name}": figure for name, figure in measured.items()}
     report(f"drain {wanted.jobs:,} jobs", figures, wanted.json)
 

@@ -4,7 +4,6 @@ One by one is held against a bare Litestar handler that does one INSERT, measure
 """
 
 import asyncio
-import socket
 import statistics
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from typing import Any, Final
 
 import httpx
 import msgspec
-from common import RUNS, Stage, arguments, fetch, processes, ready, report, stage, submit
+from common import RUNS, Stage, arguments, fetch, free_port, processes, ready, report, stage, submit
 
 CONNECTIONS: Final = 64
 BATCH: Final = 1_000
@@ -94,13 +93,6 @@ async def client(port: int, request: bytes, left: Any) -> None:
             await reader.readexactly(size)
     finally:
         writer.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":

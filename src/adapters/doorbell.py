@@ -45,6 +45,13 @@ def arq_queue(queue: str) -> str:
     return _QUEUE_PREFIX + queue
 
 
+class Ring(msgspec.Struct, frozen=True):
+    """A ring that was taken: the Redis key of its queue, and its name there."""
+
+    key: str
+    name: str
+
+
 class Doorbell:
     """Rings in the background, so that whoever submits never waits for Redis. `run` is its one task."""
 
@@ -93,19 +100,17 @@ class Doorbell:
         )
 
 
-async def wait_for_ring(redis: ArqRedis, queues: Sequence[str], *, seconds: float) -> str | None:
+async def wait_for_ring(redis: ArqRedis, queues: Sequence[str], *, seconds: float) -> Ring | None:
     """Wait for a ring of one of *queues* and take it; None when there was none in time."""
-    keys = [arq_queue(queue) for queue in queues]
-    taken = await redis.bzpopmin(keys, timeout=seconds)
+    taken = await redis.bzpopmin([arq_queue(queue) for queue in queues], timeout=seconds)
     if taken is None:
         return None
     key, ring, _ = taken
-    await redis.delete(job_key_prefix + ring.decode())
-    return str(key.decode().removeprefix(_QUEUE_PREFIX))
+    return Ring(key.decode(), ring.decode())
 
 
-async def take_rings(redis: ArqRedis, queue: str, count: int) -> None:
-    """Take up to *count* more rings: one claim answers them all."""
-    rings = await redis.zpopmin(arq_queue(queue), count)
-    if rings:
-        await redis.delete(*(job_key_prefix + ring.decode() for ring, _ in rings))
+async def clear(redis: ArqRedis, ring: Ring, others: int) -> None:
+    """Remove what a taken ring has left, and up to *others* more of its queue: one claim answers them all."""
+    more = await redis.zpopmin(ring.key, others) if others > 0 else []
+    names = [ring.name, *(name.decode() for name, _ in more)]
+    await redis.delete(*(job_key_prefix + name for name in names))

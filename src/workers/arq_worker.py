@@ -24,6 +24,7 @@ from workers.endings import StopReason
 from workers.leases import Leases
 from workers.runner import Attempt
 from workers.toolbox import Toolbox
+from workers.waiting import StopSignal, first_of
 
 _log = structlog.get_logger(__name__)
 
@@ -67,8 +68,9 @@ class HeadraceWorker(Worker):
         self._publisher = publisher
         self._grace_seconds = grace_seconds
         self._attempt_tasks: set[asyncio.Task[None]] = set()
-        self._freed = asyncio.Event()
-        self._stopping = asyncio.Event()
+        self._freed: asyncio.Future[None] | None = None
+        self._ring: doorbell.Ring | None = None
+        self._stopping = StopSignal()
         self._redis_away_until = 0.0
         self._only_suspect = only_suspect
 
@@ -89,20 +91,19 @@ class HeadraceWorker(Worker):
         for claim in await self._execution.claim(1, suspects=True):
             _log.warning("running_alone", job_id=str(claim.job_id), losses=claim.losses)
             self._start(Attempt(claim, self._tools))
-            while self._attempt_tasks and not self._stopping.is_set():
+            while self._attempt_tasks and not self._stopping.is_set:
                 await self._wait_for_slot()
 
     async def _run_all(self) -> None:
-        while not self._stopping.is_set():
-            # Before the slots are counted: one that is freed meanwhile must not be overlooked.
-            self._freed.clear()
-            claimed_all = await self._claim()
+        while not self._stopping.is_set:
+            # The claim first, and what the ring has left in Redis beside it.
+            claimed_all, _ = await asyncio.gather(self._claim(), self._clear_ring())
             if self._tools.abandoned >= _MOST_ABANDONED:
                 _log.error("too_many_abandoned_steps", count=self._tools.abandoned)
                 self._stopping.set()
-            elif claimed_all or self._free == 0:
+            elif self._free == 0:
                 await self._wait_for_slot()
-            else:
+            elif not claimed_all:
                 await self._wait_for_work()
 
     @property
@@ -118,7 +119,7 @@ class HeadraceWorker(Worker):
             claims = await self._execution.claim(free)
         except TRANSIENT as error:
             _log.warning("claim_put_off", reason=error.reason)
-            await self._sleep(_IDLE_SECONDS)
+            await first_of(stop=self._stopping, seconds=_IDLE_SECONDS)
             return False
         for claim in claims:
             self._start(Attempt(claim, self._tools))
@@ -135,42 +136,47 @@ class HeadraceWorker(Worker):
         self._attempt_tasks.discard(task)
         self._leases.remove(attempt)
         self.jobs_complete += 1
-        self._freed.set()
+        if self._freed is not None and not self._freed.done():
+            self._freed.set_result(None)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("attempt_broke", job_id=str(attempt.claim.job_id), exc_info=error)
 
     async def _wait_for_slot(self) -> None:
         """Until an attempt ends, or the second is over."""
-        await self._first_of(self._freed.wait(), seconds=_IDLE_SECONDS)
+        freed = self._freed = asyncio.get_running_loop().create_future()
+        await first_of(freed, stop=self._stopping, seconds=_IDLE_SECONDS)
 
     async def _wait_for_work(self) -> None:
         """Until a ring comes, or the second is over."""
         seconds = _IDLE_SECONDS * random.uniform(0.7, 1.0)  # noqa: S311
         if self._redis is None or time.monotonic() < self._redis_away_until:
-            await self._sleep(seconds)
+            await first_of(stop=self._stopping, seconds=seconds)
             return
-        await self._first_of(self._ring(self._redis, seconds), seconds=seconds + 1.0)
-
-    async def _ring(self, redis: ArqRedis, seconds: float) -> None:
+        waiting = asyncio.create_task(self._wait_for_ring(self._redis, seconds))
         try:
-            queue = await doorbell.wait_for_ring(redis, self._execution.worker.queues, seconds=seconds)
-            if queue is not None:
-                await doorbell.take_rings(redis, queue, self._free - 1)
-        except AWAY as error:
-            _log.warning("doorbell_away", error=type(error).__name__)
-            self._redis_away_until = time.monotonic() + _IDLE_SECONDS
-            await self._sleep(_IDLE_SECONDS)
-
-    async def _sleep(self, seconds: float) -> None:
-        await self._first_of(asyncio.sleep(seconds), seconds=seconds)
-
-    async def _first_of(self, coroutine: Any, *, seconds: float) -> None:
-        """Wait for *coroutine*, but no longer than *seconds* and not past a stop."""
-        tasks = {asyncio.ensure_future(coroutine), asyncio.ensure_future(self._stopping.wait())}
-        try:
-            await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            await first_of(waiting, stop=self._stopping, seconds=seconds + 1.0)
         finally:
-            await end_tasks(tasks)
+            await end_tasks([waiting])
+
+    async def _wait_for_ring(self, redis: ArqRedis, seconds: float) -> None:
+        try:
+            self._ring = await doorbell.wait_for_ring(redis, self._execution.worker.queues, seconds=seconds)
+        except AWAY as error:
+            self._miss_redis(error)
+            await first_of(stop=self._stopping, seconds=_IDLE_SECONDS)
+
+    async def _clear_ring(self) -> None:
+        ring, self._ring = self._ring, None
+        if ring is None or self._redis is None:
+            return
+        try:
+            await doorbell.clear(self._redis, ring, self._free - 1)
+        except AWAY as error:
+            self._miss_redis(error)
+
+    def _miss_redis(self, error: Exception) -> None:
+        _log.warning("doorbell_away", error=type(error).__name__)
+        self._redis_away_until = time.monotonic() + _IDLE_SECONDS
 
     async def _drain(self) -> None:
         """Let what runs end within the grace time, then hand it back."""

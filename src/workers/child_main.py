@@ -110,9 +110,9 @@ def run(order: wire.Order, link: Link) -> wire.Done | wire.Failed:
             one for one in pipelines_in(module) if (one.name, one.version) == (order.pipeline, order.version)
         )
         node = pipeline.nodes[order.step]
-        params = msgspec.json.decode(order.params, type=pipeline.params)
+        params = pipeline.decode_params(order.params)
         context = ChildContext(order, pipeline, params, link)
-        items = () if order.item is None else (msgspec.json.decode(order.item, type=node.item_type),)
+        items = () if order.item is None else (node.decode_item(order.item),)
         value = node.step.function(context, *items)
         return wire.Done(encode_value(value, f"the output of step {node.name!r}", order.max_output_bytes))
     except JobCancelledError:

@@ -4,7 +4,6 @@ import asyncio
 import time
 from typing import Final
 
-import msgspec
 import structlog
 
 from domain.database import TRANSIENT
@@ -97,7 +96,7 @@ class Attempt:
         else:
             try:
                 with contained:
-                    params = msgspec.json.decode(self.claim.params, type=self._pipeline.params)
+                    params = self._pipeline.decode_params(self.claim.params)
             except Exception as error:  # noqa: BLE001  (a struct may check itself in code of its own)
                 self._fail(job_error("params_invalid", said_by(error)))
             else:

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from domain.jobs.execution import Claim
 from domain.pipelines.definition import Node, Pipeline
 from workers import wire
@@ -128,5 +126,5 @@ class StepRunner:
             scratch=scratch,
         )
         with contained:
-            items = () if run.item is None else (msgspec.json.decode(run.item, type=node.item_type),)
+            items = () if run.item is None else (node.decode_item(run.item),)
         return here(node, self._pipeline, situation, self._desk, items, self._tools.max_output_bytes)

@@ -107,8 +107,14 @@ class Node:
     for_each: Callable[[Any], Iterable[Any]] | None
     weight: float
     is_result: bool
-    item_type: Any
     output_type: Any
+    decode_item: Callable[[str], Any]
+    """Reads an item from JSON, in its type."""
+
+
+def _decoder(shape: Any) -> Callable[[str], Any]:
+    decode: Callable[[str], Any] = msgspec.json.Decoder(shape).decode
+    return decode
 
 
 class Pipeline:
@@ -131,6 +137,8 @@ class Pipeline:
         """Which steps come directly after each."""
         self.weights: dict[str, float] = {}
         self._schema_of(params, "params")
+        self.decode_params = _decoder(params)
+        """Reads parameters from JSON, in their type."""
 
     def add(
         self,
@@ -172,7 +180,16 @@ class Pipeline:
             raise PipelineDefinitionError(f"{label}: a step takes (context), with for_each (context, item)")
         item_type, output_type = self._types_of(step, label)
         before = self._after(after, label)
-        self.nodes[name] = Node(name, step, before, for_each, float(weight), result, item_type, output_type)
+        self.nodes[name] = Node(
+            name=name,
+            step=step,
+            after=before,
+            for_each=for_each,
+            weight=float(weight),
+            is_result=result,
+            output_type=output_type,
+            decode_item=_decoder(item_type),
+        )
         self.followers[name] = ()
         for earlier in before:
             self.followers[earlier] += (name,)
