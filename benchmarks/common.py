@@ -71,13 +71,13 @@ def stage() -> Iterator[Stage]:
 
 
 @contextmanager
-def processes(made: Stage, *commands: Sequence[str], **environment: str) -> Iterator[None]:
-    """Our own commands for the block, told to stop at its end."""
+def processes(made: Stage, *commands: Sequence[str], **environment: str) -> Iterator[list[int]]:
+    """Our own commands for the block, told to stop at its end; gives the numbers of the processes."""
     running = [
         subprocess.Popen([HEADRACE, *command], env=made.environment(**environment)) for command in commands
     ]
     try:
-        yield
+        yield [process.pid for process in running]
     finally:
         for process in running:
             process.send_signal(signal.SIGTERM)
