@@ -15,8 +15,8 @@ from common import Stage, arguments, fetch, owner_of, processes, report, stage
 _FILL: Final = """
 INSERT INTO jobs (id, owner_id, pipeline, version, state, params, meta, queue, priority, run_at, due_order,
                   event_seq, created_at, updated_at, finished_at)
-SELECT gen_random_uuid(), $1, 'noop', 1, $3::text, '{}', '{}', 'default', 5, now(), now() - interval '300 seconds',
-       0, now(), now(), CASE WHEN $3::text = 'succeeded' THEN now() END
+SELECT gen_random_uuid(), $1, 'noop', 1, $3::text, '{}', '{}', 'default', 5, now(),
+       now() - interval '300 seconds', 0, now(), now(), CASE WHEN $3::text = 'succeeded' THEN now() END
 FROM generate_series(1, $2)
 """
 _DONE: Final = "SELECT count(*) FROM step_runs WHERE state = 'succeeded'"

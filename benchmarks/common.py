@@ -26,7 +26,8 @@ import asyncpg
 import httpx
 import msgspec
 
-from adapters.database import StatementPool, upgrade
+from adapters.database import StatementPool
+from adapters.migrations import upgrade
 from adapters.servers import run_servers
 from domain.jobs.orders import Order
 from domain.jobs.submitter import Submitter

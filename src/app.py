@@ -13,8 +13,9 @@ from litestar.exceptions import HTTPException
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from adapters.blob_store import BlobStore
-from adapters.database import StatementPool, build_engine
+from adapters.database import StatementPool
 from adapters.doorbell import Doorbell
+from adapters.engine import build_engine
 from adapters.publisher import RedisPublisher
 from adapters.readiness import look
 from adapters.redis_link import build_redis, close_redis

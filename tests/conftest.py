@@ -17,7 +17,8 @@ import asyncpg
 import pytest
 import redis as sync_redis
 
-from adapters.database import StatementPool, upgrade
+from adapters.database import StatementPool
+from adapters.migrations import upgrade
 from adapters.servers import Servers, run_servers
 from adapters.telemetry import configure_logging
 from domain.events.partitions import make_partitions

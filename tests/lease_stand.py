@@ -8,7 +8,8 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
-from adapters.database import StatementPool, build_engine
+from adapters.database import StatementPool
+from adapters.engine import build_engine
 from domain.database import Database, Row
 from domain.events.news import JobNews
 from domain.events.types import (

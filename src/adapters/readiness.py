@@ -7,7 +7,7 @@ from asyncpg import UndefinedTableError
 from msgspec import Struct
 from redis.asyncio import Redis
 
-from adapters.database import newest_revision
+from adapters.migrations import newest_revision
 from adapters.redis_link import AWAY
 from domain.database import TRANSIENT, Database
 

@@ -21,7 +21,8 @@ from api.ranges import UnsatisfiableRangeError, parse_range
 from api.schemas import file_view
 from domain.events.types import FileSummary
 from domain.files.models import File
-from domain.files.service import FileNotFoundInStoreError, FileService, check_media_type, check_name
+from domain.files.names import check_media_type, check_name
+from domain.files.service import FileNotFoundInStoreError, FileService
 
 _CHUNK: Final = 256 * 1024
 

@@ -18,7 +18,8 @@ from adapters.blob_store import BlobTooLargeError
 from api.schemas import Problem, ProblemError
 from domain.database import DatabaseAwayError, DatabaseBusyError
 from domain.errors import HeadraceError
-from domain.files.service import FileNameError, FileNotFoundInStoreError
+from domain.files.names import FileNameError
+from domain.files.service import FileNotFoundInStoreError
 from domain.jobs.errors import (
     CursorBeyondHeadError,
     IdempotencyConflictError,

@@ -13,7 +13,7 @@ def bring_up_to_date(url: str) -> None:
         DatabaseAwayError: PostgreSQL cannot be reached.
         DatabaseRefusedError: it does not let us in.
     """
-    from adapters.database import upgrade
+    from adapters.migrations import upgrade
 
     with refusals_told():
         upgrade(url)

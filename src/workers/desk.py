@@ -26,8 +26,8 @@ from domain.events.types import (
     Progress,
     write,
 )
-from domain.files.repository import sha256_of
-from domain.files.service import FileNameError, check_media_type, check_name
+from domain.files.lookup import sha256_of
+from domain.files.names import FileNameError, check_media_type, check_name
 from domain.jobs.changes import Change, NewFile, Written
 from domain.jobs.errors import LeaseLostError
 from domain.jobs.execution import Claim

@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
+import asyncpg
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from adapters.blob_store import BlobStore
 from adapters.collector import spare_collector
-from adapters.database import StatementPool, build_engine
+from adapters.database import StatementPool
 from adapters.doorbell import Doorbell
 from adapters.group_commit import GroupCommit
 from adapters.publisher import RedisPublisher
 from adapters.redis_link import build_redis, close_redis, refuse_evicting
 from adapters.tasks import end_tasks
+from domain.database import Database, DatabaseAwayError, DatabaseBusyError
 from domain.jobs.execution import Execution, Worker
 from domain.pipelines.loading import Loaded, load_all
-from domain.pipelines.service import PipelineService
+from domain.pipelines.registry import register
 from settings import Settings
 from workers import sweeper
 from workers.arq_worker import HeadraceWorker
@@ -83,7 +83,6 @@ async def open_worker(
         if redis is not None:
             stack.push_async_callback(close_redis, redis)
             await refuse_evicting(redis)
-        await _register(settings, loaded)
         worker = Worker(
             id=f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid4().hex[:6]}",
             queues=queues,
@@ -99,6 +98,7 @@ async def open_worker(
         scratch = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="headrace-", ignore_cleanup_errors=True)
         )
+        await _register(singles, loaded, may_replace=settings.env == "local")
         publisher, bell = RedisPublisher(redis), Doorbell(redis)
         commit = GroupCommit(Execution(batches, worker).write, publisher)
         execution = Execution(singles, worker)
@@ -171,25 +171,19 @@ class RunningWorker:
             raise RuntimeError("a loop of the worker ended by itself")
 
 
-async def _register(settings: Settings, loaded: Loaded) -> None:
+async def _register(database: Database, loaded: Loaded, *, may_replace: bool) -> None:
     """Make the pipelines known; waits for PostgreSQL and for its schema for a minute."""
-    engine = build_engine(str(settings.database_url))
-    try:
-        for turn in range(_START_TRIES):
-            try:
-                async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
-                    service = PipelineService(session=session)
-                    for pipeline in loaded.pipelines.values():
-                        await service.register(pipeline, may_replace=settings.env == "local")
-            except (SQLAlchemyError, OSError) as error:
-                if turn == _START_TRIES - 1:
-                    raise
-                _log.warning("waiting_for_postgresql", error=type(error).__name__)
-                await asyncio.sleep(_START_PAUSE_SECONDS)
-            else:
-                return
-    finally:
-        await engine.dispose()
+    for turn in range(_START_TRIES):
+        try:
+            for pipeline in loaded.pipelines.values():
+                await register(database, pipeline, may_replace=may_replace)
+        except (DatabaseAwayError, DatabaseBusyError, asyncpg.UndefinedTableError) as error:
+            if turn == _START_TRIES - 1:
+                raise
+            _log.warning("waiting_for_postgresql", error=str(error))
+            await asyncio.sleep(_START_PAUSE_SECONDS)
+        else:
+            return
 
 
 async def _leave(execution: Execution) -> None:

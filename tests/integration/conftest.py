@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters.database import StatementPool, build_engine
+from adapters.database import StatementPool
+from adapters.engine import build_engine
 from lease_stand import found
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from adapters import database as adapter
-from adapters.database import StatementPool, alembic_commands, newest_revision, upgrade
+from adapters import migrations as adapter
+from adapters.database import StatementPool
+from adapters.migrations import alembic_commands, newest_revision, upgrade
 from domain.base import METADATA
 
 FILL = """
@@ -86,7 +87,7 @@ async def test_a_migration_that_fails_leaves_nothing_behind(
 async def test_two_deployments_may_migrate_at_once(database_url: str, database: StatementPool) -> None:
     elsewhere(alembic_commands(database_url).downgrade, "base")
 
-    call = "import sys; from adapters.database import upgrade; upgrade(sys.argv[1])"
+    call = "import sys; from adapters.migrations import upgrade; upgrade(sys.argv[1])"
     both = [await asyncio.create_subprocess_exec(sys.executable, "-c", call, database_url) for _ in range(2)]
     statuses = [await asyncio.wait_for(one.wait(), 30) for one in both]
 

@@ -8,7 +8,6 @@ from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from sqlalchemy import func, select
 
 from domain.base import DATABASE_NOW
-from domain.database import Database
 from domain.files.models import File
 
 
@@ -33,9 +32,3 @@ class FileRepository(SQLAlchemyAsyncRepository[File]):
 
     async def ids_of_job(self, job_id: UUID) -> list[UUID]:
         return list((await self.session.execute(select(File.id).where(File.job_id == job_id))).scalars())
-
-
-async def sha256_of(database: Database, file_id: UUID, owner_id: UUID) -> bytes | None:
-    """The digest of a file of that owner, None when there is no such file; for steps."""
-    rows = await database.fetch("SELECT sha256 FROM files WHERE id = $1 AND owner_id = $2", file_id, owner_id)
-    return bytes(rows[0]["sha256"]) if rows else None

@@ -1,8 +1,6 @@
 """What people do with files. The bytes are the blob store's; here is what is known of them."""
 
-import re
 from collections.abc import Sequence
-from typing import Final
 from uuid import UUID
 
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
@@ -11,10 +9,6 @@ from domain.errors import HeadraceError
 from domain.files.models import File
 from domain.files.repository import FileRepository
 
-_MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]{1,63}/[\w!#$&^.+-]{1,63}", re.ASCII)
-_LONGEST_NAME: Final = 255
-_FALLBACK: Final = "application/octet-stream"
-
 
 class FileNotFoundInStoreError(HeadraceError):
     """There is no such file, or it is somebody else's: the two look the same."""
@@ -22,35 +16,6 @@ class FileNotFoundInStoreError(HeadraceError):
     def __init__(self, file_id: UUID) -> None:
         super().__init__(f"there is no file {file_id}")
         self.file_id = file_id
-
-
-class FileNameError(HeadraceError):
-    """That cannot be the name of a file."""
-
-    def __init__(self) -> None:
-        super().__init__("a file's name has 1 to 255 bytes, and no slash, backslash or control character")
-
-
-def check_name(name: str) -> str:
-    """Return *name* when it can be a file's name on any system, alone.
-
-    Raises:
-        FileNameError: it cannot.
-    """
-    ok = name.strip() and name not in (".", "..") and not re.search(r"[/\\\x00-\x1f\x7f]", name)
-    try:
-        short = len(name.encode()) <= _LONGEST_NAME
-    except UnicodeEncodeError:
-        short = False
-    if not (ok and short):
-        raise FileNameError
-    return name
-
-
-def check_media_type(media_type: str) -> str:
-    """*media_type* without parameters, or the type of unknown bytes when it is none."""
-    bare = media_type.partition(";")[0].strip().lower()
-    return bare if _MEDIA_TYPE.fullmatch(bare) else _FALLBACK
 
 
 class FileService(SQLAlchemyAsyncRepositoryService[File, FileRepository]):

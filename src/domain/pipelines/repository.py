@@ -1,13 +1,8 @@
 """Queries about pipelines."""
 
-from typing import Any
-
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
-from sqlalchemy import func, select
-from sqlalchemy.dialects.postgresql import insert
-from uuid_utils.compat import uuid7
+from sqlalchemy import select
 
-from domain.base import DATABASE_NOW
 from domain.pipelines.models import PipelineVersion
 
 
@@ -30,19 +25,3 @@ class PipelineRepository(SQLAlchemyAsyncRepository[PipelineVersion]):
             statement = statement.where(PipelineVersion.version == version)
         statement = statement.order_by(PipelineVersion.version.desc()).limit(1)
         return (await self.session.execute(statement)).scalar_one_or_none()
-
-    async def add_if_new(self, **columns: Any) -> PipelineVersion | None:
-        """Insert a version; None when it is there already, even from a race."""
-        statement = (
-            insert(PipelineVersion)
-            .values(id=uuid7(), created_at=DATABASE_NOW, updated_at=DATABASE_NOW, **columns)
-            .on_conflict_do_nothing(index_elements=["name", "version"])
-            .returning(PipelineVersion)
-        )
-        return (await self.session.execute(statement)).scalar_one_or_none()
-
-    async def replace(self, known: PipelineVersion, **columns: Any) -> None:
-        for column, value in columns.items():
-            setattr(known, column, value)
-        known.updated_at = (await self.session.execute(select(func.statement_timestamp()))).scalar_one()
-        await self.session.flush()

@@ -9,7 +9,6 @@ from msgspec import Struct
 
 from domain.errors import HeadraceError
 from domain.pipelines.catalogue import KnownPipeline
-from domain.pipelines.definition import Pipeline
 from domain.pipelines.models import PipelineVersion
 from domain.pipelines.repository import PipelineRepository
 
@@ -26,15 +25,6 @@ class PipelineNotFoundError(HeadraceError):
         )
         self.name = name
         self.version = version
-
-
-class PipelineChangedError(HeadraceError):
-    """A registered version would change its meaning under the jobs that hold it."""
-
-    def __init__(self, name: str, version: int) -> None:
-        super().__init__(
-            f"pipeline {name!r} version {version} is registered with another graph; raise its version"
-        )
 
 
 class Fault(Struct, frozen=True):
@@ -64,28 +54,6 @@ class PipelineService(SQLAlchemyAsyncRepositoryService[PipelineVersion, Pipeline
     """Methods flush and never commit: whoever opened the transaction ends it."""
 
     repository_type = PipelineRepository
-
-    async def register(self, pipeline: Pipeline, *, may_replace: bool) -> None:
-        """Make a worker's pipeline known.
-
-        Raises:
-            PipelineChangedError: that version is known with another graph or schema, and may not be replaced.
-        """
-        columns: dict[str, Any] = {
-            "description": pipeline.description,
-            "graph": pipeline.graph(),
-            "params_schema": pipeline.params_schema(),
-            "result_schema": pipeline.result_schema(),
-        }
-        added = await self.repository.add_if_new(name=pipeline.name, version=pipeline.version, **columns)
-        if added is not None:
-            return
-        known = await self.get_version(pipeline.name, pipeline.version)
-        if all(getattr(known, column) == value for column, value in columns.items()):
-            return
-        if not may_replace:
-            raise PipelineChangedError(pipeline.name, pipeline.version)
-        await self.repository.replace(known, **columns)
 
     async def get_version(self, name: str, version: int | None = None) -> PipelineVersion:
         """That version, or the newest.

@@ -1,0 +1,58 @@
+"""The schema of the database: brought up to date by Alembic, over advanced-alchemy."""
+
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+from advanced_alchemy.alembic.commands import AlembicCommands
+from advanced_alchemy.extensions.litestar import AlembicAsyncConfig, SQLAlchemyAsyncConfig
+from alembic.script import ScriptDirectory
+from sqlalchemy.ext.asyncio import create_async_engine
+
+import domain.tables  # noqa: F401  (every table is known to migrations)
+from adapters.database import CONNECT_SECONDS
+from adapters.engine import sqlalchemy_url
+from domain.base import METADATA
+from domain.database import DatabaseAwayError
+from domain.errors import HeadraceError
+
+MIGRATIONS: Final = Path(__file__).parents[2] / "migrations"
+
+
+class SchemaError(HeadraceError):
+    """The database is not at the version that this code needs."""
+
+
+def alembic_commands(url: str) -> AlembicCommands:
+    """Alembic over advanced-alchemy, for `headrace migrate` and the checks."""
+    config = SQLAlchemyAsyncConfig(
+        engine_instance=create_async_engine(sqlalchemy_url(url), connect_args={"timeout": CONNECT_SECONDS}),
+        metadata=METADATA,
+        alembic_config=AlembicAsyncConfig(
+            script_location=str(MIGRATIONS),
+            script_config=str(MIGRATIONS / "alembic.ini"),
+            version_table_name="alembic_version",
+            render_as_batch=False,
+        ),
+    )
+    return AlembicCommands(config)
+
+
+def upgrade(url: str) -> None:
+    """Bring the database to the newest revision, in one transaction.
+
+    Raises:
+        DatabaseAwayError: PostgreSQL cannot be reached.
+    """
+    try:
+        alembic_commands(url).upgrade()
+    except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
+        raise DatabaseAwayError(str(error) or type(error).__name__) from error
+
+
+def newest_revision() -> str:
+    """The revision that this code was written for."""
+    head = ScriptDirectory(str(MIGRATIONS)).get_current_head()
+    if head is None:
+        raise SchemaError("there are no migrations in this installation")
+    return head

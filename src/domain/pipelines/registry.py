@@ -1,0 +1,65 @@
+"""Workers make their pipelines known here, with plain statements: a worker needs no ORM."""
+
+from typing import Any, Final
+
+import msgspec
+from uuid_utils.compat import uuid7
+
+from domain.database import Database
+from domain.errors import HeadraceError
+from domain.pipelines.definition import Pipeline
+
+_ADD: Final = """
+INSERT INTO pipelines (id, name, version, description, graph, params_schema, result_schema, created_at,
+                       updated_at)
+VALUES ($1, $2, $3, $4, $5::text::jsonb, $6::text::jsonb, $7::text::jsonb, statement_timestamp(),
+        statement_timestamp())
+ON CONFLICT (name, version) DO NOTHING
+RETURNING id
+"""
+_IS_SAME: Final = """
+SELECT description = $3 AND graph = $4::text::jsonb AND params_schema = $5::text::jsonb
+       AND result_schema IS NOT DISTINCT FROM $6::text::jsonb AS is_same
+FROM pipelines WHERE name = $1 AND version = $2
+"""
+_REPLACE: Final = """
+UPDATE pipelines SET description = $3, graph = $4::text::jsonb, params_schema = $5::text::jsonb,
+                     result_schema = $6::text::jsonb, updated_at = statement_timestamp()
+WHERE name = $1 AND version = $2
+"""
+
+
+class PipelineChangedError(HeadraceError):
+    """A registered version would change its meaning under the jobs that hold it."""
+
+    def __init__(self, name: str, version: int) -> None:
+        super().__init__(
+            f"pipeline {name!r} version {version} is registered with another graph; raise its version"
+        )
+
+
+async def register(database: Database, pipeline: Pipeline, *, may_replace: bool) -> None:
+    """Make a worker's pipeline known.
+
+    Raises:
+        PipelineChangedError: that version is known with another graph or schema, and may not be replaced.
+    """
+    key = (pipeline.name, pipeline.version)
+    result = pipeline.result_schema()
+    columns = (
+        pipeline.description,
+        _json(pipeline.graph()),
+        _json(pipeline.params_schema()),
+        None if result is None else _json(result),
+    )
+    if await database.fetch(_ADD, uuid7(), *key, *columns):
+        return
+    if (await database.fetch(_IS_SAME, *key, *columns))[0]["is_same"]:
+        return
+    if not may_replace:
+        raise PipelineChangedError(*key)
+    await database.fetch(_REPLACE, *key, *columns)
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
