@@ -55,8 +55,8 @@ bench: install  ## print the benchmarks and write them to benchmarks/results (ab
 	@for one in start_latency drain submitting; do \
 	  $(BIN)/python benchmarks/$$one.py --json benchmarks/results/$$one.json || exit 1; done
 
-faults: install  ## run the fault tests alone
-	@$(BIN)/pytest tests/faults
+faults: install  ## run the fault tests at their full length; HEADRACE_FAULTS_SEED=n repeats the random ones
+	@HEADRACE_FAULTS=full $(BIN)/pytest -n $(WORKERS) tests/faults
 
 lock: install  ## resolve the locks again (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --extra shootout pyproject.toml -o requirements.lock

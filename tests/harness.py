@@ -10,7 +10,6 @@ import httpx
 import msgspec
 import uvicorn
 import websockets
-from litestar import Litestar
 from msgspec import Struct
 
 from app import create_app
@@ -27,11 +26,11 @@ class QuietServer(uvicorn.Server):
 
 
 class Api(Struct):
-    """A running API: a client of it, and where its sockets are."""
+    """A running API: a client of it, where its sockets are, and the app where it runs in this process."""
 
     http: httpx.AsyncClient
     ws: str
-    app: Litestar
+    app: Any = None
 
     async def submit(self, pipeline: str, **more: Any) -> dict[str, Any]:
         answer = await self.http.post("/api/v1/jobs", json={"pipeline": pipeline, **more})
@@ -65,11 +64,24 @@ class Api(Struct):
 
 
 @asynccontextmanager
+async def open_api(address: str) -> AsyncIterator[Api]:
+    """A client of the API at *address*, wherever it runs."""
+    async with httpx.AsyncClient(base_url=address, timeout=30) as client:
+        yield Api(client, address.replace("http", "ws", 1))
+
+
+@asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[Api]:
     """An API process's worth of service, in the loop of the tests."""
     app = create_app(settings)
     config = uvicorn.Config(
-        app, port=0, ws="websockets-sansio", ws_per_message_deflate=False, log_config=None, access_log=False
+        app,
+        port=0,
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        timeout_keep_alive=30,
+        log_config=None,
+        access_log=False,
     )
     server = QuietServer(config)
     running = asyncio.create_task(server.serve())
@@ -79,8 +91,9 @@ async def serving(settings: Settings) -> AsyncIterator[Api]:
             if running.done():
                 running.result()
     port = server.servers[0].sockets[0].getsockname()[1]
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-        yield Api(client, f"ws://127.0.0.1:{port}", app)
+    async with open_api(f"http://127.0.0.1:{port}") as api:
+        api.app = app
+        yield api
     await app.state.services.hub.say_goodbye()
     server.should_exit = True
     await asyncio.wait_for(running, 20)

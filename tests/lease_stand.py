@@ -141,6 +141,11 @@ async def submit(database: Database, *orders: Order, key: Key | None = None) -> 
     return [news.job_id for news in answer.news]
 
 
+async def sweep(worker: Execution) -> list[JobNews]:
+    """Take back at once what has run out, and fail what is out of time."""
+    return await worker.take_back(sorted(await worker.expired())) + await worker.time_out()
+
+
 class Stand:
     """Two workers and a person, on a loop of their own: for tests that are not coroutines."""
 
@@ -179,7 +184,7 @@ class Stand:
         self._run(self._workers[worker].hand_back([(job_id, fence)]))
 
     def take_back(self, worker: str) -> list[JobNews]:
-        return self._run(self._workers[worker].take_back())
+        return self._run(sweep(self._workers[worker]))
 
     def expire(self, worker: str) -> list[UUID]:
         """Let the leases of *worker* run out; returns the jobs."""

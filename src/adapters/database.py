@@ -36,14 +36,23 @@ _BUSY: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError, as
 class StatementPool:
     """Runs single autocommit statements over asyncpg; `domain.database.Database` for workers and streams."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, patience_seconds: float) -> None:
         self._pool = pool
+        self._patience_seconds = patience_seconds
 
     @classmethod
-    async def open(cls, url: str, *, size: int = 4, lock_timeout: timedelta | None = None) -> "StatementPool":
+    async def open(
+        cls,
+        url: str,
+        *,
+        size: int = 4,
+        lock_timeout: timedelta | None = None,
+        answer_seconds: float = COMMAND_SECONDS,
+    ) -> "StatementPool":
         """Connect lazily: PostgreSQL may be away when a process starts.
 
-        *lock_timeout* bounds how long a statement waits for a row that somebody else holds.
+        *lock_timeout* bounds how long a statement waits for a row that somebody else holds, *answer_seconds*
+        how long it may take in all.
         """
         session = dict(SESSION)
         if lock_timeout is not None:
@@ -53,20 +62,23 @@ class StatementPool:
             min_size=0,
             max_size=size,
             timeout=CONNECT_SECONDS,
-            command_timeout=COMMAND_SECONDS,
+            command_timeout=answer_seconds,
             max_inactive_connection_lifetime=300,
             server_settings=session,
         )
         await pool
-        return cls(pool)
+        return cls(pool, min(CONNECT_SECONDS, answer_seconds))
 
     async def fetch(self, statement: str, *arguments: Any) -> Sequence[Row]:
         try:
-            async with self._pool.acquire(timeout=CONNECT_SECONDS) as connection:
+            async with self._pool.acquire(timeout=self._patience_seconds) as connection:
                 rows: Sequence[Row] = await connection.fetch(statement, *arguments)
         except ValueError:  # asyncpg's error for a bad argument is an InterfaceError, too
             raise
         except UNAVAILABLE as error:
+            if isinstance(error, TimeoutError):
+                # What has swallowed this answer may have cut off the connections beside it, too.
+                await self._pool.expire_connections()
             raise DatabaseAwayError(type(error).__name__) from error
         except _BUSY as error:
             raise DatabaseBusyError(type(error).__name__) from error

@@ -69,7 +69,7 @@ class HeadraceWorker(Worker):
         self._grace_seconds = grace_seconds
         self._attempt_tasks: set[asyncio.Task[None]] = set()
         self._freed: asyncio.Future[None] | None = None
-        self._ring: doorbell.Ring | None = None
+        self._clearing: asyncio.Task[None] | None = None
         self._stopping = StopSignal()
         self._redis_away_until = 0.0
         self._only_suspect = only_suspect
@@ -96,8 +96,7 @@ class HeadraceWorker(Worker):
 
     async def _run_all(self) -> None:
         while not self._stopping.is_set:
-            # The claim first, and what the ring has left in Redis beside it.
-            claimed_all, _ = await asyncio.gather(self._claim(), self._clear_ring())
+            claimed_all = await self._claim()
             if self._tools.abandoned >= _MOST_ABANDONED:
                 _log.error("too_many_abandoned_steps", count=self._tools.abandoned)
                 self._stopping.set()
@@ -160,17 +159,17 @@ class HeadraceWorker(Worker):
 
     async def _wait_for_ring(self, redis: ArqRedis, seconds: float) -> None:
         try:
-            self._ring = await doorbell.wait_for_ring(redis, self._execution.worker.queues, seconds=seconds)
+            ring = await doorbell.wait_for_ring(redis, self._execution.worker.queues, seconds=seconds)
+            # Beside the claim, which does not wait for it. What is left behind expires by itself.
+            if ring is not None and (self._clearing is None or self._clearing.done()):
+                self._clearing = asyncio.create_task(self._clear(redis, ring))
         except AWAY as error:
             self._miss_redis(error)
             await first_of(stop=self._stopping, seconds=_IDLE_SECONDS)
 
-    async def _clear_ring(self) -> None:
-        ring, self._ring = self._ring, None
-        if ring is None or self._redis is None:
-            return
+    async def _clear(self, redis: ArqRedis, ring: doorbell.Ring) -> None:
         try:
-            await doorbell.clear(self._redis, ring, self._free - 1)
+            await doorbell.clear(redis, ring, self._free - 1)
         except AWAY as error:
             self._miss_redis(error)
 
@@ -180,6 +179,7 @@ class HeadraceWorker(Worker):
 
     async def _drain(self) -> None:
         """Let what runs end within the grace time, then hand it back."""
+        await end_tasks([self._clearing] if self._clearing else [])
         if self._attempt_tasks:
             await asyncio.wait(self._attempt_tasks, timeout=self._grace_seconds)
         for attempt in list(self._leases.attempts.values()):

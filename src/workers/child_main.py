@@ -79,11 +79,13 @@ class Link:
 
     def listen(self) -> None:
         """Read until the worker is gone; a child without a worker has nobody to work for."""
-        while (message := wire.receive_in_child(self._connection)) is not None:
-            if isinstance(message, wire.Stop):
-                self.stopping.set()
-            elif isinstance(message, wire.Answer):
-                self._answers.put(message)
+        # Reset instead of closed: the worker has died with something of ours unread.
+        with contextlib.suppress(ConnectionError):
+            while (message := wire.receive_in_child(self._connection)) is not None:
+                if isinstance(message, wire.Stop):
+                    self.stopping.set()
+                elif isinstance(message, wire.Answer):
+                    self._answers.put(message)
         # We lead a process group: what the step has started ends with us.
         os.killpg(0, signal.SIGKILL)
 

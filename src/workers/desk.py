@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid5
@@ -153,7 +152,7 @@ class Desk:
             media_type=new.media_type,
             size=new.size,
             sha256=new.sha256.hex(),
-            created_at=datetime.now(UTC),
+            created_at=claim.now(),
         )
         change = self._records.empty()
         change.files.append(new)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import msgspec
@@ -25,9 +25,9 @@ class StopReason(StrEnum):
 
 
 def ending(
-    plan: Plan, why: StopReason | None, failure: JobError | None, *, is_done: bool
+    plan: Plan, why: StopReason | None, failure: JobError | None, *, is_done: bool, now: datetime
 ) -> tuple[JobMove, JobEvent]:
-    """The job's move and its event. *is_done*: every step has succeeded."""
+    """The job's move and its event. *is_done*: every step has succeeded; *now* is only recorded."""
     match why:
         case StopReason.CANCELLED:
             return JobMove(target=JobState.CANCELLED), JobCancelled()
@@ -39,7 +39,7 @@ def ending(
             move = JobMove(target=JobState.SUCCEEDED, result=result)
             return move, JobSucceeded(result=msgspec.Raw(result.encode()))
         case _:
-            return _requeue(plan, why)
+            return _requeue(plan, why, now)
 
 
 def left_behind(plan: Plan, target: JobState) -> Iterator[tuple[StepPlan, StepState]]:
@@ -51,11 +51,12 @@ def left_behind(plan: Plan, target: JobState) -> Iterator[tuple[StepPlan, StepSt
             yield run, StepState.CANCELLED
 
 
-def _requeue(plan: Plan, why: StopReason | None) -> tuple[JobMove, JobRequeued]:
+def _requeue(plan: Plan, why: StopReason | None, now: datetime) -> tuple[JobMove, JobRequeued]:
     ready_at = plan.next_ready_at()
     wait = 0.0 if why is not None or ready_at is None else max(0.0, ready_at - time.monotonic())
-    run_at = datetime.now(UTC) + timedelta(seconds=wait)
-    event = JobRequeued(reason="retry" if why is None else "handed_back", run_at=run_at)
+    event = JobRequeued(
+        reason="retry" if why is None else "handed_back", run_at=now + timedelta(seconds=wait)
+    )
     return JobMove(target=JobState.QUEUED, delay_seconds=wait), event
 
 

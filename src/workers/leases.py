@@ -17,6 +17,8 @@ from workers.runner import Attempt
 _log = structlog.get_logger(__name__)
 
 _CANCEL_EVERY_SECONDS: Final = 0.4
+# Well below what the sweepers give a lease that has run out.
+_AGAIN_SECONDS: Final = 0.3
 
 
 class Leases:
@@ -46,7 +48,7 @@ class Leases:
                 await self.beat()
             except TRANSIENT as error:
                 _log.warning("heartbeat_missed", reason=error.reason)
-                await asyncio.sleep(min(1.0, self._every_seconds))
+                await asyncio.sleep(_AGAIN_SECONDS)
                 continue
             await asyncio.sleep(self._every_seconds * random.uniform(0.9, 1.0))  # noqa: S311
 

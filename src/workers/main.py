@@ -38,6 +38,8 @@ from workers.watchdog import Watchdog
 _log = structlog.get_logger(__name__)
 
 _LOCK_TIMEOUT: Final = timedelta(milliseconds=100)
+# What was sent is written once however often it is sent again, so there is no need to wait for long.
+_ANSWER_SECONDS: Final = 8.0
 _LAST_WRITES_SECONDS: Final = 10
 _START_PAUSE_SECONDS: Final = 0.5
 _START_TRIES: Final = 120
@@ -91,9 +93,16 @@ async def open_worker(
             lease=timedelta(seconds=settings.lease_seconds),
         )
         # Neither a batch nor the heartbeat waits long for a row that somebody holds: others ride along.
-        batches = await StatementPool.open(url, size=4, lock_timeout=_LOCK_TIMEOUT)
+        batches = await StatementPool.open(
+            url, size=4, lock_timeout=_LOCK_TIMEOUT, answer_seconds=_ANSWER_SECONDS
+        )
         stack.push_async_callback(batches.close)
-        singles = await StatementPool.open(url, size=6)
+        # A connection that has gone silent must not hold the heartbeat until the leases are lost.
+        beats = await StatementPool.open(
+            url, size=2, lock_timeout=_LOCK_TIMEOUT, answer_seconds=max(1.0, settings.lease_seconds / 5)
+        )
+        stack.push_async_callback(beats.close)
+        singles = await StatementPool.open(url, size=6, answer_seconds=_ANSWER_SECONDS)
         stack.push_async_callback(singles.close)
         scratch = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="headrace-", ignore_cleanup_errors=True)
@@ -102,7 +111,7 @@ async def open_worker(
         publisher, bell = RedisPublisher(redis), Doorbell(redis)
         commit = GroupCommit(Execution(batches, worker).write, publisher)
         execution = Execution(singles, worker)
-        leases = Leases(Execution(batches, worker), every_seconds=settings.heartbeat_seconds)
+        leases = Leases(Execution(beats, worker), every_seconds=settings.heartbeat_seconds)
         arq_worker = HeadraceWorker(
             redis=redis,
             execution=execution,

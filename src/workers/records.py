@@ -1,6 +1,6 @@
 """What an attempt has written of its step runs: an event and a row each."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 
@@ -53,7 +53,7 @@ class Records:
             index=run.index,
             attempt=self._claim.attempt,
             error=error,
-            retry_at=None if wait is None else datetime.now(UTC) + wait,
+            retry_at=None if wait is None else self._claim.now() + wait,
         )
         state = StepState.FAILED if wait is None else StepState.PENDING
         change, row = self._of(run, state, event)

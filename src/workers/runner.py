@@ -258,7 +258,8 @@ class Attempt:
             text = f"{self._desk.dropped_logs} more log messages were dropped"
             change.events.append(write(LogWritten(level="warning", message=text)))
         is_done = self._last is not None or self._plan.is_done
-        change.move, event = ending(self._plan, self._why, self._failure, is_done=is_done)
+        now = self.claim.now()
+        change.move, event = ending(self._plan, self._why, self._failure, is_done=is_done, now=now)
         for run, state in left_behind(self._plan, change.move.target):
             if run.key not in change.steps:
                 change.steps[run.key] = self._records.row(run, state)

@@ -16,6 +16,7 @@ from domain.events.types import JobError, JobFailed, JobSucceeded, LogWritten, w
 from domain.jobs.changes import Change, JobMove, StepChange
 from domain.jobs.execution import Claim, Execution, Worker
 from domain.jobs.states import JobState, StepState
+from lease_stand import sweep
 
 OWNER = UUID(int=1)
 LEASE = timedelta(seconds=30)
@@ -158,7 +159,7 @@ async def test_a_late_writer_changes_nothing(ready: StatementPool) -> None:
     slow, quick = execution(ready, "slow"), execution(ready, "quick")
     (old,) = await slow.claim(1)
     await lose(ready, old)
-    await quick.take_back()
+    await sweep(quick)
     waiting = (await slow.write([change(old, 1)]))[job_id][0]
     (new,) = await quick.claim(1)
     before = await history(ready, job_id)
@@ -220,7 +221,7 @@ async def test_a_fifth_loss_fails_the_job_and_a_cancelled_one_is_cancelled(ready
             await ready.fetch("UPDATE jobs SET cancel_requested_at = now() WHERE id = $1", unwanted)
         for claim in claims:
             await lose(ready, claim)
-        await worker.take_back()
+        await sweep(worker)
 
     assert (await row(ready, poison))["state"] == "failed"
     kinds = [kind for _, kind in await history(ready, poison)]
@@ -243,7 +244,7 @@ async def test_a_heartbeat_keeps_a_lease_and_tells_what_is_held(ready: Statement
 
     assert held == {(claim.job_id, claim.fence)}
     assert await other.renew([]) == set()
-    assert await other.take_back() == []
+    assert await sweep(other) == []
     assert (await row(ready, claim.job_id))["progress"] == 0.5
 
 
@@ -309,5 +310,5 @@ async def test_a_row_that_somebody_holds_costs_the_others_no_lease(
         await quick.close()
     await stranger.close()
     assert still == {(claim.job_id, claim.fence) for claim in (held, *others)}
-    lost = {news.job_id for news in await execution(ready, "other").take_back()}
+    lost = {news.job_id for news in await sweep(execution(ready, "other"))}
     assert lost == {held.job_id}

@@ -13,7 +13,7 @@ from adapters.database import StatementPool
 from domain.database import Row
 from domain.jobs.states import JobState
 from domain.jobs.submission import Key
-from lease_stand import OWNER, as_person, change, execution, order, submit
+from lease_stand import OWNER, as_person, change, execution, order, submit, sweep
 
 Statement = tuple[str, Sequence[Any]]
 Node = dict[str, Any]
@@ -88,7 +88,7 @@ async def test_workers_find_their_jobs_by_an_index(crowded: StatementPool, datab
     await worker.to_cancel()
     await worker.write([change(claim, 1, target=JobState.SUCCEEDED) for claim in claims[1:]])
     await worker.hand_back([(claims[0].job_id, claims[0].fence)])
-    await worker.take_back()
+    await sweep(worker)
 
     explained = await explain(database_url, recorder.asked)
 

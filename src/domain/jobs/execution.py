@@ -1,7 +1,8 @@
 """What workers do with jobs: claim, write, renew, take back."""
 
+import time
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Final
 from uuid import UUID
@@ -43,7 +44,7 @@ class StepRecord(Struct, frozen=True, kw_only=True):
 
 
 class Claim(Struct, frozen=True, kw_only=True):
-    """One attempt that was just leased to this worker."""
+    """One attempt that was just leased to this worker; *heard_at* is a moment of the monotonic clock."""
 
     job_id: UUID
     owner_id: UUID
@@ -62,6 +63,12 @@ class Claim(Struct, frozen=True, kw_only=True):
     seconds_left: float | None
     steps: dict[str, StepRecord]
     started: LoggedEvent
+    at: datetime
+    heard_at: float
+
+    def now(self) -> datetime:
+        """The time as PostgreSQL has it: the worker's own clock may be wrong."""
+        return self.at + timedelta(seconds=time.monotonic() - self.heard_at)
 
     @property
     def news(self) -> JobNews:
@@ -138,11 +145,17 @@ class Execution:
         """Requeue attempts that this worker holds without knowing of them."""
         await self._leases.hand_back(self.worker.id, held)
 
-    async def take_back(self) -> list[JobNews]:
-        """Requeue what lost its lease, fail what was lost too often or is out of time."""
-        lost = await self._leases.take_back(_SWEEP, _LOST_TOO_OFTEN)
-        late = await self._leases.time_out(_SWEEP, _JOB_TIMEOUT)
-        return _news_of(lost) + _news_of(late)
+    async def expired(self) -> set[tuple[UUID, int]]:
+        """The (job, fence) of anybody's whose lease has run out."""
+        return await self._leases.expired(_SWEEP)
+
+    async def take_back(self, expired: Sequence[tuple[UUID, int]]) -> list[JobNews]:
+        """Requeue those of *expired* that still are, or fail what was lost too often."""
+        return _news_of(await self._leases.take_back(expired, _LOST_TOO_OFTEN))
+
+    async def time_out(self) -> list[JobNews]:
+        """Fail queued jobs whose time is over."""
+        return _news_of(await self._leases.time_out(_SWEEP, _JOB_TIMEOUT))
 
     async def leave(self) -> None:
         """Say that this worker is gone."""
@@ -185,6 +198,8 @@ def _claim(row: Row, steps: dict[str, StepRecord]) -> Claim:
         seconds_left=row["seconds_left"],
         steps=steps,
         started=LoggedEvent(head, "job.started", frame(job_id, head, row["at"], "job.started", row["body"])),
+        at=row["at"],
+        heard_at=time.monotonic(),
     )
 
 

@@ -81,11 +81,16 @@ SELECT id, fence FROM jobs
 WHERE lease_owner = $1 AND state = 'running' AND cancel_requested_at IS NOT NULL
 """
 
+_EXPIRED: Final = """
+SELECT id, fence FROM jobs WHERE state = 'running' AND lease_expires_at < statement_timestamp() LIMIT $1
+"""
+
 _TAKE_BACK: Final = """
 WITH lost AS (
-    SELECT id FROM jobs
-    WHERE state = 'running' AND lease_expires_at < statement_timestamp()
-    ORDER BY id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
+    SELECT j.id FROM jobs j
+    JOIN unnest($1::uuid[], $4::int[]) AS seen(id, fence) ON seen.id = j.id AND seen.fence = j.fence
+    WHERE j.state = 'running' AND j.lease_expires_at < statement_timestamp()
+    ORDER BY j.id FOR NO KEY UPDATE OF j SKIP LOCKED
 ), changed AS (
     UPDATE jobs SET
         losses = losses + 1,
@@ -240,9 +245,14 @@ class LeaseRepository:
         rows = await self._database.fetch(_TO_CANCEL, worker)
         return {(row["id"], row["fence"]) for row in rows}
 
-    async def take_back(self, limit: int, error: str) -> Sequence[Row]:
-        """Requeue (or fail, or cancel) jobs whose lease ran out; one row an event."""
-        return await self._database.fetch(_TAKE_BACK, limit, error, MAX_LOSSES)
+    async def expired(self, limit: int) -> set[tuple[UUID, int]]:
+        rows = await self._database.fetch(_EXPIRED, limit)
+        return {(row["id"], row["fence"]) for row in rows}
+
+    async def take_back(self, expired: Sequence[tuple[UUID, int]], error: str) -> Sequence[Row]:
+        """Requeue (or fail, or cancel) those jobs if their lease has run out; one row an event."""
+        ids, fences = [job_id for job_id, _ in expired], [fence for _, fence in expired]
+        return await self._database.fetch(_TAKE_BACK, ids, error, MAX_LOSSES, fences)
 
     async def time_out(self, limit: int, error: str) -> Sequence[Row]:
         """Fail queued jobs whose time is over; one row an event."""

@@ -1,0 +1,175 @@
+"""What must be true of every job afterwards, whatever was killed, cut or frozen meanwhile."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from adapters.database import StatementPool
+from faults.records import JobRecord, read_records
+from harness import Api
+
+FINAL: Final = frozenset({"succeeded", "failed", "cancelled"})
+MOST_LOSSES: Final = 5
+# Written down once more on purpose: a checker that asks the code what is legal finds nothing.
+MOVES: Final = {
+    ("", "job.queued"): "queued",
+    ("queued", "job.started"): "running",
+    ("queued", "job.cancelled"): "cancelled",
+    ("queued", "job.failed"): "failed",
+    ("running", "job.requeued"): "queued",
+    ("running", "job.succeeded"): "succeeded",
+    ("running", "job.failed"): "failed",
+    ("running", "job.cancelled"): "cancelled",
+    ("failed", "job.retried"): "queued",
+}
+RUNNING_ONLY: Final = frozenset(
+    {
+        "attempt.lost",
+        "job.cancel_requested",
+        "step.started",
+        "step.succeeded",
+        "step.failed",
+        "log",
+        "file.created",
+    }
+)
+
+
+async def assert_kept(
+    api: Api,
+    database: StatementPool,
+    accepted: Sequence[str],
+    ledger: Path | None = None,
+    *,
+    may_wait_for: frozenset[str] = frozenset(),
+) -> dict[str, JobRecord]:
+    """Assert that no promise was broken to the *accepted* jobs; returns what is stored of them."""
+    records = await read_records(database, accepted, ledger)
+    for record in records.values():
+        if record.state == "queued":
+            record.waiting_for = (await api.job(record.id))["waiting_for"]
+    found = violations(accepted, records, may_wait_for)
+    assert not found, "\n".join(found)
+    return records
+
+
+def violations(
+    accepted: Sequence[str],
+    records: Mapping[str, JobRecord],
+    may_wait_for: frozenset[str] = frozenset(),
+) -> list[str]:
+    """Every broken promise, as a sentence that names the job."""
+    found = [f"{job_id}: accepted, and not there" for job_id in accepted if job_id not in records]
+    for job_id, record in records.items():
+        for rule in RULES:
+            found += [f"{job_id}: {said}" for said in rule(record)]
+        if record.state not in FINAL and record.waiting_for not in may_wait_for:
+            found.append(f"{job_id}: neither ended nor waiting: {record.state}, {record.waiting_for}")
+    return found
+
+
+def numbered(job: JobRecord) -> Iterator[str]:
+    """Events are numbered from 1 without a hole, up to the job's head."""
+    numbers = [event.seq for event in job.events]
+    if numbers != list(range(1, job.event_seq + 1)):
+        yield f"its events are numbered {numbers}, its head is {job.event_seq}"
+
+
+def moved_legally(job: JobRecord) -> Iterator[str]:
+    """Only legal moves; nothing but `job.retried` follows a final state."""
+    state = ""
+    for event in job.events:
+        if (state, event.type) in MOVES:
+            state = MOVES[state, event.type]
+        elif event.type not in RUNNING_ONLY or state != "running":
+            yield f"{event.type} (event {event.seq}) while {state or 'not accepted'}"
+    if state != job.state:
+        yield f"its log says {state}, its row {job.state}"
+
+
+def accepted_one_result(job: JobRecord) -> Iterator[str]:
+    """At most one result, and the row holds that of the log."""
+    results = [event.body.get("result") for event in job.of_type("job.succeeded")]
+    if len(results) > 1:
+        yield f"{len(results)} results were accepted"
+    if results and results[-1] != job.result:
+        yield "its row holds another result than its log"
+    if job.state == "succeeded" and job.progress != 1:
+        yield f"it succeeded at {job.progress:.0%}"
+
+
+def attempts_in_turn(job: JobRecord) -> Iterator[str]:
+    """Attempts are counted from 1, and only the newest one writes."""
+    begun = [event.body["attempt"] for event in job.of_type("job.started")]
+    if begun != list(range(1, job.attempt + 1)) or job.fence != job.attempt:
+        yield f"its attempts are {begun}, its row counts {job.attempt} with fence {job.fence}"
+    current = 0
+    for event in job.events:
+        if event.type == "job.started":
+            current = event.body["attempt"]
+        elif event.body.get("attempt", current) != current:
+            yield f"attempt {event.body['attempt']} wrote {event.type} (event {event.seq}) during {current}"
+
+
+def within_limits(job: JobRecord) -> Iterator[str]:
+    """Losses and tries are counted right, and none is beyond its limit."""
+    losses, failures = 0, Counter[str]()
+    done = {event.run for event in job.of_type("step.succeeded")}
+    for event in job.events:
+        if event.type == "job.retried":
+            losses, failures = 0, Counter({run: failures[run] for run in done})
+        losses += event.type == "attempt.lost"
+        failures.update([event.run] if event.type == "step.failed" else [])
+    if losses != job.losses or losses > MOST_LOSSES:
+        yield f"{losses} losses in its log, {job.losses} in its row"
+    if losses == MOST_LOSSES and job.state not in {"failed", "cancelled"}:
+        yield f"{job.state} after {losses} losses"
+    for step in job.steps:
+        allowed = job.allowed.get(step.name, 1)
+        if failures[step.key] != step.tries or step.tries > allowed:
+            told = f"{failures[step.key]} failures in its log, {step.tries} in its row"
+            yield f"{step.key}: {told}, {allowed} allowed"
+
+
+def finished_once(job: JobRecord) -> Iterator[str]:
+    """A step run succeeds once, after it was started, and is not started again."""
+    started: set[str] = set()
+    done: set[str] = set()
+    for event in job.of_type("step.started", "step.succeeded"):
+        if event.run in done:
+            yield f"{event.run}: {event.type} (event {event.seq}) after it had succeeded"
+        if event.type == "step.started":
+            started.add(event.run)
+        else:
+            done.add(event.run)
+    if done - started:
+        yield f"succeeded without a start: {sorted(done - started)}"
+    stored = {step.key for step in job.steps if step.state == "succeeded"}
+    if stored != done:
+        yield f"its log says that {sorted(done)} succeeded, its rows {sorted(stored)}"
+
+
+def entered_once(job: JobRecord) -> Iterator[str]:
+    """The outside world saw a step run once a try, and not again after it had succeeded."""
+    done = {event.run: event.body["attempt"] for event in job.of_type("step.succeeded")}
+    tries = Counter((event.run, event.body["attempt"]) for event in job.of_type("step.failed"))
+    for (run, attempt), count in Counter((entry.run, entry.attempt) for entry in job.entries).items():
+        if attempt > done.get(run, attempt):
+            yield f"{run}: entered in attempt {attempt}, it had succeeded in {done[run]}"
+        if count > tries[run, attempt] + 1:
+            yield f"{run}: entered {count} times in attempt {attempt}"
+    known = {event.run for event in job.of_type("step.succeeded")}
+    if job.entries and known - {entry.run for entry in job.entries}:
+        yield f"succeeded without being entered: {sorted(known)}"
+
+
+RULES: Final = (
+    numbered,
+    moved_legally,
+    accepted_one_result,
+    attempts_in_turn,
+    within_limits,
+    finished_once,
+    entered_once,
+)

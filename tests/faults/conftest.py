@@ -1,0 +1,68 @@
+"""The pipelines of the fault tests, a ledger outside of the service, and servers that a test may stop."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from adapters.database import StatementPool
+from adapters.migrations import upgrade
+from adapters.servers import Servers, run_servers
+from domain.events.partitions import make_partitions
+from faults.form import IS_FULL
+from settings import Settings
+
+FLOWS = Path(__file__).parent / "flows" / "fault_flows.py"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the full form its time."""
+    for item in items:
+        if IS_FULL and Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(900), append=False)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    """A file that each entry into a step is a line of."""
+    return tmp_path / "ledger"
+
+
+@pytest.fixture
+def faulty(settings: Settings) -> Settings:
+    """The settings of a test with the pipelines of `flows/`, and short patience."""
+    return _faulty(settings)
+
+
+@pytest.fixture
+def own_servers() -> Iterator[Servers]:
+    """A PostgreSQL and a Redis of one test, which may do to them what it likes."""
+    folder = Path(tempfile.mkdtemp(prefix="headrace-faults-"))
+    folder.chmod(0o711)
+    try:
+        with run_servers(folder) as servers:
+            yield servers
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+async def own(own_servers: Servers, tmp_path: Path) -> Settings:
+    """Settings over `own_servers`; the database is migrated."""
+    url = str(own_servers.database_url)
+    await asyncio.to_thread(upgrade, url)
+    pool = await StatementPool.open(url, size=1)
+    await make_partitions(pool, datetime.now(UTC))
+    await pool.close()
+    return _faulty(Settings(database_url=url, redis_url=own_servers.redis_url, data_dir=tmp_path))
+
+
+def _faulty(settings: Settings) -> Settings:
+    return msgspec.structs.replace(
+        settings, pipelines=(str(FLOWS),), lease_seconds=1.5, grace_seconds=2, worker_processes=2
+    )

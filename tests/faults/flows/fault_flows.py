@@ -1,0 +1,162 @@
+"""Pipelines that tell an outside ledger what they enter, and some that no worker should have to run."""
+
+import asyncio
+import os
+import resource
+import signal
+import time
+from datetime import timedelta
+from typing import Any
+
+from msgspec import Struct
+
+from headrace import Pipeline, RetryableError, StepContext, step
+
+
+class Relay(Struct):
+    """*dies_in* is the step run that kills its worker, in every attempt up to *deaths*.
+
+    *hold_seconds* is how long a step in the middle takes, *later_hold_seconds* every step of a later attempt.
+    """
+
+    ledger: str
+    items: int = 3
+    hold_seconds: float = 0.0
+    later_hold_seconds: float = 0.0
+    dies_in: str = ""
+    deaths: int = 1
+
+
+class Poison(Struct):
+    case: str
+
+
+def enter(context: StepContext[Relay], run: str) -> None:
+    """One line of the ledger, in one write: other processes write to it, too."""
+    line = f"{context.job_id} {run} {context.attempt}\n".encode()
+    ledger = os.open(context.params.ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(ledger, line)
+    finally:
+        os.close(ledger)
+    # A process step leads a group of its own: its worker is its parent.
+    if context.params.dies_in == run and context.attempt <= context.params.deaths:
+        os.kill(os.getppid() if run == "carry_apart" else os.getpid(), signal.SIGKILL)
+
+
+async def linger(context: StepContext[Relay], seconds: float = 0.0) -> None:
+    await asyncio.sleep(seconds if context.attempt == 1 else seconds + context.params.later_hold_seconds)
+
+
+@step
+async def begin(context: StepContext[Relay]) -> str:
+    """Safe to run again: its entry is counted."""
+    enter(context, "begin")
+    await linger(context)
+    return "begun"
+
+
+@step
+async def carry(context: StepContext[Relay], number: int) -> int:
+    """Safe to run again: its entry is counted."""
+    enter(context, f"carry[{number}]")
+    await linger(context, context.params.hold_seconds)
+    return number
+
+
+@step
+async def finish(context: StepContext[Relay]) -> int:
+    """Safe to run again: its entry is counted."""
+    enter(context, "finish")
+    await linger(context)
+    return sum(await context.output(carried))
+
+
+@step(runs_in="process", grace=timedelta(seconds=0.5))
+def carry_apart(context: StepContext[Relay]) -> int:
+    """Safe to run again: its entry is counted."""
+    enter(context, "carry_apart")
+    time.sleep(context.params.hold_seconds)
+    return context.attempt
+
+
+relay = Pipeline("relay", version=1, params=Relay)
+begun = relay.add(begin)
+carried = relay.add(carry, for_each=lambda params: range(params.items), after=begun)
+relay.add(finish, after=carried, result=True)
+
+relay_apart = Pipeline("relay_apart", version=1, params=Relay)
+apart_begun = relay_apart.add(begin)
+relay_apart.add(carry_apart, after=apart_begun, result=True)
+
+
+@step
+async def fail_at_first(context: StepContext[Relay]) -> int:
+    """Safe to run again: its entry is counted."""
+    enter(context, "fail_at_first")
+    if context.attempt == 1:
+        raise RetryableError("not yet", retry_after=1.5)
+    return context.attempt
+
+
+second_wind = Pipeline("second_wind", version=1, params=Relay)
+second_wind.add(fail_at_first, result=True)
+
+
+@step(retries=2)
+async def always_raise(context: StepContext[Poison]) -> None:
+    """Safe to run again: it raises again."""
+    raise RetryableError("never well", retry_after=0.05)
+
+
+@step
+async def block(context: StepContext[Poison]) -> None:
+    """Safe to run again: it blocks again."""
+    time.sleep(3_600)  # noqa: ASYNC251  (that is the harm)
+
+
+@step(retries=0)
+async def return_oddly(context: StepContext[Poison]) -> Any:
+    """Safe to run again: it returns what nobody can store."""
+    return object() if context.params.case == "unserialisable" else "x" * 100_000_000
+
+
+@step(retries=0, runs_in="process", timeout=timedelta(seconds=1), grace=timedelta(seconds=0.2))
+def never_yield(context: StepContext[Poison]) -> None:
+    """Safe to run again: it turns in a circle of its own."""
+    while True:
+        pass
+
+
+@step(retries=1, runs_in="process")
+def misbehave_apart(context: StepContext[Poison]) -> Any:
+    """Safe to run again: it does the same harm to its own process."""
+    if context.params.case == "exits":
+        os._exit(3)
+    if context.params.case == "eats_memory":
+        resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+        eaten = []
+        while True:
+            eaten.append(bytearray(1 << 26))
+    return object() if context.params.case == "unserialisable" else "x" * 100_000_000
+
+
+@step(runs_in="process")
+def say_and_ask(context: StepContext[Poison]) -> None:
+    """Safe to run again: it only asks for a file that nobody has."""
+    context.log("somebody there?")
+    context.open_file(context.job_id)
+
+
+def alone(name: str, function: Any) -> Pipeline:
+    pipeline = Pipeline(name, version=1, params=Poison)
+    pipeline.add(function, result=True)
+    return pipeline
+
+
+asking = alone("asking", say_and_ask)
+raising = alone("raising", always_raise)
+blocking = alone("blocking", block)
+odd_output = alone("odd_output", return_oddly)
+turning = alone("turning", never_yield)
+misbehaving = alone("misbehaving", misbehave_apart)

@@ -1,0 +1,85 @@
+"""A client that submits jobs one after the other, and remembers every answer."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import httpx
+
+_PAUSE_SECONDS: Final = 0.05
+
+
+class Load:
+    """*accepted* are the ids that were answered with 202, *refusals* all other answers.
+
+    *unanswered* says why there was no answer at all.
+    """
+
+    def __init__(self, client: httpx.AsyncClient, ledger: Path, **params: Any) -> None:
+        self._client = client
+        self._params = {"ledger": str(ledger), "items": 2} | params
+        self.accepted: list[str] = []
+        self.refusals: list[httpx.Response] = []
+        self.unanswered: list[httpx.TransportError] = []
+
+    async def submit(self, pipeline: str = "relay", key: str | None = None, **params: Any) -> str | None:
+        """Submit one job; its id, None when it was not accepted."""
+        body = {"pipeline": pipeline, "params": self._params | params}
+        headers = {} if key is None else {"Idempotency-Key": key}
+        try:
+            answer = await self._client.post("/api/v1/jobs", json=body, headers=headers)
+        except httpx.TransportError as error:
+            self.unanswered.append(error)
+            return None
+        if answer.status_code != 202:
+            self.refusals.append(answer)
+            return None
+        self.accepted.append(answer.json()["id"])
+        return self.accepted[-1]
+
+    async def submit_many(self, count: int, **params: Any) -> list[str]:
+        """Submit *count* jobs at once; all have to be accepted."""
+        ids = await asyncio.gather(*(self.submit(**params) for _ in range(count)))
+        assert None not in ids, [*self.refusals, *self.unanswered]
+        return [job_id for job_id in ids if job_id is not None]
+
+    async def insist(self) -> None:
+        """Submit one job, again with the same key until it is accepted."""
+        key = uuid4().hex
+        async with asyncio.timeout(30):
+            while await self.submit(key=key) is None:
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+    @asynccontextmanager
+    async def going_on(self, *, insisting: bool = False) -> AsyncIterator[None]:
+        """Submit without an end while the block runs."""
+
+        async def go_on() -> None:
+            while True:
+                await (self.insist() if insisting else self.submit())
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+        going = asyncio.create_task(go_on())
+        try:
+            yield
+            assert not going.done(), going.exception()
+        finally:
+            going.cancel()
+            with suppress(asyncio.CancelledError):
+                await going
+
+    async def until_more(self, count: int) -> None:
+        """Wait until so many more jobs are accepted."""
+        wanted = len(self.accepted) + count
+        async with asyncio.timeout(40):
+            while len(self.accepted) < wanted:
+                await asyncio.sleep(0.01)
+
+
+def late_share(waits: Sequence[float], share: float = 0.95) -> float:
+    """The wait that *share* of all did not exceed."""
+    ordered = sorted(waits)
+    return ordered[min(int(len(ordered) * share), len(ordered) - 1)]

@@ -1,0 +1,25 @@
+"""What a test does to the PostgreSQL and the Redis that are its own."""
+
+import asyncio
+import shutil
+import signal
+
+from adapters.servers import Server
+from faults.processes import until
+
+
+async def stop(server: Server, number: signal.Signals) -> None:
+    """End it by that signal, and see it gone."""
+    server.running.process.send(number)
+    await until(lambda: not server.is_alive(), lambda: f"{server.label} does not end")
+
+
+async def start(server: Server) -> None:
+    """Start it where it was."""
+    await asyncio.to_thread(server.start_again)
+
+
+async def stop_forgetting(redis: Server) -> None:
+    """Kill it and remove everything that it has written."""
+    await stop(redis, signal.SIGKILL)
+    shutil.rmtree(redis.home.path / "appendonlydir")

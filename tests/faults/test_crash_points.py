@@ -1,0 +1,152 @@
+"""A worker or an API killed at the worst moment: the job ends, and what was done is not done again."""
+
+import asyncio
+import signal
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from adapters.database import StatementPool
+from faults import crashing, processes
+from faults.checker import assert_kept
+from faults.form import by_form
+from faults.load import Load
+from faults.records import JobRecord
+from faults.settling import settled
+from harness import serving, working
+from settings import Settings
+
+LATE_SECONDS = 2.0
+SLACK_SECONDS = 2.0
+
+
+def silences(job: JobRecord) -> list[float]:
+    """For each loss, the seconds from the last that was heard of the attempt to the next start."""
+    last, found = 0.0, []
+    for before, event in zip(job.events, job.events[1:], strict=False):
+        if event.type == "attempt.lost":
+            last = before.at
+        elif event.type == "job.started" and last:
+            found.append(event.at - last)
+            last = 0.0
+    return found
+
+
+def assert_taken_over_in_time(jobs: dict[str, JobRecord], settings: Settings) -> None:
+    waited = [seconds for job in jobs.values() for seconds in silences(job)]
+    assert max(waited, default=0.0) < settings.lease_seconds + LATE_SECONDS + SLACK_SECONDS
+
+
+@pytest.mark.parametrize(
+    "point", ["after_claim", "before_checkpoint", "after_checkpoint", "before_finish", "after_finish"]
+)
+@pytest.mark.parametrize("passage", by_form([1], [1, 3]))
+async def test_what_a_worker_killed_at_any_point_held_is_taken_over(
+    faulty: Settings, database: StatementPool, ledger: Path, point: str, passage: int
+) -> None:
+    async with serving(faulty) as api:
+        load = Load(api.http, ledger)
+        doom = crashing.command(point, passage)
+        async with processes.worker(faulty, "--concurrency", "3", command=doom) as doomed:
+            await load.submit_many(9)
+            assert await doomed.wait() == -signal.SIGKILL
+            async with working(faulty):
+                await settled(database, load.accepted)
+
+        kept = await assert_kept(api, database, load.accepted, ledger)
+
+    assert {job.state for job in kept.values()} == {"succeeded"}
+    assert point == "after_finish" or sum(job.losses for job in kept.values()) > 0
+    assert_taken_over_in_time(kept, faulty)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "run"),
+    [("relay", "begin"), ("relay", "carry[1]"), ("relay", "finish"), ("relay_apart", "carry_apart")],
+)
+async def test_a_job_whose_step_takes_its_worker_along_goes_on_there(
+    faulty: Settings, database: StatementPool, ledger: Path, pipeline: str, run: str
+) -> None:
+    async with serving(faulty) as api:
+        load = Load(api.http, ledger)
+        async with processes.worker(faulty) as doomed:
+            await load.submit_many(1, pipeline=pipeline, dies_in=run)
+            assert await doomed.wait() == -signal.SIGKILL
+            async with working(faulty):
+                await settled(database, load.accepted)
+
+        kept = await assert_kept(api, database, load.accepted, ledger)
+
+    (job,) = kept.values()
+    assert (job.state, job.attempt, job.losses) == ("succeeded", 2, 1)
+    assert [entry.attempt for entry in job.entries if entry.run == run] == [1, 2]
+    assert_taken_over_in_time(kept, faulty)
+
+
+@pytest.mark.parametrize("point", ["after_claim", "after_checkpoint", "after_finish"])
+async def test_what_counts_though_its_answer_was_lost_is_no_loss(
+    faulty: Settings, database: StatementPool, ledger: Path, point: str
+) -> None:
+    async with (
+        serving(faulty) as api,
+        processes.worker(faulty, command=crashing.command(point, breaks="lose")) as hard_of_hearing,
+    ):
+        load = Load(api.http, ledger)
+        await load.submit_many(5)
+        await settled(database, load.accepted)
+        await hard_of_hearing.hear("breaks: lose")
+
+        kept = await assert_kept(api, database, load.accepted, ledger)
+
+    assert {(job.state, job.losses) for job in kept.values()} == {("succeeded", 0)}
+    assert point == "after_claim" or {job.attempt for job in kept.values()} == {1}
+
+
+async def test_a_job_starts_in_time_though_its_api_was_killed_before_the_ring(
+    faulty: Settings, database: StatementPool, ledger: Path
+) -> None:
+    async with (
+        processes.worker(faulty),
+        processes.api(faulty, command=crashing.command("before_ring")) as (doomed, address),
+        httpx.AsyncClient(base_url=address) as client,
+    ):
+        load = Load(client, ledger)
+        assert await load.submit() is None
+        assert await doomed.wait() == -signal.SIGKILL
+        stored = [str(row["id"]) for row in await database.fetch("SELECT id FROM jobs")]
+        await settled(database, stored)
+
+    async with serving(faulty) as api:
+        (job,) = (await assert_kept(api, database, stored, ledger)).values()
+    assert job.state == "succeeded"
+    assert job.start_wait < LATE_SECONDS + SLACK_SECONDS
+
+
+async def test_an_api_stopped_while_it_holds_a_job_stalls_nobody_for_long(
+    faulty: Settings, database: StatementPool, ledger: Path
+) -> None:
+    # A lease outlasts the limit of idle transactions, as it does by default.
+    patient = msgspec.structs.replace(faulty, lease_seconds=15)
+    async with (
+        serving(patient) as api,
+        processes.worker(patient),
+        processes.api(patient, command=crashing.command("holding_a_job", breaks="stop")) as (frozen, address),
+        httpx.AsyncClient(base_url=address, timeout=60) as client,
+    ):
+        load = Load(api.http, ledger)
+        (held,) = await load.submit_many(1, hold_seconds=0.5)
+        cancelling = asyncio.create_task(client.post(f"/api/v1/jobs/{held}/cancel"))
+        await frozen.hear("breaks: stop")
+        neighbours = await load.submit_many(10)
+        async with asyncio.timeout(4):
+            await settled(database, neighbours)
+        async with asyncio.timeout(5 + SLACK_SECONDS * 2):
+            await settled(database, [held])
+        frozen.send(signal.SIGCONT)
+
+        assert (await cancelling).status_code in (409, 503)
+        kept = await assert_kept(api, database, load.accepted, ledger)
+
+    assert {(job.state, job.losses) for job in kept.values()} == {("succeeded", 0)}

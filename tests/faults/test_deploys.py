@@ -1,0 +1,80 @@
+"""A deploy under load: nothing is refused for good, nothing is lost, and no try is used up."""
+
+import signal
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from adapters.database import StatementPool
+from faults import processes
+from faults.checker import assert_kept
+from faults.form import by_form
+from faults.load import Load
+from faults.records import JobRecord
+from faults.settling import running_in, settled
+from harness import open_api, serving, working
+from settings import Settings
+
+
+def assert_no_harm(kept: dict[str, JobRecord]) -> None:
+    assert {(job.state, job.losses) for job in kept.values()} == {("succeeded", 0)}
+    assert [step for job in kept.values() for step in job.steps if step.tries] == []
+
+
+async def test_a_worker_told_to_stop_finishes_what_it_can_and_hands_back_the_rest(
+    faulty: Settings, database: StatementPool, ledger: Path
+) -> None:
+    async with serving(faulty) as api, processes.worker(faulty) as leaving:
+        load = Load(api.http, ledger)
+        short = await load.submit_many(5, hold_seconds=faulty.grace_seconds / 2)
+        long = await load.submit_many(5, hold_seconds=faulty.grace_seconds * 2)
+        apart = await load.submit_many(1, pipeline="relay_apart", hold_seconds=faulty.grace_seconds * 2)
+        for job_id in (*short, *long):
+            await running_in(database, job_id, "carry[1]")
+        await running_in(database, apart[0], "carry_apart")
+        leaving.send(signal.SIGTERM)
+        assert await leaving.wait() == 0
+        async with working(faulty):
+            await settled(database, load.accepted)
+
+        kept = await assert_kept(api, database, load.accepted, ledger)
+
+    assert_no_harm(kept)
+    assert {kept[job_id].attempt for job_id in short} == {1}
+    for job_id in (*long, *apart):
+        assert kept[job_id].attempt == 2
+        assert [event.body["reason"] for event in kept[job_id].of_type("job.requeued")] == ["handed_back"]
+
+
+async def test_a_rolling_restart_of_everything_fails_no_client_that_tries_again(
+    faulty: Settings, database: StatementPool, ledger: Path
+) -> None:
+    port = processes.free_port()
+    async with AsyncExitStack() as stack:
+        workers = [await stack.enter_async_context(processes.worker(faulty)) for _ in range(2)]
+        api_process, address = await stack.enter_async_context(processes.api(faulty, port))
+        api = await stack.enter_async_context(open_api(address))
+        load = Load(api.http, ledger, hold_seconds=0.2)
+        async with load.going_on(insisting=True):
+            await load.until_more(10)
+            for _ in range(by_form(1, 5)):
+                for worker in list(workers):
+                    worker.send(signal.SIGTERM)
+                    assert await worker.wait() == 0
+                    workers.remove(worker)
+                    workers.append(await stack.enter_async_context(processes.worker(faulty)))
+                    await load.until_more(5)
+                api_process.send(signal.SIGTERM)
+                assert await api_process.wait() == 0
+                api_process, _ = await stack.enter_async_context(processes.api(faulty, port))
+                await load.until_more(10)
+        await settled(database, load.accepted)
+
+        kept = await assert_kept(api, database, load.accepted, ledger)
+        stored = await database.fetch("SELECT id FROM jobs")
+
+    assert_no_harm(kept)
+    assert load.unanswered
+    assert {answer.status_code for answer in load.refusals} <= {503}
+    assert len(load.accepted) == len(kept)
+    # The last submission may have been cut off by the end of the load.
+    assert len(stored) - len(kept) in (0, 1)

@@ -1,0 +1,146 @@
+"""A network between the parts that stalls, resets or goes silent: the service goes on around it."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from adapters.database import StatementPool
+from faults import processes
+from faults.checker import assert_kept
+from faults.form import by_form
+from faults.load import Load, late_share
+from faults.proxy import Mode, proxied
+from faults.settling import running_in, settled
+from harness import serving, working
+from settings import Settings
+
+BAD = [Mode.STALL, Mode.DROP, Mode.HALF_OPEN]
+LATE_SECONDS = 2.0
+SLACK_SECONDS = 2.0
+# What a statement may take before its connection is given up, see `adapters.database`.
+COMMAND_SECONDS = 30.0
+CANCEL_SECONDS = 1.0
+
+
+@pytest.mark.parametrize("mode", by_form([Mode.STALL, Mode.DROP], BAD))
+async def test_a_worker_cut_off_from_postgresql_is_replaced_and_comes_back(
+    faulty: Settings, database: StatementPool, ledger: Path, mode: Mode
+) -> None:
+    async with (
+        proxied(str(faulty.database_url)) as (network, through),
+        serving(faulty) as api,
+        processes.worker(msgspec.structs.replace(faulty, database_url=through)) as cut,
+    ):
+        load = Load(api.http, ledger, hold_seconds=0.2)
+        async with working(faulty):
+            async with load.going_on():
+                await load.until_more(10)
+                await network.become(mode)
+                await asyncio.sleep(by_form(4.0, 40.0))
+                await load.until_more(10)
+            await settled(database, load.accepted)
+        await network.become(Mode.PASS)
+        healed_at = time.monotonic()
+        after = await load.submit_many(3)
+        await settled(database, after)
+        took = time.monotonic() - healed_at
+
+        assert cut.process.returncode is None
+        kept = await assert_kept(api, database, load.accepted, ledger)
+
+    assert {job.state for job in kept.values()} == {"succeeded"}
+    assert sum(job.losses for job in kept.values()) > 0
+    assert took < (COMMAND_SECONDS if mode is Mode.HALF_OPEN else 5.0) + SLACK_SECONDS
+    waits = [job.start_wait for job_id, job in kept.items() if job_id not in after]
+    assert late_share(waits) < LATE_SECONDS + SLACK_SECONDS
+
+
+@pytest.mark.parametrize("mode", BAD)
+async def test_a_worker_cut_off_from_redis_goes_on_in_time(
+    faulty: Settings, database: StatementPool, ledger: Path, mode: Mode
+) -> None:
+    async with (
+        proxied(str(faulty.redis_url)) as (network, through),
+        serving(faulty) as api,
+        processes.worker(msgspec.structs.replace(faulty, redis_url=through)) as cut,
+    ):
+        load = Load(api.http, ledger)
+        async with load.going_on():
+            await load.until_more(10)
+            await network.become(mode)
+            await asyncio.sleep(by_form(4.0, 20.0))
+            await network.become(Mode.PASS)
+            await load.until_more(10)
+        await settled(database, load.accepted)
+
+        assert cut.process.returncode is None
+        kept = await assert_kept(api, database, load.accepted, ledger)
+
+    assert {(job.state, job.attempt) for job in kept.values()} == {("succeeded", 1)}
+    assert late_share([job.start_wait for job in kept.values()]) < LATE_SECONDS
+
+
+@pytest.mark.parametrize("mode", BAD)
+async def test_an_api_cut_off_from_redis_answers_cancels_and_streams(
+    faulty: Settings, database: StatementPool, ledger: Path, mode: Mode
+) -> None:
+    async with (
+        proxied(str(faulty.redis_url)) as (network, through),
+        serving(msgspec.structs.replace(faulty, redis_url=through)) as api,
+        working(faulty),
+    ):
+        load = Load(api.http, ledger, hold_seconds=0.1)
+        before = await load.submit_many(5, hold_seconds=1.0)
+        watching = [asyncio.create_task(api.watch(job_id)) for job_id in before]
+        await asyncio.sleep(0.3)
+        await network.become(mode)
+        ready = await api.http.get("/health/ready")
+        assert (ready.status_code, ready.json()["degraded"]) == (200, ["redis"])
+        (doomed,) = await load.submit_many(1, hold_seconds=30)
+        await running_in(database, doomed, "carry[1]")
+        began = time.monotonic()
+        await api.http.post(f"/api/v1/jobs/{doomed}/cancel")
+        await settled(database, [doomed])
+        cancelled_in = time.monotonic() - began
+        during = await load.submit_many(5)
+        watching += [asyncio.create_task(api.watch(job_id)) for job_id in during]
+        watched = await asyncio.gather(*watching)
+        await network.become(Mode.PASS)
+        after = await load.submit_many(3)
+        await settled(database, after)
+
+        kept = await assert_kept(api, database, load.accepted, ledger)
+        for job_id, frames in zip([*before, *during], watched, strict=True):
+            assert [frame for frame in frames if "seq" in frame] == await api.events(job_id)
+            assert frames[-1] == {"type": "end", "state": "succeeded"}
+
+    assert {job.state for job_id, job in kept.items() if job_id != doomed} == {"succeeded"}
+    assert kept[doomed].state == "cancelled"
+    assert cancelled_in < CANCEL_SECONDS + SLACK_SECONDS
+    assert late_share([job.start_wait for job in kept.values()]) < LATE_SECONDS
+
+
+async def test_a_connection_that_goes_silent_costs_a_worker_none_of_its_leases(
+    faulty: Settings, database: StatementPool, ledger: Path
+) -> None:
+    patient = msgspec.structs.replace(faulty, lease_seconds=6)
+    async with (
+        proxied(str(faulty.database_url)) as (network, through),
+        serving(patient) as api,
+        processes.worker(msgspec.structs.replace(patient, database_url=through)),
+        working(patient, queues=("elsewhere",)),
+    ):
+        load = Load(api.http, ledger, hold_seconds=8)
+        for job_id in await load.submit_many(3):
+            await running_in(database, job_id, "carry[1]")
+        # The connections that there are lead nowhere; new ones can be made at once.
+        await network.become(Mode.HALF_OPEN)
+        await network.become(Mode.PASS)
+        await settled(database, load.accepted, seconds=COMMAND_SECONDS * 2)
+
+        kept = await assert_kept(api, database, load.accepted, ledger)
+
+    assert {(job.state, job.losses) for job in kept.values()} == {("succeeded", 0)}

@@ -1,0 +1,106 @@
+"""Redis flushed, restarted empty and away, under load: no job, event or cancel is lost, and nobody exits."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import redis.asyncio as async_redis
+
+from adapters.servers import Server, Servers
+from faults import servers
+from faults.form import by_form
+from faults.load import late_share
+from faults.processes import until_async
+from faults.scenes import Scene, under_load
+from faults.settling import running_in, settled
+from settings import Settings
+
+START_SECONDS = 2.0
+CANCEL_SECONDS = 1.0
+SLACK_SECONDS = 2.0
+
+
+@pytest.fixture
+def redis(own_servers: Servers) -> Server:
+    assert own_servers.redis is not None
+    return own_servers.redis
+
+
+async def is_well(scene: Scene) -> bool:
+    """Whether Redis is said to be there; readiness is 200 in any case."""
+    answer = await scene.api.http.get("/health/ready")
+    assert answer.status_code == 200
+    return "redis" not in answer.json()["degraded"]
+
+
+async def cancel_one(scene: Scene) -> None:
+    """Cancel a running job, and see it end in time."""
+    (doomed,) = await scene.load.submit_many(1, hold_seconds=60)
+    await running_in(scene.database, doomed, "carry[1]")
+    began = time.monotonic()
+    assert (await scene.api.http.post(f"/api/v1/jobs/{doomed}/cancel")).is_success
+    await settled(scene.database, [doomed])
+    assert (await scene.api.job(doomed))["state"] == "cancelled"
+    assert time.monotonic() - began < CANCEL_SECONDS + SLACK_SECONDS
+
+
+@asynccontextmanager
+async def watched(scene: Scene) -> AsyncIterator[None]:
+    """Watchers of jobs that run meanwhile see every event of them."""
+    jobs = await scene.load.submit_many(5, hold_seconds=1.0)
+    watching = [asyncio.create_task(scene.api.watch(job_id)) for job_id in jobs]
+    yield
+    for job_id, frames in zip(jobs, await asyncio.gather(*watching), strict=True):
+        assert [frame for frame in frames if "seq" in frame] == await scene.api.events(job_id)
+
+
+def assert_unnoticed(scene: Scene) -> None:
+    """No submit was refused, every job had one attempt, and started in time."""
+    assert (scene.load.refusals, scene.load.unanswered) == ([], [])
+    assert {job.attempt for job in scene.kept.values()} == {1}
+    assert late_share([job.start_wait for job in scene.kept.values()]) < START_SECONDS
+
+
+async def test_redis_flushed_again_and_again(own: Settings, redis: Server, ledger: Path) -> None:
+    async with (
+        under_load(own, ledger, 0.05) as scene,
+        async_redis.Redis.from_url(redis.url) as client,
+        watched(scene),
+    ):
+        for _ in range(by_form(20, 400)):
+            await client.flushall()
+            await asyncio.sleep(0.05)
+        await cancel_one(scene)
+
+    assert_unnoticed(scene)
+
+
+async def test_redis_restarted_without_its_memory(own: Settings, redis: Server, ledger: Path) -> None:
+    async with under_load(own, ledger, 0.05) as scene:
+        for _ in range(by_form(1, 5)):
+            async with watched(scene):
+                await servers.stop_forgetting(redis)
+                await servers.start(redis)
+                await until_async(lambda: is_well(scene), seconds=START_SECONDS + SLACK_SECONDS)
+        await cancel_one(scene)
+
+    assert_unnoticed(scene)
+
+
+async def test_redis_away_for_a_while(own: Settings, redis: Server, ledger: Path) -> None:
+    async with under_load(own, ledger, 0.05) as scene:
+        async with watched(scene):
+            await servers.stop_forgetting(redis)
+            back_at = time.monotonic() + by_form(4.0, 60.0)
+            assert not await is_well(scene)
+            await cancel_one(scene)
+            while time.monotonic() < back_at:
+                await scene.load.until_more(5)
+            await servers.start(redis)
+            await until_async(lambda: is_well(scene), seconds=START_SECONDS + SLACK_SECONDS)
+        await cancel_one(scene)
+
+    assert_unnoticed(scene)

@@ -1,0 +1,61 @@
+"""A Redis without room, and one that would make room."""
+
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import redis.asyncio as async_redis
+
+from adapters.database import StatementPool
+from adapters.servers import Servers
+from faults import processes
+from faults.checker import assert_kept
+from faults.load import Load, late_share
+from faults.settling import settled
+from harness import open_api
+from settings import Settings
+
+REFUSED = 78
+
+
+async def test_a_full_redis_refuses_no_submit_and_brings_no_payload_into_a_log(
+    own: Settings, own_servers: Servers, ledger: Path
+) -> None:
+    secret = uuid4().hex
+    database = await StatementPool.open(str(own.database_url))
+    async with (
+        async_redis.Redis.from_url(str(own.redis_url)) as client,
+        processes.api(own) as (api_process, address),
+        processes.worker(own) as worker,
+        open_api(address) as api,
+    ):
+        await client.config_set("maxmemory", 1)
+        with pytest.raises(async_redis.RedisError):
+            await client.set("any", "thing")
+        load = Load(api.http, ledger.with_name(secret))
+        await load.submit_many(20)
+        await settled(database, load.accepted)
+
+        kept = await assert_kept(api, database, load.accepted, ledger.with_name(secret))
+        assert api_process.process.returncode is worker.process.returncode is None
+        assert secret not in api_process.said + worker.said
+        assert "ring_dropped" in api_process.said
+    await database.close()
+
+    assert {(job.state, job.attempt) for job in kept.values()} == {("succeeded", 1)}
+    assert late_share([job.start_wait for job in kept.values()]) < 2
+
+
+@pytest.mark.parametrize("arguments", [("api", "--port", "0"), ("worker",), ("worker", "--alone")])
+async def test_a_redis_that_evicts_is_refused_with_the_line_that_mends_it(
+    own: Settings, arguments: tuple[str, ...]
+) -> None:
+    async with async_redis.Redis.from_url(str(own.redis_url)) as client:
+        await client.config_set("maxmemory-policy", "allkeys-lru")
+
+    async with processes.running(own, *arguments) as refusing:
+        assert await refusing.wait() == REFUSED
+    *_, last = refusing.said.splitlines()
+    assert "Traceback" not in refusing.said
+    assert "maxmemory-policy allkeys-lru" in last
+    assert "redis-cli CONFIG SET maxmemory-policy noeviction" in last

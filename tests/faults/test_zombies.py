@@ -1,0 +1,99 @@
+"""A worker that was frozen past its leases and comes back writes nothing, and works on."""
+
+import asyncio
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from adapters.database import StatementPool
+from faults import crashing, processes
+from faults.checker import assert_kept
+from faults.form import by_form
+from faults.load import Load
+from faults.settling import in_second_attempt, running_in, settled
+from harness import Api, serving, working
+from settings import Settings
+
+
+async def heads(api: Api, job_ids: list[str]) -> list[int]:
+    return [(await api.job(job_id))["event_seq"] for job_id in job_ids]
+
+
+def name_of(worker: processes.Running) -> str:
+    found = re.search(r"worker=(\S+)", worker.said)
+    assert found
+    return found[1]
+
+
+async def comes_back(api: Api, zombie: processes.Running, load: Load, database: StatementPool) -> None:
+    """Wake the zombie, and see that it runs what is submitted now and touches nothing of what was."""
+    before = await heads(api, load.accepted)
+    old = list(load.accepted)
+    zombie.send(signal.SIGCONT)
+    new = await load.submit_many(3, hold_seconds=0)
+    await settled(database, new)
+
+    assert await heads(api, old) == before
+    for job_id in new:
+        events = await api.events(job_id)
+        assert {event["worker"] for event in events if event["type"] == "job.started"} == {name_of(zombie)}
+
+
+async def test_a_worker_frozen_in_the_middle_of_its_steps(
+    faulty: Settings, database: StatementPool, ledger: Path
+) -> None:
+    async with serving(faulty) as api, processes.worker(faulty) as zombie:
+        load = Load(api.http, ledger, hold_seconds=1.0)
+        for job_id in await load.submit_many(5):
+            await running_in(database, job_id, "carry[1]")
+        zombie.send(signal.SIGSTOP)
+        async with working(faulty):
+            await settled(database, load.accepted)
+        # Longer than the watchdog lets a loop stand still: being stopped is not being blocked.
+        await asyncio.sleep(by_form(0, 8))
+
+        await comes_back(api, zombie, load, database)
+        kept = await assert_kept(api, database, load.accepted, ledger)
+
+    assert {(job.state, job.losses) for job in kept.values()} == {("succeeded", 1), ("succeeded", 0)}
+
+
+@pytest.mark.parametrize("point", ["after_claim", "before_checkpoint", "before_finish", "after_finish"])
+async def test_a_worker_frozen_with_a_write_in_its_hands(
+    faulty: Settings, database: StatementPool, ledger: Path, point: str
+) -> None:
+    freezing = crashing.command(point, breaks="stop")
+    async with serving(faulty) as api, processes.worker(faulty, command=freezing) as zombie:
+        load = Load(api.http, ledger)
+        await load.submit_many(3)
+        await zombie.hear("breaks: stop")
+        async with working(faulty):
+            await settled(database, load.accepted)
+
+        await comes_back(api, zombie, load, database)
+        kept = await assert_kept(api, database, load.accepted, ledger)
+
+    assert {job.state for job in kept.values()} == {"succeeded"}
+    assert max(job.losses for job in kept.values()) <= 1
+
+
+@pytest.mark.parametrize("point", ["after_claim", "before_checkpoint", "before_finish"])
+async def test_a_worker_that_comes_back_while_another_runs_its_jobs(
+    faulty: Settings, database: StatementPool, ledger: Path, point: str
+) -> None:
+    freezing = crashing.command(point, breaks="stop")
+    async with serving(faulty) as api, processes.worker(faulty, command=freezing) as zombie:
+        load = Load(api.http, ledger, later_hold_seconds=1.0)
+        await load.submit_many(3)
+        await zombie.hear("breaks: stop")
+        async with working(faulty):
+            await in_second_attempt(database, load.accepted)
+            zombie.send(signal.SIGCONT)
+            await settled(database, load.accepted)
+
+        kept = await assert_kept(api, database, load.accepted, ledger)
+
+    assert {job.state for job in kept.values()} == {"succeeded"}
+    assert {job.attempt for job in kept.values()} <= {1, 2}
