@@ -32,6 +32,7 @@ from domain.jobs.errors import LeaseLostError
 from domain.jobs.execution import Claim
 from domain.pipelines.context import PermanentError
 from domain.pipelines.definition import StepHandle
+from workers.endings import Standing
 from workers.outputs import plain_fields, plain_text
 from workers.records import Records
 
@@ -52,7 +53,7 @@ class Desk:
         database: Database,
         blobs: BlobStore,
         on_progress: Callable[[str, str, Progress], None],
-        on_written: Callable[[Written], None],
+        standing: Standing,
     ) -> None:
         self._claim = claim
         self._records = records
@@ -60,7 +61,7 @@ class Desk:
         self._database = database
         self._blobs = blobs
         self._on_progress = on_progress
-        self._on_written = on_written
+        self._standing = standing
         self._logged = claim.log_events
         self._is_closed = False
         self.dropped_logs = 0
@@ -74,7 +75,7 @@ class Desk:
         """
         self._refuse_late(change)
         written = await self._commit.submit(change)
-        self._on_written(written)
+        self._standing.written(written)
         if written.verdict == "lost":
             raise LeaseLostError(change.job_id)
         return written

@@ -8,10 +8,11 @@ from enum import StrEnum
 import msgspec
 
 from domain.events.types import JobCancelled, JobError, JobEvent, JobFailed, JobRequeued, JobSucceeded
-from domain.jobs.changes import JobMove
+from domain.jobs.changes import JobMove, Written
 from domain.jobs.execution import JOB_TIMEOUT
 from domain.jobs.states import JobState, StepState
 from workers.plan import Plan, StepPlan
+from workers.waiting import StopSignal
 
 
 class StopReason(StrEnum):
@@ -22,6 +23,29 @@ class StopReason(StrEnum):
     HANDED_BACK = "handed_back"
     OUT_OF_TIME = "out_of_time"
     FAILED = "failed"
+
+
+class Standing(StopSignal):
+    """Where an attempt stands: the number of its newest event, and whether and why it is to end.
+
+    Its parts share this, and none of them the attempt: what is over is freed at once.
+    """
+
+    def __init__(self, head: int) -> None:
+        super().__init__()
+        self.head = head
+        self.reason: StopReason | None = None
+
+    def end(self, reason: StopReason) -> None:
+        """End the attempt soon. The first reason counts, but a lost lease beats all."""
+        if self.reason is None or reason is StopReason.LEASE_LOST:
+            self.reason = reason
+        self.set()
+
+    def written(self, written: Written) -> None:
+        self.head = max(self.head, written.head)
+        if written.verdict == "lost":
+            self.end(StopReason.LEASE_LOST)
 
 
 def ending(

@@ -1,13 +1,13 @@
 """Progress frames of one attempt: at once, and then every 100 ms per step at most."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Final
 
 from domain.events.news import Publisher
 from domain.events.types import Progress, ProgressFrame
 from domain.jobs.execution import Claim
 from domain.jobs.progress import JobProgress
+from workers.endings import Standing
 
 _EVERY_SECONDS: Final = 0.1
 
@@ -15,13 +15,11 @@ _EVERY_SECONDS: Final = 0.1
 class ProgressSender:
     """Throttles at the source: what a step reports too often costs nothing downstream."""
 
-    def __init__(
-        self, claim: Claim, progress: JobProgress, publisher: Publisher, head: Callable[[], int]
-    ) -> None:
+    def __init__(self, claim: Claim, progress: JobProgress, publisher: Publisher, standing: Standing) -> None:
         self._claim = claim
         self._progress = progress
         self._publisher = publisher
-        self._head = head
+        self._standing = standing
         self._sent_at: dict[str, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._is_dirty = False
@@ -46,7 +44,7 @@ class ProgressSender:
     def frame(self) -> ProgressFrame:
         """The newest frame."""
         return ProgressFrame(
-            head=self._head(),
+            head=self._standing.head,
             attempt=self._claim.attempt,
             fence=self._claim.fence,
             fraction=self._progress.fraction,

@@ -8,7 +8,7 @@ import structlog
 
 from domain.database import TRANSIENT
 from domain.events.types import JobError, LogWritten, write
-from domain.jobs.changes import Change, Written
+from domain.jobs.changes import Change
 from domain.jobs.errors import LeaseLostError
 from domain.jobs.execution import Claim
 from domain.jobs.progress import JobProgress
@@ -17,7 +17,7 @@ from domain.pipelines.context import JobCancelledError
 from workers.child_process import ChildError
 from workers.containing import contained
 from workers.desk import Desk
-from workers.endings import StopReason, ending, left_behind
+from workers.endings import Standing, StopReason, ending, left_behind
 from workers.outputs import OutputError, job_error, said_by
 from workers.plan import Group, Plan, StepPlan
 from workers.progress_sender import ProgressSender
@@ -26,7 +26,7 @@ from workers.step_runner import StepRunner
 from workers.toolbox import Toolbox
 from workers.tries import StepStoppedError
 from workers.verdicts import judge_failure
-from workers.waiting import StopSignal, first_of
+from workers.waiting import first_of
 
 _log = structlog.get_logger(__name__)
 
@@ -44,8 +44,8 @@ class Attempt:
         self._plan = Plan(self._pipeline, claim.steps, time.monotonic())
         self._progress = JobProgress(self._pipeline.weights, floor=claim.progress)
         self._records = Records(claim)
-        self._head = claim.head
-        self.sender = ProgressSender(claim, self._progress, tools.publisher, lambda: self._head)
+        self._standing = Standing(claim.head)
+        self.sender = ProgressSender(claim, self._progress, tools.publisher, self._standing)
         self._desk = Desk(
             claim,
             self._records,
@@ -53,20 +53,16 @@ class Attempt:
             database=tools.database,
             blobs=tools.blobs,
             on_progress=self.sender.report,
-            on_written=self._on_written,
+            standing=self._standing,
         )
-        self._stop = StopSignal()
-        self._why: StopReason | None = None
         self._failure: JobError | None = None
         self._running: dict[asyncio.Task[None], StepPlan] = {}
         # The success of the last step, kept so that it and the end of the job travel in one change.
         self._last: Change | None = None
 
     def stop(self, reason: StopReason) -> None:
-        """End the attempt soon. The first reason counts, but a lost lease beats all."""
-        if self._why is None or reason is StopReason.LEASE_LOST:
-            self._why = reason
-        self._stop.set()
+        """End the attempt soon."""
+        self._standing.end(reason)
 
     async def run(self) -> None:
         """Run; returns when nothing of the attempt is left but threads that were given up."""
@@ -79,7 +75,7 @@ class Attempt:
             self.stop(StopReason.LEASE_LOST)
         except Exception:  # noqa: BLE001  (a fault of ours must not leave the job running for ever)
             _log.exception("attempt_broke", job_id=str(self.claim.job_id))
-            self._why, self._last, self._desk.dropped_logs = StopReason.FAILED, None, 0
+            self._standing.reason, self._last, self._desk.dropped_logs = StopReason.FAILED, None, 0
             self._failure = job_error("internal_error", "the worker could not go on with the job")
             await self._stop_steps()
             await self._end()
@@ -100,19 +96,19 @@ class Attempt:
             except Exception as error:  # noqa: BLE001  (a struct may check itself in code of its own)
                 self._fail(job_error("params_invalid", said_by(error)))
             else:
-                await self._walk(StepRunner(self._tools, self.claim, self._desk, params, self._stop))
+                await self._walk(StepRunner(self._tools, self.claim, self._desk, params, self._standing))
         await self._stop_steps()
-        if self._why is not StopReason.LEASE_LOST:
+        if self._standing.reason is not StopReason.LEASE_LOST:
             await self._end()
 
     async def _walk(self, runner: StepRunner) -> None:
         """Start what can start until all is done, all waits, or the attempt is to stop."""
         self._recount()
-        while not self._stop.is_set:
+        while not self._standing.is_set:
             await self._expand(runner)
             self._start_steps(runner)
             waits_long = not self._running and self._must_wait_long()
-            if waits_long or self._stop.is_set or self._last is not None or self._plan.is_done:
+            if waits_long or self._standing.is_set or self._last is not None or self._plan.is_done:
                 return
             await self._wait()
 
@@ -132,7 +128,7 @@ class Attempt:
 
     async def _expand(self, runner: StepRunner) -> None:
         """Compute the items of the `for_each` steps whose turn has come, once, and store them."""
-        while self._plan.to_expand and not self._stop.is_set:
+        while self._plan.to_expand and not self._standing.is_set:
             group = self._plan.to_expand.popleft()
             name = group.node.name
             try:
@@ -165,7 +161,7 @@ class Attempt:
         ready_at = self._plan.next_ready_at()
         is_full = len(self._running) >= _MOST_AT_ONCE
         seconds = None if ready_at is None or is_full else ready_at - time.monotonic()
-        await first_of(*self._running, stop=self._stop, seconds=seconds)
+        await first_of(*self._running, stop=self._standing, seconds=seconds)
         self._reap()
 
     def _reap(self) -> None:
@@ -178,7 +174,7 @@ class Attempt:
         """Stop what still runs; each step run ends within its grace, those that wait for a slot at once."""
         if not self._running:
             return
-        self._stop.set()
+        self._standing.set()
         for task, run in self._running.items():
             if not run.entered:
                 task.cancel()
@@ -199,7 +195,7 @@ class Attempt:
         except (JobCancelledError, LeaseLostError) as error:
             if isinstance(error, LeaseLostError):
                 self.stop(StopReason.LEASE_LOST)
-            elif not self._stop.is_set:
+            elif not self._standing.is_set:
                 await self._step_failed(run, error)
         except StepStoppedError as error:
             if error.reason == "timeout":
@@ -259,15 +255,12 @@ class Attempt:
             change.events.append(write(LogWritten(level="warning", message=text)))
         is_done = self._last is not None or self._plan.is_done
         now = self.claim.now()
-        change.move, event = ending(self._plan, self._why, self._failure, is_done=is_done, now=now)
+        change.move, event = ending(
+            self._plan, self._standing.reason, self._failure, is_done=is_done, now=now
+        )
         for run, state in left_behind(self._plan, change.move.target):
             if run.key not in change.steps:
                 change.steps[run.key] = self._records.row(run, state)
         change.progress = self._progress.fraction
         change.events.append(write(event))
         await self._desk.finish(change)
-
-    def _on_written(self, written: Written) -> None:
-        self._head = max(self._head, written.head)
-        if written.verdict == "lost":
-            self.stop(StopReason.LEASE_LOST)
