@@ -7,4 +7,4 @@ def spare_collector() -> None:
     """Requests and attempts leave hardly a cycle behind; looking for some costs much of their time."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(100_000, 20, 100)

@@ -1,7 +1,8 @@
 """Changes of concurrent attempts travel together: a batch is what gathered while the last one was under way.
 
-There is no timer: a lone change leaves at once. One batch is in flight at a time, so a job has at most one
-change in flight, and what a job adds meanwhile is folded into its next one.
+There is no timer: a lone change leaves at once. Two batches may be in flight, so that the worker goes on
+with what one has answered while PostgreSQL writes the other. A job is in one of them at most: what it adds
+meanwhile is folded into its next change.
 """
 
 import asyncio
@@ -19,7 +20,8 @@ from domain.jobs.changes import Change, Written
 
 _log = structlog.get_logger(__name__)
 
-_MOST: Final = 200
+_LANES: Final = 2
+_MOST: Final = 100
 _TRIES_TOGETHER: Final = 3
 _BUSY_PAUSE_SECONDS: Final = 0.2
 _BUSY_SECONDS: Final = 60.0
@@ -53,6 +55,7 @@ class GroupCommit:
         self._publisher = publisher
         self._pending: dict[_Key, _Pending] = {}
         self._write_nos: dict[_Key, int] = {}
+        self._in_flight: set[UUID] = set()
         self._wake = asyncio.Event()
         self._closing = False
 
@@ -82,15 +85,26 @@ class GroupCommit:
 
     async def run(self) -> None:
         """Write until closed and empty."""
+        async with asyncio.TaskGroup() as lanes:
+            for _ in range(_LANES):
+                lanes.create_task(self._lane())
+
+    async def _lane(self) -> None:
         while True:
-            await self._wake.wait()
-            self._wake.clear()
             await self._gather()
-            while batch := self._next_batch():
+            batch = self._next_batch()
+            if batch:
+                jobs = {pending.change.job_id for pending in batch}
+                self._in_flight |= jobs
                 await self._send(batch)
-                await self._gather()
-            if self._closing and not self._pending:
+                self._in_flight -= jobs
+                # The other lane may wait for what these jobs have added meanwhile.
+                self._wake.set()
+            elif self._closing and not self._pending:
                 return
+            else:
+                self._wake.clear()
+                await self._wake.wait()
 
     async def _gather(self) -> None:
         """Let what is about to write do so: no timer, only turns of the loop while the batch grows."""
@@ -105,10 +119,10 @@ class GroupCommit:
         self._wake.set()
 
     def _next_batch(self) -> list[_Pending]:
-        """What is not parked, a job at most once: the next fence of a job waits for the one before it."""
+        """What is not parked, of each job one change that no other is before."""
         batch: dict[UUID, _Pending] = {}
         for (job_id, _), pending in self._pending.items():
-            if job_id not in batch and not pending.is_parked:
+            if job_id not in batch and job_id not in self._in_flight and not pending.is_parked:
                 batch[job_id] = pending
                 if len(batch) == _MOST:
                     break

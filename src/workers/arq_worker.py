@@ -30,6 +30,8 @@ _log = structlog.get_logger(__name__)
 
 _IDLE_SECONDS: Final = 1.0
 _MOST_ABANDONED: Final = 5
+# Smaller claims follow each other while what they brought runs.
+_MOST_AT_ONCE: Final = 100
 
 
 async def work(ctx: dict[Any, Any], queue: str) -> None:
@@ -111,7 +113,7 @@ class HeadraceWorker(Worker):
 
     async def _claim(self) -> bool:
         """Claim what there are slots for; True when there may be more."""
-        free = self._free
+        free = min(self._free, _MOST_AT_ONCE)
         if free <= 0:
             return False
         try:
