@@ -23,7 +23,7 @@ WHERE state = 'succeeded'
 
 
 def main() -> None:
-    wanted = arguments(__doc__, jobs=20_000, concurrency=200)
+    wanted = arguments(__doc__, jobs=20_000, concurrency=400)
     figures: dict[str, Any] = {}
     with stage() as made:
         for workers in (1, 2):
