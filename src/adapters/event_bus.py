@@ -88,9 +88,15 @@ class EventBus:
         try:
             async with asyncio.timeout(_CONFIRM_SECONDS):
                 async with self._commands:
+                    # One that was closed meanwhile would open a connection that nobody listens to.
+                    if self._pubsub is not pubsub:
+                        return False
                     await pubsub.subscribe(channel)
                 await confirmed.wait()
         except AWAY:
+            return False
+        except Exception as error:  # noqa: BLE001  (what redis-py raises of a connection that dies under it)
+            _log.warning("subscribe_failed", error=repr(error))
             return False
         finally:
             self._confirmations.pop(channel, None)
@@ -127,7 +133,8 @@ class EventBus:
             finally:
                 self._pubsub = None
                 with contextlib.suppress(*AWAY):
-                    await pubsub.aclose()  # type: ignore[no-untyped-call]
+                    async with asyncio.timeout(_CONFIRM_SECONDS * 2), self._commands:
+                        await pubsub.aclose()  # type: ignore[no-untyped-call]
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
