@@ -42,6 +42,8 @@ class _Pending:
         self.waiting: list[asyncio.Future[Written]] = []
         self.busy_until: float | None = None
         self.is_parked = False
+        # Sent once without an answer: it must go as it is, under its number, until the verdict is known.
+        self.may_be_stored = False
 
 
 class GroupCommit:
@@ -56,6 +58,9 @@ class GroupCommit:
         self._pending: dict[_Key, _Pending] = {}
         self._write_nos: dict[_Key, int] = {}
         self._in_flight: set[UUID] = set()
+        # Jobs whose change may be stored and whose row somebody holds; each has a task that asks again.
+        self._unsettled: set[UUID] = set()
+        self._tasks = asyncio.TaskGroup()
         self._wake = asyncio.Event()
         self._closing = False
 
@@ -85,9 +90,9 @@ class GroupCommit:
 
     async def run(self) -> None:
         """Write until closed and empty."""
-        async with asyncio.TaskGroup() as lanes:
+        async with asyncio.TaskGroup() as self._tasks:
             for _ in range(_LANES):
-                lanes.create_task(self._lane())
+                self._tasks.create_task(self._lane())
 
     async def _lane(self) -> None:
         while True:
@@ -97,7 +102,7 @@ class GroupCommit:
                 jobs = {pending.change.job_id for pending in batch}
                 self._in_flight |= jobs
                 await self._send(batch)
-                self._in_flight -= jobs
+                self._in_flight -= jobs - self._unsettled
                 # The other lane may wait for what these jobs have added meanwhile.
                 self._wake.set()
             elif self._closing and not self._pending:
@@ -135,23 +140,25 @@ class GroupCommit:
             change.write_no = self._write_nos.get(key, 0) + 1
             self._write_nos[key] = change.write_no
         try:
-            if any(pending.busy_until is not None for pending in batch):
-                for pending in batch:
+            free = [pending for pending in batch if pending.busy_until is None]
+            if free:
+                await self._send_together(free)
+            for pending in batch:
+                if pending.busy_until is not None and pending not in free:
                     await self._send_alone(pending)
-            else:
-                await self._send_together(batch)
         except Exception as error:  # noqa: BLE001  (the callers get it)
             _answer_all(batch, error)
 
     async def _send_together(self, batch: list[_Pending]) -> None:
         for _ in range(_TRIES_TOGETHER):
             try:
-                outcomes = await self._through_outages([pending.change for pending in batch])
+                outcomes = await self._through_outages(batch)
             except DatabaseBusyError:
                 continue
-            except asyncpg.PostgresError:
+            except asyncpg.PostgresError as error:
                 if len(batch) == 1:
-                    raise
+                    _answer_all(batch, error)
+                    return
                 break
             self._answer(batch, outcomes)
             return
@@ -161,13 +168,37 @@ class GroupCommit:
     async def _send_alone(self, pending: _Pending) -> None:
         """One bad row, or one that somebody holds, must not hold up its neighbours."""
         try:
-            outcomes = await self._through_outages([pending.change])
+            outcomes = await self._through_outages([pending])
         except DatabaseBusyError as error:
-            self._park(pending, error)
+            if pending.may_be_stored:
+                self._unsettled.add(pending.change.job_id)
+                self._tasks.create_task(self._settle(pending))
+            else:
+                self._park(pending, error)
         except asyncpg.PostgresError as error:
             _answer_all([pending], error)
         else:
             self._answer([pending], outcomes)
+
+    async def _settle(self, pending: _Pending) -> None:
+        """Ask again under the same number until the verdict is known; the job's next changes wait for it."""
+        deadline = asyncio.get_running_loop().time() + _BUSY_SECONDS
+        try:
+            while True:
+                await asyncio.sleep(_BUSY_PAUSE_SECONDS)
+                try:
+                    self._answer([pending], await self._through_outages([pending]))
+                except DatabaseBusyError:
+                    if asyncio.get_running_loop().time() < deadline:
+                        continue
+                    raise
+                break
+        except Exception as error:  # noqa: BLE001  (the callers get it)
+            _answer_all([pending], error)
+        finally:
+            self._unsettled.discard(pending.change.job_id)
+            self._in_flight.discard(pending.change.job_id)
+            self._wake.set()
 
     def _park(self, pending: _Pending, error: DatabaseBusyError) -> None:
         """Nothing of the change was kept, so what comes meanwhile may be folded into it."""
@@ -190,15 +221,23 @@ class GroupCommit:
         pending.is_parked = False
         self._wake.set()
 
-    async def _through_outages(self, changes: list[Change]) -> dict[UUID, tuple[Written, JobNews | None]]:
-        """Try again while PostgreSQL is away: the fence decides afterwards whose job it is."""
-        async with asyncio.timeout(_OUTAGE_SECONDS):
-            while True:
-                try:
-                    return await self._write(changes)
-                except DatabaseAwayError as error:
-                    _log.warning("postgresql_away", reason=error.reason, changes=len(changes))
-                    await asyncio.sleep(_OUTAGE_PAUSE_SECONDS)
+    async def _through_outages(self, batch: list[_Pending]) -> dict[UUID, tuple[Written, JobNews | None]]:
+        """Try again while PostgreSQL is away, for five minutes: the fence decides afterwards whose job it is.
+
+        Raises:
+            DatabaseAwayError: it is still away; what was sent may be stored.
+        """
+        deadline = asyncio.get_running_loop().time() + _OUTAGE_SECONDS
+        while True:
+            try:
+                return await self._write([pending.change for pending in batch])
+            except DatabaseAwayError as error:
+                for pending in batch:
+                    pending.may_be_stored = True
+                _log.warning("postgresql_away", reason=error.reason, changes=len(batch))
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(_OUTAGE_PAUSE_SECONDS)
 
     def _answer(self, batch: list[_Pending], outcomes: dict[UUID, tuple[Written, JobNews | None]]) -> None:
         news = []

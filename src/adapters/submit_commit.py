@@ -11,12 +11,13 @@ from uuid import UUID
 
 import asyncpg
 
-from domain.database import DatabaseBusyError
+from domain.database import DatabaseAwayError, DatabaseBusyError
 from domain.jobs.submission import Stored, Submission
 
 _MOST_JOBS: Final = 1_000
 _LANES: Final = 2
 _TRIES: Final = 3
+_ENDED: Final = "this process is ending"
 
 Write = Callable[[Sequence[Submission]], Awaitable[list[Stored]]]
 _Waiting = tuple[Submission, asyncio.Future[Stored]]
@@ -31,6 +32,7 @@ class SubmitCommit:
         self._wake = asyncio.Event()
         # Keys in a statement that is under way: a second use must find the first one stored.
         self._keys: set[tuple[UUID, str]] = set()
+        self._has_ended = False
 
     async def store(self, submission: Submission) -> Stored:
         """Have *submission* stored.
@@ -39,6 +41,8 @@ class SubmitCommit:
             DatabaseAwayError: no answer; whether it was stored is not known.
             DatabaseBusyError, asyncpg.PostgresError: nothing was stored.
         """
+        if self._has_ended:
+            raise DatabaseAwayError(_ENDED)
         future: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
         self._waiting.append((submission, future))
         self._wake.set()
@@ -51,8 +55,8 @@ class SubmitCommit:
                 for _ in range(_LANES):
                     lanes.create_task(self._lane())
         finally:
-            for _, future in self._waiting:
-                future.cancel()
+            self._has_ended = True
+            _fail(self._waiting, DatabaseAwayError(_ENDED))
 
     async def _lane(self) -> None:
         while True:
@@ -65,6 +69,9 @@ class SubmitCommit:
             self._keys |= keys
             try:
                 await self._send(batch)
+            except BaseException:
+                _fail(batch, DatabaseAwayError(_ENDED))
+                raise
             finally:
                 self._keys -= keys
                 self._wake.set()

@@ -122,6 +122,7 @@ async def _work(
     """Be the worker; the process ends with it, whatever its steps have left in the loop."""
     from cli.database_refusals import refusals_told
     from cli.ending import leave
+    from domain.database import TRANSIENT
     from workers.main import run_worker
     from workers.memory import go_first
     from workers.supervisor import REFUSED_EXIT
@@ -131,6 +132,10 @@ async def _work(
     try:
         with refusals_told():
             await run_worker(settings, queues, concurrency, only_suspect=only_suspect)
+    except TRANSIENT as error:
+        # PostgreSQL's trouble passes: the next start may find it well.
+        click.echo(f"headrace worker: {error}", err=True)
+        leave(1)
     except HeadraceError as error:
         click.echo(f"headrace worker: {error}", err=True)
         leave(REFUSED_EXIT)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from adapters.servers import Server, ServerError, Servers
+from adapters.servers import Server, Servers
 from cli.parts import Say
 
 _LOOK_SECONDS: Final = 0.2
@@ -41,7 +41,7 @@ async def _look_after(server: Server, say: Say) -> str:
     say(server.label, "ended (nobody told it to): it starts again")
     try:
         await asyncio.to_thread(server.start_again)
-    except (ServerError, OSError) as error:
+    except Exception as error:  # noqa: BLE001  (whatever it is, it is said, and tried again)
         say(server.label, f"[error] {error}")
         return "failed"
     say(server.label, "answers again")

@@ -72,14 +72,14 @@ class HeadraceWorker(Worker):
         self._attempt_tasks: set[asyncio.Task[None]] = set()
         self._freed: asyncio.Future[None] | None = None
         self._clearing: asyncio.Task[None] | None = None
-        self._stopping = StopSignal()
+        self.stopping = StopSignal()
         self._redis_away_until = 0.0
         self._only_suspect = only_suspect
 
     def handle_sig(self, signum: Signals) -> None:
         """Stop claiming; what runs has the grace time to end, then it is handed back."""
         _log.info("worker_stopping", signal=signum.name, running=len(self._attempt_tasks))
-        self._stopping.set()
+        self.stopping.set()
 
     async def main(self) -> None:
         """Claim and run until told to stop; then wait for the running attempts."""
@@ -93,15 +93,15 @@ class HeadraceWorker(Worker):
         for claim in await self._execution.claim(1, suspects=True):
             _log.warning("running_alone", job_id=str(claim.job_id), losses=claim.losses)
             self._start(Attempt(claim, self._tools))
-            while self._attempt_tasks and not self._stopping.is_set:
+            while self._attempt_tasks and not self.stopping.is_set:
                 await self._wait_for_slot()
 
     async def _run_all(self) -> None:
-        while not self._stopping.is_set:
+        while not self.stopping.is_set:
             claimed_all = await self._claim()
             if self._tools.abandoned >= _MOST_ABANDONED:
                 _log.error("too_many_abandoned_steps", count=self._tools.abandoned)
-                self._stopping.set()
+                self.stopping.set()
             elif self._free == 0:
                 await self._wait_for_slot()
             elif not claimed_all:
@@ -120,7 +120,7 @@ class HeadraceWorker(Worker):
             claims = await self._execution.claim(free)
         except TRANSIENT as error:
             _log.warning("claim_put_off", reason=error.reason)
-            await first_of(stop=self._stopping, seconds=_IDLE_SECONDS)
+            await first_of(stop=self.stopping, seconds=_IDLE_SECONDS)
             return False
         for claim in claims:
             self._start(Attempt(claim, self._tools))
@@ -145,17 +145,17 @@ class HeadraceWorker(Worker):
     async def _wait_for_slot(self) -> None:
         """Until an attempt ends, or the second is over."""
         freed = self._freed = asyncio.get_running_loop().create_future()
-        await first_of(freed, stop=self._stopping, seconds=_IDLE_SECONDS)
+        await first_of(freed, stop=self.stopping, seconds=_IDLE_SECONDS)
 
     async def _wait_for_work(self) -> None:
         """Until a ring comes, or the second is over."""
         seconds = _IDLE_SECONDS * random.uniform(0.7, 1.0)  # noqa: S311
         if self._redis is None or time.monotonic() < self._redis_away_until:
-            await first_of(stop=self._stopping, seconds=seconds)
+            await first_of(stop=self.stopping, seconds=seconds)
             return
         waiting = asyncio.create_task(self._wait_for_ring(self._redis, seconds))
         try:
-            await first_of(waiting, stop=self._stopping, seconds=seconds + 1.0)
+            await first_of(waiting, stop=self.stopping, seconds=seconds + 1.0)
         finally:
             await end_tasks([waiting])
 
@@ -167,7 +167,7 @@ class HeadraceWorker(Worker):
                 self._clearing = asyncio.create_task(self._clear(redis, ring))
         except AWAY as error:
             self._miss_redis(error)
-            await first_of(stop=self._stopping, seconds=_IDLE_SECONDS)
+            await first_of(stop=self.stopping, seconds=_IDLE_SECONDS)
 
     async def _clear(self, redis: ArqRedis, ring: doorbell.Ring) -> None:
         try:

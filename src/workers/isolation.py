@@ -12,6 +12,7 @@ import structlog
 from domain.database import TRANSIENT
 from domain.jobs.execution import Execution
 from settings import Settings
+from workers.waiting import StopSignal
 
 _log = structlog.get_logger(__name__)
 
@@ -20,43 +21,62 @@ _SOURCE: Final = Path(__file__).parents[1]
 _START: Final = "import sys; sys.path.insert(0, sys.argv.pop(1)); from cli.main import main; main()"
 
 
-async def isolate(execution: Execution, settings: Settings) -> None:
-    """Look once a second for such a job and run one at a time, until cancelled."""
-    while True:
-        await asyncio.sleep(_EVERY_SECONDS * random.uniform(0.8, 1.0))  # noqa: S311
-        try:
-            is_due = await execution.suspect_is_due()
-        except TRANSIENT:
-            continue
-        if is_due:
-            status = await _run_one(execution.worker.queues, settings)
+class Isolation:
+    """Looks for such jobs and runs one at a time. `run` is its one task."""
+
+    def __init__(self, execution: Execution, settings: Settings) -> None:
+        self._execution = execution
+        self._settings = settings
+        self._stopping = StopSignal()
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def run(self) -> None:
+        """Look once a second, until cancelled."""
+        while True:
+            await asyncio.sleep(_EVERY_SECONDS * random.uniform(0.8, 1.0))  # noqa: S311
+            try:
+                if self._stopping.is_set or not await self._execution.suspect_is_due():
+                    continue
+                self._process = await self._start()
+            except TRANSIENT:
+                continue
+            except OSError as error:
+                _log.error("cannot_run_alone", error=str(error))
+                continue
+            status = await self._process.wait()
             _log.warning("ran_alone", status=status)
 
+    def stop(self) -> None:
+        """Start no more, and tell the process that runs to hand its job back."""
+        self._stopping.set()
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
 
-async def _run_one(queues: tuple[str, ...], settings: Settings) -> int:
-    """A worker that claims one such job and ends with it; cancelled, it hands the job back."""
-    options = [option for queue in queues for option in ("--queue", queue)]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",
-        "-c",
-        _START,
-        str(_SOURCE),
-        "worker",
-        "--alone",
-        "--suspect",
-        *options,
-        stdin=asyncio.subprocess.DEVNULL,
-        process_group=0,
-        env=os.environ | settings.environment(),
-    )
-    try:
-        return await process.wait()
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            try:
-                async with asyncio.timeout(settings.grace_seconds * 2 + 20):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
+    async def ended(self) -> None:
+        """Wait until the process is gone: by itself in its grace time, else by force."""
+        if self._process is None:
+            return
+        try:
+            async with asyncio.timeout(self._settings.grace_seconds + 10):
+                await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        """A worker that claims one such job and ends with it."""
+        queues = self._execution.worker.queues
+        options = [option for queue in queues for option in ("--queue", queue)]
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",
+            "-c",
+            _START,
+            str(_SOURCE),
+            "worker",
+            "--alone",
+            "--suspect",
+            *options,
+            stdin=asyncio.subprocess.DEVNULL,
+            process_group=0,
+            env=os.environ | self._settings.environment(),
+        )

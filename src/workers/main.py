@@ -23,14 +23,14 @@ from adapters.group_commit import GroupCommit
 from adapters.publisher import RedisPublisher
 from adapters.redis_link import build_redis, close_redis, refuse_evicting
 from adapters.tasks import end_tasks
-from domain.database import Database, DatabaseAwayError, DatabaseBusyError
+from domain.database import TRANSIENT, Database
 from domain.jobs.execution import Execution, Worker
 from domain.pipelines.loading import Loaded, load_all
 from domain.pipelines.registry import register
 from settings import Settings
 from workers import sweeper
 from workers.arq_worker import HeadraceWorker
-from workers.isolation import isolate
+from workers.isolation import Isolation
 from workers.leases import Leases
 from workers.toolbox import Toolbox
 from workers.watchdog import Watchdog
@@ -132,6 +132,8 @@ async def open_worker(
             grace_seconds=settings.grace_seconds,
             only_suspect=only_suspect,
         )
+        isolation = Isolation(execution, settings)
+        arq_worker.stopping.listen(isolation.stop)
         beside = [
             asyncio.create_task(coroutine)
             for coroutine in (
@@ -141,7 +143,7 @@ async def open_worker(
                 leases.watch_cancels(),
                 sweeper.sweep(execution, publisher, bell, queues),
                 sweeper.keep_house(execution, singles),
-                *(() if only_suspect else (isolate(execution, settings),)),
+                *(() if only_suspect else (isolation.run(),)),
             )
         ]
         committing = asyncio.create_task(commit.run())
@@ -149,6 +151,8 @@ async def open_worker(
         try:
             yield RunningWorker(arq_worker, execution, [*beside, committing])
         finally:
+            isolation.stop()
+            await isolation.ended()
             commit.close()
             await asyncio.wait({committing}, timeout=_LAST_WRITES_SECONDS)
             await end_tasks([*beside, committing])
@@ -186,7 +190,7 @@ async def _register(database: Database, loaded: Loaded, *, may_replace: bool) ->
         try:
             for pipeline in loaded.pipelines.values():
                 await register(database, pipeline, may_replace=may_replace)
-        except (DatabaseAwayError, DatabaseBusyError, asyncpg.UndefinedTableError) as error:
+        except (*TRANSIENT, asyncpg.UndefinedTableError) as error:
             if turn == _START_TRIES - 1:
                 raise
             _log.warning("waiting_for_postgresql", error=str(error))
@@ -199,5 +203,5 @@ async def _leave(execution: Execution) -> None:
     try:
         async with asyncio.timeout(3):
             await execution.leave()
-    except (TimeoutError, OSError) as error:
+    except (TimeoutError, OSError, *TRANSIENT) as error:
         _log.warning("left_without_a_word", error=type(error).__name__)

@@ -1,6 +1,7 @@
 """One attempt of one job: walk the step graph, write what happens, end the attempt."""
 
 import asyncio
+import contextlib
 import time
 from typing import Final
 
@@ -73,6 +74,8 @@ class Attempt:
             await self._run()
         except LeaseLostError:
             self.stop(StopReason.LEASE_LOST)
+        except TRANSIENT as error:
+            await self._put_off(error)
         except Exception:  # noqa: BLE001  (a fault of ours must not leave the job running for ever)
             _log.exception("attempt_broke", job_id=str(self.claim.job_id))
             self._standing.reason, self._last, self._desk.dropped_logs = StopReason.FAILED, None, 0
@@ -85,6 +88,15 @@ class Attempt:
             await self._stop_steps()
             self.sender.close()
             self._tools.commit.forget(self.claim.job_id, self.claim.fence)
+
+    async def _put_off(self, error: Exception) -> None:
+        """PostgreSQL's trouble is not the job's: whoever claims it next goes on from what is stored."""
+        _log.warning("attempt_put_off", job_id=str(self.claim.job_id), error=str(error))
+        self.stop(StopReason.HANDED_BACK)
+        await self._stop_steps()
+        with contextlib.suppress(LeaseLostError, *TRANSIENT):
+            # Where this fails, too, the lease is given back as one that nobody knows.
+            await self._end()
 
     async def _run(self) -> None:
         if self.claim.cancel_requested:
@@ -179,7 +191,11 @@ class Attempt:
             if not run.entered:
                 task.cancel()
         await asyncio.wait(self._running)
-        self._reap()
+        for task in self._running:
+            # It ends anyway, and for the reason that came first.
+            if not task.cancelled() and (error := task.exception()) is not None:
+                _log.info("step_not_written", job_id=str(self.claim.job_id), error=repr(error))
+        self._running.clear()
 
     async def _run_step(self, runner: StepRunner, run: StepPlan) -> None:
         began = 0.0
@@ -249,7 +265,10 @@ class Attempt:
 
     async def _end(self) -> None:
         """Write the end of the attempt."""
-        change = self._last or self._records.empty()
+        # A copy: where the end cannot be written, it is made once more.
+        change = self._records.empty()
+        if self._last is not None:
+            change.fold(self._last)
         if self._desk.dropped_logs:
             text = f"{self._desk.dropped_logs} more log messages were dropped"
             change.events.append(write(LogWritten(level="warning", message=text)))

@@ -20,6 +20,7 @@ _log = structlog.get_logger(__name__)
 _EVERY_SECONDS: Final = 0.5
 # A lease that ran out while PostgreSQL was away is renewed as soon as it is back, by a holder that lives.
 _GRACE_SECONDS: Final = 1.0
+_AT_ONCE: Final = 100
 _HOUSE_EVERY_SECONDS: Final = 3600.0
 
 
@@ -35,8 +36,11 @@ async def sweep(
             now = time.monotonic()
             seen = {held: seen.get(held, now) for held in expired}
             lost = [held for held, since in seen.items() if now - since >= _GRACE_SECONDS]
-            news = await execution.take_back(lost) if lost else []
-            news += await execution.time_out()
+            # Each worker begins elsewhere, so that many share the work.
+            random.shuffle(lost)
+            news = await execution.time_out()
+            for start in range(0, len(lost), _AT_ONCE):
+                news += await execution.take_back(lost[start : start + _AT_ONCE])
         except TRANSIENT:
             seen.clear()
             continue

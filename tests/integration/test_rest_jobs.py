@@ -7,6 +7,7 @@ from uuid import uuid4
 import msgspec
 import pytest
 
+from adapters.database import StatementPool
 from harness import Api
 
 UNKNOWN = "01a1fccd-6b98-76e1-8951-c578b7c6189f"
@@ -312,6 +313,26 @@ async def test_a_repeated_key_gets_the_first_answer_byte_for_byte(api: Api) -> N
     assert "idempotency-replayed" not in first.headers
     problem(other, 409, "idempotency_conflict")
     assert (await api.http.get("/api/v1/jobs")).json()["total"] == 1
+
+
+async def test_a_repeat_is_answered_though_the_pipeline_asks_for_more_now(
+    api: Api, database: StatementPool
+) -> None:
+    headers = {"Idempotency-Key": "before the change"}
+    first = await api.http.post("/api/v1/jobs", json={"pipeline": "noop"}, headers=headers)
+    await database.fetch(
+        "INSERT INTO pipelines (id, name, version, description, graph, params_schema, created_at, updated_at)"
+        " SELECT gen_random_uuid(), name, 2, '', graph, '{\"required\": [\"size\"]}', now(), now()"
+        " FROM pipelines WHERE name = 'noop'"
+    )
+    await asyncio.sleep(1.1)  # what is known of a pipeline may be a second old
+
+    again = await api.http.post("/api/v1/jobs", json={"pipeline": "noop"}, headers=headers)
+    anew = await api.http.post("/api/v1/jobs", json={"pipeline": "noop", "tags": ["never"]})
+
+    assert (again.status_code, again.content) == (202, first.content)
+    problem(anew, 422, "params_invalid")
+    assert await database.fetch("SELECT 1 FROM tags") == []
 
 
 async def test_a_hundred_submits_with_one_key_are_one_job(api: Api) -> None:

@@ -1,7 +1,7 @@
 """Changes that travel together."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -154,3 +154,24 @@ async def test_closing_writes_what_still_waits() -> None:
     await asyncio.wait_for(commit.run(), 5)
 
     assert all(future.done() for future in futures)
+
+
+async def test_a_change_that_may_be_stored_keeps_its_number_while_its_row_is_held() -> None:
+    busy = [DatabaseBusyError("lock") for _ in range(5)]
+    writer = Writer(DatabaseAwayError("no answer"), *busy)
+    async with committing(writer) as commit:
+        first = commit.submit(change(1))
+        await until(lambda: len(writer.batches) == 6)
+        later = commit.submit(change(1))
+        neighbour = commit.submit(change(2))
+        await asyncio.wait_for(neighbour, 5)
+        await asyncio.wait_for(asyncio.gather(first, later), 5)
+
+    of_the_first = [batch for batch in writer.batches if batch[0][0] == 1]
+    assert of_the_first == [[(1, 1, 1)]] * 7 + [[(1, 2, 1)]]
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not happened():
+            await asyncio.sleep(0.01)

@@ -187,7 +187,13 @@ async def _answers(port: int, password: str) -> bool:
         await _execute(port, password, "postgres", f"CREATE DATABASE {_USER}")
     except asyncpg.InvalidPasswordError as error:
         raise ServerError("the stored password is not that of the PostgreSQL data folder") from error
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except (
+        OSError,
+        TimeoutError,
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
+    ):
         return False
     return True
 

@@ -19,6 +19,7 @@ from domain.jobs.lease_repository import MAX_LOSSES, LeaseRepository
 from domain.jobs.states import StepState
 
 _SWEEP: Final = 100
+_MOST_EXPIRED: Final = 10_000
 
 
 def _error_json(code: str, message: str) -> str:
@@ -147,7 +148,7 @@ class Execution:
 
     async def expired(self) -> set[tuple[UUID, int]]:
         """The (job, fence) of anybody's whose lease has run out."""
-        return await self._leases.expired(_SWEEP)
+        return await self._leases.expired(_MOST_EXPIRED)
 
     async def take_back(self, expired: Sequence[tuple[UUID, int]]) -> list[JobNews]:
         """Requeue those of *expired* that still are, or fail what was lost too often."""

@@ -82,7 +82,8 @@ WHERE lease_owner = $1 AND state = 'running' AND cancel_requested_at IS NOT NULL
 """
 
 _EXPIRED: Final = """
-SELECT id, fence FROM jobs WHERE state = 'running' AND lease_expires_at < statement_timestamp() LIMIT $1
+SELECT id, fence FROM jobs WHERE state = 'running' AND lease_expires_at < statement_timestamp()
+ORDER BY lease_expires_at, id LIMIT $1
 """
 
 _TAKE_BACK: Final = """

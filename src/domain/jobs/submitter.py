@@ -25,7 +25,7 @@ from domain.pipelines.service import (
     PipelineUnknownError,
     check_params,
 )
-from domain.workers.directory import WorkerDirectory
+from domain.workers.directory import Serving, WorkerDirectory
 
 _TRIES: Final = 3
 
@@ -74,18 +74,25 @@ class Submitter:
             ParamsInvalidError: a pipeline is unknown, or parameters do not fit it; with every fault.
             IdempotencyConflictError: the key was used with another request.
         """
-        tags = {name for order in orders for name in order.tags}
-        tag_ids = await self._repository.tag_ids(owner_id, tags) if tags else {}
         for _ in range(_TRIES):
-            jobs = await self._resolve(orders, tag_ids, at)
+            try:
+                found, serving = await self._resolve(orders, at)
+            except ParamsInvalidError:
+                # What was accepted once under this key stays accepted, whatever the pipeline asks for now.
+                if key is not None and (known := await self._find_key(owner_id, key)) is not None:
+                    return known
+                raise
+            tags = {name for order in orders for name in order.tags}
+            tag_ids = await self._repository.tag_ids(owner_id, tags) if tags else {}
+            jobs = _new_jobs(orders, found, serving, tag_ids)
             submission = Submission(owner_id=owner_id, jobs=jobs, answer=render(jobs).decode(), key=key)
             stored = await self._store(submission)
             if stored.verdict == "made":
                 return _answer(submission, stored)
             if stored.verdict == "repeated" and key is not None:
-                found = await self._repository.find_key(owner_id, key.name, key.request)
-                if found is not None:
-                    return _replay(key, *found)
+                known = await self._find_key(owner_id, key)
+                if known is not None:
+                    return known
             for order in orders:
                 self._catalogue.forget(order.pipeline, order.version)
         raise PipelineBusyError("the pipeline is being registered; try again")
@@ -94,13 +101,20 @@ class Submitter:
         (stored,) = await self._repository.store([submission])
         return stored
 
-    async def _resolve(self, orders: Sequence[Order], tag_ids: dict[str, UUID], at: str) -> list[NewJob]:
-        found: list[KnownPipeline | None] = []
+    async def _find_key(self, owner_id: UUID, key: Key) -> Answer | None:
+        found = await self._repository.find_key(owner_id, key.name, key.request)
+        return None if found is None else _replay(key, *found)
+
+    async def _resolve(self, orders: Sequence[Order], at: str) -> tuple[list[KnownPipeline], Serving]:
+        found: list[KnownPipeline] = []
+        asked: dict[tuple[str, int | None], KnownPipeline | None] = {}
         faults: list[Fault] = []
         unknown: list[Fault] = []
         for place, order in enumerate(orders):
-            pipeline = await self._catalogue.find(order.pipeline, order.version)
-            found.append(pipeline)
+            wanted = (order.pipeline, order.version)
+            if wanted not in asked:
+                asked[wanted] = await self._catalogue.find(*wanted)
+            pipeline = asked[wanted]
             here = at.format(place)
             if pipeline is None:
                 field = "pipeline" if order.version is None else "version"
@@ -108,6 +122,7 @@ class Submitter:
                     Fault(f"{here}.{field}", str(PipelineNotFoundError(order.pipeline, order.version)))
                 )
                 continue
+            found.append(pipeline)
             try:
                 check_params(pipeline, order.params, at=f"{here}.params")
             except ParamsInvalidError as error:
@@ -116,25 +131,29 @@ class Submitter:
             raise PipelineUnknownError(unknown + faults)
         if faults:
             raise ParamsInvalidError(orders[0].pipeline if len(orders) == 1 else "of the batch", faults)
-        serving = await self._workers.serving()
-        now = datetime.now(UTC)
-        return [
-            NewJob(
-                id=uuid7(),
-                order=order,
-                pipeline=pipeline,
-                waiting_for=why_queued(
-                    f"{pipeline.name}@{pipeline.version}",
-                    order.queue,
-                    is_due=order.run_at is None or order.run_at <= now,
-                    attempt=0,
-                    serving=serving,
-                ),
-                tag_ids=tuple({tag_ids[name] for name in order.tags}),
-            )
-            for order, pipeline in zip(orders, found, strict=True)
-            if pipeline is not None
-        ]
+        return found, await self._workers.serving()
+
+
+def _new_jobs(
+    orders: Sequence[Order], found: Sequence[KnownPipeline], serving: Serving, tag_ids: dict[str, UUID]
+) -> list[NewJob]:
+    now = datetime.now(UTC)
+    return [
+        NewJob(
+            id=uuid7(),
+            order=order,
+            pipeline=pipeline,
+            waiting_for=why_queued(
+                f"{pipeline.name}@{pipeline.version}",
+                order.queue,
+                is_due=order.run_at is None or order.run_at <= now,
+                attempt=0,
+                serving=serving,
+            ),
+            tag_ids=tuple({tag_ids[name] for name in order.tags}),
+        )
+        for order, pipeline in zip(orders, found, strict=True)
+    ]
 
 
 def _answer(submission: Submission, stored: Stored) -> Answer:
