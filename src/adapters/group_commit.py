@@ -44,6 +44,8 @@ class _Pending:
         self.is_parked = False
         # Sent once without an answer: it must go as it is, under its number, until the verdict is known.
         self.may_be_stored = False
+        # Its task, and not the lane, says when the job is free again.
+        self.is_settling = False
 
 
 class GroupCommit:
@@ -58,8 +60,6 @@ class GroupCommit:
         self._pending: dict[_Key, _Pending] = {}
         self._write_nos: dict[_Key, int] = {}
         self._in_flight: set[UUID] = set()
-        # Jobs whose change may be stored and whose row somebody holds; each has a task that asks again.
-        self._unsettled: set[UUID] = set()
         self._tasks = asyncio.TaskGroup()
         self._wake = asyncio.Event()
         self._closing = False
@@ -99,10 +99,9 @@ class GroupCommit:
             await self._gather()
             batch = self._next_batch()
             if batch:
-                jobs = {pending.change.job_id for pending in batch}
-                self._in_flight |= jobs
+                self._in_flight |= {pending.change.job_id for pending in batch}
                 await self._send(batch)
-                self._in_flight -= jobs - self._unsettled
+                self._in_flight -= {pending.change.job_id for pending in batch if not pending.is_settling}
                 # The other lane may wait for what these jobs have added meanwhile.
                 self._wake.set()
             elif self._closing and not self._pending:
@@ -171,7 +170,7 @@ class GroupCommit:
             outcomes = await self._through_outages([pending])
         except DatabaseBusyError as error:
             if pending.may_be_stored:
-                self._unsettled.add(pending.change.job_id)
+                pending.is_settling = True
                 self._tasks.create_task(self._settle(pending))
             else:
                 self._park(pending, error)
@@ -196,7 +195,6 @@ class GroupCommit:
         except Exception as error:  # noqa: BLE001  (the callers get it)
             _answer_all([pending], error)
         finally:
-            self._unsettled.discard(pending.change.job_id)
             self._in_flight.discard(pending.change.job_id)
             self._wake.set()
 

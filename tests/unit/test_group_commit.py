@@ -175,3 +175,47 @@ async def until(happened: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not happened():
             await asyncio.sleep(0.01)
+
+
+class Scripted:
+    """Raises or holds as the test says, call by call; notes the jobs of each call."""
+
+    def __init__(self, *errors: Exception | None) -> None:
+        self.errors = list(errors)
+        self.calls: list[list[int]] = []
+        self.gates: dict[int, asyncio.Event] = {}
+
+    async def __call__(self, changes: Sequence[Change]) -> dict[UUID, tuple[Written, JobNews | None]]:
+        self.calls.append([change.job_id.int for change in changes])
+        error = self.errors.pop(0) if self.errors else None
+        if error is not None:
+            raise error
+        if (gate := self.gates.get(len(self.calls))) is not None:
+            await gate.wait()
+        return {change.job_id: (Written(verdict="applied"), None) for change in changes}
+
+
+async def test_a_job_that_was_settled_apart_is_in_one_batch_at_a_time() -> None:
+    busy = [DatabaseBusyError("lock") for _ in range(4)]
+    writer = Scripted(DatabaseAwayError("no answer"), *busy)
+    writer.gates = {6: asyncio.Event(), 8: asyncio.Event()}
+    commit = GroupCommit(writer, Silent())
+    settled, neighbour = commit.submit(change(1)), commit.submit(change(2))
+    task = asyncio.create_task(commit.run())
+    await asyncio.wait_for(settled, 5)
+    second = commit.submit(change(1))
+    await until(lambda: len(writer.calls) == 8)
+
+    writer.gates[6].set()
+    await asyncio.wait_for(neighbour, 5)
+    third = commit.submit(change(1))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    calls_meanwhile = list(writer.calls)
+    writer.gates[8].set()
+    await asyncio.wait_for(asyncio.gather(second, third), 5)
+    commit.close()
+    await asyncio.wait_for(task, 5)
+
+    assert calls_meanwhile == [[1, 2]] * 4 + [[1], [2], [1], [1]]
+    assert writer.calls[8:] == [[1]]
