@@ -4,9 +4,7 @@ Every pytest-xdist worker has servers of its own, so nothing is shared between p
 """
 
 import asyncio
-import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -19,10 +17,10 @@ import redis as sync_redis
 
 from adapters.database import StatementPool
 from adapters.migrations import upgrade
-from adapters.servers import Servers, run_servers
+from adapters.servers import Servers
 from adapters.telemetry import configure_logging
 from domain.events.partitions import make_partitions
-from harness import Api, serving, working
+from harness import Api, private_servers, serving, working
 from settings import Settings
 from workers.main import open_worker
 
@@ -38,14 +36,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
     """PostgreSQL and Redis of this process."""
-    # Below a folder that an unprivileged user can pass: as root, PostgreSQL runs as one.
-    folder = Path(tempfile.mkdtemp(prefix="headrace-tests-"))
-    folder.chmod(0o711)
-    try:
-        with run_servers(folder) as running:
-            yield running
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with private_servers() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

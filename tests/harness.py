@@ -1,9 +1,12 @@
 """A service in the loop of a test: a real API over loopback, a real worker, and what tests ask of them."""
 
 import asyncio
+import shutil
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,6 +15,7 @@ import uvicorn
 import websockets
 from msgspec import Struct
 
+from adapters.servers import Servers, run_servers
 from app import create_app
 from settings import Settings
 from workers.main import RunningWorker, open_worker
@@ -97,6 +101,19 @@ async def serving(settings: Settings) -> AsyncIterator[Api]:
     await app.state.services.hub.say_goodbye()
     server.should_exit = True
     await asyncio.wait_for(running, 20)
+
+
+@contextmanager
+def private_servers() -> Iterator[Servers]:
+    """A PostgreSQL and a Redis that nobody else uses, for the block."""
+    # Below a folder that an unprivileged user can pass: as root, PostgreSQL runs as one.
+    folder = Path(tempfile.mkdtemp(prefix="headrace-tests-"))
+    folder.chmod(0o711)
+    try:
+        with run_servers(folder) as servers:
+            yield servers
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @asynccontextmanager

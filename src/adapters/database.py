@@ -70,13 +70,15 @@ class StatementPool:
         return cls(pool, min(CONNECT_SECONDS, answer_seconds))
 
     async def fetch(self, statement: str, *arguments: Any) -> Sequence[Row]:
+        was_sent = False
         try:
             async with self._pool.acquire(timeout=self._patience_seconds) as connection:
+                was_sent = True
                 rows: Sequence[Row] = await connection.fetch(statement, *arguments)
         except ValueError:  # asyncpg's error for a bad argument is an InterfaceError, too
             raise
         except UNAVAILABLE as error:
-            if isinstance(error, TimeoutError):
+            if was_sent and isinstance(error, TimeoutError):
                 # What has swallowed this answer may have cut off the connections beside it, too.
                 await self._pool.expire_connections()
             raise DatabaseAwayError(type(error).__name__) from error

@@ -71,7 +71,8 @@ class JobController(Controller):
             lambda jobs: msgspec.json.encode(JobView.accepted(jobs[0])),
             key=await _key(request, idempotency_key, "jobs"),
         )
-        (job_id,) = answer.job_ids or (msgspec.json.decode(answer.body, type=_Identified).id,)
+        told = [news.job_id for news in answer.news]
+        (job_id,) = told or (msgspec.json.decode(answer.body, type=_Identified).id,)
         return _accepted(services, answer, headers={"Location": f"/api/v1/jobs/{job_id}"})
 
     @post("/batch", status_code=HTTP_202_ACCEPTED, operation_id="submitJobs")

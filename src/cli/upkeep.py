@@ -29,20 +29,21 @@ async def kept_alive(servers: Servers, say: Say) -> AsyncIterator[None]:
 async def _keep(servers: list[Server], say: Say, done: asyncio.Event) -> None:
     pause = _LOOK_SECONDS
     while not done.is_set():
-        restarts = [await _look_after(server, say) for server in servers]
-        pause = min(pause * 2, _LONGEST_PAUSE) if "failed" in restarts else _LOOK_SECONDS
+        are_well = [await _look_after(server, say) for server in servers]
+        pause = _LOOK_SECONDS if all(are_well) else min(pause * 2, _LONGEST_PAUSE)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(done.wait(), pause)
 
 
-async def _look_after(server: Server, say: Say) -> str:
+async def _look_after(server: Server, say: Say) -> bool:
+    """Start it again if it has ended; False where it does not start."""
     if server.is_alive():
-        return "alive"
+        return True
     say(server.label, "ended (nobody told it to): it starts again")
     try:
         await asyncio.to_thread(server.start_again)
     except Exception as error:  # noqa: BLE001  (whatever it is, it is said, and tried again)
         say(server.label, f"[error] {error}")
-        return "failed"
+        return False
     say(server.label, "answers again")
-    return "restarted"
+    return True

@@ -5,7 +5,6 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,13 +16,11 @@ from domain.jobs.errors import LeaseLostError
 from domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
 from workers import wire
 from workers.desk import Desk
+from workers.fresh_python import fresh_python
 from workers.outputs import OutputError
 
 _log = structlog.get_logger(__name__)
 
-_SOURCE: Final = Path(__file__).parents[1]
-# Our modules come first, whatever lies in the folder or on the path of whoever started the worker.
-_START: Final = "import sys; sys.path.insert(0, sys.argv.pop(1)); from workers.child_main import main; main()"
 _EXIT_SECONDS: Final = 2.0
 # One thread for each library that brings its own: a child is one unit of work.
 _ONE_THREAD: Final = dict.fromkeys(
@@ -76,12 +73,7 @@ class ProcessTry:
         try:
             with theirs:
                 self._process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-P",
-                    "-c",
-                    _START,
-                    str(_SOURCE),
-                    str(theirs.fileno()),
+                    *fresh_python("workers.child_main", str(theirs.fileno())),
                     stdin=asyncio.subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),),
                     process_group=0,

@@ -3,8 +3,6 @@
 import asyncio
 import os
 import random
-import sys
-from pathlib import Path
 from typing import Final
 
 import structlog
@@ -12,13 +10,12 @@ import structlog
 from domain.database import TRANSIENT
 from domain.jobs.execution import Execution
 from settings import Settings
+from workers.fresh_python import fresh_python
 from workers.waiting import StopSignal
 
 _log = structlog.get_logger(__name__)
 
 _EVERY_SECONDS: Final = 1.0
-_SOURCE: Final = Path(__file__).parents[1]
-_START: Final = "import sys; sys.path.insert(0, sys.argv.pop(1)); from cli.main import main; main()"
 
 
 class Isolation:
@@ -67,15 +64,7 @@ class Isolation:
         queues = self._execution.worker.queues
         options = [option for queue in queues for option in ("--queue", queue)]
         return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",
-            "-c",
-            _START,
-            str(_SOURCE),
-            "worker",
-            "--alone",
-            "--suspect",
-            *options,
+            *fresh_python("cli.main", "worker", "--alone", "--suspect", *options),
             stdin=asyncio.subprocess.DEVNULL,
             process_group=0,
             env=os.environ | self._settings.environment(),

@@ -1,8 +1,6 @@
 """The pipelines of the fault tests, a ledger outside of the service, and servers that a test may stop."""
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,9 +10,10 @@ import pytest
 
 from adapters.database import StatementPool
 from adapters.migrations import upgrade
-from adapters.servers import Servers, run_servers
+from adapters.servers import Servers
 from domain.events.partitions import make_partitions
 from faults.form import IS_FULL
+from harness import private_servers
 from settings import Settings
 
 FLOWS = Path(__file__).parent / "flows" / "fault_flows.py"
@@ -42,13 +41,8 @@ def faulty(settings: Settings) -> Settings:
 @pytest.fixture
 def own_servers() -> Iterator[Servers]:
     """A PostgreSQL and a Redis of one test, which may do to them what it likes."""
-    folder = Path(tempfile.mkdtemp(prefix="headrace-faults-"))
-    folder.chmod(0o711)
-    try:
-        with run_servers(folder) as servers:
-            yield servers
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with private_servers() as servers:
+        yield servers
 
 
 @pytest.fixture

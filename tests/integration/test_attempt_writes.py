@@ -16,24 +16,15 @@ from domain.events.types import JobError, JobFailed, JobSucceeded, LogWritten, w
 from domain.jobs.changes import Change, JobMove, StepChange
 from domain.jobs.execution import Claim, Execution, Worker
 from domain.jobs.states import JobState, StepState
-from lease_stand import sweep
+from lease_stand import OWNER, found, sweep
 
-OWNER = UUID(int=1)
 LEASE = timedelta(seconds=30)
 
 
 @pytest.fixture
 async def ready(database: StatementPool) -> StatementPool:
     """A database with an owner and a pipeline."""
-    await database.fetch(
-        "INSERT INTO users (id, username, is_admin, created_at, updated_at)"
-        " VALUES ($1, 'ada', false, now(), now())",
-        OWNER,
-    )
-    await database.fetch(
-        "INSERT INTO pipelines (id, name, version, description, graph, params_schema, created_at, updated_at)"
-        " VALUES (gen_random_uuid(), 'noop', 1, '', '[]', '{}', now(), now())"
-    )
+    await found(database)
     return database
 
 

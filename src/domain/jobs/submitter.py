@@ -43,7 +43,6 @@ class Answer(Struct, frozen=True, kw_only=True):
     """What the caller is told. Of one that *is_replayed* nothing but the body is known."""
 
     body: bytes
-    job_ids: Sequence[UUID] = ()
     is_replayed: bool = False
     news: Sequence[JobNews] = ()
     queues: Sequence[str] = ()
@@ -172,7 +171,6 @@ def _answer(submission: Submission, stored: Stored) -> Answer:
     ]
     return Answer(
         body=submission.answer.replace(NOT_YET_TEXT, stored.moment).encode(),
-        job_ids=[job.id for job in submission.jobs],
         news=news,
         queues=[job.order.queue for job in submission.jobs],
     )
