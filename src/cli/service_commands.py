@@ -97,6 +97,8 @@ def worker(queues: tuple[str, ...], concurrency: int | None, alone: bool, suspec
     Needs HEADRACE_DATABASE_URL; HEADRACE_PIPELINES names your own pipelines. SIGTERM lets running jobs end
     or hands them back. Ends with status 78 when it refuses to start; the reason is the last line.
     """
+    import uvloop
+
     from cli.ending import end_with_starter
     from workers.supervisor import end_with_parent, supervise
 
@@ -111,7 +113,8 @@ def worker(queues: tuple[str, ...], concurrency: int | None, alone: bool, suspec
             sys.exit(supervise(command, stop_seconds=settings.grace_seconds * 2 + 40))
         end_with_parent()
         slots = 1 if suspect else concurrency or settings.worker_concurrency
-        asyncio.run(_work(settings, queues or ("default",), slots, only_suspect=suspect))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_work(settings, queues or ("default",), slots, only_suspect=suspect))
     except HeadraceError as error:
         _refuse("worker", error)
 

@@ -76,7 +76,6 @@ class ProcessTry:
                     *fresh_python("workers.child_main", str(theirs.fileno())),
                     stdin=asyncio.subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),),
-                    process_group=0,
                     cwd=self._order.scratch,
                     env=os.environ | _ONE_THREAD,
                 )
@@ -202,7 +201,10 @@ class ProcessTry:
 
 def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            process.send_signal(number)  # it has not come to make its group
 
 
 def _output_of(outcome: wire.Done | wire.Failed) -> str:

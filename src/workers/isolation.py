@@ -66,6 +66,5 @@ class Isolation:
         return await asyncio.create_subprocess_exec(
             *fresh_python("cli.main", "worker", "--alone", "--suspect", *options),
             stdin=asyncio.subprocess.DEVNULL,
-            process_group=0,
             env=os.environ | self._settings.environment(),
         )
