@@ -142,10 +142,10 @@ async def ready(client: httpx.AsyncClient) -> None:
     async with asyncio.timeout(60):
         while True:
             try:
-                health: dict[str, Any] = (await client.get("/health/ready")).json()
+                answer = await client.get("/health/ready")
             except httpx.TransportError:
-                health = {}
-            if health.get("status") == "ok":
+                answer = None
+            if answer is not None and answer.status_code == 200 and "worker" not in answer.json()["degraded"]:
                 return
             await asyncio.sleep(0.1)
 
@@ -164,6 +164,10 @@ def runs_of(measure: Callable[[], dict[str, float]], times: int = RUNS) -> dict[
         name: {"median": statistics.median(run[name] for run in each), "runs": [run[name] for run in each]}
         for name in each[0]
     }
+
+
+def percentile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, round(len(values) * share))]
 
 
 def arguments(description: str | None, **defaults: int) -> argparse.Namespace:

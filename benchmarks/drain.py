@@ -1,16 +1,20 @@
 """Draining a full queue: jobs a second from the first start to the last end, events and history on.
 
-One job is one step that does nothing. Also counts what a job costs in SQL statements and Redis round trips.
+One job is one step that does nothing; at last five of them in a line. Also counts what a job costs in SQL
+statements and Redis round trips.
 """
 
 import asyncio
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
 import redis
 from common import Stage, arguments, fetch, processes, report, runs_of, stage, submit, until
 
+_FLOW: Final = Path(__file__).parent / "flows" / "lines.py"
+_KNOWN: Final = "SELECT EXISTS (SELECT 1 FROM pipelines WHERE name = 'line')"
 # Two questions, since each has an index of its own: the benchmark must not load what it measures.
 _LEFT: Final = """
 SELECT NOT EXISTS (SELECT 1 FROM jobs WHERE state = 'queued' AND queue = 'default')
@@ -26,18 +30,25 @@ def main() -> None:
     wanted = arguments(__doc__, jobs=20_000, concurrency=400)
     figures: dict[str, Any] = {}
     with stage() as made:
-        for workers in (1, 2):
-            measured = runs_of(partial(drain, made, wanted.jobs, workers, wanted.concurrency))
-            figures |= {f"{workers} worker: {name}": figure for name, figure in measured.items()}
+        with processes(made, ["worker"], HEADRACE_PIPELINES=str(_FLOW)):
+            asyncio.run(until(made.database_url, _KNOWN))
+        for title, workers, pipeline in (
+            ("1 worker", 1, "noop"),
+            ("2 workers", 2, "noop"),
+            ("1 worker, 5 steps", 1, "line"),
+        ):
+            measured = runs_of(partial(drain, made, wanted.jobs, workers, wanted.concurrency, pipeline))
+            figures |= {f"{title}: {name}": figure for name, figure in measured.items()}
     report(f"drain {wanted.jobs:,} jobs", figures, wanted.json)
 
 
-def drain(made: Stage, jobs: int, workers: int, concurrency: int) -> dict[str, float]:
+def drain(made: Stage, jobs: int, workers: int, concurrency: int, pipeline: str) -> dict[str, float]:
     """Fill the queue, start the workers, wait until it is empty."""
-    asyncio.run(prepare(made, jobs))
+    asyncio.run(prepare(made, jobs, pipeline))
     broker = redis.Redis.from_url(made.redis_url)
     before = counts(made, broker)
-    with processes(made, *[["worker", "--concurrency", str(concurrency)]] * workers):
+    commands = [["worker", "--concurrency", str(concurrency)]] * workers
+    with processes(made, *commands, HEADRACE_PIPELINES=str(_FLOW)):
         asyncio.run(until(made.database_url, _LEFT))
         after = counts(made, broker)
     (row,) = asyncio.run(fetch(made.database_url, _RATE))
@@ -49,11 +60,11 @@ def drain(made: Stage, jobs: int, workers: int, concurrency: int) -> dict[str, f
     }
 
 
-async def prepare(made: Stage, jobs: int) -> None:
+async def prepare(made: Stage, jobs: int, pipeline: str) -> None:
     connection = await asyncpg.connect(made.database_url)
     try:
         await connection.execute("TRUNCATE jobs, job_events, step_runs CASCADE")
-        await submit(made.database_url, jobs)
+        await submit(made.database_url, jobs, pipeline)
         await connection.execute("VACUUM ANALYZE jobs")
         await connection.execute("CHECKPOINT")
     finally:

@@ -19,6 +19,7 @@ from common import (
     arguments,
     free_port,
     owner_of,
+    percentile,
     processes,
     ready,
     report,
@@ -101,10 +102,6 @@ async def answer_to_frame(client: httpx.AsyncClient, port: int) -> float:
                 await asyncio.sleep(PAUSE_SECONDS)
                 return waited
     raise RuntimeError("the job did not start")
-
-
-def percentile(values: list[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, round(len(values) * share))]
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ from workers.waiting import StopSignal, first_of
 
 _log = structlog.get_logger(__name__)
 
-_IDLE_SECONDS: Final = 1.0
+# A job that comes due rings for nobody, and starts within a second.
+_IDLE_SECONDS: Final = 0.8
 _MOST_ABANDONED: Final = 5
 # Smaller claims follow each other while what they brought runs.
 _MOST_AT_ONCE: Final = 100
