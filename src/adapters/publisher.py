@@ -1,8 +1,8 @@
-"""News on their way to Redis pub/sub, after a commit. What gathers travels in one round trip."""
+"""News on their way to Redis pub/sub, after a commit. What gathers travels together, to those who listen."""
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from adapters.event_bus import EventsHeard, ProgressHeard, encode, job_channel
 from adapters.redis_link import AWAY
-from domain.events.news import JobNews, JobSummary
+from domain.events.news import JobNews
 from domain.events.types import LoggedEvent, ProgressFrame
 
 _log = structlog.get_logger(__name__)
@@ -20,6 +20,8 @@ _log = structlog.get_logger(__name__)
 _MOST_WAITING: Final = 10_000
 _MOST_AT_ONCE: Final = 500
 _PAUSE_SECONDS: Final = 0.2
+# Few news are told at once; many are made up only for those channels that somebody listens to.
+_MOST_UNASKED: Final = 16
 
 # One command of ours however many messages there are.
 _PUBLISH: Final = """
@@ -33,99 +35,86 @@ def owner_channel(owner_id: UUID) -> str:
     return f"headrace:owner:{owner_id}"
 
 
-class _Waiting(msgspec.Struct):
-    """What is to be told of one job: its events in order, its newest summary and its newest progress."""
-
-    events: list[LoggedEvent] = []
-    news: JobNews | None = None
-    progress: ProgressFrame | None = None
-
-
 class RedisPublisher:
     """`domain.events.news.Publisher` over Redis: one message a job, one an owner. `run` is its task."""
 
     def __init__(self, redis: Redis | None) -> None:
         """None: no Redis is configured, and nothing is published."""
         self._redis = redis
-        self._waiting: dict[UUID, _Waiting] = {}
+        self._news: list[JobNews] = []
+        self._progress: dict[UUID, ProgressFrame] = {}
         self._wake = asyncio.Event()
 
     def publish(self, news: Sequence[JobNews]) -> None:
-        for one in news:
-            waiting = self._of(one.job_id)
-            if waiting is not None:
-                waiting.events += one.events
-                waiting.news = one
+        if self._redis is not None and len(self._news) < _MOST_WAITING:
+            self._news += news
+            self._wake.set()
 
     def publish_progress(self, job_id: UUID, frame: ProgressFrame) -> None:
-        waiting = self._of(job_id)
-        if waiting is not None:
-            waiting.progress = frame
-
-    def _of(self, job_id: UUID) -> _Waiting | None:
-        if self._redis is None:
-            return None
-        waiting = self._waiting.get(job_id)
-        if waiting is None:
-            if len(self._waiting) >= _MOST_WAITING:
-                return None
-            waiting = self._waiting[job_id] = _Waiting()
+        if self._redis is not None and len(self._progress) < _MOST_WAITING:
+            self._progress[job_id] = frame
             self._wake.set()
-        return waiting
 
     async def run(self) -> None:
         """Publish until cancelled; while Redis is away news are dropped."""
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._waiting:
+            while self._news or self._progress:
                 try:
                     await self._send()
                 except AWAY as error:
-                    self._waiting.clear()
+                    self._news.clear()
+                    self._progress.clear()
                     _log.warning("news_dropped", error=type(error).__name__)
                     await asyncio.sleep(_PAUSE_SECONDS)
 
     async def drain(self) -> None:
         """Publish what still waits; for the end of a process."""
         with contextlib.suppress(*AWAY):
-            while self._waiting:
+            while self._news or self._progress:
                 await self._send()
 
     async def _send(self) -> None:
         if self._redis is None:
             return
-        if len(self._waiting) <= _MOST_AT_ONCE:
-            batch, self._waiting = self._waiting, {}
-        else:
-            batch = {job_id: self._waiting.pop(job_id) for job_id in list(self._waiting)[:_MOST_AT_ONCE]}
-        await self._redis.execute_command("EVAL", _PUBLISH, 0, *_messages(batch))  # type: ignore[no-untyped-call]
+        news, self._news = self._news[:_MOST_AT_ONCE], self._news[_MOST_AT_ONCE:]
+        progress, self._progress = self._progress, {}
+        if len(news) + len(progress) > _MOST_UNASKED:
+            heard = await _heard(self._redis, news, progress)
+            news = [one for one in news if one.job_id in heard or one.owner_id in heard] if heard else []
+            progress = {job_id: frame for job_id, frame in progress.items() if job_id in heard}
+        if news or progress:
+            messages = _messages(news, progress)
+            await self._redis.execute_command("EVAL", _PUBLISH, 0, *messages)  # type: ignore[no-untyped-call]
 
 
-def _messages(batch: dict[UUID, _Waiting]) -> list[str | bytes]:
+async def _heard(redis: Redis, news: Sequence[JobNews], progress: Mapping[UUID, ProgressFrame]) -> set[UUID]:
+    """The jobs and owners that somebody listens to. Who comes later reads in the log what is not told."""
+    channels = {job_id: job_channel(job_id) for job_id in progress}
+    for one in news:
+        channels[one.job_id] = job_channel(one.job_id)
+        if one.owner_id not in channels:
+            channels[one.owner_id] = owner_channel(one.owner_id)
+    answer = await redis.pubsub_numsub(*channels.values())
+    return {who for who, (_, listeners) in zip(channels, answer, strict=True) if listeners}
+
+
+def _messages(news: Sequence[JobNews], progress: Mapping[UUID, ProgressFrame]) -> list[str | bytes]:
     """Channels and messages in turn."""
+    events: dict[UUID, list[LoggedEvent]] = {}
+    owners: dict[UUID, dict[UUID, JobNews]] = {}
+    for one in news:
+        events.setdefault(one.job_id, []).extend(one.logged())
+        owners.setdefault(one.owner_id, {})[one.job_id] = one
     messages: list[str | bytes] = []
-    owners: dict[UUID, list[JobSummary]] = {}
-    for job_id, waiting in batch.items():
-        channel = job_channel(job_id)
-        if waiting.events:
-            messages += (channel, encode(EventsHeard(waiting.events)))
-        if (frame := waiting.progress) is not None:
-            encoded = msgspec.json.encode(frame)
-            messages += (
-                channel,
-                encode(ProgressHeard(frame.attempt, frame.fence, frame.fraction, encoded)),
-            )
-        if (news := waiting.news) is not None:
-            owners.setdefault(news.owner_id, []).append(
-                JobSummary(
-                    job_id=job_id,
-                    head=news.head,
-                    state=news.state,
-                    progress=news.progress,
-                    pipeline=news.pipeline,
-                )
-            )
-    for owner_id, summaries in owners.items():
+    for job_id, logged in events.items():
+        messages += (job_channel(job_id), encode(EventsHeard(logged)))
+    for job_id, frame in progress.items():
+        encoded = msgspec.json.encode(frame)
+        heard = ProgressHeard(frame.attempt, frame.fence, frame.fraction, encoded)
+        messages += (job_channel(job_id), encode(heard))
+    for owner_id, newest in owners.items():
+        summaries = [one.summary for one in newest.values()]
         messages += (owner_channel(owner_id), msgspec.json.encode(summaries))
     return messages

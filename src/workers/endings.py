@@ -1,7 +1,7 @@
 """How an attempt ends: what becomes of the job, the event that tells it, and the steps left behind."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -49,9 +49,14 @@ class Standing(StopSignal):
 
 
 def ending(
-    plan: Plan, why: StopReason | None, failure: JobError | None, *, is_done: bool, now: datetime
+    plan: Plan,
+    why: StopReason | None,
+    failure: JobError | None,
+    *,
+    is_done: bool,
+    now: Callable[[], datetime],
 ) -> tuple[JobMove, JobEvent]:
-    """The job's move and its event. *is_done*: every step has succeeded; *now* is only recorded."""
+    """The job's move and its event. *is_done*: every step has succeeded. *now* is only recorded."""
     match why:
         case StopReason.CANCELLED:
             return JobMove(target=JobState.CANCELLED), JobCancelled()
@@ -75,11 +80,11 @@ def left_behind(plan: Plan, target: JobState) -> Iterator[tuple[StepPlan, StepSt
             yield run, StepState.CANCELLED
 
 
-def _requeue(plan: Plan, why: StopReason | None, now: datetime) -> tuple[JobMove, JobRequeued]:
+def _requeue(plan: Plan, why: StopReason | None, now: Callable[[], datetime]) -> tuple[JobMove, JobRequeued]:
     ready_at = plan.next_ready_at()
     wait = 0.0 if why is not None or ready_at is None else max(0.0, ready_at - time.monotonic())
     event = JobRequeued(
-        reason="retry" if why is None else "handed_back", run_at=now + timedelta(seconds=wait)
+        reason="retry" if why is None else "handed_back", run_at=now() + timedelta(seconds=wait)
     )
     return JobMove(target=JobState.QUEUED, delay_seconds=wait), event
 

@@ -87,6 +87,12 @@ class Plan:
         run.state = StepState.RUNNING
         return run
 
+    def take_lone(self) -> StepPlan | None:
+        """The next step run, if it is one of the loop and nothing could start beside it before it ends."""
+        if len(self._ready) != 1 or self._later or self._ready[0].node.step.runs_in != "loop":
+            return None
+        return self.take(0.0)
+
     def next_ready_at(self) -> float | None:
         """When the first of the waiting step runs may start; None when none waits."""
         if self._ready:

@@ -118,11 +118,16 @@ class Attempt:
         self._recount()
         while not self._standing.is_set:
             await self._expand(runner)
-            self._start_steps(runner)
+            lone = None if self._running else self._plan.take_lone()
+            if lone is not None:
+                await self._run_step(runner, lone)
+            else:
+                self._start_steps(runner)
             waits_long = not self._running and self._must_wait_long()
             if waits_long or self._standing.is_set or self._last is not None or self._plan.is_done:
                 return
-            await self._wait()
+            if lone is None:
+                await self._wait()
 
     def _recount(self) -> None:
         """Take over what earlier attempts have finished."""
@@ -273,9 +278,8 @@ class Attempt:
             text = f"{self._desk.dropped_logs} more log messages were dropped"
             change.events.append(write(LogWritten(level="warning", message=text)))
         is_done = self._last is not None or self._plan.is_done
-        now = self.claim.now()
         change.move, event = ending(
-            self._plan, self._standing.reason, self._failure, is_done=is_done, now=now
+            self._plan, self._standing.reason, self._failure, is_done=is_done, now=self.claim.now
         )
         for run, state in left_behind(self._plan, change.move.target):
             if run.key not in change.steps:

@@ -140,7 +140,15 @@ async def run_try(running: Running, node: Node, stop: StopSignal) -> str:
         raise
     finally:
         # Of one that was given up nobody asks what came of it.
-        work.add_done_callback(lambda given_up: given_up.cancelled() or given_up.exception())
+        if work.done():
+            _ignore(work)
+        else:
+            work.add_done_callback(_ignore)
+
+
+def _ignore(ended: asyncio.Future[Any]) -> None:
+    if not ended.cancelled():
+        ended.exception()
 
 
 def _returned(work: asyncio.Future[Any]) -> Any:

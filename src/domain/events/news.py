@@ -1,24 +1,13 @@
 """What is told to the world after a commit. Losing it costs a moment, never an event."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
 from msgspec import Struct
 
-from domain.events.types import LoggedEvent, ProgressFrame
-
-
-class JobNews(Struct, frozen=True, kw_only=True):
-    """New events of one job, as they stand in the log, and where the job is now."""
-
-    job_id: UUID
-    owner_id: UUID
-    pipeline: str
-    state: str
-    head: int
-    progress: float
-    events: Sequence[LoggedEvent]
+from domain.events.types import LoggedEvent, ProgressFrame, WrittenEvent, number
 
 
 class JobSummary(Struct, frozen=True, kw_only=True, tag="job", tag_field="type"):
@@ -29,6 +18,33 @@ class JobSummary(Struct, frozen=True, kw_only=True, tag="job", tag_field="type")
     state: str
     progress: float
     pipeline: str
+
+
+class JobNews(Struct, frozen=True, kw_only=True):
+    """New events of one job, logged *at* one time as the last ones up to *head*, and where the job is now."""
+
+    job_id: UUID
+    owner_id: UUID
+    pipeline: str
+    state: str
+    head: int
+    progress: float
+    at: datetime
+    events: Sequence[WrittenEvent]
+
+    def logged(self) -> list[LoggedEvent]:
+        """The events as they stand in the log."""
+        return number(self.job_id, self.head, self.at, self.events)
+
+    @property
+    def summary(self) -> JobSummary:
+        return JobSummary(
+            job_id=self.job_id,
+            head=self.head,
+            state=self.state,
+            progress=self.progress,
+            pipeline=self.pipeline,
+        )
 
 
 class Publisher(Protocol):

@@ -28,8 +28,9 @@ WITH wanted AS (
     FROM jobs j JOIN wanted w ON w.id = j.id
     ORDER BY j.id FOR NO KEY UPDATE OF j
 ), judged AS (
-    SELECT w.id, w.write_no, w.events, w.logs, w.result, w.error, w.delay, w.progress,
-        o.overruled, CASE WHEN o.overruled THEN 'cancelled' ELSE w.target END AS target,
+    SELECT w.id, w.write_no, w.events, w.logs, w.result, w.error, w.progress,
+        coalesce(w.delay, 0) AS delay, o.overruled,
+        CASE WHEN o.overruled THEN 'cancelled' ELSE w.target END AS target,
         CASE WHEN l.id IS NULL OR l.fence <> w.fence THEN 'lost'
              WHEN l.write_no >= w.write_no THEN 'before'
              WHEN l.state <> 'running' THEN 'lost'
@@ -143,7 +144,7 @@ def _columns(changes: Sequence[Change]) -> list[list[Any]]:
                 move and move.target.value,
                 move and move.result,
                 move and move.error and msgspec.json.encode(move.error).decode(),
-                move and move.delay_seconds,
+                (move and move.delay_seconds) or None,
                 change.progress,
             )
         )
@@ -174,5 +175,10 @@ def _columns(changes: Sequence[Change]) -> list[list[Any]]:
         ]
     columns: list[list[Any]] = []
     for rows, width in ((jobs, 10), (events, 4), (steps, 12), (files, 7)):
-        columns += map(list, zip(*rows, strict=True)) if rows else ([] for _ in range(width))
+        columns += map(_short, zip(*rows, strict=True)) if rows else ([] for _ in range(width))
     return columns
+
+
+def _short(column: tuple[Any, ...]) -> list[Any]:
+    """Unnested beside longer arrays, an empty one gives nulls."""
+    return [] if column.count(None) == len(column) else list(column)

@@ -1,12 +1,11 @@
 """What an attempt writes: the facts of one moment, folded to one change a job before they travel. Pure."""
 
-from collections.abc import Sequence
 from typing import Literal
 from uuid import UUID
 
 from msgspec import Struct, field
 
-from domain.events.types import JobError, LoggedEvent, WrittenEvent
+from domain.events.types import JobError, WrittenEvent
 from domain.jobs.states import JobState, StepState
 
 
@@ -86,6 +85,5 @@ class Written(Struct, frozen=True, kw_only=True):
     """
 
     verdict: Literal["applied", "lost"]
-    events: Sequence[LoggedEvent] = ()
     head: int = 0
     state: str = ""

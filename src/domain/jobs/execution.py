@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from domain.database import Database, Row
 from domain.events.news import JobNews
-from domain.events.types import JobCancelled, JobError, LoggedEvent, frame, number, write
+from domain.events.types import JobCancelled, JobError, WrittenEvent, write
 from domain.jobs.change_repository import ChangeRepository
 from domain.jobs.changes import Change, Written
 from domain.jobs.lease_repository import MAX_LOSSES, LeaseRepository
@@ -63,7 +63,7 @@ class Claim(Struct, frozen=True, kw_only=True):
     cancel_requested: bool
     seconds_left: float | None
     steps: dict[str, StepRecord]
-    started: LoggedEvent
+    started: WrittenEvent
     at: datetime
     heard_at: float
 
@@ -80,6 +80,7 @@ class Claim(Struct, frozen=True, kw_only=True):
             state="running",
             head=self.head,
             progress=self.progress,
+            at=self.at,
             events=[self.started],
         )
 
@@ -180,9 +181,8 @@ def _step_record(row: Row) -> StepRecord:
 
 
 def _claim(row: Row, steps: dict[str, StepRecord]) -> Claim:
-    job_id, head = row["id"], row["event_seq"]
     return Claim(
-        job_id=job_id,
+        job_id=row["id"],
         owner_id=row["owner_id"],
         pipeline=row["pipeline"],
         version=row["version"],
@@ -193,12 +193,12 @@ def _claim(row: Row, steps: dict[str, StepRecord]) -> Claim:
         max_attempts=row["max_attempts"],
         losses=row["losses"],
         progress=row["progress"],
-        head=head,
+        head=row["event_seq"],
         log_events=row["log_events"],
         cancel_requested=row["cancel_requested"],
         seconds_left=row["seconds_left"],
         steps=steps,
-        started=LoggedEvent(head, "job.started", frame(job_id, head, row["at"], "job.started", row["body"])),
+        started=WrittenEvent("job.started", row["body"]),
         at=row["at"],
         heard_at=time.monotonic(),
     )
@@ -213,8 +213,7 @@ def _outcome(change: Change, row: Row) -> tuple[Written, JobNews | None]:
     told = change.events
     if change.move is not None and change.move.target != row["state"]:
         told = [*told[:-1], write(JobCancelled())]
-    events = number(change.job_id, row["head"], row["at"], told)
-    written = Written(verdict="applied", events=events, head=row["head"], state=row["state"])
+    written = Written(verdict="applied", head=row["head"], state=row["state"])
     news = JobNews(
         job_id=change.job_id,
         owner_id=change.owner_id,
@@ -222,7 +221,8 @@ def _outcome(change: Change, row: Row) -> tuple[Written, JobNews | None]:
         state=row["state"],
         head=row["head"],
         progress=row["progress"],
-        events=events,
+        at=row["at"],
+        events=told,
     )
     return written, news
 
@@ -232,12 +232,6 @@ def _news_of(rows: Sequence[Row]) -> list[JobNews]:
     for job_id, group in groupby(rows, key=lambda row: row["id"]):
         told = list(group)
         last = told[-1]
-        events = [
-            LoggedEvent(
-                row["seq"], row["type"], frame(job_id, row["seq"], row["at"], row["type"], row["body"])
-            )
-            for row in told
-        ]
         news.append(
             JobNews(
                 job_id=job_id,
@@ -246,7 +240,8 @@ def _news_of(rows: Sequence[Row]) -> list[JobNews]:
                 state=last["state"],
                 head=last["head"],
                 progress=last["progress"],
-                events=events,
+                at=last["at"],
+                events=[WrittenEvent(row["type"], row["body"]) for row in told],
             )
         )
     return news

@@ -9,15 +9,7 @@ from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 
 from domain.base import merge_json
 from domain.events.news import JobNews
-from domain.events.types import (
-    JobCancelled,
-    JobCancelRequested,
-    JobEvent,
-    JobRetried,
-    LoggedEvent,
-    number,
-    write,
-)
+from domain.events.types import JobCancelled, JobCancelRequested, JobEvent, JobRetried, write
 from domain.jobs.errors import JobNotFinalError, JobNotFoundError
 from domain.jobs.models import Job, StepRun
 from domain.jobs.orders import JobFilter
@@ -147,9 +139,6 @@ class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
         job.event_seq += 1
         written = write(event)
         at = await self.repository.log(job, [written.type], [written.body])
-        self._tell(job, number(job.id, job.event_seq, at, [written]))
-
-    def _tell(self, job: Job, events: list[LoggedEvent]) -> None:
         self.news.append(
             JobNews(
                 job_id=job.id,
@@ -158,7 +147,8 @@ class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
                 state=job.state,
                 head=job.event_seq,
                 progress=job.progress,
-                events=events,
+                at=at,
+                events=[written],
             )
         )
 

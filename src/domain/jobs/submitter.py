@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 from domain.database import Database
 from domain.errors import HeadraceError
 from domain.events.news import JobNews
-from domain.events.types import JobQueued, number, write
+from domain.events.types import JobQueued, write
 from domain.jobs.errors import IdempotencyConflictError
 from domain.jobs.orders import Order
 from domain.jobs.submission import NOT_YET_TEXT, Key, NewJob, Stored, Submission
@@ -165,7 +165,8 @@ def _answer(submission: Submission, stored: Stored) -> Answer:
             state="queued",
             head=1,
             progress=0.0,
-            events=number(job.id, 1, stored.at, queued),
+            at=stored.at,
+            events=queued,
         )
         for job in submission.jobs
     ]

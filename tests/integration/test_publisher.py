@@ -1,0 +1,96 @@
+"""What reaches those who listen, and what is not even made up for nobody."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from adapters.event_bus import EventsHeard, job_channel
+from adapters.publisher import RedisPublisher, owner_channel
+from adapters.redis_link import build_redis, close_redis
+from domain.events.news import JobNews
+from domain.events.types import LogWritten, write
+
+OWNER, OTHER = uuid4(), uuid4()
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def news(job_id: UUID, head: int, owner_id: UUID = OWNER) -> JobNews:
+    return JobNews(
+        job_id=job_id,
+        owner_id=owner_id,
+        pipeline="noop",
+        state="running",
+        head=head,
+        progress=0.5,
+        at=AT,
+        events=[write(LogWritten(level="info", message=str(head)))],
+    )
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    client = build_redis(redis_url)
+    yield client
+    await close_redis(client)
+
+
+async def heard(redis: Redis, channel: str, told: list[JobNews]) -> list[bytes]:
+    """What a listener of *channel* gets when *told* is published at once."""
+    async with redis.pubsub() as listener:
+        await listener.subscribe(channel)
+        await listener.get_message(timeout=5)
+        publisher = RedisPublisher(redis)
+        publisher.publish(told)
+        await publisher.drain()
+        await redis.publish(channel, "the end")
+        messages: list[bytes] = []
+        async with asyncio.timeout(5):
+            while True:
+                message = await listener.get_message(ignore_subscribe_messages=True, timeout=5)
+                if message is None:
+                    continue
+                if message["data"] == b"the end":
+                    return messages
+                messages.append(message["data"])
+
+
+@pytest.mark.parametrize("jobs", [1, 100])
+async def test_who_listens_to_a_job_hears_its_events_in_one_message_and_in_order(
+    redis: Redis, jobs: int
+) -> None:
+    ids = [uuid4() for _ in range(jobs)]
+    told = [news(job_id, head) for head in (1, 2) for job_id in ids]
+
+    (message,) = await heard(redis, job_channel(ids[-1]), told)
+
+    events = msgspec.msgpack.decode(message, type=EventsHeard).events
+    assert [event.seq for event in events] == [1, 2]
+    assert all(str(ids[-1]).encode() in event.frame for event in events)
+
+
+@pytest.mark.parametrize("jobs", [1, 100])
+async def test_who_listens_to_an_owner_hears_where_each_job_is_now(redis: Redis, jobs: int) -> None:
+    ids = [uuid4() for _ in range(jobs)]
+    told = [news(job_id, head) for head in (1, 2) for job_id in ids] + [news(uuid4(), 1, OTHER)]
+
+    (message,) = await heard(redis, owner_channel(OWNER), told)
+
+    summaries = msgspec.json.decode(message)
+    assert [(summary["job_id"], summary["head"]) for summary in summaries] == [(str(one), 2) for one in ids]
+
+
+async def test_of_many_news_that_nobody_listens_to_none_is_published(redis: Redis) -> None:
+    await redis.config_resetstat()
+    publisher = RedisPublisher(redis)
+    publisher.publish([news(uuid4(), 1) for _ in range(100)])
+
+    await publisher.drain()
+
+    commands = await redis.info("commandstats")
+    assert "cmdstat_publish" not in commands
+    assert commands["cmdstat_pubsub|numsub"]["calls"] == 1
