@@ -52,7 +52,7 @@ migrations: install
 
 bench: install  ## print the benchmarks and write them to benchmarks/results (about 15 minutes)
 	@mkdir -p benchmarks/results
-	@for one in start_latency promptness submitting drain backlog; do \
+	@for one in start_latency promptness neighbours submitting drain backlog; do \
 	  $(BIN)/python benchmarks/$$one.py --json benchmarks/results/$$one.json || exit 1; done
 
 faults: install  ## run the fault tests at their full length; HEADRACE_FAULTS_SEED=n repeats the random ones

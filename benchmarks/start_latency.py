@@ -38,6 +38,8 @@ FLOW: Final = Path(__file__).parent / "flows" / "marks.py"
 PAUSE_SECONDS: Final = 0.02
 KNOWN: Final = "SELECT EXISTS (SELECT 1 FROM pipelines WHERE name = 'marks')"
 
+_ENTERED: Final = "SELECT NOT EXISTS (SELECT 1 FROM jobs WHERE finished_at IS NULL AND pipeline = 'marks')"
+
 
 def main() -> None:
     wanted = arguments(__doc__, jobs=200)
@@ -80,7 +82,7 @@ async def commit_to_entry(made: Stage, jobs: int) -> list[float]:
             committed.append(time.monotonic_ns())
             bell.ring(answer.queues)
             await asyncio.sleep(PAUSE_SECONDS)
-        await until(made.database_url, "SELECT NOT EXISTS (SELECT 1 FROM jobs WHERE finished_at IS NULL)", 30)
+        await until(made.database_url, _ENTERED, 30)
     finally:
         ringing.cancel()
         await close_redis(redis)

@@ -22,6 +22,8 @@ from workers.outputs import OutputError
 _log = structlog.get_logger(__name__)
 
 _EXIT_SECONDS: Final = 2.0
+# What computes for long leaves the first turn to the loops, the heartbeats and PostgreSQL.
+_NICE: Final = 10
 # One thread for each library that brings its own: a child is one unit of work.
 _ONE_THREAD: Final = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
@@ -73,7 +75,7 @@ class ProcessTry:
         try:
             with theirs:
                 self._process = await asyncio.create_subprocess_exec(
-                    *fresh_python("workers.child_main", str(theirs.fileno())),
+                    *fresh_python("workers.child_main", str(theirs.fileno()), nice=_NICE),
                     stdin=asyncio.subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),),
                     cwd=self._order.scratch,
