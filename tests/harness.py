@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import asyncpg
 import httpx
 import msgspec
 import uvicorn
@@ -128,3 +130,21 @@ async def working(
         finally:
             running.worker.handle_sig(signal.SIGTERM)
             await asyncio.wait_for(task, 30)
+
+
+@asynccontextmanager
+async def new_database(server_url: str, template: str) -> AsyncIterator[str]:
+    """A copy of the database *template*, for the block; gives its URL."""
+    name = f"test_{uuid4().hex[:12]}"
+    admin = await asyncpg.connect(server_url)
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield on_database(server_url, name)
+    finally:
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await admin.close()
+
+
+def on_database(url: str, name: str) -> str:
+    """The URL of another database of the same server."""
+    return url.rsplit("/", maxsplit=1)[0] + f"/{name}"

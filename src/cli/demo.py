@@ -103,9 +103,7 @@ async def _show(service: Service, plan: Plan, stage: "Stage", out: Path) -> list
     api = ApiClient(plan.address, None)
     params = msgspec.json.decode((_ASSETS / "demo.json").read_bytes(), type=dict[str, Any])
     track = await asyncio.to_thread(api.upload, _ASSETS / "riff.wav")
-    job = await asyncio.to_thread(
-        api.post, "/jobs", {"pipeline": "shootout", "params": {**params, "di": track["id"]}}
-    )
+    job = await asyncio.to_thread(api.submit, "shootout", {**params, "di": track})
     pipeline = await asyncio.to_thread(api.get, "/pipelines/shootout")
     picture = JobPicture(job["id"])
     picture.expect(step["name"] for step in pipeline["steps"])

@@ -48,7 +48,7 @@ def job_id(text: str) -> str:
 
 def submission_key(text: str) -> str:
     """The type of an option that names a submission."""
-    from cli.api_client import is_header_text
+    from headrace_client.address import is_header_text
 
     if not text or not is_header_text(text):
         raise click.BadParameter("a key is printable ASCII, without blanks around it")

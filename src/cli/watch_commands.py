@@ -69,7 +69,7 @@ def submit(
     from cli.watch_run import watch_job
 
     api = ApiClient(url, token)
-    job = api.post("/jobs", {"pipeline": name, "params": params}, key=key)
+    job = api.submit(name, params, key)
     if not watch_it:
         click.echo(msgspec.json.encode(job).decode() if as_json else job["id"])
         if sys.stdout.isatty():

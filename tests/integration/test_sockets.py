@@ -1,4 +1,4 @@
-"""The sockets of a job: refusals, what a client may say, many watchers, goodbye."""
+"""The sockets of an API process: many watchers, those who vanish, goodbye."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,12 +6,10 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
-import pytest
 import redis.asyncio as async_redis
 import websockets
 from websockets.exceptions import ConnectionClosed
 
-from adapters.database import StatementPool
 from harness import Api
 
 SECONDS = 15
@@ -36,87 +34,6 @@ async def waiting_job(api: Api) -> str:
     return str(job["id"])
 
 
-@pytest.mark.parametrize("job_id", ["01a1fccd-6b98-76e1-8951-c578b7c6189f", "1", "not-a-uuid"])
-async def test_an_unknown_job_is_accepted_and_closed_with_4404(api: Api, job_id: str) -> None:
-    code, frames = await closing(f"{api.ws}/api/v1/jobs/{job_id}/ws")
-
-    assert (code, frames) == (4404, [])
-
-
-@pytest.mark.parametrize("after", ["2", "99999999999999999999999", "-1", "x"])
-async def test_a_cursor_beyond_the_head_is_closed_with_4400(api: Api, after: str) -> None:
-    job_id = await waiting_job(api)
-
-    code, frames = await closing(f"{api.ws}/api/v1/jobs/{job_id}/ws?after={after}")
-
-    assert (code, [frame["code"] for frame in frames]) == (4400, ["cursor_beyond_head"])
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        "",
-        "{",
-        "null",
-        "[]",
-        "1",
-        '"ping"',
-        "{}",
-        '{"type": 1}',
-        '{"type": "shout"}',
-        '{"type": "resume"}',
-        '{"type": "resume", "after": "1"}',
-        '{"type": "resume", "after": -1}',
-        '{"type": "resume", "after": 1e400}',
-        '{"type": "resume", "after": 99999999999999999999}',
-        "[" * 100_000,
-        "x" * 1_000_000,
-        b"\xff\xfe\x00",
-        b'{"type": "\xff"}',
-        b"x" * 100_000,
-    ],
-)
-async def test_what_cannot_be_understood_is_answered_and_the_socket_stays(
-    api: Api, message: str | bytes
-) -> None:
-    job_id = await waiting_job(api)
-    async with asyncio.timeout(SECONDS), websockets.connect(f"{api.ws}/api/v1/jobs/{job_id}/ws") as socket:
-        await socket.send(message)
-        await socket.send('{"type": "ping"}')
-
-        frames: list[dict[str, Any]] = []
-        while not frames or frames[-1]["type"] != "pong":
-            frames.append(msgspec.json.decode(await socket.recv()))
-
-    assert [frame["type"] for frame in frames if frame["type"] in ("error", "pong")] == ["error", "pong"]
-
-
-async def test_a_binary_message_is_understood(api: Api) -> None:
-    job_id = await waiting_job(api)
-    async with (
-        asyncio.timeout(SECONDS),
-        websockets.connect(f"{api.ws}/api/v1/jobs/{job_id}/ws?after=1") as socket,
-    ):
-        await socket.recv()
-
-        await socket.send(b'{"type": "ping"}')
-
-        assert msgspec.json.decode(await socket.recv()) == {"type": "pong"}
-
-
-async def test_a_watcher_may_go_back(api: Api) -> None:
-    job_id = await waiting_job(api)
-    async with (
-        asyncio.timeout(SECONDS),
-        websockets.connect(f"{api.ws}/api/v1/jobs/{job_id}/ws?after=1") as socket,
-    ):
-        await socket.recv()
-
-        await socket.send('{"type": "resume", "after": 0}')
-
-        assert msgspec.json.decode(await socket.recv())["type"] == "job.queued"
-
-
 async def test_fifty_watchers_see_the_same_over_one_subscription(api: Api, redis_url: str) -> None:
     job_id = await waiting_job(api)
     watching = [asyncio.create_task(api.watch(job_id)) for _ in range(50)]
@@ -139,16 +56,6 @@ async def test_fifty_watchers_see_the_same_over_one_subscription(api: Api, redis
     assert hub._feeds == {}
 
 
-async def test_a_socket_of_one_job_hears_nothing_of_another(api: Api) -> None:
-    mine, other = await waiting_job(api), await waiting_job(api)
-    watching = asyncio.create_task(api.watch(mine))
-
-    await api.http.post(f"/api/v1/jobs/{other}/cancel")
-    await api.http.post(f"/api/v1/jobs/{mine}/cancel")
-
-    assert {frame["job_id"] for frame in await watching if "job_id" in frame} == {mine}
-
-
 async def test_clients_that_vanish_leave_nothing_behind(api: Api, redis_url: str) -> None:
     job_id = await waiting_job(api)
     for _ in range(30):
@@ -160,20 +67,6 @@ async def test_clients_that_vanish_leave_nothing_behind(api: Api, redis_url: str
         while (await client.pubsub_numsub(f"headrace:job:{job_id}"))[0][1]:
             await asyncio.sleep(0.02)
     assert api.app.state.services.hub._feeds == {}
-
-
-async def test_a_job_deleted_while_watched_ends_its_streams(api: Api, database: StatementPool) -> None:
-    job_id = await waiting_job(api)
-    ended = asyncio.create_task(closing(f"{api.ws}/api/v1/jobs/{job_id}/ws"))
-    hub = api.app.state.services.hub
-    async with asyncio.timeout(SECONDS):
-        while not hub._feeds:
-            await asyncio.sleep(0.01)
-
-    await database.fetch("DELETE FROM jobs WHERE id = $1::uuid", job_id)
-
-    code, frames = await ended
-    assert (code, frames[-1]["type"], frames[-1]["code"]) == (4404, "error", "job_deleted")
 
 
 async def test_a_server_that_stops_says_goodbye(api: Api) -> None:
@@ -190,18 +83,3 @@ async def test_a_server_that_stops_says_goodbye(api: Api) -> None:
     code, frames = await ended
     assert (code, frames[-1]["type"]) == (1012, "bye")
     assert 0 < frames[-1]["retry_after"] <= 3
-
-
-async def test_frames_that_are_ready_together_may_travel_together(api: Api) -> None:
-    job_id = await waiting_job(api)
-    await api.http.post(f"/api/v1/jobs/{job_id}/cancel")
-
-    async with (
-        asyncio.timeout(SECONDS),
-        websockets.connect(f"{api.ws}/api/v1/jobs/{job_id}/ws?batch=true") as socket,
-    ):
-        messages = [msgspec.json.decode(message) async for message in socket]
-
-    assert any(isinstance(message, list) for message in messages)
-    flat = [frame for message in messages for frame in (message if isinstance(message, list) else [message])]
-    assert [frame["type"] for frame in flat] == ["hello", "job.queued", "job.cancelled", "end"]

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-import pytest
 import websockets
 
 from harness import Api, serving, working
@@ -26,33 +25,6 @@ async def test_a_job_is_shown_from_the_first_event_to_the_end(service: Api) -> N
     assert types(frames) == ["job.queued", "job.started", "step.started", "step.succeeded", "job.succeeded"]
     assert [frame["seq"] for frame in frames if "seq" in frame] == [1, 2, 3, 4, 5]
     assert frames[-1] == {"type": "end", "state": "succeeded"}
-
-
-async def test_polling_and_sse_show_the_same_bytes_as_the_socket(service: Api) -> None:
-    job = await service.submit("ticks", params={"count": 3, "interval_ms": 5, "steps": 2})
-    seen: list[bytes] = []
-    url = f"{service.ws}/api/v1/jobs/{job['id']}/ws"
-    async with asyncio.timeout(20), websockets.connect(url) as socket:
-        seen = [message async for message in socket]  # type: ignore[misc]
-
-    sse = (await service.http.get(f"/api/v1/jobs/{job['id']}/stream")).text
-    polled = (await service.http.get(f"/api/v1/jobs/{job['id']}/events?limit=1000")).text
-
-    events = [message for message in seen if b'"seq"' in message.encode()]  # type: ignore[attr-defined]
-    assert len(events) >= 8
-    for event in events:
-        assert f"data: {event}\n" in sse  # type: ignore[str-bytes-safe]
-        assert str(event) in polled
-
-
-async def test_a_late_watcher_resumes_after_its_cursor(service: Api) -> None:
-    job = await service.submit("ticks", params={"count": 3, "interval_ms": 1})
-    await service.finish(job["id"])
-    whole = [frame for frame in await service.watch(job["id"]) if "seq" in frame]
-
-    for after in range(len(whole) + 1):
-        again = [frame for frame in await service.watch(job["id"], after=after) if "seq" in frame]
-        assert again == whole[after:]
 
 
 async def test_progress_rises_and_is_whole_only_at_success(service: Api) -> None:
@@ -113,32 +85,6 @@ async def test_a_process_step_runs_in_a_child_and_reports(service: Api) -> None:
 
     assert frames[-1]["state"] == "succeeded"
     assert any(frame["type"] == "progress" and "burn" in frame["steps"] for frame in frames)
-
-
-@pytest.mark.parametrize(
-    ("pipeline", "params"),
-    [("ticks", {"count": 1000, "interval_ms": 20}), ("crunch", {"seconds": 60})],
-)
-async def test_a_running_job_is_cancelled_within_a_moment(
-    service: Api, pipeline: str, params: dict[str, Any]
-) -> None:
-    job = await service.submit(pipeline, params=params)
-    url = f"{service.ws}/api/v1/jobs/{job['id']}/ws"
-    async with asyncio.timeout(20), websockets.connect(url) as socket:
-        async for message in socket:
-            if msgspec.json.decode(message)["type"] == "progress":
-                break
-        await socket.send('{"type":"cancel"}')
-
-        rest = [msgspec.json.decode(message) async for message in socket]
-
-    assert rest[-1] == {"type": "end", "state": "cancelled"}
-    assert [frame["type"] for frame in rest if "seq" in frame][-2:] == [
-        "job.cancel_requested",
-        "job.cancelled",
-    ]
-    steps = (await service.http.get(f"/api/v1/jobs/{job['id']}/steps")).json()["items"]
-    assert {step["state"] for step in steps} == {"cancelled"}
 
 
 async def test_a_queued_job_is_cancelled_without_a_worker(api: Api) -> None:

@@ -43,16 +43,6 @@ def test_a_bad_url_is_refused_before_anything_is_asked(url: str) -> None:
         ApiClient(url, None)
 
 
-def test_the_socket_is_where_the_api_is() -> None:
-    plain = ApiClient("http://127.0.0.1:8000/", None)
-    behind = ApiClient("https://jobs.example/headrace", "secret")
-
-    assert plain.job_socket(JOB, 7) == f"ws://127.0.0.1:8000/api/v1/jobs/{JOB}/ws?after=7&batch=true"
-    assert behind.job_socket(JOB, 0) == f"wss://jobs.example/headrace/api/v1/jobs/{JOB}/ws?after=0&batch=true"
-    assert (plain.is_local, behind.is_local) == (True, False)
-    assert (plain.headers, behind.headers) == ({}, {"Authorization": "Bearer secret"})
-
-
 def test_the_call_to_watch_on_names_what_is_not_the_default() -> None:
     assert watch_call("http://127.0.0.1:8000", JOB) == f"headrace watch {JOB}"
     assert watch_call("http://far:1", JOB, 9) == f"headrace watch {JOB} --after 9 --url http://far:1"

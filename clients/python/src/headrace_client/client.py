@@ -1,0 +1,203 @@
+"""A client for callers that block."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self, TypeVar, Unpack
+from uuid import UUID
+
+import httpx
+
+from headrace_client import calls
+from headrace_client.address import Address
+from headrace_client.calls import Call, EventPage, JobFilter, JobId, SubmitOptions
+from headrace_client.files import CHUNK_BYTES, target_of
+from headrace_client.position import Position
+from headrace_client.tries import Tries
+from headrace_client.views import File, Job, Page, StepRun
+from headrace_client.watch import Watch
+
+T = TypeVar("T")
+
+
+class Client:
+    """One service, for one caller; threads may share it.
+
+    Every call raises `ApiError` where the service says no, and `UnreachableError` where nothing answers.
+    Calls that are the same twice as once are sent again up to *retries* times when the connection is lost;
+    every call is when the service asks for that (429, 503), after the pause that it asks for.
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8000",
+        token: str | None = None,
+        *,
+        timeout: float = 30.0,
+        retries: int = 3,
+    ) -> None:
+        """*url* is where the service is, without `/api/v1`; *timeout* is for each silence, in seconds.
+
+        Raises:
+            BadUrlError, BadTokenError: they cannot be used.
+        """
+        self._address = Address(url, token)
+        self._retries = retries
+        self._http = httpx.Client(
+            base_url=self._address.url,
+            headers=self._address.headers,
+            timeout=httpx.Timeout(timeout, connect=min(timeout, 5.0)),
+            trust_env=not self._address.is_local,
+        )
+
+    @property
+    def url(self) -> str:
+        return self._address.url
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def submit(
+        self, pipeline: str, params: Any = None, *, key: str | None = None, **options: Unpack[SubmitOptions]
+    ) -> Job:
+        """Submit a job; the answer means that it is stored. The same *key* twice is one job.
+
+        *params* is whatever msgspec makes a JSON object of: a dict, a struct, a dataclass.
+        """
+        return self._send(calls.submit(pipeline, params, key, options))
+
+    def watch(
+        self,
+        job_id: JobId,
+        after: int = 0,
+        *,
+        patience: float = 60.0,
+        first_patience: float | None = None,
+        tell: Callable[[str | None], None] = lambda _: None,
+    ) -> Watch:
+        """Every event past *after* once and in order, between them what else there is to know, `End` last.
+
+        *patience*: how many seconds the service may be away; *first_patience*: before it ever answered.
+        *tell* hears why the connection is gone, and None once it is back.
+        """
+        position = Position(
+            self.url, str(job_id), after, patience=patience, first_patience=first_patience, tell=tell
+        )
+        return Watch(self._address, position)
+
+    def wait(self, job_id: JobId, *, timeout: float | None = None, patience: float = 60.0) -> Job:
+        """The job once it has ended; raises what `watch` raises, too.
+
+        Raises:
+            WaitTimeoutError: it has not within *timeout* seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not (job := self.show(job_id)).is_final:
+            position = Position(self.url, str(job_id), job.event_seq, patience=patience)
+            with Watch(self._address, position, deadline) as frames:
+                for _ in frames:
+                    pass
+        return job
+
+    def show(self, job_id: JobId) -> Job:
+        """One job."""
+        return self._send(calls.show(job_id))
+
+    def jobs(self, **wanted: Unpack[JobFilter]) -> Page[Job]:
+        """Jobs, newest first unless asked otherwise."""
+        return self._send(calls.jobs(wanted))
+
+    def steps(self, job_id: JobId) -> list[StepRun]:
+        """The step runs of a job, in the order of its pipeline."""
+        return self._send(calls.steps(job_id))
+
+    def events(self, job_id: JobId, after: int = 0, *, limit: int = 100) -> EventPage:
+        """The history of a job after a number, without waiting for more."""
+        return self._send(calls.events(job_id, after, limit))
+
+    def cancel(self, job_id: JobId) -> Job:
+        """Stop a job: at once when it waits, soon when it runs."""
+        return self._send(calls.cancel(job_id))
+
+    def retry(self, job_id: JobId) -> Job:
+        """Queue a failed job again; finished steps stay finished."""
+        return self._send(calls.retry(job_id))
+
+    def files(self, job_id: JobId, *, limit: int = 100, offset: int = 0) -> Page[File]:
+        """What a job's steps have made, oldest first."""
+        return self._send(calls.files(job_id, limit, offset))
+
+    def upload(self, path: Path | str) -> File:
+        """Store a file under its name."""
+        return self._send(calls.upload(Path(path)))
+
+    def download(self, file_id: UUID | str, path: Path | str) -> Path:
+        """Write a file's content to *path*, which holds all of it or is not touched."""
+        call = calls.download(file_id)
+        tries = Tries(self.url, call, self._retries)
+        with target_of(Path(path)) as target:
+            while True:
+                outcome = self._stream(call, target)
+                pause = tries.after(outcome)
+                if pause is None:
+                    tries.answer(outcome)
+                    return Path(path)
+                time.sleep(pause)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        body: Any = None,
+        key: str | None = None,
+    ) -> dict[str, Any]:
+        """Any call below `/api/v1`, and what the JSON of its answer says."""
+        return self._send(calls.request(method, path, params or {}, body, key))
+
+    def _send(self, call: Call[T]) -> T:
+        tries = Tries(self.url, call, self._retries)
+        while True:
+            outcome = self._try(call)
+            pause = tries.after(outcome)
+            if pause is None:
+                return tries.read(outcome, call)
+            time.sleep(pause)
+
+    def _try(self, call: Call[Any]) -> httpx.Response | httpx.TransportError:
+        with ExitStack() as stack:
+            content = None if call.file is None else stack.enter_context(call.file.open("rb"))
+            try:
+                return self._http.request(
+                    call.method,
+                    calls.url_of(call),
+                    params=call.params,
+                    headers=calls.headers_of(call),
+                    content=call.body,
+                    files=None
+                    if content is None or call.file is None
+                    else {"file": (call.file.name, content)},
+                )
+            except httpx.TransportError as error:
+                return error
+
+    def _stream(self, call: Call[bytes], target: Path) -> httpx.Response | httpx.TransportError:
+        try:
+            with self._http.stream(call.method, calls.url_of(call)) as answer:
+                if answer.is_error:
+                    answer.read()
+                    return answer
+                with target.open("wb") as file:
+                    for chunk in answer.iter_bytes(CHUNK_BYTES):
+                        file.write(chunk)
+                return httpx.Response(answer.status_code)
+        except httpx.TransportError as error:
+            return error

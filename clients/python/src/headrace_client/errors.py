@@ -1,0 +1,100 @@
+"""Everything that can go wrong between this client and the service."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from msgspec import Struct
+
+
+class HeadraceClientError(Exception):
+    """What every error of this client is."""
+
+
+class BadUrlError(HeadraceClientError, ValueError):
+    """That is no address of a service."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(
+            f"{url!r} is not the URL of a service; expected something like http://127.0.0.1:8000"
+        )
+        self.url = url
+
+
+class BadTokenError(HeadraceClientError, ValueError):
+    """A token that no header can carry."""
+
+    def __init__(self) -> None:
+        super().__init__("the token holds a character that is not printable ASCII")
+
+
+class Fault(Struct, frozen=True):
+    """One place of a request that does not fit."""
+
+    path: str
+    message: str
+
+
+class ApiError(HeadraceClientError):
+    """The service says no, in the form of RFC 9457; *code* is stable.
+
+    *retry_after* is the pause in seconds that it asks for, if it does.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        errors: Sequence[Fault] = (),
+        retry_after: float | None = None,
+    ) -> None:
+        lines = [f"  {fault.path}: {fault.message}" for fault in errors]
+        super().__init__("\n".join([detail, *lines]))
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.retry_after = retry_after
+
+
+class UnreachableError(HeadraceClientError):
+    """Nothing that is Headrace answers there."""
+
+    def __init__(self, url: str, reason: str | None = None) -> None:
+        super().__init__(f"no service at {url}" + (f" ({reason})" if reason else ""))
+        self.url = url
+        self.reason = reason
+
+
+class WatchRefusedError(HeadraceClientError):
+    """This job cannot be watched, and asking again is no use.
+
+    *code*: `job_not_found`, `job_deleted`, `cursor_beyond_head`, `event_missing`, `unauthenticated`, or
+    `not_headrace`.
+    """
+
+    def __init__(self, job_id: UUID | str, code: str, message: str) -> None:
+        super().__init__(message)
+        self.job_id = str(job_id)
+        self.code = code
+
+
+class GaveUpError(HeadraceClientError):
+    """The service stayed away for longer than the patience of the watch. *after* is where to go on."""
+
+    def __init__(self, url: str, job_id: UUID | str, seconds: float, after: int) -> None:
+        super().__init__(
+            f"{url} has been away for {seconds:.0f} s; job {job_id} was seen up to event {after}"
+        )
+        self.url = url
+        self.job_id = str(job_id)
+        self.seconds = seconds
+        self.after = after
+
+
+class WaitTimeoutError(HeadraceClientError, TimeoutError):
+    """The job has not ended in the time that was given; it goes on."""
+
+    def __init__(self, job_id: UUID | str) -> None:
+        super().__init__(f"job {job_id} has not ended in time; it goes on")
+        self.job_id = str(job_id)

@@ -1,0 +1,74 @@
+/** Calls of the REST API: sent, sent again where that is safe, and what they say when they fail. */
+
+import { Backoff, LONGEST_ASKED_MS } from "./backoff.js";
+import { ApiError, problemOf, UnreachableError } from "./errors.js";
+import { linked, pause } from "./timing.js";
+
+export const API = "/api/v1";
+const REFUSED_FOR_NOW = new Set([429, 503]);
+const LOST_ON_THE_WAY = new Set([502, 504]);
+
+export class Calls {
+  #url;
+  #headers;
+  #fetch;
+  #retries;
+  #timeoutMs;
+
+  constructor(url, headers, fetch, retries, timeoutMs) {
+    this.#url = url;
+    this.#headers = headers;
+    this.#fetch = fetch;
+    this.#retries = retries;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** Calls that are the same twice as once are sent again when the connection is lost. */
+  async send(method, path, { body, key, isRepeatable = false, signal }) {
+    const headers = { ...this.#headers };
+    if (body !== undefined) headers["Content-Type"] = "application/json";
+    if (key !== undefined) headers["Idempotency-Key"] = key;
+    const request = { method, headers, body: body === undefined ? undefined : JSON.stringify(body) };
+    const backoff = new Backoff();
+    for (let left = this.#retries; ; left -= 1) {
+      const outcome = await this.#ask(this.#url + API + path, request, signal);
+      if (outcome.ok) return outcome.body;
+      const asked = (outcome.error.retryAfter ?? 0) * 1000;
+      const mayRepeat = outcome.status
+        ? REFUSED_FOR_NOW.has(outcome.status) || (isRepeatable && LOST_ON_THE_WAY.has(outcome.status))
+        : isRepeatable;
+      if (!mayRepeat || left <= 0 || asked > LONGEST_ASKED_MS) throw outcome.error;
+      await pause(backoff.pause() + asked, signal);
+    }
+  }
+
+  async #ask(url, request, signal) {
+    const { controller, release } = linked(signal);
+    const timer = setTimeout(() => controller.abort(), this.#timeoutMs);
+    try {
+      const answer = await this.#fetch(url, { ...request, signal: controller.signal });
+      const text = await answer.text();
+      if (!answer.ok) return { ok: false, status: answer.status, error: apiError(answer, text) };
+      return { ok: true, body: text === "" ? {} : JSON.parse(text) };
+    } catch (error) {
+      if (signal?.aborted) throw signal.reason;
+      const reason = error instanceof SyntaxError ? "what answers is not Headrace" : "it does not answer";
+      return { ok: false, error: new UnreachableError(this.#url, reason, { cause: error }) };
+    } finally {
+      clearTimeout(timer);
+      release();
+    }
+  }
+}
+
+function apiError(answer, text) {
+  const problem = problemOf(text);
+  const asked = answer.headers.get("Retry-After") ?? "";
+  return new ApiError(
+    answer.status,
+    problem.code ?? "",
+    problem.detail ?? `${answer.url} answers ${answer.status}`,
+    problem.errors ?? [],
+    /^\d+$/.test(asked) ? Number(asked) : undefined,
+  );
+}

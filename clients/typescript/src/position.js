@@ -1,0 +1,111 @@
+/**
+ * Where a watcher stands: what each frame means for it, and what each end of a connection. Pure.
+ *
+ * The clock is an argument, and nothing is read or sent here; the Python client has the same rules.
+ */
+
+import { Backoff, LONGEST_ASKED_MS } from "./backoff.js";
+import { GaveUpError, LostError, UnreachableError, WatchRefusedError } from "./errors.js";
+
+export const NOT_SIGNED_IN = 4401;
+export const NO_JOB = 4404;
+export const BAD_CURSOR = 4400;
+// A service heals its own gaps; one that comes again and again is none that heals.
+const MOST_GAPS = 8;
+
+/** One watcher of one job. `cursor`, the newest event that was handed on, stays right however it ends. */
+export class Position {
+  isOver = false;
+  #url;
+  #patience;
+  #firstPatience;
+  #tell;
+  #backoff;
+  #reached = false;
+  #awaySince = null;
+  #askedPause = null;
+  #gaps = 0;
+  #isDeleted = false;
+
+  constructor({ url, jobId, after, patienceMs, firstPatienceMs, tell, backoff }) {
+    this.cursor = after;
+    this.jobId = jobId;
+    this.#url = url;
+    this.#patience = patienceMs;
+    this.#firstPatience = Math.min(firstPatienceMs ?? patienceMs, patienceMs);
+    this.#tell = tell ?? (() => {});
+    this.#backoff = backoff ?? new Backoff();
+  }
+
+  /**
+   * Move on by a frame; returns whether to hand it on. Each event is handed on once, and in order.
+   *
+   * @throws {LostError} an event is missing before this one: ask again from the cursor
+   * @throws {WatchRefusedError} it is still missing after that was done often enough
+   */
+  take(frame) {
+    if (this.#awaySince !== null && this.#reached) this.#tell(null);
+    this.#reached = true;
+    this.#awaySince = null;
+    if (typeof frame.seq === "number") {
+      if (frame.seq <= this.cursor) return false;
+      if (frame.seq > this.cursor + 1) throw this.#gap();
+      this.cursor = frame.seq;
+      this.#gaps = 0;
+    } else if (frame.type === "bye") {
+      this.#askedPause = Math.min(Math.max(frame.retry_after * 1000 || 0, 0), LONGEST_ASKED_MS);
+    } else if (frame.type === "error" && frame.code === "job_deleted") {
+      this.#isDeleted = true;
+    } else if (frame.type === "end") {
+      this.isOver = true;
+    }
+    // A service that says hello and dies must not be asked again and again without a pause.
+    if (typeof frame.seq === "number" || frame.type === "beat") this.#backoff.reset();
+    return true;
+  }
+
+  #gap() {
+    this.#gaps += 1;
+    if (this.#gaps < MOST_GAPS) return new LostError("an event was missing");
+    const told = `event ${this.cursor + 1} of job ${this.jobId} never came`;
+    return new WatchRefusedError(this.jobId, "event_missing", told);
+  }
+
+  /** What a close code means; null: come back later. */
+  refusal(code, reason) {
+    if (code === NO_JOB) {
+      const [name, gone] = this.#isDeleted
+        ? ["job_deleted", "was deleted"]
+        : ["job_not_found", "does not exist"];
+      return new WatchRefusedError(this.jobId, name, `there is no job ${this.jobId}: it ${gone}`);
+    }
+    if (code === BAD_CURSOR) {
+      const told = reason || `the job has no event ${this.cursor} yet`;
+      return new WatchRefusedError(this.jobId, "cursor_beyond_head", told);
+    }
+    if (code === NOT_SIGNED_IN) {
+      return new WatchRefusedError(this.jobId, "unauthenticated", "not signed in: a valid token is needed");
+    }
+    return null;
+  }
+
+  /**
+   * The connection is gone; returns the pause in milliseconds before the next one.
+   *
+   * @throws {GaveUpError} the service was away for longer than the patience
+   * @throws {UnreachableError} it was never there
+   */
+  lost(why, now) {
+    const isNews = this.#awaySince === null;
+    this.#awaySince ??= now;
+    const away = now - this.#awaySince;
+    const pause = this.#askedPause ?? this.#backoff.pause();
+    this.#askedPause = null;
+    if (away + pause > (this.#reached ? this.#patience : this.#firstPatience)) {
+      if (!this.#reached) throw new UnreachableError(this.#url);
+      throw new GaveUpError(this.#url, this.jobId, away, this.cursor);
+    }
+    if (isNews && this.#reached) this.#tell(why);
+    return pause;
+  }
+}

@@ -1,0 +1,94 @@
+/** When a watcher comes back, and what is left out. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Backoff } from "../src/backoff.js";
+import { GaveUpError, LostError, UnreachableError, WatchRefusedError } from "../src/errors.js";
+import { Position } from "../src/position.js";
+
+const standing = (more = {}) =>
+  new Position({
+    url: "http://here",
+    jobId: "job",
+    after: 0,
+    patienceMs: 60_000,
+    backoff: new Backoff(() => 1),
+    ...more,
+  });
+
+test("each event is handed on once and in order", () => {
+  const position = standing();
+
+  const taken = [1, 2, 2, 1, 3].map((seq) => position.take({ type: "log", seq }));
+
+  assert.deepEqual(taken, [true, true, false, false, true]);
+  assert.equal(position.cursor, 3);
+  assert.throws(() => position.take({ type: "log", seq: 5 }), LostError);
+  assert.equal(position.cursor, 3);
+});
+
+test("an event that never comes ends the watch", () => {
+  const position = standing();
+
+  const gaps = Array.from({ length: 8 }, () => {
+    try {
+      return position.take({ type: "log", seq: 2 });
+    } catch (error) {
+      return error;
+    }
+  });
+
+  assert.ok(gaps.slice(0, -1).every((error) => error instanceof LostError));
+  assert.ok(gaps.at(-1) instanceof WatchRefusedError && gaps.at(-1).code === "event_missing");
+});
+
+test("pauses double up to a limit and begin again with news", () => {
+  const position = standing({ patienceMs: 1e9 });
+  position.take({ type: "beat" });
+
+  const pauses = [0, 1, 2, 3, 4, 5, 6].map((now) => position.lost("gone", now));
+  position.take({ type: "log", seq: 1 });
+
+  assert.deepEqual(pauses, [200, 400, 800, 1600, 3200, 5000, 5000]);
+  assert.equal(position.lost("gone", 10), 200);
+});
+
+test("a service that only says hello is not asked faster and faster", () => {
+  const position = standing();
+
+  const pauses = [0, 1, 2].map((now) => {
+    position.take({ type: "hello" });
+    return position.lost("gone", now);
+  });
+
+  assert.deepEqual(pauses, [200, 400, 800]);
+});
+
+test("what a goodbye asks for is the next pause alone", () => {
+  const position = standing();
+  position.take({ type: "bye", retry_after: 2.5 });
+
+  assert.deepEqual([position.lost("gone", 0), position.lost("gone", 1)], [2500, 200]);
+});
+
+test("patience ends, and says where to go on", () => {
+  const told = [];
+  const position = standing({ patienceMs: 2_000, tell: (why) => told.push(why) });
+  position.take({ type: "log", seq: 1 });
+  position.lost("gone", 0);
+  position.take({ type: "beat" });
+  position.lost("gone again", 50_000);
+
+  assert.throws(
+    () => position.lost("gone", 52_000),
+    (error) => error instanceof GaveUpError && error.after === 1,
+  );
+  assert.deepEqual(told, ["gone", null, "gone again"]);
+});
+
+test("a service that never answered is said not to be there", () => {
+  const position = standing({ firstPatienceMs: 100 });
+
+  assert.throws(() => position.lost("gone", 0), UnreachableError);
+});

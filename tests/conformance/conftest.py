@@ -1,0 +1,51 @@
+"""One service for all cases: an API and a worker in the loop of the tests."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from adapters.database import StatementPool
+from adapters.servers import Servers
+from conformance.stand import History, Stand
+from conformance.watchers import socket, watched
+from harness import new_database, serving, working
+from settings import Settings
+
+
+@pytest.fixture(scope="package")
+async def stand(
+    servers: Servers, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stand]:
+    async with new_database(str(servers.database_url), template) as url:
+        folder: Path = tmp_path_factory.mktemp("conformance")
+        settings = Settings(
+            database_url=url, redis_url=str(servers.redis_url), data_dir=folder, worker_processes=1
+        )
+        database = await StatementPool.open(url)
+        async with working(settings), serving(settings) as api:
+            yield Stand(api, database)
+        await database.close()
+
+
+@pytest.fixture(scope="package")
+async def history(stand: Stand) -> History:
+    """Several steps, two of them at once."""
+    job = await stand.api.submit("ticks", params={"count": 3, "interval_ms": 1, "steps": 2})
+    seen = await watched(socket, stand.url, job["id"])
+    return History(job["id"], seen.event_bytes)
+
+
+@pytest.fixture(scope="package")
+async def long_history(stand: Stand) -> str:
+    """A cancelled job of 1,302 events, more than the service reads at once."""
+    job_id = await stand.waiting_job()
+    await stand.database.fetch(
+        "INSERT INTO job_events (job_id, seq, at, type, body)"
+        " SELECT $1::uuid, seq, now(), 'log', json_build_object('level', 'info', 'message', seq::text)"
+        " FROM generate_series(2, 1301) AS seq",
+        job_id,
+    )
+    await stand.database.fetch("UPDATE jobs SET event_seq = 1301 WHERE id = $1::uuid", job_id)
+    await stand.api.http.post(f"/api/v1/jobs/{job_id}/cancel")
+    return job_id

@@ -1,0 +1,71 @@
+"""The TypeScript client in a Node process of its own, driven over its arguments and its output."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+TYPESCRIPT: Final = Path(__file__).parents[2] / "clients" / "typescript"
+NODE: Final = shutil.which("node") or "node"
+needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+_DRIVER: Final = Path(__file__).with_name("driver.mjs")
+
+
+async def node_watch(
+    transport: str,
+    url: str,
+    job_id: str,
+    after: int,
+    hear: Callable[[bytes], None],
+    *,
+    token: str | None = None,
+    **options: Any,
+) -> str:
+    """Tell every frame that `watch` yields; returns why it ended: `ended`, or the error's code or name."""
+    order = {
+        "transport": transport,
+        "url": url,
+        "job": job_id,
+        "after": after,
+        "options": options,
+        "token": token,
+    }
+    async for line in _lines("watch", order):
+        if "frame" not in line:
+            return str(line["ending"])
+        hear(json.dumps(line["frame"]).encode())
+    raise AssertionError("the driver said nothing")
+
+
+async def node_call(url: str, name: str, *arguments: Any) -> dict[str, Any]:
+    """What that method of the client answers, as `answer`, or what it throws, as `error`."""
+    order = {"url": url, "name": name, "arguments": arguments}
+    answers: list[dict[str, Any]] = [line async for line in _lines("call", order)]
+    return answers[0]
+
+
+async def _lines(mode: str, order: dict[str, Any]) -> Any:
+    # The flag is needed by Node 20 alone.
+    process = await asyncio.create_subprocess_exec(
+        NODE,
+        "--no-warnings",
+        "--experimental-websocket",
+        _DRIVER,
+        mode,
+        json.dumps(order),
+        stdout=asyncio.subprocess.PIPE,
+        limit=2**24,
+    )
+    assert process.stdout is not None
+    try:
+        async for line in process.stdout:
+            yield json.loads(line)
+        await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

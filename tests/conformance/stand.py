@@ -1,0 +1,29 @@
+"""What every case stands on."""
+
+from msgspec import Struct
+
+from adapters.database import StatementPool
+from harness import Api
+
+
+class Stand(Struct):
+    """A running service, and its database."""
+
+    api: Api
+    database: StatementPool
+
+    @property
+    def url(self) -> str:
+        return str(self.api.http.base_url).rstrip("/")
+
+    async def waiting_job(self) -> str:
+        """A job that nobody starts."""
+        job = await self.api.submit("noop", run_at="2100-01-01T00:00:00Z")
+        return str(job["id"])
+
+
+class History(Struct):
+    """A job that has ended, and the bytes of its events."""
+
+    job_id: str
+    events: list[bytes]

@@ -1,0 +1,59 @@
+"""What the documents show runs as it stands there."""
+
+import asyncio
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from conformance.node import NODE, TYPESCRIPT, needs_node
+from conformance.stand import Stand
+from conformance.watchers import SECONDS
+
+ROOT = Path(__file__).parents[2]
+MODULE = (TYPESCRIPT / "src" / "index.js").as_uri()
+
+
+def examples(language: str) -> list[str]:
+    """The examples of the page about clients, and the first of each client's own."""
+    page = ROOT / "docs" / "clients.md"
+    readme = ROOT / "clients" / {"python": "python", "js": "typescript"}[language] / "README.md"
+    return [*_blocks(page, language), _blocks(readme, language)[0]]
+
+
+def _blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+async def printed(*command: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(SECONDS):
+            output, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, errors.decode()
+    return output.decode()
+
+
+@pytest.mark.parametrize("example", examples("python"), ids=["blocking", "async", "readme"])
+async def test_an_example_in_python_runs(stand: Stand, example: str) -> None:
+    said = await printed(sys.executable, "-c", example.replace("http://127.0.0.1:8000", stand.url))
+
+    assert "succeeded" in said
+
+
+@needs_node
+@pytest.mark.parametrize("example", examples("js"), ids=["page", "readme"])
+async def test_an_example_in_javascript_runs(stand: Stand, example: str, tmp_path: Path) -> None:
+    script = tmp_path / "example.mjs"
+    script.write_text(
+        example.replace("http://127.0.0.1:8000", stand.url).replace('"headrace-client"', f'"{MODULE}"')
+    )
+
+    assert "succeeded" in await printed(NODE, str(script))

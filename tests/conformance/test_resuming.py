@@ -1,0 +1,154 @@
+"""The rules of resuming, held by every client against a service that misbehaves."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from conformance.node import needs_node, node_watch
+from conformance.watchers import CLIENTS, SECONDS, Seen, Watcher, typescript_events, watched, watched_by
+from headrace_client import AsyncClient, Client
+from stage import Scene, events_stage, sends, stage
+
+JOB = "01a1fcda-1222-71e3-b3dd-702451ba443d"
+END = {"type": "end", "state": "succeeded"}
+BEAT = {"type": "beat", "head": 1, "degraded": False}
+
+every_client = watched_by(*CLIENTS)
+
+
+def events(*numbers: int) -> list[dict[str, Any]]:
+    return [
+        {"type": "job.cancel_requested", "job_id": JOB, "seq": number, "at": "2026-11-21T06:30:00Z"}
+        for number in numbers
+    ]
+
+
+async def played(watcher: Watcher, *scenes: Scene) -> tuple[Seen, list[int]]:
+    """What the watcher tells of those scenes, and the cursors it asked for."""
+    over_http = watcher is typescript_events
+    async with (events_stage if over_http else stage)(*scenes) as there:
+        return await watched(watcher, there.url, JOB), there.asked
+
+
+@every_client
+@pytest.mark.parametrize("code", [1000, 1013, None])
+async def test_a_broken_stream_is_taken_up_after_the_last_event(watcher: Watcher, code: int | None) -> None:
+    seen, asked = await played(watcher, sends(*events(1, 2, 3), code=code), sends(*events(4, 5), END))
+
+    assert seen.bodies == [*events(1, 2, 3, 4, 5), END]
+    assert asked == [0, 3]
+
+
+@every_client
+async def test_an_event_that_comes_again_is_left_out(watcher: Watcher) -> None:
+    seen, _ = await played(watcher, sends(*events(1, 2, 2, 1, 3), END))
+
+    assert seen.bodies == [*events(1, 2, 3), END]
+
+
+@every_client
+async def test_a_gap_is_never_handed_on(watcher: Watcher) -> None:
+    seen, asked = await played(watcher, sends(*events(1, 3, 4), END), sends(*events(2, 3, 4), END))
+
+    assert seen.bodies == [*events(1, 2, 3, 4), END]
+    assert asked == [0, 1]
+
+
+@every_client
+async def test_a_goodbye_is_heeded(watcher: Watcher) -> None:
+    began = asyncio.get_running_loop().time()
+
+    seen, asked = await played(watcher, sends({"type": "bye", "retry_after": 0.4}, code=1012), sends(END))
+
+    assert asyncio.get_running_loop().time() - began >= 0.4
+    assert ([body["type"] for body in seen.bodies], asked) == (["bye", "end"], [0, 0])
+
+
+@every_client
+async def test_frames_of_one_message_are_taken_one_by_one(watcher: Watcher) -> None:
+    seen, _ = await played(watcher, sends([*events(1, 2), BEAT], events(3), [*events(4), END]))
+
+    assert seen.bodies == [*events(1, 2), BEAT, *events(3, 4), END]
+
+
+@every_client
+async def test_what_a_newer_service_says_is_handed_on(watcher: Watcher) -> None:
+    header = {"job_id": JOB, "seq": 1, "at": "2026-11-21T06:30:00Z"}
+    news = [
+        {"type": "job.praised", **header, "by": {"name": "somebody"}},
+        {**events(2)[0], "why": "a field that is new"},
+        {"type": "weather", "degrees": 21.5},
+        {"type": "step.started", **header, "seq": 3, "step": 7},
+    ]
+
+    seen, asked = await played(watcher, sends(*news, END))
+
+    assert seen.bodies == [*news, END]
+    assert asked == [0]
+
+
+@every_client
+@pytest.mark.parametrize(
+    ("scene", "code"),
+    [
+        (sends(code=4404), "job_not_found"),
+        (sends(code=4400, reason="after=9 is beyond the newest event, 2"), "cursor_beyond_head"),
+        (sends(code=4401), "unauthenticated"),
+    ],
+    ids=["not-found", "cursor", "not-signed-in"],
+)
+async def test_a_refusal_ends_the_watch(watcher: Watcher, scene: Scene, code: str) -> None:
+    seen, asked = await played(watcher, scene)
+
+    assert (seen.ending, asked) == (code, [0])
+
+
+TWICE = (sends(*events(1), code=1011), sends(END))
+
+
+async def test_a_token_goes_with_every_connection() -> None:
+    async with asyncio.timeout(SECONDS), stage(*TWICE) as blocking, stage(*TWICE) as waiting:
+        async with AsyncClient(waiting.url, "secret") as client:
+            _ = [frame async for frame in client.watch(JOB)]
+        with Client(blocking.url, "secret") as client:
+            await asyncio.to_thread(list, client.watch(JOB))
+
+    for there in (blocking, waiting):
+        assert there.tokens == ["Bearer secret"] * 2
+
+
+@needs_node
+async def test_a_token_goes_over_http_where_a_socket_sends_no_headers() -> None:
+    async with asyncio.timeout(SECONDS), events_stage(*TWICE) as fetched:
+        await node_watch("socket", fetched.url, JOB, 0, lambda _: None, token="secret")
+
+    assert fetched.tokens == ["Bearer secret"] * 2
+
+
+async def test_what_answers_without_being_headrace_is_refused() -> None:
+    async with events_stage(sends(code=4404)) as there:
+        for watcher in CLIENTS[:2]:
+            assert (await watched(watcher, there.url, JOB)).ending == "not_headrace"
+
+
+@needs_node
+@pytest.mark.parametrize("transport", ["socket", "events"])
+async def test_a_service_that_stays_away_is_given_up(transport: str) -> None:
+    scenes = (sends(*events(1, 2), code=1011), sends(code=1013))
+    async with asyncio.timeout(SECONDS), (stage if transport == "socket" else events_stage)(*scenes) as there:
+        seen: list[bytes] = []
+        ending = await node_watch(transport, there.url, JOB, 0, seen.append, patienceMs=1500)
+
+    assert (ending, len(seen)) == ("GaveUpError", 2)
+    assert len(there.asked) > 2
+    assert set(there.asked[1:]) == {2}
+
+
+@needs_node
+@pytest.mark.parametrize("transport", ["socket", "events"])
+async def test_a_service_that_was_never_there_is_said_to_be_so(transport: str) -> None:
+    async with asyncio.timeout(SECONDS):
+        ending = await node_watch(transport, "http://127.0.0.1:9", JOB, 0, print, patienceMs=300)
+
+    assert ending == "UnreachableError"

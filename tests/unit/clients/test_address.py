@@ -1,0 +1,28 @@
+"""Where the Python client finds a service."""
+
+import pytest
+
+from headrace_client.address import Address
+from headrace_client.errors import BadTokenError, BadUrlError
+
+JOB = "01a1fcda-1222-71e3-b3dd-702451ba443d"
+
+
+def test_the_socket_is_where_the_api_is() -> None:
+    plain = Address("http://127.0.0.1:8000/", None)
+    behind = Address("https://jobs.example/headrace", "secret")
+
+    assert plain.job_socket(JOB, 7) == f"ws://127.0.0.1:8000/api/v1/jobs/{JOB}/ws?after=7&batch=true"
+    assert (
+        behind.job_socket("a/b?", 0)
+        == "wss://jobs.example/headrace/api/v1/jobs/a%2Fb%3F/ws?after=0&batch=true"
+    )
+    assert (plain.is_local, behind.is_local) == (True, False)
+    assert (plain.headers, behind.headers) == ({}, {"Authorization": "Bearer secret"})
+
+
+def test_what_cannot_be_asked_is_refused_at_once() -> None:
+    with pytest.raises(BadUrlError):
+        Address("127.0.0.1:8000", None)
+    with pytest.raises(BadTokenError):
+        Address("http://here", "to\nken")

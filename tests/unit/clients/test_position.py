@@ -1,0 +1,102 @@
+"""When a watcher comes back, and when it gives up."""
+
+import pytest
+
+from headrace_client.backoff import Backoff
+from headrace_client.errors import GaveUpError, UnreachableError, WatchRefusedError
+from headrace_client.frames import AnyFrame, Beat, Bye, End, JobQueued, UnknownFrame, read_frame
+from headrace_client.position import GapError, Position
+
+HEADER = b'"job_id":"01a1fcda-1222-71e3-b3dd-702451ba443d","seq":%d,"at":"2026-11-21T06:30:00Z"'
+BEAT = Beat(head=1, degraded=False)
+
+
+def event(number: int) -> AnyFrame:
+    return read_frame(b'{"type":"job.queued",' + HEADER % number + b"}")
+
+
+def standing(*, patience: float = 60, first_patience: float | None = None) -> Position:
+    longest = Backoff(lambda _, limit: limit)
+    return Position(
+        "http://here", "job", 0, patience=patience, first_patience=first_patience, backoff=longest
+    )
+
+
+def test_pauses_double_up_to_a_limit_and_begin_again_with_news() -> None:
+    position = standing(patience=1000)
+    position.take(BEAT)
+
+    pauses = [position.lost("gone", now) for now in range(7)]
+    position.take(event(1))
+
+    assert pauses == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+    assert position.lost("gone", 10) == 0.2
+
+
+def test_a_pause_is_somewhere_below_its_limit() -> None:
+    drawn: list[tuple[float, float]] = []
+    backoff = Backoff(lambda low, high: drawn.append((low, high)) or 0.1)  # type: ignore[func-returns-value]
+
+    assert [backoff.pause(), backoff.pause()] == [0.1, 0.1]
+    assert drawn == [(0, 0.2), (0, 0.4)]
+
+
+def test_a_service_that_only_says_hello_is_not_asked_faster_and_faster() -> None:
+    position = standing()
+    hello = UnknownFrame(kind="hello", body={})
+
+    pauses = []
+    for now in range(4):
+        position.take(hello)
+        pauses.append(position.lost("gone", now))
+
+    assert pauses == [0.2, 0.4, 0.8, 1.6]
+
+
+def test_an_event_that_never_comes_ends_the_watch() -> None:
+    position = standing()
+
+    for _ in range(7):
+        with pytest.raises(GapError):
+            position.take(event(2))
+    with pytest.raises(WatchRefusedError, match="event 1 of job job never came") as refused:
+        position.take(event(2))
+
+    assert (refused.value.code, position.cursor) == ("event_missing", 0)
+
+
+def test_what_a_goodbye_asks_for_is_the_next_pause_alone() -> None:
+    position = standing()
+    position.take(Bye(retry_after=2.5))
+
+    assert [position.lost("gone", 0), position.lost("gone", 3)] == [2.5, 0.2]
+
+
+def test_patience_is_for_one_absence() -> None:
+    position = standing(patience=2)
+    position.take(event(1))
+    position.lost("gone", 0)
+    position.take(BEAT)
+    position.lost("gone", 100)
+    position.lost("gone", 101)
+
+    with pytest.raises(GaveUpError) as given_up:
+        position.lost("gone", 103)
+
+    assert (given_up.value.after, given_up.value.seconds) == (1, 3)
+
+
+def test_a_service_that_never_answered_gets_the_first_patience() -> None:
+    position = standing(patience=60, first_patience=2)
+    position.lost("gone", 0)
+
+    with pytest.raises(UnreachableError):
+        position.lost("gone", 2)
+
+
+def test_the_end_is_the_end() -> None:
+    position = standing()
+
+    assert position.take(End(state="failed"))
+    assert position.is_over
+    assert isinstance(event(1), JobQueued)

@@ -1,0 +1,142 @@
+"""The clients' types say what the service's say: both are made of JSON Schemas, and compared."""
+
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Any, get_args
+from uuid import UUID
+
+import msgspec
+import pytest
+from msgspec import UNSET, Struct
+
+import headrace_client
+from api import schemas
+from domain.events import types
+from headrace_client import frames, views
+
+TYPESCRIPT = Path(__file__).parents[3] / "clients" / "typescript" / "src" / "index.d.ts"
+SERVER_EVENTS = {
+    str(one.__struct_config__.tag): one
+    for one in vars(types).values()
+    if isinstance(one, type) and issubclass(one, types.JobEvent) and not one.__subclasses__()
+}
+CLIENT_EVENTS = {str(one.__struct_config__.tag): one for one in get_args(frames.KnownEvent)}
+VIEWS: list[tuple[type[Struct], type[Struct]]] = [
+    (views.Job, schemas.JobView),
+    (views.StepRun, schemas.StepView),
+    (views.JobError, schemas.ErrorView),
+    (views.JobError, types.JobError),
+    (views.File, types.FileSummary),
+    (frames.Progress, types.Progress),
+    (frames.ProgressFrame, types.ProgressFrame),
+]
+
+
+class Header(Struct):
+    """What the service puts before an event's own fields."""
+
+    job_id: UUID
+    seq: int
+    at: datetime
+
+
+def schema(struct: Any) -> dict[str, Any]:
+    """What is sent and what may be left out, without names, words and defaults."""
+    (made,), named = msgspec.json.schema_components([struct], ref_template="{name}")
+
+    def plain(part: Any) -> Any:
+        if isinstance(part, dict):
+            if "$ref" in part:
+                return plain(named[part["$ref"]])
+            kept = {
+                key: plain(value)
+                for key, value in part.items()
+                if key not in ("title", "description", "default")
+            }
+            return kept | ({"required": sorted(kept["required"])} if "required" in kept else {})
+        return [plain(one) for one in part] if isinstance(part, list) else part
+
+    found: dict[str, Any] = plain(made)
+    return found
+
+
+def as_sent(event: type[Struct]) -> dict[str, Any]:
+    """The schema of an event of the service, with its header."""
+    header, own = schema(Header), schema(event)
+    required = sorted([*header["required"], *own["required"]])
+    return own | {"properties": own["properties"] | header["properties"], "required": required}
+
+
+@pytest.mark.parametrize(("client", "server"), VIEWS, ids=lambda struct: struct.__name__)
+def test_what_the_api_answers_is_what_the_client_reads(client: type[Struct], server: type[Struct]) -> None:
+    assert schema(client) == schema(server)
+
+
+def test_pages_of_lists_are_the_same() -> None:
+    assert schema(views.Page[str]) == schema(schemas.Page[str])
+
+
+def test_the_client_knows_every_event() -> None:
+    assert CLIENT_EVENTS.keys() == SERVER_EVENTS.keys()
+
+
+@pytest.mark.parametrize("kind", sorted(SERVER_EVENTS))
+def test_an_event_is_what_the_client_reads(kind: str) -> None:
+    assert schema(CLIENT_EVENTS[kind]) == as_sent(SERVER_EVENTS[kind])
+
+
+def test_what_may_be_said_of_a_new_job_is_what_the_service_takes() -> None:
+    taken = {field.name for field in msgspec.structs.fields(schemas.SubmitJob)}
+
+    assert set(headrace_client.SubmitOptions.__annotations__) == taken - {"pipeline", "params"}
+    assert declared("SubmitOptions") == taken - {"pipeline", "params"} | {"key"}
+
+
+@pytest.mark.parametrize(
+    ("name", "struct"),
+    [
+        ("Job", schemas.JobView),
+        ("JobError", schemas.ErrorView),
+        ("File", types.FileSummary),
+        ("Progress", types.Progress),
+        ("ProgressFrame", types.ProgressFrame),
+    ],
+)
+def test_typescript_declares_the_fields_that_are_sent(name: str, struct: type[Struct]) -> None:
+    fields = {field.name for field in msgspec.structs.fields(struct)}
+    tag = {"type"} if struct.__struct_config__.tag else set()
+
+    assert declared(name) == fields | tag
+
+
+@pytest.mark.parametrize("kind", sorted(SERVER_EVENTS))
+def test_typescript_declares_every_event(kind: str) -> None:
+    found = re.search(
+        rf'^export interface (\w+) extends (\w+)<"{re.escape(kind)}">', TYPESCRIPT.read_text(), re.MULTILINE
+    )
+
+    assert found is not None
+    fields = {field.name for field in msgspec.structs.fields(SERVER_EVENTS[kind])}
+    inherited = {"step", "index", "attempt"} if found[2] == "OfStep" else set()
+    assert declared(found[1]) | inherited == fields
+
+
+def test_an_optional_field_of_the_service_is_one_of_the_client() -> None:
+    skipped = next(one for one in msgspec.structs.fields(types.ProgressFrame) if one.name == "skipped")
+
+    assert skipped.default is UNSET
+    assert "skipped?: number" in TYPESCRIPT.read_text()
+
+
+def declared(name: str) -> set[str]:
+    """The fields of an interface of the TypeScript client."""
+    found = re.search(
+        rf"^(?:export )?interface {name}\b[^{{]*\{{(.*?)\}}$",
+        TYPESCRIPT.read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+    assert found is not None, name
+    return set(re.findall(r"^  (\w+)\??:", found[1], re.MULTILINE)) | (
+        {"type"} & set(re.findall(r"\btype\b", found[1]))
+    )
