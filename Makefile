@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LOCKS := requirements-dev.lock requirements-embedded.lock
 WORKERS ?= 2
 
-.PHONY: help install demo dev test check format lint types imports migrations bench faults lock clean
+.PHONY: help install demo dev test check format lint types imports migrations bench faults contract lock clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -57,6 +57,9 @@ bench: install  ## print the benchmarks and write them to benchmarks/results (ab
 
 faults: install  ## run the fault tests at their full length; HEADRACE_FAULTS_SEED=n repeats the random ones
 	@HEADRACE_FAULTS=full $(BIN)/pytest -n $(WORKERS) tests/faults
+
+contract: install  ## write docs/asyncapi.yaml from the structs
+	@$(BIN)/python -m api.asyncapi docs/asyncapi.yaml
 
 lock: install  ## resolve the locks again (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --no-emit-package headrace-client --extra shootout pyproject.toml -o requirements.lock

@@ -16,6 +16,7 @@ from adapters.blob_store import BlobStore
 from adapters.database import StatementPool
 from adapters.doorbell import Doorbell
 from adapters.engine import build_engine
+from adapters.event_bus import EventBus
 from adapters.publisher import RedisPublisher
 from adapters.readiness import look
 from adapters.redis_link import build_redis, close_redis
@@ -39,9 +40,12 @@ from api.hygiene import RequestId, refuse_early
 from api.jobs import JobController
 from api.pipelines import PipelineController
 from api.streams.hub import Hub
+from api.streams.overview_socket import stream_jobs
+from api.streams.overviews import Overviews
 from api.streams.socket import stream_job
 from api.streams.sse import stream_job_events
 from domain.events.log import PostgresEventLog
+from domain.jobs.overview_repository import OverviewRepository
 from domain.jobs.submit_repository import SubmitRepository
 from domain.jobs.submitter import Submitter
 from settings import Settings, read_settings
@@ -61,7 +65,14 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
     settings.needs("database_url")
     api = Router(
         "/api/v1",
-        route_handlers=[JobController, FileController, PipelineController, stream_job, stream_job_events],
+        route_handlers=[
+            JobController,
+            FileController,
+            PipelineController,
+            stream_job,
+            stream_job_events,
+            stream_jobs,
+        ],
     )
     return Litestar(
         route_handlers=[api, HealthController, *docs.routes()],
@@ -95,13 +106,14 @@ async def _run_services(
     submitting = await StatementPool.open(str(settings.database_url), size=4)
     submit_commit = SubmitCommit(SubmitRepository(submitting).store)
     redis = build_redis(settings.redis_url, connections=32) if settings.redis_url else None
+    bus = EventBus(redis)
     sessions = async_sessionmaker(engine, expire_on_commit=False)
     services = Services(
         settings=settings,
         engine=engine,
         sessions=sessions,
         authenticator=LocalAuthenticator(sessions),
-        hub=Hub(redis, PostgresEventLog(pool)),
+        hub=Hub(bus, PostgresEventLog(pool), Overviews(bus, OverviewRepository(pool))),
         doorbell=Doorbell(redis),
         publisher=RedisPublisher(redis),
         submitter=Submitter(submitting, submit_commit.store),

@@ -18,6 +18,8 @@ import websockets
 from msgspec import Struct
 
 from adapters.servers import Servers, run_servers
+from api.connections import HttpConnection
+from api.socket_connection import SocketConnection
 from app import create_app
 from settings import Settings
 from workers.main import RunningWorker, open_worker
@@ -32,11 +34,12 @@ class QuietServer(uvicorn.Server):
 
 
 class Api(Struct):
-    """A running API: a client of it, where its sockets are, and the app where it runs in this process."""
+    """A running API: a client of it, where its sockets are; app and server where they run in this process."""
 
     http: httpx.AsyncClient
     ws: str
     app: Any = None
+    server: Any = None
 
     async def submit(self, pipeline: str, **more: Any) -> dict[str, Any]:
         answer = await self.http.post("/api/v1/jobs", json={"pipeline": pipeline, **more})
@@ -83,7 +86,8 @@ async def serving(settings: Settings) -> AsyncIterator[Api]:
     config = uvicorn.Config(
         app,
         port=0,
-        ws="websockets-sansio",
+        http=HttpConnection,
+        ws=SocketConnection,
         ws_per_message_deflate=False,
         timeout_keep_alive=30,
         log_config=None,
@@ -98,7 +102,7 @@ async def serving(settings: Settings) -> AsyncIterator[Api]:
                 running.result()
     port = server.servers[0].sockets[0].getsockname()[1]
     async with open_api(f"http://127.0.0.1:{port}") as api:
-        api.app = app
+        api.app, api.server = app, server
         yield api
     await app.state.services.hub.say_goodbye()
     server.should_exit = True

@@ -44,7 +44,10 @@ class ProgressHeard(Struct, frozen=True, array_like=True, tag="p"):
 Heard = EventsHeard | ProgressHeard
 
 encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(EventsHeard | ProgressHeard).decode
+decode_heard: Final = msgspec.msgpack.Decoder(EventsHeard | ProgressHeard).decode
+"""Reads a message of a job's channel; raises `msgspec.MsgspecError`."""
+
+Listener = Callable[[bytes], None]
 
 
 def job_channel(job_id: UUID) -> str:
@@ -54,33 +57,34 @@ def job_channel(job_id: UUID) -> str:
 class EventBus:
     """The one pub/sub connection of an API process. `run` is its one task.
 
-    *on_heard* gets each message of a job, *on_reconnect* is called after every time that something may have
-    been missed.
+    *on_reconnect* are called after every time that something may have been missed.
     """
 
-    def __init__(
-        self,
-        redis: Redis | None,
-        on_heard: Callable[[UUID, Heard], None],
-        on_reconnect: Callable[[], None],
-    ) -> None:
+    def __init__(self, redis: Redis | None) -> None:
         self._redis = redis
-        self._on_heard = on_heard
-        self._on_reconnect = on_reconnect
-        self._channels: dict[str, UUID] = {}
+        self._channels: dict[str, Listener] = {}
+        self.on_reconnect: list[Callable[[], None]] = []
         self._confirmations: dict[str, asyncio.Event] = {}
         self._pubsub: PubSub | None = None
         # One command at a time: an unsubscribe that overtakes the next subscribe would silence a listener.
         self._commands = asyncio.Lock()
 
     @property
+    def has_redis(self) -> bool:
+        return self._redis is not None
+
+    @property
     def is_connected(self) -> bool:
         return self._pubsub is not None
 
-    async def subscribe(self, job_id: UUID) -> bool:
-        """Listen to a job; True once Redis has confirmed it, False when it does not within a second."""
-        channel = job_channel(job_id)
-        self._channels[channel] = job_id
+    @property
+    def is_away(self) -> bool:
+        """Whether there should be a connection and is none."""
+        return self.has_redis and not self.is_connected
+
+    async def subscribe(self, channel: str, listener: Listener) -> bool:
+        """Listen to a channel; True once Redis has confirmed it, False when it does not within a second."""
+        self._channels[channel] = listener
         pubsub = self._pubsub
         if pubsub is None:
             return False
@@ -102,8 +106,7 @@ class EventBus:
             self._confirmations.pop(channel, None)
         return True
 
-    async def unsubscribe(self, job_id: UUID) -> None:
-        channel = job_channel(job_id)
+    async def unsubscribe(self, channel: str) -> None:
         self._channels.pop(channel, None)
         with contextlib.suppress(*AWAY):
             async with asyncio.timeout(_CONFIRM_SECONDS), self._commands:
@@ -125,7 +128,8 @@ class EventBus:
                     # Whoever came while the connection was being made has only left a name.
                     if missed := self._channels.keys() - channels:
                         await pubsub.subscribe(*missed)
-                self._on_reconnect()
+                for call in self.on_reconnect:
+                    call()
                 pause = _PAUSE_SECONDS
                 await self._listen(pubsub)
             except AWAY as error:
@@ -153,12 +157,7 @@ class EventBus:
                 if confirmed is not None:
                     confirmed.set()
             elif channel in self._channels:
-                self._hear(self._channels[channel], message["data"])
-
-    def _hear(self, job_id: UUID, raw: bytes) -> None:
-        try:
-            heard = _decode(raw)
-        except msgspec.MsgspecError:
-            _log.warning("message_not_ours", job_id=str(job_id))
-            return
-        self._on_heard(job_id, heard)
+                try:
+                    self._channels[channel](message["data"])
+                except msgspec.MsgspecError:
+                    _log.warning("message_not_ours", channel=channel)

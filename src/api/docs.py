@@ -1,4 +1,4 @@
-"""/docs and /openapi.json: the contract, readable without a network."""
+"""/docs, /openapi.json and /asyncapi.yaml: the contract, readable without a network."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -10,12 +10,15 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.response import Redirect
 from litestar.static_files import create_static_files_router
 
+from api.asyncapi import show_sockets
+
 _WEB: Final = Path(__file__).parents[1] / "web"
 
 OPENAPI: Final = OpenAPIConfig(
     title="Headrace",
     version="1",
-    description="Jobs in steps: submit them, watch each one live, keep what they made.",
+    description="Jobs in steps: submit them, watch each one live, keep what they made. The sockets are"
+    " described in [asyncapi.yaml](/asyncapi.yaml).",
     # Of its own, since Litestar answers what it does not know below this path, and not as a problem.
     path="/docs/contract",
     render_plugins=[JsonRenderPlugin(path="/openapi.json")],
@@ -46,6 +49,7 @@ def routes() -> list[HTTPRouteHandler | Router]:
         show_start,
         show_docs,
         show_contract,
+        show_sockets,
         create_static_files_router(
             path="/docs/assets", directories=[_WEB / "vendor" / "swagger-ui"], include_in_schema=False
         ),

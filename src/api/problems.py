@@ -123,6 +123,11 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
     return _answer(request, status, code, detail, faults, _headers(request, error, status))
 
 
+def code_of(error: HeadraceError) -> str:
+    """The stable code of an error of the domain, where no status goes with it."""
+    return _DOMAIN.get(type(error), (500, "internal_error"))[1]
+
+
 def _has_no_body(request: Request[Any, Any, Any]) -> bool:
     return request.method in ("POST", "PUT", "PATCH") and request.headers.get("content-length", "0") == "0"
 

@@ -10,6 +10,8 @@ import uvicorn
 from litestar import Litestar
 
 from adapters.collector import spare_collector
+from api.connections import HttpConnection
+from api.socket_connection import SocketConnection
 from app import create_app
 from domain.errors import HeadraceError
 from settings import Settings
@@ -74,11 +76,10 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     app = create_app(settings, on_broken=stop_broken)
     config = uvicorn.Config(
         app,
-        ws="websockets-sansio",
+        http=HttpConnection,
+        ws=SocketConnection,
         ws_per_message_deflate=False,
         ws_max_size=2 * 1024 * 1024,
-        ws_ping_interval=20,
-        ws_ping_timeout=20,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
         timeout_keep_alive=30,
         access_log=False,

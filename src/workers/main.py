@@ -25,6 +25,7 @@ from adapters.redis_link import build_redis, close_redis, refuse_evicting
 from adapters.tasks import end_tasks
 from domain.database import TRANSIENT, Database
 from domain.jobs.execution import Execution, Worker
+from domain.jobs.step_times_repository import StepTimesRepository
 from domain.pipelines.loading import Loaded, load_all
 from domain.pipelines.registry import register
 from settings import Settings
@@ -32,6 +33,7 @@ from workers import sweeper
 from workers.arq_worker import HeadraceWorker
 from workers.isolation import Isolation
 from workers.leases import Leases
+from workers.outlooks import Outlooks
 from workers.toolbox import Toolbox
 from workers.watchdog import Watchdog
 
@@ -110,7 +112,8 @@ async def open_worker(
         await _register(singles, loaded, may_replace=settings.env == "local")
         publisher, bell = RedisPublisher(redis), Doorbell(redis)
         commit = GroupCommit(Execution(batches, worker).write, publisher)
-        execution = Execution(singles, worker)
+        outlooks = Outlooks(loaded.pipelines.values(), StepTimesRepository(singles))
+        execution = Execution(singles, worker, outlooks.by_version)
         leases = Leases(Execution(beats, worker), every_seconds=settings.heartbeat_seconds)
         arq_worker = HeadraceWorker(
             redis=redis,
@@ -143,6 +146,7 @@ async def open_worker(
                 leases.watch_cancels(),
                 sweeper.sweep(execution, publisher, bell, queues),
                 sweeper.keep_house(execution, singles),
+                outlooks.run(),
                 *(() if only_suspect else (isolation.run(),)),
             )
         ]

@@ -3,6 +3,8 @@
 import asyncio
 from typing import Final
 
+from msgspec import UNSET
+
 from domain.events.news import Publisher
 from domain.events.types import Progress, ProgressFrame
 from domain.jobs.execution import Claim
@@ -10,6 +12,8 @@ from domain.jobs.progress import JobProgress
 from workers.endings import Standing
 
 _EVERY_SECONDS: Final = 0.1
+# Ends of steps share one allowance: thousands of short items are no thousands of frames.
+_ENDS: Final = ""
 
 
 class ProgressSender:
@@ -32,38 +36,42 @@ class ProgressSender:
     def report(self, name: str, key: str, progress: Progress) -> None:
         """Take a report; a frame leaves now, or when this step's 100 ms are over."""
         self._progress.report(name, key, progress)
-        self._is_dirty = True
-        loop = asyncio.get_running_loop()
-        wait = self._sent_at.get(key, 0.0) + _EVERY_SECONDS - loop.time()
-        if wait <= 0:
-            self._sent_at[key] = loop.time()
-            self._send()
-        elif self._timer is None:
-            self._timer = loop.call_later(wait, self._send_late, key)
+        self._send_soon(self._progress.entry(name, key))
 
     def frame(self) -> ProgressFrame:
         """The newest frame."""
+        outlook = self._claim.outlook
         return ProgressFrame(
             head=self._standing.head,
             attempt=self._claim.attempt,
             fence=self._claim.fence,
             fraction=self._progress.fraction,
             steps=dict(self._progress.steps),
+            eta=(outlook and outlook.eta(self._progress)) or UNSET,
         )
 
     def flush(self) -> None:
-        """Send a frame now: a step has ended."""
-        self._is_dirty = True
-        self._send()
+        """Send a frame soon: a step has ended."""
+        self._send_soon(_ENDS)
 
     def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _send_late(self, key: str) -> None:
+    def _send_soon(self, entry: str) -> None:
+        self._is_dirty = True
+        loop = asyncio.get_running_loop()
+        wait = self._sent_at.get(entry, 0.0) + _EVERY_SECONDS - loop.time()
+        if wait <= 0:
+            self._sent_at[entry] = loop.time()
+            self._send()
+        elif self._timer is None:
+            self._timer = loop.call_later(wait, self._send_late, entry)
+
+    def _send_late(self, entry: str) -> None:
         self._timer = None
-        self._sent_at[key] = asyncio.get_running_loop().time()
+        self._sent_at[entry] = asyncio.get_running_loop().time()
         self._send()
 
     def _send(self) -> None:

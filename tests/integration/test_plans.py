@@ -11,7 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.database import StatementPool
 from domain.database import Row
+from domain.jobs.overview_repository import OverviewRepository
 from domain.jobs.states import JobState
+from domain.jobs.step_times_repository import StepTimesRepository
 from domain.jobs.submission import Key
 from lease_stand import OWNER, as_person, change, execution, order, submit, sweep
 
@@ -40,7 +42,7 @@ async def crowded(database: StatementPool, people: AsyncEngine) -> StatementPool
         "INSERT INTO jobs (id, owner_id, pipeline, version, state, params, meta, queue, priority, run_at,"
         " due_order, created_at, updated_at) SELECT gen_random_uuid(), $1, 'noop', 1, 'queued', '{}', '{}',"
         " 'default', n % 10, now() - n * interval '1 ms',"
-        " now() - n * interval '1 ms' - n % 10 * interval '60 seconds', now(), now()"
+        " now() - n * interval '1 ms' - n % 10 * interval '60 seconds', now() - interval '1 hour', now()"
         " FROM generate_series(1, $2::int) n",
         OWNER,
         MANY,
@@ -94,6 +96,22 @@ async def test_workers_find_their_jobs_by_an_index(crowded: StatementPool, datab
 
     assert readers_of_all(explained) == []
     assert any(part.get("Index Name") == "ix_jobs_due" for part in explained[0][1])
+
+
+async def test_looks_at_what_has_changed_and_at_the_past_read_little(
+    crowded: StatementPool, database_url: str
+) -> None:
+    recorder = Recorder(crowded)
+    overviews = OverviewRepository(recorder)
+    first = await overviews.look(OWNER, None, [], most_running=MANY, most=MANY)
+    await overviews.look(OWNER, first, [OWNER], most_running=MANY, most=MANY)
+    await StepTimesRepository(recorder).lately(["noop@1"])
+
+    explained = await explain(database_url, recorder.asked)
+
+    scanned = [part for _, parts in explained for part in parts if part["Node Type"] == "Seq Scan"]
+    assert {part.get("Relation Name") for part in scanned} & {"jobs", "step_runs"} == set()
+    assert first.changed == []
 
 
 async def test_a_submit_finds_what_it_needs_by_an_index(

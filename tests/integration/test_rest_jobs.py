@@ -400,9 +400,11 @@ async def test_every_answer_carries_a_request_id(api: Api) -> None:
 
 async def test_the_contract_and_its_page_need_no_network(api: Api) -> None:
     contract = (await api.http.get("/openapi.json")).json()
+    sockets = (await api.http.get("/asyncapi.yaml")).text
     page = (await api.http.get("/docs")).text
     assets = [word.split('"')[0] for word in page.split('src="')[1:] + page.split('href="')[1:]]
 
+    assert "address: /api/v1/jobs/{job_id}/ws" in sockets
     assert {"/api/v1/jobs", "/api/v1/jobs/batch", "/api/v1/files", "/health/ready"} <= contract[
         "paths"
     ].keys()

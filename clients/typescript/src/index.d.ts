@@ -130,6 +130,12 @@ export interface Progress {
   message: string | null;
 }
 
+/** How long the job still takes, if it goes as it went lately. */
+export interface Eta {
+  low_seconds: number;
+  high_seconds: number;
+}
+
 /** How far a running job is. It replaces the one before it; `skipped` counts those that were left out. */
 export interface ProgressFrame {
   type: "progress";
@@ -139,6 +145,7 @@ export interface ProgressFrame {
   fraction: number;
   steps: Record<string, Progress>;
   skipped?: number;
+  eta?: Eta;
 }
 
 export interface Beat {

@@ -2,16 +2,16 @@
 
 import asyncio
 import contextlib
-import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Final
 from uuid import UUID
 
 import structlog
-from redis.asyncio import Redis
 
-from adapters.event_bus import EventBus, EventsHeard, Heard
+from adapters.event_bus import EventBus, EventsHeard, decode_heard, job_channel
+from api.streams.overviews import Overviews
+from api.streams.shared import Shared, pause_between_checks
 from domain.database import TRANSIENT
 from domain.events.feed import Feed
 from domain.events.log import EventLog
@@ -19,101 +19,76 @@ from domain.jobs.states import JobState
 
 _log = structlog.get_logger(__name__)
 
-_CHECK_SECONDS: Final = 5.0
-_DEGRADED_CHECK_SECONDS: Final = 1.0
 _GOODBYE_SECONDS: Final = 2.0
 
 
 class Hub:
-    """One feed for each watched job. `run` is its task."""
+    """One feed for each watched job, and the overviews of their owners. `run` is its task."""
 
-    def __init__(self, redis: Redis | None, log: EventLog) -> None:
+    def __init__(self, bus: EventBus, log: EventLog, overviews: Overviews) -> None:
         self.log = log
-        self._bus = EventBus(redis, self._hear, self._recheck_soon)
-        self._feeds: dict[UUID, Feed] = {}
-        self._opening: dict[UUID, asyncio.Task[Feed]] = {}
+        self.overviews = overviews
+        self._bus = bus
+        bus.on_reconnect.append(self._recheck_soon)
+        self._shared = Shared[UUID, Feed](self._begin, self._end)
+        self._feeds = self._shared.things
         self._filling: dict[UUID, asyncio.Task[None]] = {}
         self._recheck = asyncio.Event()
-        self._has_redis = redis is not None
         self._database_away = False
         self.is_closing = False
-        self._deserted = asyncio.Event()
-        self._unwatched: set[UUID] = set()
 
     @property
     def is_degraded(self) -> bool:
         """Whether news travel slower than they should: Redis or PostgreSQL is away."""
-        return self._database_away or (self._has_redis and not self._bus.is_connected)
+        return self._database_away or self._bus.is_away
 
-    @asynccontextmanager
-    async def watch(self, job_id: UUID, watcher: asyncio.Event) -> AsyncIterator[Feed]:
+    def watch(self, job_id: UUID, watcher: asyncio.Event) -> AbstractAsyncContextManager[Feed]:
         """The feed of a job, listening before anything is read; *watcher* is set at every change.
 
         Raises:
             DatabaseAwayError: where the job stands cannot be found out.
         """
-        feed = self._feeds.get(job_id) or await self._open(job_id)
-        feed.watch(watcher)
-        try:
-            yield feed
-        finally:
-            feed.unwatch(watcher)
-            if not feed.is_watched:
-                await self._close(job_id, feed)
+        return self._shared.watch(job_id, watcher)
 
     async def run(self) -> None:
         """Listen and check until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._bus.run())
             group.create_task(self._check_often())
+            group.create_task(self.overviews.run())
 
     async def say_goodbye(self) -> None:
         """Let every stream end with a `bye`; waits a moment for them."""
-        self.is_closing = True
-        for feed in list(self._feeds.values()):
-            feed.notify()
-        if self._feeds:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_GOODBYE_SECONDS):
-                    await self._deserted.wait()
-
-    async def _close(self, job_id: UUID, feed: Feed) -> None:
-        if self._feeds.get(job_id) is not feed:
-            return
-        del self._feeds[job_id]
-        if not self._feeds:
-            self._deserted.set()
-        await self._bus.unsubscribe(job_id)
-
-    async def _open(self, job_id: UUID) -> Feed:
-        """Watchers that come together share one opening; one that leaves does not undo it for the others."""
-        opening = self._opening.get(job_id)
-        if opening is None:
-            opening = self._opening[job_id] = asyncio.create_task(self._begin(job_id))
-            opening.add_done_callback(lambda _: self._opening.pop(job_id, None))
-        return await asyncio.shield(opening)
+        self.is_closing = self.overviews.is_closing = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GOODBYE_SECONDS):
+                await asyncio.gather(self._shared.until_deserted(), self.overviews.until_deserted())
 
     async def _begin(self, job_id: UUID) -> Feed:
-        await self._bus.subscribe(job_id)
+        channel = job_channel(job_id)
+        await self._bus.subscribe(channel, partial(self._hear, job_id))
         try:
             head = (await self.log.heads([job_id])).get(job_id)
         except TRANSIENT:
-            await self._bus.unsubscribe(job_id)
+            await self._bus.unsubscribe(channel)
             raise
         feed = Feed()
         if head is None:
             feed.delete()
         else:
             feed.begin(head.seq, head.state if JobState(head.state).is_final else None)
-        # From here on messages are taken; what came since the query is a gap, and found by the check below.
-        self._feeds[job_id] = feed
+        # What came since the query is a gap, and found by the check.
         self._recheck_soon()
         return feed
 
-    def _hear(self, job_id: UUID, heard: Heard) -> None:
+    async def _end(self, job_id: UUID) -> None:
+        await self._bus.unsubscribe(job_channel(job_id))
+
+    def _hear(self, job_id: UUID, raw: bytes) -> None:
         feed = self._feeds.get(job_id)
         if feed is None:
             return
+        heard = decode_heard(raw)
         if not isinstance(heard, EventsHeard):
             feed.offer_progress(heard.fence, heard.fraction, heard.frame)
         elif not feed.offer(heard.events):
@@ -137,13 +112,7 @@ class Hub:
 
     async def _check_often(self) -> None:
         while True:
-            seconds = _DEGRADED_CHECK_SECONDS if self.is_degraded or not self._has_redis else _CHECK_SECONDS
-            try:
-                async with asyncio.timeout(seconds * random.uniform(0.8, 1.0)):  # noqa: S311
-                    await self._recheck.wait()
-            except TimeoutError:
-                pass
-            self._recheck.clear()
+            await pause_between_checks(self._recheck, is_slow=self.is_degraded or not self._bus.has_redis)
             if self._feeds:
                 await self._check()
 
@@ -157,11 +126,7 @@ class Hub:
             _log.warning("heads_not_checked", reason=error.reason)
             return
         self._database_away = False
-        # A watcher that left while its feed was being opened has left it behind.
-        for job_id in self._unwatched & feeds.keys():
-            if not feeds[job_id].is_watched:
-                await self._close(job_id, feeds[job_id])
-        self._unwatched = {job_id for job_id, feed in feeds.items() if not feed.is_watched}
+        await self._shared.sweep()
         for job_id, feed in feeds.items():
             head = heads.get(job_id)
             if head is None:

@@ -15,8 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.authentication import CurrentUser
 from api.dependencies import Services
 from api.problems import InvalidInputError
+from api.streams.frames import Frame
 from api.streams.opening import open_session
-from api.streams.session import Frame
 from domain.database import TRANSIENT
 from domain.jobs.errors import CursorBeyondHeadError
 from domain.jobs.service import JobService

@@ -4,24 +4,25 @@ Watchers keep only a cursor. Those near the head read from here, those further b
 one costs no memory and a gap is filled once for all.
 """
 
-from asyncio import Event
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final
 
 from domain.events.types import FINAL_TYPES, LoggedEvent
+from domain.events.watched import Watched
 
 KEPT_EVENTS: Final = 512
 KEPT_BYTES: Final = 256 * 1024
 
 
-class Feed:
+class Feed(Watched):
     """The tail of one job's history, from some number on without a hole."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._tail: deque[LoggedEvent] = deque()
         self._bytes = 0
-        self._watchers: set[Event] = set()
         self._fence = 0
         self._fraction = -1.0
         self.head = 0
@@ -61,29 +62,20 @@ class Feed:
         self.is_deleted = True
         self.notify()
 
-    def after(self, cursor: int) -> list[LoggedEvent] | None:
-        """What comes after *cursor*; None when that begins before the tail: read the log."""
+    def after(self, cursor: int, max_bytes: int = KEPT_BYTES) -> list[LoggedEvent] | None:
+        """What comes after *cursor*, at least one; None when it begins before the tail: read the log."""
         behind = self.head - cursor
         if behind <= 0:
             return []
         if behind > len(self._tail):
             return None
-        return [self._tail[place] for place in range(len(self._tail) - behind, len(self._tail))]
-
-    def watch(self, watcher: Event) -> None:
-        """Set *watcher* at every change from now on."""
-        self._watchers.add(watcher)
-
-    def unwatch(self, watcher: Event) -> None:
-        self._watchers.discard(watcher)
-
-    @property
-    def is_watched(self) -> bool:
-        return bool(self._watchers)
-
-    def notify(self) -> None:
-        for watcher in self._watchers:
-            watcher.set()
+        events: list[LoggedEvent] = []
+        for event in islice(self._tail, len(self._tail) - behind, None):
+            max_bytes -= len(event.frame)
+            if events and max_bytes < 0:
+                break
+            events.append(event)
+        return events
 
     def _append(self, event: LoggedEvent) -> None:
         self._tail.append(event)

@@ -10,6 +10,17 @@ from domain.database import Database
 from domain.events.types import LoggedEvent, frame
 
 PAGE: Final = 500
+ANY_SIZE: Final = 2**40
+
+# Rows of a page are measured before they are sent: a slow reader asks for little at a time.
+_AFTER: Final = """
+SELECT seq, at, type, body FROM (
+    SELECT seq, at, type, body, sum(octet_length(body)) OVER (ORDER BY seq) AS bytes,
+           row_number() OVER (ORDER BY seq) AS place
+    FROM (SELECT seq, at, type, body::text AS body FROM job_events
+          WHERE job_id = $1 AND seq > $2 ORDER BY seq LIMIT $3) page
+) measured WHERE bytes <= $4 OR place = 1 ORDER BY seq
+"""
 
 
 class Head(Struct, frozen=True):
@@ -22,8 +33,10 @@ class Head(Struct, frozen=True):
 class EventLog(Protocol):
     """What a stream reads."""
 
-    async def read_after(self, job_id: UUID, after: int, limit: int = PAGE) -> list[LoggedEvent]:
-        """The next events after number *after*, in order, at most *limit*."""
+    async def read_after(
+        self, job_id: UUID, after: int, limit: int = PAGE, max_bytes: int = ANY_SIZE
+    ) -> list[LoggedEvent]:
+        """The next events after number *after*, in order: at most *limit*, at most *max_bytes* or one."""
 
     async def heads(self, job_ids: Sequence[UUID]) -> dict[UUID, Head]:
         """The heads of the jobs that still exist, in one query."""
@@ -35,14 +48,10 @@ class PostgresEventLog:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def read_after(self, job_id: UUID, after: int, limit: int = PAGE) -> list[LoggedEvent]:
-        rows = await self._database.fetch(
-            "SELECT seq, at, type, body::text AS body FROM job_events"
-            " WHERE job_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
-            job_id,
-            after,
-            limit,
-        )
+    async def read_after(
+        self, job_id: UUID, after: int, limit: int = PAGE, max_bytes: int = ANY_SIZE
+    ) -> list[LoggedEvent]:
+        rows = await self._database.fetch(_AFTER, job_id, after, limit, max_bytes)
         return [
             LoggedEvent(
                 row["seq"], row["type"], frame(job_id, row["seq"], row["at"], row["type"], row["body"])

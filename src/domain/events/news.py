@@ -11,7 +11,7 @@ from domain.events.types import LoggedEvent, ProgressFrame, WrittenEvent, number
 
 
 class JobSummary(Struct, frozen=True, kw_only=True, tag="job", tag_field="type"):
-    """What the owner's channel says of a job."""
+    """Where a job is now."""
 
     job_id: UUID
     head: int
@@ -45,6 +45,12 @@ class JobNews(Struct, frozen=True, kw_only=True):
             progress=self.progress,
             pipeline=self.pipeline,
         )
+
+
+class JobDeleted(Struct, frozen=True, kw_only=True, tag="job.deleted", tag_field="type"):
+    """A job that was shown is gone."""
+
+    job_id: UUID
 
 
 class Publisher(Protocol):

@@ -186,8 +186,20 @@ class Progress(Struct, frozen=True, kw_only=True):
     message: str | None = None
 
 
+class Eta(Struct, frozen=True, kw_only=True):
+    """How long the job still takes, if it goes as it went lately."""
+
+    low_seconds: float
+    high_seconds: float
+
+
 class ProgressFrame(Struct, frozen=True, kw_only=True, tag="progress", tag_field="type"):
-    """How far a job is. Latest wins: it is no history and has no number."""
+    """How far a job is. Latest wins: it is no history and has no number.
+
+    *steps* has an entry for each step run that was heard of; a `for_each` step of more than 100 items has one
+    for all of them. *skipped* counts the frames that this one replaced before they were sent. There is no
+    *eta* where too little is known.
+    """
 
     head: int
     attempt: int
@@ -195,3 +207,4 @@ class ProgressFrame(Struct, frozen=True, kw_only=True, tag="progress", tag_field
     fraction: float
     steps: dict[str, Progress]
     skipped: int | UnsetType = UNSET
+    eta: Eta | UnsetType = UNSET

@@ -1,7 +1,7 @@
 """What workers do with jobs: claim, write, renew, take back."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Final
@@ -16,6 +16,7 @@ from domain.events.types import JobCancelled, JobError, WrittenEvent, write
 from domain.jobs.change_repository import ChangeRepository
 from domain.jobs.changes import Change, Written
 from domain.jobs.lease_repository import MAX_LOSSES, LeaseRepository
+from domain.jobs.outlook import Outlook
 from domain.jobs.states import StepState
 
 _SWEEP: Final = 100
@@ -45,7 +46,10 @@ class StepRecord(Struct, frozen=True, kw_only=True):
 
 
 class Claim(Struct, frozen=True, kw_only=True):
-    """One attempt that was just leased to this worker; *heard_at* is a moment of the monotonic clock."""
+    """One attempt that was just leased to this worker.
+
+    *heard_at* is a moment of the monotonic clock; *outlook* says what the steps of its pipeline take.
+    """
 
     job_id: UUID
     owner_id: UUID
@@ -66,6 +70,7 @@ class Claim(Struct, frozen=True, kw_only=True):
     started: WrittenEvent
     at: datetime
     heard_at: float
+    outlook: Outlook | None = None
 
     def now(self) -> datetime:
         """The time as PostgreSQL has it: the worker's own clock may be wrong."""
@@ -98,7 +103,11 @@ class Worker(Struct, frozen=True, kw_only=True):
 class Execution:
     """The use cases of one worker process."""
 
-    def __init__(self, database: Database, worker: Worker) -> None:
+    def __init__(
+        self, database: Database, worker: Worker, outlooks: Mapping[str, Outlook] | None = None
+    ) -> None:
+        """*outlooks* by `name@version`."""
+        self._outlooks = outlooks or {}
         self._leases = LeaseRepository(database)
         self._changes = ChangeRepository(database)
         self.worker = worker
@@ -113,7 +122,7 @@ class Execution:
         steps: dict[UUID, dict[str, StepRecord]] = {}
         for row in await self._changes.steps_of(again) if again else ():
             steps.setdefault(row["job_id"], {})[row["key"]] = _step_record(row)
-        return [_claim(row, steps.get(row["id"], {})) for row in rows]
+        return [_claim(row, steps.get(row["id"], {}), self._outlooks) for row in rows]
 
     async def suspect_is_due(self) -> bool:
         """Whether a job that was lost twice waits: it is run alone."""
@@ -180,7 +189,7 @@ def _step_record(row: Row) -> StepRecord:
     )
 
 
-def _claim(row: Row, steps: dict[str, StepRecord]) -> Claim:
+def _claim(row: Row, steps: dict[str, StepRecord], outlooks: Mapping[str, Outlook]) -> Claim:
     return Claim(
         job_id=row["id"],
         owner_id=row["owner_id"],
@@ -201,6 +210,7 @@ def _claim(row: Row, steps: dict[str, StepRecord]) -> Claim:
         started=WrittenEvent("job.started", row["body"]),
         at=row["at"],
         heard_at=time.monotonic(),
+        outlook=outlooks.get(f"{row['pipeline']}@{row['version']}"),
     )
 
 

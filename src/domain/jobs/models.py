@@ -68,6 +68,13 @@ class Job(UUIDv7AuditBase):
         ),
         Index("ix_jobs_owner_newest", "owner_id", text("created_at DESC"), text("id DESC")),
         Index("ix_jobs_owner_state", "owner_id", "state", text("created_at DESC"), text("id DESC")),
+        Index(
+            "ix_jobs_owner_finished",
+            "owner_id",
+            "finished_at",
+            postgresql_where=text("finished_at IS NOT NULL"),
+        ),
+        Index("ix_jobs_owner_again", "owner_id", postgresql_where=text("state = 'queued' AND attempt > 0")),
         Index("ix_jobs_pipeline", "pipeline", "version"),
     )
 

@@ -59,3 +59,13 @@ def move(source: JobState, target: JobState) -> JobState:
     if target not in _MOVES[source]:
         raise IllegalTransitionError(source, target)
     return target
+
+
+def may_have_been(state: JobState) -> set[JobState]:
+    """The other states in which a job may have been before it came into *state*."""
+    before: set[JobState] = set()
+    found = {state}
+    while found:
+        found = {source for source, targets in _MOVES.items() if targets & found} - before
+        before |= found
+    return before - {state}

@@ -12,6 +12,7 @@ from msgspec import UNSET, Struct
 
 import headrace_client
 from api import schemas
+from api.streams import frames as streamed
 from domain.events import types
 from headrace_client import frames, views
 
@@ -30,6 +31,11 @@ VIEWS: list[tuple[type[Struct], type[Struct]]] = [
     (views.File, types.FileSummary),
     (frames.Progress, types.Progress),
     (frames.ProgressFrame, types.ProgressFrame),
+    (frames.Hello, streamed.Hello),
+    (frames.Beat, streamed.Beat),
+    (frames.End, streamed.End),
+    (frames.Bye, streamed.Bye),
+    (frames.Refusal, streamed.ErrorFrame),
 ]
 
 

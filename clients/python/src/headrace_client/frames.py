@@ -8,7 +8,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from headrace_client.views import File, Job, JobError
 
@@ -38,8 +38,18 @@ class Progress(Struct, frozen=True, kw_only=True):
     message: str | None = None
 
 
+class Eta(Struct, frozen=True, kw_only=True):
+    """How long the job still takes, if it goes as it went lately."""
+
+    low_seconds: float
+    high_seconds: float
+
+
 class ProgressFrame(Frame, tag="progress", frozen=True, kw_only=True):
-    """How far a running job is. It replaces the one before it; *skipped* counts those that were left out."""
+    """How far a running job is. It replaces the one before it; *skipped* counts those that were left out.
+
+    There is no *eta* where too little is known.
+    """
 
     head: int
     attempt: int
@@ -47,6 +57,7 @@ class ProgressFrame(Frame, tag="progress", frozen=True, kw_only=True):
     fraction: float
     steps: dict[str, Progress]
     skipped: int = 0
+    eta: Eta | UnsetType = UNSET
 
 
 class Beat(Frame, tag="beat", frozen=True, kw_only=True):

@@ -1,0 +1,93 @@
+"""Connections whose client takes nothing for long are cut, whatever it holds open.
+
+uvicorn holds a writer back once 64 KiB wait for the client, and lets it wait for ever; closing such a
+connection would wait for the client, too.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import socket
+import struct
+import sys
+import termios
+from collections.abc import Callable
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+_PATIENCE_SECONDS: Final = 25.0
+
+
+class Patience:
+    """Watches a connection whose buffer is full; *give_up* is called when nothing was taken for a while."""
+
+    __slots__ = ("_give_up", "_timer")
+
+    def __init__(self, give_up: Callable[[], None]) -> None:
+        self._give_up = give_up
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, transport: asyncio.Transport) -> None:
+        self.end()
+        self._timer = asyncio.get_running_loop().call_later(
+            _PATIENCE_SECONDS, self._judge, transport, _not_taken(transport)
+        )
+
+    def end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _judge(self, transport: asyncio.Transport, left: int) -> None:
+        self._timer = None
+        if _not_taken(transport) < left:
+            self.begin(transport)
+        else:
+            self._give_up()
+
+
+def _not_taken(transport: asyncio.Transport) -> int:
+    """The bytes that the client has not acknowledged: those that wait here, and those of the system.
+
+    The system's megabytes may take long to be read before the first one leaves us; a slow client does read.
+    """
+    waiting = transport.get_write_buffer_size()
+    try:
+        descriptor = transport.get_extra_info("socket").fileno()
+        in_kernel = fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4))
+    except (OSError, ValueError):
+        return waiting
+    return waiting + int.from_bytes(in_kernel, sys.byteorder)
+
+
+def abort(transport: asyncio.Transport) -> None:
+    """Reset the connection: after a plain close the system would go on offering its megabytes."""
+    with contextlib.suppress(OSError):
+        transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )
+    transport.abort()
+
+
+class HttpConnection(HttpToolsProtocol):
+    """Requests and their answers, streams of events and downloads among them."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._patience = Patience(self._cut)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._patience.begin(self.transport)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._patience.end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._patience.end()
+        super().connection_lost(exc)
+
+    def _cut(self) -> None:
+        abort(self.transport)

@@ -1,0 +1,65 @@
+"""WS /ws: all jobs that the caller may see, as far as they match."""
+
+from typing import Any, Final
+
+import msgspec
+import structlog
+from litestar import WebSocket, websocket
+from litestar.di import NamedDependency
+
+from api.dependencies import Services
+from api.problems import DATABASE_ERRORS
+from api.streams.carrier import BAD_REQUEST, carry, refuse, refuse_for_now
+from api.streams.frames import Ping, Pong, framed
+from api.streams.overview_session import OverviewSession
+from domain.jobs.overview import Wanted
+from domain.jobs.states import JobState
+
+_log = structlog.get_logger(__name__)
+
+_LONGEST_NAME: Final = 64
+
+_decode: Final = msgspec.json.Decoder(Ping).decode
+
+
+@websocket("/ws")
+async def stream_jobs(socket: WebSocket[Any, Any, Any], services: NamedDependency[Services]) -> None:
+    """Send the newest 500 that match, then every change of one that does, until the client leaves."""
+    # Accepted before anything is judged: a browser cannot read a refused handshake.
+    await socket.accept()
+    wanted = _wanted(dict(socket.query_params.items()))
+    if isinstance(wanted, str):
+        await refuse(socket, BAD_REQUEST, wanted, error="validation_failed")
+        return
+    try:
+        user = await services.authenticator.authenticate(socket)
+    except DATABASE_ERRORS:
+        await refuse_for_now(socket)
+        return
+    session = OverviewSession(user.id, wanted, services.hub.overviews)
+
+    async def obey(raw: bytes | str) -> None:
+        _decode(raw)
+        session.answer(framed(Pong()))
+
+    in_batches = socket.query_params.get("batch", "").lower() in ("true", "1")
+    reason = "disconnected"
+    try:
+        reason = await carry(socket, session, obey, in_batches=in_batches)
+    finally:
+        _log.info("stream_closed", reason=reason, frames_sent=session.frames_sent)
+
+
+def _wanted(query: dict[str, str]) -> Wanted | str:
+    """The filter, or what is wrong with it."""
+    state = query.get("state")
+    if state is not None and state not in list(JobState):
+        return f"state is one of {', '.join(JobState)}"
+    for name in ("pipeline", "tag"):
+        if len(query.get(name, "")) > _LONGEST_NAME or "\0" in query.get(name, ""):
+            return f"{name} has at most {_LONGEST_NAME} characters, and no NUL"
+    return Wanted(
+        state=None if state is None else JobState(state),
+        pipeline=query.get("pipeline"),
+        tag=query.get("tag"),
+    )

@@ -1,0 +1,84 @@
+"""The socket of all jobs converges while Redis is away, and while its pub/sub is killed again and again."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import redis.asyncio as async_redis
+
+from adapters.servers import Server, Servers
+from faults import servers
+from faults.form import by_form
+from harness import Api, serving, working
+from overview_watch import Board, board
+from settings import Settings
+
+JOBS = by_form(20, 400)
+
+
+def redis_of(own_servers: Servers) -> Server:
+    assert own_servers.redis is not None
+    return own_servers.redis
+
+
+async def submit_all(api: Api) -> dict[str, str]:
+    """Some that end, and some that wait."""
+    quick = [await api.submit("noop") for _ in range(JOBS)]
+    later = [await api.submit("noop", run_at="2100-01-01T00:00:00Z") for _ in range(3)]
+    return {job["id"]: "succeeded" for job in quick} | {job["id"]: "queued" for job in later}
+
+
+async def converged(shown: list[Board], states: dict[str, str]) -> None:
+    await asyncio.gather(*(one.until(states) for one in shown))
+
+
+@asynccontextmanager
+async def going_on(act: Callable[[], Any]) -> AsyncIterator[None]:
+    """*act* every 100 ms, for the block."""
+
+    async def repeat() -> None:
+        while True:
+            await act()
+            await asyncio.sleep(0.1)
+
+    acting = asyncio.create_task(repeat())
+    try:
+        yield
+    finally:
+        acting.cancel()
+        await asyncio.wait({acting})
+
+
+async def test_every_job_shows_its_true_state_with_and_without_redis(
+    own: Settings, own_servers: Servers
+) -> None:
+    redis = redis_of(own_servers)
+    async with serving(own) as api, working(own), board(api) as shown, board(api) as also:
+        boards = [shown, also]
+        states = await submit_all(api)
+        await converged(boards, states)
+
+        await servers.stop_forgetting(redis)
+        states |= await submit_all(api)
+        await converged(boards, states)
+
+        await servers.start(redis)
+        states |= await submit_all(api)
+        await converged(boards, states)
+
+        async with async_redis.Redis.from_url(redis.url) as client:
+
+            async def kill() -> None:
+                await client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+
+            async with going_on(kill):
+                for _ in range(by_form(1, 10)):
+                    states |= await submit_all(api)
+            await converged(boards, states)
+
+        ended = [job_id for job_id, state in states.items() if state == "succeeded"]
+        for job_id in ended[:3]:
+            assert (await api.http.delete(f"/api/v1/jobs/{job_id}")).status_code == 204
+            del states[job_id]
+        await converged(boards, states)

@@ -1,0 +1,162 @@
+"""The socket of all jobs: what it shows first, what then, and that it converges without any hint."""
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import asyncpg
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from adapters.database import StatementPool
+from domain.jobs.overview_repository import OverviewRepository
+from harness import Api
+from overview_watch import SECONDS, Board, board
+
+LATER = "2100-01-01T00:00:00Z"
+CANCEL = (
+    "UPDATE jobs SET state = 'cancelled', finished_at = statement_timestamp(), event_seq = event_seq + 1,"
+    " updated_at = statement_timestamp() WHERE id = $1::uuid"
+)
+
+
+async def submit(api: Api, count: int = 1, **more: Any) -> list[str]:
+    return [str((await api.submit("noop", run_at=LATER, **more))["id"]) for _ in range(count)]
+
+
+def check_now(api: Api) -> None:
+    api.app.state.services.hub.overviews._recheck_soon()
+
+
+async def closing(socket: Board) -> int | None:
+    async with asyncio.timeout(SECONDS):
+        with suppress(ConnectionClosed):
+            while True:
+                await socket.next()
+    return socket.socket.close_code
+
+
+async def test_the_newest_come_first_and_then_every_change(api: Api) -> None:
+    old, new = await submit(api, 2)
+
+    async with board(api) as shown:
+        await shown.until({old: "queued", new: "queued"})
+        (newest,) = await submit(api)
+        await api.http.post(f"/api/v1/jobs/{old}/cancel")
+        await shown.until({old: "cancelled", new: "queued", newest: "queued"})
+
+    assert [frame["job_id"] for frame in shown.frames[:2]] == [new, old]
+    assert shown.frames[0] == {
+        "type": "job",
+        "job_id": new,
+        "head": 1,
+        "state": "queued",
+        "progress": 0.0,
+        "pipeline": "noop",
+    }
+
+
+async def test_only_what_matches_is_shown_and_what_leaves_is_shown_once_more(api: Api) -> None:
+    one, other = await submit(api, 2)
+
+    async with board(api, "state=queued&pipeline=noop") as shown, board(api, "pipeline=crunch") as nothing:
+        await shown.until({one: "queued", other: "queued"})
+        await api.http.post(f"/api/v1/jobs/{one}/cancel")
+        await shown.until({other: "queued"})
+        await nothing.socket.send('{"type": "ping"}')
+        await nothing.until_type("pong")
+
+    assert [frame["state"] for frame in shown.frames if frame["job_id"] == one] == ["queued", "cancelled"]
+    assert not [frame for frame in nothing.frames if frame["type"] == "job"]
+
+
+async def test_a_tag_is_looked_up_when_a_job_changes(api: Api) -> None:
+    (urgent,) = await submit(api, tags=["urgent"])
+    (other,) = await submit(api)
+
+    async with board(api, "tag=urgent") as shown:
+        await shown.until({urgent: "queued"})
+        (second,) = await submit(api, tags=["urgent", "x"])
+        for job_id in (other, urgent):
+            await api.http.post(f"/api/v1/jobs/{job_id}/cancel")
+        await shown.until({urgent: "cancelled", second: "queued"})
+
+    assert other not in {frame.get("job_id") for frame in shown.frames}
+
+
+async def test_a_filter_that_cannot_be_is_refused(api: Api) -> None:
+    async with board(api, "state=resting") as shown:
+        code = await closing(shown)
+
+    assert (code, shown.frames[0]["code"]) == (4400, "validation_failed")
+
+
+async def test_it_answers_pings_and_obeys_nothing_else(api: Api) -> None:
+    async with board(api) as shown:
+        for word in ('{"type": "ping"}', '{"type": "cancel"}', "x"):
+            await shown.socket.send(word)
+        answers = [await shown.next() for _ in range(3)]
+
+    assert [answer["type"] for answer in answers] == ["pong", "error", "error"]
+
+
+async def test_a_server_that_stops_says_goodbye(api: Api) -> None:
+    async with board(api) as shown:
+        await shown.socket.send('{"type": "ping"}')
+        await shown.until_type("pong")
+        await api.app.state.services.hub.say_goodbye()
+        code = await closing(shown)
+
+    assert (code, shown.frames[-1]["type"]) == (1012, "bye")
+
+
+async def test_what_nobody_told_is_found_in_postgresql_in_one_query_for_all(
+    api: Api, database: StatementPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stays, ends, goes = await submit(api, 3)
+    await database.fetch(CANCEL, goes)
+    looks: list[Any] = []
+    look = OverviewRepository.look
+
+    async def counted(self: OverviewRepository, *arguments: Any, **named: Any) -> Any:
+        looks.append(arguments[1])
+        return await look(self, *arguments, **named)
+
+    monkeypatch.setattr(OverviewRepository, "look", counted)
+    async with board(api) as shown, board(api) as also:
+        for one in (shown, also):
+            await one.until({stays: "queued", ends: "queued", goes: "cancelled"})
+        await database.fetch(CANCEL, ends)
+        await database.fetch("DELETE FROM jobs WHERE id = $1::uuid", goes)
+        (requeued,) = await submit(api)
+        await database.fetch("UPDATE jobs SET attempt = 1, event_seq = 4 WHERE id = $1::uuid", requeued)
+        before = len(looks)
+        check_now(api)
+        for one in (shown, also):
+            await one.until({stays: "queued", ends: "cancelled", requeued: "queued"})
+            while one.jobs[requeued]["head"] != 4:
+                await one.next()
+
+    # One as it was opened, and one for this check; its watchers share both.
+    assert looks[0] is None
+    assert len(looks) - before <= 2
+
+
+async def test_a_change_that_became_visible_late_is_found(
+    api: Api, database: StatementPool, database_url: str
+) -> None:
+    one, other = await submit(api, 2)
+    connection = await asyncpg.connect(database_url)
+    async with board(api) as shown:
+        await shown.until({one: "queued", other: "queued"})
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute(CANCEL, one)
+        await database.fetch(CANCEL, other)
+        check_now(api)
+        await shown.until({one: "queued", other: "cancelled"})
+
+        await transaction.commit()
+        check_now(api)
+        await shown.until({one: "cancelled", other: "cancelled"})
+    await connection.close()

@@ -1,0 +1,192 @@
+"""Clients that read slowly lose nothing and cost little; those that stopped are told so and cut."""
+
+import asyncio
+import gc
+import tracemalloc
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+
+import msgspec
+import pytest
+import websockets
+from websockets.exceptions import ConnectionClosed
+
+from adapters.database import StatementPool
+from api import connections, socket_connection
+from api.socket_connection import TRY_LATER, SocketConnection
+from harness import Api
+from raw_reader import RawReader, raw_reader
+
+SECONDS = 30
+EVENTS = 1_500
+READERS = 8
+MOST_BYTES = 256 * 1024
+MANY = 500
+
+# More than the sockets' own buffers take, on both sides.
+FILL = """
+INSERT INTO job_events (job_id, seq, at, type, body)
+SELECT $1::uuid, n, statement_timestamp(), 'log',
+       json_build_object('level', 'info', 'message', repeat('x', 8000), 'fields', json_build_object())
+FROM generate_series(2, $2::int) n
+"""
+
+
+async def talkative_job(api: Api, database: StatementPool) -> str:
+    """A job that waits, with a long history."""
+    job_id = str((await api.submit("noop", run_at="2100-01-01T00:00:00Z"))["id"])
+    await database.fetch(FILL, job_id, EVENTS)
+    await database.fetch("UPDATE jobs SET event_seq = $2 WHERE id = $1::uuid", job_id, EVENTS)
+    return job_id
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    """Wait for what sends no signal to us."""
+    async with asyncio.timeout(SECONDS):
+        while not happened():
+            await asyncio.sleep(0.02)
+
+
+def blocked(api: Api) -> list[SocketConnection]:
+    return [
+        one
+        for one in api.server.server_state.connections
+        if isinstance(one, SocketConnection) and not one.writable.is_set()
+    ]
+
+
+def socket_path(job_id: str) -> str:
+    return f"/api/v1/jobs/{job_id}/ws"
+
+
+async def test_a_reader_that_stopped_is_told_so_behind_what_it_has_not_read(
+    api: Api, database: StatementPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(socket_connection, "_LAST_SECONDS", SECONDS)
+    job_id = await talkative_job(api, database)
+
+    async with raw_reader(api, socket_path(job_id), upgrade=True) as reader:
+        await until(lambda: bool(blocked(api)))
+        await until(lambda: not api.app.state.services.hub._feeds)
+        await reader.read_all()
+
+    assert reader.close_code == TRY_LATER
+    assert reader.seqs == list(range(1, len(reader.seqs) + 1))
+    assert len(reader.seqs) < EVENTS
+
+
+@pytest.mark.parametrize("path", ["ws", "stream"])
+async def test_one_that_holds_the_connection_open_without_reading_is_cut(
+    api: Api, database: StatementPool, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(connections, "_PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(socket_connection, "_LAST_SECONDS", 0.3)
+    job_id = await talkative_job(api, database)
+    before = set(api.server.server_state.connections)
+
+    async with raw_reader(api, f"/api/v1/jobs/{job_id}/{path}", upgrade=path == "ws") as reader:
+        await until(lambda: bool(api.app.state.services.hub._feeds))
+        await until(lambda: api.server.server_state.connections <= before)
+        await until(lambda: not api.app.state.services.hub._feeds)
+        with pytest.raises(ConnectionResetError):
+            await reader.read_all()
+
+
+async def test_a_reader_that_is_only_slow_is_left_alone_and_gets_everything(
+    api: Api, database: StatementPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_PATIENCE_SECONDS", 1.0)
+    job_id = await talkative_job(api, database)
+
+    async with raw_reader(api, socket_path(job_id), upgrade=True) as reader:
+        await until(lambda: bool(blocked(api)))
+        for _ in range(10):
+            # Three times its patience, and never so much that everything fits at once.
+            await read_some(reader, 128 * 1024)
+            await asyncio.sleep(0.3)
+        assert api.app.state.services.hub._feeds
+        while len(reader.seqs) < EVENTS:
+            assert await reader.read(2**18)
+
+    assert reader.seqs == list(range(1, EVENTS + 1))
+
+
+async def read_some(reader: RawReader, size: int) -> None:
+    while size > 0:
+        size -= await reader.read(size)
+
+
+async def test_a_quiet_client_without_a_pong_is_closed(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket_connection, "_PONG_SECONDS", 0.2)
+    job_id = str((await api.submit("noop", run_at="2100-01-01T00:00:00Z"))["id"])
+
+    async with raw_reader(api, socket_path(job_id), upgrade=True) as reader:
+        await reader.read_all()
+
+    assert reader.close_code == TRY_LATER
+
+
+async def test_a_client_that_takes_little_is_sent_little_and_the_newest_progress(
+    api: Api, database: StatementPool
+) -> None:
+    job_id = await talkative_job(api, database)
+    hub = api.app.state.services.hub
+
+    async with websockets.connect(f"{api.ws}{socket_path(job_id)}?after={EVENTS}") as client:
+        assert msgspec.json.decode(await client.recv())["type"] == "hello"
+        await until(lambda: bool(hub._feeds))
+        (feed,) = hub._feeds.values()
+        for number in range(1, MANY):
+            feed.offer_progress(1, number / MANY, b'{"type":"progress","n":%d}' % number)
+            await asyncio.sleep(0)
+        taken: list[dict[str, int]] = []
+        while not taken or taken[-1]["n"] < MANY - 1:
+            taken.append(msgspec.json.decode(await client.recv()))
+
+    assert sum(frame.get("skipped", 0) for frame in taken) + len(taken) == MANY - 1
+    assert len(taken) < MANY / 2
+
+
+async def test_a_client_that_stops_to_read_a_quiet_stream_is_told_so(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket_connection, "_PONG_SECONDS", 0.3)
+    job_id = str((await api.submit("noop", run_at="2100-01-01T00:00:00Z"))["id"])
+    hub = api.app.state.services.hub
+
+    async with websockets.connect(f"{api.ws}{socket_path(job_id)}", max_queue=1) as client:
+        await client.recv()
+        for _ in range(MANY):
+            # Answers that nobody takes.
+            await client.send('{"type":"ping"}')
+        await until(lambda: not hub._feeds)
+        async with asyncio.timeout(SECONDS):
+            with suppress(ConnectionClosed):
+                while True:
+                    await client.recv()
+
+    assert client.close_code == TRY_LATER
+
+
+async def test_a_blocked_reader_holds_little_memory(api: Api, database: StatementPool) -> None:
+    job_id = await talkative_job(api, database)
+
+    async with AsyncExitStack() as stack:
+
+        async def join() -> None:
+            await stack.enter_async_context(raw_reader(api, socket_path(job_id), upgrade=True))
+
+        # The first one pays for what all share: the feed, connections to PostgreSQL, caches.
+        await join()
+        await until(lambda: len(blocked(api)) == 1)
+        gc.collect()
+        tracemalloc.start()
+        for _ in range(READERS):
+            await join()
+        await until(lambda: len(blocked(api)) == READERS + 1)
+        gc.collect()
+        held, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+    assert held / READERS < MOST_BYTES

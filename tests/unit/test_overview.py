@@ -1,0 +1,170 @@
+"""What a process knows of an owner's jobs."""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.events.news import JobSummary
+from domain.jobs.overview import Overview, Wanted
+from domain.jobs.states import JobState
+
+ANY = Wanted()
+
+
+def job(number: int, head: int, state: str = "running", progress: float = 0.0) -> JobSummary:
+    return JobSummary(job_id=UUID(int=number), head=head, state=state, progress=progress, pipeline="noop")
+
+
+def told(overview: Overview, cursor: int = 0, wanted: Wanted = ANY, limit: int = 1000) -> list[Any]:
+    changed, _ = overview.after(cursor, wanted, limit)
+    return [msgspec.json.decode(known.frame) for known in changed]
+
+
+def heads(frames: list[Any]) -> list[tuple[int, int]]:
+    return [(UUID(frame["job_id"]).int, frame["head"]) for frame in frames]
+
+
+def test_a_job_that_changed_often_is_told_once_as_it_is() -> None:
+    overview = Overview()
+
+    for head in (1, 2, 3):
+        overview.offer(job(1, head))
+    overview.offer(job(2, 1))
+
+    assert heads(told(overview)) == [(1, 3), (2, 1)]
+
+
+def test_what_is_older_than_known_changes_nothing() -> None:
+    overview = Overview()
+    overview.offer(job(1, 5, progress=0.5))
+
+    assert not overview.offer(job(1, 4))
+    assert not overview.offer(job(1, 5, progress=0.4))
+    assert overview.offer(job(1, 5, progress=0.6))
+
+    assert [frame["progress"] for frame in told(overview)] == [0.6]
+
+
+def test_what_everybody_knows_is_told_to_nobody_until_it_changes() -> None:
+    overview = Overview()
+    overview.know(job(1, 3))
+    overview.know(job(1, 3))
+
+    assert told(overview) == []
+
+    overview.know(job(1, 4))
+    assert heads(told(overview)) == [(1, 4)]
+
+
+def test_a_job_that_leaves_a_filter_is_told_once_more() -> None:
+    overview = Overview()
+    wanted = Wanted(state=JobState.RUNNING)
+    overview.offer(job(1, 2, "running"))
+    cursor = overview.number
+
+    overview.offer(job(1, 3, "succeeded"))
+    left = told(overview, cursor, wanted)
+    overview.delete(UUID(int=1))
+
+    assert [frame["state"] for frame in left] == ["succeeded"]
+    assert told(overview, cursor + 1, wanted) == []
+
+
+def test_a_job_that_came_and_left_between_two_looks_is_told_once() -> None:
+    overview = Overview()
+    overview.offer(job(1, 1, "queued"))
+    cursor = overview.number
+
+    overview.offer(job(1, 2, "running"))
+    overview.offer(job(1, 3, "queued"))
+
+    assert [frame["state"] for frame in told(overview, cursor, Wanted(state=JobState.RUNNING))] == ["queued"]
+
+
+def test_a_job_that_nobody_knew_may_have_been_in_any_state_before() -> None:
+    overview = Overview()
+
+    overview.offer(job(1, 9, "failed"))
+
+    assert told(overview, 0, Wanted(state=JobState.QUEUED)) != []
+    assert told(overview, 0, Wanted(state=JobState.SUCCEEDED)) == []
+
+
+def test_other_pipelines_are_left_out() -> None:
+    overview = Overview()
+    overview.offer(job(1, 1))
+
+    assert told(overview, 0, Wanted(pipeline="shootout")) == []
+    assert told(overview, 0, Wanted(pipeline="noop")) != []
+
+
+def test_a_deleted_job_is_told_once_and_stays_gone() -> None:
+    overview = Overview()
+    overview.know(job(1, 3, "succeeded"))
+    assert overview.ended(10) == [UUID(int=1)]
+
+    overview.delete(UUID(int=1))
+    overview.delete(UUID(int=1))
+    overview.offer(job(1, 4, "queued"))
+
+    assert told(overview) == [{"type": "job.deleted", "job_id": str(UUID(int=1))}]
+    assert overview.ended(10) == []
+
+
+def test_what_is_known_is_bounded_and_those_behind_are_told_so() -> None:
+    overview = Overview(most=10)
+    for number in range(25):
+        overview.offer(job(number, 1))
+
+    assert overview.has_forgotten(14)
+    assert not overview.has_forgotten(15)
+    assert len(told(overview, 15)) == 10
+
+
+def test_changes_that_were_missed_make_everybody_begin_anew() -> None:
+    overview = Overview()
+    overview.offer(job(1, 1))
+
+    overview.forget_all()
+
+    assert overview.has_forgotten(overview.number - 1)
+    assert not overview.has_forgotten(overview.number)
+
+
+HINTS = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 6)), max_size=60)
+STATES = ["queued", "running", "queued", "running", "failed", "queued", "running"]
+
+
+@given(HINTS, st.lists(st.integers(1, 5), min_size=1, max_size=60), st.sampled_from([None, *JobState]))
+def test_any_hints_in_any_order_converge_for_any_watcher(
+    hints: list[tuple[int, int]], limits: list[int], state: JobState | None
+) -> None:
+    overview = Overview()
+    wanted = Wanted(state=state)
+    seen: list[Any] = []
+    cursor = 0
+
+    for place, (number, head) in enumerate(hints):
+        overview.offer(job(number, head, STATES[head]))
+        if place % 3 == 0:
+            changed, cursor = overview.after(cursor, wanted, limits[place % len(limits)])
+            seen += [msgspec.json.decode(known.frame) for known in changed]
+    seen += told(overview, cursor, wanted)
+
+    shown = {UUID(frame["job_id"]).int: (frame["head"], frame["state"]) for frame in seen}
+    truth = {number: max(head for n, head in hints if n == number) for number, _ in hints}
+    matching = {
+        number: (head, STATES[head])
+        for number, head in truth.items()
+        if state is None or STATES[head] == state
+    }
+    assert matching.items() <= shown.items()
+    for number in {number for number, _ in hints}:
+        mine = [frame["head"] for frame in seen if UUID(frame["job_id"]).int == number]
+        assert mine == sorted(set(mine))
+        # A list that drops what does not match shows nothing that is not so.
+        last_shown = shown.get(number)
+        assert last_shown is None or last_shown[1] != state or last_shown[0] == truth[number]

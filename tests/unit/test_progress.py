@@ -1,0 +1,181 @@
+"""How far a job is said to be, and how long it is said to take."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.events.types import Eta, Progress
+from domain.jobs.outlook import LEAST_SAMPLES, Outlook, StepTime
+from domain.jobs.progress import ALMOST, MOST_SHOWN, JobProgress
+
+WEIGHTS = {"plain": 1.0, "few": 3.0, "many": 2.0}
+ITEMS = {"few": 3, "many": MOST_SHOWN + 1}
+KEYS = ["plain", *(f"{name}[{index}]" for name, items in ITEMS.items() for index in range(items))]
+ACTS = st.lists(
+    st.tuples(st.sampled_from(KEYS), st.none() | st.tuples(st.floats(-1, 10), st.floats(0, 10))), max_size=60
+)
+Acts = list[tuple[str, tuple[float, float] | None]]
+
+
+def name_of(key: str) -> str:
+    return key.partition("[")[0]
+
+
+def begun(floor: float = 0.0) -> JobProgress:
+    progress = JobProgress(WEIGHTS, floor)
+    for name, items in ITEMS.items():
+        progress.expand(name, items)
+    return progress
+
+
+def act(progress: JobProgress, key: str, said: tuple[float, float] | None) -> None:
+    """A report, or the end of the step run."""
+    if said is None:
+        progress.finish(name_of(key), key)
+    else:
+        progress.report(name_of(key), key, Progress(done=said[0], total=said[1]))
+
+
+@given(ACTS, st.floats(0, 1))
+def test_the_fraction_never_falls_below_what_was_shown_and_is_never_whole(acts: Acts, floor: float) -> None:
+    progress = begun(floor)
+    seen = [min(floor, ALMOST), progress.fraction]
+
+    for key, said in acts:
+        act(progress, key, said)
+        seen.append(progress.fraction)
+
+    assert seen == sorted(seen)
+    assert seen[-1] <= ALMOST
+
+
+@given(ACTS)
+def test_the_fraction_is_the_weighted_share_of_the_best_that_each_run_has_said(acts: Acts) -> None:
+    progress = begun()
+    best = dict.fromkeys(KEYS, 0.0)
+
+    for key, said in acts:
+        act(progress, key, said)
+        share = 1.0 if said is None else min(max(said[0] / said[1], 0.0), 1.0) if said[1] > 0 else 0.0
+        best[key] = max(best[key], share)
+
+    sums = {name: sum(best[key] for key in KEYS if name_of(key) == name) for name in WEIGHTS}
+    shares = {name: sums[name] / ITEMS.get(name, 1) for name in WEIGHTS}
+    expected = sum(weight * shares[name] for name, weight in WEIGHTS.items()) / sum(WEIGHTS.values())
+    assert progress.fraction == pytest.approx(min(expected, ALMOST), abs=1e-9)
+
+
+def test_finished_steps_count_by_their_weight() -> None:
+    progress = JobProgress({"a": 1, "b": 3})
+    progress.expand("b", 2)
+
+    progress.finish("b", "b[0]")
+
+    assert progress.fraction == 3 / 4 / 2
+
+
+def test_a_step_without_items_is_done() -> None:
+    progress = JobProgress({"a": 1, "b": 1})
+
+    progress.expand("b", 0)
+
+    assert progress.fraction == 0.5
+
+
+def test_all_that_ends_is_almost_whole() -> None:
+    progress = begun()
+
+    for key in KEYS:
+        progress.finish(name_of(key), key)
+
+    assert progress.fraction == ALMOST
+    assert [progress.left_of(name) for name in WEIGHTS] == [0, 0, 0]
+
+
+@given(ACTS)
+def test_items_are_shown_one_by_one_up_to_a_hundred_and_then_as_one(acts: Acts) -> None:
+    progress = begun()
+
+    for key, said in acts:
+        act(progress, key, said)
+
+    shown = {key for key, _ in acts if name_of(key) != "many"}
+    assert set(progress.steps) == shown | {"many"}
+    assert 0 <= progress.steps["many"].done <= progress.steps["many"].total == ITEMS["many"]
+
+
+def test_ten_thousand_items_make_one_entry_that_counts_them() -> None:
+    progress = JobProgress({"many": 1})
+    progress.expand("many", 10_000)
+
+    progress.finish("many", "many[0]")
+    progress.report("many", "many[1]", Progress(done=1, total=2, message="half"))
+
+    assert progress.steps == {"many": Progress(done=1.5, total=10_000, message="half")}
+    assert progress.entry("many", "many[1]") == "many"
+
+
+# What a pipeline's steps take: prepare, then two branches, then a step that comes after both.
+AFTER = {"prepare": (), "left": ("prepare",), "right": ("prepare",), "last": ("left", "right")}
+SECONDS = {"prepare": 1.0, "left": 5.0, "right": 2.0, "last": 1.0}
+
+
+def outlook(samples: int = LEAST_SAMPLES) -> Outlook:
+    known = Outlook(AFTER)
+    known.times = {
+        name: StepTime(samples=samples, item=(seconds, seconds * 2), whole=(seconds, seconds * 2))
+        for name, seconds in SECONDS.items()
+    }
+    return known
+
+
+def test_the_longest_way_that_is_left_makes_the_eta() -> None:
+    progress = JobProgress(dict.fromkeys(AFTER, 1.0))
+
+    assert outlook().eta(progress) == Eta(low_seconds=7, high_seconds=14)
+
+    progress.finish("prepare", "prepare")
+    progress.report("left", "left", Progress(done=4, total=5))
+    assert outlook().eta(progress) == Eta(low_seconds=3, high_seconds=6)
+
+
+def test_no_eta_is_better_than_a_guess() -> None:
+    progress = JobProgress(dict.fromkeys(AFTER, 1.0))
+    partly = outlook()
+    partly.times = {name: time for name, time in partly.times.items() if name != "last"}
+
+    assert outlook(LEAST_SAMPLES - 1).eta(progress) is None
+    assert partly.eta(progress) is None
+
+    progress.finish("last", "last")
+    assert partly.eta(progress) is not None
+
+
+def test_items_that_are_not_computed_yet_count_as_the_whole_step_and_then_one_by_one() -> None:
+    known = Outlook({"many": ()})
+    known.times = {"many": StepTime(samples=9, item=(0.1, 0.2), whole=(30.0, 60.0))}
+    progress = JobProgress({"many": 1})
+
+    assert known.eta(progress) == Eta(low_seconds=30, high_seconds=60)
+
+    progress.expand("many", 50)
+    assert known.eta(progress) == Eta(low_seconds=5, high_seconds=10)
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(AFTER)), st.none() | st.floats(0, 1)), max_size=30))
+def test_an_eta_only_shrinks_while_the_times_stay(acts: list[tuple[str, float | None]]) -> None:
+    known, progress = outlook(), JobProgress(dict.fromkeys(AFTER, 1.0))
+    seen = [known.eta(progress)]
+
+    for name, done in acts:
+        if done is None:
+            progress.finish(name, name)
+        else:
+            progress.report(name, name, Progress(done=done, total=1))
+        seen.append(known.eta(progress))
+
+    lows = [eta.low_seconds for eta in seen if eta is not None]
+    highs = [eta.high_seconds for eta in seen if eta is not None]
+    assert lows == sorted(lows, reverse=True)
+    assert highs == sorted(highs, reverse=True)
+    assert all(low <= high for low, high in zip(lows, highs, strict=True))

@@ -1,0 +1,110 @@
+"""Progress frames at their source: few, and the last word is always said."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from domain.events.news import JobNews
+from domain.events.types import Eta, Progress, ProgressFrame, WrittenEvent
+from domain.jobs.execution import Claim
+from domain.jobs.outlook import Outlook, StepTime
+from domain.jobs.progress import JobProgress
+from workers.endings import Standing
+from workers.progress_sender import ProgressSender
+
+SECONDS = 5
+ITEMS = 10_000
+
+
+class Told:
+    """A publisher that keeps the frames."""
+
+    def __init__(self) -> None:
+        self.frames: list[ProgressFrame] = []
+        self.late = asyncio.Event()
+
+    def publish(self, news: Sequence[JobNews]) -> None:
+        raise AssertionError(news)
+
+    def publish_progress(self, job_id: UUID, frame: ProgressFrame) -> None:  # noqa: ARG002
+        self.frames.append(frame)
+        if len(self.frames) > 1:
+            self.late.set()
+
+
+def claim(outlook: Outlook | None = None) -> Claim:
+    return Claim(
+        job_id=UUID(int=1),
+        owner_id=UUID(int=2),
+        pipeline="many",
+        version=1,
+        queue="default",
+        params="{}",
+        attempt=1,
+        fence=1,
+        max_attempts=None,
+        losses=0,
+        progress=0.0,
+        head=2,
+        log_events=0,
+        cancel_requested=False,
+        seconds_left=None,
+        steps={},
+        started=WrittenEvent("job.started", "{}"),
+        at=datetime(2026, 1, 1, tzinfo=UTC),
+        heard_at=0.0,
+        outlook=outlook,
+    )
+
+
+def sender(told: Told, progress: JobProgress, outlook: Outlook | None = None) -> ProgressSender:
+    return ProgressSender(claim(outlook), progress, told, Standing(2))
+
+
+async def test_thousands_of_items_that_report_and_end_make_two_frames_of_a_few_bytes() -> None:
+    told, progress = Told(), JobProgress({"many": 1})
+    progress.expand("many", ITEMS)
+    sending = sender(told, progress)
+
+    for index in range(ITEMS):
+        sending.report("many", f"many[{index}]", Progress(done=1, total=1, message="done"))
+    async with asyncio.timeout(SECONDS):
+        await told.late.wait()
+    sending.close()
+
+    assert len(told.frames) == 2
+    assert told.frames[-1].steps["many"].done == ITEMS
+    assert len(msgspec.json.encode(told.frames[-1])) < 300
+
+
+async def test_ends_of_steps_share_one_allowance_and_the_last_is_told() -> None:
+    told, progress = Told(), JobProgress({"many": 1})
+    progress.expand("many", ITEMS)
+    sending = sender(told, progress)
+
+    for index in range(ITEMS):
+        progress.finish("many", f"many[{index}]")
+        sending.flush()
+    async with asyncio.timeout(SECONDS):
+        await told.late.wait()
+    sending.close()
+
+    assert [frame.steps["many"].done for frame in told.frames] == [1, ITEMS]
+    assert sending.take_dirty()
+
+
+async def test_a_frame_has_an_eta_where_the_times_are_known() -> None:
+    told, progress = Told(), JobProgress({"many": 1})
+    progress.expand("many", 10)
+    outlook = Outlook({"many": ()})
+    sending = sender(told, progress, outlook)
+
+    unknown: dict[str, Any] = msgspec.to_builtins(sending.frame())
+    outlook.times = {"many": StepTime(samples=9, item=(1.0, 2.0), whole=(10.0, 20.0))}
+
+    assert "eta" not in unknown
+    assert sending.frame().eta == Eta(low_seconds=10, high_seconds=20)
