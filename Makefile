@@ -50,10 +50,11 @@ imports: install
 migrations: install
 	@$(BIN)/pytest -q tests/integration/test_migrations.py
 
-bench: install  ## print the benchmarks and write them to benchmarks/results (about 15 minutes)
+bench: install  ## print the benchmarks and write them to benchmarks/results (about half an hour)
 	@mkdir -p benchmarks/results
-	@for one in start_latency promptness neighbours submitting drain backlog; do \
-	  $(BIN)/python benchmarks/$$one.py --json benchmarks/results/$$one.json || exit 1; done
+	@for one in start_latency promptness neighbours submitting drain backlog \
+	  streams/latency streams/fan_out streams/crowd; do \
+	  $(BIN)/python benchmarks/$$one.py --json benchmarks/results/$$(basename $$one).json || exit 1; done
 
 faults: install  ## run the fault tests at their full length; HEADRACE_FAULTS_SEED=n repeats the random ones
 	@HEADRACE_FAULTS=full $(BIN)/pytest -n $(WORKERS) tests/faults

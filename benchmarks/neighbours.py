@@ -5,6 +5,7 @@ memory, one whose output cannot be stored; one of each is submitted again as soo
 """
 
 import asyncio
+import contextlib
 import statistics
 from pathlib import Path
 from typing import Any, Final
@@ -40,6 +41,8 @@ async def measure(made: Stage, jobs: int) -> dict[str, float]:
         harmed = await commit_to_entry(made, jobs)
     finally:
         poisoning.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await poisoning
     await until(made.database_url, _OVER, 30)
     (row,) = await fetch(made.database_url, _HARMED)
     return {

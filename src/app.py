@@ -40,6 +40,7 @@ from api.hygiene import RequestId, refuse_early
 from api.jobs import JobController
 from api.pipelines import PipelineController
 from api.streams.hub import Hub
+from api.streams.opening import snapshots
 from api.streams.overview_socket import stream_jobs
 from api.streams.overviews import Overviews
 from api.streams.socket import stream_job
@@ -114,6 +115,7 @@ async def _run_services(
         sessions=sessions,
         authenticator=LocalAuthenticator(sessions),
         hub=Hub(bus, PostgresEventLog(pool), Overviews(bus, OverviewRepository(pool))),
+        snapshots=snapshots(sessions),
         doorbell=Doorbell(redis),
         publisher=RedisPublisher(redis),
         submitter=Submitter(submitting, submit_commit.store),

@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,13 +58,19 @@ class Api(Struct):
 
     async def watch(self, job_id: str, after: int = 0, query: str = "") -> list[dict[str, Any]]:
         """Every frame up to the last."""
-        frames: list[dict[str, Any]] = []
+        async with asyncio.timeout(60):
+            return [frame async for frame in self.frames(job_id, after, query)]
+
+    async def frames(
+        self, job_id: str, after: int = 0, query: str = ""
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Each frame as it comes."""
         url = f"{self.ws}/api/v1/jobs/{job_id}/ws?after={after}{query}"
-        async with asyncio.timeout(60), websockets.connect(url, max_size=None) as socket:
+        async with websockets.connect(url, max_size=None) as socket:
             async for message in socket:
                 decoded = msgspec.json.decode(message)
-                frames += decoded if isinstance(decoded, list) else [decoded]
-        return frames
+                for frame in decoded if isinstance(decoded, list) else [decoded]:
+                    yield frame
 
     async def finish(self, job_id: str) -> dict[str, Any]:
         """The job, once it has ended."""

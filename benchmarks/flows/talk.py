@@ -2,6 +2,7 @@
 
 import asyncio
 import mmap
+import random
 import time
 from pathlib import Path
 from struct import unpack_from
@@ -41,6 +42,8 @@ def stamp() -> str:
 async def speak(context: StepContext[TalkParams]) -> None:
     """Safe to run again: it only talks."""
     params = context.params
+    # Jobs that begin together do not speak together.
+    await asyncio.sleep(params.pause_seconds * random.random())  # noqa: S311
     for done in range(1, params.times + 1):
         await asyncio.sleep(params.pause_seconds)
         await context.log(stamp())

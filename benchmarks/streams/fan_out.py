@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import httpx
 import uvloop
-from readers import Tally, close, connect
+from readers import Reader, Tally, close, connect
 from redis.asyncio import Redis
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -69,6 +69,7 @@ def main() -> None:
 
 async def measure(made: Stage, port: int, plugin_port: int, watchers: int) -> dict[str, float]:
     theirs = await plugin_speed(made, plugin_port, watchers)
+    theirs_paced = await plugin_pace(made, plugin_port, watchers)
     batched = await speed(made, port, watchers, "&batch=true")
     single = await speed(made, port, watchers, "")
     paced = await pace(made, port, watchers)
@@ -81,6 +82,8 @@ async def measure(made: Stage, port: int, plugin_port: int, watchers: int) -> di
         "one by one: frames/s": single["rate"],
         "one by one: p99 ms": single["p99"],
         "one by one / ChannelsPlugin": single["rate"] / theirs["rate"],
+        "ChannelsPlugin, paced: p50 ms": theirs_paced["p50"],
+        "ChannelsPlugin, paced: p99 ms": theirs_paced["p99"],
         "paced: p50 ms": paced["p50"],
         "paced: p99 ms": paced["p99"],
         "Redis subscriptions": batched["subscriptions"],
@@ -104,7 +107,7 @@ async def pace(made: Stage, port: int, watchers: int) -> dict[str, float]:
 
 async def plugin_speed(made: Stage, port: int, watchers: int) -> dict[str, float]:
     tally = Tally(_PLUGIN_SIGN)
-    readers = await connect(port, ["/ws/hot"] * watchers, tally)
+    readers = await connect(port, ["/ws/hot"] * watchers, lambda path: Reader(path, tally.take))
     redis = Redis.from_url(made.redis_url)
     said, heard, is_over = 0, 0, False
 
@@ -135,6 +138,26 @@ async def plugin_speed(made: Stage, port: int, watchers: int) -> dict[str, float
     return {"rate": rate, "p99": percentile(tally.late, 0.99)}
 
 
+async def plugin_pace(made: Stage, port: int, watchers: int) -> dict[str, float]:
+    tally = Tally(_PLUGIN_SIGN)
+    readers = await connect(port, ["/ws/hot"] * watchers, lambda path: Reader(path, tally.take))
+    redis = Redis.from_url(made.redis_url)
+    tally.is_timing = True
+    try:
+        for _ in range(int(_PACE * _SECONDS)):
+            await redis.publish("hot", _said())
+            await asyncio.sleep(1 / _PACE)
+    finally:
+        close(readers)
+        await redis.aclose()
+    return {"p50": percentile(tally.late, 0.5), "p99": percentile(tally.late, 0.99)}
+
+
+def _said() -> str:
+    """A message as long as an event."""
+    return f'{{"type":"log","at":"@{time.monotonic_ns():020d}","pad":"{"x" * 230}"}}'
+
+
 async def deliver(tally: Tally, watchers: int, hear: Callable[[int], Any]) -> float:
     """Let it run for some seconds, telling the source what all have heard; the frames a second."""
     hear(0)
@@ -162,7 +185,13 @@ async def hot_job(
             answer = await client.post("/api/v1/jobs", json={"pipeline": "hot", "params": params})
             answer.raise_for_status()
             job = answer.json()["id"]
-            readers = await connect(port, [f"/api/v1/jobs/{job}/ws?after=0{query}"] * watchers, tally)
+            readers = await connect(
+                port,
+                [f"/api/v1/jobs/{job}/ws?after=0{query}"] * watchers,
+                lambda path: Reader(path, tally.take),
+            )
+            # What was before is theirs by then.
+            await asyncio.sleep(1)
             redis = Redis.from_url(made.redis_url)
             ((_, subscriptions),) = await redis.pubsub_numsub(job_channel(job))
             await redis.aclose()

@@ -5,11 +5,12 @@ import base64
 import os
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, cast
 
 STAMP: Final = b"@"
 _DIGITS: Final = 20
+_TEXT, _PING, _PONG = 1, 9, 10
 _CONNECT_AT_ONCE: Final = 100
 _CONNECT_SECONDS: Final = 30
 
@@ -42,9 +43,10 @@ class Tally:
 class Reader(asyncio.Protocol):
     """One client. Frames of a server are not masked, and ours are never split."""
 
-    def __init__(self, path: str, tally: Tally) -> None:
+    def __init__(self, path: str, take: Callable[[bytes], None]) -> None:
+        """*take* gets each message."""
         self._path = path
-        self._tally = tally
+        self._take = take
         self._rest = b""
         self._is_open = False
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -96,19 +98,25 @@ class Reader(asyncio.Protocol):
                 body += width
             if end < body + length:
                 break
-            if received[start] & 15 == 1:
-                self._tally.take(received[body : body + length])
+            kind = received[start] & 15
+            if kind == _TEXT:
+                self._take(received[body : body + length])
+            elif kind == _PING and self.transport is not None:
+                # A mask of zeros leaves the payload as it is.
+                self.transport.write(
+                    bytes((0x80 | _PONG, 0x80 | length, 0, 0, 0, 0)) + received[body : body + length]
+                )
             start = body + length
         return received[start:]
 
 
-async def connect(port: int, paths: Sequence[str], tally: Tally) -> list[Reader]:
+async def connect(port: int, paths: Sequence[str], make: Callable[[str], Reader]) -> list[Reader]:
     """Open one socket for each of *paths*; returns once all handshakes are done."""
     loop = asyncio.get_running_loop()
     readers: list[Reader] = []
 
     async def open_one(path: str) -> Reader:
-        _, reader = await loop.create_connection(lambda: Reader(path, tally), "127.0.0.1", port)
+        _, reader = await loop.create_connection(lambda: make(path), "127.0.0.1", port)
         await reader.opened
         return reader
 

@@ -23,6 +23,7 @@ _log = structlog.get_logger(__name__)
 _PAUSE_SECONDS: Final = 0.2
 _LONGEST_PAUSE_SECONDS: Final = 2.0
 _CONFIRM_SECONDS: Final = 1.0
+_COMMAND_SECONDS: Final = 5.0
 _KEEP_ALIVE: Final = "headrace:hub"
 
 
@@ -65,6 +66,8 @@ class EventBus:
         self._channels: dict[str, Listener] = {}
         self.on_reconnect: list[Callable[[], None]] = []
         self._confirmations: dict[str, asyncio.Event] = {}
+        # What this connection is known to hear.
+        self._heard: set[str] = set()
         self._pubsub: PubSub | None = None
         # One command at a time: an unsubscribe that overtakes the next subscribe would silence a listener.
         self._commands = asyncio.Lock()
@@ -106,12 +109,27 @@ class EventBus:
             self._confirmations.pop(channel, None)
         return True
 
+    async def listen_to_all(self) -> None:
+        """Subscribe again where no confirmation has come: a command may be lost, or have had no turn."""
+        missing = self._channels.keys() - self._heard
+        if not missing:
+            return
+        try:
+            async with asyncio.timeout(_COMMAND_SECONDS), self._commands:
+                if self._pubsub is not None:
+                    await self._pubsub.subscribe(*missing)
+        except Exception as error:  # noqa: BLE001  (see `subscribe`)
+            _log.warning("subscribe_failed", error=repr(error))
+
     async def unsubscribe(self, channel: str) -> None:
         self._channels.pop(channel, None)
-        with contextlib.suppress(*AWAY):
-            async with asyncio.timeout(_CONFIRM_SECONDS), self._commands:
+        self._heard.discard(channel)
+        try:
+            async with asyncio.timeout(_COMMAND_SECONDS), self._commands:
                 if self._pubsub is not None and channel not in self._channels:
                     await self._pubsub.unsubscribe(channel)
+        except Exception as error:  # noqa: BLE001  (see `subscribe`; what is still heard, nobody listens to)
+            _log.warning("unsubscribe_failed", error=repr(error))
 
     async def run(self) -> None:
         """Listen until cancelled, connecting again whenever the connection goes."""
@@ -121,6 +139,7 @@ class EventBus:
         while True:
             pubsub = self._redis.pubsub()
             try:
+                self._heard.clear()
                 channels = set(self._channels)
                 async with asyncio.timeout(5), self._commands:
                     await pubsub.subscribe(_KEEP_ALIVE, *channels)
@@ -153,6 +172,7 @@ class EventBus:
                 continue
             channel = message["channel"].decode()
             if message["type"] == "subscribe":
+                self._heard.add(channel)
                 confirmed = self._confirmations.get(channel)
                 if confirmed is not None:
                     confirmed.set()

@@ -80,13 +80,22 @@ class RedisPublisher:
             return
         news, self._news = self._news[:_MOST_AT_ONCE], self._news[_MOST_AT_ONCE:]
         progress, self._progress = self._progress, {}
-        if len(news) + len(progress) > _MOST_UNASKED:
-            heard = await _heard(self._redis, news, progress)
-            news = [one for one in news if one.job_id in heard or one.owner_id in heard] if heard else []
-            progress = {job_id: frame for job_id, frame in progress.items() if job_id in heard}
-        if news or progress:
-            messages = _messages(news, progress)
-            await self._redis.execute_command("EVAL", _PUBLISH, 0, *messages)  # type: ignore[no-untyped-call]
+        if self._news:
+            # It would overtake the events before it.
+            held_back = {one.job_id for one in self._news} & progress.keys()
+            self._progress = {job_id: progress.pop(job_id) for job_id in held_back}
+        try:
+            heard = None
+            if len(news) + len(progress) > _MOST_UNASKED:
+                heard = await _heard(self._redis, news, progress)
+            messages = _messages(news, progress, heard)
+            if messages:
+                await self._redis.execute_command("EVAL", _PUBLISH, 0, *messages)  # type: ignore[no-untyped-call]
+        except asyncio.CancelledError:
+            # The end of the process: `drain` tells them.
+            self._news = [*news, *self._news]
+            self._progress = progress | self._progress
+            raise
 
 
 async def _heard(redis: Redis, news: Sequence[JobNews], progress: Mapping[UUID, ProgressFrame]) -> set[UUID]:
@@ -100,20 +109,26 @@ async def _heard(redis: Redis, news: Sequence[JobNews], progress: Mapping[UUID, 
     return {who for who, (_, listeners) in zip(channels, answer, strict=True) if listeners}
 
 
-def _messages(news: Sequence[JobNews], progress: Mapping[UUID, ProgressFrame]) -> list[str | bytes]:
-    """Channels and messages in turn."""
+def _messages(
+    news: Sequence[JobNews], progress: Mapping[UUID, ProgressFrame], heard: set[UUID] | None
+) -> list[str | bytes]:
+    """Channels and messages in turn, for the jobs and owners that are *heard*; None: all are."""
     events: dict[UUID, list[LoggedEvent]] = {}
     owners: dict[UUID, dict[UUID, JobNews]] = {}
-    for one in news:
-        events.setdefault(one.job_id, []).extend(one.logged())
-        owners.setdefault(one.owner_id, {})[one.job_id] = one
+    for one in news if heard is None or heard else ():
+        if heard is None or one.job_id in heard:
+            events.setdefault(one.job_id, []).extend(one.logged())
+        if heard is None or one.owner_id in heard:
+            owners.setdefault(one.owner_id, {})[one.job_id] = one
     messages: list[str | bytes] = []
     for job_id, logged in events.items():
         messages += (job_channel(job_id), encode(EventsHeard(logged)))
     for job_id, frame in progress.items():
+        if heard is not None and job_id not in heard:
+            continue
         encoded = msgspec.json.encode(frame)
-        heard = ProgressHeard(frame.attempt, frame.fence, frame.fraction, encoded)
-        messages += (job_channel(job_id), encode(heard))
+        message = ProgressHeard(frame.attempt, frame.fence, frame.fraction, encoded)
+        messages += (job_channel(job_id), encode(message))
     for owner_id, newest in owners.items():
         summaries = [one.summary for one in newest.values()]
         messages += (owner_channel(owner_id), msgspec.json.encode(summaries))

@@ -1,11 +1,12 @@
 """The connection to Redis: built in one way, with a bound on every wait."""
 
 import contextlib
-from typing import Final
+from typing import Any, Final
 
 from arq.connections import ArqRedis
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.exceptions import RedisError
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError, RedisError  # noqa: A004
 
 from domain.errors import HeadraceError
 
@@ -13,6 +14,8 @@ from domain.errors import HeadraceError
 AWAY: Final = (RedisError, OSError, TimeoutError)
 
 _CONNECT_SECONDS: Final = 2
+# What uvloop's closed transports and redis-py's closed connections raise instead of a ConnectionError.
+_CLOSED: Final = (RuntimeError, AttributeError)
 _ANSWER_SECONDS: Final = 5
 
 
@@ -38,7 +41,21 @@ def build_redis(url: str, *, connections: int = 16) -> ArqRedis:
         socket_keepalive=True,
         health_check_interval=30,
     )
+    pool.connection_class = _guarded(pool.connection_class)
     return ArqRedis(connection_pool=pool)
+
+
+def _guarded(kind: type[AbstractConnection]) -> type[AbstractConnection]:
+    """That kind of connection; what is written to a closed one fails as every lost connection does."""
+
+    class Guarded(kind):  # type: ignore[misc,valid-type]
+        async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+            try:
+                await super().send_packed_command(command, check_health=check_health)
+            except _CLOSED as error:
+                raise ConnectionError(f"the connection is closed: {error}") from error
+
+    return Guarded
 
 
 async def close_redis(redis: Redis) -> None:

@@ -17,6 +17,10 @@ from typing import Any, Final
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 _PATIENCE_SECONDS: Final = 25.0
+_MOST_HEAD_BYTES: Final = 64 * 1024
+_HEAD_TOO_LARGE: Final = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+)
 
 
 class Patience:
@@ -71,11 +75,33 @@ def abort(transport: asyncio.Transport) -> None:
 
 
 class HttpConnection(HttpToolsProtocol):
-    """Requests and their answers, streams of events and downloads among them."""
+    """Requests and their answers, streams of events and downloads among them.
+
+    The parser takes headers of any length; past 64 KiB the request is refused.
+    """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._patience = Patience(self._cut)
+        self._is_head_read = False
+        self._head_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._is_head_read:
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > _MOST_HEAD_BYTES and not self.transport.is_closing():
+            self.transport.write(_HEAD_TOO_LARGE)
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        self._is_head_read, self._head_bytes = False, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._is_head_read = True
+        super().on_headers_complete()
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
+from uuid import UUID
 
 from litestar import Request
 from litestar.datastructures import State
@@ -15,6 +16,8 @@ from adapters.publisher import RedisPublisher
 from adapters.readiness import Readiness
 from api.authentication import CurrentUser, LocalAuthenticator
 from api.streams.hub import Hub
+from api.streams.session import Snapshot
+from api.streams.together import Together
 from domain.files.service import FileService
 from domain.jobs.service import JobService
 from domain.jobs.submitter import Submitter
@@ -30,6 +33,7 @@ class Services(Struct, kw_only=True):
     sessions: async_sessionmaker[AsyncSession]
     authenticator: LocalAuthenticator
     hub: Hub
+    snapshots: Together[tuple[UUID, UUID], Snapshot]
     doorbell: Doorbell
     publisher: RedisPublisher
     submitter: Submitter

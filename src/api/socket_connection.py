@@ -11,6 +11,8 @@ from api.connections import Patience, abort
 from api.streams.pace import LEAST, Pace
 
 TRY_LATER: Final = 1013
+# Under this name the connection itself stands in the ASGI scope.
+EXTENSION: Final = "headrace.connection"
 _LAST_SECONDS: Final = 3.0
 _KEEPALIVE_SECONDS: Final = 15.0
 # A keepalive has little before it; other pings are sent at once behind half a window.
@@ -26,11 +28,27 @@ class SocketConnection(WebSocketsSansIOProtocol):
         super().__init__(*arguments, **named)
         self._patience = Patience(self._give_up)
         self._pace = Pace()
-        self._room = asyncio.Event()
+        self._room: asyncio.Event | None = None
         self._pings = 0
         self._keepalive: asyncio.TimerHandle | None = None
         self._overdue: asyncio.TimerHandle | None = None
         self._cutting: asyncio.TimerHandle | None = None
+
+    async def run_asgi(self) -> None:
+        self.scope["extensions"] = {**(self.scope["extensions"] or {}), EXTENSION: self}  # type: ignore[dict-item]
+        await super().run_asgi()
+
+    def write_messages(self, data: bytes, messages: int) -> bool:
+        """Write *data*, so many whole messages, unless the client has to read first or is gone."""
+        if self._pace.is_full or not self.writable.is_set() or self.close_sent or self.disconnected:
+            return False
+        if self.transport.is_closing():
+            return False
+        self.transport.write(data)
+        self._pace.count(messages)
+        if self._pace.should_ask:
+            self._ping(_PONG_SECONDS)
+        return True
 
     async def send(self, message: ASGISendEvent) -> None:
         if message["type"] != "websocket.send":
@@ -41,6 +59,7 @@ class SocketConnection(WebSocketsSansIOProtocol):
             await super().send(message)
             return
         while self._pace.is_full and not self.disconnected:
+            self._room = self._room or asyncio.Event()
             self._room.clear()
             await self._room.wait()
         await super().send(message)
@@ -61,10 +80,12 @@ class SocketConnection(WebSocketsSansIOProtocol):
         if self._cutting is not None:
             self._cutting.cancel()
         super().connection_lost(exc)
-        self._room.set()
+        self._make_room()
 
     def start_keepalive(self) -> None:
         """The first ping goes before everything else: from its pong on the client is paced."""
+        # Of thousands of idle sockets each would keep its handshake.
+        del self.request, self.response
         self._ping(_PONG_SECONDS)
 
     def stop_keepalive(self) -> None:
@@ -80,11 +101,15 @@ class SocketConnection(WebSocketsSansIOProtocol):
             return
         self.stop_keepalive()
         self._pace.answer(self.loop.time())
-        self._room.set()
+        self._make_room()
         if self._pace.should_ask:
             self._ping(_PONG_SECONDS)
         else:
             self._keepalive = self.loop.call_later(_KEEPALIVE_SECONDS, self._ping, _KEEPALIVE_PONG_SECONDS)
+
+    def _make_room(self) -> None:
+        if self._room is not None:
+            self._room.set()
 
     def _ping(self, patience_seconds: float) -> None:
         if self.close_sent or self.transport.is_closing():

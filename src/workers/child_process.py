@@ -15,6 +15,7 @@ from adapters.tasks import end_tasks
 from domain.jobs.errors import LeaseLostError
 from domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
 from workers import wire
+from workers.children import Child
 from workers.desk import Desk
 from workers.fresh_python import fresh_python
 from workers.outputs import OutputError
@@ -58,7 +59,7 @@ class ProcessTry:
         self._name = name
         self._key = key
         self._desk = desk
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Child | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._task: asyncio.Task[str] | None = None
         self._is_stopping = False
@@ -74,12 +75,11 @@ class ProcessTry:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                self._process = await asyncio.create_subprocess_exec(
-                    *fresh_python("workers.child_main", str(theirs.fileno()), nice=_NICE),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(),),
-                    cwd=self._order.scratch,
-                    env=os.environ | _ONE_THREAD,
+                self._process = Child(
+                    fresh_python("workers.child_main", str(theirs.fileno()), nice=_NICE),
+                    environment=os.environ | _ONE_THREAD,
+                    folder=self._order.scratch,
+                    descriptors=(theirs.fileno(),),
                 )
             reader, self._writer = await asyncio.open_connection(sock=ours, limit=wire.MAX_MESSAGE)
         except BaseException:
@@ -101,7 +101,7 @@ class ProcessTry:
 
     async def kill(self) -> bool:
         if self._process is not None:
-            _signal(self._process, signal.SIGKILL)
+            self._process.signal(signal.SIGKILL)
         if self._task is not None:
             # It sees the process gone, which is bounded, or has not come to start one.
             if self._process is None:
@@ -109,9 +109,7 @@ class ProcessTry:
             await asyncio.wait({self._task})
         return True
 
-    async def _outcome(
-        self, reader: asyncio.StreamReader, process: asyncio.subprocess.Process
-    ) -> wire.Done | wire.Failed:
+    async def _outcome(self, reader: asyncio.StreamReader, process: Child) -> wire.Done | wire.Failed:
         """What the child says at its end.
 
         Raises:
@@ -123,7 +121,7 @@ class ProcessTry:
             # What it said last may still be on its way. What it has left behind may hold the socket open.
             await asyncio.wait({listening}, timeout=_EXIT_SECONDS)
             if not listening.done():
-                raise ChildDiedError(process.returncode)
+                raise ChildDiedError(process.status)
             return listening.result()
         finally:
             await end_tasks([listening, ended])
@@ -177,7 +175,8 @@ class ProcessTry:
     async def _send(self, message: wire.ToChild) -> None:
         if self._writer is None:
             return
-        with contextlib.suppress(ConnectionError):
+        # uvloop says RuntimeError of a socket that was closed.
+        with contextlib.suppress(ConnectionError, RuntimeError):
             self._writer.write(wire.encode(message))
             await self._writer.drain()
 
@@ -189,24 +188,15 @@ class ProcessTry:
                 return await self._process.wait()
         return None
 
-    async def _end(self, process: asyncio.subprocess.Process) -> None:
+    async def _end(self, process: Child) -> None:
         """See the child gone: by itself within a moment, else by force."""
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_EXIT_SECONDS):
                     await process.wait()
         finally:
-            # What the step itself has started lives in the same process group.
-            _signal(process, signal.SIGKILL)
-            await asyncio.shield(process.wait())
-
-
-def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            process.send_signal(number)  # it has not come to make its group
+            process.signal(signal.SIGKILL)
+            await process.wait()
 
 
 def _output_of(outcome: wire.Done | wire.Failed) -> str:

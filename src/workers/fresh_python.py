@@ -5,16 +5,14 @@ from pathlib import Path
 from typing import Final
 
 _SOURCE: Final = Path(__file__).parents[1]
-# Our modules come first, whatever lies in the folder or on the path of whoever started us. What the process
-# starts is in a group with it, so that all of it can be ended; uvloop cannot make the group.
+# Our modules come first, whatever lies in the folder or on the path of whoever started us.
 _START: Final = (
-    "import os, sys; os.setpgid(0, 0); os.nice({}); sys.path.insert(0, sys.argv.pop(1));"
-    "from {} import main; main()"
+    "import os, sys; os.nice({}); sys.path.insert(0, sys.argv.pop(1)); from {} import main; main()"
 )
 
 
 def fresh_python(module: str, *arguments: str, nice: int = 0) -> list[str]:
-    """The command line that calls `main` of *module* with *arguments*, in a process group of its own.
+    """The command line that calls `main` of *module* with *arguments*.
 
     *nice*: how far it steps back behind other processes, from 0 to 19.
     """

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+from signal import SIGKILL, SIGTERM
 from typing import Final
 
 import structlog
@@ -10,6 +11,7 @@ import structlog
 from domain.database import TRANSIENT
 from domain.jobs.execution import Execution
 from settings import Settings
+from workers.children import Child
 from workers.fresh_python import fresh_python
 from workers.waiting import StopSignal
 
@@ -25,7 +27,7 @@ class Isolation:
         self._execution = execution
         self._settings = settings
         self._stopping = StopSignal()
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Child | None = None
 
     async def run(self) -> None:
         """Look once a second, until cancelled."""
@@ -34,7 +36,7 @@ class Isolation:
             try:
                 if self._stopping.is_set or not await self._execution.suspect_is_due():
                     continue
-                self._process = await self._start()
+                self._process = self._start()
             except TRANSIENT:
                 continue
             except OSError as error:
@@ -46,8 +48,8 @@ class Isolation:
     def stop(self) -> None:
         """Start no more, and tell the process that runs to hand its job back."""
         self._stopping.set()
-        if self._process is not None and self._process.returncode is None:
-            self._process.terminate()
+        if self._process is not None and self._process.status is None:
+            self._process.signal(SIGTERM)
 
     async def ended(self) -> None:
         """Wait until the process is gone: by itself in its grace time, else by force."""
@@ -57,14 +59,13 @@ class Isolation:
             async with asyncio.timeout(self._settings.grace_seconds + 10):
                 await self._process.wait()
         except TimeoutError:
-            self._process.kill()
+            self._process.signal(SIGKILL)
 
-    async def _start(self) -> asyncio.subprocess.Process:
+    def _start(self) -> Child:
         """A worker that claims one such job and ends with it."""
         queues = self._execution.worker.queues
         options = [option for queue in queues for option in ("--queue", queue)]
-        return await asyncio.create_subprocess_exec(
-            *fresh_python("cli.main", "worker", "--alone", "--suspect", *options),
-            stdin=asyncio.subprocess.DEVNULL,
-            env=os.environ | self._settings.environment(),
+        return Child(
+            fresh_python("cli.main", "worker", "--alone", "--suspect", *options),
+            environment=os.environ | self._settings.environment(),
         )

@@ -55,6 +55,7 @@ class Leases:
     async def beat(self) -> None:
         """Renew once, and settle what differs between the database and this process."""
         began = time.monotonic()
+        dirty = [attempt for attempt in self.attempts.values() if attempt.sender.take_dirty()]
         progress = [
             (
                 attempt.claim.job_id,
@@ -62,11 +63,12 @@ class Leases:
                 frame.fraction,
                 msgspec.json.encode(frame.steps).decode(),
             )
-            for attempt in self.attempts.values()
-            if attempt.sender.take_dirty()
+            for attempt in dirty
             for frame in (attempt.sender.frame(),)
         ]
         held = await self._renew(progress)
+        for attempt in self.attempts.values():
+            attempt.sender.repeat()
         for key, attempt in list(self.attempts.items()):
             if key not in held and self._since[key] < began:
                 attempt.stop(StopReason.LEASE_LOST)

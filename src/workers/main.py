@@ -1,6 +1,7 @@
 """Wires one worker process and runs it until it is told to stop."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -111,7 +112,9 @@ async def open_worker(
         )
         await _register(singles, loaded, may_replace=settings.env == "local")
         publisher, bell = RedisPublisher(redis), Doorbell(redis)
-        commit = GroupCommit(Execution(batches, worker).write, publisher)
+        changes = Execution(batches, worker)
+        await _warm_up(changes)
+        commit = GroupCommit(changes.write, publisher)
         outlooks = Outlooks(loaded.pipelines.values(), StepTimesRepository(singles))
         execution = Execution(singles, worker, outlooks.by_version)
         leases = Leases(Execution(beats, worker), every_seconds=settings.heartbeat_seconds)
@@ -163,6 +166,12 @@ async def open_worker(
             await publisher.drain()
             await _leave(execution)
         _log.info("worker_stopped", worker=worker.id)
+
+
+async def _warm_up(changes: Execution) -> None:
+    """Connect both lanes and have their statement prepared: the first event of a job need not wait for it."""
+    with contextlib.suppress(*TRANSIENT):
+        await asyncio.gather(changes.write([]), changes.write([]))
 
 
 class RunningWorker:

@@ -14,6 +14,7 @@ from workers.endings import Standing
 _EVERY_SECONDS: Final = 0.1
 # Ends of steps share one allowance: thousands of short items are no thousands of frames.
 _ENDS: Final = ""
+_QUIET_SECONDS: Final = 1.0
 
 
 class ProgressSender:
@@ -27,6 +28,8 @@ class ProgressSender:
         self._sent_at: dict[str, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._is_dirty = False
+        self._is_fresh = False
+        self._newest_at = 0.0
 
     def take_dirty(self) -> bool:
         """Whether there was news since the last call."""
@@ -54,6 +57,12 @@ class ProgressSender:
         """Send a frame soon: a step has ended."""
         self._send_soon(_ENDS)
 
+    def repeat(self) -> None:
+        """Send a frame once more that has been the newest for a while: who came after it hears of it now."""
+        if self._is_fresh and asyncio.get_running_loop().time() - self._newest_at >= _QUIET_SECONDS:
+            self._is_fresh = False
+            self._publisher.publish_progress(self._claim.job_id, self.frame())
+
     def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -64,15 +73,15 @@ class ProgressSender:
         loop = asyncio.get_running_loop()
         wait = self._sent_at.get(entry, 0.0) + _EVERY_SECONDS - loop.time()
         if wait <= 0:
-            self._sent_at[entry] = loop.time()
-            self._send()
+            self._send(entry)
         elif self._timer is None:
             self._timer = loop.call_later(wait, self._send_late, entry)
 
     def _send_late(self, entry: str) -> None:
         self._timer = None
-        self._sent_at[entry] = asyncio.get_running_loop().time()
-        self._send()
+        self._send(entry)
 
-    def _send(self) -> None:
+    def _send(self, entry: str) -> None:
+        self._is_fresh = True
+        self._newest_at = self._sent_at[entry] = asyncio.get_running_loop().time()
         self._publisher.publish_progress(self._claim.job_id, self.frame())

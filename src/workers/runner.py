@@ -118,6 +118,8 @@ class Attempt:
         self._recount()
         while not self._standing.is_set:
             await self._expand(runner)
+            if self._standing.is_set:
+                return
             lone = None if self._running else self._plan.take_lone()
             if lone is not None:
                 await self._run_step(runner, lone)

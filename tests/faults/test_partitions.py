@@ -10,11 +10,11 @@ import pytest
 from adapters.database import StatementPool
 from faults import processes
 from faults.checker import assert_kept
-from faults.form import by_form
+from faults.form import by_form, seeded_dice
 from faults.load import Load, late_share
 from faults.proxy import Mode, proxied
 from faults.settling import running_in, settled
-from harness import serving, working
+from harness import open_api, serving, working
 from settings import Settings
 
 BAD = [Mode.STALL, Mode.DROP, Mode.HALF_OPEN]
@@ -81,6 +81,35 @@ async def test_a_worker_cut_off_from_redis_goes_on_in_time(
 
     assert {(job.state, job.attempt) for job in kept.values()} == {("succeeded", 1)}
     assert late_share([job.start_wait for job in kept.values()]) < LATE_SECONDS
+
+
+async def test_connections_to_redis_that_are_reset_again_and_again_end_nobody(
+    faulty: Settings, database: StatementPool, ledger: Path
+) -> None:
+    dice = seeded_dice()
+    async with proxied(str(faulty.redis_url)) as (network, through):
+        cut = msgspec.structs.replace(faulty, redis_url=through)
+        async with (
+            processes.api(cut) as (api_process, address),
+            processes.worker(cut) as worker,
+            open_api(address) as api,
+        ):
+            load = Load(api.http, ledger)
+            watched: list[str] = []
+            async with load.going_on(), asyncio.TaskGroup() as watching:
+                for round_ in range(by_form(12, 40)):
+                    await network.become(Mode.DROP)
+                    await network.become(Mode.PASS)
+                    if round_ % 4 == 0:
+                        watched += await load.submit_many(1)
+                        watching.create_task(api.watch(watched[-1]))
+                    await asyncio.sleep(dice.uniform(0.2, 0.6))
+            await settled(database, load.accepted)
+
+            assert (api_process.process.returncode, worker.process.returncode) == (None, None)
+            kept = await assert_kept(api, database, load.accepted, ledger)
+
+    assert {(job.state, job.attempt) for job in kept.values()} == {("succeeded", 1)}
 
 
 @pytest.mark.parametrize("mode", BAD)

@@ -9,11 +9,12 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from adapters.event_bus import EventsHeard, job_channel
+from adapters.event_bus import EventsHeard, ProgressHeard, decode_heard, job_channel
 from adapters.publisher import RedisPublisher, owner_channel
 from adapters.redis_link import build_redis, close_redis
+from adapters.tasks import end_tasks
 from domain.events.news import JobNews
-from domain.events.types import LogWritten, write
+from domain.events.types import LogWritten, ProgressFrame, write
 
 OWNER, OTHER = uuid4(), uuid4()
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -94,3 +95,52 @@ async def test_of_many_news_that_nobody_listens_to_none_is_published(redis: Redi
     commands = await redis.info("commandstats")
     assert "cmdstat_publish" not in commands
     assert commands["cmdstat_pubsub|numsub"]["calls"] == 1
+
+
+async def test_what_is_on_its_way_at_the_end_is_told_by_the_last_send(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, never = asyncio.Event(), asyncio.Event()
+
+    async def wait_for_ever(*_: object) -> None:
+        asked.set()
+        await never.wait()
+
+    publisher = RedisPublisher(redis)
+    job_id = uuid4()
+    async with redis.pubsub() as listener:
+        await listener.subscribe(job_channel(job_id))
+        await listener.get_message(timeout=5)
+        with monkeypatch.context() as patch:
+            patch.setattr(redis, "pubsub_numsub", wait_for_ever)
+            publisher.publish([news(job_id, head) for head in range(1, 101)])
+            running = asyncio.create_task(publisher.run())
+            await asyncio.wait_for(asked.wait(), 5)
+            await end_tasks([running])
+
+        await publisher.drain()
+
+        message = await listener.get_message(ignore_subscribe_messages=True, timeout=5)
+    assert message is not None
+    events = msgspec.msgpack.decode(message["data"], type=EventsHeard).events
+    assert [event.seq for event in events] == list(range(1, 101))
+
+
+async def test_progress_does_not_overtake_the_news_before_it(redis: Redis) -> None:
+    publisher = RedisPublisher(redis)
+    job_id = uuid4()
+    async with redis.pubsub() as listener:
+        await listener.subscribe(job_channel(job_id))
+        await listener.get_message(timeout=5)
+        publisher.publish([news(uuid4(), 1) for _ in range(600)])
+        publisher.publish([news(job_id, 1)])
+        publisher.publish_progress(job_id, ProgressFrame(head=1, attempt=1, fence=1, fraction=0.5, steps={}))
+
+        await publisher.drain()
+
+        kinds = []
+        for _ in range(2):
+            message = await listener.get_message(ignore_subscribe_messages=True, timeout=5)
+            assert message is not None
+            kinds.append(type(decode_heard(message["data"])))
+    assert kinds == [EventsHeard, ProgressHeard]

@@ -151,7 +151,8 @@ async def test_a_client_that_takes_little_is_sent_little_and_the_newest_progress
 async def test_a_client_that_stops_to_read_a_quiet_stream_is_told_so(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(socket_connection, "_PONG_SECONDS", 0.3)
+    for name in ("_PONG_SECONDS", "_KEEPALIVE_SECONDS", "_KEEPALIVE_PONG_SECONDS"):
+        monkeypatch.setattr(socket_connection, name, 0.5)
     job_id = str((await api.submit("noop", run_at="2100-01-01T00:00:00Z"))["id"])
     hub = api.app.state.services.hub
 

@@ -5,8 +5,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+import pytest
 import websockets
 
+from api.streams import pulse
 from harness import Api, serving, working
 from settings import Settings
 
@@ -39,8 +41,9 @@ async def test_progress_rises_and_is_whole_only_at_success(service: Api) -> None
     assert (await service.job(job["id"]))["progress"] == 1.0
 
 
-async def test_a_busy_stream_has_beats_too(service: Api) -> None:
-    job = await service.submit("ticks", params={"count": 130, "interval_ms": 50})
+async def test_a_busy_stream_has_beats_too(service: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "_BEAT_SECONDS", 1.0)
+    job = await service.submit("ticks", params={"count": 40, "interval_ms": 50})
 
     frames = await service.watch(job["id"])
 

@@ -1,7 +1,9 @@
 """Pipelines of a user's own, from a file: graphs, files, failures, limits, resumption."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -244,3 +246,40 @@ async def test_raw_json_that_cannot_be_stored_fails_the_job(service: Api, items:
     assert done["state"] == "failed"
     assert done["error"]["code"] in ("output_invalid", "internal_error")
     assert done["attempt"] == 1
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False])
+async def test_no_step_begins_once_the_attempt_is_to_end(
+    service: Api, tmp_path: Path, is_cancelled: bool
+) -> None:
+    mark = tmp_path / "mark"
+    job = await service.submit("beside_items", params={"mark": str(mark), "fails": not is_cancelled})
+    async with asyncio.timeout(20):
+        while not any(name.endswith(".items") for name in os.listdir(tmp_path)):  # noqa: PTH208
+            await asyncio.sleep(0.02)
+    if is_cancelled:
+        (await service.http.post(f"/api/v1/jobs/{job['id']}/cancel")).raise_for_status()
+
+    done = await service.finish(job["id"])
+
+    assert done["state"] == ("cancelled" if is_cancelled else "failed")
+    assert not mark.exists()
+    assert "step.started" not in {event["type"] for event in await service.events(job["id"])}
+
+
+async def test_who_comes_after_the_last_report_hears_of_it(settings: Settings) -> None:
+    quick = msgspec.structs.replace(settings, lease_seconds=3.0)
+    async with serving(quick) as service, working(quick):
+        job = await service.submit("rarely", params={"case": ""})
+        async with asyncio.timeout(20):
+            while "step.started" not in {event["type"] for event in await service.events(job["id"])}:
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.2)
+
+        async with asyncio.timeout(20), aclosing(service.frames(job["id"])) as frames:
+            async for frame in frames:
+                if frame["type"] == "progress":
+                    break
+
+        assert frame["fraction"] == 0.5
+        await service.http.post(f"/api/v1/jobs/{job['id']}/cancel")

@@ -103,7 +103,7 @@ def test_every_change_wakes_every_watcher() -> None:
     feed = begun()
     watchers = [Event(), Event()]
     for watcher in watchers:
-        feed.watch(watcher)
+        feed.watch(watcher.set)
 
     feed.offer([event(1)])
 

@@ -8,13 +8,16 @@ from typing import Any, cast
 from uuid import UUID
 
 import msgspec
+import pytest
 
 from api.schemas import JobView
 from api.streams.hub import Hub
+from api.streams.outlet import Outlet, Pack, pack_each, pack_together
 from api.streams.session import GROUP_BYTES, Session, Snapshot
 from domain.events.feed import Feed
 from domain.events.log import Head
 from domain.events.types import LoggedEvent
+from domain.events.watched import Wake
 
 JOB = UUID(int=1)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -65,7 +68,7 @@ class OneJob:
         self.feed.begin(head, None)
 
     @asynccontextmanager
-    async def watch(self, job_id: UUID, watcher: asyncio.Event) -> AsyncIterator[Feed]:  # noqa: ARG002
+    async def watch(self, job_id: UUID, watcher: Wake) -> AsyncIterator[Feed]:  # noqa: ARG002
         self.feed.watch(watcher)
         yield self.feed
 
@@ -97,6 +100,19 @@ def view(head: int) -> JobView:
     )
 
 
+class Line:
+    """A connection that takes whole messages while it has room."""
+
+    def __init__(self) -> None:
+        self.has_room = True
+        self.taken = b""
+
+    def write_messages(self, data: bytes, messages: int) -> bool:  # noqa: ARG002
+        if self.has_room:
+            self.taken += data
+        return self.has_room
+
+
 class Watching:
     """A session, read group by group."""
 
@@ -104,7 +120,8 @@ class Watching:
         async def load() -> Snapshot:
             return Snapshot(view(hub.log.head), None)
 
-        self._groups = Session(JOB, after, cast("Hub", hub), load).frames()
+        self.session = Session(JOB, after, cast("Hub", hub), load)
+        self._groups = self.session.frames()
 
     async def group(self) -> list[dict[str, Any]]:
         async with asyncio.timeout(SECONDS):
@@ -174,3 +191,51 @@ async def test_progress_waits_until_the_watcher_has_seen_what_was_before_it() ->
 
     assert types == ["log"] * 100 + ["progress"]
     assert group[-1]["skipped"] == 1
+
+
+@pytest.mark.parametrize("pack", [pack_each, pack_together])
+async def test_a_watcher_at_rest_is_handed_new_events_in_the_same_turn(pack: Pack) -> None:
+    hub, line = OneJob(head=1), Line()
+    watching = Watching(hub, after=1)
+    watching.session.outlet = Outlet(line, pack)
+    await watching.group()
+    resting = asyncio.create_task(watching.group())
+    await asyncio.sleep(0)
+    events = [event(2), event(3)]
+
+    hub.feed.offer(events)
+
+    assert line.taken == pack([one.frame for one in events]).data
+    assert watching.session.cursor == 3
+    hub.feed.offer_progress(1, 0.1, progress(0.1))
+    assert await resting == [{"type": "progress", "fraction": 0.1}]
+
+
+async def test_what_a_full_line_does_not_take_comes_in_its_turn() -> None:
+    hub, line = OneJob(head=1), Line()
+    watching = Watching(hub, after=1)
+    watching.session.outlet = Outlet(line, pack_each)
+    await watching.group()
+    resting = asyncio.create_task(watching.group())
+    await asyncio.sleep(0)
+    line.has_room = False
+
+    hub.feed.offer([event(2)])
+    hub.feed.offer([event(3)])
+
+    assert [frame["seq"] for frame in await resting] == [2, 3]
+    assert line.taken == b""
+
+
+async def test_the_end_is_not_handed_on_without_the_frame_that_says_so() -> None:
+    hub, line = OneJob(head=1), Line()
+    watching = Watching(hub, after=1)
+    watching.session.outlet = Outlet(line, pack_each)
+    await watching.group()
+    resting = asyncio.create_task(watching.group())
+    await asyncio.sleep(0)
+
+    hub.feed.offer([event(2, "job.succeeded")])
+
+    assert [frame["type"] for frame in await resting] == ["job.succeeded", "end"]
+    assert line.taken == b""

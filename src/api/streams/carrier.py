@@ -14,6 +14,7 @@ from api.problems import DATABASE_ERRORS, code_of
 from api.socket_connection import TRY_LATER
 from api.streams import frames
 from api.streams.frames import Frame
+from api.streams.outlet import Outlet, outlet_of
 from domain.database import TRANSIENT
 from domain.errors import HeadraceError
 from domain.jobs.errors import CursorBeyondHeadError, JobNotFoundError
@@ -33,10 +34,14 @@ class SlowReaderError(Exception):
 
 
 class Stream(Protocol):
-    """What a socket carries. *end* is why it ended by itself: `ended`, `deleted` or `closing`."""
+    """What a socket carries.
+
+    *end* is why it ended by itself: `ended`, `deleted` or `closing`. *outlet* is the short way to the client.
+    """
 
     end: Any
     frames_sent: int
+    outlet: Outlet | None
 
     def frames(self) -> AsyncIterator[list[Frame]]: ...
 
@@ -47,6 +52,7 @@ async def carry(
     socket: Socket, stream: Stream, obey: Callable[[bytes | str], Awaitable[None]], *, in_batches: bool
 ) -> str:
     """Carry until the stream or the client ends; *obey* gets what the client says. Returns why it ended."""
+    stream.outlet = outlet_of(socket, in_batches=in_batches)
     sender = asyncio.create_task(_send_all(socket, stream, in_batches=in_batches))
     listener = asyncio.create_task(_listen(socket, stream, obey))
     try:
@@ -102,6 +108,9 @@ async def _part(socket: Socket, stream: Stream, error: BaseException | None) -> 
 
 async def _send_all(socket: Socket, stream: Stream, *, in_batches: bool) -> None:
     async for group in stream.frames():
+        outlet = stream.outlet
+        if outlet is not None and outlet.write(outlet.pack([frame.data for frame in group])):
+            continue
         if in_batches and len(group) > 1:
             await _send(socket, b"[" + b",".join(frame.data for frame in group) + b"]")
         else:

@@ -10,16 +10,20 @@ from uuid import UUID
 import structlog
 
 from adapters.event_bus import EventBus, EventsHeard, decode_heard, job_channel
+from api.streams.gathering import GatheringFeed
 from api.streams.overviews import Overviews
 from api.streams.shared import Shared, pause_between_checks
+from api.streams.together import Together
 from domain.database import TRANSIENT
 from domain.events.feed import Feed
 from domain.events.log import EventLog
+from domain.events.watched import Wake
 from domain.jobs.states import JobState
 
 _log = structlog.get_logger(__name__)
 
 _GOODBYE_SECONDS: Final = 2.0
+_MOST_HEADS: Final = 500
 
 
 class Hub:
@@ -29,6 +33,7 @@ class Hub:
         self.log = log
         self.overviews = overviews
         self._bus = bus
+        self._heads = Together(log.heads, _MOST_HEADS)
         bus.on_reconnect.append(self._recheck_soon)
         self._shared = Shared[UUID, Feed](self._begin, self._end)
         self._feeds = self._shared.things
@@ -42,8 +47,8 @@ class Hub:
         """Whether news travel slower than they should: Redis or PostgreSQL is away."""
         return self._database_away or self._bus.is_away
 
-    def watch(self, job_id: UUID, watcher: asyncio.Event) -> AbstractAsyncContextManager[Feed]:
-        """The feed of a job, listening before anything is read; *watcher* is set at every change.
+    def watch(self, job_id: UUID, watcher: Wake) -> AbstractAsyncContextManager[Feed]:
+        """The feed of a job, listening before anything is read; *watcher* is called at every change.
 
         Raises:
             DatabaseAwayError: where the job stands cannot be found out.
@@ -68,11 +73,11 @@ class Hub:
         channel = job_channel(job_id)
         await self._bus.subscribe(channel, partial(self._hear, job_id))
         try:
-            head = (await self.log.heads([job_id])).get(job_id)
+            head = await self._heads.get(job_id)
         except TRANSIENT:
             await self._bus.unsubscribe(channel)
             raise
-        feed = Feed()
+        feed = GatheringFeed()
         if head is None:
             feed.delete()
         else:
@@ -113,6 +118,7 @@ class Hub:
     async def _check_often(self) -> None:
         while True:
             await pause_between_checks(self._recheck, is_slow=self.is_degraded or not self._bus.has_redis)
+            await self._bus.listen_to_all()
             if self._feeds:
                 await self._check()
 

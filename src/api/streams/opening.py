@@ -1,39 +1,51 @@
 """What every transport does before it streams: load the job, and only for somebody who may see it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
 from uuid import UUID
 
 import msgspec
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from api.authentication import CurrentUser
 from api.dependencies import Services
 from api.schemas import JobView
 from api.streams.session import Session, Snapshot
+from api.streams.together import Together
 from domain.events.types import Progress, ProgressFrame
-from domain.jobs.errors import JobNotFoundError
 from domain.jobs.models import Job
 from domain.jobs.service import JobService
 from domain.jobs.states import JobState
 
+_MOST_AT_ONCE: Final = 100
+
 
 def open_session(services: Services, user: CurrentUser, job_id: UUID, after: int) -> Session:
     """A stream of that job for *user*, from event *after* + 1 on."""
-    return Session(job_id, after, services.hub, _loader(services, user, job_id))
+    return Session(job_id, after, services.hub, partial(services.snapshots.get, (user.id, job_id)))
 
 
-def _loader(services: Services, user: CurrentUser, job_id: UUID) -> Callable[[], Awaitable[Snapshot | None]]:
-    async def load() -> Snapshot | None:
+def snapshots(sessions: async_sessionmaker[AsyncSession]) -> Together[tuple[UUID, UUID], Snapshot]:
+    """Loads jobs by (owner, job) for those who begin to watch, many at a time: thousands may come at once."""
+
+    async def load(wanted: Sequence[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], Snapshot]:
+        by_owner: dict[UUID, list[UUID]] = {}
+        for owner_id, job_id in wanted:
+            by_owner.setdefault(owner_id, []).append(job_id)
+        found = {}
         # Read and let go: a stream holds no session while it waits.
-        async with services.sessions() as session:
-            jobs = JobService(session=session)
-            try:
-                job = await jobs.find(job_id, user.id)
-            except JobNotFoundError:
-                return None
-            why = await jobs.why_waiting([job])
-            return Snapshot(JobView.of(job, why.get(job.id)), _stored_progress(job))
+        async with sessions() as session:
+            service = JobService(session=session)
+            for owner_id, job_ids in by_owner.items():
+                jobs = await service.find_all(job_ids, owner_id)
+                why = await service.why_waiting(jobs)
+                for job in jobs:
+                    view = JobView.of(job, why.get(job.id))
+                    found[owner_id, job.id] = Snapshot(view, _stored_progress(job))
+        return found
 
-    return load
+    return Together(load, _MOST_AT_ONCE)
 
 
 def _stored_progress(job: Job) -> bytes | None:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from api.streams.carrier import SlowReaderError
 from api.streams.frames import Frame, JobsBeat, bye, encode, framed
+from api.streams.outlet import Outlet
 from api.streams.overviews import Overviews
 from api.streams.pulse import Pulse
 from domain.database import TRANSIENT
@@ -27,6 +28,7 @@ class OverviewSession:
         self._overviews = overviews
         self._pulse = Pulse(lambda: framed(JobsBeat(degraded=overviews.is_degraded)))
         self.frames_sent = 0
+        self.outlet: Outlet | None = None
         self.end: Literal["closing"] | None = None
 
     def answer(self, frame: Frame) -> None:
@@ -40,7 +42,7 @@ class OverviewSession:
             SlowReaderError: the watcher is so far behind that not all of its changes are known any more.
             DatabaseAwayError: the stream could not begin.
         """
-        async with self._overviews.watch(self._owner_id, self._pulse.wake) as overview:
+        async with self._overviews.watch(self._owner_id, self._pulse.wake.set) as overview:
             cursor = overview.number
             newest = await self._overviews.newest(self._owner_id, self._wanted)
             for summary in newest:

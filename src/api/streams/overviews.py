@@ -14,6 +14,7 @@ from adapters.publisher import owner_channel
 from api.streams.shared import Shared, pause_between_checks
 from domain.database import TRANSIENT
 from domain.events.news import JobSummary
+from domain.events.watched import Wake
 from domain.jobs.overview import MOST_KNOWN, Overview, Wanted
 from domain.jobs.overview_repository import Look, OverviewRepository
 
@@ -44,8 +45,8 @@ class Overviews:
         """Whether news travel slower than they should: Redis or PostgreSQL is away."""
         return self._database_away or self._bus.is_away
 
-    def watch(self, owner_id: UUID, watcher: asyncio.Event) -> AbstractAsyncContextManager[Overview]:
-        """The overview of an owner, listening before anything is read; *watcher* is set at every change.
+    def watch(self, owner_id: UUID, watcher: Wake) -> AbstractAsyncContextManager[Overview]:
+        """The overview of an owner, listening before anything is read; *watcher* is called at every change.
 
         Raises:
             DatabaseAwayError, DatabaseBusyError: where the jobs stand cannot be found out.

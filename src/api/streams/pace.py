@@ -54,9 +54,9 @@ class Pace:
         """Whether it is time for a ping; only one is under way."""
         return self._asked is None and self.unread >= self.window // 2
 
-    def count(self) -> None:
-        """A message was sent."""
-        self._sent += 1
+    def count(self, messages: int = 1) -> None:
+        """So many messages were sent."""
+        self._sent += messages
 
     def ask(self, now: float) -> None:
         """A ping was sent."""

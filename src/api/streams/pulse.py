@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from api.streams.frames import Frame
 
-_BEAT_SECONDS: Final = 5.0
+_BEAT_SECONDS: Final = 8.0
 _MOST_ANSWERS: Final = 64
 
 
@@ -17,9 +16,15 @@ class Pulse:
 
     def __init__(self, make_beat: Callable[[], Frame]) -> None:
         self._make_beat = make_beat
-        self._answers: deque[Frame] = deque()
+        self._answers: list[Frame] = []
         self._beat_at = 0.0
+        self._is_resting = False
         self.wake = asyncio.Event()
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether all was sent, and nothing has come since."""
+        return self._is_resting and not self.wake.is_set()
 
     def begin(self) -> None:
         """Count the time of the first beat from now on."""
@@ -34,8 +39,7 @@ class Pulse:
     def take_answers(self) -> list[Frame]:
         """What was asked so far; *wake* tells of everything after this."""
         self.wake.clear()
-        answers = list(self._answers)
-        self._answers.clear()
+        answers, self._answers = self._answers, []
         return answers
 
     def due_beat(self) -> list[Frame]:
@@ -50,6 +54,10 @@ class Pulse:
 
     async def woken(self) -> None:
         """Wait for something to send, or until it is time for a beat."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(self._beat_at + _BEAT_SECONDS):
-                await self.wake.wait()
+        self._is_resting = True
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(self._beat_at + _BEAT_SECONDS):
+                    await self.wake.wait()
+        finally:
+            self._is_resting = False

@@ -10,6 +10,7 @@ from msgspec import Struct
 from api.schemas import JobView
 from api.streams.frames import Beat, End, Frame, Hello, bye, error, framed, skipping
 from api.streams.hub import Hub
+from api.streams.outlet import Outlet
 from api.streams.pulse import Pulse
 from domain.database import TRANSIENT
 from domain.events.feed import Feed
@@ -47,6 +48,9 @@ class Session:
         self._pulse = Pulse(self._beat)
         self._head = 0
         self._page = _FIRST_PAGE
+        self._feed: Feed | None = None
+        self._progress_no = 0
+        self.outlet: Outlet | None = None
         self.cursor = after
         self.frames_sent = 0
         self.end: Ending | None = None
@@ -75,21 +79,21 @@ class Session:
             DatabaseAwayError: the stream could not begin.
         """
         # Listen before reading the log, so that nothing falls between the two.
-        async with self._hub.watch(self._job_id, self._pulse.wake) as feed:
+        async with self._hub.watch(self._job_id, self._hear) as feed:
             snapshot = await self._load()
             if snapshot is None:
                 raise JobNotFoundError(self._job_id)
             self._head = snapshot.job.event_seq
             if self.cursor > self._head:
                 raise CursorBeyondHeadError(self.cursor, self._head)
-            progress_no = feed.progress_no
+            self._progress_no = feed.progress_no
             yield self._count(self._hello(snapshot, feed.progress or snapshot.progress))
             del snapshot
-            async for group in self._follow(feed, progress_no):
+            self._feed = feed
+            async for group in self._follow(feed):
                 yield self._count(group)
 
-    async def _follow(self, feed: Feed, progress_no: int) -> AsyncIterator[list[Frame]]:
-        """*progress_no* is the progress that the watcher knows."""
+    async def _follow(self, feed: Feed) -> AsyncIterator[list[Frame]]:
         self._pulse.begin()
         while True:
             group = self._pulse.take_answers()
@@ -102,14 +106,37 @@ class Session:
             if last is not None:
                 yield [*group, last]
                 return
-            if self.cursor >= feed.head and feed.progress is not None and feed.progress_no != progress_no:
-                skipped, progress_no = feed.progress_no - progress_no - 1, feed.progress_no
+            news = feed.progress_no - self._progress_no
+            if self.cursor >= feed.head and feed.progress is not None and news:
+                skipped, self._progress_no = news - 1, feed.progress_no
                 group.append(Frame(skipping(feed.progress, skipped)))
             group += self._pulse.due_beat()
             if group:
                 yield group
             else:
                 await self._pulse.woken()
+
+    def _hear(self) -> None:
+        """The feed has changed: hand the events on at once, or have the frames go on."""
+        if not self._hand_on():
+            self._pulse.wake.set()
+
+    def _hand_on(self) -> bool:
+        """Send new events in the feed's own turn; False where there is anything else to send, or no room."""
+        feed, outlet = self._feed, self.outlet
+        if feed is None or outlet is None or not self._pulse.is_resting:
+            return False
+        if feed.progress_no != self._progress_no or self._is_over(feed):
+            return False
+        packet = feed.made(self.cursor, outlet.pack, GROUP_BYTES)
+        if packet is None or not outlet.write(packet):
+            return False
+        self.frames_sent += feed.head - self.cursor
+        self.cursor = self._head = feed.head
+        return True
+
+    def _is_over(self, feed: Feed) -> bool:
+        return self._hub.is_closing or feed.is_deleted or feed.final_state is not None
 
     def _last(self, feed: Feed) -> Frame | None:
         """The frame that ends the stream, if it is over."""

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, Generic, TypeVar
 
-from domain.events.watched import Watched
+from domain.events.watched import Wake, Watched
 
 _CHECK_SECONDS: Final = 5.0
 _SLOW_CHECK_SECONDS: Final = 1.0
@@ -30,8 +30,8 @@ class Shared(Generic[Key, Thing]):
         self.things: dict[Key, Thing] = {}
 
     @asynccontextmanager
-    async def watch(self, key: Key, watcher: asyncio.Event) -> AsyncIterator[Thing]:
-        """The thing, for the block; *watcher* is set at every change of it."""
+    async def watch(self, key: Key, watcher: Wake) -> AsyncIterator[Thing]:
+        """The thing, for the block; *watcher* is called at every change of it."""
         thing = self.things.get(key) or await self._open(key)
         thing.watch(watcher)
         try:

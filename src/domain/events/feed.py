@@ -5,15 +5,17 @@ one costs no memory and a gap is filled once for all.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from domain.events.types import FINAL_TYPES, LoggedEvent
 from domain.events.watched import Watched
 
 KEPT_EVENTS: Final = 512
 KEPT_BYTES: Final = 256 * 1024
+
+Made = TypeVar("Made")
 
 
 class Feed(Watched):
@@ -30,6 +32,7 @@ class Feed(Watched):
         self.is_deleted = False
         self.progress: bytes | None = None
         self.progress_no = 0
+        self._made: dict[tuple[int, Callable[[Sequence[bytes]], Any]], Any] = {}
 
     def begin(self, head: int, final_state: str | None) -> None:
         """Start at the job's head: what was before it is the log's. None: the job is not over."""
@@ -77,7 +80,25 @@ class Feed(Watched):
             events.append(event)
         return events
 
+    def made(self, cursor: int, make: Callable[[Sequence[bytes]], Made], max_bytes: int) -> Made | None:
+        """What *make* makes of the frames from *cursor* to the head, made once for all who hear of them now.
+
+        None where there is none, or the tail does not reach that far, or they have more than *max_bytes*.
+        """
+        key = (cursor, make)
+        if key not in self._made:
+            events = self.after(cursor, max_bytes) or []
+            is_whole = bool(events) and events[-1].seq == self.head
+            self._made[key] = make([event.frame for event in events]) if is_whole else None
+        found: Made | None = self._made[key]
+        return found
+
+    def notify(self) -> None:
+        super().notify()
+        self._made.clear()
+
     def _append(self, event: LoggedEvent) -> None:
+        self._made.clear()
         self._tail.append(event)
         self._bytes += len(event.frame)
         self.head = event.seq

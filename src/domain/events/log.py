@@ -1,5 +1,6 @@
 """The durable history of jobs, as streams read it."""
 
+from asyncio import Semaphore
 from collections.abc import Sequence
 from typing import Final, Protocol
 from uuid import UUID
@@ -11,6 +12,7 @@ from domain.events.types import LoggedEvent, frame
 
 PAGE: Final = 500
 ANY_SIZE: Final = 2**40
+_READERS: Final = 3
 
 # Rows of a page are measured before they are sent: a slow reader asks for little at a time.
 _AFTER: Final = """
@@ -47,11 +49,14 @@ class PostgresEventLog:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # Thousands who begin to watch stand in line here: a long wait for a connection means that it is lost.
+        self._turns = Semaphore(_READERS)
 
     async def read_after(
         self, job_id: UUID, after: int, limit: int = PAGE, max_bytes: int = ANY_SIZE
     ) -> list[LoggedEvent]:
-        rows = await self._database.fetch(_AFTER, job_id, after, limit, max_bytes)
+        async with self._turns:
+            rows = await self._database.fetch(_AFTER, job_id, after, limit, max_bytes)
         return [
             LoggedEvent(
                 row["seq"], row["type"], frame(job_id, row["seq"], row["at"], row["type"], row["body"])

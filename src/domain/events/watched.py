@@ -1,25 +1,32 @@
 """Something that many in a process wait for news of. Pure."""
 
-from asyncio import Event
+from collections.abc import Callable
+from typing import TypeAlias
+
+Wake: TypeAlias = Callable[[], None]
 
 
 class Watched:
-    """Sets the event of each of its watchers at every change."""
+    """Calls each of its watchers at every change."""
 
     def __init__(self) -> None:
-        self._watchers: set[Event] = set()
+        self._watchers: set[Wake] = set()
 
-    def watch(self, watcher: Event) -> None:
-        """Set *watcher* at every change from now on."""
+    def watch(self, watcher: Wake) -> None:
+        """Call *watcher* at every change from now on."""
         self._watchers.add(watcher)
 
-    def unwatch(self, watcher: Event) -> None:
+    def unwatch(self, watcher: Wake) -> None:
         self._watchers.discard(watcher)
 
     @property
     def is_watched(self) -> bool:
         return bool(self._watchers)
 
+    @property
+    def watchers(self) -> int:
+        return len(self._watchers)
+
     def notify(self) -> None:
         for watcher in self._watchers:
-            watcher.set()
+            watcher()

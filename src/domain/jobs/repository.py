@@ -66,6 +66,10 @@ class JobRepository(SQLAlchemyAsyncRepository[Job]):
         jobs = await self._jobs(statement)
         return jobs[0] if jobs else None
 
+    async def all_owned(self, job_ids: Sequence[UUID], owner_id: UUID) -> list[Job]:
+        """Those of the jobs that are that owner's, with their tags."""
+        return await self._jobs(select(Job).where(Job.id.in_(job_ids), Job.owner_id == owner_id))
+
     async def page(self, owner_id: UUID, wanted: JobFilter) -> tuple[list[Job], int]:
         """The wanted page, in a stable order, and how many match in all."""
         matching = _matching(owner_id, wanted)

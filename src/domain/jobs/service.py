@@ -39,6 +39,10 @@ class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
         """
         return self._known(await self.repository.owned(job_id, owner_id), job_id)
 
+    async def find_all(self, job_ids: Sequence[UUID], owner_id: UUID) -> list[Job]:
+        """Those of the jobs that there are, and that are the owner's."""
+        return await self.repository.all_owned(job_ids, owner_id)
+
     async def page(self, owner_id: UUID, wanted: JobFilter) -> tuple[list[Job], int]:
         return await self.repository.page(owner_id, wanted)
 

@@ -259,3 +259,50 @@ itemless = Pipeline("itemless", version=1, params=RawItems)
 itemless.add(take, for_each=bad_items)
 rawish = Pipeline("rawish", version=1, params=RawItems)
 rawish.add(raw, result=True)
+
+
+class Entered(Struct):
+    """*mark* is a file that the step makes; `items` beside it is made when the items are asked for."""
+
+    mark: str
+    fails: bool = False
+
+
+def leave_mark(context: StepContext[Entered]) -> None:
+    Path(context.params.mark).touch()
+
+
+@step
+async def mark(context: StepContext[Entered]) -> None:
+    """Safe to run again: it makes an empty file."""
+    leave_mark(context)
+
+
+@step
+async def take_one(context: StepContext[Entered], one: int) -> int:
+    """Safe to run again: it returns what it was given."""
+    return one
+
+
+def slow_items(params: Entered) -> list[int]:
+    Path(f"{params.mark}.items").touch()
+    time.sleep(1)
+    if params.fails:
+        raise ValueError("no items")
+    return [1]
+
+
+beside_items = Pipeline("beside_items", version=1, params=Entered)
+beside_items.add(mark, after=())
+beside_items.add(take_one, after=(), for_each=slow_items)
+
+
+@step
+async def report_once(context: StepContext[CaseParams]) -> None:
+    """Safe to run again: it reports the same."""
+    await context.progress(1, 2)
+    await asyncio.sleep(30)
+
+
+rarely = Pipeline("rarely", version=1, params=CaseParams)
+rarely.add(report_once)

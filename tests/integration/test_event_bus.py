@@ -1,0 +1,56 @@
+"""A subscription that did not come about is made up for."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from adapters import event_bus
+from adapters.event_bus import EventBus
+from adapters.redis_link import build_redis, close_redis
+from adapters.tasks import end_tasks
+
+SECONDS = 10
+
+
+@pytest.fixture
+async def bus(redis_url: str) -> AsyncIterator[EventBus]:
+    redis = build_redis(redis_url)
+    made = EventBus(redis)
+    running = asyncio.create_task(made.run())
+    async with asyncio.timeout(SECONDS):
+        while not made.is_connected:
+            await asyncio.sleep(0.01)
+    yield made
+    await end_tasks([running])
+    await close_redis(redis)
+
+
+async def test_who_had_no_turn_to_subscribe_is_listened_to_after_the_next_check(
+    bus: EventBus, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_bus, "_CONFIRM_SECONDS", 0.05)
+    heard = asyncio.Event()
+    async with bus._commands:
+        confirmed = await bus.subscribe("deaf", lambda _: heard.set())
+    assert not confirmed
+
+    await bus.listen_to_all()
+
+    publisher = build_redis(redis_url)
+    async with asyncio.timeout(SECONDS):
+        while not heard.is_set():
+            await publisher.publish("deaf", "news")
+            await asyncio.sleep(0.01)
+    await close_redis(publisher)
+
+
+async def test_what_is_heard_already_is_not_subscribed_again(bus: EventBus, redis_url: str) -> None:
+    assert await bus.subscribe("known", lambda _: None)
+    redis = build_redis(redis_url)
+    await redis.config_resetstat()
+
+    await bus.listen_to_all()
+
+    assert "cmdstat_subscribe" not in await redis.info("commandstats")
+    await close_redis(redis)

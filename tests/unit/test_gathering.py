@@ -1,0 +1,42 @@
+"""How often a feed tells its watchers."""
+
+import asyncio
+
+import pytest
+
+from api.streams import gathering
+from api.streams.gathering import GatheringFeed
+from domain.events.types import LoggedEvent
+
+SECONDS = 5
+
+
+async def test_what_comes_close_together_is_told_at_once_and_once_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gathering, "_SECONDS_A_WATCHER", 0.05)
+    feed, heads, told = GatheringFeed(), [], asyncio.Event()
+    feed.begin(0, None)
+
+    def watcher() -> None:
+        heads.append(feed.head)
+        if feed.head == 10:
+            told.set()
+
+    feed.watch(watcher)
+    for seq in range(1, 11):
+        feed.offer([LoggedEvent(seq, "log", b"{}")])
+    async with asyncio.timeout(SECONDS):
+        await told.wait()
+
+    assert heads == [1, 10]
+
+
+async def test_a_feed_without_watchers_waits_for_nobody() -> None:
+    feed = GatheringFeed()
+    feed.begin(0, None)
+
+    feed.offer([LoggedEvent(1, "log", b"{}")])
+    feed.offer([LoggedEvent(2, "log", b"{}")])
+
+    assert feed.head == 2
