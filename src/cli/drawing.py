@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.picture import JobPicture, Said, StepLine
-from cli.times import clock, took
+from cli.times import clock, left, took
 
 STATE_STYLES: Final = {
     "queued": "yellow",
@@ -50,7 +50,8 @@ class Drawing:
         grid.add_column(justify="right", no_wrap=True, min_width=7)
         grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         percent = Text(f"{picture.fraction:.0%}", style="bold")
-        grid.add_row("", "", _bar(picture.fraction, bar_width, picture.state), percent, "")
+        rest_of_it = Text(left(*picture.eta) if picture.eta else "", style="dim")
+        grid.add_row("", "", _bar(picture.fraction, bar_width, picture.state), percent, rest_of_it)
         for step in steps:
             grid.add_row(*self._row(step, bar_width))
         rest = [Text(f"  and {hidden} more that are done or wait", style="dim")] if hidden else []

@@ -9,6 +9,8 @@ from cli.text import plain, size_of
 Kind = Literal["log", "file", "note", "trouble"]
 
 _WAITING, _RUNNING, _SUCCEEDED, _FAILED = "waiting", "running", "succeeded", "failed"
+# As the service does with their progress.
+_MOST_ITEMS: Final = 100
 _FINAL: Final = {"job.succeeded": "succeeded", "job.failed": "failed", "job.cancelled": "cancelled"}
 _REASONS: Final = {
     "handed_back": "a stopping worker handed the job back; the next one goes on with it",
@@ -45,12 +47,15 @@ class JobPicture:
     pipeline: str = ""
     state: str = "queued"
     fraction: float = 0.0
+    eta: tuple[float, float] | None = None
     attempt: int = 0
     waiting_for: str | None = None
     result: Any = None
     error: dict[str, Any] | None = None
     end: str | None = None
     steps: dict[str, StepLine] = field(default_factory=dict)
+    summed: set[str] = field(default_factory=set)
+    """The `for_each` steps that have one bar for all items, as the service counts them."""
 
     def expect(self, names: Iterable[str]) -> None:
         """Show these steps as waiting until they are heard of."""
@@ -74,6 +79,7 @@ class JobPicture:
                 self._advance(frame)
             case "end":
                 self.end = self.state = frame["state"]
+                self.eta = None
                 self.fraction = 1.0 if self.end == "succeeded" else self.fraction
             case "log":
                 where = f"{frame['step']}: " if frame.get("step") else ""
@@ -95,9 +101,15 @@ class JobPicture:
 
     def _advance(self, frame: dict[str, Any]) -> None:
         self.fraction = frame["fraction"]
+        eta = frame.get("eta")
+        self.eta = (float(eta["low_seconds"]), float(eta["high_seconds"])) if eta else None
         for key, told in frame["steps"].items():
+            if key not in self.summed and any(place.startswith(f"{key}[") for place in self.steps):
+                self._sum(key)
             step = self._of_key(key)
             total = told["total"]
+            if key in self.summed and total and told["done"] >= total:
+                step.state, step.fraction = _SUCCEEDED, 1.0
             if step.state != _SUCCEEDED:
                 step.state = _RUNNING
                 step.fraction = min(max(told["done"] / total, 0.0), 1.0) if total else 0.0
@@ -133,6 +145,7 @@ class JobPicture:
         return [self._say("trouble" if kind == "attempt.lost" else "note", text, frame)]
 
     def _put_back(self) -> None:
+        self.eta = None
         for step in self.steps.values():
             if step.state in (_RUNNING, _FAILED):
                 step.state, step.fraction = _WAITING, 0.0
@@ -144,9 +157,17 @@ class JobPicture:
         return self._of_key(name if index is None else f"{name}[{index}]")
 
     def _of_key(self, key: str) -> StepLine:
+        name, bracket, _ = key.partition("[")
+        if bracket and name in self.summed:
+            return StepLine(key)  # told of, not shown
         if key not in self.steps:
             self._insert(key)
-        return self.steps[key]
+        return self.steps.get(key) or StepLine(key)
+
+    def _sum(self, name: str) -> None:
+        """From now on one bar stands for all items of the step."""
+        self.summed.add(name)
+        self._replace(name, [name])
 
     def _insert(self, key: str) -> None:
         """Put an item's bar where its `for_each` step was expected, in the order of the items."""
@@ -157,10 +178,17 @@ class JobPicture:
         places = list(self.steps)
         mine = [place for place in places if place.partition("[")[0] == name]
         items = sorted({*(place for place in mine if "[" in place), key}, key=_index)
-        at = places.index(mine[0]) if mine else len(places)
-        rest = [place for place in places if place not in mine]
-        before = [place for place in places[:at] if place in rest]
-        ordered = [*before, *items, *(place for place in rest if place not in before)]
+        if len(items) > _MOST_ITEMS:
+            self._sum(name)
+        else:
+            self._replace(name, items)
+
+    def _replace(self, name: str, lines: list[str]) -> None:
+        """Put *lines* where those of the step are."""
+        places = list(self.steps)
+        mine = {place for place in places if place.partition("[")[0] == name}
+        at = next((number for number, place in enumerate(places) if place in mine), len(places))
+        ordered = [*places[:at], *lines, *(place for place in places[at:] if place not in mine)]
         self.steps = {place: self.steps.get(place) or StepLine(place) for place in ordered}
 
 

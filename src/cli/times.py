@@ -25,6 +25,18 @@ def took(seconds: float) -> str:
     return f"{seconds:.1f} s"
 
 
+def left(low_seconds: float, high_seconds: float) -> str:
+    """How long something still takes, between the two."""
+    soon, late = (max(1, round(seconds)) for seconds in (low_seconds, high_seconds))
+    if soon == late:
+        return f"about {_whole(soon)} left"
+    return f"{_whole(soon)} to {_whole(late)} left"
+
+
+def _whole(seconds: int) -> str:
+    return f"{seconds} s" if seconds < 60 else took(seconds)
+
+
 def ago(when: datetime | None, now: datetime) -> str:
     """How long before (or after) *now* that is, in one unit; empty for None."""
     if when is None:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from cli.drawing import Drawing, visible
 from cli.picture import JobPicture, StepLine
-from cli.times import ago, took
+from cli.times import ago, left, took
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -96,3 +96,23 @@ def test_durations_are_read_in_their_two_largest_units(seconds: float, text: str
 )
 def test_moments_are_told_from_now(seconds: float, text: str) -> None:
     assert ago(NOW - timedelta(seconds=seconds), NOW) == text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [(0.2, 0.4, "about 1 s left"), (2.6, 7.4, "3 s to 7 s left"), (50, 130, "50 s to 2 min 10 s left")],
+)
+def test_what_is_left_is_told_as_far_as_it_is_known(low: float, high: float, text: str) -> None:
+    assert left(low, high) == text
+
+
+def test_the_job_says_how_long_it_still_takes() -> None:
+    picture = JobPicture("0")
+    frame = {"type": "progress", "fraction": 0.5, "steps": {}, "eta": {"low_seconds": 3, "high_seconds": 9}}
+
+    picture.apply(frame)
+    before = drawn(picture)
+    picture.apply({"type": "end", "state": "succeeded"})
+
+    assert "3 s to 9 s left" in "\n".join(before)
+    assert "left" not in "\n".join(drawn(picture))

@@ -47,6 +47,32 @@ def test_items_take_the_place_of_their_step_in_their_own_order() -> None:
     assert list(picture.steps) == ["load", "render[0]", "render[2]", "render[10]", "join"]
 
 
+def test_many_items_have_one_bar() -> None:
+    picture = JobPicture(JOB)
+    picture.expect(["load", "render", "save"])
+
+    for index in range(150):
+        picture.apply(step("started", "render", index))
+    picture.apply(progress(0.2, render=(75, 150)))
+    picture.apply(step("started", "render", 3))
+    half = picture.steps["render"].fraction
+    picture.apply(progress(0.9, render=(150, 150)))
+
+    assert list(picture.steps) == ["load", "render", "save"]
+    assert (half, picture.steps["render"].state) == (0.5, "succeeded")
+
+
+def test_a_sum_takes_the_place_of_the_items_that_are_known() -> None:
+    picture = JobPicture(JOB)
+    picture.expect(["render", "save"])
+    picture.apply(step("started", "render", 3))
+
+    picture.apply(progress(0.2, render=(1, 4)))
+
+    assert list(picture.steps) == ["render", "save"]
+    assert picture.steps["render"].fraction == 0.25
+
+
 def test_progress_moves_the_bars_of_the_job_and_of_its_items() -> None:
     picture = JobPicture(JOB)
     picture.apply(step("started", "render", 0))
