@@ -1,7 +1,7 @@
 """Runs `headrace` so that it breaks at one named point: `crashing.py POINT:PASSAGE:BREAKS ARGUMENT...`.
 
 A point is a function that is wrapped before the command starts; nothing in `src` knows of it. *PASSAGE* is
-which visit breaks it, from 1.
+which visit breaks it, from 1; what is muted is so from then on.
 """
 
 import asyncio
@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 from domain.database import DatabaseAwayError
+from domain.jobs.states import JobState
 
-Breaks = Literal["kill", "stop", "lose"]
+Breaks = Literal["kill", "stop", "lose", "mute"]
 
 
 def moves(_answer: Any, changes: Any = ()) -> bool:
@@ -30,6 +31,11 @@ def checkpoints(_answer: Any, changes: Any = ()) -> bool:
     """Whether a batch stores the output of a step, and ends no attempt."""
     stored = any(event.type == "step.succeeded" for change in changes for event in change.events)
     return stored and not moves(None, changes)
+
+
+def ends(_answer: Any, news: Any = ()) -> bool:
+    """Whether news tell the last event of a job."""
+    return any(JobState(one.state).is_final for one in news)
 
 
 def found(answer: Any, *_: Any) -> bool:
@@ -59,6 +65,7 @@ POINTS: Final = {
     "before_finish": Point(_WRITE, "before", moves),
     "after_finish": Point(_WRITE, "after", moves),
     "before_ring": Point("adapters.doorbell:Doorbell.ring", "before"),
+    "last_news": Point("adapters.publisher:RedisPublisher.publish", "before", ends),
     "holding_a_job": Point("domain.jobs.repository:JobRepository.log", "before"),
 }
 
@@ -66,7 +73,8 @@ POINTS: Final = {
 def command(point: str, passage: int = 1, breaks: Breaks = "kill") -> tuple[str, ...]:
     """What to run instead of `headrace`.
 
-    `kill` and `stop` are signals to itself; `lose` lets what was done count and its answer be lost.
+    `kill` and `stop` are signals to itself; `lose` lets what was done count and its answer be lost; `mute`
+    leaves out what would have been called, from that visit on.
     """
     return (sys.executable, "-P", str(Path(__file__)), f"{point}:{passage}:{breaks}")
 
@@ -77,18 +85,14 @@ def arm(point: Point, passage: int, breaks: Breaks) -> None:
     owner_name, _, name = path.partition(".")
     owner = getattr(importlib.import_module(module), owner_name)
     inner = getattr(owner, name)
-    visits = count(1)
-
-    def visit(answer: Any, arguments: tuple[Any, ...]) -> None:
-        if point.counts(answer, *arguments) and next(visits) == passage:
-            _break(breaks)
+    visit = _Visits(point, passage, breaks)
 
     if asyncio.iscoroutinefunction(inner):
 
         @functools.wraps(inner)
         async def wrapped(self: Any, *arguments: Any, **named: Any) -> Any:
-            if point.when == "before":
-                visit(None, arguments)
+            if point.when == "before" and visit(None, arguments):
+                return None
             answer = await inner(self, *arguments, **named)
             if point.when == "after":
                 visit(answer, arguments)
@@ -99,8 +103,8 @@ def arm(point: Point, passage: int, breaks: Breaks) -> None:
 
     @functools.wraps(inner)
     def wrapped_call(self: Any, *arguments: Any, **named: Any) -> Any:
-        if point.when == "before":
-            visit(None, arguments)
+        if point.when == "before" and visit(None, arguments):
+            return None
         answer = inner(self, *arguments, **named)
         if point.when == "after":
             visit(answer, arguments)
@@ -109,12 +113,33 @@ def arm(point: Point, passage: int, breaks: Breaks) -> None:
     setattr(owner, name, wrapped_call)
 
 
+class _Visits:
+    """Counts the visits of a point, and breaks at the one that is meant."""
+
+    def __init__(self, point: Point, passage: int, breaks: Breaks) -> None:
+        self._point = point
+        self._passage = passage
+        self._breaks = breaks
+        self._numbers = count(1)
+
+    def __call__(self, answer: Any, arguments: tuple[Any, ...]) -> bool:
+        """True: leave the call out."""
+        if not self._point.counts(answer, *arguments):
+            return False
+        number = next(self._numbers)
+        is_muted = self._breaks == "mute" and number >= self._passage
+        if is_muted or number == self._passage:
+            _break(self._breaks)
+        return is_muted
+
+
 def _break(breaks: Breaks) -> None:
     sys.stderr.write(f"breaks: {breaks}\n")
     sys.stderr.flush()
     if breaks == "lose":
         raise DatabaseAwayError("the answer was lost")
-    os.kill(os.getpid(), signal.SIGKILL if breaks == "kill" else signal.SIGSTOP)
+    if breaks != "mute":
+        os.kill(os.getpid(), signal.SIGKILL if breaks == "kill" else signal.SIGSTOP)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ class Shared(Generic[Key, Thing]):
         self._begin = begin
         self._end = end
         self._opening: dict[Key, asyncio.Task[Thing]] = {}
-        self._unwatched: set[Key] = set()
+        self._unwatched: set[Thing] = set()
         self._deserted = asyncio.Event()
         self.things: dict[Key, Thing] = {}
 
@@ -43,10 +43,11 @@ class Shared(Generic[Key, Thing]):
 
     async def sweep(self) -> None:
         """Close what had no watcher at the last sweep, either: one that left meanwhile has left it behind."""
-        for key in self._unwatched & self.things.keys():
-            if not self.things[key].is_watched:
-                await self._close(key, self.things[key])
-        self._unwatched = {key for key, thing in self.things.items() if not thing.is_watched}
+        # While one is closed, watchers come to the others and leave: each is looked at when its turn comes.
+        for key, thing in list(self.things.items()):
+            if thing in self._unwatched and not thing.is_watched:
+                await self._close(key, thing)
+        self._unwatched = {thing for thing in self.things.values() if not thing.is_watched}
 
     async def until_deserted(self) -> None:
         """Wake every watcher, and wait until all have left."""

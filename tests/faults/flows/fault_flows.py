@@ -31,6 +31,11 @@ class Poison(Struct):
     case: str
 
 
+class Talk(Struct):
+    lines: int = 4
+    seconds: float = 1.0
+
+
 def enter(context: StepContext[Relay], run: str) -> None:
     """One line of the ledger, in one write: other processes write to it, too."""
     line = f"{context.job_id} {run} {context.attempt}\n".encode()
@@ -148,8 +153,19 @@ def say_and_ask(context: StepContext[Poison]) -> None:
     context.open_file(context.job_id)
 
 
-def alone(name: str, function: Any) -> Pipeline:
-    pipeline = Pipeline(name, version=1, params=Poison)
+@step
+async def tell(context: StepContext[Talk]) -> int:
+    """Safe to run again: it says it again."""
+    lines = context.params.lines
+    for number in range(1, lines + 1):
+        await asyncio.sleep(context.params.seconds / lines)
+        await context.log(f"line {number}: \u00fc\u2028\u20ac", number=number)
+        await context.progress(number, lines)
+    return lines
+
+
+def alone(name: str, function: Any, params: type[Struct] = Poison) -> Pipeline:
+    pipeline = Pipeline(name, version=1, params=params)
     pipeline.add(function, result=True)
     return pipeline
 
@@ -160,3 +176,4 @@ blocking = alone("blocking", block)
 odd_output = alone("odd_output", return_oddly)
 turning = alone("turning", never_yield)
 misbehaving = alone("misbehaving", misbehave_apart)
+talking = alone("talking", tell, Talk)
