@@ -5,7 +5,7 @@ import http
 import json
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from msgspec import Struct
@@ -66,8 +66,23 @@ async def stage(*scenes: Scene) -> AsyncIterator[Stage]:
 async def events_stage(*scenes: Scene) -> AsyncIterator[Stage]:
     """Play the scenes as server-sent events."""
     there = Stage()
+    playing: set[asyncio.Task[None]] = set()
 
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(answer(reader, writer))
+        playing.add(task)
+        task.add_done_callback(playing.discard)
+        await task
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await say(reader, writer)
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(20):
             request = (await reader.readuntil(b"\r\n\r\n")).decode()
         path, token = request.split(" ")[1], _TOKEN.search(request)
@@ -81,11 +96,13 @@ async def events_stage(*scenes: Scene) -> AsyncIterator[Stage]:
         head = f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\nConnection: close\r\n\r\n"
         writer.write((head + body).encode())
         await writer.drain()
-        writer.close()
 
     async with await asyncio.start_server(play, "127.0.0.1", 0) as server:
         there.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         yield there
+        # A client may have heard enough before its connection is closed.
+        if playing:
+            await asyncio.wait(playing, timeout=20)
 
 
 def _next(there: Stage, scenes: tuple[Scene, ...], path: str) -> Scene:
