@@ -9,6 +9,8 @@ from typing import Final
 # Whoever takes a message a second has read these well before a pong is missed.
 LEAST: Final = 12
 MOST: Final = 4096
+# So much room has every quick client: pings that are not needed cost more than what they pace.
+_EASY: Final = 96
 # Libraries read that far ahead of their users, and answer pings meanwhile.
 _AHEAD: Final = 40
 _SOON_SECONDS: Final = 1.0
@@ -67,7 +69,11 @@ class Pace:
         if self._asked is None:
             return
         took = now - self._asked_at
-        needs_more = self.unread >= self.window or self._asked_at - self._asked_before_at < _SOON_SECONDS
+        needs_more = (
+            self.window < _EASY
+            or self.unread >= self.window
+            or self._asked_at - self._asked_before_at < _SOON_SECONDS
+        )
         self._quickly_read += self._asked - self._read
         self._read, self._asked = self._asked, None
         self.has_answered = True
