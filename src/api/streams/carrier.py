@@ -14,7 +14,7 @@ from api.problems import DATABASE_ERRORS, code_of
 from api.socket_connection import TRY_LATER
 from api.streams import frames
 from api.streams.frames import Frame
-from api.streams.outlet import Outlet, outlet_of
+from api.streams.outlet import Outlet, as_one, outlet_of
 from domain.database import TRANSIENT
 from domain.errors import HeadraceError
 from domain.jobs.errors import CursorBeyondHeadError, JobNotFoundError
@@ -109,13 +109,11 @@ async def _part(socket: Socket, stream: Stream, error: BaseException | None) -> 
 async def _send_all(socket: Socket, stream: Stream, *, in_batches: bool) -> None:
     async for group in stream.frames():
         outlet = stream.outlet
-        if outlet is not None and outlet.write(outlet.pack([frame.data for frame in group])):
+        sent = [frame.data for frame in group]
+        if outlet is not None and outlet.write(outlet.pack(sent)):
             continue
-        if in_batches and len(group) > 1:
-            await _send(socket, b"[" + b",".join(frame.data for frame in group) + b"]")
-        else:
-            for frame in group:
-                await _send(socket, frame.data)
+        for message in [as_one(sent)] if in_batches else sent:
+            await _send(socket, message)
 
 
 async def _send(socket: Socket, data: bytes) -> None:

@@ -33,8 +33,13 @@ def pack_each(frames: Sequence[bytes]) -> Packet:
 
 
 def pack_together(frames: Sequence[bytes]) -> Packet:
-    """One message: the frame, or a JSON array of several."""
-    return Packet(_message(frames[0] if len(frames) == 1 else b"[" + b",".join(frames) + b"]"), 1)
+    """One message for all."""
+    return Packet(_message(as_one(frames)), 1)
+
+
+def as_one(frames: Sequence[bytes]) -> bytes:
+    """What one message says for several frames: the frame, or a JSON array of them."""
+    return frames[0] if len(frames) == 1 else b"[" + b",".join(frames) + b"]"
 
 
 class Outlet:
