@@ -5,12 +5,10 @@ finished jobs; the memory of the worker is that of its process after half of the
 """
 
 import asyncio
-import os
-from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
-from common import Stage, arguments, fetch, owner_of, processes, report, stage
+from common import EMPTY, Stage, arguments, fetch, owner_of, processes, report, rss_mib, stage
 
 # Their ids rise with time, as those that are made by us do.
 _FILL: Final = """
@@ -53,7 +51,7 @@ async def rate(made: Stage, jobs: int, queued: int, finished: int) -> dict[str, 
     connection = await asyncpg.connect(made.database_url)
     try:
         owner = await owner_of(made.database_url)
-        await connection.execute("TRUNCATE jobs, job_events, step_runs CASCADE")
+        await connection.execute(EMPTY)
         for state, count in (("succeeded", finished), ("queued", jobs + queued)):
             await connection.execute(_FILL, owner, count, state, timeout=1800)
         await connection.execute("VACUUM ANALYZE jobs", timeout=1800)
@@ -71,15 +69,9 @@ async def until_done(connection: asyncpg.Connection, jobs: int, worker: int) -> 
     """Wait until that many are done; returns the worker's memory then."""
     for _ in range(6000):
         if await connection.fetchval(_DONE) >= jobs:
-            return rss(worker)
+            return rss_mib(worker)
         await asyncio.sleep(0.25)
     raise TimeoutError(f"{jobs} jobs were not done in time")
-
-
-def rss(pid: int) -> float:
-    """Resident memory in MiB."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 if __name__ == "__main__":

@@ -14,17 +14,18 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import asyncpg
 import httpx
 import msgspec
+import uvloop
 
 from adapters.database import StatementPool
 from adapters.migrations import upgrade
@@ -34,7 +35,10 @@ from domain.jobs.submitter import Submitter
 
 HEADRACE: Final = Path(sys.executable).with_name("headrace")
 RUNS: Final = 3
+EMPTY: Final = "TRUNCATE jobs, job_events, step_runs CASCADE"
 _BATCH: Final = 1_000
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -114,12 +118,17 @@ async def until(database_url: str, statement: str, seconds: float = 600) -> None
 
 async def submit(database_url: str, count: int, pipeline: str = "noop", **params: Any) -> None:
     """Queue *count* jobs through the domain, 1,000 a transaction; nobody is rung for."""
+    orders = [Order(pipeline=pipeline, params=params)] * min(_BATCH, count)
+    await submit_orders(database_url, orders, times=-(-count // _BATCH))
+
+
+async def submit_orders(database_url: str, orders: Sequence[Order], times: int = 1) -> None:
+    """Queue *orders* through the domain in one transaction, so many times; nobody is rung for."""
     owner = await owner_of(database_url)
     pool = await StatementPool.open(database_url, size=2)
     submitter = Submitter(pool)
-    orders = [Order(pipeline=pipeline, params=params)] * min(_BATCH, count)
     try:
-        for _ in range(-(-count // _BATCH)):
+        for _ in range(times):
             await submitter.submit(owner, orders, lambda _: b"")
     finally:
         await pool.close()
@@ -164,6 +173,18 @@ def runs_of(measure: Callable[[], dict[str, float]], times: int = RUNS) -> dict[
         name: {"median": statistics.median(run[name] for run in each), "runs": [run[name] for run in each]}
         for name in each[0]
     }
+
+
+def on_uvloop(work: Coroutine[Any, Any, T]) -> T:
+    """Run *work* in a loop as our processes have it."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+def rss_mib(pid: int) -> float:
+    """Resident memory of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def percentile(values: list[float], share: float) -> float:

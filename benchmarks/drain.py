@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import asyncpg
 import redis
-from common import Stage, arguments, fetch, processes, report, runs_of, stage, submit, until
+from common import EMPTY, Stage, arguments, fetch, processes, report, runs_of, stage, submit, until
 
 _FLOW: Final = Path(__file__).parent / "flows" / "lines.py"
 _KNOWN: Final = "SELECT EXISTS (SELECT 1 FROM pipelines WHERE name = 'line')"
@@ -63,7 +63,7 @@ def drain(made: Stage, jobs: int, workers: int, concurrency: int, pipeline: str)
 async def prepare(made: Stage, jobs: int, pipeline: str) -> None:
     connection = await asyncpg.connect(made.database_url)
     try:
-        await connection.execute("TRUNCATE jobs, job_events, step_runs CASCADE")
+        await connection.execute(EMPTY)
         await submit(made.database_url, jobs, pipeline)
         await connection.execute("VACUUM ANALYZE jobs")
         await connection.execute("CHECKPOINT")

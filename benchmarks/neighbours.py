@@ -10,12 +10,21 @@ import statistics
 from pathlib import Path
 from typing import Any, Final
 
-from common import Stage, arguments, fetch, owner_of, percentile, processes, report, runs_of, stage, until
+from common import (
+    Stage,
+    arguments,
+    fetch,
+    percentile,
+    processes,
+    report,
+    runs_of,
+    stage,
+    submit_orders,
+    until,
+)
 from start_latency import FLOW, commit_to_entry
 
-from adapters.database import StatementPool
 from domain.jobs.orders import Order
-from domain.jobs.submitter import Submitter
 
 _FLOWS: Final = f"{FLOW},{Path(__file__).parent / 'flows' / 'poisons.py'}"
 _POISONS: Final = ("raising", "odd", "leaving", "turning", "eating")
@@ -57,15 +66,10 @@ async def measure(made: Stage, jobs: int) -> dict[str, float]:
 
 async def poison(made: Stage) -> None:
     """Until cancelled."""
-    owner = await owner_of(made.database_url)
-    pool = await StatementPool.open(made.database_url, size=1)
-    try:
-        while True:
-            orders = [Order(pipeline=name, params={}) for name in _POISONS]
-            await Submitter(pool).submit(owner, orders, lambda _: b"")
-            await until(made.database_url, _OVER, 30)
-    finally:
-        await pool.close()
+    orders = [Order(pipeline=name, params={}) for name in _POISONS]
+    while True:
+        await submit_orders(made.database_url, orders)
+        await until(made.database_url, _OVER, 30)
 
 
 if __name__ == "__main__":

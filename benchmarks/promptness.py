@@ -11,27 +11,27 @@ from typing import Any, Final
 
 import httpx
 from common import (
+    EMPTY,
     Stage,
     arguments,
     fetch,
     free_port,
-    owner_of,
     percentile,
     processes,
     ready,
     report,
     runs_of,
     stage,
+    submit_orders,
     until,
 )
 
-from adapters.database import StatementPool
 from domain.jobs.orders import Order
-from domain.jobs.submitter import Submitter
 
 # So many requests at once.
 _AT_ONCE: Final = 16
 _SPREAD_SECONDS: Final = 5.0
+chance: Final = random.Random(1)  # noqa: S311
 _ALL_RUN: Final = "SELECT count(*) FILTER (WHERE state = 'queued') = 0 FROM jobs"
 _ALL_ENDED: Final = "SELECT count(*) FILTER (WHERE finished_at IS NULL) = 0 FROM jobs"
 _CANCELS: Final = """
@@ -57,16 +57,13 @@ def main() -> None:
     report(f"cancels and start times, {wanted.jobs} jobs a run", figures, wanted.json)
 
 
-chance: Final = random.Random(1)  # noqa: S311
-
-
 def measure(made: Stage, port: int, jobs: int) -> dict[str, float]:
     return asyncio.run(cancels(made, port, jobs)) | asyncio.run(starts(made, jobs))
 
 
 async def cancels(made: Stage, port: int, jobs: int) -> dict[str, float]:
     """Cancel running jobs at random moments of five seconds."""
-    await fetch(made.database_url, "TRUNCATE jobs, job_events, step_runs CASCADE")
+    await fetch(made.database_url, EMPTY)
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
         await ready(client)
         order = {"pipeline": "ticks", "params": {"count": 100_000, "interval_ms": 50}}
@@ -86,22 +83,13 @@ async def cancels(made: Stage, port: int, jobs: int) -> dict[str, float]:
 
 async def starts(made: Stage, jobs: int) -> dict[str, float]:
     """Jobs that are due at random moments of the next five seconds, and nobody is rung for."""
-    await fetch(made.database_url, "TRUNCATE jobs, job_events, step_runs CASCADE")
-    owner = await owner_of(made.database_url)
-    pool = await StatementPool.open(made.database_url, size=1)
-    try:
-        soon = datetime.now(UTC) + timedelta(seconds=1)
-        orders = [
-            Order(
-                pipeline="noop",
-                params={},
-                run_at=soon + timedelta(seconds=chance.uniform(0, _SPREAD_SECONDS)),
-            )
-            for _ in range(jobs)
-        ]
-        await Submitter(pool).submit(owner, orders, lambda _: b"")
-    finally:
-        await pool.close()
+    await fetch(made.database_url, EMPTY)
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    orders = [
+        Order(pipeline="noop", params={}, run_at=soon + timedelta(seconds=chance.uniform(0, _SPREAD_SECONDS)))
+        for _ in range(jobs)
+    ]
+    await submit_orders(made.database_url, orders)
     await until(made.database_url, _ALL_ENDED, 60)
     return await _figures(made, _STARTS, jobs, "run_at to start")
 

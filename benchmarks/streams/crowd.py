@@ -17,21 +17,22 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
-import uvloop
 from readers import Reader, Tally, close, connect
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import (
+    EMPTY,
     HEADRACE,
-    RUNS,
     Stage,
     arguments,
     fetch,
     free_port,
+    on_uvloop,
     percentile,
     processes,
     ready,
     report,
+    rss_mib,
     runs_of,
     stage,
     until,
@@ -43,6 +44,7 @@ _IDLE_SECONDS: Final = 20.0
 _COUNTED_SECONDS: Final = 12.0
 _BEAT_SECONDS: Final = 5.0
 _BACK_SECONDS: Final = 60.0
+_LONGEST_PAUSE: Final = 3.0
 _LATENCY_JOBS: Final = 200
 _WARM: Final = 100
 _BATCH: Final = 1_000
@@ -53,9 +55,8 @@ _COMMITS: Final = "SELECT xact_commit AS n FROM pg_stat_database WHERE datname =
 
 def main() -> None:
     wanted = arguments(__doc__, sockets=5_000)
-    figures: dict[str, Any] = {}
     with stage() as made:
-        figures = runs_of(lambda: _run(made, wanted.sockets), RUNS)
+        figures: dict[str, Any] = runs_of(lambda: _run(made, wanted.sockets))
     report(f"{wanted.sockets:,} sockets of one API process", figures, wanted.json)
 
 
@@ -70,8 +71,7 @@ class Api:
 
     @property
     def rss_kib(self) -> float:
-        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 1024
+        return rss_mib(self._process.pid) * 1024
 
     @property
     def cpu_seconds(self) -> float:
@@ -170,23 +170,20 @@ async def come_back(port: int, place: int, path: str, readers: list[Reader], hel
     """As a client does: wait for the end, pause with jitter, try again."""
     loop = asyncio.get_running_loop()
     await readers[place].lost
-    pause = 3.0
     deadline = loop.time() + _BACK_SECONDS
     while loop.time() < deadline:
-        await asyncio.sleep(random.uniform(0.1, pause))  # noqa: S311
+        await asyncio.sleep(random.uniform(0.1, _LONGEST_PAUSE))  # noqa: S311
         try:
-            _, reader = await loop.create_connection(lambda: Reader(path, hellos.take), "127.0.0.1", port)
-            await reader.opened
+            (readers[place],) = await connect(port, [path], lambda path: Reader(path, hellos.take))
         except OSError:
             continue
-        readers[place] = reader
         return
     raise TimeoutError(path)
 
 
 async def waiting_jobs(made: Stage, client: httpx.AsyncClient, count: int) -> list[str]:
     """Jobs that are due tomorrow."""
-    await fetch(made.database_url, "TRUNCATE jobs, job_events, step_runs CASCADE")
+    await fetch(made.database_url, EMPTY)
     order = {"pipeline": "noop", "run_at": (datetime.now(UTC) + timedelta(days=1)).isoformat()}
     jobs: list[str] = []
     while len(jobs) < count:
@@ -207,8 +204,7 @@ async def _until(happened: Any) -> None:
 def _run(made: Stage, sockets: int) -> dict[str, float]:
     with processes(made, ["worker"], HEADRACE_PIPELINES=str(FLOW)):
         asyncio.run(until(made.database_url, KNOWN))
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(measure(made, sockets))
+        return on_uvloop(measure(made, sockets))
 
 
 if __name__ == "__main__":

@@ -14,18 +14,28 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
-import uvloop
 from readers import Reader, Tally, close, connect
 from redis.asyncio import Redis
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from common import Stage, arguments, free_port, percentile, processes, ready, report, runs_of, stage
+from common import (
+    Stage,
+    arguments,
+    free_port,
+    on_uvloop,
+    percentile,
+    processes,
+    ready,
+    report,
+    runs_of,
+    stage,
+)
 
 from adapters.event_bus import job_channel
 
@@ -55,15 +65,15 @@ class Board:
 
 def main() -> None:
     wanted = arguments(__doc__, watchers=1_000)
-    figures: dict[str, Any] = {}
     with stage() as made:
         port, plugin_port = free_port(), free_port()
         with (
             processes(made, ["api", "--port", str(port)], ["worker"], HEADRACE_PIPELINES=str(_FLOW)),
             plugin(made, plugin_port),
         ):
-            measured = runs_of(lambda: _run(measure(made, port, plugin_port, wanted.watchers)))
-        figures |= measured
+            figures: dict[str, Any] = runs_of(
+                lambda: on_uvloop(measure(made, port, plugin_port, wanted.watchers))
+            )
     report(f"one hot job, {wanted.watchers:,} watchers", figures, wanted.json)
 
 
@@ -106,51 +116,52 @@ async def pace(made: Stage, port: int, watchers: int) -> dict[str, float]:
 
 
 async def plugin_speed(made: Stage, port: int, watchers: int) -> dict[str, float]:
-    tally = Tally(_PLUGIN_SIGN)
-    readers = await connect(port, ["/ws/hot"] * watchers, lambda path: Reader(path, tally.take))
-    redis = Redis.from_url(made.redis_url)
     said, heard, is_over = 0, 0, False
-
-    async def speak() -> None:
-        nonlocal said
-        while not is_over:
-            if said - heard < _IN_FLIGHT:
-                said += 1
-                pad = "x" * 230
-                await redis.publish(
-                    "hot", f'{{"type":"log","at":"@{time.monotonic_ns():020d}","pad":"{pad}"}}'
-                )
-            else:
-                await asyncio.sleep(0.0005)
 
     def hear(count: int) -> None:
         nonlocal heard
         heard = count
 
-    speaking = asyncio.create_task(speak())
-    try:
-        rate = await deliver(tally, watchers, hear)
-    finally:
-        is_over = True
-        await speaking
-        close(readers)
-        await redis.aclose()
+    async with plugin_watchers(made, port, watchers) as (tally, redis):
+
+        async def speak() -> None:
+            nonlocal said
+            while not is_over:
+                if said - heard < _IN_FLIGHT:
+                    said += 1
+                    await redis.publish("hot", _said())
+                else:
+                    await asyncio.sleep(0.0005)
+
+        speaking = asyncio.create_task(speak())
+        try:
+            rate = await deliver(tally, watchers, hear)
+        finally:
+            is_over = True
+            await speaking
     return {"rate": rate, "p99": percentile(tally.late, 0.99)}
 
 
 async def plugin_pace(made: Stage, port: int, watchers: int) -> dict[str, float]:
-    tally = Tally(_PLUGIN_SIGN)
-    readers = await connect(port, ["/ws/hot"] * watchers, lambda path: Reader(path, tally.take))
-    redis = Redis.from_url(made.redis_url)
-    tally.is_timing = True
-    try:
+    async with plugin_watchers(made, port, watchers) as (tally, redis):
+        tally.is_timing = True
         for _ in range(int(_PACE * _SECONDS)):
             await redis.publish("hot", _said())
             await asyncio.sleep(1 / _PACE)
+    return {"p50": percentile(tally.late, 0.5), "p99": percentile(tally.late, 0.99)}
+
+
+@asynccontextmanager
+async def plugin_watchers(made: Stage, port: int, watchers: int) -> AsyncIterator[tuple[Tally, Redis]]:
+    """The plugin's watchers, and a way to publish to them."""
+    tally = Tally(_PLUGIN_SIGN)
+    readers = await connect(port, ["/ws/hot"] * watchers, lambda path: Reader(path, tally.take))
+    redis = Redis.from_url(made.redis_url)
+    try:
+        yield tally, redis
     finally:
         close(readers)
         await redis.aclose()
-    return {"p50": percentile(tally.late, 0.5), "p99": percentile(tally.late, 0.99)}
 
 
 def _said() -> str:
@@ -226,14 +237,6 @@ def plugin(made: Stage, port: int) -> Iterator[None]:
     finally:
         server.terminate()
         server.wait(30)
-
-
-def _run(work: Awaitable[dict[str, float]]) -> dict[str, float]:
-    async def run() -> dict[str, float]:
-        return await work
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(run())
 
 
 if __name__ == "__main__":

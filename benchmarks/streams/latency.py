@@ -11,11 +11,22 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
-import uvloop
 from readers import Reader, Tally, close, connect
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from common import Stage, arguments, free_port, percentile, processes, ready, report, runs_of, stage, until
+from common import (
+    Stage,
+    arguments,
+    free_port,
+    on_uvloop,
+    percentile,
+    processes,
+    ready,
+    report,
+    runs_of,
+    stage,
+    until,
+)
 
 _FLOW: Final = Path(__file__).parents[1] / "flows" / "talk.py"
 _KNOWN: Final = "SELECT EXISTS (SELECT 1 FROM pipelines WHERE name = 'talk')"
@@ -32,7 +43,7 @@ def main() -> None:
         commands = (["api", "--port", str(port)], ["worker", "--concurrency", str(wanted.jobs + _BUSY)])
         with processes(made, *commands, HEADRACE_PIPELINES=str(_FLOW)):
             asyncio.run(until(made.database_url, _KNOWN))
-            figures: dict[str, Any] = runs_of(lambda: _run(made, port, wanted.jobs))
+            figures: dict[str, Any] = runs_of(lambda: on_uvloop(measure(made, port, wanted.jobs)))
     report(f"step to client, {wanted.jobs} jobs, {wanted.jobs} clients", figures, wanted.json)
 
 
@@ -108,11 +119,6 @@ class Crawler(Reader):
     def _go_on(self) -> None:
         if self.transport is not None and not self.transport.is_closing():
             self.transport.resume_reading()
-
-
-def _run(made: Stage, port: int, jobs: int) -> dict[str, float]:
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(measure(made, port, jobs))
 
 
 if __name__ == "__main__":
