@@ -1,6 +1,7 @@
 """One WebSocket on its connection: paced by pongs, closed with 1013 when the client has stopped reading."""
 
 import asyncio
+import random
 import struct
 from typing import Any, Final
 
@@ -27,7 +28,7 @@ class SocketConnection(WebSocketsSansIOProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._patience = Patience(self._give_up)
-        self._pace = Pace()
+        self._pace = Pace(random.randrange(LEAST // 2))  # noqa: S311  (spreads load, hides nothing)
         self._room: asyncio.Event | None = None
         self._pings = 0
         self._keepalive: asyncio.TimerHandle | None = None

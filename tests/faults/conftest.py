@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give the full form its time."""
     for item in items:
         if IS_FULL and Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.timeout(900), append=False)
+            item.add_marker(pytest.mark.timeout(1800), append=False)
 
 
 @pytest.fixture

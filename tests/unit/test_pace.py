@@ -128,3 +128,21 @@ def test_what_was_sent_behind_a_ping_is_not_read_with_it() -> None:
 
     pace.answer(0.2)
     assert pace.unread == 1
+
+
+@given(early=st.integers(0, LEAST // 2 - 1))
+def test_clients_that_were_asked_apart_stay_apart(early: int) -> None:
+    pace = Pace(early)
+    pace.ask(0.0)
+    pace.answer(0.0)
+
+    asked_at = []
+    for message in range(1, 3 * LEAST // 2 + 1):
+        pace.count()
+        if pace.should_ask:
+            asked_at.append(message)
+            pace.ask(message)
+            pace.answer(message)
+
+    first = LEAST // 2 - early
+    assert asked_at == list(range(first, 3 * LEAST // 2 + 1, LEAST // 2))

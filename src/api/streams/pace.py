@@ -24,6 +24,7 @@ class Pace:
         "_asked",
         "_asked_at",
         "_asked_before_at",
+        "_early",
         "_quickly_read",
         "_read",
         "_sent",
@@ -31,7 +32,12 @@ class Pace:
         "window",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, early: int = 0) -> None:
+        """*early*: so many messages sooner than others is this client asked for the first time.
+
+        Where thousands watch one job, its messages go to all at once; their pongs should not come so.
+        """
+        self._early = early
         self._sent = 0
         self._read = 0
         self._quickly_read = 0
@@ -54,7 +60,7 @@ class Pace:
     @property
     def should_ask(self) -> bool:
         """Whether it is time for a ping; only one is under way."""
-        return self._asked is None and self.unread >= self.window // 2
+        return self._asked is None and self.unread >= max(self.window // 2 - self._early, 1)
 
     def count(self, messages: int = 1) -> None:
         """So many messages were sent."""
@@ -62,6 +68,8 @@ class Pace:
 
     def ask(self, now: float) -> None:
         """A ping was sent."""
+        if self.unread:
+            self._early = 0
         self._asked, self._asked_at, self._asked_before_at = self._sent, now, self._asked_at
 
     def answer(self, now: float) -> None:
