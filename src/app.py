@@ -23,7 +23,8 @@ from adapters.redis_link import build_redis, close_redis
 from adapters.submit_commit import SubmitCommit
 from adapters.tasks import end_tasks
 from api import docs, problems
-from api.authentication import LocalAuthenticator
+from api.admission import Admission, check_routes
+from api.authentication import Authenticator
 from api.dependencies import (
     Services,
     provide_after_commit,
@@ -38,13 +39,17 @@ from api.files import FileController
 from api.health import HealthController
 from api.hygiene import RequestId, refuse_early
 from api.jobs import JobController
+from api.origins import Origins
 from api.pipelines import PipelineController
+from api.standing import Standing
 from api.streams.hub import Hub
 from api.streams.opening import snapshots
 from api.streams.overview_socket import stream_jobs
 from api.streams.overviews import Overviews
 from api.streams.socket import stream_job
 from api.streams.sse import stream_job_events
+from api.tokens import Tokens
+from domain.accounts.standing_repository import StandingRepository
 from domain.events.log import PostgresEventLog
 from domain.jobs.overview_repository import OverviewRepository
 from domain.jobs.submit_repository import SubmitRepository
@@ -75,7 +80,8 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
             stream_jobs,
         ],
     )
-    return Litestar(
+    tokens = Tokens(settings.secret_key, settings.job_token_key)
+    app = Litestar(
         route_handlers=[api, HealthController, *docs.routes()],
         dependencies={
             "services": Provide(provide_services),
@@ -89,18 +95,20 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
         },
         exception_handlers={Exception: problems.handle, HTTPException: problems.handle},
         before_request=refuse_early,
-        middleware=[RequestId()],
-        lifespan=[partial(_run_services, settings=settings, on_broken=on_broken)],
+        middleware=[RequestId(), Admission(Origins(settings, tokens))],
+        lifespan=[partial(_run_services, settings=settings, tokens=tokens, on_broken=on_broken)],
         openapi_config=docs.OPENAPI,
         request_max_body_size=settings.max_body_bytes,
         logging_config=None,
         debug=False,
     )
+    check_routes(app.routes)
+    return app
 
 
 @asynccontextmanager
 async def _run_services(
-    app: Litestar, settings: Settings, on_broken: Callable[[], None] | None
+    app: Litestar, settings: Settings, tokens: Tokens, on_broken: Callable[[], None] | None
 ) -> AsyncGenerator[None, None]:
     engine = build_engine(str(settings.database_url))
     pool = await StatementPool.open(str(settings.database_url), size=4)
@@ -113,7 +121,9 @@ async def _run_services(
         settings=settings,
         engine=engine,
         sessions=sessions,
-        authenticator=LocalAuthenticator(sessions),
+        authenticator=Authenticator(settings, StandingRepository(pool), tokens),
+        tokens=tokens,
+        standing=Standing(StandingRepository(pool)),
         hub=Hub(bus, PostgresEventLog(pool), Overviews(bus, OverviewRepository(pool))),
         snapshots=snapshots(sessions),
         doorbell=Doorbell(redis),
@@ -127,6 +137,7 @@ async def _run_services(
         asyncio.create_task(loop)
         for loop in (
             services.hub.run(),
+            services.standing.run(),
             services.doorbell.run(),
             services.publisher.run(),
             submit_commit.run(),

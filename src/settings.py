@@ -1,6 +1,8 @@
 """Typed settings; the only file that reads the environment."""
 
+import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -14,12 +16,27 @@ from domain.errors import HeadraceError
 SAMPLE_SECRET: Final = "change-me"  # noqa: S105  (the value of .env.example, refused in production)
 
 _PREFIX: Final = "HEADRACE_"
-_LISTS: Final = frozenset({"pipelines"})
+_LISTS: Final = frozenset({"pipelines", "trusted_proxies", "providers", "admins", "cors_origins"})
+_PROVIDER_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
+_ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-fA-F:]+\](:[0-9]{1,5})?")
+_SHORTEST_SECRET: Final = 16
 _MiB: Final = 1024 * 1024
 
 
 class SettingsError(HeadraceError):
     """A setting is bad or missing; the message names its variable."""
+
+
+class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of `HEADRACE_PROVIDERS`: its fields are `HEADRACE_PROVIDER_<NAME>_<FIELD>`."""
+
+    name: str
+    issuer: str | None = None
+    client_id: str
+    client_secret: str | None = None
+
+    def __repr__(self) -> str:
+        return f"ProviderSettings(name={self.name!r}, issuer={self.issuer!r})"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +48,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     secret_key: str = SAMPLE_SECRET
     auth: Literal["local", "proxy", "token"] = "local"
     allow_remote: bool = False
+    trusted_proxies: tuple[str, ...] = ()
+    proxy_secret: str | None = None
+    providers: tuple[str, ...] = ()
+    provider_settings: tuple[ProviderSettings, ...] = ()
+    admins: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    job_token_key: str | None = None
     pipelines: tuple[str, ...] = ()
     data_dir: Path = Path(".headrace")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -61,9 +85,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def environment(self) -> dict[str, str]:
         """The variables that give another process these settings."""
         values = msgspec.structs.asdict(self)
+        for provider in values.pop("provider_settings"):
+            fields = msgspec.structs.asdict(provider)
+            name = fields.pop("name")
+            values |= {_provider_field(name, field): value for field, value in fields.items()}
         return {
             _PREFIX + name.upper(): _written(value) for name, value in values.items() if value is not None
         }
+
+    def __repr__(self) -> str:
+        """Without values: some are secrets."""
+        return f"Settings(env={self.env!r}, auth={self.auth!r})"
 
     def needs(self, *fields: str) -> None:
         """Demand settings that not every command needs.
@@ -85,6 +117,8 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     source = os.environ if environment is None else environment
     values: dict[str, Any] = {}
     for field in msgspec.structs.fields(Settings):
+        if field.name == "provider_settings":
+            continue
         raw = source.get(_PREFIX + field.name.upper(), "").strip()
         if not raw:
             continue
@@ -95,9 +129,28 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
             values[field.name] = msgspec.convert(value, field.type, strict=False, dec_hook=_decode)
         except msgspec.ValidationError as error:
             raise SettingsError(f"{_PREFIX}{field.name.upper()}: {_plainly(str(error))}") from error
-    settings = Settings(**values)
+    named = [_read_provider(name, source) for name in values.get("providers", ())]
+    settings = Settings(**values, provider_settings=tuple(named))
     _check(settings)
     return msgspec.structs.replace(settings, data_dir=settings.data_dir.expanduser().absolute())
+
+
+def _read_provider(name: str, source: Mapping[str, str]) -> ProviderSettings:
+    if not _PROVIDER_NAME.fullmatch(name):
+        raise SettingsError(f"{_PREFIX}PROVIDERS: a name has small letters, digits and _, not {name!r}")
+    values = {}
+    for field in msgspec.structs.fields(ProviderSettings):
+        variable = _PREFIX + _provider_field(name, field.name).upper()
+        value = source.get(variable, "").strip()
+        if field.name != "name" and value:
+            values[field.name] = value
+        elif field.name == "client_id":
+            raise SettingsError(f"{variable} is not set")
+    return ProviderSettings(name=name, **values)
+
+
+def _provider_field(name: str, field: str) -> str:
+    return f"provider_{name}_{field}"
 
 
 def _written(value: Any) -> str:
@@ -139,10 +192,7 @@ def _check(settings: Settings) -> None:
             raise SettingsError(f"{variable}: not a URL") from error
         if parts.scheme not in schemes:
             raise SettingsError(f"{variable}: expected a URL that starts with {schemes[0]}://")
-    if settings.auth != "local":
-        raise SettingsError(
-            f"{_PREFIX}AUTH: {settings.auth!r} is not available in this version; only 'local' is"
-        )
+    _check_auth(settings)
     if settings.env == "production":
         if settings.auth == "local":
             raise SettingsError(
@@ -150,3 +200,29 @@ def _check(settings: Settings) -> None:
             )
         if settings.secret_key == SAMPLE_SECRET:
             raise SettingsError(f"{_PREFIX}SECRET_KEY is missing or still the sample value")
+
+
+def _check_auth(settings: Settings) -> None:
+    for network in settings.trusted_proxies:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise SettingsError(
+                f"{_PREFIX}TRUSTED_PROXIES: {network!r} is no address and no network"
+            ) from error
+    for origin in settings.cors_origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise SettingsError(
+                f"{_PREFIX}CORS_ORIGINS: {origin!r} is no origin; write it like https://app.example.com"
+            )
+    if settings.auth == "proxy" and not (settings.trusted_proxies or settings.proxy_secret):
+        raise SettingsError(
+            f"{_PREFIX}TRUSTED_PROXIES or {_PREFIX}PROXY_SECRET must be set with {_PREFIX}AUTH=proxy:"
+            " otherwise anybody could send the headers of a user"
+        )
+    if settings.auth == "token" and settings.secret_key == SAMPLE_SECRET:
+        raise SettingsError(f"{_PREFIX}SECRET_KEY is missing or still the sample value")
+    for field in ("proxy_secret", "job_token_key"):
+        value = getattr(settings, field)
+        if value is not None and settings.env == "production" and len(value) < _SHORTEST_SECRET:
+            raise SettingsError(f"{_PREFIX}{field.upper()} has fewer than {_SHORTEST_SECRET} characters")

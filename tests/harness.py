@@ -98,6 +98,7 @@ async def serving(settings: Settings) -> AsyncIterator[Api]:
         timeout_keep_alive=30,
         log_config=None,
         access_log=False,
+        proxy_headers=False,
     )
     server = QuietServer(config)
     running = asyncio.create_task(server.serve())

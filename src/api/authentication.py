@@ -1,28 +1,43 @@
 """Who asks. The one place that knows; every route but the public ones comes through it."""
 
+import hmac
 import ipaddress
+import time
+from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, Final
-from uuid import UUID
+from urllib.parse import parse_qs
 
+import msgspec
 import structlog
 from litestar.connection import ASGIConnection
-from msgspec import Struct
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from domain.accounts.service import UserService
+from api.tokens import Tokens
+from domain.accounts.caller import CurrentUser, Proof, UnauthenticatedError
+from domain.accounts.keys import KEY_PREFIX, is_key, prefix_of
+from domain.accounts.scopes import EVERYTHING, Scope, rights_of
+from domain.accounts.standing_repository import StandingRepository
+from domain.database import Row
 from domain.errors import HeadraceError
+from settings import Settings
 
 _log = structlog.get_logger(__name__)
 
 DEV_USER: Final = "dev"
+ACCESS_COOKIE: Final = "headrace_access"
+_SECRET_HEADER: Final = "x-headrace-proxy-secret"  # noqa: S105  (its name)
+_NAME_HEADERS: Final = ("x-forwarded-preferred-username", "x-forwarded-user")
+_EMAIL_HEADER: Final = "x-forwarded-email"
+_LONGEST_NAME: Final = 255
+# A revocation bites within a second, on every process.
+_KNOWN_SECONDS: Final = 0.8
+_MOST_KNOWN: Final = 10_000
+_JOB_RIGHTS: Final = {
+    "read": frozenset({Scope.JOBS_READ, Scope.FILES_READ}),
+    "cancel": frozenset({Scope.JOBS_READ, Scope.FILES_READ, Scope.JOBS_WRITE}),
+}
 
-
-class CurrentUser(Struct, frozen=True):
-    """The caller."""
-
-    id: UUID
-    username: str
-    is_admin: bool
+Connection = ASGIConnection[Any, Any, Any, Any]
 
 
 class RemoteRefusedError(HeadraceError):
@@ -36,31 +51,207 @@ class RemoteRefusedError(HeadraceError):
         self.host = host
 
 
-class LocalAuthenticator:
-    """Mode `local`: whoever asks is the dev user."""
+class Asking(msgspec.Struct, frozen=True):
+    """A caller. *is_ambient*: a browser shows the proof by itself, whoever's page asks it to."""
 
-    def __init__(self, sessions: async_sessionmaker[AsyncSession]) -> None:
-        self._sessions = sessions
-        self._user: CurrentUser | None = None
-
-    async def authenticate(self, _connection: ASGIConnection[Any, Any, Any, Any]) -> CurrentUser:
-        if self._user is None:
-            async with self._sessions.begin() as session:
-                user = await UserService(session=session).ensure(DEV_USER)
-                self._user = CurrentUser(user.id, user.username, user.is_admin)
-        return self._user
+    user: CurrentUser
+    is_ambient: bool
 
 
-def refuse_remote(host: str, *, allow_remote: bool) -> None:
+class Authenticator:
+    """Knows callers by what they show; what was found out counts for less than a second."""
+
+    def __init__(self, settings: Settings, repository: StandingRepository, tokens: Tokens) -> None:
+        self._mode = settings.auth
+        self._repository = repository
+        self._tokens = tokens
+        self._proxies = [ipaddress.ip_network(network) for network in settings.trusted_proxies]
+        self._proxy_secret = (settings.proxy_secret or "").encode()
+        self._admins = frozenset(name.casefold() for name in settings.admins)
+        self._dev: CurrentUser | None = None
+        self._known: OrderedDict[tuple[str, ...], tuple[float, CurrentUser]] = OrderedDict()
+
+    async def authenticate(self, connection: Connection, *, in_url: bool = False) -> Asking:
+        """The caller of *connection*. *in_url*: a job token may stand in the query, as `token`.
+
+        Raises:
+            UnauthenticatedError: nothing was shown, or nothing that counts.
+            DatabaseAwayError, DatabaseBusyError: it cannot be found out.
+        """
+        bearer = _bearer(connection)
+        if self._mode == "proxy" and not (bearer or "").startswith(KEY_PREFIX):
+            named = self._named_by_proxy(connection)
+            if named is not None:
+                return Asking(await self._recall(("proxy", *named), lambda: self._seen(*named)), True)
+        if bearer is not None:
+            return Asking(await self._of_bearer(bearer), False)
+        if in_url and (token := _query_token(connection)) is not None:
+            return Asking(await self._recall(("job", token), lambda: self._of_job_token(token)), False)
+        cookie = connection.cookies.get(ACCESS_COOKIE) if self._mode == "token" else None
+        if cookie:
+            return Asking(await self._recall(("access", cookie), lambda: self._of_session(cookie)), True)
+        if self._mode == "local":
+            self._dev = self._dev or await self._dev_user()
+            return Asking(self._dev, True)
+        raise UnauthenticatedError("token_missing", "sign in, or send a bearer token")
+
+    async def _of_bearer(self, text: str) -> CurrentUser:
+        if text.startswith(KEY_PREFIX):
+            return await self._recall(("key", text), lambda: self._of_key(text))
+        return await self._recall(("bearer", text), lambda: self._of_token(text))
+
+    async def _recall(self, proof: tuple[str, ...], find: Callable[[], Any]) -> CurrentUser:
+        now = time.monotonic()
+        known = self._known.get(proof)
+        if known is not None and now - known[0] < _KNOWN_SECONDS:
+            return known[1]
+        user: CurrentUser = await find()
+        self._known[proof] = (now, user)
+        self._known.move_to_end(proof)
+        while len(self._known) > _MOST_KNOWN:
+            self._known.popitem(last=False)
+        return user
+
+    async def _of_key(self, text: str) -> CurrentUser:
+        prefix = prefix_of(text)
+        known = await self._repository.key(prefix) if prefix else None
+        if known is None or not is_key(text, known.digest):
+            raise UnauthenticatedError("token_invalid", "there is no such API key")
+        if known.is_expired:
+            raise UnauthenticatedError("token_expired", "the API key's time is over")
+        await self._repository.note_use(known.row["proof_id"])
+        user = self._user(known.row, "api_key", expires_at=known.row["expires_at"])
+        return msgspec.structs.replace(user, scopes=rights_of(known.scopes, is_admin=user.is_admin))
+
+    async def _of_token(self, text: str) -> CurrentUser:
+        """A session's access token, or a job token: their keys differ."""
+        try:
+            return await self._of_session(text)
+        except UnauthenticatedError as error:
+            if error.code == "token_expired":
+                raise
+        return await self._of_job_token(text)
+
+    async def _of_session(self, text: str) -> CurrentUser:
+        token = self._tokens.read_access(text)
+        row = await self._repository.session(token.session_id)
+        if row is None or row["id"] != token.user_id:
+            raise UnauthenticatedError("token_invalid", "the session is over; sign in again")
+        return self._user(row, "session")
+
+    async def _of_job_token(self, text: str) -> CurrentUser:
+        token = self._tokens.read_job(text)
+        row = await self._repository.job(token.job_id)
+        if row is None or (row["tokens_valid_after"] and token.issued_at <= row["tokens_valid_after"]):
+            raise UnauthenticatedError("token_invalid", "the job token does not count any more")
+        user = self._user(row, "job_token", expires_at=token.expires_at)
+        return msgspec.structs.replace(
+            user, is_admin=False, scopes=_JOB_RIGHTS[token.right], issued_at=token.issued_at
+        )
+
+    async def _dev_user(self) -> CurrentUser:
+        return self._user(await self._repository.seen(DEV_USER, None), "local")
+
+    async def _seen(self, username: str, email: str) -> CurrentUser:
+        return self._user(await self._repository.seen(username, email or None), "proxy")
+
+    def _user(self, row: Row, proof: Proof, expires_at: Any = None) -> CurrentUser:
+        # Who signs in at a provider chooses the username; an e-mail is kept only where it was verified.
+        names = {row["email"]} if self._mode == "token" else {row["email"], row["username"]}
+        return CurrentUser(
+            id=row["id"],
+            username=row["username"],
+            email=row["email"],
+            is_admin=row["is_admin"] or any(name and name.casefold() in self._admins for name in names),
+            scopes=EVERYTHING,
+            proof=proof,
+            proof_id=row["proof_id"] if proof in ("session", "api_key", "job_token") else None,
+            expires_at=expires_at,
+        )
+
+    def _named_by_proxy(self, connection: Connection) -> tuple[str, str] | None:
+        """The user that a proxy names; None when it names none.
+
+        Raises:
+            UnauthenticatedError: somebody else than the proxy does, or it names two.
+        """
+        given = {name: connection.headers.getall(name, []) for name in (*_NAME_HEADERS, _EMAIL_HEADER)}
+        if not any(given.values()):
+            return None
+        if not self._is_proxy(connection):
+            host = connection.client.host if connection.client else "a unix socket"
+            _log.warning(
+                "spoofed_identity", peer=host, headers=[name for name, sent in given.items() if sent]
+            )
+            raise UnauthenticatedError("token_invalid", "only the proxy may say who you are")
+        if any(len(sent) > 1 for sent in given.values()):
+            raise UnauthenticatedError("token_invalid", "a header of the proxy stands there twice")
+        email = _plain("".join(given[_EMAIL_HEADER]))
+        for name in _NAME_HEADERS:
+            if username := _plain("".join(given[name])):
+                return username, email
+        if email:
+            return email, email
+        raise UnauthenticatedError("token_invalid", "the proxy names nobody")
+
+    def _is_proxy(self, connection: Connection) -> bool:
+        given = connection.headers.get(_SECRET_HEADER, "").encode()
+        if self._proxy_secret and hmac.compare_digest(given, self._proxy_secret):
+            return True
+        try:
+            peer = ipaddress.ip_address(connection.client.host if connection.client else "")
+        except ValueError:
+            return False
+        if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped:
+            peer = peer.ipv4_mapped
+        return any(peer in network for network in self._proxies)
+
+
+def refuse_remote(host: str, settings: Settings) -> None:
     """Keep `local` mode on this machine.
 
     Raises:
         RemoteRefusedError: *host* is not a loopback address, and that was not allowed.
     """
-    try:
-        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = False
-    if not is_loopback and not allow_remote:
+    if settings.auth != "local":
+        return
+    if not is_loopback(host) and not settings.allow_remote:
         raise RemoteRefusedError(host)
     _log.warning("local_auth", warning="everybody who reaches this address is the dev user", host=host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether *host* is this machine, by name or by address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _bearer(connection: Connection) -> str | None:
+    """What stands behind `Bearer`.
+
+    Raises:
+        UnauthenticatedError: another scheme was used.
+    """
+    given = connection.headers.get("authorization")
+    if given is None:
+        return None
+    scheme, _, text = given.partition(" ")
+    if scheme.lower() != "bearer" or not text.strip():
+        raise UnauthenticatedError("token_invalid", "send the token as: Authorization: Bearer ...")
+    return text.strip()
+
+
+def _query_token(connection: Connection) -> str | None:
+    found = parse_qs(connection.scope["query_string"].decode("latin-1")).get("token")
+    return found[0] if found else None
+
+
+def _plain(raw: str) -> str:
+    """A header's value as text; nothing where it is no name."""
+    try:
+        text = raw.encode("latin-1").decode().strip()
+    except UnicodeError:
+        return ""
+    return text if len(text) <= _LONGEST_NAME and text.isprintable() else ""

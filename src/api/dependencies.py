@@ -14,10 +14,14 @@ from adapters.blob_store import BlobStore
 from adapters.doorbell import Doorbell
 from adapters.publisher import RedisPublisher
 from adapters.readiness import Readiness
-from api.authentication import CurrentUser, LocalAuthenticator
+from api.authentication import Authenticator
+from api.standing import Standing
 from api.streams.hub import Hub
 from api.streams.session import Snapshot
 from api.streams.together import Together
+from api.tokens import Tokens
+from domain.accounts.caller import CurrentUser
+from domain.accounts.reach import Reach
 from domain.files.service import FileService
 from domain.jobs.service import JobService
 from domain.jobs.submitter import Submitter
@@ -31,9 +35,11 @@ class Services(Struct, kw_only=True):
     settings: Settings
     engine: AsyncEngine
     sessions: async_sessionmaker[AsyncSession]
-    authenticator: LocalAuthenticator
+    authenticator: Authenticator
+    tokens: Tokens
+    standing: Standing
     hub: Hub
-    snapshots: Together[tuple[UUID, UUID], Snapshot]
+    snapshots: Together[tuple[Reach, UUID], Snapshot]
     doorbell: Doorbell
     publisher: RedisPublisher
     submitter: Submitter
@@ -55,8 +61,10 @@ async def provide_services(state: State) -> Services:
     return services
 
 
-async def provide_user(request: Request[Any, Any, Any], services: NamedDependency[Services]) -> CurrentUser:
-    return await services.authenticator.authenticate(request)
+async def provide_user(request: Request[Any, Any, Any]) -> CurrentUser:
+    """The caller that the admission has let in."""
+    user: CurrentUser = request.scope["user"]
+    return user
 
 
 async def provide_after_commit() -> AfterCommit:

@@ -13,12 +13,13 @@ from litestar.params import FromPath
 from litestar.response import Stream
 from uuid_utils.compat import uuid7
 
-from api.authentication import CurrentUser
 from api.dependencies import AfterCommit, Services
 from api.multipart import Upload
 from api.problems import RangeError
 from api.ranges import UnsatisfiableRangeError, parse_range
 from api.schemas import file_view
+from domain.accounts.caller import CurrentUser
+from domain.accounts.scopes import Scope
 from domain.events.types import FileSummary
 from domain.files.models import File
 from domain.files.names import check_media_type, check_name
@@ -31,7 +32,7 @@ class FileController(Controller):
     path = "/files"
     tags = ("files",)
 
-    @post(operation_id="uploadFile", request_max_body_size=None)
+    @post(operation_id="uploadFile", scope=Scope.FILES_WRITE, request_max_body_size=None)
     async def upload(
         self,
         request: Request[Any, Any, Any],
@@ -59,7 +60,7 @@ class FileController(Controller):
             raise
         return file_view(file)
 
-    @get("/{file_id:uuid}", operation_id="getFile")
+    @get("/{file_id:uuid}", operation_id="getFile", scope=Scope.FILES_READ, job_token=True)
     async def show(
         self,
         file_id: FromPath[UUID],
@@ -67,9 +68,9 @@ class FileController(Controller):
         file_service: NamedDependency[FileService],
     ) -> FileSummary:
         """What is known of a file."""
-        return file_view(await file_service.find(file_id, current_user.id))
+        return file_view(await file_service.find(file_id, current_user.reach))
 
-    @get("/{file_id:uuid}/content", operation_id="downloadFile")
+    @get("/{file_id:uuid}/content", operation_id="downloadFile", scope=Scope.FILES_READ, job_token=True)
     async def content(
         self,
         request: Request[Any, Any, Any],
@@ -79,7 +80,7 @@ class FileController(Controller):
         services: NamedDependency[Services],
     ) -> Response[Any]:
         """The bytes, or the one range of them that is asked for."""
-        file = await file_service.find(file_id, current_user.id)
+        file = await file_service.find(file_id, current_user.reach)
         path = services.blobs.path(file.id, file.sha256)
         if not await anyio.Path(path).is_file():
             raise FileNotFoundInStoreError(file_id)
@@ -111,7 +112,7 @@ class FileController(Controller):
             headers=headers,
         )
 
-    @delete("/{file_id:uuid}", operation_id="deleteFile")
+    @delete("/{file_id:uuid}", operation_id="deleteFile", scope=Scope.FILES_WRITE)
     async def remove(
         self,
         file_id: FromPath[UUID],
@@ -121,7 +122,7 @@ class FileController(Controller):
         after_commit: NamedDependency[AfterCommit],
     ) -> None:
         """Delete a file."""
-        await file_service.remove(file_id, current_user.id)
+        await file_service.remove(file_id, current_user.reach)
         after_commit.add(lambda: services.blobs.remove(file_id))
 
 

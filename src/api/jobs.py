@@ -11,7 +11,6 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, Quer
 from litestar.status_codes import HTTP_202_ACCEPTED
 from msgspec import UNSET, Struct
 
-from api.authentication import CurrentUser
 from api.dependencies import AfterCommit, Services
 from api.problems import InvalidInputError
 from api.schemas import (
@@ -27,6 +26,8 @@ from api.schemas import (
     SubmitJob,
     file_view,
 )
+from domain.accounts.caller import CurrentUser
+from domain.accounts.scopes import Scope
 from domain.events.types import FileSummary
 from domain.files.service import FileService
 from domain.jobs.errors import CursorBeyondHeadError
@@ -55,7 +56,7 @@ class JobController(Controller):
     path = "/jobs"
     tags = ("jobs",)
 
-    @post(status_code=HTTP_202_ACCEPTED, operation_id="submitJob")
+    @post(status_code=HTTP_202_ACCEPTED, operation_id="submitJob", scope=Scope.JOBS_WRITE)
     async def submit(
         self,
         request: Request[Any, Any, Any],
@@ -75,7 +76,7 @@ class JobController(Controller):
         (job_id,) = told or (msgspec.json.decode(answer.body, type=_Identified).id,)
         return _accepted(services, answer, headers={"Location": f"/api/v1/jobs/{job_id}"})
 
-    @post("/batch", status_code=HTTP_202_ACCEPTED, operation_id="submitJobs")
+    @post("/batch", status_code=HTTP_202_ACCEPTED, operation_id="submitJobs", scope=Scope.JOBS_WRITE)
     async def submit_batch(
         self,
         request: Request[Any, Any, Any],
@@ -94,7 +95,7 @@ class JobController(Controller):
         )
         return _accepted(services, answer, headers={})
 
-    @get(operation_id="listJobs")
+    @get(operation_id="listJobs", scope=Scope.JOBS_READ)
     async def list_jobs(
         self,
         current_user: NamedDependency[CurrentUser],
@@ -123,10 +124,10 @@ class JobController(Controller):
             limit=limit,
             offset=offset,
         )
-        found, total = await job_service.page(current_user.id, wanted)
+        found, total = await job_service.page(current_user.reach, wanted)
         return Page(await _views(job_service, found), total, limit, offset)
 
-    @get("/{job_id:uuid}", operation_id="getJob")
+    @get("/{job_id:uuid}", operation_id="getJob", scope=Scope.JOBS_READ, job_token=True)
     async def show(
         self,
         job_id: FromPath[UUID],
@@ -134,9 +135,9 @@ class JobController(Controller):
         job_service: NamedDependency[JobService],
     ) -> JobView:
         """One job."""
-        return (await _views(job_service, [await job_service.find(job_id, current_user.id)]))[0]
+        return (await _views(job_service, [await job_service.find(job_id, current_user.reach)]))[0]
 
-    @patch("/{job_id:uuid}", operation_id="patchJob")
+    @patch("/{job_id:uuid}", operation_id="patchJob", scope=Scope.JOBS_WRITE)
     async def change(
         self,
         job_id: FromPath[UUID],
@@ -147,13 +148,13 @@ class JobController(Controller):
         """Change tags or meta; what is absent stays."""
         job = await job_service.patch(
             job_id,
-            current_user.id,
+            current_user.reach,
             tags=None if data.tags is UNSET else data.tags,
             meta=None if data.meta is UNSET else data.meta,
         )
         return (await _views(job_service, [job]))[0]
 
-    @delete("/{job_id:uuid}", operation_id="deleteJob")
+    @delete("/{job_id:uuid}", operation_id="deleteJob", scope=Scope.JOBS_WRITE)
     async def remove(
         self,
         job_id: FromPath[UUID],
@@ -165,11 +166,17 @@ class JobController(Controller):
     ) -> None:
         """Delete a job that has ended, its history and its files."""
         gone = await file_service.repository.ids_of_job(job_id)
-        await job_service.remove(job_id, current_user.id)
+        await job_service.remove(job_id, current_user.reach)
         for file_id in gone:
             after_commit.add(lambda file_id=file_id: services.blobs.remove(file_id))  # type: ignore[misc]
 
-    @post("/{job_id:uuid}/cancel", status_code=HTTP_202_ACCEPTED, operation_id="cancelJob")
+    @post(
+        "/{job_id:uuid}/cancel",
+        status_code=HTTP_202_ACCEPTED,
+        operation_id="cancelJob",
+        scope=Scope.JOBS_WRITE,
+        job_token=True,
+    )
     async def cancel(
         self,
         job_id: FromPath[UUID],
@@ -177,9 +184,11 @@ class JobController(Controller):
         job_service: NamedDependency[JobService],
     ) -> JobView:
         """Stop a job: at once when it waits, soon when it runs. Asking again is fine."""
-        return (await _views(job_service, [await job_service.cancel(job_id, current_user.id)]))[0]
+        return (await _views(job_service, [await job_service.cancel(job_id, current_user.reach)]))[0]
 
-    @post("/{job_id:uuid}/retry", status_code=HTTP_202_ACCEPTED, operation_id="retryJob")
+    @post(
+        "/{job_id:uuid}/retry", status_code=HTTP_202_ACCEPTED, operation_id="retryJob", scope=Scope.JOBS_WRITE
+    )
     async def retry(
         self,
         job_id: FromPath[UUID],
@@ -187,9 +196,9 @@ class JobController(Controller):
         job_service: NamedDependency[JobService],
     ) -> JobView:
         """Queue a failed job again; finished steps stay finished."""
-        return (await _views(job_service, [await job_service.retry(job_id, current_user.id)]))[0]
+        return (await _views(job_service, [await job_service.retry(job_id, current_user.reach)]))[0]
 
-    @get("/{job_id:uuid}/steps", operation_id="listSteps")
+    @get("/{job_id:uuid}/steps", operation_id="listSteps", scope=Scope.JOBS_READ, job_token=True)
     async def steps(
         self,
         job_id: FromPath[UUID],
@@ -197,11 +206,11 @@ class JobController(Controller):
         job_service: NamedDependency[JobService],
     ) -> Items[StepView]:
         """The step runs, in the order of the graph."""
-        job = await job_service.find(job_id, current_user.id)
+        job = await job_service.find(job_id, current_user.reach)
         reported = job.progress_steps or {}
         return Items([StepView.of(run, reported) for run in await job_service.steps(job)])
 
-    @get("/{job_id:uuid}/files", operation_id="listJobFiles")
+    @get("/{job_id:uuid}/files", operation_id="listJobFiles", scope=Scope.JOBS_READ, job_token=True)
     async def files(
         self,
         job_id: FromPath[UUID],
@@ -212,11 +221,11 @@ class JobController(Controller):
         offset: Offset = 0,
     ) -> Page[FileSummary]:
         """What the job's steps have made, oldest first."""
-        await job_service.find(job_id, current_user.id)
+        await job_service.find(job_id, current_user.reach)
         found, total = await file_service.of_job(job_id, limit, offset)
         return Page([file_view(file) for file in found], total, limit, offset)
 
-    @get("/{job_id:uuid}/events", operation_id="listEvents")
+    @get("/{job_id:uuid}/events", operation_id="listEvents", scope=Scope.JOBS_READ, job_token=True)
     async def events(
         self,
         job_id: FromPath[UUID],
@@ -227,7 +236,7 @@ class JobController(Controller):
         limit: Limit = 100,
     ) -> Response[EventPage]:
         """The job's history after a number, in order; the same bytes as on the socket."""
-        job = await job_service.find(job_id, current_user.id)
+        job = await job_service.find(job_id, current_user.reach)
         if after > job.event_seq:
             raise CursorBeyondHeadError(after, job.event_seq)
         events = await services.hub.log.read_after(job_id, after, limit)

@@ -4,8 +4,8 @@ from litestar import Controller, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from api.authentication import CurrentUser
 from api.schemas import Limit, Offset, Page, PipelineView
+from domain.accounts.scopes import Scope
 from domain.pipelines.service import PipelineService
 
 
@@ -13,27 +13,23 @@ class PipelineController(Controller):
     path = "/pipelines"
     tags = ("pipelines",)
 
-    @get(operation_id="listPipelines")
+    @get(operation_id="listPipelines", scope=Scope.JOBS_READ)
     async def list_pipelines(
         self,
-        current_user: NamedDependency[CurrentUser],
         pipeline_service: NamedDependency[PipelineService],
         limit: Limit = 100,
         offset: Offset = 0,
     ) -> Page[PipelineView]:
         """The newest version of every pipeline, by name."""
-        _ = current_user
         newest = await pipeline_service.repository.newest()
         shown = [PipelineView.of(one) for one in newest[offset : offset + limit]]
         return Page(shown, len(newest), limit, offset)
 
-    @get("/{name:str}", operation_id="getPipeline")
+    @get("/{name:str}", operation_id="getPipeline", scope=Scope.JOBS_READ)
     async def show(
         self,
         name: FromPath[str],
-        current_user: NamedDependency[CurrentUser],
         pipeline_service: NamedDependency[PipelineService],
     ) -> PipelineView:
         """The newest version of one pipeline."""
-        _ = current_user
         return PipelineView.of(await pipeline_service.get_version(name))

@@ -15,7 +15,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from adapters.blob_store import BlobTooLargeError
+from api.origins import OriginRefusedError
 from api.schemas import Problem, ProblemError
+from domain.accounts.caller import ForbiddenError, UnauthenticatedError
 from domain.database import DatabaseAwayError, DatabaseBusyError
 from domain.errors import HeadraceError
 from domain.files.names import FileNameError
@@ -62,6 +64,8 @@ class RangeError(HeadraceError):
 
 
 _DOMAIN: Final[dict[type[HeadraceError], tuple[int, str]]] = {
+    ForbiddenError: (403, "forbidden"),
+    OriginRefusedError: (403, "origin_refused"),
     JobNotFoundError: (404, "job_not_found"),
     PipelineNotFoundError: (404, "pipeline_not_found"),
     FileNotFoundInStoreError: (404, "file_not_found"),
@@ -133,6 +137,8 @@ def _has_no_body(request: Request[Any, Any, Any]) -> bool:
 
 
 def _of_domain(error: HeadraceError) -> tuple[int, str, str, list[ProblemError] | None]:
+    if isinstance(error, UnauthenticatedError):
+        return 401, error.code, str(error), None
     if isinstance(error, InvalidInputError):
         return 422, error.code, str(error), [ProblemError(error.path, str(error))]
     status, code = _DOMAIN.get(type(error), (500, "internal_error"))
@@ -213,6 +219,12 @@ def _headers(request: Request[Any, Any, Any], error: Exception, status: int) -> 
     if "request_id" not in structlog.contextvars.get_contextvars():
         # No route was found, so no middleware has seen the request.
         headers["X-Request-Id"] = request_id_of(request.scope)
+    if isinstance(error, UnauthenticatedError):
+        headers["WWW-Authenticate"] = (
+            "Bearer"
+            if error.code == "token_missing"
+            else f'Bearer error="invalid_token", error_description="{error.code}"'
+        )
     if isinstance(error, RangeError):
         headers["Content-Range"] = f"bytes */{error.size}"
     if isinstance(error, HTTPException) and error.headers:

@@ -27,7 +27,7 @@ def check_start(settings: Settings, host: str) -> None:
         DatabaseRefusedError: PostgreSQL does not let us in.
         SchemaBehindError: a migration is missing.
     """
-    refuse_remote(host, allow_remote=settings.allow_remote)
+    refuse_remote(host, settings)
     asyncio.run(_ask_servers(settings))
 
 

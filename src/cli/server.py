@@ -85,6 +85,8 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         access_log=False,
         log_config=None,
         server_header=False,
+        # Who the peer is decides whom it may name; that is judged in one place.
+        proxy_headers=False,
     )
     server = Server(config, app)
     spare_collector()

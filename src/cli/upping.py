@@ -27,7 +27,7 @@ def run_up(plan: Plan, console: Console) -> None:
         HeadraceError: something refuses to start; what ran already is stopped.
     """
     configure_logging("error", as_json=False)
-    refuse_remote(plan.host, allow_remote=plan.settings.allow_remote)
+    refuse_remote(plan.host, plan.settings)
     screen = Screen(console)
     interrupts = Interrupts()
     screen.starting(plan)

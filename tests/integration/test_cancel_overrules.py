@@ -3,6 +3,7 @@
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.database import StatementPool
+from domain.accounts.reach import Reach
 from domain.events.types import StepFailed
 from domain.jobs.changes import StepChange
 from domain.jobs.states import JobState, StepState
@@ -15,11 +16,11 @@ async def test_an_attempt_that_nobody_knows_is_cancelled_and_not_handed_back(
     worker = execution(database)
     await submit(database, order())
     (claim,) = await worker.claim(1)
-    await as_person(people, lambda jobs: jobs.cancel(claim.job_id, OWNER))
+    await as_person(people, lambda jobs: jobs.cancel(claim.job_id, Reach(OWNER)))
 
     await worker.hand_back([(claim.job_id, claim.fence)])
 
-    job = await as_person(people, lambda jobs: jobs.find(claim.job_id, OWNER))
+    job = await as_person(people, lambda jobs: jobs.find(claim.job_id, Reach(OWNER)))
     assert (job.state, job.event_seq) == (JobState.CANCELLED, 4)
 
 
@@ -34,7 +35,7 @@ async def test_a_cancelled_job_keeps_no_step_that_waits_for_its_next_try(
         key="s", name="s", index=None, state=StepState.PENDING, attempt=1, tries=1, retry_seconds=60
     )
     await worker.write([failed])
-    await as_person(people, lambda jobs: jobs.cancel(claim.job_id, OWNER))
+    await as_person(people, lambda jobs: jobs.cancel(claim.job_id, Reach(OWNER)))
 
     await worker.write([change(claim, 2, target=JobState.QUEUED, delay=60)])
 

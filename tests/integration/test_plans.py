@@ -10,6 +10,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.database import StatementPool
+from domain.accounts.reach import Reach
 from domain.database import Row
 from domain.jobs.overview_repository import OverviewRepository
 from domain.jobs.states import JobState
@@ -127,8 +128,8 @@ async def test_a_submit_finds_what_it_needs_by_an_index(
     key = Key("key", "{}")
     (job_id,) = await submit(recorder, order(tags=("urgent",)), key=key)
     await submit(recorder, order(), key=key)
-    job = await as_person(people, lambda jobs: jobs.find(job_id, OWNER))
+    job = await as_person(people, lambda jobs: jobs.find(job_id, Reach(OWNER)))
     await as_person(people, lambda jobs: jobs.why_waiting([job]))
-    await as_person(people, lambda jobs: jobs.cancel(job.id, OWNER))
+    await as_person(people, lambda jobs: jobs.cancel(job.id, Reach(OWNER)))
 
     assert readers_of_all(await explain(database_url, asked)) == []

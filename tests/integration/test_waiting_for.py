@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from adapters.database import StatementPool
+from domain.accounts.reach import Reach
 from domain.jobs.execution import Execution
 from domain.jobs.states import JobState
 from lease_stand import OWNER, as_person, change, execution, order, submit
@@ -17,7 +18,7 @@ MINUTE = timedelta(minutes=1)
 
 async def why(people: AsyncEngine, job_id: UUID) -> str | None:
     """What `waiting_for` says of the job."""
-    job = await as_person(people, lambda jobs: jobs.find(job_id, OWNER))
+    job = await as_person(people, lambda jobs: jobs.find(job_id, Reach(OWNER)))
     return (await as_person(people, lambda jobs: jobs.why_waiting([job]))).get(job_id)
 
 

@@ -26,7 +26,8 @@ _SEND_SECONDS: Final = 600.0
 _CLOSE_SECONDS: Final = 2.0
 _LONGEST_MESSAGE: Final = 64 * 1024
 _AWAY: Final = "PostgreSQL is not available"
-ENDED, GOING_AWAY, BAD_REQUEST, NOT_FOUND = 1000, 1012, 4400, 4404
+ENDED, GOING_AWAY, BAD_REQUEST, SIGNED_OUT, NOT_FOUND = 1000, 1012, 4400, 4401, 4404
+_CODES: Final = {"ended": ENDED, "deleted": NOT_FOUND, "closing": GOING_AWAY, "signed_out": SIGNED_OUT}
 
 
 class SlowReaderError(Exception):
@@ -36,7 +37,8 @@ class SlowReaderError(Exception):
 class Stream(Protocol):
     """What a socket carries.
 
-    *end* is why it ended by itself: `ended`, `deleted` or `closing`. *outlet* is the short way to the client.
+    *end* is why it ended by itself: `ended`, `deleted`, `closing` or `signed_out`. *outlet* is the short way
+    to the client.
     """
 
     end: Any
@@ -67,6 +69,12 @@ async def carry(
         await end_tasks([sender, listener])
 
 
+def admitted(socket: Socket) -> Socket:
+    """The socket as it is: accepted, before it was asked who is there."""
+    socket.connection_state = "connect"
+    return socket
+
+
 async def refuse(socket: Socket, code: int, message: str, error: str | None = None) -> None:
     """Close an accepted socket; *error* is the code of a frame that says more before."""
     if error is not None:
@@ -87,8 +95,7 @@ async def _part(socket: Socket, stream: Stream, error: BaseException | None) -> 
     match error:
         case None:
             reason: str = stream.end or "ended"
-            code = {"ended": ENDED, "deleted": NOT_FOUND, "closing": GOING_AWAY}[reason]
-            await refuse(socket, code, reason)
+            await refuse(socket, _CODES[reason], reason)
         case JobNotFoundError():
             reason = "not_found"
             await refuse(socket, NOT_FOUND, str(error))

@@ -92,6 +92,11 @@ def error(code: str, message: str) -> Frame:
     return framed(ErrorFrame(code=code, message=message))
 
 
+def signed_out() -> Frame:
+    """What the stream was opened with does not count any more."""
+    return error("signed_out", "the session, key or token is over; sign in again")
+
+
 def skipping(progress: bytes, skipped: int) -> bytes:
     """That progress frame, which says that it replaced so many others; 0: as it is."""
     return progress[:-1] + b',"skipped":%d}' % skipped if skipped else progress

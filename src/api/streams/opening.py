@@ -8,11 +8,12 @@ from uuid import UUID
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from api.authentication import CurrentUser
 from api.dependencies import Services
 from api.schemas import JobView
 from api.streams.session import Session, Snapshot
 from api.streams.together import Together
+from domain.accounts.caller import CurrentUser
+from domain.accounts.reach import Reach
 from domain.events.types import Progress, ProgressFrame
 from domain.jobs.models import Job
 from domain.jobs.service import JobService
@@ -23,26 +24,26 @@ _MOST_AT_ONCE: Final = 100
 
 def open_session(services: Services, user: CurrentUser, job_id: UUID, after: int) -> Session:
     """A stream of that job for *user*, from event *after* + 1 on."""
-    return Session(job_id, after, services.hub, partial(services.snapshots.get, (user.id, job_id)))
+    return Session(job_id, after, services.hub, partial(services.snapshots.get, (user.reach, job_id)))
 
 
-def snapshots(sessions: async_sessionmaker[AsyncSession]) -> Together[tuple[UUID, UUID], Snapshot]:
-    """Loads jobs by (owner, job) for those who begin to watch, many at a time: thousands may come at once."""
+def snapshots(sessions: async_sessionmaker[AsyncSession]) -> Together[tuple[Reach, UUID], Snapshot]:
+    """Loads jobs by (reach, job) for those who begin to watch, many at a time: thousands may come at once."""
 
-    async def load(wanted: Sequence[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], Snapshot]:
-        by_owner: dict[UUID, list[UUID]] = {}
-        for owner_id, job_id in wanted:
-            by_owner.setdefault(owner_id, []).append(job_id)
+    async def load(wanted: Sequence[tuple[Reach, UUID]]) -> dict[tuple[Reach, UUID], Snapshot]:
+        by_reach: dict[Reach, list[UUID]] = {}
+        for reach, job_id in wanted:
+            by_reach.setdefault(reach, []).append(job_id)
         found = {}
         # Read and let go: a stream holds no session while it waits.
         async with sessions() as session:
             service = JobService(session=session)
-            for owner_id, job_ids in by_owner.items():
-                jobs = await service.find_all(job_ids, owner_id)
+            for reach, job_ids in by_reach.items():
+                jobs = await service.find_all(job_ids, reach)
                 why = await service.why_waiting(jobs)
                 for job in jobs:
                     view = JobView.of(job, why.get(job.id))
-                    found[owner_id, job.id] = Snapshot(view, _stored_progress(job))
+                    found[reach, job.id] = Snapshot(view, _stored_progress(job))
         return found
 
     return Together(load, _MOST_AT_ONCE)

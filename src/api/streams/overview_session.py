@@ -6,7 +6,7 @@ from typing import Final, Literal
 from uuid import UUID
 
 from api.streams.carrier import SlowReaderError
-from api.streams.frames import Frame, JobsBeat, bye, encode, framed
+from api.streams.frames import Frame, JobsBeat, bye, encode, framed, signed_out
 from api.streams.outlet import Outlet
 from api.streams.overviews import Overviews
 from api.streams.pulse import Pulse
@@ -29,7 +29,13 @@ class OverviewSession:
         self._pulse = Pulse(lambda: framed(JobsBeat(degraded=overviews.is_degraded)))
         self.frames_sent = 0
         self.outlet: Outlet | None = None
-        self.end: Literal["closing"] | None = None
+        self.end: Literal["closing", "signed_out"] | None = None
+        self._is_signed_out = False
+
+    def sign_out(self) -> None:
+        """The watcher may not watch any more."""
+        self._is_signed_out = True
+        self._pulse.wake.set()
 
     def answer(self, frame: Frame) -> None:
         """Send *frame* between the others."""
@@ -68,9 +74,9 @@ class OverviewSession:
             else:
                 group += [Frame(known.frame) for known in changed]
                 cursor = reached
-            if self._overviews.is_closing:
-                self.end = "closing"
-                yield [*group, bye()]
+            if self._is_signed_out or self._overviews.is_closing:
+                self.end = "signed_out" if self._is_signed_out else "closing"
+                yield [*group, signed_out() if self._is_signed_out else bye()]
                 return
             group += self._pulse.due_beat()
             if group:

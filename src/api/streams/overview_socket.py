@@ -8,10 +8,11 @@ from litestar import WebSocket, websocket
 from litestar.di import NamedDependency
 
 from api.dependencies import Services
-from api.problems import DATABASE_ERRORS
-from api.streams.carrier import BAD_REQUEST, carry, refuse, refuse_for_now
+from api.streams.carrier import BAD_REQUEST, admitted, carry, refuse
 from api.streams.frames import Ping, Pong, framed
 from api.streams.overview_session import OverviewSession
+from domain.accounts.caller import CurrentUser
+from domain.accounts.scopes import Scope
 from domain.jobs.overview import Wanted
 from domain.jobs.states import JobState
 
@@ -22,19 +23,14 @@ _LONGEST_NAME: Final = 64
 _decode: Final = msgspec.json.Decoder(Ping).decode
 
 
-@websocket("/ws")
+@websocket("/ws", scope=Scope.JOBS_READ)
 async def stream_jobs(socket: WebSocket[Any, Any, Any], services: NamedDependency[Services]) -> None:
     """Send the newest 500 that match, then every change of one that does, until the client leaves."""
-    # Accepted before anything is judged: a browser cannot read a refused handshake.
-    await socket.accept()
+    admitted(socket)
+    user: CurrentUser = socket.scope["user"]
     wanted = _wanted(dict(socket.query_params.items()))
     if isinstance(wanted, str):
         await refuse(socket, BAD_REQUEST, wanted, error="validation_failed")
-        return
-    try:
-        user = await services.authenticator.authenticate(socket)
-    except DATABASE_ERRORS:
-        await refuse_for_now(socket)
         return
     session = OverviewSession(user.id, wanted, services.hub.overviews)
 
@@ -45,7 +41,8 @@ async def stream_jobs(socket: WebSocket[Any, Any, Any], services: NamedDependenc
     in_batches = socket.query_params.get("batch", "").lower() in ("true", "1")
     reason = "disconnected"
     try:
-        reason = await carry(socket, session, obey, in_batches=in_batches)
+        with services.standing.held(user, session.sign_out):
+            reason = await carry(socket, session, obey, in_batches=in_batches)
     finally:
         _log.info("stream_closed", reason=reason, frames_sent=session.frames_sent)
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from api.schemas import JobView
-from api.streams.frames import Beat, End, Frame, Hello, bye, error, framed, skipping
+from api.streams.frames import Beat, End, Frame, Hello, bye, error, framed, signed_out, skipping
 from api.streams.hub import Hub
 from api.streams.outlet import Outlet
 from api.streams.pulse import Pulse
@@ -32,7 +32,7 @@ class Snapshot(Struct, frozen=True):
     progress: bytes | None
 
 
-Ending = Literal["ended", "deleted", "closing"]
+Ending = Literal["ended", "deleted", "closing", "signed_out"]
 
 
 class Session:
@@ -54,6 +54,12 @@ class Session:
         self.cursor = after
         self.frames_sent = 0
         self.end: Ending | None = None
+        self._is_signed_out = False
+
+    def sign_out(self) -> None:
+        """The watcher may not watch any more."""
+        self._is_signed_out = True
+        self._pulse.wake.set()
 
     def answer(self, frame: Frame) -> None:
         """Send *frame* between the others."""
@@ -136,10 +142,13 @@ class Session:
         return True
 
     def _is_over(self, feed: Feed) -> bool:
-        return self._hub.is_closing or feed.is_deleted or feed.final_state is not None
+        return self._hub.is_closing or self._is_signed_out or feed.is_deleted or feed.final_state is not None
 
     def _last(self, feed: Feed) -> Frame | None:
         """The frame that ends the stream, if it is over."""
+        if self._is_signed_out:
+            self.end = "signed_out"
+            return signed_out()
         if self._hub.is_closing:
             self.end = "closing"
             return bye()

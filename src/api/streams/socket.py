@@ -9,13 +9,13 @@ import structlog
 from litestar import WebSocket, websocket
 from litestar.di import NamedDependency
 
-from api.authentication import CurrentUser
 from api.dependencies import Services
-from api.problems import DATABASE_ERRORS
-from api.streams.carrier import BAD_REQUEST, NOT_FOUND, carry, refuse, refuse_for_now
+from api.streams.carrier import BAD_REQUEST, NOT_FOUND, admitted, carry, refuse
 from api.streams.frames import Cancel, Ping, Pong, Resume, framed
 from api.streams.opening import open_session
 from api.streams.session import Session
+from domain.accounts.caller import CurrentUser
+from domain.accounts.scopes import Scope
 from domain.jobs.service import JobService
 
 _log = structlog.get_logger(__name__)
@@ -23,11 +23,11 @@ _log = structlog.get_logger(__name__)
 _decode: Final = msgspec.json.Decoder(Ping | Cancel | Resume).decode
 
 
-@websocket("/jobs/{job_id:str}/ws")
+@websocket("/jobs/{job_id:str}/ws", scope=Scope.JOBS_READ, job_token=True)
 async def stream_job(socket: WebSocket[Any, Any, Any], services: NamedDependency[Services]) -> None:
     """Send every event past `after`; close when the job is final and all was sent."""
-    # Accepted before anything is judged: a browser cannot read a refused handshake.
-    await socket.accept()
+    admitted(socket)
+    user: CurrentUser = socket.scope["user"]
     try:
         job_id = UUID(socket.path_params["job_id"])
     except ValueError:
@@ -37,18 +37,14 @@ async def stream_job(socket: WebSocket[Any, Any, Any], services: NamedDependency
     if cursor is None:
         await refuse(socket, BAD_REQUEST, "after is a whole number from 0", error="cursor_beyond_head")
         return
-    try:
-        user = await services.authenticator.authenticate(socket)
-    except DATABASE_ERRORS:
-        await refuse_for_now(socket)
-        return
     session = open_session(services, user, job_id, cursor)
     in_batches = socket.query_params.get("batch", "").lower() in ("true", "1")
     reason = "disconnected"
     try:
-        reason = await carry(
-            socket, session, partial(_obey, session, services, user, job_id), in_batches=in_batches
-        )
+        with services.standing.held(user, session.sign_out):
+            reason = await carry(
+                socket, session, partial(_obey, session, services, user, job_id), in_batches=in_batches
+            )
     finally:
         _log.info("stream_closed", job_id=str(job_id), reason=reason, frames_sent=session.frames_sent)
 
@@ -62,9 +58,10 @@ async def _obey(
         case Resume(after=after):
             session.resume(after)
         case Cancel():
+            user.needs(Scope.JOBS_WRITE)
             async with services.sessions.begin() as database:
                 jobs = JobService(session=database)
-                await jobs.cancel(job_id, user.id)
+                await jobs.cancel(job_id, user.reach)
             services.publisher.publish(jobs.news)
 
 

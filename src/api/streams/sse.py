@@ -12,11 +12,13 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 from litestar.response import Stream
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.authentication import CurrentUser
 from api.dependencies import Services
 from api.problems import InvalidInputError
 from api.streams.frames import Frame
 from api.streams.opening import open_session
+from api.streams.session import Session
+from domain.accounts.caller import CurrentUser
+from domain.accounts.scopes import Scope
 from domain.database import TRANSIENT
 from domain.jobs.errors import CursorBeyondHeadError
 from domain.jobs.service import JobService
@@ -26,7 +28,14 @@ _log = structlog.get_logger(__name__)
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-@get("/jobs/{job_id:uuid}/stream", tags=["jobs"], operation_id="streamJob", media_type="text/event-stream")
+@get(
+    "/jobs/{job_id:uuid}/stream",
+    tags=["jobs"],
+    operation_id="streamJob",
+    media_type="text/event-stream",
+    scope=Scope.JOBS_READ,
+    job_token=True,
+)
 async def stream_job_events(
     job_id: FromPath[UUID],
     current_user: NamedDependency[CurrentUser],
@@ -40,19 +49,31 @@ async def stream_job_events(
     """
     cursor = after if last_event_id is None else _number(last_event_id)
     async with services.sessions() as session:
-        job = await JobService(session=session).find(job_id, current_user.id)
+        job = await JobService(session=session).find(job_id, current_user.reach)
     if cursor > job.event_seq:
         raise CursorBeyondHeadError(cursor, job.event_seq)
     if job.state.is_final and cursor == job.event_seq:
         return Response(None, status_code=204)
-    frames = open_session(services, current_user, job_id, cursor).frames()
-    return Stream(_lines(job_id, frames), media_type="text/event-stream", headers=_HEADERS)
+    watcher = open_session(services, current_user, job_id, cursor)
+    lines = _lines(job_id, watcher.frames())
+    return Stream(
+        _while_held(services, current_user, watcher, lines), media_type="text/event-stream", headers=_HEADERS
+    )
 
 
 def _number(raw: str) -> int:
     if not (raw.isascii() and raw.isdigit() and len(raw) <= 18):
         raise InvalidInputError("header.Last-Event-ID", "Last-Event-ID is a whole number from 0")
     return int(raw)
+
+
+async def _while_held(
+    services: Services, user: CurrentUser, watcher: Session, lines: AsyncIterator[bytes]
+) -> AsyncIterator[bytes]:
+    with services.standing.held(user, watcher.sign_out):
+        async with aclosing(lines) as sent:  # type: ignore[type-var]
+            async for line in sent:
+                yield line
 
 
 async def _lines(job_id: UUID, frames: AsyncIterator[list[Frame]]) -> AsyncIterator[bytes]:

@@ -1,19 +1,94 @@
-"""The people and services that own jobs."""
+"""The people and services that own jobs, and what they prove themselves with."""
 
 from datetime import datetime
+from uuid import UUID
 
-from advanced_alchemy.base import UUIDv7AuditBase
+from advanced_alchemy.base import DefaultBase, UUIDv7AuditBase
 from advanced_alchemy.types import DateTimeUTC
-from sqlalchemy import String
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
+from uuid_utils.compat import uuid7
+
+from domain.base import DATABASE_NOW
 
 
 class User(UUIDv7AuditBase):
-    """Somebody who may own jobs, files and tags."""
+    """Somebody who may own jobs, files, presets and tags."""
 
     __tablename__ = "users"
+    __table_args__ = (Index("ix_users_email", text("lower(email)")),)
 
     username: Mapped[str] = mapped_column(String(255), unique=True)
     email: Mapped[str | None] = mapped_column(String(255), default=None)
     is_admin: Mapped[bool] = mapped_column(default=False)
     last_login_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
+
+
+class Identity(UUIDv7AuditBase):
+    """A user as a provider knows it. *tokens* are the provider's own, encrypted."""
+
+    __tablename__ = "identities"
+    __table_args__ = (UniqueConstraint("provider", "subject"),)
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    provider: Mapped[str] = mapped_column(String(64))
+    subject: Mapped[str] = mapped_column(String(255))
+    tokens: Mapped[bytes | None] = mapped_column(LargeBinary, default=None)
+
+
+class LoginAttempt(DefaultBase):
+    """Somebody who was sent to a provider and is not back yet; *state* is a digest, *secrets* encrypted."""
+
+    __tablename__ = "login_attempts"
+
+    state: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    provider: Mapped[str] = mapped_column(String(64))
+    secrets: Mapped[bytes] = mapped_column(LargeBinary)
+    return_to: Mapped[str] = mapped_column(String(2000))
+    expires_at: Mapped[datetime] = mapped_column(DateTimeUTC(timezone=True), index=True)
+
+
+class LoginSession(UUIDv7AuditBase):
+    """One sign-in. Each refresh raises *generation*: a refresh token of an older one was stolen or copied."""
+
+    __tablename__ = "login_sessions"
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    generation: Mapped[int] = mapped_column(default=0, server_default="0")
+    expires_at: Mapped[datetime] = mapped_column(DateTimeUTC(timezone=True), index=True)
+    revoked_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
+
+
+class ApiKey(UUIDv7AuditBase):
+    """A program's way in. The key itself is shown once; *prefix* tells keys apart."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        CheckConstraint("length(digest) = 32", name="digest_length"),
+        CheckConstraint("cardinality(scopes) > 0", name="some_scope"),
+    )
+
+    owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(String(100))
+    prefix: Mapped[str] = mapped_column(String(16), unique=True)
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32))
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(String(32)))
+    expires_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
+    last_used_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
+    revoked_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
+
+
+class AuditEntry(DefaultBase):
+    """What an admin changed. It outlives the admin and what was changed."""
+
+    __tablename__ = "audit_entries"
+    __table_args__ = (Index("ix_audit_entries_newest", text("at DESC"), text("id DESC")),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
+    at: Mapped[datetime] = mapped_column(DateTimeUTC(timezone=True), insert_default=DATABASE_NOW)
+    actor_id: Mapped[UUID]
+    actor: Mapped[str] = mapped_column(String(255))
+    action: Mapped[str] = mapped_column(String(64))
+    object_id: Mapped[str | None] = mapped_column(String(255), default=None)
+    request_id: Mapped[str | None] = mapped_column(String(64), default=None)

@@ -1,10 +1,15 @@
 """What is known of a file; its bytes lie in the blob store under its id."""
 
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from advanced_alchemy.base import UUIDv7AuditBase
+from advanced_alchemy.base import DefaultBase, UUIDv7AuditBase
+from advanced_alchemy.types import DateTimeUTC
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, String, text
 from sqlalchemy.orm import Mapped, mapped_column
+
+from domain.base import tracked_json
 
 
 class File(UUIDv7AuditBase):
@@ -34,3 +39,13 @@ class File(UUIDv7AuditBase):
     media_type: Mapped[str] = mapped_column(String(127))
     size: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[bytes] = mapped_column(LargeBinary(32))
+    meta: Mapped[dict[str, Any]] = mapped_column(tracked_json(), default=dict, server_default="{}")
+
+
+class BlobRemoval(DefaultBase):
+    """A file whose row is gone and whose bytes are to go; a trigger writes it, however the row went."""
+
+    __tablename__ = "blob_removals"
+
+    file_id: Mapped[UUID] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(DateTimeUTC(timezone=True))

@@ -7,6 +7,7 @@ from uuid import UUID
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from sqlalchemy import func, select
 
+from domain.accounts.reach import Reach
 from domain.base import DATABASE_NOW
 from domain.files.models import File
 
@@ -18,8 +19,8 @@ class FileRepository(SQLAlchemyAsyncRepository[File]):
         moment: datetime = (await self.session.execute(select(DATABASE_NOW))).scalar_one()
         return moment
 
-    async def owned(self, file_id: UUID, owner_id: UUID) -> File | None:
-        statement = select(File).where(File.id == file_id, File.owner_id == owner_id)
+    async def reached(self, file_id: UUID, reach: Reach) -> File | None:
+        statement = select(File).where(File.id == file_id, *reach.within(File.owner_id, File.job_id))
         return (await self.session.execute(statement)).scalar_one_or_none()
 
     async def of_job(self, job_id: UUID, limit: int, offset: int) -> tuple[Sequence[File], int]:

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 
+from domain.accounts.reach import Reach
 from domain.errors import HeadraceError
 from domain.files.models import File
 from domain.files.repository import FileRepository
@@ -28,24 +29,24 @@ class FileService(SQLAlchemyAsyncRepositoryService[File, FileRepository]):
         file.created_at = file.updated_at = await self.repository.now()
         return await self.repository.add(file)
 
-    async def find(self, file_id: UUID, owner_id: UUID) -> File:
-        """A file of that owner.
+    async def find(self, file_id: UUID, reach: Reach) -> File:
+        """A file within reach.
 
         Raises:
             FileNotFoundInStoreError: none, or somebody else's.
         """
-        found = await self.repository.owned(file_id, owner_id)
+        found = await self.repository.reached(file_id, reach)
         if found is None:
             raise FileNotFoundInStoreError(file_id)
         return found
 
-    async def remove(self, file_id: UUID, owner_id: UUID) -> None:
+    async def remove(self, file_id: UUID, reach: Reach) -> None:
         """Forget a file; its bytes are to be removed after the commit.
 
         Raises:
             FileNotFoundInStoreError: none, or somebody else's.
         """
-        await self.repository.session.delete(await self.find(file_id, owner_id))
+        await self.repository.session.delete(await self.find(file_id, reach))
         await self.repository.session.flush()
 
     async def of_job(self, job_id: UUID, limit: int, offset: int) -> tuple[Sequence[File], int]:

@@ -76,9 +76,13 @@ class Job(UUIDv7AuditBase):
         ),
         Index("ix_jobs_owner_again", "owner_id", postgresql_where=text("state = 'queued' AND attempt > 0")),
         Index("ix_jobs_pipeline", "pipeline", "version"),
+        Index("ix_jobs_preset", "preset_id", postgresql_where=text("preset_id IS NOT NULL")),
     )
 
     owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    preset_id: Mapped[UUID | None] = mapped_column(ForeignKey("presets.id", ondelete="CASCADE"), default=None)
+    request_id: Mapped[str | None] = mapped_column(String(64), default=None)
+    tokens_valid_after: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
     pipeline: Mapped[str] = mapped_column(String(64))
     version: Mapped[int]
     state: Mapped[JobState] = mapped_column(_states(JobState, "state"), default=JobState.QUEUED)

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -22,8 +23,9 @@ class Order(Struct, frozen=True, kw_only=True):
 
 
 class JobFilter(Struct, frozen=True, kw_only=True):
-    """Which jobs of an owner are wanted; None: all."""
+    """Which of the jobs within reach are wanted; None: all."""
 
+    owner_id: UUID | None = None
     state: str | None = None
     pipeline: str | None = None
     tag: str | None = None

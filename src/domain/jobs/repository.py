@@ -6,10 +6,11 @@ from typing import Any, Final
 from uuid import UUID
 
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
-from sqlalchemy import Select, Text, and_, cast, delete, func, or_, select, text, update
+from sqlalchemy import Select, Text, cast, delete, func, or_, select, text, update
 from sqlalchemy.orm import selectinload
 from uuid_utils.compat import uuid7
 
+from domain.accounts.reach import Reach
 from domain.base import DATABASE_NOW
 from domain.jobs.models import Job, StepRun
 from domain.jobs.orders import JobFilter
@@ -58,21 +59,21 @@ class JobRepository(SQLAlchemyAsyncRepository[Job]):
         parameters = {"job_id": job.id, "first": first, "types": list(types), "bodies": list(bodies)}
         return (await self.session.execute(_APPEND, parameters)).scalars().all()[0]
 
-    async def owned(self, job_id: UUID, owner_id: UUID, *, lock: bool = False) -> Job | None:
-        """A job of that owner, with its tags."""
-        statement = select(Job).where(Job.id == job_id, Job.owner_id == owner_id)
+    async def reached(self, job_id: UUID, reach: Reach, *, lock: bool = False) -> Job | None:
+        """A job within reach, with its tags."""
+        statement = select(Job).where(Job.id == job_id, *reach.within(Job.owner_id, Job.id))
         if lock:
             statement = statement.with_for_update(key_share=True, of=Job)
         jobs = await self._jobs(statement)
         return jobs[0] if jobs else None
 
-    async def all_owned(self, job_ids: Sequence[UUID], owner_id: UUID) -> list[Job]:
-        """Those of the jobs that are that owner's, with their tags."""
-        return await self._jobs(select(Job).where(Job.id.in_(job_ids), Job.owner_id == owner_id))
+    async def all_reached(self, job_ids: Sequence[UUID], reach: Reach) -> list[Job]:
+        """Those of the jobs that are within reach, with their tags."""
+        return await self._jobs(select(Job).where(Job.id.in_(job_ids), *reach.within(Job.owner_id, Job.id)))
 
-    async def page(self, owner_id: UUID, wanted: JobFilter) -> tuple[list[Job], int]:
+    async def page(self, reach: Reach, wanted: JobFilter) -> tuple[list[Job], int]:
         """The wanted page, in a stable order, and how many match in all."""
-        matching = _matching(owner_id, wanted)
+        matching = _matching(reach, wanted)
         column = ORDERS[wanted.order_by.removeprefix("-")]
         ends = (
             (column.desc().nulls_last(), Job.id.desc())
@@ -142,15 +143,19 @@ class JobRepository(SQLAlchemyAsyncRepository[Job]):
         return list(result.scalars())
 
 
-def _matching(owner_id: UUID, wanted: JobFilter) -> Select[tuple[Job]]:
-    conditions = [Job.owner_id == owner_id]
+def _matching(reach: Reach, wanted: JobFilter) -> Select[tuple[Job]]:
+    conditions = reach.within(Job.owner_id, Job.id)
+    if wanted.owner_id is not None:
+        conditions.append(Job.owner_id == wanted.owner_id)
     if wanted.state is not None:
         conditions.append(Job.state == JobState(wanted.state))
     if wanted.pipeline is not None:
         conditions.append(Job.pipeline == wanted.pipeline)
     if wanted.tag is not None:
         tagged = select(JOB_TAGS.c.job_id).join(Tag, Tag.id == JOB_TAGS.c.tag_id)
-        conditions.append(Job.id.in_(tagged.where(and_(Tag.owner_id == owner_id, Tag.name == wanted.tag))))
+        conditions.append(
+            Job.id.in_(tagged.where(Tag.name == wanted.tag, *reach.within(Tag.owner_id, JOB_TAGS.c.job_id)))
+        )
     if wanted.search is not None:
         escaped = wanted.search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         pattern = f"%{escaped}%"

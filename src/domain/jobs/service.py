@@ -7,6 +7,7 @@ from uuid import UUID
 
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 
+from domain.accounts.reach import Reach
 from domain.base import merge_json
 from domain.events.news import JobNews
 from domain.events.types import JobCancelled, JobCancelRequested, JobEvent, JobRetried, write
@@ -31,45 +32,45 @@ class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
         self.news: list[JobNews] = []
         self.rings: list[str] = []
 
-    async def find(self, job_id: UUID, owner_id: UUID) -> Job:
-        """A job of that owner.
+    async def find(self, job_id: UUID, reach: Reach) -> Job:
+        """A job within reach.
 
         Raises:
             JobNotFoundError: none, or somebody else's.
         """
-        return self._known(await self.repository.owned(job_id, owner_id), job_id)
+        return self._known(await self.repository.reached(job_id, reach), job_id)
 
-    async def find_all(self, job_ids: Sequence[UUID], owner_id: UUID) -> list[Job]:
-        """Those of the jobs that there are, and that are the owner's."""
-        return await self.repository.all_owned(job_ids, owner_id)
+    async def find_all(self, job_ids: Sequence[UUID], reach: Reach) -> list[Job]:
+        """Those of the jobs that there are, and that are within reach."""
+        return await self.repository.all_reached(job_ids, reach)
 
-    async def page(self, owner_id: UUID, wanted: JobFilter) -> tuple[list[Job], int]:
-        return await self.repository.page(owner_id, wanted)
+    async def page(self, reach: Reach, wanted: JobFilter) -> tuple[list[Job], int]:
+        return await self.repository.page(reach, wanted)
 
     async def patch(
-        self, job_id: UUID, owner_id: UUID, *, tags: Sequence[str] | None, meta: dict[str, Any] | None
+        self, job_id: UUID, reach: Reach, *, tags: Sequence[str] | None, meta: dict[str, Any] | None
     ) -> Job:
         """Replace the tags, lay *meta* over the job's own (a null removes its key); None leaves it alone.
 
         Raises:
             JobNotFoundError: none, or somebody else's.
         """
-        job = self._known(await self.repository.owned(job_id, owner_id, lock=True), job_id)
+        job = self._known(await self.repository.reached(job_id, reach, lock=True), job_id)
         if tags is not None:
-            await self.repository.set_tags(owner_id, job_id, tags)
+            await self.repository.set_tags(job.owner_id, job_id, tags)
         if meta is not None:
             merge_json(job, "meta", meta)
             await self.repository.session.flush()
-        return await self.find(job_id, owner_id)
+        return await self.find(job_id, reach)
 
-    async def cancel(self, job_id: UUID, owner_id: UUID) -> Job:
+    async def cancel(self, job_id: UUID, reach: Reach) -> Job:
         """Stop a waiting job at once; ask the worker of a running one to stop.
 
         Raises:
             JobNotFoundError: none, or somebody else's.
             IllegalTransitionError: the job is already final.
         """
-        job = self._known(await self.repository.owned(job_id, owner_id, lock=True), job_id)
+        job = self._known(await self.repository.reached(job_id, reach, lock=True), job_id)
         if job.state is JobState.RUNNING:
             if job.cancel_requested_at is None:
                 job.cancel_requested_at = await self.repository.now()
@@ -81,14 +82,14 @@ class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
             await self._record(job, JobCancelled())
         return job
 
-    async def retry(self, job_id: UUID, owner_id: UUID) -> Job:
+    async def retry(self, job_id: UUID, reach: Reach) -> Job:
         """Queue a failed job again: its history goes on, finished steps stay finished, tries begin anew.
 
         Raises:
             JobNotFoundError: none, or somebody else's.
             IllegalTransitionError: the job did not fail.
         """
-        job = self._known(await self.repository.owned(job_id, owner_id, lock=True), job_id)
+        job = self._known(await self.repository.reached(job_id, reach, lock=True), job_id)
         if job.state is not JobState.FAILED:
             raise IllegalTransitionError(job.state, JobState.QUEUED)
         job.state = move(job.state, JobState.QUEUED)
@@ -101,14 +102,14 @@ class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
         self.rings.append(job.queue)
         return job
 
-    async def remove(self, job_id: UUID, owner_id: UUID) -> None:
+    async def remove(self, job_id: UUID, reach: Reach) -> None:
         """Delete a job that has ended, with its history and the rows of its files.
 
         Raises:
             JobNotFoundError: none, or somebody else's.
             JobNotFinalError: it has not ended.
         """
-        job = self._known(await self.repository.owned(job_id, owner_id, lock=True), job_id)
+        job = self._known(await self.repository.reached(job_id, reach, lock=True), job_id)
         if not job.state.is_final:
             raise JobNotFinalError(job_id, job.state)
         await self.repository.session.delete(job)

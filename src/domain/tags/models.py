@@ -1,4 +1,4 @@
-"""Names that people give to jobs, and the links between the two."""
+"""Names that people give to jobs and presets, and the links between them."""
 
 from uuid import UUID
 
@@ -23,5 +23,12 @@ JOB_TAGS = Table(
     "job_tags",
     METADATA,
     Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("tag_id", ForeignKey("tags.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
+PRESET_TAGS = Table(
+    "preset_tags",
+    METADATA,
+    Column("preset_id", ForeignKey("presets.id", ondelete="CASCADE"), primary_key=True),
     Column("tag_id", ForeignKey("tags.id", ondelete="CASCADE"), primary_key=True, index=True),
 )

@@ -1,0 +1,131 @@
+"""What is asked of every request before its handler runs: who it is, and whether that is enough.
+
+Secure by default: a route that says nothing is not built. It names the scope that it needs in its `opt`, or
+stands on the list of public routes.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import structlog
+from litestar import WebSocket
+from litestar.connection import ASGIConnection
+from litestar.enums import ScopeType
+from litestar.handlers import BaseRouteHandler
+from litestar.middleware import ASGIMiddleware
+from litestar.routes import HTTPRoute, WebSocketRoute
+from litestar.types import ASGIApp, Receive, Send
+from litestar.types import Scope as AsgiScope
+
+from api.authentication import Authenticator, Connection
+from api.origins import OriginRefusedError, Origins
+from api.problems import DATABASE_ERRORS
+from api.streams.carrier import refuse, refuse_for_now
+from domain.accounts.caller import CurrentUser, ForbiddenError, UnauthenticatedError
+from domain.accounts.scopes import Scope
+from domain.database import TRANSIENT
+from domain.errors import HeadraceError
+
+_log = structlog.get_logger(__name__)
+
+# Who may be anybody. Paths that end in / stand for all below them.
+PUBLIC: Final = (
+    "/",
+    "/asyncapi.yaml",
+    "/auth/callback/{provider}",
+    "/auth/login/{provider}",
+    "/auth/logout",
+    "/auth/refresh",
+    "/docs",
+    "/docs/",
+    "/health/live",
+    "/health/ready",
+    "/openapi.json",
+)
+UNAUTHENTICATED, FORBIDDEN = 4401, 4403
+
+
+class UnguardedRouteError(HeadraceError):
+    """A route says neither what it needs nor that it is public."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} names no scope and is not public")
+
+
+class Admission(ASGIMiddleware):
+    """Puts the caller into the scope as `user`, or refuses."""
+
+    scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
+
+    def __init__(self, origins: Origins) -> None:
+        self._origins = origins
+
+    async def handle(self, scope: AsgiScope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        if is_public(scope["path_template"]):
+            await next_app(scope, receive, send)
+            return
+        if scope["type"] == ScopeType.HTTP:
+            scope["user"] = await self._admit(ASGIConnection(scope, receive, send))
+        elif (user := await self._admit_socket(WebSocket(scope, receive, send))) is not None:
+            scope["user"] = user
+        else:
+            return
+        await next_app(scope, receive, send)
+
+    async def _admit_socket(self, socket: WebSocket[Any, Any, Any]) -> CurrentUser | None:
+        # Accepted before anything is judged: a browser cannot read a refused handshake.
+        await socket.accept()
+        try:
+            return await self._admit(socket)
+        except UnauthenticatedError as error:
+            await refuse(socket, UNAUTHENTICATED, error.code)
+        except (ForbiddenError, OriginRefusedError) as error:
+            await refuse(socket, FORBIDDEN, str(error))
+        except (*TRANSIENT, *DATABASE_ERRORS):
+            await refuse_for_now(socket)
+        return None
+
+    async def _admit(self, connection: Connection) -> CurrentUser:
+        authenticator: Authenticator = connection.app.state.services.authenticator
+        opt = connection.route_handler.opt
+        right = opt.get("job_token")
+        self._origins.judge_host(connection)
+        asking = await authenticator.authenticate(connection, in_url=right is not None)
+        user = asking.user
+        structlog.contextvars.bind_contextvars(user=user.username)
+        if asking.is_ambient:
+            self._origins.judge(connection, user)
+        if user.proof == "job_token" and right is None:
+            raise ForbiddenError("a job token is good for watching its job, and for nothing else")
+        if "scope" in opt:
+            user.needs(Scope(opt["scope"]))
+        return user
+
+
+def is_public(path: str) -> bool:
+    """Whether anybody may ask for that route."""
+    return any(
+        path == public or (public.endswith("/") and len(public) > 1 and path.startswith(public))
+        for public in PUBLIC
+    )
+
+
+def check_routes(routes: Iterable[Any]) -> None:
+    """See that every route says what it needs.
+
+    Raises:
+        UnguardedRouteError: one does not.
+    """
+    for route in routes:
+        if is_public(route.path):
+            continue
+        handlers: list[BaseRouteHandler]
+        if isinstance(route, HTTPRoute):
+            handlers = [handler for handler in route.route_handlers if handler.http_methods != {"OPTIONS"}]
+        elif isinstance(route, WebSocketRoute):
+            handlers = [route.route_handler]
+        else:
+            raise UnguardedRouteError(route.path)
+        for handler in handlers:
+            if "scope" not in handler.opt:
+                raise UnguardedRouteError(route.path)

@@ -1,0 +1,78 @@
+"""Whether a browser asks for the service's own page or a stranger's: both can send what a cookie proves."""
+
+import hmac
+from typing import Final
+from urllib.parse import urlsplit
+
+from api.authentication import Connection, is_loopback
+from api.tokens import Tokens
+from domain.accounts.caller import CurrentUser
+from domain.errors import HeadraceError
+from settings import Settings
+
+CSRF_HEADER: Final = "x-csrf-token"
+_SAFE: Final = ("GET", "HEAD", "OPTIONS")
+
+
+class OriginRefusedError(HeadraceError):
+    """A page of somebody else's asks in the name of its visitor."""
+
+
+class Origins:
+    """Judges by the `Origin` header, which no page can forge, and by a token that no other page can read."""
+
+    def __init__(self, settings: Settings, tokens: Tokens) -> None:
+        self._allowed = frozenset(origin.casefold() for origin in settings.cors_origins)
+        self._is_local_only = settings.auth == "local" and not settings.allow_remote
+        self._tokens = tokens
+
+    def judge_host(self, connection: Connection) -> None:
+        """In local mode the service has this machine's name: a stranger's name may lead here, too.
+
+        Raises:
+            OriginRefusedError: it is another name.
+        """
+        if self._is_local_only and not is_loopback(_host(connection.headers.get("host", ""))):
+            raise OriginRefusedError("in local mode the service answers to localhost only")
+
+    def judge(self, connection: Connection, user: CurrentUser) -> None:
+        """Judge a request whose proof a browser adds by itself.
+
+        Raises:
+            OriginRefusedError: it comes from a page that is not the service's, nor allowed.
+        """
+        method = connection.scope.get("method")
+        is_socket = method is None
+        if method in _SAFE:
+            return
+        origin = connection.headers.get("origin")
+        if origin is not None and not self._is_ours(origin, connection.headers.get("host", "")):
+            raise OriginRefusedError(f"the origin {origin[:100]} is not allowed here")
+        if user.proof != "session":
+            return
+        if is_socket:
+            if origin is None:
+                raise OriginRefusedError("a socket with a cookie needs an Origin")
+        elif not self._has_csrf_token(connection, user):
+            raise OriginRefusedError(f"send the value of the cookie headrace_csrf as {CSRF_HEADER}")
+
+    def _is_ours(self, origin: str, host: str) -> bool:
+        if origin.casefold() in self._allowed:
+            return True
+        try:
+            return bool(host) and urlsplit(origin).netloc.casefold() == host.casefold()
+        except ValueError:
+            return False
+
+    def _has_csrf_token(self, connection: Connection, user: CurrentUser) -> bool:
+        given = connection.headers.get(CSRF_HEADER, "")
+        return user.proof_id is not None and hmac.compare_digest(
+            given.encode(), self._tokens.csrf(user.proof_id).encode()
+        )
+
+
+def _host(header: str) -> str:
+    name = header.casefold()
+    if name.startswith("["):
+        return name.partition("]")[0] + "]"
+    return name.partition(":")[0]

@@ -1,0 +1,119 @@
+"""What PostgreSQL says of the credentials that callers show."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+from uuid_utils.compat import uuid7
+
+from domain.database import Database, Row
+
+_KEY: Final = """
+SELECT k.id AS proof_id, k.digest, k.scopes, k.expires_at,
+       k.expires_at <= statement_timestamp() AS is_expired, u.id, u.username, u.email, u.is_admin
+FROM api_keys k JOIN users u ON u.id = k.owner_id WHERE k.prefix = $1 AND k.revoked_at IS NULL
+"""
+
+_SESSION: Final = """
+SELECT s.id AS proof_id, s.expires_at, u.id, u.username, u.email, u.is_admin
+FROM login_sessions s JOIN users u ON u.id = s.user_id
+WHERE s.id = $1 AND s.revoked_at IS NULL AND s.expires_at > statement_timestamp()
+"""
+
+_JOB: Final = """
+SELECT j.id AS proof_id, j.tokens_valid_after, u.id, u.username, u.email, u.is_admin
+FROM jobs j JOIN users u ON u.id = j.owner_id WHERE j.id = $1
+"""
+
+_SEEN: Final = """
+INSERT INTO users AS u (id, username, email, is_admin, last_login_at, created_at, updated_at)
+VALUES ($1, $2, $3, false, statement_timestamp(), statement_timestamp(), statement_timestamp())
+ON CONFLICT (username) DO UPDATE
+SET last_login_at = excluded.last_login_at, email = coalesce(excluded.email, u.email)
+RETURNING u.id, u.username, u.email, u.is_admin
+"""
+
+# A key is used thousands of times a second; when it was used last is told to the minute.
+_USED: Final = """
+UPDATE api_keys SET last_used_at = statement_timestamp()
+WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < statement_timestamp() - interval '1 minute')
+"""
+
+_FALLEN: Final = """
+SELECT w.place FROM unnest($1::int[], $2::uuid[], $3::text[], $4::uuid[], $5::timestamptz[])
+    AS w(place, user_id, proof, proof_id, issued_at)
+WHERE NOT EXISTS (SELECT 1 FROM users u WHERE u.id = w.user_id)
+   OR (w.proof = 'api_key' AND NOT EXISTS (
+        SELECT 1 FROM api_keys k WHERE k.id = w.proof_id AND k.revoked_at IS NULL
+          AND (k.expires_at IS NULL OR k.expires_at > statement_timestamp())))
+   OR (w.proof = 'session' AND NOT EXISTS (
+        SELECT 1 FROM login_sessions s WHERE s.id = w.proof_id AND s.revoked_at IS NULL
+          AND s.expires_at > statement_timestamp()))
+   OR (w.proof = 'job_token' AND EXISTS (
+        SELECT 1 FROM jobs j WHERE j.id = w.proof_id AND j.tokens_valid_after >= w.issued_at))
+"""
+
+
+class KnownKey(Struct, frozen=True):
+    """An API key that is not revoked, with its owner."""
+
+    row: Row
+    digest: bytes
+    scopes: Sequence[str]
+    is_expired: bool
+
+
+class Held(Struct, frozen=True):
+    """What an open stream was opened with."""
+
+    user_id: UUID
+    proof: str
+    proof_id: UUID | None
+    issued_at: datetime | None
+
+
+class StandingRepository:
+    """Reads, and what reading leaves behind; every call is one statement."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def key(self, prefix: str) -> KnownKey | None:
+        """The API key of that prefix, unless it is revoked."""
+        rows = await self._database.fetch(_KEY, prefix)
+        if not rows:
+            return None
+        row = rows[0]
+        return KnownKey(row, bytes(row["digest"]), row["scopes"], bool(row["is_expired"]))
+
+    async def note_use(self, key_id: UUID) -> None:
+        """Remember that a key is in use."""
+        await self._database.fetch(_USED, key_id)
+
+    async def session(self, session_id: UUID) -> Row | None:
+        """The user of a session that goes on."""
+        rows = await self._database.fetch(_SESSION, session_id)
+        return rows[0] if rows else None
+
+    async def job(self, job_id: UUID) -> Row | None:
+        """The owner of a job, and from when on its tokens count."""
+        rows = await self._database.fetch(_JOB, job_id)
+        return rows[0] if rows else None
+
+    async def seen(self, username: str, email: str | None) -> Row:
+        """The user whom a proxy names; made on first sight, once also under a race."""
+        return (await self._database.fetch(_SEEN, uuid7(), username, email))[0]
+
+    async def fallen(self, held: Sequence[Held]) -> list[int]:
+        """The places of those that do not count any more."""
+        rows = await self._database.fetch(
+            _FALLEN,
+            list(range(len(held))),
+            [one.user_id for one in held],
+            [one.proof for one in held],
+            [one.proof_id for one in held],
+            [one.issued_at for one in held],
+        )
+        return [row["place"] for row in rows]
