@@ -23,21 +23,27 @@ from adapters.redis_link import build_redis, close_redis
 from adapters.submit_commit import SubmitCommit
 from adapters.tasks import end_tasks
 from api import docs, problems
+from api.accounts import UserController, list_audit, show_me
 from api.admission import Admission, check_routes
+from api.api_keys import ApiKeyController
 from api.authentication import Authenticator
 from api.dependencies import (
     Services,
     provide_after_commit,
+    provide_api_keys,
+    provide_audit,
     provide_files,
     provide_jobs,
     provide_pipelines,
     provide_services,
     provide_session,
     provide_user,
+    provide_users,
 )
 from api.files import FileController
 from api.health import HealthController
 from api.hygiene import RequestId, refuse_early
+from api.job_tokens import JobTokenController
 from api.jobs import JobController
 from api.origins import Origins
 from api.pipelines import PipelineController
@@ -75,6 +81,11 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
             JobController,
             FileController,
             PipelineController,
+            JobTokenController,
+            ApiKeyController,
+            UserController,
+            show_me,
+            list_audit,
             stream_job,
             stream_job_events,
             stream_jobs,
@@ -92,6 +103,9 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
             "job_service": Provide(provide_jobs),
             "file_service": Provide(provide_files),
             "pipeline_service": Provide(provide_pipelines),
+            "user_service": Provide(provide_users),
+            "key_service": Provide(provide_api_keys),
+            "audit": Provide(provide_audit),
         },
         exception_handlers={Exception: problems.handle, HTTPException: problems.handle},
         before_request=refuse_early,

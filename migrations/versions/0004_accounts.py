@@ -71,7 +71,6 @@ def upgrade() -> None:
         sa.Column("scopes", postgresql.ARRAY(sa.String(length=32)), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("length(digest) = 32", name=op.f("ck_api_keys_digest_length")),
         sa.CheckConstraint("cardinality(scopes) > 0", name=op.f("ck_api_keys_some_scope")),
         _belongs("api_keys", "owner_id", "users"),

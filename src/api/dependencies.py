@@ -14,6 +14,7 @@ from adapters.blob_store import BlobStore
 from adapters.doorbell import Doorbell
 from adapters.publisher import RedisPublisher
 from adapters.readiness import Readiness
+from api.auditing import note_admin
 from api.authentication import Authenticator
 from api.standing import Standing
 from api.streams.hub import Hub
@@ -22,6 +23,8 @@ from api.streams.together import Together
 from api.tokens import Tokens
 from domain.accounts.caller import CurrentUser
 from domain.accounts.reach import Reach
+from domain.accounts.repository import AuditRepository
+from domain.accounts.service import ApiKeyService, UserService
 from domain.files.service import FileService
 from domain.jobs.service import JobService
 from domain.jobs.submitter import Submitter
@@ -72,11 +75,18 @@ async def provide_after_commit() -> AfterCommit:
 
 
 async def provide_session(
-    services: NamedDependency[Services], after_commit: NamedDependency[AfterCommit]
+    request: Request[Any, Any, Any],
+    services: NamedDependency[Services],
+    after_commit: NamedDependency[AfterCommit],
 ) -> AsyncGenerator[AsyncSession, None]:
-    """One request, one transaction; a commit that fails fails the request."""
+    """One request, one transaction; a commit that fails fails the request.
+
+    What an admin changes is in the audit log, or it is not changed.
+    """
     async with services.sessions.begin() as session:
         yield session
+        if request.method not in ("GET", "HEAD"):
+            note_admin(session, request)
     for action in after_commit.actions:
         action()
 
@@ -94,6 +104,18 @@ async def provide_jobs(
 
 async def provide_files(db_session: NamedDependency[AsyncSession]) -> FileService:
     return FileService(session=db_session)
+
+
+async def provide_users(db_session: NamedDependency[AsyncSession]) -> UserService:
+    return UserService(session=db_session)
+
+
+async def provide_api_keys(db_session: NamedDependency[AsyncSession]) -> ApiKeyService:
+    return ApiKeyService(session=db_session)
+
+
+async def provide_audit(db_session: NamedDependency[AsyncSession]) -> AuditRepository:
+    return AuditRepository(session=db_session)
 
 
 async def provide_pipelines(db_session: NamedDependency[AsyncSession]) -> PipelineService:

@@ -1,6 +1,6 @@
 """/jobs: submit, look, change, cancel, retry, delete."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from litestar.status_codes import HTTP_202_ACCEPTED
 from msgspec import UNSET, Struct
 
 from api.dependencies import AfterCommit, Services
+from api.moments import sane
 from api.problems import InvalidInputError
 from api.schemas import (
     EventPage,
@@ -43,8 +44,6 @@ Cursor = Annotated[int, QueryParameter(ge=0, le=2**63 - 1)]
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=128)]
 Moment = Annotated[datetime | None, QueryParameter(), msgspec.Meta(tz=True)]
 
-_EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
-_LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 _REPLAYED: Final = "Idempotency-Replayed"
 
 
@@ -118,8 +117,8 @@ class JobController(Controller):
             pipeline=pipeline,
             tag=tag,
             search=search or None,
-            created_after=_sane(created_after, "query.created_after"),
-            created_before=_sane(created_before, "query.created_before"),
+            created_after=sane(created_after, "query.created_after"),
+            created_before=sane(created_before, "query.created_before"),
             order_by=order_by,
             limit=limit,
             offset=offset,
@@ -250,7 +249,7 @@ def _order(data: SubmitJob, at: str) -> Order:
         pipeline=data.pipeline,
         version=data.version,
         params=data.params,
-        run_at=_sane(data.run_at, f"{at}.run_at"),
+        run_at=sane(data.run_at, f"{at}.run_at"),
         priority=data.priority,
         queue=data.queue,
         max_attempts=data.max_attempts,
@@ -286,11 +285,3 @@ def _accepted(services: Services, answer: Answer, *, headers: dict[str, str]) ->
 def _one_of(name: str, value: str | None, allowed: list[str]) -> None:
     if value is not None and value not in allowed:
         raise InvalidInputError(f"query.{name}", f"{name} is one of {', '.join(allowed)}")
-
-
-def _sane(moment: datetime | None, path: str) -> datetime | None:
-    if moment is not None and moment.tzinfo is None:
-        raise InvalidInputError(path, "the time has no offset; write it like 2026-11-21T10:00:00Z")
-    if moment is not None and not _EARLIEST.timestamp() <= moment.timestamp() <= _LATEST.timestamp():
-        raise InvalidInputError(path, "the time is between the years 2000 and 2200")
-    return moment

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import msgspec
 import structlog
-from asyncpg import InterfaceError, PostgresError
+from asyncpg import ForeignKeyViolationError, InterfaceError, PostgresError
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, SerializationException, ValidationException
 from litestar.types import Scope
@@ -18,6 +18,12 @@ from adapters.blob_store import BlobTooLargeError
 from api.origins import OriginRefusedError
 from api.schemas import Problem, ProblemError
 from domain.accounts.caller import ForbiddenError, UnauthenticatedError
+from domain.accounts.errors import (
+    KeyNotFoundError,
+    OwnAccountError,
+    TooManyKeysError,
+    UserNotFoundError,
+)
 from domain.database import DatabaseAwayError, DatabaseBusyError
 from domain.errors import HeadraceError
 from domain.files.names import FileNameError
@@ -55,6 +61,10 @@ class UnsupportedMediaTypeError(HeadraceError):
     """The body is of a kind that is not taken here."""
 
 
+class ReferenceGoneError(HeadraceError):
+    """Something that the request builds on was deleted while it ran."""
+
+
 class RangeError(HeadraceError):
     """Nothing of the file is in the range that was asked for."""
 
@@ -66,9 +76,14 @@ class RangeError(HeadraceError):
 _DOMAIN: Final[dict[type[HeadraceError], tuple[int, str]]] = {
     ForbiddenError: (403, "forbidden"),
     OriginRefusedError: (403, "origin_refused"),
+    UserNotFoundError: (404, "user_not_found"),
+    KeyNotFoundError: (404, "api_key_not_found"),
+    OwnAccountError: (409, "own_account"),
+    TooManyKeysError: (409, "too_many_keys"),
     JobNotFoundError: (404, "job_not_found"),
     PipelineNotFoundError: (404, "pipeline_not_found"),
     FileNotFoundInStoreError: (404, "file_not_found"),
+    ReferenceGoneError: (409, "reference_gone"),
     IllegalTransitionError: (409, "illegal_transition"),
     JobNotFinalError: (409, "job_not_final"),
     IdempotencyConflictError: (409, "idempotency_conflict"),
@@ -108,6 +123,7 @@ _AWAY_CLASSES: Final = ("08", "40", "53", "55", "57")
 
 def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Answer *error* as a problem."""
+    error = _reference_told(error)
     if isinstance(error, HeadraceError):
         status, code, detail, faults = _of_domain(error)
     elif isinstance(error, ValidationException) and _has_no_body(request):
@@ -125,6 +141,18 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
     else:
         status, code, detail, faults = _unforeseen(error)
     return _answer(request, status, code, detail, faults, _headers(request, error, status))
+
+
+def _reference_told(error: Exception) -> Exception:
+    """What a row refers to is gone since the request began: the account of its owner, or another object."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ForeignKeyViolationError):
+        cause = getattr(cause, "orig", None) or cause.__cause__
+    if cause is None:
+        return error
+    if str(cause.constraint_name).endswith("_users"):
+        return UnauthenticatedError("token_invalid", "the account is gone")
+    return ReferenceGoneError("what the request refers to was deleted meanwhile")
 
 
 def code_of(error: HeadraceError) -> str:

@@ -19,6 +19,12 @@ def tracked_json() -> Any:
     return MutableDict.as_mutable(JSONB())
 
 
+def like(text: str) -> str:
+    """A LIKE pattern, escaped with a backslash, that finds *text* itself anywhere."""
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"
+
+
 def merge_json(obj: object, field: str, patch: dict[str, Any]) -> None:
     """Lay *patch* over the JSON object in *field*, nested objects included; a value of None removes its key.
 

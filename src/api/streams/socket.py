@@ -9,8 +9,9 @@ import structlog
 from litestar import WebSocket, websocket
 from litestar.di import NamedDependency
 
+from api.auditing import note_admin
 from api.dependencies import Services
-from api.streams.carrier import BAD_REQUEST, NOT_FOUND, admitted, carry, refuse
+from api.streams.carrier import BAD_REQUEST, NOT_FOUND, Socket, admitted, carry, refuse
 from api.streams.frames import Cancel, Ping, Pong, Resume, framed
 from api.streams.opening import open_session
 from api.streams.session import Session
@@ -43,25 +44,25 @@ async def stream_job(socket: WebSocket[Any, Any, Any], services: NamedDependency
     try:
         with services.standing.held(user, session.sign_out):
             reason = await carry(
-                socket, session, partial(_obey, session, services, user, job_id), in_batches=in_batches
+                socket, session, partial(_obey, socket, session, services, job_id), in_batches=in_batches
             )
     finally:
         _log.info("stream_closed", job_id=str(job_id), reason=reason, frames_sent=session.frames_sent)
 
 
-async def _obey(
-    session: Session, services: Services, user: CurrentUser, job_id: UUID, raw: bytes | str
-) -> None:
+async def _obey(socket: Socket, session: Session, services: Services, job_id: UUID, raw: bytes | str) -> None:
     match _decode(raw):
         case Ping():
             session.answer(framed(Pong()))
         case Resume(after=after):
             session.resume(after)
         case Cancel():
+            user: CurrentUser = socket.scope["user"]
             user.needs(Scope.JOBS_WRITE)
             async with services.sessions.begin() as database:
                 jobs = JobService(session=database)
                 await jobs.cancel(job_id, user.reach)
+                note_admin(database, socket)
             services.publisher.publish(jobs.news)
 
 

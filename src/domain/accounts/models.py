@@ -76,7 +76,6 @@ class ApiKey(UUIDv7AuditBase):
     scopes: Mapped[list[str]] = mapped_column(ARRAY(String(32)))
     expires_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
     last_used_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
-    revoked_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
 
 
 class AuditEntry(DefaultBase):

@@ -13,7 +13,7 @@ from domain.database import Database, Row
 _KEY: Final = """
 SELECT k.id AS proof_id, k.digest, k.scopes, k.expires_at,
        k.expires_at <= statement_timestamp() AS is_expired, u.id, u.username, u.email, u.is_admin
-FROM api_keys k JOIN users u ON u.id = k.owner_id WHERE k.prefix = $1 AND k.revoked_at IS NULL
+FROM api_keys k JOIN users u ON u.id = k.owner_id WHERE k.prefix = $1
 """
 
 _SESSION: Final = """
@@ -46,7 +46,7 @@ SELECT w.place FROM unnest($1::int[], $2::uuid[], $3::text[], $4::uuid[], $5::ti
     AS w(place, user_id, proof, proof_id, issued_at)
 WHERE NOT EXISTS (SELECT 1 FROM users u WHERE u.id = w.user_id)
    OR (w.proof = 'api_key' AND NOT EXISTS (
-        SELECT 1 FROM api_keys k WHERE k.id = w.proof_id AND k.revoked_at IS NULL
+        SELECT 1 FROM api_keys k WHERE k.id = w.proof_id
           AND (k.expires_at IS NULL OR k.expires_at > statement_timestamp())))
    OR (w.proof = 'session' AND NOT EXISTS (
         SELECT 1 FROM login_sessions s WHERE s.id = w.proof_id AND s.revoked_at IS NULL
@@ -57,7 +57,7 @@ WHERE NOT EXISTS (SELECT 1 FROM users u WHERE u.id = w.user_id)
 
 
 class KnownKey(Struct, frozen=True):
-    """An API key that is not revoked, with its owner."""
+    """An API key and its owner."""
 
     row: Row
     digest: bytes
@@ -81,7 +81,7 @@ class StandingRepository:
         self._database = database
 
     async def key(self, prefix: str) -> KnownKey | None:
-        """The API key of that prefix, unless it is revoked."""
+        """The API key of that prefix; None once it is revoked."""
         rows = await self._database.fetch(_KEY, prefix)
         if not rows:
             return None

@@ -11,7 +11,7 @@ from sqlalchemy.orm import selectinload
 from uuid_utils.compat import uuid7
 
 from domain.accounts.reach import Reach
-from domain.base import DATABASE_NOW
+from domain.base import DATABASE_NOW, like
 from domain.jobs.models import Job, StepRun
 from domain.jobs.orders import JobFilter
 from domain.jobs.states import JobState, StepState
@@ -157,8 +157,7 @@ def _matching(reach: Reach, wanted: JobFilter) -> Select[tuple[Job]]:
             Job.id.in_(tagged.where(Tag.name == wanted.tag, *reach.within(Tag.owner_id, JOB_TAGS.c.job_id)))
         )
     if wanted.search is not None:
-        escaped = wanted.search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        pattern = f"%{escaped}%"
+        pattern = like(wanted.search)
         columns = (Job.pipeline, cast(Job.id, Text), cast(Job.meta, Text), cast(Job.params, Text))
         conditions.append(or_(*(column.ilike(pattern, escape="\\") for column in columns)))
     if wanted.created_after is not None:

@@ -115,6 +115,16 @@ class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
         await self.repository.session.delete(job)
         await self.repository.session.flush()
 
+    async def revoke_tokens(self, job_id: UUID, reach: Reach) -> None:
+        """Have no token count that was made for the job up to now.
+
+        Raises:
+            JobNotFoundError: none, or somebody else's.
+        """
+        job = self._known(await self.repository.reached(job_id, reach, lock=True), job_id)
+        job.tokens_valid_after = await self.repository.now()
+        await self.repository.session.flush()
+
     async def steps(self, job: Job) -> list[StepRun]:
         """The step runs of the job in the order of its graph; those not begun are made up as `pending`."""
         found = await self._pipelines.find(job.pipeline, job.version)

@@ -1,0 +1,141 @@
+"""The bodies of accounts, keys, job tokens and the audit log."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from msgspec import Meta, Struct
+
+from api.schemas import Moment
+from domain.accounts.caller import CurrentUser
+from domain.accounts.models import ApiKey, AuditEntry, User
+
+KeyScope = Literal["jobs:read", "jobs:write", "files:read", "files:write", "files:*", "admin"]
+KeyName = Annotated[str, Meta(min_length=1, max_length=100)]
+
+
+class MeView(Struct, kw_only=True):
+    """The caller. *auth* is what it has shown, *scopes* what that is good for."""
+
+    id: UUID
+    username: str
+    email: str | None
+    is_admin: bool
+    auth: str
+    scopes: list[str]
+
+    @classmethod
+    def of(cls, user: CurrentUser) -> "MeView":
+        return cls(
+            id=user.id,
+            username=user.username,
+            email=user.email,
+            is_admin=user.acts_as_admin,
+            auth=user.proof,
+            scopes=sorted(user.scopes),
+        )
+
+
+class UserView(Struct, kw_only=True):
+    """A user, for admins."""
+
+    id: UUID
+    username: str
+    email: str | None
+    is_admin: bool
+    created_at: datetime
+    last_login_at: datetime | None
+
+    @classmethod
+    def of(cls, user: User) -> "UserView":
+        return cls(
+            id=user.id,
+            username=user.username,
+            email=user.email,
+            is_admin=user.is_admin,
+            created_at=user.created_at,
+            last_login_at=user.last_login_at,
+        )
+
+
+class PatchUser(Struct, forbid_unknown_fields=True):
+    """The body of PATCH /users/{id}."""
+
+    is_admin: bool
+
+
+class MakeApiKey(Struct, forbid_unknown_fields=True, kw_only=True):
+    """The body of POST /api-keys. Without *expires_at* the key is good until it is deleted."""
+
+    name: KeyName
+    scopes: Annotated[list[KeyScope], Meta(min_length=1, max_length=6)]
+    expires_at: Moment | None = None
+
+
+class ApiKeyView(Struct, kw_only=True):
+    """A key, without itself."""
+
+    id: UUID
+    name: str
+    prefix: str
+    scopes: list[str]
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    created_at: datetime
+
+    @classmethod
+    def of(cls, key: ApiKey) -> "ApiKeyView":
+        return cls(**_key_fields(key))  # type: ignore[arg-type]
+
+
+class NewApiKeyView(ApiKeyView, kw_only=True):
+    """A key just made; *key* is shown this once."""
+
+    key: str
+
+    @classmethod
+    def made(cls, key: ApiKey, text: str) -> "NewApiKeyView":
+        return cls(key=text, **_key_fields(key))  # type: ignore[arg-type]
+
+
+class MakeJobToken(Struct, forbid_unknown_fields=True, kw_only=True):
+    """The body of POST /jobs/{id}/tokens. *scope* `cancel` is for watching, too; *expires_in* in seconds."""
+
+    scope: Literal["read", "cancel"] = "read"
+    expires_in: Annotated[int, Meta(ge=1, le=86_400)] = 3_600
+
+
+class JobTokenView(Struct, kw_only=True):
+    """A token for one job."""
+
+    token: str
+    scope: str
+    expires_at: datetime
+
+
+class AuditView(Struct, kw_only=True):
+    """One thing that an admin did: the operation, and the object in its path."""
+
+    id: UUID
+    at: datetime
+    actor_id: UUID
+    actor: str
+    action: str
+    object_id: str | None
+    request_id: str | None
+
+    @classmethod
+    def of(cls, entry: AuditEntry) -> "AuditView":
+        return cls(
+            id=entry.id,
+            at=entry.at,
+            actor_id=entry.actor_id,
+            actor=entry.actor,
+            action=entry.action,
+            object_id=entry.object_id,
+            request_id=entry.request_id,
+        )
+
+
+def _key_fields(key: ApiKey) -> dict[str, object]:
+    return {name: getattr(key, name) for name in ApiKeyView.__struct_fields__}

@@ -1,0 +1,69 @@
+"""/api-keys: made, listed, revoked."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from litestar import Controller, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+
+from api.account_schemas import ApiKeyView, MakeApiKey, NewApiKeyView
+from api.moments import sane
+from api.problems import InvalidInputError
+from api.schemas import Limit, Offset, Page
+from domain.accounts.caller import CurrentUser
+from domain.accounts.scopes import Scope
+from domain.accounts.service import ApiKeyService
+
+
+class ApiKeyController(Controller):
+    """The caller's own keys; a key itself may not make others."""
+
+    path = "/api-keys"
+    tags = ("accounts",)
+
+    @post(operation_id="makeApiKey", scope=Scope.ACCOUNT)
+    async def make(
+        self,
+        data: JSONBody[MakeApiKey],
+        current_user: NamedDependency[CurrentUser],
+        key_service: NamedDependency[ApiKeyService],
+    ) -> NewApiKeyView:
+        """Make a key. It is in this answer, and nowhere else."""
+        expires_at = sane(data.expires_at, "$.expires_at")
+        if expires_at is not None and expires_at <= datetime.now(UTC):
+            raise InvalidInputError("$.expires_at", "the time is over already")
+        key, text = await key_service.make(current_user, data.name, data.scopes, expires_at)
+        return NewApiKeyView.made(key, text)
+
+    @get(operation_id="listApiKeys", scope=Scope.ACCOUNT)
+    async def list_keys(
+        self,
+        current_user: NamedDependency[CurrentUser],
+        key_service: NamedDependency[ApiKeyService],
+        limit: Limit = 100,
+        offset: Offset = 0,
+    ) -> Page[ApiKeyView]:
+        """The caller's keys, newest first."""
+        keys, total = await key_service.repository.page(current_user.id, limit, offset)
+        return Page([ApiKeyView.of(key) for key in keys], total, limit, offset)
+
+    @get("/{key_id:uuid}", operation_id="getApiKey", scope=Scope.ACCOUNT)
+    async def show(
+        self,
+        key_id: FromPath[UUID],
+        current_user: NamedDependency[CurrentUser],
+        key_service: NamedDependency[ApiKeyService],
+    ) -> ApiKeyView:
+        """One key."""
+        return ApiKeyView.of(await key_service.find(key_id, current_user.reach))
+
+    @delete("/{key_id:uuid}", operation_id="deleteApiKey", scope=Scope.ACCOUNT)
+    async def revoke(
+        self,
+        key_id: FromPath[UUID],
+        current_user: NamedDependency[CurrentUser],
+        key_service: NamedDependency[ApiKeyService],
+    ) -> None:
+        """Revoke a key: within a second it counts nowhere any more."""
+        await key_service.revoke(key_id, current_user.reach)

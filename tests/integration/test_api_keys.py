@@ -1,0 +1,171 @@
+"""API keys: shown once, good for their scopes, gone within a second."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from adapters.database import StatementPool
+from harness import Api, serving
+from people import Person, bearer, behind_proxy, open_proxied
+from settings import Settings
+
+SOON = timedelta(seconds=1)
+
+
+@pytest.fixture
+async def api(settings: Settings) -> AsyncIterator[Api]:
+    async with open_proxied(settings) as running:
+        yield running
+
+
+@pytest.fixture
+def ada(api: Api) -> Person:
+    return Person(api, "ada")
+
+
+async def test_a_key_is_shown_once_and_kept_as_a_digest(
+    api: Api, ada: Person, database: StatementPool
+) -> None:
+    made = await ada.key("jobs:read", "files:*")
+
+    shown = (await ada.ask("GET", f"/api-keys/{made['id']}")).json()
+    rows = await database.fetch("SELECT api_keys::text AS row FROM api_keys")
+
+    assert shown == {name: value for name, value in made.items() if name != "key"}
+    assert made["key"].startswith(made["prefix"] + "_")
+    assert made["key"].removeprefix(made["prefix"]) not in rows[0]["row"]
+
+
+async def test_a_key_lets_its_owner_in_with_its_scopes_alone(api: Api, ada: Person) -> None:
+    job_id = await ada.submit()
+    reader = bearer((await ada.key("jobs:read"))["key"])
+
+    seen = await api.http.get(f"/api/v1/jobs/{job_id}", headers=reader)
+    submitted = await api.http.post("/api/v1/jobs", json={"pipeline": "noop"}, headers=reader)
+    uploaded = await api.http.post("/api/v1/files", files={"file": b"x"}, headers=reader)
+    made = await api.http.post(
+        "/api/v1/api-keys", json={"name": "x", "scopes": ["jobs:write"]}, headers=reader
+    )
+
+    assert seen.status_code == 200
+    assert [one.status_code for one in (submitted, uploaded, made)] == [403, 403, 403]
+    assert submitted.json()["detail"] == "the credential lacks the scope jobs:write"
+
+
+async def test_files_star_is_both_of_files(api: Api, ada: Person) -> None:
+    files = bearer((await ada.key("files:*"))["key"])
+
+    made = await api.http.post("/api/v1/files", files={"file": b"x"}, headers=files)
+    content = await api.http.get(f"/api/v1/files/{made.json()['id']}/content", headers=files)
+
+    assert (made.status_code, content.content) == (201, b"x")
+
+
+async def test_a_revoked_key_is_refused_within_a_second_on_every_process(
+    api: Api, ada: Person, settings: Settings
+) -> None:
+    made = await ada.key("jobs:read")
+    async with serving(behind_proxy(settings)) as other:
+        before = [await one.http.get("/api/v1/jobs", headers=bearer(made["key"])) for one in (api, other)]
+
+        revoked = await ada.ask("DELETE", f"/api-keys/{made['id']}")
+        await asyncio.sleep(SOON.total_seconds())
+        after = [await one.http.get("/api/v1/jobs", headers=bearer(made["key"])) for one in (api, other)]
+
+    assert [one.status_code for one in before] == [200, 200]
+    assert revoked.status_code == 204
+    assert [(one.status_code, one.json()["code"]) for one in after] == [(401, "token_invalid")] * 2
+    assert (await ada.ask("DELETE", f"/api-keys/{made['id']}")).status_code == 404
+
+
+async def test_an_expired_key_says_so(api: Api, ada: Person, database: StatementPool) -> None:
+    made = await ada.key("jobs:read", expires_at=(datetime.now(UTC) + timedelta(hours=1)).isoformat())
+    await database.fetch("UPDATE api_keys SET expires_at = now() - interval '1 second'")
+
+    answer = await api.http.get("/api/v1/jobs", headers=bearer(made["key"]))
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "token_expired")
+    assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+
+
+async def test_its_last_use_is_shown(ada: Person, api: Api) -> None:
+    made = await ada.key("jobs:read")
+    assert made["last_used_at"] is None
+
+    await api.http.get("/api/v1/jobs", headers=bearer(made["key"]))
+    shown = (await ada.ask("GET", f"/api-keys/{made['id']}")).json()
+
+    assert datetime.now(UTC) - datetime.fromisoformat(shown["last_used_at"]) < timedelta(minutes=1)
+
+
+async def test_what_is_no_key_is_refused(api: Api, ada: Person) -> None:
+    key = (await ada.key("jobs:read"))["key"]
+    wrong = [
+        key[:-1] + ("a" if key[-1] != "a" else "b"),
+        key[:20],
+        key + "x",
+        "hr_",
+        "hr_" + "0" * 12 + "_x",
+        key.upper(),
+    ]
+
+    answers = [await api.http.get("/api/v1/jobs", headers=bearer(one)) for one in wrong]
+    basic = await api.http.get("/api/v1/jobs", headers={"Authorization": "Basic YTpi"})
+
+    assert {(one.status_code, one.json()["code"]) for one in [*answers, basic]} == {(401, "token_invalid")}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "path"),
+    [
+        ({"scopes": []}, "$.scopes"),
+        ({"scopes": ["everything"]}, "$.scopes[0]"),
+        ({"scopes": ["account"]}, "$.scopes[0]"),
+        ({"name": ""}, "$.name"),
+        ({"name": "x" * 101}, "$.name"),
+        ({"expires_at": "2020-01-01T00:00:00Z"}, "$.expires_at"),
+        ({"expires_at": "2030-01-01T00:00:00"}, "$.expires_at"),
+    ],
+)
+async def test_a_bad_order_for_a_key_names_the_field(
+    ada: Person, wrong: dict[str, object], path: str
+) -> None:
+    answer = await ada.ask("POST", "/api-keys", json={"name": "x", "scopes": ["jobs:read"], **wrong})
+
+    assert answer.status_code == 422
+    assert [fault["path"] for fault in answer.json()["errors"]] == [path]
+
+
+async def test_only_an_admin_can_make_a_key_for_admins(api: Api, ada: Person) -> None:
+    root = Person(api, "root")
+    foreign = await ada.submit()
+
+    refused = await ada.ask("POST", "/api-keys", json={"name": "x", "scopes": ["admin"]})
+    everything = bearer((await root.key("admin"))["key"])
+    little = bearer((await root.key("jobs:read"))["key"])
+
+    assert refused.status_code == 403
+    assert (await api.http.get(f"/api/v1/jobs/{foreign}", headers=everything)).status_code == 200
+    assert (await api.http.get("/api/v1/users", headers=everything)).status_code == 200
+    assert (await api.http.get(f"/api/v1/jobs/{foreign}", headers=little)).status_code == 404
+    assert (await api.http.get("/api/v1/users", headers=little)).status_code == 403
+
+
+async def test_an_account_has_at_most_a_hundred_keys(ada: Person) -> None:
+    for _ in range(100):
+        await ada.key("jobs:read")
+
+    answer = await ada.ask("POST", "/api-keys", json={"name": "one more", "scopes": ["jobs:read"]})
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "too_many_keys")
+
+
+async def test_keys_of_a_deleted_user_count_no_more(api: Api, ada: Person, database: StatementPool) -> None:
+    key = (await ada.key("jobs:read"))["key"]
+    await database.fetch("DELETE FROM users WHERE username = 'ada'")
+
+    answer = await api.http.get("/api/v1/jobs", headers=bearer(key))
+
+    assert answer.status_code == 401

@@ -1,0 +1,113 @@
+"""Streams of callers who are signed out while they watch: closed with 4401 within a beat."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+import websockets
+
+from adapters.database import StatementPool
+from harness import Api
+from people import Person, bearer, named, open_proxied
+from settings import Settings
+
+BEAT_SECONDS = 10
+
+
+@pytest.fixture
+async def api(settings: Settings) -> AsyncIterator[Api]:
+    async with open_proxied(settings) as running:
+        yield running
+
+
+@pytest.fixture
+def ada(api: Api) -> Person:
+    return Person(api, "ada")
+
+
+async def end_of(socket: websockets.ClientConnection) -> tuple[dict[str, Any], int]:
+    """The last frame, and the code of the close."""
+    last: dict[str, Any] = {}
+    async with asyncio.timeout(BEAT_SECONDS):
+        with contextlib.suppress(websockets.ConnectionClosedError):
+            async for message in socket:
+                last = msgspec.json.decode(message)
+    assert socket.close_code is not None
+    return last, socket.close_code
+
+
+@pytest.mark.parametrize("path", ["/api/v1/jobs/{}/ws", "/api/v1/ws"])
+async def test_a_socket_ends_with_its_key(api: Api, ada: Person, path: str) -> None:
+    job_id = await ada.submit()
+    made = await ada.key("jobs:read")
+    async with (
+        websockets.connect(api.ws + path.format(job_id), additional_headers=bearer(made["key"])) as socket,
+        websockets.connect(api.ws + path.format(job_id), additional_headers=ada.headers) as other,
+    ):
+        await socket.recv()
+
+        await ada.ask("DELETE", f"/api-keys/{made['id']}")
+        last, code = await end_of(socket)
+
+        assert (last["type"], last["code"], code) == ("error", "signed_out", 4401)
+        await other.send('{"type":"ping"}')
+        while msgspec.json.decode(await asyncio.wait_for(other.recv(), 5))["type"] != "pong":
+            pass
+
+
+async def test_a_socket_ends_with_its_job_token(api: Api, ada: Person) -> None:
+    job_id = await ada.submit()
+    short = (await ada.ask("POST", f"/jobs/{job_id}/tokens", json={"expires_in": 2})).json()["token"]
+    revoked = (await ada.ask("POST", f"/jobs/{job_id}/tokens", json={})).json()["token"]
+    url = f"{api.ws}/api/v1/jobs/{job_id}/ws?token="
+
+    async with websockets.connect(url + short) as first, websockets.connect(url + revoked) as second:
+        await first.recv()
+        await ada.ask("DELETE", f"/jobs/{job_id}/tokens")
+        ends = [await end_of(first), await end_of(second)]
+
+    assert [code for _, code in ends] == [4401, 4401]
+
+
+async def test_a_stream_of_events_ends_with_its_user(api: Api, ada: Person, database: StatementPool) -> None:
+    job_id = await ada.submit()
+
+    lines: list[str] = []
+    async with (
+        asyncio.timeout(BEAT_SECONDS),
+        api.http.stream("GET", f"/api/v1/jobs/{job_id}/stream", headers=ada.headers) as stream,
+    ):
+        async for line in stream.aiter_lines():
+            if line and not lines:
+                # Its jobs stay, so that it is the user that is missed.
+                await database.fetch("UPDATE jobs SET owner_id = $1", await _somebody(api))
+                await database.fetch("DELETE FROM users WHERE username = 'ada'")
+            lines += [line] if line else []
+
+    assert msgspec.json.decode(lines[-1].removeprefix("data: "))["code"] == "signed_out"
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({}, 4401),
+        ({"Authorization": "Bearer hr_nothing"}, 4401),
+        ({**named("ada"), "X-Headrace-Proxy-Secret": "a guess"}, 4401),
+        ({**named("ada"), "Origin": "https://evil.example"}, 4403),
+    ],
+)
+@pytest.mark.parametrize("path", ["/api/v1/jobs/01a1ff51-6003-7274-a0cb-ac22f3cf0e76/ws", "/api/v1/ws"])
+async def test_who_may_not_watch_is_told_by_the_close(
+    api: Api, path: str, headers: dict[str, str], code: int
+) -> None:
+    async with websockets.connect(api.ws + path, additional_headers=headers) as socket:
+        last, closed = await end_of(socket)
+
+    assert (last, closed) == ({}, code)
+
+
+async def _somebody(api: Api) -> Any:
+    return (await api.http.get("/api/v1/me", headers=named("bob"))).json()["id"]
