@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LOCKS := requirements-dev.lock requirements-embedded.lock
 WORKERS ?= 2
 
-.PHONY: help install demo dev test check format lint types imports migrations bench faults contract lock clean
+.PHONY: help install demo dev test check format lint types imports migrations bench faults fuzz contract lock clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -58,6 +58,9 @@ bench: install  ## print the benchmarks and write them to benchmarks/results (ab
 
 faults: install  ## run the fault tests at their full length; HEADRACE_FAULTS_SEED=n repeats the random ones
 	@HEADRACE_FAULTS=full $(BIN)/pytest -n $(WORKERS) tests/faults
+
+fuzz: install  ## throw at least 20,000 bad inputs at the API; HEADRACE_FUZZ_SEED=n repeats them
+	@HEADRACE_FUZZ=full $(BIN)/pytest -n 0 -q tests/fuzz
 
 contract: install  ## write docs/asyncapi.yaml from the structs
 	@$(BIN)/python -m api.asyncapi docs/asyncapi.yaml

@@ -42,7 +42,7 @@ from api.dependencies import (
 )
 from api.files import FileController
 from api.health import HealthController
-from api.hygiene import RequestId, refuse_early
+from api.hygiene import AllowedMethods, RequestId, refuse_early
 from api.job_tokens import JobTokenController
 from api.jobs import JobController
 from api.origins import Origins
@@ -109,7 +109,7 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
         },
         exception_handlers={Exception: problems.handle, HTTPException: problems.handle},
         before_request=refuse_early,
-        middleware=[RequestId(), Admission(Origins(settings, tokens))],
+        middleware=[RequestId(), AllowedMethods(), Admission(Origins(settings, tokens))],
         lifespan=[partial(_run_services, settings=settings, tokens=tokens, on_broken=on_broken)],
         openapi_config=docs.OPENAPI,
         request_max_body_size=settings.max_body_bytes,

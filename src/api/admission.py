@@ -117,7 +117,7 @@ def check_routes(routes: Iterable[Any]) -> None:
         UnguardedRouteError: one does not.
     """
     for route in routes:
-        if is_public(route.path):
+        if is_public(route.path_format):
             continue
         handlers: list[BaseRouteHandler]
         if isinstance(route, HTTPRoute):

@@ -1,18 +1,17 @@
 """/jobs: submit, look, change, cancel, retry, delete."""
 
-from datetime import datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
 from litestar import Controller, Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
+from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 from litestar.status_codes import HTTP_202_ACCEPTED
 from msgspec import UNSET, Struct
 
 from api.dependencies import AfterCommit, Services
-from api.moments import sane
+from api.moments import moment_of, sane
 from api.problems import InvalidInputError
 from api.schemas import (
     EventPage,
@@ -40,10 +39,11 @@ from domain.jobs.states import JobState
 from domain.jobs.submission import Key
 from domain.jobs.submitter import Answer
 
-Cursor = Annotated[int, QueryParameter(ge=0, le=2**63 - 1)]
+Cursor = Annotated[int, QueryParameter(ge=0, le=2**53 - 1)]
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=128)]
-Moment = Annotated[datetime | None, QueryParameter(), msgspec.Meta(tz=True)]
+MomentText = Annotated[str | None, QueryParameter(format="date-time", max_length=64)]
 
+_ORDERS: Final = [sign + name for name in ORDERS for sign in ("", "-")]
 _REPLAYED: Final = "Idempotency-Replayed"
 
 
@@ -99,26 +99,26 @@ class JobController(Controller):
         self,
         current_user: NamedDependency[CurrentUser],
         job_service: NamedDependency[JobService],
-        in_state: Annotated[str | None, QueryParameter(name="state")] = None,
+        in_state: Annotated[str | None, QueryParameter(name="state", enum=list(JobState))] = None,
         pipeline: Annotated[str | None, QueryParameter(max_length=64)] = None,
         tag: Annotated[str | None, QueryParameter(max_length=64)] = None,
         search: Annotated[str | None, QueryParameter(max_length=200)] = None,
-        created_after: Moment = None,
-        created_before: Moment = None,
-        order_by: FromQuery[str] = "-created_at",
+        created_after: MomentText = None,
+        created_before: MomentText = None,
+        order_by: Annotated[str, QueryParameter(enum=_ORDERS)] = "-created_at",
         limit: Limit = 100,
         offset: Offset = 0,
     ) -> Page[JobView]:
         """The caller's jobs, newest first unless asked otherwise."""
         _one_of("state", in_state, [one.value for one in JobState])
-        _one_of("order_by", order_by, [sign + name for name in ORDERS for sign in ("", "-")])
+        _one_of("order_by", order_by, _ORDERS)
         wanted = JobFilter(
             state=in_state,
             pipeline=pipeline,
             tag=tag,
             search=search or None,
-            created_after=sane(created_after, "query.created_after"),
-            created_before=sane(created_before, "query.created_before"),
+            created_after=moment_of(created_after, "query.created_after"),
+            created_before=moment_of(created_before, "query.created_before"),
             order_by=order_by,
             limit=limit,
             offset=offset,

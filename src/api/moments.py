@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import Final
 
+import msgspec
+
 from api.problems import InvalidInputError
 
 _EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -20,3 +22,20 @@ def sane(moment: datetime | None, path: str) -> datetime | None:
     if moment is not None and not _EARLIEST.timestamp() <= moment.timestamp() <= _LATEST.timestamp():
         raise InvalidInputError(path, "the time is between the years 2000 and 2200")
     return moment
+
+
+def moment_of(text: str | None, path: str) -> datetime | None:
+    """The moment that a filter is written with; beyond what is stored it is as good as the nearest there.
+
+    Raises:
+        InvalidInputError: it is no moment, or has no offset.
+    """
+    if text is None:
+        return None
+    try:
+        moment = msgspec.convert(text, datetime)
+    except msgspec.ValidationError as error:
+        raise InvalidInputError(path, "write the time like 2026-11-21T10:00:00Z") from error
+    if moment.tzinfo is not None:
+        moment = min(max(moment, _EARLIEST), _LATEST)
+    return sane(moment, path)

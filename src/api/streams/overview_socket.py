@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 
 from api.dependencies import Services
 from api.streams.carrier import BAD_REQUEST, admitted, carry, refuse
-from api.streams.frames import Ping, Pong, framed
+from api.streams.frames import Cancel, Ping, Pong, Resume, framed
 from api.streams.overview_session import OverviewSession
 from domain.accounts.caller import CurrentUser
 from domain.accounts.scopes import Scope
@@ -20,7 +20,8 @@ _log = structlog.get_logger(__name__)
 
 _LONGEST_NAME: Final = 64
 
-_decode: Final = msgspec.json.Decoder(Ping).decode
+# Of one struct alone msgspec would not demand the `type`.
+_decode: Final = msgspec.json.Decoder(Ping | Cancel | Resume).decode
 
 
 @websocket("/ws", scope=Scope.JOBS_READ)
@@ -35,7 +36,8 @@ async def stream_jobs(socket: WebSocket[Any, Any, Any], services: NamedDependenc
     session = OverviewSession(user.id, wanted, services.hub.overviews)
 
     async def obey(raw: bytes | str) -> None:
-        _decode(raw)
+        if not isinstance(_decode(raw), Ping):
+            raise msgspec.ValidationError("here only ping is understood")
         session.answer(framed(Pong()))
 
     in_batches = socket.query_params.get("batch", "").lower() in ("true", "1")

@@ -40,8 +40,10 @@ async def stream_job_events(
     job_id: FromPath[UUID],
     current_user: NamedDependency[CurrentUser],
     services: NamedDependency[Services],
-    after: Annotated[int, QueryParameter(ge=0, le=2**63 - 1)] = 0,
-    last_event_id: Annotated[str | None, HeaderParameter(name="Last-Event-ID")] = None,
+    after: Annotated[int, QueryParameter(ge=0, le=2**53 - 1)] = 0,
+    last_event_id: Annotated[
+        str | None, HeaderParameter(name="Last-Event-ID", pattern="^[0-9]{1,18}$")
+    ] = None,
 ) -> Response[Any]:
     """Every event past the cursor, and what else a watcher should know; ends when the job does.
 

@@ -1,0 +1,69 @@
+"""A service that bad input is thrown at, and what must be true of it afterwards."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from adapters.database import StatementPool
+from fuzz.form import IS_FULL, SEED, sent
+from harness import Api
+from people import Person, bearer, open_proxied
+from settings import Settings
+
+TABLES = ("jobs", "job_events", "files", "tags", "presets", "api_keys", "idempotency_keys", "audit_entries")
+COUNTS = "SELECT " + ", ".join(f"(SELECT count(*) FROM {table}) AS {table}" for table in TABLES)  # noqa: S608
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the full form its time."""
+    for item in items:
+        if IS_FULL and Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(1800), append=False)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how much was sent."""
+    if sent:
+        kinds = ", ".join(f"{kind} {number:,}" for kind, number in sorted(sent.items()))
+        terminalreporter.write_line(
+            f"bad inputs: {sum(sent.values()):,} ({kinds}); HEADRACE_FUZZ_SEED={SEED}"
+        )
+
+
+@pytest.fixture
+async def api(settings: Settings) -> AsyncIterator[Api]:
+    async with open_proxied(settings) as running:
+        yield running
+
+
+@pytest.fixture
+async def keyed(api: Api) -> Api:
+    """The same API, asked with a key that may do everything but what admins do."""
+    made = await Person(api, "ada").key("jobs:read", "jobs:write", "files:*")
+    api.http.headers.update(bearer(made["key"]))
+    return api
+
+
+@pytest.fixture
+def no_surprise() -> Iterator[None]:
+    """Nothing that the service did not foresee is in its log."""
+    with capture_logs() as logs:
+        yield
+    assert [line for line in logs if line["log_level"] in ("error", "critical")] == []
+
+
+async def rows(database: StatementPool) -> dict[str, int]:
+    """How many rows there are of everything that a request may leave behind."""
+    async with asyncio.timeout(10):
+        (row,) = await database.fetch(COUNTS)
+    return {table: row[table] for table in TABLES}
+
+
+@pytest.fixture
+def fixed() -> dict[str, Any]:
+    """What all examples of a test share."""
+    return {}

@@ -1,0 +1,85 @@
+"""What no client should say on a socket: answered with an error frame, and the socket stays open."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+import websockets
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.database import StatementPool
+from fuzz.conftest import rows
+from fuzz.form import count, examples
+from fuzz.test_bodies import VALUES
+from harness import Api
+from people import Person
+
+WORDS = st.fixed_dictionaries(
+    {"type": st.sampled_from(["ping", "cancel!", "resume", "Ping", "", "hello", "end"]) | VALUES},
+    optional={"after": VALUES, "job_id": VALUES, "batch": VALUES},
+)
+MESSAGES = (
+    WORDS.map(lambda word: msgspec.json.encode(word).decode())
+    | VALUES.map(lambda value: msgspec.json.encode(value).decode())
+    | st.text(max_size=60)
+    | st.binary(max_size=60)
+    | st.integers(1, 3_000).map(lambda depth: "[" * depth)
+    | st.sampled_from(
+        ["x" * 70_000, '{"type":"ping","pad":"' + "y" * 70_000 + '"}', b"\xff" * 100, "{}", "null"]
+    )
+)
+KINDS = {"pong", "error"}
+
+
+async def answers(socket: websockets.ClientConnection, mark: int) -> list[dict[str, Any]]:
+    """What was answered up to the pong of a last ping."""
+    await socket.send(msgspec.json.encode({"type": "ping"}).decode())
+    heard = []
+    pongs = 0
+    async with asyncio.timeout(10):
+        while pongs < mark:
+            frame = msgspec.json.decode(await socket.recv())
+            heard += [frame] if frame["type"] in KINDS else []
+            pongs += frame["type"] == "pong"
+    return heard
+
+
+def is_ping(message: str | bytes) -> bool:
+    """Whether a message says `ping` after all; more fields are no fault."""
+    try:
+        value = msgspec.json.decode(message)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return False
+    return isinstance(value, dict) and value.get("type") == "ping" and len(message) <= 64 * 1024
+
+
+@examples(60, 600)
+@given(messages=st.lists(MESSAGES, min_size=1, max_size=12), place=st.sampled_from(["job", "all"]))
+async def test_nonsense_is_answered_and_the_socket_stays_open(
+    api: Api, database: StatementPool, no_surprise: None, messages: list[str | bytes], place: str
+) -> None:
+    ada = Person(api, "ada")
+    job_id = await ada.submit("ticks", params={"count": 1})
+    before = await rows(database)
+    path = "/api/v1/ws" if place == "all" else f"/api/v1/jobs/{job_id}/ws"
+
+    async with websockets.connect(api.ws + path, additional_headers=ada.headers, max_queue=None) as socket:
+        for message in messages:
+            await socket.send(message)
+        heard = await answers(socket, 1 + sum(map(is_ping, messages)))
+
+    count("frames", len(messages))
+    said = [frame for frame in heard if frame["type"] == "error"]
+    assert all(frame["code"] and frame["message"] for frame in said)
+    assert len(heard) == len(messages) + 1 - sum(map(is_resume, messages))
+    assert await rows(database) == before
+
+
+def is_resume(message: str | bytes) -> bool:
+    """Whether a message is a `resume` that can be obeyed, which is not answered."""
+    try:
+        value = msgspec.json.decode(message)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return False
+    return isinstance(value, dict) and value.get("type") == "resume" and value.get("after") in (0, 1)

@@ -1,0 +1,122 @@
+"""Uploads that break off, lie about themselves or are no uploads, and ranges that no file has."""
+
+import re
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.database import StatementPool
+from fuzz.conftest import rows
+from fuzz.form import count, examples
+from harness import Api
+from settings import Settings
+
+CONTENT = bytes(range(256)) * 4
+SIZE = len(CONTENT)
+
+LINES = st.sampled_from(
+    [
+        b'Content-Disposition: form-data; name="file"; filename="a.txt"',
+        b'Content-Disposition: form-data; name="file"',
+        b'Content-Disposition: form-data; name="other"; filename="b"',
+        b'Content-Disposition: form-data; name="file"; filename="../../etc/passwd"',
+        b'Content-Disposition: form-data; name="file"; filename="\x00"',
+        b"Content-Disposition: form-data; name=\"file\"; filename*=UTF-8''%ff%fe",
+        b"Content-Disposition: attachment",
+        b"Content-Type: text/plain",
+        b"Content-Type: \xff/\xff",
+        b"Content-Transfer-Encoding: base64",
+        b"Content-Length: -1",
+        b"X: " + b"y" * 9_000,
+        b"",
+        b"\x00",
+    ]
+)
+PIECES = st.one_of(
+    LINES.map(lambda line: line + b"\r\n"),
+    st.sampled_from([b"--b\r\n", b"--b--\r\n", b"--b--", b"--c\r\n", b"\r\n", b"\n", b"\r\n--b\r\n", b"--"]),
+    st.binary(max_size=40),
+)
+BODIES = st.lists(PIECES, max_size=10).map(b"".join)
+KINDS = st.sampled_from(
+    [
+        "multipart/form-data; boundary=b",
+        'multipart/form-data; boundary="b"',
+        "multipart/form-data",
+        "multipart/form-data; boundary=",
+        "multipart/form-data; boundary=" + "b" * 300,
+        "application/json",
+        "application/x-www-form-urlencoded",
+    ]
+)
+NUMBERS = st.integers(-5, 2 * SIZE).map(str) | st.sampled_from(["", "x", "9" * 30, "1.5", " 1", "+1"])
+RANGES = st.builds(lambda first, last: f"bytes={first}-{last}", NUMBERS, NUMBERS) | st.sampled_from(
+    [
+        "bytes=0-0,5-6",
+        "bytes=",
+        "bytes=-",
+        "bytes",
+        "lines=0-1",
+        "bytes=0-,",
+        "bytes=--1",
+        "",
+        "bytes = 0-1",
+        "BYTES=0-1",
+    ]
+)
+
+
+@examples(250, 3_000)
+@given(body=BODIES, kind=KINDS)
+async def test_an_upload_is_stored_whole_or_leaves_nothing(
+    keyed: Api, database: StatementPool, settings: Settings, no_surprise: None, body: bytes, kind: str
+) -> None:
+    before = await rows(database)
+    kept = blobs(settings)
+
+    answer = await keyed.http.post("/api/v1/files", content=body, headers={"Content-Type": kind})
+
+    count("uploads")
+    after = await rows(database)
+    if answer.status_code == 201:
+        assert after["files"] == before["files"] + 1
+        assert blobs(settings) == kept + 1
+    else:
+        assert answer.status_code in (400, 413, 415, 422), answer.text
+        assert answer.json()["code"]
+        assert (after, blobs(settings)) == (before, kept)
+
+
+@examples(300, 3_000)
+@given(wanted=RANGES, condition=st.none() | st.sampled_from(['"x"', "", "W/", "yesterday"]))
+async def test_a_range_is_what_it_says_or_all_or_refused(
+    keyed: Api, no_surprise: None, fixed: dict[str, Any], wanted: str, condition: str | None
+) -> None:
+    headers = {"Range": wanted} | ({} if condition is None else {"If-Range": condition})
+
+    answer = await keyed.http.get(f"/api/v1/files/{await uploaded(keyed, fixed)}/content", headers=headers)
+
+    count("ranges")
+    if answer.status_code == 206:
+        part = re.fullmatch(rf"bytes (\d+)-(\d+)/{SIZE}", answer.headers["content-range"])
+        assert part is not None
+        assert answer.content == CONTENT[int(part[1]) : int(part[2]) + 1] != b""
+    elif answer.status_code == 416:
+        assert answer.headers["content-range"] == f"bytes */{SIZE}"
+    else:
+        assert (answer.status_code, answer.content) == (200, CONTENT)
+
+
+def blobs(settings: Settings) -> int:
+    """How many files lie in the store, unfinished ones included."""
+    return sum(path.is_file() for path in settings.blob_dir.rglob("*"))
+
+
+async def uploaded(api: Api, fixed: dict[str, Any]) -> str:
+    """One file for all examples."""
+    if "id" not in fixed:
+        answer = await api.http.post("/api/v1/files", files={"file": ("all.bin", CONTENT)})
+        fixed["id"] = answer.json()["id"]
+    found: str = fixed["id"]
+    return found
