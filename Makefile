@@ -52,7 +52,7 @@ migrations: install
 
 bench: install  ## print the benchmarks and write them to benchmarks/results (about half an hour)
 	@mkdir -p benchmarks/results
-	@for one in start_latency promptness neighbours submitting drain backlog \
+	@for one in start_latency promptness neighbours submitting drain backlog authentication \
 	  streams/latency streams/fan_out streams/crowd; do \
 	  $(BIN)/python benchmarks/$$one.py --json benchmarks/results/$$(basename $$one).json || exit 1; done
 

@@ -68,7 +68,7 @@ async def load(calls: Sequence[tuple[int, str, bytes]], requests: int, *, connec
     """Send so many requests, each connection one after the other; returns the seconds."""
     ((port, path, body),) = calls
     request = (
-        f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     ).encode() + body
     left = iter(range(requests))

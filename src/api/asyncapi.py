@@ -32,12 +32,20 @@ ignore types and fields that they do not know. An event has a number, `seq`, tha
 same bytes come over `GET /api/v1/jobs/{job_id}/stream` (server-sent events) and, events only, over
 `GET /api/v1/jobs/{job_id}/events`. A socket is accepted first and then closed: with 1000 after `end`, 1012
 when the server stops, 1013 for a client that does not read, 4400 for a cursor beyond the head or a filter
-that cannot be, 4401 when not signed in, 4404 for a job that is missing, foreign or deleted while watched."""
+that cannot be, 4401 when not or no longer signed in (an `error` frame `signed_out` comes first), 4403 for a
+page of a foreign origin or a credential without that right, 4404 for a job that is missing, foreign or deleted
+while watched. Who asks is known by an `Authorization: Bearer` header, a session's cookie with the service's own
+`Origin`, or, on the socket of one job, a job token as `token` in the query."""
 _BATCH: Final[Schema] = {
     "type": "boolean",
     "description": "Whether a message may be an array of frames.",
 }
 _TEXT: Final[Schema] = {"type": "string", "maxLength": 64}
+_OWNER: Final[Schema] = {
+    "type": "string",
+    "format": "uuid",
+    "description": "Whose jobs, for admins; the caller's own without it.",
+}
 
 
 def _events(kind: type[JobEvent] = JobEvent) -> Iterator[type[JobEvent]]:
@@ -97,6 +105,7 @@ def describe() -> Schema:
                 {
                     "after": {"type": "integer", "minimum": 0, "default": 0},
                     "batch": _BATCH,
+                    "token": {"type": "string", "description": "A job token."},
                 },
             )
             | {"parameters": {"job_id": {"description": "The id of the job."}}},
@@ -105,7 +114,7 @@ def describe() -> Schema:
                 "All jobs that the caller may see: the newest 500 that match, then each that changes, as it"
                 " is then. One that no longer matches is sent once more.",
                 [*OVERVIEW_FRAMES, *OVERVIEW_WORDS],
-                {"state": _TEXT, "pipeline": _TEXT, "tag": _TEXT, "batch": _BATCH},
+                {"state": _TEXT, "pipeline": _TEXT, "tag": _TEXT, "owner": _OWNER, "batch": _BATCH},
             ),
         },
         "operations": {

@@ -1,10 +1,11 @@
 """Whether a browser asks for the service's own page or a stranger's: both can send what a cookie proves."""
 
 import hmac
+import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
 
-from api.authentication import Connection, is_loopback
+from api.authentication import Connection
 from api.tokens import Tokens
 from domain.accounts.caller import CurrentUser
 from domain.errors import HeadraceError
@@ -27,13 +28,13 @@ class Origins:
         self._tokens = tokens
 
     def judge_host(self, connection: Connection) -> None:
-        """In local mode the service has this machine's name: a stranger's name may lead here, too.
+        """In local mode a stranger's domain must not lead here, as DNS rebinding has it do.
 
         Raises:
-            OriginRefusedError: it is another name.
+            OriginRefusedError: the service is asked under a domain's name.
         """
-        if self._is_local_only and not is_loopback(_host(connection.headers.get("host", ""))):
-            raise OriginRefusedError("in local mode the service answers to localhost only")
+        if self._is_local_only and _is_domain(connection.headers.get("host", "")):
+            raise OriginRefusedError("in local mode the service answers to this machine's names only")
 
     def judge(self, connection: Connection, user: CurrentUser) -> None:
         """Judge a request whose proof a browser adds by itself.
@@ -71,8 +72,14 @@ class Origins:
         )
 
 
-def _host(header: str) -> str:
-    name = header.casefold()
-    if name.startswith("["):
-        return name.partition("]")[0] + "]"
-    return name.partition(":")[0]
+def _is_domain(header: str) -> bool:
+    """Whether a `Host` is a name that somebody can register, and no address."""
+    host = header.casefold().rpartition(":")[0] if not header.endswith("]") else header
+    host = (host or header).rstrip(".")
+    if host.endswith(".localhost"):
+        return False
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return "." in host
+    return False

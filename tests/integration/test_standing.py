@@ -109,5 +109,17 @@ async def test_who_may_not_watch_is_told_by_the_close(
     assert (last, closed) == ({}, code)
 
 
+async def test_an_admin_watches_the_jobs_of_another_user(api: Api, ada: Person) -> None:
+    job_id = await ada.submit()
+    path = f"{api.ws}/api/v1/ws?owner={(await ada.ask('GET', '/me')).json()['id']}"
+
+    async with websockets.connect(path, additional_headers=named("root")) as socket:
+        seen = msgspec.json.decode(await asyncio.wait_for(socket.recv(), 5))
+    async with websockets.connect(path, additional_headers=named("bob")) as socket:
+        _, code = await end_of(socket)
+
+    assert (seen["job_id"], code) == (job_id, 4404)
+
+
 async def _somebody(api: Api) -> Any:
     return (await api.http.get("/api/v1/me", headers=named("bob"))).json()["id"]

@@ -1,6 +1,7 @@
 """WS /ws: all jobs that the caller may see, as far as they match."""
 
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 import structlog
@@ -8,7 +9,7 @@ from litestar import WebSocket, websocket
 from litestar.di import NamedDependency
 
 from api.dependencies import Services
-from api.streams.carrier import BAD_REQUEST, admitted, carry, refuse
+from api.streams.carrier import BAD_REQUEST, NOT_FOUND, admitted, carry, refuse
 from api.streams.frames import Cancel, Ping, Pong, Resume, framed
 from api.streams.overview_session import OverviewSession
 from domain.accounts.caller import CurrentUser
@@ -26,14 +27,21 @@ _decode: Final = msgspec.json.Decoder(Ping | Cancel | Resume).decode
 
 @websocket("/ws", scope=Scope.JOBS_READ)
 async def stream_jobs(socket: WebSocket[Any, Any, Any], services: NamedDependency[Services]) -> None:
-    """Send the newest 500 that match, then every change of one that does, until the client leaves."""
+    """Send the newest 500 that match, then every change of one that does, until the client leaves.
+
+    They are the caller's own, or, for an admin who says so, those of the user *owner*.
+    """
     admitted(socket)
     user: CurrentUser = socket.scope["user"]
     wanted = _wanted(dict(socket.query_params.items()))
     if isinstance(wanted, str):
         await refuse(socket, BAD_REQUEST, wanted, error="validation_failed")
         return
-    session = OverviewSession(user.id, wanted, services.hub.overviews)
+    owner_id = _owner(socket.query_params.get("owner"), user)
+    if owner_id is None:
+        await refuse(socket, NOT_FOUND, "there is no such user")
+        return
+    session = OverviewSession(owner_id, wanted, services.hub.overviews)
 
     async def obey(raw: bytes | str) -> None:
         if not isinstance(_decode(raw), Ping):
@@ -47,6 +55,17 @@ async def stream_jobs(socket: WebSocket[Any, Any, Any], services: NamedDependenc
             reason = await carry(socket, session, obey, in_batches=in_batches)
     finally:
         _log.info("stream_closed", reason=reason, frames_sent=session.frames_sent)
+
+
+def _owner(text: str | None, user: CurrentUser) -> UUID | None:
+    """Whose jobs are meant; None where the caller may not see them."""
+    if text is None:
+        return user.id
+    try:
+        owner_id = UUID(text)
+    except ValueError:
+        return None
+    return owner_id if owner_id == user.id or user.acts_as_admin else None
 
 
 def _wanted(query: dict[str, str]) -> Wanted | str:

@@ -1,0 +1,88 @@
+"""Which pages a browser may ask for."""
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+from litestar.testing import RequestFactory
+
+from api.origins import OriginRefusedError, Origins
+from api.tokens import Tokens
+from domain.accounts.caller import CurrentUser, Proof
+from settings import Settings
+
+TOKENS = Tokens("a key", None)
+USER = "01a1ff51-6003-7274-a0cb-ac22f3cf0e76"
+
+
+def request(method: str = "POST", **headers: str) -> Any:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return getattr(RequestFactory(), method.lower())("/", headers={"host": "jobs.example:8000", **named})
+
+
+def user(proof: Proof) -> CurrentUser:
+    return CurrentUser(id=UUID(USER), username="ada", proof=proof, proof_id=UUID(USER))
+
+
+@pytest.mark.parametrize(
+    ("host", "is_refused"),
+    [
+        ("127.0.0.1:8000", False),
+        ("localhost:8000", False),
+        ("[::1]:8000", False),
+        ("[::1]", False),
+        ("app", False),
+        ("", False),
+        ("jobs.localhost:8000", False),
+        ("evil.example:8000", True),
+        ("evil.example", True),
+        ("evil.example.", True),
+        ("127.0.0.1.evil.example:8000", True),
+    ],
+)
+def test_in_local_mode_a_domain_does_not_lead_here(host: str, is_refused: bool) -> None:
+    origins = Origins(Settings(), TOKENS)
+
+    if is_refused:
+        with pytest.raises(OriginRefusedError):
+            origins.judge_host(request(host=host))
+    else:
+        origins.judge_host(request(host=host))
+
+
+def test_elsewhere_every_name_is_fine() -> None:
+    Origins(Settings(allow_remote=True), TOKENS).judge_host(request(host="jobs.example"))
+    Origins(Settings(auth="proxy"), TOKENS).judge_host(request(host="jobs.example"))
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://jobs.example:8000", "https://app.example", "HTTPS://APP.example"]
+)
+def test_ones_own_page_and_listed_ones_may_change_things(origin: str) -> None:
+    origins = Origins(Settings(cors_origins=("https://app.example",)), TOKENS)
+
+    origins.judge(request(origin=origin), user("proxy"))
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "https://jobs.example", "http://[", ""])
+def test_other_pages_may_not(origin: str) -> None:
+    origins = Origins(Settings(cors_origins=("https://app.example",)), TOKENS)
+
+    with pytest.raises(OriginRefusedError):
+        origins.judge(request(origin=origin), user("proxy"))
+
+
+def test_reading_is_left_to_the_browser() -> None:
+    Origins(Settings(), TOKENS).judge(request("GET", origin="https://evil.example"), user("session"))
+
+
+def test_a_session_in_a_cookie_needs_the_token_that_only_its_page_can_read() -> None:
+    origins = Origins(Settings(), TOKENS)
+    ada = user("session")
+    assert ada.proof_id is not None
+    token = TOKENS.csrf(ada.proof_id)
+
+    origins.judge(request(x_csrf_token=token), ada)
+    for wrong in ({}, {"x_csrf_token": ""}, {"x_csrf_token": token[:-1] + "x"}, {"x_csrf_token": "é"}):
+        with pytest.raises(OriginRefusedError):
+            origins.judge(request(**wrong), ada)
