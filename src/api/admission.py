@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import structlog
 from litestar import WebSocket
-from litestar.connection import ASGIConnection
 from litestar.enums import ScopeType
 from litestar.handlers import BaseRouteHandler
 from litestar.middleware import ASGIMiddleware
@@ -17,7 +16,8 @@ from litestar.routes import HTTPRoute, WebSocketRoute
 from litestar.types import ASGIApp, Receive, Send
 from litestar.types import Scope as AsgiScope
 
-from api.authentication import Authenticator, Connection
+from api.asked import Asked
+from api.authentication import Authenticator
 from api.origins import OriginRefusedError, Origins
 from api.problems import DATABASE_ERRORS
 from api.streams.carrier import refuse, refuse_for_now
@@ -65,7 +65,7 @@ class Admission(ASGIMiddleware):
             await next_app(scope, receive, send)
             return
         if scope["type"] == ScopeType.HTTP:
-            scope["user"] = await self._admit(ASGIConnection(scope, receive, send))
+            scope["user"] = await self._admit(scope)
         elif (user := await self._admit_socket(WebSocket(scope, receive, send))) is not None:
             scope["user"] = user
         else:
@@ -76,7 +76,7 @@ class Admission(ASGIMiddleware):
         # Accepted before anything is judged: a browser cannot read a refused handshake.
         await socket.accept()
         try:
-            return await self._admit(socket)
+            return await self._admit(socket.scope)
         except UnauthenticatedError as error:
             await refuse(socket, UNAUTHENTICATED, error.code)
         except (ForbiddenError, OriginRefusedError) as error:
@@ -85,16 +85,17 @@ class Admission(ASGIMiddleware):
             await refuse_for_now(socket)
         return None
 
-    async def _admit(self, connection: Connection) -> CurrentUser:
-        authenticator: Authenticator = connection.app.state.services.authenticator
-        opt = connection.route_handler.opt
+    async def _admit(self, scope: AsgiScope) -> CurrentUser:
+        authenticator: Authenticator = scope["litestar_app"].state.services.authenticator
+        opt = scope["route_handler"].opt
         right = opt.get("job_token")
-        self._origins.judge_host(connection)
-        asking = await authenticator.authenticate(connection, in_url=right is not None)
+        asked = Asked(scope)
+        self._origins.judge_host(asked)
+        asking = await authenticator.authenticate(asked, in_url=right is not None)
         user = asking.user
         structlog.contextvars.bind_contextvars(user=user.username)
         if asking.is_ambient:
-            self._origins.judge(connection, user)
+            self._origins.judge(asked, user)
         if user.proof == "job_token" and right is None:
             raise ForbiddenError("a job token is good for watching its job, and for nothing else")
         if "scope" in opt:

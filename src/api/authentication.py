@@ -6,12 +6,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
-from urllib.parse import parse_qs
 
 import msgspec
 import structlog
-from litestar.connection import ASGIConnection
 
+from api.asked import Asked
 from api.tokens import Tokens
 from domain.accounts.caller import CurrentUser, Proof, UnauthenticatedError
 from domain.accounts.keys import KEY_PREFIX, is_key, prefix_of
@@ -36,8 +35,6 @@ _JOB_RIGHTS: Final = {
     "read": frozenset({Scope.JOBS_READ, Scope.FILES_READ}),
     "cancel": frozenset({Scope.JOBS_READ, Scope.FILES_READ, Scope.JOBS_WRITE}),
 }
-
-Connection = ASGIConnection[Any, Any, Any, Any]
 
 
 class RemoteRefusedError(HeadraceError):
@@ -71,23 +68,23 @@ class Authenticator:
         self._dev: CurrentUser | None = None
         self._known: OrderedDict[tuple[str, ...], tuple[float, CurrentUser]] = OrderedDict()
 
-    async def authenticate(self, connection: Connection, *, in_url: bool = False) -> Asking:
-        """The caller of *connection*. *in_url*: a job token may stand in the query, as `token`.
+    async def authenticate(self, asked: Asked, *, in_url: bool = False) -> Asking:
+        """The caller who shows *asked*. *in_url*: a job token may stand in the query, as `token`.
 
         Raises:
             UnauthenticatedError: nothing was shown, or nothing that counts.
             DatabaseAwayError, DatabaseBusyError: it cannot be found out.
         """
-        bearer = _bearer(connection)
+        bearer = _bearer(asked)
         if self._mode == "proxy" and not (bearer or "").startswith(KEY_PREFIX):
-            named = self._named_by_proxy(connection)
+            named = self._named_by_proxy(asked)
             if named is not None:
                 return Asking(await self._recall(("proxy", *named), lambda: self._seen(*named)), True)
         if bearer is not None:
             return Asking(await self._of_bearer(bearer), False)
-        if in_url and (token := _query_token(connection)) is not None:
+        if in_url and (token := asked.query("token")):
             return Asking(await self._recall(("job", token), lambda: self._of_job_token(token)), False)
-        cookie = connection.cookies.get(ACCESS_COOKIE) if self._mode == "token" else None
+        cookie = asked.cookie(ACCESS_COOKIE) if self._mode == "token" else ""
         if cookie:
             return Asking(await self._recall(("access", cookie), lambda: self._of_session(cookie)), True)
         if self._mode == "local":
@@ -169,19 +166,18 @@ class Authenticator:
             expires_at=expires_at,
         )
 
-    def _named_by_proxy(self, connection: Connection) -> tuple[str, str] | None:
+    def _named_by_proxy(self, asked: Asked) -> tuple[str, str] | None:
         """The user that a proxy names; None when it names none.
 
         Raises:
             UnauthenticatedError: somebody else than the proxy does, or it names two.
         """
-        given = {name: connection.headers.getall(name, []) for name in (*_NAME_HEADERS, _EMAIL_HEADER)}
+        given = {name: asked.every(name) for name in (*_NAME_HEADERS, _EMAIL_HEADER)}
         if not any(given.values()):
             return None
-        if not self._is_proxy(connection):
-            host = connection.client.host if connection.client else "a unix socket"
+        if not self._is_proxy(asked):
             _log.warning(
-                "spoofed_identity", peer=host, headers=[name for name, sent in given.items() if sent]
+                "spoofed_identity", peer=asked.peer, headers=[name for name, sent in given.items() if sent]
             )
             raise UnauthenticatedError("token_invalid", "only the proxy may say who you are")
         if any(len(sent) > 1 for sent in given.values()):
@@ -194,12 +190,12 @@ class Authenticator:
             return email, email
         raise UnauthenticatedError("token_invalid", "the proxy names nobody")
 
-    def _is_proxy(self, connection: Connection) -> bool:
-        given = connection.headers.get(_SECRET_HEADER, "").encode()
+    def _is_proxy(self, asked: Asked) -> bool:
+        given = asked.header(_SECRET_HEADER).encode()
         if self._proxy_secret and hmac.compare_digest(given, self._proxy_secret):
             return True
         try:
-            peer = ipaddress.ip_address(connection.client.host if connection.client else "")
+            peer = ipaddress.ip_address(asked.peer)
         except ValueError:
             return False
         if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped:
@@ -228,24 +224,19 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _bearer(connection: Connection) -> str | None:
+def _bearer(asked: Asked) -> str | None:
     """What stands behind `Bearer`.
 
     Raises:
         UnauthenticatedError: another scheme was used.
     """
-    given = connection.headers.get("authorization")
-    if given is None:
+    if not asked.every("authorization"):
         return None
+    given = asked.header("authorization")
     scheme, _, text = given.partition(" ")
     if scheme.lower() != "bearer" or not text.strip():
         raise UnauthenticatedError("token_invalid", "send the token as: Authorization: Bearer ...")
     return text.strip()
-
-
-def _query_token(connection: Connection) -> str | None:
-    found = parse_qs(connection.scope["query_string"].decode("latin-1")).get("token")
-    return found[0] if found else None
 
 
 def _plain(raw: str) -> str:

@@ -5,7 +5,7 @@ import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
 
-from api.authentication import Connection
+from api.asked import Asked
 from api.tokens import Tokens
 from domain.accounts.caller import CurrentUser
 from domain.errors import HeadraceError
@@ -27,34 +27,33 @@ class Origins:
         self._is_local_only = settings.auth == "local" and not settings.allow_remote
         self._tokens = tokens
 
-    def judge_host(self, connection: Connection) -> None:
+    def judge_host(self, asked: Asked) -> None:
         """In local mode a stranger's domain must not lead here, as DNS rebinding has it do.
 
         Raises:
             OriginRefusedError: the service is asked under a domain's name.
         """
-        if self._is_local_only and _is_domain(connection.headers.get("host", "")):
+        if self._is_local_only and _is_domain(asked.header("host")):
             raise OriginRefusedError("in local mode the service answers to this machine's names only")
 
-    def judge(self, connection: Connection, user: CurrentUser) -> None:
+    def judge(self, asked: Asked, user: CurrentUser) -> None:
         """Judge a request whose proof a browser adds by itself.
 
         Raises:
             OriginRefusedError: it comes from a page that is not the service's, nor allowed.
         """
-        method = connection.scope.get("method")
-        is_socket = method is None
-        if method in _SAFE:
+        is_socket = asked.method is None
+        if asked.method in _SAFE:
             return
-        origin = connection.headers.get("origin")
-        if origin is not None and not self._is_ours(origin, connection.headers.get("host", "")):
+        origin = asked.header("origin") if asked.every("origin") else None
+        if origin is not None and not self._is_ours(origin, asked.header("host")):
             raise OriginRefusedError(f"the origin {origin[:100]} is not allowed here")
         if user.proof != "session":
             return
         if is_socket:
             if origin is None:
                 raise OriginRefusedError("a socket with a cookie needs an Origin")
-        elif not self._has_csrf_token(connection, user):
+        elif not self._has_csrf_token(asked, user):
             raise OriginRefusedError(f"send the value of the cookie headrace_csrf as {CSRF_HEADER}")
 
     def _is_ours(self, origin: str, host: str) -> bool:
@@ -65,8 +64,8 @@ class Origins:
         except ValueError:
             return False
 
-    def _has_csrf_token(self, connection: Connection, user: CurrentUser) -> bool:
-        given = connection.headers.get(CSRF_HEADER, "")
+    def _has_csrf_token(self, asked: Asked, user: CurrentUser) -> bool:
+        given = asked.header(CSRF_HEADER)
         return user.proof_id is not None and hmac.compare_digest(
             given.encode(), self._tokens.csrf(user.proof_id).encode()
         )

@@ -1,11 +1,10 @@
 """Which pages a browser may ask for."""
 
-from typing import Any
 from uuid import UUID
 
 import pytest
-from litestar.testing import RequestFactory
 
+from api.asked import Asked
 from api.origins import OriginRefusedError, Origins
 from api.tokens import Tokens
 from domain.accounts.caller import CurrentUser, Proof
@@ -15,9 +14,13 @@ TOKENS = Tokens("a key", None)
 USER = "01a1ff51-6003-7274-a0cb-ac22f3cf0e76"
 
 
-def request(method: str = "POST", **headers: str) -> Any:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return getattr(RequestFactory(), method.lower())("/", headers={"host": "jobs.example:8000", **named})
+def request(method: str = "POST", **headers: str) -> Asked:
+    named = {
+        "host": "jobs.example:8000",
+        **{name.replace("_", "-"): value for name, value in headers.items()},
+    }
+    raw = [(name.encode(), value.encode("latin-1")) for name, value in named.items()]
+    return Asked({"method": method, "headers": raw, "query_string": b"", "client": ("127.0.0.1", 1)})
 
 
 def user(proof: Proof) -> CurrentUser:
