@@ -62,8 +62,9 @@ faults: install  ## run the fault tests at their full length; HEADRACE_FAULTS_SE
 fuzz: install  ## throw at least 20,000 bad inputs at the API; HEADRACE_FUZZ_SEED=n repeats them
 	@HEADRACE_FUZZ=full $(BIN)/pytest -n 0 -q tests/fuzz
 
-contract: install  ## write docs/asyncapi.yaml from the structs
+contract: install  ## write docs/asyncapi.yaml and docs/schema.graphql from the code
 	@$(BIN)/python -m api.asyncapi docs/asyncapi.yaml
+	@$(BIN)/python -m api.graphql.schema docs/schema.graphql
 
 lock: install  ## resolve the locks again (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --no-emit-package headrace-client --extra shootout pyproject.toml -o requirements.lock

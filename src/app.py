@@ -41,6 +41,7 @@ from api.dependencies import (
     provide_users,
 )
 from api.files import FileController
+from api.graphql.routes import graph_routes
 from api.health import HealthController
 from api.hygiene import AllowedMethods, RequestId, refuse_early
 from api.job_tokens import JobTokenController
@@ -93,7 +94,7 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
     )
     tokens = Tokens(settings.secret_key, settings.job_token_key)
     app = Litestar(
-        route_handlers=[api, HealthController, *docs.routes()],
+        route_handlers=[api, HealthController, *docs.routes(), *graph_routes(settings)],
         dependencies={
             "services": Provide(provide_services),
             # Not the names of fields: Litestar blames itself for a fault in a field named as a dependency.

@@ -38,6 +38,8 @@ PUBLIC: Final = (
     "/auth/refresh",
     "/docs",
     "/docs/",
+    "/graphql/explore",
+    "/graphql/explore/",
     "/health/live",
     "/health/ready",
     "/openapi.json",

@@ -196,16 +196,22 @@ def _of_http(error: HTTPException) -> tuple[int, str, str, list[ProblemError] | 
 
 
 def _of_database(error: Exception) -> tuple[int, str, str, list[ProblemError] | None]:
+    known = judge_database(error)
+    return _unforeseen(error) if known is None else (*known, None)
+
+
+def judge_database(error: Exception) -> tuple[int, str, str] | None:
+    """Status, code and sentence for one of the `DATABASE_ERRORS`; None where the fault is ours."""
     state = str(getattr(getattr(error, "orig", error), "sqlstate", "") or "")
     if state.startswith(_DATA_EXCEPTION):
-        return 422, "value_not_storable", "a value in the request cannot be stored", None
+        return 422, "value_not_storable", "a value in the request cannot be stored"
     is_away = isinstance(error, PoolTimeoutError | OSError | InterfaceError) or (
         isinstance(error, DBAPIError) and (error.connection_invalidated or not state)
     )
     if is_away or state.startswith(_AWAY_CLASSES):
         _log.warning("postgresql_away", error=type(error).__name__, sqlstate=state or None)
-        return 503, "database_unavailable", "PostgreSQL is not available", None
-    return _unforeseen(error)
+        return 503, "database_unavailable", "PostgreSQL is not available"
+    return None
 
 
 def _unforeseen(error: Exception) -> tuple[int, str, str, list[ProblemError] | None]:

@@ -73,7 +73,7 @@ class JobRepository(SQLAlchemyAsyncRepository[Job]):
 
     async def page(self, reach: Reach, wanted: JobFilter) -> tuple[list[Job], int]:
         """The wanted page, in a stable order, and how many match in all."""
-        matching = _matching(reach, wanted)
+        matching = matching_jobs(reach, wanted)
         column = ORDERS[wanted.order_by.removeprefix("-")]
         ends = (
             (column.desc().nulls_last(), Job.id.desc())
@@ -143,7 +143,8 @@ class JobRepository(SQLAlchemyAsyncRepository[Job]):
         return list(result.scalars())
 
 
-def _matching(reach: Reach, wanted: JobFilter) -> Select[tuple[Job]]:
+def matching_jobs(reach: Reach, wanted: JobFilter) -> Select[tuple[Job]]:
+    """All jobs within reach that are wanted, whatever the page; without an order."""
     conditions = reach.within(Job.owner_id, Job.id)
     if wanted.owner_id is not None:
         conditions.append(Job.owner_id == wanted.owner_id)

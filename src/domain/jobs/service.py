@@ -129,7 +129,7 @@ class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
         """The step runs of the job in the order of its graph; those not begun are made up as `pending`."""
         found = await self._pipelines.find(job.pipeline, job.version)
         stored = list(await self.repository.steps(job.id))
-        return _in_order(job, found.graph if found else [], stored)
+        return in_order(job, found.graph if found else [], stored)
 
     async def why_waiting(self, jobs: Sequence[Job]) -> dict[UUID, str]:
         """For each queued job: `run_at`, `backoff`, `worker_busy` or `no_worker`."""
@@ -174,7 +174,8 @@ class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
         return job
 
 
-def _in_order(job: Job, graph: Sequence[dict[str, Any]], stored: Sequence[StepRun]) -> list[StepRun]:
+def in_order(job: Job, graph: Sequence[dict[str, Any]], stored: Sequence[StepRun]) -> list[StepRun]:
+    """The step runs of *job* in the order of its *graph*; those not begun are made up as `pending`."""
     by_name: dict[str, list[StepRun]] = {}
     for run in stored:
         by_name.setdefault(run.name, []).append(run)

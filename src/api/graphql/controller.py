@@ -1,0 +1,103 @@
+"""POST /graphql: reads of any shape, within limits. There are no writes, no sockets and no batches."""
+
+from typing import Annotated, Any
+
+import msgspec
+from cross_web import HTTPException as RefusedError
+from litestar import Controller, Request, Response, post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
+from litestar.status_codes import HTTP_200_OK
+from msgspec import UNSET, Meta, Struct, UnsetType
+from strawberry import Schema
+from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
+from strawberry.litestar import make_graphql_controller
+from strawberry.types import ExecutionResult
+
+from api.dependencies import Services
+from api.graphql.errors import tell
+from api.graphql.loaders import Loaders
+from api.graphql.objects import GraphContext
+from api.graphql.transaction import ReadTransaction
+from api.problems import MalformedError
+from domain.accounts.caller import CurrentUser
+from domain.accounts.scopes import Scope
+
+
+class GraphQuery(Struct, forbid_unknown_fields=True, rename="camel"):
+    """The body of POST /graphql. *extensions* are taken, and left alone."""
+
+    query: Annotated[str, Meta(min_length=1)]
+    variables: dict[str, Any] | None = None
+    operation_name: str | None = None
+    extensions: dict[str, Any] | None = None
+
+
+class GraphFault(Struct):
+    """One thing that is wrong; *extensions* hold a stable `code`."""
+
+    message: str
+    extensions: dict[str, Any]
+    locations: list[dict[str, int]] | UnsetType = UNSET
+    path: list[str | int] | UnsetType = UNSET
+
+
+class GraphAnswer(Struct):
+    """What was asked for, in its shape; null where *errors* left nothing of it."""
+
+    data: dict[str, Any] | None
+    errors: list[GraphFault] | UnsetType = UNSET
+
+
+def graph_controller(schema: Schema) -> type[Controller]:
+    """Strawberry's controller for *schema*, as far as it reads by POST."""
+    base = make_graphql_controller(
+        schema, path="/graphql", graphql_ide=None, allow_queries_via_get=False, subscription_protocols=()
+    )
+
+    class GraphController(base):  # type: ignore[misc, valid-type]
+        tags = ("graphql",)
+        handle_http_get = None
+        websocket_endpoint = None
+
+        # Strawberry's own keeps the response of one request where the next one overwrites it, and answers
+        # broken bodies with plain text.
+        @post(status_code=HTTP_200_OK, operation_id="queryGraph", summary="QueryGraph", scope=Scope.JOBS_READ)
+        async def handle_http_post(
+            self,
+            request: Request[Any, Any, Any],
+            data: JSONBody[GraphQuery],
+            current_user: NamedDependency[CurrentUser],
+            services: NamedDependency[Services],
+        ) -> Response[GraphAnswer]:
+            """Answer a query. What is wrong with it stands in `errors`, with status 200."""
+            reads = ReadTransaction(services.sessions, current_user.reach)
+            response: Response[Any] = Response({})
+            try:
+                result = await self.execute_single(
+                    request,
+                    self.request_adapter_class(request),
+                    response,
+                    GraphContext(current_user, Loaders(reads)),
+                    None,
+                    GraphQLRequestData(data.query, data.variables, data.operation_name, data.extensions),
+                )
+            except RefusedError as error:
+                raise MalformedError("there is no such operation in the query, or it is no read") from error
+            finally:
+                await reads.end()
+            answer: Response[GraphAnswer] = self.create_response(
+                await self.process_result(request, result), response
+            )
+            return answer
+
+        async def process_result(self, request: Any, result: ExecutionResult) -> GraphQLHTTPResponse:  # noqa: ARG002
+            answer = GraphQLHTTPResponse(data=result.data)
+            if result.errors:
+                answer["errors"] = [tell(error) for error in result.errors]
+            return answer
+
+        def encode_json(self, data: object) -> bytes:
+            return msgspec.json.encode(data)
+
+    return GraphController

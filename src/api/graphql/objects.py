@@ -1,0 +1,123 @@
+"""The shapes that ask further: jobs and presets, with what belongs to them."""
+
+from datetime import datetime
+from uuid import UUID
+
+import strawberry
+from msgspec import Struct
+from strawberry.scalars import JSON
+
+from api.graphql.loaders import Loaders, Part
+from api.graphql.pages import FEW, check_limit
+from api.graphql.types import ErrorNode, FileNode, OwnerNode, PipelineNode, StepNode, TagNode, build
+from api.schemas import ErrorView, StepView
+from domain.accounts.caller import CurrentUser
+from domain.jobs.models import Job
+from domain.jobs.states import JobState
+from domain.reading.shapes import OwnedJob, OwnedPreset
+
+
+class GraphContext(Struct):
+    """What every resolver is given: who asks, and what was asked for already."""
+
+    user: CurrentUser
+    loaders: Loaders
+
+
+Info = strawberry.Info[GraphContext, None]
+
+
+@strawberry.type(name="Job", description="One submitted run of a pipeline.")
+class JobNode:
+    job: strawberry.Private[Job]
+    id: UUID
+    pipeline_name: str
+    version: int
+    state: JobState
+    params: JSON
+    result: JSON | None
+    error: ErrorNode | None
+    progress: float
+    attempt: int
+    max_attempts: int | None
+    timeout_seconds: float | None
+    priority: int
+    queue: str
+    run_at: datetime
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    cancel_requested_at: datetime | None
+    event_seq: int
+    meta: JSON
+    preset_id: UUID | None
+    owner: OwnerNode
+    tags: list[TagNode]
+
+    @classmethod
+    def of(cls, owned: OwnedJob) -> "JobNode":
+        job = owned.job
+        return build(
+            cls,
+            job,
+            job=job,
+            pipeline_name=job.pipeline,
+            error=job.error and ErrorNode.of(ErrorView(**job.error)),
+            owner=OwnerNode.of(owned.owner),
+            tags=[TagNode.of(tag) for tag in owned.tags],
+        )
+
+    @strawberry.field(description="While queued: `run_at`, `backoff`, `worker_busy` or `no_worker`.")
+    async def waiting_for(self, info: Info) -> str | None:
+        return await info.context.loaders.waiting.load(self.job)
+
+    @strawberry.field(description="The pipeline in the version that the job was submitted to.")
+    async def pipeline(self, info: Info) -> PipelineNode | None:
+        return await _pipeline(info, self.job.pipeline, self.job.version)
+
+    @strawberry.field(description="The first step runs, in the order of the graph. `/steps` has them all.")
+    async def steps(self, info: Info, limit: int = FEW) -> list[StepNode]:
+        part = Part(self.job, check_limit(limit))
+        reported = self.job.progress_steps or {}
+        return [
+            StepNode.of(StepView.of(run, reported)) for run in await info.context.loaders.steps.load(part)
+        ]
+
+    @strawberry.field(description="The first files that the job's steps have made. `/files` has them all.")
+    async def files(self, info: Info, limit: int = FEW) -> list[FileNode]:
+        part = Part(self.job, check_limit(limit))
+        found = await info.context.loaders.files.load(part)
+        return [FileNode.of(file) for file in found]
+
+
+@strawberry.type(name="Preset", description="Saved parameters of a pipeline.")
+class PresetNode:
+    id: UUID
+    title: str
+    description: str | None
+    pipeline_name: str
+    params: JSON
+    created_at: datetime
+    updated_at: datetime
+    owner: OwnerNode
+    tags: list[TagNode]
+
+    @classmethod
+    def of(cls, owned: OwnedPreset) -> "PresetNode":
+        preset = owned.preset
+        return build(
+            cls,
+            preset,
+            pipeline_name=preset.pipeline,
+            owner=OwnerNode.of(owned.owner),
+            tags=[TagNode.of(tag) for tag in owned.tags],
+        )
+
+    @strawberry.field(description="The newest version of the pipeline; null where it was never registered.")
+    async def pipeline(self, info: Info) -> PipelineNode | None:
+        return await _pipeline(info, self.pipeline_name, None)
+
+
+async def _pipeline(info: Info, name: str, version: int | None) -> PipelineNode | None:
+    found = await info.context.loaders.pipelines.load((name, version))
+    return None if found is None else PipelineNode.of(found)

@@ -1,0 +1,140 @@
+"""The shapes that are known whole: owners, tags, files, steps, pipelines, the caller."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from datetime import datetime
+from typing import Any, Final, NewType, TypeVar
+from uuid import UUID
+
+import strawberry
+from strawberry.scalars import JSON
+
+from api.schemas import ErrorView, GraphStep, PipelineView, StepView, file_view
+from domain.files.models import File
+from domain.jobs.states import JobState, StepState
+from domain.pipelines.models import PipelineVersion
+from domain.reading.shapes import NamedTag, Owner
+
+BigInt = NewType("BigInt", int)
+BIG_INT: Final = strawberry.scalar(
+    name="BigInt", description="A whole number of up to 64 bits.", serialize=int, parse_value=int
+)
+
+strawberry.enum(JobState, description="Where a job stands.")
+strawberry.enum(StepState, description="Where a step run stands.")
+
+Node = TypeVar("Node")
+
+
+def build(kind: Callable[..., Node], source: object, **made: Any) -> Node:
+    """A *kind* of what is *made*, and of the attributes of *source* that are called the same."""
+    wanted = [one.name for one in fields(kind) if one.init and one.name not in made]  # type: ignore[arg-type]
+    return kind(**{name: getattr(source, name) for name in wanted}, **made)
+
+
+@strawberry.type(name="Owner", description="Whose something is.")
+class OwnerNode:
+    id: UUID
+    username: str
+
+    @classmethod
+    def of(cls, owner: Owner) -> "OwnerNode":
+        return build(cls, owner)
+
+
+@strawberry.type(name="Me", description="Who asks.")
+class MeNode:
+    id: UUID
+    username: str
+    email: str | None
+    is_admin: bool = strawberry.field(description="Whether the caller sees everybody's jobs.")
+    scopes: list[str] = strawberry.field(description="What the caller's credential is good for.")
+
+
+@strawberry.type(name="Tag", description="A name that an owner gives to jobs and presets.")
+class TagNode:
+    id: UUID
+    name: str
+
+    @classmethod
+    def of(cls, tag: NamedTag) -> "TagNode":
+        return build(cls, tag)
+
+
+@strawberry.type(name="Error", description="Why something failed.")
+class ErrorNode:
+    code: str
+    message: str
+    step: str | None
+
+    @classmethod
+    def of(cls, error: ErrorView) -> "ErrorNode":
+        return build(cls, error)
+
+
+@strawberry.type(name="File", description="What a step of a job has made.")
+class FileNode:
+    id: UUID
+    job_id: UUID | None
+    step: str | None
+    name: str
+    media_type: str
+    size: BigInt
+    sha256: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, file: File) -> "FileNode":
+        return build(cls, file_view(file))
+
+
+@strawberry.type(
+    name="Step", description="One step run; `attempt` is the job's attempt in which it last ran."
+)
+class StepNode:
+    name: str
+    index: int | None
+    state: StepState
+    attempt: int
+    tries: int
+    progress: float
+    message: str | None
+    output: JSON | None
+    error: ErrorNode | None
+    retry_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, view: StepView) -> "StepNode":
+        return build(cls, view, state=StepState(view.state), error=view.error and ErrorNode.of(view.error))
+
+
+@strawberry.type(name="PipelineStep", description="One step of a pipeline's graph.")
+class PipelineStepNode:
+    name: str
+    after: list[str]
+    for_each: bool
+    runs_in: str
+    retries: int
+    timeout_seconds: float
+    weight: float
+
+    @classmethod
+    def of(cls, step: GraphStep) -> "PipelineStepNode":
+        return build(cls, step)
+
+
+@strawberry.type(name="Pipeline", description="One version of a pipeline.")
+class PipelineNode:
+    name: str
+    version: int
+    description: str
+    params_schema: JSON
+    result_schema: JSON | None
+    steps: list[PipelineStepNode]
+
+    @classmethod
+    def of(cls, pipeline: PipelineVersion) -> "PipelineNode":
+        view = PipelineView.of(pipeline)
+        return build(cls, view, steps=[PipelineStepNode.of(step) for step in view.steps])

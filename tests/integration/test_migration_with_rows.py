@@ -1,0 +1,181 @@
+"""A database of the previous release, in use: brought to this one, used on, and taken back."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+import pytest
+
+from adapters.blob_store import BlobStore
+from adapters.database import StatementPool
+from adapters.migrations import alembic_commands, upgrade
+from adapters.servers import Servers
+from harness import new_database, serving, working
+from old_rows import REPORT, UPLOAD, Old, fill
+from settings import Settings
+
+PREVIOUS = "0003"
+TABLES = (
+    "users",
+    "pipelines",
+    "jobs",
+    "job_events",
+    "step_runs",
+    "files",
+    "tags",
+    "job_tags",
+    "idempotency_keys",
+)
+
+
+def elsewhere(call: Any, *arguments: Any) -> Any:
+    """Alembic brings a loop of its own."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(call, *arguments).result()
+
+
+@pytest.fixture
+async def previous_url(servers: Servers) -> AsyncIterator[str]:
+    """A database without rows at the previous release's revision."""
+    async with new_database(str(servers.database_url), "template1") as url:
+        elsewhere(alembic_commands(url).upgrade, PREVIOUS)
+        yield url
+
+
+@pytest.fixture
+async def previous(previous_url: str) -> AsyncIterator[StatementPool]:
+    pool = await StatementPool.open(previous_url)
+    yield pool
+    await pool.close()
+
+
+@pytest.fixture
+def blobs(settings: Settings) -> BlobStore:
+    return BlobStore(settings.blob_dir, max_bytes=1_000_000)
+
+
+async def rows_of(database: StatementPool) -> dict[str, list[str]]:
+    """Every row of every table of the previous release, as text."""
+    found: dict[str, list[str]] = {}
+    for table in TABLES:
+        rows = await database.fetch(f"SELECT to_jsonb(t)::text AS row FROM {table} t")  # noqa: S608
+        found[table] = sorted(row["row"] for row in rows)
+    return found
+
+
+async def revision(database: StatementPool) -> str:
+    return str((await database.fetch("SELECT version_num FROM alembic_version"))[0]["version_num"])
+
+
+async def test_up_and_down_again_loses_no_row_and_changes_none(
+    previous: StatementPool, previous_url: str, blobs: BlobStore
+) -> None:
+    await fill(previous, blobs)
+    before = await rows_of(previous)
+
+    elsewhere(upgrade, previous_url)
+    above = await revision(previous)
+    elsewhere(alembic_commands(previous_url).downgrade, PREVIOUS)
+
+    assert all(before.values())
+    assert above != PREVIOUS
+    assert await revision(previous) == PREVIOUS
+    assert await rows_of(previous) == before
+
+
+async def test_everything_is_there_and_goes_on_after_the_upgrade(
+    previous: StatementPool, previous_url: str, blobs: BlobStore, settings: Settings
+) -> None:
+    old = await fill(previous, blobs)
+    elsewhere(upgrade, previous_url)
+    settings = msgspec.structs.replace(settings, database_url=previous_url)
+
+    async with serving(settings) as api:
+        listed = (await api.http.get("/api/v1/jobs")).json()
+        assert {job["id"]: job["state"] for job in listed["items"]} == {
+            str(job_id): "queued" if name == "later" else name for name, job_id in old.jobs.items()
+        }
+        await everything_is_readable(api, old)
+        await what_was_asked_once_is_answered_again(api, old)
+
+        async with working(settings):
+            # The queued one starts; the running one lost its worker with the old release.
+            for name in ("queued", "running"):
+                assert (await api.finish(str(old.jobs[name])))["state"] == "succeeded", name
+            await api.http.post(f"/api/v1/jobs/{old.jobs['failed']}/retry")
+            assert (await api.finish(str(old.jobs["failed"])))["state"] == "succeeded"
+            new = await api.submit("noop", tags=["nightly", "new"])
+            assert (await api.finish(new["id"]))["state"] == "succeeded"
+
+        await what_is_deleted_is_gone(api, old)
+        await no_bytes_are_forgotten(previous, old, blobs)
+
+    before = await rows_of(previous)
+    elsewhere(alembic_commands(previous_url).downgrade, PREVIOUS)
+    after = await rows_of(previous)
+    assert {table: len(rows) for table, rows in after.items()} == {
+        table: len(rows) for table, rows in before.items()
+    }
+    assert new["id"] in "".join(after["jobs"])
+
+
+async def everything_is_readable(api: Any, old: Old) -> None:
+    job = await api.job(str(old.jobs["succeeded"]))
+    assert (job["params"], job["result"], job["progress"]) == ({"count": 7}, {"ticks": 7}, 1.0)
+    assert job["meta"] == {"note": "50% off", "deep": {"er": [1, None]}}
+    assert job["tags"] == ["müde", "nightly"]
+    assert (job["preset_id"], job["event_seq"]) == (None, 7)
+    failed = await api.job(str(old.jobs["failed"]))
+    assert failed["error"] == {"code": "step_failed", "message": "it broke", "step": "nothing"}
+    events = await api.events(job["id"])
+    assert [event["seq"] for event in events] == list(range(1, 8))
+    assert events[3]["message"] == "half way"
+    steps = (await api.http.get(f"/api/v1/jobs/{job['id']}/steps")).json()["items"]
+    assert [(step["name"], step["index"], step["output"]) for step in steps] == [
+        ("tick", 0, {"ticks": 7}),
+        ("total", None, {"ticks": 7}),
+    ]
+    tagged = (await api.http.get("/api/v1/jobs", params={"tag": "müde"})).json()["items"]
+    assert [one["id"] for one in tagged] == [job["id"]]
+    for name, content in (("report.txt", REPORT), ("upload.bin", UPLOAD)):
+        url = f"/api/v1/files/{old.files[name]}"
+        assert (await api.http.get(url)).json()["sha256"] == hashlib.sha256(content).hexdigest()
+        assert (await api.http.get(f"{url}/content")).content == content
+    asked = {"query": "{ jobs { id owner { username } tags { name } files { name } } }"}
+    graph = {one["id"]: one for one in (await api.http.post("/graphql", json=asked)).json()["data"]["jobs"]}
+    assert len(graph) == len(old.jobs)
+    assert graph[job["id"]]["files"] == [{"name": "report.txt"}]
+    assert graph[job["id"]]["owner"] == {"username": "dev"}
+
+
+async def what_was_asked_once_is_answered_again(api: Any, old: Old) -> None:
+    answer = await api.http.post(
+        "/api/v1/jobs", json={"pipeline": "noop"}, headers={"Idempotency-Key": old.key}
+    )
+    assert answer.content == old.answer
+    assert answer.headers["Idempotency-Replayed"] == "true"
+
+
+async def what_is_deleted_is_gone(api: Any, old: Old) -> None:
+    job_id, file_id = old.jobs["succeeded"], old.files["report.txt"]
+
+    assert (await api.http.delete(f"/api/v1/jobs/{job_id}")).status_code == 204
+
+    assert (await api.http.get(f"/api/v1/jobs/{job_id}")).status_code == 404
+    assert (await api.http.get(f"/api/v1/files/{file_id}")).status_code == 404
+    assert (await api.http.get(f"/api/v1/files/{old.files['upload.bin']}")).status_code == 200
+    tagged = (await api.http.get("/api/v1/jobs", params={"tag": "nightly"})).json()["items"]
+    assert str(job_id) not in {one["id"] for one in tagged}
+    assert len(tagged) == 2
+
+
+async def no_bytes_are_forgotten(database: StatementPool, old: Old, blobs: BlobStore) -> None:
+    """What has no row any more is removed, or noted to be."""
+    noted = {row["file_id"] for row in await database.fetch("SELECT file_id FROM blob_removals")}
+    assert (
+        old.files["report.txt"] in noted
+        or not blobs.path(old.files["report.txt"], hashlib.sha256(REPORT).digest()).exists()
+    )
+    assert blobs.path(old.files["upload.bin"], hashlib.sha256(UPLOAD).digest()).exists()

@@ -1,0 +1,153 @@
+"""What a query may cost, by its text and variables alone."""
+
+from typing import Any
+
+import pytest
+import strawberry
+from graphql import get_introspection_query
+from graphql.type import get_nullable_type, is_list_type, is_object_type
+from strawberry import Schema
+
+from api.graphql import schema as graph
+from api.graphql.limits import ALIASES, DEPTH, TOKENS, LimitError, Limits, judge, read
+
+
+@strawberry.type
+class Name:
+    text: str
+
+
+@strawberry.type
+class Node:
+    id: int = 1
+
+    @strawberry.field
+    def node(self) -> "Node":
+        return Node()
+
+    @strawberry.field
+    def nodes(self, limit: int = 10) -> list["Node"]:
+        return [Node() for _ in range(limit)]
+
+    @strawberry.field
+    def names(self) -> list[Name]:
+        return []
+
+
+NODES = Schema(query=Node, extensions=[Limits])
+
+
+def refusal(text: str, schema: Schema = NODES, **variables: Any) -> str | None:
+    """The code of the limit that *text* is beyond."""
+    try:
+        judge(schema._schema, read(text), variables)
+    except LimitError as error:
+        return error.code
+    return None
+
+
+def nested(levels: int) -> str:
+    return "{" + "node{" * (levels - 1) + "id" + "}" * levels
+
+
+def test_two_thousand_tokens_are_read_and_one_more_is_not() -> None:
+    assert refusal("{" + " id" * (TOKENS - 2) + "}") is None
+    assert refusal("{" + " id" * (TOKENS - 1) + "}") == "too_many_tokens"
+    assert refusal("#\n" * TOKENS + "{id}") == "too_many_tokens"
+
+
+def test_ten_levels_are_taken_and_eleven_are_not() -> None:
+    assert refusal(nested(DEPTH)) is None
+    assert refusal(nested(DEPTH + 1)) == "query_too_deep"
+    assert refusal(nested(180)) == "query_too_deep"
+
+
+@pytest.mark.parametrize("text", ["{node" * 900, "{" + "...{" * 300 + "id" + "}" * 301])
+def test_what_is_nested_too_deep_to_be_read_is_too_deep(text: str) -> None:
+    assert refusal(text) == "query_too_deep"
+
+
+def test_levels_in_fragments_count() -> None:
+    below = "fragment below on Node " + nested(DEPTH - 1)
+
+    assert refusal("{node{...below}}" + below) is None
+    assert refusal("{node{node{...below}}}" + below) == "query_too_deep"
+    assert refusal("{node{... on Node{node{...below}}}}" + below) == "query_too_deep"
+
+
+def test_aliases_count_wherever_they_stand() -> None:
+    many = " ".join(f"a{place}: id" for place in range(ALIASES))
+
+    assert refusal("{node{" + many + "}}") is None
+    assert refusal("{x: node{" + many + "}}") == "too_many_aliases"
+    assert (
+        refusal("{node{...f} nodes(limit: 1){...f}} fragment f on Node{" + many + "}") == "too_many_aliases"
+    )
+    assert (
+        refusal("{" + " ".join(f"a{place}: __typename" for place in range(600)) + "}") == "too_many_aliases"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "variables", "is_taken"),
+    [
+        ("{nodes(limit: 100){nodes(limit: 49){id node{id}}}}", {}, True),
+        ("{nodes(limit: 100){nodes(limit: 50){id node{id}}}}", {}, False),
+        ("{nodes{nodes{nodes{nodes{id}}}}}", {}, True),
+        ("{nodes{nodes{nodes{nodes{id node{id}}}}}}", {}, False),
+        ("query q($n: Int!){nodes(limit: $n){nodes(limit: $n){id node{id}}}}", {"n": 70}, True),
+        ("query q($n: Int!){nodes(limit: $n){nodes(limit: $n){id node{id}}}}", {"n": 71}, False),
+        ("query q($n: Int = 71){nodes(limit: $n){nodes(limit: $n){id node{id}}}}", {}, False),
+        ("query q($n: Int!){nodes(limit: $n){nodes(limit: $n){id node{id}}}}", {"n": "many"}, False),
+        ("{nodes(limit: 99999999999999999999){nodes(limit: 1000){id node{id}}}}", {}, False),
+        ("{nodes(limit: 100){names{text} nodes(limit: 45){id node{id}}}}", {}, True),
+        ("{nodes(limit: 100){names{text} nodes(limit: 46){id node{id}}}}", {}, False),
+    ],
+)
+def test_what_could_be_answered_counts_by_the_limits_of_lists(
+    text: str, variables: dict[str, Any], is_taken: bool
+) -> None:
+    assert refusal(text, **variables) == (None if is_taken else "query_too_complex")
+
+
+def test_fragments_that_double_each_other_are_refused_at_once() -> None:
+    doubling = " ".join(f"fragment f{n} on Node{{...f{n + 1} ...f{n + 1}}}" for n in range(60))
+
+    assert refusal("{nodes{...f0}}" + doubling + "fragment f60 on Node{id}") == "query_too_complex"
+
+
+def test_fragments_that_hold_themselves_are_left_to_the_rules_of_the_language() -> None:
+    assert refusal("{node{...a}} fragment a on Node{...b} fragment b on Node{...a id}") is None
+
+
+def test_every_operation_of_a_document_is_judged() -> None:
+    assert refusal("query small{node{id}} query large " + nested(DEPTH + 1)) == "query_too_deep"
+
+
+def test_tools_may_ask_for_the_schema() -> None:
+    assert refusal(get_introspection_query(), graph.build_schema(may_introspect=True)) is None
+
+
+def test_lists_have_limits_or_are_short() -> None:
+    schema = graph.build_schema(may_introspect=True)._schema
+    kinds = [kind for name, kind in schema.type_map.items() if not name.startswith("__")]
+
+    unlimited = {
+        f"{kind.name}.{name}"
+        for kind in kinds
+        if is_object_type(kind)
+        for name, field in kind.fields.items()
+        if is_list_type(get_nullable_type(field.type)) and "limit" not in field.args
+    }
+
+    assert unlimited == {"Job.tags", "Preset.tags", "Pipeline.steps", "PipelineStep.after", "Me.scopes"}
+
+
+async def test_a_query_at_the_limit_is_answered_and_one_beyond_it_never_run() -> None:
+    answered = await NODES.execute(nested(DEPTH), root_value=Node())
+    refused = await NODES.execute(nested(DEPTH + 1), root_value=Node())
+
+    assert answered.errors is None
+    assert answered.data is not None
+    assert refused.data is None
+    assert [error.extensions for error in refused.errors or []] == [{"code": "query_too_deep"}]

@@ -1,0 +1,61 @@
+"""The written schema, and what it has of the REST API's words."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from graphql import GraphQLEnumType, GraphQLObjectType
+from strawberry.utils.str_converters import to_camel_case
+
+from api.graphql import schema
+from api.schemas import JobView, PipelineView, StepView
+from domain.jobs.states import JobState, StepState
+
+ROOT = Path(__file__).parents[2]
+VENDOR = ROOT / "src" / "web" / "vendor" / "graphiql"
+
+
+def type_of(name: str) -> Any:
+    return schema.build_schema(may_introspect=True)._schema.type_map[name]
+
+
+def test_the_written_schema_is_in_step_with_the_code() -> None:
+    assert (ROOT / "docs" / "schema.graphql").read_text() == schema.written(), "run: make contract"
+
+
+@pytest.mark.parametrize(("name", "view"), [("Job", JobView), ("Step", StepView), ("Pipeline", PipelineView)])
+def test_a_query_can_ask_for_whatever_the_other_api_tells(name: str, view: Any) -> None:
+    kind = type_of(name)
+    assert isinstance(kind, GraphQLObjectType)
+
+    told = {to_camel_case(field) for field in view.__struct_fields__}
+
+    assert told - set(kind.fields) == set()
+
+
+@pytest.mark.parametrize(("name", "states"), [("JobState", JobState), ("StepState", StepState)])
+def test_states_are_called_as_everywhere_else(name: str, states: Any) -> None:
+    kind = type_of(name)
+    assert isinstance(kind, GraphQLEnumType)
+
+    assert list(kind.values) == [state.value for state in states]
+
+
+def test_there_is_nothing_to_write_or_to_subscribe_to() -> None:
+    built = schema.build_schema(may_introspect=True)._schema
+
+    assert (built.mutation_type, built.subscription_type) == (None, None)
+
+
+def test_the_explorer_is_what_was_published() -> None:
+    lines = (VENDOR / "SHA256SUMS").read_text().splitlines()
+    sums = {name: digest for digest, name in (line.split("  ") for line in lines)}
+
+    found = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in VENDOR.iterdir()
+        if path.suffix in (".js", ".css")
+    }
+
+    assert found == sums

@@ -1,0 +1,85 @@
+"""Migrations do not throw rows away by accident, and see every table."""
+
+import importlib
+from collections.abc import Iterable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sqlalchemy import MetaData, Table
+
+from domain import tables
+from migration_lint import unmarked_drops
+
+ROOT = Path(__file__).parents[2]
+VERSIONS = sorted((ROOT / "migrations" / "versions").glob("*.py"))
+
+
+def migration(upgrade: str) -> str:
+    """One that goes up in *upgrade* and down by a drop, as all do."""
+    down = "def downgrade():\n    op.drop_table('new')\n"
+    return f"from alembic import op\n\ndef upgrade():\n    {upgrade}\n\n{down}"
+
+
+@pytest.mark.parametrize("path", VERSIONS, ids=lambda path: path.stem)
+def test_no_migration_drops_anything_unsaid(path: Path) -> None:
+    assert unmarked_drops(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "found"),
+    [
+        ("op.drop_table('jobs')", ["4: drop_table"]),
+        ("op.drop_column('jobs', 'meta')", ["4: drop_column"]),
+        ("with op.batch_alter_table('jobs') as jobs:\n        jobs.drop_column('meta')", ["5: drop_column"]),
+        ("op.execute('DROP TABLE jobs')", ["4: drop table"]),
+        ("op.execute('ALTER TABLE jobs DROP  COLUMN meta')", ["4: drop  column"]),
+        ("op.execute('TRUNCATE jobs')", ["4: truncate"]),
+        ("# drops:\n    op.drop_table('jobs')", ["5: drop_table"]),
+        ("# drops: nobody has read it since 0.2\n    op.drop_table('jobs')", []),
+        ("op.drop_column('jobs', 'meta')  # drops: copied to details above", []),
+        ("op.drop_index('ix_jobs_lease', 'jobs')", []),
+        ("op.add_column('jobs', None)", []),
+    ],
+)
+def test_a_drop_that_says_nothing_is_found(upgrade: str, found: list[str]) -> None:
+    assert unmarked_drops(migration(upgrade)) == found
+
+
+def test_a_drop_in_a_function_that_the_upgrade_calls_is_found() -> None:
+    source = migration("_clear()") + "\ndef _clear():\n    op.drop_table('jobs')\n"
+
+    assert unmarked_drops(source) == ["10: drop_table"]
+
+
+def unexported(modules: Iterable[Any], exported: Iterable[str]) -> list[str]:
+    """The tables of *modules* that are not among the names *exported*."""
+    return sorted(
+        name
+        for module in modules
+        for name, one in vars(module).items()
+        if (isinstance(one, Table) or ("__tablename__" in getattr(one, "__dict__", {})))
+        and name not in exported
+    )
+
+
+def test_every_table_is_where_migrations_look() -> None:
+    folder = ROOT / "src" / "domain"
+    names = [f"domain.{path.parent.name}.models" for path in sorted(folder.glob("*/models.py"))]
+
+    assert len(names) >= 8
+    assert unexported([importlib.import_module(name) for name in names], tables.__all__) == []
+
+
+def test_a_table_that_is_forgotten_is_found() -> None:
+    class Forgotten:
+        __tablename__ = "forgotten"
+
+    module = SimpleNamespace(Forgotten=Forgotten, LINKS=Table("links", MetaData()), Job=tables.Job, other=1)
+
+    assert unexported([module], tables.__all__) == ["Forgotten", "LINKS"]
+
+
+def test_whatever_is_exported_is_there() -> None:
+    assert [name for name in tables.__all__ if not hasattr(tables, name)] == []
