@@ -17,11 +17,15 @@ from adapters.database import StatementPool
 from adapters.doorbell import Doorbell
 from adapters.engine import build_engine
 from adapters.event_bus import EventBus
+from adapters.providers import build_providers
+from adapters.providers.tone3000 import Tone3000Provider
 from adapters.publisher import RedisPublisher
 from adapters.readiness import look
 from adapters.redis_link import build_redis, close_redis
+from adapters.sealing import Sealer
 from adapters.submit_commit import SubmitCommit
 from adapters.tasks import end_tasks
+from adapters.tone3000 import Tone3000
 from api import docs, problems
 from api.accounts import UserController, list_audit, show_me
 from api.admission import Admission, check_routes
@@ -46,8 +50,10 @@ from api.health import HealthController
 from api.hygiene import AllowedMethods, RequestId, refuse_early
 from api.job_tokens import JobTokenController
 from api.jobs import JobController
+from api.login import LoginController
 from api.origins import Origins
 from api.pipelines import PipelineController
+from api.sign_in import SignIn
 from api.standing import Standing
 from api.streams.hub import Hub
 from api.streams.opening import snapshots
@@ -56,6 +62,10 @@ from api.streams.overviews import Overviews
 from api.streams.socket import stream_job
 from api.streams.sse import stream_job_events
 from api.tokens import Tokens
+from api.tones import ToneController
+from domain.accounts.attempt_repository import AttemptRepository
+from domain.accounts.connection_repository import ConnectionRepository
+from domain.accounts.session_repository import SessionRepository
 from domain.accounts.standing_repository import StandingRepository
 from domain.events.log import PostgresEventLog
 from domain.jobs.overview_repository import OverviewRepository
@@ -87,6 +97,7 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
             UserController,
             show_me,
             list_audit,
+            ToneController,
             stream_job,
             stream_job_events,
             stream_jobs,
@@ -94,7 +105,7 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
     )
     tokens = Tokens(settings.secret_key, settings.job_token_key)
     app = Litestar(
-        route_handlers=[api, HealthController, *docs.routes(), *graph_routes(settings)],
+        route_handlers=[api, HealthController, LoginController, *docs.routes(), *graph_routes(settings)],
         dependencies={
             "services": Provide(provide_services),
             # Not the names of fields: Litestar blames itself for a fault in a field named as a dependency.
@@ -132,12 +143,27 @@ async def _run_services(
     redis = build_redis(settings.redis_url, connections=32) if settings.redis_url else None
     bus = EventBus(redis)
     sessions = async_sessionmaker(engine, expire_on_commit=False)
+    providers = build_providers(settings.provider_settings) if settings.auth == "token" else None
+    tone3000 = (providers or {}).get("tone3000")
+    sealer = Sealer(settings.secret_key)
     services = Services(
         settings=settings,
         engine=engine,
         sessions=sessions,
         authenticator=Authenticator(settings, StandingRepository(pool), tokens),
         tokens=tokens,
+        origins=Origins(settings, tokens),
+        sign_in=SignIn(
+            providers,
+            tokens=tokens,
+            sealer=sealer,
+            attempts=AttemptRepository(pool),
+            sessions=SessionRepository(pool),
+            transactions=sessions,
+        ),
+        tone3000=Tone3000(tone3000, ConnectionRepository(pool), sealer)
+        if isinstance(tone3000, Tone3000Provider)
+        else None,
         standing=Standing(StandingRepository(pool)),
         hub=Hub(bus, PostgresEventLog(pool), Overviews(bus, OverviewRepository(pool))),
         snapshots=snapshots(sessions),
@@ -167,6 +193,7 @@ async def _run_services(
         await services.hub.say_goodbye()
         await end_tasks(tasks)
         await services.publisher.drain()
+        await services.sign_in.close()
         if redis is not None:
             await close_redis(redis)
         await pool.close()

@@ -19,6 +19,7 @@ _PREFIX: Final = "HEADRACE_"
 _LISTS: Final = frozenset({"pipelines", "trusted_proxies", "providers", "admins", "cors_origins"})
 _PROVIDER_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-fA-F:]+\](:[0-9]{1,5})?")
+_KNOWN_PROVIDERS: Final = ("github", "tone3000")
 _SHORTEST_SECRET: Final = 16
 _MiB: Final = 1024 * 1024
 
@@ -50,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     allow_remote: bool = False
     trusted_proxies: tuple[str, ...] = ()
     proxy_secret: str | None = None
+    public_url: str | None = None
     providers: tuple[str, ...] = ()
     provider_settings: tuple[ProviderSettings, ...] = ()
     admins: tuple[str, ...] = ()
@@ -193,6 +195,7 @@ def _check(settings: Settings) -> None:
         if parts.scheme not in schemes:
             raise SettingsError(f"{variable}: expected a URL that starts with {schemes[0]}://")
     _check_auth(settings)
+    _check_sign_in(settings)
     if settings.env == "production":
         if settings.auth == "local":
             raise SettingsError(
@@ -226,3 +229,27 @@ def _check_auth(settings: Settings) -> None:
         value = getattr(settings, field)
         if value is not None and settings.env == "production" and len(value) < _SHORTEST_SECRET:
             raise SettingsError(f"{_PREFIX}{field.upper()} has fewer than {_SHORTEST_SECRET} characters")
+
+
+def _check_sign_in(settings: Settings) -> None:
+    if settings.public_url is not None and not _ORIGIN.fullmatch(settings.public_url):
+        raise SettingsError(f"{_PREFIX}PUBLIC_URL: write it like https://jobs.example.com, without a path")
+    for provider in settings.provider_settings:
+        _check_issuer(provider, settings.env)
+
+
+def _check_issuer(provider: ProviderSettings, env: str) -> None:
+    variable = _PREFIX + _provider_field(provider.name, "issuer").upper()
+    if provider.issuer is None:
+        if provider.name not in _KNOWN_PROVIDERS:
+            raise SettingsError(f"{variable} is not set")
+        return
+    # What a provider says over http, anybody on the way can say.
+    schemes = ("https",) if env == "production" else ("https", "http")
+    try:
+        parts = urlsplit(provider.issuer)
+        is_good = parts.scheme in schemes and bool(parts.hostname) and not (parts.query or parts.fragment)
+    except ValueError:
+        is_good = False
+    if not is_good:
+        raise SettingsError(f"{variable}: expected a URL that starts with https://")

@@ -14,8 +14,11 @@ from adapters.blob_store import BlobStore
 from adapters.doorbell import Doorbell
 from adapters.publisher import RedisPublisher
 from adapters.readiness import Readiness
+from adapters.tone3000 import Tone3000
 from api.auditing import note_admin
 from api.authentication import Authenticator
+from api.origins import Origins
+from api.sign_in import SignIn
 from api.standing import Standing
 from api.streams.hub import Hub
 from api.streams.session import Snapshot
@@ -40,6 +43,9 @@ class Services(Struct, kw_only=True):
     sessions: async_sessionmaker[AsyncSession]
     authenticator: Authenticator
     tokens: Tokens
+    origins: Origins
+    sign_in: SignIn
+    tone3000: Tone3000 | None
     standing: Standing
     hub: Hub
     snapshots: Together[tuple[Reach, UUID], Snapshot]

@@ -45,16 +45,24 @@ class Origins:
         is_socket = asked.method is None
         if asked.method in _SAFE:
             return
-        origin = asked.header("origin") if asked.every("origin") else None
-        if origin is not None and not self._is_ours(origin, asked.header("host")):
-            raise OriginRefusedError(f"the origin {origin[:100]} is not allowed here")
+        self.judge_page(asked)
         if user.proof != "session":
             return
         if is_socket:
-            if origin is None:
+            if not asked.every("origin"):
                 raise OriginRefusedError("a socket with a cookie needs an Origin")
         elif not self._has_csrf_token(asked, user):
             raise OriginRefusedError(f"send the value of the cookie headrace_csrf as {CSRF_HEADER}")
+
+    def judge_page(self, asked: Asked) -> None:
+        """Judge the page that a request comes from: browsers always name it when something may change.
+
+        Raises:
+            OriginRefusedError: it is not the service's, nor allowed.
+        """
+        origin = asked.header("origin")
+        if asked.every("origin") and not self._is_ours(origin, asked.header("host")):
+            raise OriginRefusedError(f"the origin {origin[:100]} is not allowed here")
 
     def _is_ours(self, origin: str, host: str) -> bool:
         if origin.casefold() in self._allowed:

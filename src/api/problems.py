@@ -24,6 +24,18 @@ from domain.accounts.errors import (
     TooManyKeysError,
     UserNotFoundError,
 )
+from domain.accounts.sign_in_errors import (
+    CodeRefusedError,
+    IdTokenRefusedError,
+    LoginCancelledError,
+    LoginExpiredError,
+    NoSessionsError,
+    NotConnectedError,
+    ProviderAwayError,
+    ProviderNotFoundError,
+    StateMismatchError,
+    ToneNotFoundError,
+)
 from domain.database import DatabaseAwayError, DatabaseBusyError
 from domain.errors import HeadraceError
 from domain.files.names import FileNameError
@@ -74,6 +86,16 @@ class RangeError(HeadraceError):
 
 
 _DOMAIN: Final[dict[type[HeadraceError], tuple[int, str]]] = {
+    StateMismatchError: (400, "state_mismatch"),
+    LoginExpiredError: (400, "login_expired"),
+    CodeRefusedError: (400, "code_refused"),
+    IdTokenRefusedError: (400, "id_token_refused"),
+    LoginCancelledError: (403, "login_cancelled"),
+    NoSessionsError: (404, "not_found"),
+    ProviderNotFoundError: (404, "provider_not_found"),
+    ToneNotFoundError: (404, "tone_not_found"),
+    NotConnectedError: (409, "not_connected"),
+    ProviderAwayError: (503, "provider_unavailable"),
     ForbiddenError: (403, "forbidden"),
     OriginRefusedError: (403, "origin_refused"),
     UserNotFoundError: (404, "user_not_found"),

@@ -273,10 +273,12 @@ class LeaseRepository:
         await self._database.fetch("DELETE FROM workers WHERE id = $1", worker)
 
     async def tidy(self) -> None:
-        """Drop what is of no use any more: keys after a day, workers not seen for a day."""
+        """Drop what is of no use any more: keys after a day, workers not seen for a day, old sign-ins."""
         await self._database.fetch(
             "DELETE FROM idempotency_keys WHERE created_at < statement_timestamp() - interval '24 hours'"
         )
         await self._database.fetch(
             "DELETE FROM workers WHERE last_seen_at < statement_timestamp() - interval '24 hours'"
         )
+        await self._database.fetch("DELETE FROM login_attempts WHERE expires_at < statement_timestamp()")
+        await self._database.fetch("DELETE FROM login_sessions WHERE expires_at < statement_timestamp()")

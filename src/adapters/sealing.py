@@ -1,0 +1,45 @@
+"""Encryption of the few secrets that must be read again: a database dump alone does not show them."""
+
+import hmac
+import os
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from domain.errors import HeadraceError
+
+_NONCE_BYTES: Final = 12
+
+
+class SealBrokenError(HeadraceError):
+    """What was sealed is not whole, belongs elsewhere, or was sealed under another `HEADRACE_SECRET_KEY`."""
+
+    def __init__(self) -> None:
+        super().__init__("a sealed value cannot be opened")
+
+
+class Sealer:
+    """AES-256-GCM under a key that is derived from the service's secret.
+
+    *about* names what a value belongs to: moved to another row, it does not open.
+    """
+
+    def __init__(self, secret_key: str) -> None:
+        self._cipher = AESGCM(hmac.digest(secret_key.encode(), b"headrace sealing", "sha256"))
+
+    def seal(self, plain: bytes, about: str) -> bytes:
+        """What may be stored; never the same twice."""
+        nonce = os.urandom(_NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, plain, about.encode())
+
+    def unseal(self, sealed: bytes, about: str) -> bytes:
+        """What was sealed.
+
+        Raises:
+            SealBrokenError: it was not, or not like this.
+        """
+        try:
+            return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], about.encode())
+        except (InvalidTag, ValueError) as error:
+            raise SealBrokenError from error

@@ -1,0 +1,76 @@
+"""/tone3000: what tones are, and under which licence, as their site says it to the signed-in user."""
+
+from litestar import Controller, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+from msgspec import Struct
+
+from adapters.tone3000 import Tone, ToneModel
+from api.dependencies import Services
+from domain.accounts.caller import CurrentUser
+from domain.accounts.scopes import Scope
+from domain.accounts.sign_in_errors import ProviderNotFoundError, ToneNotFoundError
+
+_LARGEST = 2**53 - 1
+
+
+class MakerView(Struct):
+    username: str
+    url: str | None
+
+
+class ToneModelView(Struct):
+    id: int
+    name: str
+    size: str | None
+    architecture: str | None
+
+
+class ToneView(Struct, kw_only=True):
+    """One tone. *licence* is for whoever uses what is made with it: `t3k` or a Creative Commons variant."""
+
+    id: int
+    title: str
+    licence: str | None
+    gear: str | None
+    format: str | None
+    url: str | None
+    user: MakerView
+    models: list[ToneModelView]
+
+    @classmethod
+    def of(cls, tone: Tone, models: list[ToneModel]) -> "ToneView":
+        return cls(
+            id=tone.id,
+            title=tone.title,
+            licence=tone.license,
+            gear=tone.gear,
+            format=tone.format,
+            url=tone.url,
+            user=MakerView(tone.user.username, tone.user.url),
+            models=[ToneModelView(one.id, one.name, one.size, _architecture(one)) for one in models],
+        )
+
+
+class ToneController(Controller):
+    path = "/tone3000/tones"
+    tags = ("tone3000",)
+
+    @get("/{tone_id:int}", operation_id="getTone", scope=Scope.JOBS_READ)
+    async def show(
+        self,
+        tone_id: FromPath[int],
+        current_user: NamedDependency[CurrentUser],
+        services: NamedDependency[Services],
+    ) -> ToneView:
+        """One tone of Tone3000 with its licence and models, read with the caller's own account there."""
+        if services.tone3000 is None:
+            raise ProviderNotFoundError("tone3000")
+        if not 0 < tone_id <= _LARGEST:
+            raise ToneNotFoundError(tone_id)
+        tone = await services.tone3000.tone(current_user.id, tone_id)
+        return ToneView.of(tone, await services.tone3000.models(current_user.id, tone_id))
+
+
+def _architecture(model: ToneModel) -> str | None:
+    return None if model.architecture_version is None else str(model.architecture_version)

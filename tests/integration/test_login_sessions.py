@@ -1,0 +1,272 @@
+"""Sessions: refreshed, reused, ended, and shown by a browser or by a program."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from browser import Browser
+from domain.jobs.lease_repository import LeaseRepository
+from login_stand import LoginStand
+
+JOBS = "/api/v1/jobs"
+ORDER = {"pipeline": "noop"}
+
+
+def refusal(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["code"]
+
+
+def bearer(session: dict[str, Any]) -> dict[str, str]:
+    return {"Authorization": f"Bearer {session['access_token']}"}
+
+
+async def tokens_of(browser: Browser) -> dict[str, Any]:
+    body: dict[str, Any] = (await browser.sign_in("corp", mode="token")).json()
+    return body
+
+
+async def refresh(stand: LoginStand, session: dict[str, Any]) -> httpx.Response:
+    body = {"refresh_token": session["refresh_token"]}
+    return await stand.api.http.post("/auth/refresh", json=body)
+
+
+async def until_refused(browser: Browser, headers: dict[str, str] | None = None) -> httpx.Response:
+    """The first answer that is no 200: within a second, and half of one for the machine of the tests."""
+    async with asyncio.timeout(1.5):
+        while (answer := await browser.get(JOBS, headers=headers or {})).status_code == 200:
+            await asyncio.sleep(0.02)
+    return answer
+
+
+async def test_a_refresh_gives_new_tokens_and_the_old_access_token_lives_on(
+    stand: LoginStand, browser: Browser
+) -> None:
+    old = await tokens_of(browser)
+
+    answer = await refresh(stand, old)
+
+    new = answer.json()
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+    assert new.keys() == old.keys()
+    assert new["refresh_token"] != old["refresh_token"]
+    for session in (old, new):
+        assert (await browser.get(JOBS, headers=bearer(session))).status_code == 200
+
+
+async def test_refresh_tokens_rotate_for_as_long_as_each_is_used_once(
+    stand: LoginStand, browser: Browser
+) -> None:
+    session = await tokens_of(browser)
+
+    for _ in range(5):
+        answer = await refresh(stand, session)
+        assert answer.status_code == 200
+        session = answer.json()
+
+    [row] = await stand.database.fetch("SELECT generation, revoked_at FROM login_sessions")
+    assert (row["generation"], row["revoked_at"]) == (5, None)
+
+
+async def test_a_refresh_token_that_is_used_again_ends_the_session_of_all_its_successors(
+    stand: LoginStand, browser: Browser
+) -> None:
+    stolen = await tokens_of(browser)
+    kept = (await refresh(stand, stolen)).json()
+    newest = (await refresh(stand, kept)).json()
+    assert (await browser.get(JOBS, headers=bearer(newest))).status_code == 200
+
+    reused = await refresh(stand, stolen)
+
+    assert refusal(reused) == (401, "token_invalid")
+    assert refusal(await refresh(stand, newest)) == (401, "token_invalid")
+    assert refusal(await until_refused(browser, bearer(newest))) == (401, "token_invalid")
+
+
+async def test_of_two_refreshes_with_one_token_at_once_one_wins_and_the_session_ends(
+    stand: LoginStand, browser: Browser
+) -> None:
+    session = await tokens_of(browser)
+
+    answers = await asyncio.gather(refresh(stand, session), refresh(stand, session))
+
+    assert sorted(answer.status_code for answer in answers) == [200, 401]
+    won = next(answer for answer in answers if answer.status_code == 200)
+    assert refusal(await refresh(stand, won.json())) == (401, "token_invalid")
+
+
+async def test_the_session_of_somebody_else_goes_on_when_one_is_ended(stand: LoginStand) -> None:
+    phone, laptop = await tokens_of(stand.browser()), await tokens_of(stand.browser())
+    await refresh(stand, phone)
+
+    await refresh(stand, phone)
+
+    assert (await refresh(stand, laptop)).status_code == 200
+
+
+async def test_a_browser_refreshes_with_its_cookies_and_no_script_sees_a_token(browser: Browser) -> None:
+    await browser.sign_in("corp")
+    before = dict(browser.cookies)
+
+    answer = await browser.post("/auth/refresh")
+
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "access_token": None,
+        "token_type": "bearer",
+        "expires_in": 600,
+        "refresh_token": None,
+    }
+    assert browser.cookies["headrace_refresh"] != before["headrace_refresh"]
+    assert browser.cookies["headrace_csrf"] == before["headrace_csrf"]
+    assert (await browser.get(JOBS)).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/auth/refresh", "/auth/logout"])
+async def test_a_strangers_page_neither_refreshes_nor_ends_a_session(path: str, browser: Browser) -> None:
+    await browser.sign_in("corp")
+
+    refused = [
+        await browser.call("POST", path, headers={"Origin": origin})
+        for origin in ("https://example.org", "null", "http://127.0.0.1:1")
+    ]
+
+    assert [refusal(answer) for answer in refused] == [(403, "origin_refused")] * 3
+    assert (await browser.post("/auth/refresh")).status_code == 200
+
+
+async def test_a_page_that_changes_something_must_show_that_it_is_ours(
+    stand: LoginStand, browser: Browser
+) -> None:
+    await browser.sign_in("corp")
+    other = stand.browser()
+    await other.sign_in("corp")
+    good = {"X-CSRF-Token": browser.cookies["headrace_csrf"]}
+
+    without = await browser.call("POST", JOBS, json=ORDER)
+    wrong = await browser.call(
+        "POST", JOBS, json=ORDER, headers={"X-CSRF-Token": other.cookies["headrace_csrf"]}
+    )
+    foreign = await browser.call("POST", JOBS, json=ORDER, headers={**good, "Origin": "https://example.org"})
+    ours = await browser.post(JOBS, json=ORDER)
+
+    assert [refusal(answer) for answer in (without, wrong, foreign)] == [(403, "origin_refused")] * 3
+    assert refusal(ours) == (422, "pipeline_unknown")  # let through: no worker has made it known
+
+
+async def test_a_bearer_token_needs_no_csrf_token(stand: LoginStand, browser: Browser) -> None:
+    session = await tokens_of(browser)
+
+    answer = await stand.api.http.post(JOBS, json=ORDER, headers=bearer(session))
+
+    assert refusal(answer) == (422, "pipeline_unknown")
+
+
+async def test_a_sign_out_ends_the_session_and_takes_the_cookies_away(
+    stand: LoginStand, browser: Browser
+) -> None:
+    await browser.sign_in("corp")
+    copied = stand.browser()
+    copied.cookies, copied.paths = dict(browser.cookies), dict(browser.paths)
+    assert (await copied.get(JOBS)).status_code == 200
+
+    answer = await browser.post("/auth/logout")
+
+    assert answer.status_code == 204
+    assert sorted(browser.cookies) == ["headrace_login"]
+    assert refusal(await browser.get(JOBS)) == (401, "token_missing")
+    assert refusal(await until_refused(copied)) == (401, "token_invalid")
+    assert refusal(await copied.post("/auth/refresh")) == (401, "token_invalid")
+    again = await copied.post("/auth/logout")
+    assert again.status_code == 204
+
+
+async def test_a_program_signs_out_with_its_token(stand: LoginStand, browser: Browser) -> None:
+    session = await tokens_of(browser)
+
+    ended = await stand.api.http.post("/auth/logout", headers=bearer(session))
+    garbage = await stand.api.http.post("/auth/logout", headers={"Authorization": "Bearer x"})
+
+    assert ended.status_code == 204
+    assert refusal(garbage) == (401, "token_invalid")
+    assert refusal(await refresh(stand, session)) == (401, "token_invalid")
+
+
+async def test_the_session_of_a_deleted_user_is_over(stand: LoginStand, browser: Browser) -> None:
+    session = await tokens_of(browser)
+    assert (await browser.get(JOBS, headers=bearer(session))).status_code == 200
+
+    await stand.database.fetch("DELETE FROM users")
+
+    assert refusal(await until_refused(browser, bearer(session))) == (401, "token_invalid")
+    assert refusal(await refresh(stand, session)) == (401, "token_invalid")
+
+
+async def test_a_session_ends_after_its_time_however_often_it_is_refreshed(
+    stand: LoginStand, browser: Browser
+) -> None:
+    session = await tokens_of(browser)
+    [row] = await stand.database.fetch(
+        "SELECT extract(epoch FROM expires_at - created_at) AS seconds FROM login_sessions"
+    )
+    renewed = (await refresh(stand, session)).json()
+    [later] = await stand.database.fetch(
+        "SELECT extract(epoch FROM expires_at - created_at) AS seconds FROM login_sessions"
+    )
+    await stand.database.fetch("UPDATE login_sessions SET expires_at = statement_timestamp()")
+
+    answer = await refresh(stand, renewed)
+
+    assert (row["seconds"], later["seconds"]) == (30 * 86_400, 30 * 86_400)
+    assert refusal(answer) == (401, "token_invalid")
+    assert refusal(await until_refused(browser, bearer(renewed))) == (401, "token_invalid")
+
+
+async def test_what_is_no_refresh_token_refreshes_nothing(stand: LoginStand, browser: Browser) -> None:
+    session = await tokens_of(browser)
+    bodies: list[dict[str, Any]] = [
+        {"refresh_token": session["access_token"]},
+        {"refresh_token": "x.y.z"},
+        {"refresh_token": ""},
+        {"refresh_token": 7},
+        {"token": "x"},
+        {},
+    ]
+    answers = [await stand.api.http.post("/auth/refresh", json=body) for body in bodies]
+    answers.append(await stand.api.http.post("/auth/refresh"))
+    form = {"refresh_token": session["refresh_token"]}
+    answers.append(await stand.api.http.post("/auth/refresh", data=form))
+
+    assert [refusal(answer) for answer in answers] == [
+        (401, "token_invalid"),
+        (401, "token_invalid"),
+        (422, "validation_failed"),
+        (422, "validation_failed"),
+        (422, "validation_failed"),
+        (422, "validation_failed"),
+        (401, "token_missing"),
+        (415, "unsupported_media_type"),
+    ]
+
+
+async def test_what_is_over_is_tidied_away(stand: LoginStand, browser: Browser) -> None:
+    await browser.sign_in("corp")
+    await browser.leave("corp")
+    old = stand.browser()
+    await old.sign_in("corp")
+    await old.leave("corp")
+    await stand.database.fetch("""
+        UPDATE login_sessions SET expires_at = statement_timestamp() - interval '1 second'
+        WHERE id = (SELECT max(id::text)::uuid FROM login_sessions)
+    """)
+    await stand.database.fetch("""
+        UPDATE login_attempts SET expires_at = statement_timestamp() - interval '1 second'
+        WHERE state = (SELECT state FROM login_attempts LIMIT 1)
+    """)
+
+    await LeaseRepository(stand.database).tidy()
+
+    assert len(await stand.database.fetch("SELECT 1 FROM login_sessions")) == 1
+    assert len(await stand.database.fetch("SELECT 1 FROM login_attempts")) == 1
+    assert (await browser.post("/auth/refresh")).status_code == 200

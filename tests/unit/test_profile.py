@@ -1,0 +1,71 @@
+"""What a provider says about somebody, and what is believed of it."""
+
+import pytest
+
+from domain.accounts.profile import (
+    ProviderTokens,
+    is_name_for,
+    is_subject,
+    names_for,
+    verified_email,
+    wished_name,
+)
+
+
+@pytest.mark.parametrize(
+    ("address", "is_verified", "kept"),
+    [
+        ("ada@example.com", True, "ada@example.com"),
+        ("ada@example.com", "true", "ada@example.com"),
+        ("ada@example.com", False, None),
+        ("ada@example.com", None, None),
+        ("ada@example.com", "false", None),
+        ("ada@example.com", 1, None),
+        (None, True, None),
+        ("ada", True, None),
+        ("ada@", True, None),
+        ("a\0b@example.com", True, None),
+        ("a" * 250 + "@example.com", True, None),
+    ],
+)
+def test_an_email_is_kept_only_where_it_was_verified(
+    address: object, is_verified: object, kept: str | None
+) -> None:
+    assert verified_email(address, is_verified) == kept
+
+
+@pytest.mark.parametrize(
+    ("wishes", "name"),
+    [
+        (("ada", "Ada L."), "ada"),
+        ((None, "", "Ada Lovelace"), "Ada-Lovelace"),
+        (("\0\u202e", 7, None), "user"),
+        (("a\0\nb",), "a-b"),
+        (("x" * 100,), "x" * 64),
+        ((), "user"),
+    ],
+)
+def test_a_username_is_the_first_wish_that_can_be_one(wishes: tuple[object, ...], name: str) -> None:
+    assert wished_name(*wishes) == name
+
+
+def test_names_are_tried_as_wished_then_with_an_end_and_not_for_ever() -> None:
+    names = list(names_for("ada"))
+
+    assert names[:3] == ["ada", "ada-2", "ada-3"]
+    assert len(set(names)) == len(names) == 12
+    assert all(is_name_for("ada", name) for name in names)
+
+
+@pytest.mark.parametrize("name", ["ad", "ada-", "ada-22", "ada-zzzzzzzz", "bob", "Ada", "adab"])
+def test_another_name_is_not_one_that_was_given_for_a_wish(name: str) -> None:
+    assert not is_name_for("ada", name)
+
+
+def test_a_subject_must_fit_as_it_is() -> None:
+    assert all(is_subject(one) for one in ("0042", "a|b c", "x" * 255))
+    assert not any(is_subject(one) for one in ("", "x" * 256, "a\0", 42, None, "\ud800"))
+
+
+def test_tokens_do_not_show_when_they_are_printed() -> None:
+    assert "secret" not in repr(ProviderTokens("a secret", "another secret", 1.0))

@@ -1,0 +1,56 @@
+"""Settings of the places where people sign in."""
+
+import pytest
+
+from settings import SettingsError, read_settings
+
+SAFE = {"HEADRACE_AUTH": "token", "HEADRACE_SECRET_KEY": "x" * 32}
+
+
+def provider(name: str, **fields: str) -> dict[str, str]:
+    variables = {
+        f"HEADRACE_PROVIDER_{name.upper()}_{field.upper()}": value for field, value in fields.items()
+    }
+    return {**SAFE, "HEADRACE_PROVIDERS": name, **variables}
+
+
+def test_known_providers_need_a_client_id_alone() -> None:
+    for name in ("github", "tone3000"):
+        [configured] = read_settings(provider(name, client_id="id")).provider_settings
+
+        assert (configured.name, configured.issuer) == (name, None)
+
+
+def test_any_other_provider_needs_its_issuer() -> None:
+    with pytest.raises(SettingsError, match="HEADRACE_PROVIDER_CORP_ISSUER is not set"):
+        read_settings(provider("corp", client_id="id"))
+
+    issuer = "https://id.example.com/realms/main"
+    [configured] = read_settings(provider("corp", client_id="id", issuer=issuer)).provider_settings
+
+    assert configured.issuer == issuer
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    ["id.example.com", "ftp://id.example.com", "https://", "https://a?b=c", "https://a#b", "http://[a"],
+)
+def test_an_issuer_that_is_no_address_is_named(issuer: str) -> None:
+    with pytest.raises(SettingsError, match="HEADRACE_PROVIDER_CORP_ISSUER"):
+        read_settings(provider("corp", client_id="id", issuer=issuer))
+
+
+def test_production_trusts_no_issuer_over_http() -> None:
+    plain = provider("corp", client_id="id", issuer="http://id.example.com")
+
+    assert read_settings(plain).provider_settings[0].issuer == "http://id.example.com"
+    with pytest.raises(SettingsError, match="HEADRACE_PROVIDER_CORP_ISSUER"):
+        read_settings({**plain, "HEADRACE_ENV": "production"})
+
+
+@pytest.mark.parametrize("url", ["jobs.example.com", "https://jobs.example.com/", "https://a/b", "ftp://a"])
+def test_a_public_url_is_an_origin(url: str) -> None:
+    with pytest.raises(SettingsError, match="HEADRACE_PUBLIC_URL"):
+        read_settings({"HEADRACE_PUBLIC_URL": url})
+
+    assert read_settings({"HEADRACE_PUBLIC_URL": "https://a.b:8443"}).public_url == "https://a.b:8443"

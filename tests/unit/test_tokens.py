@@ -1,0 +1,171 @@
+"""Session tokens: which count, and which do not."""
+
+import base64
+import time
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import msgspec
+import pytest
+from joserfc import jwt
+from joserfc.jwk import OctKey
+
+from api.tokens import ACCESS_LIFE, Tokens
+from domain.accounts.caller import UnauthenticatedError
+
+SECRET = "a secret of tests that is long enough"
+TOKENS = Tokens(SECRET, None)
+SESSION, USER = uuid4(), uuid4()
+SECOND = timedelta(seconds=1)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def part(value: object) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(value)).decode().rstrip("=")
+
+
+def changed(token: str, **claims: object) -> str:
+    """The same token with other claims, and the signature of the old ones."""
+    head, body, signature = token.split(".")
+    old = msgspec.json.decode(base64.urlsafe_b64decode(body + "=="))
+    return f"{head}.{part({**old, **claims})}.{signature}"
+
+
+def unsigned(token: str) -> str:
+    _, body, _ = token.split(".")
+    return f"{part({'alg': 'none', 'typ': 'at+jwt'})}.{body}."
+
+
+def refused(text: str) -> str:
+    with pytest.raises(UnauthenticatedError) as error:
+        TOKENS.read_access(text)
+    return error.value.code
+
+
+def test_tokens_say_what_they_were_made_for() -> None:
+    access = TOKENS.access(SESSION, USER, now=now())
+    refresh = TOKENS.refresh(SESSION, USER, 7, now=now(), until=now() + timedelta(days=30))
+
+    assert (TOKENS.read_access(access).session_id, TOKENS.read_access(access).user_id) == (SESSION, USER)
+    assert TOKENS.read_refresh(refresh).generation == 7
+
+
+def test_a_second_before_its_end_an_access_token_still_counts() -> None:
+    # Times are whole seconds: one that lies two ahead is at least one away.
+    token = TOKENS.access(SESSION, USER, now=now() - ACCESS_LIFE + 2 * SECOND)
+
+    assert TOKENS.read_access(token).session_id == SESSION
+
+
+def test_after_its_end_a_token_is_expired() -> None:
+    assert refused(TOKENS.access(SESSION, USER, now=now() - ACCESS_LIFE)) == "token_expired"
+
+    late = TOKENS.refresh(SESSION, USER, 0, now=now() - timedelta(days=30), until=now() - SECOND)
+    with pytest.raises(UnauthenticatedError) as error:
+        TOKENS.read_refresh(late)
+
+    assert error.value.code == "token_expired"
+
+
+def test_a_token_does_not_count_before_its_time() -> None:
+    assert refused(TOKENS.access(SESSION, USER, now=now() + timedelta(minutes=1))) == "token_invalid"
+
+
+def test_a_refresh_token_opens_nothing_and_an_access_token_refreshes_nothing() -> None:
+    access = TOKENS.access(SESSION, USER, now=now())
+    refresh = TOKENS.refresh(SESSION, USER, 0, now=now(), until=now() + timedelta(days=1))
+
+    with pytest.raises(UnauthenticatedError, match="not one of this service"):
+        TOKENS.read_refresh(access)
+
+    assert refused(refresh) == "token_invalid"
+
+
+def test_a_job_token_is_no_session() -> None:
+    assert refused(TOKENS.job(uuid4(), "read", now=now(), until=now() + SECOND * 60)) == "token_invalid"
+
+
+def test_tokens_of_another_secret_do_not_count() -> None:
+    other = Tokens("another secret that is long enough", None)
+
+    assert refused(other.access(SESSION, USER, now=now())) == "token_invalid"
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"sub": str(uuid4())},
+        {"sid": str(uuid4())},
+        {"exp": 2**40},
+        {"aud": "headrace:refresh"},
+        {"iss": "somebody"},
+    ],
+)
+def test_a_changed_token_does_not_count(claims: dict[str, object]) -> None:
+    assert refused(changed(TOKENS.access(SESSION, USER, now=now()), **claims)) == "token_invalid"
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"aud": "headrace:refresh"},
+        {"aud": "headrace:job"},
+        {"iss": "somebody"},
+        {"exp": None},
+        {"sid": "no id"},
+        {"sub": None},
+        {"exp": "tomorrow"},
+    ],
+)
+def test_a_signed_token_counts_only_with_all_that_it_must_say(claims: dict[str, object]) -> None:
+    # Signed with the right key: what keeps it out are its claims.
+    key = TOKENS._keys["headrace:api"]
+    said = {
+        "iss": "headrace",
+        "aud": "headrace:api",
+        "sub": str(USER),
+        "sid": str(SESSION),
+        "gen": 0,
+        "exp": int(time.time()) + 60,
+    }
+    good = jwt.encode({"alg": "HS256", "typ": "at+jwt"}, said, key)
+    kept = {name: value for name, value in {**said, **claims}.items() if value is not None}
+
+    assert TOKENS.read_access(good).user_id == USER
+    assert refused(jwt.encode({"alg": "HS256", "typ": "at+jwt"}, kept, key)) == "token_invalid"
+    assert refused(jwt.encode({"alg": "HS256", "typ": "rt+jwt"}, said, key)) == "token_invalid"
+
+
+@pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
+def test_no_other_algorithm_counts_even_with_the_right_key(algorithm: str) -> None:
+    key = TOKENS._keys["headrace:api"]
+    assert isinstance(key, OctKey)
+    said = {"iss": "headrace", "aud": "headrace:api", "sub": str(USER), "sid": str(SESSION), "gen": 0}
+    token = jwt.encode(
+        {"alg": algorithm, "typ": "at+jwt"},
+        {**said, "exp": int(time.time()) + 60},
+        key,
+        algorithms=[algorithm],
+    )
+
+    assert refused(token) == "token_invalid"
+
+
+@pytest.mark.parametrize(
+    "text", ["", ".", "..", "a.b.c", "\u00e4.\u00f6.\u00fc", "x" * 5000, "e30.e30.e30", "null", "Bearer x"]
+)
+def test_garbage_is_refused_as_such(text: str) -> None:
+    assert refused(text) == "token_invalid"
+
+
+def test_an_unsigned_token_does_not_count() -> None:
+    assert refused(unsigned(TOKENS.access(SESSION, USER, now=now()))) == "token_invalid"
+
+
+def test_each_session_has_its_own_csrf_token() -> None:
+    assert TOKENS.csrf(SESSION) == Tokens(SECRET, None).csrf(SESSION)
+    assert TOKENS.csrf(SESSION) != TOKENS.csrf(uuid4())
+    assert TOKENS.csrf(SESSION) != Tokens("another secret", None).csrf(SESSION)
