@@ -39,8 +39,10 @@ from api.dependencies import (
     provide_files,
     provide_jobs,
     provide_pipelines,
+    provide_presets,
     provide_services,
     provide_session,
+    provide_tags,
     provide_user,
     provide_users,
 )
@@ -53,6 +55,7 @@ from api.jobs import JobController
 from api.login import LoginController
 from api.origins import Origins
 from api.pipelines import PipelineController
+from api.presets import PresetController
 from api.sign_in import SignIn
 from api.standing import Standing
 from api.streams.hub import Hub
@@ -61,6 +64,7 @@ from api.streams.overview_socket import stream_jobs
 from api.streams.overviews import Overviews
 from api.streams.socket import stream_job
 from api.streams.sse import stream_job_events
+from api.tags import TagController
 from api.tokens import Tokens
 from api.tones import ToneController
 from domain.accounts.attempt_repository import AttemptRepository
@@ -98,6 +102,8 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
             show_me,
             list_audit,
             ToneController,
+            PresetController,
+            TagController,
             stream_job,
             stream_job_events,
             stream_jobs,
@@ -118,6 +124,8 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
             "user_service": Provide(provide_users),
             "key_service": Provide(provide_api_keys),
             "audit": Provide(provide_audit),
+            "preset_service": Provide(provide_presets),
+            "tag_service": Provide(provide_tags),
         },
         exception_handlers={Exception: problems.handle, HTTPException: problems.handle},
         before_request=refuse_early,

@@ -122,7 +122,7 @@ def upgrade() -> None:
         CREATE FUNCTION note_blob_removals() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
             INSERT INTO blob_removals (file_id, at) SELECT id, statement_timestamp() FROM gone
-            ON CONFLICT DO NOTHING;
+            ON CONFLICT (file_id) DO UPDATE SET at = excluded.at;
             RETURN NULL;
         END $$
     """)
@@ -130,6 +130,8 @@ def upgrade() -> None:
         CREATE TRIGGER files_note_blob_removals AFTER DELETE ON files
         REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION note_blob_removals()
     """)
+    # People may rename what a step has made; the file's id says already which one it is.
+    op.drop_index("uq_files_job_id_step_name", "files")
     op.add_column("files", sa.Column("meta", postgresql.JSONB(), server_default="{}", nullable=False))
     op.add_column("jobs", sa.Column("preset_id", sa.Uuid(), nullable=True))
     op.add_column("jobs", sa.Column("request_id", sa.String(length=64), nullable=True))
@@ -148,6 +150,13 @@ def downgrade() -> None:
     for column in ("preset_id", "request_id", "tokens_valid_after"):
         op.drop_column("jobs", column)
     op.drop_column("files", "meta")
+    op.create_index(
+        "uq_files_job_id_step_name",
+        "files",
+        ["job_id", "step", "name"],
+        unique=True,
+        postgresql_where=sa.text("job_id IS NOT NULL"),
+    )
     op.execute("DROP TRIGGER files_note_blob_removals ON files")
     op.execute("DROP FUNCTION note_blob_removals()")
     for table in _NEW_TABLES:

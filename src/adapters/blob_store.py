@@ -5,6 +5,7 @@ A blob lies under its file's id and digest: a late writer can never replace what
 
 import contextlib
 import hashlib
+import math
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
@@ -86,10 +87,22 @@ class BlobStore:
             self._keep(file_id, stored, temporary, target)
         return stored
 
-    def remove(self, file_id: UUID) -> None:
-        """Remove every version of a file's bytes; none is fine."""
+    def remove(self, file_id: UUID, *, written_before: float = math.inf) -> bool:
+        """Remove every version of a file's bytes; none is fine.
+
+        False where a version is younger than *written_before* (seconds since 1970), and is left.
+        """
+        are_all_gone = True
         for version in (self._folder / file_id.hex[-2:]).glob(f"{file_id}.*"):
-            version.unlink(missing_ok=True)
+            try:
+                is_old = version.stat().st_mtime < written_before
+            except FileNotFoundError:
+                continue
+            if is_old:
+                version.unlink(missing_ok=True)
+            else:
+                are_all_gone = False
+        return are_all_gone
 
     def _keep(self, file_id: UUID, stored: Stored, temporary: Path, target: BinaryIO) -> None:
         target.flush()

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from http import HTTPStatus
-from typing import Any, Final, get_args, get_origin
+from types import UnionType
+from typing import Any, Final, Union, get_args, get_origin
 
 import msgspec
 from litestar import Litestar, Response
 from litestar.handlers import HTTPRouteHandler
+from litestar.response import Redirect
 from litestar.routes import HTTPRoute
 
 from api.admission import is_public
@@ -35,6 +37,10 @@ _CHALLENGE: Final[Schema] = {
 }
 _HEADERS: Final = {401: _CHALLENGE, 429: _RETRY, 503: _RETRY}
 _UNSAFE: Final = ("post", "put", "patch", "delete")
+_REDIRECT: Final[Schema] = {
+    "description": "Where to go on.",
+    "headers": {"Location": {"schema": {"type": "string"}, "required": True}},
+}
 # What an operation answers besides its one kind of success.
 _OTHER_ANSWERS: Final[dict[str, dict[int, Schema]]] = {
     "downloadFile": {
@@ -43,6 +49,8 @@ _OTHER_ANSWERS: Final[dict[str, dict[int, Schema]]] = {
         304: {"description": "Not changed since."},
         416: {"description": "Nothing of the file is in that range.", "content": {_PROBLEM: {}}},
     },
+    "signIn": {302: _REDIRECT},
+    "finishSignIn": {302: _REDIRECT},
     "streamJob": {204: {"description": "The job is over, and all its events were sent."}},
     "ready": {
         503: {
@@ -68,7 +76,11 @@ def contract_of(app: Litestar, *, lets_everybody_in: bool) -> Schema:
             handler = handlers[operation["operationId"]]
             taken, given = bodies[operation["operationId"]]
             if taken is not None:
-                operation["requestBody"]["content"] = {_JSON: {"schema": shown[taken]}}
+                may_be_missing = handler.parsed_fn_signature.parameters["data"].has_default
+                operation["requestBody"] = {
+                    "required": not may_be_missing,
+                    "content": {_JSON: {"schema": shown[taken]}},
+                }
             if given is not None:
                 answer = operation["responses"][str(handler.status_code)]
                 answer["content"] = {_JSON: {"schema": shown[given]}}
@@ -91,7 +103,14 @@ def _types(handler: HTTPRouteHandler) -> tuple[Any, Any]:
     if get_origin(given) is Response:
         (given,) = get_args(given)
     taken = signature.parameters["data"].annotation if "data" in signature.parameters else None
-    return taken, None if given in (Any, type(None)) else given
+    kinds = [kind for kind in get_args(taken) if kind is not type(None)] if _is_union(taken) else []
+    shown = [kind for kind in get_args(given) if kind is not type(None)] if _is_union(given) else [given]
+    is_struct = len(shown) == 1 and shown[0] not in (Any, type(None), Redirect)
+    return kinds[0] if kinds else taken, shown[0] if is_struct else None
+
+
+def _is_union(annotation: Any) -> bool:
+    return get_origin(annotation) in (Union, UnionType)
 
 
 def _complete(path: str, method: str, operation: Schema, *, lets_everybody_in: bool) -> None:
@@ -123,9 +142,10 @@ _UPLOAD: Final[Schema] = {
 
 
 def _refusals(path: str, method: str, operation: Schema, *, guarded: bool) -> Iterator[int]:
-    if not guarded:
-        return
-    yield from (401, 403, 422, 429, 503)
+    if guarded or path.startswith("/auth/"):
+        yield from (401, 403, 422, 429, 503)
+    if path.startswith("/auth/"):
+        yield from (400, 404)
     if "{" in path:
         yield 404
     if method in _UNSAFE:

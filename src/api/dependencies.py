@@ -32,6 +32,8 @@ from domain.files.service import FileService
 from domain.jobs.service import JobService
 from domain.jobs.submitter import Submitter
 from domain.pipelines.service import PipelineService
+from domain.presets.service import PresetService
+from domain.tags.service import TagService
 from settings import Settings
 
 
@@ -122,6 +124,14 @@ async def provide_api_keys(db_session: NamedDependency[AsyncSession]) -> ApiKeyS
 
 async def provide_audit(db_session: NamedDependency[AsyncSession]) -> AuditRepository:
     return AuditRepository(session=db_session)
+
+
+async def provide_presets(db_session: NamedDependency[AsyncSession]) -> PresetService:
+    return PresetService(session=db_session)
+
+
+async def provide_tags(db_session: NamedDependency[AsyncSession]) -> TagService:
+    return TagService(session=db_session)
 
 
 async def provide_pipelines(db_session: NamedDependency[AsyncSession]) -> PipelineService:

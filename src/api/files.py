@@ -2,27 +2,30 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import quote
 from uuid import UUID
 
 import anyio
-from litestar import Controller, Request, Response, delete, get, post
+from litestar import Controller, Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath
+from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.response import Stream
+from msgspec import UNSET
 from uuid_utils.compat import uuid7
 
-from api.dependencies import AfterCommit, Services
+from api.asking import IdText, Search, an_id, an_order, orders_of
+from api.dependencies import Services
+from api.file_bodies import FileView, PatchFile
 from api.multipart import Upload
 from api.problems import RangeError
 from api.ranges import UnsatisfiableRangeError, parse_range
-from api.schemas import file_view
+from api.schemas import Limit, Offset, Page
 from domain.accounts.caller import CurrentUser
 from domain.accounts.scopes import Scope
-from domain.events.types import FileSummary
 from domain.files.models import File
 from domain.files.names import check_media_type, check_name
+from domain.files.repository import ORDERS, FileFilter
 from domain.files.service import FileNotFoundInStoreError, FileService
 
 _CHUNK: Final = 256 * 1024
@@ -39,7 +42,7 @@ class FileController(Controller):
         current_user: NamedDependency[CurrentUser],
         file_service: NamedDependency[FileService],
         services: NamedDependency[Services],
-    ) -> FileSummary:
+    ) -> FileView:
         """Store one file, sent as the multipart field `file`."""
         file_id = uuid7()
         upload = Upload(request, services.settings.max_file_bytes)
@@ -58,7 +61,46 @@ class FileController(Controller):
         except BaseException:
             services.blobs.remove(file_id)
             raise
-        return file_view(file)
+        return FileView.of(file)
+
+    @get(operation_id="listFiles", scope=Scope.FILES_READ)
+    async def list_files(
+        self,
+        current_user: NamedDependency[CurrentUser],
+        file_service: NamedDependency[FileService],
+        job: IdText = None,
+        search: Search = None,
+        order_by: Annotated[str, QueryParameter(enum=orders_of(ORDERS))] = "-created_at",
+        limit: Limit = 100,
+        offset: Offset = 0,
+    ) -> Page[FileView]:
+        """What the caller has uploaded and what the caller's jobs have made; *search* looks at names."""
+        wanted = FileFilter(
+            job_id=an_id("job", job),
+            search=search or None,
+            order_by=an_order(order_by, ORDERS),
+            limit=limit,
+            offset=offset,
+        )
+        found, total = await file_service.page(current_user.reach, wanted)
+        return Page([FileView.of(file) for file in found], total, limit, offset)
+
+    @patch("/{file_id:uuid}", operation_id="patchFile", scope=Scope.FILES_WRITE)
+    async def change(
+        self,
+        file_id: FromPath[UUID],
+        data: JSONBody[PatchFile],
+        current_user: NamedDependency[CurrentUser],
+        file_service: NamedDependency[FileService],
+    ) -> FileView:
+        """Change name or meta; what is absent stays."""
+        file = await file_service.patch(
+            file_id,
+            current_user.reach,
+            name=None if data.name is UNSET else data.name,
+            meta=None if data.meta is UNSET else data.meta,
+        )
+        return FileView.of(file)
 
     @get("/{file_id:uuid}", operation_id="getFile", scope=Scope.FILES_READ, job_token=True)
     async def show(
@@ -66,9 +108,9 @@ class FileController(Controller):
         file_id: FromPath[UUID],
         current_user: NamedDependency[CurrentUser],
         file_service: NamedDependency[FileService],
-    ) -> FileSummary:
+    ) -> FileView:
         """What is known of a file."""
-        return file_view(await file_service.find(file_id, current_user.reach))
+        return FileView.of(await file_service.find(file_id, current_user.reach))
 
     @get("/{file_id:uuid}/content", operation_id="downloadFile", scope=Scope.FILES_READ, job_token=True)
     async def content(
@@ -118,12 +160,9 @@ class FileController(Controller):
         file_id: FromPath[UUID],
         current_user: NamedDependency[CurrentUser],
         file_service: NamedDependency[FileService],
-        services: NamedDependency[Services],
-        after_commit: NamedDependency[AfterCommit],
     ) -> None:
-        """Delete a file."""
+        """Delete a file. Its bytes are removed within seconds."""
         await file_service.remove(file_id, current_user.reach)
-        after_commit.add(lambda: services.blobs.remove(file_id))
 
 
 async def _read(path: Path, first: int, end: int) -> AsyncIterator[bytes]:

@@ -64,6 +64,12 @@ class AllowedMethods(ASGIMiddleware):
         await next_app(scope, receive, send_with_methods)
 
 
+def current_request_id() -> str | None:
+    """The id of the request that is being answered; None outside of one."""
+    found: str | None = structlog.contextvars.get_contextvars().get("request_id")
+    return found
+
+
 class RequestId(ASGIMiddleware):
     """Gives each request an id (the caller's own, where it is a sane one), in the answer and in the logs."""
 

@@ -1,17 +1,21 @@
 """/jobs: submit, look, change, cancel, retry, delete."""
 
+from collections.abc import Set
 from typing import Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
 from litestar import Controller, Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.status_codes import HTTP_202_ACCEPTED
-from msgspec import UNSET, Struct
+from msgspec import UNSET
 
-from api.dependencies import AfterCommit, Services
-from api.moments import moment_of, sane
+from api.asking import IdText, Search, an_id, an_order, list_of, one_of, orders_of, several_of
+from api.dependencies import Services
+from api.file_bodies import FileView
+from api.job_detail import JobDetail
+from api.moments import MomentText, moment_of, sane
 from api.problems import InvalidInputError
 from api.schemas import (
     EventPage,
@@ -24,31 +28,24 @@ from api.schemas import (
     StepView,
     SubmitBatch,
     SubmitJob,
-    file_view,
 )
+from api.submitting import IdempotencyKey, accepted, key_of, submit, submit_one
 from domain.accounts.caller import CurrentUser
 from domain.accounts.scopes import Scope
-from domain.events.types import FileSummary
 from domain.files.service import FileService
 from domain.jobs.errors import CursorBeyondHeadError
 from domain.jobs.models import Job
-from domain.jobs.orders import JobFilter, Order
+from domain.jobs.orders import JobFilter, Order, Part
 from domain.jobs.repository import ORDERS
 from domain.jobs.service import JobService
 from domain.jobs.states import JobState
-from domain.jobs.submission import Key
-from domain.jobs.submitter import Answer
 
 Cursor = Annotated[int, QueryParameter(ge=0, le=2**53 - 1)]
-IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=128)]
-MomentText = Annotated[str | None, QueryParameter(format="date-time", max_length=64)]
 
-_ORDERS: Final = [sign + name for name in ORDERS for sign in ("", "-")]
-_REPLAYED: Final = "Idempotency-Replayed"
+Include = Annotated[str | None, QueryParameter(max_length=200, schema_extra=list_of(Part))]
 
-
-class _Identified(Struct):
-    id: UUID
+# Steps hold outputs, so a page of them is heavier than one of jobs.
+_MOST_WITH_PARTS: Final = 100
 
 
 class JobController(Controller):
@@ -65,15 +62,8 @@ class JobController(Controller):
         idempotency_key: IdempotencyKey = None,
     ) -> Response[JobView]:
         """Accept a job. The answer means stored, not started."""
-        answer = await services.submitter.submit(
-            current_user.id,
-            [_order(data, "$")],
-            lambda jobs: msgspec.json.encode(JobView.accepted(jobs[0])),
-            key=await _key(request, idempotency_key, "jobs"),
-        )
-        told = [news.job_id for news in answer.news]
-        (job_id,) = told or (msgspec.json.decode(answer.body, type=_Identified).id,)
-        return _accepted(services, answer, headers={"Location": f"/api/v1/jobs/{job_id}"})
+        key = await key_of(request, idempotency_key, "jobs")
+        return await submit_one(services, current_user.id, _order(data, "$"), key)
 
     @post("/batch", status_code=HTTP_202_ACCEPTED, operation_id="submitJobs", scope=Scope.JOBS_WRITE)
     async def submit_batch(
@@ -85,14 +75,15 @@ class JobController(Controller):
         idempotency_key: IdempotencyKey = None,
     ) -> Response[Items[JobView]]:
         """Accept up to 1,000 jobs, all or none."""
-        answer = await services.submitter.submit(
+        answer = await submit(
+            services,
             current_user.id,
             [_order(one, f"$.jobs[{place}]") for place, one in enumerate(data.jobs)],
             lambda jobs: msgspec.json.encode(Items([JobView.accepted(job) for job in jobs])),
-            key=await _key(request, idempotency_key, "batch"),
+            key=await key_of(request, idempotency_key, "batch"),
             at="$.jobs[{}]",
         )
-        return _accepted(services, answer, headers={})
+        return accepted(answer, {})
 
     @get(operation_id="listJobs", scope=Scope.JOBS_READ)
     async def list_jobs(
@@ -102,29 +93,36 @@ class JobController(Controller):
         in_state: Annotated[str | None, QueryParameter(name="state", enum=list(JobState))] = None,
         pipeline: Annotated[str | None, QueryParameter(max_length=64)] = None,
         tag: Annotated[str | None, QueryParameter(max_length=64)] = None,
-        search: Annotated[str | None, QueryParameter(max_length=200)] = None,
+        search: Search = None,
         created_after: MomentText = None,
         created_before: MomentText = None,
-        order_by: Annotated[str, QueryParameter(enum=_ORDERS)] = "-created_at",
+        preset: IdText = None,
+        owner: IdText = None,
+        include: Include = None,
+        order_by: Annotated[str, QueryParameter(enum=orders_of(ORDERS))] = "-created_at",
         limit: Limit = 100,
         offset: Offset = 0,
-    ) -> Page[JobView]:
-        """The caller's jobs, newest first unless asked otherwise."""
-        _one_of("state", in_state, [one.value for one in JobState])
-        _one_of("order_by", order_by, _ORDERS)
+    ) -> Page[JobDetail]:
+        """The caller's jobs, newest first unless asked otherwise; an admin's are everybody's."""
+        one_of("state", in_state, JobState)
         wanted = JobFilter(
+            owner_id=an_id("owner", owner),
             state=in_state,
             pipeline=pipeline,
             tag=tag,
             search=search or None,
             created_after=moment_of(created_after, "query.created_after"),
             created_before=moment_of(created_before, "query.created_before"),
-            order_by=order_by,
+            preset_id=an_id("preset", preset),
+            order_by=an_order(order_by, ORDERS),
             limit=limit,
             offset=offset,
+            parts=several_of("include", include, Part),
         )
+        if wanted.parts and limit > _MOST_WITH_PARTS:
+            raise InvalidInputError("query.limit", f"with include, limit is at most {_MOST_WITH_PARTS}")
         found, total = await job_service.page(current_user.reach, wanted)
-        return Page(await _views(job_service, found), total, limit, offset)
+        return Page(await _details(job_service, found, wanted.parts), total, limit, offset)
 
     @get("/{job_id:uuid}", operation_id="getJob", scope=Scope.JOBS_READ, job_token=True)
     async def show(
@@ -132,9 +130,12 @@ class JobController(Controller):
         job_id: FromPath[UUID],
         current_user: NamedDependency[CurrentUser],
         job_service: NamedDependency[JobService],
-    ) -> JobView:
-        """One job."""
-        return (await _views(job_service, [await job_service.find(job_id, current_user.reach)]))[0]
+        include: Include = None,
+    ) -> JobDetail:
+        """One job; `include=steps,files` shows them with it."""
+        parts = several_of("include", include, Part)
+        job = await job_service.find(job_id, current_user.reach, parts)
+        return (await _details(job_service, [job], parts))[0]
 
     @patch("/{job_id:uuid}", operation_id="patchJob", scope=Scope.JOBS_WRITE)
     async def change(
@@ -159,15 +160,9 @@ class JobController(Controller):
         job_id: FromPath[UUID],
         current_user: NamedDependency[CurrentUser],
         job_service: NamedDependency[JobService],
-        file_service: NamedDependency[FileService],
-        services: NamedDependency[Services],
-        after_commit: NamedDependency[AfterCommit],
     ) -> None:
         """Delete a job that has ended, its history and its files."""
-        gone = await file_service.repository.ids_of_job(job_id)
         await job_service.remove(job_id, current_user.reach)
-        for file_id in gone:
-            after_commit.add(lambda file_id=file_id: services.blobs.remove(file_id))  # type: ignore[misc]
 
     @post(
         "/{job_id:uuid}/cancel",
@@ -218,11 +213,11 @@ class JobController(Controller):
         file_service: NamedDependency[FileService],
         limit: Limit = 100,
         offset: Offset = 0,
-    ) -> Page[FileSummary]:
+    ) -> Page[FileView]:
         """What the job's steps have made, oldest first."""
         await job_service.find(job_id, current_user.reach)
         found, total = await file_service.of_job(job_id, limit, offset)
-        return Page([file_view(file) for file in found], total, limit, offset)
+        return Page([FileView.of(file) for file in found], total, limit, offset)
 
     @get("/{job_id:uuid}/events", operation_id="listEvents", scope=Scope.JOBS_READ, job_token=True)
     async def events(
@@ -264,24 +259,6 @@ async def _views(jobs: JobService, found: list[Job]) -> list[JobView]:
     return [JobView.of(job, why.get(job.id)) for job in found]
 
 
-async def _key(request: Request[Any, Any, Any], name: str | None, call: str) -> Key | None:
-    if name is None:
-        return None
-    # Decoded already, so it is JSON.
-    body = (await request.body()).decode()
-    return Key(name, f'{{"call":"{call}","body":{body}}}')
-
-
-def _accepted(services: Services, answer: Answer, *, headers: dict[str, str]) -> Response[Any]:
-    services.publisher.publish(answer.news)
-    services.doorbell.ring(answer.queues)
-    if answer.is_replayed:
-        headers[_REPLAYED] = "true"
-    return Response(
-        answer.body, status_code=HTTP_202_ACCEPTED, media_type="application/json", headers=headers
-    )
-
-
-def _one_of(name: str, value: str | None, allowed: list[str]) -> None:
-    if value is not None and value not in allowed:
-        raise InvalidInputError(f"query.{name}", f"{name} is one of {', '.join(allowed)}")
+async def _details(jobs: JobService, found: list[Job], parts: Set[Part]) -> list[JobDetail]:
+    why = await jobs.why_waiting(found)
+    return [JobDetail.with_parts(job, why.get(job.id), parts) for job in found]

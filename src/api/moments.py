@@ -1,11 +1,14 @@
 """Moments in requests: with an offset, and such as PostgreSQL and Python agree on."""
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from litestar.params import QueryParameter
 
 from api.problems import InvalidInputError
+
+MomentText = Annotated[str | None, QueryParameter(format="date-time", max_length=64)]
 
 _EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)

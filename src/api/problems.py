@@ -36,6 +36,7 @@ from domain.accounts.sign_in_errors import (
     StateMismatchError,
     ToneNotFoundError,
 )
+from domain.conflicts import TakenError
 from domain.database import DatabaseAwayError, DatabaseBusyError
 from domain.errors import HeadraceError
 from domain.files.names import FileNameError
@@ -49,6 +50,13 @@ from domain.jobs.errors import (
 from domain.jobs.states import IllegalTransitionError
 from domain.jobs.submitter import PipelineBusyError
 from domain.pipelines.service import ParamsInvalidError, PipelineNotFoundError, PipelineUnknownError
+from domain.presets.errors import (
+    PresetBusyError,
+    PresetInUseError,
+    PresetNotFoundError,
+    PresetTitleTakenError,
+)
+from domain.tags.service import TagNotFoundError, TagTakenError
 
 _log = structlog.get_logger(__name__)
 
@@ -106,8 +114,13 @@ _DOMAIN: Final[dict[type[HeadraceError], tuple[int, str]]] = {
     PipelineNotFoundError: (404, "pipeline_not_found"),
     FileNotFoundInStoreError: (404, "file_not_found"),
     ReferenceGoneError: (409, "reference_gone"),
+    PresetNotFoundError: (404, "preset_not_found"),
+    TagNotFoundError: (404, "tag_not_found"),
     IllegalTransitionError: (409, "illegal_transition"),
     JobNotFinalError: (409, "job_not_final"),
+    PresetInUseError: (409, "preset_in_use"),
+    PresetTitleTakenError: (409, "title_taken"),
+    TagTakenError: (409, "tag_taken"),
     IdempotencyConflictError: (409, "idempotency_conflict"),
     BlobTooLargeError: (413, "file_too_large"),
     FileNameError: (422, "file_name_invalid"),
@@ -120,6 +133,7 @@ _DOMAIN: Final[dict[type[HeadraceError], tuple[int, str]]] = {
     DatabaseAwayError: (503, "database_unavailable"),
     DatabaseBusyError: (503, "database_busy"),
     PipelineBusyError: (503, "pipeline_busy"),
+    PresetBusyError: (503, "preset_busy"),
 }
 _CODES: Final = {
     400: "bad_request",
@@ -197,6 +211,8 @@ def _of_domain(error: HeadraceError) -> tuple[int, str, str, list[ProblemError] 
     faults = None
     if isinstance(error, ParamsInvalidError):
         faults = [ProblemError(fault.path, fault.message) for fault in error.faults]
+    elif isinstance(error, TakenError):
+        faults = [ProblemError(error.path, str(error))]
     return status, code, str(error), faults
 
 

@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Self, TypeVar
 from uuid import UUID
 
 from litestar.params import QueryParameter
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from domain.events.types import FileSummary
-from domain.files.models import File
 from domain.jobs.models import Job, StepRun
 from domain.jobs.submission import NOT_YET, NewJob
 from domain.pipelines.models import PipelineVersion
@@ -115,10 +113,11 @@ class JobView(Struct, kw_only=True):
             event_seq=1,
             tags=sorted(set(order.tags)),
             meta=order.meta,
+            preset_id=order.preset_id,
         )
 
     @classmethod
-    def of(cls, job: Job, waiting_for: str | None = None) -> "JobView":
+    def of(cls, job: Job, waiting_for: str | None = None) -> Self:
         return cls(
             id=job.id,
             pipeline=job.pipeline,
@@ -142,6 +141,7 @@ class JobView(Struct, kw_only=True):
             event_seq=job.event_seq,
             tags=[tag.name for tag in job.tags],
             meta=job.meta,
+            preset_id=job.preset_id,
         )
 
 
@@ -217,19 +217,6 @@ class PipelineView(Struct, kw_only=True):
                 for node in pipeline.graph
             ],
         )
-
-
-def file_view(file: File) -> FileSummary:
-    return FileSummary(
-        id=file.id,
-        job_id=file.job_id,
-        step=file.step,
-        name=file.name,
-        media_type=file.media_type,
-        size=file.size,
-        sha256=file.sha256.hex(),
-        created_at=file.created_at,
-    )
 
 
 class Page(Struct, Generic[T]):

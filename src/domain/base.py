@@ -5,7 +5,10 @@ from typing import Any
 from advanced_alchemy.base import orm_registry
 from sqlalchemy import MetaData, func
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.ext.mutable import MutableDict
+
+Session = AsyncSession | async_scoped_session[AsyncSession]
 
 METADATA: MetaData = orm_registry.metadata
 
@@ -17,12 +20,6 @@ DATABASE_NOW = func.statement_timestamp()
 def tracked_json() -> Any:
     """A JSONB object whose top-level keys are tracked; for nested ones use `merge_json`."""
     return MutableDict.as_mutable(JSONB())
-
-
-def like(text: str) -> str:
-    """A LIKE pattern, escaped with a backslash, that finds *text* itself anywhere."""
-    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return f"%{escaped}%"
 
 
 def merge_json(obj: object, field: str, patch: dict[str, Any]) -> None:

@@ -123,6 +123,9 @@ class HeadraceWorker(Worker):
             _log.warning("claim_put_off", reason=error.reason)
             await first_of(stop=self.stopping, seconds=_IDLE_SECONDS)
             return False
+        # One line for all that begin together, so that each can be found by the request that submitted it.
+        if requests := {str(claim.job_id): claim.request_id for claim in claims if claim.request_id}:
+            _log.info("jobs_claimed", requests=requests)
         for claim in claims:
             self._start(Attempt(claim, self._tools))
         return len(claims) == free
@@ -141,7 +144,8 @@ class HeadraceWorker(Worker):
         if self._freed is not None and not self._freed.done():
             self._freed.set_result(None)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("attempt_broke", job_id=str(attempt.claim.job_id), exc_info=error)
+            claim = attempt.claim
+            _log.error("attempt_broke", job_id=str(claim.job_id), request_id=claim.request_id, exc_info=error)
 
     async def _wait_for_slot(self) -> None:
         """Until an attempt ends, or the second is over."""

@@ -25,6 +25,7 @@ from adapters.publisher import RedisPublisher
 from adapters.redis_link import build_redis, close_redis, refuse_evicting
 from adapters.tasks import end_tasks
 from domain.database import TRANSIENT, Database
+from domain.files.removals import BlobRemovals
 from domain.jobs.execution import Execution, Worker
 from domain.jobs.step_times_repository import StepTimesRepository
 from domain.pipelines.loading import Loaded, load_all
@@ -32,6 +33,7 @@ from domain.pipelines.registry import register
 from settings import Settings
 from workers import sweeper
 from workers.arq_worker import HeadraceWorker
+from workers.blob_remover import BlobRemover
 from workers.isolation import Isolation
 from workers.leases import Leases
 from workers.outlooks import Outlooks
@@ -118,6 +120,7 @@ async def open_worker(
         outlooks = Outlooks(loaded.pipelines.values(), StepTimesRepository(singles))
         execution = Execution(singles, worker, outlooks.by_version)
         leases = Leases(Execution(beats, worker), every_seconds=settings.heartbeat_seconds)
+        blobs = BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes)
         arq_worker = HeadraceWorker(
             redis=redis,
             execution=execution,
@@ -127,7 +130,7 @@ async def open_worker(
                 commit=commit,
                 publisher=publisher,
                 database=singles,
-                blobs=BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes),
+                blobs=blobs,
                 scratch=Path(scratch),
                 process_slots=asyncio.Semaphore(settings.process_slots),
                 thread_slots=asyncio.Semaphore(concurrency),
@@ -139,6 +142,7 @@ async def open_worker(
             only_suspect=only_suspect,
         )
         isolation = Isolation(execution, settings)
+        remover = BlobRemover(BlobRemovals(singles), blobs)
         arq_worker.stopping.listen(isolation.stop)
         beside = [
             asyncio.create_task(coroutine)
@@ -150,7 +154,7 @@ async def open_worker(
                 sweeper.sweep(execution, publisher, bell, queues),
                 sweeper.keep_house(execution, singles),
                 outlooks.run(),
-                *(() if only_suspect else (isolation.run(),)),
+                *(() if only_suspect else (isolation.run(), remover.run())),
             )
         ]
         committing = asyncio.create_task(commit.run())

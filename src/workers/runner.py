@@ -66,7 +66,10 @@ class Attempt:
         self._standing.end(reason)
 
     async def run(self) -> None:
-        """Run; returns when nothing of the attempt is left but threads that were given up."""
+        """Run, in a task of its own; returns when nothing is left but threads that were given up."""
+        structlog.contextvars.bind_contextvars(
+            job_id=str(self.claim.job_id), request_id=self.claim.request_id
+        )
         left = self.claim.seconds_left
         loop = asyncio.get_running_loop()
         timer = None if left is None else loop.call_later(max(0.0, left), self.stop, StopReason.OUT_OF_TIME)

@@ -1,6 +1,7 @@
 """A database with an owner and a pipeline, and people who use it."""
 
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -9,8 +10,12 @@ from adapters.database import StatementPool
 from adapters.engine import build_engine
 from adapters.servers import Servers
 from browser import Browser
+from harness import Api, new_database, serving
 from lease_stand import found
 from login_stand import LoginStand, login_stand
+from settings import Settings
+from town import Town, signed_in
+from workers.main import open_worker
 
 
 @pytest.fixture
@@ -43,3 +48,45 @@ async def stand(shared_login_stand: LoginStand) -> LoginStand:
 def browser(stand: LoginStand) -> Browser:
     """Somebody's browser, before any sign-in."""
     return stand.browser()
+
+
+@pytest.fixture(scope="module")
+async def town(
+    servers: Servers, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Town]:
+    """One API for all tests of a module, without Redis or workers: each test brings people of its own."""
+    async with new_database(str(servers.database_url), template) as url:
+        settings = Settings(
+            database_url=url,
+            data_dir=tmp_path_factory.mktemp("town"),
+            auth="proxy",
+            trusted_proxies=("127.0.0.1",),
+            admins=("root",),
+        )
+        async with open_worker(settings, ("nobody",), 1):
+            pass
+        database = await StatementPool.open(url, size=2)
+        async with serving(settings) as api:
+            yield Town(api, database)
+        await database.close()
+
+
+@pytest.fixture
+async def ada(town: Town) -> AsyncIterator[Api]:
+    """Somebody whom nobody has seen before."""
+    async with signed_in(town.api, f"ada-{uuid4().hex}") as api:
+        yield api
+
+
+@pytest.fixture
+async def bob(town: Town) -> AsyncIterator[Api]:
+    """Somebody else."""
+    async with signed_in(town.api, f"bob-{uuid4().hex}") as api:
+        yield api
+
+
+@pytest.fixture
+async def root(town: Town) -> AsyncIterator[Api]:
+    """An admin."""
+    async with signed_in(town.api, "root") as api:
+        yield api

@@ -27,6 +27,13 @@ BODIES: dict[str, dict[str, Any]] = {
     "patchJob": {"json": {"meta": {"a": 1}}},
     "cancelJob": {},
     "retryJob": {},
+    "patchFile": {"json": {"meta": {"a": 1}}},
+    "createPreset": {"json": {"title": "a new one", "pipeline": "noop", "params": {}}},
+    "replacePreset": {"json": {"title": "another", "pipeline": "noop", "params": {}}},
+    "patchPreset": {"json": {"description": None}},
+    "submitPreset": {"json": {}},
+    "createTag": {"json": {"name": "a new one"}},
+    "patchTag": {"json": {"name": "another"}},
     "uploadFile": {"files": {"file": b"x"}},
     "makeJobToken": {"json": {}},
     "makeApiKey": {"json": {"name": "x", "scopes": ["jobs:read"]}},
@@ -38,6 +45,8 @@ OBJECTS: dict[str, str] = {
     "job_id": "job",
     "file_id": "file",
     "key_id": "key",
+    "preset_id": "preset",
+    "tag_id": "tag",
     "user_id": "user",
     "name": "pipeline",
     "tone_id": "tone",
@@ -98,13 +107,16 @@ async def api(settings: Settings) -> AsyncIterator[Api]:
 async def objects(ada: Person) -> dict[str, str]:
     """One of everything that Ada can own, by the names of the paths."""
     upload = await ada.ask("POST", "/files", files={"file": b"x"})
+    preset = {"title": f"one of {uuid4()}", "pipeline": "noop", "params": {}}
     made = {
+        "preset": (await ada.ask("POST", "/presets", json=preset)).json()["id"],
+        "tag": (await ada.ask("POST", "/tags", json={"name": f"one of {uuid4()}"})).json()["id"],
         "job": await ada.submit(),
         "file": upload.json()["id"],
         "key": (await ada.key("jobs:read"))["id"],
         "user": (await ada.ask("GET", "/me")).json()["id"],
         "pipeline": "noop",
-        "tone": "1",
+        "tone": "471100815",
     }
     return {parameter: made[kind] for parameter, kind in OBJECTS.items()}
 

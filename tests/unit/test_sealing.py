@@ -28,6 +28,7 @@ def test_the_same_value_is_never_sealed_the_same() -> None:
         (b"x", "row 1"),
         (b"", "row 1"),
     ],
+    ids=["of another row", "with another key", "cut", "zeros", "short", "nothing"],
 )
 def test_moved_foreign_or_broken_values_do_not_open(sealed: bytes, about: str) -> None:
     with pytest.raises(SealBrokenError):

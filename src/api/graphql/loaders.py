@@ -11,7 +11,7 @@ from strawberry.dataloader import DataLoader
 from api.graphql.transaction import ReadTransaction
 from domain.files.models import File
 from domain.jobs.models import Job, StepRun
-from domain.jobs.service import JobService, in_order
+from domain.jobs.service import JobService, in_graph_order
 from domain.pipelines.models import PipelineVersion
 from domain.reading.shapes import OwnedJob
 
@@ -61,7 +61,7 @@ class Loaders:
         for run in await self.reads.ask(lambda repository: repository.step_runs(ids, most)):
             stored[run.job_id].append(run)
         return [
-            in_order(part.job, pipeline.graph if pipeline else [], stored[part.job.id])[: part.first]
+            in_graph_order(part.job, pipeline.graph if pipeline else [], stored[part.job.id])[: part.first]
             for part, pipeline in zip(parts, pipelines, strict=True)
         ]
 

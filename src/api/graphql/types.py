@@ -9,7 +9,8 @@ from uuid import UUID
 import strawberry
 from strawberry.scalars import JSON
 
-from api.schemas import ErrorView, GraphStep, PipelineView, StepView, file_view
+from api.file_bodies import FileView
+from api.schemas import ErrorView, GraphStep, PipelineView, StepView
 from domain.files.models import File
 from domain.jobs.states import JobState, StepState
 from domain.pipelines.models import PipelineVersion
@@ -82,10 +83,11 @@ class FileNode:
     size: BigInt
     sha256: str
     created_at: datetime
+    meta: JSON
 
     @classmethod
     def of(cls, file: File) -> "FileNode":
-        return build(cls, file_view(file))
+        return build(cls, FileView.of(file))
 
 
 @strawberry.type(

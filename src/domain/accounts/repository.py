@@ -9,7 +9,8 @@ from sqlalchemy import ColumnElement, func, or_, select
 
 from domain.accounts.models import ApiKey, AuditEntry, User
 from domain.accounts.reach import Reach
-from domain.base import DATABASE_NOW, like
+from domain.base import DATABASE_NOW
+from domain.paging import containing
 
 
 class UserRepository(SQLAlchemyAsyncRepository[User]):
@@ -19,7 +20,7 @@ class UserRepository(SQLAlchemyAsyncRepository[User]):
         """Users by name, and how many match."""
         matching: list[ColumnElement[bool]] = []
         if search:
-            pattern = like(search)
+            pattern = containing(search)
             matching.append(
                 or_(User.username.ilike(pattern, escape="\\"), User.email.ilike(pattern, escape="\\"))
             )

@@ -6,28 +6,24 @@ from uuid import UUID
 
 from advanced_alchemy.base import DefaultBase, UUIDv7AuditBase
 from advanced_alchemy.types import DateTimeUTC
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, String, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.base import tracked_json
 
 
 class File(UUIDv7AuditBase):
-    """An uploaded input (no job) or something that a step made (job and step)."""
+    """An uploaded input (no job) or something that a step made (job and step).
+
+    The id of the latter is made of job, step and the name under which the step saved it: so a step replaces
+    its own file, whatever that is called by now.
+    """
 
     __tablename__ = "files"
     __table_args__ = (
         CheckConstraint("size >= 0", name="size_not_negative"),
         CheckConstraint("length(sha256) = 32", name="sha256_length"),
         CheckConstraint("(job_id IS NULL) = (step IS NULL)", name="step_with_job"),
-        Index(
-            "uq_files_job_id_step_name",
-            "job_id",
-            "step",
-            "name",
-            unique=True,
-            postgresql_where=text("job_id IS NOT NULL"),
-        ),
     )
 
     owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
@@ -43,7 +39,10 @@ class File(UUIDv7AuditBase):
 
 
 class BlobRemoval(DefaultBase):
-    """A file whose row is gone and whose bytes are to go; a trigger writes it, however the row went."""
+    """A file whose row is gone and whose bytes are to go; a trigger writes it, however the row went.
+
+    Not before *at*: a worker that has begun to remove them moves it on.
+    """
 
     __tablename__ = "blob_removals"
 

@@ -1,14 +1,17 @@
 """What people do with files. The bytes are the blob store's; here is what is known of them."""
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 
 from domain.accounts.reach import Reach
+from domain.base import merge_json
 from domain.errors import HeadraceError
 from domain.files.models import File
-from domain.files.repository import FileRepository
+from domain.files.names import check_name
+from domain.files.repository import FileFilter, FileRepository
 
 
 class FileNotFoundInStoreError(HeadraceError):
@@ -29,25 +32,45 @@ class FileService(SQLAlchemyAsyncRepositoryService[File, FileRepository]):
         file.created_at = file.updated_at = await self.repository.now()
         return await self.repository.add(file)
 
-    async def find(self, file_id: UUID, reach: Reach) -> File:
+    async def page(self, reach: Reach, wanted: FileFilter) -> tuple[Sequence[File], int]:
+        return await self.repository.page(reach, wanted)
+
+    async def patch(
+        self, file_id: UUID, reach: Reach, *, name: str | None, meta: dict[str, Any] | None
+    ) -> File:
+        """Rename a file, lay *meta* over its own (a null removes its key); None leaves it alone.
+
+        Raises:
+            FileNotFoundInStoreError: none, or somebody else's.
+            FileNameError: no file can have that name.
+        """
+        file = await self.find(file_id, reach, lock=True)
+        if name is not None:
+            file.name = check_name(name)
+        if meta is not None:
+            merge_json(file, "meta", meta)
+        await self.repository.session.flush()
+        return file
+
+    async def find(self, file_id: UUID, reach: Reach, *, lock: bool = False) -> File:
         """A file within reach.
 
         Raises:
             FileNotFoundInStoreError: none, or somebody else's.
         """
-        found = await self.repository.reached(file_id, reach)
+        found = await self.repository.reached(file_id, reach, lock=lock)
         if found is None:
             raise FileNotFoundInStoreError(file_id)
         return found
 
     async def remove(self, file_id: UUID, reach: Reach) -> None:
-        """Forget a file; its bytes are to be removed after the commit.
+        """Forget a file; a worker removes its bytes soon after the commit.
 
         Raises:
             FileNotFoundInStoreError: none, or somebody else's.
         """
-        await self.repository.session.delete(await self.find(file_id, reach))
-        await self.repository.session.flush()
+        await self.find(file_id, reach)
+        await self.repository.forget(file_id)
 
     async def of_job(self, job_id: UUID, limit: int, offset: int) -> tuple[Sequence[File], int]:
         return await self.repository.of_job(job_id, limit, offset)

@@ -48,7 +48,8 @@ class StepRecord(Struct, frozen=True, kw_only=True):
 class Claim(Struct, frozen=True, kw_only=True):
     """One attempt that was just leased to this worker.
 
-    *heard_at* is a moment of the monotonic clock; *outlook* says what the steps of its pipeline take.
+    *heard_at* is a moment of the monotonic clock; *request_id* names the request that submitted the job,
+    where one did; *outlook* says what the steps of its pipeline take.
     """
 
     job_id: UUID
@@ -70,6 +71,7 @@ class Claim(Struct, frozen=True, kw_only=True):
     started: WrittenEvent
     at: datetime
     heard_at: float
+    request_id: str | None = None
     outlook: Outlook | None = None
 
     def now(self) -> datetime:
@@ -210,6 +212,7 @@ def _claim(row: Row, steps: dict[str, StepRecord], outlooks: Mapping[str, Outloo
         started=WrittenEvent("job.started", row["body"]),
         at=row["at"],
         heard_at=time.monotonic(),
+        request_id=row["request_id"],
         outlook=outlooks.get(f"{row['pipeline']}@{row['version']}"),
     )
 

@@ -41,8 +41,9 @@ WITH due AS (
     FROM claimed
     RETURNING job_id, at, body::text AS body
 )
-SELECT id, owner_id, pipeline, version, queue, params::text AS params, attempt, fence, max_attempts, losses,
-       progress, event_seq, log_events, cancel_requested_at IS NOT NULL AS cancel_requested,
+SELECT id, owner_id, request_id, pipeline, version, queue, params::text AS params, attempt, fence,
+       max_attempts, losses, progress, event_seq, log_events,
+       cancel_requested_at IS NOT NULL AS cancel_requested,
        extract(epoch FROM started_at - statement_timestamp())::float8 + timeout_seconds AS seconds_left,
        logged.at, logged.body
 FROM claimed JOIN logged ON logged.job_id = claimed.id

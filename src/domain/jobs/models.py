@@ -21,7 +21,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from domain.base import DATABASE_NOW, tracked_json
+from domain.files.models import File
 from domain.jobs.states import JobState, StepState
+from domain.pipelines.models import PipelineVersion
 from domain.tags.models import JOB_TAGS, Tag
 
 
@@ -115,6 +117,12 @@ class Job(UUIDv7AuditBase):
 
     tags: Mapped[list[Tag]] = relationship(
         secondary=JOB_TAGS, lazy="raise", order_by=Tag.name, passive_deletes=True
+    )
+    # To be looked at together with many jobs; written and removed by other ways.
+    definition: Mapped[PipelineVersion] = relationship(lazy="raise", viewonly=True)
+    files: Mapped[list[File]] = relationship(lazy="raise", viewonly=True, order_by=(File.created_at, File.id))
+    step_runs: Mapped[list["StepRun"]] = relationship(
+        primaryjoin="Job.id == foreign(StepRun.job_id)", lazy="raise", viewonly=True
     )
 
 

@@ -1,6 +1,8 @@
 """What somebody wants done, before it is a job. Pure."""
 
+from collections.abc import Set
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +22,15 @@ class Order(Struct, frozen=True, kw_only=True):
     timeout_seconds: float | None = None
     tags: tuple[str, ...] = ()
     meta: dict[str, Any] = {}
+    preset_id: UUID | None = None
+
+
+class Part(StrEnum):
+    """What may be shown with a job in one answer. Its tags' names always are."""
+
+    STEPS = "steps"
+    FILES = "files"
+    TAGS = "tags"
 
 
 class JobFilter(Struct, frozen=True, kw_only=True):
@@ -32,6 +43,8 @@ class JobFilter(Struct, frozen=True, kw_only=True):
     search: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+    preset_id: UUID | None = None
     order_by: str = "-created_at"
     limit: int = 100
     offset: int = 0
+    parts: Set[Part] = frozenset()

@@ -1,25 +1,28 @@
 """Queries about jobs, for people. Those of workers are in `lease_repository` and `change_repository`."""
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Sequence, Set
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
-from sqlalchemy import Select, Text, cast, delete, func, or_, select, text, update
-from sqlalchemy.orm import selectinload
-from uuid_utils.compat import uuid7
+from sqlalchemy import Select, Text, cast, delete, or_, select, text, update
+from sqlalchemy.orm import joinedload, selectinload
+from sqlalchemy.sql.base import ExecutableOption
 
 from domain.accounts.reach import Reach
-from domain.base import DATABASE_NOW, like
+from domain.base import DATABASE_NOW
 from domain.jobs.models import Job, StepRun
-from domain.jobs.orders import JobFilter
+from domain.jobs.orders import JobFilter, Part
 from domain.jobs.states import JobState, StepState
+from domain.paging import Orders, containing, fetch_page, in_order
+from domain.pipelines.models import PipelineVersion
+from domain.tags.links import set_tags
 from domain.tags.models import JOB_TAGS, Tag
 from domain.workers.models import WorkerProcess
 
 KEY_LIFE: Final = timedelta(hours=24)
-ORDERS: Final = {
+ORDERS: Final[Orders] = {
     "created_at": Job.created_at,
     "run_at": Job.run_at,
     "priority": Job.priority,
@@ -33,21 +36,6 @@ FROM unnest(CAST(:types AS text[]), CAST(:bodies AS text[])) WITH ORDINALITY AS 
 RETURNING at
 """)
 
-_MAKE_TAGS: Final = text("""
-INSERT INTO tags (id, owner_id, name, created_at, updated_at)
-SELECT t.id, CAST(:owner_id AS uuid), t.name, statement_timestamp(), statement_timestamp()
-FROM unnest(CAST(:ids AS uuid[]), CAST(:names AS text[])) WITH ORDINALITY AS t(id, name, place)
-ORDER BY t.place
-ON CONFLICT (owner_id, name) DO NOTHING
-""")
-
-_LINK_TAGS: Final = text("""
-INSERT INTO job_tags (job_id, tag_id)
-SELECT l.job_id, t.id
-FROM unnest(CAST(:job_ids AS uuid[]), CAST(:names AS text[])) AS l(job_id, name)
-JOIN tags t ON t.owner_id = CAST(:owner_id AS uuid) AND t.name = l.name
-""")
-
 
 class JobRepository(SQLAlchemyAsyncRepository[Job]):
     model_type = Job
@@ -59,12 +47,14 @@ class JobRepository(SQLAlchemyAsyncRepository[Job]):
         parameters = {"job_id": job.id, "first": first, "types": list(types), "bodies": list(bodies)}
         return (await self.session.execute(_APPEND, parameters)).scalars().all()[0]
 
-    async def reached(self, job_id: UUID, reach: Reach, *, lock: bool = False) -> Job | None:
-        """A job within reach, with its tags."""
+    async def reached(
+        self, job_id: UUID, reach: Reach, *, lock: bool = False, parts: Set[Part] = frozenset()
+    ) -> Job | None:
+        """A job within reach, with its tags and the *parts* that are asked for."""
         statement = select(Job).where(Job.id == job_id, *reach.within(Job.owner_id, Job.id))
         if lock:
             statement = statement.with_for_update(key_share=True, of=Job)
-        jobs = await self._jobs(statement)
+        jobs = await self._jobs(statement, parts)
         return jobs[0] if jobs else None
 
     async def all_reached(self, job_ids: Sequence[UUID], reach: Reach) -> list[Job]:
@@ -73,39 +63,23 @@ class JobRepository(SQLAlchemyAsyncRepository[Job]):
 
     async def page(self, reach: Reach, wanted: JobFilter) -> tuple[list[Job], int]:
         """The wanted page, in a stable order, and how many match in all."""
-        matching = matching_jobs(reach, wanted)
-        column = ORDERS[wanted.order_by.removeprefix("-")]
-        ends = (
-            (column.desc().nulls_last(), Job.id.desc())
-            if wanted.order_by[0] == "-"
-            else (
-                column.asc().nulls_last(),
-                Job.id.asc(),
-            )
+        rows, total = await fetch_page(
+            self.session,
+            matching_jobs(reach, wanted),
+            order=in_order(ORDERS, wanted.order_by, Job.id),
+            limit=wanted.limit,
+            offset=wanted.offset,
+            options=_loaded(wanted.parts),
         )
-        jobs = await self._jobs(matching.order_by(*ends).limit(wanted.limit).offset(wanted.offset))
-        total = select(func.count()).select_from(matching.order_by(None).subquery())
-        return jobs, (await self.session.execute(total)).scalar_one()
+        return [row[0] for row in rows], total
 
     async def set_tags(self, owner_id: UUID, job_id: UUID, names: Sequence[str]) -> None:
         """Give the job exactly the tags *names*; those that are new are made."""
-        await self.session.execute(delete(JOB_TAGS).where(JOB_TAGS.c.job_id == job_id))
-        await self.add_tags(owner_id, {job_id: names})
+        await set_tags(self.session, JOB_TAGS, job_id, owner_id, names)
 
-    async def add_tags(self, owner_id: UUID, names: Mapping[UUID, Sequence[str]]) -> None:
-        """Give each job its tags, which it does not have yet; those that are new are made."""
-        links = [(job_id, name) for job_id, wanted in names.items() for name in set(wanted)]
-        if not links:
-            return
-        # Always in the same order, so that two who make the same tags do not wait for each other for ever.
-        distinct = sorted({name for _, name in links})
-        await self.session.execute(
-            _MAKE_TAGS, {"owner_id": owner_id, "ids": [uuid7() for _ in distinct], "names": distinct}
-        )
-        job_ids, linked = zip(*links, strict=True)
-        await self.session.execute(
-            _LINK_TAGS, {"owner_id": owner_id, "job_ids": list(job_ids), "names": list(linked)}
-        )
+    async def forget(self, job_id: UUID) -> None:
+        """Delete the job; the database drops its history, files and links."""
+        await self.session.execute(delete(Job).where(Job.id == job_id))
 
     async def steps(self, job_id: UUID) -> Sequence[StepRun]:
         statement = select(StepRun).where(StepRun.job_id == job_id)
@@ -129,18 +103,31 @@ class JobRepository(SQLAlchemyAsyncRepository[Job]):
     async def now(self) -> Any:
         return (await self.session.execute(select(DATABASE_NOW))).scalar_one()
 
-    async def serving(self, alive_within: timedelta) -> list[tuple[set[str], set[str]]]:
-        """The (queues, pipelines as `name@version`) of every worker that is alive."""
-        statement = select(WorkerProcess.queues, WorkerProcess.pipelines).where(
-            WorkerProcess.last_seen_at > DATABASE_NOW - alive_within
+    async def serving(self, alive_within: timedelta) -> tuple[datetime, list[tuple[set[str], set[str]]]]:
+        """The database's time, and the (queues, pipelines as `name@version`) of those alive."""
+        clock = select(DATABASE_NOW.label("now")).subquery()
+        statement = select(clock.c.now, WorkerProcess.queues, WorkerProcess.pipelines).outerjoin_from(
+            clock, WorkerProcess, WorkerProcess.last_seen_at > DATABASE_NOW - alive_within
         )
-        return [(set(queues), set(pipelines)) for queues, pipelines in await self.session.execute(statement)]
+        rows = (await self.session.execute(statement)).all()
+        return rows[0].now, [(set(queues), set(names)) for _, queues, names in rows if queues is not None]
 
-    async def _jobs(self, statement: Select[tuple[Job]]) -> list[Job]:
+    async def _jobs(self, statement: Select[tuple[Job]], parts: Set[Part] = frozenset()) -> list[Job]:
         result = await self.session.execute(
-            statement.options(selectinload(Job.tags)).execution_options(populate_existing=True)
+            statement.options(*_loaded(parts)).execution_options(populate_existing=True)
         )
         return list(result.scalars())
+
+
+def _loaded(parts: Set[Part]) -> list[ExecutableOption]:
+    """What is read along: one statement for each, however many jobs there are."""
+    options: list[ExecutableOption] = [selectinload(Job.tags)]
+    if Part.STEPS in parts:
+        options.append(joinedload(Job.definition, innerjoin=True).load_only(PipelineVersion.graph))
+        options.append(selectinload(Job.step_runs))
+    if Part.FILES in parts:
+        options.append(selectinload(Job.files))
+    return options
 
 
 def matching_jobs(reach: Reach, wanted: JobFilter) -> Select[tuple[Job]]:
@@ -148,6 +135,8 @@ def matching_jobs(reach: Reach, wanted: JobFilter) -> Select[tuple[Job]]:
     conditions = reach.within(Job.owner_id, Job.id)
     if wanted.owner_id is not None:
         conditions.append(Job.owner_id == wanted.owner_id)
+    if wanted.preset_id is not None:
+        conditions.append(Job.preset_id == wanted.preset_id)
     if wanted.state is not None:
         conditions.append(Job.state == JobState(wanted.state))
     if wanted.pipeline is not None:
@@ -158,7 +147,7 @@ def matching_jobs(reach: Reach, wanted: JobFilter) -> Select[tuple[Job]]:
             Job.id.in_(tagged.where(Tag.name == wanted.tag, *reach.within(Tag.owner_id, JOB_TAGS.c.job_id)))
         )
     if wanted.search is not None:
-        pattern = like(wanted.search)
+        pattern = containing(wanted.search)
         columns = (Job.pipeline, cast(Job.id, Text), cast(Job.meta, Text), cast(Job.params, Text))
         conditions.append(or_(*(column.ilike(pattern, escape="\\") for column in columns)))
     if wanted.created_after is not None:

@@ -1,6 +1,6 @@
 """What people do with jobs: submit, look, change, cancel, retry, delete."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,7 @@ from domain.events.news import JobNews
 from domain.events.types import JobCancelled, JobCancelRequested, JobEvent, JobRetried, write
 from domain.jobs.errors import JobNotFinalError, JobNotFoundError
 from domain.jobs.models import Job, StepRun
-from domain.jobs.orders import JobFilter
+from domain.jobs.orders import JobFilter, Part
 from domain.jobs.repository import JobRepository
 from domain.jobs.states import IllegalTransitionError, JobState, StepState, move
 from domain.jobs.waiting import why_queued
@@ -32,13 +32,13 @@ class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
         self.news: list[JobNews] = []
         self.rings: list[str] = []
 
-    async def find(self, job_id: UUID, reach: Reach) -> Job:
-        """A job within reach.
+    async def find(self, job_id: UUID, reach: Reach, parts: Set[Part] = frozenset()) -> Job:
+        """A job within reach, with the *parts* that are asked for.
 
         Raises:
             JobNotFoundError: none, or somebody else's.
         """
-        return self._known(await self.repository.reached(job_id, reach), job_id)
+        return self._known(await self.repository.reached(job_id, reach, parts=parts), job_id)
 
     async def find_all(self, job_ids: Sequence[UUID], reach: Reach) -> list[Job]:
         """Those of the jobs that there are, and that are within reach."""
@@ -112,8 +112,7 @@ class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
         job = self._known(await self.repository.reached(job_id, reach, lock=True), job_id)
         if not job.state.is_final:
             raise JobNotFinalError(job_id, job.state)
-        await self.repository.session.delete(job)
-        await self.repository.session.flush()
+        await self.repository.forget(job_id)
 
     async def revoke_tokens(self, job_id: UUID, reach: Reach) -> None:
         """Have no token count that was made for the job up to now.
@@ -129,15 +128,14 @@ class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
         """The step runs of the job in the order of its graph; those not begun are made up as `pending`."""
         found = await self._pipelines.find(job.pipeline, job.version)
         stored = list(await self.repository.steps(job.id))
-        return in_order(job, found.graph if found else [], stored)
+        return in_graph_order(job, found.graph if found else [], stored)
 
     async def why_waiting(self, jobs: Sequence[Job]) -> dict[UUID, str]:
         """For each queued job: `run_at`, `backoff`, `worker_busy` or `no_worker`."""
         queued = [job for job in jobs if job.state is JobState.QUEUED]
         if not queued:
             return {}
-        now = await self.repository.now()
-        workers = await self.repository.serving(ALIVE_WITHIN)
+        now, workers = await self.repository.serving(ALIVE_WITHIN)
         return {
             job.id: why_queued(
                 f"{job.pipeline}@{job.version}",
@@ -174,8 +172,8 @@ class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
         return job
 
 
-def in_order(job: Job, graph: Sequence[dict[str, Any]], stored: Sequence[StepRun]) -> list[StepRun]:
-    """The step runs of *job* in the order of its *graph*; those not begun are made up as `pending`."""
+def in_graph_order(job: Job, graph: Sequence[dict[str, Any]], stored: Sequence[StepRun]) -> list[StepRun]:
+    """The step runs in the order of the graph; those not begun are made up."""
     by_name: dict[str, list[StepRun]] = {}
     for run in stored:
         by_name.setdefault(run.name, []).append(run)

@@ -44,13 +44,15 @@ class Submission(Struct, kw_only=True):
     jobs: Sequence[NewJob]
     answer: str
     key: Key | None = None
+    request_id: str | None = None
 
 
 class Stored(Struct, frozen=True):
     """What became of a submission.
 
     `made` · `repeated`: its key is taken, nothing was stored · `stale`: a pipeline has changed meanwhile,
-    nothing was stored. *moment* is that of storing, as frames and answers write it.
+    or a preset is being changed or gone, nothing was stored. *moment* is that of storing, as frames and
+    answers write it.
     """
 
     verdict: Literal["made", "repeated", "stale"]

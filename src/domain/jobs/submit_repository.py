@@ -10,16 +10,21 @@ from uuid_utils.compat import uuid7
 from domain.database import Database
 from domain.jobs.submission import NOT_YET_TEXT, Stored, Submission
 
+# Presets and tags are locked as the keys that refer to them would: one that is deleted meanwhile makes its
+# submission stale, or its link missing, instead of failing all that is stored with it. Nobody waits for a
+# preset: whoever deletes one may be at it for long.
 _STORE: Final = """
 WITH o AS (
     SELECT * FROM unnest($1::int[], $2::uuid[], $3::uuid[], $4::text[], $5::int[], $6::bool[],
                          $7::timestamptz[], $8::text[], $9::text[], $10::text[], $11::int[],
-                         $12::timestamptz[], $13::int[], $14::float8[])
+                         $12::timestamptz[], $13::int[], $14::float8[], $15::uuid[], $16::text[])
     AS o(request, id, owner_id, pipeline, version, is_newest, known_at, params, meta, queue, priority,
-         run_at, max_attempts, timeout_seconds)
+         run_at, max_attempts, timeout_seconds, preset_id, request_id)
 ), k AS (
-    SELECT * FROM unnest($15::int[], $16::uuid[], $17::text[], $18::text[], $19::text[])
+    SELECT * FROM unnest($17::int[], $18::uuid[], $19::text[], $20::text[], $21::text[])
     AS k(request, owner_id, key, body, answer)
+), presets_kept AS (
+    SELECT id FROM presets WHERE id = ANY($25::uuid[]) ORDER BY id FOR KEY SHARE SKIP LOCKED
 ), clock AS (
     SELECT to_char(statement_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS moment
 ), stale AS (
@@ -28,9 +33,10 @@ WITH o AS (
     WHERE p.updated_at IS DISTINCT FROM o.known_at
        OR (o.is_newest AND EXISTS (
            SELECT 1 FROM pipelines n WHERE n.name = o.pipeline AND n.version > o.version))
+       OR (o.preset_id IS NOT NULL AND o.preset_id NOT IN (SELECT id FROM presets_kept))
 ), taken AS (
     INSERT INTO idempotency_keys AS i (owner_id, key, request, answer, created_at)
-    SELECT k.owner_id, k.key, k.body::jsonb, convert_to(replace(k.answer, $20, clock.moment), 'UTF8'),
+    SELECT k.owner_id, k.key, k.body::jsonb, convert_to(replace(k.answer, $22, clock.moment), 'UTF8'),
            statement_timestamp()
     FROM k CROSS JOIN clock WHERE k.request NOT IN (SELECT request FROM stale) ORDER BY k.owner_id, k.key
     ON CONFLICT (owner_id, key) DO UPDATE SET
@@ -46,11 +52,13 @@ WITH o AS (
     LEFT JOIN taken t ON t.owner_id = k.owner_id AND t.key = k.key
 ), made AS (
     INSERT INTO jobs (id, owner_id, pipeline, version, state, params, meta, queue, priority, run_at,
-                      due_order, max_attempts, timeout_seconds, event_seq, created_at, updated_at)
+                      due_order, max_attempts, timeout_seconds, preset_id, request_id, event_seq,
+                      created_at, updated_at)
     SELECT o.id, o.owner_id, o.pipeline, o.version, 'queued', o.params::jsonb, o.meta::jsonb, o.queue,
            o.priority, coalesce(o.run_at, statement_timestamp()),
            coalesce(o.run_at, statement_timestamp()) - o.priority * interval '60 seconds',
-           o.max_attempts, o.timeout_seconds, 1, statement_timestamp(), statement_timestamp()
+           o.max_attempts, o.timeout_seconds, o.preset_id, o.request_id, 1,
+           statement_timestamp(), statement_timestamp()
     FROM o JOIN judged j ON j.request = o.request AND j.verdict = 'made'
     RETURNING id
 ), logged AS (
@@ -58,8 +66,9 @@ WITH o AS (
     SELECT id, 1, statement_timestamp(), 'job.queued', '{}' FROM made
 ), tagged AS (
     INSERT INTO job_tags (job_id, tag_id)
-    SELECT l.job_id, l.tag_id FROM unnest($21::uuid[], $22::uuid[]) AS l(job_id, tag_id)
+    SELECT l.job_id, l.tag_id FROM unnest($23::uuid[], $24::uuid[]) AS l(job_id, tag_id)
     JOIN made ON made.id = l.job_id
+    JOIN tags t ON t.id = l.tag_id FOR KEY SHARE OF t
 )
 SELECT j.request, j.verdict, clock.moment, statement_timestamp() AS at FROM judged j CROSS JOIN clock
 """
@@ -94,6 +103,9 @@ class SubmitRepository:
         rows = await self._database.fetch(_FIND_KEY, owner_id, key, request)
         return (rows[0]["answer"], rows[0]["is_same"]) if rows else None
 
+    async def has_preset(self, preset_id: UUID) -> bool:
+        return bool(await self._database.fetch("SELECT 1 FROM presets WHERE id = $1", preset_id))
+
     async def tag_ids(self, owner_id: UUID, names: set[str]) -> dict[str, UUID]:
         """The ids of these tags; those that are new are made."""
         ordered = sorted(names)
@@ -108,6 +120,7 @@ def _columns(submissions: Sequence[Submission]) -> list[Any]:
     jobs: list[tuple[Any, ...]] = []
     keys: list[tuple[Any, ...]] = []
     links: list[tuple[Any, ...]] = []
+    presets: set[UUID] = set()
     for place, submission in enumerate(submissions):
         for job in submission.jobs:
             order, pipeline = job.order, job.pipeline
@@ -127,16 +140,20 @@ def _columns(submissions: Sequence[Submission]) -> list[Any]:
                     order.run_at,
                     order.max_attempts,
                     order.timeout_seconds,
+                    order.preset_id,
+                    submission.request_id,
                 )
             )
+            if order.preset_id is not None:
+                presets.add(order.preset_id)
             links += [(job.id, tag_id) for tag_id in job.tag_ids]
         if submission.key is not None:
             key = submission.key
             keys.append((place, submission.owner_id, key.name, key.request, submission.answer))
     columns: list[Any] = []
-    for rows, width in ((jobs, 14), (keys, 5)):
+    for rows, width in ((jobs, 16), (keys, 5)):
         columns += _turned(rows, width)
-    return [*columns, NOT_YET_TEXT, *_turned(links, 2)]
+    return [*columns, NOT_YET_TEXT, *_turned(links, 2), list(presets)]
 
 
 def _turned(rows: list[tuple[Any, ...]], width: int) -> list[list[Any]]:

@@ -1,6 +1,7 @@
 """Accepting jobs: resolved, checked, and stored together with what other callers submit at the moment."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
@@ -25,9 +26,11 @@ from domain.pipelines.service import (
     PipelineUnknownError,
     check_params,
 )
+from domain.presets.errors import PresetBusyError, PresetNotFoundError
 from domain.workers.directory import Serving, WorkerDirectory
 
 _TRIES: Final = 3
+_PAUSE_SECONDS: Final = 0.1
 
 Render = Callable[[Sequence[NewJob]], bytes]
 """Writes the caller's answer, with `NOT_YET` where the moment of storing belongs."""
@@ -66,13 +69,19 @@ class Submitter:
         *,
         key: Key | None = None,
         at: str = "$",
+        request_id: str | None = None,
     ) -> Answer:
         """Accept *orders*, all or none. *at* is where they stand in the request, for the paths of faults.
+
+        *request_id* is kept with the jobs, for the logs of those who run them.
 
         Raises:
             ParamsInvalidError: a pipeline is unknown, or parameters do not fit it; with every fault.
             IdempotencyConflictError: the key was used with another request.
+            PresetNotFoundError: the preset of an order is gone.
+            PresetBusyError: somebody changes it.
         """
+        presets = {order.preset_id for order in orders if order.preset_id is not None}
         for _ in range(_TRIES):
             try:
                 found, serving = await self._resolve(orders, at)
@@ -84,7 +93,13 @@ class Submitter:
             tags = {name for order in orders for name in order.tags}
             tag_ids = await self._repository.tag_ids(owner_id, tags) if tags else {}
             jobs = _new_jobs(orders, found, serving, tag_ids)
-            submission = Submission(owner_id=owner_id, jobs=jobs, answer=render(jobs).decode(), key=key)
+            submission = Submission(
+                owner_id=owner_id,
+                jobs=jobs,
+                answer=render(jobs).decode(),
+                key=key,
+                request_id=request_id,
+            )
             stored = await self._store(submission)
             if stored.verdict == "made":
                 return _answer(submission, stored)
@@ -94,7 +109,18 @@ class Submitter:
                     return known
             for order in orders:
                 self._catalogue.forget(order.pipeline, order.version)
+            await self._wait_for(presets)
+        if presets:
+            raise PresetBusyError(min(presets))
         raise PipelineBusyError("the pipeline is being registered; try again")
+
+    async def _wait_for(self, presets: Collection[UUID]) -> None:
+        """Give those who change the presets a moment; without presets it goes on at once."""
+        for preset_id in presets:
+            if not await self._repository.has_preset(preset_id):
+                raise PresetNotFoundError(preset_id)
+        if presets:
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _store_alone(self, submission: Submission) -> Stored:
         (stored,) = await self._repository.store([submission])

@@ -67,6 +67,11 @@ class PipelineService(SQLAlchemyAsyncRepositoryService[PipelineVersion, Pipeline
         return found
 
 
+def known(version: PipelineVersion) -> KnownPipeline:
+    """A registered version, taken as the newest."""
+    return KnownPipeline(version.name, version.version, version.params_schema, version.updated_at, True)
+
+
 _validators: dict[tuple[str, int, datetime], jsonschema_rs.Validator] = {}
 
 

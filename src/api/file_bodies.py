@@ -1,0 +1,44 @@
+"""The bodies of /files."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from domain.files.models import File
+
+
+class FileView(Struct, kw_only=True):
+    """What is known of a file."""
+
+    id: UUID
+    job_id: UUID | None
+    step: str | None
+    name: str
+    media_type: str
+    size: int
+    sha256: str
+    created_at: datetime
+    meta: dict[str, Any]
+
+    @classmethod
+    def of(cls, file: File) -> "FileView":
+        return cls(
+            id=file.id,
+            job_id=file.job_id,
+            step=file.step,
+            name=file.name,
+            media_type=file.media_type,
+            size=file.size,
+            sha256=file.sha256.hex(),
+            created_at=file.created_at,
+            meta=file.meta,
+        )
+
+
+class PatchFile(Struct, forbid_unknown_fields=True):
+    """The body of PATCH /files/{id}. What is absent stays; a null in *meta* removes that key."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=255)] | UnsetType = UNSET
+    meta: dict[str, Any] | UnsetType = UNSET

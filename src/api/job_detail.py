@@ -1,0 +1,29 @@
+"""A job together with what belongs to it, in one answer."""
+
+from collections.abc import Set
+
+from msgspec import UNSET, UnsetType
+
+from api.file_bodies import FileView
+from api.schemas import JobView, StepView
+from domain.jobs.models import Job
+from domain.jobs.orders import Part
+from domain.jobs.service import in_graph_order
+
+
+class JobDetail(JobView, kw_only=True):
+    """A job with the parts of it that were asked for; the others are left out."""
+
+    steps: list[StepView] | UnsetType = UNSET
+    files: list[FileView] | UnsetType = UNSET
+
+    @classmethod
+    def with_parts(cls, job: Job, waiting_for: str | None, parts: Set[Part]) -> "JobDetail":
+        view = cls.of(job, waiting_for)
+        if Part.STEPS in parts:
+            reported = job.progress_steps or {}
+            runs = in_graph_order(job, job.definition.graph, job.step_runs)
+            view.steps = [StepView.of(run, reported) for run in runs]
+        if Part.FILES in parts:
+            view.files = [FileView.of(file) for file in job.files]
+        return view

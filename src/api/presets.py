@@ -1,0 +1,132 @@
+"""/presets: saved parameters of a pipeline, and the jobs made of them."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import Controller, Request, Response, delete, get, patch, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.status_codes import HTTP_202_ACCEPTED
+
+from api.asking import Search, an_order, orders_of
+from api.dependencies import Services
+from api.preset_bodies import PatchPreset, PresetView, RunPreset, SavePreset
+from api.schemas import JobView, Limit, Offset, Page
+from api.submitting import IdempotencyKey, key_of, submit_one
+from domain.accounts.caller import CurrentUser
+from domain.accounts.scopes import Scope
+from domain.presets.repository import ORDERS
+from domain.presets.service import PresetService
+from domain.presets.wanted import PresetFilter
+
+
+class PresetController(Controller):
+    path = "/presets"
+    tags = ("presets",)
+
+    @get(operation_id="listPresets", scope=Scope.JOBS_READ)
+    async def list_presets(
+        self,
+        current_user: NamedDependency[CurrentUser],
+        preset_service: NamedDependency[PresetService],
+        pipeline: Annotated[str | None, QueryParameter(max_length=64)] = None,
+        tag: Annotated[str | None, QueryParameter(max_length=64)] = None,
+        search: Search = None,
+        order_by: Annotated[str, QueryParameter(enum=orders_of(ORDERS))] = "-created_at",
+        limit: Limit = 100,
+        offset: Offset = 0,
+    ) -> Page[PresetView]:
+        """The caller's presets; *search* looks at titles and descriptions."""
+        wanted = PresetFilter(
+            pipeline=pipeline,
+            tag=tag,
+            search=search or None,
+            order_by=an_order(order_by, ORDERS),
+            limit=limit,
+            offset=offset,
+        )
+        found, total = await preset_service.page(current_user.reach, wanted)
+        return Page([PresetView.of(preset) for preset in found], total, limit, offset)
+
+    @post(operation_id="createPreset", scope=Scope.JOBS_WRITE)
+    async def create(
+        self,
+        data: JSONBody[SavePreset],
+        current_user: NamedDependency[CurrentUser],
+        preset_service: NamedDependency[PresetService],
+    ) -> Response[PresetView]:
+        """Save parameters under a title that the caller has not used yet."""
+        preset = await preset_service.add(
+            current_user.id,
+            title=data.title,
+            description=data.description,
+            pipeline=data.pipeline,
+            params=data.params,
+            tags=data.tags,
+        )
+        return Response(PresetView.of(preset), headers={"Location": f"/api/v1/presets/{preset.id}"})
+
+    @get("/{preset_id:uuid}", operation_id="getPreset", scope=Scope.JOBS_READ)
+    async def show(
+        self,
+        preset_id: FromPath[UUID],
+        current_user: NamedDependency[CurrentUser],
+        preset_service: NamedDependency[PresetService],
+    ) -> PresetView:
+        """One preset."""
+        return PresetView.of(await preset_service.find(preset_id, current_user.reach))
+
+    @put("/{preset_id:uuid}", operation_id="replacePreset", scope=Scope.JOBS_WRITE)
+    async def replace(
+        self,
+        preset_id: FromPath[UUID],
+        data: JSONBody[SavePreset],
+        current_user: NamedDependency[CurrentUser],
+        preset_service: NamedDependency[PresetService],
+    ) -> PresetView:
+        """Replace all that a preset says; what is absent is cleared."""
+        return PresetView.of(await preset_service.change(preset_id, current_user.reach, data.changes()))
+
+    @patch("/{preset_id:uuid}", operation_id="patchPreset", scope=Scope.JOBS_WRITE)
+    async def change(
+        self,
+        preset_id: FromPath[UUID],
+        data: JSONBody[PatchPreset],
+        current_user: NamedDependency[CurrentUser],
+        preset_service: NamedDependency[PresetService],
+    ) -> PresetView:
+        """Change what is named; what is absent stays."""
+        return PresetView.of(await preset_service.change(preset_id, current_user.reach, data.changes()))
+
+    @delete("/{preset_id:uuid}", operation_id="deletePreset", scope=Scope.JOBS_WRITE)
+    async def remove(
+        self,
+        preset_id: FromPath[UUID],
+        current_user: NamedDependency[CurrentUser],
+        preset_service: NamedDependency[PresetService],
+        keep_jobs: FromQuery[bool] = False,
+    ) -> None:
+        """Delete a preset with its jobs, which must have ended; with `keep_jobs` they all stay."""
+        await preset_service.remove(preset_id, current_user.reach, keep_jobs=keep_jobs)
+
+    @post(
+        "/{preset_id:uuid}/jobs",
+        status_code=HTTP_202_ACCEPTED,
+        operation_id="submitPreset",
+        scope=Scope.JOBS_WRITE,
+    )
+    async def run(
+        self,
+        request: Request[Any, Any, Any],
+        preset_id: FromPath[UUID],
+        current_user: NamedDependency[CurrentUser],
+        services: NamedDependency[Services],
+        data: JSONBody[RunPreset | None] = None,
+        idempotency_key: IdempotencyKey = None,
+    ) -> Response[JobView]:
+        """Accept a job of the preset, for the preset's owner. The answer means stored, not started."""
+        # Read and let go: nothing is held while the job is stored.
+        async with services.sessions() as session:
+            preset = await PresetService(session=session).find(preset_id, current_user.reach)
+        key = await key_of(request, idempotency_key, f"presets/{preset_id}/jobs")
+        return await submit_one(services, preset.owner_id, (data or RunPreset()).order(preset), key)

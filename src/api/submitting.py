@@ -1,0 +1,72 @@
+"""How a request becomes a submission: the caller's key for it, and the answer."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response
+from litestar.params import HeaderParameter
+from litestar.status_codes import HTTP_202_ACCEPTED
+from msgspec import Struct
+
+from api.dependencies import Services
+from api.hygiene import current_request_id
+from api.schemas import JobView
+from domain.jobs.orders import Order
+from domain.jobs.submission import Key
+from domain.jobs.submitter import Answer, Render
+
+IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=128)]
+
+_REPLAYED: Final = "Idempotency-Replayed"
+
+
+class _Identified(Struct):
+    id: UUID
+
+
+async def submit_one(services: Services, owner_id: UUID, order: Order, key: Key | None) -> Response[JobView]:
+    """Store one job, and answer with it and its place."""
+    answer = await submit(
+        services, owner_id, [order], lambda jobs: msgspec.json.encode(JobView.accepted(jobs[0])), key=key
+    )
+    told = [news.job_id for news in answer.news]
+    (job_id,) = told or (msgspec.json.decode(answer.body, type=_Identified).id,)
+    return accepted(answer, {"Location": f"/api/v1/jobs/{job_id}"})
+
+
+async def submit(
+    services: Services,
+    owner_id: UUID,
+    orders: Sequence[Order],
+    render: Render,
+    *,
+    key: Key | None,
+    at: str = "$",
+) -> Answer:
+    """Store jobs, tell of them and ring for them."""
+    answer = await services.submitter.submit(
+        owner_id, orders, render, key=key, at=at, request_id=current_request_id()
+    )
+    services.publisher.publish(answer.news)
+    services.doorbell.ring(answer.queues)
+    return answer
+
+
+def accepted(answer: Answer, headers: dict[str, str]) -> Response[Any]:
+    """The answer, byte for byte as it is stored."""
+    if answer.is_replayed:
+        headers[_REPLAYED] = "true"
+    return Response(
+        answer.body, status_code=HTTP_202_ACCEPTED, media_type="application/json", headers=headers
+    )
+
+
+async def key_of(request: Request[Any, Any, Any], name: str | None, call: str) -> Key | None:
+    """The caller's key for its request to *call*; None where it gives none."""
+    if name is None:
+        return None
+    # Decoded already, so it is JSON; no body is one that says nothing.
+    body = (await request.body()).decode() or "{}"
+    return Key(name, f'{{"call":"{call}","body":{body}}}')

@@ -1,0 +1,116 @@
+"""/tags: the names that mark jobs and presets."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from litestar import Controller, Response, delete, get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParameter
+from msgspec import UNSET, Struct, UnsetType
+
+from api.asking import an_order, orders_of
+from api.schemas import Limit, Offset, Page, TagName
+from domain.accounts.caller import CurrentUser
+from domain.accounts.scopes import Scope
+from domain.tags.repository import ORDERS, CountedTag
+from domain.tags.service import TagService
+
+
+class CreateTag(Struct, forbid_unknown_fields=True):
+    """The body of POST /tags."""
+
+    name: TagName
+
+
+class PatchTag(Struct, forbid_unknown_fields=True):
+    """The body of PATCH /tags/{id}. What is absent stays."""
+
+    name: TagName | UnsetType = UNSET
+
+
+class TagView(Struct, kw_only=True):
+    """One tag, and how many jobs and presets it marks."""
+
+    id: UUID
+    owner_id: UUID
+    name: str
+    jobs: int
+    presets: int
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, counted: CountedTag) -> "TagView":
+        tag = counted.tag
+        return cls(
+            id=tag.id,
+            owner_id=tag.owner_id,
+            name=tag.name,
+            jobs=counted.jobs,
+            presets=counted.presets,
+            created_at=tag.created_at,
+            updated_at=tag.updated_at,
+        )
+
+
+class TagController(Controller):
+    path = "/tags"
+    tags = ("tags",)
+
+    @get(operation_id="listTags", scope=Scope.JOBS_READ)
+    async def list_tags(
+        self,
+        current_user: NamedDependency[CurrentUser],
+        tag_service: NamedDependency[TagService],
+        order_by: Annotated[str, QueryParameter(enum=orders_of(ORDERS))] = "name",
+        limit: Limit = 100,
+        offset: Offset = 0,
+    ) -> Page[TagView]:
+        """The caller's tags."""
+        found, total = await tag_service.page(current_user.reach, an_order(order_by, ORDERS), limit, offset)
+        return Page([TagView.of(counted) for counted in found], total, limit, offset)
+
+    @post(operation_id="createTag", scope=Scope.JOBS_WRITE)
+    async def create(
+        self,
+        data: JSONBody[CreateTag],
+        current_user: NamedDependency[CurrentUser],
+        tag_service: NamedDependency[TagService],
+    ) -> Response[TagView]:
+        """Make a tag; jobs and presets make those that they name by themselves."""
+        made = await tag_service.add(current_user.id, data.name)
+        return Response(TagView.of(made), headers={"Location": f"/api/v1/tags/{made.tag.id}"})
+
+    @get("/{tag_id:uuid}", operation_id="getTag", scope=Scope.JOBS_READ)
+    async def show(
+        self,
+        tag_id: FromPath[UUID],
+        current_user: NamedDependency[CurrentUser],
+        tag_service: NamedDependency[TagService],
+    ) -> TagView:
+        """One tag."""
+        return TagView.of(await tag_service.find(tag_id, current_user.reach))
+
+    @patch("/{tag_id:uuid}", operation_id="patchTag", scope=Scope.JOBS_WRITE)
+    async def change(
+        self,
+        tag_id: FromPath[UUID],
+        data: JSONBody[PatchTag],
+        current_user: NamedDependency[CurrentUser],
+        tag_service: NamedDependency[TagService],
+    ) -> TagView:
+        """Rename a tag, wherever it marks something."""
+        if data.name is UNSET:
+            return TagView.of(await tag_service.find(tag_id, current_user.reach))
+        return TagView.of(await tag_service.rename(tag_id, current_user.reach, data.name))
+
+    @delete("/{tag_id:uuid}", operation_id="deleteTag", scope=Scope.JOBS_WRITE)
+    async def remove(
+        self,
+        tag_id: FromPath[UUID],
+        current_user: NamedDependency[CurrentUser],
+        tag_service: NamedDependency[TagService],
+    ) -> None:
+        """Delete a tag; what it marked stays."""
+        await tag_service.remove(tag_id, current_user.reach)

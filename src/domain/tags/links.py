@@ -1,0 +1,43 @@
+"""Which tags a job or a preset has."""
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import Table, Uuid, delete, insert, literal, select, text
+from uuid_utils.compat import uuid7
+
+from domain.base import Session
+from domain.tags.models import Tag
+
+# Always in the same order, so that two who make the same tags do not wait for each other for ever.
+_MAKE: Final = text("""
+INSERT INTO tags (id, owner_id, name, created_at, updated_at)
+SELECT t.id, CAST(:owner_id AS uuid), t.name, statement_timestamp(), statement_timestamp()
+FROM unnest(CAST(:ids AS uuid[]), CAST(:names AS text[])) WITH ORDINALITY AS t(id, name, place)
+ORDER BY t.place
+ON CONFLICT (owner_id, name) DO NOTHING
+""")
+
+
+async def set_tags(
+    session: Session, links: Table, marked_id: UUID, owner_id: UUID, names: Sequence[str]
+) -> None:
+    """Give what *marked_id* names exactly the tags *names* of that owner; those that are new are made.
+
+    *links* is `JOB_TAGS` or `PRESET_TAGS`.
+    """
+    marked = links.c[0]
+    await session.execute(delete(links).where(marked == marked_id))
+    wanted = sorted(set(names))
+    if not wanted:
+        return
+    await session.execute(_MAKE, {"owner_id": owner_id, "ids": [uuid7() for _ in wanted], "names": wanted})
+    # Locked, so that a tag which somebody deletes meanwhile is no link, instead of a link to nothing.
+    found = (
+        select(literal(marked_id, Uuid), Tag.id)
+        .where(Tag.owner_id == owner_id, Tag.name.in_(wanted))
+        .order_by(Tag.name)
+        .with_for_update(read=True, key_share=True, of=Tag)
+    )
+    await session.execute(insert(links).from_select([marked.name, "tag_id"], found))

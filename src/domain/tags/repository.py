@@ -1,0 +1,63 @@
+"""Queries about tags."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from advanced_alchemy.repository import SQLAlchemyAsyncRepository
+from msgspec import Struct
+from sqlalchemy import Select, delete, func, select
+
+from domain.accounts.reach import Reach
+from domain.base import DATABASE_NOW
+from domain.paging import Orders, fetch_page, in_order
+from domain.tags.models import JOB_TAGS, PRESET_TAGS, Tag
+
+ORDERS: Final[Orders] = {"name": Tag.name, "created_at": Tag.created_at}
+
+
+class CountedTag(Struct, frozen=True):
+    """A tag, and how many jobs and presets it marks."""
+
+    tag: Tag
+    jobs: int
+    presets: int
+
+
+class TagRepository(SQLAlchemyAsyncRepository[Tag]):
+    model_type = Tag
+
+    async def now(self) -> datetime:
+        moment: datetime = (await self.session.execute(select(DATABASE_NOW))).scalar_one()
+        return moment
+
+    async def reached(self, tag_id: UUID, reach: Reach) -> Tag | None:
+        """A tag within reach, locked."""
+        statement = select(Tag).where(Tag.id == tag_id, *reach.within(Tag.owner_id)).with_for_update()
+        return (await self.session.execute(statement)).scalar_one_or_none()
+
+    async def counted(self, tag_id: UUID, reach: Reach) -> CountedTag | None:
+        """A tag within reach, with its counts."""
+        row = (await self.session.execute(_counted(reach).where(Tag.id == tag_id))).one_or_none()
+        return None if row is None else CountedTag(*row)
+
+    async def page(
+        self, reach: Reach, order_by: str, limit: int, offset: int
+    ) -> tuple[Sequence[CountedTag], int]:
+        """The wanted page, in a stable order, and how many there are."""
+        order = in_order(ORDERS, order_by, Tag.id)
+        rows, total = await fetch_page(self.session, _counted(reach), order=order, limit=limit, offset=offset)
+        return [CountedTag(tag, jobs, presets) for tag, jobs, presets, _ in rows], total
+
+    async def forget(self, tag_id: UUID) -> None:
+        """Delete the tag; the database drops its links."""
+        await self.session.execute(delete(Tag).where(Tag.id == tag_id))
+
+
+def _counted(reach: Reach) -> Select[Any]:
+    counts = [
+        select(func.count()).where(links.c.tag_id == Tag.id).scalar_subquery().label(name)
+        for name, links in (("jobs", JOB_TAGS), ("presets", PRESET_TAGS))
+    ]
+    return select(Tag, *counts).where(*reach.within(Tag.owner_id))

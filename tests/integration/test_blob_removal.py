@@ -1,0 +1,194 @@
+"""Bytes go after their rows, however the rows went, once, and also after a crash."""
+
+import asyncio
+import os
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid5
+
+import pytest
+
+from adapters.blob_store import BlobStore
+from adapters.database import StatementPool
+from domain.files.removals import BlobRemovals
+from harness import Api
+from settings import Settings
+from workers.blob_remover import BlobRemover
+
+NOTED = "SELECT file_id FROM blob_removals"
+
+
+def stored(settings: Settings) -> list[Path]:
+    return [path for path in settings.blob_dir.rglob("*") if path.is_file()]
+
+
+def make_old(settings: Settings) -> None:
+    """Bytes that a step has just saved are left for a while."""
+    for path in stored(settings):
+        os.utime(path, (time.time() - 60, time.time() - 60))
+
+
+@pytest.fixture
+def blobs(settings: Settings) -> BlobStore:
+    return BlobStore(settings.blob_dir, max_bytes=1_000_000)
+
+
+@pytest.fixture
+def remover(database: StatementPool, blobs: BlobStore) -> BlobRemover:
+    return BlobRemover(BlobRemovals(database), blobs)
+
+
+async def store(database: StatementPool, blobs: BlobStore, owner_id: str, job_id: str, name: str) -> UUID:
+    """A file as a step saves it."""
+    file_id = uuid5(UUID(job_id), name)
+    kept = await asyncio.to_thread(blobs.put, file_id, name.encode())
+    await database.fetch(
+        "INSERT INTO files (id, owner_id, job_id, step, name, media_type, size, sha256,"
+        " created_at, updated_at) VALUES ($1, $2, $3, 'tick', $4, 'a/b', $5, $6, now(), now())",
+        file_id,
+        UUID(owner_id),
+        UUID(job_id),
+        name,
+        kept.size,
+        kept.sha256,
+    )
+    return file_id
+
+
+async def test_a_deleted_user_leaves_no_rows_and_soon_no_bytes(
+    api: Api, settings: Settings, database: StatementPool, blobs: BlobStore, remover: BlobRemover
+) -> None:
+    body = {"title": "T", "pipeline": "noop", "params": {}, "tags": ["t"]}
+    preset = (await api.http.post("/api/v1/presets", json=body)).json()
+    url = f"/api/v1/presets/{preset['id']}/jobs"
+    job = (await api.http.post(url, json={"tags": ["t"]}, headers={"Idempotency-Key": "k"})).json()
+    await store(database, blobs, preset["owner_id"], job["id"], "made")
+    await api.http.post("/api/v1/files", files={"file": ("own", b"x")})
+    stranger = UUID(int=7)
+    await asyncio.to_thread(blobs.put, stranger, b"somebody else's")
+    make_old(settings)
+
+    await database.fetch("DELETE FROM users WHERE id = $1", UUID(preset["owner_id"]))
+
+    for table in ("jobs", "presets", "tags", "job_tags", "preset_tags", "job_events", "idempotency_keys"):
+        (row,) = await database.fetch(f"SELECT count(*) AS left FROM {table}")  # noqa: S608
+        assert row["left"] == 0, table
+    assert len(stored(settings)) == 3
+    assert await remover.remove_due() == 2
+    assert [path.name.partition(".")[0] for path in stored(settings)] == [str(stranger)]
+    assert await database.fetch(NOTED) == []
+
+
+async def test_a_worker_removes_the_bytes_of_deleted_files_and_jobs(
+    service: Api, settings: Settings, database: StatementPool, blobs: BlobStore
+) -> None:
+    job = await service.finish((await service.submit("noop"))["id"])
+    (owner,) = await database.fetch("SELECT owner_id FROM jobs")
+    made = [await store(database, blobs, str(owner["owner_id"]), job["id"], name) for name in "abc"]
+    own = (await service.http.post("/api/v1/files", files={"file": ("a", b"x")})).json()
+    make_old(settings)
+    listed = (await service.http.get(f"/api/v1/jobs/{job['id']}/files")).json()
+    assert (listed["total"], len(stored(settings))) == (len(made), 4)
+
+    gone = [
+        await service.http.delete(f"/api/v1/jobs/{job['id']}"),
+        await service.http.delete(f"/api/v1/files/{own['id']}"),
+    ]
+
+    assert [answer.status_code for answer in gone] == [204, 204]
+    async with asyncio.timeout(20):
+        while stored(settings):
+            await asyncio.sleep(0.05)
+
+
+async def test_two_workers_share_the_work(
+    api: Api, settings: Settings, database: StatementPool, blobs: BlobStore, remover: BlobRemover
+) -> None:
+    files = [(await api.http.post("/api/v1/files", files={"file": ("a", b"x")})).json() for _ in range(8)]
+    await database.fetch("DELETE FROM files")
+    removals = BlobRemovals(database)
+
+    shares = await asyncio.gather(*(removals.take(4, again_after=timedelta(minutes=1)) for _ in range(2)))
+    left = await remover.remove_due()
+
+    taken = [one.file_id for share in shares for one in share]
+    assert sorted(map(str, taken)) == sorted(file["id"] for file in files)
+    assert (left, len(stored(settings))) == (0, 8)
+
+
+async def test_what_a_crash_left_half_done_is_done_again(
+    api: Api, settings: Settings, database: StatementPool, blobs: BlobStore, remover: BlobRemover
+) -> None:
+    files = [(await api.http.post("/api/v1/files", files={"file": ("a", b"x")})).json() for _ in range(2)]
+    await database.fetch("DELETE FROM files")
+    await BlobRemovals(database).take(10, again_after=timedelta(minutes=1))
+    blobs.remove(UUID(files[0]["id"]))
+
+    meanwhile = await remover.remove_due()
+    await database.fetch("UPDATE blob_removals SET at = at - interval '1 minute'")
+    later = await remover.remove_due()
+
+    assert (meanwhile, later) == (0, 2)
+    assert stored(settings) == []
+    assert await database.fetch(NOTED) == []
+
+
+async def test_bytes_that_a_step_saves_anew_are_left(
+    api: Api, settings: Settings, database: StatementPool, blobs: BlobStore, remover: BlobRemover
+) -> None:
+    job = await api.submit("noop")
+    (owner,) = await database.fetch("SELECT owner_id FROM jobs")
+    file_id = await store(database, blobs, str(owner["owner_id"]), job["id"], "again")
+    await database.fetch("DELETE FROM files")
+    young = await remover.remove_due()
+    await store(database, blobs, str(owner["owner_id"]), job["id"], "again")
+    make_old(settings)
+    await database.fetch("UPDATE blob_removals SET at = at - interval '1 minute'")
+
+    back = await remover.remove_due()
+
+    assert (young, back) == (0, 1)
+    assert [path.name.partition(".")[0] for path in stored(settings)] == [str(file_id)]
+    assert await database.fetch(NOTED) == []
+
+
+async def test_a_removal_that_is_noted_anew_meanwhile_is_not_forgotten(
+    api: Api, database: StatementPool
+) -> None:
+    await api.http.post("/api/v1/files", files={"file": ("a", b"x")})
+    rows: Any = await database.fetch("DELETE FROM files RETURNING *")
+    removals = BlobRemovals(database)
+    taken = await removals.take(10, again_after=timedelta(minutes=1))
+    await database.fetch(
+        "INSERT INTO files (id, owner_id, name, media_type, size, sha256, created_at, updated_at)"
+        " VALUES ($1, $2, 'a', 'a/b', 1, sha256('x'), now(), now())",
+        rows[0]["id"],
+        rows[0]["owner_id"],
+    )
+    await database.fetch("DELETE FROM files")
+
+    await removals.done(taken)
+
+    assert len(await database.fetch(NOTED)) == 1
+
+
+async def test_bytes_that_cannot_be_removed_do_not_hold_up_the_others(
+    api: Api, database: StatementPool, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [(await api.http.post("/api/v1/files", files={"file": ("a", b"x")})).json() for _ in range(3)]
+    await database.fetch("DELETE FROM files")
+    remove = blobs.remove
+
+    def refuse_one(file_id: UUID, *, written_before: float) -> bool:
+        if str(file_id) == files[1]["id"]:
+            raise PermissionError(13, "not yours")
+        return remove(file_id, written_before=written_before)
+
+    monkeypatch.setattr(blobs, "remove", refuse_one)
+
+    done = await BlobRemover(BlobRemovals(database), blobs).remove_due()
+
+    assert done == 2
+    assert [str(row["file_id"]) for row in await database.fetch(NOTED)] == [files[1]["id"]]

@@ -1,0 +1,154 @@
+"""Files: renamed, given meta, listed."""
+
+from hashlib import sha256
+from typing import Any
+from uuid import UUID, uuid4, uuid5
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import async_sessionmaker
+
+from domain.files.models import File
+from domain.jobs.changes import NewFile
+from harness import Api
+from lease_stand import change, execution
+from town import Town, problem
+
+URL = "/api/v1/files"
+
+
+async def upload(api: Api, name: str = "a.txt") -> dict[str, Any]:
+    answer = await api.http.post(URL, files={"file": (name, b"x")})
+    assert answer.status_code == 201, answer.text
+    file: dict[str, Any] = answer.json()
+    return file
+
+
+async def stored_meta(api: Api, file: dict[str, Any]) -> dict[str, Any]:
+    """As a session of its own reads it."""
+    async with async_sessionmaker(api.app.state.services.engine)() as session:
+        found = (await session.execute(select(File).where(File.id == UUID(file["id"])))).scalar_one()
+        return dict(found.meta)
+
+
+async def test_meta_is_merged_at_every_depth_and_kept(ada: Api) -> None:
+    file = await upload(ada)
+    url = f"{URL}/{file['id']}"
+
+    await ada.http.patch(url, json={"meta": {"keep": 1, "drop": 2, "deep": {"x": {"y": 1}, "z": 2}}})
+    top = (await ada.http.patch(url, json={"meta": {"drop": None, "new": []}})).json()
+    after_top = await stored_meta(ada, file)
+    nested = (await ada.http.patch(url, json={"meta": {"deep": {"x": {"y": 9}, "z": None}}})).json()
+    after_nested = await stored_meta(ada, file)
+
+    assert file["meta"] == {}
+    assert top["meta"] == after_top == {"keep": 1, "deep": {"x": {"y": 1}, "z": 2}, "new": []}
+    assert nested["meta"] == after_nested == {"keep": 1, "deep": {"x": {"y": 9}}, "new": []}
+    assert (await ada.http.get(url)).json() == nested
+
+
+async def test_a_file_is_renamed_and_what_is_absent_stays(ada: Api) -> None:
+    file = await upload(ada)
+    url = f"{URL}/{file['id']}"
+
+    unchanged = (await ada.http.patch(url, json={})).json()
+    renamed = (await ada.http.patch(url, json={"name": "b.txt"})).json()
+    content = await ada.http.get(f"{url}/content")
+
+    assert unchanged == file
+    assert renamed == file | {"name": "b.txt"}
+    assert "b.txt" in content.headers["content-disposition"]
+
+
+async def test_a_bad_change_of_a_file_is_refused(ada: Api) -> None:
+    file = await upload(ada)
+    names: list[Any] = [None, "", "a/b", "..", "\u00e9" * 200]
+
+    for body in [*({"name": name} for name in names), {"meta": None}, {"meta": []}, {"size": 2}]:
+        answer = await ada.http.patch(f"{URL}/{file['id']}", json=body)
+
+        assert answer.status_code == 422, answer.text
+    assert (await ada.http.get(f"{URL}/{file['id']}")).json() == file
+
+
+async def test_any_number_in_meta_is_kept_or_refused(ada: Api) -> None:
+    file = await upload(ada)
+    url = f"{URL}/{file['id']}"
+    headers = {"content-type": "application/json"}
+
+    for number in ("9" * 30, "-" + "9" * 30, "1e308", "1e999", "9" * 5_000, "1" + "0" * 140_000):
+        changed = await ada.http.patch(url, content=f'{{"meta": {{"n": {number}}}}}', headers=headers)
+
+        assert changed.status_code in (200, 400, 422), (number[:10], changed.text)
+        assert (await ada.http.get(url)).status_code == 200
+
+
+async def test_files_are_listed_searched_sorted_and_paged(ada: Api, town: Town) -> None:
+    job = await ada.submit("noop")
+    await town.database.fetch(
+        "INSERT INTO files (id, owner_id, job_id, step, name, media_type, size, sha256,"
+        " created_at, updated_at) SELECT gen_random_uuid(), owner_id, id, 'nothing', name, 'a/b', 1,"
+        " sha256('x'), now(), now() FROM jobs CROSS JOIN unnest(ARRAY['one', 'two']) AS name"
+        " WHERE jobs.id = $1",
+        job["id"],
+    )
+    own = [await upload(ada, name) for name in ("b 50%.txt", "a 500.txt")]
+
+    async def names(query: str) -> list[str]:
+        answer = await ada.http.get(f"{URL}?{query}")
+        assert answer.status_code == 200, answer.text
+        return [file["name"] for file in answer.json()["items"]]
+
+    everything = (await ada.http.get(URL)).json()
+    assert (everything["total"], everything["items"][:2]) == (4, own[::-1])
+    assert await names("search=50%25") == ["b 50%.txt"]
+    assert await names("search=.TXT&order_by=name") == ["a 500.txt", "b 50%.txt"]
+    assert await names(f"job={job['id']}&order_by=-name") == ["two", "one"]
+    assert (await ada.http.get(f"{URL}?limit=1&offset=1")).json()["items"] == [own[0]]
+    assert (await ada.http.get(f"{URL}?order_by=sha256")).status_code == 422
+
+
+async def test_results_of_a_step_may_have_the_same_name_and_are_replaced_all_the_same(
+    ada: Api, town: Town
+) -> None:
+    queue = uuid4().hex
+    await ada.submit("noop", queue=queue)
+    worker = execution(town.database, queues=[queue])
+    (claim,) = await worker.claim(1)
+
+    async def save(write_no: int, name: str, size: int) -> None:
+        made = change(claim, write_no)
+        made.files.append(
+            NewFile(
+                id=uuid5(claim.job_id, name),
+                step="nothing",
+                name=name,
+                media_type="a/b",
+                size=size,
+                sha256=sha256(name.encode()).digest(),
+            )
+        )
+        written, _ = (await worker.write([made]))[claim.job_id]
+        assert written.verdict == "applied"
+
+    await save(1, "first", 1)
+    url = f"{URL}/{uuid5(claim.job_id, 'first')}"
+    renamed = await ada.http.patch(url, json={"name": "second", "meta": {"kept": True}})
+    await save(2, "second", 2)
+    await save(3, "first", 3)
+
+    assert renamed.status_code == 200
+    listed = (await ada.http.get(f"{URL}?order_by=size")).json()["items"]
+    assert [(file["name"], file["size"]) for file in listed] == [("second", 2), ("second", 3)]
+    assert (await ada.http.get(url)).json()["meta"] == {"kept": True}
+
+
+async def test_a_foreign_file_is_none_but_for_an_admin(ada: Api, bob: Api, root: Api) -> None:
+    file = await upload(ada)
+    url = f"{URL}/{file['id']}"
+
+    foreign = await bob.http.patch(url, json={"name": "x"})
+
+    problem(foreign, 404, "file_not_found")
+    assert (await bob.http.get(URL)).json()["total"] == 0
+    assert file in (await root.http.get(URL)).json()["items"]
+    assert (await root.http.patch(url, json={"meta": {"a": 1}})).status_code == 200

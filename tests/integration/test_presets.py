@@ -1,0 +1,369 @@
+"""Presets: saved, found, replaced, changed, run and deleted."""
+
+import asyncio
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import async_sessionmaker
+
+from domain.accounts.reach import Reach
+from domain.presets.errors import PresetTitleTakenError
+from domain.presets.models import Preset
+from domain.presets.service import PresetService
+from domain.presets.wanted import PresetChanges
+from harness import Api
+from town import Town, problem
+
+URL = "/api/v1/presets"
+UNKNOWN = "01a1fccd-6b98-76e1-8951-c578b7c6189f"
+TICKS = {"title": "Slow", "pipeline": "ticks", "params": {"count": 3}}
+
+
+async def save(api: Api, **more: Any) -> dict[str, Any]:
+    answer = await api.http.post(URL, json=TICKS | more)
+    assert answer.status_code == 201, answer.text
+    preset: dict[str, Any] = answer.json()
+    return preset
+
+
+async def test_a_saved_preset_is_found_at_its_place(ada: Api) -> None:
+    answer = await ada.http.post(URL, json=TICKS | {"description": "Three", "tags": ["b", "a", "b"]})
+
+    assert answer.status_code == 201, answer.text
+    preset = answer.json()
+    assert {name: preset[name] for name in ("title", "description", "pipeline", "params", "tags")} == {
+        "title": "Slow",
+        "description": "Three",
+        "pipeline": "ticks",
+        "params": {"count": 3},
+        "tags": ["a", "b"],
+    }
+    assert preset["created_at"] == preset["updated_at"]
+    assert (await ada.http.get(answer.headers["location"])).json() == preset
+
+
+FAULTS: list[tuple[Any, list[str]]] = [
+    ({"pipeline": "noop", "params": {}}, ["$"]),
+    ({"title": "T", "params": {}}, ["$"]),
+    ({"title": "T", "pipeline": "noop"}, ["$"]),
+    ({"title": "", "pipeline": "noop", "params": {}}, ["$.title"]),
+    ({"title": " ", "pipeline": "noop", "params": {}}, ["$.title"]),
+    ({"title": "x" * 201, "pipeline": "noop", "params": {}}, ["$.title"]),
+    ({"title": None, "pipeline": "noop", "params": {}}, ["$.title"]),
+    ({"title": "T", "description": "x" * 1001, "pipeline": "noop", "params": {}}, ["$.description"]),
+    ({"title": "T", "pipeline": "noop", "params": {}, "colour": 1}, ["$"]),
+    ({"title": "T", "pipeline": "nowhere", "params": {}}, ["$.pipeline"]),
+    ({"title": "T", "pipeline": "ticks", "params": {"count": 0, "x": 1}}, ["$.params", "$.params.count"]),
+    (
+        {"title": "T", "pipeline": "shootout", "params": {"chains": [{"name": "A", "blocks": [{}]}]}},
+        ["$.params.chains[0].blocks[0]"],
+    ),
+]
+
+
+async def test_a_bad_preset_is_refused_with_the_paths_of_its_faults(ada: Api) -> None:
+    made = await save(ada)
+
+    for body, paths in FAULTS:
+        posted = await ada.http.post(URL, json=body)
+        replaced = await ada.http.put(f"{URL}/{made['id']}", json=body)
+
+        for answer in (posted, replaced):
+            assert answer.status_code == 422, answer.text
+            assert sorted(fault["path"] for fault in answer.json()["errors"]) == paths
+    assert (await ada.http.get(URL)).json()["items"] == [made]
+
+
+async def test_any_number_in_params_is_kept_or_refused(ada: Api) -> None:
+    headers = {"content-type": "application/json"}
+
+    for place, number in enumerate(("9" * 30, "2.0", "1e308", "1e999", "9" * 5_000, "1" + "0" * 140_000)):
+        content = f'{{"title": "{place}", "pipeline": "crunch", "params": {{"seconds": {number}}}}}'
+        answer = await ada.http.post(URL, content=content, headers=headers)
+
+        assert answer.status_code in (201, 400, 422), (number[:10], answer.text)
+    assert [one["params"] for one in (await ada.http.get(URL)).json()["items"]] == [{"seconds": 2.0}]
+
+
+async def test_replacing_a_preset_twice_is_replacing_it_once(ada: Api) -> None:
+    preset = await save(ada, description="Three", tags=["a"])
+    url = f"{URL}/{preset['id']}"
+    whole = {"title": "None", "pipeline": "noop", "params": {}}
+
+    first = await ada.http.put(url, json=whole)
+    second = await ada.http.put(url, json=whole)
+
+    assert (first.status_code, second.status_code) == (200, 200)
+    assert first.json() == second.json()
+    said = first.json()
+    assert (said["title"], said["description"], said["pipeline"], said["tags"]) == ("None", None, "noop", [])
+    assert said["updated_at"] > said["created_at"]
+
+
+async def test_patch_leaves_what_is_absent_and_a_null_clears(ada: Api) -> None:
+    preset = await save(ada, description="Three", tags=["a"])
+    url = f"{URL}/{preset['id']}"
+
+    unchanged = (await ada.http.patch(url, json={})).json()
+    cleared = (await ada.http.patch(url, json={"description": None})).json()
+    changed = (await ada.http.patch(url, json={"params": {"count": 4}, "tags": ["b"]})).json()
+
+    assert unchanged == preset
+    assert cleared == preset | {"description": None, "updated_at": cleared["updated_at"]}
+    assert (changed["params"], changed["tags"], changed["title"]) == ({"count": 4}, ["b"], "Slow")
+    assert (await ada.http.get(url)).json() == changed
+
+
+BAD_PATCHES: list[tuple[Any, str]] = [
+    ({"title": None}, "$.title"),
+    ({"pipeline": None}, "$.pipeline"),
+    ({"params": None}, "$.params"),
+    ({"tags": None}, "$.tags"),
+    ({"params": {"count": "many"}}, "$.params.count"),
+    ({"pipeline": "noop"}, "$.params"),
+    ({"id": UNKNOWN}, "$"),
+]
+
+
+async def test_a_bad_patch_changes_nothing(ada: Api) -> None:
+    preset = await save(ada)
+
+    for patch, path in BAD_PATCHES:
+        answer = await ada.http.patch(f"{URL}/{preset['id']}", json={"description": "new", **patch})
+
+        assert answer.status_code == 422, answer.text
+        assert path in [fault["path"] for fault in answer.json()["errors"]]
+    assert (await ada.http.get(f"{URL}/{preset['id']}")).json() == preset
+
+
+async def test_a_title_is_one_preset_of_an_owner_also_under_a_race(ada: Api, bob: Api) -> None:
+    answers = await asyncio.gather(*(ada.http.post(URL, json=TICKS) for _ in range(12)))
+    of_another = await bob.http.post(URL, json=TICKS)
+    other = await save(ada, title="Other")
+    renamed = await ada.http.patch(f"{URL}/{other['id']}", json={"title": "Slow"})
+
+    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 11
+    assert of_another.status_code == 201
+    for refused in [*(answer for answer in answers if answer.status_code == 409), renamed]:
+        assert [fault["path"] for fault in problem(refused, 409, "title_taken")["errors"]] == ["$.title"]
+
+
+async def test_a_session_goes_on_after_a_taken_title(ada: Api) -> None:
+    preset = await save(ada)
+    other = await save(ada, title="Other")
+    owner = UUID(preset["owner_id"])
+    sessions = async_sessionmaker(ada.app.state.services.engine, expire_on_commit=False)
+
+    async with sessions.begin() as session:
+        service = PresetService(session=session)
+        with pytest.raises(PresetTitleTakenError):
+            await service.add(owner, title="Slow", description=None, pipeline="noop", params={}, tags=[])
+        with pytest.raises(PresetTitleTakenError):
+            await service.change(UUID(other["id"]), Reach(owner), PresetChanges(title="Slow"))
+        await service.add(owner, title="Third", description=None, pipeline="noop", params={}, tags=["x"])
+
+    async with sessions() as session:
+        mine = select(Preset.title).where(Preset.owner_id == owner).order_by(Preset.title)
+        titles = (await session.execute(mine)).scalars().all()
+    assert titles == ["Other", "Slow", "Third"]
+
+
+async def test_lists_are_filtered_searched_sorted_and_paged(ada: Api) -> None:
+    made = [
+        await save(ada, title="b 50%", tags=["x"]),
+        await save(ada, title="a 500", description="back\\slash"),
+        await save(ada, title="c", pipeline="noop", params={}),
+    ]
+
+    async def titles(query: str) -> list[str]:
+        answer = await ada.http.get(f"{URL}?{query}")
+        assert answer.status_code == 200, answer.text
+        return [preset["title"] for preset in answer.json()["items"]]
+
+    assert (await ada.http.get(URL)).json()["items"] == made[::-1]
+    assert await titles("order_by=title") == ["a 500", "b 50%", "c"]
+    assert await titles("search=50%25") == ["b 50%"]
+    assert await titles("search=_") == []
+    assert await titles("search=K%5CS") == ["a 500"]
+    assert await titles("pipeline=noop") == ["c"]
+    assert await titles("tag=x") == ["b 50%"]
+    page = (await ada.http.get(f"{URL}?limit=1&offset=1&order_by=-title")).json()
+    assert ([one["title"] for one in page["items"]], page["total"]) == (["b 50%"], 3)
+    assert (await ada.http.get(f"{URL}?offset=7")).json()["total"] == 3
+
+
+async def test_a_bad_query_of_a_list_is_refused(ada: Api) -> None:
+    for query in ("order_by=params", "order_by=", "limit=1001", "search=%00"):
+        answer = await ada.http.get(f"{URL}?{query}")
+
+        assert answer.status_code == 422, answer.text
+        if query == "order_by=params":
+            assert "created_at, -created_at, updated_at, -updated_at, title, -title" in answer.text
+
+
+async def test_a_foreign_preset_is_none_but_for_an_admin(ada: Api, bob: Api, root: Api) -> None:
+    preset = await save(ada)
+    url = f"{URL}/{preset['id']}"
+
+    for where, who in ((url, bob), (f"{URL}/{UNKNOWN}", ada)):
+        for method, below, body in (
+            ("GET", "", None),
+            ("PUT", "", TICKS),
+            ("PATCH", "", {}),
+            ("DELETE", "", None),
+            ("POST", "/jobs", {}),
+        ):
+            problem(await who.http.request(method, where + below, json=body), 404, "preset_not_found")
+    assert (await bob.http.get(URL)).json()["total"] == 0
+    assert preset in (await root.http.get(URL)).json()["items"]
+    assert (await root.http.patch(url, json={"tags": ["t"]})).json()["tags"] == ["t"]
+    job = (await root.http.post(f"{url}/jobs")).json()
+    assert await ada.job(job["id"]) == job
+    tags = (await ada.http.get("/api/v1/tags")).json()["items"]
+    assert [(tag["name"], tag["owner_id"]) for tag in tags] == [("t", preset["owner_id"])]
+
+
+async def test_a_preset_is_run_as_it_is(ada: Api) -> None:
+    preset = await save(ada)
+    url = f"{URL}/{preset['id']}/jobs"
+
+    bare = await ada.http.post(url)
+    body = {"priority": 7, "queue": "fast", "tags": ["mine"], "meta": {"a": 1}, "max_attempts": 2}
+    full = await ada.http.post(url, json=body | {"timeout_seconds": 9, "run_at": "2030-01-01T00:00:00Z"})
+
+    assert (bare.status_code, full.status_code) == (202, 202)
+    assert bare.headers["location"] == f"/api/v1/jobs/{bare.json()['id']}"
+    for answer in (bare, full):
+        job = answer.json()
+        assert (job["preset_id"], job["pipeline"], job["params"]) == (preset["id"], "ticks", {"count": 3})
+        assert (await ada.job(job["id"])) == job
+    assert {name: full.json()[name] for name in body} == body
+    of_preset = (await ada.http.get(f"/api/v1/jobs?preset={preset['id']}")).json()
+    assert of_preset["items"] == [full.json(), bare.json()]
+    assert (await ada.http.get(f"/api/v1/jobs?preset={UNKNOWN}")).json()["total"] == 0
+
+
+BAD_RUNS: list[tuple[bytes, int, str | None]] = [
+    (b"{", 400, None),
+    (b"[]", 422, "$"),
+    (b'{"pipeline": "noop"}', 422, "$"),
+    (b'{"params": {}}', 422, "$"),
+    (b'{"priority": 10}', 422, "$.priority"),
+    (b'{"run_at": "9999-12-31T23:59:59-14:00"}', 422, "$.run_at"),
+]
+
+
+async def test_a_bad_run_of_a_preset_is_refused(ada: Api) -> None:
+    preset = await save(ada)
+    headers = {"content-type": "application/json"}
+
+    for content, status, path in BAD_RUNS:
+        answer = await ada.http.post(f"{URL}/{preset['id']}/jobs", content=content, headers=headers)
+
+        assert answer.status_code == status, answer.text
+        assert [fault["path"] for fault in answer.json().get("errors", [])] == ([path] if path else [])
+    assert (await ada.http.get("/api/v1/jobs")).json()["total"] == 0
+
+
+async def test_the_contract_says_that_a_run_needs_no_body(ada: Api) -> None:
+    paths = (await ada.http.get("/openapi.json")).json()["paths"]
+
+    assert paths["/api/v1/presets/{preset_id}/jobs"]["post"]["requestBody"]["required"] is False
+    assert paths["/api/v1/presets"]["post"]["requestBody"]["required"] is True
+
+
+async def test_a_key_makes_running_a_preset_safe_to_repeat(ada: Api) -> None:
+    preset, other = await save(ada), await save(ada, title="Other")
+    key = {"Idempotency-Key": "once"}
+
+    first = await ada.http.post(f"{URL}/{preset['id']}/jobs", headers=key)
+    again = await ada.http.post(f"{URL}/{preset['id']}/jobs", json={}, headers=key)
+    elsewhere = await ada.http.post(f"{URL}/{other['id']}/jobs", headers=key)
+
+    assert (again.status_code, again.content) == (202, first.content)
+    assert again.headers["idempotency-replayed"] == "true"
+    assert again.headers["location"] == first.headers["location"]
+    problem(elsewhere, 409, "idempotency_conflict")
+
+
+async def test_a_deleted_preset_takes_its_ended_jobs_along(ada: Api, town: Town) -> None:
+    preset = await save(ada, tags=["kept"])
+    url = f"{URL}/{preset['id']}"
+    job = (await ada.http.post(f"{url}/jobs", json={"tags": ["kept"]})).json()
+    stranger = await ada.submit("noop")
+    (file,) = await town.database.fetch(
+        "INSERT INTO files (id, owner_id, job_id, step, name, media_type, size, sha256,"
+        " created_at, updated_at)"
+        " VALUES (gen_random_uuid(), $1, $2, 'tick', 'a', 'a/b', 1, sha256('x'), now(), now()) RETURNING id",
+        preset["owner_id"],
+        job["id"],
+    )
+
+    problem(await ada.http.delete(url), 409, "preset_in_use")
+    await ada.http.post(f"/api/v1/jobs/{job['id']}/cancel")
+    gone, again = await ada.http.delete(url), await ada.http.delete(url)
+
+    assert gone.status_code == 204
+    problem(again, 404, "preset_not_found")
+    assert [one["id"] for one in (await ada.http.get("/api/v1/jobs")).json()["items"]] == [stranger["id"]]
+    for table in ("job_events", "step_runs", "files", "job_tags"):
+        rows = await town.database.fetch(f"SELECT 1 FROM {table} WHERE job_id = $1", job["id"])  # noqa: S608
+        assert rows == [], table
+    noted = "SELECT 1 FROM blob_removals WHERE file_id = $1"
+    assert len(await town.database.fetch(noted, file["id"])) == 1
+    tags = (await ada.http.get("/api/v1/tags")).json()["items"]
+    assert [(tag["name"], tag["jobs"], tag["presets"]) for tag in tags] == [("kept", 0, 0)]
+
+
+async def test_jobs_that_are_kept_are_of_no_preset_any_more(ada: Api) -> None:
+    preset = await save(ada)
+    url = f"{URL}/{preset['id']}"
+    job = (await ada.http.post(f"{url}/jobs")).json()
+
+    gone = await ada.http.delete(f"{url}?keep_jobs=true")
+
+    assert gone.status_code == 204
+    assert await ada.job(job["id"]) == job | {"preset_id": None}
+    problem(await ada.http.get(url), 404, "preset_not_found")
+
+
+async def test_a_preset_that_goes_while_it_is_run_is_not_found_and_harms_nobody(
+    ada: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preset = await save(ada)
+    submitter = ada.app.state.services.submitter
+    resolve = submitter._resolve
+
+    async def delete_first(orders: Any, at: str) -> Any:
+        if orders[0].preset_id is not None:
+            assert (await ada.http.delete(f"{URL}/{preset['id']}")).status_code in (204, 404)
+        return await resolve(orders, at)
+
+    monkeypatch.setattr(submitter, "_resolve", delete_first)
+
+    run, beside = await asyncio.gather(
+        ada.http.post(f"{URL}/{preset['id']}/jobs"), ada.http.post("/api/v1/jobs", json={"pipeline": "noop"})
+    )
+
+    problem(run, 404, "preset_not_found")
+    assert beside.status_code == 202
+
+
+async def test_submits_do_not_wait_for_a_preset_that_somebody_holds(ada: Api, town: Town) -> None:
+    preset = await save(ada)
+    sessions = async_sessionmaker(ada.app.state.services.engine)
+
+    async with sessions.begin() as session:
+        await session.execute(select(Preset).where(Preset.id == UUID(preset["id"])).with_for_update())
+        held, beside = await asyncio.gather(
+            ada.http.post(f"{URL}/{preset['id']}/jobs"),
+            ada.http.post("/api/v1/jobs", json={"pipeline": "noop"}),
+        )
+    let_go = await ada.http.post(f"{URL}/{preset['id']}/jobs")
+
+    assert problem(held, 503, "preset_busy")
+    assert held.headers["retry-after"]
+    assert (beside.status_code, let_go.status_code) == (202, 202)
+    assert (await ada.http.get("/api/v1/jobs")).json()["total"] == 2

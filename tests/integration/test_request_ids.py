@@ -1,0 +1,46 @@
+"""A request's id goes with the job that it submitted, into the log of the worker that runs it."""
+
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
+
+from adapters.database import StatementPool
+from harness import Api
+
+
+async def test_the_id_of_a_submit_is_in_the_workers_log_of_the_job(
+    service: Api, database: StatementPool
+) -> None:
+    mine, theirs = {"X-Request-Id": "from-me-1"}, {"X-Request-Id": "from-them-2"}
+    flaky = {"pipeline": "flaky", "params": {"fail_times": 1}}
+
+    with capture_logs(processors=[merge_contextvars]) as lines:
+        job = (await service.http.post("/api/v1/jobs", json=flaky, headers=mine)).json()
+        batch = await service.http.post(
+            "/api/v1/jobs/batch", json={"jobs": [{"pipeline": "noop"}] * 2}, headers=theirs
+        )
+        ids = [job["id"], *(one["id"] for one in batch.json()["items"])]
+        ends = [(await service.finish(job_id))["state"] for job_id in ids]
+
+    assert ends == ["succeeded"] * 3
+    claimed = {
+        job_id: request_id
+        for line in lines
+        if line["event"] == "jobs_claimed"
+        for job_id, request_id in line["requests"].items()
+    }
+    assert claimed == dict(zip(ids, ["from-me-1", "from-them-2", "from-them-2"], strict=True))
+    (failed,) = [line for line in lines if line["event"] == "step_failed"]
+    assert (failed["job_id"], failed["request_id"]) == (job["id"], "from-me-1")
+    rows = await database.fetch("SELECT id, request_id FROM jobs")
+    assert {str(row["id"]): row["request_id"] for row in rows} == claimed
+
+
+async def test_a_job_of_a_preset_carries_the_id_of_its_request(api: Api, database: StatementPool) -> None:
+    body = {"title": "T", "pipeline": "noop", "params": {}}
+    preset = (await api.http.post("/api/v1/presets", json=body)).json()
+
+    await api.http.post(f"/api/v1/presets/{preset['id']}/jobs", headers={"X-Request-Id": "run-it"})
+    made = await api.http.post("/api/v1/jobs", json={"pipeline": "noop"})
+
+    rows = await database.fetch("SELECT request_id FROM jobs ORDER BY id")
+    assert [row["request_id"] for row in rows] == ["run-it", made.headers["x-request-id"]]
