@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 LOCKS := requirements-dev.lock requirements-embedded.lock
 WORKERS ?= 2
 
-.PHONY: help install demo dev test check format lint types imports migrations bench faults fuzz contract lock clean
+.PHONY: help install demo dev test check format lint types imports migrations bench faults fuzz contract audit licences \
+  lock clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -65,6 +66,12 @@ fuzz: install  ## throw at least 20,000 bad inputs at the API; HEADRACE_FUZZ_SEE
 contract: install  ## write docs/asyncapi.yaml and docs/schema.graphql from the code
 	@$(BIN)/python -m api.asyncapi docs/asyncapi.yaml
 	@$(BIN)/python -m api.graphql.schema docs/schema.graphql
+
+audit: install  ## ask whether locked packages have known vulnerabilities; 1: some have, 3: nobody could be asked
+	@$(BIN)/python tools/audit.py
+
+licences: install  ## write docs/licences.md from the packages that are locked
+	@$(BIN)/python tools/licences.py docs/licences.md
 
 lock: install  ## resolve the locks again (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --no-emit-package headrace-client --extra shootout pyproject.toml -o requirements.lock

@@ -47,15 +47,18 @@ from api.dependencies import (
     provide_users,
 )
 from api.files import FileController
+from api.front import Front
 from api.graphql.routes import graph_routes
 from api.health import HealthController
-from api.hygiene import AllowedMethods, RequestId, refuse_early
+from api.hygiene import AllowedMethods, refuse_early
 from api.job_tokens import JobTokenController
 from api.jobs import JobController
+from api.limits import Limits
 from api.login import LoginController
-from api.origins import Origins
+from api.origins import Origins, cross_origin
 from api.pipelines import PipelineController
 from api.presets import PresetController
+from api.proxies import Proxies
 from api.sign_in import SignIn
 from api.standing import Standing
 from api.streams.hub import Hub
@@ -129,7 +132,8 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
         },
         exception_handlers={Exception: problems.handle, HTTPException: problems.handle},
         before_request=refuse_early,
-        middleware=[RequestId(), AllowedMethods(), Admission(Origins(settings, tokens))],
+        middleware=[AllowedMethods(), Admission(Origins(settings, tokens))],
+        cors_config=cross_origin(settings),
         lifespan=[partial(_run_services, settings=settings, tokens=tokens, on_broken=on_broken)],
         openapi_config=docs.OPENAPI,
         request_max_body_size=settings.max_body_bytes,
@@ -137,6 +141,13 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
         debug=False,
     )
     check_routes(app.routes)
+    # Before everything else: middleware is asked for known paths alone.
+    app.asgi_handler = Front(
+        app.asgi_handler,
+        Proxies(settings),
+        is_production=settings.env == "production",
+        differs_by_origin=bool(settings.cors_origins),
+    )
     return app
 
 
@@ -160,6 +171,7 @@ async def _run_services(
         sessions=sessions,
         authenticator=Authenticator(settings, StandingRepository(pool), tokens),
         tokens=tokens,
+        limits=Limits(settings, redis, Proxies(settings)),
         origins=Origins(settings, tokens),
         sign_in=SignIn(
             providers,

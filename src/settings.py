@@ -22,6 +22,7 @@ _ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[
 _KNOWN_PROVIDERS: Final = ("github", "tone3000")
 _SHORTEST_SECRET: Final = 16
 _MiB: Final = 1024 * 1024
+_PER_MINUTE: Final = {"user": 6_000, "address": 12_000, "login": 60}
 
 
 class SettingsError(HeadraceError):
@@ -69,6 +70,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 8 * _MiB
     max_file_bytes: Annotated[int, Meta(ge=1)] = 100 * _MiB
     max_output_bytes: Annotated[int, Meta(ge=1024)] = 256 * 1024
+    max_streams_per_user: Annotated[int, Meta(ge=0)] = 10_000
+    rate_limit_user: Annotated[int, Meta(ge=0, le=10_000_000)] | None = None
+    rate_limit_address: Annotated[int, Meta(ge=0, le=10_000_000)] | None = None
+    rate_limit_login: Annotated[int, Meta(ge=0, le=10_000_000)] | None = None
 
     @property
     def heartbeat_seconds(self) -> float:
@@ -83,6 +88,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def blob_dir(self) -> Path:
         return self.data_dir / "files"
+
+    def per_minute(self, limit: str) -> int:
+        """Requests a minute of a `user`, an `address` or its `login`; 0 is no limit, as in local mode."""
+        given: int | None = getattr(self, f"rate_limit_{limit}")
+        if given is not None:
+            return given
+        return 0 if self.env == "local" else _PER_MINUTE[limit]
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Values that stand in no log."""
+        urls = [urlsplit(url) for url in (self.database_url, self.redis_url) if url]
+        given = [
+            self.secret_key if self.secret_key != SAMPLE_SECRET else None,
+            self.proxy_secret,
+            self.job_token_key,
+            *(provider.client_secret for provider in self.provider_settings),
+            # A password that is no secret is a word like any other.
+            *(url.password for url in urls if url.password != url.username),
+        ]
+        return tuple(value for value in given if value)
 
     def environment(self) -> dict[str, str]:
         """The variables that give another process these settings."""
@@ -172,6 +198,7 @@ def _plainly(text: str) -> str:
     for ours, theirs in (
         ("`float`, got `str`", "a number"),
         ("`int`, got `str`", "a whole number"),
+        ("`int | null`, got `str`", "a whole number"),
         ("`bool`, got `str`", "true or false"),
     ):
         text = text.replace(ours, theirs)

@@ -1,4 +1,4 @@
-"""What is asked of every request before its handler runs: who it is, and whether that is enough.
+"""What is asked of every request before its handler runs: how often it came, who it is, if that is enough.
 
 Secure by default: a route that says nothing is not built. It names the scope that it needs in its `opt`, or
 stands on the list of public routes.
@@ -18,9 +18,11 @@ from litestar.types import Scope as AsgiScope
 
 from api.asked import Asked
 from api.authentication import Authenticator
+from api.limits import Limits, RateLimitedError, TooManyHeadersError, TooManyStreamsError
 from api.origins import OriginRefusedError, Origins
 from api.problems import DATABASE_ERRORS
-from api.streams.carrier import refuse, refuse_for_now
+from api.socket_connection import TRY_LATER
+from api.streams.carrier import BAD_REQUEST, refuse, refuse_for_now
 from domain.accounts.caller import CurrentUser, ForbiddenError, UnauthenticatedError
 from domain.accounts.scopes import Scope
 from domain.database import TRANSIENT
@@ -63,46 +65,72 @@ class Admission(ASGIMiddleware):
         self._origins = origins
 
     async def handle(self, scope: AsgiScope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        limits: Limits = scope["litestar_app"].state.services.limits
         if is_public(scope["path_template"]):
+            await limits.count_address(Asked(scope))
             await next_app(scope, receive, send)
             return
+        user: CurrentUser | None
         if scope["type"] == ScopeType.HTTP:
-            scope["user"] = await self._admit(scope)
-        elif (user := await self._admit_socket(WebSocket(scope, receive, send))) is not None:
-            scope["user"] = user
+            user = await self._admit(scope, limits)
         else:
+            user = await self._admit_socket(WebSocket(scope, receive, send), limits)
+        if user is None:
             return
-        await next_app(scope, receive, send)
+        scope["user"] = user
+        if not _is_stream(scope):
+            await next_app(scope, receive, send)
+            return
+        limits.stream_opened(user)
+        try:
+            await next_app(scope, receive, send)
+        finally:
+            limits.stream_closed(user)
 
-    async def _admit_socket(self, socket: WebSocket[Any, Any, Any]) -> CurrentUser | None:
+    async def _admit_socket(self, socket: WebSocket[Any, Any, Any], limits: Limits) -> CurrentUser | None:
         # Accepted before anything is judged: a browser cannot read a refused handshake.
         await socket.accept()
         try:
-            return await self._admit(socket.scope)
+            return await self._admit(socket.scope, limits)
         except UnauthenticatedError as error:
             await refuse(socket, UNAUTHENTICATED, error.code)
         except (ForbiddenError, OriginRefusedError) as error:
             await refuse(socket, FORBIDDEN, str(error))
+        except RateLimitedError:
+            await refuse(socket, TRY_LATER, "rate_limited")
+        except TooManyStreamsError:
+            await refuse(socket, TRY_LATER, "too_many_streams")
+        except TooManyHeadersError as error:
+            await refuse(socket, BAD_REQUEST, str(error))
         except (*TRANSIENT, *DATABASE_ERRORS):
             await refuse_for_now(socket)
         return None
 
-    async def _admit(self, scope: AsgiScope) -> CurrentUser:
+    async def _admit(self, scope: AsgiScope, limits: Limits) -> CurrentUser:
+        asked = Asked(scope)
+        await limits.count_address(asked)
         authenticator: Authenticator = scope["litestar_app"].state.services.authenticator
         opt = scope["route_handler"].opt
         right = opt.get("job_token")
-        asked = Asked(scope)
         self._origins.judge_host(asked)
         asking = await authenticator.authenticate(asked, in_url=right is not None)
         user = asking.user
         structlog.contextvars.bind_contextvars(user=user.username)
         if asking.is_ambient:
             self._origins.judge(asked, user)
+        # Not earlier: a stranger's page must not use up its visitor's permits.
+        await limits.count_user(asked, user)
         if user.proof == "job_token" and right is None:
             raise ForbiddenError("a job token is good for watching its job, and for nothing else")
         if "scope" in opt:
             user.needs(Scope(opt["scope"]))
+        if _is_stream(scope):
+            limits.check_streams(user)
         return user
+
+
+def _is_stream(scope: AsgiScope) -> bool:
+    return scope["type"] == ScopeType.WEBSOCKET or "is_stream" in scope["route_handler"].opt
 
 
 def is_public(path: str) -> bool:

@@ -9,10 +9,10 @@ _MOST_COOKIES: Final = 100
 class Asked:
     """The headers, the query and the peer of one request; Litestar's own reading stays with a connection."""
 
-    __slots__ = ("_headers", "_scope")
+    __slots__ = ("_headers", "scope")
 
     def __init__(self, scope: Any) -> None:
-        self._scope = scope
+        self.scope = scope
         self._headers: dict[bytes, list[str]] = {}
         for name, value in scope["headers"]:
             self._headers.setdefault(name, []).append(value.decode("latin-1"))
@@ -20,13 +20,13 @@ class Asked:
     @property
     def method(self) -> str | None:
         """The method of a request; None for a socket."""
-        method: str | None = self._scope.get("method")
+        method: str | None = self.scope.get("method")
         return method
 
     @property
     def peer(self) -> str:
         """The address of the other end; empty on a unix socket."""
-        client = self._scope["client"]
+        client = self.scope["client"]
         return str(client[0]) if client else ""
 
     def every(self, name: str) -> list[str]:
@@ -47,5 +47,5 @@ class Asked:
 
     def query(self, name: str) -> str:
         """A value of the query; empty where there is none."""
-        found = parse_qs(self._scope["query_string"].decode("latin-1")).get(name)
+        found = parse_qs(self.scope["query_string"].decode("latin-1")).get(name)
         return found[0] if found else ""

@@ -1,6 +1,5 @@
 """Who asks. The one place that knows; every route but the public ones comes through it."""
 
-import hmac
 import ipaddress
 import time
 from collections import OrderedDict
@@ -11,6 +10,7 @@ import msgspec
 import structlog
 
 from api.asked import Asked
+from api.proxies import Proxies
 from api.tokens import Tokens
 from domain.accounts.caller import CurrentUser, Proof, UnauthenticatedError
 from domain.accounts.keys import KEY_PREFIX, is_key, prefix_of
@@ -24,7 +24,6 @@ _log = structlog.get_logger(__name__)
 
 DEV_USER: Final = "dev"
 ACCESS_COOKIE: Final = "headrace_access"
-_SECRET_HEADER: Final = "x-headrace-proxy-secret"  # noqa: S105  (its name)
 _NAME_HEADERS: Final = ("x-forwarded-preferred-username", "x-forwarded-user")
 _EMAIL_HEADER: Final = "x-forwarded-email"
 _LONGEST_NAME: Final = 255
@@ -62,8 +61,7 @@ class Authenticator:
         self._mode = settings.auth
         self._repository = repository
         self._tokens = tokens
-        self._proxies = [ipaddress.ip_network(network) for network in settings.trusted_proxies]
-        self._proxy_secret = (settings.proxy_secret or "").encode()
+        self._proxies = Proxies(settings)
         self._admins = frozenset(name.casefold() for name in settings.admins)
         self._dev: CurrentUser | None = None
         self._known: OrderedDict[tuple[str, ...], tuple[float, CurrentUser]] = OrderedDict()
@@ -175,7 +173,7 @@ class Authenticator:
         given = {name: asked.every(name) for name in (*_NAME_HEADERS, _EMAIL_HEADER)}
         if not any(given.values()):
             return None
-        if not self._is_proxy(asked):
+        if not self._proxies.is_proxy(asked):
             _log.warning(
                 "spoofed_identity", peer=asked.peer, headers=[name for name, sent in given.items() if sent]
             )
@@ -189,18 +187,6 @@ class Authenticator:
         if email:
             return email, email
         raise UnauthenticatedError("token_invalid", "the proxy names nobody")
-
-    def _is_proxy(self, asked: Asked) -> bool:
-        given = asked.header(_SECRET_HEADER).encode()
-        if self._proxy_secret and hmac.compare_digest(given, self._proxy_secret):
-            return True
-        try:
-            peer = ipaddress.ip_address(asked.peer)
-        except ValueError:
-            return False
-        if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped:
-            peer = peer.ipv4_mapped
-        return any(peer in network for network in self._proxies)
 
 
 def refuse_remote(host: str, settings: Settings) -> None:

@@ -17,6 +17,7 @@ from adapters.readiness import Readiness
 from adapters.tone3000 import Tone3000
 from api.auditing import note_admin
 from api.authentication import Authenticator
+from api.limits import Limits
 from api.origins import Origins
 from api.sign_in import SignIn
 from api.standing import Standing
@@ -45,6 +46,7 @@ class Services(Struct, kw_only=True):
     sessions: async_sessionmaker[AsyncSession]
     authenticator: Authenticator
     tokens: Tokens
+    limits: Limits
     origins: Origins
     sign_in: SignIn
     tone3000: Tone3000 | None

@@ -130,9 +130,12 @@ class FileController(Controller):
         headers = {
             "Accept-Ranges": "bytes",
             "ETag": f'"{digest}"',
-            # A page that somebody uploaded must not run with our origin's rights.
-            "Content-Security-Policy": "sandbox allow-scripts",
-            "X-Content-Type-Options": "nosniff",
+            # A page that somebody uploaded must not run with our origin's rights: without `allow-same-origin`
+            # it has no origin and no cookies. Our pages may frame it; anybody's may show sounds and pictures.
+            "Content-Security-Policy": "sandbox allow-scripts; frame-ancestors 'self'",
+            "X-Frame-Options": "SAMEORIGIN",
+            "Cross-Origin-Resource-Policy": "cross-origin",
+            "Cache-Control": "private, no-cache",
             "Content-Disposition": f"inline; filename*=UTF-8''{quote(file.name, safe='')}",
         }
         if f'"{digest}"' in request.headers.get("if-none-match", ""):

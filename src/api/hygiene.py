@@ -1,6 +1,6 @@
-"""What is refused before a handler sees it, and what is said on every answer."""
+"""What is refused before a handler sees it."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -10,15 +10,17 @@ from litestar.middleware import ASGIMiddleware
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.problems import InvalidInputError, UnsupportedMediaTypeError, request_id_of
-from domain.json_values import has_nul
+from api.problems import InvalidInputError, UnsupportedMediaTypeError
+from domain.json_values import has_nul, is_nested_deeper
+
+_DEEPEST: Final = 64
 
 
 async def refuse_early(request: Request[Any, Any, Any]) -> None:
-    """Bodies are JSON; and PostgreSQL cannot store the character NUL, so no text may hold it.
+    """Bodies are JSON, at most 64 deep; PostgreSQL cannot store the character NUL, so no text may hold it.
 
     Raises:
-        InvalidInputError: one does.
+        InvalidInputError: one does, or is deeper.
         UnsupportedMediaTypeError: the body is no JSON.
     """
     if b"%00" in request.scope["query_string"] or "\0" in request.scope["path"]:
@@ -29,12 +31,15 @@ async def refuse_early(request: Request[Any, Any, Any]) -> None:
     if raw and request.content_type[0] not in ("application/json", "application/merge-patch+json"):
         # A page of a stranger can send a form or plain text without asking first, but not JSON.
         raise UnsupportedMediaTypeError("send the body as application/json")
-    if b"\\u0000" not in raw:
+    is_too_deep = is_nested_deeper(raw, _DEEPEST)
+    if not is_too_deep and b"\\u0000" not in raw:
         return
     try:
         value = msgspec.json.decode(raw)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return  # not JSON: the handler's decoding says so, with its own words
+    if is_too_deep:
+        raise InvalidInputError("$", f"the body is nested deeper than {_DEEPEST} levels", "nested_too_deep")
     if has_nul(value):
         raise InvalidInputError("$", "a text holds the character NUL", "nul_character")
 
@@ -68,20 +73,3 @@ def current_request_id() -> str | None:
     """The id of the request that is being answered; None outside of one."""
     found: str | None = structlog.contextvars.get_contextvars().get("request_id")
     return found
-
-
-class RequestId(ASGIMiddleware):
-    """Gives each request an id (the caller's own, where it is a sane one), in the answer and in the logs."""
-
-    scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        request_id = request_id_of(scope)
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
-            await send(message)
-
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            await next_app(scope, receive, send_with_id)

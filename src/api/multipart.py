@@ -32,10 +32,13 @@ class Upload:
             InvalidInputError: there is no field `file`, or more than it.
             BlobTooLargeError: the body is longer than any file may be.
         """
-        found = False
+        found, read = False, 0
         try:
             with self._parser() as parser:
                 async for chunk in self._request.stream():
+                    read += len(chunk)
+                    if read > self._max_bytes + _OVERHEAD:
+                        raise BlobTooLargeError(self._max_bytes)
                     for part in parser.parse(chunk):
                         if isinstance(part, MultipartSegment):
                             found = self._begin(part, found=found)

@@ -5,6 +5,8 @@ import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
 
+from litestar.config.cors import CORSConfig
+
 from api.asked import Asked
 from api.tokens import Tokens
 from domain.accounts.caller import CurrentUser
@@ -13,6 +15,29 @@ from settings import Settings
 
 CSRF_HEADER: Final = "x-csrf-token"
 _SAFE: Final = ("GET", "HEAD", "OPTIONS")
+
+
+_ASKED_WITH: Final = (
+    "authorization",
+    "content-type",
+    "idempotency-key",
+    "if-none-match",
+    "if-range",
+    "last-event-id",
+    "range",
+    "x-request-id",
+    CSRF_HEADER,
+)
+_TOLD: Final = (
+    "Content-Range",
+    "ETag",
+    "Idempotency-Replayed",
+    "Location",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "X-Request-Id",
+)
 
 
 class OriginRefusedError(HeadraceError):
@@ -90,3 +115,16 @@ def _is_domain(header: str) -> bool:
     except ValueError:
         return "." in host
     return False
+
+
+def cross_origin(settings: Settings) -> CORSConfig | None:
+    """What pages of the allowed origins may do, with their visitors' cookies; None where there are none."""
+    if not settings.cors_origins:
+        return None
+    return CORSConfig(
+        allow_origins=[origin.casefold() for origin in settings.cors_origins],
+        allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=list(_ASKED_WITH),
+        allow_credentials=True,
+        expose_headers=list(_TOLD),
+    )

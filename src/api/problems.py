@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from adapters.blob_store import BlobTooLargeError
+from api.limits import RateLimitedError, TooManyHeadersError, TooManyStreamsError
 from api.origins import OriginRefusedError
 from api.schemas import Problem, ProblemError
 from domain.accounts.caller import ForbiddenError, UnauthenticatedError
@@ -56,6 +57,7 @@ from domain.presets.errors import (
     PresetNotFoundError,
     PresetTitleTakenError,
 )
+from domain.redaction import redacted
 from domain.tags.service import TagNotFoundError, TagTakenError
 
 _log = structlog.get_logger(__name__)
@@ -130,6 +132,9 @@ _DOMAIN: Final[dict[type[HeadraceError], tuple[int, str]]] = {
     UnsupportedMediaTypeError: (415, "unsupported_media_type"),
     RangeError: (416, "range_not_satisfiable"),
     MalformedError: (400, "malformed"),
+    RateLimitedError: (429, "rate_limited"),
+    TooManyStreamsError: (429, "too_many_streams"),
+    TooManyHeadersError: (431, "too_many_headers"),
     DatabaseAwayError: (503, "database_unavailable"),
     DatabaseBusyError: (503, "database_busy"),
     PipelineBusyError: (503, "pipeline_busy"),
@@ -148,6 +153,7 @@ _CODES: Final = {
 }
 _AT: Final = re.compile(r"^(?P<message>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_REQUEST_ID_KEY: Final = "headrace.request_id"
 _RETRY_SECONDS: Final = "2"
 _GONE: Final = "client disconnected prematurely"
 # A refused connection comes as asyncpg's own error, everything later in SQLAlchemy's wrapping.
@@ -176,7 +182,7 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
         status, code, detail, faults = _of_database(error)
     else:
         status, code, detail, faults = _unforeseen(error)
-    return _answer(request, status, code, detail, faults, _headers(request, error, status))
+    return _answer(request, status, code, detail, faults, _headers(error, status))
 
 
 def _reference_told(error: Exception) -> Exception:
@@ -282,15 +288,17 @@ def _faults(error: ValidationException) -> list[ProblemError]:
 
 def request_id_of(scope: Scope) -> str:
     """The caller's own id for its request, where it is a sane one; else a new one."""
-    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    return given.decode() if _REQUEST_ID.fullmatch(given) else uuid4().hex
+    state: Any = scope
+    if _REQUEST_ID_KEY not in state:
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        state[_REQUEST_ID_KEY] = given.decode() if _REQUEST_ID.fullmatch(given) else uuid4().hex
+    return str(state[_REQUEST_ID_KEY])
 
 
-def _headers(request: Request[Any, Any, Any], error: Exception, status: int) -> dict[str, str]:
-    headers = {"Retry-After": _RETRY_SECONDS} if status == 503 else {}
-    if "request_id" not in structlog.contextvars.get_contextvars():
-        # No route was found, so no middleware has seen the request.
-        headers["X-Request-Id"] = request_id_of(request.scope)
+def _headers(error: Exception, status: int) -> dict[str, str]:
+    headers = {"Retry-After": _RETRY_SECONDS} if status in (429, 503) else {}
+    if isinstance(error, RateLimitedError):
+        headers["Retry-After"] = str(error.retry_seconds)
     if isinstance(error, UnauthenticatedError):
         headers["WWW-Authenticate"] = (
             "Bearer"
@@ -320,10 +328,13 @@ def _answer(
         type=f"urn:headrace:problem:{code}",
         title=HTTPStatus(status).phrase,
         status=status,
-        detail=detail,
+        # Whoever sent a credential by mistake should not find it in the log of a client.
+        detail=redacted(detail),
         code=code,
-        instance=str(request.scope.get("path", "")),
-        errors=faults,
+        instance=redacted(str(request.scope.get("path", ""))),
+        errors=None
+        if faults is None
+        else [ProblemError(redacted(fault.path), redacted(fault.message)) for fault in faults],
     )
     return Response(
         msgspec.json.encode(problem),

@@ -160,7 +160,7 @@ def _start() -> Settings:
 
     settings = read_settings()
     settings.needs("database_url")
-    configure_logging(settings.log_level, as_json=settings.env == "production")
+    configure_logging(settings.log_level, as_json=settings.env == "production", secrets=settings.secrets)
     return settings
 
 

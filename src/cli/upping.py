@@ -26,7 +26,7 @@ def run_up(plan: Plan, console: Console) -> None:
     Raises:
         HeadraceError: something refuses to start; what ran already is stopped.
     """
-    configure_logging("error", as_json=False)
+    configure_logging("error", as_json=False, secrets=plan.settings.secrets)
     refuse_remote(plan.host, plan.settings)
     screen = Screen(console)
     interrupts = Interrupts()

@@ -33,7 +33,7 @@ from domain.jobs.execution import Claim
 from domain.pipelines.context import PermanentError
 from domain.pipelines.definition import StepHandle
 from workers.endings import Standing
-from workers.outputs import plain_fields, plain_text
+from workers.outputs import plain_fields, safe_text
 from workers.records import Records
 
 _log = structlog.get_logger(__name__)
@@ -100,7 +100,7 @@ class Desk:
         self._commit.add(change)
 
     def report(self, name: str, key: str, done: float, total: float, message: str | None) -> None:
-        text = None if message is None else plain_text(str(message), 500)
+        text = None if message is None else safe_text(str(message), 500)
         self._on_progress(name, key, Progress(done=_finite(done), total=_finite(total), message=text))
 
     async def log(self, key: str | None, message: str, level: str, fields: Mapping[str, Any]) -> None:
@@ -201,4 +201,4 @@ def _finite(value: float) -> float:
 
 
 def _clip(message: str) -> str:
-    return plain_text(message, MAX_LOG_BYTES)
+    return safe_text(message, MAX_LOG_BYTES)

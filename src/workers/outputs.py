@@ -9,6 +9,7 @@ import msgspec
 from domain.errors import HeadraceError
 from domain.events.types import JobError
 from domain.json_values import has_nul
+from domain.redaction import redacted, redacted_values
 
 _FIELDS_BYTES: Final = 8 * 1024
 _SAID_BYTES: Final = 16 * 1024
@@ -43,8 +44,14 @@ def plain_text(text: str, limit: int) -> str:
     return encoded[: limit - 3].decode("utf-8", "ignore") + "..."
 
 
+def safe_text(text: str, limit: int) -> str:
+    """`plain_text` without credentials."""
+    # Cut first, since a text may be of any size: what a cut leaves of a credential is beyond the limit.
+    return plain_text(redacted(text[: limit * 2]), limit)
+
+
 def plain_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a log line as plain JSON; what is no JSON is shown as Python shows it."""
+    """The fields of a log line as JSON without credentials; what is no JSON is shown as Python shows it."""
     plain: dict[str, Any] = {}
     for name, value in fields.items():
         key = plain_text(str(name), 200)
@@ -55,7 +62,7 @@ def plain_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
             plain[key] = plain_text(_shown(value, repr), 500)
     if len(msgspec.json.encode(plain)) > _FIELDS_BYTES:
         return {"dropped": f"the fields had more than {_FIELDS_BYTES} bytes"}
-    return plain
+    return dict(redacted_values(plain))
 
 
 def bytes_or_path(source: object) -> bytes | Path:
@@ -73,7 +80,7 @@ def bytes_or_path(source: object) -> bytes | Path:
 
 def job_error(code: object, message: str, step: str | None = None) -> JobError:
     """An error that can be stored, whatever stands in it."""
-    return JobError(code=plain_text(str(code), 64), message=plain_text(message, 4_000), step=step)
+    return JobError(code=plain_text(str(code), 64), message=safe_text(message, 4_000), step=step)
 
 
 def encode_value(value: Any, what: str, limit: int) -> str:

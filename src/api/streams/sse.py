@@ -35,6 +35,7 @@ _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     media_type="text/event-stream",
     scope=Scope.JOBS_READ,
     job_token=True,
+    is_stream=True,
 )
 async def stream_job_events(
     job_id: FromPath[UUID],

@@ -1,0 +1,310 @@
+"""What stands on every answer, whoever gives it: careful headers, a request id, nothing of our insides."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+import structlog
+import websockets
+from structlog.testing import capture_logs
+from websockets.exceptions import ConnectionClosed
+
+from harness import Api, serving
+from settings import Settings
+from workers.main import open_worker
+
+SECONDS = 15
+OURS, STRANGER = "https://app.example.com", "https://evil.example.com"
+JOBS = "/api/v1/jobs"
+CAREFUL = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    "cache-control": "no-store",
+}
+NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
+PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+
+
+async def known(settings: Settings) -> None:
+    """Make the bundled pipelines known."""
+    async with open_worker(settings, ("nobody",), 1):
+        pass
+
+
+@pytest.fixture
+def settings(module_database_url: str, redis_url: str, tmp_path: Path) -> Settings:
+    return Settings(database_url=module_database_url, redis_url=redis_url, data_dir=tmp_path)
+
+
+@pytest.fixture
+async def api(settings: Settings) -> AsyncIterator[Api]:
+    """An API that knows no pipeline."""
+    async with serving(settings) as running:
+        yield running
+
+
+@pytest.fixture
+async def open_api(settings: Settings) -> AsyncIterator[Api]:
+    """An API that pages of one other origin may use."""
+    async with serving(msgspec.structs.replace(settings, cors_origins=(OURS,))) as api:
+        yield api
+
+
+def assert_careful(
+    answer: httpx.Response, policy: str = "default-src 'none'; frame-ancestors 'none'"
+) -> None:
+    assert {name: answer.headers.get(name) for name in CAREFUL} == CAREFUL, answer.request.url
+    assert answer.headers["content-security-policy"] == policy
+    assert answer.headers["x-request-id"]
+    assert len(answer.headers.get_list("x-request-id")) == 1
+    assert "strict-transport-security" not in answer.headers
+
+
+async def test_every_answer_is_careful(api: Api, settings: Settings) -> None:
+    await known(settings)
+
+    async def fail() -> None:
+        raise ZeroDivisionError("inside of us")
+
+    api.app.state.services.look = fail
+    large = b'{"pipeline": "' + b"x" * settings.max_body_bytes + b'"}'
+    json = {"Content-Type": "application/json"}
+    calls: list[tuple[int, str, str, dict[str, Any]]] = [
+        (200, "GET", JOBS, {}),
+        (200, "GET", "/openapi.json", {}),
+        (202, "POST", JOBS, {"json": {"pipeline": "noop"}}),
+        (401, "GET", JOBS, {"headers": {"Authorization": "Bearer no"}}),
+        (403, "GET", JOBS, {"headers": {"Host": "elsewhere.example.com"}}),
+        (404, "GET", "/nowhere", {}),
+        (404, "GET", "/api/v1/jobs/01a1ff6e-d7fc-74a9-b5f9-ab7b07d6d474", {}),
+        (405, "PUT", JOBS, {}),
+        (413, "POST", JOBS, {"content": large, "headers": json}),
+        (415, "POST", JOBS, {"content": b"x", "headers": {"Content-Type": "text/plain"}}),
+        (422, "POST", JOBS, {"json": {"pipeline": 1}}),
+        (500, "GET", "/health/ready", {}),
+        (204, "OPTIONS", JOBS, {}),
+    ]
+    for status, method, path, request in calls:
+        answer = await api.http.request(method, path, **request)
+
+        assert answer.status_code == status, answer.text
+        assert_careful(answer)
+
+
+async def test_pages_run_nothing_but_the_scripts_and_styles_of_the_service(api: Api) -> None:
+    answer = await api.http.get("/docs")
+
+    policy = answer.headers["content-security-policy"]
+    assert_careful(answer, policy)
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "<style" not in answer.text
+    assert "style=" not in answer.text
+    assert "<script>" not in answer.text
+
+
+async def test_an_uploaded_page_has_no_origin_and_is_kept_by_nobody_but_its_reader(api: Api) -> None:
+    upload = ("page.html", b"<script>document.cookie</script>", "text/html")
+    file = (await api.http.post("/api/v1/files", files={"file": upload})).json()
+    url = f"/api/v1/files/{file['id']}/content"
+
+    whole = await api.http.get(url)
+    part = await api.http.get(url, headers={"Range": "bytes=0-3"})
+    known = await api.http.get(url, headers={"If-None-Match": whole.headers["etag"]})
+
+    for answer in (whole, part, known):
+        policy = answer.headers["content-security-policy"]
+        assert policy.split("; ") == ["sandbox allow-scripts", "frame-ancestors 'self'"]
+        assert answer.headers["cache-control"] == "private, no-cache"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["x-frame-options"] == "SAMEORIGIN"
+    assert (whole.headers["content-type"], part.content) == ("text/html; charset=utf-8", b"<scr")
+
+
+async def test_browsers_are_told_to_stay_with_https_where_they_came_by_it(settings: Settings) -> None:
+    public = msgspec.structs.replace(
+        settings, env="production", auth="proxy", trusted_proxies=("127.0.0.1",), secret_key="s" * 32
+    )
+    by_https = {"X-Forwarded-Proto": "https"}
+    name = "strict-transport-security"
+
+    async with serving(public) as api:
+        secure = await api.http.get("/nowhere", headers=by_https)
+        plain = await api.http.get("/nowhere", headers={"X-Forwarded-Proto": "http"})
+    async with serving(msgspec.structs.replace(public, trusted_proxies=("10.0.0.5",))) as api:
+        spoofed = await api.http.get("/nowhere", headers=by_https)
+    async with serving(msgspec.structs.replace(public, env="local")) as api:
+        local = await api.http.get("/nowhere", headers=by_https)
+
+    assert secure.headers[name] == "max-age=31536000"
+    assert [name in answer.headers for answer in (plain, spoofed, local)] == [False, False, False]
+
+
+async def test_nothing_of_our_insides_goes_out(api: Api) -> None:
+    async def fail() -> None:
+        raise RuntimeError("the password is hunter2")
+
+    api.app.state.services.look = fail
+
+    with capture_logs() as lines:
+        answer = await api.http.get("/health/ready")
+
+    problem = answer.json()
+    incident = next(line["incident"] for line in lines if line["event"] == "request_failed")
+    assert answer.status_code == 500
+    assert set(problem) == {"type", "title", "status", "detail", "code", "instance"}
+    assert problem["detail"] == f"something went wrong; it is logged as incident {incident}"
+    assert not any(word in answer.text for word in ("hunter2", "RuntimeError", "Traceback", ".py"))
+
+
+async def test_a_problem_does_not_repeat_a_credential(api: Api) -> None:
+    key = "hr_0123456789ab_" + "s" * 43
+
+    answer = await api.http.post(JOBS, json={"pipeline": "noop", key: 1})
+    path = await api.http.get(f"/nowhere/{key}")
+
+    assert (answer.status_code, path.status_code) == (422, 404)
+    assert "hr_0123456789ab_[redacted]" in answer.text
+    assert "s" * 43 not in answer.text + path.text
+
+
+async def test_the_request_id_is_the_callers_or_a_new_one_wherever_it_goes(open_api: Api) -> None:
+    async def ids(headers: dict[str, str]) -> list[str]:
+        answers = [
+            await open_api.http.get(JOBS, headers=headers),
+            await open_api.http.get("/nowhere", headers=headers),
+            await open_api.http.put(JOBS, headers=headers),
+            await open_api.http.options(JOBS, headers={**headers, **PREFLIGHT, "Origin": OURS}),
+            await open_api.http.get("/docs/assets/swagger-ui.css", headers=headers),
+        ]
+        assert [answer.status_code for answer in answers] == [200, 404, 405, 204, 200]
+        return [answer.headers["x-request-id"] for answer in answers]
+
+    mine = await ids({"X-Request-Id": "mine-1"})
+    made = await ids({})
+    bad = await ids({"X-Request-Id": "not an id"})
+
+    assert mine == ["mine-1"] * 5
+    assert len({*made, *bad}) == 10
+    assert "not an id" not in bad
+
+
+async def test_a_sockets_log_lines_carry_its_request_id(api: Api, settings: Settings) -> None:
+    await known(settings)
+    job = await api.submit("noop", run_at="2100-01-01T00:00:00Z")
+    seen: list[Any] = []
+
+    def keep(_logger: Any, _method: str, event: Any) -> Any:
+        seen.append({**structlog.contextvars.get_contextvars(), **event})
+        raise structlog.DropEvent
+
+    url = f"{api.ws}{JOBS}/{job['id']}/ws"
+    with capture_logs(processors=[keep]):
+        async with websockets.connect(url, additional_headers={"X-Request-Id": "of-a-socket"}) as socket:
+            await socket.recv()
+        async with asyncio.timeout(SECONDS):
+            while not any(line["event"] == "stream_closed" for line in seen):
+                await asyncio.sleep(0.01)
+
+    closed = next(line for line in seen if line["event"] == "stream_closed")
+    assert (closed["request_id"], closed["user"]) == ("of-a-socket", "dev")
+
+
+async def test_a_page_of_an_allowed_origin_may_use_the_api_with_cookies(open_api: Api) -> None:
+    asked = await open_api.http.options(JOBS, headers={**PREFLIGHT, "Origin": OURS})
+    answers = [
+        await open_api.http.get(JOBS, headers={"Origin": OURS}),
+        await open_api.http.get("/nowhere", headers={"Origin": OURS}),
+        await open_api.http.post(JOBS, json={"pipeline": 1}, headers={"Origin": OURS}),
+        await open_api.http.get(JOBS, headers={"Origin": OURS, "Authorization": "Bearer no"}),
+    ]
+
+    assert asked.status_code == 204
+    assert "POST" in asked.headers["access-control-allow-methods"]
+    assert "idempotency-key" in asked.headers["access-control-allow-headers"]
+    assert [answer.status_code for answer in answers] == [200, 404, 422, 401]
+    for answer in (asked, *answers):
+        assert answer.headers["access-control-allow-origin"] == OURS
+        assert answer.headers["access-control-allow-credentials"] == "true"
+        assert answer.headers.get_list("vary", split_commas=True) == ["Origin"]
+    exposed = set(answers[0].headers["access-control-expose-headers"].split(", "))
+    assert {"X-Request-Id", "Location", "Retry-After", "Idempotency-Replayed", "RateLimit"} <= exposed
+
+
+async def test_a_page_of_a_stranger_may_not(open_api: Api) -> None:
+    for origin in (STRANGER, "null", f"{OURS}.evil.example.com", "https://appxexample.com"):
+        asked = await open_api.http.options(JOBS, headers={**PREFLIGHT, "Origin": origin})
+        read = await open_api.http.get(JOBS, headers={"Origin": origin})
+        wrote = await open_api.http.post(JOBS, json={"pipeline": "noop"}, headers={"Origin": origin})
+
+        assert asked.status_code == 400
+        assert not any(name.startswith("access-control") for name in asked.headers)
+        assert (wrote.status_code, wrote.json()["code"]) == (403, "origin_refused")
+        for answer in (asked, read, wrote):
+            assert "access-control-allow-origin" not in answer.headers
+            assert answer.headers["vary"] == "Origin"
+
+
+async def test_without_allowed_origins_nobody_is_told_that_there_could_be_some(api: Api) -> None:
+    asked = await api.http.options(JOBS, headers={**PREFLIGHT, "Origin": STRANGER})
+    read = await api.http.get(JOBS, headers={"Origin": STRANGER})
+
+    assert not any(name.startswith("access-control") for name in [*asked.headers, *read.headers])
+    assert "vary" not in read.headers
+
+
+async def test_a_strangers_page_gets_no_socket(open_api: Api) -> None:
+    async def code(**headers: str) -> int | None:
+        url = f"{open_api.ws}/api/v1/ws"
+        async with asyncio.timeout(SECONDS), websockets.connect(url, additional_headers=headers) as socket:
+            with suppress(ConnectionClosed):
+                await socket.send('{"type": "ping"}')
+                await socket.recv()
+            return socket.close_code
+
+    strangers = [await code(Origin=STRANGER), await code(Origin="null")]
+    friends = [await code(Origin=OURS), await code(Origin=open_api.ws.replace("ws", "http")), await code()]
+
+    assert strangers == [4403, 4403]
+    assert friends == [None] * 3
+
+
+async def test_json_that_is_nested_too_deep_does_not_reach_the_database(api: Api, settings: Settings) -> None:
+    await known(settings)
+
+    async def code(levels: int) -> tuple[int, str]:
+        # Two levels stand around it.
+        value = b"[" * (levels - 2) + b"]" * (levels - 2)
+        body = b'{"pipeline": "ticks", "params": {"x": ' + value + b"}}"
+        answer = await api.http.post(JOBS, content=body, headers={"Content-Type": "application/json"})
+        return answer.status_code, answer.json()["code"]
+
+    assert await code(64) == (422, "params_invalid")
+    assert await code(65) == (422, "nested_too_deep")
+    assert await code(500) == (422, "nested_too_deep")
+    # Deeper than it can be read at all.
+    assert await code(5_000) == (400, "malformed")
+
+
+async def test_an_upload_that_never_begins_a_file_ends(settings: Settings) -> None:
+    small = msgspec.structs.replace(settings, max_file_bytes=1_000)
+
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b"\r\n" * 1_000
+
+    headers = {"Content-Type": "multipart/form-data; boundary=edge"}
+    async with serving(small) as api:
+        answer = await api.http.post("/api/v1/files", content=endless(), headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (413, "file_too_large")

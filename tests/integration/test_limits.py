@@ -1,0 +1,368 @@
+"""How much one caller may ask: in Redis for all processes, and without it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import websockets
+from arq.connections import ArqRedis
+from websockets.exceptions import ConnectionClosed
+
+from adapters import rate_limiter
+from adapters.rate_limiter import SharedLimiter
+from adapters.redis_link import build_redis, close_redis
+from api.asked import Asked
+from api.limits import Limits, RateLimitedError
+from api.proxies import Proxies
+from domain.accounts.keys import make_key
+from harness import Api, serving
+from settings import Settings
+from workers.main import open_worker
+
+SECONDS = 15
+NOWHERE = "redis://127.0.0.1:1/0"
+JOBS = "/api/v1/jobs"
+
+
+@pytest.fixture
+def settings(module_database_url: str, redis_url: str, tmp_path: Path) -> Settings:
+    return Settings(database_url=module_database_url, redis_url=redis_url, data_dir=tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is busy with other tests is not a Redis that is away."""
+    monkeypatch.setattr(rate_limiter, "_ANSWER_SECONDS", 10)
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[ArqRedis]:
+    client = build_redis(redis_url)
+    yield client
+    await close_redis(client)
+
+
+@asynccontextmanager
+async def serving_with(settings: Settings, **changed: Any) -> AsyncIterator[Api]:
+    async with serving(msgspec.structs.replace(settings, **changed)) as api:
+        yield api
+
+
+async def waiting_job(settings: Settings, api: Api) -> str:
+    """The path of a job that does not start."""
+    async with open_worker(settings, ("nobody",), 1):
+        pass
+    job = await api.submit("noop", run_at="2100-01-01T00:00:00Z")
+    return f"{JOBS}/{job['id']}"
+
+
+def come_back(since: float, per_minute: int) -> int:
+    """How many permits have come back since then, at most."""
+    return int((time.monotonic() - since) * per_minute / 60) + 1
+
+
+async def codes(api: Api, count: int, path: str = JOBS, **request: Any) -> list[int]:
+    return [(await api.http.get(path, **request)).status_code for _ in range(count)]
+
+
+async def closing(url: str) -> tuple[int | None, str | None]:
+    """How the service closes a socket."""
+    async with asyncio.timeout(SECONDS), websockets.connect(url) as socket:
+        with suppress(ConnectionClosed):
+            while True:
+                await socket.recv()
+    return socket.close_code, socket.close_reason
+
+
+async def test_two_processes_grant_no_more_than_the_limit_together(redis: ArqRedis) -> None:
+    one, two = SharedLimiter(redis), SharedLimiter(redis)
+
+    began = time.monotonic()
+
+    taken = [await limiter.take("user:a", 50) for _ in range(60) for limiter in (one, two)]
+
+    assert None not in taken
+    granted = sum(one.is_granted for one in taken if one is not None)
+    assert 50 <= granted <= 50 + come_back(began, 50)
+
+
+async def test_those_who_ask_at_once_share_the_limit_exactly(redis: ArqRedis) -> None:
+    limiters = [SharedLimiter(redis) for _ in range(4)]
+    began = time.monotonic()
+
+    taken = await asyncio.gather(*(limiter.take("a", 300) for _ in range(200) for limiter in limiters))
+
+    granted = sum(one is not None and one.is_granted for one in taken)
+    assert 300 - 3 * len(limiters) <= granted <= 300 + come_back(began, 300)
+
+
+async def test_a_busy_caller_costs_few_round_trips(redis: ArqRedis) -> None:
+    limiter = SharedLimiter(redis)
+    await redis.config_resetstat()
+
+    taken = [await limiter.take("a", 6_000) for _ in range(1_000)]
+
+    stats: Any = await redis.info("commandstats")
+    assert all(one is not None and one.is_granted for one in taken)
+    assert stats["cmdstat_eval"]["calls"] < 80
+
+
+async def test_a_caller_in_bursts_loses_little_of_its_limit(redis: ArqRedis) -> None:
+    used = 0
+    # Each process lets lapse what it holds: that is the worst case.
+    for _ in range(20):
+        limiter = SharedLimiter(redis)
+        for _ in range(64):
+            taken = await limiter.take("a", 2_000)
+            used += taken is not None and taken.is_granted
+
+    left = await SharedLimiter(redis).take("a", 2_000)
+
+    assert used == 20 * 64
+    assert left is not None
+    assert 2_000 - left.left <= used * 9 / 8 + 1
+
+
+async def test_a_refused_caller_costs_none(redis: ArqRedis) -> None:
+    limiter = SharedLimiter(redis)
+    while (await _granted(limiter)).is_granted:
+        pass
+    await redis.config_resetstat()
+
+    refused = [await _granted(limiter) for _ in range(100)]
+
+    stats: Any = await redis.info("commandstats")
+    assert not any(one.is_granted for one in refused)
+    assert all(0 < one.retry_seconds <= 12 for one in refused)
+    assert stats.get("cmdstat_eval", {"calls": 0})["calls"] <= 3
+
+
+async def _granted(limiter: SharedLimiter) -> Any:
+    taken = await limiter.take("a", 5)
+    assert taken is not None
+    return taken
+
+
+async def test_nothing_of_a_key_is_left_in_redis_once_its_bucket_is_full(redis: ArqRedis) -> None:
+    await SharedLimiter(redis).take("a", 600)
+
+    async with asyncio.timeout(SECONDS):
+        left = await redis.pttl("headrace:limit:a")
+        while await redis.exists("headrace:limit:a"):
+            await asyncio.sleep(0.02)
+    assert left <= 100
+
+
+async def test_a_redis_that_does_not_answer_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_limiter, "_ANSWER_SECONDS", 0.2)
+    writers: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0)
+    client = build_redis(f"redis://127.0.0.1:{silent.sockets[0].getsockname()[1]}/0")
+    limiter = SharedLimiter(client)
+    clock = asyncio.get_running_loop().time
+
+    began = clock()
+    first = await limiter.take("a", 60)
+    waited = clock() - began
+    others = [await limiter.take("a", 60) for _ in range(100)]
+
+    assert first is None
+    assert others == [None] * 100
+    assert waited < 2
+    assert clock() - began < waited + 0.5
+    await close_redis(client)
+    silent.close()
+    for writer in writers:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_an_address_that_asks_too_often_is_told_when_to_come_back(settings: Settings) -> None:
+    async with serving_with(settings, rate_limit_address=3) as api:
+        first = await api.http.get(JOBS)
+        answers = await codes(api, 2)
+        refused = await api.http.get(JOBS)
+        probe = await api.http.get("/health/live")
+
+    assert [first.status_code, *answers, refused.status_code] == [200, 200, 200, 429]
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert refused.json()["code"] == "rate_limited"
+    assert 1 <= int(refused.headers["retry-after"]) <= 20
+    assert first.headers["ratelimit-policy"] == '"address";q=3;w=60'
+    assert first.headers["ratelimit"] == '"address";r=2;t=20'
+    assert refused.headers["ratelimit"].startswith('"address";r=0;t=')
+    # Probes of a cluster come from one address, and must not fail because of others.
+    assert probe.status_code == 200
+    assert "ratelimit" not in probe.headers
+
+
+async def test_a_user_is_limited_whatever_the_address(settings: Settings) -> None:
+    users = {"trusted_proxies": ("127.0.0.1",), "auth": "proxy", "rate_limit_user": 2}
+    async with serving_with(settings, **users) as api:
+        ada = [
+            (await api.http.get(JOBS, headers=named("ada", f"203.0.113.{number}"))).status_code
+            for number in range(3)
+        ]
+        bob = await api.http.get(JOBS, headers=named("bob", "203.0.113.1"))
+
+    assert ada == [200, 200, 429]
+    assert bob.status_code == 200
+    assert bob.headers["ratelimit"] == '"user";r=1;t=30'
+
+
+def named(user: str, address: str) -> dict[str, str]:
+    return {"X-Forwarded-Preferred-Username": user, "X-Forwarded-For": address}
+
+
+async def test_two_api_processes_share_the_limit_of_a_user(settings: Settings) -> None:
+    async with (
+        serving_with(settings, rate_limit_user=4) as one,
+        serving_with(settings, rate_limit_user=4) as two,
+    ):
+        answers = [await codes(api, 1) for _ in range(3) for api in (one, two)]
+
+    assert answers == [[200]] * 4 + [[429]] * 2
+
+
+async def test_failed_proofs_count_against_the_address(settings: Settings) -> None:
+    guessing = {"auth": "token", "secret_key": "s" * 32, "rate_limit_address": 3}
+    async with serving_with(settings, **guessing) as api:
+        answers = [
+            (await api.http.get(JOBS, headers={"Authorization": f"Bearer {make_key().text}"})).status_code
+            for _ in range(4)
+        ]
+        nobody = await codes(api, 1)
+
+    assert answers == [401, 401, 401, 429]
+    assert nobody == [429]
+
+
+async def test_a_made_up_address_does_not_help(settings: Settings) -> None:
+    async with serving_with(settings, rate_limit_address=2) as api:
+        answers = [
+            (await api.http.get(JOBS, headers={"X-Forwarded-For": f"203.0.113.{number}"})).status_code
+            for number in range(3)
+        ]
+
+    assert answers == [200, 200, 429]
+
+
+async def test_behind_a_trusted_proxy_each_address_has_its_own_limit(settings: Settings) -> None:
+    async with serving_with(settings, rate_limit_address=1, trusted_proxies=("127.0.0.1",)) as api:
+        honest = await codes(api, 2, headers={"X-Forwarded-For": "203.0.113.1"})
+        other = await codes(api, 1, headers={"X-Forwarded-For": "203.0.113.2"})
+        spoofed = await codes(api, 1, headers={"X-Forwarded-For": "1.2.3.4, 203.0.113.2"})
+
+    assert (honest, other, spoofed) == ([200, 429], [200], [429])
+
+
+async def test_opening_a_stream_counts_and_a_refused_socket_says_why(settings: Settings) -> None:
+    async with serving_with(settings, rate_limit_user=2) as api:
+        job = await waiting_job(settings, api)
+        async with websockets.connect(f"{api.ws}{job}/ws") as socket:
+            await socket.recv()
+            for _ in range(5):
+                await socket.send('{"type": "ping"}')
+                async with asyncio.timeout(SECONDS):
+                    while b"pong" not in await socket.recv(decode=False):
+                        pass
+            refused = await closing(f"{api.ws}{job}/ws")
+            events = await api.http.get(f"{job}/stream")
+
+    assert refused == (1013, "rate_limited")
+    assert events.status_code == 429
+
+
+async def test_an_address_that_asks_too_often_gets_no_socket(settings: Settings) -> None:
+    async with serving_with(settings, rate_limit_address=1) as api:
+        await codes(api, 1)
+        refused = await closing(f"{api.ws}/api/v1/ws")
+
+    assert refused == (1013, "rate_limited")
+
+
+async def test_a_user_has_so_many_streams_open_and_no_more(settings: Settings) -> None:
+    async with serving_with(settings, max_streams_per_user=2) as api:
+        url = await waiting_job(settings, api)
+        async with websockets.connect(f"{api.ws}{url}/ws") as first:
+            await first.recv()
+            async with api.http.stream("GET", f"{url}/stream") as second:
+                third = await closing(f"{api.ws}{url}/ws")
+                fourth = await api.http.get(f"{url}/stream")
+                assert second.status_code == 200
+        async with asyncio.timeout(SECONDS):
+            while api.app.state.services.limits._streams:
+                await asyncio.sleep(0.01)
+        async with websockets.connect(f"{api.ws}{url}/ws") as again:
+            hello = await again.recv()
+
+    assert third == (1013, "too_many_streams")
+    assert (fourth.status_code, fourth.json()["code"]) == (429, "too_many_streams")
+    assert "retry-after" in fourth.headers
+    assert "hello" in str(hello)
+
+
+async def test_while_redis_is_away_reads_pass_and_writes_are_counted_here(settings: Settings) -> None:
+    async with serving_with(settings, redis_url=NOWHERE, rate_limit_user=2) as api:
+        reads = await codes(api, 6)
+        writes = [
+            (await api.http.post(JOBS, json={"pipeline": "no_such_pipeline"})).status_code for _ in range(3)
+        ]
+
+    assert reads == [200] * 6
+    assert writes == [422, 422, 429]
+
+
+async def test_without_redis_each_process_counts_all_requests(settings: Settings) -> None:
+    async with serving_with(settings, redis_url=None, rate_limit_user=2) as api:
+        assert await codes(api, 3) == [200, 200, 429]
+
+
+async def test_local_mode_has_no_limits_unless_they_are_set(settings: Settings) -> None:
+    async with serving(settings) as api:
+        answer = await api.http.get(JOBS)
+
+    assert "ratelimit" not in answer.headers
+    production = msgspec.structs.replace(settings, env="production")
+    limits = [production.per_minute(name) for name in ("user", "address", "login")]
+    assert limits == [6_000, 12_000, 60]
+
+
+@pytest.mark.parametrize("redis_url", [None, NOWHERE])
+async def test_sign_ins_have_a_limit_of_their_own_with_or_without_redis(redis_url: str | None) -> None:
+    client = build_redis(redis_url) if redis_url else None
+    settings = Settings(rate_limit_login=2, rate_limit_address=100)
+    limits = Limits(settings, client, Proxies(settings))
+
+    def asking(path: str, address: str = "203.0.113.9") -> Asked:
+        scope: Any = {"type": "http", "method": "GET", "path_template": path, "headers": []}
+        scope["client"] = (address, 1)
+        return Asked(scope)
+
+    for _ in range(2):
+        await limits.count_address(asking("/auth/login/{provider}"))
+    with pytest.raises(RateLimitedError, match="to sign in"):
+        await limits.count_address(asking("/auth/callback/{provider}"))
+
+    await limits.count_address(asking("/api/v1/jobs"))
+    await limits.count_address(asking("/auth/login/{provider}", "203.0.113.10"))
+    if client is not None:
+        await close_redis(client)
+
+
+async def test_a_request_with_too_many_headers_is_refused(settings: Settings) -> None:
+    many = {f"X-{number}": "1" for number in range(120)}
+    async with serving(settings) as api:
+        answer = await api.http.get(JOBS, headers=many)
+        async with asyncio.timeout(SECONDS):
+            socket = await websockets.connect(f"{api.ws}/api/v1/ws", additional_headers=many)
+            with suppress(ConnectionClosed):
+                await socket.recv()
+
+    assert (answer.status_code, answer.json()["code"]) == (431, "too_many_headers")
+    assert socket.close_code == 4400

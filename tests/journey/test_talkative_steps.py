@@ -1,0 +1,58 @@
+"""Steps that say what they should keep to themselves: it is neither stored nor logged."""
+
+import io
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from adapters.database import StatementPool
+from adapters.telemetry import configure_logging
+from harness import serving, working
+from settings import Settings
+
+FLOWS = Path(__file__).parent / "flows" / "talkative_flows.py"
+KEY = "hr_0123456789ab_" + "s3cret-" * 6 + "x"
+STORED = (
+    "SELECT coalesce(string_agg(body::text, ' '), '') AS text FROM job_events UNION ALL"
+    " SELECT coalesce(string_agg(concat(error, progress_steps), ' '), '') FROM jobs UNION ALL"
+    " SELECT coalesce(string_agg(concat(error), ' '), '') FROM step_runs"
+)
+
+
+async def test_what_a_step_says_is_kept_and_told_without_credentials(
+    settings: Settings, database: StatementPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    configure_logging("info", as_json=True)
+    talkative = msgspec.structs.replace(settings, pipelines=(str(FLOWS),))
+
+    try:
+        async with serving(talkative) as service, working(talkative):
+            jobs = [
+                await service.submit(name, params={"secret": KEY})
+                for name in ("talk_in_loop", "talk_in_process")
+            ]
+            watched = [await service.watch(job["id"]) for job in jobs]
+            ended = [await service.job(job["id"]) for job in jobs]
+    finally:
+        monkeypatch.undo()
+        configure_logging("info", as_json=False)
+
+    shown = "hr_0123456789ab_[redacted]"
+    assert [job["error"]["message"] for job in ended] == [
+        f"refused: {shown}",
+        f"ValueError: refused: {shown}",
+    ]
+    told = [frame for frames in watched for frame in frames if frame["type"] != "hello"]
+    logs = [frame for frame in told if frame["type"] == "log"]
+    assert [(log["message"], log["fields"]["sent"]) for log in logs] == [
+        (f"calling with {shown}", [shown])
+    ] * 2
+    assert logs[0]["fields"]["url"] == "https://u:[redacted]@h/?token=[redacted]"
+    stored = " ".join(row["text"] for row in await database.fetch(STORED))
+    assert shown in stored
+    assert KEY not in stored + str(told) + written.getvalue()
+    assert "step_failed" in written.getvalue()

@@ -1,0 +1,90 @@
+"""Whose address counts, and who is believed."""
+
+from typing import Any
+
+import pytest
+
+from api.asked import Asked
+from api.proxies import Proxies
+from settings import Settings
+
+PROXY = "10.0.0.5"
+SECRET = "between-proxy-and-service"
+
+
+def connection(peer: str | None, *headers: tuple[str, str], scheme: str = "http") -> Asked:
+    scope: Any = {
+        "type": "http",
+        "scheme": scheme,
+        "client": None if peer is None else (peer, 1234),
+        "headers": [(name.encode(), value.encode()) for name, value in headers],
+    }
+    return Asked(scope)
+
+
+def proxies(*trusted: str, secret: str | None = None) -> Proxies:
+    return Proxies(Settings(trusted_proxies=trusted, proxy_secret=secret))
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "address"),
+    [
+        (PROXY, ["203.0.113.9"], "203.0.113.9"),
+        # What a caller writes there stands left of what the proxy adds.
+        (PROXY, ["1.1.1.1, 203.0.113.9"], "203.0.113.9"),
+        (PROXY, ["1.1.1.1", "203.0.113.9"], "203.0.113.9"),
+        (PROXY, ["203.0.113.9, 10.0.0.6"], "203.0.113.9"),
+        (PROXY, ["10.0.0.7, 10.0.0.6"], "10.0.0.7"),
+        (PROXY, ["1.1.1.1, nonsense, 10.0.0.6"], "10.0.0.6"),
+        (PROXY, ["nonsense"], PROXY),
+        (PROXY, [""], PROXY),
+        (PROXY, [], PROXY),
+        (PROXY, ["203.0.113.9:4711"], "203.0.113.9"),
+        (PROXY, ["[2001:db8:1:2:3::4]:4711"], "2001:db8:1:2::/64"),
+        ("::ffff:10.0.0.5", ["203.0.113.9"], "203.0.113.9"),
+        ("203.0.113.66", ["1.1.1.1"], "203.0.113.66"),
+        ("2001:db8:1:2::1", ["1.1.1.1"], "2001:db8:1:2::/64"),
+        (None, ["1.1.1.1"], "unix"),
+    ],
+)
+def test_only_a_trusted_proxy_names_another_address(
+    peer: str | None, forwarded: list[str], address: str
+) -> None:
+    asking = connection(peer, *(("x-forwarded-for", value) for value in forwarded))
+
+    assert proxies("10.0.0.0/24").address_of(asking) == address
+
+
+def test_a_proxy_that_knows_the_secret_is_believed_from_any_address() -> None:
+    said = ("x-forwarded-for", "203.0.113.9")
+    believing = proxies(secret=SECRET)
+
+    assert believing.address_of(connection(PROXY, said, ("x-headrace-proxy-secret", SECRET))) == "203.0.113.9"
+    assert believing.address_of(connection(PROXY, said, ("x-headrace-proxy-secret", "guess"))) == PROXY
+    assert believing.address_of(connection(PROXY, said)) == PROXY
+
+
+def test_without_trusted_proxies_nobody_is_believed() -> None:
+    asking = connection(PROXY, ("x-forwarded-for", "203.0.113.9"), ("x-forwarded-proto", "https"))
+
+    assert not proxies().is_proxy(asking)
+    assert proxies().address_of(asking) == PROXY
+    assert not proxies().is_https(asking)
+
+
+@pytest.mark.parametrize(
+    ("peer", "said", "scheme", "is_https"),
+    [
+        (PROXY, "https", "http", True),
+        (PROXY, "http", "http", False),
+        (PROXY, "https, http", "http", False),
+        ("203.0.113.66", "https", "http", False),
+        ("203.0.113.66", "", "https", True),
+    ],
+)
+def test_a_trusted_proxy_says_whether_the_caller_came_by_https(
+    peer: str, said: str, scheme: str, is_https: bool
+) -> None:
+    asking = connection(peer, ("x-forwarded-proto", said), scheme=scheme)
+
+    assert proxies(PROXY).is_https(asking) is is_https

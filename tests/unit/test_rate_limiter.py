@@ -1,0 +1,58 @@
+"""Buckets of one process."""
+
+import pytest
+
+from adapters.rate_limiter import LocalLimiter, whole_seconds
+
+
+def granted(limiter: LocalLimiter, count: int, *, now: float, per_minute: int = 60) -> int:
+    return sum(limiter.take("key", per_minute, now=now).is_granted for _ in range(count))
+
+
+def test_a_minutes_worth_may_come_at_once_and_no_more() -> None:
+    assert granted(LocalLimiter(), 100, now=0.0) == 60
+
+
+def test_permits_come_back_evenly() -> None:
+    limiter = LocalLimiter()
+    granted(limiter, 60, now=0.0)
+
+    assert [granted(limiter, 5, now=now) for now in (0.5, 1.0, 1.5, 4.0)] == [0, 1, 0, 3]
+    assert granted(limiter, 100, now=1000.0) == 60
+
+
+def test_a_refusal_says_when_the_next_permit_is_there() -> None:
+    limiter = LocalLimiter()
+    granted(limiter, 60, now=0.0)
+
+    refused = limiter.take("key", 60, now=0.25)
+
+    assert (refused.is_granted, refused.left) == (False, 0)
+    assert refused.retry_seconds == pytest.approx(0.75)
+    assert refused.full_seconds == pytest.approx(59.75)
+    assert limiter.take("key", 60, now=0.25 + refused.retry_seconds).is_granted
+
+
+def test_keys_have_buckets_of_their_own() -> None:
+    limiter = LocalLimiter()
+
+    assert limiter.take("a", 1, now=0.0).is_granted
+    assert limiter.take("b", 1, now=0.0).is_granted
+    assert not limiter.take("a", 1, now=0.0).is_granted
+
+
+def test_ten_thousand_keys_are_known_and_those_that_asked_long_ago_forgotten() -> None:
+    limiter = LocalLimiter()
+    for number in range(10_000):
+        limiter.take(f"stranger {number}", 1, now=0.0)
+
+    limiter.take("one more", 1, now=0.0)
+
+    assert len(limiter._full_at) == 10_000
+    assert not limiter.take("stranger 9999", 1, now=0.0).is_granted
+    assert limiter.take("stranger 0", 1, now=0.0).is_granted
+
+
+@pytest.mark.parametrize(("seconds", "whole"), [(0.0, 1), (0.2, 1), (1.0, 1), (1.01, 2)])
+def test_a_header_never_promises_too_early(seconds: float, whole: int) -> None:
+    assert whole_seconds(seconds) == whole

@@ -1,0 +1,203 @@
+"""Credentials in texts, fields and logs."""
+
+import io
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import msgspec
+import pytest
+import structlog
+
+from adapters.telemetry import configure_logging
+from api.tokens import Tokens
+from domain.accounts.keys import prefix_of
+from domain.redaction import REDACTED, names_a_secret, redacted, redacted_values
+from settings import ProviderSettings, Settings
+from workers.outputs import job_error, plain_fields, safe_text
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+# The same in every process: they are in the names of tests.
+KEY = f"hr_0123456789ab_{'Kx-_7' * 8}abc"
+JWT = Tokens("x" * 32, None).job(UUID(int=7), "read", now=NOW, until=NOW + timedelta(hours=1))
+SECRET_KEY = 'a "quoted" \\ key of settings'
+# Of each text the part that must not be seen.
+TEXTS = [
+    (f"sent {KEY} to", KEY),
+    (f"cannot read {JWT}", JWT.split(".")[2]),
+    ("Authorization: Bearer opaque-but-1-secret", "opaque-but-1-secret"),
+    ("{'authorization': 'Basic dXNlcjpwYXNz'}", "dXNlcjpwYXNz"),
+    ("(b'cookie', b'headrace_access=opaque; other=two')", "opaque"),
+    ("postgresql://headrace:hunter2@db:5432/headrace", "hunter2"),
+    ("redis://:hunter2@redis:6379/0", "hunter2"),
+    ("https://user:p@ss@host/path", "p@ss"),
+    ("GET /api/v1/jobs/1/ws?after=0&token=hunter2&batch=true", "hunter2"),
+    ("/auth/callback/github?code=hunter2&state=x", "hunter2"),
+    ("b'access_token=hunter2'", "hunter2"),
+    ("client_secret=hunter2", "hunter2"),
+    ("gho_16C7e42F292c6912E7710c838347Ae178B4a", "gho_16C7e42F292c6912E7710c838347Ae178B4a"),
+]
+INNOCENT = [
+    "the step took longer than 3 s",
+    "Bearer authentication failed",
+    "http://localhost:8000/docs and a@b.c",
+    "status_code=404 tokens=17 max_token=3",
+    "authorization: you may not do that",
+    "hr_ is a prefix, eyJ another",
+]
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bool], io.StringIO]]:
+    """Sends the log into a text; True: as in production."""
+
+    def listen(as_json: bool) -> io.StringIO:
+        written = io.StringIO()
+        monkeypatch.setattr(sys, "stderr", written)
+        settings = Settings(
+            secret_key=SECRET_KEY,
+            database_url="postgresql://u:from-a-url@h/d",
+            provider_settings=(ProviderSettings(name="p", client_id="c", client_secret="of-a-provider"),),
+        )
+        configure_logging("info", as_json=as_json, secrets=settings.secrets)
+        return written
+
+    yield listen
+    monkeypatch.undo()
+    configure_logging("info", as_json=False)
+
+
+@pytest.mark.parametrize(("text", "secret"), TEXTS)
+def test_a_credential_is_left_out_and_the_rest_stays(text: str, secret: str) -> None:
+    shown = redacted(text)
+
+    assert secret not in shown
+    assert REDACTED in shown
+    assert shown[:3] == text[:3] or text.startswith("gho_")
+    assert redacted(shown) == shown
+
+
+@pytest.mark.parametrize("text", INNOCENT)
+def test_what_is_no_credential_stays(text: str) -> None:
+    assert redacted(text) == text
+
+
+def test_of_an_api_key_the_part_that_names_it_stays() -> None:
+    assert redacted(KEY) == f"{KEY[:15]}_{REDACTED}"
+
+
+def test_a_long_text_is_read_quickly() -> None:
+    text = "a line of an ordinary log, 3 of 4 done (75 %)\n" * 1_000
+    began = time.perf_counter()
+
+    for _ in range(20):
+        redacted(text)
+
+    assert time.perf_counter() - began < 1
+
+
+@pytest.mark.parametrize("name", ["token", "X-Api-Key", "client_secret", "Set-Cookie", "password", "code"])
+def test_a_name_tells_of_a_credential(name: str) -> None:
+    assert names_a_secret(name)
+
+
+@pytest.mark.parametrize("name", ["status_code", "key", "tokenizer", "event", "job_id", "idempotency_key"])
+def test_other_names_do_not(name: str) -> None:
+    assert not names_a_secret(name)
+
+
+def test_values_are_redacted_however_deep_they_stand() -> None:
+    value = {"a": [{"b": f"sent {KEY}", "count": 3}], "token": "short", "tokens": 5}
+
+    assert redacted_values(value, names_a_secret) == {
+        "a": [{"b": f"sent {KEY[:15]}_{REDACTED}", "count": 3}],
+        "token": REDACTED,
+        "tokens": 5,
+    }
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+@pytest.mark.parametrize(("text", "secret"), TEXTS)
+def test_no_log_line_shows_a_credential(
+    log: Callable[[bool], io.StringIO], as_json: bool, text: str, secret: str
+) -> None:
+    written = log(as_json)
+
+    structlog.get_logger("ours").warning("said", what=text, deep={"in": [text]})
+    logging.getLogger("of.a.library").warning("it said %s", text)
+
+    assert len(written.getvalue().splitlines()) == 2
+    assert secret not in written.getvalue()
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_no_log_line_shows_a_value_that_is_named_like_a_credential(
+    log: Callable[[bool], io.StringIO], as_json: bool
+) -> None:
+    written = log(as_json)
+
+    structlog.get_logger("ours").warning("said", password="plain", headers={"cookie": "plain"}, count=3)
+
+    assert "plain" not in written.getvalue()
+    assert "count" in written.getvalue()
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_no_traceback_shows_a_credential(log: Callable[[bool], io.StringIO], as_json: bool) -> None:
+    written = log(as_json)
+
+    def refuse() -> None:
+        raise ValueError(f"refused {KEY}")
+
+    def reach() -> None:
+        try:
+            refuse()
+        except ValueError as error:
+            raise RuntimeError(f"cannot reach https://u:hunter2@h with {JWT}") from error
+
+    try:
+        reach()
+    except RuntimeError:
+        structlog.get_logger("ours").exception("failed")
+        logging.getLogger("of.a.library").exception("failed")
+
+    text = written.getvalue()
+    assert text.count("RuntimeError: cannot reach") == 2
+    assert not any(secret in text for secret in (KEY, "hunter2", JWT.split(".")[2]))
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_the_secrets_of_the_settings_stand_in_no_line(
+    log: Callable[[bool], io.StringIO], as_json: bool
+) -> None:
+    written = log(as_json)
+
+    structlog.get_logger("ours").warning(f"see {SECRET_KEY}, from-a-url, of-a-provider", also=SECRET_KEY)
+
+    text = written.getvalue()
+    forms = (SECRET_KEY, msgspec.json.encode(SECRET_KEY).decode()[1:-1], repr(SECRET_KEY)[1:-1])
+    assert not any(secret in text for secret in (*forms, "from-a-url", "of-a-provider"))
+    assert text.count(REDACTED) == 4
+
+
+def test_what_a_step_says_is_stored_without_credentials() -> None:
+    error = job_error("step_failed", f"HTTPError: 401 for https://u:hunter2@h/x with {KEY}")
+    fields = plain_fields({"url": "redis://:hunter2@h", "sent": [KEY], "n": 3})
+
+    assert "hunter2" not in error.message
+    assert KEY not in error.message
+    assert fields == {"url": f"redis://:{REDACTED}@h", "sent": [f"{KEY[:15]}_{REDACTED}"], "n": 3}
+
+
+def test_a_credential_at_the_cut_of_a_long_text_is_not_kept_in_part() -> None:
+    for before in range(60):
+        kept = safe_text("x" * (8192 - before) + " " + KEY + "x" * 9000, 8192)
+
+        assert KEY[16:30] not in kept
+
+
+def test_the_key_of_these_tests_has_the_form_of_one() -> None:
+    assert prefix_of(KEY) == KEY[:15]
