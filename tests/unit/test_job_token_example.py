@@ -1,0 +1,22 @@
+"""The example with which a backend makes job tokens by itself."""
+
+import re
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from api.tokens import Tokens
+
+DOCS = Path(__file__).parents[2] / "docs" / "authentication.md"
+KEY = "shared with a backend"
+JOB = "01a1ff51-6003-7274-a0cb-ac22f3cf0e76"
+
+
+def test_the_documented_token_is_one_that_the_service_takes() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    scope: dict[str, Any] = {}
+    exec(code, scope)  # noqa: S102
+
+    token = Tokens("the service's own", KEY).read_job(scope["job_token"](JOB, KEY))
+
+    assert (token.job_id, token.right) == (UUID(JOB), "read")
