@@ -50,7 +50,7 @@ from api.files import FileController
 from api.front import Front
 from api.graphql.routes import graph_routes
 from api.health import HealthController
-from api.hygiene import AllowedMethods, refuse_early
+from api.hygiene import refuse_early
 from api.job_tokens import JobTokenController
 from api.jobs import JobController
 from api.limits import Limits
@@ -132,7 +132,7 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
         },
         exception_handlers={Exception: problems.handle, HTTPException: problems.handle},
         before_request=refuse_early,
-        middleware=[AllowedMethods(), Admission(Origins(settings, tokens))],
+        middleware=[Admission(Origins(settings, tokens))],
         cors_config=cross_origin(settings),
         lifespan=[partial(_run_services, settings=settings, tokens=tokens, on_broken=on_broken)],
         openapi_config=docs.OPENAPI,

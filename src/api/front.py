@@ -7,6 +7,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.asked import Asked
+from api.hygiene import allowed_methods
 from api.limits import COUNTED, rate_limit_headers
 from api.problems import request_id_of
 from api.proxies import Proxies
@@ -63,6 +64,11 @@ class Front:
 
     def _headers(self, scope: Any, request_id: str, given: list[Header]) -> list[Header]:
         named = dict(given)
+        if scope["method"] == "OPTIONS" and b"allow" in named:
+            given = [
+                *(header for header in given if header[0] != b"allow"),
+                (b"allow", allowed_methods(scope)),
+            ]
         wanted = [*_ALWAYS, _PAGE if named.get(b"content-type", b"").startswith(b"text/html") else _NO_PAGE]
         if b"etag" not in named:
             wanted.append(_NOT_KEPT)

@@ -308,3 +308,9 @@ async def test_an_upload_that_never_begins_a_file_ends(settings: Settings) -> No
         answer = await api.http.post("/api/v1/files", content=endless(), headers=headers)
 
     assert (answer.status_code, answer.json()["code"]) == (413, "file_too_large")
+
+
+async def test_options_names_every_method_of_the_path(api: Api) -> None:
+    answer = await api.http.options(JOBS)
+
+    assert answer.headers.get_list("allow") == ["GET, OPTIONS, POST"]

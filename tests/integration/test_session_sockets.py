@@ -1,0 +1,55 @@
+"""Sockets of people who signed in: from the service's own page alone, and no longer than the session."""
+
+import asyncio
+import contextlib
+from typing import Any
+
+import msgspec
+import pytest
+import websockets
+
+from browser import Browser
+from login_stand import LoginStand
+
+BEAT_SECONDS = 10
+
+
+def watch(stand: LoginStand, browser: Browser, **headers: str) -> Any:
+    """A socket of all jobs, as a page in that browser opens it."""
+    cookies = "; ".join(f"{name}={browser.cookies[name]}" for name in ("headrace_access", "headrace_csrf"))
+    return websockets.connect(stand.api.ws + "/api/v1/ws", additional_headers={"Cookie": cookies, **headers})
+
+
+async def ping(socket: Any) -> dict[str, Any]:
+    await socket.send('{"type":"ping"}')
+    frame: dict[str, Any] = msgspec.json.decode(await asyncio.wait_for(socket.recv(), 5))
+    return frame
+
+
+async def test_the_services_own_page_may_watch_until_its_user_signs_out(
+    stand: LoginStand, browser: Browser
+) -> None:
+    await browser.sign_in("corp")
+    async with watch(stand, browser, Origin=str(stand.api.http.base_url).rstrip("/")) as socket:
+        answered = await ping(socket)
+
+        await browser.post("/auth/logout")
+        last: dict[str, Any] = {}
+        async with asyncio.timeout(BEAT_SECONDS):
+            with contextlib.suppress(websockets.ConnectionClosedError):
+                async for message in socket:
+                    last = msgspec.json.decode(message)
+
+    assert answered["type"] == "pong"
+    assert (last["code"], socket.close_code) == ("signed_out", 4401)
+
+
+@pytest.mark.parametrize("origin", [{"Origin": "https://evil.example"}, {"Origin": "null"}, {}])
+async def test_another_page_may_not(stand: LoginStand, browser: Browser, origin: dict[str, str]) -> None:
+    await browser.sign_in("corp")
+
+    async with watch(stand, browser, **origin) as socket:
+        with contextlib.suppress(websockets.ConnectionClosedError):
+            await asyncio.wait_for(socket.recv(), 5)
+
+    assert socket.close_code == 4403
