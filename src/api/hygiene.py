@@ -42,7 +42,7 @@ async def refuse_early(request: Request[Any, Any, Any]) -> None:
 
 
 def allowed_methods(scope: Any) -> bytes:
-    """Every method of the path, for `Allow`; Litestar's own answer knows those of its first handlers alone."""
+    """Every method of the path, for `Allow`; Litestar's own answer knows only its first handlers'."""
     methods = {
         str(method)
         for route in scope["litestar_app"].routes
