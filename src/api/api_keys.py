@@ -9,7 +9,7 @@ from litestar.params import FromPath, JSONBody
 
 from api.account_schemas import ApiKeyView, MakeApiKey, NewApiKeyView
 from api.moments import sane
-from api.problems import InvalidInputError
+from api.refusals import InvalidInputError
 from api.schemas import Limit, Offset, Page
 from domain.accounts.caller import CurrentUser
 from domain.accounts.scopes import Scope

@@ -18,8 +18,8 @@ from api.asking import IdText, Search, an_id, an_order, orders_of
 from api.dependencies import Services
 from api.file_bodies import FileView, PatchFile
 from api.multipart import Upload
-from api.problems import RangeError
 from api.ranges import UnsatisfiableRangeError, parse_range
+from api.refusals import RangeError
 from api.schemas import Limit, Offset, Page
 from domain.accounts.caller import CurrentUser
 from domain.accounts.scopes import Scope

@@ -7,7 +7,7 @@ import structlog
 from litestar import Request
 from litestar.routes import HTTPRoute
 
-from api.problems import InvalidInputError, UnsupportedMediaTypeError
+from api.refusals import InvalidInputError, UnsupportedMediaTypeError
 from domain.json_values import has_nul, is_nested_deeper
 
 _DEEPEST: Final = 64

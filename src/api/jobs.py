@@ -16,7 +16,7 @@ from api.dependencies import Services
 from api.file_bodies import FileView
 from api.job_detail import JobDetail
 from api.moments import MomentText, moment_of, sane
-from api.problems import InvalidInputError
+from api.refusals import InvalidInputError
 from api.schemas import (
     EventPage,
     Items,

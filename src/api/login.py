@@ -20,7 +20,7 @@ from api.login_cookies import (
     login_cookie,
     session_cookies,
 )
-from api.problems import MalformedError
+from api.refusals import MalformedError
 from api.sign_in import EXPIRES_IN, Mode, Return, Session
 from api.tokens import SessionToken
 from domain.accounts.caller import UnauthenticatedError

@@ -8,7 +8,7 @@ from litestar.exceptions import ClientException
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from adapters.blob_store import BlobTooLargeError
-from api.problems import InvalidInputError, MalformedError, UnsupportedMediaTypeError
+from api.refusals import InvalidInputError, MalformedError, UnsupportedMediaTypeError
 
 _FIELD: Final = "file"
 _OVERHEAD: Final = 64 * 1024

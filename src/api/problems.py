@@ -14,133 +14,24 @@ from litestar.types import Scope
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from adapters.blob_store import BlobTooLargeError
-from api.limits import RateLimitedError, TooManyHeadersError, TooManyStreamsError
-from api.origins import OriginRefusedError
+from api.codes import CODES
+from api.limits import RateLimitedError
+from api.refusals import (
+    InvalidInputError,
+    RangeError,
+    ReferenceGoneError,
+)
 from api.schemas import Problem, ProblemError
-from domain.accounts.caller import ForbiddenError, UnauthenticatedError
-from domain.accounts.errors import (
-    KeyNotFoundError,
-    OwnAccountError,
-    TooManyKeysError,
-    UserNotFoundError,
-)
-from domain.accounts.sign_in_errors import (
-    CodeRefusedError,
-    IdTokenRefusedError,
-    LoginCancelledError,
-    LoginExpiredError,
-    NoSessionsError,
-    NotConnectedError,
-    ProviderAwayError,
-    ProviderNotFoundError,
-    StateMismatchError,
-    ToneNotFoundError,
-)
+from domain.accounts.caller import UnauthenticatedError
 from domain.conflicts import TakenError
-from domain.database import DatabaseAwayError, DatabaseBusyError
 from domain.errors import HeadraceError
-from domain.files.names import FileNameError
-from domain.files.service import FileNotFoundInStoreError
-from domain.jobs.errors import (
-    CursorBeyondHeadError,
-    IdempotencyConflictError,
-    JobNotFinalError,
-    JobNotFoundError,
-)
-from domain.jobs.states import IllegalTransitionError
-from domain.jobs.submitter import PipelineBusyError
-from domain.pipelines.service import ParamsInvalidError, PipelineNotFoundError, PipelineUnknownError
-from domain.presets.errors import (
-    PresetBusyError,
-    PresetInUseError,
-    PresetNotFoundError,
-    PresetTitleTakenError,
-)
+from domain.pipelines.service import ParamsInvalidError
 from domain.redaction import redacted
-from domain.tags.service import TagNotFoundError, TagTakenError
 
 _log = structlog.get_logger(__name__)
 
 
-class InvalidInputError(HeadraceError):
-    """A part of the request is wrong in a way that no schema says."""
-
-    def __init__(self, path: str, message: str, code: str = "validation_failed") -> None:
-        super().__init__(message)
-        self.path = path
-        self.code = code
-
-
-class MalformedError(HeadraceError):
-    """The request cannot be read at all."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-
-
-class UnsupportedMediaTypeError(HeadraceError):
-    """The body is of a kind that is not taken here."""
-
-
-class ReferenceGoneError(HeadraceError):
-    """Something that the request builds on was deleted while it ran."""
-
-
-class RangeError(HeadraceError):
-    """Nothing of the file is in the range that was asked for."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__(f"the file has {size} bytes")
-        self.size = size
-
-
-_DOMAIN: Final[dict[type[HeadraceError], tuple[int, str]]] = {
-    StateMismatchError: (400, "state_mismatch"),
-    LoginExpiredError: (400, "login_expired"),
-    CodeRefusedError: (400, "code_refused"),
-    IdTokenRefusedError: (400, "id_token_refused"),
-    LoginCancelledError: (403, "login_cancelled"),
-    NoSessionsError: (404, "not_found"),
-    ProviderNotFoundError: (404, "provider_not_found"),
-    ToneNotFoundError: (404, "tone_not_found"),
-    NotConnectedError: (409, "not_connected"),
-    ProviderAwayError: (503, "provider_unavailable"),
-    ForbiddenError: (403, "forbidden"),
-    OriginRefusedError: (403, "origin_refused"),
-    UserNotFoundError: (404, "user_not_found"),
-    KeyNotFoundError: (404, "api_key_not_found"),
-    OwnAccountError: (409, "own_account"),
-    TooManyKeysError: (409, "too_many_keys"),
-    JobNotFoundError: (404, "job_not_found"),
-    PipelineNotFoundError: (404, "pipeline_not_found"),
-    FileNotFoundInStoreError: (404, "file_not_found"),
-    ReferenceGoneError: (409, "reference_gone"),
-    PresetNotFoundError: (404, "preset_not_found"),
-    TagNotFoundError: (404, "tag_not_found"),
-    IllegalTransitionError: (409, "illegal_transition"),
-    JobNotFinalError: (409, "job_not_final"),
-    PresetInUseError: (409, "preset_in_use"),
-    PresetTitleTakenError: (409, "title_taken"),
-    TagTakenError: (409, "tag_taken"),
-    IdempotencyConflictError: (409, "idempotency_conflict"),
-    BlobTooLargeError: (413, "file_too_large"),
-    FileNameError: (422, "file_name_invalid"),
-    CursorBeyondHeadError: (422, "cursor_beyond_head"),
-    ParamsInvalidError: (422, "params_invalid"),
-    PipelineUnknownError: (422, "pipeline_unknown"),
-    UnsupportedMediaTypeError: (415, "unsupported_media_type"),
-    RangeError: (416, "range_not_satisfiable"),
-    MalformedError: (400, "malformed"),
-    RateLimitedError: (429, "rate_limited"),
-    TooManyStreamsError: (429, "too_many_streams"),
-    TooManyHeadersError: (431, "too_many_headers"),
-    DatabaseAwayError: (503, "database_unavailable"),
-    DatabaseBusyError: (503, "database_busy"),
-    PipelineBusyError: (503, "pipeline_busy"),
-    PresetBusyError: (503, "preset_busy"),
-}
-_CODES: Final = {
+_STATUS_CODES: Final = {
     400: "bad_request",
     401: "unauthenticated",
     403: "forbidden",
@@ -199,7 +90,7 @@ def _reference_told(error: Exception) -> Exception:
 
 def code_of(error: HeadraceError) -> str:
     """The stable code of an error of the domain, where no status goes with it."""
-    return _DOMAIN.get(type(error), (500, "internal_error"))[1]
+    return CODES.get(type(error), (500, "internal_error"))[1]
 
 
 def _has_no_body(request: Request[Any, Any, Any]) -> bool:
@@ -211,7 +102,7 @@ def _of_domain(error: HeadraceError) -> tuple[int, str, str, list[ProblemError] 
         return 401, error.code, str(error), None
     if isinstance(error, InvalidInputError):
         return 422, error.code, str(error), [ProblemError(error.path, str(error))]
-    status, code = _DOMAIN.get(type(error), (500, "internal_error"))
+    status, code = CODES.get(type(error), (500, "internal_error"))
     if status == 500:
         return _unforeseen(error)
     faults = None
@@ -236,7 +127,7 @@ def _of_http(error: HTTPException) -> tuple[int, str, str, list[ProblemError] | 
     if isinstance(cause, msgspec.DecodeError | RecursionError | UnicodeDecodeError):
         return 400, "malformed", "the body is not JSON, or nested too deep", None
     detail = "there is nothing here" if status == 404 else error.detail
-    return status, _CODES.get(status, "bad_request"), detail, None
+    return status, _STATUS_CODES.get(status, "bad_request"), detail, None
 
 
 def _of_database(error: Exception) -> tuple[int, str, str, list[ProblemError] | None]:

@@ -19,7 +19,7 @@ from api.graphql.errors import tell
 from api.graphql.loaders import Loaders
 from api.graphql.objects import GraphContext
 from api.graphql.transaction import ReadTransaction
-from api.problems import MalformedError
+from api.refusals import MalformedError
 from domain.accounts.caller import CurrentUser
 from domain.accounts.scopes import Scope
 

@@ -7,7 +7,8 @@ import structlog
 from graphql import GraphQLError, GraphQLSyntaxError
 from strawberry.exceptions import StrawberryGraphQLError
 
-from api.problems import DATABASE_ERRORS, InvalidInputError, code_of, judge_database
+from api.problems import DATABASE_ERRORS, code_of, judge_database
+from api.refusals import InvalidInputError
 from domain.errors import HeadraceError
 
 _log = structlog.get_logger(__name__)

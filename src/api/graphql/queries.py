@@ -10,7 +10,7 @@ from api.graphql.objects import Info, JobNode, PresetNode
 from api.graphql.pages import SOME, check_limit, check_offset
 from api.graphql.types import MeNode, PipelineNode, TagNode
 from api.moments import sane
-from api.problems import InvalidInputError
+from api.refusals import InvalidInputError
 from domain.jobs.orders import JobFilter
 from domain.jobs.states import JobState
 

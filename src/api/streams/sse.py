@@ -13,7 +13,7 @@ from litestar.response import Stream
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.dependencies import Services
-from api.problems import InvalidInputError
+from api.refusals import InvalidInputError
 from api.streams.frames import Frame
 from api.streams.opening import open_session
 from api.streams.session import Session
