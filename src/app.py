@@ -1,6 +1,7 @@
 """The composition root of the HTTP side."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -78,7 +79,7 @@ from domain.events.log import PostgresEventLog
 from domain.jobs.overview_repository import OverviewRepository
 from domain.jobs.submit_repository import SubmitRepository
 from domain.jobs.submitter import Submitter
-from settings import Settings, read_settings
+from settings import SAMPLE_SECRET, Settings, read_settings
 
 _log = structlog.get_logger(__name__)
 
@@ -112,7 +113,7 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
             stream_jobs,
         ],
     )
-    tokens = Tokens(settings.secret_key, settings.job_token_key)
+    tokens = Tokens(_signing_key(settings), settings.job_token_key)
     app = Litestar(
         route_handlers=[api, HealthController, LoginController, *docs.routes(), *graph_routes(settings)],
         dependencies={
@@ -149,6 +150,14 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
         differs_by_origin=bool(settings.cors_origins),
     )
     return app
+
+
+def _signing_key(settings: Settings) -> str:
+    """What tokens are signed with; where strangers may ask never the sample, which everybody knows."""
+    if settings.auth == "local" or settings.secret_key != SAMPLE_SECRET:
+        return settings.secret_key
+    _log.warning("sample_secret_key", warning="job tokens of this process count nowhere else")
+    return secrets.token_hex(32)
 
 
 @asynccontextmanager

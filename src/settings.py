@@ -230,16 +230,20 @@ def _check(settings: Settings) -> None:
             )
         if settings.secret_key == SAMPLE_SECRET:
             raise SettingsError(f"{_PREFIX}SECRET_KEY is missing or still the sample value")
+        if len(settings.secret_key) < _SHORTEST_SECRET:
+            raise SettingsError(f"{_PREFIX}SECRET_KEY has fewer than {_SHORTEST_SECRET} characters")
 
 
 def _check_auth(settings: Settings) -> None:
     for network in settings.trusted_proxies:
         try:
-            ipaddress.ip_network(network)
+            is_everybody = ipaddress.ip_network(network).prefixlen == 0
         except ValueError as error:
             raise SettingsError(
                 f"{_PREFIX}TRUSTED_PROXIES: {network!r} is no address and no network"
             ) from error
+        if is_everybody:
+            raise SettingsError(f"{_PREFIX}TRUSTED_PROXIES: {network!r} is everybody")
     for origin in settings.cors_origins:
         if not _ORIGIN.fullmatch(origin):
             raise SettingsError(
@@ -271,10 +275,11 @@ def _check_issuer(provider: ProviderSettings, env: str) -> None:
         if provider.name not in _KNOWN_PROVIDERS:
             raise SettingsError(f"{variable} is not set")
         return
-    # What a provider says over http, anybody on the way can say.
-    schemes = ("https",) if env == "production" else ("https", "http")
     try:
         parts = urlsplit(provider.issuer)
+        # What a provider says over http, anybody on the way can say.
+        is_near = env != "production" or (parts.hostname or "") in ("localhost", "127.0.0.1", "::1")
+        schemes = ("https", "http") if is_near else ("https",)
         is_good = parts.scheme in schemes and bool(parts.hostname) and not (parts.query or parts.fragment)
     except ValueError:
         is_good = False

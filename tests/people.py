@@ -17,15 +17,14 @@ JOB_KEY = "shared with a backend that makes job tokens"
 
 def behind_proxy(settings: Settings, **more: Any) -> Settings:
     """Settings of a service that believes a proxy with the secret; `root` is an admin."""
-    return msgspec.structs.replace(
-        settings,
-        auth="proxy",
-        proxy_secret=PROXY_SECRET,
-        admins=("root", "Boss@Example.com"),
-        job_token_key=JOB_KEY,
-        secret_key="a key of this test run alone",
-        **more,
-    )
+    usual = {
+        "auth": "proxy",
+        "proxy_secret": PROXY_SECRET,
+        "admins": ("root", "Boss@Example.com"),
+        "job_token_key": JOB_KEY,
+        "secret_key": "a key of this test run alone",
+    }
+    return msgspec.structs.replace(settings, **{**usual, **more})
 
 
 def named(username: str, email: str | None = None) -> dict[str, str]:

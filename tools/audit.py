@@ -63,8 +63,13 @@ def judge(packages: list[dict[str, Any]]) -> tuple[int, list[str]]:
 
 
 def main() -> int:
-    code, lines = judge([one for lock in LOCKS for one in ask(lock)])
+    answers = {lock: ask(lock) for lock in LOCKS}
+    code, lines = judge([one for answer in answers.values() for one in answer])
     print("\n".join(lines))
+    missing = [lock for lock, answer in answers.items() if not answer]
+    if code == 0 and missing:
+        print(f"not audited: {', '.join(missing)}")
+        return NOT_ASKED
     return code
 
 

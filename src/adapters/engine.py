@@ -20,6 +20,8 @@ def build_engine(url: str) -> AsyncEngine:
         pool_timeout=5,
         pool_pre_ping=True,
         pool_recycle=1800,
+        # An error that is logged must not show what somebody has sent.
+        hide_parameters=True,
         connect_args={
             "server_settings": SESSION,
             "timeout": CONNECT_SECONDS,

@@ -117,7 +117,7 @@ class Admission(ASGIMiddleware):
         user = asking.user
         structlog.contextvars.bind_contextvars(user=user.username)
         if asking.is_ambient:
-            self._origins.judge(asked, user)
+            self._origins.judge(asked, user, is_stream=_is_stream(scope))
         # Not earlier: a stranger's page must not use up its visitor's permits.
         await limits.count_user(asked, user)
         if user.proof == "job_token" and right is None:

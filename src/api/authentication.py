@@ -1,9 +1,11 @@
 """Who asks. The one place that knows; every route but the public ones comes through it."""
 
+import asyncio
 import ipaddress
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -27,6 +29,7 @@ ACCESS_COOKIE: Final = "headrace_access"
 _NAME_HEADERS: Final = ("x-forwarded-preferred-username", "x-forwarded-user")
 _EMAIL_HEADER: Final = "x-forwarded-email"
 _LONGEST_NAME: Final = 255
+_OUR_KEY: Final = f"bearer {KEY_PREFIX}"
 # A revocation bites within a second, on every process.
 _KNOWN_SECONDS: Final = 0.8
 _MOST_KNOWN: Final = 10_000
@@ -64,6 +67,7 @@ class Authenticator:
         self._proxies = Proxies(settings)
         self._admins = frozenset(name.casefold() for name in settings.admins)
         self._dev: CurrentUser | None = None
+        self._asking: dict[tuple[str, ...], asyncio.Task[CurrentUser]] = {}
         self._known: OrderedDict[tuple[str, ...], tuple[float, CurrentUser]] = OrderedDict()
 
     async def authenticate(self, asked: Asked, *, in_url: bool = False) -> Asking:
@@ -73,11 +77,12 @@ class Authenticator:
             UnauthenticatedError: nothing was shown, or nothing that counts.
             DatabaseAwayError, DatabaseBusyError: it cannot be found out.
         """
-        bearer = _bearer(asked)
-        if self._mode == "proxy" and not (bearer or "").startswith(KEY_PREFIX):
+        # A proxy may add an Authorization of its own; a key of ours was meant.
+        if self._mode == "proxy" and not asked.header("authorization").lower().startswith(_OUR_KEY):
             named = self._named_by_proxy(asked)
             if named is not None:
                 return Asking(await self._recall(("proxy", *named), lambda: self._seen(*named)), True)
+        bearer = bearer_of(asked)
         if bearer is not None:
             return Asking(await self._of_bearer(bearer), False)
         if in_url and (token := asked.query("token")):
@@ -95,12 +100,30 @@ class Authenticator:
             return await self._recall(("key", text), lambda: self._of_key(text))
         return await self._recall(("bearer", text), lambda: self._of_token(text))
 
-    async def _recall(self, proof: tuple[str, ...], find: Callable[[], Any]) -> CurrentUser:
-        now = time.monotonic()
+    async def _recall(
+        self, proof: tuple[str, ...], find: Callable[[], Coroutine[Any, Any, CurrentUser]]
+    ) -> CurrentUser:
         known = self._known.get(proof)
-        if known is not None and now - known[0] < _KNOWN_SECONDS:
+        if known is not None and time.monotonic() - known[0] < _KNOWN_SECONDS:
             return known[1]
-        user: CurrentUser = await find()
+        # Of many who show the same at once, one asks PostgreSQL.
+        asking = self._asking.get(proof)
+        if asking is None:
+            asking = self._asking[proof] = asyncio.create_task(self._find(proof, find))
+            asking.add_done_callback(partial(self._asked, proof))
+        return await asyncio.shield(asking)
+
+    def _asked(self, proof: tuple[str, ...], asking: "asyncio.Task[CurrentUser]") -> None:
+        del self._asking[proof]
+        if not asking.cancelled():
+            # Those who asked may be gone: nobody else has to hear of an error.
+            asking.exception()
+
+    async def _find(
+        self, proof: tuple[str, ...], find: Callable[[], Coroutine[Any, Any, CurrentUser]]
+    ) -> CurrentUser:
+        now = time.monotonic()
+        user = await find()
         self._known[proof] = (now, user)
         self._known.move_to_end(proof)
         while len(self._known) > _MOST_KNOWN:
@@ -153,11 +176,13 @@ class Authenticator:
     def _user(self, row: Row, proof: Proof, expires_at: Any = None) -> CurrentUser:
         # Who signs in at a provider chooses the username; an e-mail is kept only where it was verified.
         names = {row["email"]} if self._mode == "token" else {row["email"], row["username"]}
+        is_named = any(name and name.casefold() in self._admins for name in names)
         return CurrentUser(
             id=row["id"],
             username=row["username"],
             email=row["email"],
-            is_admin=row["is_admin"] or any(name and name.casefold() in self._admins for name in names),
+            is_admin=row["is_admin"] or is_named,
+            is_admin_by_row=not is_named,
             scopes=EVERYTHING,
             proof=proof,
             proof_id=row["proof_id"] if proof in ("session", "api_key", "job_token") else None,
@@ -182,7 +207,10 @@ class Authenticator:
             raise UnauthenticatedError("token_invalid", "a header of the proxy stands there twice")
         email = _plain("".join(given[_EMAIL_HEADER]))
         for name in _NAME_HEADERS:
-            if username := _plain("".join(given[name])):
+            if "".join(given[name]).strip():
+                username = _plain("".join(given[name]))
+                if not username:
+                    raise UnauthenticatedError("token_invalid", f"{name} holds no name")
                 return username, email
         if email:
             return email, email
@@ -210,7 +238,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _bearer(asked: Asked) -> str | None:
+def bearer_of(asked: Asked) -> str | None:
     """What stands behind `Bearer`.
 
     Raises:

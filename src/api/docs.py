@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from litestar import Request, Response, Router, get
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
@@ -36,9 +37,13 @@ def show_docs() -> Response[bytes]:
 
 
 @get("/openapi.json", include_in_schema=False, sync_to_thread=False)
-def show_contract(request: Request[Any, Any, Any], services: NamedDependency[Services]) -> dict[str, Any]:
-    """The contract itself."""
-    return contract_of(request.app, lets_everybody_in=services.settings.auth == "local")
+def show_contract(request: Request[Any, Any, Any], services: NamedDependency[Services]) -> Response[bytes]:
+    """The contract itself; written once in the life of the application."""
+    state = request.app.state
+    if "contract" not in state:
+        contract = contract_of(request.app, lets_everybody_in=services.settings.auth == "local")
+        state["contract"] = msgspec.json.encode(contract)
+    return Response(state["contract"], media_type="application/json")
 
 
 @get("/", include_in_schema=False, sync_to_thread=False)

@@ -27,7 +27,7 @@ _READS: Final = ("GET", "HEAD", "OPTIONS")
 _MOST_HEADERS: Final = 100
 # Probes come often, all from one address, and must not fail because somebody else asks too much.
 _UNCOUNTED: Final = "/health/"
-_SIGN_INS: Final = "/auth/"
+_SIGN_INS: Final = ("/auth/login/", "/auth/callback/")
 
 
 class RateLimitedError(HeadraceError):

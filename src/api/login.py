@@ -11,7 +11,7 @@ from litestar.status_codes import HTTP_200_OK, HTTP_204_NO_CONTENT, HTTP_302_FOU
 from msgspec import Meta, Struct
 
 from api.asked import Asked
-from api.authentication import ACCESS_COOKIE, is_loopback
+from api.authentication import ACCESS_COOKIE, bearer_of, is_loopback
 from api.dependencies import Services
 from api.login_cookies import (
     LOGIN_COOKIE,
@@ -142,10 +142,11 @@ def _session_of(request: Request[Any, Any, Any], services: Services) -> SessionT
         UnauthenticatedError: the bearer token does not count.
         OriginRefusedError: a page of somebody else's asks.
     """
-    given = request.headers.get("authorization")
-    if given is not None:
-        return services.tokens.read_access(given.partition(" ")[2].strip())
-    services.origins.judge_page(Asked(request.scope))
+    asked = Asked(request.scope)
+    bearer = bearer_of(asked)
+    if bearer is not None:
+        return services.tokens.read_access(bearer)
+    services.origins.judge_page(asked)
     for name, read in (
         (REFRESH_COOKIE, services.tokens.read_refresh),
         (ACCESS_COOKIE, services.tokens.read_access),

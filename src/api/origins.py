@@ -48,7 +48,8 @@ class Origins:
     """Judges by the `Origin` header, which no page can forge, and by a token that no other page can read."""
 
     def __init__(self, settings: Settings, tokens: Tokens) -> None:
-        self._allowed = frozenset(origin.casefold() for origin in settings.cors_origins)
+        ours = () if settings.public_url is None else (settings.public_url.rstrip("/"),)
+        self._allowed = frozenset(origin.casefold() for origin in (*settings.cors_origins, *ours))
         self._is_local_only = settings.auth == "local" and not settings.allow_remote
         self._tokens = tokens
 
@@ -61,17 +62,17 @@ class Origins:
         if self._is_local_only and _is_domain(asked.header("host")):
             raise OriginRefusedError("in local mode the service answers to this machine's names only")
 
-    def judge(self, asked: Asked, user: CurrentUser) -> None:
-        """Judge a request whose proof a browser adds by itself.
+    def judge(self, asked: Asked, user: CurrentUser, *, is_stream: bool = False) -> None:
+        """Judge a request whose proof a browser adds by itself; what only reads, unless it *is_stream*.
 
         Raises:
             OriginRefusedError: it comes from a page that is not the service's, nor allowed.
         """
         is_socket = asked.method is None
-        if asked.method in _SAFE:
+        if asked.method in _SAFE and not is_stream:
             return
         self.judge_page(asked)
-        if user.proof != "session":
+        if user.proof != "session" or asked.method in _SAFE:
             return
         if is_socket:
             if not asked.every("origin"):

@@ -45,6 +45,7 @@ _STATUS_CODES: Final = {
 _AT: Final = re.compile(r"^(?P<message>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _REQUEST_ID_KEY: Final = "headrace.request_id"
+_LONGEST_PATH: Final = 300
 _RETRY_SECONDS: Final = "2"
 _GONE: Final = "client disconnected prematurely"
 # A refused connection comes as asyncpg's own error, everything later in SQLAlchemy's wrapping.
@@ -222,10 +223,12 @@ def _answer(
         # Whoever sent a credential by mistake should not find it in the log of a client.
         detail=redacted(detail),
         code=code,
-        instance=redacted(str(request.scope.get("path", ""))),
+        instance=redacted(str(request.scope.get("path", ""))[:_LONGEST_PATH]),
         errors=None
         if faults is None
-        else [ProblemError(redacted(fault.path), redacted(fault.message)) for fault in faults],
+        else [
+            ProblemError(redacted(fault.path)[:_LONGEST_PATH], redacted(fault.message)) for fault in faults
+        ],
     )
     return Response(
         msgspec.json.encode(problem),

@@ -60,7 +60,8 @@ class Standing:
             if user.expires_at is not None and user.expires_at <= now:
                 holder.end()
                 continue
-            held = Held(user.id, user.proof, user.proof_id, user.issued_at)
+            needs_admin = user.acts_as_admin and user.is_admin_by_row
+            held = Held(user.id, user.proof, user.proof_id, user.issued_at, needs_admin)
             by_proof.setdefault(held, []).append(holder)
         asked = list(by_proof)
         for place in await self._repository.fallen(asked):

@@ -23,9 +23,10 @@ LONGEST_JOB_TOKEN: Final = timedelta(hours=24)
 _ALGORITHM: Final = "HS256"
 _ISSUER: Final = "headrace"
 _ACCESS, _REFRESH, _JOB = "headrace:api", "headrace:refresh", "headrace:job"
-_TYPES: Final = {_ACCESS: "at+jwt", _REFRESH: "rt+jwt"}
+# A backend that makes job tokens writes what its library does: `JWT`, or nothing.
+_TYPES: Final = {_ACCESS: "at+jwt", _REFRESH: "rt+jwt", _JOB: "JWT"}
 _LONGEST: Final = 4096
-_AHEAD_SECONDS: Final = 30
+_AHEAD_SECONDS: Final = 5
 
 
 class _Claims(jwt.JWTClaimsRegistry):
@@ -77,7 +78,7 @@ class Tokens:
     def job(self, job_id: UUID, right: JobRight, *, now: datetime, until: datetime) -> str:
         """A token for one job. Its `iat` has a fraction: a revocation counts from the microsecond on."""
         claims = {"sub": str(job_id), "aud": _JOB, "scope": right, "iat": now.timestamp()}
-        return self._sign(_JOB, "JWT", {**claims, "exp": int(until.timestamp())})
+        return self._sign(_JOB, _TYPES[_JOB], {**claims, "exp": int(until.timestamp())})
 
     def read_access(self, text: str) -> SessionToken:
         """What an access token says.
@@ -156,7 +157,7 @@ class Tokens:
             raise UnauthenticatedError("token_expired", "the token's time is over") from error
         except (JoseError, ValueError, TypeError) as error:
             raise UnauthenticatedError("token_invalid", "the token is not one of this service") from error
-        if token.header.get("typ") != _TYPES.get(kind, token.header.get("typ")):
+        if token.header.get("typ", _TYPES[_JOB]) != _TYPES[kind]:
             _refuse()
         return token.claims
 

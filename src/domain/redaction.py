@@ -7,12 +7,13 @@ from typing import Any, Final
 REDACTED: Final = "[redacted]"
 
 _NAMES: Final = r"(?:access_|refresh_|id_|job_)?token|client_secret|secret|api_?key|password|passwd|code"
-# Each with what must stand in the text in small letters: most texts hold none, and are read quickly.
+# Each with what must stand in the text in small letters: most texts hold none, and are read quickly. Anybody
+# can have a text read, so none may begin anew within what it has just gone through.
 _SHAPES: Final[tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...]] = (
     # Our API keys; what stands before the secret part tells which one it is.
     (("hr_",), re.compile(r"(hr_[0-9a-f]{12})_[A-Za-z0-9_-]{16,}"), rf"\1_{REDACTED}"),
     # JSON Web Tokens, signed or encrypted.
-    (("eyj",), re.compile(r"eyJ[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*){2,4}"), REDACTED),
+    (("eyj",), re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*){2,4}"), REDACTED),
     (("gh",), re.compile(r"\bgh[oprsu]_[A-Za-z0-9]{16,}"), REDACTED),
     (("bearer",), re.compile(r"(?i)\b(bearer\s+)(?=\S*\d|\S{16})[A-Za-z0-9._~+/=-]+"), rf"\1{REDACTED}"),
     (
@@ -24,7 +25,7 @@ _SHAPES: Final[tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...]] = (
     ),
     (
         ("cookie",),
-        re.compile(r"(?i)(cookie['\"]?\s*[:,=]\s*b?['\"]?)[^\s'\"=]+=[^\r\n'\"]*"),
+        re.compile(r"(?i)(cookie['\"]?\s*[:,=]\s*b?['\"]?)[^\s'\"=]{1,256}=[^\r\n'\"]*"),
         rf"\1{REDACTED}",
     ),
     (("://",), re.compile(r"(://[^\s/:@]*):[^\s/]+@"), rf"\1:{REDACTED}@"),

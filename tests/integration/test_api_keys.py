@@ -151,6 +151,8 @@ async def test_only_an_admin_can_make_a_key_for_admins(api: Api, ada: Person) ->
     assert (await api.http.get("/api/v1/users", headers=everything)).status_code == 200
     assert (await api.http.get(f"/api/v1/jobs/{foreign}", headers=little)).status_code == 404
     assert (await api.http.get("/api/v1/users", headers=little)).status_code == 403
+    # A key makes no other keys: what ends must not outlive its end.
+    assert (await api.http.get("/api/v1/api-keys", headers=everything)).status_code == 403
 
 
 async def test_an_account_has_at_most_a_hundred_keys(ada: Person) -> None:

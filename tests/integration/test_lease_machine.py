@@ -18,6 +18,7 @@ from hypothesis.stateful import (
 )
 
 import lease_model as model
+from domain.accounts.reach import Reach
 from domain.jobs.changes import Change
 from domain.jobs.lease_repository import MAX_LOSSES
 from domain.jobs.states import IllegalTransitionError, JobState
@@ -223,9 +224,9 @@ class LeaseMachine(RuleBasedStateMachine):
     def _ask(self, job_id: UUID, wish: str, expected: Outcome | None) -> None:
         if expected is None:
             with pytest.raises(IllegalTransitionError):
-                self.stand.ask(lambda jobs: getattr(jobs, wish)(job_id, OWNER))
+                self.stand.ask(lambda jobs: getattr(jobs, wish)(job_id, Reach(OWNER)))
         else:
-            self.stand.ask(lambda jobs: getattr(jobs, wish)(job_id, OWNER))
+            self.stand.ask(lambda jobs: getattr(jobs, wish)(job_id, Reach(OWNER)))
             self.book.take(job_id, expected)
 
     def _have_one_running(self) -> None:

@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
 from structlog.testing import capture_logs
 
 from adapters.database import StatementPool
+from api.tokens import Tokens
 from harness import Api
-from people import PROXY_SECRET, Person, named, open_proxied
-from settings import Settings
+from people import PROXY_SECRET, Person, bearer, named, open_proxied
+from settings import SAMPLE_SECRET, Settings
 
 
 @pytest.fixture
@@ -97,6 +100,7 @@ async def test_without_any_header_the_caller_is_told_to_sign_in(api: Api) -> Non
         [("X-Forwarded-User", "")],
         [("X-Forwarded-User", "a" * 256)],
         [("X-Forwarded-User", "a\tb")],
+        [("X-Forwarded-Preferred-Username", "a" * 256), ("X-Forwarded-User", "ada")],
         [("X-Forwarded-User", b"\xff\xfe")],
     ],
 )
@@ -129,6 +133,55 @@ async def test_a_trusted_network_needs_no_secret(settings: Settings) -> None:
 
     assert (trusted[0], trusted[1]["username"]) == (200, "ada")
     assert distrusted[0] == 401
+
+
+async def test_an_authorization_that_the_proxy_adds_does_not_matter(api: Api) -> None:
+    added = [await me(api, {**named("ada"), "Authorization": one}) for one in ("Basic YTpi", "Bearer a.b.c")]
+
+    assert [(status, who["username"]) for status, who in added] == [(200, "ada")] * 2
+
+
+async def test_many_requests_at_once_ask_postgresql_once(api: Api) -> None:
+    repository = api.app.state.services.authenticator._repository
+    asked = []
+    seen = repository.seen
+
+    async def counting(username: str, email: str | None) -> Any:
+        asked.append(username)
+        return await seen(username, email)
+
+    repository.seen = counting
+    answers = await asyncio.gather(*(me(api, named("ada")) for _ in range(50)))
+
+    assert {status for status, _ in answers} == {200}
+    assert len(asked) <= 2
+
+
+async def test_the_service_under_its_public_address_is_no_stranger(settings: Settings) -> None:
+    async with open_proxied(settings, public_url="https://jobs.example.com") as api:
+        answer = await Person(api, "ada").ask(
+            "POST", "/jobs", json={"pipeline": "noop"}, headers={"Origin": "https://jobs.example.com"}
+        )
+
+    assert answer.status_code == 202
+
+
+async def test_with_the_sample_secret_nobody_can_make_job_tokens(settings: Settings) -> None:
+    async with open_proxied(settings, secret_key=SAMPLE_SECRET, job_token_key=None) as api:
+        ada = Person(api, "ada")
+        job_id = await ada.submit()
+        now = datetime.now(UTC)
+        forged = Tokens(SAMPLE_SECRET, None).job(
+            UUID(job_id), "cancel", now=now, until=now + timedelta(hours=1)
+        )
+
+        made = await ada.ask("POST", f"/jobs/{job_id}/tokens", json={})
+        answers = [
+            await api.http.get(f"/api/v1/jobs/{job_id}", headers=bearer(token))
+            for token in (forged, made.json()["token"])
+        ]
+
+    assert [answer.status_code for answer in answers] == [401, 200]
 
 
 async def test_a_page_of_a_stranger_cannot_use_the_proxys_cookie(api: Api) -> None:

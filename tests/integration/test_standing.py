@@ -109,6 +109,36 @@ async def test_who_may_not_watch_is_told_by_the_close(
     assert (last, closed) == ({}, code)
 
 
+async def test_who_is_no_admin_any_more_watches_nobody_elses_job(api: Api, ada: Person) -> None:
+    job_id = await ada.submit()
+    root, bob = Person(api, "root"), Person(api, "bob")
+    bobs = (await bob.ask("GET", "/me")).json()["id"]
+    await root.ask("PATCH", f"/users/{bobs}", json={"is_admin": True})
+    await asyncio.sleep(1)
+    url = f"{api.ws}/api/v1/jobs/{job_id}/ws"
+
+    async with (
+        websockets.connect(url, additional_headers=bob.headers) as socket,
+        websockets.connect(url, additional_headers=root.headers) as named_in_settings,
+    ):
+        await socket.recv()
+        await root.ask("PATCH", f"/users/{bobs}", json={"is_admin": False})
+        _, code = await end_of(socket)
+        await named_in_settings.send('{"type":"ping"}')
+        while msgspec.json.decode(await asyncio.wait_for(named_in_settings.recv(), 5))["type"] != "pong":
+            pass
+
+    assert code == 4401
+
+
+async def test_a_page_of_a_stranger_gets_no_stream_of_events(api: Api, ada: Person) -> None:
+    job_id = await ada.submit()
+
+    answer = await ada.ask("GET", f"/jobs/{job_id}/stream", headers={"Origin": "https://evil.example"})
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "origin_refused")
+
+
 async def test_an_admin_watches_the_jobs_of_another_user(api: Api, ada: Person) -> None:
     job_id = await ada.submit()
     path = f"{api.ws}/api/v1/ws?owner={(await ada.ask('GET', '/me')).json()['id']}"

@@ -3,7 +3,6 @@
 import io
 import logging
 import sys
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -89,14 +88,26 @@ def test_of_an_api_key_the_part_that_names_it_stays() -> None:
     assert redacted(KEY) == f"{KEY[:15]}_{REDACTED}"
 
 
-def test_a_long_text_is_read_quickly() -> None:
-    text = "a line of an ordinary log, 3 of 4 done (75 %)\n" * 1_000
-    began = time.perf_counter()
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "eyJ",
+        "eyJ-",
+        "cookie:",
+        "cookie=",
+        "authorization ",
+        "authorization" + " " * 99,
+        "bearer ",
+        "://a:",
+        "token=",
+    ],
+)
+def test_a_text_that_nearly_holds_credentials_ends_nobodys_patience(piece: str) -> None:
+    text = piece * (2**20 // len(piece))
 
-    for _ in range(20):
-        redacted(text)
-
-    assert time.perf_counter() - began < 1
+    # What begins anew at each piece takes minutes here.
+    assert len(redacted(text)) <= len(text) * 3
 
 
 @pytest.mark.parametrize("name", ["token", "X-Api-Key", "client_secret", "Set-Cookie", "password", "code"])

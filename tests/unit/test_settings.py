@@ -27,6 +27,8 @@ def test_lists_are_split_at_commas() -> None:
         ("HEADRACE_ENV", "staging"),
         ("HEADRACE_AUTH", "nobody"),
         ("HEADRACE_TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("HEADRACE_TRUSTED_PROXIES", "0.0.0.0/0"),
+        ("HEADRACE_TRUSTED_PROXIES", "::/0"),
         ("HEADRACE_CORS_ORIGINS", "https://app.example.com/path"),
         ("HEADRACE_PROVIDERS", "Big Co"),
         ("HEADRACE_LEASE_SECONDS", "soon"),
@@ -56,6 +58,20 @@ def test_a_bad_value_is_one_line_that_names_its_variable(variable: str, value: s
 def test_production_refuses_to_let_everybody_in() -> None:
     with pytest.raises(SettingsError, match="HEADRACE_AUTH"):
         read_settings({"HEADRACE_ENV": "production", "HEADRACE_SECRET_KEY": "x" * 32})
+
+
+@pytest.mark.parametrize("field", ["SECRET_KEY", "PROXY_SECRET", "JOB_TOKEN_KEY"])
+def test_production_refuses_secrets_that_can_be_guessed(field: str) -> None:
+    good = {
+        "HEADRACE_ENV": "production",
+        "HEADRACE_AUTH": "proxy",
+        "HEADRACE_SECRET_KEY": "x" * 16,
+        "HEADRACE_PROXY_SECRET": "y" * 16,
+    }
+    assert read_settings(good).env == "production"
+
+    with pytest.raises(SettingsError, match=f"HEADRACE_{field}"):
+        read_settings({**good, f"HEADRACE_{field}": "a"})
 
 
 def test_a_missing_value_is_named() -> None:

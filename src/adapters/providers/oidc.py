@@ -16,6 +16,7 @@ from domain.accounts.profile import Profile, verified_email, wished_name
 from domain.accounts.sign_in_errors import IdTokenRefusedError, ProviderAwayError
 
 SCOPE: Final = "openid profile email"
+_AWAY_SECONDS: Final = 2.0
 _KNOWN_SECONDS: Final = 3600.0
 
 
@@ -40,6 +41,7 @@ class OidcProvider:
         self._has_secret = has_secret
         self._discovery: _Discovery | None = None
         self._keys: KeySet | None = None
+        self._away_until = 0.0
         self._known_until = 0.0
         self._asking = asyncio.Lock()
 
@@ -89,9 +91,16 @@ class OidcProvider:
     async def _discover(self) -> _Discovery:
         async with self._asking:
             if self._discovery is None or time.monotonic() > self._known_until:
-                said = await self._link.read_json(
-                    self._issuer.rstrip("/") + "/.well-known/openid-configuration"
-                )
+                # Who has waited for another's question in vain does not ask the same again.
+                if time.monotonic() < self._away_until:
+                    raise ProviderAwayError(self.name, "it did not answer a moment ago")
+                try:
+                    said = await self._link.read_json(
+                        self._issuer.rstrip("/") + "/.well-known/openid-configuration"
+                    )
+                except ProviderAwayError:
+                    self._away_until = time.monotonic() + _AWAY_SECONDS
+                    raise
                 self._discovery = self._checked(said)
                 self._keys = None
                 self._known_until = time.monotonic() + _KNOWN_SECONDS

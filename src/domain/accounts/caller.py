@@ -29,13 +29,15 @@ class ForbiddenError(HeadraceError):
 class CurrentUser(Struct, frozen=True, kw_only=True):
     """The caller. *proof* is what was shown, *proof_id* the session, API key or job that it names.
 
-    A job token's caller is the job's owner, with no more than that job in reach.
+    A job token's caller is the job's owner, with no more than that job in reach. *is_admin_by_row*: an admin
+    has made it one, and can take that back.
     """
 
     id: UUID
     username: str
     email: str | None = None
     is_admin: bool = False
+    is_admin_by_row: bool = False
     scopes: frozenset[Scope] = EVERYTHING
     proof: Proof = "local"
     proof_id: UUID | None = None

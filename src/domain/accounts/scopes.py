@@ -24,14 +24,14 @@ GRANTABLE: Final = ("jobs:read", "jobs:write", "files:read", "files:write", "fil
 def rights_of(written: Iterable[str], *, is_admin: bool) -> frozenset[Scope]:
     """The rights that *written* scopes give to a key of somebody who may, or may not, be an admin.
 
-    `files:*` is both of `files`. `admin` is everything for an admin, and nothing for anybody else.
+    `files:*` is both of `files`. `admin` is everything but `account` for an admin, and nothing for others.
     """
     rights: set[Scope] = set()
     for name in written:
         if name == "files:*":
             rights |= {Scope.FILES_READ, Scope.FILES_WRITE}
         elif name == Scope.ADMIN:
-            rights |= EVERYTHING if is_admin else set()
+            rights |= EVERYTHING - {Scope.ACCOUNT} if is_admin else set()
         elif name in GRANTABLE:
             rights.add(Scope(name))
     return frozenset(rights)

@@ -31,7 +31,7 @@ _SEEN: Final = """
 INSERT INTO users AS u (id, username, email, is_admin, last_login_at, created_at, updated_at)
 VALUES ($1, $2, $3, false, statement_timestamp(), statement_timestamp(), statement_timestamp())
 ON CONFLICT (username) DO UPDATE
-SET last_login_at = excluded.last_login_at, email = coalesce(excluded.email, u.email)
+SET last_login_at = excluded.last_login_at, email = excluded.email
 RETURNING u.id, u.username, u.email, u.is_admin
 """
 
@@ -42,9 +42,9 @@ WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < statement_timestamp() 
 """
 
 _FALLEN: Final = """
-SELECT w.place FROM unnest($1::int[], $2::uuid[], $3::text[], $4::uuid[], $5::timestamptz[])
-    AS w(place, user_id, proof, proof_id, issued_at)
-WHERE NOT EXISTS (SELECT 1 FROM users u WHERE u.id = w.user_id)
+SELECT w.place FROM unnest($1::int[], $2::uuid[], $3::text[], $4::uuid[], $5::timestamptz[], $6::bool[])
+    AS w(place, user_id, proof, proof_id, issued_at, needs_admin)
+WHERE NOT EXISTS (SELECT 1 FROM users u WHERE u.id = w.user_id AND (u.is_admin OR NOT w.needs_admin))
    OR (w.proof = 'api_key' AND NOT EXISTS (
         SELECT 1 FROM api_keys k WHERE k.id = w.proof_id
           AND (k.expires_at IS NULL OR k.expires_at > statement_timestamp())))
@@ -66,12 +66,13 @@ class KnownKey(Struct, frozen=True):
 
 
 class Held(Struct, frozen=True):
-    """What an open stream was opened with."""
+    """What an open stream was opened with. *needs_admin*: by whom an admin has made an admin."""
 
     user_id: UUID
     proof: str
     proof_id: UUID | None
     issued_at: datetime | None
+    needs_admin: bool
 
 
 class StandingRepository:
@@ -115,5 +116,6 @@ class StandingRepository:
             [one.proof for one in held],
             [one.proof_id for one in held],
             [one.issued_at for one in held],
+            [one.needs_admin for one in held],
         )
         return [row["place"] for row in rows]
