@@ -13,7 +13,7 @@ import domain.tables  # noqa: F401  (every table is known to migrations)
 from adapters.database import CONNECT_SECONDS
 from adapters.engine import sqlalchemy_url
 from domain.base import METADATA
-from domain.database import DatabaseAwayError
+from domain.database import Database, DatabaseAwayError
 from domain.errors import HeadraceError
 
 MIGRATIONS: Final = Path(__file__).parents[2] / "migrations"
@@ -56,3 +56,17 @@ def newest_revision() -> str:
     if head is None:
         raise SchemaError("there are no migrations in this installation")
     return head
+
+
+def revisions() -> list[tuple[str, str]]:
+    """The name of each revision and what it does, the newest first."""
+    return [(one.revision, one.doc) for one in ScriptDirectory(str(MIGRATIONS)).walk_revisions()]
+
+
+async def current_revision(database: Database) -> str | None:
+    """The revision that *database* is at; None before the first."""
+    try:
+        rows = await database.fetch("SELECT version_num FROM alembic_version")
+    except asyncpg.UndefinedTableError:
+        return None
+    return str(rows[0]["version_num"]) if rows else None

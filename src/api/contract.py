@@ -51,7 +51,10 @@ _OTHER_ANSWERS: Final[dict[str, dict[int, Schema]]] = {
     },
     "signIn": {302: _REDIRECT},
     "finishSignIn": {302: _REDIRECT},
-    "streamJob": {204: {"description": "The job is over, and all its events were sent."}},
+    "streamJob": {
+        200: {"description": "Frames.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        204: {"description": "The job is over, and all its events were sent."},
+    },
     "ready": {
         503: {
             "description": "PostgreSQL or its schema is missing.",

@@ -4,7 +4,7 @@ import asyncio
 
 from adapters.database import StatementPool
 from adapters.readiness import look
-from adapters.redis_link import build_redis, refuse_evicting
+from adapters.redis_link import build_redis, close_redis, refuse_evicting
 from api.authentication import refuse_remote
 from cli.database_refusals import refusals_told
 from domain.errors import HeadraceError
@@ -37,7 +37,7 @@ async def _ask_servers(settings: Settings) -> None:
         try:
             await refuse_evicting(redis)
         finally:
-            await redis.aclose()
+            await close_redis(redis)
     pool = await StatementPool.open(str(settings.database_url), size=1)
     try:
         # Redis was asked already.

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from adapters.database import StatementPool
 from adapters.readiness import look
-from adapters.redis_link import AWAY, EvictingRedisError, build_redis, refuse_evicting
+from adapters.redis_link import AWAY, EvictingRedisError, build_redis, close_redis, refuse_evicting
 from adapters.servers import describe
 from cli.api_client import ApiClient
 from cli.errors import BadUrlError
@@ -111,7 +111,7 @@ async def _redis(url: str) -> list[Finding]:
     except AWAY as error:
         return [Finding("Redis", False, f"HEADRACE_REDIS_URL does not answer: {_first_line(error)}")]
     finally:
-        await redis.aclose()
+        await close_redis(redis)
     name, told = ("Valkey", server["valkey_version"]) if "valkey_version" in server else ("Redis", "")
     told = told or server.get("redis_version", "")
     return [Finding("Redis", True, f"{name} {told} answers at HEADRACE_REDIS_URL and evicts nothing")]

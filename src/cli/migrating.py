@@ -20,6 +20,31 @@ def bring_up_to_date(url: str) -> None:
         asyncio.run(_make_partitions(url))
 
 
+def describe_revisions(url: str) -> list[str]:
+    """A line for each revision, the newest first; `>` marks the one that the database is at.
+
+    Raises:
+        DatabaseAwayError: PostgreSQL cannot be reached.
+        DatabaseRefusedError: it does not let us in.
+    """
+    from adapters.migrations import revisions
+
+    with refusals_told():
+        current = asyncio.run(_ask_revision(url))
+    return [f"{'>' if name == current else ' '} {name}  {what}" for name, what in revisions()]
+
+
+async def _ask_revision(url: str) -> str | None:
+    from adapters.database import StatementPool
+    from adapters.migrations import current_revision
+
+    pool = await StatementPool.open(url, size=1)
+    try:
+        return await current_revision(pool)
+    finally:
+        await pool.close()
+
+
 async def _make_partitions(url: str) -> None:
     from adapters.database import StatementPool
     from domain.events.partitions import make_partitions

@@ -22,15 +22,19 @@ Example:
   HEADRACE_DATABASE_URL=postgresql://me@localhost/headrace headrace migrate
 """
 )
-def migrate() -> None:
+@click.option("--history", is_flag=True, help="Change nothing; list the revisions and mark the database's.")
+def migrate(history: bool) -> None:
     """Bring the database to the version of this installation.
 
     Needs HEADRACE_DATABASE_URL. Run it before the first start and after each update; running it again changes
     nothing. `headrace up` does it by itself.
     """
-    from cli.migrating import bring_up_to_date
+    from cli.migrating import bring_up_to_date, describe_revisions
 
     settings = _start()
+    if history:
+        click.echo("\n".join(describe_revisions(str(settings.database_url))))
+        return
     bring_up_to_date(str(settings.database_url))
     click.echo("the database is up to date")
 

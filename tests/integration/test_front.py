@@ -217,7 +217,9 @@ async def test_a_sockets_log_lines_carry_its_request_id(api: Api, settings: Sett
                 await asyncio.sleep(0.01)
 
     closed = next(line for line in seen if line["event"] == "stream_closed")
-    assert (closed["request_id"], closed["user"]) == ("of-a-socket", "dev")
+    assert (closed["request_id"], closed["user"], closed["job_id"]) == ("of-a-socket", "dev", job["id"])
+    assert closed["reason"]
+    assert closed["frames_sent"] >= 1
 
 
 async def test_a_page_of_an_allowed_origin_may_use_the_api_with_cookies(open_api: Api) -> None:

@@ -11,6 +11,7 @@ import pytest
 from adapters import migrations as adapter
 from adapters.database import StatementPool
 from adapters.migrations import alembic_commands, newest_revision, upgrade
+from cli.migrating import describe_revisions
 from domain.base import METADATA
 
 FILL = """
@@ -82,6 +83,19 @@ async def test_a_migration_that_fails_leaves_nothing_behind(
     assert "half_done" not in await tables(database)
     revision = await database.fetch("SELECT version_num FROM alembic_version")
     assert revision[0]["version_num"] != "9999"
+
+
+def test_the_history_marks_where_the_database_is(database_url: str) -> None:
+    lines = elsewhere(describe_revisions, database_url)
+    elsewhere(alembic_commands(database_url).downgrade, "0002")
+    behind = elsewhere(describe_revisions, database_url)
+    elsewhere(alembic_commands(database_url).downgrade, "base")
+    empty = elsewhere(describe_revisions, database_url)
+
+    assert len(lines) == len(list((adapter.MIGRATIONS / "versions").glob("*.py")))
+    assert [line for line in lines if line.startswith(f"> {newest_revision()}  ")] == lines[:1]
+    assert [line[:6] for line in behind if line.startswith(">")] == ["> 0002"]
+    assert not any(line.startswith(">") for line in empty)
 
 
 async def test_two_deployments_may_migrate_at_once(database_url: str, database: StatementPool) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from adapters.database import StatementPool
 from domain.accounts.reach import Reach
 from domain.database import Row
+from domain.jobs.orders import JobFilter
 from domain.jobs.overview_repository import OverviewRepository
 from domain.jobs.states import JobState
 from domain.jobs.step_times_repository import StepTimesRepository
@@ -133,3 +134,29 @@ async def test_a_submit_finds_what_it_needs_by_an_index(
     await as_person(people, lambda jobs: jobs.cancel(job.id, Reach(OWNER)))
 
     assert readers_of_all(await explain(database_url, asked)) == []
+
+
+async def test_the_newest_jobs_of_an_owner_are_read_in_the_order_of_an_index(
+    database: StatementPool, people: AsyncEngine, database_url: str
+) -> None:
+    await database.fetch(
+        "INSERT INTO jobs (id, owner_id, pipeline, version, state, params, meta, queue, priority, run_at,"
+        " due_order, created_at, updated_at) SELECT gen_random_uuid(), $1, 'noop', 1, 'queued', '{}', '{}',"
+        " 'default', 0, now(), now(), now() - n * interval '1 s', now() FROM generate_series(1, 5000) n",
+        OWNER,
+    )
+    await database.fetch("ANALYZE jobs")
+    asked: list[Statement] = []
+
+    @event.listens_for(people.sync_engine, "before_cursor_execute")
+    def record(_: Any, __: Any, statement: str, parameters: Sequence[Any], *___: Any) -> None:
+        asked.append((statement, parameters))
+
+    jobs, total = await as_person(people, lambda jobs: jobs.page(Reach(OWNER), JobFilter(limit=50)))
+
+    ((_, parts),) = await explain(database_url, asked[:1])
+    limited = next(part for part in parts if part["Node Type"] == "Limit")
+    (page,) = [part for part in limited["Plans"] if part.get("Parent Relationship") == "Outer"]
+    assert (len(jobs), total) == (50, 5000)
+    assert page["Index Name"] == "ix_jobs_owner_newest"
+    assert "Sort" not in {part["Node Type"] for part in parts}

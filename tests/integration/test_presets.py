@@ -76,6 +76,14 @@ async def test_a_bad_preset_is_refused_with_the_paths_of_its_faults(ada: Api) ->
     assert (await ada.http.get(URL)).json()["items"] == [made]
 
 
+async def test_what_is_just_within_the_bounds_is_kept(ada: Api) -> None:
+    for title, description in (("x", ""), ("x" * 200, "y" * 1000), ("\N{GUITAR}" * 200, "\N{GUITAR}" * 1000)):
+        preset = await save(ada, title=title, description=description)
+
+        assert (preset["title"], preset["description"]) == (title, description)
+        assert (await ada.http.get(f"{URL}/{preset['id']}")).json() == preset
+
+
 async def test_any_number_in_params_is_kept_or_refused(ada: Api) -> None:
     headers = {"content-type": "application/json"}
 

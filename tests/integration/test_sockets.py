@@ -56,16 +56,22 @@ async def test_fifty_watchers_see_the_same_over_one_subscription(api: Api, redis
     assert hub._feeds == {}
 
 
-async def test_clients_that_vanish_leave_nothing_behind(api: Api, redis_url: str) -> None:
+async def test_a_hundred_clients_that_vanish_leave_no_subscription_and_no_task(
+    api: Api, redis_url: str
+) -> None:
     job_id = await waiting_job(api)
-    for _ in range(30):
-        socket = await websockets.connect(f"{api.ws}/api/v1/jobs/{job_id}/ws")
+    url = f"{api.ws}/api/v1/jobs/{job_id}/ws"
+    before = asyncio.all_tasks()
+    for _ in range(100):
+        socket = await websockets.connect(url)
         await socket.recv()
         socket.transport.abort()
 
     async with async_redis.Redis.from_url(redis_url) as client, asyncio.timeout(SECONDS):
         while (await client.pubsub_numsub(f"headrace:job:{job_id}"))[0][1]:
             await asyncio.sleep(0.02)
+        while left := asyncio.all_tasks() - before:
+            await asyncio.wait(left, timeout=1)
     assert api.app.state.services.hub._feeds == {}
 
 

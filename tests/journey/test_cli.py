@@ -265,6 +265,20 @@ def test_the_parts_refuse_in_one_line_what_cannot_work(service: Up) -> None:
     assert "0.0.0.0 is refused" in remote.stderr
 
 
+def test_an_api_with_a_sample_secret_does_not_start_in_production() -> None:
+    answer = call(
+        "api",
+        HEADRACE_ENV="production",
+        HEADRACE_AUTH="proxy",
+        HEADRACE_TRUSTED_PROXIES="127.0.0.1",
+        HEADRACE_SECRET_KEY="change-me",
+        HEADRACE_DATABASE_URL="postgresql://me@127.0.0.1:9/x",
+    )
+
+    assert answer.returncode != 0
+    assert answer.stderr.endswith("HEADRACE_SECRET_KEY is missing or still the sample value\n")
+
+
 def test_the_demo_leaves_its_results_and_nothing_running(tmp_path: Path) -> None:
     pytest.importorskip("soundfile")
     out = tmp_path / "results"

@@ -1,6 +1,8 @@
 """A job from POST to the last frame."""
 
 import asyncio
+import gc
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -39,6 +41,36 @@ async def test_progress_rises_and_is_whole_only_at_success(service: Api) -> None
     assert fractions == sorted(fractions)
     assert max(fractions) < 1
     assert (await service.job(job["id"]))["progress"] == 1.0
+
+
+async def test_progress_moves_at_least_twenty_times_in_far_less_than_ten_seconds(service: Api) -> None:
+    job = await service.submit("ticks", params={"count": 80, "interval_ms": 50})
+
+    frames = await service.watch(job["id"])
+
+    fractions = [frame["fraction"] for frame in frames if frame["type"] == "progress"]
+    assert len(set(fractions)) >= 20
+    assert fractions == sorted(fractions)
+
+
+async def test_a_job_that_computes_does_not_hold_up_the_loops(service: Api) -> None:
+    job = await service.submit("crunch", params={"seconds": 1.0})
+    watching = asyncio.create_task(service.watch(job["id"]))
+    late, held = [], []
+
+    gc.freeze()  # what the tests before have left is not collected meanwhile
+    while not watching.done():
+        began, computed = time.monotonic(), time.thread_time()
+        await asyncio.sleep(0.005)
+        late.append(time.monotonic() - began - 0.005)
+        held.append(time.thread_time() - computed)
+    gc.unfreeze()
+
+    assert (await watching)[-1]["state"] == "succeeded"
+    assert len(late) >= 50
+    # One in a hundred may be late: the machine has other things to do, too.
+    assert sorted(late)[-len(late) // 100 - 1] < 0.05
+    assert max(held) < 0.05
 
 
 async def test_a_busy_stream_has_beats_too(service: Api, monkeypatch: pytest.MonkeyPatch) -> None:

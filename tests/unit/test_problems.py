@@ -1,11 +1,95 @@
-"""Errors of the database on their way out."""
+"""Errors on their way out: what each of them is answered with."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from typing import Any, get_type_hints
+from uuid import uuid4
 
 import asyncpg
+import msgspec
 import pytest
 from litestar.exceptions import InternalServerException
 from litestar.testing import RequestFactory
 
+from api.codes import CODES
+from api.limits import RateLimitedError
 from api.problems import handle
+from api.refusals import InvalidInputError
+from domain.accounts.caller import UnauthenticatedError
+from domain.errors import HeadraceError
+from domain.jobs.states import JobState
+from domain.pipelines.service import Fault
+
+# What no request can meet: errors of workers, of authors, of the start; and the roots of others.
+NOT_ANSWERED = {
+    "EvictingRedisError",
+    "JobCancelledError",
+    "LeaseLostError",
+    "NameClashError",
+    "NoNameLeftError",
+    "PermanentError",
+    "PipelineChangedError",
+    "PipelineDefinitionError",
+    "RemoteRefusedError",
+    "RetryableError",
+    "SchemaError",
+    "SealBrokenError",
+    "ServerError",
+    "SourceNotFoundError",
+    "TakenError",
+    "UnguardedRouteError",
+    "UnknownKeyError",
+}
+WITH_A_CODE_OF_THEIR_OWN = {UnauthenticatedError, InvalidInputError}
+VALUES: dict[Any, Any] = {str: "it", int: 7, JobState: JobState.FAILED, list[Fault]: [Fault("$.x", "is bad")]}
+
+
+def made(kind: type[HeadraceError]) -> HeadraceError:
+    """An error of that kind, whatever it is about."""
+    if kind is RateLimitedError:
+        return RateLimitedError("user", 7)
+    if "__init__" not in vars(kind):
+        return kind("it is so")
+    hints = get_type_hints(kind.__init__)
+    return kind(
+        *(VALUES.get(hint, uuid4()) for name, hint in hints.items() if name not in ("return", "version"))
+    )
+
+
+def errors() -> Iterator[type[HeadraceError]]:
+    """Every error of the rooms that requests go through."""
+    for room in ("domain", "adapters", "api"):
+        for module in pkgutil.walk_packages(importlib.import_module(room).__path__, f"{room}."):
+            importlib.import_module(module.name)
+    kinds = HeadraceError.__subclasses__()
+    while kinds:
+        kind = kinds.pop()
+        kinds += kind.__subclasses__()
+        if kind.__module__.partition(".")[0] in ("domain", "adapters", "api"):
+            yield kind
+
+
+@pytest.mark.parametrize("kind", CODES, ids=lambda kind: kind.__name__)
+def test_each_error_has_its_status_its_code_and_its_own_sentence(kind: type[HeadraceError]) -> None:
+    status, code = CODES[kind]
+    error = made(kind)
+
+    answer = handle(RequestFactory().get("/somewhere"), error)
+
+    body = msgspec.json.decode(answer.content)
+    assert (answer.status_code, answer.media_type) == (status, "application/problem+json")
+    assert (body["status"], body["code"], body["detail"]) == (status, code, str(error))
+    assert (body["type"], body["instance"]) == (f"urn:headrace:problem:{code}", "/somewhere")
+
+
+def test_an_error_is_answered_on_purpose_or_never_met() -> None:
+    answered = set(CODES) | WITH_A_CODE_OF_THEIR_OWN
+    names = {kind.__name__ for kind in errors() if kind not in answered}
+
+    assert names == NOT_ANSWERED
+    statuses = {status for status, _ in CODES.values()}
+    assert statuses >= {400, 403, 404, 409, 413, 415, 422, 429, 503}
 
 
 @pytest.mark.parametrize(

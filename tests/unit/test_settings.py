@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from settings import Settings, SettingsError, read_settings
+from settings import SAMPLE_SECRET, Settings, SettingsError, read_settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,6 +72,19 @@ def test_production_refuses_secrets_that_can_be_guessed(field: str) -> None:
 
     with pytest.raises(SettingsError, match=f"HEADRACE_{field}"):
         read_settings({**good, f"HEADRACE_{field}": "a"})
+
+
+@pytest.mark.parametrize("secret", ["", "change-me"])
+@pytest.mark.parametrize("auth", ["proxy", "token"])
+def test_production_refuses_a_secret_that_is_missing_or_the_sample(auth: str, secret: str) -> None:
+    given = {"HEADRACE_ENV": "production", "HEADRACE_AUTH": auth, "HEADRACE_TRUSTED_PROXIES": "127.0.0.1"}
+
+    with pytest.raises(SettingsError, match="HEADRACE_SECRET_KEY is missing or still the sample value"):
+        read_settings({**given, "HEADRACE_SECRET_KEY": secret})
+
+
+def test_the_sample_value_is_that_of_the_example_file() -> None:
+    assert f"HEADRACE_SECRET_KEY={SAMPLE_SECRET}" in (ROOT / ".env.example").read_text()
 
 
 def test_a_missing_value_is_named() -> None:

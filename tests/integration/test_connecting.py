@@ -1,0 +1,42 @@
+"""What a URL of a server may hold."""
+
+import asyncio
+from urllib.parse import quote
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+
+from adapters.database import StatementPool
+from adapters.engine import build_engine
+from adapters.migrations import alembic_commands
+from settings import read_settings
+
+PASSWORD = "p@ss:w/o?rd#50% +&=[x]"
+
+
+@pytest.fixture
+async def url(database_url: str) -> str:
+    """The URL of a user whose password has every character that means something in one."""
+    admin = await asyncpg.connect(database_url)
+    await admin.execute("DROP ROLE IF EXISTS odd")
+    await admin.execute(f"CREATE ROLE odd LOGIN SUPERUSER PASSWORD '{PASSWORD}'")
+    await admin.close()
+    _, _, place = database_url.rpartition("@")
+    return f"postgresql://odd:{quote(PASSWORD, safe='')}@{place}"
+
+
+async def test_a_password_of_any_characters_connects_in_every_way(url: str) -> None:
+    settings = read_settings({"HEADRACE_DATABASE_URL": url})
+    pool = await StatementPool.open(str(settings.database_url), size=1)
+    engine = build_engine(str(settings.database_url))
+
+    async with engine.connect() as connection:
+        by_engine = (await connection.execute(text("SELECT current_user"))).scalar_one()
+    by_pool = await pool.fetch("SELECT current_user AS name")
+    await asyncio.to_thread(alembic_commands(str(settings.database_url)).check)
+    await engine.dispose()
+    await pool.close()
+
+    assert (by_engine, by_pool[0]["name"]) == ("odd", "odd")
+    assert PASSWORD in settings.secrets or quote(PASSWORD, safe="") in settings.secrets

@@ -1,0 +1,105 @@
+"""One request, one transaction: what is refused or breaks leaves nothing, whatever was written before."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import async_sessionmaker
+
+from domain.presets.repository import PresetRepository
+from domain.presets.service import PresetService
+from harness import Api
+from town import Town, problem
+
+URL = "/api/v1/presets"
+BODY: dict[str, Any] = {"title": "T", "pipeline": "noop", "params": {}, "tags": ["new"]}
+
+
+async def left(api: Api) -> list[int]:
+    """How many presets and tags there are."""
+    return [(await api.http.get(f"/api/v1/{what}")).json()["total"] for what in ("presets", "tags")]
+
+
+async def test_a_fault_after_the_first_insert_leaves_nothing(
+    ada: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_tags = PresetRepository.set_tags
+
+    async def fail_afterwards(self: PresetRepository, *args: Any) -> None:
+        await set_tags(self, *args)
+        raise RuntimeError("after all was written")
+
+    monkeypatch.setattr(PresetRepository, "set_tags", fail_afterwards)
+
+    answer = await ada.http.post(URL, json=BODY)
+
+    problem(answer, 500, "internal_error")
+    assert await left(ada) == [0, 0]
+
+
+async def test_a_commit_that_fails_is_told_and_leaves_nothing(
+    ada: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_tags = PresetRepository.set_tags
+
+    async def break_the_commit(self: PresetRepository, *args: Any) -> None:
+        await set_tags(self, *args)
+        for statement in (
+            "CREATE TEMP TABLE twice (one int UNIQUE DEFERRABLE INITIALLY DEFERRED) ON COMMIT DROP",
+            "INSERT INTO twice VALUES (1), (1)",
+        ):
+            await self.session.execute(text(statement))
+
+    monkeypatch.setattr(PresetRepository, "set_tags", break_the_commit)
+
+    answer = await ada.http.post(URL, json=BODY)
+
+    problem(answer, 500, "internal_error")
+    assert await left(ada) == [0, 0]
+
+
+async def test_a_refused_change_leaves_all_as_it_was(ada: Api) -> None:
+    await ada.http.post(URL, json=BODY | {"title": "Other", "tags": []})
+    preset = (await ada.http.post(URL, json=BODY | {"tags": []})).json()
+
+    refused = await ada.http.patch(f"{URL}/{preset['id']}", json={"title": "Other", "tags": ["never"]})
+
+    problem(refused, 409, "title_taken")
+    assert (await ada.http.get(f"{URL}/{preset['id']}")).json() == preset
+    assert await left(ada) == [2, 0]
+
+
+async def test_what_is_built_on_something_gone_is_another_refusal_than_a_taken_name(
+    ada: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preset = (await ada.http.post(URL, json=BODY)).json()
+
+    async def mark_with_nothing(self: PresetRepository, preset: Any, _names: Any) -> None:
+        link = text("INSERT INTO preset_tags (preset_id, tag_id) VALUES (:preset, :tag)")
+        await self.session.execute(link, {"preset": preset.id, "tag": uuid4()})
+
+    monkeypatch.setattr(PresetRepository, "set_tags", mark_with_nothing)
+
+    taken = await ada.http.post(URL, json=BODY)
+    gone = await ada.http.post(URL, json=BODY | {"title": "Other"})
+
+    problem(taken, 409, "title_taken")
+    problem(gone, 409, "reference_gone")
+    assert (await ada.http.get(URL)).json()["items"] == [preset]
+
+
+async def test_a_session_goes_on_after_a_missing_reference(ada: Api, town: Town) -> None:
+    owner = UUID((await ada.http.post(URL, json=BODY)).json()["owner_id"])
+    sessions = async_sessionmaker(ada.app.state.services.engine, expire_on_commit=False)
+    new: dict[str, Any] = {"description": None, "pipeline": "noop", "params": {}, "tags": []}
+
+    async with sessions.begin() as session:
+        service = PresetService(session=session)
+        with pytest.raises(IntegrityError):
+            await service.add(uuid4(), title="of nobody", **new)
+        await service.add(owner, title="after it", **new)
+
+    titles = await town.database.fetch("SELECT title FROM presets WHERE owner_id = $1 ORDER BY title", owner)
+    assert [row["title"] for row in titles] == ["T", "after it"]

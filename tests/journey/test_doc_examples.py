@@ -1,0 +1,47 @@
+"""What the pages show works as it stands there. (Those about clients are run in tests/conformance.)"""
+
+import re
+from pathlib import Path
+
+import msgspec
+
+from api.tones import ToneView
+from harness import serving, working
+from settings import Settings
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
+async def test_the_pipeline_of_the_page_about_pipelines_runs(settings: Settings, tmp_path: Path) -> None:
+    (example,) = blocks("pipelines.md", "python")
+    (tmp_path / "flows").mkdir()
+    (tmp_path / "flows" / "counting.py").write_text(example)
+    own = msgspec.structs.replace(settings, pipelines=(str(tmp_path / "flows"),))
+
+    async with serving(own) as api, working(own):
+        files = [
+            (await api.http.post("/api/v1/files", files={"file": ("a", b"x\n" * lines)})).json()["id"]
+            for lines in (3, 4)
+        ]
+        done = await api.finish((await api.submit("line_count", params={"files": files}))["id"])
+        (report,) = (await api.http.get(f"/api/v1/jobs/{done['id']}/files")).json()["items"]
+        text = (await api.http.get(f"/api/v1/files/{report['id']}/content")).text
+        refused = await api.http.post(
+            "/api/v1/jobs", json={"pipeline": "line_count", "params": {"files": []}}
+        )
+
+    assert (done["state"], done["result"]) == ("succeeded", 7), done["error"]
+    assert (report["name"], text) == ("report.txt", f"{files[0]} 3\n{files[1]} 4\n")
+    assert [fault["path"] for fault in refused.json()["errors"]] == ["$.params.files"]
+
+
+def test_the_tone_of_the_page_about_tone3000_has_the_fields_of_an_answer() -> None:
+    (example,) = blocks("tone3000.md", "json")
+
+    shown = msgspec.json.decode(example, type=ToneView)
+
+    assert msgspec.to_builtins(shown) == msgspec.json.decode(example)

@@ -1,0 +1,102 @@
+"""The contract of the REST side, as the application writes it."""
+
+import re
+from typing import Any
+
+import pytest
+from sqlalchemy import Column
+
+from api.admission import is_public
+from api.contract import contract_of
+from app import create_app
+from domain.base import METADATA
+from settings import Settings
+
+# What has no place below the base: probes, signing in, queries.
+OUTSIDE = ("/health/", "/auth/", "/graphql")
+KEPT = {"digest", "tokens", "secrets", "subject", "generation", "fence", "lease_owner", "due_order"}
+
+
+@pytest.fixture(scope="module")
+def contract() -> dict[str, Any]:
+    app = create_app(Settings(database_url="postgresql://nowhere/x"))
+    return contract_of(app, lets_everybody_in=False)
+
+
+def calls(contract: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Method, path and description of everything that can be asked."""
+    return [(method, path, call) for path, at in contract["paths"].items() for method, call in at.items()]
+
+
+def test_every_answer_with_a_body_has_a_schema(contract: dict[str, Any]) -> None:
+    bare = [
+        (method, path, status)
+        for method, path, call in calls(contract)
+        for status, answer in call["responses"].items()
+        if status.startswith("2") and status != "204"
+        for media in [answer.get("content") or {"": {}}]
+        if not all(one.get("schema") for one in media.values())
+    ]
+
+    assert len(calls(contract)) >= 50
+    assert bare == []
+
+
+def test_every_path_stands_below_the_version_or_has_a_reason_not_to(contract: dict[str, Any]) -> None:
+    paths = [path for path in contract["paths"] if not path.startswith(OUTSIDE)]
+
+    assert [path for path in paths if not path.startswith("/api/v1/")] == []
+    assert not any(is_public(path) for path in paths)
+
+
+def test_paths_are_plural_and_small(contract: dict[str, Any]) -> None:
+    words = {path.split("/")[3] for path in contract["paths"] if path.startswith("/api/v1/")}
+
+    assert {word for word in words if not re.fullmatch(r"[a-z][a-z0-9-]*", word)} == set()
+    assert {word for word in words if not word.endswith("s")} == {"me", "audit-log", "tone3000"}
+
+
+def test_calls_are_grouped_as_they_are_built(contract: dict[str, Any]) -> None:
+    groups: dict[str, set[str]] = {}
+    for _, path, call in calls(contract):
+        (tag,) = call["tags"]
+        groups.setdefault(tag, set()).add(path.removeprefix("/api/v1").split("/")[1])
+
+    assert groups.pop("accounts") == {"api-keys", "users", "me", "audit-log"}
+    assert {tag for tag, paths in groups.items() if paths != {tag}} == set()
+    assert groups.keys() >= {"jobs", "files", "pipelines", "presets", "tags", "health", "auth"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "field", "table", "column"),
+    [
+        ("SavePreset", "title", "presets", "title"),
+        ("SavePreset", "description", "presets", "description"),
+        ("SavePreset", "pipeline", "presets", "pipeline"),
+        ("PatchPreset", "title", "presets", "title"),
+        ("SubmitJob", "pipeline", "jobs", "pipeline"),
+        ("SubmitJob", "queue", "jobs", "queue"),
+        ("CreateTag", "name", "tags", "name"),
+        ("MakeApiKey", "name", "api_keys", "name"),
+    ],
+)
+def test_a_bound_is_the_same_in_the_contract_and_in_the_column(
+    contract: dict[str, Any], schema: str, field: str, table: str, column: str
+) -> None:
+    kept: Column[Any] = METADATA.tables[table].columns[column]
+
+    said = contract["components"]["schemas"][schema]["properties"][field]
+
+    bounds = [one["maxLength"] for one in (said, *said.get("anyOf", [])) if "maxLength" in one]
+    assert bounds == [kept.type.length]  # type: ignore[attr-defined]
+
+
+def test_no_schema_shows_what_is_kept_to_ourselves(contract: dict[str, Any]) -> None:
+    shown = {
+        (name, field)
+        for name, schema in contract["components"]["schemas"].items()
+        for field in schema.get("properties", {})
+    }
+
+    assert len(shown) >= 100
+    assert {one for one in shown if one[1] in KEPT} == set()

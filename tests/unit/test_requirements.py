@@ -1,0 +1,52 @@
+"""The table of requirements is whole, and what it names is there."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ROW = re.compile(r"^\| (S\d-\d+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
+ROWS = ROW.findall((ROOT / "docs" / "requirements.md").read_text())
+ROWS_OF = {"S0": 16, "S1": 20, "S2": 6, "S3": 26, "S4": 33}
+
+
+@cache
+def names_in(path: str) -> set[str]:
+    tree = ast.parse((ROOT / path).read_text())
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def is_there(named: str) -> bool:
+    """Whether a test, a target of make or a file of that name exists."""
+    path, _, test = named.partition("::")
+    if named.startswith("make "):
+        target = re.compile(rf"^{re.escape(named[5:])}:", re.MULTILINE)
+        return target.search((ROOT / "Makefile").read_text()) is not None
+    return (ROOT / path).is_file() and (not test or test in names_in(path))
+
+
+def test_every_row_stands_there_once_and_in_order() -> None:
+    expected = [f"{part}-{number}" for part, count in ROWS_OF.items() for number in range(1, count + 1)]
+
+    assert [row for row, _, _ in ROWS] == expected
+
+
+@pytest.mark.parametrize(("row", "what", "shown"), ROWS, ids=[row for row, _, _ in ROWS])
+def test_what_a_row_names_is_there(row: str, what: str, shown: str) -> None:
+    named = re.findall(r"`((?:tests|docs|src)/[^`]+|make [^`]+|Containerfile|compose\.yaml)`", shown)
+
+    assert len(what.split()) <= 8
+    assert named
+    assert [one for one in named if not is_there(one)] == []
+
+
+def test_what_is_not_there_is_missed() -> None:
+    here = "tests/unit/test_requirements.py"
+
+    assert is_there(f"{here}::test_what_is_not_there_is_missed")
+    assert not is_there(f"{here}::test_of_another_name")
+    assert not is_there("tests/unit/test_nothing.py::test_what_is_not_there_is_missed")
+    assert not is_there("make nothing")

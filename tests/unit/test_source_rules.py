@@ -1,0 +1,163 @@
+"""How the source is built, where no other check looks."""
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from api.schemas import SubmitJob
+from domain import tables
+from domain.base import METADATA
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT / "src").as_posix()
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """The modules that are imported anywhere below *tree*."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (one.name for one in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module)
+
+
+def is_controller(node: ast.AST) -> bool:
+    return isinstance(node, ast.ClassDef) and any(
+        isinstance(base, ast.Name) and base.id == "Controller" for base in node.bases
+    )
+
+
+def test_json_goes_through_one_codec() -> None:
+    importing = [name_of(path) for path in SOURCES if "json" in imported(ast.parse(path.read_text()))]
+
+    assert importing == []
+
+
+def test_nothing_is_imported_in_a_function_but_by_commands_and_for_heavy_libraries() -> None:
+    inside = {
+        name_of(path)
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and list(imported(node))
+    }
+
+    others = {name for name in inside if not name.startswith(("cli/", "pipelines/shootout/"))}
+    assert others == set()
+
+
+def test_controllers_know_no_sql() -> None:
+    trees = {path: ast.parse(path.read_text()) for path in (ROOT / "src" / "api").rglob("*.py")}
+    controllers = [path for path, tree in trees.items() if any(map(is_controller, ast.walk(tree)))]
+    (contract,) = [
+        one
+        for one in PROJECT["tool"]["importlinter"]["contracts"]
+        if one["name"] == "controllers hold no queries"
+    ]
+
+    knowing = [
+        name_of(path)
+        for path in controllers
+        if {module.partition(".")[0] for module in imported(trees[path])} & {"sqlalchemy", "asyncpg"}
+    ]
+
+    assert len(controllers) >= 10
+    assert knowing == []
+    modules = {name_of(path).removesuffix(".py").replace("/", ".") for path in controllers}
+    assert modules <= set(contract["source_modules"])
+
+
+def models() -> dict[str, Any]:
+    """The mapped classes by their names."""
+    named = {name: getattr(tables, name) for name in tables.__all__}
+    return {name: one for name, one in named.items() if hasattr(one, "__mapper__")}
+
+
+def test_what_hangs_on_a_row_is_loaded_on_purpose() -> None:
+    relations = [
+        (name, relation.key, relation.lazy)
+        for name, model in models().items()
+        for relation in model.__mapper__.relationships
+    ]
+
+    assert len(relations) >= 5
+    assert [relation for relation in relations if relation[2] != "raise"] == []
+
+
+def test_times_of_all_tables_have_a_zone() -> None:
+    times = [
+        column
+        for table in METADATA.tables.values()
+        for column in table.columns
+        if "DATE" in str(column.type).upper() or "TIME" in str(column.type).upper()
+    ]
+
+    assert len(times) >= 30
+    assert [str(column) for column in times if not getattr(column.type, "timezone", True)] == []
+
+
+def test_files_folders_tables_and_classes_are_named_alike() -> None:
+    odd = [name_of(path) for path in SOURCES if not re.fullmatch(r"[a-z0-9_/]+\.py", name_of(path))]
+    singular = [name for name in models() if re.search(r"[^s]s$", name)]
+    lone = [name for name in METADATA.tables if not name.endswith("s")]
+
+    assert (odd, singular, lone) == ([], [], [])
+
+
+def test_two_bodies_share_no_default() -> None:
+    first, second = SubmitJob(pipeline="noop"), SubmitJob(pipeline="noop")
+
+    first.tags.append("mine")
+    first.params["a"] = 1
+
+    assert (second.tags, second.params) == ([], {})
+
+
+def test_every_dependency_has_a_lower_and_an_upper_bound() -> None:
+    optional = PROJECT["project"]["optional-dependencies"]
+    wanted = [*PROJECT["project"]["dependencies"], *optional["shootout"], *optional["embedded"]]
+
+    assert [one for one in wanted if not re.search(r">=[\d.]+,<[\d.]+$", one)] == []
+
+
+def test_what_the_map_of_the_code_names_is_there() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    named = set(re.findall(r"(?<![\w/.*>])((?:api|domain|adapters|workers|cli|tests)/[\w/]+\.py)\b", text))
+
+    missing = [one for one in sorted(named) if not ((ROOT / "src" / one).exists() or (ROOT / one).exists())]
+
+    assert len(named) >= 60
+    assert missing == []
+
+
+def test_an_environment_file_gets_neither_into_the_history_nor_into_an_image() -> None:
+    lines = (ROOT / ".containerignore").read_text().splitlines()
+    taken = [line for line in lines if line.startswith("!")]
+
+    assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
+    assert "*" in lines
+    assert [line for line in taken if "env" in line] == []
+
+
+def test_a_regression_says_what_was_wrong_and_what_is_right() -> None:
+    files = sorted((ROOT / "tests" / "regressions").glob("*.py"))
+    tests = [
+        node
+        for path in files
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+    ]
+
+    assert tests
+    assert [path.name for path in files if not re.fullmatch(r"test_\w+_\w+\.py", path.name)] == []
+    for test in tests:
+        said = ast.get_docstring(test) or ""
+        assert said.startswith("Bug: "), test.name
+        assert "\nExpected: " in said, test.name
