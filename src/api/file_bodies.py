@@ -20,6 +20,7 @@ class FileView(Struct, kw_only=True):
     size: int
     sha256: str
     created_at: datetime
+    owner_id: UUID
     meta: dict[str, Any]
 
     @classmethod
@@ -33,6 +34,7 @@ class FileView(Struct, kw_only=True):
             size=file.size,
             sha256=file.sha256.hex(),
             created_at=file.created_at,
+            owner_id=file.owner_id,
             meta=file.meta,
         )
 

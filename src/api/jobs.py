@@ -79,7 +79,7 @@ class JobController(Controller):
             services,
             current_user.id,
             [_order(one, f"$.jobs[{place}]") for place, one in enumerate(data.jobs)],
-            lambda jobs: msgspec.json.encode(Items([JobView.accepted(job) for job in jobs])),
+            lambda jobs: msgspec.json.encode(Items([JobView.accepted(job, current_user.id) for job in jobs])),
             key=await key_of(request, idempotency_key, "batch"),
             at="$.jobs[{}]",
         )

@@ -84,11 +84,12 @@ class JobView(Struct, kw_only=True):
     event_seq: int
     tags: list[str]
     meta: dict[str, Any]
+    owner_id: UUID
     preset_id: UUID | None = None
 
     @classmethod
-    def accepted(cls, job: NewJob) -> "JobView":
-        """A job that is about to be stored; `NOT_YET` stands for the moment of that."""
+    def accepted(cls, job: NewJob, owner_id: UUID) -> "JobView":
+        """A job that is about to be stored for *owner_id*; `NOT_YET` stands for the moment of that."""
         order = job.order
         return cls(
             id=job.id,
@@ -113,6 +114,7 @@ class JobView(Struct, kw_only=True):
             event_seq=1,
             tags=sorted(set(order.tags)),
             meta=order.meta,
+            owner_id=owner_id,
             preset_id=order.preset_id,
         )
 
@@ -141,6 +143,7 @@ class JobView(Struct, kw_only=True):
             event_seq=job.event_seq,
             tags=[tag.name for tag in job.tags],
             meta=job.meta,
+            owner_id=job.owner_id,
             preset_id=job.preset_id,
         )
 

@@ -29,7 +29,11 @@ class _Identified(Struct):
 async def submit_one(services: Services, owner_id: UUID, order: Order, key: Key | None) -> Response[JobView]:
     """Store one job, and answer with it and its place."""
     answer = await submit(
-        services, owner_id, [order], lambda jobs: msgspec.json.encode(JobView.accepted(jobs[0])), key=key
+        services,
+        owner_id,
+        [order],
+        lambda jobs: msgspec.json.encode(JobView.accepted(jobs[0], owner_id)),
+        key=key,
     )
     told = [news.job_id for news in answer.news]
     (job_id,) = told or (msgspec.json.decode(answer.body, type=_Identified).id,)

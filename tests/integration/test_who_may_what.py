@@ -271,6 +271,19 @@ async def test_owners_and_admins_do_what_they_may(api: Api, who: str) -> None:
             assert status < 300 or status == 409, (route, body)
 
 
+async def test_answers_name_their_owner(api: Api) -> None:
+    ada, root = Person(api, "ada"), Person(api, "root")
+    owner_id = (await ada.ask("GET", "/me")).json()["id"]
+    ids = await objects(ada)
+
+    seen = [
+        (await root.ask("GET", f"/{path}/{ids[name]}")).json()["owner_id"]
+        for path, name in (("jobs", "job_id"), ("files", "file_id"), ("presets", "preset_id"))
+    ]
+
+    assert seen == [owner_id] * 3
+
+
 async def test_what_an_admin_changes_is_written_down(api: Api) -> None:
     ada, root = Person(api, "ada"), Person(api, "root")
     job_id = await ada.submit()

@@ -76,6 +76,7 @@ class OneJob:
 def view(head: int) -> JobView:
     return JobView(
         id=JOB,
+        owner_id=JOB,
         pipeline="noop",
         version=1,
         state="running",

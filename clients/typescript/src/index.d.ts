@@ -32,6 +32,7 @@ export interface Job {
   event_seq: number;
   tags: string[];
   meta: Record<string, unknown>;
+  owner_id: string;
   preset_id: string | null;
 }
 

@@ -50,6 +50,7 @@ class JobNode:
     cancel_requested_at: datetime | None
     event_seq: int
     meta: JSON
+    owner_id: UUID
     preset_id: UUID | None
     owner: OwnerNode
     tags: list[TagNode]

@@ -48,6 +48,7 @@ class Job(Struct, frozen=True, kw_only=True):
     event_seq: int
     tags: list[str]
     meta: dict[str, Any]
+    owner_id: UUID
     preset_id: UUID | None = None
 
     @property
