@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from api.schemas import Moment
 from domain.accounts.caller import CurrentUser
 from domain.accounts.models import ApiKey, AuditEntry, User
+from domain.accounts.scopes import Scope
 
 KeyScope = Literal["jobs:read", "jobs:write", "files:read", "files:write", "files:*", "admin"]
 KeyName = Annotated[str, Meta(min_length=1, max_length=100)]
@@ -32,7 +33,7 @@ class MeView(Struct, kw_only=True):
             email=user.email,
             is_admin=user.acts_as_admin,
             auth=user.proof,
-            scopes=sorted(user.scopes),
+            scopes=sorted(user.scopes - (set() if user.acts_as_admin else {Scope.ADMIN})),
         )
 
 

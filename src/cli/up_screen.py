@@ -31,13 +31,14 @@ class Screen:
     def ready(self, plan: Plan, pipelines: list[str]) -> None:
         """The address and what a newcomer does next."""
         there = "" if plan.address == DEFAULT_URL else f" --url {plan.address}"
+        token = "" if plan.settings.auth == "local" else "HEADRACE_TOKEN=... "
         facts = [
             ("address", Text(plan.address, style="bold cyan")),
             ("API docs", Text(f"{plan.address}/docs", style="cyan")),
             ("pipelines", Text(", ".join(pipelines) or "none", style="" if pipelines else "yellow")),
             ("data", Text(shortest(plan.data_dir))),
             ("logs", Text(f"{shortest(plan.logs)}/*.log")),
-            ("try", Text(f"headrace submit ticks --watch{there}", style="green")),
+            ("try", Text(f"{token}headrace submit ticks --watch{there}", style="green")),
         ]
         took = f"Headrace is ready in {time.monotonic() - self._began:.1f} s"
         with contextlib.suppress(OSError):

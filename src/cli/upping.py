@@ -6,9 +6,9 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import httpx
 from rich.console import Console
 
+from adapters.database import StatementPool
 from adapters.servers import Servers, run_servers
 from adapters.telemetry import configure_logging
 from api.authentication import refuse_remote
@@ -63,7 +63,7 @@ def running_servers(plan: Plan) -> Iterator[tuple[Plan, Servers]]:
 
 def _set_up(plan: Plan, servers: Servers) -> None:
     """Bring the database up to date, and tell the parts where everything is."""
-    database_url = servers.database_url or str(plan.settings.database_url)
+    database_url = _database_url(plan, servers)
     hand_on(
         {
             "HEADRACE_DATABASE_URL": database_url,
@@ -74,6 +74,10 @@ def _set_up(plan: Plan, servers: Servers) -> None:
     bring_up_to_date(database_url)
 
 
+def _database_url(plan: Plan, servers: Servers) -> str:
+    return servers.database_url or str(plan.settings.database_url)
+
+
 async def _run_parts(plan: Plan, servers: Servers, interrupts: Interrupts, screen: Screen) -> None:
     service = Service(plan, screen.say)
     with interrupts.listening() as (stop, hurry):
@@ -81,7 +85,7 @@ async def _run_parts(plan: Plan, servers: Servers, interrupts: Interrupts, scree
             service.start()
             try:
                 if await finished_before(service.until_ready(), stop):
-                    screen.ready(plan, await asyncio.to_thread(pipelines_at, plan.address))
+                    screen.ready(plan, await pipelines_in(_database_url(plan, servers)))
                     await finished_before(service.until_refused(), stop)
             finally:
                 screen.stopping()
@@ -103,7 +107,11 @@ async def finished_before(work: Coroutine[Any, Any, None], stop: asyncio.Event) 
         await asyncio.gather(working, stopping, return_exceptions=True)
 
 
-def pipelines_at(address: str) -> list[str]:
-    """The names of what can be submitted there."""
-    answer = httpx.get(f"{address}/api/v1/pipelines", timeout=10, trust_env=False)
-    return [str(one["name"]) for one in answer.json().get("items", [])]
+async def pipelines_in(database_url: str) -> list[str]:
+    """The names of what can be submitted; asked of PostgreSQL, since the API asks who asks."""
+    pool = await StatementPool.open(database_url, size=1)
+    try:
+        rows = await pool.fetch("SELECT DISTINCT name FROM pipelines ORDER BY name")
+    finally:
+        await pool.close()
+    return [str(row["name"]) for row in rows]
