@@ -24,6 +24,17 @@ _NEW_TABLES = (
     "identities",
 )
 
+# Below here a step's files have different names; people may have renamed them. A name has at most 255
+# characters, an id 36.
+_PART_NAMES = """
+UPDATE files SET name = left(files.name, 218) || '-' || files.id
+FROM (
+    SELECT id, row_number() OVER (PARTITION BY job_id, step, name ORDER BY created_at, id) AS place
+    FROM files WHERE job_id IS NOT NULL
+) AS same
+WHERE files.id = same.id AND same.place > 1
+"""
+
 
 def upgrade() -> None:
     op.create_index("ix_users_email", "users", [sa.text("lower(email)")])
@@ -108,6 +119,7 @@ def upgrade() -> None:
         sa.Column("actor", sa.String(length=255), nullable=False),
         sa.Column("action", sa.String(length=64), nullable=False),
         sa.Column("object_id", sa.String(length=255), nullable=True),
+        sa.Column("detail", postgresql.JSONB(), nullable=True),
         sa.Column("request_id", sa.String(length=64), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_entries")),
     )
@@ -150,6 +162,7 @@ def downgrade() -> None:
     for column in ("preset_id", "request_id", "tokens_valid_after"):
         op.drop_column("jobs", column)
     op.drop_column("files", "meta")
+    op.execute(_PART_NAMES)
     op.create_index(
         "uq_files_job_id_step_name",
         "files",

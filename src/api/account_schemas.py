@@ -1,12 +1,13 @@
 """The bodies of accounts, keys, job tokens and the audit log."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from msgspec import Meta, Struct
 
 from api.schemas import Moment
+from domain.accounts.admins import Admins
 from domain.accounts.caller import CurrentUser
 from domain.accounts.models import ApiKey, AuditEntry, User
 from domain.accounts.scopes import Scope
@@ -38,7 +39,7 @@ class MeView(Struct, kw_only=True):
 
 
 class UserView(Struct, kw_only=True):
-    """A user, for admins."""
+    """A user, for admins. *is_admin*: by `HEADRACE_ADMINS`, or made one."""
 
     id: UUID
     username: str
@@ -48,12 +49,12 @@ class UserView(Struct, kw_only=True):
     last_login_at: datetime | None
 
     @classmethod
-    def of(cls, user: User) -> "UserView":
+    def of(cls, user: User, admins: Admins) -> "UserView":
         return cls(
             id=user.id,
             username=user.username,
             email=user.email,
-            is_admin=user.is_admin,
+            is_admin=admins.include(username=user.username, email=user.email, is_admin=user.is_admin),
             created_at=user.created_at,
             last_login_at=user.last_login_at,
         )
@@ -115,7 +116,10 @@ class JobTokenView(Struct, kw_only=True):
 
 
 class AuditView(Struct, kw_only=True):
-    """One thing that an admin did: the operation, and the object in its path."""
+    """One thing that an admin did: the operation, and the object in its path or that it made.
+
+    *detail* is what was asked, where the operation does not say it already.
+    """
 
     id: UUID
     at: datetime
@@ -123,6 +127,7 @@ class AuditView(Struct, kw_only=True):
     actor: str
     action: str
     object_id: str | None
+    detail: dict[str, Any] | None
     request_id: str | None
 
     @classmethod
@@ -134,6 +139,7 @@ class AuditView(Struct, kw_only=True):
             actor=entry.actor,
             action=entry.action,
             object_id=entry.object_id,
+            detail=entry.detail,
             request_id=entry.request_id,
         )
 

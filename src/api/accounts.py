@@ -3,11 +3,14 @@
 from typing import Annotated
 from uuid import UUID
 
+import msgspec
 from litestar import Controller, delete, get, patch
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from api.account_schemas import AuditView, MeView, PatchUser, UserView
+from api.auditing import AuditNote
+from api.dependencies import Services
 from api.schemas import Limit, Offset, Page
 from domain.accounts.caller import CurrentUser
 from domain.accounts.repository import AuditRepository
@@ -31,18 +34,25 @@ class UserController(Controller):
     async def list_users(
         self,
         user_service: NamedDependency[UserService],
+        services: NamedDependency[Services],
         search: Annotated[str | None, QueryParameter(max_length=200)] = None,
         limit: Limit = 100,
         offset: Offset = 0,
     ) -> Page[UserView]:
         """Everybody, by name."""
         users, total = await user_service.repository.page(search, limit, offset)
-        return Page([UserView.of(user) for user in users], total, limit, offset)
+        admins = services.authenticator.admins
+        return Page([UserView.of(user, admins) for user in users], total, limit, offset)
 
     @get("/{user_id:uuid}", operation_id="getUser", scope=Scope.ADMIN)
-    async def show(self, user_id: FromPath[UUID], user_service: NamedDependency[UserService]) -> UserView:
+    async def show(
+        self,
+        user_id: FromPath[UUID],
+        user_service: NamedDependency[UserService],
+        services: NamedDependency[Services],
+    ) -> UserView:
         """One user."""
-        return UserView.of(await user_service.find(user_id))
+        return UserView.of(await user_service.find(user_id), services.authenticator.admins)
 
     @patch("/{user_id:uuid}", operation_id="patchUser", scope=Scope.ADMIN)
     async def change(
@@ -51,9 +61,13 @@ class UserController(Controller):
         data: JSONBody[PatchUser],
         current_user: NamedDependency[CurrentUser],
         user_service: NamedDependency[UserService],
+        services: NamedDependency[Services],
+        audit_note: NamedDependency[AuditNote],
     ) -> UserView:
-        """Make a user an admin, or no admin any more."""
-        return UserView.of(await user_service.set_admin(user_id, current_user, is_admin=data.is_admin))
+        """Make a user an admin, or no admin any more; whom `HEADRACE_ADMINS` names stays one."""
+        audit_note.detail = msgspec.to_builtins(data)
+        user = await user_service.set_admin(user_id, current_user, is_admin=data.is_admin)
+        return UserView.of(user, services.authenticator.admins)
 
     @delete("/{user_id:uuid}", operation_id="deleteUser", scope=Scope.ADMIN)
     async def remove(
@@ -64,6 +78,11 @@ class UserController(Controller):
     ) -> None:
         """Delete a user with its jobs, files, presets, tags, keys and sessions."""
         await user_service.remove(user_id, current_user)
+
+    @delete("/{user_id:uuid}/sessions", operation_id="endSessions", scope=Scope.ADMIN)
+    async def end_sessions(self, user_id: FromPath[UUID], user_service: NamedDependency[UserService]) -> None:
+        """Sign a user out everywhere: within a second none of its sessions counts any more."""
+        await user_service.end_sessions(user_id)
 
 
 @get(

@@ -8,6 +8,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from api.account_schemas import ApiKeyView, MakeApiKey, NewApiKeyView
+from api.asking import IdText, an_id
+from api.auditing import AuditNote
 from api.moments import sane
 from api.refusals import InvalidInputError
 from api.schemas import Limit, Offset, Page
@@ -17,7 +19,7 @@ from domain.accounts.service import ApiKeyService
 
 
 class ApiKeyController(Controller):
-    """The caller's own keys; a key itself may not make others."""
+    """The caller's own keys, and for admins anybody's; a key itself may not make others."""
 
     path = "/api-keys"
     tags = ("accounts",)
@@ -28,12 +30,14 @@ class ApiKeyController(Controller):
         data: JSONBody[MakeApiKey],
         current_user: NamedDependency[CurrentUser],
         key_service: NamedDependency[ApiKeyService],
+        audit_note: NamedDependency[AuditNote],
     ) -> NewApiKeyView:
         """Make a key. It is in this answer, and nowhere else."""
         expires_at = sane(data.expires_at, "$.expires_at")
         if expires_at is not None and expires_at <= datetime.now(UTC):
             raise InvalidInputError("$.expires_at", "the time is over already")
         key, text = await key_service.make(current_user, data.name, data.scopes, expires_at)
+        audit_note.object_id = key.id
         return NewApiKeyView.made(key, text)
 
     @get(operation_id="listApiKeys", scope=Scope.ACCOUNT)
@@ -41,11 +45,13 @@ class ApiKeyController(Controller):
         self,
         current_user: NamedDependency[CurrentUser],
         key_service: NamedDependency[ApiKeyService],
+        owner: IdText = None,
         limit: Limit = 100,
         offset: Offset = 0,
     ) -> Page[ApiKeyView]:
-        """The caller's keys, newest first."""
-        keys, total = await key_service.repository.page(current_user.id, limit, offset)
+        """The caller's keys, newest first; an admin may ask for those of another *owner*."""
+        owner_id = an_id("owner", owner) or current_user.id
+        keys, total = await key_service.repository.page(current_user.reach, owner_id, limit, offset)
         return Page([ApiKeyView.of(key) for key in keys], total, limit, offset)
 
     @get("/{key_id:uuid}", operation_id="getApiKey", scope=Scope.ACCOUNT)

@@ -14,6 +14,7 @@ import structlog
 from api.asked import Asked
 from api.proxies import Proxies
 from api.tokens import Tokens
+from domain.accounts.admins import Admins
 from domain.accounts.caller import CurrentUser, Proof, UnauthenticatedError
 from domain.accounts.keys import KEY_PREFIX, is_key, prefix_of
 from domain.accounts.scopes import EVERYTHING, Scope, rights_of
@@ -65,7 +66,8 @@ class Authenticator:
         self._repository = repository
         self._tokens = tokens
         self._proxies = Proxies(settings)
-        self._admins = frozenset(name.casefold() for name in settings.admins)
+        # Who signs in at a provider chooses the username; an e-mail is kept only where it was verified.
+        self.admins = Admins(settings.admins, trusts_usernames=settings.auth != "token")
         self._dev: CurrentUser | None = None
         self._asking: dict[tuple[str, ...], asyncio.Task[CurrentUser]] = {}
         self._known: OrderedDict[tuple[str, ...], tuple[float, CurrentUser]] = OrderedDict()
@@ -174,9 +176,7 @@ class Authenticator:
         return self._user(await self._repository.seen(username, email or None), "proxy")
 
     def _user(self, row: Row, proof: Proof, expires_at: Any = None) -> CurrentUser:
-        # Who signs in at a provider chooses the username; an e-mail is kept only where it was verified.
-        names = {row["email"]} if self._mode == "token" else {row["email"], row["username"]}
-        is_named = any(name and name.casefold() in self._admins for name in names)
+        is_named = self.admins.include(username=row["username"], email=row["email"], is_admin=False)
         return CurrentUser(
             id=row["id"],
             username=row["username"],

@@ -15,7 +15,7 @@ from adapters.doorbell import Doorbell
 from adapters.publisher import RedisPublisher
 from adapters.readiness import Readiness
 from adapters.tone3000 import Tone3000
-from api.auditing import note_admin
+from api.auditing import AuditNote, note_admin
 from api.authentication import Authenticator
 from api.limits import Limits
 from api.origins import Origins
@@ -84,10 +84,15 @@ async def provide_after_commit() -> AfterCommit:
     return AfterCommit()
 
 
+async def provide_audit_note() -> AuditNote:
+    return AuditNote()
+
+
 async def provide_session(
     request: Request[Any, Any, Any],
     services: NamedDependency[Services],
     after_commit: NamedDependency[AfterCommit],
+    audit_note: NamedDependency[AuditNote],
 ) -> AsyncGenerator[AsyncSession, None]:
     """One request, one transaction; a commit that fails fails the request.
 
@@ -96,7 +101,7 @@ async def provide_session(
     async with services.sessions.begin() as session:
         yield session
         if request.method not in ("GET", "HEAD"):
-            note_admin(session, request)
+            note_admin(session, request, audit_note)
     for action in after_commit.actions:
         action()
 

@@ -15,6 +15,7 @@ from msgspec import UNSET
 from uuid_utils.compat import uuid7
 
 from api.asking import IdText, Search, an_id, an_order, orders_of
+from api.auditing import AuditNote
 from api.dependencies import Services
 from api.file_bodies import FileView, PatchFile
 from api.multipart import Upload
@@ -42,9 +43,11 @@ class FileController(Controller):
         current_user: NamedDependency[CurrentUser],
         file_service: NamedDependency[FileService],
         services: NamedDependency[Services],
+        audit_note: NamedDependency[AuditNote],
     ) -> FileView:
         """Store one file, sent as the multipart field `file`."""
         file_id = uuid7()
+        audit_note.object_id = file_id
         upload = Upload(request, services.settings.max_file_bytes)
         stored = await services.blobs.put_stream(file_id, upload.chunks())
         try:

@@ -62,8 +62,8 @@ class JobController(Controller):
         idempotency_key: IdempotencyKey = None,
     ) -> Response[JobView]:
         """Accept a job. The answer means stored, not started."""
-        key = await key_of(request, idempotency_key, "jobs")
-        return await submit_one(services, current_user.id, _order(data, "$"), key)
+        key = await key_of(request, idempotency_key, "jobs", current_user.id)
+        return await submit_one(request, services, current_user.id, _order(data, "$"), key)
 
     @post("/batch", status_code=HTTP_202_ACCEPTED, operation_id="submitJobs", scope=Scope.JOBS_WRITE)
     async def submit_batch(
@@ -76,11 +76,12 @@ class JobController(Controller):
     ) -> Response[Items[JobView]]:
         """Accept up to 1,000 jobs, all or none."""
         answer = await submit(
+            request,
             services,
             current_user.id,
             [_order(one, f"$.jobs[{place}]") for place, one in enumerate(data.jobs)],
             lambda jobs: msgspec.json.encode(Items([JobView.accepted(job, current_user.id) for job in jobs])),
-            key=await key_of(request, idempotency_key, "batch"),
+            key=await key_of(request, idempotency_key, "batch", current_user.id),
             at="$.jobs[{}]",
         )
         return accepted(answer, {})

@@ -9,6 +9,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.status_codes import HTTP_202_ACCEPTED
 
 from api.asking import Search, an_order, orders_of
+from api.auditing import AuditNote
 from api.dependencies import Services
 from api.preset_bodies import PatchPreset, PresetView, RunPreset, SavePreset
 from api.schemas import JobView, Limit, Offset, Page
@@ -54,6 +55,7 @@ class PresetController(Controller):
         data: JSONBody[SavePreset],
         current_user: NamedDependency[CurrentUser],
         preset_service: NamedDependency[PresetService],
+        audit_note: NamedDependency[AuditNote],
     ) -> Response[PresetView]:
         """Save parameters under a title that the caller has not used yet."""
         preset = await preset_service.add(
@@ -64,6 +66,7 @@ class PresetController(Controller):
             params=data.params,
             tags=data.tags,
         )
+        audit_note.object_id = preset.id
         return Response(PresetView.of(preset), headers={"Location": f"/api/v1/presets/{preset.id}"})
 
     @get("/{preset_id:uuid}", operation_id="getPreset", scope=Scope.JOBS_READ)
@@ -128,5 +131,6 @@ class PresetController(Controller):
         # Read and let go: nothing is held while the job is stored.
         async with services.sessions() as session:
             preset = await PresetService(session=session).find(preset_id, current_user.reach)
-        key = await key_of(request, idempotency_key, f"presets/{preset_id}/jobs")
-        return await submit_one(services, preset.owner_id, (data or RunPreset()).order(preset), key)
+        owner_id = preset.owner_id
+        key = await key_of(request, idempotency_key, f"presets/{preset_id}/jobs", owner_id)
+        return await submit_one(request, services, owner_id, (data or RunPreset()).order(preset), key)

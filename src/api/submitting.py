@@ -10,9 +10,11 @@ from litestar.params import HeaderParameter
 from litestar.status_codes import HTTP_202_ACCEPTED
 from msgspec import Struct
 
+from api.auditing import note_admin_first
 from api.dependencies import Services
 from api.hygiene import current_request_id
 from api.schemas import JobView
+from domain.accounts.caller import CurrentUser
 from domain.jobs.orders import Order
 from domain.jobs.submission import Key
 from domain.jobs.submitter import Answer, Render
@@ -26,9 +28,12 @@ class _Identified(Struct):
     id: UUID
 
 
-async def submit_one(services: Services, owner_id: UUID, order: Order, key: Key | None) -> Response[JobView]:
+async def submit_one(
+    request: Request[Any, Any, Any], services: Services, owner_id: UUID, order: Order, key: Key | None
+) -> Response[JobView]:
     """Store one job, and answer with it and its place."""
     answer = await submit(
+        request,
         services,
         owner_id,
         [order],
@@ -41,6 +46,7 @@ async def submit_one(services: Services, owner_id: UUID, order: Order, key: Key 
 
 
 async def submit(
+    request: Request[Any, Any, Any],
     services: Services,
     owner_id: UUID,
     orders: Sequence[Order],
@@ -49,7 +55,8 @@ async def submit(
     key: Key | None,
     at: str = "$",
 ) -> Answer:
-    """Store jobs, tell of them and ring for them."""
+    """Store jobs, tell of them and ring for them; what an admin submits is in the audit log before."""
+    await note_admin_first(services.sessions, request)
     answer = await services.submitter.submit(
         owner_id, orders, render, key=key, at=at, request_id=current_request_id()
     )
@@ -67,10 +74,16 @@ def accepted(answer: Answer, headers: dict[str, str]) -> Response[Any]:
     )
 
 
-async def key_of(request: Request[Any, Any, Any], name: str | None, call: str) -> Key | None:
-    """The caller's key for its request to *call*; None where it gives none."""
+async def key_of(request: Request[Any, Any, Any], name: str | None, call: str, owner_id: UUID) -> Key | None:
+    """The caller's key for its request to *call*; None where it gives none.
+
+    Keys are kept by *owner_id*, whose jobs are made: what somebody else asks with a key is another request.
+    """
     if name is None:
         return None
+    caller: CurrentUser = request.scope["user"]
+    if caller.id != owner_id:
+        call = f"{call} by {caller.id}"
     # Decoded already, so it is JSON; no body is one that says nothing.
     body = (await request.body()).decode() or "{}"
     return Key(name, f'{{"call":"{call}","body":{body}}}')

@@ -10,6 +10,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import UNSET, Struct, UnsetType
 
 from api.asking import an_order, orders_of
+from api.auditing import AuditNote
 from api.schemas import Limit, Offset, Page, TagName
 from domain.accounts.caller import CurrentUser
 from domain.accounts.scopes import Scope
@@ -77,9 +78,11 @@ class TagController(Controller):
         data: JSONBody[CreateTag],
         current_user: NamedDependency[CurrentUser],
         tag_service: NamedDependency[TagService],
+        audit_note: NamedDependency[AuditNote],
     ) -> Response[TagView]:
         """Make a tag; jobs and presets make those that they name by themselves."""
         made = await tag_service.add(current_user.id, data.name)
+        audit_note.object_id = made.tag.id
         return Response(TagView.of(made), headers={"Location": f"/api/v1/tags/{made.tag.id}"})
 
     @get("/{tag_id:uuid}", operation_id="getTag", scope=Scope.JOBS_READ)

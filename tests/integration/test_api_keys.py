@@ -164,6 +164,45 @@ async def test_an_account_has_at_most_a_hundred_keys(ada: Person) -> None:
     assert (answer.status_code, answer.json()["code"]) == (409, "too_many_keys")
 
 
+async def test_keys_made_at_once_are_not_more_than_that(ada: Person, database: StatementPool) -> None:
+    await ada.key("jobs:read")
+    await database.fetch("""
+        INSERT INTO api_keys (id, owner_id, name, prefix, digest, scopes, created_at, updated_at)
+        SELECT gen_random_uuid(), owner_id, name, 'filling ' || place, digest, scopes, now(), now()
+        FROM api_keys, generate_series(1, 97) AS place
+    """)
+
+    order = {"name": "of many", "scopes": ["jobs:read"]}
+    answers = await asyncio.gather(*(ada.ask("POST", "/api-keys", json=order) for _ in range(20)))
+
+    assert sorted(answer.status_code for answer in answers) == [201] * 2 + [409] * 18
+    assert (await ada.ask("GET", "/api-keys")).json()["total"] == 100
+
+
+async def test_an_admin_lists_the_keys_of_anybody_and_others_their_own(api: Api, ada: Person) -> None:
+    bob, root = Person(api, "bob"), Person(api, "root")
+    key = await ada.key("jobs:read")
+    await root.key("jobs:read")
+    ada_id = (await ada.ask("GET", "/me")).json()["id"]
+
+    listed = {
+        who: (await person.ask("GET", "/api-keys", params={"owner": ada_id})).json()
+        for who, person in {"ada": ada, "bob": bob, "root": root}.items()
+    }
+    roots_own = (await root.ask("GET", "/api-keys")).json()
+
+    ids = {who: [one["id"] for one in page["items"]] for who, page in listed.items()}
+    assert ids == {"ada": [key["id"]], "bob": [], "root": [key["id"]]}
+    assert [page["total"] for page in listed.values()] == [1, 0, 1]
+    assert (roots_own["total"], key["id"] in str(roots_own)) == (1, False)
+
+
+async def test_an_owner_that_is_no_id_is_refused(ada: Person) -> None:
+    answer = await ada.ask("GET", "/api-keys", params={"owner": "ada"})
+
+    assert (answer.status_code, answer.json()["errors"][0]["path"]) == (422, "query.owner")
+
+
 async def test_keys_of_a_deleted_user_count_no_more(api: Api, ada: Person, database: StatementPool) -> None:
     key = (await ada.key("jobs:read"))["key"]
     await database.fetch("DELETE FROM users WHERE username = 'ada'")

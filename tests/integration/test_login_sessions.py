@@ -2,13 +2,15 @@
 
 import asyncio
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 
 from browser import Browser
 from domain.jobs.lease_repository import LeaseRepository
-from login_stand import LoginStand
+from fake_provider import Person
+from login_stand import ADMIN, LoginStand
 
 JOBS = "/api/v1/jobs"
 ORDER = {"pipeline": "noop"}
@@ -191,6 +193,31 @@ async def test_a_program_signs_out_with_its_token(stand: LoginStand, browser: Br
     assert ended.status_code == 204
     assert refusal(garbage) == (401, "token_invalid")
     assert refusal(await refresh(stand, session)) == (401, "token_invalid")
+
+
+async def test_an_admin_signs_somebody_out_everywhere(stand: LoginStand) -> None:
+    phone, laptop = await tokens_of(stand.browser()), await tokens_of(stand.browser())
+    [ada] = await stand.users()
+    stand.provider.person = Person(sub="boss", name="boss", email=ADMIN)
+    admin = await tokens_of(stand.browser())
+    url = f"/api/v1/users/{ada['id']}/sessions"
+    [before] = await stand.database.fetch("SELECT count(*) AS entries FROM audit_entries")
+
+    by_herself = await stand.api.http.delete(url, headers=bearer(laptop))
+    ended = await stand.api.http.delete(url, headers=bearer(admin))
+    nobodys = await stand.api.http.delete(url.replace(str(ada["id"]), str(uuid4())), headers=bearer(admin))
+
+    assert refusal(by_herself) == (403, "forbidden")
+    assert ended.status_code == 204
+    assert refusal(nobodys) == (404, "user_not_found")
+    for session in (phone, laptop):
+        assert refusal(await refresh(stand, session)) == (401, "token_invalid")
+        assert refusal(await until_refused(stand.browser(), bearer(session))) == (401, "token_invalid")
+    assert (await refresh(stand, admin)).status_code == 200
+    entries = await stand.database.fetch(
+        "SELECT action, object_id FROM audit_entries ORDER BY at OFFSET $1", before["entries"]
+    )
+    assert [(one["action"], one["object_id"]) for one in entries] == [("endSessions", str(ada["id"]))]
 
 
 async def test_the_session_of_a_deleted_user_is_over(stand: LoginStand, browser: Browser) -> None:

@@ -121,6 +121,27 @@ async def test_everything_is_there_and_goes_on_after_the_upgrade(
     assert new["id"] in "".join(after["jobs"])
 
 
+async def test_files_that_people_gave_one_name_have_two_again_below(
+    previous: StatementPool, previous_url: str, blobs: BlobStore
+) -> None:
+    old = await fill(previous, blobs)
+    elsewhere(upgrade, previous_url)
+    await previous.fetch("UPDATE files SET name = repeat('ü', 255) WHERE name = 'report.txt'")
+    [copy] = await previous.fetch("""
+        INSERT INTO files (id, owner_id, job_id, step, name, media_type, size, sha256, created_at, updated_at)
+        SELECT gen_random_uuid(), owner_id, job_id, step, name, media_type, size, sha256, now(), now()
+        FROM files WHERE job_id IS NOT NULL RETURNING id
+    """)
+
+    elsewhere(alembic_commands(previous_url).downgrade, PREVIOUS)
+
+    rows = await previous.fetch("SELECT id, name FROM files WHERE job_id IS NOT NULL")
+    assert {row["id"]: row["name"] for row in rows} == {
+        old.files["report.txt"]: "ü" * 255,
+        copy["id"]: "ü" * 218 + f"-{copy['id']}",
+    }
+
+
 async def everything_is_readable(api: Any, old: Old) -> None:
     job = await api.job(str(old.jobs["succeeded"]))
     assert (job["params"], job["result"], job["progress"]) == ({"count": 7}, {"ticks": 7}, 1.0)

@@ -296,6 +296,19 @@ async def test_a_key_makes_running_a_preset_safe_to_repeat(ada: Api) -> None:
     problem(elsewhere, 409, "idempotency_conflict")
 
 
+async def test_an_admins_key_for_a_foreign_preset_never_answers_its_owner(ada: Api, root: Api) -> None:
+    preset = await save(ada)
+    key = {"Idempotency-Key": "once"}
+
+    first = await root.http.post(f"{URL}/{preset['id']}/jobs", headers=key)
+    again = await root.http.post(f"{URL}/{preset['id']}/jobs", headers=key)
+    owners = await ada.http.post(f"{URL}/{preset['id']}/jobs", headers=key)
+
+    assert (again.content, again.headers["idempotency-replayed"]) == (first.content, "true")
+    assert await ada.job(first.json()["id"]) == first.json()
+    problem(owners, 409, "idempotency_conflict")
+
+
 async def test_a_deleted_preset_takes_its_ended_jobs_along(ada: Api, town: Town) -> None:
     preset = await save(ada, tags=["kept"])
     url = f"{URL}/{preset['id']}"

@@ -117,9 +117,10 @@ async def test_admins_are_named_by_username_or_email(api: Api) -> None:
         await me(api, named("root")),
         await me(api, named("x", "boss@example.com")),
         await me(api, named("y")),
+        await me(api, named("boss@example.com", "z@example.com")),
     ]
 
-    assert [one["is_admin"] for _, one in who] == [True, True, False]
+    assert [one["is_admin"] for _, one in who] == [True, True, False, False]
 
 
 async def test_a_trusted_network_needs_no_secret(settings: Settings) -> None:

@@ -1,155 +1,28 @@
 """Every route and socket, asked by everybody: generated from the application's own routes."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-import httpx
-import msgspec
 import pytest
-import websockets
-from litestar.routes import HTTPRoute, WebSocketRoute
 
 from adapters.database import StatementPool
 from api.admission import PUBLIC, UnguardedRouteError, check_routes, is_public
 from app import create_app
+from every_route import BODIES, NOT_HERE, OBJECTS, ROUTES, Route, ask, objects
 from harness import Api
 from people import Person, bearer, open_proxied
 from settings import Settings
 
-# What each route that takes a body is sent; a new one is missed here.
-BODIES: dict[str, dict[str, Any]] = {
-    "submitJob": {"json": {"pipeline": "noop"}},
-    "submitJobs": {"json": {"jobs": [{"pipeline": "noop"}]}},
-    "patchJob": {"json": {"meta": {"a": 1}}},
-    "cancelJob": {},
-    "retryJob": {},
-    "patchFile": {"json": {"meta": {"a": 1}}},
-    "createPreset": {"json": {"title": "a new one", "pipeline": "noop", "params": {}}},
-    "replacePreset": {"json": {"title": "another", "pipeline": "noop", "params": {}}},
-    "patchPreset": {"json": {"description": None}},
-    "submitPreset": {"json": {}},
-    "createTag": {"json": {"name": "a new one"}},
-    "patchTag": {"json": {"name": "another"}},
-    "uploadFile": {"files": {"file": b"x"}},
-    "makeJobToken": {"json": {}},
-    "makeApiKey": {"json": {"name": "x", "scopes": ["jobs:read"]}},
-    "queryGraph": {"json": {"query": "{ jobs { id } tags { id } presets { id } me { username } }"}},
-    "patchUser": {"json": {"is_admin": False}},
-}
-# What stands in a path, and how Ada comes by one.
-OBJECTS: dict[str, str] = {
-    "job_id": "job",
-    "file_id": "file",
-    "key_id": "key",
-    "preset_id": "preset",
-    "tag_id": "tag",
-    "user_id": "user",
-    "name": "pipeline",
-    "tone_id": "tone",
-}
-# What an installation without that provider does not have, whoever asks.
-NOT_HERE = {"getTone"}
 NOBODYS = str(uuid4())
-
-
-class Route(msgspec.Struct, frozen=True):
-    """One operation of the API: a method, or a socket, at a path."""
-
-    method: str
-    path: str
-    operation: str
-    scope: str
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.path}"
-
-    @property
-    def parameters(self) -> list[str]:
-        return re.findall(r"{(\w+)", self.path)
-
-    def at(self, ids: dict[str, str]) -> str:
-        """The path with these objects in it."""
-        return re.sub(r"{(\w+)[^}]*}", lambda match: ids[match[1]], self.path)
-
-
-def routes() -> list[Route]:
-    """All that are not public."""
-    found = []
-    for route in create_app(Settings(database_url="postgresql://nowhere/x")).routes:
-        if is_public(route.path_format):
-            continue
-        if isinstance(route, HTTPRoute):
-            found += [
-                Route(method, route.path, str(handler.operation_id), handler.opt["scope"])
-                for handler in route.route_handlers
-                for method in handler.http_methods - {"OPTIONS", "HEAD"}
-            ]
-        elif isinstance(route, WebSocketRoute):
-            found.append(
-                Route("WS", route.path, route.route_handler.handler_name, route.route_handler.opt["scope"])
-            )
-    return sorted(found, key=str)
-
-
-ROUTES = routes()
 
 
 @pytest.fixture
 async def api(settings: Settings) -> AsyncIterator[Api]:
     async with open_proxied(settings) as running:
         yield running
-
-
-async def objects(ada: Person) -> dict[str, str]:
-    """One of everything that Ada can own, by the names of the paths."""
-    upload = await ada.ask("POST", "/files", files={"file": b"x"})
-    preset = {"title": f"one of {uuid4()}", "pipeline": "noop", "params": {}}
-    made = {
-        "preset": (await ada.ask("POST", "/presets", json=preset)).json()["id"],
-        "tag": (await ada.ask("POST", "/tags", json={"name": f"one of {uuid4()}"})).json()["id"],
-        "job": await ada.submit(),
-        "file": upload.json()["id"],
-        "key": (await ada.key("jobs:read"))["id"],
-        "user": (await ada.ask("GET", "/me")).json()["id"],
-        "pipeline": "noop",
-        "tone": "471100815",
-    }
-    return {parameter: made[kind] for parameter, kind in OBJECTS.items()}
-
-
-async def ask(api: Api, route: Route, path: str, headers: dict[str, str]) -> tuple[int, str]:
-    """Status and body; of a socket the code of its close (or 200 while it is open) and its first frame."""
-    if route.method != "WS":
-        more = BODIES[route.operation] if route.method in ("POST", "PUT", "PATCH") else {}
-        answer = await _within(api.http, route.method, path, headers, more)
-        return answer.status_code, answer.text
-    # With a bound queue the client would not see the end behind what it has not read.
-    async with websockets.connect(api.ws + path, additional_headers=headers, max_queue=None) as socket:
-        try:
-            frame = await asyncio.wait_for(socket.recv(), 0.3)
-        except websockets.ConnectionClosed:
-            return socket.close_code or 0, socket.close_reason or ""
-        except TimeoutError:
-            return 200, ""
-        return 200, str(frame)
-
-
-async def _within(
-    http: httpx.AsyncClient, method: str, path: str, headers: dict[str, str], more: dict[str, Any]
-) -> httpx.Response:
-    """The answer; of a stream its beginning."""
-    if not path.endswith("/stream"):
-        return await http.request(method, path, headers=headers, **more)
-    async with http.stream(method, path, headers=headers) as stream:
-        if stream.status_code >= 400:
-            await stream.aread()
-        else:
-            stream._content = b""
-        return stream
 
 
 def is_socket(route: Route) -> bool:
@@ -284,23 +157,6 @@ async def test_answers_name_their_owner(api: Api) -> None:
     assert seen == [owner_id] * 3
 
 
-async def test_what_an_admin_changes_is_written_down(api: Api) -> None:
-    ada, root = Person(api, "ada"), Person(api, "root")
-    job_id = await ada.submit()
-    cancelled = await root.ask("POST", f"/jobs/{job_id}/cancel", headers={"X-Request-Id": "by-root"})
-    await root.ask("GET", f"/jobs/{job_id}")
-    await root.ask("POST", f"/jobs/{job_id}/cancel")
-    await ada.ask("PATCH", f"/jobs/{job_id}", json={"meta": {"a": 1}})
-
-    log = (await root.ask("GET", "/audit-log")).json()
-
-    assert cancelled.status_code == 202
-    assert [(entry["actor"], entry["action"], entry["object_id"]) for entry in log["items"]] == [
-        ("root", "cancelJob", job_id)
-    ]
-    assert log["items"][0]["request_id"] == "by-root"
-
-
 async def test_an_admin_does_not_lock_itself_out(api: Api) -> None:
     root = Person(api, "root")
     own = (await root.ask("GET", "/me")).json()["id"]
@@ -309,6 +165,31 @@ async def test_an_admin_does_not_lock_itself_out(api: Api) -> None:
     demoted = await root.ask("PATCH", f"/users/{own}", json={"is_admin": False})
 
     assert [answer.json()["code"] for answer in (deleted, demoted)] == ["own_account"] * 2
+
+
+async def test_users_are_shown_as_admins_whichever_way_they_are(api: Api) -> None:
+    people = [
+        Person(api, "ada"),
+        Person(api, "bob"),
+        Person(api, "x", "boss@example.com"),
+        Person(api, "root"),
+    ]
+    ids = [(await person.ask("GET", "/me")).json()["id"] for person in people]
+    root = people[-1]
+
+    made = await root.ask("PATCH", f"/users/{ids[1]}", json={"is_admin": True})
+    named = await root.ask("PATCH", f"/users/{ids[2]}", json={"is_admin": False})
+    listed = (await root.ask("GET", "/users")).json()["items"]
+    shown = [(await root.ask("GET", f"/users/{one}")).json() for one in ids]
+
+    assert {one["username"]: one["is_admin"] for one in listed} == {
+        "ada": False,
+        "bob": True,
+        "x": True,
+        "root": True,
+    }
+    assert [one["is_admin"] for one in shown] == [False, True, True, True]
+    assert [one.json()["is_admin"] for one in (made, named)] == [True, True]
 
 
 async def test_who_was_deleted_a_moment_ago_is_refused(api: Api, database: StatementPool) -> None:

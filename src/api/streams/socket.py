@@ -62,7 +62,7 @@ async def _obey(socket: Socket, session: Session, services: Services, job_id: UU
             async with services.sessions.begin() as database:
                 jobs = JobService(session=database)
                 await jobs.cancel(job_id, user.reach)
-                note_admin(database, socket)
+                note_admin(database, socket, action="cancelJob")
             services.publisher.publish(jobs.news)
 
 

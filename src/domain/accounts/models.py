@@ -1,12 +1,13 @@
 """The people and services that own jobs, and what they prove themselves with."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from advanced_alchemy.base import DefaultBase, UUIDv7AuditBase
 from advanced_alchemy.types import DateTimeUTC
 from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, UniqueConstraint, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 from uuid_utils.compat import uuid7
 
@@ -90,4 +91,5 @@ class AuditEntry(DefaultBase):
     actor: Mapped[str] = mapped_column(String(255))
     action: Mapped[str] = mapped_column(String(64))
     object_id: Mapped[str | None] = mapped_column(String(255), default=None)
+    detail: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True), default=None)
     request_id: Mapped[str | None] = mapped_column(String(64), default=None)

@@ -5,9 +5,9 @@ from datetime import datetime
 from uuid import UUID
 
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, func, or_, select, update
 
-from domain.accounts.models import ApiKey, AuditEntry, User
+from domain.accounts.models import ApiKey, AuditEntry, LoginSession, User
 from domain.accounts.reach import Reach
 from domain.base import DATABASE_NOW
 from domain.paging import containing
@@ -29,6 +29,12 @@ class UserRepository(SQLAlchemyAsyncRepository[User]):
         users = (await self.session.execute(page)).scalars().all()
         return users, (await self.session.execute(total)).scalar_one()
 
+    async def end_sessions(self, user_id: UUID) -> None:
+        """Revoke all sessions of a user; those that are over stay as they are."""
+        going_on = (LoginSession.user_id == user_id, LoginSession.revoked_at.is_(None))
+        ended = {"revoked_at": DATABASE_NOW, "updated_at": DATABASE_NOW}
+        await self.session.execute(update(LoginSession).where(*going_on).values(ended))
+
 
 class ApiKeyRepository(SQLAlchemyAsyncRepository[ApiKey]):
     model_type = ApiKey
@@ -37,13 +43,22 @@ class ApiKeyRepository(SQLAlchemyAsyncRepository[ApiKey]):
         statement = select(ApiKey).where(ApiKey.id == key_id, *reach.within(ApiKey.owner_id))
         return (await self.session.execute(statement)).scalar_one_or_none()
 
-    async def page(self, owner_id: UUID, limit: int, offset: int) -> tuple[Sequence[ApiKey], int]:
-        """The owner's keys, newest first, and how many there are."""
-        mine = ApiKey.owner_id == owner_id
+    async def page(
+        self, reach: Reach, owner_id: UUID, limit: int, offset: int
+    ) -> tuple[Sequence[ApiKey], int]:
+        """The owner's keys within reach, newest first, and how many there are."""
+        matching = (ApiKey.owner_id == owner_id, *reach.within(ApiKey.owner_id))
         order = (ApiKey.created_at.desc(), ApiKey.id.desc())
-        page = select(ApiKey).where(mine).order_by(*order).limit(limit).offset(offset)
+        page = select(ApiKey).where(*matching).order_by(*order).limit(limit).offset(offset)
+        total = select(func.count()).select_from(ApiKey).where(*matching)
         keys = (await self.session.execute(page)).scalars().all()
-        return keys, await self.count_of(owner_id)
+        return keys, (await self.session.execute(total)).scalar_one()
+
+    async def lock_owner(self, owner_id: UUID) -> None:
+        """Let nobody else make keys of that owner until the transaction ends."""
+        # Not FOR UPDATE: that would hold up whatever refers to the user, every submission.
+        statement = select(User.id).where(User.id == owner_id).with_for_update(key_share=True)
+        await self.session.execute(statement)
 
     async def count_of(self, owner_id: UUID) -> int:
         statement = select(func.count()).select_from(ApiKey).where(ApiKey.owner_id == owner_id)

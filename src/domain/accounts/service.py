@@ -63,6 +63,15 @@ class UserService(SQLAlchemyAsyncRepositoryService[User, UserRepository]):
         await self.repository.session.delete(user)
         await self.repository.session.flush()
 
+    async def end_sessions(self, user_id: UUID) -> None:
+        """Sign a user out everywhere: what its sessions have opened ends, too.
+
+        Raises:
+            UserNotFoundError: none.
+        """
+        await self.find(user_id)
+        await self.repository.end_sessions(user_id)
+
 
 class ApiKeyService(SQLAlchemyAsyncRepositoryService[ApiKey, ApiKeyRepository]):
     """Methods flush and never commit: whoever opened the transaction ends it."""
@@ -80,6 +89,7 @@ class ApiKeyService(SQLAlchemyAsyncRepositoryService[ApiKey, ApiKeyRepository]):
         """
         if "admin" in scopes and not owner.acts_as_admin:
             raise ForbiddenError("only an admin's key can have the scope admin")
+        await self.repository.lock_owner(owner.id)
         if await self.repository.count_of(owner.id) >= MOST_KEYS:
             raise TooManyKeysError
         new = make_key()

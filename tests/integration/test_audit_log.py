@@ -1,0 +1,162 @@
+"""What admins change is in the audit log, whichever way they change it; what they look at is not."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+import websockets
+
+from adapters.database import StatementPool
+from every_route import NOT_HERE, ROUTES, Route, ask, objects
+from harness import Api
+from people import Person, bearer, open_proxied
+from settings import Settings
+
+# A POST, since queries are long; it can change nothing.
+READS = ("queryGraph",)
+# What they make is known after their entry is written; both name the request.
+NAMELESS = ("submitJob", "submitJobs")
+FAILED = "UPDATE jobs SET state = 'failed', finished_at = now() WHERE id = $1::text::uuid"
+
+
+@pytest.fixture
+async def api(settings: Settings) -> AsyncIterator[Api]:
+    async with open_proxied(settings) as running:
+        yield running
+
+
+def changes(route: Route) -> bool:
+    return route.method not in ("GET", "WS") and route.operation not in READS
+
+
+async def log_of(root: Person) -> list[dict[str, Any]]:
+    """The log, oldest first."""
+    items: list[dict[str, Any]] = (await root.ask("GET", "/audit-log")).json()["items"]
+    return items[::-1]
+
+
+async def test_each_change_by_an_admin_leaves_one_entry(api: Api, database: StatementPool) -> None:
+    root = Person(api, "root")
+
+    for number, route in enumerate(route for route in ROUTES if changes(route)):
+        # One of these routes deletes its user.
+        ada = Person(api, f"ada{number}")
+        ids = await objects(ada)
+        if route.operation in ("deleteJob", "retryJob"):
+            await database.fetch(FAILED, ids["job_id"])
+        before = await log_of(root)
+
+        status, body = await ask(api, route, route.at(ids), root.headers)
+
+        assert status < 300, (route, body)
+        new = (await log_of(root))[len(before) :]
+        named = next((ids[one] for one in route.parameters), None)
+        if named is None and route.operation not in NAMELESS:
+            named = msgspec.json.decode(body)["id"]
+        assert [(one["actor"], one["action"], one["object_id"]) for one in new] == [
+            ("root", route.operation, named)
+        ]
+
+
+async def test_what_an_admin_looks_at_leaves_none(api: Api) -> None:
+    ada, root = Person(api, "ada"), Person(api, "root")
+    ids = await objects(ada)
+
+    for route in ROUTES:
+        if not changes(route):
+            status, body = await ask(api, route, route.at(ids), root.headers)
+            assert status < 300 or route.operation in NOT_HERE, (route, body)
+
+    assert await log_of(root) == []
+
+
+async def test_what_owners_and_an_admins_lesser_key_do_leaves_none(api: Api) -> None:
+    ada, root = Person(api, "ada"), Person(api, "root")
+    key = await root.key("jobs:write")
+    made = len(await log_of(root))
+
+    await objects(ada)
+    submitted = await api.http.post("/api/v1/jobs", json={"pipeline": "noop"}, headers=bearer(key["key"]))
+
+    assert submitted.status_code == 202
+    assert len(await log_of(root)) == made
+
+
+async def test_a_refused_change_and_the_owners_own_leave_none(api: Api) -> None:
+    ada, root = Person(api, "ada"), Person(api, "root")
+    job_id = await ada.submit()
+    cancelled = await root.ask("POST", f"/jobs/{job_id}/cancel", headers={"X-Request-Id": "by-root"})
+    await root.ask("GET", f"/jobs/{job_id}")
+    await root.ask("POST", f"/jobs/{job_id}/cancel")
+    await ada.ask("PATCH", f"/jobs/{job_id}", json={"meta": {"a": 1}})
+
+    log = (await root.ask("GET", "/audit-log")).json()
+
+    assert cancelled.status_code == 202
+    assert [(entry["actor"], entry["action"], entry["object_id"]) for entry in log["items"]] == [
+        ("root", "cancelJob", job_id)
+    ]
+    assert log["items"][0]["request_id"] == "by-root"
+
+
+async def test_a_submission_is_not_stored_when_it_cannot_be_written_down(
+    api: Api, database: StatementPool
+) -> None:
+    ada, root = Person(api, "ada"), Person(api, "root")
+    preset_id = (await objects(ada))["preset_id"]
+    await database.fetch("ALTER TABLE audit_entries RENAME TO elsewhere")
+
+    answers = [
+        await root.ask("POST", f"/presets/{preset_id}/jobs", json={}),
+        await root.ask("POST", "/jobs", json={"pipeline": "noop"}),
+        await root.ask("POST", "/jobs/batch", json={"jobs": [{"pipeline": "noop"}]}),
+    ]
+
+    [row] = await database.fetch("SELECT count(*) AS jobs FROM jobs")
+    assert [answer.status_code for answer in answers] == [500] * 3
+    assert row["jobs"] == 1  # Ada's own
+
+
+async def test_a_cancel_over_a_socket_is_the_same_as_any_other(api: Api) -> None:
+    ada, root = Person(api, "ada"), Person(api, "root")
+    job_id = await ada.submit()
+
+    async with websockets.connect(
+        f"{api.ws}/api/v1/jobs/{job_id}/ws", additional_headers=root.headers
+    ) as socket:
+        await socket.send('{"type": "cancel"}')
+        async with asyncio.timeout(5):
+            await socket.wait_closed()
+
+    entries = await log_of(root)
+    assert [(one["action"], one["object_id"]) for one in entries] == [("cancelJob", job_id)]
+
+
+async def test_the_log_tells_a_promotion_from_a_demotion(api: Api) -> None:
+    ada, root = Person(api, "ada"), Person(api, "root")
+    user_id = (await ada.ask("GET", "/me")).json()["id"]
+
+    for is_admin in (True, False):
+        await root.ask("PATCH", f"/users/{user_id}", json={"is_admin": is_admin})
+    await root.ask("DELETE", f"/users/{user_id}")
+
+    entries = await log_of(root)
+    assert [(one["action"], one["object_id"], one["detail"]) for one in entries] == [
+        ("patchUser", user_id, {"is_admin": True}),
+        ("patchUser", user_id, {"is_admin": False}),
+        ("deleteUser", user_id, None),
+    ]
+
+
+async def test_a_submissions_entry_and_its_jobs_name_the_same_request(
+    api: Api, database: StatementPool
+) -> None:
+    root = Person(api, "root")
+
+    made = await root.ask("POST", "/jobs", json={"pipeline": "noop"}, headers={"X-Request-Id": "by-root"})
+
+    [entry] = await log_of(root)
+    [row] = await database.fetch("SELECT id FROM jobs WHERE request_id = $1", entry["request_id"])
+    assert str(row["id"]) == made.json()["id"]

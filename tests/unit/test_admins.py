@@ -1,0 +1,56 @@
+"""Whom the settings make an admin."""
+
+import pytest
+
+from domain.accounts.admins import Admins
+
+NAMES = ("root", "Boss@Example.com")
+
+
+@pytest.mark.parametrize(
+    ("username", "email", "expected"),
+    [
+        ("root", None, True),
+        ("ROOT", "somebody@example.com", True),
+        ("ada", "boss@example.com", True),
+        ("ada", "BOSS@EXAMPLE.COM", True),
+        ("ada", "ada@example.com", False),
+        ("ada", None, False),
+        ("rooted", None, False),
+        ("", "", False),
+        # A name that looks like an e-mail proves none, and the other way round.
+        ("boss@example.com", None, False),
+        ("ada", "root", False),
+    ],
+)
+def test_an_email_is_matched_by_emails_and_a_username_by_usernames(
+    username: str, email: str | None, expected: bool
+) -> None:
+    admins = Admins(NAMES, trusts_usernames=True)
+
+    assert admins.include(username=username, email=email, is_admin=False) is expected
+
+
+@pytest.mark.parametrize(
+    ("username", "email", "expected"),
+    [("root", None, False), ("root", "boss@example.com", True), ("ada", "boss@example.com", True)],
+)
+def test_a_username_counts_for_nothing_where_people_choose_it(
+    username: str, email: str | None, expected: bool
+) -> None:
+    admins = Admins(NAMES, trusts_usernames=False)
+
+    assert admins.include(username=username, email=email, is_admin=False) is expected
+
+
+def test_who_was_made_an_admin_is_one_without_being_named() -> None:
+    admins = Admins((), trusts_usernames=True)
+
+    assert admins.include(username="ada", email=None, is_admin=True)
+    assert not admins.include(username="ada", email=None, is_admin=False)
+
+
+def test_an_empty_name_in_the_settings_names_nobody() -> None:
+    admins = Admins(("",), trusts_usernames=True)
+
+    assert not admins.include(username="", email="", is_admin=False)
