@@ -42,6 +42,7 @@ from domain.jobs.errors import (
 )
 from domain.jobs.states import IllegalTransitionError
 from domain.jobs.submitter import PipelineBusyError
+from domain.json_bounds import ValueTooLargeError
 from domain.pipelines.service import ParamsInvalidError, PipelineNotFoundError, PipelineUnknownError
 from domain.presets.errors import (
     PresetBusyError,
@@ -84,6 +85,7 @@ CODES: Final[dict[type[HeadraceError], tuple[int, str]]] = {
     FileNameError: (422, "file_name_invalid"),
     CursorBeyondHeadError: (422, "cursor_beyond_head"),
     ParamsInvalidError: (422, "params_invalid"),
+    ValueTooLargeError: (422, "value_too_large"),
     PipelineUnknownError: (422, "pipeline_unknown"),
     UnsupportedMediaTypeError: (415, "unsupported_media_type"),
     RangeError: (416, "range_not_satisfiable"),

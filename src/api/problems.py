@@ -25,6 +25,7 @@ from api.schemas import Problem, ProblemError
 from domain.accounts.caller import UnauthenticatedError
 from domain.conflicts import TakenError
 from domain.errors import HeadraceError
+from domain.json_bounds import ValueTooLargeError
 from domain.pipelines.service import ParamsInvalidError
 from domain.redaction import redacted
 
@@ -109,7 +110,7 @@ def _of_domain(error: HeadraceError) -> tuple[int, str, str, list[ProblemError] 
     faults = None
     if isinstance(error, ParamsInvalidError):
         faults = [ProblemError(fault.path, fault.message) for fault in error.faults]
-    elif isinstance(error, TakenError):
+    elif isinstance(error, TakenError | ValueTooLargeError):
         faults = [ProblemError(error.path, str(error))]
     return status, code, str(error), faults
 

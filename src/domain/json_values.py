@@ -25,6 +25,11 @@ def has_nul(value: Any) -> bool:
     return False
 
 
+def without_texts(raw: bytes) -> bytes:
+    """The JSON *raw* without its texts and keys."""
+    return _STRING.sub(b"", _ESCAPE.sub(b"", raw) if b"\\" in raw else raw)
+
+
 def is_nested_deeper(raw: bytes, levels: int) -> bool:
     """Whether lists and objects of the JSON *raw* stand in each other more than *levels* deep.
 

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from domain.files.models import File
 from domain.jobs.changes import NewFile
+from domain.json_bounds import MOST_BYTES
 from harness import Api
 from lease_stand import change, execution
 from town import Town, problem
@@ -68,6 +69,17 @@ async def test_a_bad_change_of_a_file_is_refused(ada: Api) -> None:
 
         assert answer.status_code == 422, answer.text
     assert (await ada.http.get(f"{URL}/{file['id']}")).json() == file
+
+
+async def test_meta_does_not_grow_beyond_its_bound(ada: Api) -> None:
+    file = await upload(ada)
+    url = f"{URL}/{file['id']}"
+    patched = (await ada.http.patch(url, json={"meta": {"a": "x" * (MOST_BYTES // 2)}})).json()
+
+    refused = await ada.http.patch(url, json={"name": "b.txt", "meta": {"b": "x" * (MOST_BYTES // 2)}})
+
+    assert [fault["path"] for fault in problem(refused, 422, "value_too_large")["errors"]] == ["$.meta"]
+    assert (await ada.http.get(url)).json() == patched
 
 
 async def test_any_number_in_meta_is_kept_or_refused(ada: Api) -> None:

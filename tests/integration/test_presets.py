@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from domain.accounts.reach import Reach
+from domain.json_bounds import MOST_BYTES
 from domain.presets.errors import PresetTitleTakenError
 from domain.presets.models import Preset
 from domain.presets.service import PresetService
@@ -144,6 +145,26 @@ async def test_a_bad_patch_changes_nothing(ada: Api) -> None:
         assert answer.status_code == 422, answer.text
         assert path in [fault["path"] for fault in answer.json()["errors"]]
     assert (await ada.http.get(f"{URL}/{preset['id']}")).json() == preset
+
+
+async def test_params_that_are_too_large_are_no_preset(ada: Api) -> None:
+    preset = await save(ada)
+    url = f"{URL}/{preset['id']}"
+    large = {"text": "x" * MOST_BYTES}
+    body = {"title": "Large", "pipeline": "noop", "params": large}
+
+    answers = [
+        (await ada.http.post(URL, json=body), "$.params"),
+        (await ada.http.put(url, json=body), "$.params"),
+        (await ada.http.patch(url, json={"title": "Large", "params": large}), "$.params"),
+        (await ada.http.post(f"{url}/jobs", json={"meta": large}), "$.meta"),
+    ]
+
+    for answer, path in answers:
+        faults = problem(answer, 422, "value_too_large")["errors"]
+        assert [fault["path"] for fault in faults] == [path]
+    assert (await ada.http.get(URL)).json()["items"] == [preset]
+    assert (await ada.http.get("/api/v1/jobs")).json()["total"] == 0
 
 
 async def test_a_title_is_one_preset_of_an_owner_also_under_a_race(ada: Api, bob: Api) -> None:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from adapters.database import StatementPool
+from domain.json_bounds import MOST_BYTES
 from harness import Api
 
 UNKNOWN = "01a1fccd-6b98-76e1-8951-c578b7c6189f"
@@ -284,6 +285,35 @@ async def test_a_batch_is_accepted_whole_or_not_at_all(api: Api) -> None:
     problem(too_many, 422, "validation_failed")
     problem(none, 422, "validation_failed")
     assert (await api.http.get("/api/v1/jobs")).json()["total"] == 1000
+
+
+async def test_params_and_meta_that_are_too_large_are_refused_with_their_place(api: Api) -> None:
+    large = {"text": "x" * MOST_BYTES}
+    good = {"pipeline": "noop", "meta": {"text": "x" * (MOST_BYTES - len('{"text":""}'))}}
+
+    for name in ("params", "meta"):
+        bad = {"pipeline": "noop", name: large}
+        alone = await api.http.post("/api/v1/jobs", json=bad)
+        among = await api.http.post("/api/v1/jobs/batch", json={"jobs": [good, good, bad]})
+
+        for answer, path in ((alone, f"$.{name}"), (among, f"$.jobs[2].{name}")):
+            faults = problem(answer, 422, "value_too_large")["errors"]
+            assert [fault["path"] for fault in faults] == [path]
+    assert (await api.http.get("/api/v1/jobs")).json()["total"] == 0
+    assert (await api.http.post("/api/v1/jobs", json=good)).json()["meta"] == good["meta"]
+
+
+async def test_meta_does_not_grow_beyond_its_bound_by_patches(api: Api) -> None:
+    job = await api.submit("noop", run_at="2100-01-01T00:00:00Z")
+    url = f"/api/v1/jobs/{job['id']}"
+    patched = (await api.http.patch(url, json={"meta": {"a": "x" * (MOST_BYTES // 2)}})).json()
+
+    refused = await api.http.patch(url, json={"tags": ["b"], "meta": {"b": "x" * (MOST_BYTES // 2)}})
+
+    assert [fault["path"] for fault in problem(refused, 422, "value_too_large")["errors"]] == ["$.meta"]
+    assert (await api.http.get(url)).json() == patched
+    shrunk = await api.http.patch(url, json={"meta": {"a": None, "b": "x" * (MOST_BYTES // 2)}})
+    assert list(shrunk.json()["meta"]) == ["b"]
 
 
 async def test_batches_that_make_the_same_tags_do_not_lock_each_other_out(api: Api) -> None:

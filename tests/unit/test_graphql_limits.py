@@ -7,9 +7,10 @@ import strawberry
 from graphql import get_introspection_query
 from graphql.type import get_nullable_type, is_list_type, is_object_type
 from strawberry import Schema
+from strawberry.scalars import JSON
 
 from api.graphql import schema as graph
-from api.graphql.limits import ALIASES, DEPTH, TOKENS, LimitError, Limits, judge, read
+from api.graphql.limits import ALIASES, ALIKE, DEPTH, SELECTIONS, TOKENS, LimitError, Limits, judge, read
 
 
 @strawberry.type
@@ -20,6 +21,7 @@ class Name:
 @strawberry.type
 class Node:
     id: int = 1
+    value: JSON | None = None
 
     @strawberry.field
     def node(self) -> "Node":
@@ -51,7 +53,8 @@ def nested(levels: int) -> str:
 
 
 def test_two_thousand_tokens_are_read_and_one_more_is_not() -> None:
-    assert refusal("{" + " id" * (TOKENS - 2) + "}") is None
+    assert refusal("#\n" * (TOKENS - 3) + "{id}") is None
+    assert refusal("#\n" * (TOKENS - 2) + "{id}") == "too_many_tokens"
     assert refusal("{" + " id" * (TOKENS - 1) + "}") == "too_many_tokens"
     assert refusal("#\n" * TOKENS + "{id}") == "too_many_tokens"
 
@@ -95,13 +98,15 @@ def test_aliases_count_wherever_they_stand() -> None:
         ("{nodes(limit: 100){nodes(limit: 50){id node{id}}}}", {}, False),
         ("{nodes{nodes{nodes{nodes{id}}}}}", {}, True),
         ("{nodes{nodes{nodes{nodes{id node{id}}}}}}", {}, False),
+        ("{nodes(limit: 99){value a: value b: value}}", {}, True),
+        ("{nodes(limit: 100){value a: value b: value}}", {}, False),
         ("query q($n: Int!){nodes(limit: $n){nodes(limit: $n){id node{id}}}}", {"n": 70}, True),
         ("query q($n: Int!){nodes(limit: $n){nodes(limit: $n){id node{id}}}}", {"n": 71}, False),
         ("query q($n: Int = 71){nodes(limit: $n){nodes(limit: $n){id node{id}}}}", {}, False),
         ("query q($n: Int!){nodes(limit: $n){nodes(limit: $n){id node{id}}}}", {"n": "many"}, False),
         ("{nodes(limit: 99999999999999999999){nodes(limit: 1000){id node{id}}}}", {}, False),
-        ("{nodes(limit: 100){names{text} nodes(limit: 45){id node{id}}}}", {}, True),
-        ("{nodes(limit: 100){names{text} nodes(limit: 46){id node{id}}}}", {}, False),
+        ("{nodes(limit: 100){names{text} nodes(limit: 32){id node{id}}}}", {}, True),
+        ("{nodes(limit: 100){names{text} nodes(limit: 33){id node{id}}}}", {}, False),
     ],
 )
 def test_what_could_be_answered_counts_by_the_limits_of_lists(
@@ -114,6 +119,64 @@ def test_fragments_that_double_each_other_are_refused_at_once() -> None:
     doubling = " ".join(f"fragment f{n} on Node{{...f{n + 1} ...f{n + 1}}}" for n in range(60))
 
     assert refusal("{nodes{...f0}}" + doubling + "fragment f60 on Node{id}") == "query_too_complex"
+
+
+def test_json_values_of_many_jobs_are_too_much() -> None:
+    schema = graph.build_schema(may_introspect=False)
+    aliases = " ".join(f"a{place}: jobs(limit: 100) {{ meta }}" for place in range(20))
+
+    assert refusal("{" + aliases + "}", schema) == "query_too_complex"
+    assert refusal("{ jobs(limit: 100) { params meta } }", schema) is None
+    assert refusal("{ jobs(limit: 100) { params meta result } }", schema) == "query_too_complex"
+    assert refusal("{ jobs(limit: 20) { steps { output } } }", schema) == "query_too_complex"
+    assert refusal("{ pipelines(limit: 100) { paramsSchema resultSchema name } }", schema) is None
+    assert (
+        refusal("{ pipelines(limit: 100) { paramsSchema resultSchema a: paramsSchema } }", schema) is not None
+    )
+
+
+def test_each_of_a_jobs_fifty_tags_counts() -> None:
+    schema = graph.build_schema(may_introspect=False)
+
+    assert refusal("{ jobs(limit: 100) { tags { id name } } }", schema) is None
+    assert refusal("{ jobs(limit: 100) { tags { id name a: name } } }", schema) == "query_too_complex"
+
+
+def alike(count: int) -> list[str]:
+    """Queries that select *count* of the same at one place."""
+    spreads = "".join(f"...f{place} " for place in range(count))
+    fragments = "".join(f" fragment f{place} on Node{{a{place} x{{...g}}}}" for place in range(count))
+    return [
+        "{" + "node{id} " * count + "}",
+        "{node{" + "x{id} " * (count // 2) + "} node{" + "...{x{id}} " * (count - count // 2) + "}}",
+        "{node{" + "id " * (count - 1) + "...f}} fragment f on Node{id}",
+        "{node{" + "...f " * count + "}} fragment f on Node{id}",
+        "{node{" + spreads + "}} fragment g on Node{id}" + fragments,
+        "{id} fragment unused on Node{" + "node{id} " * count + "}",
+        "{id ...f} fragment f on Node{" + "node{id} " * count + "} fragment f on Node{id}",
+        "{id ...f} fragment f on Node{id} fragment f on Node{" + "node{id} " * count + "}",
+        "{id ...f} fragment f on Node{id} query other{" + "node{id} " * count + "}",
+    ]
+
+
+def test_twenty_alike_at_one_place_are_taken_and_one_more_is_not() -> None:
+    assert [refusal(text) for text in alike(ALIKE)] == [None] * 9
+    assert [refusal(text) for text in alike(ALIKE + 1)] == ["too_many_selections"] * 9
+
+
+def test_what_a_fragment_holds_counts_wherever_it_is_used() -> None:
+    fragment = " fragment f on Node{" + " ".join(f"x{place}" for place in range(98)) + "}"
+    places = SELECTIONS // 100
+
+    assert refusal("{" + " ".join(f"y{place}{{...f}}" for place in range(places)) + "}" + fragment) is None
+    assert (
+        refusal("{" + " ".join(f"y{place}{{...f}}" for place in range(places + 1)) + "}" + fragment)
+        == "too_many_selections"
+    )
+
+
+def test_fragments_that_hold_themselves_further_down_come_to_an_end() -> None:
+    assert refusal("{node{...a}} fragment a on Node{node{...a}}") == "too_many_selections"
 
 
 def test_fragments_that_hold_themselves_are_left_to_the_rules_of_the_language() -> None:

@@ -27,7 +27,7 @@ from domain.accounts.scopes import Scope
 class GraphQuery(Struct, forbid_unknown_fields=True, rename="camel"):
     """The body of POST /graphql. *extensions* are taken, and left alone."""
 
-    query: Annotated[str, Meta(min_length=1)]
+    query: Annotated[str, Meta(min_length=1, max_length=100_000)]
     variables: dict[str, Any] | None = None
     operation_name: str | None = None
     extensions: dict[str, Any] | None = None

@@ -15,12 +15,17 @@ from graphql import (
 from strawberry.extensions import SchemaExtension
 
 from api.graphql.measuring import Measure
+from api.graphql.merging import places
 
 TOKENS: Final = 2_000
 DEPTH: Final = 10
 ALIASES: Final = 30
 # Fields that the answer may have; each takes about 15 microseconds, in which the process does nothing else.
 COMPLEXITY: Final = 15_000
+# Of one field, and of fragments, at one place: each is compared with each when the query is validated.
+ALIKE: Final = 20
+# Of all that is so compared, with what stands in a fragment counted wherever it is used.
+SELECTIONS: Final = 2_000
 
 
 class LimitError(GraphQLError):
@@ -94,12 +99,29 @@ def judge(schema: GraphQLSchema, document: DocumentNode, variables: dict[str, An
                 f"a query may ask for at most {COMPLEXITY} fields and this one asks for {size.fields}:"
                 " lower its limits",
             )
+    _judge_places(document, fragments)
+
+
+def _judge_places(document: DocumentNode, fragments: dict[str, FragmentDefinitionNode]) -> None:
+    selections = 0
+    for place in places(document, fragments):
+        if len(place.fragments) > ALIKE:
+            raise _too_many(f"one field of a query uses at most {ALIKE} fragments")
+        if any(len(nodes) > ALIKE for nodes in place.fields.values()):
+            raise _too_many(f"a query selects a field at most {ALIKE} times at the same place")
+        selections += place.selections
+        if selections > SELECTIONS:
+            raise _too_many(f"written out without fragments, a query has at most {SELECTIONS} fields")
 
 
 def _only_operation(document: DocumentNode) -> None:
     operations = [one for one in document.definitions if isinstance(one, OperationDefinitionNode)]
     if len(operations) > 1:
         raise GraphQLError("name the operation that is meant: there are several", operations[1])
+
+
+def _too_many(message: str) -> LimitError:
+    return LimitError("too_many_selections", message)
 
 
 def _too_deep() -> LimitError:

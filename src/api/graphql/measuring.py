@@ -28,13 +28,15 @@ from api.graphql.pages import MOST
 BOTTOMLESS: Final = 1_000_000
 """The depth of what is nested too deep to be measured."""
 
-# How many items a list without a limit of its own is taken to have.
-_ITEMS: Final = 10
+# How many items a list without a limit of its own is taken to have: as many as a job has tags.
+_ITEMS: Final = 50
+# What a JSON value counts: it has up to 256 KiB, where other fields have a few bytes.
+_JSON_FIELDS: Final = 50
 _DEEPEST_NESTING: Final = 100
 
 
 class Size(Struct, frozen=True):
-    """*depth*: levels of fields. *fields*: how many an answer has at most, by the query's limits."""
+    """*depth*: levels of fields. *fields*: how many an answer has at most, JSON values counted as several."""
 
     depth: int = 0
     aliases: int = 0
@@ -90,12 +92,14 @@ class Measure:
     def _of_field(self, node: FieldNode, parent: Any, nesting: int) -> Size:
         name = node.name.value
         field = parent.fields.get(name) if is_object_type(parent) else None
-        below = self._below(node.selection_set, field and get_named_type(field.type), nesting)
+        kind = field and get_named_type(field.type)
+        below = self._below(node.selection_set, kind, nesting)
         aliases = below.aliases + (node.alias is not None)
         if name.startswith("__"):
             # What the schema tells of itself is deep and small.
             return Size(1, aliases, 1)
-        return Size(1 + below.depth, aliases, 1 + self._items(field, node) * below.fields)
+        itself = _JSON_FIELDS if kind is not None and kind.name == "JSON" else 1
+        return Size(1 + below.depth, aliases, itself + self._items(field, node) * below.fields)
 
     def _of_fragment(self, name: str, nesting: int) -> Size:
         fragment = self._fragments.get(name)

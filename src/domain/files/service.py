@@ -12,6 +12,7 @@ from domain.errors import HeadraceError
 from domain.files.models import File
 from domain.files.names import check_name
 from domain.files.repository import FileFilter, FileRepository
+from domain.json_bounds import check_size
 
 
 class FileNotFoundInStoreError(HeadraceError):
@@ -43,12 +44,14 @@ class FileService(SQLAlchemyAsyncRepositoryService[File, FileRepository]):
         Raises:
             FileNotFoundInStoreError: none, or somebody else's.
             FileNameError: no file can have that name.
+            ValueTooLargeError: the meta would become too large to be kept.
         """
         file = await self.find(file_id, reach, lock=True)
         if name is not None:
             file.name = check_name(name)
         if meta is not None:
             merge_json(file, "meta", meta)
+            check_size(file.meta, "$.meta")
         await self.repository.session.flush()
         return file
 

@@ -17,6 +17,7 @@ from domain.jobs.orders import JobFilter, Part
 from domain.jobs.repository import JobRepository
 from domain.jobs.states import IllegalTransitionError, JobState, StepState, move
 from domain.jobs.waiting import why_queued
+from domain.json_bounds import check_size
 from domain.pipelines.repository import PipelineRepository
 from domain.workers.directory import ALIVE_WITHIN
 
@@ -54,12 +55,14 @@ class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
 
         Raises:
             JobNotFoundError: none, or somebody else's.
+            ValueTooLargeError: the meta would become too large to be kept.
         """
         job = self._known(await self.repository.reached(job_id, reach, lock=True), job_id)
         if tags is not None:
             await self.repository.set_tags(job.owner_id, job_id, tags)
         if meta is not None:
             merge_json(job, "meta", meta)
+            check_size(job.meta, "$.meta")
             await self.repository.session.flush()
         return await self.find(job_id, reach)
 

@@ -18,11 +18,16 @@ NOT_YET_TEXT: Final = msgspec.json.encode(NOT_YET).decode().strip('"')
 
 
 class NewJob(Struct, frozen=True, kw_only=True):
-    """One job that is to be stored. *waiting_for* says why it will not start at once, if it does not."""
+    """One job that is to be stored, its *params* and *meta* as JSON.
+
+    *waiting_for* says why it will not start at once, if it does not.
+    """
 
     id: UUID
     order: Order
     pipeline: KnownPipeline
+    params: str
+    meta: str
     waiting_for: str
     tag_ids: tuple[UUID, ...] = ()
 

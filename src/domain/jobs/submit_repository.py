@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
-import msgspec
 from uuid_utils.compat import uuid7
 
 from domain.database import Database
@@ -133,8 +132,8 @@ def _columns(submissions: Sequence[Submission]) -> list[Any]:
                     pipeline.version,
                     pipeline.is_newest,
                     pipeline.updated_at,
-                    msgspec.json.encode(order.params).decode(),
-                    msgspec.json.encode(order.meta).decode(),
+                    job.params,
+                    job.meta,
                     order.queue,
                     order.priority,
                     order.run_at,

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
+import msgspec
 from msgspec import Struct
 from uuid_utils.compat import uuid7
 
@@ -18,6 +19,7 @@ from domain.jobs.orders import Order
 from domain.jobs.submission import NOT_YET_TEXT, Key, NewJob, Stored, Submission
 from domain.jobs.submit_repository import SubmitRepository
 from domain.jobs.waiting import why_queued
+from domain.json_bounds import ValueTooLargeError, is_too_large
 from domain.pipelines.catalogue import Catalogue, KnownPipeline
 from domain.pipelines.service import (
     Fault,
@@ -76,11 +78,13 @@ class Submitter:
         *request_id* is kept with the jobs, for the logs of those who run them.
 
         Raises:
+            ValueTooLargeError: the parameters or the meta of an order are too large to be kept.
             ParamsInvalidError: a pipeline is unknown, or parameters do not fit it; with every fault.
             IdempotencyConflictError: the key was used with another request.
             PresetNotFoundError: the preset of an order is gone.
             PresetBusyError: somebody changes it.
         """
+        written = [_as_json(order, at, place) for place, order in enumerate(orders)]
         presets = {order.preset_id for order in orders if order.preset_id is not None}
         for _ in range(_TRIES):
             try:
@@ -92,7 +96,7 @@ class Submitter:
                 raise
             tags = {name for order in orders for name in order.tags}
             tag_ids = await self._repository.tag_ids(owner_id, tags) if tags else {}
-            jobs = _new_jobs(orders, found, serving, tag_ids)
+            jobs = _new_jobs(orders, written, found, serving, tag_ids)
             submission = Submission(
                 owner_id=owner_id,
                 jobs=jobs,
@@ -159,8 +163,21 @@ class Submitter:
         return found, await self._workers.serving()
 
 
+def _as_json(order: Order, at: str, place: int) -> tuple[str, str]:
+    params, meta = msgspec.json.encode(order.params), msgspec.json.encode(order.meta)
+    if is_too_large(params):
+        raise ValueTooLargeError(f"{at.format(place)}.params")
+    if is_too_large(meta):
+        raise ValueTooLargeError(f"{at.format(place)}.meta")
+    return params.decode(), meta.decode()
+
+
 def _new_jobs(
-    orders: Sequence[Order], found: Sequence[KnownPipeline], serving: Serving, tag_ids: dict[str, UUID]
+    orders: Sequence[Order],
+    written: Sequence[tuple[str, str]],
+    found: Sequence[KnownPipeline],
+    serving: Serving,
+    tag_ids: dict[str, UUID],
 ) -> list[NewJob]:
     now = datetime.now(UTC)
     return [
@@ -168,6 +185,8 @@ def _new_jobs(
             id=uuid7(),
             order=order,
             pipeline=pipeline,
+            params=params,
+            meta=meta,
             waiting_for=why_queued(
                 f"{pipeline.name}@{pipeline.version}",
                 order.queue,
@@ -177,7 +196,7 @@ def _new_jobs(
             ),
             tag_ids=tuple({tag_ids[name] for name in order.tags}),
         )
-        for order, pipeline in zip(orders, found, strict=True)
+        for order, (params, meta), pipeline in zip(orders, written, found, strict=True)
     ]
 
 

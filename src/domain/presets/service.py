@@ -10,6 +10,7 @@ from uuid_utils.compat import uuid7
 
 from domain.accounts.reach import Reach
 from domain.conflicts import guarded
+from domain.json_bounds import check_size
 from domain.pipelines.repository import PipelineRepository
 from domain.pipelines.service import Fault, PipelineNotFoundError, PipelineUnknownError, check_params, known
 from domain.presets.errors import PresetInUseError, PresetNotFoundError, PresetTitleTakenError
@@ -53,6 +54,7 @@ class PresetService(SQLAlchemyAsyncRepositoryService[Preset, PresetRepository]):
         """Save parameters under a title.
 
         Raises:
+            ValueTooLargeError: the parameters are too large to be kept.
             ParamsInvalidError: the pipeline is unknown, or the parameters do not fit it; with every fault.
             PresetTitleTakenError: the owner has a preset of that title.
         """
@@ -78,6 +80,7 @@ class PresetService(SQLAlchemyAsyncRepositoryService[Preset, PresetRepository]):
 
         Raises:
             PresetNotFoundError: none, or somebody else's.
+            ValueTooLargeError: the parameters are too large to be kept.
             ParamsInvalidError: the pipeline is unknown, or the parameters do not fit it; with every fault.
             PresetTitleTakenError: its owner has another preset of that title.
         """
@@ -119,6 +122,7 @@ class PresetService(SQLAlchemyAsyncRepositoryService[Preset, PresetRepository]):
             raise PresetInUseError(preset_id)
 
     async def _check(self, pipeline: str, params: dict[str, Any]) -> None:
+        check_size(params, "$.params")
         found = await self._pipelines.find(pipeline)
         if found is None:
             raise PipelineUnknownError([Fault("$.pipeline", str(PipelineNotFoundError(pipeline)))])
