@@ -102,7 +102,8 @@ class Admission(ASGIMiddleware):
             await refuse(socket, TRY_LATER, "too_many_streams")
         except TooManyHeadersError as error:
             await refuse(socket, BAD_REQUEST, str(error))
-        except (*TRANSIENT, *DATABASE_ERRORS):
+        except (*TRANSIENT, *DATABASE_ERRORS) as error:
+            _log.warning("postgresql_away", error=type(error).__name__)
             await refuse_for_now(socket)
         return None
 

@@ -77,31 +77,44 @@ def abort(transport: asyncio.Transport) -> None:
 class HttpConnection(HttpToolsProtocol):
     """Requests and their answers, streams of events and downloads among them.
 
-    The parser takes headers of any length; past 64 KiB the request is refused.
+    The parser takes heads of any length, and trailers behind a body in chunks; past 64 KiB the request is
+    refused. Trailers are no headers: a proxy that names the user there may hand on what the user wrote.
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._patience = Patience(self._cut)
         self._is_head_read = False
+        self._has_moved = False
         self._head_bytes = 0
 
     def data_received(self, data: bytes) -> None:
+        self._has_moved = False
         super().data_received(data)
-        if self._is_head_read:
-            return
-        self._head_bytes += len(data)
+        self._head_bytes = 0 if self._has_moved else self._head_bytes + len(data)
         if self._head_bytes > _MOST_HEAD_BYTES and not self.transport.is_closing():
             self.transport.write(_HEAD_TOO_LARGE)
             self.transport.close()
 
     def on_message_begin(self) -> None:
-        self._is_head_read, self._head_bytes = False, 0
+        self._is_head_read = False
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._is_head_read:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        self._is_head_read = True
+        self._is_head_read = self._has_moved = True
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._has_moved = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._has_moved = True
+        super().on_message_complete()
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -36,7 +36,7 @@ class FileController(Controller):
     path = "/files"
     tags = ("files",)
 
-    @post(operation_id="uploadFile", scope=Scope.FILES_WRITE, request_max_body_size=None)
+    @post(operation_id="uploadFile", scope=Scope.FILES_WRITE, request_max_body_size=None, is_upload=True)
     async def upload(
         self,
         request: Request[Any, Any, Any],

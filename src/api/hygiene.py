@@ -22,7 +22,7 @@ async def refuse_early(request: Request[Any, Any, Any]) -> None:
     """
     if b"%00" in request.scope["query_string"] or "\0" in request.scope["path"]:
         raise InvalidInputError("query", "a value holds the character NUL", "nul_character")
-    if request.content_type[0] == "multipart/form-data" or request.method in ("GET", "DELETE", "HEAD"):
+    if "is_upload" in request.route_handler.opt or request.method in ("GET", "DELETE", "HEAD"):
         return
     raw = await request.body()
     if raw and request.content_type[0] not in ("application/json", "application/merge-patch+json"):

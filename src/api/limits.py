@@ -85,16 +85,16 @@ class Limits:
         is_sign_in = path.startswith(_SIGN_INS)
         for policy in ("login", "address") if is_sign_in else ("address",):
             if self._per_minute[policy]:
-                await self._count(scope, policy, self._proxies.address_of(asked), is_sign_in=is_sign_in)
+                await self._count(scope, policy, self._proxies.address_of(asked), is_write=is_sign_in)
 
-    async def count_user(self, asked: Asked, user: CurrentUser) -> None:
-        """Count a request of *user*, whatever proves it.
+    async def count_user(self, asked: Asked, user: CurrentUser, *, is_write: bool = False) -> None:
+        """Count a request of *user*, whatever proves it; *is_write*: a socket's word that changes something.
 
         Raises:
             RateLimitedError: the user has asked too often.
         """
         if self._per_minute["user"]:
-            await self._count(asked.scope, "user", str(user.id))
+            await self._count(asked.scope, "user", str(user.id), is_write=is_write)
 
     def check_streams(self, user: CurrentUser) -> None:
         """See whether *user* may open another stream.
@@ -113,16 +113,17 @@ class Limits:
         if not self._streams[user.id]:
             del self._streams[user.id]
 
-    async def _count(self, scope: Any, policy: str, who: str, *, is_sign_in: bool = False) -> None:
+    async def _count(self, scope: Any, policy: str, who: str, *, is_write: bool = False) -> None:
         limit = self._per_minute[policy]
         key = f"{policy}:{who}"
         taken = await self._shared.take(key, limit)
         if taken is None:
-            is_read = scope.get("method", "GET") in _READS and not is_sign_in
+            is_read = scope.get("method", "GET") in _READS and not is_write
             if is_read and self._has_redis:
                 return
             taken = self._local.take(key, limit, now=time.monotonic())
-        scope.setdefault(COUNTED, []).append((policy, limit, taken))
+        if scope["type"] == "http":
+            scope.setdefault(COUNTED, []).append((policy, limit, taken))
         if not taken.is_granted:
             if taken.is_news:
                 _log.info("rate_limited", policy=policy, who=who)

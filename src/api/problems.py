@@ -24,6 +24,7 @@ from api.refusals import (
 from api.schemas import Problem, ProblemError
 from domain.accounts.caller import UnauthenticatedError
 from domain.conflicts import TakenError
+from domain.database import DatabaseAwayError
 from domain.errors import HeadraceError
 from domain.json_bounds import ValueTooLargeError
 from domain.pipelines.service import ParamsInvalidError
@@ -96,7 +97,8 @@ def code_of(error: HeadraceError) -> str:
 
 
 def _has_no_body(request: Request[Any, Any, Any]) -> bool:
-    return request.method in ("POST", "PUT", "PATCH") and request.headers.get("content-length", "0") == "0"
+    is_sent = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    return request.method in ("POST", "PUT", "PATCH") and not is_sent
 
 
 def _of_domain(error: HeadraceError) -> tuple[int, str, str, list[ProblemError] | None]:
@@ -107,6 +109,8 @@ def _of_domain(error: HeadraceError) -> tuple[int, str, str, list[ProblemError] 
     status, code = CODES.get(type(error), (500, "internal_error"))
     if status == 500:
         return _unforeseen(error)
+    if isinstance(error, DatabaseAwayError):
+        _log.warning("postgresql_away", error=type(error).__name__, reason=error.reason)
     faults = None
     if isinstance(error, ParamsInvalidError):
         faults = [ProblemError(fault.path, fault.message) for fault in error.faults]

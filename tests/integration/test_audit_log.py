@@ -18,6 +18,10 @@ from settings import Settings
 READS = ("queryGraph",)
 # What they make is known after their entry is written; both name the request.
 NAMELESS = ("submitJob", "submitJobs")
+RUNNING = """
+UPDATE jobs SET state = 'running', lease_owner = 'somebody', lease_expires_at = now() + interval '1 hour'
+WHERE id = $1::text::uuid
+"""
 FAILED = "UPDATE jobs SET state = 'failed', finished_at = now() WHERE id = $1::text::uuid"
 
 
@@ -117,6 +121,26 @@ async def test_a_submission_is_not_stored_when_it_cannot_be_written_down(
     [row] = await database.fetch("SELECT count(*) AS jobs FROM jobs")
     assert [answer.status_code for answer in answers] == [500] * 3
     assert row["jobs"] == 1  # Ada's own
+
+
+async def test_cancels_over_a_socket_are_limited_and_noted_once(
+    settings: Settings, database: StatementPool
+) -> None:
+    async with open_proxied(settings, rate_limit_user=30) as api:
+        ada, root = Person(api, "ada"), Person(api, "root")
+        job_id = await ada.submit()
+        await database.fetch(RUNNING, job_id)
+        url = f"{api.ws}/api/v1/jobs/{job_id}/ws"
+        async with websockets.connect(url, additional_headers=root.headers, max_queue=None) as socket:
+            for _ in range(60):
+                await socket.send('{"type":"cancel"}')
+            codes: set[str | None] = set()
+            async with asyncio.timeout(10):
+                while "rate_limited" not in codes:
+                    codes.add(msgspec.json.decode(await socket.recv()).get("code"))
+    noted = await database.fetch("SELECT action FROM audit_entries")
+
+    assert [row["action"] for row in noted] == ["cancelJob"]
 
 
 async def test_a_cancel_over_a_socket_is_the_same_as_any_other(api: Api) -> None:

@@ -1,10 +1,12 @@
 """What a connection may send before it is a request."""
 
 import asyncio
+import contextlib
 
 import pytest
 
 from harness import Api, serving
+from people import PROXY_SECRET, Person, open_proxied
 from settings import Settings
 
 SECONDS = 20
@@ -38,3 +40,35 @@ async def test_a_long_head_is_taken(settings: Settings) -> None:
         answer = await answer_to(api, HEAD + b"X-Long: " + b"x" * 30_000 + b"\r\n\r\n")
 
     assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_what_stands_behind_a_body_is_no_header(settings: Settings) -> None:
+    request = (
+        b"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nX-Headrace-Proxy-Secret: "
+        + PROXY_SECRET.encode()
+        + b"\r\n"
+        b"X-Forwarded-User: bob\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"2\r\n{}\r\n0\r\nX-Forwarded-Preferred-Username: root\r\n\r\n"
+    )
+    async with open_proxied(settings) as api:
+        answer = await answer_to(api, request)
+        root = await Person(api, "root").ask("GET", "/users")
+
+    assert answer.startswith(b"HTTP/1.1 422 ")
+    assert [user["username"] for user in root.json()["items"]] == ["bob", "root"]
+
+
+@pytest.mark.parametrize("trailers", [b"X: y\r\n" * 200_000, b"X: " + b"y" * 2_000_000], ids=["many", "long"])
+async def test_trailers_without_end_are_cut(settings: Settings, trailers: bytes) -> None:
+    body = b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
+
+    async with serving(settings) as api, asyncio.timeout(SECONDS):
+        url = api.http.base_url
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        with contextlib.suppress(ConnectionError):
+            writer.write(body + trailers)
+            await writer.drain()
+            # Until the service hangs up.
+            while await reader.read(65_536):
+                pass
+        writer.close()

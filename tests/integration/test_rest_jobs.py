@@ -462,3 +462,16 @@ async def test_readiness_names_what_is_missing(api: Api) -> None:
     answer = await api.http.get("/health/ready")
 
     assert (answer.status_code, answer.json()) == (200, {"status": "degraded", "degraded": ["worker"]})
+
+
+async def test_a_form_is_no_order_whatever_it_holds(api: Api) -> None:
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+
+    answers = [
+        await api.http.post(path, content=b'{"pipeline":"noop"}', headers=headers)
+        for path in ("/api/v1/jobs", "/api/v1/tags", "/graphql")
+    ]
+
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [
+        (415, "unsupported_media_type")
+    ] * 3

@@ -11,7 +11,8 @@ NAMES = ("root", "Boss@Example.com")
     ("username", "email", "expected"),
     [
         ("root", None, True),
-        ("ROOT", "somebody@example.com", True),
+        ("ROOT", "somebody@example.com", False),
+        ("ada", "bo\u017f\u017f@example.com", False),
         ("ada", "boss@example.com", True),
         ("ada", "BOSS@EXAMPLE.COM", True),
         ("ada", "ada@example.com", False),

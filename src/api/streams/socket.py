@@ -9,6 +9,7 @@ import structlog
 from litestar import WebSocket, websocket
 from litestar.di import NamedDependency
 
+from api.asked import Asked
 from api.auditing import note_admin
 from api.dependencies import Services
 from api.streams.carrier import BAD_REQUEST, NOT_FOUND, Socket, admitted, carry, refuse
@@ -59,10 +60,12 @@ async def _obey(socket: Socket, session: Session, services: Services, job_id: UU
         case Cancel():
             user: CurrentUser = socket.scope["user"]
             user.needs(Scope.JOBS_WRITE)
+            await services.limits.count_user(Asked(socket.scope), user, is_write=True)
             async with services.sessions.begin() as database:
                 jobs = JobService(session=database)
                 await jobs.cancel(job_id, user.reach)
-                note_admin(database, socket, action="cancelJob")
+                if jobs.news:
+                    note_admin(database, socket, action="cancelJob")
             services.publisher.publish(jobs.news)
 
 

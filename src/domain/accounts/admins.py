@@ -8,11 +8,16 @@ class Admins:
 
     def __init__(self, names: Iterable[str], *, trusts_usernames: bool) -> None:
         """*trusts_usernames* False: people choose their usernames, so those make nobody an admin."""
-        folded = {name.casefold() for name in names if name}
-        self._emails = frozenset(name for name in folded if "@" in name)
-        self._usernames = folded - self._emails if trusts_usernames else frozenset()
+        given = frozenset(name for name in names if name)
+        self._emails = frozenset(_folded(name) for name in given if "@" in name)
+        self._usernames = frozenset(name for name in given if "@" not in name and trusts_usernames)
 
     def include(self, *, username: str, email: str | None, is_admin: bool) -> bool:
         """Whether somebody is an admin; *is_admin*: made one, whatever the settings say."""
-        is_named = email is not None and email.casefold() in self._emails
-        return is_admin or is_named or username.casefold() in self._usernames
+        is_named = email is not None and _folded(email) in self._emails
+        return is_admin or is_named or username in self._usernames
+
+
+def _folded(email: str) -> str:
+    """In small letters, if it is ASCII: `straße` and `strasse` would be one word, and are two domains."""
+    return email.lower() if email.isascii() else email
