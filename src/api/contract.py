@@ -20,6 +20,7 @@ Schema = dict[str, Any]
 _REF: Final = "#/components/schemas/{name}"
 _JSON: Final = "application/json"
 _PROBLEM: Final = "application/problem+json"
+_NO_NUL: Final = r"^[^\u0000]*$"
 _BINARY: Final[Schema] = {"type": "string", "format": "binary"}
 _SCHEMES: Final[Schema] = {
     "bearer": {
@@ -168,9 +169,10 @@ def _refusal(status: int) -> Schema:
 
 
 def _of_text(schema: Schema) -> Schema:
-    """The schema of a parameter, which is text and so never null: it may only be left out."""
+    """The schema of a parameter, which is text: never null, only left out, and without the character NUL."""
     alternatives = [one for one in schema.get("oneOf", []) if one != {"type": "null"}]
-    if "oneOf" not in schema or len(alternatives) != 1:
-        return schema
-    rest = {name: value for name, value in schema.items() if name not in ("oneOf", "default")}
-    return {**alternatives[0], **rest}
+    if len(alternatives) == 1:
+        rest = {name: value for name, value in schema.items() if name not in ("oneOf", "default")}
+        schema = {**alternatives[0], **rest}
+    is_free = schema.get("type") == "string" and not {"format", "enum", "pattern"} & schema.keys()
+    return {**schema, "pattern": _NO_NUL} if is_free else schema
