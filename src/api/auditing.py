@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import structlog
 from litestar.connection import ASGIConnection
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from api.hygiene import current_request_id
 from domain.accounts.caller import CurrentUser
 from domain.accounts.models import AuditEntry
 
@@ -44,7 +44,7 @@ def note_admin(
             action=action or str(getattr(handler, "operation_id", None) or handler.handler_name),
             object_id=None if named is None else str(named)[:_LONGEST],
             detail=note.detail,
-            request_id=structlog.contextvars.get_contextvars().get("request_id"),
+            request_id=current_request_id(),
         )
     )
 

@@ -83,7 +83,9 @@ class Authenticator:
         if self._mode == "proxy" and not asked.header("authorization").lower().startswith(_OUR_KEY):
             named = self._named_by_proxy(asked)
             if named is not None:
-                return Asking(await self._recall(("proxy", *named), lambda: self._seen(*named)), True)
+                return Asking(
+                    await self._recall(("proxy", *named), lambda: self._seen("proxy", *named)), True
+                )
         bearer = bearer_of(asked)
         if bearer is not None:
             return Asking(await self._of_bearer(bearer), False)
@@ -93,7 +95,7 @@ class Authenticator:
         if cookie:
             return Asking(await self._recall(("access", cookie), lambda: self._of_session(cookie)), True)
         if self._mode == "local":
-            self._dev = self._dev or await self._dev_user()
+            self._dev = self._dev or await self._seen("local", DEV_USER)
             return Asking(self._dev, True)
         raise UnauthenticatedError("token_missing", "sign in, or send a bearer token")
 
@@ -169,11 +171,8 @@ class Authenticator:
             user, is_admin=False, scopes=_JOB_RIGHTS[token.right], issued_at=token.issued_at
         )
 
-    async def _dev_user(self) -> CurrentUser:
-        return self._user(await self._repository.seen(DEV_USER, None), "local")
-
-    async def _seen(self, username: str, email: str) -> CurrentUser:
-        return self._user(await self._repository.seen(username, email or None), "proxy")
+    async def _seen(self, proof: Proof, username: str, email: str = "") -> CurrentUser:
+        return self._user(await self._repository.seen(username, email or None), proof)
 
     def _user(self, row: Row, proof: Proof, expires_at: Any = None) -> CurrentUser:
         is_named = self.admins.include(username=row["username"], email=row["email"], is_admin=False)

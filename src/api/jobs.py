@@ -15,7 +15,7 @@ from api.asking import IdText, Search, an_id, an_order, list_of, one_of, orders_
 from api.dependencies import Services
 from api.file_bodies import FileView
 from api.job_detail import JobDetail
-from api.moments import MomentText, moment_of, sane
+from api.moments import MomentText, moment_of
 from api.refusals import InvalidInputError
 from api.schemas import (
     EventPage,
@@ -241,18 +241,7 @@ class JobController(Controller):
 
 
 def _order(data: SubmitJob, at: str) -> Order:
-    return Order(
-        pipeline=data.pipeline,
-        version=data.version,
-        params=data.params,
-        run_at=sane(data.run_at, f"{at}.run_at"),
-        priority=data.priority,
-        queue=data.queue,
-        max_attempts=data.max_attempts,
-        timeout_seconds=data.timeout_seconds,
-        tags=tuple(data.tags),
-        meta=data.meta,
-    )
+    return data.order(at, pipeline=data.pipeline, version=data.version, params=data.params)
 
 
 async def _views(jobs: JobService, found: list[Job]) -> list[JobView]:

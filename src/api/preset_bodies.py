@@ -6,8 +6,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from api.moments import sane
-from api.schemas import Moment, Name, QueueName, Tags
+from api.schemas import JobTerms, Name, Tags
 from domain.jobs.orders import Order
 from domain.presets.models import Preset
 from domain.presets.wanted import PresetChanges
@@ -54,31 +53,12 @@ class PatchPreset(Struct, forbid_unknown_fields=True, kw_only=True):
         )
 
 
-class RunPreset(Struct, forbid_unknown_fields=True, kw_only=True):
+class RunPreset(JobTerms, forbid_unknown_fields=True, kw_only=True):
     """The body of POST /presets/{id}/jobs: as that of POST /jobs, but for what the preset says."""
 
-    run_at: Moment | None = None
-    priority: Annotated[int, Meta(ge=0, le=9)] = 5
-    queue: QueueName = "default"
-    max_attempts: Annotated[int, Meta(ge=1, le=1000)] | None = None
-    timeout_seconds: Annotated[float, Meta(gt=0, le=31_536_000)] | None = None
-    tags: Tags = []
-    meta: dict[str, Any] = {}
-
-    def order(self, preset: Preset) -> Order:
+    def of(self, preset: Preset) -> Order:
         """What is to be run: the newest version of the preset's pipeline."""
-        return Order(
-            pipeline=preset.pipeline,
-            params=preset.params,
-            run_at=sane(self.run_at, "$.run_at"),
-            priority=self.priority,
-            queue=self.queue,
-            max_attempts=self.max_attempts,
-            timeout_seconds=self.timeout_seconds,
-            tags=tuple(self.tags),
-            meta=self.meta,
-            preset_id=preset.id,
-        )
+        return self.order("$", pipeline=preset.pipeline, params=preset.params, preset_id=preset.id)
 
 
 class PresetView(Struct, kw_only=True):

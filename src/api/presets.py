@@ -133,4 +133,4 @@ class PresetController(Controller):
             preset = await PresetService(session=session).find(preset_id, current_user.reach)
         owner_id = preset.owner_id
         key = await key_of(request, idempotency_key, f"presets/{preset_id}/jobs", owner_id)
-        return await submit_one(request, services, owner_id, (data or RunPreset()).order(preset), key)
+        return await submit_one(request, services, owner_id, (data or RunPreset()).of(preset), key)

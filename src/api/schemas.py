@@ -8,7 +8,9 @@ from uuid import UUID
 from litestar.params import QueryParameter
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from api.moments import sane
 from domain.jobs.models import Job, StepRun
+from domain.jobs.orders import Order
 from domain.jobs.submission import NOT_YET, NewJob
 from domain.pipelines.models import PipelineVersion
 
@@ -25,12 +27,9 @@ Moment = Annotated[datetime, Meta(tz=True)]
 Tags = Annotated[list[TagName], Meta(max_length=50)]
 
 
-class SubmitJob(Struct, forbid_unknown_fields=True, kw_only=True):
-    """The body of POST /jobs. Unknown fields are an error, so typos do not pass silently."""
+class JobTerms(Struct, forbid_unknown_fields=True, kw_only=True):
+    """How a job is to be run, whatever it does. Unknown fields are an error: typos do not pass silently."""
 
-    pipeline: Name
-    version: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
-    params: dict[str, Any] = {}
     run_at: Moment | None = None
     priority: Annotated[int, Meta(ge=0, le=9)] = 5
     queue: QueueName = "default"
@@ -38,6 +37,42 @@ class SubmitJob(Struct, forbid_unknown_fields=True, kw_only=True):
     timeout_seconds: Annotated[float, Meta(gt=0, le=31_536_000)] | None = None
     tags: Tags = []
     meta: dict[str, Any] = {}
+
+    def order(
+        self,
+        at: str,
+        *,
+        pipeline: str,
+        params: dict[str, Any],
+        version: int | None = None,
+        preset_id: UUID | None = None,
+    ) -> Order:
+        """That pipeline, to be run on these terms, which stand at *at* in the request.
+
+        Raises:
+            InvalidInputError: the time is none that can be reckoned with.
+        """
+        return Order(
+            pipeline=pipeline,
+            version=version,
+            params=params,
+            run_at=sane(self.run_at, f"{at}.run_at"),
+            priority=self.priority,
+            queue=self.queue,
+            max_attempts=self.max_attempts,
+            timeout_seconds=self.timeout_seconds,
+            tags=tuple(self.tags),
+            meta=self.meta,
+            preset_id=preset_id,
+        )
+
+
+class SubmitJob(JobTerms, forbid_unknown_fields=True, kw_only=True):
+    """The body of POST /jobs."""
+
+    pipeline: Name
+    version: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    params: dict[str, Any] = {}
 
 
 class SubmitBatch(Struct, forbid_unknown_fields=True):

@@ -15,6 +15,7 @@ from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from adapters.fresh_tokens import seal_tokens
+from adapters.providers.link import PASSING
 from adapters.providers.provider import Provider, Trip
 from adapters.sealing import SealBrokenError, Sealer
 from api.tokens import ACCESS_LIFE, SessionToken, Tokens
@@ -40,7 +41,6 @@ EXPIRES_IN: Final = int(ACCESS_LIFE.total_seconds())
 _RANDOM_BYTES: Final = 32
 _BROWSER: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 # RFC 6749, 4.1.2.1: these two say that it is the provider's own trouble.
-_PASSING: Final = ("server_error", "temporarily_unavailable")
 
 
 class Departure(Struct, frozen=True):
@@ -238,7 +238,7 @@ class SignIn:
 def _code(name: str, back: Return) -> str:
     if back.error == "access_denied" or (back.is_cancelled and not back.code):
         raise LoginCancelledError
-    if back.error in _PASSING:
+    if back.error in PASSING:
         raise ProviderAwayError(name, back.error)
     if back.error or not back.code:
         raise CodeRefusedError(name)

@@ -1,9 +1,10 @@
 """What the tables of every concept share."""
 
+from datetime import datetime
 from typing import Any
 
 from advanced_alchemy.base import orm_registry
-from sqlalchemy import MetaData, func
+from sqlalchemy import MetaData, func, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.ext.mutable import MutableDict
@@ -15,6 +16,12 @@ METADATA: MetaData = orm_registry.metadata
 # Whatever decides a lease or what is due reads the database's clock. Not clock_timestamp(): it is volatile,
 # so no index can be used with it.
 DATABASE_NOW = func.statement_timestamp()
+
+
+async def database_now(session: Session) -> datetime:
+    """The database's time, where it is only recorded."""
+    moment: datetime = (await session.execute(select(DATABASE_NOW))).scalar_one()
+    return moment
 
 
 def tracked_json() -> Any:

@@ -1,12 +1,14 @@
 """One page of a list, in a stable order, and how many match in all: one statement."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Row, Select, func, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from domain.base import Session
+
+T = TypeVar("T")
 
 Orders = Mapping[str, InstrumentedAttribute[Any]]
 
@@ -34,6 +36,12 @@ async def fetch_page(
     if rows:
         return rows, rows[0][-1]
     return rows, 0 if offset == 0 else (await session.execute(count)).scalar_one()
+
+
+async def fetch_objects(session: Session, matching: Select[tuple[T]], **page: Any) -> tuple[list[T], int]:
+    """The objects of the page, and how many match in all; *page* as for `fetch_page`."""
+    rows, total = await fetch_page(session, matching, **page)
+    return [row[0] for row in rows], total
 
 
 def in_order(

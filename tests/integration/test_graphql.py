@@ -2,14 +2,13 @@
 
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 import asyncpg
-import msgspec
 import pytest
 from sqlalchemy import event, text
 
@@ -20,11 +19,11 @@ from domain.accounts.reach import Reach
 from domain.database import Row
 from domain.reading.repository import ReadRepository
 from harness import Api, new_database, serving
+from people import behind_proxy, named
 from settings import Settings
 from workers.main import open_worker
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
-SECRET: Final = "the proxy's and ours"
 NESTED: Final = """
 { jobs(limit: 20, filters: {pipeline: "ticks"}) {
     id state params meta progress priority queue createdAt presetId
@@ -152,20 +151,6 @@ async def filled(api: Api, database: StatementPool) -> Api:
 
 def snake(name: str) -> str:
     return re.sub("[A-Z]", lambda big: "_" + big[0].lower(), name)
-
-
-def named(username: str) -> dict[str, str]:
-    return {"X-Headrace-Proxy-Secret": SECRET, "X-Forwarded-Preferred-Username": username}
-
-
-@asynccontextmanager
-async def proxied(settings: Settings, **more: Any) -> AsyncIterator[Api]:
-    """An API that believes a proxy; `root` is an admin."""
-    behind = msgspec.structs.replace(
-        settings, auth="proxy", proxy_secret=SECRET, admins=("root",), secret_key="of this run alone", **more
-    )
-    async with serving(behind) as running:
-        yield running
 
 
 async def test_a_nested_page_costs_four_statements(filled: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,7 +330,7 @@ async def test_everybody_sees_what_is_within_reach(
     query = """query one($id: UUID!) {
         job(id: $id) { id owner { username } } jobs { id } tags { name } presets { title }
     }"""
-    async with proxied(settings) as shared:
+    async with serving(behind_proxy(settings)) as shared:
         sent = {"pipeline": "noop", "tags": ["hers"]}
         job = (await shared.http.post("/api/v1/jobs", json=sent, headers=named("ada"))).json()
         await database.fetch(
@@ -396,7 +381,7 @@ async def test_a_job_token_is_no_way_in(api: Api) -> None:
 async def test_in_production_the_schema_does_not_tell_of_itself(api: Api, settings: Settings) -> None:
     introspection = "{ __schema { types { name } } }"
     local = await ask(api, introspection)
-    async with proxied(settings, env="production") as shared:
+    async with serving(behind_proxy(settings, env="production")) as shared:
         refused = await ask(shared, introspection, named("ada"))
         misspelt = await ask(shared, "{ job { id } }", named("ada"))
         answered = await ask(shared, "{ me { username __typename } }", named("ada"))

@@ -27,7 +27,7 @@ _log = structlog.get_logger(__name__)
 PATIENCE_SECONDS: Final = 10.0
 _FAULT: Final = re.compile(r"[a-z_]{1,64}", re.ASCII)
 # What a provider says when the fault is its own.
-_PASSING: Final = ("server_error", "temporarily_unavailable")
+PASSING: Final = ("server_error", "temporarily_unavailable")
 
 
 class ProviderLink:
@@ -152,7 +152,7 @@ class ProviderLink:
         except AuthlibBaseError as error:
             reason = error.error if _FAULT.fullmatch(str(error.error)) else "unreadable"
             _log.warning("provider_refused", provider=self.provider, reason=reason)
-            if reason in _PASSING:
+            if reason in PASSING:
                 raise ProviderAwayError(self.provider, reason) from error
             raise CodeRefusedError(self.provider) from error
         except httpx.HTTPStatusError as error:

@@ -1,7 +1,6 @@
 """Queries about users, their keys, and what admins did."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from uuid import UUID
 
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
@@ -10,7 +9,7 @@ from sqlalchemy import ColumnElement, func, or_, select, update
 from domain.accounts.models import ApiKey, AuditEntry, LoginSession, User
 from domain.accounts.reach import Reach
 from domain.base import DATABASE_NOW
-from domain.paging import containing
+from domain.paging import containing, fetch_objects
 
 
 class UserRepository(SQLAlchemyAsyncRepository[User]):
@@ -24,10 +23,9 @@ class UserRepository(SQLAlchemyAsyncRepository[User]):
             matching.append(
                 or_(User.username.ilike(pattern, escape="\\"), User.email.ilike(pattern, escape="\\"))
             )
-        page = select(User).where(*matching).order_by(User.username, User.id).limit(limit).offset(offset)
-        total = select(func.count()).select_from(User).where(*matching)
-        users = (await self.session.execute(page)).scalars().all()
-        return users, (await self.session.execute(total)).scalar_one()
+        order = (User.username.asc(), User.id.asc())
+        found = select(User).where(*matching)
+        return await fetch_objects(self.session, found, order=order, limit=limit, offset=offset)
 
     async def end_sessions(self, user_id: UUID) -> None:
         """Revoke all sessions of a user; those that are over stay as they are."""
@@ -49,10 +47,8 @@ class ApiKeyRepository(SQLAlchemyAsyncRepository[ApiKey]):
         """The owner's keys within reach, newest first, and how many there are."""
         matching = (ApiKey.owner_id == owner_id, *reach.within(ApiKey.owner_id))
         order = (ApiKey.created_at.desc(), ApiKey.id.desc())
-        page = select(ApiKey).where(*matching).order_by(*order).limit(limit).offset(offset)
-        total = select(func.count()).select_from(ApiKey).where(*matching)
-        keys = (await self.session.execute(page)).scalars().all()
-        return keys, (await self.session.execute(total)).scalar_one()
+        found = select(ApiKey).where(*matching)
+        return await fetch_objects(self.session, found, order=order, limit=limit, offset=offset)
 
     async def lock_owner(self, owner_id: UUID) -> None:
         """Let nobody else make keys of that owner until the transaction ends."""
@@ -64,10 +60,6 @@ class ApiKeyRepository(SQLAlchemyAsyncRepository[ApiKey]):
         statement = select(func.count()).select_from(ApiKey).where(ApiKey.owner_id == owner_id)
         return (await self.session.execute(statement)).scalar_one()
 
-    async def now(self) -> datetime:
-        moment: datetime = (await self.session.execute(select(DATABASE_NOW))).scalar_one()
-        return moment
-
 
 class AuditRepository(SQLAlchemyAsyncRepository[AuditEntry]):
     model_type = AuditEntry
@@ -75,7 +67,4 @@ class AuditRepository(SQLAlchemyAsyncRepository[AuditEntry]):
     async def page(self, limit: int, offset: int) -> tuple[Sequence[AuditEntry], int]:
         """What admins did, newest first, and how much that is."""
         order = (AuditEntry.at.desc(), AuditEntry.id.desc())
-        page = select(AuditEntry).order_by(*order).limit(limit).offset(offset)
-        total = select(func.count()).select_from(AuditEntry)
-        entries = (await self.session.execute(page)).scalars().all()
-        return entries, (await self.session.execute(total)).scalar_one()
+        return await fetch_objects(self.session, select(AuditEntry), order=order, limit=limit, offset=offset)

@@ -18,6 +18,7 @@ from domain.accounts.keys import make_key
 from domain.accounts.models import ApiKey, User
 from domain.accounts.reach import Reach
 from domain.accounts.repository import ApiKeyRepository, UserRepository
+from domain.base import database_now
 
 
 class UserService(SQLAlchemyAsyncRepositoryService[User, UserRepository]):
@@ -93,7 +94,7 @@ class ApiKeyService(SQLAlchemyAsyncRepositoryService[ApiKey, ApiKeyRepository]):
         if await self.repository.count_of(owner.id) >= MOST_KEYS:
             raise TooManyKeysError
         new = make_key()
-        now = await self.repository.now()
+        now = await database_now(self.repository.session)
         key = ApiKey(
             owner_id=owner.id,
             name=name,

@@ -1,18 +1,16 @@
 """Queries about files."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from msgspec import Struct
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 
 from domain.accounts.reach import Reach
-from domain.base import DATABASE_NOW
 from domain.files.models import File
-from domain.paging import Orders, containing, fetch_page, in_order
+from domain.paging import Orders, containing, fetch_objects, in_order
 
 ORDERS: Final[Orders] = {"created_at": File.created_at, "name": File.name, "size": File.size}
 
@@ -30,10 +28,6 @@ class FileFilter(Struct, frozen=True, kw_only=True):
 class FileRepository(SQLAlchemyAsyncRepository[File]):
     model_type = File
 
-    async def now(self) -> datetime:
-        moment: datetime = (await self.session.execute(select(DATABASE_NOW))).scalar_one()
-        return moment
-
     async def reached(self, file_id: UUID, reach: Reach, *, lock: bool = False) -> File | None:
         statement = select(File).where(File.id == file_id, *reach.within(File.owner_id, File.job_id))
         if lock:
@@ -42,11 +36,9 @@ class FileRepository(SQLAlchemyAsyncRepository[File]):
 
     async def of_job(self, job_id: UUID, limit: int, offset: int) -> tuple[Sequence[File], int]:
         """The job's files, oldest first, and how many there are."""
-        mine = File.job_id == job_id
-        page = select(File).where(mine).order_by(File.created_at, File.id).limit(limit).offset(offset)
-        total = select(func.count()).select_from(File).where(mine)
-        files = (await self.session.execute(page)).scalars().all()
-        return files, (await self.session.execute(total)).scalar_one()
+        mine = select(File).where(File.job_id == job_id)
+        order = in_order(ORDERS, "created_at", File.id)
+        return await fetch_objects(self.session, mine, order=order, limit=limit, offset=offset)
 
     async def page(self, reach: Reach, wanted: FileFilter) -> tuple[Sequence[File], int]:
         """The wanted page, in a stable order, and how many match in all."""
@@ -55,14 +47,13 @@ class FileRepository(SQLAlchemyAsyncRepository[File]):
             conditions.append(File.job_id == wanted.job_id)
         if wanted.search is not None:
             conditions.append(File.name.ilike(containing(wanted.search), escape="\\"))
-        rows, total = await fetch_page(
+        return await fetch_objects(
             self.session,
             select(File).where(*conditions),
             order=in_order(ORDERS, wanted.order_by, File.id),
             limit=wanted.limit,
             offset=wanted.offset,
         )
-        return [row[0] for row in rows], total
 
     async def forget(self, file_id: UUID) -> None:
         """Delete the row; the database notes that the bytes are to go."""

@@ -7,7 +7,7 @@ from uuid import UUID
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 
 from domain.accounts.reach import Reach
-from domain.base import merge_json
+from domain.base import database_now, merge_json
 from domain.errors import HeadraceError
 from domain.files.models import File
 from domain.files.names import check_name
@@ -30,7 +30,7 @@ class FileService(SQLAlchemyAsyncRepositoryService[File, FileRepository]):
 
     async def add(self, file: File) -> File:
         """Make an uploaded file known; its bytes are stored already."""
-        file.created_at = file.updated_at = await self.repository.now()
+        file.created_at = file.updated_at = await database_now(self.repository.session)
         return await self.repository.add(file)
 
     async def page(self, reach: Reach, wanted: FileFilter) -> tuple[Sequence[File], int]:

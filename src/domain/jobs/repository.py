@@ -15,7 +15,7 @@ from domain.base import DATABASE_NOW
 from domain.jobs.models import Job, StepRun
 from domain.jobs.orders import JobFilter, Part
 from domain.jobs.states import JobState, StepState
-from domain.paging import Orders, containing, fetch_page, in_order
+from domain.paging import Orders, containing, fetch_objects, in_order
 from domain.pipelines.models import PipelineVersion
 from domain.tags.links import set_tags
 from domain.tags.models import JOB_TAGS, Tag
@@ -63,7 +63,7 @@ class JobRepository(SQLAlchemyAsyncRepository[Job]):
 
     async def page(self, reach: Reach, wanted: JobFilter) -> tuple[list[Job], int]:
         """The wanted page, in a stable order, and how many match in all."""
-        rows, total = await fetch_page(
+        return await fetch_objects(
             self.session,
             matching_jobs(reach, wanted),
             order=in_order(ORDERS, wanted.order_by, Job.id),
@@ -71,7 +71,6 @@ class JobRepository(SQLAlchemyAsyncRepository[Job]):
             offset=wanted.offset,
             options=_loaded(wanted.parts),
         )
-        return [row[0] for row in rows], total
 
     async def set_tags(self, owner_id: UUID, job_id: UUID, names: Sequence[str]) -> None:
         """Give the job exactly the tags *names*; those that are new are made."""
@@ -99,9 +98,6 @@ class JobRepository(SQLAlchemyAsyncRepository[Job]):
             .where(StepRun.job_id == job_id, StepRun.state.in_([StepState.PENDING, StepState.RUNNING]))
             .values(state=StepState.CANCELLED, retry_at=None, finished_at=DATABASE_NOW)
         )
-
-    async def now(self) -> Any:
-        return (await self.session.execute(select(DATABASE_NOW))).scalar_one()
 
     async def serving(self, alive_within: timedelta) -> tuple[datetime, list[tuple[set[str], set[str]]]]:
         """The database's time, and the (queues, pipelines as `name@version`) of those alive."""

@@ -1,14 +1,14 @@
 """What people do with jobs: submit, look, change, cancel, retry, delete."""
 
 from collections.abc import Sequence, Set
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 
 from domain.accounts.reach import Reach
-from domain.base import merge_json
+from domain.base import database_now, merge_json
 from domain.events.news import JobNews
 from domain.events.types import JobCancelled, JobCancelRequested, JobEvent, JobRetried, write
 from domain.jobs.errors import JobNotFinalError, JobNotFoundError
@@ -76,11 +76,11 @@ class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
         job = self._known(await self.repository.reached(job_id, reach, lock=True), job_id)
         if job.state is JobState.RUNNING:
             if job.cancel_requested_at is None:
-                job.cancel_requested_at = await self.repository.now()
+                job.cancel_requested_at = await database_now(self.repository.session)
                 await self._record(job, JobCancelRequested())
         else:
             job.state = move(job.state, JobState.CANCELLED)
-            job.finished_at = await self.repository.now()
+            job.finished_at = await database_now(self.repository.session)
             await self.repository.cancel_steps(job_id)
             await self._record(job, JobCancelled())
         return job
@@ -96,7 +96,7 @@ class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
         if job.state is not JobState.FAILED:
             raise IllegalTransitionError(job.state, JobState.QUEUED)
         job.state = move(job.state, JobState.QUEUED)
-        now: datetime = await self.repository.now()
+        now = await database_now(self.repository.session)
         job.run_at, job.due_order = now, now - timedelta(seconds=60 * job.priority)
         job.finished_at = job.started_at = job.error = job.cancel_requested_at = None
         job.losses, job.progress, job.progress_steps = 0, 0.0, None
@@ -124,7 +124,7 @@ class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
             JobNotFoundError: none, or somebody else's.
         """
         job = self._known(await self.repository.reached(job_id, reach, lock=True), job_id)
-        job.tokens_valid_after = await self.repository.now()
+        job.tokens_valid_after = await database_now(self.repository.session)
         await self.repository.session.flush()
 
     async def steps(self, job: Job) -> list[StepRun]:

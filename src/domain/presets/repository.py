@@ -1,7 +1,6 @@
 """Queries about presets, and about the jobs made of them."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -10,9 +9,8 @@ from sqlalchemy import Select, delete, exists, or_, select, text
 from sqlalchemy.orm import selectinload
 
 from domain.accounts.reach import Reach
-from domain.base import DATABASE_NOW
 from domain.jobs.models import Job
-from domain.paging import Orders, containing, fetch_page, in_order
+from domain.paging import Orders, containing, fetch_objects, in_order
 from domain.presets.models import Preset
 from domain.presets.wanted import PresetFilter
 from domain.tags.links import set_tags
@@ -36,10 +34,6 @@ UPDATE jobs SET preset_id = NULL, updated_at = statement_timestamp() FROM held W
 class PresetRepository(SQLAlchemyAsyncRepository[Preset]):
     model_type = Preset
 
-    async def now(self) -> datetime:
-        moment: datetime = (await self.session.execute(select(DATABASE_NOW))).scalar_one()
-        return moment
-
     async def reached(self, preset_id: UUID, reach: Reach, *, lock: bool = False) -> Preset | None:
         """A preset within reach, with its tags. While it is locked no job can be made of it."""
         statement = select(Preset).where(Preset.id == preset_id, *reach.within(Preset.owner_id))
@@ -50,7 +44,7 @@ class PresetRepository(SQLAlchemyAsyncRepository[Preset]):
 
     async def page(self, reach: Reach, wanted: PresetFilter) -> tuple[Sequence[Preset], int]:
         """The wanted page, in a stable order, and how many match in all."""
-        rows, total = await fetch_page(
+        return await fetch_objects(
             self.session,
             _matching(reach, wanted),
             order=in_order(ORDERS, wanted.order_by, Preset.id),
@@ -58,7 +52,6 @@ class PresetRepository(SQLAlchemyAsyncRepository[Preset]):
             offset=wanted.offset,
             options=[selectinload(Preset.tags)],
         )
-        return [row[0] for row in rows], total
 
     async def set_tags(self, preset: Preset, names: Sequence[str]) -> None:
         """Give the preset exactly the tags *names*; those that are new are made."""

@@ -9,6 +9,7 @@ from msgspec import UNSET
 from uuid_utils.compat import uuid7
 
 from domain.accounts.reach import Reach
+from domain.base import database_now
 from domain.conflicts import guarded
 from domain.json_bounds import check_size
 from domain.pipelines.repository import PipelineRepository
@@ -59,7 +60,7 @@ class PresetService(SQLAlchemyAsyncRepositoryService[Preset, PresetRepository]):
             PresetTitleTakenError: the owner has a preset of that title.
         """
         await self._check(pipeline, params)
-        now = await self.repository.now()
+        now = await database_now(self.repository.session)
         preset = Preset(
             id=uuid7(),
             owner_id=owner_id,

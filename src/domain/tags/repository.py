@@ -1,7 +1,6 @@
 """Queries about tags."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -10,7 +9,6 @@ from msgspec import Struct
 from sqlalchemy import Select, delete, func, select
 
 from domain.accounts.reach import Reach
-from domain.base import DATABASE_NOW
 from domain.paging import Orders, fetch_page, in_order
 from domain.tags.models import JOB_TAGS, PRESET_TAGS, Tag
 
@@ -27,10 +25,6 @@ class CountedTag(Struct, frozen=True):
 
 class TagRepository(SQLAlchemyAsyncRepository[Tag]):
     model_type = Tag
-
-    async def now(self) -> datetime:
-        moment: datetime = (await self.session.execute(select(DATABASE_NOW))).scalar_one()
-        return moment
 
     async def reached(self, tag_id: UUID, reach: Reach) -> Tag | None:
         """A tag within reach, locked."""

@@ -7,6 +7,7 @@ from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from uuid_utils.compat import uuid7
 
 from domain.accounts.reach import Reach
+from domain.base import database_now
 from domain.conflicts import TakenError, guarded
 from domain.errors import HeadraceError
 from domain.tags.models import Tag
@@ -55,7 +56,7 @@ class TagService(SQLAlchemyAsyncRepositoryService[Tag, TagRepository]):
         Raises:
             TagTakenError: the owner has one of that name.
         """
-        now = await self.repository.now()
+        now = await database_now(self.repository.session)
         tag = Tag(id=uuid7(), owner_id=owner_id, name=name, created_at=now, updated_at=now)
         async with guarded(self.repository.session, "uq_tags_owner_id", TagTakenError(name)):
             self.repository.session.add(tag)
