@@ -26,8 +26,8 @@ from common import (
     submit,
 )
 
-from api.tokens import Tokens
-from domain.accounts.keys import make_key
+from headrace.api.tokens import Tokens
+from headrace.domain.accounts.keys import make_key
 
 _SECRET: Final = "the key of a benchmark, not a secret"  # noqa: S105
 _NOBODY: Final = "let in without a look"

@@ -27,11 +27,11 @@ import httpx
 import msgspec
 import uvloop
 
-from adapters.database import StatementPool
-from adapters.migrations import upgrade
-from adapters.servers import run_servers
-from domain.jobs.orders import Order
-from domain.jobs.submitter import Submitter
+from headrace.adapters.database import StatementPool
+from headrace.adapters.migrations import upgrade
+from headrace.adapters.servers import run_servers
+from headrace.domain.jobs.orders import Order
+from headrace.domain.jobs.submitter import Submitter
 
 HEADRACE: Final = Path(sys.executable).with_name("headrace")
 RUNS: Final = 3

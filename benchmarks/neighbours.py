@@ -24,7 +24,7 @@ from common import (
 )
 from start_latency import FLOW, commit_to_entry
 
-from domain.jobs.orders import Order
+from headrace.domain.jobs.orders import Order
 
 _FLOWS: Final = f"{FLOW},{Path(__file__).parent / 'flows' / 'poisons.py'}"
 _POISONS: Final = ("raising", "odd", "leaving", "turning", "eating")

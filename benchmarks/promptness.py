@@ -26,7 +26,7 @@ from common import (
     until,
 )
 
-from domain.jobs.orders import Order
+from headrace.domain.jobs.orders import Order
 
 # So many requests at once.
 _AT_ONCE: Final = 16

@@ -28,11 +28,11 @@ from common import (
     until,
 )
 
-from adapters.database import StatementPool
-from adapters.doorbell import Doorbell
-from adapters.redis_link import build_redis, close_redis
-from domain.jobs.orders import Order
-from domain.jobs.submitter import Submitter
+from headrace.adapters.database import StatementPool
+from headrace.adapters.doorbell import Doorbell
+from headrace.adapters.redis_link import build_redis, close_redis
+from headrace.domain.jobs.orders import Order
+from headrace.domain.jobs.submitter import Submitter
 
 FLOW: Final = Path(__file__).parent / "flows" / "marks.py"
 PAUSE_SECONDS: Final = 0.02

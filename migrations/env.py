@@ -1,4 +1,4 @@
-"""Runs migrations on the engine that `adapters.database` made; each upgrade is one transaction."""
+"""Runs migrations on the engine that `headrace.adapters.database` made; each upgrade is one transaction."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from alembic import context
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from domain.base import METADATA
+from headrace.domain.base import METADATA
 
 # Any number that no other user of the database takes: two deployments migrate one after the other.
 _LOCK = 0x4EAD_4ACE

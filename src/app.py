@@ -13,26 +13,26 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
-from adapters.blob_store import BlobStore
-from adapters.database import StatementPool
-from adapters.doorbell import Doorbell
-from adapters.engine import build_engine
-from adapters.event_bus import EventBus
-from adapters.providers import build_providers
-from adapters.providers.tone3000 import Tone3000Provider
-from adapters.publisher import RedisPublisher
-from adapters.readiness import look
-from adapters.redis_link import build_redis, close_redis
-from adapters.sealing import Sealer
-from adapters.submit_commit import SubmitCommit
-from adapters.tasks import end_tasks
-from adapters.tone3000 import Tone3000
-from api import docs, problems
-from api.accounts import UserController, list_audit, show_me
-from api.admission import Admission, check_routes
-from api.api_keys import ApiKeyController
-from api.authentication import Authenticator
-from api.dependencies import (
+from headrace.adapters.blob_store import BlobStore
+from headrace.adapters.database import StatementPool
+from headrace.adapters.doorbell import Doorbell
+from headrace.adapters.engine import build_engine
+from headrace.adapters.event_bus import EventBus
+from headrace.adapters.providers import build_providers
+from headrace.adapters.providers.tone3000 import Tone3000Provider
+from headrace.adapters.publisher import RedisPublisher
+from headrace.adapters.readiness import look
+from headrace.adapters.redis_link import build_redis, close_redis
+from headrace.adapters.sealing import Sealer
+from headrace.adapters.submit_commit import SubmitCommit
+from headrace.adapters.tasks import end_tasks
+from headrace.adapters.tone3000 import Tone3000
+from headrace.api import docs, problems
+from headrace.api.accounts import UserController, list_audit, show_me
+from headrace.api.admission import Admission, check_routes
+from headrace.api.api_keys import ApiKeyController
+from headrace.api.authentication import Authenticator
+from headrace.api.dependencies import (
     Services,
     provide_after_commit,
     provide_api_keys,
@@ -48,39 +48,39 @@ from api.dependencies import (
     provide_user,
     provide_users,
 )
-from api.files import FileController
-from api.front import Front
-from api.graphql.routes import graph_routes
-from api.health import HealthController
-from api.hygiene import refuse_early
-from api.job_tokens import JobTokenController
-from api.jobs import JobController
-from api.limits import Limits
-from api.login import LoginController
-from api.origins import Origins, cross_origin
-from api.pipelines import PipelineController
-from api.presets import PresetController
-from api.proxies import Proxies
-from api.sign_in import SignIn
-from api.standing import Standing
-from api.streams.hub import Hub
-from api.streams.opening import snapshots
-from api.streams.overview_socket import stream_jobs
-from api.streams.overviews import Overviews
-from api.streams.socket import stream_job
-from api.streams.sse import stream_job_events
-from api.tags import TagController
-from api.tokens import Tokens
-from api.tones import ToneController
-from domain.accounts.attempt_repository import AttemptRepository
-from domain.accounts.connection_repository import ConnectionRepository
-from domain.accounts.session_repository import SessionRepository
-from domain.accounts.standing_repository import StandingRepository
-from domain.events.log import PostgresEventLog
-from domain.jobs.overview_repository import OverviewRepository
-from domain.jobs.submit_repository import SubmitRepository
-from domain.jobs.submitter import Submitter
-from settings import SAMPLE_SECRET, Settings, read_settings
+from headrace.api.files import FileController
+from headrace.api.front import Front
+from headrace.api.graphql.routes import graph_routes
+from headrace.api.health import HealthController
+from headrace.api.hygiene import refuse_early
+from headrace.api.job_tokens import JobTokenController
+from headrace.api.jobs import JobController
+from headrace.api.limits import Limits
+from headrace.api.login import LoginController
+from headrace.api.origins import Origins, cross_origin
+from headrace.api.pipelines import PipelineController
+from headrace.api.presets import PresetController
+from headrace.api.proxies import Proxies
+from headrace.api.sign_in import SignIn
+from headrace.api.standing import Standing
+from headrace.api.streams.hub import Hub
+from headrace.api.streams.opening import snapshots
+from headrace.api.streams.overview_socket import stream_jobs
+from headrace.api.streams.overviews import Overviews
+from headrace.api.streams.socket import stream_job
+from headrace.api.streams.sse import stream_job_events
+from headrace.api.tags import TagController
+from headrace.api.tokens import Tokens
+from headrace.api.tones import ToneController
+from headrace.domain.accounts.attempt_repository import AttemptRepository
+from headrace.domain.accounts.connection_repository import ConnectionRepository
+from headrace.domain.accounts.session_repository import SessionRepository
+from headrace.domain.accounts.standing_repository import StandingRepository
+from headrace.domain.events.log import PostgresEventLog
+from headrace.domain.jobs.overview_repository import OverviewRepository
+from headrace.domain.jobs.submit_repository import SubmitRepository
+from headrace.domain.jobs.submitter import Submitter
+from headrace.settings import SAMPLE_SECRET, Settings, read_settings
 
 _log = structlog.get_logger(__name__)
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from domain.errors import HeadraceError
+from headrace.domain.errors import HeadraceError
 
 SAMPLE_SECRET: Final = "change-me"  # noqa: S105  (the value of .env.example, refused in production)
 

@@ -14,14 +14,14 @@ import asyncpg
 import pytest
 import redis as sync_redis
 
-from adapters.database import StatementPool
-from adapters.migrations import upgrade
-from adapters.servers import Servers
-from adapters.telemetry import configure_logging
-from domain.events.partitions import make_partitions
 from harness import Api, new_database, on_database, private_servers, serving, working
-from settings import Settings
-from workers.main import open_worker
+from headrace.adapters.database import StatementPool
+from headrace.adapters.migrations import upgrade
+from headrace.adapters.servers import Servers
+from headrace.adapters.telemetry import configure_logging
+from headrace.domain.events.partitions import make_partitions
+from headrace.settings import Settings
+from headrace.workers.main import open_worker
 
 TEMPLATE = "headrace_template"
 

@@ -10,11 +10,11 @@ import msgspec
 import websockets
 from litestar.routes import HTTPRoute, WebSocketRoute
 
-from api.admission import is_public
-from app import create_app
 from harness import Api
+from headrace.api.admission import is_public
+from headrace.app import create_app
+from headrace.settings import Settings
 from people import Person
-from settings import Settings
 
 # What each route that takes a body is sent; a new one is missed here.
 BODIES: dict[str, dict[str, Any]] = {

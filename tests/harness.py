@@ -17,12 +17,12 @@ import uvicorn
 import websockets
 from msgspec import Struct
 
-from adapters.servers import Servers, run_servers
-from api.connections import HttpConnection
-from api.socket_connection import SocketConnection
-from app import create_app
-from settings import Settings
-from workers.main import RunningWorker, open_worker
+from headrace.adapters.servers import Servers, run_servers
+from headrace.api.connections import HttpConnection
+from headrace.api.socket_connection import SocketConnection
+from headrace.app import create_app
+from headrace.settings import Settings
+from headrace.workers.main import RunningWorker, open_worker
 
 
 class QuietServer(uvicorn.Server):

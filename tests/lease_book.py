@@ -7,9 +7,9 @@ from uuid import UUID
 
 from msgspec import Struct, field
 
-from domain.jobs.changes import StepChange
-from domain.jobs.execution import Claim
-from domain.jobs.states import JobState, StepState
+from headrace.domain.jobs.changes import StepChange
+from headrace.domain.jobs.execution import Claim
+from headrace.domain.jobs.states import JobState, StepState
 from lease_model import ModelJob, Outcome
 
 _UNFINISHED: Final = frozenset({StepState.PENDING, StepState.RUNNING})

@@ -2,8 +2,8 @@
 
 from typing import Final, Literal, NamedTuple
 
-from domain.jobs.lease_repository import MAX_LOSSES
-from domain.jobs.states import JobState
+from headrace.domain.jobs.lease_repository import MAX_LOSSES
+from headrace.domain.jobs.states import JobState
 
 SUSPECT_LOSSES: Final = 2
 

@@ -8,11 +8,11 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
-from adapters.database import StatementPool
-from adapters.engine import build_engine
-from domain.database import Database, Row
-from domain.events.news import JobNews
-from domain.events.types import (
+from headrace.adapters.database import StatementPool
+from headrace.adapters.engine import build_engine
+from headrace.domain.database import Database, Row
+from headrace.domain.events.news import JobNews
+from headrace.domain.events.types import (
     JobCancelled,
     JobError,
     JobEvent,
@@ -25,13 +25,13 @@ from domain.events.types import (
     StepSucceeded,
     write,
 )
-from domain.jobs.changes import Change, JobMove, StepChange, Written
-from domain.jobs.execution import Claim, Execution, Worker
-from domain.jobs.orders import Order
-from domain.jobs.service import JobService
-from domain.jobs.states import JobState, StepState
-from domain.jobs.submission import Key
-from domain.jobs.submitter import Submitter
+from headrace.domain.jobs.changes import Change, JobMove, StepChange, Written
+from headrace.domain.jobs.execution import Claim, Execution, Worker
+from headrace.domain.jobs.orders import Order
+from headrace.domain.jobs.service import JobService
+from headrace.domain.jobs.states import JobState, StepState
+from headrace.domain.jobs.submission import Key
+from headrace.domain.jobs.submitter import Submitter
 
 T = TypeVar("T")
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import lease_model as model
-from domain.jobs.lease_repository import MAX_LOSSES
-from domain.jobs.states import IllegalTransitionError, JobState, move
+from headrace.domain.jobs.lease_repository import MAX_LOSSES
+from headrace.domain.jobs.states import IllegalTransitionError, JobState, move
 from lease_model import ModelJob, Outcome, Rules, Verdict
 
 WORKERS: Final = ("a", "b")

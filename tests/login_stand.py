@@ -7,11 +7,11 @@ from typing import Any
 
 from msgspec import Struct
 
-from adapters.database import StatementPool
 from browser import Browser
 from fake_provider import CLIENT_ID, CLIENT_SECRET, FakeProvider, providing
 from harness import Api, new_database, serving
-from settings import ProviderSettings, Settings
+from headrace.adapters.database import StatementPool
+from headrace.settings import ProviderSettings, Settings
 
 ADMIN = "admin@example.com"
 

@@ -10,10 +10,10 @@ import msgspec
 from msgspec import Struct
 from uuid_utils.compat import uuid7
 
-from adapters.blob_store import BlobStore
-from adapters.database import StatementPool
-from domain.events.partitions import make_partitions
-from domain.events.types import (
+from headrace.adapters.blob_store import BlobStore
+from headrace.adapters.database import StatementPool
+from headrace.domain.events.partitions import make_partitions
+from headrace.domain.events.types import (
     JobCancelled,
     JobError,
     JobEvent,
@@ -27,8 +27,8 @@ from domain.events.types import (
     StepSucceeded,
     write,
 )
-from domain.pipelines.loading import load_all
-from domain.pipelines.registry import register
+from headrace.domain.pipelines.loading import load_all
+from headrace.domain.pipelines.registry import register
 
 REPORT: Final = b"seven ticks\n" * 1000
 UPLOAD: Final = b"what somebody has sent"

@@ -8,8 +8,8 @@ import httpx
 import msgspec
 
 from harness import Api, serving
-from settings import Settings
-from workers.main import open_worker
+from headrace.settings import Settings
+from headrace.workers.main import open_worker
 
 PROXY_SECRET = "the proxy's and ours"
 JOB_KEY = "shared with a backend that makes job tokens"

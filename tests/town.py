@@ -9,8 +9,8 @@ from msgspec import Struct
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters.database import StatementPool
 from harness import Api
+from headrace.adapters.database import StatementPool
 
 
 class Town(Struct):

@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 import anyio.to_thread
 from msgspec import Struct
 
-from domain.errors import HeadraceError
+from headrace.domain.errors import HeadraceError
 
 _CHUNK: Final = 1024 * 1024
 

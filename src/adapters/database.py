@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from domain.database import DatabaseAwayError, DatabaseBusyError, Row
+from headrace.domain.database import DatabaseAwayError, DatabaseBusyError, Row
 
 CONNECT_SECONDS: Final = 5
 COMMAND_SECONDS: Final = 30
@@ -38,7 +38,7 @@ async def _leave_as_it_is(_: asyncpg.Connection) -> None:
 
 
 class StatementPool:
-    """Runs single autocommit statements over asyncpg; `domain.database.Database` for workers and streams."""
+    """Runs single autocommit statements over asyncpg; `headrace.domain.database.Database` for workers and streams."""
 
     def __init__(self, pool: asyncpg.Pool, patience_seconds: float) -> None:
         self._pool = pool

@@ -13,7 +13,7 @@ from arq.connections import ArqRedis
 from arq.constants import job_key_prefix
 from arq.jobs import serialize_job
 
-from adapters.redis_link import AWAY
+from headrace.adapters.redis_link import AWAY
 
 _log = structlog.get_logger(__name__)
 

@@ -4,7 +4,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from adapters.database import COMMAND_SECONDS, CONNECT_SECONDS, SESSION
+from headrace.adapters.database import COMMAND_SECONDS, CONNECT_SECONDS, SESSION
 
 
 def sqlalchemy_url(url: str) -> str:

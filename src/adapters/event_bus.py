@@ -15,8 +15,8 @@ from msgspec import Struct
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
-from adapters.redis_link import AWAY
-from domain.events.types import LoggedEvent
+from headrace.adapters.redis_link import AWAY
+from headrace.domain.events.types import LoggedEvent
 
 _log = structlog.get_logger(__name__)
 

@@ -10,10 +10,10 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from adapters.sealing import SealBrokenError, Sealer
-from domain.accounts.connection_repository import Connection, ConnectionRepository
-from domain.accounts.profile import ProviderTokens
-from domain.accounts.sign_in_errors import CodeRefusedError, NotConnectedError
+from headrace.adapters.sealing import SealBrokenError, Sealer
+from headrace.domain.accounts.connection_repository import Connection, ConnectionRepository
+from headrace.domain.accounts.profile import ProviderTokens
+from headrace.domain.accounts.sign_in_errors import CodeRefusedError, NotConnectedError
 
 _log = structlog.get_logger(__name__)
 

@@ -14,9 +14,9 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from domain.database import DatabaseAwayError, DatabaseBusyError
-from domain.events.news import JobNews, Publisher
-from domain.jobs.changes import Change, Written
+from headrace.domain.database import DatabaseAwayError, DatabaseBusyError
+from headrace.domain.events.news import JobNews, Publisher
+from headrace.domain.jobs.changes import Change, Written
 
 _log = structlog.get_logger(__name__)
 

@@ -9,14 +9,22 @@ from advanced_alchemy.extensions.litestar import AlembicAsyncConfig, SQLAlchemyA
 from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import create_async_engine
 
-import domain.tables  # noqa: F401  (every table is known to migrations)
-from adapters.database import CONNECT_SECONDS
-from adapters.engine import sqlalchemy_url
-from domain.base import METADATA
-from domain.database import Database, DatabaseAwayError
-from domain.errors import HeadraceError
+import headrace.domain.tables  # noqa: F401  (every table is known to migrations)
+from headrace.adapters.database import CONNECT_SECONDS
+from headrace.adapters.engine import sqlalchemy_url
+from headrace.domain.base import METADATA
+from headrace.domain.database import Database, DatabaseAwayError
+from headrace.domain.errors import HeadraceError
 
-MIGRATIONS: Final = Path(__file__).parents[2] / "migrations"
+
+def _migrations_folder() -> Path:
+    """The folder of the migrations: inside an installed package, beside `src` in a source tree."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "migrations"
+    return installed if installed.is_dir() else package.parent / "migrations"
+
+
+MIGRATIONS: Final = _migrations_folder()
 
 
 class SchemaError(HeadraceError):

@@ -10,10 +10,10 @@ import msgspec
 import structlog
 from redis.asyncio import Redis
 
-from adapters.event_bus import EventsHeard, ProgressHeard, encode, job_channel
-from adapters.redis_link import AWAY
-from domain.events.news import JobNews
-from domain.events.types import LoggedEvent, ProgressFrame
+from headrace.adapters.event_bus import EventsHeard, ProgressHeard, encode, job_channel
+from headrace.adapters.redis_link import AWAY
+from headrace.domain.events.news import JobNews
+from headrace.domain.events.types import LoggedEvent, ProgressFrame
 
 _log = structlog.get_logger(__name__)
 
@@ -36,7 +36,7 @@ def owner_channel(owner_id: UUID) -> str:
 
 
 class RedisPublisher:
-    """`domain.events.news.Publisher` over Redis: one message a job, one an owner. `run` is its task."""
+    """Publishes over Redis: one message a job, one an owner. `run` is its background task."""
 
     def __init__(self, redis: Redis | None) -> None:
         """None: no Redis is configured, and nothing is published."""

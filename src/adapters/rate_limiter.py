@@ -14,7 +14,7 @@ import structlog
 from msgspec import Struct, field
 from redis.asyncio import Redis
 
-from adapters.redis_link import AWAY
+from headrace.adapters.redis_link import AWAY
 
 _log = structlog.get_logger(__name__)
 

@@ -7,9 +7,9 @@ from asyncpg import UndefinedTableError
 from msgspec import Struct
 from redis.asyncio import Redis
 
-from adapters.migrations import newest_revision
-from adapters.redis_link import AWAY
-from domain.database import TRANSIENT, Database
+from headrace.adapters.migrations import newest_revision
+from headrace.adapters.redis_link import AWAY
+from headrace.domain.database import TRANSIENT, Database
 
 _SECONDS: Final = 3.0
 

@@ -8,7 +8,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError, RedisError  # noqa: A004
 
-from domain.errors import HeadraceError
+from headrace.domain.errors import HeadraceError
 
 # What goes wrong while Redis is away; redis-py lets some of the operating system's errors through.
 AWAY: Final = (RedisError, OSError, TimeoutError)

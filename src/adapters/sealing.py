@@ -7,7 +7,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from domain.errors import HeadraceError
+from headrace.domain.errors import HeadraceError
 
 _NONCE_BYTES: Final = 12
 

@@ -11,8 +11,8 @@ from uuid import UUID
 
 import asyncpg
 
-from domain.database import DatabaseAwayError, DatabaseBusyError
-from domain.jobs.submission import Stored, Submission
+from headrace.domain.database import DatabaseAwayError, DatabaseBusyError
+from headrace.domain.jobs.submission import Stored, Submission
 
 _MOST_JOBS: Final = 1_000
 _LANES: Final = 2

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from domain.redaction import REDACTED, names_a_secret, redacted, redacted_values
+from headrace.domain.redaction import REDACTED, names_a_secret, redacted, redacted_values
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 # Shorter ones are parts of words; where they stand in a URL, they are known by that.

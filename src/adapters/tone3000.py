@@ -6,11 +6,11 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from adapters.fresh_tokens import FreshTokens
-from adapters.providers.tone3000 import Tone3000Provider
-from adapters.sealing import Sealer
-from domain.accounts.connection_repository import ConnectionRepository
-from domain.accounts.sign_in_errors import NotConnectedError, ProviderAwayError, ToneNotFoundError
+from headrace.adapters.fresh_tokens import FreshTokens
+from headrace.adapters.providers.tone3000 import Tone3000Provider
+from headrace.adapters.sealing import Sealer
+from headrace.domain.accounts.connection_repository import ConnectionRepository
+from headrace.domain.accounts.sign_in_errors import NotConnectedError, ProviderAwayError, ToneNotFoundError
 
 T = TypeVar("T")
 

@@ -6,11 +6,11 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
-from api.schemas import Moment
-from domain.accounts.admins import Admins
-from domain.accounts.caller import CurrentUser
-from domain.accounts.models import ApiKey, AuditEntry, User
-from domain.accounts.scopes import Scope
+from headrace.api.schemas import Moment
+from headrace.domain.accounts.admins import Admins
+from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.accounts.models import ApiKey, AuditEntry, User
+from headrace.domain.accounts.scopes import Scope
 
 KeyScope = Literal["jobs:read", "jobs:write", "files:read", "files:write", "files:*", "admin"]
 KeyName = Annotated[str, Meta(min_length=1, max_length=100)]

@@ -8,14 +8,14 @@ from litestar import Controller, delete, get, patch
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from api.account_schemas import AuditView, MeView, PatchUser, UserView
-from api.auditing import AuditNote
-from api.dependencies import Services
-from api.schemas import Limit, Offset, Page
-from domain.accounts.caller import CurrentUser
-from domain.accounts.repository import AuditRepository
-from domain.accounts.scopes import Scope
-from domain.accounts.service import UserService
+from headrace.api.account_schemas import AuditView, MeView, PatchUser, UserView
+from headrace.api.auditing import AuditNote
+from headrace.api.dependencies import Services
+from headrace.api.schemas import Limit, Offset, Page
+from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.accounts.repository import AuditRepository
+from headrace.domain.accounts.scopes import Scope
+from headrace.domain.accounts.service import UserService
 
 
 @get("/me", tags=["accounts"], operation_id="showMe", scope=Scope.JOBS_READ)

@@ -16,17 +16,17 @@ from litestar.routes import HTTPRoute, WebSocketRoute
 from litestar.types import ASGIApp, Receive, Send
 from litestar.types import Scope as AsgiScope
 
-from api.asked import Asked
-from api.authentication import Authenticator
-from api.limits import Limits, RateLimitedError, TooManyHeadersError, TooManyStreamsError
-from api.origins import OriginRefusedError, Origins
-from api.problems import DATABASE_ERRORS
-from api.socket_connection import TRY_LATER
-from api.streams.carrier import BAD_REQUEST, refuse, refuse_for_now
-from domain.accounts.caller import CurrentUser, ForbiddenError, UnauthenticatedError
-from domain.accounts.scopes import Scope
-from domain.database import TRANSIENT
-from domain.errors import HeadraceError
+from headrace.api.asked import Asked
+from headrace.api.authentication import Authenticator
+from headrace.api.limits import Limits, RateLimitedError, TooManyHeadersError, TooManyStreamsError
+from headrace.api.origins import OriginRefusedError, Origins
+from headrace.api.problems import DATABASE_ERRORS
+from headrace.api.socket_connection import TRY_LATER
+from headrace.api.streams.carrier import BAD_REQUEST, refuse, refuse_for_now
+from headrace.domain.accounts.caller import CurrentUser, ForbiddenError, UnauthenticatedError
+from headrace.domain.accounts.scopes import Scope
+from headrace.domain.database import TRANSIENT
+from headrace.domain.errors import HeadraceError
 
 _log = structlog.get_logger(__name__)
 

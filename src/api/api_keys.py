@@ -7,15 +7,15 @@ from litestar import Controller, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from api.account_schemas import ApiKeyView, MakeApiKey, NewApiKeyView
-from api.asking import IdText, an_id
-from api.auditing import AuditNote
-from api.moments import sane
-from api.refusals import InvalidInputError
-from api.schemas import Limit, Offset, Page
-from domain.accounts.caller import CurrentUser
-from domain.accounts.scopes import Scope
-from domain.accounts.service import ApiKeyService
+from headrace.api.account_schemas import ApiKeyView, MakeApiKey, NewApiKeyView
+from headrace.api.asking import IdText, an_id
+from headrace.api.auditing import AuditNote
+from headrace.api.moments import sane
+from headrace.api.refusals import InvalidInputError
+from headrace.api.schemas import Limit, Offset, Page
+from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.accounts.scopes import Scope
+from headrace.domain.accounts.service import ApiKeyService
 
 
 class ApiKeyController(Controller):

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from litestar.params import QueryParameter
 
-from api.refusals import InvalidInputError
+from headrace.api.refusals import InvalidInputError
 
 E = TypeVar("E", bound=StrEnum)
 

@@ -13,14 +13,14 @@ import yaml
 from litestar import Response, get
 from msgspec import Struct, UnsetType
 
-from api.streams import frames
-from domain.events.news import JobDeleted, JobSummary
-from domain.events.types import JobEvent, ProgressFrame
+from headrace.api.streams import frames
+from headrace.domain.events.news import JobDeleted, JobSummary
+from headrace.domain.events.types import JobEvent, ProgressFrame
 
 Schema = dict[str, Any]
 
 _REF: Final = "#/components/schemas/{name}"
-# What `domain.events.types.frame` puts before the fields of an event.
+# What `headrace.domain.events.types.frame` puts before the fields of an event.
 _HEADER: Final[Schema] = {
     "job_id": {"type": "string", "format": "uuid"},
     "seq": {"type": "integer", "minimum": 1},

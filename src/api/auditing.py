@@ -6,9 +6,9 @@ from litestar.connection import ASGIConnection
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from api.hygiene import current_request_id
-from domain.accounts.caller import CurrentUser
-from domain.accounts.models import AuditEntry
+from headrace.api.hygiene import current_request_id
+from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.accounts.models import AuditEntry
 
 _LONGEST: int = 255
 

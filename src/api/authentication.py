@@ -11,17 +11,17 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from api.asked import Asked
-from api.proxies import Proxies
-from api.tokens import Tokens
-from domain.accounts.admins import Admins
-from domain.accounts.caller import CurrentUser, Proof, UnauthenticatedError
-from domain.accounts.keys import KEY_PREFIX, is_key, prefix_of
-from domain.accounts.scopes import EVERYTHING, Scope, rights_of
-from domain.accounts.standing_repository import StandingRepository
-from domain.database import Row
-from domain.errors import HeadraceError
-from settings import Settings
+from headrace.api.asked import Asked
+from headrace.api.proxies import Proxies
+from headrace.api.tokens import Tokens
+from headrace.domain.accounts.admins import Admins
+from headrace.domain.accounts.caller import CurrentUser, Proof, UnauthenticatedError
+from headrace.domain.accounts.keys import KEY_PREFIX, is_key, prefix_of
+from headrace.domain.accounts.scopes import EVERYTHING, Scope, rights_of
+from headrace.domain.accounts.standing_repository import StandingRepository
+from headrace.domain.database import Row
+from headrace.domain.errors import HeadraceError
+from headrace.settings import Settings
 
 _log = structlog.get_logger(__name__)
 

@@ -2,23 +2,23 @@
 
 from typing import Final
 
-from adapters.blob_store import BlobTooLargeError
-from api.limits import RateLimitedError, TooManyHeadersError, TooManyStreamsError
-from api.origins import OriginRefusedError
-from api.refusals import (
+from headrace.adapters.blob_store import BlobTooLargeError
+from headrace.api.limits import RateLimitedError, TooManyHeadersError, TooManyStreamsError
+from headrace.api.origins import OriginRefusedError
+from headrace.api.refusals import (
     MalformedError,
     RangeError,
     ReferenceGoneError,
     UnsupportedMediaTypeError,
 )
-from domain.accounts.caller import ForbiddenError
-from domain.accounts.errors import (
+from headrace.domain.accounts.caller import ForbiddenError
+from headrace.domain.accounts.errors import (
     KeyNotFoundError,
     OwnAccountError,
     TooManyKeysError,
     UserNotFoundError,
 )
-from domain.accounts.sign_in_errors import (
+from headrace.domain.accounts.sign_in_errors import (
     CodeRefusedError,
     IdTokenRefusedError,
     LoginCancelledError,
@@ -30,27 +30,27 @@ from domain.accounts.sign_in_errors import (
     StateMismatchError,
     ToneNotFoundError,
 )
-from domain.database import DatabaseAwayError, DatabaseBusyError
-from domain.errors import HeadraceError
-from domain.files.names import FileNameError
-from domain.files.service import FileNotFoundInStoreError
-from domain.jobs.errors import (
+from headrace.domain.database import DatabaseAwayError, DatabaseBusyError
+from headrace.domain.errors import HeadraceError
+from headrace.domain.files.names import FileNameError
+from headrace.domain.files.service import FileNotFoundInStoreError
+from headrace.domain.jobs.errors import (
     CursorBeyondHeadError,
     IdempotencyConflictError,
     JobNotFinalError,
     JobNotFoundError,
 )
-from domain.jobs.states import IllegalTransitionError
-from domain.jobs.submitter import PipelineBusyError
-from domain.json_bounds import ValueTooLargeError
-from domain.pipelines.service import ParamsInvalidError, PipelineNotFoundError, PipelineUnknownError
-from domain.presets.errors import (
+from headrace.domain.jobs.states import IllegalTransitionError
+from headrace.domain.jobs.submitter import PipelineBusyError
+from headrace.domain.json_bounds import ValueTooLargeError
+from headrace.domain.pipelines.service import ParamsInvalidError, PipelineNotFoundError, PipelineUnknownError
+from headrace.domain.presets.errors import (
     PresetBusyError,
     PresetInUseError,
     PresetNotFoundError,
     PresetTitleTakenError,
 )
-from domain.tags.service import TagNotFoundError, TagTakenError
+from headrace.domain.tags.service import TagNotFoundError, TagTakenError
 
 CODES: Final[dict[type[HeadraceError], tuple[int, str]]] = {
     StateMismatchError: (400, "state_mismatch"),

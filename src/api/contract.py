@@ -11,9 +11,9 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response import Redirect
 from litestar.routes import HTTPRoute
 
-from api.admission import is_public
-from api.authentication import ACCESS_COOKIE
-from api.schemas import Problem
+from headrace.api.admission import is_public
+from headrace.api.authentication import ACCESS_COOKIE
+from headrace.api.schemas import Problem
 
 Schema = dict[str, Any]
 

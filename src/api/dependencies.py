@@ -10,32 +10,32 @@ from litestar.di import NamedDependency
 from msgspec import Struct, field
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
-from adapters.blob_store import BlobStore
-from adapters.doorbell import Doorbell
-from adapters.publisher import RedisPublisher
-from adapters.readiness import Readiness
-from adapters.tone3000 import Tone3000
-from api.auditing import AuditNote, note_admin
-from api.authentication import Authenticator
-from api.limits import Limits
-from api.origins import Origins
-from api.sign_in import SignIn
-from api.standing import Standing
-from api.streams.hub import Hub
-from api.streams.session import Snapshot
-from api.streams.together import Together
-from api.tokens import Tokens
-from domain.accounts.caller import CurrentUser
-from domain.accounts.reach import Reach
-from domain.accounts.repository import AuditRepository
-from domain.accounts.service import ApiKeyService, UserService
-from domain.files.service import FileService
-from domain.jobs.service import JobService
-from domain.jobs.submitter import Submitter
-from domain.pipelines.service import PipelineService
-from domain.presets.service import PresetService
-from domain.tags.service import TagService
-from settings import Settings
+from headrace.adapters.blob_store import BlobStore
+from headrace.adapters.doorbell import Doorbell
+from headrace.adapters.publisher import RedisPublisher
+from headrace.adapters.readiness import Readiness
+from headrace.adapters.tone3000 import Tone3000
+from headrace.api.auditing import AuditNote, note_admin
+from headrace.api.authentication import Authenticator
+from headrace.api.limits import Limits
+from headrace.api.origins import Origins
+from headrace.api.sign_in import SignIn
+from headrace.api.standing import Standing
+from headrace.api.streams.hub import Hub
+from headrace.api.streams.session import Snapshot
+from headrace.api.streams.together import Together
+from headrace.api.tokens import Tokens
+from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.accounts.reach import Reach
+from headrace.domain.accounts.repository import AuditRepository
+from headrace.domain.accounts.service import ApiKeyService, UserService
+from headrace.domain.files.service import FileService
+from headrace.domain.jobs.service import JobService
+from headrace.domain.jobs.submitter import Submitter
+from headrace.domain.pipelines.service import PipelineService
+from headrace.domain.presets.service import PresetService
+from headrace.domain.tags.service import TagService
+from headrace.settings import Settings
 
 
 class Services(Struct, kw_only=True):

@@ -12,9 +12,9 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.response import Redirect
 from litestar.static_files import create_static_files_router
 
-from api.asyncapi import show_sockets
-from api.contract import contract_of
-from api.dependencies import Services
+from headrace.api.asyncapi import show_sockets
+from headrace.api.contract import contract_of
+from headrace.api.dependencies import Services
 
 _WEB: Final = Path(__file__).parents[1] / "web"
 

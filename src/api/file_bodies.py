@@ -6,7 +6,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from domain.files.models import File
+from headrace.domain.files.models import File
 
 
 class FileView(Struct, kw_only=True):

@@ -14,20 +14,20 @@ from litestar.response import Stream
 from msgspec import UNSET
 from uuid_utils.compat import uuid7
 
-from api.asking import IdText, Search, an_id, an_order, orders_of
-from api.auditing import AuditNote
-from api.dependencies import Services
-from api.file_bodies import FileView, PatchFile
-from api.multipart import Upload
-from api.ranges import UnsatisfiableRangeError, parse_range
-from api.refusals import RangeError
-from api.schemas import Limit, Offset, Page
-from domain.accounts.caller import CurrentUser
-from domain.accounts.scopes import Scope
-from domain.files.models import File
-from domain.files.names import check_media_type, check_name
-from domain.files.repository import ORDERS, FileFilter
-from domain.files.service import FileNotFoundInStoreError, FileService
+from headrace.api.asking import IdText, Search, an_id, an_order, orders_of
+from headrace.api.auditing import AuditNote
+from headrace.api.dependencies import Services
+from headrace.api.file_bodies import FileView, PatchFile
+from headrace.api.multipart import Upload
+from headrace.api.ranges import UnsatisfiableRangeError, parse_range
+from headrace.api.refusals import RangeError
+from headrace.api.schemas import Limit, Offset, Page
+from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.accounts.scopes import Scope
+from headrace.domain.files.models import File
+from headrace.domain.files.names import check_media_type, check_name
+from headrace.domain.files.repository import ORDERS, FileFilter
+from headrace.domain.files.service import FileNotFoundInStoreError, FileService
 
 _CHUNK: Final = 256 * 1024
 

@@ -6,11 +6,11 @@ import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.asked import Asked
-from api.hygiene import allowed_methods
-from api.limits import COUNTED, rate_limit_headers
-from api.problems import request_id_of
-from api.proxies import Proxies
+from headrace.api.asked import Asked
+from headrace.api.hygiene import allowed_methods
+from headrace.api.limits import COUNTED, rate_limit_headers
+from headrace.api.problems import request_id_of
+from headrace.api.proxies import Proxies
 
 Header = tuple[bytes, bytes]
 

@@ -3,8 +3,8 @@
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
-from api.dependencies import Services
-from api.schemas import Health
+from headrace.api.dependencies import Services
+from headrace.api.schemas import Health
 
 
 class HealthController(Controller):

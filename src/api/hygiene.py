@@ -7,8 +7,8 @@ import structlog
 from litestar import Request
 from litestar.routes import HTTPRoute
 
-from api.refusals import InvalidInputError, UnsupportedMediaTypeError
-from domain.json_values import has_nul, is_nested_deeper
+from headrace.api.refusals import InvalidInputError, UnsupportedMediaTypeError
+from headrace.domain.json_values import has_nul, is_nested_deeper
 
 _DEEPEST: Final = 64
 

@@ -4,11 +4,11 @@ from collections.abc import Set
 
 from msgspec import UNSET, UnsetType
 
-from api.file_bodies import FileView
-from api.schemas import JobView, StepView
-from domain.jobs.models import Job
-from domain.jobs.orders import Part
-from domain.jobs.service import in_graph_order
+from headrace.api.file_bodies import FileView
+from headrace.api.schemas import JobView, StepView
+from headrace.domain.jobs.models import Job
+from headrace.domain.jobs.orders import Part
+from headrace.domain.jobs.service import in_graph_order
 
 
 class JobDetail(JobView, kw_only=True):

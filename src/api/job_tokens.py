@@ -7,11 +7,11 @@ from litestar import Controller, delete, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from api.account_schemas import JobTokenView, MakeJobToken
-from api.dependencies import Services
-from domain.accounts.caller import CurrentUser
-from domain.accounts.scopes import Scope
-from domain.jobs.service import JobService
+from headrace.api.account_schemas import JobTokenView, MakeJobToken
+from headrace.api.dependencies import Services
+from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.accounts.scopes import Scope
+from headrace.domain.jobs.service import JobService
 
 
 class JobTokenController(Controller):

@@ -11,13 +11,13 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.status_codes import HTTP_202_ACCEPTED
 from msgspec import UNSET
 
-from api.asking import IdText, Search, an_id, an_order, list_of, one_of, orders_of, several_of
-from api.dependencies import Services
-from api.file_bodies import FileView
-from api.job_detail import JobDetail
-from api.moments import MomentText, moment_of
-from api.refusals import InvalidInputError
-from api.schemas import (
+from headrace.api.asking import IdText, Search, an_id, an_order, list_of, one_of, orders_of, several_of
+from headrace.api.dependencies import Services
+from headrace.api.file_bodies import FileView
+from headrace.api.job_detail import JobDetail
+from headrace.api.moments import MomentText, moment_of
+from headrace.api.refusals import InvalidInputError
+from headrace.api.schemas import (
     EventPage,
     Items,
     JobView,
@@ -29,16 +29,16 @@ from api.schemas import (
     SubmitBatch,
     SubmitJob,
 )
-from api.submitting import IdempotencyKey, accepted, key_of, submit, submit_one
-from domain.accounts.caller import CurrentUser
-from domain.accounts.scopes import Scope
-from domain.files.service import FileService
-from domain.jobs.errors import CursorBeyondHeadError
-from domain.jobs.models import Job
-from domain.jobs.orders import JobFilter, Order, Part
-from domain.jobs.repository import ORDERS
-from domain.jobs.service import JobService
-from domain.jobs.states import JobState
+from headrace.api.submitting import IdempotencyKey, accepted, key_of, submit, submit_one
+from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.accounts.scopes import Scope
+from headrace.domain.files.service import FileService
+from headrace.domain.jobs.errors import CursorBeyondHeadError
+from headrace.domain.jobs.models import Job
+from headrace.domain.jobs.orders import JobFilter, Order, Part
+from headrace.domain.jobs.repository import ORDERS
+from headrace.domain.jobs.service import JobService
+from headrace.domain.jobs.states import JobState
 
 Cursor = Annotated[int, QueryParameter(ge=0, le=2**53 - 1)]
 

@@ -12,12 +12,12 @@ from uuid import UUID
 import structlog
 from redis.asyncio import Redis
 
-from adapters.rate_limiter import LocalLimiter, SharedLimiter, Taken, whole_seconds
-from api.asked import Asked
-from api.proxies import Proxies
-from domain.accounts.caller import CurrentUser
-from domain.errors import HeadraceError
-from settings import Settings
+from headrace.adapters.rate_limiter import LocalLimiter, SharedLimiter, Taken, whole_seconds
+from headrace.api.asked import Asked
+from headrace.api.proxies import Proxies
+from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.errors import HeadraceError
+from headrace.settings import Settings
 
 _log = structlog.get_logger(__name__)
 

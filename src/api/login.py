@@ -10,20 +10,20 @@ from litestar.response import Redirect
 from litestar.status_codes import HTTP_200_OK, HTTP_204_NO_CONTENT, HTTP_302_FOUND
 from msgspec import Meta, Struct
 
-from api.asked import Asked
-from api.authentication import ACCESS_COOKIE, bearer_of, is_loopback
-from api.dependencies import Services
-from api.login_cookies import (
+from headrace.api.asked import Asked
+from headrace.api.authentication import ACCESS_COOKIE, bearer_of, is_loopback
+from headrace.api.dependencies import Services
+from headrace.api.login_cookies import (
     LOGIN_COOKIE,
     REFRESH_COOKIE,
     cleared_cookies,
     login_cookie,
     session_cookies,
 )
-from api.refusals import MalformedError
-from api.sign_in import EXPIRES_IN, Mode, Return, Session
-from api.tokens import SessionToken
-from domain.accounts.caller import UnauthenticatedError
+from headrace.api.refusals import MalformedError
+from headrace.api.sign_in import EXPIRES_IN, Mode, Return, Session
+from headrace.api.tokens import SessionToken
+from headrace.domain.accounts.caller import UnauthenticatedError
 
 _HOST: Final = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?", re.ASCII)
 # Tokens and codes stand in these answers and their addresses.

@@ -4,10 +4,10 @@ from typing import Final, Literal
 
 from litestar.datastructures import Cookie
 
-from api.authentication import ACCESS_COOKIE
-from api.sign_in import Session
-from api.tokens import Tokens
-from domain.accounts.attempt_repository import LOGIN_LIFE
+from headrace.api.authentication import ACCESS_COOKIE
+from headrace.api.sign_in import Session
+from headrace.api.tokens import Tokens
+from headrace.domain.accounts.attempt_repository import LOGIN_LIFE
 
 REFRESH_COOKIE: Final = "headrace_refresh"
 CSRF_COOKIE: Final = "headrace_csrf"

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 import msgspec
 from litestar.params import QueryParameter
 
-from api.refusals import InvalidInputError
+from headrace.api.refusals import InvalidInputError
 
 MomentText = Annotated[str | None, QueryParameter(format="date-time", max_length=64)]
 

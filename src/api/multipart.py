@@ -7,8 +7,8 @@ from litestar import Request
 from litestar.exceptions import ClientException
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
-from adapters.blob_store import BlobTooLargeError
-from api.refusals import InvalidInputError, MalformedError, UnsupportedMediaTypeError
+from headrace.adapters.blob_store import BlobTooLargeError
+from headrace.api.refusals import InvalidInputError, MalformedError, UnsupportedMediaTypeError
 
 _FIELD: Final = "file"
 _OVERHEAD: Final = 64 * 1024

@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 
 from litestar.config.cors import CORSConfig
 
-from api.asked import Asked
-from api.tokens import Tokens
-from domain.accounts.caller import CurrentUser
-from domain.errors import HeadraceError
-from settings import Settings
+from headrace.api.asked import Asked
+from headrace.api.tokens import Tokens
+from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.errors import HeadraceError
+from headrace.settings import Settings
 
 CSRF_HEADER: Final = "x-csrf-token"
 _SAFE: Final = ("GET", "HEAD", "OPTIONS")

@@ -4,9 +4,9 @@ from litestar import Controller, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from api.schemas import Limit, Offset, Page, PipelineView
-from domain.accounts.scopes import Scope
-from domain.pipelines.service import PipelineService
+from headrace.api.schemas import Limit, Offset, Page, PipelineView
+from headrace.domain.accounts.scopes import Scope
+from headrace.domain.pipelines.service import PipelineService
 
 
 class PipelineController(Controller):

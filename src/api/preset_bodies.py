@@ -6,10 +6,10 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from api.schemas import JobTerms, Name, Tags
-from domain.jobs.orders import Order
-from domain.presets.models import Preset
-from domain.presets.wanted import PresetChanges
+from headrace.api.schemas import JobTerms, Name, Tags
+from headrace.domain.jobs.orders import Order
+from headrace.domain.presets.models import Preset
+from headrace.domain.presets.wanted import PresetChanges
 
 Title = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\S")]
 Description = Annotated[str, Meta(max_length=1000)]

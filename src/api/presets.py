@@ -8,17 +8,17 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.status_codes import HTTP_202_ACCEPTED
 
-from api.asking import Search, an_order, orders_of
-from api.auditing import AuditNote
-from api.dependencies import Services
-from api.preset_bodies import PatchPreset, PresetView, RunPreset, SavePreset
-from api.schemas import JobView, Limit, Offset, Page
-from api.submitting import IdempotencyKey, key_of, submit_one
-from domain.accounts.caller import CurrentUser
-from domain.accounts.scopes import Scope
-from domain.presets.repository import ORDERS
-from domain.presets.service import PresetService
-from domain.presets.wanted import PresetFilter
+from headrace.api.asking import Search, an_order, orders_of
+from headrace.api.auditing import AuditNote
+from headrace.api.dependencies import Services
+from headrace.api.preset_bodies import PatchPreset, PresetView, RunPreset, SavePreset
+from headrace.api.schemas import JobView, Limit, Offset, Page
+from headrace.api.submitting import IdempotencyKey, key_of, submit_one
+from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.accounts.scopes import Scope
+from headrace.domain.presets.repository import ORDERS
+from headrace.domain.presets.service import PresetService
+from headrace.domain.presets.wanted import PresetFilter
 
 
 class PresetController(Controller):

@@ -14,21 +14,21 @@ from litestar.types import Scope
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from api.codes import CODES
-from api.limits import RateLimitedError
-from api.refusals import (
+from headrace.api.codes import CODES
+from headrace.api.limits import RateLimitedError
+from headrace.api.refusals import (
     InvalidInputError,
     RangeError,
     ReferenceGoneError,
 )
-from api.schemas import Problem, ProblemError
-from domain.accounts.caller import UnauthenticatedError
-from domain.conflicts import TakenError
-from domain.database import DatabaseAwayError
-from domain.errors import HeadraceError
-from domain.json_bounds import ValueTooLargeError
-from domain.pipelines.service import ParamsInvalidError
-from domain.redaction import redacted
+from headrace.api.schemas import Problem, ProblemError
+from headrace.domain.accounts.caller import UnauthenticatedError
+from headrace.domain.conflicts import TakenError
+from headrace.domain.database import DatabaseAwayError
+from headrace.domain.errors import HeadraceError
+from headrace.domain.json_bounds import ValueTooLargeError
+from headrace.domain.pipelines.service import ParamsInvalidError
+from headrace.domain.redaction import redacted
 
 _log = structlog.get_logger(__name__)
 

@@ -5,8 +5,8 @@ import ipaddress
 from functools import lru_cache
 from typing import Final
 
-from api.asked import Asked
-from settings import Settings
+from headrace.api.asked import Asked
+from headrace.settings import Settings
 
 _SECRET_HEADER: Final = "x-headrace-proxy-secret"  # noqa: S105  (its name)
 _MOST_HOPS: Final = 20

@@ -1,6 +1,6 @@
 """What the API itself refuses, beside what the domain does."""
 
-from domain.errors import HeadraceError
+from headrace.domain.errors import HeadraceError
 
 
 class InvalidInputError(HeadraceError):

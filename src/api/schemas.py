@@ -8,11 +8,11 @@ from uuid import UUID
 from litestar.params import QueryParameter
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from api.moments import sane
-from domain.jobs.models import Job, StepRun
-from domain.jobs.orders import Order
-from domain.jobs.submission import NOT_YET, NewJob
-from domain.pipelines.models import PipelineVersion
+from headrace.api.moments import sane
+from headrace.domain.jobs.models import Job, StepRun
+from headrace.domain.jobs.orders import Order
+from headrace.domain.jobs.submission import NOT_YET, NewJob
+from headrace.domain.pipelines.models import PipelineVersion
 
 T = TypeVar("T")
 

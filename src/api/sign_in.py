@@ -14,16 +14,16 @@ import structlog
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from adapters.fresh_tokens import seal_tokens
-from adapters.providers.link import PASSING
-from adapters.providers.provider import Provider, Trip
-from adapters.sealing import SealBrokenError, Sealer
-from api.tokens import ACCESS_LIFE, SessionToken, Tokens
-from domain.accounts.attempt_repository import Attempt, AttemptRepository
-from domain.accounts.caller import UnauthenticatedError
-from domain.accounts.identity_service import IdentityService
-from domain.accounts.session_repository import SessionRepository
-from domain.accounts.sign_in_errors import (
+from headrace.adapters.fresh_tokens import seal_tokens
+from headrace.adapters.providers.link import PASSING
+from headrace.adapters.providers.provider import Provider, Trip
+from headrace.adapters.sealing import SealBrokenError, Sealer
+from headrace.api.tokens import ACCESS_LIFE, SessionToken, Tokens
+from headrace.domain.accounts.attempt_repository import Attempt, AttemptRepository
+from headrace.domain.accounts.caller import UnauthenticatedError
+from headrace.domain.accounts.identity_service import IdentityService
+from headrace.domain.accounts.session_repository import SessionRepository
+from headrace.domain.accounts.sign_in_errors import (
     CodeRefusedError,
     LoginCancelledError,
     LoginExpiredError,

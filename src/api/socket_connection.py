@@ -8,8 +8,8 @@ from typing import Any, Final
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from api.connections import Patience, abort
-from api.streams.pace import LEAST, Pace
+from headrace.api.connections import Patience, abort
+from headrace.api.streams.pace import LEAST, Pace
 
 TRY_LATER: Final = 1013
 # Under this name the connection itself stands in the ASGI scope.

@@ -9,9 +9,9 @@ from typing import Final
 import structlog
 from msgspec import Struct
 
-from domain.accounts.caller import CurrentUser
-from domain.accounts.standing_repository import Held, StandingRepository
-from domain.database import TRANSIENT
+from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.accounts.standing_repository import Held, StandingRepository
+from headrace.domain.database import TRANSIENT
 
 _log = structlog.get_logger(__name__)
 

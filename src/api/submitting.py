@@ -10,14 +10,14 @@ from litestar.params import HeaderParameter
 from litestar.status_codes import HTTP_202_ACCEPTED
 from msgspec import Struct
 
-from api.auditing import note_admin_first
-from api.dependencies import Services
-from api.hygiene import current_request_id
-from api.schemas import JobView
-from domain.accounts.caller import CurrentUser
-from domain.jobs.orders import Order
-from domain.jobs.submission import Key
-from domain.jobs.submitter import Answer, Render
+from headrace.api.auditing import note_admin_first
+from headrace.api.dependencies import Services
+from headrace.api.hygiene import current_request_id
+from headrace.api.schemas import JobView
+from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.jobs.orders import Order
+from headrace.domain.jobs.submission import Key
+from headrace.domain.jobs.submitter import Answer, Render
 
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=128)]
 

@@ -9,13 +9,13 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import UNSET, Struct, UnsetType
 
-from api.asking import an_order, orders_of
-from api.auditing import AuditNote
-from api.schemas import Limit, Offset, Page, TagName
-from domain.accounts.caller import CurrentUser
-from domain.accounts.scopes import Scope
-from domain.tags.repository import ORDERS, CountedTag
-from domain.tags.service import TagService
+from headrace.api.asking import an_order, orders_of
+from headrace.api.auditing import AuditNote
+from headrace.api.schemas import Limit, Offset, Page, TagName
+from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.accounts.scopes import Scope
+from headrace.domain.tags.repository import ORDERS, CountedTag
+from headrace.domain.tags.service import TagService
 
 
 class CreateTag(Struct, forbid_unknown_fields=True):

@@ -14,7 +14,7 @@ from joserfc.errors import ExpiredTokenError, JoseError
 from joserfc.jwk import OctKey
 from msgspec import Struct
 
-from domain.accounts.caller import UnauthenticatedError
+from headrace.domain.accounts.caller import UnauthenticatedError
 
 JobRight = Literal["read", "cancel"]
 

@@ -5,11 +5,11 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from msgspec import Struct
 
-from adapters.tone3000 import Tone, ToneModel
-from api.dependencies import Services
-from domain.accounts.caller import CurrentUser
-from domain.accounts.scopes import Scope
-from domain.accounts.sign_in_errors import ProviderNotFoundError, ToneNotFoundError
+from headrace.adapters.tone3000 import Tone, ToneModel
+from headrace.api.dependencies import Services
+from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.accounts.scopes import Scope
+from headrace.domain.accounts.sign_in_errors import ProviderNotFoundError, ToneNotFoundError
 
 _LARGEST = 2**53 - 1
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 import headrace_client
-from cli.errors import BadTokenError, BadUrlError, RefusedError, UnreachableError
+from headrace.cli.errors import BadTokenError, BadUrlError, RefusedError, UnreachableError
 from headrace_client import AsyncClient, Client
 from headrace_client.address import Address
 

@@ -2,13 +2,13 @@
 
 import asyncio
 
-from adapters.database import StatementPool
-from adapters.readiness import look
-from adapters.redis_link import build_redis, close_redis, refuse_evicting
-from api.authentication import refuse_remote
-from cli.database_refusals import refusals_told
-from domain.errors import HeadraceError
-from settings import Settings
+from headrace.adapters.database import StatementPool
+from headrace.adapters.readiness import look
+from headrace.adapters.redis_link import build_redis, close_redis, refuse_evicting
+from headrace.api.authentication import refuse_remote
+from headrace.cli.database_refusals import refusals_told
+from headrace.domain.errors import HeadraceError
+from headrace.settings import Settings
 
 
 class SchemaBehindError(HeadraceError):

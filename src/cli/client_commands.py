@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from cli.options import for_client, job_id
+from headrace.cli.options import for_client, job_id
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,8 +19,8 @@ _AS_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print wh
 @for_client
 def pipelines(as_json: bool, url: str, token: str | None) -> None:
     """List what can be submitted. Parameters with a * have no default."""
-    from cli.api_client import ApiClient
-    from cli.tables import pipelines_table
+    from headrace.cli.api_client import ApiClient
+    from headrace.cli.tables import pipelines_table
 
     answer = ApiClient(url, token).get("/pipelines")
     if as_json:
@@ -43,8 +43,8 @@ def jobs(
     state: str | None, pipeline: str | None, limit: int, as_json: bool, url: str, token: str | None
 ) -> None:
     """List jobs, newest first."""
-    from cli.api_client import ApiClient
-    from cli.tables import jobs_table
+    from headrace.cli.api_client import ApiClient
+    from headrace.cli.tables import jobs_table
 
     answer = ApiClient(url, token).get("/jobs", state=state, pipeline=pipeline, limit=limit)
     found = answer["items"]
@@ -64,8 +64,8 @@ def jobs(
 @for_client
 def show(job: str, as_json: bool, url: str, token: str | None) -> None:
     """Show one job. Its state, steps and files, and why it failed."""
-    from cli.api_client import ApiClient
-    from cli.tables import show_job
+    from headrace.cli.api_client import ApiClient
+    from headrace.cli.tables import show_job
 
     api = ApiClient(url, token)
     found = api.get(f"/jobs/{job}")
@@ -82,7 +82,7 @@ def show(job: str, as_json: bool, url: str, token: str | None) -> None:
 @for_client
 def cancel(job: str, url: str, token: str | None) -> None:
     """Stop a job. One that waits stops at once, one that runs soon."""
-    from cli.api_client import ApiClient
+    from headrace.cli.api_client import ApiClient
 
     state = ApiClient(url, token).post(f"/jobs/{job}/cancel")["state"]
     click.echo("cancelled" if state == "cancelled" else "asked to stop; it is still running")
@@ -93,8 +93,8 @@ def cancel(job: str, url: str, token: str | None) -> None:
 @for_client
 def retry(job: str, url: str, token: str | None) -> None:
     """Queue a failed job again. Steps that succeeded are not run again."""
-    from cli.api_client import ApiClient
-    from cli.errors import watch_call
+    from headrace.cli.api_client import ApiClient
+    from headrace.cli.errors import watch_call
 
     api = ApiClient(url, token)
     api.post(f"/jobs/{job}/retry")

@@ -9,7 +9,7 @@ from asyncpg import (
     InvalidCatalogNameError,
 )
 
-from cli.errors import DatabaseRefusedError
+from headrace.cli.errors import DatabaseRefusedError
 
 
 @contextmanager

@@ -12,19 +12,19 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
-from cli.api_client import ApiClient
-from cli.facts import show_facts
-from cli.interrupts import Interrupts
-from cli.picture import JobPicture
-from cli.service import Plan, Service, hand_on
-from cli.text import size_of
-from cli.up_screen import shortest
-from cli.upping import running_servers
-from cli.watch_run import follow
-from cli.watch_screen import LiveScreen, PlainScreen, Screen
-from cli.watching import Watch
-from domain.errors import HeadraceError
-from settings import Settings
+from headrace.cli.api_client import ApiClient
+from headrace.cli.facts import show_facts
+from headrace.cli.interrupts import Interrupts
+from headrace.cli.picture import JobPicture
+from headrace.cli.service import Plan, Service, hand_on
+from headrace.cli.text import size_of
+from headrace.cli.up_screen import shortest
+from headrace.cli.upping import running_servers
+from headrace.cli.watch_run import follow
+from headrace.cli.watch_screen import LiveScreen, PlainScreen, Screen
+from headrace.cli.watching import Watch
+from headrace.domain.errors import HeadraceError
+from headrace.settings import Settings
 
 _ASSETS: Final = Path(__file__).parents[1] / "pipelines" / "shootout" / "assets"
 _LIBRARIES: Final = ("matplotlib", "numpy", "pyloudnorm", "scipy", "soundfile")

@@ -32,8 +32,8 @@ def demo(out: Path, data_dir: Path | None) -> None:
     Starts PostgreSQL, Redis, API and a worker of its own, submits the bundled `shootout` pipeline, shows it
     live, saves what it made, and stops everything. Takes some ten seconds.
     """
-    from cli.demo import run_demo
-    from settings import read_settings
+    from headrace.cli.demo import run_demo
+    from headrace.settings import read_settings
 
     default = read_settings().data_dir / "demo"
     run_demo(out.expanduser().absolute(), (data_dir or default).expanduser().absolute())

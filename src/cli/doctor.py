@@ -14,16 +14,16 @@ from typing import Final
 import httpx
 from msgspec import Struct
 
-from adapters.database import StatementPool
-from adapters.readiness import look
-from adapters.redis_link import AWAY, EvictingRedisError, build_redis, close_redis, refuse_evicting
-from adapters.servers import describe
-from cli.api_client import ApiClient
-from cli.errors import BadUrlError
-from domain.database import DatabaseAwayError
-from domain.errors import HeadraceError
-from domain.pipelines.loading import load_all
-from settings import Settings, SettingsError, read_settings
+from headrace.adapters.database import StatementPool
+from headrace.adapters.readiness import look
+from headrace.adapters.redis_link import AWAY, EvictingRedisError, build_redis, close_redis, refuse_evicting
+from headrace.adapters.servers import describe
+from headrace.cli.api_client import ApiClient
+from headrace.cli.errors import BadUrlError
+from headrace.domain.database import DatabaseAwayError
+from headrace.domain.errors import HeadraceError
+from headrace.domain.pipelines.loading import load_all
+from headrace.settings import Settings, SettingsError, read_settings
 
 _OLDEST_PYTHON: Final = (3, 11)
 _LEAST_FREE_BYTES: Final = 500_000_000

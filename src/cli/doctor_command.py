@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from cli.options import for_client
+from headrace.cli.options import for_client
 
 
 @click.command(
@@ -28,8 +28,8 @@ def doctor(data_dir: Path | None, url: str, token: str | None) -> None:
     """Say what Headrace finds on this machine, and what is wrong with it. Changes nothing."""
     from rich.console import Console
 
-    from cli.doctor import examine
-    from cli.doctor_screen import show
+    from headrace.cli.doctor import examine
+    from headrace.cli.doctor_screen import show
 
     findings = examine(data_dir, url, token)
     show(Console(highlight=False), findings)

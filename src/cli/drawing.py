@@ -9,8 +9,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from cli.picture import JobPicture, Said, StepLine
-from cli.times import clock, left, took
+from headrace.cli.picture import JobPicture, Said, StepLine
+from headrace.cli.times import clock, left, took
 
 STATE_STYLES: Final = {
     "queued": "yellow",

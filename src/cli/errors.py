@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from domain.errors import HeadraceError
+from headrace.domain.errors import HeadraceError
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 NO_VERDICT: Final = 3

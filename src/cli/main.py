@@ -6,8 +6,15 @@ import sys
 
 import click
 
-from cli import client_commands, demo_command, doctor_command, service_commands, up_command, watch_commands
-from domain.errors import HeadraceError
+from headrace.cli import (
+    client_commands,
+    demo_command,
+    doctor_command,
+    service_commands,
+    up_command,
+    watch_commands,
+)
+from headrace.domain.errors import HeadraceError
 
 _SUMMARY = """Run multi-step jobs, and watch each one live.
 

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 
-from cli.database_refusals import refusals_told
+from headrace.cli.database_refusals import refusals_told
 
 
 def bring_up_to_date(url: str) -> None:
@@ -13,7 +13,7 @@ def bring_up_to_date(url: str) -> None:
         DatabaseAwayError: PostgreSQL cannot be reached.
         DatabaseRefusedError: it does not let us in.
     """
-    from adapters.migrations import upgrade
+    from headrace.adapters.migrations import upgrade
 
     with refusals_told():
         upgrade(url)
@@ -27,7 +27,7 @@ def describe_revisions(url: str) -> list[str]:
         DatabaseAwayError: PostgreSQL cannot be reached.
         DatabaseRefusedError: it does not let us in.
     """
-    from adapters.migrations import revisions
+    from headrace.adapters.migrations import revisions
 
     with refusals_told():
         current = asyncio.run(_ask_revision(url))
@@ -35,8 +35,8 @@ def describe_revisions(url: str) -> list[str]:
 
 
 async def _ask_revision(url: str) -> str | None:
-    from adapters.database import StatementPool
-    from adapters.migrations import current_revision
+    from headrace.adapters.database import StatementPool
+    from headrace.adapters.migrations import current_revision
 
     pool = await StatementPool.open(url, size=1)
     try:
@@ -46,8 +46,8 @@ async def _ask_revision(url: str) -> str | None:
 
 
 async def _make_partitions(url: str) -> None:
-    from adapters.database import StatementPool
-    from domain.events.partitions import make_partitions
+    from headrace.adapters.database import StatementPool
+    from headrace.domain.events.partitions import make_partitions
 
     pool = await StatementPool.open(url, size=1)
     try:

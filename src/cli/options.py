@@ -9,8 +9,8 @@ from uuid import UUID
 import click
 import msgspec
 
-from cli.errors import DEFAULT_URL, NO_VERDICT, NoVerdictError
-from domain.errors import HeadraceError
+from headrace.cli.errors import DEFAULT_URL, NO_VERDICT, NoVerdictError
+from headrace.domain.errors import HeadraceError
 
 Function = Callable[..., Any]
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from cli.part_logs import LogReader, notable, open_log, refusal
-from domain.errors import HeadraceError
-from workers.supervisor import REFUSED_EXIT
+from headrace.cli.part_logs import LogReader, notable, open_log, refusal
+from headrace.domain.errors import HeadraceError
+from headrace.workers.supervisor import REFUSED_EXIT
 
 _SHORTEST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 10.0

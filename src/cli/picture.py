@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from cli.text import plain, size_of
+from headrace.cli.text import plain, size_of
 
 Kind = Literal["log", "file", "note", "trouble"]
 

@@ -11,7 +11,7 @@ _EVERY_SECONDS: Final = 0.5
 def watched_folders(sources: Sequence[str]) -> list[Path]:
     """Our own source tree, and the files and folders among the user's pipeline *sources*."""
     theirs = [Path(source).expanduser() for source in sources]
-    return [Path(__file__).parents[1], *(path.absolute() for path in theirs if path.exists())]
+    return [Path(__file__).resolve().parents[1], *(path.absolute() for path in theirs if path.exists())]
 
 
 def snapshot(places: Sequence[Path]) -> dict[Path, int]:

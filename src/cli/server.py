@@ -9,12 +9,12 @@ from typing import Final
 import uvicorn
 from litestar import Litestar
 
-from adapters.collector import spare_collector
-from api.connections import HttpConnection
-from api.socket_connection import SocketConnection
-from app import create_app
-from domain.errors import HeadraceError
-from settings import Settings
+from headrace.adapters.collector import spare_collector
+from headrace.api.connections import HttpConnection
+from headrace.api.socket_connection import SocketConnection
+from headrace.app import create_app
+from headrace.domain.errors import HeadraceError
+from headrace.settings import Settings
 
 _SHUTDOWN_SECONDS: Final = 10
 

@@ -11,10 +11,10 @@ from typing import Final
 import httpx
 from msgspec import Struct
 
-from cli.parts import Part, Say
-from cli.reloading import changes, watched_folders
-from domain.errors import HeadraceError
-from settings import Settings
+from headrace.cli.parts import Part, Say
+from headrace.cli.reloading import changes, watched_folders
+from headrace.domain.errors import HeadraceError
+from headrace.settings import Settings
 
 _READY_SECONDS: Final = 90.0
 _ASK_SECONDS: Final = 0.05

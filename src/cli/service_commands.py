@@ -8,8 +8,8 @@ from typing import Final, NoReturn
 
 import click
 
-from domain.errors import HeadraceError
-from settings import Settings, read_settings
+from headrace.domain.errors import HeadraceError
+from headrace.settings import Settings, read_settings
 
 _TIED: Final = click.option(
     "--tied", is_flag=True, hidden=True, help="End when standard input ends; `up` starts its parts so."
@@ -29,7 +29,7 @@ def migrate(history: bool) -> None:
     Needs HEADRACE_DATABASE_URL. Run it before the first start and after each update; running it again changes
     nothing. `headrace up` does it by itself.
     """
-    from cli.migrating import bring_up_to_date, describe_revisions
+    from headrace.cli.migrating import bring_up_to_date, describe_revisions
 
     settings = _start()
     if history:
@@ -56,13 +56,13 @@ def api(host: str, port: int, tied: bool) -> None:
     Needs HEADRACE_DATABASE_URL, and HEADRACE_REDIS_URL unless a second of delay does not matter. Ends with
     status 78 when it refuses to start; the reason is the last line.
     """
-    from cli.ending import end_with_starter
+    from headrace.cli.ending import end_with_starter
 
     if tied:
         end_with_starter()
     try:
-        from cli.api_start import check_start
-        from cli.server import listen, serve
+        from headrace.cli.api_start import check_start
+        from headrace.cli.server import listen, serve
 
         settings = _start()
         check_start(settings, host)
@@ -103,8 +103,8 @@ def worker(queues: tuple[str, ...], concurrency: int | None, alone: bool, suspec
     """
     import uvloop
 
-    from cli.ending import end_with_starter
-    from workers.supervisor import end_with_parent, supervise
+    from headrace.cli.ending import end_with_starter
+    from headrace.workers.supervisor import end_with_parent, supervise
 
     if tied:
         end_with_starter()
@@ -127,12 +127,12 @@ async def _work(
     settings: Settings, queues: tuple[str, ...], concurrency: int, *, only_suspect: bool
 ) -> NoReturn:
     """Be the worker; the process ends with it, whatever its steps have left in the loop."""
-    from cli.database_refusals import refusals_told
-    from cli.ending import leave
-    from domain.database import TRANSIENT
-    from workers.main import run_worker
-    from workers.memory import go_first
-    from workers.supervisor import REFUSED_EXIT
+    from headrace.cli.database_refusals import refusals_told
+    from headrace.cli.ending import leave
+    from headrace.domain.database import TRANSIENT
+    from headrace.workers.main import run_worker
+    from headrace.workers.memory import go_first
+    from headrace.workers.supervisor import REFUSED_EXIT
 
     if only_suspect:
         go_first()
@@ -153,14 +153,14 @@ async def _work(
 
 
 def _refuse(part: str, error: HeadraceError) -> NoReturn:
-    from workers.supervisor import REFUSED_EXIT
+    from headrace.workers.supervisor import REFUSED_EXIT
 
     click.echo(f"headrace {part}: {error}", err=True)
     sys.exit(REFUSED_EXIT)
 
 
 def _start() -> Settings:
-    from adapters.telemetry import configure_logging
+    from headrace.adapters.telemetry import configure_logging
 
     settings = read_settings()
     settings.needs("database_url")

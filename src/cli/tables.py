@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cli.drawing import STATE_STYLES
-from cli.text import plain, size_of
-from cli.times import ago, between, moment
+from headrace.cli.drawing import STATE_STYLES
+from headrace.cli.text import plain, size_of
+from headrace.cli.times import ago, between, moment
 
 Fields = dict[str, Any]
 

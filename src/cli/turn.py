@@ -9,8 +9,8 @@ from typing import IO, Final
 
 import msgspec
 
-from cli.service import Plan
-from domain.errors import HeadraceError
+from headrace.cli.service import Plan
+from headrace.domain.errors import HeadraceError
 
 _LEFT_BEHIND_SECONDS: Final = 30.0
 _ASK_SECONDS: Final = 0.1
@@ -80,7 +80,7 @@ def take_port(plan: Plan, *, patient: bool) -> Plan:
     Raises:
         PortTakenError: it is not free.
     """
-    from cli.server import PortTakenError, listen
+    from headrace.cli.server import PortTakenError, listen
 
     deadline = time.monotonic() + (_LEFT_BEHIND_SECONDS if patient else 0)
     while True:

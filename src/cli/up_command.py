@@ -5,7 +5,7 @@ from typing import Final
 
 import click
 
-from settings import read_settings
+from headrace.settings import read_settings
 
 
 @click.command(
@@ -42,8 +42,8 @@ def up(host: str, port: int, workers: int, data_dir: Path | None, reload: bool) 
     """
     from rich.console import Console
 
-    from cli.service import Plan
-    from cli.upping import run_up
+    from headrace.cli.service import Plan
+    from headrace.cli.upping import run_up
 
     settings = read_settings()
     plan = Plan(

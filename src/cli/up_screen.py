@@ -7,9 +7,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from cli.errors import DEFAULT_URL
-from cli.facts import show_facts
-from cli.service import Plan
+from headrace.cli.errors import DEFAULT_URL
+from headrace.cli.facts import show_facts
+from headrace.cli.service import Plan
 
 
 class Screen:

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from adapters.servers import Server, Servers
-from cli.parts import Say
+from headrace.adapters.servers import Server, Servers
+from headrace.cli.parts import Say
 
 _LOOK_SECONDS: Final = 0.2
 _LONGEST_PAUSE: Final = 10.0

@@ -8,16 +8,16 @@ from typing import Any
 
 from rich.console import Console
 
-from adapters.database import StatementPool
-from adapters.servers import Servers, run_servers
-from adapters.telemetry import configure_logging
-from api.authentication import refuse_remote
-from cli.interrupts import Interrupts
-from cli.migrating import bring_up_to_date
-from cli.service import Plan, Service, hand_on
-from cli.turn import Turn, take_port
-from cli.up_screen import Screen
-from cli.upkeep import kept_alive
+from headrace.adapters.database import StatementPool
+from headrace.adapters.servers import Servers, run_servers
+from headrace.adapters.telemetry import configure_logging
+from headrace.api.authentication import refuse_remote
+from headrace.cli.interrupts import Interrupts
+from headrace.cli.migrating import bring_up_to_date
+from headrace.cli.service import Plan, Service, hand_on
+from headrace.cli.turn import Turn, take_port
+from headrace.cli.up_screen import Screen
+from headrace.cli.upkeep import kept_alive
 
 
 def run_up(plan: Plan, console: Console) -> None:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import click
 
-from cli.options import EXIT_STATUSES, VerdictCommand, for_client, job_id, job_params, submission_key
+from headrace.cli.options import EXIT_STATUSES, VerdictCommand, for_client, job_id, job_params, submission_key
 
 _PATIENCE: Final = click.option(
     "--patience",
@@ -64,9 +64,9 @@ def submit(
     """Submit a job of the pipeline NAME."""
     import msgspec
 
-    from cli.api_client import ApiClient
-    from cli.errors import watch_call
-    from cli.watch_run import watch_job
+    from headrace.cli.api_client import ApiClient
+    from headrace.cli.errors import watch_call
+    from headrace.cli.watch_run import watch_job
 
     api = ApiClient(url, token)
     job = api.submit(name, params, key)
@@ -106,8 +106,8 @@ def watch(job: str, after: int, as_json: bool, patience: float, url: str, token:
 
     Lost connections are taken up again where they broke; no event is missed and none comes twice.
     """
-    from cli.api_client import ApiClient
-    from cli.watch_run import watch_job
+    from headrace.cli.api_client import ApiClient
+    from headrace.cli.watch_run import watch_job
 
     api = ApiClient(url, token)
     sys.exit(watch_job(api, job, after=after, as_json=as_json, patience_seconds=patience, was_reached=False))

@@ -9,13 +9,13 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from cli.api_client import ApiClient
-from cli.drawing import STATE_STYLES
-from cli.errors import RefusedError, UnreachableError, watch_call
-from cli.picture import JobPicture
-from cli.tables import error_text, files_table, short
-from cli.watch_screen import JsonScreen, LiveScreen, PlainScreen, Screen
-from cli.watching import Watch
+from headrace.cli.api_client import ApiClient
+from headrace.cli.drawing import STATE_STYLES
+from headrace.cli.errors import RefusedError, UnreachableError, watch_call
+from headrace.cli.picture import JobPicture
+from headrace.cli.tables import error_text, files_table, short
+from headrace.cli.watch_screen import JsonScreen, LiveScreen, PlainScreen, Screen
+from headrace.cli.watching import Watch
 
 VERDICTS: Final = {"succeeded": 0, "failed": 1, "cancelled": 2}
 

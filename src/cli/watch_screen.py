@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from cli.drawing import Drawing, said
-from cli.picture import JobPicture, Said
-from cli.watching import Frame
+from headrace.cli.drawing import Drawing, said
+from headrace.cli.picture import JobPicture, Said
+from headrace.cli.watching import Frame
 
 _PLAIN_STEP: Final = 0.1
 

@@ -7,8 +7,8 @@ import msgspec
 from msgspec import Struct
 
 import headrace_client
-from cli.api_client import ApiClient
-from cli.errors import GaveUpError, UnreachableError, WatchRefusedError
+from headrace.cli.api_client import ApiClient
+from headrace.cli.errors import GaveUpError, UnreachableError, WatchRefusedError
 from headrace_client import AsyncWatch
 
 _FIRST_PATIENCE_SECONDS: Final = 2.0

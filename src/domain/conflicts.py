@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy.exc import IntegrityError
 
-from domain.base import Session
-from domain.errors import HeadraceError
+from headrace.domain.base import Session
+from headrace.domain.errors import HeadraceError
 
 
 class TakenError(HeadraceError):

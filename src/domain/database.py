@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
-from domain.errors import HeadraceError
+from headrace.domain.errors import HeadraceError
 
 
 class DatabaseAwayError(HeadraceError):

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import msgspec
 
-from domain.errors import HeadraceError
-from domain.json_values import without_texts
+from headrace.domain.errors import HeadraceError
+from headrace.domain.json_values import without_texts
 
 MOST_BYTES: Final = 256 * 1024
 """Of `params` and of `meta`, each."""

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Row, Select, func, select
 from sqlalchemy.orm import InstrumentedAttribute
 
-from domain.base import Session
+from headrace.domain.base import Session
 
 T = TypeVar("T")
 

@@ -1,13 +1,13 @@
 """Every table of the service, so that whoever needs them all imports one module."""
 
-from domain.accounts.models import ApiKey, AuditEntry, Identity, LoginAttempt, LoginSession, User
-from domain.events.models import JOB_EVENTS
-from domain.files.models import BlobRemoval, File
-from domain.jobs.models import IdempotencyKey, Job, StepRun
-from domain.pipelines.models import PipelineVersion
-from domain.presets.models import Preset
-from domain.tags.models import JOB_TAGS, PRESET_TAGS, Tag
-from domain.workers.models import WorkerProcess
+from headrace.domain.accounts.models import ApiKey, AuditEntry, Identity, LoginAttempt, LoginSession, User
+from headrace.domain.events.models import JOB_EVENTS
+from headrace.domain.files.models import BlobRemoval, File
+from headrace.domain.jobs.models import IdempotencyKey, Job, StepRun
+from headrace.domain.pipelines.models import PipelineVersion
+from headrace.domain.presets.models import Preset
+from headrace.domain.tags.models import JOB_TAGS, PRESET_TAGS, Tag
+from headrace.domain.workers.models import WorkerProcess
 
 __all__ = [
     "JOB_EVENTS",

@@ -14,17 +14,17 @@ import structlog
 from arq.connections import ArqRedis
 from arq.worker import Worker, func
 
-from adapters import doorbell
-from adapters.redis_link import AWAY
-from adapters.tasks import end_tasks
-from domain.database import TRANSIENT
-from domain.events.news import Publisher
-from domain.jobs.execution import Execution
-from workers.endings import StopReason
-from workers.leases import Leases
-from workers.runner import Attempt
-from workers.toolbox import Toolbox
-from workers.waiting import StopSignal, first_of
+from headrace.adapters import doorbell
+from headrace.adapters.redis_link import AWAY
+from headrace.adapters.tasks import end_tasks
+from headrace.domain.database import TRANSIENT
+from headrace.domain.events.news import Publisher
+from headrace.domain.jobs.execution import Execution
+from headrace.workers.endings import StopReason
+from headrace.workers.leases import Leases
+from headrace.workers.runner import Attempt
+from headrace.workers.toolbox import Toolbox
+from headrace.workers.waiting import StopSignal, first_of
 
 _log = structlog.get_logger(__name__)
 

@@ -10,9 +10,9 @@ from typing import Final
 
 import structlog
 
-from adapters.blob_store import BlobStore
-from domain.database import TRANSIENT
-from domain.files.removals import BlobRemovals, Removal
+from headrace.adapters.blob_store import BlobStore
+from headrace.domain.database import TRANSIENT
+from headrace.domain.files.removals import BlobRemovals, Removal
 
 _log = structlog.get_logger(__name__)
 

@@ -14,16 +14,23 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
-from domain.pipelines.definition import Pipeline, StepHandle
-from domain.pipelines.loading import load, pipelines_in
-from workers import wire
-from workers.memory import go_first
-from workers.outputs import OutputError, bytes_or_path, encode_value, plain_fields, plain_text, said_by
+from headrace.domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
+from headrace.domain.pipelines.definition import Pipeline, StepHandle
+from headrace.domain.pipelines.loading import load, pipelines_in
+from headrace.workers import wire
+from headrace.workers.memory import go_first
+from headrace.workers.outputs import (
+    OutputError,
+    bytes_or_path,
+    encode_value,
+    plain_fields,
+    plain_text,
+    said_by,
+)
 
 
 class ChildContext:
-    """`domain.pipelines.context.StepContext` over the socket."""
+    """`headrace.domain.pipelines.context.StepContext` over the socket."""
 
     def __init__(self, order: wire.Order, pipeline: Pipeline, params: Any, link: "Link") -> None:
         self._pipeline = pipeline

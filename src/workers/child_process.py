@@ -11,14 +11,14 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from adapters.tasks import end_tasks
-from domain.jobs.errors import LeaseLostError
-from domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
-from workers import wire
-from workers.children import Child
-from workers.desk import Desk
-from workers.fresh_python import fresh_python
-from workers.outputs import OutputError
+from headrace.adapters.tasks import end_tasks
+from headrace.domain.jobs.errors import LeaseLostError
+from headrace.domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
+from headrace.workers import wire
+from headrace.workers.children import Child
+from headrace.workers.desk import Desk
+from headrace.workers.fresh_python import fresh_python
+from headrace.workers.outputs import OutputError
 
 _log = structlog.get_logger(__name__)
 
@@ -52,7 +52,7 @@ class ChildError(Exception):
 
 
 class ProcessTry:
-    """`workers.tries.Running` in a child process."""
+    """`headrace.workers.tries.Running` in a child process."""
 
     def __init__(self, order: wire.Order, name: str, key: str, desk: Desk) -> None:
         self._order = order
@@ -76,7 +76,7 @@ class ProcessTry:
         try:
             with theirs:
                 self._process = Child(
-                    fresh_python("workers.child_main", str(theirs.fileno()), nice=_NICE),
+                    fresh_python("headrace.workers.child_main", str(theirs.fileno()), nice=_NICE),
                     environment=os.environ | _ONE_THREAD,
                     folder=self._order.scratch,
                     descriptors=(theirs.fileno(),),

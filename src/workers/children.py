@@ -7,7 +7,7 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 
-from workers.containing import call_in_thread
+from headrace.workers.containing import call_in_thread
 
 
 class Child:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
-from workers.outputs import said_by
+from headrace.workers.outputs import said_by
 
 T = TypeVar("T")
 

@@ -9,10 +9,10 @@ from uuid import UUID
 
 import msgspec
 
-from domain.pipelines.context import JobCancelledError
-from domain.pipelines.definition import Pipeline, StepHandle
-from workers.desk import Desk
-from workers.outputs import bytes_or_path
+from headrace.domain.pipelines.context import JobCancelledError
+from headrace.domain.pipelines.definition import Pipeline, StepHandle
+from headrace.workers.desk import Desk
+from headrace.workers.outputs import bytes_or_path
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ class Situation(msgspec.Struct, frozen=True):
 
 
 class LoopContext:
-    """`domain.pipelines.context.StepContext` for a step in the event loop."""
+    """`headrace.domain.pipelines.context.StepContext` for a step in the event loop."""
 
     def __init__(self, situation: Situation, pipeline: Pipeline, desk: Desk) -> None:
         self._situation = situation

@@ -13,10 +13,10 @@ from uuid import UUID, uuid5
 
 import structlog
 
-from adapters.blob_store import BlobStore, BlobTooLargeError
-from adapters.group_commit import GroupCommit
-from domain.database import Database
-from domain.events.types import (
+from headrace.adapters.blob_store import BlobStore, BlobTooLargeError
+from headrace.adapters.group_commit import GroupCommit
+from headrace.domain.database import Database
+from headrace.domain.events.types import (
     MAX_LOG_BYTES,
     MAX_LOG_EVENTS,
     FileCreated,
@@ -25,16 +25,16 @@ from domain.events.types import (
     Progress,
     write,
 )
-from domain.files.lookup import sha256_of
-from domain.files.names import FileNameError, check_media_type, check_name
-from domain.jobs.changes import Change, NewFile, Written
-from domain.jobs.errors import LeaseLostError
-from domain.jobs.execution import Claim
-from domain.pipelines.context import PermanentError
-from domain.pipelines.definition import StepHandle
-from workers.endings import Standing
-from workers.outputs import plain_fields, safe_text
-from workers.records import Records
+from headrace.domain.files.lookup import sha256_of
+from headrace.domain.files.names import FileNameError, check_media_type, check_name
+from headrace.domain.jobs.changes import Change, NewFile, Written
+from headrace.domain.jobs.errors import LeaseLostError
+from headrace.domain.jobs.execution import Claim
+from headrace.domain.pipelines.context import PermanentError
+from headrace.domain.pipelines.definition import StepHandle
+from headrace.workers.endings import Standing
+from headrace.workers.outputs import plain_fields, safe_text
+from headrace.workers.records import Records
 
 _log = structlog.get_logger(__name__)
 

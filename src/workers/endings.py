@@ -7,12 +7,19 @@ from enum import StrEnum
 
 import msgspec
 
-from domain.events.types import JobCancelled, JobError, JobEvent, JobFailed, JobRequeued, JobSucceeded
-from domain.jobs.changes import JobMove, Written
-from domain.jobs.execution import JOB_TIMEOUT
-from domain.jobs.states import JobState, StepState
-from workers.plan import Plan, StepPlan
-from workers.waiting import StopSignal
+from headrace.domain.events.types import (
+    JobCancelled,
+    JobError,
+    JobEvent,
+    JobFailed,
+    JobRequeued,
+    JobSucceeded,
+)
+from headrace.domain.jobs.changes import JobMove, Written
+from headrace.domain.jobs.execution import JOB_TIMEOUT
+from headrace.domain.jobs.states import JobState, StepState
+from headrace.workers.plan import Plan, StepPlan
+from headrace.workers.waiting import StopSignal
 
 
 class StopReason(StrEnum):

@@ -8,12 +8,12 @@ from typing import Final
 
 import structlog
 
-from domain.database import TRANSIENT
-from domain.jobs.execution import Execution
-from settings import Settings
-from workers.children import Child
-from workers.fresh_python import fresh_python
-from workers.waiting import StopSignal
+from headrace.domain.database import TRANSIENT
+from headrace.domain.jobs.execution import Execution
+from headrace.settings import Settings
+from headrace.workers.children import Child
+from headrace.workers.fresh_python import fresh_python
+from headrace.workers.waiting import StopSignal
 
 _log = structlog.get_logger(__name__)
 
@@ -66,6 +66,6 @@ class Isolation:
         queues = self._execution.worker.queues
         options = [option for queue in queues for option in ("--queue", queue)]
         return Child(
-            fresh_python("cli.main", "worker", "--alone", "--suspect", *options),
+            fresh_python("headrace.cli.main", "worker", "--alone", "--suspect", *options),
             environment=os.environ | self._settings.environment(),
         )

@@ -9,10 +9,10 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from domain.database import TRANSIENT, DatabaseAwayError, DatabaseBusyError
-from domain.jobs.execution import Execution
-from workers.endings import StopReason
-from workers.runner import Attempt
+from headrace.domain.database import TRANSIENT, DatabaseAwayError, DatabaseBusyError
+from headrace.domain.jobs.execution import Execution
+from headrace.workers.endings import StopReason
+from headrace.workers.runner import Attempt
 
 _log = structlog.get_logger(__name__)
 

@@ -16,29 +16,29 @@ from uuid import uuid4
 import asyncpg
 import structlog
 
-from adapters.blob_store import BlobStore
-from adapters.collector import spare_collector
-from adapters.database import StatementPool
-from adapters.doorbell import Doorbell
-from adapters.group_commit import GroupCommit
-from adapters.publisher import RedisPublisher
-from adapters.redis_link import build_redis, close_redis, refuse_evicting
-from adapters.tasks import end_tasks
-from domain.database import TRANSIENT, Database
-from domain.files.removals import BlobRemovals
-from domain.jobs.execution import Execution, Worker
-from domain.jobs.step_times_repository import StepTimesRepository
-from domain.pipelines.loading import Loaded, load_all
-from domain.pipelines.registry import register
-from settings import Settings
-from workers import sweeper
-from workers.arq_worker import HeadraceWorker
-from workers.blob_remover import BlobRemover
-from workers.isolation import Isolation
-from workers.leases import Leases
-from workers.outlooks import Outlooks
-from workers.toolbox import Toolbox
-from workers.watchdog import Watchdog
+from headrace.adapters.blob_store import BlobStore
+from headrace.adapters.collector import spare_collector
+from headrace.adapters.database import StatementPool
+from headrace.adapters.doorbell import Doorbell
+from headrace.adapters.group_commit import GroupCommit
+from headrace.adapters.publisher import RedisPublisher
+from headrace.adapters.redis_link import build_redis, close_redis, refuse_evicting
+from headrace.adapters.tasks import end_tasks
+from headrace.domain.database import TRANSIENT, Database
+from headrace.domain.files.removals import BlobRemovals
+from headrace.domain.jobs.execution import Execution, Worker
+from headrace.domain.jobs.step_times_repository import StepTimesRepository
+from headrace.domain.pipelines.loading import Loaded, load_all
+from headrace.domain.pipelines.registry import register
+from headrace.settings import Settings
+from headrace.workers import sweeper
+from headrace.workers.arq_worker import HeadraceWorker
+from headrace.workers.blob_remover import BlobRemover
+from headrace.workers.isolation import Isolation
+from headrace.workers.leases import Leases
+from headrace.workers.outlooks import Outlooks
+from headrace.workers.toolbox import Toolbox
+from headrace.workers.watchdog import Watchdog
 
 _log = structlog.get_logger(__name__)
 

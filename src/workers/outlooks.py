@@ -7,10 +7,10 @@ from typing import Final
 
 import structlog
 
-from domain.database import TRANSIENT
-from domain.jobs.outlook import Outlook
-from domain.jobs.step_times_repository import StepTimesRepository
-from domain.pipelines.definition import Pipeline
+from headrace.domain.database import TRANSIENT
+from headrace.domain.jobs.outlook import Outlook
+from headrace.domain.jobs.step_times_repository import StepTimesRepository
+from headrace.domain.pipelines.definition import Pipeline
 
 _log = structlog.get_logger(__name__)
 

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 import msgspec
 
-from domain.errors import HeadraceError
-from domain.events.types import JobError
-from domain.json_values import has_nul
-from domain.redaction import redacted, redacted_values
+from headrace.domain.errors import HeadraceError
+from headrace.domain.events.types import JobError
+from headrace.domain.json_values import has_nul
+from headrace.domain.redaction import redacted, redacted_values
 
 _FIELDS_BYTES: Final = 8 * 1024
 _SAID_BYTES: Final = 16 * 1024

@@ -9,10 +9,10 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from domain.jobs.execution import StepRecord
-from domain.jobs.states import StepState
-from domain.pipelines.definition import Node, Pipeline
-from workers.outputs import OutputError
+from headrace.domain.jobs.execution import StepRecord
+from headrace.domain.jobs.states import StepState
+from headrace.domain.pipelines.definition import Node, Pipeline
+from headrace.workers.outputs import OutputError
 
 MOST_ITEMS: Final = 10_000
 

@@ -5,11 +5,11 @@ from typing import Final
 
 from msgspec import UNSET
 
-from domain.events.news import Publisher
-from domain.events.types import Progress, ProgressFrame
-from domain.jobs.execution import Claim
-from domain.jobs.progress import JobProgress
-from workers.endings import Standing
+from headrace.domain.events.news import Publisher
+from headrace.domain.events.types import Progress, ProgressFrame
+from headrace.domain.jobs.execution import Claim
+from headrace.domain.jobs.progress import JobProgress
+from headrace.workers.endings import Standing
 
 _EVERY_SECONDS: Final = 0.1
 # Ends of steps share one allowance: thousands of short items are no thousands of frames.

@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import msgspec
 
-from domain.events.types import JobError, JobEvent, StepFailed, StepStarted, StepSucceeded, write
-from domain.jobs.changes import Change, StepChange
-from domain.jobs.execution import Claim
-from domain.jobs.states import StepState
-from workers.plan import StepPlan
+from headrace.domain.events.types import JobError, JobEvent, StepFailed, StepStarted, StepSucceeded, write
+from headrace.domain.jobs.changes import Change, StepChange
+from headrace.domain.jobs.execution import Claim
+from headrace.domain.jobs.states import StepState
+from headrace.workers.plan import StepPlan
 
 
 class Records:

@@ -7,27 +7,27 @@ from typing import Final
 
 import structlog
 
-from domain.database import TRANSIENT
-from domain.events.types import JobError, LogWritten, write
-from domain.jobs.changes import Change
-from domain.jobs.errors import LeaseLostError
-from domain.jobs.execution import Claim
-from domain.jobs.progress import JobProgress
-from domain.jobs.states import StepState
-from domain.pipelines.context import JobCancelledError
-from workers.child_process import ChildError
-from workers.containing import contained
-from workers.desk import Desk
-from workers.endings import Standing, StopReason, ending, left_behind
-from workers.outputs import OutputError, job_error, said_by
-from workers.plan import Group, Plan, StepPlan
-from workers.progress_sender import ProgressSender
-from workers.records import Records
-from workers.step_runner import StepRunner
-from workers.toolbox import Toolbox
-from workers.tries import StepStoppedError
-from workers.verdicts import judge_failure
-from workers.waiting import first_of
+from headrace.domain.database import TRANSIENT
+from headrace.domain.events.types import JobError, LogWritten, write
+from headrace.domain.jobs.changes import Change
+from headrace.domain.jobs.errors import LeaseLostError
+from headrace.domain.jobs.execution import Claim
+from headrace.domain.jobs.progress import JobProgress
+from headrace.domain.jobs.states import StepState
+from headrace.domain.pipelines.context import JobCancelledError
+from headrace.workers.child_process import ChildError
+from headrace.workers.containing import contained
+from headrace.workers.desk import Desk
+from headrace.workers.endings import Standing, StopReason, ending, left_behind
+from headrace.workers.outputs import OutputError, job_error, said_by
+from headrace.workers.plan import Group, Plan, StepPlan
+from headrace.workers.progress_sender import ProgressSender
+from headrace.workers.records import Records
+from headrace.workers.step_runner import StepRunner
+from headrace.workers.toolbox import Toolbox
+from headrace.workers.tries import StepStoppedError
+from headrace.workers.verdicts import judge_failure
+from headrace.workers.waiting import first_of
 
 _log = structlog.get_logger(__name__)
 

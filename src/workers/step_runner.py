@@ -7,18 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from domain.jobs.execution import Claim
-from domain.pipelines.definition import Node, Pipeline
-from workers import wire
-from workers.child_process import ProcessTry
-from workers.containing import call_in_thread, contained
-from workers.contexts import Situation
-from workers.desk import Desk
-from workers.outputs import OutputError, encode_value
-from workers.plan import StepPlan, compute_items
-from workers.toolbox import Toolbox
-from workers.tries import Running, StepStoppedError, here, run_try
-from workers.waiting import StopSignal, first_of
+from headrace.domain.jobs.execution import Claim
+from headrace.domain.pipelines.definition import Node, Pipeline
+from headrace.workers import wire
+from headrace.workers.child_process import ProcessTry
+from headrace.workers.containing import call_in_thread, contained
+from headrace.workers.contexts import Situation
+from headrace.workers.desk import Desk
+from headrace.workers.outputs import OutputError, encode_value
+from headrace.workers.plan import StepPlan, compute_items
+from headrace.workers.toolbox import Toolbox
+from headrace.workers.tries import Running, StepStoppedError, here, run_try
+from headrace.workers.waiting import StopSignal, first_of
 
 _ITEMS_SECONDS: Final = 60.0
 

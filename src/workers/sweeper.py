@@ -9,11 +9,11 @@ from uuid import UUID
 
 import structlog
 
-from adapters.doorbell import Doorbell
-from domain.database import TRANSIENT, Database
-from domain.events.news import Publisher
-from domain.events.partitions import make_partitions
-from domain.jobs.execution import Execution
+from headrace.adapters.doorbell import Doorbell
+from headrace.domain.database import TRANSIENT, Database
+from headrace.domain.events.news import Publisher
+from headrace.domain.events.partitions import make_partitions
+from headrace.domain.jobs.execution import Execution
 
 _log = structlog.get_logger(__name__)
 

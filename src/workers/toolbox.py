@@ -5,11 +5,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from adapters.blob_store import BlobStore
-from adapters.group_commit import GroupCommit
-from domain.database import Database
-from domain.events.news import Publisher
-from domain.pipelines.definition import Pipeline
+from headrace.adapters.blob_store import BlobStore
+from headrace.adapters.group_commit import GroupCommit
+from headrace.domain.database import Database
+from headrace.domain.events.news import Publisher
+from headrace.domain.pipelines.definition import Pipeline
 
 
 class Toolbox(Struct, kw_only=True):

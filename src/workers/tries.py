@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any, Final, Literal, Protocol
 
-from domain.pipelines.definition import Node, Pipeline
-from workers.containing import call_in_thread, contained
-from workers.contexts import LoopContext, Situation, ThreadContext
-from workers.desk import Desk
-from workers.outputs import encode_value
-from workers.waiting import StopSignal, first_of
+from headrace.domain.pipelines.definition import Node, Pipeline
+from headrace.workers.containing import call_in_thread, contained
+from headrace.workers.contexts import LoopContext, Situation, ThreadContext
+from headrace.workers.desk import Desk
+from headrace.workers.outputs import encode_value
+from headrace.workers.waiting import StopSignal, first_of
 
 # A loop step may notice by itself that it is to stop; then it is cancelled where it waits.
 _COURTESY_SECONDS: Final = 0.2

@@ -4,13 +4,13 @@ from datetime import timedelta
 
 from msgspec import Struct
 
-from domain.events.types import JobError
-from domain.jobs import backoff
-from domain.pipelines.context import PermanentError, RetryableError
-from domain.pipelines.definition import Node
-from workers.child_process import ChildDiedError, ChildError
-from workers.outputs import OutputError, job_error, said_by
-from workers.tries import StepStoppedError
+from headrace.domain.events.types import JobError
+from headrace.domain.jobs import backoff
+from headrace.domain.pipelines.context import PermanentError, RetryableError
+from headrace.domain.pipelines.definition import Node
+from headrace.workers.child_process import ChildDiedError, ChildError
+from headrace.workers.outputs import OutputError, job_error, said_by
+from headrace.workers.tries import StepStoppedError
 
 _LONGEST_WAIT_SECONDS = 30 * 86_400.0
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from adapters.database import StatementPool
-from adapters.servers import Servers
 from conformance.stand import History, Stand
 from conformance.watchers import socket, watched
 from harness import new_database, serving, working
-from settings import Settings
+from headrace.adapters.database import StatementPool
+from headrace.adapters.servers import Servers
+from headrace.settings import Settings
 
 
 @pytest.fixture(scope="package")

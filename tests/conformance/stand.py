@@ -2,8 +2,8 @@
 
 from msgspec import Struct
 
-from adapters.database import StatementPool
 from harness import Api
+from headrace.adapters.database import StatementPool
 
 
 class Stand(Struct):

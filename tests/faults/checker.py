@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from adapters.database import StatementPool
 from faults.records import JobRecord, read_records
 from harness import Api
+from headrace.adapters.database import StatementPool
 
 FINAL: Final = frozenset({"succeeded", "failed", "cancelled"})
 MOST_LOSSES: Final = 5

@@ -8,13 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from adapters.database import StatementPool
-from adapters.migrations import upgrade
-from adapters.servers import Servers
-from domain.events.partitions import make_partitions
 from faults.form import IS_FULL
 from harness import private_servers
-from settings import Settings
+from headrace.adapters.database import StatementPool
+from headrace.adapters.migrations import upgrade
+from headrace.adapters.servers import Servers
+from headrace.domain.events.partitions import make_partitions
+from headrace.settings import Settings
 
 FLOWS = Path(__file__).parent / "flows" / "fault_flows.py"
 

@@ -16,8 +16,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
-from domain.database import DatabaseAwayError
-from domain.jobs.states import JobState
+from headrace.domain.database import DatabaseAwayError
+from headrace.domain.jobs.states import JobState
 
 Breaks = Literal["kill", "stop", "lose", "mute"]
 
@@ -55,8 +55,8 @@ class Point:
     counts: Callable[..., bool] = always
 
 
-_CLAIM: Final = "domain.jobs.execution:Execution.claim"
-_WRITE: Final = "domain.jobs.execution:Execution.write"
+_CLAIM: Final = "headrace.domain.jobs.execution:Execution.claim"
+_WRITE: Final = "headrace.domain.jobs.execution:Execution.write"
 
 POINTS: Final = {
     "after_claim": Point(_CLAIM, "after", found),
@@ -64,9 +64,9 @@ POINTS: Final = {
     "after_checkpoint": Point(_WRITE, "after", checkpoints),
     "before_finish": Point(_WRITE, "before", moves),
     "after_finish": Point(_WRITE, "after", moves),
-    "before_ring": Point("adapters.doorbell:Doorbell.ring", "before"),
-    "last_news": Point("adapters.publisher:RedisPublisher.publish", "before", ends),
-    "holding_a_job": Point("domain.jobs.repository:JobRepository.log", "before"),
+    "before_ring": Point("headrace.adapters.doorbell:Doorbell.ring", "before"),
+    "last_news": Point("headrace.adapters.publisher:RedisPublisher.publish", "before", ends),
+    "holding_a_job": Point("headrace.domain.jobs.repository:JobRepository.log", "before"),
 }
 
 
@@ -146,6 +146,6 @@ if __name__ == "__main__":
     name, visit, way = sys.argv[1].split(":")
     sys.argv = ["headrace", *sys.argv[2:]]
     arm(POINTS[name], int(visit), cast(Breaks, way))
-    from cli.main import main
+    from headrace.cli.main import main
 
     main()

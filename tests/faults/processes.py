@@ -14,8 +14,8 @@ from typing import Any, Final
 import httpx
 import msgspec
 
-from adapters.servers.processes import Process
-from settings import Settings
+from headrace.adapters.servers.processes import Process
+from headrace.settings import Settings
 
 HEADRACE: Final = (str(Path(sys.executable).with_name("headrace")),)
 _NUMBERS: Final = count(1)

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct, field
 
-from adapters.database import StatementPool
+from headrace.adapters.database import StatementPool
 
 _JOBS: Final = """
 SELECT j.id, j.state, j.attempt, j.fence, j.losses, j.event_seq, j.max_attempts, j.progress,

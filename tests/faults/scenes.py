@@ -6,14 +6,14 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from adapters.database import StatementPool
 from faults import processes
 from faults.checker import assert_kept
 from faults.load import Load
 from faults.records import JobRecord
 from faults.settling import settled
 from harness import Api, open_api
-from settings import Settings
+from headrace.adapters.database import StatementPool
+from headrace.settings import Settings
 
 
 class Scene(Struct):

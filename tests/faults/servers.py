@@ -4,8 +4,8 @@ import asyncio
 import shutil
 import signal
 
-from adapters.servers import Server
 from faults.processes import until
+from headrace.adapters.servers import Server
 
 
 async def stop(server: Server, number: signal.Signals) -> None:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from adapters.database import StatementPool
-from domain.database import TRANSIENT
 from faults.processes import until_async
+from headrace.adapters.database import StatementPool
+from headrace.domain.database import TRANSIENT
 
 _OPEN = """
 SELECT id, state, attempt, losses FROM jobs

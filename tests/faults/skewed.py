@@ -47,6 +47,6 @@ if __name__ == "__main__":
     offset = float(sys.argv[1])
     sys.argv = ["headrace", *sys.argv[2:]]
     skew(offset)
-    from cli.main import main
+    from headrace.cli.main import main
 
     main()

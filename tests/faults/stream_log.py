@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
-from adapters.database import StatementPool
 from faults.stream_judge import History
+from headrace.adapters.database import StatementPool
 
 _JOBS: Final = """
 SELECT id, state, extract(epoch FROM finished_at)::float8 AS finished_at FROM jobs WHERE id = ANY($1::uuid[])

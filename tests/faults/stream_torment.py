@@ -8,9 +8,9 @@ from typing import Final
 
 import redis.asyncio as async_redis
 
-from adapters.servers import Server
 from faults import processes, servers
-from settings import Settings
+from headrace.adapters.servers import Server
+from headrace.settings import Settings
 
 _CUTS: Final = 25
 

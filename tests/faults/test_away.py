@@ -8,9 +8,9 @@ import pytest
 import redis.asyncio as async_redis
 import websockets
 
-from adapters.database import StatementPool
 from harness import Api, serving, working
-from settings import Settings
+from headrace.adapters.database import StatementPool
+from headrace.settings import Settings
 
 
 @pytest.fixture

@@ -9,15 +9,15 @@ from random import Random
 
 import redis.asyncio as async_redis
 
-from adapters.database import StatementPool
-from domain.database import TRANSIENT
 from faults import processes
 from faults.checker import assert_kept
 from faults.form import by_form, seeded_dice
 from faults.load import Load
 from faults.settling import settled
 from harness import serving
-from settings import Settings
+from headrace.adapters.database import StatementPool
+from headrace.domain.database import TRANSIENT
+from headrace.settings import Settings
 
 MOST_LOSSES = 5
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from adapters.database import StatementPool
 from faults.checker import assert_kept, violations
 from faults.load import Load
 from faults.records import Entry, EventRecord, JobRecord, StepRecord
 from harness import serving, working
-from settings import Settings
+from headrace.adapters.database import StatementPool
+from headrace.settings import Settings
 
 JOB = "0190a000-0000-7000-8000-000000000001"
 

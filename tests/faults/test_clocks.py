@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from adapters.database import StatementPool
 from faults import processes, skewed
 from faults.checker import assert_kept
 from faults.load import Load
 from faults.settling import settled
 from harness import serving, working
-from settings import Settings
+from headrace.adapters.database import StatementPool
+from headrace.settings import Settings
 
 HOUR = 3600.0
 SLACK_SECONDS = 3.0

@@ -8,7 +8,6 @@ import httpx
 import msgspec
 import pytest
 
-from adapters.database import StatementPool
 from faults import crashing, processes
 from faults.checker import assert_kept
 from faults.form import by_form
@@ -16,7 +15,8 @@ from faults.load import Load
 from faults.records import JobRecord
 from faults.settling import settled
 from harness import serving, working
-from settings import Settings
+from headrace.adapters.database import StatementPool
+from headrace.settings import Settings
 
 LATE_SECONDS = 2.0
 SLACK_SECONDS = 2.0

@@ -4,7 +4,6 @@ import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from adapters.database import StatementPool
 from faults import processes
 from faults.checker import assert_kept
 from faults.form import by_form
@@ -12,7 +11,8 @@ from faults.load import Load
 from faults.records import JobRecord
 from faults.settling import running_in, settled
 from harness import open_api, serving, working
-from settings import Settings
+from headrace.adapters.database import StatementPool
+from headrace.settings import Settings
 
 
 def assert_no_harm(kept: dict[str, JobRecord]) -> None:

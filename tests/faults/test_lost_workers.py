@@ -12,12 +12,12 @@ from uuid import uuid4
 import msgspec
 import websockets
 
-from adapters.database import StatementPool
 from faults import processes
 from faults.checker import assert_kept
 from harness import Api, serving, working
-from settings import Settings
-from workers import wire
+from headrace.adapters.database import StatementPool
+from headrace.settings import Settings
+from headrace.workers import wire
 
 FLOWS = Path(__file__).parent / "flows" / "fault_flows.py"
 DEMO = Path(__file__).parents[2] / "src" / "pipelines" / "shootout" / "assets" / "demo.json"

@@ -7,12 +7,12 @@ from typing import Any
 
 import redis.asyncio as async_redis
 
-from adapters.servers import Server, Servers
 from faults import servers
 from faults.form import by_form
 from harness import Api, serving, working
+from headrace.adapters.servers import Server, Servers
+from headrace.settings import Settings
 from overview_watch import Board, board
-from settings import Settings
 
 JOBS = by_form(20, 400)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from adapters.database import StatementPool
 from faults import processes
 from faults.checker import assert_kept
 from faults.form import by_form, seeded_dice
@@ -15,12 +14,13 @@ from faults.load import Load, late_share
 from faults.proxy import Mode, proxied
 from faults.settling import running_in, settled
 from harness import open_api, serving, working
-from settings import Settings
+from headrace.adapters.database import StatementPool
+from headrace.settings import Settings
 
 BAD = [Mode.STALL, Mode.DROP, Mode.HALF_OPEN]
 LATE_SECONDS = 2.0
 SLACK_SECONDS = 2.0
-# What a statement may take before its connection is given up, see `adapters.database`.
+# What a statement may take before its connection is given up, see `headrace.adapters.database`.
 COMMAND_SECONDS = 30.0
 CANCEL_SECONDS = 1.0
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from adapters.servers import Server, Servers
 from faults import servers
 from faults.form import by_form
 from faults.scenes import Scene, under_load
-from settings import Settings
+from headrace.adapters.servers import Server, Servers
+from headrace.settings import Settings
 
 
 def assert_told_honestly(scene: Scene) -> None:

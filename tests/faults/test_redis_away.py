@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import redis.asyncio as async_redis
 
-from adapters.servers import Server, Servers
 from faults import servers
 from faults.form import by_form
 from faults.load import late_share
 from faults.processes import until_async
 from faults.scenes import Scene, under_load
 from faults.settling import running_in, settled
-from settings import Settings
+from headrace.adapters.servers import Server, Servers
+from headrace.settings import Settings
 
 START_SECONDS = 2.0
 CANCEL_SECONDS = 1.0

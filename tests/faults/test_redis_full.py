@@ -6,14 +6,14 @@ from uuid import uuid4
 import pytest
 import redis.asyncio as async_redis
 
-from adapters.database import StatementPool
-from adapters.servers import Servers
 from faults import processes
 from faults.checker import assert_kept
 from faults.load import Load, late_share
 from faults.settling import settled
 from harness import open_api
-from settings import Settings
+from headrace.adapters.database import StatementPool
+from headrace.adapters.servers import Servers
+from headrace.settings import Settings
 
 REFUSED = 78
 

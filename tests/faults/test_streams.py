@@ -4,8 +4,6 @@ import asyncio
 from contextlib import AsyncExitStack
 from random import Random
 
-from adapters.database import StatementPool
-from adapters.servers import Servers
 from faults import crashing, processes
 from faults.form import by_form, seeded_dice
 from faults.settling import settled
@@ -15,7 +13,9 @@ from faults.stream_judge import judge, table
 from faults.stream_log import read_histories
 from faults.stream_torment import Torment
 from harness import serving
-from settings import Settings
+from headrace.adapters.database import StatementPool
+from headrace.adapters.servers import Servers
+from headrace.settings import Settings
 
 JOBS = by_form(500, 10_000)
 ROUNDS = by_form(1, 10)

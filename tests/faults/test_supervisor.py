@@ -5,10 +5,10 @@ from pathlib import Path
 
 import msgspec
 
-from adapters.servers.processes import Process
 from faults import processes
 from harness import serving
-from settings import Settings
+from headrace.adapters.servers.processes import Process
+from headrace.settings import Settings
 
 HOSTILE = Path(__file__).parents[1] / "journey" / "flows" / "hostile_flows.py"
 BLOCKING = """

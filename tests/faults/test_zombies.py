@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from adapters.database import StatementPool
 from faults import crashing, processes
 from faults.checker import assert_kept
 from faults.form import by_form
 from faults.load import Load
 from faults.settling import in_second_attempt, running_in, settled
 from harness import Api, serving, working
-from settings import Settings
+from headrace.adapters.database import StatementPool
+from headrace.settings import Settings
 
 
 async def heads(api: Api, job_ids: list[str]) -> list[int]:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from adapters.database import StatementPool
 from fuzz.form import IS_FULL, SEED, sent
 from harness import Api
+from headrace.adapters.database import StatementPool
+from headrace.settings import Settings
 from people import Person, bearer, open_proxied
-from settings import Settings
 
 LEAST_IN_FULL = 20_000
 TABLES = ("jobs", "job_events", "files", "tags", "presets", "api_keys", "idempotency_keys", "audit_entries")

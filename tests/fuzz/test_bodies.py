@@ -6,10 +6,10 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.database import StatementPool
 from fuzz.conftest import rows
 from fuzz.form import count, examples
 from harness import Api
+from headrace.adapters.database import StatementPool
 
 REFUSALS = {400, 413, 415, 422}
 

@@ -8,11 +8,11 @@ import websockets
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.database import StatementPool
 from fuzz.conftest import rows
 from fuzz.form import count, examples
 from fuzz.test_bodies import VALUES
 from harness import Api
+from headrace.adapters.database import StatementPool
 from people import Person
 
 WORDS = st.fixed_dictionaries(

@@ -6,11 +6,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.database import StatementPool
 from fuzz.conftest import rows
 from fuzz.form import count, examples
 from harness import Api
-from settings import Settings
+from headrace.adapters.database import StatementPool
+from headrace.settings import Settings
 
 CONTENT = bytes(range(256)) * 4
 SIZE = len(CONTENT)

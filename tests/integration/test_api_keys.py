@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from adapters.database import StatementPool
 from harness import Api, serving
+from headrace.adapters.database import StatementPool
+from headrace.settings import Settings
 from people import Person, bearer, behind_proxy, open_proxied
-from settings import Settings
 
 SOON = timedelta(seconds=1)
 

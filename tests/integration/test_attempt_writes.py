@@ -10,12 +10,12 @@ import asyncpg
 import pytest
 from uuid_utils.compat import uuid7
 
-from adapters.database import StatementPool
-from domain.database import DatabaseBusyError
-from domain.events.types import JobError, JobFailed, JobSucceeded, LogWritten, write
-from domain.jobs.changes import Change, JobMove, StepChange
-from domain.jobs.execution import Claim, Execution, Worker
-from domain.jobs.states import JobState, StepState
+from headrace.adapters.database import StatementPool
+from headrace.domain.database import DatabaseBusyError
+from headrace.domain.events.types import JobError, JobFailed, JobSucceeded, LogWritten, write
+from headrace.domain.jobs.changes import Change, JobMove, StepChange
+from headrace.domain.jobs.execution import Claim, Execution, Worker
+from headrace.domain.jobs.states import JobState, StepState
 from lease_stand import OWNER, found, sweep
 
 LEASE = timedelta(seconds=30)

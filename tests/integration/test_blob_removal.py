@@ -10,12 +10,12 @@ from uuid import UUID, uuid5
 
 import pytest
 
-from adapters.blob_store import BlobStore
-from adapters.database import StatementPool
-from domain.files.removals import BlobRemovals
 from harness import Api
-from settings import Settings
-from workers.blob_remover import BlobRemover
+from headrace.adapters.blob_store import BlobStore
+from headrace.adapters.database import StatementPool
+from headrace.domain.files.removals import BlobRemovals
+from headrace.settings import Settings
+from headrace.workers.blob_remover import BlobRemover
 
 NOTED = "SELECT file_id FROM blob_removals"
 

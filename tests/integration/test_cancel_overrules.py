@@ -2,11 +2,11 @@
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters.database import StatementPool
-from domain.accounts.reach import Reach
-from domain.events.types import StepFailed
-from domain.jobs.changes import StepChange
-from domain.jobs.states import JobState, StepState
+from headrace.adapters.database import StatementPool
+from headrace.domain.accounts.reach import Reach
+from headrace.domain.events.types import StepFailed
+from headrace.domain.jobs.changes import StepChange
+from headrace.domain.jobs.states import JobState, StepState
 from lease_stand import BROKEN, OWNER, as_person, change, execution, order, submit
 
 

@@ -6,9 +6,9 @@ from uuid import UUID
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters.database import StatementPool
-from domain.jobs.execution import Execution
-from domain.jobs.orders import Order
+from headrace.adapters.database import StatementPool
+from headrace.domain.jobs.execution import Execution
+from headrace.domain.jobs.orders import Order
 from lease_stand import execution, order, submit
 
 MINUTE = timedelta(minutes=1)

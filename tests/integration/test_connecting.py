@@ -7,10 +7,10 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from adapters.database import StatementPool
-from adapters.engine import build_engine
-from adapters.migrations import alembic_commands
-from settings import read_settings
+from headrace.adapters.database import StatementPool
+from headrace.adapters.engine import build_engine
+from headrace.adapters.migrations import alembic_commands
+from headrace.settings import read_settings
 
 PASSWORD = "p@ss:w/o?rd#50% +&=[x]"
 

@@ -6,8 +6,8 @@ import contextlib
 import pytest
 
 from harness import Api, serving
+from headrace.settings import Settings
 from people import PROXY_SECRET, Person, open_proxied
-from settings import Settings
 
 SECONDS = 20
 HEAD = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n"

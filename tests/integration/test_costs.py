@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import redis as sync_redis
 
-from adapters.database import StatementPool
-from domain.database import Row
-from domain.jobs.orders import Order
-from domain.jobs.submitter import Submitter
 from harness import working
+from headrace.adapters.database import StatementPool
+from headrace.domain.database import Row
+from headrace.domain.jobs.orders import Order
+from headrace.domain.jobs.submitter import Submitter
+from headrace.settings import Settings
 from lease_stand import OWNER, found
-from settings import Settings
 
 JOBS = 2_000
 LEFT = "SELECT EXISTS (SELECT 1 FROM jobs WHERE finished_at IS NULL) AS some"

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from adapters import event_bus
-from adapters.event_bus import EventBus
-from adapters.redis_link import build_redis, close_redis
-from adapters.tasks import end_tasks
+from headrace.adapters import event_bus
+from headrace.adapters.event_bus import EventBus
+from headrace.adapters.redis_link import build_redis, close_redis
+from headrace.adapters.tasks import end_tasks
 
 SECONDS = 10
 

@@ -7,10 +7,10 @@ from uuid import UUID, uuid4, uuid5
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
-from domain.files.models import File
-from domain.jobs.changes import NewFile
-from domain.json_bounds import MOST_BYTES
 from harness import Api
+from headrace.domain.files.models import File
+from headrace.domain.jobs.changes import NewFile
+from headrace.domain.json_bounds import MOST_BYTES
 from lease_stand import change, execution
 from town import Town, problem
 

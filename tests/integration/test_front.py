@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 from websockets.exceptions import ConnectionClosed
 
 from harness import Api, serving
-from settings import Settings
-from workers.main import open_worker
+from headrace.settings import Settings
+from headrace.workers.main import open_worker
 
 SECONDS = 15
 OURS, STRANGER = "https://app.example.com", "https://evil.example.com"

@@ -12,16 +12,16 @@ import asyncpg
 import pytest
 from sqlalchemy import event, text
 
-from adapters.database import StatementPool
-from adapters.servers import Servers
-from api.graphql.transaction import ReadTransaction
-from domain.accounts.reach import Reach
-from domain.database import Row
-from domain.reading.repository import ReadRepository
 from harness import Api, new_database, serving
+from headrace.adapters.database import StatementPool
+from headrace.adapters.servers import Servers
+from headrace.api.graphql.transaction import ReadTransaction
+from headrace.domain.accounts.reach import Reach
+from headrace.domain.database import Row
+from headrace.domain.reading.repository import ReadRepository
+from headrace.settings import Settings
+from headrace.workers.main import open_worker
 from people import behind_proxy, named
-from settings import Settings
-from workers.main import open_worker
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
 NESTED: Final = """

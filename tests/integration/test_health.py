@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from adapters.migrations import alembic_commands
-from cli.api_start import SchemaBehindError, check_start
 from faults.proxy import Mode, proxied
 from harness import Api, serving, working
-from settings import Settings
+from headrace.adapters.migrations import alembic_commands
+from headrace.cli.api_start import SchemaBehindError, check_start
+from headrace.settings import Settings
 
 SECONDS = 15
 

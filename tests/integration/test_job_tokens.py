@@ -12,8 +12,8 @@ from joserfc import jwt
 from joserfc.jwk import OctKey
 
 from harness import Api
+from headrace.settings import Settings
 from people import JOB_KEY, Person, bearer, open_proxied
-from settings import Settings
 
 
 @pytest.fixture

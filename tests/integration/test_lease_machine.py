@@ -18,10 +18,10 @@ from hypothesis.stateful import (
 )
 
 import lease_model as model
-from domain.accounts.reach import Reach
-from domain.jobs.changes import Change
-from domain.jobs.lease_repository import MAX_LOSSES
-from domain.jobs.states import IllegalTransitionError, JobState
+from headrace.domain.accounts.reach import Reach
+from headrace.domain.jobs.changes import Change
+from headrace.domain.jobs.lease_repository import MAX_LOSSES
+from headrace.domain.jobs.states import IllegalTransitionError, JobState
 from lease_book import Book, Entry, is_lawful
 from lease_model import ModelJob, Outcome
 from lease_stand import ENDS, OWNER, Stand, deed, order

@@ -13,16 +13,16 @@ import websockets
 from arq.connections import ArqRedis
 from websockets.exceptions import ConnectionClosed
 
-from adapters import rate_limiter
-from adapters.rate_limiter import SharedLimiter
-from adapters.redis_link import build_redis, close_redis
-from api.asked import Asked
-from api.limits import Limits, RateLimitedError
-from api.proxies import Proxies
-from domain.accounts.keys import make_key
 from harness import Api, serving
-from settings import Settings
-from workers.main import open_worker
+from headrace.adapters import rate_limiter
+from headrace.adapters.rate_limiter import SharedLimiter
+from headrace.adapters.redis_link import build_redis, close_redis
+from headrace.api.asked import Asked
+from headrace.api.limits import Limits, RateLimitedError
+from headrace.api.proxies import Proxies
+from headrace.domain.accounts.keys import make_key
+from headrace.settings import Settings
+from headrace.workers.main import open_worker
 
 SECONDS = 15
 NOWHERE = "redis://127.0.0.1:1/0"

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from browser import Browser
-from domain.jobs.lease_repository import LeaseRepository
 from fake_provider import Person
+from headrace.domain.jobs.lease_repository import LeaseRepository
 from login_stand import ADMIN, LoginStand
 
 JOBS = "/api/v1/jobs"

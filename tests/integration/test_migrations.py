@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from adapters import migrations as adapter
-from adapters.database import StatementPool
-from adapters.migrations import alembic_commands, newest_revision, upgrade
-from cli.migrating import describe_revisions
-from domain.base import METADATA
+from headrace.adapters import migrations as adapter
+from headrace.adapters.database import StatementPool
+from headrace.adapters.migrations import alembic_commands, newest_revision, upgrade
+from headrace.cli.migrating import describe_revisions
+from headrace.domain.base import METADATA
 
 FILL = """
 WITH someone AS (

@@ -3,11 +3,11 @@
 import asyncio
 from typing import Any
 
-from adapters.database import StatementPool
-from domain.jobs.outlook import LEAST_SAMPLES
-from domain.jobs.step_times_repository import StepTimesRepository
 from harness import Api, serving, working
-from settings import Settings
+from headrace.adapters.database import StatementPool
+from headrace.domain.jobs.outlook import LEAST_SAMPLES
+from headrace.domain.jobs.step_times_repository import StepTimesRepository
+from headrace.settings import Settings
 
 TICKS = {"count": 3, "interval_ms": 30, "steps": 2}
 

@@ -8,9 +8,9 @@ import asyncpg
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from adapters.database import StatementPool
-from domain.jobs.overview_repository import OverviewRepository
 from harness import Api
+from headrace.adapters.database import StatementPool
+from headrace.domain.jobs.overview_repository import OverviewRepository
 from overview_watch import SECONDS, Board, board
 
 LATER = "2100-01-01T00:00:00Z"

@@ -9,14 +9,14 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters.database import StatementPool
-from domain.accounts.reach import Reach
-from domain.database import Row
-from domain.jobs.orders import JobFilter
-from domain.jobs.overview_repository import OverviewRepository
-from domain.jobs.states import JobState
-from domain.jobs.step_times_repository import StepTimesRepository
-from domain.jobs.submission import Key
+from headrace.adapters.database import StatementPool
+from headrace.domain.accounts.reach import Reach
+from headrace.domain.database import Row
+from headrace.domain.jobs.orders import JobFilter
+from headrace.domain.jobs.overview_repository import OverviewRepository
+from headrace.domain.jobs.states import JobState
+from headrace.domain.jobs.step_times_repository import StepTimesRepository
+from headrace.domain.jobs.submission import Key
 from lease_stand import OWNER, as_person, change, execution, order, submit, sweep
 
 Statement = tuple[str, Sequence[Any]]

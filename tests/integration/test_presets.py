@@ -8,13 +8,13 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
-from domain.accounts.reach import Reach
-from domain.json_bounds import MOST_BYTES
-from domain.presets.errors import PresetTitleTakenError
-from domain.presets.models import Preset
-from domain.presets.service import PresetService
-from domain.presets.wanted import PresetChanges
 from harness import Api
+from headrace.domain.accounts.reach import Reach
+from headrace.domain.json_bounds import MOST_BYTES
+from headrace.domain.presets.errors import PresetTitleTakenError
+from headrace.domain.presets.models import Preset
+from headrace.domain.presets.service import PresetService
+from headrace.domain.presets.wanted import PresetChanges
 from town import Town, problem
 
 URL = "/api/v1/presets"

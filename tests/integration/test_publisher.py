@@ -9,12 +9,12 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from adapters.event_bus import EventsHeard, ProgressHeard, decode_heard, job_channel
-from adapters.publisher import RedisPublisher, owner_channel
-from adapters.redis_link import build_redis, close_redis
-from adapters.tasks import end_tasks
-from domain.events.news import JobNews
-from domain.events.types import LogWritten, ProgressFrame, write
+from headrace.adapters.event_bus import EventsHeard, ProgressHeard, decode_heard, job_channel
+from headrace.adapters.publisher import RedisPublisher, owner_channel
+from headrace.adapters.redis_link import build_redis, close_redis
+from headrace.adapters.tasks import end_tasks
+from headrace.domain.events.news import JobNews
+from headrace.domain.events.types import LogWritten, ProgressFrame, write
 
 OWNER, OTHER = uuid4(), uuid4()
 AT = datetime(2026, 1, 1, tzinfo=UTC)

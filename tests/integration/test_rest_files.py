@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness import Api
-from settings import Settings
+from headrace.settings import Settings
 
 BOUNDARY = "edge"
 HEADERS = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 import redis
 
-from adapters.servers import (
+from headrace.adapters.servers import (
     ServerError,
     Servers,
     Source,
@@ -28,12 +28,12 @@ from adapters.servers import (
     start_postgres,
     start_redis,
 )
-from adapters.servers import folders as server_folders
+from headrace.adapters.servers import folders as server_folders
 
 LAUNCHER = """
 import sys
 from pathlib import Path
-from adapters.servers import run_servers
+from headrace.adapters.servers import run_servers
 with run_servers(Path(sys.argv[1]), source=sys.argv[2]) as servers:
     print(servers.database_url, servers.redis_url, flush=True)
     sys.stdin.read()
@@ -479,7 +479,7 @@ def test_root_copies_the_wheel_that_the_servers_user_cannot_reach(
         shutil.copytree(libraries, closed / libraries.name)
     monkeypatch.setattr(server_folders, "SHARED_ROOTS", [data_dir])
     monkeypatch.setattr(
-        "adapters.servers.binaries._packages",
+        "headrace.adapters.servers.binaries._packages",
         lambda name: [closed / package.name] if name == package.name else [],
     )
 

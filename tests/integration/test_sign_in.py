@@ -12,10 +12,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 from browser import Browser
-from domain.accounts.identity_service import IdentityService, SignedIn
-from domain.accounts.profile import Profile
 from fake_provider import KEY, Person
 from harness import serving
+from headrace.domain.accounts.identity_service import IdentityService, SignedIn
+from headrace.domain.accounts.profile import Profile
 from login_stand import ADMIN, LoginStand
 
 JOBS = "/api/v1/jobs"

@@ -10,14 +10,14 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey, RSAKey
 
-from adapters.providers import build_providers
-from adapters.providers.provider import Trip
 from browser import Browser
-from domain.accounts.sign_in_errors import ProviderAwayError
 from fake_provider import CLIENT_SECRET, KEY
 from harness import serving
+from headrace.adapters.providers import build_providers
+from headrace.adapters.providers.provider import Trip
+from headrace.domain.accounts.sign_in_errors import ProviderAwayError
+from headrace.settings import ProviderSettings
 from login_stand import LoginStand
-from settings import ProviderSettings
 
 
 def refusal(answer: httpx.Response) -> tuple[int, str]:

@@ -11,10 +11,10 @@ import pytest
 import websockets
 from websockets.exceptions import ConnectionClosed
 
-from adapters.database import StatementPool
-from api import connections, socket_connection
-from api.socket_connection import TRY_LATER, SocketConnection
 from harness import Api
+from headrace.adapters.database import StatementPool
+from headrace.api import connections, socket_connection
+from headrace.api.socket_connection import TRY_LATER, SocketConnection
 from raw_reader import RawReader, raw_reader
 
 SECONDS = 30

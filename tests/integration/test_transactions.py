@@ -8,9 +8,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
-from domain.presets.repository import PresetRepository
-from domain.presets.service import PresetService
 from harness import Api
+from headrace.domain.presets.repository import PresetRepository
+from headrace.domain.presets.service import PresetService
 from town import Town, problem
 
 URL = "/api/v1/presets"

@@ -7,10 +7,10 @@ from uuid import UUID
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from adapters.database import StatementPool
-from domain.accounts.reach import Reach
-from domain.jobs.execution import Execution
-from domain.jobs.states import JobState
+from headrace.adapters.database import StatementPool
+from headrace.domain.accounts.reach import Reach
+from headrace.domain.jobs.execution import Execution
+from headrace.domain.jobs.states import JobState
 from lease_stand import OWNER, as_person, change, execution, order, submit
 
 MINUTE = timedelta(minutes=1)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import msgspec
 
-from api.tones import ToneView
 from harness import serving, working
-from settings import Settings
+from headrace.api.tones import ToneView
+from headrace.settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from harness import Api, serving, working
-from settings import Settings
+from headrace.settings import Settings
 
 FLOWS = Path(__file__).parent / "flows" / "hostile_flows.py"
 

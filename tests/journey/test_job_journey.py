@@ -10,9 +10,9 @@ import msgspec
 import pytest
 import websockets
 
-from api.streams import pulse
 from harness import Api, serving, working
-from settings import Settings
+from headrace.api.streams import pulse
+from headrace.settings import Settings
 
 
 def types(frames: list[dict[str, Any]]) -> list[str]:

@@ -5,7 +5,7 @@ from msgspec import Struct
 
 from harness import serving, working
 from headrace import Pipeline, StepContext, step
-from settings import Settings
+from headrace.settings import Settings
 
 
 class Words(Struct, forbid_unknown_fields=True):

@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from adapters.database import StatementPool
-from adapters.telemetry import configure_logging
 from harness import serving, working
-from settings import Settings
+from headrace.adapters.database import StatementPool
+from headrace.adapters.telemetry import configure_logging
+from headrace.settings import Settings
 
 FLOWS = Path(__file__).parent / "flows" / "talkative_flows.py"
 KEY = "hr_0123456789ab_" + "s3cret-" * 6 + "x"

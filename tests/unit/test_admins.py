@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.accounts.admins import Admins
+from headrace.domain.accounts.admins import Admins
 
 NAMES = ("root", "Boss@Example.com")
 

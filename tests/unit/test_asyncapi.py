@@ -11,11 +11,11 @@ import pytest
 import yaml
 from msgspec import Struct
 
-from api import asyncapi
-from api.streams import frames
 from contract_changes import broken_promises
-from domain.events import types as events
-from domain.events.types import JobEvent, frame, write
+from headrace.api import asyncapi
+from headrace.api.streams import frames
+from headrace.domain.events import types as events
+from headrace.domain.events.types import JobEvent, frame, write
 
 DOCS = Path(__file__).parents[2] / "docs"
 RELEASED = DOCS / "asyncapi.released.yaml"

@@ -6,8 +6,8 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from domain.events import types
-from domain.events.types import JobError, JobEvent, frame, number, write
+from headrace.domain.events import types
+from headrace.domain.events.types import JobError, JobEvent, frame, number, write
 
 JOB = UUID("01a1fccd-6b98-76e1-8951-c578b7c6189f")
 AT = datetime(2026, 11, 21, 6, 30, 0, 123456, tzinfo=UTC)

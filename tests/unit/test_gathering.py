@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from api.streams import gathering
-from api.streams.gathering import GatheringFeed
-from domain.events.types import LoggedEvent
+from headrace.api.streams import gathering
+from headrace.api.streams.gathering import GatheringFeed
+from headrace.domain.events.types import LoggedEvent
 
 SECONDS = 5
 

@@ -9,8 +9,18 @@ from graphql.type import get_nullable_type, is_list_type, is_object_type
 from strawberry import Schema
 from strawberry.scalars import JSON
 
-from api.graphql import schema as graph
-from api.graphql.limits import ALIASES, ALIKE, DEPTH, SELECTIONS, TOKENS, LimitError, Limits, judge, read
+from headrace.api.graphql import schema as graph
+from headrace.api.graphql.limits import (
+    ALIASES,
+    ALIKE,
+    DEPTH,
+    SELECTIONS,
+    TOKENS,
+    LimitError,
+    Limits,
+    judge,
+    read,
+)
 
 
 @strawberry.type

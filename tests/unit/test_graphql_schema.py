@@ -8,9 +8,9 @@ import pytest
 from graphql import GraphQLEnumType, GraphQLObjectType
 from strawberry.utils.str_converters import to_camel_case
 
-from api.graphql import schema
-from api.schemas import JobView, PipelineView, StepView
-from domain.jobs.states import JobState, StepState
+from headrace.api.graphql import schema
+from headrace.api.schemas import JobView, PipelineView, StepView
+from headrace.domain.jobs.states import JobState, StepState
 
 ROOT = Path(__file__).parents[2]
 VENDOR = ROOT / "src" / "web" / "vendor" / "graphiql"

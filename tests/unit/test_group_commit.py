@@ -8,11 +8,11 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from adapters.group_commit import GroupCommit
-from domain.database import DatabaseAwayError, DatabaseBusyError
-from domain.events.news import JobNews
-from domain.events.types import ProgressFrame, WrittenEvent
-from domain.jobs.changes import Change, Written
+from headrace.adapters.group_commit import GroupCommit
+from headrace.domain.database import DatabaseAwayError, DatabaseBusyError
+from headrace.domain.events.news import JobNews
+from headrace.domain.events.types import ProgressFrame, WrittenEvent
+from headrace.domain.jobs.changes import Change, Written
 
 POISONED = UUID(int=666)
 

@@ -11,8 +11,8 @@ from joserfc import jwt
 from joserfc.errors import SecurityWarning
 from joserfc.jwk import ECKey, Key, KeySet, OctKey, OKPKey, RSAKey
 
-from adapters.providers.id_tokens import UnknownKeyError, import_keys, read_id_token
-from domain.accounts.sign_in_errors import IdTokenRefusedError
+from headrace.adapters.providers.id_tokens import UnknownKeyError, import_keys, read_id_token
+from headrace.domain.accounts.sign_in_errors import IdTokenRefusedError
 
 ISSUER, CLIENT, NONCE = "https://id.example.com", "headrace", "a nonce"
 KEY = RSAKey.generate_key(2048, {"kid": "first"})

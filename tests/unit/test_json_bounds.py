@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from domain.json_bounds import MOST_BYTES, ValueTooLargeError, check_size, is_too_large
+from headrace.domain.json_bounds import MOST_BYTES, ValueTooLargeError, check_size, is_too_large
 
 AROUND = len('{"text":""}')
 HUGE = 1e308  # 309 digits

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.json_values import is_nested_deeper
+from headrace.domain.json_values import is_nested_deeper
 
 TRICKY = st.text(alphabet='[]{}"\\a,:', max_size=6)
 VALUES = st.recursive(

@@ -4,7 +4,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from domain.jobs.lease_repository import MAX_LOSSES
+from headrace.domain.jobs.lease_repository import MAX_LOSSES
 from lease_model import ALL_RULES, ModelJob, Rules
 from lease_world import World, steps, violation
 

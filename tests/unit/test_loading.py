@@ -1,11 +1,12 @@
-"""Modules of users: loaded under unique names, reported when they break, refused when they clash."""
+"""Modules of users: loaded whatever their names are, and reported when they break."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from domain.pipelines.loading import NameClashError, SourceNotFoundError, load_all
+from headrace.domain.pipelines.loading import SourceNotFoundError, load_all
 
 FLOW = """
 from msgspec import Struct
@@ -110,39 +111,45 @@ def test_a_pipeline_defined_twice_keeps_its_first_definition(tmp_path: Path) -> 
     assert [failure.source for failure in loaded.failures] == [str(second)]
 
 
-@pytest.mark.parametrize("name", ["settings.py", "app.py", "headrace.py"])
-def test_a_file_with_a_name_of_ours_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
-    file = flow(tmp_path / name, "mine")
-
-    with pytest.raises(NameClashError) as refused:
-        load_all([str(file)])
-
-    assert str(file) in str(refused.value)
-    assert f"src/{name}" in str(refused.value)
-    assert "\n" not in str(refused.value)
+NAMES_OF_OURS = ("adapters", "api", "app", "cli", "domain", "headrace", "pipelines", "settings", "workers")
 
 
-def test_a_folder_that_holds_a_name_of_ours_is_refused(tmp_path: Path) -> None:
-    flow(tmp_path / "flows" / "fine.py", "fine")
-    (tmp_path / "flows" / "domain").mkdir()
-    (tmp_path / "flows" / "domain" / "thing.py").touch()
-
-    with pytest.raises(NameClashError, match="domain"):
-        load_all([str(tmp_path / "flows")])
-
-
-def test_an_import_of_a_neighbour_that_ours_would_shadow_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "settings.py").write_text("VALUE = 1\n")
-    file = flow(tmp_path / "shadowed.py", "shadowed", before="from settings import VALUE\n")
-
-    with pytest.raises(NameClashError, match=r"settings\.py"):
-        load_all([str(file)])
+@pytest.fixture
+def fresh_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Modules that the test imports are forgotten afterwards."""
+    before = set(sys.modules)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
 
 
-@pytest.mark.parametrize("source", ["app", "domain.jobs", "workers.main"])
-def test_a_module_name_of_ours_is_refused(source: str) -> None:
-    with pytest.raises(NameClashError):
-        load_all([source])
+@pytest.mark.parametrize("name", NAMES_OF_OURS)
+@pytest.mark.usefixtures("fresh_imports")
+def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
+    file = flow(tmp_path / f"{name}.py", "mine")
+
+    loaded = load_all([str(file)])
+
+    assert loaded.sources["mine", 1] == str(file)
+    assert loaded.failures == []
+
+
+@pytest.mark.usefixtures("fresh_imports")
+def test_packages_of_a_project_may_be_called_app_and_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "settings").mkdir()
+    (tmp_path / "settings" / "__init__.py").write_text("VALUE = 1\n")
+    flow(tmp_path / "app" / "pipelines.py", "mine", before="from settings import VALUE\nassert VALUE == 1\n")
+    (tmp_path / "app" / "__init__.py").touch()
+    monkeypatch.chdir(tmp_path)
+
+    loaded = load_all(["app.pipelines"])
+
+    assert loaded.sources["mine", 1] == "app.pipelines"
+    assert loaded.failures == []
+    assert Path(str(sys.modules["settings"].__file__)).parent == tmp_path / "settings"
 
 
 @pytest.mark.parametrize("source", ["nowhere.py", "./nowhere/", "no_such_module", "no.such.module", "a b"])

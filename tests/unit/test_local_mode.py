@@ -3,8 +3,8 @@
 import pytest
 from structlog.testing import capture_logs
 
-from api.authentication import RemoteRefusedError, refuse_remote
-from settings import Settings
+from headrace.api.authentication import RemoteRefusedError, refuse_remote
+from headrace.settings import Settings
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.8.8"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import MetaData, Table
 
-from domain import tables
+from headrace.domain import tables
 from migration_lint import unmarked_drops
 
 ROOT = Path(__file__).parents[2]

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Column
 
-from api.admission import is_public
-from api.contract import contract_of
-from app import create_app
-from domain.base import METADATA
-from settings import Settings
+from headrace.api.admission import is_public
+from headrace.api.contract import contract_of
+from headrace.app import create_app
+from headrace.domain.base import METADATA
+from headrace.settings import Settings
 
 # What has no place below the base: probes, signing in, queries.
 OUTSIDE = ("/health/", "/auth/", "/graphql")

@@ -4,11 +4,11 @@ from uuid import UUID
 
 import pytest
 
-from api.asked import Asked
-from api.origins import OriginRefusedError, Origins
-from api.tokens import Tokens
-from domain.accounts.caller import CurrentUser, Proof
-from settings import Settings
+from headrace.api.asked import Asked
+from headrace.api.origins import OriginRefusedError, Origins
+from headrace.api.tokens import Tokens
+from headrace.domain.accounts.caller import CurrentUser, Proof
+from headrace.settings import Settings
 
 TOKENS = Tokens("a key", None)
 USER = "01a1ff51-6003-7274-a0cb-ac22f3cf0e76"

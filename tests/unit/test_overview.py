@@ -7,9 +7,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.events.news import JobSummary
-from domain.jobs.overview import Overview, Wanted
-from domain.jobs.states import JobState
+from headrace.domain.events.news import JobSummary
+from headrace.domain.jobs.overview import Overview, Wanted
+from headrace.domain.jobs.states import JobState
 
 ANY = Wanted()
 

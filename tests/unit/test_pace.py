@@ -5,7 +5,7 @@ from collections import deque
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.streams.pace import LEAST, MOST, Pace
+from headrace.api.streams.pace import LEAST, MOST, Pace
 
 PATIENCE = 24.0
 PING = -1

@@ -12,21 +12,20 @@ import pytest
 from litestar.exceptions import InternalServerException
 from litestar.testing import RequestFactory
 
-from api.codes import CODES
-from api.limits import RateLimitedError
-from api.problems import handle
-from api.refusals import InvalidInputError
-from domain.accounts.caller import UnauthenticatedError
-from domain.errors import HeadraceError
-from domain.jobs.states import JobState
-from domain.pipelines.service import Fault
+from headrace.api.codes import CODES
+from headrace.api.limits import RateLimitedError
+from headrace.api.problems import handle
+from headrace.api.refusals import InvalidInputError
+from headrace.domain.accounts.caller import UnauthenticatedError
+from headrace.domain.errors import HeadraceError
+from headrace.domain.jobs.states import JobState
+from headrace.domain.pipelines.service import Fault
 
 # What no request can meet: errors of workers, of authors, of the start; and the roots of others.
 NOT_ANSWERED = {
     "EvictingRedisError",
     "JobCancelledError",
     "LeaseLostError",
-    "NameClashError",
     "NoNameLeftError",
     "PermanentError",
     "PipelineChangedError",
@@ -60,13 +59,15 @@ def made(kind: type[HeadraceError]) -> HeadraceError:
 def errors() -> Iterator[type[HeadraceError]]:
     """Every error of the rooms that requests go through."""
     for room in ("domain", "adapters", "api"):
-        for module in pkgutil.walk_packages(importlib.import_module(room).__path__, f"{room}."):
+        for module in pkgutil.walk_packages(
+            importlib.import_module(f"headrace.{room}").__path__, f"headrace.{room}."
+        ):
             importlib.import_module(module.name)
     kinds = HeadraceError.__subclasses__()
     while kinds:
         kind = kinds.pop()
         kinds += kind.__subclasses__()
-        if kind.__module__.partition(".")[0] in ("domain", "adapters", "api"):
+        if kind.__module__.split(".")[1] in ("domain", "adapters", "api"):
             yield kind
 
 

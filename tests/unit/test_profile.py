@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.accounts.profile import (
+from headrace.domain.accounts.profile import (
     ProviderTokens,
     is_name_for,
     is_subject,

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.events.types import Eta, Progress
-from domain.jobs.outlook import LEAST_SAMPLES, Outlook, StepTime
-from domain.jobs.progress import ALMOST, MOST_SHOWN, JobProgress
+from headrace.domain.events.types import Eta, Progress
+from headrace.domain.jobs.outlook import LEAST_SAMPLES, Outlook, StepTime
+from headrace.domain.jobs.progress import ALMOST, MOST_SHOWN, JobProgress
 
 WEIGHTS = {"plain": 1.0, "few": 3.0, "many": 2.0}
 ITEMS = {"few": 3, "many": MOST_SHOWN + 1}

@@ -8,13 +8,13 @@ from uuid import UUID
 
 import msgspec
 
-from domain.events.news import JobNews
-from domain.events.types import Eta, Progress, ProgressFrame, WrittenEvent
-from domain.jobs.execution import Claim
-from domain.jobs.outlook import Outlook, StepTime
-from domain.jobs.progress import JobProgress
-from workers.endings import Standing
-from workers.progress_sender import ProgressSender
+from headrace.domain.events.news import JobNews
+from headrace.domain.events.types import Eta, Progress, ProgressFrame, WrittenEvent
+from headrace.domain.jobs.execution import Claim
+from headrace.domain.jobs.outlook import Outlook, StepTime
+from headrace.domain.jobs.progress import JobProgress
+from headrace.workers.endings import Standing
+from headrace.workers.progress_sender import ProgressSender
 
 SECONDS = 5
 ITEMS = 10_000

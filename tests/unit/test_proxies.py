@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from api.asked import Asked
-from api.proxies import Proxies
-from settings import Settings
+from headrace.api.asked import Asked
+from headrace.api.proxies import Proxies
+from headrace.settings import Settings
 
 PROXY = "10.0.0.5"
 SECRET = "between-proxy-and-service"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from adapters.rate_limiter import LocalLimiter, whole_seconds
+from headrace.adapters.rate_limiter import LocalLimiter, whole_seconds
 
 
 def granted(limiter: LocalLimiter, count: int, *, now: float, per_minute: int = 60) -> int:

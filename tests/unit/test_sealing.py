@@ -2,7 +2,7 @@
 
 import pytest
 
-from adapters.sealing import SealBrokenError, Sealer
+from headrace.adapters.sealing import SealBrokenError, Sealer
 
 SEALER = Sealer("a secret")
 

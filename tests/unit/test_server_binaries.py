@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.servers import ServerError, binaries, describe, find_postgres, find_redis, run_servers
-from adapters.servers.processes import Process
+from headrace.adapters.servers import ServerError, binaries, describe, find_postgres, find_redis, run_servers
+from headrace.adapters.servers.processes import Process
 
 
 @pytest.fixture

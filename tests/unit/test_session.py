@@ -10,14 +10,14 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from api.schemas import JobView
-from api.streams.hub import Hub
-from api.streams.outlet import Outlet, Pack, pack_each, pack_together
-from api.streams.session import GROUP_BYTES, Session, Snapshot
-from domain.events.feed import Feed
-from domain.events.log import Head
-from domain.events.types import LoggedEvent
-from domain.events.watched import Wake
+from headrace.api.schemas import JobView
+from headrace.api.streams.hub import Hub
+from headrace.api.streams.outlet import Outlet, Pack, pack_each, pack_together
+from headrace.api.streams.session import GROUP_BYTES, Session, Snapshot
+from headrace.domain.events.feed import Feed
+from headrace.domain.events.log import Head
+from headrace.domain.events.types import LoggedEvent
+from headrace.domain.events.watched import Wake
 
 JOB = UUID(int=1)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from settings import SAMPLE_SECRET, Settings, SettingsError, read_settings
+from headrace.settings import SAMPLE_SECRET, Settings, SettingsError, read_settings
 
 ROOT = Path(__file__).parents[2]
 

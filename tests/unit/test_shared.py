@@ -2,8 +2,8 @@
 
 import asyncio
 
-from api.streams.shared import Shared
-from domain.events.watched import Watched
+from headrace.api.streams.shared import Shared
+from headrace.domain.events.watched import Watched
 
 
 class Things:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from settings import SettingsError, read_settings
+from headrace.settings import SettingsError, read_settings
 
 SAFE = {"HEADRACE_AUTH": "token", "HEADRACE_SECRET_KEY": "x" * 32}
 

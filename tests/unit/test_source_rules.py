@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from api.schemas import SubmitJob
-from domain import tables
-from domain.base import METADATA
+from headrace.api.schemas import SubmitJob
+from headrace.domain import tables
+from headrace.domain.base import METADATA
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
@@ -70,7 +70,7 @@ def test_controllers_know_no_sql() -> None:
 
     assert len(controllers) >= 10
     assert knowing == []
-    modules = {name_of(path).removesuffix(".py").replace("/", ".") for path in controllers}
+    modules = {"headrace." + name_of(path).removesuffix(".py").replace("/", ".") for path in controllers}
     assert modules <= set(contract["source_modules"])
 
 

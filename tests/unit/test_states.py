@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from domain.jobs.states import IllegalTransitionError, JobState, move
+from headrace.domain.jobs.states import IllegalTransitionError, JobState, move
 
 LEGAL = {
     (JobState.QUEUED, JobState.RUNNING),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from api.streams.together import Together
+from headrace.api.streams.together import Together
 
 SECONDS = 5
 

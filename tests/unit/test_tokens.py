@@ -10,8 +10,8 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from api.tokens import ACCESS_LIFE, Tokens
-from domain.accounts.caller import UnauthenticatedError
+from headrace.api.tokens import ACCESS_LIFE, Tokens
+from headrace.domain.accounts.caller import UnauthenticatedError
 
 SECRET = "a secret of tests that is long enough"
 TOKENS = Tokens(SECRET, None)

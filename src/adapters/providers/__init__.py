@@ -5,13 +5,13 @@ from collections.abc import Iterable
 
 import httpx
 
-from adapters.providers import github, oidc, tone3000
-from adapters.providers.github import GitHubProvider
-from adapters.providers.link import PATIENCE_SECONDS, ProviderLink
-from adapters.providers.oidc import OidcProvider
-from adapters.providers.provider import Provider
-from adapters.providers.tone3000 import Tone3000Provider
-from settings import ProviderSettings
+from headrace.adapters.providers import github, oidc, tone3000
+from headrace.adapters.providers.github import GitHubProvider
+from headrace.adapters.providers.link import PATIENCE_SECONDS, ProviderLink
+from headrace.adapters.providers.oidc import OidcProvider
+from headrace.adapters.providers.provider import Provider
+from headrace.adapters.providers.tone3000 import Tone3000Provider
+from headrace.settings import ProviderSettings
 
 
 def build_providers(

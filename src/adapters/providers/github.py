@@ -4,10 +4,10 @@ from typing import Any, Final
 
 import msgspec
 
-from adapters.providers.link import ProviderLink
-from adapters.providers.provider import Arrival, Trip
-from domain.accounts.profile import Profile, verified_email, wished_name
-from domain.accounts.sign_in_errors import ProviderAwayError
+from headrace.adapters.providers.link import ProviderLink
+from headrace.adapters.providers.provider import Arrival, Trip
+from headrace.domain.accounts.profile import Profile, verified_email, wished_name
+from headrace.domain.accounts.sign_in_errors import ProviderAwayError
 
 GITHUB: Final = "https://github.com"
 SCOPE: Final = "read:user user:email"

@@ -8,9 +8,9 @@ from joserfc import jwt
 from joserfc.errors import InvalidKeyIdError, JoseError, SecurityWarning
 from joserfc.jwk import JWKRegistry, Key, KeySet
 
-from domain.accounts.profile import is_subject
-from domain.accounts.sign_in_errors import IdTokenRefusedError
-from domain.errors import HeadraceError
+from headrace.domain.accounts.profile import is_subject
+from headrace.domain.accounts.sign_in_errors import IdTokenRefusedError
+from headrace.domain.errors import HeadraceError
 
 # Asymmetric alone: with a symmetric one the public key, or the client's secret, could sign.
 ALGORITHMS: Final = ("RS256", "PS256", "ES256", "EdDSA")

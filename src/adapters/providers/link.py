@@ -14,8 +14,8 @@ import structlog
 from authlib.common.errors import AuthlibBaseError
 from authlib.deprecate import AuthlibDeprecationWarning
 
-from adapters.providers.provider import Trip
-from domain.accounts.sign_in_errors import CodeRefusedError, ProviderAwayError
+from headrace.adapters.providers.provider import Trip
+from headrace.domain.accounts.sign_in_errors import CodeRefusedError, ProviderAwayError
 
 with warnings.catch_warnings():
     # It would rather have a successor of httpx, and says so whenever it is imported.

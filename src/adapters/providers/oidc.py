@@ -9,11 +9,11 @@ import msgspec
 from joserfc.jwk import KeySet
 from msgspec import Struct
 
-from adapters.providers.id_tokens import UnknownKeyError, import_keys, read_id_token
-from adapters.providers.link import ProviderLink
-from adapters.providers.provider import Arrival, Trip
-from domain.accounts.profile import Profile, verified_email, wished_name
-from domain.accounts.sign_in_errors import IdTokenRefusedError, ProviderAwayError
+from headrace.adapters.providers.id_tokens import UnknownKeyError, import_keys, read_id_token
+from headrace.adapters.providers.link import ProviderLink
+from headrace.adapters.providers.provider import Arrival, Trip
+from headrace.domain.accounts.profile import Profile, verified_email, wished_name
+from headrace.domain.accounts.sign_in_errors import IdTokenRefusedError, ProviderAwayError
 
 SCOPE: Final = "openid profile email"
 _AWAY_SECONDS: Final = 2.0

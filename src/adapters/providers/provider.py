@@ -4,7 +4,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from domain.accounts.profile import Profile, ProviderTokens
+from headrace.domain.accounts.profile import Profile, ProviderTokens
 
 
 class Trip(Struct, frozen=True, kw_only=True):

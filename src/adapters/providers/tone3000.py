@@ -3,10 +3,10 @@
 import time
 from typing import Any, Final
 
-from adapters.providers.link import ProviderLink
-from adapters.providers.provider import Arrival, Trip
-from domain.accounts.profile import Profile, ProviderTokens, is_subject, wished_name
-from domain.accounts.sign_in_errors import ProviderAwayError
+from headrace.adapters.providers.link import ProviderLink
+from headrace.adapters.providers.provider import Arrival, Trip
+from headrace.domain.accounts.profile import Profile, ProviderTokens, is_subject, wished_name
+from headrace.domain.accounts.sign_in_errors import ProviderAwayError
 
 TONE3000: Final = "https://www.tone3000.com"
 

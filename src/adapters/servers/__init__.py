@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from adapters.servers.binaries import (
+from headrace.adapters.servers.binaries import (
     Kind,
     PostgresBinaries,
     RedisBinaries,
@@ -13,11 +13,11 @@ from adapters.servers.binaries import (
     find_postgres,
     find_redis,
 )
-from adapters.servers.doctor import Finding, describe
-from adapters.servers.errors import ServerError
-from adapters.servers.postgres import start_postgres
-from adapters.servers.redis import start_redis
-from adapters.servers.server import Server
+from headrace.adapters.servers.doctor import Finding, describe
+from headrace.adapters.servers.errors import ServerError
+from headrace.adapters.servers.postgres import start_postgres
+from headrace.adapters.servers.redis import start_redis
+from headrace.adapters.servers.server import Server
 
 __all__ = [
     "Finding",

@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Generic, Literal, TypeVar
 
-from adapters.servers.errors import ServerError
-from adapters.servers.processes import run
+from headrace.adapters.servers.errors import ServerError
+from headrace.adapters.servers.processes import run
 
 Kind = Literal["embedded", "system"]
 Source = Literal["any", "embedded", "system"]

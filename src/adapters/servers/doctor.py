@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from adapters.servers import postgres, redis
-from adapters.servers.binaries import (
+from headrace.adapters.servers import postgres, redis
+from headrace.adapters.servers.binaries import (
     PostgresBinaries,
     RedisBinaries,
     Search,
@@ -14,8 +14,8 @@ from adapters.servers.binaries import (
     search_postgres,
     search_redis,
 )
-from adapters.servers.folders import SHARED_ROOTS, Home, is_locked, lock_path, shared_folder
-from adapters.servers.launch import Program, find_orphan
+from headrace.adapters.servers.folders import SHARED_ROOTS, Home, is_locked, lock_path, shared_folder
+from headrace.adapters.servers.launch import Program, find_orphan
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """What can keep a server from running here."""
 
-from domain.errors import HeadraceError
+from headrace.domain.errors import HeadraceError
 
 
 class ServerError(HeadraceError):

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from adapters.servers.binaries import PostgresBinaries
-from adapters.servers.errors import ServerError
-from adapters.servers.processes import POLL_SECONDS, Account, run
+from headrace.adapters.servers.binaries import PostgresBinaries
+from headrace.adapters.servers.errors import ServerError
+from headrace.adapters.servers.processes import POLL_SECONDS, Account, run
 
 # For root only. /var/lib first: many systems clear /var/tmp of what was not touched for 30 days.
 SHARED_ROOTS: Final = [Path("/var/lib"), Path("/var/tmp")]  # noqa: S108 - see _claim_shared

@@ -12,10 +12,10 @@ from typing import Final
 
 import msgspec
 
-from adapters.servers.binaries import Kind, PostgresBinaries, RedisBinaries, Source
-from adapters.servers.errors import ServerError
-from adapters.servers.folders import Home, open_log, write_private
-from adapters.servers.processes import POLL_SECONDS, Process, end, spawn
+from headrace.adapters.servers.binaries import Kind, PostgresBinaries, RedisBinaries, Source
+from headrace.adapters.servers.errors import ServerError
+from headrace.adapters.servers.folders import Home, open_log, write_private
+from headrace.adapters.servers.processes import POLL_SECONDS, Process, end, spawn
 
 _START_SECONDS: Final = 60  # long, for a recovery after a crash
 _ADOPT_SECONDS: Final = 5

@@ -10,17 +10,17 @@ from typing import Final
 
 import asyncpg
 
-from adapters.servers.binaries import PostgresBinaries, Source, nothing_found, search_postgres
-from adapters.servers.errors import ServerError
-from adapters.servers.folders import (
+from headrace.adapters.servers.binaries import PostgresBinaries, Source, nothing_found, search_postgres
+from headrace.adapters.servers.errors import ServerError
+from headrace.adapters.servers.folders import (
     Home,
     password_of,
     reachable_binaries,
     write_private,
 )
-from adapters.servers.launch import Program, Running, adopt, launch
-from adapters.servers.processes import Process, run
-from adapters.servers.server import Server, start
+from headrace.adapters.servers.launch import Program, Running, adopt, launch
+from headrace.adapters.servers.processes import Process, run
+from headrace.adapters.servers.server import Server, start
 
 NAME: Final = "postgres"
 _USER: Final = "headrace"

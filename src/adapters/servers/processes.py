@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-from adapters.servers.errors import ServerError
+from headrace.adapters.servers.errors import ServerError
 
 _PROC: Final = Path("/proc")
 # The launcher's own environment may hold secrets, and PGPORT and its kin would change the servers.

@@ -6,11 +6,11 @@ from typing import Final
 
 import redis
 
-from adapters.servers.binaries import Kind, RedisBinaries, Source, nothing_found, search_redis
-from adapters.servers.errors import ServerError
-from adapters.servers.folders import Home, password_of, write_private
-from adapters.servers.launch import Program, Running, adopt, last_served, launch
-from adapters.servers.server import Server, start
+from headrace.adapters.servers.binaries import Kind, RedisBinaries, Source, nothing_found, search_redis
+from headrace.adapters.servers.errors import ServerError
+from headrace.adapters.servers.folders import Home, password_of, write_private
+from headrace.adapters.servers.launch import Program, Running, adopt, last_served, launch
+from headrace.adapters.servers.server import Server, start
 
 NAME: Final = "redis"
 _SIGNALS: Final = ((SIGTERM, 15.0), (SIGKILL, 5.0))

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from adapters.servers.errors import ServerError
-from adapters.servers.folders import Home, Lock, lock_path, prepare_home
-from adapters.servers.launch import Running
+from headrace.adapters.servers.errors import ServerError
+from headrace.adapters.servers.folders import Home, Lock, lock_path, prepare_home
+from headrace.adapters.servers.launch import Running
 
 
 class Serve(Protocol):

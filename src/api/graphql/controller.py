@@ -14,14 +14,14 @@ from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
 from strawberry.litestar import make_graphql_controller
 from strawberry.types import ExecutionResult
 
-from api.dependencies import Services
-from api.graphql.errors import tell
-from api.graphql.loaders import Loaders
-from api.graphql.objects import GraphContext
-from api.graphql.transaction import ReadTransaction
-from api.refusals import MalformedError
-from domain.accounts.caller import CurrentUser
-from domain.accounts.scopes import Scope
+from headrace.api.dependencies import Services
+from headrace.api.graphql.errors import tell
+from headrace.api.graphql.loaders import Loaders
+from headrace.api.graphql.objects import GraphContext
+from headrace.api.graphql.transaction import ReadTransaction
+from headrace.api.refusals import MalformedError
+from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.accounts.scopes import Scope
 
 
 class GraphQuery(Struct, forbid_unknown_fields=True, rename="camel"):

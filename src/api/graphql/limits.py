@@ -14,8 +14,8 @@ from graphql import (
 )
 from strawberry.extensions import SchemaExtension
 
-from api.graphql.measuring import Measure
-from api.graphql.merging import places
+from headrace.api.graphql.measuring import Measure
+from headrace.api.graphql.merging import places
 
 TOKENS: Final = 2_000
 DEPTH: Final = 10

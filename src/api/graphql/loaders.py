@@ -8,12 +8,12 @@ from uuid import UUID
 from msgspec import Struct
 from strawberry.dataloader import DataLoader
 
-from api.graphql.transaction import ReadTransaction
-from domain.files.models import File
-from domain.jobs.models import Job, StepRun
-from domain.jobs.service import JobService, in_graph_order
-from domain.pipelines.models import PipelineVersion
-from domain.reading.shapes import OwnedJob
+from headrace.api.graphql.transaction import ReadTransaction
+from headrace.domain.files.models import File
+from headrace.domain.jobs.models import Job, StepRun
+from headrace.domain.jobs.service import JobService, in_graph_order
+from headrace.domain.pipelines.models import PipelineVersion
+from headrace.domain.reading.shapes import OwnedJob
 
 _MOST_KEYS: Final = 1_000
 

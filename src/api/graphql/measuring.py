@@ -23,7 +23,7 @@ from graphql import (
 )
 from msgspec import Struct
 
-from api.graphql.pages import MOST
+from headrace.api.graphql.pages import MOST
 
 BOTTOMLESS: Final = 1_000_000
 """The depth of what is nested too deep to be measured."""

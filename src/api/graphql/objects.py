@@ -7,14 +7,14 @@ import strawberry
 from msgspec import Struct
 from strawberry.scalars import JSON
 
-from api.graphql.loaders import Loaders, Part
-from api.graphql.pages import FEW, check_limit
-from api.graphql.types import ErrorNode, FileNode, OwnerNode, PipelineNode, StepNode, TagNode, build
-from api.schemas import ErrorView, StepView
-from domain.accounts.caller import CurrentUser
-from domain.jobs.models import Job
-from domain.jobs.states import JobState
-from domain.reading.shapes import OwnedJob, OwnedPreset
+from headrace.api.graphql.loaders import Loaders, Part
+from headrace.api.graphql.pages import FEW, check_limit
+from headrace.api.graphql.types import ErrorNode, FileNode, OwnerNode, PipelineNode, StepNode, TagNode, build
+from headrace.api.schemas import ErrorView, StepView
+from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.jobs.models import Job
+from headrace.domain.jobs.states import JobState
+from headrace.domain.reading.shapes import OwnedJob, OwnedPreset
 
 
 class GraphContext(Struct):

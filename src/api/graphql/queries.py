@@ -6,13 +6,13 @@ from uuid import UUID
 
 import strawberry
 
-from api.graphql.objects import Info, JobNode, PresetNode
-from api.graphql.pages import SOME, check_limit, check_offset
-from api.graphql.types import MeNode, PipelineNode, TagNode
-from api.moments import sane
-from api.refusals import InvalidInputError
-from domain.jobs.orders import JobFilter
-from domain.jobs.states import JobState
+from headrace.api.graphql.objects import Info, JobNode, PresetNode
+from headrace.api.graphql.pages import SOME, check_limit, check_offset
+from headrace.api.graphql.types import MeNode, PipelineNode, TagNode
+from headrace.api.moments import sane
+from headrace.api.refusals import InvalidInputError
+from headrace.domain.jobs.orders import JobFilter
+from headrace.domain.jobs.states import JobState
 
 _LONGEST_NAME: Final = 64
 _LONGEST_SEARCH: Final = 200

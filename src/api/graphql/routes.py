@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from api.graphql.controller import graph_controller
-from api.graphql.explorer import explorer_routes
-from api.graphql.schema import build_schema
-from settings import Settings
+from headrace.api.graphql.controller import graph_controller
+from headrace.api.graphql.explorer import explorer_routes
+from headrace.api.graphql.schema import build_schema
+from headrace.settings import Settings
 
 
 def graph_routes(settings: Settings) -> list[Any]:

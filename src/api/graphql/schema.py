@@ -11,9 +11,9 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.name_converter import NameConverter
 from strawberry.types.enum import EnumValue, StrawberryEnumDefinition
 
-from api.graphql.limits import Limits
-from api.graphql.queries import Query
-from api.graphql.types import BIG_INT, BigInt
+from headrace.api.graphql.limits import Limits
+from headrace.api.graphql.queries import Query
+from headrace.api.graphql.types import BIG_INT, BigInt
 
 
 class _Names(NameConverter):

@@ -6,9 +6,9 @@ from typing import Final, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from domain.accounts.reach import Reach
-from domain.database import DatabaseAwayError
-from domain.reading.repository import ReadRepository
+from headrace.domain.accounts.reach import Reach
+from headrace.domain.database import DatabaseAwayError
+from headrace.domain.reading.repository import ReadRepository
 
 T = TypeVar("T")
 

@@ -9,15 +9,15 @@ import msgspec
 from litestar import WebSocket
 from litestar.exceptions import WebSocketDisconnect
 
-from adapters.tasks import end_tasks
-from api.problems import DATABASE_ERRORS, code_of
-from api.socket_connection import TRY_LATER
-from api.streams import frames
-from api.streams.frames import Frame
-from api.streams.outlet import Outlet, as_one, outlet_of
-from domain.database import TRANSIENT
-from domain.errors import HeadraceError
-from domain.jobs.errors import CursorBeyondHeadError, JobNotFoundError
+from headrace.adapters.tasks import end_tasks
+from headrace.api.problems import DATABASE_ERRORS, code_of
+from headrace.api.socket_connection import TRY_LATER
+from headrace.api.streams import frames
+from headrace.api.streams.frames import Frame
+from headrace.api.streams.outlet import Outlet, as_one, outlet_of
+from headrace.domain.database import TRANSIENT
+from headrace.domain.errors import HeadraceError
+from headrace.domain.jobs.errors import CursorBeyondHeadError, JobNotFoundError
 
 Socket = WebSocket[Any, Any, Any]
 

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Final
 
-from domain.events.feed import Feed
+from headrace.domain.events.feed import Feed
 
 # Telling one watcher takes about half of that.
 _SECONDS_A_WATCHER: Final = 20e-6

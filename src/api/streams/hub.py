@@ -9,16 +9,16 @@ from uuid import UUID
 
 import structlog
 
-from adapters.event_bus import EventBus, EventsHeard, decode_heard, job_channel
-from api.streams.gathering import GatheringFeed
-from api.streams.overviews import Overviews
-from api.streams.shared import Shared, pause_between_checks
-from api.streams.together import Together
-from domain.database import TRANSIENT
-from domain.events.feed import Feed
-from domain.events.log import EventLog
-from domain.events.watched import Wake
-from domain.jobs.states import JobState
+from headrace.adapters.event_bus import EventBus, EventsHeard, decode_heard, job_channel
+from headrace.api.streams.gathering import GatheringFeed
+from headrace.api.streams.overviews import Overviews
+from headrace.api.streams.shared import Shared, pause_between_checks
+from headrace.api.streams.together import Together
+from headrace.domain.database import TRANSIENT
+from headrace.domain.events.feed import Feed
+from headrace.domain.events.log import EventLog
+from headrace.domain.events.watched import Wake
+from headrace.domain.jobs.states import JobState
 
 _log = structlog.get_logger(__name__)
 

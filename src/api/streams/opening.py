@@ -8,16 +8,16 @@ from uuid import UUID
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from api.dependencies import Services
-from api.schemas import JobView
-from api.streams.session import Session, Snapshot
-from api.streams.together import Together
-from domain.accounts.caller import CurrentUser
-from domain.accounts.reach import Reach
-from domain.events.types import Progress, ProgressFrame
-from domain.jobs.models import Job
-from domain.jobs.service import JobService
-from domain.jobs.states import JobState
+from headrace.api.dependencies import Services
+from headrace.api.schemas import JobView
+from headrace.api.streams.session import Session, Snapshot
+from headrace.api.streams.together import Together
+from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.accounts.reach import Reach
+from headrace.domain.events.types import Progress, ProgressFrame
+from headrace.domain.jobs.models import Job
+from headrace.domain.jobs.service import JobService
+from headrace.domain.jobs.states import JobState
 
 _MOST_AT_ONCE: Final = 100
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 from websockets.frames import Frame as WireFrame
 from websockets.frames import Opcode
 
-from api.socket_connection import EXTENSION
+from headrace.api.socket_connection import EXTENSION
 
 
 class Packet(Struct, frozen=True):

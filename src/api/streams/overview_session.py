@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator
 from typing import Final, Literal
 from uuid import UUID
 
-from api.streams.carrier import SlowReaderError
-from api.streams.frames import Frame, JobsBeat, bye, encode, framed, signed_out
-from api.streams.outlet import Outlet
-from api.streams.overviews import Overviews
-from api.streams.pulse import Pulse
-from domain.database import TRANSIENT
-from domain.jobs.overview import Known, Overview, Wanted
+from headrace.api.streams.carrier import SlowReaderError
+from headrace.api.streams.frames import Frame, JobsBeat, bye, encode, framed, signed_out
+from headrace.api.streams.outlet import Outlet
+from headrace.api.streams.overviews import Overviews
+from headrace.api.streams.pulse import Pulse
+from headrace.domain.database import TRANSIENT
+from headrace.domain.jobs.overview import Known, Overview, Wanted
 
 _GROUP: Final = 100
 _AWAY_PAUSE_SECONDS: Final = 1.0

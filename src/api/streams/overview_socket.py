@@ -8,14 +8,14 @@ import structlog
 from litestar import WebSocket, websocket
 from litestar.di import NamedDependency
 
-from api.dependencies import Services
-from api.streams.carrier import BAD_REQUEST, NOT_FOUND, admitted, carry, refuse
-from api.streams.frames import Cancel, Ping, Pong, Resume, framed
-from api.streams.overview_session import OverviewSession
-from domain.accounts.caller import CurrentUser
-from domain.accounts.scopes import Scope
-from domain.jobs.overview import Wanted
-from domain.jobs.states import JobState
+from headrace.api.dependencies import Services
+from headrace.api.streams.carrier import BAD_REQUEST, NOT_FOUND, admitted, carry, refuse
+from headrace.api.streams.frames import Cancel, Ping, Pong, Resume, framed
+from headrace.api.streams.overview_session import OverviewSession
+from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.accounts.scopes import Scope
+from headrace.domain.jobs.overview import Wanted
+from headrace.domain.jobs.states import JobState
 
 _log = structlog.get_logger(__name__)
 

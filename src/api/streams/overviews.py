@@ -9,14 +9,14 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from adapters.event_bus import EventBus
-from adapters.publisher import owner_channel
-from api.streams.shared import Shared, pause_between_checks
-from domain.database import TRANSIENT
-from domain.events.news import JobSummary
-from domain.events.watched import Wake
-from domain.jobs.overview import MOST_KNOWN, Overview, Wanted
-from domain.jobs.overview_repository import Look, OverviewRepository
+from headrace.adapters.event_bus import EventBus
+from headrace.adapters.publisher import owner_channel
+from headrace.api.streams.shared import Shared, pause_between_checks
+from headrace.domain.database import TRANSIENT
+from headrace.domain.events.news import JobSummary
+from headrace.domain.events.watched import Wake
+from headrace.domain.jobs.overview import MOST_KNOWN, Overview, Wanted
+from headrace.domain.jobs.overview_repository import Look, OverviewRepository
 
 _log = structlog.get_logger(__name__)
 

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Final
 
-from api.streams.frames import Frame
+from headrace.api.streams.frames import Frame
 
 _BEAT_SECONDS: Final = 8.0
 _MOST_ANSWERS: Final = 64

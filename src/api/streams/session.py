@@ -7,16 +7,16 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from api.schemas import JobView
-from api.streams.frames import Beat, End, Frame, Hello, bye, error, framed, signed_out, skipping
-from api.streams.hub import Hub
-from api.streams.outlet import Outlet
-from api.streams.pulse import Pulse
-from domain.database import TRANSIENT
-from domain.events.feed import Feed
-from domain.events.log import PAGE
-from domain.events.types import LoggedEvent
-from domain.jobs.errors import CursorBeyondHeadError, JobNotFoundError
+from headrace.api.schemas import JobView
+from headrace.api.streams.frames import Beat, End, Frame, Hello, bye, error, framed, signed_out, skipping
+from headrace.api.streams.hub import Hub
+from headrace.api.streams.outlet import Outlet
+from headrace.api.streams.pulse import Pulse
+from headrace.domain.database import TRANSIENT
+from headrace.domain.events.feed import Feed
+from headrace.domain.events.log import PAGE
+from headrace.domain.events.types import LoggedEvent
+from headrace.domain.jobs.errors import CursorBeyondHeadError, JobNotFoundError
 
 _AWAY_PAUSE_SECONDS: Final = 1.0
 # What a watcher holds while it sends: a slow one reads on from the log.

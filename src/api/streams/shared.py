@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, Generic, TypeVar
 
-from domain.events.watched import Wake, Watched
+from headrace.domain.events.watched import Wake, Watched
 
 _CHECK_SECONDS: Final = 5.0
 _SLOW_CHECK_SECONDS: Final = 1.0

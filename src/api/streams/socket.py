@@ -9,16 +9,16 @@ import structlog
 from litestar import WebSocket, websocket
 from litestar.di import NamedDependency
 
-from api.asked import Asked
-from api.auditing import note_admin
-from api.dependencies import Services
-from api.streams.carrier import BAD_REQUEST, NOT_FOUND, Socket, admitted, carry, refuse
-from api.streams.frames import Cancel, Ping, Pong, Resume, framed
-from api.streams.opening import open_session
-from api.streams.session import Session
-from domain.accounts.caller import CurrentUser
-from domain.accounts.scopes import Scope
-from domain.jobs.service import JobService
+from headrace.api.asked import Asked
+from headrace.api.auditing import note_admin
+from headrace.api.dependencies import Services
+from headrace.api.streams.carrier import BAD_REQUEST, NOT_FOUND, Socket, admitted, carry, refuse
+from headrace.api.streams.frames import Cancel, Ping, Pong, Resume, framed
+from headrace.api.streams.opening import open_session
+from headrace.api.streams.session import Session
+from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.accounts.scopes import Scope
+from headrace.domain.jobs.service import JobService
 
 _log = structlog.get_logger(__name__)
 

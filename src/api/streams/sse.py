@@ -12,16 +12,16 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 from litestar.response import Stream
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.dependencies import Services
-from api.refusals import InvalidInputError
-from api.streams.frames import Frame
-from api.streams.opening import open_session
-from api.streams.session import Session
-from domain.accounts.caller import CurrentUser
-from domain.accounts.scopes import Scope
-from domain.database import TRANSIENT
-from domain.jobs.errors import CursorBeyondHeadError
-from domain.jobs.service import JobService
+from headrace.api.dependencies import Services
+from headrace.api.refusals import InvalidInputError
+from headrace.api.streams.frames import Frame
+from headrace.api.streams.opening import open_session
+from headrace.api.streams.session import Session
+from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.accounts.scopes import Scope
+from headrace.domain.database import TRANSIENT
+from headrace.domain.jobs.errors import CursorBeyondHeadError
+from headrace.domain.jobs.service import JobService
 
 _log = structlog.get_logger(__name__)
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from domain.database import Database
+from headrace.domain.database import Database
 
 LOGIN_LIFE: Final = timedelta(minutes=10)
 

@@ -6,9 +6,9 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from domain.accounts.reach import Reach
-from domain.accounts.scopes import EVERYTHING, Scope
-from domain.errors import HeadraceError
+from headrace.domain.accounts.reach import Reach
+from headrace.domain.accounts.scopes import EVERYTHING, Scope
+from headrace.domain.errors import HeadraceError
 
 Refusal = Literal["token_missing", "token_expired", "token_invalid"]
 Proof = Literal["local", "proxy", "session", "api_key", "job_token"]

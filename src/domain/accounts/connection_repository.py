@@ -5,7 +5,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from domain.database import Database
+from headrace.domain.database import Database
 
 _FIND: Final = """
 SELECT id, subject, tokens FROM identities

@@ -3,7 +3,7 @@
 from typing import Final
 from uuid import UUID
 
-from domain.errors import HeadraceError
+from headrace.domain.errors import HeadraceError
 
 MOST_KEYS: Final = 100
 

@@ -11,9 +11,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from uuid_utils.compat import uuid7
 
-from domain.accounts.models import Identity, LoginSession, User
-from domain.base import DATABASE_NOW
-from domain.errors import HeadraceError
+from headrace.domain.accounts.models import Identity, LoginSession, User
+from headrace.domain.base import DATABASE_NOW
+from headrace.domain.errors import HeadraceError
 
 SESSION_LIFE: Final = timedelta(days=30)
 

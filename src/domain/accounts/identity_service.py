@@ -6,10 +6,10 @@ from uuid import UUID
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import Struct
 
-from domain.accounts.identity_repository import IdentityRepository
-from domain.accounts.models import Identity, User
-from domain.accounts.profile import Profile, is_name_for, names_for
-from domain.base import DATABASE_NOW
+from headrace.domain.accounts.identity_repository import IdentityRepository
+from headrace.domain.accounts.models import Identity, User
+from headrace.domain.accounts.profile import Profile, is_name_for, names_for
+from headrace.domain.base import DATABASE_NOW
 
 
 class SignedIn(Struct, frozen=True):

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 from uuid_utils.compat import uuid7
 
-from domain.base import DATABASE_NOW
+from headrace.domain.base import DATABASE_NOW
 
 
 class User(UUIDv7AuditBase):

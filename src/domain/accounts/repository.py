@@ -6,10 +6,10 @@ from uuid import UUID
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from sqlalchemy import ColumnElement, func, or_, select, update
 
-from domain.accounts.models import ApiKey, AuditEntry, LoginSession, User
-from domain.accounts.reach import Reach
-from domain.base import DATABASE_NOW
-from domain.paging import containing, fetch_objects
+from headrace.domain.accounts.models import ApiKey, AuditEntry, LoginSession, User
+from headrace.domain.accounts.reach import Reach
+from headrace.domain.base import DATABASE_NOW
+from headrace.domain.paging import containing, fetch_objects
 
 
 class UserRepository(SQLAlchemyAsyncRepository[User]):

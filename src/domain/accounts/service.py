@@ -6,19 +6,19 @@ from uuid import UUID
 
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 
-from domain.accounts.caller import CurrentUser, ForbiddenError
-from domain.accounts.errors import (
+from headrace.domain.accounts.caller import CurrentUser, ForbiddenError
+from headrace.domain.accounts.errors import (
     MOST_KEYS,
     KeyNotFoundError,
     OwnAccountError,
     TooManyKeysError,
     UserNotFoundError,
 )
-from domain.accounts.keys import make_key
-from domain.accounts.models import ApiKey, User
-from domain.accounts.reach import Reach
-from domain.accounts.repository import ApiKeyRepository, UserRepository
-from domain.base import database_now
+from headrace.domain.accounts.keys import make_key
+from headrace.domain.accounts.models import ApiKey, User
+from headrace.domain.accounts.reach import Reach
+from headrace.domain.accounts.repository import ApiKeyRepository, UserRepository
+from headrace.domain.base import database_now
 
 
 class UserService(SQLAlchemyAsyncRepositoryService[User, UserRepository]):

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from domain.database import Database
+from headrace.domain.database import Database
 
 # The conditions are judged again where another refresh was first, so one of two wins and the other is reuse.
 _REFRESH: Final = """

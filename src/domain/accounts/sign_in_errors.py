@@ -1,6 +1,6 @@
 """Why somebody could not sign in at a provider, or has no account there to read with."""
 
-from domain.errors import HeadraceError
+from headrace.domain.errors import HeadraceError
 
 
 class ProviderNotFoundError(HeadraceError):

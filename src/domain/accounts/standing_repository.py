@@ -8,7 +8,7 @@ from uuid import UUID
 from msgspec import Struct
 from uuid_utils.compat import uuid7
 
-from domain.database import Database, Row
+from headrace.domain.database import Database, Row
 
 _KEY: Final = """
 SELECT k.id AS proof_id, k.digest, k.scopes, k.expires_at,

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from domain.database import Database
-from domain.events.types import LoggedEvent, frame
+from headrace.domain.database import Database
+from headrace.domain.events.types import LoggedEvent, frame
 
 PAGE: Final = 500
 ANY_SIZE: Final = 2**40

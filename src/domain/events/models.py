@@ -4,7 +4,7 @@ from advanced_alchemy.types import DateTimeUTC
 from sqlalchemy import CheckConstraint, Column, Integer, String, Table, Uuid
 from sqlalchemy.dialects.postgresql import JSON
 
-from domain.base import METADATA
+from headrace.domain.base import METADATA
 
 # Partitioned by the time inside the UUIDv7 of the job, so that old history goes by dropping a table. The body
 # is JSON, not JSONB: every transport shows the very bytes that were written. Rows go with their job by a

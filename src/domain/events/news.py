@@ -7,7 +7,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from domain.events.types import LoggedEvent, ProgressFrame, WrittenEvent, number
+from headrace.domain.events.types import LoggedEvent, ProgressFrame, WrittenEvent, number
 
 
 class JobSummary(Struct, frozen=True, kw_only=True, tag="job", tag_field="type"):

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Final
 from uuid import UUID
 
-from domain.database import Database
+from headrace.domain.database import Database
 
 _MONTHS_AHEAD: Final = 3
 

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from domain.database import Database
+from headrace.domain.database import Database
 
 
 async def sha256_of(database: Database, file_id: UUID, owner_id: UUID) -> bytes | None:

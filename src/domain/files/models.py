@@ -9,7 +9,7 @@ from advanced_alchemy.types import DateTimeUTC
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from domain.base import tracked_json
+from headrace.domain.base import tracked_json
 
 
 class File(UUIDv7AuditBase):

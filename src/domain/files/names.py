@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from domain.errors import HeadraceError
+from headrace.domain.errors import HeadraceError
 
 _MEDIA_TYPE: Final = re.compile(r"[\w!#$&^.+-]{1,63}/[\w!#$&^.+-]{1,63}", re.ASCII)
 _LONGEST_NAME: Final = 255

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from domain.database import Database
+from headrace.domain.database import Database
 
 # Whoever takes some is left alone with them for a while; after that they are somebody else's.
 _TAKE: Final = """

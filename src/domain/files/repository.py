@@ -8,9 +8,9 @@ from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from msgspec import Struct
 from sqlalchemy import delete, select
 
-from domain.accounts.reach import Reach
-from domain.files.models import File
-from domain.paging import Orders, containing, fetch_objects, in_order
+from headrace.domain.accounts.reach import Reach
+from headrace.domain.files.models import File
+from headrace.domain.paging import Orders, containing, fetch_objects, in_order
 
 ORDERS: Final[Orders] = {"created_at": File.created_at, "name": File.name, "size": File.size}
 

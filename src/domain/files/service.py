@@ -6,13 +6,13 @@ from uuid import UUID
 
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 
-from domain.accounts.reach import Reach
-from domain.base import database_now, merge_json
-from domain.errors import HeadraceError
-from domain.files.models import File
-from domain.files.names import check_name
-from domain.files.repository import FileFilter, FileRepository
-from domain.json_bounds import check_size
+from headrace.domain.accounts.reach import Reach
+from headrace.domain.base import database_now, merge_json
+from headrace.domain.errors import HeadraceError
+from headrace.domain.files.models import File
+from headrace.domain.files.names import check_name
+from headrace.domain.files.repository import FileFilter, FileRepository
+from headrace.domain.json_bounds import check_size
 
 
 class FileNotFoundInStoreError(HeadraceError):

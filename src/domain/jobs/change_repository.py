@@ -6,8 +6,8 @@ from uuid import UUID
 
 import msgspec
 
-from domain.database import Database, Row
-from domain.jobs.changes import Change
+from headrace.domain.database import Database, Row
+from headrace.domain.jobs.changes import Change
 
 _STEPS: Final = """
 SELECT job_id, key, name, index, state, tries, items::text AS items, output::text AS output,

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from msgspec import Struct, field
 
-from domain.events.types import JobError, WrittenEvent
-from domain.jobs.states import JobState, StepState
+from headrace.domain.events.types import JobError, WrittenEvent
+from headrace.domain.jobs.states import JobState, StepState
 
 
 class StepChange(Struct, kw_only=True):

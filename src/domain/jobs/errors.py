@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from domain.errors import HeadraceError
+from headrace.domain.errors import HeadraceError
 
 
 class JobNotFoundError(HeadraceError):

@@ -10,14 +10,14 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from domain.database import Database, Row
-from domain.events.news import JobNews
-from domain.events.types import JobCancelled, JobError, WrittenEvent, write
-from domain.jobs.change_repository import ChangeRepository
-from domain.jobs.changes import Change, Written
-from domain.jobs.lease_repository import MAX_LOSSES, LeaseRepository
-from domain.jobs.outlook import Outlook
-from domain.jobs.states import StepState
+from headrace.domain.database import Database, Row
+from headrace.domain.events.news import JobNews
+from headrace.domain.events.types import JobCancelled, JobError, WrittenEvent, write
+from headrace.domain.jobs.change_repository import ChangeRepository
+from headrace.domain.jobs.changes import Change, Written
+from headrace.domain.jobs.lease_repository import MAX_LOSSES, LeaseRepository
+from headrace.domain.jobs.outlook import Outlook
+from headrace.domain.jobs.states import StepState
 
 _SWEEP: Final = 100
 _MOST_EXPIRED: Final = 10_000

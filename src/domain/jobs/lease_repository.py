@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from domain.database import Database, Row
+from headrace.domain.database import Database, Row
 
 MAX_LOSSES: Final = 5
 

@@ -20,11 +20,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from domain.base import DATABASE_NOW, tracked_json
-from domain.files.models import File
-from domain.jobs.states import JobState, StepState
-from domain.pipelines.models import PipelineVersion
-from domain.tags.models import JOB_TAGS, Tag
+from headrace.domain.base import DATABASE_NOW, tracked_json
+from headrace.domain.files.models import File
+from headrace.domain.jobs.states import JobState, StepState
+from headrace.domain.pipelines.models import PipelineVersion
+from headrace.domain.tags.models import JOB_TAGS, Tag
 
 
 def _states(kind: type[JobState] | type[StepState], name: str) -> Enum:

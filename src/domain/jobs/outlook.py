@@ -5,7 +5,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from domain.events.types import Eta
+from headrace.domain.events.types import Eta
 
 LEAST_SAMPLES: Final = 5
 

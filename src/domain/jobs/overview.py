@@ -12,9 +12,9 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from domain.events.news import JobDeleted, JobSummary
-from domain.events.watched import Watched
-from domain.jobs.states import JobState, may_have_been
+from headrace.domain.events.news import JobDeleted, JobSummary
+from headrace.domain.events.watched import Watched
+from headrace.domain.jobs.states import JobState, may_have_been
 
 MOST_KNOWN: Final = 20_000
 

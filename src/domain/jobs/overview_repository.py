@@ -7,9 +7,9 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from domain.database import Database, Row
-from domain.events.news import JobSummary
-from domain.jobs.overview import Wanted
+from headrace.domain.database import Database, Row
+from headrace.domain.events.news import JobSummary
+from headrace.domain.jobs.overview import Wanted
 
 _NEWEST: Final = """
 SELECT id, event_seq, state, progress, pipeline FROM jobs

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from domain.events.types import Progress
+from headrace.domain.events.types import Progress
 
 # 1.0 belongs to the job that succeeded.
 ALMOST: Final = 0.999

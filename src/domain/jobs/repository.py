@@ -10,16 +10,16 @@ from sqlalchemy import Select, Text, cast, delete, or_, select, text, update
 from sqlalchemy.orm import joinedload, selectinload
 from sqlalchemy.sql.base import ExecutableOption
 
-from domain.accounts.reach import Reach
-from domain.base import DATABASE_NOW
-from domain.jobs.models import Job, StepRun
-from domain.jobs.orders import JobFilter, Part
-from domain.jobs.states import JobState, StepState
-from domain.paging import Orders, containing, fetch_objects, in_order
-from domain.pipelines.models import PipelineVersion
-from domain.tags.links import set_tags
-from domain.tags.models import JOB_TAGS, Tag
-from domain.workers.models import WorkerProcess
+from headrace.domain.accounts.reach import Reach
+from headrace.domain.base import DATABASE_NOW
+from headrace.domain.jobs.models import Job, StepRun
+from headrace.domain.jobs.orders import JobFilter, Part
+from headrace.domain.jobs.states import JobState, StepState
+from headrace.domain.paging import Orders, containing, fetch_objects, in_order
+from headrace.domain.pipelines.models import PipelineVersion
+from headrace.domain.tags.links import set_tags
+from headrace.domain.tags.models import JOB_TAGS, Tag
+from headrace.domain.workers.models import WorkerProcess
 
 KEY_LIFE: Final = timedelta(hours=24)
 ORDERS: Final[Orders] = {

@@ -7,19 +7,19 @@ from uuid import UUID
 
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 
-from domain.accounts.reach import Reach
-from domain.base import database_now, merge_json
-from domain.events.news import JobNews
-from domain.events.types import JobCancelled, JobCancelRequested, JobEvent, JobRetried, write
-from domain.jobs.errors import JobNotFinalError, JobNotFoundError
-from domain.jobs.models import Job, StepRun
-from domain.jobs.orders import JobFilter, Part
-from domain.jobs.repository import JobRepository
-from domain.jobs.states import IllegalTransitionError, JobState, StepState, move
-from domain.jobs.waiting import why_queued
-from domain.json_bounds import check_size
-from domain.pipelines.repository import PipelineRepository
-from domain.workers.directory import ALIVE_WITHIN
+from headrace.domain.accounts.reach import Reach
+from headrace.domain.base import database_now, merge_json
+from headrace.domain.events.news import JobNews
+from headrace.domain.events.types import JobCancelled, JobCancelRequested, JobEvent, JobRetried, write
+from headrace.domain.jobs.errors import JobNotFinalError, JobNotFoundError
+from headrace.domain.jobs.models import Job, StepRun
+from headrace.domain.jobs.orders import JobFilter, Part
+from headrace.domain.jobs.repository import JobRepository
+from headrace.domain.jobs.states import IllegalTransitionError, JobState, StepState, move
+from headrace.domain.jobs.waiting import why_queued
+from headrace.domain.json_bounds import check_size
+from headrace.domain.pipelines.repository import PipelineRepository
+from headrace.domain.workers.directory import ALIVE_WITHIN
 
 
 class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):

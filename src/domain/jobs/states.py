@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Final
 
-from domain.errors import HeadraceError
+from headrace.domain.errors import HeadraceError
 
 
 class JobState(StrEnum):

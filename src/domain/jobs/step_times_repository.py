@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
-from domain.database import Database
-from domain.jobs.outlook import StepTime
+from headrace.domain.database import Database
+from headrace.domain.jobs.outlook import StepTime
 
 # Ids are UUIDv7, so the primary key knows the newest jobs without an index of its own. Of a `for_each` step
 # the time from its first start to its last end is shared out to its items: they run side by side.

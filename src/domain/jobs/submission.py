@@ -9,8 +9,8 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from domain.jobs.orders import Order
-from domain.pipelines.catalogue import KnownPipeline
+from headrace.domain.jobs.orders import Order
+from headrace.domain.pipelines.catalogue import KnownPipeline
 
 # Stands in an answer for the moment that only the database knows. Random, so that nobody's own text is it.
 NOT_YET: Final = datetime(1, 1, 1, tzinfo=UTC) + timedelta(microseconds=secrets.randbelow(86_399_999_999) + 1)

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from domain.database import Database
-from domain.jobs.submission import NOT_YET_TEXT, Stored, Submission
+from headrace.domain.database import Database
+from headrace.domain.jobs.submission import NOT_YET_TEXT, Stored, Submission
 
 # Presets and tags are locked as the keys that refer to them would: one that is deleted meanwhile makes its
 # submission stale, or its link missing, instead of failing all that is stored with it. Nobody waits for a

@@ -10,26 +10,26 @@ import msgspec
 from msgspec import Struct
 from uuid_utils.compat import uuid7
 
-from domain.database import Database
-from domain.errors import HeadraceError
-from domain.events.news import JobNews
-from domain.events.types import JobQueued, write
-from domain.jobs.errors import IdempotencyConflictError
-from domain.jobs.orders import Order
-from domain.jobs.submission import NOT_YET_TEXT, Key, NewJob, Stored, Submission
-from domain.jobs.submit_repository import SubmitRepository
-from domain.jobs.waiting import why_queued
-from domain.json_bounds import ValueTooLargeError, is_too_large
-from domain.pipelines.catalogue import Catalogue, KnownPipeline
-from domain.pipelines.service import (
+from headrace.domain.database import Database
+from headrace.domain.errors import HeadraceError
+from headrace.domain.events.news import JobNews
+from headrace.domain.events.types import JobQueued, write
+from headrace.domain.jobs.errors import IdempotencyConflictError
+from headrace.domain.jobs.orders import Order
+from headrace.domain.jobs.submission import NOT_YET_TEXT, Key, NewJob, Stored, Submission
+from headrace.domain.jobs.submit_repository import SubmitRepository
+from headrace.domain.jobs.waiting import why_queued
+from headrace.domain.json_bounds import ValueTooLargeError, is_too_large
+from headrace.domain.pipelines.catalogue import Catalogue, KnownPipeline
+from headrace.domain.pipelines.service import (
     Fault,
     ParamsInvalidError,
     PipelineNotFoundError,
     PipelineUnknownError,
     check_params,
 )
-from domain.presets.errors import PresetBusyError, PresetNotFoundError
-from domain.workers.directory import Serving, WorkerDirectory
+from headrace.domain.presets.errors import PresetBusyError, PresetNotFoundError
+from headrace.domain.workers.directory import Serving, WorkerDirectory
 
 _TRIES: Final = 3
 _PAUSE_SECONDS: Final = 0.1

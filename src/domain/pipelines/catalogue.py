@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from domain.database import Database
+from headrace.domain.database import Database
 
 _FRESH_SECONDS: Final = 1.0
 _MOST: Final = 1_000

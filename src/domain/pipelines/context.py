@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-from domain.errors import HeadraceError
-from domain.pipelines.definition import StepHandle
+from headrace.domain.errors import HeadraceError
+from headrace.domain.pipelines.definition import StepHandle
 
 P_co = TypeVar("P_co", covariant=True)
 

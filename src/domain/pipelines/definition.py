@@ -6,14 +6,15 @@ import typing
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, Literal, overload
+from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, overload
 
 import msgspec
 
-from domain.errors import HeadraceError
+from headrace.domain.errors import HeadraceError
 
 RunsIn = Literal["loop", "thread", "process"]
-StepFunction = Callable[..., Any]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _MAX_VERSION: Final = 2**31 - 1
@@ -24,26 +25,26 @@ class PipelineDefinitionError(HeadraceError):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Step(Generic[P, R]):
     """A function from struct to struct, and how it is to be run.
 
     *timeout* bounds one try; *grace* is what a try gets to stop by itself before it is killed.
     """
 
-    function: StepFunction
+    function: Callable[P, R]
     name: str
     retries: int
     timeout: timedelta
     runs_in: RunsIn
     grace: timedelta
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the plain function, as a test of the step would."""
         return self.function(*args, **kwargs)
 
 
 @overload
-def step(function: StepFunction, /) -> Step: ...
+def step(function: Callable[P, R], /) -> Step[P, R]: ...
 @overload
 def step(
     *,
@@ -51,16 +52,16 @@ def step(
     timeout: timedelta = timedelta(hours=1),
     runs_in: RunsIn | None = None,
     grace: timedelta = timedelta(seconds=10),
-) -> Callable[[StepFunction], Step]: ...
+) -> Callable[[Callable[P, R]], Step[P, R]]: ...
 def step(
-    function: StepFunction | None = None,
+    function: Callable[P, R] | None = None,
     /,
     *,
     retries: int = 3,
     timeout: timedelta = timedelta(hours=1),
     runs_in: RunsIn | None = None,
     grace: timedelta = timedelta(seconds=10),
-) -> Step | Callable[[StepFunction], Step]:
+) -> Step[P, R] | Callable[[Callable[P, R]], Step[P, R]]:
     """Make a function a step; with or without arguments.
 
     *runs_in* is `loop` for coroutine functions and `thread` for others, unless said otherwise; CPU work
@@ -70,7 +71,7 @@ def step(
         PipelineDefinitionError: a value is out of range, or the function does not fit *runs_in*.
     """
 
-    def make(plain: StepFunction) -> Step:
+    def make(plain: Callable[P, R]) -> Step[P, R]:
         is_async = inspect.iscoroutinefunction(plain)
         where: RunsIn = runs_in or ("loop" if is_async else "thread")
         label = f"step {plain.__name__!r}"
@@ -102,7 +103,7 @@ class Node:
     """One step as it stands in the graph."""
 
     name: str
-    step: Step
+    step: Step[..., Any]
     after: tuple[str, ...]
     for_each: Callable[[Any], Iterable[Any]] | None
     weight: float
@@ -142,7 +143,7 @@ class Pipeline:
 
     def add(
         self,
-        step: Step,
+        step: Step[..., Any],
         *,
         name: str | None = None,
         after: StepHandle | Sequence[StepHandle] | None = None,
@@ -251,7 +252,7 @@ class Pipeline:
             reason = str(error).splitlines()[0]
             raise PipelineDefinitionError(f"pipeline {self.name!r}, {label}: {reason}") from error
 
-    def _types_of(self, step: Step, label: str) -> tuple[Any, Any]:
+    def _types_of(self, step: Step[..., Any], label: str) -> tuple[Any, Any]:
         try:
             hints = typing.get_type_hints(step.function)
         except NameError as error:

@@ -1,10 +1,5 @@
-"""Loads the modules in which authors define their pipelines: ours by name, theirs under unique names.
+"""Loads the modules that define pipelines: bundled ones by name, files of users under unique names."""
 
-`src` is the import root, so our top-level names (`settings`, `app`, `domain`, ...) are taken in this process.
-A module of a user that is shadowed by one of them, or would shadow it, is refused before it can do harm.
-"""
-
-import ast
 import hashlib
 import importlib
 import importlib.util
@@ -17,23 +12,14 @@ from typing import Final
 
 from msgspec import Struct
 
-from domain.errors import HeadraceError
-from domain.pipelines.definition import Pipeline
+from headrace.domain.errors import HeadraceError
+from headrace.domain.pipelines.definition import Pipeline
 
-BUNDLED: Final = ("pipelines.samples", "pipelines.shootout")
-
-_ROOT: Final = Path(__file__).parents[2]
-
-
-class NameClashError(HeadraceError):
-    """A module of the user's has a name of ours."""
-
-    def __init__(self, theirs: Path | str, ours: Path) -> None:
-        super().__init__(f"HEADRACE_PIPELINES: {theirs} has the name of Headrace's own {ours}; rename it")
+BUNDLED: Final = ("headrace.pipelines.samples", "headrace.pipelines.shootout")
 
 
 class SourceNotFoundError(HeadraceError):
-    """HEADRACE_PIPELINES names something that is not there."""
+    """HEADRACE_PIPELINES names a file, folder or module that does not exist."""
 
     def __init__(self, source: str) -> None:
         super().__init__(
@@ -60,7 +46,7 @@ def load_all(sources: Iterable[str]) -> Loaded:
     """Load the bundled modules and *sources* (module names, files or folders).
 
     Raises:
-        NameClashError, SourceNotFoundError: the start must stop; what merely fails to import is a `Failure`.
+        SourceNotFoundError: the start must stop. A module that fails to import becomes a `Failure`.
     """
     loaded = Loaded({}, {}, [])
     theirs = [one for source in sources for one in expand(source)]
@@ -85,24 +71,19 @@ def expand(source: str) -> Iterator[str]:
     """The modules that *source* stands for, as module names or absolute paths of files.
 
     Raises:
-        NameClashError, SourceNotFoundError: see `load_all`.
+        SourceNotFoundError: see `load_all`.
     """
     path = Path(source).expanduser()
     if path.is_dir() and not (path / "__init__.py").exists():
         for entry in sorted(path.iterdir()):
-            is_module = entry.suffix == ".py" and not entry.name.startswith((".", "_"))
-            if is_module or (entry.is_dir() and any(entry.glob("*.py"))):
-                _refuse_clash(entry)
-            if is_module:
-                yield _checked(entry)
+            if entry.suffix == ".py" and not entry.name.startswith((".", "_")):
+                yield str(entry.resolve())
     elif path.is_dir():
-        _refuse_clash(path)
-        yield _checked(path / "__init__.py")
+        yield str((path / "__init__.py").resolve())
     elif path.suffix == ".py" or "/" in source:
         if not path.is_file():
             raise SourceNotFoundError(source)
-        _refuse_clash(path)
-        yield _checked(path)
+        yield str(path.resolve())
     else:
         yield _named(source)
 
@@ -147,9 +128,6 @@ def _named(source: str) -> str:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)
-    ours = _our_module(source.split(".", maxsplit=1)[0])
-    if ours is not None and not source.startswith("pipelines."):
-        raise NameClashError(source, ours)
     try:
         spec = importlib.util.find_spec(source)
     except (ImportError, ValueError):
@@ -157,43 +135,3 @@ def _named(source: str) -> str:
     if spec is None:
         raise SourceNotFoundError(source)
     return source
-
-
-def _checked(path: Path) -> str:
-    """Refuse a file that imports a module of its own folder by a name that is ours."""
-    path = path.resolve()
-    folder = path.parent.parent if path.name == "__init__.py" else path.parent
-    for name in _imported(path):
-        for sibling in (folder / f"{name}.py", folder / name):
-            ours = _our_module(name)
-            if ours is not None and sibling.exists() and sibling.resolve() != ours:
-                raise NameClashError(sibling, ours)
-    return str(path)
-
-
-def _imported(path: Path) -> set[str]:
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):
-        return set()  # the import itself reports it, with its traceback
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names.update(alias.name.split(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module.split(".")[0])
-    return names
-
-
-def _refuse_clash(path: Path) -> None:
-    path = path.resolve()
-    ours = _our_module(path.stem)
-    if ours is not None and ours != path and _ROOT not in path.parents:
-        raise NameClashError(path, ours)
-
-
-def _our_module(name: str) -> Path | None:
-    for candidate in (_ROOT / f"{name}.py", _ROOT / name):
-        if candidate.exists():
-            return candidate
-    return None

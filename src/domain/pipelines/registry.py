@@ -5,9 +5,9 @@ from typing import Any, Final
 import msgspec
 from uuid_utils.compat import uuid7
 
-from domain.database import Database
-from domain.errors import HeadraceError
-from domain.pipelines.definition import Pipeline
+from headrace.domain.database import Database
+from headrace.domain.errors import HeadraceError
+from headrace.domain.pipelines.definition import Pipeline
 
 _ADD: Final = """
 INSERT INTO pipelines (id, name, version, description, graph, params_schema, result_schema, created_at,

@@ -3,7 +3,7 @@
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from sqlalchemy import select
 
-from domain.pipelines.models import PipelineVersion
+from headrace.domain.pipelines.models import PipelineVersion
 
 
 class PipelineRepository(SQLAlchemyAsyncRepository[PipelineVersion]):

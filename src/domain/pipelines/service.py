@@ -7,10 +7,10 @@ import jsonschema_rs
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import Struct
 
-from domain.errors import HeadraceError
-from domain.pipelines.catalogue import KnownPipeline
-from domain.pipelines.models import PipelineVersion
-from domain.pipelines.repository import PipelineRepository
+from headrace.domain.errors import HeadraceError
+from headrace.domain.pipelines.catalogue import KnownPipeline
+from headrace.domain.pipelines.models import PipelineVersion
+from headrace.domain.pipelines.repository import PipelineRepository
 
 _MOST_FAULTS: Final = 100
 _MOST_VALIDATORS: Final = 256

@@ -2,8 +2,8 @@
 
 from uuid import UUID
 
-from domain.conflicts import TakenError
-from domain.errors import HeadraceError
+from headrace.domain.conflicts import TakenError
+from headrace.domain.errors import HeadraceError
 
 
 class PresetNotFoundError(HeadraceError):

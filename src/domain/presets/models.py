@@ -8,7 +8,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, String, UniqueConstraint
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from domain.tags.models import PRESET_TAGS, Tag
+from headrace.domain.tags.models import PRESET_TAGS, Tag
 
 
 class Preset(UUIDv7AuditBase):

@@ -8,13 +8,13 @@ from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from sqlalchemy import Select, delete, exists, or_, select, text
 from sqlalchemy.orm import selectinload
 
-from domain.accounts.reach import Reach
-from domain.jobs.models import Job
-from domain.paging import Orders, containing, fetch_objects, in_order
-from domain.presets.models import Preset
-from domain.presets.wanted import PresetFilter
-from domain.tags.links import set_tags
-from domain.tags.models import PRESET_TAGS, Tag
+from headrace.domain.accounts.reach import Reach
+from headrace.domain.jobs.models import Job
+from headrace.domain.paging import Orders, containing, fetch_objects, in_order
+from headrace.domain.presets.models import Preset
+from headrace.domain.presets.wanted import PresetFilter
+from headrace.domain.tags.links import set_tags
+from headrace.domain.tags.models import PRESET_TAGS, Tag
 
 ORDERS: Final[Orders] = {
     "created_at": Preset.created_at,

@@ -8,16 +8,22 @@ from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import UNSET
 from uuid_utils.compat import uuid7
 
-from domain.accounts.reach import Reach
-from domain.base import database_now
-from domain.conflicts import guarded
-from domain.json_bounds import check_size
-from domain.pipelines.repository import PipelineRepository
-from domain.pipelines.service import Fault, PipelineNotFoundError, PipelineUnknownError, check_params, known
-from domain.presets.errors import PresetInUseError, PresetNotFoundError, PresetTitleTakenError
-from domain.presets.models import Preset
-from domain.presets.repository import PresetRepository
-from domain.presets.wanted import PresetChanges, PresetFilter
+from headrace.domain.accounts.reach import Reach
+from headrace.domain.base import database_now
+from headrace.domain.conflicts import guarded
+from headrace.domain.json_bounds import check_size
+from headrace.domain.pipelines.repository import PipelineRepository
+from headrace.domain.pipelines.service import (
+    Fault,
+    PipelineNotFoundError,
+    PipelineUnknownError,
+    check_params,
+    known,
+)
+from headrace.domain.presets.errors import PresetInUseError, PresetNotFoundError, PresetTitleTakenError
+from headrace.domain.presets.models import Preset
+from headrace.domain.presets.repository import PresetRepository
+from headrace.domain.presets.wanted import PresetChanges, PresetFilter
 
 _TITLE: Final = "uq_presets_owner_id"
 

@@ -9,16 +9,16 @@ from sqlalchemy import ScalarSelect, Select, Table, func, or_, select, text, tup
 from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.accounts.models import User
-from domain.accounts.reach import Reach
-from domain.files.models import File
-from domain.jobs.models import Job, StepRun
-from domain.jobs.orders import JobFilter
-from domain.jobs.repository import matching_jobs
-from domain.pipelines.models import PipelineVersion
-from domain.presets.models import Preset
-from domain.reading.shapes import NamedTag, OwnedJob, OwnedPreset, Owner
-from domain.tags.models import JOB_TAGS, PRESET_TAGS, Tag
+from headrace.domain.accounts.models import User
+from headrace.domain.accounts.reach import Reach
+from headrace.domain.files.models import File
+from headrace.domain.jobs.models import Job, StepRun
+from headrace.domain.jobs.orders import JobFilter
+from headrace.domain.jobs.repository import matching_jobs
+from headrace.domain.pipelines.models import PipelineVersion
+from headrace.domain.presets.models import Preset
+from headrace.domain.reading.shapes import NamedTag, OwnedJob, OwnedPreset, Owner
+from headrace.domain.tags.models import JOB_TAGS, PRESET_TAGS, Tag
 
 
 def _tags(links: Table, ours: Any, theirs: Any) -> ScalarSelect[Any]:

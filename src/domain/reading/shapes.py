@@ -4,8 +4,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from domain.jobs.models import Job
-from domain.presets.models import Preset
+from headrace.domain.jobs.models import Job
+from headrace.domain.presets.models import Preset
 
 
 class Owner(Struct, frozen=True):

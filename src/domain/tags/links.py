@@ -7,8 +7,8 @@ from uuid import UUID
 from sqlalchemy import Table, Uuid, delete, insert, literal, select, text
 from uuid_utils.compat import uuid7
 
-from domain.base import Session
-from domain.tags.models import Tag
+from headrace.domain.base import Session
+from headrace.domain.tags.models import Tag
 
 # Always in the same order, so that two who make the same tags do not wait for each other for ever.
 _MAKE: Final = text("""

@@ -6,7 +6,7 @@ from advanced_alchemy.base import UUIDv7AuditBase
 from sqlalchemy import Column, ForeignKey, String, Table, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from domain.base import METADATA
+from headrace.domain.base import METADATA
 
 
 class Tag(UUIDv7AuditBase):

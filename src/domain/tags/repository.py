@@ -8,9 +8,9 @@ from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from msgspec import Struct
 from sqlalchemy import Select, delete, func, select
 
-from domain.accounts.reach import Reach
-from domain.paging import Orders, fetch_page, in_order
-from domain.tags.models import JOB_TAGS, PRESET_TAGS, Tag
+from headrace.domain.accounts.reach import Reach
+from headrace.domain.paging import Orders, fetch_page, in_order
+from headrace.domain.tags.models import JOB_TAGS, PRESET_TAGS, Tag
 
 ORDERS: Final[Orders] = {"name": Tag.name, "created_at": Tag.created_at}
 

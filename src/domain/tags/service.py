@@ -6,12 +6,12 @@ from uuid import UUID
 from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from uuid_utils.compat import uuid7
 
-from domain.accounts.reach import Reach
-from domain.base import database_now
-from domain.conflicts import TakenError, guarded
-from domain.errors import HeadraceError
-from domain.tags.models import Tag
-from domain.tags.repository import CountedTag, TagRepository
+from headrace.domain.accounts.reach import Reach
+from headrace.domain.base import database_now
+from headrace.domain.conflicts import TakenError, guarded
+from headrace.domain.errors import HeadraceError
+from headrace.domain.tags.models import Tag
+from headrace.domain.tags.repository import CountedTag, TagRepository
 
 
 class TagNotFoundError(HeadraceError):

@@ -4,7 +4,7 @@ import time
 from datetime import timedelta
 from typing import Final
 
-from domain.database import Database
+from headrace.domain.database import Database
 
 ALIVE_WITHIN: Final = timedelta(seconds=20)
 _FRESH_SECONDS: Final = 1.0

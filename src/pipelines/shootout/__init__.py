@@ -1,5 +1,5 @@
 """The tone shootout: one guitar track through several signal chains, made equally loud, to compare."""
 
-from pipelines.shootout.steps import shootout
+from headrace.pipelines.shootout.steps import shootout
 
 __all__ = ["shootout"]

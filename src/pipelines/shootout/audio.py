@@ -10,9 +10,9 @@ from typing import IO, Any, Final
 import numpy as np
 import soundfile
 
-from pipelines.shootout.blocks import RATE, decibels
-from pipelines.shootout.errors import InvalidInputError
-from pipelines.shootout.oversampling import Recording, Samples
+from headrace.pipelines.shootout.blocks import RATE, decibels
+from headrace.pipelines.shootout.errors import InvalidInputError
+from headrace.pipelines.shootout.oversampling import Recording, Samples
 
 MAX_BYTES: Final = 100_000_000
 MAX_SECONDS: Final = 600.0

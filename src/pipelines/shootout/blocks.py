@@ -4,9 +4,9 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from pipelines.shootout.filters import Filters, section
-from pipelines.shootout.oversampling import Downsampler, Samples, Upsampler
-from pipelines.shootout.params import Block, Delay, Drive, Eq, Gain, HighPass, Ir
+from headrace.pipelines.shootout.filters import Filters, section
+from headrace.pipelines.shootout.oversampling import Downsampler, Samples, Upsampler
+from headrace.pipelines.shootout.params import Block, Delay, Drive, Eq, Gain, HighPass, Ir
 
 RATE: Final = 48_000
 

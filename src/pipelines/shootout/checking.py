@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from headrace import PermanentError, StepContext
-from pipelines.shootout import audio
-from pipelines.shootout.errors import InvalidInputError
-from pipelines.shootout.inputs import load_response, open_di
-from pipelines.shootout.outputs import Checked
-from pipelines.shootout.params import Chain, Ir, ShootoutParams
+from headrace.pipelines.shootout import audio
+from headrace.pipelines.shootout.errors import InvalidInputError
+from headrace.pipelines.shootout.inputs import load_response, open_di
+from headrace.pipelines.shootout.outputs import Checked
+from headrace.pipelines.shootout.params import Chain, Ir, ShootoutParams
 
 _MOST_TOLD: Final = 40
 

@@ -7,13 +7,13 @@ import numpy as np
 import soundfile
 
 from headrace import RetryableError, StepContext
-from pipelines.shootout import audio, measures
-from pipelines.shootout.blocks import RATE, decibels
-from pipelines.shootout.measures import in_decibels
-from pipelines.shootout.naming import numbered, position
-from pipelines.shootout.outputs import Matched, Render, Track
-from pipelines.shootout.oversampling import Recording, Samples, TruePeak
-from pipelines.shootout.params import Chain, ShootoutParams
+from headrace.pipelines.shootout import audio, measures
+from headrace.pipelines.shootout.blocks import RATE, decibels
+from headrace.pipelines.shootout.measures import in_decibels
+from headrace.pipelines.shootout.naming import numbered, position
+from headrace.pipelines.shootout.outputs import Matched, Render, Track
+from headrace.pipelines.shootout.oversampling import Recording, Samples, TruePeak
+from headrace.pipelines.shootout.params import Chain, ShootoutParams
 
 _STEP = 2.0**-23  # of 24 bits
 _PIECE = 1 << 16

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipelines.shootout.oversampling import Samples
-from pipelines.shootout.params import Band, HighPass, HighShelf, LowPass, LowShelf, Peak
+from headrace.pipelines.shootout.oversampling import Samples
+from headrace.pipelines.shootout.params import Band, HighPass, HighShelf, LowPass, LowShelf, Peak
 
 Section = tuple[float, float, float, float, float, float]
 

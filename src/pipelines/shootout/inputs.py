@@ -3,10 +3,10 @@
 from typing import IO
 
 from headrace import PermanentError, StepContext
-from pipelines.shootout import audio
-from pipelines.shootout.errors import InvalidInputError
-from pipelines.shootout.oversampling import Samples
-from pipelines.shootout.params import BUILTIN, Ir, ShootoutParams
+from headrace.pipelines.shootout import audio
+from headrace.pipelines.shootout.errors import InvalidInputError
+from headrace.pipelines.shootout.oversampling import Samples
+from headrace.pipelines.shootout.params import BUILTIN, Ir, ShootoutParams
 
 
 def open_di(context: StepContext[ShootoutParams]) -> tuple[IO[bytes], str]:

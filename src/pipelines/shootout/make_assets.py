@@ -10,9 +10,9 @@ from typing import Final
 import numpy as np
 import soundfile
 
-from pipelines.shootout.audio import ASSETS
-from pipelines.shootout.blocks import RATE
-from pipelines.shootout.oversampling import Samples
+from headrace.pipelines.shootout.audio import ASSETS
+from headrace.pipelines.shootout.blocks import RATE
+from headrace.pipelines.shootout.oversampling import Samples
 
 _BEAT: Final = 60 / 126  # seconds
 _E2: Final = 82.407  # Hz, the low string

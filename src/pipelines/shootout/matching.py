@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from pipelines.shootout.outputs import Matched, Render
-from pipelines.shootout.params import Match
+from headrace.pipelines.shootout.outputs import Matched, Render
+from headrace.pipelines.shootout.params import Match
 
 # Meters of true peak differ in their filters by this much and more near 20 kHz.
 _GUARD_DB = 0.05

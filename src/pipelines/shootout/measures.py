@@ -7,9 +7,9 @@ from typing import Final
 import numpy as np
 import pyloudnorm
 
-from pipelines.shootout.blocks import RATE
-from pipelines.shootout.outputs import Spectrum
-from pipelines.shootout.oversampling import Recording, Samples
+from headrace.pipelines.shootout.blocks import RATE
+from headrace.pipelines.shootout.outputs import Spectrum
+from headrace.pipelines.shootout.oversampling import Recording, Samples
 
 _MEASURED_AT: Final = 0.1  # -20 dBFS RMS
 _PIECE: Final = 1 << 16

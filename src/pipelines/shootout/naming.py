@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from pipelines.shootout.params import Chain, ShootoutParams
+from headrace.pipelines.shootout.params import Chain, ShootoutParams
 
 
 def position(params: ShootoutParams, chain: Chain) -> int:

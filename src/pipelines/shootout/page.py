@@ -12,11 +12,11 @@ import msgspec
 import soundfile
 
 from headrace import StepContext
-from pipelines.shootout.blocks import RATE
-from pipelines.shootout.colours import CHAINS
-from pipelines.shootout.encoding import flac
-from pipelines.shootout.outputs import Matched, Picture, Prepared, Render, Shootout, Track
-from pipelines.shootout.params import Block, Delay, Drive, Eq, Gain, Ir, ShootoutParams
+from headrace.pipelines.shootout.blocks import RATE
+from headrace.pipelines.shootout.colours import CHAINS
+from headrace.pipelines.shootout.encoding import flac
+from headrace.pipelines.shootout.outputs import Matched, Picture, Prepared, Render, Shootout, Track
+from headrace.pipelines.shootout.params import Block, Delay, Drive, Eq, Gain, Ir, ShootoutParams
 
 _TEMPLATE: Final = Path(__file__).with_name("page.html")
 # A browser holds every track decoded, and the page holds them all in text: some 45 MB at this length.

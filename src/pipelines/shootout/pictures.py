@@ -9,10 +9,10 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from headrace import StepContext
-from pipelines.shootout.blocks import decibels
-from pipelines.shootout.colours import CHAINS, FAINT, GROUND, LINE, PANEL, TEXT
-from pipelines.shootout.outputs import Matched, Picture, Pictures, Prepared, Render
-from pipelines.shootout.params import ShootoutParams
+from headrace.pipelines.shootout.blocks import decibels
+from headrace.pipelines.shootout.colours import CHAINS, FAINT, GROUND, LINE, PANEL, TEXT
+from headrace.pipelines.shootout.outputs import Matched, Picture, Pictures, Prepared, Render
+from headrace.pipelines.shootout.params import ShootoutParams
 
 _LOOK: Final[dict[Any, Any]] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so the bytes are the same everywhere

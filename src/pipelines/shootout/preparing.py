@@ -3,14 +3,14 @@
 import numpy as np
 
 from headrace import StepContext
-from pipelines.shootout import audio
-from pipelines.shootout.audio import SILENCE
-from pipelines.shootout.blocks import RATE, decibels
-from pipelines.shootout.errors import InvalidInputError
-from pipelines.shootout.inputs import open_di
-from pipelines.shootout.outputs import Prepared
-from pipelines.shootout.oversampling import Recording
-from pipelines.shootout.params import Input, ShootoutParams
+from headrace.pipelines.shootout import audio
+from headrace.pipelines.shootout.audio import SILENCE
+from headrace.pipelines.shootout.blocks import RATE, decibels
+from headrace.pipelines.shootout.errors import InvalidInputError
+from headrace.pipelines.shootout.inputs import open_di
+from headrace.pipelines.shootout.outputs import Prepared
+from headrace.pipelines.shootout.oversampling import Recording
+from headrace.pipelines.shootout.params import Input, ShootoutParams
 
 SHORTEST_SECONDS = 0.4  # one block of BS.1770: what is shorter has no loudness
 _BEFORE_SOUND, _AFTER_SOUND = RATE // 100, RATE // 20  # kept by the trim, so that no attack is cut

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from headrace import StepContext
-from pipelines.shootout import audio, blocks, measures
-from pipelines.shootout.blocks import RATE, Processor
-from pipelines.shootout.errors import RenderFailedError
-from pipelines.shootout.inputs import load_response
-from pipelines.shootout.measures import in_decibels
-from pipelines.shootout.naming import numbered
-from pipelines.shootout.outputs import Prepared, Render
-from pipelines.shootout.oversampling import Recording, TruePeak
-from pipelines.shootout.params import Chain, Ir, ShootoutParams
+from headrace.pipelines.shootout import audio, blocks, measures
+from headrace.pipelines.shootout.blocks import RATE, Processor
+from headrace.pipelines.shootout.errors import RenderFailedError
+from headrace.pipelines.shootout.inputs import load_response
+from headrace.pipelines.shootout.measures import in_decibels
+from headrace.pipelines.shootout.naming import numbered
+from headrace.pipelines.shootout.outputs import Prepared, Render
+from headrace.pipelines.shootout.oversampling import Recording, TruePeak
+from headrace.pipelines.shootout.params import Chain, Ir, ShootoutParams
 
 CHUNK = 4096
 _MEASURE_COST = 9.0  # in the units of `blocks.cost`, a sample

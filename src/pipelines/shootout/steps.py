@@ -9,8 +9,8 @@ import os
 from datetime import timedelta
 
 from headrace import Pipeline, StepContext, step
-from pipelines.shootout.outputs import Checked, Matched, Pictures, Prepared, Render, Shootout, Track
-from pipelines.shootout.params import Chain, ShootoutParams
+from headrace.pipelines.shootout.outputs import Checked, Matched, Pictures, Prepared, Render, Shootout, Track
+from headrace.pipelines.shootout.params import Chain, ShootoutParams
 
 shootout = Pipeline(
     "shootout",
@@ -28,7 +28,7 @@ def validate(context: StepContext[ShootoutParams]) -> Checked:
         PermanentError: `input_invalid`, with every fault that was found.
     """
     _use_one_thread()
-    from pipelines.shootout.checking import check
+    from headrace.pipelines.shootout.checking import check
 
     return check(context)
 
@@ -41,7 +41,7 @@ def prepare(context: StepContext[ShootoutParams]) -> Prepared:
         PermanentError: `input_invalid`, the DI cannot be used.
     """
     _use_one_thread()
-    from pipelines.shootout.preparing import prepare_di
+    from headrace.pipelines.shootout.preparing import prepare_di
 
     return prepare_di(context)
 
@@ -54,7 +54,7 @@ def render(context: StepContext[ShootoutParams], chain: Chain) -> Render:
         PermanentError: `render_failed`, the sound came out silent or infinite; chain and block are named.
     """
     _use_one_thread()
-    from pipelines.shootout.rendering import render_chain
+    from headrace.pipelines.shootout.rendering import render_chain
 
     return render_chain(context, chain, context.output(_prepared))
 
@@ -62,7 +62,7 @@ def render(context: StepContext[ShootoutParams], chain: Chain) -> Render:
 @step(runs_in="thread")
 def match(context: StepContext[ShootoutParams]) -> Matched:
     """Safe to run again: arithmetic on what `render` measured."""
-    from pipelines.shootout.matching import match_renders
+    from headrace.pipelines.shootout.matching import match_renders
 
     matched = match_renders(context.output(_rendered), context.params.match)
     if matched.limited_by is not None:
@@ -78,8 +78,8 @@ def match(context: StepContext[ShootoutParams]) -> Matched:
 def encode(context: StepContext[ShootoutParams], chain: Chain) -> Track:
     """Safe to run again: the same render and gain give the same bytes, in place of those of the first run."""
     _use_one_thread()
-    from pipelines.shootout.encoding import encode_chain
-    from pipelines.shootout.naming import position
+    from headrace.pipelines.shootout.encoding import encode_chain
+    from headrace.pipelines.shootout.naming import position
 
     rendered: Render = context.output(_rendered)[position(context.params, chain)]
     return encode_chain(context, chain, rendered, context.output(_matched))
@@ -89,7 +89,7 @@ def encode(context: StepContext[ShootoutParams], chain: Chain) -> Track:
 def pictures(context: StepContext[ShootoutParams]) -> Pictures:
     """Safe to run again: the same measures give the same bytes, in place of those of the first run."""
     _use_one_thread()
-    from pipelines.shootout.pictures import draw_pictures
+    from headrace.pipelines.shootout.pictures import draw_pictures
 
     return draw_pictures(
         context, context.output(_prepared), context.output(_rendered), context.output(_matched)
@@ -100,7 +100,7 @@ def pictures(context: StepContext[ShootoutParams]) -> Pictures:
 def compare(context: StepContext[ShootoutParams]) -> Shootout:
     """Safe to run again: the page is made of finished files, and replaces that of the first run."""
     _use_one_thread()
-    from pipelines.shootout.page import save_page
+    from headrace.pipelines.shootout.page import save_page
 
     return save_page(
         context,

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
-from cli.drawing import Drawing, visible
-from cli.picture import JobPicture, StepLine
-from cli.times import ago, left, took
+from headrace.cli.drawing import Drawing, visible
+from headrace.cli.picture import JobPicture, StepLine
+from headrace.cli.times import ago, left, took
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

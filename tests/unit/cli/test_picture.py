@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from cli.picture import JobPicture
-from cli.text import size_of
+from headrace.cli.picture import JobPicture
+from headrace.cli.text import size_of
 
 JOB = "01a1fcda-1222-71e3-b3dd-702451ba443d"
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from cli.api_client import ApiClient
-from cli.errors import GaveUpError, UnreachableError, WatchRefusedError
-from cli.watching import Watch
+from headrace.cli.api_client import ApiClient
+from headrace.cli.errors import GaveUpError, UnreachableError, WatchRefusedError
+from headrace.cli.watching import Watch
 from stage import Scene, sends, stage
 
 JOB = "01a1fcda-1222-71e3-b3dd-702451ba443d"

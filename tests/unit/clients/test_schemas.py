@@ -11,9 +11,9 @@ import pytest
 from msgspec import UNSET, Struct
 
 import headrace_client
-from api import schemas
-from api.streams import frames as streamed
-from domain.events import types
+from headrace.api import schemas
+from headrace.api.streams import frames as streamed
+from headrace.domain.events import types
 from headrace_client import frames, views
 
 TYPESCRIPT = Path(__file__).parents[3] / "clients" / "typescript" / "src" / "index.d.ts"

@@ -12,9 +12,9 @@ import soundfile
 from numpy.typing import NDArray
 
 from headrace import JobCancelledError, PermanentError, StepHandle
-from pipelines.shootout import shootout
-from pipelines.shootout.outputs import Shootout
-from pipelines.shootout.params import ShootoutParams
+from headrace.pipelines.shootout import shootout
+from headrace.pipelines.shootout.outputs import Shootout
+from headrace.pipelines.shootout.params import ShootoutParams
 
 RATE = 48_000
 MAX_OUTPUT_BYTES = 256 * 1024

@@ -8,8 +8,8 @@ import pyloudnorm
 import pytest
 import soundfile
 
-from pipelines.shootout import make_assets
-from pipelines.shootout.audio import ASSETS
+from headrace.pipelines.shootout import make_assets
+from headrace.pipelines.shootout.audio import ASSETS
 
 
 @pytest.mark.parametrize("name", ["riff.wav", "cabinet.wav"])

@@ -7,10 +7,10 @@ import pytest
 import scipy.signal
 from numpy.typing import NDArray
 
-from pipelines.shootout import blocks, params
-from pipelines.shootout.oversampling import Downsampler, TruePeak, Upsampler, low_pass
-from pipelines.shootout.params import Block
-from pipelines.shootout.rendering import BrokenSoundError, run
+from headrace.pipelines.shootout import blocks, params
+from headrace.pipelines.shootout.oversampling import Downsampler, TruePeak, Upsampler, low_pass
+from headrace.pipelines.shootout.params import Block
+from headrace.pipelines.shootout.rendering import BrokenSoundError, run
 
 Samples = NDArray[np.float64]
 

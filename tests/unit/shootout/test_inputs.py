@@ -10,8 +10,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from headrace import PermanentError
-from pipelines.shootout import audio
-from pipelines.shootout.outputs import Prepared
+from headrace.pipelines.shootout import audio
+from headrace.pipelines.shootout.outputs import Prepared
 
 if TYPE_CHECKING:
     from unit.shootout.conftest import Studio

@@ -7,10 +7,10 @@ import pyloudnorm
 import pytest
 from numpy.typing import NDArray
 
-from pipelines.shootout import measures
-from pipelines.shootout.matching import match_renders
-from pipelines.shootout.outputs import Render, Spectrum
-from pipelines.shootout.params import Match
+from headrace.pipelines.shootout import measures
+from headrace.pipelines.shootout.matching import match_renders
+from headrace.pipelines.shootout.outputs import Render, Spectrum
+from headrace.pipelines.shootout.params import Match
 
 Samples = NDArray[np.float64]
 

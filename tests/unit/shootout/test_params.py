@@ -6,9 +6,9 @@ import jsonschema_rs
 import msgspec
 import pytest
 
-from pipelines.shootout import shootout
-from pipelines.shootout.audio import ASSETS
-from pipelines.shootout.params import ShootoutParams
+from headrace.pipelines.shootout import shootout
+from headrace.pipelines.shootout.audio import ASSETS
+from headrace.pipelines.shootout.params import ShootoutParams
 
 VALIDATOR = jsonschema_rs.validator_for(shootout.params_schema())
 

@@ -18,9 +18,9 @@ import soundfile
 from numpy.typing import NDArray
 
 from headrace import JobCancelledError, PermanentError
-from pipelines.shootout import page, shootout
-from pipelines.shootout.errors import InvalidInputError
-from pipelines.shootout.params import Block, Delay, Drive, Eq, Gain, HighPass, Ir
+from headrace.pipelines.shootout import page, shootout
+from headrace.pipelines.shootout.errors import InvalidInputError
+from headrace.pipelines.shootout.params import Block, Delay, Drive, Eq, Gain, HighPass, Ir
 
 if TYPE_CHECKING:
     from unit.shootout.conftest import Studio
@@ -231,7 +231,7 @@ def test_an_error_survives_the_way_out_of_a_child() -> None:
 
 def test_a_worker_that_knows_the_pipeline_loads_nothing_heavy() -> None:
     program = (
-        "import sys, pipelines.shootout as s; assert s.shootout.name == 'shootout';"
+        "import sys, headrace.pipelines.shootout as s; assert s.shootout.name == 'shootout';"
         "print(*{m.split('.')[0] for m in sys.modules}"
         " & {'numpy', 'scipy', 'soundfile', 'pyloudnorm', 'matplotlib'})"
     )

@@ -1,0 +1,16 @@
+"""What the author of a pipeline imports; everything here is defined in `headrace.domain.pipelines`."""
+
+from headrace.domain.pipelines.context import JobCancelledError, PermanentError, RetryableError, StepContext
+from headrace.domain.pipelines.definition import Pipeline, PipelineDefinitionError, Step, StepHandle, step
+
+__all__ = [
+    "JobCancelledError",
+    "PermanentError",
+    "Pipeline",
+    "PipelineDefinitionError",
+    "RetryableError",
+    "Step",
+    "StepContext",
+    "StepHandle",
+    "step",
+]
