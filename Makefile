@@ -7,7 +7,7 @@ LOCKS := requirements-dev.lock requirements-embedded.lock
 WORKERS ?= 2
 
 .PHONY: help install demo dev test check format lint types imports migrations bench faults fuzz contract audit licences \
-  lock clean
+  wheels lock clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -73,9 +73,13 @@ audit: install  ## ask whether locked packages have known vulnerabilities; 1: so
 licences: install  ## write docs/licences.md from the packages that are locked
 	@$(BIN)/python tools/licences.py docs/licences.md
 
+wheels: install  ## build wheels and sources of headrace and its client into dist/
+	@$(BIN)/python -m build --no-isolation --outdir dist . && $(BIN)/python -m build --no-isolation --outdir dist clients/python
+
 lock: install  ## resolve the locks again (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --no-emit-package headrace-client --extra shootout pyproject.toml -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --no-emit-package headrace-client --extra shootout --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -c requirements-dev.lock requirements-build.in -o requirements-build.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet requirements-embedded.in -o requirements-embedded.lock
 
 clean:  ## remove what was installed and made; the data of `headrace up` in .headrace stays

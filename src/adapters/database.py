@@ -38,7 +38,7 @@ async def _leave_as_it_is(_: asyncpg.Connection) -> None:
 
 
 class StatementPool:
-    """Runs single autocommit statements over asyncpg; `headrace.domain.database.Database` for workers and streams."""
+    """Runs single autocommit statements over asyncpg; implements `domain.database.Database`."""
 
     def __init__(self, pool: asyncpg.Pool, patience_seconds: float) -> None:
         self._pool = pool

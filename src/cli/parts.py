@@ -39,7 +39,7 @@ def headrace_command() -> list[str]:
         if program.name == "headrace" and os.access(program, os.X_OK):
             return [str(program.absolute())]
     found = shutil.which("headrace")
-    return [found] if found else [sys.executable, "-c", "from cli.main import main; main()"]
+    return [found] if found else [sys.executable, "-c", "from headrace.cli.main import main; main()"]
 
 
 class Part:

@@ -96,7 +96,7 @@ def test_a_step_process_ends_with_a_worker_that_left_its_words_unread(tmp_path: 
         scratch=str(tmp_path),
         max_output_bytes=1000,
     )
-    start = "from workers.child_main import main; main()"
+    start = "from headrace.workers.child_main import main; main()"
     with theirs:
         command = [sys.executable, "-P", "-c", start, str(theirs.fileno())]
         child = subprocess.Popen(command, pass_fds=(theirs.fileno(),), process_group=0)

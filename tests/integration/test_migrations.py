@@ -101,7 +101,7 @@ def test_the_history_marks_where_the_database_is(database_url: str) -> None:
 async def test_two_deployments_may_migrate_at_once(database_url: str, database: StatementPool) -> None:
     elsewhere(alembic_commands(database_url).downgrade, "base")
 
-    call = "import sys; from adapters.migrations import upgrade; upgrade(sys.argv[1])"
+    call = "import sys; from headrace.adapters.migrations import upgrade; upgrade(sys.argv[1])"
     both = [await asyncio.create_subprocess_exec(sys.executable, "-c", call, database_url) for _ in range(2)]
     statuses = [await asyncio.wait_for(one.wait(), 30) for one in both]
 

@@ -21,9 +21,10 @@ _NOTHING_OF_OURS = {name: value for name, value in os.environ.items() if not nam
 class Running:
     """A command at work; its output comes line by line, bounded in time."""
 
-    def __init__(self, *arguments: str, **environment: str) -> None:
+    def __init__(self, *command: str, cwd: Path | None = None, **environment: str) -> None:
         self.process = subprocess.Popen(
-            [HEADRACE, *arguments],
+            command,
+            cwd=cwd,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
@@ -104,9 +105,11 @@ class Running:
 
 
 @contextmanager
-def running(*arguments: str, **environment: str) -> Iterator[Running]:
+def running(
+    *arguments: str, program: str = HEADRACE, cwd: Path | None = None, **environment: str
+) -> Iterator[Running]:
     """The command for the block."""
-    command = Running(*arguments, **environment)
+    command = Running(program, *arguments, cwd=cwd, **environment)
     try:
         yield command
     finally:
@@ -166,10 +169,13 @@ def up(folder: Path, *arguments: str, **environment: str) -> Iterator[Up]:
         yield Up(command, folder, url)
 
 
-def call(*arguments: str, timeout: float = 60, **environment: str) -> "subprocess.CompletedProcess[str]":
+def call(
+    *arguments: str, program: str = HEADRACE, cwd: Path | None = None, timeout: float = 60, **environment: str
+) -> "subprocess.CompletedProcess[str]":
     """Run the command to its end."""
     return subprocess.run(
-        [HEADRACE, *arguments],
+        [program, *arguments],
+        cwd=cwd,
         capture_output=True,
         stdin=subprocess.DEVNULL,
         text=True,

@@ -66,7 +66,7 @@ def unexported(modules: Iterable[Any], exported: Iterable[str]) -> list[str]:
 
 def test_every_table_is_where_migrations_look() -> None:
     folder = ROOT / "src" / "domain"
-    names = [f"domain.{path.parent.name}.models" for path in sorted(folder.glob("*/models.py"))]
+    names = [f"headrace.domain.{path.parent.name}.models" for path in sorted(folder.glob("*/models.py"))]
 
     assert len(names) >= 8
     assert unexported([importlib.import_module(name) for name in names], tables.__all__) == []

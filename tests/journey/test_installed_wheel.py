@@ -1,0 +1,191 @@
+"""The wheel, installed into an environment of its own and used from a folder that is not the source tree."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from harness import new_database
+from headrace.adapters.migrations import newest_revision
+from headrace.adapters.servers import Servers
+from journey.starting import call, over_folder, running, temporary_folder
+
+ROOT = Path(__file__).parents[2]
+
+SETTINGS = "GREETING = 'good morning'\n"
+PIPELINES = """
+from msgspec import Struct
+
+from headrace import Pipeline, StepContext, step
+from settings import GREETING
+
+
+class Params(Struct):
+    name: str
+
+
+@step
+async def greet(context: StepContext[Params]) -> str:
+    return f"{GREETING}, {context.params.name}"
+
+
+@step(retries=0, runs_in="thread")
+def count(context: StepContext[Params], word: str) -> int:
+    return len(word)
+
+
+greeting = Pipeline("greeting", params=Params)
+greeting.add(count, for_each=lambda params: params.name.split())
+greeting.add(greet, result=True)
+"""
+WRONG_CALLS = """
+from app.pipelines import Params, count
+from headrace import StepContext
+
+
+def use(context: StepContext[Params]) -> None:
+    length: int = count(context, "word")
+    count(context, 3)
+    count(context)
+"""
+
+
+class Installation:
+    """An environment that holds the wheels of headrace and its client, and a project of a user."""
+
+    def __init__(self, folder: Path) -> None:
+        self.wheels = folder / "dist"
+        self.python = folder / "environment" / "bin" / "python"
+        self.headrace = str(self.python.with_name("headrace"))
+        self.project = folder / "project"
+
+    def build(self) -> None:
+        """Build the wheels, each from its sdist, and install them without a network."""
+        for source in (ROOT, ROOT / "clients" / "python"):
+            _run(sys.executable, "-m", "build", "--no-isolation", "--outdir", str(self.wheels), str(source))
+        venv.create(self.python.parents[1], symlinks=True)
+        wheels = [str(path) for path in self.wheels.glob("*.whl")]
+        _run(
+            *(sys.executable, "-m", "pip", "--python", str(self.python), "install", "--quiet"),
+            *("--no-index", "--no-deps", "--disable-pip-version-check", *wheels),
+        )
+        # Dependencies come from the environment of the tests. A path in a .pth file brings no editable install.
+        (packages,) = (self.python.parents[1] / "lib").glob("python3*/site-packages")
+        (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+
+    def write_project(self) -> None:
+        """A project whose packages have names that Headrace's own rooms have, too."""
+        for name, text in {
+            "settings/__init__.py": SETTINGS,
+            "app/__init__.py": "",
+            "app/pipelines.py": PIPELINES,
+            "app/wrong_calls.py": WRONG_CALLS,
+        }.items():
+            path = self.project / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+
+def _run(*command: str, cwd: Path | None = None, check: bool = True) -> str:
+    answer = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=100, check=False)
+    assert not check or answer.returncode == 0, answer.stdout + answer.stderr
+    return answer.stdout
+
+
+@pytest.fixture(scope="module")
+def installation() -> Iterator[Installation]:
+    # PostgreSQL runs as another user when root tests, so its folder must be reachable for all.
+    with temporary_folder() as folder:
+        made = Installation(folder)
+        made.build()
+        made.write_project()
+        yield made
+        assert over_folder(made.project) == []
+
+
+def test_a_wheel_holds_migrations_assets_pages_and_types(installation: Installation) -> None:
+    (wheel,) = installation.wheels.glob("headrace-*.whl")
+    packed = set(zipfile.ZipFile(wheel).namelist())
+
+    tracked = _run("git", "-C", str(ROOT), "ls-files", "src", "migrations").split()
+    expected = {name.replace("src/", "headrace/", 1) for name in tracked if name.startswith("src/")}
+    expected |= {f"headrace/{name}" for name in tracked if name.startswith("migrations/")}
+    assert {"headrace/py.typed", "headrace/migrations/env.py", "headrace/web/docs/index.html"} <= expected
+    assert expected - packed == set()
+
+
+def test_the_installed_package_is_the_one_that_runs(installation: Installation) -> None:
+    where = _run(
+        str(installation.python), "-c", "import headrace; print(headrace.__file__)", cwd=installation.project
+    )
+
+    assert where.startswith(str(installation.python.parents[1]))
+
+
+def test_up_runs_jobs_of_a_project_with_packages_app_and_settings(installation: Installation) -> None:
+    arguments = ("up", "--port", "0")
+    project, program = installation.project, installation.headrace
+    with running(*arguments, program=program, cwd=project, HEADRACE_PIPELINES="app.pipelines") as up:
+        url = up.line("address").split()[-1]
+        up.line("try")
+
+        def submit(pipeline: str, params: str) -> "subprocess.CompletedProcess[str]":
+            arguments = ("submit", pipeline, "--params", params, "--watch")
+            return call(*arguments, program=program, cwd=project, HEADRACE_URL=url)
+
+        greeting = submit("greeting", '{"name": "Ada Lovelace"}')
+        crunch = submit("crunch", '{"seconds": 0}')
+        jobs = call("jobs", "--json", program=program, cwd=project, HEADRACE_URL=url)
+
+    assert greeting.returncode == 0, greeting.stdout + greeting.stderr
+    assert crunch.returncode == 0, crunch.stdout + crunch.stderr
+    assert "good morning, Ada Lovelace" in jobs.stdout
+    assert (installation.project / ".headrace" / "logs" / "worker-1.log").is_file()
+
+
+async def test_migrate_brings_a_database_to_the_newest_revision(
+    installation: Installation, servers: Servers
+) -> None:
+    async with new_database(str(servers.database_url), "template0") as url:
+        migration = call(
+            "migrate", program=installation.headrace, cwd=installation.project, HEADRACE_DATABASE_URL=url
+        )
+        connection = await asyncpg.connect(url)
+        revision = await connection.fetchval("SELECT version_num FROM alembic_version")
+        await connection.close()
+
+    assert migration.returncode == 0, migration.stderr
+    assert revision == newest_revision()
+
+
+def test_a_strict_type_check_of_a_users_module_passes(installation: Installation) -> None:
+    assert _mypy(installation, "app/pipelines.py").startswith("Success")
+
+
+def test_a_type_check_sees_wrong_calls_of_a_step(installation: Installation) -> None:
+    printed = _mypy(installation, "app/wrong_calls.py", check=False)
+
+    errors = [line for line in printed.splitlines() if ": error: " in line]
+    assert [line.partition(": error: ")[0] for line in errors] == [
+        "app/wrong_calls.py:8",
+        "app/wrong_calls.py:9",
+    ]
+    assert '"int"; expected "str"' in errors[0]
+    assert "Missing positional argument" in errors[1] or "Too few arguments" in errors[1]
+
+
+def _mypy(installation: Installation, path: str, *, check: bool = True) -> str:
+    cache = os.devnull
+    return _run(
+        *(sys.executable, "-m", "mypy", "--strict", "--no-error-summary" if not check else "--pretty"),
+        *("--python-executable", str(installation.python), "--cache-dir", cache, path),
+        cwd=installation.project,
+        check=check,
+    )
