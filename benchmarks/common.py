@@ -30,7 +30,7 @@ import uvloop
 from headrace.adapters.database import StatementPool
 from headrace.adapters.migrations import upgrade
 from headrace.adapters.servers import run_servers
-from headrace.domain.jobs.orders import Order
+from headrace.domain.jobs.orders import JobSpec
 from headrace.domain.jobs.submitter import Submitter
 
 HEADRACE: Final = Path(sys.executable).with_name("headrace")
@@ -118,11 +118,11 @@ async def until(database_url: str, statement: str, seconds: float = 600) -> None
 
 async def submit(database_url: str, count: int, pipeline: str = "noop", **params: Any) -> None:
     """Queue *count* jobs through the domain, 1,000 a transaction; nobody is rung for."""
-    orders = [Order(pipeline=pipeline, params=params)] * min(_BATCH, count)
+    orders = [JobSpec(pipeline=pipeline, params=params)] * min(_BATCH, count)
     await submit_orders(database_url, orders, times=-(-count // _BATCH))
 
 
-async def submit_orders(database_url: str, orders: Sequence[Order], times: int = 1) -> None:
+async def submit_orders(database_url: str, orders: Sequence[JobSpec], times: int = 1) -> None:
     """Queue *orders* through the domain in one transaction, so many times; nobody is rung for."""
     owner = await owner_of(database_url)
     pool = await StatementPool.open(database_url, size=2)

@@ -24,7 +24,7 @@ from common import (
 )
 from start_latency import FLOW, commit_to_entry
 
-from headrace.domain.jobs.orders import Order
+from headrace.domain.jobs.orders import JobSpec
 
 _FLOWS: Final = f"{FLOW},{Path(__file__).parent / 'flows' / 'poisons.py'}"
 _POISONS: Final = ("raising", "odd", "leaving", "turning", "eating")
@@ -66,7 +66,7 @@ async def measure(made: Stage, jobs: int) -> dict[str, float]:
 
 async def poison(made: Stage) -> None:
     """Until cancelled."""
-    orders = [Order(pipeline=name, params={}) for name in _POISONS]
+    orders = [JobSpec(pipeline=name, params={}) for name in _POISONS]
     while True:
         await submit_orders(made.database_url, orders)
         await until(made.database_url, _OVER, 30)

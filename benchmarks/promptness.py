@@ -26,7 +26,7 @@ from common import (
     until,
 )
 
-from headrace.domain.jobs.orders import Order
+from headrace.domain.jobs.orders import JobSpec
 
 # So many requests at once.
 _AT_ONCE: Final = 16
@@ -86,7 +86,9 @@ async def starts(made: Stage, jobs: int) -> dict[str, float]:
     await fetch(made.database_url, EMPTY)
     soon = datetime.now(UTC) + timedelta(seconds=1)
     orders = [
-        Order(pipeline="noop", params={}, run_at=soon + timedelta(seconds=chance.uniform(0, _SPREAD_SECONDS)))
+        JobSpec(
+            pipeline="noop", params={}, run_at=soon + timedelta(seconds=chance.uniform(0, _SPREAD_SECONDS))
+        )
         for _ in range(jobs)
     ]
     await submit_orders(made.database_url, orders)

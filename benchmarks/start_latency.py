@@ -31,7 +31,7 @@ from common import (
 from headrace.adapters.database import StatementPool
 from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.redis_link import build_redis, close_redis
-from headrace.domain.jobs.orders import Order
+from headrace.domain.jobs.orders import JobSpec
 from headrace.domain.jobs.submitter import Submitter
 
 FLOW: Final = Path(__file__).parent / "flows" / "marks.py"
@@ -77,7 +77,7 @@ async def commit_to_entry(made: Stage, jobs: int) -> list[float]:
     committed = []
     try:
         for place in range(jobs):
-            order = Order(pipeline="marks", params={"file": str(marks), "place": place})
+            order = JobSpec(pipeline="marks", params={"file": str(marks), "place": place})
             answer = await submitter.submit(owner, [order], lambda _: b"")
             committed.append(time.monotonic_ns())
             bell.ring(answer.queues)

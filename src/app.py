@@ -21,10 +21,10 @@ from headrace.adapters.event_bus import EventBus
 from headrace.adapters.providers import build_providers
 from headrace.adapters.providers.tone3000 import Tone3000Provider
 from headrace.adapters.publisher import RedisPublisher
-from headrace.adapters.readiness import look
+from headrace.adapters.readiness import check_readiness
 from headrace.adapters.redis_link import build_redis, close_redis
-from headrace.adapters.sealing import Sealer
-from headrace.adapters.submit_commit import SubmitCommit
+from headrace.adapters.sealing import Cipher
+from headrace.adapters.submit_commit import SubmissionBatcher
 from headrace.adapters.tasks import end_tasks
 from headrace.adapters.tone3000 import Tone3000
 from headrace.api import docs, problems
@@ -49,20 +49,20 @@ from headrace.api.dependencies import (
     provide_users,
 )
 from headrace.api.files import FileController
-from headrace.api.front import Front
+from headrace.api.front import ResponseHeadersMiddleware
 from headrace.api.graphql.routes import graph_routes
 from headrace.api.health import HealthController
 from headrace.api.hygiene import refuse_early
 from headrace.api.job_tokens import JobTokenController
 from headrace.api.jobs import JobController
-from headrace.api.limits import Limits
+from headrace.api.limits import RateLimits
 from headrace.api.login import LoginController
 from headrace.api.origins import Origins, cross_origin
 from headrace.api.pipelines import PipelineController
 from headrace.api.presets import PresetController
 from headrace.api.proxies import Proxies
 from headrace.api.sign_in import SignIn
-from headrace.api.standing import Standing
+from headrace.api.standing import RevocationWatch
 from headrace.api.streams.hub import Hub
 from headrace.api.streams.opening import snapshots
 from headrace.api.streams.overview_socket import stream_jobs
@@ -72,10 +72,10 @@ from headrace.api.streams.sse import stream_job_events
 from headrace.api.tags import TagController
 from headrace.api.tokens import Tokens
 from headrace.api.tones import ToneController
-from headrace.domain.accounts.attempt_repository import AttemptRepository
-from headrace.domain.accounts.connection_repository import ConnectionRepository
+from headrace.domain.accounts.attempt_repository import LoginAttemptRepository
+from headrace.domain.accounts.connection_repository import ProviderAccountRepository
 from headrace.domain.accounts.session_repository import SessionRepository
-from headrace.domain.accounts.standing_repository import StandingRepository
+from headrace.domain.accounts.standing_repository import CredentialRepository
 from headrace.domain.events.log import PostgresEventLog
 from headrace.domain.jobs.overview_repository import OverviewRepository
 from headrace.domain.jobs.submit_repository import SubmitRepository
@@ -145,7 +145,7 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
     )
     check_routes(app.routes)
     # Before everything else: middleware is asked for known paths alone.
-    app.asgi_handler = Front(
+    app.asgi_handler = ResponseHeadersMiddleware(
         app.asgi_handler,
         Proxies(settings),
         is_production=settings.env == "production",
@@ -169,40 +169,40 @@ async def _run_services(
     engine = build_engine(str(settings.database_url))
     pool = await StatementPool.open(str(settings.database_url), size=4)
     submitting = await StatementPool.open(str(settings.database_url), size=4)
-    submit_commit = SubmitCommit(SubmitRepository(submitting).store)
+    submission_batcher = SubmissionBatcher(SubmitRepository(submitting).store)
     redis = build_redis(settings.redis_url, connections=32) if settings.redis_url else None
     bus = EventBus(redis)
     sessions = async_sessionmaker(engine, expire_on_commit=False)
     providers = build_providers(settings.provider_settings) if settings.auth == "token" else None
     tone3000 = (providers or {}).get("tone3000")
-    sealer = Sealer(settings.secret_key)
+    cipher = Cipher(settings.secret_key)
     services = Services(
         settings=settings,
         engine=engine,
         sessions=sessions,
-        authenticator=Authenticator(settings, StandingRepository(pool), tokens),
+        authenticator=Authenticator(settings, CredentialRepository(pool), tokens),
         tokens=tokens,
-        limits=Limits(settings, redis, Proxies(settings)),
+        limits=RateLimits(settings, redis, Proxies(settings)),
         origins=Origins(settings, tokens),
         sign_in=SignIn(
             providers,
             tokens=tokens,
-            sealer=sealer,
-            attempts=AttemptRepository(pool),
+            cipher=cipher,
+            attempts=LoginAttemptRepository(pool),
             sessions=SessionRepository(pool),
             transactions=sessions,
         ),
-        tone3000=Tone3000(tone3000, ConnectionRepository(pool), sealer)
+        tone3000=Tone3000(tone3000, ProviderAccountRepository(pool), cipher)
         if isinstance(tone3000, Tone3000Provider)
         else None,
-        standing=Standing(StandingRepository(pool)),
+        standing=RevocationWatch(CredentialRepository(pool)),
         hub=Hub(bus, PostgresEventLog(pool), Overviews(bus, OverviewRepository(pool))),
         snapshots=snapshots(sessions),
         doorbell=Doorbell(redis),
         publisher=RedisPublisher(redis),
-        submitter=Submitter(submitting, submit_commit.store),
+        submitter=Submitter(submitting, submission_batcher.store),
         blobs=BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes),
-        look=partial(look, pool, redis),
+        check_readiness=partial(check_readiness, pool, redis),
     )
     app.state.update(State({"services": services}))
     tasks = [
@@ -212,7 +212,7 @@ async def _run_services(
             services.standing.run(),
             services.doorbell.run(),
             services.publisher.run(),
-            submit_commit.run(),
+            submission_batcher.run(),
         )
     ]
     for task in tasks:

@@ -25,9 +25,9 @@ from headrace.domain.events.types import (
     StepSucceeded,
     write,
 )
-from headrace.domain.jobs.changes import Change, JobMove, StepChange, Written
-from headrace.domain.jobs.execution import Claim, Execution, Worker
-from headrace.domain.jobs.orders import Order
+from headrace.domain.jobs.changes import Change, JobMove, StepChange, WriteResult
+from headrace.domain.jobs.execution import Claim, JobQueue, Worker
+from headrace.domain.jobs.orders import JobSpec
 from headrace.domain.jobs.service import JobService
 from headrace.domain.jobs.states import JobState, StepState
 from headrace.domain.jobs.submission import Key
@@ -47,8 +47,8 @@ ENDS: Final = {
 BROKEN: Final = JobError(code="broken", message="it broke")
 
 
-def order(**more: Any) -> Order:
-    return Order(pipeline=PIPELINE, params={}, **more)
+def order(**more: Any) -> JobSpec:
+    return JobSpec(pipeline=PIPELINE, params={}, **more)
 
 
 def execution(
@@ -57,10 +57,10 @@ def execution(
     *,
     queues: Sequence[str] = ("default",),
     pipelines: Sequence[str] = (f"{PIPELINE}@1",),
-) -> Execution:
+) -> JobQueue:
     """A worker process as the domain sees it."""
     worker = Worker(id=name, queues=tuple(queues), pipelines=tuple(pipelines), concurrency=10, lease=LEASE)
-    return Execution(database, worker)
+    return JobQueue(database, worker)
 
 
 def change(
@@ -135,13 +135,13 @@ async def as_person(engine: AsyncEngine, call: Callable[[JobService], Awaitable[
         return await call(JobService(session=session))
 
 
-async def submit(database: Database, *orders: Order, key: Key | None = None) -> list[UUID]:
+async def submit(database: Database, *orders: JobSpec, key: Key | None = None) -> list[UUID]:
     """Submit *orders* as one request; returns the ids of the jobs."""
     answer = await Submitter(database).submit(OWNER, orders, lambda _: b"{}", key=key)
     return [news.job_id for news in answer.news]
 
 
-async def sweep(worker: Execution) -> list[JobNews]:
+async def sweep(worker: JobQueue) -> list[JobNews]:
     """Take back at once what has run out, and fail what is out of time."""
     return await worker.take_back(sorted(await worker.expired())) + await worker.time_out()
 
@@ -167,14 +167,14 @@ class Stand:
     def ask(self, call: Callable[[JobService], Awaitable[T]]) -> T:
         return self._run(as_person(self._engine, call))
 
-    def submit(self, wanted: Order) -> UUID:
+    def submit(self, wanted: JobSpec) -> UUID:
         (job_id,) = self._run(submit(self._pool, wanted))
         return job_id
 
     def claim(self, worker: str, limit: int, *, suspects: bool) -> list[Claim]:
         return self._run(self._workers[worker].claim(limit, suspects=suspects))
 
-    def write(self, batch: Sequence[Change]) -> dict[UUID, tuple[Written, JobNews | None]]:
+    def write(self, batch: Sequence[Change]) -> dict[UUID, tuple[WriteResult, JobNews | None]]:
         return self._run(self._workers["a"].write(batch))
 
     def renew(self, worker: str) -> set[tuple[UUID, int]]:

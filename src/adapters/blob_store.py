@@ -29,7 +29,7 @@ class BlobTooLargeError(HeadraceError):
         self.limit = limit
 
 
-class Stored(Struct, frozen=True):
+class StoredBlob(Struct, frozen=True):
     """What came of storing: size in bytes, and digest."""
 
     size: int
@@ -46,7 +46,7 @@ class BlobStore:
     def path(self, file_id: UUID, sha256: bytes) -> Path:
         return self._folder / file_id.hex[-2:] / f"{file_id}.{sha256.hex()[:32]}"
 
-    async def put_stream(self, file_id: UUID, chunks: AsyncIterator[bytes]) -> Stored:
+    async def put_stream(self, file_id: UUID, chunks: AsyncIterator[bytes]) -> StoredBlob:
         """Store what *chunks* yields.
 
         Raises:
@@ -61,11 +61,11 @@ class BlobStore:
                     raise BlobTooLargeError(self._max_bytes)
                 digest.update(chunk)
                 await anyio.to_thread.run_sync(target.write, chunk)
-            stored = Stored(size, digest.digest())
+            stored = StoredBlob(size, digest.digest())
             await anyio.to_thread.run_sync(self._keep, file_id, stored, temporary, target)
         return stored
 
-    def put(self, file_id: UUID, source: bytes | Path) -> Stored:
+    def put(self, file_id: UUID, source: bytes | Path) -> StoredBlob:
         """Store bytes, or a copy of the file at a path. Blocks: call it in a thread.
 
         Raises:
@@ -83,7 +83,7 @@ class BlobStore:
             target.flush()
             with temporary.open("rb") as written:
                 digest = hashlib.file_digest(written, "sha256").digest()
-            stored = Stored(temporary.stat().st_size, digest)
+            stored = StoredBlob(temporary.stat().st_size, digest)
             self._keep(file_id, stored, temporary, target)
         return stored
 
@@ -104,7 +104,7 @@ class BlobStore:
                 are_all_gone = False
         return are_all_gone
 
-    def _keep(self, file_id: UUID, stored: Stored, temporary: Path, target: BinaryIO) -> None:
+    def _keep(self, file_id: UUID, stored: StoredBlob, temporary: Path, target: BinaryIO) -> None:
         target.flush()
         os.fsync(target.fileno())
         final = self.path(file_id, stored.sha256)

@@ -3,7 +3,7 @@
 import gc
 
 
-def spare_collector() -> None:
+def tune_gc() -> None:
     """Requests and attempts leave hardly a cycle behind; looking for some costs much of their time."""
     gc.collect()
     gc.freeze()

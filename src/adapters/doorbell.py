@@ -13,7 +13,7 @@ from arq.connections import ArqRedis
 from arq.constants import job_key_prefix
 from arq.jobs import serialize_job
 
-from headrace.adapters.redis_link import AWAY
+from headrace.adapters.redis_link import REDIS_ERRORS
 
 _log = structlog.get_logger(__name__)
 
@@ -77,7 +77,7 @@ class Doorbell:
             for queue, count in wanted.items():
                 try:
                     await self._ring(queue, count)
-                except AWAY as error:
+                except REDIS_ERRORS as error:
                     _log.warning("ring_dropped", queue=queue, error=type(error).__name__)
 
     async def _ring(self, queue: str, count: int) -> None:

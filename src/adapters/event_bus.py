@@ -15,7 +15,7 @@ from msgspec import Struct
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
-from headrace.adapters.redis_link import AWAY
+from headrace.adapters.redis_link import REDIS_ERRORS
 from headrace.domain.events.types import LoggedEvent
 
 _log = structlog.get_logger(__name__)
@@ -100,7 +100,7 @@ class EventBus:
                         return False
                     await pubsub.subscribe(channel)
                 await confirmed.wait()
-        except AWAY:
+        except REDIS_ERRORS:
             return False
         except Exception as error:  # noqa: BLE001  (what redis-py raises of a connection that dies under it)
             _log.warning("subscribe_failed", error=repr(error))
@@ -151,11 +151,11 @@ class EventBus:
                     call()
                 pause = _PAUSE_SECONDS
                 await self._listen(pubsub)
-            except AWAY as error:
+            except REDIS_ERRORS as error:
                 _log.warning("pubsub_away", error=type(error).__name__)
             finally:
                 self._pubsub = None
-                with contextlib.suppress(*AWAY):
+                with contextlib.suppress(*REDIS_ERRORS):
                     async with asyncio.timeout(_CONFIRM_SECONDS * 2), self._commands:
                         await pubsub.aclose()  # type: ignore[no-untyped-call]
             await asyncio.sleep(pause)

@@ -10,8 +10,8 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from headrace.adapters.sealing import SealBrokenError, Sealer
-from headrace.domain.accounts.connection_repository import Connection, ConnectionRepository
+from headrace.adapters.sealing import Cipher, DecryptionError
+from headrace.domain.accounts.connection_repository import ProviderAccount, ProviderAccountRepository
 from headrace.domain.accounts.profile import ProviderTokens
 from headrace.domain.accounts.sign_in_errors import CodeRefusedError, NotConnectedError
 
@@ -22,7 +22,7 @@ _LOOKS: Final = 5
 _LOOK_SECONDS: Final = 0.2
 
 
-class Renewing(Protocol):
+class RefreshingProvider(Protocol):
     """A provider that gives refresh tokens."""
 
     name: str
@@ -37,24 +37,28 @@ class Renewing(Protocol):
 
 
 class _Kept(Struct, frozen=True):
-    connection: Connection
+    connection: ProviderAccount
     tokens: ProviderTokens
 
 
-def seal_tokens(sealer: Sealer, provider: str, subject: str, tokens: ProviderTokens | None) -> bytes | None:
+def encrypt_tokens(
+    cipher: Cipher, provider: str, subject: str, tokens: ProviderTokens | None
+) -> bytes | None:
     """Tokens as they are kept: they open in the row of that identity alone."""
     if tokens is None:
         return None
-    return sealer.seal(msgspec.json.encode(tokens), _about(provider, subject))
+    return cipher.encrypt(msgspec.json.encode(tokens), _associated_data(provider, subject))
 
 
-class FreshTokens:
+class TokenRefresher:
     """Keeps the tokens of *provider* fresh. A refresh token is used once, so two must never use it."""
 
-    def __init__(self, provider: Renewing, connections: ConnectionRepository, sealer: Sealer) -> None:
+    def __init__(
+        self, provider: RefreshingProvider, connections: ProviderAccountRepository, cipher: Cipher
+    ) -> None:
         self._provider = provider
         self._connections = connections
-        self._sealer = sealer
+        self._cipher = cipher
         self._lines: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
     async def of(self, user_id: UUID, refused: str | None = None) -> str:
@@ -80,9 +84,9 @@ class FreshTokens:
         if connection is None:
             raise NotConnectedError(name)
         try:
-            plain = self._sealer.unseal(connection.tokens, _about(name, connection.subject))
+            plain = self._cipher.decrypt(connection.tokens, _associated_data(name, connection.subject))
             return _Kept(connection, msgspec.json.decode(plain, type=ProviderTokens))
-        except (SealBrokenError, msgspec.MsgspecError) as error:
+        except (DecryptionError, msgspec.MsgspecError) as error:
             raise NotConnectedError(name) from error
 
     async def _renew(self, user_id: UUID, kept: _Kept) -> str:
@@ -93,7 +97,7 @@ class FreshTokens:
             tokens = await self._provider.renew(kept.tokens.refresh_token)
         except CodeRefusedError as error:
             return await self._of_another(user_id, kept, error)
-        sealed = seal_tokens(self._sealer, name, connection.subject, tokens)
+        sealed = encrypt_tokens(self._cipher, name, connection.subject, tokens)
         if not await self._connections.replace(connection, sealed):
             _log.info("provider_tokens_replaced_meanwhile", provider=name)
         return tokens.access_token
@@ -115,5 +119,5 @@ def _is_fresh(tokens: ProviderTokens, refused: str | None) -> bool:
     return tokens.expires_at is None or time.time() < tokens.expires_at - _EARLY_SECONDS
 
 
-def _about(provider: str, subject: str) -> str:
+def _associated_data(provider: str, subject: str) -> str:
     return f"identities.tokens {provider} {subject}"

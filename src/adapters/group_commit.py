@@ -16,7 +16,7 @@ import structlog
 
 from headrace.domain.database import DatabaseAwayError, DatabaseBusyError
 from headrace.domain.events.news import JobNews, Publisher
-from headrace.domain.jobs.changes import Change, Written
+from headrace.domain.jobs.changes import Change, WriteResult
 
 _log = structlog.get_logger(__name__)
 
@@ -28,7 +28,7 @@ _BUSY_SECONDS: Final = 60.0
 _OUTAGE_PAUSE_SECONDS: Final = 0.25
 _OUTAGE_SECONDS: Final = 300.0
 
-Write = Callable[[Sequence[Change]], Awaitable[dict[UUID, tuple[Written, JobNews | None]]]]
+Write = Callable[[Sequence[Change]], Awaitable[dict[UUID, tuple[WriteResult, JobNews | None]]]]
 
 
 _Key = tuple[UUID, int]
@@ -39,7 +39,7 @@ class _Pending:
 
     def __init__(self, change: Change) -> None:
         self.change = change
-        self.waiting: list[asyncio.Future[Written]] = []
+        self.waiting: list[asyncio.Future[WriteResult]] = []
         self.busy_until: float | None = None
         self.is_parked = False
         # Sent once without an answer: it must go as it is, under its number, until the verdict is known.
@@ -64,12 +64,12 @@ class GroupCommit:
         self._wake = asyncio.Event()
         self._closing = False
 
-    def submit(self, change: Change) -> asyncio.Future[Written]:
+    def submit(self, change: Change) -> asyncio.Future[WriteResult]:
         """Have *change* written; the future has the verdict once it is known.
 
         The future fails with what PostgreSQL said when this very change is refused by it.
         """
-        future: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[WriteResult] = asyncio.get_running_loop().create_future()
         self.add(change).waiting.append(future)
         return future
 
@@ -219,7 +219,7 @@ class GroupCommit:
         pending.is_parked = False
         self._wake.set()
 
-    async def _through_outages(self, batch: list[_Pending]) -> dict[UUID, tuple[Written, JobNews | None]]:
+    async def _through_outages(self, batch: list[_Pending]) -> dict[UUID, tuple[WriteResult, JobNews | None]]:
         """Try again while PostgreSQL is away, for five minutes: the fence decides afterwards whose job it is.
 
         Raises:
@@ -237,7 +237,9 @@ class GroupCommit:
                     raise
                 await asyncio.sleep(_OUTAGE_PAUSE_SECONDS)
 
-    def _answer(self, batch: list[_Pending], outcomes: dict[UUID, tuple[Written, JobNews | None]]) -> None:
+    def _answer(
+        self, batch: list[_Pending], outcomes: dict[UUID, tuple[WriteResult, JobNews | None]]
+    ) -> None:
         news = []
         for pending in batch:
             written, told = outcomes[pending.change.job_id]

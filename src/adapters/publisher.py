@@ -11,7 +11,7 @@ import structlog
 from redis.asyncio import Redis
 
 from headrace.adapters.event_bus import EventsHeard, ProgressHeard, encode, job_channel
-from headrace.adapters.redis_link import AWAY
+from headrace.adapters.redis_link import REDIS_ERRORS
 from headrace.domain.events.news import JobNews
 from headrace.domain.events.types import LoggedEvent, ProgressFrame
 
@@ -63,7 +63,7 @@ class RedisPublisher:
             while self._news or self._progress:
                 try:
                     await self._send()
-                except AWAY as error:
+                except REDIS_ERRORS as error:
                     self._news.clear()
                     self._progress.clear()
                     _log.warning("news_dropped", error=type(error).__name__)
@@ -71,7 +71,7 @@ class RedisPublisher:
 
     async def drain(self) -> None:
         """Publish what still waits; for the end of a process."""
-        with contextlib.suppress(*AWAY):
+        with contextlib.suppress(*REDIS_ERRORS):
             while self._news or self._progress:
                 await self._send()
 

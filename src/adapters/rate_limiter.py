@@ -14,7 +14,7 @@ import structlog
 from msgspec import Struct, field
 from redis.asyncio import Redis
 
-from headrace.adapters.redis_link import AWAY
+from headrace.adapters.redis_link import REDIS_ERRORS
 
 _log = structlog.get_logger(__name__)
 
@@ -165,7 +165,7 @@ class SharedLimiter:
                 answer: list[int] = await self._redis.execute_command(  # type: ignore[no-untyped-call]
                     "EVAL", _TAKE, *arguments
                 )
-        except AWAY as error:
+        except REDIS_ERRORS as error:
             self._away_until = time.monotonic() + _PAUSE_SECONDS
             _log.warning("limits_not_shared", error=type(error).__name__)
             return None

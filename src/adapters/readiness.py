@@ -8,7 +8,7 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from headrace.adapters.migrations import newest_revision
-from headrace.adapters.redis_link import AWAY
+from headrace.adapters.redis_link import REDIS_ERRORS
 from headrace.domain.database import TRANSIENT, Database
 
 _SECONDS: Final = 3.0
@@ -27,7 +27,7 @@ class Readiness(Struct, frozen=True):
     degraded: list[str]
 
 
-async def look(database: Database, redis: Redis | None) -> Readiness:
+async def check_readiness(database: Database, redis: Redis | None) -> Readiness:
     """Ask PostgreSQL and Redis; each has 3 s to answer."""
     revision, has_worker = await _ask_postgresql(database)
     degraded = [] if await _has_redis(redis) else ["redis"]
@@ -55,6 +55,6 @@ async def _has_redis(redis: Redis | None) -> bool:
     try:
         async with asyncio.timeout(_SECONDS):
             await redis.ping()
-    except AWAY:
+    except REDIS_ERRORS:
         return False
     return True

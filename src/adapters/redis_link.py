@@ -11,7 +11,7 @@ from redis.exceptions import ConnectionError, RedisError  # noqa: A004
 from headrace.domain.errors import HeadraceError
 
 # What goes wrong while Redis is away; redis-py lets some of the operating system's errors through.
-AWAY: Final = (RedisError, OSError, TimeoutError)
+REDIS_ERRORS: Final = (RedisError, OSError, TimeoutError)
 
 _CONNECT_SECONDS: Final = 2
 # What uvloop's closed transports and redis-py's closed connections raise instead of a ConnectionError.
@@ -60,7 +60,7 @@ def _guarded(kind: type[AbstractConnection]) -> type[AbstractConnection]:
 
 async def close_redis(redis: Redis) -> None:
     """Close the client and every connection of its pool."""
-    with contextlib.suppress(*AWAY):
+    with contextlib.suppress(*REDIS_ERRORS):
         await redis.aclose(close_connection_pool=True)
 
 
@@ -72,7 +72,7 @@ async def refuse_evicting(redis: Redis) -> bool:
     """
     try:
         memory = await redis.info("memory")
-    except AWAY:
+    except REDIS_ERRORS:
         return False
     policy = str(memory.get("maxmemory_policy", "noeviction"))
     if policy != "noeviction":

@@ -12,18 +12,18 @@ from uuid import UUID
 import asyncpg
 
 from headrace.domain.database import DatabaseAwayError, DatabaseBusyError
-from headrace.domain.jobs.submission import Stored, Submission
+from headrace.domain.jobs.submission import StoreResult, Submission
 
 _MOST_JOBS: Final = 1_000
 _LANES: Final = 2
 _TRIES: Final = 3
 _ENDED: Final = "this process is ending"
 
-Write = Callable[[Sequence[Submission]], Awaitable[list[Stored]]]
-_Waiting = tuple[Submission, asyncio.Future[Stored]]
+Write = Callable[[Sequence[Submission]], Awaitable[list[StoreResult]]]
+_Waiting = tuple[Submission, asyncio.Future[StoreResult]]
 
 
-class SubmitCommit:
+class SubmissionBatcher:
     """Gathers submissions and stores them in batches; `run` is its one task."""
 
     def __init__(self, write: Write) -> None:
@@ -34,7 +34,7 @@ class SubmitCommit:
         self._keys: set[tuple[UUID, str]] = set()
         self._has_ended = False
 
-    async def store(self, submission: Submission) -> Stored:
+    async def store(self, submission: Submission) -> StoreResult:
         """Have *submission* stored.
 
         Raises:
@@ -43,7 +43,7 @@ class SubmitCommit:
         """
         if self._has_ended:
             raise DatabaseAwayError(_ENDED)
-        future: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[StoreResult] = asyncio.get_running_loop().create_future()
         self._waiting.append((submission, future))
         self._wake.set()
         return await future
@@ -112,7 +112,7 @@ class SubmitCommit:
                 if not future.done():
                     future.set_result(stored)
 
-    async def _patiently(self, submissions: Sequence[Submission]) -> list[Stored]:
+    async def _patiently(self, submissions: Sequence[Submission]) -> list[StoreResult]:
         for turn in range(_TRIES):
             try:
                 return await self._write(submissions)

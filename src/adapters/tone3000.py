@@ -6,10 +6,10 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from headrace.adapters.fresh_tokens import FreshTokens
+from headrace.adapters.fresh_tokens import TokenRefresher
 from headrace.adapters.providers.tone3000 import Tone3000Provider
-from headrace.adapters.sealing import Sealer
-from headrace.domain.accounts.connection_repository import ConnectionRepository
+from headrace.adapters.sealing import Cipher
+from headrace.domain.accounts.connection_repository import ProviderAccountRepository
 from headrace.domain.accounts.sign_in_errors import NotConnectedError, ProviderAwayError, ToneNotFoundError
 
 T = TypeVar("T")
@@ -54,9 +54,11 @@ class _Models(Struct, frozen=True):
 class Tone3000:
     """The few calls that the service makes there."""
 
-    def __init__(self, provider: Tone3000Provider, connections: ConnectionRepository, sealer: Sealer) -> None:
+    def __init__(
+        self, provider: Tone3000Provider, connections: ProviderAccountRepository, cipher: Cipher
+    ) -> None:
         self._provider = provider
-        self._tokens = FreshTokens(provider, connections, sealer)
+        self._tokens = TokenRefresher(provider, connections, cipher)
 
     async def tone(self, user_id: UUID, tone_id: int) -> Tone:
         """One tone.

@@ -16,13 +16,13 @@ from litestar.routes import HTTPRoute, WebSocketRoute
 from litestar.types import ASGIApp, Receive, Send
 from litestar.types import Scope as AsgiScope
 
-from headrace.api.asked import Asked
+from headrace.api.asked import RequestInfo
 from headrace.api.authentication import Authenticator
-from headrace.api.limits import Limits, RateLimitedError, TooManyHeadersError, TooManyStreamsError
+from headrace.api.limits import RateLimitedError, RateLimits, TooManyHeadersError, TooManyStreamsError
 from headrace.api.origins import OriginRefusedError, Origins
 from headrace.api.problems import DATABASE_ERRORS
 from headrace.api.socket_connection import TRY_LATER
-from headrace.api.streams.carrier import BAD_REQUEST, refuse, refuse_for_now
+from headrace.api.streams.carrier import BAD_REQUEST, refuse, refuse_unavailable
 from headrace.domain.accounts.caller import CurrentUser, ForbiddenError, UnauthenticatedError
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.database import TRANSIENT
@@ -65,9 +65,9 @@ class Admission(ASGIMiddleware):
         self._origins = origins
 
     async def handle(self, scope: AsgiScope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        limits: Limits = scope["litestar_app"].state.services.limits
+        limits: RateLimits = scope["litestar_app"].state.services.limits
         if is_public(scope["path_template"]):
-            await limits.count_address(Asked(scope))
+            await limits.count_address(RequestInfo(scope))
             await next_app(scope, receive, send)
             return
         user: CurrentUser | None
@@ -87,7 +87,7 @@ class Admission(ASGIMiddleware):
         finally:
             limits.stream_closed(user)
 
-    async def _admit_socket(self, socket: WebSocket[Any, Any, Any], limits: Limits) -> CurrentUser | None:
+    async def _admit_socket(self, socket: WebSocket[Any, Any, Any], limits: RateLimits) -> CurrentUser | None:
         # Accepted before anything is judged: a browser cannot read a refused handshake.
         await socket.accept()
         try:
@@ -104,11 +104,11 @@ class Admission(ASGIMiddleware):
             await refuse(socket, BAD_REQUEST, str(error))
         except (*TRANSIENT, *DATABASE_ERRORS) as error:
             _log.warning("postgresql_away", error=type(error).__name__)
-            await refuse_for_now(socket)
+            await refuse_unavailable(socket)
         return None
 
-    async def _admit(self, scope: AsgiScope, limits: Limits) -> CurrentUser:
-        asked = Asked(scope)
+    async def _admit(self, scope: AsgiScope, limits: RateLimits) -> CurrentUser:
+        asked = RequestInfo(scope)
         await limits.count_address(asked)
         authenticator: Authenticator = scope["litestar_app"].state.services.authenticator
         opt = scope["route_handler"].opt

@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from headrace.api.account_schemas import ApiKeyView, MakeApiKey, NewApiKeyView
-from headrace.api.asking import IdText, an_id
+from headrace.api.asking import IdText, parse_uuid
 from headrace.api.auditing import AuditNote
 from headrace.api.moments import sane
 from headrace.api.refusals import InvalidInputError
@@ -50,7 +50,7 @@ class ApiKeyController(Controller):
         offset: Offset = 0,
     ) -> Page[ApiKeyView]:
         """The caller's keys, newest first; an admin may ask for those of another *owner*."""
-        owner_id = an_id("owner", owner) or current_user.id
+        owner_id = parse_uuid("owner", owner) or current_user.id
         keys, total = await key_service.repository.page(current_user.reach, owner_id, limit, offset)
         return Page([ApiKeyView.of(key) for key in keys], total, limit, offset)
 

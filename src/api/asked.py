@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 _MOST_COOKIES: Final = 100
 
 
-class Asked:
+class RequestInfo:
     """The headers, the query and the peer of one request; Litestar's own reading stays with a connection."""
 
     __slots__ = ("_headers", "scope")

@@ -15,7 +15,7 @@ IdText = Annotated[str | None, QueryParameter(format="uuid", max_length=36)]
 Search = Annotated[str | None, QueryParameter(max_length=200)]
 
 
-def one_of(name: str, value: str | None, allowed: Iterable[str]) -> None:
+def require_one_of(name: str, value: str | None, allowed: Iterable[str]) -> None:
     """Refuse a query parameter that is none of *allowed*, and name those.
 
     Raises:
@@ -26,22 +26,22 @@ def one_of(name: str, value: str | None, allowed: Iterable[str]) -> None:
         raise InvalidInputError(f"query.{name}", f"{name} is one of {', '.join(known)}")
 
 
-def orders_of(columns: Mapping[str, Any]) -> list[str]:
+def sort_options(columns: Mapping[str, Any]) -> list[str]:
     """What `order_by` may say: a column, with or without a - before it."""
     return [sign + name for name in columns for sign in ("", "-")]
 
 
-def an_order(order_by: str, columns: Mapping[str, Any]) -> str:
+def parse_order_by(order_by: str, columns: Mapping[str, Any]) -> str:
     """*order_by*, when it names one of *columns*.
 
     Raises:
         InvalidInputError: it does not.
     """
-    one_of("order_by", order_by, orders_of(columns))
+    require_one_of("order_by", order_by, sort_options(columns))
     return order_by
 
 
-def an_id(name: str, value: str | None) -> UUID | None:
+def parse_uuid(name: str, value: str | None) -> UUID | None:
     """The id that *value* writes. (As a type of its own a `null` would pass for none.)
 
     Raises:
@@ -53,13 +53,13 @@ def an_id(name: str, value: str | None) -> UUID | None:
         raise InvalidInputError(f"query.{name}", f"{name} is the id of something, a UUID") from error
 
 
-def list_of(kind: type[StrEnum]) -> dict[str, str]:
+def set_schema(kind: type[StrEnum]) -> dict[str, str]:
     """What the contract says of a parameter that lists members of *kind*, between commas."""
     one = f"({'|'.join(kind)})"
     return {"pattern": f"^({one}(,{one})*)?$"}
 
 
-def several_of(name: str, value: str | None, kind: type[E]) -> frozenset[E]:
+def parse_set(name: str, value: str | None, kind: type[E]) -> frozenset[E]:
     """The members of *kind* that stand in *value*, between commas.
 
     Raises:

@@ -11,14 +11,14 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from headrace.api.asked import Asked
+from headrace.api.asked import RequestInfo
 from headrace.api.proxies import Proxies
 from headrace.api.tokens import Tokens
 from headrace.domain.accounts.admins import Admins
-from headrace.domain.accounts.caller import CurrentUser, Proof, UnauthenticatedError
+from headrace.domain.accounts.caller import Credential, CurrentUser, UnauthenticatedError
 from headrace.domain.accounts.keys import KEY_PREFIX, is_key, prefix_of
 from headrace.domain.accounts.scopes import EVERYTHING, Scope, rights_of
-from headrace.domain.accounts.standing_repository import StandingRepository
+from headrace.domain.accounts.standing_repository import CredentialRepository
 from headrace.domain.database import Row
 from headrace.domain.errors import HeadraceError
 from headrace.settings import Settings
@@ -51,7 +51,7 @@ class RemoteRefusedError(HeadraceError):
         self.host = host
 
 
-class Asking(msgspec.Struct, frozen=True):
+class Authentication(msgspec.Struct, frozen=True):
     """A caller. *is_ambient*: a browser shows the proof by itself, whoever's page asks it to."""
 
     user: CurrentUser
@@ -61,7 +61,7 @@ class Asking(msgspec.Struct, frozen=True):
 class Authenticator:
     """Knows callers by what they show; what was found out counts for less than a second."""
 
-    def __init__(self, settings: Settings, repository: StandingRepository, tokens: Tokens) -> None:
+    def __init__(self, settings: Settings, repository: CredentialRepository, tokens: Tokens) -> None:
         self._mode = settings.auth
         self._repository = repository
         self._tokens = tokens
@@ -72,7 +72,7 @@ class Authenticator:
         self._asking: dict[tuple[str, ...], asyncio.Task[CurrentUser]] = {}
         self._known: OrderedDict[tuple[str, ...], tuple[float, CurrentUser]] = OrderedDict()
 
-    async def authenticate(self, asked: Asked, *, in_url: bool = False) -> Asking:
+    async def authenticate(self, asked: RequestInfo, *, in_url: bool = False) -> Authentication:
         """The caller who shows *asked*. *in_url*: a job token may stand in the query, as `token`.
 
         Raises:
@@ -83,20 +83,24 @@ class Authenticator:
         if self._mode == "proxy" and not asked.header("authorization").lower().startswith(_OUR_KEY):
             named = self._named_by_proxy(asked)
             if named is not None:
-                return Asking(
+                return Authentication(
                     await self._recall(("proxy", *named), lambda: self._seen("proxy", *named)), True
                 )
         bearer = bearer_of(asked)
         if bearer is not None:
-            return Asking(await self._of_bearer(bearer), False)
+            return Authentication(await self._of_bearer(bearer), False)
         if in_url and (token := asked.query("token")):
-            return Asking(await self._recall(("job", token), lambda: self._of_job_token(token)), False)
+            return Authentication(
+                await self._recall(("job", token), lambda: self._of_job_token(token)), False
+            )
         cookie = asked.cookie(ACCESS_COOKIE) if self._mode == "token" else ""
         if cookie:
-            return Asking(await self._recall(("access", cookie), lambda: self._of_session(cookie)), True)
+            return Authentication(
+                await self._recall(("access", cookie), lambda: self._of_session(cookie)), True
+            )
         if self._mode == "local":
             self._dev = self._dev or await self._seen("local", DEV_USER)
-            return Asking(self._dev, True)
+            return Authentication(self._dev, True)
         raise UnauthenticatedError("token_missing", "sign in, or send a bearer token")
 
     async def _of_bearer(self, text: str) -> CurrentUser:
@@ -136,7 +140,7 @@ class Authenticator:
 
     async def _of_key(self, text: str) -> CurrentUser:
         prefix = prefix_of(text)
-        known = await self._repository.key(prefix) if prefix else None
+        known = await self._repository.api_key(prefix) if prefix else None
         if known is None or not is_key(text, known.digest):
             raise UnauthenticatedError("token_invalid", "there is no such API key")
         if known.is_expired:
@@ -163,7 +167,7 @@ class Authenticator:
 
     async def _of_job_token(self, text: str) -> CurrentUser:
         token = self._tokens.read_job(text)
-        row = await self._repository.job(token.job_id)
+        row = await self._repository.job_token(token.job_id)
         if row is None or (row["tokens_valid_after"] and token.issued_at <= row["tokens_valid_after"]):
             raise UnauthenticatedError("token_invalid", "the job token does not count any more")
         user = self._user(row, "job_token", expires_at=token.expires_at)
@@ -171,10 +175,10 @@ class Authenticator:
             user, is_admin=False, scopes=_JOB_RIGHTS[token.right], issued_at=token.issued_at
         )
 
-    async def _seen(self, proof: Proof, username: str, email: str = "") -> CurrentUser:
-        return self._user(await self._repository.seen(username, email or None), proof)
+    async def _seen(self, proof: Credential, username: str, email: str = "") -> CurrentUser:
+        return self._user(await self._repository.upsert_proxy_user(username, email or None), proof)
 
-    def _user(self, row: Row, proof: Proof, expires_at: Any = None) -> CurrentUser:
+    def _user(self, row: Row, proof: Credential, expires_at: Any = None) -> CurrentUser:
         is_named = self.admins.include(username=row["username"], email=row["email"], is_admin=False)
         return CurrentUser(
             id=row["id"],
@@ -188,7 +192,7 @@ class Authenticator:
             expires_at=expires_at,
         )
 
-    def _named_by_proxy(self, asked: Asked) -> tuple[str, str] | None:
+    def _named_by_proxy(self, asked: RequestInfo) -> tuple[str, str] | None:
         """The user that a proxy names; None when it names none.
 
         Raises:
@@ -237,7 +241,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def bearer_of(asked: Asked) -> str | None:
+def bearer_of(asked: RequestInfo) -> str | None:
     """What stands behind `Bearer`.
 
     Raises:

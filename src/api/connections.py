@@ -23,7 +23,7 @@ _HEAD_TOO_LARGE: Final = (
 )
 
 
-class Patience:
+class WriteTimeout:
     """Watches a connection whose buffer is full; *give_up* is called when nothing was taken for a while."""
 
     __slots__ = ("_give_up", "_timer")
@@ -83,7 +83,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._patience = Patience(self._cut)
+        self._patience = WriteTimeout(self._cut)
         self._is_head_read = False
         self._has_moved = False
         self._head_bytes = 0

@@ -17,13 +17,13 @@ from headrace.adapters.readiness import Readiness
 from headrace.adapters.tone3000 import Tone3000
 from headrace.api.auditing import AuditNote, note_admin
 from headrace.api.authentication import Authenticator
-from headrace.api.limits import Limits
+from headrace.api.limits import RateLimits
 from headrace.api.origins import Origins
 from headrace.api.sign_in import SignIn
-from headrace.api.standing import Standing
+from headrace.api.standing import RevocationWatch
 from headrace.api.streams.hub import Hub
 from headrace.api.streams.session import Snapshot
-from headrace.api.streams.together import Together
+from headrace.api.streams.together import BatchLoader
 from headrace.api.tokens import Tokens
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.reach import Reach
@@ -46,18 +46,18 @@ class Services(Struct, kw_only=True):
     sessions: async_sessionmaker[AsyncSession]
     authenticator: Authenticator
     tokens: Tokens
-    limits: Limits
+    limits: RateLimits
     origins: Origins
     sign_in: SignIn
     tone3000: Tone3000 | None
-    standing: Standing
+    standing: RevocationWatch
     hub: Hub
-    snapshots: Together[tuple[Reach, UUID], Snapshot]
+    snapshots: BatchLoader[tuple[Reach, UUID], Snapshot]
     doorbell: Doorbell
     publisher: RedisPublisher
     submitter: Submitter
     blobs: BlobStore
-    look: Callable[[], Awaitable[Readiness]]
+    check_readiness: Callable[[], Awaitable[Readiness]]
 
 
 class AfterCommit(Struct):

@@ -14,7 +14,7 @@ from litestar.response import Stream
 from msgspec import UNSET
 from uuid_utils.compat import uuid7
 
-from headrace.api.asking import IdText, Search, an_id, an_order, orders_of
+from headrace.api.asking import IdText, Search, parse_order_by, parse_uuid, sort_options
 from headrace.api.auditing import AuditNote
 from headrace.api.dependencies import Services
 from headrace.api.file_bodies import FileView, PatchFile
@@ -26,7 +26,7 @@ from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.files.models import File
 from headrace.domain.files.names import check_media_type, check_name
-from headrace.domain.files.repository import ORDERS, FileFilter
+from headrace.domain.files.repository import SORT_COLUMNS, FileFilter
 from headrace.domain.files.service import FileNotFoundInStoreError, FileService
 
 _CHUNK: Final = 256 * 1024
@@ -73,15 +73,15 @@ class FileController(Controller):
         file_service: NamedDependency[FileService],
         job: IdText = None,
         search: Search = None,
-        order_by: Annotated[str, QueryParameter(enum=orders_of(ORDERS))] = "-created_at",
+        order_by: Annotated[str, QueryParameter(enum=sort_options(SORT_COLUMNS))] = "-created_at",
         limit: Limit = 100,
         offset: Offset = 0,
     ) -> Page[FileView]:
         """What the caller has uploaded and what the caller's jobs have made; *search* looks at names."""
         wanted = FileFilter(
-            job_id=an_id("job", job),
+            job_id=parse_uuid("job", job),
             search=search or None,
-            order_by=an_order(order_by, ORDERS),
+            order_by=parse_order_by(order_by, SORT_COLUMNS),
             limit=limit,
             offset=offset,
         )

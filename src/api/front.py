@@ -6,7 +6,7 @@ import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from headrace.api.asked import Asked
+from headrace.api.asked import RequestInfo
 from headrace.api.hygiene import allowed_methods
 from headrace.api.limits import COUNTED, rate_limit_headers
 from headrace.api.problems import request_id_of
@@ -36,7 +36,7 @@ _BY_ORIGIN: Final = (b"vary", b"Origin")
 _HTTPS_ONLY: Final = (b"strict-transport-security", b"max-age=31536000")
 
 
-class Front:
+class ResponseHeadersMiddleware:
     """Gives each request an id (the caller's own, where it is a sane one), in the answer and in the logs.
 
     And each answer the headers that keep browsers careful; a handler that says otherwise is heard.
@@ -74,7 +74,7 @@ class Front:
             wanted.append(_NOT_KEPT)
         if self._differs_by_origin:
             wanted.append(_BY_ORIGIN)
-        if self._is_production and self._proxies.is_https(Asked(scope)):
+        if self._is_production and self._proxies.is_https(RequestInfo(scope)):
             wanted.append(_HTTPS_ONLY)
         if counted := scope.get(COUNTED):
             wanted += rate_limit_headers(counted)

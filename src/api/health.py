@@ -19,7 +19,7 @@ class HealthController(Controller):
     @get("/ready", operation_id="ready")
     async def ready(self, services: NamedDependency[Services]) -> Response[Health]:
         """PostgreSQL and its schema are there. Without Redis or workers it is `degraded`, and still 200."""
-        found = await services.look()
+        found = await services.check_readiness()
         if found.missing:
             return Response(Health("unavailable", found.missing + found.degraded), status_code=503)
         return Response(Health("degraded" if found.degraded else "ok", found.degraded))

@@ -7,7 +7,7 @@ from msgspec import UNSET, UnsetType
 from headrace.api.file_bodies import FileView
 from headrace.api.schemas import JobView, StepView
 from headrace.domain.jobs.models import Job
-from headrace.domain.jobs.orders import Part
+from headrace.domain.jobs.orders import Include
 from headrace.domain.jobs.service import in_graph_order
 
 
@@ -18,12 +18,12 @@ class JobDetail(JobView, kw_only=True):
     files: list[FileView] | UnsetType = UNSET
 
     @classmethod
-    def with_parts(cls, job: Job, waiting_for: str | None, parts: Set[Part]) -> "JobDetail":
+    def with_parts(cls, job: Job, waiting_for: str | None, parts: Set[Include]) -> "JobDetail":
         view = cls.of(job, waiting_for)
-        if Part.STEPS in parts:
+        if Include.STEPS in parts:
             reported = job.progress_steps or {}
             runs = in_graph_order(job, job.definition.graph, job.step_runs)
             view.steps = [StepView.of(run, reported) for run in runs]
-        if Part.FILES in parts:
+        if Include.FILES in parts:
             view.files = [FileView.of(file) for file in job.files]
         return view

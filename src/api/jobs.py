@@ -11,7 +11,16 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.status_codes import HTTP_202_ACCEPTED
 from msgspec import UNSET
 
-from headrace.api.asking import IdText, Search, an_id, an_order, list_of, one_of, orders_of, several_of
+from headrace.api.asking import (
+    IdText,
+    Search,
+    parse_order_by,
+    parse_set,
+    parse_uuid,
+    require_one_of,
+    set_schema,
+    sort_options,
+)
 from headrace.api.dependencies import Services
 from headrace.api.file_bodies import FileView
 from headrace.api.job_detail import JobDetail
@@ -35,14 +44,14 @@ from headrace.domain.accounts.scopes import Scope
 from headrace.domain.files.service import FileService
 from headrace.domain.jobs.errors import CursorBeyondHeadError
 from headrace.domain.jobs.models import Job
-from headrace.domain.jobs.orders import JobFilter, Order, Part
-from headrace.domain.jobs.repository import ORDERS
+from headrace.domain.jobs.orders import Include, JobFilter, JobSpec
+from headrace.domain.jobs.repository import SORT_COLUMNS
 from headrace.domain.jobs.service import JobService
 from headrace.domain.jobs.states import JobState
 
 Cursor = Annotated[int, QueryParameter(ge=0, le=2**53 - 1)]
 
-Include = Annotated[str | None, QueryParameter(max_length=200, schema_extra=list_of(Part))]
+IncludeQuery = Annotated[str | None, QueryParameter(max_length=200, schema_extra=set_schema(Include))]
 
 # Steps hold outputs, so a page of them is heavier than one of jobs.
 _MOST_WITH_PARTS: Final = 100
@@ -99,26 +108,26 @@ class JobController(Controller):
         created_before: MomentText = None,
         preset: IdText = None,
         owner: IdText = None,
-        include: Include = None,
-        order_by: Annotated[str, QueryParameter(enum=orders_of(ORDERS))] = "-created_at",
+        include: IncludeQuery = None,
+        order_by: Annotated[str, QueryParameter(enum=sort_options(SORT_COLUMNS))] = "-created_at",
         limit: Limit = 100,
         offset: Offset = 0,
     ) -> Page[JobDetail]:
         """The caller's jobs, newest first unless asked otherwise; an admin's are everybody's."""
-        one_of("state", in_state, JobState)
+        require_one_of("state", in_state, JobState)
         wanted = JobFilter(
-            owner_id=an_id("owner", owner),
+            owner_id=parse_uuid("owner", owner),
             state=in_state,
             pipeline=pipeline,
             tag=tag,
             search=search or None,
             created_after=moment_of(created_after, "query.created_after"),
             created_before=moment_of(created_before, "query.created_before"),
-            preset_id=an_id("preset", preset),
-            order_by=an_order(order_by, ORDERS),
+            preset_id=parse_uuid("preset", preset),
+            order_by=parse_order_by(order_by, SORT_COLUMNS),
             limit=limit,
             offset=offset,
-            parts=several_of("include", include, Part),
+            parts=parse_set("include", include, Include),
         )
         if wanted.parts and limit > _MOST_WITH_PARTS:
             raise InvalidInputError("query.limit", f"with include, limit is at most {_MOST_WITH_PARTS}")
@@ -131,10 +140,10 @@ class JobController(Controller):
         job_id: FromPath[UUID],
         current_user: NamedDependency[CurrentUser],
         job_service: NamedDependency[JobService],
-        include: Include = None,
+        include: IncludeQuery = None,
     ) -> JobDetail:
         """One job; `include=steps,files` shows them with it."""
-        parts = several_of("include", include, Part)
+        parts = parse_set("include", include, Include)
         job = await job_service.find(job_id, current_user.reach, parts)
         return (await _details(job_service, [job], parts))[0]
 
@@ -240,7 +249,7 @@ class JobController(Controller):
         return Response(page)
 
 
-def _order(data: SubmitJob, at: str) -> Order:
+def _order(data: SubmitJob, at: str) -> JobSpec:
     return data.order(at, pipeline=data.pipeline, version=data.version, params=data.params)
 
 
@@ -249,6 +258,6 @@ async def _views(jobs: JobService, found: list[Job]) -> list[JobView]:
     return [JobView.of(job, why.get(job.id)) for job in found]
 
 
-async def _details(jobs: JobService, found: list[Job], parts: Set[Part]) -> list[JobDetail]:
+async def _details(jobs: JobService, found: list[Job], parts: Set[Include]) -> list[JobDetail]:
     why = await jobs.why_waiting(found)
     return [JobDetail.with_parts(job, why.get(job.id), parts) for job in found]

@@ -13,7 +13,7 @@ import structlog
 from redis.asyncio import Redis
 
 from headrace.adapters.rate_limiter import LocalLimiter, SharedLimiter, Taken, whole_seconds
-from headrace.api.asked import Asked
+from headrace.api.asked import RequestInfo
 from headrace.api.proxies import Proxies
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.errors import HeadraceError
@@ -57,7 +57,7 @@ class TooManyHeadersError(HeadraceError):
 _OF: Final = {"address": "address", "login": "address to sign in", "user": "user"}
 
 
-class Limits:
+class RateLimits:
     """Counts callers. A limit of 0 is none."""
 
     def __init__(self, settings: Settings, redis: "Redis | None", proxies: Proxies) -> None:
@@ -69,7 +69,7 @@ class Limits:
         self._proxies = proxies
         self._streams: Counter[UUID] = Counter()
 
-    async def count_address(self, asked: Asked) -> None:
+    async def count_address(self, asked: RequestInfo) -> None:
         """Count a request before it is known who asks: one that fails to prove it costs as much.
 
         Raises:
@@ -87,7 +87,7 @@ class Limits:
             if self._per_minute[policy]:
                 await self._count(scope, policy, self._proxies.address_of(asked), is_write=is_sign_in)
 
-    async def count_user(self, asked: Asked, user: CurrentUser, *, is_write: bool = False) -> None:
+    async def count_user(self, asked: RequestInfo, user: CurrentUser, *, is_write: bool = False) -> None:
         """Count a request of *user*, whatever proves it; *is_write*: a socket's word that changes something.
 
         Raises:

@@ -10,7 +10,7 @@ from litestar.response import Redirect
 from litestar.status_codes import HTTP_200_OK, HTTP_204_NO_CONTENT, HTTP_302_FOUND
 from msgspec import Meta, Struct
 
-from headrace.api.asked import Asked
+from headrace.api.asked import RequestInfo
 from headrace.api.authentication import ACCESS_COOKIE, bearer_of, is_loopback
 from headrace.api.dependencies import Services
 from headrace.api.login_cookies import (
@@ -21,7 +21,7 @@ from headrace.api.login_cookies import (
     session_cookies,
 )
 from headrace.api.refusals import MalformedError
-from headrace.api.sign_in import EXPIRES_IN, Mode, Return, Session
+from headrace.api.sign_in import EXPIRES_IN, Mode, ProviderCallback, SessionTokens
 from headrace.api.tokens import SessionToken
 from headrace.domain.accounts.caller import UnauthenticatedError
 
@@ -68,7 +68,7 @@ class LoginController(Controller):
 
         With `mode=token` the callback answers the tokens as JSON instead of setting cookies.
         """
-        departure = await services.sign_in.depart(
+        departure = await services.sign_in.start(
             provider,
             base_url=services.settings.public_url or _base_url(request),
             return_to=return_to,
@@ -90,14 +90,14 @@ class LoginController(Controller):
         canceled: Text = None,
     ) -> Response[SessionView | None]:
         """Where a provider sends a browser back to; begins a session."""
-        back = Return(
+        back = ProviderCallback(
             state=given_state,
             code=code,
             error=error,
             is_cancelled=canceled == "true",
             browser=request.cookies.get(LOGIN_COOKIE),
         )
-        arrived = await services.sign_in.arrive(provider, back)
+        arrived = await services.sign_in.complete(provider, back)
         if arrived.mode == "token":
             return Response(_shown(arrived.session), headers=_PRIVATE)
         cookies = session_cookies(arrived.session, services.tokens)
@@ -115,7 +115,7 @@ class LoginController(Controller):
         if data is not None:
             session = await services.sign_in.refresh(data.refresh_token)
             return Response(_shown(session), headers=_PRIVATE)
-        services.origins.judge_page(Asked(request.scope))
+        services.origins.judge_page(RequestInfo(request.scope))
         cookie = request.cookies.get(REFRESH_COOKIE)
         if not cookie:
             raise UnauthenticatedError("token_missing", "there is no refresh token; sign in")
@@ -131,7 +131,7 @@ class LoginController(Controller):
         services.sign_in.needs_sessions()
         token = _session_of(request, services)
         if token is not None:
-            await services.sign_in.leave(token)
+            await services.sign_in.sign_out(token)
         return Response(None, cookies=cleared_cookies(), headers=_PRIVATE)
 
 
@@ -142,7 +142,7 @@ def _session_of(request: Request[Any, Any, Any], services: Services) -> SessionT
         UnauthenticatedError: the bearer token does not count.
         OriginRefusedError: a page of somebody else's asks.
     """
-    asked = Asked(request.scope)
+    asked = RequestInfo(request.scope)
     bearer = bearer_of(asked)
     if bearer is not None:
         return services.tokens.read_access(bearer)
@@ -158,7 +158,7 @@ def _session_of(request: Request[Any, Any, Any], services: Services) -> SessionT
     return None
 
 
-def _shown(session: Session) -> SessionView:
+def _shown(session: SessionTokens) -> SessionView:
     return SessionView(access_token=session.access, expires_in=EXPIRES_IN, refresh_token=session.refresh)
 
 

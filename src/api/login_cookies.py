@@ -5,7 +5,7 @@ from typing import Final, Literal
 from litestar.datastructures import Cookie
 
 from headrace.api.authentication import ACCESS_COOKIE
-from headrace.api.sign_in import Session
+from headrace.api.sign_in import SessionTokens
 from headrace.api.tokens import Tokens
 from headrace.domain.accounts.attempt_repository import LOGIN_LIFE
 
@@ -17,7 +17,7 @@ _AUTH: Final = "/auth"
 _SameSite = Literal["lax", "strict"]
 
 
-def session_cookies(session: Session, tokens: Tokens) -> list[Cookie]:
+def session_cookies(session: SessionTokens, tokens: Tokens) -> list[Cookie]:
     """The cookies that prove a session, for as long as it may go on.
 
     The access token's outlives the token: a page that is told `token_expired` knows that it may refresh.

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from litestar.config.cors import CORSConfig
 
-from headrace.api.asked import Asked
+from headrace.api.asked import RequestInfo
 from headrace.api.tokens import Tokens
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.errors import HeadraceError
@@ -53,7 +53,7 @@ class Origins:
         self._is_local_only = settings.auth == "local" and not settings.allow_remote
         self._tokens = tokens
 
-    def judge_host(self, asked: Asked) -> None:
+    def judge_host(self, asked: RequestInfo) -> None:
         """In local mode a stranger's domain must not lead here, as DNS rebinding has it do.
 
         Raises:
@@ -62,7 +62,7 @@ class Origins:
         if self._is_local_only and _is_domain(asked.header("host")):
             raise OriginRefusedError("in local mode the service answers to this machine's names only")
 
-    def judge(self, asked: Asked, user: CurrentUser, *, is_stream: bool = False) -> None:
+    def judge(self, asked: RequestInfo, user: CurrentUser, *, is_stream: bool = False) -> None:
         """Judge a request whose proof a browser adds by itself; what only reads, unless it *is_stream*.
 
         Raises:
@@ -80,7 +80,7 @@ class Origins:
         elif not self._has_csrf_token(asked, user):
             raise OriginRefusedError(f"send the value of the cookie headrace_csrf as {CSRF_HEADER}")
 
-    def judge_page(self, asked: Asked) -> None:
+    def judge_page(self, asked: RequestInfo) -> None:
         """Judge the page that a request comes from: browsers always name it when something may change.
 
         Raises:
@@ -98,7 +98,7 @@ class Origins:
         except ValueError:
             return False
 
-    def _has_csrf_token(self, asked: Asked, user: CurrentUser) -> bool:
+    def _has_csrf_token(self, asked: RequestInfo, user: CurrentUser) -> bool:
         given = asked.header(CSRF_HEADER)
         return user.proof_id is not None and hmac.compare_digest(
             given.encode(), self._tokens.csrf(user.proof_id).encode()

@@ -7,7 +7,7 @@ from uuid import UUID
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from headrace.api.schemas import JobTerms, Name, Tags
-from headrace.domain.jobs.orders import Order
+from headrace.domain.jobs.orders import JobSpec
 from headrace.domain.presets.models import Preset
 from headrace.domain.presets.wanted import PresetChanges
 
@@ -56,7 +56,7 @@ class PatchPreset(Struct, forbid_unknown_fields=True, kw_only=True):
 class RunPreset(JobTerms, forbid_unknown_fields=True, kw_only=True):
     """The body of POST /presets/{id}/jobs: as that of POST /jobs, but for what the preset says."""
 
-    def of(self, preset: Preset) -> Order:
+    def of(self, preset: Preset) -> JobSpec:
         """What is to be run: the newest version of the preset's pipeline."""
         return self.order("$", pipeline=preset.pipeline, params=preset.params, preset_id=preset.id)
 

@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.status_codes import HTTP_202_ACCEPTED
 
-from headrace.api.asking import Search, an_order, orders_of
+from headrace.api.asking import Search, parse_order_by, sort_options
 from headrace.api.auditing import AuditNote
 from headrace.api.dependencies import Services
 from headrace.api.preset_bodies import PatchPreset, PresetView, RunPreset, SavePreset
@@ -16,7 +16,7 @@ from headrace.api.schemas import JobView, Limit, Offset, Page
 from headrace.api.submitting import IdempotencyKey, key_of, submit_one
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
-from headrace.domain.presets.repository import ORDERS
+from headrace.domain.presets.repository import SORT_COLUMNS
 from headrace.domain.presets.service import PresetService
 from headrace.domain.presets.wanted import PresetFilter
 
@@ -33,7 +33,7 @@ class PresetController(Controller):
         pipeline: Annotated[str | None, QueryParameter(max_length=64)] = None,
         tag: Annotated[str | None, QueryParameter(max_length=64)] = None,
         search: Search = None,
-        order_by: Annotated[str, QueryParameter(enum=orders_of(ORDERS))] = "-created_at",
+        order_by: Annotated[str, QueryParameter(enum=sort_options(SORT_COLUMNS))] = "-created_at",
         limit: Limit = 100,
         offset: Offset = 0,
     ) -> Page[PresetView]:
@@ -42,7 +42,7 @@ class PresetController(Controller):
             pipeline=pipeline,
             tag=tag,
             search=search or None,
-            order_by=an_order(order_by, ORDERS),
+            order_by=parse_order_by(order_by, SORT_COLUMNS),
             limit=limit,
             offset=offset,
         )

@@ -5,7 +5,7 @@ import ipaddress
 from functools import lru_cache
 from typing import Final
 
-from headrace.api.asked import Asked
+from headrace.api.asked import RequestInfo
 from headrace.settings import Settings
 
 _SECRET_HEADER: Final = "x-headrace-proxy-secret"  # noqa: S105  (its name)
@@ -22,14 +22,14 @@ class Proxies:
         self._networks = [ipaddress.ip_network(network) for network in settings.trusted_proxies]
         self._secret = (settings.proxy_secret or "").encode()
 
-    def is_proxy(self, asked: Asked) -> bool:
+    def is_proxy(self, asked: RequestInfo) -> bool:
         """Whether a trusted proxy is the peer."""
         if self._secret and hmac.compare_digest(asked.header(_SECRET_HEADER).encode(), self._secret):
             return True
         peer = _address(asked.peer)
         return peer is not None and self._is_trusted(peer)
 
-    def address_of(self, asked: Asked) -> str:
+    def address_of(self, asked: RequestInfo) -> str:
         """The caller's address as limits count it: of an IPv6 address the network, which is one customer's.
 
         Behind a trusted proxy it is the right-most entry of `X-Forwarded-For` that no trusted proxy is.
@@ -49,7 +49,7 @@ class Proxies:
             return str(ipaddress.ip_network((found, 64), strict=False))
         return str(found) if found is not None else _NO_ADDRESS
 
-    def is_https(self, asked: Asked) -> bool:
+    def is_https(self, asked: RequestInfo) -> bool:
         """Whether the caller's own connection is encrypted, as far as anybody trusted says so."""
         if asked.scope["scheme"] in ("https", "wss"):
             return True

@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from headrace.api.moments import sane
 from headrace.domain.jobs.models import Job, StepRun
-from headrace.domain.jobs.orders import Order
+from headrace.domain.jobs.orders import JobSpec
 from headrace.domain.jobs.submission import NOT_YET, NewJob
 from headrace.domain.pipelines.models import PipelineVersion
 
@@ -46,13 +46,13 @@ class JobTerms(Struct, forbid_unknown_fields=True, kw_only=True):
         params: dict[str, Any],
         version: int | None = None,
         preset_id: UUID | None = None,
-    ) -> Order:
+    ) -> JobSpec:
         """That pipeline, to be run on these terms, which stand at *at* in the request.
 
         Raises:
             InvalidInputError: the time is none that can be reckoned with.
         """
-        return Order(
+        return JobSpec(
             pipeline=pipeline,
             version=version,
             params=params,

@@ -14,12 +14,12 @@ import structlog
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from headrace.adapters.fresh_tokens import seal_tokens
+from headrace.adapters.fresh_tokens import encrypt_tokens
 from headrace.adapters.providers.link import PASSING
-from headrace.adapters.providers.provider import Provider, Trip
-from headrace.adapters.sealing import SealBrokenError, Sealer
+from headrace.adapters.providers.provider import AuthorizationRequest, Provider
+from headrace.adapters.sealing import Cipher, DecryptionError
 from headrace.api.tokens import ACCESS_LIFE, SessionToken, Tokens
-from headrace.domain.accounts.attempt_repository import Attempt, AttemptRepository
+from headrace.domain.accounts.attempt_repository import LoginAttemptRepository, PendingLogin
 from headrace.domain.accounts.caller import UnauthenticatedError
 from headrace.domain.accounts.identity_service import IdentityService
 from headrace.domain.accounts.session_repository import SessionRepository
@@ -43,14 +43,14 @@ _BROWSER: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 # RFC 6749, 4.1.2.1: these two say that it is the provider's own trouble.
 
 
-class Departure(Struct, frozen=True):
+class StartedSignIn(Struct, frozen=True):
     """Where a browser is sent, and the secret that it must bring back as a cookie."""
 
     url: str
     browser: str
 
 
-class Return(Struct, frozen=True, kw_only=True):
+class ProviderCallback(Struct, frozen=True, kw_only=True):
     """What a browser brings back from a provider."""
 
     state: str | None
@@ -60,7 +60,7 @@ class Return(Struct, frozen=True, kw_only=True):
     browser: str | None
 
 
-class Session(Struct, frozen=True):
+class SessionTokens(Struct, frozen=True):
     """A session as it is handed out: both tokens, and when the second ends."""
 
     id: UUID
@@ -74,10 +74,10 @@ class Session(Struct, frozen=True):
         return max(0, int((self.expires_at - datetime.now(UTC)).total_seconds()))
 
 
-class Arrived(Struct, frozen=True):
+class CompletedSignIn(Struct, frozen=True):
     """Somebody who has signed in, how they want their tokens, and where they wanted to go."""
 
-    session: Session
+    session: SessionTokens
     mode: Mode
     return_to: str
 
@@ -100,20 +100,20 @@ class SignIn:
         providers: Mapping[str, Provider] | None,
         *,
         tokens: Tokens,
-        sealer: Sealer,
-        attempts: AttemptRepository,
+        cipher: Cipher,
+        attempts: LoginAttemptRepository,
         sessions: SessionRepository,
         transactions: async_sessionmaker[AsyncSession],
     ) -> None:
         """*providers* None: nobody signs in here."""
         self._providers = providers
         self._tokens = tokens
-        self._sealer = sealer
+        self._cipher = cipher
         self._attempts = attempts
         self._sessions = sessions
         self._transactions = transactions
 
-    async def depart(
+    async def start(
         self,
         name: str,
         *,
@@ -122,7 +122,7 @@ class SignIn:
         mode: Mode,
         prompt: str | None,
         browser: str | None,
-    ) -> Departure:
+    ) -> StartedSignIn:
         """Send somebody to a provider. *browser* is the secret of one who has left from here before.
 
         Raises:
@@ -132,7 +132,7 @@ class SignIn:
         provider = self._provider(name)
         # One secret a browser, so that two of its windows can be on the way at once.
         browser = browser if browser and _BROWSER.fullmatch(browser) else _random()
-        trip = Trip(
+        trip = AuthorizationRequest(
             state=_random(),
             verifier=_random(),
             nonce=_random(),
@@ -141,11 +141,11 @@ class SignIn:
         url = await provider.authorize_url(trip, prompt)
         state = _digest(trip.state)
         kept = _Secrets(trip.verifier, trip.nonce, trip.redirect_uri, _digest(browser).hex(), mode)
-        sealed = self._sealer.seal(msgspec.json.encode(kept), _about(state))
+        sealed = self._cipher.encrypt(msgspec.json.encode(kept), _associated_data(state))
         await self._attempts.add(state, name, sealed, return_to)
-        return Departure(url, browser)
+        return StartedSignIn(url, browser)
 
-    async def arrive(self, name: str, back: Return) -> Arrived:
+    async def complete(self, name: str, back: ProviderCallback) -> CompletedSignIn:
         """Begin a session of whoever came back.
 
         Raises:
@@ -153,31 +153,31 @@ class SignIn:
             StateMismatchError: this browser was not sent there, or is back a second time.
             LoginExpiredError: that was more than ten minutes ago.
             LoginCancelledError: the user said no.
-            CodeRefusedError, IdTokenRefusedError, ProviderAwayError: see `Provider.arrive`.
+            CodeRefusedError, IdTokenRefusedError, ProviderAwayError: see `Provider.complete`.
         """
         provider = self._provider(name)
         state = _digest(back.state or "")
         attempt = await self._attempts.take(state, name)
         if attempt is None:
             raise StateMismatchError
-        kept = self._unsealed(attempt, state)
+        kept = self._decrypted(attempt, state)
         if not hmac.compare_digest(_digest(back.browser or "").hex(), kept.browser):
             raise StateMismatchError
         if attempt.is_expired:
             raise LoginExpiredError
         code = _code(name, back)
-        trip = Trip(
+        trip = AuthorizationRequest(
             state=back.state or "", verifier=kept.verifier, nonce=kept.nonce, redirect_uri=kept.redirect_uri
         )
-        arrival = await provider.arrive(trip, code)
-        sealed = seal_tokens(self._sealer, name, arrival.profile.subject, arrival.tokens)
+        arrival = await provider.fetch_identity(trip, code)
+        sealed = encrypt_tokens(self._cipher, name, arrival.profile.subject, arrival.tokens)
         async with self._transactions.begin() as session:
             begun = await IdentityService(session=session).sign_in(name, arrival.profile, sealed)
         _log.info("signed_in", provider=name, user_id=str(begun.user_id), session_id=str(begun.session_id))
         issued = self._issue(begun.session_id, begun.user_id, 0, begun.expires_at)
-        return Arrived(issued, kept.mode, attempt.return_to)
+        return CompletedSignIn(issued, kept.mode, attempt.return_to)
 
-    async def refresh(self, text: str) -> Session:
+    async def refresh(self, text: str) -> SessionTokens:
         """New tokens for a refresh token, which counts for nothing from then on.
 
         One that was used before ends its session: either its owner or a thief has the newer one.
@@ -195,7 +195,7 @@ class SignIn:
             raise UnauthenticatedError("token_invalid", "the session is over; sign in again")
         return self._issue(token.session_id, token.user_id, refreshed.generation, refreshed.expires_at)
 
-    async def leave(self, token: SessionToken) -> None:
+    async def sign_out(self, token: SessionToken) -> None:
         """End a session: its tokens stop within a second, on every process."""
         await self._sessions.revoke(token.session_id, token.user_id)
 
@@ -218,24 +218,24 @@ class SignIn:
             raise ProviderNotFoundError(name)
         return provider
 
-    def _issue(self, session_id: UUID, user_id: UUID, generation: int, expires_at: datetime) -> Session:
+    def _issue(self, session_id: UUID, user_id: UUID, generation: int, expires_at: datetime) -> SessionTokens:
         now = datetime.now(UTC)
-        return Session(
+        return SessionTokens(
             session_id,
             self._tokens.access(session_id, user_id, now=now),
             self._tokens.refresh(session_id, user_id, generation, now=now, until=expires_at),
             expires_at,
         )
 
-    def _unsealed(self, attempt: Attempt, state: bytes) -> _Secrets:
+    def _decrypted(self, attempt: PendingLogin, state: bytes) -> _Secrets:
         try:
-            plain = self._sealer.unseal(attempt.secrets, _about(state))
+            plain = self._cipher.decrypt(attempt.secrets, _associated_data(state))
             return msgspec.json.decode(plain, type=_Secrets)
-        except (SealBrokenError, msgspec.MsgspecError) as error:
+        except (DecryptionError, msgspec.MsgspecError) as error:
             raise StateMismatchError from error
 
 
-def _code(name: str, back: Return) -> str:
+def _code(name: str, back: ProviderCallback) -> str:
     if back.error == "access_denied" or (back.is_cancelled and not back.code):
         raise LoginCancelledError
     if back.error in PASSING:
@@ -253,5 +253,5 @@ def _digest(text: str) -> bytes:
     return sha256(text.encode()).digest()
 
 
-def _about(state: bytes) -> str:
+def _associated_data(state: bytes) -> str:
     return f"login_attempts.secrets {state.hex()}"

@@ -8,8 +8,8 @@ from typing import Any, Final
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from headrace.api.connections import Patience, abort
-from headrace.api.streams.pace import LEAST, Pace
+from headrace.api.connections import WriteTimeout, abort
+from headrace.api.streams.pace import LEAST, SendWindow
 
 TRY_LATER: Final = 1013
 # Under this name the connection itself stands in the ASGI scope.
@@ -27,8 +27,8 @@ class SocketConnection(WebSocketsSansIOProtocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._patience = Patience(self._give_up)
-        self._pace = Pace(random.randrange(LEAST // 2))  # noqa: S311  (spreads load, hides nothing)
+        self._patience = WriteTimeout(self._give_up)
+        self._pace = SendWindow(random.randrange(LEAST // 2))  # noqa: S311  (spreads load, hides nothing)
         self._room: asyncio.Event | None = None
         self._pings = 0
         self._keepalive: asyncio.TimerHandle | None = None

@@ -10,7 +10,7 @@ import structlog
 from msgspec import Struct
 
 from headrace.domain.accounts.caller import CurrentUser
-from headrace.domain.accounts.standing_repository import Held, StandingRepository
+from headrace.domain.accounts.standing_repository import CredentialRepository, StreamCredential
 from headrace.domain.database import TRANSIENT
 
 _log = structlog.get_logger(__name__)
@@ -24,10 +24,10 @@ class _Holder(Struct, eq=False):
     end: Callable[[], None]
 
 
-class Standing:
+class RevocationWatch:
     """Ends the streams of those who are signed out, revoked or deleted. `run` is its task."""
 
-    def __init__(self, repository: StandingRepository) -> None:
+    def __init__(self, repository: CredentialRepository) -> None:
         self._repository = repository
         self._holders: set[_Holder] = set()
 
@@ -53,7 +53,7 @@ class Standing:
                 _log.warning("standing_not_checked", reason=error.reason)
 
     async def _look(self) -> None:
-        by_proof: dict[Held, list[_Holder]] = {}
+        by_proof: dict[StreamCredential, list[_Holder]] = {}
         now = datetime.now(UTC)
         for holder in list(self._holders):
             user = holder.user
@@ -61,9 +61,9 @@ class Standing:
                 holder.end()
                 continue
             needs_admin = user.acts_as_admin and user.is_admin_by_row
-            held = Held(user.id, user.proof, user.proof_id, user.issued_at, needs_admin)
+            held = StreamCredential(user.id, user.proof, user.proof_id, user.issued_at, needs_admin)
             by_proof.setdefault(held, []).append(holder)
         asked = list(by_proof)
-        for place in await self._repository.fallen(asked):
+        for place in await self._repository.revoked(asked):
             for holder in by_proof[asked[place]]:
                 holder.end()

@@ -15,9 +15,9 @@ from headrace.api.dependencies import Services
 from headrace.api.hygiene import current_request_id
 from headrace.api.schemas import JobView
 from headrace.domain.accounts.caller import CurrentUser
-from headrace.domain.jobs.orders import Order
+from headrace.domain.jobs.orders import JobSpec
 from headrace.domain.jobs.submission import Key
-from headrace.domain.jobs.submitter import Answer, Render
+from headrace.domain.jobs.submitter import Render, SubmissionResult
 
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=128)]
 
@@ -29,7 +29,7 @@ class _Identified(Struct):
 
 
 async def submit_one(
-    request: Request[Any, Any, Any], services: Services, owner_id: UUID, order: Order, key: Key | None
+    request: Request[Any, Any, Any], services: Services, owner_id: UUID, order: JobSpec, key: Key | None
 ) -> Response[JobView]:
     """Store one job, and answer with it and its place."""
     answer = await submit(
@@ -49,12 +49,12 @@ async def submit(
     request: Request[Any, Any, Any],
     services: Services,
     owner_id: UUID,
-    orders: Sequence[Order],
+    orders: Sequence[JobSpec],
     render: Render,
     *,
     key: Key | None,
     at: str = "$",
-) -> Answer:
+) -> SubmissionResult:
     """Store jobs, tell of them and ring for them; what an admin submits is in the audit log before."""
     await note_admin_first(services.sessions, request)
     answer = await services.submitter.submit(
@@ -65,7 +65,7 @@ async def submit(
     return answer
 
 
-def accepted(answer: Answer, headers: dict[str, str]) -> Response[Any]:
+def accepted(answer: SubmissionResult, headers: dict[str, str]) -> Response[Any]:
     """The answer, byte for byte as it is stored."""
     if answer.is_replayed:
         headers[_REPLAYED] = "true"

@@ -9,12 +9,12 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import UNSET, Struct, UnsetType
 
-from headrace.api.asking import an_order, orders_of
+from headrace.api.asking import parse_order_by, sort_options
 from headrace.api.auditing import AuditNote
 from headrace.api.schemas import Limit, Offset, Page, TagName
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
-from headrace.domain.tags.repository import ORDERS, CountedTag
+from headrace.domain.tags.repository import SORT_COLUMNS, CountedTag
 from headrace.domain.tags.service import TagService
 
 
@@ -64,12 +64,14 @@ class TagController(Controller):
         self,
         current_user: NamedDependency[CurrentUser],
         tag_service: NamedDependency[TagService],
-        order_by: Annotated[str, QueryParameter(enum=orders_of(ORDERS))] = "name",
+        order_by: Annotated[str, QueryParameter(enum=sort_options(SORT_COLUMNS))] = "name",
         limit: Limit = 100,
         offset: Offset = 0,
     ) -> Page[TagView]:
         """The caller's tags."""
-        found, total = await tag_service.page(current_user.reach, an_order(order_by, ORDERS), limit, offset)
+        found, total = await tag_service.page(
+            current_user.reach, parse_order_by(order_by, SORT_COLUMNS), limit, offset
+        )
         return Page([TagView.of(counted) for counted in found], total, limit, offset)
 
     @post(operation_id="createTag", scope=Scope.JOBS_WRITE)

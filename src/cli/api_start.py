@@ -3,7 +3,7 @@
 import asyncio
 
 from headrace.adapters.database import StatementPool
-from headrace.adapters.readiness import look
+from headrace.adapters.readiness import check_readiness
 from headrace.adapters.redis_link import build_redis, close_redis, refuse_evicting
 from headrace.api.authentication import refuse_remote
 from headrace.cli.database_refusals import refusals_told
@@ -42,7 +42,7 @@ async def _ask_servers(settings: Settings) -> None:
     try:
         # Redis was asked already.
         with refusals_told():
-            found = await look(pool, None)
+            found = await check_readiness(pool, None)
     finally:
         await pool.close()
     if "schema" in found.missing:

@@ -15,13 +15,13 @@ from rich.text import Text
 from headrace.cli.api_client import ApiClient
 from headrace.cli.facts import show_facts
 from headrace.cli.interrupts import Interrupts
-from headrace.cli.picture import JobPicture
-from headrace.cli.service import Plan, Service, hand_on
+from headrace.cli.picture import JobViewModel
+from headrace.cli.service import Service, ServiceSpec, hand_on
 from headrace.cli.text import size_of
 from headrace.cli.up_screen import shortest
 from headrace.cli.upping import running_servers
 from headrace.cli.watch_run import follow
-from headrace.cli.watch_screen import LiveScreen, PlainScreen, Screen
+from headrace.cli.watch_screen import LiveScreen, PlainScreen, WatchScreen
 from headrace.cli.watching import Watch
 from headrace.domain.errors import HeadraceError
 from headrace.settings import Settings
@@ -41,7 +41,7 @@ _OWN: Final = {
 _SHOWN: Final = (".html", ".flac", ".png", ".svg")
 
 
-class Stage(Struct, frozen=True):
+class DemoView(Struct, frozen=True):
     """Where the demo is shown, and what moves there until the job does."""
 
     console: Console
@@ -64,20 +64,22 @@ def run_demo(out: Path, data_dir: Path) -> None:
         raise DemoError(f"the demo needs {', '.join(missing)}; run: pip install 'headrace[shootout]'")
     console = Console(highlight=False)
     began = time.monotonic()
-    plan = Plan(settings=Settings(data_dir=data_dir), host="127.0.0.1", port=0, workers=1, data_dir=data_dir)
+    plan = ServiceSpec(
+        settings=Settings(data_dir=data_dir), host="127.0.0.1", port=0, workers=1, data_dir=data_dir
+    )
     interrupts = Interrupts()
     hand_on(_OWN)
     with interrupts.caught():
         console.print(Text("One guitar track through four signal chains, made equally loud", style="bold"))
         starting = console.status(Text("starting PostgreSQL, Redis, API and a worker ...", style="dim"))
         with starting, running_servers(plan) as (ready_plan, _):
-            saved = asyncio.run(_run_parts(ready_plan, interrupts, Stage(console, starting), out))
+            saved = asyncio.run(_run_parts(ready_plan, interrupts, DemoView(console, starting), out))
     if not saved:
         raise KeyboardInterrupt
     _conclude(console, saved, time.monotonic() - began)
 
 
-async def _run_parts(plan: Plan, interrupts: Interrupts, stage: "Stage", out: Path) -> list[Path]:
+async def _run_parts(plan: ServiceSpec, interrupts: Interrupts, stage: "DemoView", out: Path) -> list[Path]:
     # Warnings are in the logs; a demo is told only of what ends it.
     service = Service(plan, lambda _who, _line: None)
     with interrupts.listening() as (stop, hurry):
@@ -97,7 +99,7 @@ async def _run_parts(plan: Plan, interrupts: Interrupts, stage: "Stage", out: Pa
             await service.stop(hurry)
 
 
-async def _show(service: Service, plan: Plan, stage: "Stage", out: Path) -> list[Path]:
+async def _show(service: Service, plan: ServiceSpec, stage: "DemoView", out: Path) -> list[Path]:
     """Submit the job, watch it, fetch its files."""
     await service.until_ready()
     api = ApiClient(plan.address, None)
@@ -105,7 +107,7 @@ async def _show(service: Service, plan: Plan, stage: "Stage", out: Path) -> list
     track = await asyncio.to_thread(api.upload, _ASSETS / "riff.wav")
     job = await asyncio.to_thread(api.submit, "shootout", {**params, "di": track})
     pipeline = await asyncio.to_thread(api.get, "/pipelines/shootout")
-    picture = JobPicture(job["id"])
+    picture = JobViewModel(job["id"])
     picture.expect(step["name"] for step in pipeline["steps"])
     state = await _watch(api, picture, stage, labels(params["chains"], pipeline["steps"]))
     if state != "succeeded":
@@ -115,8 +117,8 @@ async def _show(service: Service, plan: Plan, stage: "Stage", out: Path) -> list
     return await asyncio.to_thread(_save, api, files, out)
 
 
-async def _watch(api: ApiClient, picture: JobPicture, stage: "Stage", names: dict[str, str]) -> str:
-    async def watch(screen: Screen) -> str:
+async def _watch(api: ApiClient, picture: JobViewModel, stage: "DemoView", names: dict[str, str]) -> str:
+    async def watch(screen: WatchScreen) -> str:
         return await follow(
             Watch(api, picture.job_id, after=0, patience_seconds=_PATIENCE_SECONDS, tell=screen.tell), screen
         )

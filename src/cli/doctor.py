@@ -12,12 +12,17 @@ from pathlib import Path
 from typing import Final
 
 import httpx
-from msgspec import Struct
 
 from headrace.adapters.database import StatementPool
-from headrace.adapters.readiness import look
-from headrace.adapters.redis_link import AWAY, EvictingRedisError, build_redis, close_redis, refuse_evicting
-from headrace.adapters.servers import describe
+from headrace.adapters.readiness import check_readiness
+from headrace.adapters.redis_link import (
+    REDIS_ERRORS,
+    EvictingRedisError,
+    build_redis,
+    close_redis,
+    refuse_evicting,
+)
+from headrace.adapters.servers import Finding, describe
 from headrace.cli.api_client import ApiClient
 from headrace.cli.errors import BadUrlError
 from headrace.domain.database import DatabaseAwayError
@@ -28,14 +33,6 @@ from headrace.settings import Settings, SettingsError, read_settings
 _OLDEST_PYTHON: Final = (3, 11)
 _LEAST_FREE_BYTES: Final = 500_000_000
 _LIBRARIES: Final = ("matplotlib", "numpy", "pyloudnorm", "scipy", "soundfile")
-
-
-class Finding(Struct, frozen=True):
-    """One line; not *ok* means that somebody has to do something."""
-
-    subject: str
-    ok: bool
-    text: str
 
 
 def examine(data_dir: Path | None, url: str, token: str | None) -> list[Finding]:
@@ -51,8 +48,8 @@ def examine(data_dir: Path | None, url: str, token: str | None) -> list[Finding]
     findings += _folder(folder)
     if not (settings.database_url and settings.redis_url):
         own = {"PostgreSQL": not settings.database_url, "Redis": not settings.redis_url}
-        told = sorted(describe(folder), key=lambda one: one.server)
-        findings += [Finding(one.server, one.ok, one.text) for one in told if own[one.server]]
+        servers = sorted(describe(folder), key=lambda finding: finding.subject)
+        findings += [finding for finding in servers if own[finding.subject]]
     if settings.database_url:
         findings += asyncio.run(_database(settings.database_url))
     if settings.redis_url:
@@ -86,7 +83,7 @@ async def _database(url: str) -> list[Finding]:
     pool = await StatementPool.open(url, size=1)
     try:
         row = (await pool.fetch("SELECT current_setting('server_version') AS version"))[0]
-        found = await look(pool, None)
+        found = await check_readiness(pool, None)
     except (DatabaseAwayError, OSError) as error:
         return [Finding("PostgreSQL", False, f"HEADRACE_DATABASE_URL does not answer: {error}")]
     except Exception as error:  # noqa: BLE001  (a wrong password, no such database: the server's own words)
@@ -108,7 +105,7 @@ async def _redis(url: str) -> list[Finding]:
         await refuse_evicting(redis)
     except EvictingRedisError as error:
         return [Finding("Redis", False, str(error))]
-    except AWAY as error:
+    except REDIS_ERRORS as error:
         return [Finding("Redis", False, f"HEADRACE_REDIS_URL does not answer: {_first_line(error)}")]
     finally:
         await close_redis(redis)

@@ -6,7 +6,7 @@ from itertools import groupby
 from rich.console import Console
 from rich.text import Text
 
-from headrace.cli.doctor import Finding
+from headrace.adapters.servers import Finding
 
 
 def show(console: Console, findings: Sequence[Finding]) -> None:

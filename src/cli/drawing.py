@@ -9,7 +9,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from headrace.cli.picture import JobPicture, Said, StepLine
+from headrace.cli.picture import JobViewModel, LogLine, StepLine
 from headrace.cli.times import clock, left, took
 
 STATE_STYLES: Final = {
@@ -27,10 +27,10 @@ _WIDEST_BAR: Final = 36
 _WIDEST_NAME: Final = 24
 
 
-class Drawing:
+class LiveRenderer:
     """Draws a picture again and again; *labels* give step keys the names that the reader knows."""
 
-    def __init__(self, picture: JobPicture, console: Console, labels: Mapping[str, str]) -> None:
+    def __init__(self, picture: JobViewModel, console: Console, labels: Mapping[str, str]) -> None:
         self.away: str | None = None
         self._picture = picture
         self._console = console
@@ -96,7 +96,7 @@ def visible(steps: list[StepLine], room: int) -> list[StepLine]:
     return [steps[place] for place in sorted(ranked[:room])]
 
 
-def said(line: Said) -> Text:
+def said(line: LogLine) -> Text:
     """One line above the bars, or between plain ones."""
     style = _LEVELS.get(line.level, "") if line.kind == "log" else {"trouble": "red"}.get(line.kind, "")
     sign = {"log": " ", "file": "+", "note": "→", "trouble": "!"}[line.kind]

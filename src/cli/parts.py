@@ -25,7 +25,7 @@ _LOOK_SECONDS: Final = 0.1
 Say = Callable[[str, str], None]
 
 
-class PartRefusedError(HeadraceError):
+class StartRefusedError(HeadraceError):
     """A part does not start for a reason that another start does not mend."""
 
     def __init__(self, label: str, reason: str) -> None:
@@ -42,7 +42,7 @@ def headrace_command() -> list[str]:
     return [found] if found else [sys.executable, "-c", "from headrace.cli.main import main; main()"]
 
 
-class Part:
+class ManagedProcess:
     """A process with a log file of its own; whatever ends it, it is started again."""
 
     def __init__(self, label: str, arguments: Sequence[str], log_dir: Path, say: Say) -> None:
@@ -76,7 +76,7 @@ class Part:
                 continue
             if status == REFUSED_EXIT:
                 reason = refusal(list(self._recent)) or f"it refused to start: see {self.log_file}"
-                raise PartRefusedError(self.label, reason)
+                raise StartRefusedError(self.label, reason)
             if time.monotonic() - began > _HEALTHY_SECONDS:
                 pause = _SHORTEST_PAUSE
             self._say(self.label, f"ended ({_told(status)}): it starts again in {pause:g} s")

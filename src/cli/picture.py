@@ -19,7 +19,7 @@ _REASONS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class LogLine:
     """One line for the reader; *at* as the event has it."""
 
     kind: Kind
@@ -40,7 +40,7 @@ class StepLine:
 
 
 @dataclass(slots=True)
-class JobPicture:
+class JobViewModel:
     """A job as its frames tell it."""
 
     job_id: str
@@ -70,7 +70,7 @@ class JobPicture:
             step.state = states.get(run["state"], _WAITING)
             step.fraction = float(run["progress"])
 
-    def apply(self, frame: dict[str, Any]) -> list[Said]:
+    def apply(self, frame: dict[str, Any]) -> list[LogLine]:
         """Take one frame; returns what is to be said about it."""
         match frame.get("type"):
             case "hello":
@@ -115,7 +115,7 @@ class JobPicture:
                 step.fraction = min(max(told["done"] / total, 0.0), 1.0) if total else 0.0
             step.message = plain(told.get("message") or "")
 
-    def _apply_step(self, kind: str, frame: dict[str, Any]) -> list[Said]:
+    def _apply_step(self, kind: str, frame: dict[str, Any]) -> list[LogLine]:
         step = self._step(frame["step"], frame["index"])
         if kind == "step.started":
             step.state, step.fraction, step.message = _RUNNING, 0.0, ""
@@ -129,7 +129,7 @@ class JobPicture:
             return [self._say("trouble", text + ("; it is tried again" if again else ""), frame)]
         return []
 
-    def _apply_job(self, kind: str, frame: dict[str, Any]) -> list[Said]:
+    def _apply_job(self, kind: str, frame: dict[str, Any]) -> list[LogLine]:
         if kind in _FINAL:
             self.state = _FINAL[kind]
             self.result, self.error = frame.get("result"), frame.get("error")
@@ -150,8 +150,8 @@ class JobPicture:
             if step.state in (_RUNNING, _FAILED):
                 step.state, step.fraction = _WAITING, 0.0
 
-    def _say(self, kind: Kind, text: str, frame: dict[str, Any], level: str = "info") -> Said:
-        return Said(kind, plain(text), str(frame.get("at", "")), level)
+    def _say(self, kind: Kind, text: str, frame: dict[str, Any], level: str = "info") -> LogLine:
+        return LogLine(kind, plain(text), str(frame.get("at", "")), level)
 
     def _step(self, name: str, index: int | None) -> StepLine:
         return self._of_key(name if index is None else f"{name}[{index}]")

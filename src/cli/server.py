@@ -9,7 +9,7 @@ from typing import Final
 import uvicorn
 from litestar import Litestar
 
-from headrace.adapters.collector import spare_collector
+from headrace.adapters.collector import tune_gc
 from headrace.api.connections import HttpConnection
 from headrace.api.socket_connection import SocketConnection
 from headrace.app import create_app
@@ -19,7 +19,7 @@ from headrace.settings import Settings
 _SHUTDOWN_SECONDS: Final = 10
 
 
-class Server(uvicorn.Server):
+class ApiServer(uvicorn.Server):
     """Sends `bye` on every stream, then shuts down as usual."""
 
     def __init__(self, config: uvicorn.Config, app: Litestar) -> None:
@@ -88,8 +88,8 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         # Who the peer is decides whom it may name; that is judged in one place.
         proxy_headers=False,
     )
-    server = Server(config, app)
-    spare_collector()
+    server = ApiServer(config, app)
+    tune_gc()
     server.run(sockets=[listener])
     if server.is_broken:
         sys.exit(1)

@@ -11,7 +11,7 @@ from typing import Final
 import httpx
 from msgspec import Struct
 
-from headrace.cli.parts import Part, Say
+from headrace.cli.parts import ManagedProcess, Say
 from headrace.cli.reloading import changes, watched_folders
 from headrace.domain.errors import HeadraceError
 from headrace.settings import Settings
@@ -28,7 +28,7 @@ class NotReadyError(HeadraceError):
         super().__init__(f"the service was not ready within {_READY_SECONDS:g} s ({why}): see {logs}")
 
 
-class Plan(Struct, frozen=True, kw_only=True):
+class ServiceSpec(Struct, frozen=True, kw_only=True):
     """What is to run, and where."""
 
     settings: Settings
@@ -62,13 +62,13 @@ def hand_on(environment: Mapping[str, str]) -> None:
 class Service:
     """The parts of one plan."""
 
-    def __init__(self, plan: Plan, say: Say) -> None:
+    def __init__(self, plan: ServiceSpec, say: Say) -> None:
         self._plan = plan
         self._say = say
         listen = ("--host", plan.host, "--port", str(plan.port))
-        self.api = Part("api", ["api", *listen, "--tied"], plan.logs, say)
+        self.api = ManagedProcess("api", ["api", *listen, "--tied"], plan.logs, say)
         self.workers = [
-            Part(f"worker {number}", ["worker", "--alone", "--tied"], plan.logs, say)
+            ManagedProcess(f"worker {number}", ["worker", "--alone", "--tied"], plan.logs, say)
             for number in range(1, plan.workers + 1)
         ]
         self._reloading: asyncio.Task[None] | None = None

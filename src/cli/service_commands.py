@@ -131,11 +131,11 @@ async def _work(
     from headrace.cli.ending import leave
     from headrace.domain.database import TRANSIENT
     from headrace.workers.main import run_worker
-    from headrace.workers.memory import go_first
+    from headrace.workers.memory import prefer_oom_kill
     from headrace.workers.supervisor import REFUSED_EXIT
 
     if only_suspect:
-        go_first()
+        prefer_oom_kill()
     try:
         with refusals_told():
             await run_worker(settings, queues, concurrency, only_suspect=only_suspect)

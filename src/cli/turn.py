@@ -9,7 +9,7 @@ from typing import IO, Final
 
 import msgspec
 
-from headrace.cli.service import Plan
+from headrace.cli.service import ServiceSpec
 from headrace.domain.errors import HeadraceError
 
 _LEFT_BEHIND_SECONDS: Final = 30.0
@@ -33,7 +33,7 @@ class DataFolderError(HeadraceError):
         super().__init__(f"cannot use the data folder {data_dir}: {(error.strerror or str(error)).lower()}")
 
 
-class Turn:
+class DataDirLock:
     """The right to run over *data_dir*, for the block; the system takes it from whoever dies."""
 
     def __init__(self, data_dir: Path) -> None:
@@ -41,7 +41,7 @@ class Turn:
         self._file: IO[str] | None = None
         self.was_left_behind = False
 
-    def __enter__(self) -> "Turn":
+    def __enter__(self) -> "DataDirLock":
         path = self._data_dir / "up.lock"
         try:
             self._data_dir.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ class Turn:
             self._file.flush()
 
 
-def take_port(plan: Plan, *, patient: bool) -> Plan:
+def lock_port(plan: ServiceSpec, *, patient: bool) -> ServiceSpec:
     """The plan with a port that is free now. *patient*: the API of a killed `up` may just be leaving it.
 
     Raises:

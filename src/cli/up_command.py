@@ -42,11 +42,11 @@ def up(host: str, port: int, workers: int, data_dir: Path | None, reload: bool) 
     """
     from rich.console import Console
 
-    from headrace.cli.service import Plan
+    from headrace.cli.service import ServiceSpec
     from headrace.cli.upping import run_up
 
     settings = read_settings()
-    plan = Plan(
+    plan = ServiceSpec(
         settings=settings,
         host=host,
         port=port,

@@ -9,17 +9,17 @@ from rich.text import Text
 
 from headrace.cli.errors import DEFAULT_URL
 from headrace.cli.facts import show_facts
-from headrace.cli.service import Plan
+from headrace.cli.service import ServiceSpec
 
 
-class Screen:
+class UpScreen:
     """The output of one `up`."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._began = time.monotonic()
 
-    def starting(self, plan: Plan) -> None:
+    def starting(self, plan: ServiceSpec) -> None:
         own = [
             name
             for name, url in (("PostgreSQL", plan.settings.database_url), ("Redis", plan.settings.redis_url))
@@ -28,7 +28,7 @@ class Screen:
         told = ", ".join([*own, "API", f"{plan.workers} worker{'s' if plan.workers > 1 else ''}"])
         self._print(Text(f"starting {told} ...", style="dim"))
 
-    def ready(self, plan: Plan, pipelines: list[str]) -> None:
+    def ready(self, plan: ServiceSpec, pipelines: list[str]) -> None:
         """The address and what a newcomer does next."""
         there = "" if plan.address == DEFAULT_URL else f" --url {plan.address}"
         token = "" if plan.settings.auth == "local" else "HEADRACE_TOKEN=... "

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from headrace.adapters.servers import Server, Servers
+from headrace.adapters.servers import EmbeddedServer, Servers
 from headrace.cli.parts import Say
 
 _LOOK_SECONDS: Final = 0.2
@@ -26,7 +26,7 @@ async def kept_alive(servers: Servers, say: Say) -> AsyncIterator[None]:
         await keeping
 
 
-async def _keep(servers: list[Server], say: Say, done: asyncio.Event) -> None:
+async def _keep(servers: list[EmbeddedServer], say: Say, done: asyncio.Event) -> None:
     pause = _LOOK_SECONDS
     while not done.is_set():
         are_well = [await _look_after(server, say) for server in servers]
@@ -35,7 +35,7 @@ async def _keep(servers: list[Server], say: Say, done: asyncio.Event) -> None:
             await asyncio.wait_for(done.wait(), pause)
 
 
-async def _look_after(server: Server, say: Say) -> bool:
+async def _look_after(server: EmbeddedServer, say: Say) -> bool:
     """Start it again if it has ended; False where it does not start."""
     if server.is_alive():
         return True

@@ -14,13 +14,13 @@ from headrace.adapters.telemetry import configure_logging
 from headrace.api.authentication import refuse_remote
 from headrace.cli.interrupts import Interrupts
 from headrace.cli.migrating import bring_up_to_date
-from headrace.cli.service import Plan, Service, hand_on
-from headrace.cli.turn import Turn, take_port
-from headrace.cli.up_screen import Screen
+from headrace.cli.service import Service, ServiceSpec, hand_on
+from headrace.cli.turn import DataDirLock, lock_port
+from headrace.cli.up_screen import UpScreen
 from headrace.cli.upkeep import kept_alive
 
 
-def run_up(plan: Plan, console: Console) -> None:
+def run_up(plan: ServiceSpec, console: Console) -> None:
     """Run until told to stop.
 
     Raises:
@@ -28,7 +28,7 @@ def run_up(plan: Plan, console: Console) -> None:
     """
     configure_logging("error", as_json=False, secrets=plan.settings.secrets)
     refuse_remote(plan.host, plan.settings)
-    screen = Screen(console)
+    screen = UpScreen(console)
     interrupts = Interrupts()
     screen.starting(plan)
     with (
@@ -43,7 +43,7 @@ def run_up(plan: Plan, console: Console) -> None:
 
 
 @contextmanager
-def running_servers(plan: Plan) -> Iterator[tuple[Plan, Servers]]:
+def running_servers(plan: ServiceSpec) -> Iterator[tuple[ServiceSpec, Servers]]:
     """Run what servers the settings do not name, with a database that is up to date, for the block.
 
     Gives the plan with a port that is free, and the servers.
@@ -52,8 +52,8 @@ def running_servers(plan: Plan) -> Iterator[tuple[Plan, Servers]]:
         HeadraceError: the folder, the port or a server is not to be had.
     """
     settings = plan.settings
-    with Turn(plan.data_dir) as turn:
-        ready = take_port(plan, patient=turn.was_left_behind)
+    with DataDirLock(plan.data_dir) as turn:
+        ready = lock_port(plan, patient=turn.was_left_behind)
         with run_servers(
             plan.data_dir, postgres=not settings.database_url, redis=not settings.redis_url
         ) as servers:
@@ -61,7 +61,7 @@ def running_servers(plan: Plan) -> Iterator[tuple[Plan, Servers]]:
             yield ready, servers
 
 
-def _set_up(plan: Plan, servers: Servers) -> None:
+def _set_up(plan: ServiceSpec, servers: Servers) -> None:
     """Bring the database up to date, and tell the parts where everything is."""
     database_url = _database_url(plan, servers)
     hand_on(
@@ -74,11 +74,11 @@ def _set_up(plan: Plan, servers: Servers) -> None:
     bring_up_to_date(database_url)
 
 
-def _database_url(plan: Plan, servers: Servers) -> str:
+def _database_url(plan: ServiceSpec, servers: Servers) -> str:
     return servers.database_url or str(plan.settings.database_url)
 
 
-async def _run_parts(plan: Plan, servers: Servers, interrupts: Interrupts, screen: Screen) -> None:
+async def _run_parts(plan: ServiceSpec, servers: Servers, interrupts: Interrupts, screen: UpScreen) -> None:
     service = Service(plan, screen.say)
     with interrupts.listening() as (stop, hurry):
         async with kept_alive(servers, screen.say):

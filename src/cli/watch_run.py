@@ -12,9 +12,9 @@ from rich.text import Text
 from headrace.cli.api_client import ApiClient
 from headrace.cli.drawing import STATE_STYLES
 from headrace.cli.errors import RefusedError, UnreachableError, watch_call
-from headrace.cli.picture import JobPicture
+from headrace.cli.picture import JobViewModel
 from headrace.cli.tables import error_text, files_table, short
-from headrace.cli.watch_screen import JsonScreen, LiveScreen, PlainScreen, Screen
+from headrace.cli.watch_screen import JsonScreen, LiveScreen, PlainScreen, WatchScreen
 from headrace.cli.watching import Watch
 
 VERDICTS: Final = {"succeeded": 0, "failed": 1, "cancelled": 2}
@@ -36,9 +36,9 @@ def watch_job(
         HeadraceError: it cannot be watched, or no longer.
     """
     console = Console(highlight=False)
-    picture = JobPicture(job_id)
+    picture = JobViewModel(job_id)
     with ExitStack() as stack:
-        screen: Screen
+        screen: WatchScreen
         if as_json:
             screen = JsonScreen()
         elif console.is_terminal and not console.is_dumb_terminal:
@@ -66,7 +66,7 @@ def watch_job(
     return VERDICTS[state]
 
 
-async def follow(watch: Watch, screen: Screen) -> str:
+async def follow(watch: Watch, screen: WatchScreen) -> str:
     """Show every frame; returns the job's final state. Raises as `Watch.frames` does."""
     async with aclosing(watch.frames()) as frames:  # type: ignore[type-var]
         async for frame in frames:
@@ -76,7 +76,7 @@ async def follow(watch: Watch, screen: Screen) -> str:
     raise AssertionError("the frames end with the job")
 
 
-def conclude(api: ApiClient, picture: JobPicture, console: Console) -> None:
+def conclude(api: ApiClient, picture: JobViewModel, console: Console) -> None:
     """The last word: state, error or result, and the files."""
     state = str(picture.end)
     console.print(Text.assemble("the job ", (state, f"bold {STATE_STYLES.get(state, '')}")), soft_wrap=True)
@@ -92,7 +92,7 @@ def conclude(api: ApiClient, picture: JobPicture, console: Console) -> None:
         console.print(files_table(files))
 
 
-def _prepare(api: ApiClient, picture: JobPicture, after: int) -> None:
+def _prepare(api: ApiClient, picture: JobViewModel, after: int) -> None:
     """Know the steps before they are heard of; where that fails, watching tells why or does without."""
     try:
         job = api.get(f"/jobs/{picture.job_id}")

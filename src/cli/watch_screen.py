@@ -8,24 +8,24 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from headrace.cli.drawing import Drawing, said
-from headrace.cli.picture import JobPicture, Said
-from headrace.cli.watching import Frame
+from headrace.cli.drawing import LiveRenderer, said
+from headrace.cli.picture import JobViewModel, LogLine
+from headrace.cli.watching import ReceivedFrame
 
 _PLAIN_STEP: Final = 0.1
 
 
-class Screen(Protocol):
+class WatchScreen(Protocol):
     """Where a watched job is shown."""
 
-    def show(self, frame: Frame) -> None: ...
+    def show(self, frame: ReceivedFrame) -> None: ...
     def tell(self, away: str | None) -> None: ...
 
 
 class JsonScreen:
     """One frame a line, as it was sent; nothing else."""
 
-    def show(self, frame: Frame) -> None:
+    def show(self, frame: ReceivedFrame) -> None:
         sys.stdout.buffer.write(frame.raw + b"\n")
         sys.stdout.buffer.flush()
 
@@ -36,23 +36,23 @@ class JsonScreen:
 class PlainScreen:
     """A line for each thing that happens, and one for each tenth of the way."""
 
-    def __init__(self, picture: JobPicture, console: Console) -> None:
+    def __init__(self, picture: JobViewModel, console: Console) -> None:
         self._picture = picture
         self._console = console
         self._shown = 0.0
 
-    def show(self, frame: Frame) -> None:
+    def show(self, frame: ReceivedFrame) -> None:
         lines = self._picture.apply(frame.body)
         if frame.kind in ("step.started", "step.succeeded", "job.started"):
             step = frame.body.get("step")
             index = frame.body.get("index")
             where = f"{step}[{index}] " if index is not None else f"{step} " if step else "job "
-            lines = lines or [Said("note", where + frame.kind.partition(".")[2], frame.body["at"])]
+            lines = lines or [LogLine("note", where + frame.kind.partition(".")[2], frame.body["at"])]
         for line in lines:
             self._print(said(line))
         if frame.kind == "progress" and self._picture.fraction >= self._shown + _PLAIN_STEP:
             self._shown = self._picture.fraction
-            self._print(said(Said("note", f"{self._shown:.0%} done")))
+            self._print(said(LogLine("note", f"{self._shown:.0%} done")))
 
     def tell(self, away: str | None) -> None:
         print(f"headrace: {away or 'connected again'}", file=sys.stderr, flush=True)  # noqa: T201
@@ -64,9 +64,9 @@ class PlainScreen:
 class LiveScreen:
     """Bars that move, with logs and files above them."""
 
-    def __init__(self, picture: JobPicture, console: Console, labels: Mapping[str, str]) -> None:
+    def __init__(self, picture: JobViewModel, console: Console, labels: Mapping[str, str]) -> None:
         self._picture = picture
-        self._drawing = Drawing(picture, console, labels)
+        self._drawing = LiveRenderer(picture, console, labels)
         self._live = Live(self._drawing, console=console, refresh_per_second=12, transient=False)
 
     def __enter__(self) -> "LiveScreen":
@@ -76,7 +76,7 @@ class LiveScreen:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def show(self, frame: Frame) -> None:
+    def show(self, frame: ReceivedFrame) -> None:
         for line in self._picture.apply(frame.body):
             self._live.console.print(said(line))
 

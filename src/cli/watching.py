@@ -14,7 +14,7 @@ from headrace_client import AsyncWatch
 _FIRST_PATIENCE_SECONDS: Final = 2.0
 
 
-class Frame(Struct, frozen=True):
+class ReceivedFrame(Struct, frozen=True):
     """One frame as it was sent, and what it says."""
 
     raw: bytes
@@ -54,7 +54,7 @@ class Watch:
     def cursor(self) -> int:
         return self._after if self._frames is None else self._frames.cursor
 
-    async def frames(self) -> AsyncIterator[Frame]:
+    async def frames(self) -> AsyncIterator[ReceivedFrame]:
         """Every frame up to `end`.
 
         Raises:
@@ -73,7 +73,7 @@ class Watch:
                 )
                 async with self._frames as frames:
                     async for _ in frames:
-                        yield Frame(frames.raw, msgspec.json.decode(frames.raw))
+                        yield ReceivedFrame(frames.raw, msgspec.json.decode(frames.raw))
         except headrace_client.WatchRefusedError as error:
             raise WatchRefusedError(_told(error)) from error
         except headrace_client.GaveUpError as error:

@@ -18,7 +18,9 @@ class TakenError(HeadraceError):
 
 
 @asynccontextmanager
-async def guarded(session: Session, constraint: str, refusal: HeadraceError) -> AsyncGenerator[None, None]:
+async def translate_unique_violation(
+    session: Session, constraint: str, refusal: HeadraceError
+) -> AsyncGenerator[None, None]:
     """Write what the block changes; where that breaks *constraint*, undo the block and raise *refusal*.
 
     The session goes on: what was done before the block is still there.

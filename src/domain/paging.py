@@ -10,10 +10,10 @@ from headrace.domain.base import Session
 
 T = TypeVar("T")
 
-Orders = Mapping[str, InstrumentedAttribute[Any]]
+SortColumns = Mapping[str, InstrumentedAttribute[Any]]
 
 
-def containing(text: str) -> str:
+def substring_pattern(text: str) -> str:
     r"""A pattern for `ILIKE ... ESCAPE '\'` that finds *text* itself, whatever characters it has."""
     escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return f"%{escaped}%"
@@ -44,12 +44,12 @@ async def fetch_objects(session: Session, matching: Select[tuple[T]], **page: An
     return [row[0] for row in rows], total
 
 
-def in_order(
-    columns: Orders, order_by: str, last: InstrumentedAttribute[Any]
+def sort_order(
+    columns: SortColumns, order_by: str, tie_breaker: InstrumentedAttribute[Any]
 ) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
     """By the column that *order_by* names, downwards where a `-` stands before it; nulls come last.
 
-    *last* decides between equals.
+    *tie_breaker* orders rows that are equal in that column.
     """
     column = columns[order_by.removeprefix("-")]
     is_down = order_by.startswith("-")
@@ -57,4 +57,4 @@ def in_order(
     # An index serves only the order that it was made in, so nothing is said of nulls where there are none.
     if column.property.columns[0].nullable:
         first = first.nulls_last()
-    return first, last.desc() if is_down else last.asc()
+    return first, tie_breaker.desc() if is_down else tie_breaker.asc()

@@ -15,15 +15,15 @@ from arq.connections import ArqRedis
 from arq.worker import Worker, func
 
 from headrace.adapters import doorbell
-from headrace.adapters.redis_link import AWAY
+from headrace.adapters.redis_link import REDIS_ERRORS
 from headrace.adapters.tasks import end_tasks
 from headrace.domain.database import TRANSIENT
 from headrace.domain.events.news import Publisher
-from headrace.domain.jobs.execution import Execution
+from headrace.domain.jobs.execution import JobQueue
 from headrace.workers.endings import StopReason
 from headrace.workers.leases import Leases
 from headrace.workers.runner import Attempt
-from headrace.workers.toolbox import Toolbox
+from headrace.workers.toolbox import WorkerResources
 from headrace.workers.waiting import StopSignal, first_of
 
 _log = structlog.get_logger(__name__)
@@ -46,8 +46,8 @@ class HeadraceWorker(Worker):
         self,
         *,
         redis: ArqRedis | None,
-        execution: Execution,
-        tools: Toolbox,
+        execution: JobQueue,
+        tools: WorkerResources,
         leases: Leases,
         publisher: Publisher,
         grace_seconds: float,
@@ -170,14 +170,14 @@ class HeadraceWorker(Worker):
             # Beside the claim, which does not wait for it. What is left behind expires by itself.
             if ring is not None and (self._clearing is None or self._clearing.done()):
                 self._clearing = asyncio.create_task(self._clear(redis, ring))
-        except AWAY as error:
+        except REDIS_ERRORS as error:
             self._miss_redis(error)
             await first_of(stop=self.stopping, seconds=_IDLE_SECONDS)
 
     async def _clear(self, redis: ArqRedis, ring: doorbell.Ring) -> None:
         try:
             await doorbell.clear(redis, ring, self._free - 1)
-        except AWAY as error:
+        except REDIS_ERRORS as error:
             self._miss_redis(error)
 
     def _miss_redis(self, error: Exception) -> None:

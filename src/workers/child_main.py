@@ -18,7 +18,7 @@ from headrace.domain.pipelines.context import JobCancelledError, PermanentError,
 from headrace.domain.pipelines.definition import Pipeline, StepHandle
 from headrace.domain.pipelines.loading import load, pipelines_in
 from headrace.workers import wire
-from headrace.workers.memory import go_first
+from headrace.workers.memory import prefer_oom_kill
 from headrace.workers.outputs import (
     OutputError,
     bytes_or_path,
@@ -32,7 +32,7 @@ from headrace.workers.outputs import (
 class ChildContext:
     """`headrace.domain.pipelines.context.StepContext` over the socket."""
 
-    def __init__(self, order: wire.Order, pipeline: Pipeline, params: Any, link: "Link") -> None:
+    def __init__(self, order: wire.RunStep, pipeline: Pipeline, params: Any, link: "Link") -> None:
         self._pipeline = pipeline
         self._link = link
         self.params = params
@@ -79,7 +79,7 @@ class Link:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._answers: queue.Queue[wire.Answer] = queue.Queue()
+        self._answers: queue.Queue[wire.Reply] = queue.Queue()
         self._writing = threading.Lock()
         self._asking = threading.Lock()
         self.stopping = threading.Event()
@@ -91,7 +91,7 @@ class Link:
             while (message := wire.receive_in_child(self._connection)) is not None:
                 if isinstance(message, wire.Stop):
                     self.stopping.set()
-                elif isinstance(message, wire.Answer):
+                elif isinstance(message, wire.Reply):
                     self._answers.put(message)
         # We lead a process group: what the step has started ends with us.
         os.killpg(0, signal.SIGKILL)
@@ -111,7 +111,7 @@ class Link:
         return answer.value
 
 
-def run(order: wire.Order, link: Link) -> wire.Done | wire.Failed:
+def run(order: wire.RunStep, link: Link) -> wire.Done | wire.Failed:
     """Load the step's module, run the step, and say what came of it."""
     try:
         module = load(order.source)
@@ -140,9 +140,9 @@ def run(order: wire.Order, link: Link) -> wire.Done | wire.Failed:
 def main() -> None:
     connection = socket.socket(fileno=int(sys.argv[1]))
     order = wire.receive_in_child(connection)
-    if not isinstance(order, wire.Order):
+    if not isinstance(order, wire.RunStep):
         return
-    go_first()
+    prefer_oom_kill()
     link = Link(connection)
     threading.Thread(target=link.listen, name="headrace-link", daemon=True).start()
     outcome = run(order, link)

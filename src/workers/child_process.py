@@ -16,7 +16,7 @@ from headrace.domain.jobs.errors import LeaseLostError
 from headrace.domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
 from headrace.workers import wire
 from headrace.workers.children import Child
-from headrace.workers.desk import Desk
+from headrace.workers.desk import StepHost
 from headrace.workers.fresh_python import fresh_python
 from headrace.workers.outputs import OutputError
 
@@ -51,10 +51,10 @@ class ChildError(Exception):
         self.traceback = traceback
 
 
-class ProcessTry:
+class ProcessExecutor:
     """`headrace.workers.tries.Running` in a child process."""
 
-    def __init__(self, order: wire.Order, name: str, key: str, desk: Desk) -> None:
+    def __init__(self, order: wire.RunStep, name: str, key: str, desk: StepHost) -> None:
         self._order = order
         self._name = name
         self._key = key
@@ -145,18 +145,18 @@ class ProcessTry:
             if answer is not None:
                 await self._send(answer)
 
-    async def _handle(self, message: wire.ToWorker) -> wire.Answer | None:
+    async def _handle(self, message: wire.ToWorker) -> wire.Reply | None:
         try:
             return await self._grant(message)
         except PermanentError as error:
-            return wire.Answer(problem=str(error), code=error.code)
+            return wire.Reply(problem=str(error), code=error.code)
         except LeaseLostError:
             if not isinstance(message, wire.Line):
-                return wire.Answer(stopped=True)
+                return wire.Reply(stopped=True)
             self.ask_to_stop()  # nobody waits for an answer to a log line
         return None
 
-    async def _grant(self, message: wire.ToWorker) -> wire.Answer | None:
+    async def _grant(self, message: wire.ToWorker) -> wire.Reply | None:
         desk, answer = self._desk, None
         match message:
             case wire.Report():
@@ -165,11 +165,11 @@ class ProcessTry:
                 await desk.log(self._key, message.message, message.level, msgspec.json.decode(message.fields))
             case wire.SaveFile():
                 saved = await desk.save_file(self._key, message.name, Path(message.path), message.media_type)
-                answer = wire.Answer(str(saved))
+                answer = wire.Reply(str(saved))
             case wire.FindFile():
-                answer = wire.Answer(str(await desk.file_path(message.file_id)))
+                answer = wire.Reply(str(await desk.file_path(message.file_id)))
             case wire.AskOutput():
-                answer = wire.Answer(desk.output(message.step))
+                answer = wire.Reply(desk.output(message.step))
         return answer
 
     async def _send(self, message: wire.ToChild) -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from headrace.domain.pipelines.context import JobCancelledError
 from headrace.domain.pipelines.definition import Pipeline, StepHandle
-from headrace.workers.desk import Desk
+from headrace.workers.desk import StepHost
 from headrace.workers.outputs import bytes_or_path
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ class Folder(Protocol):
     def path(self) -> Path: ...
 
 
-class Situation(msgspec.Struct, frozen=True):
+class StepIdentity(msgspec.Struct, frozen=True):
     """Which step run of which attempt this is."""
 
     job_id: UUID
@@ -38,7 +38,7 @@ class Situation(msgspec.Struct, frozen=True):
 class LoopContext:
     """`headrace.domain.pipelines.context.StepContext` for a step in the event loop."""
 
-    def __init__(self, situation: Situation, pipeline: Pipeline, desk: Desk) -> None:
+    def __init__(self, situation: StepIdentity, pipeline: Pipeline, desk: StepHost) -> None:
         self._situation = situation
         self._pipeline = pipeline
         self._desk = desk

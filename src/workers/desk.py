@@ -27,33 +27,33 @@ from headrace.domain.events.types import (
 )
 from headrace.domain.files.lookup import sha256_of
 from headrace.domain.files.names import FileNameError, check_media_type, check_name
-from headrace.domain.jobs.changes import Change, NewFile, Written
+from headrace.domain.jobs.changes import Change, NewFile, WriteResult
 from headrace.domain.jobs.errors import LeaseLostError
 from headrace.domain.jobs.execution import Claim
 from headrace.domain.pipelines.context import PermanentError
 from headrace.domain.pipelines.definition import StepHandle
-from headrace.workers.endings import Standing
+from headrace.workers.endings import AttemptStatus
 from headrace.workers.outputs import plain_fields, safe_text
-from headrace.workers.records import Records
+from headrace.workers.records import ChangeBuilder
 
 _log = structlog.get_logger(__name__)
 
 _LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
 
 
-class Desk:
+class StepHost:
     """One attempt's counter for its steps."""
 
     def __init__(
         self,
         claim: Claim,
-        records: Records,
+        records: ChangeBuilder,
         *,
         commit: GroupCommit,
         database: Database,
         blobs: BlobStore,
         on_progress: Callable[[str, str, Progress], None],
-        standing: Standing,
+        standing: AttemptStatus,
     ) -> None:
         self._claim = claim
         self._records = records
@@ -67,7 +67,7 @@ class Desk:
         self.dropped_logs = 0
         self.outputs: dict[str, str] = {}
 
-    async def write(self, change: Change) -> Written:
+    async def write(self, change: Change) -> WriteResult:
         """Have *change* written.
 
         Raises:

@@ -15,7 +15,7 @@ from headrace.domain.events.types import (
     JobRequeued,
     JobSucceeded,
 )
-from headrace.domain.jobs.changes import JobMove, Written
+from headrace.domain.jobs.changes import JobMove, WriteResult
 from headrace.domain.jobs.execution import JOB_TIMEOUT
 from headrace.domain.jobs.states import JobState, StepState
 from headrace.workers.plan import Plan, StepPlan
@@ -32,7 +32,7 @@ class StopReason(StrEnum):
     FAILED = "failed"
 
 
-class Standing(StopSignal):
+class AttemptStatus(StopSignal):
     """Where an attempt stands: the number of its newest event, and whether and why it is to end.
 
     Its parts share this, and none of them the attempt: what is over is freed at once.
@@ -49,13 +49,13 @@ class Standing(StopSignal):
             self.reason = reason
         self.set()
 
-    def written(self, written: Written) -> None:
+    def written(self, written: WriteResult) -> None:
         self.head = max(self.head, written.head)
         if written.verdict == "lost":
             self.end(StopReason.LEASE_LOST)
 
 
-def ending(
+def conclude(
     plan: Plan,
     why: StopReason | None,
     failure: JobError | None,
@@ -78,7 +78,7 @@ def ending(
             return _requeue(plan, why, now)
 
 
-def left_behind(plan: Plan, target: JobState) -> Iterator[tuple[StepPlan, StepState]]:
+def unfinished_steps(plan: Plan, target: JobState) -> Iterator[tuple[StepPlan, StepState]]:
     """The step runs that have begun and not ended, and what becomes of them."""
     for run in plan.runs():
         if run.state is StepState.RUNNING:

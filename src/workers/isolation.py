@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from headrace.domain.database import TRANSIENT
-from headrace.domain.jobs.execution import Execution
+from headrace.domain.jobs.execution import JobQueue
 from headrace.settings import Settings
 from headrace.workers.children import Child
 from headrace.workers.fresh_python import fresh_python
@@ -20,10 +20,10 @@ _log = structlog.get_logger(__name__)
 _EVERY_SECONDS: Final = 1.0
 
 
-class Isolation:
+class Quarantine:
     """Looks for such jobs and runs one at a time. `run` is its one task."""
 
-    def __init__(self, execution: Execution, settings: Settings) -> None:
+    def __init__(self, execution: JobQueue, settings: Settings) -> None:
         self._execution = execution
         self._settings = settings
         self._stopping = StopSignal()

@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from headrace.domain.database import TRANSIENT, DatabaseAwayError, DatabaseBusyError
-from headrace.domain.jobs.execution import Execution
+from headrace.domain.jobs.execution import JobQueue
 from headrace.workers.endings import StopReason
 from headrace.workers.runner import Attempt
 
@@ -24,7 +24,7 @@ _AGAIN_SECONDS: Final = 0.3
 class Leases:
     """The attempts that run here, and the two loops that look after them."""
 
-    def __init__(self, execution: Execution, *, every_seconds: float) -> None:
+    def __init__(self, execution: JobQueue, *, every_seconds: float) -> None:
         self._execution = execution
         self._every_seconds = every_seconds
         self._unknown: set[tuple[UUID, int]] = set()

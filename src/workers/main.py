@@ -17,7 +17,7 @@ import asyncpg
 import structlog
 
 from headrace.adapters.blob_store import BlobStore
-from headrace.adapters.collector import spare_collector
+from headrace.adapters.collector import tune_gc
 from headrace.adapters.database import StatementPool
 from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.group_commit import GroupCommit
@@ -26,7 +26,7 @@ from headrace.adapters.redis_link import build_redis, close_redis, refuse_evicti
 from headrace.adapters.tasks import end_tasks
 from headrace.domain.database import TRANSIENT, Database
 from headrace.domain.files.removals import BlobRemovals
-from headrace.domain.jobs.execution import Execution, Worker
+from headrace.domain.jobs.execution import JobQueue, Worker
 from headrace.domain.jobs.step_times_repository import StepTimesRepository
 from headrace.domain.pipelines.loading import Loaded, load_all
 from headrace.domain.pipelines.registry import register
@@ -34,10 +34,10 @@ from headrace.settings import Settings
 from headrace.workers import sweeper
 from headrace.workers.arq_worker import HeadraceWorker
 from headrace.workers.blob_remover import BlobRemover
-from headrace.workers.isolation import Isolation
+from headrace.workers.isolation import Quarantine
 from headrace.workers.leases import Leases
-from headrace.workers.outlooks import Outlooks
-from headrace.workers.toolbox import Toolbox
+from headrace.workers.outlooks import EtaEstimators
+from headrace.workers.toolbox import WorkerResources
 from headrace.workers.watchdog import Watchdog
 
 _log = structlog.get_logger(__name__)
@@ -58,7 +58,7 @@ async def run_worker(
     Raises:
         HeadraceError: see `open_worker`.
     """
-    spare_collector()
+    tune_gc()
     async with open_worker(settings, queues, concurrency, only_suspect=only_suspect) as running:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -114,17 +114,17 @@ async def open_worker(
         )
         await _register(singles, loaded, may_replace=settings.env == "local")
         publisher, bell = RedisPublisher(redis), Doorbell(redis)
-        changes = Execution(batches, worker)
+        changes = JobQueue(batches, worker)
         await _warm_up(changes)
         commit = GroupCommit(changes.write, publisher)
-        outlooks = Outlooks(loaded.pipelines.values(), StepTimesRepository(singles))
-        execution = Execution(singles, worker, outlooks.by_version)
-        leases = Leases(Execution(beats, worker), every_seconds=settings.heartbeat_seconds)
+        outlooks = EtaEstimators(loaded.pipelines.values(), StepTimesRepository(singles))
+        execution = JobQueue(singles, worker, outlooks.by_version)
+        leases = Leases(JobQueue(beats, worker), every_seconds=settings.heartbeat_seconds)
         blobs = BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes)
         arq_worker = HeadraceWorker(
             redis=redis,
             execution=execution,
-            tools=Toolbox(
+            tools=WorkerResources(
                 pipelines=loaded.pipelines,
                 sources=loaded.sources,
                 commit=commit,
@@ -141,7 +141,7 @@ async def open_worker(
             grace_seconds=settings.grace_seconds,
             only_suspect=only_suspect,
         )
-        isolation = Isolation(execution, settings)
+        isolation = Quarantine(execution, settings)
         remover = BlobRemover(BlobRemovals(singles), blobs)
         arq_worker.stopping.listen(isolation.stop)
         beside = [
@@ -172,7 +172,7 @@ async def open_worker(
         _log.info("worker_stopped", worker=worker.id)
 
 
-async def _warm_up(changes: Execution) -> None:
+async def _warm_up(changes: JobQueue) -> None:
     """Connect both lanes and have their statement prepared: the first event of a job need not wait for it."""
     with contextlib.suppress(*TRANSIENT):
         await asyncio.gather(changes.write([]), changes.write([]))
@@ -182,7 +182,7 @@ class RunningWorker:
     """A worker and the loops beside it."""
 
     def __init__(
-        self, worker: HeadraceWorker, execution: Execution, beside: list["asyncio.Task[None]"]
+        self, worker: HeadraceWorker, execution: JobQueue, beside: list["asyncio.Task[None]"]
     ) -> None:
         self.worker = worker
         self.execution = execution
@@ -216,7 +216,7 @@ async def _register(database: Database, loaded: Loaded, *, may_replace: bool) ->
             return
 
 
-async def _leave(execution: Execution) -> None:
+async def _leave(execution: JobQueue) -> None:
     try:
         async with asyncio.timeout(3):
             await execution.leave()

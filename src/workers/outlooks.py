@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from headrace.domain.database import TRANSIENT
-from headrace.domain.jobs.outlook import Outlook
+from headrace.domain.jobs.outlook import EtaEstimator
 from headrace.domain.jobs.step_times_repository import StepTimesRepository
 from headrace.domain.pipelines.definition import Pipeline
 
@@ -18,19 +18,19 @@ _EVERY_SECONDS: Final = 60.0
 _AGAIN_SECONDS: Final = 10.0
 
 
-class Outlooks:
+class EtaEstimators:
     """One outlook for each pipeline version of this worker, shared by its attempts. `run` is its task."""
 
     def __init__(self, pipelines: Iterable[Pipeline], repository: StepTimesRepository) -> None:
         self._repository = repository
         self.by_version = {
-            f"{pipeline.name}@{pipeline.version}": Outlook(
+            f"{pipeline.name}@{pipeline.version}": EtaEstimator(
                 {node.name: node.after for node in pipeline.nodes.values()}
             )
             for pipeline in pipelines
         }
 
-    async def learn(self) -> None:
+    async def refresh(self) -> None:
         """Take the times of the newest jobs, whoever ran them."""
         times = await self._repository.lately(list(self.by_version))
         for version, outlook in self.by_version.items():
@@ -41,7 +41,7 @@ class Outlooks:
         while True:
             pause = _EVERY_SECONDS
             try:
-                await self.learn()
+                await self.refresh()
             except TRANSIENT as error:
                 _log.warning("times_not_learned", reason=error.reason)
                 pause = _AGAIN_SECONDS

@@ -9,7 +9,7 @@ from headrace.domain.events.news import Publisher
 from headrace.domain.events.types import Progress, ProgressFrame
 from headrace.domain.jobs.execution import Claim
 from headrace.domain.jobs.progress import JobProgress
-from headrace.workers.endings import Standing
+from headrace.workers.endings import AttemptStatus
 
 _EVERY_SECONDS: Final = 0.1
 # Ends of steps share one allowance: thousands of short items are no thousands of frames.
@@ -20,7 +20,9 @@ _QUIET_SECONDS: Final = 1.0
 class ProgressSender:
     """Throttles at the source: what a step reports too often costs nothing downstream."""
 
-    def __init__(self, claim: Claim, progress: JobProgress, publisher: Publisher, standing: Standing) -> None:
+    def __init__(
+        self, claim: Claim, progress: JobProgress, publisher: Publisher, standing: AttemptStatus
+    ) -> None:
         self._claim = claim
         self._progress = progress
         self._publisher = publisher

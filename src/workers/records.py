@@ -11,7 +11,7 @@ from headrace.domain.jobs.states import StepState
 from headrace.workers.plan import StepPlan
 
 
-class Records:
+class ChangeBuilder:
     """Makes the changes of one attempt."""
 
     def __init__(self, claim: Claim) -> None:

@@ -17,16 +17,16 @@ from headrace.domain.jobs.states import StepState
 from headrace.domain.pipelines.context import JobCancelledError
 from headrace.workers.child_process import ChildError
 from headrace.workers.containing import contained
-from headrace.workers.desk import Desk
-from headrace.workers.endings import Standing, StopReason, ending, left_behind
+from headrace.workers.desk import StepHost
+from headrace.workers.endings import AttemptStatus, StopReason, conclude, unfinished_steps
 from headrace.workers.outputs import OutputError, job_error, said_by
 from headrace.workers.plan import Group, Plan, StepPlan
 from headrace.workers.progress_sender import ProgressSender
-from headrace.workers.records import Records
+from headrace.workers.records import ChangeBuilder
 from headrace.workers.step_runner import StepRunner
-from headrace.workers.toolbox import Toolbox
+from headrace.workers.toolbox import WorkerResources
 from headrace.workers.tries import StepStoppedError
-from headrace.workers.verdicts import judge_failure
+from headrace.workers.verdicts import decide_retry
 from headrace.workers.waiting import first_of
 
 _log = structlog.get_logger(__name__)
@@ -38,16 +38,16 @@ _HOLD_SECONDS: Final = 1.0
 class Attempt:
     """Runs the claimed job to its end, or to the end of this attempt."""
 
-    def __init__(self, claim: Claim, tools: Toolbox) -> None:
+    def __init__(self, claim: Claim, tools: WorkerResources) -> None:
         self.claim = claim
         self._tools = tools
         self._pipeline = tools.pipelines[(claim.pipeline, claim.version)]
         self._plan = Plan(self._pipeline, claim.steps, time.monotonic())
         self._progress = JobProgress(self._pipeline.weights, floor=claim.progress)
-        self._records = Records(claim)
-        self._standing = Standing(claim.head)
+        self._records = ChangeBuilder(claim)
+        self._standing = AttemptStatus(claim.head)
         self.sender = ProgressSender(claim, self._progress, tools.publisher, self._standing)
-        self._desk = Desk(
+        self._desk = StepHost(
             claim,
             self._records,
             commit=tools.commit,
@@ -251,7 +251,7 @@ class Attempt:
 
     async def _step_failed(self, run: StepPlan, error: Exception) -> None:
         run.tries += 1
-        verdict = judge_failure(run.node, run.key, error, run.tries, self.claim.max_attempts)
+        verdict = decide_retry(run.node, run.key, error, run.tries, self.claim.max_attempts)
         _log.warning(
             "step_failed",
             job_id=str(self.claim.job_id),
@@ -283,10 +283,10 @@ class Attempt:
             text = f"{self._desk.dropped_logs} more log messages were dropped"
             change.events.append(write(LogWritten(level="warning", message=text)))
         is_done = self._last is not None or self._plan.is_done
-        change.move, event = ending(
+        change.move, event = conclude(
             self._plan, self._standing.reason, self._failure, is_done=is_done, now=self.claim.now
         )
-        for run, state in left_behind(self._plan, change.move.target):
+        for run, state in unfinished_steps(self._plan, change.move.target):
             if run.key not in change.steps:
                 change.steps[run.key] = self._records.row(run, state)
         change.progress = self._progress.fraction

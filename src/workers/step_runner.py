@@ -10,14 +10,14 @@ from typing import Any, Final
 from headrace.domain.jobs.execution import Claim
 from headrace.domain.pipelines.definition import Node, Pipeline
 from headrace.workers import wire
-from headrace.workers.child_process import ProcessTry
+from headrace.workers.child_process import ProcessExecutor
 from headrace.workers.containing import call_in_thread, contained
-from headrace.workers.contexts import Situation
-from headrace.workers.desk import Desk
+from headrace.workers.contexts import StepIdentity
+from headrace.workers.desk import StepHost
 from headrace.workers.outputs import OutputError, encode_value
 from headrace.workers.plan import StepPlan, compute_items
-from headrace.workers.toolbox import Toolbox
-from headrace.workers.tries import Running, StepStoppedError, here, run_try
+from headrace.workers.toolbox import WorkerResources
+from headrace.workers.tries import StepExecutor, StepStoppedError, here, run_step
 from headrace.workers.waiting import StopSignal, first_of
 
 _ITEMS_SECONDS: Final = 60.0
@@ -45,7 +45,9 @@ class Scratch:
 class StepRunner:
     """One attempt's hands."""
 
-    def __init__(self, tools: Toolbox, claim: Claim, desk: Desk, params: Any, stop: StopSignal) -> None:
+    def __init__(
+        self, tools: WorkerResources, claim: Claim, desk: StepHost, params: Any, stop: StopSignal
+    ) -> None:
         self._tools = tools
         self._claim = claim
         self._pipeline: Pipeline = tools.pipelines[(claim.pipeline, claim.version)]
@@ -90,7 +92,7 @@ class StepRunner:
         is_abandoned = False
         try:
             begin()
-            return await run_try(self._running(run, scratch), run.node, self._stop)
+            return await run_step(self._running(run, scratch), run.node, self._stop)
         except StepStoppedError as error:
             is_abandoned = error.abandoned
             raise
@@ -101,10 +103,10 @@ class StepRunner:
                 slots.release()
             await scratch.remove()
 
-    def _running(self, run: StepPlan, scratch: "Scratch") -> Running:
+    def _running(self, run: StepPlan, scratch: "Scratch") -> StepExecutor:
         node, claim = run.node, self._claim
         if node.step.runs_in == "process":
-            order = wire.Order(
+            order = wire.RunStep(
                 source=self._tools.sources[(claim.pipeline, claim.version)],
                 pipeline=claim.pipeline,
                 version=claim.version,
@@ -116,8 +118,8 @@ class StepRunner:
                 scratch=str(scratch.path),
                 max_output_bytes=self._tools.max_output_bytes,
             )
-            return ProcessTry(order, node.name, run.key, self._desk)
-        situation = Situation(
+            return ProcessExecutor(order, node.name, run.key, self._desk)
+        situation = StepIdentity(
             job_id=claim.job_id,
             attempt=claim.attempt,
             name=node.name,

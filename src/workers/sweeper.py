@@ -13,7 +13,7 @@ from headrace.adapters.doorbell import Doorbell
 from headrace.domain.database import TRANSIENT, Database
 from headrace.domain.events.news import Publisher
 from headrace.domain.events.partitions import make_partitions
-from headrace.domain.jobs.execution import Execution
+from headrace.domain.jobs.execution import JobQueue
 
 _log = structlog.get_logger(__name__)
 
@@ -25,7 +25,7 @@ _HOUSE_EVERY_SECONDS: Final = 3600.0
 
 
 async def sweep(
-    execution: Execution, publisher: Publisher, doorbell: Doorbell, queues: tuple[str, ...]
+    execution: JobQueue, publisher: Publisher, doorbell: Doorbell, queues: tuple[str, ...]
 ) -> None:
     """Take back twice a second, until cancelled, what has been without a lease for a second."""
     seen: dict[tuple[UUID, int], float] = {}
@@ -50,7 +50,7 @@ async def sweep(
             doorbell.ring(queues)
 
 
-async def keep_house(execution: Execution, database: Database) -> None:
+async def keep_house(execution: JobQueue, database: Database) -> None:
     """Make event partitions ahead and drop what has expired, every hour, until cancelled."""
     while True:
         try:

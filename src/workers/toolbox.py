@@ -12,7 +12,7 @@ from headrace.domain.events.news import Publisher
 from headrace.domain.pipelines.definition import Pipeline
 
 
-class Toolbox(Struct, kw_only=True):
+class WorkerResources(Struct, kw_only=True):
     """*abandoned* counts calls of authors' code that could not be ended: each keeps its slot for good."""
 
     pipelines: dict[tuple[str, int], Pipeline]

@@ -6,8 +6,8 @@ from typing import Any, Final, Literal, Protocol
 
 from headrace.domain.pipelines.definition import Node, Pipeline
 from headrace.workers.containing import call_in_thread, contained
-from headrace.workers.contexts import LoopContext, Situation, ThreadContext
-from headrace.workers.desk import Desk
+from headrace.workers.contexts import LoopContext, StepIdentity, ThreadContext
+from headrace.workers.desk import StepHost
 from headrace.workers.outputs import encode_value
 from headrace.workers.waiting import StopSignal, first_of
 
@@ -29,7 +29,7 @@ async def _contained(step: Awaitable[Any]) -> Any:
         return await step
 
 
-class Running(Protocol):
+class StepExecutor(Protocol):
     """A try that runs somewhere."""
 
     def start(self) -> asyncio.Future[Any]:
@@ -49,7 +49,7 @@ class Running(Protocol):
         """End it now; False where that cannot be done and it is merely given up."""
 
 
-class LoopTry:
+class LoopExecutor:
     """A coroutine step."""
 
     def __init__(self, node: Node, context: LoopContext, items: tuple[Any, ...], limit: int) -> None:
@@ -79,7 +79,7 @@ class LoopTry:
         return self._task.done()
 
 
-class ThreadTry:
+class ThreadExecutor:
     """A blocking step in a thread of its own. A thread cannot be killed: it is closed and given up."""
 
     def __init__(
@@ -108,16 +108,21 @@ class ThreadTry:
 
 
 def here(
-    node: Node, pipeline: Pipeline, situation: Situation, desk: Desk, items: tuple[Any, ...], limit: int
-) -> Running:
+    node: Node,
+    pipeline: Pipeline,
+    situation: StepIdentity,
+    desk: StepHost,
+    items: tuple[Any, ...],
+    limit: int,
+) -> StepExecutor:
     """A try in this process: in the loop or in a thread."""
     context = LoopContext(situation, pipeline, desk)
     if node.step.runs_in == "loop":
-        return LoopTry(node, context, items, limit)
-    return ThreadTry(node, ThreadContext(context, asyncio.get_running_loop()), context, items, limit)
+        return LoopExecutor(node, context, items, limit)
+    return ThreadExecutor(node, ThreadContext(context, asyncio.get_running_loop()), context, items, limit)
 
 
-async def run_try(running: Running, node: Node, stop: StopSignal) -> str:
+async def run_step(running: StepExecutor, node: Node, stop: StopSignal) -> str:
     """Run to the end, until *stop* is set, or until the step's time is over; returns the output as JSON.
 
     Raises:

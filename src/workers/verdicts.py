@@ -15,16 +15,16 @@ from headrace.workers.tries import StepStoppedError
 _LONGEST_WAIT_SECONDS = 30 * 86_400.0
 
 
-class Verdict(Struct, frozen=True):
+class RetryDecision(Struct, frozen=True):
     """*wait* None: the step, and with it the job, has failed."""
 
     error: JobError
     wait: timedelta | None
 
 
-def judge_failure(
+def decide_retry(
     node: Node, key: str, error: BaseException, failures: int, max_attempts: int | None
-) -> Verdict:
+) -> RetryDecision:
     """Judge the try that raised *error*, the step's failure number *failures* (from 1).
 
     A job's `max_attempts`, if given, replaces `retries + 1` for all its steps.
@@ -32,10 +32,12 @@ def judge_failure(
     described = describe(error, key, node)
     allowed = node.step.retries + 1 if max_attempts is None else max_attempts
     if isinstance(error, PermanentError | OutputError) or failures >= allowed:
-        return Verdict(described, None)
+        return RetryDecision(described, None)
     if isinstance(error, RetryableError) and error.retry_after_seconds is not None:
-        return Verdict(described, timedelta(seconds=min(error.retry_after_seconds, _LONGEST_WAIT_SECONDS)))
-    return Verdict(described, backoff.delay(failures))
+        return RetryDecision(
+            described, timedelta(seconds=min(error.retry_after_seconds, _LONGEST_WAIT_SECONDS))
+        )
+    return RetryDecision(described, backoff.delay(failures))
 
 
 def describe(error: BaseException, key: str, node: Node) -> JobError:

@@ -12,7 +12,7 @@ HEADER: Final = struct.Struct(">I")
 MAX_MESSAGE: Final = 32 * 1024 * 1024
 
 
-class Order(Struct, tag="order", frozen=True):
+class RunStep(Struct, tag="order", frozen=True):
     """Run this step. JSON values are texts."""
 
     source: str
@@ -31,7 +31,7 @@ class Stop(Struct, tag="stop", frozen=True):
     """End soon: the job is to be cancelled, or this try is out of time."""
 
 
-class Answer(Struct, tag="answer", frozen=True):
+class Reply(Struct, tag="answer", frozen=True):
     """What came of a question. *problem*: a `PermanentError` with *code*; *stopped*: leave now."""
 
     value: Any = None
@@ -88,7 +88,7 @@ class Failed(Struct, tag="failed", frozen=True):
     retry_after_seconds: float | None = None
 
 
-ToChild = Order | Stop | Answer
+ToChild = RunStep | Stop | Reply
 ToWorker = Report | Line | SaveFile | FindFile | AskOutput | Done | Failed
 
 _encoder: Final = msgspec.msgpack.Encoder()

@@ -9,7 +9,7 @@ from typing import Final
 import redis.asyncio as async_redis
 
 from faults import processes, servers
-from headrace.adapters.servers import Server
+from headrace.adapters.servers import EmbeddedServer
 from headrace.settings import Settings
 
 _CUTS: Final = 25
@@ -18,7 +18,7 @@ _CUTS: Final = 25
 class Torment:
     """What is done to the service; `happened` counts it by kind."""
 
-    def __init__(self, settings: Settings, redis: Server, stack: AsyncExitStack) -> None:
+    def __init__(self, settings: Settings, redis: EmbeddedServer, stack: AsyncExitStack) -> None:
         self._settings = settings
         self._redis = redis
         self._stack = stack

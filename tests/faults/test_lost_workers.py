@@ -84,7 +84,7 @@ async def test_a_job_that_kills_its_workers_ends_and_its_neighbour_succeeds(
 
 def test_a_step_process_ends_with_a_worker_that_left_its_words_unread(tmp_path: Path) -> None:
     ours, theirs = socket.socketpair()
-    order = wire.Order(
+    order = wire.RunStep(
         source=str(FLOWS),
         pipeline="asking",
         version=1,

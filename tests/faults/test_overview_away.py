@@ -10,14 +10,14 @@ import redis.asyncio as async_redis
 from faults import servers
 from faults.form import by_form
 from harness import Api, serving, working
-from headrace.adapters.servers import Server, Servers
+from headrace.adapters.servers import EmbeddedServer, Servers
 from headrace.settings import Settings
 from overview_watch import Board, board
 
 JOBS = by_form(20, 400)
 
 
-def redis_of(own_servers: Servers) -> Server:
+def redis_of(own_servers: Servers) -> EmbeddedServer:
     assert own_servers.redis is not None
     return own_servers.redis
 

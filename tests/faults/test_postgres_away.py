@@ -10,7 +10,7 @@ import pytest
 from faults import servers
 from faults.form import by_form
 from faults.scenes import Scene, under_load
-from headrace.adapters.servers import Server, Servers
+from headrace.adapters.servers import EmbeddedServer, Servers
 from headrace.settings import Settings
 
 
@@ -24,12 +24,14 @@ def assert_told_honestly(scene: Scene) -> None:
 
 
 @pytest.fixture
-def postgres(own_servers: Servers) -> Server:
+def postgres(own_servers: Servers) -> EmbeddedServer:
     assert own_servers.postgres is not None
     return own_servers.postgres
 
 
-async def test_an_immediate_restart_of_postgresql(own: Settings, postgres: Server, ledger: Path) -> None:
+async def test_an_immediate_restart_of_postgresql(
+    own: Settings, postgres: EmbeddedServer, ledger: Path
+) -> None:
     patient = msgspec.structs.replace(own, lease_seconds=15)
     async with under_load(patient, ledger, 0.3) as scene:
         for _ in range(by_form(2, 10)):
@@ -42,7 +44,7 @@ async def test_an_immediate_restart_of_postgresql(own: Settings, postgres: Serve
 
 
 async def test_a_stop_of_postgresql_longer_than_the_leases(
-    own: Settings, postgres: Server, ledger: Path
+    own: Settings, postgres: EmbeddedServer, ledger: Path
 ) -> None:
     async with under_load(own, ledger, 0.3) as scene:
         await scene.load.submit_many(5, hold_seconds=by_form(4.0, 20.0))

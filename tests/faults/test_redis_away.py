@@ -15,7 +15,7 @@ from faults.load import late_share
 from faults.processes import until_async
 from faults.scenes import Scene, under_load
 from faults.settling import running_in, settled
-from headrace.adapters.servers import Server, Servers
+from headrace.adapters.servers import EmbeddedServer, Servers
 from headrace.settings import Settings
 
 START_SECONDS = 2.0
@@ -24,7 +24,7 @@ SLACK_SECONDS = 2.0
 
 
 @pytest.fixture
-def redis(own_servers: Servers) -> Server:
+def redis(own_servers: Servers) -> EmbeddedServer:
     assert own_servers.redis is not None
     return own_servers.redis
 
@@ -64,7 +64,7 @@ def assert_unnoticed(scene: Scene) -> None:
     assert late_share([job.start_wait for job in scene.kept.values()]) < START_SECONDS
 
 
-async def test_redis_flushed_again_and_again(own: Settings, redis: Server, ledger: Path) -> None:
+async def test_redis_flushed_again_and_again(own: Settings, redis: EmbeddedServer, ledger: Path) -> None:
     async with (
         under_load(own, ledger, 0.05) as scene,
         async_redis.Redis.from_url(redis.url) as client,
@@ -78,7 +78,7 @@ async def test_redis_flushed_again_and_again(own: Settings, redis: Server, ledge
     assert_unnoticed(scene)
 
 
-async def test_redis_restarted_without_its_memory(own: Settings, redis: Server, ledger: Path) -> None:
+async def test_redis_restarted_without_its_memory(own: Settings, redis: EmbeddedServer, ledger: Path) -> None:
     async with under_load(own, ledger, 0.05) as scene:
         for _ in range(by_form(1, 5)):
             async with watched(scene):
@@ -90,7 +90,7 @@ async def test_redis_restarted_without_its_memory(own: Settings, redis: Server, 
     assert_unnoticed(scene)
 
 
-async def test_redis_away_for_a_while(own: Settings, redis: Server, ledger: Path) -> None:
+async def test_redis_away_for_a_while(own: Settings, redis: EmbeddedServer, ledger: Path) -> None:
     async with under_load(own, ledger, 0.05) as scene:
         async with watched(scene):
             await servers.stop_forgetting(redis)

@@ -14,7 +14,7 @@ from headrace.adapters.database import StatementPool
 from headrace.domain.database import DatabaseBusyError
 from headrace.domain.events.types import JobError, JobFailed, JobSucceeded, LogWritten, write
 from headrace.domain.jobs.changes import Change, JobMove, StepChange
-from headrace.domain.jobs.execution import Claim, Execution, Worker
+from headrace.domain.jobs.execution import Claim, JobQueue, Worker
 from headrace.domain.jobs.states import JobState, StepState
 from lease_stand import OWNER, found, sweep
 
@@ -46,8 +46,8 @@ async def queue(
     return job_id
 
 
-def execution(database: StatementPool, name: str = "w1", queues: Sequence[str] = ("default",)) -> Execution:
-    return Execution(
+def execution(database: StatementPool, name: str = "w1", queues: Sequence[str] = ("default",)) -> JobQueue:
+    return JobQueue(
         database, Worker(id=name, queues=tuple(queues), pipelines=("noop@1",), concurrency=10, lease=LEASE)
     )
 
@@ -115,7 +115,7 @@ async def test_a_worker_claims_only_its_queues_and_pipelines(ready: StatementPoo
     claims = await execution(ready, queues=("a", "b")).claim(10)
 
     assert [claim.job_id for claim in claims] == [mine]
-    stranger = Execution(
+    stranger = JobQueue(
         ready, Worker(id="w", queues=("c",), pipelines=("noop@2",), concurrency=1, lease=LEASE)
     )
     assert await stranger.claim(10) == []

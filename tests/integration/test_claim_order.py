@@ -7,18 +7,18 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from headrace.adapters.database import StatementPool
-from headrace.domain.jobs.execution import Execution
-from headrace.domain.jobs.orders import Order
+from headrace.domain.jobs.execution import JobQueue
+from headrace.domain.jobs.orders import JobSpec
 from lease_stand import execution, order, submit
 
 MINUTE = timedelta(minutes=1)
 
 
-async def claimed(worker: Execution, limit: int = 10) -> list[UUID]:
+async def claimed(worker: JobQueue, limit: int = 10) -> list[UUID]:
     return [claim.job_id for claim in await worker.claim(limit)]
 
 
-def submitted(age: timedelta, priority: int) -> Order:
+def submitted(age: timedelta, priority: int) -> JobSpec:
     """What was to run *age* ago."""
     return order(priority=priority, run_at=datetime.now(UTC) - age)
 

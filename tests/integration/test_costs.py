@@ -10,7 +10,7 @@ import redis as sync_redis
 from harness import working
 from headrace.adapters.database import StatementPool
 from headrace.domain.database import Row
-from headrace.domain.jobs.orders import Order
+from headrace.domain.jobs.orders import JobSpec
 from headrace.domain.jobs.submitter import Submitter
 from headrace.settings import Settings
 from lease_stand import OWNER, found
@@ -37,7 +37,7 @@ async def test_statements_and_round_trips_are_shared_by_many_jobs(
     settings: Settings, database: StatementPool, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await found(database)
-    orders = [Order(pipeline="noop", params={})] * 1_000
+    orders = [JobSpec(pipeline="noop", params={})] * 1_000
     for _ in range(JOBS // 1_000):
         await Submitter(database).submit(OWNER, orders, lambda _: b"")
     broker = sync_redis.Redis.from_url(redis_url)

@@ -17,8 +17,8 @@ from harness import Api, serving
 from headrace.adapters import rate_limiter
 from headrace.adapters.rate_limiter import SharedLimiter
 from headrace.adapters.redis_link import build_redis, close_redis
-from headrace.api.asked import Asked
-from headrace.api.limits import Limits, RateLimitedError
+from headrace.api.asked import RequestInfo
+from headrace.api.limits import RateLimitedError, RateLimits
 from headrace.api.proxies import Proxies
 from headrace.domain.accounts.keys import make_key
 from headrace.settings import Settings
@@ -337,12 +337,12 @@ async def test_local_mode_has_no_limits_unless_they_are_set(settings: Settings) 
 async def test_sign_ins_have_a_limit_of_their_own_with_or_without_redis(redis_url: str | None) -> None:
     client = build_redis(redis_url) if redis_url else None
     settings = Settings(rate_limit_login=2, rate_limit_address=100)
-    limits = Limits(settings, client, Proxies(settings))
+    limits = RateLimits(settings, client, Proxies(settings))
 
-    def asking(path: str, address: str = "203.0.113.9") -> Asked:
+    def asking(path: str, address: str = "203.0.113.9") -> RequestInfo:
         scope: Any = {"type": "http", "method": "GET", "path_template": path, "headers": []}
         scope["client"] = (address, 1)
-        return Asked(scope)
+        return RequestInfo(scope)
 
     for _ in range(2):
         await limits.count_address(asking("/auth/login/{provider}"))

@@ -415,7 +415,7 @@ def test_describe_tells_of_running_servers_and_of_orphans(data_dir: Path) -> Non
 
     assert [finding.text for finding in running if not finding.ok] == []
     assert len([finding for finding in running if "it runs as process" in finding.text]) == 2
-    assert [finding.server for finding in orphaned if not finding.ok] == ["PostgreSQL", "Redis"]
+    assert [finding.subject for finding in orphaned if not finding.ok] == ["PostgreSQL", "Redis"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as somebody else")

@@ -14,7 +14,7 @@ from browser import Browser
 from fake_provider import CLIENT_SECRET, KEY
 from harness import serving
 from headrace.adapters.providers import build_providers
-from headrace.adapters.providers.provider import Trip
+from headrace.adapters.providers.provider import AuthorizationRequest
 from headrace.domain.accounts.sign_in_errors import ProviderAwayError
 from headrace.settings import ProviderSettings
 from login_stand import LoginStand
@@ -176,7 +176,9 @@ async def test_a_provider_that_is_silent_broken_or_gone_is_away(stand: LoginStan
             one = ProviderSettings(name="corp", issuer=url, client_id="headrace")
             corp = build_providers([one], patience_seconds=0.2)["corp"]
             with pytest.raises(ProviderAwayError) as error:
-                await corp.authorize_url(Trip(state="", verifier="", nonce="", redirect_uri=""), None)
+                await corp.authorize_url(
+                    AuthorizationRequest(state="", verifier="", nonce="", redirect_uri=""), None
+                )
             found.append(error.value.reason)
             await corp.close()
         await asyncio.wait_for(left.wait(), 5)

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from headrace.adapters.database import StatementPool
 from headrace.domain.accounts.reach import Reach
-from headrace.domain.jobs.execution import Execution
+from headrace.domain.jobs.execution import JobQueue
 from headrace.domain.jobs.states import JobState
 from lease_stand import OWNER, as_person, change, execution, order, submit
 
@@ -24,7 +24,7 @@ async def why(people: AsyncEngine, job_id: UUID) -> str | None:
 
 async def serve(
     database: StatementPool, queues: Sequence[str] = ("default",), pipelines: Sequence[str] = ("noop@1",)
-) -> Execution:
+) -> JobQueue:
     """A worker that has shown itself."""
     worker = execution(database, "w", queues=queues, pipelines=pipelines)
     await worker.renew([])

@@ -163,7 +163,8 @@ class Up:
 @contextmanager
 def up(folder: Path, *arguments: str, **environment: str) -> Iterator[Up]:
     """`headrace up` on a free port, from ready until it is stopped."""
-    with running("up", "--port", "0", "--data-dir", str(folder), *arguments, **environment) as command:
+    options = ("--port", "0", "--data-dir", str(folder), *arguments)
+    with running("up", *options, program=HEADRACE, cwd=None, **environment) as command:
         url = command.line("address").split()[-1]
         command.line("try")
         yield Up(command, folder, url)

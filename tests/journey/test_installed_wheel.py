@@ -76,7 +76,7 @@ class Installation:
             *(sys.executable, "-m", "pip", "--python", str(self.python), "install", "--quiet"),
             *("--no-index", "--no-deps", "--disable-pip-version-check", *wheels),
         )
-        # Dependencies come from the environment of the tests. A path in a .pth file brings no editable install.
+        # Dependencies come from the environment of the tests; a path in a .pth file adds no editable install.
         (packages,) = (self.python.parents[1] / "lib").glob("python3*/site-packages")
         (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
 

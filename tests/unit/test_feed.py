@@ -25,8 +25,8 @@ def begun(head: int = 0) -> Feed:
 def test_events_that_follow_are_taken_and_others_are_a_gap() -> None:
     feed = begun()
 
-    assert feed.offer([event(1), event(2)])
-    assert not feed.offer([event(4)])
+    assert feed.append([event(1), event(2)])
+    assert not feed.append([event(4)])
 
     assert feed.head == 2
     assert [one.seq for one in feed.after(0) or []] == [1, 2]
@@ -34,16 +34,16 @@ def test_events_that_follow_are_taken_and_others_are_a_gap() -> None:
 
 def test_what_is_known_already_is_ignored() -> None:
     feed = begun()
-    feed.offer([event(1), event(2)])
+    feed.append([event(1), event(2)])
 
-    assert feed.offer([event(1), event(2), event(3)])
+    assert feed.append([event(1), event(2), event(3)])
 
     assert [one.seq for one in feed.after(0) or []] == [1, 2, 3]
 
 
 def test_a_watcher_further_back_reads_the_log() -> None:
     feed = begun(head=7)
-    feed.offer([event(8)])
+    feed.append([event(8)])
 
     assert feed.after(7) is not None
     assert feed.after(6) is None
@@ -53,7 +53,7 @@ def test_a_watcher_further_back_reads_the_log() -> None:
 def test_the_tail_is_bounded() -> None:
     feed = begun()
 
-    feed.offer([event(seq) for seq in range(1, KEPT_EVENTS * 3)])
+    feed.append([event(seq) for seq in range(1, KEPT_EVENTS * 3)])
 
     assert feed.after(0) is None
     assert len(feed.after(feed.head - KEPT_EVENTS) or []) == KEPT_EVENTS
@@ -64,8 +64,8 @@ def test_any_order_of_hints_leaves_a_gapless_tail(hints: list[int]) -> None:
     feed = begun()
 
     for seq in hints:
-        if not feed.offer([event(seq)]):
-            feed.offer([event(missing) for missing in range(feed.head + 1, seq + 1)])
+        if not feed.append([event(seq)]):
+            feed.append([event(missing) for missing in range(feed.head + 1, seq + 1)])
 
     assert [one.seq for one in feed.after(0) or []] == list(range(1, max(hints, default=0) + 1))
 
@@ -73,10 +73,10 @@ def test_any_order_of_hints_leaves_a_gapless_tail(hints: list[int]) -> None:
 def test_the_newest_event_tells_whether_the_job_is_over() -> None:
     feed = begun()
 
-    feed.offer([event(1, "job.failed")])
+    feed.append([event(1, "job.failed")])
     assert feed.final_state == "failed"
 
-    feed.offer([event(2, "job.retried")])
+    feed.append([event(2, "job.retried")])
     assert feed.final_state is None
 
 
@@ -105,6 +105,6 @@ def test_every_change_wakes_every_watcher() -> None:
     for watcher in watchers:
         feed.watch(watcher.set)
 
-    feed.offer([event(1)])
+    feed.append([event(1)])
 
     assert all(watcher.is_set() for watcher in watchers)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from headrace.api.streams import gathering
-from headrace.api.streams.gathering import GatheringFeed
+from headrace.api.streams.gathering import ThrottledFeed
 from headrace.domain.events.types import LoggedEvent
 
 SECONDS = 5
@@ -15,7 +15,7 @@ async def test_what_comes_close_together_is_told_at_once_and_once_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(gathering, "_SECONDS_A_WATCHER", 0.05)
-    feed, heads, told = GatheringFeed(), [], asyncio.Event()
+    feed, heads, told = ThrottledFeed(), [], asyncio.Event()
     feed.begin(0, None)
 
     def watcher() -> None:
@@ -25,7 +25,7 @@ async def test_what_comes_close_together_is_told_at_once_and_once_more(
 
     feed.watch(watcher)
     for seq in range(1, 11):
-        feed.offer([LoggedEvent(seq, "log", b"{}")])
+        feed.append([LoggedEvent(seq, "log", b"{}")])
     async with asyncio.timeout(SECONDS):
         await told.wait()
 
@@ -33,10 +33,10 @@ async def test_what_comes_close_together_is_told_at_once_and_once_more(
 
 
 async def test_a_feed_without_watchers_waits_for_nobody() -> None:
-    feed = GatheringFeed()
+    feed = ThrottledFeed()
     feed.begin(0, None)
 
-    feed.offer([LoggedEvent(1, "log", b"{}")])
-    feed.offer([LoggedEvent(2, "log", b"{}")])
+    feed.append([LoggedEvent(1, "log", b"{}")])
+    feed.append([LoggedEvent(2, "log", b"{}")])
 
     assert feed.head == 2

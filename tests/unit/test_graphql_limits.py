@@ -17,7 +17,7 @@ from headrace.api.graphql.limits import (
     SELECTIONS,
     TOKENS,
     LimitError,
-    Limits,
+    QueryLimits,
     judge,
     read,
 )
@@ -46,7 +46,7 @@ class Node:
         return []
 
 
-NODES = Schema(query=Node, extensions=[Limits])
+NODES = Schema(query=Node, extensions=[QueryLimits])
 
 
 def refusal(text: str, schema: Schema = NODES, **variables: Any) -> str | None:

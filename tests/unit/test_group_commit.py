@@ -11,8 +11,8 @@ import pytest
 from headrace.adapters.group_commit import GroupCommit
 from headrace.domain.database import DatabaseAwayError, DatabaseBusyError
 from headrace.domain.events.news import JobNews
-from headrace.domain.events.types import ProgressFrame, WrittenEvent
-from headrace.domain.jobs.changes import Change, Written
+from headrace.domain.events.types import EncodedEvent, ProgressFrame
+from headrace.domain.jobs.changes import Change, WriteResult
 
 POISONED = UUID(int=666)
 
@@ -33,7 +33,7 @@ class Writer:
         self.gate.set()
         self.is_called = asyncio.Event()
 
-    async def __call__(self, changes: Sequence[Change]) -> dict[UUID, tuple[Written, JobNews | None]]:
+    async def __call__(self, changes: Sequence[Change]) -> dict[UUID, tuple[WriteResult, JobNews | None]]:
         self.is_called.set()
         await self.gate.wait()
         self.batches.append([(change.job_id.int, change.write_no, len(change.events)) for change in changes])
@@ -41,7 +41,7 @@ class Writer:
             raise self.errors.pop(0)
         if any(change.job_id == POISONED for change in changes):
             raise asyncpg.DataError("a poisoned row")
-        return {change.job_id: (Written(verdict="applied"), None) for change in changes}
+        return {change.job_id: (WriteResult(verdict="applied"), None) for change in changes}
 
 
 @asynccontextmanager
@@ -58,7 +58,7 @@ def change(number: int, events: int = 1, fence: int = 1) -> Change:
         job_id=UUID(int=number),
         owner_id=UUID(int=0),
         fence=fence,
-        events=[WrittenEvent("log", "{}") for _ in range(events)],
+        events=[EncodedEvent("log", "{}") for _ in range(events)],
     )
 
 
@@ -185,14 +185,14 @@ class Scripted:
         self.calls: list[list[int]] = []
         self.gates: dict[int, asyncio.Event] = {}
 
-    async def __call__(self, changes: Sequence[Change]) -> dict[UUID, tuple[Written, JobNews | None]]:
+    async def __call__(self, changes: Sequence[Change]) -> dict[UUID, tuple[WriteResult, JobNews | None]]:
         self.calls.append([change.job_id.int for change in changes])
         error = self.errors.pop(0) if self.errors else None
         if error is not None:
             raise error
         if (gate := self.gates.get(len(self.calls))) is not None:
             await gate.wait()
-        return {change.job_id: (Written(verdict="applied"), None) for change in changes}
+        return {change.job_id: (WriteResult(verdict="applied"), None) for change in changes}
 
 
 async def test_a_job_that_was_settled_apart_is_in_one_batch_at_a_time() -> None:

@@ -4,26 +4,26 @@ from uuid import UUID
 
 import pytest
 
-from headrace.api.asked import Asked
+from headrace.api.asked import RequestInfo
 from headrace.api.origins import OriginRefusedError, Origins
 from headrace.api.tokens import Tokens
-from headrace.domain.accounts.caller import CurrentUser, Proof
+from headrace.domain.accounts.caller import Credential, CurrentUser
 from headrace.settings import Settings
 
 TOKENS = Tokens("a key", None)
 USER = "01a1ff51-6003-7274-a0cb-ac22f3cf0e76"
 
 
-def request(method: str = "POST", **headers: str) -> Asked:
+def request(method: str = "POST", **headers: str) -> RequestInfo:
     named = {
         "host": "jobs.example:8000",
         **{name.replace("_", "-"): value for name, value in headers.items()},
     }
     raw = [(name.encode(), value.encode("latin-1")) for name, value in named.items()]
-    return Asked({"method": method, "headers": raw, "query_string": b"", "client": ("127.0.0.1", 1)})
+    return RequestInfo({"method": method, "headers": raw, "query_string": b"", "client": ("127.0.0.1", 1)})
 
 
-def user(proof: Proof) -> CurrentUser:
+def user(proof: Credential) -> CurrentUser:
     return CurrentUser(id=UUID(USER), username="ada", proof=proof, proof_id=UUID(USER))
 
 

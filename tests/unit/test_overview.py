@@ -8,17 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.domain.events.news import JobSummary
-from headrace.domain.jobs.overview import Overview, Wanted
+from headrace.domain.jobs.overview import Overview, OverviewFilter
 from headrace.domain.jobs.states import JobState
 
-ANY = Wanted()
+ANY = OverviewFilter()
 
 
 def job(number: int, head: int, state: str = "running", progress: float = 0.0) -> JobSummary:
     return JobSummary(job_id=UUID(int=number), head=head, state=state, progress=progress, pipeline="noop")
 
 
-def told(overview: Overview, cursor: int = 0, wanted: Wanted = ANY, limit: int = 1000) -> list[Any]:
+def told(overview: Overview, cursor: int = 0, wanted: OverviewFilter = ANY, limit: int = 1000) -> list[Any]:
     changed, _ = overview.after(cursor, wanted, limit)
     return [msgspec.json.decode(known.frame) for known in changed]
 
@@ -31,41 +31,41 @@ def test_a_job_that_changed_often_is_told_once_as_it_is() -> None:
     overview = Overview()
 
     for head in (1, 2, 3):
-        overview.offer(job(1, head))
-    overview.offer(job(2, 1))
+        overview.update(job(1, head))
+    overview.update(job(2, 1))
 
     assert heads(told(overview)) == [(1, 3), (2, 1)]
 
 
 def test_what_is_older_than_known_changes_nothing() -> None:
     overview = Overview()
-    overview.offer(job(1, 5, progress=0.5))
+    overview.update(job(1, 5, progress=0.5))
 
-    assert not overview.offer(job(1, 4))
-    assert not overview.offer(job(1, 5, progress=0.4))
-    assert overview.offer(job(1, 5, progress=0.6))
+    assert not overview.update(job(1, 4))
+    assert not overview.update(job(1, 5, progress=0.4))
+    assert overview.update(job(1, 5, progress=0.6))
 
     assert [frame["progress"] for frame in told(overview)] == [0.6]
 
 
 def test_what_everybody_knows_is_told_to_nobody_until_it_changes() -> None:
     overview = Overview()
-    overview.know(job(1, 3))
-    overview.know(job(1, 3))
+    overview.seed(job(1, 3))
+    overview.seed(job(1, 3))
 
     assert told(overview) == []
 
-    overview.know(job(1, 4))
+    overview.seed(job(1, 4))
     assert heads(told(overview)) == [(1, 4)]
 
 
 def test_a_job_that_leaves_a_filter_is_told_once_more() -> None:
     overview = Overview()
-    wanted = Wanted(state=JobState.RUNNING)
-    overview.offer(job(1, 2, "running"))
+    wanted = OverviewFilter(state=JobState.RUNNING)
+    overview.update(job(1, 2, "running"))
     cursor = overview.number
 
-    overview.offer(job(1, 3, "succeeded"))
+    overview.update(job(1, 3, "succeeded"))
     left = told(overview, cursor, wanted)
     overview.delete(UUID(int=1))
 
@@ -75,40 +75,42 @@ def test_a_job_that_leaves_a_filter_is_told_once_more() -> None:
 
 def test_a_job_that_came_and_left_between_two_looks_is_told_once() -> None:
     overview = Overview()
-    overview.offer(job(1, 1, "queued"))
+    overview.update(job(1, 1, "queued"))
     cursor = overview.number
 
-    overview.offer(job(1, 2, "running"))
-    overview.offer(job(1, 3, "queued"))
+    overview.update(job(1, 2, "running"))
+    overview.update(job(1, 3, "queued"))
 
-    assert [frame["state"] for frame in told(overview, cursor, Wanted(state=JobState.RUNNING))] == ["queued"]
+    assert [frame["state"] for frame in told(overview, cursor, OverviewFilter(state=JobState.RUNNING))] == [
+        "queued"
+    ]
 
 
 def test_a_job_that_nobody_knew_may_have_been_in_any_state_before() -> None:
     overview = Overview()
 
-    overview.offer(job(1, 9, "failed"))
+    overview.update(job(1, 9, "failed"))
 
-    assert told(overview, 0, Wanted(state=JobState.QUEUED)) != []
-    assert told(overview, 0, Wanted(state=JobState.SUCCEEDED)) == []
+    assert told(overview, 0, OverviewFilter(state=JobState.QUEUED)) != []
+    assert told(overview, 0, OverviewFilter(state=JobState.SUCCEEDED)) == []
 
 
 def test_other_pipelines_are_left_out() -> None:
     overview = Overview()
-    overview.offer(job(1, 1))
+    overview.update(job(1, 1))
 
-    assert told(overview, 0, Wanted(pipeline="shootout")) == []
-    assert told(overview, 0, Wanted(pipeline="noop")) != []
+    assert told(overview, 0, OverviewFilter(pipeline="shootout")) == []
+    assert told(overview, 0, OverviewFilter(pipeline="noop")) != []
 
 
 def test_a_deleted_job_is_told_once_and_stays_gone() -> None:
     overview = Overview()
-    overview.know(job(1, 3, "succeeded"))
+    overview.seed(job(1, 3, "succeeded"))
     assert overview.ended(10) == [UUID(int=1)]
 
     overview.delete(UUID(int=1))
     overview.delete(UUID(int=1))
-    overview.offer(job(1, 4, "queued"))
+    overview.update(job(1, 4, "queued"))
 
     assert told(overview) == [{"type": "job.deleted", "job_id": str(UUID(int=1))}]
     assert overview.ended(10) == []
@@ -117,7 +119,7 @@ def test_a_deleted_job_is_told_once_and_stays_gone() -> None:
 def test_what_is_known_is_bounded_and_those_behind_are_told_so() -> None:
     overview = Overview(most=10)
     for number in range(25):
-        overview.offer(job(number, 1))
+        overview.update(job(number, 1))
 
     assert overview.has_forgotten(14)
     assert not overview.has_forgotten(15)
@@ -126,7 +128,7 @@ def test_what_is_known_is_bounded_and_those_behind_are_told_so() -> None:
 
 def test_changes_that_were_missed_make_everybody_begin_anew() -> None:
     overview = Overview()
-    overview.offer(job(1, 1))
+    overview.update(job(1, 1))
 
     overview.forget_all()
 
@@ -143,12 +145,12 @@ def test_any_hints_in_any_order_converge_for_any_watcher(
     hints: list[tuple[int, int]], limits: list[int], state: JobState | None
 ) -> None:
     overview = Overview()
-    wanted = Wanted(state=state)
+    wanted = OverviewFilter(state=state)
     seen: list[Any] = []
     cursor = 0
 
     for place, (number, head) in enumerate(hints):
-        overview.offer(job(number, head, STATES[head]))
+        overview.update(job(number, head, STATES[head]))
         if place % 3 == 0:
             changed, cursor = overview.after(cursor, wanted, limits[place % len(limits)])
             seen += [msgspec.json.decode(known.frame) for known in changed]

@@ -5,7 +5,7 @@ from collections import deque
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.api.streams.pace import LEAST, MOST, Pace
+from headrace.api.streams.pace import LEAST, MOST, SendWindow
 
 PATIENCE = 24.0
 PING = -1
@@ -40,7 +40,7 @@ class Client:
 
 def longest_wait(client: Client, messages_a_second: float, backlog: int, *, seconds: float = 80.0) -> float:
     """How long the slowest pong takes."""
-    pace, now, owed, longest = Pace(), 0.0, float(backlog), 0.0
+    pace, now, owed, longest = SendWindow(), 0.0, float(backlog), 0.0
     asked_at = 0.0
     tick = 0.02
     client.send(PING)
@@ -75,7 +75,7 @@ def test_one_that_takes_a_message_a_second_never_looks_as_if_it_had_stopped(
 
 
 def test_a_quick_client_gets_ever_more_room() -> None:
-    pace, now = Pace(), 100.0
+    pace, now = SendWindow(), 100.0
     pace.ask(now)
     pace.answer(now + 0.1)
 
@@ -93,7 +93,7 @@ def test_a_quick_client_gets_ever_more_room() -> None:
 
 
 def test_a_client_that_is_slow_once_gets_the_least_again() -> None:
-    pace = Pace()
+    pace = SendWindow()
     for moment in range(10):
         for _ in range(LEAST):
             pace.count()
@@ -108,7 +108,7 @@ def test_a_client_that_is_slow_once_gets_the_least_again() -> None:
 
 
 def test_one_that_never_answers_is_not_held_back() -> None:
-    pace = Pace()
+    pace = SendWindow()
 
     for _ in range(1000):
         pace.count()
@@ -118,7 +118,7 @@ def test_one_that_never_answers_is_not_held_back() -> None:
 
 
 def test_what_was_sent_behind_a_ping_is_not_read_with_it() -> None:
-    pace = Pace()
+    pace = SendWindow()
     pace.count()
     pace.ask(0.0)
     pace.count()
@@ -132,7 +132,7 @@ def test_what_was_sent_behind_a_ping_is_not_read_with_it() -> None:
 
 @given(early=st.integers(0, LEAST // 2 - 1))
 def test_clients_that_were_asked_apart_stay_apart(early: int) -> None:
-    pace = Pace(early)
+    pace = SendWindow(early)
     pace.ask(0.0)
     pace.answer(0.0)
 

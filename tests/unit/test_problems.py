@@ -23,6 +23,7 @@ from headrace.domain.pipelines.service import Fault
 
 # What no request can meet: errors of workers, of authors, of the start; and the roots of others.
 NOT_ANSWERED = {
+    "DecryptionError",
     "EvictingRedisError",
     "JobCancelledError",
     "LeaseLostError",
@@ -33,7 +34,6 @@ NOT_ANSWERED = {
     "RemoteRefusedError",
     "RetryableError",
     "SchemaError",
-    "SealBrokenError",
     "ServerError",
     "SourceNotFoundError",
     "TakenError",

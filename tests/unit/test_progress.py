@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.domain.events.types import Eta, Progress
-from headrace.domain.jobs.outlook import LEAST_SAMPLES, Outlook, StepTime
+from headrace.domain.jobs.outlook import LEAST_SAMPLES, EtaEstimator, StepTime
 from headrace.domain.jobs.progress import ALMOST, MOST_SHOWN, JobProgress
 
 WEIGHTS = {"plain": 1.0, "few": 3.0, "many": 2.0}
@@ -120,8 +120,8 @@ AFTER = {"prepare": (), "left": ("prepare",), "right": ("prepare",), "last": ("l
 SECONDS = {"prepare": 1.0, "left": 5.0, "right": 2.0, "last": 1.0}
 
 
-def outlook(samples: int = LEAST_SAMPLES) -> Outlook:
-    known = Outlook(AFTER)
+def outlook(samples: int = LEAST_SAMPLES) -> EtaEstimator:
+    known = EtaEstimator(AFTER)
     known.times = {
         name: StepTime(samples=samples, item=(seconds, seconds * 2), whole=(seconds, seconds * 2))
         for name, seconds in SECONDS.items()
@@ -152,7 +152,7 @@ def test_no_eta_is_better_than_a_guess() -> None:
 
 
 def test_items_that_are_not_computed_yet_count_as_the_whole_step_and_then_one_by_one() -> None:
-    known = Outlook({"many": ()})
+    known = EtaEstimator({"many": ()})
     known.times = {"many": StepTime(samples=9, item=(0.1, 0.2), whole=(30.0, 60.0))}
     progress = JobProgress({"many": 1})
 

@@ -9,11 +9,11 @@ from uuid import UUID
 import msgspec
 
 from headrace.domain.events.news import JobNews
-from headrace.domain.events.types import Eta, Progress, ProgressFrame, WrittenEvent
+from headrace.domain.events.types import EncodedEvent, Eta, Progress, ProgressFrame
 from headrace.domain.jobs.execution import Claim
-from headrace.domain.jobs.outlook import Outlook, StepTime
+from headrace.domain.jobs.outlook import EtaEstimator, StepTime
 from headrace.domain.jobs.progress import JobProgress
-from headrace.workers.endings import Standing
+from headrace.workers.endings import AttemptStatus
 from headrace.workers.progress_sender import ProgressSender
 
 SECONDS = 5
@@ -36,7 +36,7 @@ class Told:
             self.late.set()
 
 
-def claim(outlook: Outlook | None = None) -> Claim:
+def claim(outlook: EtaEstimator | None = None) -> Claim:
     return Claim(
         job_id=UUID(int=1),
         owner_id=UUID(int=2),
@@ -54,15 +54,15 @@ def claim(outlook: Outlook | None = None) -> Claim:
         cancel_requested=False,
         seconds_left=None,
         steps={},
-        started=WrittenEvent("job.started", "{}"),
+        started=EncodedEvent("job.started", "{}"),
         at=datetime(2026, 1, 1, tzinfo=UTC),
         heard_at=0.0,
         outlook=outlook,
     )
 
 
-def sender(told: Told, progress: JobProgress, outlook: Outlook | None = None) -> ProgressSender:
-    return ProgressSender(claim(outlook), progress, told, Standing(2))
+def sender(told: Told, progress: JobProgress, outlook: EtaEstimator | None = None) -> ProgressSender:
+    return ProgressSender(claim(outlook), progress, told, AttemptStatus(2))
 
 
 async def test_thousands_of_items_that_report_and_end_make_two_frames_of_a_few_bytes() -> None:
@@ -100,7 +100,7 @@ async def test_ends_of_steps_share_one_allowance_and_the_last_is_told() -> None:
 async def test_a_frame_has_an_eta_where_the_times_are_known() -> None:
     told, progress = Told(), JobProgress({"many": 1})
     progress.expand("many", 10)
-    outlook = Outlook({"many": ()})
+    outlook = EtaEstimator({"many": ()})
     sending = sender(told, progress, outlook)
 
     unknown: dict[str, Any] = msgspec.to_builtins(sending.frame())

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from headrace.api.asked import Asked
+from headrace.api.asked import RequestInfo
 from headrace.api.proxies import Proxies
 from headrace.settings import Settings
 
@@ -12,14 +12,14 @@ PROXY = "10.0.0.5"
 SECRET = "between-proxy-and-service"
 
 
-def connection(peer: str | None, *headers: tuple[str, str], scheme: str = "http") -> Asked:
+def connection(peer: str | None, *headers: tuple[str, str], scheme: str = "http") -> RequestInfo:
     scope: Any = {
         "type": "http",
         "scheme": scheme,
         "client": None if peer is None else (peer, 1234),
         "headers": [(name.encode(), value.encode()) for name, value in headers],
     }
-    return Asked(scope)
+    return RequestInfo(scope)
 
 
 def proxies(*trusted: str, secret: str | None = None) -> Proxies:

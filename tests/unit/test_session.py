@@ -12,12 +12,12 @@ import pytest
 
 from headrace.api.schemas import JobView
 from headrace.api.streams.hub import Hub
-from headrace.api.streams.outlet import Outlet, Pack, pack_each, pack_together
-from headrace.api.streams.session import GROUP_BYTES, Session, Snapshot
+from headrace.api.streams.outlet import DirectWriter, PacketEncoder, encode_batch, encode_each
+from headrace.api.streams.session import GROUP_BYTES, JobStream, Snapshot
 from headrace.domain.events.feed import Feed
 from headrace.domain.events.log import Head
 from headrace.domain.events.types import LoggedEvent
-from headrace.domain.events.watched import Wake
+from headrace.domain.events.watched import Callback
 
 JOB = UUID(int=1)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -68,7 +68,7 @@ class OneJob:
         self.feed.begin(head, None)
 
     @asynccontextmanager
-    async def watch(self, job_id: UUID, watcher: Wake) -> AsyncIterator[Feed]:  # noqa: ARG002
+    async def watch(self, job_id: UUID, watcher: Callback) -> AsyncIterator[Feed]:  # noqa: ARG002
         self.feed.watch(watcher)
         yield self.feed
 
@@ -121,7 +121,7 @@ class Watching:
         async def load() -> Snapshot:
             return Snapshot(view(hub.log.head), None)
 
-        self.session = Session(JOB, after, cast("Hub", hub), load)
+        self.session = JobStream(JOB, after, cast("Hub", hub), load)
         self._groups = self.session.frames()
 
     async def group(self) -> list[dict[str, Any]]:
@@ -161,7 +161,7 @@ async def test_each_watcher_counts_for_itself() -> None:
 
 async def test_a_watcher_that_is_behind_holds_little_and_misses_nothing() -> None:
     hub = OneJob(head=300)
-    hub.feed.offer([event(seq) for seq in range(301, 400)])
+    hub.feed.append([event(seq) for seq in range(301, 400)])
     hub.log.head = 399
     watching = Watching(hub, after=0)
     await watching.group()
@@ -194,17 +194,17 @@ async def test_progress_waits_until_the_watcher_has_seen_what_was_before_it() ->
     assert group[-1]["skipped"] == 1
 
 
-@pytest.mark.parametrize("pack", [pack_each, pack_together])
-async def test_a_watcher_at_rest_is_handed_new_events_in_the_same_turn(pack: Pack) -> None:
+@pytest.mark.parametrize("pack", [encode_each, encode_batch])
+async def test_a_watcher_at_rest_is_handed_new_events_in_the_same_turn(pack: PacketEncoder) -> None:
     hub, line = OneJob(head=1), Line()
     watching = Watching(hub, after=1)
-    watching.session.outlet = Outlet(line, pack)
+    watching.session.direct_writer = DirectWriter(line, pack)
     await watching.group()
     resting = asyncio.create_task(watching.group())
     await asyncio.sleep(0)
     events = [event(2), event(3)]
 
-    hub.feed.offer(events)
+    hub.feed.append(events)
 
     assert line.taken == pack([one.frame for one in events]).data
     assert watching.session.cursor == 3
@@ -215,14 +215,14 @@ async def test_a_watcher_at_rest_is_handed_new_events_in_the_same_turn(pack: Pac
 async def test_what_a_full_line_does_not_take_comes_in_its_turn() -> None:
     hub, line = OneJob(head=1), Line()
     watching = Watching(hub, after=1)
-    watching.session.outlet = Outlet(line, pack_each)
+    watching.session.direct_writer = DirectWriter(line, encode_each)
     await watching.group()
     resting = asyncio.create_task(watching.group())
     await asyncio.sleep(0)
     line.has_room = False
 
-    hub.feed.offer([event(2)])
-    hub.feed.offer([event(3)])
+    hub.feed.append([event(2)])
+    hub.feed.append([event(3)])
 
     assert [frame["seq"] for frame in await resting] == [2, 3]
     assert line.taken == b""
@@ -231,12 +231,12 @@ async def test_what_a_full_line_does_not_take_comes_in_its_turn() -> None:
 async def test_the_end_is_not_handed_on_without_the_frame_that_says_so() -> None:
     hub, line = OneJob(head=1), Line()
     watching = Watching(hub, after=1)
-    watching.session.outlet = Outlet(line, pack_each)
+    watching.session.direct_writer = DirectWriter(line, encode_each)
     await watching.group()
     resting = asyncio.create_task(watching.group())
     await asyncio.sleep(0)
 
-    hub.feed.offer([event(2, "job.succeeded")])
+    hub.feed.append([event(2, "job.succeeded")])
 
     assert [frame["type"] for frame in await resting] == ["job.succeeded", "end"]
     assert line.taken == b""

@@ -2,15 +2,15 @@
 
 import asyncio
 
-from headrace.api.streams.shared import Shared
-from headrace.domain.events.watched import Watched
+from headrace.api.streams.shared import SharedFeeds
+from headrace.domain.events.watched import Observable
 
 
 class Things:
     """Opens things, and notes which were closed."""
 
     def __init__(self) -> None:
-        self.shared = Shared[int, Watched](self._begin, self._end)
+        self.shared = SharedFeeds[int, Observable](self._begin, self._end)
         self.closed: list[int] = []
         self.comes_while_another_is_closed = False
 
@@ -27,9 +27,9 @@ class Things:
         async with self.shared.watch(key, lambda: None):
             pass
 
-    async def _begin(self, _: int) -> Watched:
+    async def _begin(self, _: int) -> Observable:
         await asyncio.sleep(0)
-        return Watched()
+        return Observable()
 
     async def _end(self, key: int) -> None:
         self.closed.append(key)

@@ -111,6 +111,30 @@ def test_files_folders_tables_and_classes_are_named_alike() -> None:
     assert (odd, singular, lone) == ([], [], [])
 
 
+def test_no_class_name_is_defined_twice() -> None:
+    places: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(name_of(path))
+
+    assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
+
+
+def test_no_module_is_imported_by_a_name_outside_the_package() -> None:
+    rooms = {"adapters", "api", "app", "cli", "domain", "pipelines", "settings", "workers"}
+    paths = [*SOURCES, *(ROOT / "migrations").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+    outside = {
+        (path.name, module)
+        for path in paths
+        for module in imported(ast.parse(path.read_text()))
+        if module.partition(".")[0] in rooms
+    }
+
+    assert len(paths) > 100
+    assert outside == set()
+
+
 def test_two_bodies_share_no_default() -> None:
     first, second = SubmitJob(pipeline="noop"), SubmitJob(pipeline="noop")
 

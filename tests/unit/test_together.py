@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from headrace.api.streams.together import Together
+from headrace.api.streams.together import BatchLoader
 
 SECONDS = 5
 
@@ -29,7 +29,7 @@ class Oracle:
 
 async def test_those_who_ask_in_one_turn_share_a_question() -> None:
     oracle = Oracle()
-    together = Together(oracle, most=100)
+    together = BatchLoader(oracle, most=100)
 
     answers = await asyncio.gather(*(together.get(key) for key in (1, 2, 2, 4)))
 
@@ -39,7 +39,7 @@ async def test_those_who_ask_in_one_turn_share_a_question() -> None:
 
 async def test_what_gathers_meanwhile_is_the_next_question_and_never_an_old_answer() -> None:
     oracle = Oracle()
-    together = Together(oracle, most=2)
+    together = BatchLoader(oracle, most=2)
     oracle.open.clear()
     first = asyncio.create_task(together.get(2))
     async with asyncio.timeout(SECONDS):
@@ -55,7 +55,7 @@ async def test_what_gathers_meanwhile_is_the_next_question_and_never_an_old_answ
 
 async def test_an_error_is_everybodys_and_does_not_stay() -> None:
     oracle = Oracle()
-    together = Together(oracle, most=100)
+    together = BatchLoader(oracle, most=100)
     oracle.error = OSError("away")
 
     results = await asyncio.gather(together.get(2), together.get(4), return_exceptions=True)
@@ -67,7 +67,7 @@ async def test_an_error_is_everybodys_and_does_not_stay() -> None:
 
 async def test_one_who_leaves_takes_no_answer_from_the_others() -> None:
     oracle = Oracle()
-    together = Together(oracle, most=100)
+    together = BatchLoader(oracle, most=100)
     oracle.open.clear()
     leaving, staying = (asyncio.create_task(together.get(2)) for _ in range(2))
     await asyncio.sleep(0)

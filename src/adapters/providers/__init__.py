@@ -7,7 +7,7 @@ import httpx
 
 from headrace.adapters.providers import github, oidc, tone3000
 from headrace.adapters.providers.github import GitHubProvider
-from headrace.adapters.providers.link import PATIENCE_SECONDS, ProviderLink
+from headrace.adapters.providers.link import PATIENCE_SECONDS, OAuthClient
 from headrace.adapters.providers.oidc import OidcProvider
 from headrace.adapters.providers.provider import Provider
 from headrace.adapters.providers.tone3000 import Tone3000Provider
@@ -24,7 +24,7 @@ def build_providers(
 
 
 def _build(one: ProviderSettings, trust: ssl.SSLContext, patience_seconds: float) -> Provider:
-    link = ProviderLink(
+    link = OAuthClient(
         one.name,
         one.client_id,
         one.client_secret,

@@ -4,8 +4,8 @@ from typing import Any, Final
 
 import msgspec
 
-from headrace.adapters.providers.link import ProviderLink
-from headrace.adapters.providers.provider import Arrival, Trip
+from headrace.adapters.providers.link import OAuthClient
+from headrace.adapters.providers.provider import AuthorizationRequest, ProviderIdentity
 from headrace.domain.accounts.profile import Profile, verified_email, wished_name
 from headrace.domain.accounts.sign_in_errors import ProviderAwayError
 
@@ -17,17 +17,17 @@ _API: Final = "https://api.github.com"
 class GitHubProvider:
     """github.com, or an Enterprise server at *base*."""
 
-    def __init__(self, name: str, base: str, link: ProviderLink) -> None:
+    def __init__(self, name: str, base: str, link: OAuthClient) -> None:
         self.name = name
         self._base = base.rstrip("/")
         self._api = _API if self._base == GITHUB else f"{self._base}/api/v3"
         self._link = link
 
-    async def authorize_url(self, trip: Trip, prompt: str | None) -> str:
+    async def authorize_url(self, trip: AuthorizationRequest, prompt: str | None) -> str:
         return self._link.authorize_url(f"{self._base}/login/oauth/authorize", trip, prompt=prompt)
 
-    async def arrive(self, trip: Trip, code: str) -> Arrival:
-        answer = await self._link.redeem(
+    async def fetch_identity(self, trip: AuthorizationRequest, code: str) -> ProviderIdentity:
+        answer = await self._link.exchange_code(
             f"{self._base}/login/oauth/access_token", trip, code, "client_secret_post"
         )
         token = answer["access_token"]
@@ -35,7 +35,9 @@ class GitHubProvider:
         number = user.get("id") if isinstance(user, dict) else None
         if not isinstance(number, int) or isinstance(number, bool):
             raise ProviderAwayError(self.name, "it does not say who that is")
-        return Arrival(Profile(str(number), wished_name(user.get("login")), await self._email(token)))
+        return ProviderIdentity(
+            Profile(str(number), wished_name(user.get("login")), await self._email(token))
+        )
 
     async def close(self) -> None:
         await self._link.close()

@@ -14,7 +14,7 @@ import structlog
 from authlib.common.errors import AuthlibBaseError
 from authlib.deprecate import AuthlibDeprecationWarning
 
-from headrace.adapters.providers.provider import Trip
+from headrace.adapters.providers.provider import AuthorizationRequest
 from headrace.domain.accounts.sign_in_errors import CodeRefusedError, ProviderAwayError
 
 with warnings.catch_warnings():
@@ -30,7 +30,7 @@ _FAULT: Final = re.compile(r"[a-z_]{1,64}", re.ASCII)
 PASSING: Final = ("server_error", "temporarily_unavailable")
 
 
-class ProviderLink:
+class OAuthClient:
     """Speaks to *provider* as the client that it knows.
 
     Redirects are not followed: they could take secrets along.
@@ -60,15 +60,15 @@ class ProviderLink:
         )
         self._auth_method = "client_secret_basic" if client_secret else "none"
 
-    def authorize_url(self, endpoint: str, trip: Trip, **more: str | None) -> str:
+    def authorize_url(self, endpoint: str, trip: AuthorizationRequest, **more: str | None) -> str:
         """Where to send a browser; *more* are further parameters, without those that are None."""
         url, _ = self._client.create_authorization_url(
             endpoint, state=trip.state, code_verifier=trip.verifier, redirect_uri=trip.redirect_uri, **more
         )
         return str(url)
 
-    async def redeem(
-        self, endpoint: str, trip: Trip, code: str, auth_method: str | None = None
+    async def exchange_code(
+        self, endpoint: str, trip: AuthorizationRequest, code: str, auth_method: str | None = None
     ) -> dict[str, Any]:
         """What the token endpoint gives for a code.
 

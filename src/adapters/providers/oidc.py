@@ -10,8 +10,8 @@ from joserfc.jwk import KeySet
 from msgspec import Struct
 
 from headrace.adapters.providers.id_tokens import UnknownKeyError, import_keys, read_id_token
-from headrace.adapters.providers.link import ProviderLink
-from headrace.adapters.providers.provider import Arrival, Trip
+from headrace.adapters.providers.link import OAuthClient
+from headrace.adapters.providers.provider import AuthorizationRequest, ProviderIdentity
 from headrace.domain.accounts.profile import Profile, verified_email, wished_name
 from headrace.domain.accounts.sign_in_errors import IdTokenRefusedError, ProviderAwayError
 
@@ -34,7 +34,7 @@ class _Discovery(Struct, frozen=True):
 class OidcProvider:
     """Asks the issuer where everything is when somebody first signs in, and again after an hour."""
 
-    def __init__(self, name: str, issuer: str, link: ProviderLink, *, has_secret: bool) -> None:
+    def __init__(self, name: str, issuer: str, link: OAuthClient, *, has_secret: bool) -> None:
         self.name = name
         self._issuer = issuer
         self._link = link
@@ -45,15 +45,17 @@ class OidcProvider:
         self._known_until = 0.0
         self._asking = asyncio.Lock()
 
-    async def authorize_url(self, trip: Trip, prompt: str | None) -> str:
+    async def authorize_url(self, trip: AuthorizationRequest, prompt: str | None) -> str:
         discovery = await self._discover()
         return self._link.authorize_url(
             discovery.authorization_endpoint, trip, nonce=trip.nonce, prompt=prompt
         )
 
-    async def arrive(self, trip: Trip, code: str) -> Arrival:
+    async def fetch_identity(self, trip: AuthorizationRequest, code: str) -> ProviderIdentity:
         discovery = await self._discover()
-        answer = await self._link.redeem(discovery.token_endpoint, trip, code, self._auth_method(discovery))
+        answer = await self._link.exchange_code(
+            discovery.token_endpoint, trip, code, self._auth_method(discovery)
+        )
         claims = await self._read(answer.get("id_token"), discovery, trip)
         if "email" not in claims and discovery.userinfo_endpoint:
             said = await self._link.read_json(discovery.userinfo_endpoint, answer["access_token"])
@@ -61,12 +63,14 @@ class OidcProvider:
                 claims = {**said, **claims}
         email = verified_email(claims.get("email"), claims.get("email_verified"))
         wishes = (claims.get("preferred_username"), claims.get("nickname"), claims.get("name"))
-        return Arrival(Profile(claims["sub"], wished_name(*wishes, email and email.partition("@")[0]), email))
+        return ProviderIdentity(
+            Profile(claims["sub"], wished_name(*wishes, email and email.partition("@")[0]), email)
+        )
 
     async def close(self) -> None:
         await self._link.close()
 
-    async def _read(self, text: object, discovery: _Discovery, trip: Trip) -> dict[str, Any]:
+    async def _read(self, text: object, discovery: _Discovery, trip: AuthorizationRequest) -> dict[str, Any]:
         expected = {
             "provider": self.name,
             "issuer": discovery.issuer,

@@ -7,7 +7,7 @@ from msgspec import Struct
 from headrace.domain.accounts.profile import Profile, ProviderTokens
 
 
-class Trip(Struct, frozen=True, kw_only=True):
+class AuthorizationRequest(Struct, frozen=True, kw_only=True):
     """One way to a provider and back. *verifier* and *nonce* are secrets that only this service knows."""
 
     state: str
@@ -16,7 +16,7 @@ class Trip(Struct, frozen=True, kw_only=True):
     redirect_uri: str
 
 
-class Arrival(Struct, frozen=True):
+class ProviderIdentity(Struct, frozen=True):
     """Who came back. *tokens* only where the service reads there later."""
 
     profile: Profile
@@ -28,14 +28,14 @@ class Provider(Protocol):
 
     name: str
 
-    async def authorize_url(self, trip: Trip, prompt: str | None) -> str:
+    async def authorize_url(self, trip: AuthorizationRequest, prompt: str | None) -> str:
         """Where to send a browser. *prompt* asks the provider for one of its ways to sign in.
 
         Raises:
             ProviderAwayError: it cannot be found out.
         """
 
-    async def arrive(self, trip: Trip, code: str) -> Arrival:
+    async def fetch_identity(self, trip: AuthorizationRequest, code: str) -> ProviderIdentity:
         """Who it is that the provider gave *code* to.
 
         Raises:

@@ -3,8 +3,8 @@
 import time
 from typing import Any, Final
 
-from headrace.adapters.providers.link import ProviderLink
-from headrace.adapters.providers.provider import Arrival, Trip
+from headrace.adapters.providers.link import OAuthClient
+from headrace.adapters.providers.provider import AuthorizationRequest, ProviderIdentity
 from headrace.domain.accounts.profile import Profile, ProviderTokens, is_subject, wished_name
 from headrace.domain.accounts.sign_in_errors import ProviderAwayError
 
@@ -14,22 +14,22 @@ TONE3000: Final = "https://www.tone3000.com"
 class Tone3000Provider:
     """tone3000.com, or what stands at *base* in its place."""
 
-    def __init__(self, name: str, base: str, link: ProviderLink) -> None:
+    def __init__(self, name: str, base: str, link: OAuthClient) -> None:
         self.name = name
         self.api = base.rstrip("/") + "/api/v1"
         self.link = link
 
-    async def authorize_url(self, trip: Trip, prompt: str | None) -> str:
+    async def authorize_url(self, trip: AuthorizationRequest, prompt: str | None) -> str:
         return self.link.authorize_url(f"{self.api}/oauth/authorize", trip, prompt=prompt)
 
-    async def arrive(self, trip: Trip, code: str) -> Arrival:
-        tokens = _tokens(await self.link.redeem(f"{self.api}/oauth/token", trip, code))
+    async def fetch_identity(self, trip: AuthorizationRequest, code: str) -> ProviderIdentity:
+        tokens = _tokens(await self.link.exchange_code(f"{self.api}/oauth/token", trip, code))
         user = await self.link.read_json(f"{self.api}/user", tokens.access_token)
         subject = user.get("id") if isinstance(user, dict) else None
         subject = str(subject) if isinstance(subject, int) else subject
         if not isinstance(subject, str) or not is_subject(subject):
             raise ProviderAwayError(self.name, "it does not say who that is")
-        return Arrival(Profile(subject, wished_name(user.get("username"))), tokens)
+        return ProviderIdentity(Profile(subject, wished_name(user.get("username"))), tokens)
 
     async def renew(self, refresh_token: str) -> ProviderTokens:
         """New tokens for an old refresh token, which counts for nothing from then on.

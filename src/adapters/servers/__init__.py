@@ -17,14 +17,14 @@ from headrace.adapters.servers.doctor import Finding, describe
 from headrace.adapters.servers.errors import ServerError
 from headrace.adapters.servers.postgres import start_postgres
 from headrace.adapters.servers.redis import start_redis
-from headrace.adapters.servers.server import Server
+from headrace.adapters.servers.server import EmbeddedServer
 
 __all__ = [
+    "EmbeddedServer",
     "Finding",
     "Kind",
     "PostgresBinaries",
     "RedisBinaries",
-    "Server",
     "ServerError",
     "Servers",
     "Source",
@@ -41,8 +41,8 @@ __all__ = [
 class Servers:
     """The running servers; None for one that was not asked for."""
 
-    postgres: Server | None
-    redis: Server | None
+    postgres: EmbeddedServer | None
+    redis: EmbeddedServer | None
 
     @property
     def database_url(self) -> str | None:
@@ -57,7 +57,7 @@ class Servers:
         """Sentences that the user should read, such as where a moved data folder is."""
         return tuple(note for server in self.all() for note in server.notes)
 
-    def all(self) -> list[Server]:
+    def all(self) -> list[EmbeddedServer]:
         return [server for server in (self.postgres, self.redis) if server]
 
 

@@ -20,9 +20,9 @@ from headrace.adapters.servers.launch import Program, find_orphan
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line about one server; not *ok* means that somebody has to do something."""
+    """One line of `headrace doctor` about *subject*. If it is not *ok*, the operator has to act."""
 
-    server: Literal["PostgreSQL", "Redis"]
+    subject: str
     ok: bool
     text: str
 

@@ -51,7 +51,7 @@ class Program:
 
 
 @dataclass(slots=True)
-class Running:
+class RunningServer:
     """A server that answers; ours to stop."""
 
     program: Program
@@ -96,7 +96,7 @@ def find_orphan(home: Home, binary: str, argument: str, own_pid_file: Path) -> P
     return None
 
 
-def adopt(program: Program, source: Source) -> Running | None:
+def adopt(program: Program, source: Source) -> RunningServer | None:
     """Take over the server that a killed launcher left, or end it; None when there is none to take.
 
     Raises:
@@ -113,7 +113,7 @@ def adopt(program: Program, source: Source) -> Running | None:
                 if program.answers(state.port):
                     taken = _State(state.kind, state.version, state.port, process.pid, process.started)
                     _write(program.home, taken)
-                    return Running(program, taken, process, None)
+                    return RunningServer(program, taken, process, None)
                 time.sleep(POLL_SECONDS)
     if not end(process, program.signals):
         raise ServerError(
@@ -127,7 +127,7 @@ def launch(
     binaries: PostgresBinaries | RedisBinaries,
     port: int | None,
     command: Callable[[int], list[str | Path]],
-) -> Running:
+) -> RunningServer:
     """Start the server on *port* (None: on a free one) and wait until it answers.
 
     *command* gives the command line for a port, after writing what the server reads.
@@ -149,7 +149,7 @@ def launch(
                 state = msgspec.structs.replace(state, pid=process.pid, started=process.started)
                 _write(program.home, state)
                 if _wait(program, own_port, child):
-                    return Running(program, state, process, child)
+                    return RunningServer(program, state, process, child)
             child.wait(timeout=5)
         except BaseException:
             _give_up(program, child, before)

@@ -18,9 +18,9 @@ from headrace.adapters.servers.folders import (
     reachable_binaries,
     write_private,
 )
-from headrace.adapters.servers.launch import Program, Running, adopt, launch
+from headrace.adapters.servers.launch import Program, RunningServer, adopt, launch
 from headrace.adapters.servers.processes import Process, run
-from headrace.adapters.servers.server import Server, start
+from headrace.adapters.servers.server import EmbeddedServer, start
 
 NAME: Final = "postgres"
 _USER: Final = "headrace"
@@ -41,7 +41,7 @@ _SETTINGS: Final = {
 _SIGNALS: Final = ((SIGINT, 30.0), (SIGQUIT, 10.0), (SIGKILL, 5.0))
 
 
-def start_postgres(data_dir: Path, source: Source = "any") -> Server:
+def start_postgres(data_dir: Path, source: Source = "any") -> EmbeddedServer:
     """Start PostgreSQL over *data_dir*/postgres, or take over the one that a killed launcher left there.
 
     Its database `headrace` is owned by its superuser `headrace`.
@@ -53,7 +53,7 @@ def start_postgres(data_dir: Path, source: Source = "any") -> Server:
     if not search.found:
         raise nothing_found("PostgreSQL", source, search.problems)
 
-    def serve(home: Home, port: int | None) -> tuple[Running, tuple[str, ...]]:
+    def serve(home: Home, port: int | None) -> tuple[RunningServer, tuple[str, ...]]:
         return _serve(home, port, source, search.found)
 
     return start(data_dir, NAME, serve, _address, root_may_run=False)
@@ -92,7 +92,7 @@ def _address(home: Home, port: int) -> str:
 
 def _serve(
     home: Home, port: int | None, source: Source, found: list[PostgresBinaries]
-) -> tuple[Running, tuple[str, ...]]:
+) -> tuple[RunningServer, tuple[str, ...]]:
     cluster = cluster_of(home.path)
     for draft in home.path.glob(f"{_DRAFT}*"):
         shutil.rmtree(draft, ignore_errors=True)

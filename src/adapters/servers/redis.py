@@ -9,14 +9,14 @@ import redis
 from headrace.adapters.servers.binaries import Kind, RedisBinaries, Source, nothing_found, search_redis
 from headrace.adapters.servers.errors import ServerError
 from headrace.adapters.servers.folders import Home, password_of, write_private
-from headrace.adapters.servers.launch import Program, Running, adopt, last_served, launch
-from headrace.adapters.servers.server import Server, start
+from headrace.adapters.servers.launch import Program, RunningServer, adopt, last_served, launch
+from headrace.adapters.servers.server import EmbeddedServer, start
 
 NAME: Final = "redis"
 _SIGNALS: Final = ((SIGTERM, 15.0), (SIGKILL, 5.0))
 
 
-def start_redis(data_dir: Path, source: Source = "any") -> Server:
+def start_redis(data_dir: Path, source: Source = "any") -> EmbeddedServer:
     """Start Redis over *data_dir*/redis, or take over the one that a killed launcher left there.
 
     Its database 0 is ours.
@@ -28,7 +28,7 @@ def start_redis(data_dir: Path, source: Source = "any") -> Server:
     if not search.found:
         raise nothing_found("Redis", source, search.problems)
 
-    def serve(home: Home, port: int | None) -> tuple[Running, tuple[str, ...]]:
+    def serve(home: Home, port: int | None) -> tuple[RunningServer, tuple[str, ...]]:
         return _serve(home, port, source, search.found)
 
     return start(data_dir, NAME, serve, _address, root_may_run=True)
@@ -53,7 +53,7 @@ def _address(home: Home, port: int) -> str:
 
 def _serve(
     home: Home, port: int | None, source: Source, found: list[RedisBinaries]
-) -> tuple[Running, tuple[str, ...]]:
+) -> tuple[RunningServer, tuple[str, ...]]:
     password = password_of(home)
     program = program_of(home)
     running = adopt(program, source)

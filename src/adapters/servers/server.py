@@ -6,13 +6,13 @@ from typing import Protocol
 
 from headrace.adapters.servers.errors import ServerError
 from headrace.adapters.servers.folders import Home, Lock, lock_path, prepare_home
-from headrace.adapters.servers.launch import Running
+from headrace.adapters.servers.launch import RunningServer
 
 
 class Serve(Protocol):
     """Starts the server of *home* on *port* (None: on a free one), or takes over one that runs there."""
 
-    def __call__(self, home: Home, port: int | None) -> tuple[Running, tuple[str, ...]]:
+    def __call__(self, home: Home, port: int | None) -> tuple[RunningServer, tuple[str, ...]]:
         """The server, and sentences that the user should read.
 
         Raises:
@@ -21,12 +21,12 @@ class Serve(Protocol):
 
 
 @dataclass(slots=True)
-class Server:
+class EmbeddedServer:
     """A server with what a client needs; leaves no process behind after `stop`."""
 
     url: str
     notes: tuple[str, ...]
-    running: Running
+    running: RunningServer
     home: Home
     lock: Lock
     serve: Serve
@@ -64,7 +64,7 @@ class Address(Protocol):
     def __call__(self, home: Home, port: int) -> str: ...
 
 
-def start(data_dir: Path, name: str, serve: Serve, address: Address, *, root_may_run: bool) -> Server:
+def start(data_dir: Path, name: str, serve: Serve, address: Address, *, root_may_run: bool) -> EmbeddedServer:
     """Run the server *name* over its folder in *data_dir*, which is locked until it is stopped.
 
     Raises:
@@ -81,4 +81,6 @@ def start(data_dir: Path, name: str, serve: Serve, address: Address, *, root_may
     except OSError as error:
         told = (error.strerror or str(error)).lower()
         raise ServerError(f"cannot use the data folder {error.filename or data_dir}: {told}") from error
-    return Server(address(home, running.state.port), (*home.notes, *notes), running, home, lock, serve)
+    return EmbeddedServer(
+        address(home, running.state.port), (*home.notes, *notes), running, home, lock, serve
+    )

@@ -36,7 +36,7 @@ class LimitError(GraphQLError):
         self.code = code
 
 
-class Limits(SchemaExtension):
+class QueryLimits(SchemaExtension):
     """Refuses a query that is beyond a limit, in its parsing or before its validation."""
 
     def on_parse(self) -> Iterator[None]:

@@ -21,7 +21,7 @@ Version = tuple[str, int | None]
 """A pipeline's name and version; None: the newest."""
 
 
-class Part(Struct, frozen=True):
+class FirstOf(Struct, frozen=True):
     """The first of what belongs to a job."""
 
     job: Job
@@ -35,8 +35,8 @@ class Loaders:
         self.reads = reads
         self.jobs: DataLoader[UUID, OwnedJob | None] = DataLoader(self._jobs, _MOST_KEYS)
         self.pipelines: DataLoader[Version, PipelineVersion | None] = DataLoader(self._pipelines, _MOST_KEYS)
-        self.steps: DataLoader[Part, list[StepRun]] = DataLoader(self._steps, _MOST_KEYS)
-        self.files: DataLoader[Part, list[File]] = DataLoader(self._files, _MOST_KEYS)
+        self.steps: DataLoader[FirstOf, list[StepRun]] = DataLoader(self._steps, _MOST_KEYS)
+        self.files: DataLoader[FirstOf, list[File]] = DataLoader(self._files, _MOST_KEYS)
         self.waiting: DataLoader[Job, str | None] = DataLoader(self._waiting, _MOST_KEYS)
 
     async def _jobs(self, job_ids: list[UUID]) -> list[OwnedJob | None]:
@@ -53,7 +53,7 @@ class Loaders:
             by_version[(one.name, one.version)] = by_version[(one.name, None)] = one
         return [by_version.get(version) for version in wanted]
 
-    async def _steps(self, parts: list[Part]) -> list[list[StepRun]]:
+    async def _steps(self, parts: list[FirstOf]) -> list[list[StepRun]]:
         jobs = [part.job for part in parts]
         pipelines = await self.pipelines.load_many([(job.pipeline, job.version) for job in jobs])
         ids, most = _ids(parts), _most(parts)
@@ -65,7 +65,7 @@ class Loaders:
             for part, pipeline in zip(parts, pipelines, strict=True)
         ]
 
-    async def _files(self, parts: list[Part]) -> list[list[File]]:
+    async def _files(self, parts: list[FirstOf]) -> list[list[File]]:
         ids, most = _ids(parts), _most(parts)
         of_job: defaultdict[UUID | None, list[File]] = defaultdict(list)
         for file in await self.reads.ask(lambda repository: repository.files(ids, most)):
@@ -77,9 +77,9 @@ class Loaders:
         return [why.get(job.id) for job in jobs]
 
 
-def _ids(parts: Sequence[Part]) -> list[UUID]:
+def _ids(parts: Sequence[FirstOf]) -> list[UUID]:
     return sorted({part.job.id for part in parts})
 
 
-def _most(parts: Sequence[Part]) -> int:
+def _most(parts: Sequence[FirstOf]) -> int:
     return max(part.first for part in parts)

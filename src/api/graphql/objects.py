@@ -7,7 +7,7 @@ import strawberry
 from msgspec import Struct
 from strawberry.scalars import JSON
 
-from headrace.api.graphql.loaders import Loaders, Part
+from headrace.api.graphql.loaders import FirstOf, Loaders
 from headrace.api.graphql.pages import FEW, check_limit
 from headrace.api.graphql.types import ErrorNode, FileNode, OwnerNode, PipelineNode, StepNode, TagNode, build
 from headrace.api.schemas import ErrorView, StepView
@@ -78,7 +78,7 @@ class JobNode:
 
     @strawberry.field(description="The first step runs, in the order of the graph. `/steps` has them all.")
     async def steps(self, info: Info, limit: int = FEW) -> list[StepNode]:
-        part = Part(self.job, check_limit(limit))
+        part = FirstOf(self.job, check_limit(limit))
         reported = self.job.progress_steps or {}
         return [
             StepNode.of(StepView.of(run, reported)) for run in await info.context.loaders.steps.load(part)
@@ -86,7 +86,7 @@ class JobNode:
 
     @strawberry.field(description="The first files that the job's steps have made. `/files` has them all.")
     async def files(self, info: Info, limit: int = FEW) -> list[FileNode]:
-        part = Part(self.job, check_limit(limit))
+        part = FirstOf(self.job, check_limit(limit))
         found = await info.context.loaders.files.load(part)
         return [FileNode.of(file) for file in found]
 

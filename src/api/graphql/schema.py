@@ -11,7 +11,7 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.name_converter import NameConverter
 from strawberry.types.enum import EnumValue, StrawberryEnumDefinition
 
-from headrace.api.graphql.limits import Limits
+from headrace.api.graphql.limits import QueryLimits
 from headrace.api.graphql.queries import Query
 from headrace.api.graphql.types import BIG_INT, BigInt
 
@@ -37,7 +37,7 @@ def build_schema(*, may_introspect: bool) -> strawberry.Schema:
             scalar_map={BigInt: BIG_INT},
             disable_field_suggestions=not may_introspect,
         ),
-        extensions=[Limits] if may_introspect else [Limits, DisableIntrospection],
+        extensions=[QueryLimits] if may_introspect else [QueryLimits, DisableIntrospection],
     )
 
 

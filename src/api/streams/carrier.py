@@ -14,7 +14,7 @@ from headrace.api.problems import DATABASE_ERRORS, code_of
 from headrace.api.socket_connection import TRY_LATER
 from headrace.api.streams import frames
 from headrace.api.streams.frames import Frame
-from headrace.api.streams.outlet import Outlet, as_one, outlet_of
+from headrace.api.streams.outlet import DirectWriter, direct_writer_of, join_frames
 from headrace.domain.database import TRANSIENT
 from headrace.domain.errors import HeadraceError
 from headrace.domain.jobs.errors import CursorBeyondHeadError, JobNotFoundError
@@ -43,18 +43,18 @@ class Stream(Protocol):
 
     end: Any
     frames_sent: int
-    outlet: Outlet | None
+    direct_writer: DirectWriter | None
 
     def frames(self) -> AsyncIterator[list[Frame]]: ...
 
     def answer(self, frame: Frame) -> None: ...
 
 
-async def carry(
+async def serve_stream(
     socket: Socket, stream: Stream, obey: Callable[[bytes | str], Awaitable[None]], *, in_batches: bool
 ) -> str:
     """Carry until the stream or the client ends; *obey* gets what the client says. Returns why it ended."""
-    stream.outlet = outlet_of(socket, in_batches=in_batches)
+    stream.direct_writer = direct_writer_of(socket, in_batches=in_batches)
     sender = asyncio.create_task(_send_all(socket, stream, in_batches=in_batches))
     listener = asyncio.create_task(_listen(socket, stream, obey))
     try:
@@ -69,7 +69,7 @@ async def carry(
         await end_tasks([sender, listener])
 
 
-def admitted(socket: Socket) -> Socket:
+def as_accepted(socket: Socket) -> Socket:
     """The socket as it is: accepted, before it was asked who is there."""
     socket.connection_state = "connect"
     return socket
@@ -85,7 +85,7 @@ async def refuse(socket: Socket, code: int, message: str, error: str | None = No
             await socket.close(code=code, reason=message[:120])
 
 
-async def refuse_for_now(socket: Socket) -> None:
+async def refuse_unavailable(socket: Socket) -> None:
     """Close a socket that PostgreSQL is needed for."""
     await refuse(socket, TRY_LATER, _AWAY)
 
@@ -107,7 +107,7 @@ async def _part(socket: Socket, stream: Stream, error: BaseException | None) -> 
             await refuse(socket, TRY_LATER, "the client does not read")
         case _ if isinstance(error, (*TRANSIENT, *DATABASE_ERRORS)):
             reason = "database_away"
-            await refuse_for_now(socket)
+            await refuse_unavailable(socket)
         case _:
             raise error
     return reason
@@ -115,11 +115,11 @@ async def _part(socket: Socket, stream: Stream, error: BaseException | None) -> 
 
 async def _send_all(socket: Socket, stream: Stream, *, in_batches: bool) -> None:
     async for group in stream.frames():
-        outlet = stream.outlet
+        outlet = stream.direct_writer
         sent = [frame.data for frame in group]
-        if outlet is not None and outlet.write(outlet.pack(sent)):
+        if outlet is not None and outlet.write(outlet.encode_packet(sent)):
             continue
-        for message in [as_one(sent)] if in_batches else sent:
+        for message in [join_frames(sent)] if in_batches else sent:
             await _send(socket, message)
 
 

@@ -9,7 +9,7 @@ from headrace.domain.events.feed import Feed
 _SECONDS_A_WATCHER: Final = 20e-6
 
 
-class GatheringFeed(Feed):
+class ThrottledFeed(Feed):
     """Tells at once after a pause; with a thousand watchers, at most fifty times a second."""
 
     def __init__(self) -> None:

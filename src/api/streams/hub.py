@@ -10,14 +10,14 @@ from uuid import UUID
 import structlog
 
 from headrace.adapters.event_bus import EventBus, EventsHeard, decode_heard, job_channel
-from headrace.api.streams.gathering import GatheringFeed
+from headrace.api.streams.gathering import ThrottledFeed
 from headrace.api.streams.overviews import Overviews
-from headrace.api.streams.shared import Shared, pause_between_checks
-from headrace.api.streams.together import Together
+from headrace.api.streams.shared import SharedFeeds, pause_between_checks
+from headrace.api.streams.together import BatchLoader
 from headrace.domain.database import TRANSIENT
 from headrace.domain.events.feed import Feed
 from headrace.domain.events.log import EventLog
-from headrace.domain.events.watched import Wake
+from headrace.domain.events.watched import Callback
 from headrace.domain.jobs.states import JobState
 
 _log = structlog.get_logger(__name__)
@@ -33,9 +33,9 @@ class Hub:
         self.log = log
         self.overviews = overviews
         self._bus = bus
-        self._heads = Together(log.heads, _MOST_HEADS)
+        self._heads = BatchLoader(log.heads, _MOST_HEADS)
         bus.on_reconnect.append(self._recheck_soon)
-        self._shared = Shared[UUID, Feed](self._begin, self._end)
+        self._shared = SharedFeeds[UUID, Feed](self._begin, self._end)
         self._feeds = self._shared.things
         self._filling: dict[UUID, asyncio.Task[None]] = {}
         self._recheck = asyncio.Event()
@@ -47,7 +47,7 @@ class Hub:
         """Whether news travel slower than they should: Redis or PostgreSQL is away."""
         return self._database_away or self._bus.is_away
 
-    def watch(self, job_id: UUID, watcher: Wake) -> AbstractAsyncContextManager[Feed]:
+    def watch(self, job_id: UUID, watcher: Callback) -> AbstractAsyncContextManager[Feed]:
         """The feed of a job, listening before anything is read; *watcher* is called at every change.
 
         Raises:
@@ -77,7 +77,7 @@ class Hub:
         except TRANSIENT:
             await self._bus.unsubscribe(channel)
             raise
-        feed = GatheringFeed()
+        feed = ThrottledFeed()
         if head is None:
             feed.delete()
         else:
@@ -96,7 +96,7 @@ class Hub:
         heard = decode_heard(raw)
         if not isinstance(heard, EventsHeard):
             feed.offer_progress(heard.fence, heard.fraction, heard.frame)
-        elif not feed.offer(heard.events):
+        elif not feed.append(heard.events):
             self._fill(job_id, feed)
 
     def _fill(self, job_id: UUID, feed: Feed) -> None:
@@ -108,7 +108,7 @@ class Hub:
     async def _read_missing(self, job_id: UUID, feed: Feed) -> None:
         try:
             while events := await self.log.read_after(job_id, feed.head):
-                feed.offer(events)
+                feed.append(events)
         except TRANSIENT as error:
             _log.warning("gap_not_filled", job_id=str(job_id), reason=error.reason)
 

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from headrace.api.dependencies import Services
 from headrace.api.schemas import JobView
-from headrace.api.streams.session import Session, Snapshot
-from headrace.api.streams.together import Together
+from headrace.api.streams.session import JobStream, Snapshot
+from headrace.api.streams.together import BatchLoader
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.events.types import Progress, ProgressFrame
@@ -22,12 +22,12 @@ from headrace.domain.jobs.states import JobState
 _MOST_AT_ONCE: Final = 100
 
 
-def open_session(services: Services, user: CurrentUser, job_id: UUID, after: int) -> Session:
+def open_session(services: Services, user: CurrentUser, job_id: UUID, after: int) -> JobStream:
     """A stream of that job for *user*, from event *after* + 1 on."""
-    return Session(job_id, after, services.hub, partial(services.snapshots.get, (user.reach, job_id)))
+    return JobStream(job_id, after, services.hub, partial(services.snapshots.get, (user.reach, job_id)))
 
 
-def snapshots(sessions: async_sessionmaker[AsyncSession]) -> Together[tuple[Reach, UUID], Snapshot]:
+def snapshots(sessions: async_sessionmaker[AsyncSession]) -> BatchLoader[tuple[Reach, UUID], Snapshot]:
     """Loads jobs by (reach, job) for those who begin to watch, many at a time: thousands may come at once."""
 
     async def load(wanted: Sequence[tuple[Reach, UUID]]) -> dict[tuple[Reach, UUID], Snapshot]:
@@ -46,7 +46,7 @@ def snapshots(sessions: async_sessionmaker[AsyncSession]) -> Together[tuple[Reac
                     found[reach, job.id] = Snapshot(view, _stored_progress(job))
         return found
 
-    return Together(load, _MOST_AT_ONCE)
+    return BatchLoader(load, _MOST_AT_ONCE)
 
 
 def _stored_progress(job: Job) -> bytes | None:

@@ -18,47 +18,49 @@ class Packet(Struct, frozen=True):
     messages: int
 
 
-Pack = Callable[[Sequence[bytes]], Packet]
+PacketEncoder = Callable[[Sequence[bytes]], Packet]
 
 
-class Connection(Protocol):
+class DirectConnection(Protocol):
     """A socket that takes such bytes where it has room for them."""
 
     def write_messages(self, data: bytes, messages: int) -> bool: ...
 
 
-def pack_each(frames: Sequence[bytes]) -> Packet:
+def encode_each(frames: Sequence[bytes]) -> Packet:
     """A message for each frame."""
     return Packet(b"".join(map(_message, frames)), len(frames))
 
 
-def pack_together(frames: Sequence[bytes]) -> Packet:
+def encode_batch(frames: Sequence[bytes]) -> Packet:
     """One message for all."""
-    return Packet(_message(as_one(frames)), 1)
+    return Packet(_message(join_frames(frames)), 1)
 
 
-def as_one(frames: Sequence[bytes]) -> bytes:
+def join_frames(frames: Sequence[bytes]) -> bytes:
     """What one message says for several frames: the frame, or a JSON array of them."""
     return frames[0] if len(frames) == 1 else b"[" + b",".join(frames) + b"]"
 
 
-class Outlet:
+class DirectWriter:
     """A watcher's socket. *pack* makes its packets."""
 
-    def __init__(self, connection: Connection, pack: Pack) -> None:
+    def __init__(self, connection: DirectConnection, pack: PacketEncoder) -> None:
         self._connection: Final = connection
-        self.pack: Final = pack
+        self.encode_packet: Final = pack
 
     def write(self, packet: Packet) -> bool:
         """Send *packet* at once; False where it would have to wait: then nothing of it was sent."""
         return self._connection.write_messages(packet.data, packet.messages)
 
 
-def outlet_of(socket: WebSocket[Any, Any, Any], *, in_batches: bool) -> Outlet | None:
+def direct_writer_of(socket: WebSocket[Any, Any, Any], *, in_batches: bool) -> DirectWriter | None:
     """None where another server than ours holds the connection."""
     extensions: Mapping[Any, Any] = socket.scope.get("extensions") or {}
-    connection: Connection | None = extensions.get(EXTENSION)
-    return None if connection is None else Outlet(connection, pack_together if in_batches else pack_each)
+    connection: DirectConnection | None = extensions.get(EXTENSION)
+    return (
+        None if connection is None else DirectWriter(connection, encode_batch if in_batches else encode_each)
+    )
 
 
 def _message(payload: bytes) -> bytes:

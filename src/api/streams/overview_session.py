@@ -7,11 +7,11 @@ from uuid import UUID
 
 from headrace.api.streams.carrier import SlowReaderError
 from headrace.api.streams.frames import Frame, JobsBeat, bye, encode, framed, signed_out
-from headrace.api.streams.outlet import Outlet
+from headrace.api.streams.outlet import DirectWriter
 from headrace.api.streams.overviews import Overviews
-from headrace.api.streams.pulse import Pulse
+from headrace.api.streams.pulse import Heartbeat
 from headrace.domain.database import TRANSIENT
-from headrace.domain.jobs.overview import Known, Overview, Wanted
+from headrace.domain.jobs.overview import Overview, OverviewEntry, OverviewFilter
 
 _GROUP: Final = 100
 _AWAY_PAUSE_SECONDS: Final = 1.0
@@ -22,13 +22,13 @@ _TAG_PAUSE_SECONDS: Final = 0.25
 class OverviewSession:
     """There is no log and no cursor: who comes back begins anew."""
 
-    def __init__(self, owner_id: UUID, wanted: Wanted, overviews: Overviews) -> None:
+    def __init__(self, owner_id: UUID, wanted: OverviewFilter, overviews: Overviews) -> None:
         self._owner_id = owner_id
         self._wanted = wanted
         self._overviews = overviews
-        self._pulse = Pulse(lambda: framed(JobsBeat(degraded=overviews.is_degraded)))
+        self._pulse = Heartbeat(lambda: framed(JobsBeat(degraded=overviews.is_degraded)))
         self.frames_sent = 0
-        self.outlet: Outlet | None = None
+        self.direct_writer: DirectWriter | None = None
         self.end: Literal["closing", "signed_out"] | None = None
         self._is_signed_out = False
 
@@ -52,7 +52,7 @@ class OverviewSession:
             cursor = overview.number
             newest = await self._overviews.newest(self._owner_id, self._wanted)
             for summary in newest:
-                overview.know(summary)
+                overview.seed(summary)
             self._pulse.begin()
             while newest:
                 yield self._count([Frame(encode(summary)) for summary in newest[:_GROUP]])
@@ -86,7 +86,7 @@ class OverviewSession:
                 if self._wanted.tag is not None:
                     await asyncio.sleep(_TAG_PAUSE_SECONDS)
 
-    async def _with_tag(self, changed: list[Known]) -> list[Known]:
+    async def _with_tag(self, changed: list[OverviewEntry]) -> list[OverviewEntry]:
         if self._wanted.tag is None or not changed:
             return changed
         asked = [known.summary.job_id for known in changed if not known.is_deleted]

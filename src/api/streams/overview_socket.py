@@ -9,12 +9,12 @@ from litestar import WebSocket, websocket
 from litestar.di import NamedDependency
 
 from headrace.api.dependencies import Services
-from headrace.api.streams.carrier import BAD_REQUEST, NOT_FOUND, admitted, carry, refuse
+from headrace.api.streams.carrier import BAD_REQUEST, NOT_FOUND, as_accepted, refuse, serve_stream
 from headrace.api.streams.frames import Cancel, Ping, Pong, Resume, framed
 from headrace.api.streams.overview_session import OverviewSession
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
-from headrace.domain.jobs.overview import Wanted
+from headrace.domain.jobs.overview import OverviewFilter
 from headrace.domain.jobs.states import JobState
 
 _log = structlog.get_logger(__name__)
@@ -31,7 +31,7 @@ async def stream_jobs(socket: WebSocket[Any, Any, Any], services: NamedDependenc
 
     They are the caller's own, or, for an admin who says so, those of the user *owner*.
     """
-    admitted(socket)
+    as_accepted(socket)
     user: CurrentUser = socket.scope["user"]
     wanted = _wanted(dict(socket.query_params.items()))
     if isinstance(wanted, str):
@@ -52,7 +52,7 @@ async def stream_jobs(socket: WebSocket[Any, Any, Any], services: NamedDependenc
     reason = "disconnected"
     try:
         with services.standing.held(user, session.sign_out):
-            reason = await carry(socket, session, obey, in_batches=in_batches)
+            reason = await serve_stream(socket, session, obey, in_batches=in_batches)
     finally:
         _log.info("stream_closed", reason=reason, frames_sent=session.frames_sent)
 
@@ -68,7 +68,7 @@ def _owner(text: str | None, user: CurrentUser) -> UUID | None:
     return owner_id if owner_id == user.id or user.acts_as_admin else None
 
 
-def _wanted(query: dict[str, str]) -> Wanted | str:
+def _wanted(query: dict[str, str]) -> OverviewFilter | str:
     """The filter, or what is wrong with it."""
     state = query.get("state")
     if state is not None and state not in list(JobState):
@@ -76,7 +76,7 @@ def _wanted(query: dict[str, str]) -> Wanted | str:
     for name in ("pipeline", "tag"):
         if len(query.get(name, "")) > _LONGEST_NAME or "\0" in query.get(name, ""):
             return f"{name} has at most {_LONGEST_NAME} characters, and no NUL"
-    return Wanted(
+    return OverviewFilter(
         state=None if state is None else JobState(state),
         pipeline=query.get("pipeline"),
         tag=query.get("tag"),

@@ -11,12 +11,12 @@ import structlog
 
 from headrace.adapters.event_bus import EventBus
 from headrace.adapters.publisher import owner_channel
-from headrace.api.streams.shared import Shared, pause_between_checks
+from headrace.api.streams.shared import SharedFeeds, pause_between_checks
 from headrace.domain.database import TRANSIENT
 from headrace.domain.events.news import JobSummary
-from headrace.domain.events.watched import Wake
-from headrace.domain.jobs.overview import MOST_KNOWN, Overview, Wanted
-from headrace.domain.jobs.overview_repository import Look, OverviewRepository
+from headrace.domain.events.watched import Callback
+from headrace.domain.jobs.overview import MOST_KNOWN, Overview, OverviewFilter
+from headrace.domain.jobs.overview_repository import ChangePoll, OverviewRepository
 
 _log = structlog.get_logger(__name__)
 
@@ -34,8 +34,8 @@ class Overviews:
         self._bus = bus
         self._repository = repository
         bus.on_reconnect.append(self._recheck_soon)
-        self._shared = Shared[UUID, Overview](self._begin, self._end)
-        self._looks: dict[UUID, Look] = {}
+        self._shared = SharedFeeds[UUID, Overview](self._begin, self._end)
+        self._looks: dict[UUID, ChangePoll] = {}
         self._recheck = asyncio.Event()
         self._database_away = False
         self.is_closing = False
@@ -45,7 +45,7 @@ class Overviews:
         """Whether news travel slower than they should: Redis or PostgreSQL is away."""
         return self._database_away or self._bus.is_away
 
-    def watch(self, owner_id: UUID, watcher: Wake) -> AbstractAsyncContextManager[Overview]:
+    def watch(self, owner_id: UUID, watcher: Callback) -> AbstractAsyncContextManager[Overview]:
         """The overview of an owner, listening before anything is read; *watcher* is called at every change.
 
         Raises:
@@ -53,7 +53,7 @@ class Overviews:
         """
         return self._shared.watch(owner_id, watcher)
 
-    async def newest(self, owner_id: UUID, wanted: Wanted) -> list[JobSummary]:
+    async def newest(self, owner_id: UUID, wanted: OverviewFilter) -> list[JobSummary]:
         """The newest 500 of the wanted jobs."""
         return await self._repository.newest(owner_id, wanted, _NEWEST)
 
@@ -83,7 +83,7 @@ class Overviews:
             raise
         overview = Overview()
         for summary in look.changed:
-            overview.know(summary)
+            overview.seed(summary)
         self._looks[owner_id] = look
         # What came since the query is found by the check.
         self._recheck_soon()
@@ -98,7 +98,7 @@ class Overviews:
         if overview is None:
             return
         for summary in _decode(raw):
-            overview.offer(summary)
+            overview.update(summary)
         overview.notify()
 
     def _recheck_soon(self) -> None:
@@ -118,7 +118,7 @@ class Overviews:
             return
         self._looks[owner_id] = look
         for summary in look.changed:
-            overview.offer(summary)
+            overview.update(summary)
         for job_id in look.gone:
             overview.delete(job_id)
         if look.is_cut:
@@ -126,5 +126,5 @@ class Overviews:
             overview.forget_all()
         overview.notify()
 
-    async def _look(self, owner_id: UUID, last: Look | None, ended: list[UUID]) -> Look:
+    async def _look(self, owner_id: UUID, last: ChangePoll | None, ended: list[UUID]) -> ChangePoll:
         return await self._repository.look(owner_id, last, ended, most_running=_MOST_RUNNING, most=MOST_KNOWN)

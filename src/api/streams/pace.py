@@ -17,7 +17,7 @@ _SOON_SECONDS: Final = 1.0
 _LATE_SECONDS: Final = 3.0
 
 
-class Pace:
+class SendWindow:
     """Counts messages: sent, and read as far as a pong has said. Moments are those of a monotonic clock."""
 
     __slots__ = (

@@ -11,7 +11,7 @@ _BEAT_SECONDS: Final = 8.0
 _MOST_ANSWERS: Final = 64
 
 
-class Pulse:
+class Heartbeat:
     """*wake* is set by whoever has something to send; *make_beat* makes the frame of a beat."""
 
     def __init__(self, make_beat: Callable[[], Frame]) -> None:

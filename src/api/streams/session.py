@@ -10,8 +10,8 @@ from msgspec import Struct
 from headrace.api.schemas import JobView
 from headrace.api.streams.frames import Beat, End, Frame, Hello, bye, error, framed, signed_out, skipping
 from headrace.api.streams.hub import Hub
-from headrace.api.streams.outlet import Outlet
-from headrace.api.streams.pulse import Pulse
+from headrace.api.streams.outlet import DirectWriter
+from headrace.api.streams.pulse import Heartbeat
 from headrace.domain.database import TRANSIENT
 from headrace.domain.events.feed import Feed
 from headrace.domain.events.log import PAGE
@@ -35,7 +35,7 @@ class Snapshot(Struct, frozen=True):
 Ending = Literal["ended", "deleted", "closing", "signed_out"]
 
 
-class Session:
+class JobStream:
     """Yields every event past the cursor once, in order, and between them what else a watcher should know."""
 
     def __init__(
@@ -45,12 +45,12 @@ class Session:
         self._job_id = job_id
         self._hub = hub
         self._load = load
-        self._pulse = Pulse(self._beat)
+        self._pulse = Heartbeat(self._beat)
         self._head = 0
         self._page = _FIRST_PAGE
         self._feed: Feed | None = None
         self._progress_no = 0
-        self.outlet: Outlet | None = None
+        self.direct_writer: DirectWriter | None = None
         self.cursor = after
         self.frames_sent = 0
         self.end: Ending | None = None
@@ -129,12 +129,12 @@ class Session:
 
     def _hand_on(self) -> bool:
         """Send new events in the feed's own turn; False where there is anything else to send, or no room."""
-        feed, outlet = self._feed, self.outlet
+        feed, outlet = self._feed, self.direct_writer
         if feed is None or outlet is None or not self._pulse.is_resting:
             return False
         if feed.progress_no != self._progress_no or self._is_over(feed):
             return False
-        packet = feed.made(self.cursor, outlet.pack, GROUP_BYTES)
+        packet = feed.cached_packet(self.cursor, outlet.encode_packet, GROUP_BYTES)
         if packet is None or not outlet.write(packet):
             return False
         self.frames_sent += feed.head - self.cursor

@@ -7,16 +7,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, Generic, TypeVar
 
-from headrace.domain.events.watched import Wake, Watched
+from headrace.domain.events.watched import Callback, Observable
 
 _CHECK_SECONDS: Final = 5.0
 _SLOW_CHECK_SECONDS: Final = 1.0
 
 Key = TypeVar("Key")
-Thing = TypeVar("Thing", bound=Watched)
+Thing = TypeVar("Thing", bound=Observable)
 
 
-class Shared(Generic[Key, Thing]):
+class SharedFeeds(Generic[Key, Thing]):
     """*begin* makes a thing, *end* is called once it has left `things`."""
 
     def __init__(
@@ -30,7 +30,7 @@ class Shared(Generic[Key, Thing]):
         self.things: dict[Key, Thing] = {}
 
     @asynccontextmanager
-    async def watch(self, key: Key, watcher: Wake) -> AsyncIterator[Thing]:
+    async def watch(self, key: Key, watcher: Callback) -> AsyncIterator[Thing]:
         """The thing, for the block; *watcher* is called at every change of it."""
         thing = self.things.get(key) or await self._open(key)
         thing.watch(watcher)

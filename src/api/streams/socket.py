@@ -9,13 +9,13 @@ import structlog
 from litestar import WebSocket, websocket
 from litestar.di import NamedDependency
 
-from headrace.api.asked import Asked
+from headrace.api.asked import RequestInfo
 from headrace.api.auditing import note_admin
 from headrace.api.dependencies import Services
-from headrace.api.streams.carrier import BAD_REQUEST, NOT_FOUND, Socket, admitted, carry, refuse
+from headrace.api.streams.carrier import BAD_REQUEST, NOT_FOUND, Socket, as_accepted, refuse, serve_stream
 from headrace.api.streams.frames import Cancel, Ping, Pong, Resume, framed
 from headrace.api.streams.opening import open_session
-from headrace.api.streams.session import Session
+from headrace.api.streams.session import JobStream
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.jobs.service import JobService
@@ -28,7 +28,7 @@ _decode: Final = msgspec.json.Decoder(Ping | Cancel | Resume).decode
 @websocket("/jobs/{job_id:str}/ws", scope=Scope.JOBS_READ, job_token=True)
 async def stream_job(socket: WebSocket[Any, Any, Any], services: NamedDependency[Services]) -> None:
     """Send every event past `after`; close when the job is final and all was sent."""
-    admitted(socket)
+    as_accepted(socket)
     user: CurrentUser = socket.scope["user"]
     try:
         job_id = UUID(socket.path_params["job_id"])
@@ -44,14 +44,19 @@ async def stream_job(socket: WebSocket[Any, Any, Any], services: NamedDependency
     reason = "disconnected"
     try:
         with services.standing.held(user, session.sign_out):
-            reason = await carry(
-                socket, session, partial(_obey, socket, session, services, job_id), in_batches=in_batches
+            reason = await serve_stream(
+                socket,
+                session,
+                partial(_on_message, socket, session, services, job_id),
+                in_batches=in_batches,
             )
     finally:
         _log.info("stream_closed", job_id=str(job_id), reason=reason, frames_sent=session.frames_sent)
 
 
-async def _obey(socket: Socket, session: Session, services: Services, job_id: UUID, raw: bytes | str) -> None:
+async def _on_message(
+    socket: Socket, session: JobStream, services: Services, job_id: UUID, raw: bytes | str
+) -> None:
     match _decode(raw):
         case Ping():
             session.answer(framed(Pong()))
@@ -60,7 +65,7 @@ async def _obey(socket: Socket, session: Session, services: Services, job_id: UU
         case Cancel():
             user: CurrentUser = socket.scope["user"]
             user.needs(Scope.JOBS_WRITE)
-            await services.limits.count_user(Asked(socket.scope), user, is_write=True)
+            await services.limits.count_user(RequestInfo(socket.scope), user, is_write=True)
             async with services.sessions.begin() as database:
                 jobs = JobService(session=database)
                 await jobs.cancel(job_id, user.reach)

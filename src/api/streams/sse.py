@@ -16,7 +16,7 @@ from headrace.api.dependencies import Services
 from headrace.api.refusals import InvalidInputError
 from headrace.api.streams.frames import Frame
 from headrace.api.streams.opening import open_session
-from headrace.api.streams.session import Session
+from headrace.api.streams.session import JobStream
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.database import TRANSIENT
@@ -71,7 +71,7 @@ def _number(raw: str) -> int:
 
 
 async def _while_held(
-    services: Services, user: CurrentUser, watcher: Session, lines: AsyncIterator[bytes]
+    services: Services, user: CurrentUser, watcher: JobStream, lines: AsyncIterator[bytes]
 ) -> AsyncIterator[bytes]:
     with services.standing.held(user, watcher.sign_out):
         async with aclosing(lines) as sent:  # type: ignore[type-var]

@@ -8,7 +8,7 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
-class Together(Generic[Key, Value]):
+class BatchLoader(Generic[Key, Value]):
     """*ask* answers up to *most* keys; a key that has no answer is left out."""
 
     def __init__(self, ask: Callable[[Sequence[Key]], Awaitable[Mapping[Key, Value]]], most: int) -> None:

@@ -20,7 +20,7 @@ RETURNING secrets, return_to, expires_at <= statement_timestamp() AS is_expired
 """
 
 
-class Attempt(Struct, frozen=True):
+class PendingLogin(Struct, frozen=True):
     """One who is back. *secrets* are encrypted."""
 
     secrets: bytes
@@ -28,7 +28,7 @@ class Attempt(Struct, frozen=True):
     is_expired: bool
 
 
-class AttemptRepository:
+class LoginAttemptRepository:
     """Every call is one statement."""
 
     def __init__(self, database: Database) -> None:
@@ -38,9 +38,9 @@ class AttemptRepository:
         """Remember somebody for ten minutes by the digest of the state that they carry."""
         await self._database.fetch(_ADD, state, provider, secrets, return_to, LOGIN_LIFE)
 
-    async def take(self, state: bytes, provider: str) -> Attempt | None:
+    async def take(self, state: bytes, provider: str) -> PendingLogin | None:
         """Who was sent there with that state; None the second time."""
         rows = await self._database.fetch(_TAKE, state, provider)
         if not rows:
             return None
-        return Attempt(bytes(rows[0]["secrets"]), rows[0]["return_to"], rows[0]["is_expired"])
+        return PendingLogin(bytes(rows[0]["secrets"]), rows[0]["return_to"], rows[0]["is_expired"])

@@ -11,7 +11,7 @@ from headrace.domain.accounts.scopes import EVERYTHING, Scope
 from headrace.domain.errors import HeadraceError
 
 Refusal = Literal["token_missing", "token_expired", "token_invalid"]
-Proof = Literal["local", "proxy", "session", "api_key", "job_token"]
+Credential = Literal["local", "proxy", "session", "api_key", "job_token"]
 
 
 class UnauthenticatedError(HeadraceError):
@@ -39,7 +39,7 @@ class CurrentUser(Struct, frozen=True, kw_only=True):
     is_admin: bool = False
     is_admin_by_row: bool = False
     scopes: frozenset[Scope] = EVERYTHING
-    proof: Proof = "local"
+    proof: Credential = "local"
     proof_id: UUID | None = None
     issued_at: datetime | None = None
     expires_at: datetime | None = None

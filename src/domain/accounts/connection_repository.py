@@ -18,7 +18,7 @@ RETURNING id
 """
 
 
-class Connection(Struct, frozen=True):
+class ProviderAccount(Struct, frozen=True):
     """A user's identity at a provider, with its encrypted tokens."""
 
     id: UUID
@@ -26,17 +26,17 @@ class Connection(Struct, frozen=True):
     tokens: bytes
 
 
-class ConnectionRepository:
+class ProviderAccountRepository:
     """Every call is one statement."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def find(self, provider: str, user_id: UUID) -> Connection | None:
+    async def find(self, provider: str, user_id: UUID) -> ProviderAccount | None:
         """What is kept of that user there; None where there is nothing to read with."""
         rows = await self._database.fetch(_FIND, provider, user_id)
-        return Connection(rows[0]["id"], rows[0]["subject"], bytes(rows[0]["tokens"])) if rows else None
+        return ProviderAccount(rows[0]["id"], rows[0]["subject"], bytes(rows[0]["tokens"])) if rows else None
 
-    async def replace(self, connection: Connection, tokens: bytes | None) -> bool:
+    async def replace(self, connection: ProviderAccount, tokens: bytes | None) -> bool:
         """Keep other tokens, or none; False where somebody else has replaced them meanwhile."""
         return bool(await self._database.fetch(_REPLACE, connection.id, connection.tokens, tokens))

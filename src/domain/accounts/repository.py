@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, func, or_, select, update
 from headrace.domain.accounts.models import ApiKey, AuditEntry, LoginSession, User
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import DATABASE_NOW
-from headrace.domain.paging import containing, fetch_objects
+from headrace.domain.paging import fetch_objects, substring_pattern
 
 
 class UserRepository(SQLAlchemyAsyncRepository[User]):
@@ -19,7 +19,7 @@ class UserRepository(SQLAlchemyAsyncRepository[User]):
         """Users by name, and how many match."""
         matching: list[ColumnElement[bool]] = []
         if search:
-            pattern = containing(search)
+            pattern = substring_pattern(search)
             matching.append(
                 or_(User.username.ilike(pattern, escape="\\"), User.email.ilike(pattern, escape="\\"))
             )

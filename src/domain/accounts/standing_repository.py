@@ -56,7 +56,7 @@ WHERE NOT EXISTS (SELECT 1 FROM users u WHERE u.id = w.user_id AND (u.is_admin O
 """
 
 
-class KnownKey(Struct, frozen=True):
+class StoredKey(Struct, frozen=True):
     """An API key and its owner."""
 
     row: Row
@@ -65,7 +65,7 @@ class KnownKey(Struct, frozen=True):
     is_expired: bool
 
 
-class Held(Struct, frozen=True):
+class StreamCredential(Struct, frozen=True):
     """What an open stream was opened with. *needs_admin*: by whom an admin has made an admin."""
 
     user_id: UUID
@@ -75,19 +75,19 @@ class Held(Struct, frozen=True):
     needs_admin: bool
 
 
-class StandingRepository:
+class CredentialRepository:
     """Reads, and what reading leaves behind; every call is one statement."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def key(self, prefix: str) -> KnownKey | None:
+    async def api_key(self, prefix: str) -> StoredKey | None:
         """The API key of that prefix; None once it is revoked."""
         rows = await self._database.fetch(_KEY, prefix)
         if not rows:
             return None
         row = rows[0]
-        return KnownKey(row, bytes(row["digest"]), row["scopes"], bool(row["is_expired"]))
+        return StoredKey(row, bytes(row["digest"]), row["scopes"], bool(row["is_expired"]))
 
     async def note_use(self, key_id: UUID) -> None:
         """Remember that a key is in use."""
@@ -98,16 +98,16 @@ class StandingRepository:
         rows = await self._database.fetch(_SESSION, session_id)
         return rows[0] if rows else None
 
-    async def job(self, job_id: UUID) -> Row | None:
+    async def job_token(self, job_id: UUID) -> Row | None:
         """The owner of a job, and from when on its tokens count."""
         rows = await self._database.fetch(_JOB, job_id)
         return rows[0] if rows else None
 
-    async def seen(self, username: str, email: str | None) -> Row:
+    async def upsert_proxy_user(self, username: str, email: str | None) -> Row:
         """The user whom a proxy names; made on first sight, once also under a race."""
         return (await self._database.fetch(_SEEN, uuid7(), username, email))[0]
 
-    async def fallen(self, held: Sequence[Held]) -> list[int]:
+    async def revoked(self, held: Sequence[StreamCredential]) -> list[int]:
         """The places of those that do not count any more."""
         rows = await self._database.fetch(
             _FALLEN,

@@ -10,15 +10,15 @@ from itertools import islice
 from typing import Any, Final, TypeVar
 
 from headrace.domain.events.types import FINAL_TYPES, LoggedEvent
-from headrace.domain.events.watched import Watched
+from headrace.domain.events.watched import Observable
 
 KEPT_EVENTS: Final = 512
 KEPT_BYTES: Final = 256 * 1024
 
-Made = TypeVar("Made")
+Packet = TypeVar("Packet")
 
 
-class Feed(Watched):
+class Feed(Observable):
     """The tail of one job's history, from some number on without a hole."""
 
     def __init__(self) -> None:
@@ -32,14 +32,14 @@ class Feed(Watched):
         self.is_deleted = False
         self.progress: bytes | None = None
         self.progress_no = 0
-        self._made: dict[tuple[int, Callable[[Sequence[bytes]], Any]], Any] = {}
+        self._packets: dict[tuple[int, Callable[[Sequence[bytes]], Any]], Any] = {}
 
     def begin(self, head: int, final_state: str | None) -> None:
         """Start at the job's head: what was before it is the log's. None: the job is not over."""
         self.head = head
         self.final_state = final_state
 
-    def offer(self, events: Sequence[LoggedEvent]) -> bool:
+    def append(self, events: Sequence[LoggedEvent]) -> bool:
         """Take *events*, as far as they go on from the head; False when one is missing before them."""
         for event in events:
             if event.seq <= self.head:
@@ -47,7 +47,7 @@ class Feed(Watched):
             if event.seq > self.head + 1:
                 self.notify()
                 return False
-            self._append(event)
+            self._keep(event)
         self.notify()
         return True
 
@@ -80,25 +80,27 @@ class Feed(Watched):
             events.append(event)
         return events
 
-    def made(self, cursor: int, make: Callable[[Sequence[bytes]], Made], max_bytes: int) -> Made | None:
+    def cached_packet(
+        self, cursor: int, make: Callable[[Sequence[bytes]], Packet], max_bytes: int
+    ) -> Packet | None:
         """What *make* makes of the frames from *cursor* to the head, made once for all who hear of them now.
 
         None where there is none, or the tail does not reach that far, or they have more than *max_bytes*.
         """
         key = (cursor, make)
-        if key not in self._made:
+        if key not in self._packets:
             events = self.after(cursor, max_bytes) or []
             is_whole = bool(events) and events[-1].seq == self.head
-            self._made[key] = make([event.frame for event in events]) if is_whole else None
-        found: Made | None = self._made[key]
+            self._packets[key] = make([event.frame for event in events]) if is_whole else None
+        found: Packet | None = self._packets[key]
         return found
 
     def notify(self) -> None:
         super().notify()
-        self._made.clear()
+        self._packets.clear()
 
-    def _append(self, event: LoggedEvent) -> None:
-        self._made.clear()
+    def _keep(self, event: LoggedEvent) -> None:
+        self._packets.clear()
         self._tail.append(event)
         self._bytes += len(event.frame)
         self.head = event.seq

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from headrace.domain.events.types import LoggedEvent, ProgressFrame, WrittenEvent, number
+from headrace.domain.events.types import EncodedEvent, LoggedEvent, ProgressFrame, number
 
 
 class JobSummary(Struct, frozen=True, kw_only=True, tag="job", tag_field="type"):
@@ -30,7 +30,7 @@ class JobNews(Struct, frozen=True, kw_only=True):
     head: int
     progress: float
     at: datetime
-    events: Sequence[WrittenEvent]
+    events: Sequence[EncodedEvent]
 
     def logged(self) -> list[LoggedEvent]:
         """The events as they stand in the log."""

@@ -124,7 +124,7 @@ class FileCreated(JobEvent, tag="file.created", frozen=True, kw_only=True):
     file: FileSummary
 
 
-class WrittenEvent(Struct, frozen=True, gc=False):
+class EncodedEvent(Struct, frozen=True, gc=False):
     """An event on its way into the log: its type, and its JSON without the header."""
 
     type: str
@@ -144,7 +144,7 @@ FINAL_TYPES: Final = frozenset({"job.succeeded", "job.failed", "job.cancelled"})
 _encode = msgspec.json.Encoder().encode
 
 
-def write(event: JobEvent) -> WrittenEvent:
+def write(event: JobEvent) -> EncodedEvent:
     """Encode *event* for the log.
 
     Raises:
@@ -153,7 +153,7 @@ def write(event: JobEvent) -> WrittenEvent:
     kind = str(event.__struct_config__.tag)
     # What follows {"type":"KIND" is either }, or a comma and the fields.
     rest = _encode(event)[len(kind) + 10 :].decode()
-    return WrittenEvent(kind, "{}" if rest == "}" else "{" + rest[1:])
+    return EncodedEvent(kind, "{}" if rest == "}" else "{" + rest[1:])
 
 
 def frame(job_id: UUID, seq: int, at: datetime, kind: str, body: str) -> bytes:
@@ -168,7 +168,7 @@ def _moment(at: datetime) -> str:
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def number(job_id: UUID, head: int, at: datetime, events: Iterable[WrittenEvent]) -> list[LoggedEvent]:
+def number(job_id: UUID, head: int, at: datetime, events: Iterable[EncodedEvent]) -> list[LoggedEvent]:
     """The frames of *events* that were just logged as the last ones up to *head*."""
     written = list(events)
     first = head - len(written) + 1

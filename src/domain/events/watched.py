@@ -3,20 +3,20 @@
 from collections.abc import Callable
 from typing import TypeAlias
 
-Wake: TypeAlias = Callable[[], None]
+Callback: TypeAlias = Callable[[], None]
 
 
-class Watched:
+class Observable:
     """Calls each of its watchers at every change."""
 
     def __init__(self) -> None:
-        self._watchers: set[Wake] = set()
+        self._watchers: set[Callback] = set()
 
-    def watch(self, watcher: Wake) -> None:
+    def watch(self, watcher: Callback) -> None:
         """Call *watcher* at every change from now on."""
         self._watchers.add(watcher)
 
-    def unwatch(self, watcher: Wake) -> None:
+    def unwatch(self, watcher: Callback) -> None:
         self._watchers.discard(watcher)
 
     @property

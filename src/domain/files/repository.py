@@ -10,9 +10,9 @@ from sqlalchemy import delete, select
 
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.files.models import File
-from headrace.domain.paging import Orders, containing, fetch_objects, in_order
+from headrace.domain.paging import SortColumns, fetch_objects, sort_order, substring_pattern
 
-ORDERS: Final[Orders] = {"created_at": File.created_at, "name": File.name, "size": File.size}
+SORT_COLUMNS: Final[SortColumns] = {"created_at": File.created_at, "name": File.name, "size": File.size}
 
 
 class FileFilter(Struct, frozen=True, kw_only=True):
@@ -37,7 +37,7 @@ class FileRepository(SQLAlchemyAsyncRepository[File]):
     async def of_job(self, job_id: UUID, limit: int, offset: int) -> tuple[Sequence[File], int]:
         """The job's files, oldest first, and how many there are."""
         mine = select(File).where(File.job_id == job_id)
-        order = in_order(ORDERS, "created_at", File.id)
+        order = sort_order(SORT_COLUMNS, "created_at", File.id)
         return await fetch_objects(self.session, mine, order=order, limit=limit, offset=offset)
 
     async def page(self, reach: Reach, wanted: FileFilter) -> tuple[Sequence[File], int]:
@@ -46,11 +46,11 @@ class FileRepository(SQLAlchemyAsyncRepository[File]):
         if wanted.job_id is not None:
             conditions.append(File.job_id == wanted.job_id)
         if wanted.search is not None:
-            conditions.append(File.name.ilike(containing(wanted.search), escape="\\"))
+            conditions.append(File.name.ilike(substring_pattern(wanted.search), escape="\\"))
         return await fetch_objects(
             self.session,
             select(File).where(*conditions),
-            order=in_order(ORDERS, wanted.order_by, File.id),
+            order=sort_order(SORT_COLUMNS, wanted.order_by, File.id),
             limit=wanted.limit,
             offset=wanted.offset,
         )

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from msgspec import Struct, field
 
-from headrace.domain.events.types import JobError, WrittenEvent
+from headrace.domain.events.types import EncodedEvent, JobError
 from headrace.domain.jobs.states import JobState, StepState
 
 
@@ -54,7 +54,7 @@ class Change(Struct, kw_only=True):
     job_id: UUID
     owner_id: UUID
     fence: int
-    events: list[WrittenEvent] = field(default_factory=list)
+    events: list[EncodedEvent] = field(default_factory=list)
     steps: dict[str, StepChange] = field(default_factory=dict)
     files: list[NewFile] = field(default_factory=list)
     progress: float | None = None
@@ -77,7 +77,7 @@ class Change(Struct, kw_only=True):
         return sum(event.type == "log" for event in self.events)
 
 
-class Written(Struct, frozen=True, kw_only=True):
+class WriteResult(Struct, frozen=True, kw_only=True):
     """What became of a change.
 
     `applied`: now, or by an earlier sending whose answer was lost · `lost`: nothing more is written, since

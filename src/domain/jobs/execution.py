@@ -12,11 +12,11 @@ from msgspec import Struct
 
 from headrace.domain.database import Database, Row
 from headrace.domain.events.news import JobNews
-from headrace.domain.events.types import JobCancelled, JobError, WrittenEvent, write
+from headrace.domain.events.types import EncodedEvent, JobCancelled, JobError, write
 from headrace.domain.jobs.change_repository import ChangeRepository
-from headrace.domain.jobs.changes import Change, Written
+from headrace.domain.jobs.changes import Change, WriteResult
 from headrace.domain.jobs.lease_repository import MAX_LOSSES, LeaseRepository
-from headrace.domain.jobs.outlook import Outlook
+from headrace.domain.jobs.outlook import EtaEstimator
 from headrace.domain.jobs.states import StepState
 
 _SWEEP: Final = 100
@@ -68,11 +68,11 @@ class Claim(Struct, frozen=True, kw_only=True):
     cancel_requested: bool
     seconds_left: float | None
     steps: dict[str, StepRecord]
-    started: WrittenEvent
+    started: EncodedEvent
     at: datetime
     heard_at: float
     request_id: str | None = None
-    outlook: Outlook | None = None
+    outlook: EtaEstimator | None = None
 
     def now(self) -> datetime:
         """The time as PostgreSQL has it: the worker's own clock may be wrong."""
@@ -102,11 +102,11 @@ class Worker(Struct, frozen=True, kw_only=True):
     lease: timedelta
 
 
-class Execution:
+class JobQueue:
     """The use cases of one worker process."""
 
     def __init__(
-        self, database: Database, worker: Worker, outlooks: Mapping[str, Outlook] | None = None
+        self, database: Database, worker: Worker, outlooks: Mapping[str, EtaEstimator] | None = None
     ) -> None:
         """*outlooks* by `name@version`."""
         self._outlooks = outlooks or {}
@@ -130,7 +130,7 @@ class Execution:
         """Whether a job that was lost twice waits: it is run alone."""
         return await self._leases.suspect_is_due(self.worker.queues, self.worker.pipelines)
 
-    async def write(self, changes: Sequence[Change]) -> dict[UUID, tuple[Written, JobNews | None]]:
+    async def write(self, changes: Sequence[Change]) -> dict[UUID, tuple[WriteResult, JobNews | None]]:
         """Write one change a job; every job of *changes* stands in the answer."""
         rows = {row["id"]: row for row in await self._changes.write(changes)}
         return {change.job_id: _outcome(change, rows[change.job_id]) for change in changes}
@@ -191,7 +191,7 @@ def _step_record(row: Row) -> StepRecord:
     )
 
 
-def _claim(row: Row, steps: dict[str, StepRecord], outlooks: Mapping[str, Outlook]) -> Claim:
+def _claim(row: Row, steps: dict[str, StepRecord], outlooks: Mapping[str, EtaEstimator]) -> Claim:
     return Claim(
         job_id=row["id"],
         owner_id=row["owner_id"],
@@ -209,7 +209,7 @@ def _claim(row: Row, steps: dict[str, StepRecord], outlooks: Mapping[str, Outloo
         cancel_requested=row["cancel_requested"],
         seconds_left=row["seconds_left"],
         steps=steps,
-        started=WrittenEvent("job.started", row["body"]),
+        started=EncodedEvent("job.started", row["body"]),
         at=row["at"],
         heard_at=time.monotonic(),
         request_id=row["request_id"],
@@ -217,16 +217,16 @@ def _claim(row: Row, steps: dict[str, StepRecord], outlooks: Mapping[str, Outloo
     )
 
 
-def _outcome(change: Change, row: Row) -> tuple[Written, JobNews | None]:
+def _outcome(change: Change, row: Row) -> tuple[WriteResult, JobNews | None]:
     verdict = row["verdict"]
     if verdict == "before":
-        return Written(verdict="applied"), None
+        return WriteResult(verdict="applied"), None
     if verdict != "now":
-        return Written(verdict=verdict), None
+        return WriteResult(verdict=verdict), None
     told = change.events
     if change.move is not None and change.move.target != row["state"]:
         told = [*told[:-1], write(JobCancelled())]
-    written = Written(verdict="applied", head=row["head"], state=row["state"])
+    written = WriteResult(verdict="applied", head=row["head"], state=row["state"])
     news = JobNews(
         job_id=change.job_id,
         owner_id=change.owner_id,
@@ -254,7 +254,7 @@ def _news_of(rows: Sequence[Row]) -> list[JobNews]:
                 head=last["head"],
                 progress=last["progress"],
                 at=last["at"],
-                events=[WrittenEvent(row["type"], row["body"]) for row in told],
+                events=[EncodedEvent(row["type"], row["body"]) for row in told],
             )
         )
     return news

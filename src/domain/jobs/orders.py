@@ -9,7 +9,7 @@ from uuid import UUID
 from msgspec import Struct
 
 
-class Order(Struct, frozen=True, kw_only=True):
+class JobSpec(Struct, frozen=True, kw_only=True):
     """One submission. *run_at* None: now; *version* None: the newest."""
 
     pipeline: str
@@ -25,7 +25,7 @@ class Order(Struct, frozen=True, kw_only=True):
     preset_id: UUID | None = None
 
 
-class Part(StrEnum):
+class Include(StrEnum):
     """What may be shown with a job in one answer. Its tags' names always are."""
 
     STEPS = "steps"
@@ -47,4 +47,4 @@ class JobFilter(Struct, frozen=True, kw_only=True):
     order_by: str = "-created_at"
     limit: int = 100
     offset: int = 0
-    parts: Set[Part] = frozenset()
+    parts: Set[Include] = frozenset()

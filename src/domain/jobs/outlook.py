@@ -18,21 +18,21 @@ class StepTime(Struct, frozen=True, kw_only=True):
     whole: tuple[float, float]
 
 
-class Left(Protocol):
+class RemainingWork(Protocol):
     """How much of an attempt is left."""
 
     def left_of(self, name: str) -> float | None:
         """The items of a step that are not done, parts of items included; None: it has none yet."""
 
 
-class Outlook:
+class EtaEstimator:
     """What is known of the times of one pipeline version's steps; *after* is its graph, in order."""
 
     def __init__(self, after: Mapping[str, tuple[str, ...]]) -> None:
         self._after = after
         self.times: Mapping[str, StepTime] = {}
 
-    def eta(self, progress: Left) -> Eta | None:
+    def eta(self, progress: RemainingWork) -> Eta | None:
         """None where a step that is not done has been seen too seldom to say.
 
         The longest way through the graph counts: steps that need not wait for each other run side by side.
@@ -48,7 +48,7 @@ class Outlook:
         low, high = max(soonest.values(), default=0.0), max(latest.values(), default=0.0)
         return Eta(low_seconds=round(low, 1), high_seconds=round(high, 1))
 
-    def _left(self, name: str, progress: Left) -> tuple[float, float] | None:
+    def _left(self, name: str, progress: RemainingWork) -> tuple[float, float] | None:
         left = progress.left_of(name)
         if left == 0:
             return 0.0, 0.0

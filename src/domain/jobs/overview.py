@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from headrace.domain.events.news import JobDeleted, JobSummary
-from headrace.domain.events.watched import Watched
+from headrace.domain.events.watched import Observable
 from headrace.domain.jobs.states import JobState, may_have_been
 
 MOST_KNOWN: Final = 20_000
@@ -21,7 +21,7 @@ MOST_KNOWN: Final = 20_000
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class Wanted(Struct, frozen=True, kw_only=True):
+class OverviewFilter(Struct, frozen=True, kw_only=True):
     """Which jobs a watcher wants; None: any."""
 
     state: JobState | None = None
@@ -29,7 +29,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     tag: str | None = None
 
 
-class Known(Struct, kw_only=True):
+class OverviewEntry(Struct, kw_only=True):
     """One job. *left* says at which number it left a state; *number* 0: no watcher needs to hear of it."""
 
     summary: JobSummary
@@ -39,26 +39,26 @@ class Known(Struct, kw_only=True):
     is_deleted: bool = False
 
 
-class Overview(Watched):
+class Overview(Observable):
     """The jobs of one owner, as far as anybody may still have to hear of them."""
 
     def __init__(self, most: int = MOST_KNOWN) -> None:
         super().__init__()
         self._most = most
-        self._jobs: OrderedDict[UUID, Known] = OrderedDict()
+        self._jobs: OrderedDict[UUID, OverviewEntry] = OrderedDict()
         self._forgotten = 0
         self.number = 0
 
-    def know(self, summary: JobSummary) -> None:
+    def seed(self, summary: JobSummary) -> None:
         """Take what is no news to anybody who looks from now on; what is newer than known is news."""
         if summary.job_id in self._jobs:
-            self.offer(summary)
+            self.update(summary)
             return
-        self._jobs[summary.job_id] = Known(summary=summary, frame=b"", number=0, left={})
+        self._jobs[summary.job_id] = OverviewEntry(summary=summary, frame=b"", number=0, left={})
         self._jobs.move_to_end(summary.job_id, last=False)
         self._forget_oldest()
 
-    def offer(self, summary: JobSummary) -> bool:
+    def update(self, summary: JobSummary) -> bool:
         """Take where a job is now; False when that is known, or older than what is known."""
         known = self._jobs.get(summary.job_id)
         if known is None:
@@ -69,7 +69,7 @@ class Overview(Watched):
             left = known.left
             if summary.state != known.summary.state:
                 left[known.summary.state] = self.number + 1
-        self._number(Known(summary=summary, frame=_encode(summary), number=0, left=left))
+        self._number(OverviewEntry(summary=summary, frame=_encode(summary), number=0, left=left))
         return True
 
     def delete(self, job_id: UUID) -> None:
@@ -97,7 +97,7 @@ class Overview(Watched):
         """Whether changes after *cursor* are not known any more."""
         return cursor < self._forgotten
 
-    def after(self, cursor: int, wanted: Wanted, limit: int) -> tuple[list[Known], int]:
+    def after(self, cursor: int, wanted: OverviewFilter, limit: int) -> tuple[list[OverviewEntry], int]:
         """The wanted among the next *limit* changes after *cursor*, in order, and the cursor behind them.
 
         A job that was wanted and is no longer is among them once, as it is now. Tags are not looked at.
@@ -107,8 +107,8 @@ class Overview(Watched):
             changed[-1].number if changed else cursor
         )
 
-    def _after(self, cursor: int, limit: int) -> list[Known]:
-        newer: list[Known] = []
+    def _after(self, cursor: int, limit: int) -> list[OverviewEntry]:
+        newer: list[OverviewEntry] = []
         for known in reversed(self._jobs.values()):
             if known.number <= cursor:
                 break
@@ -116,7 +116,7 @@ class Overview(Watched):
         newer.reverse()
         return newer[:limit]
 
-    def _number(self, known: Known) -> None:
+    def _number(self, known: OverviewEntry) -> None:
         self.number += 1
         known.number = self.number
         self._jobs[known.summary.job_id] = known
@@ -133,7 +133,7 @@ def _age(summary: JobSummary) -> tuple[int, float]:
     return summary.head, summary.progress
 
 
-def _matches(known: Known, wanted: Wanted, cursor: int) -> bool:
+def _matches(known: OverviewEntry, wanted: OverviewFilter, cursor: int) -> bool:
     if wanted.pipeline is not None and known.summary.pipeline != wanted.pipeline:
         return False
     if wanted.state is None or known.summary.state == wanted.state:

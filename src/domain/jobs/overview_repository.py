@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from headrace.domain.database import Database, Row
 from headrace.domain.events.news import JobSummary
-from headrace.domain.jobs.overview import Wanted
+from headrace.domain.jobs.overview import OverviewFilter
 
 _NEWEST: Final = """
 SELECT id, event_seq, state, progress, pipeline FROM jobs
@@ -68,7 +68,7 @@ UNION ALL SELECT NULL, NULL, id, NULL, NULL, NULL, NULL FROM gone
 """
 
 
-class Look(Struct, frozen=True, kw_only=True):
+class ChangePoll(Struct, frozen=True, kw_only=True):
     """What was changed at the time of a look, and what it could see; *is_cut*: there was more."""
 
     at: datetime
@@ -84,7 +84,7 @@ class OverviewRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def newest(self, owner_id: UUID, wanted: Wanted, limit: int) -> list[JobSummary]:
+    async def newest(self, owner_id: UUID, wanted: OverviewFilter, limit: int) -> list[JobSummary]:
         """The newest jobs that are wanted, newest first."""
         arguments: list[object] = [owner_id, limit]
         conditions = ""
@@ -101,8 +101,8 @@ class OverviewRepository:
         return {row["job_id"] for row in rows}
 
     async def look(
-        self, owner_id: UUID, last: Look | None, ended: Sequence[UUID], *, most_running: int, most: int
-    ) -> Look:
+        self, owner_id: UUID, last: ChangePoll | None, ended: Sequence[UUID], *, most_running: int, most: int
+    ) -> ChangePoll:
         """The newest running jobs, what else changed since the *last* look, and which of *ended* are gone."""
         at, seen = (None, None) if last is None else (last.at, last.seen)
         rows = await self._database.fetch(
@@ -111,7 +111,7 @@ class OverviewRepository:
         clock = next(row for row in rows if row["at"] is not None)
         found = [row for row in rows if row["id"] is not None]
         changed = [_summary(row) for row in found if row["state"] is not None]
-        return Look(
+        return ChangePoll(
             at=clock["at"],
             seen=clock["seen"],
             changed=changed,

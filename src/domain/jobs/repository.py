@@ -13,16 +13,16 @@ from sqlalchemy.sql.base import ExecutableOption
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import DATABASE_NOW
 from headrace.domain.jobs.models import Job, StepRun
-from headrace.domain.jobs.orders import JobFilter, Part
+from headrace.domain.jobs.orders import Include, JobFilter
 from headrace.domain.jobs.states import JobState, StepState
-from headrace.domain.paging import Orders, containing, fetch_objects, in_order
+from headrace.domain.paging import SortColumns, fetch_objects, sort_order, substring_pattern
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.tags.links import set_tags
 from headrace.domain.tags.models import JOB_TAGS, Tag
 from headrace.domain.workers.models import WorkerProcess
 
 KEY_LIFE: Final = timedelta(hours=24)
-ORDERS: Final[Orders] = {
+SORT_COLUMNS: Final[SortColumns] = {
     "created_at": Job.created_at,
     "run_at": Job.run_at,
     "priority": Job.priority,
@@ -48,7 +48,7 @@ class JobRepository(SQLAlchemyAsyncRepository[Job]):
         return (await self.session.execute(_APPEND, parameters)).scalars().all()[0]
 
     async def reached(
-        self, job_id: UUID, reach: Reach, *, lock: bool = False, parts: Set[Part] = frozenset()
+        self, job_id: UUID, reach: Reach, *, lock: bool = False, parts: Set[Include] = frozenset()
     ) -> Job | None:
         """A job within reach, with its tags and the *parts* that are asked for."""
         statement = select(Job).where(Job.id == job_id, *reach.within(Job.owner_id, Job.id))
@@ -66,7 +66,7 @@ class JobRepository(SQLAlchemyAsyncRepository[Job]):
         return await fetch_objects(
             self.session,
             matching_jobs(reach, wanted),
-            order=in_order(ORDERS, wanted.order_by, Job.id),
+            order=sort_order(SORT_COLUMNS, wanted.order_by, Job.id),
             limit=wanted.limit,
             offset=wanted.offset,
             options=_loaded(wanted.parts),
@@ -108,20 +108,20 @@ class JobRepository(SQLAlchemyAsyncRepository[Job]):
         rows = (await self.session.execute(statement)).all()
         return rows[0].now, [(set(queues), set(names)) for _, queues, names in rows if queues is not None]
 
-    async def _jobs(self, statement: Select[tuple[Job]], parts: Set[Part] = frozenset()) -> list[Job]:
+    async def _jobs(self, statement: Select[tuple[Job]], parts: Set[Include] = frozenset()) -> list[Job]:
         result = await self.session.execute(
             statement.options(*_loaded(parts)).execution_options(populate_existing=True)
         )
         return list(result.scalars())
 
 
-def _loaded(parts: Set[Part]) -> list[ExecutableOption]:
+def _loaded(parts: Set[Include]) -> list[ExecutableOption]:
     """What is read along: one statement for each, however many jobs there are."""
     options: list[ExecutableOption] = [selectinload(Job.tags)]
-    if Part.STEPS in parts:
+    if Include.STEPS in parts:
         options.append(joinedload(Job.definition, innerjoin=True).load_only(PipelineVersion.graph))
         options.append(selectinload(Job.step_runs))
-    if Part.FILES in parts:
+    if Include.FILES in parts:
         options.append(selectinload(Job.files))
     return options
 
@@ -143,7 +143,7 @@ def matching_jobs(reach: Reach, wanted: JobFilter) -> Select[tuple[Job]]:
             Job.id.in_(tagged.where(Tag.name == wanted.tag, *reach.within(Tag.owner_id, JOB_TAGS.c.job_id)))
         )
     if wanted.search is not None:
-        pattern = containing(wanted.search)
+        pattern = substring_pattern(wanted.search)
         columns = (Job.pipeline, cast(Job.id, Text), cast(Job.meta, Text), cast(Job.params, Text))
         conditions.append(or_(*(column.ilike(pattern, escape="\\") for column in columns)))
     if wanted.created_after is not None:

@@ -13,7 +13,7 @@ from headrace.domain.events.news import JobNews
 from headrace.domain.events.types import JobCancelled, JobCancelRequested, JobEvent, JobRetried, write
 from headrace.domain.jobs.errors import JobNotFinalError, JobNotFoundError
 from headrace.domain.jobs.models import Job, StepRun
-from headrace.domain.jobs.orders import JobFilter, Part
+from headrace.domain.jobs.orders import Include, JobFilter
 from headrace.domain.jobs.repository import JobRepository
 from headrace.domain.jobs.states import IllegalTransitionError, JobState, StepState, move
 from headrace.domain.jobs.waiting import why_queued
@@ -33,7 +33,7 @@ class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
         self.news: list[JobNews] = []
         self.rings: list[str] = []
 
-    async def find(self, job_id: UUID, reach: Reach, parts: Set[Part] = frozenset()) -> Job:
+    async def find(self, job_id: UUID, reach: Reach, parts: Set[Include] = frozenset()) -> Job:
         """A job within reach, with the *parts* that are asked for.
 
         Raises:

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from headrace.domain.jobs.orders import Order
+from headrace.domain.jobs.orders import JobSpec
 from headrace.domain.pipelines.catalogue import KnownPipeline
 
 # Stands in an answer for the moment that only the database knows. Random, so that nobody's own text is it.
@@ -24,7 +24,7 @@ class NewJob(Struct, frozen=True, kw_only=True):
     """
 
     id: UUID
-    order: Order
+    order: JobSpec
     pipeline: KnownPipeline
     params: str
     meta: str
@@ -52,7 +52,7 @@ class Submission(Struct, kw_only=True):
     request_id: str | None = None
 
 
-class Stored(Struct, frozen=True):
+class StoreResult(Struct, frozen=True):
     """What became of a submission.
 
     `made` · `repeated`: its key is taken, nothing was stored · `stale`: a pipeline has changed meanwhile,

@@ -7,7 +7,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from headrace.domain.database import Database
-from headrace.domain.jobs.submission import NOT_YET_TEXT, Stored, Submission
+from headrace.domain.jobs.submission import NOT_YET_TEXT, StoreResult, Submission
 
 # Presets and tags are locked as the keys that refer to them would: one that is deleted meanwhile makes its
 # submission stale, or its link missing, instead of failing all that is stored with it. Nobody waits for a
@@ -91,10 +91,10 @@ class SubmitRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def store(self, submissions: Sequence[Submission]) -> list[Stored]:
+    async def store(self, submissions: Sequence[Submission]) -> list[StoreResult]:
         """Store each submission whole or not at all; a key may stand here only once."""
         rows = await self._database.fetch(_STORE, *_columns(submissions))
-        stored = {row["request"]: Stored(row["verdict"], row["at"], row["moment"]) for row in rows}
+        stored = {row["request"]: StoreResult(row["verdict"], row["at"], row["moment"]) for row in rows}
         return [stored[place] for place in range(len(submissions))]
 
     async def find_key(self, owner_id: UUID, key: str, request: str) -> tuple[bytes | None, bool] | None:

@@ -15,8 +15,8 @@ from headrace.domain.errors import HeadraceError
 from headrace.domain.events.news import JobNews
 from headrace.domain.events.types import JobQueued, write
 from headrace.domain.jobs.errors import IdempotencyConflictError
-from headrace.domain.jobs.orders import Order
-from headrace.domain.jobs.submission import NOT_YET_TEXT, Key, NewJob, Stored, Submission
+from headrace.domain.jobs.orders import JobSpec
+from headrace.domain.jobs.submission import NOT_YET_TEXT, Key, NewJob, StoreResult, Submission
 from headrace.domain.jobs.submit_repository import SubmitRepository
 from headrace.domain.jobs.waiting import why_queued
 from headrace.domain.json_bounds import ValueTooLargeError, is_too_large
@@ -37,14 +37,14 @@ _PAUSE_SECONDS: Final = 0.1
 Render = Callable[[Sequence[NewJob]], bytes]
 """Writes the caller's answer, with `NOT_YET` where the moment of storing belongs."""
 
-Store = Callable[[Submission], Awaitable[Stored]]
+Store = Callable[[Submission], Awaitable[StoreResult]]
 
 
 class PipelineBusyError(HeadraceError):
     """A pipeline is registered anew all the time."""
 
 
-class Answer(Struct, frozen=True, kw_only=True):
+class SubmissionResult(Struct, frozen=True, kw_only=True):
     """What the caller is told. Of one that *is_replayed* nothing but the body is known."""
 
     body: bytes
@@ -66,13 +66,13 @@ class Submitter:
     async def submit(
         self,
         owner_id: UUID,
-        orders: Sequence[Order],
+        orders: Sequence[JobSpec],
         render: Render,
         *,
         key: Key | None = None,
         at: str = "$",
         request_id: str | None = None,
-    ) -> Answer:
+    ) -> SubmissionResult:
         """Accept *orders*, all or none. *at* is where they stand in the request, for the paths of faults.
 
         *request_id* is kept with the jobs, for the logs of those who run them.
@@ -126,15 +126,15 @@ class Submitter:
         if presets:
             await asyncio.sleep(_PAUSE_SECONDS)
 
-    async def _store_alone(self, submission: Submission) -> Stored:
+    async def _store_alone(self, submission: Submission) -> StoreResult:
         (stored,) = await self._repository.store([submission])
         return stored
 
-    async def _find_key(self, owner_id: UUID, key: Key) -> Answer | None:
+    async def _find_key(self, owner_id: UUID, key: Key) -> SubmissionResult | None:
         found = await self._repository.find_key(owner_id, key.name, key.request)
         return None if found is None else _replay(key, *found)
 
-    async def _resolve(self, orders: Sequence[Order], at: str) -> tuple[list[KnownPipeline], Serving]:
+    async def _resolve(self, orders: Sequence[JobSpec], at: str) -> tuple[list[KnownPipeline], Serving]:
         found: list[KnownPipeline] = []
         asked: dict[tuple[str, int | None], KnownPipeline | None] = {}
         faults: list[Fault] = []
@@ -163,7 +163,7 @@ class Submitter:
         return found, await self._workers.serving()
 
 
-def _as_json(order: Order, at: str, place: int) -> tuple[str, str]:
+def _as_json(order: JobSpec, at: str, place: int) -> tuple[str, str]:
     params, meta = msgspec.json.encode(order.params), msgspec.json.encode(order.meta)
     if is_too_large(params):
         raise ValueTooLargeError(f"{at.format(place)}.params")
@@ -173,7 +173,7 @@ def _as_json(order: Order, at: str, place: int) -> tuple[str, str]:
 
 
 def _new_jobs(
-    orders: Sequence[Order],
+    orders: Sequence[JobSpec],
     written: Sequence[tuple[str, str]],
     found: Sequence[KnownPipeline],
     serving: Serving,
@@ -200,7 +200,7 @@ def _new_jobs(
     ]
 
 
-def _answer(submission: Submission, stored: Stored) -> Answer:
+def _answer(submission: Submission, stored: StoreResult) -> SubmissionResult:
     queued = [write(JobQueued())]
     news = [
         JobNews(
@@ -215,14 +215,14 @@ def _answer(submission: Submission, stored: Stored) -> Answer:
         )
         for job in submission.jobs
     ]
-    return Answer(
+    return SubmissionResult(
         body=submission.answer.replace(NOT_YET_TEXT, stored.moment).encode(),
         news=news,
         queues=[job.order.queue for job in submission.jobs],
     )
 
 
-def _replay(key: Key, answer: bytes | None, is_same: bool) -> Answer:
+def _replay(key: Key, answer: bytes | None, is_same: bool) -> SubmissionResult:
     if not is_same or answer is None:
         raise IdempotencyConflictError(key.name)
-    return Answer(body=answer, is_replayed=True)
+    return SubmissionResult(body=answer, is_replayed=True)

@@ -10,13 +10,13 @@ from sqlalchemy.orm import selectinload
 
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.jobs.models import Job
-from headrace.domain.paging import Orders, containing, fetch_objects, in_order
+from headrace.domain.paging import SortColumns, fetch_objects, sort_order, substring_pattern
 from headrace.domain.presets.models import Preset
 from headrace.domain.presets.wanted import PresetFilter
 from headrace.domain.tags.links import set_tags
 from headrace.domain.tags.models import PRESET_TAGS, Tag
 
-ORDERS: Final[Orders] = {
+SORT_COLUMNS: Final[SortColumns] = {
     "created_at": Preset.created_at,
     "updated_at": Preset.updated_at,
     "title": Preset.title,
@@ -47,7 +47,7 @@ class PresetRepository(SQLAlchemyAsyncRepository[Preset]):
         return await fetch_objects(
             self.session,
             _matching(reach, wanted),
-            order=in_order(ORDERS, wanted.order_by, Preset.id),
+            order=sort_order(SORT_COLUMNS, wanted.order_by, Preset.id),
             limit=wanted.limit,
             offset=wanted.offset,
             options=[selectinload(Preset.tags)],
@@ -85,7 +85,7 @@ def _matching(reach: Reach, wanted: PresetFilter) -> Select[Any]:
         tagged = select(PRESET_TAGS.c.preset_id).join(Tag, Tag.id == PRESET_TAGS.c.tag_id)
         conditions.append(Preset.id.in_(tagged.where(Tag.name == wanted.tag, *reach.within(Tag.owner_id))))
     if wanted.search is not None:
-        pattern = containing(wanted.search)
+        pattern = substring_pattern(wanted.search)
         columns = (Preset.title, Preset.description)
         conditions.append(or_(*(column.ilike(pattern, escape="\\") for column in columns)))
     return select(Preset).where(*conditions)

@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import database_now
-from headrace.domain.conflicts import guarded
+from headrace.domain.conflicts import translate_unique_violation
 from headrace.domain.json_bounds import check_size
 from headrace.domain.pipelines.repository import PipelineRepository
 from headrace.domain.pipelines.service import (
@@ -77,7 +77,7 @@ class PresetService(SQLAlchemyAsyncRepositoryService[Preset, PresetRepository]):
             created_at=now,
             updated_at=now,
         )
-        async with guarded(self.repository.session, _TITLE, PresetTitleTakenError(title)):
+        async with translate_unique_violation(self.repository.session, _TITLE, PresetTitleTakenError(title)):
             self.repository.session.add(preset)
         await self.repository.set_tags(preset, tags)
         return await self.find(preset.id, Reach(owner_id))
@@ -98,7 +98,7 @@ class PresetService(SQLAlchemyAsyncRepositoryService[Preset, PresetRepository]):
                 preset.params if changes.params is UNSET else changes.params,
             )
         title = preset.title if changes.title is UNSET else changes.title
-        async with guarded(self.repository.session, _TITLE, PresetTitleTakenError(title)):
+        async with translate_unique_violation(self.repository.session, _TITLE, PresetTitleTakenError(title)):
             for name in ("title", "description", "pipeline", "params"):
                 value = getattr(changes, name)
                 if value is not UNSET:

@@ -9,10 +9,10 @@ from msgspec import Struct
 from sqlalchemy import Select, delete, func, select
 
 from headrace.domain.accounts.reach import Reach
-from headrace.domain.paging import Orders, fetch_page, in_order
+from headrace.domain.paging import SortColumns, fetch_page, sort_order
 from headrace.domain.tags.models import JOB_TAGS, PRESET_TAGS, Tag
 
-ORDERS: Final[Orders] = {"name": Tag.name, "created_at": Tag.created_at}
+SORT_COLUMNS: Final[SortColumns] = {"name": Tag.name, "created_at": Tag.created_at}
 
 
 class CountedTag(Struct, frozen=True):
@@ -40,7 +40,7 @@ class TagRepository(SQLAlchemyAsyncRepository[Tag]):
         self, reach: Reach, order_by: str, limit: int, offset: int
     ) -> tuple[Sequence[CountedTag], int]:
         """The wanted page, in a stable order, and how many there are."""
-        order = in_order(ORDERS, order_by, Tag.id)
+        order = sort_order(SORT_COLUMNS, order_by, Tag.id)
         rows, total = await fetch_page(self.session, _counted(reach), order=order, limit=limit, offset=offset)
         return [CountedTag(tag, jobs, presets) for tag, jobs, presets, _ in rows], total
 

@@ -8,7 +8,7 @@ from uuid_utils.compat import uuid7
 
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import database_now
-from headrace.domain.conflicts import TakenError, guarded
+from headrace.domain.conflicts import TakenError, translate_unique_violation
 from headrace.domain.errors import HeadraceError
 from headrace.domain.tags.models import Tag
 from headrace.domain.tags.repository import CountedTag, TagRepository
@@ -58,7 +58,9 @@ class TagService(SQLAlchemyAsyncRepositoryService[Tag, TagRepository]):
         """
         now = await database_now(self.repository.session)
         tag = Tag(id=uuid7(), owner_id=owner_id, name=name, created_at=now, updated_at=now)
-        async with guarded(self.repository.session, "uq_tags_owner_id", TagTakenError(name)):
+        async with translate_unique_violation(
+            self.repository.session, "uq_tags_owner_id", TagTakenError(name)
+        ):
             self.repository.session.add(tag)
         return CountedTag(tag, 0, 0)
 
@@ -70,7 +72,9 @@ class TagService(SQLAlchemyAsyncRepositoryService[Tag, TagRepository]):
             TagTakenError: its owner has one of that name.
         """
         tag = await self._reached(tag_id, reach)
-        async with guarded(self.repository.session, "uq_tags_owner_id", TagTakenError(name)):
+        async with translate_unique_violation(
+            self.repository.session, "uq_tags_owner_id", TagTakenError(name)
+        ):
             tag.name = name
         return await self.find(tag_id, reach)
 

@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 
 from headrace.pipelines.shootout.blocks import RATE, decibels
-from headrace.pipelines.shootout.errors import InvalidInputError
+from headrace.pipelines.shootout.errors import UnusableInputError
 from headrace.pipelines.shootout.oversampling import Recording, Samples
 
 MAX_BYTES: Final = 100_000_000
@@ -43,19 +43,21 @@ def probe(source: IO[bytes], label: str, *, max_seconds: float = MAX_SECONDS) ->
     size = source.seek(0, 2)
     source.seek(0)
     if size > MAX_BYTES:
-        raise InvalidInputError(f"{label} is {size / 1e6:.0f} MB large, the limit is {MAX_BYTES // 10**6} MB")
+        raise UnusableInputError(
+            f"{label} is {size / 1e6:.0f} MB large, the limit is {MAX_BYTES // 10**6} MB"
+        )
     try:
         sound = soundfile.SoundFile(source)
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: raw samples, going by the file's name
-        raise InvalidInputError(f"{label} is not audio that can be decoded") from error
+        raise UnusableInputError(f"{label} is not audio that can be decoded") from error
     if sound.samplerate not in RATES:
-        raise InvalidInputError(f"{label} has a rate of {sound.samplerate} Hz; 8 to 192 kHz can be used")
+        raise UnusableInputError(f"{label} has a rate of {sound.samplerate} Hz; 8 to 192 kHz can be used")
     if sound.channels > MAX_CHANNELS:
-        raise InvalidInputError(f"{label} has {sound.channels} channels, the limit is {MAX_CHANNELS}")
+        raise UnusableInputError(f"{label} has {sound.channels} channels, the limit is {MAX_CHANNELS}")
     if sound.frames < 1:
-        raise InvalidInputError(f"{label} holds no samples")
+        raise UnusableInputError(f"{label} holds no samples")
     if sound.frames > max_seconds * sound.samplerate:
-        raise InvalidInputError(
+        raise UnusableInputError(
             f"{label} is {sound.frames / sound.samplerate:.0f} s long, the limit is {max_seconds:.0f} s"
         )
     return sound
@@ -76,7 +78,9 @@ def decode(
     """
     with probe(source, label, max_seconds=max_seconds) as sound:
         if channel is not None and channel > sound.channels:
-            raise InvalidInputError(f"{label} has {sound.channels} channel(s), there is no channel {channel}")
+            raise UnusableInputError(
+                f"{label} has {sound.channels} channel(s), there is no channel {channel}"
+            )
         # A header can promise anything, so the length is what was read.
         pieces: list[Recording] = []
         done, limit = 0, int(max_seconds * sound.samplerate)
@@ -84,17 +88,17 @@ def decode(
             try:
                 frames = sound.read(_FRAMES_AT_ONCE, dtype="float32", always_2d=True)
             except soundfile.SoundFileError as error:
-                raise InvalidInputError(f"{label} is broken {done / sound.samplerate:.1f} s in") from error
+                raise UnusableInputError(f"{label} is broken {done / sound.samplerate:.1f} s in") from error
             if not len(frames):
                 break
             if not np.isfinite(frames).all():
-                raise InvalidInputError(f"{label} has samples that are not numbers (NaN or infinite)")
+                raise UnusableInputError(f"{label} has samples that are not numbers (NaN or infinite)")
             if np.max(np.abs(frames)) > _TOO_LOUD:
-                raise InvalidInputError(f"{label} has samples far beyond full scale (1.0 is full scale)")
+                raise UnusableInputError(f"{label} has samples far beyond full scale (1.0 is full scale)")
             pieces.append(frames.mean(axis=1) if channel is None else frames[:, channel - 1].copy())
             done += len(frames)
             if done > limit:
-                raise InvalidInputError(f"{label} is longer than {max_seconds:.0f} s")
+                raise UnusableInputError(f"{label} is longer than {max_seconds:.0f} s")
             if on_frames is not None:
                 on_frames(done, max(done, sound.frames))
         samples = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
@@ -120,7 +124,7 @@ def response(sound: Sound, label: str, *, length_ms: float, normalise: bool, ali
     taps = resample(sound.samples, sound.rate).astype(np.float64)
     peak = float(np.max(np.abs(taps), initial=0.0))
     if peak < SILENCE:
-        raise InvalidInputError(f"{label} is silent")
+        raise UnusableInputError(f"{label} is silent")
     if align:
         taps = taps[int(np.argmax(np.abs(taps) >= peak * decibels(-60))) :]
     length = max(1, round(length_ms * RATE / 1000))

@@ -6,7 +6,7 @@ from typing import Final
 
 from headrace import PermanentError, StepContext
 from headrace.pipelines.shootout import audio
-from headrace.pipelines.shootout.errors import InvalidInputError
+from headrace.pipelines.shootout.errors import UnusableInputError
 from headrace.pipelines.shootout.inputs import load_response, open_di
 from headrace.pipelines.shootout.outputs import Checked
 from headrace.pipelines.shootout.params import Chain, Ir, ShootoutParams
@@ -39,7 +39,7 @@ def check(context: StepContext[ShootoutParams]) -> Checked:
         told = faults[:_MOST_TOLD]
         if len(faults) > len(told):
             told.append(f"and {len(faults) - len(told)} more")
-        raise InvalidInputError("\n".join(told))
+        raise UnusableInputError("\n".join(told))
     return Checked(inputs=total)
 
 
@@ -48,12 +48,12 @@ def _look_at_di(context: StepContext[ShootoutParams]) -> None:
     source, label = open_di(context)
     with source, audio.probe(source, label) as sound:
         if wanted.channel is not None and wanted.channel > sound.channels:
-            raise InvalidInputError(
+            raise UnusableInputError(
                 f"{label} has {sound.channels} channel(s), there is no channel {wanted.channel}"
             )
         seconds = sound.frames / sound.samplerate
         if wanted.start_seconds >= seconds:
-            raise InvalidInputError(f"{label} ends at {seconds:.2f} s, before {wanted.start_seconds:g} s")
+            raise UnusableInputError(f"{label} ends at {seconds:.2f} s, before {wanted.start_seconds:g} s")
 
 
 def _responses(chains: tuple[Chain, ...]) -> Iterator[tuple[str, Ir]]:

@@ -3,7 +3,7 @@
 from headrace import PermanentError
 
 
-class InvalidInputError(PermanentError):
+class UnusableInputError(PermanentError):
     """An input cannot be used; no retry mends that. The message names it and says why."""
 
     def __init__(self, message: str) -> None:

@@ -4,7 +4,7 @@ from typing import IO
 
 from headrace import PermanentError, StepContext
 from headrace.pipelines.shootout import audio
-from headrace.pipelines.shootout.errors import InvalidInputError
+from headrace.pipelines.shootout.errors import UnusableInputError
 from headrace.pipelines.shootout.oversampling import Samples
 from headrace.pipelines.shootout.params import BUILTIN, Ir, ShootoutParams
 
@@ -38,4 +38,4 @@ def _open(
     try:
         return context.open_file(reference), label
     except PermanentError as error:
-        raise InvalidInputError(f"{label} is not one of your files") from error
+        raise UnusableInputError(f"{label} is not one of your files") from error

@@ -6,7 +6,7 @@ from headrace import StepContext
 from headrace.pipelines.shootout import audio
 from headrace.pipelines.shootout.audio import SILENCE
 from headrace.pipelines.shootout.blocks import RATE, decibels
-from headrace.pipelines.shootout.errors import InvalidInputError
+from headrace.pipelines.shootout.errors import UnusableInputError
 from headrace.pipelines.shootout.inputs import open_di
 from headrace.pipelines.shootout.outputs import Prepared
 from headrace.pipelines.shootout.oversampling import Recording
@@ -36,12 +36,12 @@ def prepare_di(context: StepContext[ShootoutParams]) -> Prepared:
     samples = samples - np.float32(samples.mean(dtype=np.float64) if len(samples) else 0.0)
     peak = float(np.max(np.abs(samples), initial=0.0))
     if peak < SILENCE:
-        raise InvalidInputError(f"{label} is silent: its loudest sample is below -80 dBFS")
+        raise UnusableInputError(f"{label} is silent: its loudest sample is below -80 dBFS")
     if wanted.trim_db is not None:
         samples = trim(samples, peak * decibels(wanted.trim_db))
     seconds = len(samples) / RATE
     if seconds < SHORTEST_SECONDS:
-        raise InvalidInputError(
+        raise UnusableInputError(
             f"{label} is too short: {seconds:.2f} s of sound, at least {SHORTEST_SECONDS} s are needed"
         )
     if wanted.rms_dbfs is not None:

@@ -6,16 +6,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
-from headrace.cli.drawing import Drawing, visible
-from headrace.cli.picture import JobPicture, StepLine
+from headrace.cli.drawing import LiveRenderer, visible
+from headrace.cli.picture import JobViewModel, StepLine
 from headrace.cli.times import ago, left, took
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def drawn(picture: JobPicture, *, width: int = 100, height: int = 30, away: str | None = None) -> list[str]:
+def drawn(picture: JobViewModel, *, width: int = 100, height: int = 30, away: str | None = None) -> list[str]:
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
-    drawing = Drawing(picture, console, {"render[0]": "render Clean"})
+    drawing = LiveRenderer(picture, console, {"render[0]": "render Clean"})
     drawing.away = away
     with console.capture() as capture:
         console.print(drawing)
@@ -23,7 +23,7 @@ def drawn(picture: JobPicture, *, width: int = 100, height: int = 30, away: str 
 
 
 def test_each_step_has_a_line_with_its_own_name_or_the_readers() -> None:
-    picture = JobPicture("the-id", pipeline="shootout", state="running", fraction=0.5)
+    picture = JobViewModel("the-id", pipeline="shootout", state="running", fraction=0.5)
     picture.expect(["load", "render[0]"])
     picture.steps["load"] = StepLine("load", "succeeded", 1.0, took_ms=1500)
     picture.steps["render[0]"] = StepLine("render[0]", "running", 0.25, "block 2 of 5")
@@ -40,7 +40,7 @@ def test_each_step_has_a_line_with_its_own_name_or_the_readers() -> None:
 
 @pytest.mark.parametrize("width", [20, 40, 60, 200])
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
-    picture = JobPicture("01a1fcda", pipeline="ticks", state="running")
+    picture = JobViewModel("01a1fcda", pipeline="ticks", state="running")
     picture.steps["a"] = StepLine("a" * 40, "running", 0.5, "a long message " * 20)
 
     lines = drawn(picture, width=width)
@@ -49,7 +49,7 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
 
 
 def test_many_steps_never_fill_more_than_the_screen() -> None:
-    picture = JobPicture("the-id", state="running")
+    picture = JobViewModel("the-id", state="running")
     picture.expect(f"tick[{index}]" for index in range(100))
 
     lines = drawn(picture, height=12)
@@ -70,7 +70,7 @@ def test_running_and_failed_steps_are_seen_before_others() -> None:
 
 
 def test_a_lost_connection_is_said_below_the_bars() -> None:
-    picture = JobPicture("the-id", state="running")
+    picture = JobViewModel("the-id", state="running")
 
     assert drawn(picture, away="the connection was lost")[-1] == "the connection was lost; trying again ..."
 
@@ -107,7 +107,7 @@ def test_what_is_left_is_told_as_far_as_it_is_known(low: float, high: float, tex
 
 
 def test_the_job_says_how_long_it_still_takes() -> None:
-    picture = JobPicture("0")
+    picture = JobViewModel("0")
     frame = {"type": "progress", "fraction": 0.5, "steps": {}, "eta": {"low_seconds": 3, "high_seconds": 9}}
 
     picture.apply(frame)

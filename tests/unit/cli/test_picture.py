@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from headrace.cli.picture import JobPicture
+from headrace.cli.picture import JobViewModel
 from headrace.cli.text import size_of
 
 JOB = "01a1fcda-1222-71e3-b3dd-702451ba443d"
@@ -25,7 +25,7 @@ def progress(fraction: float, **steps: tuple[float, float]) -> dict[str, Any]:
 
 
 def test_a_step_goes_from_waiting_over_running_to_succeeded() -> None:
-    picture = JobPicture(JOB)
+    picture = JobViewModel(JOB)
     picture.expect(["load"])
     states = [picture.steps["load"].state]
 
@@ -38,7 +38,7 @@ def test_a_step_goes_from_waiting_over_running_to_succeeded() -> None:
 
 
 def test_items_take_the_place_of_their_step_in_their_own_order() -> None:
-    picture = JobPicture(JOB)
+    picture = JobViewModel(JOB)
     picture.expect(["load", "render", "join"])
 
     for index in (2, 10, 0):
@@ -48,7 +48,7 @@ def test_items_take_the_place_of_their_step_in_their_own_order() -> None:
 
 
 def test_many_items_have_one_bar() -> None:
-    picture = JobPicture(JOB)
+    picture = JobViewModel(JOB)
     picture.expect(["load", "render", "save"])
 
     for index in range(150):
@@ -63,7 +63,7 @@ def test_many_items_have_one_bar() -> None:
 
 
 def test_a_sum_takes_the_place_of_the_items_that_are_known() -> None:
-    picture = JobPicture(JOB)
+    picture = JobViewModel(JOB)
     picture.expect(["render", "save"])
     picture.apply(step("started", "render", 3))
 
@@ -74,7 +74,7 @@ def test_a_sum_takes_the_place_of_the_items_that_are_known() -> None:
 
 
 def test_progress_moves_the_bars_of_the_job_and_of_its_items() -> None:
-    picture = JobPicture(JOB)
+    picture = JobViewModel(JOB)
     picture.apply(step("started", "render", 0))
 
     picture.apply(progress(0.25, render_0=(1, 2)))
@@ -84,7 +84,7 @@ def test_progress_moves_the_bars_of_the_job_and_of_its_items() -> None:
 
 
 def test_a_finished_step_does_not_run_again_because_of_late_progress() -> None:
-    picture = JobPicture(JOB)
+    picture = JobViewModel(JOB)
     picture.apply(step("succeeded", "load", took_ms=1))
 
     picture.apply(progress(0.5, load=(1, 2)))
@@ -93,7 +93,7 @@ def test_a_finished_step_does_not_run_again_because_of_late_progress() -> None:
 
 
 def test_progress_out_of_nothing_is_no_division_by_zero() -> None:
-    picture = JobPicture(JOB)
+    picture = JobViewModel(JOB)
 
     picture.apply(progress(0.0, load=(3, 0)))
 
@@ -101,7 +101,7 @@ def test_progress_out_of_nothing_is_no_division_by_zero() -> None:
 
 
 def test_a_failed_try_says_why_and_whether_there_is_another() -> None:
-    picture = JobPicture(JOB)
+    picture = JobViewModel(JOB)
     error = {"code": "step_failed", "message": "no luck", "step": "load"}
 
     again = picture.apply(step("failed", "load", error=error, retry_at="2026-01-01T12:00:01Z"))
@@ -115,7 +115,7 @@ def test_a_failed_try_says_why_and_whether_there_is_another() -> None:
 
 
 def test_a_lost_attempt_puts_its_running_steps_back_and_keeps_the_finished() -> None:
-    picture = JobPicture(JOB)
+    picture = JobViewModel(JOB)
     picture.apply(step("succeeded", "load", took_ms=1))
     picture.apply(step("started", "render", 0))
 
@@ -128,7 +128,7 @@ def test_a_lost_attempt_puts_its_running_steps_back_and_keeps_the_finished() -> 
 
 
 def test_a_retried_job_has_no_error_any_more() -> None:
-    picture = JobPicture(JOB)
+    picture = JobViewModel(JOB)
     picture.apply(event("job.failed", error={"code": "step_failed", "message": "no", "step": None}))
 
     picture.apply(event("job.retried"))
@@ -137,7 +137,7 @@ def test_a_retried_job_has_no_error_any_more() -> None:
 
 
 def test_logs_and_files_become_lines() -> None:
-    picture = JobPicture(JOB)
+    picture = JobViewModel(JOB)
 
     (log,) = picture.apply(event("log", level="warning", message="hot", fields={"degrees": 90}, step="load"))
     (file,) = picture.apply(event("file.created", file={"name": "a.wav", "size": 1_500_000}))
@@ -147,7 +147,7 @@ def test_logs_and_files_become_lines() -> None:
 
 
 def test_a_log_cannot_give_orders_to_the_terminal() -> None:
-    picture = JobPicture(JOB)
+    picture = JobViewModel(JOB)
 
     (log,) = picture.apply(event("log", level="info", message="\x1b[2Jgone\r\x07", fields={}, step=None))
 
@@ -157,7 +157,7 @@ def test_a_log_cannot_give_orders_to_the_terminal() -> None:
 def test_the_end_is_the_state_and_a_full_bar_only_for_success() -> None:
     ends = {}
     for state in ("succeeded", "cancelled"):
-        picture = JobPicture(JOB)
+        picture = JobViewModel(JOB)
         picture.apply(progress(0.4))
         picture.apply({"type": "end", "state": state})
         ends[picture.end] = picture.fraction
@@ -166,7 +166,7 @@ def test_the_end_is_the_state_and_a_full_bar_only_for_success() -> None:
 
 
 def test_frames_of_later_versions_change_nothing() -> None:
-    picture = JobPicture(JOB)
+    picture = JobViewModel(JOB)
 
     said = [*picture.apply({"type": "weather"}), *picture.apply(event("job.painted")), *picture.apply({})]
 

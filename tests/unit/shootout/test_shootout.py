@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from headrace import JobCancelledError, PermanentError
 from headrace.pipelines.shootout import page, shootout
-from headrace.pipelines.shootout.errors import InvalidInputError
+from headrace.pipelines.shootout.errors import UnusableInputError
 from headrace.pipelines.shootout.params import Block, Delay, Drive, Eq, Gain, HighPass, Ir
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def test_twelve_chains_fit(studio: "Studio", chord: Samples) -> None:
 
 
 def test_an_error_survives_the_way_out_of_a_child() -> None:
-    error = pickle.loads(pickle.dumps(InvalidInputError("di: file x is silent")))  # noqa: S301
+    error = pickle.loads(pickle.dumps(UnusableInputError("di: file x is silent")))  # noqa: S301
 
     assert (error.code, str(error)) == ("input_invalid", "di: file x is silent")
 
