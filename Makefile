@@ -64,7 +64,7 @@ fuzz: install  ## throw at least 20,000 bad inputs at the API; HEADRACE_FUZZ_SEE
 	@HEADRACE_FUZZ=full $(BIN)/pytest -n 0 -q tests/fuzz
 
 contract: install  ## write docs/asyncapi.yaml and docs/schema.graphql from the code
-	@$(BIN)/python -m headrace.api.asyncapi docs/asyncapi.yaml
+	@$(BIN)/python -m headrace.api.contract.asyncapi docs/asyncapi.yaml
 	@$(BIN)/python -m headrace.api.graphql.schema docs/schema.graphql
 
 audit: install  ## ask whether locked packages have known vulnerabilities; 1: some have, 3: nobody could be asked

@@ -26,7 +26,7 @@ from common import (
     submit,
 )
 
-from headrace.api.tokens import Tokens
+from headrace.api.auth.tokens import Tokens
 from headrace.domain.accounts.keys import make_key
 
 _SECRET: Final = "the key of a benchmark, not a secret"  # noqa: S105

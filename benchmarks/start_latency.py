@@ -31,8 +31,8 @@ from common import (
 from headrace.adapters.database import StatementPool
 from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.redis_link import build_redis, close_redis
-from headrace.domain.jobs.orders import JobSpec
-from headrace.domain.jobs.submitter import Submitter
+from headrace.domain.jobs.filters import JobSpec
+from headrace.domain.jobs.submission.submitter import Submitter
 
 FLOW: Final = Path(__file__).parent / "flows" / "marks.py"
 PAUSE_SECONDS: Final = 0.02

@@ -14,6 +14,7 @@ from litestar.exceptions import HTTPException
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from headrace.adapters.blob_store import BlobStore
+from headrace.adapters.cipher import Cipher
 from headrace.adapters.database import StatementPool
 from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.engine import build_engine
@@ -23,15 +24,20 @@ from headrace.adapters.providers.tone3000 import Tone3000Provider
 from headrace.adapters.publisher import RedisPublisher
 from headrace.adapters.readiness import check_readiness
 from headrace.adapters.redis_link import build_redis, close_redis
-from headrace.adapters.sealing import Cipher
-from headrace.adapters.submit_commit import SubmissionBatcher
+from headrace.adapters.submission_batcher import SubmissionBatcher
 from headrace.adapters.tasks import end_tasks
 from headrace.adapters.tone3000 import Tone3000
-from headrace.api import docs, problems
-from headrace.api.accounts import UserController, list_audit, show_me
-from headrace.api.admission import Admission, check_routes
-from headrace.api.api_keys import ApiKeyController
-from headrace.api.authentication import Authenticator
+from headrace.api import problems
+from headrace.api.accounts.api_keys import ApiKeyController
+from headrace.api.accounts.controller import UserController, list_audit, show_me
+from headrace.api.accounts.job_tokens import JobTokenController
+from headrace.api.auth.authentication import Authenticator
+from headrace.api.auth.origins import Origins, cross_origin
+from headrace.api.auth.proxies import Proxies
+from headrace.api.auth.revocation_watch import RevocationWatch
+from headrace.api.auth.sign_in import SignIn
+from headrace.api.auth.tokens import Tokens
+from headrace.api.contract import pages as docs
 from headrace.api.dependencies import (
     Services,
     provide_after_commit,
@@ -48,38 +54,33 @@ from headrace.api.dependencies import (
     provide_user,
     provide_users,
 )
-from headrace.api.files import FileController
-from headrace.api.front import ResponseHeadersMiddleware
+from headrace.api.files.controller import FileController
 from headrace.api.graphql.routes import graph_routes
 from headrace.api.health import HealthController
-from headrace.api.hygiene import refuse_early
-from headrace.api.job_tokens import JobTokenController
-from headrace.api.jobs import JobController
-from headrace.api.limits import RateLimits
-from headrace.api.login import LoginController
-from headrace.api.origins import Origins, cross_origin
+from headrace.api.jobs.controller import JobController
+from headrace.api.live.hub import Hub
+from headrace.api.live.overviews import Overviews
+from headrace.api.login.controller import LoginController
+from headrace.api.middleware.access import Admission, check_routes
+from headrace.api.middleware.rate_limits import RateLimits
+from headrace.api.middleware.request_checks import refuse_early
+from headrace.api.middleware.response_headers import ResponseHeadersMiddleware
 from headrace.api.pipelines import PipelineController
-from headrace.api.presets import PresetController
-from headrace.api.proxies import Proxies
-from headrace.api.sign_in import SignIn
-from headrace.api.standing import RevocationWatch
-from headrace.api.streams.hub import Hub
-from headrace.api.streams.opening import snapshots
+from headrace.api.presets.controller import PresetController
+from headrace.api.streams.job_socket import stream_job
 from headrace.api.streams.overview_socket import stream_jobs
-from headrace.api.streams.overviews import Overviews
-from headrace.api.streams.socket import stream_job
+from headrace.api.streams.snapshots import snapshots
 from headrace.api.streams.sse import stream_job_events
 from headrace.api.tags import TagController
-from headrace.api.tokens import Tokens
 from headrace.api.tones import ToneController
-from headrace.domain.accounts.attempt_repository import LoginAttemptRepository
-from headrace.domain.accounts.connection_repository import ProviderAccountRepository
+from headrace.domain.accounts.credential_repository import CredentialRepository
+from headrace.domain.accounts.login_attempt_repository import LoginAttemptRepository
+from headrace.domain.accounts.provider_account_repository import ProviderAccountRepository
 from headrace.domain.accounts.session_repository import SessionRepository
-from headrace.domain.accounts.standing_repository import CredentialRepository
 from headrace.domain.events.log import PostgresEventLog
-from headrace.domain.jobs.overview_repository import OverviewRepository
-from headrace.domain.jobs.submit_repository import SubmitRepository
-from headrace.domain.jobs.submitter import Submitter
+from headrace.domain.jobs.overview.overview_repository import OverviewRepository
+from headrace.domain.jobs.submission.submit_repository import SubmitRepository
+from headrace.domain.jobs.submission.submitter import Submitter
 from headrace.settings import SAMPLE_SECRET, Settings, read_settings
 
 _log = structlog.get_logger(__name__)

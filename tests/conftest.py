@@ -14,14 +14,14 @@ import asyncpg
 import pytest
 import redis as sync_redis
 
-from harness import Api, new_database, on_database, private_servers, serving, working
 from headrace.adapters.database import StatementPool
+from headrace.adapters.logs import configure_logging
 from headrace.adapters.migrations import upgrade
 from headrace.adapters.servers import Servers
-from headrace.adapters.telemetry import configure_logging
 from headrace.domain.events.partitions import make_partitions
 from headrace.settings import Settings
 from headrace.workers.main import open_worker
+from support.harness import Api, new_database, on_database, private_servers, serving, working
 
 TEMPLATE = "headrace_template"
 

@@ -16,7 +16,7 @@ import structlog
 
 from headrace.domain.database import DatabaseAwayError, DatabaseBusyError
 from headrace.domain.events.news import JobNews, Publisher
-from headrace.domain.jobs.changes import Change, WriteResult
+from headrace.domain.jobs.attempts.changes import Change, WriteResult
 
 _log = structlog.get_logger(__name__)
 

@@ -6,10 +6,10 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from headrace.adapters.fresh_tokens import TokenRefresher
+from headrace.adapters.cipher import Cipher
 from headrace.adapters.providers.tone3000 import Tone3000Provider
-from headrace.adapters.sealing import Cipher
-from headrace.domain.accounts.connection_repository import ProviderAccountRepository
+from headrace.adapters.token_refresher import TokenRefresher
+from headrace.domain.accounts.provider_account_repository import ProviderAccountRepository
 from headrace.domain.accounts.sign_in_errors import NotConnectedError, ProviderAwayError, ToneNotFoundError
 
 T = TypeVar("T")

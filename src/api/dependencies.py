@@ -15,23 +15,23 @@ from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.publisher import RedisPublisher
 from headrace.adapters.readiness import Readiness
 from headrace.adapters.tone3000 import Tone3000
-from headrace.api.auditing import AuditNote, note_admin
-from headrace.api.authentication import Authenticator
-from headrace.api.limits import RateLimits
-from headrace.api.origins import Origins
-from headrace.api.sign_in import SignIn
-from headrace.api.standing import RevocationWatch
-from headrace.api.streams.hub import Hub
-from headrace.api.streams.session import Snapshot
-from headrace.api.streams.together import BatchLoader
-from headrace.api.tokens import Tokens
+from headrace.api.auth.audit import AuditNote, note_admin
+from headrace.api.auth.authentication import Authenticator
+from headrace.api.auth.origins import Origins
+from headrace.api.auth.revocation_watch import RevocationWatch
+from headrace.api.auth.sign_in import SignIn
+from headrace.api.auth.tokens import Tokens
+from headrace.api.live.batch_loader import BatchLoader
+from headrace.api.live.hub import Hub
+from headrace.api.live.job_stream import Snapshot
+from headrace.api.middleware.rate_limits import RateLimits
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.accounts.repository import AuditRepository
 from headrace.domain.accounts.service import ApiKeyService, UserService
 from headrace.domain.files.service import FileService
 from headrace.domain.jobs.service import JobService
-from headrace.domain.jobs.submitter import Submitter
+from headrace.domain.jobs.submission.submitter import Submitter
 from headrace.domain.pipelines.service import PipelineService
 from headrace.domain.presets.service import PresetService
 from headrace.domain.tags.service import TagService

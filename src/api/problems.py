@@ -14,13 +14,13 @@ from litestar.types import Scope
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from headrace.api.codes import CODES
-from headrace.api.limits import RateLimitedError
-from headrace.api.refusals import (
+from headrace.api.error_codes import CODES
+from headrace.api.errors import (
     InvalidInputError,
     RangeError,
     ReferenceGoneError,
 )
+from headrace.api.middleware.rate_limits import RateLimitedError
 from headrace.api.schemas import Problem, ProblemError
 from headrace.domain.accounts.caller import UnauthenticatedError
 from headrace.domain.conflicts import TakenError

@@ -8,10 +8,10 @@ from uuid import UUID
 from litestar.params import QueryParameter
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from headrace.api.moments import sane
+from headrace.api.timestamps import sane
+from headrace.domain.jobs.filters import JobSpec
 from headrace.domain.jobs.models import Job, StepRun
-from headrace.domain.jobs.orders import JobSpec
-from headrace.domain.jobs.submission import NOT_YET, NewJob
+from headrace.domain.jobs.submission.submission import NOT_YET, NewJob
 from headrace.domain.pipelines.models import PipelineVersion
 
 T = TypeVar("T")

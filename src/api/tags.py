@@ -9,8 +9,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import UNSET, Struct, UnsetType
 
-from headrace.api.asking import parse_order_by, sort_options
-from headrace.api.auditing import AuditNote
+from headrace.api.auth.audit import AuditNote
+from headrace.api.query_params import parse_order_by, sort_options
 from headrace.api.schemas import Limit, Offset, Page, TagName
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope

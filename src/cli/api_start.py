@@ -5,7 +5,7 @@ import asyncio
 from headrace.adapters.database import StatementPool
 from headrace.adapters.readiness import check_readiness
 from headrace.adapters.redis_link import build_redis, close_redis, refuse_evicting
-from headrace.api.authentication import refuse_remote
+from headrace.api.auth.authentication import refuse_remote
 from headrace.cli.database_refusals import refusals_told
 from headrace.domain.errors import HeadraceError
 from headrace.settings import Settings

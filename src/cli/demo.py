@@ -13,13 +13,13 @@ from rich.status import Status
 from rich.text import Text
 
 from headrace.cli.api_client import ApiClient
-from headrace.cli.facts import show_facts
+from headrace.cli.fact_panel import show_facts
 from headrace.cli.interrupts import Interrupts
-from headrace.cli.picture import JobViewModel
+from headrace.cli.job_view import JobViewModel
 from headrace.cli.service import Service, ServiceSpec, hand_on
 from headrace.cli.text import size_of
+from headrace.cli.up import running_servers
 from headrace.cli.up_screen import shortest
-from headrace.cli.upping import running_servers
 from headrace.cli.watch_run import follow
 from headrace.cli.watch_screen import LiveScreen, PlainScreen, WatchScreen
 from headrace.cli.watching import Watch

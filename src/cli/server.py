@@ -9,9 +9,9 @@ from typing import Final
 import uvicorn
 from litestar import Litestar
 
-from headrace.adapters.collector import tune_gc
-from headrace.api.connections import HttpConnection
-from headrace.api.socket_connection import SocketConnection
+from headrace.adapters.gc_tuning import tune_gc
+from headrace.api.server.http_protocol import HttpConnection
+from headrace.api.server.websocket_protocol import SocketConnection
 from headrace.app import create_app
 from headrace.domain.errors import HeadraceError
 from headrace.settings import Settings

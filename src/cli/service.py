@@ -11,7 +11,7 @@ from typing import Final
 import httpx
 from msgspec import Struct
 
-from headrace.cli.parts import ManagedProcess, Say
+from headrace.cli.managed_process import ManagedProcess, Say
 from headrace.cli.reloading import changes, watched_folders
 from headrace.domain.errors import HeadraceError
 from headrace.settings import Settings

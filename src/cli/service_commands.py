@@ -29,7 +29,7 @@ def migrate(history: bool) -> None:
     Needs HEADRACE_DATABASE_URL. Run it before the first start and after each update; running it again changes
     nothing. `headrace up` does it by itself.
     """
-    from headrace.cli.migrating import bring_up_to_date, describe_revisions
+    from headrace.cli.migrate import bring_up_to_date, describe_revisions
 
     settings = _start()
     if history:
@@ -56,7 +56,7 @@ def api(host: str, port: int, tied: bool) -> None:
     Needs HEADRACE_DATABASE_URL, and HEADRACE_REDIS_URL unless a second of delay does not matter. Ends with
     status 78 when it refuses to start; the reason is the last line.
     """
-    from headrace.cli.ending import end_with_starter
+    from headrace.cli.exit import end_with_starter
 
     if tied:
         end_with_starter()
@@ -103,7 +103,7 @@ def worker(queues: tuple[str, ...], concurrency: int | None, alone: bool, suspec
     """
     import uvloop
 
-    from headrace.cli.ending import end_with_starter
+    from headrace.cli.exit import end_with_starter
     from headrace.workers.supervisor import end_with_parent, supervise
 
     if tied:
@@ -128,10 +128,10 @@ async def _work(
 ) -> NoReturn:
     """Be the worker; the process ends with it, whatever its steps have left in the loop."""
     from headrace.cli.database_refusals import refusals_told
-    from headrace.cli.ending import leave
+    from headrace.cli.exit import leave
     from headrace.domain.database import TRANSIENT
+    from headrace.workers.child.oom import prefer_oom_kill
     from headrace.workers.main import run_worker
-    from headrace.workers.memory import prefer_oom_kill
     from headrace.workers.supervisor import REFUSED_EXIT
 
     if only_suspect:
@@ -160,7 +160,7 @@ def _refuse(part: str, error: HeadraceError) -> NoReturn:
 
 
 def _start() -> Settings:
-    from headrace.adapters.telemetry import configure_logging
+    from headrace.adapters.logs import configure_logging
 
     settings = read_settings()
     settings.needs("database_url")

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from headrace.cli.drawing import STATE_STYLES
+from headrace.cli.live_renderer import STATE_STYLES
 from headrace.cli.text import plain, size_of
 from headrace.cli.times import ago, between, moment
 

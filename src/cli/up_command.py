@@ -43,7 +43,7 @@ def up(host: str, port: int, workers: int, data_dir: Path | None, reload: bool) 
     from rich.console import Console
 
     from headrace.cli.service import ServiceSpec
-    from headrace.cli.upping import run_up
+    from headrace.cli.up import run_up
 
     settings = read_settings()
     plan = ServiceSpec(

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from headrace.cli.errors import DEFAULT_URL
-from headrace.cli.facts import show_facts
+from headrace.cli.fact_panel import show_facts
 from headrace.cli.service import ServiceSpec
 
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from headrace.adapters.servers import EmbeddedServer, Servers
-from headrace.cli.parts import Say
+from headrace.cli.managed_process import Say
 
 _LOOK_SECONDS: Final = 0.2
 _LONGEST_PAUSE: Final = 10.0

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.text import Text
 
 from headrace.cli.api_client import ApiClient
-from headrace.cli.drawing import STATE_STYLES
 from headrace.cli.errors import RefusedError, UnreachableError, watch_call
-from headrace.cli.picture import JobViewModel
+from headrace.cli.job_view import JobViewModel
+from headrace.cli.live_renderer import STATE_STYLES
 from headrace.cli.tables import error_text, files_table, short
 from headrace.cli.watch_screen import JsonScreen, LiveScreen, PlainScreen, WatchScreen
 from headrace.cli.watching import Watch

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from headrace.cli.drawing import LiveRenderer, said
-from headrace.cli.picture import JobViewModel, LogLine
+from headrace.cli.job_view import JobViewModel, LogLine
+from headrace.cli.live_renderer import LiveRenderer, said
 from headrace.cli.watching import ReceivedFrame
 
 _PLAIN_STEP: Final = 0.1

@@ -19,12 +19,12 @@ from headrace.adapters.redis_link import REDIS_ERRORS
 from headrace.adapters.tasks import end_tasks
 from headrace.domain.database import TRANSIENT
 from headrace.domain.events.news import Publisher
-from headrace.domain.jobs.execution import JobQueue
-from headrace.workers.endings import StopReason
+from headrace.domain.jobs.attempts.queue import JobQueue
+from headrace.workers.attempt.outcome import StopReason
+from headrace.workers.attempt.runner import Attempt
+from headrace.workers.attempt.waiting import StopSignal, first_of
 from headrace.workers.leases import Leases
-from headrace.workers.runner import Attempt
-from headrace.workers.toolbox import WorkerResources
-from headrace.workers.waiting import StopSignal, first_of
+from headrace.workers.resources import WorkerResources
 
 _log = structlog.get_logger(__name__)
 

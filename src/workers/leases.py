@@ -10,9 +10,9 @@ import msgspec
 import structlog
 
 from headrace.domain.database import TRANSIENT, DatabaseAwayError, DatabaseBusyError
-from headrace.domain.jobs.execution import JobQueue
-from headrace.workers.endings import StopReason
-from headrace.workers.runner import Attempt
+from headrace.domain.jobs.attempts.queue import JobQueue
+from headrace.workers.attempt.outcome import StopReason
+from headrace.workers.attempt.runner import Attempt
 
 _log = structlog.get_logger(__name__)
 

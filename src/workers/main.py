@@ -17,28 +17,28 @@ import asyncpg
 import structlog
 
 from headrace.adapters.blob_store import BlobStore
-from headrace.adapters.collector import tune_gc
 from headrace.adapters.database import StatementPool
 from headrace.adapters.doorbell import Doorbell
+from headrace.adapters.gc_tuning import tune_gc
 from headrace.adapters.group_commit import GroupCommit
 from headrace.adapters.publisher import RedisPublisher
 from headrace.adapters.redis_link import build_redis, close_redis, refuse_evicting
 from headrace.adapters.tasks import end_tasks
 from headrace.domain.database import TRANSIENT, Database
 from headrace.domain.files.removals import BlobRemovals
-from headrace.domain.jobs.execution import JobQueue, Worker
-from headrace.domain.jobs.step_times_repository import StepTimesRepository
+from headrace.domain.jobs.attempts.queue import JobQueue, Worker
+from headrace.domain.jobs.eta.step_times_repository import StepTimesRepository
 from headrace.domain.pipelines.loading import Loaded, load_all
 from headrace.domain.pipelines.registry import register
 from headrace.settings import Settings
-from headrace.workers import sweeper
 from headrace.workers.arq_worker import HeadraceWorker
-from headrace.workers.blob_remover import BlobRemover
-from headrace.workers.isolation import Quarantine
 from headrace.workers.leases import Leases
-from headrace.workers.outlooks import EtaEstimators
-from headrace.workers.toolbox import WorkerResources
-from headrace.workers.watchdog import Watchdog
+from headrace.workers.maintenance import sweeper
+from headrace.workers.maintenance.blob_remover import BlobRemover
+from headrace.workers.maintenance.eta_refresh import EtaEstimators
+from headrace.workers.maintenance.quarantine import Quarantine
+from headrace.workers.maintenance.watchdog import Watchdog
+from headrace.workers.resources import WorkerResources
 
 _log = structlog.get_logger(__name__)
 

@@ -7,10 +7,10 @@ import pytest
 
 from conformance.stand import History, Stand
 from conformance.watchers import socket, watched
-from harness import new_database, serving, working
 from headrace.adapters.database import StatementPool
 from headrace.adapters.servers import Servers
 from headrace.settings import Settings
+from support.harness import new_database, serving, working
 
 
 @pytest.fixture(scope="package")

@@ -2,8 +2,8 @@
 
 from msgspec import Struct
 
-from harness import Api
 from headrace.adapters.database import StatementPool
+from support.harness import Api
 
 
 class Stand(Struct):

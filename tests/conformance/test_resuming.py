@@ -8,7 +8,7 @@ import pytest
 from conformance.node import needs_node, node_watch
 from conformance.watchers import CLIENTS, SECONDS, Seen, Watcher, typescript_events, watched, watched_by
 from headrace_client import AsyncClient, Client
-from stage import Scene, events_stage, sends, stage
+from support.scripted_server import Scene, events_stage, sends, stage
 
 JOB = "01a1fcda-1222-71e3-b3dd-702451ba443d"
 END = {"type": "end", "state": "succeeded"}

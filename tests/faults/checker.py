@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from faults.records import JobRecord, read_records
-from harness import Api
 from headrace.adapters.database import StatementPool
+from support.harness import Api
 
 FINAL: Final = frozenset({"succeeded", "failed", "cancelled"})
 MOST_LOSSES: Final = 5

@@ -9,12 +9,12 @@ import msgspec
 import pytest
 
 from faults.form import IS_FULL
-from harness import private_servers
 from headrace.adapters.database import StatementPool
 from headrace.adapters.migrations import upgrade
 from headrace.adapters.servers import Servers
 from headrace.domain.events.partitions import make_partitions
 from headrace.settings import Settings
+from support.harness import private_servers
 
 FLOWS = Path(__file__).parent / "flows" / "fault_flows.py"
 

@@ -55,8 +55,8 @@ class Point:
     counts: Callable[..., bool] = always
 
 
-_CLAIM: Final = "headrace.domain.jobs.execution:Execution.claim"
-_WRITE: Final = "headrace.domain.jobs.execution:Execution.write"
+_CLAIM: Final = "headrace.domain.jobs.attempts.queue:JobQueue.claim"
+_WRITE: Final = "headrace.domain.jobs.attempts.queue:JobQueue.write"
 
 POINTS: Final = {
     "after_claim": Point(_CLAIM, "after", found),

@@ -11,9 +11,9 @@ from faults.checker import assert_kept
 from faults.load import Load
 from faults.records import JobRecord
 from faults.settling import settled
-from harness import Api, open_api
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
+from support.harness import Api, open_api
 
 
 class Scene(Struct):

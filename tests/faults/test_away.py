@@ -8,9 +8,9 @@ import pytest
 import redis.asyncio as async_redis
 import websockets
 
-from harness import Api, serving, working
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
+from support.harness import Api, serving, working
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from faults.checker import assert_kept
 from faults.form import by_form, seeded_dice
 from faults.load import Load
 from faults.settling import settled
-from harness import serving
 from headrace.adapters.database import StatementPool
 from headrace.domain.database import TRANSIENT
 from headrace.settings import Settings
+from support.harness import serving
 
 MOST_LOSSES = 5
 

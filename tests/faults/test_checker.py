@@ -9,9 +9,9 @@ import pytest
 from faults.checker import assert_kept, violations
 from faults.load import Load
 from faults.records import Entry, EventRecord, JobRecord, StepRecord
-from harness import serving, working
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
+from support.harness import serving, working
 
 JOB = "0190a000-0000-7000-8000-000000000001"
 

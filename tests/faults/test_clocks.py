@@ -9,9 +9,9 @@ from faults import processes, skewed
 from faults.checker import assert_kept
 from faults.load import Load
 from faults.settling import settled
-from harness import serving, working
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
+from support.harness import serving, working
 
 HOUR = 3600.0
 SLACK_SECONDS = 3.0

@@ -14,9 +14,9 @@ from faults.form import by_form
 from faults.load import Load
 from faults.records import JobRecord
 from faults.settling import settled
-from harness import serving, working
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
+from support.harness import serving, working
 
 LATE_SECONDS = 2.0
 SLACK_SECONDS = 2.0

@@ -10,9 +10,9 @@ from faults.form import by_form
 from faults.load import Load
 from faults.records import JobRecord
 from faults.settling import running_in, settled
-from harness import open_api, serving, working
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
+from support.harness import open_api, serving, working
 
 
 def assert_no_harm(kept: dict[str, JobRecord]) -> None:

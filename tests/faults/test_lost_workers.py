@@ -14,10 +14,10 @@ import websockets
 
 from faults import processes
 from faults.checker import assert_kept
-from harness import Api, serving, working
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
-from headrace.workers import wire
+from headrace.workers.child import protocol as wire
+from support.harness import Api, serving, working
 
 FLOWS = Path(__file__).parent / "flows" / "fault_flows.py"
 DEMO = Path(__file__).parents[2] / "src" / "pipelines" / "shootout" / "assets" / "demo.json"
@@ -96,7 +96,7 @@ def test_a_step_process_ends_with_a_worker_that_left_its_words_unread(tmp_path: 
         scratch=str(tmp_path),
         max_output_bytes=1000,
     )
-    start = "from headrace.workers.child_main import main; main()"
+    start = "from headrace.workers.child.main import main; main()"
     with theirs:
         command = [sys.executable, "-P", "-c", start, str(theirs.fileno())]
         child = subprocess.Popen(command, pass_fds=(theirs.fileno(),), process_group=0)

@@ -9,10 +9,10 @@ import redis.asyncio as async_redis
 
 from faults import servers
 from faults.form import by_form
-from harness import Api, serving, working
 from headrace.adapters.servers import EmbeddedServer, Servers
 from headrace.settings import Settings
-from overview_watch import Board, board
+from support.harness import Api, serving, working
+from support.overview_watch import Board, board
 
 JOBS = by_form(20, 400)
 

@@ -13,9 +13,9 @@ from faults.form import by_form, seeded_dice
 from faults.load import Load, late_share
 from faults.proxy import Mode, proxied
 from faults.settling import running_in, settled
-from harness import open_api, serving, working
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
+from support.harness import open_api, serving, working
 
 BAD = [Mode.STALL, Mode.DROP, Mode.HALF_OPEN]
 LATE_SECONDS = 2.0

@@ -10,10 +10,10 @@ from faults import processes
 from faults.checker import assert_kept
 from faults.load import Load, late_share
 from faults.settling import settled
-from harness import open_api
 from headrace.adapters.database import StatementPool
 from headrace.adapters.servers import Servers
 from headrace.settings import Settings
+from support.harness import open_api
 
 REFUSED = 78
 

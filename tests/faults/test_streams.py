@@ -12,10 +12,10 @@ from faults.stream_crowd import Crowd, crowd
 from faults.stream_judge import judge, table
 from faults.stream_log import read_histories
 from faults.stream_torment import Torment
-from harness import serving
 from headrace.adapters.database import StatementPool
 from headrace.adapters.servers import Servers
 from headrace.settings import Settings
+from support.harness import serving
 
 JOBS = by_form(500, 10_000)
 ROUNDS = by_form(1, 10)

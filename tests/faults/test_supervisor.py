@@ -6,9 +6,9 @@ from pathlib import Path
 import msgspec
 
 from faults import processes
-from harness import serving
 from headrace.adapters.servers.processes import Process
 from headrace.settings import Settings
+from support.harness import serving
 
 HOSTILE = Path(__file__).parents[1] / "journey" / "flows" / "hostile_flows.py"
 BLOCKING = """

@@ -12,9 +12,9 @@ from faults.checker import assert_kept
 from faults.form import by_form
 from faults.load import Load
 from faults.settling import in_second_attempt, running_in, settled
-from harness import Api, serving, working
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
+from support.harness import Api, serving, working
 
 
 async def heads(api: Api, job_ids: list[str]) -> list[int]:

@@ -9,10 +9,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from fuzz.form import IS_FULL, SEED, sent
-from harness import Api
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
-from people import Person, bearer, open_proxied
+from support.harness import Api
+from support.users import Person, bearer, open_proxied
 
 LEAST_IN_FULL = 20_000
 TABLES = ("jobs", "job_events", "files", "tags", "presets", "api_keys", "idempotency_keys", "audit_entries")

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from fuzz.conftest import rows
 from fuzz.form import count, examples
-from harness import Api
 from headrace.adapters.database import StatementPool
+from support.harness import Api
 
 REFUSALS = {400, 413, 415, 422}
 

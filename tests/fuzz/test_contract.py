@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fuzz.form import IS_FULL, SEED, count
-from harness import Api
-from people import Person
+from support.harness import Api
+from support.users import Person
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 EXAMPLES = 150 if IS_FULL else 8

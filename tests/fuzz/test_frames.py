@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from fuzz.conftest import rows
 from fuzz.form import count, examples
 from fuzz.test_bodies import VALUES
-from harness import Api
 from headrace.adapters.database import StatementPool
-from people import Person
+from support.harness import Api
+from support.users import Person
 
 WORDS = st.fixed_dictionaries(
     {"type": st.sampled_from(["ping", "cancel!", "resume", "Ping", "", "hello", "end"]) | VALUES},

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from fuzz.conftest import rows
 from fuzz.form import count, examples
-from harness import Api
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
+from support.harness import Api
 
 CONTENT = bytes(range(256)) * 4
 SIZE = len(CONTENT)

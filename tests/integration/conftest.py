@@ -6,16 +6,16 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from browser import Browser
-from harness import Api, new_database, serving
 from headrace.adapters.database import StatementPool
 from headrace.adapters.engine import build_engine
 from headrace.adapters.servers import Servers
 from headrace.settings import Settings
 from headrace.workers.main import open_worker
-from lease_stand import found
-from login_stand import LoginStand, login_stand
-from town import Town, signed_in
+from support.browser import Browser
+from support.harness import Api, new_database, serving
+from support.lease_driver import found
+from support.login_env import LoginStand, login_stand
+from support.shared_api import Town, signed_in
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from harness import Api, serving
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
-from people import Person, bearer, behind_proxy, open_proxied
+from support.harness import Api, serving
+from support.users import Person, bearer, behind_proxy, open_proxied
 
 SOON = timedelta(seconds=1)
 

@@ -13,10 +13,10 @@ from uuid_utils.compat import uuid7
 from headrace.adapters.database import StatementPool
 from headrace.domain.database import DatabaseBusyError
 from headrace.domain.events.types import JobError, JobFailed, JobSucceeded, LogWritten, write
-from headrace.domain.jobs.changes import Change, JobMove, StepChange
-from headrace.domain.jobs.execution import Claim, JobQueue, Worker
+from headrace.domain.jobs.attempts.changes import Change, JobMove, StepChange
+from headrace.domain.jobs.attempts.queue import Claim, JobQueue, Worker
 from headrace.domain.jobs.states import JobState, StepState
-from lease_stand import OWNER, found, sweep
+from support.lease_driver import OWNER, found, sweep
 
 LEASE = timedelta(seconds=30)
 

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 import websockets
 
-from every_route import NOT_HERE, ROUTES, Route, ask, objects
-from harness import Api
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
-from people import Person, bearer, open_proxied
+from support.every_route import NOT_HERE, ROUTES, Route, ask, objects
+from support.harness import Api
+from support.users import Person, bearer, open_proxied
 
 # A POST, since queries are long; it can change nothing.
 READS = ("queryGraph",)

@@ -10,12 +10,12 @@ from uuid import UUID, uuid5
 
 import pytest
 
-from harness import Api
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.database import StatementPool
 from headrace.domain.files.removals import BlobRemovals
 from headrace.settings import Settings
-from headrace.workers.blob_remover import BlobRemover
+from headrace.workers.maintenance.blob_remover import BlobRemover
+from support.harness import Api
 
 NOTED = "SELECT file_id FROM blob_removals"
 

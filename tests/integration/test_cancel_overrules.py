@@ -5,9 +5,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from headrace.adapters.database import StatementPool
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.events.types import StepFailed
-from headrace.domain.jobs.changes import StepChange
+from headrace.domain.jobs.attempts.changes import StepChange
 from headrace.domain.jobs.states import JobState, StepState
-from lease_stand import BROKEN, OWNER, as_person, change, execution, order, submit
+from support.lease_driver import BROKEN, OWNER, as_person, change, execution, order, submit
 
 
 async def test_an_attempt_that_nobody_knows_is_cancelled_and_not_handed_back(

@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from headrace.adapters.database import StatementPool
-from headrace.domain.jobs.execution import JobQueue
-from headrace.domain.jobs.orders import JobSpec
-from lease_stand import execution, order, submit
+from headrace.domain.jobs.attempts.queue import JobQueue
+from headrace.domain.jobs.filters import JobSpec
+from support.lease_driver import execution, order, submit
 
 MINUTE = timedelta(minutes=1)
 

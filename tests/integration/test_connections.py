@@ -5,9 +5,9 @@ import contextlib
 
 import pytest
 
-from harness import Api, serving
 from headrace.settings import Settings
-from people import PROXY_SECRET, Person, open_proxied
+from support.harness import Api, serving
+from support.users import PROXY_SECRET, Person, open_proxied
 
 SECONDS = 20
 HEAD = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n"

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import redis as sync_redis
 
-from harness import working
 from headrace.adapters.database import StatementPool
 from headrace.domain.database import Row
-from headrace.domain.jobs.orders import JobSpec
-from headrace.domain.jobs.submitter import Submitter
+from headrace.domain.jobs.filters import JobSpec
+from headrace.domain.jobs.submission.submitter import Submitter
 from headrace.settings import Settings
-from lease_stand import OWNER, found
+from support.harness import working
+from support.lease_driver import OWNER, found
 
 JOBS = 2_000
 LEFT = "SELECT EXISTS (SELECT 1 FROM jobs WHERE finished_at IS NULL) AS some"

@@ -7,12 +7,12 @@ from uuid import UUID, uuid4, uuid5
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
-from harness import Api
 from headrace.domain.files.models import File
-from headrace.domain.jobs.changes import NewFile
+from headrace.domain.jobs.attempts.changes import NewFile
 from headrace.domain.json_bounds import MOST_BYTES
-from lease_stand import change, execution
-from town import Town, problem
+from support.harness import Api
+from support.lease_driver import change, execution
+from support.shared_api import Town, problem
 
 URL = "/api/v1/files"
 

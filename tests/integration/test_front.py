@@ -14,9 +14,9 @@ import websockets
 from structlog.testing import capture_logs
 from websockets.exceptions import ConnectionClosed
 
-from harness import Api, serving
 from headrace.settings import Settings
 from headrace.workers.main import open_worker
+from support.harness import Api, serving
 
 SECONDS = 15
 OURS, STRANGER = "https://app.example.com", "https://evil.example.com"

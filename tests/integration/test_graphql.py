@@ -12,16 +12,16 @@ import asyncpg
 import pytest
 from sqlalchemy import event, text
 
-from harness import Api, new_database, serving
 from headrace.adapters.database import StatementPool
 from headrace.adapters.servers import Servers
 from headrace.api.graphql.transaction import ReadTransaction
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.database import Row
-from headrace.domain.reading.repository import ReadRepository
+from headrace.domain.read_model.repository import ReadRepository
 from headrace.settings import Settings
 from headrace.workers.main import open_worker
-from people import behind_proxy, named
+from support.harness import Api, new_database, serving
+from support.users import behind_proxy, named
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
 NESTED: Final = """

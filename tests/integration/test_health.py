@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from faults.proxy import Mode, proxied
-from harness import Api, serving, working
 from headrace.adapters.migrations import alembic_commands
 from headrace.cli.api_start import SchemaBehindError, check_start
 from headrace.settings import Settings
+from support.harness import Api, serving, working
 
 SECONDS = 15
 

@@ -1,7 +1,7 @@
 """Lists of jobs: whose they are, of which preset, and what is shown with them."""
 
-from harness import Api
-from town import Town, counted
+from support.harness import Api
+from support.shared_api import Town, counted
 
 URL = "/api/v1/jobs"
 

@@ -11,9 +11,9 @@ import websockets
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from harness import Api
 from headrace.settings import Settings
-from people import JOB_KEY, Person, bearer, open_proxied
+from support.harness import Api
+from support.users import JOB_KEY, Person, bearer, open_proxied
 
 
 @pytest.fixture

@@ -17,14 +17,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-import lease_model as model
+import support.lease_model as model
 from headrace.domain.accounts.reach import Reach
-from headrace.domain.jobs.changes import Change
-from headrace.domain.jobs.lease_repository import MAX_LOSSES
+from headrace.domain.jobs.attempts.changes import Change
+from headrace.domain.jobs.attempts.lease_repository import MAX_LOSSES
 from headrace.domain.jobs.states import IllegalTransitionError, JobState
-from lease_book import Book, Entry, is_lawful
-from lease_model import ModelJob, Outcome
-from lease_stand import ENDS, OWNER, Stand, deed, order
+from support.lease_driver import ENDS, OWNER, Stand, deed, order
+from support.lease_expected import Book, Entry, is_lawful
+from support.lease_model import ModelJob, Outcome
 
 WORKERS: Final = st.sampled_from(["a", "b"])
 NTH: Final = st.sampled_from([0, 0, 0, 0, 1, 1, 2, 5])

@@ -13,16 +13,16 @@ import websockets
 from arq.connections import ArqRedis
 from websockets.exceptions import ConnectionClosed
 
-from harness import Api, serving
 from headrace.adapters import rate_limiter
 from headrace.adapters.rate_limiter import SharedLimiter
 from headrace.adapters.redis_link import build_redis, close_redis
-from headrace.api.asked import RequestInfo
-from headrace.api.limits import RateLimitedError, RateLimits
-from headrace.api.proxies import Proxies
+from headrace.api.auth.proxies import Proxies
+from headrace.api.auth.request_info import RequestInfo
+from headrace.api.middleware.rate_limits import RateLimitedError, RateLimits
 from headrace.domain.accounts.keys import make_key
 from headrace.settings import Settings
 from headrace.workers.main import open_worker
+from support.harness import Api, serving
 
 SECONDS = 15
 NOWHERE = "redis://127.0.0.1:1/0"

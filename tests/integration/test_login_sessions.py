@@ -7,10 +7,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from browser import Browser
-from fake_provider import Person
-from headrace.domain.jobs.lease_repository import LeaseRepository
-from login_stand import ADMIN, LoginStand
+from headrace.domain.jobs.attempts.lease_repository import LeaseRepository
+from support.browser import Browser
+from support.fake_provider import Person
+from support.login_env import ADMIN, LoginStand
 
 JOBS = "/api/v1/jobs"
 ORDER = {"pipeline": "noop"}

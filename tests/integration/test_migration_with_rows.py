@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from harness import new_database, serving, working
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.database import StatementPool
 from headrace.adapters.migrations import alembic_commands, upgrade
 from headrace.adapters.servers import Servers
 from headrace.settings import Settings
-from old_rows import REPORT, UPLOAD, Old, fill
+from support.harness import new_database, serving, working
+from support.old_rows import REPORT, UPLOAD, Old, fill
 
 PREVIOUS = "0003"
 TABLES = (

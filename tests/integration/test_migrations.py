@@ -11,7 +11,7 @@ import pytest
 from headrace.adapters import migrations as adapter
 from headrace.adapters.database import StatementPool
 from headrace.adapters.migrations import alembic_commands, newest_revision, upgrade
-from headrace.cli.migrating import describe_revisions
+from headrace.cli.migrate import describe_revisions
 from headrace.domain.base import METADATA
 
 FILL = """

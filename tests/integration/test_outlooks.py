@@ -3,11 +3,11 @@
 import asyncio
 from typing import Any
 
-from harness import Api, serving, working
 from headrace.adapters.database import StatementPool
-from headrace.domain.jobs.outlook import LEAST_SAMPLES
-from headrace.domain.jobs.step_times_repository import StepTimesRepository
+from headrace.domain.jobs.eta.estimator import LEAST_SAMPLES
+from headrace.domain.jobs.eta.step_times_repository import StepTimesRepository
 from headrace.settings import Settings
+from support.harness import Api, serving, working
 
 TICKS = {"count": 3, "interval_ms": 30, "steps": 2}
 

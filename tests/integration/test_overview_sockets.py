@@ -8,10 +8,10 @@ import asyncpg
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from harness import Api
 from headrace.adapters.database import StatementPool
-from headrace.domain.jobs.overview_repository import OverviewRepository
-from overview_watch import SECONDS, Board, board
+from headrace.domain.jobs.overview.overview_repository import OverviewRepository
+from support.harness import Api
+from support.overview_watch import SECONDS, Board, board
 
 LATER = "2100-01-01T00:00:00Z"
 CANCEL = (

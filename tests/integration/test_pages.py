@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from harness import Api
+from support.harness import Api
 
 URL = "/api/v1/jobs"
 MANY = 1_000

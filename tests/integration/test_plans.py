@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from headrace.adapters.database import StatementPool
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.database import Row
-from headrace.domain.jobs.orders import JobFilter
-from headrace.domain.jobs.overview_repository import OverviewRepository
+from headrace.domain.jobs.eta.step_times_repository import StepTimesRepository
+from headrace.domain.jobs.filters import JobFilter
+from headrace.domain.jobs.overview.overview_repository import OverviewRepository
 from headrace.domain.jobs.states import JobState
-from headrace.domain.jobs.step_times_repository import StepTimesRepository
-from headrace.domain.jobs.submission import Key
-from lease_stand import OWNER, as_person, change, execution, order, submit, sweep
+from headrace.domain.jobs.submission.submission import Key
+from support.lease_driver import OWNER, as_person, change, execution, order, submit, sweep
 
 Statement = tuple[str, Sequence[Any]]
 Node = dict[str, Any]

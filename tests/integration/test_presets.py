@@ -8,14 +8,14 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
-from harness import Api
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.json_bounds import MOST_BYTES
 from headrace.domain.presets.errors import PresetTitleTakenError
+from headrace.domain.presets.filters import PresetChanges
 from headrace.domain.presets.models import Preset
 from headrace.domain.presets.service import PresetService
-from headrace.domain.presets.wanted import PresetChanges
-from town import Town, problem
+from support.harness import Api
+from support.shared_api import Town, problem
 
 URL = "/api/v1/presets"
 UNKNOWN = "01a1fccd-6b98-76e1-8951-c578b7c6189f"

@@ -10,11 +10,11 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from harness import Api
 from headrace.adapters.database import StatementPool
-from headrace.api.tokens import Tokens
+from headrace.api.auth.tokens import Tokens
 from headrace.settings import SAMPLE_SECRET, Settings
-from people import PROXY_SECRET, Person, bearer, named, open_proxied
+from support.harness import Api
+from support.users import PROXY_SECRET, Person, bearer, named, open_proxied
 
 
 @pytest.fixture

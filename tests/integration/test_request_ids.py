@@ -3,8 +3,8 @@
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
-from harness import Api
 from headrace.adapters.database import StatementPool
+from support.harness import Api
 
 
 async def test_the_id_of_a_submit_is_in_the_workers_log_of_the_job(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import Api
 from headrace.settings import Settings
+from support.harness import Api
 
 BOUNDARY = "edge"
 HEADERS = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}

@@ -7,9 +7,9 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from harness import Api
 from headrace.adapters.database import StatementPool
 from headrace.domain.json_bounds import MOST_BYTES
+from support.harness import Api
 
 UNKNOWN = "01a1fccd-6b98-76e1-8951-c578b7c6189f"
 

@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 import redis.asyncio as async_redis
 
-from harness import Api
+from support.harness import Api
 
 SECONDS = 15
 

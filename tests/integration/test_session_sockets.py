@@ -8,8 +8,8 @@ import msgspec
 import pytest
 import websockets
 
-from browser import Browser
-from login_stand import LoginStand
+from support.browser import Browser
+from support.login_env import LoginStand
 
 BEAT_SECONDS = 10
 

@@ -11,12 +11,12 @@ from joserfc.jwk import RSAKey
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
-from browser import Browser
-from fake_provider import KEY, Person
-from harness import serving
 from headrace.domain.accounts.identity_service import IdentityService, SignedIn
 from headrace.domain.accounts.profile import Profile
-from login_stand import ADMIN, LoginStand
+from support.browser import Browser
+from support.fake_provider import KEY, Person
+from support.harness import serving
+from support.login_env import ADMIN, LoginStand
 
 JOBS = "/api/v1/jobs"
 _IN_LINE = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")

@@ -10,14 +10,14 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey, RSAKey
 
-from browser import Browser
-from fake_provider import CLIENT_SECRET, KEY
-from harness import serving
 from headrace.adapters.providers import build_providers
 from headrace.adapters.providers.provider import AuthorizationRequest
 from headrace.domain.accounts.sign_in_errors import ProviderAwayError
 from headrace.settings import ProviderSettings
-from login_stand import LoginStand
+from support.browser import Browser
+from support.fake_provider import CLIENT_SECRET, KEY
+from support.harness import serving
+from support.login_env import LoginStand
 
 
 def refusal(answer: httpx.Response) -> tuple[int, str]:

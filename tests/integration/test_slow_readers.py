@@ -11,11 +11,12 @@ import pytest
 import websockets
 from websockets.exceptions import ConnectionClosed
 
-from harness import Api
 from headrace.adapters.database import StatementPool
-from headrace.api import connections, socket_connection
-from headrace.api.socket_connection import TRY_LATER, SocketConnection
-from raw_reader import RawReader, raw_reader
+from headrace.api.server import http_protocol as connections
+from headrace.api.server import websocket_protocol as socket_connection
+from headrace.api.server.websocket_protocol import TRY_LATER, SocketConnection
+from support.harness import Api
+from support.raw_reader import RawReader, raw_reader
 
 SECONDS = 30
 EVENTS = 1_500

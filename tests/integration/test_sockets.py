@@ -10,7 +10,7 @@ import redis.asyncio as async_redis
 import websockets
 from websockets.exceptions import ConnectionClosed
 
-from harness import Api
+from support.harness import Api
 
 SECONDS = 15
 

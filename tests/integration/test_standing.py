@@ -9,10 +9,10 @@ import msgspec
 import pytest
 import websockets
 
-from harness import Api
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
-from people import Person, bearer, named, open_proxied
+from support.harness import Api
+from support.users import Person, bearer, named, open_proxied
 
 BEAT_SECONDS = 10
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from harness import Api
-from town import counted, problem
+from support.harness import Api
+from support.shared_api import counted, problem
 
 URL = "/api/v1/tags"
 UNKNOWN = "01a1fccd-6b98-76e1-8951-c578b7c6189f"

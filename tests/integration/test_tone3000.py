@@ -7,10 +7,10 @@ import httpx
 import msgspec
 import pytest
 
-from browser import Browser
-from fake_provider import Person
-from harness import serving
-from login_stand import LoginStand
+from support.browser import Browser
+from support.fake_provider import Person
+from support.harness import serving
+from support.login_env import LoginStand
 
 TONE = "/api/v1/tone3000/tones/7"
 TOKEN_PATH = "/api/v1/oauth/token"

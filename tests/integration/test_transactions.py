@@ -8,10 +8,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
-from harness import Api
 from headrace.domain.presets.repository import PresetRepository
 from headrace.domain.presets.service import PresetService
-from town import Town, problem
+from support.harness import Api
+from support.shared_api import Town, problem
 
 URL = "/api/v1/presets"
 BODY: dict[str, Any] = {"title": "T", "pipeline": "noop", "params": {}, "tags": ["new"]}

@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from headrace.adapters.database import StatementPool
 from headrace.domain.accounts.reach import Reach
-from headrace.domain.jobs.execution import JobQueue
+from headrace.domain.jobs.attempts.queue import JobQueue
 from headrace.domain.jobs.states import JobState
-from lease_stand import OWNER, as_person, change, execution, order, submit
+from support.lease_driver import OWNER, as_person, change, execution, order, submit
 
 MINUTE = timedelta(minutes=1)
 

@@ -8,13 +8,13 @@ from uuid import uuid4
 
 import pytest
 
-from every_route import BODIES, NOT_HERE, OBJECTS, ROUTES, Route, ask, objects
-from harness import Api
 from headrace.adapters.database import StatementPool
-from headrace.api.admission import PUBLIC, UnguardedRouteError, check_routes, is_public
+from headrace.api.middleware.access import PUBLIC, UnguardedRouteError, check_routes, is_public
 from headrace.app import create_app
 from headrace.settings import Settings
-from people import Person, bearer, open_proxied
+from support.every_route import BODIES, NOT_HERE, OBJECTS, ROUTES, Route, ask, objects
+from support.harness import Api
+from support.users import Person, bearer, open_proxied
 
 NOBODYS = str(uuid4())
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import msgspec
 
-from harness import serving, working
 from headrace.api.tones import ToneView
 from headrace.settings import Settings
+from support.harness import serving, working
 
 DOCS = Path(__file__).parents[2] / "docs"
 

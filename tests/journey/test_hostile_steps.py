@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from harness import Api, serving, working
 from headrace.settings import Settings
+from support.harness import Api, serving, working
 
 FLOWS = Path(__file__).parent / "flows" / "hostile_flows.py"
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from harness import new_database
 from headrace.adapters.migrations import newest_revision
 from headrace.adapters.servers import Servers
 from journey.starting import call, over_folder, running, temporary_folder
+from support.harness import new_database
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,9 +10,9 @@ import msgspec
 import pytest
 import websockets
 
-from harness import Api, serving, working
-from headrace.api.streams import pulse
+from headrace.api.live import heartbeat as pulse
 from headrace.settings import Settings
+from support.harness import Api, serving, working
 
 
 def types(frames: list[dict[str, Any]]) -> list[str]:

@@ -3,9 +3,9 @@
 import msgspec
 from msgspec import Struct
 
-from harness import serving, working
 from headrace import Pipeline, StepContext, step
 from headrace.settings import Settings
+from support.harness import serving, working
 
 
 class Words(Struct, forbid_unknown_fields=True):

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from harness import Api, serving, working
 from headrace.settings import Settings
+from support.harness import Api, serving, working
 
 FLOWS = Path(__file__).parent / "flows" / "sample_flows.py"
 

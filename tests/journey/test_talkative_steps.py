@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness import serving, working
 from headrace.adapters.database import StatementPool
-from headrace.adapters.telemetry import configure_logging
+from headrace.adapters.logs import configure_logging
 from headrace.settings import Settings
+from support.harness import serving, working
 
 FLOWS = Path(__file__).parent / "flows" / "talkative_flows.py"
 KEY = "hr_0123456789ab_" + "s3cret-" * 6 + "x"

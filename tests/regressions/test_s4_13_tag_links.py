@@ -1,7 +1,7 @@
 """Links between tags and what they mark go alone: neither side takes the other along."""
 
-from harness import Api
 from headrace.adapters.database import StatementPool
+from support.harness import Api
 
 
 async def test_deleting_a_tagged_job_keeps_the_tag_and_drops_the_link(

@@ -11,11 +11,11 @@ import pytest
 import yaml
 from msgspec import Struct
 
-from contract_changes import broken_promises
-from headrace.api import asyncapi
-from headrace.api.streams import frames
+from headrace.api.contract import asyncapi
+from headrace.api.live import frames
 from headrace.domain.events import types as events
 from headrace.domain.events.types import JobEvent, frame, write
+from support.contract_changes import broken_promises
 
 DOCS = Path(__file__).parents[2] / "docs"
 RELEASED = DOCS / "asyncapi.released.yaml"

@@ -5,7 +5,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.domain.jobs import backoff
+from headrace.domain.jobs.attempts import backoff
 
 
 @given(st.integers(1, 1000), st.floats(0, 1))

@@ -12,7 +12,7 @@ from headrace.adapters.group_commit import GroupCommit
 from headrace.domain.database import DatabaseAwayError, DatabaseBusyError
 from headrace.domain.events.news import JobNews
 from headrace.domain.events.types import EncodedEvent, ProgressFrame
-from headrace.domain.jobs.changes import Change, WriteResult
+from headrace.domain.jobs.attempts.changes import Change, WriteResult
 
 POISONED = UUID(int=666)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from headrace.api.tokens import Tokens
+from headrace.api.auth.tokens import Tokens
 
 DOCS = Path(__file__).parents[2] / "docs" / "authentication.md"
 KEY = "shared with a backend"

@@ -4,9 +4,9 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from headrace.domain.jobs.lease_repository import MAX_LOSSES
-from lease_model import ALL_RULES, ModelJob, Rules
-from lease_world import World, steps, violation
+from headrace.domain.jobs.attempts.lease_repository import MAX_LOSSES
+from support.lease_model import ALL_RULES, ModelJob, Rules
+from support.lease_statespace import World, steps, violation
 
 STARTS: Final = (World(ModelJob()), World(ModelJob(attempt=4, fence=4, losses=MAX_LOSSES - 1)))
 ENOUGH: Final = 400_000

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import MetaData, Table
 
 from headrace.domain import tables
-from migration_lint import unmarked_drops
+from support.migration_lint import unmarked_drops
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = sorted((ROOT / "migrations" / "versions").glob("*.py"))

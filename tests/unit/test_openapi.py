@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Column
 
-from headrace.api.admission import is_public
-from headrace.api.contract import contract_of
+from headrace.api.contract.openapi import contract_of
+from headrace.api.middleware.access import is_public
 from headrace.app import create_app
 from headrace.domain.base import METADATA
 from headrace.settings import Settings

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.domain.events.news import JobSummary
-from headrace.domain.jobs.overview import Overview, OverviewFilter
+from headrace.domain.jobs.overview.overview import Overview, OverviewFilter
 from headrace.domain.jobs.states import JobState
 
 ANY = OverviewFilter()

@@ -12,10 +12,10 @@ import pytest
 from litestar.exceptions import InternalServerException
 from litestar.testing import RequestFactory
 
-from headrace.api.codes import CODES
-from headrace.api.limits import RateLimitedError
+from headrace.api.error_codes import CODES
+from headrace.api.errors import InvalidInputError
+from headrace.api.middleware.rate_limits import RateLimitedError
 from headrace.api.problems import handle
-from headrace.api.refusals import InvalidInputError
 from headrace.domain.accounts.caller import UnauthenticatedError
 from headrace.domain.errors import HeadraceError
 from headrace.domain.jobs.states import JobState

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.domain.events.types import Eta, Progress
-from headrace.domain.jobs.outlook import LEAST_SAMPLES, EtaEstimator, StepTime
+from headrace.domain.jobs.eta.estimator import LEAST_SAMPLES, EtaEstimator, StepTime
 from headrace.domain.jobs.progress import ALMOST, MOST_SHOWN, JobProgress
 
 WEIGHTS = {"plain": 1.0, "few": 3.0, "many": 2.0}

@@ -10,11 +10,11 @@ import msgspec
 
 from headrace.domain.events.news import JobNews
 from headrace.domain.events.types import EncodedEvent, Eta, Progress, ProgressFrame
-from headrace.domain.jobs.execution import Claim
-from headrace.domain.jobs.outlook import EtaEstimator, StepTime
+from headrace.domain.jobs.attempts.queue import Claim
+from headrace.domain.jobs.eta.estimator import EtaEstimator, StepTime
 from headrace.domain.jobs.progress import JobProgress
-from headrace.workers.endings import AttemptStatus
-from headrace.workers.progress_sender import ProgressSender
+from headrace.workers.attempt.outcome import AttemptStatus
+from headrace.workers.attempt.progress_sender import ProgressSender
 
 SECONDS = 5
 ITEMS = 10_000

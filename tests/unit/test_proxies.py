@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from headrace.api.asked import RequestInfo
-from headrace.api.proxies import Proxies
+from headrace.api.auth.proxies import Proxies
+from headrace.api.auth.request_info import RequestInfo
 from headrace.settings import Settings
 
 PROXY = "10.0.0.5"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from headrace.api.ranges import UnsatisfiableRangeError, parse_range
+from headrace.api.files.ranges import UnsatisfiableRangeError, parse_range
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ import msgspec
 import pytest
 import structlog
 
-from headrace.adapters.telemetry import configure_logging
-from headrace.api.tokens import Tokens
+from headrace.adapters.logs import configure_logging
+from headrace.api.auth.tokens import Tokens
 from headrace.domain.accounts.keys import prefix_of
 from headrace.domain.redaction import REDACTED, names_a_secret, redacted, redacted_values
 from headrace.settings import ProviderSettings, Settings
-from headrace.workers.outputs import job_error, plain_fields, safe_text
+from headrace.workers.attempt.values import job_error, plain_fields, safe_text
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 # The same in every process: they are in the names of tests.

@@ -10,7 +10,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from headrace.api.tokens import ACCESS_LIFE, Tokens
+from headrace.api.auth.tokens import ACCESS_LIFE, Tokens
 from headrace.domain.accounts.caller import UnauthenticatedError
 
 SECRET = "a secret of tests that is long enough"

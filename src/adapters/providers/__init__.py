@@ -7,7 +7,7 @@ import httpx
 
 from headrace.adapters.providers import github, oidc, tone3000
 from headrace.adapters.providers.github import GitHubProvider
-from headrace.adapters.providers.link import PATIENCE_SECONDS, OAuthClient
+from headrace.adapters.providers.oauth_client import PATIENCE_SECONDS, OAuthClient
 from headrace.adapters.providers.oidc import OidcProvider
 from headrace.adapters.providers.provider import Provider
 from headrace.adapters.providers.tone3000 import Tone3000Provider

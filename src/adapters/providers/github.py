@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
-from headrace.adapters.providers.link import OAuthClient
+from headrace.adapters.providers.oauth_client import OAuthClient
 from headrace.adapters.providers.provider import AuthorizationRequest, ProviderIdentity
 from headrace.domain.accounts.profile import Profile, verified_email, wished_name
 from headrace.domain.accounts.sign_in_errors import ProviderAwayError

@@ -10,7 +10,7 @@ from joserfc.jwk import KeySet
 from msgspec import Struct
 
 from headrace.adapters.providers.id_tokens import UnknownKeyError, import_keys, read_id_token
-from headrace.adapters.providers.link import OAuthClient
+from headrace.adapters.providers.oauth_client import OAuthClient
 from headrace.adapters.providers.provider import AuthorizationRequest, ProviderIdentity
 from headrace.domain.accounts.profile import Profile, verified_email, wished_name
 from headrace.domain.accounts.sign_in_errors import IdTokenRefusedError, ProviderAwayError

@@ -3,7 +3,7 @@
 import time
 from typing import Any, Final
 
-from headrace.adapters.providers.link import OAuthClient
+from headrace.adapters.providers.oauth_client import OAuthClient
 from headrace.adapters.providers.provider import AuthorizationRequest, ProviderIdentity
 from headrace.domain.accounts.profile import Profile, ProviderTokens, is_subject, wished_name
 from headrace.domain.accounts.sign_in_errors import ProviderAwayError

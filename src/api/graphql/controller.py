@@ -15,11 +15,11 @@ from strawberry.litestar import make_graphql_controller
 from strawberry.types import ExecutionResult
 
 from headrace.api.dependencies import Services
+from headrace.api.errors import MalformedError
 from headrace.api.graphql.errors import tell
 from headrace.api.graphql.loaders import Loaders
 from headrace.api.graphql.objects import GraphContext
 from headrace.api.graphql.transaction import ReadTransaction
-from headrace.api.refusals import MalformedError
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
 

@@ -7,8 +7,8 @@ import structlog
 from graphql import GraphQLError, GraphQLSyntaxError
 from strawberry.exceptions import StrawberryGraphQLError
 
+from headrace.api.errors import InvalidInputError
 from headrace.api.problems import DATABASE_ERRORS, code_of, judge_database
-from headrace.api.refusals import InvalidInputError
 from headrace.domain.errors import HeadraceError
 
 _log = structlog.get_logger(__name__)

@@ -13,7 +13,7 @@ from headrace.domain.files.models import File
 from headrace.domain.jobs.models import Job, StepRun
 from headrace.domain.jobs.service import JobService, in_graph_order
 from headrace.domain.pipelines.models import PipelineVersion
-from headrace.domain.reading.shapes import OwnedJob
+from headrace.domain.read_model.shapes import OwnedJob
 
 _MOST_KEYS: Final = 1_000
 

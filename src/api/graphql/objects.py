@@ -14,7 +14,7 @@ from headrace.api.schemas import ErrorView, StepView
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.jobs.models import Job
 from headrace.domain.jobs.states import JobState
-from headrace.domain.reading.shapes import OwnedJob, OwnedPreset
+from headrace.domain.read_model.shapes import OwnedJob, OwnedPreset
 
 
 class GraphContext(Struct):

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from headrace.api.refusals import InvalidInputError
+from headrace.api.errors import InvalidInputError
 
 MOST: Final = 100
 # By default: of a list of the query itself, and of each list below another.

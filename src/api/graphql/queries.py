@@ -6,12 +6,12 @@ from uuid import UUID
 
 import strawberry
 
+from headrace.api.errors import InvalidInputError
 from headrace.api.graphql.objects import Info, JobNode, PresetNode
 from headrace.api.graphql.pages import SOME, check_limit, check_offset
 from headrace.api.graphql.types import MeNode, PipelineNode, TagNode
-from headrace.api.moments import sane
-from headrace.api.refusals import InvalidInputError
-from headrace.domain.jobs.orders import JobFilter
+from headrace.api.timestamps import sane
+from headrace.domain.jobs.filters import JobFilter
 from headrace.domain.jobs.states import JobState
 
 _LONGEST_NAME: Final = 64

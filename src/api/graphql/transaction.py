@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.database import DatabaseAwayError
-from headrace.domain.reading.repository import ReadRepository
+from headrace.domain.read_model.repository import ReadRepository
 
 T = TypeVar("T")
 

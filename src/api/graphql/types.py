@@ -9,12 +9,12 @@ from uuid import UUID
 import strawberry
 from strawberry.scalars import JSON
 
-from headrace.api.file_bodies import FileView
+from headrace.api.files.schemas import FileView
 from headrace.api.schemas import ErrorView, GraphStep, PipelineView, StepView
 from headrace.domain.files.models import File
 from headrace.domain.jobs.states import JobState, StepState
 from headrace.domain.pipelines.models import PipelineVersion
-from headrace.domain.reading.shapes import NamedTag, Owner
+from headrace.domain.read_model.shapes import NamedTag, Owner
 
 BigInt = NewType("BigInt", int)
 BIG_INT: Final = strawberry.scalar(

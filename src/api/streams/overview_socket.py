@@ -9,12 +9,12 @@ from litestar import WebSocket, websocket
 from litestar.di import NamedDependency
 
 from headrace.api.dependencies import Services
-from headrace.api.streams.carrier import BAD_REQUEST, NOT_FOUND, as_accepted, refuse, serve_stream
-from headrace.api.streams.frames import Cancel, Ping, Pong, Resume, framed
-from headrace.api.streams.overview_session import OverviewSession
+from headrace.api.live.frames import Cancel, Ping, Pong, Resume, framed
+from headrace.api.live.overview_stream import OverviewSession
+from headrace.api.live.socket_transport import BAD_REQUEST, NOT_FOUND, as_accepted, refuse, serve_stream
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
-from headrace.domain.jobs.overview import OverviewFilter
+from headrace.domain.jobs.overview.overview import OverviewFilter
 from headrace.domain.jobs.states import JobState
 
 _log = structlog.get_logger(__name__)

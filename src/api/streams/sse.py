@@ -13,10 +13,10 @@ from litestar.response import Stream
 from sqlalchemy.exc import SQLAlchemyError
 
 from headrace.api.dependencies import Services
-from headrace.api.refusals import InvalidInputError
-from headrace.api.streams.frames import Frame
-from headrace.api.streams.opening import open_session
-from headrace.api.streams.session import JobStream
+from headrace.api.errors import InvalidInputError
+from headrace.api.live.frames import Frame
+from headrace.api.live.job_stream import JobStream
+from headrace.api.streams.snapshots import open_session
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.database import TRANSIENT

@@ -12,8 +12,8 @@ from sqlalchemy.sql.base import ExecutableOption
 
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import DATABASE_NOW
+from headrace.domain.jobs.filters import Include, JobFilter
 from headrace.domain.jobs.models import Job, StepRun
-from headrace.domain.jobs.orders import Include, JobFilter
 from headrace.domain.jobs.states import JobState, StepState
 from headrace.domain.paging import SortColumns, fetch_objects, sort_order, substring_pattern
 from headrace.domain.pipelines.models import PipelineVersion

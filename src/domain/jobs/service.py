@@ -12,8 +12,8 @@ from headrace.domain.base import database_now, merge_json
 from headrace.domain.events.news import JobNews
 from headrace.domain.events.types import JobCancelled, JobCancelRequested, JobEvent, JobRetried, write
 from headrace.domain.jobs.errors import JobNotFinalError, JobNotFoundError
+from headrace.domain.jobs.filters import Include, JobFilter
 from headrace.domain.jobs.models import Job, StepRun
-from headrace.domain.jobs.orders import Include, JobFilter
 from headrace.domain.jobs.repository import JobRepository
 from headrace.domain.jobs.states import IllegalTransitionError, JobState, StepState, move
 from headrace.domain.jobs.waiting import why_queued

@@ -11,8 +11,8 @@ from sqlalchemy.orm import selectinload
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.jobs.models import Job
 from headrace.domain.paging import SortColumns, fetch_objects, sort_order, substring_pattern
+from headrace.domain.presets.filters import PresetFilter
 from headrace.domain.presets.models import Preset
-from headrace.domain.presets.wanted import PresetFilter
 from headrace.domain.tags.links import set_tags
 from headrace.domain.tags.models import PRESET_TAGS, Tag
 

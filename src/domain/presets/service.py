@@ -21,9 +21,9 @@ from headrace.domain.pipelines.service import (
     known,
 )
 from headrace.domain.presets.errors import PresetInUseError, PresetNotFoundError, PresetTitleTakenError
+from headrace.domain.presets.filters import PresetChanges, PresetFilter
 from headrace.domain.presets.models import Preset
 from headrace.domain.presets.repository import PresetRepository
-from headrace.domain.presets.wanted import PresetChanges, PresetFilter
 
 _TITLE: Final = "uq_presets_owner_id"
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
-from headrace.cli.drawing import LiveRenderer, visible
-from headrace.cli.picture import JobViewModel, StepLine
+from headrace.cli.job_view import JobViewModel, StepLine
+from headrace.cli.live_renderer import LiveRenderer, visible
 from headrace.cli.times import ago, left, took
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

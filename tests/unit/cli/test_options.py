@@ -8,7 +8,7 @@ import pytest
 from headrace.cli.api_client import ApiClient
 from headrace.cli.errors import BadTokenError, BadUrlError, RefusedError, watch_call
 from headrace.cli.options import read_params, submission_key
-from headrace.cli.part_logs import LogReader, notable, refusal
+from headrace.cli.process_logs import LogReader, notable, refusal
 
 JOB = "01a1fcda-1222-71e3-b3dd-702451ba443d"
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from headrace.cli.picture import JobViewModel
+from headrace.cli.job_view import JobViewModel
 from headrace.cli.text import size_of
 
 JOB = "01a1fcda-1222-71e3-b3dd-702451ba443d"

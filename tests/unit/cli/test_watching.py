@@ -8,7 +8,7 @@ import pytest
 from headrace.cli.api_client import ApiClient
 from headrace.cli.errors import GaveUpError, UnreachableError, WatchRefusedError
 from headrace.cli.watching import Watch
-from stage import Scene, sends, stage
+from support.scripted_server import Scene, sends, stage
 
 JOB = "01a1fcda-1222-71e3-b3dd-702451ba443d"
 END = {"type": "end", "state": "succeeded"}

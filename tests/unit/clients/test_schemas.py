@@ -12,7 +12,7 @@ from msgspec import UNSET, Struct
 
 import headrace_client
 from headrace.api import schemas
-from headrace.api.streams import frames as streamed
+from headrace.api.live import frames as streamed
 from headrace.domain.events import types
 from headrace_client import frames, views
 

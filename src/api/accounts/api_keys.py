@@ -1,0 +1,75 @@
+"""/api-keys: made, listed, revoked."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from litestar import Controller, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+
+from headrace.api.accounts.schemas import ApiKeyView, MakeApiKey, NewApiKeyView
+from headrace.api.auth.audit import AuditNote
+from headrace.api.errors import InvalidInputError
+from headrace.api.query_params import IdText, parse_uuid
+from headrace.api.schemas import Limit, Offset, Page
+from headrace.api.timestamps import sane
+from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.accounts.scopes import Scope
+from headrace.domain.accounts.service import ApiKeyService
+
+
+class ApiKeyController(Controller):
+    """The caller's own keys, and for admins anybody's; a key itself may not make others."""
+
+    path = "/api-keys"
+    tags = ("accounts",)
+
+    @post(operation_id="makeApiKey", scope=Scope.ACCOUNT)
+    async def make(
+        self,
+        data: JSONBody[MakeApiKey],
+        current_user: NamedDependency[CurrentUser],
+        key_service: NamedDependency[ApiKeyService],
+        audit_note: NamedDependency[AuditNote],
+    ) -> NewApiKeyView:
+        """Make a key. It is in this answer, and nowhere else."""
+        expires_at = sane(data.expires_at, "$.expires_at")
+        if expires_at is not None and expires_at <= datetime.now(UTC):
+            raise InvalidInputError("$.expires_at", "the time is over already")
+        key, text = await key_service.make(current_user, data.name, data.scopes, expires_at)
+        audit_note.object_id = key.id
+        return NewApiKeyView.made(key, text)
+
+    @get(operation_id="listApiKeys", scope=Scope.ACCOUNT)
+    async def list_keys(
+        self,
+        current_user: NamedDependency[CurrentUser],
+        key_service: NamedDependency[ApiKeyService],
+        owner: IdText = None,
+        limit: Limit = 100,
+        offset: Offset = 0,
+    ) -> Page[ApiKeyView]:
+        """The caller's keys, newest first; an admin may ask for those of another *owner*."""
+        owner_id = parse_uuid("owner", owner) or current_user.id
+        keys, total = await key_service.repository.page(current_user.reach, owner_id, limit, offset)
+        return Page([ApiKeyView.of(key) for key in keys], total, limit, offset)
+
+    @get("/{key_id:uuid}", operation_id="getApiKey", scope=Scope.ACCOUNT)
+    async def show(
+        self,
+        key_id: FromPath[UUID],
+        current_user: NamedDependency[CurrentUser],
+        key_service: NamedDependency[ApiKeyService],
+    ) -> ApiKeyView:
+        """One key."""
+        return ApiKeyView.of(await key_service.find(key_id, current_user.reach))
+
+    @delete("/{key_id:uuid}", operation_id="deleteApiKey", scope=Scope.ACCOUNT)
+    async def revoke(
+        self,
+        key_id: FromPath[UUID],
+        current_user: NamedDependency[CurrentUser],
+        key_service: NamedDependency[ApiKeyService],
+    ) -> None:
+        """Revoke a key: within a second it counts nowhere any more."""
+        await key_service.revoke(key_id, current_user.reach)

@@ -1,0 +1,99 @@
+"""/me, /users and /audit-log: who is there, and what admins did."""
+
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, delete, get, patch
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParameter
+
+from headrace.api.accounts.schemas import AuditView, MeView, PatchUser, UserView
+from headrace.api.auth.audit import AuditNote
+from headrace.api.dependencies import Services
+from headrace.api.schemas import Limit, Offset, Page
+from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.accounts.repository import AuditRepository
+from headrace.domain.accounts.scopes import Scope
+from headrace.domain.accounts.service import UserService
+
+
+@get("/me", tags=["accounts"], operation_id="showMe", scope=Scope.JOBS_READ)
+async def show_me(current_user: NamedDependency[CurrentUser]) -> MeView:
+    """Who the service takes the caller for."""
+    return MeView.of(current_user)
+
+
+class UserController(Controller):
+    """For admins."""
+
+    path = "/users"
+    tags = ("accounts",)
+
+    @get(operation_id="listUsers", scope=Scope.ADMIN)
+    async def list_users(
+        self,
+        user_service: NamedDependency[UserService],
+        services: NamedDependency[Services],
+        search: Annotated[str | None, QueryParameter(max_length=200)] = None,
+        limit: Limit = 100,
+        offset: Offset = 0,
+    ) -> Page[UserView]:
+        """Everybody, by name."""
+        users, total = await user_service.repository.page(search, limit, offset)
+        admins = services.authenticator.admins
+        return Page([UserView.of(user, admins) for user in users], total, limit, offset)
+
+    @get("/{user_id:uuid}", operation_id="getUser", scope=Scope.ADMIN)
+    async def show(
+        self,
+        user_id: FromPath[UUID],
+        user_service: NamedDependency[UserService],
+        services: NamedDependency[Services],
+    ) -> UserView:
+        """One user."""
+        return UserView.of(await user_service.find(user_id), services.authenticator.admins)
+
+    @patch("/{user_id:uuid}", operation_id="patchUser", scope=Scope.ADMIN)
+    async def change(
+        self,
+        user_id: FromPath[UUID],
+        data: JSONBody[PatchUser],
+        current_user: NamedDependency[CurrentUser],
+        user_service: NamedDependency[UserService],
+        services: NamedDependency[Services],
+        audit_note: NamedDependency[AuditNote],
+    ) -> UserView:
+        """Make a user an admin, or no admin any more; whom `HEADRACE_ADMINS` names stays one."""
+        audit_note.detail = msgspec.to_builtins(data)
+        user = await user_service.set_admin(user_id, current_user, is_admin=data.is_admin)
+        return UserView.of(user, services.authenticator.admins)
+
+    @delete("/{user_id:uuid}", operation_id="deleteUser", scope=Scope.ADMIN)
+    async def remove(
+        self,
+        user_id: FromPath[UUID],
+        current_user: NamedDependency[CurrentUser],
+        user_service: NamedDependency[UserService],
+    ) -> None:
+        """Delete a user with its jobs, files, presets, tags, keys and sessions."""
+        await user_service.remove(user_id, current_user)
+
+    @delete("/{user_id:uuid}/sessions", operation_id="endSessions", scope=Scope.ADMIN)
+    async def end_sessions(self, user_id: FromPath[UUID], user_service: NamedDependency[UserService]) -> None:
+        """Sign a user out everywhere: within a second none of its sessions counts any more."""
+        await user_service.end_sessions(user_id)
+
+
+@get(
+    "/audit-log",
+    tags=["accounts"],
+    operation_id="listAudit",
+    scope=Scope.ADMIN,
+)
+async def list_audit(
+    audit: NamedDependency[AuditRepository], limit: Limit = 100, offset: Offset = 0
+) -> Page[AuditView]:
+    """What admins changed, newest first."""
+    entries, total = await audit.page(limit, offset)
+    return Page([AuditView.of(entry) for entry in entries], total, limit, offset)

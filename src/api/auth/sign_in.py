@@ -1,0 +1,257 @@
+"""Signing in at a provider, staying signed in, and signing out; in mode `token` alone."""
+
+import hmac
+import re
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Final, Literal
+from uuid import UUID
+
+import msgspec
+import structlog
+from msgspec import Struct
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from headrace.adapters.cipher import Cipher, DecryptionError
+from headrace.adapters.providers.oauth_client import PASSING
+from headrace.adapters.providers.provider import AuthorizationRequest, Provider
+from headrace.adapters.token_refresher import encrypt_tokens
+from headrace.api.auth.tokens import ACCESS_LIFE, SessionToken, Tokens
+from headrace.domain.accounts.caller import UnauthenticatedError
+from headrace.domain.accounts.identity_service import IdentityService
+from headrace.domain.accounts.login_attempt_repository import LoginAttemptRepository, PendingLogin
+from headrace.domain.accounts.session_repository import SessionRepository
+from headrace.domain.accounts.sign_in_errors import (
+    CodeRefusedError,
+    LoginCancelledError,
+    LoginExpiredError,
+    NoSessionsError,
+    ProviderAwayError,
+    ProviderNotFoundError,
+    StateMismatchError,
+)
+
+_log = structlog.get_logger(__name__)
+
+Mode = Literal["cookie", "token"]
+
+EXPIRES_IN: Final = int(ACCESS_LIFE.total_seconds())
+_RANDOM_BYTES: Final = 32
+_BROWSER: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+# RFC 6749, 4.1.2.1: these two say that it is the provider's own trouble.
+
+
+class StartedSignIn(Struct, frozen=True):
+    """Where a browser is sent, and the secret that it must bring back as a cookie."""
+
+    url: str
+    browser: str
+
+
+class ProviderCallback(Struct, frozen=True, kw_only=True):
+    """What a browser brings back from a provider."""
+
+    state: str | None
+    code: str | None
+    error: str | None
+    is_cancelled: bool
+    browser: str | None
+
+
+class SessionTokens(Struct, frozen=True):
+    """A session as it is handed out: both tokens, and when the second ends."""
+
+    id: UUID
+    access: str
+    refresh: str
+    expires_at: datetime
+
+    @property
+    def seconds_left(self) -> int:
+        """How long it may go on."""
+        return max(0, int((self.expires_at - datetime.now(UTC)).total_seconds()))
+
+
+class CompletedSignIn(Struct, frozen=True):
+    """Somebody who has signed in, how they want their tokens, and where they wanted to go."""
+
+    session: SessionTokens
+    mode: Mode
+    return_to: str
+
+
+class _Secrets(Struct, frozen=True):
+    """What is kept of somebody on the way, sealed. *browser* is a digest."""
+
+    verifier: str
+    nonce: str
+    redirect_uri: str
+    browser: str
+    mode: Mode
+
+
+class SignIn:
+    """No transaction is open while a provider is asked: it may take ten seconds."""
+
+    def __init__(
+        self,
+        providers: Mapping[str, Provider] | None,
+        *,
+        tokens: Tokens,
+        cipher: Cipher,
+        attempts: LoginAttemptRepository,
+        sessions: SessionRepository,
+        transactions: async_sessionmaker[AsyncSession],
+    ) -> None:
+        """*providers* None: nobody signs in here."""
+        self._providers = providers
+        self._tokens = tokens
+        self._cipher = cipher
+        self._attempts = attempts
+        self._sessions = sessions
+        self._transactions = transactions
+
+    async def start(
+        self,
+        name: str,
+        *,
+        base_url: str,
+        return_to: str,
+        mode: Mode,
+        prompt: str | None,
+        browser: str | None,
+    ) -> StartedSignIn:
+        """Send somebody to a provider. *browser* is the secret of one who has left from here before.
+
+        Raises:
+            ProviderNotFoundError: nobody signs in there.
+            ProviderAwayError: it does not say where to go.
+        """
+        provider = self._provider(name)
+        # One secret a browser, so that two of its windows can be on the way at once.
+        browser = browser if browser and _BROWSER.fullmatch(browser) else _random()
+        trip = AuthorizationRequest(
+            state=_random(),
+            verifier=_random(),
+            nonce=_random(),
+            redirect_uri=f"{base_url}/auth/callback/{name}",
+        )
+        url = await provider.authorize_url(trip, prompt)
+        state = _digest(trip.state)
+        kept = _Secrets(trip.verifier, trip.nonce, trip.redirect_uri, _digest(browser).hex(), mode)
+        sealed = self._cipher.encrypt(msgspec.json.encode(kept), _associated_data(state))
+        await self._attempts.add(state, name, sealed, return_to)
+        return StartedSignIn(url, browser)
+
+    async def complete(self, name: str, back: ProviderCallback) -> CompletedSignIn:
+        """Begin a session of whoever came back.
+
+        Raises:
+            ProviderNotFoundError: nobody signs in there.
+            StateMismatchError: this browser was not sent there, or is back a second time.
+            LoginExpiredError: that was more than ten minutes ago.
+            LoginCancelledError: the user said no.
+            CodeRefusedError, IdTokenRefusedError, ProviderAwayError: see `Provider.complete`.
+        """
+        provider = self._provider(name)
+        state = _digest(back.state or "")
+        attempt = await self._attempts.take(state, name)
+        if attempt is None:
+            raise StateMismatchError
+        kept = self._decrypted(attempt, state)
+        if not hmac.compare_digest(_digest(back.browser or "").hex(), kept.browser):
+            raise StateMismatchError
+        if attempt.is_expired:
+            raise LoginExpiredError
+        code = _code(name, back)
+        trip = AuthorizationRequest(
+            state=back.state or "", verifier=kept.verifier, nonce=kept.nonce, redirect_uri=kept.redirect_uri
+        )
+        arrival = await provider.fetch_identity(trip, code)
+        sealed = encrypt_tokens(self._cipher, name, arrival.profile.subject, arrival.tokens)
+        async with self._transactions.begin() as session:
+            begun = await IdentityService(session=session).sign_in(name, arrival.profile, sealed)
+        _log.info("signed_in", provider=name, user_id=str(begun.user_id), session_id=str(begun.session_id))
+        issued = self._issue(begun.session_id, begun.user_id, 0, begun.expires_at)
+        return CompletedSignIn(issued, kept.mode, attempt.return_to)
+
+    async def refresh(self, text: str) -> SessionTokens:
+        """New tokens for a refresh token, which counts for nothing from then on.
+
+        One that was used before ends its session: either its owner or a thief has the newer one.
+
+        Raises:
+            NoSessionsError: nobody signs in here.
+            UnauthenticatedError: the token does not count.
+        """
+        self.needs_sessions()
+        token = self._tokens.read_refresh(text)
+        refreshed = await self._sessions.refresh(token.session_id, token.user_id, token.generation)
+        if refreshed is not None and refreshed.was_reused:
+            _log.warning("refresh_token_reused", session_id=str(token.session_id), user_id=str(token.user_id))
+        if refreshed is None or refreshed.was_reused:
+            raise UnauthenticatedError("token_invalid", "the session is over; sign in again")
+        return self._issue(token.session_id, token.user_id, refreshed.generation, refreshed.expires_at)
+
+    async def sign_out(self, token: SessionToken) -> None:
+        """End a session: its tokens stop within a second, on every process."""
+        await self._sessions.revoke(token.session_id, token.user_id)
+
+    def needs_sessions(self) -> None:
+        """Demand the mode in which there are sessions.
+
+        Raises:
+            NoSessionsError: it is another.
+        """
+        if self._providers is None:
+            raise NoSessionsError
+
+    async def close(self) -> None:
+        for provider in (self._providers or {}).values():
+            await provider.close()
+
+    def _provider(self, name: str) -> Provider:
+        provider = (self._providers or {}).get(name)
+        if provider is None:
+            raise ProviderNotFoundError(name)
+        return provider
+
+    def _issue(self, session_id: UUID, user_id: UUID, generation: int, expires_at: datetime) -> SessionTokens:
+        now = datetime.now(UTC)
+        return SessionTokens(
+            session_id,
+            self._tokens.access(session_id, user_id, now=now),
+            self._tokens.refresh(session_id, user_id, generation, now=now, until=expires_at),
+            expires_at,
+        )
+
+    def _decrypted(self, attempt: PendingLogin, state: bytes) -> _Secrets:
+        try:
+            plain = self._cipher.decrypt(attempt.secrets, _associated_data(state))
+            return msgspec.json.decode(plain, type=_Secrets)
+        except (DecryptionError, msgspec.MsgspecError) as error:
+            raise StateMismatchError from error
+
+
+def _code(name: str, back: ProviderCallback) -> str:
+    if back.error == "access_denied" or (back.is_cancelled and not back.code):
+        raise LoginCancelledError
+    if back.error in PASSING:
+        raise ProviderAwayError(name, back.error)
+    if back.error or not back.code:
+        raise CodeRefusedError(name)
+    return back.code
+
+
+def _random() -> str:
+    return secrets.token_urlsafe(_RANDOM_BYTES)
+
+
+def _digest(text: str) -> bytes:
+    return sha256(text.encode()).digest()
+
+
+def _associated_data(state: bytes) -> str:
+    return f"login_attempts.secrets {state.hex()}"

@@ -1,0 +1,100 @@
+"""The status and the stable code of every error that is raised on purpose."""
+
+from typing import Final
+
+from headrace.adapters.blob_store import BlobTooLargeError
+from headrace.api.auth.origins import OriginRefusedError
+from headrace.api.errors import (
+    MalformedError,
+    RangeError,
+    ReferenceGoneError,
+    UnsupportedMediaTypeError,
+)
+from headrace.api.middleware.rate_limits import RateLimitedError, TooManyHeadersError, TooManyStreamsError
+from headrace.domain.accounts.caller import ForbiddenError
+from headrace.domain.accounts.errors import (
+    KeyNotFoundError,
+    OwnAccountError,
+    TooManyKeysError,
+    UserNotFoundError,
+)
+from headrace.domain.accounts.sign_in_errors import (
+    CodeRefusedError,
+    IdTokenRefusedError,
+    LoginCancelledError,
+    LoginExpiredError,
+    NoSessionsError,
+    NotConnectedError,
+    ProviderAwayError,
+    ProviderNotFoundError,
+    StateMismatchError,
+    ToneNotFoundError,
+)
+from headrace.domain.database import DatabaseAwayError, DatabaseBusyError
+from headrace.domain.errors import HeadraceError
+from headrace.domain.files.names import FileNameError
+from headrace.domain.files.service import FileNotFoundInStoreError
+from headrace.domain.jobs.errors import (
+    CursorBeyondHeadError,
+    IdempotencyConflictError,
+    JobNotFinalError,
+    JobNotFoundError,
+)
+from headrace.domain.jobs.states import IllegalTransitionError
+from headrace.domain.jobs.submission.submitter import PipelineBusyError
+from headrace.domain.json_bounds import ValueTooLargeError
+from headrace.domain.pipelines.service import ParamsInvalidError, PipelineNotFoundError, PipelineUnknownError
+from headrace.domain.presets.errors import (
+    PresetBusyError,
+    PresetInUseError,
+    PresetNotFoundError,
+    PresetTitleTakenError,
+)
+from headrace.domain.tags.service import TagNotFoundError, TagTakenError
+
+CODES: Final[dict[type[HeadraceError], tuple[int, str]]] = {
+    StateMismatchError: (400, "state_mismatch"),
+    LoginExpiredError: (400, "login_expired"),
+    CodeRefusedError: (400, "code_refused"),
+    IdTokenRefusedError: (400, "id_token_refused"),
+    LoginCancelledError: (403, "login_cancelled"),
+    NoSessionsError: (404, "not_found"),
+    ProviderNotFoundError: (404, "provider_not_found"),
+    ToneNotFoundError: (404, "tone_not_found"),
+    NotConnectedError: (409, "not_connected"),
+    ProviderAwayError: (503, "provider_unavailable"),
+    ForbiddenError: (403, "forbidden"),
+    OriginRefusedError: (403, "origin_refused"),
+    UserNotFoundError: (404, "user_not_found"),
+    KeyNotFoundError: (404, "api_key_not_found"),
+    OwnAccountError: (409, "own_account"),
+    TooManyKeysError: (409, "too_many_keys"),
+    JobNotFoundError: (404, "job_not_found"),
+    PipelineNotFoundError: (404, "pipeline_not_found"),
+    FileNotFoundInStoreError: (404, "file_not_found"),
+    ReferenceGoneError: (409, "reference_gone"),
+    PresetNotFoundError: (404, "preset_not_found"),
+    TagNotFoundError: (404, "tag_not_found"),
+    IllegalTransitionError: (409, "illegal_transition"),
+    JobNotFinalError: (409, "job_not_final"),
+    PresetInUseError: (409, "preset_in_use"),
+    PresetTitleTakenError: (409, "title_taken"),
+    TagTakenError: (409, "tag_taken"),
+    IdempotencyConflictError: (409, "idempotency_conflict"),
+    BlobTooLargeError: (413, "file_too_large"),
+    FileNameError: (422, "file_name_invalid"),
+    CursorBeyondHeadError: (422, "cursor_beyond_head"),
+    ParamsInvalidError: (422, "params_invalid"),
+    ValueTooLargeError: (422, "value_too_large"),
+    PipelineUnknownError: (422, "pipeline_unknown"),
+    UnsupportedMediaTypeError: (415, "unsupported_media_type"),
+    RangeError: (416, "range_not_satisfiable"),
+    MalformedError: (400, "malformed"),
+    RateLimitedError: (429, "rate_limited"),
+    TooManyStreamsError: (429, "too_many_streams"),
+    TooManyHeadersError: (431, "too_many_headers"),
+    DatabaseAwayError: (503, "database_unavailable"),
+    DatabaseBusyError: (503, "database_busy"),
+    PipelineBusyError: (503, "pipeline_busy"),
+    PresetBusyError: (503, "preset_busy"),
+}

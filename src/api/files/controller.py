@@ -1,0 +1,180 @@
+"""/files: streamed in, served in ranges."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import quote
+from uuid import UUID
+
+import anyio
+from litestar import Controller, Request, Response, delete, get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.response import Stream
+from msgspec import UNSET
+from uuid_utils.compat import uuid7
+
+from headrace.api.auth.audit import AuditNote
+from headrace.api.dependencies import Services
+from headrace.api.errors import RangeError
+from headrace.api.files.multipart import Upload
+from headrace.api.files.ranges import UnsatisfiableRangeError, parse_range
+from headrace.api.files.schemas import FileView, PatchFile
+from headrace.api.query_params import IdText, Search, parse_order_by, parse_uuid, sort_options
+from headrace.api.schemas import Limit, Offset, Page
+from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.accounts.scopes import Scope
+from headrace.domain.files.models import File
+from headrace.domain.files.names import check_media_type, check_name
+from headrace.domain.files.repository import SORT_COLUMNS, FileFilter
+from headrace.domain.files.service import FileNotFoundInStoreError, FileService
+
+_CHUNK: Final = 256 * 1024
+
+
+class FileController(Controller):
+    path = "/files"
+    tags = ("files",)
+
+    @post(operation_id="uploadFile", scope=Scope.FILES_WRITE, request_max_body_size=None, is_upload=True)
+    async def upload(
+        self,
+        request: Request[Any, Any, Any],
+        current_user: NamedDependency[CurrentUser],
+        file_service: NamedDependency[FileService],
+        services: NamedDependency[Services],
+        audit_note: NamedDependency[AuditNote],
+    ) -> FileView:
+        """Store one file, sent as the multipart field `file`."""
+        file_id = uuid7()
+        audit_note.object_id = file_id
+        upload = Upload(request, services.settings.max_file_bytes)
+        stored = await services.blobs.put_stream(file_id, upload.chunks())
+        try:
+            file = await file_service.add(
+                File(
+                    id=file_id,
+                    owner_id=current_user.id,
+                    name=check_name(upload.name),
+                    media_type=check_media_type(upload.media_type),
+                    size=stored.size,
+                    sha256=stored.sha256,
+                )
+            )
+        except BaseException:
+            services.blobs.remove(file_id)
+            raise
+        return FileView.of(file)
+
+    @get(operation_id="listFiles", scope=Scope.FILES_READ)
+    async def list_files(
+        self,
+        current_user: NamedDependency[CurrentUser],
+        file_service: NamedDependency[FileService],
+        job: IdText = None,
+        search: Search = None,
+        order_by: Annotated[str, QueryParameter(enum=sort_options(SORT_COLUMNS))] = "-created_at",
+        limit: Limit = 100,
+        offset: Offset = 0,
+    ) -> Page[FileView]:
+        """What the caller has uploaded and what the caller's jobs have made; *search* looks at names."""
+        wanted = FileFilter(
+            job_id=parse_uuid("job", job),
+            search=search or None,
+            order_by=parse_order_by(order_by, SORT_COLUMNS),
+            limit=limit,
+            offset=offset,
+        )
+        found, total = await file_service.page(current_user.reach, wanted)
+        return Page([FileView.of(file) for file in found], total, limit, offset)
+
+    @patch("/{file_id:uuid}", operation_id="patchFile", scope=Scope.FILES_WRITE)
+    async def change(
+        self,
+        file_id: FromPath[UUID],
+        data: JSONBody[PatchFile],
+        current_user: NamedDependency[CurrentUser],
+        file_service: NamedDependency[FileService],
+    ) -> FileView:
+        """Change name or meta; what is absent stays."""
+        file = await file_service.patch(
+            file_id,
+            current_user.reach,
+            name=None if data.name is UNSET else data.name,
+            meta=None if data.meta is UNSET else data.meta,
+        )
+        return FileView.of(file)
+
+    @get("/{file_id:uuid}", operation_id="getFile", scope=Scope.FILES_READ, job_token=True)
+    async def show(
+        self,
+        file_id: FromPath[UUID],
+        current_user: NamedDependency[CurrentUser],
+        file_service: NamedDependency[FileService],
+    ) -> FileView:
+        """What is known of a file."""
+        return FileView.of(await file_service.find(file_id, current_user.reach))
+
+    @get("/{file_id:uuid}/content", operation_id="downloadFile", scope=Scope.FILES_READ, job_token=True)
+    async def content(
+        self,
+        request: Request[Any, Any, Any],
+        file_id: FromPath[UUID],
+        current_user: NamedDependency[CurrentUser],
+        file_service: NamedDependency[FileService],
+        services: NamedDependency[Services],
+    ) -> Response[Any]:
+        """The bytes, or the one range of them that is asked for."""
+        file = await file_service.find(file_id, current_user.reach)
+        path = services.blobs.path(file.id, file.sha256)
+        if not await anyio.Path(path).is_file():
+            raise FileNotFoundInStoreError(file_id)
+        digest = file.sha256.hex()
+        headers = {
+            "Accept-Ranges": "bytes",
+            "ETag": f'"{digest}"',
+            # A page that somebody uploaded must not run with our origin's rights: without `allow-same-origin`
+            # it has no origin and no cookies. Our pages may frame it; anybody's may show sounds and pictures.
+            "Content-Security-Policy": "sandbox allow-scripts; frame-ancestors 'self'",
+            "X-Frame-Options": "SAMEORIGIN",
+            "Cross-Origin-Resource-Policy": "cross-origin",
+            "Cache-Control": "private, no-cache",
+            "Content-Disposition": f"inline; filename*=UTF-8''{quote(file.name, safe='')}",
+        }
+        if f'"{digest}"' in request.headers.get("if-none-match", ""):
+            return Response(None, status_code=304, headers=headers)
+        condition = request.headers.get("if-range")
+        wanted = request.headers.get("range") if condition in (None, f'"{digest}"') else None
+        try:
+            part = parse_range(wanted, file.size)
+        except UnsatisfiableRangeError as error:
+            raise RangeError(file.size) from error
+        first, end = part or (0, file.size)
+        headers["Content-Length"] = str(end - first)
+        if part is not None:
+            headers["Content-Range"] = f"bytes {first}-{end - 1}/{file.size}"
+        return Stream(
+            _read(path, first, end),
+            status_code=206 if part is not None else 200,
+            media_type=file.media_type,
+            headers=headers,
+        )
+
+    @delete("/{file_id:uuid}", operation_id="deleteFile", scope=Scope.FILES_WRITE)
+    async def remove(
+        self,
+        file_id: FromPath[UUID],
+        current_user: NamedDependency[CurrentUser],
+        file_service: NamedDependency[FileService],
+    ) -> None:
+        """Delete a file. Its bytes are removed within seconds."""
+        await file_service.remove(file_id, current_user.reach)
+
+
+async def _read(path: Path, first: int, end: int) -> AsyncIterator[bytes]:
+    async with await anyio.open_file(path, "rb") as opened:
+        await opened.seek(first)
+        left = end - first
+        while left > 0 and (chunk := await opened.read(min(_CHUNK, left))):
+            left -= len(chunk)
+            yield chunk

@@ -1,0 +1,171 @@
+"""/auth: sign in at a provider, refresh, sign out. Public routes: they judge for themselves who asks."""
+
+import re
+from typing import Annotated, Any, Final, Literal
+
+from litestar import Controller, Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.response import Redirect
+from litestar.status_codes import HTTP_200_OK, HTTP_204_NO_CONTENT, HTTP_302_FOUND
+from msgspec import Meta, Struct
+
+from headrace.api.auth.authentication import ACCESS_COOKIE, bearer_of, is_loopback
+from headrace.api.auth.request_info import RequestInfo
+from headrace.api.auth.sign_in import EXPIRES_IN, Mode, ProviderCallback, SessionTokens
+from headrace.api.auth.tokens import SessionToken
+from headrace.api.dependencies import Services
+from headrace.api.errors import MalformedError
+from headrace.api.login.cookies import (
+    LOGIN_COOKIE,
+    REFRESH_COOKIE,
+    cleared_cookies,
+    login_cookie,
+    session_cookies,
+)
+from headrace.domain.accounts.caller import UnauthenticatedError
+
+_HOST: Final = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?", re.ASCII)
+# Tokens and codes stand in these answers and their addresses.
+_PRIVATE: Final = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+
+# One slash and no backslash: a browser takes `//host` and `/\host` for another host.
+OwnPath = Annotated[str, QueryParameter(max_length=2000, pattern=r"^/(?![/\\])[!-\[\]-~]*$(?!\n)")]
+Prompt = Annotated[str | None, QueryParameter(pattern=r"^[a-z_]{1,32}$(?!\n)")]
+Text = Annotated[str | None, QueryParameter(max_length=4096)]
+
+
+class RefreshSession(Struct, forbid_unknown_fields=True):
+    """The body of POST /auth/refresh of a client without cookies."""
+
+    refresh_token: Annotated[str, Meta(min_length=1, max_length=4096)]
+
+
+class SessionView(Struct, kw_only=True):
+    """A session. In a browser both tokens are null: they are in cookies, where no script can read them."""
+
+    access_token: str | None
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105  (RFC 6750's name)
+    expires_in: int
+    refresh_token: str | None
+
+
+class LoginController(Controller):
+    path = "/auth"
+    tags = ("auth",)
+
+    @get("/login/{provider:str}", operation_id="signIn", status_code=HTTP_302_FOUND)
+    async def sign_in(
+        self,
+        request: Request[Any, Any, Any],
+        provider: FromPath[str],
+        services: NamedDependency[Services],
+        return_to: OwnPath = "/",
+        mode: Annotated[Mode, QueryParameter()] = "cookie",
+        prompt: Prompt = None,
+    ) -> Redirect:
+        """Send a browser to a provider, and from there back to a path of this service.
+
+        With `mode=token` the callback answers the tokens as JSON instead of setting cookies.
+        """
+        departure = await services.sign_in.start(
+            provider,
+            base_url=services.settings.public_url or _base_url(request),
+            return_to=return_to,
+            mode=mode,
+            prompt=prompt,
+            browser=request.cookies.get(LOGIN_COOKIE),
+        )
+        return Redirect(departure.url, cookies=[login_cookie(departure.browser)], headers=_PRIVATE)
+
+    @get("/callback/{provider:str}", operation_id="finishSignIn")
+    async def finish(
+        self,
+        request: Request[Any, Any, Any],
+        provider: FromPath[str],
+        services: NamedDependency[Services],
+        given_state: Annotated[str | None, QueryParameter(name="state", max_length=512)] = None,
+        code: Text = None,
+        error: Text = None,
+        canceled: Text = None,
+    ) -> Response[SessionView | None]:
+        """Where a provider sends a browser back to; begins a session."""
+        back = ProviderCallback(
+            state=given_state,
+            code=code,
+            error=error,
+            is_cancelled=canceled == "true",
+            browser=request.cookies.get(LOGIN_COOKIE),
+        )
+        arrived = await services.sign_in.complete(provider, back)
+        if arrived.mode == "token":
+            return Response(_shown(arrived.session), headers=_PRIVATE)
+        cookies = session_cookies(arrived.session, services.tokens)
+        return Redirect(arrived.return_to, cookies=cookies, headers=_PRIVATE)
+
+    @post("/refresh", operation_id="refreshSession", status_code=HTTP_200_OK)
+    async def refresh(
+        self,
+        request: Request[Any, Any, Any],
+        services: NamedDependency[Services],
+        data: JSONBody[RefreshSession | None] = None,
+    ) -> Response[SessionView]:
+        """Exchange a refresh token, from the body or the cookie, for new tokens. Each is good for once."""
+        services.sign_in.needs_sessions()
+        if data is not None:
+            session = await services.sign_in.refresh(data.refresh_token)
+            return Response(_shown(session), headers=_PRIVATE)
+        services.origins.judge_page(RequestInfo(request.scope))
+        cookie = request.cookies.get(REFRESH_COOKIE)
+        if not cookie:
+            raise UnauthenticatedError("token_missing", "there is no refresh token; sign in")
+        session = await services.sign_in.refresh(cookie)
+        view = SessionView(access_token=None, expires_in=EXPIRES_IN, refresh_token=None)
+        return Response(view, cookies=session_cookies(session, services.tokens), headers=_PRIVATE)
+
+    @post("/logout", operation_id="signOut", status_code=HTTP_204_NO_CONTENT)
+    async def sign_out(
+        self, request: Request[Any, Any, Any], services: NamedDependency[Services]
+    ) -> Response[None]:
+        """End the session of the bearer token or the cookies, on every device that it was copied to."""
+        services.sign_in.needs_sessions()
+        token = _session_of(request, services)
+        if token is not None:
+            await services.sign_in.sign_out(token)
+        return Response(None, cookies=cleared_cookies(), headers=_PRIVATE)
+
+
+def _session_of(request: Request[Any, Any, Any], services: Services) -> SessionToken | None:
+    """The session that is to end; None where cookies name none: then there is nothing left to end.
+
+    Raises:
+        UnauthenticatedError: the bearer token does not count.
+        OriginRefusedError: a page of somebody else's asks.
+    """
+    asked = RequestInfo(request.scope)
+    bearer = bearer_of(asked)
+    if bearer is not None:
+        return services.tokens.read_access(bearer)
+    services.origins.judge_page(asked)
+    for name, read in (
+        (REFRESH_COOKIE, services.tokens.read_refresh),
+        (ACCESS_COOKIE, services.tokens.read_access),
+    ):
+        try:
+            return read(request.cookies.get(name, ""))
+        except UnauthenticatedError:
+            continue
+    return None
+
+
+def _shown(session: SessionTokens) -> SessionView:
+    return SessionView(access_token=session.access, expires_in=EXPIRES_IN, refresh_token=session.refresh)
+
+
+def _base_url(request: Request[Any, Any, Any]) -> str:
+    """Where the service is, as the browser sees it: what it signs in over is https, but on this machine."""
+    host = request.headers.get("host", "")
+    if not _HOST.fullmatch(host):
+        raise MalformedError("the Host header is no host")
+    name = host[: host.index("]") + 1] if host.startswith("[") else host.partition(":")[0]
+    return f"{'http' if is_loopback(name) else 'https'}://{host}"

@@ -1,0 +1,64 @@
+"""The cookies of a session in a browser. `Secure` all: browsers keep them over https, and on localhost."""
+
+from typing import Final, Literal
+
+from litestar.datastructures import Cookie
+
+from headrace.api.auth.authentication import ACCESS_COOKIE
+from headrace.api.auth.sign_in import SessionTokens
+from headrace.api.auth.tokens import Tokens
+from headrace.domain.accounts.login_attempt_repository import LOGIN_LIFE
+
+REFRESH_COOKIE: Final = "headrace_refresh"
+CSRF_COOKIE: Final = "headrace_csrf"
+LOGIN_COOKIE: Final = "headrace_login"
+_AUTH: Final = "/auth"
+
+_SameSite = Literal["lax", "strict"]
+
+
+def session_cookies(session: SessionTokens, tokens: Tokens) -> list[Cookie]:
+    """The cookies that prove a session, for as long as it may go on.
+
+    The access token's outlives the token: a page that is told `token_expired` knows that it may refresh.
+    """
+    return _cookies(session.access, session.refresh, tokens.csrf(session.id), session.seconds_left)
+
+
+def cleared_cookies() -> list[Cookie]:
+    """The same cookies, gone."""
+    return _cookies("", "", "", 0)
+
+
+def login_cookie(browser: str) -> Cookie:
+    """What says that a browser was sent to a provider from here. Lax: it comes back from there."""
+    return _cookie(LOGIN_COOKIE, browser, int(LOGIN_LIFE.total_seconds()), path=_AUTH)
+
+
+def _cookies(access: str, refresh: str, csrf: str, seconds: int) -> list[Cookie]:
+    return [
+        _cookie(ACCESS_COOKIE, access, seconds),
+        _cookie(REFRESH_COOKIE, refresh, seconds, path=_AUTH, samesite="strict"),
+        # The page reads it and sends it along as a header.
+        _cookie(CSRF_COOKIE, csrf, seconds, samesite="strict", httponly=False),
+    ]
+
+
+def _cookie(
+    name: str,
+    value: str,
+    seconds: int,
+    *,
+    path: str = "/",
+    samesite: _SameSite = "lax",
+    httponly: bool = True,
+) -> Cookie:
+    return Cookie(
+        key=name,
+        value=value,
+        path=path,
+        max_age=seconds,
+        secure=True,
+        httponly=httponly or None,
+        samesite=samesite,
+    )

@@ -1,0 +1,136 @@
+"""/presets: saved parameters of a pipeline, and the jobs made of them."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import Controller, Request, Response, delete, get, patch, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.status_codes import HTTP_202_ACCEPTED
+
+from headrace.api.auth.audit import AuditNote
+from headrace.api.dependencies import Services
+from headrace.api.jobs.submitting import IdempotencyKey, key_of, submit_one
+from headrace.api.presets.schemas import PatchPreset, PresetView, RunPreset, SavePreset
+from headrace.api.query_params import Search, parse_order_by, sort_options
+from headrace.api.schemas import JobView, Limit, Offset, Page
+from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.accounts.scopes import Scope
+from headrace.domain.presets.filters import PresetFilter
+from headrace.domain.presets.repository import SORT_COLUMNS
+from headrace.domain.presets.service import PresetService
+
+
+class PresetController(Controller):
+    path = "/presets"
+    tags = ("presets",)
+
+    @get(operation_id="listPresets", scope=Scope.JOBS_READ)
+    async def list_presets(
+        self,
+        current_user: NamedDependency[CurrentUser],
+        preset_service: NamedDependency[PresetService],
+        pipeline: Annotated[str | None, QueryParameter(max_length=64)] = None,
+        tag: Annotated[str | None, QueryParameter(max_length=64)] = None,
+        search: Search = None,
+        order_by: Annotated[str, QueryParameter(enum=sort_options(SORT_COLUMNS))] = "-created_at",
+        limit: Limit = 100,
+        offset: Offset = 0,
+    ) -> Page[PresetView]:
+        """The caller's presets; *search* looks at titles and descriptions."""
+        wanted = PresetFilter(
+            pipeline=pipeline,
+            tag=tag,
+            search=search or None,
+            order_by=parse_order_by(order_by, SORT_COLUMNS),
+            limit=limit,
+            offset=offset,
+        )
+        found, total = await preset_service.page(current_user.reach, wanted)
+        return Page([PresetView.of(preset) for preset in found], total, limit, offset)
+
+    @post(operation_id="createPreset", scope=Scope.JOBS_WRITE)
+    async def create(
+        self,
+        data: JSONBody[SavePreset],
+        current_user: NamedDependency[CurrentUser],
+        preset_service: NamedDependency[PresetService],
+        audit_note: NamedDependency[AuditNote],
+    ) -> Response[PresetView]:
+        """Save parameters under a title that the caller has not used yet."""
+        preset = await preset_service.add(
+            current_user.id,
+            title=data.title,
+            description=data.description,
+            pipeline=data.pipeline,
+            params=data.params,
+            tags=data.tags,
+        )
+        audit_note.object_id = preset.id
+        return Response(PresetView.of(preset), headers={"Location": f"/api/v1/presets/{preset.id}"})
+
+    @get("/{preset_id:uuid}", operation_id="getPreset", scope=Scope.JOBS_READ)
+    async def show(
+        self,
+        preset_id: FromPath[UUID],
+        current_user: NamedDependency[CurrentUser],
+        preset_service: NamedDependency[PresetService],
+    ) -> PresetView:
+        """One preset."""
+        return PresetView.of(await preset_service.find(preset_id, current_user.reach))
+
+    @put("/{preset_id:uuid}", operation_id="replacePreset", scope=Scope.JOBS_WRITE)
+    async def replace(
+        self,
+        preset_id: FromPath[UUID],
+        data: JSONBody[SavePreset],
+        current_user: NamedDependency[CurrentUser],
+        preset_service: NamedDependency[PresetService],
+    ) -> PresetView:
+        """Replace all that a preset says; what is absent is cleared."""
+        return PresetView.of(await preset_service.change(preset_id, current_user.reach, data.changes()))
+
+    @patch("/{preset_id:uuid}", operation_id="patchPreset", scope=Scope.JOBS_WRITE)
+    async def change(
+        self,
+        preset_id: FromPath[UUID],
+        data: JSONBody[PatchPreset],
+        current_user: NamedDependency[CurrentUser],
+        preset_service: NamedDependency[PresetService],
+    ) -> PresetView:
+        """Change what is named; what is absent stays."""
+        return PresetView.of(await preset_service.change(preset_id, current_user.reach, data.changes()))
+
+    @delete("/{preset_id:uuid}", operation_id="deletePreset", scope=Scope.JOBS_WRITE)
+    async def remove(
+        self,
+        preset_id: FromPath[UUID],
+        current_user: NamedDependency[CurrentUser],
+        preset_service: NamedDependency[PresetService],
+        keep_jobs: FromQuery[bool] = False,
+    ) -> None:
+        """Delete a preset with its jobs, which must have ended; with `keep_jobs` they all stay."""
+        await preset_service.remove(preset_id, current_user.reach, keep_jobs=keep_jobs)
+
+    @post(
+        "/{preset_id:uuid}/jobs",
+        status_code=HTTP_202_ACCEPTED,
+        operation_id="submitPreset",
+        scope=Scope.JOBS_WRITE,
+    )
+    async def run(
+        self,
+        request: Request[Any, Any, Any],
+        preset_id: FromPath[UUID],
+        current_user: NamedDependency[CurrentUser],
+        services: NamedDependency[Services],
+        data: JSONBody[RunPreset | None] = None,
+        idempotency_key: IdempotencyKey = None,
+    ) -> Response[JobView]:
+        """Accept a job of the preset, for the preset's owner. The answer means stored, not started."""
+        # Read and let go: nothing is held while the job is stored.
+        async with services.sessions() as session:
+            preset = await PresetService(session=session).find(preset_id, current_user.reach)
+        owner_id = preset.owner_id
+        key = await key_of(request, idempotency_key, f"presets/{preset_id}/jobs", owner_id)
+        return await submit_one(request, services, owner_id, (data or RunPreset()).of(preset), key)

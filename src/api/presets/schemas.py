@@ -1,0 +1,89 @@
+"""The bodies of /presets."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from headrace.api.schemas import JobTerms, Name, Tags
+from headrace.domain.jobs.filters import JobSpec
+from headrace.domain.presets.filters import PresetChanges
+from headrace.domain.presets.models import Preset
+
+Title = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\S")]
+Description = Annotated[str, Meta(max_length=1000)]
+
+
+class SavePreset(Struct, forbid_unknown_fields=True, kw_only=True):
+    """The body of POST /presets and of PUT /presets/{id}: the whole preset."""
+
+    title: Title
+    description: Description | None = None
+    pipeline: Name
+    params: dict[str, Any]
+    tags: Tags = []
+
+    def changes(self) -> PresetChanges:
+        return PresetChanges(
+            title=self.title,
+            description=self.description,
+            pipeline=self.pipeline,
+            params=self.params,
+            tags=tuple(self.tags),
+        )
+
+
+class PatchPreset(Struct, forbid_unknown_fields=True, kw_only=True):
+    """The body of PATCH /presets/{id}. What is absent stays; a null clears the description."""
+
+    title: Title | UnsetType = UNSET
+    description: Description | None | UnsetType = UNSET
+    pipeline: Name | UnsetType = UNSET
+    params: dict[str, Any] | UnsetType = UNSET
+    tags: Tags | UnsetType = UNSET
+
+    def changes(self) -> PresetChanges:
+        return PresetChanges(
+            title=self.title,
+            description=self.description,
+            pipeline=self.pipeline,
+            params=self.params,
+            tags=UNSET if self.tags is UNSET else tuple(self.tags),
+        )
+
+
+class RunPreset(JobTerms, forbid_unknown_fields=True, kw_only=True):
+    """The body of POST /presets/{id}/jobs: as that of POST /jobs, but for what the preset says."""
+
+    def of(self, preset: Preset) -> JobSpec:
+        """What is to be run: the newest version of the preset's pipeline."""
+        return self.order("$", pipeline=preset.pipeline, params=preset.params, preset_id=preset.id)
+
+
+class PresetView(Struct, kw_only=True):
+    """One preset."""
+
+    id: UUID
+    owner_id: UUID
+    title: str
+    description: str | None
+    pipeline: str
+    params: dict[str, Any]
+    tags: list[str]
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, preset: Preset) -> "PresetView":
+        return cls(
+            id=preset.id,
+            owner_id=preset.owner_id,
+            title=preset.title,
+            description=preset.description,
+            pipeline=preset.pipeline,
+            params=preset.params,
+            tags=[tag.name for tag in preset.tags],
+            created_at=preset.created_at,
+            updated_at=preset.updated_at,
+        )

@@ -1,0 +1,184 @@
+"""The statement with which attempts write, many jobs at a time, and what earlier attempts have stored."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from headrace.domain.database import Database, Row
+from headrace.domain.jobs.attempts.changes import Change
+
+_STEPS: Final = """
+SELECT job_id, key, name, index, state, tries, items::text AS items, output::text AS output,
+       extract(epoch FROM retry_at - statement_timestamp())::float8 AS retry_seconds
+FROM step_runs WHERE job_id = ANY($1::uuid[])
+"""
+
+# write_no makes a change that is sent again after a lost answer harmless: it is written once. A change that
+# would end the attempt of a job that is to be cancelled is overruled: it cancels the job, and its last event
+# says so; steps that wait and that the change does not speak of are cancelled with it.
+_WRITE: Final = """
+WITH wanted AS (
+    SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int[], $6::text[], $7::text[],
+                         $8::text[], $9::float8[], $10::float8[])
+    AS w(id, fence, write_no, events, logs, target, result, error, delay, progress)
+), locked AS (
+    SELECT j.id, j.fence, j.state, j.write_no, j.cancel_requested_at
+    FROM jobs j JOIN wanted w ON w.id = j.id
+    ORDER BY j.id FOR NO KEY UPDATE OF j
+), judged AS (
+    SELECT w.id, w.write_no, w.events, w.logs, w.result, w.error, w.progress,
+        coalesce(w.delay, 0) AS delay, o.overruled,
+        CASE WHEN o.overruled THEN 'cancelled' ELSE w.target END AS target,
+        CASE WHEN l.id IS NULL OR l.fence <> w.fence THEN 'lost'
+             WHEN l.write_no >= w.write_no THEN 'before'
+             WHEN l.state <> 'running' THEN 'lost'
+             ELSE 'now' END AS verdict
+    FROM wanted w LEFT JOIN locked l ON l.id = w.id
+    CROSS JOIN LATERAL (
+        SELECT coalesce(w.target <> 'cancelled' AND l.cancel_requested_at IS NOT NULL, false) AS overruled
+    ) o
+), changed AS (
+    UPDATE jobs j SET
+        write_no = w.write_no,
+        event_seq = j.event_seq + w.events,
+        log_events = j.log_events + w.logs,
+        updated_at = statement_timestamp(),
+        state = coalesce(w.target, j.state),
+        result = CASE WHEN w.target = 'succeeded' THEN w.result::jsonb ELSE j.result END,
+        error = CASE WHEN w.target = 'failed' THEN w.error::jsonb ELSE j.error END,
+        progress = CASE WHEN w.target = 'succeeded' THEN 1 ELSE coalesce(w.progress, j.progress) END,
+        progress_steps = CASE WHEN w.target IS NULL THEN j.progress_steps END,
+        lease_owner = CASE WHEN w.target IS NULL THEN j.lease_owner END,
+        lease_expires_at = CASE WHEN w.target IS NULL THEN j.lease_expires_at END,
+        run_at = CASE WHEN w.target = 'queued'
+            THEN statement_timestamp() + w.delay * interval '1 second' ELSE j.run_at END,
+        due_order = CASE WHEN w.target = 'queued'
+            THEN statement_timestamp() + w.delay * interval '1 second' - j.priority * interval '60 seconds'
+            ELSE j.due_order END,
+        finished_at = CASE WHEN w.target IN ('succeeded', 'failed', 'cancelled')
+            THEN statement_timestamp() ELSE j.finished_at END
+    FROM judged w WHERE j.id = w.id AND w.verdict = 'now'
+    RETURNING j.id, j.owner_id, j.event_seq, j.state, j.pipeline, j.progress
+), logged AS (
+    INSERT INTO job_events (job_id, seq, at, type, body)
+    SELECT e.job_id, c.event_seq - w.events + e.position, statement_timestamp(),
+           CASE WHEN w.overruled AND e.position = w.events THEN 'job.cancelled' ELSE e.type END,
+           CASE WHEN w.overruled AND e.position = w.events THEN '{}' ELSE e.body END::json
+    FROM unnest($11::uuid[], $12::int[], $13::text[], $14::text[]) AS e(job_id, position, type, body)
+    JOIN changed c ON c.id = e.job_id JOIN judged w ON w.id = e.job_id
+), stepped AS (
+    INSERT INTO step_runs AS r (job_id, key, name, index, state, attempt, tries, items, output, error,
+                                retry_at, started_at, finished_at)
+    SELECT s.job_id, s.key, s.name, s.index, f.state, s.attempt, s.tries, s.items::jsonb, s.output::jsonb,
+           s.error::jsonb, statement_timestamp() + s.retry * interval '1 second',
+           CASE WHEN s.started THEN statement_timestamp() END,
+           CASE WHEN f.state IN ('succeeded', 'failed', 'cancelled') THEN statement_timestamp() END
+    FROM unnest($15::uuid[], $16::text[], $17::text[], $18::int[], $19::text[], $20::int[], $21::int[],
+                $22::text[], $23::text[], $24::text[], $25::float8[], $26::bool[])
+         AS s(job_id, key, name, index, state, attempt, tries, items, output, error, retry, started)
+    JOIN changed c ON c.id = s.job_id JOIN judged w ON w.id = s.job_id
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN w.overruled AND s.state = 'pending' THEN 'cancelled' ELSE s.state END AS state
+    ) f
+    ON CONFLICT (job_id, key) DO UPDATE SET
+        state = excluded.state, attempt = excluded.attempt, tries = excluded.tries,
+        items = coalesce(excluded.items, r.items), output = coalesce(excluded.output, r.output),
+        error = excluded.error, retry_at = excluded.retry_at,
+        started_at = coalesce(excluded.started_at, r.started_at), finished_at = excluded.finished_at
+    WHERE r.state <> 'succeeded'
+), left_waiting AS (
+    UPDATE step_runs r SET state = 'cancelled', retry_at = NULL, finished_at = statement_timestamp()
+    FROM judged w
+    WHERE w.overruled AND w.verdict = 'now' AND r.job_id = w.id AND r.state IN ('pending', 'running')
+      AND NOT EXISTS (
+          SELECT 1 FROM unnest($15::uuid[], $16::text[]) AS s(job_id, key)
+          WHERE s.job_id = r.job_id AND s.key = r.key
+      )
+), filed AS (
+    INSERT INTO files (id, owner_id, job_id, step, name, media_type, size, sha256, created_at, updated_at)
+    SELECT f.id, c.owner_id, f.job_id, f.step, f.name, f.media_type, f.size, f.sha256,
+           statement_timestamp(), statement_timestamp()
+    FROM unnest($27::uuid[], $28::uuid[], $29::text[], $30::text[], $31::text[], $32::bigint[], $33::bytea[])
+         AS f(job_id, id, step, name, media_type, size, sha256)
+    JOIN changed c ON c.id = f.job_id
+    ON CONFLICT (id) DO UPDATE SET
+        media_type = excluded.media_type, size = excluded.size, sha256 = excluded.sha256,
+        updated_at = excluded.updated_at
+)
+SELECT w.id, w.verdict, c.event_seq AS head, c.state, c.pipeline, c.progress, statement_timestamp() AS at
+FROM judged w LEFT JOIN changed c ON c.id = w.id
+"""
+
+
+class ChangeRepository:
+    """What attempts have written, and write."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def steps_of(self, job_ids: Sequence[UUID]) -> Sequence[Row]:
+        """What earlier attempts of the jobs have stored."""
+        return await self._database.fetch(_STEPS, list(job_ids))
+
+    async def write(self, changes: Sequence[Change]) -> Sequence[Row]:
+        """Write one change each of several jobs; a job may stand here only once."""
+        return await self._database.fetch(_WRITE, *_columns(changes))
+
+
+def _columns(changes: Sequence[Change]) -> list[list[Any]]:
+    jobs: list[tuple[Any, ...]] = []
+    events: list[tuple[Any, ...]] = []
+    steps: list[tuple[Any, ...]] = []
+    files: list[tuple[Any, ...]] = []
+    for change in changes:
+        move, job_id = change.move, change.job_id
+        jobs.append(
+            (
+                job_id,
+                change.fence,
+                change.write_no,
+                len(change.events),
+                change.log_count,
+                move and move.target.value,
+                move and move.result,
+                move and move.error and msgspec.json.encode(move.error).decode(),
+                (move and move.delay_seconds) or None,
+                change.progress,
+            )
+        )
+        events += [
+            (job_id, place, event.type, event.body) for place, event in enumerate(change.events, start=1)
+        ]
+        steps += [
+            (
+                job_id,
+                row.key,
+                row.name,
+                row.index,
+                row.state.value,
+                row.attempt,
+                row.tries,
+                row.items,
+                row.output,
+                row.error,
+                row.retry_seconds,
+                row.started,
+            )
+            for row in change.steps.values()
+        ]
+        last = {new.id: new for new in change.files}
+        files += [
+            (job_id, new.id, new.step, new.name, new.media_type, new.size, new.sha256)
+            for new in last.values()
+        ]
+    columns: list[list[Any]] = []
+    for rows, width in ((jobs, 10), (events, 4), (steps, 12), (files, 7)):
+        columns += map(_short, zip(*rows, strict=True)) if rows else ([] for _ in range(width))
+    return columns
+
+
+def _short(column: tuple[Any, ...]) -> list[Any]:
+    """Unnested beside longer arrays, an empty one gives nulls."""
+    return [] if column.count(None) == len(column) else list(column)

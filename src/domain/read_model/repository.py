@@ -1,0 +1,132 @@
+"""The queries behind nested reads: each answers for many objects at once, and only for those within reach."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import ScalarSelect, Select, Table, func, or_, select, text, tuple_
+from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from headrace.domain.accounts.models import User
+from headrace.domain.accounts.reach import Reach
+from headrace.domain.files.models import File
+from headrace.domain.jobs.filters import JobFilter
+from headrace.domain.jobs.models import Job, StepRun
+from headrace.domain.jobs.repository import matching_jobs
+from headrace.domain.pipelines.models import PipelineVersion
+from headrace.domain.presets.models import Preset
+from headrace.domain.read_model.shapes import NamedTag, OwnedJob, OwnedPreset, Owner
+from headrace.domain.tags.models import JOB_TAGS, PRESET_TAGS, Tag
+
+
+def _tags(links: Table, ours: Any, theirs: Any) -> ScalarSelect[Any]:
+    """The tags of a row as JSON, by name: one column more instead of a statement more."""
+    named = func.jsonb_build_object("id", Tag.id, "name", Tag.name)
+    return (
+        select(func.coalesce(func.jsonb_agg(aggregate_order_by(named, Tag.name)), text("'[]'"), type_=JSONB))
+        .select_from(links)
+        .join(Tag, Tag.id == links.c.tag_id)
+        .where(theirs == ours)
+        .scalar_subquery()
+    )
+
+
+_JOB_TAGS: Final = _tags(JOB_TAGS, Job.id, JOB_TAGS.c.job_id)
+_PRESET_TAGS: Final = _tags(PRESET_TAGS, Preset.id, PRESET_TAGS.c.preset_id)
+
+
+class ReadRepository:
+    """Reads for one caller; every call is one statement."""
+
+    def __init__(self, session: AsyncSession, reach: Reach) -> None:
+        self.session = session
+        self._reach = reach
+
+    async def jobs(self, wanted: JobFilter) -> list[OwnedJob]:
+        """The wanted page of jobs, newest first."""
+        newest = matching_jobs(self._reach, wanted).order_by(Job.created_at.desc(), Job.id.desc())
+        return await self._jobs(newest.limit(wanted.limit).offset(wanted.offset))
+
+    async def jobs_by_id(self, job_ids: Sequence[UUID]) -> list[OwnedJob]:
+        """Those of the jobs that there are."""
+        return await self._jobs(
+            select(Job).where(Job.id.in_(job_ids), *self._reach.within(Job.owner_id, Job.id))
+        )
+
+    async def step_runs(self, job_ids: Sequence[UUID], first: int) -> Sequence[StepRun]:
+        """The step runs of those jobs; of a `for_each` step those of its *first* items."""
+        statement = select(StepRun).where(
+            StepRun.job_id.in_(job_ids), or_(StepRun.index.is_(None), StepRun.index < first)
+        )
+        return (await self.session.execute(statement)).scalars().all()
+
+    async def files(self, job_ids: Sequence[UUID], first: int) -> Sequence[File]:
+        """The *first* files of each of those jobs, oldest first."""
+        oldest = (File.created_at, File.id)
+        place = func.row_number().over(partition_by=File.job_id, order_by=oldest)
+        placed = (
+            select(File.id, place.label("place"))
+            .where(File.job_id.in_(job_ids), *self._reach.within(File.owner_id, File.job_id))
+            .subquery()
+        )
+        statement = select(File).join(placed, placed.c.id == File.id).where(placed.c.place <= first)
+        return (await self.session.execute(statement.order_by(*oldest))).scalars().all()
+
+    async def pipelines(
+        self, versions: Sequence[tuple[str, int]], newest_of: Sequence[str]
+    ) -> Sequence[PipelineVersion]:
+        """Those versions of pipelines, and the newest of each pipeline that is named."""
+        name, version = PipelineVersion.name, PipelineVersion.version
+        newest = (
+            select(PipelineVersion.id)
+            .distinct(name)
+            .where(name.in_(newest_of))
+            .order_by(name, version.desc())
+        )
+        statement = select(PipelineVersion).where(
+            or_(tuple_(name, version).in_(versions), PipelineVersion.id.in_(newest))
+        )
+        return (await self.session.execute(statement)).scalars().all()
+
+    async def newest_pipelines(self, limit: int, offset: int) -> Sequence[PipelineVersion]:
+        """The newest version of each pipeline, by name."""
+        statement = (
+            select(PipelineVersion)
+            .distinct(PipelineVersion.name)
+            .order_by(PipelineVersion.name, PipelineVersion.version.desc())
+            .limit(limit)
+            .offset(offset)
+        )
+        return (await self.session.execute(statement)).scalars().all()
+
+    async def presets(self, limit: int, offset: int) -> list[OwnedPreset]:
+        """A page of presets, by title."""
+        statement = (
+            select(Preset, User.username, _PRESET_TAGS)
+            .join(User, User.id == Preset.owner_id)
+            .where(*self._reach.within(Preset.owner_id))
+            .order_by(Preset.title, Preset.id)
+            .limit(limit)
+            .offset(offset)
+        )
+        return [
+            OwnedPreset(preset, Owner(preset.owner_id, username), msgspec.convert(tags, list[NamedTag]))
+            for preset, username, tags in await self.session.execute(statement)
+        ]
+
+    async def tags(self, limit: int, offset: int) -> list[NamedTag]:
+        """A page of tags, by name."""
+        statement = select(Tag.id, Tag.name).where(*self._reach.within(Tag.owner_id))
+        page = statement.order_by(Tag.name, Tag.id).limit(limit).offset(offset)
+        return [NamedTag(tag_id, name) for tag_id, name in await self.session.execute(page)]
+
+    async def _jobs(self, statement: Select[tuple[Job]]) -> list[OwnedJob]:
+        rows = await self.session.execute(
+            statement.join(User, User.id == Job.owner_id).add_columns(User.username, _JOB_TAGS)
+        )
+        return [
+            OwnedJob(job, Owner(job.owner_id, username), msgspec.convert(tags, list[NamedTag]))
+            for job, username, tags in rows
+        ]

@@ -1,0 +1,161 @@
+"""A service in the loop of a test: a real API over loopback, a real worker, and what tests ask of them."""
+
+import asyncio
+import shutil
+import signal
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import msgspec
+import uvicorn
+import websockets
+from msgspec import Struct
+
+from headrace.adapters.servers import Servers, run_servers
+from headrace.api.server.http_protocol import HttpConnection
+from headrace.api.server.websocket_protocol import SocketConnection
+from headrace.app import create_app
+from headrace.settings import Settings
+from headrace.workers.main import RunningWorker, open_worker
+
+
+class QuietServer(uvicorn.Server):
+    """uvicorn in the loop of the tests; Ctrl-C stays pytest's."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Api(Struct):
+    """A running API: a client of it, where its sockets are; app and server where they run in this process."""
+
+    http: httpx.AsyncClient
+    ws: str
+    app: Any = None
+    server: Any = None
+
+    async def submit(self, pipeline: str, **more: Any) -> dict[str, Any]:
+        answer = await self.http.post("/api/v1/jobs", json={"pipeline": pipeline, **more})
+        assert answer.status_code == 202, answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+    async def job(self, job_id: str) -> dict[str, Any]:
+        body: dict[str, Any] = (await self.http.get(f"/api/v1/jobs/{job_id}")).json()
+        return body
+
+    async def events(self, job_id: str) -> list[dict[str, Any]]:
+        answer = await self.http.get(f"/api/v1/jobs/{job_id}/events", params={"limit": 1000})
+        items: list[dict[str, Any]] = answer.json()["items"]
+        return items
+
+    async def watch(self, job_id: str, after: int = 0, query: str = "") -> list[dict[str, Any]]:
+        """Every frame up to the last."""
+        async with asyncio.timeout(60):
+            return [frame async for frame in self.frames(job_id, after, query)]
+
+    async def frames(
+        self, job_id: str, after: int = 0, query: str = ""
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Each frame as it comes."""
+        url = f"{self.ws}/api/v1/jobs/{job_id}/ws?after={after}{query}"
+        async with websockets.connect(url, max_size=None) as socket:
+            async for message in socket:
+                decoded = msgspec.json.decode(message)
+                for frame in decoded if isinstance(decoded, list) else [decoded]:
+                    yield frame
+
+    async def finish(self, job_id: str) -> dict[str, Any]:
+        """The job, once it has ended."""
+        await self.watch(job_id)
+        return await self.job(job_id)
+
+
+@asynccontextmanager
+async def open_api(address: str) -> AsyncIterator[Api]:
+    """A client of the API at *address*, wherever it runs."""
+    async with httpx.AsyncClient(base_url=address, timeout=30) as client:
+        yield Api(client, address.replace("http", "ws", 1))
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[Api]:
+    """An API process's worth of service, in the loop of the tests."""
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        port=0,
+        http=HttpConnection,
+        ws=SocketConnection,
+        ws_per_message_deflate=False,
+        timeout_keep_alive=30,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+    )
+    server = QuietServer(config)
+    running = asyncio.create_task(server.serve())
+    async with asyncio.timeout(20):
+        while not server.started:
+            await asyncio.sleep(0.005)
+            if running.done():
+                running.result()
+    port = server.servers[0].sockets[0].getsockname()[1]
+    async with open_api(f"http://127.0.0.1:{port}") as api:
+        api.app, api.server = app, server
+        yield api
+    await app.state.services.hub.say_goodbye()
+    server.should_exit = True
+    await asyncio.wait_for(running, 20)
+
+
+@contextmanager
+def private_servers() -> Iterator[Servers]:
+    """A PostgreSQL and a Redis that nobody else uses, for the block."""
+    # Below a folder that an unprivileged user can pass: as root, PostgreSQL runs as one.
+    folder = Path(tempfile.mkdtemp(prefix="headrace-tests-"))
+    folder.chmod(0o711)
+    try:
+        with run_servers(folder) as servers:
+            yield servers
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@asynccontextmanager
+async def working(
+    settings: Settings, concurrency: int = 20, queues: tuple[str, ...] = ("default",)
+) -> AsyncIterator[RunningWorker]:
+    """A worker process's worth of service, in the loop of the tests."""
+    async with open_worker(settings, queues, concurrency) as running:
+        task = asyncio.create_task(running.until_stopped())
+        try:
+            yield running
+        finally:
+            running.worker.handle_sig(signal.SIGTERM)
+            await asyncio.wait_for(task, 30)
+
+
+@asynccontextmanager
+async def new_database(server_url: str, template: str) -> AsyncIterator[str]:
+    """A copy of the database *template*, for the block; gives its URL."""
+    name = f"test_{uuid4().hex[:12]}"
+    admin = await asyncpg.connect(server_url)
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield on_database(server_url, name)
+    finally:
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await admin.close()
+
+
+def on_database(url: str, name: str) -> str:
+    """The URL of another database of the same server."""
+    return url.rsplit("/", maxsplit=1)[0] + f"/{name}"

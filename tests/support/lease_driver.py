@@ -1,0 +1,215 @@
+"""The calls that tests of leases make: workers and people at one database."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+
+from headrace.adapters.database import StatementPool
+from headrace.adapters.engine import build_engine
+from headrace.domain.database import Database, Row
+from headrace.domain.events.news import JobNews
+from headrace.domain.events.types import (
+    JobCancelled,
+    JobError,
+    JobEvent,
+    JobFailed,
+    JobRequeued,
+    JobSucceeded,
+    LogWritten,
+    StepFailed,
+    StepStarted,
+    StepSucceeded,
+    write,
+)
+from headrace.domain.jobs.attempts.changes import Change, JobMove, StepChange, WriteResult
+from headrace.domain.jobs.attempts.queue import Claim, JobQueue, Worker
+from headrace.domain.jobs.filters import JobSpec
+from headrace.domain.jobs.service import JobService
+from headrace.domain.jobs.states import JobState, StepState
+from headrace.domain.jobs.submission.submission import Key
+from headrace.domain.jobs.submission.submitter import Submitter
+
+T = TypeVar("T")
+
+OWNER: Final = UUID(int=1)
+PIPELINE: Final = "noop"
+LEASE: Final = timedelta(seconds=30)
+ENDS: Final = {
+    "finish": JobState.SUCCEEDED,
+    "fail": JobState.FAILED,
+    "requeue": JobState.QUEUED,
+    "stop": JobState.CANCELLED,
+}
+BROKEN: Final = JobError(code="broken", message="it broke")
+
+
+def order(**more: Any) -> JobSpec:
+    return JobSpec(pipeline=PIPELINE, params={}, **more)
+
+
+def execution(
+    database: Database,
+    name: str = "a",
+    *,
+    queues: Sequence[str] = ("default",),
+    pipelines: Sequence[str] = (f"{PIPELINE}@1",),
+) -> JobQueue:
+    """A worker process as the domain sees it."""
+    worker = Worker(id=name, queues=tuple(queues), pipelines=tuple(pipelines), concurrency=10, lease=LEASE)
+    return JobQueue(database, worker)
+
+
+def change(
+    claim: Claim, write_no: int, *told: JobEvent, target: JobState | None = None, delay: float = 0.0
+) -> Change:
+    """What the attempt writes as its change *write_no*; the event of its end, if it ends, comes last."""
+    made = Change(job_id=claim.job_id, owner_id=claim.owner_id, fence=claim.fence, write_no=write_no)
+    made.events += [write(event) for event in told]
+    if target is not None:
+        error = BROKEN if target is JobState.FAILED else None
+        made.move = JobMove(target=target, result="null", error=error, delay_seconds=delay)
+        made.events.append(write(_event_of(target)))
+    return made
+
+
+def _event_of(target: JobState) -> JobEvent:
+    match target:
+        case JobState.SUCCEEDED:
+            return JobSucceeded(result=None)
+        case JobState.FAILED:
+            return JobFailed(error=BROKEN)
+        case JobState.CANCELLED:
+            return JobCancelled()
+        case _:
+            return JobRequeued(reason="retry", run_at=datetime.now(UTC))
+
+
+def deed(claim: Claim, write_no: int, kind: str, step: str, unfinished: Mapping[str, StepState]) -> Change:
+    """What a worker writes when *kind* happens; with an end goes what becomes of *unfinished* steps."""
+    match kind:
+        case "start":
+            made = change(claim, write_no, StepStarted(step=step, attempt=claim.attempt))
+            rows = {step: StepState.RUNNING}
+        case "checkpoint":
+            made = change(claim, write_no, StepSucceeded(step=step, attempt=claim.attempt, took_ms=1))
+            rows = {step: StepState.SUCCEEDED}
+        case "fail a try":
+            made = change(claim, write_no, StepFailed(step=step, attempt=claim.attempt, error=BROKEN))
+            rows = {step: StepState.PENDING}
+        case "requeue":
+            made = change(claim, write_no, target=JobState.QUEUED, delay=3600)
+            rows = {key: StepState.PENDING for key, state in unfinished.items() if state is StepState.RUNNING}
+        case "log":
+            made = change(claim, write_no, LogWritten(level="info", message="hello"))
+            rows = {}
+        case _:
+            made = change(claim, write_no, target=ENDS[kind])
+            rows = dict.fromkeys(unfinished, StepState.CANCELLED)
+    for key, state in rows.items():
+        made.steps[key] = StepChange(key=key, name=key, index=None, state=state, attempt=claim.attempt)
+    return made
+
+
+async def found(database: Database) -> None:
+    """Give an empty database an owner and a pipeline."""
+    await database.fetch(
+        "INSERT INTO users (id, username, is_admin, created_at, updated_at)"
+        " VALUES ($1, 'ada', false, now(), now())",
+        OWNER,
+    )
+    await database.fetch(
+        "INSERT INTO pipelines (id, name, version, description, graph, params_schema, created_at, updated_at)"
+        " VALUES (gen_random_uuid(), $1, 1, '', '[]', '{}', now(), now())",
+        PIPELINE,
+    )
+
+
+async def as_person(engine: AsyncEngine, call: Callable[[JobService], Awaitable[T]]) -> T:
+    """Make *call* in a transaction of its own, as a request does."""
+    sessions = async_sessionmaker(engine, expire_on_commit=False)
+    async with sessions() as session, session.begin():
+        return await call(JobService(session=session))
+
+
+async def submit(database: Database, *orders: JobSpec, key: Key | None = None) -> list[UUID]:
+    """Submit *orders* as one request; returns the ids of the jobs."""
+    answer = await Submitter(database).submit(OWNER, orders, lambda _: b"{}", key=key)
+    return [news.job_id for news in answer.news]
+
+
+async def sweep(worker: JobQueue) -> list[JobNews]:
+    """Take back at once what has run out, and fail what is out of time."""
+    return await worker.take_back(sorted(await worker.expired())) + await worker.time_out()
+
+
+class Stand:
+    """Two workers and a person, on a loop of their own: for tests that are not coroutines."""
+
+    def __init__(self, url: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._engine = build_engine(url)
+        self._pool = self._run(StatementPool.open(url, size=1))
+        self._workers = {name: execution(self._pool, name) for name in ("a", "b")}
+        self._run(found(self._pool))
+
+    def close(self) -> None:
+        self._run(self._pool.close())
+        self._run(self._engine.dispose())
+        self._loop.close()
+
+    def fetch(self, statement: str, *arguments: Any) -> Sequence[Row]:
+        return self._run(self._pool.fetch(statement, *arguments))
+
+    def ask(self, call: Callable[[JobService], Awaitable[T]]) -> T:
+        return self._run(as_person(self._engine, call))
+
+    def submit(self, wanted: JobSpec) -> UUID:
+        (job_id,) = self._run(submit(self._pool, wanted))
+        return job_id
+
+    def claim(self, worker: str, limit: int, *, suspects: bool) -> list[Claim]:
+        return self._run(self._workers[worker].claim(limit, suspects=suspects))
+
+    def write(self, batch: Sequence[Change]) -> dict[UUID, tuple[WriteResult, JobNews | None]]:
+        return self._run(self._workers["a"].write(batch))
+
+    def renew(self, worker: str) -> set[tuple[UUID, int]]:
+        return self._run(self._workers[worker].renew([]))
+
+    def hand_back(self, worker: str, job_id: UUID, fence: int) -> None:
+        self._run(self._workers[worker].hand_back([(job_id, fence)]))
+
+    def take_back(self, worker: str) -> list[JobNews]:
+        return self._run(sweep(self._workers[worker]))
+
+    def expire(self, worker: str) -> list[UUID]:
+        """Let the leases of *worker* run out; returns the jobs."""
+        return self._ids(
+            "UPDATE jobs SET lease_expires_at = '2000-01-01' WHERE lease_owner = $1 RETURNING id", worker
+        )
+
+    def make_late(self, job_id: UUID) -> list[UUID]:
+        """Let the time of the job be over, if it has started and not ended."""
+        return self._ids(
+            "UPDATE jobs SET timeout_seconds = 3600, started_at = '2000-01-01'"
+            " WHERE id = $1 AND started_at IS NOT NULL AND finished_at IS NULL RETURNING id",
+            job_id,
+        )
+
+    def make_due(self) -> list[UUID]:
+        """Let the time come that jobs wait for; returns those that did."""
+        return self._ids(
+            "UPDATE jobs SET run_at = statement_timestamp(),"
+            " due_order = statement_timestamp() - priority * interval '60 seconds'"
+            " WHERE state = 'queued' AND run_at > statement_timestamp() RETURNING id"
+        )
+
+    def _ids(self, statement: str, *arguments: Any) -> list[UUID]:
+        return [row["id"] for row in self.fetch(statement, *arguments)]
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return self._loop.run_until_complete(coroutine)

@@ -1,0 +1,57 @@
+"""A client of `WS /ws` as a dashboard would be: it shows what it was told, and drops what does not match."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import websockets
+
+from support.harness import Api
+
+SECONDS = 20
+
+
+class Board:
+    """The jobs that are shown, and every frame so far."""
+
+    def __init__(self, socket: websockets.ClientConnection, state: str | None) -> None:
+        self.socket = socket
+        self._state = state
+        self.frames: list[dict[str, Any]] = []
+        self.jobs: dict[str, dict[str, Any]] = {}
+
+    async def next(self) -> dict[str, Any]:
+        """Take the next frame."""
+        frame: dict[str, Any] = msgspec.json.decode(await self.socket.recv())
+        self.frames.append(frame)
+        if frame["type"] == "job":
+            known = self.jobs.pop(frame["job_id"], None)
+            assert known is None or known["head"] <= frame["head"]
+            if self._state in (None, frame["state"]):
+                self.jobs[frame["job_id"]] = frame
+        elif frame["type"] == "job.deleted":
+            self.jobs.pop(frame["job_id"], None)
+        return frame
+
+    async def until(self, states: dict[str, str]) -> None:
+        """Take frames until exactly these jobs are shown, in these states."""
+        async with asyncio.timeout(SECONDS):
+            while {job_id: job["state"] for job_id, job in self.jobs.items()} != states:
+                await self.next()
+
+    async def until_type(self, kind: str) -> dict[str, Any]:
+        """Take frames until one of that type."""
+        async with asyncio.timeout(SECONDS):
+            while (frame := await self.next())["type"] != kind:
+                pass
+        return frame
+
+
+@asynccontextmanager
+async def board(api: Api, query: str = "") -> AsyncIterator[Board]:
+    """Watch all jobs that match *query*."""
+    state = dict(part.split("=") for part in query.split("&") if part).get("state")
+    async with websockets.connect(f"{api.ws}/api/v1/ws?{query}") as socket:
+        yield Board(socket, state)

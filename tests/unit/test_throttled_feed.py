@@ -1,0 +1,42 @@
+"""How often a feed tells its watchers."""
+
+import asyncio
+
+import pytest
+
+from headrace.api.live import throttled_feed as gathering
+from headrace.api.live.throttled_feed import ThrottledFeed
+from headrace.domain.events.types import LoggedEvent
+
+SECONDS = 5
+
+
+async def test_what_comes_close_together_is_told_at_once_and_once_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gathering, "_SECONDS_A_WATCHER", 0.05)
+    feed, heads, told = ThrottledFeed(), [], asyncio.Event()
+    feed.begin(0, None)
+
+    def watcher() -> None:
+        heads.append(feed.head)
+        if feed.head == 10:
+            told.set()
+
+    feed.watch(watcher)
+    for seq in range(1, 11):
+        feed.append([LoggedEvent(seq, "log", b"{}")])
+    async with asyncio.timeout(SECONDS):
+        await told.wait()
+
+    assert heads == [1, 10]
+
+
+async def test_a_feed_without_watchers_waits_for_nobody() -> None:
+    feed = ThrottledFeed()
+    feed.begin(0, None)
+
+    feed.append([LoggedEvent(1, "log", b"{}")])
+    feed.append([LoggedEvent(2, "log", b"{}")])
+
+    assert feed.head == 2
