@@ -30,7 +30,7 @@ import uvloop
 from headrace.adapters.database import StatementPool
 from headrace.adapters.migrations import upgrade
 from headrace.adapters.servers import run_servers
-from headrace.domain.jobs.filters import JobSpec
+from headrace.domain.jobs.submission.submission import JobSpec
 from headrace.domain.jobs.submission.submitter import Submitter
 
 HEADRACE: Final = Path(sys.executable).with_name("headrace")

@@ -24,7 +24,7 @@ from common import (
 )
 from start_latency import FLOW, commit_to_entry
 
-from headrace.domain.jobs.filters import JobSpec
+from headrace.domain.jobs.submission.submission import JobSpec
 
 _FLOWS: Final = f"{FLOW},{Path(__file__).parent / 'flows' / 'poisons.py'}"
 _POISONS: Final = ("raising", "odd", "leaving", "turning", "eating")

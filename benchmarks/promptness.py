@@ -26,7 +26,7 @@ from common import (
     until,
 )
 
-from headrace.domain.jobs.filters import JobSpec
+from headrace.domain.jobs.submission.submission import JobSpec
 
 # So many requests at once.
 _AT_ONCE: Final = 16

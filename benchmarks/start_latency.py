@@ -31,7 +31,7 @@ from common import (
 from headrace.adapters.database import StatementPool
 from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.redis_link import build_redis, close_redis
-from headrace.domain.jobs.filters import JobSpec
+from headrace.domain.jobs.submission.submission import JobSpec
 from headrace.domain.jobs.submission.submitter import Submitter
 
 FLOW: Final = Path(__file__).parent / "flows" / "marks.py"

@@ -39,17 +39,14 @@ from headrace.domain.jobs.errors import (
     IdempotencyConflictError,
     JobNotFinalError,
     JobNotFoundError,
+    PresetBusyError,
+    PresetNotFoundError,
 )
 from headrace.domain.jobs.states import IllegalTransitionError
 from headrace.domain.jobs.submission.submitter import PipelineBusyError
 from headrace.domain.json_bounds import ValueTooLargeError
 from headrace.domain.pipelines.service import ParamsInvalidError, PipelineNotFoundError, PipelineUnknownError
-from headrace.domain.presets.errors import (
-    PresetBusyError,
-    PresetInUseError,
-    PresetNotFoundError,
-    PresetTitleTakenError,
-)
+from headrace.domain.presets.errors import PresetInUseError, PresetTitleTakenError
 from headrace.domain.tags.service import TagNotFoundError, TagTakenError
 
 CODES: Final[dict[type[HeadraceError], tuple[int, str]]] = {

@@ -9,9 +9,8 @@ from litestar.params import QueryParameter
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from headrace.api.timestamps import sane
-from headrace.domain.jobs.filters import JobSpec
 from headrace.domain.jobs.models import Job, StepRun
-from headrace.domain.jobs.submission.submission import NOT_YET, NewJob
+from headrace.domain.jobs.submission.submission import NOT_YET, JobSpec, NewJob
 from headrace.domain.pipelines.models import PipelineVersion
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from headrace.adapters.database import StatementPool
 from headrace.domain.jobs.attempts.queue import JobQueue
-from headrace.domain.jobs.filters import JobSpec
+from headrace.domain.jobs.submission.submission import JobSpec
 from support.lease_driver import execution, order, submit
 
 MINUTE = timedelta(minutes=1)

@@ -9,7 +9,7 @@ import redis as sync_redis
 
 from headrace.adapters.database import StatementPool
 from headrace.domain.database import Row
-from headrace.domain.jobs.filters import JobSpec
+from headrace.domain.jobs.submission.submission import JobSpec
 from headrace.domain.jobs.submission.submitter import Submitter
 from headrace.settings import Settings
 from support.harness import working

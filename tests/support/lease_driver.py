@@ -27,10 +27,9 @@ from headrace.domain.events.types import (
 )
 from headrace.domain.jobs.attempts.changes import Change, JobMove, StepChange, WriteResult
 from headrace.domain.jobs.attempts.queue import Claim, JobQueue, Worker
-from headrace.domain.jobs.filters import JobSpec
 from headrace.domain.jobs.service import JobService
 from headrace.domain.jobs.states import JobState, StepState
-from headrace.domain.jobs.submission.submission import Key
+from headrace.domain.jobs.submission.submission import JobSpec, Key
 from headrace.domain.jobs.submission.submitter import Submitter
 
 T = TypeVar("T")

@@ -43,11 +43,12 @@ from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.files.service import FileService
 from headrace.domain.jobs.errors import CursorBeyondHeadError
-from headrace.domain.jobs.filters import Include, JobFilter, JobSpec
+from headrace.domain.jobs.filters import Include, JobFilter
 from headrace.domain.jobs.models import Job
 from headrace.domain.jobs.repository import SORT_COLUMNS
 from headrace.domain.jobs.service import JobService
 from headrace.domain.jobs.states import JobState
+from headrace.domain.jobs.submission.submission import JobSpec
 
 Cursor = Annotated[int, QueryParameter(ge=0, le=2**53 - 1)]
 

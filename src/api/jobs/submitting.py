@@ -15,8 +15,7 @@ from headrace.api.dependencies import Services
 from headrace.api.middleware.request_checks import current_request_id
 from headrace.api.schemas import JobView
 from headrace.domain.accounts.caller import CurrentUser
-from headrace.domain.jobs.filters import JobSpec
-from headrace.domain.jobs.submission.submission import Key
+from headrace.domain.jobs.submission.submission import JobSpec, Key
 from headrace.domain.jobs.submission.submitter import Render, SubmissionResult
 
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=128)]

@@ -7,7 +7,7 @@ from uuid import UUID
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from headrace.api.schemas import JobTerms, Name, Tags
-from headrace.domain.jobs.filters import JobSpec
+from headrace.domain.jobs.submission.submission import JobSpec
 from headrace.domain.presets.filters import PresetChanges
 from headrace.domain.presets.models import Preset
 

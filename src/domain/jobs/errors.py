@@ -45,3 +45,19 @@ class CursorBeyondHeadError(HeadraceError):
         super().__init__(f"after={after} is beyond the newest event, {head}")
         self.after = after
         self.head = head
+
+
+class PresetNotFoundError(HeadraceError):
+    """There is no such preset, or it is somebody else's: the two look the same."""
+
+    def __init__(self, preset_id: UUID) -> None:
+        super().__init__(f"there is no preset {preset_id}")
+        self.preset_id = preset_id
+
+
+class PresetBusyError(HeadraceError):
+    """Somebody changes or deletes the preset right now."""
+
+    def __init__(self, preset_id: UUID) -> None:
+        super().__init__(f"preset {preset_id} is being changed; try again")
+        self.preset_id = preset_id

@@ -3,26 +3,9 @@
 from collections.abc import Set
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 from uuid import UUID
 
 from msgspec import Struct
-
-
-class JobSpec(Struct, frozen=True, kw_only=True):
-    """One submission. *run_at* None: now; *version* None: the newest."""
-
-    pipeline: str
-    params: dict[str, Any]
-    version: int | None = None
-    run_at: datetime | None = None
-    priority: int = 5
-    queue: str = "default"
-    max_attempts: int | None = None
-    timeout_seconds: float | None = None
-    tags: tuple[str, ...] = ()
-    meta: dict[str, Any] = {}
-    preset_id: UUID | None = None
 
 
 class Include(StrEnum):

@@ -11,6 +11,7 @@ from uuid_utils.compat import uuid7
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import database_now
 from headrace.domain.conflicts import translate_unique_violation
+from headrace.domain.jobs.errors import PresetNotFoundError
 from headrace.domain.json_bounds import check_size
 from headrace.domain.pipelines.repository import PipelineRepository
 from headrace.domain.pipelines.service import (
@@ -20,7 +21,7 @@ from headrace.domain.pipelines.service import (
     check_params,
     known,
 )
-from headrace.domain.presets.errors import PresetInUseError, PresetNotFoundError, PresetTitleTakenError
+from headrace.domain.presets.errors import PresetInUseError, PresetTitleTakenError
 from headrace.domain.presets.filters import PresetChanges, PresetFilter
 from headrace.domain.presets.models import Preset
 from headrace.domain.presets.repository import PresetRepository

@@ -3,18 +3,33 @@
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import msgspec
 from msgspec import Struct
 
-from headrace.domain.jobs.filters import JobSpec
 from headrace.domain.pipelines.catalogue import KnownPipeline
 
 # Stands in an answer for the moment that only the database knows. Random, so that nobody's own text is it.
 NOT_YET: Final = datetime(1, 1, 1, tzinfo=UTC) + timedelta(microseconds=secrets.randbelow(86_399_999_999) + 1)
 NOT_YET_TEXT: Final = msgspec.json.encode(NOT_YET).decode().strip('"')
+
+
+class JobSpec(Struct, frozen=True, kw_only=True):
+    """One submission. *run_at* None: now; *version* None: the newest."""
+
+    pipeline: str
+    params: dict[str, Any]
+    version: int | None = None
+    run_at: datetime | None = None
+    priority: int = 5
+    queue: str = "default"
+    max_attempts: int | None = None
+    timeout_seconds: float | None = None
+    tags: tuple[str, ...] = ()
+    meta: dict[str, Any] = {}
+    preset_id: UUID | None = None
 
 
 class NewJob(Struct, frozen=True, kw_only=True):

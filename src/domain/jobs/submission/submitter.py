@@ -14,9 +14,15 @@ from headrace.domain.database import Database
 from headrace.domain.errors import HeadraceError
 from headrace.domain.events.news import JobNews
 from headrace.domain.events.types import JobQueued, write
-from headrace.domain.jobs.errors import IdempotencyConflictError
-from headrace.domain.jobs.filters import JobSpec
-from headrace.domain.jobs.submission.submission import NOT_YET_TEXT, Key, NewJob, StoreResult, Submission
+from headrace.domain.jobs.errors import IdempotencyConflictError, PresetBusyError, PresetNotFoundError
+from headrace.domain.jobs.submission.submission import (
+    NOT_YET_TEXT,
+    JobSpec,
+    Key,
+    NewJob,
+    StoreResult,
+    Submission,
+)
 from headrace.domain.jobs.submission.submit_repository import SubmitRepository
 from headrace.domain.jobs.waiting import why_queued
 from headrace.domain.json_bounds import ValueTooLargeError, is_too_large
@@ -28,7 +34,6 @@ from headrace.domain.pipelines.service import (
     PipelineUnknownError,
     check_params,
 )
-from headrace.domain.presets.errors import PresetBusyError, PresetNotFoundError
 from headrace.domain.workers.directory import Serving, WorkerDirectory
 
 _TRIES: Final = 3
