@@ -23,8 +23,8 @@ def request(method: str = "POST", **headers: str) -> RequestInfo:
     return RequestInfo({"method": method, "headers": raw, "query_string": b"", "client": ("127.0.0.1", 1)})
 
 
-def user(proof: Credential) -> CurrentUser:
-    return CurrentUser(id=UUID(USER), username="ada", proof=proof, proof_id=UUID(USER))
+def user(credential: Credential) -> CurrentUser:
+    return CurrentUser(id=UUID(USER), username="ada", credential=credential, credential_id=UUID(USER))
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,8 @@ def test_reading_is_left_to_the_browser() -> None:
 def test_a_session_in_a_cookie_needs_the_token_that_only_its_page_can_read() -> None:
     origins = Origins(Settings(), TOKENS)
     ada = user("session")
-    assert ada.proof_id is not None
-    token = TOKENS.csrf(ada.proof_id)
+    assert ada.credential_id is not None
+    token = TOKENS.csrf(ada.credential_id)
 
     origins.judge(request(x_csrf_token=token), ada)
     for wrong in ({}, {"x_csrf_token": ""}, {"x_csrf_token": token[:-1] + "x"}, {"x_csrf_token": "é"}):

@@ -33,7 +33,7 @@ class MeView(Struct, kw_only=True):
             username=user.username,
             email=user.email,
             is_admin=user.acts_as_admin,
-            auth=user.proof,
+            auth=user.credential,
             scopes=sorted(user.scopes - (set() if user.acts_as_admin else {Scope.ADMIN})),
         )
 

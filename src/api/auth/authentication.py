@@ -145,7 +145,7 @@ class Authenticator:
             raise UnauthenticatedError("token_invalid", "there is no such API key")
         if known.is_expired:
             raise UnauthenticatedError("token_expired", "the API key's time is over")
-        await self._repository.note_use(known.row["proof_id"])
+        await self._repository.note_use(known.row["credential_id"])
         user = self._user(known.row, "api_key", expires_at=known.row["expires_at"])
         return msgspec.structs.replace(user, scopes=rights_of(known.scopes, is_admin=user.is_admin))
 
@@ -175,10 +175,10 @@ class Authenticator:
             user, is_admin=False, scopes=_JOB_RIGHTS[token.right], issued_at=token.issued_at
         )
 
-    async def _seen(self, proof: Credential, username: str, email: str = "") -> CurrentUser:
-        return self._user(await self._repository.upsert_proxy_user(username, email or None), proof)
+    async def _seen(self, credential: Credential, username: str, email: str = "") -> CurrentUser:
+        return self._user(await self._repository.upsert_proxy_user(username, email or None), credential)
 
-    def _user(self, row: Row, proof: Credential, expires_at: Any = None) -> CurrentUser:
+    def _user(self, row: Row, credential: Credential, expires_at: Any = None) -> CurrentUser:
         is_named = self.admins.include(username=row["username"], email=row["email"], is_admin=False)
         return CurrentUser(
             id=row["id"],
@@ -187,8 +187,8 @@ class Authenticator:
             is_admin=row["is_admin"] or is_named,
             is_admin_by_row=not is_named,
             scopes=EVERYTHING,
-            proof=proof,
-            proof_id=row["proof_id"] if proof in ("session", "api_key", "job_token") else None,
+            credential=credential,
+            credential_id=row["credential_id"] if credential in ("session", "api_key", "job_token") else None,
             expires_at=expires_at,
         )
 

@@ -72,7 +72,7 @@ class Origins:
         if asked.method in _SAFE and not is_stream:
             return
         self.judge_page(asked)
-        if user.proof != "session" or asked.method in _SAFE:
+        if user.credential != "session" or asked.method in _SAFE:
             return
         if is_socket:
             if not asked.every("origin"):
@@ -100,8 +100,8 @@ class Origins:
 
     def _has_csrf_token(self, asked: RequestInfo, user: CurrentUser) -> bool:
         given = asked.header(CSRF_HEADER)
-        return user.proof_id is not None and hmac.compare_digest(
-            given.encode(), self._tokens.csrf(user.proof_id).encode()
+        return user.credential_id is not None and hmac.compare_digest(
+            given.encode(), self._tokens.csrf(user.credential_id).encode()
         )
 
 

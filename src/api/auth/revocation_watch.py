@@ -61,7 +61,7 @@ class RevocationWatch:
                 holder.end()
                 continue
             needs_admin = user.acts_as_admin and user.is_admin_by_row
-            held = StreamCredential(user.id, user.proof, user.proof_id, user.issued_at, needs_admin)
+            held = StreamCredential(user.id, user.credential, user.credential_id, user.issued_at, needs_admin)
             by_proof.setdefault(held, []).append(holder)
         asked = list(by_proof)
         for place in await self._repository.revoked(asked):

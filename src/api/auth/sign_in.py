@@ -83,7 +83,7 @@ class CompletedSignIn(Struct, frozen=True):
 
 
 class _Secrets(Struct, frozen=True):
-    """What is kept of somebody on the way, sealed. *browser* is a digest."""
+    """What is kept of somebody on the way, encrypted. *browser* is a digest."""
 
     verifier: str
     nonce: str
@@ -132,21 +132,21 @@ class SignIn:
         provider = self._provider(name)
         # One secret a browser, so that two of its windows can be on the way at once.
         browser = browser if browser and _BROWSER.fullmatch(browser) else _random()
-        trip = AuthorizationRequest(
+        request = AuthorizationRequest(
             state=_random(),
             verifier=_random(),
             nonce=_random(),
             redirect_uri=f"{base_url}/auth/callback/{name}",
         )
-        url = await provider.authorize_url(trip, prompt)
-        state = _digest(trip.state)
-        kept = _Secrets(trip.verifier, trip.nonce, trip.redirect_uri, _digest(browser).hex(), mode)
-        sealed = self._cipher.encrypt(msgspec.json.encode(kept), _associated_data(state))
-        await self._attempts.add(state, name, sealed, return_to)
+        url = await provider.authorize_url(request, prompt)
+        state = _digest(request.state)
+        stored = _Secrets(request.verifier, request.nonce, request.redirect_uri, _digest(browser).hex(), mode)
+        encrypted = self._cipher.encrypt(msgspec.json.encode(stored), _associated_data(state))
+        await self._attempts.add(state, name, encrypted, return_to)
         return StartedSignIn(url, browser)
 
-    async def complete(self, name: str, back: ProviderCallback) -> CompletedSignIn:
-        """Begin a session of whoever came back.
+    async def complete(self, name: str, callback: ProviderCallback) -> CompletedSignIn:
+        """Begin a session of the user who returns from the provider.
 
         Raises:
             ProviderNotFoundError: nobody signs in there.
@@ -156,26 +156,31 @@ class SignIn:
             CodeRefusedError, IdTokenRefusedError, ProviderAwayError: see `Provider.complete`.
         """
         provider = self._provider(name)
-        state = _digest(back.state or "")
+        state = _digest(callback.state or "")
         attempt = await self._attempts.take(state, name)
         if attempt is None:
             raise StateMismatchError
-        kept = self._decrypted(attempt, state)
-        if not hmac.compare_digest(_digest(back.browser or "").hex(), kept.browser):
+        stored = self._decrypted(attempt, state)
+        if not hmac.compare_digest(_digest(callback.browser or "").hex(), stored.browser):
             raise StateMismatchError
         if attempt.is_expired:
             raise LoginExpiredError
-        code = _code(name, back)
-        trip = AuthorizationRequest(
-            state=back.state or "", verifier=kept.verifier, nonce=kept.nonce, redirect_uri=kept.redirect_uri
+        code = _code(name, callback)
+        request = AuthorizationRequest(
+            state=callback.state or "",
+            verifier=stored.verifier,
+            nonce=stored.nonce,
+            redirect_uri=stored.redirect_uri,
         )
-        arrival = await provider.fetch_identity(trip, code)
-        sealed = encrypt_tokens(self._cipher, name, arrival.profile.subject, arrival.tokens)
+        identity = await provider.fetch_identity(request, code)
+        encrypted = encrypt_tokens(self._cipher, name, identity.profile.subject, identity.tokens)
         async with self._transactions.begin() as session:
-            begun = await IdentityService(session=session).sign_in(name, arrival.profile, sealed)
-        _log.info("signed_in", provider=name, user_id=str(begun.user_id), session_id=str(begun.session_id))
-        issued = self._issue(begun.session_id, begun.user_id, 0, begun.expires_at)
-        return CompletedSignIn(issued, kept.mode, attempt.return_to)
+            signed_in = await IdentityService(session=session).sign_in(name, identity.profile, encrypted)
+        _log.info(
+            "signed_in", provider=name, user_id=str(signed_in.user_id), session_id=str(signed_in.session_id)
+        )
+        issued = self._issue(signed_in.session_id, signed_in.user_id, 0, signed_in.expires_at)
+        return CompletedSignIn(issued, stored.mode, attempt.return_to)
 
     async def refresh(self, text: str) -> SessionTokens:
         """New tokens for a refresh token, which counts for nothing from then on.
@@ -235,14 +240,14 @@ class SignIn:
             raise StateMismatchError from error
 
 
-def _code(name: str, back: ProviderCallback) -> str:
-    if back.error == "access_denied" or (back.is_cancelled and not back.code):
+def _code(name: str, callback: ProviderCallback) -> str:
+    if callback.error == "access_denied" or (callback.is_cancelled and not callback.code):
         raise LoginCancelledError
-    if back.error in PASSING:
-        raise ProviderAwayError(name, back.error)
-    if back.error or not back.code:
+    if callback.error in PASSING:
+        raise ProviderAwayError(name, callback.error)
+    if callback.error or not callback.code:
         raise CodeRefusedError(name)
-    return back.code
+    return callback.code
 
 
 def _random() -> str:

@@ -126,7 +126,7 @@ class Admission(ASGIMiddleware):
             self._origins.judge(asked, user, is_stream=_is_stream(scope))
         # Not earlier: a stranger's page must not use up its visitor's permits.
         await limits.count_user(asked, user)
-        if user.proof == "job_token" and right is None:
+        if user.credential == "job_token" and right is None:
             raise ForbiddenError("a job token is good for watching its job, and for nothing else")
         if "scope" in opt:
             user.needs(Scope(opt["scope"]))

@@ -27,7 +27,7 @@ class ForbiddenError(HeadraceError):
 
 
 class CurrentUser(Struct, frozen=True, kw_only=True):
-    """The caller. *proof* is what was shown, *proof_id* the session, API key or job that it names.
+    """The caller. *credential* is what was shown, *credential_id* the session, API key or job that it names.
 
     A job token's caller is the job's owner, with no more than that job in reach. *is_admin_by_row*: an admin
     has made it one, and can take that back.
@@ -39,8 +39,8 @@ class CurrentUser(Struct, frozen=True, kw_only=True):
     is_admin: bool = False
     is_admin_by_row: bool = False
     scopes: frozenset[Scope] = EVERYTHING
-    proof: Credential = "local"
-    proof_id: UUID | None = None
+    credential: Credential = "local"
+    credential_id: UUID | None = None
     issued_at: datetime | None = None
     expires_at: datetime | None = None
 
@@ -52,8 +52,8 @@ class CurrentUser(Struct, frozen=True, kw_only=True):
     @property
     def reach(self) -> Reach:
         """What this caller may touch."""
-        if self.proof == "job_token":
-            return Reach(self.id, self.proof_id)
+        if self.credential == "job_token":
+            return Reach(self.id, self.credential_id)
         return Reach(None if self.acts_as_admin else self.id)
 
     @property

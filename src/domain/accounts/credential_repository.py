@@ -11,19 +11,19 @@ from uuid_utils.compat import uuid7
 from headrace.domain.database import Database, Row
 
 _KEY: Final = """
-SELECT k.id AS proof_id, k.digest, k.scopes, k.expires_at,
+SELECT k.id AS credential_id, k.digest, k.scopes, k.expires_at,
        k.expires_at <= statement_timestamp() AS is_expired, u.id, u.username, u.email, u.is_admin
 FROM api_keys k JOIN users u ON u.id = k.owner_id WHERE k.prefix = $1
 """
 
 _SESSION: Final = """
-SELECT s.id AS proof_id, s.expires_at, u.id, u.username, u.email, u.is_admin
+SELECT s.id AS credential_id, s.expires_at, u.id, u.username, u.email, u.is_admin
 FROM login_sessions s JOIN users u ON u.id = s.user_id
 WHERE s.id = $1 AND s.revoked_at IS NULL AND s.expires_at > statement_timestamp()
 """
 
 _JOB: Final = """
-SELECT j.id AS proof_id, j.tokens_valid_after, u.id, u.username, u.email, u.is_admin
+SELECT j.id AS credential_id, j.tokens_valid_after, u.id, u.username, u.email, u.is_admin
 FROM jobs j JOIN users u ON u.id = j.owner_id WHERE j.id = $1
 """
 
@@ -43,16 +43,16 @@ WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < statement_timestamp() 
 
 _FALLEN: Final = """
 SELECT w.place FROM unnest($1::int[], $2::uuid[], $3::text[], $4::uuid[], $5::timestamptz[], $6::bool[])
-    AS w(place, user_id, proof, proof_id, issued_at, needs_admin)
+    AS w(place, user_id, credential, credential_id, issued_at, needs_admin)
 WHERE NOT EXISTS (SELECT 1 FROM users u WHERE u.id = w.user_id AND (u.is_admin OR NOT w.needs_admin))
-   OR (w.proof = 'api_key' AND NOT EXISTS (
-        SELECT 1 FROM api_keys k WHERE k.id = w.proof_id
+   OR (w.credential = 'api_key' AND NOT EXISTS (
+        SELECT 1 FROM api_keys k WHERE k.id = w.credential_id
           AND (k.expires_at IS NULL OR k.expires_at > statement_timestamp())))
-   OR (w.proof = 'session' AND NOT EXISTS (
-        SELECT 1 FROM login_sessions s WHERE s.id = w.proof_id AND s.revoked_at IS NULL
+   OR (w.credential = 'session' AND NOT EXISTS (
+        SELECT 1 FROM login_sessions s WHERE s.id = w.credential_id AND s.revoked_at IS NULL
           AND s.expires_at > statement_timestamp()))
-   OR (w.proof = 'job_token' AND EXISTS (
-        SELECT 1 FROM jobs j WHERE j.id = w.proof_id AND j.tokens_valid_after >= w.issued_at))
+   OR (w.credential = 'job_token' AND EXISTS (
+        SELECT 1 FROM jobs j WHERE j.id = w.credential_id AND j.tokens_valid_after >= w.issued_at))
 """
 
 
@@ -69,8 +69,8 @@ class StreamCredential(Struct, frozen=True):
     """What an open stream was opened with. *needs_admin*: by whom an admin has made an admin."""
 
     user_id: UUID
-    proof: str
-    proof_id: UUID | None
+    credential: str
+    credential_id: UUID | None
     issued_at: datetime | None
     needs_admin: bool
 
@@ -113,8 +113,8 @@ class CredentialRepository:
             _FALLEN,
             list(range(len(held))),
             [one.user_id for one in held],
-            [one.proof for one in held],
-            [one.proof_id for one in held],
+            [one.credential for one in held],
+            [one.credential_id for one in held],
             [one.issued_at for one in held],
             [one.needs_admin for one in held],
         )
