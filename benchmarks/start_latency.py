@@ -30,7 +30,7 @@ from common import (
 
 from headrace.adapters.database import StatementPool
 from headrace.adapters.doorbell import Doorbell
-from headrace.adapters.redis_link import build_redis, close_redis
+from headrace.adapters.redis_client import build_redis, close_redis
 from headrace.domain.jobs.submission.submission import JobSpec
 from headrace.domain.jobs.submission.submitter import Submitter
 

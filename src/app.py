@@ -23,9 +23,9 @@ from headrace.adapters.providers import build_providers
 from headrace.adapters.providers.tone3000 import Tone3000Provider
 from headrace.adapters.publisher import RedisPublisher
 from headrace.adapters.readiness import check_readiness
-from headrace.adapters.redis_link import build_redis, close_redis
+from headrace.adapters.redis_client import build_redis, close_redis
 from headrace.adapters.submission_batcher import SubmissionBatcher
-from headrace.adapters.tasks import end_tasks
+from headrace.adapters.tasks import cancel_and_wait
 from headrace.adapters.tone3000 import Tone3000
 from headrace.api import problems
 from headrace.api.accounts.api_keys import ApiKeyController
@@ -223,7 +223,7 @@ async def _run_services(
         yield
     finally:
         await services.hub.say_goodbye()
-        await end_tasks(tasks)
+        await cancel_and_wait(tasks)
         await services.publisher.drain()
         await services.sign_in.close()
         if redis is not None:

@@ -13,7 +13,7 @@ from arq.connections import ArqRedis
 from arq.constants import job_key_prefix
 from arq.jobs import serialize_job
 
-from headrace.adapters.redis_link import REDIS_ERRORS
+from headrace.adapters.redis_client import REDIS_ERRORS
 
 _log = structlog.get_logger(__name__)
 
@@ -109,7 +109,7 @@ async def wait_for_ring(redis: ArqRedis, queues: Sequence[str], *, seconds: floa
     return Ring(key.decode(), ring.decode())
 
 
-async def clear(redis: ArqRedis, ring: Ring, others: int) -> None:
+async def clear_rings(redis: ArqRedis, ring: Ring, others: int) -> None:
     """Remove what a taken ring has left, and up to *others* more of its queue: one claim answers them all."""
     more = await redis.zpopmin(ring.key, others) if others > 0 else []
     names = [ring.name, *(name.decode() for name, _ in more)]

@@ -15,7 +15,7 @@ from msgspec import Struct
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
-from headrace.adapters.redis_link import REDIS_ERRORS
+from headrace.adapters.redis_client import REDIS_ERRORS
 from headrace.domain.events.types import LoggedEvent
 
 _log = structlog.get_logger(__name__)
@@ -27,13 +27,13 @@ _COMMAND_SECONDS: Final = 5.0
 _KEEP_ALIVE: Final = "headrace:hub"
 
 
-class EventsHeard(Struct, frozen=True, array_like=True, tag="e"):
+class EventsMessage(Struct, frozen=True, array_like=True, tag="e"):
     """Events of one job, in order, as they stand in the log."""
 
     events: list[LoggedEvent]
 
 
-class ProgressHeard(Struct, frozen=True, array_like=True, tag="p"):
+class ProgressMessage(Struct, frozen=True, array_like=True, tag="p"):
     """A job's newest progress frame."""
 
     attempt: int
@@ -42,10 +42,10 @@ class ProgressHeard(Struct, frozen=True, array_like=True, tag="p"):
     frame: bytes
 
 
-Heard = EventsHeard | ProgressHeard
+JobMessage = EventsMessage | ProgressMessage
 
 encode: Final = msgspec.msgpack.Encoder().encode
-decode_heard: Final = msgspec.msgpack.Decoder(EventsHeard | ProgressHeard).decode
+decode_message: Final = msgspec.msgpack.Decoder(EventsMessage | ProgressMessage).decode
 """Reads a message of a job's channel; raises `msgspec.MsgspecError`."""
 
 Listener = Callable[[bytes], None]
@@ -109,7 +109,7 @@ class EventBus:
             self._confirmations.pop(channel, None)
         return True
 
-    async def listen_to_all(self) -> None:
+    async def resubscribe(self) -> None:
         """Subscribe again where no confirmation has come: a command may be lost, or have had no turn."""
         missing = self._channels.keys() - self._heard
         if not missing:

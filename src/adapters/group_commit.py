@@ -70,10 +70,10 @@ class GroupCommit:
         The future fails with what PostgreSQL said when this very change is refused by it.
         """
         future: asyncio.Future[WriteResult] = asyncio.get_running_loop().create_future()
-        self.add(change).waiting.append(future)
+        self.enqueue(change).waiting.append(future)
         return future
 
-    def add(self, change: Change) -> "_Pending":
+    def enqueue(self, change: Change) -> "_Pending":
         """Have *change* written without an answer; a refusal is logged unless somebody else waits for it."""
         key = (change.job_id, change.fence)
         pending = self._pending.get(key)
@@ -84,7 +84,7 @@ class GroupCommit:
         self._wake.set()
         return pending
 
-    def forget(self, job_id: UUID, fence: int) -> None:
+    def end_attempt(self, job_id: UUID, fence: int) -> None:
         """That attempt is over."""
         self._write_nos.pop((job_id, fence), None)
 

@@ -66,7 +66,7 @@ def newest_revision() -> str:
     return head
 
 
-def revisions() -> list[tuple[str, str]]:
+def list_revisions() -> list[tuple[str, str]]:
     """The name of each revision and what it does, the newest first."""
     return [(one.revision, one.doc) for one in ScriptDirectory(str(MIGRATIONS)).walk_revisions()]
 

@@ -10,8 +10,8 @@ import msgspec
 import structlog
 from redis.asyncio import Redis
 
-from headrace.adapters.event_bus import EventsHeard, ProgressHeard, encode, job_channel
-from headrace.adapters.redis_link import REDIS_ERRORS
+from headrace.adapters.event_bus import EventsMessage, ProgressMessage, encode, job_channel
+from headrace.adapters.redis_client import REDIS_ERRORS
 from headrace.domain.events.news import JobNews
 from headrace.domain.events.types import LoggedEvent, ProgressFrame
 
@@ -122,12 +122,12 @@ def _messages(
             owners.setdefault(one.owner_id, {})[one.job_id] = one
     messages: list[str | bytes] = []
     for job_id, logged in events.items():
-        messages += (job_channel(job_id), encode(EventsHeard(logged)))
+        messages += (job_channel(job_id), encode(EventsMessage(logged)))
     for job_id, frame in progress.items():
         if heard is not None and job_id not in heard:
             continue
         encoded = msgspec.json.encode(frame)
-        message = ProgressHeard(frame.attempt, frame.fence, frame.fraction, encoded)
+        message = ProgressMessage(frame.attempt, frame.fence, frame.fraction, encoded)
         messages += (job_channel(job_id), encode(message))
     for owner_id, newest in owners.items():
         summaries = [one.summary for one in newest.values()]

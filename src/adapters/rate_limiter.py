@@ -14,7 +14,7 @@ import structlog
 from msgspec import Struct, field
 from redis.asyncio import Redis
 
-from headrace.adapters.redis_link import REDIS_ERRORS
+from headrace.adapters.redis_client import REDIS_ERRORS
 
 _log = structlog.get_logger(__name__)
 
@@ -46,18 +46,18 @@ return {taken, math.max(free - taken, 0), full_at - now}
 """
 
 
-class Taken(Struct, frozen=True):
+class PermitResult(Struct, frozen=True):
     """What came of asking for a permit.
 
     *left* are still free; *retry_seconds* pass until there is one again, *full_seconds* until all are there.
-    *is_news*: the bucket itself was asked.
+    *is_fresh*: the bucket itself was asked.
     """
 
     is_granted: bool
     left: int
     retry_seconds: float
     full_seconds: float
-    is_news: bool = True
+    is_fresh: bool = True
 
 
 class LocalLimiter:
@@ -66,7 +66,7 @@ class LocalLimiter:
     def __init__(self) -> None:
         self._full_at: OrderedDict[str, float] = OrderedDict()
 
-    def take(self, key: str, per_minute: int, *, now: float) -> Taken:
+    def acquire(self, key: str, per_minute: int, *, now: float) -> PermitResult:
         """Take a permit; *now* is any clock's that does not go back."""
         gap = _MINUTE / per_minute
         full_at = max(self._full_at.pop(key, now), now)
@@ -93,15 +93,15 @@ class _Batch(Struct):
     waiting: int = 0
     asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def take(self, gap: float, now: float) -> Taken | None:
+    def acquire(self, gap: float, now: float) -> PermitResult | None:
         """A permit, or the refusal, as far as it is known here."""
         if now >= self.until:
             return None
         if self.left > 0:
             self.left -= 1
             self.used += 1
-            return _taken(gap, True, self.left + self.free, self.full_at - now, is_news=False)
-        return _taken(gap, False, 0, self.full_at - now, is_news=False) if self.is_refused else None
+            return _taken(gap, True, self.left + self.free, self.full_at - now, is_fresh=False)
+        return _taken(gap, False, 0, self.full_at - now, is_fresh=False) if self.is_refused else None
 
     def next_size(self, per_minute: int, now: float) -> int:
         """How many to take: one for each that waits, or more where many were used."""
@@ -109,7 +109,7 @@ class _Batch(Struct):
             self.used = 0
         return max(min(self.used // _USED_TO_TAKEN, per_minute // _PARTS), self.waiting, 1)
 
-    def keep(self, gap: float, answer: list[int], now: float) -> Taken:
+    def keep(self, gap: float, answer: list[int], now: float) -> PermitResult:
         """Hold what Redis gave, less the permit that is returned."""
         taken, self.free, full_micros = answer
         self.is_refused = not taken
@@ -130,17 +130,17 @@ class SharedLimiter:
         self._batches: OrderedDict[str, _Batch] = OrderedDict()
         self._away_until = 0.0
 
-    async def take(self, key: str, per_minute: int) -> Taken | None:
+    async def acquire(self, key: str, per_minute: int) -> PermitResult | None:
         """Take a permit; None while Redis is away. One that does not answer is waited for once a second."""
         gap = _MINUTE / per_minute
         batch = self._batch(key)
-        if (taken := batch.take(gap, time.monotonic())) is not None:
+        if (taken := batch.acquire(gap, time.monotonic())) is not None:
             return taken
         batch.waiting += 1
         try:
             # Each by itself would take a batch, and most of it would be left over.
             async with batch.asking:
-                if (taken := batch.take(gap, time.monotonic())) is not None:
+                if (taken := batch.acquire(gap, time.monotonic())) is not None:
                     return taken
                 return await self._ask(batch, key, gap, per_minute)
         finally:
@@ -154,7 +154,7 @@ class SharedLimiter:
         _trim(self._batches)
         return batch
 
-    async def _ask(self, batch: _Batch, key: str, gap: float, per_minute: int) -> Taken | None:
+    async def _ask(self, batch: _Batch, key: str, gap: float, per_minute: int) -> PermitResult | None:
         now = time.monotonic()
         if self._redis is None or now < self._away_until:
             return None
@@ -172,9 +172,11 @@ class SharedLimiter:
         return batch.keep(gap, answer, time.monotonic())
 
 
-def _taken(gap: float, is_granted: bool, left: int, full_seconds: float, *, is_news: bool = True) -> Taken:
+def _taken(
+    gap: float, is_granted: bool, left: int, full_seconds: float, *, is_fresh: bool = True
+) -> PermitResult:
     retry = 0.0 if is_granted else _retry_seconds(gap, full_seconds)
-    return Taken(is_granted, left, retry, max(full_seconds, 0.0), is_news)
+    return PermitResult(is_granted, left, retry, max(full_seconds, 0.0), is_fresh)
 
 
 def _retry_seconds(gap: float, full_seconds: float) -> float:

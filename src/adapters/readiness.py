@@ -8,7 +8,7 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from headrace.adapters.migrations import newest_revision
-from headrace.adapters.redis_link import REDIS_ERRORS
+from headrace.adapters.redis_client import REDIS_ERRORS
 from headrace.domain.database import TRANSIENT, Database
 
 _SECONDS: Final = 3.0

@@ -8,7 +8,7 @@ _ROUNDS: Final = 10
 _ROUND_SECONDS: Final = 0.5
 
 
-async def end_tasks(tasks: "Iterable[asyncio.Task[Any]]") -> None:
+async def cancel_and_wait(tasks: "Iterable[asyncio.Task[Any]]") -> None:
     """Cancel *tasks* and wait until they are over; what they raise is dropped.
 
     A library may lose a cancellation that meets the end of its own timeout, so it is repeated.

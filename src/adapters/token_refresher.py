@@ -61,7 +61,7 @@ class TokenRefresher:
         self._cipher = cipher
         self._lines: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
-    async def of(self, user_id: UUID, refused: str | None = None) -> str:
+    async def access_token(self, user_id: UUID, refused: str | None = None) -> str:
         """An access token of that user for another minute at least; another than *refused*.
 
         Raises:

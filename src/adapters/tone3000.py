@@ -60,7 +60,7 @@ class Tone3000:
         self._provider = provider
         self._tokens = TokenRefresher(provider, connections, cipher)
 
-    async def tone(self, user_id: UUID, tone_id: int) -> Tone:
+    async def fetch_tone(self, user_id: UUID, tone_id: int) -> Tone:
         """One tone.
 
         Raises:
@@ -70,7 +70,7 @@ class Tone3000:
         """
         return await self._read(user_id, tone_id, f"/tones/{tone_id}", {}, Tone)
 
-    async def models(self, user_id: UUID, tone_id: int) -> list[ToneModel]:
+    async def fetch_models(self, user_id: UUID, tone_id: int) -> list[ToneModel]:
         """The models of a tone, the first thousand at most; raises as `tone` does."""
         models: list[ToneModel] = []
         for page in range(1, _MOST_PAGES + 1):
@@ -84,11 +84,11 @@ class Tone3000:
     async def _read(
         self, user_id: UUID, tone_id: int, path: str, params: dict[str, str | int], kind: type[T]
     ) -> T:
-        token = await self._tokens.of(user_id)
+        token = await self._tokens.access_token(user_id)
         url = self._provider.api + path
         status, body = await self._provider.link.read(url, token, params)
         if status == 401:
-            token = await self._tokens.of(user_id, refused=token)
+            token = await self._tokens.access_token(user_id, refused=token)
             status, body = await self._provider.link.read(url, token, params)
         name = self._provider.name
         if status == 401:

@@ -68,8 +68,8 @@ class ToneController(Controller):
             raise ProviderNotFoundError("tone3000")
         if not 0 < tone_id <= _LARGEST:
             raise ToneNotFoundError(tone_id)
-        tone = await services.tone3000.tone(current_user.id, tone_id)
-        return ToneView.of(tone, await services.tone3000.models(current_user.id, tone_id))
+        tone = await services.tone3000.fetch_tone(current_user.id, tone_id)
+        return ToneView.of(tone, await services.tone3000.fetch_models(current_user.id, tone_id))
 
 
 def _architecture(model: ToneModel) -> str | None:

@@ -4,7 +4,7 @@ import asyncio
 
 from headrace.adapters.database import StatementPool
 from headrace.adapters.readiness import check_readiness
-from headrace.adapters.redis_link import build_redis, close_redis, refuse_evicting
+from headrace.adapters.redis_client import build_redis, close_redis, require_noeviction
 from headrace.api.auth.authentication import refuse_remote
 from headrace.cli.database_refusals import refusals_told
 from headrace.domain.errors import HeadraceError
@@ -35,7 +35,7 @@ async def _ask_servers(settings: Settings) -> None:
     if settings.redis_url:
         redis = build_redis(settings.redis_url)
         try:
-            await refuse_evicting(redis)
+            await require_noeviction(redis)
         finally:
             await close_redis(redis)
     pool = await StatementPool.open(str(settings.database_url), size=1)

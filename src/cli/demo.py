@@ -16,13 +16,13 @@ from headrace.cli.api_client import ApiClient
 from headrace.cli.fact_panel import show_facts
 from headrace.cli.interrupts import Interrupts
 from headrace.cli.job_view import JobViewModel
+from headrace.cli.job_watch import JobWatch
 from headrace.cli.service import Service, ServiceSpec, hand_on
 from headrace.cli.text import size_of
 from headrace.cli.up import running_servers
 from headrace.cli.up_screen import shortest
 from headrace.cli.watch_run import follow
 from headrace.cli.watch_screen import LiveScreen, PlainScreen, WatchScreen
-from headrace.cli.watching import Watch
 from headrace.domain.errors import HeadraceError
 from headrace.settings import Settings
 
@@ -120,7 +120,8 @@ async def _show(service: Service, plan: ServiceSpec, stage: "DemoView", out: Pat
 async def _watch(api: ApiClient, picture: JobViewModel, stage: "DemoView", names: dict[str, str]) -> str:
     async def watch(screen: WatchScreen) -> str:
         return await follow(
-            Watch(api, picture.job_id, after=0, patience_seconds=_PATIENCE_SECONDS, tell=screen.tell), screen
+            JobWatch(api, picture.job_id, after=0, patience_seconds=_PATIENCE_SECONDS, tell=screen.tell),
+            screen,
         )
 
     stage.starting.stop()

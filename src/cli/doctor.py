@@ -15,12 +15,12 @@ import httpx
 
 from headrace.adapters.database import StatementPool
 from headrace.adapters.readiness import check_readiness
-from headrace.adapters.redis_link import (
+from headrace.adapters.redis_client import (
     REDIS_ERRORS,
     EvictingRedisError,
     build_redis,
     close_redis,
-    refuse_evicting,
+    require_noeviction,
 )
 from headrace.adapters.servers import Finding, describe
 from headrace.cli.api_client import ApiClient
@@ -102,7 +102,7 @@ async def _redis(url: str) -> list[Finding]:
     redis = build_redis(url)
     try:
         server = await redis.info("server")
-        await refuse_evicting(redis)
+        await require_noeviction(redis)
     except EvictingRedisError as error:
         return [Finding("Redis", False, str(error))]
     except REDIS_ERRORS as error:

@@ -27,11 +27,11 @@ def describe_revisions(url: str) -> list[str]:
         DatabaseAwayError: PostgreSQL cannot be reached.
         DatabaseRefusedError: it does not let us in.
     """
-    from headrace.adapters.migrations import revisions
+    from headrace.adapters.migrations import list_revisions
 
     with refusals_told():
         current = asyncio.run(_ask_revision(url))
-    return [f"{'>' if name == current else ' '} {name}  {what}" for name, what in revisions()]
+    return [f"{'>' if name == current else ' '} {name}  {what}" for name, what in list_revisions()]
 
 
 async def _ask_revision(url: str) -> str | None:

@@ -41,7 +41,7 @@ async def _look_after(server: EmbeddedServer, say: Say) -> bool:
         return True
     say(server.label, "ended (nobody told it to): it starts again")
     try:
-        await asyncio.to_thread(server.start_again)
+        await asyncio.to_thread(server.restart)
     except Exception as error:  # noqa: BLE001  (whatever it is, it is said, and tried again)
         say(server.label, f"[error] {error}")
         return False

@@ -12,10 +12,10 @@ from rich.text import Text
 from headrace.cli.api_client import ApiClient
 from headrace.cli.errors import RefusedError, UnreachableError, watch_call
 from headrace.cli.job_view import JobViewModel
+from headrace.cli.job_watch import JobWatch
 from headrace.cli.live_renderer import STATE_STYLES
 from headrace.cli.tables import error_text, files_table, short
 from headrace.cli.watch_screen import JsonScreen, LiveScreen, PlainScreen, WatchScreen
-from headrace.cli.watching import Watch
 
 VERDICTS: Final = {"succeeded": 0, "failed": 1, "cancelled": 2}
 
@@ -46,7 +46,7 @@ def watch_job(
             screen = stack.enter_context(LiveScreen(picture, console, labels or {}))
         else:
             screen = PlainScreen(picture, console)
-        watch = Watch(
+        watch = JobWatch(
             api,
             job_id,
             after=after,
@@ -66,8 +66,8 @@ def watch_job(
     return VERDICTS[state]
 
 
-async def follow(watch: Watch, screen: WatchScreen) -> str:
-    """Show every frame; returns the job's final state. Raises as `Watch.frames` does."""
+async def follow(watch: JobWatch, screen: WatchScreen) -> str:
+    """Show every frame; returns the job's final state. Raises as `JobWatch.frames` does."""
     async with aclosing(watch.frames()) as frames:  # type: ignore[type-var]
         async for frame in frames:
             screen.show(frame)

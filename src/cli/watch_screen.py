@@ -9,8 +9,8 @@ from rich.live import Live
 from rich.text import Text
 
 from headrace.cli.job_view import JobViewModel, LogLine
+from headrace.cli.job_watch import ReceivedFrame
 from headrace.cli.live_renderer import LiveRenderer, said
-from headrace.cli.watching import ReceivedFrame
 
 _PLAIN_STEP: Final = 0.1
 

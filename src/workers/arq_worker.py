@@ -15,8 +15,8 @@ from arq.connections import ArqRedis
 from arq.worker import Worker, func
 
 from headrace.adapters import doorbell
-from headrace.adapters.redis_link import REDIS_ERRORS
-from headrace.adapters.tasks import end_tasks
+from headrace.adapters.redis_client import REDIS_ERRORS
+from headrace.adapters.tasks import cancel_and_wait
 from headrace.domain.database import TRANSIENT
 from headrace.domain.events.news import Publisher
 from headrace.domain.jobs.attempts.queue import JobQueue
@@ -162,7 +162,7 @@ class HeadraceWorker(Worker):
         try:
             await first_of(waiting, stop=self.stopping, seconds=seconds + 1.0)
         finally:
-            await end_tasks([waiting])
+            await cancel_and_wait([waiting])
 
     async def _wait_for_ring(self, redis: ArqRedis, seconds: float) -> None:
         try:
@@ -176,7 +176,7 @@ class HeadraceWorker(Worker):
 
     async def _clear(self, redis: ArqRedis, ring: doorbell.Ring) -> None:
         try:
-            await doorbell.clear(redis, ring, self._free - 1)
+            await doorbell.clear_rings(redis, ring, self._free - 1)
         except REDIS_ERRORS as error:
             self._miss_redis(error)
 
@@ -186,7 +186,7 @@ class HeadraceWorker(Worker):
 
     async def _drain(self) -> None:
         """Let what runs end within the grace time, then hand it back."""
-        await end_tasks([self._clearing] if self._clearing else [])
+        await cancel_and_wait([self._clearing] if self._clearing else [])
         if self._attempt_tasks:
             await asyncio.wait(self._attempt_tasks, timeout=self._grace_seconds)
         for attempt in list(self._leases.attempts.values()):

@@ -22,8 +22,8 @@ from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.gc_tuning import tune_gc
 from headrace.adapters.group_commit import GroupCommit
 from headrace.adapters.publisher import RedisPublisher
-from headrace.adapters.redis_link import build_redis, close_redis, refuse_evicting
-from headrace.adapters.tasks import end_tasks
+from headrace.adapters.redis_client import build_redis, close_redis, require_noeviction
+from headrace.adapters.tasks import cancel_and_wait
 from headrace.domain.database import TRANSIENT, Database
 from headrace.domain.files.removals import BlobRemovals
 from headrace.domain.jobs.attempts.queue import JobQueue, Worker
@@ -89,7 +89,7 @@ async def open_worker(
         redis = build_redis(settings.redis_url) if settings.redis_url else None
         if redis is not None:
             stack.push_async_callback(close_redis, redis)
-            await refuse_evicting(redis)
+            await require_noeviction(redis)
         worker = Worker(
             id=f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid4().hex[:6]}",
             queues=queues,
@@ -166,7 +166,7 @@ async def open_worker(
             await isolation.ended()
             commit.close()
             await asyncio.wait({committing}, timeout=_LAST_WRITES_SECONDS)
-            await end_tasks([*beside, committing])
+            await cancel_and_wait([*beside, committing])
             await publisher.drain()
             await _leave(execution)
         _log.info("worker_stopped", worker=worker.id)
@@ -194,7 +194,7 @@ class RunningWorker:
         try:
             done, _ = await asyncio.wait({main, *self._beside}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await end_tasks([main])
+            await cancel_and_wait([main])
         for task in done:
             task.result()
         if main not in done:

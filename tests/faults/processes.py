@@ -59,7 +59,7 @@ class Running:
         return only
 
     def children(self) -> list[Process]:
-        return [found for pid in _children(self.process.pid) if (found := Process.of(pid)) is not None]
+        return [found for pid in _children(self.process.pid) if (found := Process.from_pid(pid)) is not None]
 
 
 @asynccontextmanager
@@ -169,6 +169,6 @@ def _children(pid: int) -> list[int]:
 def _descendants(pid: int) -> list[Process]:
     family = []
     for child in _children(pid):
-        found = Process.of(child)
+        found = Process.from_pid(child)
         family += ([found] if found else []) + _descendants(child)
     return family

@@ -16,7 +16,7 @@ async def stop(server: EmbeddedServer, number: signal.Signals) -> None:
 
 async def start(server: EmbeddedServer) -> None:
     """Start it where it was."""
-    await asyncio.to_thread(server.start_again)
+    await asyncio.to_thread(server.restart)
 
 
 async def stop_forgetting(redis: EmbeddedServer) -> None:

@@ -95,7 +95,7 @@ async def test_what_a_step_has_started_ends_with_a_killed_worker(settings: Setti
         parent.process.kill()
         worker.send(signal.SIGKILL)
 
-        await processes.until(lambda: not any(Process.of(pid) for pid in started))
+        await processes.until(lambda: not any(Process.from_pid(pid) for pid in started))
 
 
 async def test_a_job_that_blocks_the_loop_for_ever_is_soon_alone_and_fails(

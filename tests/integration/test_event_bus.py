@@ -7,8 +7,8 @@ import pytest
 
 from headrace.adapters import event_bus
 from headrace.adapters.event_bus import EventBus
-from headrace.adapters.redis_link import build_redis, close_redis
-from headrace.adapters.tasks import end_tasks
+from headrace.adapters.redis_client import build_redis, close_redis
+from headrace.adapters.tasks import cancel_and_wait
 
 SECONDS = 10
 
@@ -22,7 +22,7 @@ async def bus(redis_url: str) -> AsyncIterator[EventBus]:
         while not made.is_connected:
             await asyncio.sleep(0.01)
     yield made
-    await end_tasks([running])
+    await cancel_and_wait([running])
     await close_redis(redis)
 
 
@@ -35,7 +35,7 @@ async def test_who_had_no_turn_to_subscribe_is_listened_to_after_the_next_check(
         confirmed = await bus.subscribe("deaf", lambda _: heard.set())
     assert not confirmed
 
-    await bus.listen_to_all()
+    await bus.resubscribe()
 
     publisher = build_redis(redis_url)
     async with asyncio.timeout(SECONDS):
@@ -50,7 +50,7 @@ async def test_what_is_heard_already_is_not_subscribed_again(bus: EventBus, redi
     redis = build_redis(redis_url)
     await redis.config_resetstat()
 
-    await bus.listen_to_all()
+    await bus.resubscribe()
 
     assert "cmdstat_subscribe" not in await redis.info("commandstats")
     await close_redis(redis)

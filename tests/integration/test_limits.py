@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 from headrace.adapters import rate_limiter
 from headrace.adapters.rate_limiter import SharedLimiter
-from headrace.adapters.redis_link import build_redis, close_redis
+from headrace.adapters.redis_client import build_redis, close_redis
 from headrace.api.auth.proxies import Proxies
 from headrace.api.auth.request_info import RequestInfo
 from headrace.api.middleware.rate_limits import RateLimitedError, RateLimits
@@ -84,7 +84,7 @@ async def test_two_processes_grant_no_more_than_the_limit_together(redis: ArqRed
 
     began = time.monotonic()
 
-    taken = [await limiter.take("user:a", 50) for _ in range(60) for limiter in (one, two)]
+    taken = [await limiter.acquire("user:a", 50) for _ in range(60) for limiter in (one, two)]
 
     assert None not in taken
     granted = sum(one.is_granted for one in taken if one is not None)
@@ -95,7 +95,7 @@ async def test_those_who_ask_at_once_share_the_limit_exactly(redis: ArqRedis) ->
     limiters = [SharedLimiter(redis) for _ in range(4)]
     began = time.monotonic()
 
-    taken = await asyncio.gather(*(limiter.take("a", 300) for _ in range(200) for limiter in limiters))
+    taken = await asyncio.gather(*(limiter.acquire("a", 300) for _ in range(200) for limiter in limiters))
 
     granted = sum(one is not None and one.is_granted for one in taken)
     assert 300 - 3 * len(limiters) <= granted <= 300 + come_back(began, 300)
@@ -105,7 +105,7 @@ async def test_a_busy_caller_costs_few_round_trips(redis: ArqRedis) -> None:
     limiter = SharedLimiter(redis)
     await redis.config_resetstat()
 
-    taken = [await limiter.take("a", 6_000) for _ in range(1_000)]
+    taken = [await limiter.acquire("a", 6_000) for _ in range(1_000)]
 
     stats: Any = await redis.info("commandstats")
     assert all(one is not None and one.is_granted for one in taken)
@@ -118,10 +118,10 @@ async def test_a_caller_in_bursts_loses_little_of_its_limit(redis: ArqRedis) -> 
     for _ in range(20):
         limiter = SharedLimiter(redis)
         for _ in range(64):
-            taken = await limiter.take("a", 2_000)
+            taken = await limiter.acquire("a", 2_000)
             used += taken is not None and taken.is_granted
 
-    left = await SharedLimiter(redis).take("a", 2_000)
+    left = await SharedLimiter(redis).acquire("a", 2_000)
 
     assert used == 20 * 64
     assert left is not None
@@ -143,13 +143,13 @@ async def test_a_refused_caller_costs_none(redis: ArqRedis) -> None:
 
 
 async def _granted(limiter: SharedLimiter) -> Any:
-    taken = await limiter.take("a", 5)
+    taken = await limiter.acquire("a", 5)
     assert taken is not None
     return taken
 
 
 async def test_nothing_of_a_key_is_left_in_redis_once_its_bucket_is_full(redis: ArqRedis) -> None:
-    await SharedLimiter(redis).take("a", 600)
+    await SharedLimiter(redis).acquire("a", 600)
 
     async with asyncio.timeout(SECONDS):
         left = await redis.pttl("headrace:limit:a")
@@ -167,9 +167,9 @@ async def test_a_redis_that_does_not_answer_is_given_up_soon(monkeypatch: pytest
     clock = asyncio.get_running_loop().time
 
     began = clock()
-    first = await limiter.take("a", 60)
+    first = await limiter.acquire("a", 60)
     waited = clock() - began
-    others = [await limiter.take("a", 60) for _ in range(100)]
+    others = [await limiter.acquire("a", 60) for _ in range(100)]
 
     assert first is None
     assert others == [None] * 100

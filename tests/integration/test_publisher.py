@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from headrace.adapters.event_bus import EventsHeard, ProgressHeard, decode_heard, job_channel
+from headrace.adapters.event_bus import EventsMessage, ProgressMessage, decode_message, job_channel
 from headrace.adapters.publisher import RedisPublisher, owner_channel
-from headrace.adapters.redis_link import build_redis, close_redis
-from headrace.adapters.tasks import end_tasks
+from headrace.adapters.redis_client import build_redis, close_redis
+from headrace.adapters.tasks import cancel_and_wait
 from headrace.domain.events.news import JobNews
 from headrace.domain.events.types import LogWritten, ProgressFrame, write
 
@@ -69,7 +69,7 @@ async def test_who_listens_to_a_job_hears_its_events_in_one_message_and_in_order
 
     (message,) = await heard(redis, job_channel(ids[-1]), told)
 
-    events = msgspec.msgpack.decode(message, type=EventsHeard).events
+    events = msgspec.msgpack.decode(message, type=EventsMessage).events
     assert [event.seq for event in events] == [1, 2]
     assert all(str(ids[-1]).encode() in event.frame for event in events)
 
@@ -116,13 +116,13 @@ async def test_what_is_on_its_way_at_the_end_is_told_by_the_last_send(
             publisher.publish([news(job_id, head) for head in range(1, 101)])
             running = asyncio.create_task(publisher.run())
             await asyncio.wait_for(asked.wait(), 5)
-            await end_tasks([running])
+            await cancel_and_wait([running])
 
         await publisher.drain()
 
         message = await listener.get_message(ignore_subscribe_messages=True, timeout=5)
     assert message is not None
-    events = msgspec.msgpack.decode(message["data"], type=EventsHeard).events
+    events = msgspec.msgpack.decode(message["data"], type=EventsMessage).events
     assert [event.seq for event in events] == list(range(1, 101))
 
 
@@ -142,5 +142,5 @@ async def test_progress_does_not_overtake_the_news_before_it(redis: Redis) -> No
         for _ in range(2):
             message = await listener.get_message(ignore_subscribe_messages=True, timeout=5)
             assert message is not None
-            kinds.append(type(decode_heard(message["data"])))
-    assert kinds == [EventsHeard, ProgressHeard]
+            kinds.append(type(decode_message(message["data"])))
+    assert kinds == [EventsMessage, ProgressMessage]

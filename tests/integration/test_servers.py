@@ -240,7 +240,7 @@ def test_a_server_that_ended_by_itself_starts_again_at_its_address(data_dir: Pat
             os.kill(pid_of(data_dir / name), signal.SIGKILL)
             server.running.child.wait(10)
             was_alive = server.is_alive()
-            server.start_again()
+            server.restart()
             assert (was_alive, server.is_alive()) == (False, True)
         found = kept(servers)
 

@@ -174,7 +174,7 @@ async def test_a_provider_that_is_silent_broken_or_gone_is_away(stand: LoginStan
         silent = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         for url in (silent, stand.provider.url, "http://127.0.0.1:1"):
             one = ProviderSettings(name="corp", issuer=url, client_id="headrace")
-            corp = build_providers([one], patience_seconds=0.2)["corp"]
+            corp = build_providers([one], timeout_seconds=0.2)["corp"]
             with pytest.raises(ProviderAwayError) as error:
                 await corp.authorize_url(
                     AuthorizationRequest(state="", verifier="", nonce="", redirect_uri=""), None

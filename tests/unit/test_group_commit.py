@@ -119,7 +119,7 @@ async def test_two_fences_of_one_job_never_meet_in_a_batch() -> None:
     writer = Writer()
     async with committing(writer) as commit:
         await asyncio.gather(*(commit.submit(change(1, fence=fence)) for fence in (1, 2, 1, 2)))
-        commit.forget(UUID(int=1), 1)
+        commit.end_attempt(UUID(int=1), 1)
         await commit.submit(change(1, fence=2))
 
     assert writer.batches == [[(1, 1, 2)], [(1, 1, 2)], [(1, 2, 1)]]

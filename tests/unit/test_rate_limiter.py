@@ -6,7 +6,7 @@ from headrace.adapters.rate_limiter import LocalLimiter, whole_seconds
 
 
 def granted(limiter: LocalLimiter, count: int, *, now: float, per_minute: int = 60) -> int:
-    return sum(limiter.take("key", per_minute, now=now).is_granted for _ in range(count))
+    return sum(limiter.acquire("key", per_minute, now=now).is_granted for _ in range(count))
 
 
 def test_a_minutes_worth_may_come_at_once_and_no_more() -> None:
@@ -25,32 +25,32 @@ def test_a_refusal_says_when_the_next_permit_is_there() -> None:
     limiter = LocalLimiter()
     granted(limiter, 60, now=0.0)
 
-    refused = limiter.take("key", 60, now=0.25)
+    refused = limiter.acquire("key", 60, now=0.25)
 
     assert (refused.is_granted, refused.left) == (False, 0)
     assert refused.retry_seconds == pytest.approx(0.75)
     assert refused.full_seconds == pytest.approx(59.75)
-    assert limiter.take("key", 60, now=0.25 + refused.retry_seconds).is_granted
+    assert limiter.acquire("key", 60, now=0.25 + refused.retry_seconds).is_granted
 
 
 def test_keys_have_buckets_of_their_own() -> None:
     limiter = LocalLimiter()
 
-    assert limiter.take("a", 1, now=0.0).is_granted
-    assert limiter.take("b", 1, now=0.0).is_granted
-    assert not limiter.take("a", 1, now=0.0).is_granted
+    assert limiter.acquire("a", 1, now=0.0).is_granted
+    assert limiter.acquire("b", 1, now=0.0).is_granted
+    assert not limiter.acquire("a", 1, now=0.0).is_granted
 
 
 def test_ten_thousand_keys_are_known_and_those_that_asked_long_ago_forgotten() -> None:
     limiter = LocalLimiter()
     for number in range(10_000):
-        limiter.take(f"stranger {number}", 1, now=0.0)
+        limiter.acquire(f"stranger {number}", 1, now=0.0)
 
-    limiter.take("one more", 1, now=0.0)
+    limiter.acquire("one more", 1, now=0.0)
 
     assert len(limiter._full_at) == 10_000
-    assert not limiter.take("stranger 9999", 1, now=0.0).is_granted
-    assert limiter.take("stranger 0", 1, now=0.0).is_granted
+    assert not limiter.acquire("stranger 9999", 1, now=0.0).is_granted
+    assert limiter.acquire("stranger 0", 1, now=0.0).is_granted
 
 
 @pytest.mark.parametrize(("seconds", "whole"), [(0.0, 1), (0.2, 1), (1.0, 1), (1.01, 2)])

@@ -90,7 +90,7 @@ def test_a_valkey_of_the_system_serves_where_there_is_no_redis(no_servers: Path)
 
 
 def test_a_process_is_not_the_one_that_started_at_another_time() -> None:
-    ours = Process.of(os.getpid())
+    ours = Process.from_pid(os.getpid())
 
     assert ours is not None
     assert ours.is_alive()
@@ -101,14 +101,14 @@ def test_a_dead_process_is_none_even_before_it_is_reaped() -> None:
     with subprocess.Popen(["true"]) as child:
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
 
-        found = Process.of(child.pid)
+        found = Process.from_pid(child.pid)
 
     assert found is None
 
 
 def test_a_longer_path_is_not_taken_for_the_one_looked_for() -> None:
     with subprocess.Popen(["sleep", "600"]) as child:
-        process = Process.of(child.pid)
+        process = Process.from_pid(child.pid)
 
         assert process is not None
         # The kernel shows the new arguments a moment after it has closed what says that they are there.

@@ -7,7 +7,7 @@ import httpx
 
 from headrace.adapters.providers import github, oidc, tone3000
 from headrace.adapters.providers.github import GitHubProvider
-from headrace.adapters.providers.oauth_client import PATIENCE_SECONDS, OAuthClient
+from headrace.adapters.providers.oauth_client import TIMEOUT_SECONDS, OAuthClient
 from headrace.adapters.providers.oidc import OidcProvider
 from headrace.adapters.providers.provider import Provider
 from headrace.adapters.providers.tone3000 import Tone3000Provider
@@ -15,22 +15,22 @@ from headrace.settings import ProviderSettings
 
 
 def build_providers(
-    configured: Iterable[ProviderSettings], patience_seconds: float = PATIENCE_SECONDS
+    configured: Iterable[ProviderSettings], timeout_seconds: float = TIMEOUT_SECONDS
 ) -> dict[str, Provider]:
     """The providers by name: `github` and `tone3000` are known, any other is an OpenID Connect issuer."""
     # One for all: it reads the certificates of the authorities, which takes a while.
     trust = httpx.create_ssl_context()
-    return {one.name: _build(one, trust, patience_seconds) for one in configured}
+    return {one.name: _build(one, trust, timeout_seconds) for one in configured}
 
 
-def _build(one: ProviderSettings, trust: ssl.SSLContext, patience_seconds: float) -> Provider:
+def _build(one: ProviderSettings, trust: ssl.SSLContext, timeout_seconds: float) -> Provider:
     link = OAuthClient(
         one.name,
         one.client_id,
         one.client_secret,
         scope={"github": github.SCOPE, "tone3000": None}.get(one.name, oidc.SCOPE),
         trust=trust,
-        patience_seconds=patience_seconds,
+        timeout_seconds=timeout_seconds,
     )
     if one.name == "github":
         return GitHubProvider(one.name, one.issuer or github.GITHUB, link)

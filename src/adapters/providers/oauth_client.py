@@ -24,10 +24,10 @@ with warnings.catch_warnings():
 
 _log = structlog.get_logger(__name__)
 
-PATIENCE_SECONDS: Final = 10.0
+TIMEOUT_SECONDS: Final = 10.0
 _FAULT: Final = re.compile(r"[a-z_]{1,64}", re.ASCII)
 # What a provider says when the fault is its own.
-PASSING: Final = ("server_error", "temporarily_unavailable")
+TEMPORARY_ERRORS: Final = ("server_error", "temporarily_unavailable")
 
 
 class OAuthClient:
@@ -44,18 +44,18 @@ class OAuthClient:
         *,
         scope: str | None,
         trust: ssl.SSLContext,
-        patience_seconds: float,
+        timeout_seconds: float,
     ) -> None:
         self.provider = provider
         self.client_id = client_id
-        self._patience_seconds = patience_seconds
+        self._timeout_seconds = timeout_seconds
         self._client = AsyncOAuth2Client(
             client_id,
             client_secret,
             scope=scope,
             code_challenge_method="S256",
             verify=trust,
-            timeout=patience_seconds,
+            timeout=timeout_seconds,
             headers={"Accept": "application/json", "User-Agent": "headrace"},
         )
         self._auth_method = "client_secret_basic" if client_secret else "none"
@@ -147,12 +147,12 @@ class OAuthClient:
     @asynccontextmanager
     async def _answering(self) -> AsyncIterator[None]:
         try:
-            async with asyncio.timeout(self._patience_seconds):
+            async with asyncio.timeout(self._timeout_seconds):
                 yield
         except AuthlibBaseError as error:
             reason = error.error if _FAULT.fullmatch(str(error.error)) else "unreadable"
             _log.warning("provider_refused", provider=self.provider, reason=reason)
-            if reason in PASSING:
+            if reason in TEMPORARY_ERRORS:
                 raise ProviderAwayError(self.provider, reason) from error
             raise CodeRefusedError(self.provider) from error
         except httpx.HTTPStatusError as error:

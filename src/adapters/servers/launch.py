@@ -85,12 +85,12 @@ def find_orphan(home: Home, binary: str, argument: str, own_pid_file: Path) -> P
     """The live server of this folder, if its process is surely that; None when there is none."""
     state = _read(home)
     if state and state.pid is not None:
-        process = Process.of(state.pid)
+        process = Process.from_pid(state.pid)
         if process and process.started == state.started and process.runs(binary, argument):
             return process
     # A launcher killed between the start and its note of it leaves only what the server itself wrote.
     with suppress(OSError, ValueError, IndexError):
-        process = Process.of(int(own_pid_file.read_text().split()[0]))
+        process = Process.from_pid(int(own_pid_file.read_text().split()[0]))
         if process and process.runs(binary, argument):
             return process
     return None
@@ -144,7 +144,7 @@ def launch(
             log_start = log.seek(0, 2)
             child = spawn(command(own_port), account=program.home.account, log=log)
         try:
-            process = Process.of(child.pid)
+            process = Process.from_pid(child.pid)
             if process:
                 state = msgspec.structs.replace(state, pid=process.pid, started=process.started)
                 _write(program.home, state)
@@ -180,7 +180,7 @@ def _wait(program: Program, port: int, child: "subprocess.Popen[bytes]") -> bool
 
 def _give_up(program: Program, child: "subprocess.Popen[bytes]", before: _State | None) -> None:
     if child.poll() is None:
-        process = Process.of(child.pid)
+        process = Process.from_pid(child.pid)
         if process:
             end(process, program.signals, child)
     # Who served the folder is still who served it before, and the next start wants to know.

@@ -166,7 +166,7 @@ def _forget_stale_pid(program: Program) -> None:
     Its second guard, the shared memory found by the folder's inode, stays in force.
     """
     try:
-        process = Process.of(int(program.own_pid_file.read_text().split()[0]))
+        process = Process.from_pid(int(program.own_pid_file.read_text().split()[0]))
     except (OSError, ValueError, IndexError):
         return
     if process is None or not process.runs(program.binary, program.argument):

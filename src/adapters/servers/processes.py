@@ -35,7 +35,7 @@ class Process:
     started: str
 
     @classmethod
-    def of(cls, pid: int) -> "Process | None":
+    def from_pid(cls, pid: int) -> "Process | None":
         """The live process with this number; None when there is none or only its zombie."""
         if (_PROC / "self" / "stat").exists():
             try:
@@ -50,7 +50,7 @@ class Process:
         return None if state[:1] in {"", "Z", "X"} else cls(pid, started.strip())
 
     def is_alive(self) -> bool:
-        return Process.of(self.pid) == self
+        return Process.from_pid(self.pid) == self
 
     def command(self) -> str:
         """The command line, its arguments joined by blanks; empty when the process is gone."""

@@ -42,7 +42,7 @@ class EmbeddedServer:
     def is_alive(self) -> bool:
         return self.running.is_alive()
 
-    def start_again(self) -> None:
+    def restart(self) -> None:
         """Start the server where it was, once it has ended by itself; its clients know that place.
 
         Raises:

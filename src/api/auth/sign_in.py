@@ -15,7 +15,7 @@ from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from headrace.adapters.cipher import Cipher, DecryptionError
-from headrace.adapters.providers.oauth_client import PASSING
+from headrace.adapters.providers.oauth_client import TEMPORARY_ERRORS
 from headrace.adapters.providers.provider import AuthorizationRequest, Provider
 from headrace.adapters.token_refresher import encrypt_tokens
 from headrace.api.auth.tokens import ACCESS_LIFE, SessionToken, Tokens
@@ -243,7 +243,7 @@ class SignIn:
 def _code(name: str, callback: ProviderCallback) -> str:
     if callback.error == "access_denied" or (callback.is_cancelled and not callback.code):
         raise LoginCancelledError
-    if callback.error in PASSING:
+    if callback.error in TEMPORARY_ERRORS:
         raise ProviderAwayError(name, callback.error)
     if callback.error or not callback.code:
         raise CodeRefusedError(name)

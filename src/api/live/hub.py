@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 
-from headrace.adapters.event_bus import EventBus, EventsHeard, decode_heard, job_channel
+from headrace.adapters.event_bus import EventBus, EventsMessage, decode_message, job_channel
 from headrace.api.live.batch_loader import BatchLoader
 from headrace.api.live.overviews import Overviews
 from headrace.api.live.shared_feeds import SharedFeeds, pause_between_checks
@@ -93,8 +93,8 @@ class Hub:
         feed = self._feeds.get(job_id)
         if feed is None:
             return
-        heard = decode_heard(raw)
-        if not isinstance(heard, EventsHeard):
+        heard = decode_message(raw)
+        if not isinstance(heard, EventsMessage):
             feed.offer_progress(heard.fence, heard.fraction, heard.frame)
         elif not feed.append(heard.events):
             self._fill(job_id, feed)
@@ -118,7 +118,7 @@ class Hub:
     async def _check_often(self) -> None:
         while True:
             await pause_between_checks(self._recheck, is_slow=self.is_degraded or not self._bus.has_redis)
-            await self._bus.listen_to_all()
+            await self._bus.resubscribe()
             if self._feeds:
                 await self._check()
 

@@ -9,7 +9,7 @@ import msgspec
 from litestar import WebSocket
 from litestar.exceptions import WebSocketDisconnect
 
-from headrace.adapters.tasks import end_tasks
+from headrace.adapters.tasks import cancel_and_wait
 from headrace.api.live import frames
 from headrace.api.live.direct_writer import DirectWriter, direct_writer_of, join_frames
 from headrace.api.live.frames import Frame
@@ -66,7 +66,7 @@ async def serve_stream(
     except TimeoutError:
         return "disconnected"
     finally:
-        await end_tasks([sender, listener])
+        await cancel_and_wait([sender, listener])
 
 
 def as_accepted(socket: Socket) -> Socket:

@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 from redis.asyncio import Redis
 
-from headrace.adapters.rate_limiter import LocalLimiter, SharedLimiter, Taken, whole_seconds
+from headrace.adapters.rate_limiter import LocalLimiter, PermitResult, SharedLimiter, whole_seconds
 from headrace.api.auth.proxies import Proxies
 from headrace.api.auth.request_info import RequestInfo
 from headrace.domain.accounts.caller import CurrentUser
@@ -116,21 +116,21 @@ class RateLimits:
     async def _count(self, scope: Any, policy: str, who: str, *, is_write: bool = False) -> None:
         limit = self._per_minute[policy]
         key = f"{policy}:{who}"
-        taken = await self._shared.take(key, limit)
+        taken = await self._shared.acquire(key, limit)
         if taken is None:
             is_read = scope.get("method", "GET") in _READS and not is_write
             if is_read and self._has_redis:
                 return
-            taken = self._local.take(key, limit, now=time.monotonic())
+            taken = self._local.acquire(key, limit, now=time.monotonic())
         if scope["type"] == "http":
             scope.setdefault(COUNTED, []).append((policy, limit, taken))
         if not taken.is_granted:
-            if taken.is_news:
+            if taken.is_fresh:
                 _log.info("rate_limited", policy=policy, who=who)
             raise RateLimitedError(policy, whole_seconds(taken.retry_seconds))
 
 
-def rate_limit_headers(counted: list[tuple[str, int, Taken]]) -> list[tuple[bytes, bytes]]:
+def rate_limit_headers(counted: list[tuple[str, int, PermitResult]]) -> list[tuple[bytes, bytes]]:
     """What was counted, as draft-ietf-httpapi-ratelimit-headers-10 writes it."""
     policies = ", ".join(f'"{policy}";q={limit};w=60' for policy, limit, _ in counted)
     states = ", ".join(

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from headrace.adapters.tasks import end_tasks
+from headrace.adapters.tasks import cancel_and_wait
 from headrace.domain.jobs.errors import LeaseLostError
 from headrace.domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
 from headrace.workers.attempt.step_host import StepHost
@@ -124,7 +124,7 @@ class ProcessExecutor:
                 raise ChildDiedError(process.status)
             return listening.result()
         finally:
-            await end_tasks([listening, ended])
+            await cancel_and_wait([listening, ended])
 
     async def _listen(self, reader: asyncio.StreamReader) -> wire.Done | wire.Failed:
         while True:

@@ -90,7 +90,7 @@ class Attempt:
                 timer.cancel()
             await self._stop_steps()
             self.sender.close()
-            self._tools.commit.forget(self.claim.job_id, self.claim.fence)
+            self._tools.commit.end_attempt(self.claim.job_id, self.claim.fence)
 
     async def _put_off(self, error: Exception) -> None:
         """PostgreSQL's trouble is not the job's: whoever claims it next goes on from what is stored."""

@@ -97,7 +97,7 @@ class StepHost:
 
     def tell(self, change: Change) -> None:
         """Have *change* written without waiting for it."""
-        self._commit.add(change)
+        self._commit.enqueue(change)
 
     def report(self, name: str, key: str, done: float, total: float, message: str | None) -> None:
         text = None if message is None else safe_text(str(message), 500)

@@ -25,7 +25,7 @@ class ReceivedFrame(Struct, frozen=True):
         return str(self.body.get("type", ""))
 
 
-class Watch:
+class JobWatch:
     """One watcher. *cursor* is the newest event that was handed out, and stays right however it ends."""
 
     def __init__(

@@ -7,7 +7,7 @@ import pytest
 
 from headrace.cli.api_client import ApiClient
 from headrace.cli.errors import GaveUpError, UnreachableError, WatchRefusedError
-from headrace.cli.watching import Watch
+from headrace.cli.job_watch import JobWatch
 from support.scripted_server import Scene, sends, stage
 
 JOB = "01a1fcda-1222-71e3-b3dd-702451ba443d"
@@ -21,20 +21,20 @@ def events(*numbers: int) -> list[dict[str, Any]]:
     ]
 
 
-async def watched(watch: Watch) -> list[dict[str, Any]]:
+async def watched(watch: JobWatch) -> list[dict[str, Any]]:
     async with asyncio.timeout(30):
         return [frame.body async for frame in watch.frames()]
 
 
-def watching(url: str, patience_seconds: float = 20) -> Watch:
-    return Watch(ApiClient(url, None), JOB, after=0, patience_seconds=patience_seconds, was_reached=True)
+def watching(url: str, patience_seconds: float = 20) -> JobWatch:
+    return JobWatch(ApiClient(url, None), JOB, after=0, patience_seconds=patience_seconds, was_reached=True)
 
 
 async def test_the_reader_is_told_when_the_connection_goes_and_comes_back() -> None:
     told: list[str | None] = []
     async with stage(sends(*events(1, 2), code=1011), sends(*events(3), END)) as there:
         api = ApiClient(there.url, None)
-        watch = Watch(api, JOB, after=0, patience_seconds=20, tell=told.append, was_reached=True)
+        watch = JobWatch(api, JOB, after=0, patience_seconds=20, tell=told.append, was_reached=True)
         frames = await watched(watch)
 
     assert frames == [*events(1, 2, 3), END]
@@ -79,7 +79,7 @@ async def test_a_service_that_stays_away_is_given_up() -> None:
 
 
 async def test_a_service_that_was_never_there_is_given_up_soon() -> None:
-    watch = Watch(ApiClient("http://127.0.0.1:9", None), JOB, after=0, patience_seconds=600)
+    watch = JobWatch(ApiClient("http://127.0.0.1:9", None), JOB, after=0, patience_seconds=600)
 
     with pytest.raises(UnreachableError, match="headrace up"):
         await asyncio.wait_for(anext(watch.frames()), 10)

@@ -64,7 +64,7 @@ async def close_redis(redis: Redis) -> None:
         await redis.aclose(close_connection_pool=True)
 
 
-async def refuse_evicting(redis: Redis) -> bool:
+async def require_noeviction(redis: Redis) -> bool:
     """Check that Redis keeps what it is given. Returns False where it is away and nothing can be said.
 
     Raises:
