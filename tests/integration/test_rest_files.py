@@ -26,42 +26,42 @@ def stored(settings: Settings) -> list[Path]:
     return [path for path in settings.blob_dir.rglob("*") if path.is_file()]
 
 
-async def test_a_file_comes_back_as_it_went_in(api: Api, settings: Settings) -> None:
+async def test_a_file_comes_back_as_it_went_in(ada: Api, settings: Settings) -> None:
     content = os.urandom(3_000_000)
 
-    answer = await api.http.post("/api/v1/files", files={"file": ("riff \u00e9.wav", content, "audio/wav")})
+    answer = await ada.http.post("/api/v1/files", files={"file": ("riff \u00e9.wav", content, "audio/wav")})
 
     assert answer.status_code == 201, answer.text
     file = answer.json()
     assert file["sha256"] == hashlib.sha256(content).hexdigest()
     assert (file["name"], file["media_type"], file["size"]) == ("riff \u00e9.wav", "audio/wav", len(content))
     assert (file["job_id"], file["step"]) == (None, None)
-    assert (await api.http.get(f"/api/v1/files/{file['id']}")).json() == file
-    download = await api.http.get(f"/api/v1/files/{file['id']}/content")
+    assert (await ada.http.get(f"/api/v1/files/{file['id']}")).json() == file
+    download = await ada.http.get(f"/api/v1/files/{file['id']}/content")
     assert (download.content, download.headers["content-type"]) == (content, "audio/wav")
     assert str(settings.data_dir) not in answer.text
 
 
-async def test_a_media_type_that_is_none_is_that_of_unknown_bytes(api: Api) -> None:
+async def test_a_media_type_that_is_none_is_that_of_unknown_bytes(ada: Api) -> None:
     for kind in ("\u4e2d\u6587/\u4e2d", "text", "a/b/c", "\uff11/\uff11", "x" * 200 + "/y"):
         body = part().replace(b"text/plain", kind.encode())
-        file = (await api.http.post("/api/v1/files", content=body + END, headers=HEADERS)).json()
+        file = (await ada.http.post("/api/v1/files", content=body + END, headers=HEADERS)).json()
 
-        content = await api.http.get(f"/api/v1/files/{file['id']}/content")
+        content = await ada.http.get(f"/api/v1/files/{file['id']}/content")
 
         assert (file["media_type"], content.status_code) == ("application/octet-stream", 200)
 
 
-async def test_a_part_of_a_file_is_served(api: Api) -> None:
-    file = (await api.http.post("/api/v1/files", files={"file": ("a", b"0123456789")})).json()
+async def test_a_part_of_a_file_is_served(ada: Api) -> None:
+    file = (await ada.http.post("/api/v1/files", files={"file": ("a", b"0123456789")})).json()
     url = f"/api/v1/files/{file['id']}/content"
 
-    middle = await api.http.get(url, headers={"Range": "bytes=2-4"})
-    end = await api.http.get(url, headers={"Range": "bytes=-3"})
-    behind = await api.http.get(url, headers={"Range": "bytes=10-"})
-    several = await api.http.get(url, headers={"Range": "bytes=0-1,3-4"})
-    other = await api.http.get(url, headers={"Range": "bytes=0-1", "If-Range": '"other"'})
-    same = await api.http.get(url, headers={"If-None-Match": f'"{file["sha256"]}"'})
+    middle = await ada.http.get(url, headers={"Range": "bytes=2-4"})
+    end = await ada.http.get(url, headers={"Range": "bytes=-3"})
+    behind = await ada.http.get(url, headers={"Range": "bytes=10-"})
+    several = await ada.http.get(url, headers={"Range": "bytes=0-1,3-4"})
+    other = await ada.http.get(url, headers={"Range": "bytes=0-1", "If-Range": '"other"'})
+    same = await ada.http.get(url, headers={"If-None-Match": f'"{file["sha256"]}"'})
 
     assert (middle.status_code, middle.content, middle.headers["content-range"]) == (
         206,
@@ -75,11 +75,11 @@ async def test_a_part_of_a_file_is_served(api: Api) -> None:
     assert (same.status_code, same.content) == (304, b"")
 
 
-async def test_an_empty_file_is_a_file(api: Api) -> None:
-    answer = await api.http.post("/api/v1/files", files={"file": ("empty.txt", b"")})
+async def test_an_empty_file_is_a_file(ada: Api) -> None:
+    answer = await ada.http.post("/api/v1/files", files={"file": ("empty.txt", b"")})
 
     assert (answer.status_code, answer.json()["size"]) == (201, 0)
-    content = await api.http.get(f"/api/v1/files/{answer.json()['id']}/content")
+    content = await ada.http.get(f"/api/v1/files/{answer.json()['id']}/content")
     assert (content.status_code, content.content) == (200, b"")
 
 
@@ -104,42 +104,42 @@ async def test_an_empty_file_is_a_file(api: Api) -> None:
     ],
 )
 async def test_a_broken_upload_leaves_nothing_behind(
-    api: Api, settings: Settings, content: bytes, headers: dict[str, str], status: int
+    ada: Api, settings: Settings, content: bytes, headers: dict[str, str], status: int
 ) -> None:
-    answer = await api.http.post("/api/v1/files", content=content, headers=headers)
+    answer = await ada.http.post("/api/v1/files", content=content, headers=headers)
 
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"].startswith("application/problem+json")
     assert stored(settings) == []
 
 
-async def test_a_path_in_a_file_name_is_dropped(api: Api) -> None:
-    answer = await api.http.post("/api/v1/files", content=part(filename="/etc/passwd") + END, headers=HEADERS)
+async def test_a_path_in_a_file_name_is_dropped(ada: Api) -> None:
+    answer = await ada.http.post("/api/v1/files", content=part(filename="/etc/passwd") + END, headers=HEADERS)
 
     assert (answer.status_code, answer.json()["name"]) == (201, "passwd")
 
 
-async def test_a_file_that_is_too_large_is_refused_and_not_kept(api: Api, settings: Settings) -> None:
-    api.app.state.services.settings = None
-    api.app.state.services.blobs._max_bytes = 1000
+async def test_a_file_that_is_too_large_is_refused_and_not_kept(ada: Api, settings: Settings) -> None:
+    ada.app.state.services.settings = None
+    ada.app.state.services.blobs._max_bytes = 1000
 
     class Small:
         max_file_bytes = 1000
 
-    api.app.state.services.settings = Small()
+    ada.app.state.services.settings = Small()
 
-    announced = await api.http.post("/api/v1/files", files={"file": ("a", b"x" * 100_000)})
+    announced = await ada.http.post("/api/v1/files", files={"file": ("a", b"x" * 100_000)})
 
     assert (announced.status_code, announced.json()["code"]) == (413, "file_too_large")
     assert stored(settings) == []
 
 
-async def test_a_deleted_file_is_gone(api: Api) -> None:
-    file = (await api.http.post("/api/v1/files", files={"file": ("a", b"x")})).json()
+async def test_a_deleted_file_is_gone(ada: Api) -> None:
+    file = (await ada.http.post("/api/v1/files", files={"file": ("a", b"x")})).json()
     url = f"/api/v1/files/{file['id']}"
 
-    first = await api.http.delete(url)
-    second = await api.http.delete(url)
+    first = await ada.http.delete(url)
+    second = await ada.http.delete(url)
 
     assert (first.status_code, second.status_code) == (204, 404)
-    assert (await api.http.get(f"{url}/content")).status_code == 404
+    assert (await ada.http.get(f"{url}/content")).status_code == 404
