@@ -10,8 +10,8 @@ import uvicorn
 from litestar import Litestar
 
 from headrace.adapters.gc_tuning import tune_gc
-from headrace.api.server.http_protocol import HttpConnection
-from headrace.api.server.websocket_protocol import SocketConnection
+from headrace.api.server.http_protocol import HttpProtocol
+from headrace.api.server.websocket_protocol import WebSocketProtocol
 from headrace.app import create_app
 from headrace.domain.errors import HeadraceError
 from headrace.settings import Settings
@@ -76,8 +76,8 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     app = create_app(settings, on_broken=stop_broken)
     config = uvicorn.Config(
         app,
-        http=HttpConnection,
-        ws=SocketConnection,
+        http=HttpProtocol,
+        ws=WebSocketProtocol,
         ws_per_message_deflate=False,
         ws_max_size=2 * 1024 * 1024,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,

@@ -12,9 +12,8 @@ import websockets
 from websockets.exceptions import ConnectionClosed
 
 from headrace.adapters.database import StatementPool
-from headrace.api.server import http_protocol as connections
-from headrace.api.server import websocket_protocol as socket_connection
-from headrace.api.server.websocket_protocol import TRY_LATER, SocketConnection
+from headrace.api.server import websocket_protocol, write_timeout
+from headrace.api.server.websocket_protocol import TRY_AGAIN_LATER, WebSocketProtocol
 from support.harness import Api
 from support.raw_reader import RawReader, raw_reader
 
@@ -48,11 +47,11 @@ async def until(happened: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-def blocked(api: Api) -> list[SocketConnection]:
+def blocked(api: Api) -> list[WebSocketProtocol]:
     return [
-        one
-        for one in api.server.server_state.connections
-        if isinstance(one, SocketConnection) and not one.writable.is_set()
+        connection
+        for connection in api.server.server_state.connections
+        if isinstance(connection, WebSocketProtocol) and not connection.writable.is_set()
     ]
 
 
@@ -63,8 +62,8 @@ def socket_path(job_id: str) -> str:
 async def test_a_reader_that_stopped_is_told_so_behind_what_it_has_not_read(
     api: Api, database: StatementPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "_PATIENCE_SECONDS", 0.3)
-    monkeypatch.setattr(socket_connection, "_LAST_SECONDS", SECONDS)
+    monkeypatch.setattr(write_timeout, "_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(websocket_protocol, "_CLOSE_TIMEOUT_SECONDS", SECONDS)
     job_id = await talkative_job(api, database)
 
     async with raw_reader(api, socket_path(job_id), upgrade=True) as reader:
@@ -72,7 +71,7 @@ async def test_a_reader_that_stopped_is_told_so_behind_what_it_has_not_read(
         await until(lambda: not api.app.state.services.hub._feeds)
         await reader.read_all()
 
-    assert reader.close_code == TRY_LATER
+    assert reader.close_code == TRY_AGAIN_LATER
     assert reader.seqs == list(range(1, len(reader.seqs) + 1))
     assert len(reader.seqs) < EVENTS
 
@@ -81,8 +80,8 @@ async def test_a_reader_that_stopped_is_told_so_behind_what_it_has_not_read(
 async def test_one_that_holds_the_connection_open_without_reading_is_cut(
     api: Api, database: StatementPool, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    monkeypatch.setattr(connections, "_PATIENCE_SECONDS", 0.3)
-    monkeypatch.setattr(socket_connection, "_LAST_SECONDS", 0.3)
+    monkeypatch.setattr(write_timeout, "_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(websocket_protocol, "_CLOSE_TIMEOUT_SECONDS", 0.3)
     job_id = await talkative_job(api, database)
     before = set(api.server.server_state.connections)
 
@@ -97,7 +96,7 @@ async def test_one_that_holds_the_connection_open_without_reading_is_cut(
 async def test_a_reader_that_is_only_slow_is_left_alone_and_gets_everything(
     api: Api, database: StatementPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "_PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(write_timeout, "_TIMEOUT_SECONDS", 1.0)
     job_id = await talkative_job(api, database)
 
     async with raw_reader(api, socket_path(job_id), upgrade=True) as reader:
@@ -119,13 +118,13 @@ async def read_some(reader: RawReader, size: int) -> None:
 
 
 async def test_a_quiet_client_without_a_pong_is_closed(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket_connection, "_PONG_SECONDS", 0.2)
+    monkeypatch.setattr(websocket_protocol, "_PONG_SECONDS", 0.2)
     job_id = str((await api.submit("noop", run_at="2100-01-01T00:00:00Z"))["id"])
 
     async with raw_reader(api, socket_path(job_id), upgrade=True) as reader:
         await reader.read_all()
 
-    assert reader.close_code == TRY_LATER
+    assert reader.close_code == TRY_AGAIN_LATER
 
 
 async def test_a_client_that_takes_little_is_sent_little_and_the_newest_progress(
@@ -153,7 +152,7 @@ async def test_a_client_that_stops_to_read_a_quiet_stream_is_told_so(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("_PONG_SECONDS", "_KEEPALIVE_SECONDS", "_KEEPALIVE_PONG_SECONDS"):
-        monkeypatch.setattr(socket_connection, name, 0.5)
+        monkeypatch.setattr(websocket_protocol, name, 0.5)
     job_id = str((await api.submit("noop", run_at="2100-01-01T00:00:00Z"))["id"])
     hub = api.app.state.services.hub
 
@@ -168,7 +167,7 @@ async def test_a_client_that_stops_to_read_a_quiet_stream_is_told_so(
                 while True:
                     await client.recv()
 
-    assert client.close_code == TRY_LATER
+    assert client.close_code == TRY_AGAIN_LATER
 
 
 async def test_a_blocked_reader_holds_little_memory(api: Api, database: StatementPool) -> None:

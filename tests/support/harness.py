@@ -18,8 +18,8 @@ import websockets
 from msgspec import Struct
 
 from headrace.adapters.servers import Servers, run_servers
-from headrace.api.server.http_protocol import HttpConnection
-from headrace.api.server.websocket_protocol import SocketConnection
+from headrace.api.server.http_protocol import HttpProtocol
+from headrace.api.server.websocket_protocol import WebSocketProtocol
 from headrace.app import create_app
 from headrace.settings import Settings
 from headrace.workers.main import RunningWorker, open_worker
@@ -92,8 +92,8 @@ async def serving(settings: Settings) -> AsyncIterator[Api]:
     config = uvicorn.Config(
         app,
         port=0,
-        http=HttpConnection,
-        ws=SocketConnection,
+        http=HttpProtocol,
+        ws=WebSocketProtocol,
         ws_per_message_deflate=False,
         timeout_keep_alive=30,
         log_config=None,

@@ -5,9 +5,9 @@ from collections import deque
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.api.server.flow_control import LEAST, MOST, SendWindow
+from headrace.api.server.flow_control import MAX_WINDOW, MIN_WINDOW, SendWindow
 
-PATIENCE = 24.0
+PONG_SECONDS = 24.0
 PING = -1
 
 
@@ -40,29 +40,29 @@ class Client:
 
 def longest_wait(client: Client, messages_a_second: float, backlog: int, *, seconds: float = 80.0) -> float:
     """How long the slowest pong takes."""
-    pace, now, owed, longest = SendWindow(), 0.0, float(backlog), 0.0
-    asked_at = 0.0
+    window, now, owed, longest = SendWindow(), 0.0, float(backlog), 0.0
+    pinged_at = 0.0
     tick = 0.02
     client.send(PING)
-    pace.ask(now)
+    window.ping_sent(now)
     while now < seconds:
         now += tick
         owed += messages_a_second * tick
         if client.live(tick):
-            longest = max(longest, now - asked_at)
-            pace.answer(now)
-        while owed >= 1 and not pace.is_full:
+            longest = max(longest, now - pinged_at)
+            window.pong_received(now)
+        while owed >= 1 and not window.is_full:
             client.send(0)
-            pace.count()
+            window.count()
             owed -= 1
-            if pace.should_ask:
+            if window.is_ping_due:
                 client.send(PING)
-                pace.ask(now)
-                asked_at = now
-        if pace.should_ask:
+                window.ping_sent(now)
+                pinged_at = now
+        if window.is_ping_due:
             client.send(PING)
-            pace.ask(now)
-            asked_at = now
+            window.ping_sent(now)
+            pinged_at = now
     return longest
 
 
@@ -71,78 +71,78 @@ def longest_wait(client: Client, messages_a_second: float, backlog: int, *, seco
 def test_one_that_takes_a_message_a_second_never_looks_as_if_it_had_stopped(
     backlog: int, messages_a_second: float, queue: tuple[int, int]
 ) -> None:
-    assert longest_wait(Client(1.0, *queue), messages_a_second, backlog) < PATIENCE
+    assert longest_wait(Client(1.0, *queue), messages_a_second, backlog) < PONG_SECONDS
 
 
 def test_a_quick_client_gets_ever_more_room() -> None:
-    pace, now = SendWindow(), 100.0
-    pace.ask(now)
-    pace.answer(now + 0.1)
+    window, now = SendWindow(), 100.0
+    window.ping_sent(now)
+    window.pong_received(now + 0.1)
 
     windows = []
     for _ in range(40):
-        while not pace.is_full:
-            pace.count()
-        pace.ask(now)
+        while not window.is_full:
+            window.count()
+        window.ping_sent(now)
         now += 0.1
-        pace.answer(now)
-        windows.append(pace.window)
+        window.pong_received(now)
+        windows.append(window.size)
 
     assert windows == sorted(windows)
-    assert windows[-1] == MOST
+    assert windows[-1] == MAX_WINDOW
 
 
 def test_a_client_that_is_slow_once_gets_the_least_again() -> None:
-    pace = SendWindow()
+    window = SendWindow()
     for moment in range(10):
-        for _ in range(LEAST):
-            pace.count()
-        pace.ask(moment / 10)
-        pace.answer(moment / 10 + 0.05)
-    assert pace.window > LEAST
+        for _ in range(MIN_WINDOW):
+            window.count()
+        window.ping_sent(moment / 10)
+        window.pong_received(moment / 10 + 0.05)
+    assert window.size > MIN_WINDOW
 
-    pace.ask(2.0)
-    pace.answer(6.0)
+    window.ping_sent(2.0)
+    window.pong_received(6.0)
 
-    assert pace.window == LEAST
+    assert window.size == MIN_WINDOW
 
 
 def test_one_that_never_answers_is_not_held_back() -> None:
-    pace = SendWindow()
+    window = SendWindow()
 
     for _ in range(1000):
-        pace.count()
+        window.count()
 
-    assert not pace.is_full
-    assert pace.should_ask
+    assert not window.is_full
+    assert window.is_ping_due
 
 
 def test_what_was_sent_behind_a_ping_is_not_read_with_it() -> None:
-    pace = SendWindow()
-    pace.count()
-    pace.ask(0.0)
-    pace.count()
-    pace.answer(0.1)
+    window = SendWindow()
+    window.count()
+    window.ping_sent(0.0)
+    window.count()
+    window.pong_received(0.1)
 
-    assert pace.unread == 1
+    assert window.unread == 1
 
-    pace.answer(0.2)
-    assert pace.unread == 1
+    window.pong_received(0.2)
+    assert window.unread == 1
 
 
-@given(early=st.integers(0, LEAST // 2 - 1))
-def test_clients_that_were_asked_apart_stay_apart(early: int) -> None:
-    pace = SendWindow(early)
-    pace.ask(0.0)
-    pace.answer(0.0)
+@given(lead=st.integers(0, MIN_WINDOW // 2 - 1))
+def test_clients_that_were_asked_apart_stay_apart(lead: int) -> None:
+    window = SendWindow(lead)
+    window.ping_sent(0.0)
+    window.pong_received(0.0)
 
-    asked_at = []
-    for message in range(1, 3 * LEAST // 2 + 1):
-        pace.count()
-        if pace.should_ask:
-            asked_at.append(message)
-            pace.ask(message)
-            pace.answer(message)
+    pinged_at = []
+    for message in range(1, 3 * MIN_WINDOW // 2 + 1):
+        window.count()
+        if window.is_ping_due:
+            pinged_at.append(message)
+            window.ping_sent(message)
+            window.pong_received(message)
 
-    first = LEAST // 2 - early
-    assert asked_at == list(range(first, 3 * LEAST // 2 + 1, LEAST // 2))
+    first = MIN_WINDOW // 2 - lead
+    assert pinged_at == list(range(first, 3 * MIN_WINDOW // 2 + 1, MIN_WINDOW // 2))

@@ -14,7 +14,7 @@ from headrace.api.live import frames
 from headrace.api.live.direct_writer import DirectWriter, direct_writer_of, join_frames
 from headrace.api.live.frames import Frame
 from headrace.api.problems import DATABASE_ERRORS, code_of
-from headrace.api.server.websocket_protocol import TRY_LATER
+from headrace.api.server.websocket_protocol import TRY_AGAIN_LATER
 from headrace.domain.database import TRANSIENT
 from headrace.domain.errors import HeadraceError
 from headrace.domain.jobs.errors import CursorBeyondHeadError, JobNotFoundError
@@ -87,7 +87,7 @@ async def refuse(socket: Socket, code: int, message: str, error: str | None = No
 
 async def refuse_unavailable(socket: Socket) -> None:
     """Close a socket that PostgreSQL is needed for."""
-    await refuse(socket, TRY_LATER, _AWAY)
+    await refuse(socket, TRY_AGAIN_LATER, _AWAY)
 
 
 async def _part(socket: Socket, stream: Stream, error: BaseException | None) -> str:
@@ -104,7 +104,7 @@ async def _part(socket: Socket, stream: Stream, error: BaseException | None) -> 
             await refuse(socket, BAD_REQUEST, str(error), error=reason)
         case SlowReaderError():
             reason = "slow_reader"
-            await refuse(socket, TRY_LATER, "the client does not read")
+            await refuse(socket, TRY_AGAIN_LATER, "the client does not read")
         case _ if isinstance(error, (*TRANSIENT, *DATABASE_ERRORS)):
             reason = "database_away"
             await refuse_unavailable(socket)
@@ -141,7 +141,7 @@ async def _listen(socket: Socket, stream: Stream, obey: Callable[[bytes | str], 
         except WebSocketDisconnect:
             return "disconnected"
         if message["type"] == "websocket.disconnect":
-            return "slow_reader" if message.get("code") == TRY_LATER else "disconnected"
+            return "slow_reader" if message.get("code") == TRY_AGAIN_LATER else "disconnected"
         raw: str | bytes = message.get("text") or message.get("bytes") or b""  # type: ignore[assignment]
         try:
             if len(raw) > _LONGEST_MESSAGE:

@@ -27,7 +27,7 @@ from headrace.api.middleware.rate_limits import (
     TooManyStreamsError,
 )
 from headrace.api.problems import DATABASE_ERRORS
-from headrace.api.server.websocket_protocol import TRY_LATER
+from headrace.api.server.websocket_protocol import TRY_AGAIN_LATER
 from headrace.domain.accounts.caller import CurrentUser, ForbiddenError, UnauthenticatedError
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.database import TRANSIENT
@@ -102,9 +102,9 @@ class Admission(ASGIMiddleware):
         except (ForbiddenError, OriginRefusedError) as error:
             await refuse(socket, FORBIDDEN, str(error))
         except RateLimitedError:
-            await refuse(socket, TRY_LATER, "rate_limited")
+            await refuse(socket, TRY_AGAIN_LATER, "rate_limited")
         except TooManyStreamsError:
-            await refuse(socket, TRY_LATER, "too_many_streams")
+            await refuse(socket, TRY_AGAIN_LATER, "too_many_streams")
         except TooManyHeadersError as error:
             await refuse(socket, BAD_REQUEST, str(error))
         except (*TRANSIENT, *DATABASE_ERRORS) as error:

@@ -1,4 +1,7 @@
-"""One WebSocket on its connection: paced by pongs, closed with 1013 when the client has stopped reading."""
+"""uvicorn's WebSocket protocol, which sends only as fast as pongs show that the client reads.
+
+A client that has stopped reading is closed with 1013; if it does not take the close, its connection is reset.
+"""
 
 import asyncio
 import random
@@ -7,144 +10,147 @@ from typing import Any, Final
 
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame, Opcode
 
-from headrace.api.server.flow_control import LEAST, SendWindow
-from headrace.api.server.http_protocol import WriteTimeout, abort
+from headrace.api.server.flow_control import MIN_WINDOW, SendWindow
+from headrace.api.server.write_timeout import WriteTimeout, reset_connection
 
-TRY_LATER: Final = 1013
-# Under this name the connection itself stands in the ASGI scope.
+TRY_AGAIN_LATER: Final = 1013
+# The key under which the ASGI scope's `extensions` hold the protocol itself.
 EXTENSION: Final = "headrace.connection"
-_LAST_SECONDS: Final = 3.0
+_CLOSE_TIMEOUT_SECONDS: Final = 3.0
 _KEEPALIVE_SECONDS: Final = 15.0
-# A keepalive has little before it; other pings are sent at once behind half a window.
+# A keepalive has little to wait behind; a ping after a message may have half a window before it.
 _KEEPALIVE_PONG_SECONDS: Final = 14.0
 _PONG_SECONDS: Final = 24.0
-_REASON: Final = "the client does not read"
+_CLOSE_REASON: Final = "the client does not read"
 
 
-class SocketConnection(WebSocketsSansIOProtocol):
-    """A client that stopped is told so behind what it has not read, and cut where it does not take that."""
+class WebSocketProtocol(WriteTimeout, WebSocketsSansIOProtocol):
+    """One WebSocket whose messages are paced by a `SendWindow`."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self._patience = WriteTimeout(self._give_up)
-        self._pace = SendWindow(random.randrange(LEAST // 2))  # noqa: S311  (spreads load, hides nothing)
-        self._room: asyncio.Event | None = None
-        self._pings = 0
-        self._keepalive: asyncio.TimerHandle | None = None
-        self._overdue: asyncio.TimerHandle | None = None
-        self._cutting: asyncio.TimerHandle | None = None
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._window = SendWindow(random.randrange(MIN_WINDOW // 2))  # noqa: S311  (spreads load, hides nothing)
+        self._window_opened: asyncio.Event | None = None
+        self._ping_count = 0
+        self._keepalive_timer: asyncio.TimerHandle | None = None
+        self._pong_deadline: asyncio.TimerHandle | None = None
+        self._close_deadline: asyncio.TimerHandle | None = None
 
     async def run_asgi(self) -> None:
         self.scope["extensions"] = {**(self.scope["extensions"] or {}), EXTENSION: self}  # type: ignore[dict-item]
         await super().run_asgi()
 
     def write_messages(self, data: bytes, messages: int) -> bool:
-        """Write *data*, so many whole messages, unless the client has to read first or is gone."""
-        if self._pace.is_full or not self.writable.is_set() or self.close_sent or self.disconnected:
+        """Write *data*, *messages* whole messages; return False if the client must read first or is gone."""
+        if self._window.is_full or not self.writable.is_set() or self.close_sent or self.disconnected:
             return False
         if self.transport.is_closing():
             return False
         self.transport.write(data)
-        self._pace.count(messages)
-        if self._pace.should_ask:
-            self._ping(_PONG_SECONDS)
+        self._window.count(messages)
+        if self._window.is_ping_due:
+            self._send_ping(_PONG_SECONDS)
         return True
 
     async def send(self, message: ASGISendEvent) -> None:
         if message["type"] != "websocket.send":
             if message["type"] == "websocket.close":
-                # It goes behind what waits; a client that reads no more must not hold it up.
+                # The close goes behind the buffered messages: a stalled client must not block the handler.
                 self.writable.set()
-                self._cut_later()
+                self._start_close_deadline()
             await super().send(message)
             return
-        while self._pace.is_full and not self.disconnected:
-            self._room = self._room or asyncio.Event()
-            self._room.clear()
-            await self._room.wait()
+        while self._window.is_full and not self.disconnected:
+            self._window_opened = self._window_opened or asyncio.Event()
+            self._window_opened.clear()
+            await self._window_opened.wait()
         await super().send(message)
-        self._pace.count()
-        if self._pace.should_ask:
-            self._ping(_PONG_SECONDS)
+        self._window.count()
+        if self._window.is_ping_due:
+            self._send_ping(_PONG_SECONDS)
 
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._patience.begin(self.transport)
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self._patience.end()
+    def on_write_timeout(self) -> None:
+        self._close_stalled()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._patience.end()
-        if self._cutting is not None:
-            self._cutting.cancel()
+        if self._close_deadline is not None:
+            self._close_deadline.cancel()
         super().connection_lost(exc)
-        self._make_room()
+        self._release_senders()
 
     def start_keepalive(self) -> None:
-        """The first ping goes before everything else: from its pong on the client is paced."""
-        # Of thousands of idle sockets each would keep its handshake.
+        """Send the first ping before every message: its pong tells that the client can be paced."""
+        # An idle socket would keep its handshake in memory, and there are thousands.
         del self.request, self.response
-        self._ping(_PONG_SECONDS)
+        self._send_ping(_PONG_SECONDS)
 
     def stop_keepalive(self) -> None:
-        for timer in (self._keepalive, self._overdue):
+        for timer in (self._keepalive_timer, self._pong_deadline):
             if timer is not None:
                 timer.cancel()
-        self._keepalive = self._overdue = None
+        self._keepalive_timer = self._pong_deadline = None
         self.pending_ping_payload = None
 
     def handle_pong(self, event: Any) -> None:
-        """Of the ping under way; what else is called a pong says nothing."""
+        """Count the pong of the pending ping; ignore every other pong."""
         if self.pending_ping_payload is None or bytes(event.data) != self.pending_ping_payload:
             return
         self.stop_keepalive()
-        self._pace.answer(self.loop.time())
-        self._make_room()
-        if self._pace.should_ask:
-            self._ping(_PONG_SECONDS)
+        self._window.pong_received(self.loop.time())
+        self._release_senders()
+        if self._window.is_ping_due:
+            self._send_ping(_PONG_SECONDS)
         else:
-            self._keepalive = self.loop.call_later(_KEEPALIVE_SECONDS, self._ping, _KEEPALIVE_PONG_SECONDS)
+            self._keepalive_timer = self.loop.call_later(
+                _KEEPALIVE_SECONDS, self._send_ping, _KEEPALIVE_PONG_SECONDS
+            )
 
-    def _make_room(self) -> None:
-        if self._room is not None:
-            self._room.set()
+    def _release_senders(self) -> None:
+        if self._window_opened is not None:
+            self._window_opened.set()
 
-    def _ping(self, patience_seconds: float) -> None:
+    def _send_ping(self, pong_seconds: float) -> None:
         if self.close_sent or self.transport.is_closing():
             return
         self.stop_keepalive()
-        self._pings += 1
-        self.pending_ping_payload = struct.pack("!I", self._pings)
-        self._pace.ask(self.loop.time())
+        self._ping_count += 1
+        self.pending_ping_payload = struct.pack("!I", self._ping_count)
+        self._window.ping_sent(self.loop.time())
         self.conn.send_ping(self.pending_ping_payload)
         self.transport.write(b"".join(self.conn.data_to_send()))
-        self._overdue = self.loop.call_later(patience_seconds, self._miss_pong)
+        self._pong_deadline = self.loop.call_later(pong_seconds, self._on_pong_missed)
 
-    def _miss_pong(self) -> None:
-        """One that never answers pings is judged by them only while it has little to read."""
-        self._overdue = None
-        if self._pace.has_answered or self._pace.unread <= LEAST:
-            self._give_up()
+    def _on_pong_missed(self) -> None:
+        """Close the socket, unless the client may be busy: it has much to read and has never sent a pong."""
+        self._pong_deadline = None
+        if self._window.has_ponged or self._window.unread <= MIN_WINDOW:
+            self._close_stalled()
 
-    def _give_up(self) -> None:
+    def _close_stalled(self) -> None:
         if self.close_sent or self.transport.is_closing():
             return
         self.stop_keepalive()
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": TRY_LATER, "reason": _REASON})
-        self.conn.send_close(TRY_LATER, _REASON)
+        self.queue.put_nowait(
+            {"type": "websocket.disconnect", "code": TRY_AGAIN_LATER, "reason": _CLOSE_REASON}
+        )
+        self.conn.send_close(TRY_AGAIN_LATER, _CLOSE_REASON)
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
         self.transport.close()
-        self._cut_later()
+        self._start_close_deadline()
 
-    def _cut_later(self) -> None:
-        """Where the buffer does not empty soon, closing would wait for a client that does not read."""
-        if self._cutting is None:
-            self._cutting = self.loop.call_later(_LAST_SECONDS, self._cut)
+    def _start_close_deadline(self) -> None:
+        """Bound how long the close may wait for the client to take the buffered bytes."""
+        if self._close_deadline is None:
+            self._close_deadline = self.loop.call_later(_CLOSE_TIMEOUT_SECONDS, self._on_close_deadline)
 
-    def _cut(self) -> None:
+    def _on_close_deadline(self) -> None:
         if self.transport.get_write_buffer_size():
-            abort(self.transport)
+            reset_connection(self.transport)
+
+
+def encode_text_message(payload: bytes) -> bytes:
+    """Return *payload*, which is UTF-8, as the bytes of one WebSocket text message from a server."""
+    return Frame(Opcode.TEXT, payload).serialize(mask=False)
