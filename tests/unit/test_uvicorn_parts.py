@@ -1,0 +1,82 @@
+"""The protocols use parts of uvicorn that it does not promise to keep: every part must be there."""
+
+import ast
+import asyncio
+import inspect
+import textwrap
+from importlib.metadata import version
+from typing import Final
+
+import pytest
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from headrace.api.server.http_protocol import HttpProtocol
+from headrace.api.server.websocket_protocol import WebSocketProtocol
+from headrace.api.server.write_timeout import WriteTimeout
+
+TESTED: Final = "0.54"
+# What the two classes have of their own. All their other names without an underscore are uvicorn's.
+OWN: Final = {"on_write_timeout", "write_messages"}
+USED: Final = [(HttpProtocol, HttpToolsProtocol), (WebSocketProtocol, WebSocketsSansIOProtocol)]
+
+
+def names_used_by(*classes: type) -> set[str]:
+    """The methods that *classes* override, and the attributes of `self` and `super()` that they name."""
+    names: set[str] = set()
+    for node in nodes_of(*classes):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("self", "super()"):
+            names.add(node.attr)
+    return {name for name in names if not name.startswith("_")} - OWN
+
+
+def names_made_by(protocol: type) -> set[str]:
+    """The methods of *protocol*, and the attributes that it gives itself."""
+    stored = {
+        node.attr
+        for node in nodes_of(protocol)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Store)
+        and ast.unparse(node.value) == "self"
+    }
+    return stored | (
+        vars(protocol).keys() | vars(asyncio.Protocol).keys() | vars(asyncio.BaseProtocol).keys()
+    )
+
+
+def nodes_of(*classes: type) -> list[ast.AST]:
+    return [
+        node for each in classes for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(each))))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("base", "name"),
+    [(base, name) for ours, base in USED for name in sorted(names_used_by(ours, WriteTimeout))],
+)
+def test_uvicorn_has_each_part_that_a_protocol_uses(base: type, name: str) -> None:
+    installed = version("uvicorn")
+
+    assert name in names_made_by(base), (
+        f"uvicorn {installed} has no {base.__name__}.{name}; the protocols were tested with {TESTED}"
+    )
+
+
+def test_the_parts_are_those_of_the_version_that_was_tested() -> None:
+    installed = version("uvicorn")
+
+    assert installed.rpartition(".")[0] == TESTED, (
+        f"uvicorn {installed} is installed; the protocols were tested with {TESTED}: compare the classes in"
+        " api/server with their bases, then change TESTED and the pin in pyproject.toml"
+    )
+
+
+def test_a_part_that_is_not_there_is_missed() -> None:
+    class Renamed(asyncio.Protocol):
+        """uvicorn's class after a renaming."""
+
+    missing = names_used_by(WebSocketProtocol) - names_made_by(Renamed)
+
+    assert {"close_sent", "handle_pong", "pending_ping_payload", "writable"} <= missing
