@@ -78,7 +78,7 @@ class Leases:
         self._unknown = unknown
         if stale:
             _log.warning("handing_back_unknown", jobs=[str(job_id) for job_id, _ in stale])
-            await self._execution.hand_back(sorted(stale))
+            await self._execution.release(sorted(stale))
 
     async def _renew(self, progress: list[tuple[UUID, int, float, str]]) -> set[tuple[UUID, int]]:
         try:
@@ -98,7 +98,7 @@ class Leases:
             if not self.attempts:
                 continue
             try:
-                wanted = await self._execution.to_cancel()
+                wanted = await self._execution.fetch_cancel_requests()
             except TRANSIENT:
                 continue
             for key in wanted & self.attempts.keys():

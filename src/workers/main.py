@@ -26,10 +26,12 @@ from headrace.adapters.redis_client import build_redis, close_redis, require_noe
 from headrace.adapters.tasks import cancel_and_wait
 from headrace.domain.database import TRANSIENT, Database
 from headrace.domain.files.removals import BlobRemovals
-from headrace.domain.jobs.attempts.queue import JobQueue, Worker
+from headrace.domain.jobs.attempts.claims import Worker
+from headrace.domain.jobs.attempts.queue import JobQueue
 from headrace.domain.jobs.eta.step_times_repository import StepTimesRepository
 from headrace.domain.pipelines.loading import Loaded, load_all
 from headrace.domain.pipelines.registry import register
+from headrace.domain.pipelines.versions import version_key
 from headrace.settings import Settings
 from headrace.workers.arq_worker import HeadraceWorker
 from headrace.workers.leases import Leases
@@ -93,7 +95,7 @@ async def open_worker(
         worker = Worker(
             id=f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid4().hex[:6]}",
             queues=queues,
-            pipelines=tuple(f"{name}@{version}" for name, version in loaded.pipelines),
+            pipelines=tuple(version_key(name, version) for name, version in loaded.pipelines),
             concurrency=concurrency,
             lease=timedelta(seconds=settings.lease_seconds),
         )
@@ -117,8 +119,8 @@ async def open_worker(
         changes = JobQueue(batches, worker)
         await _warm_up(changes)
         commit = GroupCommit(changes.write, publisher)
-        outlooks = EtaEstimators(loaded.pipelines.values(), StepTimesRepository(singles))
-        execution = JobQueue(singles, worker, outlooks.by_version)
+        estimators = EtaEstimators(loaded.pipelines.values(), StepTimesRepository(singles))
+        execution = JobQueue(singles, worker, estimators.by_version)
         leases = Leases(JobQueue(beats, worker), every_seconds=settings.heartbeat_seconds)
         blobs = BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes)
         arq_worker = HeadraceWorker(
@@ -152,8 +154,8 @@ async def open_worker(
                 leases.heartbeat(),
                 leases.watch_cancels(),
                 sweeper.sweep(execution, publisher, bell, queues),
-                sweeper.keep_house(execution, singles),
-                outlooks.run(),
+                sweeper.keep_house(singles),
+                estimators.run(),
                 *(() if only_suspect else (isolation.run(), remover.run())),
             )
         ]
@@ -219,6 +221,6 @@ async def _register(database: Database, loaded: Loaded, *, may_replace: bool) ->
 async def _leave(execution: JobQueue) -> None:
     try:
         async with asyncio.timeout(3):
-            await execution.leave()
+            await execution.deregister()
     except (TimeoutError, OSError, *TRANSIENT) as error:
         _log.warning("left_without_a_word", error=type(error).__name__)

@@ -14,7 +14,8 @@ from headrace.adapters.database import StatementPool
 from headrace.domain.database import DatabaseBusyError
 from headrace.domain.events.types import JobError, JobFailed, JobSucceeded, LogWritten, write
 from headrace.domain.jobs.attempts.changes import Change, JobMove, StepChange
-from headrace.domain.jobs.attempts.queue import Claim, JobQueue, Worker
+from headrace.domain.jobs.attempts.claims import Claim, Worker
+from headrace.domain.jobs.attempts.queue import JobQueue
 from headrace.domain.jobs.states import JobState, StepState
 from support.lease_driver import OWNER, found, sweep
 

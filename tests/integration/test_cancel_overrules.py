@@ -18,7 +18,7 @@ async def test_an_attempt_that_nobody_knows_is_cancelled_and_not_handed_back(
     (claim,) = await worker.claim(1)
     await as_person(people, lambda jobs: jobs.cancel(claim.job_id, Reach(OWNER)))
 
-    await worker.hand_back([(claim.job_id, claim.fence)])
+    await worker.release([(claim.job_id, claim.fence)])
 
     job = await as_person(people, lambda jobs: jobs.find(claim.job_id, Reach(OWNER)))
     assert (job.state, job.event_seq) == (JobState.CANCELLED, 4)

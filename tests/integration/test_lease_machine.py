@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 import support.lease_model as model
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.jobs.attempts.changes import Change
-from headrace.domain.jobs.attempts.lease_repository import MAX_LOSSES
+from headrace.domain.jobs.claim_rules import MAX_LOSSES
 from headrace.domain.jobs.states import IllegalTransitionError, JobState
 from support.lease_driver import ENDS, OWNER, Stand, deed, order
 from support.lease_expected import Book, Entry, is_lawful

@@ -7,7 +7,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from headrace.domain.jobs.attempts.lease_repository import LeaseRepository
+from headrace.domain.accounts.login_attempt_repository import LoginAttemptRepository
+from headrace.domain.accounts.session_repository import SessionRepository
 from support.browser import Browser
 from support.fake_provider import Person
 from support.login_env import ADMIN, LoginStand
@@ -292,7 +293,8 @@ async def test_what_is_over_is_tidied_away(stand: LoginStand, browser: Browser) 
         WHERE state = (SELECT state FROM login_attempts LIMIT 1)
     """)
 
-    await LeaseRepository(stand.database).tidy()
+    await LoginAttemptRepository(stand.database).delete_expired()
+    await SessionRepository(stand.database).delete_expired()
 
     assert len(await stand.database.fetch("SELECT 1 FROM login_sessions")) == 1
     assert len(await stand.database.fetch("SELECT 1 FROM login_attempts")) == 1

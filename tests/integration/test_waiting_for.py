@@ -66,7 +66,7 @@ async def test_a_job_that_was_handed_back_waits_for_a_worker_and_not_for_its_bac
     (job_id,) = await submit(database, order())
     worker = await serve(database)
     (claim,) = await worker.claim(1)
-    await worker.hand_back([(job_id, claim.fence)])
+    await worker.release([(job_id, claim.fence)])
 
     assert await why(people, job_id) == "worker_busy"
 
@@ -89,7 +89,7 @@ async def test_a_worker_that_has_left_or_gone_silent_is_no_worker(
 ) -> None:
     (job_id,) = await submit(database, order())
     worker = await serve(database)
-    await worker.leave()
+    await worker.deregister()
     left = await why(people, job_id)
     await worker.renew([])
     back = await why(people, job_id)

@@ -26,7 +26,8 @@ from headrace.domain.events.types import (
     write,
 )
 from headrace.domain.jobs.attempts.changes import Change, JobMove, StepChange, WriteResult
-from headrace.domain.jobs.attempts.queue import Claim, JobQueue, Worker
+from headrace.domain.jobs.attempts.claims import Claim, Worker
+from headrace.domain.jobs.attempts.queue import JobQueue
 from headrace.domain.jobs.service import JobService
 from headrace.domain.jobs.states import JobState, StepState
 from headrace.domain.jobs.submission.submission import JobSpec, Key
@@ -142,7 +143,7 @@ async def submit(database: Database, *orders: JobSpec, key: Key | None = None) -
 
 async def sweep(worker: JobQueue) -> list[JobNews]:
     """Take back at once what has run out, and fail what is out of time."""
-    return await worker.take_back(sorted(await worker.expired())) + await worker.time_out()
+    return await worker.rescue(sorted(await worker.fetch_expired())) + await worker.fail_timed_out()
 
 
 class Stand:
@@ -180,7 +181,7 @@ class Stand:
         return self._run(self._workers[worker].renew([]))
 
     def hand_back(self, worker: str, job_id: UUID, fence: int) -> None:
-        self._run(self._workers[worker].hand_back([(job_id, fence)]))
+        self._run(self._workers[worker].release([(job_id, fence)]))
 
     def take_back(self, worker: str) -> list[JobNews]:
         return self._run(sweep(self._workers[worker]))

@@ -8,7 +8,7 @@ from uuid import UUID
 from msgspec import Struct, field
 
 from headrace.domain.jobs.attempts.changes import StepChange
-from headrace.domain.jobs.attempts.queue import Claim
+from headrace.domain.jobs.attempts.claims import Claim
 from headrace.domain.jobs.states import JobState, StepState
 from support.lease_model import ModelJob, Outcome
 

@@ -2,7 +2,7 @@
 
 from typing import Final, Literal, NamedTuple
 
-from headrace.domain.jobs.attempts.lease_repository import MAX_LOSSES
+from headrace.domain.jobs.claim_rules import MAX_LOSSES
 from headrace.domain.jobs.states import JobState
 
 SUSPECT_LOSSES: Final = 2

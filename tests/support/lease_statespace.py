@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import support.lease_model as model
-from headrace.domain.jobs.attempts.lease_repository import MAX_LOSSES
+from headrace.domain.jobs.claim_rules import MAX_LOSSES
 from headrace.domain.jobs.states import IllegalTransitionError, JobState, move
 from support.lease_model import ModelJob, Outcome, Rules, Verdict
 

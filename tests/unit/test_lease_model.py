@@ -4,7 +4,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from headrace.domain.jobs.attempts.lease_repository import MAX_LOSSES
+from headrace.domain.jobs.claim_rules import MAX_LOSSES
 from support.lease_model import ALL_RULES, ModelJob, Rules
 from support.lease_statespace import World, steps, violation
 

@@ -120,7 +120,7 @@ AFTER = {"prepare": (), "left": ("prepare",), "right": ("prepare",), "last": ("l
 SECONDS = {"prepare": 1.0, "left": 5.0, "right": 2.0, "last": 1.0}
 
 
-def outlook(samples: int = LEAST_SAMPLES) -> EtaEstimator:
+def estimator(samples: int = LEAST_SAMPLES) -> EtaEstimator:
     known = EtaEstimator(AFTER)
     known.times = {
         name: StepTime(samples=samples, item=(seconds, seconds * 2), whole=(seconds, seconds * 2))
@@ -132,19 +132,19 @@ def outlook(samples: int = LEAST_SAMPLES) -> EtaEstimator:
 def test_the_longest_way_that_is_left_makes_the_eta() -> None:
     progress = JobProgress(dict.fromkeys(AFTER, 1.0))
 
-    assert outlook().eta(progress) == Eta(low_seconds=7, high_seconds=14)
+    assert estimator().eta(progress) == Eta(low_seconds=7, high_seconds=14)
 
     progress.finish("prepare", "prepare")
     progress.report("left", "left", Progress(done=4, total=5))
-    assert outlook().eta(progress) == Eta(low_seconds=3, high_seconds=6)
+    assert estimator().eta(progress) == Eta(low_seconds=3, high_seconds=6)
 
 
 def test_no_eta_is_better_than_a_guess() -> None:
     progress = JobProgress(dict.fromkeys(AFTER, 1.0))
-    partly = outlook()
+    partly = estimator()
     partly.times = {name: time for name, time in partly.times.items() if name != "last"}
 
-    assert outlook(LEAST_SAMPLES - 1).eta(progress) is None
+    assert estimator(LEAST_SAMPLES - 1).eta(progress) is None
     assert partly.eta(progress) is None
 
     progress.finish("last", "last")
@@ -164,7 +164,7 @@ def test_items_that_are_not_computed_yet_count_as_the_whole_step_and_then_one_by
 
 @given(st.lists(st.tuples(st.sampled_from(list(AFTER)), st.none() | st.floats(0, 1)), max_size=30))
 def test_an_eta_only_shrinks_while_the_times_stay(acts: list[tuple[str, float | None]]) -> None:
-    known, progress = outlook(), JobProgress(dict.fromkeys(AFTER, 1.0))
+    known, progress = estimator(), JobProgress(dict.fromkeys(AFTER, 1.0))
     seen = [known.eta(progress)]
 
     for name, done in acts:

@@ -10,7 +10,7 @@ import msgspec
 
 from headrace.domain.events.news import JobNews
 from headrace.domain.events.types import EncodedEvent, Eta, Progress, ProgressFrame
-from headrace.domain.jobs.attempts.queue import Claim
+from headrace.domain.jobs.attempts.claims import Claim
 from headrace.domain.jobs.eta.estimator import EtaEstimator, StepTime
 from headrace.domain.jobs.progress import JobProgress
 from headrace.workers.attempt.outcome import AttemptStatus
@@ -18,6 +18,7 @@ from headrace.workers.attempt.progress_sender import ProgressSender
 
 SECONDS = 5
 ITEMS = 10_000
+AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Told:
@@ -36,7 +37,7 @@ class Told:
             self.late.set()
 
 
-def claim(outlook: EtaEstimator | None = None) -> Claim:
+def claim(estimator: EtaEstimator | None = None) -> Claim:
     return Claim(
         job_id=UUID(int=1),
         owner_id=UUID(int=2),
@@ -54,15 +55,24 @@ def claim(outlook: EtaEstimator | None = None) -> Claim:
         cancel_requested=False,
         seconds_left=None,
         steps={},
-        started=EncodedEvent("job.started", "{}"),
-        at=datetime(2026, 1, 1, tzinfo=UTC),
-        heard_at=0.0,
-        outlook=outlook,
+        at=AT,
+        news=JobNews(
+            job_id=UUID(int=1),
+            owner_id=UUID(int=2),
+            pipeline="many",
+            state="running",
+            head=2,
+            progress=0.0,
+            at=AT,
+            events=[EncodedEvent("job.started", "{}")],
+        ),
+        received_at=0.0,
+        eta_estimator=estimator,
     )
 
 
-def sender(told: Told, progress: JobProgress, outlook: EtaEstimator | None = None) -> ProgressSender:
-    return ProgressSender(claim(outlook), progress, told, AttemptStatus(2))
+def sender(told: Told, progress: JobProgress, estimator: EtaEstimator | None = None) -> ProgressSender:
+    return ProgressSender(claim(estimator), progress, told, AttemptStatus(2))
 
 
 async def test_thousands_of_items_that_report_and_end_make_two_frames_of_a_few_bytes() -> None:
@@ -100,11 +110,11 @@ async def test_ends_of_steps_share_one_allowance_and_the_last_is_told() -> None:
 async def test_a_frame_has_an_eta_where_the_times_are_known() -> None:
     told, progress = Told(), JobProgress({"many": 1})
     progress.expand("many", 10)
-    outlook = EtaEstimator({"many": ()})
-    sending = sender(told, progress, outlook)
+    estimator = EtaEstimator({"many": ()})
+    sending = sender(told, progress, estimator)
 
     unknown: dict[str, Any] = msgspec.to_builtins(sending.frame())
-    outlook.times = {"many": StepTime(samples=9, item=(1.0, 2.0), whole=(10.0, 20.0))}
+    estimator.times = {"many": StepTime(samples=9, item=(1.0, 2.0), whole=(10.0, 20.0))}
 
     assert "eta" not in unknown
     assert sending.frame().eta == Eta(low_seconds=10, high_seconds=20)

@@ -44,3 +44,7 @@ class LoginAttemptRepository:
         if not rows:
             return None
         return PendingLogin(bytes(rows[0]["secrets"]), rows[0]["return_to"], rows[0]["is_expired"])
+
+    async def delete_expired(self) -> None:
+        """Delete the sign-ins that can no longer be completed."""
+        await self._database.fetch("DELETE FROM login_attempts WHERE expires_at < statement_timestamp()")

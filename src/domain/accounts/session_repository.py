@@ -51,3 +51,7 @@ class SessionRepository:
     async def revoke(self, session_id: UUID, user_id: UUID) -> None:
         """End a session; one that is over stays as it is."""
         await self._database.fetch(_REVOKE, session_id, user_id)
+
+    async def delete_expired(self) -> None:
+        """Delete the sessions that can no longer be refreshed."""
+        await self._database.fetch("DELETE FROM login_sessions WHERE expires_at < statement_timestamp()")

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from headrace.domain.database import Row
 from headrace.domain.events.types import EncodedEvent, LoggedEvent, ProgressFrame, number
 
 
@@ -31,6 +32,20 @@ class JobNews(Struct, frozen=True, kw_only=True):
     progress: float
     at: datetime
     events: Sequence[EncodedEvent]
+
+    @classmethod
+    def from_row(cls, row: Row, events: Sequence[EncodedEvent]) -> "JobNews":
+        """Return the news of a statement that changed the job in *row* and logged *events*."""
+        return cls(
+            job_id=row["id"],
+            owner_id=row["owner_id"],
+            pipeline=row["pipeline"],
+            state=row["state"],
+            head=row["head"],
+            progress=row["progress"],
+            at=row["at"],
+            events=events,
+        )
 
     def logged(self) -> list[LoggedEvent]:
         """The events as they stand in the log."""

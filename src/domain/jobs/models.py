@@ -22,6 +22,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from headrace.domain.base import DATABASE_NOW, tracked_json
 from headrace.domain.files.models import File
+from headrace.domain.jobs.claim_rules import IS_SUSPECT_SQL, due_order_sql
 from headrace.domain.jobs.states import JobState, StepState
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.tags.models import JOB_TAGS, Tag
@@ -46,7 +47,7 @@ class Job(UUIDv7AuditBase):
         ForeignKeyConstraint(["pipeline", "version"], ["pipelines.name", "pipelines.version"]),
         CheckConstraint("progress BETWEEN 0 AND 1", name="progress_is_a_fraction"),
         CheckConstraint("priority BETWEEN 0 AND 9", name="priority_0_to_9"),
-        CheckConstraint("due_order = run_at - priority * interval '60 seconds'", name="due_order"),
+        CheckConstraint(f"due_order = {due_order_sql('run_at')}", name="due_order"),
         CheckConstraint("(state = 'running') = (lease_owner IS NOT NULL)", name="running_has_a_lease"),
         CheckConstraint("(lease_owner IS NULL) = (lease_expires_at IS NULL)", name="lease_has_an_end"),
         CheckConstraint(
@@ -60,7 +61,7 @@ class Job(UUIDv7AuditBase):
             "lease_owner",
             postgresql_where=text("state = 'running' AND cancel_requested_at IS NOT NULL"),
         ),
-        Index("ix_jobs_suspect", "queue", postgresql_where=text("state = 'queued' AND losses >= 2")),
+        Index("ix_jobs_suspect", "queue", postgresql_where=text(f"state = 'queued' AND {IS_SUSPECT_SQL}")),
         Index(
             "ix_jobs_deadline",
             "started_at",

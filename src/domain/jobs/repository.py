@@ -14,6 +14,7 @@ from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import DATABASE_NOW
 from headrace.domain.jobs.filters import Include, JobFilter
 from headrace.domain.jobs.models import Job, StepRun
+from headrace.domain.jobs.settling import settle_steps_sql
 from headrace.domain.jobs.states import JobState, StepState
 from headrace.domain.paging import SortColumns, fetch_objects, sort_order, substring_pattern
 from headrace.domain.pipelines.models import PipelineVersion
@@ -35,6 +36,8 @@ SELECT CAST(:job_id AS uuid), :first + e.place - 1, statement_timestamp(), e.typ
 FROM unnest(CAST(:types AS text[]), CAST(:bodies AS text[])) WITH ORDINALITY AS e(type, body, place)
 RETURNING at
 """)
+
+_CANCEL_STEPS: Final = text(settle_steps_sql("(SELECT CAST(:job_id AS uuid) AS id) c", "'cancelled'"))
 
 
 class JobRepository(SQLAlchemyAsyncRepository[Job]):
@@ -93,11 +96,8 @@ class JobRepository(SQLAlchemyAsyncRepository[Job]):
         )
 
     async def cancel_steps(self, job_id: UUID) -> None:
-        await self.session.execute(
-            update(StepRun)
-            .where(StepRun.job_id == job_id, StepRun.state.in_([StepState.PENDING, StepState.RUNNING]))
-            .values(state=StepState.CANCELLED, retry_at=None, finished_at=DATABASE_NOW)
-        )
+        """Cancel the pending and running step runs of a job that is cancelled."""
+        await self.session.execute(_CANCEL_STEPS, {"job_id": job_id})
 
     async def serving(self, alive_within: timedelta) -> tuple[datetime, list[tuple[set[str], set[str]]]]:
         """The database's time, and the (queues, pipelines as `name@version`) of those alive."""

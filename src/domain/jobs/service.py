@@ -1,7 +1,6 @@
 """What people do with jobs: submit, look, change, cancel, retry, delete."""
 
 from collections.abc import Sequence, Set
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +10,7 @@ from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import database_now, merge_json
 from headrace.domain.events.news import JobNews
 from headrace.domain.events.types import JobCancelled, JobCancelRequested, JobEvent, JobRetried, write
+from headrace.domain.jobs.claim_rules import due_order
 from headrace.domain.jobs.errors import JobNotFinalError, JobNotFoundError
 from headrace.domain.jobs.filters import Include, JobFilter
 from headrace.domain.jobs.models import Job, StepRun
@@ -19,6 +19,7 @@ from headrace.domain.jobs.states import IllegalTransitionError, JobState, StepSt
 from headrace.domain.jobs.waiting import why_queued
 from headrace.domain.json_bounds import check_size
 from headrace.domain.pipelines.repository import PipelineRepository
+from headrace.domain.pipelines.versions import version_key
 from headrace.domain.workers.directory import ALIVE_WITHIN
 
 
@@ -97,7 +98,7 @@ class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
             raise IllegalTransitionError(job.state, JobState.QUEUED)
         job.state = move(job.state, JobState.QUEUED)
         now = await database_now(self.repository.session)
-        job.run_at, job.due_order = now, now - timedelta(seconds=60 * job.priority)
+        job.run_at, job.due_order = now, due_order(now, job.priority)
         job.finished_at = job.started_at = job.error = job.cancel_requested_at = None
         job.losses, job.progress, job.progress_steps = 0, 0.0, None
         await self.repository.reset_steps(job_id)
@@ -141,7 +142,7 @@ class JobService(SQLAlchemyAsyncRepositoryService[Job, JobRepository]):
         now, workers = await self.repository.serving(ALIVE_WITHIN)
         return {
             job.id: why_queued(
-                f"{job.pipeline}@{job.version}",
+                version_key(job.pipeline, job.version),
                 job.queue,
                 is_due=job.run_at <= now,
                 attempt=job.attempt,

@@ -10,14 +10,22 @@ from uuid_utils.compat import uuid7
 from headrace.domain.base import Session
 from headrace.domain.tags.models import Tag
 
-# Always in the same order, so that two who make the same tags do not wait for each other for ever.
-_MAKE: Final = text("""
-INSERT INTO tags (id, owner_id, name, created_at, updated_at)
-SELECT t.id, CAST(:owner_id AS uuid), t.name, statement_timestamp(), statement_timestamp()
-FROM unnest(CAST(:ids AS uuid[]), CAST(:names AS text[])) WITH ORDINALITY AS t(id, name, place)
-ORDER BY t.place
-ON CONFLICT (owner_id, name) DO NOTHING
-""")
+
+def insert_tags_sql(owner_id: str, ids: str, names: str) -> str:
+    """Return an INSERT of the tags that their owner lacks; the arguments are placeholders of either style.
+
+    *names* must be sorted: then two statements that insert the same tags do not deadlock.
+    """
+    return f"""
+        INSERT INTO tags (id, owner_id, name, created_at, updated_at)
+        SELECT t.id, CAST({owner_id} AS uuid), t.name, statement_timestamp(), statement_timestamp()
+        FROM unnest(CAST({ids} AS uuid[]), CAST({names} AS text[])) WITH ORDINALITY AS t(id, name, place)
+        ORDER BY t.place
+        ON CONFLICT (owner_id, name) DO NOTHING
+    """  # noqa: S608  (placeholders of this code base)
+
+
+_INSERT_TAGS: Final = text(insert_tags_sql(":owner_id", ":ids", ":names"))
 
 
 async def set_tags(
@@ -32,7 +40,9 @@ async def set_tags(
     wanted = sorted(set(names))
     if not wanted:
         return
-    await session.execute(_MAKE, {"owner_id": owner_id, "ids": [uuid7() for _ in wanted], "names": wanted})
+    await session.execute(
+        _INSERT_TAGS, {"owner_id": owner_id, "ids": [uuid7() for _ in wanted], "names": wanted}
+    )
     # Locked, so that a tag which somebody deletes meanwhile is no link, instead of a link to nothing.
     found = (
         select(literal(marked_id, Uuid), Tag.id)

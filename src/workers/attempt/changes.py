@@ -6,7 +6,7 @@ import msgspec
 
 from headrace.domain.events.types import JobError, JobEvent, StepFailed, StepStarted, StepSucceeded, write
 from headrace.domain.jobs.attempts.changes import Change, StepChange
-from headrace.domain.jobs.attempts.queue import Claim
+from headrace.domain.jobs.attempts.claims import Claim
 from headrace.domain.jobs.states import StepState
 from headrace.workers.attempt.plan import StepPlan
 

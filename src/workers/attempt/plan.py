@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from headrace.domain.jobs.attempts.queue import StepRecord
+from headrace.domain.jobs.attempts.claims import StepRecord
 from headrace.domain.jobs.states import StepState
 from headrace.domain.pipelines.definition import Node, Pipeline
 from headrace.workers.attempt.values import OutputError

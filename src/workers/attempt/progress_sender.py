@@ -7,7 +7,7 @@ from msgspec import UNSET
 
 from headrace.domain.events.news import Publisher
 from headrace.domain.events.types import Progress, ProgressFrame
-from headrace.domain.jobs.attempts.queue import Claim
+from headrace.domain.jobs.attempts.claims import Claim
 from headrace.domain.jobs.progress import JobProgress
 from headrace.workers.attempt.outcome import AttemptStatus
 
@@ -45,14 +45,14 @@ class ProgressSender:
 
     def frame(self) -> ProgressFrame:
         """The newest frame."""
-        outlook = self._claim.outlook
+        estimator = self._claim.eta_estimator
         return ProgressFrame(
             head=self._standing.head,
             attempt=self._claim.attempt,
             fence=self._claim.fence,
             fraction=self._progress.fraction,
             steps=dict(self._progress.steps),
-            eta=(outlook and outlook.eta(self._progress)) or UNSET,
+            eta=(estimator and estimator.eta(self._progress)) or UNSET,
         )
 
     def flush(self) -> None:

@@ -10,7 +10,7 @@ import structlog
 from headrace.domain.database import TRANSIENT
 from headrace.domain.events.types import JobError, LogWritten, write
 from headrace.domain.jobs.attempts.changes import Change
-from headrace.domain.jobs.attempts.queue import Claim
+from headrace.domain.jobs.attempts.claims import Claim
 from headrace.domain.jobs.errors import LeaseLostError
 from headrace.domain.jobs.progress import JobProgress
 from headrace.domain.jobs.states import StepState

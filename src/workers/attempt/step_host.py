@@ -28,7 +28,7 @@ from headrace.domain.events.types import (
 from headrace.domain.files.lookup import sha256_of
 from headrace.domain.files.names import FileNameError, check_media_type, check_name
 from headrace.domain.jobs.attempts.changes import Change, NewFile, WriteResult
-from headrace.domain.jobs.attempts.queue import Claim
+from headrace.domain.jobs.attempts.claims import Claim
 from headrace.domain.jobs.errors import LeaseLostError
 from headrace.domain.pipelines.context import PermanentError
 from headrace.domain.pipelines.definition import StepHandle

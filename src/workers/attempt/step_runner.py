@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from headrace.domain.jobs.attempts.queue import Claim
+from headrace.domain.jobs.attempts.claims import Claim
 from headrace.domain.pipelines.definition import Node, Pipeline
 from headrace.workers.attempt.containment import call_in_thread, contained
 from headrace.workers.attempt.contexts import StepIdentity

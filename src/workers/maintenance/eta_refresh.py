@@ -11,6 +11,7 @@ from headrace.domain.database import TRANSIENT
 from headrace.domain.jobs.eta.estimator import EtaEstimator
 from headrace.domain.jobs.eta.step_times_repository import StepTimesRepository
 from headrace.domain.pipelines.definition import Pipeline
+from headrace.domain.pipelines.versions import version_key
 
 _log = structlog.get_logger(__name__)
 
@@ -19,12 +20,12 @@ _AGAIN_SECONDS: Final = 10.0
 
 
 class EtaEstimators:
-    """One outlook for each pipeline version of this worker, shared by its attempts. `run` is its task."""
+    """One estimator for each pipeline version of this worker, shared by its attempts. `run` is its task."""
 
     def __init__(self, pipelines: Iterable[Pipeline], repository: StepTimesRepository) -> None:
         self._repository = repository
         self.by_version = {
-            f"{pipeline.name}@{pipeline.version}": EtaEstimator(
+            version_key(pipeline.name, pipeline.version): EtaEstimator(
                 {node.name: node.after for node in pipeline.nodes.values()}
             )
             for pipeline in pipelines
@@ -33,8 +34,8 @@ class EtaEstimators:
     async def refresh(self) -> None:
         """Take the times of the newest jobs, whoever ran them."""
         times = await self._repository.lately(list(self.by_version))
-        for version, outlook in self.by_version.items():
-            outlook.times = times.get(version, {})
+        for version, estimator in self.by_version.items():
+            estimator.times = times.get(version, {})
 
     async def run(self) -> None:
         """Learn until cancelled."""

@@ -34,7 +34,7 @@ class Quarantine:
         while True:
             await asyncio.sleep(_EVERY_SECONDS * random.uniform(0.8, 1.0))  # noqa: S311
             try:
-                if self._stopping.is_set or not await self._execution.suspect_is_due():
+                if self._stopping.is_set or not await self._execution.has_due_suspect():
                     continue
                 self._process = self._start()
             except TRANSIENT:

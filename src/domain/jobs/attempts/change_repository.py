@@ -7,7 +7,10 @@ from uuid import UUID
 import msgspec
 
 from headrace.domain.database import Database, Row
+from headrace.domain.events.sql import event_body_sql
 from headrace.domain.jobs.attempts.changes import Change
+from headrace.domain.jobs.claim_rules import due_order_sql
+from headrace.domain.jobs.settling import settle_steps_sql
 
 _STEPS: Final = """
 SELECT job_id, key, name, index, state, tries, items::text AS items, output::text AS output,
@@ -18,7 +21,7 @@ FROM step_runs WHERE job_id = ANY($1::uuid[])
 # write_no makes a change that is sent again after a lost answer harmless: it is written once. A change that
 # would end the attempt of a job that is to be cancelled is overruled: it cancels the job, and its last event
 # says so; steps that wait and that the change does not speak of are cancelled with it.
-_WRITE: Final = """
+_WRITE: Final = f"""
 WITH wanted AS (
     SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int[], $6::text[], $7::text[],
                          $8::text[], $9::float8[], $10::float8[])
@@ -55,7 +58,7 @@ WITH wanted AS (
         run_at = CASE WHEN w.target = 'queued'
             THEN statement_timestamp() + w.delay * interval '1 second' ELSE j.run_at END,
         due_order = CASE WHEN w.target = 'queued'
-            THEN statement_timestamp() + w.delay * interval '1 second' - j.priority * interval '60 seconds'
+            THEN {due_order_sql("statement_timestamp() + w.delay * interval '1 second'", "j.priority")}
             ELSE j.due_order END,
         finished_at = CASE WHEN w.target IN ('succeeded', 'failed', 'cancelled')
             THEN statement_timestamp() ELSE j.finished_at END
@@ -65,7 +68,7 @@ WITH wanted AS (
     INSERT INTO job_events (job_id, seq, at, type, body)
     SELECT e.job_id, c.event_seq - w.events + e.position, statement_timestamp(),
            CASE WHEN w.overruled AND e.position = w.events THEN 'job.cancelled' ELSE e.type END,
-           CASE WHEN w.overruled AND e.position = w.events THEN '{}' ELSE e.body END::json
+           CASE WHEN w.overruled AND e.position = w.events THEN {event_body_sql()} ELSE e.body END::json
     FROM unnest($11::uuid[], $12::int[], $13::text[], $14::text[]) AS e(job_id, position, type, body)
     JOIN changed c ON c.id = e.job_id JOIN judged w ON w.id = e.job_id
 ), stepped AS (
@@ -88,13 +91,11 @@ WITH wanted AS (
         error = excluded.error, retry_at = excluded.retry_at,
         started_at = coalesce(excluded.started_at, r.started_at), finished_at = excluded.finished_at
     WHERE r.state <> 'succeeded'
-), left_waiting AS (
-    UPDATE step_runs r SET state = 'cancelled', retry_at = NULL, finished_at = statement_timestamp()
-    FROM judged w
-    WHERE w.overruled AND w.verdict = 'now' AND r.job_id = w.id AND r.state IN ('pending', 'running')
-      AND NOT EXISTS (
+), settled AS (
+    {settle_steps_sql("judged c", "c.target")}
+      AND c.overruled AND c.verdict = 'now' AND NOT EXISTS (
           SELECT 1 FROM unnest($15::uuid[], $16::text[]) AS s(job_id, key)
-          WHERE s.job_id = r.job_id AND s.key = r.key
+          WHERE s.job_id = step_runs.job_id AND s.key = step_runs.key
       )
 ), filed AS (
     INSERT INTO files (id, owner_id, job_id, step, name, media_type, size, sha256, created_at, updated_at)
@@ -107,9 +108,10 @@ WITH wanted AS (
         media_type = excluded.media_type, size = excluded.size, sha256 = excluded.sha256,
         updated_at = excluded.updated_at
 )
-SELECT w.id, w.verdict, c.event_seq AS head, c.state, c.pipeline, c.progress, statement_timestamp() AS at
+SELECT w.id, w.verdict, c.owner_id, c.event_seq AS head, c.state, c.pipeline, c.progress,
+       statement_timestamp() AS at
 FROM judged w LEFT JOIN changed c ON c.id = w.id
-"""
+"""  # noqa: S608  (fragments of this code base)
 
 
 class ChangeRepository:
@@ -118,7 +120,7 @@ class ChangeRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def steps_of(self, job_ids: Sequence[UUID]) -> Sequence[Row]:
+    async def fetch_steps(self, job_ids: Sequence[UUID]) -> Sequence[Row]:
         """What earlier attempts of the jobs have stored."""
         return await self._database.fetch(_STEPS, list(job_ids))
 

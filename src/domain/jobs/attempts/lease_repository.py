@@ -1,7 +1,7 @@
-"""The statements about leases: claim, renew, take back. Each is one autocommit statement.
+"""The statements with which a worker holds leases: claim, renew, release. Each is its own transaction.
 
-A statement that touches several jobs locks them first, in the order of their ids: two that meet wait for each
-other in turn instead of dead-locking.
+A statement that locks several jobs locks them in the order of their ids, so that two such statements wait for
+each other instead of deadlocking.
 """
 
 from collections.abc import Sequence
@@ -10,10 +10,13 @@ from typing import Final
 from uuid import UUID
 
 from headrace.domain.database import Database, Row
+from headrace.domain.events.sql import event_body_sql
+from headrace.domain.jobs.attempts.claims import HeldLease
+from headrace.domain.jobs.claim_rules import IS_SUSPECT_SQL, due_order_sql
+from headrace.domain.jobs.settling import settle_steps_sql
+from headrace.domain.pipelines.versions import VERSION_KEY_SQL
 
-MAX_LOSSES: Final = 5
-
-_CLAIM: Final = """
+_CLAIM: Final = f"""
 WITH due AS (
     SELECT j.id, j.due_order
     FROM unnest($1::text[]) AS q(queue)
@@ -21,8 +24,8 @@ WITH due AS (
         SELECT id, due_order FROM jobs
         WHERE jobs.queue = q.queue AND state = 'queued'
           AND due_order <= statement_timestamp() AND run_at <= statement_timestamp()
-          AND (losses >= 2) = $6
-          AND pipeline || '@' || version = ANY($2::text[])
+          AND ({IS_SUSPECT_SQL}) = $6
+          AND {VERSION_KEY_SQL} = ANY($2::text[])
         ORDER BY due_order LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED
     ) j
     ORDER BY j.due_order LIMIT $3
@@ -37,18 +40,18 @@ WITH due AS (
 ), logged AS (
     INSERT INTO job_events (job_id, seq, at, type, body)
     SELECT id, event_seq, statement_timestamp(), 'job.started',
-           ('{"attempt":' || attempt || ',"worker":' || to_json($4::text) || '}')::json
+           ({event_body_sql(attempt="attempt", worker="to_json($4::text)")})::json
     FROM claimed
     RETURNING job_id, at, body::text AS body
 )
 SELECT id, owner_id, request_id, pipeline, version, queue, params::text AS params, attempt, fence,
-       max_attempts, losses, progress, event_seq, log_events,
+       max_attempts, losses, state, progress, event_seq AS head, log_events,
        cancel_requested_at IS NOT NULL AS cancel_requested,
        extract(epoch FROM started_at - statement_timestamp())::float8 + timeout_seconds AS seconds_left,
        logged.at, logged.body
 FROM claimed JOIN logged ON logged.job_id = claimed.id
 ORDER BY due_order
-"""
+"""  # noqa: S608  (fragments of this code base)
 
 _RENEW: Final = """
 WITH seen AS (
@@ -73,91 +76,18 @@ WITH seen AS (
 SELECT id, fence FROM jobs WHERE lease_owner = $1 AND state = 'running'
 """
 
-# For when somebody holds a row and does not let go: waiting for it would cost all the others their leases.
-# Whoever takes back what ran out skips it likewise.
-_RENEW_OTHERS: Final = _RENEW.replace("FOR NO KEY UPDATE\n", "FOR NO KEY UPDATE SKIP LOCKED\n")
+# One locked row must not cost this worker its other leases. Rescuers skip locked rows likewise, so the lease
+# that is not renewed is not taken either.
+_RENEW_UNLOCKED: Final = _RENEW.replace("FOR NO KEY UPDATE\n", "FOR NO KEY UPDATE SKIP LOCKED\n")
 
-_TO_CANCEL: Final = """
+_CANCEL_REQUESTS: Final = """
 SELECT id, fence FROM jobs
 WHERE lease_owner = $1 AND state = 'running' AND cancel_requested_at IS NOT NULL
 """
 
-_EXPIRED: Final = """
-SELECT id, fence FROM jobs WHERE state = 'running' AND lease_expires_at < statement_timestamp()
-ORDER BY lease_expires_at, id LIMIT $1
-"""
+_RELEASED_BODY: Final = event_body_sql(reason="'\"handed_back\"'", run_at="to_json(statement_timestamp())")
 
-_TAKE_BACK: Final = """
-WITH lost AS (
-    SELECT j.id FROM jobs j
-    JOIN unnest($1::uuid[], $4::int[]) AS seen(id, fence) ON seen.id = j.id AND seen.fence = j.fence
-    WHERE j.state = 'running' AND j.lease_expires_at < statement_timestamp()
-    ORDER BY j.id FOR NO KEY UPDATE OF j SKIP LOCKED
-), changed AS (
-    UPDATE jobs SET
-        losses = losses + 1,
-        state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
-                     WHEN losses + 1 >= $3 THEN 'failed' ELSE 'queued' END,
-        error = CASE WHEN cancel_requested_at IS NULL AND losses + 1 >= $3
-                     THEN $2::text::jsonb ELSE error END,
-        finished_at = CASE WHEN cancel_requested_at IS NOT NULL OR losses + 1 >= $3
-                           THEN statement_timestamp() END,
-        run_at = statement_timestamp(),
-        due_order = statement_timestamp() - priority * interval '60 seconds',
-        lease_owner = NULL, lease_expires_at = NULL, progress_steps = NULL,
-        event_seq = event_seq + 2, updated_at = statement_timestamp()
-    FROM lost WHERE jobs.id = lost.id
-    RETURNING jobs.id, owner_id, queue, state, attempt, event_seq, progress, pipeline
-), told AS (
-    SELECT id, event_seq - 1 AS seq, 'attempt.lost' AS type, '{"attempt":' || attempt || '}' AS body
-    FROM changed
-    UNION ALL
-    SELECT id, event_seq, CASE state WHEN 'queued' THEN 'job.requeued' ELSE 'job.' || state END,
-        CASE state
-        WHEN 'queued' THEN '{"reason":"worker_lost","run_at":' || to_json(statement_timestamp()) || '}'
-        WHEN 'failed' THEN '{"error":' || $2::text || '}' ELSE '{}' END
-    FROM changed
-), logged AS (
-    INSERT INTO job_events (job_id, seq, at, type, body)
-    SELECT id, seq, statement_timestamp(), type, body::json FROM told
-), stepped AS (
-    UPDATE step_runs SET
-        state = CASE WHEN c.state = 'queued' THEN 'pending' ELSE 'cancelled' END,
-        retry_at = CASE WHEN c.state = 'queued' THEN retry_at END,
-        finished_at = CASE WHEN c.state = 'queued' THEN NULL ELSE statement_timestamp() END
-    FROM changed c WHERE step_runs.job_id = c.id
-      AND (step_runs.state = 'running' OR (step_runs.state = 'pending' AND c.state <> 'queued'))
-)
-SELECT c.id, c.owner_id, c.queue, c.state, c.event_seq AS head, c.progress, c.pipeline,
-       t.seq, t.type, t.body, statement_timestamp() AS at
-FROM changed c JOIN told t ON t.id = c.id ORDER BY c.id, t.seq
-"""
-
-_TIME_OUT: Final = """
-WITH late AS (
-    SELECT id FROM jobs
-    WHERE state = 'queued' AND timeout_seconds IS NOT NULL AND started_at IS NOT NULL
-      AND started_at + timeout_seconds * interval '1 second' < statement_timestamp()
-    ORDER BY id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
-), changed AS (
-    UPDATE jobs SET state = 'failed', error = $2::text::jsonb, finished_at = statement_timestamp(),
-                    event_seq = event_seq + 1, updated_at = statement_timestamp()
-    FROM late WHERE jobs.id = late.id
-    RETURNING jobs.id, owner_id, queue, state, event_seq, progress, pipeline
-), logged AS (
-    INSERT INTO job_events (job_id, seq, at, type, body)
-    SELECT id, event_seq, statement_timestamp(), 'job.failed', ('{"error":' || $2::text || '}')::json
-    FROM changed
-), stepped AS (
-    UPDATE step_runs SET state = 'cancelled', retry_at = NULL, finished_at = statement_timestamp()
-    FROM changed c WHERE step_runs.job_id = c.id AND step_runs.state IN ('pending', 'running')
-)
-SELECT id, owner_id, queue, state, event_seq AS head, progress, pipeline, event_seq AS seq,
-       'job.failed' AS type, '{"error":' || $2::text || '}' AS body, statement_timestamp() AS at
-FROM changed ORDER BY id
-"""
-
-_HAND_BACK_UNKNOWN: Final = """
+_RELEASE: Final = f"""
 WITH held AS (
     SELECT j.id FROM jobs j
     JOIN unnest($1::uuid[], $2::int[]) AS u(id, fence) ON u.id = j.id AND u.fence = j.fence
@@ -167,36 +97,30 @@ WITH held AS (
         state = CASE WHEN cancel_requested_at IS NULL THEN 'queued' ELSE 'cancelled' END,
         finished_at = CASE WHEN cancel_requested_at IS NOT NULL THEN statement_timestamp() END,
         lease_owner = NULL, lease_expires_at = NULL, run_at = statement_timestamp(),
-        due_order = statement_timestamp() - priority * interval '60 seconds',
+        due_order = {due_order_sql("statement_timestamp()")},
         progress_steps = NULL, event_seq = event_seq + 1, updated_at = statement_timestamp()
     FROM held WHERE jobs.id = held.id
     RETURNING jobs.id, event_seq, state
-), stepped AS (
-    UPDATE step_runs SET
-        state = CASE WHEN c.state = 'queued' THEN 'pending' ELSE 'cancelled' END,
-        retry_at = CASE WHEN c.state = 'queued' THEN retry_at END,
-        finished_at = CASE WHEN c.state = 'cancelled' THEN statement_timestamp() END
-    FROM changed c WHERE step_runs.job_id = c.id
-      AND (step_runs.state = 'running' OR (step_runs.state = 'pending' AND c.state = 'cancelled'))
+), settled AS (
+    {settle_steps_sql("changed c")}
 )
 INSERT INTO job_events (job_id, seq, at, type, body)
 SELECT id, event_seq, statement_timestamp(),
        CASE state WHEN 'queued' THEN 'job.requeued' ELSE 'job.cancelled' END,
-       CASE state WHEN 'queued'
-       THEN ('{"reason":"handed_back","run_at":' || to_json(statement_timestamp()) || '}')::json ELSE '{}' END
+       (CASE state WHEN 'queued' THEN {_RELEASED_BODY} ELSE {event_body_sql()} END)::json
 FROM changed
-"""
+"""  # noqa: S608  (fragments of this code base)
 
-_SUSPECT_IS_DUE: Final = """
+_HAS_DUE_SUSPECT: Final = f"""
 SELECT EXISTS (
-    SELECT 1 FROM jobs WHERE state = 'queued' AND losses >= 2 AND queue = ANY($1::text[])
-      AND run_at <= statement_timestamp() AND pipeline || '@' || version = ANY($2::text[])
+    SELECT 1 FROM jobs WHERE state = 'queued' AND {IS_SUSPECT_SQL} AND queue = ANY($1::text[])
+      AND run_at <= statement_timestamp() AND {VERSION_KEY_SQL} = ANY($2::text[])
 ) AS due
-"""
+"""  # noqa: S608  (fragments of this code base)
 
 
 class LeaseRepository:
-    """Who may run which job, and until when."""
+    """The leases of one worker; every call is one statement."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -211,7 +135,7 @@ class LeaseRepository:
         lease: timedelta,
         suspects: bool,
     ) -> Sequence[Row]:
-        """Lease up to *limit* due jobs, in claim order; with *suspects* only such as were lost twice."""
+        """Lease up to *limit* due jobs, in claim order: only suspects, or none of them."""
         return await self._database.fetch(
             _CLAIM, list(queues), list(pipelines), limit, worker, lease, suspects
         )
@@ -226,14 +150,14 @@ class LeaseRepository:
         concurrency: int,
         progress: Sequence[tuple[UUID, int, float, str]],
         skip_locked: bool,
-    ) -> set[tuple[UUID, int]]:
-        """Prolong all leases of *worker* and say that it is alive; returns the (job, fence) that it holds.
+    ) -> set[HeldLease]:
+        """Renew all leases of *worker*, store progress, and record that it is alive; return what it holds.
 
-        With *skip_locked* a lease whose row somebody else holds stays as it is.
+        With *skip_locked*, leases whose rows another transaction has locked are not renewed.
         """
         columns = [list(column) for column in zip(*progress, strict=True)] if progress else [[], [], [], []]
         rows = await self._database.fetch(
-            _RENEW_OTHERS if skip_locked else _RENEW,
+            _RENEW_UNLOCKED if skip_locked else _RENEW,
             worker,
             lease,
             list(queues),
@@ -241,45 +165,21 @@ class LeaseRepository:
             concurrency,
             *columns,
         )
-        return {(row["id"], row["fence"]) for row in rows}
+        return held_leases(rows)
 
-    async def to_cancel(self, worker: str) -> set[tuple[UUID, int]]:
-        rows = await self._database.fetch(_TO_CANCEL, worker)
-        return {(row["id"], row["fence"]) for row in rows}
+    async def fetch_cancel_requests(self, worker: str) -> set[HeldLease]:
+        """Return the attempts of *worker* whose job a user wants to cancel."""
+        return held_leases(await self._database.fetch(_CANCEL_REQUESTS, worker))
 
-    async def expired(self, limit: int) -> set[tuple[UUID, int]]:
-        rows = await self._database.fetch(_EXPIRED, limit)
-        return {(row["id"], row["fence"]) for row in rows}
+    async def release(self, worker: str, leases: Sequence[HeldLease]) -> None:
+        """Requeue the jobs of these leases of *worker*, or cancel them where a cancel was requested."""
+        ids, fences = [job_id for job_id, _ in leases], [fence for _, fence in leases]
+        await self._database.fetch(_RELEASE, ids, fences, worker)
 
-    async def take_back(self, expired: Sequence[tuple[UUID, int]], error: str) -> Sequence[Row]:
-        """Requeue (or fail, or cancel) those jobs if their lease has run out; one row an event."""
-        ids, fences = [job_id for job_id, _ in expired], [fence for _, fence in expired]
-        return await self._database.fetch(_TAKE_BACK, ids, error, MAX_LOSSES, fences)
-
-    async def time_out(self, limit: int, error: str) -> Sequence[Row]:
-        """Fail queued jobs whose time is over; one row an event."""
-        return await self._database.fetch(_TIME_OUT, limit, error)
-
-    async def hand_back(self, worker: str, held: Sequence[tuple[UUID, int]]) -> None:
-        """Requeue (or cancel) jobs that the database says *worker* holds and that it does not know."""
-        await self._database.fetch(
-            _HAND_BACK_UNKNOWN, [job_id for job_id, _ in held], [fence for _, fence in held], worker
-        )
-
-    async def suspect_is_due(self, queues: Sequence[str], pipelines: Sequence[str]) -> bool:
-        rows = await self._database.fetch(_SUSPECT_IS_DUE, list(queues), list(pipelines))
+    async def has_due_suspect(self, queues: Sequence[str], pipelines: Sequence[str]) -> bool:
+        rows = await self._database.fetch(_HAS_DUE_SUSPECT, list(queues), list(pipelines))
         return bool(rows[0]["due"])
 
-    async def forget_worker(self, worker: str) -> None:
-        await self._database.fetch("DELETE FROM workers WHERE id = $1", worker)
 
-    async def tidy(self) -> None:
-        """Drop what is of no use any more: keys after a day, workers not seen for a day, old sign-ins."""
-        await self._database.fetch(
-            "DELETE FROM idempotency_keys WHERE created_at < statement_timestamp() - interval '24 hours'"
-        )
-        await self._database.fetch(
-            "DELETE FROM workers WHERE last_seen_at < statement_timestamp() - interval '24 hours'"
-        )
-        await self._database.fetch("DELETE FROM login_attempts WHERE expires_at < statement_timestamp()")
-        await self._database.fetch("DELETE FROM login_sessions WHERE expires_at < statement_timestamp()")
+def held_leases(rows: Sequence[Row]) -> set[HeldLease]:
+    return {(row["id"], row["fence"]) for row in rows}

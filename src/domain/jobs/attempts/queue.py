@@ -1,144 +1,81 @@
-"""What workers do with jobs: claim, write, renew, take back."""
+"""The job queue as one worker uses it: claim jobs, write changes, renew and release leases, rescue jobs."""
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Final
 from uuid import UUID
 
 import msgspec
-from msgspec import Struct
 
 from headrace.domain.database import Database, Row
 from headrace.domain.events.news import JobNews
 from headrace.domain.events.types import EncodedEvent, JobCancelled, JobError, write
 from headrace.domain.jobs.attempts.change_repository import ChangeRepository
 from headrace.domain.jobs.attempts.changes import Change, WriteResult
-from headrace.domain.jobs.attempts.lease_repository import MAX_LOSSES, LeaseRepository
+from headrace.domain.jobs.attempts.claims import Claim, HeldLease, StepRecord, Worker
+from headrace.domain.jobs.attempts.lease_repository import LeaseRepository
+from headrace.domain.jobs.attempts.rescue_repository import RescueRepository
+from headrace.domain.jobs.claim_rules import MAX_LOSSES
 from headrace.domain.jobs.eta.estimator import EtaEstimator
 from headrace.domain.jobs.states import StepState
+from headrace.domain.pipelines.versions import version_key
+from headrace.domain.workers.repository import WorkerRepository
 
-_SWEEP: Final = 100
-_MOST_EXPIRED: Final = 10_000
+_MAX_TIMED_OUT: Final = 100
+_MAX_EXPIRED: Final = 10_000
 
-
-def _error_json(code: str, message: str) -> str:
-    return msgspec.json.encode(JobError(code=code, message=message)).decode()
-
-
-_LOST_TOO_OFTEN: Final = _error_json("lost_too_often", f"the workers of {MAX_LOSSES} attempts vanished")
 JOB_TIMEOUT: Final = JobError(code="job_timeout", message="the job is out of time")
-_JOB_TIMEOUT: Final = msgspec.json.encode(JOB_TIMEOUT).decode()
-
-
-class StepRecord(Struct, frozen=True, kw_only=True):
-    """What is stored of a step run when an attempt begins. JSON values are texts."""
-
-    key: str
-    name: str
-    index: int | None
-    state: StepState
-    tries: int
-    items: str | None
-    output: str | None
-    retry_seconds: float | None
-
-
-class Claim(Struct, frozen=True, kw_only=True):
-    """One attempt that was just leased to this worker.
-
-    *heard_at* is a moment of the monotonic clock; *request_id* names the request that submitted the job,
-    where one did; *outlook* says what the steps of its pipeline take.
-    """
-
-    job_id: UUID
-    owner_id: UUID
-    pipeline: str
-    version: int
-    queue: str
-    params: str
-    attempt: int
-    fence: int
-    max_attempts: int | None
-    losses: int
-    progress: float
-    head: int
-    log_events: int
-    cancel_requested: bool
-    seconds_left: float | None
-    steps: dict[str, StepRecord]
-    started: EncodedEvent
-    at: datetime
-    heard_at: float
-    request_id: str | None = None
-    outlook: EtaEstimator | None = None
-
-    def now(self) -> datetime:
-        """The time as PostgreSQL has it: the worker's own clock may be wrong."""
-        return self.at + timedelta(seconds=time.monotonic() - self.heard_at)
-
-    @property
-    def news(self) -> JobNews:
-        return JobNews(
-            job_id=self.job_id,
-            owner_id=self.owner_id,
-            pipeline=self.pipeline,
-            state="running",
-            head=self.head,
-            progress=self.progress,
-            at=self.at,
-            events=[self.started],
-        )
-
-
-class Worker(Struct, frozen=True, kw_only=True):
-    """A worker process as the database knows it."""
-
-    id: str
-    queues: tuple[str, ...]
-    pipelines: tuple[str, ...]
-    concurrency: int
-    lease: timedelta
+_LOST_TOO_OFTEN: Final = JobError(
+    code="lost_too_often", message=f"the workers of {MAX_LOSSES} attempts vanished"
+)
+_JOB_TIMEOUT_JSON: Final = msgspec.json.encode(JOB_TIMEOUT).decode()
+_LOST_TOO_OFTEN_JSON: Final = msgspec.json.encode(_LOST_TOO_OFTEN).decode()
 
 
 class JobQueue:
-    """The use cases of one worker process."""
+    """The use cases of one worker process; all but `claim` are one statement."""
 
     def __init__(
-        self, database: Database, worker: Worker, outlooks: Mapping[str, EtaEstimator] | None = None
+        self, database: Database, worker: Worker, eta_estimators: Mapping[str, EtaEstimator] | None = None
     ) -> None:
-        """*outlooks* by `name@version`."""
-        self._outlooks = outlooks or {}
+        """*eta_estimators* by `name@version`; each claim takes the one of its pipeline along."""
+        self._eta_estimators = eta_estimators or {}
         self._leases = LeaseRepository(database)
+        self._rescues = RescueRepository(database)
         self._changes = ChangeRepository(database)
+        self._workers = WorkerRepository(database)
         self.worker = worker
 
     async def claim(self, limit: int, *, suspects: bool = False) -> list[Claim]:
-        """Take the lease on up to *limit* due jobs, in claim order."""
+        """Lease up to *limit* due jobs, in claim order: only suspects, or none of them."""
         worker = self.worker
         rows = await self._leases.claim(
             worker.queues, worker.pipelines, limit, worker=worker.id, lease=worker.lease, suspects=suspects
         )
-        again = [row["id"] for row in rows if row["attempt"] > 1]
+        resumed = [row["id"] for row in rows if row["attempt"] > 1]
         steps: dict[UUID, dict[str, StepRecord]] = {}
-        for row in await self._changes.steps_of(again) if again else ():
+        for row in await self._changes.fetch_steps(resumed) if resumed else ():
             steps.setdefault(row["job_id"], {})[row["key"]] = _step_record(row)
-        return [_claim(row, steps.get(row["id"], {}), self._outlooks) for row in rows]
+        return [_claim(row, steps.get(row["id"], {}), self._eta_estimators) for row in rows]
 
-    async def suspect_is_due(self) -> bool:
-        """Whether a job that was lost twice waits: it is run alone."""
-        return await self._leases.suspect_is_due(self.worker.queues, self.worker.pipelines)
+    async def has_due_suspect(self) -> bool:
+        """Return whether a suspect is due: a job that runs in a process of its own."""
+        return await self._leases.has_due_suspect(self.worker.queues, self.worker.pipelines)
 
     async def write(self, changes: Sequence[Change]) -> dict[UUID, tuple[WriteResult, JobNews | None]]:
-        """Write one change a job; every job of *changes* stands in the answer."""
+        """Write one change per job; return the result of each, with news if it was applied now."""
         rows = {row["id"]: row for row in await self._changes.write(changes)}
-        return {change.job_id: _outcome(change, rows[change.job_id]) for change in changes}
+        return {change.job_id: _write_result(change, rows[change.job_id]) for change in changes}
 
     async def renew(
         self, progress: Sequence[tuple[UUID, int, float, str]], *, skip_locked: bool = False
-    ) -> set[tuple[UUID, int]]:
-        """Prolong every lease; *progress* is (job, fence, fraction, steps as JSON). Returns what is held."""
+    ) -> set[HeldLease]:
+        """Renew every lease of this worker and record that it is alive; return the leases that it holds.
+
+        *progress* is stored on the way: job, fence, fraction, steps as JSON. With *skip_locked*, leases whose
+        rows another transaction has locked are not renewed.
+        """
         worker = self.worker
         return await self._leases.renew(
             worker.id,
@@ -150,32 +87,29 @@ class JobQueue:
             skip_locked=skip_locked,
         )
 
-    async def to_cancel(self) -> set[tuple[UUID, int]]:
-        """The (job, fence) that this worker runs and somebody wants stopped."""
-        return await self._leases.to_cancel(self.worker.id)
+    async def fetch_cancel_requests(self) -> set[HeldLease]:
+        """Return the attempts of this worker whose job a user wants to cancel."""
+        return await self._leases.fetch_cancel_requests(self.worker.id)
 
-    async def hand_back(self, held: Sequence[tuple[UUID, int]]) -> None:
-        """Requeue attempts that this worker holds without knowing of them."""
-        await self._leases.hand_back(self.worker.id, held)
+    async def release(self, leases: Sequence[HeldLease]) -> None:
+        """Requeue the jobs of leases that the database gives to this worker and that it does not run."""
+        await self._leases.release(self.worker.id, leases)
 
-    async def expired(self) -> set[tuple[UUID, int]]:
-        """The (job, fence) of anybody's whose lease has run out."""
-        return await self._leases.expired(_MOST_EXPIRED)
+    async def fetch_expired(self) -> set[HeldLease]:
+        """Return the leases of any worker that have run out."""
+        return await self._rescues.fetch_expired(_MAX_EXPIRED)
 
-    async def take_back(self, expired: Sequence[tuple[UUID, int]]) -> list[JobNews]:
-        """Requeue those of *expired* that still are, or fail what was lost too often."""
-        return _news_of(await self._leases.take_back(expired, _LOST_TOO_OFTEN))
+    async def rescue(self, leases: Sequence[HeldLease]) -> list[JobNews]:
+        """Requeue the jobs of *leases* that have still run out; fail those that were lost too often."""
+        return _news(await self._rescues.rescue(leases, _LOST_TOO_OFTEN_JSON))
 
-    async def time_out(self) -> list[JobNews]:
-        """Fail queued jobs whose time is over."""
-        return _news_of(await self._leases.time_out(_SWEEP, _JOB_TIMEOUT))
+    async def fail_timed_out(self) -> list[JobNews]:
+        """Fail queued jobs that are out of time."""
+        return _news(await self._rescues.fail_timed_out(_MAX_TIMED_OUT, _JOB_TIMEOUT_JSON))
 
-    async def leave(self) -> None:
-        """Say that this worker is gone."""
-        await self._leases.forget_worker(self.worker.id)
-
-    async def tidy(self) -> None:
-        await self._leases.tidy()
+    async def deregister(self) -> None:
+        """Delete this worker's row, so that nothing counts on it any more."""
+        await self._workers.delete(self.worker.id)
 
 
 def _step_record(row: Row) -> StepRecord:
@@ -191,7 +125,7 @@ def _step_record(row: Row) -> StepRecord:
     )
 
 
-def _claim(row: Row, steps: dict[str, StepRecord], outlooks: Mapping[str, EtaEstimator]) -> Claim:
+def _claim(row: Row, steps: dict[str, StepRecord], eta_estimators: Mapping[str, EtaEstimator]) -> Claim:
     return Claim(
         job_id=row["id"],
         owner_id=row["owner_id"],
@@ -204,57 +138,37 @@ def _claim(row: Row, steps: dict[str, StepRecord], outlooks: Mapping[str, EtaEst
         max_attempts=row["max_attempts"],
         losses=row["losses"],
         progress=row["progress"],
-        head=row["event_seq"],
+        head=row["head"],
         log_events=row["log_events"],
         cancel_requested=row["cancel_requested"],
         seconds_left=row["seconds_left"],
         steps=steps,
-        started=EncodedEvent("job.started", row["body"]),
         at=row["at"],
-        heard_at=time.monotonic(),
+        received_at=time.monotonic(),
+        news=JobNews.from_row(row, [EncodedEvent("job.started", row["body"])]),
         request_id=row["request_id"],
-        outlook=outlooks.get(f"{row['pipeline']}@{row['version']}"),
+        eta_estimator=eta_estimators.get(version_key(row["pipeline"], row["version"])),
     )
 
 
-def _outcome(change: Change, row: Row) -> tuple[WriteResult, JobNews | None]:
+def _write_result(change: Change, row: Row) -> tuple[WriteResult, JobNews | None]:
     verdict = row["verdict"]
     if verdict == "before":
         return WriteResult(verdict="applied"), None
     if verdict != "now":
         return WriteResult(verdict=verdict), None
-    told = change.events
+    events = change.events
     if change.move is not None and change.move.target != row["state"]:
-        told = [*told[:-1], write(JobCancelled())]
-    written = WriteResult(verdict="applied", head=row["head"], state=row["state"])
-    news = JobNews(
-        job_id=change.job_id,
-        owner_id=change.owner_id,
-        pipeline=row["pipeline"],
-        state=row["state"],
-        head=row["head"],
-        progress=row["progress"],
-        at=row["at"],
-        events=told,
-    )
-    return written, news
+        events = [*events[:-1], write(JobCancelled())]
+    result = WriteResult(verdict="applied", head=row["head"], state=row["state"])
+    return result, JobNews.from_row(row, events)
 
 
-def _news_of(rows: Sequence[Row]) -> list[JobNews]:
+def _news(rows: Sequence[Row]) -> list[JobNews]:
+    """Return the news of each job; *rows* has one row per event, those of a job side by side."""
     news = []
-    for job_id, group in groupby(rows, key=lambda row: row["id"]):
-        told = list(group)
-        last = told[-1]
-        news.append(
-            JobNews(
-                job_id=job_id,
-                owner_id=last["owner_id"],
-                pipeline=last["pipeline"],
-                state=last["state"],
-                head=last["head"],
-                progress=last["progress"],
-                at=last["at"],
-                events=[EncodedEvent(row["type"], row["body"]) for row in told],
-            )
-        )
+    for _, group in groupby(rows, key=lambda row: row["id"]):
+        job_rows = list(group)
+        events = [EncodedEvent(row["type"], row["body"]) for row in job_rows]
+        news.append(JobNews.from_row(job_rows[-1], events))
     return news

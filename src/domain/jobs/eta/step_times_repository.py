@@ -5,15 +5,16 @@ from typing import Final
 
 from headrace.domain.database import Database
 from headrace.domain.jobs.eta.estimator import StepTime
+from headrace.domain.pipelines.versions import VERSION_KEY_SQL, version_key
 
 # Ids are UUIDv7, so the primary key knows the newest jobs without an index of its own. Of a `for_each` step
 # the time from its first start to its last end is shared out to its items: they run side by side.
-_TIMES: Final = """
+_TIMES: Final = f"""
 WITH newest AS (
     SELECT id, pipeline, version, state FROM jobs ORDER BY id DESC LIMIT 2000
 ), lately AS (
     SELECT id, pipeline, version FROM newest
-    WHERE state = 'succeeded' AND pipeline || '@' || version = ANY($1::text[]) ORDER BY id DESC LIMIT 500
+    WHERE state = 'succeeded' AND {VERSION_KEY_SQL} = ANY($1::text[]) ORDER BY id DESC LIMIT 500
 ), runs AS (
     SELECT l.id, l.pipeline, l.version, r.name, r.started_at, r.finished_at
     FROM lately l JOIN step_runs r ON r.job_id = l.id
@@ -27,7 +28,7 @@ SELECT pipeline, version, name, count(*) AS samples,
        percentile_cont(ARRAY[0.1, 0.9]) WITHIN GROUP (ORDER BY seconds / items) AS item,
        percentile_cont(ARRAY[0.1, 0.9]) WITHIN GROUP (ORDER BY seconds) AS whole
 FROM spans GROUP BY pipeline, version, name
-"""
+"""  # noqa: S608  (a fragment of this code base)
 
 
 class StepTimesRepository:
@@ -40,7 +41,7 @@ class StepTimesRepository:
         """The times of the steps of each of *pipelines* (`name@version`), by step, as far as known."""
         times: dict[str, dict[str, StepTime]] = {}
         for row in await self._database.fetch(_TIMES, list(pipelines)):
-            times.setdefault(f"{row['pipeline']}@{row['version']}", {})[row["name"]] = StepTime(
+            times.setdefault(version_key(row["pipeline"], row["version"]), {})[row["name"]] = StepTime(
                 samples=row["samples"],
                 item=(row["item"][0], row["item"][1]),
                 whole=(row["whole"][0], row["whole"][1]),

@@ -7,12 +7,15 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from headrace.domain.database import Database
+from headrace.domain.events.sql import event_body_sql
+from headrace.domain.jobs.claim_rules import due_order_sql
 from headrace.domain.jobs.submission.submission import NOT_YET_TEXT, StoreResult, Submission
+from headrace.domain.tags.links import insert_tags_sql
 
 # Presets and tags are locked as the keys that refer to them would: one that is deleted meanwhile makes its
 # submission stale, or its link missing, instead of failing all that is stored with it. Nobody waits for a
 # preset: whoever deletes one may be at it for long.
-_STORE: Final = """
+_STORE: Final = f"""
 WITH o AS (
     SELECT * FROM unnest($1::int[], $2::uuid[], $3::uuid[], $4::text[], $5::int[], $6::bool[],
                          $7::timestamptz[], $8::text[], $9::text[], $10::text[], $11::int[],
@@ -55,14 +58,14 @@ WITH o AS (
                       created_at, updated_at)
     SELECT o.id, o.owner_id, o.pipeline, o.version, 'queued', o.params::jsonb, o.meta::jsonb, o.queue,
            o.priority, coalesce(o.run_at, statement_timestamp()),
-           coalesce(o.run_at, statement_timestamp()) - o.priority * interval '60 seconds',
+           {due_order_sql("coalesce(o.run_at, statement_timestamp())", "o.priority")},
            o.max_attempts, o.timeout_seconds, o.preset_id, o.request_id, 1,
            statement_timestamp(), statement_timestamp()
     FROM o JOIN judged j ON j.request = o.request AND j.verdict = 'made'
     RETURNING id
 ), logged AS (
     INSERT INTO job_events (job_id, seq, at, type, body)
-    SELECT id, 1, statement_timestamp(), 'job.queued', '{}' FROM made
+    SELECT id, 1, statement_timestamp(), 'job.queued', {event_body_sql()} FROM made
 ), tagged AS (
     INSERT INTO job_tags (job_id, tag_id)
     SELECT l.job_id, l.tag_id FROM unnest($23::uuid[], $24::uuid[]) AS l(job_id, tag_id)
@@ -70,19 +73,13 @@ WITH o AS (
     JOIN tags t ON t.id = l.tag_id FOR KEY SHARE OF t
 )
 SELECT j.request, j.verdict, clock.moment, statement_timestamp() AS at FROM judged j CROSS JOIN clock
-"""
+"""  # noqa: S608  (fragments of this code base)
 
 _FIND_KEY: Final = """
 SELECT answer, request = $3::jsonb AS is_same FROM idempotency_keys WHERE owner_id = $1 AND key = $2
 """
 
-# Always in the same order, so that two who make the same tags do not wait for each other for ever.
-_MAKE_TAGS: Final = """
-INSERT INTO tags (id, owner_id, name, created_at, updated_at)
-SELECT t.id, $1, t.name, statement_timestamp(), statement_timestamp()
-FROM unnest($2::uuid[], $3::text[]) WITH ORDINALITY AS t(id, name, place) ORDER BY t.place
-ON CONFLICT (owner_id, name) DO NOTHING
-"""
+_INSERT_TAGS: Final = insert_tags_sql("$1", "$2", "$3")
 
 
 class SubmitRepository:
@@ -102,13 +99,19 @@ class SubmitRepository:
         rows = await self._database.fetch(_FIND_KEY, owner_id, key, request)
         return (rows[0]["answer"], rows[0]["is_same"]) if rows else None
 
+    async def delete_expired_keys(self) -> None:
+        """Delete the idempotency keys that are older than 24 hours."""
+        await self._database.fetch(
+            "DELETE FROM idempotency_keys WHERE created_at < statement_timestamp() - interval '24 hours'"
+        )
+
     async def has_preset(self, preset_id: UUID) -> bool:
         return bool(await self._database.fetch("SELECT 1 FROM presets WHERE id = $1", preset_id))
 
     async def tag_ids(self, owner_id: UUID, names: set[str]) -> dict[str, UUID]:
         """The ids of these tags; those that are new are made."""
         ordered = sorted(names)
-        await self._database.fetch(_MAKE_TAGS, owner_id, [uuid7() for _ in ordered], ordered)
+        await self._database.fetch(_INSERT_TAGS, owner_id, [uuid7() for _ in ordered], ordered)
         rows = await self._database.fetch(
             "SELECT name, id FROM tags WHERE owner_id = $1 AND name = ANY($2::text[])", owner_id, ordered
         )

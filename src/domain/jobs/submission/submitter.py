@@ -34,6 +34,7 @@ from headrace.domain.pipelines.service import (
     PipelineUnknownError,
     check_params,
 )
+from headrace.domain.pipelines.versions import version_key
 from headrace.domain.workers.directory import Serving, WorkerDirectory
 
 _TRIES: Final = 3
@@ -193,7 +194,7 @@ def _new_jobs(
             params=params,
             meta=meta,
             waiting_for=why_queued(
-                f"{pipeline.name}@{pipeline.version}",
+                version_key(pipeline.name, pipeline.version),
                 order.queue,
                 is_due=order.run_at is None or order.run_at <= now,
                 attempt=0,

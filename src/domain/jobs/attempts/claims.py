@@ -1,0 +1,73 @@
+"""A worker, and the jobs that it has claimed, as the database hands them out. Pure."""
+
+import time
+from datetime import datetime, timedelta
+from typing import TypeAlias
+from uuid import UUID
+
+from msgspec import Struct
+
+from headrace.domain.events.news import JobNews
+from headrace.domain.jobs.eta.estimator import EtaEstimator
+from headrace.domain.jobs.states import StepState
+
+HeldLease: TypeAlias = tuple[UUID, int]
+"""The job and the fence of a running attempt."""
+
+
+class Worker(Struct, frozen=True, kw_only=True):
+    """A worker process as the database knows it. *lease* is how long a claim or a renewal holds."""
+
+    id: str
+    queues: tuple[str, ...]
+    pipelines: tuple[str, ...]
+    concurrency: int
+    lease: timedelta
+
+
+class StepRecord(Struct, frozen=True, kw_only=True):
+    """The stored row of a step run when an attempt begins. *items* and *output* are JSON texts."""
+
+    key: str
+    name: str
+    index: int | None
+    state: StepState
+    tries: int
+    items: str | None
+    output: str | None
+    retry_seconds: float | None
+
+
+class Claim(Struct, frozen=True, kw_only=True):
+    """One attempt that was just leased to this worker.
+
+    *at* is PostgreSQL's time of the claim and *received_at* the monotonic clock when its rows arrived. *news*
+    is to be published: it holds the `job.started` event.
+    *request_id* names the request that submitted the job; None for jobs that no request made.
+    """
+
+    job_id: UUID
+    owner_id: UUID
+    pipeline: str
+    version: int
+    queue: str
+    params: str
+    attempt: int
+    fence: int
+    max_attempts: int | None
+    losses: int
+    progress: float
+    head: int
+    log_events: int
+    cancel_requested: bool
+    seconds_left: float | None
+    steps: dict[str, StepRecord]
+    at: datetime
+    received_at: float
+    news: JobNews
+    request_id: str | None = None
+    eta_estimator: EtaEstimator | None = None
+
+    def now(self) -> datetime:
+        """Return PostgreSQL's time, since the worker's own clock may be wrong."""
+        return self.at + timedelta(seconds=time.monotonic() - self.received_at)

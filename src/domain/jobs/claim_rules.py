@@ -1,0 +1,24 @@
+"""The rules by which jobs are claimed: their order, and how many lost attempts a job may have. Pure."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+_PRIORITY_SECONDS: Final = 60
+
+SUSPECT_LOSSES: Final = 2
+"""A job with this many losses is a suspect: it may be what kills workers, so it runs in its own process."""
+
+MAX_LOSSES: Final = 5
+"""A job with this many losses fails."""
+
+IS_SUSPECT_SQL: Final = f"losses >= {SUSPECT_LOSSES}"
+
+
+def due_order(run_at: datetime, priority: int) -> datetime:
+    """Return the sort key of the claim order: each level of priority counts for a minute of waiting."""
+    return run_at - timedelta(seconds=_PRIORITY_SECONDS * priority)
+
+
+def due_order_sql(run_at: str, priority: str = "priority") -> str:
+    """Return `due_order` as an SQL expression of two others."""
+    return f"{run_at} - {priority} * interval '{_PRIORITY_SECONDS} seconds'"
