@@ -69,7 +69,7 @@ from headrace.api.pipelines import PipelineController
 from headrace.api.presets.controller import PresetController
 from headrace.api.streams.job_socket import stream_job
 from headrace.api.streams.overview_socket import stream_jobs
-from headrace.api.streams.snapshots import snapshots
+from headrace.api.streams.snapshots import snapshot_loader
 from headrace.api.streams.sse import stream_job_events
 from headrace.api.tags import TagController
 from headrace.api.tones import ToneController
@@ -196,9 +196,9 @@ async def _run_services(
         tone3000=Tone3000(tone3000, ProviderAccountRepository(pool), cipher)
         if isinstance(tone3000, Tone3000Provider)
         else None,
-        standing=RevocationWatch(CredentialRepository(pool)),
+        revocation_watch=RevocationWatch(CredentialRepository(pool)),
         hub=Hub(bus, PostgresEventLog(pool), Overviews(bus, OverviewRepository(pool))),
-        snapshots=snapshots(sessions),
+        snapshots=snapshot_loader(sessions),
         doorbell=Doorbell(redis),
         publisher=RedisPublisher(redis),
         submitter=Submitter(submitting, submission_batcher.store),
@@ -210,7 +210,7 @@ async def _run_services(
         asyncio.create_task(loop)
         for loop in (
             services.hub.run(),
-            services.standing.run(),
+            services.revocation_watch.run(),
             services.doorbell.run(),
             services.publisher.run(),
             submission_batcher.run(),

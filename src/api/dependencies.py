@@ -15,7 +15,7 @@ from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.publisher import RedisPublisher
 from headrace.adapters.readiness import Readiness
 from headrace.adapters.tone3000 import Tone3000
-from headrace.api.auth.audit import AuditNote, note_admin
+from headrace.api.auth.audit import AuditNote, record_admin_action
 from headrace.api.auth.authentication import Authenticator
 from headrace.api.auth.origins import Origins
 from headrace.api.auth.revocation_watch import RevocationWatch
@@ -50,7 +50,7 @@ class Services(Struct, kw_only=True):
     origins: Origins
     sign_in: SignIn
     tone3000: Tone3000 | None
-    standing: RevocationWatch
+    revocation_watch: RevocationWatch
     hub: Hub
     snapshots: BatchLoader[tuple[Reach, UUID], Snapshot]
     doorbell: Doorbell
@@ -101,7 +101,7 @@ async def provide_session(
     async with services.sessions.begin() as session:
         yield session
         if request.method not in ("GET", "HEAD"):
-            note_admin(session, request, audit_note)
+            record_admin_action(session, request, audit_note)
     for action in after_commit.actions:
         action()
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import websockets
 
-from headrace.api.live import heartbeat as pulse
+from headrace.api.live import heartbeat
 from headrace.settings import Settings
 from support.harness import Api, serving, working
 
@@ -74,7 +74,7 @@ async def test_a_job_that_computes_does_not_hold_up_the_loops(service: Api) -> N
 
 
 async def test_a_busy_stream_has_beats_too(service: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulse, "_BEAT_SECONDS", 1.0)
+    monkeypatch.setattr(heartbeat, "_BEAT_SECONDS", 1.0)
     job = await service.submit("ticks", params={"count": 40, "interval_ms": 50})
 
     frames = await service.watch(job["id"])

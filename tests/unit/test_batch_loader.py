@@ -1,4 +1,4 @@
-"""Many who ask at once, and the few questions that are put for them."""
+"""Concurrent lookups, and the few queries that serve them."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ from headrace.api.live.batch_loader import BatchLoader
 SECONDS = 5
 
 
-class Oracle:
-    """Doubles even numbers and knows no odd ones; *open* lets it answer."""
+class Query:
+    """Doubles even numbers and has no value for odd ones. It answers once *open* is set."""
 
     def __init__(self) -> None:
-        self.asked: list[list[int]] = []
+        self.batches: list[list[int]] = []
         self.open = asyncio.Event()
         self.open.set()
         self.error: Exception | None = None
 
     async def __call__(self, keys: Sequence[int]) -> dict[int, int]:
-        self.asked.append(list(keys))
+        self.batches.append(list(keys))
         await self.open.wait()
         if self.error is not None:
             raise self.error
@@ -28,52 +28,52 @@ class Oracle:
 
 
 async def test_those_who_ask_in_one_turn_share_a_question() -> None:
-    oracle = Oracle()
-    together = BatchLoader(oracle, most=100)
+    query = Query()
+    loader = BatchLoader(query, max_keys=100)
 
-    answers = await asyncio.gather(*(together.get(key) for key in (1, 2, 2, 4)))
+    answers = await asyncio.gather(*(loader.load(key) for key in (1, 2, 2, 4)))
 
     assert answers == [None, 4, 4, 8]
-    assert oracle.asked == [[1, 2, 4]]
+    assert query.batches == [[1, 2, 4]]
 
 
 async def test_what_gathers_meanwhile_is_the_next_question_and_never_an_old_answer() -> None:
-    oracle = Oracle()
-    together = BatchLoader(oracle, most=2)
-    oracle.open.clear()
-    first = asyncio.create_task(together.get(2))
+    query = Query()
+    loader = BatchLoader(query, max_keys=2)
+    query.open.clear()
+    first = asyncio.create_task(loader.load(2))
     async with asyncio.timeout(SECONDS):
-        while not oracle.asked:
+        while not query.batches:
             await asyncio.sleep(0)
-    later = [asyncio.create_task(together.get(key)) for key in (2, 4, 6)]
+    later = [asyncio.create_task(loader.load(key)) for key in (2, 4, 6)]
     await asyncio.sleep(0)
-    oracle.open.set()
+    query.open.set()
 
     assert await asyncio.gather(first, *later) == [4, 4, 8, 12]
-    assert oracle.asked == [[2], [2, 4], [6]]
+    assert query.batches == [[2], [2, 4], [6]]
 
 
 async def test_an_error_is_everybodys_and_does_not_stay() -> None:
-    oracle = Oracle()
-    together = BatchLoader(oracle, most=100)
-    oracle.error = OSError("away")
+    query = Query()
+    loader = BatchLoader(query, max_keys=100)
+    query.error = OSError("away")
 
-    results = await asyncio.gather(together.get(2), together.get(4), return_exceptions=True)
+    results = await asyncio.gather(loader.load(2), loader.load(4), return_exceptions=True)
 
     assert [str(result) for result in results] == ["away", "away"]
-    oracle.error = None
-    assert await together.get(2) == 4
+    query.error = None
+    assert await loader.load(2) == 4
 
 
 async def test_one_who_leaves_takes_no_answer_from_the_others() -> None:
-    oracle = Oracle()
-    together = BatchLoader(oracle, most=100)
-    oracle.open.clear()
-    leaving, staying = (asyncio.create_task(together.get(2)) for _ in range(2))
+    query = Query()
+    loader = BatchLoader(query, max_keys=100)
+    query.open.clear()
+    leaving, staying = (asyncio.create_task(loader.load(2)) for _ in range(2))
     await asyncio.sleep(0)
 
     leaving.cancel()
-    oracle.open.set()
+    query.open.set()
 
     assert await staying == 4
     with pytest.raises(asyncio.CancelledError):

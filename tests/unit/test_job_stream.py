@@ -1,4 +1,4 @@
-"""One watcher: what it is sent when it is slow, and what waits for it meanwhile."""
+"""The frames of one watcher, also when it is slow."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -35,11 +35,11 @@ def progress(fraction: float) -> bytes:
 
 
 class MemoryLog:
-    """The events up to *head*, and how much of them was asked for at once."""
+    """The events up to *head*; *max_bytes* is the most that was requested at once."""
 
     def __init__(self, head: int) -> None:
         self.head = head
-        self.most_bytes = 0
+        self.max_bytes = 0
 
     async def read_after(
         self,
@@ -48,7 +48,7 @@ class MemoryLog:
         limit: int = 500,
         max_bytes: int = 2**40,
     ) -> list[LoggedEvent]:
-        self.most_bytes = max(self.most_bytes, max_bytes)
+        self.max_bytes = max(self.max_bytes, max_bytes)
         count = min(limit, max(1, max_bytes // SIZE), self.head - after)
         return [event(seq) for seq in range(after + 1, after + 1 + count)]
 
@@ -68,8 +68,8 @@ class OneJob:
         self.feed.begin(head, None)
 
     @asynccontextmanager
-    async def watch(self, job_id: UUID, watcher: Callback) -> AsyncIterator[Feed]:  # noqa: ARG002
-        self.feed.watch(watcher)
+    async def watch(self, job_id: UUID, on_change: Callback) -> AsyncIterator[Feed]:  # noqa: ARG002
+        self.feed.watch(on_change)
         yield self.feed
 
 
@@ -101,7 +101,7 @@ def view(head: int) -> JobView:
     )
 
 
-class Line:
+class Connection:
     """A connection that takes whole messages while it has room."""
 
     def __init__(self) -> None:
@@ -115,14 +115,14 @@ class Line:
 
 
 class Watching:
-    """A session, read group by group."""
+    """A stream, read group by group."""
 
     def __init__(self, hub: OneJob, after: int) -> None:
         async def load() -> Snapshot:
             return Snapshot(view(hub.log.head), None)
 
-        self.session = JobStream(JOB, after, cast("Hub", hub), load)
-        self._groups = self.session.frames()
+        self.stream = JobStream(JOB, after, cast("Hub", hub), load)
+        self._groups = self.stream.frames()
 
     async def group(self) -> list[dict[str, Any]]:
         async with asyncio.timeout(SECONDS):
@@ -148,8 +148,8 @@ async def test_frames_that_were_replaced_before_they_were_sent_are_counted_in_th
 async def test_each_watcher_counts_for_itself() -> None:
     hub = OneJob(head=1)
     quick, slow = Watching(hub, after=1), Watching(hub, after=1)
-    for one in (quick, slow):
-        await one.group()
+    for watching in (quick, slow):
+        await watching.group()
 
     hub.feed.offer_progress(1, 0.1, progress(0.1))
     await quick.group()
@@ -174,7 +174,7 @@ async def test_a_watcher_that_is_behind_holds_little_and_misses_nothing() -> Non
 
     assert seen == list(range(1, 400))
     assert largest <= GROUP_BYTES + 2 * SIZE
-    assert hub.log.most_bytes == GROUP_BYTES
+    assert hub.log.max_bytes == GROUP_BYTES
 
 
 async def test_progress_waits_until_the_watcher_has_seen_what_was_before_it() -> None:
@@ -194,11 +194,11 @@ async def test_progress_waits_until_the_watcher_has_seen_what_was_before_it() ->
     assert group[-1]["skipped"] == 1
 
 
-@pytest.mark.parametrize("pack", [encode_each, encode_batch])
-async def test_a_watcher_at_rest_is_handed_new_events_in_the_same_turn(pack: PacketEncoder) -> None:
-    hub, line = OneJob(head=1), Line()
+@pytest.mark.parametrize("encode_packet", [encode_each, encode_batch])
+async def test_a_watcher_at_rest_is_handed_new_events_in_the_same_turn(encode_packet: PacketEncoder) -> None:
+    hub, connection = OneJob(head=1), Connection()
     watching = Watching(hub, after=1)
-    watching.session.direct_writer = DirectWriter(line, pack)
+    watching.stream.direct_writer = DirectWriter(connection, encode_packet)
     await watching.group()
     resting = asyncio.create_task(watching.group())
     await asyncio.sleep(0)
@@ -206,32 +206,32 @@ async def test_a_watcher_at_rest_is_handed_new_events_in_the_same_turn(pack: Pac
 
     hub.feed.append(events)
 
-    assert line.taken == pack([one.frame for one in events]).data
-    assert watching.session.cursor == 3
+    assert connection.taken == encode_packet([event.frame for event in events]).data
+    assert watching.stream.cursor == 3
     hub.feed.offer_progress(1, 0.1, progress(0.1))
     assert await resting == [{"type": "progress", "fraction": 0.1}]
 
 
 async def test_what_a_full_line_does_not_take_comes_in_its_turn() -> None:
-    hub, line = OneJob(head=1), Line()
+    hub, connection = OneJob(head=1), Connection()
     watching = Watching(hub, after=1)
-    watching.session.direct_writer = DirectWriter(line, encode_each)
+    watching.stream.direct_writer = DirectWriter(connection, encode_each)
     await watching.group()
     resting = asyncio.create_task(watching.group())
     await asyncio.sleep(0)
-    line.has_room = False
+    connection.has_room = False
 
     hub.feed.append([event(2)])
     hub.feed.append([event(3)])
 
     assert [frame["seq"] for frame in await resting] == [2, 3]
-    assert line.taken == b""
+    assert connection.taken == b""
 
 
 async def test_the_end_is_not_handed_on_without_the_frame_that_says_so() -> None:
-    hub, line = OneJob(head=1), Line()
+    hub, connection = OneJob(head=1), Connection()
     watching = Watching(hub, after=1)
-    watching.session.direct_writer = DirectWriter(line, encode_each)
+    watching.stream.direct_writer = DirectWriter(connection, encode_each)
     await watching.group()
     resting = asyncio.create_task(watching.group())
     await asyncio.sleep(0)
@@ -239,4 +239,4 @@ async def test_the_end_is_not_handed_on_without_the_frame_that_says_so() -> None
     hub.feed.append([event(2, "job.succeeded")])
 
     assert [frame["type"] for frame in await resting] == ["job.succeeded", "end"]
-    assert line.taken == b""
+    assert connection.taken == b""

@@ -1,4 +1,4 @@
-"""Things that many watch are closed once nobody does, also those that nobody came for in the end."""
+"""A feed is closed after its last watcher, also when that one left while the feed was being opened."""
 
 import asyncio
 
@@ -6,8 +6,8 @@ from headrace.api.live.shared_feeds import SharedFeeds
 from headrace.domain.events.observable import Observable
 
 
-class Things:
-    """Opens things, and notes which were closed."""
+class Feeds:
+    """Opens feeds, and records which were closed."""
 
     def __init__(self) -> None:
         self.shared = SharedFeeds[int, Observable](self._begin, self._end)
@@ -15,12 +15,12 @@ class Things:
         self.comes_while_another_is_closed = False
 
     async def leave_behind(self, key: int) -> None:
-        """Open one for somebody who leaves before it is there."""
+        """Open a feed for a watcher who leaves before it is open."""
         coming = asyncio.create_task(self.come_and_go(key))
         await asyncio.sleep(0)
         coming.cancel()
         await asyncio.wait({coming})
-        while key not in self.shared.things:
+        while key not in self.shared.feeds:
             await asyncio.sleep(0)
 
     async def come_and_go(self, key: int) -> None:
@@ -35,43 +35,43 @@ class Things:
         self.closed.append(key)
         if self.comes_while_another_is_closed:
             self.comes_while_another_is_closed = False
-            (other,) = self.shared.things
+            (other,) = self.shared.feeds
             await self.come_and_go(other)
 
 
 async def test_what_was_left_behind_is_closed_at_the_second_sweep() -> None:
-    things = Things()
-    await things.leave_behind(1)
+    feeds = Feeds()
+    await feeds.leave_behind(1)
 
-    await things.shared.sweep()
-    assert things.closed == []
-    await things.shared.sweep()
+    await feeds.shared.sweep()
+    assert feeds.closed == []
+    await feeds.shared.sweep()
 
-    assert things.closed == [1]
-    assert things.shared.things == {}
+    assert feeds.closed == [1]
+    assert feeds.shared.feeds == {}
 
 
 async def test_a_sweep_survives_that_a_watcher_closes_what_it_is_about_to() -> None:
-    things = Things()
-    await things.leave_behind(1)
-    await things.leave_behind(2)
-    await things.shared.sweep()
+    feeds = Feeds()
+    await feeds.leave_behind(1)
+    await feeds.leave_behind(2)
+    await feeds.shared.sweep()
 
-    things.comes_while_another_is_closed = True
-    await things.shared.sweep()
+    feeds.comes_while_another_is_closed = True
+    await feeds.shared.sweep()
 
-    assert sorted(things.closed) == [1, 2]
-    assert things.shared.things == {}
+    assert sorted(feeds.closed) == [1, 2]
+    assert feeds.shared.feeds == {}
 
 
 async def test_a_thing_that_was_opened_anew_is_not_taken_for_the_one_left_behind() -> None:
-    things = Things()
-    await things.leave_behind(1)
-    await things.shared.sweep()
-    await things.come_and_go(1)
-    await things.leave_behind(1)
+    feeds = Feeds()
+    await feeds.leave_behind(1)
+    await feeds.shared.sweep()
+    await feeds.come_and_go(1)
+    await feeds.leave_behind(1)
 
-    await things.shared.sweep()
+    await feeds.shared.sweep()
 
-    assert things.closed == [1]
-    assert list(things.shared.things) == [1]
+    assert feeds.closed == [1]
+    assert list(feeds.shared.feeds) == [1]

@@ -1,10 +1,10 @@
-"""How often a feed tells its watchers."""
+"""How often a feed notifies its watchers."""
 
 import asyncio
 
 import pytest
 
-from headrace.api.live import throttled_feed as gathering
+from headrace.api.live import throttled_feed
 from headrace.api.live.throttled_feed import ThrottledFeed
 from headrace.domain.events.types import LoggedEvent
 
@@ -14,20 +14,20 @@ SECONDS = 5
 async def test_what_comes_close_together_is_told_at_once_and_once_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gathering, "_SECONDS_A_WATCHER", 0.05)
-    feed, heads, told = ThrottledFeed(), [], asyncio.Event()
+    monkeypatch.setattr(throttled_feed, "_SECONDS_PER_WATCHER", 0.05)
+    feed, heads, is_complete = ThrottledFeed(), [], asyncio.Event()
     feed.begin(0, None)
 
     def watcher() -> None:
         heads.append(feed.head)
         if feed.head == 10:
-            told.set()
+            is_complete.set()
 
     feed.watch(watcher)
     for seq in range(1, 11):
         feed.append([LoggedEvent(seq, "log", b"{}")])
     async with asyncio.timeout(SECONDS):
-        await told.wait()
+        await is_complete.wait()
 
     assert heads == [1, 10]
 

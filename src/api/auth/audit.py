@@ -20,7 +20,7 @@ class AuditNote(Struct):
     detail: dict[str, Any] | None = None
 
 
-def note_admin(
+def record_admin_action(
     session: AsyncSession,
     connection: ASGIConnection[Any, Any, Any, Any],
     note: AuditNote | None = None,
@@ -49,7 +49,7 @@ def note_admin(
     )
 
 
-async def note_admin_first(
+async def record_admin_submission(
     sessions: async_sessionmaker[AsyncSession], connection: ASGIConnection[Any, Any, Any, Any]
 ) -> None:
     """Write down what an admin is about to do, where that has no transaction of ours: a submission.
@@ -59,7 +59,7 @@ async def note_admin_first(
     """
     if _acts_as_admin(connection):
         async with sessions.begin() as session:
-            note_admin(session, connection)
+            record_admin_action(session, connection)
 
 
 def _acts_as_admin(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:

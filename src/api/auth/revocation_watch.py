@@ -32,7 +32,7 @@ class RevocationWatch:
         self._holders: set[_Holder] = set()
 
     @contextmanager
-    def held(self, user: CurrentUser, end: Callable[[], None]) -> Iterator[None]:
+    def watched(self, user: CurrentUser, end: Callable[[], None]) -> Iterator[None]:
         """For the block: *end* is called once *user* may not watch any more."""
         holder = _Holder(user, end)
         self._holders.add(holder)

@@ -10,7 +10,7 @@ from litestar.params import HeaderParameter
 from litestar.status_codes import HTTP_202_ACCEPTED
 from msgspec import Struct
 
-from headrace.api.auth.audit import note_admin_first
+from headrace.api.auth.audit import record_admin_submission
 from headrace.api.dependencies import Services
 from headrace.api.middleware.request_checks import current_request_id
 from headrace.api.schemas import JobView
@@ -55,7 +55,7 @@ async def submit(
     at: str = "$",
 ) -> SubmissionResult:
     """Store jobs, tell of them and ring for them; what an admin submits is in the audit log before."""
-    await note_admin_first(services.sessions, request)
+    await record_admin_submission(services.sessions, request)
     answer = await services.submitter.submit(
         owner_id, orders, render, key=key, at=at, request_id=current_request_id()
     )

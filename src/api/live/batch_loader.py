@@ -1,4 +1,4 @@
-"""What many ask for at once is asked with one question, and the next with what gathered meanwhile."""
+"""Batches concurrent lookups: keys requested while a query is in flight go out together in the next one."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -9,56 +9,59 @@ Value = TypeVar("Value")
 
 
 class BatchLoader(Generic[Key, Value]):
-    """*ask* answers up to *most* keys; a key that has no answer is left out."""
+    """Loads values by key with at most one query at a time."""
 
-    def __init__(self, ask: Callable[[Sequence[Key]], Awaitable[Mapping[Key, Value]]], most: int) -> None:
-        self._ask = ask
-        self._most = most
-        self._waiting: dict[Key, asyncio.Future[Value | None]] = {}
-        self._asking: asyncio.Task[None] | None = None
+    def __init__(
+        self, fetch: Callable[[Sequence[Key]], Awaitable[Mapping[Key, Value]]], max_keys: int
+    ) -> None:
+        """Load through *fetch*, which gets at most *max_keys* keys and leaves out those without a value."""
+        self._fetch = fetch
+        self._max_keys = max_keys
+        self._pending: dict[Key, asyncio.Future[Value | None]] = {}
+        self._runner: asyncio.Task[None] | None = None
 
-    async def get(self, key: Key) -> Value | None:
-        """The answer to a question that was put after this call; None where there is none.
+    async def load(self, key: Key) -> Value | None:
+        """Return the value of *key* from a query that begins after this call; None if there is no value.
 
         Raises:
-            Exception: whatever *ask* has raised.
+            Exception: the error that the query raised.
         """
-        future = self._waiting.get(key)
+        future = self._pending.get(key)
         if future is None:
-            future = self._waiting[key] = asyncio.get_running_loop().create_future()
-            future.add_done_callback(_look)
-        if self._asking is None:
-            self._asking = asyncio.create_task(self._run())
+            future = self._pending[key] = asyncio.get_running_loop().create_future()
+            future.add_done_callback(_retrieve_exception)
+        if self._runner is None:
+            self._runner = asyncio.create_task(self._run())
         return await asyncio.shield(future)
 
     async def _run(self) -> None:
         try:
-            while self._waiting:
-                # Who is about to ask does so in this turn.
+            while self._pending:
+                # Callers that are ready in this turn of the loop join the batch.
                 await asyncio.sleep(0)
-                keys = list(self._waiting)[: self._most]
-                await self._answer({key: self._waiting.pop(key) for key in keys})
+                keys = list(self._pending)[: self._max_keys]
+                await self._resolve({key: self._pending.pop(key) for key in keys})
         finally:
-            self._asking = None
+            self._runner = None
 
-    async def _answer(self, waiting: dict[Key, "asyncio.Future[Value | None]"]) -> None:
+    async def _resolve(self, batch: dict[Key, "asyncio.Future[Value | None]"]) -> None:
         try:
-            found = await self._ask(list(waiting))
+            values = await self._fetch(list(batch))
         except BaseException as error:
-            for future in waiting.values():
-                future.set_exception(_as_error(error))
+            for future in batch.values():
+                future.set_exception(_as_exception(error))
             if not isinstance(error, Exception):
                 raise
         else:
-            for key, future in waiting.items():
-                future.set_result(found.get(key))
+            for key, future in batch.items():
+                future.set_result(values.get(key))
 
 
-def _as_error(error: BaseException) -> Exception:
+def _as_exception(error: BaseException) -> Exception:
     return error if isinstance(error, Exception) else ConnectionError("the service stops")
 
 
-def _look(future: "asyncio.Future[Value | None]") -> None:
-    """Those who asked may be gone: nobody else has to hear of an error."""
+def _retrieve_exception(future: "asyncio.Future[Value | None]") -> None:
+    """Mark the exception as retrieved: asyncio would log it if every caller was cancelled meanwhile."""
     if not future.cancelled():
         future.exception()

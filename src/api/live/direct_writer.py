@@ -1,18 +1,16 @@
-"""The short way onto a socket: frames that are bytes on the wire already, made once for all watchers."""
+"""Writes frames to a socket as bytes that were encoded once for all watchers of a job."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from litestar import WebSocket
 from msgspec import Struct
-from websockets.frames import Frame as WireFrame
-from websockets.frames import Opcode
 
-from headrace.api.server.websocket_protocol import EXTENSION
+from headrace.api.server.websocket_protocol import EXTENSION, encode_text_message
 
 
 class Packet(Struct, frozen=True):
-    """Whole WebSocket messages, one after the other."""
+    """Encoded WebSocket messages, one behind the other; *messages* is their number."""
 
     data: bytes
     messages: int
@@ -22,46 +20,42 @@ PacketEncoder = Callable[[Sequence[bytes]], Packet]
 
 
 class DirectConnection(Protocol):
-    """A socket that takes such bytes where it has room for them."""
+    """A connection that takes whole encoded messages, or none of them when it has no room."""
 
     def write_messages(self, data: bytes, messages: int) -> bool: ...
 
 
 def encode_each(frames: Sequence[bytes]) -> Packet:
-    """A message for each frame."""
-    return Packet(b"".join(map(_message, frames)), len(frames))
+    """Encode each frame as a message."""
+    return Packet(b"".join(map(encode_text_message, frames)), len(frames))
 
 
 def encode_batch(frames: Sequence[bytes]) -> Packet:
-    """One message for all."""
-    return Packet(_message(join_frames(frames)), 1)
+    """Encode all frames as one message."""
+    return Packet(encode_text_message(join_frames(frames)), 1)
 
 
 def join_frames(frames: Sequence[bytes]) -> bytes:
-    """What one message says for several frames: the frame, or a JSON array of them."""
+    """Return the JSON of one message for several frames: the frame itself, or an array of them."""
     return frames[0] if len(frames) == 1 else b"[" + b",".join(frames) + b"]"
 
 
 class DirectWriter:
-    """A watcher's socket. *pack* makes its packets."""
+    """A watcher's way past Litestar to its connection, with the encoding that the watcher chose."""
 
-    def __init__(self, connection: DirectConnection, pack: PacketEncoder) -> None:
+    def __init__(self, connection: DirectConnection, encode_packet: PacketEncoder) -> None:
         self._connection: Final = connection
-        self.encode_packet: Final = pack
+        self.encode_packet: Final = encode_packet
 
     def write(self, packet: Packet) -> bool:
-        """Send *packet* at once; False where it would have to wait: then nothing of it was sent."""
+        """Send *packet* at once, or nothing of it and return False when it would have to wait."""
         return self._connection.write_messages(packet.data, packet.messages)
 
 
 def direct_writer_of(socket: WebSocket[Any, Any, Any], *, in_batches: bool) -> DirectWriter | None:
-    """None where another server than ours holds the connection."""
+    """Return a writer for *socket*; None when another server than ours holds the connection."""
     extensions: Mapping[Any, Any] = socket.scope.get("extensions") or {}
     connection: DirectConnection | None = extensions.get(EXTENSION)
-    return (
-        None if connection is None else DirectWriter(connection, encode_batch if in_batches else encode_each)
-    )
-
-
-def _message(payload: bytes) -> bytes:
-    return WireFrame(Opcode.TEXT, payload).serialize(mask=False)
+    if connection is None:
+        return None
+    return DirectWriter(connection, encode_batch if in_batches else encode_each)

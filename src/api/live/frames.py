@@ -1,4 +1,4 @@
-"""What travels on the sockets besides a job's events: the frames of the server, the words of the client."""
+"""The frames that the server sends on its sockets besides a job's events, and the client's messages."""
 
 import random
 from typing import Annotated, Final
@@ -11,18 +11,18 @@ from headrace.api.schemas import JobView
 
 encode: Final = msgspec.json.Encoder().encode
 
-_LONGEST_RETRY_SECONDS: Final = 3.0
+_MAX_RETRY_SECONDS: Final = 3.0
 
 
 class Frame(Struct, frozen=True):
-    """One encoded frame; *seq* is there on events only."""
+    """One encoded frame. Only an event has a *seq*, its number in the job."""
 
     data: bytes
     seq: int | None = None
 
 
 class Hello(Struct, frozen=True, kw_only=True, tag="hello", tag_field="type"):
-    """The first frame: the job as it is."""
+    """The first frame: the job's current state."""
 
     job_id: UUID
     head: int
@@ -30,14 +30,14 @@ class Hello(Struct, frozen=True, kw_only=True, tag="hello", tag_field="type"):
 
 
 class Beat(Struct, frozen=True, kw_only=True, tag="beat", tag_field="type"):
-    """At least every 10 s. *head* is the number of the job's newest event; *degraded*: news may be late."""
+    """Sent at least every 10 s. *head* is the number of the newest event; *degraded*: events may be late."""
 
     head: int
     degraded: bool
 
 
 class JobsBeat(Struct, frozen=True, kw_only=True, tag="beat", tag_field="type"):
-    """At least every 10 s. *degraded*: news may be late."""
+    """Sent at least every 10 s. *degraded*: changes may be late."""
 
     degraded: bool
 
@@ -49,7 +49,7 @@ class End(Struct, frozen=True, kw_only=True, tag="end", tag_field="type"):
 
 
 class Bye(Struct, frozen=True, kw_only=True, tag="bye", tag_field="type"):
-    """The server stops; come back after so many seconds."""
+    """The server stops; reconnect after *retry_after* seconds."""
 
     retry_after: float
 
@@ -59,22 +59,22 @@ class Pong(Struct, frozen=True, tag="pong", tag_field="type"):
 
 
 class ErrorFrame(Struct, frozen=True, kw_only=True, tag="error", tag_field="type"):
-    """What was said cannot be done, or why the socket is closed next; *code* is stable."""
+    """Refuses a client's message, or says why the socket is closed next. *code* is stable."""
 
     code: str
     message: str
 
 
 class Ping(Struct, tag="ping"):
-    """Answered with `pong`."""
+    """Asks for a `pong`."""
 
 
 class Cancel(Struct, tag="cancel"):
-    """As POST /jobs/{id}/cancel."""
+    """Cancels the job, as POST /jobs/{id}/cancel does."""
 
 
 class Resume(Struct, tag="resume"):
-    """Go on from another event."""
+    """Continues past event *after*."""
 
     after: Annotated[int, Meta(ge=0)]
 
@@ -84,8 +84,8 @@ def framed(body: Struct) -> Frame:
 
 
 def bye() -> Frame:
-    """The jitter keeps those who come back from coming all at once."""
-    return framed(Bye(retry_after=round(random.uniform(0.1, _LONGEST_RETRY_SECONDS), 2)))  # noqa: S311
+    """Return a goodbye whose retry time is random, so that clients do not reconnect all at once."""
+    return framed(Bye(retry_after=round(random.uniform(0.1, _MAX_RETRY_SECONDS), 2)))  # noqa: S311
 
 
 def error(code: str, message: str) -> Frame:
@@ -93,10 +93,10 @@ def error(code: str, message: str) -> Frame:
 
 
 def signed_out() -> Frame:
-    """What the stream was opened with does not count any more."""
+    """Return the error for a stream whose credential is no longer valid."""
     return error("signed_out", "the session, key or token is over; sign in again")
 
 
-def skipping(progress: bytes, skipped: int) -> bytes:
-    """That progress frame, which says that it replaced so many others; 0: as it is."""
+def with_skipped(progress: bytes, skipped: int) -> bytes:
+    """Return the progress frame with the number of frames that it replaced; unchanged if that is 0."""
     return progress[:-1] + b',"skipped":%d}' % skipped if skipped else progress

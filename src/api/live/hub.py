@@ -1,4 +1,4 @@
-"""Who watches which job in this process, fed by one pub/sub connection and checked against PostgreSQL."""
+"""The feeds of all watched jobs, fed by one pub/sub connection and checked against PostgreSQL."""
 
 import asyncio
 import contextlib
@@ -23,57 +23,59 @@ from headrace.domain.jobs.states import JobState
 _log = structlog.get_logger(__name__)
 
 _GOODBYE_SECONDS: Final = 2.0
-_MOST_HEADS: Final = 500
+_MAX_HEADS: Final = 500
 
 
 class Hub:
-    """One feed for each watched job, and the overviews of their owners. `run` is its task."""
+    """One feed per job that is watched in this process, and the overviews. `run` is its task."""
 
     def __init__(self, bus: EventBus, log: EventLog, overviews: Overviews) -> None:
         self.log = log
         self.overviews = overviews
         self._bus = bus
-        self._heads = BatchLoader(log.heads, _MOST_HEADS)
+        self._heads = BatchLoader(log.heads, _MAX_HEADS)
         bus.on_reconnect.append(self._recheck_soon)
-        self._shared = SharedFeeds[UUID, Feed](self._begin, self._end)
-        self._feeds = self._shared.things
-        self._filling: dict[UUID, asyncio.Task[None]] = {}
+        self._shared = SharedFeeds[UUID, Feed](self._open_feed, self._close_feed)
+        self._feeds = self._shared.feeds
+        self._gap_readers: dict[UUID, asyncio.Task[None]] = {}
         self._recheck = asyncio.Event()
-        self._database_away = False
+        self._is_database_away = False
         self.is_closing = False
 
     @property
     def is_degraded(self) -> bool:
-        """Whether news travel slower than they should: Redis or PostgreSQL is away."""
-        return self._database_away or self._bus.is_away
+        """Whether events may be late: Redis or PostgreSQL is away."""
+        return self._is_database_away or self._bus.is_away
 
-    def watch(self, job_id: UUID, watcher: Callback) -> AbstractAsyncContextManager[Feed]:
-        """The feed of a job, listening before anything is read; *watcher* is called at every change.
+    def watch(self, job_id: UUID, on_change: Callback) -> AbstractAsyncContextManager[Feed]:
+        """Hold the job's feed open for the block; *on_change* is called at each of its changes.
+
+        The feed is subscribed to Redis before this reads PostgreSQL.
 
         Raises:
-            DatabaseAwayError: where the job stands cannot be found out.
+            DatabaseAwayError: the job's newest event cannot be read.
         """
-        return self._shared.watch(job_id, watcher)
+        return self._shared.watch(job_id, on_change)
 
     async def run(self) -> None:
         """Listen and check until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._bus.run())
-            group.create_task(self._check_often())
+            group.create_task(self._check_periodically())
             group.create_task(self.overviews.run())
 
     async def say_goodbye(self) -> None:
-        """Let every stream end with a `bye`; waits a moment for them."""
+        """End every stream with a `bye`, and wait up to 2 s for them."""
         self.is_closing = self.overviews.is_closing = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_GOODBYE_SECONDS):
-                await asyncio.gather(self._shared.until_deserted(), self.overviews.until_deserted())
+                await asyncio.gather(self._shared.drain(), self.overviews.drain())
 
-    async def _begin(self, job_id: UUID) -> Feed:
+    async def _open_feed(self, job_id: UUID) -> Feed:
         channel = job_channel(job_id)
-        await self._bus.subscribe(channel, partial(self._hear, job_id))
+        await self._bus.subscribe(channel, partial(self._on_message, job_id))
         try:
-            head = await self._heads.get(job_id)
+            head = await self._heads.load(job_id)
         except TRANSIENT:
             await self._bus.unsubscribe(channel)
             raise
@@ -82,30 +84,30 @@ class Hub:
             feed.delete()
         else:
             feed.begin(head.seq, head.state if JobState(head.state).is_final else None)
-        # What came since the query is a gap, and found by the check.
+        # Events since the query are missing from the feed; the check finds them.
         self._recheck_soon()
         return feed
 
-    async def _end(self, job_id: UUID) -> None:
+    async def _close_feed(self, job_id: UUID) -> None:
         await self._bus.unsubscribe(job_channel(job_id))
 
-    def _hear(self, job_id: UUID, raw: bytes) -> None:
+    def _on_message(self, job_id: UUID, raw: bytes) -> None:
         feed = self._feeds.get(job_id)
         if feed is None:
             return
-        heard = decode_message(raw)
-        if not isinstance(heard, EventsMessage):
-            feed.offer_progress(heard.fence, heard.fraction, heard.frame)
-        elif not feed.append(heard.events):
-            self._fill(job_id, feed)
+        message = decode_message(raw)
+        if not isinstance(message, EventsMessage):
+            feed.offer_progress(message.fence, message.fraction, message.frame)
+        elif not feed.append(message.events):
+            self._fill_gap(job_id, feed)
 
-    def _fill(self, job_id: UUID, feed: Feed) -> None:
-        """Read what is missing from the log; one reader a job."""
-        if job_id not in self._filling:
-            task = self._filling[job_id] = asyncio.create_task(self._read_missing(job_id, feed))
-            task.add_done_callback(lambda _: self._filling.pop(job_id, None))
+    def _fill_gap(self, job_id: UUID, feed: Feed) -> None:
+        """Read missing events from the log, with one reader per job."""
+        if job_id not in self._gap_readers:
+            task = self._gap_readers[job_id] = asyncio.create_task(self._read_gap(job_id, feed))
+            task.add_done_callback(lambda _: self._gap_readers.pop(job_id, None))
 
-    async def _read_missing(self, job_id: UUID, feed: Feed) -> None:
+    async def _read_gap(self, job_id: UUID, feed: Feed) -> None:
         try:
             while events := await self.log.read_after(job_id, feed.head):
                 feed.append(events)
@@ -115,27 +117,27 @@ class Hub:
     def _recheck_soon(self) -> None:
         self._recheck.set()
 
-    async def _check_often(self) -> None:
+    async def _check_periodically(self) -> None:
         while True:
-            await pause_between_checks(self._recheck, is_slow=self.is_degraded or not self._bus.has_redis)
+            await pause_between_checks(self._recheck, is_degraded=self.is_degraded or not self._bus.has_redis)
             await self._bus.resubscribe()
             if self._feeds:
                 await self._check()
 
     async def _check(self) -> None:
-        """Compare every feed with PostgreSQL, in one query: a lost last event is found too."""
+        """Compare the head of every feed with PostgreSQL in one query: a message that was lost shows here."""
         feeds = dict(self._feeds)
         try:
             heads = await self.log.heads(list(feeds))
         except TRANSIENT as error:
-            self._database_away = True
+            self._is_database_away = True
             _log.warning("heads_not_checked", reason=error.reason)
             return
-        self._database_away = False
+        self._is_database_away = False
         await self._shared.sweep()
         for job_id, feed in feeds.items():
             head = heads.get(job_id)
             if head is None:
                 feed.delete()
             elif head.seq > feed.head:
-                self._fill(job_id, feed)
+                self._fill_gap(job_id, feed)

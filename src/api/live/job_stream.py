@@ -1,16 +1,16 @@
-"""One watcher of one job: the frames in the order in which they are sent, whatever carries them."""
+"""One watcher's stream of one job: the snapshot, its events and progress, beats, and the end."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Final, Literal
+from typing import Final
 from uuid import UUID
 
 from msgspec import Struct
 
-from headrace.api.live.direct_writer import DirectWriter
-from headrace.api.live.frames import Beat, End, Frame, Hello, bye, error, framed, signed_out, skipping
+from headrace.api.live.frames import Beat, End, Frame, Hello, bye, error, framed, signed_out, with_skipped
 from headrace.api.live.heartbeat import Heartbeat
 from headrace.api.live.hub import Hub
+from headrace.api.live.stream import Stream
 from headrace.api.schemas import JobView
 from headrace.domain.database import TRANSIENT
 from headrace.domain.events.feed import Feed
@@ -18,75 +18,59 @@ from headrace.domain.events.log import PAGE
 from headrace.domain.events.types import LoggedEvent
 from headrace.domain.jobs.errors import CursorBeyondHeadError, JobNotFoundError
 
-_AWAY_PAUSE_SECONDS: Final = 1.0
-# What a watcher holds while it sends: a slow one reads on from the log.
+_DATABASE_RETRY_SECONDS: Final = 1.0
+# The most that a watcher holds while it sends. A slow watcher reads the rest from the log later.
 GROUP_BYTES: Final = 32 * 1024
 _FIRST_PAGE: Final = 100
-_LEAST_PAGE: Final = 8
+_MIN_PAGE: Final = 8
 
 
 class Snapshot(Struct, frozen=True):
-    """The job as it was when the stream began, and its newest progress frame."""
+    """The job when the stream begins, and its newest progress frame."""
 
     job: JobView
     progress: bytes | None
 
 
-Ending = Literal["ended", "deleted", "closing", "signed_out"]
-
-
-class JobStream:
-    """Yields every event past the cursor once, in order, and between them what else a watcher should know."""
+class JobStream(Stream):
+    """Yields every event past the cursor once and in order, with progress and beats in between."""
 
     def __init__(
-        self, job_id: UUID, after: int, hub: Hub, load: Callable[[], Awaitable[Snapshot | None]]
+        self, job_id: UUID, after: int, hub: Hub, load_snapshot: Callable[[], Awaitable[Snapshot | None]]
     ) -> None:
-        """*load* reads the snapshot, and only of a job that this watcher may see."""
+        """Begin past event *after*. *load_snapshot* returns None if this watcher may not see the job."""
+        super().__init__(Heartbeat(self._beat))
         self._job_id = job_id
         self._hub = hub
-        self._load = load
-        self._pulse = Heartbeat(self._beat)
+        self._load_snapshot = load_snapshot
         self._head = 0
         self._page = _FIRST_PAGE
         self._feed: Feed | None = None
         self._progress_no = 0
-        self.direct_writer: DirectWriter | None = None
         self.cursor = after
-        self.frames_sent = 0
-        self.end: Ending | None = None
-        self._is_signed_out = False
-
-    def sign_out(self) -> None:
-        """The watcher may not watch any more."""
-        self._is_signed_out = True
-        self._pulse.wake.set()
-
-    def answer(self, frame: Frame) -> None:
-        """Send *frame* between the others."""
-        self._pulse.answer(frame)
 
     def resume(self, after: int) -> None:
-        """Go on from another cursor.
+        """Continue past event *after*.
 
         Raises:
-            CursorBeyondHeadError: it has not happened yet.
+            CursorBeyondHeadError: the event has not happened yet.
         """
         if after > self._head:
             raise CursorBeyondHeadError(after, self._head)
         self.cursor = after
-        self._pulse.wake.set()
+        self._heartbeat.wake.set()
 
     async def frames(self) -> AsyncIterator[list[Frame]]:
-        """The frames, in groups that are ready together, up to and with the last one.
+        """Yield the frames in groups that are ready together, up to and with the last one.
 
         Raises:
-            JobNotFoundError: no such job, or not this watcher's.
+            JobNotFoundError: the job does not exist, or this watcher may not see it.
             CursorBeyondHeadError: the cursor is beyond the newest event.
-            DatabaseAwayError: the stream could not begin.
+            DatabaseAwayError: PostgreSQL is away, so the stream cannot begin.
         """
-        # Listen before reading the log, so that nothing falls between the two.
-        async with self._hub.watch(self._job_id, self._hear) as feed:
-            snapshot = await self._load()
+        # Subscribe before reading the job, so that no event falls between the two.
+        async with self._hub.watch(self._job_id, self._on_change) as feed:
+            snapshot = await self._load_snapshot()
             if snapshot is None:
                 raise JobNotFoundError(self._job_id)
             self._head = snapshot.job.event_seq
@@ -100,42 +84,42 @@ class JobStream:
                 yield self._count(group)
 
     async def _follow(self, feed: Feed) -> AsyncIterator[list[Frame]]:
-        self._pulse.begin()
+        self._heartbeat.start()
         while True:
-            group = self._pulse.take_answers()
+            group = self._heartbeat.drain_answers()
             events = await self._next_events(feed)
             if events:
                 self.cursor = events[-1].seq
                 group += [Frame(event.frame, event.seq) for event in events]
             self._head = max(self._head, feed.head, self.cursor)
-            last = self._last(feed)
-            if last is not None:
-                yield [*group, last]
+            last_frame = self._last_frame(feed)
+            if last_frame is not None:
+                yield [*group, last_frame]
                 return
-            news = feed.progress_no - self._progress_no
-            if self.cursor >= feed.head and feed.progress is not None and news:
-                skipped, self._progress_no = news - 1, feed.progress_no
-                group.append(Frame(skipping(feed.progress, skipped)))
-            group += self._pulse.due_beat()
+            new_progress = feed.progress_no - self._progress_no
+            if self.cursor >= feed.head and feed.progress is not None and new_progress:
+                self._progress_no = feed.progress_no
+                group.append(Frame(with_skipped(feed.progress, new_progress - 1)))
+            group += self._heartbeat.due_beats()
             if group:
                 yield group
             else:
-                await self._pulse.woken()
+                await self._heartbeat.wait()
 
-    def _hear(self) -> None:
-        """The feed has changed: hand the events on at once, or have the frames go on."""
-        if not self._hand_on():
-            self._pulse.wake.set()
+    def _on_change(self) -> None:
+        """Write the feed's new events at once if that is possible, else wake `frames`."""
+        if not self._write_directly():
+            self._heartbeat.wake.set()
 
-    def _hand_on(self) -> bool:
-        """Send new events in the feed's own turn; False where there is anything else to send, or no room."""
-        feed, outlet = self._feed, self.direct_writer
-        if feed is None or outlet is None or not self._pulse.is_resting:
+    def _write_directly(self) -> bool:
+        """Write new events within the feed's own turn; False if other frames are due or there is no room."""
+        feed, writer = self._feed, self.direct_writer
+        if feed is None or writer is None or not self._heartbeat.is_idle:
             return False
         if feed.progress_no != self._progress_no or self._is_over(feed):
             return False
-        packet = feed.cached_packet(self.cursor, outlet.encode_packet, GROUP_BYTES)
-        if packet is None or not outlet.write(packet):
+        packet = feed.cached_packet(self.cursor, writer.encode_packet, GROUP_BYTES)
+        if packet is None or not writer.write(packet):
             return False
         self.frames_sent += feed.head - self.cursor
         self.cursor = self._head = feed.head
@@ -144,19 +128,19 @@ class JobStream:
     def _is_over(self, feed: Feed) -> bool:
         return self._hub.is_closing or self._is_signed_out or feed.is_deleted or feed.final_state is not None
 
-    def _last(self, feed: Feed) -> Frame | None:
-        """The frame that ends the stream, if it is over."""
+    def _last_frame(self, feed: Feed) -> Frame | None:
+        """Return the frame that ends the stream; None while it goes on."""
         if self._is_signed_out:
-            self.end = "signed_out"
+            self.end_reason = "signed_out"
             return signed_out()
         if self._hub.is_closing:
-            self.end = "closing"
+            self.end_reason = "closing"
             return bye()
         if feed.is_deleted:
-            self.end = "deleted"
+            self.end_reason = "deleted"
             return error("job_deleted", "the job was deleted")
         if self.cursor >= feed.head and feed.final_state is not None:
-            self.end = "ended"
+            self.end_reason = "ended"
             return framed(End(state=feed.final_state))
         return None
 
@@ -167,11 +151,11 @@ class JobStream:
         try:
             events = await self._hub.log.read_after(self._job_id, self.cursor, self._page, GROUP_BYTES)
         except TRANSIENT:
-            await asyncio.sleep(_AWAY_PAUSE_SECONDS)
-            self._pulse.answer(self._pulse.beat())
+            await asyncio.sleep(_DATABASE_RETRY_SECONDS)
+            self._heartbeat.answer(self._heartbeat.beat())
             return []
-        # Rows past the bytes that are wanted are read for nothing.
-        self._page = min(max(2 * len(events), _LEAST_PAGE), PAGE)
+        # PostgreSQL reads a whole page of rows, also those that GROUP_BYTES then leaves out.
+        self._page = min(max(2 * len(events), _MIN_PAGE), PAGE)
         return events
 
     def _beat(self) -> Frame:
@@ -183,7 +167,3 @@ class JobStream:
         if job.state == "running" and progress is not None:
             frames.append(Frame(progress))
         return frames
-
-    def _count(self, group: list[Frame]) -> list[Frame]:
-        self.frames_sent += len(group)
-        return group

@@ -1,98 +1,80 @@
-"""One watcher of all jobs of its owner: the newest 500, then every change, each job in order of its head."""
+"""One watcher's stream of all jobs of an owner: the newest 500, then every change."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Final, Literal
+from typing import Final
 from uuid import UUID
 
-from headrace.api.live.direct_writer import DirectWriter
 from headrace.api.live.frames import Frame, JobsBeat, bye, encode, framed, signed_out
 from headrace.api.live.heartbeat import Heartbeat
 from headrace.api.live.overviews import Overviews
-from headrace.api.live.socket_transport import SlowReaderError
+from headrace.api.live.stream import SlowReaderError, Stream
 from headrace.domain.database import TRANSIENT
 from headrace.domain.jobs.overview.overview import Overview, OverviewEntry, OverviewFilter
 
-_GROUP: Final = 100
-_AWAY_PAUSE_SECONDS: Final = 1.0
-# Which jobs have a tag is asked for once for what gathered meanwhile.
+_GROUP_ENTRIES: Final = 100
+_DATABASE_RETRY_SECONDS: Final = 1.0
+# Changes that come within this time share one query for their tags.
 _TAG_PAUSE_SECONDS: Final = 0.25
 
 
-class OverviewSession:
-    """There is no log and no cursor: who comes back begins anew."""
+class OverviewStream(Stream):
+    """Yields job summaries that match a filter. It has no cursor: a client that reconnects begins anew."""
 
-    def __init__(self, owner_id: UUID, wanted: OverviewFilter, overviews: Overviews) -> None:
+    def __init__(self, owner_id: UUID, filters: OverviewFilter, overviews: Overviews) -> None:
+        super().__init__(Heartbeat(lambda: framed(JobsBeat(degraded=overviews.is_degraded))))
         self._owner_id = owner_id
-        self._wanted = wanted
+        self._filters = filters
         self._overviews = overviews
-        self._pulse = Heartbeat(lambda: framed(JobsBeat(degraded=overviews.is_degraded)))
-        self.frames_sent = 0
-        self.direct_writer: DirectWriter | None = None
-        self.end: Literal["closing", "signed_out"] | None = None
-        self._is_signed_out = False
-
-    def sign_out(self) -> None:
-        """The watcher may not watch any more."""
-        self._is_signed_out = True
-        self._pulse.wake.set()
-
-    def answer(self, frame: Frame) -> None:
-        """Send *frame* between the others."""
-        self._pulse.answer(frame)
 
     async def frames(self) -> AsyncIterator[list[Frame]]:
-        """The frames, in groups that are ready together.
+        """Yield the frames in groups that are ready together, up to and with the last one.
 
         Raises:
-            SlowReaderError: the watcher is so far behind that not all of its changes are known any more.
-            DatabaseAwayError: the stream could not begin.
+            SlowReaderError: the watcher is so far behind that the overview has dropped changes it needs.
+            DatabaseAwayError: PostgreSQL is away, so the stream cannot begin.
         """
-        async with self._overviews.watch(self._owner_id, self._pulse.wake.set) as overview:
+        async with self._overviews.watch(self._owner_id, self._heartbeat.wake.set) as overview:
             cursor = overview.number
-            newest = await self._overviews.newest(self._owner_id, self._wanted)
+            newest = await self._overviews.newest(self._owner_id, self._filters)
             for summary in newest:
                 overview.seed(summary)
-            self._pulse.begin()
+            self._heartbeat.start()
             while newest:
-                yield self._count([Frame(encode(summary)) for summary in newest[:_GROUP]])
-                del newest[:_GROUP]
+                yield self._count([Frame(encode(summary)) for summary in newest[:_GROUP_ENTRIES]])
+                del newest[:_GROUP_ENTRIES]
             async for group in self._follow(overview, cursor):
                 yield self._count(group)
 
     async def _follow(self, overview: Overview, cursor: int) -> AsyncIterator[list[Frame]]:
         while True:
-            group = self._pulse.take_answers()
+            group = self._heartbeat.drain_answers()
             if overview.has_forgotten(cursor):
                 raise SlowReaderError
-            changed, reached = overview.after(cursor, self._wanted, _GROUP)
+            entries, next_cursor = overview.after(cursor, self._filters, _GROUP_ENTRIES)
             try:
-                changed = await self._with_tag(changed)
+                entries = await self._with_tag(entries)
             except TRANSIENT:
-                await asyncio.sleep(_AWAY_PAUSE_SECONDS)
-                group.append(self._pulse.beat())
+                await asyncio.sleep(_DATABASE_RETRY_SECONDS)
+                group.append(self._heartbeat.beat())
             else:
-                group += [Frame(known.frame) for known in changed]
-                cursor = reached
+                group += [Frame(entry.frame) for entry in entries]
+                cursor = next_cursor
             if self._is_signed_out or self._overviews.is_closing:
-                self.end = "signed_out" if self._is_signed_out else "closing"
+                self.end_reason = "signed_out" if self._is_signed_out else "closing"
                 yield [*group, signed_out() if self._is_signed_out else bye()]
                 return
-            group += self._pulse.due_beat()
+            group += self._heartbeat.due_beats()
             if group:
                 yield group
             elif cursor == overview.number:
-                await self._pulse.woken()
-                if self._wanted.tag is not None:
+                await self._heartbeat.wait()
+                if self._filters.tag is not None:
                     await asyncio.sleep(_TAG_PAUSE_SECONDS)
 
-    async def _with_tag(self, changed: list[OverviewEntry]) -> list[OverviewEntry]:
-        if self._wanted.tag is None or not changed:
-            return changed
-        asked = [known.summary.job_id for known in changed if not known.is_deleted]
-        tagged = await self._overviews.tagged(self._owner_id, self._wanted.tag, asked)
-        return [known for known in changed if known.is_deleted or known.summary.job_id in tagged]
-
-    def _count(self, group: list[Frame]) -> list[Frame]:
-        self.frames_sent += len(group)
-        return group
+    async def _with_tag(self, entries: list[OverviewEntry]) -> list[OverviewEntry]:
+        if self._filters.tag is None or not entries:
+            return entries
+        job_ids = [entry.summary.job_id for entry in entries if not entry.is_deleted]
+        tagged = await self._overviews.tagged(self._owner_id, self._filters.tag, job_ids)
+        return [entry for entry in entries if entry.is_deleted or entry.summary.job_id in tagged]

@@ -1,4 +1,4 @@
-"""Things that are opened once for all their watchers, and closed after the last."""
+"""Shares each feed among its watchers: opens it for the first one and closes it after the last."""
 
 import asyncio
 import contextlib
@@ -10,77 +10,77 @@ from typing import Final, Generic, TypeVar
 from headrace.domain.events.observable import Callback, Observable
 
 _CHECK_SECONDS: Final = 5.0
-_SLOW_CHECK_SECONDS: Final = 1.0
+_DEGRADED_CHECK_SECONDS: Final = 1.0
 
 Key = TypeVar("Key")
-Thing = TypeVar("Thing", bound=Observable)
+FeedT = TypeVar("FeedT", bound=Observable)
 
 
-class SharedFeeds(Generic[Key, Thing]):
-    """*begin* makes a thing, *end* is called once it has left `things`."""
+class SharedFeeds(Generic[Key, FeedT]):
+    """The open feeds of a process. *open_feed* makes a feed, *close_feed* is called after its removal."""
 
     def __init__(
-        self, begin: Callable[[Key], Awaitable[Thing]], end: Callable[[Key], Awaitable[None]]
+        self, open_feed: Callable[[Key], Awaitable[FeedT]], close_feed: Callable[[Key], Awaitable[None]]
     ) -> None:
-        self._begin = begin
-        self._end = end
-        self._opening: dict[Key, asyncio.Task[Thing]] = {}
-        self._unwatched: set[Thing] = set()
-        self._deserted = asyncio.Event()
-        self.things: dict[Key, Thing] = {}
+        self._open_feed = open_feed
+        self._close_feed = close_feed
+        self._opening: dict[Key, asyncio.Task[FeedT]] = {}
+        self._unwatched: set[FeedT] = set()
+        self._all_closed = asyncio.Event()
+        self.feeds: dict[Key, FeedT] = {}
 
     @asynccontextmanager
-    async def watch(self, key: Key, watcher: Callback) -> AsyncIterator[Thing]:
-        """The thing, for the block; *watcher* is called at every change of it."""
-        thing = self.things.get(key) or await self._open(key)
-        thing.watch(watcher)
+    async def watch(self, key: Key, on_change: Callback) -> AsyncIterator[FeedT]:
+        """Hold the feed of *key* open for the block; *on_change* is called at each of its changes."""
+        feed = self.feeds.get(key) or await self._open(key)
+        feed.watch(on_change)
         try:
-            yield thing
+            yield feed
         finally:
-            thing.unwatch(watcher)
-            if not thing.is_watched:
-                await self._close(key, thing)
+            feed.unwatch(on_change)
+            if not feed.is_watched:
+                await self._close(key, feed)
 
     async def sweep(self) -> None:
-        """Close what had no watcher at the last sweep, either: one that left meanwhile has left it behind."""
-        # While one is closed, watchers come to the others and leave: each is looked at when its turn comes.
-        for key, thing in list(self.things.items()):
-            if thing in self._unwatched and not thing.is_watched:
-                await self._close(key, thing)
-        self._unwatched = {thing for thing in self.things.values() if not thing.is_watched}
+        """Close feeds without watchers at this sweep and the last: their watchers left while they opened."""
+        # Closing awaits, and watchers come and go meanwhile: check each feed when its turn comes.
+        for key, feed in list(self.feeds.items()):
+            if feed in self._unwatched and not feed.is_watched:
+                await self._close(key, feed)
+        self._unwatched = {feed for feed in self.feeds.values() if not feed.is_watched}
 
-    async def until_deserted(self) -> None:
-        """Wake every watcher, and wait until all have left."""
-        for thing in list(self.things.values()):
-            thing.notify()
-        if self.things:
-            await self._deserted.wait()
+    async def drain(self) -> None:
+        """Wake every watcher, and wait until all feeds are closed."""
+        for feed in list(self.feeds.values()):
+            feed.notify()
+        if self.feeds:
+            await self._all_closed.wait()
 
-    async def _open(self, key: Key) -> Thing:
-        """Watchers that come together share one opening; one that leaves does not undo it for the others."""
+    async def _open(self, key: Key) -> FeedT:
+        """Open a feed once for concurrent watchers; if one of them leaves, it still opens for the others."""
         opening = self._opening.get(key)
         if opening is None:
-            opening = self._opening[key] = asyncio.create_task(self._opened(key))
+            opening = self._opening[key] = asyncio.create_task(self._open_and_add(key))
             opening.add_done_callback(lambda _: self._opening.pop(key, None))
         return await asyncio.shield(opening)
 
-    async def _opened(self, key: Key) -> Thing:
-        thing = self.things[key] = await self._begin(key)
-        self._deserted.clear()
-        return thing
+    async def _open_and_add(self, key: Key) -> FeedT:
+        feed = self.feeds[key] = await self._open_feed(key)
+        self._all_closed.clear()
+        return feed
 
-    async def _close(self, key: Key, thing: Thing) -> None:
-        if self.things.get(key) is not thing:
+    async def _close(self, key: Key, feed: FeedT) -> None:
+        if self.feeds.get(key) is not feed:
             return
-        del self.things[key]
-        if not self.things:
-            self._deserted.set()
-        await self._end(key)
+        del self.feeds[key]
+        if not self.feeds:
+            self._all_closed.set()
+        await self._close_feed(key)
 
 
-async def pause_between_checks(recheck: asyncio.Event, *, is_slow: bool) -> None:
-    """Wait until what is watched is to be compared with PostgreSQL: soon where news travel slowly."""
-    seconds = _SLOW_CHECK_SECONDS if is_slow else _CHECK_SECONDS
+async def pause_between_checks(recheck: asyncio.Event, *, is_degraded: bool) -> None:
+    """Wait until feeds are due to be compared with PostgreSQL: 5 s, or 1 s if notifications may be late."""
+    seconds = _DEGRADED_CHECK_SECONDS if is_degraded else _CHECK_SECONDS
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds * random.uniform(0.8, 1.0)):  # noqa: S311
             await recheck.wait()

@@ -1,9 +1,9 @@
-"""One socket and one stream: send its frames, hear the client, close with the code that says why."""
+"""Serves a stream on a WebSocket: sends its frames, reads the client, and closes it with a reason."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
 import msgspec
 from litestar import WebSocket
@@ -11,8 +11,8 @@ from litestar.exceptions import WebSocketDisconnect
 
 from headrace.adapters.tasks import cancel_and_wait
 from headrace.api.live import frames
-from headrace.api.live.direct_writer import DirectWriter, direct_writer_of, join_frames
-from headrace.api.live.frames import Frame
+from headrace.api.live.direct_writer import direct_writer_of, join_frames
+from headrace.api.live.stream import EndReason, SlowReaderError, Stream
 from headrace.api.problems import DATABASE_ERRORS, code_of
 from headrace.api.server.websocket_protocol import TRY_AGAIN_LATER
 from headrace.domain.database import TRANSIENT
@@ -20,112 +20,98 @@ from headrace.domain.errors import HeadraceError
 from headrace.domain.jobs.errors import CursorBeyondHeadError, JobNotFoundError
 
 Socket = WebSocket[Any, Any, Any]
+OnMessage = Callable[[bytes | str], Awaitable[None]]
 
-# The connection judges a client that does not read; this only ends what no connection ends.
-_SEND_SECONDS: Final = 600.0
-_CLOSE_SECONDS: Final = 2.0
-_LONGEST_MESSAGE: Final = 64 * 1024
-_AWAY: Final = "PostgreSQL is not available"
+# `WebSocketProtocol` closes stalled clients long before. This bounds the wait under another server than ours.
+_SEND_TIMEOUT_SECONDS: Final = 600.0
+_CLOSE_TIMEOUT_SECONDS: Final = 2.0
+_MAX_MESSAGE_BYTES: Final = 64 * 1024
+_DATABASE_AWAY: Final = "PostgreSQL is not available"
 ENDED, GOING_AWAY, BAD_REQUEST, SIGNED_OUT, NOT_FOUND = 1000, 1012, 4400, 4401, 4404
-_CODES: Final = {"ended": ENDED, "deleted": NOT_FOUND, "closing": GOING_AWAY, "signed_out": SIGNED_OUT}
+_CLOSE_CODES: Final[dict[EndReason, int]] = {
+    "ended": ENDED,
+    "deleted": NOT_FOUND,
+    "closing": GOING_AWAY,
+    "signed_out": SIGNED_OUT,
+}
 
 
-class SlowReaderError(Exception):
-    """The client does not read as much as it should."""
+async def serve_stream(socket: Socket, stream: Stream, on_message: OnMessage, *, in_batches: bool) -> str:
+    """Serve until the stream or the client ends, and return why, for the log.
 
-
-class Stream(Protocol):
-    """What a socket carries.
-
-    *end* is why it ended by itself: `ended`, `deleted`, `closing` or `signed_out`. *outlet* is the short way
-    to the client.
+    *on_message* gets each message of the client, and may raise what `_listen` answers.
     """
-
-    end: Any
-    frames_sent: int
-    direct_writer: DirectWriter | None
-
-    def frames(self) -> AsyncIterator[list[Frame]]: ...
-
-    def answer(self, frame: Frame) -> None: ...
-
-
-async def serve_stream(
-    socket: Socket, stream: Stream, obey: Callable[[bytes | str], Awaitable[None]], *, in_batches: bool
-) -> str:
-    """Carry until the stream or the client ends; *obey* gets what the client says. Returns why it ended."""
     stream.direct_writer = direct_writer_of(socket, in_batches=in_batches)
     sender = asyncio.create_task(_send_all(socket, stream, in_batches=in_batches))
-    listener = asyncio.create_task(_listen(socket, stream, obey))
+    listener = asyncio.create_task(_listen(socket, stream, on_message))
     try:
         await asyncio.wait({sender, listener}, return_when=asyncio.FIRST_COMPLETED)
         if sender.done() and not isinstance(sender.exception(), WebSocketDisconnect):
-            return await _part(socket, stream, sender.exception())
-        # Whoever reads hears why the client is gone.
-        return await asyncio.wait_for(listener, _CLOSE_SECONDS)
+            return await _close(socket, stream, sender.exception())
+        # The listener knows why the client has left.
+        return await asyncio.wait_for(listener, _CLOSE_TIMEOUT_SECONDS)
     except TimeoutError:
         return "disconnected"
     finally:
         await cancel_and_wait([sender, listener])
 
 
-def as_accepted(socket: Socket) -> Socket:
-    """The socket as it is: accepted, before it was asked who is there."""
+def mark_accepted(socket: Socket) -> None:
+    """Tell Litestar that `Admission` has accepted the socket already, before it authenticated the caller."""
     socket.connection_state = "connect"
-    return socket
 
 
 async def refuse(socket: Socket, code: int, message: str, error: str | None = None) -> None:
-    """Close an accepted socket; *error* is the code of a frame that says more before."""
+    """Close an accepted socket. *error* is the code of an error frame that is sent before."""
     if error is not None:
         with contextlib.suppress(WebSocketDisconnect, SlowReaderError):
             await _send(socket, frames.error(error, message).data)
     with contextlib.suppress(WebSocketDisconnect, TimeoutError, RuntimeError, OSError):
-        async with asyncio.timeout(_CLOSE_SECONDS):
+        async with asyncio.timeout(_CLOSE_TIMEOUT_SECONDS):
             await socket.close(code=code, reason=message[:120])
 
 
 async def refuse_unavailable(socket: Socket) -> None:
-    """Close a socket that PostgreSQL is needed for."""
-    await refuse(socket, TRY_AGAIN_LATER, _AWAY)
+    """Close a socket because PostgreSQL is away."""
+    await refuse(socket, TRY_AGAIN_LATER, _DATABASE_AWAY)
 
 
-async def _part(socket: Socket, stream: Stream, error: BaseException | None) -> str:
-    """Close with the code that says why the stream is over."""
+async def _close(socket: Socket, stream: Stream, error: BaseException | None) -> str:
+    """Close with the code for the stream's end or *error*, and return the reason for the log."""
     match error:
         case None:
-            reason: str = stream.end or "ended"
-            await refuse(socket, _CODES[reason], reason)
+            end_reason = stream.end_reason or "ended"
+            await refuse(socket, _CLOSE_CODES[end_reason], end_reason)
+            return end_reason
         case JobNotFoundError():
-            reason = "not_found"
             await refuse(socket, NOT_FOUND, str(error))
+            return "not_found"
         case CursorBeyondHeadError():
-            reason = "cursor_beyond_head"
-            await refuse(socket, BAD_REQUEST, str(error), error=reason)
+            await refuse(socket, BAD_REQUEST, str(error), error="cursor_beyond_head")
+            return "cursor_beyond_head"
         case SlowReaderError():
-            reason = "slow_reader"
             await refuse(socket, TRY_AGAIN_LATER, "the client does not read")
+            return "slow_reader"
         case _ if isinstance(error, (*TRANSIENT, *DATABASE_ERRORS)):
-            reason = "database_away"
             await refuse_unavailable(socket)
+            return "database_away"
         case _:
             raise error
-    return reason
 
 
 async def _send_all(socket: Socket, stream: Stream, *, in_batches: bool) -> None:
     async for group in stream.frames():
-        outlet = stream.direct_writer
-        sent = [frame.data for frame in group]
-        if outlet is not None and outlet.write(outlet.encode_packet(sent)):
+        writer = stream.direct_writer
+        payloads = [frame.data for frame in group]
+        if writer is not None and writer.write(writer.encode_packet(payloads)):
             continue
-        for message in [join_frames(sent)] if in_batches else sent:
+        for message in [join_frames(payloads)] if in_batches else payloads:
             await _send(socket, message)
 
 
 async def _send(socket: Socket, data: bytes) -> None:
     try:
-        async with asyncio.timeout(_SEND_SECONDS):
+        async with asyncio.timeout(_SEND_TIMEOUT_SECONDS):
             await socket.send_data(data.decode(), mode="text")
     except TimeoutError as error:
         raise SlowReaderError from error
@@ -133,8 +119,8 @@ async def _send(socket: Socket, data: bytes) -> None:
         raise WebSocketDisconnect(detail="the client is gone") from error
 
 
-async def _listen(socket: Socket, stream: Stream, obey: Callable[[bytes | str], Awaitable[None]]) -> str:
-    """Hear the client until it leaves. What it says wrongly is answered; the socket stays open."""
+async def _listen(socket: Socket, stream: Stream, on_message: OnMessage) -> str:
+    """Read the client until it leaves. An invalid message is answered; the socket stays open."""
     while True:
         try:
             message = await socket.receive()
@@ -144,12 +130,12 @@ async def _listen(socket: Socket, stream: Stream, obey: Callable[[bytes | str], 
             return "slow_reader" if message.get("code") == TRY_AGAIN_LATER else "disconnected"
         raw: str | bytes = message.get("text") or message.get("bytes") or b""  # type: ignore[assignment]
         try:
-            if len(raw) > _LONGEST_MESSAGE:
-                raise msgspec.ValidationError(f"a message has at most {_LONGEST_MESSAGE} bytes")
-            await obey(raw)
+            if len(raw) > _MAX_MESSAGE_BYTES:
+                raise msgspec.ValidationError(f"a message has at most {_MAX_MESSAGE_BYTES} bytes")
+            await on_message(raw)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             stream.answer(frames.error("frame_invalid", str(error)[:200]))
         except HeadraceError as error:
             stream.answer(frames.error(code_of(error), str(error)))
         except DATABASE_ERRORS:
-            stream.answer(frames.error("database_unavailable", _AWAY))
+            stream.answer(frames.error("database_unavailable", _DATABASE_AWAY))

@@ -1,33 +1,34 @@
-"""A feed that tells its watchers so often as they are few: what comes meanwhile goes to them together."""
+"""Throttles notifications: the more watchers a feed has, the less often it notifies them."""
 
 import asyncio
 from typing import Final
 
 from headrace.domain.events.feed import Feed
 
-# Telling one watcher takes about half of that.
-_SECONDS_A_WATCHER: Final = 20e-6
+# Notifying one watcher takes about half of this.
+_SECONDS_PER_WATCHER: Final = 20e-6
 
 
 class ThrottledFeed(Feed):
-    """Tells at once after a pause; with a thousand watchers, at most fifty times a second."""
+    """Notifies a thousand watchers at most fifty times a second; events in between are coalesced."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._told_at = 0.0
-        self._later: asyncio.TimerHandle | None = None
+        self._notified_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     def notify(self) -> None:
-        if self._later is not None:
+        """Notify the watchers now, or once their pause is over."""
+        if self._timer is not None:
             return
         loop = asyncio.get_running_loop()
-        wait = self._told_at + self.watchers * _SECONDS_A_WATCHER - loop.time()
-        if wait > 0:
-            self._later = loop.call_later(wait, self._tell)
+        seconds = self._notified_at + self.watchers * _SECONDS_PER_WATCHER - loop.time()
+        if seconds > 0:
+            self._timer = loop.call_later(seconds, self._notify_now)
         else:
-            self._tell()
+            self._notify_now()
 
-    def _tell(self) -> None:
-        self._later = None
+    def _notify_now(self) -> None:
+        self._timer = None
         super().notify()
-        self._told_at = asyncio.get_running_loop().time()
+        self._notified_at = asyncio.get_running_loop().time()

@@ -1,4 +1,4 @@
-"""WS /jobs/{id}/ws: the frames of a job, and three words from the client."""
+"""WS /jobs/{id}/ws: streams one job, and takes `ping`, `cancel` and `resume` from the client."""
 
 from functools import partial
 from typing import Any, Final
@@ -9,7 +9,7 @@ import structlog
 from litestar import WebSocket, websocket
 from litestar.di import NamedDependency
 
-from headrace.api.auth.audit import note_admin
+from headrace.api.auth.audit import record_admin_action
 from headrace.api.auth.request_info import RequestInfo
 from headrace.api.dependencies import Services
 from headrace.api.live.frames import Cancel, Ping, Pong, Resume, framed
@@ -18,11 +18,11 @@ from headrace.api.live.socket_transport import (
     BAD_REQUEST,
     NOT_FOUND,
     Socket,
-    as_accepted,
+    mark_accepted,
     refuse,
     serve_stream,
 )
-from headrace.api.streams.snapshots import open_session
+from headrace.api.streams.snapshots import open_job_stream
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.jobs.service import JobService
@@ -35,51 +35,51 @@ _decode: Final = msgspec.json.Decoder(Ping | Cancel | Resume).decode
 @websocket("/jobs/{job_id:str}/ws", scope=Scope.JOBS_READ, job_token=True)
 async def stream_job(socket: WebSocket[Any, Any, Any], services: NamedDependency[Services]) -> None:
     """Send every event past `after`; close when the job is final and all was sent."""
-    as_accepted(socket)
+    mark_accepted(socket)
     user: CurrentUser = socket.scope["user"]
     try:
         job_id = UUID(socket.path_params["job_id"])
     except ValueError:
         await refuse(socket, NOT_FOUND, "there is no such job")
         return
-    cursor = _cursor(socket.query_params.get("after", "0"))
+    cursor = _parse_cursor(socket.query_params.get("after", "0"))
     if cursor is None:
         await refuse(socket, BAD_REQUEST, "after is a whole number from 0", error="cursor_beyond_head")
         return
-    session = open_session(services, user, job_id, cursor)
+    stream = open_job_stream(services, user, job_id, cursor)
     in_batches = socket.query_params.get("batch", "").lower() in ("true", "1")
     reason = "disconnected"
     try:
-        with services.standing.held(user, session.sign_out):
+        with services.revocation_watch.watched(user, stream.sign_out):
             reason = await serve_stream(
                 socket,
-                session,
-                partial(_on_message, socket, session, services, job_id),
+                stream,
+                partial(_on_message, socket, stream, services, job_id),
                 in_batches=in_batches,
             )
     finally:
-        _log.info("stream_closed", job_id=str(job_id), reason=reason, frames_sent=session.frames_sent)
+        _log.info("stream_closed", job_id=str(job_id), reason=reason, frames_sent=stream.frames_sent)
 
 
 async def _on_message(
-    socket: Socket, session: JobStream, services: Services, job_id: UUID, raw: bytes | str
+    socket: Socket, stream: JobStream, services: Services, job_id: UUID, raw: bytes | str
 ) -> None:
     match _decode(raw):
         case Ping():
-            session.answer(framed(Pong()))
+            stream.answer(framed(Pong()))
         case Resume(after=after):
-            session.resume(after)
+            stream.resume(after)
         case Cancel():
             user: CurrentUser = socket.scope["user"]
             user.needs(Scope.JOBS_WRITE)
             await services.limits.count_user(RequestInfo(socket.scope), user, is_write=True)
-            async with services.sessions.begin() as database:
-                jobs = JobService(session=database)
+            async with services.sessions.begin() as session:
+                jobs = JobService(session=session)
                 await jobs.cancel(job_id, user.reach)
                 if jobs.news:
-                    note_admin(database, socket, action="cancelJob")
+                    record_admin_action(session, socket, action="cancelJob")
             services.publisher.publish(jobs.news)
 
 
-def _cursor(raw: str) -> int | None:
+def _parse_cursor(raw: str) -> int | None:
     return int(raw) if raw.isascii() and raw.isdigit() and len(raw) <= 18 else None

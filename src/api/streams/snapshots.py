@@ -1,4 +1,4 @@
-"""What every transport does before it streams: load the job, and only for somebody who may see it."""
+"""Opens job streams, and loads the snapshots that they begin with, many per query."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -19,34 +19,36 @@ from headrace.domain.jobs.models import Job
 from headrace.domain.jobs.service import JobService
 from headrace.domain.jobs.states import JobState
 
-_MOST_AT_ONCE: Final = 100
+_MAX_SNAPSHOTS: Final = 100
+
+SnapshotKey = tuple[Reach, UUID]
 
 
-def open_session(services: Services, user: CurrentUser, job_id: UUID, after: int) -> JobStream:
-    """A stream of that job for *user*, from event *after* + 1 on."""
-    return JobStream(job_id, after, services.hub, partial(services.snapshots.get, (user.reach, job_id)))
+def open_job_stream(services: Services, user: CurrentUser, job_id: UUID, after: int) -> JobStream:
+    """Return a stream of the job for *user* that begins past event *after*."""
+    return JobStream(job_id, after, services.hub, partial(services.snapshots.load, (user.reach, job_id)))
 
 
-def snapshots(sessions: async_sessionmaker[AsyncSession]) -> BatchLoader[tuple[Reach, UUID], Snapshot]:
-    """Loads jobs by (reach, job) for those who begin to watch, many at a time: thousands may come at once."""
+def snapshot_loader(sessions: async_sessionmaker[AsyncSession]) -> BatchLoader[SnapshotKey, Snapshot]:
+    """Return a loader of snapshots by (reach, job id). A job beyond the reach has none."""
 
-    async def load(wanted: Sequence[tuple[Reach, UUID]]) -> dict[tuple[Reach, UUID], Snapshot]:
+    async def fetch(keys: Sequence[SnapshotKey]) -> dict[SnapshotKey, Snapshot]:
         by_reach: dict[Reach, list[UUID]] = {}
-        for reach, job_id in wanted:
+        for reach, job_id in keys:
             by_reach.setdefault(reach, []).append(job_id)
-        found = {}
-        # Read and let go: a stream holds no session while it waits.
+        snapshots: dict[SnapshotKey, Snapshot] = {}
+        # The session ends here: a stream must not hold a connection while it waits.
         async with sessions() as session:
             service = JobService(session=session)
             for reach, job_ids in by_reach.items():
                 jobs = await service.find_all(job_ids, reach)
-                why = await service.why_waiting(jobs)
+                waiting_for = await service.why_waiting(jobs)
                 for job in jobs:
-                    view = JobView.of(job, why.get(job.id))
-                    found[reach, job.id] = Snapshot(view, _stored_progress(job))
-        return found
+                    view = JobView.of(job, waiting_for.get(job.id))
+                    snapshots[reach, job.id] = Snapshot(view, _stored_progress(job))
+        return snapshots
 
-    return BatchLoader(load, _MOST_AT_ONCE)
+    return BatchLoader(fetch, _MAX_SNAPSHOTS)
 
 
 def _stored_progress(job: Job) -> bytes | None:

@@ -1,4 +1,4 @@
-"""GET /jobs/{id}/stream: the same frames as server-sent events."""
+"""GET /jobs/{id}/stream: streams one job as server-sent events, with the frames of its socket."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -16,7 +16,7 @@ from headrace.api.dependencies import Services
 from headrace.api.errors import InvalidInputError
 from headrace.api.live.frames import Frame
 from headrace.api.live.job_stream import JobStream
-from headrace.api.streams.snapshots import open_session
+from headrace.api.streams.snapshots import open_job_stream
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.database import TRANSIENT
@@ -50,32 +50,35 @@ async def stream_job_events(
 
     At the head of a final job the answer is 204, so that a browser stops reconnecting.
     """
-    cursor = after if last_event_id is None else _number(last_event_id)
+    cursor = after if last_event_id is None else _parse_event_id(last_event_id)
     async with services.sessions() as session:
         job = await JobService(session=session).find(job_id, current_user.reach)
     if cursor > job.event_seq:
         raise CursorBeyondHeadError(cursor, job.event_seq)
     if job.state.is_final and cursor == job.event_seq:
         return Response(None, status_code=204)
-    watcher = open_session(services, current_user, job_id, cursor)
-    lines = _lines(job_id, watcher.frames())
+    stream = open_job_stream(services, current_user, job_id, cursor)
+    lines = _lines(job_id, stream.frames())
     return Stream(
-        _while_held(services, current_user, watcher, lines), media_type="text/event-stream", headers=_HEADERS
+        _until_revoked(services, current_user, stream, lines),
+        media_type="text/event-stream",
+        headers=_HEADERS,
     )
 
 
-def _number(raw: str) -> int:
+def _parse_event_id(raw: str) -> int:
     if not (raw.isascii() and raw.isdigit() and len(raw) <= 18):
         raise InvalidInputError("header.Last-Event-ID", "Last-Event-ID is a whole number from 0")
     return int(raw)
 
 
-async def _while_held(
-    services: Services, user: CurrentUser, watcher: JobStream, lines: AsyncIterator[bytes]
+async def _until_revoked(
+    services: Services, user: CurrentUser, stream: JobStream, lines: AsyncIterator[bytes]
 ) -> AsyncIterator[bytes]:
-    with services.standing.held(user, watcher.sign_out):
-        async with aclosing(lines) as sent:  # type: ignore[type-var]
-            async for line in sent:
+    """Yield the lines, and end the stream when the user's credential is revoked."""
+    with services.revocation_watch.watched(user, stream.sign_out):
+        async with aclosing(lines) as open_lines:  # type: ignore[type-var]
+            async for line in open_lines:
                 yield line
 
 
@@ -85,10 +88,10 @@ async def _lines(job_id: UUID, frames: AsyncIterator[list[Frame]]) -> AsyncItera
             async for group in groups:
                 yield b"".join(_line(frame) for frame in group)
         except (*TRANSIENT, SQLAlchemyError, OSError) as error:
-            # The client comes back by itself, with the id of the last event that it has.
+            # The client reconnects by itself, with the id of its last event.
             _log.warning("stream_broke", job_id=str(job_id), error=type(error).__name__)
 
 
 def _line(frame: Frame) -> bytes:
-    number = b"" if frame.seq is None else b"id: %d\n" % frame.seq
-    return number + b"data: " + frame.data + b"\n\n"
+    event_id = b"" if frame.seq is None else b"id: %d\n" % frame.seq
+    return event_id + b"data: " + frame.data + b"\n\n"
