@@ -1,12 +1,13 @@
-"""The arq worker: its life cycle and signals are arq's, what it runs is leased from PostgreSQL.
+"""The arq worker of Headrace. It has arq's life cycle and signals, but claims its jobs from PostgreSQL.
 
-arq's own claim is not used. A ring wakes the worker (a blocking wait, no polling); then, and once a second
-anyway, it claims due jobs in one statement. Without Redis it goes on claiming.
+It does not use arq's own job claim. A ring wakes the worker from a blocking read on Redis. After a ring, and
+at least once a second, it claims due jobs in one statement. Without Redis it goes on claiming.
 """
 
 import asyncio
 import random
 import time
+from collections.abc import Sequence
 from signal import Signals
 from typing import Any, Final
 
@@ -19,42 +20,44 @@ from headrace.adapters.redis_client import REDIS_ERRORS
 from headrace.adapters.tasks import cancel_and_wait
 from headrace.domain.database import TRANSIENT
 from headrace.domain.events.news import Publisher
+from headrace.domain.jobs.attempts.claims import Claim
 from headrace.domain.jobs.attempts.queue import JobQueue
 from headrace.workers.attempt.outcome import StopReason
 from headrace.workers.attempt.runner import Attempt
-from headrace.workers.attempt.waiting import StopSignal, first_of
+from headrace.workers.attempt.waiting import StopSignal, wait_first
 from headrace.workers.leases import Leases
 from headrace.workers.resources import WorkerResources
 
 _log = structlog.get_logger(__name__)
 
-# A job that comes due rings for nobody, and starts within a second.
-_IDLE_SECONDS: Final = 0.8
-_MOST_ABANDONED: Final = 5
-# Smaller claims follow each other while what they brought runs.
-_MOST_AT_ONCE: Final = 100
+# Delayed jobs come due without a ring, so a poll must follow within a second.
+_POLL_SECONDS: Final = 0.8
+_MAX_ABANDONED_STEPS: Final = 5
+# Several small claims overlap with the start of the attempts; one large claim would delay them.
+_MAX_CLAIM_SIZE: Final = 100
+_HAND_BACK_SECONDS: Final = 15
 
 
 async def work(ctx: dict[Any, Any], queue: str) -> None:
-    """What a ring names. A stock arq worker on our queue would find nothing to do."""
+    """The arq function that a ring names. It does nothing, in case a stock arq worker reads our queue."""
 
 
 class HeadraceWorker(Worker):
-    """Claims jobs and runs an attempt of each, up to its concurrency."""
+    """Claims due jobs and runs an attempt of each, at most `concurrency` at a time."""
 
     def __init__(
         self,
         *,
         redis: ArqRedis | None,
-        execution: JobQueue,
-        tools: WorkerResources,
+        job_queue: JobQueue,
+        resources: WorkerResources,
         leases: Leases,
         publisher: Publisher,
         grace_seconds: float,
         only_suspect: bool,
     ) -> None:
-        """*only_suspect*: run one job that was lost twice, and end."""
-        worker = execution.worker
+        """*only_suspect*: run one job that was lost twice, then exit (arq's burst mode with one job)."""
+        worker = job_queue.worker
         super().__init__(
             [func(work, name=doorbell.FUNCTION, keep_result=0)],
             queue_name=doorbell.arq_queue(worker.queues[0]),
@@ -65,131 +68,138 @@ class HeadraceWorker(Worker):
             job_deserializer=doorbell.deserialize,
         )
         self._redis = redis
-        self._execution = execution
-        self._tools = tools
+        self._job_queue = job_queue
+        self._resources = resources
         self._leases = leases
         self._publisher = publisher
         self._grace_seconds = grace_seconds
-        self._attempt_tasks: set[asyncio.Task[None]] = set()
-        self._freed: asyncio.Future[None] | None = None
-        self._clearing: asyncio.Task[None] | None = None
-        self.stopping = StopSignal()
-        self._redis_away_until = 0.0
         self._only_suspect = only_suspect
+        self._attempt_tasks: set[asyncio.Task[None]] = set()
+        self._slot_freed: asyncio.Future[None] | None = None
+        self._clear_task: asyncio.Task[None] | None = None
+        self._redis_paused_until = 0.0
+        self.stopping = StopSignal()
 
     def handle_sig(self, signum: Signals) -> None:
-        """Stop claiming; what runs has the grace time to end, then it is handed back."""
+        """Stop claiming. Running attempts may end within the grace time; then they are handed back."""
         _log.info("worker_stopping", signal=signum.name, running=len(self._attempt_tasks))
         self.stopping.set()
 
     async def main(self) -> None:
-        """Claim and run until told to stop; then wait for the running attempts."""
+        """Claim and run jobs until the worker is stopped, then drain."""
         if self._only_suspect:
             await self._run_suspect()
         else:
-            await self._run_all()
+            await self._poll()
         await self._drain()
 
     async def _run_suspect(self) -> None:
-        for claim in await self._execution.claim(1, suspects=True):
+        for claim in await self._job_queue.claim(1, suspects=True):
             _log.warning("running_alone", job_id=str(claim.job_id), losses=claim.losses)
-            self._start(Attempt(claim, self._tools))
+            self._start(claim)
             while self._attempt_tasks and not self.stopping.is_set:
                 await self._wait_for_slot()
 
-    async def _run_all(self) -> None:
+    async def _poll(self) -> None:
         while not self.stopping.is_set:
-            claimed_all = await self._claim()
-            if self._tools.abandoned >= _MOST_ABANDONED:
-                _log.error("too_many_abandoned_steps", count=self._tools.abandoned)
+            may_have_more = await self._claim()
+            if self._resources.abandoned >= _MAX_ABANDONED_STEPS:
+                _log.error("too_many_abandoned_steps", count=self._resources.abandoned)
                 self.stopping.set()
-            elif self._free == 0:
+            elif self._free_slots == 0:
                 await self._wait_for_slot()
-            elif not claimed_all:
+            elif not may_have_more:
                 await self._wait_for_work()
 
     @property
-    def _free(self) -> int:
-        return self._execution.worker.concurrency - len(self._attempt_tasks)
+    def _free_slots(self) -> int:
+        return self._job_queue.worker.concurrency - len(self._attempt_tasks)
 
     async def _claim(self) -> bool:
-        """Claim what there are slots for; True when there may be more."""
-        free = min(self._free, _MOST_AT_ONCE)
-        if free <= 0:
+        """Claim jobs for the free slots and start them; return whether more may be due."""
+        limit = min(self._free_slots, _MAX_CLAIM_SIZE)
+        if limit <= 0:
             return False
         try:
-            claims = await self._execution.claim(free)
+            claims = await self._job_queue.claim(limit)
         except TRANSIENT as error:
             _log.warning("claim_put_off", reason=error.reason)
-            await first_of(stop=self.stopping, seconds=_IDLE_SECONDS)
+            await wait_first(stop=self.stopping, seconds=_POLL_SECONDS)
             return False
-        # One line for all that begin together, so that each can be found by the request that submitted it.
-        if requests := {str(claim.job_id): claim.request_id for claim in claims if claim.request_id}:
-            _log.info("jobs_claimed", requests=requests)
+        _log_requests(claims)
         for claim in claims:
-            self._start(Attempt(claim, self._tools))
-        return len(claims) == free
+            self._start(claim)
+        return len(claims) == limit
 
-    def _start(self, attempt: Attempt) -> None:
-        self._publisher.publish([attempt.claim.news])
+    def _start(self, claim: Claim) -> None:
+        attempt = Attempt(claim, self._resources)
+        self._publisher.publish([claim.news])
         self._leases.add(attempt)
         task = asyncio.create_task(attempt.run())
         self._attempt_tasks.add(task)
-        task.add_done_callback(lambda done: self._ended(done, attempt))
+        task.add_done_callback(lambda done: self._on_attempt_done(done, attempt))
 
-    def _ended(self, task: asyncio.Task[None], attempt: Attempt) -> None:
+    def _on_attempt_done(self, task: asyncio.Task[None], attempt: Attempt) -> None:
         self._attempt_tasks.discard(task)
         self._leases.remove(attempt)
         self.jobs_complete += 1
-        if self._freed is not None and not self._freed.done():
-            self._freed.set_result(None)
+        if self._slot_freed is not None and not self._slot_freed.done():
+            self._slot_freed.set_result(None)
         if not task.cancelled() and (error := task.exception()) is not None:
             claim = attempt.claim
             _log.error("attempt_broke", job_id=str(claim.job_id), request_id=claim.request_id, exc_info=error)
 
     async def _wait_for_slot(self) -> None:
-        """Until an attempt ends, or the second is over."""
-        freed = self._freed = asyncio.get_running_loop().create_future()
-        await first_of(freed, stop=self.stopping, seconds=_IDLE_SECONDS)
+        """Wait until an attempt ends, at most for a second."""
+        slot_freed = self._slot_freed = asyncio.get_running_loop().create_future()
+        await wait_first(slot_freed, stop=self.stopping, seconds=_POLL_SECONDS)
 
     async def _wait_for_work(self) -> None:
-        """Until a ring comes, or the second is over."""
-        seconds = _IDLE_SECONDS * random.uniform(0.7, 1.0)  # noqa: S311
-        if self._redis is None or time.monotonic() < self._redis_away_until:
-            await first_of(stop=self.stopping, seconds=seconds)
+        """Wait until a ring arrives, at most for a second."""
+        seconds = _POLL_SECONDS * random.uniform(0.7, 1.0)  # noqa: S311
+        if self._redis is None or time.monotonic() < self._redis_paused_until:
+            await wait_first(stop=self.stopping, seconds=seconds)
             return
-        waiting = asyncio.create_task(self._wait_for_ring(self._redis, seconds))
+        ring_task = asyncio.create_task(self._wait_for_ring(self._redis, seconds))
         try:
-            await first_of(waiting, stop=self.stopping, seconds=seconds + 1.0)
+            await wait_first(ring_task, stop=self.stopping, seconds=seconds + 1.0)
         finally:
-            await cancel_and_wait([waiting])
+            await cancel_and_wait([ring_task])
 
     async def _wait_for_ring(self, redis: ArqRedis, seconds: float) -> None:
         try:
-            ring = await doorbell.wait_for_ring(redis, self._execution.worker.queues, seconds=seconds)
-            # Beside the claim, which does not wait for it. What is left behind expires by itself.
-            if ring is not None and (self._clearing is None or self._clearing.done()):
-                self._clearing = asyncio.create_task(self._clear(redis, ring))
+            ring = await doorbell.wait_for_ring(redis, self._job_queue.worker.queues, seconds=seconds)
+            # The next claim does not wait for this. Rings that are not cleared expire.
+            if ring is not None and (self._clear_task is None or self._clear_task.done()):
+                self._clear_task = asyncio.create_task(self._clear(redis, ring))
         except REDIS_ERRORS as error:
-            self._miss_redis(error)
-            await first_of(stop=self.stopping, seconds=_IDLE_SECONDS)
+            self._pause_redis(error)
+            await wait_first(stop=self.stopping, seconds=_POLL_SECONDS)
 
     async def _clear(self, redis: ArqRedis, ring: doorbell.Ring) -> None:
         try:
-            await doorbell.clear_rings(redis, ring, self._free - 1)
+            await doorbell.clear_rings(redis, ring, self._free_slots - 1)
         except REDIS_ERRORS as error:
-            self._miss_redis(error)
+            self._pause_redis(error)
 
-    def _miss_redis(self, error: Exception) -> None:
+    def _pause_redis(self, error: Exception) -> None:
         _log.warning("doorbell_away", error=type(error).__name__)
-        self._redis_away_until = time.monotonic() + _IDLE_SECONDS
+        self._redis_paused_until = time.monotonic() + _POLL_SECONDS
 
     async def _drain(self) -> None:
-        """Let what runs end within the grace time, then hand it back."""
-        await cancel_and_wait([self._clearing] if self._clearing else [])
+        """Wait for the running attempts, at most for the grace time; then hand the others back."""
+        await cancel_and_wait([self._clear_task] if self._clear_task else [])
         if self._attempt_tasks:
             await asyncio.wait(self._attempt_tasks, timeout=self._grace_seconds)
         for attempt in list(self._leases.attempts.values()):
             attempt.stop(StopReason.HANDED_BACK)
         if self._attempt_tasks:
-            await asyncio.wait(self._attempt_tasks, timeout=self._grace_seconds + 15)
+            # The steps of a stopped attempt have their own grace time to end.
+            await asyncio.wait(self._attempt_tasks, timeout=self._grace_seconds + _HAND_BACK_SECONDS)
+
+
+def _log_requests(claims: Sequence[Claim]) -> None:
+    """Log which request submitted each claimed job: one line per claim statement."""
+    requests = {str(claim.job_id): claim.request_id for claim in claims if claim.request_id}
+    if requests:
+        _log.info("jobs_claimed", requests=requests)

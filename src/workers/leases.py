@@ -1,7 +1,5 @@
-"""The heartbeat of a worker: renew its leases, find out what it lost and what it is to cancel."""
+"""Keeps the leases of a worker: renews them, and stops attempts whose lease was lost or job cancelled."""
 
-import asyncio
-import random
 import time
 from typing import Final
 from uuid import UUID
@@ -9,97 +7,107 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from headrace.domain.database import TRANSIENT, DatabaseAwayError, DatabaseBusyError
+from headrace.domain.database import DatabaseAwayError, DatabaseBusyError
 from headrace.domain.jobs.attempts.queue import JobQueue
 from headrace.workers.attempt.outcome import StopReason
 from headrace.workers.attempt.runner import Attempt
+from headrace.workers.maintenance.periodic import run_every
 
 _log = structlog.get_logger(__name__)
 
-_CANCEL_EVERY_SECONDS: Final = 0.4
-# Well below what the sweepers give a lease that has run out.
-_AGAIN_SECONDS: Final = 0.3
+_CANCEL_PERIOD_SECONDS: Final = 0.4
+# Much shorter than the grace time in which sweepers leave an expired lease alone.
+_RETRY_SECONDS: Final = 0.3
+
+_Lease = tuple[UUID, int]
+"""The id of a job and the fence of the attempt that holds it."""
 
 
 class Leases:
-    """The attempts that run here, and the two loops that look after them."""
+    """The attempts that this process runs, by lease, with the loops that renew and cancel them."""
 
-    def __init__(self, execution: JobQueue, *, every_seconds: float) -> None:
-        self._execution = execution
-        self._every_seconds = every_seconds
-        self._unknown: set[tuple[UUID, int]] = set()
-        self.attempts: dict[tuple[UUID, int], Attempt] = {}
-        self._since: dict[tuple[UUID, int], float] = {}
+    def __init__(self, job_queue: JobQueue, *, heartbeat_seconds: float) -> None:
+        self._job_queue = job_queue
+        self._heartbeat_seconds = heartbeat_seconds
+        self._orphans: set[_Lease] = set()
+        self._added_at: dict[_Lease, float] = {}
+        self.attempts: dict[_Lease, Attempt] = {}
 
     def add(self, attempt: Attempt) -> None:
-        key = (attempt.claim.job_id, attempt.claim.fence)
-        self.attempts[key] = attempt
-        self._since[key] = time.monotonic()
+        lease = (attempt.claim.job_id, attempt.claim.fence)
+        self.attempts[lease] = attempt
+        self._added_at[lease] = time.monotonic()
 
     def remove(self, attempt: Attempt) -> None:
-        key = (attempt.claim.job_id, attempt.claim.fence)
-        self.attempts.pop(key, None)
-        self._since.pop(key, None)
+        lease = (attempt.claim.job_id, attempt.claim.fence)
+        self.attempts.pop(lease, None)
+        self._added_at.pop(lease, None)
 
-    async def heartbeat(self) -> None:
-        """Renew until cancelled. While PostgreSQL is away attempts go on: the fence decides afterwards."""
-        while True:
-            try:
-                await self.beat()
-            except TRANSIENT as error:
-                _log.warning("heartbeat_missed", reason=error.reason)
-                await asyncio.sleep(_AGAIN_SECONDS)
-                continue
-            await asyncio.sleep(self._every_seconds * random.uniform(0.9, 1.0))  # noqa: S311
+    async def run_heartbeat(self) -> None:
+        """Beat until cancelled.
 
-    async def beat(self) -> None:
-        """Renew once, and settle what differs between the database and this process."""
+        Attempts go on while PostgreSQL is away; afterwards the fence decides whose writes count.
+        """
+        await run_every(
+            self._heartbeat_seconds,
+            self.beat,
+            jitter=0.1,
+            waits_first=False,
+            retry_seconds=_RETRY_SECONDS,
+            put_off_event="heartbeat_missed",
+        )
+
+    async def run_cancel_watch(self) -> None:
+        """Stop attempts whose job is to be cancelled, every 0.4 s, until cancelled itself."""
+        await run_every(_CANCEL_PERIOD_SECONDS, self.stop_cancelled, jitter=0.0)
+
+    async def beat(self) -> int:
+        """Renew all leases, stop attempts that lost theirs, hand back orphans; return the number held.
+
+        An orphan is a lease of this worker for which no attempt runs here, such as that of a claim whose
+        answer was lost.
+        """
         began = time.monotonic()
-        dirty = [attempt for attempt in self.attempts.values() if attempt.sender.take_dirty()]
-        progress = [
-            (
-                attempt.claim.job_id,
-                attempt.claim.fence,
-                frame.fraction,
-                msgspec.json.encode(frame.steps).decode(),
-            )
-            for attempt in dirty
-            for frame in (attempt.sender.frame(),)
-        ]
-        held = await self._renew(progress)
+        held = await self._renew(self._unsaved_progress())
         for attempt in self.attempts.values():
             attempt.sender.repeat()
-        for key, attempt in list(self.attempts.items()):
-            if key not in held and self._since[key] < began:
+        for lease, attempt in list(self.attempts.items()):
+            if lease not in held and self._added_at[lease] < began:
                 attempt.stop(StopReason.LEASE_LOST)
-        # A claim may be on its way while this statement runs: only what stays unknown is handed back.
-        unknown = held - self.attempts.keys()
-        stale = unknown & self._unknown
-        self._unknown = unknown
+        # The answer to a claim may be on its way, so a lease is stale after two beats without an attempt.
+        orphans = held - self.attempts.keys()
+        stale = orphans & self._orphans
+        self._orphans = orphans
         if stale:
             _log.warning("handing_back_unknown", jobs=[str(job_id) for job_id, _ in stale])
-            await self._execution.release(sorted(stale))
+            await self._job_queue.release(sorted(stale))
+        return len(held)
 
-    async def _renew(self, progress: list[tuple[UUID, int, float, str]]) -> set[tuple[UUID, int]]:
+    async def stop_cancelled(self) -> int:
+        """Stop the running attempts whose job is to be cancelled; return their number."""
+        if not self.attempts:
+            return 0
+        cancelled = await self._job_queue.fetch_cancel_requests() & self.attempts.keys()
+        for lease in cancelled:
+            self.attempts[lease].stop(StopReason.CANCELLED)
+        return len(cancelled)
+
+    def _unsaved_progress(self) -> list[tuple[UUID, int, float, str]]:
+        """Return job, fence, fraction and steps (JSON) of the attempts with progress since the last beat."""
+        progress = []
+        for (job_id, fence), attempt in self.attempts.items():
+            if attempt.sender.take_dirty():
+                frame = attempt.sender.frame()
+                progress.append((job_id, fence, frame.fraction, msgspec.json.encode(frame.steps).decode()))
+        return progress
+
+    async def _renew(self, progress: list[tuple[UUID, int, float, str]]) -> set[_Lease]:
         try:
-            return await self._execution.renew(progress)
+            return await self._job_queue.renew(progress)
         except DatabaseBusyError:
-            return await self._execution.renew(progress, skip_locked=True)
+            return await self._job_queue.renew(progress, skip_locked=True)
         except DatabaseAwayError:
             raise
-        except Exception:  # noqa: BLE001  (no progress of one job is worth the leases of all)
+        except Exception:  # noqa: BLE001  (bad progress of one job must not cost all leases)
             _log.exception("progress_refused")
-            return await self._execution.renew([])
-
-    async def watch_cancels(self) -> None:
-        """Ask every 0.4 s which of the running jobs are to be cancelled, until cancelled itself."""
-        while True:
-            await asyncio.sleep(_CANCEL_EVERY_SECONDS)
-            if not self.attempts:
-                continue
-            try:
-                wanted = await self._execution.fetch_cancel_requests()
-            except TRANSIENT:
-                continue
-            for key in wanted & self.attempts.keys():
-                self.attempts[key].stop(StopReason.CANCELLED)
+            return await self._job_queue.renew([])

@@ -1,4 +1,4 @@
-"""Wires one worker process and runs it until it is told to stop."""
+"""Builds one worker process and runs it until it is stopped."""
 
 import asyncio
 import contextlib
@@ -35,27 +35,30 @@ from headrace.domain.pipelines.versions import version_key
 from headrace.settings import Settings
 from headrace.workers.arq_worker import HeadraceWorker
 from headrace.workers.leases import Leases
-from headrace.workers.maintenance import sweeper
 from headrace.workers.maintenance.blob_remover import BlobRemover
 from headrace.workers.maintenance.eta_refresh import EtaEstimators
+from headrace.workers.maintenance.housekeeper import Housekeeper, hourly_chores
 from headrace.workers.maintenance.quarantine import Quarantine
+from headrace.workers.maintenance.sweeper import Sweeper
 from headrace.workers.maintenance.watchdog import Watchdog
 from headrace.workers.resources import WorkerResources
 
 _log = structlog.get_logger(__name__)
 
+# Batches and the heartbeat write for many jobs, so they must not wait long for one locked row.
 _LOCK_TIMEOUT: Final = timedelta(milliseconds=100)
-# What was sent is written once however often it is sent again, so there is no need to wait for long.
-_ANSWER_SECONDS: Final = 8.0
+# A statement can be repeated safely (its writes are numbered), so a silent connection is given up soon.
+_STATEMENT_SECONDS: Final = 8.0
 _LAST_WRITES_SECONDS: Final = 10
-_START_PAUSE_SECONDS: Final = 0.5
-_START_TRIES: Final = 120
+_SIGN_OFF_SECONDS: Final = 3
+_REGISTER_PAUSE_SECONDS: Final = 0.5
+_MAX_REGISTER_TRIES: Final = 120
 
 
 async def run_worker(
     settings: Settings, queues: tuple[str, ...], concurrency: int, *, only_suspect: bool = False
 ) -> None:
-    """Serve *queues* until SIGTERM or SIGINT; with *only_suspect* run one job that was lost twice.
+    """Serve *queues* until SIGTERM or SIGINT; with *only_suspect*, run one job that was lost twice and exit.
 
     Raises:
         HeadraceError: see `open_worker`.
@@ -67,7 +70,7 @@ async def run_worker(
             loop.add_signal_handler(number, running.worker.handle_sig, number)
         watchdog = asyncio.create_task(Watchdog().run())
         try:
-            await running.until_stopped()
+            await running.run_until_stopped()
         finally:
             watchdog.cancel()
 
@@ -76,11 +79,13 @@ async def run_worker(
 async def open_worker(
     settings: Settings, queues: tuple[str, ...], concurrency: int, *, only_suspect: bool = False
 ) -> AsyncIterator["RunningWorker"]:
-    """A worker with everything that it needs; it serves *queues* from `until_stopped` on.
+    """Build a worker with its connections and background loops.
+
+    It serves *queues* once `run_until_stopped` is called.
 
     Raises:
-        HeadraceError: a start that cannot succeed: names that clash, a Redis that evicts, a pipeline that was
-            changed without a new version.
+        HeadraceError: the start cannot succeed: two pipelines share a name, Redis may evict keys, or a
+            pipeline was changed without a new version.
     """
     settings.needs("database_url")
     url = str(settings.database_url)
@@ -99,39 +104,38 @@ async def open_worker(
             concurrency=concurrency,
             lease=timedelta(seconds=settings.lease_seconds),
         )
-        # Neither a batch nor the heartbeat waits long for a row that somebody holds: others ride along.
-        batches = await StatementPool.open(
-            url, size=4, lock_timeout=_LOCK_TIMEOUT, answer_seconds=_ANSWER_SECONDS
+        write_pool = await StatementPool.open(
+            url, size=4, lock_timeout=_LOCK_TIMEOUT, answer_seconds=_STATEMENT_SECONDS
         )
-        stack.push_async_callback(batches.close)
-        # A connection that has gone silent must not hold the heartbeat until the leases are lost.
-        beats = await StatementPool.open(
+        stack.push_async_callback(write_pool.close)
+        # A silent connection must not hold the heartbeat until the leases have expired.
+        heartbeat_pool = await StatementPool.open(
             url, size=2, lock_timeout=_LOCK_TIMEOUT, answer_seconds=max(1.0, settings.lease_seconds / 5)
         )
-        stack.push_async_callback(beats.close)
-        singles = await StatementPool.open(url, size=6, answer_seconds=_ANSWER_SECONDS)
-        stack.push_async_callback(singles.close)
+        stack.push_async_callback(heartbeat_pool.close)
+        pool = await StatementPool.open(url, size=6, answer_seconds=_STATEMENT_SECONDS)
+        stack.push_async_callback(pool.close)
         scratch = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="headrace-", ignore_cleanup_errors=True)
         )
-        await _register(singles, loaded, may_replace=settings.env == "local")
+        await _register(pool, loaded, may_replace=settings.env == "local")
         publisher, bell = RedisPublisher(redis), Doorbell(redis)
-        changes = JobQueue(batches, worker)
-        await _warm_up(changes)
-        commit = GroupCommit(changes.write, publisher)
-        estimators = EtaEstimators(loaded.pipelines.values(), StepTimesRepository(singles))
-        execution = JobQueue(singles, worker, estimators.by_version)
-        leases = Leases(JobQueue(beats, worker), every_seconds=settings.heartbeat_seconds)
+        write_queue = JobQueue(write_pool, worker)
+        await _warm_up(write_queue)
+        commit = GroupCommit(write_queue.write, publisher)
+        estimators = EtaEstimators(loaded.pipelines.values(), StepTimesRepository(pool))
+        job_queue = JobQueue(pool, worker, estimators.by_version)
+        leases = Leases(JobQueue(heartbeat_pool, worker), heartbeat_seconds=settings.heartbeat_seconds)
         blobs = BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes)
         arq_worker = HeadraceWorker(
             redis=redis,
-            execution=execution,
-            tools=WorkerResources(
+            job_queue=job_queue,
+            resources=WorkerResources(
                 pipelines=loaded.pipelines,
                 sources=loaded.sources,
                 commit=commit,
                 publisher=publisher,
-                database=singles,
+                database=pool,
                 blobs=blobs,
                 scratch=Path(scratch),
                 process_slots=asyncio.Semaphore(settings.process_slots),
@@ -143,58 +147,57 @@ async def open_worker(
             grace_seconds=settings.grace_seconds,
             only_suspect=only_suspect,
         )
-        isolation = Quarantine(execution, settings)
-        remover = BlobRemover(BlobRemovals(singles), blobs)
-        arq_worker.stopping.listen(isolation.stop)
-        beside = [
+        quarantine = Quarantine(job_queue, settings)
+        arq_worker.stopping.add_callback(quarantine.stop)
+        background_tasks = [
             asyncio.create_task(coroutine)
             for coroutine in (
                 publisher.run(),
                 bell.run(),
-                leases.heartbeat(),
-                leases.watch_cancels(),
-                sweeper.sweep(execution, publisher, bell, queues),
-                sweeper.keep_house(singles),
+                leases.run_heartbeat(),
+                leases.run_cancel_watch(),
+                Sweeper(job_queue, publisher, bell).run(),
+                Housekeeper(hourly_chores(pool)).run(),
                 estimators.run(),
-                *(() if only_suspect else (isolation.run(), remover.run())),
+                *(() if only_suspect else (quarantine.run(), BlobRemover(BlobRemovals(pool), blobs).run())),
             )
         ]
-        committing = asyncio.create_task(commit.run())
+        commit_task = asyncio.create_task(commit.run())
         _log.info("worker_ready", worker=worker.id, queues=queues, concurrency=concurrency)
         try:
-            yield RunningWorker(arq_worker, execution, [*beside, committing])
+            yield RunningWorker(arq_worker, job_queue, [*background_tasks, commit_task])
         finally:
-            isolation.stop()
-            await isolation.ended()
+            quarantine.stop()
+            await quarantine.wait_stopped()
             commit.close()
-            await asyncio.wait({committing}, timeout=_LAST_WRITES_SECONDS)
-            await cancel_and_wait([*beside, committing])
+            await asyncio.wait({commit_task}, timeout=_LAST_WRITES_SECONDS)
+            await cancel_and_wait([*background_tasks, commit_task])
             await publisher.drain()
-            await _leave(execution)
+            await _sign_off(job_queue)
         _log.info("worker_stopped", worker=worker.id)
 
 
-async def _warm_up(changes: JobQueue) -> None:
-    """Connect both lanes and have their statement prepared: the first event of a job need not wait for it."""
+async def _warm_up(write_queue: JobQueue) -> None:
+    """Open both connections of the group commit and prepare its statement before the first job."""
     with contextlib.suppress(*TRANSIENT):
-        await asyncio.gather(changes.write([]), changes.write([]))
+        await asyncio.gather(write_queue.write([]), write_queue.write([]))
 
 
 class RunningWorker:
-    """A worker and the loops beside it."""
+    """A worker with its background loops."""
 
     def __init__(
-        self, worker: HeadraceWorker, execution: JobQueue, beside: list["asyncio.Task[None]"]
+        self, worker: HeadraceWorker, job_queue: JobQueue, background_tasks: list["asyncio.Task[None]"]
     ) -> None:
         self.worker = worker
-        self.execution = execution
-        self._beside = beside
+        self.job_queue = job_queue
+        self._background_tasks = background_tasks
 
-    async def until_stopped(self) -> None:
-        """Run until the worker is told to stop. A loop beside it that ends takes the worker down with it."""
+    async def run_until_stopped(self) -> None:
+        """Run until the worker is stopped. If a background loop ends, stop the worker and raise its error."""
         main = asyncio.create_task(self.worker.main())
         try:
-            done, _ = await asyncio.wait({main, *self._beside}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({main, *self._background_tasks}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await cancel_and_wait([main])
         for task in done:
@@ -204,23 +207,24 @@ class RunningWorker:
 
 
 async def _register(database: Database, loaded: Loaded, *, may_replace: bool) -> None:
-    """Make the pipelines known; waits for PostgreSQL and for its schema for a minute."""
-    for turn in range(_START_TRIES):
+    """Store the pipelines in the database. Wait a minute for PostgreSQL and its schema."""
+    for number in range(1, _MAX_REGISTER_TRIES + 1):
         try:
             for pipeline in loaded.pipelines.values():
                 await register(database, pipeline, may_replace=may_replace)
         except (*TRANSIENT, asyncpg.UndefinedTableError) as error:
-            if turn == _START_TRIES - 1:
+            if number == _MAX_REGISTER_TRIES:
                 raise
             _log.warning("waiting_for_postgresql", error=str(error))
-            await asyncio.sleep(_START_PAUSE_SECONDS)
+            await asyncio.sleep(_REGISTER_PAUSE_SECONDS)
         else:
             return
 
 
-async def _leave(execution: JobQueue) -> None:
+async def _sign_off(job_queue: JobQueue) -> None:
+    """Delete the worker's row, so that it no longer counts as live."""
     try:
-        async with asyncio.timeout(3):
-            await execution.deregister()
+        async with asyncio.timeout(_SIGN_OFF_SECONDS):
+            await job_queue.deregister()
     except (TimeoutError, OSError, *TRANSIENT) as error:
         _log.warning("left_without_a_word", error=type(error).__name__)

@@ -1,6 +1,6 @@
-"""`headrace worker`: a small parent that keeps one worker process alive.
+"""`headrace worker`: a small parent process that keeps one worker process alive.
 
-It imports no pipeline and holds no connection, so whatever kills the worker leaves it standing.
+It imports no pipelines and opens no connections, so it survives what kills the worker.
 """
 
 import contextlib
@@ -18,49 +18,50 @@ import structlog
 
 _log = structlog.get_logger(__name__)
 
-# The worker refused to start for a reason that a restart does not mend.
 REFUSED_EXIT: Final = 78
-_SHORTEST_PAUSE: Final = 0.2
-_LONGEST_PAUSE: Final = 5.0
+"""The exit status of a worker whose start cannot succeed, so that it is not restarted."""
+_MIN_PAUSE_SECONDS: Final = 0.2
+_MAX_PAUSE_SECONDS: Final = 5.0
 _HEALTHY_SECONDS: Final = 10.0
 _PR_SET_PDEATHSIG: Final = 1
 
 
 def supervise(command: Sequence[str], *, stop_seconds: float) -> int:
-    """Run *command* until told to stop, starting it again whenever it ends; returns the exit status.
+    """Run *command* and restart it whenever it ends, until SIGTERM or SIGINT; return the exit status.
 
-    SIGTERM and SIGINT are passed on; a worker that does not end within *stop_seconds* is killed.
+    The signals are forwarded as SIGTERM. A worker that runs *stop_seconds* longer is killed. The pause before
+    a restart doubles from 0.2 s to 5 s, and starts again after a worker that ran for 10 s.
     """
-    stopping: list[int] = []
+    signals: list[int] = []
     worker: subprocess.Popen[bytes] | None = None
 
-    def pass_on(number: int, _frame: FrameType | None) -> None:
-        stopping.append(number)
+    def forward(number: int, _frame: FrameType | None) -> None:
+        signals.append(number)
         if worker is not None:
             with contextlib.suppress(ProcessLookupError):
                 worker.send_signal(signal.SIGTERM)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, pass_on)
-    pause = _SHORTEST_PAUSE
-    while not stopping:
+        signal.signal(number, forward)
+    pause = _MIN_PAUSE_SECONDS
+    while not signals:
         began = time.monotonic()
         worker = subprocess.Popen(command, process_group=0)  # noqa: S603  (our own command line)
-        if stopping:  # told between the look above and the start
+        if signals:  # the signal came between the check above and the start
             worker.send_signal(signal.SIGTERM)
-        status = _wait(worker, stopping, stop_seconds)
-        if stopping or status == REFUSED_EXIT:
-            return status if not stopping else 0
+        status = _wait(worker, signals, stop_seconds)
+        if signals or status == REFUSED_EXIT:
+            return status if not signals else 0
         if time.monotonic() - began > _HEALTHY_SECONDS:
-            pause = _SHORTEST_PAUSE
+            pause = _MIN_PAUSE_SECONDS
         _log.error("worker_ended", status=status, restart_in_seconds=pause)
         time.sleep(pause)
-        pause = min(pause * 2, _LONGEST_PAUSE)
+        pause = min(pause * 2, _MAX_PAUSE_SECONDS)
     return 0
 
 
 def end_with_parent() -> None:
-    """Ask Linux to send this process a SIGTERM when its parent dies, however it dies."""
+    """Have Linux send this process a SIGTERM when its parent dies, even if the parent is killed."""
     if sys.platform == "linux":
         parent = os.getppid()
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -68,13 +69,14 @@ def end_with_parent() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _wait(worker: "subprocess.Popen[bytes]", stopping: list[int], stop_seconds: float) -> int:
+def _wait(worker: "subprocess.Popen[bytes]", signals: list[int], stop_seconds: float) -> int:
+    """Wait for the end of *worker*; kill it when it runs *stop_seconds* longer than a signal allows."""
     deadline: float | None = None
     while True:
         try:
             return worker.wait(timeout=0.2)
         except subprocess.TimeoutExpired:
-            if not stopping:
+            if not signals:
                 continue
             if deadline is None:
                 deadline = time.monotonic() + stop_seconds

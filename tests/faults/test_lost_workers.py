@@ -16,7 +16,7 @@ from faults import processes
 from faults.checker import assert_kept
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
-from headrace.workers.child import protocol as wire
+from headrace.workers.child import protocol
 from support.harness import Api, serving, working
 
 FLOWS = Path(__file__).parent / "flows" / "fault_flows.py"
@@ -84,7 +84,7 @@ async def test_a_job_that_kills_its_workers_ends_and_its_neighbour_succeeds(
 
 def test_a_step_process_ends_with_a_worker_that_left_its_words_unread(tmp_path: Path) -> None:
     ours, theirs = socket.socketpair()
-    order = wire.RunStep(
+    run = protocol.RunStep(
         source=str(FLOWS),
         pipeline="asking",
         version=1,
@@ -102,7 +102,7 @@ def test_a_step_process_ends_with_a_worker_that_left_its_words_unread(tmp_path: 
         child = subprocess.Popen(command, pass_fds=(theirs.fileno(),), process_group=0)
     try:
         with ours:
-            ours.sendall(wire.encode(order))
+            ours.sendall(protocol.encode(run))
             ours.recv(1, socket.MSG_PEEK)
 
         assert child.wait(20) == -signal.SIGKILL

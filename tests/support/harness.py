@@ -135,7 +135,7 @@ async def working(
 ) -> AsyncIterator[RunningWorker]:
     """A worker process's worth of service, in the loop of the tests."""
     async with open_worker(settings, queues, concurrency) as running:
-        task = asyncio.create_task(running.until_stopped())
+        task = asyncio.create_task(running.run_until_stopped())
         try:
             yield running
         finally:

@@ -21,12 +21,12 @@ ITEMS = 10_000
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-class Told:
+class KeptFrames:
     """A publisher that keeps the frames."""
 
     def __init__(self) -> None:
         self.frames: list[ProgressFrame] = []
-        self.late = asyncio.Event()
+        self.second = asyncio.Event()
 
     def publish(self, news: Sequence[JobNews]) -> None:
         raise AssertionError(news)
@@ -34,7 +34,7 @@ class Told:
     def publish_progress(self, job_id: UUID, frame: ProgressFrame) -> None:  # noqa: ARG002
         self.frames.append(frame)
         if len(self.frames) > 1:
-            self.late.set()
+            self.second.set()
 
 
 def claim(estimator: EtaEstimator | None = None) -> Claim:
@@ -71,47 +71,50 @@ def claim(estimator: EtaEstimator | None = None) -> Claim:
     )
 
 
-def sender(told: Told, progress: JobProgress, estimator: EtaEstimator | None = None) -> ProgressSender:
-    return ProgressSender(claim(estimator), progress, told, AttemptStatus(2))
+def sender(
+    publisher: KeptFrames, progress: JobProgress, estimator: EtaEstimator | None = None
+) -> ProgressSender:
+    """A sender whose clock stands still, so that a slow machine sends no further frame."""
+    return ProgressSender(claim(estimator), progress, publisher, AttemptStatus(2), clock=lambda: 1_000.0)
 
 
 async def test_thousands_of_items_that_report_and_end_make_two_frames_of_a_few_bytes() -> None:
-    told, progress = Told(), JobProgress({"many": 1})
+    publisher, progress = KeptFrames(), JobProgress({"many": 1})
     progress.expand("many", ITEMS)
-    sending = sender(told, progress)
+    sending = sender(publisher, progress)
 
     for index in range(ITEMS):
         sending.report("many", f"many[{index}]", Progress(done=1, total=1, message="done"))
     async with asyncio.timeout(SECONDS):
-        await told.late.wait()
+        await publisher.second.wait()
     sending.close()
 
-    assert len(told.frames) == 2
-    assert told.frames[-1].steps["many"].done == ITEMS
-    assert len(msgspec.json.encode(told.frames[-1])) < 300
+    assert len(publisher.frames) == 2
+    assert publisher.frames[-1].steps["many"].done == ITEMS
+    assert len(msgspec.json.encode(publisher.frames[-1])) < 300
 
 
 async def test_ends_of_steps_share_one_allowance_and_the_last_is_told() -> None:
-    told, progress = Told(), JobProgress({"many": 1})
+    publisher, progress = KeptFrames(), JobProgress({"many": 1})
     progress.expand("many", ITEMS)
-    sending = sender(told, progress)
+    sending = sender(publisher, progress)
 
     for index in range(ITEMS):
         progress.finish("many", f"many[{index}]")
         sending.flush()
     async with asyncio.timeout(SECONDS):
-        await told.late.wait()
+        await publisher.second.wait()
     sending.close()
 
-    assert [frame.steps["many"].done for frame in told.frames] == [1, ITEMS]
+    assert [frame.steps["many"].done for frame in publisher.frames] == [1, ITEMS]
     assert sending.take_dirty()
 
 
 async def test_a_frame_has_an_eta_where_the_times_are_known() -> None:
-    told, progress = Told(), JobProgress({"many": 1})
+    publisher, progress = KeptFrames(), JobProgress({"many": 1})
     progress.expand("many", 10)
     estimator = EtaEstimator({"many": ()})
-    sending = sender(told, progress, estimator)
+    sending = sender(publisher, progress, estimator)
 
     unknown: dict[str, Any] = msgspec.to_builtins(sending.frame())
     estimator.times = {"many": StepTime(samples=9, item=(1.0, 2.0), whole=(10.0, 20.0))}

@@ -1,4 +1,4 @@
-"""What an attempt has written of its step runs: an event and a row each."""
+"""Builds the changes that an attempt writes for its step runs: an event and a row each."""
 
 from datetime import timedelta
 
@@ -12,7 +12,7 @@ from headrace.workers.attempt.plan import StepPlan
 
 
 class ChangeBuilder:
-    """Makes the changes of one attempt."""
+    """Builds the changes of one attempt; each carries the attempt's job and fence."""
 
     def __init__(self, claim: Claim) -> None:
         self._claim = claim
@@ -22,6 +22,7 @@ class ChangeBuilder:
         return Change(job_id=claim.job_id, owner_id=claim.owner_id, fence=claim.fence)
 
     def row(self, run: StepPlan, state: StepState) -> StepChange:
+        """Return the row of *run* in *state*."""
         return StepChange(
             key=run.key,
             name=run.node.name,
@@ -33,36 +34,36 @@ class ChangeBuilder:
 
     def started(self, run: StepPlan) -> Change:
         event = StepStarted(step=run.node.name, index=run.index, attempt=self._claim.attempt)
-        change, row = self._of(run, StepState.RUNNING, event)
+        change, row = self._with_event(run, StepState.RUNNING, event)
         row.started = True
         return change
 
     def succeeded(self, run: StepPlan, took_ms: int) -> Change:
-        """*run* has its output."""
+        """Store the output of *run*, which took *took_ms*."""
         event = StepSucceeded(
             step=run.node.name, index=run.index, attempt=self._claim.attempt, took_ms=took_ms
         )
-        change, row = self._of(run, StepState.SUCCEEDED, event)
+        change, row = self._with_event(run, StepState.SUCCEEDED, event)
         row.output = run.output
         return change
 
-    def failed(self, run: StepPlan, error: JobError, wait: timedelta | None) -> Change:
-        """*wait* None: it was the last try."""
+    def failed(self, run: StepPlan, error: JobError, delay: timedelta | None) -> Change:
+        """Store a failed try and the *delay* before the next one; None: it was the last try."""
         event = StepFailed(
             step=run.node.name,
             index=run.index,
             attempt=self._claim.attempt,
             error=error,
-            retry_at=None if wait is None else self._claim.now() + wait,
+            retry_at=None if delay is None else self._claim.now() + delay,
         )
-        state = StepState.FAILED if wait is None else StepState.PENDING
-        change, row = self._of(run, state, event)
+        state = StepState.FAILED if delay is None else StepState.PENDING
+        change, row = self._with_event(run, state, event)
         row.error = msgspec.json.encode(error).decode()
-        row.retry_seconds = None if wait is None else wait.total_seconds()
+        row.retry_seconds = None if delay is None else delay.total_seconds()
         return change
 
     def items(self, name: str, items: str) -> Change:
-        """The items of a `for_each` step, a JSON array: computed once."""
+        """Store the items (a JSON array) of the `for_each` step *name*, so that they are computed once."""
         change = self.empty()
         change.steps[name] = StepChange(
             key=name,
@@ -74,7 +75,7 @@ class ChangeBuilder:
         )
         return change
 
-    def _of(self, run: StepPlan, state: StepState, event: JobEvent) -> tuple[Change, StepChange]:
+    def _with_event(self, run: StepPlan, state: StepState, event: JobEvent) -> tuple[Change, StepChange]:
         change = self.empty()
         change.events.append(write(event))
         row = change.steps[run.key] = self.row(run, state)

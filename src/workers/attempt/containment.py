@@ -1,4 +1,4 @@
-"""Calls of an author's code: whatever it raises stays an error of the step."""
+"""Calls an author's code so that nothing it raises can end the event loop or the worker."""
 
 import asyncio
 import contextlib
@@ -7,23 +7,23 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
-from headrace.workers.attempt.values import said_by
+from headrace.workers.attempt.values import error_text
 
 T = TypeVar("T")
 
 
 class StepLeftError(Exception):
-    """The step raised something that would end more than itself, such as SystemExit."""
+    """The step raised an exception that ends more than the step, such as `SystemExit`."""
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__(f"the step raised {type(error).__name__}: {said_by(error)}")
+        super().__init__(f"the step raised {type(error).__name__}: {error_text(error)}")
 
 
 class _Contained:
-    """Keeps from the event loop what would end it.
+    """A context manager that turns exceptions which would end the event loop into an error of the step.
 
     Raises:
-        StepLeftError: instead of everything that is neither an `Exception` nor a cancellation.
+        StepLeftError: instead of any exception that is neither an `Exception` nor a cancellation.
     """
 
     def __enter__(self) -> None: ...
@@ -39,7 +39,7 @@ contained: Final = _Contained()
 
 
 def call_in_thread(name: str, function: Callable[..., T], *arguments: Any) -> "asyncio.Future[T]":
-    """Call *function* in a daemon thread of its own, which nobody has to wait for."""
+    """Call *function* in a daemon thread of its own; the process can exit while it still runs."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
@@ -56,13 +56,13 @@ def call_in_thread(name: str, function: Callable[..., T], *arguments: Any) -> "a
         failure: Exception | None = None
         try:
             value = function(*arguments)
-        except (StopIteration, asyncio.CancelledError) as error:  # a future cannot carry them
+        except (StopIteration, asyncio.CancelledError) as error:  # a future cannot hold these
             failure = StepLeftError(error)
-        except Exception as error:  # noqa: BLE001  (the runner judges it)
+        except Exception as error:  # noqa: BLE001  (the runner decides what it means)
             failure = error
         except BaseException as error:  # noqa: BLE001
             failure = StepLeftError(error)
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the worker ended meanwhile
+        with contextlib.suppress(RuntimeError):  # the loop was closed: the worker has ended
             loop.call_soon_threadsafe(settle, value, failure)
 
     threading.Thread(target=work, name=name, daemon=True).start()

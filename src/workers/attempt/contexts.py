@@ -1,4 +1,4 @@
-"""`StepContext` for steps in this process: awaited in the loop, plain calls in a thread."""
+"""The `StepContext` of steps that run in this process, in the event loop or in a thread."""
 
 import asyncio
 import threading
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Folder(Protocol):
-    """A folder that is made when it is first asked for."""
+    """A folder that is created when *path* is first read."""
 
     @property
     def path(self) -> Path: ...
@@ -36,36 +36,36 @@ class StepIdentity(msgspec.Struct, frozen=True):
 
 
 class LoopContext:
-    """`headrace.domain.pipelines.context.StepContext` for a step in the event loop."""
+    """The context of a coroutine step; it implements `headrace.domain.pipelines.context.StepContext`."""
 
-    def __init__(self, situation: StepIdentity, pipeline: Pipeline, desk: StepHost) -> None:
-        self._situation = situation
+    def __init__(self, identity: StepIdentity, pipeline: Pipeline, host: StepHost) -> None:
+        self._identity = identity
         self._pipeline = pipeline
-        self._desk = desk
+        self._host = host
         self.stopping = False
-        self.params = situation.params
-        self.job_id = situation.job_id
-        self.attempt = situation.attempt
+        self.params = identity.params
+        self.job_id = identity.job_id
+        self.attempt = identity.attempt
 
     @property
     def scratch(self) -> Path:
-        return self._situation.scratch.path
+        return self._identity.scratch.path
 
     async def output(self, step: StepHandle) -> Any:
-        return self._pipeline.decode_output(step, self._desk.output(step))
+        return self._pipeline.decode_output(step, self._host.output(step))
 
     async def progress(self, done: float, total: float, message: str | None = None) -> None:
-        self._desk.report(self._situation.name, self._situation.key, done, total, message)
+        self._host.report(self._identity.name, self._identity.key, done, total, message)
 
     async def log(self, message: str, level: str = "info", **fields: Any) -> None:
-        await self._desk.log(self._situation.key, message, level, fields)
+        await self._host.log(self._identity.key, message, level, fields)
 
     async def save_file(self, name: str, data_or_path: bytes | Path | str, media_type: str) -> UUID:
         source = bytes_or_path(data_or_path)
-        return await self._desk.save_file(self._situation.key, str(name), source, str(media_type))
+        return await self._host.save_file(self._identity.key, str(name), source, str(media_type))
 
     async def open_file(self, file_id: UUID | str) -> BinaryIO:
-        path = await self._desk.file_path(file_id)
+        path = await self._host.file_path(file_id)
         return path.open("rb")
 
     async def raise_if_cancelled(self) -> None:
@@ -74,12 +74,12 @@ class LoopContext:
 
 
 class ThreadContext:
-    """The same names as plain calls; each runs in the event loop while the step's thread waits."""
+    """The context of a blocking step. Each call runs in the event loop while the step's thread waits."""
 
     def __init__(self, inner: LoopContext, loop: asyncio.AbstractEventLoop) -> None:
         self._inner = inner
         self._loop = loop
-        # Set when the thread is given up: whatever it still says is not heard.
+        # Set when the thread was given up: from then on its calls have no effect.
         self.closed = threading.Event()
         self.params = inner.params
         self.job_id = inner.job_id
@@ -108,7 +108,7 @@ class ThreadContext:
         if self._inner.stopping or self.closed.is_set():
             raise JobCancelledError
 
-    def _call(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    def _call(self, coroutine_function: Callable[[], Coroutine[Any, Any, T]]) -> T:
         if self.closed.is_set():
             raise JobCancelledError
-        return asyncio.run_coroutine_threadsafe(make(), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(coroutine_function(), self._loop).result()

@@ -1,4 +1,4 @@
-"""One try of one step: run it where it belongs, stop it when it is to stop, kill it when it does not."""
+"""Runs one try of one step in the event loop or in a thread, and stops it on request or after its timeout."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -9,14 +9,14 @@ from headrace.workers.attempt.containment import call_in_thread, contained
 from headrace.workers.attempt.contexts import LoopContext, StepIdentity, ThreadContext
 from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.values import encode_value
-from headrace.workers.attempt.waiting import StopSignal, first_of
+from headrace.workers.attempt.waiting import StopSignal, wait_first
 
-# A loop step may notice by itself that it is to stop; then it is cancelled where it waits.
+# A coroutine step has this time to notice a stop by itself; then its task is cancelled.
 _COURTESY_SECONDS: Final = 0.2
 
 
 class StepStoppedError(Exception):
-    """The try was stopped from outside, or out of time."""
+    """A try was stopped from outside or ran out of time. *abandoned*: its code may still be running."""
 
     def __init__(self, reason: Literal["stopped", "timeout"], *, abandoned: bool = False) -> None:
         super().__init__(reason)
@@ -30,29 +30,30 @@ async def _contained(step: Awaitable[Any]) -> Any:
 
 
 class StepExecutor(Protocol):
-    """A try that runs somewhere."""
+    """Runs one try of a step: in the loop, in a thread or in a child process."""
 
     def start(self) -> asyncio.Future[Any]:
-        """Begin. The future ends with what the step returned, or raises what the step raised."""
+        """Start the try. The future holds what the step returns or raises."""
 
     def output(self, returned: Any) -> str:
-        """What the step returned, as JSON.
+        """Encode what the step returned as JSON.
 
         Raises:
             OutputError: it cannot be stored.
         """
 
-    def ask_to_stop(self) -> None:
-        """Let the step notice that it is to stop."""
+    def request_stop(self) -> None:
+        """Let the step notice that it should stop."""
 
     async def kill(self) -> bool:
-        """End it now; False where that cannot be done and it is merely given up."""
+        """End the try now. Return False if that is impossible, so that it is abandoned."""
 
 
 class LoopExecutor:
-    """A coroutine step."""
+    """Runs a coroutine step as a task."""
 
     def __init__(self, node: Node, context: LoopContext, items: tuple[Any, ...], limit: int) -> None:
+        """*items*: the item of a `for_each` step, else nothing. *limit*: bytes of its output as JSON."""
         self._node = node
         self._context = context
         self._items = items
@@ -66,7 +67,7 @@ class LoopExecutor:
     def output(self, returned: Any) -> str:
         return encode_value(returned, f"the output of step {self._node.name!r}", self._limit)
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         self._context.stopping = True
         if self._task is not None:
             asyncio.get_running_loop().call_later(_COURTESY_SECONDS, self._task.cancel)
@@ -75,12 +76,12 @@ class LoopExecutor:
         if self._task is None or self._task.done():
             return True
         self._task.cancel()
-        await first_of(self._task, seconds=_COURTESY_SECONDS)
+        await wait_first(self._task, seconds=_COURTESY_SECONDS)
         return self._task.done()
 
 
 class ThreadExecutor:
-    """A blocking step in a thread of its own. A thread cannot be killed: it is closed and given up."""
+    """Runs a blocking step in a thread of its own. A thread cannot be killed, only closed and abandoned."""
 
     def __init__(
         self, node: Node, context: ThreadContext, inner: LoopContext, items: tuple[Any, ...], limit: int
@@ -99,7 +100,7 @@ class ThreadExecutor:
     def output(self, returned: Any) -> str:
         return encode_value(returned, f"the output of step {self._node.name!r}", self._limit)
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         self._inner.stopping = True
 
     async def kill(self) -> bool:
@@ -107,56 +108,56 @@ class ThreadExecutor:
         return False
 
 
-def here(
+def build_executor(
     node: Node,
     pipeline: Pipeline,
-    situation: StepIdentity,
-    desk: StepHost,
+    identity: StepIdentity,
+    host: StepHost,
     items: tuple[Any, ...],
     limit: int,
 ) -> StepExecutor:
-    """A try in this process: in the loop or in a thread."""
-    context = LoopContext(situation, pipeline, desk)
+    """Build the executor of a step that runs in this process, in the loop or in a thread."""
+    context = LoopContext(identity, pipeline, host)
     if node.step.runs_in == "loop":
         return LoopExecutor(node, context, items, limit)
     return ThreadExecutor(node, ThreadContext(context, asyncio.get_running_loop()), context, items, limit)
 
 
-async def run_step(running: StepExecutor, node: Node, stop: StopSignal) -> str:
-    """Run to the end, until *stop* is set, or until the step's time is over; returns the output as JSON.
+async def run_step(executor: StepExecutor, node: Node, stop: StopSignal) -> str:
+    """Run the try until it ends, *stop* is set or its timeout has passed; return the output as JSON.
 
     Raises:
-        StepStoppedError: it was stopped or ran out of time; *abandoned* where it may still be at it.
-        Exception: whatever the step raised.
+        StepStoppedError: it was stopped or timed out.
+        Exception: any exception that the step raised.
     """
-    work = running.start()
+    step = executor.start()
     try:
-        await first_of(work, stop=stop, seconds=node.step.timeout.total_seconds())
-        if work.done():
-            return running.output(_returned(work))
+        await wait_first(step, stop=stop, seconds=node.step.timeout.total_seconds())
+        if step.done():
+            return executor.output(_returned(step))
         reason: Literal["stopped", "timeout"] = "stopped" if stop.is_set else "timeout"
-        running.ask_to_stop()
-        await first_of(work, seconds=node.step.grace.total_seconds())
-        if reason == "stopped" and work.done() and not work.cancelled() and work.exception() is None:
-            return running.output(work.result())  # what is done in time counts
-        raise StepStoppedError(reason, abandoned=not work.done() and not await running.kill())
+        executor.request_stop()
+        await wait_first(step, seconds=node.step.grace.total_seconds())
+        if reason == "stopped" and step.done() and not step.cancelled() and step.exception() is None:
+            return executor.output(step.result())  # a step that ends within its grace time counts
+        raise StepStoppedError(reason, abandoned=not step.done() and not await executor.kill())
     except asyncio.CancelledError:
-        await running.kill()
+        await executor.kill()
         raise
     finally:
-        # Of one that was given up nobody asks what came of it.
-        if work.done():
-            _ignore(work)
+        # Retrieve the exception of an abandoned step as well, or asyncio logs that it never was.
+        if step.done():
+            _retrieve_exception(step)
         else:
-            work.add_done_callback(_ignore)
+            step.add_done_callback(_retrieve_exception)
 
 
-def _ignore(ended: asyncio.Future[Any]) -> None:
-    if not ended.cancelled():
-        ended.exception()
+def _retrieve_exception(step: asyncio.Future[Any]) -> None:
+    if not step.cancelled():
+        step.exception()
 
 
-def _returned(work: asyncio.Future[Any]) -> Any:
-    if work.cancelled():
+def _returned(step: asyncio.Future[Any]) -> Any:
+    if step.cancelled():
         raise RuntimeError("the step was cancelled from within")
-    return work.result()
+    return step.result()

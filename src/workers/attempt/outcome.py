@@ -1,4 +1,4 @@
-"""How an attempt ends: what becomes of the job, the event that tells it, and the steps left behind."""
+"""Decides how an attempt ends: the job's next state, its final event and the rows of unfinished steps."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ from headrace.workers.attempt.waiting import StopSignal
 
 
 class StopReason(StrEnum):
-    """Why an attempt ends before its steps do."""
+    """Why an attempt ends before all its steps have succeeded."""
 
     CANCELLED = "cancelled"
     LEASE_LOST = "lease_lost"
@@ -33,9 +33,9 @@ class StopReason(StrEnum):
 
 
 class AttemptStatus(StopSignal):
-    """Where an attempt stands: the number of its newest event, and whether and why it is to end.
+    """The state that the parts of an attempt share: its newest event number, and whether and why it stops.
 
-    Its parts share this, and none of them the attempt: what is over is freed at once.
+    The parts refer to this and not to the attempt, so that a finished attempt is freed without a cycle.
     """
 
     def __init__(self, head: int) -> None:
@@ -43,43 +43,44 @@ class AttemptStatus(StopSignal):
         self.head = head
         self.reason: StopReason | None = None
 
-    def end(self, reason: StopReason) -> None:
-        """End the attempt soon. The first reason counts, but a lost lease beats all."""
+    def stop(self, reason: StopReason) -> None:
+        """Stop the attempt. The first reason counts, except that a lost lease overrides all."""
         if self.reason is None or reason is StopReason.LEASE_LOST:
             self.reason = reason
         self.set()
 
-    def written(self, written: WriteResult) -> None:
-        self.head = max(self.head, written.head)
-        if written.verdict == "lost":
-            self.end(StopReason.LEASE_LOST)
+    def on_written(self, result: WriteResult) -> None:
+        """Take over the newest event number; stop the attempt if its lease was lost."""
+        self.head = max(self.head, result.head)
+        if result.verdict == "lost":
+            self.stop(StopReason.LEASE_LOST)
 
 
 def conclude(
     plan: Plan,
-    why: StopReason | None,
+    reason: StopReason | None,
     failure: JobError | None,
     *,
     is_done: bool,
     now: Callable[[], datetime],
 ) -> tuple[JobMove, JobEvent]:
-    """The job's move and its event. *is_done*: every step has succeeded. *now* is only recorded."""
-    match why:
+    """Return the job's move and its event. *is_done*: every step has succeeded. *now* is only recorded."""
+    match reason:
         case StopReason.CANCELLED:
             return JobMove(target=JobState.CANCELLED), JobCancelled()
         case StopReason.FAILED | StopReason.OUT_OF_TIME:
-            error = failure if why is StopReason.FAILED and failure is not None else JOB_TIMEOUT
+            error = failure if reason is StopReason.FAILED and failure is not None else JOB_TIMEOUT
             return JobMove(target=JobState.FAILED, error=error), JobFailed(error=error)
         case _ if is_done:
             result = _result(plan)
             move = JobMove(target=JobState.SUCCEEDED, result=result)
             return move, JobSucceeded(result=msgspec.Raw(result.encode()))
         case _:
-            return _requeue(plan, why, now)
+            return _requeue(plan, reason, now)
 
 
 def unfinished_steps(plan: Plan, target: JobState) -> Iterator[tuple[StepPlan, StepState]]:
-    """The step runs that have begun and not ended, and what becomes of them."""
+    """Yield the step runs that have started but not ended, with the state that each gets."""
     for run in plan.runs():
         if run.state is StepState.RUNNING:
             yield run, StepState.PENDING if target is JobState.QUEUED else StepState.CANCELLED
@@ -87,13 +88,16 @@ def unfinished_steps(plan: Plan, target: JobState) -> Iterator[tuple[StepPlan, S
             yield run, StepState.CANCELLED
 
 
-def _requeue(plan: Plan, why: StopReason | None, now: Callable[[], datetime]) -> tuple[JobMove, JobRequeued]:
+def _requeue(
+    plan: Plan, reason: StopReason | None, now: Callable[[], datetime]
+) -> tuple[JobMove, JobRequeued]:
+    """Requeue the job: at once if it was handed back, else for its earliest retry."""
     ready_at = plan.next_ready_at()
-    wait = 0.0 if why is not None or ready_at is None else max(0.0, ready_at - time.monotonic())
+    delay = 0.0 if reason is not None or ready_at is None else max(0.0, ready_at - time.monotonic())
     event = JobRequeued(
-        reason="retry" if why is None else "handed_back", run_at=now() + timedelta(seconds=wait)
+        reason="retry" if reason is None else "handed_back", run_at=now() + timedelta(seconds=delay)
     )
-    return JobMove(target=JobState.QUEUED, delay_seconds=wait), event
+    return JobMove(target=JobState.QUEUED, delay_seconds=delay), event
 
 
 def _result(plan: Plan) -> str:

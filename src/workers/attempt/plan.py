@@ -1,4 +1,4 @@
-"""Which step runs of a job can start now, which wait, and whether all is done. Pure."""
+"""Plans the step runs of a job: which can start now, which wait, and whether all are done. Pure."""
 
 import heapq
 from collections import deque
@@ -14,11 +14,11 @@ from headrace.domain.jobs.states import StepState
 from headrace.domain.pipelines.definition import Node, Pipeline
 from headrace.workers.attempt.values import OutputError
 
-MOST_ITEMS: Final = 10_000
+MAX_ITEMS: Final = 10_000
 
 
 class StepPlan(Struct, kw_only=True):
-    """One step run. *entered* says that the try has its slot."""
+    """One step run. *has_slot*: its current try has a slot and is being executed."""
 
     node: Node
     key: str
@@ -27,136 +27,136 @@ class StepPlan(Struct, kw_only=True):
     state: StepState = StepState.PENDING
     tries: int = 0
     output: str | None = None
-    entered: bool = False
+    has_slot: bool = False
 
 
 class Group(Struct):
-    """A step with all its runs: one, or one an item. *runs* None: its items are not computed yet.
+    """A step with all its runs: a single one, or one per item. *runs* None: the items are not computed yet.
 
-    *waits_for* counts the steps before it that are not done, *left* its own runs that are not.
+    *blockers* counts the steps before it that are not done, *left* its own runs that are not done.
     """
 
     node: Node
-    waits_for: int
+    blockers: int
     runs: list[StepPlan] | None = None
     left: int = 0
 
 
 class Plan:
-    """The graph of one job and how far it is. Moments are those of the caller's monotonic clock."""
+    """The step graph of one job and its progress through it. Times are of the caller's monotonic clock."""
 
     def __init__(self, pipeline: Pipeline, records: dict[str, StepRecord], now: float) -> None:
-        """Build on what earlier attempts have stored."""
+        """Continue from *records*, what earlier attempts have stored by step key."""
         self._followers = pipeline.followers
         self._ready: deque[StepPlan] = deque()
-        self._later: list[tuple[float, int, StepPlan]] = []
+        self._delayed: list[tuple[float, int, StepPlan]] = []
         self._numbers = count()
         self._left = len(pipeline.nodes)
         self.groups: dict[str, Group] = {}
         self.to_expand: deque[Group] = deque()
-        """The `for_each` steps whose turn has come and whose items are not computed yet."""
+        """The unblocked `for_each` steps whose items are not computed yet."""
         done = set()
         for node in pipeline.nodes.values():
-            waits_for = sum(name not in done for name in node.after)
-            group = self.groups[node.name] = Group(node, waits_for)
+            blockers = sum(name not in done for name in node.after)
+            group = self.groups[node.name] = Group(node, blockers)
             record = records.get(node.name)
             if node.for_each is None:
                 group.runs = [StepPlan(node=node, key=node.name)]
             elif record is not None and record.items is not None:
                 group.runs = item_runs(node, record.items)
-            waits = self._restore(group, records, now) if records else {}
+            ready_times = self._restore(group, records, now) if records else {}
             group.left = sum(run.state is not StepState.SUCCEEDED for run in group.runs or ())
             if group.runs is not None and not group.left:
                 done.add(node.name)
                 self._left -= 1
-            elif not waits_for:
-                self._open(group, waits)
+            elif not blockers:
+                self._unblock(group, ready_times)
 
     @property
     def is_done(self) -> bool:
         return not self._left
 
-    def take(self, now: float) -> StepPlan | None:
-        """The next step run that can start, in the order of the graph; it is running from now on."""
+    def start_next(self, now: float) -> StepPlan | None:
+        """Return the next step run that can start, in graph order, and mark it as running."""
         if self._ready:
             run = self._ready.popleft()
-        elif self._later and self._later[0][0] <= now:
-            run = heapq.heappop(self._later)[2]
+        elif self._delayed and self._delayed[0][0] <= now:
+            run = heapq.heappop(self._delayed)[2]
         else:
             return None
         run.state = StepState.RUNNING
         return run
 
-    def take_lone(self) -> StepPlan | None:
-        """The next step run, if it is one of the loop and nothing could start beside it before it ends."""
-        if len(self._ready) != 1 or self._later or self._ready[0].node.step.runs_in != "loop":
+    def start_lone(self) -> StepPlan | None:
+        """Like `start_next`, but only for a coroutine step beside which no other run could start."""
+        if len(self._ready) != 1 or self._delayed or self._ready[0].node.step.runs_in != "loop":
             return None
-        return self.take(0.0)
+        return self.start_next(0.0)
 
     def next_ready_at(self) -> float | None:
-        """When the first of the waiting step runs may start; None when none waits."""
+        """Return when the next step run may start; None when none waits."""
         if self._ready:
             return 0.0
-        return self._later[0][0] if self._later else None
+        return self._delayed[0][0] if self._delayed else None
 
-    def put_off(self, run: StepPlan, ready_at: float) -> None:
-        """Have *run* tried again, not before *ready_at*."""
+    def retry_at(self, run: StepPlan, ready_at: float) -> None:
+        """Schedule another try of *run*, not before *ready_at*."""
         run.state = StepState.PENDING
-        heapq.heappush(self._later, (ready_at, next(self._numbers), run))
+        heapq.heappush(self._delayed, (ready_at, next(self._numbers), run))
 
     def expand(self, group: Group, items: str) -> None:
-        """Give a `for_each` step its *items*, a JSON array; none means that it is done."""
+        """Create the runs of a `for_each` step from *items*, a JSON array. Without items the step is done."""
         group.runs = item_runs(group.node, items)
         group.left = len(group.runs)
         if group.left:
-            self._open(group, {})
+            self._unblock(group, {})
         else:
-            self._close(group)
+            self._complete(group)
 
     def is_last(self, run: StepPlan) -> bool:
-        """Whether nothing is left but *run*."""
+        """Return whether *run* is the only one that is not done."""
         return self._left == 1 and self.groups[run.node.name].left == 1
 
     def succeed(self, run: StepPlan) -> None:
-        """Count *run* as done, which may open the steps after it."""
+        """Mark *run* as succeeded, and unblock the steps after it when it was the last of its step."""
         run.state = StepState.SUCCEEDED
         group = self.groups[run.node.name]
         group.left -= 1
         if not group.left:
-            self._close(group)
+            self._complete(group)
 
     def runs(self) -> Iterator[StepPlan]:
         for group in self.groups.values():
             yield from group.runs or ()
 
     def output_of(self, group: Group) -> str:
-        """The output of a step that is done; of a `for_each` step the list in item order."""
+        """Return the output of a step that is done, as JSON; for a `for_each` step, a list in item order."""
         outputs = [run.output or "null" for run in group.runs or ()]
         return f"[{','.join(outputs)}]" if group.node.for_each else outputs[0]
 
-    def _open(self, group: Group, waits: dict[str, float]) -> None:
-        """Its turn has come. *waits*: what has to wait for its next try, by key."""
+    def _unblock(self, group: Group, ready_times: dict[str, float]) -> None:
+        """Queue the runs of *group*. *ready_times*: when delayed runs may start, by key."""
         if group.runs is None:
             self.to_expand.append(group)
             return
         for run in group.runs:
             if run.state is StepState.PENDING:
-                if run.key in waits:
-                    self.put_off(run, waits[run.key])
+                if run.key in ready_times:
+                    self.retry_at(run, ready_times[run.key])
                 else:
                     self._ready.append(run)
 
-    def _close(self, group: Group) -> None:
+    def _complete(self, group: Group) -> None:
         self._left -= 1
         for name in self._followers[group.node.name]:
             follower = self.groups[name]
-            follower.waits_for -= 1
-            if not follower.waits_for:
-                self._open(follower, {})
+            follower.blockers -= 1
+            if not follower.blockers:
+                self._unblock(follower, {})
 
     def _restore(self, group: Group, records: dict[str, StepRecord], now: float) -> dict[str, float]:
-        """Take over the states of stored runs; returns when those that wait may start, by key."""
-        waits = {}
+        """Take over the stored states of the runs; return when delayed runs may start, by key."""
+        ready_times = {}
         for run in group.runs or ():
             record = records.get(run.key)
             if record is None:
@@ -166,26 +166,27 @@ class Plan:
                 run.state = StepState.SUCCEEDED
                 run.output = record.output if record.output is not None else "null"
             elif record.retry_seconds is not None:
-                waits[run.key] = now + record.retry_seconds
-        return waits
+                ready_times[run.key] = now + record.retry_seconds
+        return ready_times
 
 
 def item_runs(node: Node, items: str) -> list[StepPlan]:
-    """One run for each of *items*, a JSON array."""
-    parts: list[msgspec.Raw] = msgspec.json.decode(items, type=list[msgspec.Raw])
+    """Return one step run for each of *items*, a JSON array."""
+    raw_items: list[msgspec.Raw] = msgspec.json.decode(items, type=list[msgspec.Raw])
     return [
-        StepPlan(node=node, key=f"{node.name}[{index}]", index=index, item=bytes(part).decode())
-        for index, part in enumerate(parts)
+        StepPlan(node=node, key=f"{node.name}[{index}]", index=index, item=bytes(item).decode())
+        for index, item in enumerate(raw_items)
     ]
 
 
 def compute_items(node: Node, params: Any) -> list[Any]:
-    """Ask the author's function for the items; what it raises is the author's.
+    """Call the author's `for_each` function and return its items.
 
     Raises:
         OutputError: there are more items than a job may have.
+        Exception: any exception that the function raised.
     """
-    items = [] if node.for_each is None else list(islice(node.for_each(params), MOST_ITEMS + 1))
-    if len(items) > MOST_ITEMS:
-        raise OutputError("items_invalid", f"step {node.name!r} has more than {MOST_ITEMS} items")
+    items = [] if node.for_each is None else list(islice(node.for_each(params), MAX_ITEMS + 1))
+    if len(items) > MAX_ITEMS:
+        raise OutputError("items_invalid", f"step {node.name!r} has more than {MAX_ITEMS} items")
     return items

@@ -1,4 +1,4 @@
-"""A step in a child process: spawned, heard over a socket, stopped softly, killed when that does not help."""
+"""Runs one try of a step in a child process, serves its requests over a socket, and kills it when it must."""
 
 import asyncio
 import contextlib
@@ -9,30 +9,27 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import structlog
 
 from headrace.adapters.tasks import cancel_and_wait
 from headrace.domain.jobs.errors import LeaseLostError
 from headrace.domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
 from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.values import OutputError
-from headrace.workers.child import protocol as wire
+from headrace.workers.child import protocol
 from headrace.workers.child.process import Child
 from headrace.workers.fresh_python import fresh_python
 
-_log = structlog.get_logger(__name__)
-
-_EXIT_SECONDS: Final = 2.0
-# What computes for long leaves the first turn to the loops, the heartbeats and PostgreSQL.
-_NICE: Final = 10
-# One thread for each library that brings its own: a child is one unit of work.
+_EXIT_TIMEOUT_SECONDS: Final = 2.0
+# Long computations yield the CPU to event loops, heartbeats and PostgreSQL.
+_NICENESS: Final = 10
+# Numeric libraries would each start a thread per core, but a child counts as one unit of work.
 _ONE_THREAD: Final = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
 )
 
 
 class ChildDiedError(Exception):
-    """The child ended without a word: killed by the system, or it left by `os._exit`."""
+    """The child exited without a result: the system killed it, or the step called `os._exit`."""
 
     def __init__(self, status: int | None) -> None:
         reason = (
@@ -44,7 +41,7 @@ class ChildDiedError(Exception):
 
 
 class ChildError(Exception):
-    """The step raised something in the child; its traceback is in *traceback*."""
+    """The step raised an exception in the child; *traceback* is its text."""
 
     def __init__(self, message: str, traceback: str) -> None:
         super().__init__(message)
@@ -52,13 +49,14 @@ class ChildError(Exception):
 
 
 class ProcessExecutor:
-    """`headrace.workers.attempt.executors.Running` in a child process."""
+    """The `StepExecutor` of steps that run in a child process."""
 
-    def __init__(self, order: wire.RunStep, name: str, key: str, desk: StepHost) -> None:
-        self._order = order
+    def __init__(self, message: protocol.RunStep, name: str, key: str, host: StepHost) -> None:
+        """*message* tells the child what to run; *name* and *key* are those of the step run."""
+        self._message = message
         self._name = name
         self._key = key
-        self._desk = desk
+        self._host = host
         self._process: Child | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._task: asyncio.Task[str] | None = None
@@ -71,143 +69,151 @@ class ProcessExecutor:
     def output(self, returned: str) -> str:
         return returned
 
-    async def _run(self) -> str:
-        ours, theirs = socket.socketpair()
-        try:
-            with theirs:
-                self._process = Child(
-                    fresh_python("headrace.workers.child.main", str(theirs.fileno()), nice=_NICE),
-                    environment=os.environ | _ONE_THREAD,
-                    folder=self._order.scratch,
-                    descriptors=(theirs.fileno(),),
-                )
-            reader, self._writer = await asyncio.open_connection(sock=ours, limit=wire.MAX_MESSAGE)
-        except BaseException:
-            ours.close()
-            raise
-        try:
-            await self._send(self._order)
-            if self._is_stopping:
-                self.ask_to_stop()  # it was asked before there was anybody to tell
-            return _output_of(await self._outcome(reader, self._process))
-        finally:
-            self._writer.close()
-            await self._end(self._process)
-
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         self._is_stopping = True
         if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(wire.encode(wire.Stop()))
+            self._writer.write(protocol.encode(protocol.Stop()))
 
     async def kill(self) -> bool:
         if self._process is not None:
             self._process.signal(signal.SIGKILL)
         if self._task is not None:
-            # It sees the process gone, which is bounded, or has not come to start one.
+            # The task ends soon after its process. Without one, it has to be cancelled.
             if self._process is None:
                 self._task.cancel()
             await asyncio.wait({self._task})
         return True
 
-    async def _outcome(self, reader: asyncio.StreamReader, process: Child) -> wire.Done | wire.Failed:
-        """What the child says at its end.
+    async def _run(self) -> str:
+        own_end, child_end = socket.socketpair()
+        try:
+            with child_end:
+                self._process = Child(
+                    fresh_python("headrace.workers.child.main", str(child_end.fileno()), nice=_NICENESS),
+                    environment=os.environ | _ONE_THREAD,
+                    folder=self._message.scratch,
+                    descriptors=(child_end.fileno(),),
+                )
+            reader, self._writer = await asyncio.open_connection(
+                sock=own_end, limit=protocol.MAX_MESSAGE_BYTES
+            )
+        except BaseException:
+            own_end.close()
+            raise
+        try:
+            await self._send(self._message)
+            if self._is_stopping:
+                self.request_stop()  # the first request came before the connection was open
+            return _output_or_error(await self._serve_until_exit(reader, self._process))
+        finally:
+            self._writer.close()
+            await self._reap(self._process)
+
+    async def _serve_until_exit(
+        self, reader: asyncio.StreamReader, process: Child
+    ) -> protocol.Done | protocol.Failed:
+        """Serve the child's requests and return its last message.
 
         Raises:
-            ChildDiedError: it ended without a word.
+            ChildDiedError: it exited without one.
         """
-        listening, ended = asyncio.create_task(self._listen(reader)), asyncio.create_task(process.wait())
+        serving, exited = asyncio.create_task(self._serve(reader)), asyncio.create_task(process.wait())
         try:
-            await asyncio.wait({listening, ended}, return_when=asyncio.FIRST_COMPLETED)
-            # What it said last may still be on its way. What it has left behind may hold the socket open.
-            await asyncio.wait({listening}, timeout=_EXIT_SECONDS)
-            if not listening.done():
+            await asyncio.wait({serving, exited}, return_when=asyncio.FIRST_COMPLETED)
+            # The last message may still be in the socket. A process that the child started may keep the
+            # socket open, so this wait is bounded.
+            await asyncio.wait({serving}, timeout=_EXIT_TIMEOUT_SECONDS)
+            if not serving.done():
                 raise ChildDiedError(process.status)
-            return listening.result()
+            return serving.result()
         finally:
-            await cancel_and_wait([listening, ended])
+            await cancel_and_wait([serving, exited])
 
-    async def _listen(self, reader: asyncio.StreamReader) -> wire.Done | wire.Failed:
+    async def _serve(self, reader: asyncio.StreamReader) -> protocol.Done | protocol.Failed:
         while True:
             try:
-                (size,) = wire.HEADER.unpack(await reader.readexactly(wire.HEADER.size))
-                if size > wire.MAX_MESSAGE:
+                (size,) = protocol.HEADER.unpack(await reader.readexactly(protocol.HEADER.size))
+                if size > protocol.MAX_MESSAGE_BYTES:
                     raise OutputError("output_too_large", f"the step sent a message of {size} bytes")
-                message = wire.decode_for_worker(await reader.readexactly(size))
+                message = protocol.decode_for_worker(await reader.readexactly(size))
             except (asyncio.IncompleteReadError, ConnectionError) as error:
-                raise ChildDiedError(await self._status()) from error
+                raise ChildDiedError(await self._exit_status()) from error
             except msgspec.MsgspecError as error:
                 raise OutputError(
-                    "message_invalid", f"the step sent what nobody can read: {error}"
+                    "message_invalid", f"the step sent a message that cannot be read: {error}"
                 ) from error
-            if isinstance(message, wire.Done | wire.Failed):
+            if isinstance(message, protocol.Done | protocol.Failed):
                 return message
-            answer = await self._handle(message)
-            if answer is not None:
-                await self._send(answer)
+            reply = await self._handle(message)
+            if reply is not None:
+                await self._send(reply)
 
-    async def _handle(self, message: wire.ToWorker) -> wire.Reply | None:
+    async def _handle(self, message: protocol.ToWorker) -> protocol.Reply | None:
         try:
-            return await self._grant(message)
+            return await self._dispatch(message)
         except PermanentError as error:
-            return wire.Reply(problem=str(error), code=error.code)
+            return protocol.Reply(problem=str(error), code=error.code)
         except LeaseLostError:
-            if not isinstance(message, wire.Line):
-                return wire.Reply(stopped=True)
-            self.ask_to_stop()  # nobody waits for an answer to a log line
+            if not isinstance(message, protocol.WriteLog):
+                return protocol.Reply(stopped=True)
+            self.request_stop()  # the child does not wait for a reply to a log line
         return None
 
-    async def _grant(self, message: wire.ToWorker) -> wire.Reply | None:
-        desk, answer = self._desk, None
+    async def _dispatch(self, message: protocol.ToWorker) -> protocol.Reply | None:
+        host, reply = self._host, None
         match message:
-            case wire.Report():
-                desk.report(self._name, self._key, message.done, message.total, message.message)
-            case wire.Line():
-                await desk.log(self._key, message.message, message.level, msgspec.json.decode(message.fields))
-            case wire.SaveFile():
-                saved = await desk.save_file(self._key, message.name, Path(message.path), message.media_type)
-                answer = wire.Reply(str(saved))
-            case wire.FindFile():
-                answer = wire.Reply(str(await desk.file_path(message.file_id)))
-            case wire.AskOutput():
-                answer = wire.Reply(desk.output(message.step))
-        return answer
+            case protocol.ReportProgress():
+                host.report(self._name, self._key, message.done, message.total, message.message)
+            case protocol.WriteLog():
+                await host.log(self._key, message.message, message.level, msgspec.json.decode(message.fields))
+            case protocol.SaveFile():
+                file_id = await host.save_file(
+                    self._key, message.name, Path(message.path), message.media_type
+                )
+                reply = protocol.Reply(str(file_id))
+            case protocol.GetFilePath():
+                reply = protocol.Reply(str(await host.file_path(message.file_id)))
+            case protocol.GetOutput():
+                reply = protocol.Reply(host.output(message.step))
+        return reply
 
-    async def _send(self, message: wire.ToChild) -> None:
+    async def _send(self, message: protocol.ToChild) -> None:
         if self._writer is None:
             return
-        # uvloop says RuntimeError of a socket that was closed.
+        # uvloop raises RuntimeError for a socket that was closed.
         with contextlib.suppress(ConnectionError, RuntimeError):
-            self._writer.write(wire.encode(message))
+            self._writer.write(protocol.encode(message))
             await self._writer.drain()
 
-    async def _status(self) -> int | None:
+    async def _exit_status(self) -> int | None:
         if self._process is None:
             return None
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_EXIT_SECONDS):
+            async with asyncio.timeout(_EXIT_TIMEOUT_SECONDS):
                 return await self._process.wait()
         return None
 
-    async def _end(self, process: Child) -> None:
-        """See the child gone: by itself within a moment, else by force."""
+    async def _reap(self, process: Child) -> None:
+        """Wait for the child to exit, and kill it after two seconds."""
         try:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_EXIT_SECONDS):
+                async with asyncio.timeout(_EXIT_TIMEOUT_SECONDS):
                     await process.wait()
         finally:
             process.signal(signal.SIGKILL)
             await process.wait()
 
 
-def _output_of(outcome: wire.Done | wire.Failed) -> str:
-    if isinstance(outcome, wire.Done):
-        return outcome.output
-    match outcome.kind:
+def _output_or_error(message: protocol.Done | protocol.Failed) -> str:
+    """Return the output as JSON, or raise in the worker what the step raised in the child."""
+    if isinstance(message, protocol.Done):
+        return message.output
+    match message.kind:
         case "stopped":
             raise JobCancelledError
         case "retryable":
-            raise RetryableError(outcome.message, retry_after=outcome.retry_after_seconds)
+            raise RetryableError(message.message, retry_after=message.retry_after_seconds)
         case "permanent":
-            raise PermanentError(outcome.message, code=outcome.code)
+            raise PermanentError(message.message, code=message.code)
         case _:
-            raise ChildError(outcome.message, outcome.traceback)
+            raise ChildError(message.message, message.traceback)

@@ -1,6 +1,7 @@
-"""Progress frames of one attempt: at once, and then every 100 ms per step at most."""
+"""Publishes the progress frames of one attempt, at most one frame per step every 100 ms."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from msgspec import UNSET
@@ -11,43 +12,51 @@ from headrace.domain.jobs.attempts.claims import Claim
 from headrace.domain.jobs.progress import JobProgress
 from headrace.workers.attempt.outcome import AttemptStatus
 
-_EVERY_SECONDS: Final = 0.1
-# Ends of steps share one allowance: thousands of short items are no thousands of frames.
-_ENDS: Final = ""
+_PERIOD_SECONDS: Final = 0.1
+# Ends of steps share one throttle key, so that thousands of short items do not make thousands of frames.
+_STEP_ENDS: Final = ""
 _QUIET_SECONDS: Final = 1.0
 
 
 class ProgressSender:
-    """Throttles at the source: what a step reports too often costs nothing downstream."""
+    """Throttles progress reports at their source: the first leaves at once, later ones are coalesced."""
 
     def __init__(
-        self, claim: Claim, progress: JobProgress, publisher: Publisher, standing: AttemptStatus
+        self,
+        claim: Claim,
+        progress: JobProgress,
+        publisher: Publisher,
+        status: AttemptStatus,
+        *,
+        clock: Callable[[], float] | None = None,
     ) -> None:
+        """*clock* returns seconds; by default it is the time of the running event loop."""
         self._claim = claim
         self._progress = progress
         self._publisher = publisher
-        self._standing = standing
+        self._status = status
+        self._clock = clock or asyncio.get_running_loop().time
         self._sent_at: dict[str, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._is_dirty = False
-        self._is_fresh = False
-        self._newest_at = 0.0
+        self._is_unrepeated = False
+        self._last_sent_at = 0.0
 
     def take_dirty(self) -> bool:
-        """Whether there was news since the last call."""
+        """Return whether there was progress since the last call."""
         dirty, self._is_dirty = self._is_dirty, False
         return dirty
 
     def report(self, name: str, key: str, progress: Progress) -> None:
-        """Take a report; a frame leaves now, or when this step's 100 ms are over."""
+        """Record a report of a step run; send a frame now, or when the 100 ms of its step are over."""
         self._progress.report(name, key, progress)
         self._send_soon(self._progress.entry(name, key))
 
     def frame(self) -> ProgressFrame:
-        """The newest frame."""
+        """Return a frame with the present progress."""
         estimator = self._claim.eta_estimator
         return ProgressFrame(
-            head=self._standing.head,
+            head=self._status.head,
             attempt=self._claim.attempt,
             fence=self._claim.fence,
             fraction=self._progress.fraction,
@@ -56,34 +65,34 @@ class ProgressSender:
         )
 
     def flush(self) -> None:
-        """Send a frame soon: a step has ended."""
-        self._send_soon(_ENDS)
+        """Send a frame soon because a step has ended."""
+        self._send_soon(_STEP_ENDS)
 
     def repeat(self) -> None:
-        """Send a frame once more that has been the newest for a while: who came after it hears of it now."""
-        if self._is_fresh and asyncio.get_running_loop().time() - self._newest_at >= _QUIET_SECONDS:
-            self._is_fresh = False
+        """Send the last frame once more after a second of silence, for clients that connected since."""
+        if self._is_unrepeated and self._clock() - self._last_sent_at >= _QUIET_SECONDS:
+            self._is_unrepeated = False
             self._publisher.publish_progress(self._claim.job_id, self.frame())
 
     def close(self) -> None:
+        """Drop the frame that is scheduled, if any."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _send_soon(self, entry: str) -> None:
         self._is_dirty = True
-        loop = asyncio.get_running_loop()
-        wait = self._sent_at.get(entry, 0.0) + _EVERY_SECONDS - loop.time()
-        if wait <= 0:
+        delay = self._sent_at.get(entry, 0.0) + _PERIOD_SECONDS - self._clock()
+        if delay <= 0:
             self._send(entry)
         elif self._timer is None:
-            self._timer = loop.call_later(wait, self._send_late, entry)
+            self._timer = asyncio.get_running_loop().call_later(delay, self._send_late, entry)
 
     def _send_late(self, entry: str) -> None:
         self._timer = None
         self._send(entry)
 
     def _send(self, entry: str) -> None:
-        self._is_fresh = True
-        self._newest_at = self._sent_at[entry] = asyncio.get_running_loop().time()
+        self._is_unrepeated = True
+        self._last_sent_at = self._sent_at[entry] = self._clock()
         self._publisher.publish_progress(self._claim.job_id, self.frame())

@@ -1,6 +1,7 @@
-"""What a failed try means: try again, and when, or fail the job. Pure but for the dice of the backoff."""
+"""Decides what follows a failed try: another try after a delay, or the failure of the job."""
 
 from datetime import timedelta
+from typing import Final
 
 from msgspec import Struct
 
@@ -10,43 +11,43 @@ from headrace.domain.pipelines.context import PermanentError, RetryableError
 from headrace.domain.pipelines.definition import Node
 from headrace.workers.attempt.executors import StepStoppedError
 from headrace.workers.attempt.process_executor import ChildDiedError, ChildError
-from headrace.workers.attempt.values import OutputError, job_error, said_by
+from headrace.workers.attempt.values import OutputError, error_text, job_error
 
-_LONGEST_WAIT_SECONDS = 30 * 86_400.0
+_MAX_DELAY_SECONDS: Final = 30 * 86_400.0
 
 
 class RetryDecision(Struct, frozen=True):
-    """*wait* None: the step, and with it the job, has failed."""
+    """The error to show, and the *delay* before the next try; None: the step and its job have failed."""
 
     error: JobError
-    wait: timedelta | None
+    delay: timedelta | None
 
 
 def decide_retry(
     node: Node, key: str, error: BaseException, failures: int, max_attempts: int | None
 ) -> RetryDecision:
-    """Judge the try that raised *error*, the step's failure number *failures* (from 1).
+    """Decide what follows the try that raised *error*, failure number *failures* (from 1) of the step run.
 
-    A job's `max_attempts`, if given, replaces `retries + 1` for all its steps.
+    A job's `max_attempts`, if given, replaces `retries + 1` for all its steps. Pure, except that the backoff
+    is random.
     """
     described = describe(error, key, node)
-    allowed = node.step.retries + 1 if max_attempts is None else max_attempts
-    if isinstance(error, PermanentError | OutputError) or failures >= allowed:
+    max_tries = node.step.retries + 1 if max_attempts is None else max_attempts
+    if isinstance(error, PermanentError | OutputError) or failures >= max_tries:
         return RetryDecision(described, None)
     if isinstance(error, RetryableError) and error.retry_after_seconds is not None:
-        return RetryDecision(
-            described, timedelta(seconds=min(error.retry_after_seconds, _LONGEST_WAIT_SECONDS))
-        )
+        seconds = min(error.retry_after_seconds, _MAX_DELAY_SECONDS)
+        return RetryDecision(described, timedelta(seconds=seconds))
     return RetryDecision(described, backoff.delay(failures))
 
 
 def describe(error: BaseException, key: str, node: Node) -> JobError:
-    """The error as the job shows it: a stable code, a sentence, never a traceback."""
+    """Return the error as the job shows it: a stable code and a sentence, never a traceback."""
     match error:
         case PermanentError() | OutputError():
-            code, message = error.code, said_by(error)
+            code, message = error.code, error_text(error)
         case RetryableError():
-            code, message = "step_failed", said_by(error)
+            code, message = "step_failed", error_text(error)
         case StepStoppedError():
             code = "step_timeout"
             message = f"the step took longer than {node.step.timeout.total_seconds():g} s"
@@ -55,5 +56,5 @@ def describe(error: BaseException, key: str, node: Node) -> JobError:
         case ChildError():
             code, message = "step_failed", str(error)
         case _:
-            code, message = "step_failed", f"{type(error).__name__}: {said_by(error)}"
+            code, message = "step_failed", f"{type(error).__name__}: {error_text(error)}"
     return job_error(code, message, key)

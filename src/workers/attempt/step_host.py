@@ -1,6 +1,6 @@
-"""What the steps of one attempt ask of it: reports, logs, files, outputs of earlier steps.
+"""Serves the context calls of one attempt's steps: progress, logs, files and outputs of earlier steps.
 
-All three kinds of steps come here, so each wish is granted in one place.
+Coroutine, thread and process steps all end up here, so each rule is in one place.
 """
 
 import asyncio
@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid5
-
-import structlog
 
 from headrace.adapters.blob_store import BlobStore, BlobTooLargeError
 from headrace.adapters.group_commit import GroupCommit
@@ -36,86 +34,89 @@ from headrace.workers.attempt.changes import ChangeBuilder
 from headrace.workers.attempt.outcome import AttemptStatus
 from headrace.workers.attempt.values import plain_fields, safe_text
 
-_log = structlog.get_logger(__name__)
-
+_MAX_PROGRESS_TEXT_BYTES: Final = 500
 _LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
 
 
 class StepHost:
-    """One attempt's counter for its steps."""
+    """The worker's side of `StepContext`, shared by all steps of one attempt.
+
+    *outputs* holds the outputs of the steps that are done, as JSON by step name.
+    """
 
     def __init__(
         self,
         claim: Claim,
-        records: ChangeBuilder,
+        changes: ChangeBuilder,
         *,
         commit: GroupCommit,
         database: Database,
         blobs: BlobStore,
         on_progress: Callable[[str, str, Progress], None],
-        standing: AttemptStatus,
+        status: AttemptStatus,
     ) -> None:
         self._claim = claim
-        self._records = records
+        self._changes = changes
         self._commit = commit
         self._database = database
         self._blobs = blobs
         self._on_progress = on_progress
-        self._standing = standing
+        self._status = status
         self._logged = claim.log_events
         self._is_closed = False
         self.dropped_logs = 0
         self.outputs: dict[str, str] = {}
 
     async def write(self, change: Change) -> WriteResult:
-        """Have *change* written.
+        """Write *change* and wait until it is committed.
 
         Raises:
-            LeaseLostError: somebody else holds the job; nothing was written.
+            LeaseLostError: another attempt holds the job, or it is final; nothing was written.
         """
         self._refuse_late(change)
-        written = await self._commit.submit(change)
-        self._standing.written(written)
-        if written.verdict == "lost":
+        result = await self._commit.submit(change)
+        self._status.on_written(result)
+        if result.verdict == "lost":
             raise LeaseLostError(change.job_id)
-        return written
+        return result
 
     async def finish(self, change: Change) -> None:
-        """Have the end of the attempt written; nothing may follow it.
+        """Write the change that ends the attempt; later writes are refused.
 
         Raises:
             LeaseLostError: see `write`.
         """
-        written = self.write(change)
+        # Close first, so that no write can be queued after this one.
         self._is_closed = True
-        await written
+        await self.write(change)
 
     def _refuse_late(self, change: Change) -> None:
-        """A thread that was given up must not write behind the end."""
+        """Refuse the writes of abandoned threads after the end of the attempt."""
         if self._is_closed and change.move is None:
             raise LeaseLostError(change.job_id)
 
-    def tell(self, change: Change) -> None:
-        """Have *change* written without waiting for it."""
+    def write_later(self, change: Change) -> None:
+        """Queue *change* to be written, without waiting for it."""
         self._commit.enqueue(change)
 
     def report(self, name: str, key: str, done: float, total: float, message: str | None) -> None:
-        text = None if message is None else safe_text(str(message), 500)
+        """Record the progress of a step run; numbers that are not finite count as 0."""
+        text = None if message is None else safe_text(str(message), _MAX_PROGRESS_TEXT_BYTES)
         self._on_progress(name, key, Progress(done=_finite(done), total=_finite(total), message=text))
 
     async def log(self, key: str | None, message: str, level: str, fields: Mapping[str, Any]) -> None:
-        """Add a line to the history; past 10,000 of a job they are counted instead."""
+        """Append a log event to the job. After 10,000 of them, messages are only counted."""
         if self._logged >= MAX_LOG_EVENTS:
             self.dropped_logs += 1
             return
         self._logged += 1
-        word = str(level)
-        change = self._records.empty()
+        level = str(level)
+        change = self._changes.empty()
         change.events.append(
             write(
                 LogWritten(
-                    level=word if word in _LEVELS else "info",
-                    message=_clip(str(message)),
+                    level=level if level in _LEVELS else "info",
+                    message=safe_text(str(message), MAX_LOG_BYTES),
                     fields=plain_fields(fields),
                     step=key,
                 )
@@ -124,7 +125,14 @@ class StepHost:
         await self.write(change)
 
     async def save_file(self, key: str, name: str, source: bytes | Path, media_type: str) -> UUID:
-        """Keep bytes or the file at a path; a name that the step saved before is replaced."""
+        """Store bytes or the file at a path as a file of the job; return its id.
+
+        A second save under the same name replaces the first, also by a later try of the step.
+
+        Raises:
+            PermanentError: `file_invalid` or `file_too_large`.
+            LeaseLostError: see `write`.
+        """
         try:
             check_name(name)
         except FileNameError as error:
@@ -137,7 +145,7 @@ class StepHost:
             raise PermanentError(f"{name}: {error}", code="file_too_large") from error
         except FileNotFoundError as error:
             raise PermanentError(f"{name}: there is nothing at that path", code="file_invalid") from error
-        new = NewFile(
+        new_file = NewFile(
             id=file_id,
             step=key,
             name=name,
@@ -150,13 +158,13 @@ class StepHost:
             job_id=claim.job_id,
             step=key,
             name=name,
-            media_type=new.media_type,
-            size=new.size,
-            sha256=new.sha256.hex(),
+            media_type=new_file.media_type,
+            size=new_file.size,
+            sha256=new_file.sha256.hex(),
             created_at=claim.now(),
         )
-        change = self._records.empty()
-        change.files.append(new)
+        change = self._changes.empty()
+        change.files.append(new_file)
         change.events.append(write(FileCreated(file=summary)))
         try:
             await self.write(change)
@@ -167,25 +175,25 @@ class StepHost:
         return file_id
 
     async def file_path(self, file_id: UUID | str) -> Path:
-        """Where the bytes of a file of the job's owner lie.
+        """Return the path of the bytes of a file that belongs to the job's owner.
 
         Raises:
-            PermanentError: no such file, or somebody else's.
+            PermanentError: `file_not_found`, also for a file of another owner.
         """
         try:
-            wanted = file_id if isinstance(file_id, UUID) else UUID(str(file_id))
+            file_uuid = file_id if isinstance(file_id, UUID) else UUID(str(file_id))
         except ValueError as error:
             raise PermanentError(f"{file_id!r} is not the id of a file", code="file_not_found") from error
-        sha256 = await sha256_of(self._database, wanted, self._claim.owner_id)
+        sha256 = await sha256_of(self._database, file_uuid, self._claim.owner_id)
         if sha256 is None:
-            raise PermanentError(f"there is no file {wanted}", code="file_not_found")
-        return self._blobs.path(wanted, sha256)
+            raise PermanentError(f"there is no file {file_uuid}", code="file_not_found")
+        return self._blobs.path(file_uuid, sha256)
 
     def output(self, step: StepHandle | str) -> str:
-        """What an earlier step returned, as JSON.
+        """Return the output of an earlier step, as JSON.
 
         Raises:
-            PermanentError: that step has not ended.
+            PermanentError: `output_missing`, that step has not ended.
         """
         name = step.name if isinstance(step, StepHandle) else step
         if name not in self.outputs:
@@ -198,7 +206,3 @@ class StepHost:
 def _finite(value: float) -> float:
     number = float(value)
     return number if math.isfinite(number) else 0.0
-
-
-def _clip(message: str) -> str:
-    return safe_text(message, MAX_LOG_BYTES)

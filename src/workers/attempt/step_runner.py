@@ -1,4 +1,4 @@
-"""Runs the tries of one attempt's steps where they belong, each with a slot and a scratch folder."""
+"""Runs single tries of an attempt's steps, each with a slot, a scratch folder and the right executor."""
 
 import asyncio
 import shutil
@@ -11,20 +11,22 @@ from headrace.domain.jobs.attempts.claims import Claim
 from headrace.domain.pipelines.definition import Node, Pipeline
 from headrace.workers.attempt.containment import call_in_thread, contained
 from headrace.workers.attempt.contexts import StepIdentity
-from headrace.workers.attempt.executors import StepExecutor, StepStoppedError, here, run_step
+from headrace.workers.attempt.executors import StepExecutor, StepStoppedError, build_executor, run_step
 from headrace.workers.attempt.plan import StepPlan, compute_items
 from headrace.workers.attempt.process_executor import ProcessExecutor
 from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.values import OutputError, encode_value
-from headrace.workers.attempt.waiting import StopSignal, first_of
-from headrace.workers.child import protocol as wire
+from headrace.workers.attempt.waiting import StopSignal, wait_first
+from headrace.workers.child.protocol import RunStep
 from headrace.workers.resources import WorkerResources
 
-_ITEMS_SECONDS: Final = 60.0
+_ITEMS_TIMEOUT_SECONDS: Final = 60.0
+# A list of items may be longer than an output.
+_ITEMS_BYTES_FACTOR: Final = 4
 
 
 class Scratch:
-    """A folder for one try, made when it is first asked for."""
+    """The scratch folder of one try, created when *path* is first read."""
 
     def __init__(self, root: Path, label: str) -> None:
         self._root = root
@@ -43,71 +45,73 @@ class Scratch:
 
 
 class StepRunner:
-    """One attempt's hands."""
+    """Calls the author's code of one attempt: the steps, and the functions that compute items."""
 
     def __init__(
-        self, tools: WorkerResources, claim: Claim, desk: StepHost, params: Any, stop: StopSignal
+        self, resources: WorkerResources, claim: Claim, host: StepHost, params: Any, stop: StopSignal
     ) -> None:
-        self._tools = tools
+        self._resources = resources
         self._claim = claim
-        self._pipeline: Pipeline = tools.pipelines[(claim.pipeline, claim.version)]
-        self._desk = desk
+        self._pipeline: Pipeline = resources.pipelines[(claim.pipeline, claim.version)]
+        self._host = host
         self._params = params
         self._stop = stop
 
     async def items(self, node: Node) -> str | None:
-        """Ask the author for the items of *node*: a JSON array; None when the attempt is to stop meanwhile.
+        """Compute the items of *node* and return them as a JSON array; None if the attempt stops meanwhile.
 
         Raises:
-            OutputError: they cannot be stored, or are not there in time.
-            Exception: whatever the author's function raised.
+            OutputError: they cannot be stored, or took longer than 60 s.
+            Exception: any exception that the author's function raised.
         """
-        asked: asyncio.Future[Any] = call_in_thread(
+        future: asyncio.Future[Any] = call_in_thread(
             f"headrace-{node.name}-items", compute_items, node, self._params
         )
-        await first_of(asked, stop=self._stop, seconds=_ITEMS_SECONDS)
-        if not asked.done():
-            self._tools.abandoned += 1
-            asked.cancel()
+        await wait_first(future, stop=self._stop, seconds=_ITEMS_TIMEOUT_SECONDS)
+        if not future.done():
+            self._resources.abandoned += 1
+            future.cancel()
             if self._stop.is_set:
                 return None
-            raise OutputError("items_timeout", f"the items were not there within {_ITEMS_SECONDS:g} s")
-        what = f"the items of step {node.name!r}"
-        return encode_value(asked.result(), what, self._tools.max_output_bytes * 4)
+            raise OutputError(
+                "items_timeout", f"the items were not there within {_ITEMS_TIMEOUT_SECONDS:g} s"
+            )
+        limit = self._resources.max_output_bytes * _ITEMS_BYTES_FACTOR
+        return encode_value(future.result(), f"the items of step {node.name!r}", limit)
 
-    async def run(self, run: StepPlan, begin: Callable[[], None]) -> str:
-        """Run one try and return the output as JSON; *begin* is called once it has its slot.
+    async def run(self, run: StepPlan, on_slot: Callable[[], None]) -> str:
+        """Run one try and return its output as JSON. *on_slot* is called when the try gets its slot.
 
         Raises:
-            StepStoppedError: it was stopped from outside, or is out of time.
-            Exception: whatever the step raised.
+            StepStoppedError: it was stopped or timed out.
+            Exception: any exception that the step raised.
         """
-        # Steps in the loop need no slot.
-        slots = {"process": self._tools.process_slots, "thread": self._tools.thread_slots}.get(
+        # Coroutine steps need no slot.
+        slots = {"process": self._resources.process_slots, "thread": self._resources.thread_slots}.get(
             run.node.step.runs_in
         )
         if slots is not None:
             await slots.acquire()
-        scratch = Scratch(self._tools.scratch, self._claim.pipeline)
+        scratch = Scratch(self._resources.scratch, self._claim.pipeline)
         is_abandoned = False
         try:
-            begin()
-            return await run_step(self._running(run, scratch), run.node, self._stop)
+            on_slot()
+            return await run_step(self._build_executor(run, scratch), run.node, self._stop)
         except StepStoppedError as error:
             is_abandoned = error.abandoned
             raise
         finally:
             if is_abandoned:
-                self._tools.abandoned += 1
+                self._resources.abandoned += 1
             elif slots is not None:
                 slots.release()
             await scratch.remove()
 
-    def _running(self, run: StepPlan, scratch: "Scratch") -> StepExecutor:
+    def _build_executor(self, run: StepPlan, scratch: Scratch) -> StepExecutor:
         node, claim = run.node, self._claim
         if node.step.runs_in == "process":
-            order = wire.RunStep(
-                source=self._tools.sources[(claim.pipeline, claim.version)],
+            message = RunStep(
+                source=self._resources.sources[(claim.pipeline, claim.version)],
                 pipeline=claim.pipeline,
                 version=claim.version,
                 step=node.name,
@@ -116,10 +120,10 @@ class StepRunner:
                 job_id=claim.job_id,
                 attempt=claim.attempt,
                 scratch=str(scratch.path),
-                max_output_bytes=self._tools.max_output_bytes,
+                max_output_bytes=self._resources.max_output_bytes,
             )
-            return ProcessExecutor(order, node.name, run.key, self._desk)
-        situation = StepIdentity(
+            return ProcessExecutor(message, node.name, run.key, self._host)
+        identity = StepIdentity(
             job_id=claim.job_id,
             attempt=claim.attempt,
             name=node.name,
@@ -129,4 +133,6 @@ class StepRunner:
         )
         with contained:
             items = () if run.item is None else (node.decode_item(run.item),)
-        return here(node, self._pipeline, situation, self._desk, items, self._tools.max_output_bytes)
+        return build_executor(
+            node, self._pipeline, identity, self._host, items, self._resources.max_output_bytes
+        )

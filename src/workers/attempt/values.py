@@ -1,4 +1,4 @@
-"""Between a step's values and the JSON that is stored of them."""
+"""Turns values from an author's code into text and JSON that PostgreSQL can store."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,33 +11,37 @@ from headrace.domain.events.types import JobError
 from headrace.domain.json_values import has_nul
 from headrace.domain.redaction import redacted, redacted_values
 
-_FIELDS_BYTES: Final = 8 * 1024
-_SAID_BYTES: Final = 16 * 1024
+_MAX_FIELDS_BYTES: Final = 8 * 1024
+_MAX_FIELD_NAME_BYTES: Final = 200
+_MAX_FIELD_BYTES: Final = 500
+_MAX_ERROR_BYTES: Final = 16 * 1024
+_MAX_CODE_BYTES: Final = 64
+_MAX_MESSAGE_BYTES: Final = 4_000
 _ESCAPED_NUL: Final = "\\u0000"
 
 
 class OutputError(HeadraceError):
-    """What a step returned cannot be stored; no retry mends that."""
+    """A value of a step cannot be stored; a retry cannot help."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
 
 
-def said_by(error: BaseException) -> str:
-    """What an error of a user's says, whatever its class makes of `str`."""
-    return _shown(error, str)
+def error_text(error: BaseException) -> str:
+    """Return `str(error)`, made safe to store, even if the class has a broken `__str__`."""
+    return _text_of(error, str)
 
 
-def _shown(value: object, show: Callable[[Any], str]) -> str:
+def _text_of(value: object, to_text: Callable[[Any], str]) -> str:
     try:
-        return plain_text(show(value), _SAID_BYTES)
-    except Exception:  # noqa: BLE001  (a broken `__str__` or `__repr__` is the user's, too)
+        return plain_text(to_text(value), _MAX_ERROR_BYTES)
+    except Exception:  # noqa: BLE001  (an author's `__str__` or `__repr__` may raise anything)
         return "(its text cannot be had)"
 
 
 def plain_text(text: str, limit: int) -> str:
-    """*text* as PostgreSQL can keep it: no NUL, no lone surrogates, at most *limit* bytes."""
+    """Return *text* as PostgreSQL can store it: no NUL, no lone surrogates, at most *limit* bytes."""
     encoded = text.replace("\0", "\N{SYMBOL FOR NULL}").encode("utf-8", "replace")
     if len(encoded) <= limit:
         return encoded.decode()
@@ -45,31 +49,31 @@ def plain_text(text: str, limit: int) -> str:
 
 
 def safe_text(text: str, limit: int) -> str:
-    """`plain_text` without credentials."""
-    # Cut first, since a text may be of any size: what a cut leaves of a credential is beyond the limit.
+    """Return `plain_text` without credentials."""
+    # Cut first, since a text may be very long. A credential that this cuts lies beyond the limit.
     return plain_text(redacted(text[: limit * 2]), limit)
 
 
 def plain_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a log line as JSON without credentials; what is no JSON is shown as Python shows it."""
+    """Return the fields of a log line as JSON without credentials; other values become their `repr`."""
     plain: dict[str, Any] = {}
     for name, value in fields.items():
-        key = plain_text(str(name), 200)
+        key = plain_text(str(name), _MAX_FIELD_NAME_BYTES)
         try:
-            # In lists, since it will lie deeper where it is sent than here.
+            # The lists test for the depth at which the value is nested in a frame.
             plain[key] = msgspec.json.decode(msgspec.json.encode([[[[value]]]]))[0][0][0][0]
         except (TypeError, ValueError, OverflowError, RecursionError):
-            plain[key] = plain_text(_shown(value, repr), 500)
-    if len(msgspec.json.encode(plain)) > _FIELDS_BYTES:
-        return {"dropped": f"the fields had more than {_FIELDS_BYTES} bytes"}
+            plain[key] = plain_text(_text_of(value, repr), _MAX_FIELD_BYTES)
+    if len(msgspec.json.encode(plain)) > _MAX_FIELDS_BYTES:
+        return {"dropped": f"the fields had more than {_MAX_FIELDS_BYTES} bytes"}
     return dict(redacted_values(plain))
 
 
 def bytes_or_path(source: object) -> bytes | Path:
-    """What a step hands over as a file.
+    """Return what a step saves as a file, as bytes or as a path.
 
     Raises:
-        TypeError: it is neither bytes nor a path.
+        TypeError: *source* is neither bytes nor a path.
     """
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
@@ -79,26 +83,28 @@ def bytes_or_path(source: object) -> bytes | Path:
 
 
 def job_error(code: object, message: str, step: str | None = None) -> JobError:
-    """An error that can be stored, whatever stands in it."""
-    return JobError(code=plain_text(str(code), 64), message=safe_text(message, 4_000), step=step)
+    """Return an error that can be stored, for any *code* and *message* of an author."""
+    return JobError(
+        code=plain_text(str(code), _MAX_CODE_BYTES), message=safe_text(message, _MAX_MESSAGE_BYTES), step=step
+    )
 
 
-def encode_value(value: Any, what: str, limit: int) -> str:
-    """*value* as JSON that PostgreSQL can keep.
+def encode_value(value: Any, subject: str, limit: int) -> str:
+    """Return *value* as JSON that PostgreSQL can store. Errors begin with *subject*, such as "the output".
 
     Raises:
-        OutputError: `output_invalid` (no JSON, a NUL character), `output_too_large` (over *limit* bytes).
+        OutputError: `output_invalid` (not JSON, or a NUL character), `output_too_large` (over *limit* bytes).
     """
     try:
         encoded = msgspec.json.encode(value).decode()
-        plain = msgspec.json.decode(encoded)  # a `msgspec.Raw` may hold anything
+        plain = msgspec.json.decode(encoded)  # a `msgspec.Raw` may hold invalid JSON
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
-        raise OutputError("output_invalid", f"{what} cannot be stored as JSON: {error}") from error
+        raise OutputError("output_invalid", f"{subject} cannot be stored as JSON: {error}") from error
     if len(encoded) > limit:
         raise OutputError(
             "output_too_large",
-            f"{what} has {len(encoded)} bytes as JSON, at most {limit} are stored; save a file instead",
+            f"{subject} has {len(encoded)} bytes as JSON, at most {limit} are stored; save a file instead",
         )
     if _ESCAPED_NUL in encoded and has_nul(plain):
-        raise OutputError("output_invalid", f"{what} holds a NUL character, which cannot be stored")
+        raise OutputError("output_invalid", f"{subject} holds a NUL character, which cannot be stored")
     return encoded

@@ -1,4 +1,4 @@
-"""Waiting for the first of several things, without a task for each."""
+"""Waits for the first of several futures, a stop signal or a timeout, without a task for each."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,48 +6,48 @@ from typing import Any
 
 
 class StopSignal:
-    """Is set once and stays set; those who listen are called then."""
+    """A flag that is set once. It calls back, so that waiting for it needs no task of its own."""
 
     def __init__(self) -> None:
         self.is_set = False
-        self._listeners: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[], None]] = []
 
     def set(self) -> None:
         self.is_set = True
-        for listener in tuple(self._listeners):
-            listener()
+        for callback in tuple(self._callbacks):
+            callback()
 
-    def listen(self, listener: Callable[[], None]) -> None:
-        self._listeners.append(listener)
+    def add_callback(self, callback: Callable[[], None]) -> None:
+        self._callbacks.append(callback)
 
-    def forget(self, listener: Callable[[], None]) -> None:
-        self._listeners.remove(listener)
+    def remove_callback(self, callback: Callable[[], None]) -> None:
+        self._callbacks.remove(callback)
 
 
-async def first_of(
+async def wait_first(
     *futures: asyncio.Future[Any], stop: StopSignal | None = None, seconds: float | None = None
 ) -> None:
-    """Return once one of *futures* is done, *stop* is set or the time is over, whichever is first."""
+    """Return when one of *futures* is done, *stop* is set or *seconds* have passed, whichever comes first."""
     if (stop is not None and stop.is_set) or any(future.done() for future in futures):
         return
     loop = asyncio.get_running_loop()
-    turn: asyncio.Future[None] = loop.create_future()
+    woken: asyncio.Future[None] = loop.create_future()
 
     def wake(_done: object = None) -> None:
-        if not turn.done():
-            turn.set_result(None)
+        if not woken.done():
+            woken.set_result(None)
 
     timer = None if seconds is None else loop.call_later(max(0.0, seconds), wake)
     for future in futures:
         future.add_done_callback(wake)
     if stop is not None:
-        stop.listen(wake)
+        stop.add_callback(wake)
     try:
-        await turn
+        await woken
     finally:
         if timer is not None:
             timer.cancel()
         for future in futures:
             future.remove_done_callback(wake)
         if stop is not None:
-            stop.forget(wake)
+            stop.remove_callback(wake)

@@ -1,4 +1,4 @@
-"""A child process: it runs one step and ends. Started by `child_process` with one socket to the worker."""
+"""The entry point of a child process, which runs one step and exits. `ProcessExecutor` starts it."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ import sys
 import threading
 import traceback
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 from uuid import UUID, uuid4
 
 import msgspec
@@ -21,36 +21,40 @@ from headrace.workers.attempt.values import (
     OutputError,
     bytes_or_path,
     encode_value,
+    error_text,
     plain_fields,
     plain_text,
-    said_by,
 )
-from headrace.workers.child import protocol as wire
+from headrace.workers.child import protocol
 from headrace.workers.child.oom import prefer_oom_kill
+
+_MAX_PROGRESS_TEXT_BYTES: Final = 500
+_MAX_LOG_CHARACTERS: Final = 16 * 1024
+_MAX_TRACEBACK_BYTES: Final = 64_000
 
 
 class ChildContext:
-    """`headrace.domain.pipelines.context.StepContext` over the socket."""
+    """The context of a step in a child: `headrace.domain.pipelines.context.StepContext` over the socket."""
 
-    def __init__(self, order: wire.RunStep, pipeline: Pipeline, params: Any, link: "Link") -> None:
+    def __init__(self, run: protocol.RunStep, pipeline: Pipeline, params: Any, link: "Link") -> None:
         self._pipeline = pipeline
         self._link = link
         self.params = params
-        self.job_id = order.job_id
-        self.attempt = order.attempt
-        self.scratch = Path(order.scratch)
+        self.job_id = run.job_id
+        self.attempt = run.attempt
+        self.scratch = Path(run.scratch)
 
     def output(self, step: StepHandle) -> Any:
-        return self._pipeline.decode_output(step, self._link.ask(wire.AskOutput(step.name)))
+        return self._pipeline.decode_output(step, self._link.request(protocol.GetOutput(step.name)))
 
     def progress(self, done: float, total: float, message: str | None = None) -> None:
-        self._link.tell(
-            wire.Report(float(done), float(total), None if message is None else plain_text(str(message), 500))
-        )
+        text = None if message is None else plain_text(str(message), _MAX_PROGRESS_TEXT_BYTES)
+        self._link.send(protocol.ReportProgress(float(done), float(total), text))
 
     def log(self, message: str, level: str = "info", **fields: Any) -> None:
-        text = str(message)[: 16 * 1024].encode("utf-8", "replace").decode()
-        self._link.tell(wire.Line(text, str(level), msgspec.json.encode(plain_fields(fields)).decode()))
+        text = str(message)[:_MAX_LOG_CHARACTERS].encode("utf-8", "replace").decode()
+        encoded_fields = msgspec.json.encode(plain_fields(fields)).decode()
+        self._link.send(protocol.WriteLog(text, str(level), encoded_fields))
 
     def save_file(self, name: str, data_or_path: bytes | Path | str, media_type: str) -> UUID:
         source = bytes_or_path(data_or_path)
@@ -64,10 +68,10 @@ class ChildContext:
             path.unlink(missing_ok=True)
 
     def _save(self, name: str, path: Path, media_type: str) -> UUID:
-        return UUID(self._link.ask(wire.SaveFile(str(name), str(path), str(media_type))))
+        return UUID(self._link.request(protocol.SaveFile(str(name), str(path), str(media_type))))
 
     def open_file(self, file_id: UUID | str) -> BinaryIO:
-        return Path(self._link.ask(wire.FindFile(str(file_id)))).open("rb")
+        return Path(self._link.request(protocol.GetFilePath(str(file_id)))).open("rb")
 
     def raise_if_cancelled(self) -> None:
         if self._link.stopping.is_set():
@@ -75,84 +79,96 @@ class ChildContext:
 
 
 class Link:
-    """The socket to the worker. One thread reads it, so that a stop is heard while the step computes."""
+    """The connection to the worker. A thread reads it, so that a stop arrives during a computation."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._answers: queue.Queue[wire.Reply] = queue.Queue()
-        self._writing = threading.Lock()
-        self._asking = threading.Lock()
+        self._replies: queue.Queue[protocol.Reply] = queue.Queue()
+        self._send_lock = threading.Lock()
+        self._request_lock = threading.Lock()
         self.stopping = threading.Event()
 
-    def listen(self) -> None:
-        """Read until the worker is gone; a child without a worker has nobody to work for."""
-        # Reset instead of closed: the worker has died with something of ours unread.
+    def receive(self) -> None:
+        """Receive messages until the worker closes the connection; then kill this process group."""
+        # A worker that dies with unread messages resets the connection.
         with contextlib.suppress(ConnectionError):
-            while (message := wire.receive_in_child(self._connection)) is not None:
-                if isinstance(message, wire.Stop):
+            while (message := protocol.receive_in_child(self._connection)) is not None:
+                if isinstance(message, protocol.Stop):
                     self.stopping.set()
-                elif isinstance(message, wire.Reply):
-                    self._answers.put(message)
-        # We lead a process group: what the step has started ends with us.
+                elif isinstance(message, protocol.Reply):
+                    self._replies.put(message)
         os.killpg(0, signal.SIGKILL)
 
-    def tell(self, message: wire.ToWorker) -> None:
-        with self._writing:
-            self._connection.sendall(wire.encode(message))
+    def send(self, message: protocol.ToWorker) -> None:
+        with self._send_lock:
+            self._connection.sendall(protocol.encode(message))
 
-    def ask(self, question: wire.ToWorker) -> Any:
-        with self._asking:
-            self.tell(question)
-            answer = self._answers.get()
-        if answer.stopped:
+    def request(self, message: protocol.Request) -> Any:
+        """Send a request and return the value of its reply.
+
+        Raises:
+            JobCancelledError: the step must end now.
+            PermanentError: the worker refuses the request.
+        """
+        with self._request_lock:
+            self.send(message)
+            reply = self._replies.get()
+        if reply.stopped:
             raise JobCancelledError
-        if answer.problem is not None:
-            raise PermanentError(answer.problem, code=answer.code)
-        return answer.value
+        if reply.problem is not None:
+            raise PermanentError(reply.problem, code=reply.code)
+        return reply.value
 
 
-def run(order: wire.RunStep, link: Link) -> wire.Done | wire.Failed:
-    """Load the step's module, run the step, and say what came of it."""
+def execute(run: protocol.RunStep, link: Link) -> protocol.Done | protocol.Failed:
+    """Load the pipeline, run the step and return the last message to the worker."""
     try:
-        module = load(order.source)
-        pipeline = next(
-            one for one in pipelines_in(module) if (one.name, one.version) == (order.pipeline, order.version)
-        )
-        node = pipeline.nodes[order.step]
-        params = pipeline.decode_params(order.params)
-        context = ChildContext(order, pipeline, params, link)
-        items = () if order.item is None else (node.decode_item(order.item),)
+        pipeline = _load_pipeline(run)
+        node = pipeline.nodes[run.step]
+        params = pipeline.decode_params(run.params)
+        context = ChildContext(run, pipeline, params, link)
+        items = () if run.item is None else (node.decode_item(run.item),)
         value = node.step.function(context, *items)
-        return wire.Done(encode_value(value, f"the output of step {node.name!r}", order.max_output_bytes))
+        output = encode_value(value, f"the output of step {node.name!r}", run.max_output_bytes)
+        return protocol.Done(output)
     except JobCancelledError:
-        return wire.Failed("stopped", "stopped", "the step stopped")
+        return protocol.Failed("stopped", "stopped", "the step stopped")
     except RetryableError as error:
-        return wire.Failed("retryable", "step_failed", said_by(error), "", error.retry_after_seconds)
+        return protocol.Failed("retryable", "step_failed", error_text(error), "", error.retry_after_seconds)
     except (PermanentError, OutputError) as error:
-        return wire.Failed("permanent", plain_text(str(error.code), 64), said_by(error))
-    except BaseException as error:  # noqa: BLE001  (the worker judges it)
-        text = f"{type(error).__name__}: {said_by(error)}"
-        return wire.Failed(
-            "error", "step_failed", text[:4000], plain_text(traceback.format_exc()[-16_000:], 64_000)
-        )
+        return protocol.Failed("permanent", plain_text(str(error.code), 64), error_text(error))
+    except BaseException as error:  # noqa: BLE001  (the worker decides what it means)
+        text = f"{type(error).__name__}: {error_text(error)}"
+        trace = plain_text(traceback.format_exc()[-16_000:], _MAX_TRACEBACK_BYTES)
+        return protocol.Failed("error", "step_failed", text[:4000], trace)
 
 
 def main() -> None:
+    """Run the step that the worker names on the socket whose descriptor is the first argument."""
     connection = socket.socket(fileno=int(sys.argv[1]))
-    order = wire.receive_in_child(connection)
-    if not isinstance(order, wire.RunStep):
+    run = protocol.receive_in_child(connection)
+    if not isinstance(run, protocol.RunStep):
         return
     prefer_oom_kill()
     link = Link(connection)
-    threading.Thread(target=link.listen, name="headrace-link", daemon=True).start()
-    outcome = run(order, link)
+    threading.Thread(target=link.receive, name="headrace-link", daemon=True).start()
+    last_message = execute(run, link)
     for stream in (sys.stdout, sys.stderr):
-        # The step may have closed it, or put anything in its place.
+        # The step may have closed or replaced the stream.
         with contextlib.suppress(Exception):
             stream.flush()
-    link.tell(outcome)
-    # Threads that the step left behind must not keep the child alive.
+    link.send(last_message)
+    # Exit even if the step left threads running.
     os._exit(0)
+
+
+def _load_pipeline(run: protocol.RunStep) -> Pipeline:
+    name_and_version = (run.pipeline, run.version)
+    return next(
+        pipeline
+        for pipeline in pipelines_in(load(run.source))
+        if (pipeline.name, pipeline.version) == name_and_version
+    )
 
 
 if __name__ == "__main__":

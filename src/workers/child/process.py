@@ -1,4 +1,4 @@
-"""A process of ours: started without a copy of this one's memory, and its end awaited beside the loop."""
+"""Starts child processes without a fork of this one's memory, and awaits their exit in the event loop."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from headrace.workers.attempt.containment import call_in_thread
 
 
 class Child:
-    """Leads a process group of its own, in which everything lives that it starts."""
+    """A child process that leads a process group of its own; processes that it starts belong to the group."""
 
     def __init__(
         self,
@@ -21,9 +21,9 @@ class Child:
         folder: str | None = None,
         descriptors: Sequence[int] = (),
     ) -> None:
-        """Start it; it keeps *descriptors* of ours.
+        """Start the process. It inherits *descriptors*, open file descriptors of this process.
 
-        The loop's own way would fork, which takes the longer the more memory we have.
+        `asyncio.create_subprocess_exec` would fork, which takes longer the more memory this process has.
 
         Raises:
             OSError: it cannot be started.
@@ -37,17 +37,18 @@ class Child:
             env=environment,
         )
         self.pid = process.pid
-        self._ended = call_in_thread(f"headrace-child-{process.pid}", process.wait)
+        self._exit = call_in_thread(f"headrace-child-{process.pid}", process.wait)
 
     @property
     def status(self) -> int | None:
-        """As it ended; negative: by that signal. None: it runs."""
-        return self._ended.result() if self._ended.done() else None
+        """The exit status; negative: the number of the signal that ended it. None: it still runs."""
+        return self._exit.result() if self._exit.done() else None
 
     async def wait(self) -> int:
-        return await asyncio.shield(self._ended)
+        """Wait for the exit and return the status."""
+        return await asyncio.shield(self._exit)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it to the process and all that it has started."""
+        """Send a signal to the process group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)

@@ -1,4 +1,4 @@
-"""The messages between a worker and the child process that runs one step, and how they travel."""
+"""The messages between a worker and the child process that runs one step: msgpack behind a length."""
 
 import socket
 import struct
@@ -9,11 +9,13 @@ import msgspec
 from msgspec import Struct
 
 HEADER: Final = struct.Struct(">I")
-MAX_MESSAGE: Final = 32 * 1024 * 1024
+"""The length of the message that follows, in bytes."""
+MAX_MESSAGE_BYTES: Final = 32 * 1024 * 1024
+_MAX_RECEIVE_BYTES: Final = 1 << 20
 
 
 class RunStep(Struct, tag="order", frozen=True):
-    """Run this step. JSON values are texts."""
+    """The first message to a child: run this step. *params* and *item* are JSON."""
 
     source: str
     pipeline: str
@@ -28,11 +30,11 @@ class RunStep(Struct, tag="order", frozen=True):
 
 
 class Stop(Struct, tag="stop", frozen=True):
-    """End soon: the job is to be cancelled, or this try is out of time."""
+    """End soon: the job is to be cancelled, or this try has timed out."""
 
 
 class Reply(Struct, tag="answer", frozen=True):
-    """What came of a question. *problem*: a `PermanentError` with *code*; *stopped*: leave now."""
+    """The reply to a request. *problem*: raise a `PermanentError` with *code*; *stopped*: end now."""
 
     value: Any = None
     problem: str | None = None
@@ -40,14 +42,16 @@ class Reply(Struct, tag="answer", frozen=True):
     stopped: bool = False
 
 
-class Report(Struct, tag="progress", frozen=True):
+class ReportProgress(Struct, tag="progress", frozen=True):
+    """A message without a reply."""
+
     done: float
     total: float
     message: str | None
 
 
-class Line(Struct, tag="log", frozen=True):
-    """*fields* is a JSON object."""
+class WriteLog(Struct, tag="log", frozen=True):
+    """A message without a reply. *fields* is a JSON object."""
 
     message: str
     level: str
@@ -55,31 +59,36 @@ class Line(Struct, tag="log", frozen=True):
 
 
 class SaveFile(Struct, tag="save_file", frozen=True):
-    """A question; answered with the file's id."""
+    """A request; the reply is the id of the file."""
 
     name: str
     path: str
     media_type: str
 
 
-class FindFile(Struct, tag="find_file", frozen=True):
-    """A question; answered with the path of the bytes."""
+class GetFilePath(Struct, tag="find_file", frozen=True):
+    """A request; the reply is the path of the file's bytes."""
 
     file_id: str
 
 
-class AskOutput(Struct, tag="output", frozen=True):
-    """A question; answered with the JSON of an earlier step's output."""
+class GetOutput(Struct, tag="output", frozen=True):
+    """A request; the reply is the output of an earlier step, as JSON."""
 
     step: str
 
 
 class Done(Struct, tag="done", frozen=True):
+    """The last message of a child whose step returned. *output* is JSON."""
+
     output: str
 
 
 class Failed(Struct, tag="failed", frozen=True):
-    """The step raised. *kind*: `retryable`, `permanent`, `stopped` or `error`."""
+    """The last message of a child whose step raised.
+
+    *kind* is `retryable`, `permanent`, `stopped` or `error`.
+    """
 
     kind: str
     code: str
@@ -89,7 +98,8 @@ class Failed(Struct, tag="failed", frozen=True):
 
 
 ToChild = RunStep | Stop | Reply
-ToWorker = Report | Line | SaveFile | FindFile | AskOutput | Done | Failed
+Request = SaveFile | GetFilePath | GetOutput
+ToWorker = ReportProgress | WriteLog | Request | Done | Failed
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _to_child: Final = msgspec.msgpack.Decoder(ToChild)
@@ -106,20 +116,20 @@ def decode_for_worker(body: bytes) -> ToWorker:
     return message
 
 
-def receive_in_child(link: socket.socket) -> ToChild | None:
-    """The next message of the worker; None when the worker is gone."""
-    header = _exactly(link, HEADER.size)
+def receive_in_child(connection: socket.socket) -> ToChild | None:
+    """Return the worker's next message; None when the worker has closed the connection."""
+    header = _receive_exactly(connection, HEADER.size)
     if header is None:
         return None
-    body = _exactly(link, HEADER.unpack(header)[0])
+    body = _receive_exactly(connection, HEADER.unpack(header)[0])
     return None if body is None else _to_child.decode(body)
 
 
-def _exactly(link: socket.socket, count: int) -> bytes | None:
-    parts = bytearray()
-    while len(parts) < count:
-        part = link.recv(min(count - len(parts), 1 << 20))
-        if not part:
+def _receive_exactly(connection: socket.socket, count: int) -> bytes | None:
+    received = bytearray()
+    while len(received) < count:
+        chunk = connection.recv(min(count - len(received), _MAX_RECEIVE_BYTES))
+        if not chunk:
             return None
-        parts += part
-    return bytes(parts)
+        received += chunk
+    return bytes(received)

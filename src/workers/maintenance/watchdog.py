@@ -1,6 +1,5 @@
-"""Notices from a thread that the event loop is blocked, and ends the process: the supervisor replaces it."""
+"""Ends the process when its event loop is blocked; the supervisor starts a new one."""
 
-import asyncio
 import faulthandler
 import os
 import sys
@@ -8,41 +7,46 @@ import threading
 import time
 from typing import Final
 
+from headrace.workers.maintenance.periodic import run_every
+
 BLOCKED_EXIT: Final = 70
 _TICK_SECONDS: Final = 0.5
 
 
 class Watchdog:
-    """Blocked for *seconds*: write every thread's stack to standard error and exit with status 70.
+    """A thread that exits with status 70 when the loop was blocked for *seconds*.
 
-    Its leases run out, so other workers take over what it held.
+    It first writes the stacks of all threads to standard error. The leases of the process expire, so that
+    other workers take over its jobs.
     """
 
     def __init__(self, *, seconds: float = 5.0) -> None:
         self._seconds = seconds
-        self._turned_at = time.monotonic()
+        self._ticked_at = time.monotonic()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="headrace-watchdog", daemon=True)
 
     async def run(self) -> None:
-        """Show that the loop turns, until cancelled."""
+        """Start the thread and tick in the event loop, until cancelled."""
         self._thread.start()
         try:
-            while True:
-                self._turned_at = time.monotonic()
-                await asyncio.sleep(_TICK_SECONDS)
+            await run_every(_TICK_SECONDS, self._tick, jitter=0.0, waits_first=False)
         finally:
             self._closed.set()
 
+    async def _tick(self) -> int:
+        self._ticked_at = time.monotonic()
+        return 0
+
     def _watch(self) -> None:
         while not self._closed.wait(_TICK_SECONDS):
-            if time.monotonic() - self._turned_at < self._seconds:
+            if time.monotonic() - self._ticked_at < self._seconds:
                 continue
             began = time.monotonic()
-            # A process that was stopped (SIGSTOP) and goes on is not blocked: give the loop a moment.
+            # A process that continues after SIGSTOP is not blocked: give its loop a moment to tick.
             if self._closed.wait(_TICK_SECONDS * 2):
                 return
-            if self._turned_at >= began:
+            if self._ticked_at >= began:
                 continue
             sys.stderr.write(
                 f"the event loop is blocked for more than {self._seconds:g} s; ending the process\n"

@@ -1,0 +1,222 @@
+"""Runs the step graph of one attempt: starts what can start, stores what ends, schedules retries."""
+
+import asyncio
+import time
+from typing import Final
+
+import structlog
+
+from headrace.domain.database import TRANSIENT
+from headrace.domain.events.types import JobError
+from headrace.domain.jobs.attempts.changes import Change
+from headrace.domain.jobs.attempts.claims import Claim
+from headrace.domain.jobs.errors import LeaseLostError
+from headrace.domain.jobs.progress import JobProgress
+from headrace.domain.jobs.states import StepState
+from headrace.domain.pipelines.context import JobCancelledError
+from headrace.workers.attempt.changes import ChangeBuilder
+from headrace.workers.attempt.executors import StepStoppedError
+from headrace.workers.attempt.outcome import AttemptStatus, StopReason
+from headrace.workers.attempt.plan import Group, Plan, StepPlan
+from headrace.workers.attempt.process_executor import ChildError
+from headrace.workers.attempt.progress_sender import ProgressSender
+from headrace.workers.attempt.retry_decision import decide_retry
+from headrace.workers.attempt.step_host import StepHost
+from headrace.workers.attempt.step_runner import StepRunner
+from headrace.workers.attempt.values import OutputError, error_text, job_error
+from headrace.workers.attempt.waiting import wait_first
+
+_log = structlog.get_logger(__name__)
+
+_MAX_RUNNING_STEPS: Final = 64
+_MAX_IDLE_SECONDS: Final = 1.0
+
+
+class GraphRunner:
+    """Runs the steps of one attempt until all are done, all wait for long, or the attempt stops.
+
+    *failure* is the first error that fails the job. *last_success* is the change of the last step, which is
+    not written by itself but together with the end of the job.
+    """
+
+    def __init__(
+        self,
+        claim: Claim,
+        plan: Plan,
+        *,
+        progress: JobProgress,
+        changes: ChangeBuilder,
+        host: StepHost,
+        sender: ProgressSender,
+        status: AttemptStatus,
+    ) -> None:
+        self._claim = claim
+        self._plan = plan
+        self._progress = progress
+        self._changes = changes
+        self._host = host
+        self._sender = sender
+        self._status = status
+        self._running: dict[asyncio.Task[None], StepPlan] = {}
+        self.failure: JobError | None = None
+        self.last_success: Change | None = None
+
+    async def run(self, runner: StepRunner) -> None:
+        """Run steps until all are done, all wait for long, or the attempt stops."""
+        self._restore()
+        while not self._status.is_set:
+            await self._expand(runner)
+            if self._status.is_set:
+                return
+            lone = None if self._running else self._plan.start_lone()
+            if lone is not None:
+                await self._run_step(runner, lone)  # a task of its own would only cost time
+            else:
+                self._start_steps(runner)
+            waits_long = not self._running and self._must_wait_long()
+            is_over = self.last_success is not None or self._plan.is_done
+            if waits_long or is_over or self._status.is_set:
+                return
+            if lone is None:
+                await self._wait()
+
+    async def stop(self) -> None:
+        """Stop the running steps and wait for them; steps that wait for a slot end at once."""
+        if not self._running:
+            return
+        self._status.set()
+        for task, run in self._running.items():
+            if not run.has_slot:
+                task.cancel()
+        await asyncio.wait(self._running)
+        for task in self._running:
+            # The attempt ends anyway, for the reason that came first.
+            if not task.cancelled() and (error := task.exception()) is not None:
+                _log.info("step_not_written", job_id=str(self._claim.job_id), error=repr(error))
+        self._running.clear()
+
+    def fail(self, error: JobError) -> None:
+        """Stop the attempt and fail the job; the first *error* counts."""
+        self.failure = self.failure or error
+        self._status.stop(StopReason.FAILED)
+
+    def _restore(self) -> None:
+        """Take over the progress and outputs of the steps that earlier attempts have finished."""
+        for group in self._plan.groups.values():
+            if group.node.for_each is not None and group.runs is not None:
+                self._progress.expand(group.node.name, len(group.runs))
+            for run in group.runs or ():
+                if run.state is StepState.SUCCEEDED:
+                    self._progress.finish(run.node.name, run.key)
+            self._publish_output(group)
+
+    def _publish_output(self, group: Group) -> None:
+        """Make the output of a step that is done available to the steps after it."""
+        if group.runs is not None and not group.left:
+            self._host.outputs[group.node.name] = self._plan.output_of(group)
+
+    async def _expand(self, runner: StepRunner) -> None:
+        """Compute and store the items of unblocked `for_each` steps, once per job."""
+        while self._plan.to_expand and not self._status.is_set:
+            group = self._plan.to_expand.popleft()
+            name = group.node.name
+            try:
+                items = await runner.items(group.node)
+            except Exception as error:  # noqa: BLE001  (the author's function may raise anything)
+                code = error.code if isinstance(error, OutputError) else "items_failed"
+                self.fail(job_error(code, f"{type(error).__name__}: {error_text(error)}", name))
+                return
+            if items is None:
+                return
+            await self._host.write(self._changes.items(name, items))
+            self._plan.expand(group, items)
+            self._progress.expand(name, len(group.runs or ()))
+            self._publish_output(group)
+
+    def _start_steps(self, runner: StepRunner) -> None:
+        while len(self._running) < _MAX_RUNNING_STEPS:
+            run = self._plan.start_next(time.monotonic())
+            if run is None:
+                return
+            self._running[asyncio.create_task(self._run_step(runner, run))] = run
+
+    def _must_wait_long(self) -> bool:
+        """Return whether the next retry is over a second away: then the job gives its slot back."""
+        ready_at = self._plan.next_ready_at()
+        return ready_at is not None and ready_at - time.monotonic() > _MAX_IDLE_SECONDS
+
+    async def _wait(self) -> None:
+        """Wait until a step run ends, a delayed one may start, or the attempt stops."""
+        ready_at = self._plan.next_ready_at()
+        is_full = len(self._running) >= _MAX_RUNNING_STEPS
+        seconds = None if ready_at is None or is_full else ready_at - time.monotonic()
+        await wait_first(*self._running, stop=self._status, seconds=seconds)
+        self._reap()
+
+    def _reap(self) -> None:
+        for task in [task for task in self._running if task.done()]:
+            del self._running[task]
+            if not task.cancelled():
+                task.result()
+
+    async def _run_step(self, runner: StepRunner, run: StepPlan) -> None:
+        began = 0.0
+
+        def on_slot() -> None:
+            nonlocal began
+            began = time.monotonic()
+            run.has_slot = True
+            self._host.write_later(self._changes.started(run))
+
+        try:
+            output = await runner.run(run, on_slot)
+        except (JobCancelledError, LeaseLostError) as error:
+            if isinstance(error, LeaseLostError):
+                self._status.stop(StopReason.LEASE_LOST)
+            elif not self._status.is_set:
+                await self._step_failed(run, error)
+        except StepStoppedError as error:
+            if error.reason == "timeout":
+                await self._step_failed(run, error)
+        except TRANSIENT as error:
+            # An outage of PostgreSQL is not the step's fault and costs it no try.
+            _log.warning("attempt_put_off", job_id=str(self._claim.job_id), step=run.key, error=str(error))
+            self._status.stop(StopReason.HANDED_BACK)
+        except Exception as error:  # noqa: BLE001  (a step may raise anything)
+            await self._step_failed(run, error)
+        else:
+            await self._step_succeeded(run, output, int((time.monotonic() - began) * 1000))
+
+    async def _step_succeeded(self, run: StepPlan, output: str, took_ms: int) -> None:
+        run.output = output
+        change = self._changes.succeeded(run, took_ms)
+        self._progress.finish(run.node.name, run.key)
+        if self._plan.is_last(run):
+            self.last_success = change
+        else:
+            change.progress = self._progress.fraction
+            await self._host.write(change)
+            self._sender.flush()
+        # The output is stored now, so the steps after it may start.
+        self._plan.succeed(run)
+        self._publish_output(self._plan.groups[run.node.name])
+
+    async def _step_failed(self, run: StepPlan, error: Exception) -> None:
+        run.tries += 1
+        decision = decide_retry(run.node, run.key, error, run.tries, self._claim.max_attempts)
+        _log.warning(
+            "step_failed",
+            job_id=str(self._claim.job_id),
+            step=run.key,
+            failures=run.tries,
+            error=decision.error.message,
+            child_traceback=error.traceback if isinstance(error, ChildError) else None,
+            exc_info=None if isinstance(error, ChildError | StepStoppedError) else error,
+        )
+        await self._host.write(self._changes.failed(run, decision.error, decision.delay))
+        run.has_slot = False
+        if decision.delay is None:
+            run.state = StepState.FAILED
+            self.fail(decision.error)
+        else:
+            self._plan.retry_at(run, time.monotonic() + decision.delay.total_seconds())

@@ -1,0 +1,57 @@
+"""Runs one chore again and again in the background; all chores of a worker share this loop."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from headrace.domain.database import TRANSIENT
+
+_log = structlog.get_logger(__name__)
+
+RunOnce = Callable[[], Awaitable[int]]
+Sleep = Callable[[float], Awaitable[object]]
+
+
+async def run_every(
+    seconds: float,
+    run_once: RunOnce,
+    *,
+    jitter: float = 0.2,
+    waits_first: bool = True,
+    retry_seconds: float | None = None,
+    put_off_event: str | None = None,
+    failed_event: str | None = None,
+    sleep: Sleep = asyncio.sleep,
+) -> None:
+    """Call *run_once* every *seconds* until cancelled. It returns how many items it handled.
+
+    Each pause is shorter by a random part, at most the fraction *jitter*, so that workers spread their load.
+    A transient database error puts the run off: the next one follows after *retry_seconds* (default:
+    *seconds*). The warning is named *put_off_event*; None logs nothing. Other exceptions are logged as
+    *failed_event*; where that is None, they end the loop.
+    """
+    pause = seconds
+    if waits_first:
+        await sleep(_jittered(pause, jitter))
+    while True:
+        pause = seconds
+        try:
+            count = await run_once()
+            if count:
+                _log.debug("chore_done", chore=getattr(run_once, "__qualname__", "chore"), count=count)
+        except TRANSIENT as error:
+            if put_off_event is not None:
+                _log.warning(put_off_event, reason=error.reason)
+            if retry_seconds is not None:
+                pause = retry_seconds
+        except Exception:
+            if failed_event is None:
+                raise
+            _log.exception(failed_event)
+        await sleep(_jittered(pause, jitter))
+
+
+def _jittered(seconds: float, jitter: float) -> float:
+    return seconds * random.uniform(1.0 - jitter, 1.0)  # noqa: S311
