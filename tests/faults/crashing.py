@@ -66,7 +66,7 @@ POINTS: Final = {
     "after_finish": Point(_WRITE, "after", moves),
     "before_ring": Point("headrace.adapters.doorbell:Doorbell.ring", "before"),
     "last_news": Point("headrace.adapters.publisher:RedisPublisher.publish", "before", ends),
-    "holding_a_job": Point("headrace.domain.jobs.repository:JobRepository.log", "before"),
+    "holding_a_job": Point("headrace.domain.jobs.repository:JobRepository.append_event", "before"),
 }
 
 

@@ -20,7 +20,7 @@ async def test_an_attempt_that_nobody_knows_is_cancelled_and_not_handed_back(
 
     await worker.release([(claim.job_id, claim.fence)])
 
-    job = await as_person(people, lambda jobs: jobs.find(claim.job_id, Reach(OWNER)))
+    job = await as_person(people, lambda jobs: jobs.get(claim.job_id, Reach(OWNER)))
     assert (job.state, job.event_seq) == (JobState.CANCELLED, 4)
 
 

@@ -129,7 +129,7 @@ async def test_a_submit_finds_what_it_needs_by_an_index(
     key = Key("key", "{}")
     (job_id,) = await submit(recorder, order(tags=("urgent",)), key=key)
     await submit(recorder, order(), key=key)
-    job = await as_person(people, lambda jobs: jobs.find(job_id, Reach(OWNER)))
+    job = await as_person(people, lambda jobs: jobs.get(job_id, Reach(OWNER)))
     await as_person(people, lambda jobs: jobs.why_waiting([job]))
     await as_person(people, lambda jobs: jobs.cancel(job.id, Reach(OWNER)))
 
@@ -152,7 +152,7 @@ async def test_the_newest_jobs_of_an_owner_are_read_in_the_order_of_an_index(
     def record(_: Any, __: Any, statement: str, parameters: Sequence[Any], *___: Any) -> None:
         asked.append((statement, parameters))
 
-    jobs, total = await as_person(people, lambda jobs: jobs.page(Reach(OWNER), JobFilter(limit=50)))
+    jobs, total = await as_person(people, lambda jobs: jobs.get_page(Reach(OWNER), JobFilter(limit=50)))
 
     ((_, parts),) = await explain(database_url, asked[:1])
     limited = next(part for part in parts if part["Node Type"] == "Limit")

@@ -18,7 +18,7 @@ MINUTE = timedelta(minutes=1)
 
 async def why(people: AsyncEngine, job_id: UUID) -> str | None:
     """What `waiting_for` says of the job."""
-    job = await as_person(people, lambda jobs: jobs.find(job_id, Reach(OWNER)))
+    job = await as_person(people, lambda jobs: jobs.get(job_id, Reach(OWNER)))
     return (await as_person(people, lambda jobs: jobs.why_waiting([job]))).get(job_id)
 
 

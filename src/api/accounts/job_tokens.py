@@ -28,7 +28,7 @@ class JobTokenController(Controller):
         services: NamedDependency[Services],
     ) -> JobTokenView:
         """Make a token. It is not kept: all of a job's tokens are revoked together."""
-        await job_service.find(job_id, current_user.reach)
+        await job_service.get(job_id, current_user.reach)
         now = datetime.now(UTC)
         until = now.replace(microsecond=0) + timedelta(seconds=data.expires_in)
         token = services.tokens.job(job_id, data.scope, now=now, until=until)

@@ -11,7 +11,8 @@ from strawberry.dataloader import DataLoader
 from headrace.api.graphql.transaction import ReadTransaction
 from headrace.domain.files.models import File
 from headrace.domain.jobs.models import Job, StepRun
-from headrace.domain.jobs.service import JobService, in_graph_order
+from headrace.domain.jobs.service import JobService
+from headrace.domain.jobs.step_order import in_graph_order
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.read_model.shapes import OwnedJob
 

@@ -128,12 +128,12 @@ class JobController(Controller):
             order_by=parse_order_by(order_by, SORT_COLUMNS),
             limit=limit,
             offset=offset,
-            parts=parse_set("include", include, Include),
+            include=parse_set("include", include, Include),
         )
-        if wanted.parts and limit > _MOST_WITH_PARTS:
+        if wanted.include and limit > _MOST_WITH_PARTS:
             raise InvalidInputError("query.limit", f"with include, limit is at most {_MOST_WITH_PARTS}")
-        found, total = await job_service.page(current_user.reach, wanted)
-        return Page(await _details(job_service, found, wanted.parts), total, limit, offset)
+        found, total = await job_service.get_page(current_user.reach, wanted)
+        return Page(await _details(job_service, found, wanted.include), total, limit, offset)
 
     @get("/{job_id:uuid}", operation_id="getJob", scope=Scope.JOBS_READ, job_token=True)
     async def show(
@@ -145,7 +145,7 @@ class JobController(Controller):
     ) -> JobDetail:
         """One job; `include=steps,files` shows them with it."""
         parts = parse_set("include", include, Include)
-        job = await job_service.find(job_id, current_user.reach, parts)
+        job = await job_service.get(job_id, current_user.reach, parts)
         return (await _details(job_service, [job], parts))[0]
 
     @patch("/{job_id:uuid}", operation_id="patchJob", scope=Scope.JOBS_WRITE)
@@ -157,7 +157,7 @@ class JobController(Controller):
         job_service: NamedDependency[JobService],
     ) -> JobView:
         """Change tags or meta; what is absent stays."""
-        job = await job_service.patch(
+        job = await job_service.update(
             job_id,
             current_user.reach,
             tags=None if data.tags is UNSET else data.tags,
@@ -173,7 +173,7 @@ class JobController(Controller):
         job_service: NamedDependency[JobService],
     ) -> None:
         """Delete a job that has ended, its history and its files."""
-        await job_service.remove(job_id, current_user.reach)
+        await job_service.delete(job_id, current_user.reach)
 
     @post(
         "/{job_id:uuid}/cancel",
@@ -211,9 +211,9 @@ class JobController(Controller):
         job_service: NamedDependency[JobService],
     ) -> Items[StepView]:
         """The step runs, in the order of the graph."""
-        job = await job_service.find(job_id, current_user.reach)
+        job = await job_service.get(job_id, current_user.reach)
         reported = job.progress_steps or {}
-        return Items([StepView.of(run, reported) for run in await job_service.steps(job)])
+        return Items([StepView.of(run, reported) for run in await job_service.get_steps(job)])
 
     @get("/{job_id:uuid}/files", operation_id="listJobFiles", scope=Scope.JOBS_READ, job_token=True)
     async def files(
@@ -226,7 +226,7 @@ class JobController(Controller):
         offset: Offset = 0,
     ) -> Page[FileView]:
         """What the job's steps have made, oldest first."""
-        await job_service.find(job_id, current_user.reach)
+        await job_service.get(job_id, current_user.reach)
         found, total = await file_service.of_job(job_id, limit, offset)
         return Page([FileView.of(file) for file in found], total, limit, offset)
 
@@ -241,7 +241,7 @@ class JobController(Controller):
         limit: Limit = 100,
     ) -> Response[EventPage]:
         """The job's history after a number, in order; the same bytes as on the socket."""
-        job = await job_service.find(job_id, current_user.reach)
+        job = await job_service.get(job_id, current_user.reach)
         if after > job.event_seq:
             raise CursorBeyondHeadError(after, job.event_seq)
         events = await services.hub.log.read_after(job_id, after, limit)

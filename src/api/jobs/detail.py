@@ -8,7 +8,7 @@ from headrace.api.files.schemas import FileView
 from headrace.api.schemas import JobView, StepView
 from headrace.domain.jobs.filters import Include
 from headrace.domain.jobs.models import Job
-from headrace.domain.jobs.service import in_graph_order
+from headrace.domain.jobs.step_order import in_graph_order
 
 
 class JobDetail(JobView, kw_only=True):

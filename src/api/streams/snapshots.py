@@ -41,7 +41,7 @@ def snapshot_loader(sessions: async_sessionmaker[AsyncSession]) -> BatchLoader[S
         async with sessions() as session:
             service = JobService(session=session)
             for reach, job_ids in by_reach.items():
-                jobs = await service.find_all(job_ids, reach)
+                jobs = await service.get_many(job_ids, reach)
                 waiting_for = await service.why_waiting(jobs)
                 for job in jobs:
                     view = JobView.of(job, waiting_for.get(job.id))

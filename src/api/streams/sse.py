@@ -52,7 +52,7 @@ async def stream_job_events(
     """
     cursor = after if last_event_id is None else _parse_event_id(last_event_id)
     async with services.sessions() as session:
-        job = await JobService(session=session).find(job_id, current_user.reach)
+        job = await JobService(session=session).get(job_id, current_user.reach)
     if cursor > job.event_seq:
         raise CursorBeyondHeadError(cursor, job.event_seq)
     if job.state.is_final and cursor == job.event_seq:

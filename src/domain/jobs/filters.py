@@ -1,4 +1,4 @@
-"""What somebody wants done, before it is a job. Pure."""
+"""The filters of job lists, and what else a response may include. Pure."""
 
 from collections.abc import Set
 from datetime import datetime
@@ -9,7 +9,7 @@ from msgspec import Struct
 
 
 class Include(StrEnum):
-    """What may be shown with a job in one answer. Its tags' names always are."""
+    """A part of a job that a response includes on request. The names of its tags are always included."""
 
     STEPS = "steps"
     FILES = "files"
@@ -17,7 +17,7 @@ class Include(StrEnum):
 
 
 class JobFilter(Struct, frozen=True, kw_only=True):
-    """Which of the jobs within reach are wanted; None: all."""
+    """One page of the jobs that match every field; None matches all. Within the caller's reach only."""
 
     owner_id: UUID | None = None
     state: str | None = None
@@ -30,4 +30,4 @@ class JobFilter(Struct, frozen=True, kw_only=True):
     order_by: str = "-created_at"
     limit: int = 100
     offset: int = 0
-    parts: Set[Include] = frozenset()
+    include: Set[Include] = frozenset()

@@ -1,9 +1,15 @@
 """Queries about pipelines."""
 
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
 from headrace.domain.pipelines.models import PipelineVersion
+
+
+def select_newest() -> Select[tuple[PipelineVersion]]:
+    """Return a select of the newest version of each pipeline, by name."""
+    name, version = PipelineVersion.name, PipelineVersion.version
+    return select(PipelineVersion).distinct(name).order_by(name, version.desc())
 
 
 class PipelineRepository(SQLAlchemyAsyncRepository[PipelineVersion]):
@@ -11,12 +17,7 @@ class PipelineRepository(SQLAlchemyAsyncRepository[PipelineVersion]):
 
     async def newest(self) -> list[PipelineVersion]:
         """The newest version of each pipeline, by name."""
-        statement = (
-            select(PipelineVersion)
-            .distinct(PipelineVersion.name)
-            .order_by(PipelineVersion.name, PipelineVersion.version.desc())
-        )
-        return list((await self.session.execute(statement)).scalars())
+        return list((await self.session.execute(select_newest())).scalars())
 
     async def find(self, name: str, version: int | None = None) -> PipelineVersion | None:
         """That version of the pipeline, or its newest."""

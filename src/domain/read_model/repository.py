@@ -16,6 +16,7 @@ from headrace.domain.jobs.filters import JobFilter
 from headrace.domain.jobs.models import Job, StepRun
 from headrace.domain.jobs.repository import matching_jobs
 from headrace.domain.pipelines.models import PipelineVersion
+from headrace.domain.pipelines.repository import select_newest
 from headrace.domain.presets.models import Preset
 from headrace.domain.read_model.shapes import NamedTag, OwnedJob, OwnedPreset, Owner
 from headrace.domain.tags.models import JOB_TAGS, PRESET_TAGS, Tag
@@ -79,12 +80,7 @@ class ReadRepository:
     ) -> Sequence[PipelineVersion]:
         """Those versions of pipelines, and the newest of each pipeline that is named."""
         name, version = PipelineVersion.name, PipelineVersion.version
-        newest = (
-            select(PipelineVersion.id)
-            .distinct(name)
-            .where(name.in_(newest_of))
-            .order_by(name, version.desc())
-        )
+        newest = select_newest().where(name.in_(newest_of)).with_only_columns(PipelineVersion.id)
         statement = select(PipelineVersion).where(
             or_(tuple_(name, version).in_(versions), PipelineVersion.id.in_(newest))
         )
@@ -92,13 +88,7 @@ class ReadRepository:
 
     async def newest_pipelines(self, limit: int, offset: int) -> Sequence[PipelineVersion]:
         """The newest version of each pipeline, by name."""
-        statement = (
-            select(PipelineVersion)
-            .distinct(PipelineVersion.name)
-            .order_by(PipelineVersion.name, PipelineVersion.version.desc())
-            .limit(limit)
-            .offset(offset)
-        )
+        statement = select_newest().limit(limit).offset(offset)
         return (await self.session.execute(statement)).scalars().all()
 
     async def presets(self, limit: int, offset: int) -> list[OwnedPreset]:
