@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
 from headrace.adapters.redis_client import REDIS_ERRORS
-from headrace.domain.events.types import LoggedEvent
+from headrace.domain.events.encoding import LoggedEvent
 
 _log = structlog.get_logger(__name__)
 

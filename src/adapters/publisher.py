@@ -12,8 +12,9 @@ from redis.asyncio import Redis
 
 from headrace.adapters.event_bus import EventsMessage, ProgressMessage, encode, job_channel
 from headrace.adapters.redis_client import REDIS_ERRORS
+from headrace.domain.events.encoding import LoggedEvent
 from headrace.domain.events.news import JobNews
-from headrace.domain.events.types import LoggedEvent, ProgressFrame
+from headrace.domain.events.types import ProgressFrame
 
 _log = structlog.get_logger(__name__)
 

@@ -12,7 +12,8 @@ from uuid_utils.compat import uuid7
 
 from headrace.adapters.database import StatementPool
 from headrace.domain.database import DatabaseBusyError
-from headrace.domain.events.types import JobError, JobFailed, JobSucceeded, LogWritten, write
+from headrace.domain.events.encoding import encode_event
+from headrace.domain.events.types import JobError, JobFailed, JobSucceeded, LogWritten
 from headrace.domain.jobs.attempts.changes import Change, JobMove, StepChange
 from headrace.domain.jobs.attempts.claims import Claim, Worker
 from headrace.domain.jobs.attempts.queue import JobQueue
@@ -64,11 +65,11 @@ async def history(database: StatementPool, job_id: UUID) -> list[tuple[int, str]
 
 def change(claim: Claim, write_no: int, move: JobMove | None = None) -> Change:
     made = Change(job_id=claim.job_id, owner_id=OWNER, fence=claim.fence, write_no=write_no, move=move)
-    made.events.append(write(LogWritten(level="info", message=f"change {write_no}")))
+    made.events.append(encode_event(LogWritten(level="info", message=f"change {write_no}")))
     if move is not None and move.target is JobState.SUCCEEDED:
-        made.events.append(write(JobSucceeded(result=None)))
+        made.events.append(encode_event(JobSucceeded(result=None)))
     if move is not None and move.error is not None:
-        made.events.append(write(JobFailed(error=move.error)))
+        made.events.append(encode_event(JobFailed(error=move.error)))
     return made
 
 
@@ -189,7 +190,7 @@ async def test_a_cancel_that_was_asked_for_overrules_any_other_end(
     await ready.fetch("UPDATE jobs SET cancel_requested_at = now()")
     ended = change(claim, 1, move)
     if move.target is JobState.QUEUED:
-        ended.events.append(write(LogWritten(level="info", message="stands for job.requeued")))
+        ended.events.append(encode_event(LogWritten(level="info", message="stands for job.requeued")))
     ended.steps["s"] = StepChange(key="s", name="s", index=None, state=StepState.PENDING, attempt=1)
 
     _, news = (await worker.write([ended]))[claim.job_id]

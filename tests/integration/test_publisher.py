@@ -13,8 +13,9 @@ from headrace.adapters.event_bus import EventsMessage, ProgressMessage, decode_m
 from headrace.adapters.publisher import RedisPublisher, owner_channel
 from headrace.adapters.redis_client import build_redis, close_redis
 from headrace.adapters.tasks import cancel_and_wait
+from headrace.domain.events.encoding import encode_event
 from headrace.domain.events.news import JobNews
-from headrace.domain.events.types import LogWritten, ProgressFrame, write
+from headrace.domain.events.types import LogWritten, ProgressFrame
 
 OWNER, OTHER = uuid4(), uuid4()
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -29,7 +30,7 @@ def news(job_id: UUID, head: int, owner_id: UUID = OWNER) -> JobNews:
         head=head,
         progress=0.5,
         at=AT,
-        events=[write(LogWritten(level="info", message=str(head)))],
+        events=[encode_event(LogWritten(level="info", message=str(head)))],
     )
 
 

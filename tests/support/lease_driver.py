@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from headrace.adapters.database import StatementPool
 from headrace.adapters.engine import build_engine
 from headrace.domain.database import Database, Row
+from headrace.domain.events.encoding import encode_event
 from headrace.domain.events.news import JobNews
 from headrace.domain.events.types import (
     JobCancelled,
@@ -23,7 +24,6 @@ from headrace.domain.events.types import (
     StepFailed,
     StepStarted,
     StepSucceeded,
-    write,
 )
 from headrace.domain.jobs.attempts.changes import Change, JobMove, StepChange, WriteResult
 from headrace.domain.jobs.attempts.claims import Claim, Worker
@@ -68,11 +68,11 @@ def change(
 ) -> Change:
     """What the attempt writes as its change *write_no*; the event of its end, if it ends, comes last."""
     made = Change(job_id=claim.job_id, owner_id=claim.owner_id, fence=claim.fence, write_no=write_no)
-    made.events += [write(event) for event in told]
+    made.events += [encode_event(event) for event in told]
     if target is not None:
         error = BROKEN if target is JobState.FAILED else None
         made.move = JobMove(target=target, result="null", error=error, delay_seconds=delay)
-        made.events.append(write(_event_of(target)))
+        made.events.append(encode_event(_event_of(target)))
     return made
 
 

@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.database import StatementPool
+from headrace.domain.events.encoding import encode_event
 from headrace.domain.events.partitions import make_partitions
 from headrace.domain.events.types import (
     JobCancelled,
@@ -25,7 +26,6 @@ from headrace.domain.events.types import (
     StepFailed,
     StepStarted,
     StepSucceeded,
-    write,
 )
 from headrace.domain.pipelines.loading import load_all
 from headrace.domain.pipelines.registry import register
@@ -181,7 +181,7 @@ async def _job(database: StatementPool, old: Old, name: str, events: Sequence[Jo
     }
     await _put(database, "jobs", **{**columns, **more})
     for seq, event in enumerate(events, start=1):
-        written = write(event)
+        written = encode_event(event)
         body = msgspec.Raw(written.body.encode())
         await _put(
             database, "job_events", job_id=old.jobs[name], seq=seq, at=at, type=written.type, body=body

@@ -14,7 +14,8 @@ from msgspec import Struct
 from headrace.api.contract import asyncapi
 from headrace.api.live import frames
 from headrace.domain.events import types as events
-from headrace.domain.events.types import JobEvent, frame, write
+from headrace.domain.events.encoding import encode_event, encode_frame
+from headrace.domain.events.types import JobEvent
 from support.contract_changes import broken_promises
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -53,8 +54,8 @@ def test_every_event_and_frame_is_described(current: Document) -> None:
 
 
 def test_an_event_has_the_fields_that_the_document_says(current: Document) -> None:
-    written = write(events.StepSucceeded(step="render", index=1, attempt=1, took_ms=5))
-    sent = yaml.safe_load(frame(UUID(int=1), 3, datetime.now(UTC), written.type, written.body))
+    written = encode_event(events.StepSucceeded(step="render", index=1, attempt=1, took_ms=5))
+    sent = yaml.safe_load(encode_frame(UUID(int=1), 3, datetime.now(UTC), written.type, written.body))
 
     schema = current["components"]["schemas"]["StepSucceeded"]
 

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from headrace.domain.events import types
-from headrace.domain.events.types import JobError, JobEvent, frame, number, write
+from headrace.domain.events.encoding import encode_event, encode_frame, number_events
+from headrace.domain.events.types import JobError, JobEvent
 
 JOB = UUID("01a1fccd-6b98-76e1-8951-c578b7c6189f")
 AT = datetime(2026, 11, 21, 6, 30, 0, 123456, tzinfo=UTC)
@@ -30,9 +31,9 @@ AT = datetime(2026, 11, 21, 6, 30, 0, 123456, tzinfo=UTC)
     ],
 )
 def test_a_frame_is_the_header_and_the_events_own_fields(event: JobEvent, fields: dict[str, object]) -> None:
-    written = write(event)
+    written = encode_event(event)
 
-    seen = msgspec.json.decode(frame(JOB, 7, AT, written.type, written.body))
+    seen = msgspec.json.decode(encode_frame(JOB, 7, AT, written.type, written.body))
 
     head = {"type": written.type, "job_id": str(JOB), "seq": 7, "at": "2026-11-21T06:30:00.123456Z"}
     assert seen == head | fields
@@ -40,6 +41,6 @@ def test_a_frame_is_the_header_and_the_events_own_fields(event: JobEvent, fields
 
 
 def test_events_of_one_statement_end_at_the_head() -> None:
-    events = [write(types.JobQueued()), write(types.JobCancelled())]
+    events = [encode_event(types.JobQueued()), encode_event(types.JobCancelled())]
 
-    assert [one.seq for one in number(JOB, 9, AT, events)] == [8, 9]
+    assert [one.seq for one in number_events(JOB, 9, AT, events)] == [8, 9]

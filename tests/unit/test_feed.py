@@ -6,8 +6,8 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.domain.events.encoding import LoggedEvent
 from headrace.domain.events.feed import KEPT_EVENTS, Feed
-from headrace.domain.events.types import LoggedEvent
 
 JOB = UUID(int=1)
 

@@ -10,8 +10,9 @@ import pytest
 
 from headrace.adapters.group_commit import GroupCommit
 from headrace.domain.database import DatabaseAwayError, DatabaseBusyError
+from headrace.domain.events.encoding import EncodedEvent
 from headrace.domain.events.news import JobNews
-from headrace.domain.events.types import EncodedEvent, ProgressFrame
+from headrace.domain.events.types import ProgressFrame
 from headrace.domain.jobs.attempts.changes import Change, WriteResult
 
 POISONED = UUID(int=666)

@@ -14,10 +14,10 @@ from headrace.api.live.direct_writer import DirectWriter, PacketEncoder, encode_
 from headrace.api.live.hub import Hub
 from headrace.api.live.job_stream import GROUP_BYTES, JobStream, Snapshot
 from headrace.api.schemas import JobView
+from headrace.domain.events.encoding import LoggedEvent
 from headrace.domain.events.feed import Feed
 from headrace.domain.events.log import Head
 from headrace.domain.events.observable import Callback
-from headrace.domain.events.types import LoggedEvent
 
 JOB = UUID(int=1)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

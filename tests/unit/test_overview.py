@@ -86,7 +86,7 @@ def test_a_job_that_came_and_left_between_two_looks_is_told_once() -> None:
     ]
 
 
-def test_a_job_that_nobody_knew_may_have_been_in_any_state_before() -> None:
+def test_a_job_that_nobody_knew_possible_predecessors_in_any_state_before() -> None:
     overview = Overview()
 
     overview.update(job(1, 9, "failed"))

@@ -8,8 +8,9 @@ from uuid import UUID
 
 import msgspec
 
+from headrace.domain.events.encoding import EncodedEvent
 from headrace.domain.events.news import JobNews
-from headrace.domain.events.types import EncodedEvent, Eta, Progress, ProgressFrame
+from headrace.domain.events.types import Eta, Progress, ProgressFrame
 from headrace.domain.jobs.attempts.claims import Claim
 from headrace.domain.jobs.eta.estimator import EtaEstimator, StepTime
 from headrace.domain.jobs.progress import JobProgress

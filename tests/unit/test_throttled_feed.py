@@ -6,7 +6,7 @@ import pytest
 
 from headrace.api.live import throttled_feed
 from headrace.api.live.throttled_feed import ThrottledFeed
-from headrace.domain.events.types import LoggedEvent
+from headrace.domain.events.encoding import LoggedEvent
 
 SECONDS = 5
 

@@ -13,9 +13,9 @@ from headrace.api.live.hub import Hub
 from headrace.api.live.stream import Stream
 from headrace.api.schemas import JobView
 from headrace.domain.database import TRANSIENT
+from headrace.domain.events.encoding import LoggedEvent
 from headrace.domain.events.feed import Feed
 from headrace.domain.events.log import PAGE
-from headrace.domain.events.types import LoggedEvent
 from headrace.domain.jobs.errors import CursorBeyondHeadError, JobNotFoundError
 
 _DATABASE_RETRY_SECONDS: Final = 1.0

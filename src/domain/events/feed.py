@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, Final, TypeVar
 
+from headrace.domain.events.encoding import LoggedEvent
 from headrace.domain.events.observable import Observable
-from headrace.domain.events.types import FINAL_TYPES, LoggedEvent
+from headrace.domain.events.types import FINAL_TYPES
 
 KEPT_EVENTS: Final = 512
 KEPT_BYTES: Final = 256 * 1024

@@ -8,7 +8,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from headrace.domain.database import Database
-from headrace.domain.events.types import LoggedEvent, frame
+from headrace.domain.events.encoding import LoggedEvent, encode_frame
 
 PAGE: Final = 500
 ANY_SIZE: Final = 2**40
@@ -59,7 +59,7 @@ class PostgresEventLog:
             rows = await self._database.fetch(_AFTER, job_id, after, limit, max_bytes)
         return [
             LoggedEvent(
-                row["seq"], row["type"], frame(job_id, row["seq"], row["at"], row["type"], row["body"])
+                row["seq"], row["type"], encode_frame(job_id, row["seq"], row["at"], row["type"], row["body"])
             )
             for row in rows
         ]

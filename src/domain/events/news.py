@@ -8,7 +8,8 @@ from uuid import UUID
 from msgspec import Struct
 
 from headrace.domain.database import Row
-from headrace.domain.events.types import EncodedEvent, LoggedEvent, ProgressFrame, number
+from headrace.domain.events.encoding import EncodedEvent, LoggedEvent, number_events
+from headrace.domain.events.types import ProgressFrame
 
 
 class JobSummary(Struct, frozen=True, kw_only=True, tag="job", tag_field="type"):
@@ -49,7 +50,7 @@ class JobNews(Struct, frozen=True, kw_only=True):
 
     def logged(self) -> list[LoggedEvent]:
         """The events as they stand in the log."""
-        return number(self.job_id, self.head, self.at, self.events)
+        return number_events(self.job_id, self.head, self.at, self.events)
 
     @property
     def summary(self) -> JobSummary:

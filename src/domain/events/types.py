@@ -1,17 +1,12 @@
-"""The facts a job's history is made of, and their one form on the wire. Pure.
+"""The types of events, of which a job's history consists, and of progress frames. Pure.
 
-An event is written without its header (job, number, time): the database assigns number and time in the very
-statement that makes the fact true. `frame` puts both together, always the same way, so every transport sends
-the same bytes.
+The first line of each docstring is the event's summary in the written contract of the sockets.
 """
 
-from collections.abc import Iterable
-from datetime import UTC, datetime
-from functools import lru_cache
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 MAX_LOG_BYTES: Final = 8 * 1024
@@ -19,7 +14,10 @@ MAX_LOG_EVENTS: Final = 10_000
 
 
 class JobError(Struct, frozen=True, kw_only=True):
-    """Why a job or a step failed. *code* is stable, *message* is for people, *step* its key if one failed."""
+    """Why a job or a step failed.
+
+    *code* is stable, *message* is for people, *step* is the key of the step run if one failed.
+    """
 
     code: str
     message: str
@@ -31,24 +29,38 @@ class JobEvent(Struct, frozen=True, kw_only=True, tag_field="type"):
 
 
 class JobQueued(JobEvent, tag="job.queued", frozen=True):
-    """The job was accepted and waits."""
+    """The job was accepted and waits.
+
+    It is always event 1, stored with the job itself. `job.started` follows when the job is due and a worker
+    has room for it, `job.cancelled` if it is cancelled before.
+    """
 
 
 class JobStarted(JobEvent, tag="job.started", frozen=True, kw_only=True):
-    """A worker holds the lease: an attempt begins."""
+    """A worker has claimed the job: an attempt begins.
+
+    *attempt* counts from 1. Events of steps, logs and files follow, then exactly one end of the attempt:
+    `job.succeeded`, `job.failed`, `job.cancelled`, `job.requeued`, or `attempt.lost`.
+    """
 
     attempt: int
     worker: str
 
 
 class JobCancelRequested(JobEvent, tag="job.cancel_requested", frozen=True):
-    """Somebody asked a running job to stop."""
+    """A user asked a running job to stop.
+
+    The worker stops the steps that run. Then `job.cancelled` follows, also where the attempt ended or was
+    lost in the meantime. A queued job is cancelled at once, without this event.
+    """
 
 
 class JobRequeued(JobEvent, tag="job.requeued", frozen=True, kw_only=True):
-    """The attempt ended without a verdict; the next one may begin at *run_at*.
+    """The attempt ended but the job did not; the next attempt may begin at *run_at*.
 
-    *reason*: `retry` (a step waits for its next try), `handed_back` (the worker stops), `worker_lost`.
+    *reason*: `retry` (a step waits for its next try), `handed_back` (the worker stops), `worker_lost` (it
+    follows `attempt.lost`). Finished steps stay finished. `job.started` follows, or `job.cancelled` if the
+    job is cancelled before, or `job.failed` if it is out of time before.
     """
 
     reason: str
@@ -56,51 +68,86 @@ class JobRequeued(JobEvent, tag="job.requeued", frozen=True, kw_only=True):
 
 
 class JobSucceeded(JobEvent, tag="job.succeeded", frozen=True, kw_only=True):
+    """Every step has succeeded. *result* is the output of the step that the pipeline names for it.
+
+    Nothing follows.
+    """
+
     result: Any
 
 
 class JobFailed(JobEvent, tag="job.failed", frozen=True, kw_only=True):
+    """The job ended without a result. *error* says why.
+
+    A step failed its last try, the job is out of time, or too many attempts were lost. Only `job.retried` can
+    follow.
+    """
+
     error: JobError
 
 
 class JobCancelled(JobEvent, tag="job.cancelled", frozen=True):
-    """The job ended because somebody asked for it."""
+    """The job ended because a user cancelled it.
+
+    Nothing follows.
+    """
 
 
 class JobRetried(JobEvent, tag="job.retried", frozen=True):
-    """A failed job was queued again by hand; finished steps stay finished."""
+    """A user has queued a failed job again; finished steps stay finished.
+
+    The other steps have all their tries again. `job.started` or `job.cancelled` follows.
+    """
 
 
 class AttemptLost(JobEvent, tag="attempt.lost", frozen=True, kw_only=True):
-    """The worker that held the lease vanished."""
+    """The lease ran out: the worker of this attempt has vanished.
+
+    The same statement logs what becomes of the job: `job.requeued` with the reason `worker_lost`,
+    `job.failed` after too many losses, or `job.cancelled` if a cancel was requested.
+    """
 
     attempt: int
 
 
 class StepEvent(JobEvent, frozen=True, kw_only=True):
+    """A fact about one step run. *index* is the item of a `for_each` step, from 0."""
+
     step: str
     index: int | None = None
     attempt: int
 
 
 class StepStarted(StepEvent, tag="step.started", frozen=True, kw_only=True):
-    """A try of the step begins."""
+    """A try of the step begins.
+
+    `step.succeeded` or `step.failed` follows, unless the attempt ends first.
+    """
 
 
 class StepSucceeded(StepEvent, tag="step.succeeded", frozen=True, kw_only=True):
-    """A step ended and its output is stored: no later attempt enters it again."""
+    """A step run ended and its output is stored: no later attempt runs it again."""
 
     took_ms: int
 
 
 class StepFailed(StepEvent, tag="step.failed", frozen=True, kw_only=True):
-    """A try of the step failed. *retry_at* None: it was the last one."""
+    """A try of the step failed. *retry_at* None: it was the last one.
+
+    `step.started` follows when the next try begins, in this attempt or a later one. After the last try the
+    job fails.
+    """
 
     error: JobError
     retry_at: datetime | None = None
 
 
 class LogWritten(JobEvent, tag="log", frozen=True, kw_only=True):
+    """A step, or the worker itself, wrote a log message.
+
+    A job logs at most 10,000 of them. *message* has at most 8 KiB.
+    """
+
     level: str
     message: str
     fields: dict[str, Any] = {}
@@ -108,7 +155,7 @@ class LogWritten(JobEvent, tag="log", frozen=True, kw_only=True):
 
 
 class FileSummary(Struct, frozen=True, kw_only=True):
-    """A file as everybody outside sees it."""
+    """A file as clients see it. *size* is in bytes, *sha256* in hexadecimal."""
 
     id: UUID
     job_id: UUID | None
@@ -121,61 +168,15 @@ class FileSummary(Struct, frozen=True, kw_only=True):
 
 
 class FileCreated(JobEvent, tag="file.created", frozen=True, kw_only=True):
+    """A step has stored a file: its bytes can be downloaded.
+
+    A later try of the step that stores a file of the same name logs this event again.
+    """
+
     file: FileSummary
 
 
-class EncodedEvent(Struct, frozen=True, gc=False):
-    """An event on its way into the log: its type, and its JSON without the header."""
-
-    type: str
-    body: str
-
-
-class LoggedEvent(Struct, frozen=True, gc=False):
-    """An event of the log: its number in the job, and its frame."""
-
-    seq: int
-    type: str
-    frame: bytes
-
-
 FINAL_TYPES: Final = frozenset({"job.succeeded", "job.failed", "job.cancelled"})
-
-_encode = msgspec.json.Encoder().encode
-
-
-def write(event: JobEvent) -> EncodedEvent:
-    """Encode *event* for the log.
-
-    Raises:
-        TypeError, ValueError: the event holds something that JSON cannot.
-    """
-    kind = str(event.__struct_config__.tag)
-    # What follows {"type":"KIND" is either }, or a comma and the fields.
-    rest = _encode(event)[len(kind) + 10 :].decode()
-    return EncodedEvent(kind, "{}" if rest == "}" else "{" + rest[1:])
-
-
-def frame(job_id: UUID, seq: int, at: datetime, kind: str, body: str) -> bytes:
-    """The event as it is sent: `{type, job_id, seq, at}` and then the body's own fields."""
-    head = f'{{"type":"{kind}","job_id":"{job_id}","seq":{seq},"at":"{_moment(at)}"'
-    return (head + ("}" if body == "{}" else "," + body[1:])).encode()
-
-
-@lru_cache(maxsize=64)
-def _moment(at: datetime) -> str:
-    """As it is written in frames; all events of a statement share one."""
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def number(job_id: UUID, head: int, at: datetime, events: Iterable[EncodedEvent]) -> list[LoggedEvent]:
-    """The frames of *events* that were just logged as the last ones up to *head*."""
-    written = list(events)
-    first = head - len(written) + 1
-    return [
-        LoggedEvent(seq, event.type, frame(job_id, seq, at, event.type, event.body))
-        for seq, event in enumerate(written, start=first)
-    ]
 
 
 class Progress(Struct, frozen=True, kw_only=True):
@@ -187,18 +188,18 @@ class Progress(Struct, frozen=True, kw_only=True):
 
 
 class Eta(Struct, frozen=True, kw_only=True):
-    """How long the job still takes, if it goes as it went lately."""
+    """How long the job probably still takes, judged by recent jobs of its pipeline."""
 
     low_seconds: float
     high_seconds: float
 
 
 class ProgressFrame(Struct, frozen=True, kw_only=True, tag="progress", tag_field="type"):
-    """How far a job is. Latest wins: it is no history and has no number.
+    """How far a job is. The latest frame replaces all before it: it is not in the history and has no number.
 
-    *steps* has an entry for each step run that was heard of; a `for_each` step of more than 100 items has one
-    for all of them. *skipped* counts the frames that this one replaced before they were sent. There is no
-    *eta* where too little is known.
+    *steps* has an entry for each step run that has reported; a `for_each` step of more than 100 items has one
+    for all of them. *skipped* counts the frames that this one replaced before they were sent. *eta* is left
+    out while too few jobs of the pipeline have ended.
     """
 
     head: int

@@ -11,7 +11,7 @@ from sqlalchemy.sql.base import ExecutableOption
 
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import DATABASE_NOW, Session
-from headrace.domain.events.types import EncodedEvent
+from headrace.domain.events.encoding import EncodedEvent
 from headrace.domain.jobs.filters import Include, JobFilter
 from headrace.domain.jobs.models import Job, StepRun
 from headrace.domain.jobs.settling import settle_steps_sql

@@ -6,8 +6,9 @@ from uuid import UUID
 
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import Session, database_now, merge_json
+from headrace.domain.events.encoding import encode_event
 from headrace.domain.events.news import JobNews
-from headrace.domain.events.types import JobCancelled, JobCancelRequested, JobEvent, JobRetried, write
+from headrace.domain.events.types import JobCancelled, JobCancelRequested, JobEvent, JobRetried
 from headrace.domain.jobs.claim_rules import due_order
 from headrace.domain.jobs.errors import JobNotFinalError, JobNotFoundError
 from headrace.domain.jobs.filters import Include, JobFilter
@@ -166,7 +167,7 @@ class JobService:
     async def _record(self, job: Job, event: JobEvent) -> None:
         """Log *event* in the transaction that makes it true, and keep it for publication."""
         job.event_seq += 1
-        encoded = write(event)
+        encoded = encode_event(event)
         at = await self._jobs.append_event(job, encoded)
         self.news.append(
             JobNews(

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import msgspec
 
-from headrace.domain.events.types import JobError, JobEvent, StepFailed, StepStarted, StepSucceeded, write
+from headrace.domain.events.encoding import encode_event
+from headrace.domain.events.types import JobError, JobEvent, StepFailed, StepStarted, StepSucceeded
 from headrace.domain.jobs.attempts.changes import Change, StepChange
 from headrace.domain.jobs.attempts.claims import Claim
 from headrace.domain.jobs.states import StepState
@@ -77,6 +78,6 @@ class ChangeBuilder:
 
     def _with_event(self, run: StepPlan, state: StepState, event: JobEvent) -> tuple[Change, StepChange]:
         change = self.empty()
-        change.events.append(write(event))
+        change.events.append(encode_event(event))
         row = change.steps[run.key] = self.row(run, state)
         return change, row

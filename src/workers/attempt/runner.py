@@ -7,7 +7,8 @@ import time
 import structlog
 
 from headrace.domain.database import TRANSIENT
-from headrace.domain.events.types import LogWritten, write
+from headrace.domain.events.encoding import encode_event
+from headrace.domain.events.types import LogWritten
 from headrace.domain.jobs.attempts.claims import Claim
 from headrace.domain.jobs.errors import LeaseLostError
 from headrace.domain.jobs.progress import JobProgress
@@ -127,7 +128,7 @@ class Attempt:
             change.fold(self._graph.last_success)
         if self._host.dropped_logs:
             text = f"{self._host.dropped_logs} more log messages were dropped"
-            change.events.append(write(LogWritten(level="warning", message=text)))
+            change.events.append(encode_event(LogWritten(level="warning", message=text)))
         is_done = self._graph.last_success is not None or self._plan.is_done
         change.move, event = conclude(
             self._plan, self._status.reason, self._graph.failure, is_done=is_done, now=self.claim.now
@@ -136,5 +137,5 @@ class Attempt:
             if run.key not in change.steps:
                 change.steps[run.key] = self._changes.row(run, state)
         change.progress = self._progress.fraction
-        change.events.append(write(event))
+        change.events.append(encode_event(event))
         await self._host.finish(change)

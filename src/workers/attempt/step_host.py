@@ -14,6 +14,7 @@ from uuid import UUID, uuid5
 from headrace.adapters.blob_store import BlobStore, BlobTooLargeError
 from headrace.adapters.group_commit import GroupCommit
 from headrace.domain.database import Database
+from headrace.domain.events.encoding import encode_event
 from headrace.domain.events.types import (
     MAX_LOG_BYTES,
     MAX_LOG_EVENTS,
@@ -21,7 +22,6 @@ from headrace.domain.events.types import (
     FileSummary,
     LogWritten,
     Progress,
-    write,
 )
 from headrace.domain.files.lookup import sha256_of
 from headrace.domain.files.names import FileNameError, check_media_type, check_name
@@ -113,7 +113,7 @@ class StepHost:
         level = str(level)
         change = self._changes.empty()
         change.events.append(
-            write(
+            encode_event(
                 LogWritten(
                     level=level if level in _LEVELS else "info",
                     message=safe_text(str(message), MAX_LOG_BYTES),
@@ -165,7 +165,7 @@ class StepHost:
         )
         change = self._changes.empty()
         change.files.append(new_file)
-        change.events.append(write(FileCreated(file=summary)))
+        change.events.append(encode_event(FileCreated(file=summary)))
         try:
             await self.write(change)
         except LeaseLostError:

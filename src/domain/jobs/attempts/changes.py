@@ -5,7 +5,8 @@ from uuid import UUID
 
 from msgspec import Struct, field
 
-from headrace.domain.events.types import EncodedEvent, JobError
+from headrace.domain.events.encoding import EncodedEvent
+from headrace.domain.events.types import JobError
 from headrace.domain.jobs.states import JobState, StepState
 
 

@@ -9,8 +9,9 @@ from uuid import UUID
 import msgspec
 
 from headrace.domain.database import Database, Row
+from headrace.domain.events.encoding import EncodedEvent, encode_event
 from headrace.domain.events.news import JobNews
-from headrace.domain.events.types import EncodedEvent, JobCancelled, JobError, write
+from headrace.domain.events.types import JobCancelled, JobError
 from headrace.domain.jobs.attempts.change_repository import ChangeRepository
 from headrace.domain.jobs.attempts.changes import Change, WriteResult
 from headrace.domain.jobs.attempts.claims import Claim, HeldLease, StepRecord, Worker
@@ -159,7 +160,7 @@ def _write_result(change: Change, row: Row) -> tuple[WriteResult, JobNews | None
         return WriteResult(verdict=verdict), None
     events = change.events
     if change.move is not None and change.move.target != row["state"]:
-        events = [*events[:-1], write(JobCancelled())]
+        events = [*events[:-1], encode_event(JobCancelled())]
     result = WriteResult(verdict="applied", head=row["head"], state=row["state"])
     return result, JobNews.from_row(row, events)
 

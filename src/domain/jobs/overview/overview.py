@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from headrace.domain.events.news import JobDeleted, JobSummary
 from headrace.domain.events.observable import Observable
-from headrace.domain.jobs.states import JobState, may_have_been
+from headrace.domain.jobs.states import JobState, possible_predecessors
 
 MOST_KNOWN: Final = 20_000
 
@@ -62,7 +62,7 @@ class Overview(Observable):
         """Take where a job is now; False when that is known, or older than what is known."""
         known = self._jobs.get(summary.job_id)
         if known is None:
-            left = {str(state): self.number + 1 for state in may_have_been(JobState(summary.state))}
+            left = {str(state): self.number + 1 for state in possible_predecessors(JobState(summary.state))}
         elif known.is_deleted or _age(summary) <= _age(known.summary):
             return False
         else:

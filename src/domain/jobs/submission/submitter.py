@@ -12,8 +12,9 @@ from uuid_utils.compat import uuid7
 
 from headrace.domain.database import Database
 from headrace.domain.errors import HeadraceError
+from headrace.domain.events.encoding import encode_event
 from headrace.domain.events.news import JobNews
-from headrace.domain.events.types import JobQueued, write
+from headrace.domain.events.types import JobQueued
 from headrace.domain.jobs.errors import IdempotencyConflictError, PresetBusyError, PresetNotFoundError
 from headrace.domain.jobs.submission.submission import (
     NOT_YET_TEXT,
@@ -207,7 +208,7 @@ def _new_jobs(
 
 
 def _answer(submission: Submission, stored: StoreResult) -> SubmissionResult:
-    queued = [write(JobQueued())]
+    queued = [encode_event(JobQueued())]
     news = [
         JobNews(
             job_id=job.id,
