@@ -1,4 +1,4 @@
-"""The REST API as the commands call it; whatever goes wrong becomes one sentence."""
+"""The REST API for the commands. Each error becomes one sentence for the user."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,19 +11,19 @@ from headrace.cli.errors import BadTokenError, BadUrlError, RefusedError, Unreac
 from headrace_client import AsyncClient, Client
 from headrace_client.address import Address
 
-# Somebody waits at the screen.
+# The user waits at the screen, so errors are shown soon.
 _RETRIES: Final = 1
 
 
 class ApiClient:
-    """A client of one service, for one command: answers as they come, to be shown."""
+    """A client of one service, for one command. It returns answers as decoded JSON, for display."""
 
     def __init__(self, url: str, token: str | None) -> None:
-        """*url* is where the service is, without `/api/v1`.
+        """Prepare calls to the service at *url*, which is given without `/api/v1`.
 
         Raises:
-            BadUrlError: it is not one.
-            BadTokenError: *token* cannot be sent.
+            BadUrlError: *url* is not the URL of a service.
+            BadTokenError: *token* cannot be sent in a header.
         """
         self._token = token
         try:
@@ -36,41 +36,41 @@ class ApiClient:
         self.is_local = address.is_local
 
     def open_async(self) -> AsyncClient:
-        """A client of the same service for an event loop; its errors are its own."""
+        """Open an asynchronous client of the same service. It raises the errors of `headrace_client`."""
         return AsyncClient(self.url, self._token, retries=_RETRIES)
 
     def get(self, path: str, **params: Any) -> dict[str, Any]:
-        """The answer to GET *path* below `/api/v1`.
+        """GET *path* below `/api/v1`. Parameters without a value are left out.
 
         Raises:
-            UnreachableError: nothing answers there.
-            RefusedError: the service says no.
+            UnreachableError: no service answers at the URL.
+            RefusedError: the service answers with an error.
         """
-        return self._ask("GET", path, params={name: value for name, value in params.items() if value})
+        return self._request("GET", path, params={name: value for name, value in params.items() if value})
 
     def post(self, path: str) -> dict[str, Any]:
-        """The answer to POST *path*; raises as `get` does."""
-        return self._ask("POST", path)
+        """POST *path*. Raises the errors of `get`."""
+        return self._request("POST", path)
 
     def submit(self, pipeline: str, params: dict[str, Any], key: str | None = None) -> dict[str, Any]:
-        """The job that was submitted; raises as `get` does."""
+        """Submit a job and return it. Raises the errors of `get`."""
         body = {"pipeline": pipeline, "params": params}
-        # A key of its own makes it safe to send again.
-        return self._ask("POST", "/jobs", body=body, key=key or uuid4().hex)
+        # With an idempotency key the submission can be retried.
+        return self._request("POST", "/jobs", body=body, key=key or uuid4().hex)
 
     def upload(self, path: Path) -> str:
-        """Store a file; returns its id, and raises as `get` does."""
+        """Upload a file and return its id. Raises the errors of `get`."""
         with self._client() as client:
             return str(client.upload(path).id)
 
     def download(self, file_id: str, target: Path) -> None:
-        """Write a file's content to *target*; raises as `get` does."""
+        """Write the content of a file to *target*. Raises the errors of `get`."""
         with self._client() as client:
             client.download(file_id, target)
 
-    def _ask(self, method: str, path: str, **more: Any) -> dict[str, Any]:
+    def _request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         with self._client() as client:
-            return client.request(method, path, **more)
+            return client.request(method, path, **options)
 
     @contextmanager
     def _client(self) -> Iterator[Client]:

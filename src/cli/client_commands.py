@@ -1,24 +1,24 @@
-"""Looking at jobs and pipelines, and changing what happens to one: a client of the REST API."""
+"""Commands that list jobs and pipelines, and that show, cancel or retry one job, over the REST API."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from headrace.cli.options import for_client, job_id
+from headrace.cli.options import client_options, job_id
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _STATES: Final = ("queued", "running", "succeeded", "failed", "cancelled")
-_AS_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print what the API answers, as JSON.")
+_AS_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print the API's answer as JSON.")
 
 
 @click.command(epilog="\b\nExample:\n  headrace pipelines")
 @_AS_JSON
-@for_client
+@client_options
 def pipelines(as_json: bool, url: str, token: str | None) -> None:
-    """List what can be submitted. Parameters with a * have no default."""
+    """List the pipelines and their parameters. Parameters with a * are required."""
     from headrace.cli.api_client import ApiClient
     from headrace.cli.tables import pipelines_table
 
@@ -28,17 +28,17 @@ def pipelines(as_json: bool, url: str, token: str | None) -> None:
     elif answer["items"]:
         _console().print(pipelines_table(answer["items"]))
     else:
-        click.echo("no pipelines yet: a worker makes its own known when it starts", err=True)
+        click.echo("no pipelines yet: a worker registers its pipelines when it starts", err=True)
 
 
 @click.command(epilog="\b\nExample:\n  headrace jobs --state failed --limit 5")
-@click.option("--state", type=click.Choice(_STATES), help="Only jobs in this state.")
-@click.option("--pipeline", metavar="NAME", help="Only jobs of this pipeline.")
+@click.option("--state", type=click.Choice(_STATES), help="List only jobs in this state.")
+@click.option("--pipeline", metavar="NAME", help="List only jobs of this pipeline.")
 @click.option(
-    "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many at most."
+    "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Maximum number of jobs."
 )
 @_AS_JSON
-@for_client
+@client_options
 def jobs(
     state: str | None, pipeline: str | None, limit: int, as_json: bool, url: str, token: str | None
 ) -> None:
@@ -47,65 +47,65 @@ def jobs(
     from headrace.cli.tables import jobs_table
 
     answer = ApiClient(url, token).get("/jobs", state=state, pipeline=pipeline, limit=limit)
-    found = answer["items"]
+    listed = answer["items"]
     if as_json:
-        _print_json(found)
-    elif found:
-        _console().print(jobs_table(found, datetime.now(UTC)))
-    if not as_json and answer["total"] != len(found):
-        click.echo(f"{len(found)} of {answer['total']} jobs", err=True)
-    elif not found and not as_json:
+        _print_json(listed)
+    elif listed:
+        _console().print(jobs_table(listed, datetime.now(UTC)))
+    if not as_json and answer["total"] != len(listed):
+        click.echo(f"{len(listed)} of {answer['total']} jobs", err=True)
+    elif not listed and not as_json:
         click.echo("no jobs; submit one with: headrace submit ticks --watch", err=True)
 
 
 @click.command(epilog="\b\nExample:\n  headrace show 01a1fcda-1222-71e3-b3dd-702451ba443d")
 @click.argument("job", type=job_id)
 @_AS_JSON
-@for_client
+@client_options
 def show(job: str, as_json: bool, url: str, token: str | None) -> None:
-    """Show one job. Its state, steps and files, and why it failed."""
+    """Show one job: its state, steps and files, and why it failed."""
     from headrace.cli.api_client import ApiClient
     from headrace.cli.tables import show_job
 
     api = ApiClient(url, token)
-    found = api.get(f"/jobs/{job}")
+    details = api.get(f"/jobs/{job}")
     steps = api.get(f"/jobs/{job}/steps")["items"]
     files = api.get(f"/jobs/{job}/files", limit=1000)["items"]
     if as_json:
-        _print_json({**found, "steps": steps, "files": files})
+        _print_json({**details, "steps": steps, "files": files})
     else:
-        show_job(_console(), found, steps, files, datetime.now(UTC))
+        show_job(_console(), details, steps, files, datetime.now(UTC))
 
 
 @click.command(epilog="\b\nExample:\n  headrace cancel 01a1fcda-1222-71e3-b3dd-702451ba443d")
 @click.argument("job", type=job_id)
-@for_client
+@client_options
 def cancel(job: str, url: str, token: str | None) -> None:
-    """Stop a job. One that waits stops at once, one that runs soon."""
+    """Cancel a job. A queued job is cancelled at once; a running job stops soon afterwards."""
     from headrace.cli.api_client import ApiClient
 
     state = ApiClient(url, token).post(f"/jobs/{job}/cancel")["state"]
-    click.echo("cancelled" if state == "cancelled" else "asked to stop; it is still running")
+    click.echo("cancelled" if state == "cancelled" else "cancel requested; the job is still running")
 
 
 @click.command(epilog="\b\nExample:\n  headrace retry 01a1fcda-1222-71e3-b3dd-702451ba443d")
 @click.argument("job", type=job_id)
-@for_client
+@client_options
 def retry(job: str, url: str, token: str | None) -> None:
-    """Queue a failed job again. Steps that succeeded are not run again."""
+    """Queue a failed job again. Steps that have succeeded are not repeated."""
     from headrace.cli.api_client import ApiClient
-    from headrace.cli.errors import watch_call
+    from headrace.cli.errors import watch_command
 
     api = ApiClient(url, token)
     api.post(f"/jobs/{job}/retry")
-    click.echo(f"queued again; watch it with: {watch_call(api.url, job)}")
+    click.echo(f"queued again; watch it with: {watch_command(api.url, job)}")
 
 
 def _console() -> "Console":
     from rich.console import Console
 
     console = Console(highlight=False)
-    # Where nobody looks, a line must not be broken to fit a screen.
+    # Output that goes to a file or a pipe must not be wrapped to the width of a screen.
     return console if console.is_terminal else Console(highlight=False, width=250)
 
 

@@ -1,93 +1,82 @@
-"""Who may run over a data folder, and on which port."""
+"""One `up` or `demo` per data folder, and the port that it listens on."""
 
-import fcntl
-import os
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final
+from typing import Final
 
 import msgspec
 
+from headrace.adapters.file_lock import FileLock, LockHeldError
 from headrace.cli.service import ServiceSpec
 from headrace.domain.errors import HeadraceError
 
-_LEFT_BEHIND_SECONDS: Final = 30.0
-_ASK_SECONDS: Final = 0.1
+_ABANDONED_PORT_SECONDS: Final = 30.0
+_RETRY_SECONDS: Final = 0.1
 
 
 class AnotherUpError(HeadraceError):
-    """Two of them over one folder would take each other's files."""
+    """Another `up` runs on the same data folder; two would overwrite each other's files."""
 
     def __init__(self, data_dir: Path, holder: str) -> None:
         super().__init__(
-            f"another headrace (process {holder}) runs over {data_dir}: stop it first, or choose another"
+            f"another headrace (process {holder}) uses {data_dir}: stop it first, or choose another"
             " folder with --data-dir"
         )
 
 
 class DataFolderError(HeadraceError):
-    """Nothing can be kept there."""
+    """The data folder cannot be created or written."""
 
     def __init__(self, data_dir: Path, error: OSError) -> None:
         super().__init__(f"cannot use the data folder {data_dir}: {(error.strerror or str(error)).lower()}")
 
 
 class DataDirLock:
-    """The right to run over *data_dir*, for the block; the system takes it from whoever dies."""
+    """The right to run on *data_dir* for the block. The system releases it when this process ends."""
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
-        self._file: IO[str] | None = None
-        self.was_left_behind = False
+        self._lock: FileLock | None = None
+
+    @property
+    def was_abandoned(self) -> bool:
+        """Whether the last `up` on this folder was killed."""
+        return self._lock is not None and self._lock.was_abandoned
 
     def __enter__(self) -> "DataDirLock":
-        path = self._data_dir / "up.lock"
         try:
             self._data_dir.mkdir(parents=True, exist_ok=True)
-            self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+")
+            self._lock = FileLock(self._data_dir / "up.lock")
         except OSError as error:
             raise DataFolderError(self._data_dir, error) from error
-        holder = self._file.read().strip()
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.close()
-            raise AnotherUpError(self._data_dir, holder) from error
-        # Whoever ends in order leaves it empty.
-        self.was_left_behind = bool(holder)
-        self._write(str(os.getpid()))
+        except LockHeldError as error:
+            raise AnotherUpError(self._data_dir, error.holder) from error
         return self
 
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        if self._file is not None:
-            self._write("")
-            self._file.close()
-
-    def _write(self, text: str) -> None:
-        if self._file is not None:
-            self._file.seek(0)
-            self._file.truncate()
-            self._file.write(text)
-            self._file.flush()
+        if self._lock is not None:
+            self._lock.release()
 
 
-def lock_port(plan: ServiceSpec, *, patient: bool) -> ServiceSpec:
-    """The plan with a port that is free now. *patient*: the API of a killed `up` may just be leaving it.
+def resolve_port(spec: ServiceSpec, *, is_abandoned: bool) -> ServiceSpec:
+    """Return the spec with a port that is free now; port 0 becomes any free one.
+
+    *is_abandoned*: the last `up` was killed. Its API may still hold the port, so wait up to 30 s for it.
 
     Raises:
-        PortTakenError: it is not free.
+        PortTakenError: the port is taken.
     """
     from headrace.cli.server import PortTakenError, listen
 
-    deadline = time.monotonic() + (_LEFT_BEHIND_SECONDS if patient else 0)
+    deadline = time.monotonic() + (_ABANDONED_PORT_SECONDS if is_abandoned else 0)
     while True:
         try:
-            with listen(plan.host, plan.port) as listener:
-                return msgspec.structs.replace(plan, port=listener.getsockname()[1])
+            with listen(spec.host, spec.port) as listener:
+                return msgspec.structs.replace(spec, port=listener.getsockname()[1])
         except PortTakenError:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(_ASK_SECONDS)
+            time.sleep(_RETRY_SECONDS)

@@ -1,4 +1,4 @@
-"""What PostgreSQL says where another try does not help: a wrong role, password or database name."""
+"""Login errors of PostgreSQL that a retry cannot repair: a wrong role, password or database name."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +13,11 @@ from headrace.cli.errors import DatabaseRefusedError
 
 
 @contextmanager
-def refusals_told() -> Iterator[None]:
-    """Turn such an error into one line.
+def translate_refusals() -> Iterator[None]:
+    """Turn a login error of PostgreSQL into one line for the user.
 
     Raises:
-        DatabaseRefusedError: instead of it.
+        DatabaseRefusedError: in place of that error.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""What `demo` does: a service of its own, one job through the same API that everybody uses, and its files."""
+"""Runs the demo: starts its own service, submits one job through the public API and saves the job's files."""
 
 import asyncio
 import time
@@ -17,10 +17,10 @@ from headrace.cli.fact_panel import show_facts
 from headrace.cli.interrupts import Interrupts
 from headrace.cli.job_view import JobViewModel
 from headrace.cli.job_watch import JobWatch
-from headrace.cli.service import Service, ServiceSpec, hand_on
-from headrace.cli.text import size_of
+from headrace.cli.service import Service, ServiceSpec, export_environment
+from headrace.cli.text import format_size
 from headrace.cli.up import running_servers
-from headrace.cli.up_screen import shortest
+from headrace.cli.up_screen import display_path
 from headrace.cli.watch_run import follow
 from headrace.cli.watch_screen import LiveScreen, PlainScreen, WatchScreen
 from headrace.domain.errors import HeadraceError
@@ -28,116 +28,125 @@ from headrace.settings import Settings
 
 _ASSETS: Final = Path(__file__).parents[1] / "pipelines" / "shootout" / "assets"
 _LIBRARIES: Final = ("matplotlib", "numpy", "pyloudnorm", "scipy", "soundfile")
-_PATIENCE_SECONDS: Final = 30
-# Nothing of the user's own settings may come in the way.
-_OWN: Final = {
+_RECONNECT_SECONDS: Final = 30
+# The demo overrides the user's own settings.
+_ENVIRONMENT: Final = {
     "HEADRACE_ENV": "local",
     "HEADRACE_AUTH": "local",
     "HEADRACE_PIPELINES": "",
     "HEADRACE_LOG_LEVEL": "info",
-    # Whoever leaves early does not wait for the job.
+    # After Ctrl-C the demo does not wait for the job.
     "HEADRACE_GRACE_SECONDS": "1",
 }
-_SHOWN: Final = (".html", ".flac", ".png", ".svg")
+_SUFFIXES: Final = (".html", ".flac", ".png", ".svg")
 
 
 class DemoView(Struct, frozen=True):
-    """Where the demo is shown, and what moves there until the job does."""
+    """The terminal of the demo, with the status line that is shown until the job starts."""
 
     console: Console
     starting: Status
 
 
 class DemoError(HeadraceError):
-    """The demo cannot show what it is for."""
+    """The demo cannot run, or its job did not succeed."""
 
 
 def run_demo(out: Path, data_dir: Path) -> None:
-    """Show one job; its files are in *out* afterwards.
+    """Run one job and save its files in *out*. Everything is stopped afterwards.
 
     Raises:
-        HeadraceError: something does not work; everything is stopped.
-        KeyboardInterrupt: the user has seen enough; everything is stopped.
+        HeadraceError: the service does not start or the job does not succeed.
+        KeyboardInterrupt: the user has pressed Ctrl-C.
     """
     missing = [name for name in _LIBRARIES if find_spec(name) is None]
     if missing:
         raise DemoError(f"the demo needs {', '.join(missing)}; run: pip install 'headrace[shootout]'")
     console = Console(highlight=False)
     began = time.monotonic()
-    plan = ServiceSpec(
+    spec = ServiceSpec(
         settings=Settings(data_dir=data_dir), host="127.0.0.1", port=0, workers=1, data_dir=data_dir
     )
     interrupts = Interrupts()
-    hand_on(_OWN)
-    with interrupts.caught():
+    export_environment(_ENVIRONMENT)
+    with interrupts.captured():
         console.print(Text("One guitar track through four signal chains, made equally loud", style="bold"))
         starting = console.status(Text("starting PostgreSQL, Redis, API and a worker ...", style="dim"))
-        with starting, running_servers(plan) as (ready_plan, _):
-            saved = asyncio.run(_run_parts(ready_plan, interrupts, DemoView(console, starting), out))
+        with starting, running_servers(spec) as (ready_spec, _):
+            saved = asyncio.run(_run_service(ready_spec, interrupts, DemoView(console, starting), out))
     if not saved:
         raise KeyboardInterrupt
     _conclude(console, saved, time.monotonic() - began)
 
 
-async def _run_parts(plan: ServiceSpec, interrupts: Interrupts, stage: "DemoView", out: Path) -> list[Path]:
-    # Warnings are in the logs; a demo is told only of what ends it.
-    service = Service(plan, lambda _who, _line: None)
+async def _run_service(
+    spec: ServiceSpec, interrupts: Interrupts, demo_view: DemoView, out: Path
+) -> list[Path]:
+    # Warnings stay in the logs; the demo shows only the error that ends it.
+    service = Service(spec, lambda _source, _line: None)
     with interrupts.listening() as (stop, hurry):
         service.start()
-        showing = asyncio.create_task(_show(service, plan, stage, out))
-        others = [asyncio.create_task(one) for one in (service.until_refused(), stop.wait())]
+        showing = asyncio.create_task(_show(service, spec, demo_view, out))
+        refusal = asyncio.create_task(service.wait_until_refused())
+        stopping = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait([showing, *others], return_when=asyncio.FIRST_COMPLETED)
-            for task in (*others[:1], showing):
-                if task.done():
-                    task.result()
+            await asyncio.wait([showing, refusal, stopping], return_when=asyncio.FIRST_COMPLETED)
+            for ended in (refusal, showing):
+                if ended.done():
+                    ended.result()
             return showing.result() if showing.done() else []
         finally:
-            for task in (showing, *others):
+            for task in (showing, refusal, stopping):
                 task.cancel()
-            await asyncio.gather(showing, *others, return_exceptions=True)
+            await asyncio.gather(showing, refusal, stopping, return_exceptions=True)
             await service.stop(hurry)
 
 
-async def _show(service: Service, plan: ServiceSpec, stage: "DemoView", out: Path) -> list[Path]:
-    """Submit the job, watch it, fetch its files."""
-    await service.until_ready()
-    api = ApiClient(plan.address, None)
+async def _show(service: Service, spec: ServiceSpec, demo_view: DemoView, out: Path) -> list[Path]:
+    """Submit the job, watch it and save its files."""
+    await service.wait_until_ready()
+    api = ApiClient(spec.url, None)
     params = msgspec.json.decode((_ASSETS / "demo.json").read_bytes(), type=dict[str, Any])
     track = await asyncio.to_thread(api.upload, _ASSETS / "riff.wav")
     job = await asyncio.to_thread(api.submit, "shootout", {**params, "di": track})
     pipeline = await asyncio.to_thread(api.get, "/pipelines/shootout")
-    picture = JobViewModel(job["id"])
-    picture.expect(step["name"] for step in pipeline["steps"])
-    state = await _watch(api, picture, stage, labels(params["chains"], pipeline["steps"]))
+    view = JobViewModel(job["id"])
+    view.add_steps(step["name"] for step in pipeline["steps"])
+    state = await _watch(api, view, demo_view, chain_labels(params["chains"], pipeline["steps"]))
     if state != "succeeded":
-        error = picture.error or {}
-        raise DemoError(f"the job {state}: {error.get('message', 'see the logs')} (logs: {plan.logs})")
+        error = view.error or {}
+        raise DemoError(f"the job {state}: {error.get('message', 'see the logs')} (logs: {spec.logs})")
     files = (await asyncio.to_thread(api.get, f"/jobs/{job['id']}/files"))["items"]
     return await asyncio.to_thread(_save, api, files, out)
 
 
-async def _watch(api: ApiClient, picture: JobViewModel, stage: "DemoView", names: dict[str, str]) -> str:
+async def _watch(api: ApiClient, view: JobViewModel, demo_view: DemoView, labels: dict[str, str]) -> str:
     async def watch(screen: WatchScreen) -> str:
         return await follow(
-            JobWatch(api, picture.job_id, after=0, patience_seconds=_PATIENCE_SECONDS, tell=screen.tell),
+            JobWatch(
+                api,
+                view.job_id,
+                after=0,
+                patience_seconds=_RECONNECT_SECONDS,
+                on_connection=screen.show_connection,
+            ),
             screen,
         )
 
-    stage.starting.stop()
-    if not stage.console.is_terminal or stage.console.is_dumb_terminal:
-        return await watch(PlainScreen(picture, stage.console))
-    with LiveScreen(picture, stage.console, names) as screen:
+    demo_view.starting.stop()
+    if not demo_view.console.is_terminal or demo_view.console.is_dumb_terminal:
+        return await watch(PlainScreen(view, demo_view.console))
+    with LiveScreen(view, demo_view.console, labels) as screen:
         return await watch(screen)
 
 
-def labels(chains: list[dict[str, Any]], steps: list[dict[str, Any]]) -> dict[str, str]:
-    """The names of the chains in place of the numbers of the items."""
+def chain_labels(chains: list[dict[str, Any]], steps: list[dict[str, Any]]) -> dict[str, str]:
+    """Map step keys such as `render[0]` to names that show the chain instead of the index."""
     return {
-        f"{step['name']}[{place}]": f"{step['name']} {chain['name']}"
+        f"{step['name']}[{index}]": f"{step['name']} {chain['name']}"
         for step in steps
         if step["for_each"]
-        for place, chain in enumerate(chains)
+        for index, chain in enumerate(chains)
     }
 
 
@@ -146,28 +155,28 @@ def _save(api: ApiClient, files: list[dict[str, Any]], out: Path) -> list[Path]:
         out.mkdir(parents=True, exist_ok=True)
         saved = []
         for file in files:
-            # Names come from a pipeline: take no more of one than a name.
+            # The pipeline chooses the name: keep only its last part, to write nothing outside *out*.
             target = out / Path(file["name"]).name
-            if target.suffix in _SHOWN:
+            if target.suffix in _SUFFIXES:
                 api.download(file["id"], target)
                 saved.append(target)
     except OSError as error:
         raise DemoError(f"cannot write to {out}: {(error.strerror or str(error)).lower()}") from error
-    return sorted(saved, key=lambda path: (_SHOWN.index(path.suffix), path.name))
+    return sorted(saved, key=lambda path: (_SUFFIXES.index(path.suffix), path.name))
 
 
 def _conclude(console: Console, saved: list[Path], seconds: float) -> None:
-    """Where everything is, the page first."""
+    """Print where the files are, the HTML page first."""
     page = saved[0]
     facts = [
-        ("page", Text(shortest(page), style="bold cyan")),
+        ("page", Text(display_path(page), style="bold cyan")),
         ("open it", Text(page.as_uri(), style="cyan")),
     ]
     for kind, suffixes in (("sound", (".flac",)), ("pictures", (".png", ".svg"))):
         paths = [path for path in saved if path.suffix in suffixes]
         facts += [
-            ("" if place else kind, Text(f"{shortest(path)} ({size_of(path.stat().st_size)})"))
-            for place, path in enumerate(paths)
+            ("" if position else kind, Text(f"{display_path(path)} ({format_size(path.stat().st_size)})"))
+            for position, path in enumerate(paths)
         ]
     facts.append(("next", Text("headrace up", style="green")))
     show_facts(console, f"Done in {seconds:.1f} s, and everything is stopped", facts)

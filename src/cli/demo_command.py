@@ -1,4 +1,4 @@
-"""`headrace demo`: a real job from start to end, and nothing left running."""
+"""`headrace demo`: runs one real job from start to end and stops everything afterwards."""
 
 from pathlib import Path
 from typing import Final
@@ -7,7 +7,7 @@ import click
 
 
 @click.command(
-    short_help="See a real job run, from start to end.",
+    short_help="Run one real job from start to end.",
     epilog="""\b
 Examples:
   headrace demo
@@ -19,18 +19,18 @@ Examples:
     type=click.Path(file_okay=False, path_type=Path),
     default="headrace-demo",
     show_default=True,
-    help="Where the results go.",
+    help="Folder for the results.",
 )
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where the demo's own databases are kept. [default: .headrace/demo]",
+    help="Folder for the demo's own databases. [default: .headrace/demo]",
 )
 def demo(out: Path, data_dir: Path | None) -> None:
-    """See a real job run: one guitar track through four signal chains, made equally loud.
+    """Run one real job: a guitar track through four signal chains, made equally loud.
 
-    Starts PostgreSQL, Redis, API and a worker of its own, submits the bundled `shootout` pipeline, shows it
-    live, saves what it made, and stops everything. Takes some ten seconds.
+    Starts its own PostgreSQL, Redis, API and worker, submits the bundled pipeline `shootout`, shows the job
+    live, saves its files and stops everything. Takes about ten seconds.
     """
     from headrace.cli.demo import run_demo
     from headrace.settings import read_settings

@@ -1,4 +1,4 @@
-"""What `doctor` looks at: Python, settings, servers, pipelines and the service. It changes nothing."""
+"""The checks of `doctor`: Python, settings, servers, pipelines and the service. They change nothing."""
 
 import asyncio
 import os
@@ -31,74 +31,74 @@ from headrace.domain.pipelines.loading import load_all
 from headrace.settings import Settings, SettingsError, read_settings
 
 _OLDEST_PYTHON: Final = (3, 11)
-_LEAST_FREE_BYTES: Final = 500_000_000
+_MIN_FREE_BYTES: Final = 500_000_000
 _LIBRARIES: Final = ("matplotlib", "numpy", "pyloudnorm", "scipy", "soundfile")
 
 
-def examine(data_dir: Path | None, url: str, token: str | None) -> list[Finding]:
-    """Everything that can be said, worst or not."""
-    findings = [*_python()]
+def run_checks(data_dir: Path | None, url: str, token: str | None) -> list[Finding]:
+    """Run every check and return its findings, good and bad."""
+    findings = [*_check_python()]
     try:
         settings = read_settings()
-        findings.append(Finding("settings", True, f"HEADRACE_ENV is {settings.env}; every value is good"))
+        findings.append(Finding("settings", True, f"HEADRACE_ENV is {settings.env}; every value is valid"))
     except SettingsError as error:
         settings = Settings()
         findings.append(Finding("settings", False, str(error)))
     folder = (data_dir or settings.data_dir).expanduser().absolute()
-    findings += _folder(folder)
+    findings += _check_folder(folder)
     if not (settings.database_url and settings.redis_url):
-        own = {"PostgreSQL": not settings.database_url, "Redis": not settings.redis_url}
+        is_embedded = {"PostgreSQL": not settings.database_url, "Redis": not settings.redis_url}
         servers = sorted(describe(folder), key=lambda finding: finding.subject)
-        findings += [finding for finding in servers if own[finding.subject]]
+        findings += [finding for finding in servers if is_embedded[finding.subject]]
     if settings.database_url:
-        findings += asyncio.run(_database(settings.database_url))
+        findings += asyncio.run(_check_database(settings.database_url))
     if settings.redis_url:
-        findings += asyncio.run(_redis(settings.redis_url))
-    findings += _pipelines(settings)
-    return [*findings, *_service(url, token)]
+        findings += asyncio.run(_check_redis(settings.redis_url))
+    findings += _check_pipelines(settings)
+    return [*findings, *_check_service(url, token)]
 
 
-def _python() -> Iterator[Finding]:
+def _check_python() -> Iterator[Finding]:
     ok = sys.version_info >= _OLDEST_PYTHON
     oldest = "" if ok else f"; Headrace needs {'.'.join(map(str, _OLDEST_PYTHON))}"
     yield Finding("Python", ok, f"{platform.python_version()} at {sys.executable}{oldest}")
     yield Finding("Headrace", True, version("headrace"))
 
 
-def _folder(folder: Path) -> Iterator[Finding]:
-    place = next(path for path in (folder, *folder.parents) if path.exists())
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+def _check_folder(folder: Path) -> Iterator[Finding]:
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         yield Finding("data", False, f"{folder} cannot be written by this user")
         return
-    free = shutil.disk_usage(place).free
-    left = f"{free / 1e9:.1f} GB free"
-    if free < _LEAST_FREE_BYTES:
-        yield Finding("data", False, f"{folder}: only {left}")
+    free = shutil.disk_usage(existing).free
+    free_space = f"{free / 1e9:.1f} GB free"
+    if free < _MIN_FREE_BYTES:
+        yield Finding("data", False, f"{folder}: only {free_space}")
     else:
-        there = "" if folder.exists() else " (made at the first start)"
-        yield Finding("data", True, f"{folder}{there}, {left}")
+        note = "" if folder.exists() else " (created at the first start)"
+        yield Finding("data", True, f"{folder}{note}, {free_space}")
 
 
-async def _database(url: str) -> list[Finding]:
+async def _check_database(url: str) -> list[Finding]:
     pool = await StatementPool.open(url, size=1)
     try:
         row = (await pool.fetch("SELECT current_setting('server_version') AS version"))[0]
-        found = await check_readiness(pool, None)
+        readiness = await check_readiness(pool, None)
     except (DatabaseAwayError, OSError) as error:
         return [Finding("PostgreSQL", False, f"HEADRACE_DATABASE_URL does not answer: {error}")]
-    except Exception as error:  # noqa: BLE001  (a wrong password, no such database: the server's own words)
+    except Exception as error:  # noqa: BLE001  (a wrong password, no such database: the message of the server)
         return [Finding("PostgreSQL", False, f"HEADRACE_DATABASE_URL is refused: {_first_line(error)}")]
     finally:
         await pool.close()
     findings = [Finding("PostgreSQL", True, f"{row['version']} answers at HEADRACE_DATABASE_URL")]
-    if found.missing:
+    if readiness.missing:
         findings.append(Finding("PostgreSQL", False, "the schema is not up to date; run: headrace migrate"))
     else:
         findings.append(Finding("PostgreSQL", True, "the schema is up to date"))
     return findings
 
 
-async def _redis(url: str) -> list[Finding]:
+async def _check_redis(url: str) -> list[Finding]:
     redis = build_redis(url)
     try:
         server = await redis.info("server")
@@ -109,12 +109,12 @@ async def _redis(url: str) -> list[Finding]:
         return [Finding("Redis", False, f"HEADRACE_REDIS_URL does not answer: {_first_line(error)}")]
     finally:
         await close_redis(redis)
-    name, told = ("Valkey", server["valkey_version"]) if "valkey_version" in server else ("Redis", "")
-    told = told or server.get("redis_version", "")
-    return [Finding("Redis", True, f"{name} {told} answers at HEADRACE_REDIS_URL and evicts nothing")]
+    name = "Valkey" if "valkey_version" in server else "Redis"
+    number = server.get("valkey_version") or server.get("redis_version", "")
+    return [Finding("Redis", True, f"{name} {number} answers at HEADRACE_REDIS_URL and evicts nothing")]
 
 
-def _pipelines(settings: Settings) -> Iterator[Finding]:
+def _check_pipelines(settings: Settings) -> Iterator[Finding]:
     try:
         loaded = load_all(settings.pipelines)
     except HeadraceError as error:
@@ -123,16 +123,16 @@ def _pipelines(settings: Settings) -> Iterator[Finding]:
     names = ", ".join(sorted({name for name, _ in loaded.pipelines})) or "none"
     yield Finding("pipelines", True, names)
     for failure in loaded.failures:
-        last = failure.traceback.strip().splitlines()[-1]
-        yield Finding("pipelines", False, f"{failure.source} does not load: {last}")
+        last_line = failure.traceback.strip().splitlines()[-1]
+        yield Finding("pipelines", False, f"{failure.source} does not load: {last_line}")
     missing = [name for name in _LIBRARIES if find_spec(name) is None]
     if missing:
-        told = f"shootout needs {', '.join(missing)}: pip install 'headrace[shootout]'"
-        yield Finding("pipelines", False, told)
+        advice = f"shootout needs {', '.join(missing)}: pip install 'headrace[shootout]'"
+        yield Finding("pipelines", False, advice)
 
 
-def _service(url: str, token: str | None) -> Iterator[Finding]:
-    """Not running is no fault; running badly is."""
+def _check_service(url: str, token: str | None) -> Iterator[Finding]:
+    """Check the service. A service that does not run is not a fault, one that is not ready is."""
     try:
         api = ApiClient(url, token)
     except BadUrlError as error:
@@ -145,10 +145,10 @@ def _service(url: str, token: str | None) -> Iterator[Finding]:
     except (httpx.HTTPError, httpx.InvalidURL):
         yield Finding("service", True, f"none at {url}; start one with: headrace up")
     except (ValueError, KeyError, TypeError):
-        yield Finding("service", False, f"what answers at {url} is not Headrace")
+        yield Finding("service", False, f"the server at {url} is not Headrace")
     else:
-        told = f" without {', '.join(away)}" if away else ""
-        yield Finding("service", answer.status_code == 200 and not away, f"{url} is {status}{told}")
+        without = f" without {', '.join(away)}" if away else ""
+        yield Finding("service", answer.status_code == 200 and not away, f"{url} is {status}{without}")
 
 
 def _first_line(error: Exception) -> str:

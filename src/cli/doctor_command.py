@@ -1,4 +1,4 @@
-"""`headrace doctor`."""
+"""`headrace doctor`: reports what works on this machine and what does not."""
 
 import sys
 from pathlib import Path
@@ -6,11 +6,11 @@ from typing import Final
 
 import click
 
-from headrace.cli.options import for_client
+from headrace.cli.options import client_options
 
 
 @click.command(
-    short_help="Say what is found on this machine, and what is wrong.",
+    short_help="Check this machine and report what is wrong.",
     epilog="""\b
 Example:
   headrace doctor
@@ -21,17 +21,20 @@ Exit status: 0 when nothing is wrong, 1 otherwise.
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The folder to look at. [default: HEADRACE_DATA_DIR or .headrace]",
+    help="Data folder to check. [default: HEADRACE_DATA_DIR or .headrace]",
 )
-@for_client
+@client_options
 def doctor(data_dir: Path | None, url: str, token: str | None) -> None:
-    """Say what Headrace finds on this machine, and what is wrong with it. Changes nothing."""
+    """Check Python, settings, servers, pipelines and the service, and report what is wrong.
+
+    Changes nothing.
+    """
     from rich.console import Console
 
-    from headrace.cli.doctor import examine
+    from headrace.cli.doctor import run_checks
     from headrace.cli.doctor_screen import show
 
-    findings = examine(data_dir, url, token)
+    findings = run_checks(data_dir, url, token)
     show(Console(highlight=False), findings)
     sys.exit(0 if all(finding.ok for finding in findings) else 1)
 

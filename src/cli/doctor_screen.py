@@ -1,4 +1,4 @@
-"""The findings of `doctor`, one line each, what is wrong in red."""
+"""Prints the findings of `doctor`, one per line, faults in red."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -10,16 +10,16 @@ from headrace.adapters.servers import Finding
 
 
 def show(console: Console, findings: Sequence[Finding]) -> None:
-    """Print *findings* by subject, and a last word."""
+    """Print *findings* by subject, and a summary."""
     for subject, group in groupby(findings, key=lambda finding: finding.subject):
-        for place, finding in enumerate(group):
+        for position, finding in enumerate(group):
             mark = ("✓", "green") if finding.ok else ("✗", "bold red")
-            name = subject if place == 0 else ""
+            name = subject if position == 0 else ""
             line = Text.assemble(mark, f" {name:<11}", (finding.text, "" if finding.ok else "red"))
             console.print(line, soft_wrap=True)
-    wrong = sum(not finding.ok for finding in findings)
-    if wrong:
-        told = Text(f"\n{wrong} thing{'s are' if wrong > 1 else ' is'} wrong", style="bold red")
+    faults = sum(not finding.ok for finding in findings)
+    if faults:
+        summary = Text(f"\n{faults} fault{'s' if faults > 1 else ''} found", style="bold red")
     else:
-        told = Text("\neverything is fine", style="bold green")
-    console.print(told)
+        summary = Text("\neverything is fine", style="bold green")
+    console.print(summary)

@@ -1,4 +1,4 @@
-"""How a part ends: with whoever started it, and without waiting for what cannot be ended."""
+"""How a process of the service exits: with its parent, and without waiting for steps that do not end."""
 
 import os
 import signal
@@ -7,24 +7,23 @@ import threading
 from typing import NoReturn
 
 
-def end_with_starter() -> None:
-    """Send ourselves a SIGTERM as soon as standard input ends: `up` holds its other end and never writes.
+def terminate_when_stdin_closes() -> None:
+    """Send ourselves a SIGTERM when standard input closes: `up` holds its other end and never writes.
 
-    Unlike a parent's death signal this works on every system, and a starter that was gone before we asked is
-    noticed too.
+    Unlike a parent's death signal this works on every system, even if the parent ends before this call.
     """
-    threading.Thread(target=_wait_for_end, name="end-with-starter", daemon=True).start()
+    threading.Thread(target=_wait_for_stdin, name="exit-with-parent", daemon=True).start()
 
 
-def leave(status: int) -> NoReturn:
-    """End the process now. A step that was given up in the loop would keep `asyncio.run` waiting for ever."""
+def exit_now(status: int) -> NoReturn:
+    """End the process now. An abandoned step in the loop would keep `asyncio.run` waiting for ever."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
 
 
-def _wait_for_end() -> None:
-    # The file itself: a buffered read would hold a lock that the interpreter wants at its end.
+def _wait_for_stdin() -> None:
+    # Read the descriptor: a buffered read would hold a lock that the interpreter needs when it exits.
     while os.read(sys.stdin.fileno(), 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

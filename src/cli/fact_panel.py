@@ -1,4 +1,4 @@
-"""A few named facts: boxed in a terminal, a line each everywhere else."""
+"""Prints a few named facts: a panel in a terminal, one line per fact elsewhere."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,9 @@ from rich.text import Text
 def show_facts(
     console: Console, title: str, facts: Sequence[tuple[str, Text]], subtitle: str | None = None
 ) -> None:
-    """Print *title* and below it each name with its value; an empty name goes on with the one before."""
+    """Print *title* and below it each name with its value. An empty name continues the fact above it."""
     if not console.is_terminal:
-        # A line is a line wherever it is read by a program.
+        # Programs read this output line by line, so nothing is wrapped.
         console.print(Text(title), soft_wrap=True)
         for name, value in facts:
             console.print(Text(f"{name:<10} {value.plain}"), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal as one thing: a wish to stop, and a second one to hurry."""
+"""Turns Ctrl-C, SIGTERM and a closed terminal into two requests: first to stop, then to hurry."""
 
 import asyncio
 import signal
@@ -11,7 +11,7 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
-    """Counts the wishes. Outside of `listening` the first one is a KeyboardInterrupt."""
+    """Counts the signals. Outside of `listening` the first one raises a KeyboardInterrupt."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -20,29 +20,29 @@ class Interrupts:
         self._hurry = asyncio.Event()
 
     @contextmanager
-    def caught(self) -> Iterator[None]:
-        """Take the signals over for the block."""
-        before = {number: signal.signal(number, self._hear) for number in _SIGNALS}
+    def captured(self) -> Iterator[None]:
+        """Handle the signals for the block."""
+        previous = {number: signal.signal(number, self._handle) for number in _SIGNALS}
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)
 
     @contextmanager
     def listening(self) -> Iterator[tuple[asyncio.Event, asyncio.Event]]:
-        """In the running loop, set the first event (stop) and then the second (hurry) instead of raising."""
+        """Set the first event (stop), then the second (hurry), instead of raising; in the running loop."""
         self._loop = asyncio.get_running_loop()
         if self.count:
             self._stop.set()
         try:
             yield self._stop, self._hurry
         finally:
-            # What comes now must not break the end of the servers; it is bounded by itself.
+            # A later signal must not interrupt the shutdown of the servers, which is bounded by timeouts.
             self.count += 1
             self._loop = None
 
-    def _hear(self, _number: int, _frame: FrameType | None) -> None:
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
         self.count += 1
         if self._loop is not None:
             self._loop.call_soon_threadsafe((self._stop if self.count == 1 else self._hurry).set)

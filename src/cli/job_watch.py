@@ -1,4 +1,4 @@
-"""The frames of a job as the screens take them, and what ends them early in the words of the command."""
+"""The frames of one job for the screens, with the errors of the command."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
@@ -11,11 +11,11 @@ from headrace.cli.api_client import ApiClient
 from headrace.cli.errors import GaveUpError, UnreachableError, WatchRefusedError
 from headrace_client import AsyncWatch
 
-_FIRST_PATIENCE_SECONDS: Final = 2.0
+_FIRST_CONNECT_SECONDS: Final = 2.0
 
 
 class ReceivedFrame(Struct, frozen=True):
-    """One frame as it was sent, and what it says."""
+    """One frame: its bytes as they were sent, and its decoded body."""
 
     raw: bytes
     body: dict[str, Any]
@@ -26,7 +26,7 @@ class ReceivedFrame(Struct, frozen=True):
 
 
 class JobWatch:
-    """One watcher. *cursor* is the newest event that was handed out, and stays right however it ends."""
+    """A watch of one job. *cursor* is the number of the newest event returned, also after an error."""
 
     def __init__(
         self,
@@ -35,19 +35,20 @@ class JobWatch:
         *,
         after: int,
         patience_seconds: float,
-        tell: Callable[[str | None], None] = lambda _: None,
+        on_connection: Callable[[str | None], None] = lambda _: None,
         was_reached: bool = False,
     ) -> None:
-        """*tell* hears why the connection is gone, and None once it is back.
+        """Prepare the watch; `frames` connects.
 
-        A service that never answered gets less patience than one that was there, as *was_reached* says.
+        *on_connection* is called with the reason when the connection is lost, and with None when it is back.
+        Without *was_reached* the first connection must succeed within 2 s.
         """
         self._api = api
         self._job_id = job_id
         self._after = after
         self._patience = patience_seconds
-        self._first_patience = patience_seconds if was_reached else _FIRST_PATIENCE_SECONDS
-        self._tell = tell
+        self._first_patience = patience_seconds if was_reached else _FIRST_CONNECT_SECONDS
+        self._on_connection = on_connection
         self._frames: AsyncWatch | None = None
 
     @property
@@ -55,12 +56,12 @@ class JobWatch:
         return self._after if self._frames is None else self._frames.cursor
 
     async def frames(self) -> AsyncIterator[ReceivedFrame]:
-        """Every frame up to `end`.
+        """Yield every frame up to `end`.
 
         Raises:
-            WatchRefusedError: there is no such job, or no such event.
-            GaveUpError: the service was away for longer than the patience.
-            UnreachableError: it was never there.
+            WatchRefusedError: the job or the event does not exist.
+            GaveUpError: the service was away for longer than *patience_seconds*.
+            UnreachableError: the service has never answered.
         """
         try:
             async with self._api.open_async() as client:
@@ -69,20 +70,20 @@ class JobWatch:
                     self._after,
                     patience=self._patience,
                     first_patience=self._first_patience,
-                    tell=self._tell,
+                    tell=self._on_connection,
                 )
                 async with self._frames as frames:
                     async for _ in frames:
                         yield ReceivedFrame(frames.raw, msgspec.json.decode(frames.raw))
         except headrace_client.WatchRefusedError as error:
-            raise WatchRefusedError(_told(error)) from error
+            raise WatchRefusedError(_explain(error)) from error
         except headrace_client.GaveUpError as error:
             raise GaveUpError(error.url, error.seconds, error.job_id, error.after) from error
         except headrace_client.UnreachableError as error:
             raise UnreachableError(error.url, error.reason) from error
 
 
-def _told(error: headrace_client.WatchRefusedError) -> str:
+def _explain(error: headrace_client.WatchRefusedError) -> str:
     if error.code == "unauthenticated":
         return "not signed in: set HEADRACE_TOKEN to a valid token"
     return str(error)

@@ -21,20 +21,20 @@ _SUMMARY = """Run multi-step jobs, and watch each one live.
 \b
 Start here:
   headrace up                     start everything on this machine
-  headrace demo                   see a real job run, from start to end
+  headrace demo                   run one real job from start to end
   headrace submit ticks --watch   submit a job and watch it
 """
 
 
-class InOrder(click.Group):
-    """Lists its commands in the order in which one meets them."""
+class OrderedGroup(click.Group):
+    """A group that lists its commands in the order in which a new user needs them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(self.commands)
 
 
 @click.group(
-    cls=InOrder,
+    cls=OrderedGroup,
     help=_SUMMARY,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -55,19 +55,19 @@ for module in (
 
 
 def main() -> None:
-    """Run the command; whatever is refused is one line on standard error.
+    """Run the command. Each error is one line on standard error.
 
-    Exit status: 0 done · 1 refused · 2 wrongly called · 130 interrupted; `watch` and `submit --watch` have
+    Exit status: 0 done · 1 refused · 2 wrong usage · 130 interrupted. `watch` and `submit --watch` have
     their own.
     """
-    _suit_output()
+    _tolerate_encoding()
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(0)
     except click.ClickException as error:
-        click.echo(f"headrace: {_sentence(error)}", err=True)
+        click.echo(f"headrace: {_as_line(error)}", err=True)
         sys.exit(error.exit_code)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
@@ -77,20 +77,20 @@ def main() -> None:
         click.echo(f"headrace: {error}", err=True)
         sys.exit(getattr(error, "exit_code", 1))
     except BrokenPipeError:
-        # Whoever read our output has enough; what is still buffered must not fail again at the exit.
+        # The reader has closed the pipe. Buffered output must not raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
 
 
-def _suit_output() -> None:
-    """Draw what the output can show: a sign that its encoding does not know becomes a question mark."""
+def _tolerate_encoding() -> None:
+    """Replace characters that the encoding of the output does not have by question marks."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
-def _sentence(error: click.ClickException) -> str:
-    """What click says, in our form."""
+def _as_line(error: click.ClickException) -> str:
+    """Return click's message in our form: one line that ends with the command to ask for help."""
     text = " ".join(error.format_message().split()).rstrip(".")
     text = text[:1].lower() + text[1:]
     context = getattr(error, "ctx", None)

@@ -1,4 +1,4 @@
-"""One part of the service as a process that is kept alive: the API or a worker."""
+"""One process of the service, the API or a worker, that is restarted when it ends."""
 
 import asyncio
 import contextlib
@@ -13,20 +13,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from headrace.cli.process_logs import LogReader, notable, open_log, refusal
+from headrace.adapters.log_files import open_log
+from headrace.cli.process_logs import LogReader, find_refusal, notable
 from headrace.domain.errors import HeadraceError
 from headrace.workers.supervisor import REFUSED_EXIT
 
-_SHORTEST_PAUSE: Final = 0.2
-_LONGEST_PAUSE: Final = 10.0
+_MIN_PAUSE_SECONDS: Final = 0.2
+_MAX_PAUSE_SECONDS: Final = 10.0
 _HEALTHY_SECONDS: Final = 10.0
-_LOOK_SECONDS: Final = 0.1
+_POLL_SECONDS: Final = 0.1
 
-Say = Callable[[str, str], None]
+Report = Callable[[str, str], None]
+"""Shows a line to the user: the name of its source, and the text."""
 
 
 class StartRefusedError(HeadraceError):
-    """A part does not start for a reason that another start does not mend."""
+    """A process refuses to start, for a reason that a restart does not repair."""
 
     def __init__(self, label: str, reason: str) -> None:
         super().__init__(reason)
@@ -34,24 +36,24 @@ class StartRefusedError(HeadraceError):
 
 
 def headrace_command() -> list[str]:
-    """How this very installation is called from a shell."""
+    """Return the command line that runs this installation."""
     for program in (Path(sys.argv[0]), Path(sys.executable).with_name("headrace")):
         if program.name == "headrace" and os.access(program, os.X_OK):
             return [str(program.absolute())]
-    found = shutil.which("headrace")
-    return [found] if found else [sys.executable, "-c", "from headrace.cli.main import main; main()"]
+    on_path = shutil.which("headrace")
+    return [on_path] if on_path else [sys.executable, "-c", "from headrace.cli.main import main; main()"]
 
 
 class ManagedProcess:
-    """A process with a log file of its own; whatever ends it, it is started again."""
+    """A process with its own log file that is restarted however it ends."""
 
-    def __init__(self, label: str, arguments: Sequence[str], log_dir: Path, say: Say) -> None:
-        """*say* is told what the user should read: who speaks, and the line."""
+    def __init__(self, label: str, arguments: Sequence[str], log_dir: Path, report: Report) -> None:
+        """Describe the process. *report* receives the warnings of its log, and its ends."""
         self.label = label
         self.log_file = log_dir / f"{label.replace(' ', '-')}.log"
         self.is_announced = False
         self._command = [*headrace_command(), *arguments]
-        self._say = say
+        self._report = report
         self._reader = LogReader(self.log_file)
         self._recent: deque[str] = deque(maxlen=50)
         self._process: Process | None = None
@@ -61,13 +63,13 @@ class ManagedProcess:
         self.task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Keep it running from now on; `task` ends with a PartRefusedError if it refuses to start."""
-        self.task = asyncio.create_task(self._keep(), name=self.label)
+        """Start the process and keep it running. `task` fails with a StartRefusedError if it refuses."""
+        self.task = asyncio.create_task(self._keep_running(), name=self.label)
 
-    async def _keep(self) -> None:
-        pause = _SHORTEST_PAUSE
+    async def _keep_running(self) -> None:
+        pause = _MIN_PAUSE_SECONDS
         while not self._stopping:
-            began = time.monotonic()
+            started = time.monotonic()
             status = await self._run_once()
             if self._stopping:
                 return
@@ -75,40 +77,41 @@ class ManagedProcess:
                 self._restarting = False
                 continue
             if status == REFUSED_EXIT:
-                reason = refusal(list(self._recent)) or f"it refused to start: see {self.log_file}"
+                reason = find_refusal(list(self._recent)) or f"it refused to start: see {self.log_file}"
                 raise StartRefusedError(self.label, reason)
-            if time.monotonic() - began > _HEALTHY_SECONDS:
-                pause = _SHORTEST_PAUSE
-            self._say(self.label, f"ended ({_told(status)}): it starts again in {pause:g} s")
+            if time.monotonic() - started > _HEALTHY_SECONDS:
+                pause = _MIN_PAUSE_SECONDS
+            self._report(self.label, f"ended ({_describe_exit(status)}): it restarts in {pause:g} s")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), pause)
             self._wake.clear()
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            pause = min(pause * 2, _MAX_PAUSE_SECONDS)
 
     def restart(self) -> None:
-        """Have it end in order and start anew; one that waits for its next start gets it now."""
+        """Stop the process in order and start it again; a pending restart happens now."""
         self._wake.set()
         if self._process is not None and self._process.returncode is None:
             self._restarting = True
             self._signal(signal.SIGTERM)
 
-    async def stop(self, patience_seconds: float, hurry: asyncio.Event) -> None:
-        """End it: gently, and by force after *patience_seconds* or once *hurry* is set."""
+    async def stop(self, timeout_seconds: float, hurry: asyncio.Event) -> None:
+        """Stop the process with SIGTERM, and with SIGKILL after *timeout_seconds* or once *hurry* is set."""
         self._stopping = True
         self._wake.set()
         self._signal(signal.SIGTERM)
-        deadline = time.monotonic() + patience_seconds
+        deadline = time.monotonic() + timeout_seconds
         while self.task is not None and not self.task.done():
             if hurry.is_set() or time.monotonic() > deadline:
                 self._signal(signal.SIGKILL)
-            await asyncio.wait({self.task}, timeout=_LOOK_SECONDS)
+            await asyncio.wait({self.task}, timeout=_POLL_SECONDS)
 
     async def _run_once(self) -> int:
         self._wake.clear()
         self.is_announced = False
+        self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with open_log(self.log_file) as log:
-            # A group of its own: the Ctrl-C of our terminal is ours to pass on. Our session, so that
-            # whoever ends that ends all.
+            # Its own process group, because we pass on the Ctrl-C of the terminal. Our session, so that
+            # the end of the session ends all processes.
             self._process = await asyncio.create_subprocess_exec(
                 *self._command, stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log, process_group=0
             )
@@ -117,7 +120,7 @@ class ManagedProcess:
         ended = asyncio.ensure_future(self._process.wait())
         try:
             while not ended.done():
-                await asyncio.wait({ended}, timeout=_LOOK_SECONDS)
+                await asyncio.wait({ended}, timeout=_POLL_SECONDS)
                 self._read_log()
         finally:
             ended.cancel()
@@ -129,14 +132,14 @@ class ManagedProcess:
             if "worker_ready" in line:
                 self.is_announced = True
             if (text := notable(line)) is not None:
-                self._say(self.label, text)
+                self._report(self.label, text)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(number)
 
 
-def _told(status: int) -> str:
+def _describe_exit(status: int) -> str:
     if status >= 0:
         return f"exit status {status}"
     try:

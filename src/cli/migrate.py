@@ -1,40 +1,40 @@
-"""Bringing the database up to date: the schema, and the partitions that the next days need."""
+"""Upgrades the database: its schema, and the partitions for the events of the next days."""
 
 import asyncio
 from datetime import UTC, datetime
 
-from headrace.cli.database_refusals import refusals_told
+from headrace.cli.database_refusals import translate_refusals
 
 
 def bring_up_to_date(url: str) -> None:
-    """Upgrade the schema; running it again changes nothing.
+    """Upgrade the schema. A second run changes nothing.
 
     Raises:
         DatabaseAwayError: PostgreSQL cannot be reached.
-        DatabaseRefusedError: it does not let us in.
+        DatabaseRefusedError: PostgreSQL refuses the login.
     """
     from headrace.adapters.migrations import upgrade
 
-    with refusals_told():
+    with translate_refusals():
         upgrade(url)
         asyncio.run(_make_partitions(url))
 
 
 def describe_revisions(url: str) -> list[str]:
-    """A line for each revision, the newest first; `>` marks the one that the database is at.
+    """Return a line for each revision, the newest first; `>` marks the current one of the database.
 
     Raises:
         DatabaseAwayError: PostgreSQL cannot be reached.
-        DatabaseRefusedError: it does not let us in.
+        DatabaseRefusedError: PostgreSQL refuses the login.
     """
     from headrace.adapters.migrations import list_revisions
 
-    with refusals_told():
-        current = asyncio.run(_ask_revision(url))
-    return [f"{'>' if name == current else ' '} {name}  {what}" for name, what in list_revisions()]
+    with translate_refusals():
+        current = asyncio.run(_fetch_revision(url))
+    return [f"{'>' if name == current else ' '} {name}  {summary}" for name, summary in list_revisions()]
 
 
-async def _ask_revision(url: str) -> str | None:
+async def _fetch_revision(url: str) -> str | None:
     from headrace.adapters.database import StatementPool
     from headrace.adapters.migrations import current_revision
 

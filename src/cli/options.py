@@ -19,14 +19,14 @@ Exit status:
   0  the job succeeded
   1  the job failed
   2  the job was cancelled
-  3  no verdict: no service, no such job, away for too long, wrong usage
-  130  left with Ctrl-C; the job goes on"""
+  3  no verdict: no service, no such job, service away for too long, wrong usage
+  130  stopped with Ctrl-C; the job continues"""
 
 
-def for_client(command: Function) -> Function:
-    """Add where the service is, and who asks."""
+def client_options(command: Function) -> Function:
+    """Add the options for the URL of the service and the caller's token."""
     command = click.option(
-        "--token", envvar="HEADRACE_TOKEN", metavar="TOKEN", help="Who asks. [env: HEADRACE_TOKEN]"
+        "--token", envvar="HEADRACE_TOKEN", metavar="TOKEN", help="Your token. [env: HEADRACE_TOKEN]"
     )(command)
     return click.option(
         "--url",
@@ -34,29 +34,29 @@ def for_client(command: Function) -> Function:
         default=DEFAULT_URL,
         show_default=True,
         metavar="URL",
-        help="Where the service is. [env: HEADRACE_URL]",
+        help="URL of the service. [env: HEADRACE_URL]",
     )(command)
 
 
 def job_id(text: str) -> str:
-    """The type of an argument that is the id of a job."""
+    """Parse the id of a job."""
     try:
         return str(UUID(text))
     except ValueError as error:
-        raise click.BadParameter(f"{text!r} is not the id of a job; list them with: headrace jobs") from error
+        raise click.BadParameter(f"{text!r} is not the id of a job; list jobs with: headrace jobs") from error
 
 
 def submission_key(text: str) -> str:
-    """The type of an option that names a submission."""
+    """Parse an idempotency key."""
     from headrace_client.address import is_header_text
 
     if not text or not is_header_text(text):
-        raise click.BadParameter("a key is printable ASCII, without blanks around it")
+        raise click.BadParameter("a key must be printable ASCII without spaces around it")
     return text
 
 
 def job_params(text: str) -> dict[str, Any]:
-    """The type of an option that gives a job's parameters: a JSON object, `@FILE` with one, or `@-`."""
+    """Parse the parameters of a job: a JSON object, `@FILE` with one, or `@-` for standard input."""
     try:
         return read_params(text)
     except ValueError as error:
@@ -64,45 +64,45 @@ def job_params(text: str) -> dict[str, Any]:
 
 
 def read_params(text: str) -> dict[str, Any]:
-    """The parameters that *text* gives or names.
+    """Return the parameters that *text* holds, or that the file named in it holds.
 
     Raises:
-        ValueError: it cannot be read, or is not a JSON object; with a sentence that says so.
+        ValueError: the text cannot be read, or is not a JSON object; the message says so.
     """
-    where = "it"
+    source = "it"
     if text.startswith("@"):
-        where = text[1:]
+        source = text[1:]
         try:
-            text = sys.stdin.read() if where == "-" else Path(where).read_text(encoding="utf-8")
+            text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
         except OSError as error:
-            raise ValueError(f"cannot read {where}: {(error.strerror or str(error)).lower()}") from error
+            raise ValueError(f"cannot read {source}: {(error.strerror or str(error)).lower()}") from error
         except UnicodeDecodeError as error:
-            raise ValueError(f"{where} is not text in UTF-8") from error
+            raise ValueError(f"{source} is not UTF-8 text") from error
     try:
         params = msgspec.json.decode(text)
     except msgspec.DecodeError as error:
-        said = str(error)
-        raise ValueError(f"{where} is not JSON: {said[:1].lower()}{said[1:]}") from error
+        reason = str(error)
+        raise ValueError(f"{source} is not JSON: {reason[:1].lower()}{reason[1:]}") from error
     if not isinstance(params, dict):
-        raise ValueError(f'{where} is not a JSON object, like {{"count": 3}}')  # noqa: TRY004
+        raise ValueError(f'{source} is not a JSON object, like {{"count": 3}}')  # noqa: TRY004
     return params
 
 
 class NoVerdictUsageError(click.UsageError):
-    """A wrong call of `watch`."""
+    """Wrong usage of `watch`."""
 
     exit_code = NO_VERDICT
 
 
 class VerdictCommand(click.Command):
-    """A command whose exit status is the job's verdict: 1 and 2 are taken, so every error is 3."""
+    """A command whose exit status is the verdict of the job. 1 and 2 are verdicts, so every error is 3."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        asked = self.name == "watch" or "--watch" in args
+        has_verdict = self.name == "watch" or "--watch" in args
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
-            if asked:
+            if has_verdict:
                 raise NoVerdictUsageError(error.format_message(), error.ctx) from error
             raise
 

@@ -1,58 +1,49 @@
-"""The log file of a part, and which of its lines the user should see at once."""
+"""Reads the log file of a process, and picks the lines that the user should see at once."""
 
 import re
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
-_MOST_BYTES: Final = 10_000_000
-_LONGEST: Final = 300
+_MAX_CHARS: Final = 300
 _LEVEL: Final = re.compile(r"\[(warning|error|critical) *\]|\"level\": ?\"(warning|error|critical)\"")
-_MOMENT: Final = re.compile(r"^\d{4}-\d\d-\d\dT\S+ ")
+_TIMESTAMP: Final = re.compile(r"^\d{4}-\d\d-\d\dT\S+ ")
 _REFUSAL: Final = re.compile(r"^headrace(?: \w+)?: (.+)")
-# What is so on purpose where the parts run on this machine alone.
+# Warnings that are expected when all processes run on this machine.
 _EXPECTED: Final = ("local_auth",)
 
 
-def open_log(path: Path) -> IO[bytes]:
-    """Open the log for appending; one that grew past 10 MB is put aside first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and path.stat().st_size > _MOST_BYTES:
-        path.replace(path.with_suffix(".log.1"))
-    return path.open("ab")
-
-
 class LogReader:
-    """Reads what was added to a log since the last look."""
+    """Reads the lines that were added to a log since the last call."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._place = path.stat().st_size if path.exists() else 0
+        self._offset = path.stat().st_size if path.exists() else 0
         self._rest = b""
 
     def new_lines(self) -> list[str]:
-        """The complete lines that are new."""
+        """Return the complete lines that are new. A log that was rotated is read from its start."""
         try:
             with self.path.open("rb") as file:
-                if file.seek(0, 2) < self._place:
-                    self._place, self._rest = 0, b""
-                file.seek(self._place)
+                if file.seek(0, 2) < self._offset:
+                    self._offset, self._rest = 0, b""
+                file.seek(self._offset)
                 added = file.read()
         except FileNotFoundError:
             return []
-        self._place += len(added)
+        self._offset += len(added)
         *lines, self._rest = (self._rest + added).split(b"\n")
         return [line.decode(errors="replace") for line in lines]
 
 
 def notable(line: str) -> str | None:
-    """A warning or an error as it is shown, without its time; None for anything else."""
+    """Return a warning or an error without its timestamp; None for any other line."""
     if _LEVEL.search(line) is None or any(word in line for word in _EXPECTED):
         return None
-    text = " ".join(_MOMENT.sub("", line).split())
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    text = " ".join(_TIMESTAMP.sub("", line).split())
+    return text if len(text) <= _MAX_CHARS else text[: _MAX_CHARS - 1] + "…"
 
 
-def refusal(lines: list[str]) -> str | None:
-    """The sentence with which a part refused to start; None when it left none."""
-    said = [match[1] for line in lines if (match := _REFUSAL.match(line))]
-    return said[-1] if said else None
+def find_refusal(lines: list[str]) -> str | None:
+    """Return the line with which a process refused to start; None if its log has none."""
+    refusals = [match[1] for line in lines if (match := _REFUSAL.match(line))]
+    return refusals[-1] if refusals else None

@@ -1,4 +1,4 @@
-"""uvicorn as Headrace runs it: streams are told goodbye before their sockets are closed."""
+"""Runs uvicorn. At shutdown each stream gets `bye` before its socket is closed."""
 
 import errno
 import signal
@@ -20,7 +20,7 @@ _SHUTDOWN_SECONDS: Final = 10
 
 
 class ApiServer(uvicorn.Server):
-    """Sends `bye` on every stream, then shuts down as usual."""
+    """A uvicorn server that sends `bye` on every stream before it shuts down."""
 
     def __init__(self, config: uvicorn.Config, app: Litestar) -> None:
         super().__init__(config)
@@ -28,7 +28,7 @@ class ApiServer(uvicorn.Server):
         self.is_broken = False
 
     def stop_broken(self) -> None:
-        """Shut down with a failure, to be started anew."""
+        """Shut down with exit status 1, so that the supervisor restarts the process."""
         self.is_broken = self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -37,37 +37,37 @@ class ApiServer(uvicorn.Server):
 
 
 class PortTakenError(HeadraceError):
-    """Nothing can listen at that address."""
+    """The API cannot listen at that address."""
 
     def __init__(self, host: str, port: int, reason: str) -> None:
-        super().__init__(f"cannot listen on {host} port {port}: {reason}; choose another one with --port")
+        super().__init__(f"cannot listen on {host} port {port}: {reason}; choose another port with --port")
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take the address, so that a refusal is one line and comes first. Port 0: any that is free.
+    """Open the listening socket, before anything else starts. Port 0 means any free port.
 
     Raises:
-        PortTakenError: it is taken, or not an address of this machine.
+        PortTakenError: the port is in use, or *host* is not an address of this machine.
     """
     try:
-        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(place)
+            listener.bind(address)
             listener.listen(2048)
         except BaseException:
             listener.close()
             raise
     except OSError as error:
-        taken = error.errno == errno.EADDRINUSE
-        raise PortTakenError(host, port, "it is taken" if taken else str(error.strerror).lower()) from error
+        reason = "it is in use" if error.errno == errno.EADDRINUSE else str(error.strerror).lower()
+        raise PortTakenError(host, port, reason) from error
     return listener
 
 
 def serve(settings: Settings, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT."""
-    # uvicorn raises the signal again when all is closed; being told to stop is no failure.
+    # uvicorn raises the signal again after its shutdown; a requested stop must exit with status 0.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
 
     def stop_broken() -> None:
@@ -85,7 +85,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         access_log=False,
         log_config=None,
         server_header=False,
-        # Who the peer is decides whom it may name; that is judged in one place.
+        # `api.auth.proxies` decides which peers may set forwarding headers.
         proxy_headers=False,
     )
     server = ApiServer(config, app)

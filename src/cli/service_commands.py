@@ -1,4 +1,4 @@
-"""The parts of the service alone, as in a deployment: `migrate`, `api`, `worker`."""
+"""The processes of a deployment, one command each: `migrate`, `api`, `worker`."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ from headrace.domain.errors import HeadraceError
 from headrace.settings import Settings, read_settings
 
 _TIED: Final = click.option(
-    "--tied", is_flag=True, hidden=True, help="End when standard input ends; `up` starts its parts so."
+    "--tied", is_flag=True, hidden=True, help="Exit when standard input closes; `up` uses this."
 )
 
 
@@ -22,16 +22,16 @@ Example:
   HEADRACE_DATABASE_URL=postgresql://me@localhost/headrace headrace migrate
 """
 )
-@click.option("--history", is_flag=True, help="Change nothing; list the revisions and mark the database's.")
+@click.option("--history", is_flag=True, help="List the revisions and mark the current one; change nothing.")
 def migrate(history: bool) -> None:
-    """Bring the database to the version of this installation.
+    """Upgrade the database schema to the version of this installation.
 
-    Needs HEADRACE_DATABASE_URL. Run it before the first start and after each update; running it again changes
-    nothing. `headrace up` does it by itself.
+    Needs HEADRACE_DATABASE_URL. Run it before the first start and after each update. Running it again changes
+    nothing. `headrace up` runs it automatically.
     """
     from headrace.cli.migrate import bring_up_to_date, describe_revisions
 
-    settings = _start()
+    settings = _load_settings()
     if history:
         click.echo("\n".join(describe_revisions(str(settings.database_url))))
         return
@@ -51,20 +51,21 @@ Example:
 )
 @_TIED
 def api(host: str, port: int, tied: bool) -> None:
-    """Serve the REST API and the streams.
+    """Serve the REST API and the live streams.
 
-    Needs HEADRACE_DATABASE_URL, and HEADRACE_REDIS_URL unless a second of delay does not matter. Ends with
-    status 78 when it refuses to start; the reason is the last line.
+    Needs HEADRACE_DATABASE_URL. Without HEADRACE_REDIS_URL jobs start and
+    events arrive up to a second later. Exits with
+    status 78 if it refuses to start; the last line says why.
     """
-    from headrace.cli.exit import end_with_starter
+    from headrace.cli.exit import terminate_when_stdin_closes
 
     if tied:
-        end_with_starter()
+        terminate_when_stdin_closes()
     try:
-        from headrace.cli.api_start import check_start
         from headrace.cli.server import listen, serve
+        from headrace.cli.start_checks import check_start
 
-        settings = _start()
+        settings = _load_settings()
         check_start(settings, host)
         listener = listen(host, port)
     except HeadraceError as error:
@@ -83,33 +84,33 @@ Example:
     "queues",
     multiple=True,
     metavar="NAME",
-    help="Queue to serve; may be repeated. [default: default]",
+    help="Queue to take jobs from; may be repeated. [default: default]",
 )
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 1000),
-    help="How many jobs to run at once. [default: HEADRACE_WORKER_CONCURRENCY]",
+    help="Number of jobs to run at once. [default: HEADRACE_WORKER_CONCURRENCY]",
 )
 @click.option(
-    "--alone", is_flag=True, hidden=True, help="Be the worker process itself, without its supervisor."
+    "--alone", is_flag=True, hidden=True, help="Run as the worker process itself, without its supervisor."
 )
-@click.option("--suspect", is_flag=True, hidden=True, help="Run one job that was lost twice, and end.")
+@click.option("--suspect", is_flag=True, hidden=True, help="Run one job that was lost twice, then exit.")
 @_TIED
 def worker(queues: tuple[str, ...], concurrency: int | None, alone: bool, suspect: bool, tied: bool) -> None:
-    """Run jobs. A small parent keeps one worker process alive.
+    """Run jobs. A small supervisor keeps one worker process alive.
 
-    Needs HEADRACE_DATABASE_URL; HEADRACE_PIPELINES names your own pipelines. SIGTERM lets running jobs end
-    or hands them back. Ends with status 78 when it refuses to start; the reason is the last line.
+    Needs HEADRACE_DATABASE_URL. HEADRACE_PIPELINES names your own pipelines. On SIGTERM running jobs end or
+    are handed back. Exits with status 78 if it refuses to start; the last line says why.
     """
     import uvloop
 
-    from headrace.cli.exit import end_with_starter
+    from headrace.cli.exit import terminate_when_stdin_closes
     from headrace.workers.supervisor import end_with_parent, supervise
 
     if tied:
-        end_with_starter()
+        terminate_when_stdin_closes()
     try:
-        settings = _start()
+        settings = _load_settings()
         if not alone:
             command = [sys.argv[0], *sys.argv[1:], "--alone"]
             if not os.access(sys.argv[0], os.X_OK):
@@ -126,9 +127,9 @@ def worker(queues: tuple[str, ...], concurrency: int | None, alone: bool, suspec
 async def _work(
     settings: Settings, queues: tuple[str, ...], concurrency: int, *, only_suspect: bool
 ) -> NoReturn:
-    """Be the worker; the process ends with it, whatever its steps have left in the loop."""
-    from headrace.cli.database_refusals import refusals_told
-    from headrace.cli.exit import leave
+    """Run the worker, then end the process, even if steps have left tasks in the loop."""
+    from headrace.cli.database_refusals import translate_refusals
+    from headrace.cli.exit import exit_now
     from headrace.domain.database import TRANSIENT
     from headrace.workers.child.oom import prefer_oom_kill
     from headrace.workers.main import run_worker
@@ -137,29 +138,29 @@ async def _work(
     if only_suspect:
         prefer_oom_kill()
     try:
-        with refusals_told():
+        with translate_refusals():
             await run_worker(settings, queues, concurrency, only_suspect=only_suspect)
     except TRANSIENT as error:
-        # PostgreSQL's trouble passes: the next start may find it well.
+        # PostgreSQL may be back at the next start.
         click.echo(f"headrace worker: {error}", err=True)
-        leave(1)
+        exit_now(1)
     except HeadraceError as error:
         click.echo(f"headrace worker: {error}", err=True)
-        leave(REFUSED_EXIT)
+        exit_now(REFUSED_EXIT)
     except BaseException:  # noqa: BLE001  (the supervisor starts the next one)
         traceback.print_exc()
-        leave(1)
-    leave(0)
+        exit_now(1)
+    exit_now(0)
 
 
-def _refuse(part: str, error: HeadraceError) -> NoReturn:
+def _refuse(command: str, error: HeadraceError) -> NoReturn:
     from headrace.workers.supervisor import REFUSED_EXIT
 
-    click.echo(f"headrace {part}: {error}", err=True)
+    click.echo(f"headrace {command}: {error}", err=True)
     sys.exit(REFUSED_EXIT)
 
 
-def _start() -> Settings:
+def _load_settings() -> Settings:
     from headrace.adapters.logs import configure_logging
 
     settings = read_settings()

@@ -1,4 +1,4 @@
-"""Lists of pipelines and jobs, and one job in full."""
+"""Tables of pipelines, jobs, steps and files, and the full view of one job."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,37 +10,40 @@ from rich.table import Table
 from rich.text import Text
 
 from headrace.cli.live_renderer import STATE_STYLES
-from headrace.cli.text import plain, size_of
-from headrace.cli.times import ago, between, moment
+from headrace.cli.text import format_size, sanitize
+from headrace.cli.times import format_age, format_span, parse_time
 
 Fields = dict[str, Any]
 
 
 def pipelines_table(pipelines: Sequence[Fields]) -> Table:
-    """What can be submitted: name, version, parameters, description."""
-    table = _table("name", "version", "parameters", "what it does")
-    for one in pipelines:
-        params = Text(_params(one["params_schema"]), style="cyan")
+    """Build the table of pipelines: name, version, parameters, description."""
+    table = _table("name", "version", "parameters", "description")
+    for pipeline in pipelines:
+        params = Text(_param_names(pipeline["params_schema"]), style="cyan")
         table.add_row(
-            Text(one["name"], style="bold"), str(one["version"]), params, Text(plain(one["description"]))
+            Text(pipeline["name"], style="bold"),
+            str(pipeline["version"]),
+            params,
+            Text(sanitize(pipeline["description"])),
         )
     return table
 
 
 def jobs_table(jobs: Sequence[Fields], now: datetime) -> Table:
-    """Jobs as the API lists them, newest first."""
+    """Build the table of jobs, in the order of the API."""
     table = _table("id", "pipeline", "state", "done", "created", "took")
     table.columns[0].no_wrap = table.columns[2].no_wrap = True
     table.columns[3].justify = "right"
     for job in jobs:
-        start, end = moment(job["started_at"]), moment(job["finished_at"])
+        start, end = parse_time(job["started_at"]), parse_time(job["finished_at"])
         table.add_row(
             Text(job["id"], style="dim"),
             Text(job["pipeline"], style="bold"),
             state_text(job),
             f"{job['progress']:.0%}",
-            ago(moment(job["created_at"]), now),
-            between(start, end, now),
+            format_age(parse_time(job["created_at"]), now),
+            format_span(start, end, now),
         )
     return table
 
@@ -48,21 +51,21 @@ def jobs_table(jobs: Sequence[Fields], now: datetime) -> Table:
 def show_job(
     console: Console, job: Fields, steps: Sequence[Fields], files: Sequence[Fields], now: datetime
 ) -> None:
-    """Everything that is known of a job."""
+    """Print a job with its steps and files."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
-    start, end = moment(job["started_at"]), moment(job["finished_at"])
+    start, end = parse_time(job["started_at"]), parse_time(job["finished_at"])
     grid.add_row("job", Text(job["id"], style="bold"))
     grid.add_row("pipeline", f"{job['pipeline']} version {job['version']}")
     grid.add_row("state", state_text(job))
     grid.add_row("done", f"{job['progress']:.0%}, attempt {job['attempt']}, {job['event_seq']} events")
-    grid.add_row("created", f"{ago(moment(job['created_at']), now)}  ({job['created_at']})")
+    grid.add_row("created", f"{format_age(parse_time(job['created_at']), now)}  ({job['created_at']})")
     if start is not None:
-        grid.add_row("took", between(start, end, now))
+        grid.add_row("took", format_span(start, end, now))
     grid.add_row("params", Text(short(job["params"])))
     if job["tags"]:
-        grid.add_row("tags", Text(plain(", ".join(job["tags"]))))
+        grid.add_row("tags", Text(sanitize(", ".join(job["tags"]))))
     if job["error"]:
         grid.add_row("error", error_text(job["error"]))
     if job["result"] is not None:
@@ -77,14 +80,14 @@ def show_job(
 
 
 def files_table(files: Sequence[Fields]) -> Table:
-    """Files, with the ids by which they are fetched."""
+    """Build the table of files, with the ids for downloads."""
     table = _table("name", "size", "type", "id")
     table.columns[1].justify = "right"
     table.columns[3].no_wrap = True
     for file in files:
         table.add_row(
-            Text(plain(file["name"])),
-            size_of(file["size"]),
+            Text(sanitize(file["name"])),
+            format_size(file["size"]),
             Text(file["media_type"]),
             Text(file["id"], style="dim"),
         )
@@ -92,19 +95,19 @@ def files_table(files: Sequence[Fields]) -> Table:
 
 
 def state_text(job: Fields) -> Text:
-    """The state in its colour, and why a queued job waits."""
+    """Return the state in its colour, with the reason why a queued job waits."""
     text = Text(job["state"], style=STATE_STYLES.get(job["state"], ""))
     if job.get("waiting_for"):
         text.append(f" ({job['waiting_for'].replace('_', ' ')})", style="dim")
     elif job.get("cancel_requested_at") and job["state"] == "running":
-        text.append(" (asked to stop)", style="dim")
+        text.append(" (cancel requested)", style="dim")
     return text
 
 
 def error_text(error: Fields) -> Text:
-    """Code, message and, where one failed, the step."""
+    """Return code and message of an error, and the step that failed, if any."""
     where = f" in {error['step']}" if error.get("step") else ""
-    return Text.assemble((f"{error['code']}{where}: ", "red"), plain(error["message"]))
+    return Text.assemble((f"{error['code']}{where}: ", "red"), sanitize(error["message"]))
 
 
 def _steps_table(steps: Sequence[Fields], now: datetime) -> Table:
@@ -113,32 +116,34 @@ def _steps_table(steps: Sequence[Fields], now: datetime) -> Table:
     for step in steps:
         name = step["name"] if step["index"] is None else f"{step['name']}[{step['index']}]"
         error = step["error"]
-        start, end = moment(step["started_at"]), moment(step["finished_at"])
+        start, end = parse_time(step["started_at"]), parse_time(step["finished_at"])
         table.add_row(
             Text(name),
             Text(step["state"], style=STATE_STYLES.get(step["state"], "")),
             f"{step['progress']:.0%}",
-            between(start, end, now),
+            format_span(start, end, now),
             Text(
-                plain(f"{error['code']}: {error['message']}" if error else step["message"] or ""), style="dim"
+                sanitize(f"{error['code']}: {error['message']}" if error else step["message"] or ""),
+                style="dim",
             ),
         )
     return table
 
 
-def _params(schema: Fields) -> str:
-    """The names of the parameters; those without a default are marked."""
-    # msgspec puts the struct itself behind a reference.
+def _param_names(schema: Fields) -> str:
+    """Return the names of the parameters; required ones end in `*`."""
+    # msgspec puts the schema of the struct behind a reference.
     name = str(schema.get("$ref", "")).rpartition("/")[2]
-    found = schema.get("$defs", {}).get(name, schema)
-    required = found.get("required", ())
-    return ", ".join(f"{one}*" if one in required else one for one in found.get("properties", {}))
+    definition = schema.get("$defs", {}).get(name, schema)
+    required = definition.get("required", ())
+    properties = definition.get("properties", {})
+    return ", ".join(f"{param}*" if param in required else param for param in properties)
 
 
-def short(value: Any, longest: int = 2_000) -> str:
-    """*value* as JSON, cut where nobody would read on."""
+def short(value: Any, max_chars: int = 2_000) -> str:
+    """Return *value* as JSON of at most *max_chars* characters."""
     text = msgspec.json.encode(value).decode()
-    return text if len(text) <= longest else f"{text[:longest]}… ({len(text)} characters)"
+    return text if len(text) <= max_chars else f"{text[:max_chars]}… ({len(text)} characters)"
 
 
 def _table(*columns: str) -> Table:

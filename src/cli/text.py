@@ -1,17 +1,17 @@
-"""Words of others made harmless, and numbers made readable. Pure."""
+"""Makes untrusted text safe for a terminal, and sizes readable. Pure."""
 
 from typing import Final
 
-_NEVER: Final = dict.fromkeys([*range(32), *range(127, 160)], "�") | {ord("\t"): " ", ord("\n"): "\n"}
+_CONTROL: Final = dict.fromkeys([*range(32), *range(127, 160)], "�") | {ord("\t"): " ", ord("\n"): "\n"}
 
 
-def plain(text: str) -> str:
-    """*text* without what a terminal would obey: a job's log must not move the reader's cursor."""
-    return text.translate(_NEVER)
+def sanitize(text: str) -> str:
+    """Replace the control characters of *text*: a job's log must not control the user's terminal."""
+    return text.translate(_CONTROL)
 
 
-def size_of(count: int) -> str:
-    """A number of bytes as people read it."""
+def format_size(count: int) -> str:
+    """Return a number of bytes in the unit that fits."""
     size = float(count)
     for unit in ("B", "kB", "MB"):
         if size < 1000:

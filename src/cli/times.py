@@ -1,4 +1,4 @@
-"""Moments and durations as people read them. Pure."""
+"""Formats times and durations for people. Pure."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -6,39 +6,39 @@ from typing import Final
 _UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60))
 
 
-def moment(text: str | None) -> datetime | None:
-    """The API's form of a time; None stays None."""
+def parse_time(text: str | None) -> datetime | None:
+    """Parse a time of the API; None stays None."""
     return datetime.fromisoformat(text) if text else None
 
 
-def took(seconds: float) -> str:
-    """A duration in its two largest units."""
+def format_duration(seconds: float) -> str:
+    """Return a duration in its two largest units."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:
         return f"{seconds:.1f} s"
-    for place, (unit, length) in enumerate(_UNITS):
+    for index, (unit, length) in enumerate(_UNITS):
         if seconds >= length:
             rest = int(seconds % length)
-            below, size = _UNITS[place + 1] if place + 1 < len(_UNITS) else ("s", 1)
-            return f"{int(seconds // length)} {unit} {rest // size} {below}"
+            next_unit, size = _UNITS[index + 1] if index + 1 < len(_UNITS) else ("s", 1)
+            return f"{int(seconds // length)} {unit} {rest // size} {next_unit}"
     return f"{seconds:.1f} s"
 
 
-def left(low_seconds: float, high_seconds: float) -> str:
-    """How long something still takes, between the two."""
-    soon, late = (max(1, round(seconds)) for seconds in (low_seconds, high_seconds))
-    if soon == late:
-        return f"about {_whole(soon)} left"
-    return f"{_whole(soon)} to {_whole(late)} left"
+def format_eta(low_seconds: float, high_seconds: float) -> str:
+    """Return the remaining time as a range of durations."""
+    low, high = (max(1, round(seconds)) for seconds in (low_seconds, high_seconds))
+    if low == high:
+        return f"about {_whole(low)} left"
+    return f"{_whole(low)} to {_whole(high)} left"
 
 
 def _whole(seconds: int) -> str:
-    return f"{seconds} s" if seconds < 60 else took(seconds)
+    return f"{seconds} s" if seconds < 60 else format_duration(seconds)
 
 
-def ago(when: datetime | None, now: datetime) -> str:
-    """How long before (or after) *now* that is, in one unit; empty for None."""
+def format_age(when: datetime | None, now: datetime) -> str:
+    """Return how long before or after *now* the time is, in one unit; empty for None."""
     if when is None:
         return ""
     seconds = (now - when).total_seconds()
@@ -49,12 +49,12 @@ def ago(when: datetime | None, now: datetime) -> str:
     return f"{count} {unit} ago" if seconds > 0 else f"in {count} {unit}"
 
 
-def between(start: datetime | None, end: datetime | None, now: datetime) -> str:
-    """How long something took, or has been going on; empty where it has not begun."""
-    return took(((end or now) - start).total_seconds()) if start else ""
+def format_span(start: datetime | None, end: datetime | None, now: datetime) -> str:
+    """Return how long something took or has been running; empty if it has not started."""
+    return format_duration(((end or now) - start).total_seconds()) if start else ""
 
 
-def clock(text: str) -> str:
-    """The local time of day of an API time."""
-    when = moment(text) or datetime.now(UTC)
+def format_clock(text: str) -> str:
+    """Return the local time of day of an API time."""
+    when = parse_time(text) or datetime.now(UTC)
     return when.astimezone().strftime("%H:%M:%S")

@@ -1,4 +1,4 @@
-"""What `up` does: servers, migrations, parts; and back again in the opposite order."""
+"""Runs `up`: starts the servers, migrates the database, runs the service; stops them in reverse order."""
 
 import asyncio
 import contextlib
@@ -12,88 +12,88 @@ from headrace.adapters.database import StatementPool
 from headrace.adapters.logs import configure_logging
 from headrace.adapters.servers import Servers, run_servers
 from headrace.api.auth.authentication import refuse_remote
-from headrace.cli.data_dir_lock import DataDirLock, lock_port
+from headrace.cli.data_dir_lock import DataDirLock, resolve_port
 from headrace.cli.interrupts import Interrupts
 from headrace.cli.migrate import bring_up_to_date
-from headrace.cli.service import Service, ServiceSpec, hand_on
+from headrace.cli.service import Service, ServiceSpec, export_environment
 from headrace.cli.up_screen import UpScreen
-from headrace.cli.upkeep import kept_alive
+from headrace.cli.upkeep import keep_running
 
 
-def run_up(plan: ServiceSpec, console: Console) -> None:
-    """Run until told to stop.
+def run_up(spec: ServiceSpec, console: Console) -> None:
+    """Run until Ctrl-C or SIGTERM.
 
     Raises:
-        HeadraceError: something refuses to start; what ran already is stopped.
+        HeadraceError: a server or process does not start; all others are stopped again.
     """
-    configure_logging("error", as_json=False, secrets=plan.settings.secrets)
-    refuse_remote(plan.host, plan.settings)
+    configure_logging("error", as_json=False, secrets=spec.settings.secrets)
+    refuse_remote(spec.host, spec.settings)
     screen = UpScreen(console)
     interrupts = Interrupts()
-    screen.starting(plan)
+    screen.show_starting(spec)
     with (
-        interrupts.caught(),
+        interrupts.captured(),
         contextlib.suppress(KeyboardInterrupt),
-        running_servers(plan) as (ready, servers),
+        running_servers(spec) as (ready, servers),
     ):
         for note in servers.notes:
-            screen.say("servers", note)
-        asyncio.run(_run_parts(ready, servers, interrupts, screen))
-    screen.stopped()
+            screen.report("servers", note)
+        asyncio.run(_run_service(ready, servers, interrupts, screen))
+    screen.show_stopped()
 
 
 @contextmanager
-def running_servers(plan: ServiceSpec) -> Iterator[tuple[ServiceSpec, Servers]]:
-    """Run what servers the settings do not name, with a database that is up to date, for the block.
+def running_servers(spec: ServiceSpec) -> Iterator[tuple[ServiceSpec, Servers]]:
+    """Run the servers that the settings do not name, with an upgraded database, for the block.
 
-    Gives the plan with a port that is free, and the servers.
+    Yields the spec with a port that is free, and the servers.
 
     Raises:
-        HeadraceError: the folder, the port or a server is not to be had.
+        HeadraceError: the folder, the port or a server cannot be used.
     """
-    settings = plan.settings
-    with DataDirLock(plan.data_dir) as turn:
-        ready = lock_port(plan, patient=turn.was_left_behind)
+    settings = spec.settings
+    with DataDirLock(spec.data_dir) as lock:
+        ready = resolve_port(spec, is_abandoned=lock.was_abandoned)
         with run_servers(
-            plan.data_dir, postgres=not settings.database_url, redis=not settings.redis_url
+            spec.data_dir, postgres=not settings.database_url, redis=not settings.redis_url
         ) as servers:
-            _set_up(plan, servers)
+            _prepare(spec, servers)
             yield ready, servers
 
 
-def _set_up(plan: ServiceSpec, servers: Servers) -> None:
-    """Bring the database up to date, and tell the parts where everything is."""
-    database_url = _database_url(plan, servers)
-    hand_on(
+def _prepare(spec: ServiceSpec, servers: Servers) -> None:
+    """Pass the addresses of the servers to the child processes, and upgrade the database."""
+    database_url = _database_url(spec, servers)
+    export_environment(
         {
             "HEADRACE_DATABASE_URL": database_url,
-            "HEADRACE_REDIS_URL": servers.redis_url or str(plan.settings.redis_url),
-            "HEADRACE_DATA_DIR": str(plan.data_dir),
+            "HEADRACE_REDIS_URL": servers.redis_url or str(spec.settings.redis_url),
+            "HEADRACE_DATA_DIR": str(spec.data_dir),
         }
     )
     bring_up_to_date(database_url)
 
 
-def _database_url(plan: ServiceSpec, servers: Servers) -> str:
-    return servers.database_url or str(plan.settings.database_url)
+def _database_url(spec: ServiceSpec, servers: Servers) -> str:
+    return servers.database_url or str(spec.settings.database_url)
 
 
-async def _run_parts(plan: ServiceSpec, servers: Servers, interrupts: Interrupts, screen: UpScreen) -> None:
-    service = Service(plan, screen.say)
+async def _run_service(spec: ServiceSpec, servers: Servers, interrupts: Interrupts, screen: UpScreen) -> None:
+    service = Service(spec, screen.report)
     with interrupts.listening() as (stop, hurry):
-        async with kept_alive(servers, screen.say):
+        async with keep_running(servers, screen.report):
             service.start()
             try:
-                if await finished_before(service.until_ready(), stop):
-                    screen.ready(plan, await pipelines_in(_database_url(plan, servers)))
-                    await finished_before(service.until_refused(), stop)
+                if await finished_before(service.wait_until_ready(), stop):
+                    screen.show_ready(spec, await fetch_pipeline_names(_database_url(spec, servers)))
+                    await finished_before(service.wait_until_refused(), stop)
             finally:
-                screen.stopping()
+                screen.show_stopping()
                 await service.stop(hurry)
 
 
 async def finished_before(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
-    """Do *work* unless *stop* is set first; what it raises is raised."""
+    """Run *work* until it ends or *stop* is set; return whether it ended. Its errors are raised."""
     working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -107,8 +107,8 @@ async def finished_before(work: Coroutine[Any, Any, None], stop: asyncio.Event) 
         await asyncio.gather(working, stopping, return_exceptions=True)
 
 
-async def pipelines_in(database_url: str) -> list[str]:
-    """The names of what can be submitted; asked of PostgreSQL, since the API asks who asks."""
+async def fetch_pipeline_names(database_url: str) -> list[str]:
+    """Return the names of the pipelines, from PostgreSQL because the API may require a token."""
     pool = await StatementPool.open(database_url, size=1)
     try:
         rows = await pool.fetch("SELECT DISTINCT name FROM pipelines ORDER BY name")

@@ -1,4 +1,4 @@
-"""`headrace up`: everything on this machine, with one command."""
+"""`headrace up`: starts everything on this machine with one command."""
 
 from pathlib import Path
 from typing import Final
@@ -16,29 +16,29 @@ Examples:
   HEADRACE_PIPELINES=my_pipelines.py headrace up --port 8080 --workers 2
 """,
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address of the API.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address that the API listens on.")
 @click.option(
     "--port",
     default=8000,
     show_default=True,
     type=click.IntRange(0, 65535),
-    help="Port of the API; 0 takes any that is free.",
+    help="Port that the API listens on; 0 means any free port.",
 )
 @click.option(
-    "--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="How many worker processes."
+    "--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Number of worker processes."
 )
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where databases, files and logs are kept. [default: HEADRACE_DATA_DIR or .headrace]",
+    help="Folder for databases, files and logs. [default: HEADRACE_DATA_DIR or .headrace]",
 )
-@click.option("--reload", is_flag=True, help="Start API and workers again when a Python file changes.")
+@click.option("--reload", is_flag=True, help="Restart API and workers when a Python file changes.")
 def up(host: str, port: int, workers: int, data_dir: Path | None, reload: bool) -> None:
     """Start everything on this machine: PostgreSQL, Redis, API and workers.
 
-    A server whose URL is set (HEADRACE_DATABASE_URL, HEADRACE_REDIS_URL) is used and not started. What
-    crashes is started again. Ctrl-C or SIGTERM stops all in order: running jobs end or are handed back, and
-    go on at the next start. A second Ctrl-C hurries.
+    A server whose URL is set (HEADRACE_DATABASE_URL, HEADRACE_REDIS_URL) is used and not started. Processes
+    that crash are restarted. Ctrl-C or SIGTERM stops everything in order: running jobs end or are handed
+    back, and continue at the next start. A second Ctrl-C stops at once.
     """
     from rich.console import Console
 
@@ -46,7 +46,7 @@ def up(host: str, port: int, workers: int, data_dir: Path | None, reload: bool) 
     from headrace.cli.up import run_up
 
     settings = read_settings()
-    plan = ServiceSpec(
+    spec = ServiceSpec(
         settings=settings,
         host=host,
         port=port,
@@ -54,7 +54,7 @@ def up(host: str, port: int, workers: int, data_dir: Path | None, reload: bool) 
         data_dir=(data_dir or settings.data_dir).expanduser().absolute(),
         reload=reload,
     )
-    run_up(plan, Console(highlight=False))
+    run_up(spec, Console(highlight=False))
 
 
 COMMANDS: Final = (up,)

@@ -1,4 +1,4 @@
-"""What `up` says: boxed in a terminal, plain lines everywhere else."""
+"""The output of `up`: a panel in a terminal, plain lines elsewhere."""
 
 import contextlib
 import time
@@ -13,55 +13,55 @@ from headrace.cli.service import ServiceSpec
 
 
 class UpScreen:
-    """The output of one `up`."""
+    """Prints the phases and the warnings of one `up`."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._began = time.monotonic()
+        self._started = time.monotonic()
 
-    def starting(self, plan: ServiceSpec) -> None:
-        own = [
+    def show_starting(self, spec: ServiceSpec) -> None:
+        embedded = [
             name
-            for name, url in (("PostgreSQL", plan.settings.database_url), ("Redis", plan.settings.redis_url))
+            for name, url in (("PostgreSQL", spec.settings.database_url), ("Redis", spec.settings.redis_url))
             if not url
         ]
-        told = ", ".join([*own, "API", f"{plan.workers} worker{'s' if plan.workers > 1 else ''}"])
-        self._print(Text(f"starting {told} ...", style="dim"))
+        names = ", ".join([*embedded, "API", f"{spec.workers} worker{'s' if spec.workers > 1 else ''}"])
+        self._print(Text(f"starting {names} ...", style="dim"))
 
-    def ready(self, plan: ServiceSpec, pipelines: list[str]) -> None:
-        """The address and what a newcomer does next."""
-        there = "" if plan.address == DEFAULT_URL else f" --url {plan.address}"
-        token = "" if plan.settings.auth == "local" else "HEADRACE_TOKEN=... "
+    def show_ready(self, spec: ServiceSpec, pipelines: list[str]) -> None:
+        """Print the address, and a command to try next."""
+        url_option = "" if spec.url == DEFAULT_URL else f" --url {spec.url}"
+        token = "" if spec.settings.auth == "local" else "HEADRACE_TOKEN=... "
         facts = [
-            ("address", Text(plan.address, style="bold cyan")),
-            ("API docs", Text(f"{plan.address}/docs", style="cyan")),
+            ("address", Text(spec.url, style="bold cyan")),
+            ("API docs", Text(f"{spec.url}/docs", style="cyan")),
             ("pipelines", Text(", ".join(pipelines) or "none", style="" if pipelines else "yellow")),
-            ("data", Text(shortest(plan.data_dir))),
-            ("logs", Text(f"{shortest(plan.logs)}/*.log")),
-            ("try", Text(f"{token}headrace submit ticks --watch{there}", style="green")),
+            ("data", Text(display_path(spec.data_dir))),
+            ("logs", Text(f"{display_path(spec.logs)}/*.log")),
+            ("try", Text(f"{token}headrace submit ticks --watch{url_option}", style="green")),
         ]
-        took = f"Headrace is ready in {time.monotonic() - self._began:.1f} s"
+        title = f"Headrace is ready in {time.monotonic() - self._started:.1f} s"
         with contextlib.suppress(OSError):
-            show_facts(self._console, took, facts, "Ctrl-C stops everything")
+            show_facts(self._console, title, facts, "Ctrl-C stops everything")
 
-    def say(self, who: str, line: str) -> None:
-        """Something that the user should read at once."""
+    def report(self, source: str, line: str) -> None:
+        """Print a warning or an error of a process."""
         style = "red" if "[error" in line or "ended (" in line else "yellow"
-        self._print(Text.assemble((f"{who:<9} ", "dim"), (line, style)))
+        self._print(Text.assemble((f"{source:<9} ", "dim"), (line, style)))
 
-    def stopping(self) -> None:
+    def show_stopping(self) -> None:
         hint = " (Ctrl-C again to hurry)" if self._console.is_terminal else ""
         self._print(Text(f"stopping: running jobs end or are handed back{hint} ...", style="dim"))
 
-    def stopped(self) -> None:
+    def show_stopped(self) -> None:
         self._print(Text("stopped", style="dim"))
 
     def _print(self, line: Text) -> None:
-        # Whoever closes the terminal must not keep us from stopping in order.
+        # A closed terminal must not prevent an orderly stop.
         with contextlib.suppress(OSError):
             self._console.print(line, soft_wrap=True)
 
 
-def shortest(path: Path) -> str:
-    """The path as it would be typed here."""
+def display_path(path: Path) -> str:
+    """Return the path relative to the current folder, if it is inside it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,4 +1,4 @@
-"""Servers of our own that end by themselves are started again, where their clients expect them."""
+"""Restarts embedded servers that have ended, on the port that their clients know."""
 
 import asyncio
 import contextlib
@@ -7,43 +7,43 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from headrace.adapters.servers import EmbeddedServer, Servers
-from headrace.cli.managed_process import Say
+from headrace.cli.managed_process import Report
 
-_LOOK_SECONDS: Final = 0.2
-_LONGEST_PAUSE: Final = 10.0
+_POLL_SECONDS: Final = 0.2
+_MAX_PAUSE_SECONDS: Final = 10.0
 
 
 @asynccontextmanager
-async def kept_alive(servers: Servers, say: Say) -> AsyncIterator[None]:
-    """Keep *servers* running for the block; *say* is told of each end and each start."""
+async def keep_running(servers: Servers, report: Report) -> AsyncIterator[None]:
+    """Restart *servers* that end, for the block. *report* receives each end and each start."""
     done = asyncio.Event()
-    keeping = asyncio.create_task(_keep(servers.all(), say, done))
+    keeping = asyncio.create_task(_keep(servers.all(), report, done))
     try:
         yield
     finally:
         done.set()
-        # A start that is under way cannot be broken off; it is bounded by itself.
+        # A start in progress cannot be cancelled; it is bounded by its own timeout.
         await keeping
 
 
-async def _keep(servers: list[EmbeddedServer], say: Say, done: asyncio.Event) -> None:
-    pause = _LOOK_SECONDS
+async def _keep(servers: list[EmbeddedServer], report: Report, done: asyncio.Event) -> None:
+    pause = _POLL_SECONDS
     while not done.is_set():
-        are_well = [await _look_after(server, say) for server in servers]
-        pause = _LOOK_SECONDS if all(are_well) else min(pause * 2, _LONGEST_PAUSE)
+        are_alive = [await _restart_if_ended(server, report) for server in servers]
+        pause = _POLL_SECONDS if all(are_alive) else min(pause * 2, _MAX_PAUSE_SECONDS)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(done.wait(), pause)
 
 
-async def _look_after(server: EmbeddedServer, say: Say) -> bool:
-    """Start it again if it has ended; False where it does not start."""
+async def _restart_if_ended(server: EmbeddedServer, report: Report) -> bool:
+    """Restart a server that has ended. Returns False if it does not start."""
     if server.is_alive():
         return True
-    say(server.label, "ended (nobody told it to): it starts again")
+    report(server.label, "ended unexpectedly: it restarts")
     try:
         await asyncio.to_thread(server.restart)
-    except Exception as error:  # noqa: BLE001  (whatever it is, it is said, and tried again)
-        say(server.label, f"[error] {error}")
+    except Exception as error:  # noqa: BLE001  (any error is reported, and the start is retried)
+        report(server.label, f"[error] {error}")
         return False
-    say(server.label, "answers again")
+    report(server.label, "answers again")
     return True

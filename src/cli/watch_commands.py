@@ -1,22 +1,29 @@
-"""`submit` and `watch`: into the service, and what becomes of it."""
+"""`submit` and `watch`: submit a job, and follow it until it ends."""
 
 import sys
 from typing import Any, Final
 
 import click
 
-from headrace.cli.options import EXIT_STATUSES, VerdictCommand, for_client, job_id, job_params, submission_key
+from headrace.cli.options import (
+    EXIT_STATUSES,
+    VerdictCommand,
+    client_options,
+    job_id,
+    job_params,
+    submission_key,
+)
 
-_PATIENCE: Final = click.option(
+_PATIENCE_OPTION: Final = click.option(
     "--patience",
     type=click.FloatRange(0, 86_400),
     default=60,
     show_default=True,
     metavar="SECONDS",
-    help="How long the service may be away before watching is given up.",
+    help="How long the service may be away before the command gives up.",
 )
-_JSON: Final = click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON: while watching, every frame on a line of its own."
+_JSON_OPTION: Final = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON; while watching, one line per frame."
 )
 
 
@@ -30,7 +37,7 @@ Examples:
   headrace submit shootout --params @shootout.json --key take-1
 
 Prints the id of the job. With --watch the exit status is that of the job (see: headrace watch --help);
-otherwise 0 for accepted and 1 for refused.
+otherwise it is 0 if the job was accepted and 1 if it was refused.
 """,
 )
 @click.argument("name")
@@ -39,18 +46,18 @@ otherwise 0 for accepted and 1 for refused.
     type=job_params,
     metavar="JSON|@FILE",
     default="{}",
-    help="Parameters: a JSON object, @FILE with one, or @- for standard input.",
+    help="Parameters: a JSON object, @FILE to read one, or @- for standard input.",
 )
 @click.option(
     "--key",
     type=submission_key,
     metavar="KEY",
-    help="Your name for this submission: the same key twice is one job.",
+    help="Idempotency key: a second submission with the same key returns the same job.",
 )
 @click.option("--watch", "watch_it", is_flag=True, help="Watch the job until it ends.")
-@_JSON
-@_PATIENCE
-@for_client
+@_JSON_OPTION
+@_PATIENCE_OPTION
+@client_options
 def submit(
     name: str,
     params: dict[str, Any],
@@ -61,11 +68,11 @@ def submit(
     url: str,
     token: str | None,
 ) -> None:
-    """Submit a job of the pipeline NAME."""
+    """Submit a job for the pipeline NAME."""
     import msgspec
 
     from headrace.cli.api_client import ApiClient
-    from headrace.cli.errors import watch_call
+    from headrace.cli.errors import watch_command
     from headrace.cli.watch_run import watch_job
 
     api = ApiClient(url, token)
@@ -73,7 +80,7 @@ def submit(
     if not watch_it:
         click.echo(msgspec.json.encode(job).decode() if as_json else job["id"])
         if sys.stdout.isatty():
-            click.echo(f"queued; watch it with: {watch_call(api.url, job['id'])}", err=True)
+            click.echo(f"queued; watch it with: {watch_command(api.url, job['id'])}", err=True)
         return
     sys.exit(watch_job(api, job["id"], after=0, as_json=as_json, patience_seconds=patience, was_reached=True))
 
@@ -96,15 +103,15 @@ Examples:
     default=0,
     show_default=True,
     metavar="SEQ",
-    help="Begin after this event; 0 is the whole history.",
+    help="Start after this event; 0 shows the whole history.",
 )
-@_JSON
-@_PATIENCE
-@for_client
+@_JSON_OPTION
+@_PATIENCE_OPTION
+@client_options
 def watch(job: str, after: int, as_json: bool, patience: float, url: str, token: str | None) -> None:
     """Watch a job live until it ends: a bar for each step, its logs and its files.
 
-    Lost connections are taken up again where they broke; no event is missed and none comes twice.
+    After a lost connection the watch resumes where it stopped; no event is missed or shown twice.
     """
     from headrace.cli.api_client import ApiClient
     from headrace.cli.watch_run import watch_job

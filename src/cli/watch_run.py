@@ -1,4 +1,4 @@
-"""One watched job from the first frame to the last word."""
+"""Watches one job until it ends and prints its outcome."""
 
 import asyncio
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from headrace.cli.api_client import ApiClient
-from headrace.cli.errors import RefusedError, UnreachableError, watch_call
+from headrace.cli.errors import RefusedError, UnreachableError, watch_command
 from headrace.cli.job_view import JobViewModel
 from headrace.cli.job_watch import JobWatch
 from headrace.cli.live_renderer import STATE_STYLES
@@ -30,44 +30,44 @@ def watch_job(
     was_reached: bool,
     labels: Mapping[str, str] | None = None,
 ) -> int:
-    """Watch until the job ends; returns its verdict as an exit status, 130 when the reader leaves.
+    """Watch until the job ends. Returns its verdict as an exit status, or 130 after Ctrl-C.
 
     Raises:
-        HeadraceError: it cannot be watched, or no longer.
+        HeadraceError: the job cannot be watched, or the service stays away.
     """
     console = Console(highlight=False)
-    picture = JobViewModel(job_id)
+    view = JobViewModel(job_id)
     with ExitStack() as stack:
         screen: WatchScreen
         if as_json:
             screen = JsonScreen()
         elif console.is_terminal and not console.is_dumb_terminal:
-            _prepare(api, picture, after)
-            screen = stack.enter_context(LiveScreen(picture, console, labels or {}))
+            _load_steps(api, view, after)
+            screen = stack.enter_context(LiveScreen(view, console, labels or {}))
         else:
-            screen = PlainScreen(picture, console)
+            screen = PlainScreen(view, console)
         watch = JobWatch(
             api,
             job_id,
             after=after,
             patience_seconds=patience_seconds,
-            tell=screen.tell,
+            on_connection=screen.show_connection,
             was_reached=was_reached,
         )
         try:
             state = asyncio.run(follow(watch, screen))
         except KeyboardInterrupt:
             stack.close()
-            call = watch_call(api.url, job_id, watch.cursor)
-            click.echo(f"headrace: left; the job goes on. Watch on with: {call}", err=True)
+            command = watch_command(api.url, job_id, watch.cursor)
+            click.echo(f"headrace: stopped watching; the job continues. Resume with: {command}", err=True)
             return 130
     if not as_json:
-        conclude(api, picture, console)
+        print_outcome(api, view, console)
     return VERDICTS[state]
 
 
 async def follow(watch: JobWatch, screen: WatchScreen) -> str:
-    """Show every frame; returns the job's final state. Raises as `JobWatch.frames` does."""
+    """Show every frame and return the final state of the job. Raises the errors of `JobWatch.frames`."""
     async with aclosing(watch.frames()) as frames:  # type: ignore[type-var]
         async for frame in frames:
             screen.show(frame)
@@ -76,30 +76,30 @@ async def follow(watch: JobWatch, screen: WatchScreen) -> str:
     raise AssertionError("the frames end with the job")
 
 
-def conclude(api: ApiClient, picture: JobViewModel, console: Console) -> None:
-    """The last word: state, error or result, and the files."""
-    state = str(picture.end)
+def print_outcome(api: ApiClient, view: JobViewModel, console: Console) -> None:
+    """Print the state, the error or result, and the files."""
+    state = str(view.end)
     console.print(Text.assemble("the job ", (state, f"bold {STATE_STYLES.get(state, '')}")), soft_wrap=True)
-    if picture.error:
-        console.print(error_text(picture.error), soft_wrap=True)
-    if picture.result is not None:
-        console.print(Text.assemble(("result  ", "dim"), short(picture.result, 400)), soft_wrap=True)
+    if view.error:
+        console.print(error_text(view.error), soft_wrap=True)
+    if view.result is not None:
+        console.print(Text.assemble(("result  ", "dim"), short(view.result, 400)), soft_wrap=True)
     try:
-        files = api.get(f"/jobs/{picture.job_id}/files", limit=1000)["items"]
+        files = api.get(f"/jobs/{view.job_id}/files", limit=1000)["items"]
     except (RefusedError, UnreachableError):
         return
     if files:
         console.print(files_table(files))
 
 
-def _prepare(api: ApiClient, picture: JobViewModel, after: int) -> None:
-    """Know the steps before they are heard of; where that fails, watching tells why or does without."""
+def _load_steps(api: ApiClient, view: JobViewModel, after: int) -> None:
+    """Load the steps before their first frames. Errors are ignored: the watch reports them if they matter."""
     try:
-        job = api.get(f"/jobs/{picture.job_id}")
+        job = api.get(f"/jobs/{view.job_id}")
         pipeline = api.get(f"/pipelines/{job['pipeline']}")
         if pipeline["version"] == job["version"]:
-            picture.expect(step["name"] for step in pipeline["steps"])
+            view.add_steps(step["name"] for step in pipeline["steps"])
         if after:
-            picture.recall(api.get(f"/jobs/{picture.job_id}/steps")["items"])
+            view.load_step_runs(api.get(f"/jobs/{view.job_id}/steps")["items"])
     except (RefusedError, UnreachableError):
         return

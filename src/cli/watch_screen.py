@@ -1,4 +1,4 @@
-"""`watch` on a screen: live bars in a terminal, plain lines elsewhere, frames for programs."""
+"""The outputs of `watch`: live bars in a terminal, plain lines elsewhere, JSON frames for programs."""
 
 import sys
 from collections.abc import Mapping
@@ -10,64 +10,65 @@ from rich.text import Text
 
 from headrace.cli.job_view import JobViewModel, LogLine
 from headrace.cli.job_watch import ReceivedFrame
-from headrace.cli.live_renderer import LiveRenderer, said
+from headrace.cli.live_renderer import LiveRenderer, render_line
 
-_PLAIN_STEP: Final = 0.1
+_PROGRESS_STEP: Final = 0.1
 
 
 class WatchScreen(Protocol):
-    """Where a watched job is shown."""
+    """An output for the frames of a watched job."""
 
     def show(self, frame: ReceivedFrame) -> None: ...
-    def tell(self, away: str | None) -> None: ...
+    def show_connection(self, error: str | None) -> None:
+        """Show that the connection is lost, or, with None, that it is back."""
 
 
 class JsonScreen:
-    """One frame a line, as it was sent; nothing else."""
+    """Prints each frame as it was sent, one per line."""
 
     def show(self, frame: ReceivedFrame) -> None:
         sys.stdout.buffer.write(frame.raw + b"\n")
         sys.stdout.buffer.flush()
 
-    def tell(self, away: str | None) -> None:
-        """A program sees by the next `hello` that there was a pause."""
+    def show_connection(self, error: str | None) -> None:
+        """Print nothing: a program sees the pause by the next `hello`."""
 
 
 class PlainScreen:
-    """A line for each thing that happens, and one for each tenth of the way."""
+    """Prints a line for each event, and one for each tenth of the progress."""
 
-    def __init__(self, picture: JobViewModel, console: Console) -> None:
-        self._picture = picture
+    def __init__(self, view: JobViewModel, console: Console) -> None:
+        self._view = view
         self._console = console
         self._shown = 0.0
 
     def show(self, frame: ReceivedFrame) -> None:
-        lines = self._picture.apply(frame.body)
+        lines = self._view.apply(frame.body)
         if frame.kind in ("step.started", "step.succeeded", "job.started"):
             step = frame.body.get("step")
             index = frame.body.get("index")
-            where = f"{step}[{index}] " if index is not None else f"{step} " if step else "job "
-            lines = lines or [LogLine("note", where + frame.kind.partition(".")[2], frame.body["at"])]
+            subject = f"{step}[{index}] " if index is not None else f"{step} " if step else "job "
+            lines = lines or [LogLine("note", subject + frame.kind.partition(".")[2], frame.body["at"])]
         for line in lines:
-            self._print(said(line))
-        if frame.kind == "progress" and self._picture.fraction >= self._shown + _PLAIN_STEP:
-            self._shown = self._picture.fraction
-            self._print(said(LogLine("note", f"{self._shown:.0%} done")))
+            self._print(render_line(line))
+        if frame.kind == "progress" and self._view.fraction >= self._shown + _PROGRESS_STEP:
+            self._shown = self._view.fraction
+            self._print(render_line(LogLine("note", f"{self._shown:.0%} done")))
 
-    def tell(self, away: str | None) -> None:
-        print(f"headrace: {away or 'connected again'}", file=sys.stderr, flush=True)  # noqa: T201
+    def show_connection(self, error: str | None) -> None:
+        print(f"headrace: {error or 'connected again'}", file=sys.stderr, flush=True)  # noqa: T201
 
     def _print(self, text: Text) -> None:
         self._console.print(text, soft_wrap=True)
 
 
 class LiveScreen:
-    """Bars that move, with logs and files above them."""
+    """Shows moving bars, with logs and files above them."""
 
-    def __init__(self, picture: JobViewModel, console: Console, labels: Mapping[str, str]) -> None:
-        self._picture = picture
-        self._drawing = LiveRenderer(picture, console, labels)
-        self._live = Live(self._drawing, console=console, refresh_per_second=12, transient=False)
+    def __init__(self, view: JobViewModel, console: Console, labels: Mapping[str, str]) -> None:
+        self._view = view
+        self._renderer = LiveRenderer(view, console, labels)
+        self._live = Live(self._renderer, console=console, refresh_per_second=12, transient=False)
 
     def __enter__(self) -> "LiveScreen":
         self._live.start()
@@ -77,8 +78,8 @@ class LiveScreen:
         self._live.stop()
 
     def show(self, frame: ReceivedFrame) -> None:
-        for line in self._picture.apply(frame.body):
-            self._live.console.print(said(line))
+        for line in self._view.apply(frame.body):
+            self._live.console.print(render_line(line))
 
-    def tell(self, away: str | None) -> None:
-        self._drawing.away = away
+    def show_connection(self, error: str | None) -> None:
+        self._renderer.connection_error = error

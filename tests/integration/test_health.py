@@ -8,7 +8,7 @@ import pytest
 
 from faults.proxy import Mode, proxied
 from headrace.adapters.migrations import alembic_commands
-from headrace.cli.api_start import SchemaBehindError, check_start
+from headrace.cli.start_checks import SchemaBehindError, check_start
 from headrace.settings import Settings
 from support.harness import Api, serving, working
 

@@ -165,7 +165,7 @@ def test_a_port_that_is_taken_is_one_line(folder: Path) -> None:
 
     assert answer.returncode == 1
     assert answer.stderr == (
-        f"headrace: cannot listen on 127.0.0.1 port {port}: it is taken; choose another one with --port\n"
+        f"headrace: cannot listen on 127.0.0.1 port {port}: it is in use; choose another port with --port\n"
     )
 
 

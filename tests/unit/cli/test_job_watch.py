@@ -1,4 +1,4 @@
-"""What keeps `watch` from a verdict, in the words of the command."""
+"""The frames of a watch, and the errors that end it without a verdict."""
 
 import asyncio
 from typing import Any
@@ -31,15 +31,17 @@ def watching(url: str, patience_seconds: float = 20) -> JobWatch:
 
 
 async def test_the_reader_is_told_when_the_connection_goes_and_comes_back() -> None:
-    told: list[str | None] = []
+    reports: list[str | None] = []
     async with stage(sends(*events(1, 2), code=1011), sends(*events(3), END)) as there:
         api = ApiClient(there.url, None)
-        watch = JobWatch(api, JOB, after=0, patience_seconds=20, tell=told.append, was_reached=True)
+        watch = JobWatch(
+            api, JOB, after=0, patience_seconds=20, on_connection=reports.append, was_reached=True
+        )
         frames = await watched(watch)
 
     assert frames == [*events(1, 2, 3), END]
     assert watch.cursor == 3
-    assert told == ["the connection was lost", None]
+    assert reports == ["the connection was lost", None]
 
 
 async def test_a_frame_keeps_its_bytes() -> None:

@@ -1,4 +1,4 @@
-"""Parameters as they are typed, and what a part's log tells."""
+"""Parameters on the command line, and the log of a process."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ import click
 import pytest
 
 from headrace.cli.api_client import ApiClient
-from headrace.cli.errors import BadTokenError, BadUrlError, RefusedError, watch_call
+from headrace.cli.errors import BadTokenError, BadUrlError, RefusedError, watch_command
 from headrace.cli.options import read_params, submission_key
-from headrace.cli.process_logs import LogReader, notable, refusal
+from headrace.cli.process_logs import LogReader, find_refusal, notable
 
 JOB = "01a1fcda-1222-71e3-b3dd-702451ba443d"
 
@@ -31,7 +31,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "picture.png"
     file.write_bytes(b"\x89PNG\xff")
 
-    with pytest.raises(ValueError, match="is not text in UTF-8"):
+    with pytest.raises(ValueError, match="is not UTF-8 text"):
         read_params(f"@{file}")
 
 
@@ -44,8 +44,8 @@ def test_a_bad_url_is_refused_before_anything_is_asked(url: str) -> None:
 
 
 def test_the_call_to_watch_on_names_what_is_not_the_default() -> None:
-    assert watch_call("http://127.0.0.1:8000", JOB) == f"headrace watch {JOB}"
-    assert watch_call("http://far:1", JOB, 9) == f"headrace watch {JOB} --after 9 --url http://far:1"
+    assert watch_command("http://127.0.0.1:8000", JOB) == f"headrace watch {JOB}"
+    assert watch_command("http://far:1", JOB, 9) == f"headrace watch {JOB} --after 9 --url http://far:1"
 
 
 def test_a_fault_that_only_repeats_the_sentence_is_left_out() -> None:
@@ -71,11 +71,11 @@ def test_a_long_line_is_cut() -> None:
     assert len(text) == 300
 
 
-def test_the_last_refusal_is_the_reason() -> None:
+def test_the_last_find_refusal_is_the_reason() -> None:
     lines = ["[info] starting", "headrace: first", "headrace worker: this Redis evicts"]
 
-    assert refusal(lines) == "this Redis evicts"
-    assert refusal(["nothing"]) is None
+    assert find_refusal(lines) == "this Redis evicts"
+    assert find_refusal(["nothing"]) is None
 
 
 def test_a_log_is_read_from_where_it_stood_and_by_whole_lines(tmp_path: Path) -> None:

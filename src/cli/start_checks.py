@@ -1,0 +1,51 @@
+"""Checks before the API listens: a fault that a restart cannot repair is reported in one line."""
+
+import asyncio
+
+from headrace.adapters.database import StatementPool
+from headrace.adapters.readiness import check_readiness
+from headrace.adapters.redis_client import build_redis, close_redis, require_noeviction
+from headrace.api.auth.authentication import refuse_remote
+from headrace.cli.database_refusals import translate_refusals
+from headrace.domain.errors import HeadraceError
+from headrace.settings import Settings
+
+
+class SchemaBehindError(HeadraceError):
+    """The database has an older or newer schema than this installation needs."""
+
+    def __init__(self) -> None:
+        super().__init__("the database schema does not match this installation; run: headrace migrate")
+
+
+def check_start(settings: Settings, host: str) -> None:
+    """Refuse to start with settings that cannot work.
+
+    PostgreSQL and Redis may be unreachable: then the API starts and reports that it is not ready.
+
+    Raises:
+        RemoteRefusedError: *host* is not a loopback address, in local mode.
+        EvictingRedisError: Redis may evict keys.
+        DatabaseRefusedError: PostgreSQL refuses the login.
+        SchemaBehindError: the schema is not that of this installation.
+    """
+    refuse_remote(host, settings)
+    asyncio.run(_check_servers(settings))
+
+
+async def _check_servers(settings: Settings) -> None:
+    if settings.redis_url:
+        redis = build_redis(settings.redis_url)
+        try:
+            await require_noeviction(redis)
+        finally:
+            await close_redis(redis)
+    pool = await StatementPool.open(str(settings.database_url), size=1)
+    try:
+        # Redis is checked above.
+        with translate_refusals():
+            readiness = await check_readiness(pool, None)
+    finally:
+        await pool.close()
+    if "schema" in readiness.missing:
+        raise SchemaBehindError
