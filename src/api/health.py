@@ -2,9 +2,16 @@
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
+from msgspec import Struct
 
 from headrace.api.dependencies import Services
-from headrace.api.schemas import Health
+
+
+class Health(Struct):
+    """*degraded* names what is away and can be done without."""
+
+    status: str
+    degraded: list[str] = []
 
 
 class HealthController(Controller):

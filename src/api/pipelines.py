@@ -1,12 +1,43 @@
 """/pipelines: what can be submitted."""
 
+from typing import Any
+
+import msgspec
 from litestar import Controller, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
+from msgspec import Struct
 
-from headrace.api.schemas import Limit, Offset, Page, PipelineView
+from headrace.api.schemas import Limit, Offset, Page, view_of
 from headrace.domain.accounts.scopes import Scope
+from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.pipelines.service import PipelineService
+
+
+class GraphStep(Struct, kw_only=True):
+    name: str
+    after: list[str]
+    for_each: bool
+    runs_in: str
+    retries: int
+    timeout_seconds: float
+    weight: float = 1.0
+
+
+class PipelineView(Struct, kw_only=True):
+    """The newest version of a pipeline."""
+
+    name: str
+    version: int
+    description: str
+    params_schema: dict[str, Any]
+    result_schema: dict[str, Any] | None
+    steps: list[GraphStep]
+
+    @classmethod
+    def of(cls, pipeline: PipelineVersion) -> "PipelineView":
+        """Show a registered version, its graph as far as clients need it."""
+        return view_of(cls, pipeline, steps=msgspec.convert(pipeline.graph, list[GraphStep]))
 
 
 class PipelineController(Controller):

@@ -10,7 +10,6 @@ import structlog
 from asyncpg import ForeignKeyViolationError, InterfaceError, PostgresError
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, SerializationException, ValidationException
-from litestar.types import Scope
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -45,8 +44,6 @@ _STATUS_CODES: Final = {
     429: "too_many_requests",
 }
 _AT: Final = re.compile(r"^(?P<message>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
-_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_REQUEST_ID_KEY: Final = "headrace.request_id"
 _LONGEST_PATH: Final = 300
 _RETRY_SECONDS: Final = "2"
 _GONE: Final = "client disconnected prematurely"
@@ -181,15 +178,6 @@ def _faults(error: ValidationException) -> list[ProblemError]:
             path = f"{source}.{key}{below}"
         faults.append(ProblemError(path, message[:500]))
     return faults or [ProblemError("$", error.detail[:500])]
-
-
-def request_id_of(scope: Scope) -> str:
-    """The caller's own id for its request, where it is a sane one; else a new one."""
-    state: Any = scope
-    if _REQUEST_ID_KEY not in state:
-        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        state[_REQUEST_ID_KEY] = given.decode() if _REQUEST_ID.fullmatch(given) else uuid4().hex
-    return str(state[_REQUEST_ID_KEY])
 
 
 def _headers(error: Exception, status: int) -> dict[str, str]:

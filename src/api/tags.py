@@ -11,7 +11,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from headrace.api.auth.audit import AuditNote
 from headrace.api.query_params import parse_order_by, sort_options
-from headrace.api.schemas import Limit, Offset, Page, TagName
+from headrace.api.schemas import Limit, Offset, Page, TagName, view_of
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.tags.repository import SORT_COLUMNS, CountedTag
@@ -43,16 +43,7 @@ class TagView(Struct, kw_only=True):
 
     @classmethod
     def of(cls, counted: CountedTag) -> "TagView":
-        tag = counted.tag
-        return cls(
-            id=tag.id,
-            owner_id=tag.owner_id,
-            name=tag.name,
-            jobs=counted.jobs,
-            presets=counted.presets,
-            created_at=tag.created_at,
-            updated_at=tag.updated_at,
-        )
+        return view_of(cls, counted.tag, jobs=counted.jobs, presets=counted.presets)
 
 
 class TagController(Controller):

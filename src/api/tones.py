@@ -1,5 +1,7 @@
 """/tone3000: what tones are, and under which licence, as their site says it to the signed-in user."""
 
+from typing import Final
+
 from litestar import Controller, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
@@ -7,11 +9,13 @@ from msgspec import Struct
 
 from headrace.adapters.tone3000 import Tone, ToneModel
 from headrace.api.dependencies import Services
+from headrace.api.schemas import view_of
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.accounts.sign_in_errors import ProviderNotFoundError, ToneNotFoundError
 
-_LARGEST = 2**53 - 1
+# The largest number that every JSON reader keeps exact.
+_MAX_TONE_ID: Final = 2**53 - 1
 
 
 class MakerView(Struct):
@@ -40,15 +44,12 @@ class ToneView(Struct, kw_only=True):
 
     @classmethod
     def of(cls, tone: Tone, models: list[ToneModel]) -> "ToneView":
-        return cls(
-            id=tone.id,
-            title=tone.title,
+        return view_of(
+            cls,
+            tone,
             licence=tone.license,
-            gear=tone.gear,
-            format=tone.format,
-            url=tone.url,
-            user=MakerView(tone.user.username, tone.user.url),
-            models=[ToneModelView(one.id, one.name, one.size, _architecture(one)) for one in models],
+            user=view_of(MakerView, tone.user),
+            models=[view_of(ToneModelView, model, architecture=_architecture(model)) for model in models],
         )
 
 
@@ -66,7 +67,7 @@ class ToneController(Controller):
         """One tone of Tone3000 with its licence and models, read with the caller's own account there."""
         if services.tone3000 is None:
             raise ProviderNotFoundError("tone3000")
-        if not 0 < tone_id <= _LARGEST:
+        if not 0 < tone_id <= _MAX_TONE_ID:
             raise ToneNotFoundError(tone_id)
         tone = await services.tone3000.fetch_tone(current_user.id, tone_id)
         return ToneView.of(tone, await services.tone3000.fetch_models(current_user.id, tone_id))

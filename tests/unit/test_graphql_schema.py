@@ -9,7 +9,8 @@ from graphql import GraphQLEnumType, GraphQLObjectType
 from strawberry.utils.str_converters import to_camel_case
 
 from headrace.api.graphql import schema
-from headrace.api.schemas import JobView, PipelineView, StepView
+from headrace.api.jobs.schemas import JobView, StepView
+from headrace.api.pipelines import PipelineView
 from headrace.domain.jobs.states import JobState, StepState
 
 ROOT = Path(__file__).parents[2]

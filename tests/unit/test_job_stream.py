@@ -10,10 +10,10 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from headrace.api.jobs.schemas import JobView
 from headrace.api.live.direct_writer import DirectWriter, PacketEncoder, encode_batch, encode_each
 from headrace.api.live.hub import Hub
 from headrace.api.live.job_stream import GROUP_BYTES, JobStream, Snapshot
-from headrace.api.schemas import JobView
 from headrace.domain.events.encoding import LoggedEvent
 from headrace.domain.events.feed import Feed
 from headrace.domain.events.log import Head

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from headrace.api.schemas import SubmitJob
+from headrace.api.jobs.schemas import SubmitJob
 from headrace.domain import tables
 from headrace.domain.base import METADATA
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
-from headrace.api.schemas import Moment
+from headrace.api.schemas import Moment, view_of
 from headrace.domain.accounts.admins import Admins
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.models import ApiKey, AuditEntry, User
@@ -28,10 +28,9 @@ class MeView(Struct, kw_only=True):
 
     @classmethod
     def of(cls, user: CurrentUser) -> "MeView":
-        return cls(
-            id=user.id,
-            username=user.username,
-            email=user.email,
+        return view_of(
+            cls,
+            user,
             is_admin=user.acts_as_admin,
             auth=user.credential,
             scopes=sorted(user.scopes - (set() if user.acts_as_admin else {Scope.ADMIN})),
@@ -50,14 +49,8 @@ class UserView(Struct, kw_only=True):
 
     @classmethod
     def of(cls, user: User, admins: Admins) -> "UserView":
-        return cls(
-            id=user.id,
-            username=user.username,
-            email=user.email,
-            is_admin=admins.include(username=user.username, email=user.email, is_admin=user.is_admin),
-            created_at=user.created_at,
-            last_login_at=user.last_login_at,
-        )
+        is_admin = admins.include(username=user.username, email=user.email, is_admin=user.is_admin)
+        return view_of(cls, user, is_admin=is_admin)
 
 
 class PatchUser(Struct, forbid_unknown_fields=True):
@@ -87,7 +80,7 @@ class ApiKeyView(Struct, kw_only=True):
 
     @classmethod
     def of(cls, key: ApiKey) -> "ApiKeyView":
-        return cls(**_key_fields(key))  # type: ignore[arg-type]
+        return view_of(cls, key)
 
 
 class NewApiKeyView(ApiKeyView, kw_only=True):
@@ -97,7 +90,7 @@ class NewApiKeyView(ApiKeyView, kw_only=True):
 
     @classmethod
     def made(cls, key: ApiKey, text: str) -> "NewApiKeyView":
-        return cls(key=text, **_key_fields(key))  # type: ignore[arg-type]
+        return view_of(cls, key, key=text)
 
 
 class MakeJobToken(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -132,17 +125,4 @@ class AuditView(Struct, kw_only=True):
 
     @classmethod
     def of(cls, entry: AuditEntry) -> "AuditView":
-        return cls(
-            id=entry.id,
-            at=entry.at,
-            actor_id=entry.actor_id,
-            actor=entry.actor,
-            action=entry.action,
-            object_id=entry.object_id,
-            detail=entry.detail,
-            request_id=entry.request_id,
-        )
-
-
-def _key_fields(key: ApiKey) -> dict[str, object]:
-    return {name: getattr(key, name) for name in ApiKeyView.__struct_fields__}
+        return view_of(cls, entry)

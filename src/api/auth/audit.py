@@ -6,7 +6,7 @@ from litestar.connection import ASGIConnection
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from headrace.api.middleware.request_checks import current_request_id
+from headrace.api.request_ids import current_request_id
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.models import AuditEntry
 

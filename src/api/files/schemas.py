@@ -6,6 +6,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from headrace.api.schemas import view_of
 from headrace.domain.files.models import File
 
 
@@ -25,18 +26,7 @@ class FileView(Struct, kw_only=True):
 
     @classmethod
     def of(cls, file: File) -> "FileView":
-        return cls(
-            id=file.id,
-            job_id=file.job_id,
-            step=file.step,
-            name=file.name,
-            media_type=file.media_type,
-            size=file.size,
-            sha256=file.sha256.hex(),
-            created_at=file.created_at,
-            owner_id=file.owner_id,
-            meta=file.meta,
-        )
+        return view_of(cls, file, sha256=file.sha256.hex())
 
 
 class PatchFile(Struct, forbid_unknown_fields=True):

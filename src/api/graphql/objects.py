@@ -9,8 +9,9 @@ from strawberry.scalars import JSON
 
 from headrace.api.graphql.loaders import FirstOf, Loaders
 from headrace.api.graphql.pages import FEW, check_limit
-from headrace.api.graphql.types import ErrorNode, FileNode, OwnerNode, PipelineNode, StepNode, TagNode, build
-from headrace.api.schemas import ErrorView, StepView
+from headrace.api.graphql.types import ErrorNode, FileNode, OwnerNode, PipelineNode, StepNode, TagNode
+from headrace.api.jobs.schemas import ErrorView, StepView
+from headrace.api.schemas import view_of
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.jobs.models import Job
 from headrace.domain.jobs.states import JobState
@@ -58,7 +59,7 @@ class JobNode:
     @classmethod
     def of(cls, owned: OwnedJob) -> "JobNode":
         job = owned.job
-        return build(
+        return view_of(
             cls,
             job,
             job=job,
@@ -106,7 +107,7 @@ class PresetNode:
     @classmethod
     def of(cls, owned: OwnedPreset) -> "PresetNode":
         preset = owned.preset
-        return build(
+        return view_of(
             cls,
             preset,
             pipeline_name=preset.pipeline,

@@ -10,6 +10,7 @@ from headrace.api.errors import InvalidInputError
 from headrace.api.graphql.objects import Info, JobNode, PresetNode
 from headrace.api.graphql.pages import SOME, check_limit, check_offset
 from headrace.api.graphql.types import MeNode, PipelineNode, TagNode
+from headrace.api.schemas import view_of
 from headrace.api.timestamps import sane
 from headrace.domain.jobs.filters import JobFilter
 from headrace.domain.jobs.states import JobState
@@ -71,13 +72,7 @@ class Query:
     @strawberry.field(description="Who asks.")
     async def me(self, info: Info) -> MeNode:
         user = info.context.user
-        return MeNode(
-            id=user.id,
-            username=user.username,
-            email=user.email,
-            is_admin=user.acts_as_admin,
-            scopes=sorted(user.scopes),
-        )
+        return view_of(MeNode, user, is_admin=user.acts_as_admin, scopes=sorted(user.scopes))
 
 
 def _wanted(filters: JobFilters, limit: int, offset: int) -> JobFilter:

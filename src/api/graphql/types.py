@@ -1,16 +1,16 @@
 """The shapes that are known whole: owners, tags, files, steps, pipelines, the caller."""
 
-from collections.abc import Callable
-from dataclasses import fields
 from datetime import datetime
-from typing import Any, Final, NewType, TypeVar
+from typing import Final, NewType
 from uuid import UUID
 
 import strawberry
 from strawberry.scalars import JSON
 
 from headrace.api.files.schemas import FileView
-from headrace.api.schemas import ErrorView, GraphStep, PipelineView, StepView
+from headrace.api.jobs.schemas import ErrorView, StepView
+from headrace.api.pipelines import GraphStep, PipelineView
+from headrace.api.schemas import view_of
 from headrace.domain.files.models import File
 from headrace.domain.jobs.states import JobState, StepState
 from headrace.domain.pipelines.models import PipelineVersion
@@ -24,14 +24,6 @@ BIG_INT: Final = strawberry.scalar(
 strawberry.enum(JobState, description="Where a job stands.")
 strawberry.enum(StepState, description="Where a step run stands.")
 
-Node = TypeVar("Node")
-
-
-def build(kind: Callable[..., Node], source: object, **made: Any) -> Node:
-    """A *kind* of what is *made*, and of the attributes of *source* that are called the same."""
-    wanted = [one.name for one in fields(kind) if one.init and one.name not in made]  # type: ignore[arg-type]
-    return kind(**{name: getattr(source, name) for name in wanted}, **made)
-
 
 @strawberry.type(name="Owner", description="Whose something is.")
 class OwnerNode:
@@ -40,7 +32,7 @@ class OwnerNode:
 
     @classmethod
     def of(cls, owner: Owner) -> "OwnerNode":
-        return build(cls, owner)
+        return view_of(cls, owner)
 
 
 @strawberry.type(name="Me", description="Who asks.")
@@ -59,7 +51,7 @@ class TagNode:
 
     @classmethod
     def of(cls, tag: NamedTag) -> "TagNode":
-        return build(cls, tag)
+        return view_of(cls, tag)
 
 
 @strawberry.type(name="Error", description="Why something failed.")
@@ -70,7 +62,7 @@ class ErrorNode:
 
     @classmethod
     def of(cls, error: ErrorView) -> "ErrorNode":
-        return build(cls, error)
+        return view_of(cls, error)
 
 
 @strawberry.type(name="File", description="What a step of a job has made.")
@@ -87,7 +79,7 @@ class FileNode:
 
     @classmethod
     def of(cls, file: File) -> "FileNode":
-        return build(cls, FileView.of(file))
+        return view_of(cls, FileView.of(file))
 
 
 @strawberry.type(
@@ -109,7 +101,7 @@ class StepNode:
 
     @classmethod
     def of(cls, view: StepView) -> "StepNode":
-        return build(cls, view, state=StepState(view.state), error=view.error and ErrorNode.of(view.error))
+        return view_of(cls, view, state=StepState(view.state), error=view.error and ErrorNode.of(view.error))
 
 
 @strawberry.type(name="PipelineStep", description="One step of a pipeline's graph.")
@@ -124,7 +116,7 @@ class PipelineStepNode:
 
     @classmethod
     def of(cls, step: GraphStep) -> "PipelineStepNode":
-        return build(cls, step)
+        return view_of(cls, step)
 
 
 @strawberry.type(name="Pipeline", description="One version of a pipeline.")
@@ -139,4 +131,4 @@ class PipelineNode:
     @classmethod
     def of(cls, pipeline: PipelineVersion) -> "PipelineNode":
         view = PipelineView.of(pipeline)
-        return build(cls, view, steps=[PipelineStepNode.of(step) for step in view.steps])
+        return view_of(cls, view, steps=[PipelineStepNode.of(step) for step in view.steps])

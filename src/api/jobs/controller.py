@@ -15,6 +15,7 @@ from headrace.api.dependencies import Services
 from headrace.api.errors import InvalidInputError
 from headrace.api.files.schemas import FileView
 from headrace.api.jobs.detail import JobDetail
+from headrace.api.jobs.schemas import EventPage, JobView, PatchJob, StepView, SubmitBatch, SubmitJob
 from headrace.api.jobs.submitting import IdempotencyKey, accepted, key_of, submit, submit_one
 from headrace.api.query_params import (
     IdText,
@@ -26,18 +27,7 @@ from headrace.api.query_params import (
     set_schema,
     sort_options,
 )
-from headrace.api.schemas import (
-    EventPage,
-    Items,
-    JobView,
-    Limit,
-    Offset,
-    Page,
-    PatchJob,
-    StepView,
-    SubmitBatch,
-    SubmitJob,
-)
+from headrace.api.schemas import Items, Limit, Offset, Page
 from headrace.api.timestamps import MomentText, moment_of
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
@@ -251,7 +241,7 @@ class JobController(Controller):
 
 
 def _order(data: SubmitJob, at: str) -> JobSpec:
-    return data.order(at, pipeline=data.pipeline, version=data.version, params=data.params)
+    return data.spec(at, pipeline=data.pipeline, version=data.version, params=data.params)
 
 
 async def _views(jobs: JobService, found: list[Job]) -> list[JobView]:

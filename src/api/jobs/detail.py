@@ -5,7 +5,7 @@ from collections.abc import Set
 from msgspec import UNSET, UnsetType
 
 from headrace.api.files.schemas import FileView
-from headrace.api.schemas import JobView, StepView
+from headrace.api.jobs.schemas import JobView, StepView
 from headrace.domain.jobs.filters import Include
 from headrace.domain.jobs.models import Job
 from headrace.domain.jobs.step_order import in_graph_order

@@ -12,8 +12,8 @@ from msgspec import Struct
 
 from headrace.api.auth.audit import record_admin_submission
 from headrace.api.dependencies import Services
-from headrace.api.middleware.request_checks import current_request_id
-from headrace.api.schemas import JobView
+from headrace.api.jobs.schemas import JobView
+from headrace.api.request_ids import current_request_id
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.jobs.submission.submission import JobSpec, Key
 from headrace.domain.jobs.submission.submitter import Render, SubmissionResult

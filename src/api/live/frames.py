@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta, Struct
 
-from headrace.api.schemas import JobView
+from headrace.api.jobs.schemas import JobView
 
 encode: Final = msgspec.json.Encoder().encode
 

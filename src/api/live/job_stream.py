@@ -7,11 +7,11 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from headrace.api.jobs.schemas import JobView
 from headrace.api.live.frames import Beat, End, Frame, Hello, bye, error, framed, signed_out, with_skipped
 from headrace.api.live.heartbeat import Heartbeat
 from headrace.api.live.hub import Hub
 from headrace.api.live.stream import Stream
-from headrace.api.schemas import JobView
 from headrace.domain.database import TRANSIENT
 from headrace.domain.events.encoding import LoggedEvent
 from headrace.domain.events.feed import Feed

@@ -3,7 +3,6 @@
 from typing import Any, Final
 
 import msgspec
-import structlog
 from litestar import Request
 from litestar.routes import HTTPRoute
 
@@ -50,9 +49,3 @@ def allowed_methods(scope: Any) -> bytes:
         for method in route.methods
     }
     return ", ".join(sorted(methods)).encode()
-
-
-def current_request_id() -> str | None:
-    """The id of the request that is being answered; None outside of one."""
-    found: str | None = structlog.contextvars.get_contextvars().get("request_id")
-    return found

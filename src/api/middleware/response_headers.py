@@ -10,7 +10,7 @@ from headrace.api.auth.proxies import Proxies
 from headrace.api.auth.request_info import RequestInfo
 from headrace.api.middleware.rate_limits import COUNTED, rate_limit_headers
 from headrace.api.middleware.request_checks import allowed_methods
-from headrace.api.problems import request_id_of
+from headrace.api.request_ids import request_id_of
 
 Header = tuple[bytes, bytes]
 

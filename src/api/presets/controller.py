@@ -10,10 +10,11 @@ from litestar.status_codes import HTTP_202_ACCEPTED
 
 from headrace.api.auth.audit import AuditNote
 from headrace.api.dependencies import Services
+from headrace.api.jobs.schemas import JobView
 from headrace.api.jobs.submitting import IdempotencyKey, key_of, submit_one
 from headrace.api.presets.schemas import PatchPreset, PresetView, RunPreset, SavePreset
 from headrace.api.query_params import Search, parse_order_by, sort_options
-from headrace.api.schemas import JobView, Limit, Offset, Page
+from headrace.api.schemas import Limit, Offset, Page
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.presets.filters import PresetFilter

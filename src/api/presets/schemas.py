@@ -6,7 +6,8 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from headrace.api.schemas import JobTerms, Name, Tags
+from headrace.api.jobs.schemas import JobTerms
+from headrace.api.schemas import Name, Tags, view_of
 from headrace.domain.jobs.submission.submission import JobSpec
 from headrace.domain.presets.filters import PresetChanges
 from headrace.domain.presets.models import Preset
@@ -58,7 +59,7 @@ class RunPreset(JobTerms, forbid_unknown_fields=True, kw_only=True):
 
     def of(self, preset: Preset) -> JobSpec:
         """What is to be run: the newest version of the preset's pipeline."""
-        return self.order("$", pipeline=preset.pipeline, params=preset.params, preset_id=preset.id)
+        return self.spec("$", pipeline=preset.pipeline, params=preset.params, preset_id=preset.id)
 
 
 class PresetView(Struct, kw_only=True):
@@ -76,14 +77,4 @@ class PresetView(Struct, kw_only=True):
 
     @classmethod
     def of(cls, preset: Preset) -> "PresetView":
-        return cls(
-            id=preset.id,
-            owner_id=preset.owner_id,
-            title=preset.title,
-            description=preset.description,
-            pipeline=preset.pipeline,
-            params=preset.params,
-            tags=[tag.name for tag in preset.tags],
-            created_at=preset.created_at,
-            updated_at=preset.updated_at,
-        )
+        return view_of(cls, preset, tags=[tag.name for tag in preset.tags])

@@ -9,9 +9,9 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from headrace.api.dependencies import Services
+from headrace.api.jobs.schemas import JobView
 from headrace.api.live.batch_loader import BatchLoader
 from headrace.api.live.job_stream import JobStream, Snapshot
-from headrace.api.schemas import JobView
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.events.types import Progress, ProgressFrame

@@ -12,6 +12,7 @@ from msgspec import UNSET, Struct
 
 import headrace_client
 from headrace.api import schemas
+from headrace.api.jobs import schemas as job_schemas
 from headrace.api.live import frames as streamed
 from headrace.domain.events import types
 from headrace_client import frames, views
@@ -24,9 +25,9 @@ SERVER_EVENTS = {
 }
 CLIENT_EVENTS = {str(one.__struct_config__.tag): one for one in get_args(frames.KnownEvent)}
 VIEWS: list[tuple[type[Struct], type[Struct]]] = [
-    (views.Job, schemas.JobView),
-    (views.StepRun, schemas.StepView),
-    (views.JobError, schemas.ErrorView),
+    (views.Job, job_schemas.JobView),
+    (views.StepRun, job_schemas.StepView),
+    (views.JobError, job_schemas.ErrorView),
     (views.JobError, types.JobError),
     (views.File, types.FileSummary),
     (frames.Progress, types.Progress),
@@ -93,7 +94,7 @@ def test_an_event_is_what_the_client_reads(kind: str) -> None:
 
 
 def test_what_may_be_said_of_a_new_job_is_what_the_service_takes() -> None:
-    taken = {field.name for field in msgspec.structs.fields(schemas.SubmitJob)}
+    taken = {field.name for field in msgspec.structs.fields(job_schemas.SubmitJob)}
 
     assert set(headrace_client.SubmitOptions.__annotations__) == taken - {"pipeline", "params"}
     assert declared("SubmitOptions") == taken - {"pipeline", "params"} | {"key"}
@@ -102,8 +103,8 @@ def test_what_may_be_said_of_a_new_job_is_what_the_service_takes() -> None:
 @pytest.mark.parametrize(
     ("name", "struct"),
     [
-        ("Job", schemas.JobView),
-        ("JobError", schemas.ErrorView),
+        ("Job", job_schemas.JobView),
+        ("JobError", job_schemas.ErrorView),
         ("File", types.FileSummary),
         ("Progress", types.Progress),
         ("ProgressFrame", types.ProgressFrame),
