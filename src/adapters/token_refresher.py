@@ -80,7 +80,7 @@ class TokenRefresher:
 
     async def _read(self, user_id: UUID) -> _Kept:
         name = self._provider.name
-        connection = await self._connections.find(name, user_id)
+        connection = await self._connections.fetch(name, user_id)
         if connection is None:
             raise NotConnectedError(name)
         try:
@@ -98,7 +98,7 @@ class TokenRefresher:
         except CodeRefusedError as error:
             return await self._of_another(user_id, kept, error)
         sealed = encrypt_tokens(self._cipher, name, connection.subject, tokens)
-        if not await self._connections.replace(connection, sealed):
+        if not await self._connections.replace_tokens(connection, sealed):
             _log.info("provider_tokens_replaced_meanwhile", provider=name)
         return tokens.access_token
 
@@ -109,7 +109,7 @@ class TokenRefresher:
             if newer.connection.tokens != kept.connection.tokens:
                 return newer.tokens.access_token
             await asyncio.sleep(_LOOK_SECONDS)
-        await self._connections.replace(kept.connection, None)
+        await self._connections.replace_tokens(kept.connection, None)
         raise NotConnectedError(self._provider.name) from error
 
 

@@ -27,8 +27,7 @@ from headrace.api.live.job_stream import Snapshot
 from headrace.api.middleware.rate_limits import RateLimits
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.reach import Reach
-from headrace.domain.accounts.repository import AuditRepository
-from headrace.domain.accounts.service import ApiKeyService, UserService
+from headrace.domain.accounts.service import ApiKeyService, AuditService, UserService
 from headrace.domain.files.service import FileService
 from headrace.domain.jobs.service import JobService
 from headrace.domain.jobs.submission.submitter import Submitter
@@ -129,8 +128,8 @@ async def provide_api_keys(db_session: NamedDependency[AsyncSession]) -> ApiKeyS
     return ApiKeyService(session=db_session)
 
 
-async def provide_audit(db_session: NamedDependency[AsyncSession]) -> AuditRepository:
-    return AuditRepository(session=db_session)
+async def provide_audit_log(db_session: NamedDependency[AsyncSession]) -> AuditService:
+    return AuditService(session=db_session)
 
 
 async def provide_presets(db_session: NamedDependency[AsyncSession]) -> PresetService:

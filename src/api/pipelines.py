@@ -52,8 +52,8 @@ class PipelineController(Controller):
         offset: Offset = 0,
     ) -> Page[PipelineView]:
         """The newest version of every pipeline, by name."""
-        newest = await pipeline_service.repository.newest()
-        shown = [PipelineView.of(one) for one in newest[offset : offset + limit]]
+        newest = await pipeline_service.get_newest()
+        shown = [PipelineView.of(version) for version in newest[offset : offset + limit]]
         return Page(shown, len(newest), limit, offset)
 
     @get("/{name:str}", operation_id="getPipeline", scope=Scope.JOBS_READ)
@@ -63,4 +63,4 @@ class PipelineController(Controller):
         pipeline_service: NamedDependency[PipelineService],
     ) -> PipelineView:
         """The newest version of one pipeline."""
-        return PipelineView.of(await pipeline_service.get_version(name))
+        return PipelineView.of(await pipeline_service.get(name))

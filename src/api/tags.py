@@ -60,7 +60,7 @@ class TagController(Controller):
         offset: Offset = 0,
     ) -> Page[TagView]:
         """The caller's tags."""
-        found, total = await tag_service.page(
+        found, total = await tag_service.get_page(
             current_user.reach, parse_order_by(order_by, SORT_COLUMNS), limit, offset
         )
         return Page([TagView.of(counted) for counted in found], total, limit, offset)
@@ -74,7 +74,7 @@ class TagController(Controller):
         audit_note: NamedDependency[AuditNote],
     ) -> Response[TagView]:
         """Make a tag; jobs and presets make those that they name by themselves."""
-        made = await tag_service.add(current_user.id, data.name)
+        made = await tag_service.create(current_user.id, data.name)
         audit_note.object_id = made.tag.id
         return Response(TagView.of(made), headers={"Location": f"/api/v1/tags/{made.tag.id}"})
 
@@ -86,7 +86,7 @@ class TagController(Controller):
         tag_service: NamedDependency[TagService],
     ) -> TagView:
         """One tag."""
-        return TagView.of(await tag_service.find(tag_id, current_user.reach))
+        return TagView.of(await tag_service.get(tag_id, current_user.reach))
 
     @patch("/{tag_id:uuid}", operation_id="patchTag", scope=Scope.JOBS_WRITE)
     async def change(
@@ -98,7 +98,7 @@ class TagController(Controller):
     ) -> TagView:
         """Rename a tag, wherever it marks something."""
         if data.name is UNSET:
-            return TagView.of(await tag_service.find(tag_id, current_user.reach))
+            return TagView.of(await tag_service.get(tag_id, current_user.reach))
         return TagView.of(await tag_service.rename(tag_id, current_user.reach, data.name))
 
     @delete("/{tag_id:uuid}", operation_id="deleteTag", scope=Scope.JOBS_WRITE)
@@ -109,4 +109,4 @@ class TagController(Controller):
         tag_service: NamedDependency[TagService],
     ) -> None:
         """Delete a tag; what it marked stays."""
-        await tag_service.remove(tag_id, current_user.reach)
+        await tag_service.delete(tag_id, current_user.reach)

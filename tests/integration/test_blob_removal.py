@@ -110,7 +110,7 @@ async def test_two_workers_share_the_work(
     await database.fetch("DELETE FROM files")
     removals = BlobRemovals(database)
 
-    shares = await asyncio.gather(*(removals.take(4, again_after=timedelta(minutes=1)) for _ in range(2)))
+    shares = await asyncio.gather(*(removals.claim(4, retry_after=timedelta(minutes=1)) for _ in range(2)))
     left = await remover.remove_due()
 
     taken = [one.file_id for share in shares for one in share]
@@ -123,7 +123,7 @@ async def test_what_a_crash_left_half_done_is_done_again(
 ) -> None:
     files = [(await api.http.post("/api/v1/files", files={"file": ("a", b"x")})).json() for _ in range(2)]
     await database.fetch("DELETE FROM files")
-    await BlobRemovals(database).take(10, again_after=timedelta(minutes=1))
+    await BlobRemovals(database).claim(10, retry_after=timedelta(minutes=1))
     blobs.remove(UUID(files[0]["id"]))
 
     meanwhile = await remover.remove_due()
@@ -160,7 +160,7 @@ async def test_a_removal_that_is_noted_anew_meanwhile_is_not_forgotten(
     await api.http.post("/api/v1/files", files={"file": ("a", b"x")})
     rows: Any = await database.fetch("DELETE FROM files RETURNING *")
     removals = BlobRemovals(database)
-    taken = await removals.take(10, again_after=timedelta(minutes=1))
+    taken = await removals.claim(10, retry_after=timedelta(minutes=1))
     await database.fetch(
         "INSERT INTO files (id, owner_id, name, media_type, size, sha256, created_at, updated_at)"
         " VALUES ($1, $2, 'a', 'a/b', 1, sha256('x'), now(), now())",
@@ -169,7 +169,7 @@ async def test_a_removal_that_is_noted_anew_meanwhile_is_not_forgotten(
     )
     await database.fetch("DELETE FROM files")
 
-    await removals.done(taken)
+    await removals.finish(taken)
 
     assert len(await database.fetch(NOTED)) == 1
 

@@ -275,7 +275,7 @@ async def test_a_fault_of_ours_is_an_incident_and_nothing_else(
     async def break_down(*_: Any) -> Any:
         raise RuntimeError("password=hunter2")
 
-    monkeypatch.setattr(ReadRepository, "tags", break_down)
+    monkeypatch.setattr(ReadRepository, "fetch_tags", break_down)
 
     answer = await api.http.post("/graphql", json={"query": "{ me { username } tags { name } }"})
 
@@ -291,7 +291,7 @@ async def test_a_database_that_is_away_is_said_to_be(api: Api, monkeypatch: pyte
     async def be_away(*_: Any) -> Any:
         raise asyncpg.CannotConnectNowError("starting")
 
-    monkeypatch.setattr(ReadRepository, "tags", be_away)
+    monkeypatch.setattr(ReadRepository, "fetch_tags", be_away)
 
     answer = await ask(api, "{ tags { name } }")
 
@@ -304,7 +304,7 @@ async def test_nothing_can_be_written(api: Api) -> None:
     with pytest.raises(Exception, match="read-only transaction"):
         await reads.ask(lambda repository: repository.session.execute(text("DELETE FROM jobs")))
     with pytest.raises(Exception, match="read-only transaction"):
-        await reads.ask(lambda repository: repository.tags(1, 0))
+        await reads.ask(lambda repository: repository.fetch_tags(1, 0))
     await reads.end()
 
 

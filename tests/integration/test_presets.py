@@ -188,10 +188,10 @@ async def test_a_session_goes_on_after_a_taken_title(ada: Api) -> None:
     async with sessions.begin() as session:
         service = PresetService(session=session)
         with pytest.raises(PresetTitleTakenError):
-            await service.add(owner, title="Slow", description=None, pipeline="noop", params={}, tags=[])
+            await service.create(owner, title="Slow", description=None, pipeline="noop", params={}, tags=[])
         with pytest.raises(PresetTitleTakenError):
-            await service.change(UUID(other["id"]), Reach(owner), PresetChanges(title="Slow"))
-        await service.add(owner, title="Third", description=None, pipeline="noop", params={}, tags=["x"])
+            await service.update(UUID(other["id"]), Reach(owner), PresetChanges(title="Slow"))
+        await service.create(owner, title="Third", description=None, pipeline="noop", params={}, tags=["x"])
 
     async with sessions() as session:
         mine = select(Preset.title).where(Preset.owner_id == owner).order_by(Preset.title)

@@ -98,8 +98,8 @@ async def test_a_session_goes_on_after_a_missing_reference(ada: Api, town: Town)
     async with sessions.begin() as session:
         service = PresetService(session=session)
         with pytest.raises(IntegrityError):
-            await service.add(uuid4(), title="of nobody", **new)
-        await service.add(owner, title="after it", **new)
+            await service.create(uuid4(), title="of nobody", **new)
+        await service.create(owner, title="after it", **new)
 
     titles = await town.database.fetch("SELECT title FROM presets WHERE owner_id = $1 ORDER BY title", owner)
     assert [row["title"] for row in titles] == ["T", "after it"]

@@ -36,7 +36,7 @@ class ApiKeyController(Controller):
         expires_at = sane(data.expires_at, "$.expires_at")
         if expires_at is not None and expires_at <= datetime.now(UTC):
             raise InvalidInputError("$.expires_at", "the time is over already")
-        key, text = await key_service.make(current_user, data.name, data.scopes, expires_at)
+        key, text = await key_service.create(current_user, data.name, data.scopes, expires_at)
         audit_note.object_id = key.id
         return NewApiKeyView.made(key, text)
 
@@ -51,7 +51,7 @@ class ApiKeyController(Controller):
     ) -> Page[ApiKeyView]:
         """The caller's keys, newest first; an admin may ask for those of another *owner*."""
         owner_id = parse_uuid("owner", owner) or current_user.id
-        keys, total = await key_service.repository.page(current_user.reach, owner_id, limit, offset)
+        keys, total = await key_service.get_page(current_user.reach, owner_id, limit, offset)
         return Page([ApiKeyView.of(key) for key in keys], total, limit, offset)
 
     @get("/{key_id:uuid}", operation_id="getApiKey", scope=Scope.ACCOUNT)
@@ -62,7 +62,7 @@ class ApiKeyController(Controller):
         key_service: NamedDependency[ApiKeyService],
     ) -> ApiKeyView:
         """One key."""
-        return ApiKeyView.of(await key_service.find(key_id, current_user.reach))
+        return ApiKeyView.of(await key_service.get(key_id, current_user.reach))
 
     @delete("/{key_id:uuid}", operation_id="deleteApiKey", scope=Scope.ACCOUNT)
     async def revoke(

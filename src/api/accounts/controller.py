@@ -13,9 +13,8 @@ from headrace.api.auth.audit import AuditNote
 from headrace.api.dependencies import Services
 from headrace.api.schemas import Limit, Offset, Page
 from headrace.domain.accounts.caller import CurrentUser
-from headrace.domain.accounts.repository import AuditRepository
 from headrace.domain.accounts.scopes import Scope
-from headrace.domain.accounts.service import UserService
+from headrace.domain.accounts.service import AuditService, UserService
 
 
 @get("/me", tags=["accounts"], operation_id="showMe", scope=Scope.JOBS_READ)
@@ -40,7 +39,7 @@ class UserController(Controller):
         offset: Offset = 0,
     ) -> Page[UserView]:
         """Everybody, by name."""
-        users, total = await user_service.repository.page(search, limit, offset)
+        users, total = await user_service.get_page(search, limit, offset)
         admins = services.authenticator.admins
         return Page([UserView.of(user, admins) for user in users], total, limit, offset)
 
@@ -52,7 +51,7 @@ class UserController(Controller):
         services: NamedDependency[Services],
     ) -> UserView:
         """One user."""
-        return UserView.of(await user_service.find(user_id), services.authenticator.admins)
+        return UserView.of(await user_service.get(user_id), services.authenticator.admins)
 
     @patch("/{user_id:uuid}", operation_id="patchUser", scope=Scope.ADMIN)
     async def change(
@@ -77,12 +76,12 @@ class UserController(Controller):
         user_service: NamedDependency[UserService],
     ) -> None:
         """Delete a user with its jobs, files, presets, tags, keys and sessions."""
-        await user_service.remove(user_id, current_user)
+        await user_service.delete(user_id, current_user)
 
     @delete("/{user_id:uuid}/sessions", operation_id="endSessions", scope=Scope.ADMIN)
     async def end_sessions(self, user_id: FromPath[UUID], user_service: NamedDependency[UserService]) -> None:
         """Sign a user out everywhere: within a second none of its sessions counts any more."""
-        await user_service.end_sessions(user_id)
+        await user_service.revoke_sessions(user_id)
 
 
 @get(
@@ -92,8 +91,8 @@ class UserController(Controller):
     scope=Scope.ADMIN,
 )
 async def list_audit(
-    audit: NamedDependency[AuditRepository], limit: Limit = 100, offset: Offset = 0
+    audit_service: NamedDependency[AuditService], limit: Limit = 100, offset: Offset = 0
 ) -> Page[AuditView]:
     """What admins changed, newest first."""
-    entries, total = await audit.page(limit, offset)
+    entries, total = await audit_service.get_page(limit, offset)
     return Page([AuditView.of(entry) for entry in entries], total, limit, offset)

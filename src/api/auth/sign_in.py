@@ -142,7 +142,7 @@ class SignIn:
         state = _digest(request.state)
         stored = _Secrets(request.verifier, request.nonce, request.redirect_uri, _digest(browser).hex(), mode)
         encrypted = self._cipher.encrypt(msgspec.json.encode(stored), _associated_data(state))
-        await self._attempts.add(state, name, encrypted, return_to)
+        await self._attempts.insert(state, name, encrypted, return_to)
         return StartedSignIn(url, browser)
 
     async def complete(self, name: str, callback: ProviderCallback) -> CompletedSignIn:
@@ -157,7 +157,7 @@ class SignIn:
         """
         provider = self._provider(name)
         state = _digest(callback.state or "")
-        attempt = await self._attempts.take(state, name)
+        attempt = await self._attempts.redeem(state, name)
         if attempt is None:
             raise StateMismatchError
         stored = self._decrypted(attempt, state)

@@ -51,7 +51,7 @@ class FileController(Controller):
         upload = Upload(request, services.settings.max_file_bytes)
         stored = await services.blobs.put_stream(file_id, upload.chunks())
         try:
-            file = await file_service.add(
+            file = await file_service.create(
                 File(
                     id=file_id,
                     owner_id=current_user.id,
@@ -85,7 +85,7 @@ class FileController(Controller):
             limit=limit,
             offset=offset,
         )
-        found, total = await file_service.page(current_user.reach, wanted)
+        found, total = await file_service.get_page(current_user.reach, wanted)
         return Page([FileView.of(file) for file in found], total, limit, offset)
 
     @patch("/{file_id:uuid}", operation_id="patchFile", scope=Scope.FILES_WRITE)
@@ -97,7 +97,7 @@ class FileController(Controller):
         file_service: NamedDependency[FileService],
     ) -> FileView:
         """Change name or meta; what is absent stays."""
-        file = await file_service.patch(
+        file = await file_service.update(
             file_id,
             current_user.reach,
             name=None if data.name is UNSET else data.name,
@@ -113,7 +113,7 @@ class FileController(Controller):
         file_service: NamedDependency[FileService],
     ) -> FileView:
         """What is known of a file."""
-        return FileView.of(await file_service.find(file_id, current_user.reach))
+        return FileView.of(await file_service.get(file_id, current_user.reach))
 
     @get("/{file_id:uuid}/content", operation_id="downloadFile", scope=Scope.FILES_READ, job_token=True)
     async def content(
@@ -125,7 +125,7 @@ class FileController(Controller):
         services: NamedDependency[Services],
     ) -> Response[Any]:
         """The bytes, or the one range of them that is asked for."""
-        file = await file_service.find(file_id, current_user.reach)
+        file = await file_service.get(file_id, current_user.reach)
         path = services.blobs.path(file.id, file.sha256)
         if not await anyio.Path(path).is_file():
             raise FileNotFoundInStoreError(file_id)
@@ -168,7 +168,7 @@ class FileController(Controller):
         file_service: NamedDependency[FileService],
     ) -> None:
         """Delete a file. Its bytes are removed within seconds."""
-        await file_service.remove(file_id, current_user.reach)
+        await file_service.delete(file_id, current_user.reach)
 
 
 async def _read(path: Path, first: int, end: int) -> AsyncIterator[bytes]:

@@ -41,14 +41,14 @@ class Loaders:
         self.waiting: DataLoader[Job, str | None] = DataLoader(self._waiting, _MOST_KEYS)
 
     async def _jobs(self, job_ids: list[UUID]) -> list[OwnedJob | None]:
-        found = await self.reads.ask(lambda repository: repository.jobs_by_id(job_ids))
+        found = await self.reads.ask(lambda repository: repository.fetch_jobs_by_id(job_ids))
         by_id = {one.job.id: one for one in found}
         return [by_id.get(job_id) for job_id in job_ids]
 
     async def _pipelines(self, wanted: list[Version]) -> list[PipelineVersion | None]:
         exact = [(name, version) for name, version in wanted if version is not None]
         newest_of = [name for name, version in wanted if version is None]
-        found = await self.reads.ask(lambda repository: repository.pipelines(exact, newest_of))
+        found = await self.reads.ask(lambda repository: repository.fetch_pipelines(exact, newest_of))
         by_version: dict[Version, PipelineVersion] = {}
         for one in sorted(found, key=lambda one: one.version):
             by_version[(one.name, one.version)] = by_version[(one.name, None)] = one
@@ -59,7 +59,7 @@ class Loaders:
         pipelines = await self.pipelines.load_many([(job.pipeline, job.version) for job in jobs])
         ids, most = _ids(parts), _most(parts)
         stored: defaultdict[UUID, list[StepRun]] = defaultdict(list)
-        for run in await self.reads.ask(lambda repository: repository.step_runs(ids, most)):
+        for run in await self.reads.ask(lambda repository: repository.fetch_step_runs(ids, most)):
             stored[run.job_id].append(run)
         return [
             in_graph_order(part.job, pipeline.graph if pipeline else [], stored[part.job.id])[: part.first]
@@ -69,7 +69,7 @@ class Loaders:
     async def _files(self, parts: list[FirstOf]) -> list[list[File]]:
         ids, most = _ids(parts), _most(parts)
         of_job: defaultdict[UUID | None, list[File]] = defaultdict(list)
-        for file in await self.reads.ask(lambda repository: repository.files(ids, most)):
+        for file in await self.reads.ask(lambda repository: repository.fetch_files(ids, most)):
             of_job[file.job_id].append(file)
         return [of_job[part.job.id][: part.first] for part in parts]
 

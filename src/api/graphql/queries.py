@@ -38,7 +38,7 @@ class Query:
         self, info: Info, filters: JobFilters | None = None, limit: int = SOME, offset: int = 0
     ) -> list[JobNode]:
         wanted = _wanted(filters or JobFilters(), check_limit(limit), check_offset(offset))
-        found = await info.context.loaders.reads.ask(lambda repository: repository.jobs(wanted))
+        found = await info.context.loaders.reads.ask(lambda repository: repository.fetch_jobs(wanted))
         return [JobNode.of(job) for job in found]
 
     @strawberry.field(description="One job; null where there is none, or it is somebody else's.")
@@ -49,7 +49,9 @@ class Query:
     @strawberry.field(description="The newest version of every pipeline, by name.")
     async def pipelines(self, info: Info, limit: int = SOME, offset: int = 0) -> list[PipelineNode]:
         page = check_limit(limit), check_offset(offset)
-        found = await info.context.loaders.reads.ask(lambda repository: repository.newest_pipelines(*page))
+        found = await info.context.loaders.reads.ask(
+            lambda repository: repository.fetch_newest_pipelines(*page)
+        )
         return [PipelineNode.of(pipeline) for pipeline in found]
 
     @strawberry.field(description="The newest version of one pipeline.")
@@ -60,13 +62,13 @@ class Query:
     @strawberry.field(description="The caller's presets, by title; an admin's are everybody's.")
     async def presets(self, info: Info, limit: int = SOME, offset: int = 0) -> list[PresetNode]:
         page = check_limit(limit), check_offset(offset)
-        found = await info.context.loaders.reads.ask(lambda repository: repository.presets(*page))
+        found = await info.context.loaders.reads.ask(lambda repository: repository.fetch_presets(*page))
         return [PresetNode.of(preset) for preset in found]
 
     @strawberry.field(description="The caller's tags, by name; an admin's are everybody's.")
     async def tags(self, info: Info, limit: int = SOME, offset: int = 0) -> list[TagNode]:
         page = check_limit(limit), check_offset(offset)
-        found = await info.context.loaders.reads.ask(lambda repository: repository.tags(*page))
+        found = await info.context.loaders.reads.ask(lambda repository: repository.fetch_tags(*page))
         return [TagNode.of(tag) for tag in found]
 
     @strawberry.field(description="Who asks.")

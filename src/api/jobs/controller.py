@@ -31,6 +31,7 @@ from headrace.api.schemas import Items, Limit, Offset, Page
 from headrace.api.timestamps import MomentText, moment_of
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
+from headrace.domain.files.repository import FileFilter
 from headrace.domain.files.service import FileService
 from headrace.domain.jobs.errors import CursorBeyondHeadError
 from headrace.domain.jobs.filters import Include, JobFilter
@@ -217,7 +218,10 @@ class JobController(Controller):
     ) -> Page[FileView]:
         """What the job's steps have made, oldest first."""
         await job_service.get(job_id, current_user.reach)
-        found, total = await file_service.of_job(job_id, limit, offset)
+        found, total = await file_service.get_page(
+            current_user.reach,
+            FileFilter(job_id=job_id, order_by="created_at", limit=limit, offset=offset),
+        )
         return Page([FileView.of(file) for file in found], total, limit, offset)
 
     @get("/{job_id:uuid}/events", operation_id="listEvents", scope=Scope.JOBS_READ, job_token=True)

@@ -47,7 +47,7 @@ class PresetController(Controller):
             limit=limit,
             offset=offset,
         )
-        found, total = await preset_service.page(current_user.reach, wanted)
+        found, total = await preset_service.get_page(current_user.reach, wanted)
         return Page([PresetView.of(preset) for preset in found], total, limit, offset)
 
     @post(operation_id="createPreset", scope=Scope.JOBS_WRITE)
@@ -59,7 +59,7 @@ class PresetController(Controller):
         audit_note: NamedDependency[AuditNote],
     ) -> Response[PresetView]:
         """Save parameters under a title that the caller has not used yet."""
-        preset = await preset_service.add(
+        preset = await preset_service.create(
             current_user.id,
             title=data.title,
             description=data.description,
@@ -78,7 +78,7 @@ class PresetController(Controller):
         preset_service: NamedDependency[PresetService],
     ) -> PresetView:
         """One preset."""
-        return PresetView.of(await preset_service.find(preset_id, current_user.reach))
+        return PresetView.of(await preset_service.get(preset_id, current_user.reach))
 
     @put("/{preset_id:uuid}", operation_id="replacePreset", scope=Scope.JOBS_WRITE)
     async def replace(
@@ -89,7 +89,7 @@ class PresetController(Controller):
         preset_service: NamedDependency[PresetService],
     ) -> PresetView:
         """Replace all that a preset says; what is absent is cleared."""
-        return PresetView.of(await preset_service.change(preset_id, current_user.reach, data.changes()))
+        return PresetView.of(await preset_service.update(preset_id, current_user.reach, data.changes()))
 
     @patch("/{preset_id:uuid}", operation_id="patchPreset", scope=Scope.JOBS_WRITE)
     async def change(
@@ -100,7 +100,7 @@ class PresetController(Controller):
         preset_service: NamedDependency[PresetService],
     ) -> PresetView:
         """Change what is named; what is absent stays."""
-        return PresetView.of(await preset_service.change(preset_id, current_user.reach, data.changes()))
+        return PresetView.of(await preset_service.update(preset_id, current_user.reach, data.changes()))
 
     @delete("/{preset_id:uuid}", operation_id="deletePreset", scope=Scope.JOBS_WRITE)
     async def remove(
@@ -111,7 +111,7 @@ class PresetController(Controller):
         keep_jobs: FromQuery[bool] = False,
     ) -> None:
         """Delete a preset with its jobs, which must have ended; with `keep_jobs` they all stay."""
-        await preset_service.remove(preset_id, current_user.reach, keep_jobs=keep_jobs)
+        await preset_service.delete(preset_id, current_user.reach, keep_jobs=keep_jobs)
 
     @post(
         "/{preset_id:uuid}/jobs",
@@ -131,7 +131,7 @@ class PresetController(Controller):
         """Accept a job of the preset, for the preset's owner. The answer means stored, not started."""
         # Read and let go: nothing is held while the job is stored.
         async with services.sessions() as session:
-            preset = await PresetService(session=session).find(preset_id, current_user.reach)
+            preset = await PresetService(session).get(preset_id, current_user.reach)
         owner_id = preset.owner_id
         key = await key_of(request, idempotency_key, f"presets/{preset_id}/jobs", owner_id)
         return await submit_one(request, services, owner_id, (data or RunPreset()).of(preset), key)

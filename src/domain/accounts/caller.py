@@ -1,4 +1,4 @@
-"""Who asks, what that proves, and for how long. Pure."""
+"""The caller of a request: its identity, its rights, and the credential that proved them. Pure."""
 
 from datetime import datetime
 from typing import Literal
@@ -15,7 +15,7 @@ Credential = Literal["local", "proxy", "session", "api_key", "job_token"]
 
 
 class UnauthenticatedError(HeadraceError):
-    """Nobody is known to ask. *code* tells a client whether to sign in, to refresh or to give up."""
+    """The request has no valid credential. *code* tells a client to sign in, to refresh or to give up."""
 
     def __init__(self, code: Refusal, message: str) -> None:
         super().__init__(message)
@@ -23,14 +23,14 @@ class UnauthenticatedError(HeadraceError):
 
 
 class ForbiddenError(HeadraceError):
-    """The caller is known, and may not do that whoever owns the object."""
+    """The caller lacks a right, whoever owns the object."""
 
 
 class CurrentUser(Struct, frozen=True, kw_only=True):
-    """The caller. *credential* is what was shown, *credential_id* the session, API key or job that it names.
+    """The caller. *credential* is the kind of proof, *credential_id* the id of its session, API key or job.
 
-    A job token's caller is the job's owner, with no more than that job in reach. *is_admin_by_row*: an admin
-    has made it one, and can take that back.
+    A caller with a job token is the job's owner, but reaches only that job. *is_admin_by_row*: an admin
+    granted the rights and can withdraw them.
     """
 
     id: UUID
@@ -46,19 +46,19 @@ class CurrentUser(Struct, frozen=True, kw_only=True):
 
     @property
     def acts_as_admin(self) -> bool:
-        """Whether this caller sees everybody's objects."""
+        """Whether the caller sees the objects of all users."""
         return self.is_admin and Scope.ADMIN in self.scopes
 
     @property
     def reach(self) -> Reach:
-        """What this caller may touch."""
+        """The objects that the caller may read and change."""
         if self.credential == "job_token":
             return Reach(self.id, self.credential_id)
         return Reach(None if self.acts_as_admin else self.id)
 
     @property
     def own(self) -> Reach:
-        """What belongs to this caller, admin or not."""
+        """The caller's own objects, for admins as well."""
         return Reach(self.id)
 
     def needs(self, scope: Scope) -> None:

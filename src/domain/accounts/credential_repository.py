@@ -1,4 +1,4 @@
-"""What PostgreSQL says of the credentials that callers show."""
+"""Looks up credentials: API keys, sessions, job tokens and users named by a proxy."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 
 from headrace.domain.database import Database, Row
 
-_KEY: Final = """
+_API_KEY: Final = """
 SELECT k.id AS credential_id, k.digest, k.scopes, k.expires_at,
        k.expires_at <= statement_timestamp() AS is_expired, u.id, u.username, u.email, u.is_admin
 FROM api_keys k JOIN users u ON u.id = k.owner_id WHERE k.prefix = $1
@@ -22,12 +22,12 @@ FROM login_sessions s JOIN users u ON u.id = s.user_id
 WHERE s.id = $1 AND s.revoked_at IS NULL AND s.expires_at > statement_timestamp()
 """
 
-_JOB: Final = """
+_JOB_OWNER: Final = """
 SELECT j.id AS credential_id, j.tokens_valid_after, u.id, u.username, u.email, u.is_admin
 FROM jobs j JOIN users u ON u.id = j.owner_id WHERE j.id = $1
 """
 
-_SEEN: Final = """
+_UPSERT_USER: Final = """
 INSERT INTO users AS u (id, username, email, is_admin, last_login_at, created_at, updated_at)
 VALUES ($1, $2, $3, false, statement_timestamp(), statement_timestamp(), statement_timestamp())
 ON CONFLICT (username) DO UPDATE
@@ -35,13 +35,13 @@ SET last_login_at = excluded.last_login_at, email = excluded.email
 RETURNING u.id, u.username, u.email, u.is_admin
 """
 
-# A key is used thousands of times a second; when it was used last is told to the minute.
-_USED: Final = """
+# A key may be used thousands of times a second, so its last use is written once a minute.
+_NOTE_USE: Final = """
 UPDATE api_keys SET last_used_at = statement_timestamp()
 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < statement_timestamp() - interval '1 minute')
 """
 
-_FALLEN: Final = """
+_REVOKED: Final = """
 SELECT w.place FROM unnest($1::int[], $2::uuid[], $3::text[], $4::uuid[], $5::timestamptz[], $6::bool[])
     AS w(place, user_id, credential, credential_id, issued_at, needs_admin)
 WHERE NOT EXISTS (SELECT 1 FROM users u WHERE u.id = w.user_id AND (u.is_admin OR NOT w.needs_admin))
@@ -66,7 +66,7 @@ class StoredKey(Struct, frozen=True):
 
 
 class StreamCredential(Struct, frozen=True):
-    """What an open stream was opened with. *needs_admin*: by whom an admin has made an admin."""
+    """The credential that opened a stream. *needs_admin*: it depends on rights that an admin granted."""
 
     user_id: UUID
     credential: str
@@ -76,46 +76,46 @@ class StreamCredential(Struct, frozen=True):
 
 
 class CredentialRepository:
-    """Reads, and what reading leaves behind; every call is one statement."""
+    """Every method is one statement."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def api_key(self, prefix: str) -> StoredKey | None:
-        """The API key of that prefix; None once it is revoked."""
-        rows = await self._database.fetch(_KEY, prefix)
+        """Fetch the API key with that prefix; None when it is unknown or revoked."""
+        rows = await self._database.fetch(_API_KEY, prefix)
         if not rows:
             return None
         row = rows[0]
         return StoredKey(row, bytes(row["digest"]), row["scopes"], bool(row["is_expired"]))
 
     async def note_use(self, key_id: UUID) -> None:
-        """Remember that a key is in use."""
-        await self._database.fetch(_USED, key_id)
+        """Record that a key was used now."""
+        await self._database.fetch(_NOTE_USE, key_id)
 
     async def session(self, session_id: UUID) -> Row | None:
-        """The user of a session that goes on."""
+        """Fetch the user of a session that is neither expired nor revoked."""
         rows = await self._database.fetch(_SESSION, session_id)
         return rows[0] if rows else None
 
     async def job_token(self, job_id: UUID) -> Row | None:
-        """The owner of a job, and from when on its tokens count."""
-        rows = await self._database.fetch(_JOB, job_id)
+        """Fetch the owner of a job, and the time up to which its tokens are revoked."""
+        rows = await self._database.fetch(_JOB_OWNER, job_id)
         return rows[0] if rows else None
 
     async def upsert_proxy_user(self, username: str, email: str | None) -> Row:
-        """The user whom a proxy names; made on first sight, once also under a race."""
-        return (await self._database.fetch(_SEEN, uuid7(), username, email))[0]
+        """Fetch the user whom a proxy names. The first request creates the user, only once under a race."""
+        return (await self._database.fetch(_UPSERT_USER, uuid7(), username, email))[0]
 
-    async def revoked(self, held: Sequence[StreamCredential]) -> list[int]:
-        """The places of those that do not count any more."""
+    async def revoked(self, credentials: Sequence[StreamCredential]) -> list[int]:
+        """Return the positions of the credentials that are no longer valid."""
         rows = await self._database.fetch(
-            _FALLEN,
-            list(range(len(held))),
-            [one.user_id for one in held],
-            [one.credential for one in held],
-            [one.credential_id for one in held],
-            [one.issued_at for one in held],
-            [one.needs_admin for one in held],
+            _REVOKED,
+            list(range(len(credentials))),
+            [each.user_id for each in credentials],
+            [each.credential for each in credentials],
+            [each.credential_id for each in credentials],
+            [each.issued_at for each in credentials],
+            [each.needs_admin for each in credentials],
         )
         return [row["place"] for row in rows]

@@ -1,11 +1,11 @@
-"""What can be wrong with accounts and keys."""
+"""Errors of accounts and API keys."""
 
 from typing import Final
 from uuid import UUID
 
 from headrace.domain.errors import HeadraceError
 
-MOST_KEYS: Final = 100
+MAX_KEYS: Final = 100
 
 
 class UserNotFoundError(HeadraceError):
@@ -17,14 +17,14 @@ class UserNotFoundError(HeadraceError):
 
 
 class OwnAccountError(HeadraceError):
-    """An admin would lock itself out."""
+    """Admins cannot lock themselves out."""
 
     def __init__(self) -> None:
         super().__init__("an admin cannot delete or demote its own account; another admin can")
 
 
 class KeyNotFoundError(HeadraceError):
-    """There is no such API key, or it is somebody else's: the two look the same."""
+    """There is no such API key within the caller's reach. A foreign key looks the same as a missing one."""
 
     def __init__(self, key_id: UUID) -> None:
         super().__init__(f"there is no API key {key_id}")
@@ -32,7 +32,7 @@ class KeyNotFoundError(HeadraceError):
 
 
 class TooManyKeysError(HeadraceError):
-    """Nobody needs so many keys."""
+    """The account has as many API keys as an account may have."""
 
     def __init__(self) -> None:
-        super().__init__(f"an account has at most {MOST_KEYS} API keys; delete one that is not used")
+        super().__init__(f"an account has at most {MAX_KEYS} API keys; delete one that is not used")

@@ -1,53 +1,55 @@
-"""Queries about people and the names under which providers know them."""
+"""Queries that turn an identity at a provider into a user with a session."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from uuid_utils.compat import uuid7
 
 from headrace.domain.accounts.models import Identity, LoginSession, User
-from headrace.domain.base import DATABASE_NOW
+from headrace.domain.base import DATABASE_NOW, Session
 from headrace.domain.errors import HeadraceError
 
 SESSION_LIFE: Final = timedelta(days=30)
 
 
 class NoNameLeftError(HeadraceError):
-    """Every name that was tried is taken."""
+    """Every username that was tried is taken."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"no name like {name!r} is left")
 
 
-class IdentityRepository(SQLAlchemyAsyncRepository[Identity]):
-    model_type = Identity
+class IdentityRepository:
+    """Identities, and the users and sessions that signing in creates."""
 
-    async def stand_in_line(self, provider: str, subject: str) -> None:
-        """Let others who sign in as the same person wait until this transaction ends."""
-        line = func.hashtextextended(f"identity {provider} {subject}", 0)
-        await self.session.execute(select(func.pg_advisory_xact_lock(line)))
+    def __init__(self, session: Session) -> None:
+        self.session = session
 
-    async def find(self, provider: str, subject: str) -> tuple[Identity, User] | None:
-        """Whom the provider knows by that subject."""
+    async def lock(self, provider: str, subject: str) -> None:
+        """Make other sign-ins of the same identity wait until this transaction ends."""
+        key = func.hashtextextended(f"identity {provider} {subject}", 0)
+        await self.session.execute(select(func.pg_advisory_xact_lock(key)))
+
+    async def fetch(self, provider: str, subject: str) -> tuple[Identity, User] | None:
+        """Fetch an identity with its user."""
         statement = (
             select(Identity, User)
             .join(User, User.id == Identity.user_id)
             .where(Identity.provider == provider, Identity.subject == subject)
         )
-        found = (await self.session.execute(statement)).one_or_none()
-        return (found[0], found[1]) if found else None
+        row = (await self.session.execute(statement)).one_or_none()
+        return (row[0], row[1]) if row else None
 
-    async def add_user(self, names: Iterable[str]) -> User:
-        """A new user with the first of *names* that is free.
+    async def insert_user(self, names: Iterable[str]) -> User:
+        """Insert a user with the first of *names* that is free.
 
         Raises:
-            NoNameLeftError: none is.
+            NoNameLeftError: all of them are taken.
         """
         name = ""
         for name in names:
@@ -61,8 +63,8 @@ class IdentityRepository(SQLAlchemyAsyncRepository[Identity]):
                 return user
         raise NoNameLeftError(name)
 
-    async def rename(self, user: User, names: Iterable[str]) -> None:
-        """Give *user* the first of *names* that is free; the old name stays where none is."""
+    async def rename_user(self, user: User, names: Iterable[str]) -> None:
+        """Give *user* the first of *names* that is free. The old name stays where all are taken."""
         statement = update(User).where(User.id == user.id).execution_options(synchronize_session=False)
         for name in names:
             try:
@@ -72,8 +74,8 @@ class IdentityRepository(SQLAlchemyAsyncRepository[Identity]):
                 continue
             return
 
-    async def begin_session(self, user_id: UUID) -> tuple[UUID, datetime]:
-        """A new session, and when it ends at the latest."""
+    async def insert_session(self, user_id: UUID) -> tuple[UUID, datetime]:
+        """Insert a session. Return its id and the time at which it ends at the latest."""
         statement = (
             insert(LoginSession)
             .values(

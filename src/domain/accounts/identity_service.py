@@ -1,15 +1,14 @@
-"""Somebody whom a provider knows becomes, or comes back as, a user with a session."""
+"""Signs in the user behind an identity at a provider."""
 
 from datetime import datetime
 from uuid import UUID
 
-from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import Struct
 
 from headrace.domain.accounts.identity_repository import IdentityRepository
 from headrace.domain.accounts.models import Identity, User
 from headrace.domain.accounts.profile import Profile, is_name_for, names_for
-from headrace.domain.base import DATABASE_NOW
+from headrace.domain.base import DATABASE_NOW, Session
 
 
 class SignedIn(Struct, frozen=True):
@@ -20,35 +19,38 @@ class SignedIn(Struct, frozen=True):
     expires_at: datetime
 
 
-class IdentityService(SQLAlchemyAsyncRepositoryService[Identity, IdentityRepository]):
-    """Methods flush and never commit: whoever opened the transaction ends it."""
+class IdentityService:
+    """Sign-in by an identity at a provider. The method flushes; the caller commits."""
 
-    repository_type = IdentityRepository
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._repository = IdentityRepository(session)
 
     async def sign_in(self, provider: str, profile: Profile, tokens: bytes | None) -> SignedIn:
-        """Begin a session of the one user whom *provider* knows by that subject, made on first sight.
+        """Begin a session of the user whom *provider* knows by the profile's subject.
 
-        Never somebody who merely has the same name or e-mail. *tokens* are the provider's own, encrypted.
+        The first sign-in creates the user. A user with the same name or e-mail is never taken over. *tokens*
+        are the provider's own, encrypted.
 
         Raises:
-            NoNameLeftError: the wished name is taken a dozen times.
+            NoNameLeftError: the wished name and its numbered variants are taken.
         """
-        await self.repository.stand_in_line(provider, profile.subject)
-        known = await self.repository.find(provider, profile.subject)
-        if known is None:
-            user = await self.repository.add_user(names_for(profile.username))
+        await self._repository.lock(provider, profile.subject)
+        row = await self._repository.fetch(provider, profile.subject)
+        if row is None:
+            user = await self._repository.insert_user(names_for(profile.username))
             identity = Identity(user_id=user.id, provider=provider, subject=profile.subject)
-            self.repository.session.add(identity)
+            self._session.add(identity)
         else:
-            identity, user = known
-            await self._follow_name(user, profile.username)
+            identity, user = row
+            await self._follow_rename(user, profile.username)
         identity.tokens = tokens
         user.email = profile.email
         user.last_login_at = DATABASE_NOW
-        await self.repository.session.flush()
-        session_id, expires_at = await self.repository.begin_session(user.id)
+        await self._session.flush()
+        session_id, expires_at = await self._repository.insert_session(user.id)
         return SignedIn(user.id, session_id, expires_at)
 
-    async def _follow_name(self, user: User, wish: str) -> None:
+    async def _follow_rename(self, user: User, wish: str) -> None:
         if not is_name_for(wish, user.username):
-            await self.repository.rename(user, names_for(wish))
+            await self._repository.rename_user(user, names_for(wish))

@@ -1,6 +1,7 @@
-"""API keys: how they are made, told apart and kept. Pure.
+"""API keys: how they are generated, recognised and verified. Pure.
 
-A key has 256 random bits, so a plain digest keeps it: there is nothing to guess, and nothing to slow down.
+A key has 256 random bits and cannot be guessed, so its plain SHA-256 digest is stored. A slow hash
+would add nothing.
 """
 
 import hmac
@@ -16,7 +17,7 @@ _KEY: Final = re.compile(r"(hr_[0-9a-f]{12})_[A-Za-z0-9_-]{43}", re.ASCII)
 
 
 class NewKey(Struct, frozen=True):
-    """A key as it is shown, once, and what is kept of it."""
+    """A new key: its text, which is shown once, and the prefix and digest, which are stored."""
 
     text: str
     prefix: str
@@ -24,20 +25,20 @@ class NewKey(Struct, frozen=True):
 
 
 def make_key() -> NewKey:
-    """A key that nobody else has."""
+    """Generate a random key."""
     prefix = KEY_PREFIX + secrets.token_hex(6)
     text = f"{prefix}_{secrets.token_urlsafe(32)}"
     return NewKey(text, prefix, _digest(text))
 
 
 def prefix_of(text: str) -> str | None:
-    """The part of a key that is no secret; None when *text* is no key."""
+    """Return the part of a key that is not secret; None when *text* is not a key."""
     match = _KEY.fullmatch(text)
     return match[1] if match else None
 
 
 def is_key(text: str, digest: bytes) -> bool:
-    """Whether *digest* was kept of this key; takes as long for a wrong one."""
+    """Whether *digest* is the digest of this key, compared in constant time."""
     return hmac.compare_digest(_digest(text), digest)
 
 

@@ -1,4 +1,4 @@
-"""The people and services that own jobs, and what they prove themselves with."""
+"""Tables of users, their identities at providers, sessions and API keys, and of the audit log."""
 
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ from headrace.domain.base import DATABASE_NOW
 
 
 class User(UUIDv7AuditBase):
-    """Somebody who may own jobs, files, presets and tags."""
+    """A person or a service that owns jobs, files, presets and tags."""
 
     __tablename__ = "users"
     __table_args__ = (Index("ix_users_email", text("lower(email)")),)
@@ -39,7 +39,7 @@ class Identity(UUIDv7AuditBase):
 
 
 class LoginAttempt(DefaultBase):
-    """Somebody who was sent to a provider and is not back yet; *state* is a digest, *secrets* encrypted."""
+    """A sign-in that awaits the provider's callback. *state* is a digest, *secrets* are encrypted."""
 
     __tablename__ = "login_attempts"
 
@@ -51,7 +51,7 @@ class LoginAttempt(DefaultBase):
 
 
 class LoginSession(UUIDv7AuditBase):
-    """One sign-in. Each refresh raises *generation*: a refresh token of an older one was stolen or copied."""
+    """One sign-in. Each refresh raises *generation*: a refresh token of an older one was copied or stolen."""
 
     __tablename__ = "login_sessions"
 
@@ -62,7 +62,7 @@ class LoginSession(UUIDv7AuditBase):
 
 
 class ApiKey(UUIDv7AuditBase):
-    """A program's way in. The key itself is shown once; *prefix* tells keys apart."""
+    """A credential for programs. Its text is shown once; *prefix* identifies it afterwards."""
 
     __tablename__ = "api_keys"
     __table_args__ = (
@@ -80,7 +80,7 @@ class ApiKey(UUIDv7AuditBase):
 
 
 class AuditEntry(DefaultBase):
-    """What an admin changed. It outlives the admin and what was changed."""
+    """One change by an admin. It is kept when the admin or the changed object is deleted."""
 
     __tablename__ = "audit_entries"
     __table_args__ = (Index("ix_audit_entries_newest", text("at DESC"), text("id DESC")),)

@@ -1,4 +1,4 @@
-"""What a provider says about somebody, and the names that this may give them. Pure."""
+"""A user's profile at a provider, and the usernames that follow from it. Pure."""
 
 import re
 import secrets
@@ -7,16 +7,17 @@ from typing import Final
 
 from msgspec import Struct
 
-_LONGEST_NAME: Final = 64
-_LONGEST: Final = 255
-_NUMBERED: Final = 9
-_NAMELESS: Final = "user"
+_MAX_NAME_LENGTH: Final = 64
+_MAX_LENGTH: Final = 255
+_MAX_NUMBER: Final = 9
+_RANDOM_TRIES: Final = 3
+_DEFAULT_NAME: Final = "user"
 
 
 class Profile(Struct, frozen=True):
-    """Somebody at a provider. *subject* never changes there; *email* is None unless the provider verified it.
+    """A user at a provider. *subject* never changes there; *email* is None unless the provider verified it.
 
-    *username* is what they call themselves: a wish, and no proof of anything.
+    *username* is self-chosen there: a wish, never a proof of identity.
     """
 
     subject: str
@@ -25,53 +26,53 @@ class Profile(Struct, frozen=True):
 
 
 class ProviderTokens(Struct, frozen=True):
-    """What a provider lets the service read with. *expires_at* is in seconds since 1970; None: not told."""
+    """Tokens to read with at a provider. *expires_at* is in seconds since 1970; None: unknown."""
 
     access_token: str
     refresh_token: str | None = None
     expires_at: float | None = None
 
     def __repr__(self) -> str:
-        """Without values: they are secrets."""
+        """Hide the values, since they are secrets."""
         return "ProviderTokens()"
 
 
 def is_subject(text: object) -> bool:
-    """Whether *text* can tell people apart: it is kept as it is, so it must fit."""
-    return isinstance(text, str) and 0 < len(text) <= _LONGEST and text.isprintable()
+    """Whether *text* can identify a user. It is stored unchanged, so it must fit the column."""
+    return isinstance(text, str) and 0 < len(text) <= _MAX_LENGTH and text.isprintable()
 
 
 def verified_email(address: object, is_verified: object) -> str | None:
-    """The e-mail address, where the provider says that it has verified it."""
-    # Some say so in a text.
+    """Return the e-mail address if the provider says that it has verified it."""
+    # Some providers send the flag as text.
     if is_verified is not True and is_verified != "true":
         return None
     if not isinstance(address, str) or not address.isprintable() or " " in address:
         return None
     name, at, host = address.rpartition("@")
-    return address if name and at and host and len(address) <= _LONGEST else None
+    return address if name and at and host and len(address) <= _MAX_LENGTH else None
 
 
 def wished_name(*wishes: object) -> str:
-    """The first of *wishes* that can be a username, made one line without spaces."""
+    """Return the first of *wishes* that can be a username, as one line without spaces."""
     for wish in wishes:
         if isinstance(wish, str):
-            name = "".join("-" if sign.isspace() else sign for sign in wish.strip())
-            name = "".join(sign for sign in name if sign.isprintable())[:_LONGEST_NAME]
+            name = "".join("-" if character.isspace() else character for character in wish.strip())
+            name = "".join(character for character in name if character.isprintable())[:_MAX_NAME_LENGTH]
             if name:
                 return name
-    return _NAMELESS
+    return _DEFAULT_NAME
 
 
 def names_for(wish: str) -> Iterator[str]:
-    """The names to try for somebody who wants that one: it, then it with a number, then with a random end."""
+    """Yield the usernames to try: the wished name, then with a number, then with a random suffix."""
     yield wish
-    for number in range(2, _NUMBERED + 1):
+    for number in range(2, _MAX_NUMBER + 1):
         yield f"{wish}-{number}"
-    for _ in range(3):
+    for _ in range(_RANDOM_TRIES):
         yield f"{wish}-{secrets.token_hex(4)}"
 
 
 def is_name_for(wish: str, name: str) -> bool:
-    """Whether *name* is one that somebody who wants *wish* may have been given."""
+    """Whether *name* is one of the usernames that `names_for(wish)` may yield."""
     return re.fullmatch(re.escape(wish) + "(-[2-9]|-[0-9a-f]{8})?", name) is not None

@@ -1,4 +1,4 @@
-"""The tokens that a provider gave for a user, as they are kept: encrypted."""
+"""Stores a provider's tokens for a user, encrypted."""
 
 from typing import Final
 from uuid import UUID
@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from headrace.domain.database import Database
 
-_FIND: Final = """
+_FETCH: Final = """
 SELECT id, subject, tokens FROM identities
 WHERE provider = $1 AND user_id = $2 AND tokens IS NOT NULL ORDER BY id LIMIT 1
 """
@@ -27,16 +27,16 @@ class ProviderAccount(Struct, frozen=True):
 
 
 class ProviderAccountRepository:
-    """Every call is one statement."""
+    """Every method is one statement."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def find(self, provider: str, user_id: UUID) -> ProviderAccount | None:
-        """What is kept of that user there; None where there is nothing to read with."""
-        rows = await self._database.fetch(_FIND, provider, user_id)
+    async def fetch(self, provider: str, user_id: UUID) -> ProviderAccount | None:
+        """Fetch the user's identity at a provider; None where no tokens are stored."""
+        rows = await self._database.fetch(_FETCH, provider, user_id)
         return ProviderAccount(rows[0]["id"], rows[0]["subject"], bytes(rows[0]["tokens"])) if rows else None
 
-    async def replace(self, connection: ProviderAccount, tokens: bytes | None) -> bool:
-        """Keep other tokens, or none; False where somebody else has replaced them meanwhile."""
-        return bool(await self._database.fetch(_REPLACE, connection.id, connection.tokens, tokens))
+    async def replace_tokens(self, account: ProviderAccount, tokens: bytes | None) -> bool:
+        """Replace or delete the tokens. Return False where another process has replaced them meanwhile."""
+        return bool(await self._database.fetch(_REPLACE, account.id, account.tokens, tokens))

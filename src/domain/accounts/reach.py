@@ -1,4 +1,4 @@
-"""Whose objects a caller may touch: the one condition that every query of the API carries."""
+"""The objects that a caller may read and change. Every query of the API carries this condition."""
 
 from typing import Any
 from uuid import UUID
@@ -8,13 +8,13 @@ from sqlalchemy import ColumnElement, false
 
 
 class Reach(Struct, frozen=True):
-    """*owner_id* None: everybody's. *job_id*: of that job alone."""
+    """*owner_id* None: the objects of all users. *job_id*: only that job and its objects."""
 
     owner_id: UUID | None
     job_id: UUID | None = None
 
     def within(self, owner: Any, job: Any = None) -> list[ColumnElement[bool]]:
-        """The conditions on the column of the owner and, where there is one, on that of the job."""
+        """Return the conditions on a table's owner column and, if it has one, on its job column."""
         conditions: list[ColumnElement[bool]] = []
         if self.owner_id is not None:
             conditions.append(owner == self.owner_id)

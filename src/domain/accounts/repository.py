@@ -1,22 +1,28 @@
-"""Queries about users, their keys, and what admins did."""
+"""Queries about users, their API keys, and the audit log."""
 
 from collections.abc import Sequence
 from uuid import UUID
 
-from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from sqlalchemy import ColumnElement, func, or_, select, update
 
 from headrace.domain.accounts.models import ApiKey, AuditEntry, LoginSession, User
 from headrace.domain.accounts.reach import Reach
-from headrace.domain.base import DATABASE_NOW
+from headrace.domain.base import DATABASE_NOW, Session
 from headrace.domain.paging import fetch_objects, substring_pattern
 
 
-class UserRepository(SQLAlchemyAsyncRepository[User]):
-    model_type = User
+class UserRepository:
+    """Users are for admins only, so these queries carry no reach."""
 
-    async def page(self, search: str | None, limit: int, offset: int) -> tuple[Sequence[User], int]:
-        """Users by name, and how many match."""
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    async def fetch(self, user_id: UUID) -> User | None:
+        """Fetch one user."""
+        return (await self.session.execute(select(User).where(User.id == user_id))).scalar_one_or_none()
+
+    async def fetch_page(self, search: str | None, limit: int, offset: int) -> tuple[Sequence[User], int]:
+        """Fetch a page of users in the order of their names, and count all that match *search*."""
         matching: list[ColumnElement[bool]] = []
         if search:
             pattern = substring_pattern(search)
@@ -24,47 +30,71 @@ class UserRepository(SQLAlchemyAsyncRepository[User]):
                 or_(User.username.ilike(pattern, escape="\\"), User.email.ilike(pattern, escape="\\"))
             )
         order = (User.username.asc(), User.id.asc())
-        found = select(User).where(*matching)
-        return await fetch_objects(self.session, found, order=order, limit=limit, offset=offset)
+        statement = select(User).where(*matching)
+        return await fetch_objects(self.session, statement, order=order, limit=limit, offset=offset)
 
-    async def end_sessions(self, user_id: UUID) -> None:
-        """Revoke all sessions of a user; those that are over stay as they are."""
-        going_on = (LoginSession.user_id == user_id, LoginSession.revoked_at.is_(None))
-        ended = {"revoked_at": DATABASE_NOW, "updated_at": DATABASE_NOW}
-        await self.session.execute(update(LoginSession).where(*going_on).values(ended))
+    async def delete(self, user: User) -> None:
+        """Delete a user; the database deletes everything that the user owns."""
+        await self.session.delete(user)
+        await self.session.flush()
+
+    async def revoke_sessions(self, user_id: UUID) -> None:
+        """Revoke all sessions of a user that are not revoked yet."""
+        active = (LoginSession.user_id == user_id, LoginSession.revoked_at.is_(None))
+        changes = {"revoked_at": DATABASE_NOW, "updated_at": DATABASE_NOW}
+        await self.session.execute(update(LoginSession).where(*active).values(changes))
 
 
-class ApiKeyRepository(SQLAlchemyAsyncRepository[ApiKey]):
-    model_type = ApiKey
+class ApiKeyRepository:
+    """Queries about API keys."""
 
-    async def reached(self, key_id: UUID, reach: Reach) -> ApiKey | None:
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    async def fetch(self, key_id: UUID, reach: Reach) -> ApiKey | None:
+        """Fetch a key within reach."""
         statement = select(ApiKey).where(ApiKey.id == key_id, *reach.within(ApiKey.owner_id))
         return (await self.session.execute(statement)).scalar_one_or_none()
 
-    async def page(
+    async def fetch_page(
         self, reach: Reach, owner_id: UUID, limit: int, offset: int
     ) -> tuple[Sequence[ApiKey], int]:
-        """The owner's keys within reach, newest first, and how many there are."""
+        """Fetch a page of the owner's keys within reach, newest first, and count all of them."""
         matching = (ApiKey.owner_id == owner_id, *reach.within(ApiKey.owner_id))
         order = (ApiKey.created_at.desc(), ApiKey.id.desc())
-        found = select(ApiKey).where(*matching)
-        return await fetch_objects(self.session, found, order=order, limit=limit, offset=offset)
+        statement = select(ApiKey).where(*matching)
+        return await fetch_objects(self.session, statement, order=order, limit=limit, offset=offset)
+
+    async def insert(self, key: ApiKey) -> None:
+        """Insert a key, and read it back as PostgreSQL keeps it."""
+        self.session.add(key)
+        await self.session.flush()
+        await self.session.refresh(key)
+
+    async def delete(self, key: ApiKey) -> None:
+        """Delete a key."""
+        await self.session.delete(key)
+        await self.session.flush()
 
     async def lock_owner(self, owner_id: UUID) -> None:
-        """Let nobody else make keys of that owner until the transaction ends."""
-        # Not FOR UPDATE: that would hold up whatever refers to the user, every submission.
+        """Lock the owner's row, so that its keys are counted and added by one transaction at a time."""
+        # Not FOR UPDATE: that would block every submission, since each refers to the user's row.
         statement = select(User.id).where(User.id == owner_id).with_for_update(key_share=True)
         await self.session.execute(statement)
 
-    async def count_of(self, owner_id: UUID) -> int:
+    async def count(self, owner_id: UUID) -> int:
+        """Count the owner's keys."""
         statement = select(func.count()).select_from(ApiKey).where(ApiKey.owner_id == owner_id)
         return (await self.session.execute(statement)).scalar_one()
 
 
-class AuditRepository(SQLAlchemyAsyncRepository[AuditEntry]):
-    model_type = AuditEntry
+class AuditRepository:
+    """Queries about the audit log. Entries are for admins only, so these queries carry no reach."""
 
-    async def page(self, limit: int, offset: int) -> tuple[Sequence[AuditEntry], int]:
-        """What admins did, newest first, and how much that is."""
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    async def fetch_page(self, limit: int, offset: int) -> tuple[Sequence[AuditEntry], int]:
+        """Fetch a page of entries, newest first, and count all of them."""
         order = (AuditEntry.at.desc(), AuditEntry.id.desc())
         return await fetch_objects(self.session, select(AuditEntry), order=order, limit=limit, offset=offset)

@@ -1,4 +1,4 @@
-"""What a credential is good for. Pure."""
+"""Scopes: the rights that a credential carries. Pure."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import Final
 
 
 class Scope(StrEnum):
-    """One right. `account` is for people alone: keys, sessions, everything that gives rights to others."""
+    """One right. API keys never have `account`: it covers keys and sessions, which give rights to others."""
 
     JOBS_READ = "jobs:read"
     JOBS_WRITE = "jobs:write"
@@ -17,17 +17,18 @@ class Scope(StrEnum):
 
 
 EVERYTHING: Final = frozenset(Scope)
-# What may be written on a key.
+# The scopes that a key may be created with.
 GRANTABLE: Final = ("jobs:read", "jobs:write", "files:read", "files:write", "files:*", "admin")
 
 
-def rights_of(written: Iterable[str], *, is_admin: bool) -> frozenset[Scope]:
-    """The rights that *written* scopes give to a key of somebody who may, or may not, be an admin.
+def rights_of(granted: Iterable[str], *, is_admin: bool) -> frozenset[Scope]:
+    """Return the rights of a key whose owner may be an admin.
 
-    `files:*` is both of `files`. `admin` is everything but `account` for an admin, and nothing for others.
+    `files:*` stands for both scopes of `files`. `admin` stands for everything but `account` if the owner
+    is an admin, and for nothing otherwise.
     """
     rights: set[Scope] = set()
-    for name in written:
+    for name in granted:
         if name == "files:*":
             rights |= {Scope.FILES_READ, Scope.FILES_WRITE}
         elif name == Scope.ADMIN:

@@ -1,128 +1,150 @@
-"""What admins do with users, and users with their keys."""
+"""The use cases of accounts: admins manage users and read the audit log, users manage their API keys."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
-
 from headrace.domain.accounts.caller import CurrentUser, ForbiddenError
 from headrace.domain.accounts.errors import (
-    MOST_KEYS,
+    MAX_KEYS,
     KeyNotFoundError,
     OwnAccountError,
     TooManyKeysError,
     UserNotFoundError,
 )
 from headrace.domain.accounts.keys import make_key
-from headrace.domain.accounts.models import ApiKey, User
+from headrace.domain.accounts.models import ApiKey, AuditEntry, User
 from headrace.domain.accounts.reach import Reach
-from headrace.domain.accounts.repository import ApiKeyRepository, UserRepository
-from headrace.domain.base import database_now
+from headrace.domain.accounts.repository import ApiKeyRepository, AuditRepository, UserRepository
+from headrace.domain.base import Session, database_now
 
 
-class UserService(SQLAlchemyAsyncRepositoryService[User, UserRepository]):
-    """For admins. Methods flush and never commit: whoever opened the transaction ends it."""
+class UserService:
+    """Users, for admins only: routes demand the scope `admin`. Methods flush; the caller commits."""
 
-    repository_type = UserRepository
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._repository = UserRepository(session)
 
-    async def find(self, user_id: UUID) -> User:
-        """A user.
+    async def get(self, user_id: UUID) -> User:
+        """Return a user.
 
         Raises:
-            UserNotFoundError: none.
+            UserNotFoundError: there is no such user.
         """
-        user = await self.repository.get_one_or_none(id=user_id)
+        user = await self._repository.fetch(user_id)
         if user is None:
             raise UserNotFoundError(user_id)
         return user
 
-    async def set_admin(self, user_id: UUID, by: CurrentUser, *, is_admin: bool) -> User:
-        """Make a user an admin, or no admin any more.
+    async def get_page(self, search: str | None, limit: int, offset: int) -> tuple[Sequence[User], int]:
+        """Return a page of the users whose name or e-mail contains *search*, and the number of all."""
+        return await self._repository.fetch_page(search, limit, offset)
+
+    async def set_admin(self, user_id: UUID, caller: CurrentUser, *, is_admin: bool) -> User:
+        """Grant or withdraw a user's admin rights.
 
         Raises:
-            UserNotFoundError: none.
-            OwnAccountError: it is the caller.
+            UserNotFoundError: there is no such user.
+            OwnAccountError: callers would withdraw their own rights.
         """
-        user = await self.find(user_id)
-        if user_id == by.id and not is_admin:
+        user = await self.get(user_id)
+        if user_id == caller.id and not is_admin:
             raise OwnAccountError
         user.is_admin = is_admin
-        await self.repository.session.flush()
+        await self._session.flush()
         return user
 
-    async def remove(self, user_id: UUID, by: CurrentUser) -> None:
-        """Delete a user with everything it owns.
+    async def delete(self, user_id: UUID, caller: CurrentUser) -> None:
+        """Delete a user and everything that the user owns.
 
         Raises:
-            UserNotFoundError: none.
-            OwnAccountError: it is the caller.
+            UserNotFoundError: there is no such user.
+            OwnAccountError: callers would delete their own account.
         """
-        user = await self.find(user_id)
-        if user_id == by.id:
+        user = await self.get(user_id)
+        if user_id == caller.id:
             raise OwnAccountError
-        await self.repository.session.delete(user)
-        await self.repository.session.flush()
+        await self._repository.delete(user)
 
-    async def end_sessions(self, user_id: UUID) -> None:
-        """Sign a user out everywhere: what its sessions have opened ends, too.
+    async def revoke_sessions(self, user_id: UUID) -> None:
+        """Sign a user out everywhere. Streams that the sessions opened are closed as well.
 
         Raises:
-            UserNotFoundError: none.
+            UserNotFoundError: there is no such user.
         """
-        await self.find(user_id)
-        await self.repository.end_sessions(user_id)
+        await self.get(user_id)
+        await self._repository.revoke_sessions(user_id)
 
 
-class ApiKeyService(SQLAlchemyAsyncRepositoryService[ApiKey, ApiKeyRepository]):
-    """Methods flush and never commit: whoever opened the transaction ends it."""
+class ApiKeyService:
+    """API keys of the caller; of everybody for admins. Methods flush; the caller commits."""
 
-    repository_type = ApiKeyRepository
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._repository = ApiKeyRepository(session)
 
-    async def make(
+    async def create(
         self, owner: CurrentUser, name: str, scopes: Sequence[str], expires_at: datetime | None
     ) -> tuple[ApiKey, str]:
-        """A new key, and its text, which is never known again.
+        """Create a key. Return it with its text, which is not stored and cannot be shown again.
 
         Raises:
-            ForbiddenError: it would have more rights than its owner.
-            TooManyKeysError: there are enough.
+            ForbiddenError: the key would have more rights than its owner.
+            TooManyKeysError: the owner has as many keys as an account may have.
         """
         if "admin" in scopes and not owner.acts_as_admin:
             raise ForbiddenError("only an admin's key can have the scope admin")
-        await self.repository.lock_owner(owner.id)
-        if await self.repository.count_of(owner.id) >= MOST_KEYS:
+        await self._repository.lock_owner(owner.id)
+        if await self._repository.count(owner.id) >= MAX_KEYS:
             raise TooManyKeysError
-        new = make_key()
-        now = await database_now(self.repository.session)
+        new_key = make_key()
+        now = await database_now(self._session)
         key = ApiKey(
             owner_id=owner.id,
             name=name,
-            prefix=new.prefix,
-            digest=new.digest,
+            prefix=new_key.prefix,
+            digest=new_key.digest,
             scopes=sorted(set(scopes)),
             expires_at=expires_at,
             created_at=now,
             updated_at=now,
         )
-        return await self.repository.add(key), new.text
+        await self._repository.insert(key)
+        return key, new_key.text
 
-    async def find(self, key_id: UUID, reach: Reach) -> ApiKey:
-        """A key within reach.
+    async def get(self, key_id: UUID, reach: Reach) -> ApiKey:
+        """Return a key within reach.
 
         Raises:
-            KeyNotFoundError: none, or somebody else's.
+            KeyNotFoundError: there is no such key within reach.
         """
-        key = await self.repository.reached(key_id, reach)
+        key = await self._repository.fetch(key_id, reach)
         if key is None:
             raise KeyNotFoundError(key_id)
         return key
 
+    async def get_page(
+        self, reach: Reach, owner_id: UUID, limit: int, offset: int
+    ) -> tuple[Sequence[ApiKey], int]:
+        """Return a page of an owner's keys within reach, newest first, and the number of all of them."""
+        return await self._repository.fetch_page(reach, owner_id, limit, offset)
+
     async def revoke(self, key_id: UUID, reach: Reach) -> None:
-        """Delete a key: within a second nobody is let in with it.
+        """Delete a key. It is refused everywhere within a second.
 
         Raises:
-            KeyNotFoundError: none, or somebody else's.
+            KeyNotFoundError: there is no such key within reach.
         """
-        await self.repository.session.delete(await self.find(key_id, reach))
-        await self.repository.session.flush()
+        await self._repository.delete(await self.get(key_id, reach))
+
+
+class AuditService:
+    """The audit log, for admins only: its route demands the scope `admin`."""
+
+    def __init__(self, session: Session) -> None:
+        self._repository = AuditRepository(session)
+
+    async def get_page(self, limit: int, offset: int) -> tuple[Sequence[AuditEntry], int]:
+        """Return a page of entries, newest first, and the number of all of them."""
+        return await self._repository.fetch_page(limit, offset)

@@ -1,4 +1,4 @@
-"""Sign-ins that go on: the generation of their refresh token, and their end."""
+"""Refreshes and revokes login sessions."""
 
 from datetime import datetime
 from typing import Final
@@ -8,7 +8,8 @@ from msgspec import Struct
 
 from headrace.domain.database import Database
 
-# The conditions are judged again where another refresh was first, so one of two wins and the other is reuse.
+# Two concurrent refreshes with one token: PostgreSQL re-checks the conditions of the second after the first
+# committed, so one wins and the other counts as reuse.
 _REFRESH: Final = """
 UPDATE login_sessions SET
     generation = generation + CASE WHEN generation = $3 THEN 1 ELSE 0 END,
@@ -25,7 +26,7 @@ WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL
 
 
 class Refreshed(Struct, frozen=True):
-    """A session after a refresh. *was_reused*: the token had been used before, so the session is over."""
+    """A session after a refresh. *was_reused*: the token had been used before, so the session is revoked."""
 
     generation: int
     expires_at: datetime
@@ -33,15 +34,15 @@ class Refreshed(Struct, frozen=True):
 
 
 class SessionRepository:
-    """Every call is one statement."""
+    """Every method is one statement."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def refresh(self, session_id: UUID, user_id: UUID, generation: int) -> Refreshed | None:
-        """Go on to the next generation, or revoke the session where *generation* is not the current one.
+        """Advance to the next generation; revoke the session if *generation* is not the current one.
 
-        None: there is no such session, or it is over.
+        Return None when the session does not exist, has expired or was revoked.
         """
         rows = await self._database.fetch(_REFRESH, session_id, user_id, generation)
         if not rows:
@@ -49,7 +50,7 @@ class SessionRepository:
         return Refreshed(rows[0]["generation"], rows[0]["expires_at"], rows[0]["was_reused"])
 
     async def revoke(self, session_id: UUID, user_id: UUID) -> None:
-        """End a session; one that is over stays as it is."""
+        """Revoke a session that is not revoked yet."""
         await self._database.fetch(_REVOKE, session_id, user_id)
 
     async def delete_expired(self) -> None:

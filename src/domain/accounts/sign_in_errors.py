@@ -1,10 +1,10 @@
-"""Why somebody could not sign in at a provider, or has no account there to read with."""
+"""Errors of signing in at a provider, and of reading there with a user's account."""
 
 from headrace.domain.errors import HeadraceError
 
 
 class ProviderNotFoundError(HeadraceError):
-    """Nobody signs in there: it is not configured, or the service does not let people in by sign-in."""
+    """The provider is not configured, or the service does not use sign-in at all."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"there is no provider {name[:64]!r} to sign in at")
@@ -12,35 +12,35 @@ class ProviderNotFoundError(HeadraceError):
 
 
 class NoSessionsError(HeadraceError):
-    """The service does not let people in by sign-in, so there are no sessions."""
+    """The service does not use sign-in, so it has no sessions."""
 
     def __init__(self) -> None:
         super().__init__("nobody signs in here")
 
 
 class StateMismatchError(HeadraceError):
-    """Whoever comes back from a provider was not sent there by this service, from this browser, just now."""
+    """The callback does not belong to a pending sign-in of this browser."""
 
     def __init__(self) -> None:
         super().__init__("this sign-in was not begun in this browser, or is already done; begin again")
 
 
 class LoginExpiredError(HeadraceError):
-    """Somebody stayed at the provider for too long."""
+    """The callback came later than ten minutes after the sign-in began."""
 
     def __init__(self) -> None:
         super().__init__("the sign-in took too long; begin again")
 
 
 class LoginCancelledError(HeadraceError):
-    """Somebody said no at the provider."""
+    """The user cancelled the sign-in at the provider."""
 
     def __init__(self) -> None:
         super().__init__("the sign-in was cancelled at the provider")
 
 
 class CodeRefusedError(HeadraceError):
-    """A provider does not take what it once gave: a code or a refresh token, too old or used before."""
+    """The provider refused a code or a refresh token: it is too old or was used before."""
 
     def __init__(self, provider: str) -> None:
         super().__init__(f"{provider} did not accept the sign-in; begin again")
@@ -48,7 +48,7 @@ class CodeRefusedError(HeadraceError):
 
 
 class IdTokenRefusedError(HeadraceError):
-    """What a provider says about somebody does not hold: not signed by it, not for us, not now."""
+    """The provider's ID token is not valid: its signature, its audience or its time is wrong."""
 
     def __init__(self, provider: str, reason: str) -> None:
         super().__init__(f"the ID token of {provider} does not count ({reason})")
@@ -57,7 +57,7 @@ class IdTokenRefusedError(HeadraceError):
 
 
 class ProviderAwayError(HeadraceError):
-    """A provider does not answer in time, or not in a way that can be read."""
+    """The provider does not answer in time, or its answer cannot be read."""
 
     def __init__(self, provider: str, reason: str) -> None:
         super().__init__(f"{provider} is not available ({reason})")
@@ -66,7 +66,7 @@ class ProviderAwayError(HeadraceError):
 
 
 class NotConnectedError(HeadraceError):
-    """The caller has no account at a provider that the service may read with, or not any more."""
+    """The service has no valid tokens to read at the provider for the caller."""
 
     def __init__(self, provider: str) -> None:
         super().__init__(f"you are not connected to {provider}; sign in there")
@@ -74,7 +74,7 @@ class NotConnectedError(HeadraceError):
 
 
 class ToneNotFoundError(HeadraceError):
-    """No tone has that number, or the caller may not see it."""
+    """There is no tone with that number, or the caller may not see it."""
 
     def __init__(self, tone_id: int) -> None:
         super().__init__(f"there is no tone {tone_id}")

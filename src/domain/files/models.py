@@ -1,4 +1,4 @@
-"""What is known of a file; its bytes lie in the blob store under its id."""
+"""Tables of files. The bytes are in the blob store, under the file's id."""
 
 from datetime import datetime
 from typing import Any
@@ -13,10 +13,10 @@ from headrace.domain.base import tracked_json
 
 
 class File(UUIDv7AuditBase):
-    """An uploaded input (no job) or something that a step made (job and step).
+    """An uploaded input (without a job), or an output of a step (with a job and a step).
 
-    The id of the latter is made of job, step and the name under which the step saved it: so a step replaces
-    its own file, whatever that is called by now.
+    The id of an output is derived from the job, the step and the name under which the step saved it. So a
+    step that runs again replaces its own file, even after a rename.
     """
 
     __tablename__ = "files"
@@ -39,9 +39,9 @@ class File(UUIDv7AuditBase):
 
 
 class BlobRemoval(DefaultBase):
-    """A file whose row is gone and whose bytes are to go; a trigger writes it, however the row went.
+    """A deleted file whose bytes must be removed. A trigger inserts it, however the file's row was deleted.
 
-    Not before *at*: a worker that has begun to remove them moves it on.
+    The bytes are not removed before *at*; a worker that begins to remove them moves *at* into the future.
     """
 
     __tablename__ = "blob_removals"

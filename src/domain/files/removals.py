@@ -1,4 +1,4 @@
-"""Bytes that are to be removed: who does it next, and that it is done."""
+"""The queue of blobs to remove: a trigger adds the id of each deleted file, workers take and finish them."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from headrace.domain.database import Database
 
-# Whoever takes some is left alone with them for a while; after that they are somebody else's.
-_TAKE: Final = """
+# A worker that claims removals has them to itself until *at*. After that another worker may claim them.
+_CLAIM: Final = """
 WITH due AS (
     SELECT file_id FROM blob_removals WHERE at <= statement_timestamp()
     ORDER BY at LIMIT $1 FOR UPDATE SKIP LOCKED
@@ -20,15 +20,15 @@ FROM due WHERE b.file_id = due.file_id
 RETURNING b.file_id, b.at, EXISTS (SELECT 1 FROM files WHERE files.id = b.file_id) AS is_back
 """
 
-# Not what was noted once more meanwhile: then there may be bytes again.
-_DONE: Final = """
+# A changed *at* means that the file was stored and deleted again meanwhile, so it may have new bytes.
+_FINISH: Final = """
 DELETE FROM blob_removals b USING unnest($1::uuid[], $2::timestamptz[]) AS done(file_id, at)
 WHERE b.file_id = done.file_id AND b.at = done.at
 """
 
 
 class Removal(Struct, frozen=True):
-    """One file's bytes. *is_back*: a step has made the file again, so its bytes are to stay."""
+    """One blob to remove. *is_back*: a step has stored the file again, so its bytes must stay."""
 
     file_id: UUID
     at: datetime
@@ -36,16 +36,17 @@ class Removal(Struct, frozen=True):
 
 
 class BlobRemovals:
-    """What is due, given to one worker at a time."""
+    """Gives each due removal to one worker at a time."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def take(self, limit: int, *, again_after: timedelta) -> list[Removal]:
-        """Up to *limit* that are due, longest first; those not done by then are due again *again_after*."""
-        rows = await self._database.fetch(_TAKE, limit, again_after)
+    async def claim(self, limit: int, *, retry_after: timedelta) -> list[Removal]:
+        """Claim up to *limit* removals, longest due first. Unfinished ones are due again *retry_after*."""
+        rows = await self._database.fetch(_CLAIM, limit, retry_after)
         return [Removal(row["file_id"], row["at"], row["is_back"]) for row in rows]
 
-    async def done(self, removals: Sequence[Removal]) -> None:
-        """Forget them."""
-        await self._database.fetch(_DONE, [one.file_id for one in removals], [one.at for one in removals])
+    async def finish(self, removals: Sequence[Removal]) -> None:
+        """Delete finished removals from the queue."""
+        ids, times = [removal.file_id for removal in removals], [removal.at for removal in removals]
+        await self._database.fetch(_FINISH, ids, times)

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from msgspec import Struct
 from sqlalchemy import delete, select
 
 from headrace.domain.accounts.reach import Reach
+from headrace.domain.base import Session
 from headrace.domain.files.models import File
 from headrace.domain.paging import SortColumns, fetch_objects, sort_order, substring_pattern
 
@@ -16,7 +16,7 @@ SORT_COLUMNS: Final[SortColumns] = {"created_at": File.created_at, "name": File.
 
 
 class FileFilter(Struct, frozen=True, kw_only=True):
-    """Which of the files within reach are wanted; None: all."""
+    """Which files within reach to list, and which page of them. None: no condition."""
 
     job_id: UUID | None = None
     search: str | None = None
@@ -25,36 +25,40 @@ class FileFilter(Struct, frozen=True, kw_only=True):
     offset: int = 0
 
 
-class FileRepository(SQLAlchemyAsyncRepository[File]):
-    model_type = File
+class FileRepository:
+    """Queries about files. Every query for a caller carries the caller's reach."""
 
-    async def reached(self, file_id: UUID, reach: Reach, *, lock: bool = False) -> File | None:
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    async def fetch(self, file_id: UUID, reach: Reach, *, lock: bool = False) -> File | None:
+        """Fetch a file within reach, locked against changes if *lock*."""
         statement = select(File).where(File.id == file_id, *reach.within(File.owner_id, File.job_id))
         if lock:
             statement = statement.with_for_update(key_share=True)
         return (await self.session.execute(statement)).scalar_one_or_none()
 
-    async def of_job(self, job_id: UUID, limit: int, offset: int) -> tuple[Sequence[File], int]:
-        """The job's files, oldest first, and how many there are."""
-        mine = select(File).where(File.job_id == job_id)
-        order = sort_order(SORT_COLUMNS, "created_at", File.id)
-        return await fetch_objects(self.session, mine, order=order, limit=limit, offset=offset)
-
-    async def page(self, reach: Reach, wanted: FileFilter) -> tuple[Sequence[File], int]:
-        """The wanted page, in a stable order, and how many match in all."""
+    async def fetch_page(self, reach: Reach, filters: FileFilter) -> tuple[Sequence[File], int]:
+        """Fetch a page of the matching files, and count all of them."""
         conditions = reach.within(File.owner_id, File.job_id)
-        if wanted.job_id is not None:
-            conditions.append(File.job_id == wanted.job_id)
-        if wanted.search is not None:
-            conditions.append(File.name.ilike(substring_pattern(wanted.search), escape="\\"))
+        if filters.job_id is not None:
+            conditions.append(File.job_id == filters.job_id)
+        if filters.search is not None:
+            conditions.append(File.name.ilike(substring_pattern(filters.search), escape="\\"))
         return await fetch_objects(
             self.session,
             select(File).where(*conditions),
-            order=sort_order(SORT_COLUMNS, wanted.order_by, File.id),
-            limit=wanted.limit,
-            offset=wanted.offset,
+            order=sort_order(SORT_COLUMNS, filters.order_by, File.id),
+            limit=filters.limit,
+            offset=filters.offset,
         )
 
-    async def forget(self, file_id: UUID) -> None:
-        """Delete the row; the database notes that the bytes are to go."""
-        await self.session.execute(delete(File).where(File.id == file_id))
+    async def insert(self, file: File) -> None:
+        """Insert a file, and read it back as PostgreSQL keeps it."""
+        self.session.add(file)
+        await self.session.flush()
+        await self.session.refresh(file)
+
+    async def delete(self, file: File) -> None:
+        """Delete the row. A trigger records that the bytes must be removed."""
+        await self.session.execute(delete(File).where(File.id == file.id))

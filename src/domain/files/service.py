@@ -1,13 +1,11 @@
-"""What people do with files. The bytes are the blob store's; here is what is known of them."""
+"""The use cases of files. The bytes are in the blob store; this service keeps the rows about them."""
 
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
-
 from headrace.domain.accounts.reach import Reach
-from headrace.domain.base import database_now, merge_json
+from headrace.domain.base import Session, database_now, merge_json
 from headrace.domain.errors import HeadraceError
 from headrace.domain.files.models import File
 from headrace.domain.files.names import check_name
@@ -16,64 +14,67 @@ from headrace.domain.json_bounds import check_size
 
 
 class FileNotFoundInStoreError(HeadraceError):
-    """There is no such file, or it is somebody else's: the two look the same."""
+    """There is no such file within the caller's reach. A foreign file looks the same as a missing one."""
 
     def __init__(self, file_id: UUID) -> None:
         super().__init__(f"there is no file {file_id}")
         self.file_id = file_id
 
 
-class FileService(SQLAlchemyAsyncRepositoryService[File, FileRepository]):
-    """Methods flush and never commit: whoever opened the transaction ends it."""
+class FileService:
+    """Files of jobs and uploads. Methods flush; the caller commits."""
 
-    repository_type = FileRepository
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._repository = FileRepository(session)
 
-    async def add(self, file: File) -> File:
-        """Make an uploaded file known; its bytes are stored already."""
-        file.created_at = file.updated_at = await database_now(self.repository.session)
-        return await self.repository.add(file)
+    async def create(self, file: File) -> File:
+        """Store the row of an uploaded file, whose bytes are stored already."""
+        file.created_at = file.updated_at = await database_now(self._session)
+        await self._repository.insert(file)
+        return file
 
-    async def page(self, reach: Reach, wanted: FileFilter) -> tuple[Sequence[File], int]:
-        return await self.repository.page(reach, wanted)
-
-    async def patch(
-        self, file_id: UUID, reach: Reach, *, name: str | None, meta: dict[str, Any] | None
-    ) -> File:
-        """Rename a file, lay *meta* over its own (a null removes its key); None leaves it alone.
+    async def get(self, file_id: UUID, reach: Reach) -> File:
+        """Return a file within reach.
 
         Raises:
-            FileNotFoundInStoreError: none, or somebody else's.
-            FileNameError: no file can have that name.
-            ValueTooLargeError: the meta would become too large to be kept.
+            FileNotFoundInStoreError: there is no such file within reach.
         """
-        file = await self.find(file_id, reach, lock=True)
+        return self._existing(await self._repository.fetch(file_id, reach), file_id)
+
+    async def get_page(self, reach: Reach, filters: FileFilter) -> tuple[Sequence[File], int]:
+        """Return a page of the matching files within reach, and the number of all of them."""
+        return await self._repository.fetch_page(reach, filters)
+
+    async def update(
+        self, file_id: UUID, reach: Reach, *, name: str | None, meta: dict[str, Any] | None
+    ) -> File:
+        """Rename a file, and merge *meta* into its own (a null removes its key). None changes nothing.
+
+        Raises:
+            FileNotFoundInStoreError: there is no such file within reach.
+            FileNameError: a file cannot have that name.
+            ValueTooLargeError: the merged meta would be too large.
+        """
+        file = self._existing(await self._repository.fetch(file_id, reach, lock=True), file_id)
         if name is not None:
             file.name = check_name(name)
         if meta is not None:
             merge_json(file, "meta", meta)
             check_size(file.meta, "$.meta")
-        await self.repository.session.flush()
+        await self._session.flush()
         return file
 
-    async def find(self, file_id: UUID, reach: Reach, *, lock: bool = False) -> File:
-        """A file within reach.
+    async def delete(self, file_id: UUID, reach: Reach) -> None:
+        """Delete the row of a file. A worker removes its bytes soon after the commit.
 
         Raises:
-            FileNotFoundInStoreError: none, or somebody else's.
+            FileNotFoundInStoreError: there is no such file within reach.
         """
-        found = await self.repository.reached(file_id, reach, lock=lock)
-        if found is None:
+        await self._repository.delete(await self.get(file_id, reach))
+
+    @staticmethod
+    def _existing(file: File | None, file_id: UUID) -> File:
+        if file is None:
             raise FileNotFoundInStoreError(file_id)
-        return found
-
-    async def remove(self, file_id: UUID, reach: Reach) -> None:
-        """Forget a file; a worker removes its bytes soon after the commit.
-
-        Raises:
-            FileNotFoundInStoreError: none, or somebody else's.
-        """
-        await self.find(file_id, reach)
-        await self.repository.forget(file_id)
-
-    async def of_job(self, job_id: UUID, limit: int, offset: int) -> tuple[Sequence[File], int]:
-        return await self.repository.of_job(job_id, limit, offset)
+        return file

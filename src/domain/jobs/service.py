@@ -33,7 +33,7 @@ class JobService:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._jobs = JobRepository(session)
-        self._pipelines = PipelineRepository(session=session)
+        self._pipelines = PipelineRepository(session)
         self.news: list[JobNews] = []
         self.rings: list[str] = []
 
@@ -137,7 +137,7 @@ class JobService:
 
     async def get_steps(self, job: Job) -> list[StepRun]:
         """Return the job's step runs in the order of its graph; steps without a row are made up."""
-        pipeline = await self._pipelines.find(job.pipeline, job.version)
+        pipeline = await self._pipelines.fetch(job.pipeline, job.version)
         stored = await self._jobs.fetch_steps(job.id)
         return in_graph_order(job, pipeline.graph if pipeline else [], stored)
 

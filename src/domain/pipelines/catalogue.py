@@ -1,4 +1,4 @@
-"""The registered pipelines, as an API process remembers them while it accepts jobs."""
+"""An API process's cache of registered pipelines, which it needs to accept jobs."""
 
 import time
 from datetime import datetime
@@ -9,17 +9,17 @@ from msgspec import Struct
 
 from headrace.domain.database import Database
 
-_FRESH_SECONDS: Final = 1.0
-_MOST: Final = 1_000
+_LIFE_SECONDS: Final = 1.0
+_MAX_ENTRIES: Final = 1_000
 
-_FIND: Final = """
+_FETCH: Final = """
 SELECT name, version, params_schema::text AS params_schema, updated_at FROM pipelines
 WHERE name = $1 AND ($2::int IS NULL OR version = $2) ORDER BY version DESC LIMIT 1
 """
 
 
-class KnownPipeline(Struct, frozen=True):
-    """One version of a pipeline; *is_newest* where the submission named none."""
+class CachedPipeline(Struct, frozen=True):
+    """What a submission needs of one version. *is_newest*: the submission named no version."""
 
     name: str
     version: int
@@ -29,36 +29,36 @@ class KnownPipeline(Struct, frozen=True):
 
 
 class Catalogue:
-    """Asks PostgreSQL at most once a second for each pipeline.
+    """Queries PostgreSQL at most once a second for each pipeline.
 
-    What it says may be a second old: the statement that stores a job checks it again.
+    An entry may be a second old, so the statement that stores a job checks the version again.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: dict[tuple[str, int | None], tuple[float, KnownPipeline]] = {}
+        self._entries: dict[tuple[str, int | None], tuple[float, CachedPipeline]] = {}
 
-    async def find(self, name: str, version: int | None) -> KnownPipeline | None:
-        """That version, or the newest."""
-        kept = self._known.get((name, version))
-        if kept is not None and time.monotonic() - kept[0] < _FRESH_SECONDS:
-            return kept[1]
-        rows = await self._database.fetch(_FIND, name, version)
+    async def get(self, name: str, version: int | None) -> CachedPipeline | None:
+        """Return one version of a pipeline, by default its newest; None when it is not registered."""
+        entry = self._entries.get((name, version))
+        if entry is not None and time.monotonic() - entry[0] < _LIFE_SECONDS:
+            return entry[1]
+        rows = await self._database.fetch(_FETCH, name, version)
         if not rows:
             return None
         row = rows[0]
-        found = KnownPipeline(
+        pipeline = CachedPipeline(
             row["name"],
             row["version"],
             msgspec.json.decode(row["params_schema"]),
             row["updated_at"],
             version is None,
         )
-        if len(self._known) >= _MOST:
-            self._known.clear()
-        self._known[(name, version)] = (time.monotonic(), found)
-        return found
+        if len(self._entries) >= _MAX_ENTRIES:
+            self._entries.clear()
+        self._entries[(name, version)] = (time.monotonic(), pipeline)
+        return pipeline
 
-    def forget(self, name: str, version: int | None) -> None:
-        """Ask again next time."""
-        self._known.pop((name, version), None)
+    def evict(self, name: str, version: int | None) -> None:
+        """Drop an entry, so that the next call queries PostgreSQL."""
+        self._entries.pop((name, version), None)

@@ -1,4 +1,4 @@
-"""What a step may use while it runs, and how it says that it failed."""
+"""The interface of a running step to its job, and the errors with which a step fails."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +12,7 @@ P_co = TypeVar("P_co", covariant=True)
 
 
 class RetryableError(HeadraceError):
-    """This try failed, another may succeed.
+    """The try failed, but another may succeed.
 
     *retry_after* (a timedelta, or seconds) replaces the computed backoff.
     """
@@ -24,7 +24,7 @@ class RetryableError(HeadraceError):
 
 
 class PermanentError(HeadraceError):
-    """No retry mends this: the job fails at once, with *code* and the message."""
+    """A retry cannot succeed: the job fails at once, with *code* and the message."""
 
     def __init__(self, message: str, *, code: str = "permanent_error") -> None:
         super().__init__(message)
@@ -32,58 +32,58 @@ class PermanentError(HeadraceError):
 
 
 class JobCancelledError(HeadraceError):
-    """The job is to be cancelled; raised by `raise_if_cancelled`, to be let through."""
+    """The job is being cancelled. `raise_if_cancelled` raises it; a step must not catch it."""
 
     def __init__(self) -> None:
         super().__init__("the job is cancelled")
 
 
 class StepContext(Protocol[P_co]):
-    """A step's window on its job.
+    """What a step can read of its job and do for it.
 
-    The methods are awaited in a `loop` step; in `thread` and `process` steps the same names are plain calls.
+    A `loop` step awaits the methods. In `thread` and `process` steps they are plain calls.
     """
 
     @property
     def params(self) -> P_co:
-        """The job's parameters, decoded into the pipeline's struct."""
+        """The job's parameters, decoded into the type that the pipeline declares."""
 
     @property
     def job_id(self) -> UUID: ...
 
     @property
     def attempt(self) -> int:
-        """Which claim of the job this is, from 1."""
+        """The number of this attempt of the job, from 1."""
 
     @property
     def scratch(self) -> Path:
-        """An empty folder for this try alone; it is removed afterwards."""
+        """An empty folder for this try, removed when the try ends."""
 
     def output(self, step: StepHandle) -> Any:
-        """What an earlier step returned; of a `for_each` step, the list in item order."""
+        """Return the output of an earlier step; for a `for_each` step, the list of outputs in item order."""
 
     def progress(self, done: float, total: float, message: str | None = None) -> Any:
-        """Report *done* of *total* units of work. Calls are cheap: what comes too often is dropped."""
+        """Report *done* of *total* units of work. Calls are cheap: frequent reports are thinned out."""
 
     def log(self, message: str, level: str = "info", **fields: Any) -> Any:
-        """Add a line (at most 8 KiB) to the job's durable history."""
+        """Append a line (at most 8 KiB) to the job's events."""
 
     def save_file(self, name: str, data_or_path: bytes | Path | str, media_type: str) -> Any:
-        """Keep bytes, or the file at a path, as a file of the job; returns its id (UUID).
+        """Store bytes, or the file at a path, as a file of the job. Return its id (UUID).
 
-        A second try of the step that saves the same name replaces the first one's file.
+        If another try of the step saves the same name, it replaces the file.
         """
 
     def open_file(self, file_id: UUID | str) -> Any:
-        """Open a file of the job's owner for reading (binary).
+        """Open a file of the job's owner for reading in binary mode.
 
         Raises:
-            PermanentError: no such file, or somebody else's.
+            PermanentError: the owner has no such file.
         """
 
     def raise_if_cancelled(self) -> Any:
-        """Leave the step when the job is to be cancelled or this try is out of time.
+        """Stop the step if the job is being cancelled or this try has timed out.
 
         Raises:
-            JobCancelledError: stop now; let it through.
+            JobCancelledError: the step must stop; do not catch it.
         """

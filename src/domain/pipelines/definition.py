@@ -1,4 +1,4 @@
-"""What a pipeline is: a named, versioned graph of steps over typed parameters. Pure."""
+"""Pipelines and steps: a named, versioned graph of functions over typed parameters. Pure."""
 
 import inspect
 import re
@@ -21,14 +21,14 @@ _MAX_VERSION: Final = 2**31 - 1
 
 
 class PipelineDefinitionError(HeadraceError):
-    """A pipeline's author asked for something that no pipeline can be."""
+    """The definition of a pipeline or a step is not valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step(Generic[P, R]):
-    """A function from struct to struct, and how it is to be run.
+    """A function, and how it runs.
 
-    *timeout* bounds one try; *grace* is what a try gets to stop by itself before it is killed.
+    *timeout* limits one try. *grace* is the time a try has to stop by itself before it is killed.
     """
 
     function: Callable[P, R]
@@ -39,7 +39,7 @@ class Step(Generic[P, R]):
     grace: timedelta
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the plain function, as a test of the step would."""
+        """Call the plain function, for example in a test of the step."""
         return self.function(*args, **kwargs)
 
 
@@ -62,16 +62,16 @@ def step(
     runs_in: RunsIn | None = None,
     grace: timedelta = timedelta(seconds=10),
 ) -> Step[P, R] | Callable[[Callable[P, R]], Step[P, R]]:
-    """Make a function a step; with or without arguments.
+    """Turn a function into a step. The decorator works with and without arguments.
 
-    *runs_in* is `loop` for coroutine functions and `thread` for others, unless said otherwise; CPU work
-    belongs in a `process`.
+    By default coroutine functions run in the `loop` and others in a `thread`. CPU-bound work belongs in a
+    `process`.
 
     Raises:
         PipelineDefinitionError: a value is out of range, or the function does not fit *runs_in*.
     """
 
-    def make(plain: Callable[P, R]) -> Step[P, R]:
+    def decorate(plain: Callable[P, R]) -> Step[P, R]:
         is_async = inspect.iscoroutinefunction(plain)
         where: RunsIn = runs_in or ("loop" if is_async else "thread")
         label = f"step {plain.__name__!r}"
@@ -87,12 +87,12 @@ def step(
             raise PipelineDefinitionError(f"{label}: a step takes (context), with for_each (context, item)")
         return Step(plain, plain.__name__, retries, timeout, where, grace)
 
-    return make if function is None else make(function)
+    return decorate if function is None else decorate(function)
 
 
 @dataclass(frozen=True, slots=True)
 class StepHandle:
-    """A step's place in a pipeline; what `after` and `StepContext.output` take."""
+    """A reference to a step in a pipeline, for `after` and `StepContext.output`."""
 
     pipeline: str
     name: str
@@ -100,7 +100,7 @@ class StepHandle:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One step as it stands in the graph."""
+    """One step in the graph of a pipeline."""
 
     name: str
     step: Step[..., Any]
@@ -110,7 +110,7 @@ class Node:
     is_result: bool
     output_type: Any
     decode_item: Callable[[str], Any]
-    """Reads an item from JSON, in its type."""
+    """Decodes an item from JSON into its type."""
 
 
 def _decoder(shape: Any) -> Callable[[str], Any]:
@@ -119,10 +119,10 @@ def _decoder(shape: Any) -> Callable[[str], Any]:
 
 
 class Pipeline:
-    """A named, versioned graph of steps over *params* (a msgspec Struct or anything msgspec can decode).
+    """A named, versioned graph of steps. *params*: a msgspec Struct, or any type that msgspec can decode.
 
     Raises:
-        PipelineDefinitionError: a bad name or version, or parameters that have no JSON Schema.
+        PipelineDefinitionError: the name or version is malformed, or the parameters have no JSON Schema.
     """
 
     def __init__(self, name: str, *, version: int = 1, params: Any, description: str = "") -> None:
@@ -135,11 +135,11 @@ class Pipeline:
         self.name, self.version, self.params, self.description = name, version, params, description
         self.nodes: dict[str, Node] = {}
         self.followers: dict[str, tuple[str, ...]] = {}
-        """Which steps come directly after each."""
+        """The names of the steps that directly follow each step."""
         self.weights: dict[str, float] = {}
         self._schema_of(params, "params")
         self.decode_params = _decoder(params)
-        """Reads parameters from JSON, in their type."""
+        """Decodes parameters from JSON into their type."""
 
     def add(
         self,
@@ -151,14 +151,14 @@ class Pipeline:
         result: bool = False,
         weight: float = 1,
     ) -> StepHandle:
-        """Put *step* into the graph and return its handle.
+        """Add *step* to the graph and return its handle.
 
-        Without *after* it follows the step added before it; `after=()` makes it a root. With *for_each*, a
-        function of the parameters, it runs once per item. *result* makes its output the job's result,
-        *weight* is its share of the job's progress.
+        Without *after* it follows the step added before it; `after=()` makes it a root. *for_each* is a
+        function of the parameters that returns items; the step then runs once per item. *result* makes the
+        step's output the job's result. *weight* is its share of the job's progress.
 
         Raises:
-            PipelineDefinitionError: the step does not fit where it was put.
+            PipelineDefinitionError: an argument is not valid, or the name is already used.
         """
         if not isinstance(step, Step):
             raise PipelineDefinitionError(
@@ -201,7 +201,7 @@ class Pipeline:
         return self._schema_of(self.params, "params")
 
     def result_schema(self) -> dict[str, Any] | None:
-        """The JSON Schema of the result, None where no step is the result."""
+        """Return the JSON Schema of the result; None when no step is the result."""
         node = next((node for node in self.nodes.values() if node.is_result), None)
         if node is None:
             return None
@@ -209,13 +209,13 @@ class Pipeline:
         return {"type": "array", "items": schema} if node.for_each else schema
 
     def decode_output(self, step: StepHandle, raw: str) -> Any:
-        """What *step* returned, from JSON, in the type that it was annotated with; a list for `for_each`."""
+        """Decode the output of *step* from JSON into its annotated type; for `for_each` into a list of it."""
         node = self.nodes[step.name]
         shape = list[node.output_type] if node.for_each else node.output_type  # type: ignore[name-defined]
         return msgspec.json.decode(raw, type=shape)
 
     def graph(self) -> list[dict[str, Any]]:
-        """The steps as plain JSON, in the order in which they were added."""
+        """Return the steps as plain JSON values, in the order in which they were added."""
         return [
             {
                 "name": node.name,

@@ -1,4 +1,4 @@
-"""Loads the modules that define pipelines: bundled ones by name, files of users under unique names."""
+"""Loads the modules that define pipelines: bundled modules by name, users' files under unique names."""
 
 import hashlib
 import importlib
@@ -28,14 +28,14 @@ class SourceNotFoundError(HeadraceError):
 
 
 class Failure(Struct, frozen=True):
-    """A module that did not load, and its traceback."""
+    """A module that could not be loaded, and the traceback."""
 
     source: str
     traceback: str
 
 
 class Loaded(Struct, frozen=True):
-    """The pipelines that were found, with the source each came from, and what did not load."""
+    """All pipelines with their sources, and the modules that could not be loaded."""
 
     pipelines: dict[tuple[str, int], Pipeline]
     sources: dict[tuple[str, int], str]
@@ -46,21 +46,21 @@ def load_all(sources: Iterable[str]) -> Loaded:
     """Load the bundled modules and *sources* (module names, files or folders).
 
     Raises:
-        SourceNotFoundError: the start must stop. A module that fails to import becomes a `Failure`.
+        SourceNotFoundError: a source does not exist. A module that fails to import becomes a `Failure`.
     """
     loaded = Loaded({}, {}, [])
-    theirs = [one for source in sources for one in expand(source)]
-    for source in (*BUNDLED, *theirs):
+    user_modules = [module for source in sources for module in expand(source)]
+    for source in (*BUNDLED, *user_modules):
         try:
             module = load(source)
-        except BaseException:  # noqa: BLE001  (whatever a user's module raises is reported by its name)
+        except BaseException:  # noqa: BLE001  (a user's module may raise anything)
             loaded.failures.append(Failure(source, traceback.format_exc()))
             continue
         for pipeline in pipelines_in(module):
             key = (pipeline.name, pipeline.version)
             if key in loaded.pipelines and loaded.pipelines[key] is not pipeline:
-                text = f"pipeline {key[0]!r} version {key[1]} is defined in {loaded.sources[key]} already"
-                loaded.failures.append(Failure(source, text))
+                message = f"pipeline {key[0]!r} version {key[1]} is defined in {loaded.sources[key]} already"
+                loaded.failures.append(Failure(source, message))
                 continue
             loaded.pipelines[key] = pipeline
             loaded.sources.setdefault(key, source)
@@ -68,10 +68,10 @@ def load_all(sources: Iterable[str]) -> Loaded:
 
 
 def expand(source: str) -> Iterator[str]:
-    """The modules that *source* stands for, as module names or absolute paths of files.
+    """Yield the modules of *source* as module names or absolute paths of files.
 
     Raises:
-        SourceNotFoundError: see `load_all`.
+        SourceNotFoundError: the source does not exist.
     """
     path = Path(source).expanduser()
     if path.is_dir() and not (path / "__init__.py").exists():
@@ -85,11 +85,11 @@ def expand(source: str) -> Iterator[str]:
             raise SourceNotFoundError(source)
         yield str(path.resolve())
     else:
-        yield _named(source)
+        yield _require_module(source)
 
 
 def load(source: str) -> ModuleType:
-    """Import one module that `expand` named: a file under a unique name, everything else by its own."""
+    """Import one module that `expand` yielded: a file under a unique name, a module by its own name."""
     path = Path(source)
     if not path.is_absolute():
         return importlib.import_module(source)
@@ -98,11 +98,11 @@ def load(source: str) -> ModuleType:
     name = f"headrace_user_{label}_{hashlib.sha256(source.encode()).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
-    beside = str(path.parent.parent if is_package else path.parent)
-    if beside not in sys.path:
-        sys.path.append(beside)  # last, so that no module of theirs can take the place of another
-    places = [str(path.parent)] if is_package else None
-    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=places)
+    folder = str(path.parent.parent if is_package else path.parent)
+    if folder not in sys.path:
+        sys.path.append(folder)  # last, so that users' modules cannot shadow installed ones
+    search_paths = [str(path.parent)] if is_package else None
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=search_paths)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python module")
     module = importlib.util.module_from_spec(spec)
@@ -116,7 +116,7 @@ def load(source: str) -> ModuleType:
 
 
 def pipelines_in(module: ModuleType) -> Iterator[Pipeline]:
-    """The pipelines at the top level of *module*."""
+    """Yield the pipelines at the top level of *module*."""
     seen: set[int] = set()
     for value in vars(module).values():
         if isinstance(value, Pipeline) and id(value) not in seen:
@@ -124,10 +124,10 @@ def pipelines_in(module: ModuleType) -> Iterator[Pipeline]:
             yield value
 
 
-def _named(source: str) -> str:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
+def _require_module(source: str) -> str:
+    working_directory = str(Path.cwd())
+    if working_directory not in sys.path:
+        sys.path.append(working_directory)
     try:
         spec = importlib.util.find_spec(source)
     except (ImportError, ValueError):

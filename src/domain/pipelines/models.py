@@ -1,4 +1,4 @@
-"""What the service knows of a pipeline: its graph and schemas, never its code."""
+"""Table of registered pipelines: their graphs and schemas. Their code is only in the workers."""
 
 from typing import Any
 

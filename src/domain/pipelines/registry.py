@@ -1,4 +1,4 @@
-"""Workers make their pipelines known here, with plain statements: a worker needs no ORM."""
+"""Registers a worker's pipelines in PostgreSQL. Plain statements, because a worker loads no ORM."""
 
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ from headrace.domain.database import Database
 from headrace.domain.errors import HeadraceError
 from headrace.domain.pipelines.definition import Pipeline
 
-_ADD: Final = """
+_INSERT: Final = """
 INSERT INTO pipelines (id, name, version, description, graph, params_schema, result_schema, created_at,
                        updated_at)
 VALUES ($1, $2, $3, $4, $5::text::jsonb, $6::text::jsonb, $7::text::jsonb, statement_timestamp(),
@@ -30,7 +30,7 @@ WHERE name = $1 AND version = $2
 
 
 class PipelineChangedError(HeadraceError):
-    """A registered version would change its meaning under the jobs that hold it."""
+    """A registered version has another graph or schema. Replacing it would change jobs that use it."""
 
     def __init__(self, name: str, version: int) -> None:
         super().__init__(
@@ -39,10 +39,10 @@ class PipelineChangedError(HeadraceError):
 
 
 async def register(database: Database, pipeline: Pipeline, *, may_replace: bool) -> None:
-    """Make a worker's pipeline known.
+    """Register a pipeline. *may_replace*: a registered version may change its graph and schemas.
 
     Raises:
-        PipelineChangedError: that version is known with another graph or schema, and may not be replaced.
+        PipelineChangedError: the version is registered with another graph or schema, and must not change.
     """
     key = (pipeline.name, pipeline.version)
     result = pipeline.result_schema()
@@ -52,7 +52,7 @@ async def register(database: Database, pipeline: Pipeline, *, may_replace: bool)
         _json(pipeline.params_schema()),
         None if result is None else _json(result),
     )
-    if await database.fetch(_ADD, uuid7(), *key, *columns):
+    if await database.fetch(_INSERT, uuid7(), *key, *columns):
         return
     if (await database.fetch(_IS_SAME, *key, *columns))[0]["is_same"]:
         return

@@ -1,23 +1,24 @@
-"""What is done with pipelines: workers register them, people look at them, submissions are held to them."""
+"""The use cases of pipelines: clients read them, and submissions are validated against their schemas."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import jsonschema_rs
-from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import Struct
 
+from headrace.domain.base import Session
 from headrace.domain.errors import HeadraceError
-from headrace.domain.pipelines.catalogue import KnownPipeline
+from headrace.domain.pipelines.catalogue import CachedPipeline
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.pipelines.repository import PipelineRepository
 
-_MOST_FAULTS: Final = 100
-_MOST_VALIDATORS: Final = 256
+_MAX_FAULTS: Final = 100
+_MAX_VALIDATORS: Final = 256
 
 
 class PipelineNotFoundError(HeadraceError):
-    """No worker has ever registered that pipeline, or that version of it."""
+    """No worker has registered that pipeline, or that version of it."""
 
     def __init__(self, name: str, version: int | None = None) -> None:
         super().__init__(
@@ -28,14 +29,14 @@ class PipelineNotFoundError(HeadraceError):
 
 
 class Fault(Struct, frozen=True):
-    """One thing that is wrong with a submission: where (`$.params.chains[1]`), and what."""
+    """One fault of a submission: the path of the value (`$.params.chains[1]`), and what is wrong with it."""
 
     path: str
     message: str
 
 
 class ParamsInvalidError(HeadraceError):
-    """The parameters do not fit the pipeline's schema; all faults at once."""
+    """The parameters do not fit the pipeline's schema. *faults* lists up to 100 of them."""
 
     def __init__(self, pipeline: str, faults: list[Fault]) -> None:
         super().__init__(f"the parameters do not fit pipeline {pipeline!r}")
@@ -43,48 +44,53 @@ class ParamsInvalidError(HeadraceError):
 
 
 class PipelineUnknownError(ParamsInvalidError):
-    """A submission names a pipeline, or a version of one, that no worker has ever registered."""
+    """A submission names a pipeline, or a version of it, that no worker has registered."""
 
     def __init__(self, faults: list[Fault]) -> None:
         HeadraceError.__init__(self, faults[0].message)
         self.faults = faults
 
 
-class PipelineService(SQLAlchemyAsyncRepositoryService[PipelineVersion, PipelineRepository]):
-    """Methods flush and never commit: whoever opened the transaction ends it."""
+class PipelineService:
+    """The registered pipelines, as clients read them."""
 
-    repository_type = PipelineRepository
+    def __init__(self, session: Session) -> None:
+        self._repository = PipelineRepository(session)
 
-    async def get_version(self, name: str, version: int | None = None) -> PipelineVersion:
-        """That version, or the newest.
+    async def get(self, name: str, version: int | None = None) -> PipelineVersion:
+        """Return one version of a pipeline, by default its newest.
 
         Raises:
-            PipelineNotFoundError: nobody registered it.
+            PipelineNotFoundError: no worker has registered it.
         """
-        found = await self.repository.find(name, version)
-        if found is None:
+        pipeline = await self._repository.fetch(name, version)
+        if pipeline is None:
             raise PipelineNotFoundError(name, version)
-        return found
+        return pipeline
+
+    async def get_newest(self) -> Sequence[PipelineVersion]:
+        """Return the newest version of each pipeline, in the order of their names."""
+        return await self._repository.fetch_newest()
 
 
-def known(version: PipelineVersion) -> KnownPipeline:
-    """A registered version, taken as the newest."""
-    return KnownPipeline(version.name, version.version, version.params_schema, version.updated_at, True)
+def as_newest(version: PipelineVersion) -> CachedPipeline:
+    """Return what a submission needs of a registered version, which is the newest."""
+    return CachedPipeline(version.name, version.version, version.params_schema, version.updated_at, True)
 
 
 _validators: dict[tuple[str, int, datetime], jsonschema_rs.Validator] = {}
 
 
-def check_params(pipeline: KnownPipeline, params: Any, *, at: str = "$.params") -> None:
-    """Hold *params* against the pipeline's schema.
+def check_params(pipeline: CachedPipeline, params: Any, *, at: str = "$.params") -> None:
+    """Validate *params* against the pipeline's schema.
 
     Raises:
-        ParamsInvalidError: with the path of every fault, below *at*.
+        ParamsInvalidError: they do not fit. The paths of its faults begin with *at*.
     """
     key = (pipeline.name, pipeline.version, pipeline.updated_at)
     validator = _validators.get(key)
     if validator is None:
-        if len(_validators) >= _MOST_VALIDATORS:
+        if len(_validators) >= _MAX_VALIDATORS:
             _validators.clear()
         validator = _validators[key] = jsonschema_rs.validator_for(pipeline.params_schema)
     if validator.is_valid(params):
@@ -92,10 +98,10 @@ def check_params(pipeline: KnownPipeline, params: Any, *, at: str = "$.params") 
     faults = []
     for error in validator.iter_errors(params):
         faults.append(Fault(at + _path(error.instance_path), error.message[:500]))
-        if len(faults) == _MOST_FAULTS:
+        if len(faults) == _MAX_FAULTS:
             break
     raise ParamsInvalidError(pipeline.name, faults)
 
 
-def _path(parts: list[str | int]) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+def _path(keys: list[str | int]) -> str:
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)

@@ -1,4 +1,4 @@
-"""What may not be done with a preset, and why."""
+"""Errors of changing and deleting presets."""
 
 from uuid import UUID
 
@@ -7,14 +7,14 @@ from headrace.domain.errors import HeadraceError
 
 
 class PresetTitleTakenError(TakenError):
-    """The owner has a preset of that title."""
+    """The owner already has a preset with that title."""
 
     def __init__(self, title: str) -> None:
         super().__init__("$.title", f"there is a preset {title!r} already")
 
 
 class PresetInUseError(HeadraceError):
-    """A job of the preset has not ended, and deleting the preset would delete the job."""
+    """Deleting the preset would delete a job that has not ended."""
 
     def __init__(self, preset_id: UUID) -> None:
         super().__init__(f"a job of preset {preset_id} has not ended; wait, cancel it or use keep_jobs=true")

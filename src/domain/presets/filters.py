@@ -1,4 +1,4 @@
-"""What somebody wants of presets: which to see, and how one is to be. Pure."""
+"""Which presets to list, and how to change one. Pure."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 
 class PresetFilter(Struct, frozen=True, kw_only=True):
-    """Which of the presets within reach are wanted; None: all."""
+    """Which presets within reach to list, and which page of them. None: no condition."""
 
     pipeline: str | None = None
     tag: str | None = None
@@ -17,7 +17,7 @@ class PresetFilter(Struct, frozen=True, kw_only=True):
 
 
 class PresetChanges(Struct, frozen=True, kw_only=True):
-    """How a preset is to be; what is not set stays as it is."""
+    """The new values of a preset. Unset fields stay as they are."""
 
     title: str | UnsetType = UNSET
     description: str | None | UnsetType = UNSET

@@ -1,4 +1,4 @@
-"""Saved parameters of a pipeline."""
+"""Table of presets: saved parameters of pipelines."""
 
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,7 @@ from headrace.domain.tags.models import PRESET_TAGS, Tag
 
 
 class Preset(UUIDv7AuditBase):
-    """Parameters that an owner keeps under a title, and the jobs made of them."""
+    """Parameters of a pipeline that an owner saved under a title."""
 
     __tablename__ = "presets"
     __table_args__ = (

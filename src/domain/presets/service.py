@@ -1,15 +1,14 @@
-"""What people do with presets: save, look, change, run, delete."""
+"""The use cases of presets: list, create, change, delete."""
 
 from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from msgspec import UNSET
 from uuid_utils.compat import uuid7
 
 from headrace.domain.accounts.reach import Reach
-from headrace.domain.base import database_now
+from headrace.domain.base import Session, database_now
 from headrace.domain.conflicts import translate_unique_violation
 from headrace.domain.jobs.errors import PresetNotFoundError
 from headrace.domain.json_bounds import check_size
@@ -18,38 +17,26 @@ from headrace.domain.pipelines.service import (
     Fault,
     PipelineNotFoundError,
     PipelineUnknownError,
+    as_newest,
     check_params,
-    known,
 )
 from headrace.domain.presets.errors import PresetInUseError, PresetTitleTakenError
 from headrace.domain.presets.filters import PresetChanges, PresetFilter
 from headrace.domain.presets.models import Preset
 from headrace.domain.presets.repository import PresetRepository
 
-_TITLE: Final = "uq_presets_owner_id"
+_UNIQUE_TITLE: Final = "uq_presets_owner_id"
 
 
-class PresetService(SQLAlchemyAsyncRepositoryService[Preset, PresetRepository]):
-    """Methods flush and never commit: whoever opened the transaction ends it."""
+class PresetService:
+    """Saved parameters of pipelines. Methods flush; the caller commits."""
 
-    repository_type = PresetRepository
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._repository = PresetRepository(session)
+        self._pipelines = PipelineRepository(session)
 
-    def __init__(self, session: Any, **kwargs: Any) -> None:
-        super().__init__(session=session, **kwargs)
-        self._pipelines = PipelineRepository(session=session)
-
-    async def find(self, preset_id: UUID, reach: Reach) -> Preset:
-        """A preset within reach.
-
-        Raises:
-            PresetNotFoundError: none, or somebody else's.
-        """
-        return self._known(await self.repository.reached(preset_id, reach), preset_id)
-
-    async def page(self, reach: Reach, wanted: PresetFilter) -> tuple[Sequence[Preset], int]:
-        return await self.repository.page(reach, wanted)
-
-    async def add(
+    async def create(
         self,
         owner_id: UUID,
         *,
@@ -62,12 +49,12 @@ class PresetService(SQLAlchemyAsyncRepositoryService[Preset, PresetRepository]):
         """Save parameters under a title.
 
         Raises:
-            ValueTooLargeError: the parameters are too large to be kept.
+            ValueTooLargeError: the parameters are too large.
             ParamsInvalidError: the pipeline is unknown, or the parameters do not fit it; with every fault.
-            PresetTitleTakenError: the owner has a preset of that title.
+            PresetTitleTakenError: the owner already has a preset with that title.
         """
         await self._check(pipeline, params)
-        now = await database_now(self.repository.session)
+        now = await database_now(self._session)
         preset = Preset(
             id=uuid7(),
             owner_id=owner_id,
@@ -78,66 +65,81 @@ class PresetService(SQLAlchemyAsyncRepositoryService[Preset, PresetRepository]):
             created_at=now,
             updated_at=now,
         )
-        async with translate_unique_violation(self.repository.session, _TITLE, PresetTitleTakenError(title)):
-            self.repository.session.add(preset)
-        await self.repository.set_tags(preset, tags)
-        return await self.find(preset.id, Reach(owner_id))
+        async with translate_unique_violation(self._session, _UNIQUE_TITLE, PresetTitleTakenError(title)):
+            self._session.add(preset)
+        await self._repository.set_tags(preset, tags)
+        return await self.get(preset.id, Reach(owner_id))
 
-    async def change(self, preset_id: UUID, reach: Reach, changes: PresetChanges) -> Preset:
-        """Make a preset as *changes* want it.
+    async def get(self, preset_id: UUID, reach: Reach) -> Preset:
+        """Return a preset within reach, with its tags.
 
         Raises:
-            PresetNotFoundError: none, or somebody else's.
-            ValueTooLargeError: the parameters are too large to be kept.
-            ParamsInvalidError: the pipeline is unknown, or the parameters do not fit it; with every fault.
-            PresetTitleTakenError: its owner has another preset of that title.
+            PresetNotFoundError: there is no such preset within reach.
         """
-        preset = self._known(await self.repository.reached(preset_id, reach, lock=True), preset_id)
+        return self._existing(await self._repository.fetch(preset_id, reach), preset_id)
+
+    async def get_page(self, reach: Reach, filters: PresetFilter) -> tuple[Sequence[Preset], int]:
+        """Return a page of the matching presets within reach, and the number of all of them."""
+        return await self._repository.fetch_page(reach, filters)
+
+    async def update(self, preset_id: UUID, reach: Reach, changes: PresetChanges) -> Preset:
+        """Change the fields that *changes* sets.
+
+        Raises:
+            PresetNotFoundError: there is no such preset within reach.
+            ValueTooLargeError: the parameters are too large.
+            ParamsInvalidError: the pipeline is unknown, or the parameters do not fit it; with every fault.
+            PresetTitleTakenError: its owner already has another preset with that title.
+        """
+        preset = await self._get_locked(preset_id, reach)
         if changes.pipeline is not UNSET or changes.params is not UNSET:
             await self._check(
                 preset.pipeline if changes.pipeline is UNSET else changes.pipeline,
                 preset.params if changes.params is UNSET else changes.params,
             )
         title = preset.title if changes.title is UNSET else changes.title
-        async with translate_unique_violation(self.repository.session, _TITLE, PresetTitleTakenError(title)):
+        async with translate_unique_violation(self._session, _UNIQUE_TITLE, PresetTitleTakenError(title)):
             for name in ("title", "description", "pipeline", "params"):
                 value = getattr(changes, name)
                 if value is not UNSET:
                     setattr(preset, name, value)
         if changes.tags is not UNSET:
-            await self.repository.set_tags(preset, changes.tags)
-        return await self.find(preset_id, reach)
+            await self._repository.set_tags(preset, changes.tags)
+        return await self.get(preset_id, reach)
 
-    async def remove(self, preset_id: UUID, reach: Reach, *, keep_jobs: bool) -> None:
-        """Delete a preset and, unless they are to be kept, its jobs with their history and files.
+    async def delete(self, preset_id: UUID, reach: Reach, *, keep_jobs: bool) -> None:
+        """Delete a preset and, unless *keep_jobs*, its jobs with their history and files.
 
         Raises:
-            PresetNotFoundError: none, or somebody else's.
-            PresetInUseError: one of the jobs that would go has not ended.
+            PresetNotFoundError: there is no such preset within reach.
+            PresetInUseError: a job that would be deleted has not ended.
         """
-        self._known(await self.repository.reached(preset_id, reach, lock=True), preset_id)
+        preset = await self._get_locked(preset_id, reach)
         if keep_jobs:
-            await self.repository.let_go_of_jobs(preset_id)
+            await self._repository.detach_jobs(preset)
         else:
-            await self._refuse_in_use(preset_id)
-            await self.repository.remove_ended_jobs(preset_id)
-            # One of them may have been queued again meanwhile: it is still there.
-            await self._refuse_in_use(preset_id)
-        await self.repository.forget(preset_id)
+            await self._refuse_in_use(preset)
+            await self._repository.delete_finished_jobs(preset)
+            # A retry may have queued one of the jobs again between the two statements.
+            await self._refuse_in_use(preset)
+        await self._repository.delete(preset)
 
-    async def _refuse_in_use(self, preset_id: UUID) -> None:
-        if await self.repository.is_in_use(preset_id):
-            raise PresetInUseError(preset_id)
+    async def _refuse_in_use(self, preset: Preset) -> None:
+        if await self._repository.has_unfinished_jobs(preset):
+            raise PresetInUseError(preset.id)
 
     async def _check(self, pipeline: str, params: dict[str, Any]) -> None:
         check_size(params, "$.params")
-        found = await self._pipelines.find(pipeline)
-        if found is None:
+        version = await self._pipelines.fetch(pipeline)
+        if version is None:
             raise PipelineUnknownError([Fault("$.pipeline", str(PipelineNotFoundError(pipeline)))])
-        check_params(known(found), params)
+        check_params(as_newest(version), params)
+
+    async def _get_locked(self, preset_id: UUID, reach: Reach) -> Preset:
+        return self._existing(await self._repository.fetch(preset_id, reach, lock=True), preset_id)
 
     @staticmethod
-    def _known(preset: Preset | None, preset_id: UUID) -> Preset:
+    def _existing(preset: Preset | None, preset_id: UUID) -> Preset:
         if preset is None:
             raise PresetNotFoundError(preset_id)
         return preset

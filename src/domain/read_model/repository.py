@@ -1,4 +1,4 @@
-"""The queries behind nested reads: each answers for many objects at once, and only for those within reach."""
+"""Queries of nested reads: each fetches the parts of many objects at once, within the caller's reach."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -22,14 +22,14 @@ from headrace.domain.read_model.shapes import NamedTag, OwnedJob, OwnedPreset, O
 from headrace.domain.tags.models import JOB_TAGS, PRESET_TAGS, Tag
 
 
-def _tags(links: Table, ours: Any, theirs: Any) -> ScalarSelect[Any]:
-    """The tags of a row as JSON, by name: one column more instead of a statement more."""
-    named = func.jsonb_build_object("id", Tag.id, "name", Tag.name)
+def _tags(links: Table, marked: Any, link_column: Any) -> ScalarSelect[Any]:
+    """Select the tags of a row as JSON, by name: one more column instead of another statement."""
+    tag = func.jsonb_build_object("id", Tag.id, "name", Tag.name)
     return (
-        select(func.coalesce(func.jsonb_agg(aggregate_order_by(named, Tag.name)), text("'[]'"), type_=JSONB))
+        select(func.coalesce(func.jsonb_agg(aggregate_order_by(tag, Tag.name)), text("'[]'"), type_=JSONB))
         .select_from(links)
         .join(Tag, Tag.id == links.c.tag_id)
-        .where(theirs == ours)
+        .where(link_column == marked)
         .scalar_subquery()
     )
 
@@ -39,46 +39,46 @@ _PRESET_TAGS: Final = _tags(PRESET_TAGS, Preset.id, PRESET_TAGS.c.preset_id)
 
 
 class ReadRepository:
-    """Reads for one caller; every call is one statement."""
+    """Reads for one caller. Every method is one statement."""
 
     def __init__(self, session: AsyncSession, reach: Reach) -> None:
         self.session = session
         self._reach = reach
 
-    async def jobs(self, wanted: JobFilter) -> list[OwnedJob]:
-        """The wanted page of jobs, newest first."""
-        newest = matching_jobs(self._reach, wanted).order_by(Job.created_at.desc(), Job.id.desc())
-        return await self._jobs(newest.limit(wanted.limit).offset(wanted.offset))
+    async def fetch_jobs(self, filters: JobFilter) -> list[OwnedJob]:
+        """Fetch a page of the matching jobs, newest first."""
+        newest = matching_jobs(self._reach, filters).order_by(Job.created_at.desc(), Job.id.desc())
+        return await self._fetch_owned(newest.limit(filters.limit).offset(filters.offset))
 
-    async def jobs_by_id(self, job_ids: Sequence[UUID]) -> list[OwnedJob]:
-        """Those of the jobs that there are."""
-        return await self._jobs(
+    async def fetch_jobs_by_id(self, job_ids: Sequence[UUID]) -> list[OwnedJob]:
+        """Fetch those of the jobs that exist."""
+        return await self._fetch_owned(
             select(Job).where(Job.id.in_(job_ids), *self._reach.within(Job.owner_id, Job.id))
         )
 
-    async def step_runs(self, job_ids: Sequence[UUID], first: int) -> Sequence[StepRun]:
-        """The step runs of those jobs; of a `for_each` step those of its *first* items."""
+    async def fetch_step_runs(self, job_ids: Sequence[UUID], first: int) -> Sequence[StepRun]:
+        """Fetch the step runs of those jobs; of a `for_each` step only those of its *first* items."""
         statement = select(StepRun).where(
             StepRun.job_id.in_(job_ids), or_(StepRun.index.is_(None), StepRun.index < first)
         )
         return (await self.session.execute(statement)).scalars().all()
 
-    async def files(self, job_ids: Sequence[UUID], first: int) -> Sequence[File]:
-        """The *first* files of each of those jobs, oldest first."""
+    async def fetch_files(self, job_ids: Sequence[UUID], first: int) -> Sequence[File]:
+        """Fetch the *first* files of each of those jobs, oldest first."""
         oldest = (File.created_at, File.id)
-        place = func.row_number().over(partition_by=File.job_id, order_by=oldest)
-        placed = (
-            select(File.id, place.label("place"))
+        position = func.row_number().over(partition_by=File.job_id, order_by=oldest)
+        numbered = (
+            select(File.id, position.label("position"))
             .where(File.job_id.in_(job_ids), *self._reach.within(File.owner_id, File.job_id))
             .subquery()
         )
-        statement = select(File).join(placed, placed.c.id == File.id).where(placed.c.place <= first)
+        statement = select(File).join(numbered, numbered.c.id == File.id).where(numbered.c.position <= first)
         return (await self.session.execute(statement.order_by(*oldest))).scalars().all()
 
-    async def pipelines(
+    async def fetch_pipelines(
         self, versions: Sequence[tuple[str, int]], newest_of: Sequence[str]
     ) -> Sequence[PipelineVersion]:
-        """Those versions of pipelines, and the newest of each pipeline that is named."""
+        """Fetch those versions of pipelines, and the newest version of each pipeline in *newest_of*."""
         name, version = PipelineVersion.name, PipelineVersion.version
         newest = select_newest().where(name.in_(newest_of)).with_only_columns(PipelineVersion.id)
         statement = select(PipelineVersion).where(
@@ -86,13 +86,13 @@ class ReadRepository:
         )
         return (await self.session.execute(statement)).scalars().all()
 
-    async def newest_pipelines(self, limit: int, offset: int) -> Sequence[PipelineVersion]:
-        """The newest version of each pipeline, by name."""
+    async def fetch_newest_pipelines(self, limit: int, offset: int) -> Sequence[PipelineVersion]:
+        """Fetch a page of the newest versions of all pipelines, in the order of their names."""
         statement = select_newest().limit(limit).offset(offset)
         return (await self.session.execute(statement)).scalars().all()
 
-    async def presets(self, limit: int, offset: int) -> list[OwnedPreset]:
-        """A page of presets, by title."""
+    async def fetch_presets(self, limit: int, offset: int) -> list[OwnedPreset]:
+        """Fetch a page of presets, in the order of their titles."""
         statement = (
             select(Preset, User.username, _PRESET_TAGS)
             .join(User, User.id == Preset.owner_id)
@@ -106,13 +106,13 @@ class ReadRepository:
             for preset, username, tags in await self.session.execute(statement)
         ]
 
-    async def tags(self, limit: int, offset: int) -> list[NamedTag]:
-        """A page of tags, by name."""
+    async def fetch_tags(self, limit: int, offset: int) -> list[NamedTag]:
+        """Fetch a page of tags, in the order of their names."""
         statement = select(Tag.id, Tag.name).where(*self._reach.within(Tag.owner_id))
         page = statement.order_by(Tag.name, Tag.id).limit(limit).offset(offset)
         return [NamedTag(tag_id, name) for tag_id, name in await self.session.execute(page)]
 
-    async def _jobs(self, statement: Select[tuple[Job]]) -> list[OwnedJob]:
+    async def _fetch_owned(self, statement: Select[tuple[Job]]) -> list[OwnedJob]:
         rows = await self.session.execute(
             statement.join(User, User.id == Job.owner_id).add_columns(User.username, _JOB_TAGS)
         )

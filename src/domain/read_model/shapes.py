@@ -1,4 +1,4 @@
-"""What nested reads answer: an object with what is always wanted beside it."""
+"""The results of nested reads: an object with its owner and its tags."""
 
 from uuid import UUID
 
@@ -9,19 +9,21 @@ from headrace.domain.presets.models import Preset
 
 
 class Owner(Struct, frozen=True):
-    """As much of a user as others see."""
+    """The part of a user that other users see."""
 
     id: UUID
     username: str
 
 
 class NamedTag(Struct, frozen=True):
+    """A tag without its owner and counts."""
+
     id: UUID
     name: str
 
 
 class OwnedJob(Struct, frozen=True):
-    """A job, whose it is, and its tags by name."""
+    """A job with its owner, and its tags in the order of their names."""
 
     job: Job
     owner: Owner
@@ -29,7 +31,7 @@ class OwnedJob(Struct, frozen=True):
 
 
 class OwnedPreset(Struct, frozen=True):
-    """A preset, whose it is, and its tags by name."""
+    """A preset with its owner, and its tags in the order of their names."""
 
     preset: Preset
     owner: Owner

@@ -1,4 +1,4 @@
-"""Which tags a job or a preset has."""
+"""Sets the tags of a job or a preset."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -31,23 +31,23 @@ _INSERT_TAGS: Final = text(insert_tags_sql(":owner_id", ":ids", ":names"))
 async def set_tags(
     session: Session, links: Table, marked_id: UUID, owner_id: UUID, names: Sequence[str]
 ) -> None:
-    """Give what *marked_id* names exactly the tags *names* of that owner; those that are new are made.
+    """Replace the tags of the job or preset *marked_id* with *names*, and create those that the owner lacks.
 
     *links* is `JOB_TAGS` or `PRESET_TAGS`.
     """
     marked = links.c[0]
     await session.execute(delete(links).where(marked == marked_id))
-    wanted = sorted(set(names))
-    if not wanted:
+    unique_names = sorted(set(names))
+    if not unique_names:
         return
-    await session.execute(
-        _INSERT_TAGS, {"owner_id": owner_id, "ids": [uuid7() for _ in wanted], "names": wanted}
-    )
-    # Locked, so that a tag which somebody deletes meanwhile is no link, instead of a link to nothing.
-    found = (
+    parameters = {"owner_id": owner_id, "ids": [uuid7() for _ in unique_names], "names": unique_names}
+    await session.execute(_INSERT_TAGS, parameters)
+    # The lock skips a tag that another transaction deletes meanwhile; without it the link would break its
+    # foreign key.
+    tags = (
         select(literal(marked_id, Uuid), Tag.id)
-        .where(Tag.owner_id == owner_id, Tag.name.in_(wanted))
+        .where(Tag.owner_id == owner_id, Tag.name.in_(unique_names))
         .order_by(Tag.name)
         .with_for_update(read=True, key_share=True, of=Tag)
     )
-    await session.execute(insert(links).from_select([marked.name, "tag_id"], found))
+    await session.execute(insert(links).from_select([marked.name, "tag_id"], tags))

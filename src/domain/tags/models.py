@@ -1,4 +1,4 @@
-"""Names that people give to jobs and presets, and the links between them."""
+"""Tables of tags, and of their links to jobs and presets."""
 
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from headrace.domain.base import METADATA
 
 
 class Tag(UUIDv7AuditBase):
-    """A name of one owner. Deleting it removes the links, never what it marks."""
+    """A name that an owner gives to jobs and presets. Deleting it deletes only the links."""
 
     __tablename__ = "tags"
     __table_args__ = (UniqueConstraint("owner_id", "name"),)

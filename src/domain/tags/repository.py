@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from msgspec import Struct
 from sqlalchemy import Select, delete, func, select
 
 from headrace.domain.accounts.reach import Reach
+from headrace.domain.base import Session
 from headrace.domain.paging import SortColumns, fetch_page, sort_order
 from headrace.domain.tags.models import JOB_TAGS, PRESET_TAGS, Tag
 
@@ -23,30 +23,33 @@ class CountedTag(Struct, frozen=True):
     presets: int
 
 
-class TagRepository(SQLAlchemyAsyncRepository[Tag]):
-    model_type = Tag
+class TagRepository:
+    """Queries about tags. Every query for a caller carries the caller's reach."""
 
-    async def reached(self, tag_id: UUID, reach: Reach) -> Tag | None:
-        """A tag within reach, locked."""
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    async def fetch_locked(self, tag_id: UUID, reach: Reach) -> Tag | None:
+        """Fetch a tag within reach, locked against changes."""
         statement = select(Tag).where(Tag.id == tag_id, *reach.within(Tag.owner_id)).with_for_update()
         return (await self.session.execute(statement)).scalar_one_or_none()
 
-    async def counted(self, tag_id: UUID, reach: Reach) -> CountedTag | None:
-        """A tag within reach, with its counts."""
+    async def fetch(self, tag_id: UUID, reach: Reach) -> CountedTag | None:
+        """Fetch a tag within reach, with its counts."""
         row = (await self.session.execute(_counted(reach).where(Tag.id == tag_id))).one_or_none()
         return None if row is None else CountedTag(*row)
 
-    async def page(
+    async def fetch_page(
         self, reach: Reach, order_by: str, limit: int, offset: int
     ) -> tuple[Sequence[CountedTag], int]:
-        """The wanted page, in a stable order, and how many there are."""
+        """Fetch a page of the tags within reach, and count all of them."""
         order = sort_order(SORT_COLUMNS, order_by, Tag.id)
         rows, total = await fetch_page(self.session, _counted(reach), order=order, limit=limit, offset=offset)
         return [CountedTag(tag, jobs, presets) for tag, jobs, presets, _ in rows], total
 
-    async def forget(self, tag_id: UUID) -> None:
-        """Delete the tag; the database drops its links."""
-        await self.session.execute(delete(Tag).where(Tag.id == tag_id))
+    async def delete(self, tag: Tag) -> None:
+        """Delete a tag; the database deletes its links."""
+        await self.session.execute(delete(Tag).where(Tag.id == tag.id))
 
 
 def _counted(reach: Reach) -> Select[Any]:

@@ -1,21 +1,23 @@
-"""What people do with tags."""
+"""The use cases of tags: list, create, rename, delete."""
 
 from collections.abc import Sequence
+from typing import Final
 from uuid import UUID
 
-from advanced_alchemy.service import SQLAlchemyAsyncRepositoryService
 from uuid_utils.compat import uuid7
 
 from headrace.domain.accounts.reach import Reach
-from headrace.domain.base import database_now
+from headrace.domain.base import Session, database_now
 from headrace.domain.conflicts import TakenError, translate_unique_violation
 from headrace.domain.errors import HeadraceError
 from headrace.domain.tags.models import Tag
 from headrace.domain.tags.repository import CountedTag, TagRepository
 
+_UNIQUE_NAME: Final = "uq_tags_owner_id"
+
 
 class TagNotFoundError(HeadraceError):
-    """There is no such tag, or it is somebody else's: the two look the same."""
+    """There is no such tag within the caller's reach. A foreign tag looks the same as a missing one."""
 
     def __init__(self, tag_id: UUID) -> None:
         super().__init__(f"there is no tag {tag_id}")
@@ -23,72 +25,70 @@ class TagNotFoundError(HeadraceError):
 
 
 class TagTakenError(TakenError):
-    """The owner has a tag of that name."""
+    """The owner already has a tag with that name."""
 
     def __init__(self, name: str) -> None:
         super().__init__("$.name", f"there is a tag {name!r} already")
 
 
-class TagService(SQLAlchemyAsyncRepositoryService[Tag, TagRepository]):
-    """Methods flush and never commit: whoever opened the transaction ends it."""
+class TagService:
+    """Tags of jobs and presets. Methods flush; the caller commits."""
 
-    repository_type = TagRepository
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._repository = TagRepository(session)
 
-    async def find(self, tag_id: UUID, reach: Reach) -> CountedTag:
-        """A tag within reach.
-
-        Raises:
-            TagNotFoundError: none, or somebody else's.
-        """
-        found = await self.repository.counted(tag_id, reach)
-        if found is None:
-            raise TagNotFoundError(tag_id)
-        return found
-
-    async def page(
-        self, reach: Reach, order_by: str, limit: int, offset: int
-    ) -> tuple[Sequence[CountedTag], int]:
-        return await self.repository.page(reach, order_by, limit, offset)
-
-    async def add(self, owner_id: UUID, name: str) -> CountedTag:
-        """Make a tag.
+    async def create(self, owner_id: UUID, name: str) -> CountedTag:
+        """Create a tag.
 
         Raises:
-            TagTakenError: the owner has one of that name.
+            TagTakenError: the owner already has a tag with that name.
         """
-        now = await database_now(self.repository.session)
+        now = await database_now(self._session)
         tag = Tag(id=uuid7(), owner_id=owner_id, name=name, created_at=now, updated_at=now)
-        async with translate_unique_violation(
-            self.repository.session, "uq_tags_owner_id", TagTakenError(name)
-        ):
-            self.repository.session.add(tag)
+        async with translate_unique_violation(self._session, _UNIQUE_NAME, TagTakenError(name)):
+            self._session.add(tag)
         return CountedTag(tag, 0, 0)
 
+    async def get(self, tag_id: UUID, reach: Reach) -> CountedTag:
+        """Return a tag within reach.
+
+        Raises:
+            TagNotFoundError: there is no such tag within reach.
+        """
+        counted = await self._repository.fetch(tag_id, reach)
+        if counted is None:
+            raise TagNotFoundError(tag_id)
+        return counted
+
+    async def get_page(
+        self, reach: Reach, order_by: str, limit: int, offset: int
+    ) -> tuple[Sequence[CountedTag], int]:
+        """Return a page of the tags within reach, and the number of all of them."""
+        return await self._repository.fetch_page(reach, order_by, limit, offset)
+
     async def rename(self, tag_id: UUID, reach: Reach, name: str) -> CountedTag:
-        """Give a tag another name; what it marks stays marked.
+        """Give a tag another name. Jobs and presets keep it.
 
         Raises:
-            TagNotFoundError: none, or somebody else's.
-            TagTakenError: its owner has one of that name.
+            TagNotFoundError: there is no such tag within reach.
+            TagTakenError: its owner already has a tag with that name.
         """
-        tag = await self._reached(tag_id, reach)
-        async with translate_unique_violation(
-            self.repository.session, "uq_tags_owner_id", TagTakenError(name)
-        ):
+        tag = await self._get_locked(tag_id, reach)
+        async with translate_unique_violation(self._session, _UNIQUE_NAME, TagTakenError(name)):
             tag.name = name
-        return await self.find(tag_id, reach)
+        return await self.get(tag_id, reach)
 
-    async def remove(self, tag_id: UUID, reach: Reach) -> None:
-        """Delete a tag; what it marked stays.
+    async def delete(self, tag_id: UUID, reach: Reach) -> None:
+        """Delete a tag. The jobs and presets that it marks stay.
 
         Raises:
-            TagNotFoundError: none, or somebody else's.
+            TagNotFoundError: there is no such tag within reach.
         """
-        await self._reached(tag_id, reach)
-        await self.repository.forget(tag_id)
+        await self._repository.delete(await self._get_locked(tag_id, reach))
 
-    async def _reached(self, tag_id: UUID, reach: Reach) -> Tag:
-        tag = await self.repository.reached(tag_id, reach)
+    async def _get_locked(self, tag_id: UUID, reach: Reach) -> Tag:
+        tag = await self._repository.fetch_locked(tag_id, reach)
         if tag is None:
             raise TagNotFoundError(tag_id)
         return tag

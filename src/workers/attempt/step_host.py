@@ -23,7 +23,7 @@ from headrace.domain.events.types import (
     LogWritten,
     Progress,
 )
-from headrace.domain.files.lookup import sha256_of
+from headrace.domain.files.lookup import fetch_sha256
 from headrace.domain.files.names import FileNameError, check_media_type, check_name
 from headrace.domain.jobs.attempts.changes import Change, NewFile, WriteResult
 from headrace.domain.jobs.attempts.claims import Claim
@@ -184,7 +184,7 @@ class StepHost:
             file_uuid = file_id if isinstance(file_id, UUID) else UUID(str(file_id))
         except ValueError as error:
             raise PermanentError(f"{file_id!r} is not the id of a file", code="file_not_found") from error
-        sha256 = await sha256_of(self._database, file_uuid, self._claim.owner_id)
+        sha256 = await fetch_sha256(self._database, file_uuid, self._claim.owner_id)
         if sha256 is None:
             raise PermanentError(f"there is no file {file_uuid}", code="file_not_found")
         return self._blobs.path(file_uuid, sha256)

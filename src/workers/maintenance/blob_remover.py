@@ -45,9 +45,9 @@ class BlobRemover:
         """
         count = 0
         for _ in range(_MAX_BATCHES):
-            batch = await self._removals.take(_BATCH_SIZE, again_after=_RETRY_AFTER)
+            batch = await self._removals.claim(_BATCH_SIZE, retry_after=_RETRY_AFTER)
             finished = await asyncio.to_thread(self._remove, batch)
-            await self._removals.done(finished)
+            await self._removals.finish(finished)
             count += len(finished)
             if len(batch) < _BATCH_SIZE:
                 break

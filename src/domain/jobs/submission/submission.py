@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from headrace.domain.pipelines.catalogue import KnownPipeline
+from headrace.domain.pipelines.catalogue import CachedPipeline
 
 # Stands in an answer for the moment that only the database knows. Random, so that nobody's own text is it.
 NOT_YET: Final = datetime(1, 1, 1, tzinfo=UTC) + timedelta(microseconds=secrets.randbelow(86_399_999_999) + 1)
@@ -40,7 +40,7 @@ class NewJob(Struct, frozen=True, kw_only=True):
 
     id: UUID
     order: JobSpec
-    pipeline: KnownPipeline
+    pipeline: CachedPipeline
     params: str
     meta: str
     waiting_for: str

@@ -27,7 +27,7 @@ from headrace.domain.jobs.submission.submission import (
 from headrace.domain.jobs.submission.submit_repository import SubmitRepository
 from headrace.domain.jobs.waiting import why_queued
 from headrace.domain.json_bounds import ValueTooLargeError, is_too_large
-from headrace.domain.pipelines.catalogue import Catalogue, KnownPipeline
+from headrace.domain.pipelines.catalogue import CachedPipeline, Catalogue
 from headrace.domain.pipelines.service import (
     Fault,
     ParamsInvalidError,
@@ -119,7 +119,7 @@ class Submitter:
                 if known is not None:
                     return known
             for order in orders:
-                self._catalogue.forget(order.pipeline, order.version)
+                self._catalogue.evict(order.pipeline, order.version)
             await self._wait_for(presets)
         if presets:
             raise PresetBusyError(min(presets))
@@ -141,15 +141,15 @@ class Submitter:
         found = await self._repository.find_key(owner_id, key.name, key.request)
         return None if found is None else _replay(key, *found)
 
-    async def _resolve(self, orders: Sequence[JobSpec], at: str) -> tuple[list[KnownPipeline], Serving]:
-        found: list[KnownPipeline] = []
-        asked: dict[tuple[str, int | None], KnownPipeline | None] = {}
+    async def _resolve(self, orders: Sequence[JobSpec], at: str) -> tuple[list[CachedPipeline], Serving]:
+        found: list[CachedPipeline] = []
+        asked: dict[tuple[str, int | None], CachedPipeline | None] = {}
         faults: list[Fault] = []
         unknown: list[Fault] = []
         for place, order in enumerate(orders):
             wanted = (order.pipeline, order.version)
             if wanted not in asked:
-                asked[wanted] = await self._catalogue.find(*wanted)
+                asked[wanted] = await self._catalogue.get(*wanted)
             pipeline = asked[wanted]
             here = at.format(place)
             if pipeline is None:
@@ -182,7 +182,7 @@ def _as_json(order: JobSpec, at: str, place: int) -> tuple[str, str]:
 def _new_jobs(
     orders: Sequence[JobSpec],
     written: Sequence[tuple[str, str]],
-    found: Sequence[KnownPipeline],
+    found: Sequence[CachedPipeline],
     serving: Serving,
     tag_ids: dict[str, UUID],
 ) -> list[NewJob]:
