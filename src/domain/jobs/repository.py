@@ -70,9 +70,9 @@ class JobRepository:
             options=_load_options(filters.include),
         )
 
-    async def fetch_steps(self, job_id: UUID) -> Sequence[StepRun]:
+    async def fetch_steps(self, job: Job) -> Sequence[StepRun]:
         """Return the stored step runs, in no order."""
-        statement = select(StepRun).where(StepRun.job_id == job_id)
+        statement = select(StepRun).where(StepRun.job_id == job.id)
         return (await self._session.execute(statement)).scalars().all()
 
     async def fetch_serving(self, alive_within: timedelta) -> tuple[datetime, Serving]:
@@ -93,25 +93,25 @@ class JobRepository:
         at: datetime = (await self._session.execute(_APPEND_EVENT, parameters)).scalar_one()
         return at
 
-    async def set_tags(self, owner_id: UUID, job_id: UUID, names: Sequence[str]) -> None:
+    async def set_tags(self, job: Job, names: Sequence[str]) -> None:
         """Give the job exactly the tags *names*; insert those that its owner lacks."""
-        await set_tags(self._session, JOB_TAGS, job_id, owner_id, names)
+        await set_tags(self._session, JOB_TAGS, job.id, job.owner_id, names)
 
-    async def reset_steps(self, job_id: UUID) -> None:
+    async def reset_steps(self, job: Job) -> None:
         """Make every step run that did not succeed `pending` again, with all its tries."""
         await self._session.execute(
             update(StepRun)
-            .where(StepRun.job_id == job_id, StepRun.state != StepState.SUCCEEDED)
+            .where(StepRun.job_id == job.id, StepRun.state != StepState.SUCCEEDED)
             .values(state=StepState.PENDING, tries=0, error=None, retry_at=None, finished_at=None)
         )
 
-    async def cancel_steps(self, job_id: UUID) -> None:
+    async def cancel_steps(self, job: Job) -> None:
         """Cancel the pending and running step runs of a job that is cancelled."""
-        await self._session.execute(_CANCEL_STEPS, {"job_id": job_id})
+        await self._session.execute(_CANCEL_STEPS, {"job_id": job.id})
 
-    async def delete(self, job_id: UUID) -> None:
+    async def delete(self, job: Job) -> None:
         """Delete the job; the database deletes its history, files and links."""
-        await self._session.execute(delete(Job).where(Job.id == job_id))
+        await self._session.execute(delete(Job).where(Job.id == job.id))
 
     async def _load(self, statement: Select[tuple[Job]], include: Set[Include] = frozenset()) -> list[Job]:
         result = await self._session.execute(

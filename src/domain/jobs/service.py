@@ -67,7 +67,7 @@ class JobService:
         """
         job = await self._lock(job_id, reach)
         if tags is not None:
-            await self._jobs.set_tags(job.owner_id, job_id, tags)
+            await self._jobs.set_tags(job, tags)
         if meta is not None:
             merge_json(job, "meta", meta)
             check_size(job.meta, "$.meta")
@@ -89,7 +89,7 @@ class JobService:
         else:
             job.state = move(job.state, JobState.CANCELLED)
             job.finished_at = await database_now(self._session)
-            await self._jobs.cancel_steps(job_id)
+            await self._jobs.cancel_steps(job)
             await self._record(job, JobCancelled())
         return job
 
@@ -108,7 +108,7 @@ class JobService:
         job.run_at, job.due_order = now, due_order(now, job.priority)
         job.finished_at = job.started_at = job.error = job.cancel_requested_at = None
         job.losses, job.progress, job.progress_steps = 0, 0.0, None
-        await self._jobs.reset_steps(job_id)
+        await self._jobs.reset_steps(job)
         await self._record(job, JobRetried())
         self.rings.append(job.queue)
         return job
@@ -123,7 +123,7 @@ class JobService:
         job = await self._lock(job_id, reach)
         if not job.state.is_final:
             raise JobNotFinalError(job_id, job.state)
-        await self._jobs.delete(job_id)
+        await self._jobs.delete(job)
 
     async def revoke_tokens(self, job_id: UUID, reach: Reach) -> None:
         """Make every job token invalid that was issued for the job up to now.
@@ -138,7 +138,7 @@ class JobService:
     async def get_steps(self, job: Job) -> list[StepRun]:
         """Return the job's step runs in the order of its graph; steps without a row are made up."""
         pipeline = await self._pipelines.fetch(job.pipeline, job.version)
-        stored = await self._jobs.fetch_steps(job.id)
+        stored = await self._jobs.fetch_steps(job)
         return in_graph_order(job, pipeline.graph if pipeline else [], stored)
 
     async def why_waiting(self, jobs: Sequence[Job]) -> dict[UUID, str]:
