@@ -50,7 +50,7 @@ async def test_a_commit_that_fails_is_told_and_leaves_nothing(
             "CREATE TEMP TABLE twice (one int UNIQUE DEFERRABLE INITIALLY DEFERRED) ON COMMIT DROP",
             "INSERT INTO twice VALUES (1), (1)",
         ):
-            await self.session.execute(text(statement))
+            await self._session.execute(text(statement))
 
     monkeypatch.setattr(PresetRepository, "set_tags", break_the_commit)
 
@@ -78,7 +78,7 @@ async def test_what_is_built_on_something_gone_is_another_refusal_than_a_taken_n
 
     async def mark_with_nothing(self: PresetRepository, preset: Any, _names: Any) -> None:
         link = text("INSERT INTO preset_tags (preset_id, tag_id) VALUES (:preset, :tag)")
-        await self.session.execute(link, {"preset": preset.id, "tag": uuid4()})
+        await self._session.execute(link, {"preset": preset.id, "tag": uuid4()})
 
     monkeypatch.setattr(PresetRepository, "set_tags", mark_with_nothing)
 

@@ -28,12 +28,12 @@ class IdentityRepository:
     """Identities, and the users and sessions that signing in creates."""
 
     def __init__(self, session: Session) -> None:
-        self.session = session
+        self._session = session
 
     async def lock(self, provider: str, subject: str) -> None:
         """Make other sign-ins of the same identity wait until this transaction ends."""
         key = func.hashtextextended(f"identity {provider} {subject}", 0)
-        await self.session.execute(select(func.pg_advisory_xact_lock(key)))
+        await self._session.execute(select(func.pg_advisory_xact_lock(key)))
 
     async def fetch(self, provider: str, subject: str) -> tuple[Identity, User] | None:
         """Fetch an identity with its user."""
@@ -42,7 +42,7 @@ class IdentityRepository:
             .join(User, User.id == Identity.user_id)
             .where(Identity.provider == provider, Identity.subject == subject)
         )
-        row = (await self.session.execute(statement)).one_or_none()
+        row = (await self._session.execute(statement)).one_or_none()
         return (row[0], row[1]) if row else None
 
     async def insert_user(self, names: Iterable[str]) -> User:
@@ -59,7 +59,7 @@ class IdentityRepository:
                 .on_conflict_do_nothing(index_elements=["username"])
                 .returning(User)
             )
-            if (user := (await self.session.execute(statement)).scalar_one_or_none()) is not None:
+            if (user := (await self._session.execute(statement)).scalar_one_or_none()) is not None:
                 return user
         raise NoNameLeftError(name)
 
@@ -68,8 +68,8 @@ class IdentityRepository:
         statement = update(User).where(User.id == user.id).execution_options(synchronize_session=False)
         for name in names:
             try:
-                async with self.session.begin_nested():
-                    await self.session.execute(statement.values(username=name))
+                async with self._session.begin_nested():
+                    await self._session.execute(statement.values(username=name))
             except IntegrityError:
                 continue
             return
@@ -88,5 +88,5 @@ class IdentityRepository:
             )
             .returning(LoginSession.id, LoginSession.expires_at)
         )
-        row = (await self.session.execute(statement)).one()
+        row = (await self._session.execute(statement)).one()
         return row[0], row[1]

@@ -15,11 +15,11 @@ class UserRepository:
     """Users are for admins only, so these queries carry no reach."""
 
     def __init__(self, session: Session) -> None:
-        self.session = session
+        self._session = session
 
     async def fetch(self, user_id: UUID) -> User | None:
         """Fetch one user."""
-        return (await self.session.execute(select(User).where(User.id == user_id))).scalar_one_or_none()
+        return (await self._session.execute(select(User).where(User.id == user_id))).scalar_one_or_none()
 
     async def fetch_page(self, search: str | None, limit: int, offset: int) -> tuple[Sequence[User], int]:
         """Fetch a page of users in the order of their names, and count all that match *search*."""
@@ -31,30 +31,30 @@ class UserRepository:
             )
         order = (User.username.asc(), User.id.asc())
         statement = select(User).where(*matching)
-        return await fetch_objects(self.session, statement, order=order, limit=limit, offset=offset)
+        return await fetch_objects(self._session, statement, order=order, limit=limit, offset=offset)
 
     async def delete(self, user: User) -> None:
         """Delete a user; the database deletes everything that the user owns."""
-        await self.session.delete(user)
-        await self.session.flush()
+        await self._session.delete(user)
+        await self._session.flush()
 
     async def revoke_sessions(self, user_id: UUID) -> None:
         """Revoke all sessions of a user that are not revoked yet."""
         active = (LoginSession.user_id == user_id, LoginSession.revoked_at.is_(None))
         changes = {"revoked_at": DATABASE_NOW, "updated_at": DATABASE_NOW}
-        await self.session.execute(update(LoginSession).where(*active).values(changes))
+        await self._session.execute(update(LoginSession).where(*active).values(changes))
 
 
 class ApiKeyRepository:
     """Queries about API keys."""
 
     def __init__(self, session: Session) -> None:
-        self.session = session
+        self._session = session
 
     async def fetch(self, key_id: UUID, reach: Reach) -> ApiKey | None:
         """Fetch a key within reach."""
         statement = select(ApiKey).where(ApiKey.id == key_id, *reach.within(ApiKey.owner_id))
-        return (await self.session.execute(statement)).scalar_one_or_none()
+        return (await self._session.execute(statement)).scalar_one_or_none()
 
     async def fetch_page(
         self, reach: Reach, owner_id: UUID, limit: int, offset: int
@@ -63,38 +63,38 @@ class ApiKeyRepository:
         matching = (ApiKey.owner_id == owner_id, *reach.within(ApiKey.owner_id))
         order = (ApiKey.created_at.desc(), ApiKey.id.desc())
         statement = select(ApiKey).where(*matching)
-        return await fetch_objects(self.session, statement, order=order, limit=limit, offset=offset)
+        return await fetch_objects(self._session, statement, order=order, limit=limit, offset=offset)
 
     async def insert(self, key: ApiKey) -> None:
         """Insert a key, and read it back as PostgreSQL keeps it."""
-        self.session.add(key)
-        await self.session.flush()
-        await self.session.refresh(key)
+        self._session.add(key)
+        await self._session.flush()
+        await self._session.refresh(key)
 
     async def delete(self, key: ApiKey) -> None:
         """Delete a key."""
-        await self.session.delete(key)
-        await self.session.flush()
+        await self._session.delete(key)
+        await self._session.flush()
 
     async def lock_owner(self, owner_id: UUID) -> None:
         """Lock the owner's row, so that its keys are counted and added by one transaction at a time."""
         # Not FOR UPDATE: that would block every submission, since each refers to the user's row.
         statement = select(User.id).where(User.id == owner_id).with_for_update(key_share=True)
-        await self.session.execute(statement)
+        await self._session.execute(statement)
 
     async def count(self, owner_id: UUID) -> int:
         """Count the owner's keys."""
         statement = select(func.count()).select_from(ApiKey).where(ApiKey.owner_id == owner_id)
-        return (await self.session.execute(statement)).scalar_one()
+        return (await self._session.execute(statement)).scalar_one()
 
 
 class AuditRepository:
     """Queries about the audit log. Entries are for admins only, so these queries carry no reach."""
 
     def __init__(self, session: Session) -> None:
-        self.session = session
+        self._session = session
 
     async def fetch_page(self, limit: int, offset: int) -> tuple[Sequence[AuditEntry], int]:
         """Fetch a page of entries, newest first, and count all of them."""
         order = (AuditEntry.at.desc(), AuditEntry.id.desc())
-        return await fetch_objects(self.session, select(AuditEntry), order=order, limit=limit, offset=offset)
+        return await fetch_objects(self._session, select(AuditEntry), order=order, limit=limit, offset=offset)

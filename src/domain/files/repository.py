@@ -29,14 +29,14 @@ class FileRepository:
     """Queries about files. Every query for a caller carries the caller's reach."""
 
     def __init__(self, session: Session) -> None:
-        self.session = session
+        self._session = session
 
     async def fetch(self, file_id: UUID, reach: Reach, *, lock: bool = False) -> File | None:
         """Fetch a file within reach, locked against changes if *lock*."""
         statement = select(File).where(File.id == file_id, *reach.within(File.owner_id, File.job_id))
         if lock:
             statement = statement.with_for_update(key_share=True)
-        return (await self.session.execute(statement)).scalar_one_or_none()
+        return (await self._session.execute(statement)).scalar_one_or_none()
 
     async def fetch_page(self, reach: Reach, filters: FileFilter) -> tuple[Sequence[File], int]:
         """Fetch a page of the matching files, and count all of them."""
@@ -46,7 +46,7 @@ class FileRepository:
         if filters.search is not None:
             conditions.append(File.name.ilike(substring_pattern(filters.search), escape="\\"))
         return await fetch_objects(
-            self.session,
+            self._session,
             select(File).where(*conditions),
             order=sort_order(SORT_COLUMNS, filters.order_by, File.id),
             limit=filters.limit,
@@ -55,10 +55,10 @@ class FileRepository:
 
     async def insert(self, file: File) -> None:
         """Insert a file, and read it back as PostgreSQL keeps it."""
-        self.session.add(file)
-        await self.session.flush()
-        await self.session.refresh(file)
+        self._session.add(file)
+        await self._session.flush()
+        await self._session.refresh(file)
 
     async def delete(self, file: File) -> None:
         """Delete the row. A trigger records that the bytes must be removed."""
-        await self.session.execute(delete(File).where(File.id == file.id))
+        await self._session.execute(delete(File).where(File.id == file.id))

@@ -35,7 +35,7 @@ class PresetRepository:
     """Queries about presets. Every query for a caller carries the caller's reach."""
 
     def __init__(self, session: Session) -> None:
-        self.session = session
+        self._session = session
 
     async def fetch(self, preset_id: UUID, reach: Reach, *, lock: bool = False) -> Preset | None:
         """Fetch a preset within reach, with its tags. While it is locked, no job can be submitted from it."""
@@ -43,12 +43,12 @@ class PresetRepository:
         if lock:
             statement = statement.with_for_update(of=Preset)
         statement = statement.options(selectinload(Preset.tags)).execution_options(populate_existing=True)
-        return (await self.session.execute(statement)).scalar_one_or_none()
+        return (await self._session.execute(statement)).scalar_one_or_none()
 
     async def fetch_page(self, reach: Reach, filters: PresetFilter) -> tuple[Sequence[Preset], int]:
         """Fetch a page of the matching presets, and count all of them."""
         return await fetch_objects(
-            self.session,
+            self._session,
             _matching(reach, filters),
             order=sort_order(SORT_COLUMNS, filters.order_by, Preset.id),
             limit=filters.limit,
@@ -58,26 +58,26 @@ class PresetRepository:
 
     async def set_tags(self, preset: Preset, names: Sequence[str]) -> None:
         """Replace the preset's tags with *names*, and create those that the owner lacks."""
-        await set_tags(self.session, PRESET_TAGS, preset.id, preset.owner_id, names)
+        await set_tags(self._session, PRESET_TAGS, preset.id, preset.owner_id, names)
 
     async def has_unfinished_jobs(self, preset: Preset) -> bool:
         """Whether a job of the preset has not ended."""
         unfinished = select(exists().where(Job.preset_id == preset.id, Job.finished_at.is_(None)))
-        return bool((await self.session.execute(unfinished)).scalar_one())
+        return bool((await self._session.execute(unfinished)).scalar_one())
 
     async def delete_finished_jobs(self, preset: Preset) -> None:
         """Delete the preset's jobs that have ended; the database deletes their history, files and links."""
-        await self.session.execute(
+        await self._session.execute(
             delete(Job).where(Job.preset_id == preset.id, Job.finished_at.is_not(None))
         )
 
     async def detach_jobs(self, preset: Preset) -> None:
         """Keep the preset's jobs as jobs without a preset."""
-        await self.session.execute(_DETACH_JOBS, {"preset_id": preset.id})
+        await self._session.execute(_DETACH_JOBS, {"preset_id": preset.id})
 
     async def delete(self, preset: Preset) -> None:
         """Delete the preset; the database deletes its links to tags."""
-        await self.session.execute(delete(Preset).where(Preset.id == preset.id))
+        await self._session.execute(delete(Preset).where(Preset.id == preset.id))
 
 
 def _matching(reach: Reach, filters: PresetFilter) -> Select[Any]:

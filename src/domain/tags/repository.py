@@ -27,16 +27,16 @@ class TagRepository:
     """Queries about tags. Every query for a caller carries the caller's reach."""
 
     def __init__(self, session: Session) -> None:
-        self.session = session
+        self._session = session
 
     async def fetch_locked(self, tag_id: UUID, reach: Reach) -> Tag | None:
         """Fetch a tag within reach, locked against changes."""
         statement = select(Tag).where(Tag.id == tag_id, *reach.within(Tag.owner_id)).with_for_update()
-        return (await self.session.execute(statement)).scalar_one_or_none()
+        return (await self._session.execute(statement)).scalar_one_or_none()
 
     async def fetch(self, tag_id: UUID, reach: Reach) -> CountedTag | None:
         """Fetch a tag within reach, with its counts."""
-        row = (await self.session.execute(_counted(reach).where(Tag.id == tag_id))).one_or_none()
+        row = (await self._session.execute(_counted(reach).where(Tag.id == tag_id))).one_or_none()
         return None if row is None else CountedTag(*row)
 
     async def fetch_page(
@@ -44,12 +44,14 @@ class TagRepository:
     ) -> tuple[Sequence[CountedTag], int]:
         """Fetch a page of the tags within reach, and count all of them."""
         order = sort_order(SORT_COLUMNS, order_by, Tag.id)
-        rows, total = await fetch_page(self.session, _counted(reach), order=order, limit=limit, offset=offset)
+        rows, total = await fetch_page(
+            self._session, _counted(reach), order=order, limit=limit, offset=offset
+        )
         return [CountedTag(tag, jobs, presets) for tag, jobs, presets, _ in rows], total
 
     async def delete(self, tag: Tag) -> None:
         """Delete a tag; the database deletes its links."""
-        await self.session.execute(delete(Tag).where(Tag.id == tag.id))
+        await self._session.execute(delete(Tag).where(Tag.id == tag.id))
 
 
 def _counted(reach: Reach) -> Select[Any]:
