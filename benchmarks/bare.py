@@ -1,4 +1,4 @@
-"""What POST /jobs is held against: a Litestar handler that decodes a body and does one INSERT."""
+"""The baseline of POST /jobs: a Litestar handler that decodes a body and runs one INSERT."""
 
 import os
 import sys
@@ -18,12 +18,12 @@ class Body(Struct):
     params: dict[str, Any]
 
 
-class Made(Struct):
+class Inserted(Struct):
     id: str
 
 
 @asynccontextmanager
-async def pooled(app: Litestar) -> AsyncGenerator[None, None]:
+async def open_pool(app: Litestar) -> AsyncGenerator[None, None]:
     pool = await asyncpg.create_pool(os.environ["HEADRACE_DATABASE_URL"], min_size=16, max_size=16)
     await pool.execute("CREATE TABLE IF NOT EXISTS bare (id uuid PRIMARY KEY, body text NOT NULL)")
     app.state.pool = pool
@@ -34,13 +34,13 @@ async def pooled(app: Litestar) -> AsyncGenerator[None, None]:
 
 
 @post("/jobs")
-async def insert(data: Body) -> Made:
-    made = uuid4()
-    await app.state.pool.execute("INSERT INTO bare VALUES ($1, $2)", made, data.pipeline)
-    return Made(str(made))
+async def insert(data: Body) -> Inserted:
+    row_id = uuid4()
+    await app.state.pool.execute("INSERT INTO bare VALUES ($1, $2)", row_id, data.pipeline)
+    return Inserted(str(row_id))
 
 
-app = Litestar([insert], lifespan=[pooled], openapi_config=None, logging_config=None)
+app = Litestar([insert], lifespan=[open_pool], openapi_config=None, logging_config=None)
 
 if __name__ == "__main__":
     uvicorn.run(app, port=int(sys.argv[1]), log_config=None, access_log=False)

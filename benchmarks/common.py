@@ -1,6 +1,6 @@
-"""What all benchmarks share: servers of their own on loopback, our processes, the report.
+"""The parts that all benchmarks share: their own servers on loopback, Headrace processes and the report.
 
-Every figure is the median of several runs. A report prints the machine and the versions, and is JSON as well.
+Every figure is the median of several runs. A report names the machine and the versions, and can be JSON.
 """
 
 import argparse
@@ -42,44 +42,44 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A database, a Redis and a data folder that nobody else uses."""
+class BenchEnv:
+    """A database, a Redis and a data folder for one benchmark."""
 
     database_url: str
     redis_url: str
     folder: Path
 
-    def environment(self, **more: str) -> dict[str, str]:
+    def environment(self, **extra: str) -> dict[str, str]:
         return os.environ | {
             "HEADRACE_DATABASE_URL": self.database_url,
             "HEADRACE_REDIS_URL": self.redis_url,
             "HEADRACE_DATA_DIR": str(self.folder),
             "HEADRACE_LOG_LEVEL": "error",
-            **more,
+            **extra,
         }
 
 
 @contextmanager
-def stage() -> Iterator[Stage]:
-    """Servers with an up-to-date schema and the bundled pipelines made known."""
+def bench_environment() -> Iterator[BenchEnv]:
+    """Start the servers, migrate the schema and register the bundled pipelines."""
     folder = Path(tempfile.mkdtemp(prefix="headrace-bench-"))
     folder.chmod(0o711)
     try:
         with run_servers(folder) as servers:
-            made = Stage(str(servers.database_url), str(servers.redis_url), folder)
-            upgrade(made.database_url)
-            with processes(made, ["worker"]):
-                asyncio.run(until(made.database_url, "SELECT count(*) > 0 FROM workers"))
-            yield made
+            env = BenchEnv(str(servers.database_url), str(servers.redis_url), folder)
+            upgrade(env.database_url)
+            with processes(env, ["worker"]):
+                asyncio.run(until(env.database_url, "SELECT count(*) > 0 FROM workers"))
+            yield env
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def processes(made: Stage, *commands: Sequence[str], **environment: str) -> Iterator[list[int]]:
-    """Our own commands for the block, told to stop at its end; gives the numbers of the processes."""
+def processes(env: BenchEnv, *commands: Sequence[str], **environment: str) -> Iterator[list[int]]:
+    """Run `headrace` commands during the block and stop them at its end; yield their process ids."""
     running = [
-        subprocess.Popen([HEADRACE, *command], env=made.environment(**environment)) for command in commands
+        subprocess.Popen([HEADRACE, *command], env=env.environment(**environment)) for command in commands
     ]
     try:
         yield [process.pid for process in running]
@@ -100,10 +100,10 @@ async def fetch(database_url: str, statement: str, *arguments: Any) -> list[asyn
 
 
 async def until(database_url: str, statement: str, seconds: float = 600) -> None:
-    """Wait until *statement* says true; asked ten times a second.
+    """Wait until *statement* returns true; it is run ten times a second.
 
     Raises:
-        TimeoutError: it does not.
+        TimeoutError: it did not within *seconds*.
     """
     connection = await asyncpg.connect(database_url)
     try:
@@ -117,25 +117,25 @@ async def until(database_url: str, statement: str, seconds: float = 600) -> None
 
 
 async def submit(database_url: str, count: int, pipeline: str = "noop", **params: Any) -> None:
-    """Queue *count* jobs through the domain, 1,000 a transaction; nobody is rung for."""
-    orders = [JobSpec(pipeline=pipeline, params=params)] * min(_BATCH, count)
-    await submit_orders(database_url, orders, times=-(-count // _BATCH))
+    """Queue *count* jobs through the domain, 1,000 per transaction, without ringing."""
+    specs = [JobSpec(pipeline=pipeline, params=params)] * min(_BATCH, count)
+    await submit_specs(database_url, specs, times=-(-count // _BATCH))
 
 
-async def submit_orders(database_url: str, orders: Sequence[JobSpec], times: int = 1) -> None:
-    """Queue *orders* through the domain in one transaction, so many times; nobody is rung for."""
+async def submit_specs(database_url: str, specs: Sequence[JobSpec], times: int = 1) -> None:
+    """Queue *specs* through the domain in one transaction, *times* times, without ringing."""
     owner = await owner_of(database_url)
     pool = await StatementPool.open(database_url, size=2)
     submitter = Submitter(pool)
     try:
         for _ in range(times):
-            await submitter.submit(owner, orders, lambda _: b"")
+            await submitter.submit(owner, specs, lambda _: b"")
     finally:
         await pool.close()
 
 
 async def owner_of(database_url: str) -> UUID:
-    """Somebody who may own jobs."""
+    """Create the user that owns the jobs, if missing; return its id."""
     rows = await fetch(
         database_url,
         "INSERT INTO users (id, username, is_admin, created_at, updated_at)"
@@ -147,14 +147,18 @@ async def owner_of(database_url: str) -> UUID:
 
 
 async def ready(client: httpx.AsyncClient) -> None:
-    """Wait until the API and a worker are there."""
+    """Wait until the API is ready and sees a worker."""
     async with asyncio.timeout(60):
         while True:
             try:
-                answer = await client.get("/health/ready")
+                response = await client.get("/health/ready")
             except httpx.TransportError:
-                answer = None
-            if answer is not None and answer.status_code == 200 and "worker" not in answer.json()["degraded"]:
+                response = None
+            if (
+                response is not None
+                and response.status_code == 200
+                and "worker" not in response.json()["degraded"]
+            ):
                 return
             await asyncio.sleep(0.1)
 
@@ -167,22 +171,22 @@ def free_port() -> int:
 
 
 def runs_of(measure: Callable[[], dict[str, float]], times: int = RUNS) -> dict[str, dict[str, Any]]:
-    """The figures of several runs: the median and each."""
-    each = [measure() for _ in range(times)]
+    """Return runs figure of several runs: the median and all values."""
+    runs = [measure() for _ in range(times)]
     return {
-        name: {"median": statistics.median(run[name] for run in each), "runs": [run[name] for run in each]}
-        for name in each[0]
+        name: {"median": statistics.median(run[name] for run in runs), "runs": [run[name] for run in runs]}
+        for name in runs[0]
     }
 
 
 def on_uvloop(work: Coroutine[Any, Any, T]) -> T:
-    """Run *work* in a loop as our processes have it."""
+    """Run *work* in a uvloop, as Headrace does."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work)
 
 
 def rss_mib(pid: int) -> float:
-    """Resident memory of a process."""
+    """Return the resident memory of a process in MiB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
@@ -192,27 +196,27 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def arguments(description: str | None, **defaults: int) -> argparse.Namespace:
-    """`--json FILE`, and a number for each of *defaults*."""
+    """Parse `--json FILE` and an integer option for each of *defaults*."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--json", type=Path, help="write the figures to this file, too")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     for name, value in defaults.items():
         parser.add_argument(f"--{name}", type=int, default=value, help=f"[{value}]")
     return parser.parse_args()
 
 
 def report(title: str, figures: dict[str, Any], target: Path | None) -> None:
-    """Print the figures and where they were measured; and write them."""
+    """Print the figures with machine and versions; write them to *target* as JSON, if given."""
     print(title)
     for name, figure in figures.items():
         if isinstance(figure, dict) and "median" in figure:
-            each = ", ".join(_short(one) for one in figure["runs"])
-            print(f"  {name:<34} {_short(figure['median']):>10}   (runs: {each})")
+            runs = ", ".join(_short(value) for value in figure["runs"])
+            print(f"  {name:<34} {_short(figure['median']):>10}   (runs: {runs})")
         else:
             print(f"  {name:<34} {_short(figure):>10}")
     print(f"  machine: {machine()}\n  versions: {versions()}")
     if target:
-        whole = {"title": title, "machine": machine(), "versions": versions(), "figures": figures}
-        target.write_bytes(msgspec.json.format(msgspec.json.encode(whole), indent=2))
+        content = {"title": title, "machine": machine(), "versions": versions(), "figures": figures}
+        target.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2))
 
 
 def _short(value: Any) -> str:

@@ -1,7 +1,7 @@
-"""How long an idle service takes to start a job: from the commit of the submission to the step.
+"""Measures how long an idle service takes to start a job, from the commit of the submission to the step.
 
-Jobs come one after the other, with a pause in which the worker is idle again. The second figure is what a
-client sees: from the answer of POST /jobs to `job.started` at a socket that it opens then.
+Jobs are submitted one after the other, with pauses in which the worker becomes idle. The second figure is the
+client's view: from the response of POST /jobs to `job.started` on a socket that it opens then.
 """
 
 import asyncio
@@ -15,8 +15,9 @@ import httpx
 import msgspec
 import websockets
 from common import (
-    Stage,
+    BenchEnv,
     arguments,
+    bench_environment,
     free_port,
     owner_of,
     percentile,
@@ -24,7 +25,6 @@ from common import (
     ready,
     report,
     runs_of,
-    stage,
     until,
 )
 
@@ -42,65 +42,65 @@ _ENTERED: Final = "SELECT NOT EXISTS (SELECT 1 FROM jobs WHERE finished_at IS NU
 
 
 def main() -> None:
-    wanted = arguments(__doc__, jobs=200)
-    with stage() as made:
+    options = arguments(__doc__, jobs=200)
+    with bench_environment() as env:
         port = free_port()
-        with processes(made, ["api", "--port", str(port)], ["worker"], HEADRACE_PIPELINES=str(FLOW)):
-            asyncio.run(until(made.database_url, KNOWN))
-            figures = runs_of(lambda: asyncio.run(measure(made, port, wanted.jobs)))
-    report(f"start latency of an idle worker, {wanted.jobs} jobs a run", figures, wanted.json)
+        with processes(env, ["api", "--port", str(port)], ["worker"], HEADRACE_PIPELINES=str(FLOW)):
+            asyncio.run(until(env.database_url, KNOWN))
+            figures = runs_of(lambda: asyncio.run(measure(env, port, options.jobs)))
+    report(f"start latency of an idle worker, {options.jobs} jobs a run", figures, options.json)
 
 
-async def measure(made: Stage, port: int, jobs: int) -> dict[str, float]:
-    entered = await commit_to_entry(made, jobs)
+async def measure(env: BenchEnv, port: int, jobs: int) -> dict[str, float]:
+    entered = await commit_to_entry(env, jobs)
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
         await ready(client)
-        seen = [await answer_to_frame(client, port) for _ in range(jobs // 2)]
+        frame_waits = [await response_to_frame(client, port) for _ in range(jobs // 2)]
     return {
         "commit to step, p50 ms": statistics.median(entered),
         "commit to step, p99 ms": percentile(entered, 0.99),
-        "answer to frame, p50 ms": statistics.median(seen),
-        "answer to frame, p99 ms": percentile(seen, 0.99),
+        "response to frame, p50 ms": statistics.median(frame_waits),
+        "response to frame, p99 ms": percentile(frame_waits, 0.99),
     }
 
 
-async def commit_to_entry(made: Stage, jobs: int) -> list[float]:
-    """Milliseconds from the end of the submitting statement to the step, for each job."""
-    marks = made.folder / "marks"
+async def commit_to_entry(env: BenchEnv, jobs: int) -> list[float]:
+    """Return the milliseconds from the end of the submitting statement to the step, for each job."""
+    marks = env.folder / "marks"
     marks.write_bytes(bytes(8 * jobs))
-    owner = await owner_of(made.database_url)
-    pool = await StatementPool.open(made.database_url, size=1)
-    redis = build_redis(made.redis_url)
+    owner = await owner_of(env.database_url)
+    pool = await StatementPool.open(env.database_url, size=1)
+    redis = build_redis(env.redis_url)
     bell = Doorbell(redis)
-    ringing = asyncio.create_task(bell.run())
+    bell_task = asyncio.create_task(bell.run())
     submitter = Submitter(pool)
     committed = []
     try:
-        for place in range(jobs):
-            order = JobSpec(pipeline="marks", params={"file": str(marks), "place": place})
-            answer = await submitter.submit(owner, [order], lambda _: b"")
+        for number in range(jobs):
+            spec = JobSpec(pipeline="marks", params={"file": str(marks), "place": number})
+            result = await submitter.submit(owner, [spec], lambda _: b"")
             committed.append(time.monotonic_ns())
-            bell.ring(answer.queues)
+            bell.ring(result.queues)
             await asyncio.sleep(PAUSE_SECONDS)
-        await until(made.database_url, _ENTERED, 30)
+        await until(env.database_url, _ENTERED, 30)
     finally:
-        ringing.cancel()
+        bell_task.cancel()
         await close_redis(redis)
         await pool.close()
     entered = struct.unpack(f"{jobs}q", marks.read_bytes())
     return [(after - before) / 1e6 for before, after in zip(committed, entered, strict=True)]
 
 
-async def answer_to_frame(client: httpx.AsyncClient, port: int) -> float:
-    """Milliseconds from the answer to the frame. Where the frame is there first, the wait is nothing."""
-    answer = await client.post("/api/v1/jobs", json={"pipeline": "noop"})
-    answered = time.perf_counter()
-    url = f"ws://127.0.0.1:{port}/api/v1/jobs/{answer.json()['id']}/ws"
+async def response_to_frame(client: httpx.AsyncClient, port: int) -> float:
+    """Milliseconds from the response to the frame. Where the frame is there first, the wait is nothing."""
+    response = await client.post("/api/v1/jobs", json={"pipeline": "noop"})
+    responded_at = time.perf_counter()
+    url = f"ws://127.0.0.1:{port}/api/v1/jobs/{response.json()['id']}/ws"
     async with asyncio.timeout(10), websockets.connect(url) as socket:
         async for message in socket:
             frame: dict[str, Any] = msgspec.json.decode(message)
             if frame["type"] == "job.started":
-                waited = (time.perf_counter() - answered) * 1000
+                waited = (time.perf_counter() - responded_at) * 1000
                 await asyncio.sleep(PAUSE_SECONDS)
                 return waited
     raise RuntimeError("the job did not start")

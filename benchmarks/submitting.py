@@ -1,6 +1,6 @@
-"""Submitting: through the domain, as batches over HTTP, and one by one over 64 connections.
+"""Measures submissions: through the domain, as batches over HTTP, and one by one over 64 connections.
 
-One by one is held against a bare Litestar handler that does one INSERT, measured in turns with it.
+The baseline for one by one is a bare Litestar handler that runs one INSERT; both take turns.
 """
 
 import asyncio
@@ -14,25 +14,36 @@ from typing import Any, Final
 
 import httpx
 import msgspec
-from common import RUNS, Stage, arguments, fetch, free_port, processes, ready, report, stage, submit
+from common import (
+    RUNS,
+    BenchEnv,
+    arguments,
+    bench_environment,
+    fetch,
+    free_port,
+    processes,
+    ready,
+    report,
+    submit,
+)
 
 CONNECTIONS: Final = 64
-BATCH: Final = 1_000
-ONE: Final = msgspec.json.encode({"pipeline": "noop", "params": {}})
-MANY: Final = msgspec.json.encode({"jobs": [{"pipeline": "noop", "params": {}}] * BATCH})
+BATCH_SIZE: Final = 1_000
+SINGLE_BODY: Final = msgspec.json.encode({"pipeline": "noop", "params": {}})
+BATCH_BODY: Final = msgspec.json.encode({"jobs": [{"pipeline": "noop", "params": {}}] * BATCH_SIZE})
 
 
 def main() -> None:
-    wanted = arguments(__doc__, jobs=20_000, requests=10_000)
-    with stage() as made:
+    options = arguments(__doc__, jobs=20_000, requests=10_000)
+    with bench_environment() as env:
         rates: dict[str, list[float]] = {}
         port, bare_port = free_port(), free_port()
         bare = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("bare.py"), str(bare_port)], env=made.environment()
+            [sys.executable, Path(__file__).with_name("bare.py"), str(bare_port)], env=env.environment()
         )
         try:
-            with processes(made, ["api", "--port", str(port)], ["worker", "--queue", "nobody"]):
-                asyncio.run(measure(made, rates, port, bare_port, wanted.jobs, wanted.requests))
+            with processes(env, ["api", "--port", str(port)], ["worker", "--queue", "nobody"]):
+                asyncio.run(measure(env, rates, port, bare_port, options.jobs, options.requests))
         finally:
             bare.terminate()
             bare.wait(20)
@@ -42,30 +53,35 @@ def main() -> None:
     figures["POST /jobs / bare INSERT"] = statistics.median(rates["POST /jobs"]) / statistics.median(
         rates["bare INSERT"]
     )
-    report("submit", figures, wanted.json)
+    report("submit", figures, options.json)
 
 
 async def measure(
-    made: Stage, rates: dict[str, list[float]], port: int, bare_port: int, jobs: int, requests: int
+    env: BenchEnv,
+    rates: dict[str, list[float]],
+    port: int,
+    bare_port: int,
+    jobs: int,
+    requests: int,
 ) -> None:
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
         await ready(client)
-    ours = [(port, "/api/v1/jobs", ONE)], [(port, "/api/v1/jobs/batch", MANY)]
+    cases = [(port, "/api/v1/jobs", SINGLE_BODY)], [(port, "/api/v1/jobs/batch", BATCH_BODY)]
     for _ in range(RUNS):
-        await fetch(made.database_url, "TRUNCATE jobs, job_events, step_runs CASCADE")
+        await fetch(env.database_url, "TRUNCATE jobs, job_events, step_runs CASCADE")
         began = time.perf_counter()
-        await submit(made.database_url, jobs)
+        await submit(env.database_url, jobs)
         rates.setdefault("domain, 1,000 a transaction", []).append(jobs / (time.perf_counter() - began))
-        seconds = await load(ours[1], max(1, jobs // BATCH), connections=2)
+        seconds = await load(cases[1], max(1, jobs // BATCH_SIZE), connections=2)
         rates.setdefault("POST /jobs/batch, 1,000 each", []).append(jobs / seconds)
-        for name, calls in (("bare INSERT", [(bare_port, "/jobs", ONE)]), ("POST /jobs", ours[0])):
+        for name, calls in (("bare INSERT", [(bare_port, "/jobs", SINGLE_BODY)]), ("POST /jobs", cases[0])):
             await load(calls, requests // 10, connections=CONNECTIONS)
             seconds = await load(calls, requests, connections=CONNECTIONS)
             rates.setdefault(name, []).append(requests / seconds)
 
 
 async def load(calls: Sequence[tuple[int, str, bytes]], requests: int, *, connections: int) -> float:
-    """Send so many requests, each connection one after the other; returns the seconds."""
+    """Send *requests* over all connections, one at a time on each; return the seconds."""
     ((port, path, body),) = calls
     request = (
         f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

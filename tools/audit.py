@@ -1,6 +1,6 @@
-"""Asks the index's database whether a locked package has a known vulnerability. Ends with 0, 1 or 3.
+"""Checks the locked packages for known vulnerabilities with pip-audit. Exits with 0, 1 or 3.
 
-1: one has. 3: nobody knows, since the database did not answer for any package.
+1: at least one package has a vulnerability. 3: unknown, since the database did not process for a whole lock.
 """
 
 import subprocess
@@ -12,8 +12,8 @@ import msgspec
 
 ROOT: Final = Path(__file__).parents[1]
 LOCKS: Final = ("requirements-dev.lock", "requirements-embedded.lock")
-FOUND, NOT_ASKED = 1, 3
-_SECONDS: Final = 600
+VULNERABLE, UNKNOWN = 1, 3
+_TIMEOUT_SECONDS: Final = 600
 _COMMAND: Final = (
     *(sys.executable, "-m", "pip_audit", "--disable-pip", "--require-hashes", "--progress-spinner", "off"),
     *("--timeout", "10", "--format", "json"),
@@ -21,55 +21,59 @@ _COMMAND: Final = (
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """A package with a vulnerability, and the versions that have it no more."""
+    """A package with a vulnerability, and the versions that fix it."""
 
     package: str
     vulnerability: str
     fixed_in: str
 
 
-def ask(lock: str) -> list[dict[str, Any]]:
-    """What pip-audit says of each package of *lock*; nothing when it could not ask."""
+def run_pip_audit(lock: str) -> list[dict[str, Any]]:
+    """Return pip-audit's entry for each package of *lock*; an empty list if the audit failed."""
     try:
-        answer = subprocess.run(
-            [*_COMMAND, "-r", ROOT / lock], capture_output=True, check=False, timeout=_SECONDS
+        process = subprocess.run(
+            [*_COMMAND, "-r", ROOT / lock], capture_output=True, check=False, timeout=_TIMEOUT_SECONDS
         )
-        said: dict[str, list[dict[str, Any]]] = msgspec.json.decode(answer.stdout)
+        output: dict[str, list[dict[str, Any]]] = msgspec.json.decode(process.stdout)
     except (msgspec.DecodeError, subprocess.TimeoutExpired):
         return []
-    return said["dependencies"]
+    return output["dependencies"]
 
 
-def judge(packages: list[dict[str, Any]]) -> tuple[int, list[str]]:
-    """The exit code, and what to print."""
-    asked = [one for one in packages if "vulns" in one]
-    if not asked:
-        return NOT_ASKED, [
+def summarise(packages: list[dict[str, Any]]) -> tuple[int, list[str]]:
+    """Return the exit code and the lines to print."""
+    audited = [package for package in packages if "vulns" in package]
+    if not audited:
+        return UNKNOWN, [
             "not audited: the database of vulnerabilities cannot be reached, or knows no package"
         ]
     findings = [
         Finding(
-            f"{one['name']} {one['version']}", found["id"], ", ".join(found["fix_versions"]) or "none yet"
+            f"{package['name']} {package['version']}",
+            vulnerability["id"],
+            ", ".join(vulnerability["fix_versions"]) or "none yet",
         )
-        for one in asked
-        for found in one["vulns"]
+        for package in audited
+        for vulnerability in package["vulns"]
     ]
-    lines = [f"{one.package}: {one.vulnerability}, fixed in: {one.fixed_in}" for one in findings]
-    skipped = len(packages) - len(asked)
+    lines = [
+        f"{finding.package}: {finding.vulnerability}, fixed in: {finding.fixed_in}" for finding in findings
+    ]
+    skipped = len(packages) - len(audited)
     lines.append(
-        f"{len(asked)} packages audited, {len(findings)} findings, {skipped} unknown to the database"
+        f"{len(audited)} packages audited, {len(findings)} findings, {skipped} unknown to the database"
     )
-    return FOUND if findings else 0, lines
+    return VULNERABLE if findings else 0, lines
 
 
 def main() -> int:
-    answers = {lock: ask(lock) for lock in LOCKS}
-    code, lines = judge([one for answer in answers.values() for one in answer])
+    packages_by_lock = {lock: run_pip_audit(lock) for lock in LOCKS}
+    code, lines = summarise([package for packages in packages_by_lock.values() for package in packages])
     print("\n".join(lines))
-    missing = [lock for lock, answer in answers.items() if not answer]
+    missing = [lock for lock, packages in packages_by_lock.items() if not packages]
     if code == 0 and missing:
         print(f"not audited: {', '.join(missing)}")
-        return NOT_ASKED
+        return UNKNOWN
     return code
 
 

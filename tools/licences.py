@@ -1,4 +1,4 @@
-"""The licences of what the locks install, as the packages themselves state them: printed as a page."""
+"""Writes docs/licences.md: the licences of the locked packages, as their metadata states them."""
 
 import re
 import sys
@@ -11,12 +11,12 @@ from msgspec import Struct
 ROOT: Final = Path(__file__).parents[1]
 LOCKS: Final = ("requirements.lock", "requirements-embedded.lock")
 
-# Locked for other systems or older Pythons, so not there to be asked.
-_ELSEWHERE: Final = {"async-timeout": "Apache-2.0", "colorama": "BSD-3-Clause"}
+# Locked for other systems or older Pythons, so not installed here.
+_NOT_INSTALLED: Final = {"async-timeout": "Apache-2.0", "colorama": "BSD-3-Clause"}
 _UNKNOWN: Final = "unknown"
 _LOCKED: Final = re.compile(r"^([A-Za-z0-9._-]+)==", re.MULTILINE)
-_LONGEST: Final = 80
-# Weak copyleft stays with the library itself, so it is no trouble; strong copyleft is.
+_MAX_NAME_LENGTH: Final = 80
+# Weak copyleft is allowed, since it applies only to the library itself; strong copyleft is not.
 _ALLOWED: Final = re.compile(
     r"\(*(0BSD|Apache|BSD|CC0|HPND|ISC|LGPL|GNU Lesser|MIT|Mozilla Public|MPL|PSF|Python Software Foundation"
     r"|The Unlicense|Unlicense|Zlib|GPL-\S+ WITH GCC-exception)\b",
@@ -41,14 +41,14 @@ In this tree: `src/web/vendor/swagger-ui` (Apache-2.0), with its LICENSE and NOT
 
 
 class Package(Struct, frozen=True, order=True):
-    """A locked package and what it says of its licence."""
+    """A locked package with the licence that it states."""
 
     name: str
     licence: str
 
     @property
     def is_allowed(self) -> bool:
-        """Whether we may use it: all that it demands is known, and none of it is strong copyleft."""
+        """Whether we may use it: each required licence is known and is not strong copyleft."""
         return all(
             any(_ALLOWED.match(choice.strip()) for choice in part.split(" OR "))
             for part in self.licence.split(" AND ")
@@ -56,34 +56,36 @@ class Package(Struct, frozen=True, order=True):
 
 
 def locked_packages() -> list[Package]:
-    """What the locks name, each package once."""
+    """Return the packages of all locks, sorted by name."""
     names = {name.lower() for lock in LOCKS for name in _LOCKED.findall((ROOT / lock).read_text())}
     return sorted(Package(name, licence_of(name)) for name in names)
 
 
 def licence_of(name: str) -> str:
-    """What the installed package says; `unknown` where it says nothing."""
+    """Return the licence that the installed package states, or `unknown`."""
     try:
         metadata = distribution(name).metadata
     except PackageNotFoundError:
-        return _ELSEWHERE.get(name, _UNKNOWN)
+        return _NOT_INSTALLED.get(name, _UNKNOWN)
     for expression in metadata.get_all("License-Expression") or []:
         return str(expression)
     text = "".join(metadata.get_all("License") or []).strip()
-    if text and "\n" not in text and len(text) <= _LONGEST:
+    if text and "\n" not in text and len(text) <= _MAX_NAME_LENGTH:
         return text
-    classified = [
+    classifiers = [
         line.rpartition(" :: ")[2]
         for line in metadata.get_all("Classifier") or []
         if line.startswith("License :: ")
     ]
-    # Whoever puts the whole text there begins with its name.
-    return " OR ".join(classified) or text.partition("\n")[0].strip() or _UNKNOWN
+    # Some packages put the whole text there; its first line is the name.
+    return " OR ".join(classifiers) or text.partition("\n")[0].strip() or _UNKNOWN
 
 
 def page() -> str:
-    """All of them as a page."""
-    return _HEAD + "".join(f"| {one.name} | {one.licence} |\n" for one in locked_packages()) + _FOOT
+    """Return the Markdown page."""
+    return (
+        _HEAD + "".join(f"| {package.name} | {package.licence} |\n" for package in locked_packages()) + _FOOT
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Five steps that do nothing, one after the other."""
+"""The pipeline `line`: five steps that do nothing, one after the other."""
 
 from msgspec import Struct
 
@@ -6,7 +6,7 @@ from headrace import Pipeline, StepContext, step
 
 
 class NoParams(Struct):
-    """There is nothing to say."""
+    """No parameters."""
 
 
 @step

@@ -1,4 +1,4 @@
-"""A step that notes when it was entered, in a file that the benchmark reads."""
+"""The pipeline `marks`: its step writes the time of its start to a file that the benchmark reads."""
 
 import time
 from pathlib import Path
@@ -10,7 +10,7 @@ from headrace import Pipeline, StepContext, step
 
 
 class MarkParams(Struct):
-    """*place* is the number of the job; its moment is the 8 bytes there, in ns of the monotonic clock."""
+    """*place* is the number of the job; the 8 bytes there are its start in ns of the monotonic clock."""
 
     file: str
     place: int
@@ -18,14 +18,14 @@ class MarkParams(Struct):
 
 @step
 async def mark(context: StepContext[MarkParams]) -> None:
-    """Safe to run again: it notes a later moment."""
-    note(Path(context.params.file), context.params.place, time.monotonic_ns())
+    """Safe to run again: it writes a later time."""
+    write_mark(Path(context.params.file), context.params.place, time.monotonic_ns())
 
 
-def note(file: Path, place: int, moment: int) -> None:
+def write_mark(file: Path, place: int, nanoseconds: int) -> None:
     with file.open("r+b") as opened:
         opened.seek(place * 8)
-        opened.write(pack("q", moment))
+        opened.write(pack("q", nanoseconds))
 
 
 marks = Pipeline("marks", version=1, params=MarkParams)

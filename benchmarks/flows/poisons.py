@@ -1,4 +1,4 @@
-"""Steps that do harm: by raising, by ending their process, by never yielding, by what they eat or return."""
+"""Pipelines with harmful steps: they raise, exit, never yield, use up memory or return an odd value."""
 
 import os
 import resource
@@ -11,7 +11,7 @@ from headrace import Pipeline, StepContext, step
 
 
 class NoParams(Struct):
-    """There is nothing to say."""
+    """No parameters."""
 
 
 @step(retries=0)
@@ -22,7 +22,7 @@ async def raise_always(context: StepContext[NoParams]) -> None:
 
 @step(retries=0)
 async def return_oddly(context: StepContext[NoParams]) -> Any:
-    """Safe to run again: nobody can store what it returns."""
+    """Safe to run again: its output can never be stored."""
     return object()
 
 
@@ -34,7 +34,7 @@ def leave(context: StepContext[NoParams]) -> None:
 
 @step(retries=0, runs_in="process", timeout=timedelta(seconds=1), grace=timedelta(seconds=0.2))
 def never_yield(context: StepContext[NoParams]) -> None:
-    """Safe to run again: it turns in a circle until it is killed."""
+    """Safe to run again: it loops until it is killed."""
     while True:
         pass
 
@@ -43,9 +43,9 @@ def never_yield(context: StepContext[NoParams]) -> None:
 def eat_memory(context: StepContext[NoParams]) -> None:
     """Safe to run again: it fails at a gibibyte."""
     resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
-    eaten = []
+    blocks = []
     while True:
-        eaten.append(bytearray(1 << 26))
+        blocks.append(bytearray(1 << 26))
 
 
 raising = Pipeline("raising", version=1, params=NoParams)

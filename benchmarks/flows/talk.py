@@ -1,4 +1,4 @@
-"""Steps that say when they spoke: one at its own pace, one as fast as its listeners follow."""
+"""Pipelines whose events carry the time they were sent: at a fixed pace, or as fast as the clients read."""
 
 import asyncio
 import mmap
@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from headrace import Pipeline, StepContext, step
 
-# So long is an event of the usual size.
+# Pads an event to the usual size.
 _PAD = "x" * 160
 
 
@@ -23,9 +23,9 @@ class TalkParams(Struct):
 
 
 class HotParams(Struct):
-    """*board* holds two numbers of 8 bytes: the wish (1: speak, 2: end), and how many events all have heard.
+    """*board* is a file of two 8-byte numbers: a command (1: send, 2: end) and the events all clients got.
 
-    With *per_second* the step keeps to that pace, else *in_flight* events are ahead of the listeners.
+    With *per_second* the step keeps that pace, else it stays at most *in_flight* events ahead of the clients.
     """
 
     board: str
@@ -34,15 +34,15 @@ class HotParams(Struct):
 
 
 def stamp() -> str:
-    """The moment in ns of the machine's monotonic clock, always as long."""
+    """Return the time in ns of the monotonic clock, always with the same length."""
     return f"@{time.monotonic_ns():020d}{_PAD}"
 
 
 @step
-async def speak(context: StepContext[TalkParams]) -> None:
-    """Safe to run again: it only talks."""
+async def send_paced(context: StepContext[TalkParams]) -> None:
+    """Safe to run again: it only sends events."""
     params = context.params
-    # Jobs that begin together do not speak together.
+    # Spread jobs that start together.
     await asyncio.sleep(params.pause_seconds * random.random())  # noqa: S311
     for done in range(1, params.times + 1):
         await asyncio.sleep(params.pause_seconds)
@@ -51,15 +51,15 @@ async def speak(context: StepContext[TalkParams]) -> None:
 
 
 @step
-async def speak_hot(context: StepContext[HotParams]) -> None:
-    """Safe to run again: it only talks."""
+async def send_fast(context: StepContext[HotParams]) -> None:
+    """Safe to run again: it only sends events."""
     params = context.params
     with Path(params.board).open("rb") as opened:  # noqa: ASYNC230
         board = mmap.mmap(opened.fileno(), 16, prot=mmap.PROT_READ)
-    said, sending = 0, set()
-    while (wish := unpack_from("QQ", board))[0] != 2:
-        if wish[0] == 1 and (params.per_second or said - wish[1] < params.in_flight):
-            said += 1
+    sent, sending = 0, set()
+    while (command := unpack_from("QQ", board))[0] != 2:
+        if command[0] == 1 and (params.per_second or sent - command[1] < params.in_flight):
+            sent += 1
             task = asyncio.create_task(context.log(stamp()))
             sending.add(task)
             task.add_done_callback(sending.discard)
@@ -71,6 +71,6 @@ async def speak_hot(context: StepContext[HotParams]) -> None:
 
 
 talk = Pipeline("talk", version=1, params=TalkParams)
-talk.add(speak)
+talk.add(send_paced)
 hot = Pipeline("hot", version=1, params=HotParams)
-hot.add(speak_hot)
+hot.add(send_fast)

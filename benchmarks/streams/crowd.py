@@ -1,8 +1,8 @@
-"""Thousands of sockets in one API process: what an idle one costs, and how all come back after a restart.
+"""Measures thousands of sockets of one API process: the cost of an idle one, and reconnects after a restart.
 
-Each watches a job of its own that waits for a far day. Memory is that of the API process, after and before;
-its queries are counted while nothing happens. Then the process is restarted, and every client comes back by
-itself, while other jobs start beside them.
+Each socket watches its own job, due tomorrow. The memory of the API process is read before and after.
+Its queries are counted while it is idle. Then the process restarts, and every client reconnects by itself
+while other jobs start.
 """
 
 import asyncio
@@ -23,8 +23,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import (
     EMPTY,
     HEADRACE,
-    Stage,
+    BenchEnv,
     arguments,
+    bench_environment,
     fetch,
     free_port,
     on_uvloop,
@@ -34,19 +35,18 @@ from common import (
     report,
     rss_mib,
     runs_of,
-    stage,
     until,
 )
 from start_latency import FLOW, KNOWN, commit_to_entry
 
 _IDLE_SECONDS: Final = 20.0
-# PostgreSQL counts what an idle connection has done with a delay of ten seconds.
-_COUNTED_SECONDS: Final = 12.0
+# PostgreSQL counts the transactions of a connection that became idle with a delay of ten seconds.
+_STATISTICS_DELAY_SECONDS: Final = 12.0
 _BEAT_SECONDS: Final = 5.0
-_BACK_SECONDS: Final = 60.0
-_LONGEST_PAUSE: Final = 3.0
+_RECONNECT_TIMEOUT_SECONDS: Final = 60.0
+_MAX_PAUSE_SECONDS: Final = 3.0
 _LATENCY_JOBS: Final = 200
-_WARM: Final = 100
+_WARM_UP_SOCKETS: Final = 100
 _BATCH: Final = 1_000
 _HELLO: Final = b'{"type":"hello"'
 _EVENT: Final = b'"type":"job.queued"'
@@ -54,19 +54,19 @@ _COMMITS: Final = "SELECT xact_commit AS n FROM pg_stat_database WHERE datname =
 
 
 def main() -> None:
-    wanted = arguments(__doc__, sockets=5_000)
-    with stage() as made:
-        figures: dict[str, Any] = runs_of(lambda: _run(made, wanted.sockets))
-    report(f"{wanted.sockets:,} sockets of one API process", figures, wanted.json)
+    options = arguments(__doc__, sockets=5_000)
+    with bench_environment() as env:
+        figures: dict[str, Any] = runs_of(lambda: _run(env, options.sockets))
+    report(f"{options.sockets:,} sockets of one API process", figures, options.json)
 
 
 class Api:
-    """An API process that is restarted; what it says is kept."""
+    """An API process that can be restarted; its output goes to a log file."""
 
-    def __init__(self, made: Stage) -> None:
-        self._environment = made.environment(HEADRACE_LOG_LEVEL="warning")
+    def __init__(self, env: BenchEnv) -> None:
+        self._environment = env.environment(HEADRACE_LOG_LEVEL="warning")
         self.port = free_port()
-        self.log = made.folder / "api.log"
+        self.log = env.folder / "api.log"
         self._process = self._start()
 
     @property
@@ -93,8 +93,8 @@ class Api:
             )
 
 
-async def measure(made: Stage, sockets: int) -> dict[str, float]:
-    api = Api(made)
+async def measure(env: BenchEnv, sockets: int) -> dict[str, float]:
+    api = Api(env)
     readers: list[Reader] = []
     hellos, events = Tally(_HELLO), Tally(_EVENT)
 
@@ -108,23 +108,24 @@ async def measure(made: Stage, sockets: int) -> dict[str, float]:
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{api.port}", timeout=30) as client:
             await ready(client)
-            jobs = await waiting_jobs(made, client, sockets)
+            jobs = await waiting_jobs(env, client, sockets)
         paths = [f"/api/v1/jobs/{job}/ws" for job in jobs]
-        readers = await connect(api.port, paths[:_WARM], make)
+        readers = await connect(api.port, paths[:_WARM_UP_SOCKETS], make)
         await asyncio.sleep(2)
         before = api.rss_kib
-        readers += await connect(api.port, paths[_WARM:], make)
-        await _until(lambda: min(hellos.frames, events.frames) >= sockets)
+        readers += await connect(api.port, paths[_WARM_UP_SOCKETS:], make)
+        await _wait_until(lambda: min(hellos.frames, events.frames) >= sockets)
         await asyncio.sleep(2)
-        idle = await rest(made, api)
-        idle["KiB a socket"] = (api.rss_kib - before) / (sockets - _WARM)
-        calm = percentile(await commit_to_entry(made, _LATENCY_JOBS), 0.99)
-        back = await herd(made, api, readers, paths, hellos)
+        idle = await measure_idle(env, api)
+        idle["KiB a socket"] = (api.rss_kib - before) / (sockets - _WARM_UP_SOCKETS)
+        undisturbed = percentile(await commit_to_entry(env, _LATENCY_JOBS), 0.99)
+        reconnected = await restart_and_reconnect(env, api, readers, paths, hellos)
         return (
             idle
-            | back
+            | reconnected
             | {
-                "start latency beside / alone, p99": back["start latency beside, p99 ms"] / calm,
+                "start latency beside / alone, p99": reconnected["start latency beside, p99 ms"]
+                / undisturbed,
                 "errors in the log": sum(b"error" in line for line in api.log.read_bytes().splitlines()),
             }
         )
@@ -133,78 +134,78 @@ async def measure(made: Stage, sockets: int) -> dict[str, float]:
         api.stop()
 
 
-async def rest(made: Stage, api: Api) -> dict[str, float]:
-    """What the process does while nothing happens."""
-    await asyncio.sleep(_COUNTED_SECONDS)
-    commits = (await fetch(made.database_url, _COMMITS))[0]["n"]
+async def measure_idle(env: BenchEnv, api: Api) -> dict[str, float]:
+    """Measure the idle process."""
+    await asyncio.sleep(_STATISTICS_DELAY_SECONDS)
+    commits = (await fetch(env.database_url, _COMMITS))[0]["n"]
     cpu, began = api.cpu_seconds, time.monotonic()
     await asyncio.sleep(_IDLE_SECONDS)
     took = time.monotonic() - began
-    more = (await fetch(made.database_url, _COMMITS))[0]["n"] - commits
+    transactions = (await fetch(env.database_url, _COMMITS))[0]["n"] - commits
     return {
         "idle CPU, % of a core": (api.cpu_seconds - cpu) / took * 100,
-        "statements a beat, worker and all": more / (took / _BEAT_SECONDS),
+        "statements a beat, worker and all": transactions / (took / _BEAT_SECONDS),
     }
 
 
-async def herd(
-    made: Stage, api: Api, readers: list[Reader], paths: list[str], hellos: Tally
+async def restart_and_reconnect(
+    env: BenchEnv, api: Api, readers: list[Reader], paths: list[str], hellos: Tally
 ) -> dict[str, float]:
-    """Restart the process; each client tries again until it is greeted."""
-    wanted = hellos.frames + len(paths)
-    coming = [
-        asyncio.create_task(come_back(api.port, place, path, readers, hellos))
-        for place, path in enumerate(paths)
+    """Restart the process; each client reconnects until it receives `hello`."""
+    expected_hellos = hellos.frames + len(paths)
+    reconnecting = [
+        asyncio.create_task(reconnect(api.port, number, path, readers, hellos))
+        for number, path in enumerate(paths)
     ]
-    starting = asyncio.create_task(commit_to_entry(made, _LATENCY_JOBS))
+    starts = asyncio.create_task(commit_to_entry(env, _LATENCY_JOBS))
     began = time.monotonic()
     await asyncio.to_thread(api.restart)
-    await _until(lambda: hellos.frames >= wanted)
+    await _wait_until(lambda: hellos.frames >= expected_hellos)
     took = time.monotonic() - began
-    await asyncio.gather(*coming)
-    beside = percentile(await starting, 0.99)
-    return {"all back after the restart, s": took, "start latency beside, p99 ms": beside}
+    await asyncio.gather(*reconnecting)
+    beside = percentile(await starts, 0.99)
+    return {"all reconnected after the restart, s": took, "start latency beside, p99 ms": beside}
 
 
-async def come_back(port: int, place: int, path: str, readers: list[Reader], hellos: Tally) -> None:
-    """As a client does: wait for the end, pause with jitter, try again."""
+async def reconnect(port: int, number: int, path: str, readers: list[Reader], hellos: Tally) -> None:
+    """Wait until the socket is closed, then reconnect with random pauses, as a client does."""
     loop = asyncio.get_running_loop()
-    await readers[place].lost
-    deadline = loop.time() + _BACK_SECONDS
+    await readers[number].lost
+    deadline = loop.time() + _RECONNECT_TIMEOUT_SECONDS
     while loop.time() < deadline:
-        await asyncio.sleep(random.uniform(0.1, _LONGEST_PAUSE))  # noqa: S311
+        await asyncio.sleep(random.uniform(0.1, _MAX_PAUSE_SECONDS))  # noqa: S311
         try:
-            (readers[place],) = await connect(port, [path], lambda path: Reader(path, hellos.take))
+            (readers[number],) = await connect(port, [path], lambda path: Reader(path, hellos.take))
         except OSError:
             continue
         return
     raise TimeoutError(path)
 
 
-async def waiting_jobs(made: Stage, client: httpx.AsyncClient, count: int) -> list[str]:
-    """Jobs that are due tomorrow."""
-    await fetch(made.database_url, EMPTY)
-    order = {"pipeline": "noop", "run_at": (datetime.now(UTC) + timedelta(days=1)).isoformat()}
+async def waiting_jobs(env: BenchEnv, client: httpx.AsyncClient, count: int) -> list[str]:
+    """Submit *count* jobs that are due tomorrow; return their ids."""
+    await fetch(env.database_url, EMPTY)
+    body = {"pipeline": "noop", "run_at": (datetime.now(UTC) + timedelta(days=1)).isoformat()}
     jobs: list[str] = []
     while len(jobs) < count:
-        batch = {"jobs": [order] * min(_BATCH, count - len(jobs))}
-        answer = await client.post("/api/v1/jobs/batch", json=batch)
-        jobs += [job["id"] for job in answer.raise_for_status().json()["items"]]
+        batch = {"jobs": [body] * min(_BATCH, count - len(jobs))}
+        response = await client.post("/api/v1/jobs/batch", json=batch)
+        jobs += [job["id"] for job in response.raise_for_status().json()["items"]]
     return jobs
 
 
-async def _until(happened: Any) -> None:
-    for _ in range(int(_BACK_SECONDS / 0.05)):
-        if happened():
+async def _wait_until(condition: Any) -> None:
+    for _ in range(int(_RECONNECT_TIMEOUT_SECONDS / 0.05)):
+        if condition():
             return
         await asyncio.sleep(0.05)
     raise TimeoutError
 
 
-def _run(made: Stage, sockets: int) -> dict[str, float]:
-    with processes(made, ["worker"], HEADRACE_PIPELINES=str(FLOW)):
-        asyncio.run(until(made.database_url, KNOWN))
-        return on_uvloop(measure(made, sockets))
+def _run(env: BenchEnv, sockets: int) -> dict[str, float]:
+    with processes(env, ["worker"], HEADRACE_PIPELINES=str(FLOW)):
+        asyncio.run(until(env.database_url, KNOWN))
+        return on_uvloop(measure(env, sockets))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What Litestar has of its own: ChannelsPlugin over Redis pub/sub. No numbers, no resume."""
+"""The baseline of fan_out.py: Litestar's ChannelsPlugin over Redis pub/sub, without numbers or resume."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Many WebSocket clients in one process, cheap ones: they count what comes and note how late it is."""
+"""Many cheap WebSocket clients in one process: they count the messages and measure their delay."""
 
 import asyncio
 import base64
@@ -11,42 +11,42 @@ from typing import Final, cast
 STAMP: Final = b"@"
 _DIGITS: Final = 20
 _TEXT, _PING, _PONG = 1, 9, 10
-_CONNECT_AT_ONCE: Final = 100
-_CONNECT_SECONDS: Final = 30
+_MAX_CONCURRENT_HANDSHAKES: Final = 100
+_CONNECT_TIMEOUT_SECONDS: Final = 30
 
 
 class Tally:
-    """What all readers together have got.
+    """The number and delays of the frames that all readers together received.
 
-    Of a message with several events the first is timed: it has waited the longest.
+    In a message with several events the first one is timed, since it has waited the longest.
     """
 
-    def __init__(self, sign: bytes) -> None:
-        """*sign* stands once in each frame that counts."""
-        self._sign = sign
+    def __init__(self, mark: bytes) -> None:
+        """*mark* occurs once in each frame that counts."""
+        self._mark = mark
         self.frames = 0
         self.late: list[float] = []
         self.is_timing = False
 
     def take(self, message: bytes) -> None:
-        count = message.count(self._sign)
+        count = message.count(self._mark)
         if not count:
             return
         self.frames += count
         if self.is_timing:
             place = message.find(STAMP)
             if place >= 0:
-                said = int(message[place + 1 : place + 1 + _DIGITS])
-                self.late.append((time.monotonic_ns() - said) / 1e6)
+                sent_at = int(message[place + 1 : place + 1 + _DIGITS])
+                self.late.append((time.monotonic_ns() - sent_at) / 1e6)
 
 
 class Reader(asyncio.Protocol):
-    """One client. Frames of a server are not masked, and ours are never split."""
+    """One client. It expects frames that are not masked (RFC 6455) and not fragmented."""
 
-    def __init__(self, path: str, take: Callable[[bytes], None]) -> None:
-        """*take* gets each message."""
+    def __init__(self, path: str, on_message: Callable[[bytes], None]) -> None:
+        """*on_message* is called with each message."""
         self._path = path
-        self._take = take
+        self._on_message = on_message
         self._rest = b""
         self._is_open = False
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -64,8 +64,8 @@ class Reader(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         received = self._rest + data if self._rest else data
         if not self._is_open:
-            head, found, rest = received.partition(b"\r\n\r\n")
-            if not found:
+            head, separator, rest = received.partition(b"\r\n\r\n")
+            if not separator:
                 self._rest = received
                 return
             self._open(head)
@@ -86,7 +86,7 @@ class Reader(asyncio.Protocol):
             self.opened.set_exception(ConnectionError(head[:100].decode()))
 
     def _frames(self, received: bytes) -> bytes:
-        """Hand on every whole frame of text; returns what is left."""
+        """Handle all complete frames; return the rest."""
         start, end = 0, len(received)
         while end - start >= 2:
             length, body = received[start + 1] & 127, start + 2
@@ -98,10 +98,10 @@ class Reader(asyncio.Protocol):
                 body += width
             if end < body + length:
                 break
-            kind = received[start] & 15
-            if kind == _TEXT:
-                self._take(received[body : body + length])
-            elif kind == _PING and self.transport is not None:
+            opcode = received[start] & 15
+            if opcode == _TEXT:
+                self._on_message(received[body : body + length])
+            elif opcode == _PING and self.transport is not None:
                 # A mask of zeros leaves the payload as it is.
                 self.transport.write(
                     bytes((0x80 | _PONG, 0x80 | length, 0, 0, 0, 0)) + received[body : body + length]
@@ -110,19 +110,19 @@ class Reader(asyncio.Protocol):
         return received[start:]
 
 
-async def connect(port: int, paths: Sequence[str], make: Callable[[str], Reader]) -> list[Reader]:
+async def connect(port: int, paths: Sequence[str], new_reader: Callable[[str], Reader]) -> list[Reader]:
     """Open one socket for each of *paths*; returns once all handshakes are done."""
     loop = asyncio.get_running_loop()
     readers: list[Reader] = []
 
     async def open_one(path: str) -> Reader:
-        _, reader = await loop.create_connection(lambda: make(path), "127.0.0.1", port)
+        _, reader = await loop.create_connection(lambda: new_reader(path), "127.0.0.1", port)
         await reader.opened
         return reader
 
-    async with asyncio.timeout(_CONNECT_SECONDS + len(paths) / 100):
-        for start in range(0, len(paths), _CONNECT_AT_ONCE):
-            readers += await asyncio.gather(*map(open_one, paths[start : start + _CONNECT_AT_ONCE]))
+    async with asyncio.timeout(_CONNECT_TIMEOUT_SECONDS + len(paths) / 100):
+        for start in range(0, len(paths), _MAX_CONCURRENT_HANDSHAKES):
+            readers += await asyncio.gather(*map(open_one, paths[start : start + _MAX_CONCURRENT_HANDSHAKES]))
     return readers
 
 

@@ -51,7 +51,7 @@ async def tick(context: StepContext[TicksParams], item: int) -> Ticked:  # noqa:
 async def total(context: StepContext[TicksParams]) -> Ticked:
     """Safe to run again: it adds up what is stored."""
     ticked: list[Ticked] = await context.output(ticking)
-    return Ticked(sum(one.ticks for one in ticked))
+    return Ticked(sum(output.ticks for output in ticked))
 
 
 ticks = Pipeline(
@@ -74,7 +74,7 @@ _failures: dict[str, int] = {}
 
 @step
 async def fail_first(context: StepContext[FlakyParams]) -> Survived:
-    """Safe to run again: that is what it is for. It counts its failures in this process."""
+    """Safe to run again: it is meant to be. It counts its failures in this process."""
     job = str(context.job_id)
     failed = _failures.get(job, 0)
     if failed < context.params.fail_times:
@@ -102,7 +102,7 @@ class Crunched(Struct):
 
 @step(runs_in="process", grace=timedelta(seconds=5))
 def burn(context: StepContext[CrunchParams]) -> Crunched:
-    """Safe to run again: it only burns time."""
+    """Safe to run again: it only uses CPU time."""
     began = time.monotonic()
     seconds = context.params.seconds
     rounds = 0

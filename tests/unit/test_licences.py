@@ -67,7 +67,7 @@ def test_strong_copyleft_and_what_is_not_known_are_refused(licence: str, is_allo
 def test_an_audit_that_could_not_ask_is_no_good_news(
     packages: list[dict[str, Any]], code: int, last: str
 ) -> None:
-    found, lines = audit.judge(packages)
+    exit_code, lines = audit.summarise(packages)
 
-    assert (found, lines[-1]) == (code, last)
+    assert (exit_code, lines[-1]) == (code, last)
     assert ("a 1: PYSEC-1, fixed in: 2" in lines) == (code == 1)

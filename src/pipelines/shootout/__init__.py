@@ -1,4 +1,4 @@
-"""The tone shootout: one guitar track through several signal chains, made equally loud, to compare."""
+"""The tone shootout: sends one guitar track through several signal chains and makes them equally loud."""
 
 from headrace.pipelines.shootout.steps import shootout
 

@@ -1,4 +1,4 @@
-"""Sound files in and out: whatever libsndfile reads becomes mono at 48 kHz, or is refused with a reason."""
+"""Reads sound files as mono at 48 kHz, or refuses them with a reason, and writes WAV files."""
 
 import math
 import struct
@@ -20,9 +20,9 @@ MAX_RESPONSE_SECONDS: Final = 30.0
 MAX_CHANNELS: Final = 64
 RATES: Final = range(8_000, 192_001)
 SILENCE: Final = 1e-4  # -80 dBFS
-_TOO_LOUD: Final = 1e4  # +80 dBFS: whole numbers in a float file, or rubbish
+_TOO_LOUD: Final = 1e4  # +80 dBFS: integers in a float file, or garbage
 ASSETS: Final = Path(__file__).parent / "assets"
-_FRAMES_AT_ONCE: Final = 1 << 16
+_CHUNK_FRAMES: Final = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Sound:
 
 
 def probe(source: IO[bytes], label: str, *, max_seconds: float = MAX_SECONDS) -> Any:
-    """*source* opened as a `soundfile.SoundFile`, after a look at what its header says.
+    """Open *source* as a `soundfile.SoundFile` and check its header.
 
     Raises:
-        InvalidInputError: it is too large or too long, has an unusable rate, or is no sound.
+        UnusableInputError: it is too large or too long, has an unusable rate, or is not audio.
     """
     size = source.seek(0, 2)
     source.seek(0)
@@ -48,7 +48,7 @@ def probe(source: IO[bytes], label: str, *, max_seconds: float = MAX_SECONDS) ->
         )
     try:
         sound = soundfile.SoundFile(source)
-    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: raw samples, going by the file's name
+    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: the file's name says raw samples
         raise UnusableInputError(f"{label} is not audio that can be decoded") from error
     if sound.samplerate not in RATES:
         raise UnusableInputError(f"{label} has a rate of {sound.samplerate} Hz; 8 to 192 kHz can be used")
@@ -71,22 +71,23 @@ def decode(
     max_seconds: float = MAX_SECONDS,
     on_frames: Callable[[int, int], None] | None = None,
 ) -> Sound:
-    """Read *channel* (from 1; None mixes all) of *source*; *on_frames* hears of done and total frames.
+    """Read *channel* (from 1; None mixes all) of *source*. *on_frames* is called with done and total frames.
 
     Raises:
-        InvalidInputError: as `probe`; or broken further in, without that channel, or not finite.
+        UnusableInputError: as `probe`; or it is broken, has no such channel, or has samples that are not
+            finite.
     """
     with probe(source, label, max_seconds=max_seconds) as sound:
         if channel is not None and channel > sound.channels:
             raise UnusableInputError(
                 f"{label} has {sound.channels} channel(s), there is no channel {channel}"
             )
-        # A header can promise anything, so the length is what was read.
+        # The header may be wrong, so count the frames that were read.
         pieces: list[Recording] = []
         done, limit = 0, int(max_seconds * sound.samplerate)
         while True:
             try:
-                frames = sound.read(_FRAMES_AT_ONCE, dtype="float32", always_2d=True)
+                frames = sound.read(_CHUNK_FRAMES, dtype="float32", always_2d=True)
             except soundfile.SoundFileError as error:
                 raise UnusableInputError(f"{label} is broken {done / sound.samplerate:.1f} s in") from error
             if not len(frames):
@@ -106,20 +107,20 @@ def decode(
 
 
 def resample(samples: Recording, rate: int) -> Recording:
-    """*samples* of *rate* at 48 kHz."""
+    """Resample *samples* from *rate* to 48 kHz."""
     if rate == RATE:
         return samples
-    from scipy.signal import resample_poly  # noqa: PLC0415 - 0.7 s, which a file at 48 kHz need not pay
+    from scipy.signal import resample_poly  # noqa: PLC0415 - takes 0.7 s; files at 48 kHz do not need it
 
     divisor = math.gcd(RATE, rate)
     return np.asarray(resample_poly(samples, RATE // divisor, rate // divisor), dtype=np.float32)
 
 
 def response(sound: Sound, label: str, *, length_ms: float, normalise: bool, align: bool) -> Samples:
-    """An impulse response as an `ir` block uses it; a single unit impulse comes out as it is.
+    """Return an impulse response as an `ir` block uses it. A single unit impulse stays as it is.
 
     Raises:
-        InvalidInputError: it is silent.
+        UnusableInputError: it is silent.
     """
     taps = resample(sound.samples, sound.rate).astype(np.float64)
     peak = float(np.max(np.abs(taps), initial=0.0))
@@ -137,7 +138,7 @@ def response(sound: Sound, label: str, *, length_ms: float, normalise: bool, ali
 
 
 def write_float_wav(path: Path, recording: Recording) -> Path:
-    """A mono 48 kHz WAV of 32-bit floats, which unlike libsndfile's holds no time of day."""
+    """Write a mono 48 kHz WAV of 32-bit floats. Unlike libsndfile's, it contains no time stamp."""
     fmt = struct.pack("<HHIIHHH", 3, 1, RATE, RATE * 4, 4, 32, 0)
     fact = struct.pack("<I", len(recording))
     head = b"WAVE" + b"".join(
@@ -152,6 +153,6 @@ def write_float_wav(path: Path, recording: Recording) -> Path:
 
 
 def read_own(source: IO[bytes]) -> Recording:
-    """The samples of a float WAV that this pipeline wrote."""
+    """Read the samples of a float WAV that this pipeline wrote."""
     samples, _ = soundfile.read(source, dtype="float32")
     return np.asarray(samples, dtype=np.float32)

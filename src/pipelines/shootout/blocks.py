@@ -1,4 +1,4 @@
-"""The blocks of a chain as sound: each takes chunks of any size and leaves no seam between them."""
+"""Processes sound through the blocks of a chain, in chunks of any size without seams between them."""
 
 from typing import Final, Protocol
 
@@ -12,7 +12,7 @@ RATE: Final = 48_000
 
 
 class Processor(Protocol):
-    """A block at work. Its output is *latency* samples late; the same number of zeros drives out the rest."""
+    """A block with its state. Its output is *latency* samples late; as many zeros at the end flush it."""
 
     @property
     def latency(self) -> int: ...
@@ -21,7 +21,7 @@ class Processor(Protocol):
 
 
 def processor(block: Block, response: Samples | None = None) -> Processor:
-    """*block*, ready for the first chunk; *response* is what an `ir` block convolves with."""
+    """Build the processor of *block*. *response* is the impulse response of an `ir` block."""
     match block:
         case Gain():
             return Amplifier(decibels(block.db))
@@ -38,7 +38,7 @@ def processor(block: Block, response: Samples | None = None) -> Processor:
 
 
 def cost(block: Block) -> float:
-    """The work of one sample in units of roughly 10 ns, as measured in 4096-sample chunks."""
+    """Return the cost of one sample in units of about 10 ns, as measured in chunks of 4096 samples."""
     match block:
         case Gain():
             return 0.1
@@ -67,14 +67,14 @@ class Amplifier:
 
 
 class Waveshaper:
-    """Bends the wave at a multiple of the rate. The dry part waits for the bent one, so that they add up."""
+    """Distorts the signal at a multiple of the rate. The dry part is delayed, so that it stays in phase."""
 
     def __init__(self, drive: Drive) -> None:
         self._up, self._down = Upsampler(drive.oversample), Downsampler(drive.oversample)
         self.latency = self._up.latency + self._down.latency
         self._drive, self._amount = drive, decibels(drive.amount_db)
         self._past = np.zeros(self.latency)
-        # What an amplifier's coupling capacitor does: the uneven curve leaves an offset behind.
+        # The asymmetric curve adds an offset, which an amplifier's coupling capacitor removes.
         self._coupling = Filters([section(HighPass(frequency=12.0), RATE)]) if drive.curve == "tube" else None
 
     def process(self, chunk: Samples) -> Samples:
@@ -99,7 +99,7 @@ class Waveshaper:
 
 
 class Convolver:
-    """Overlap-add: every chunk's answer is computed at once, what rings past its end waits for the next."""
+    """Convolves by overlap-add: the tail of each chunk is added to the next one."""
 
     latency = 0
 
@@ -113,10 +113,10 @@ class Convolver:
         size = _transform_size(length)
         if size not in self._spectra:
             self._spectra[size] = np.fft.rfft(self._response, size)
-        answer = np.fft.irfft(np.fft.rfft(chunk, size) * self._spectra[size], size)[:length]
-        answer[: len(self._tail)] += self._tail
-        self._tail = answer[len(chunk) :].copy()
-        return answer[: len(chunk)]
+        convolved = np.fft.irfft(np.fft.rfft(chunk, size) * self._spectra[size], size)[:length]
+        convolved[: len(self._tail)] += self._tail
+        self._tail = convolved[len(chunk) :].copy()
+        return convolved[: len(chunk)]
 
 
 class Echo:
@@ -133,7 +133,7 @@ class Echo:
         wet = np.empty_like(chunk)
         done = 0
         while done < len(chunk):
-            # At most to the line's end, so that nothing that is read was written in the same piece.
+            # Stop at the end of the line, so that a piece never reads what it has written.
             piece = min(len(chunk) - done, len(self._line) - self._at)
             line = self._line[self._at : self._at + piece]
             wet[done : done + piece] = line
@@ -144,5 +144,5 @@ class Echo:
 
 
 def _transform_size(length: int) -> int:
-    """The smallest of 2^k, 3 * 2^k and 5 * 2^k that holds *length*: sizes that the FFT is fast at."""
+    """Return the smallest of 2^k, 3 * 2^k and 5 * 2^k that is at least *length*: fast sizes for the FFT."""
     return min(odd << max(0, (-(-length // odd) - 1).bit_length()) for odd in (1, 3, 5))

@@ -1,4 +1,4 @@
-"""One colour per chain, the same in every picture and on the page; told apart on a dark ground."""
+"""The colours of the chains, equal in all pictures and on the page, distinct on a dark background."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What `encode` does for one chain: its gain, then 24-bit FLAC, read back and proved."""
+"""Runs the step `encode` for one chain: applies its gain, writes 24-bit FLAC, and verifies the file."""
 
 import io
 from collections.abc import Callable, Iterable
@@ -15,27 +15,31 @@ from headrace.pipelines.shootout.outputs import Matched, Render, Track
 from headrace.pipelines.shootout.oversampling import Recording, Samples, TruePeak
 from headrace.pipelines.shootout.params import Chain, ShootoutParams
 
-_STEP = 2.0**-23  # of 24 bits
-_PIECE = 1 << 16
+_STEP = 2.0**-23  # the resolution of 24 bits
+_PIECE_SAMPLES = 1 << 16
 
 
 def encode_chain(
     context: StepContext[ShootoutParams], chain: Chain, render: Render, matched: Matched
 ) -> Track:
-    """Raises: RetryableError when what was written does not read back as it should."""
+    """Encode the render of one chain.
+
+    Raises:
+        RetryableError: the file does not decode to what was encoded.
+    """
     gain_db = matched.gains_db[position(context.params, chain)]
     factor = decibels(gain_db)
     with context.open_file(render.file) as source:
         rendered = audio.read_own(source)
-    half = len(rendered)
+    length = len(rendered)
 
     def on_samples(done: int) -> None:
         context.raise_if_cancelled()
-        context.progress(done, 2 * half, "encoding" if done <= half else "reading back")
+        context.progress(done, 2 * length, "encoding" if done <= length else "reading back")
 
-    encoded = flac((piece * factor for piece in measures.pieces(rendered, _PIECE)), on_samples)
-    # Equal to the render within a step of 24 bits, its loudness is the measured one plus the gain.
-    true_peak = proved_true_peak(encoded, rendered, factor, lambda done: on_samples(half + done))
+    encoded = flac((piece * factor for piece in measures.pieces(rendered, _PIECE_SAMPLES)), on_samples)
+    # The file equals the render within a step of 24 bits, so its loudness is the measured one plus the gain.
+    true_peak = verified_true_peak(encoded, rendered, factor, lambda done: on_samples(length + done))
     if true_peak is None or true_peak > decibels(context.params.match.ceiling_dbfs):
         raise RetryableError(f"chain {chain.name!r}: the FLAC does not hold the render")
     file_name = f"{numbered(context.params, chain)}.flac"
@@ -53,7 +57,7 @@ def encode_chain(
 
 
 def flac(pieces: Iterable[Samples], on_samples: Callable[[int], None] | None = None) -> bytes:
-    """24-bit FLAC at 48 kHz; the same samples in the same pieces give the same bytes."""
+    """Encode as 24-bit FLAC at 48 kHz. The same samples in the same pieces give the same bytes."""
     encoded, done = io.BytesIO(), 0
     with soundfile.SoundFile(encoded, "w", RATE, channels=1, format="FLAC", subtype="PCM_24") as file:
         for piece in pieces:
@@ -64,15 +68,15 @@ def flac(pieces: Iterable[Samples], on_samples: Callable[[int], None] | None = N
     return encoded.getvalue()
 
 
-def proved_true_peak(
+def verified_true_peak(
     encoded: bytes, rendered: Recording, factor: float, on_samples: Callable[[int], None]
 ) -> float | None:
-    """The true peak of what *encoded* decodes to; None when that is not *rendered* times *factor*."""
+    """Return the true peak of the decoded file; None if it does not equal *rendered* times *factor*."""
     true_peak, done = TruePeak(), 0
     with soundfile.SoundFile(io.BytesIO(encoded)) as file:
         if file.frames != len(rendered):
             return None
-        for piece in measures.pieces(rendered, _PIECE):
+        for piece in measures.pieces(rendered, _PIECE_SAMPLES):
             decoded = file.read(len(piece), dtype="float64")
             if len(decoded) != len(piece) or np.max(np.abs(decoded - piece * factor)) > 2 * _STEP:
                 return None

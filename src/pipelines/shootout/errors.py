@@ -1,17 +1,17 @@
-"""What a shootout refuses. No heavy import here: a worker that hears of the error loads this module."""
+"""The errors of a shootout. This module imports nothing heavy, so that every process can load it."""
 
 from headrace import PermanentError
 
 
 class UnusableInputError(PermanentError):
-    """An input cannot be used; no retry mends that. The message names it and says why."""
+    """An input cannot be used; a retry cannot help. The message names the input and the reason."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, code="input_invalid")
 
 
 class RenderFailedError(PermanentError):
-    """A chain gives nothing that one could compare. The message names the chain and the block."""
+    """A chain gives no comparable sound. The message names the chain and the block."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, code="render_failed")

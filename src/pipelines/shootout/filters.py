@@ -12,9 +12,9 @@ Section = tuple[float, float, float, float, float, float]
 
 
 def section(band: Band, rate: int) -> Section:
-    """b0 b1 b2 a0 a1 a2 of *band* at *rate*, with a0 = 1."""
-    turn = 2 * math.pi * band.frequency / rate
-    cos, alpha = math.cos(turn), math.sin(turn) / (2 * band.q)
+    """Return b0 b1 b2 a0 a1 a2 of *band* at *rate*, with a0 = 1."""
+    omega = 2 * math.pi * band.frequency / rate
+    cos, alpha = math.cos(omega), math.sin(omega) / (2 * band.q)
     match band:
         case HighPass():
             b = ((1 + cos) / 2, -(1 + cos), (1 + cos) / 2)
@@ -27,7 +27,7 @@ def section(band: Band, rate: int) -> Section:
             b = (1 + alpha * root, -2 * cos, 1 - alpha * root)
             a = (1 + alpha / root, -2 * cos, 1 - alpha / root)
         case LowShelf(gain_db=gain_db) | HighShelf(gain_db=gain_db):
-            # The cookbook's high shelf is its low shelf with the sign of every cosine turned.
+            # The cookbook's high shelf is its low shelf with the sign of every cosine inverted.
             side = cos if isinstance(band, LowShelf) else -cos
             sign = 1 if isinstance(band, LowShelf) else -1
             root = 10 ** (gain_db / 40)
@@ -46,7 +46,7 @@ def section(band: Band, rate: int) -> Section:
 
 
 class Filters:
-    """A row of second-order sections that remembers where it was."""
+    """A cascade of second-order sections with its state."""
 
     latency = 0
 
@@ -55,7 +55,7 @@ class Filters:
         self._state = np.zeros((len(sections), 2))
 
     def process(self, chunk: Samples) -> Samples:
-        from scipy.signal import sosfilt  # noqa: PLC0415 - 0.7 s, which a chain without filters need not pay
+        from scipy.signal import sosfilt  # noqa: PLC0415 - takes 0.7 s; only filters need it
 
         filtered, self._state = sosfilt(self._sections, chunk, zi=self._state)
         return np.asarray(filtered, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Where a chain's files come from: the owner's uploads, or what is bundled."""
+"""Opens the input files of a shootout: the owner's uploads, or the bundled ones."""
 
 from typing import IO
 
@@ -10,19 +10,19 @@ from headrace.pipelines.shootout.params import BUILTIN, Ir, ShootoutParams
 
 
 def open_di(context: StepContext[ShootoutParams]) -> tuple[IO[bytes], str]:
-    """The DI's file, and what to call it in a message."""
+    """Open the DI's file; return it with its label for messages."""
     return _open(context, context.params.di, "riff.wav", "di")
 
 
 def load_response(context: StepContext[ShootoutParams], block: Ir, place: str) -> Samples:
-    """The impulse response of *block* as it is convolved with; *place* says whose block it is.
+    """Load the impulse response of *block*; *place* names the block in messages.
 
     Raises:
-        InvalidInputError: no such file, or no use as a response.
+        UnusableInputError: there is no such file, or it cannot be used as a response.
     """
     source, label = _open(context, block.file, "cabinet.wav", place)
     with source:
-        # The first channel alone: the sum of two microphones is a third sound.
+        # Only the first channel: a mix of two microphones would be a different sound.
         sound = audio.decode(source, label, channel=1, max_seconds=audio.MAX_RESPONSE_SECONDS)
     return audio.response(
         sound, label, length_ms=block.length_ms, normalise=block.normalise, align=block.align

@@ -1,6 +1,6 @@
-"""Makes the guitar and the cabinet that come along: `python -m pipelines.shootout.make_assets`.
+"""Generates the bundled guitar and cabinet: `python -m headrace.pipelines.shootout.make_assets`.
 
-Both are synthetic, from seeded noise, so they belong to nobody and can be made again at any time.
+Both are synthesised from seeded noise, so they are free of rights and can be generated again.
 """
 
 import math
@@ -30,14 +30,14 @@ _RIFF: Final = (
     (5.5, 0.45, tuple(7 + n for n in _POWER), _RING, 0.95),
     *((beat, 0.25, (0,), _CHUG, 1.9) for beat in (6, 6.25, 6.5, 6.75)),
     (7.0, 0.95, tuple(3 + n for n in _POWER), _RING, 1.0),
-    # A broken chord over the clean part, then everything rings out.
+    # An arpeggio over the clean part, then a chord that rings out.
     *((8 + 0.5 * i, 2.2, (tone,), _RING, 0.75) for i, tone in enumerate((0, 12, 19, 24, 27, 24, 19, 15))),
     (12.0, 5.0, _MINOR, _RING, 1.0),
 )
 
 
 def pluck(frequency: float, seconds: float, *, muted: bool, seed: int) -> Samples:
-    """One string after Karplus and Strong (1983), its loop tuned by linear interpolation."""
+    """Synthesise one string after Karplus and Strong (1983), tuned by linear interpolation."""
     period = RATE / frequency
     bright = 0.09 if muted else 0.035  # how much of each neighbour the loop's low-pass takes
     whole = math.floor(period - 1)
@@ -46,24 +46,24 @@ def pluck(frequency: float, seconds: float, *, muted: bool, seed: int) -> Sample
     per_second = 1e-5 if muted else 0.18 if frequency > 160 else 0.3
     loop *= per_second ** (1 / frequency)
     burst = np.random.default_rng(seed).uniform(-1, 1, round(period))
-    # A plucked string's overtones fall by 6 dB an octave and more: white noise would hiss.
+    # Overtones of a plucked string fall by at least 6 dB per octave; white noise would hiss.
     tilt = np.maximum(np.arange(len(burst) // 2 + 1), 1) ** (-1.3 if muted else -1.1)
     burst = np.fft.irfft(np.fft.rfft(burst) * tilt, len(burst))
     string = np.zeros(whole + len(loop) + round(seconds * RATE))
     string[whole + len(loop) :][: len(burst)] = burst / np.max(np.abs(burst))
     for start in range(whole + len(loop), len(string), whole):
-        # A piece shorter than the loop's delay reads nothing that it writes.
+        # A piece is shorter than the loop's delay, so it never reads what it writes.
         piece = string[start : start + whole]
         past = string[start - whole - len(loop) + 1 : start - whole + len(piece)]
         piece += np.convolve(past, loop, "valid")
     string = string[whole + len(loop) :]
-    picked = round(period * 0.13)  # where the pick hits: the overtones with a node there are missing
+    picked = round(period * 0.13)  # where the pick hits: overtones with a node there are missing
     string[picked:] -= 0.85 * string[:-picked].copy()
     return string
 
 
 def riff() -> Samples:
-    """About eight seconds of electric guitar, straight from the pickup."""
+    """Synthesise about eight seconds of electric guitar, straight from the pickup."""
     seconds = 17 * _BEAT + 0.3
     track = np.zeros(round(seconds * RATE))
     for number, (beat, beats, tones, muted, strength) in enumerate(_RIFF):
@@ -72,14 +72,14 @@ def riff() -> Samples:
             frequency = _E2 * 2 ** (tone / 12) * (1 + 0.0006 * math.sin(7 * number + string))
             note = pluck(frequency, beats * _BEAT + 0.04, muted=muted, seed=100 * number + string)
             note *= strength * 0.8**string
-            note[-1_900:] *= np.cos(np.linspace(0, np.pi / 2, 1_900)) ** 2  # the hand comes down
+            note[-1_900:] *= np.cos(np.linspace(0, np.pi / 2, 1_900)) ** 2  # the hand damps the string
             note = note[: len(track) - begin]
             track[begin : begin + len(note)] += note
     return _scaled(_pickup(track), 0.5)
 
 
 def _pickup(track: Samples) -> Samples:
-    """A coil and its cable: a resonance at 3.6 kHz, 12 dB an octave above it, little below 70 Hz."""
+    """Model a pickup coil with its cable: a resonance at 3.6 kHz and a high-pass at 70 Hz."""
     size = 1 << (len(track) + RATE).bit_length()
     s = 1j * np.fft.rfftfreq(size, 1 / RATE)
     coil = 3600**2 / (s**2 + s * 3600 / 1.8 + 3600**2)
@@ -87,13 +87,13 @@ def _pickup(track: Samples) -> Samples:
 
 
 def cabinet() -> Samples:
-    """100 ms of a closed 4x12 with a microphone near the cone: minimum phase, from its magnitude."""
+    """Synthesise the minimum-phase response (100 ms) of a closed 4x12 cabinet with a close microphone."""
     size = 1 << 15
     f = np.maximum(np.fft.rfftfreq(size, 1 / RATE), 1.0)
     db = -10 * np.log10(1 + (75 / f) ** 4) - 10 * np.log10(1 + (f / 5_200) ** 10)
     for centre, gain, octaves in ((118, 4.5, 0.5), (430, -4.0, 0.8), (1_500, 1.5, 0.6), (2_700, 5.5, 0.7)):
         db += gain * np.exp(-0.5 * (np.log2(f / centre) / octaves) ** 2)
-    # The cone's own modes, and the room's first reflections: narrow and small.
+    # The modes of the cone: narrow and small.
     random = np.random.default_rng(1959)
     for centre in np.geomspace(90, 9_000, 42):
         db += random.normal(0, 1.3) * np.exp(

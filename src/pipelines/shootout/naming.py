@@ -1,4 +1,4 @@
-"""What the files of a chain are called: its number and its name."""
+"""Names the files of a chain by its number and name."""
 
 import re
 import unicodedata
@@ -7,12 +7,12 @@ from headrace.pipelines.shootout.params import Chain, ShootoutParams
 
 
 def position(params: ShootoutParams, chain: Chain) -> int:
-    """Where *chain* stands among all, from 0."""
-    return [each.name for each in params.chains].index(chain.name)
+    """Return the index of *chain* among all chains."""
+    return [candidate.name for candidate in params.chains].index(chain.name)
 
 
 def numbered(params: ShootoutParams, chain: Chain) -> str:
-    """`01-clean`: sorts like the chains, and every file system takes it."""
+    """Return a name such as `01-clean`, which sorts like the chains and is valid in every file system."""
     plain = unicodedata.normalize("NFKD", chain.name).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:48].strip("-")
     return f"{position(params, chain) + 1:02d}-{slug or 'chain'}"

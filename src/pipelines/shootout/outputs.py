@@ -1,4 +1,4 @@
-"""What each step hands to the next; sound travels as the id of a file."""
+"""The outputs of the steps. Sound is passed on as the id of a file."""
 
 from uuid import UUID
 
@@ -6,13 +6,13 @@ from msgspec import Struct
 
 
 class Checked(Struct, frozen=True, kw_only=True):
-    """Every input can be read; *inputs* counts the files that were looked at."""
+    """Every input can be read; *inputs* counts the checked files."""
 
     inputs: int
 
 
 class Prepared(Struct, frozen=True, kw_only=True):
-    """The DI as every chain hears it: mono, 48 kHz, 32-bit float."""
+    """The DI that all chains get: mono, 48 kHz, 32-bit float."""
 
     file: UUID
     samples: int
@@ -29,7 +29,7 @@ class Spectrum(Struct, frozen=True, kw_only=True):
 
 
 class Render(Struct, frozen=True, kw_only=True):
-    """One chain's sound before matching, and what was measured on it.
+    """One chain's sound before matching, with its measures.
 
     *low* and *high* are the extremes of equal stretches of time, for drawing.
     """
@@ -47,7 +47,7 @@ class Render(Struct, frozen=True, kw_only=True):
 class Matched(Struct, frozen=True, kw_only=True):
     """One target for all; *gains_db* in the order of the chains.
 
-    *limited_by* is the chain whose peaks held the target down, None when it is the one asked for.
+    *limited_by* is the chain whose peaks limit the target; None if the target is the requested one.
     """
 
     target_lufs: float

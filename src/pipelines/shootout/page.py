@@ -1,4 +1,4 @@
-"""What `compare` does: everything in one HTML page, which asks nothing of any network."""
+"""Runs the step `compare`: builds one HTML page that contains everything and needs no network."""
 
 import base64
 import html
@@ -19,7 +19,7 @@ from headrace.pipelines.shootout.outputs import Matched, Picture, Prepared, Rend
 from headrace.pipelines.shootout.params import Block, Delay, Drive, Eq, Gain, Ir, ShootoutParams
 
 _TEMPLATE: Final = Path(__file__).with_name("page.html")
-# A browser holds every track decoded, and the page holds them all in text: some 45 MB at this length.
+# The page contains all tracks as base64, about 45 MB at this length, and the browser decodes all of them.
 MAX_EMBEDDED_SECONDS: Final = 300.0
 
 
@@ -32,7 +32,7 @@ def save_page(
     tracks: Sequence[Track],
     pictures: Sequence[Picture],
 ) -> Shootout:
-    """Save `shootout.html`. Of long tracks it holds the beginning only, and says so."""
+    """Save `shootout.html`. Of long tracks it contains only the beginning, and says so."""
     total = len(tracks) + len(pictures) + 1
     clip_seconds = min(prepared.seconds, MAX_EMBEDDED_SECONDS / len(tracks))
     sounds: list[str] = []
@@ -82,19 +82,19 @@ def save_page(
 
 
 def fill(template: str, facts: dict[str, Any], sounds: Sequence[str], drawings: Sequence[str]) -> str:
-    """*template* with everything in its places. Names are strangers' text: none of it can end its element."""
+    """Fill *template*. Names are untrusted text, so they are escaped and cannot close their element."""
     as_json = msgspec.json.encode(facts).decode().replace("<", "\\u003c")
     elements = "\n".join(
         f'<script type="text/plain" id="sound-{place}">{sound}</script>' for place, sound in enumerate(sounds)
     )
-    # One pass, so that a chain called "{{sounds}}" stays a name.
+    # Fill all places in one pass, so that a chain named "{{sounds}}" stays a name.
     parts = {"facts": as_json, "sounds": elements, "pictures": "\n".join(drawings)}
     head, *rest = template.split("{{")
     return head + "".join(parts[name] + after for name, _, after in (piece.partition("}}") for piece in rest))
 
 
 def describe(block: Block) -> str:
-    """A few words for the listener, such as `drive +24 dB`."""
+    """Return a short text for the listener, such as `soft drive +24 dB`."""
     match block:
         case Gain():
             return f"gain {block.db:+g} dB"

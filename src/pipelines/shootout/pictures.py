@@ -1,4 +1,4 @@
-"""What `pictures` does: the waveforms below each other, the spectra on top of each other, as PNG."""
+"""Runs the step `pictures`: draws all waveforms in rows and all spectra in one diagram, as PNG."""
 
 import io
 import warnings
@@ -14,10 +14,10 @@ from headrace.pipelines.shootout.colours import CHAINS, FAINT, GROUND, LINE, PAN
 from headrace.pipelines.shootout.outputs import Matched, Picture, Pictures, Prepared, Render
 from headrace.pipelines.shootout.params import ShootoutParams
 
-_LOOK: Final[dict[Any, Any]] = {
+_STYLE: Final[dict[Any, Any]] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so the bytes are the same everywhere
     "font.size": 10,
-    "text.parse_math": False,  # a chain may be called "$5 fuzz $$"
+    "text.parse_math": False,  # a chain may be named "$5 fuzz $$"
     "text.color": TEXT,
     "figure.facecolor": GROUND,
     "axes.facecolor": PANEL,
@@ -43,20 +43,20 @@ _TICKS: Final = {
 def draw_pictures(
     context: StepContext[ShootoutParams], prepared: Prepared, renders: Sequence[Render], matched: Matched
 ) -> Pictures:
-    kept: list[Picture] = []
+    pictures: list[Picture] = []
     for done, (name, title, draw) in enumerate(
         (("waveforms", "Waveforms", _waveforms), ("spectrum", "Spectra", _spectra)), start=1
     ):
         context.raise_if_cancelled()
         with matplotlib.rc_context(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of letters that the font does not have
+            warnings.simplefilter("ignore")  # about glyphs that the font lacks
             matplotlib.rcdefaults()
-            matplotlib.rcParams.update(_LOOK)
+            matplotlib.rcParams.update(_STYLE)
             png = _png(draw(prepared, renders, matched))
         file = context.save_file(f"{name}.png", png, "image/png")
-        kept.append(Picture(title=title, file=file, file_name=f"{name}.png"))
+        pictures.append(Picture(title=title, file=file, file_name=f"{name}.png"))
         context.progress(done, 2, f"{name} drawn")
-    return Pictures(pictures=kept)
+    return Pictures(pictures=pictures)
 
 
 def _waveforms(prepared: Prepared, renders: Sequence[Render], matched: Matched) -> Figure:

@@ -1,4 +1,4 @@
-"""What `prepare` does: any recording becomes the DI that all chains hear."""
+"""Runs the step `prepare`: turns a recording into the DI that all chains get."""
 
 import numpy as np
 
@@ -12,17 +12,17 @@ from headrace.pipelines.shootout.outputs import Prepared
 from headrace.pipelines.shootout.oversampling import Recording
 from headrace.pipelines.shootout.params import Input, ShootoutParams
 
-SHORTEST_SECONDS = 0.4  # one block of BS.1770: what is shorter has no loudness
-_BEFORE_SOUND, _AFTER_SOUND = RATE // 100, RATE // 20  # kept by the trim, so that no attack is cut
+MIN_SECONDS = 0.4  # one block of BS.1770: a shorter sound has no loudness
+_BEFORE_SOUND, _AFTER_SOUND = RATE // 100, RATE // 20  # kept around the sound, so that no attack is cut
 
 
 def prepare_di(context: StepContext[ShootoutParams]) -> Prepared:
     """Decode, cut, resample, centre, trim and level the DI, in that order.
 
     Raises:
-        InvalidInputError: it cannot be decoded, is silent, too short or too long, or not finite.
+        UnusableInputError: it cannot be decoded, is silent, too short or too long, or not finite.
     """
-    wanted = context.params.input
+    options = context.params.input
     source, label = open_di(context)
 
     def on_frames(done: int, total: int) -> None:
@@ -30,24 +30,24 @@ def prepare_di(context: StepContext[ShootoutParams]) -> Prepared:
         context.progress(done, 2 * total, "reading the DI")
 
     with source:
-        sound = audio.decode(source, label, channel=wanted.channel, on_frames=on_frames)
-    samples = audio.resample(_cut(sound.samples, sound.rate, wanted), sound.rate)
+        sound = audio.decode(source, label, channel=options.channel, on_frames=on_frames)
+    samples = audio.resample(_cut(sound.samples, sound.rate, options), sound.rate)
     context.raise_if_cancelled()
     samples = samples - np.float32(samples.mean(dtype=np.float64) if len(samples) else 0.0)
     peak = float(np.max(np.abs(samples), initial=0.0))
     if peak < SILENCE:
         raise UnusableInputError(f"{label} is silent: its loudest sample is below -80 dBFS")
-    if wanted.trim_db is not None:
-        samples = trim(samples, peak * decibels(wanted.trim_db))
+    if options.trim_db is not None:
+        samples = trim(samples, peak * decibels(options.trim_db))
     seconds = len(samples) / RATE
-    if seconds < SHORTEST_SECONDS:
+    if seconds < MIN_SECONDS:
         raise UnusableInputError(
-            f"{label} is too short: {seconds:.2f} s of sound, at least {SHORTEST_SECONDS} s are needed"
+            f"{label} is too short: {seconds:.2f} s of sound, at least {MIN_SECONDS} s are needed"
         )
-    if wanted.rms_dbfs is not None:
+    if options.rms_dbfs is not None:
         rms = float(np.sqrt(np.mean(np.square(samples), dtype=np.float64)))
-        samples = samples * np.float32(decibels(wanted.rms_dbfs) / rms)
-    samples = np.concatenate([samples, np.zeros(round(wanted.tail_seconds * RATE), np.float32)])
+        samples = samples * np.float32(decibels(options.rms_dbfs) / rms)
+    samples = np.concatenate([samples, np.zeros(round(options.tail_seconds * RATE), np.float32)])
     file = context.save_file(
         "prepared-di.wav", audio.write_float_wav(context.scratch / "prepared-di.wav", samples), "audio/wav"
     )
@@ -62,15 +62,15 @@ def prepare_di(context: StepContext[ShootoutParams]) -> Prepared:
 
 
 def trim(samples: Recording, threshold: float) -> Recording:
-    """*samples* from just before the first to just after the last one that reaches *threshold*."""
+    """Cut *samples* to just before the first and just after the last one that reaches *threshold*."""
     loud = np.flatnonzero(np.abs(samples) >= threshold)
     if not len(loud):
         return samples[:0]
     return samples[max(0, int(loud[0]) - _BEFORE_SOUND) : int(loud[-1]) + 1 + _AFTER_SOUND]
 
 
-def _cut(samples: Recording, rate: int, wanted: Input) -> Recording:
-    start = round(wanted.start_seconds * rate)
-    if wanted.duration_seconds is None:
+def _cut(samples: Recording, rate: int, options: Input) -> Recording:
+    start = round(options.start_seconds * rate)
+    if options.duration_seconds is None:
         return samples[start:]
-    return samples[start : start + round(wanted.duration_seconds * rate)]
+    return samples[start : start + round(options.duration_seconds * rate)]

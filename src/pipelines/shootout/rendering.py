@@ -1,4 +1,4 @@
-"""What `render` does for one chain: the DI through its blocks, 4096 samples at a time, then measured."""
+"""Runs the step `render` for one chain: sends the DI through its blocks in chunks, then measures it."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,14 +17,14 @@ from headrace.pipelines.shootout.outputs import Prepared, Render
 from headrace.pipelines.shootout.oversampling import Recording, TruePeak
 from headrace.pipelines.shootout.params import Chain, Ir, ShootoutParams
 
-CHUNK = 4096
+CHUNK_SAMPLES = 4096
 _MEASURE_COST = 9.0  # in the units of `blocks.cost`, a sample
-_QUIETEST = 1e-6  # -120 dBFS: nothing that one could bring to a loudness
-_LOUDEST = 1e9  # +180 dBFS: on the way to overflow
+_MIN_PEAK = 1e-6  # -120 dBFS: too quiet for any loudness
+_MAX_PEAK = 1e9  # +180 dBFS: about to overflow
 
 
 class BrokenSoundError(Exception):
-    """A sound grew past all bounds behind *block*, counted from 1."""
+    """The sound diverged in *block*, counted from 1."""
 
     def __init__(self, block: int) -> None:
         super().__init__(f"the sound grew past all bounds in block {block}")
@@ -33,7 +33,7 @@ class BrokenSoundError(Exception):
 
 @dataclass(frozen=True)
 class Levels:
-    """What a whole render amounts to, as factors of full scale but for *lufs*."""
+    """The levels of a whole render, as factors of full scale except *lufs*."""
 
     lufs: float
     true_peak: float
@@ -41,7 +41,11 @@ class Levels:
 
 
 def render_chain(context: StepContext[ShootoutParams], chain: Chain, prepared: Prepared) -> Render:
-    """Raises: RenderFailedError, naming chain and block, for a silent or infinite sound."""
+    """Render and measure one chain.
+
+    Raises:
+        RenderFailedError: the sound is silent or infinite; the message names chain and block.
+    """
     with context.open_file(prepared.file) as source:
         di = audio.read_own(source)
     processors = [
@@ -65,10 +69,10 @@ def render_chain(context: StepContext[ShootoutParams], chain: Chain, prepared: P
         rendered, peaks = run(processors, di, on_samples=on_rendered)
     except BrokenSoundError as error:
         raise RenderFailedError(f"{_place(chain, error.block)}: the sound grew past all bounds") from error
-    fade = RATE // 100  # no click at the end, nor in a loop
+    fade = RATE // 100  # avoids a click at the end and in a loop
     rendered[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
     levels = measure(rendered, on_samples=on_measured)
-    if not math.isfinite(levels.lufs) or levels.true_peak < _QUIETEST:
+    if not math.isfinite(levels.lufs) or levels.true_peak < _MIN_PEAK:
         raise RenderFailedError(_silence(chain, peaks))
     low, high = measures.outline(rendered)
     name = f"render-{numbered(context.params, chain)}.wav"
@@ -90,29 +94,29 @@ def run(
     processors: Sequence[Processor],
     di: Recording,
     *,
-    chunk: int = CHUNK,
+    chunk: int = CHUNK_SAMPLES,
     on_samples: Callable[[int], None] | None = None,
 ) -> tuple[Recording, list[float]]:
-    """*di* through all *processors* without their latency, and the peak behind each.
+    """Send *di* through all *processors*; return the sound without their latency, and the peak after each.
 
     Raises:
-        BrokenSoundError: a sound grew past all bounds.
+        BrokenSoundError: the sound diverged.
     """
-    late = sum(processor.latency for processor in processors)
+    latency = sum(processor.latency for processor in processors)
     rendered = np.zeros(len(di), np.float32)
     peaks = [0.0] * len(processors)
-    for start in range(0, len(di) + late, chunk):
+    for start in range(0, len(di) + latency, chunk):
         piece = di[start : start + chunk].astype(np.float64)
-        # Zeros drive out what the blocks still hold.
-        piece = np.concatenate([piece, np.zeros(min(chunk, len(di) + late - start) - len(piece))])
-        for place, processor in enumerate(processors):
+        # Zeros flush what the blocks still hold.
+        piece = np.concatenate([piece, np.zeros(min(chunk, len(di) + latency - start) - len(piece))])
+        for index, processor in enumerate(processors):
             piece = processor.process(piece)
             peak = float(np.max(np.abs(piece)))  # NaN stays NaN
-            if not peak < _LOUDEST:
-                raise BrokenSoundError(place + 1)
-            peaks[place] = max(peaks[place], peak)
-        piece = piece[max(0, late - start) :]
-        at = max(0, start - late)
+            if not peak < _MAX_PEAK:
+                raise BrokenSoundError(index + 1)
+            peaks[index] = max(peaks[index], peak)
+        piece = piece[max(0, latency - start) :]
+        at = max(0, start - latency)
         rendered[at : at + len(piece)] = piece
         if on_samples is not None:
             on_samples(min(start + chunk, len(di)))
@@ -120,7 +124,7 @@ def run(
 
 
 def measure(rendered: Recording, *, on_samples: Callable[[int], None] | None = None) -> Levels:
-    """Loudness, peak and power of *rendered*."""
+    """Measure loudness, peak and power of *rendered*."""
     true_peak = TruePeak()
     power, done = 0.0, 0
     for piece in measures.pieces(rendered):
@@ -137,5 +141,5 @@ def _place(chain: Chain, number: int) -> str:
 
 
 def _silence(chain: Chain, peaks: Sequence[float]) -> str:
-    number = next((n for n, peak in enumerate(peaks, start=1) if peak < _QUIETEST), None)
+    number = next((n for n, peak in enumerate(peaks, start=1) if peak < _MIN_PEAK), None)
     return f"{_place(chain, number) if number else f'chain {chain.name!r}'}: nothing audible comes out"

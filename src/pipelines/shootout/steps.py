@@ -1,7 +1,7 @@
 """The pipeline `shootout`: its steps and their order.
 
-Each step runs in a child process of its own and imports what it needs there: a worker that only knows the
-pipeline loads no numpy. Work that would make two children import the same large library is done in one.
+Each step imports its libraries itself, in its child process, so that workers that only load the pipeline do
+not import numpy. Work that needs the same large library is done in one step, so that it is imported once.
 """
 # ruff: noqa: PLC0415 - see above
 
@@ -25,7 +25,7 @@ def validate(context: StepContext[ShootoutParams]) -> Checked:
     """Safe to run again: it only reads.
 
     Raises:
-        PermanentError: `input_invalid`, with every fault that was found.
+        PermanentError: `input_invalid`, with all faults.
     """
     _use_one_thread()
     from headrace.pipelines.shootout.checking import check
@@ -48,7 +48,7 @@ def prepare(context: StepContext[ShootoutParams]) -> Prepared:
 
 @step(runs_in="process", timeout=timedelta(minutes=30))
 def render(context: StepContext[ShootoutParams], chain: Chain) -> Render:
-    """Safe to run again: it depends on the prepared DI and the chain alone, and replaces its own file.
+    """Safe to run again: it depends only on the prepared DI and the chain, and replaces its own file.
 
     Raises:
         PermanentError: `render_failed`, the sound came out silent or infinite; chain and block are named.
@@ -113,7 +113,7 @@ def compare(context: StepContext[ShootoutParams]) -> Shootout:
 
 
 def _use_one_thread() -> None:
-    """Chains run side by side already; set before numpy is imported, which reads it then."""
+    """Limit numpy to one thread, since chains run in parallel. Call this before numpy is imported."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
