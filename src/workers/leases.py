@@ -8,6 +8,7 @@ import msgspec
 import structlog
 
 from headrace.domain.database import DatabaseAwayError, DatabaseBusyError
+from headrace.domain.jobs.attempts.claims import HeldLease
 from headrace.domain.jobs.attempts.queue import JobQueue
 from headrace.workers.attempt.outcome import StopReason
 from headrace.workers.attempt.runner import Attempt
@@ -19,9 +20,6 @@ _CANCEL_PERIOD_SECONDS: Final = 0.4
 # Much shorter than the grace time in which sweepers leave an expired lease alone.
 _RETRY_SECONDS: Final = 0.3
 
-_Lease = tuple[UUID, int]
-"""The id of a job and the fence of the attempt that holds it."""
-
 
 class Leases:
     """The attempts that this process runs, by lease, with the loops that renew and cancel them."""
@@ -29,9 +27,9 @@ class Leases:
     def __init__(self, job_queue: JobQueue, *, heartbeat_seconds: float) -> None:
         self._job_queue = job_queue
         self._heartbeat_seconds = heartbeat_seconds
-        self._orphans: set[_Lease] = set()
-        self._added_at: dict[_Lease, float] = {}
-        self.attempts: dict[_Lease, Attempt] = {}
+        self._orphans: set[HeldLease] = set()
+        self._added_at: dict[HeldLease, float] = {}
+        self.attempts: dict[HeldLease, Attempt] = {}
 
     def add(self, attempt: Attempt) -> None:
         lease = (attempt.claim.job_id, attempt.claim.fence)
@@ -62,7 +60,7 @@ class Leases:
         await run_every(_CANCEL_PERIOD_SECONDS, self.stop_cancelled, jitter=0.0)
 
     async def beat(self) -> int:
-        """Renew all leases, stop attempts that lost theirs, hand back orphans; return the number held.
+        """Renew all leases, stop attempts that lost theirs, release orphans; return the number held.
 
         An orphan is a lease of this worker for which no attempt runs here, such as that of a claim whose
         answer was lost.
@@ -101,7 +99,7 @@ class Leases:
                 progress.append((job_id, fence, frame.fraction, msgspec.json.encode(frame.steps).decode()))
         return progress
 
-    async def _renew(self, progress: list[tuple[UUID, int, float, str]]) -> set[_Lease]:
+    async def _renew(self, progress: list[tuple[UUID, int, float, str]]) -> set[HeldLease]:
         try:
             return await self._job_queue.renew(progress)
         except DatabaseBusyError:

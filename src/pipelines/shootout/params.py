@@ -1,4 +1,4 @@
-"""What a shootout takes: one DI track, up to twelve signal chains, and how the renders are made equal."""
+"""The parameters of a shootout: one DI track, up to twelve signal chains, and how to match their loudness."""
 
 from typing import Annotated, Literal
 

@@ -1,16 +1,16 @@
-"""Requeues jobs whose workers vanished. Every worker sweeps; rows that another one holds are skipped."""
+"""Rescues jobs whose workers vanished. Every worker sweeps, and skips rows that another worker has locked."""
 
 import random
 import time
 from collections.abc import Callable
 from typing import Final
-from uuid import UUID
 
 import structlog
 
 from headrace.adapters.doorbell import Doorbell
 from headrace.domain.database import TRANSIENT
 from headrace.domain.events.news import Publisher
+from headrace.domain.jobs.attempts.claims import HeldLease
 from headrace.domain.jobs.attempts.queue import JobQueue
 from headrace.workers.maintenance.periodic import run_every
 
@@ -23,7 +23,7 @@ _BATCH_SIZE: Final = 100
 
 
 class Sweeper:
-    """Takes jobs back from their workers a second after the lease expired, and fails jobs out of time."""
+    """Requeues or fails jobs a second after their lease expired; fails queued jobs that are out of time."""
 
     def __init__(
         self,
@@ -37,14 +37,14 @@ class Sweeper:
         self._publisher = publisher
         self._doorbell = doorbell
         self._clock = clock
-        self._expired_since: dict[tuple[UUID, int], float] = {}
+        self._expired_since: dict[HeldLease, float] = {}
 
     async def run(self) -> None:
         """Sweep twice a second, until cancelled."""
         await run_every(_PERIOD_SECONDS, self.sweep)
 
     async def sweep(self) -> int:
-        """Sweep once and return the number of jobs that were requeued or failed."""
+        """Sweep once; return the number of jobs that were requeued or failed."""
         try:
             expired = await self._job_queue.fetch_expired()
             now = self._clock()
