@@ -20,8 +20,8 @@ from headrace.adapters.migrations import upgrade
 from headrace.adapters.servers import Servers
 from headrace.domain.events.partitions import make_partitions
 from headrace.settings import Settings
-from headrace.workers.main import open_worker
-from support.harness import Api, new_database, on_database, private_servers, serving, working
+from support.harness import Api, new_database, on_database, private_servers
+from support.shared_service import SharedService, shared_service
 
 TEMPLATE = "headrace_template"
 
@@ -62,11 +62,71 @@ def template(servers: Servers) -> str:
     return TEMPLATE
 
 
+@pytest.fixture(scope="module")
+async def module_database_url(servers: Servers, template: str) -> AsyncIterator[str]:
+    """One database for all tests of a file."""
+    async with new_database(str(servers.database_url), template) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def module_settings(
+    servers: Servers, module_database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Settings:
+    """Settings of the service that the tests of a file share. A file may override it."""
+    return _settings(module_database_url, str(servers.redis_url), tmp_path_factory.mktemp("service"))
+
+
+@pytest.fixture(scope="module")
+async def module_api(module_settings: Settings) -> AsyncIterator[SharedService]:
+    async with shared_service(module_settings, has_worker=False) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def module_service(module_settings: Settings) -> AsyncIterator[SharedService]:
+    async with shared_service(module_settings, has_worker=True) as running:
+        yield running
+
+
 @pytest.fixture
-async def database_url(servers: Servers, template: str) -> AsyncIterator[str]:
+async def api(module_api: SharedService, redis_url: str) -> Api:
+    """An API without any worker; the bundled pipelines are registered. There are no rows and no files."""
+    await module_api.reset()
+    return module_api.api
+
+
+@pytest.fixture
+async def service(module_service: SharedService, redis_url: str) -> Api:
+    """An API and a worker. There are no rows and no files."""
+    await module_service.reset()
+    return module_service.api
+
+
+@pytest.fixture
+async def own_api(settings: Settings) -> AsyncIterator[Api]:
+    """An API as `api` is, for a test that stops or alters it."""
+    async with shared_service(settings, has_worker=False) as running:
+        yield running.api
+
+
+def _shares_a_service(request: pytest.FixtureRequest) -> bool:
+    return not {"api", "service"}.isdisjoint(request.fixturenames)
+
+
+@pytest.fixture
+async def own_database_url(servers: Servers, template: str) -> AsyncIterator[str]:
     """A database with the newest schema and no rows."""
     async with new_database(str(servers.database_url), template) as url:
         yield url
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The database of the `api` or `service` that the test uses, else one of its own."""
+    name = "module_database_url" if _shares_a_service(request) else "own_database_url"
+    url: str = request.getfixturevalue(name)
+    return url
 
 
 @pytest.fixture
@@ -80,35 +140,27 @@ def redis_url(servers: Servers) -> str:
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[StatementPool]:
-    pool = await StatementPool.open(database_url)
+    pool = await StatementPool.open(database_url, size=2)
     yield pool
     await pool.close()
 
 
 @pytest.fixture
-def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
-    """Settings of a service on those servers, with a short lease."""
+def settings(request: pytest.FixtureRequest, database_url: str, redis_url: str, tmp_path: Path) -> Settings:
+    """Settings of the `api` or `service` that the test uses, else of one that it starts itself."""
+    if _shares_a_service(request):
+        shared: Settings = request.getfixturevalue("module_settings")
+        return shared
+    return _settings(database_url, redis_url, tmp_path)
+
+
+def _settings(database_url: str, redis_url: str, data_dir: Path) -> Settings:
+    """Settings of a service on the servers of the run, with a short lease."""
     return Settings(
         database_url=database_url,
         redis_url=redis_url,
-        data_dir=tmp_path,
+        data_dir=data_dir,
         lease_seconds=3,
         grace_seconds=5,
         worker_processes=2,
     )
-
-
-@pytest.fixture
-async def api(settings: Settings) -> AsyncIterator[Api]:
-    """An API without any worker; the bundled pipelines are registered."""
-    async with open_worker(settings, ("nobody",), 1):
-        pass
-    async with serving(settings) as running:
-        yield running
-
-
-@pytest.fixture
-async def service(settings: Settings) -> AsyncIterator[Api]:
-    """An API and a worker."""
-    async with serving(settings) as running, working(settings):
-        yield running

@@ -90,10 +90,3 @@ async def root(town: Town) -> AsyncIterator[Api]:
     """An admin."""
     async with signed_in(town.api, "root") as api:
         yield api
-
-
-@pytest.fixture(scope="module")
-async def module_database_url(servers: Servers, template: str) -> AsyncIterator[str]:
-    """One database for all tests of a file, for those that do not ask what is in it."""
-    async with new_database(str(servers.database_url), template) as url:
-        yield url

@@ -1,7 +1,6 @@
 """API keys: shown once, good for their scopes, gone within a second."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,15 +8,14 @@ import pytest
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
 from support.harness import Api, serving
-from support.users import Person, bearer, behind_proxy, open_proxied
+from support.users import Person, bearer, behind_proxy
 
 SOON = timedelta(seconds=1)
 
 
-@pytest.fixture
-async def api(settings: Settings) -> AsyncIterator[Api]:
-    async with open_proxied(settings) as running:
-        yield running
+@pytest.fixture(scope="module")
+def module_settings(module_settings: Settings) -> Settings:
+    return behind_proxy(module_settings)
 
 
 @pytest.fixture

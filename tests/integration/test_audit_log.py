@@ -1,7 +1,6 @@
 """What admins change is in the audit log, whichever way they change it; what they look at is not."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -12,7 +11,7 @@ from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
 from support.every_route import NOT_HERE, ROUTES, Route, ask, objects
 from support.harness import Api
-from support.users import Person, bearer, open_proxied
+from support.users import Person, bearer, behind_proxy, open_proxied
 
 # A POST, since queries are long; it can change nothing.
 READS = ("queryGraph",)
@@ -25,10 +24,9 @@ WHERE id = $1::text::uuid
 FAILED = "UPDATE jobs SET state = 'failed', finished_at = now() WHERE id = $1::text::uuid"
 
 
-@pytest.fixture
-async def api(settings: Settings) -> AsyncIterator[Api]:
-    async with open_proxied(settings) as running:
-        yield running
+@pytest.fixture(scope="module")
+def module_settings(module_settings: Settings) -> Settings:
+    return behind_proxy(module_settings)
 
 
 def changes(route: Route) -> bool:

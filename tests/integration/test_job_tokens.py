@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -13,13 +12,12 @@ from joserfc.jwk import OctKey
 
 from headrace.settings import Settings
 from support.harness import Api
-from support.users import JOB_KEY, Person, bearer, open_proxied
+from support.users import JOB_KEY, Person, bearer, behind_proxy
 
 
-@pytest.fixture
-async def api(settings: Settings) -> AsyncIterator[Api]:
-    async with open_proxied(settings) as running:
-        yield running
+@pytest.fixture(scope="module")
+def module_settings(module_settings: Settings) -> Settings:
+    return behind_proxy(module_settings)
 
 
 @pytest.fixture

@@ -100,11 +100,11 @@ async def test_it_answers_pings_and_obeys_nothing_else(api: Api) -> None:
     assert [answer["type"] for answer in answers] == ["pong", "error", "error"]
 
 
-async def test_a_server_that_stops_says_goodbye(api: Api) -> None:
-    async with board(api) as shown:
+async def test_a_server_that_stops_says_goodbye(own_api: Api) -> None:
+    async with board(own_api) as shown:
         await shown.socket.send('{"type": "ping"}')
         await shown.until_type("pong")
-        await api.app.state.services.hub.say_goodbye()
+        await own_api.app.state.services.hub.say_goodbye()
         code = await closing(shown)
 
     assert (code, shown.frames[-1]["type"]) == (1012, "bye")

@@ -1,7 +1,6 @@
 """Mode `proxy`: users whom an OAuth2 Proxy names, and those whom somebody else tries to name."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -14,13 +13,12 @@ from headrace.adapters.database import StatementPool
 from headrace.api.auth.tokens import Tokens
 from headrace.settings import SAMPLE_SECRET, Settings
 from support.harness import Api
-from support.users import PROXY_SECRET, Person, bearer, named, open_proxied
+from support.users import PROXY_SECRET, Person, bearer, behind_proxy, named, open_proxied
 
 
-@pytest.fixture
-async def api(settings: Settings) -> AsyncIterator[Api]:
-    async with open_proxied(settings) as running:
-        yield running
+@pytest.fixture(scope="module")
+def module_settings(module_settings: Settings) -> Settings:
+    return behind_proxy(module_settings)
 
 
 async def me(api: Api, headers: dict[str, str]) -> tuple[int, dict[str, Any]]:

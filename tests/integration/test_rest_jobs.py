@@ -24,7 +24,7 @@ def problem(answer: Any, status: int, code: str) -> dict[str, Any]:
     return body
 
 
-async def test_a_submitted_job_is_answered_with_its_place(ada: Api) -> None:
+async def test_a_submitted_job_is_answered_with_its_place(api: Api) -> None:
     body = {
         "pipeline": "noop",
         "tags": ["b", "a", "b"],
@@ -33,7 +33,7 @@ async def test_a_submitted_job_is_answered_with_its_place(ada: Api) -> None:
         "queue": "fast",
     }
 
-    answer = await ada.http.post("/api/v1/jobs", json=body)
+    answer = await api.http.post("/api/v1/jobs", json=body)
 
     assert answer.status_code == 202
     job = answer.json()
@@ -44,7 +44,7 @@ async def test_a_submitted_job_is_answered_with_its_place(ada: Api) -> None:
         {"who": "ada"},
         "fast",
     )
-    assert (await ada.http.get(answer.headers["location"])).json() == job
+    assert (await api.http.get(answer.headers["location"])).json() == job
 
 
 @pytest.mark.parametrize(
@@ -82,19 +82,19 @@ async def test_a_submitted_job_is_answered_with_its_place(ada: Api) -> None:
         ({"pipeline": "noop", "meta": {"a\0": 1}}, "$"),
     ],
 )
-async def test_a_bad_submission_is_refused_with_the_path_of_its_fault(ada: Api, body: Any, path: str) -> None:
-    answer = await ada.http.post("/api/v1/jobs", json=body)
+async def test_a_bad_submission_is_refused_with_the_path_of_its_fault(api: Api, body: Any, path: str) -> None:
+    answer = await api.http.post("/api/v1/jobs", json=body)
 
     assert answer.status_code == 422, answer.text
     faults = problem(answer, 422, answer.json()["code"])["errors"]
     assert path in [fault["path"] for fault in faults]
-    assert (await ada.http.get("/api/v1/jobs")).json()["total"] == 0
+    assert (await api.http.get("/api/v1/jobs")).json()["total"] == 0
 
 
-async def test_all_faults_of_the_parameters_are_named_at_once(ada: Api) -> None:
+async def test_all_faults_of_the_parameters_are_named_at_once(api: Api) -> None:
     params = {"count": -1, "interval_ms": "x", "more": 1}
 
-    answer = await ada.http.post("/api/v1/jobs", json={"pipeline": "ticks", "params": params})
+    answer = await api.http.post("/api/v1/jobs", json={"pipeline": "ticks", "params": params})
 
     paths = [fault["path"] for fault in problem(answer, 422, "params_invalid")["errors"]]
     assert sorted(paths) == ["$.params", "$.params.count", "$.params.interval_ms"]
@@ -121,64 +121,64 @@ async def test_all_faults_of_the_parameters_are_named_at_once(ada: Api) -> None:
     ],
 )
 async def test_a_body_that_cannot_be_read_is_refused(
-    ada: Api, content: bytes, status: int, code: str
+    api: Api, content: bytes, status: int, code: str
 ) -> None:
-    answer = await ada.http.post(
+    answer = await api.http.post(
         "/api/v1/jobs", content=content, headers={"content-type": "application/json"}
     )
 
     problem(answer, status, code)
-    assert (await ada.http.get("/api/v1/jobs")).json()["total"] == 0
+    assert (await api.http.get("/api/v1/jobs")).json()["total"] == 0
 
 
 @pytest.mark.parametrize(
     "number", ["9" * 30, "-" + "9" * 30, "1e308", "0.1" + "0" * 100 + "1", "9" * 5_000, "1" + "0" * 140_000]
 )
-async def test_any_number_is_kept_or_refused(ada: Api, number: str) -> None:
+async def test_any_number_is_kept_or_refused(api: Api, number: str) -> None:
     content = f'{{"pipeline": "noop", "meta": {{"n": {number}}}}}'
 
-    answer = await ada.http.post(
+    answer = await api.http.post(
         "/api/v1/jobs", content=content, headers={"content-type": "application/json"}
     )
 
     assert answer.status_code in (202, 400, 422), answer.text
-    listed = await ada.http.get("/api/v1/jobs")
+    listed = await api.http.get("/api/v1/jobs")
     assert listed.status_code == 200
     assert listed.json()["total"] == (1 if answer.status_code == 202 else 0)
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
 @pytest.mark.parametrize("job_id", [UNKNOWN, "1", "not-a-uuid", "%00", UNKNOWN + "%00"])
-async def test_an_unknown_job_is_not_found(ada: Api, method: str, job_id: str) -> None:
-    answer = await ada.http.request(method, f"/api/v1/jobs/{job_id}", json={} if method == "PATCH" else None)
+async def test_an_unknown_job_is_not_found(api: Api, method: str, job_id: str) -> None:
+    answer = await api.http.request(method, f"/api/v1/jobs/{job_id}", json={} if method == "PATCH" else None)
 
     assert answer.status_code in ((404, 422) if "%00" in job_id else (404, 405)), answer.text
     assert answer.headers["content-type"].startswith("application/problem+json")
 
 
 @pytest.mark.parametrize("call", ["cancel", "retry", "steps", "events", "files", "stream"])
-async def test_nothing_can_be_asked_of_an_unknown_job(ada: Api, call: str) -> None:
+async def test_nothing_can_be_asked_of_an_unknown_job(api: Api, call: str) -> None:
     method = "POST" if call in ("cancel", "retry") else "GET"
 
-    answer = await ada.http.request(method, f"/api/v1/jobs/{UNKNOWN}/{call}")
+    answer = await api.http.request(method, f"/api/v1/jobs/{UNKNOWN}/{call}")
 
     problem(answer, 404, "job_not_found")
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "text/plain; a=b"])
-async def test_a_body_that_a_strangers_page_could_send_is_refused(ada: Api, kind: str) -> None:
-    answer = await ada.http.post(
+async def test_a_body_that_a_strangers_page_could_send_is_refused(api: Api, kind: str) -> None:
+    answer = await api.http.post(
         "/api/v1/jobs", content=b'{"pipeline":"noop"}', headers={"content-type": kind}
     )
 
     problem(answer, 415, "unsupported_media_type")
 
 
-async def test_a_wrong_method_and_a_wrong_path_are_problems(ada: Api) -> None:
-    problem(await ada.http.put("/api/v1/jobs"), 405, "method_not_allowed")
+async def test_a_wrong_method_and_a_wrong_path_are_problems(api: Api) -> None:
+    problem(await api.http.put("/api/v1/jobs"), 405, "method_not_allowed")
     for path in ("/api/v1/nowhere", "/nowhere", "/metrics", "/docs/nowhere"):
-        problem(await ada.http.get(path), 404, "not_found")
-    problem(await ada.http.get("/api/v1/pipelines/nowhere"), 404, "pipeline_not_found")
+        problem(await api.http.get(path), 404, "not_found")
+    problem(await api.http.get("/api/v1/pipelines/nowhere"), 404, "pipeline_not_found")
 
 
 @pytest.mark.parametrize(
@@ -200,28 +200,28 @@ async def test_a_wrong_method_and_a_wrong_path_are_problems(ada: Api) -> None:
         "tag=" + "x" * 65,
     ],
 )
-async def test_a_bad_query_is_refused(ada: Api, query: str) -> None:
-    answer = await ada.http.get(f"/api/v1/jobs?{query}")
+async def test_a_bad_query_is_refused(api: Api, query: str) -> None:
+    answer = await api.http.get(f"/api/v1/jobs?{query}")
 
     assert answer.status_code == 422, answer.text
     name = query.partition("=")[0]
     assert [fault["path"] for fault in answer.json()["errors"]] in ([f"query.{name}"], [name], ["query"])
 
 
-async def test_an_unknown_state_is_told_the_known_ones(ada: Api) -> None:
-    answer = await ada.http.get("/api/v1/jobs?state=lost")
+async def test_an_unknown_state_is_told_the_known_ones(api: Api) -> None:
+    answer = await api.http.get("/api/v1/jobs?state=lost")
 
     assert "queued, running, succeeded, failed, cancelled" in answer.json()["detail"]
 
 
-async def test_lists_are_filtered_sorted_and_paged(ada: Api) -> None:
+async def test_lists_are_filtered_sorted_and_paged(api: Api) -> None:
     jobs = [
-        await ada.submit("noop", tags=["even"] if number % 2 == 0 else [], meta={"n": f"{number}%"})
+        await api.submit("noop", tags=["even"] if number % 2 == 0 else [], meta={"n": f"{number}%"})
         for number in range(7)
     ]
 
     async def ids(query: str) -> list[str]:
-        return [job["id"] for job in (await ada.http.get(f"/api/v1/jobs?{query}")).json()["items"]]
+        return [job["id"] for job in (await api.http.get(f"/api/v1/jobs?{query}")).json()["items"]]
 
     in_order = [job["id"] for job in jobs]
     assert await ids("") == in_order[::-1]
@@ -232,95 +232,95 @@ async def test_lists_are_filtered_sorted_and_paged(ada: Api) -> None:
     assert await ids("state=running") == []
     pages = [await ids(f"limit=3&offset={offset}") for offset in (0, 3, 6, 9)]
     assert [one for page in pages for one in page] == in_order[::-1]
-    page = (await ada.http.get("/api/v1/jobs?limit=2&offset=1")).json()
+    page = (await api.http.get("/api/v1/jobs?limit=2&offset=1")).json()
     assert (page["total"], page["limit"], page["offset"]) == (7, 2, 1)
 
 
-async def test_patch_leaves_what_is_absent_and_a_null_removes_a_key(ada: Api) -> None:
-    job = await ada.submit("noop", tags=["a"], meta={"keep": 1, "drop": 2, "deep": {"x": 1, "y": 2}})
+async def test_patch_leaves_what_is_absent_and_a_null_removes_a_key(api: Api) -> None:
+    job = await api.submit("noop", tags=["a"], meta={"keep": 1, "drop": 2, "deep": {"x": 1, "y": 2}})
     url = f"/api/v1/jobs/{job['id']}"
 
-    unchanged = (await ada.http.patch(url, json={})).json()
+    unchanged = (await api.http.patch(url, json={})).json()
     changed = (
-        await ada.http.patch(url, json={"meta": {"drop": None, "deep": {"x": 3}}, "tags": ["b"]})
+        await api.http.patch(url, json={"meta": {"drop": None, "deep": {"x": 3}}, "tags": ["b"]})
     ).json()
 
     assert unchanged == job
     assert changed["meta"] == {"keep": 1, "deep": {"x": 3, "y": 2}}
     assert changed["tags"] == ["b"]
-    assert (await ada.http.get(url)).json() == changed
-    problem(await ada.http.patch(url, json={"state": "succeeded"}), 422, "validation_failed")
+    assert (await api.http.get(url)).json() == changed
+    problem(await api.http.patch(url, json={"state": "succeeded"}), 422, "validation_failed")
 
 
-async def test_only_a_job_that_has_ended_is_deleted(ada: Api) -> None:
-    job = await ada.submit("noop", tags=["kept"])
+async def test_only_a_job_that_has_ended_is_deleted(api: Api) -> None:
+    job = await api.submit("noop", tags=["kept"])
     url = f"/api/v1/jobs/{job['id']}"
 
-    problem(await ada.http.delete(url), 409, "job_not_final")
-    await ada.http.post(f"{url}/cancel")
-    gone = await ada.http.delete(url)
-    again = await ada.http.delete(url)
+    problem(await api.http.delete(url), 409, "job_not_final")
+    await api.http.post(f"{url}/cancel")
+    gone = await api.http.delete(url)
+    again = await api.http.delete(url)
 
     assert gone.status_code == 204
     problem(again, 404, "job_not_found")
 
 
-async def test_only_a_failed_job_is_retried(ada: Api) -> None:
-    job = await ada.submit("noop")
+async def test_only_a_failed_job_is_retried(api: Api) -> None:
+    job = await api.submit("noop")
 
-    problem(await ada.http.post(f"/api/v1/jobs/{job['id']}/retry"), 409, "illegal_transition")
+    problem(await api.http.post(f"/api/v1/jobs/{job['id']}/retry"), 409, "illegal_transition")
 
 
-async def test_a_batch_is_accepted_whole_or_not_at_all(ada: Api) -> None:
+async def test_a_batch_is_accepted_whole_or_not_at_all(api: Api) -> None:
     good, bad = {"pipeline": "noop"}, {"pipeline": "ticks", "params": {"count": 0}}
 
-    accepted = await ada.http.post("/api/v1/jobs/batch", json={"jobs": [good] * 1000})
-    refused = await ada.http.post("/api/v1/jobs/batch", json={"jobs": [good, bad, {"pipeline": "nowhere"}]})
-    too_many = await ada.http.post("/api/v1/jobs/batch", json={"jobs": [good] * 1001})
-    none = await ada.http.post("/api/v1/jobs/batch", json={"jobs": []})
+    accepted = await api.http.post("/api/v1/jobs/batch", json={"jobs": [good] * 1000})
+    refused = await api.http.post("/api/v1/jobs/batch", json={"jobs": [good, bad, {"pipeline": "nowhere"}]})
+    too_many = await api.http.post("/api/v1/jobs/batch", json={"jobs": [good] * 1001})
+    none = await api.http.post("/api/v1/jobs/batch", json={"jobs": []})
 
     assert (accepted.status_code, len(accepted.json()["items"])) == (202, 1000)
     paths = [fault["path"] for fault in problem(refused, 422, "pipeline_unknown")["errors"]]
     assert paths == ["$.jobs[2].pipeline", "$.jobs[1].params.count"]
     problem(too_many, 422, "validation_failed")
     problem(none, 422, "validation_failed")
-    assert (await ada.http.get("/api/v1/jobs")).json()["total"] == 1000
+    assert (await api.http.get("/api/v1/jobs")).json()["total"] == 1000
 
 
-async def test_params_and_meta_that_are_too_large_are_refused_with_their_place(ada: Api) -> None:
+async def test_params_and_meta_that_are_too_large_are_refused_with_their_place(api: Api) -> None:
     large = {"text": "x" * MOST_BYTES}
     good = {"pipeline": "noop", "meta": {"text": "x" * (MOST_BYTES - len('{"text":""}'))}}
 
     for name in ("params", "meta"):
         bad = {"pipeline": "noop", name: large}
-        alone = await ada.http.post("/api/v1/jobs", json=bad)
-        among = await ada.http.post("/api/v1/jobs/batch", json={"jobs": [good, good, bad]})
+        alone = await api.http.post("/api/v1/jobs", json=bad)
+        among = await api.http.post("/api/v1/jobs/batch", json={"jobs": [good, good, bad]})
 
         for answer, path in ((alone, f"$.{name}"), (among, f"$.jobs[2].{name}")):
             faults = problem(answer, 422, "value_too_large")["errors"]
             assert [fault["path"] for fault in faults] == [path]
-    assert (await ada.http.get("/api/v1/jobs")).json()["total"] == 0
-    assert (await ada.http.post("/api/v1/jobs", json=good)).json()["meta"] == good["meta"]
+    assert (await api.http.get("/api/v1/jobs")).json()["total"] == 0
+    assert (await api.http.post("/api/v1/jobs", json=good)).json()["meta"] == good["meta"]
 
 
-async def test_meta_does_not_grow_beyond_its_bound_by_patches(ada: Api) -> None:
-    job = await ada.submit("noop", run_at="2100-01-01T00:00:00Z")
+async def test_meta_does_not_grow_beyond_its_bound_by_patches(api: Api) -> None:
+    job = await api.submit("noop", run_at="2100-01-01T00:00:00Z")
     url = f"/api/v1/jobs/{job['id']}"
-    patched = (await ada.http.patch(url, json={"meta": {"a": "x" * (MOST_BYTES // 2)}})).json()
+    patched = (await api.http.patch(url, json={"meta": {"a": "x" * (MOST_BYTES // 2)}})).json()
 
-    refused = await ada.http.patch(url, json={"tags": ["b"], "meta": {"b": "x" * (MOST_BYTES // 2)}})
+    refused = await api.http.patch(url, json={"tags": ["b"], "meta": {"b": "x" * (MOST_BYTES // 2)}})
 
     assert [fault["path"] for fault in problem(refused, 422, "value_too_large")["errors"]] == ["$.meta"]
-    assert (await ada.http.get(url)).json() == patched
-    shrunk = await ada.http.patch(url, json={"meta": {"a": None, "b": "x" * (MOST_BYTES // 2)}})
+    assert (await api.http.get(url)).json() == patched
+    shrunk = await api.http.patch(url, json={"meta": {"a": None, "b": "x" * (MOST_BYTES // 2)}})
     assert list(shrunk.json()["meta"]) == ["b"]
 
 
-async def test_batches_that_make_the_same_tags_do_not_lock_each_other_out(ada: Api) -> None:
+async def test_batches_that_make_the_same_tags_do_not_lock_each_other_out(api: Api) -> None:
     async def submit(turn: int) -> Any:
         names = [f"tag {(place * 7 + turn * 3) % 40}" for place in range(40)]
         jobs = [{"pipeline": "noop", "tags": names[place : place + 10]} for place in range(30)]
-        return await ada.http.post("/api/v1/jobs/batch", json={"jobs": jobs})
+        return await api.http.post("/api/v1/jobs/batch", json={"jobs": jobs})
 
     answers = await asyncio.gather(*(submit(turn) for turn in range(8)))
 
@@ -328,21 +328,21 @@ async def test_batches_that_make_the_same_tags_do_not_lock_each_other_out(ada: A
     assert all(len(job["tags"]) == 10 for answer in answers for job in answer.json()["items"])
 
 
-async def test_a_repeated_key_gets_the_first_answer_byte_for_byte(ada: Api) -> None:
+async def test_a_repeated_key_gets_the_first_answer_byte_for_byte(api: Api) -> None:
     headers = {"Idempotency-Key": "order 1", "content-type": "application/json"}
 
-    first = await ada.http.post("/api/v1/jobs", content=b'{"pipeline":"noop","priority":3}', headers=headers)
-    second = await ada.http.post(
+    first = await api.http.post("/api/v1/jobs", content=b'{"pipeline":"noop","priority":3}', headers=headers)
+    second = await api.http.post(
         "/api/v1/jobs", content=b'{ "priority": 3, "pipeline": "noop" }', headers=headers
     )
-    other = await ada.http.post("/api/v1/jobs", content=b'{"pipeline":"noop","priority":4}', headers=headers)
+    other = await api.http.post("/api/v1/jobs", content=b'{"pipeline":"noop","priority":4}', headers=headers)
 
     assert (second.status_code, second.content) == (202, first.content)
     assert second.headers["idempotency-replayed"] == "true"
     assert second.headers["location"] == first.headers["location"]
     assert "idempotency-replayed" not in first.headers
     problem(other, 409, "idempotency_conflict")
-    assert (await ada.http.get("/api/v1/jobs")).json()["total"] == 1
+    assert (await api.http.get("/api/v1/jobs")).json()["total"] == 1
 
 
 async def test_a_repeat_is_answered_though_the_pipeline_asks_for_more_now(
@@ -365,52 +365,52 @@ async def test_a_repeat_is_answered_though_the_pipeline_asks_for_more_now(
     assert await database.fetch("SELECT 1 FROM tags") == []
 
 
-async def test_a_hundred_submits_with_one_key_are_one_job(ada: Api) -> None:
+async def test_a_hundred_submits_with_one_key_are_one_job(api: Api) -> None:
     key = {"Idempotency-Key": uuid4().hex}
 
     answers = await asyncio.gather(
-        *(ada.http.post("/api/v1/jobs", json={"pipeline": "noop"}, headers=key) for _ in range(100))
+        *(api.http.post("/api/v1/jobs", json={"pipeline": "noop"}, headers=key) for _ in range(100))
     )
 
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.content for answer in answers}) == 1
-    assert (await ada.http.get("/api/v1/jobs")).json()["total"] == 1
+    assert (await api.http.get("/api/v1/jobs")).json()["total"] == 1
 
 
-async def test_a_refused_submit_leaves_its_key_free(ada: Api) -> None:
+async def test_a_refused_submit_leaves_its_key_free(api: Api) -> None:
     key = {"Idempotency-Key": "again"}
 
-    refused = await ada.http.post("/api/v1/jobs", json={"pipeline": "nowhere"}, headers=key)
-    accepted = await ada.http.post("/api/v1/jobs", json={"pipeline": "noop"}, headers=key)
+    refused = await api.http.post("/api/v1/jobs", json={"pipeline": "nowhere"}, headers=key)
+    accepted = await api.http.post("/api/v1/jobs", json={"pipeline": "noop"}, headers=key)
 
     assert (refused.status_code, accepted.status_code) == (422, 202)
 
 
 @pytest.mark.parametrize("key", ["", "x" * 129])
-async def test_a_bad_key_is_refused(ada: Api, key: str) -> None:
-    answer = await ada.http.post("/api/v1/jobs", json={"pipeline": "noop"}, headers={"Idempotency-Key": key})
+async def test_a_bad_key_is_refused(api: Api, key: str) -> None:
+    answer = await api.http.post("/api/v1/jobs", json={"pipeline": "noop"}, headers={"Idempotency-Key": key})
 
     problem(answer, 422, "validation_failed")
 
 
-async def test_a_cursor_beyond_the_head_is_refused_on_every_transport(ada: Api) -> None:
-    job = await ada.submit("noop")
+async def test_a_cursor_beyond_the_head_is_refused_on_every_transport(api: Api) -> None:
+    job = await api.submit("noop")
 
     for call in ("events", "stream"):
         for after in ("2", "99999999999999999999", "-1", "x", "1.5"):
-            answer = await ada.http.get(f"/api/v1/jobs/{job['id']}/{call}?after={after}")
+            answer = await api.http.get(f"/api/v1/jobs/{job['id']}/{call}?after={after}")
             assert answer.status_code == 422, (call, after, answer.text)
-    problem(await ada.http.get(f"/api/v1/jobs/{job['id']}/events?after=2"), 422, "cursor_beyond_head")
-    bad = await ada.http.get(f"/api/v1/jobs/{job['id']}/stream", headers={"Last-Event-ID": "x"})
+    problem(await api.http.get(f"/api/v1/jobs/{job['id']}/events?after=2"), 422, "cursor_beyond_head")
+    bad = await api.http.get(f"/api/v1/jobs/{job['id']}/stream", headers={"Last-Event-ID": "x"})
     assert bad.status_code == 422
 
 
-async def test_the_stream_of_a_finished_job_at_its_head_is_204(ada: Api) -> None:
-    job = await ada.submit("noop")
-    await ada.http.post(f"/api/v1/jobs/{job['id']}/cancel")
+async def test_the_stream_of_a_finished_job_at_its_head_is_204(api: Api) -> None:
+    job = await api.submit("noop")
+    await api.http.post(f"/api/v1/jobs/{job['id']}/cancel")
 
-    at_head = await ada.http.get(f"/api/v1/jobs/{job['id']}/stream", headers={"Last-Event-ID": "2"})
-    before = await ada.http.get(f"/api/v1/jobs/{job['id']}/stream?after=1")
+    at_head = await api.http.get(f"/api/v1/jobs/{job['id']}/stream", headers={"Last-Event-ID": "2"})
+    before = await api.http.get(f"/api/v1/jobs/{job['id']}/stream?after=1")
 
     assert at_head.status_code == 204
     assert [line for line in before.text.splitlines() if line.startswith("id:")] == ["id: 2"]
@@ -420,18 +420,18 @@ async def test_the_stream_of_a_finished_job_at_its_head_is_204(ada: Api) -> None
     }
 
 
-async def test_every_answer_carries_a_request_id(ada: Api) -> None:
-    mine = await ada.http.get("/health/live", headers={"X-Request-Id": "mine-1"})
-    made = await ada.http.get("/api/v1/nowhere", headers={"X-Request-Id": "not an id"})
+async def test_every_answer_carries_a_request_id(api: Api) -> None:
+    mine = await api.http.get("/health/live", headers={"X-Request-Id": "mine-1"})
+    made = await api.http.get("/api/v1/nowhere", headers={"X-Request-Id": "not an id"})
 
     assert mine.headers["x-request-id"] == "mine-1"
     assert len(made.headers["x-request-id"]) == 32
 
 
-async def test_the_contract_and_its_page_need_no_network(ada: Api) -> None:
-    contract = (await ada.http.get("/openapi.json")).json()
-    sockets = (await ada.http.get("/asyncapi.yaml")).text
-    page = (await ada.http.get("/docs")).text
+async def test_the_contract_and_its_page_need_no_network(api: Api) -> None:
+    contract = (await api.http.get("/openapi.json")).json()
+    sockets = (await api.http.get("/asyncapi.yaml")).text
+    page = (await api.http.get("/docs")).text
     assets = [word.split('"')[0] for word in page.split('src="')[1:] + page.split('href="')[1:]]
 
     assert "address: /api/v1/jobs/{job_id}/ws" in sockets
@@ -441,11 +441,11 @@ async def test_the_contract_and_its_page_need_no_network(ada: Api) -> None:
     assert "http" not in page.replace("https://spec", "")
     for asset in assets:
         if asset.startswith("/"):
-            assert (await ada.http.get(asset)).status_code == 200
+            assert (await api.http.get(asset)).status_code == 200
 
 
-async def test_every_route_with_a_body_has_a_schema(ada: Api) -> None:
-    contract = (await ada.http.get("/openapi.json")).json()
+async def test_every_route_with_a_body_has_a_schema(api: Api) -> None:
+    contract = (await api.http.get("/openapi.json")).json()
 
     bare = [
         f"{method} {path}"
@@ -464,11 +464,11 @@ async def test_readiness_names_what_is_missing(api: Api) -> None:
     assert (answer.status_code, answer.json()) == (200, {"status": "degraded", "degraded": ["worker"]})
 
 
-async def test_a_form_is_no_order_whatever_it_holds(ada: Api) -> None:
+async def test_a_form_is_no_order_whatever_it_holds(api: Api) -> None:
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
 
     answers = [
-        await ada.http.post(path, content=b'{"pipeline":"noop"}', headers=headers)
+        await api.http.post(path, content=b'{"pipeline":"noop"}', headers=headers)
         for path in ("/api/v1/jobs", "/api/v1/tags", "/graphql")
     ]
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -12,15 +11,14 @@ import websockets
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
 from support.harness import Api
-from support.users import Person, bearer, named, open_proxied
+from support.users import Person, bearer, behind_proxy, named
 
 BEAT_SECONDS = 10
 
 
-@pytest.fixture
-async def api(settings: Settings) -> AsyncIterator[Api]:
-    async with open_proxied(settings) as running:
-        yield running
+@pytest.fixture(scope="module")
+def module_settings(module_settings: Settings) -> Settings:
+    return behind_proxy(module_settings)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Every route and socket, asked by everybody: generated from the application's own routes."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -14,15 +13,14 @@ from headrace.app import create_app
 from headrace.settings import Settings
 from support.every_route import BODIES, NOT_HERE, OBJECTS, ROUTES, Route, ask, objects
 from support.harness import Api
-from support.users import Person, bearer, open_proxied
+from support.users import Person, bearer, behind_proxy
 
 NOBODYS = str(uuid4())
 
 
-@pytest.fixture
-async def api(settings: Settings) -> AsyncIterator[Api]:
-    async with open_proxied(settings) as running:
-        yield running
+@pytest.fixture(scope="module")
+def module_settings(module_settings: Settings) -> Settings:
+    return behind_proxy(module_settings)
 
 
 def is_socket(route: Route) -> bool:

@@ -1,0 +1,60 @@
+"""One API (and one worker) for all tests of a module: each test meets it without rows, files or memories."""
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from typing import Final
+
+from msgspec import Struct
+
+from headrace.adapters.database import StatementPool
+from headrace.domain import tables  # noqa: F401  (METADATA knows every table)
+from headrace.domain.base import METADATA
+from headrace.settings import Settings
+from headrace.workers.main import open_worker
+from support.harness import Api, serving, working
+
+# The worker of the module is registered in `workers`; pipelines are restored instead of deleted.
+_KEPT_TABLES: Final = frozenset({"workers", "pipelines"})
+
+
+class SharedService(Struct):
+    """A running API, its settings, and its database."""
+
+    settings: Settings
+    api: Api
+    database: StatementPool
+
+    async def remember_pipelines(self) -> None:
+        """Save the rows that every test of the module starts with."""
+        await self.database.fetch("CREATE TABLE IF NOT EXISTS pipelines_of_module AS TABLE pipelines")
+
+    async def reset(self) -> None:
+        """Delete rows, files and cached answers that earlier tests left."""
+        emptied = [table for table in METADATA.tables if table not in _KEPT_TABLES]
+        deletes = "".join(f"DELETE FROM {table};" for table in emptied)
+        # Without triggers: nothing cascades, and no trigger notes bytes that are to be removed.
+        await self.database.fetch(
+            f"DO $$ BEGIN SET LOCAL session_replication_role = replica; {deletes} DELETE FROM pipelines;"  # noqa: S608
+            " INSERT INTO pipelines SELECT * FROM pipelines_of_module; END $$"
+        )
+        shutil.rmtree(self.settings.blob_dir, ignore_errors=True)
+        services = self.api.app.state.services
+        services.authenticator._dev = None
+        services.authenticator._known.clear()
+        services.submitter._catalogue._known.clear()
+        self.api.http.cookies.clear()
+
+
+@asynccontextmanager
+async def shared_service(settings: Settings, *, has_worker: bool) -> AsyncIterator[SharedService]:
+    """An API on *settings*, with a worker or only with its pipelines registered."""
+    database = await StatementPool.open(str(settings.database_url), size=1)
+    if not has_worker:
+        async with open_worker(settings, ("nobody",), 1):
+            pass
+    async with serving(settings) as api, working(settings) if has_worker else nullcontext():
+        service = SharedService(settings, api, database)
+        await service.remember_pipelines()
+        yield service
+    await database.close()
