@@ -104,17 +104,18 @@ async def test_a_refused_change_and_the_owners_own_leave_none(api: Api) -> None:
 
 
 async def test_a_submission_is_not_stored_when_it_cannot_be_written_down(
-    api: Api, database: StatementPool
+    settings: Settings, database: StatementPool
 ) -> None:
-    ada, root = Person(api, "ada"), Person(api, "root")
-    preset_id = (await objects(ada))["preset_id"]
-    await database.fetch("ALTER TABLE audit_entries RENAME TO elsewhere")
+    async with open_proxied(settings) as api:
+        ada, root = Person(api, "ada"), Person(api, "root")
+        preset_id = (await objects(ada))["preset_id"]
+        await database.fetch("ALTER TABLE audit_entries RENAME TO elsewhere")
 
-    answers = [
-        await root.ask("POST", f"/presets/{preset_id}/jobs", json={}),
-        await root.ask("POST", "/jobs", json={"pipeline": "noop"}),
-        await root.ask("POST", "/jobs/batch", json={"jobs": [{"pipeline": "noop"}]}),
-    ]
+        answers = [
+            await root.ask("POST", f"/presets/{preset_id}/jobs", json={}),
+            await root.ask("POST", "/jobs", json={"pipeline": "noop"}),
+            await root.ask("POST", "/jobs/batch", json={"jobs": [{"pipeline": "noop"}]}),
+        ]
 
     [row] = await database.fetch("SELECT count(*) AS jobs FROM jobs")
     assert [answer.status_code for answer in answers] == [500] * 3

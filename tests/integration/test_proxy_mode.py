@@ -140,16 +140,16 @@ async def test_an_authorization_that_the_proxy_adds_does_not_matter(api: Api) ->
     assert [(status, who["username"]) for status, who in added] == [(200, "ada")] * 2
 
 
-async def test_many_requests_at_once_ask_postgresql_once(api: Api) -> None:
+async def test_many_requests_at_once_ask_postgresql_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     repository = api.app.state.services.authenticator._repository
     asked = []
-    seen = repository.seen
+    upsert = repository.upsert_proxy_user
 
     async def counting(username: str, email: str | None) -> Any:
         asked.append(username)
-        return await seen(username, email)
+        return await upsert(username, email)
 
-    repository.seen = counting
+    monkeypatch.setattr(repository, "upsert_proxy_user", counting)
     answers = await asyncio.gather(*(me(api, named("ada")) for _ in range(50)))
 
     assert {status for status, _ in answers} == {200}

@@ -1,7 +1,6 @@
 """Steps that do what no step should: the job says why it failed, and the worker goes on."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +8,14 @@ import msgspec
 import pytest
 
 from headrace.settings import Settings
-from support.harness import Api, serving, working
+from support.harness import Api
 
 FLOWS = Path(__file__).parent / "flows" / "hostile_flows.py"
 
 
-@pytest.fixture
-async def service(settings: Settings) -> AsyncIterator[Api]:
-    hostile = msgspec.structs.replace(settings, pipelines=(str(FLOWS),))
-    async with serving(hostile) as running, working(hostile):
-        yield running
+@pytest.fixture(scope="module")
+def module_settings(module_settings: Settings) -> Settings:
+    return msgspec.structs.replace(module_settings, pipelines=(str(FLOWS),))
 
 
 async def run(service: Api, pipeline: str, case: str = "") -> dict[str, Any]:

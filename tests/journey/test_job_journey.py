@@ -122,16 +122,16 @@ async def test_a_process_step_runs_in_a_child_and_reports(service: Api) -> None:
     assert any(frame["type"] == "progress" and "burn" in frame["steps"] for frame in frames)
 
 
-async def test_a_queued_job_is_cancelled_without_a_worker(api: Api) -> None:
-    job = await api.submit("noop")
+async def test_a_queued_job_is_cancelled_without_a_worker(own_api: Api) -> None:
+    job = await own_api.submit("noop")
     assert job["waiting_for"] == "no_worker"
 
-    cancelled = (await api.http.post(f"/api/v1/jobs/{job['id']}/cancel")).json()
-    again = await api.http.post(f"/api/v1/jobs/{job['id']}/cancel")
+    cancelled = (await own_api.http.post(f"/api/v1/jobs/{job['id']}/cancel")).json()
+    again = await own_api.http.post(f"/api/v1/jobs/{job['id']}/cancel")
 
     assert cancelled["state"] == "cancelled"
     assert again.status_code == 409
-    assert types(await api.watch(job["id"])) == ["job.queued", "job.cancelled"]
+    assert types(await own_api.watch(job["id"])) == ["job.queued", "job.cancelled"]
 
 
 async def test_a_delayed_job_says_so_and_starts_when_it_is_due(service: Api) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,9 @@ from support.harness import Api, serving, working
 FLOWS = Path(__file__).parent / "flows" / "sample_flows.py"
 
 
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    return msgspec.structs.replace(settings, pipelines=(str(FLOWS),))
-
-
-@pytest.fixture
-async def service(settings: Settings) -> AsyncIterator[Api]:
-    async with serving(settings) as running, working(settings):
-        yield running
+@pytest.fixture(scope="module")
+def module_settings(module_settings: Settings) -> Settings:
+    return msgspec.structs.replace(module_settings, pipelines=(str(FLOWS),))
 
 
 async def run(service: Api, pipeline: str, case: str = "", value: Any = None, **more: Any) -> dict[str, Any]:
@@ -187,7 +180,7 @@ async def test_logs_are_clipped_and_past_the_limit_counted(service: Api) -> None
 async def test_a_second_attempt_enters_only_what_is_not_done(settings: Settings, tmp_path: Path) -> None:
     ledger = tmp_path / "ledger"
     params = {"ledger": str(ledger), "steps": 3, "hold_seconds": 1.5}
-    quick = msgspec.structs.replace(settings, grace_seconds=0.05)
+    quick = msgspec.structs.replace(settings, pipelines=(str(FLOWS),), grace_seconds=0.05)
     async with serving(quick) as api:
         async with working(quick):
             job = await api.submit("counting", params=params)
@@ -268,7 +261,7 @@ async def test_no_step_begins_once_the_attempt_is_to_end(
 
 
 async def test_who_comes_after_the_last_report_hears_of_it(settings: Settings) -> None:
-    quick = msgspec.structs.replace(settings, lease_seconds=3.0)
+    quick = msgspec.structs.replace(settings, pipelines=(str(FLOWS),), lease_seconds=3.0)
     async with serving(quick) as service, working(quick):
         job = await service.submit("rarely", params={"case": ""})
         async with asyncio.timeout(20):

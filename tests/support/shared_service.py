@@ -32,7 +32,7 @@ class SharedService(Struct):
     async def reset(self) -> None:
         """Delete rows, files and cached answers that earlier tests left."""
         emptied = [table for table in METADATA.tables if table not in _KEPT_TABLES]
-        deletes = "".join(f"DELETE FROM {table};" for table in emptied)
+        deletes = "".join(f"DELETE FROM {table};" for table in emptied)  # noqa: S608
         # Without triggers: nothing cascades, and no trigger notes bytes that are to be removed.
         await self.database.fetch(
             f"DO $$ BEGIN SET LOCAL session_replication_role = replica; {deletes} DELETE FROM pipelines;"  # noqa: S608
