@@ -16,12 +16,13 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
 from headrace.adapters.redis_client import REDIS_ERRORS
+from headrace.adapters.retry_pause import RetryPause
 from headrace.domain.events.encoding import LoggedEvent
 
 _log = structlog.get_logger(__name__)
 
-_PAUSE_SECONDS: Final = 0.2
-_LONGEST_PAUSE_SECONDS: Final = 2.0
+_MIN_PAUSE_SECONDS: Final = 0.2
+_MAX_PAUSE_SECONDS: Final = 2.0
 _CONFIRM_SECONDS: Final = 1.0
 _COMMAND_SECONDS: Final = 5.0
 _KEEP_ALIVE: Final = "headrace:hub"
@@ -135,7 +136,7 @@ class EventBus:
         """Listen until cancelled, connecting again whenever the connection goes."""
         if self._redis is None:
             return
-        pause = _PAUSE_SECONDS
+        pause = RetryPause(min_seconds=_MIN_PAUSE_SECONDS, max_seconds=_MAX_PAUSE_SECONDS)
         while True:
             pubsub = self._redis.pubsub()
             try:
@@ -149,7 +150,7 @@ class EventBus:
                         await pubsub.subscribe(*missed)
                 for call in self.on_reconnect:
                     call()
-                pause = _PAUSE_SECONDS
+                pause.reset()
                 await self._listen(pubsub)
             except REDIS_ERRORS as error:
                 _log.warning("pubsub_away", error=type(error).__name__)
@@ -158,8 +159,7 @@ class EventBus:
                 with contextlib.suppress(*REDIS_ERRORS):
                     async with asyncio.timeout(_CONFIRM_SECONDS * 2), self._commands:
                         await pubsub.aclose()  # type: ignore[no-untyped-call]
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            await asyncio.sleep(pause.next_seconds())
 
     async def _listen(self, pubsub: PubSub) -> None:
         while True:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from headrace.adapters.log_files import open_log
+from headrace.adapters.retry_pause import RetryPause
 from headrace.cli.process_logs import LogReader, find_refusal, notable
 from headrace.domain.errors import HeadraceError
 from headrace.workers.supervisor import REFUSED_EXIT
@@ -67,7 +68,7 @@ class ManagedProcess:
         self.task = asyncio.create_task(self._keep_running(), name=self.label)
 
     async def _keep_running(self) -> None:
-        pause = _MIN_PAUSE_SECONDS
+        pause = RetryPause(min_seconds=_MIN_PAUSE_SECONDS, max_seconds=_MAX_PAUSE_SECONDS)
         while not self._stopping:
             started = time.monotonic()
             status = await self._run_once()
@@ -80,12 +81,12 @@ class ManagedProcess:
                 reason = find_refusal(list(self._recent)) or f"it refused to start: see {self.log_file}"
                 raise StartRefusedError(self.label, reason)
             if time.monotonic() - started > _HEALTHY_SECONDS:
-                pause = _MIN_PAUSE_SECONDS
-            self._report(self.label, f"ended ({_describe_exit(status)}): it restarts in {pause:g} s")
+                pause.reset()
+            pause_seconds = pause.next_seconds()
+            self._report(self.label, f"ended ({_describe_exit(status)}): it restarts in {pause_seconds:g} s")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), pause)
+                await asyncio.wait_for(self._wake.wait(), pause_seconds)
             self._wake.clear()
-            pause = min(pause * 2, _MAX_PAUSE_SECONDS)
 
     def restart(self) -> None:
         """Stop the process in order and start it again; a pending restart happens now."""

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from headrace.adapters.retry_pause import RetryPause
 from headrace.adapters.servers import EmbeddedServer, Servers
 from headrace.cli.managed_process import Report
 
@@ -27,12 +28,13 @@ async def keep_running(servers: Servers, report: Report) -> AsyncIterator[None]:
 
 
 async def _keep(servers: list[EmbeddedServer], report: Report, done: asyncio.Event) -> None:
-    pause = _POLL_SECONDS
+    pause = RetryPause(min_seconds=_POLL_SECONDS, max_seconds=_MAX_PAUSE_SECONDS)
     while not done.is_set():
         are_alive = [await _restart_if_ended(server, report) for server in servers]
-        pause = _POLL_SECONDS if all(are_alive) else min(pause * 2, _MAX_PAUSE_SECONDS)
+        if all(are_alive):
+            pause.reset()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(done.wait(), pause)
+            await asyncio.wait_for(done.wait(), pause.next_seconds())
 
 
 async def _restart_if_ended(server: EmbeddedServer, report: Report) -> bool:

@@ -16,6 +16,8 @@ from typing import Final
 
 import structlog
 
+from headrace.adapters.retry_pause import RetryPause
+
 _log = structlog.get_logger(__name__)
 
 REFUSED_EXIT: Final = 78
@@ -43,7 +45,7 @@ def supervise(command: Sequence[str], *, stop_seconds: float) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, forward)
-    pause = _MIN_PAUSE_SECONDS
+    pause = RetryPause(min_seconds=_MIN_PAUSE_SECONDS, max_seconds=_MAX_PAUSE_SECONDS)
     while not signals:
         began = time.monotonic()
         worker = subprocess.Popen(command, process_group=0)  # noqa: S603  (our own command line)
@@ -53,10 +55,10 @@ def supervise(command: Sequence[str], *, stop_seconds: float) -> int:
         if signals or status == REFUSED_EXIT:
             return status if not signals else 0
         if time.monotonic() - began > _HEALTHY_SECONDS:
-            pause = _MIN_PAUSE_SECONDS
-        _log.error("worker_ended", status=status, restart_in_seconds=pause)
-        time.sleep(pause)
-        pause = min(pause * 2, _MAX_PAUSE_SECONDS)
+            pause.reset()
+        pause_seconds = pause.next_seconds()
+        _log.error("worker_ended", status=status, restart_in_seconds=pause_seconds)
+        time.sleep(pause_seconds)
     return 0
 
 
