@@ -1,6 +1,5 @@
 """An API process's cache of registered pipelines, which it needs to accept jobs."""
 
-import time
 from datetime import datetime
 from typing import Any, Final
 
@@ -8,8 +7,9 @@ import msgspec
 from msgspec import Struct
 
 from headrace.domain.database import Database
+from headrace.domain.ttl_cache import TtlCache
 
-_LIFE_SECONDS: Final = 1.0
+_TTL_SECONDS: Final = 1.0
 _MAX_ENTRIES: Final = 1_000
 
 _FETCH: Final = """
@@ -36,13 +36,15 @@ class Catalogue:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._entries: dict[tuple[str, int | None], tuple[float, CachedPipeline]] = {}
+        self._cache: TtlCache[tuple[str, int | None], CachedPipeline] = TtlCache(
+            ttl_seconds=_TTL_SECONDS, max_entries=_MAX_ENTRIES
+        )
 
     async def get(self, name: str, version: int | None) -> CachedPipeline | None:
         """Return one version of a pipeline, by default its newest; None when it is not registered."""
-        entry = self._entries.get((name, version))
-        if entry is not None and time.monotonic() - entry[0] < _LIFE_SECONDS:
-            return entry[1]
+        cached = self._cache.get((name, version))
+        if cached is not None:
+            return cached
         rows = await self._database.fetch(_FETCH, name, version)
         if not rows:
             return None
@@ -54,11 +56,9 @@ class Catalogue:
             row["updated_at"],
             version is None,
         )
-        if len(self._entries) >= _MAX_ENTRIES:
-            self._entries.clear()
-        self._entries[(name, version)] = (time.monotonic(), pipeline)
+        self._cache.put((name, version), pipeline)
         return pipeline
 
     def evict(self, name: str, version: int | None) -> None:
         """Drop an entry, so that the next call queries PostgreSQL."""
-        self._entries.pop((name, version), None)
+        self._cache.evict((name, version))

@@ -1,13 +1,14 @@
 """Who is there to run jobs, as an API process remembers it while it accepts jobs."""
 
-import time
 from datetime import timedelta
 from typing import Final
 
 from headrace.domain.database import Database
+from headrace.domain.ttl_cache import TtlCache
 
 ALIVE_WITHIN: Final = timedelta(seconds=20)
-_FRESH_SECONDS: Final = 1.0
+_TTL_SECONDS: Final = 1.0
+_KEY: Final = "serving"
 
 _SERVING: Final = """
 SELECT queues, pipelines FROM workers WHERE last_seen_at > statement_timestamp() - $1::interval
@@ -17,18 +18,19 @@ Serving = list[tuple[set[str], set[str]]]
 
 
 class WorkerDirectory:
-    """Asks PostgreSQL at most once a second."""
+    """Reads the living workers from PostgreSQL at most once a second."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._asked_at = float("-inf")
-        self._serving: Serving = []
+        self._cache: TtlCache[str, Serving] = TtlCache(ttl_seconds=_TTL_SECONDS, max_entries=1)
 
     async def serving(self) -> Serving:
-        """The (queues, pipelines as `name@version`) of every worker that is alive."""
-        now = time.monotonic()
-        if now - self._asked_at >= _FRESH_SECONDS:
-            rows = await self._database.fetch(_SERVING, ALIVE_WITHIN)
-            self._serving = [(set(row["queues"]), set(row["pipelines"])) for row in rows]
-            self._asked_at = now
-        return self._serving
+        """Return (queues, pipelines as `name@version`) of every worker that is alive."""
+        cached = self._cache.get(_KEY)
+        if cached is not None:
+            return cached
+        as_of = self._cache.now()
+        rows = await self._database.fetch(_SERVING, ALIVE_WITHIN)
+        serving = [(set(row["queues"]), set(row["pipelines"])) for row in rows]
+        self._cache.put(_KEY, serving, as_of=as_of)
+        return serving
