@@ -63,7 +63,7 @@ from headrace.api.live.overviews import Overviews
 from headrace.api.login.controller import LoginController
 from headrace.api.middleware.access import Admission, check_routes
 from headrace.api.middleware.rate_limits import RateLimits
-from headrace.api.middleware.request_checks import refuse_early
+from headrace.api.middleware.request_checks import check_request
 from headrace.api.middleware.response_headers import ResponseHeadersMiddleware
 from headrace.api.pipelines import PipelineController
 from headrace.api.presets.controller import PresetController
@@ -135,7 +135,7 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
             "tag_service": Provide(provide_tags),
         },
         exception_handlers={Exception: problems.handle, HTTPException: problems.handle},
-        before_request=refuse_early,
+        before_request=check_request,
         middleware=[Admission(Origins(settings, tokens))],
         cors_config=cross_origin(settings),
         lifespan=[partial(_run_services, settings=settings, tokens=tokens, on_broken=on_broken)],

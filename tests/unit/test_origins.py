@@ -48,14 +48,14 @@ def test_in_local_mode_a_domain_does_not_lead_here(host: str, is_refused: bool) 
 
     if is_refused:
         with pytest.raises(OriginRefusedError):
-            origins.judge_host(request(host=host))
+            origins.check_host(request(host=host))
     else:
-        origins.judge_host(request(host=host))
+        origins.check_host(request(host=host))
 
 
 def test_elsewhere_every_name_is_fine() -> None:
-    Origins(Settings(allow_remote=True), TOKENS).judge_host(request(host="jobs.example"))
-    Origins(Settings(auth="proxy"), TOKENS).judge_host(request(host="jobs.example"))
+    Origins(Settings(allow_remote=True), TOKENS).check_host(request(host="jobs.example"))
+    Origins(Settings(auth="proxy"), TOKENS).check_host(request(host="jobs.example"))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_elsewhere_every_name_is_fine() -> None:
 def test_ones_own_page_and_listed_ones_may_change_things(origin: str) -> None:
     origins = Origins(Settings(cors_origins=("https://app.example",)), TOKENS)
 
-    origins.judge(request(origin=origin), user("proxy"))
+    origins.check(request(origin=origin), user("proxy"))
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "https://jobs.example", "http://[", ""])
@@ -72,11 +72,11 @@ def test_other_pages_may_not(origin: str) -> None:
     origins = Origins(Settings(cors_origins=("https://app.example",)), TOKENS)
 
     with pytest.raises(OriginRefusedError):
-        origins.judge(request(origin=origin), user("proxy"))
+        origins.check(request(origin=origin), user("proxy"))
 
 
 def test_reading_is_left_to_the_browser() -> None:
-    Origins(Settings(), TOKENS).judge(request("GET", origin="https://evil.example"), user("session"))
+    Origins(Settings(), TOKENS).check(request("GET", origin="https://evil.example"), user("session"))
 
 
 def test_a_session_in_a_cookie_needs_the_token_that_only_its_page_can_read() -> None:
@@ -85,7 +85,7 @@ def test_a_session_in_a_cookie_needs_the_token_that_only_its_page_can_read() -> 
     assert ada.credential_id is not None
     token = TOKENS.csrf(ada.credential_id)
 
-    origins.judge(request(x_csrf_token=token), ada)
+    origins.check(request(x_csrf_token=token), ada)
     for wrong in ({}, {"x_csrf_token": ""}, {"x_csrf_token": token[:-1] + "x"}, {"x_csrf_token": "é"}):
         with pytest.raises(OriginRefusedError):
-            origins.judge(request(**wrong), ada)
+            origins.check(request(**wrong), ada)

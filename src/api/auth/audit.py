@@ -1,6 +1,6 @@
-"""What an admin changes is written down, in the transaction that changes it or before."""
+"""Records what admins change in the audit log, in the transaction that changes it or before."""
 
-from typing import Any
+from typing import Any, Final
 
 from litestar.connection import ASGIConnection
 from msgspec import Struct
@@ -10,11 +10,14 @@ from headrace.api.request_ids import current_request_id
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.models import AuditEntry
 
-_LONGEST: int = 255
+_MAX_ID_LENGTH: Final = 255
 
 
 class AuditNote(Struct):
-    """What a handler tells the audit log: what it made, where the path names nothing, and what was asked."""
+    """What a handler adds to the audit entry of its request.
+
+    *object_id* is the id of a created object, which the path does not name; *detail* is the request's body.
+    """
 
     object_id: object = None
     detail: dict[str, Any] | None = None
@@ -27,22 +30,23 @@ def record_admin_action(
     *,
     action: str | None = None,
 ) -> None:
-    """Write down what the caller does, if it acts as an admin; the path names the object, or *note* does.
+    """Add an audit entry if the caller acts as an admin.
 
-    *action* None: the operation of the handler.
+    The entry names the object in the path, or else that of *note*, and *action*, by default the handler's
+    operation id.
     """
     if not _acts_as_admin(connection):
         return
     user: CurrentUser = connection.scope["user"]
     note = note or AuditNote()
     handler = connection.route_handler
-    named = next(iter(connection.path_params.values()), note.object_id)
+    object_id = next(iter(connection.path_params.values()), note.object_id)
     session.add(
         AuditEntry(
             actor_id=user.id,
             actor=user.username,
             action=action or str(getattr(handler, "operation_id", None) or handler.handler_name),
-            object_id=None if named is None else str(named)[:_LONGEST],
+            object_id=None if object_id is None else str(object_id)[:_MAX_ID_LENGTH],
             detail=note.detail,
             request_id=current_request_id(),
         )
@@ -52,10 +56,9 @@ def record_admin_action(
 async def record_admin_submission(
     sessions: async_sessionmaker[AsyncSession], connection: ASGIConnection[Any, Any, Any, Any]
 ) -> None:
-    """Write down what an admin is about to do, where that has no transaction of ours: a submission.
+    """Record an admin's submission before it is stored, because it is stored outside of our transactions.
 
-    So there may be an entry of a submission that is then refused, or answered as a repeated one; there is
-    never one without an entry.
+    A submission that is then refused or replayed also has an entry; no stored submission lacks one.
     """
     if _acts_as_admin(connection):
         async with sessions.begin() as session:

@@ -1,9 +1,7 @@
-"""Who asks. The one place that knows; every route but the public ones comes through it."""
+"""Authenticates callers: finds the user behind a key, token, session cookie or proxy header."""
 
 import asyncio
 import ipaddress
-import time
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
@@ -21,6 +19,7 @@ from headrace.domain.accounts.keys import KEY_PREFIX, is_key, prefix_of
 from headrace.domain.accounts.scopes import EVERYTHING, Scope, rights_of
 from headrace.domain.database import Row
 from headrace.domain.errors import HeadraceError
+from headrace.domain.ttl_cache import TtlCache
 from headrace.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -29,19 +28,23 @@ DEV_USER: Final = "dev"
 ACCESS_COOKIE: Final = "headrace_access"
 _NAME_HEADERS: Final = ("x-forwarded-preferred-username", "x-forwarded-user")
 _EMAIL_HEADER: Final = "x-forwarded-email"
-_LONGEST_NAME: Final = 255
-_OUR_KEY: Final = f"bearer {KEY_PREFIX}"
-# A revocation bites within a second, on every process.
-_KNOWN_SECONDS: Final = 0.8
-_MOST_KNOWN: Final = 10_000
-_JOB_RIGHTS: Final = {
+_MAX_NAME_LENGTH: Final = 255
+_API_KEY_SCHEME: Final = f"bearer {KEY_PREFIX}"
+# A revocation takes effect within a second, in every process.
+_TTL_SECONDS: Final = 0.8
+_MAX_CACHED_USERS: Final = 10_000
+_JOB_TOKEN_SCOPES: Final = {
     "read": frozenset({Scope.JOBS_READ, Scope.FILES_READ}),
     "cancel": frozenset({Scope.JOBS_READ, Scope.FILES_READ, Scope.JOBS_WRITE}),
 }
 
+# The kind of a credential and its text.
+CacheKey = tuple[str, ...]
+LoadUser = Callable[[], Coroutine[Any, Any, CurrentUser]]
+
 
 class RemoteRefusedError(HeadraceError):
-    """In `local` mode everybody is the dev user, so only this machine may ask."""
+    """The service would listen beyond this machine in `local` mode, where every caller is the dev user."""
 
     def __init__(self, host: str) -> None:
         super().__init__(
@@ -52,179 +55,180 @@ class RemoteRefusedError(HeadraceError):
 
 
 class Authentication(msgspec.Struct, frozen=True):
-    """A caller. *is_ambient*: a browser shows the proof by itself, whoever's page asks it to."""
+    """An authenticated caller.
+
+    *is_ambient*: a browser adds the credential to every request, also to those that a foreign page makes.
+    """
 
     user: CurrentUser
     is_ambient: bool
 
 
 class Authenticator:
-    """Knows callers by what they show; what was found out counts for less than a second."""
+    """Authenticates requests, and caches each caller for less than a second."""
 
     def __init__(self, settings: Settings, repository: CredentialRepository, tokens: Tokens) -> None:
         self._mode = settings.auth
         self._repository = repository
         self._tokens = tokens
         self._proxies = Proxies(settings)
-        # Who signs in at a provider chooses the username; an e-mail is kept only where it was verified.
+        # At a provider users choose their own usernames; an e-mail address is stored only if it was verified.
         self.admins = Admins(settings.admins, trusts_usernames=settings.auth != "token")
         self._dev: CurrentUser | None = None
-        self._asking: dict[tuple[str, ...], asyncio.Task[CurrentUser]] = {}
-        self._known: OrderedDict[tuple[str, ...], tuple[float, CurrentUser]] = OrderedDict()
+        self._in_flight: dict[CacheKey, asyncio.Task[CurrentUser]] = {}
+        self._cache: TtlCache[CacheKey, CurrentUser] = TtlCache(
+            ttl_seconds=_TTL_SECONDS, max_entries=_MAX_CACHED_USERS
+        )
 
-    async def authenticate(self, asked: RequestInfo, *, in_url: bool = False) -> Authentication:
-        """The caller who shows *asked*. *in_url*: a job token may stand in the query, as `token`.
+    async def authenticate(self, request: RequestInfo, *, in_url: bool = False) -> Authentication:
+        """Return the caller. *in_url*: the query may hold a job token, as `token`.
 
         Raises:
-            UnauthenticatedError: nothing was shown, or nothing that counts.
-            DatabaseAwayError, DatabaseBusyError: it cannot be found out.
+            UnauthenticatedError: the request has no credential, or an invalid one.
+            DatabaseAwayError, DatabaseBusyError: the credential cannot be checked.
         """
-        # A proxy may add an Authorization of its own; a key of ours was meant.
-        if self._mode == "proxy" and not asked.header("authorization").lower().startswith(_OUR_KEY):
-            named = self._named_by_proxy(asked)
-            if named is not None:
-                return Authentication(
-                    await self._recall(("proxy", *named), lambda: self._seen("proxy", *named)), True
-                )
-        bearer = bearer_of(asked)
+        # A proxy may add an Authorization header of its own; an API key comes from the caller.
+        if self._mode == "proxy" and not request.header("authorization").lower().startswith(_API_KEY_SCHEME):
+            proxied = self._proxied_user(request)
+            if proxied is not None:
+                user = await self._cached(("proxy", *proxied), lambda: self._ensure_user("proxy", *proxied))
+                return Authentication(user, True)
+        bearer = bearer_of(request)
         if bearer is not None:
-            return Authentication(await self._of_bearer(bearer), False)
-        if in_url and (token := asked.query("token")):
-            return Authentication(
-                await self._recall(("job", token), lambda: self._of_job_token(token)), False
-            )
-        cookie = asked.cookie(ACCESS_COOKIE) if self._mode == "token" else ""
+            return Authentication(await self._bearer_user(bearer), False)
+        if in_url and (token := request.query("token")):
+            user = await self._cached(("job", token), lambda: self._job_token_user(token))
+            return Authentication(user, False)
+        cookie = request.cookie(ACCESS_COOKIE) if self._mode == "token" else ""
         if cookie:
-            return Authentication(
-                await self._recall(("access", cookie), lambda: self._of_session(cookie)), True
-            )
+            user = await self._cached(("access", cookie), lambda: self._session_user(cookie))
+            return Authentication(user, True)
         if self._mode == "local":
-            self._dev = self._dev or await self._seen("local", DEV_USER)
+            self._dev = self._dev or await self._ensure_user("local", DEV_USER)
             return Authentication(self._dev, True)
         raise UnauthenticatedError("token_missing", "sign in, or send a bearer token")
 
-    async def _of_bearer(self, text: str) -> CurrentUser:
+    async def _bearer_user(self, text: str) -> CurrentUser:
         if text.startswith(KEY_PREFIX):
-            return await self._recall(("key", text), lambda: self._of_key(text))
-        return await self._recall(("bearer", text), lambda: self._of_token(text))
+            return await self._cached(("key", text), lambda: self._api_key_user(text))
+        return await self._cached(("bearer", text), lambda: self._token_user(text))
 
-    async def _recall(
-        self, proof: tuple[str, ...], find: Callable[[], Coroutine[Any, Any, CurrentUser]]
-    ) -> CurrentUser:
-        known = self._known.get(proof)
-        if known is not None and time.monotonic() - known[0] < _KNOWN_SECONDS:
-            return known[1]
-        # Of many who show the same at once, one asks PostgreSQL.
-        asking = self._asking.get(proof)
-        if asking is None:
-            asking = self._asking[proof] = asyncio.create_task(self._find(proof, find))
-            asking.add_done_callback(partial(self._asked, proof))
-        return await asyncio.shield(asking)
+    async def _cached(self, key: CacheKey, load: LoadUser) -> CurrentUser:
+        cached = self._cache.get(key)
+        if cached is not None:
+            return cached
+        # Concurrent requests with the same credential share one query.
+        task = self._in_flight.get(key)
+        if task is None:
+            task = self._in_flight[key] = asyncio.create_task(self._load(key, load))
+            task.add_done_callback(partial(self._on_loaded, key))
+        return await asyncio.shield(task)
 
-    def _asked(self, proof: tuple[str, ...], asking: "asyncio.Task[CurrentUser]") -> None:
-        del self._asking[proof]
-        if not asking.cancelled():
-            # Those who asked may be gone: nobody else has to hear of an error.
-            asking.exception()
+    def _on_loaded(self, key: CacheKey, task: "asyncio.Task[CurrentUser]") -> None:
+        del self._in_flight[key]
+        if not task.cancelled():
+            # Mark the exception as retrieved: asyncio would log it if every caller was cancelled meanwhile.
+            task.exception()
 
-    async def _find(
-        self, proof: tuple[str, ...], find: Callable[[], Coroutine[Any, Any, CurrentUser]]
-    ) -> CurrentUser:
-        now = time.monotonic()
-        user = await find()
-        self._known[proof] = (now, user)
-        self._known.move_to_end(proof)
-        while len(self._known) > _MOST_KNOWN:
-            self._known.popitem(last=False)
+    async def _load(self, key: CacheKey, load: LoadUser) -> CurrentUser:
+        as_of = self._cache.now()
+        user = await load()
+        self._cache.put(key, user, as_of=as_of)
         return user
 
-    async def _of_key(self, text: str) -> CurrentUser:
+    async def _api_key_user(self, text: str) -> CurrentUser:
         prefix = prefix_of(text)
-        known = await self._repository.api_key(prefix) if prefix else None
-        if known is None or not is_key(text, known.digest):
+        stored = await self._repository.api_key(prefix) if prefix else None
+        if stored is None or not is_key(text, stored.digest):
             raise UnauthenticatedError("token_invalid", "there is no such API key")
-        if known.is_expired:
-            raise UnauthenticatedError("token_expired", "the API key's time is over")
-        await self._repository.note_use(known.row["credential_id"])
-        user = self._user(known.row, "api_key", expires_at=known.row["expires_at"])
-        return msgspec.structs.replace(user, scopes=rights_of(known.scopes, is_admin=user.is_admin))
+        if stored.is_expired:
+            raise UnauthenticatedError("token_expired", "the API key has expired")
+        await self._repository.note_use(stored.row["credential_id"])
+        user = self._user(stored.row, "api_key", expires_at=stored.row["expires_at"])
+        return msgspec.structs.replace(user, scopes=rights_of(stored.scopes, is_admin=user.is_admin))
 
-    async def _of_token(self, text: str) -> CurrentUser:
-        """A session's access token, or a job token: their keys differ."""
+    async def _token_user(self, text: str) -> CurrentUser:
+        """Return the user of an access token or a job token; the two have different signing keys."""
         try:
-            return await self._of_session(text)
+            return await self._session_user(text)
         except UnauthenticatedError as error:
             if error.code == "token_expired":
                 raise
-        return await self._of_job_token(text)
+        return await self._job_token_user(text)
 
-    async def _of_session(self, text: str) -> CurrentUser:
+    async def _session_user(self, text: str) -> CurrentUser:
         token = self._tokens.read_access(text)
         row = await self._repository.session(token.session_id)
         if row is None or row["id"] != token.user_id:
             raise UnauthenticatedError("token_invalid", "the session is over; sign in again")
         return self._user(row, "session")
 
-    async def _of_job_token(self, text: str) -> CurrentUser:
+    async def _job_token_user(self, text: str) -> CurrentUser:
         token = self._tokens.read_job(text)
         row = await self._repository.job_token(token.job_id)
         if row is None or (row["tokens_valid_after"] and token.issued_at <= row["tokens_valid_after"]):
-            raise UnauthenticatedError("token_invalid", "the job token does not count any more")
+            raise UnauthenticatedError("token_invalid", "the job token is no longer valid")
         user = self._user(row, "job_token", expires_at=token.expires_at)
         return msgspec.structs.replace(
-            user, is_admin=False, scopes=_JOB_RIGHTS[token.right], issued_at=token.issued_at
+            user, is_admin=False, scopes=_JOB_TOKEN_SCOPES[token.right], issued_at=token.issued_at
         )
 
-    async def _seen(self, credential: Credential, username: str, email: str = "") -> CurrentUser:
-        return self._user(await self._repository.upsert_proxy_user(username, email or None), credential)
+    async def _ensure_user(self, credential: Credential, username: str, email: str = "") -> CurrentUser:
+        """Return the user of that name, whose account is created at the first request."""
+        row = await self._repository.upsert_proxy_user(username, email or None)
+        return self._user(row, credential)
 
     def _user(self, row: Row, credential: Credential, expires_at: Any = None) -> CurrentUser:
-        is_named = self.admins.include(username=row["username"], email=row["email"], is_admin=False)
+        is_admin_by_settings = self.admins.include(
+            username=row["username"], email=row["email"], is_admin=False
+        )
         return CurrentUser(
             id=row["id"],
             username=row["username"],
             email=row["email"],
-            is_admin=row["is_admin"] or is_named,
-            is_admin_by_row=not is_named,
+            is_admin=row["is_admin"] or is_admin_by_settings,
+            is_admin_by_row=not is_admin_by_settings,
             scopes=EVERYTHING,
             credential=credential,
             credential_id=row["credential_id"] if credential in ("session", "api_key", "job_token") else None,
             expires_at=expires_at,
         )
 
-    def _named_by_proxy(self, asked: RequestInfo) -> tuple[str, str] | None:
-        """The user that a proxy names; None when it names none.
+    def _proxied_user(self, request: RequestInfo) -> tuple[str, str] | None:
+        """Return the username and e-mail address that a proxy's headers name; None if it sent none.
 
         Raises:
-            UnauthenticatedError: somebody else than the proxy does, or it names two.
+            UnauthenticatedError: the peer is not the proxy, or a header is repeated or holds no name.
         """
-        given = {name: asked.every(name) for name in (*_NAME_HEADERS, _EMAIL_HEADER)}
-        if not any(given.values()):
+        sent = {name: request.header_values(name) for name in (*_NAME_HEADERS, _EMAIL_HEADER)}
+        if not any(sent.values()):
             return None
-        if not self._proxies.is_proxy(asked):
+        if not self._proxies.is_proxy(request):
             _log.warning(
-                "spoofed_identity", peer=asked.peer, headers=[name for name, sent in given.items() if sent]
+                "spoofed_identity",
+                peer=request.peer,
+                headers=[name for name, values in sent.items() if values],
             )
             raise UnauthenticatedError("token_invalid", "only the proxy may say who you are")
-        if any(len(sent) > 1 for sent in given.values()):
-            raise UnauthenticatedError("token_invalid", "a header of the proxy stands there twice")
-        email = _plain("".join(given[_EMAIL_HEADER]))
+        if any(len(values) > 1 for values in sent.values()):
+            raise UnauthenticatedError("token_invalid", "a header of the proxy is repeated")
+        email = _decode_name("".join(sent[_EMAIL_HEADER]))
         for name in _NAME_HEADERS:
-            if "".join(given[name]).strip():
-                username = _plain("".join(given[name]))
+            if "".join(sent[name]).strip():
+                username = _decode_name("".join(sent[name]))
                 if not username:
                     raise UnauthenticatedError("token_invalid", f"{name} holds no name")
                 return username, email
         if email:
             return email, email
-        raise UnauthenticatedError("token_invalid", "the proxy names nobody")
+        raise UnauthenticatedError("token_invalid", "the proxy names no user")
 
 
 def refuse_remote(host: str, settings: Settings) -> None:
     """Keep `local` mode on this machine.
 
     Raises:
-        RemoteRefusedError: *host* is not a loopback address, and that was not allowed.
+        RemoteRefusedError: *host* is not a loopback address, and HEADRACE_ALLOW_REMOTE is not set.
     """
     if settings.auth != "local":
         return
@@ -234,32 +238,31 @@ def refuse_remote(host: str, settings: Settings) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether *host* is this machine, by name or by address."""
+    """Return whether *host* is this machine, by name or by address."""
     try:
         return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
 
 
-def bearer_of(asked: RequestInfo) -> str | None:
-    """What stands behind `Bearer`.
+def bearer_of(request: RequestInfo) -> str | None:
+    """Return the token of an `Authorization: Bearer` header; None without that header.
 
     Raises:
-        UnauthenticatedError: another scheme was used.
+        UnauthenticatedError: the header has another scheme or no token.
     """
-    if not asked.every("authorization"):
+    if not request.header_values("authorization"):
         return None
-    given = asked.header("authorization")
-    scheme, _, text = given.partition(" ")
-    if scheme.lower() != "bearer" or not text.strip():
+    scheme, _, token = request.header("authorization").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
         raise UnauthenticatedError("token_invalid", "send the token as: Authorization: Bearer ...")
-    return text.strip()
+    return token.strip()
 
 
-def _plain(raw: str) -> str:
-    """A header's value as text; nothing where it is no name."""
+def _decode_name(raw: str) -> str:
+    """Return a header's value as text; empty if it is not printable UTF-8 of at most 255 characters."""
     try:
         text = raw.encode("latin-1").decode().strip()
     except UnicodeError:
         return ""
-    return text if len(text) <= _LONGEST_NAME and text.isprintable() else ""
+    return text if len(text) <= _MAX_NAME_LENGTH and text.isprintable() else ""

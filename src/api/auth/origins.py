@@ -1,4 +1,4 @@
-"""Whether a browser asks for the service's own page or a stranger's: both can send what a cookie proves."""
+"""Refuses requests that a foreign page makes with its visitor's cookies (cross-site request forgery)."""
 
 import hmac
 import ipaddress
@@ -14,10 +14,8 @@ from headrace.domain.errors import HeadraceError
 from headrace.settings import Settings
 
 CSRF_HEADER: Final = "x-csrf-token"
-_SAFE: Final = ("GET", "HEAD", "OPTIONS")
-
-
-_ASKED_WITH: Final = (
+_SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
+_REQUEST_HEADERS: Final = (
     "authorization",
     "content-type",
     "idempotency-key",
@@ -28,7 +26,7 @@ _ASKED_WITH: Final = (
     "x-request-id",
     CSRF_HEADER,
 )
-_TOLD: Final = (
+_RESPONSE_HEADERS: Final = (
     "Content-Range",
     "ETag",
     "Idempotency-Replayed",
@@ -41,56 +39,56 @@ _TOLD: Final = (
 
 
 class OriginRefusedError(HeadraceError):
-    """A page of somebody else's asks in the name of its visitor."""
+    """The request comes from a foreign page, or without the proof that it does not."""
 
 
 class Origins:
-    """Judges by the `Origin` header, which no page can forge, and by a token that no other page can read."""
+    """Checks the `Origin` header, which no page can forge, and a CSRF token, which no other page can read."""
 
     def __init__(self, settings: Settings, tokens: Tokens) -> None:
-        ours = () if settings.public_url is None else (settings.public_url.rstrip("/"),)
-        self._allowed = frozenset(origin.casefold() for origin in (*settings.cors_origins, *ours))
+        own = () if settings.public_url is None else (settings.public_url.rstrip("/"),)
+        self._allowed = frozenset(origin.casefold() for origin in (*settings.cors_origins, *own))
         self._is_local_only = settings.auth == "local" and not settings.allow_remote
         self._tokens = tokens
 
-    def judge_host(self, asked: RequestInfo) -> None:
-        """In local mode a stranger's domain must not lead here, as DNS rebinding has it do.
+    def check_host(self, request: RequestInfo) -> None:
+        """Refuse a domain name as `Host` in local mode, against DNS rebinding.
 
         Raises:
-            OriginRefusedError: the service is asked under a domain's name.
+            OriginRefusedError: the service is in local mode, and the `Host` is a domain name.
         """
-        if self._is_local_only and _is_domain(asked.header("host")):
+        if self._is_local_only and _is_domain(request.header("host")):
             raise OriginRefusedError("in local mode the service answers to this machine's names only")
 
-    def judge(self, asked: RequestInfo, user: CurrentUser, *, is_stream: bool = False) -> None:
-        """Judge a request whose proof a browser adds by itself; what only reads, unless it *is_stream*.
+    def check(self, request: RequestInfo, user: CurrentUser, *, is_stream: bool = False) -> None:
+        """Check a request whose credential a browser adds by itself. Reads pass, except streams.
 
         Raises:
-            OriginRefusedError: it comes from a page that is not the service's, nor allowed.
+            OriginRefusedError: the page is foreign and not allowed, or the CSRF token is missing.
         """
-        is_socket = asked.method is None
-        if asked.method in _SAFE and not is_stream:
+        is_socket = request.method is None
+        if request.method in _SAFE_METHODS and not is_stream:
             return
-        self.judge_page(asked)
-        if user.credential != "session" or asked.method in _SAFE:
+        self.check_page(request)
+        if user.credential != "session" or request.method in _SAFE_METHODS:
             return
         if is_socket:
-            if not asked.every("origin"):
+            if not request.header_values("origin"):
                 raise OriginRefusedError("a socket with a cookie needs an Origin")
-        elif not self._has_csrf_token(asked, user):
+        elif not self._has_csrf_token(request, user):
             raise OriginRefusedError(f"send the value of the cookie headrace_csrf as {CSRF_HEADER}")
 
-    def judge_page(self, asked: RequestInfo) -> None:
-        """Judge the page that a request comes from: browsers always name it when something may change.
+    def check_page(self, request: RequestInfo) -> None:
+        """Check the `Origin`, which browsers send with every request that may change something.
 
         Raises:
-            OriginRefusedError: it is not the service's, nor allowed.
+            OriginRefusedError: the page is foreign and not allowed.
         """
-        origin = asked.header("origin")
-        if asked.every("origin") and not self._is_ours(origin, asked.header("host")):
+        origin = request.header("origin")
+        if request.header_values("origin") and not self._is_allowed(origin, request.header("host")):
             raise OriginRefusedError(f"the origin {origin[:100]} is not allowed here")
 
-    def _is_ours(self, origin: str, host: str) -> bool:
+    def _is_allowed(self, origin: str, host: str) -> bool:
         if origin.casefold() in self._allowed:
             return True
         try:
@@ -98,15 +96,15 @@ class Origins:
         except ValueError:
             return False
 
-    def _has_csrf_token(self, asked: RequestInfo, user: CurrentUser) -> bool:
-        given = asked.header(CSRF_HEADER)
+    def _has_csrf_token(self, request: RequestInfo, user: CurrentUser) -> bool:
+        token = request.header(CSRF_HEADER)
         return user.credential_id is not None and hmac.compare_digest(
-            given.encode(), self._tokens.csrf(user.credential_id).encode()
+            token.encode(), self._tokens.csrf(user.credential_id).encode()
         )
 
 
 def _is_domain(header: str) -> bool:
-    """Whether a `Host` is a name that somebody can register, and no address."""
+    """Return whether a `Host` header is a domain name that can be registered, and not an address."""
     host = header.casefold().rpartition(":")[0] if not header.endswith("]") else header
     host = (host or header).rstrip(".")
     if host.endswith(".localhost"):
@@ -119,13 +117,13 @@ def _is_domain(header: str) -> bool:
 
 
 def cross_origin(settings: Settings) -> CORSConfig | None:
-    """What pages of the allowed origins may do, with their visitors' cookies; None where there are none."""
+    """Return the CORS rules for pages of the allowed origins, with cookies; None if no origin is allowed."""
     if not settings.cors_origins:
         return None
     return CORSConfig(
         allow_origins=[origin.casefold() for origin in settings.cors_origins],
         allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
-        allow_headers=list(_ASKED_WITH),
+        allow_headers=list(_REQUEST_HEADERS),
         allow_credentials=True,
-        expose_headers=list(_TOLD),
+        expose_headers=list(_RESPONSE_HEADERS),
     )

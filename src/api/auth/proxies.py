@@ -1,4 +1,4 @@
-"""Who really asks: the peer, or whom a trusted proxy names. What others say in `X-Forwarded-*` is nothing."""
+"""Finds the client's address and scheme. Only trusted proxies may set `X-Forwarded-*`; others are ignored."""
 
 import hmac
 import ipaddress
@@ -9,52 +9,52 @@ from headrace.api.auth.request_info import RequestInfo
 from headrace.settings import Settings
 
 _SECRET_HEADER: Final = "x-headrace-proxy-secret"  # noqa: S105  (its name)
-_MOST_HOPS: Final = 20
+_MAX_HOPS: Final = 20
 _NO_ADDRESS: Final = "unix"
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Proxies:
-    """Those that the settings trust, by their address or by what they know."""
+    """The proxies that the settings trust, by their address or by a shared secret."""
 
     def __init__(self, settings: Settings) -> None:
         self._networks = [ipaddress.ip_network(network) for network in settings.trusted_proxies]
         self._secret = (settings.proxy_secret or "").encode()
 
-    def is_proxy(self, asked: RequestInfo) -> bool:
-        """Whether a trusted proxy is the peer."""
-        if self._secret and hmac.compare_digest(asked.header(_SECRET_HEADER).encode(), self._secret):
+    def is_proxy(self, request: RequestInfo) -> bool:
+        """Return whether the peer is a trusted proxy."""
+        if self._secret and hmac.compare_digest(request.header(_SECRET_HEADER).encode(), self._secret):
             return True
-        peer = _address(asked.peer)
+        peer = _address(request.peer)
         return peer is not None and self._is_trusted(peer)
 
-    def address_of(self, asked: RequestInfo) -> str:
-        """The caller's address as limits count it: of an IPv6 address the network, which is one customer's.
+    def address_of(self, request: RequestInfo) -> str:
+        """Return the client's address for rate limits; for IPv6 its /64 network, which one customer has.
 
-        Behind a trusted proxy it is the right-most entry of `X-Forwarded-For` that no trusted proxy is.
+        Behind a trusted proxy it is the right-most entry of `X-Forwarded-For` that is not a trusted proxy.
         """
-        peer = _address(asked.peer)
-        found = peer
-        if (self._networks or self._secret) and self.is_proxy(asked):
-            hops = ",".join(asked.every("x-forwarded-for")).split(",")[-_MOST_HOPS:]
+        peer = _address(request.peer)
+        client = peer
+        if (self._networks or self._secret) and self.is_proxy(request):
+            hops = ",".join(request.header_values("x-forwarded-for")).split(",")[-_MAX_HOPS:]
             for hop in reversed(hops):
                 address = _address(_without_port(hop.strip()))
                 if address is None:
                     break
-                found = address
+                client = address
                 if not self._is_trusted(address):
                     break
-        if isinstance(found, ipaddress.IPv6Address):
-            return str(ipaddress.ip_network((found, 64), strict=False))
-        return str(found) if found is not None else _NO_ADDRESS
+        if isinstance(client, ipaddress.IPv6Address):
+            return str(ipaddress.ip_network((client, 64), strict=False))
+        return str(client) if client is not None else _NO_ADDRESS
 
-    def is_https(self, asked: RequestInfo) -> bool:
-        """Whether the caller's own connection is encrypted, as far as anybody trusted says so."""
-        if asked.scope["scheme"] in ("https", "wss"):
+    def is_https(self, request: RequestInfo) -> bool:
+        """Return whether the client's own connection is encrypted; a trusted proxy may say so."""
+        if request.scope["scheme"] in ("https", "wss"):
             return True
-        said = asked.header("x-forwarded-proto")
-        return said.rpartition(",")[2].strip().lower() in ("https", "wss") and self.is_proxy(asked)
+        forwarded = request.header("x-forwarded-proto")
+        return forwarded.rpartition(",")[2].strip().lower() in ("https", "wss") and self.is_proxy(request)
 
     def _is_trusted(self, address: Address) -> bool:
         return any(address in network for network in self._networks)
@@ -63,11 +63,11 @@ class Proxies:
 @lru_cache(maxsize=4096)
 def _address(text: str) -> Address | None:
     try:
-        found = ipaddress.ip_address(text)
+        address = ipaddress.ip_address(text)
     except ValueError:
         return None
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return mapped or found
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
 
 
 def _without_port(hop: str) -> str:

@@ -1,13 +1,13 @@
-"""What a request shows of its caller: read and let go, so that an open stream keeps none of it."""
+"""A copy of the request's headers, so that an open stream does not keep the request alive."""
 
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-_MOST_COOKIES: Final = 100
+_MAX_COOKIES: Final = 100
 
 
 class RequestInfo:
-    """The headers, the query and the peer of one request; Litestar's own reading stays with a connection."""
+    """The headers, query and peer of one request. Litestar's own parsing would stay with the connection."""
 
     __slots__ = ("_headers", "scope")
 
@@ -29,23 +29,24 @@ class RequestInfo:
         client = self.scope["client"]
         return str(client[0]) if client else ""
 
-    def every(self, name: str) -> list[str]:
-        """The values of a header, in their order."""
+    def header_values(self, name: str) -> list[str]:
+        """Return all values of a header, in the order they were sent."""
         return self._headers.get(name.encode(), [])
 
     def header(self, name: str, default: str = "") -> str:
-        """The first value of a header."""
-        return self.every(name)[0] if self.every(name) else default
+        """Return the first value of a header."""
+        values = self.header_values(name)
+        return values[0] if values else default
 
     def cookie(self, name: str) -> str:
-        """A cookie; empty where there is none."""
-        for part in ";".join(self.every("cookie")).split(";", _MOST_COOKIES):
-            given, _, value = part.strip().partition("=")
-            if given == name:
+        """Return a cookie's value; empty if it was not sent."""
+        for pair in ";".join(self.header_values("cookie")).split(";", _MAX_COOKIES):
+            cookie_name, _, value = pair.strip().partition("=")
+            if cookie_name == name:
                 return value.strip('"')
         return ""
 
     def query(self, name: str) -> str:
-        """A value of the query; empty where there is none."""
-        found = parse_qs(self.scope["query_string"].decode("latin-1")).get(name)
-        return found[0] if found else ""
+        """Return a query parameter's first value; empty if it was not sent."""
+        values = parse_qs(self.scope["query_string"].decode("latin-1")).get(name)
+        return values[0] if values else ""

@@ -1,4 +1,4 @@
-"""Who holds a stream open, and whether what it was opened with still counts: asked for all at once."""
+"""Ends open streams whose credential is revoked or expired, with one query for all streams every 3 s."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -15,55 +15,57 @@ from headrace.domain.database import TRANSIENT
 
 _log = structlog.get_logger(__name__)
 
-# Well within a beat.
-_EVERY_SECONDS: Final = 3.0
+# Clients are promised the end of a stream within a beat (10 s) of the revocation.
+_CHECK_SECONDS: Final = 3.0
 
 
-class _Holder(Struct, eq=False):
+class _WatchedStream(Struct, eq=False):
     user: CurrentUser
-    end: Callable[[], None]
+    on_revoked: Callable[[], None]
 
 
 class RevocationWatch:
-    """Ends the streams of those who are signed out, revoked or deleted. `run` is its task."""
+    """Watches the credentials of the streams in this process. `run` is its task."""
 
     def __init__(self, repository: CredentialRepository) -> None:
         self._repository = repository
-        self._holders: set[_Holder] = set()
+        self._streams: set[_WatchedStream] = set()
 
     @contextmanager
-    def watched(self, user: CurrentUser, end: Callable[[], None]) -> Iterator[None]:
-        """For the block: *end* is called once *user* may not watch any more."""
-        holder = _Holder(user, end)
-        self._holders.add(holder)
+    def watched(self, user: CurrentUser, on_revoked: Callable[[], None]) -> Iterator[None]:
+        """Watch the credential of *user* for the block; call *on_revoked* once it is no longer valid."""
+        stream = _WatchedStream(user, on_revoked)
+        self._streams.add(stream)
         try:
             yield
         finally:
-            self._holders.discard(holder)
+            self._streams.discard(stream)
 
     async def run(self) -> None:
-        """Ask until cancelled."""
+        """Check until cancelled."""
         while True:
-            await asyncio.sleep(_EVERY_SECONDS)
-            if not self._holders:
+            await asyncio.sleep(_CHECK_SECONDS)
+            if not self._streams:
                 continue
             try:
-                await self._look()
+                await self._check()
             except TRANSIENT as error:
-                _log.warning("standing_not_checked", reason=error.reason)
+                _log.warning("revocations_not_checked", reason=error.reason)
 
-    async def _look(self) -> None:
-        by_proof: dict[StreamCredential, list[_Holder]] = {}
+    async def _check(self) -> None:
+        by_credential: dict[StreamCredential, list[_WatchedStream]] = {}
         now = datetime.now(UTC)
-        for holder in list(self._holders):
-            user = holder.user
+        for stream in list(self._streams):
+            user = stream.user
             if user.expires_at is not None and user.expires_at <= now:
-                holder.end()
+                stream.on_revoked()
                 continue
             needs_admin = user.acts_as_admin and user.is_admin_by_row
-            held = StreamCredential(user.id, user.credential, user.credential_id, user.issued_at, needs_admin)
-            by_proof.setdefault(held, []).append(holder)
-        asked = list(by_proof)
-        for place in await self._repository.revoked(asked):
-            for holder in by_proof[asked[place]]:
-                holder.end()
+            credential = StreamCredential(
+                user.id, user.credential, user.credential_id, user.issued_at, needs_admin
+            )
+            by_credential.setdefault(credential, []).append(stream)
+        credentials = list(by_credential)
+        for index in await self._repository.revoked(credentials):
+            for stream in by_credential[credentials[index]]:
+                stream.on_revoked()

@@ -1,4 +1,4 @@
-"""Signing in at a provider, staying signed in, and signing out; in mode `token` alone."""
+"""Signs users in at a provider, refreshes their sessions and signs them out; only in mode `token`."""
 
 import hmac
 import re
@@ -40,18 +40,17 @@ Mode = Literal["cookie", "token"]
 EXPIRES_IN: Final = int(ACCESS_LIFE.total_seconds())
 _RANDOM_BYTES: Final = 32
 _BROWSER: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
-# RFC 6749, 4.1.2.1: these two say that it is the provider's own trouble.
 
 
 class StartedSignIn(Struct, frozen=True):
-    """Where a browser is sent, and the secret that it must bring back as a cookie."""
+    """The URL to send the browser to, and the secret that it must bring back as a cookie."""
 
     url: str
     browser: str
 
 
 class ProviderCallback(Struct, frozen=True, kw_only=True):
-    """What a browser brings back from a provider."""
+    """The query and the cookie of a browser that returns from a provider."""
 
     state: str | None
     code: str | None
@@ -61,7 +60,7 @@ class ProviderCallback(Struct, frozen=True, kw_only=True):
 
 
 class SessionTokens(Struct, frozen=True):
-    """A session as it is handed out: both tokens, and when the second ends."""
+    """The tokens of a session, and when its refresh token expires."""
 
     id: UUID
     access: str
@@ -70,12 +69,12 @@ class SessionTokens(Struct, frozen=True):
 
     @property
     def seconds_left(self) -> int:
-        """How long it may go on."""
+        """How long the session may still be refreshed, in seconds."""
         return max(0, int((self.expires_at - datetime.now(UTC)).total_seconds()))
 
 
 class CompletedSignIn(Struct, frozen=True):
-    """Somebody who has signed in, how they want their tokens, and where they wanted to go."""
+    """A new session, how to return its tokens, and the page to return to."""
 
     session: SessionTokens
     mode: Mode
@@ -83,7 +82,7 @@ class CompletedSignIn(Struct, frozen=True):
 
 
 class _Secrets(Struct, frozen=True):
-    """What is kept of somebody on the way, encrypted. *browser* is a digest."""
+    """The secrets of a pending sign-in, stored encrypted. *browser* is a digest of the browser's secret."""
 
     verifier: str
     nonce: str
@@ -93,7 +92,7 @@ class _Secrets(Struct, frozen=True):
 
 
 class SignIn:
-    """No transaction is open while a provider is asked: it may take ten seconds."""
+    """Signs users in. No transaction is open while a provider answers, which may take ten seconds."""
 
     def __init__(
         self,
@@ -105,7 +104,7 @@ class SignIn:
         sessions: SessionRepository,
         transactions: async_sessionmaker[AsyncSession],
     ) -> None:
-        """*providers* None: nobody signs in here."""
+        """*providers* is None outside of mode `token`: then every sign-in is refused."""
         self._providers = providers
         self._tokens = tokens
         self._cipher = cipher
@@ -123,14 +122,14 @@ class SignIn:
         prompt: str | None,
         browser: str | None,
     ) -> StartedSignIn:
-        """Send somebody to a provider. *browser* is the secret of one who has left from here before.
+        """Start a sign-in at provider *name*. *browser* is the secret that this browser already has.
 
         Raises:
-            ProviderNotFoundError: nobody signs in there.
-            ProviderAwayError: it does not say where to go.
+            ProviderNotFoundError: the provider is not configured.
+            ProviderAwayError: the provider does not say where its sign-in page is.
         """
         provider = self._provider(name)
-        # One secret a browser, so that two of its windows can be on the way at once.
+        # One secret per browser, so that two of its windows can sign in at once.
         browser = browser if browser and _BROWSER.fullmatch(browser) else _random()
         request = AuthorizationRequest(
             state=_random(),
@@ -146,13 +145,13 @@ class SignIn:
         return StartedSignIn(url, browser)
 
     async def complete(self, name: str, callback: ProviderCallback) -> CompletedSignIn:
-        """Begin a session of the user who returns from the provider.
+        """Create a session for the user who returns from the provider.
 
         Raises:
-            ProviderNotFoundError: nobody signs in there.
-            StateMismatchError: this browser was not sent there, or is back a second time.
-            LoginExpiredError: that was more than ten minutes ago.
-            LoginCancelledError: the user said no.
+            ProviderNotFoundError: the provider is not configured.
+            StateMismatchError: this browser did not start the sign-in, or has completed it already.
+            LoginExpiredError: the sign-in was started more than ten minutes ago.
+            LoginCancelledError: the user refused at the provider.
             CodeRefusedError, IdTokenRefusedError, ProviderAwayError: see `Provider.complete`.
         """
         provider = self._provider(name)
@@ -183,15 +182,15 @@ class SignIn:
         return CompletedSignIn(issued, stored.mode, attempt.return_to)
 
     async def refresh(self, text: str) -> SessionTokens:
-        """New tokens for a refresh token, which counts for nothing from then on.
+        """Exchange a refresh token for new tokens; it is invalid from then on.
 
-        One that was used before ends its session: either its owner or a thief has the newer one.
+        A token that was used before ends its session: either its owner or a thief has the newer one.
 
         Raises:
-            NoSessionsError: nobody signs in here.
-            UnauthenticatedError: the token does not count.
+            NoSessionsError: the service has no sessions in its mode.
+            UnauthenticatedError: the token is not valid.
         """
-        self.needs_sessions()
+        self.require_sessions()
         token = self._tokens.read_refresh(text)
         refreshed = await self._sessions.refresh(token.session_id, token.user_id, token.generation)
         if refreshed is not None and refreshed.was_reused:
@@ -201,14 +200,14 @@ class SignIn:
         return self._issue(token.session_id, token.user_id, refreshed.generation, refreshed.expires_at)
 
     async def sign_out(self, token: SessionToken) -> None:
-        """End a session: its tokens stop within a second, on every process."""
+        """End a session: its tokens are refused within a second, in every process."""
         await self._sessions.revoke(token.session_id, token.user_id)
 
-    def needs_sessions(self) -> None:
-        """Demand the mode in which there are sessions.
+    def require_sessions(self) -> None:
+        """Check that the service runs in mode `token`, which has sessions.
 
         Raises:
-            NoSessionsError: it is another.
+            NoSessionsError: it runs in another mode.
         """
         if self._providers is None:
             raise NoSessionsError

@@ -1,6 +1,6 @@
 """The service's JSON Web Tokens: signed with one algorithm, each kind with its own key and audience.
 
-A job token is the same whether it is made here or by somebody's backend with the shared key.
+A job token is the same whether this service makes it or a user's backend does, with the shared key.
 """
 
 import hmac
@@ -19,28 +19,28 @@ from headrace.domain.accounts.caller import UnauthenticatedError
 JobRight = Literal["read", "cancel"]
 
 ACCESS_LIFE: Final = timedelta(minutes=10)
-LONGEST_JOB_TOKEN: Final = timedelta(hours=24)
+MAX_JOB_TOKEN_LIFE: Final = timedelta(hours=24)
 _ALGORITHM: Final = "HS256"
 _ISSUER: Final = "headrace"
 _ACCESS, _REFRESH, _JOB = "headrace:api", "headrace:refresh", "headrace:job"
-# A backend that makes job tokens writes what its library does: `JWT`, or nothing.
+# Backends that make job tokens send the `typ` of their library: `JWT`, or none.
 _TYPES: Final = {_ACCESS: "at+jwt", _REFRESH: "rt+jwt", _JOB: "JWT"}
-_LONGEST: Final = 4096
-_AHEAD_SECONDS: Final = 5
+_MAX_LENGTH: Final = 4096
+_CLOCK_SKEW_SECONDS: Final = 5
 
 
 class _Claims(jwt.JWTClaimsRegistry):
-    """RFC 7519 to the microsecond; a backend that makes tokens may have a clock that is ahead of ours."""
+    """Checks times as RFC 7519 says, to the microsecond; a backend's clock may be 5 s ahead of ours."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(now=time.time, **options)  # type: ignore[arg-type]
 
     def validate_iat(self, value: object) -> None:
-        super().validate_iat(value - _AHEAD_SECONDS if isinstance(value, int | float) else value)
+        super().validate_iat(value - _CLOCK_SKEW_SECONDS if isinstance(value, int | float) else value)
 
 
 class SessionToken(Struct, frozen=True):
-    """What an access or a refresh token says."""
+    """The contents of an access or a refresh token."""
 
     session_id: UUID
     user_id: UUID
@@ -48,7 +48,7 @@ class SessionToken(Struct, frozen=True):
 
 
 class JobToken(Struct, frozen=True):
-    """What a job token says: this job, that right, made then, good until then."""
+    """The contents of a job token."""
 
     job_id: UUID
     right: JobRight
@@ -66,41 +66,41 @@ class Tokens:
         self._keys[_JOB] = OctKey.import_key(job_key.encode() if job_key else _derived(secret, _JOB))
 
     def access(self, session_id: UUID, user_id: UUID, *, now: datetime) -> str:
-        """A token for requests, good for ten minutes."""
+        """Make a token for requests that is valid for ten minutes."""
         return self._session_token(_ACCESS, session_id, user_id, 0, now, now + ACCESS_LIFE)
 
     def refresh(
         self, session_id: UUID, user_id: UUID, generation: int, *, now: datetime, until: datetime
     ) -> str:
-        """A token for one refresh; the next has the next generation."""
+        """Make a token for one refresh; the next token has the next generation."""
         return self._session_token(_REFRESH, session_id, user_id, generation, now, until)
 
     def job(self, job_id: UUID, right: JobRight, *, now: datetime, until: datetime) -> str:
-        """A token for one job. Its `iat` has a fraction: a revocation counts from the microsecond on."""
+        """Make a token for one job. Its `iat` has a fraction, because revocations have microseconds."""
         claims = {"sub": str(job_id), "aud": _JOB, "scope": right, "iat": now.timestamp()}
         return self._sign(_JOB, _TYPES[_JOB], {**claims, "exp": int(until.timestamp())})
 
     def read_access(self, text: str) -> SessionToken:
-        """What an access token says.
+        """Read an access token.
 
         Raises:
-            UnauthenticatedError: it is none of ours, or its time is over.
+            UnauthenticatedError: this service did not make the token, or it has expired.
         """
         return self._read_session_token(_ACCESS, text)
 
     def read_refresh(self, text: str) -> SessionToken:
-        """What a refresh token says.
+        """Read a refresh token.
 
         Raises:
-            UnauthenticatedError: it is none of ours, or its time is over.
+            UnauthenticatedError: this service did not make the token, or it has expired.
         """
         return self._read_session_token(_REFRESH, text)
 
     def read_job(self, text: str) -> JobToken:
-        """What a job token says.
+        """Read a job token.
 
         Raises:
-            UnauthenticatedError: it is none of ours, its time is over, or it was made for too long.
+            UnauthenticatedError: the token has another key, has expired, or is valid for more than 24 h.
         """
         claims = self._read(_JOB, text, sub={"essential": True}, iat={"essential": True})
         try:
@@ -112,12 +112,12 @@ class Tokens:
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError):
             _refuse()
-        if token.right not in ("read", "cancel") or token.expires_at - token.issued_at > LONGEST_JOB_TOKEN:
+        if token.right not in ("read", "cancel") or token.expires_at - token.issued_at > MAX_JOB_TOKEN_LIFE:
             _refuse()
         return token
 
     def csrf(self, session_id: UUID) -> str:
-        """What a page must send beside a session's cookie when it changes something."""
+        """Return the token that a page must send with a session's cookie when it changes something."""
         return hmac.digest(_derived(self._secret, "csrf"), session_id.bytes, "sha256").hex()
 
     def _session_token(
@@ -145,16 +145,16 @@ class Tokens:
     def _sign(self, kind: str, type_: str, claims: dict[str, Any]) -> str:
         return jwt.encode({"alg": _ALGORITHM, "typ": type_}, claims, self._keys[kind])
 
-    def _read(self, kind: str, text: str, **more: Any) -> dict[str, Any]:
-        if len(text) > _LONGEST:
+    def _read(self, kind: str, text: str, **claims: Any) -> dict[str, Any]:
+        if len(text) > _MAX_LENGTH:
             _refuse()
         try:
             token = jwt.decode(text, self._keys[kind], algorithms=[_ALGORITHM])
-            _Claims(aud={"essential": True, "value": kind}, exp={"essential": True}, **more).validate(
+            _Claims(aud={"essential": True, "value": kind}, exp={"essential": True}, **claims).validate(
                 token.claims
             )
         except ExpiredTokenError as error:
-            raise UnauthenticatedError("token_expired", "the token's time is over") from error
+            raise UnauthenticatedError("token_expired", "the token has expired") from error
         except (JoseError, ValueError, TypeError) as error:
             raise UnauthenticatedError("token_invalid", "the token is not one of this service") from error
         if token.header.get("typ", _TYPES[_JOB]) != _TYPES[kind]:

@@ -111,11 +111,11 @@ class LoginController(Controller):
         data: JSONBody[RefreshSession | None] = None,
     ) -> Response[SessionView]:
         """Exchange a refresh token, from the body or the cookie, for new tokens. Each is good for once."""
-        services.sign_in.needs_sessions()
+        services.sign_in.require_sessions()
         if data is not None:
             session = await services.sign_in.refresh(data.refresh_token)
             return Response(_shown(session), headers=_PRIVATE)
-        services.origins.judge_page(RequestInfo(request.scope))
+        services.origins.check_page(RequestInfo(request.scope))
         cookie = request.cookies.get(REFRESH_COOKIE)
         if not cookie:
             raise UnauthenticatedError("token_missing", "there is no refresh token; sign in")
@@ -128,7 +128,7 @@ class LoginController(Controller):
         self, request: Request[Any, Any, Any], services: NamedDependency[Services]
     ) -> Response[None]:
         """End the session of the bearer token or the cookies, on every device that it was copied to."""
-        services.sign_in.needs_sessions()
+        services.sign_in.require_sessions()
         token = _session_of(request, services)
         if token is not None:
             await services.sign_in.sign_out(token)
@@ -146,7 +146,7 @@ def _session_of(request: Request[Any, Any, Any], services: Services) -> SessionT
     bearer = bearer_of(asked)
     if bearer is not None:
         return services.tokens.read_access(bearer)
-    services.origins.judge_page(asked)
+    services.origins.check_page(asked)
     for name, read in (
         (REFRESH_COOKIE, services.tokens.read_refresh),
         (ACCESS_COOKIE, services.tokens.read_access),

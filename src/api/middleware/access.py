@@ -1,7 +1,7 @@
-"""What is asked of every request before its handler runs: how often it came, who it is, if that is enough.
+"""Middleware that rate-limits, authenticates and authorises each request before its handler runs.
 
-Secure by default: a route that says nothing is not built. It names the scope that it needs in its `opt`, or
-stands on the list of public routes.
+Routes are closed by default: a route must name the scope that it needs in its `opt`, or be in `PUBLIC`.
+Otherwise the service does not start.
 """
 
 from collections.abc import Iterable
@@ -35,7 +35,7 @@ from headrace.domain.errors import HeadraceError
 
 _log = structlog.get_logger(__name__)
 
-# Who may be anybody. Paths that end in / stand for all below them.
+# Routes without authentication. A path that ends in / includes all paths below it.
 PUBLIC: Final = (
     "/",
     "/asyncapi.yaml",
@@ -55,14 +55,14 @@ UNAUTHENTICATED, FORBIDDEN = 4401, 4403
 
 
 class UnguardedRouteError(HeadraceError):
-    """A route says neither what it needs nor that it is public."""
+    """A route neither names a scope nor is public."""
 
     def __init__(self, path: str) -> None:
         super().__init__(f"{path} names no scope and is not public")
 
 
 class Admission(ASGIMiddleware):
-    """Puts the caller into the scope as `user`, or refuses."""
+    """Puts the caller into the scope as `user`, or refuses the request."""
 
     scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
 
@@ -93,7 +93,7 @@ class Admission(ASGIMiddleware):
             limits.stream_closed(user)
 
     async def _admit_socket(self, socket: WebSocket[Any, Any, Any], limits: RateLimits) -> CurrentUser | None:
-        # Accepted before anything is judged: a browser cannot read a refused handshake.
+        # Accept before any check: a browser cannot read why a handshake was refused.
         await socket.accept()
         try:
             return await self._admit(socket.scope, limits)
@@ -113,20 +113,20 @@ class Admission(ASGIMiddleware):
         return None
 
     async def _admit(self, scope: AsgiScope, limits: RateLimits) -> CurrentUser:
-        asked = RequestInfo(scope)
-        await limits.count_address(asked)
+        request = RequestInfo(scope)
+        await limits.count_address(request)
         authenticator: Authenticator = scope["litestar_app"].state.services.authenticator
         opt = scope["route_handler"].opt
-        right = opt.get("job_token")
-        self._origins.judge_host(asked)
-        asking = await authenticator.authenticate(asked, in_url=right is not None)
-        user = asking.user
+        allows_job_token = "job_token" in opt
+        self._origins.check_host(request)
+        authentication = await authenticator.authenticate(request, in_url=allows_job_token)
+        user = authentication.user
         structlog.contextvars.bind_contextvars(user=user.username)
-        if asking.is_ambient:
-            self._origins.judge(asked, user, is_stream=_is_stream(scope))
-        # Not earlier: a stranger's page must not use up its visitor's permits.
-        await limits.count_user(asked, user)
-        if user.credential == "job_token" and right is None:
+        if authentication.is_ambient:
+            self._origins.check(request, user, is_stream=_is_stream(scope))
+        # Count only now: a foreign page must not use up its visitor's permits.
+        await limits.count_user(request, user)
+        if user.credential == "job_token" and not allows_job_token:
             raise ForbiddenError("a job token is good for watching its job, and for nothing else")
         if "scope" in opt:
             user.needs(Scope(opt["scope"]))
@@ -140,7 +140,7 @@ def _is_stream(scope: AsgiScope) -> bool:
 
 
 def is_public(path: str) -> bool:
-    """Whether anybody may ask for that route."""
+    """Return whether the route needs no authentication."""
     return any(
         path == public or (public.endswith("/") and len(public) > 1 and path.startswith(public))
         for public in PUBLIC
@@ -148,10 +148,10 @@ def is_public(path: str) -> bool:
 
 
 def check_routes(routes: Iterable[Any]) -> None:
-    """See that every route says what it needs.
+    """Check that every route names a scope or is public.
 
     Raises:
-        UnguardedRouteError: one does not.
+        UnguardedRouteError: a route does neither.
     """
     for route in routes:
         if is_public(route.path_format):

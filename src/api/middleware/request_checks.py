@@ -1,4 +1,4 @@
-"""What is refused before a handler sees it."""
+"""Checks of each request before its handler reads it: its media type, depth and characters."""
 
 from typing import Any, Final
 
@@ -9,15 +9,15 @@ from litestar.routes import HTTPRoute
 from headrace.api.errors import InvalidInputError, UnsupportedMediaTypeError
 from headrace.domain.json_values import has_nul, is_nested_deeper
 
-_DEEPEST: Final = 64
+_MAX_DEPTH: Final = 64
 
 
-async def refuse_early(request: Request[Any, Any, Any]) -> None:
-    """Bodies are JSON, at most 64 deep; PostgreSQL cannot store the character NUL, so no text may hold it.
+async def check_request(request: Request[Any, Any, Any]) -> None:
+    """Refuse bodies that are not JSON or are nested too deeply, and NUL, which PostgreSQL cannot store.
 
     Raises:
-        InvalidInputError: one does, or is deeper.
-        UnsupportedMediaTypeError: the body is no JSON.
+        InvalidInputError: the body is nested more than 64 levels deep, or a value holds NUL.
+        UnsupportedMediaTypeError: the body is not JSON.
     """
     if b"%00" in request.scope["query_string"] or "\0" in request.scope["path"]:
         raise InvalidInputError("query", "a value holds the character NUL", "nul_character")
@@ -25,23 +25,23 @@ async def refuse_early(request: Request[Any, Any, Any]) -> None:
         return
     raw = await request.body()
     if raw and request.content_type[0] not in ("application/json", "application/merge-patch+json"):
-        # A page of a stranger can send a form or plain text without asking first, but not JSON.
+        # Browsers let a foreign page send a form or plain text without a preflight request, but not JSON.
         raise UnsupportedMediaTypeError("send the body as application/json")
-    is_too_deep = is_nested_deeper(raw, _DEEPEST)
+    is_too_deep = is_nested_deeper(raw, _MAX_DEPTH)
     if not is_too_deep and b"\\u0000" not in raw:
         return
     try:
         value = msgspec.json.decode(raw)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return  # not JSON: the handler's decoding says so, with its own words
+        return  # the handler decodes the body again and explains the error
     if is_too_deep:
-        raise InvalidInputError("$", f"the body is nested deeper than {_DEEPEST} levels", "nested_too_deep")
+        raise InvalidInputError("$", f"the body is nested deeper than {_MAX_DEPTH} levels", "nested_too_deep")
     if has_nul(value):
         raise InvalidInputError("$", "a text holds the character NUL", "nul_character")
 
 
 def allowed_methods(scope: Any) -> bytes:
-    """Every method of the path, for `Allow`; Litestar's own answer knows only its first handlers'."""
+    """Return the `Allow` header of the path. Litestar's own names only the methods of the first handler."""
     methods = {
         str(method)
         for route in scope["litestar_app"].routes

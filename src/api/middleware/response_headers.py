@@ -1,4 +1,4 @@
-"""What stands before the application: every answer goes out through here, that of an unknown path, too."""
+"""Outermost middleware: adds security headers and a request id to every response, including 404s."""
 
 from typing import Any, Final
 
@@ -8,7 +8,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace.api.auth.proxies import Proxies
 from headrace.api.auth.request_info import RequestInfo
-from headrace.api.middleware.rate_limits import COUNTED, rate_limit_headers
+from headrace.api.middleware.rate_limits import APPLIED_LIMITS, rate_limit_headers
 from headrace.api.middleware.request_checks import allowed_methods
 from headrace.api.request_ids import request_id_of
 
@@ -17,29 +17,29 @@ Header = tuple[bytes, bytes]
 _ALWAYS: Final[tuple[Header, ...]] = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
-    # Not `no-referrer`: a form of our own page would then come from the origin `null`.
+    # With `no-referrer` a form of our own page would come from the origin `null`.
     (b"referrer-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 )
-_NO_PAGE: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
-_PAGE: Final = (
+_API_POLICY: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+_PAGE_POLICY: Final = (
     b"content-security-policy",
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self';"
     b" connect-src 'self'; media-src 'self'; frame-src 'self'; manifest-src 'self'; base-uri 'none';"
     b" form-action 'self'; frame-ancestors 'none'",
 )
-_NOT_KEPT: Final = (b"cache-control", b"no-store")
-_BY_ORIGIN: Final = (b"vary", b"Origin")
-# Of this name alone: others below it need not be ours.
+_NO_STORE: Final = (b"cache-control", b"no-store")
+_VARY_ORIGIN: Final = (b"vary", b"Origin")
+# Without includeSubDomains: subdomains may belong to other services.
 _HTTPS_ONLY: Final = (b"strict-transport-security", b"max-age=31536000")
 
 
 class ResponseHeadersMiddleware:
-    """Gives each request an id (the caller's own, where it is a sane one), in the answer and in the logs.
+    """Sets the request id, by default the caller's own, and the security headers that a handler did not set.
 
-    And each answer the headers that keep browsers careful; a handler that says otherwise is heard.
+    The id is in the response and in every log line of the request.
     """
 
     def __init__(
@@ -62,22 +62,23 @@ class ResponseHeadersMiddleware:
             is_http = scope["type"] == ScopeType.HTTP
             await self._next_app(scope, receive, send_with_headers if is_http else send)
 
-    def _headers(self, scope: Any, request_id: str, given: list[Header]) -> list[Header]:
-        named = dict(given)
-        if scope["method"] == "OPTIONS" and b"allow" in named:
-            given = [
-                *(header for header in given if header[0] != b"allow"),
+    def _headers(self, scope: Any, request_id: str, headers: list[Header]) -> list[Header]:
+        by_name = dict(headers)
+        if scope["method"] == "OPTIONS" and b"allow" in by_name:
+            headers = [
+                *(header for header in headers if header[0] != b"allow"),
                 (b"allow", allowed_methods(scope)),
             ]
-        wanted = [*_ALWAYS, _PAGE if named.get(b"content-type", b"").startswith(b"text/html") else _NO_PAGE]
-        if b"etag" not in named:
-            wanted.append(_NOT_KEPT)
+        is_page = by_name.get(b"content-type", b"").startswith(b"text/html")
+        defaults = [*_ALWAYS, _PAGE_POLICY if is_page else _API_POLICY]
+        if b"etag" not in by_name:
+            defaults.append(_NO_STORE)
         if self._differs_by_origin:
-            wanted.append(_BY_ORIGIN)
+            defaults.append(_VARY_ORIGIN)
         if self._is_production and self._proxies.is_https(RequestInfo(scope)):
-            wanted.append(_HTTPS_ONLY)
-        if counted := scope.get(COUNTED):
-            wanted += rate_limit_headers(counted)
-        given += [header for header in wanted if header[0] not in named]
-        given.append((b"x-request-id", request_id.encode()))
-        return given
+            defaults.append(_HTTPS_ONLY)
+        if applied := scope.get(APPLIED_LIMITS):
+            defaults += rate_limit_headers(applied)
+        headers += [header for header in defaults if header[0] not in by_name]
+        headers.append((b"x-request-id", request_id.encode()))
+        return headers
