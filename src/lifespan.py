@@ -1,0 +1,156 @@
+"""Builds the services of an API process when it starts, runs their loops, and closes them when it stops."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import structlog
+from arq.connections import ArqRedis
+from litestar import Litestar
+from litestar.datastructures import State
+from msgspec import Struct
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+
+from headrace.adapters.blob_store import BlobStore
+from headrace.adapters.cipher import Cipher
+from headrace.adapters.database import StatementPool
+from headrace.adapters.doorbell import Doorbell
+from headrace.adapters.engine import build_engine
+from headrace.adapters.event_bus import EventBus
+from headrace.adapters.providers import build_providers
+from headrace.adapters.providers.tone3000 import Tone3000Provider
+from headrace.adapters.publisher import RedisPublisher
+from headrace.adapters.readiness import check_readiness
+from headrace.adapters.redis_client import build_redis, close_redis
+from headrace.adapters.submission_batcher import SubmissionBatcher
+from headrace.adapters.tasks import cancel_and_wait
+from headrace.adapters.tone3000 import Tone3000
+from headrace.api.auth.authentication import Authenticator
+from headrace.api.auth.origins import Origins
+from headrace.api.auth.proxies import Proxies
+from headrace.api.auth.revocation_watch import RevocationWatch
+from headrace.api.auth.sign_in import SignIn
+from headrace.api.auth.tokens import Tokens
+from headrace.api.dependencies import Services
+from headrace.api.live.hub import Hub
+from headrace.api.live.overviews import Overviews
+from headrace.api.middleware.rate_limits import RateLimits
+from headrace.api.streams.snapshots import snapshot_loader
+from headrace.domain.accounts.credential_repository import CredentialRepository
+from headrace.domain.accounts.login_attempt_repository import LoginAttemptRepository
+from headrace.domain.accounts.provider_account_repository import ProviderAccountRepository
+from headrace.domain.accounts.session_repository import SessionRepository
+from headrace.domain.events.log import PostgresEventLog
+from headrace.domain.jobs.overview.overview_repository import OverviewRepository
+from headrace.domain.jobs.submission.submit_repository import SubmitRepository
+from headrace.domain.jobs.submission.submitter import Submitter
+from headrace.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+
+class _Connections(Struct):
+    """The process's connections. Submissions have a pool of their own."""
+
+    engine: AsyncEngine
+    pool: StatementPool
+    submit_pool: StatementPool
+    redis: ArqRedis | None
+
+    async def close(self) -> None:
+        if self.redis is not None:
+            await close_redis(self.redis)
+        await self.pool.close()
+        await self.submit_pool.close()
+        await self.engine.dispose()
+
+
+@asynccontextmanager
+async def run_services(
+    app: Litestar, settings: Settings, tokens: Tokens, on_broken: Callable[[], None] | None
+) -> AsyncGenerator[None, None]:
+    """Hold the services in `app.state.services` for the block, and run their loops.
+
+    *on_broken* is called when a loop ends by an error.
+    """
+    connections = await _connect(settings)
+    submission_batcher = SubmissionBatcher(SubmitRepository(connections.submit_pool).store)
+    services = _build_services(settings, tokens, connections, submission_batcher)
+    app.state.update(State({"services": services}))
+    loops: tuple[Coroutine[Any, Any, None], ...] = (
+        services.hub.run(),
+        services.revocation_watch.run(),
+        services.doorbell.run(),
+        services.publisher.run(),
+        submission_batcher.run(),
+    )
+    tasks = [asyncio.create_task(loop) for loop in loops]
+    for task in tasks:
+        task.add_done_callback(partial(_report_end, on_broken))
+    _log.info("api_ready")
+    try:
+        yield
+    finally:
+        await services.hub.say_goodbye()
+        await cancel_and_wait(tasks)
+        await services.publisher.drain()
+        await services.sign_in.close()
+        await connections.close()
+
+
+async def _connect(settings: Settings) -> _Connections:
+    database_url = str(settings.database_url)
+    return _Connections(
+        build_engine(database_url),
+        await StatementPool.open(database_url, size=4),
+        await StatementPool.open(database_url, size=4),
+        build_redis(settings.redis_url, connections=32) if settings.redis_url else None,
+    )
+
+
+def _build_services(
+    settings: Settings, tokens: Tokens, connections: _Connections, submission_batcher: SubmissionBatcher
+) -> Services:
+    pool, redis = connections.pool, connections.redis
+    bus = EventBus(redis)
+    sessions = async_sessionmaker(connections.engine, expire_on_commit=False)
+    providers = build_providers(settings.provider_settings) if settings.auth == "token" else None
+    tone3000 = (providers or {}).get("tone3000")
+    cipher = Cipher(settings.secret_key)
+    return Services(
+        settings=settings,
+        engine=connections.engine,
+        sessions=sessions,
+        authenticator=Authenticator(settings, CredentialRepository(pool), tokens),
+        tokens=tokens,
+        limits=RateLimits(settings, redis, Proxies(settings)),
+        origins=Origins(settings, tokens),
+        sign_in=SignIn(
+            providers,
+            tokens=tokens,
+            cipher=cipher,
+            attempts=LoginAttemptRepository(pool),
+            sessions=SessionRepository(pool),
+            transactions=sessions,
+        ),
+        tone3000=Tone3000(tone3000, ProviderAccountRepository(pool), cipher)
+        if isinstance(tone3000, Tone3000Provider)
+        else None,
+        revocation_watch=RevocationWatch(CredentialRepository(pool)),
+        hub=Hub(bus, PostgresEventLog(pool), Overviews(bus, OverviewRepository(pool))),
+        snapshots=snapshot_loader(sessions),
+        doorbell=Doorbell(redis),
+        publisher=RedisPublisher(redis),
+        submitter=Submitter(connections.submit_pool, submission_batcher.store),
+        blobs=BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes),
+        check_readiness=partial(check_readiness, pool, redis),
+    )
+
+
+def _report_end(on_broken: Callable[[], None] | None, task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("service_loop_ended", exc_info=error)
+        if on_broken is not None:
+            on_broken()
