@@ -1,4 +1,4 @@
-"""What the author of a pipeline imports; everything here is defined in `headrace.domain.pipelines`."""
+"""The names that a pipeline's author imports. They are defined in `headrace.domain.pipelines`."""
 
 from headrace.domain.pipelines.context import JobCancelledError, PermanentError, RetryableError, StepContext
 from headrace.domain.pipelines.definition import Pipeline, PipelineDefinitionError, Step, StepHandle, step

@@ -36,6 +36,7 @@ from headrace.api.files.controller import FileController
 from headrace.api.graphql.routes import graph_routes
 from headrace.api.health import HealthController
 from headrace.api.jobs.controller import JobController
+from headrace.api.jobs.parts import JobPartsController
 from headrace.api.login.controller import LoginController
 from headrace.api.middleware.access import Admission, check_routes
 from headrace.api.middleware.request_checks import check_request
@@ -67,6 +68,7 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
         "/api/v1",
         route_handlers=[
             JobController,
+            JobPartsController,
             FileController,
             PipelineController,
             JobTokenController,

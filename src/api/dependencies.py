@@ -1,4 +1,4 @@
-"""What handlers are given, and where a transaction begins and ends."""
+"""Dependencies of handlers: the services of the process, and those around the request's transaction."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
@@ -38,7 +38,7 @@ from headrace.settings import Settings
 
 
 class Services(Struct, kw_only=True):
-    """What one API process holds; made by the composition root."""
+    """Everything that one API process shares between requests. `app.py` builds it."""
 
     settings: Settings
     engine: AsyncEngine
@@ -60,7 +60,7 @@ class Services(Struct, kw_only=True):
 
 
 class AfterCommit(Struct):
-    """What is to be done once the transaction counts: nothing is told that may yet be undone."""
+    """Actions that run after the commit, so that a change that is rolled back is never published."""
 
     actions: list[Callable[[], None]] = field(default_factory=list)
 
@@ -74,7 +74,7 @@ async def provide_services(state: State) -> Services:
 
 
 async def provide_user(request: Request[Any, Any, Any]) -> CurrentUser:
-    """The caller that the admission has let in."""
+    """Return the caller, whom the access middleware has authenticated."""
     user: CurrentUser = request.scope["user"]
     return user
 
@@ -93,9 +93,9 @@ async def provide_session(
     after_commit: NamedDependency[AfterCommit],
     audit_note: NamedDependency[AuditNote],
 ) -> AsyncGenerator[AsyncSession, None]:
-    """One request, one transaction; a commit that fails fails the request.
+    """Open the one transaction of a request. If the commit fails, the request fails.
 
-    What an admin changes is in the audit log, or it is not changed.
+    An admin's change and its entry in the audit log are committed together.
     """
     async with services.sessions.begin() as session:
         yield session

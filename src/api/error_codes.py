@@ -1,4 +1,4 @@
-"""The status and the stable code of every error that is raised on purpose."""
+"""The table of status codes: the status and the stable code of every error that is raised on purpose."""
 
 from typing import Final
 

@@ -1,10 +1,10 @@
-"""What the API itself refuses, beside what the domain does."""
+"""Errors that the API itself raises, in addition to those of the domain."""
 
 from headrace.domain.errors import HeadraceError
 
 
 class InvalidInputError(HeadraceError):
-    """A part of the request is wrong in a way that no schema says."""
+    """A value of the request breaks a rule that no schema expresses. *path* is where the value stands."""
 
     def __init__(self, path: str, message: str, code: str = "validation_failed") -> None:
         super().__init__(message)
@@ -13,22 +13,22 @@ class InvalidInputError(HeadraceError):
 
 
 class MalformedError(HeadraceError):
-    """The request cannot be read at all."""
+    """The request cannot be parsed."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
 
 
 class UnsupportedMediaTypeError(HeadraceError):
-    """The body is of a kind that is not taken here."""
+    """The media type of the body is not accepted here."""
 
 
 class ReferenceGoneError(HeadraceError):
-    """Something that the request builds on was deleted while it ran."""
+    """A referenced row was deleted while the request ran."""
 
 
 class RangeError(HeadraceError):
-    """Nothing of the file is in the range that was asked for."""
+    """The requested range contains no byte of the file. *size* is the file's."""
 
     def __init__(self, size: int) -> None:
         super().__init__(f"the file has {size} bytes")

@@ -1,4 +1,4 @@
-"""/health: is the process alive, and can it serve."""
+"""/health: liveness and readiness of the process."""
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
@@ -8,7 +8,7 @@ from headrace.api.dependencies import Services
 
 
 class Health(Struct):
-    """*degraded* names what is away and can be done without."""
+    """*degraded* lists the parts that are missing but not required."""
 
     status: str
     degraded: list[str] = []
@@ -20,13 +20,13 @@ class HealthController(Controller):
 
     @get("/live", operation_id="live")
     async def live(self) -> Health:
-        """The process answers; nothing else is asked."""
+        """The process answers. Nothing else is checked."""
         return Health("ok")
 
     @get("/ready", operation_id="ready")
     async def ready(self, services: NamedDependency[Services]) -> Response[Health]:
-        """PostgreSQL and its schema are there. Without Redis or workers it is `degraded`, and still 200."""
-        found = await services.check_readiness()
-        if found.missing:
-            return Response(Health("unavailable", found.missing + found.degraded), status_code=503)
-        return Response(Health("degraded" if found.degraded else "ok", found.degraded))
+        """PostgreSQL and its schema are available. Without Redis or workers: `degraded`, still with 200."""
+        readiness = await services.check_readiness()
+        if readiness.missing:
+            return Response(Health("unavailable", readiness.missing + readiness.degraded), status_code=503)
+        return Response(Health("degraded" if readiness.degraded else "ok", readiness.degraded))

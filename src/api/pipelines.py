@@ -1,4 +1,4 @@
-"""/pipelines: what can be submitted."""
+"""/pipelines: the pipelines that jobs can be submitted to."""
 
 from typing import Any
 
@@ -15,6 +15,8 @@ from headrace.domain.pipelines.service import PipelineService
 
 
 class GraphStep(Struct, kw_only=True):
+    """One step in a pipeline's graph."""
+
     name: str
     after: list[str]
     for_each: bool
@@ -36,7 +38,7 @@ class PipelineView(Struct, kw_only=True):
 
     @classmethod
     def of(cls, pipeline: PipelineVersion) -> "PipelineView":
-        """Show a registered version, its graph as far as clients need it."""
+        """Show a registered version. `result` of its graph's steps is left out."""
         return view_of(cls, pipeline, steps=msgspec.convert(pipeline.graph, list[GraphStep]))
 
 
@@ -53,8 +55,8 @@ class PipelineController(Controller):
     ) -> Page[PipelineView]:
         """The newest version of every pipeline, by name."""
         newest = await pipeline_service.get_newest()
-        shown = [PipelineView.of(version) for version in newest[offset : offset + limit]]
-        return Page(shown, len(newest), limit, offset)
+        views = [PipelineView.of(version) for version in newest[offset : offset + limit]]
+        return Page(views, len(newest), limit, offset)
 
     @get("/{name:str}", operation_id="getPipeline", scope=Scope.JOBS_READ)
     async def show(

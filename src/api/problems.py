@@ -1,4 +1,4 @@
-"""Errors on their way out: the only place that knows status codes. Every error is an RFC 9457 problem."""
+"""Answers errors as RFC 9457 problems."""
 
 import re
 from http import HTTPStatus
@@ -7,18 +7,13 @@ from uuid import uuid4
 
 import msgspec
 import structlog
-from asyncpg import ForeignKeyViolationError, InterfaceError, PostgresError
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, SerializationException, ValidationException
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from msgspec import Struct
 
+from headrace.api.database_errors import DATABASE_ERRORS, classify_database_error, missing_reference
 from headrace.api.error_codes import CODES
-from headrace.api.errors import (
-    InvalidInputError,
-    RangeError,
-    ReferenceGoneError,
-)
+from headrace.api.errors import InvalidInputError, RangeError
 from headrace.api.middleware.rate_limits import RateLimitedError
 from headrace.api.schemas import Problem, ProblemError
 from headrace.domain.accounts.caller import UnauthenticatedError
@@ -31,7 +26,7 @@ from headrace.domain.redaction import redacted
 
 _log = structlog.get_logger(__name__)
 
-
+_INTERNAL: Final = (500, "internal_error")
 _STATUS_CODES: Final = {
     400: "bad_request",
     401: "unauthenticated",
@@ -43,54 +38,49 @@ _STATUS_CODES: Final = {
     422: "validation_failed",
     429: "too_many_requests",
 }
-_AT: Final = re.compile(r"^(?P<message>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
-_LONGEST_PATH: Final = 300
+# How msgspec writes the path of a value behind its message.
+_FAULT: Final = re.compile(r"^(?P<message>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
+_MAX_PATH_LENGTH: Final = 300
+_MAX_MESSAGE_LENGTH: Final = 500
 _RETRY_SECONDS: Final = "2"
-_GONE: Final = "client disconnected prematurely"
-# A refused connection comes as asyncpg's own error, everything later in SQLAlchemy's wrapping.
-DATABASE_ERRORS: Final = (DBAPIError, PoolTimeoutError, OSError, PostgresError, InterfaceError)
-_DATA_EXCEPTION: Final = "22"
-# Connection, resources, deadlock, lock, shutdown: what passes by itself.
-_AWAY_CLASSES: Final = ("08", "40", "53", "55", "57")
+# Litestar answers this with 500, but the client is at fault.
+_BODY_BROKE_OFF: Final = "client disconnected prematurely"
+
+
+class _Refusal(Struct, frozen=True):
+    """What a problem says about an error."""
+
+    status: int
+    code: str
+    detail: str
+    faults: list[ProblemError] | None = None
 
 
 def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Answer *error* as a problem."""
-    error = _reference_told(error)
+    error = missing_reference(error) or error
     if isinstance(error, HeadraceError):
-        status, code, detail, faults = _of_domain(error)
+        refusal = _refuse_domain_error(error)
     elif isinstance(error, ValidationException) and _has_no_body(request):
-        status, code, detail, faults = 400, "malformed", "the body is missing", None
+        refusal = _Refusal(400, "malformed", "the body is missing")
     elif isinstance(error, ValidationException):
-        status, code, detail, faults = 422, "validation_failed", "the request does not fit", _faults(error)
+        refusal = _Refusal(422, "validation_failed", "the request does not fit", _faults_of(error))
     elif isinstance(error, HTTPException):
-        status, code, detail, faults = _of_http(error)
+        refusal = _refuse_http_error(error)
     elif isinstance(error, SerializationException):
-        status, code, detail, faults = 400, "malformed", "the body is not JSON", None
+        refusal = _Refusal(400, "malformed", "the body is not JSON")
     elif isinstance(error, RecursionError | UnicodeDecodeError):
-        status, code, detail, faults = 400, "malformed", "the body is not UTF-8, or nested too deep", None
-    elif isinstance(error, DATABASE_ERRORS):
-        status, code, detail, faults = _of_database(error)
+        refusal = _Refusal(400, "malformed", "the body is not UTF-8, or nested too deep")
+    elif isinstance(error, DATABASE_ERRORS) and (known := classify_database_error(error)) is not None:
+        refusal = _Refusal(*known)
     else:
-        status, code, detail, faults = _unforeseen(error)
-    return _answer(request, status, code, detail, faults, _headers(error, status))
-
-
-def _reference_told(error: Exception) -> Exception:
-    """What a row refers to is gone since the request began: the account of its owner, or another object."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, ForeignKeyViolationError):
-        cause = getattr(cause, "orig", None) or cause.__cause__
-    if cause is None:
-        return error
-    if str(cause.constraint_name).endswith("_users"):
-        return UnauthenticatedError("token_invalid", "the account is gone")
-    return ReferenceGoneError("what the request refers to was deleted meanwhile")
+        refusal = _report_bug(error)
+    return _answer(request, refusal, _headers_for(error, refusal.status))
 
 
 def code_of(error: HeadraceError) -> str:
-    """The stable code of an error of the domain, where no status goes with it."""
-    return CODES.get(type(error), (500, "internal_error"))[1]
+    """Return the stable code of a domain error, for answers without a status."""
+    return CODES.get(type(error), _INTERNAL)[1]
 
 
 def _has_no_body(request: Request[Any, Any, Any]) -> bool:
@@ -98,14 +88,14 @@ def _has_no_body(request: Request[Any, Any, Any]) -> bool:
     return request.method in ("POST", "PUT", "PATCH") and not is_sent
 
 
-def _of_domain(error: HeadraceError) -> tuple[int, str, str, list[ProblemError] | None]:
+def _refuse_domain_error(error: HeadraceError) -> _Refusal:
     if isinstance(error, UnauthenticatedError):
-        return 401, error.code, str(error), None
+        return _Refusal(401, error.code, str(error))
     if isinstance(error, InvalidInputError):
-        return 422, error.code, str(error), [ProblemError(error.path, str(error))]
-    status, code = CODES.get(type(error), (500, "internal_error"))
+        return _Refusal(422, error.code, str(error), [ProblemError(error.path, str(error))])
+    status, code = CODES.get(type(error), _INTERNAL)
     if status == 500:
-        return _unforeseen(error)
+        return _report_bug(error)
     if isinstance(error, DatabaseAwayError):
         _log.warning("postgresql_away", error=type(error).__name__, reason=error.reason)
     faults = None
@@ -113,74 +103,56 @@ def _of_domain(error: HeadraceError) -> tuple[int, str, str, list[ProblemError] 
         faults = [ProblemError(fault.path, fault.message) for fault in error.faults]
     elif isinstance(error, TakenError | ValueTooLargeError):
         faults = [ProblemError(error.path, str(error))]
-    return status, code, str(error), faults
+    return _Refusal(status, code, str(error), faults)
 
 
-def _of_http(error: HTTPException) -> tuple[int, str, str, list[ProblemError] | None]:
+def _refuse_http_error(error: HTTPException) -> _Refusal:
     status = error.status_code
-    if status >= 500 and error.detail == _GONE:
-        return 400, "malformed", "the body breaks off", None
+    if status >= 500 and error.detail == _BODY_BROKE_OFF:
+        return _Refusal(400, "malformed", "the body breaks off")
     if status >= 500:
-        return _unforeseen(error)
+        return _report_bug(error)
     cause = (
         error.__cause__.__cause__ if isinstance(error.__cause__, SerializationException) else error.__cause__
     )
     if isinstance(cause, msgspec.ValidationError):
-        return 422, "validation_failed", "the request does not fit", [_fault(str(cause))]
+        return _Refusal(422, "validation_failed", "the request does not fit", [_parse_fault(str(cause))])
     if isinstance(cause, msgspec.DecodeError | RecursionError | UnicodeDecodeError):
-        return 400, "malformed", "the body is not JSON, or nested too deep", None
+        return _Refusal(400, "malformed", "the body is not JSON, or nested too deep")
     detail = "there is nothing here" if status == 404 else error.detail
-    return status, _STATUS_CODES.get(status, "bad_request"), detail, None
+    return _Refusal(status, _STATUS_CODES.get(status, "bad_request"), detail)
 
 
-def _of_database(error: Exception) -> tuple[int, str, str, list[ProblemError] | None]:
-    known = judge_database(error)
-    return _unforeseen(error) if known is None else (*known, None)
-
-
-def judge_database(error: Exception) -> tuple[int, str, str] | None:
-    """Status, code and sentence for one of the `DATABASE_ERRORS`; None where the fault is ours."""
-    state = str(getattr(getattr(error, "orig", error), "sqlstate", "") or "")
-    if state.startswith(_DATA_EXCEPTION):
-        return 422, "value_not_storable", "a value in the request cannot be stored"
-    is_away = isinstance(error, PoolTimeoutError | OSError | InterfaceError) or (
-        isinstance(error, DBAPIError) and (error.connection_invalidated or not state)
-    )
-    if is_away or state.startswith(_AWAY_CLASSES):
-        _log.warning("postgresql_away", error=type(error).__name__, sqlstate=state or None)
-        return 503, "database_unavailable", "PostgreSQL is not available"
-    return None
-
-
-def _unforeseen(error: Exception) -> tuple[int, str, str, list[ProblemError] | None]:
+def _report_bug(error: Exception) -> _Refusal:
     incident = uuid4().hex[:12]
     _log.error("request_failed", incident=incident, exc_info=error)
-    return 500, "internal_error", f"something went wrong; it is logged as incident {incident}", None
+    return _Refusal(*_INTERNAL, f"something went wrong; it is logged as incident {incident}")
 
 
-def _fault(text: str) -> ProblemError:
-    match = _AT.match(text)
-    return ProblemError((match and match["path"]) or "$", (match["message"] if match else text)[:500])
+def _parse_fault(text: str) -> ProblemError:
+    match = _FAULT.match(text)
+    path = (match and match["path"]) or "$"
+    return ProblemError(path, (match["message"] if match else text)[:_MAX_MESSAGE_LENGTH])
 
 
-def _faults(error: ValidationException) -> list[ProblemError]:
+def _faults_of(error: ValidationException) -> list[ProblemError]:
     faults = []
-    for one in error.extra if isinstance(error.extra, list) else []:
-        match = _AT.match(str(one.get("message", "")))
+    for fault in error.extra if isinstance(error.extra, list) else []:
+        match = _FAULT.match(str(fault.get("message", "")))
         message = match["message"] if match else ""
         below = ((match["path"] if match else None) or "$").removeprefix("$")
-        key = str(one.get("key") or "")
-        source = one.get("source") or "body"
+        key = str(fault.get("key") or "")
+        source = fault.get("source") or "body"
         source = str(getattr(source, "value", source))
         if source == "body":
             path = "$" + (below or (f".{key}" if key and key != "data" else ""))
         else:
             path = f"{source}.{key}{below}"
-        faults.append(ProblemError(path, message[:500]))
-    return faults or [ProblemError("$", error.detail[:500])]
+        faults.append(ProblemError(path, message[:_MAX_MESSAGE_LENGTH]))
+    return faults or [ProblemError("$", error.detail[:_MAX_MESSAGE_LENGTH])]
 
 
-def _headers(error: Exception, status: int) -> dict[str, str]:
+def _headers_for(error: Exception, status: int) -> dict[str, str]:
     headers = {"Retry-After": _RETRY_SECONDS} if status in (429, 503) else {}
     if isinstance(error, RateLimitedError):
         headers["Retry-After"] = str(error.retry_seconds)
@@ -201,31 +173,25 @@ def _headers(error: Exception, status: int) -> dict[str, str]:
     return headers
 
 
-def _answer(
-    request: Request[Any, Any, Any],
-    status: int,
-    code: str,
-    detail: str,
-    faults: list[ProblemError] | None,
-    headers: dict[str, str],
-) -> Response[bytes]:
+def _answer(request: Request[Any, Any, Any], refusal: _Refusal, headers: dict[str, str]) -> Response[bytes]:
     problem = Problem(
-        type=f"urn:headrace:problem:{code}",
-        title=HTTPStatus(status).phrase,
-        status=status,
-        # Whoever sent a credential by mistake should not find it in the log of a client.
-        detail=redacted(detail),
-        code=code,
-        instance=redacted(str(request.scope.get("path", ""))[:_LONGEST_PATH]),
+        type=f"urn:headrace:problem:{refusal.code}",
+        title=HTTPStatus(refusal.status).phrase,
+        status=refusal.status,
+        # A credential that was sent in the wrong place must not end up in the client's log.
+        detail=redacted(refusal.detail),
+        code=refusal.code,
+        instance=redacted(str(request.scope.get("path", ""))[:_MAX_PATH_LENGTH]),
         errors=None
-        if faults is None
+        if refusal.faults is None
         else [
-            ProblemError(redacted(fault.path)[:_LONGEST_PATH], redacted(fault.message)) for fault in faults
+            ProblemError(redacted(fault.path)[:_MAX_PATH_LENGTH], redacted(fault.message))
+            for fault in refusal.faults
         ],
     )
     return Response(
         msgspec.json.encode(problem),
-        status_code=status,
+        status_code=refusal.status,
         media_type="application/problem+json",
         headers=headers,
     )

@@ -1,4 +1,4 @@
-"""What queries may say: one of a named set, or several of it."""
+"""Parses query parameters: ids, orders, and members of a set."""
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -16,36 +16,36 @@ Search = Annotated[str | None, QueryParameter(max_length=200)]
 
 
 def require_one_of(name: str, value: str | None, allowed: Iterable[str]) -> None:
-    """Refuse a query parameter that is none of *allowed*, and name those.
+    """Refuse a value that is not one of *allowed*.
 
     Raises:
-        InvalidInputError: it is not.
+        InvalidInputError: the value is not allowed; the message lists the values that are.
     """
-    known = list(allowed)
-    if value is not None and value not in known:
-        raise InvalidInputError(f"query.{name}", f"{name} is one of {', '.join(known)}")
+    choices = list(allowed)
+    if value is not None and value not in choices:
+        raise InvalidInputError(f"query.{name}", f"{name} is one of {', '.join(choices)}")
 
 
 def sort_options(columns: Mapping[str, Any]) -> list[str]:
-    """What `order_by` may say: a column, with or without a - before it."""
+    """Return the values of `order_by`: each column, ascending and, with a `-`, descending."""
     return [sign + name for name in columns for sign in ("", "-")]
 
 
 def parse_order_by(order_by: str, columns: Mapping[str, Any]) -> str:
-    """*order_by*, when it names one of *columns*.
+    """Return *order_by* if it names one of *columns*.
 
     Raises:
-        InvalidInputError: it does not.
+        InvalidInputError: it names another column.
     """
     require_one_of("order_by", order_by, sort_options(columns))
     return order_by
 
 
 def parse_uuid(name: str, value: str | None) -> UUID | None:
-    """The id that *value* writes. (As a type of its own a `null` would pass for none.)
+    """Parse an id. (With a parameter of type `UUID | None`, Litestar would take the text `null` for None.)
 
     Raises:
-        InvalidInputError: it is none.
+        InvalidInputError: the value is not a UUID.
     """
     try:
         return None if value is None else UUID(value)
@@ -54,21 +54,21 @@ def parse_uuid(name: str, value: str | None) -> UUID | None:
 
 
 def set_schema(kind: type[StrEnum]) -> dict[str, str]:
-    """What the contract says of a parameter that lists members of *kind*, between commas."""
-    one = f"({'|'.join(kind)})"
-    return {"pattern": f"^({one}(,{one})*)?$"}
+    """Return the JSON Schema of a parameter that lists members of *kind*, separated by commas."""
+    member = f"({'|'.join(kind)})"
+    return {"pattern": f"^({member}(,{member})*)?$"}
 
 
 def parse_set(name: str, value: str | None, kind: type[E]) -> frozenset[E]:
-    """The members of *kind* that stand in *value*, between commas.
+    """Parse a list of members of *kind*, separated by commas.
 
     Raises:
-        InvalidInputError: something else stands there.
+        InvalidInputError: an entry is not a member of *kind*.
     """
     if not value:
         return frozenset()
     try:
-        return frozenset(kind(part) for part in value.split(","))
+        return frozenset(kind(entry) for entry in value.split(","))
     except ValueError as error:
         allowed = ", ".join(kind)
         raise InvalidInputError(f"query.{name}", f"{name} is a list of {allowed}, with commas") from error

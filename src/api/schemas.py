@@ -19,7 +19,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=rf"^[a-z][a-z0-9
 TagName = Annotated[str, Meta(min_length=1, max_length=64, pattern=rf"^\S(.*\S)?{END_OF_TEXT}")]
 Limit = Annotated[int, QueryParameter(ge=1, le=1000)]
 Offset = Annotated[int, QueryParameter(ge=0, le=2**31 - 1)]
-Moment = Annotated[datetime, Meta(tz=True)]
+Timestamp = Annotated[datetime, Meta(tz=True)]
 Tags = Annotated[list[TagName], Meta(max_length=50)]
 
 _NOTHING_LOADED: Final[dict[str, Any]] = {}

@@ -60,10 +60,10 @@ class TagController(Controller):
         offset: Offset = 0,
     ) -> Page[TagView]:
         """The caller's tags."""
-        found, total = await tag_service.get_page(
+        tags, total = await tag_service.get_page(
             current_user.reach, parse_order_by(order_by, SORT_COLUMNS), limit, offset
         )
-        return Page([TagView.of(counted) for counted in found], total, limit, offset)
+        return Page([TagView.of(counted) for counted in tags], total, limit, offset)
 
     @post(operation_id="createTag", scope=Scope.JOBS_WRITE)
     async def create(
@@ -73,10 +73,10 @@ class TagController(Controller):
         tag_service: NamedDependency[TagService],
         audit_note: NamedDependency[AuditNote],
     ) -> Response[TagView]:
-        """Make a tag; jobs and presets make those that they name by themselves."""
-        made = await tag_service.create(current_user.id, data.name)
-        audit_note.object_id = made.tag.id
-        return Response(TagView.of(made), headers={"Location": f"/api/v1/tags/{made.tag.id}"})
+        """Create a tag. Jobs and presets create the tags that they name by themselves."""
+        created = await tag_service.create(current_user.id, data.name)
+        audit_note.object_id = created.tag.id
+        return Response(TagView.of(created), headers={"Location": f"/api/v1/tags/{created.tag.id}"})
 
     @get("/{tag_id:uuid}", operation_id="getTag", scope=Scope.JOBS_READ)
     async def show(
@@ -96,7 +96,7 @@ class TagController(Controller):
         current_user: NamedDependency[CurrentUser],
         tag_service: NamedDependency[TagService],
     ) -> TagView:
-        """Rename a tag, wherever it marks something."""
+        """Rename a tag on all jobs and presets that it marks."""
         if data.name is UNSET:
             return TagView.of(await tag_service.get(tag_id, current_user.reach))
         return TagView.of(await tag_service.rename(tag_id, current_user.reach, data.name))
@@ -108,5 +108,5 @@ class TagController(Controller):
         current_user: NamedDependency[CurrentUser],
         tag_service: NamedDependency[TagService],
     ) -> None:
-        """Delete a tag; what it marked stays."""
+        """Delete a tag. The jobs and presets that it marked stay."""
         await tag_service.delete(tag_id, current_user.reach)

@@ -1,4 +1,4 @@
-"""Moments in requests: with an offset, and such as PostgreSQL and Python agree on."""
+"""Checks the times in requests: they have an offset, and are in a range that PostgreSQL and Python share."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -8,37 +8,37 @@ from litestar.params import QueryParameter
 
 from headrace.api.errors import InvalidInputError
 
-MomentText = Annotated[str | None, QueryParameter(format="date-time", max_length=64)]
+TimestampText = Annotated[str | None, QueryParameter(format="date-time", max_length=64)]
 
 _EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 
 
-def sane(moment: datetime | None, path: str) -> datetime | None:
-    """Return *moment*, which stands at *path*.
+def check_timestamp(timestamp: datetime | None, path: str) -> datetime | None:
+    """Return *timestamp*, which stands at *path* in the request.
 
     Raises:
         InvalidInputError: it has no offset, or is out of range.
     """
-    if moment is not None and moment.tzinfo is None:
+    if timestamp is not None and timestamp.tzinfo is None:
         raise InvalidInputError(path, "the time has no offset; write it like 2026-11-21T10:00:00Z")
-    if moment is not None and not _EARLIEST.timestamp() <= moment.timestamp() <= _LATEST.timestamp():
+    if timestamp is not None and not _EARLIEST.timestamp() <= timestamp.timestamp() <= _LATEST.timestamp():
         raise InvalidInputError(path, "the time is between the years 2000 and 2200")
-    return moment
+    return timestamp
 
 
-def moment_of(text: str | None, path: str) -> datetime | None:
-    """The moment that a filter is written with; beyond what is stored it is as good as the nearest there.
+def parse_timestamp(text: str | None, path: str) -> datetime | None:
+    """Parse the timestamp of a filter. One out of range becomes the nearest in range: it selects the same.
 
     Raises:
-        InvalidInputError: it is no moment, or has no offset.
+        InvalidInputError: the text is not a timestamp, or has no offset.
     """
     if text is None:
         return None
     try:
-        moment = msgspec.convert(text, datetime)
+        timestamp = msgspec.convert(text, datetime)
     except msgspec.ValidationError as error:
         raise InvalidInputError(path, "write the time like 2026-11-21T10:00:00Z") from error
-    if moment.tzinfo is not None:
-        moment = min(max(moment, _EARLIEST), _LATEST)
-    return sane(moment, path)
+    if timestamp.tzinfo is not None:
+        timestamp = min(max(timestamp, _EARLIEST), _LATEST)
+    return check_timestamp(timestamp, path)

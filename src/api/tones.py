@@ -1,4 +1,4 @@
-"""/tone3000: what tones are, and under which licence, as their site says it to the signed-in user."""
+"""/tone3000: tones of tone3000.com with their licences, read with the caller's account there."""
 
 from typing import Final
 
@@ -31,7 +31,7 @@ class ToneModelView(Struct):
 
 
 class ToneView(Struct, kw_only=True):
-    """One tone. *licence* is for whoever uses what is made with it: `t3k` or a Creative Commons variant."""
+    """One tone. *licence*: the terms for sounds made with it, `t3k` or a Creative Commons variant."""
 
     id: int
     title: str
@@ -64,7 +64,7 @@ class ToneController(Controller):
         current_user: NamedDependency[CurrentUser],
         services: NamedDependency[Services],
     ) -> ToneView:
-        """One tone of Tone3000 with its licence and models, read with the caller's own account there."""
+        """One tone of Tone3000 with its licence and models, read with the caller's account there."""
         if services.tone3000 is None:
             raise ProviderNotFoundError("tone3000")
         if not 0 < tone_id <= _MAX_TONE_ID:

@@ -1,4 +1,4 @@
-"""/api-keys: made, listed, revoked."""
+"""/api-keys: create, list and revoke API keys."""
 
 from datetime import UTC, datetime
 from uuid import UUID
@@ -12,14 +12,14 @@ from headrace.api.auth.audit import AuditNote
 from headrace.api.errors import InvalidInputError
 from headrace.api.query_params import IdText, parse_uuid
 from headrace.api.schemas import Limit, Offset, Page
-from headrace.api.timestamps import sane
+from headrace.api.timestamps import check_timestamp
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.accounts.service import ApiKeyService
 
 
 class ApiKeyController(Controller):
-    """The caller's own keys, and for admins anybody's; a key itself may not make others."""
+    """The caller's own keys; for admins the keys of all users. A caller with an API key has no access."""
 
     path = "/api-keys"
     tags = ("accounts",)
@@ -32,13 +32,13 @@ class ApiKeyController(Controller):
         key_service: NamedDependency[ApiKeyService],
         audit_note: NamedDependency[AuditNote],
     ) -> NewApiKeyView:
-        """Make a key. It is in this answer, and nowhere else."""
-        expires_at = sane(data.expires_at, "$.expires_at")
+        """Create a key. Its text is in this answer and cannot be shown again."""
+        expires_at = check_timestamp(data.expires_at, "$.expires_at")
         if expires_at is not None and expires_at <= datetime.now(UTC):
             raise InvalidInputError("$.expires_at", "the time is over already")
         key, text = await key_service.create(current_user, data.name, data.scopes, expires_at)
         audit_note.object_id = key.id
-        return NewApiKeyView.made(key, text)
+        return NewApiKeyView.of_new(key, text)
 
     @get(operation_id="listApiKeys", scope=Scope.ACCOUNT)
     async def list_keys(
@@ -49,7 +49,7 @@ class ApiKeyController(Controller):
         limit: Limit = 100,
         offset: Offset = 0,
     ) -> Page[ApiKeyView]:
-        """The caller's keys, newest first; an admin may ask for those of another *owner*."""
+        """The caller's keys, newest first. Admins may list those of another *owner*."""
         owner_id = parse_uuid("owner", owner) or current_user.id
         keys, total = await key_service.get_page(current_user.reach, owner_id, limit, offset)
         return Page([ApiKeyView.of(key) for key in keys], total, limit, offset)
@@ -71,5 +71,5 @@ class ApiKeyController(Controller):
         current_user: NamedDependency[CurrentUser],
         key_service: NamedDependency[ApiKeyService],
     ) -> None:
-        """Revoke a key: within a second it counts nowhere any more."""
+        """Revoke a key. It is refused everywhere within a second."""
         await key_service.revoke(key_id, current_user.reach)

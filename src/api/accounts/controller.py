@@ -1,4 +1,4 @@
-"""/me, /users and /audit-log: who is there, and what admins did."""
+"""/me, /users and /audit-log: the caller, all users, and the changes by admins."""
 
 from typing import Annotated
 from uuid import UUID
@@ -19,12 +19,12 @@ from headrace.domain.accounts.service import AuditService, UserService
 
 @get("/me", tags=["accounts"], operation_id="showMe", scope=Scope.JOBS_READ)
 async def show_me(current_user: NamedDependency[CurrentUser]) -> MeView:
-    """Who the service takes the caller for."""
+    """The caller, as the service has authenticated it."""
     return MeView.of(current_user)
 
 
 class UserController(Controller):
-    """For admins."""
+    """Users, for admins."""
 
     path = "/users"
     tags = ("accounts",)
@@ -38,7 +38,7 @@ class UserController(Controller):
         limit: Limit = 100,
         offset: Offset = 0,
     ) -> Page[UserView]:
-        """Everybody, by name."""
+        """All users, by name."""
         users, total = await user_service.get_page(search, limit, offset)
         admins = services.authenticator.admins
         return Page([UserView.of(user, admins) for user in users], total, limit, offset)
@@ -63,7 +63,7 @@ class UserController(Controller):
         services: NamedDependency[Services],
         audit_note: NamedDependency[AuditNote],
     ) -> UserView:
-        """Make a user an admin, or no admin any more; whom `HEADRACE_ADMINS` names stays one."""
+        """Grant or withdraw a user's admin rights. A user named in `HEADRACE_ADMINS` stays an admin."""
         audit_note.detail = msgspec.to_builtins(data)
         user = await user_service.set_admin(user_id, current_user, is_admin=data.is_admin)
         return UserView.of(user, services.authenticator.admins)
@@ -80,7 +80,7 @@ class UserController(Controller):
 
     @delete("/{user_id:uuid}/sessions", operation_id="endSessions", scope=Scope.ADMIN)
     async def end_sessions(self, user_id: FromPath[UUID], user_service: NamedDependency[UserService]) -> None:
-        """Sign a user out everywhere: within a second none of its sessions counts any more."""
+        """Sign a user out everywhere. All its sessions are refused within a second."""
         await user_service.revoke_sessions(user_id)
 
 
@@ -93,6 +93,6 @@ class UserController(Controller):
 async def list_audit(
     audit_service: NamedDependency[AuditService], limit: Limit = 100, offset: Offset = 0
 ) -> Page[AuditView]:
-    """What admins changed, newest first."""
+    """The changes by admins, newest first."""
     entries, total = await audit_service.get_page(limit, offset)
     return Page([AuditView.of(entry) for entry in entries], total, limit, offset)

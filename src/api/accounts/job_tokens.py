@@ -1,4 +1,4 @@
-"""/jobs/{id}/tokens: short-lived leave to watch one job, for a browser."""
+"""/jobs/{id}/tokens: short-lived tokens with which a browser watches one job."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -27,12 +27,12 @@ class JobTokenController(Controller):
         job_service: NamedDependency[JobService],
         services: NamedDependency[Services],
     ) -> JobTokenView:
-        """Make a token. It is not kept: all of a job's tokens are revoked together."""
+        """Issue a token. It is not stored, so a job's tokens can only be revoked together."""
         await job_service.get(job_id, current_user.reach)
         now = datetime.now(UTC)
-        until = now.replace(microsecond=0) + timedelta(seconds=data.expires_in)
-        token = services.tokens.job(job_id, data.scope, now=now, until=until)
-        return JobTokenView(token=token, scope=data.scope, expires_at=until)
+        expires_at = now.replace(microsecond=0) + timedelta(seconds=data.expires_in)
+        token = services.tokens.job(job_id, data.scope, now=now, until=expires_at)
+        return JobTokenView(token=token, scope=data.scope, expires_at=expires_at)
 
     @delete(operation_id="revokeJobTokens", scope=Scope.JOBS_WRITE)
     async def revoke(
@@ -41,5 +41,5 @@ class JobTokenController(Controller):
         current_user: NamedDependency[CurrentUser],
         job_service: NamedDependency[JobService],
     ) -> None:
-        """Revoke every token of the job that was made up to now, here or elsewhere."""
+        """Revoke all tokens of the job that were issued up to now, by any process."""
         await job_service.revoke_tokens(job_id, current_user.reach)

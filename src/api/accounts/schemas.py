@@ -1,4 +1,4 @@
-"""The bodies of accounts, keys, job tokens and the audit log."""
+"""The bodies of users, API keys, job tokens and the audit log."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -6,7 +6,7 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
-from headrace.api.schemas import Moment, view_of
+from headrace.api.schemas import Timestamp, view_of
 from headrace.domain.accounts.admins import Admins
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.models import ApiKey, AuditEntry, User
@@ -17,7 +17,7 @@ KeyName = Annotated[str, Meta(min_length=1, max_length=100)]
 
 
 class MeView(Struct, kw_only=True):
-    """The caller. *auth* is what it has shown, *scopes* what that is good for."""
+    """The caller. *auth* is the kind of its credential, *scopes* are the rights that it carries."""
 
     id: UUID
     username: str
@@ -38,7 +38,7 @@ class MeView(Struct, kw_only=True):
 
 
 class UserView(Struct, kw_only=True):
-    """A user, for admins. *is_admin*: by `HEADRACE_ADMINS`, or made one."""
+    """A user, as admins see it. *is_admin*: named in `HEADRACE_ADMINS`, or made an admin by another admin."""
 
     id: UUID
     username: str
@@ -60,15 +60,15 @@ class PatchUser(Struct, forbid_unknown_fields=True):
 
 
 class MakeApiKey(Struct, forbid_unknown_fields=True, kw_only=True):
-    """The body of POST /api-keys. Without *expires_at* the key is good until it is deleted."""
+    """The body of POST /api-keys. Without *expires_at* the key is valid until it is deleted."""
 
     name: KeyName
     scopes: Annotated[list[KeyScope], Meta(min_length=1, max_length=6)]
-    expires_at: Moment | None = None
+    expires_at: Timestamp | None = None
 
 
 class ApiKeyView(Struct, kw_only=True):
-    """A key, without itself."""
+    """An API key without its text."""
 
     id: UUID
     name: str
@@ -84,17 +84,17 @@ class ApiKeyView(Struct, kw_only=True):
 
 
 class NewApiKeyView(ApiKeyView, kw_only=True):
-    """A key just made; *key* is shown this once."""
+    """A new API key. Its text, *key*, is shown only here."""
 
     key: str
 
     @classmethod
-    def made(cls, key: ApiKey, text: str) -> "NewApiKeyView":
+    def of_new(cls, key: ApiKey, text: str) -> "NewApiKeyView":
         return view_of(cls, key, key=text)
 
 
 class MakeJobToken(Struct, forbid_unknown_fields=True, kw_only=True):
-    """The body of POST /jobs/{id}/tokens. *scope* `cancel` is for watching, too; *expires_in* in seconds."""
+    """The body of POST /jobs/{id}/tokens. *scope* `cancel` includes `read`. *expires_in* is in seconds."""
 
     scope: Literal["read", "cancel"] = "read"
     expires_in: Annotated[int, Meta(ge=1, le=86_400)] = 3_600
@@ -109,9 +109,9 @@ class JobTokenView(Struct, kw_only=True):
 
 
 class AuditView(Struct, kw_only=True):
-    """One thing that an admin did: the operation, and the object in its path or that it made.
+    """One change by an admin: the operation, and the object in its path or that it created.
 
-    *detail* is what was asked, where the operation does not say it already.
+    *detail* is the body of the request, where the operation alone does not tell what was changed.
     """
 
     id: UUID

@@ -1,4 +1,4 @@
-"""/files: streamed in, served in ranges."""
+"""/files: streamed uploads, and downloads in ranges."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -29,7 +29,7 @@ from headrace.domain.files.names import check_media_type, check_name
 from headrace.domain.files.repository import SORT_COLUMNS, FileFilter
 from headrace.domain.files.service import FileNotFoundInStoreError, FileService
 
-_CHUNK: Final = 256 * 1024
+_CHUNK_BYTES: Final = 256 * 1024
 
 
 class FileController(Controller):
@@ -77,16 +77,16 @@ class FileController(Controller):
         limit: Limit = 100,
         offset: Offset = 0,
     ) -> Page[FileView]:
-        """What the caller has uploaded and what the caller's jobs have made; *search* looks at names."""
-        wanted = FileFilter(
+        """The caller's uploads and the outputs of the caller's jobs. *search* finds a part of the name."""
+        filters = FileFilter(
             job_id=parse_uuid("job", job),
             search=search or None,
             order_by=parse_order_by(order_by, SORT_COLUMNS),
             limit=limit,
             offset=offset,
         )
-        found, total = await file_service.get_page(current_user.reach, wanted)
-        return Page([FileView.of(file) for file in found], total, limit, offset)
+        files, total = await file_service.get_page(current_user.reach, filters)
+        return Page([FileView.of(file) for file in files], total, limit, offset)
 
     @patch("/{file_id:uuid}", operation_id="patchFile", scope=Scope.FILES_WRITE)
     async def change(
@@ -96,7 +96,7 @@ class FileController(Controller):
         current_user: NamedDependency[CurrentUser],
         file_service: NamedDependency[FileService],
     ) -> FileView:
-        """Change name or meta; what is absent stays."""
+        """Change name or meta. Absent fields stay."""
         file = await file_service.update(
             file_id,
             current_user.reach,
@@ -112,7 +112,7 @@ class FileController(Controller):
         current_user: NamedDependency[CurrentUser],
         file_service: NamedDependency[FileService],
     ) -> FileView:
-        """What is known of a file."""
+        """One file, without its bytes."""
         return FileView.of(await file_service.get(file_id, current_user.reach))
 
     @get("/{file_id:uuid}/content", operation_id="downloadFile", scope=Scope.FILES_READ, job_token=True)
@@ -124,7 +124,7 @@ class FileController(Controller):
         file_service: NamedDependency[FileService],
         services: NamedDependency[Services],
     ) -> Response[Any]:
-        """The bytes, or the one range of them that is asked for."""
+        """The bytes of a file, or the requested range of them."""
         file = await file_service.get(file_id, current_user.reach)
         path = services.blobs.path(file.id, file.sha256)
         if not await anyio.Path(path).is_file():
@@ -133,8 +133,8 @@ class FileController(Controller):
         headers = {
             "Accept-Ranges": "bytes",
             "ETag": f'"{digest}"',
-            # A page that somebody uploaded must not run with our origin's rights: without `allow-same-origin`
-            # it has no origin and no cookies. Our pages may frame it; anybody's may show sounds and pictures.
+            # An uploaded page must not run with the rights of our origin. Without `allow-same-origin` it has
+            # no origin and no cookies. Only our pages may frame it; any page may embed sounds and pictures.
             "Content-Security-Policy": "sandbox allow-scripts; frame-ancestors 'self'",
             "X-Frame-Options": "SAMEORIGIN",
             "Cross-Origin-Resource-Policy": "cross-origin",
@@ -144,18 +144,18 @@ class FileController(Controller):
         if f'"{digest}"' in request.headers.get("if-none-match", ""):
             return Response(None, status_code=304, headers=headers)
         condition = request.headers.get("if-range")
-        wanted = request.headers.get("range") if condition in (None, f'"{digest}"') else None
+        requested = request.headers.get("range") if condition in (None, f'"{digest}"') else None
         try:
-            part = parse_range(wanted, file.size)
+            byte_range = parse_range(requested, file.size)
         except UnsatisfiableRangeError as error:
             raise RangeError(file.size) from error
-        first, end = part or (0, file.size)
+        first, end = byte_range or (0, file.size)
         headers["Content-Length"] = str(end - first)
-        if part is not None:
+        if byte_range is not None:
             headers["Content-Range"] = f"bytes {first}-{end - 1}/{file.size}"
         return Stream(
             _read(path, first, end),
-            status_code=206 if part is not None else 200,
+            status_code=206 if byte_range is not None else 200,
             media_type=file.media_type,
             headers=headers,
         )
@@ -174,7 +174,7 @@ class FileController(Controller):
 async def _read(path: Path, first: int, end: int) -> AsyncIterator[bytes]:
     async with await anyio.open_file(path, "rb") as opened:
         await opened.seek(first)
-        left = end - first
-        while left > 0 and (chunk := await opened.read(min(_CHUNK, left))):
-            left -= len(chunk)
+        remaining = end - first
+        while remaining > 0 and (chunk := await opened.read(min(_CHUNK_BYTES, remaining))):
+            remaining -= len(chunk)
             yield chunk

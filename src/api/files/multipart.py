@@ -1,4 +1,4 @@
-"""One file of a multipart body, as it streams in."""
+"""Reads one file from a multipart body while it streams in."""
 
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -11,11 +11,11 @@ from headrace.adapters.blob_store import BlobTooLargeError
 from headrace.api.errors import InvalidInputError, MalformedError, UnsupportedMediaTypeError
 
 _FIELD: Final = "file"
-_OVERHEAD: Final = 64 * 1024
+_MAX_OVERHEAD_BYTES: Final = 64 * 1024
 
 
 class Upload:
-    """The multipart field `file`; *name* and *media_type* are known once its first bytes have come."""
+    """The multipart field `file`. *name* and *media_type* are set before the first chunk is yielded."""
 
     def __init__(self, request: Request[Any, Any, Any], max_bytes: int) -> None:
         self._request = request
@@ -24,24 +24,25 @@ class Upload:
         self.media_type = ""
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The bytes of the file.
+        """Yield the bytes of the file.
 
         Raises:
             UnsupportedMediaTypeError: the body is not multipart.
-            MalformedError: it is broken off or otherwise unreadable.
-            InvalidInputError: there is no field `file`, or more than it.
-            BlobTooLargeError: the body is longer than any file may be.
+            MalformedError: the body breaks off, or cannot be parsed.
+            InvalidInputError: the field `file` is missing, or the body has another field.
+            BlobTooLargeError: the body is larger than the largest file.
         """
-        found, read = False, 0
+        has_begun, bytes_read = False, 0
         try:
             with self._parser() as parser:
                 async for chunk in self._request.stream():
-                    read += len(chunk)
-                    if read > self._max_bytes + _OVERHEAD:
+                    bytes_read += len(chunk)
+                    if bytes_read > self._max_bytes + _MAX_OVERHEAD_BYTES:
                         raise BlobTooLargeError(self._max_bytes)
                     for part in parser.parse(chunk):
                         if isinstance(part, MultipartSegment):
-                            found = self._begin(part, found=found)
+                            self._begin(part, has_begun=has_begun)
+                            has_begun = True
                         elif part:
                             yield bytes(part)
                 if not parser.closed:
@@ -50,17 +51,17 @@ class Upload:
             raise MalformedError(f"the multipart body cannot be read: {error}") from error
         except ClientException as error:
             raise MalformedError("the body breaks off") from error
-        if not found:
+        if not has_begun:
             raise InvalidInputError(
                 f"$.{_FIELD}", "the file is missing: send it as the multipart field 'file'"
             )
 
     def _parser(self) -> PushMultipartParser:
-        kind, options = parse_options_header(self._request.headers.get("content-type", ""))
-        if kind != "multipart/form-data" or not options.get("boundary"):
+        media_type, options = parse_options_header(self._request.headers.get("content-type", ""))
+        if media_type != "multipart/form-data" or not options.get("boundary"):
             raise UnsupportedMediaTypeError("send the file as multipart/form-data, in the field 'file'")
         length = self._request.headers.get("content-length", "")
-        if length.isdigit() and int(length) > self._max_bytes + _OVERHEAD:
+        if length.isdigit() and int(length) > self._max_bytes + _MAX_OVERHEAD_BYTES:
             raise BlobTooLargeError(self._max_bytes)
         try:
             return PushMultipartParser(
@@ -72,12 +73,11 @@ class Upload:
         except (ValueError, UnicodeEncodeError) as error:
             raise MalformedError("the boundary of the multipart body is not usable") from error
 
-    def _begin(self, segment: MultipartSegment, *, found: bool) -> bool:
-        if found or segment.name != _FIELD:
+    def _begin(self, segment: MultipartSegment, *, has_begun: bool) -> None:
+        if has_begun or segment.name != _FIELD:
             raise InvalidInputError(f"$.{segment.name}"[:200], "the only field is 'file', and it comes once")
         if not segment.filename:
             raise InvalidInputError(f"$.{_FIELD}", "the field 'file' has no filename")
-        # Browsers of old sent whole paths.
+        # Old browsers send the whole path.
         self.name = segment.filename.replace("\\", "/").rsplit("/", maxsplit=1)[-1]
         self.media_type = segment.content_type or ""
-        return True

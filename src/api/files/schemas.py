@@ -11,7 +11,7 @@ from headrace.domain.files.models import File
 
 
 class FileView(Struct, kw_only=True):
-    """What is known of a file."""
+    """A file without its bytes. *job_id* and *step* are those that saved it; both are null for uploads."""
 
     id: UUID
     job_id: UUID | None
@@ -30,7 +30,7 @@ class FileView(Struct, kw_only=True):
 
 
 class PatchFile(Struct, forbid_unknown_fields=True):
-    """The body of PATCH /files/{id}. What is absent stays; a null in *meta* removes that key."""
+    """The body of PATCH /files/{id}. Absent fields stay; a null in *meta* removes its key."""
 
     name: Annotated[str, Meta(min_length=1, max_length=255)] | UnsetType = UNSET
     meta: dict[str, Any] | UnsetType = UNSET

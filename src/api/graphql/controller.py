@@ -16,7 +16,7 @@ from strawberry.types import ExecutionResult
 
 from headrace.api.dependencies import Services
 from headrace.api.errors import MalformedError
-from headrace.api.graphql.errors import tell
+from headrace.api.graphql.errors import format_error
 from headrace.api.graphql.loaders import Loaders
 from headrace.api.graphql.objects import GraphContext
 from headrace.api.graphql.transaction import ReadTransaction
@@ -94,7 +94,7 @@ def graph_controller(schema: Schema) -> type[Controller]:
         async def process_result(self, request: Any, result: ExecutionResult) -> GraphQLHTTPResponse:  # noqa: ARG002
             answer = GraphQLHTTPResponse(data=result.data)
             if result.errors:
-                answer["errors"] = [tell(error) for error in result.errors]
+                answer["errors"] = [format_error(error) for error in result.errors]
             return answer
 
         def encode_json(self, data: object) -> bytes:

@@ -11,7 +11,7 @@ from headrace.api.graphql.objects import Info, JobNode, PresetNode
 from headrace.api.graphql.pages import SOME, check_limit, check_offset
 from headrace.api.graphql.types import MeNode, PipelineNode, TagNode
 from headrace.api.schemas import view_of
-from headrace.api.timestamps import sane
+from headrace.api.timestamps import check_timestamp
 from headrace.domain.jobs.filters import JobFilter
 from headrace.domain.jobs.states import JobState
 
@@ -83,8 +83,8 @@ def _wanted(filters: JobFilters, limit: int, offset: int) -> JobFilter:
         pipeline=filters.pipeline and _short("pipeline", filters.pipeline, _LONGEST_NAME),
         tag=filters.tag and _short("tag", filters.tag, _LONGEST_NAME),
         search=_short("search", filters.search or "", _LONGEST_SEARCH) or None,
-        created_after=sane(filters.created_after, "createdAfter"),
-        created_before=sane(filters.created_before, "createdBefore"),
+        created_after=check_timestamp(filters.created_after, "createdAfter"),
+        created_before=check_timestamp(filters.created_before, "createdBefore"),
         limit=limit,
         offset=offset,
     )

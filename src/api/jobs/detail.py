@@ -1,4 +1,4 @@
-"""A job together with what belongs to it, in one answer."""
+"""A job together with its steps and files, in one answer."""
 
 from collections.abc import Set
 
@@ -12,18 +12,19 @@ from headrace.domain.jobs.step_order import in_graph_order
 
 
 class JobDetail(JobView, kw_only=True):
-    """A job with the parts of it that were asked for; the others are left out."""
+    """A job with the parts that `include` names. Other parts are left out."""
 
     steps: list[StepView] | UnsetType = UNSET
     files: list[FileView] | UnsetType = UNSET
 
     @classmethod
-    def with_parts(cls, job: Job, waiting_for: str | None, parts: Set[Include]) -> "JobDetail":
+    def of_loaded(cls, job: Job, waiting_for: str | None, include: Set[Include]) -> "JobDetail":
+        """Show a job whose tags and the parts in *include* are loaded."""
         view = cls.of(job, waiting_for)
-        if Include.STEPS in parts:
+        if Include.STEPS in include:
             reported = job.progress_steps or {}
             runs = in_graph_order(job, job.definition.graph, job.step_runs)
             view.steps = [StepView.of(run, reported) for run in runs]
-        if Include.FILES in parts:
+        if Include.FILES in include:
             view.files = [FileView.of(file) for file in job.files]
         return view

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from headrace.api.schemas import END_OF_TEXT, Moment, Name, Tags, view_of
-from headrace.api.timestamps import sane
+from headrace.api.schemas import END_OF_TEXT, Name, Tags, Timestamp, view_of
+from headrace.api.timestamps import check_timestamp
 from headrace.domain.jobs.models import Job, StepRun
 from headrace.domain.jobs.states import StepState
 from headrace.domain.jobs.submission.submission import NOT_YET, JobSpec, NewJob
@@ -18,9 +18,9 @@ QueueName = Annotated[
 
 
 class JobTerms(Struct, forbid_unknown_fields=True, kw_only=True):
-    """How a job is to be run, whatever it does. Unknown fields are an error: typos do not pass silently."""
+    """How a job runs, independent of its pipeline. Unknown fields are refused, so that typos are noticed."""
 
-    run_at: Moment | None = None
+    run_at: Timestamp | None = None
     priority: Annotated[int, Meta(ge=0, le=9)] = 5
     queue: QueueName = "default"
     max_attempts: Annotated[int, Meta(ge=1, le=1000)] | None = None
@@ -37,16 +37,16 @@ class JobTerms(Struct, forbid_unknown_fields=True, kw_only=True):
         version: int | None = None,
         preset_id: UUID | None = None,
     ) -> JobSpec:
-        """That pipeline, to be run on these terms, which stand at *at* in the request.
+        """Return a job of *pipeline* on these terms, which stand at *at* in the request.
 
         Raises:
-            InvalidInputError: the time is none that can be reckoned with.
+            InvalidInputError: `run_at` has no offset, or is out of range.
         """
         return JobSpec(
             pipeline=pipeline,
             version=version,
             params=params,
-            run_at=sane(self.run_at, f"{at}.run_at"),
+            run_at=check_timestamp(self.run_at, f"{at}.run_at"),
             priority=self.priority,
             queue=self.queue,
             max_attempts=self.max_attempts,
@@ -72,20 +72,22 @@ class SubmitBatch(Struct, forbid_unknown_fields=True):
 
 
 class PatchJob(Struct, forbid_unknown_fields=True):
-    """The body of PATCH /jobs/{id}. What is absent stays; a null in *meta* removes that key."""
+    """The body of PATCH /jobs/{id}. Absent fields stay; a null in *meta* removes its key."""
 
     tags: Tags | UnsetType = UNSET
     meta: dict[str, Any] | UnsetType = UNSET
 
 
 class ErrorView(Struct):
+    """Why a job or a step failed. *step* is the step that made the job fail."""
+
     code: str
     message: str
     step: str | None = None
 
 
 class JobView(Struct, kw_only=True):
-    """One job, as everybody outside sees it."""
+    """One job, as clients see it."""
 
     id: UUID
     pipeline: str
@@ -114,33 +116,33 @@ class JobView(Struct, kw_only=True):
 
     @classmethod
     def accepted(cls, job: NewJob, owner_id: UUID) -> "JobView":
-        """A job that is about to be stored for *owner_id*; `NOT_YET` stands for the moment of that."""
-        order = job.order
+        """Show a job that is about to be stored. `NOT_YET` stands for the time of storing."""
+        spec = job.order
         return cls(
             id=job.id,
             pipeline=job.pipeline.name,
             version=job.pipeline.version,
             state="queued",
             waiting_for=job.waiting_for,
-            params=order.params,
+            params=spec.params,
             result=None,
             error=None,
             progress=0.0,
             attempt=0,
-            max_attempts=order.max_attempts,
-            timeout_seconds=order.timeout_seconds,
-            priority=order.priority,
-            queue=order.queue,
-            run_at=order.run_at or NOT_YET,
+            max_attempts=spec.max_attempts,
+            timeout_seconds=spec.timeout_seconds,
+            priority=spec.priority,
+            queue=spec.queue,
+            run_at=spec.run_at or NOT_YET,
             created_at=NOT_YET,
             started_at=None,
             finished_at=None,
             cancel_requested_at=None,
             event_seq=1,
-            tags=sorted(set(order.tags)),
-            meta=order.meta,
+            tags=sorted(set(spec.tags)),
+            meta=spec.meta,
             owner_id=owner_id,
-            preset_id=order.preset_id,
+            preset_id=spec.preset_id,
         )
 
     @classmethod
@@ -156,7 +158,7 @@ class JobView(Struct, kw_only=True):
 
 
 class StepView(Struct, kw_only=True):
-    """One step run; *attempt* is the job's attempt in which it last ran."""
+    """One step run. *attempt* is the job's attempt in which it last ran."""
 
     name: str
     index: int | None

@@ -1,4 +1,4 @@
-"""How a request becomes a submission: the caller's key for it, and the answer."""
+"""Turns a request into a submission, and the stored submission into an answer."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
@@ -23,66 +23,72 @@ IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", m
 _REPLAYED: Final = "Idempotency-Replayed"
 
 
-class _Identified(Struct):
+class _JobId(Struct):
     id: UUID
 
 
 async def submit_one(
-    request: Request[Any, Any, Any], services: Services, owner_id: UUID, order: JobSpec, key: Key | None
+    request: Request[Any, Any, Any], services: Services, owner_id: UUID, spec: JobSpec, key: Key | None
 ) -> Response[JobView]:
-    """Store one job, and answer with it and its place."""
-    answer = await submit(
+    """Store one job. Answer with the job and its `Location`."""
+    result = await submit(
         request,
         services,
         owner_id,
-        [order],
+        [spec],
         lambda jobs: msgspec.json.encode(JobView.accepted(jobs[0], owner_id)),
         key=key,
     )
-    told = [news.job_id for news in answer.news]
-    (job_id,) = told or (msgspec.json.decode(answer.body, type=_Identified).id,)
-    return accepted(answer, {"Location": f"/api/v1/jobs/{job_id}"})
+    # A replayed submission has no news: its id is only in the stored answer.
+    new_ids = [news.job_id for news in result.news]
+    (job_id,) = new_ids or (msgspec.json.decode(result.body, type=_JobId).id,)
+    return accepted(result, {"Location": f"/api/v1/jobs/{job_id}"})
 
 
 async def submit(
     request: Request[Any, Any, Any],
     services: Services,
     owner_id: UUID,
-    orders: Sequence[JobSpec],
+    specs: Sequence[JobSpec],
     render: Render,
     *,
     key: Key | None,
     at: str = "$",
 ) -> SubmissionResult:
-    """Store jobs, tell of them and ring for them; what an admin submits is in the audit log before."""
+    """Store jobs, publish them and ring for them. An admin's submission is in the audit log before.
+
+    *render* makes the body of the answer; *at* is where the jobs stand in the request.
+    """
     await record_admin_submission(services.sessions, request)
-    answer = await services.submitter.submit(
-        owner_id, orders, render, key=key, at=at, request_id=current_request_id()
+    result = await services.submitter.submit(
+        owner_id, specs, render, key=key, at=at, request_id=current_request_id()
     )
-    services.publisher.publish(answer.news)
-    services.doorbell.ring(answer.queues)
-    return answer
+    services.publisher.publish(result.news)
+    services.doorbell.ring(result.queues)
+    return result
 
 
-def accepted(answer: SubmissionResult, headers: dict[str, str]) -> Response[Any]:
-    """The answer, byte for byte as it is stored."""
-    if answer.is_replayed:
+def accepted(result: SubmissionResult, headers: dict[str, str]) -> Response[Any]:
+    """Answer with the stored body, byte for byte, and *headers*."""
+    if result.is_replayed:
         headers[_REPLAYED] = "true"
     return Response(
-        answer.body, status_code=HTTP_202_ACCEPTED, media_type="application/json", headers=headers
+        result.body, status_code=HTTP_202_ACCEPTED, media_type="application/json", headers=headers
     )
 
 
-async def key_of(request: Request[Any, Any, Any], name: str | None, call: str, owner_id: UUID) -> Key | None:
-    """The caller's key for its request to *call*; None where it gives none.
+async def build_key(
+    request: Request[Any, Any, Any], name: str | None, call: str, owner_id: UUID
+) -> Key | None:
+    """Return the key *name* with the request to *call* that it stands for; None when there is no key.
 
-    Keys are kept by *owner_id*, whose jobs are made: what somebody else asks with a key is another request.
+    Keys belong to *owner_id*, who owns the jobs. The same key from another caller stands for another request.
     """
     if name is None:
         return None
     caller: CurrentUser = request.scope["user"]
     if caller.id != owner_id:
         call = f"{call} by {caller.id}"
-    # Decoded already, so it is JSON; no body is one that says nothing.
+    # The handler has decoded the body, so it is JSON. A missing body means the same as an empty object.
     body = (await request.body()).decode() or "{}"
     return Key(name, f'{{"call":"{call}","body":{body}}}')

@@ -10,10 +10,11 @@ from litestar import WebSocket
 from litestar.exceptions import WebSocketDisconnect
 
 from headrace.adapters.tasks import cancel_and_wait
+from headrace.api.database_errors import DATABASE_ERRORS
 from headrace.api.live import frames
 from headrace.api.live.direct_writer import direct_writer_of, join_frames
 from headrace.api.live.stream import EndReason, SlowReaderError, Stream
-from headrace.api.problems import DATABASE_ERRORS, code_of
+from headrace.api.problems import code_of
 from headrace.api.server.websocket_protocol import TRY_AGAIN_LATER
 from headrace.domain.database import TRANSIENT
 from headrace.domain.errors import HeadraceError

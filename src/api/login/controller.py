@@ -1,4 +1,4 @@
-"""/auth: sign in at a provider, refresh, sign out. Public routes: they judge for themselves who asks."""
+"""/auth: sign in at a provider, refresh, sign out. These public routes check credentials themselves."""
 
 import re
 from typing import Annotated, Any, Final, Literal
@@ -26,10 +26,10 @@ from headrace.api.login.cookies import (
 from headrace.domain.accounts.caller import UnauthenticatedError
 
 _HOST: Final = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?", re.ASCII)
-# Tokens and codes stand in these answers and their addresses.
-_PRIVATE: Final = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+# These answers and their addresses contain tokens and codes.
+_SECRET_HEADERS: Final = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 
-# One slash and no backslash: a browser takes `//host` and `/\host` for another host.
+# One slash and no backslash: browsers treat `//host` and `/\host` as another host.
 OwnPath = Annotated[str, QueryParameter(max_length=2000, pattern=r"^/(?![/\\])[!-\[\]-~]*$(?!\n)")]
 Prompt = Annotated[str | None, QueryParameter(pattern=r"^[a-z_]{1,32}$(?!\n)")]
 Text = Annotated[str | None, QueryParameter(max_length=4096)]
@@ -42,7 +42,7 @@ class RefreshSession(Struct, forbid_unknown_fields=True):
 
 
 class SessionView(Struct, kw_only=True):
-    """A session. In a browser both tokens are null: they are in cookies, where no script can read them."""
+    """A session. For browsers both tokens are null: they are in cookies, which scripts cannot read."""
 
     access_token: str | None
     token_type: Literal["bearer"] = "bearer"  # noqa: S105  (RFC 6750's name)
@@ -64,11 +64,11 @@ class LoginController(Controller):
         mode: Annotated[Mode, QueryParameter()] = "cookie",
         prompt: Prompt = None,
     ) -> Redirect:
-        """Send a browser to a provider, and from there back to a path of this service.
+        """Redirect a browser to a provider, which later redirects it back to a path of this service.
 
-        With `mode=token` the callback answers the tokens as JSON instead of setting cookies.
+        With `mode=token` the callback answers with the tokens as JSON instead of setting cookies.
         """
-        departure = await services.sign_in.start(
+        started = await services.sign_in.start(
             provider,
             base_url=services.settings.public_url or _base_url(request),
             return_to=return_to,
@@ -76,7 +76,7 @@ class LoginController(Controller):
             prompt=prompt,
             browser=request.cookies.get(LOGIN_COOKIE),
         )
-        return Redirect(departure.url, cookies=[login_cookie(departure.browser)], headers=_PRIVATE)
+        return Redirect(started.url, cookies=[login_cookie(started.browser)], headers=_SECRET_HEADERS)
 
     @get("/callback/{provider:str}", operation_id="finishSignIn")
     async def finish(
@@ -89,19 +89,19 @@ class LoginController(Controller):
         error: Text = None,
         canceled: Text = None,
     ) -> Response[SessionView | None]:
-        """Where a provider sends a browser back to; begins a session."""
-        back = ProviderCallback(
+        """The callback of a provider: begin a session."""
+        callback = ProviderCallback(
             state=given_state,
             code=code,
             error=error,
             is_cancelled=canceled == "true",
             browser=request.cookies.get(LOGIN_COOKIE),
         )
-        arrived = await services.sign_in.complete(provider, back)
-        if arrived.mode == "token":
-            return Response(_shown(arrived.session), headers=_PRIVATE)
-        cookies = session_cookies(arrived.session, services.tokens)
-        return Redirect(arrived.return_to, cookies=cookies, headers=_PRIVATE)
+        completed = await services.sign_in.complete(provider, callback)
+        if completed.mode == "token":
+            return Response(_view_of(completed.session), headers=_SECRET_HEADERS)
+        cookies = session_cookies(completed.session, services.tokens)
+        return Redirect(completed.return_to, cookies=cookies, headers=_SECRET_HEADERS)
 
     @post("/refresh", operation_id="refreshSession", status_code=HTTP_200_OK)
     async def refresh(
@@ -110,43 +110,43 @@ class LoginController(Controller):
         services: NamedDependency[Services],
         data: JSONBody[RefreshSession | None] = None,
     ) -> Response[SessionView]:
-        """Exchange a refresh token, from the body or the cookie, for new tokens. Each is good for once."""
+        """Exchange a refresh token, from the body or the cookie, for new tokens. Each can be used once."""
         services.sign_in.require_sessions()
         if data is not None:
             session = await services.sign_in.refresh(data.refresh_token)
-            return Response(_shown(session), headers=_PRIVATE)
+            return Response(_view_of(session), headers=_SECRET_HEADERS)
         services.origins.check_page(RequestInfo(request.scope))
         cookie = request.cookies.get(REFRESH_COOKIE)
         if not cookie:
             raise UnauthenticatedError("token_missing", "there is no refresh token; sign in")
         session = await services.sign_in.refresh(cookie)
         view = SessionView(access_token=None, expires_in=EXPIRES_IN, refresh_token=None)
-        return Response(view, cookies=session_cookies(session, services.tokens), headers=_PRIVATE)
+        return Response(view, cookies=session_cookies(session, services.tokens), headers=_SECRET_HEADERS)
 
     @post("/logout", operation_id="signOut", status_code=HTTP_204_NO_CONTENT)
     async def sign_out(
         self, request: Request[Any, Any, Any], services: NamedDependency[Services]
     ) -> Response[None]:
-        """End the session of the bearer token or the cookies, on every device that it was copied to."""
+        """End the session of the bearer token or the cookies, on all devices that use it."""
         services.sign_in.require_sessions()
         token = _session_of(request, services)
         if token is not None:
             await services.sign_in.sign_out(token)
-        return Response(None, cookies=cleared_cookies(), headers=_PRIVATE)
+        return Response(None, cookies=cleared_cookies(), headers=_SECRET_HEADERS)
 
 
 def _session_of(request: Request[Any, Any, Any], services: Services) -> SessionToken | None:
-    """The session that is to end; None where cookies name none: then there is nothing left to end.
+    """Return the session to end; None when the cookies contain no valid token.
 
     Raises:
-        UnauthenticatedError: the bearer token does not count.
-        OriginRefusedError: a page of somebody else's asks.
+        UnauthenticatedError: the bearer token is not valid.
+        OriginRefusedError: the request comes from a page of another origin.
     """
-    asked = RequestInfo(request.scope)
-    bearer = bearer_of(asked)
+    request_info = RequestInfo(request.scope)
+    bearer = bearer_of(request_info)
     if bearer is not None:
         return services.tokens.read_access(bearer)
-    services.origins.check_page(asked)
+    services.origins.check_page(request_info)
     for name, read in (
         (REFRESH_COOKIE, services.tokens.read_refresh),
         (ACCESS_COOKIE, services.tokens.read_access),
@@ -158,12 +158,12 @@ def _session_of(request: Request[Any, Any, Any], services: Services) -> SessionT
     return None
 
 
-def _shown(session: SessionTokens) -> SessionView:
+def _view_of(session: SessionTokens) -> SessionView:
     return SessionView(access_token=session.access, expires_in=EXPIRES_IN, refresh_token=session.refresh)
 
 
 def _base_url(request: Request[Any, Any, Any]) -> str:
-    """Where the service is, as the browser sees it: what it signs in over is https, but on this machine."""
+    """Return the service's own address as the browser knows it: http on this machine, https elsewhere."""
     host = request.headers.get("host", "")
     if not _HOST.fullmatch(host):
         raise MalformedError("the Host header is no host")

@@ -1,4 +1,4 @@
-"""The cookies of a session in a browser. `Secure` all: browsers keep them over https, and on localhost."""
+"""The cookies of a session in a browser. All are `Secure`, which works over https and on localhost."""
 
 from typing import Final, Literal
 
@@ -12,33 +12,34 @@ from headrace.domain.accounts.login_attempt_repository import LOGIN_LIFE
 REFRESH_COOKIE: Final = "headrace_refresh"
 CSRF_COOKIE: Final = "headrace_csrf"
 LOGIN_COOKIE: Final = "headrace_login"
-_AUTH: Final = "/auth"
+_AUTH_PATH: Final = "/auth"
 
 _SameSite = Literal["lax", "strict"]
 
 
 def session_cookies(session: SessionTokens, tokens: Tokens) -> list[Cookie]:
-    """The cookies that prove a session, for as long as it may go on.
+    """Return the cookies of a session, valid until the session ends.
 
-    The access token's outlives the token: a page that is told `token_expired` knows that it may refresh.
+    The access cookie outlives its token, so a page gets `token_expired` instead of `token_missing` and knows
+    that it can refresh.
     """
     return _cookies(session.access, session.refresh, tokens.csrf(session.id), session.seconds_left)
 
 
 def cleared_cookies() -> list[Cookie]:
-    """The same cookies, gone."""
+    """Return cookies that delete those of a session."""
     return _cookies("", "", "", 0)
 
 
 def login_cookie(browser: str) -> Cookie:
-    """What says that a browser was sent to a provider from here. Lax: it comes back from there."""
-    return _cookie(LOGIN_COOKIE, browser, int(LOGIN_LIFE.total_seconds()), path=_AUTH)
+    """Return the cookie that ties a sign-in to its browser. Lax: the provider redirects back to us."""
+    return _cookie(LOGIN_COOKIE, browser, int(LOGIN_LIFE.total_seconds()), path=_AUTH_PATH)
 
 
 def _cookies(access: str, refresh: str, csrf: str, seconds: int) -> list[Cookie]:
     return [
         _cookie(ACCESS_COOKIE, access, seconds),
-        _cookie(REFRESH_COOKIE, refresh, seconds, path=_AUTH, samesite="strict"),
+        _cookie(REFRESH_COOKIE, refresh, seconds, path=_AUTH_PATH, samesite="strict"),
         # The page reads it and sends it along as a header.
         _cookie(CSRF_COOKIE, csrf, seconds, samesite="strict", httponly=False),
     ]

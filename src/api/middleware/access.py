@@ -19,6 +19,7 @@ from litestar.types import Scope as AsgiScope
 from headrace.api.auth.authentication import Authenticator
 from headrace.api.auth.origins import OriginRefusedError, Origins
 from headrace.api.auth.request_info import RequestInfo
+from headrace.api.database_errors import DATABASE_ERRORS
 from headrace.api.live.socket_transport import BAD_REQUEST, refuse, refuse_unavailable
 from headrace.api.middleware.rate_limits import (
     RateLimitedError,
@@ -26,7 +27,6 @@ from headrace.api.middleware.rate_limits import (
     TooManyHeadersError,
     TooManyStreamsError,
 )
-from headrace.api.problems import DATABASE_ERRORS
 from headrace.api.server.websocket_protocol import TRY_AGAIN_LATER
 from headrace.domain.accounts.caller import CurrentUser, ForbiddenError, UnauthenticatedError
 from headrace.domain.accounts.scopes import Scope

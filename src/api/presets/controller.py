@@ -1,4 +1,4 @@
-"""/presets: saved parameters of a pipeline, and the jobs made of them."""
+"""/presets: saved parameters of pipelines, and submitting jobs from them."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -11,7 +11,7 @@ from litestar.status_codes import HTTP_202_ACCEPTED
 from headrace.api.auth.audit import AuditNote
 from headrace.api.dependencies import Services
 from headrace.api.jobs.schemas import JobView
-from headrace.api.jobs.submitting import IdempotencyKey, key_of, submit_one
+from headrace.api.jobs.submitting import IdempotencyKey, build_key, submit_one
 from headrace.api.presets.schemas import PatchPreset, PresetView, RunPreset, SavePreset
 from headrace.api.query_params import Search, parse_order_by, sort_options
 from headrace.api.schemas import Limit, Offset, Page
@@ -38,8 +38,8 @@ class PresetController(Controller):
         limit: Limit = 100,
         offset: Offset = 0,
     ) -> Page[PresetView]:
-        """The caller's presets; *search* looks at titles and descriptions."""
-        wanted = PresetFilter(
+        """The caller's presets. *search* finds a part of the title or the description."""
+        filters = PresetFilter(
             pipeline=pipeline,
             tag=tag,
             search=search or None,
@@ -47,8 +47,8 @@ class PresetController(Controller):
             limit=limit,
             offset=offset,
         )
-        found, total = await preset_service.get_page(current_user.reach, wanted)
-        return Page([PresetView.of(preset) for preset in found], total, limit, offset)
+        presets, total = await preset_service.get_page(current_user.reach, filters)
+        return Page([PresetView.of(preset) for preset in presets], total, limit, offset)
 
     @post(operation_id="createPreset", scope=Scope.JOBS_WRITE)
     async def create(
@@ -58,7 +58,7 @@ class PresetController(Controller):
         preset_service: NamedDependency[PresetService],
         audit_note: NamedDependency[AuditNote],
     ) -> Response[PresetView]:
-        """Save parameters under a title that the caller has not used yet."""
+        """Save parameters under a title that is new among the caller's presets."""
         preset = await preset_service.create(
             current_user.id,
             title=data.title,
@@ -88,7 +88,7 @@ class PresetController(Controller):
         current_user: NamedDependency[CurrentUser],
         preset_service: NamedDependency[PresetService],
     ) -> PresetView:
-        """Replace all that a preset says; what is absent is cleared."""
+        """Replace the whole preset. Absent fields are cleared."""
         return PresetView.of(await preset_service.update(preset_id, current_user.reach, data.changes()))
 
     @patch("/{preset_id:uuid}", operation_id="patchPreset", scope=Scope.JOBS_WRITE)
@@ -99,7 +99,7 @@ class PresetController(Controller):
         current_user: NamedDependency[CurrentUser],
         preset_service: NamedDependency[PresetService],
     ) -> PresetView:
-        """Change what is named; what is absent stays."""
+        """Change some fields. Absent fields stay."""
         return PresetView.of(await preset_service.update(preset_id, current_user.reach, data.changes()))
 
     @delete("/{preset_id:uuid}", operation_id="deletePreset", scope=Scope.JOBS_WRITE)
@@ -110,7 +110,7 @@ class PresetController(Controller):
         preset_service: NamedDependency[PresetService],
         keep_jobs: FromQuery[bool] = False,
     ) -> None:
-        """Delete a preset with its jobs, which must have ended; with `keep_jobs` they all stay."""
+        """Delete a preset with its jobs, which must have ended. With `keep_jobs` all its jobs stay."""
         await preset_service.delete(preset_id, current_user.reach, keep_jobs=keep_jobs)
 
     @post(
@@ -128,10 +128,10 @@ class PresetController(Controller):
         data: JSONBody[RunPreset | None] = None,
         idempotency_key: IdempotencyKey = None,
     ) -> Response[JobView]:
-        """Accept a job of the preset, for the preset's owner. The answer means stored, not started."""
-        # Read and let go: nothing is held while the job is stored.
+        """Accept a job of the preset, owned by the preset's owner. It is stored, but not yet started."""
+        # A session of its own, so that no connection is held while the job is stored.
         async with services.sessions() as session:
             preset = await PresetService(session).get(preset_id, current_user.reach)
         owner_id = preset.owner_id
-        key = await key_of(request, idempotency_key, f"presets/{preset_id}/jobs", owner_id)
-        return await submit_one(request, services, owner_id, (data or RunPreset()).of(preset), key)
+        key = await build_key(request, idempotency_key, f"presets/{preset_id}/jobs", owner_id)
+        return await submit_one(request, services, owner_id, (data or RunPreset()).spec_of(preset), key)

@@ -36,7 +36,7 @@ class SavePreset(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class PatchPreset(Struct, forbid_unknown_fields=True, kw_only=True):
-    """The body of PATCH /presets/{id}. What is absent stays; a null clears the description."""
+    """The body of PATCH /presets/{id}. Absent fields stay; a null clears the description."""
 
     title: Title | UnsetType = UNSET
     description: Description | None | UnsetType = UNSET
@@ -55,10 +55,10 @@ class PatchPreset(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class RunPreset(JobTerms, forbid_unknown_fields=True, kw_only=True):
-    """The body of POST /presets/{id}/jobs: as that of POST /jobs, but for what the preset says."""
+    """The body of POST /presets/{id}/jobs: that of POST /jobs without the fields of the preset."""
 
-    def of(self, preset: Preset) -> JobSpec:
-        """What is to be run: the newest version of the preset's pipeline."""
+    def spec_of(self, preset: Preset) -> JobSpec:
+        """Return a job of the newest version of the preset's pipeline."""
         return self.spec("$", pipeline=preset.pipeline, params=preset.params, preset_id=preset.id)
 
 

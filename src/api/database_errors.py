@@ -1,0 +1,50 @@
+"""Classifies errors of PostgreSQL: it is unavailable, it refused a value, a reference is gone, or a bug."""
+
+from typing import Final
+
+import structlog
+from asyncpg import ForeignKeyViolationError, InterfaceError, PostgresError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from headrace.api.errors import ReferenceGoneError
+from headrace.domain.accounts.caller import UnauthenticatedError
+from headrace.domain.errors import HeadraceError
+
+_log = structlog.get_logger(__name__)
+
+# asyncpg raises its own errors while it connects; later errors come wrapped by SQLAlchemy.
+DATABASE_ERRORS: Final = (DBAPIError, PoolTimeoutError, OSError, PostgresError, InterfaceError)
+
+_DATA_EXCEPTION: Final = "22"
+# Classes of SQLSTATE that pass by themselves: connection, transaction rollback, resources, lock, shutdown.
+_TRANSIENT_CLASSES: Final = ("08", "40", "53", "55", "57")
+
+
+def classify_database_error(error: Exception) -> tuple[int, str, str] | None:
+    """Return status, code and detail for one of the `DATABASE_ERRORS`; None when the error is a bug."""
+    sqlstate = str(getattr(getattr(error, "orig", error), "sqlstate", "") or "")
+    if sqlstate.startswith(_DATA_EXCEPTION):
+        return 422, "value_not_storable", "a value in the request cannot be stored"
+    is_unavailable = isinstance(error, PoolTimeoutError | OSError | InterfaceError) or (
+        isinstance(error, DBAPIError) and (error.connection_invalidated or not sqlstate)
+    )
+    if is_unavailable or sqlstate.startswith(_TRANSIENT_CLASSES):
+        _log.warning("postgresql_away", error=type(error).__name__, sqlstate=sqlstate or None)
+        return 503, "database_unavailable", "PostgreSQL is not available"
+    return None
+
+
+def missing_reference(error: Exception) -> HeadraceError | None:
+    """Return the refusal for a broken foreign key: a referenced row was deleted while the request ran.
+
+    None: *error* has another cause.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ForeignKeyViolationError):
+        cause = getattr(cause, "orig", None) or cause.__cause__
+    if cause is None:
+        return None
+    if str(cause.constraint_name).endswith("_users"):
+        return UnauthenticatedError("token_invalid", "the account is gone")
+    return ReferenceGoneError("what the request refers to was deleted meanwhile")
