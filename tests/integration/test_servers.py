@@ -25,10 +25,10 @@ from headrace.adapters.servers import (
     find_postgres,
     find_redis,
     run_servers,
+    shared_folders,
     start_postgres,
     start_redis,
 )
-from headrace.adapters.servers import folders as server_folders
 
 LAUNCHER = """
 import sys
@@ -424,13 +424,13 @@ def test_root_moves_the_files_that_the_servers_user_cannot_reach_and_says_so(
 ) -> None:
     closed = data_dir / "closed"
     closed.mkdir(mode=0o700)
-    monkeypatch.setattr(server_folders, "SHARED_ROOTS", [data_dir])
+    monkeypatch.setattr(shared_folders, "SHARED_ROOTS", [data_dir])
 
     with run_servers(closed) as servers:
         fill(servers.database_url, servers.redis_url)
     with run_servers(closed) as servers:
         found = kept(servers)
-    moved = server_folders.shared_folder(data_dir, closed)
+    moved = shared_folders.shared_folder(data_dir, closed)
 
     assert found == (7, "7")
     assert len(servers.notes) == 1
@@ -445,8 +445,8 @@ def test_root_refuses_a_stand_in_folder_that_it_did_not_make(
 ) -> None:
     closed = data_dir / "closed"
     closed.mkdir(mode=0o700)
-    monkeypatch.setattr(server_folders, "SHARED_ROOTS", [data_dir])
-    folder = server_folders.shared_folder(data_dir, closed)
+    monkeypatch.setattr(shared_folders, "SHARED_ROOTS", [data_dir])
+    folder = shared_folders.shared_folder(data_dir, closed)
     if planted == "a link":
         folder.symlink_to(closed)
     else:
@@ -477,7 +477,7 @@ def test_root_copies_the_wheel_that_the_servers_user_cannot_reach(
     libraries = package.with_name(f"{package.name}.libs")
     if libraries.exists():
         shutil.copytree(libraries, closed / libraries.name)
-    monkeypatch.setattr(server_folders, "SHARED_ROOTS", [data_dir])
+    monkeypatch.setattr(shared_folders, "SHARED_ROOTS", [data_dir])
     monkeypatch.setattr(
         "headrace.adapters.servers.binaries._packages",
         lambda name: [closed / package.name] if name == package.name else [],

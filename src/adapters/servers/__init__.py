@@ -1,4 +1,4 @@
-"""A real PostgreSQL and a real Redis without containers, owned by the process that started them."""
+"""Runs a real PostgreSQL and a real Redis without containers; the process that starts them owns them."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -39,7 +39,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """The running servers; None for one that was not asked for."""
+    """The running servers; None for one that was not requested."""
 
     postgres: EmbeddedServer | None
     redis: EmbeddedServer | None
@@ -54,7 +54,7 @@ class Servers:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences that the user should read, such as where a moved data folder is."""
+        """Sentences for the user, for example where a moved data folder is."""
         return tuple(note for server in self.all() for note in server.notes)
 
     def all(self) -> list[EmbeddedServer]:
@@ -65,12 +65,12 @@ class Servers:
 def run_servers(
     data_dir: Path, *, postgres: bool = True, redis: bool = True, source: Source = "any"
 ) -> Iterator[Servers]:
-    """Run the servers over *data_dir* while the block runs, then stop Redis first and PostgreSQL last.
+    """Run the servers on *data_dir* for the block, then stop Redis first and PostgreSQL last.
 
-    A launcher killed by SIGKILL leaves them running; the next call takes them over.
+    A launcher that is killed leaves them running; the next call takes them over.
 
     Raises:
-        ServerError: no usable binaries, a folder that cannot be used, or another launcher at work there.
+        ServerError: there are no usable binaries, the folder cannot be used, or another launcher uses it.
     """
     with ExitStack() as stack:
         database = broker = None

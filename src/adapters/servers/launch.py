@@ -1,4 +1,4 @@
-"""Starting, adopting and ending one server process, the same way for PostgreSQL and Redis."""
+"""Starts, adopts and stops one server process, in the same way for PostgreSQL and Redis."""
 
 import socket
 import subprocess
@@ -14,17 +14,17 @@ import msgspec
 
 from headrace.adapters.servers.binaries import Kind, PostgresBinaries, RedisBinaries, Source
 from headrace.adapters.servers.errors import ServerError
-from headrace.adapters.servers.folders import Home, open_log, write_private
-from headrace.adapters.servers.processes import POLL_SECONDS, Process, end, spawn
+from headrace.adapters.servers.folders import Home, open_server_log, write_private
+from headrace.adapters.servers.processes import POLL_SECONDS, Process, spawn, stop_process
 
-_START_SECONDS: Final = 60  # long, for a recovery after a crash
+_START_SECONDS: Final = 60  # long enough for crash recovery
 _ADOPT_SECONDS: Final = 5
-_TRIES: Final = 5
+_MAX_ATTEMPTS: Final = 5
 _STATE_FILE: Final = "server.json"
 
 
 class _State(msgspec.Struct, frozen=True):
-    """What the next launcher must know; no process while the server is stopped or just being started."""
+    """The state file for the next launcher. *pid* is None while the server is stopped or starting."""
 
     kind: Kind
     version: str
@@ -35,10 +35,10 @@ class _State(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """How one server is started, asked and ended.
+    """How to recognise, probe and stop one server.
 
-    *argument* stands on its command line and on no other server's; *answers* tells whether it takes our
-    password on that port, and raises `ServerError` where waiting is of no use.
+    Only the command line of this server contains *argument*. *answers* returns whether it accepts our
+    password on a port, and raises `ServerError` if waiting does not help.
     """
 
     label: str
@@ -52,7 +52,7 @@ class Program:
 
 @dataclass(slots=True)
 class RunningServer:
-    """A server that answers; ours to stop."""
+    """A server that answers and that this process must stop."""
 
     program: Program
     state: _State
@@ -63,32 +63,32 @@ class RunningServer:
         return self.process.is_alive() if self.child is None else self.child.poll() is None
 
     def stop(self) -> None:
-        """End the server, gently first.
+        """Stop the server, with the gentlest signal first.
 
         Raises:
-            ServerError: it outlived every signal.
+            ServerError: the process survives every signal.
         """
-        if not end(self.process, self.program.signals, self.child):
+        if not stop_process(self.process, self.program.signals, self.child):
             raise ServerError(
-                f"{self.program.label} (process {self.process.pid}) does not end: end it by hand"
+                f"{self.program.label} (process {self.process.pid}) does not end: kill it by hand"
             )
         _write(self.program.home, _State(self.state.kind, self.state.version, self.state.port))
 
 
 def last_served(home: Home) -> tuple[Kind, str] | None:
-    """The kind and version of the binaries that last served this folder; None when none did."""
+    """Return the kind and version of the binaries that last used this folder; None before the first start."""
     state = _read(home)
     return (state.kind, state.version) if state else None
 
 
 def find_orphan(home: Home, binary: str, argument: str, own_pid_file: Path) -> Process | None:
-    """The live server of this folder, if its process is surely that; None when there is none."""
+    """Return the live server process of this folder, if it can be identified for sure; else None."""
     state = _read(home)
     if state and state.pid is not None:
         process = Process.from_pid(state.pid)
         if process and process.started == state.started and process.runs(binary, argument):
             return process
-    # A launcher killed between the start and its note of it leaves only what the server itself wrote.
+    # A launcher that was killed before it stored the state leaves only the pid file of the server.
     with suppress(OSError, ValueError, IndexError):
         process = Process.from_pid(int(own_pid_file.read_text().split()[0]))
         if process and process.runs(binary, argument):
@@ -97,10 +97,10 @@ def find_orphan(home: Home, binary: str, argument: str, own_pid_file: Path) -> P
 
 
 def adopt(program: Program, source: Source) -> RunningServer | None:
-    """Take over the server that a killed launcher left, or end it; None when there is none to take.
+    """Take over the server that a killed launcher left running, or stop it. Returns None if it is stopped.
 
     Raises:
-        ServerError: it neither answers nor ends.
+        ServerError: the server neither answers nor ends.
     """
     process = find_orphan(program.home, program.binary, program.argument, program.own_pid_file)
     if process is None:
@@ -111,13 +111,13 @@ def adopt(program: Program, source: Source) -> RunningServer | None:
         with suppress(ServerError):
             while process.is_alive() and time.monotonic() < deadline:
                 if program.answers(state.port):
-                    taken = _State(state.kind, state.version, state.port, process.pid, process.started)
-                    _write(program.home, taken)
-                    return RunningServer(program, taken, process, None)
+                    adopted = _State(state.kind, state.version, state.port, process.pid, process.started)
+                    _write(program.home, adopted)
+                    return RunningServer(program, adopted, process, None)
                 time.sleep(POLL_SECONDS)
-    if not end(process, program.signals):
+    if not stop_process(process, program.signals):
         raise ServerError(
-            f"{program.label} (process {process.pid}) is left over and does not end: end it by hand"
+            f"{program.label} (process {process.pid}) is left over and does not end: kill it by hand"
         )
     return None
 
@@ -128,19 +128,19 @@ def launch(
     port: int | None,
     command: Callable[[int], list[str | Path]],
 ) -> RunningServer:
-    """Start the server on *port* (None: on a free one) and wait until it answers.
+    """Start the server on *port* (None: a free port) and wait until it answers.
 
-    *command* gives the command line for a port, after writing what the server reads.
+    *command* writes the configuration for a port and returns the command line.
 
     Raises:
-        ServerError: it ended or did not answer in time; the message holds the last line of its log.
+        ServerError: the server ended or did not answer in time; the message holds the reason from its log.
     """
-    before = _read(program.home)
-    for attempt in range(1, _TRIES + 1):
+    previous = _read(program.home)
+    for attempt in range(1, _MAX_ATTEMPTS + 1):
         own_port = port or _free_port()
         state = _State(binaries.kind, binaries.version, own_port)
         _write(program.home, state)
-        with open_log(program.home) as log:
+        with open_server_log(program.home) as log:
             log_start = log.seek(0, 2)
             child = spawn(command(own_port), account=program.home.account, log=log)
         try:
@@ -148,26 +148,26 @@ def launch(
             if process:
                 state = msgspec.structs.replace(state, pid=process.pid, started=process.started)
                 _write(program.home, state)
-                if _wait(program, own_port, child):
+                if _wait_for_answer(program, own_port, child):
                     return RunningServer(program, state, process, child)
             child.wait(timeout=5)
         except BaseException:
-            _give_up(program, child, before)
+            _clean_up(program, child, previous)
             raise
-        said = _log_since(program.home, log_start)
-        # Somebody took the port, or the children of a killed server still hold its memory.
-        if "in use" not in said or attempt == _TRIES:
+        output = _log_since(program.home, log_start)
+        # Another program took the port, or children of a killed server still hold its shared memory.
+        if "in use" not in output or attempt == _MAX_ATTEMPTS:
             break
         time.sleep(0.2)
-    _give_up(program, child, before)
-    raise ServerError(f"{program.label} did not start: {_reason(said)} (see {program.home.log_file})")
+    _clean_up(program, child, previous)
+    raise ServerError(f"{program.label} did not start: {_reason(output)} (see {program.home.log_file})")
 
 
-def _wait(program: Program, port: int, child: "subprocess.Popen[bytes]") -> bool:
-    """True when the server answers, False when it ended."""
+def _wait_for_answer(program: Program, port: int, child: "subprocess.Popen[bytes]") -> bool:
+    """Return True when the server answers, False when it has ended."""
     deadline = time.monotonic() + _START_SECONDS
     while child.poll() is None:
-        # Asked again after the answer: were our server gone, another one would have answered.
+        # Poll again after the answer: if our server has ended, another one has answered.
         if program.answers(port) and child.poll() is None:
             return True
         if time.monotonic() > deadline:
@@ -178,14 +178,14 @@ def _wait(program: Program, port: int, child: "subprocess.Popen[bytes]") -> bool
     return False
 
 
-def _give_up(program: Program, child: "subprocess.Popen[bytes]", before: _State | None) -> None:
+def _clean_up(program: Program, child: "subprocess.Popen[bytes]", previous: _State | None) -> None:
     if child.poll() is None:
         process = Process.from_pid(child.pid)
         if process:
-            end(process, program.signals, child)
-    # Who served the folder is still who served it before, and the next start wants to know.
-    if before:
-        _write(program.home, _State(before.kind, before.version, before.port))
+            stop_process(process, program.signals, child)
+    # The next start needs the binaries that last used the folder: restore them.
+    if previous:
+        _write(program.home, _State(previous.kind, previous.version, previous.port))
     else:
         (program.home.path / _STATE_FILE).unlink(missing_ok=True)
 
@@ -203,12 +203,12 @@ def _log_since(home: Home, start: int) -> str:
         return file.read().decode(errors="replace")
 
 
-def _reason(said: str) -> str:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    telling = [
+def _reason(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [
         line for line in lines if "FATAL" in line or "ERROR" in line or "rror" in line or "an't" in line
     ]
-    return (telling or lines or ["it says nothing"])[-1]
+    return (errors or lines or ["it printed nothing"])[-1]
 
 
 def _read(home: Home) -> _State | None:

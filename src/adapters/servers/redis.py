@@ -1,4 +1,4 @@
-"""Redis (or Valkey) for one data folder: every write logged, nothing evicted, loopback only."""
+"""Redis (or Valkey) for one data folder: it logs every write, evicts nothing and listens on loopback only."""
 
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
@@ -8,7 +8,7 @@ import redis
 
 from headrace.adapters.servers.binaries import Kind, RedisBinaries, Source, nothing_found, search_redis
 from headrace.adapters.servers.errors import ServerError
-from headrace.adapters.servers.folders import Home, password_of, write_private
+from headrace.adapters.servers.folders import Home, ensure_password, write_private
 from headrace.adapters.servers.launch import Program, RunningServer, adopt, last_served, launch
 from headrace.adapters.servers.server import EmbeddedServer, start
 
@@ -17,25 +17,25 @@ _SIGNALS: Final = ((SIGTERM, 15.0), (SIGKILL, 5.0))
 
 
 def start_redis(data_dir: Path, source: Source = "any") -> EmbeddedServer:
-    """Start Redis over *data_dir*/redis, or take over the one that a killed launcher left there.
+    """Start Redis on *data_dir*/redis, or take over the one that a killed launcher left running.
 
-    Its database 0 is ours.
+    Headrace uses its database 0.
 
     Raises:
-        ServerError: no usable binaries, a folder that cannot be used, or another launcher at work there.
+        ServerError: there are no usable binaries, the folder cannot be used, or another launcher uses it.
     """
     search = search_redis(source)
-    if not search.found:
+    if not search.usable:
         raise nothing_found("Redis", source, search.problems)
 
     def serve(home: Home, port: int | None) -> tuple[RunningServer, tuple[str, ...]]:
-        return _serve(home, port, source, search.found)
+        return _serve(home, port, source, search.usable)
 
     return start(data_dir, NAME, serve, _address, root_may_run=True)
 
 
-def program_of(home: Home) -> Program:
-    """How the Redis of *home* is recognised, asked and ended."""
+def build_program(home: Home) -> Program:
+    """Describe how to recognise, probe and stop the Redis of *home*."""
     return Program(
         label="Redis",
         binary="-server",
@@ -48,20 +48,20 @@ def program_of(home: Home) -> Program:
 
 
 def _address(home: Home, port: int) -> str:
-    return f"redis://:{password_of(home)}@127.0.0.1:{port}/0"
+    return f"redis://:{ensure_password(home)}@127.0.0.1:{port}/0"
 
 
 def _serve(
-    home: Home, port: int | None, source: Source, found: list[RedisBinaries]
+    home: Home, port: int | None, source: Source, usable: list[RedisBinaries]
 ) -> tuple[RunningServer, tuple[str, ...]]:
-    password = password_of(home)
-    program = program_of(home)
+    password = ensure_password(home)
+    program = build_program(home)
     running = adopt(program, source)
     if running:
         return running, ("took over the Redis that a killed launcher had left running",)
-    # Valkey and Redis do not read each other's newer files: stay with what wrote them.
+    # Valkey and Redis do not read each other's newer files: keep the one that wrote them.
     last = last_served(home)
-    binaries = next((binaries for binaries in found if last and binaries.kind == last[0]), found[0])
+    binaries = next((binaries for binaries in usable if last and binaries.kind == last[0]), usable[0])
 
     def command(own_port: int) -> list[str | Path]:
         write_private(_config_file(home), _config(home, own_port, password), home.account)
@@ -70,8 +70,8 @@ def _serve(
     try:
         return launch(program, binaries, port, command), ()
     except ServerError as error:
-        # Redis itself would have the user "fix" the file, which here means to lose it.
-        if any(sign in str(error) for sign in ("Bad file format", "RDB format")):
+        # The message of Redis suggests to "fix" the file, which would lose data.
+        if any(phrase in str(error) for phrase in ("Bad file format", "RDB format")):
             raise _not_readable(home, last, binaries) from error
         raise
 
@@ -101,7 +101,7 @@ def _config(home: Home, port: int, password: str) -> str:
         "save": '""',
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
-        # Its command line is what an orphan is recognised by.
+        # An orphan is recognised by its command line.
         "set-proc-title": "no",
     }
     return "".join(f"{name} {value}\n" for name, value in settings.items())
@@ -119,7 +119,7 @@ def _answers(port: int, password: str) -> bool:
     try:
         return bool(client.ping())
     except redis.AuthenticationError as error:
-        raise ServerError("the stored password is not that of the running Redis") from error
+        raise ServerError("the running Redis has another password than the stored one") from error
     except redis.RedisError:
         return False
     finally:

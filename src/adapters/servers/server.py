@@ -1,34 +1,38 @@
-"""One server of a data folder: started or taken over, started again where it ended, stopped."""
+"""One embedded server of a data folder: starts it or takes it over, restarts and stops it."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
+from headrace.adapters.file_lock import FileLock, LockHeldError
 from headrace.adapters.servers.errors import ServerError
-from headrace.adapters.servers.folders import Home, Lock, lock_path, prepare_home
+from headrace.adapters.servers.folders import Home, lock_path, prepare_home
 from headrace.adapters.servers.launch import RunningServer
+
+# `is_locked` in another process holds the lock for a moment.
+_LOCK_SECONDS: Final = 0.2
 
 
 class Serve(Protocol):
-    """Starts the server of *home* on *port* (None: on a free one), or takes over one that runs there."""
+    """Starts the server of *home* on *port* (None: a free port), or takes over one that runs there."""
 
     def __call__(self, home: Home, port: int | None) -> tuple[RunningServer, tuple[str, ...]]:
-        """The server, and sentences that the user should read.
+        """Return the server, and sentences for the user.
 
         Raises:
-            ServerError: it does not start.
+            ServerError: the server does not start.
         """
 
 
 @dataclass(slots=True)
 class EmbeddedServer:
-    """A server with what a client needs; leaves no process behind after `stop`."""
+    """A running server with its URL. After `stop` no process is left."""
 
     url: str
     notes: tuple[str, ...]
     running: RunningServer
     home: Home
-    lock: Lock
+    lock: FileLock
     serve: Serve
 
     @property
@@ -43,15 +47,15 @@ class EmbeddedServer:
         return self.running.is_alive()
 
     def restart(self) -> None:
-        """Start the server where it was, once it has ended by itself; its clients know that place.
+        """Start a server that has ended again, on its old port, which its clients know.
 
         Raises:
-            ServerError: it does not start; it may be tried again.
+            ServerError: the server does not start. The call may be retried.
         """
         self.running, _ = self.serve(self.home, self.running.state.port)
 
     def stop(self) -> None:
-        """End the server and let other launchers in; a second call does nothing."""
+        """Stop the server and release its lock; a second call does nothing."""
         try:
             self.running.stop()
         finally:
@@ -59,28 +63,36 @@ class EmbeddedServer:
 
 
 class Address(Protocol):
-    """Gives the URL of a server that listens on *port* of this machine."""
+    """Builds the URL of a server that listens on *port* of this machine."""
 
     def __call__(self, home: Home, port: int) -> str: ...
 
 
 def start(data_dir: Path, name: str, serve: Serve, address: Address, *, root_may_run: bool) -> EmbeddedServer:
-    """Run the server *name* over its folder in *data_dir*, which is locked until it is stopped.
+    """Start the server *name* on its folder in *data_dir*, which is locked until the server is stopped.
 
     Raises:
-        ServerError: a folder that cannot be used, another launcher at work there, or no start.
+        ServerError: the folder cannot be used, another launcher uses it, or the server does not start.
     """
     try:
         home = prepare_home(data_dir, name, root_may_run=root_may_run)
-        lock = Lock(lock_path(data_dir, name))
+        lock = _acquire_lock(lock_path(data_dir, name))
         try:
             running, notes = serve(home, None)
         except BaseException:
             lock.release()
             raise
     except OSError as error:
-        told = (error.strerror or str(error)).lower()
-        raise ServerError(f"cannot use the data folder {error.filename or data_dir}: {told}") from error
+        reason = (error.strerror or str(error)).lower()
+        raise ServerError(f"cannot use the data folder {error.filename or data_dir}: {reason}") from error
     return EmbeddedServer(
         address(home, running.state.port), (*home.notes, *notes), running, home, lock, serve
     )
+
+
+def _acquire_lock(path: Path) -> FileLock:
+    try:
+        return FileLock(path, timeout_seconds=_LOCK_SECONDS)
+    except LockHeldError as error:
+        holder, server = error.holder or "unknown", path.with_suffix("")
+        raise ServerError(f"another launcher (process {holder}) runs {server}: stop it first") from error
