@@ -1,6 +1,6 @@
-"""The bytes of files, in a local folder shared by API and workers.
+"""Stores the content of files in a local folder that API and workers share.
 
-A blob lies under its file's id and digest: a late writer can never replace what another attempt has stored.
+The path of a blob has the id and the digest of its file: a late attempt cannot overwrite another's blob.
 """
 
 import contextlib
@@ -18,11 +18,11 @@ from msgspec import Struct
 
 from headrace.domain.errors import HeadraceError
 
-_CHUNK: Final = 1024 * 1024
+_CHUNK_BYTES: Final = 1024 * 1024
 
 
 class BlobTooLargeError(HeadraceError):
-    """More bytes than a file may have."""
+    """The content has more bytes than a file may have."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"a file has at most {limit} bytes")
@@ -30,14 +30,14 @@ class BlobTooLargeError(HeadraceError):
 
 
 class StoredBlob(Struct, frozen=True):
-    """What came of storing: size in bytes, and digest."""
+    """A blob after it was stored: its size in bytes, and its digest."""
 
     size: int
     sha256: bytes
 
 
 class BlobStore:
-    """Writes are atomic: a blob is there whole or not at all."""
+    """A folder of blobs. Writes are atomic: a blob exists completely or not at all."""
 
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
         self._folder = folder
@@ -47,10 +47,10 @@ class BlobStore:
         return self._folder / file_id.hex[-2:] / f"{file_id}.{sha256.hex()[:32]}"
 
     async def put_stream(self, file_id: UUID, chunks: AsyncIterator[bytes]) -> StoredBlob:
-        """Store what *chunks* yields.
+        """Store the bytes that *chunks* yields.
 
         Raises:
-            BlobTooLargeError: it is more than a file may have; nothing is kept.
+            BlobTooLargeError: they exceed the limit; nothing is kept.
         """
         with self._temporary() as (temporary, target):
             digest = hashlib.sha256()
@@ -62,14 +62,14 @@ class BlobStore:
                 digest.update(chunk)
                 await anyio.to_thread.run_sync(target.write, chunk)
             stored = StoredBlob(size, digest.digest())
-            await anyio.to_thread.run_sync(self._keep, file_id, stored, temporary, target)
+            await anyio.to_thread.run_sync(self._publish, file_id, stored, temporary, target)
         return stored
 
     def put(self, file_id: UUID, source: bytes | Path) -> StoredBlob:
-        """Store bytes, or a copy of the file at a path. Blocks: call it in a thread.
+        """Store bytes, or a copy of the file at a path. This blocks: call it in a thread.
 
         Raises:
-            BlobTooLargeError: it is more than a file may have; nothing is kept.
+            BlobTooLargeError: the source exceeds the limit; nothing is kept.
         """
         size = len(source) if isinstance(source, bytes) else source.stat().st_size
         if size > self._max_bytes:
@@ -79,18 +79,18 @@ class BlobStore:
                 target.write(source)
             else:
                 with source.open("rb") as opened:
-                    shutil.copyfileobj(opened, target, _CHUNK)
+                    shutil.copyfileobj(opened, target, _CHUNK_BYTES)
             target.flush()
             with temporary.open("rb") as written:
                 digest = hashlib.file_digest(written, "sha256").digest()
             stored = StoredBlob(temporary.stat().st_size, digest)
-            self._keep(file_id, stored, temporary, target)
+            self._publish(file_id, stored, temporary, target)
         return stored
 
     def remove(self, file_id: UUID, *, written_before: float = math.inf) -> bool:
-        """Remove every version of a file's bytes; none is fine.
+        """Remove every version of a file's content, if there is any.
 
-        False where a version is younger than *written_before* (seconds since 1970), and is left.
+        Returns False if a version was written after *written_before* (seconds since 1970) and is kept.
         """
         are_all_gone = True
         for version in (self._folder / file_id.hex[-2:]).glob(f"{file_id}.*"):
@@ -104,7 +104,7 @@ class BlobStore:
                 are_all_gone = False
         return are_all_gone
 
-    def _keep(self, file_id: UUID, stored: StoredBlob, temporary: Path, target: BinaryIO) -> None:
+    def _publish(self, file_id: UUID, stored: StoredBlob, temporary: Path, target: BinaryIO) -> None:
         target.flush()
         os.fsync(target.fileno())
         final = self.path(file_id, stored.sha256)

@@ -1,4 +1,4 @@
-"""PostgreSQL for single statements: the pool of workers, streams and submissions."""
+"""A PostgreSQL connection pool for single statements, used by workers, streams and submissions."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from headrace.domain.database import DatabaseAwayError, DatabaseBusyError, Row
 
 CONNECT_SECONDS: Final = 5
 COMMAND_SECONDS: Final = 30
-# A stopped process must not hold a lock for longer than a few seconds, whatever it was doing.
+# A process that hangs must not hold a lock for longer than a few seconds.
 SESSION: Final = {
     "application_name": "headrace",
     "statement_timeout": "20s",
@@ -22,7 +22,7 @@ UNAVAILABLE: Final = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # what asyncpg says of a connection that was cut in the middle
+    asyncpg.InternalClientError,  # raised when a connection breaks during a reply
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
@@ -33,16 +33,16 @@ UNAVAILABLE: Final = (
 _BUSY: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
 
 
-async def _leave_as_it_is(_: asyncpg.Connection) -> None:
-    """Single statements change nothing of a session, so there is nothing to reset: a round trip saved."""
+async def _skip_reset(_: asyncpg.Connection) -> None:
+    """Save a round trip: single statements do not change the session, so there is nothing to reset."""
 
 
 class StatementPool:
     """Runs single autocommit statements over asyncpg; implements `domain.database.Database`."""
 
-    def __init__(self, pool: asyncpg.Pool, patience_seconds: float) -> None:
+    def __init__(self, pool: asyncpg.Pool, acquire_seconds: float) -> None:
         self._pool = pool
-        self._patience_seconds = patience_seconds
+        self._acquire_seconds = acquire_seconds
 
     @classmethod
     async def open(
@@ -53,10 +53,10 @@ class StatementPool:
         lock_timeout: timedelta | None = None,
         answer_seconds: float = COMMAND_SECONDS,
     ) -> "StatementPool":
-        """Connect lazily: PostgreSQL may be away when a process starts.
+        """Create a pool that connects on first use: PostgreSQL may be away when a process starts.
 
-        *lock_timeout* bounds how long a statement waits for a row that somebody else holds, *answer_seconds*
-        how long it may take in all.
+        *lock_timeout* bounds how long a statement waits for a locked row, *answer_seconds* how long it may
+        take in total.
         """
         session = dict(SESSION)
         if lock_timeout is not None:
@@ -69,7 +69,7 @@ class StatementPool:
             command_timeout=answer_seconds,
             max_inactive_connection_lifetime=300,
             server_settings=session,
-            reset=_leave_as_it_is,
+            reset=_skip_reset,
         )
         await pool
         return cls(pool, min(CONNECT_SECONDS, answer_seconds))
@@ -77,14 +77,14 @@ class StatementPool:
     async def fetch(self, statement: str, *arguments: Any) -> Sequence[Row]:
         was_sent = False
         try:
-            async with self._pool.acquire(timeout=self._patience_seconds) as connection:
+            async with self._pool.acquire(timeout=self._acquire_seconds) as connection:
                 was_sent = True
                 rows: Sequence[Row] = await connection.fetch(statement, *arguments)
-        except ValueError:  # asyncpg's error for a bad argument is an InterfaceError, too
+        except ValueError:  # asyncpg's error for a bad argument is a ValueError and an InterfaceError
             raise
         except UNAVAILABLE as error:
             if was_sent and isinstance(error, TimeoutError):
-                # What has swallowed this answer may have cut off the connections beside it, too.
+                # The fault that swallowed this answer may have broken the other connections as well.
                 await self._pool.expire_connections()
             raise DatabaseAwayError(type(error).__name__) from error
         except _BUSY as error:
@@ -92,7 +92,7 @@ class StatementPool:
         return rows
 
     async def close(self) -> None:
-        """Close every connection; those still busy after 5 s are cut."""
+        """Close every connection; those that are still busy after 5 s are terminated."""
         try:
             async with asyncio.timeout(5):
                 await self._pool.close()

@@ -1,4 +1,7 @@
-"""Rings: arq jobs that say "this queue has work" and nothing else. Losing one costs at most a second."""
+"""Rings the workers: a ring is an arq job that says "this queue has work".
+
+A lost ring delays a job by a second at most.
+"""
 
 import asyncio
 import time
@@ -18,11 +21,11 @@ from headrace.adapters.redis_client import REDIS_ERRORS
 _log = structlog.get_logger(__name__)
 
 FUNCTION: Final = "work"
-_MOST_WAITING: Final = 1_000
-_KEPT_MS: Final = 60_000
+_MAX_WAITING: Final = 1_000
+_EXPIRY_MS: Final = 60_000
 _QUEUE_PREFIX: Final = "arq:queue:"
 
-# One round trip: as many rings as are missing, none when plenty wait already.
+# Adds rings in one round trip, up to the maximum that may wait in the queue.
 _RING: Final = """
 local missing = math.min(tonumber(ARGV[1]), tonumber(ARGV[2]) - redis.call('ZCARD', KEYS[1]))
 for ring = 1, missing do
@@ -41,46 +44,46 @@ def deserialize(raw: bytes) -> dict[str, Any]:
 
 
 def arq_queue(queue: str) -> str:
-    """The Redis key of a queue's rings."""
+    """Return the Redis key of a queue's rings."""
     return _QUEUE_PREFIX + queue
 
 
 class Ring(msgspec.Struct, frozen=True):
-    """A ring that was taken: the Redis key of its queue, and its name there."""
+    """A ring taken from Redis: the key of its queue, and its member name in it."""
 
     key: str
     name: str
 
 
 class Doorbell:
-    """Rings in the background, so that whoever submits never waits for Redis. `run` is its one task."""
+    """Sends rings in the background, so that a submission never waits for Redis. `run` is its only task."""
 
     def __init__(self, redis: ArqRedis | None) -> None:
-        """None: no Redis is configured, workers find out by asking PostgreSQL."""
+        """Without Redis (None) nothing is sent, and workers find jobs by polling PostgreSQL."""
         self._redis = redis
-        self._wanted: Counter[str] = Counter()
+        self._pending: Counter[str] = Counter()
         self._wake = asyncio.Event()
 
     def ring(self, queues: Iterable[str]) -> None:
-        """Tell the workers that each of *queues* (named once a job) has work."""
+        """Tell the workers that each of *queues* has work; a queue is named once per job."""
         if self._redis is None:
             return
-        self._wanted.update(queues)
+        self._pending.update(queues)
         self._wake.set()
 
     async def run(self) -> None:
-        """Ring until cancelled; while Redis is away rings are dropped."""
+        """Send rings until cancelled. While Redis is away, rings are dropped."""
         while True:
             await self._wake.wait()
             self._wake.clear()
-            wanted, self._wanted = self._wanted, Counter()
-            for queue, count in wanted.items():
+            pending, self._pending = self._pending, Counter()
+            for queue, count in pending.items():
                 try:
-                    await self._ring(queue, count)
+                    await self._send(queue, count)
                 except REDIS_ERRORS as error:
                     _log.warning("ring_dropped", queue=queue, error=type(error).__name__)
 
-    async def _ring(self, queue: str, count: int) -> None:
+    async def _send(self, queue: str, count: int) -> None:
         if self._redis is None:
             return
         now = int(time.time() * 1000)
@@ -91,17 +94,17 @@ class Doorbell:
             1,
             arq_queue(queue),
             count,
-            _MOST_WAITING,
+            _MAX_WAITING,
             uuid4().hex,
             job_key_prefix,
             body,
-            _KEPT_MS,
+            _EXPIRY_MS,
             now,
         )
 
 
 async def wait_for_ring(redis: ArqRedis, queues: Sequence[str], *, seconds: float) -> Ring | None:
-    """Wait for a ring of one of *queues* and take it; None when there was none in time."""
+    """Wait for a ring of one of *queues* and take it; None if none comes within *seconds*."""
     taken = await redis.bzpopmin([arq_queue(queue) for queue in queues], timeout=seconds)
     if taken is None:
         return None
@@ -110,7 +113,7 @@ async def wait_for_ring(redis: ArqRedis, queues: Sequence[str], *, seconds: floa
 
 
 async def clear_rings(redis: ArqRedis, ring: Ring, others: int) -> None:
-    """Remove what a taken ring has left, and up to *others* more of its queue: one claim answers them all."""
-    more = await redis.zpopmin(ring.key, others) if others > 0 else []
-    names = [ring.name, *(name.decode() for name, _ in more)]
+    """Remove the arq job of a taken ring and up to *others* more rings of its queue: one claim serves all."""
+    popped = await redis.zpopmin(ring.key, others) if others > 0 else []
+    names = [ring.name, *(name.decode() for name, _ in popped)]
     await redis.delete(*(job_key_prefix + name for name in names))

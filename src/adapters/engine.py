@@ -1,4 +1,4 @@
-"""SQLAlchemy's engine, for the requests of people."""
+"""Builds the SQLAlchemy engine for the REST API."""
 
 from urllib.parse import urlsplit, urlunsplit
 
@@ -8,7 +8,7 @@ from headrace.adapters.database import COMMAND_SECONDS, CONNECT_SECONDS, SESSION
 
 
 def sqlalchemy_url(url: str) -> str:
-    """The same database for SQLAlchemy's asyncpg dialect."""
+    """Return the URL of the same database for SQLAlchemy's asyncpg dialect."""
     return urlunsplit(urlsplit(url)._replace(scheme="postgresql+asyncpg"))
 
 
@@ -20,7 +20,7 @@ def build_engine(url: str) -> AsyncEngine:
         pool_timeout=5,
         pool_pre_ping=True,
         pool_recycle=1800,
-        # An error that is logged must not show what somebody has sent.
+        # A logged error must not contain the values of a request.
         hide_parameters=True,
         connect_args={
             "server_settings": SESSION,

@@ -1,6 +1,6 @@
-"""News over Redis pub/sub, heard by each API process over one connection.
+"""Receives news about jobs over Redis pub/sub, on one connection per API process.
 
-Messages are hints. Whoever misses one finds out from PostgreSQL.
+Messages are hints: a missed message is read from PostgreSQL later.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ _MIN_PAUSE_SECONDS: Final = 0.2
 _MAX_PAUSE_SECONDS: Final = 2.0
 _CONFIRM_SECONDS: Final = 1.0
 _COMMAND_SECONDS: Final = 5.0
-_KEEP_ALIVE: Final = "headrace:hub"
+_KEEP_ALIVE_CHANNEL: Final = "headrace:hub"
 
 
 class EventsMessage(Struct, frozen=True, array_like=True, tag="e"):
-    """Events of one job, in order, as they stand in the log."""
+    """Events of one job, in order, as they are stored in the log."""
 
     events: list[LoggedEvent]
 
@@ -46,8 +46,8 @@ class ProgressMessage(Struct, frozen=True, array_like=True, tag="p"):
 JobMessage = EventsMessage | ProgressMessage
 
 encode: Final = msgspec.msgpack.Encoder().encode
-decode_message: Final = msgspec.msgpack.Decoder(EventsMessage | ProgressMessage).decode
-"""Reads a message of a job's channel; raises `msgspec.MsgspecError`."""
+decode_message: Final = msgspec.msgpack.Decoder(JobMessage).decode
+"""Decodes a message of a job's channel; raises `msgspec.MsgspecError`."""
 
 Listener = Callable[[bytes], None]
 
@@ -57,9 +57,9 @@ def job_channel(job_id: UUID) -> str:
 
 
 class EventBus:
-    """The one pub/sub connection of an API process. `run` is its one task.
+    """The pub/sub connection of an API process. `run` is its only task.
 
-    *on_reconnect* are called after every time that something may have been missed.
+    The callbacks in *on_reconnect* are called after each connect, because messages may have been missed.
     """
 
     def __init__(self, redis: Redis | None) -> None:
@@ -67,10 +67,10 @@ class EventBus:
         self._channels: dict[str, Listener] = {}
         self.on_reconnect: list[Callable[[], None]] = []
         self._confirmations: dict[str, asyncio.Event] = {}
-        # What this connection is known to hear.
-        self._heard: set[str] = set()
+        # The channels whose subscription Redis has confirmed on this connection.
+        self._confirmed: set[str] = set()
         self._pubsub: PubSub | None = None
-        # One command at a time: an unsubscribe that overtakes the next subscribe would silence a listener.
+        # Commands are serialised: an unsubscribe after the next subscribe would silence its listener.
         self._commands = asyncio.Lock()
 
     @property
@@ -83,11 +83,11 @@ class EventBus:
 
     @property
     def is_away(self) -> bool:
-        """Whether there should be a connection and is none."""
+        """Whether Redis is configured but not connected."""
         return self.has_redis and not self.is_connected
 
     async def subscribe(self, channel: str, listener: Listener) -> bool:
-        """Listen to a channel; True once Redis has confirmed it, False when it does not within a second."""
+        """Subscribe to a channel. Returns whether Redis has confirmed it within a second."""
         self._channels[channel] = listener
         pubsub = self._pubsub
         if pubsub is None:
@@ -96,14 +96,14 @@ class EventBus:
         try:
             async with asyncio.timeout(_CONFIRM_SECONDS):
                 async with self._commands:
-                    # One that was closed meanwhile would open a connection that nobody listens to.
+                    # Subscribing on a closed object would open a connection that nothing reads.
                     if self._pubsub is not pubsub:
                         return False
                     await pubsub.subscribe(channel)
                 await confirmed.wait()
         except REDIS_ERRORS:
             return False
-        except Exception as error:  # noqa: BLE001  (what redis-py raises of a connection that dies under it)
+        except Exception as error:  # noqa: BLE001  (redis-py's errors when the connection breaks during a command)
             _log.warning("subscribe_failed", error=repr(error))
             return False
         finally:
@@ -111,8 +111,8 @@ class EventBus:
         return True
 
     async def resubscribe(self) -> None:
-        """Subscribe again where no confirmation has come: a command may be lost, or have had no turn."""
-        missing = self._channels.keys() - self._heard
+        """Repeat the subscriptions that are not confirmed: their command may have been lost or not sent."""
+        missing = self._channels.keys() - self._confirmed
         if not missing:
             return
         try:
@@ -124,32 +124,32 @@ class EventBus:
 
     async def unsubscribe(self, channel: str) -> None:
         self._channels.pop(channel, None)
-        self._heard.discard(channel)
+        self._confirmed.discard(channel)
         try:
             async with asyncio.timeout(_COMMAND_SECONDS), self._commands:
                 if self._pubsub is not None and channel not in self._channels:
                     await self._pubsub.unsubscribe(channel)
-        except Exception as error:  # noqa: BLE001  (see `subscribe`; what is still heard, nobody listens to)
+        except Exception as error:  # noqa: BLE001  (see `subscribe`; later messages of the channel are ignored)
             _log.warning("unsubscribe_failed", error=repr(error))
 
     async def run(self) -> None:
-        """Listen until cancelled, connecting again whenever the connection goes."""
+        """Receive messages until cancelled, and reconnect when the connection is lost."""
         if self._redis is None:
             return
         pause = RetryPause(min_seconds=_MIN_PAUSE_SECONDS, max_seconds=_MAX_PAUSE_SECONDS)
         while True:
             pubsub = self._redis.pubsub()
             try:
-                self._heard.clear()
+                self._confirmed.clear()
                 channels = set(self._channels)
                 async with asyncio.timeout(5), self._commands:
-                    await pubsub.subscribe(_KEEP_ALIVE, *channels)
+                    await pubsub.subscribe(_KEEP_ALIVE_CHANNEL, *channels)
                     self._pubsub = pubsub
-                    # Whoever came while the connection was being made has only left a name.
+                    # Channels that were added while connecting are not subscribed yet.
                     if missed := self._channels.keys() - channels:
                         await pubsub.subscribe(*missed)
-                for call in self.on_reconnect:
-                    call()
+                for callback in self.on_reconnect:
+                    callback()
                 pause.reset()
                 await self._listen(pubsub)
             except REDIS_ERRORS as error:
@@ -172,7 +172,7 @@ class EventBus:
                 continue
             channel = message["channel"].decode()
             if message["type"] == "subscribe":
-                self._heard.add(channel)
+                self._confirmed.add(channel)
                 confirmed = self._confirmations.get(channel)
                 if confirmed is not None:
                     confirmed.set()

@@ -1,10 +1,10 @@
-"""Python's cycle collector in a process that serves: seldom, and not over what was there at the start."""
+"""Tunes Python's cycle collector for a server: it runs rarely and skips objects from the start."""
 
 import gc
 
 
 def tune_gc() -> None:
-    """Requests and attempts leave hardly a cycle behind; looking for some costs much of their time."""
+    """Freeze the present objects and raise the thresholds: requests and attempts leave few cycles."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)

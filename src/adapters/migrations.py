@@ -1,4 +1,4 @@
-"""The schema of the database: brought up to date by Alembic, over advanced-alchemy."""
+"""Upgrades the database schema with Alembic, through advanced-alchemy."""
 
 from pathlib import Path
 from typing import Final
@@ -9,7 +9,7 @@ from advanced_alchemy.extensions.litestar import AlembicAsyncConfig, SQLAlchemyA
 from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import create_async_engine
 
-import headrace.domain.tables  # noqa: F401  (every table is known to migrations)
+import headrace.domain.tables  # noqa: F401  (registers every table)
 from headrace.adapters.database import CONNECT_SECONDS
 from headrace.adapters.engine import sqlalchemy_url
 from headrace.domain.base import METADATA
@@ -28,11 +28,11 @@ MIGRATIONS: Final = _migrations_folder()
 
 
 class SchemaError(HeadraceError):
-    """The database is not at the version that this code needs."""
+    """The installation has no migrations."""
 
 
 def alembic_commands(url: str) -> AlembicCommands:
-    """Alembic over advanced-alchemy, for `headrace migrate` and the checks."""
+    """Build the Alembic commands, for `headrace migrate` and the checks."""
     config = SQLAlchemyAsyncConfig(
         engine_instance=create_async_engine(sqlalchemy_url(url), connect_args={"timeout": CONNECT_SECONDS}),
         metadata=METADATA,
@@ -47,7 +47,7 @@ def alembic_commands(url: str) -> AlembicCommands:
 
 
 def upgrade(url: str) -> None:
-    """Bring the database to the newest revision, in one transaction.
+    """Upgrade the database to the newest revision, in one transaction.
 
     Raises:
         DatabaseAwayError: PostgreSQL cannot be reached.
@@ -59,7 +59,7 @@ def upgrade(url: str) -> None:
 
 
 def newest_revision() -> str:
-    """The revision that this code was written for."""
+    """Return the newest revision, which this code needs."""
     head = ScriptDirectory(str(MIGRATIONS)).get_current_head()
     if head is None:
         raise SchemaError("there are no migrations in this installation")
@@ -67,12 +67,12 @@ def newest_revision() -> str:
 
 
 def list_revisions() -> list[tuple[str, str]]:
-    """The name of each revision and what it does, the newest first."""
-    return [(one.revision, one.doc) for one in ScriptDirectory(str(MIGRATIONS)).walk_revisions()]
+    """Return the name and the summary of each revision, the newest first."""
+    return [(script.revision, script.doc) for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()]
 
 
 async def current_revision(database: Database) -> str | None:
-    """The revision that *database* is at; None before the first."""
+    """Return the current revision of *database*; None before the first migration."""
     try:
         rows = await database.fetch("SELECT version_num FROM alembic_version")
     except asyncpg.UndefinedTableError:

@@ -1,4 +1,4 @@
-"""Whether the service can serve: what is there, what is away, what can be done without."""
+"""Checks whether the service can serve: PostgreSQL, the schema, Redis and a live worker."""
 
 import asyncio
 from typing import Final
@@ -11,9 +11,9 @@ from headrace.adapters.migrations import newest_revision
 from headrace.adapters.redis_client import REDIS_ERRORS
 from headrace.domain.database import TRANSIENT, Database
 
-_SECONDS: Final = 3.0
+_TIMEOUT_SECONDS: Final = 3.0
 
-_LOOK: Final = """
+_STATUS_QUERY: Final = """
 SELECT (SELECT version_num FROM alembic_version) AS revision, EXISTS (
     SELECT 1 FROM workers WHERE last_seen_at > statement_timestamp() - interval '20 seconds'
 ) AS worker
@@ -21,16 +21,16 @@ SELECT (SELECT version_num FROM alembic_version) AS revision, EXISTS (
 
 
 class Readiness(Struct, frozen=True):
-    """*missing*: without it nothing goes; *degraded*: slower, or waiting, without it."""
+    """The components that are away: *missing* ones stop the service, *degraded* ones slow it down."""
 
     missing: list[str]
     degraded: list[str]
 
 
 async def check_readiness(database: Database, redis: Redis | None) -> Readiness:
-    """Ask PostgreSQL and Redis; each has 3 s to answer."""
-    revision, has_worker = await _ask_postgresql(database)
-    degraded = [] if await _has_redis(redis) else ["redis"]
+    """Check PostgreSQL and Redis; each has 3 s to answer."""
+    revision, has_worker = await _check_postgresql(database)
+    degraded = [] if await _check_redis(redis) else ["redis"]
     if revision is None:
         return Readiness(["postgresql"], degraded)
     if revision != newest_revision():
@@ -38,10 +38,10 @@ async def check_readiness(database: Database, redis: Redis | None) -> Readiness:
     return Readiness([], degraded if has_worker else [*degraded, "worker"])
 
 
-async def _ask_postgresql(database: Database) -> tuple[str | None, bool]:
+async def _check_postgresql(database: Database) -> tuple[str | None, bool]:
     try:
-        async with asyncio.timeout(_SECONDS):
-            row = (await database.fetch(_LOOK))[0]
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            row = (await database.fetch(_STATUS_QUERY))[0]
     except (TimeoutError, *TRANSIENT):
         return None, False
     except UndefinedTableError:
@@ -49,11 +49,11 @@ async def _ask_postgresql(database: Database) -> tuple[str | None, bool]:
     return str(row["revision"]), bool(row["worker"])
 
 
-async def _has_redis(redis: Redis | None) -> bool:
+async def _check_redis(redis: Redis | None) -> bool:
     if redis is None:
         return False
     try:
-        async with asyncio.timeout(_SECONDS):
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
             await redis.ping()
     except REDIS_ERRORS:
         return False

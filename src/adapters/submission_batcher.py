@@ -1,6 +1,6 @@
-"""Submissions of concurrent callers are stored together: what gathers while a statement is under way.
+"""Batches concurrent submissions: those that arrive while a statement is in flight go out in the next one.
 
-There is no timer: a lone submission leaves at once.
+There is no timer: a single submission is sent at once.
 """
 
 import asyncio
@@ -14,49 +14,49 @@ import asyncpg
 from headrace.domain.database import DatabaseAwayError, DatabaseBusyError
 from headrace.domain.jobs.submission.submission import StoreResult, Submission
 
-_MOST_JOBS: Final = 1_000
+_MAX_JOBS: Final = 1_000
 _LANES: Final = 2
-_TRIES: Final = 3
-_ENDED: Final = "this process is ending"
+_MAX_TRIES: Final = 3
+_SHUTDOWN_REASON: Final = "this process is ending"
 
 Write = Callable[[Sequence[Submission]], Awaitable[list[StoreResult]]]
-_Waiting = tuple[Submission, asyncio.Future[StoreResult]]
+_Pending = tuple[Submission, asyncio.Future[StoreResult]]
 
 
 class SubmissionBatcher:
-    """Gathers submissions and stores them in batches; `run` is its one task."""
+    """Collects submissions and stores them in batches; `run` is its only task."""
 
     def __init__(self, write: Write) -> None:
         self._write = write
-        self._waiting: list[_Waiting] = []
+        self._pending: list[_Pending] = []
         self._wake = asyncio.Event()
-        # Keys in a statement that is under way: a second use must find the first one stored.
-        self._keys: set[tuple[UUID, str]] = set()
+        # Idempotency keys in flight: a second use of a key waits until the first is stored.
+        self._keys_in_flight: set[tuple[UUID, str]] = set()
         self._has_ended = False
 
     async def store(self, submission: Submission) -> StoreResult:
-        """Have *submission* stored.
+        """Store *submission* with the next batch.
 
         Raises:
-            DatabaseAwayError: no answer; whether it was stored is not known.
-            DatabaseBusyError, asyncpg.PostgresError: nothing was stored.
+            DatabaseAwayError: PostgreSQL did not answer; the submission may be stored.
+            DatabaseBusyError, asyncpg.PostgresError: the submission was not stored.
         """
         if self._has_ended:
-            raise DatabaseAwayError(_ENDED)
+            raise DatabaseAwayError(_SHUTDOWN_REASON)
         future: asyncio.Future[StoreResult] = asyncio.get_running_loop().create_future()
-        self._waiting.append((submission, future))
+        self._pending.append((submission, future))
         self._wake.set()
         return await future
 
     async def run(self) -> None:
-        """Store until cancelled; whoever waits then is told that there is no answer."""
+        """Store until cancelled. Submissions that still wait then fail with DatabaseAwayError."""
         try:
             async with asyncio.TaskGroup() as lanes:
                 for _ in range(_LANES):
                     lanes.create_task(self._lane())
         finally:
             self._has_ended = True
-            _fail(self._waiting, DatabaseAwayError(_ENDED))
+            _fail(self._pending, DatabaseAwayError(_SHUTDOWN_REASON))
 
     async def _lane(self) -> None:
         while True:
@@ -66,58 +66,58 @@ class SubmissionBatcher:
                 self._wake.clear()
                 continue
             keys = {key for submission, _ in batch if (key := _key(submission)) is not None}
-            self._keys |= keys
+            self._keys_in_flight |= keys
             try:
                 await self._send(batch)
             except BaseException:
-                _fail(batch, DatabaseAwayError(_ENDED))
+                _fail(batch, DatabaseAwayError(_SHUTDOWN_REASON))
                 raise
             finally:
-                self._keys -= keys
+                self._keys_in_flight -= keys
                 self._wake.set()
 
-    def _next_batch(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
-        later: list[_Waiting] = []
+    def _next_batch(self) -> list[_Pending]:
+        batch: list[_Pending] = []
+        later: list[_Pending] = []
         count = 0
-        keys = set(self._keys)
-        for submission, future in self._waiting:
+        keys = set(self._keys_in_flight)
+        for submission, future in self._pending:
             key = _key(submission)
             if future.cancelled():
                 continue
-            if (batch and count + len(submission.jobs) > _MOST_JOBS) or key in keys:
+            if (batch and count + len(submission.jobs) > _MAX_JOBS) or key in keys:
                 later.append((submission, future))
                 continue
             if key is not None:
                 keys.add(key)
             count += len(submission.jobs)
             batch.append((submission, future))
-        self._waiting = later
+        self._pending = later
         return batch
 
-    async def _send(self, batch: list[_Waiting]) -> None:
+    async def _send(self, batch: list[_Pending]) -> None:
         try:
-            outcomes = await self._patiently([submission for submission, _ in batch])
+            results = await self._write_with_retry([submission for submission, _ in batch])
         except asyncpg.PostgresError as error:
             if len(batch) == 1:
                 _fail(batch, error)
                 return
-            # One bad value must not refuse its neighbours.
-            for one in batch:
-                await self._send([one])
+            # One bad value must not fail the other submissions.
+            for pending in batch:
+                await self._send([pending])
         except Exception as error:  # noqa: BLE001  (the callers get it)
             _fail(batch, error)
         else:
-            for (_, future), stored in zip(batch, outcomes, strict=True):
+            for (_, future), result in zip(batch, results, strict=True):
                 if not future.done():
-                    future.set_result(stored)
+                    future.set_result(result)
 
-    async def _patiently(self, submissions: Sequence[Submission]) -> list[StoreResult]:
-        for turn in range(_TRIES):
+    async def _write_with_retry(self, submissions: Sequence[Submission]) -> list[StoreResult]:
+        for attempt in range(_MAX_TRIES):
             try:
                 return await self._write(submissions)
             except DatabaseBusyError:
-                if turn == _TRIES - 1:
+                if attempt == _MAX_TRIES - 1:
                     raise
         raise AssertionError
 
@@ -126,7 +126,7 @@ def _key(submission: Submission) -> tuple[UUID, str] | None:
     return None if submission.key is None else (submission.owner_id, submission.key.name)
 
 
-def _fail(batch: list[_Waiting], error: Exception) -> None:
+def _fail(batch: list[_Pending], error: Exception) -> None:
     for _, future in batch:
         with contextlib.suppress(asyncio.InvalidStateError):
             future.set_exception(error)

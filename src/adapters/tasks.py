@@ -1,20 +1,20 @@
-"""Ending tasks for sure."""
+"""Cancels tasks reliably."""
 
 import asyncio
 from collections.abc import Iterable
 from typing import Any, Final
 
-_ROUNDS: Final = 10
+_MAX_ROUNDS: Final = 10
 _ROUND_SECONDS: Final = 0.5
 
 
 async def cancel_and_wait(tasks: "Iterable[asyncio.Task[Any]]") -> None:
-    """Cancel *tasks* and wait until they are over; what they raise is dropped.
+    """Cancel *tasks* and wait until they have ended; their errors are dropped.
 
-    A library may lose a cancellation that meets the end of its own timeout, so it is repeated.
+    The cancellation is repeated, because a library may lose one that coincides with its own timeout.
     """
     pending = set(tasks)
-    for _ in range(_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         if not pending:
             return
         for task in pending:

@@ -1,4 +1,4 @@
-"""A user's access token at a provider, renewed in time: once, however many ask for it."""
+"""Keeps the access tokens of users at a provider fresh, with one refresh for concurrent callers."""
 
 import asyncio
 import time
@@ -18,98 +18,100 @@ from headrace.domain.accounts.sign_in_errors import CodeRefusedError, NotConnect
 _log = structlog.get_logger(__name__)
 
 _EARLY_SECONDS: Final = 60.0
-_LOOKS: Final = 5
-_LOOK_SECONDS: Final = 0.2
+_MAX_REREADS: Final = 5
+_REREAD_SECONDS: Final = 0.2
 
 
 class RefreshingProvider(Protocol):
-    """A provider that gives refresh tokens."""
+    """A provider that issues refresh tokens."""
 
     name: str
 
-    async def renew(self, refresh_token: str) -> ProviderTokens:
-        """New tokens for an old refresh token.
+    async def refresh(self, refresh_token: str) -> ProviderTokens:
+        """Exchange a refresh token for new tokens.
 
         Raises:
-            CodeRefusedError: it is not taken.
-            ProviderAwayError: there is no answer.
+            CodeRefusedError: the provider refuses the token.
+            ProviderAwayError: the provider does not answer.
         """
 
 
-class _Kept(Struct, frozen=True):
-    connection: ProviderAccount
+class _StoredTokens(Struct, frozen=True):
+    account: ProviderAccount
     tokens: ProviderTokens
 
 
 def encrypt_tokens(
     cipher: Cipher, provider: str, subject: str, tokens: ProviderTokens | None
 ) -> bytes | None:
-    """Tokens as they are kept: they open in the row of that identity alone."""
+    """Encrypt tokens for storage, so that they can be decrypted only in the row of that identity."""
     if tokens is None:
         return None
     return cipher.encrypt(msgspec.json.encode(tokens), _associated_data(provider, subject))
 
 
 class TokenRefresher:
-    """Keeps the tokens of *provider* fresh. A refresh token is used once, so two must never use it."""
+    """Reads and refreshes the tokens of *provider*. A refresh token works once, so its use is serialised."""
 
     def __init__(
-        self, provider: RefreshingProvider, connections: ProviderAccountRepository, cipher: Cipher
+        self, provider: RefreshingProvider, accounts: ProviderAccountRepository, cipher: Cipher
     ) -> None:
         self._provider = provider
-        self._connections = connections
+        self._accounts = accounts
         self._cipher = cipher
-        self._lines: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
     async def access_token(self, user_id: UUID, refused: str | None = None) -> str:
-        """An access token of that user for another minute at least; another than *refused*.
+        """Return an access token of the user that is valid for a minute or more and is not *refused*.
 
         Raises:
-            NotConnectedError: there is none, and none can be had.
+            NotConnectedError: the user has no tokens, or they cannot be refreshed.
             ProviderAwayError: the provider does not answer.
         """
-        kept = await self._read(user_id)
-        if _is_fresh(kept.tokens, refused):
-            return kept.tokens.access_token
-        line = self._lines.setdefault(user_id, asyncio.Lock())
-        async with line:
-            kept = await self._read(user_id)
-            if _is_fresh(kept.tokens, refused):
-                return kept.tokens.access_token
-            return await self._renew(user_id, kept)
+        stored = await self._read(user_id)
+        if _is_fresh(stored.tokens, refused):
+            return stored.tokens.access_token
+        lock = self._locks.setdefault(user_id, asyncio.Lock())
+        async with lock:
+            stored = await self._read(user_id)
+            if _is_fresh(stored.tokens, refused):
+                return stored.tokens.access_token
+            return await self._refresh(user_id, stored)
 
-    async def _read(self, user_id: UUID) -> _Kept:
+    async def _read(self, user_id: UUID) -> _StoredTokens:
         name = self._provider.name
-        connection = await self._connections.fetch(name, user_id)
-        if connection is None:
+        account = await self._accounts.fetch(name, user_id)
+        if account is None:
             raise NotConnectedError(name)
         try:
-            plain = self._cipher.decrypt(connection.tokens, _associated_data(name, connection.subject))
-            return _Kept(connection, msgspec.json.decode(plain, type=ProviderTokens))
+            plain = self._cipher.decrypt(account.tokens, _associated_data(name, account.subject))
+            return _StoredTokens(account, msgspec.json.decode(plain, type=ProviderTokens))
         except (DecryptionError, msgspec.MsgspecError) as error:
             raise NotConnectedError(name) from error
 
-    async def _renew(self, user_id: UUID, kept: _Kept) -> str:
-        name, connection = self._provider.name, kept.connection
-        if kept.tokens.refresh_token is None:
+    async def _refresh(self, user_id: UUID, stored: _StoredTokens) -> str:
+        name, account = self._provider.name, stored.account
+        if stored.tokens.refresh_token is None:
             raise NotConnectedError(name)
         try:
-            tokens = await self._provider.renew(kept.tokens.refresh_token)
+            tokens = await self._provider.refresh(stored.tokens.refresh_token)
         except CodeRefusedError as error:
-            return await self._of_another(user_id, kept, error)
-        sealed = encrypt_tokens(self._cipher, name, connection.subject, tokens)
-        if not await self._connections.replace_tokens(connection, sealed):
+            return await self._await_concurrent_refresh(user_id, stored, error)
+        encrypted = encrypt_tokens(self._cipher, name, account.subject, tokens)
+        if not await self._accounts.replace_tokens(account, encrypted):
             _log.info("provider_tokens_replaced_meanwhile", provider=name)
         return tokens.access_token
 
-    async def _of_another(self, user_id: UUID, kept: _Kept, error: CodeRefusedError) -> str:
-        """The token that another process was given for the same refresh token, at the same time."""
-        for _ in range(_LOOKS):
+    async def _await_concurrent_refresh(
+        self, user_id: UUID, stored: _StoredTokens, error: CodeRefusedError
+    ) -> str:
+        """Return the token of another process that has used the same refresh token at the same time."""
+        for _ in range(_MAX_REREADS):
             newer = await self._read(user_id)
-            if newer.connection.tokens != kept.connection.tokens:
+            if newer.account.tokens != stored.account.tokens:
                 return newer.tokens.access_token
-            await asyncio.sleep(_LOOK_SECONDS)
-        await self._connections.replace_tokens(kept.connection, None)
+            await asyncio.sleep(_REREAD_SECONDS)
+        await self._accounts.replace_tokens(stored.account, None)
         raise NotConnectedError(self._provider.name) from error
 
 

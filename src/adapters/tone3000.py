@@ -1,4 +1,4 @@
-"""Reads tones at Tone3000 in the name of a user who has connected an account there."""
+"""Reads tones from Tone3000 with the account of the user."""
 
 from typing import Final, TypeVar
 from uuid import UUID
@@ -14,19 +14,19 @@ from headrace.domain.accounts.sign_in_errors import NotConnectedError, ProviderA
 
 T = TypeVar("T")
 
-_PAGE: Final = 100
-_MOST_PAGES: Final = 10
+_PAGE_SIZE: Final = 100
+_MAX_PAGES: Final = 10
 
 
 class Maker(Struct, frozen=True):
-    """Who made a tone."""
+    """The author of a tone."""
 
     username: str
     url: str | None = None
 
 
 class Tone(Struct, frozen=True, kw_only=True):
-    """One tone. *license* is Tone3000's name of it: `t3k`, `cc-by`, `cc-by-nc-sa`, ..."""
+    """One tone. *license* is Tone3000's name for it: `t3k`, `cc-by`, `cc-by-nc-sa`, ..."""
 
     id: int
     title: str
@@ -52,44 +52,44 @@ class _Models(Struct, frozen=True):
 
 
 class Tone3000:
-    """The few calls that the service makes there."""
+    """A client for the calls that the service makes to Tone3000."""
 
     def __init__(
-        self, provider: Tone3000Provider, connections: ProviderAccountRepository, cipher: Cipher
+        self, provider: Tone3000Provider, accounts: ProviderAccountRepository, cipher: Cipher
     ) -> None:
         self._provider = provider
-        self._tokens = TokenRefresher(provider, connections, cipher)
+        self._tokens = TokenRefresher(provider, accounts, cipher)
 
     async def fetch_tone(self, user_id: UUID, tone_id: int) -> Tone:
-        """One tone.
+        """Fetch one tone.
 
         Raises:
-            NotConnectedError: the user has no account there that lets the service in.
-            ToneNotFoundError: no such tone, or none that this user may see.
+            NotConnectedError: the user has not connected an account, or has revoked access.
+            ToneNotFoundError: the tone does not exist, or the user may not see it.
             ProviderAwayError: Tone3000 does not answer.
         """
-        return await self._read(user_id, tone_id, f"/tones/{tone_id}", {}, Tone)
+        return await self._get(user_id, tone_id, f"/tones/{tone_id}", {}, Tone)
 
     async def fetch_models(self, user_id: UUID, tone_id: int) -> list[ToneModel]:
-        """The models of a tone, the first thousand at most; raises as `tone` does."""
+        """Fetch the models of a tone, at most 1,000. Raises the errors of `fetch_tone`."""
         models: list[ToneModel] = []
-        for page in range(1, _MOST_PAGES + 1):
-            params: dict[str, str | int] = {"tone_id": tone_id, "page": page, "page_size": _PAGE}
-            found = await self._read(user_id, tone_id, "/models", params, _Models)
-            models += found.data
-            if page >= found.total_pages:
+        for page in range(1, _MAX_PAGES + 1):
+            params: dict[str, str | int] = {"tone_id": tone_id, "page": page, "page_size": _PAGE_SIZE}
+            listed = await self._get(user_id, tone_id, "/models", params, _Models)
+            models += listed.data
+            if page >= listed.total_pages:
                 break
         return models
 
-    async def _read(
+    async def _get(
         self, user_id: UUID, tone_id: int, path: str, params: dict[str, str | int], kind: type[T]
     ) -> T:
         token = await self._tokens.access_token(user_id)
         url = self._provider.api + path
-        status, body = await self._provider.link.read(url, token, params)
+        status, body = await self._provider.client.get(url, token, params)
         if status == 401:
             token = await self._tokens.access_token(user_id, refused=token)
-            status, body = await self._provider.link.read(url, token, params)
+            status, body = await self._provider.client.get(url, token, params)
         name = self._provider.name
         if status == 401:
             raise NotConnectedError(name)

@@ -1,4 +1,4 @@
-"""Where people sign in: one module a kind of provider."""
+"""The sign-in providers, one module per kind."""
 
 import ssl
 from collections.abc import Iterable
@@ -17,23 +17,23 @@ from headrace.settings import ProviderSettings
 def build_providers(
     configured: Iterable[ProviderSettings], timeout_seconds: float = TIMEOUT_SECONDS
 ) -> dict[str, Provider]:
-    """The providers by name: `github` and `tone3000` are known, any other is an OpenID Connect issuer."""
-    # One for all: it reads the certificates of the authorities, which takes a while.
-    trust = httpx.create_ssl_context()
-    return {one.name: _build(one, trust, timeout_seconds) for one in configured}
+    """Build the providers by name: `github`, `tone3000`, and any other as an OpenID Connect issuer."""
+    # Shared by all: reading the CA certificates takes a while.
+    ssl_context = httpx.create_ssl_context()
+    return {settings.name: _build(settings, ssl_context, timeout_seconds) for settings in configured}
 
 
-def _build(one: ProviderSettings, trust: ssl.SSLContext, timeout_seconds: float) -> Provider:
-    link = OAuthClient(
-        one.name,
-        one.client_id,
-        one.client_secret,
-        scope={"github": github.SCOPE, "tone3000": None}.get(one.name, oidc.SCOPE),
-        trust=trust,
+def _build(settings: ProviderSettings, ssl_context: ssl.SSLContext, timeout_seconds: float) -> Provider:
+    client = OAuthClient(
+        settings.name,
+        settings.client_id,
+        settings.client_secret,
+        scope={"github": github.SCOPE, "tone3000": None}.get(settings.name, oidc.SCOPE),
+        ssl_context=ssl_context,
         timeout_seconds=timeout_seconds,
     )
-    if one.name == "github":
-        return GitHubProvider(one.name, one.issuer or github.GITHUB, link)
-    if one.name == "tone3000":
-        return Tone3000Provider(one.name, one.issuer or tone3000.TONE3000, link)
-    return OidcProvider(one.name, one.issuer or "", link, has_secret=bool(one.client_secret))
+    if settings.name == "github":
+        return GitHubProvider(settings.name, settings.issuer or github.GITHUB, client)
+    if settings.name == "tone3000":
+        return Tone3000Provider(settings.name, settings.issuer or tone3000.TONE3000, client)
+    return OidcProvider(settings.name, settings.issuer or "", client, has_secret=bool(settings.client_secret))

@@ -1,4 +1,4 @@
-"""GitHub: OAuth 2 without ID tokens, so it is asked who somebody is."""
+"""GitHub: OAuth 2 without ID tokens, so the user is fetched from its API."""
 
 from typing import Any, Final
 
@@ -17,34 +17,34 @@ _API: Final = "https://api.github.com"
 class GitHubProvider:
     """github.com, or an Enterprise server at *base*."""
 
-    def __init__(self, name: str, base: str, link: OAuthClient) -> None:
+    def __init__(self, name: str, base: str, client: OAuthClient) -> None:
         self.name = name
         self._base = base.rstrip("/")
         self._api = _API if self._base == GITHUB else f"{self._base}/api/v3"
-        self._link = link
+        self._client = client
 
-    async def authorize_url(self, trip: AuthorizationRequest, prompt: str | None) -> str:
-        return self._link.authorize_url(f"{self._base}/login/oauth/authorize", trip, prompt=prompt)
+    async def authorize_url(self, request: AuthorizationRequest, prompt: str | None) -> str:
+        return self._client.authorize_url(f"{self._base}/login/oauth/authorize", request, prompt=prompt)
 
-    async def fetch_identity(self, trip: AuthorizationRequest, code: str) -> ProviderIdentity:
-        answer = await self._link.exchange_code(
-            f"{self._base}/login/oauth/access_token", trip, code, "client_secret_post"
+    async def fetch_identity(self, request: AuthorizationRequest, code: str) -> ProviderIdentity:
+        tokens = await self._client.exchange_code(
+            f"{self._base}/login/oauth/access_token", request, code, "client_secret_post"
         )
-        token = answer["access_token"]
-        user = await self._link.read_json(f"{self._api}/user", token)
-        number = user.get("id") if isinstance(user, dict) else None
-        if not isinstance(number, int) or isinstance(number, bool):
-            raise ProviderAwayError(self.name, "it does not say who that is")
+        token = tokens["access_token"]
+        user = await self._client.get_json(f"{self._api}/user", token)
+        user_id = user.get("id") if isinstance(user, dict) else None
+        if not isinstance(user_id, int) or isinstance(user_id, bool):
+            raise ProviderAwayError(self.name, "it does not return the user's id")
         return ProviderIdentity(
-            Profile(str(number), wished_name(user.get("login")), await self._email(token))
+            Profile(str(user_id), wished_name(user.get("login")), await self._email(token))
         )
 
     async def close(self) -> None:
-        await self._link.close()
+        await self._client.close()
 
     async def _email(self, token: str) -> str | None:
-        """The primary address, if it is verified; None also where the user did not let us see it."""
-        status, body = await self._link.read(f"{self._api}/user/emails", token)
+        """Return the primary address, if it is verified and the user lets us see it."""
+        status, body = await self._client.get(f"{self._api}/user/emails", token)
         if status != 200:
             return None
         try:

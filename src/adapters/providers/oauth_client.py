@@ -1,4 +1,4 @@
-"""The HTTP side of one provider: OAuth by Authlib, an answer within ten seconds or none."""
+"""An OAuth client for one provider, built on Authlib, with a timeout of ten seconds per call."""
 
 import asyncio
 import re
@@ -18,22 +18,22 @@ from headrace.adapters.providers.provider import AuthorizationRequest
 from headrace.domain.accounts.sign_in_errors import CodeRefusedError, ProviderAwayError
 
 with warnings.catch_warnings():
-    # It would rather have a successor of httpx, and says so whenever it is imported.
+    # Authlib warns at each import that its httpx integration is deprecated.
     warnings.simplefilter("ignore", AuthlibDeprecationWarning)
     from authlib.integrations.httpx_client import AsyncOAuth2Client
 
 _log = structlog.get_logger(__name__)
 
 TIMEOUT_SECONDS: Final = 10.0
-_FAULT: Final = re.compile(r"[a-z_]{1,64}", re.ASCII)
-# What a provider says when the fault is its own.
+_ERROR_CODE: Final = re.compile(r"[a-z_]{1,64}", re.ASCII)
+# Error codes for a temporary fault of the provider.
 TEMPORARY_ERRORS: Final = ("server_error", "temporarily_unavailable")
 
 
 class OAuthClient:
-    """Speaks to *provider* as the client that it knows.
+    """Calls *provider* with the configured client id and secret.
 
-    Redirects are not followed: they could take secrets along.
+    Redirects are not followed, because they could leak secrets.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class OAuthClient:
         client_secret: str | None,
         *,
         scope: str | None,
-        trust: ssl.SSLContext,
+        ssl_context: ssl.SSLContext,
         timeout_seconds: float,
     ) -> None:
         self.provider = provider
@@ -54,62 +54,66 @@ class OAuthClient:
             client_secret,
             scope=scope,
             code_challenge_method="S256",
-            verify=trust,
+            verify=ssl_context,
             timeout=timeout_seconds,
             headers={"Accept": "application/json", "User-Agent": "headrace"},
         )
         self._auth_method = "client_secret_basic" if client_secret else "none"
 
-    def authorize_url(self, endpoint: str, trip: AuthorizationRequest, **more: str | None) -> str:
-        """Where to send a browser; *more* are further parameters, without those that are None."""
+    def authorize_url(self, endpoint: str, request: AuthorizationRequest, **parameters: str | None) -> str:
+        """Return the URL to send the browser to. Of *parameters* those that are None are left out."""
         url, _ = self._client.create_authorization_url(
-            endpoint, state=trip.state, code_verifier=trip.verifier, redirect_uri=trip.redirect_uri, **more
+            endpoint,
+            state=request.state,
+            code_verifier=request.verifier,
+            redirect_uri=request.redirect_uri,
+            **parameters,
         )
         return str(url)
 
     async def exchange_code(
-        self, endpoint: str, trip: AuthorizationRequest, code: str, auth_method: str | None = None
+        self, endpoint: str, request: AuthorizationRequest, code: str, auth_method: str | None = None
     ) -> dict[str, Any]:
-        """What the token endpoint gives for a code.
+        """Exchange an authorization code for tokens.
 
         Raises:
-            CodeRefusedError: nothing.
-            ProviderAwayError: it does not answer.
+            CodeRefusedError: the provider refuses the code.
+            ProviderAwayError: the provider does not answer.
         """
-        async with self._answering():
+        async with self._translated_errors():
             answer = await self._client.fetch_token(
                 endpoint,
                 grant_type="authorization_code",
                 code=code,
-                code_verifier=trip.verifier,
-                redirect_uri=trip.redirect_uri,
+                code_verifier=request.verifier,
+                redirect_uri=request.redirect_uri,
                 auth=self._auth(auth_method),
             )
-            return self._checked(answer)
+            return self._check_tokens(answer)
 
-    async def renew(self, endpoint: str, refresh_token: str) -> dict[str, Any]:
-        """What the token endpoint gives for a refresh token.
+    async def refresh(self, endpoint: str, refresh_token: str) -> dict[str, Any]:
+        """Exchange a refresh token for new tokens.
 
         Raises:
-            CodeRefusedError: nothing.
-            ProviderAwayError: it does not answer.
+            CodeRefusedError: the provider refuses the token.
+            ProviderAwayError: the provider does not answer.
         """
-        async with self._answering():
+        async with self._translated_errors():
             answer = await self._client.fetch_token(
                 endpoint, grant_type="refresh_token", refresh_token=refresh_token, auth=self._auth(None)
             )
-            return self._checked(answer)
+            return self._check_tokens(answer)
 
-    async def read(
+    async def get(
         self, url: str, token: str | None = None, params: dict[str, str | int] | None = None
     ) -> tuple[int, bytes]:
-        """Status and body of an answer to GET; *token* is sent along as bearer.
+        """GET *url* and return status and body. *token* is sent as a bearer token.
 
         Raises:
-            ProviderAwayError: there is none, or the provider is in trouble (429, 5xx).
+            ProviderAwayError: the provider does not answer, or answers 429 or 5xx.
         """
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        async with self._answering():
+        async with self._translated_errors():
             answer = await self._client.request(
                 "GET", url, withhold_token=True, params=params, headers=headers
             )
@@ -117,13 +121,13 @@ class OAuthClient:
                 answer.raise_for_status()
             return answer.status_code, answer.content
 
-    async def read_json(self, url: str, token: str | None = None) -> Any:
-        """The value of an answer to GET that must be there.
+    async def get_json(self, url: str, token: str | None = None) -> Any:
+        """GET *url* and decode its JSON.
 
         Raises:
-            ProviderAwayError: there is none, or it is not JSON.
+            ProviderAwayError: the status is not 200, or the body is not JSON.
         """
-        status, body = await self.read(url, token)
+        status, body = await self.get(url, token)
         if status != 200:
             raise ProviderAwayError(self.provider, f"it answers {status}")
         try:
@@ -137,20 +141,20 @@ class OAuthClient:
     def _auth(self, method: str | None) -> Any:
         return self._client.client_auth(method or self._auth_method)
 
-    def _checked(self, answer: Any) -> dict[str, Any]:
-        # The client keeps what it was given last; nobody's token is to stay there.
+    def _check_tokens(self, answer: Any) -> dict[str, Any]:
+        # Authlib's client keeps the last token; no user's token may stay in it.
         self._client.token = None
         if not isinstance(answer.get("access_token"), str):
-            raise ProviderAwayError(self.provider, "it gives no access token")
+            raise ProviderAwayError(self.provider, "it returns no access token")
         return dict(answer)
 
     @asynccontextmanager
-    async def _answering(self) -> AsyncIterator[None]:
+    async def _translated_errors(self) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 yield
         except AuthlibBaseError as error:
-            reason = error.error if _FAULT.fullmatch(str(error.error)) else "unreadable"
+            reason = error.error if _ERROR_CODE.fullmatch(str(error.error)) else "unreadable"
             _log.warning("provider_refused", provider=self.provider, reason=reason)
             if reason in TEMPORARY_ERRORS:
                 raise ProviderAwayError(self.provider, reason) from error

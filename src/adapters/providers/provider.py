@@ -1,4 +1,4 @@
-"""What the service needs of a place where people sign in. Another one is a class with these three methods."""
+"""The interface of a sign-in provider. A new provider is a class with these three methods."""
 
 from typing import Protocol
 
@@ -8,7 +8,7 @@ from headrace.domain.accounts.profile import Profile, ProviderTokens
 
 
 class AuthorizationRequest(Struct, frozen=True, kw_only=True):
-    """One way to a provider and back. *verifier* and *nonce* are secrets that only this service knows."""
+    """The parameters of one sign-in. *verifier* and *nonce* are secrets that only this service knows."""
 
     state: str
     verifier: str
@@ -17,7 +17,7 @@ class AuthorizationRequest(Struct, frozen=True, kw_only=True):
 
 
 class ProviderIdentity(Struct, frozen=True):
-    """Who came back. *tokens* only where the service reads there later."""
+    """The user at the provider. *tokens* are set only if the service calls the provider's API later."""
 
     profile: Profile
     tokens: ProviderTokens | None = None
@@ -28,20 +28,20 @@ class Provider(Protocol):
 
     name: str
 
-    async def authorize_url(self, trip: AuthorizationRequest, prompt: str | None) -> str:
-        """Where to send a browser. *prompt* asks the provider for one of its ways to sign in.
+    async def authorize_url(self, request: AuthorizationRequest, prompt: str | None) -> str:
+        """Return the URL to send the browser to. *prompt* selects a sign-in screen of the provider.
 
         Raises:
-            ProviderAwayError: it cannot be found out.
+            ProviderAwayError: the provider's endpoints cannot be discovered.
         """
 
-    async def fetch_identity(self, trip: AuthorizationRequest, code: str) -> ProviderIdentity:
-        """Who it is that the provider gave *code* to.
+    async def fetch_identity(self, request: AuthorizationRequest, code: str) -> ProviderIdentity:
+        """Exchange *code* and return the user that it was issued for.
 
         Raises:
-            CodeRefusedError: the provider does not take the code.
-            IdTokenRefusedError: what it says does not hold.
-            ProviderAwayError: it does not answer.
+            CodeRefusedError: the provider refuses the code.
+            IdTokenRefusedError: the ID token is not valid.
+            ProviderAwayError: the provider does not answer.
         """
 
     async def close(self) -> None:
