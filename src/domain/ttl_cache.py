@@ -39,3 +39,7 @@ class TtlCache(Generic[Key, Value]):
     def evict(self, key: Key) -> None:
         """Remove the entry of *key*, if there is one."""
         self._entries.pop(key, None)
+
+    def clear(self) -> None:
+        """Remove all entries."""
+        self._entries.clear()

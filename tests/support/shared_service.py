@@ -41,8 +41,8 @@ class SharedService(Struct):
         shutil.rmtree(self.settings.blob_dir, ignore_errors=True)
         services = self.api.app.state.services
         services.authenticator._dev = None
-        services.authenticator._known.clear()
-        services.submitter._catalogue._known.clear()
+        services.authenticator._cache.clear()
+        services.submitter._catalogue._cache.clear()
         self.api.http.cookies.clear()
 
 

@@ -65,6 +65,15 @@ def test_the_entry_that_was_stored_first_makes_room() -> None:
     assert [cache.get(key) for key in "abc"] == [3, None, 4]
 
 
+def test_a_cleared_cache_is_empty() -> None:
+    cache = cache_of(Clock())
+    cache.put("a", 1)
+
+    cache.clear()
+
+    assert cache.get("a") is None
+
+
 def test_an_evicted_entry_is_gone() -> None:
     cache = cache_of(Clock())
     cache.put("a", 1)
