@@ -18,7 +18,7 @@ from headrace.adapters.database import StatementPool
 from headrace.adapters.logs import configure_logging
 from headrace.adapters.migrations import upgrade
 from headrace.adapters.servers import Servers
-from headrace.domain.events.partitions import make_partitions
+from headrace.domain.events.partitions import create_partitions
 from headrace.settings import Settings
 from support.harness import Api, new_database, on_database, private_servers
 from support.shared_service import SharedService, shared_service
@@ -52,7 +52,7 @@ def template(servers: Servers) -> str:
     # Not in the loop of the tests: alembic brings its own.
     async def partition() -> None:
         pool = await StatementPool.open(on_database(url, TEMPLATE), size=1)
-        await make_partitions(pool, datetime.now(UTC))
+        await create_partitions(pool, datetime.now(UTC))
         await pool.close()
 
     with ThreadPoolExecutor(1) as thread:

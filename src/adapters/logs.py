@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from headrace.domain.redaction import REDACTED, names_a_secret, redacted, redacted_values
+from headrace.domain.redaction import REDACTED, is_secret_name, redact, redact_values
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 # Shorter secrets may be parts of words. In a URL they are found by their position.
@@ -73,8 +73,13 @@ def configure_logging(level: str, *, as_json: bool, secrets: Iterable[str] = ())
 def _redact_named_values(
     _logger: Any, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
+<<<<<<< HEAD
     kept = {name: event[name] for name in _UNREDACTED_KEYS if name in event}
     return {**redacted_values(dict(event), names_a_secret), **kept}
+=======
+    kept = {name: event[name] for name in _AS_THEY_ARE if name in event}
+    return {**redact_values(dict(event), is_secret_name), **kept}
+>>>>>>> f650384 (Say in plain English how submissions are resolved and stored; name limits and calls)
 
 
 class _LineRedactor:
@@ -94,4 +99,4 @@ class _LineRedactor:
         text = str(line)
         for secret in self._secrets:
             text = text.replace(secret, REDACTED)
-        return redacted(text)
+        return redact(text)

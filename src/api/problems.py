@@ -22,7 +22,7 @@ from headrace.domain.database import DatabaseAwayError
 from headrace.domain.errors import HeadraceError
 from headrace.domain.json_bounds import ValueTooLargeError
 from headrace.domain.pipelines.service import ParamsInvalidError
-from headrace.domain.redaction import redacted
+from headrace.domain.redaction import redact
 
 _log = structlog.get_logger(__name__)
 
@@ -175,6 +175,7 @@ def _headers_for(error: Exception, status: int) -> dict[str, str]:
 
 def _answer(request: Request[Any, Any, Any], refusal: _Refusal, headers: dict[str, str]) -> Response[bytes]:
     problem = Problem(
+<<<<<<< HEAD
         type=f"urn:headrace:problem:{refusal.code}",
         title=HTTPStatus(refusal.status).phrase,
         status=refusal.status,
@@ -188,6 +189,18 @@ def _answer(request: Request[Any, Any, Any], refusal: _Refusal, headers: dict[st
             ProblemError(redacted(fault.path)[:_MAX_PATH_LENGTH], redacted(fault.message))
             for fault in refusal.faults
         ],
+=======
+        type=f"urn:headrace:problem:{code}",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        # Whoever sent a credential by mistake should not find it in the log of a client.
+        detail=redact(detail),
+        code=code,
+        instance=redact(str(request.scope.get("path", ""))[:_LONGEST_PATH]),
+        errors=None
+        if faults is None
+        else [ProblemError(redact(fault.path)[:_LONGEST_PATH], redact(fault.message)) for fault in faults],
+>>>>>>> f650384 (Say in plain English how submissions are resolved and stored; name limits and calls)
     )
     return Response(
         msgspec.json.encode(problem),

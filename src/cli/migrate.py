@@ -47,10 +47,10 @@ async def _fetch_revision(url: str) -> str | None:
 
 async def _make_partitions(url: str) -> None:
     from headrace.adapters.database import StatementPool
-    from headrace.domain.events.partitions import make_partitions
+    from headrace.domain.events.partitions import create_partitions
 
     pool = await StatementPool.open(url, size=1)
     try:
-        await make_partitions(pool, datetime.now(UTC))
+        await create_partitions(pool, datetime.now(UTC))
     finally:
         await pool.close()

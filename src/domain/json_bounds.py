@@ -6,9 +6,9 @@ from typing import Any, Final
 import msgspec
 
 from headrace.domain.errors import HeadraceError
-from headrace.domain.json_values import without_texts
+from headrace.domain.json_values import strip_strings
 
-MOST_BYTES: Final = 256 * 1024
+MAX_JSON_BYTES: Final = 256 * 1024
 """Of `params` and of `meta`, each."""
 
 # PostgreSQL gives numbers back written out: `1e308,` has 6 bytes when it comes and 310 when it goes.
@@ -21,18 +21,18 @@ class ValueTooLargeError(HeadraceError):
 
     def __init__(self, path: str) -> None:
         name = path.rpartition(".")[2]
-        super().__init__(f"{name} has at most {MOST_BYTES} bytes as JSON, with its numbers written out")
+        super().__init__(f"{name} has at most {MAX_JSON_BYTES} bytes as JSON, with its numbers written out")
         self.path = path
 
 
 def is_too_large(encoded: bytes) -> bool:
-    """Whether JSON has more than `MOST_BYTES`, its numbers written out without exponents."""
+    """Whether JSON has more than `MAX_JSON_BYTES`, its numbers written out without exponents."""
     size = len(encoded)
-    if size <= MOST_BYTES // _LONGEST_GROWTH:
+    if size <= MAX_JSON_BYTES // _LONGEST_GROWTH:
         return False
-    if size <= MOST_BYTES and _EXPONENT.search(encoded) is not None:
-        size += sum(int(digits) for digits in _EXPONENT.findall(without_texts(encoded)))
-    return size > MOST_BYTES
+    if size <= MAX_JSON_BYTES and _EXPONENT.search(encoded) is not None:
+        size += sum(int(digits) for digits in _EXPONENT.findall(strip_strings(encoded)))
+    return size > MAX_JSON_BYTES
 
 
 def check_size(value: dict[str, Any], path: str) -> None:

@@ -25,7 +25,7 @@ def has_nul(value: Any) -> bool:
     return False
 
 
-def without_texts(raw: bytes) -> bytes:
+def strip_strings(raw: bytes) -> bytes:
     """The JSON *raw* without its texts and keys."""
     return _STRING.sub(b"", _ESCAPE.sub(b"", raw) if b"\\" in raw else raw)
 

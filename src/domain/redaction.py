@@ -39,7 +39,7 @@ _PAIRS: Final = ("api_key", "private_key")
 _DEEPEST: Final = 64
 
 
-def redacted(text: str) -> str:
+def redact(text: str) -> str:
     """*text* without what looks like a credential."""
     low = text.lower()
     for hints, shape, instead in _SHAPES:
@@ -48,20 +48,20 @@ def redacted(text: str) -> str:
     return text
 
 
-def names_a_secret(name: str) -> bool:
+def is_secret_name(name: str) -> bool:
     """Whether something of that name is a credential: `token`, `X-Api-Key`, `client_secret`, a `code`."""
     plain = name.lower().replace("-", "_")
     return plain == "code" or not _WORDS.isdisjoint(plain.split("_")) or any(pair in plain for pair in _PAIRS)
 
 
-def redacted_values(value: Any, is_secret: Callable[[str], bool] = lambda _: False) -> Any:
+def redact_values(value: Any, is_secret: Callable[[str], bool] = lambda _: False) -> Any:
     """Plain JSON without credentials in its texts, and without the values whose names *is_secret* knows."""
     return _redacted(value, is_secret, _DEEPEST)
 
 
 def _redacted(value: Any, is_secret: Callable[[str], bool], levels: int) -> Any:
     if isinstance(value, str):
-        return redacted(value)
+        return redact(value)
     if isinstance(value, dict | list) and not levels:
         return REDACTED
     if isinstance(value, dict):

@@ -12,7 +12,7 @@ from faults.form import IS_FULL
 from headrace.adapters.database import StatementPool
 from headrace.adapters.migrations import upgrade
 from headrace.adapters.servers import Servers
-from headrace.domain.events.partitions import make_partitions
+from headrace.domain.events.partitions import create_partitions
 from headrace.settings import Settings
 from support.harness import private_servers
 
@@ -51,7 +51,7 @@ async def own(own_servers: Servers, tmp_path: Path) -> Settings:
     url = str(own_servers.database_url)
     await asyncio.to_thread(upgrade, url)
     pool = await StatementPool.open(url, size=1)
-    await make_partitions(pool, datetime.now(UTC))
+    await create_partitions(pool, datetime.now(UTC))
     await pool.close()
     return _faulty(Settings(database_url=url, redis_url=own_servers.redis_url, data_dir=tmp_path))
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from headrace.domain.files.models import File
 from headrace.domain.jobs.attempts.changes import NewFile
-from headrace.domain.json_bounds import MOST_BYTES
+from headrace.domain.json_bounds import MAX_JSON_BYTES
 from support.harness import Api
 from support.lease_driver import change, execution
 from support.shared_api import Town, problem
@@ -74,9 +74,9 @@ async def test_a_bad_change_of_a_file_is_refused(ada: Api) -> None:
 async def test_meta_does_not_grow_beyond_its_bound(ada: Api) -> None:
     file = await upload(ada)
     url = f"{URL}/{file['id']}"
-    patched = (await ada.http.patch(url, json={"meta": {"a": "x" * (MOST_BYTES // 2)}})).json()
+    patched = (await ada.http.patch(url, json={"meta": {"a": "x" * (MAX_JSON_BYTES // 2)}})).json()
 
-    refused = await ada.http.patch(url, json={"name": "b.txt", "meta": {"b": "x" * (MOST_BYTES // 2)}})
+    refused = await ada.http.patch(url, json={"name": "b.txt", "meta": {"b": "x" * (MAX_JSON_BYTES // 2)}})
 
     assert [fault["path"] for fault in problem(refused, 422, "value_too_large")["errors"]] == ["$.meta"]
     assert (await ada.http.get(url)).json() == patched

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from headrace.adapters.database import StatementPool
-from headrace.domain.jobs.eta.estimator import LEAST_SAMPLES
+from headrace.domain.jobs.eta.estimator import MIN_SAMPLES
 from headrace.domain.jobs.eta.step_times_repository import StepTimesRepository
 from headrace.settings import Settings
 from support.harness import Api, serving, working
@@ -22,7 +22,7 @@ async def test_a_new_worker_knows_what_the_jobs_of_another_took(
 ) -> None:
     async with serving(settings) as api:
         async with working(settings):
-            before = [eta for _ in range(LEAST_SAMPLES) for eta in await etas_of(api)]
+            before = [eta for _ in range(MIN_SAMPLES) for eta in await etas_of(api)]
 
         async with working(settings), asyncio.timeout(30):
             while not (etas := await etas_of(api)):
@@ -30,6 +30,6 @@ async def test_a_new_worker_knows_what_the_jobs_of_another_took(
     times = (await StepTimesRepository(database).lately(["ticks@1", "noop@1"]))["ticks@1"]
 
     assert before == []
-    assert times["total"].samples == times["tick"].samples >= LEAST_SAMPLES
+    assert times["total"].samples == times["tick"].samples >= MIN_SAMPLES
     assert times["tick"].item[0] <= times["tick"].whole[0]
     assert all(0 <= eta["low_seconds"] <= eta["high_seconds"] for eta in etas)

@@ -16,7 +16,7 @@ from headrace.domain.jobs.eta.step_times_repository import StepTimesRepository
 from headrace.domain.jobs.filters import JobFilter
 from headrace.domain.jobs.overview.overview_repository import OverviewRepository
 from headrace.domain.jobs.states import JobState
-from headrace.domain.jobs.submission.submission import Key
+from headrace.domain.jobs.submission.submission import SubmissionKey
 from support.lease_driver import OWNER, as_person, change, execution, order, submit, sweep
 
 Statement = tuple[str, Sequence[Any]]
@@ -105,8 +105,8 @@ async def test_looks_at_what_has_changed_and_at_the_past_read_little(
 ) -> None:
     recorder = Recorder(crowded)
     overviews = OverviewRepository(recorder)
-    first = await overviews.look(OWNER, None, [], most_running=MANY, most=MANY)
-    await overviews.look(OWNER, first, [OWNER], most_running=MANY, most=MANY)
+    first = await overviews.look(OWNER, None, [], max_running=MANY, most=MANY)
+    await overviews.look(OWNER, first, [OWNER], max_running=MANY, most=MANY)
     await StepTimesRepository(recorder).lately(["noop@1"])
 
     explained = await explain(database_url, recorder.asked)
@@ -126,7 +126,7 @@ async def test_a_submit_finds_what_it_needs_by_an_index(
     def record(_: Any, __: Any, statement: str, parameters: Sequence[Any], *___: Any) -> None:
         asked.append((statement, parameters))
 
-    key = Key("key", "{}")
+    key = SubmissionKey("key", "{}")
     (job_id,) = await submit(recorder, order(tags=("urgent",)), key=key)
     await submit(recorder, order(), key=key)
     job = await as_person(people, lambda jobs: jobs.get(job_id, Reach(OWNER)))

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from headrace.domain.accounts.reach import Reach
-from headrace.domain.json_bounds import MOST_BYTES
+from headrace.domain.json_bounds import MAX_JSON_BYTES
 from headrace.domain.presets.errors import PresetTitleTakenError
 from headrace.domain.presets.filters import PresetChanges
 from headrace.domain.presets.models import Preset
@@ -150,7 +150,7 @@ async def test_a_bad_patch_changes_nothing(ada: Api) -> None:
 async def test_params_that_are_too_large_are_no_preset(ada: Api) -> None:
     preset = await save(ada)
     url = f"{URL}/{preset['id']}"
-    large = {"text": "x" * MOST_BYTES}
+    large = {"text": "x" * MAX_JSON_BYTES}
     body = {"title": "Large", "pipeline": "noop", "params": large}
 
     answers = [
@@ -376,14 +376,15 @@ async def test_a_preset_that_goes_while_it_is_run_is_not_found_and_harms_nobody(
 ) -> None:
     preset = await save(ada)
     submitter = ada.app.state.services.submitter
-    resolve = submitter._resolve
+    resolver = submitter._resolver
+    resolve = resolver.resolve
 
     async def delete_first(orders: Any, at: str) -> Any:
         if orders[0].preset_id is not None:
             assert (await ada.http.delete(f"{URL}/{preset['id']}")).status_code in (204, 404)
         return await resolve(orders, at)
 
-    monkeypatch.setattr(submitter, "_resolve", delete_first)
+    monkeypatch.setattr(resolver, "resolve", delete_first)
 
     run, beside = await asyncio.gather(
         ada.http.post(f"{URL}/{preset['id']}/jobs"), ada.http.post("/api/v1/jobs", json={"pipeline": "noop"})

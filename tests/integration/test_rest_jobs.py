@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from headrace.adapters.database import StatementPool
-from headrace.domain.json_bounds import MOST_BYTES
+from headrace.domain.json_bounds import MAX_JSON_BYTES
 from support.harness import Api
 
 UNKNOWN = "01a1fccd-6b98-76e1-8951-c578b7c6189f"
@@ -288,8 +288,8 @@ async def test_a_batch_is_accepted_whole_or_not_at_all(api: Api) -> None:
 
 
 async def test_params_and_meta_that_are_too_large_are_refused_with_their_place(api: Api) -> None:
-    large = {"text": "x" * MOST_BYTES}
-    good = {"pipeline": "noop", "meta": {"text": "x" * (MOST_BYTES - len('{"text":""}'))}}
+    large = {"text": "x" * MAX_JSON_BYTES}
+    good = {"pipeline": "noop", "meta": {"text": "x" * (MAX_JSON_BYTES - len('{"text":""}'))}}
 
     for name in ("params", "meta"):
         bad = {"pipeline": "noop", name: large}
@@ -306,13 +306,13 @@ async def test_params_and_meta_that_are_too_large_are_refused_with_their_place(a
 async def test_meta_does_not_grow_beyond_its_bound_by_patches(api: Api) -> None:
     job = await api.submit("noop", run_at="2100-01-01T00:00:00Z")
     url = f"/api/v1/jobs/{job['id']}"
-    patched = (await api.http.patch(url, json={"meta": {"a": "x" * (MOST_BYTES // 2)}})).json()
+    patched = (await api.http.patch(url, json={"meta": {"a": "x" * (MAX_JSON_BYTES // 2)}})).json()
 
-    refused = await api.http.patch(url, json={"tags": ["b"], "meta": {"b": "x" * (MOST_BYTES // 2)}})
+    refused = await api.http.patch(url, json={"tags": ["b"], "meta": {"b": "x" * (MAX_JSON_BYTES // 2)}})
 
     assert [fault["path"] for fault in problem(refused, 422, "value_too_large")["errors"]] == ["$.meta"]
     assert (await api.http.get(url)).json() == patched
-    shrunk = await api.http.patch(url, json={"meta": {"a": None, "b": "x" * (MOST_BYTES // 2)}})
+    shrunk = await api.http.patch(url, json={"meta": {"a": None, "b": "x" * (MAX_JSON_BYTES // 2)}})
     assert list(shrunk.json()["meta"]) == ["b"]
 
 

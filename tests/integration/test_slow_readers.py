@@ -138,7 +138,7 @@ async def test_a_client_that_takes_little_is_sent_little_and_the_newest_progress
         await until(lambda: bool(hub._feeds))
         (feed,) = hub._feeds.values()
         for number in range(1, MANY):
-            feed.offer_progress(1, number / MANY, b'{"type":"progress","n":%d}' % number)
+            feed.update_progress(1, number / MANY, b'{"type":"progress","n":%d}' % number)
             await asyncio.sleep(0)
         taken: list[dict[str, int]] = []
         while not taken or taken[-1]["n"] < MANY - 1:

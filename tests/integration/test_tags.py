@@ -105,14 +105,14 @@ async def test_a_tag_that_goes_while_a_job_is_marked_with_it_is_no_fault(
 ) -> None:
     tag = await make(ada, "gone")
     repository = ada.app.state.services.submitter._repository
-    find = repository.tag_ids
+    find = repository.ensure_tags
 
     async def find_then_delete(owner_id: Any, names: set[str]) -> Any:
         found = await find(owner_id, names)
         assert (await ada.http.delete(f"{URL}/{tag['id']}")).status_code == 204
         return found
 
-    monkeypatch.setattr(repository, "tag_ids", find_then_delete)
+    monkeypatch.setattr(repository, "ensure_tags", find_then_delete)
 
     answer = await ada.http.post("/api/v1/jobs", json={"pipeline": "noop", "tags": ["gone", "there"]})
 

@@ -30,7 +30,7 @@ from headrace.domain.jobs.attempts.claims import Claim, Worker
 from headrace.domain.jobs.attempts.queue import JobQueue
 from headrace.domain.jobs.service import JobService
 from headrace.domain.jobs.states import JobState, StepState
-from headrace.domain.jobs.submission.submission import JobSpec, Key
+from headrace.domain.jobs.submission.submission import JobSpec, SubmissionKey
 from headrace.domain.jobs.submission.submitter import Submitter
 
 T = TypeVar("T")
@@ -135,7 +135,7 @@ async def as_person(engine: AsyncEngine, call: Callable[[JobService], Awaitable[
         return await call(JobService(session=session))
 
 
-async def submit(database: Database, *orders: JobSpec, key: Key | None = None) -> list[UUID]:
+async def submit(database: Database, *orders: JobSpec, key: SubmissionKey | None = None) -> list[UUID]:
     """Submit *orders* as one request; returns the ids of the jobs."""
     answer = await Submitter(database).submit(OWNER, orders, lambda _: b"{}", key=key)
     return [news.job_id for news in answer.news]

@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.database import StatementPool
 from headrace.domain.events.encoding import encode_event
-from headrace.domain.events.partitions import make_partitions
+from headrace.domain.events.partitions import create_partitions
 from headrace.domain.events.types import (
     JobCancelled,
     JobError,
@@ -48,7 +48,7 @@ class Old(Struct):
 async def fill(database: StatementPool, blobs: BlobStore) -> Old:
     """Fill a database of revision 0003."""
     now = datetime.now(UTC) - timedelta(minutes=10)
-    await make_partitions(database, now)
+    await create_partitions(database, now)
     for pipeline in load_all([]).pipelines.values():
         await register(database, pipeline, may_replace=True)
     owner, admin = uuid7(), uuid7()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.domain.events.encoding import LoggedEvent
-from headrace.domain.events.feed import KEPT_EVENTS, Feed
+from headrace.domain.events.feed import MAX_TAIL_EVENTS, Feed
 
 JOB = UUID(int=1)
 
@@ -53,10 +53,10 @@ def test_a_watcher_further_back_reads_the_log() -> None:
 def test_the_tail_is_bounded() -> None:
     feed = begun()
 
-    feed.append([event(seq) for seq in range(1, KEPT_EVENTS * 3)])
+    feed.append([event(seq) for seq in range(1, MAX_TAIL_EVENTS * 3)])
 
     assert feed.after(0) is None
-    assert len(feed.after(feed.head - KEPT_EVENTS) or []) == KEPT_EVENTS
+    assert len(feed.after(feed.head - MAX_TAIL_EVENTS) or []) == MAX_TAIL_EVENTS
 
 
 @given(st.lists(st.integers(1, 30), max_size=60))
@@ -83,18 +83,18 @@ def test_the_newest_event_tells_whether_the_job_is_over() -> None:
 def test_progress_of_an_earlier_attempt_or_a_lower_fraction_is_dropped() -> None:
     feed = begun()
 
-    feed.offer_progress(2, 0.5, b"half")
-    feed.offer_progress(1, 0.9, b"earlier attempt")
-    feed.offer_progress(2, 0.4, b"lower")
+    feed.update_progress(2, 0.5, b"half")
+    feed.update_progress(1, 0.9, b"earlier attempt")
+    feed.update_progress(2, 0.4, b"lower")
 
     assert (feed.progress, feed.progress_no) == (b"half", 1)
 
 
 def test_a_new_attempt_may_begin_lower() -> None:
     feed = begun()
-    feed.offer_progress(1, 0.9, b"first attempt")
+    feed.update_progress(1, 0.9, b"first attempt")
 
-    feed.offer_progress(2, 0.1, b"second attempt")
+    feed.update_progress(2, 0.1, b"second attempt")
 
     assert feed.progress == b"second attempt"
 

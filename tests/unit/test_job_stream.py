@@ -136,9 +136,9 @@ async def test_frames_that_were_replaced_before_they_were_sent_are_counted_in_th
     await watching.group()
 
     for fraction in (0.1, 0.2, 0.3):
-        hub.feed.offer_progress(1, fraction, progress(fraction))
+        hub.feed.update_progress(1, fraction, progress(fraction))
     replaced = await watching.group()
-    hub.feed.offer_progress(1, 0.4, progress(0.4))
+    hub.feed.update_progress(1, 0.4, progress(0.4))
     alone = await watching.group()
 
     assert replaced == [{"type": "progress", "fraction": 0.3, "skipped": 2}]
@@ -151,9 +151,9 @@ async def test_each_watcher_counts_for_itself() -> None:
     for watching in (quick, slow):
         await watching.group()
 
-    hub.feed.offer_progress(1, 0.1, progress(0.1))
+    hub.feed.update_progress(1, 0.1, progress(0.1))
     await quick.group()
-    hub.feed.offer_progress(1, 0.2, progress(0.2))
+    hub.feed.update_progress(1, 0.2, progress(0.2))
 
     assert "skipped" not in (await quick.group())[0]
     assert (await slow.group())[0]["skipped"] == 1
@@ -179,11 +179,11 @@ async def test_a_watcher_that_is_behind_holds_little_and_misses_nothing() -> Non
 
 async def test_progress_waits_until_the_watcher_has_seen_what_was_before_it() -> None:
     hub = OneJob(head=100)
-    hub.feed.offer_progress(1, 0.1, progress(0.1))
+    hub.feed.update_progress(1, 0.1, progress(0.1))
     watching = Watching(hub, after=0)
     await watching.group()
-    hub.feed.offer_progress(1, 0.2, progress(0.2))
-    hub.feed.offer_progress(1, 0.3, progress(0.3))
+    hub.feed.update_progress(1, 0.2, progress(0.2))
+    hub.feed.update_progress(1, 0.3, progress(0.3))
 
     types: list[str] = []
     while "progress" not in types:
@@ -208,7 +208,7 @@ async def test_a_watcher_at_rest_is_handed_new_events_in_the_same_turn(encode_pa
 
     assert connection.taken == encode_packet([event.frame for event in events]).data
     assert watching.stream.cursor == 3
-    hub.feed.offer_progress(1, 0.1, progress(0.1))
+    hub.feed.update_progress(1, 0.1, progress(0.1))
     assert await resting == [{"type": "progress", "fraction": 0.1}]
 
 

@@ -3,16 +3,16 @@
 import msgspec
 import pytest
 
-from headrace.domain.json_bounds import MOST_BYTES, ValueTooLargeError, check_size, is_too_large
+from headrace.domain.json_bounds import MAX_JSON_BYTES, ValueTooLargeError, check_size, is_too_large
 
 AROUND = len('{"text":""}')
 HUGE = 1e308  # 309 digits
 
 
 def test_as_much_as_the_bound_is_kept_and_one_byte_more_is_not() -> None:
-    check_size({"text": "x" * (MOST_BYTES - AROUND)}, "$.meta")
+    check_size({"text": "x" * (MAX_JSON_BYTES - AROUND)}, "$.meta")
     with pytest.raises(ValueTooLargeError, match=r"^meta has at most 262144 bytes") as refused:
-        check_size({"text": "x" * (MOST_BYTES - AROUND + 1)}, "$.jobs[3].meta")
+        check_size({"text": "x" * (MAX_JSON_BYTES - AROUND + 1)}, "$.jobs[3].meta")
 
     assert refused.value.path == "$.jobs[3].meta"
 

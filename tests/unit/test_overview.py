@@ -121,8 +121,8 @@ def test_what_is_known_is_bounded_and_those_behind_are_told_so() -> None:
     for number in range(25):
         overview.update(job(number, 1))
 
-    assert overview.has_forgotten(14)
-    assert not overview.has_forgotten(15)
+    assert overview.has_dropped_changes(14)
+    assert not overview.has_dropped_changes(15)
     assert len(told(overview, 15)) == 10
 
 
@@ -130,10 +130,10 @@ def test_changes_that_were_missed_make_everybody_begin_anew() -> None:
     overview = Overview()
     overview.update(job(1, 1))
 
-    overview.forget_all()
+    overview.invalidate()
 
-    assert overview.has_forgotten(overview.number - 1)
-    assert not overview.has_forgotten(overview.number)
+    assert overview.has_dropped_changes(overview.number - 1)
+    assert not overview.has_dropped_changes(overview.number)
 
 
 HINTS = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 6)), max_size=60)

@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.domain.events.types import Eta, Progress
-from headrace.domain.jobs.eta.estimator import LEAST_SAMPLES, EtaEstimator, StepTime
-from headrace.domain.jobs.progress import ALMOST, MOST_SHOWN, JobProgress
+from headrace.domain.jobs.eta.estimator import MIN_SAMPLES, EtaEstimator, StepTime
+from headrace.domain.jobs.progress import MAX_FRACTION, MAX_SHOWN_ITEMS, JobProgress
 
 WEIGHTS = {"plain": 1.0, "few": 3.0, "many": 2.0}
-ITEMS = {"few": 3, "many": MOST_SHOWN + 1}
+ITEMS = {"few": 3, "many": MAX_SHOWN_ITEMS + 1}
 KEYS = ["plain", *(f"{name}[{index}]" for name, items in ITEMS.items() for index in range(items))]
 ACTS = st.lists(
     st.tuples(st.sampled_from(KEYS), st.none() | st.tuples(st.floats(-1, 10), st.floats(0, 10))), max_size=60
@@ -39,14 +39,14 @@ def act(progress: JobProgress, key: str, said: tuple[float, float] | None) -> No
 @given(ACTS, st.floats(0, 1))
 def test_the_fraction_never_falls_below_what_was_shown_and_is_never_whole(acts: Acts, floor: float) -> None:
     progress = begun(floor)
-    seen = [min(floor, ALMOST), progress.fraction]
+    seen = [min(floor, MAX_FRACTION), progress.fraction]
 
     for key, said in acts:
         act(progress, key, said)
         seen.append(progress.fraction)
 
     assert seen == sorted(seen)
-    assert seen[-1] <= ALMOST
+    assert seen[-1] <= MAX_FRACTION
 
 
 @given(ACTS)
@@ -62,7 +62,7 @@ def test_the_fraction_is_the_weighted_share_of_the_best_that_each_run_has_said(a
     sums = {name: sum(best[key] for key in KEYS if name_of(key) == name) for name in WEIGHTS}
     shares = {name: sums[name] / ITEMS.get(name, 1) for name in WEIGHTS}
     expected = sum(weight * shares[name] for name, weight in WEIGHTS.items()) / sum(WEIGHTS.values())
-    assert progress.fraction == pytest.approx(min(expected, ALMOST), abs=1e-9)
+    assert progress.fraction == pytest.approx(min(expected, MAX_FRACTION), abs=1e-9)
 
 
 def test_finished_steps_count_by_their_weight() -> None:
@@ -88,8 +88,8 @@ def test_all_that_ends_is_almost_whole() -> None:
     for key in KEYS:
         progress.finish(name_of(key), key)
 
-    assert progress.fraction == ALMOST
-    assert [progress.left_of(name) for name in WEIGHTS] == [0, 0, 0]
+    assert progress.fraction == MAX_FRACTION
+    assert [progress.remaining_items(name) for name in WEIGHTS] == [0, 0, 0]
 
 
 @given(ACTS)
@@ -120,7 +120,7 @@ AFTER = {"prepare": (), "left": ("prepare",), "right": ("prepare",), "last": ("l
 SECONDS = {"prepare": 1.0, "left": 5.0, "right": 2.0, "last": 1.0}
 
 
-def estimator(samples: int = LEAST_SAMPLES) -> EtaEstimator:
+def estimator(samples: int = MIN_SAMPLES) -> EtaEstimator:
     known = EtaEstimator(AFTER)
     known.times = {
         name: StepTime(samples=samples, item=(seconds, seconds * 2), whole=(seconds, seconds * 2))
@@ -144,7 +144,7 @@ def test_no_eta_is_better_than_a_guess() -> None:
     partly = estimator()
     partly.times = {name: time for name, time in partly.times.items() if name != "last"}
 
-    assert estimator(LEAST_SAMPLES - 1).eta(progress) is None
+    assert estimator(MIN_SAMPLES - 1).eta(progress) is None
     assert partly.eta(progress) is None
 
     progress.finish("last", "last")

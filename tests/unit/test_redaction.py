@@ -14,7 +14,7 @@ import structlog
 from headrace.adapters.logs import configure_logging
 from headrace.api.auth.tokens import Tokens
 from headrace.domain.accounts.keys import prefix_of
-from headrace.domain.redaction import REDACTED, names_a_secret, redacted, redacted_values
+from headrace.domain.redaction import REDACTED, is_secret_name, redact, redact_values
 from headrace.settings import ProviderSettings, Settings
 from headrace.workers.attempt.values import job_error, plain_fields, safe_text
 
@@ -71,21 +71,21 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bool], io.StringI
 
 @pytest.mark.parametrize(("text", "secret"), TEXTS)
 def test_a_credential_is_left_out_and_the_rest_stays(text: str, secret: str) -> None:
-    shown = redacted(text)
+    shown = redact(text)
 
     assert secret not in shown
     assert REDACTED in shown
     assert shown[:3] == text[:3] or text.startswith("gho_")
-    assert redacted(shown) == shown
+    assert redact(shown) == shown
 
 
 @pytest.mark.parametrize("text", INNOCENT)
 def test_what_is_no_credential_stays(text: str) -> None:
-    assert redacted(text) == text
+    assert redact(text) == text
 
 
 def test_of_an_api_key_the_part_that_names_it_stays() -> None:
-    assert redacted(KEY) == f"{KEY[:15]}_{REDACTED}"
+    assert redact(KEY) == f"{KEY[:15]}_{REDACTED}"
 
 
 @pytest.mark.timeout(30)
@@ -107,23 +107,23 @@ def test_a_text_that_nearly_holds_credentials_ends_nobodys_patience(piece: str) 
     text = piece * (2**20 // len(piece))
 
     # What begins anew at each piece takes minutes here.
-    assert len(redacted(text)) <= len(text) * 3
+    assert len(redact(text)) <= len(text) * 3
 
 
 @pytest.mark.parametrize("name", ["token", "X-Api-Key", "client_secret", "Set-Cookie", "password", "code"])
 def test_a_name_tells_of_a_credential(name: str) -> None:
-    assert names_a_secret(name)
+    assert is_secret_name(name)
 
 
 @pytest.mark.parametrize("name", ["status_code", "key", "tokenizer", "event", "job_id", "idempotency_key"])
 def test_other_names_do_not(name: str) -> None:
-    assert not names_a_secret(name)
+    assert not is_secret_name(name)
 
 
 def test_values_are_redacted_however_deep_they_stand() -> None:
     value = {"a": [{"b": f"sent {KEY}", "count": 3}], "token": "short", "tokens": 5}
 
-    assert redacted_values(value, names_a_secret) == {
+    assert redact_values(value, is_secret_name) == {
         "a": [{"b": f"sent {KEY[:15]}_{REDACTED}", "count": 3}],
         "token": REDACTED,
         "tokens": 5,

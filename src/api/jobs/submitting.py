@@ -15,7 +15,7 @@ from headrace.api.dependencies import Services
 from headrace.api.jobs.schemas import JobView
 from headrace.api.request_ids import current_request_id
 from headrace.domain.accounts.caller import CurrentUser
-from headrace.domain.jobs.submission.submission import JobSpec, Key
+from headrace.domain.jobs.submission.submission import JobSpec, SubmissionKey
 from headrace.domain.jobs.submission.submitter import Render, SubmissionResult
 
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=128)]
@@ -28,7 +28,15 @@ class _JobId(Struct):
 
 
 async def submit_one(
+<<<<<<< HEAD
     request: Request[Any, Any, Any], services: Services, owner_id: UUID, spec: JobSpec, key: Key | None
+=======
+    request: Request[Any, Any, Any],
+    services: Services,
+    owner_id: UUID,
+    order: JobSpec,
+    key: SubmissionKey | None,
+>>>>>>> f650384 (Say in plain English how submissions are resolved and stored; name limits and calls)
 ) -> Response[JobView]:
     """Store one job. Answer with the job and its `Location`."""
     result = await submit(
@@ -52,7 +60,7 @@ async def submit(
     specs: Sequence[JobSpec],
     render: Render,
     *,
-    key: Key | None,
+    key: SubmissionKey | None,
     at: str = "$",
 ) -> SubmissionResult:
     """Store jobs, publish them and ring for them. An admin's submission is in the audit log before.
@@ -77,10 +85,17 @@ def accepted(result: SubmissionResult, headers: dict[str, str]) -> Response[Any]
     )
 
 
+<<<<<<< HEAD
 async def build_key(
     request: Request[Any, Any, Any], name: str | None, call: str, owner_id: UUID
 ) -> Key | None:
     """Return the key *name* with the request to *call* that it stands for; None when there is no key.
+=======
+async def key_of(
+    request: Request[Any, Any, Any], name: str | None, call: str, owner_id: UUID
+) -> SubmissionKey | None:
+    """The caller's key for its request to *call*; None where it gives none.
+>>>>>>> f650384 (Say in plain English how submissions are resolved and stored; name limits and calls)
 
     Keys belong to *owner_id*, who owns the jobs. The same key from another caller stands for another request.
     """
@@ -91,4 +106,4 @@ async def build_key(
         call = f"{call} by {caller.id}"
     # The handler has decoded the body, so it is JSON. A missing body means the same as an empty object.
     body = (await request.body()).decode() or "{}"
-    return Key(name, f'{{"call":"{call}","body":{body}}}')
+    return SubmissionKey(name, f'{{"call":"{call}","body":{body}}}')

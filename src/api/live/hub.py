@@ -97,7 +97,7 @@ class Hub:
             return
         message = decode_message(raw)
         if not isinstance(message, EventsMessage):
-            feed.offer_progress(message.fence, message.fraction, message.frame)
+            feed.update_progress(message.fence, message.fraction, message.frame)
         elif not feed.append(message.events):
             self._fill_gap(job_id, feed)
 

@@ -15,7 +15,7 @@ from headrace.api.live.stream import Stream
 from headrace.domain.database import TRANSIENT
 from headrace.domain.events.encoding import LoggedEvent
 from headrace.domain.events.feed import Feed
-from headrace.domain.events.log import PAGE
+from headrace.domain.events.log import MAX_PAGE_EVENTS
 from headrace.domain.jobs.errors import CursorBeyondHeadError, JobNotFoundError
 
 _DATABASE_RETRY_SECONDS: Final = 1.0
@@ -155,7 +155,7 @@ class JobStream(Stream):
             self._heartbeat.answer(self._heartbeat.beat())
             return []
         # PostgreSQL reads a whole page of rows, also those that GROUP_BYTES then leaves out.
-        self._page = min(max(2 * len(events), _MIN_PAGE), PAGE)
+        self._page = min(max(2 * len(events), _MIN_PAGE), MAX_PAGE_EVENTS)
         return events
 
     def _beat(self) -> Frame:

@@ -49,7 +49,7 @@ class OverviewStream(Stream):
     async def _follow(self, overview: Overview, cursor: int) -> AsyncIterator[list[Frame]]:
         while True:
             group = self._heartbeat.drain_answers()
-            if overview.has_forgotten(cursor):
+            if overview.has_dropped_changes(cursor):
                 raise SlowReaderError
             entries, next_cursor = overview.after(cursor, self._filters, _GROUP_ENTRIES)
             try:

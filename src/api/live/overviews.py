@@ -15,13 +15,13 @@ from headrace.api.live.shared_feeds import SharedFeeds, pause_between_checks
 from headrace.domain.database import TRANSIENT
 from headrace.domain.events.news import JobSummary
 from headrace.domain.events.observable import Callback
-from headrace.domain.jobs.overview.overview import MOST_KNOWN, Overview, OverviewFilter
+from headrace.domain.jobs.overview.overview import MAX_JOBS, Overview, OverviewFilter
 from headrace.domain.jobs.overview.overview_repository import ChangePoll, OverviewRepository
 
 _log = structlog.get_logger(__name__)
 
 _MAX_NEWEST: Final = 500
-_MAX_RUNNING: Final = MOST_KNOWN // 2
+_MAX_RUNNING: Final = MAX_JOBS // 2
 _MAX_ENDED: Final = 5_000
 
 _decode: Final = msgspec.json.Decoder(list[JobSummary]).decode
@@ -125,10 +125,10 @@ class Overviews:
             overview.delete(job_id)
         if poll.is_cut:
             _log.warning("overview_outrun", owner_id=str(owner_id))
-            overview.forget_all()
+            overview.invalidate()
         overview.notify()
 
     async def _poll(self, owner_id: UUID, last_poll: ChangePoll | None, ended: list[UUID]) -> ChangePoll:
         return await self._repository.look(
-            owner_id, last_poll, ended, most_running=_MAX_RUNNING, most=MOST_KNOWN
+            owner_id, last_poll, ended, max_running=_MAX_RUNNING, most=MAX_JOBS
         )

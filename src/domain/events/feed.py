@@ -13,8 +13,8 @@ from headrace.domain.events.encoding import LoggedEvent
 from headrace.domain.events.observable import Observable
 from headrace.domain.events.types import FINAL_TYPES
 
-KEPT_EVENTS: Final = 512
-KEPT_BYTES: Final = 256 * 1024
+MAX_TAIL_EVENTS: Final = 512
+MAX_TAIL_BYTES: Final = 256 * 1024
 
 Packet = TypeVar("Packet")
 
@@ -52,7 +52,7 @@ class Feed(Observable):
         self.notify()
         return True
 
-    def offer_progress(self, fence: int, fraction: float, frame: bytes) -> None:
+    def update_progress(self, fence: int, fraction: float, frame: bytes) -> None:
         """Take a progress frame unless it is of an earlier attempt or would let the fraction fall."""
         if fence < self._fence or (fence == self._fence and fraction < self._fraction):
             return
@@ -66,7 +66,7 @@ class Feed(Observable):
         self.is_deleted = True
         self.notify()
 
-    def after(self, cursor: int, max_bytes: int = KEPT_BYTES) -> list[LoggedEvent] | None:
+    def after(self, cursor: int, max_bytes: int = MAX_TAIL_BYTES) -> list[LoggedEvent] | None:
         """What comes after *cursor*, at least one; None when it begins before the tail: read the log."""
         behind = self.head - cursor
         if behind <= 0:
@@ -107,5 +107,5 @@ class Feed(Observable):
         self.head = event.seq
         # Nothing follows the end of a job but a retry, so the newest event tells.
         self.final_state = event.type.removeprefix("job.") if event.type in FINAL_TYPES else None
-        while len(self._tail) > KEPT_EVENTS or (self._bytes > KEPT_BYTES and len(self._tail) > 1):
+        while len(self._tail) > MAX_TAIL_EVENTS or (self._bytes > MAX_TAIL_BYTES and len(self._tail) > 1):
             self._bytes -= len(self._tail.popleft().frame)

@@ -10,8 +10,8 @@ from msgspec import Struct
 from headrace.domain.database import Database
 from headrace.domain.events.encoding import LoggedEvent, encode_frame
 
-PAGE: Final = 500
-ANY_SIZE: Final = 2**40
+MAX_PAGE_EVENTS: Final = 500
+UNLIMITED_BYTES: Final = 2**40
 _READERS: Final = 3
 
 # Rows of a page are measured before they are sent: a slow reader asks for little at a time.
@@ -36,7 +36,7 @@ class EventLog(Protocol):
     """What a stream reads."""
 
     async def read_after(
-        self, job_id: UUID, after: int, limit: int = PAGE, max_bytes: int = ANY_SIZE
+        self, job_id: UUID, after: int, limit: int = MAX_PAGE_EVENTS, max_bytes: int = UNLIMITED_BYTES
     ) -> list[LoggedEvent]:
         """The next events after number *after*, in order: at most *limit*, at most *max_bytes* or one."""
 
@@ -53,7 +53,7 @@ class PostgresEventLog:
         self._turns = Semaphore(_READERS)
 
     async def read_after(
-        self, job_id: UUID, after: int, limit: int = PAGE, max_bytes: int = ANY_SIZE
+        self, job_id: UUID, after: int, limit: int = MAX_PAGE_EVENTS, max_bytes: int = UNLIMITED_BYTES
     ) -> list[LoggedEvent]:
         async with self._turns:
             rows = await self._database.fetch(_AFTER, job_id, after, limit, max_bytes)

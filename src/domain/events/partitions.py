@@ -31,7 +31,7 @@ def lowest_id_at(moment: datetime) -> UUID:
     return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
-async def make_partitions(database: Database, now: datetime) -> None:
+async def create_partitions(database: Database, now: datetime) -> None:
     """Make the partition of this month and those of the next three, as far as they are missing.
 
     Making one takes a lock that writers wait for, so nothing is tried for what exists.

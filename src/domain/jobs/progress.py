@@ -6,8 +6,8 @@ from typing import Final
 from headrace.domain.events.types import Progress
 
 # 1.0 belongs to the job that succeeded.
-ALMOST: Final = 0.999
-MOST_SHOWN: Final = 100
+MAX_FRACTION: Final = 0.999
+MAX_SHOWN_ITEMS: Final = 100
 
 
 class JobProgress:
@@ -25,18 +25,18 @@ class JobProgress:
         self._known: dict[str, float] = {}
         self._sums: dict[str, float] = {}
         self._finished: dict[str, set[str]] = {}
-        self._highest = min(floor, ALMOST)
+        self._highest = min(floor, MAX_FRACTION)
         self.steps: dict[str, Progress] = {}
 
     def expand(self, name: str, items: int) -> None:
         """Say that the `for_each` step *name* has so many items; none means that it is done."""
         self._items[name] = items
-        if items > MOST_SHOWN:
+        if items > MAX_SHOWN_ITEMS:
             self.steps[name] = Progress(done=0, total=items)
 
     def entry(self, name: str, key: str) -> str:
         """Under which key *steps* shows that step run."""
-        return name if self._items.get(name, 0) > MOST_SHOWN else key
+        return name if self._items.get(name, 0) > MAX_SHOWN_ITEMS else key
 
     def report(self, name: str, key: str, progress: Progress) -> None:
         """Take what a step run says of itself."""
@@ -60,7 +60,7 @@ class JobProgress:
         else:
             self.steps[key] = Progress(done=1, total=1)
 
-    def left_of(self, name: str) -> float | None:
+    def remaining_items(self, name: str) -> float | None:
         """The items of a step that are not done, parts included; None: nothing is known of it yet."""
         if name not in self._items and name not in self._sums:
             return None
@@ -73,7 +73,7 @@ class JobProgress:
     def fraction(self) -> float:
         """From 0 to just below 1."""
         done = sum(weight * self._share(name) for name, weight in self._weights.items())
-        self._highest = max(self._highest, min(done / self._total, ALMOST))
+        self._highest = max(self._highest, min(done / self._total, MAX_FRACTION))
         return self._highest
 
     def _show_sum(self, name: str, message: str | None) -> None:

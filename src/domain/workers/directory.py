@@ -1,4 +1,4 @@
-"""Who is there to run jobs, as an API process remembers it while it accepts jobs."""
+"""The live workers and what they serve, cached by an API process while it accepts jobs."""
 
 from datetime import timedelta
 from typing import Final
@@ -7,17 +7,23 @@ from headrace.domain.database import Database
 from headrace.domain.ttl_cache import TtlCache
 
 ALIVE_WITHIN: Final = timedelta(seconds=20)
+<<<<<<< HEAD
 _TTL_SECONDS: Final = 1.0
 _KEY: Final = "serving"
+=======
+_CACHE_SECONDS: Final = 1.0
+>>>>>>> f650384 (Say in plain English how submissions are resolved and stored; name limits and calls)
 
 _SERVING: Final = """
 SELECT queues, pipelines FROM workers WHERE last_seen_at > statement_timestamp() - $1::interval
 """
 
 Serving = list[tuple[set[str], set[str]]]
+"""For each worker its queues, and its pipelines as `name@version`."""
 
 
 class WorkerDirectory:
+<<<<<<< HEAD
     """Reads the living workers from PostgreSQL at most once a second."""
 
     def __init__(self, database: Database) -> None:
@@ -34,3 +40,20 @@ class WorkerDirectory:
         serving = [(set(row["queues"]), set(row["pipelines"])) for row in rows]
         self._cache.put(_KEY, serving, as_of=as_of)
         return serving
+=======
+    """Queries PostgreSQL at most once a second."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._fetched_at = float("-inf")
+        self._serving: Serving = []
+
+    async def fetch_serving(self) -> Serving:
+        """Return what every worker serves that was seen within `ALIVE_WITHIN`."""
+        now = time.monotonic()
+        if now - self._fetched_at >= _CACHE_SECONDS:
+            rows = await self._database.fetch(_SERVING, ALIVE_WITHIN)
+            self._serving = [(set(row["queues"]), set(row["pipelines"])) for row in rows]
+            self._fetched_at = now
+        return self._serving
+>>>>>>> f650384 (Say in plain English how submissions are resolved and stored; name limits and calls)

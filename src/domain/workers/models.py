@@ -1,4 +1,4 @@
-"""The worker processes that were lately alive, and what they serve."""
+"""The table of worker processes that were recently alive, and what they serve."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 
 class WorkerProcess(DefaultBase):
-    """One worker process. It is alive as long as *last_seen_at* is recent."""
+    """One worker process. It is alive while *last_seen_at* is recent: its heartbeat renews it."""
 
     __tablename__ = "workers"
 

@@ -9,7 +9,7 @@ import msgspec
 from headrace.domain.errors import HeadraceError
 from headrace.domain.events.types import JobError
 from headrace.domain.json_values import has_nul
-from headrace.domain.redaction import redacted, redacted_values
+from headrace.domain.redaction import redact, redact_values
 
 _MAX_FIELDS_BYTES: Final = 8 * 1024
 _MAX_FIELD_NAME_BYTES: Final = 200
@@ -51,7 +51,7 @@ def plain_text(text: str, limit: int) -> str:
 def safe_text(text: str, limit: int) -> str:
     """Return `plain_text` without credentials."""
     # Cut first, since a text may be very long. A credential that this cuts lies beyond the limit.
-    return plain_text(redacted(text[: limit * 2]), limit)
+    return plain_text(redact(text[: limit * 2]), limit)
 
 
 def plain_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def plain_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
             plain[key] = plain_text(_text_of(value, repr), _MAX_FIELD_BYTES)
     if len(msgspec.json.encode(plain)) > _MAX_FIELDS_BYTES:
         return {"dropped": f"the fields had more than {_MAX_FIELDS_BYTES} bytes"}
-    return dict(redacted_values(plain))
+    return dict(redact_values(plain))
 
 
 def bytes_or_path(source: object) -> bytes | Path:

@@ -9,7 +9,7 @@ import structlog
 from headrace.domain.accounts.login_attempt_repository import LoginAttemptRepository
 from headrace.domain.accounts.session_repository import SessionRepository
 from headrace.domain.database import TRANSIENT, Database, DatabaseAwayError, DatabaseBusyError
-from headrace.domain.events.partitions import make_partitions
+from headrace.domain.events.partitions import create_partitions
 from headrace.domain.jobs.submission.submit_repository import SubmitRepository
 from headrace.domain.workers.repository import WorkerRepository
 from headrace.workers.maintenance.periodic import run_every
@@ -25,7 +25,7 @@ Chore = Callable[[], Awaitable[None]]
 def hourly_chores(database: Database) -> dict[str, Chore]:
     """Return the chores of every hour by the name that their log lines carry."""
     return {
-        "partitions": lambda: make_partitions(database, datetime.now(UTC)),
+        "partitions": lambda: create_partitions(database, datetime.now(UTC)),
         "idempotency_keys": SubmitRepository(database).delete_expired_keys,
         "workers": WorkerRepository(database).delete_vanished,
         "login_attempts": LoginAttemptRepository(database).delete_expired,

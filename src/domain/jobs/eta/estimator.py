@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from headrace.domain.events.types import Eta
 
-LEAST_SAMPLES: Final = 5
+MIN_SAMPLES: Final = 5
 
 
 class StepTime(Struct, frozen=True, kw_only=True):
@@ -21,7 +21,7 @@ class StepTime(Struct, frozen=True, kw_only=True):
 class RemainingWork(Protocol):
     """How much of an attempt is left."""
 
-    def left_of(self, name: str) -> float | None:
+    def remaining_items(self, name: str) -> float | None:
         """The items of a step that are not done, parts of items included; None: it has none yet."""
 
 
@@ -49,10 +49,10 @@ class EtaEstimator:
         return Eta(low_seconds=round(low, 1), high_seconds=round(high, 1))
 
     def _left(self, name: str, progress: RemainingWork) -> tuple[float, float] | None:
-        left = progress.left_of(name)
+        left = progress.remaining_items(name)
         if left == 0:
             return 0.0, 0.0
         time = self.times.get(name)
-        if time is None or time.samples < LEAST_SAMPLES:
+        if time is None or time.samples < MIN_SAMPLES:
             return None
         return time.whole if left is None else (time.item[0] * left, time.item[1] * left)

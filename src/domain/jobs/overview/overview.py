@@ -16,7 +16,7 @@ from headrace.domain.events.news import JobDeleted, JobSummary
 from headrace.domain.events.observable import Observable
 from headrace.domain.jobs.states import JobState, possible_predecessors
 
-MOST_KNOWN: Final = 20_000
+MAX_JOBS: Final = 20_000
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -42,7 +42,7 @@ class OverviewEntry(Struct, kw_only=True):
 class Overview(Observable):
     """The jobs of one owner, as far as anybody may still have to hear of them."""
 
-    def __init__(self, most: int = MOST_KNOWN) -> None:
+    def __init__(self, most: int = MAX_JOBS) -> None:
         super().__init__()
         self._most = most
         self._jobs: OrderedDict[UUID, OverviewEntry] = OrderedDict()
@@ -88,12 +88,12 @@ class Overview(Observable):
         )
         return list(islice(over, limit))
 
-    def forget_all(self) -> None:
+    def invalidate(self) -> None:
         """Have everybody who watches now begin anew: changes were missed."""
         self.number += 1
         self._forgotten = self.number
 
-    def has_forgotten(self, cursor: int) -> bool:
+    def has_dropped_changes(self, cursor: int) -> bool:
         """Whether changes after *cursor* are not known any more."""
         return cursor < self._forgotten
 

@@ -101,12 +101,12 @@ class OverviewRepository:
         return {row["job_id"] for row in rows}
 
     async def look(
-        self, owner_id: UUID, last: ChangePoll | None, ended: Sequence[UUID], *, most_running: int, most: int
+        self, owner_id: UUID, last: ChangePoll | None, ended: Sequence[UUID], *, max_running: int, most: int
     ) -> ChangePoll:
         """The newest running jobs, what else changed since the *last* look, and which of *ended* are gone."""
         at, seen = (None, None) if last is None else (last.at, last.seen)
         rows = await self._database.fetch(
-            _CHANGED, owner_id, at, seen, list(ended), most_running, most + most_running
+            _CHANGED, owner_id, at, seen, list(ended), max_running, most + max_running
         )
         clock = next(row for row in rows if row["at"] is not None)
         found = [row for row in rows if row["id"] is not None]
@@ -116,7 +116,7 @@ class OverviewRepository:
             seen=clock["seen"],
             changed=changed,
             gone=[row["id"] for row in found if row["state"] is None],
-            is_cut=len(changed) == most + most_running,
+            is_cut=len(changed) == most + max_running,
         )
 
 

@@ -1,4 +1,4 @@
-"""What one request wants submitted, on its way into the database. Pure."""
+"""A submission on its way into the database: the jobs of one request, its key, and its response. Pure."""
 
 import secrets
 from collections.abc import Sequence
@@ -11,13 +11,16 @@ from msgspec import Struct
 
 from headrace.domain.pipelines.catalogue import CachedPipeline
 
-# Stands in an answer for the moment that only the database knows. Random, so that nobody's own text is it.
-NOT_YET: Final = datetime(1, 1, 1, tzinfo=UTC) + timedelta(microseconds=secrets.randbelow(86_399_999_999) + 1)
-NOT_YET_TEXT: Final = msgspec.json.encode(NOT_YET).decode().strip('"')
+# The response is rendered before the statement runs, but only the database knows the time of storing. It
+# replaces this text, which is random so that no text of a caller equals it.
+PLACEHOLDER_TIME: Final = datetime(1, 1, 1, tzinfo=UTC) + timedelta(
+    microseconds=secrets.randbelow(86_399_999_999) + 1
+)
+PLACEHOLDER_TEXT: Final = msgspec.json.encode(PLACEHOLDER_TIME).decode().strip('"')
 
 
 class JobSpec(Struct, frozen=True, kw_only=True):
-    """One submission. *run_at* None: now; *version* None: the newest."""
+    """A job as a caller specifies it. *run_at* None: now; *version* None: the newest."""
 
     pipeline: str
     params: dict[str, Any]
@@ -33,13 +36,13 @@ class JobSpec(Struct, frozen=True, kw_only=True):
 
 
 class NewJob(Struct, frozen=True, kw_only=True):
-    """One job that is to be stored, its *params* and *meta* as JSON.
+    """A job that was checked and is ready to be stored; *params* and *meta* are JSON texts.
 
-    *waiting_for* says why it will not start at once, if it does not.
+    *waiting_for* says why the job will not start at once: see `why_queued`.
     """
 
     id: UUID
-    order: JobSpec
+    spec: JobSpec
     pipeline: CachedPipeline
     params: str
     meta: str
@@ -47,8 +50,8 @@ class NewJob(Struct, frozen=True, kw_only=True):
     tag_ids: tuple[UUID, ...] = ()
 
 
-class Key(Struct, frozen=True):
-    """The caller's name for a submission, and its request as JSON."""
+class SubmissionKey(Struct, frozen=True):
+    """The caller's name for a submission (`Idempotency-Key`), and the submission's request as JSON."""
 
     name: str
     request: str
@@ -57,24 +60,23 @@ class Key(Struct, frozen=True):
 class Submission(Struct, kw_only=True):
     """The jobs of one request: all are stored, or none.
 
-    *answer* is what the caller is told, with `NOT_YET_TEXT` where the moment of storing belongs.
+    *response* is the body that the caller gets, with `PLACEHOLDER_TEXT` for the time of storing.
     """
 
     owner_id: UUID
     jobs: Sequence[NewJob]
-    answer: str
-    key: Key | None = None
+    response: str
+    key: SubmissionKey | None = None
     request_id: str | None = None
 
 
 class StoreResult(Struct, frozen=True):
-    """What became of a submission.
+    """The result of storing a submission, at the database's time *at*; *at_text* is the same in JSON.
 
-    `made` · `repeated`: its key is taken, nothing was stored · `stale`: a pipeline has changed meanwhile,
-    or a preset is being changed or gone, nothing was stored. *moment* is that of storing, as frames and
-    answers write it.
+    *verdict*: `stored` · `repeated`: the key is taken, nothing was stored · `stale`: a pipeline has changed
+    since it was looked up, or a preset is locked or deleted, nothing was stored.
     """
 
-    verdict: Literal["made", "repeated", "stale"]
+    verdict: Literal["stored", "repeated", "stale"]
     at: datetime
-    moment: str
+    at_text: str

@@ -1,4 +1,4 @@
-"""Accepting jobs: resolved, checked, and stored together with what other callers submit at the moment."""
+"""The path of every new job into the database: its submission is resolved, checked and stored."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -16,43 +16,41 @@ from headrace.domain.events.encoding import encode_event
 from headrace.domain.events.news import JobNews
 from headrace.domain.events.types import JobQueued
 from headrace.domain.jobs.errors import IdempotencyConflictError, PresetBusyError, PresetNotFoundError
+from headrace.domain.jobs.submission.resolver import SubmissionResolver
 from headrace.domain.jobs.submission.submission import (
-    NOT_YET_TEXT,
+    PLACEHOLDER_TEXT,
     JobSpec,
-    Key,
     NewJob,
     StoreResult,
     Submission,
+    SubmissionKey,
 )
 from headrace.domain.jobs.submission.submit_repository import SubmitRepository
 from headrace.domain.jobs.waiting import why_queued
 from headrace.domain.json_bounds import ValueTooLargeError, is_too_large
-from headrace.domain.pipelines.catalogue import CachedPipeline, Catalogue
-from headrace.domain.pipelines.service import (
-    Fault,
-    ParamsInvalidError,
-    PipelineNotFoundError,
-    PipelineUnknownError,
-    check_params,
-)
+from headrace.domain.pipelines.catalogue import CachedPipeline
+from headrace.domain.pipelines.service import ParamsInvalidError
 from headrace.domain.pipelines.versions import version_key
-from headrace.domain.workers.directory import Serving, WorkerDirectory
+from headrace.domain.workers.directory import Serving
 
-_TRIES: Final = 3
-_PAUSE_SECONDS: Final = 0.1
+_MAX_TRIES: Final = 3
+_RETRY_SECONDS: Final = 0.1
 
 Render = Callable[[Sequence[NewJob]], bytes]
-"""Writes the caller's answer, with `NOT_YET` where the moment of storing belongs."""
+"""Renders the response, with `PLACEHOLDER_TIME` for the time of storing."""
 
 Store = Callable[[Submission], Awaitable[StoreResult]]
 
 
 class PipelineBusyError(HeadraceError):
-    """A pipeline is registered anew all the time."""
+    """The pipeline was registered anew at every try to store the submission."""
 
 
 class SubmissionResult(Struct, frozen=True, kw_only=True):
-    """What the caller is told. Of one that *is_replayed* nothing but the body is known."""
+    """The response of a submission, its news to publish, and the queues to ring for.
+
+    *is_replayed*: *body* is the stored response of an earlier submission with the same key, nothing is new.
+    """
 
     body: bytes
     is_replayed: bool = False
@@ -61,128 +59,110 @@ class SubmissionResult(Struct, frozen=True, kw_only=True):
 
 
 class Submitter:
-    """The one way of a job into the database."""
+    """Accepts the submissions of one API process."""
 
     def __init__(self, database: Database, store: Store | None = None) -> None:
-        """*store* stores a submission together with others; without it each is stored by itself."""
+        """*store* stores a submission together with others; without it each has its own statement."""
         self._repository = SubmitRepository(database)
-        self._store = store or self._store_alone
-        self._catalogue = Catalogue(database)
-        self._workers = WorkerDirectory(database)
+        self._store = store or self._store_single
+        self._resolver = SubmissionResolver(database)
 
     async def submit(
         self,
         owner_id: UUID,
-        orders: Sequence[JobSpec],
+        specs: Sequence[JobSpec],
         render: Render,
         *,
-        key: Key | None = None,
+        key: SubmissionKey | None = None,
         at: str = "$",
         request_id: str | None = None,
     ) -> SubmissionResult:
-        """Accept *orders*, all or none. *at* is where they stand in the request, for the paths of faults.
+        """Store all jobs of *specs* or none.
 
-        *request_id* is kept with the jobs, for the logs of those who run them.
+        *at* is the path of a spec in the request, `{}` for its index; faults carry it. *request_id* is stored
+        with the jobs, for the logs of their workers.
 
         Raises:
-            ValueTooLargeError: the parameters or the meta of an order are too large to be kept.
-            ParamsInvalidError: a pipeline is unknown, or parameters do not fit it; with every fault.
+            ValueTooLargeError: the params or the meta of a spec are too large.
+            ParamsInvalidError: pipelines are unknown or params invalid; holds every fault.
             IdempotencyConflictError: the key was used with another request.
-            PresetNotFoundError: the preset of an order is gone.
-            PresetBusyError: somebody changes it.
+            PresetNotFoundError: the preset of a spec does not exist.
+            PresetBusyError: the preset of a spec is being changed.
+            PipelineBusyError: a pipeline was registered anew at every try.
         """
-        written = [_as_json(order, at, place) for place, order in enumerate(orders)]
-        presets = {order.preset_id for order in orders if order.preset_id is not None}
-        for _ in range(_TRIES):
+        encoded = [_encode_values(spec, at.format(index)) for index, spec in enumerate(specs)]
+        preset_ids = {spec.preset_id for spec in specs if spec.preset_id is not None}
+        for _ in range(_MAX_TRIES):
             try:
-                found, serving = await self._resolve(orders, at)
+                pipelines, serving = await self._resolver.resolve(specs, at)
             except ParamsInvalidError:
-                # What was accepted once under this key stays accepted, whatever the pipeline asks for now.
-                if key is not None and (known := await self._find_key(owner_id, key)) is not None:
-                    return known
+                # A replay must succeed even if the pipeline's schema has changed since.
+                if key is not None and (replay := await self._replay(owner_id, key)) is not None:
+                    return replay
                 raise
-            tags = {name for order in orders for name in order.tags}
-            tag_ids = await self._repository.tag_ids(owner_id, tags) if tags else {}
-            jobs = _new_jobs(orders, written, found, serving, tag_ids)
+            tags = {name for spec in specs for name in spec.tags}
+            tag_ids = await self._repository.ensure_tags(owner_id, tags) if tags else {}
+            jobs = _new_jobs(specs, encoded, pipelines, serving, tag_ids)
             submission = Submission(
                 owner_id=owner_id,
                 jobs=jobs,
-                answer=render(jobs).decode(),
+                response=render(jobs).decode(),
                 key=key,
                 request_id=request_id,
             )
             stored = await self._store(submission)
-            if stored.verdict == "made":
-                return _answer(submission, stored)
+            if stored.verdict == "stored":
+                return _result(submission, stored)
             if stored.verdict == "repeated" and key is not None:
-                known = await self._find_key(owner_id, key)
-                if known is not None:
-                    return known
-            for order in orders:
-                self._catalogue.evict(order.pipeline, order.version)
-            await self._wait_for(presets)
-        if presets:
-            raise PresetBusyError(min(presets))
+                replay = await self._replay(owner_id, key)
+                if replay is not None:
+                    return replay
+            self._resolver.evict(specs)
+            await self._wait_for_presets(preset_ids)
+        if preset_ids:
+            raise PresetBusyError(min(preset_ids))
         raise PipelineBusyError("the pipeline is being registered; try again")
 
-    async def _wait_for(self, presets: Collection[UUID]) -> None:
-        """Give those who change the presets a moment; without presets it goes on at once."""
-        for preset_id in presets:
-            if not await self._repository.has_preset(preset_id):
+    async def _wait_for_presets(self, preset_ids: Collection[UUID]) -> None:
+        """Give the transactions that change the presets a moment; return at once without presets."""
+        for preset_id in preset_ids:
+            if not await self._repository.preset_exists(preset_id):
                 raise PresetNotFoundError(preset_id)
-        if presets:
-            await asyncio.sleep(_PAUSE_SECONDS)
+        if preset_ids:
+            await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _store_alone(self, submission: Submission) -> StoreResult:
+    async def _store_single(self, submission: Submission) -> StoreResult:
         (stored,) = await self._repository.store([submission])
         return stored
 
-    async def _find_key(self, owner_id: UUID, key: Key) -> SubmissionResult | None:
-        found = await self._repository.find_key(owner_id, key.name, key.request)
-        return None if found is None else _replay(key, *found)
+    async def _replay(self, owner_id: UUID, key: SubmissionKey) -> SubmissionResult | None:
+        """Return the stored response of the key; None when the key is free.
 
-    async def _resolve(self, orders: Sequence[JobSpec], at: str) -> tuple[list[CachedPipeline], Serving]:
-        found: list[CachedPipeline] = []
-        asked: dict[tuple[str, int | None], CachedPipeline | None] = {}
-        faults: list[Fault] = []
-        unknown: list[Fault] = []
-        for place, order in enumerate(orders):
-            wanted = (order.pipeline, order.version)
-            if wanted not in asked:
-                asked[wanted] = await self._catalogue.get(*wanted)
-            pipeline = asked[wanted]
-            here = at.format(place)
-            if pipeline is None:
-                field = "pipeline" if order.version is None else "version"
-                unknown.append(
-                    Fault(f"{here}.{field}", str(PipelineNotFoundError(order.pipeline, order.version)))
-                )
-                continue
-            found.append(pipeline)
-            try:
-                check_params(pipeline, order.params, at=f"{here}.params")
-            except ParamsInvalidError as error:
-                faults += error.faults
-        if unknown:
-            raise PipelineUnknownError(unknown + faults)
-        if faults:
-            raise ParamsInvalidError(orders[0].pipeline if len(orders) == 1 else "of the batch", faults)
-        return found, await self._workers.serving()
+        Raises:
+            IdempotencyConflictError: the key was used with another request.
+        """
+        stored = await self._repository.fetch_key(owner_id, key.name, key.request)
+        if stored is None:
+            return None
+        response, is_same_request = stored
+        if not is_same_request or response is None:
+            raise IdempotencyConflictError(key.name)
+        return SubmissionResult(body=response, is_replayed=True)
 
 
-def _as_json(order: JobSpec, at: str, place: int) -> tuple[str, str]:
-    params, meta = msgspec.json.encode(order.params), msgspec.json.encode(order.meta)
+def _encode_values(spec: JobSpec, path: str) -> tuple[str, str]:
+    params, meta = msgspec.json.encode(spec.params), msgspec.json.encode(spec.meta)
     if is_too_large(params):
-        raise ValueTooLargeError(f"{at.format(place)}.params")
+        raise ValueTooLargeError(f"{path}.params")
     if is_too_large(meta):
-        raise ValueTooLargeError(f"{at.format(place)}.meta")
+        raise ValueTooLargeError(f"{path}.meta")
     return params.decode(), meta.decode()
 
 
 def _new_jobs(
-    orders: Sequence[JobSpec],
-    written: Sequence[tuple[str, str]],
-    found: Sequence[CachedPipeline],
+    specs: Sequence[JobSpec],
+    encoded: Sequence[tuple[str, str]],
+    pipelines: Sequence[CachedPipeline],
     serving: Serving,
     tag_ids: dict[str, UUID],
 ) -> list[NewJob]:
@@ -190,25 +170,25 @@ def _new_jobs(
     return [
         NewJob(
             id=uuid7(),
-            order=order,
+            spec=spec,
             pipeline=pipeline,
             params=params,
             meta=meta,
             waiting_for=why_queued(
                 version_key(pipeline.name, pipeline.version),
-                order.queue,
-                is_due=order.run_at is None or order.run_at <= now,
+                spec.queue,
+                is_due=spec.run_at is None or spec.run_at <= now,
                 attempt=0,
                 serving=serving,
             ),
-            tag_ids=tuple({tag_ids[name] for name in order.tags}),
+            tag_ids=tuple({tag_ids[name] for name in spec.tags}),
         )
-        for order, (params, meta), pipeline in zip(orders, written, found, strict=True)
+        for spec, (params, meta), pipeline in zip(specs, encoded, pipelines, strict=True)
     ]
 
 
-def _answer(submission: Submission, stored: StoreResult) -> SubmissionResult:
-    queued = [encode_event(JobQueued())]
+def _result(submission: Submission, stored: StoreResult) -> SubmissionResult:
+    events = [encode_event(JobQueued())]
     news = [
         JobNews(
             job_id=job.id,
@@ -218,18 +198,12 @@ def _answer(submission: Submission, stored: StoreResult) -> SubmissionResult:
             head=1,
             progress=0.0,
             at=stored.at,
-            events=queued,
+            events=events,
         )
         for job in submission.jobs
     ]
     return SubmissionResult(
-        body=submission.answer.replace(NOT_YET_TEXT, stored.moment).encode(),
+        body=submission.response.replace(PLACEHOLDER_TEXT, stored.at_text).encode(),
         news=news,
-        queues=[job.order.queue for job in submission.jobs],
+        queues=[job.spec.queue for job in submission.jobs],
     )
-
-
-def _replay(key: Key, answer: bytes | None, is_same: bool) -> SubmissionResult:
-    if not is_same or answer is None:
-        raise IdempotencyConflictError(key.name)
-    return SubmissionResult(body=answer, is_replayed=True)

@@ -1,0 +1,59 @@
+"""Resolves the pipelines that a submission names, and checks its params against their schemas."""
+
+from collections.abc import Sequence
+
+from headrace.domain.database import Database
+from headrace.domain.jobs.submission.submission import JobSpec
+from headrace.domain.pipelines.catalogue import CachedPipeline, Catalogue
+from headrace.domain.pipelines.service import (
+    Fault,
+    ParamsInvalidError,
+    PipelineNotFoundError,
+    PipelineUnknownError,
+    check_params,
+)
+from headrace.domain.workers.directory import Serving, WorkerDirectory
+
+
+class SubmissionResolver:
+    """Works on cached pipelines and workers, at most a second old. The statement that stores checks again."""
+
+    def __init__(self, database: Database) -> None:
+        self._catalogue = Catalogue(database)
+        self._workers = WorkerDirectory(database)
+
+    async def resolve(self, specs: Sequence[JobSpec], at: str) -> tuple[list[CachedPipeline], Serving]:
+        """Return the pipeline of each spec, and what the live workers serve.
+
+        Raises:
+            PipelineUnknownError, ParamsInvalidError: with every fault of all specs, at the path *at* of each.
+        """
+        pipelines: list[CachedPipeline] = []
+        lookups: dict[tuple[str, int | None], CachedPipeline | None] = {}
+        param_faults: list[Fault] = []
+        unknown_faults: list[Fault] = []
+        for index, spec in enumerate(specs):
+            version = (spec.pipeline, spec.version)
+            if version not in lookups:
+                lookups[version] = await self._catalogue.get(*version)
+            pipeline = lookups[version]
+            path = at.format(index)
+            if pipeline is None:
+                field = "pipeline" if spec.version is None else "version"
+                unknown_faults.append(Fault(f"{path}.{field}", str(PipelineNotFoundError(*version))))
+                continue
+            pipelines.append(pipeline)
+            try:
+                check_params(pipeline, spec.params, at=f"{path}.params")
+            except ParamsInvalidError as error:
+                param_faults += error.faults
+        if unknown_faults:
+            raise PipelineUnknownError(unknown_faults + param_faults)
+        if param_faults:
+            raise ParamsInvalidError(specs[0].pipeline if len(specs) == 1 else "of the batch", param_faults)
+        return pipelines, await self._workers.fetch_serving()
+
+    def evict(self, specs: Sequence[JobSpec]) -> None:
+        """Look up the pipelines of *specs* anew next time."""
+        for spec in specs:
+            self._catalogue.evict(spec.pipeline, spec.version)
