@@ -1,0 +1,200 @@
+"""The events and rows with which an attempt tells of its step runs."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from headrace.domain.events.types import JobError
+from headrace.domain.jobs.attempts.changes import Change, StepChange
+from headrace.domain.jobs.states import StepState
+from headrace.workers.attempt.changes import ChangeBuilder
+from headrace.workers.attempt.plan import StepPlan
+from support.worker_builders import Clock, items_of, new_claim, new_node, new_run
+
+ERROR = JobError(code="step_failed", message="it failed", step="work")
+# By PostgreSQL's clock it was noon, by the worker's 100 s, when the job was claimed.
+CLAIM = new_claim(attempt=3, fence=7, received_at=100.0)
+
+
+@pytest.fixture
+def records(monkeypatch: pytest.MonkeyPatch) -> ChangeBuilder:
+    """Those of a claim that is five seconds old."""
+    monkeypatch.setattr("headrace.domain.jobs.attempts.claims.time", Clock(105.0))
+    return ChangeBuilder(CLAIM)
+
+
+def run_of_step(*, tries: int = 2, output: str | None = None) -> StepPlan:
+    return new_run(new_node("work"), tries=tries, output=output)
+
+
+def run_of_item(*, tries: int = 2, output: str | None = None) -> StepPlan:
+    return new_run(new_node("many", for_each=items_of), 4, tries=tries, output=output)
+
+
+def events_of(change: Change) -> list[tuple[str, Any]]:
+    return [(event.type, msgspec.json.decode(event.body)) for event in change.events]
+
+
+def row_of(change: Change, key: str) -> StepChange:
+    """The only row of *change*."""
+    assert list(change.steps) == [key]
+    return change.steps[key]
+
+
+def test_a_change_belongs_to_the_attempt_that_makes_it(records: ChangeBuilder) -> None:
+    assert records.empty() == Change(job_id=UUID(int=1), owner_id=UUID(int=2), fence=7)
+
+
+def test_no_change_shares_anything_with_the_next(records: ChangeBuilder) -> None:
+    records.empty().steps["work"] = records.row(run_of_step(), StepState.PENDING)
+    records.started(run_of_step())
+
+    assert records.empty() == Change(job_id=UUID(int=1), owner_id=UUID(int=2), fence=7)
+
+
+@pytest.mark.parametrize("state", StepState)
+def test_a_row_says_which_step_run_is_in_which_state(records: ChangeBuilder, state: StepState) -> None:
+    row = records.row(run_of_step(output="1"), state)
+
+    assert row == StepChange(key="work", name="work", index=None, state=state, attempt=3, tries=2)
+
+
+def test_the_row_of_an_item_says_which_item(records: ChangeBuilder) -> None:
+    row = records.row(run_of_item(tries=0), StepState.PENDING)
+
+    assert row == StepChange(key="many[4]", name="many", index=4, state=StepState.PENDING, attempt=3, tries=0)
+
+
+def test_the_start_of_a_try_is_told(records: ChangeBuilder) -> None:
+    change = records.started(run_of_step())
+
+    assert events_of(change) == [("step.started", {"step": "work", "index": None, "attempt": 3})]
+    assert row_of(change, "work") == StepChange(
+        key="work", name="work", index=None, state=StepState.RUNNING, attempt=3, tries=2, started=True
+    )
+
+
+def test_the_start_of_an_item_is_told_with_its_number(records: ChangeBuilder) -> None:
+    change = records.started(run_of_item())
+
+    assert events_of(change) == [("step.started", {"step": "many", "index": 4, "attempt": 3})]
+    assert row_of(change, "many[4]").index == 4
+
+
+def test_a_success_is_told_and_its_output_stored(records: ChangeBuilder) -> None:
+    change = records.succeeded(run_of_step(output='{"a":1}'), 1234)
+
+    assert events_of(change) == [
+        ("step.succeeded", {"step": "work", "index": None, "attempt": 3, "took_ms": 1234})
+    ]
+    assert row_of(change, "work") == StepChange(
+        key="work",
+        name="work",
+        index=None,
+        state=StepState.SUCCEEDED,
+        attempt=3,
+        tries=2,
+        output='{"a":1}',
+    )
+
+
+def test_the_success_of_an_item_is_told_with_its_number(records: ChangeBuilder) -> None:
+    change = records.succeeded(run_of_item(output="1"), 0)
+
+    assert events_of(change) == [("step.succeeded", {"step": "many", "index": 4, "attempt": 3, "took_ms": 0})]
+    assert row_of(change, "many[4]").output == "1"
+
+
+def test_a_failure_that_is_tried_again_names_the_time_by_postgresqls_clock(
+    records: ChangeBuilder,
+) -> None:
+    change = records.failed(run_of_step(), ERROR, timedelta(seconds=7.5))
+
+    assert events_of(change) == [
+        (
+            "step.failed",
+            {
+                "step": "work",
+                "index": None,
+                "attempt": 3,
+                "error": {"code": "step_failed", "message": "it failed", "step": "work"},
+                "retry_at": "2026-01-01T12:00:12.500000Z",
+            },
+        )
+    ]
+
+
+def test_a_step_that_is_tried_again_waits_with_its_error(records: ChangeBuilder) -> None:
+    change = records.failed(run_of_step(), ERROR, timedelta(seconds=7.5))
+
+    assert row_of(change, "work") == StepChange(
+        key="work",
+        name="work",
+        index=None,
+        state=StepState.PENDING,
+        attempt=3,
+        tries=2,
+        error='{"code":"step_failed","message":"it failed","step":"work"}',
+        retry_seconds=7.5,
+    )
+
+
+def test_a_step_that_is_tried_again_at_once_waits_for_no_time(records: ChangeBuilder) -> None:
+    change = records.failed(run_of_step(), ERROR, timedelta(0))
+
+    assert row_of(change, "work").state is StepState.PENDING
+    assert row_of(change, "work").retry_seconds == 0.0
+    assert events_of(change)[0][1]["retry_at"] == "2026-01-01T12:00:05Z"
+
+
+def test_the_last_failure_of_a_step_fails_it(records: ChangeBuilder) -> None:
+    change = records.failed(run_of_step(), ERROR, None)
+
+    assert events_of(change)[0][1]["retry_at"] is None
+    assert row_of(change, "work") == StepChange(
+        key="work",
+        name="work",
+        index=None,
+        state=StepState.FAILED,
+        attempt=3,
+        tries=2,
+        error='{"code":"step_failed","message":"it failed","step":"work"}',
+    )
+
+
+def test_the_failure_of_an_item_is_told_with_its_number(records: ChangeBuilder) -> None:
+    ((kind, body),) = events_of(records.failed(run_of_item(), ERROR, None))
+
+    assert (kind, body["step"], body["index"]) == ("step.failed", "many", 4)
+
+
+def test_the_items_of_a_step_are_stored_as_done_without_an_event(records: ChangeBuilder) -> None:
+    change = records.items("many", '["a","b"]')
+
+    assert change.events == []
+    assert row_of(change, "many") == StepChange(
+        key="many",
+        name="many",
+        index=None,
+        state=StepState.SUCCEEDED,
+        attempt=3,
+        items='["a","b"]',
+    )
+
+
+@pytest.mark.parametrize("what", ["started", "succeeded", "failed", "items"])
+def test_what_is_told_of_a_step_run_neither_moves_the_job_nor_its_progress(
+    records: ChangeBuilder, what: str
+) -> None:
+    change = {
+        "started": records.started(run_of_step()),
+        "succeeded": records.succeeded(run_of_step(output="1"), 5),
+        "failed": records.failed(run_of_step(), ERROR, None),
+        "items": records.items("many", "[]"),
+    }[what]
+
+    assert (change.job_id, change.owner_id, change.fence) == (UUID(int=1), UUID(int=2), 7)
+    assert (change.move, change.progress, change.files) == (None, None, [])

@@ -1,0 +1,229 @@
+"""How an attempt ends: the move of its job, the event that tells it, and the steps left behind."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from itertools import product
+
+import pytest
+
+from headrace.domain.events.encoding import encode_event
+from headrace.domain.events.types import JobCancelled, JobError, JobEvent, JobFailed, JobRequeued
+from headrace.domain.jobs.attempts.changes import JobMove
+from headrace.domain.jobs.attempts.queue import JOB_TIMEOUT
+from headrace.domain.jobs.states import JobState, StepState
+from headrace.workers.attempt.outcome import StopReason, conclude, unfinished_steps
+from headrace.workers.attempt.plan import Plan
+from support.worker_builders import NOON, Clock, new_pipeline, record, stored, succeed, take_all
+
+FAILURE = JobError(code="step_failed", message="it failed", step="a")
+DONE, LEFT = True, False
+TARGETS = {
+    (None, DONE): JobState.SUCCEEDED,
+    (None, LEFT): JobState.QUEUED,
+    (StopReason.CANCELLED, DONE): JobState.CANCELLED,
+    (StopReason.CANCELLED, LEFT): JobState.CANCELLED,
+    (StopReason.FAILED, DONE): JobState.FAILED,
+    (StopReason.FAILED, LEFT): JobState.FAILED,
+    (StopReason.OUT_OF_TIME, DONE): JobState.FAILED,
+    (StopReason.OUT_OF_TIME, LEFT): JobState.FAILED,
+    (StopReason.HANDED_BACK, DONE): JobState.SUCCEEDED,
+    (StopReason.HANDED_BACK, LEFT): JobState.QUEUED,
+    # Nothing that is written without the lease counts.
+    (StopReason.LEASE_LOST, DONE): JobState.SUCCEEDED,
+    (StopReason.LEASE_LOST, LEFT): JobState.QUEUED,
+}
+EVENTS = {
+    JobState.SUCCEEDED: "job.succeeded",
+    JobState.FAILED: "job.failed",
+    JobState.CANCELLED: "job.cancelled",
+    JobState.QUEUED: "job.requeued",
+}
+FINAL = [JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The monotonic clock of the endings; it stands at 100 s."""
+    clock = Clock(100.0)
+    monkeypatch.setattr("headrace.workers.attempt.outcome.time", clock)
+    return clock
+
+
+def noon() -> datetime:
+    return NOON
+
+
+def two_steps(result: str | None = None) -> Plan:
+    return Plan(new_pipeline({"a": (), "b": ()}, result=result), {}, 0.0)
+
+
+def end(
+    plan: Plan, why: StopReason | None = None, *, is_done: bool, failure: JobError | None = None
+) -> tuple[JobMove, JobEvent]:
+    return conclude(plan, why, failure, is_done=is_done, now=noon)
+
+
+def left(plan: Plan, target: JobState) -> dict[str, StepState]:
+    return {run.key: state for run, state in unfinished_steps(plan, target)}
+
+
+@pytest.mark.parametrize(("why", "is_done"), list(product([None, *StopReason], [DONE, LEFT])))
+def test_why_an_attempt_ends_and_whether_all_is_done_decide_what_becomes_of_the_job(
+    why: StopReason | None, is_done: bool
+) -> None:
+    move, event = end(two_steps(), why, is_done=is_done, failure=FAILURE)
+
+    assert move.target is TARGETS[why, is_done]
+    assert encode_event(event).type == EVENTS[move.target]
+
+
+def test_a_cancelled_job_has_neither_result_nor_error() -> None:
+    move, event = end(two_steps("a"), StopReason.CANCELLED, is_done=True, failure=FAILURE)
+
+    assert move == JobMove(target=JobState.CANCELLED)
+    assert event == JobCancelled()
+
+
+def test_a_failed_job_says_what_failed() -> None:
+    move, event = end(two_steps(), StopReason.FAILED, is_done=False, failure=FAILURE)
+
+    assert move == JobMove(target=JobState.FAILED, error=FAILURE)
+    assert event == JobFailed(error=FAILURE)
+
+
+def test_a_job_that_is_out_of_time_says_so_whatever_has_failed() -> None:
+    move, event = end(two_steps(), StopReason.OUT_OF_TIME, is_done=False, failure=FAILURE)
+
+    assert move == JobMove(target=JobState.FAILED, error=JOB_TIMEOUT)
+    assert event == JobFailed(error=JobError(code="job_timeout", message="the job is out of time"))
+
+
+def results(plan: Plan, outputs: Mapping[str, str]) -> tuple[str | None, str]:
+    """The result in the move and the body of the event, once all steps have these outputs."""
+    for run in take_all(plan):
+        succeed(plan, run, outputs[run.key])
+    move, event = end(plan, is_done=True)
+    return move.result, encode_event(event).body
+
+
+def test_the_result_of_a_job_is_the_output_of_its_result_step() -> None:
+    outputs = {"a": "1", "b": '{"x":[2.0]}'}
+
+    assert results(two_steps("b"), outputs) == ('{"x":[2.0]}', '{"result":{"x":[2.0]}}')
+    assert results(two_steps("a"), outputs) == ("1", '{"result":1}')
+
+
+def test_a_job_without_a_result_step_has_the_result_null() -> None:
+    assert results(two_steps(), {"a": "1", "b": "2"}) == ("null", '{"result":null}')
+
+
+def test_the_result_of_a_step_with_items_is_the_list_of_its_outputs() -> None:
+    plan = Plan(new_pipeline({"many": ()}, for_each={"many"}, result="many"), {}, 0.0)
+    plan.expand(plan.to_expand.popleft(), "[7,8]")
+
+    assert results(plan, {"many[0]": "70", "many[1]": "80"}) == ("[70,80]", '{"result":[70,80]}')
+
+
+def test_the_result_of_a_step_without_items_is_an_empty_list() -> None:
+    plan = Plan(new_pipeline({"many": ()}, for_each={"many"}, result="many"), {}, 0.0)
+    plan.expand(plan.to_expand.popleft(), "[]")
+
+    assert results(plan, {}) == ("[]", '{"result":[]}')
+
+
+def test_a_job_whose_step_waits_is_queued_until_its_next_try(clock: Clock) -> None:
+    plan = two_steps()
+    a, b = take_all(plan)
+    plan.retry_at(a, clock.at + 30.0)
+    plan.retry_at(b, clock.at + 12.5)
+
+    move, event = end(plan, is_done=False)
+
+    assert move == JobMove(target=JobState.QUEUED, delay_seconds=12.5)
+    assert event == JobRequeued(reason="retry", run_at=NOON + timedelta(seconds=12.5))
+
+
+def test_a_job_whose_step_may_be_tried_already_is_queued_without_a_delay(clock: Clock) -> None:
+    plan = two_steps()
+    for run in take_all(plan):
+        plan.retry_at(run, clock.at - 5.0)
+
+    move, event = end(plan, is_done=False)
+
+    assert move == JobMove(target=JobState.QUEUED, delay_seconds=0.0)
+    assert event == JobRequeued(reason="retry", run_at=NOON)
+
+
+def test_a_job_of_which_nothing_waits_is_queued_without_a_delay(clock: Clock) -> None:
+    plan = two_steps()
+    take_all(plan)
+
+    move, event = end(plan, is_done=False)
+
+    assert move == JobMove(target=JobState.QUEUED, delay_seconds=0.0)
+    assert event == JobRequeued(reason="retry", run_at=NOON)
+
+
+def test_a_job_that_is_handed_back_is_queued_without_a_delay_whatever_waits(clock: Clock) -> None:
+    plan = two_steps()
+    for run in take_all(plan):
+        plan.retry_at(run, clock.at + 30.0)
+
+    move, event = end(plan, StopReason.HANDED_BACK, is_done=False)
+
+    assert move == JobMove(target=JobState.QUEUED, delay_seconds=0.0)
+    assert event == JobRequeued(reason="handed_back", run_at=NOON)
+
+
+def test_a_step_that_runs_goes_back_when_the_job_is_queued_again() -> None:
+    plan = two_steps()
+    plan.start_next(0.0)
+
+    assert left(plan, JobState.QUEUED) == {"a": StepState.PENDING}
+
+
+@pytest.mark.parametrize("target", FINAL)
+def test_a_step_that_runs_is_cancelled_when_the_job_is_over(target: JobState) -> None:
+    plan = two_steps()
+    plan.start_next(0.0)
+
+    assert left(plan, target) == {"a": StepState.CANCELLED}
+
+
+def waiting() -> Plan:
+    """Step `a` has failed once and waits; `b` has not begun."""
+    return Plan(new_pipeline({"a": (), "b": ()}), stored(record("a", tries=1, retry_seconds=9.0)), 0.0)
+
+
+def test_a_step_that_waits_goes_on_waiting_when_the_job_is_queued_again() -> None:
+    assert left(waiting(), JobState.QUEUED) == {}
+
+
+@pytest.mark.parametrize("target", FINAL)
+def test_a_step_that_waits_is_cancelled_when_the_job_is_over(target: JobState) -> None:
+    assert left(waiting(), target) == {"a": StepState.CANCELLED}
+
+
+@pytest.mark.parametrize("target", [*FINAL, JobState.QUEUED])
+def test_steps_that_have_not_begun_or_have_ended_are_not_left_behind(target: JobState) -> None:
+    plan = Plan(new_pipeline({"done": (), "failed": (), "later": ("failed",)}), {}, 0.0)
+    done, failed = take_all(plan)
+    plan.succeed(done)
+    failed.state, failed.tries = StepState.FAILED, 1
+
+    assert left(plan, target) == {}
+
+
+def test_items_are_left_behind_one_by_one() -> None:
+    plan = Plan(new_pipeline({"many": ()}, for_each={"many"}), {}, 0.0)
+    plan.expand(plan.to_expand.popleft(), "[1,2,3]")
+    first, second, _ = take_all(plan)
+    plan.succeed(first)
+    second.tries = 1
+    plan.retry_at(second, 9.0)
+
+    assert left(plan, JobState.QUEUED) == {"many[2]": StepState.PENDING}
+    assert left(plan, JobState.CANCELLED) == {
+        "many[1]": StepState.CANCELLED,
+        "many[2]": StepState.CANCELLED,
+    }

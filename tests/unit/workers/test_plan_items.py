@@ -1,0 +1,222 @@
+"""Steps that run once for each item: their items, their runs, and what comes after them."""
+
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import pytest
+
+from headrace.domain.jobs.states import StepState
+from headrace.workers.attempt.plan import MAX_ITEMS, Plan, compute_items, item_runs
+from headrace.workers.attempt.values import OutputError
+from support.worker_builders import Params, items_of, keys, new_node, new_pipeline, succeed, take_all
+
+
+def new_plan(graph: dict[str, tuple[str, ...]], *for_each: str) -> Plan:
+    return Plan(new_pipeline(graph, for_each=for_each), {}, 0.0)
+
+
+def to_expand(plan: Plan) -> list[str]:
+    return [group.node.name for group in plan.to_expand]
+
+
+def expand_next(plan: Plan, items: str) -> None:
+    plan.expand(plan.to_expand.popleft(), items)
+
+
+def test_items_are_asked_for_when_the_turn_of_their_step_has_come() -> None:
+    plan = new_plan({"first": (), "many": ("first",)}, "many")
+    before = to_expand(plan)
+
+    for run in take_all(plan):
+        succeed(plan, run)
+
+    assert (before, to_expand(plan)) == ([], ["many"])
+
+
+def test_nothing_of_a_step_starts_before_its_items_are_known() -> None:
+    plan = new_plan({"many": ()}, "many")
+
+    assert take_all(plan) == []
+    assert list(plan.runs()) == []
+
+
+def test_each_item_has_a_run_of_its_own_in_item_order() -> None:
+    plan = new_plan({"many": ()}, "many")
+
+    expand_next(plan, '["a","b","c"]')
+
+    runs = take_all(plan)
+    assert [(run.key, run.index, run.item) for run in runs] == [
+        ("many[0]", 0, '"a"'),
+        ("many[1]", 1, '"b"'),
+        ("many[2]", 2, '"c"'),
+    ]
+
+
+def test_an_item_is_kept_as_the_json_it_was() -> None:
+    runs = item_runs(new_node("many", for_each=items_of), '[1.0, {"a": [1, 2]} ,"\\u00e9 é",null]')
+
+    assert [run.item for run in runs] == ["1.0", '{"a": [1, 2]}', '"\\u00e9 é"', "null"]
+
+
+def test_the_step_after_the_items_starts_when_all_of_them_succeeded() -> None:
+    plan = new_plan({"many": (), "after": ("many",)}, "many")
+    expand_next(plan, "[1,2,3]")
+    first, second, third = take_all(plan)
+
+    succeed(plan, second)
+    succeed(plan, first)
+    before = take_all(plan)
+    succeed(plan, third)
+
+    assert before == []
+    assert keys(take_all(plan)) == ["after"]
+
+
+def test_a_step_without_items_is_done_and_opens_the_step_after_it() -> None:
+    plan = new_plan({"many": (), "after": ("many",)}, "many")
+
+    expand_next(plan, "[]")
+
+    assert keys(take_all(plan)) == ["after"]
+
+
+def test_a_plan_is_done_when_its_only_step_has_no_items() -> None:
+    plan = new_plan({"many": ()}, "many")
+    before = plan.is_done
+
+    expand_next(plan, "[]")
+
+    assert (before, plan.is_done) == (False, True)
+
+
+def test_a_step_without_items_lets_the_next_one_ask_for_its_items() -> None:
+    plan = new_plan({"none": (), "some": ("none",)}, "none", "some")
+
+    expand_next(plan, "[]")
+
+    assert to_expand(plan) == ["some"]
+
+
+def test_items_whose_branches_begin_together_are_asked_for_in_the_order_of_the_graph() -> None:
+    plan = new_plan({"b": (), "a": (), "plain": ()}, "a", "b")
+
+    assert to_expand(plan) == ["b", "a"]
+    assert keys(take_all(plan)) == ["plain"]
+
+
+def test_one_item_that_is_put_off_holds_back_only_what_comes_after() -> None:
+    plan = new_plan({"many": (), "after": ("many",)}, "many")
+    expand_next(plan, "[1,2]")
+    first, second = take_all(plan)
+
+    plan.retry_at(first, 5.0)
+    succeed(plan, second)
+
+    assert take_all(plan, 4.0) == []
+    assert keys(take_all(plan, 5.0)) == ["many[0]"]
+
+
+def test_the_last_item_of_the_last_step_is_the_last_run() -> None:
+    plan = new_plan({"many": ()}, "many")
+    expand_next(plan, "[1,2]")
+    first, second = take_all(plan)
+    before = plan.is_last(first)
+
+    succeed(plan, second)
+
+    assert (before, plan.is_last(first)) == (False, True)
+
+
+def test_the_last_item_of_a_step_with_a_follower_is_not_the_last_run() -> None:
+    plan = new_plan({"many": (), "after": ("many",)}, "many")
+    expand_next(plan, "[1]")
+    (run,) = take_all(plan)
+
+    assert not plan.is_last(run)
+
+
+def test_the_output_of_the_items_is_a_list_in_item_order_however_they_ended() -> None:
+    plan = new_plan({"many": ()}, "many")
+    group = plan.to_expand[0]
+    expand_next(plan, "[1,2,3]")
+
+    for run in reversed(take_all(plan)):
+        succeed(plan, run, f'"of {run.index}"')
+
+    assert plan.output_of(group) == '["of 0","of 1","of 2"]'
+
+
+def test_the_output_of_no_items_is_an_empty_list() -> None:
+    plan = new_plan({"many": ()}, "many")
+    group = plan.to_expand[0]
+
+    expand_next(plan, "[]")
+
+    assert plan.output_of(group) == "[]"
+
+
+def test_the_output_of_one_item_is_a_list_too() -> None:
+    plan = new_plan({"many": ()}, "many")
+    group = plan.to_expand[0]
+    expand_next(plan, "[1]")
+
+    for run in take_all(plan):
+        succeed(plan, run, "7")
+
+    assert plan.output_of(group) == "[7]"
+
+
+def test_a_run_of_an_item_begins_without_tries_and_output() -> None:
+    (run,) = item_runs(new_node("many", for_each=items_of), "[1]")
+
+    assert (run.state, run.tries, run.output, run.has_slot) == (StepState.PENDING, 0, None, False)
+
+
+def test_items_come_from_the_authors_function_of_the_parameters() -> None:
+    node = new_node("many", for_each=lambda params: (item * 2 for item in params.items))
+
+    assert compute_items(node, Params(items=[1, 2, 3])) == [2, 4, 6]
+
+
+def test_a_step_without_for_each_has_no_items() -> None:
+    assert compute_items(new_node("plain"), Params(items=[1])) == []
+
+
+def test_a_step_may_have_as_many_items_as_are_allowed() -> None:
+    node = new_node("many", for_each=lambda _: range(MAX_ITEMS))
+
+    assert len(compute_items(node, Params())) == MAX_ITEMS == 10_000
+
+
+def test_one_item_too_many_is_refused() -> None:
+    node = new_node("many", for_each=lambda _: range(MAX_ITEMS + 1))
+
+    with pytest.raises(OutputError) as refused:
+        compute_items(node, Params())
+
+    assert refused.value.code == "items_invalid"
+    assert str(refused.value) == "step 'many' has more than 10000 items"
+
+
+def test_items_without_end_are_read_only_to_the_first_too_many() -> None:
+    read: list[int] = []
+
+    def endless(_: Any) -> Iterator[int]:
+        for item in count():
+            read.append(item)
+            yield item
+
+    with pytest.raises(OutputError):
+        compute_items(new_node("many", for_each=endless), Params())
+
+    assert len(read) == MAX_ITEMS + 1
+
+
+def test_what_the_authors_function_raises_is_the_authors() -> None:
+    def broken(_: Any) -> list[Any]:
+        raise ZeroDivisionError("of the author")
+
+    with pytest.raises(ZeroDivisionError, match="of the author"):
+        compute_items(new_node("many", for_each=broken), Params())

@@ -1,0 +1,229 @@
+"""What a failed try means: another one, and when, or the end of the job."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.domain.jobs.attempts import backoff
+from headrace.domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
+from headrace.domain.redaction import REDACTED
+from headrace.workers.attempt.executors import StepStoppedError
+from headrace.workers.attempt.process_executor import ChildDiedError, ChildError
+from headrace.workers.attempt.retry_decision import RetryDecision, decide_retry, describe
+from headrace.workers.attempt.values import OutputError
+from support.worker_builders import new_node
+
+LONGEST = timedelta(days=30)
+KEY = "work[4]"
+SILENT: list[BaseException] = [
+    RetryableError("busy"),
+    StepStoppedError("timeout"),
+    ChildDiedError(-9),
+    ChildError("ValueError: no", "a traceback"),
+    JobCancelledError(),
+    ValueError("no"),
+    SystemExit(1),
+]
+"""They do not say when to try again."""
+PASSING = [*SILENT, RetryableError("busy", retry_after=5)]
+LASTING: list[BaseException] = [PermanentError("never"), OutputError("output_invalid", "no JSON")]
+
+
+class Dice:
+    """Always rolls the same."""
+
+    def __init__(self, unit: float) -> None:
+        self._unit = unit
+
+    def random(self) -> float:
+        return self._unit
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("of the author")
+
+
+class HurriedError(RetryableError, PermanentError):
+    """Both at once."""
+
+    def __init__(self) -> None:
+        RetryableError.__init__(self, "both")
+        self.code = "both"
+
+
+def judge(
+    error: BaseException, failures: int = 1, *, retries: int = 3, max_attempts: int | None = None
+) -> RetryDecision:
+    return decide_retry(new_node(retries=retries), KEY, error, failures, max_attempts)
+
+
+def message_of(error: BaseException) -> str:
+    return describe(error, KEY, new_node()).message
+
+
+@pytest.mark.parametrize("error", PASSING, ids=repr)
+def test_what_may_pass_is_tried_again(error: BaseException) -> None:
+    assert judge(error).delay is not None
+
+
+@pytest.mark.parametrize("error", [*PASSING, *LASTING], ids=repr)
+def test_nothing_is_tried_again_once_all_tries_are_used(error: BaseException) -> None:
+    assert judge(error, 4, retries=3).delay is None
+
+
+@pytest.mark.parametrize("error", LASTING, ids=repr)
+def test_what_lasts_is_not_tried_again_however_many_tries_are_left(error: BaseException) -> None:
+    assert judge(error, 1, retries=99, max_attempts=99).delay is None
+
+
+def test_an_error_that_is_permanent_and_retryable_is_permanent() -> None:
+    verdict = judge(HurriedError())
+
+    assert (verdict.error.code, verdict.delay) == ("both", None)
+
+
+@pytest.mark.parametrize(
+    ("retries", "max_attempts", "tries"),
+    [
+        (0, None, 1),
+        (1, None, 2),
+        (3, None, 4),
+        (3, 1, 1),
+        (3, 2, 2),
+        (0, 3, 3),
+        (3, 1000, 1000),
+    ],
+)
+def test_a_step_has_its_retries_and_one_try_more_unless_the_job_says_how_many_tries(
+    retries: int, max_attempts: int | None, tries: int
+) -> None:
+    def is_over(failures: int) -> bool:
+        return judge(ValueError(), failures, retries=retries, max_attempts=max_attempts).delay is None
+
+    assert [is_over(failures) for failures in (tries - 1, tries, tries + 1)] == [False, True, True]
+
+
+@pytest.mark.parametrize("asked", [0, 0.25, 7, timedelta(minutes=2), LONGEST])
+def test_a_step_that_says_when_to_try_again_is_tried_then(asked: float | timedelta) -> None:
+    wait = asked if isinstance(asked, timedelta) else timedelta(seconds=asked)
+
+    assert judge(RetryableError("busy", retry_after=asked)).delay == wait
+
+
+@pytest.mark.parametrize("asked", [timedelta(days=30, microseconds=1), timedelta.max, 1e300, float("inf")])
+def test_no_step_waits_longer_than_thirty_days(asked: float | timedelta) -> None:
+    assert judge(RetryableError("busy", retry_after=asked)).delay == LONGEST
+
+
+@pytest.mark.parametrize("asked", [-1, timedelta(days=-1), float("nan"), float("-inf")])
+def test_a_step_that_asks_for_a_time_that_has_passed_is_tried_at_once(asked: float | timedelta) -> None:
+    assert judge(RetryableError("busy", retry_after=asked)).delay == timedelta(0)
+
+
+@pytest.mark.parametrize("error", SILENT, ids=repr)
+def test_other_waits_double_with_each_failure_up_to_five_minutes(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    monkeypatch.setattr(backoff, "_UNIT", Dice(1.0))
+
+    waits = [judge(error, failures, max_attempts=1000).delay for failures in (1, 2, 3, 8, 9, 10, 999)]
+
+    assert waits == [timedelta(seconds=seconds) for seconds in (1, 2, 4, 128, 256, 300, 300)]
+
+
+@pytest.mark.parametrize(("unit", "seconds"), [(0.0, 0), (0.25, 1), (0.5, 2)])
+def test_a_wait_is_as_long_as_the_dice_say(
+    monkeypatch: pytest.MonkeyPatch, unit: float, seconds: float
+) -> None:
+    monkeypatch.setattr(backoff, "_UNIT", Dice(unit))
+
+    assert judge(ValueError(), 3).delay == timedelta(seconds=seconds)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 999))
+def test_a_wait_that_the_step_does_not_choose_is_never_above_its_ceiling(failures: int) -> None:
+    wait = judge(ValueError(), failures, max_attempts=1000).delay
+
+    assert wait is not None
+    assert timedelta(0) <= wait <= backoff.ceiling(failures)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (PermanentError("never"), "permanent_error", "never"),
+        (PermanentError("no credit", code="no_credit"), "no_credit", "no credit"),
+        (OutputError("output_too_large", "17 bytes"), "output_too_large", "17 bytes"),
+        (RetryableError("busy"), "step_failed", "busy"),
+        (RetryableError("busy", retry_after=5), "step_failed", "busy"),
+        (ChildDiedError(-9), "process_died", "the process of the step ended with signal SIGKILL"),
+        (ChildDiedError(3), "process_died", "the process of the step ended with status 3"),
+        (ChildDiedError(None), "process_died", "the process of the step ended with status None"),
+        (ChildError("ValueError: no", "a traceback"), "step_failed", "ValueError: no"),
+        (JobCancelledError(), "step_failed", "JobCancelledError: the job is cancelled"),
+        (ValueError("no"), "step_failed", "ValueError: no"),
+        (KeyError("a"), "step_failed", "KeyError: 'a'"),
+        (ExceptionGroup("both", [ValueError()]), "step_failed", "ExceptionGroup: both (1 sub-exception)"),
+        (SystemExit(1), "step_failed", "SystemExit: 1"),
+        (MuteError(), "step_failed", "MuteError: (its text cannot be had)"),
+    ],
+    ids=repr,
+)
+def test_each_kind_of_error_has_its_code_and_its_message(
+    error: BaseException, code: str, message: str
+) -> None:
+    described = describe(error, KEY, new_node())
+
+    assert (described.code, described.message) == (code, message)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "shown"),
+    [(timedelta(seconds=2), "2 s"), (timedelta(milliseconds=250), "0.25 s"), (timedelta(hours=1), "3600 s")],
+)
+def test_a_step_that_was_too_slow_says_how_long_it_might_have_taken(timeout: timedelta, shown: str) -> None:
+    described = describe(StepStoppedError("timeout"), KEY, new_node(timeout=timeout))
+
+    assert described.code == "step_timeout"
+    assert described.message == f"the step took longer than {shown}"
+
+
+@pytest.mark.parametrize("error", [*PASSING, *LASTING], ids=repr)
+def test_a_verdict_tells_the_error_of_the_step_run(error: BaseException) -> None:
+    verdict = judge(error)
+
+    assert verdict.error.step == KEY
+    assert verdict.error == describe(error, KEY, new_node())
+
+
+def test_a_traceback_is_not_shown() -> None:
+    assert "a traceback" not in repr(judge(ChildError("ValueError: no", "a traceback")).error)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [ValueError, RetryableError, PermanentError, lambda text: ChildError(text, "")],
+    ids=["any", "retryable", "permanent", "child"],
+)
+def test_a_credential_in_a_message_is_not_shown(make: type[Exception]) -> None:
+    message = message_of(make("no answer from redis://:hunter2@host"))
+
+    assert message.removeprefix("ValueError: ") == f"no answer from redis://:{REDACTED}@host"
+
+
+def test_a_long_message_is_cut_to_four_thousand_bytes() -> None:
+    assert message_of(PermanentError("x" * 4000)) == "x" * 4000
+    assert message_of(PermanentError("x" * 4001)) == "x" * 3997 + "..."
+    assert message_of(PermanentError("é" * 4000)) == "é" * 1998 + "..."
+
+
+def test_a_long_code_is_cut_to_sixty_four_bytes() -> None:
+    assert describe(PermanentError("", code="c" * 65), KEY, new_node()).code == "c" * 61 + "..."
+
+
+def test_what_postgresql_cannot_keep_is_replaced() -> None:
+    assert message_of(PermanentError("a\0b\ud800c")) == "a␀b?c"
