@@ -73,13 +73,8 @@ def configure_logging(level: str, *, as_json: bool, secrets: Iterable[str] = ())
 def _redact_named_values(
     _logger: Any, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-<<<<<<< HEAD
     kept = {name: event[name] for name in _UNREDACTED_KEYS if name in event}
-    return {**redacted_values(dict(event), names_a_secret), **kept}
-=======
-    kept = {name: event[name] for name in _AS_THEY_ARE if name in event}
     return {**redact_values(dict(event), is_secret_name), **kept}
->>>>>>> f650384 (Say in plain English how submissions are resolved and stored; name limits and calls)
 
 
 class _LineRedactor:

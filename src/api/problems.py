@@ -175,32 +175,19 @@ def _headers_for(error: Exception, status: int) -> dict[str, str]:
 
 def _answer(request: Request[Any, Any, Any], refusal: _Refusal, headers: dict[str, str]) -> Response[bytes]:
     problem = Problem(
-<<<<<<< HEAD
         type=f"urn:headrace:problem:{refusal.code}",
         title=HTTPStatus(refusal.status).phrase,
         status=refusal.status,
         # A credential that was sent in the wrong place must not end up in the client's log.
-        detail=redacted(refusal.detail),
+        detail=redact(refusal.detail),
         code=refusal.code,
-        instance=redacted(str(request.scope.get("path", ""))[:_MAX_PATH_LENGTH]),
+        instance=redact(str(request.scope.get("path", ""))[:_MAX_PATH_LENGTH]),
         errors=None
         if refusal.faults is None
         else [
-            ProblemError(redacted(fault.path)[:_MAX_PATH_LENGTH], redacted(fault.message))
+            ProblemError(redact(fault.path)[:_MAX_PATH_LENGTH], redact(fault.message))
             for fault in refusal.faults
         ],
-=======
-        type=f"urn:headrace:problem:{code}",
-        title=HTTPStatus(status).phrase,
-        status=status,
-        # Whoever sent a credential by mistake should not find it in the log of a client.
-        detail=redact(detail),
-        code=code,
-        instance=redact(str(request.scope.get("path", ""))[:_LONGEST_PATH]),
-        errors=None
-        if faults is None
-        else [ProblemError(redact(fault.path)[:_LONGEST_PATH], redact(fault.message)) for fault in faults],
->>>>>>> f650384 (Say in plain English how submissions are resolved and stored; name limits and calls)
     )
     return Response(
         msgspec.json.encode(problem),

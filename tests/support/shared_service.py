@@ -42,7 +42,7 @@ class SharedService(Struct):
         services = self.api.app.state.services
         services.authenticator._dev = None
         services.authenticator._cache.clear()
-        services.submitter._catalogue._cache.clear()
+        services.submitter._resolver._catalogue._cache.clear()
         self.api.http.cookies.clear()
 
 

@@ -116,13 +116,8 @@ class JobView(Struct, kw_only=True):
 
     @classmethod
     def accepted(cls, job: NewJob, owner_id: UUID) -> "JobView":
-<<<<<<< HEAD
-        """Show a job that is about to be stored. `NOT_YET` stands for the time of storing."""
-        spec = job.order
-=======
-        """Return the view of a job before it is stored, with `PLACEHOLDER_TIME` for the time of storing."""
+        """Show a job that is about to be stored. `PLACEHOLDER_TIME` stands for the time of storing."""
         spec = job.spec
->>>>>>> f650384 (Say in plain English how submissions are resolved and stored; name limits and calls)
         return cls(
             id=job.id,
             pipeline=job.pipeline.name,
@@ -138,13 +133,8 @@ class JobView(Struct, kw_only=True):
             timeout_seconds=spec.timeout_seconds,
             priority=spec.priority,
             queue=spec.queue,
-<<<<<<< HEAD
-            run_at=spec.run_at or NOT_YET,
-            created_at=NOT_YET,
-=======
             run_at=spec.run_at or PLACEHOLDER_TIME,
             created_at=PLACEHOLDER_TIME,
->>>>>>> f650384 (Say in plain English how submissions are resolved and stored; name limits and calls)
             started_at=None,
             finished_at=None,
             cancel_requested_at=None,

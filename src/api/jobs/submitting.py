@@ -28,15 +28,11 @@ class _JobId(Struct):
 
 
 async def submit_one(
-<<<<<<< HEAD
-    request: Request[Any, Any, Any], services: Services, owner_id: UUID, spec: JobSpec, key: Key | None
-=======
     request: Request[Any, Any, Any],
     services: Services,
     owner_id: UUID,
-    order: JobSpec,
+    spec: JobSpec,
     key: SubmissionKey | None,
->>>>>>> f650384 (Say in plain English how submissions are resolved and stored; name limits and calls)
 ) -> Response[JobView]:
     """Store one job. Answer with the job and its `Location`."""
     result = await submit(
@@ -85,17 +81,10 @@ def accepted(result: SubmissionResult, headers: dict[str, str]) -> Response[Any]
     )
 
 
-<<<<<<< HEAD
 async def build_key(
     request: Request[Any, Any, Any], name: str | None, call: str, owner_id: UUID
-) -> Key | None:
-    """Return the key *name* with the request to *call* that it stands for; None when there is no key.
-=======
-async def key_of(
-    request: Request[Any, Any, Any], name: str | None, call: str, owner_id: UUID
 ) -> SubmissionKey | None:
-    """The caller's key for its request to *call*; None where it gives none.
->>>>>>> f650384 (Say in plain English how submissions are resolved and stored; name limits and calls)
+    """Return the key *name* with the request to *call* that it stands for; None when there is no key.
 
     Keys belong to *owner_id*, who owns the jobs. The same key from another caller stands for another request.
     """

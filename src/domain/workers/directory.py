@@ -7,12 +7,8 @@ from headrace.domain.database import Database
 from headrace.domain.ttl_cache import TtlCache
 
 ALIVE_WITHIN: Final = timedelta(seconds=20)
-<<<<<<< HEAD
 _TTL_SECONDS: Final = 1.0
 _KEY: Final = "serving"
-=======
-_CACHE_SECONDS: Final = 1.0
->>>>>>> f650384 (Say in plain English how submissions are resolved and stored; name limits and calls)
 
 _SERVING: Final = """
 SELECT queues, pipelines FROM workers WHERE last_seen_at > statement_timestamp() - $1::interval
@@ -23,15 +19,14 @@ Serving = list[tuple[set[str], set[str]]]
 
 
 class WorkerDirectory:
-<<<<<<< HEAD
-    """Reads the living workers from PostgreSQL at most once a second."""
+    """Queries PostgreSQL at most once a second."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._cache: TtlCache[str, Serving] = TtlCache(ttl_seconds=_TTL_SECONDS, max_entries=1)
 
-    async def serving(self) -> Serving:
-        """Return (queues, pipelines as `name@version`) of every worker that is alive."""
+    async def fetch_serving(self) -> Serving:
+        """Return what every worker serves that was seen within `ALIVE_WITHIN`."""
         cached = self._cache.get(_KEY)
         if cached is not None:
             return cached
@@ -40,20 +35,3 @@ class WorkerDirectory:
         serving = [(set(row["queues"]), set(row["pipelines"])) for row in rows]
         self._cache.put(_KEY, serving, as_of=as_of)
         return serving
-=======
-    """Queries PostgreSQL at most once a second."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._fetched_at = float("-inf")
-        self._serving: Serving = []
-
-    async def fetch_serving(self) -> Serving:
-        """Return what every worker serves that was seen within `ALIVE_WITHIN`."""
-        now = time.monotonic()
-        if now - self._fetched_at >= _CACHE_SECONDS:
-            rows = await self._database.fetch(_SERVING, ALIVE_WITHIN)
-            self._serving = [(set(row["queues"]), set(row["pipelines"])) for row in rows]
-            self._fetched_at = now
-        return self._serving
->>>>>>> f650384 (Say in plain English how submissions are resolved and stored; name limits and calls)
