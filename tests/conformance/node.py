@@ -1,4 +1,4 @@
-"""The TypeScript client in a Node process of its own, driven over its arguments and its output."""
+"""Runs the TypeScript client in a Node process, through its arguments and its output."""
 
 import asyncio
 import json
@@ -20,12 +20,12 @@ async def node_watch(
     url: str,
     job_id: str,
     after: int,
-    hear: Callable[[bytes], None],
+    on_frame: Callable[[bytes], None],
     *,
     token: str | None = None,
     **options: Any,
 ) -> str:
-    """Tell every frame that `watch` yields; returns why it ended: `ended`, or the error's code or name."""
+    """Call *on_frame* with every frame of `watch`. Return `ended`, or the code or name of the error."""
     order = {
         "transport": transport,
         "url": url,
@@ -37,19 +37,19 @@ async def node_watch(
     async for line in _lines("watch", order):
         if "frame" not in line:
             return str(line["ending"])
-        hear(json.dumps(line["frame"]).encode())
+        on_frame(json.dumps(line["frame"]).encode())
     raise AssertionError("the driver said nothing")
 
 
 async def node_call(url: str, name: str, *arguments: Any) -> dict[str, Any]:
-    """What that method of the client answers, as `answer`, or what it throws, as `error`."""
+    """Call a method of the client. Return its result as `answer`, or what it throws as `error`."""
     order = {"url": url, "name": name, "arguments": arguments}
     answers: list[dict[str, Any]] = [line async for line in _lines("call", order)]
     return answers[0]
 
 
 async def _lines(mode: str, order: dict[str, Any]) -> Any:
-    # The flag is needed by Node 20 alone.
+    # Only Node 20 needs the flag for WebSocket.
     process = await asyncio.create_subprocess_exec(
         NODE,
         "--no-warnings",

@@ -1,4 +1,4 @@
-"""What the clients ask for beside watching, against a real service."""
+"""The clients' calls besides watching, against a real service."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ import pytest
 from msgspec import Struct
 
 from conformance.node import needs_node, node_call
-from conformance.stand import Stand
+from conformance.service import Service
 from conformance.watchers import SECONDS
 from headrace_client import ApiError, AsyncClient, Client, UnreachableError, WaitTimeoutError
 
@@ -21,7 +21,7 @@ class Params(Struct):
 
 
 class Caller:
-    """Either Python client; the one that blocks, in a thread."""
+    """Calls either Python client; the blocking one in a thread."""
 
     def __init__(self, client: Client | AsyncClient) -> None:
         self.client = client
@@ -39,8 +39,8 @@ def names_in(folder: Path) -> list[str]:
 
 
 @pytest.fixture(params=[Client, AsyncClient], ids=["blocking", "async"])
-async def call(request: pytest.FixtureRequest, stand: Stand) -> AsyncIterator[Caller]:
-    caller = Caller(request.param(stand.url))
+async def call(request: pytest.FixtureRequest, service: Service) -> AsyncIterator[Caller]:
+    caller = Caller(request.param(service.url))
     yield caller
     await caller("close")
 
@@ -75,8 +75,8 @@ async def test_the_same_key_is_the_same_job(call: Caller) -> None:
     assert (refused.value.status, refused.value.code) == (409, "idempotency_conflict")
 
 
-async def test_waiting_ends_in_time_and_the_job_goes_on(call: Caller, stand: Stand) -> None:
-    job_id = await stand.waiting_job()
+async def test_waiting_ends_in_time_and_the_job_goes_on(call: Caller, service: Service) -> None:
+    job_id = await service.waiting_job()
 
     with pytest.raises(WaitTimeoutError):
         await call("wait", job_id, timeout=0.2)
@@ -118,8 +118,8 @@ async def test_a_file_goes_there_and_back(call: Caller, tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["got.bin", "sent.bin"]
 
 
-async def test_files_of_a_job_are_listed(call: Caller, stand: Stand) -> None:
-    page = await call("files", await stand.waiting_job())
+async def test_files_of_a_job_are_listed(call: Caller, service: Service) -> None:
+    page = await call("files", await service.waiting_job())
 
     assert (page.items, page.total) == ([], 0)
 
@@ -131,7 +131,7 @@ async def test_any_call_of_the_api_can_be_made(call: Caller) -> None:
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient], ids=["blocking", "async"])
-async def test_a_submission_survives_a_service_that_is_coming_back(kind: Any, stand: Stand) -> None:
+async def test_a_submission_survives_a_service_that_is_coming_back(kind: Any, service: Service) -> None:
     """Refused for now, then cut off after it arrived: one job, because of one key."""
     keys: list[str] = []
 
@@ -146,7 +146,7 @@ async def test_a_submission_survives_a_service_that_is_coming_back(kind: Any, st
             )
         else:
             headers = {"Idempotency-Key": keys[-1], "Content-Type": "application/json"}
-            answer = await stand.api.http.post("/api/v1/jobs", content=body, headers=headers)
+            answer = await service.api.http.post("/api/v1/jobs", content=body, headers=headers)
             if len(keys) == 3:
                 writer.write(b"HTTP/1.1 202 Accepted\r\nConnection: close\r\n\r\n" + answer.content)
         await writer.drain()
@@ -158,7 +158,7 @@ async def test_a_submission_survives_a_service_that_is_coming_back(kind: Any, st
         job = await caller("submit", "noop", tags=[tag])
         await caller("close")
 
-    found = (await stand.api.http.get("/api/v1/jobs", params={"tag": tag})).json()
+    found = (await service.api.http.get("/api/v1/jobs", params={"tag": tag})).json()
     assert (len(keys), len(set(keys))) == (3, 1)
     assert [one["id"] for one in found["items"]] == [str(job.id)]
 
@@ -171,17 +171,17 @@ async def test_nobody_there_is_said_so() -> None:
 
 
 @needs_node
-async def test_typescript_submits_waits_shows_cancels_and_retries(stand: Stand) -> None:
+async def test_typescript_submits_waits_shows_cancels_and_retries(service: Service) -> None:
     async def ask(name: str, *arguments: Any) -> dict[str, Any]:
         async with asyncio.timeout(SECONDS):
-            return await node_call(stand.url, name, *arguments)
+            return await node_call(service.url, name, *arguments)
 
     key, params = uuid4().hex, {"count": 2, "interval_ms": 1}
     job = (await ask("submit", "ticks", params, {"key": key}))["answer"]
     again = (await ask("submit", "ticks", params, {"key": key}))["answer"]
     done = (await ask("wait", job["id"], {"timeoutMs": 15_000}))["answer"]
     shown = (await ask("show", job["id"]))["answer"]
-    cancelled = (await ask("cancel", await stand.waiting_job()))["answer"]
+    cancelled = (await ask("cancel", await service.waiting_job()))["answer"]
     refused = (await ask("retry", job["id"]))["error"]
     faulty = (await ask("submit", "ticks", {"count": "many"}))["error"]
 

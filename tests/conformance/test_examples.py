@@ -1,4 +1,4 @@
-"""What the documents show runs as it stands there."""
+"""The examples in the documents run as they are."""
 
 import asyncio
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from conformance.node import NODE, TYPESCRIPT, needs_node
-from conformance.stand import Stand
+from conformance.service import Service
 from conformance.watchers import SECONDS
 
 ROOT = Path(__file__).parents[2]
@@ -16,7 +16,7 @@ MODULE = (TYPESCRIPT / "src" / "index.js").as_uri()
 
 
 def examples(language: str) -> list[str]:
-    """The examples of the page about clients, and the first of each client's own."""
+    """Return the examples of the page about clients, and the first one of the client's README."""
     page = ROOT / "docs" / "clients.md"
     readme = ROOT / "clients" / {"python": "python", "js": "typescript"}[language] / "README.md"
     return [*_blocks(page, language), _blocks(readme, language)[0]]
@@ -42,18 +42,18 @@ async def printed(*command: str) -> str:
 
 
 @pytest.mark.parametrize("example", examples("python"), ids=["blocking", "async", "readme"])
-async def test_an_example_in_python_runs(stand: Stand, example: str) -> None:
-    said = await printed(sys.executable, "-c", example.replace("http://127.0.0.1:8000", stand.url))
+async def test_an_example_in_python_runs(service: Service, example: str) -> None:
+    output = await printed(sys.executable, "-c", example.replace("http://127.0.0.1:8000", service.url))
 
-    assert "succeeded" in said
+    assert "succeeded" in output
 
 
 @needs_node
 @pytest.mark.parametrize("example", examples("js"), ids=["page", "readme"])
-async def test_an_example_in_javascript_runs(stand: Stand, example: str, tmp_path: Path) -> None:
+async def test_an_example_in_javascript_runs(service: Service, example: str, tmp_path: Path) -> None:
     script = tmp_path / "example.mjs"
     script.write_text(
-        example.replace("http://127.0.0.1:8000", stand.url).replace('"headrace-client"', f'"{MODULE}"')
+        example.replace("http://127.0.0.1:8000", service.url).replace('"headrace-client"', f'"{MODULE}"')
     )
 
     assert "succeeded" in await printed(NODE, str(script))

@@ -1,4 +1,4 @@
-"""The rules of resuming, held by every client against a service that misbehaves."""
+"""Every client follows the rules of resuming, against a service that misbehaves."""
 
 import asyncio
 from typing import Any
@@ -6,7 +6,15 @@ from typing import Any
 import pytest
 
 from conformance.node import needs_node, node_watch
-from conformance.watchers import CLIENTS, SECONDS, Seen, Watcher, typescript_events, watched, watched_by
+from conformance.watchers import (
+    CLIENTS,
+    SECONDS,
+    Watcher,
+    WatchResult,
+    typescript_events,
+    watched,
+    watched_by,
+)
 from headrace_client import AsyncClient, Client
 from support.scripted_server import Scene, events_stage, sends, stage
 
@@ -24,8 +32,8 @@ def events(*numbers: int) -> list[dict[str, Any]]:
     ]
 
 
-async def played(watcher: Watcher, *scenes: Scene) -> tuple[Seen, list[int]]:
-    """What the watcher tells of those scenes, and the cursors it asked for."""
+async def played(watcher: Watcher, *scenes: Scene) -> tuple[WatchResult, list[int]]:
+    """Run the watcher against the scenes; return its result and the cursors that it requested."""
     over_http = watcher is typescript_events
     async with (events_stage if over_http else stage)(*scenes) as there:
         return await watched(watcher, there.url, JOB), there.asked
@@ -34,10 +42,10 @@ async def played(watcher: Watcher, *scenes: Scene) -> tuple[Seen, list[int]]:
 @every_client
 @pytest.mark.parametrize("code", [1000, 1013, None])
 async def test_a_broken_stream_is_taken_up_after_the_last_event(watcher: Watcher, code: int | None) -> None:
-    seen, asked = await played(watcher, sends(*events(1, 2, 3), code=code), sends(*events(4, 5), END))
+    seen, cursors = await played(watcher, sends(*events(1, 2, 3), code=code), sends(*events(4, 5), END))
 
     assert seen.bodies == [*events(1, 2, 3, 4, 5), END]
-    assert asked == [0, 3]
+    assert cursors == [0, 3]
 
 
 @every_client
@@ -49,20 +57,20 @@ async def test_an_event_that_comes_again_is_left_out(watcher: Watcher) -> None:
 
 @every_client
 async def test_a_gap_is_never_handed_on(watcher: Watcher) -> None:
-    seen, asked = await played(watcher, sends(*events(1, 3, 4), END), sends(*events(2, 3, 4), END))
+    seen, cursors = await played(watcher, sends(*events(1, 3, 4), END), sends(*events(2, 3, 4), END))
 
     assert seen.bodies == [*events(1, 2, 3, 4), END]
-    assert asked == [0, 1]
+    assert cursors == [0, 1]
 
 
 @every_client
 async def test_a_goodbye_is_heeded(watcher: Watcher) -> None:
     began = asyncio.get_running_loop().time()
 
-    seen, asked = await played(watcher, sends({"type": "bye", "retry_after": 0.4}, code=1012), sends(END))
+    seen, cursors = await played(watcher, sends({"type": "bye", "retry_after": 0.4}, code=1012), sends(END))
 
     assert asyncio.get_running_loop().time() - began >= 0.4
-    assert ([body["type"] for body in seen.bodies], asked) == (["bye", "end"], [0, 0])
+    assert ([body["type"] for body in seen.bodies], cursors) == (["bye", "end"], [0, 0])
 
 
 @every_client
@@ -82,10 +90,10 @@ async def test_what_a_newer_service_says_is_handed_on(watcher: Watcher) -> None:
         {"type": "step.started", **header, "seq": 3, "step": 7},
     ]
 
-    seen, asked = await played(watcher, sends(*news, END))
+    seen, cursors = await played(watcher, sends(*news, END))
 
     assert seen.bodies == [*news, END]
-    assert asked == [0]
+    assert cursors == [0]
 
 
 @every_client
@@ -99,9 +107,9 @@ async def test_what_a_newer_service_says_is_handed_on(watcher: Watcher) -> None:
     ids=["not-found", "cursor", "not-signed-in"],
 )
 async def test_a_refusal_ends_the_watch(watcher: Watcher, scene: Scene, code: str) -> None:
-    seen, asked = await played(watcher, scene)
+    seen, cursors = await played(watcher, scene)
 
-    assert (seen.ending, asked) == (code, [0])
+    assert (seen.end_reason, cursors) == (code, [0])
 
 
 TWICE = (sends(*events(1), code=1011), sends(END))
@@ -129,7 +137,7 @@ async def test_a_token_goes_over_http_where_a_socket_sends_no_headers() -> None:
 async def test_what_answers_without_being_headrace_is_refused() -> None:
     async with events_stage(sends(code=4404)) as there:
         for watcher in CLIENTS[:2]:
-            assert (await watched(watcher, there.url, JOB)).ending == "not_headrace"
+            assert (await watched(watcher, there.url, JOB)).end_reason == "not_headrace"
 
 
 @needs_node

@@ -1,4 +1,4 @@
-"""What a client may say on the socket of a job, and how it is told that it said something wrong."""
+"""The messages that a client may send on the socket of a job, and the answers to invalid ones."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,21 +9,23 @@ import msgspec
 import pytest
 import websockets
 
-from conformance.stand import Stand
+from conformance.service import Service
 from conformance.watchers import SECONDS
 
 
 @asynccontextmanager
-async def connected(stand: Stand, job_id: str, query: str = "") -> AsyncIterator[websockets.ClientConnection]:
-    """The socket of a job, after its `hello`."""
-    url = f"{stand.api.ws}/api/v1/jobs/{job_id}/ws{query}"
+async def connected(
+    service: Service, job_id: str, query: str = ""
+) -> AsyncIterator[websockets.ClientConnection]:
+    """Connect to the socket of a job, and skip its `hello`."""
+    url = f"{service.api.ws}/api/v1/jobs/{job_id}/ws{query}"
     async with asyncio.timeout(SECONDS), websockets.connect(url) as socket:
         await socket.recv()
         yield socket
 
 
 async def next_of(socket: websockets.ClientConnection, *types: str) -> dict[str, Any]:
-    """The next frame of one of these types."""
+    """Return the next frame of one of these types."""
     while True:
         frame: dict[str, Any] = msgspec.json.decode(await socket.recv())
         if frame["type"] in types:
@@ -55,9 +57,9 @@ async def next_of(socket: websockets.ClientConnection, *types: str) -> dict[str,
     ],
 )
 async def test_what_cannot_be_understood_is_answered_and_the_socket_stays(
-    stand: Stand, message: str | bytes
+    service: Service, message: str | bytes
 ) -> None:
-    async with connected(stand, await stand.waiting_job()) as socket:
+    async with connected(service, await service.waiting_job()) as socket:
         await socket.send(message)
         await socket.send('{"type": "ping"}')
 
@@ -66,22 +68,22 @@ async def test_what_cannot_be_understood_is_answered_and_the_socket_stays(
     assert [answer["type"] for answer in answers] == ["error", "pong"]
 
 
-async def test_a_binary_message_is_understood(stand: Stand) -> None:
-    async with connected(stand, await stand.waiting_job(), "?after=1") as socket:
+async def test_a_binary_message_is_understood(service: Service) -> None:
+    async with connected(service, await service.waiting_job(), "?after=1") as socket:
         await socket.send(b'{"type": "ping"}')
 
         assert msgspec.json.decode(await socket.recv()) == {"type": "pong"}
 
 
-async def test_a_watcher_may_go_back(stand: Stand) -> None:
-    async with connected(stand, await stand.waiting_job(), "?after=1") as socket:
+async def test_a_watcher_may_go_back(service: Service) -> None:
+    async with connected(service, await service.waiting_job(), "?after=1") as socket:
         await socket.send('{"type": "resume", "after": 0}')
 
         assert (await next_of(socket, "job.queued", "error"))["seq"] == 1
 
 
-async def test_a_watcher_may_not_go_ahead(stand: Stand) -> None:
-    async with connected(stand, await stand.waiting_job(), "?after=1") as socket:
+async def test_a_watcher_may_not_go_ahead(service: Service) -> None:
+    async with connected(service, await service.waiting_job(), "?after=1") as socket:
         await socket.send('{"type": "resume", "after": 2}')
 
         assert (await next_of(socket, "error"))["code"] == "cursor_beyond_head"
@@ -92,10 +94,10 @@ async def test_a_watcher_may_not_go_ahead(stand: Stand) -> None:
     [("ticks", {"count": 1000, "interval_ms": 20}), ("crunch", {"seconds": 60})],
 )
 async def test_a_running_job_is_cancelled_from_the_socket(
-    stand: Stand, pipeline: str, params: dict[str, Any]
+    service: Service, pipeline: str, params: dict[str, Any]
 ) -> None:
-    job = await stand.api.submit(pipeline, params=params)
-    async with connected(stand, job["id"]) as socket:
+    job = await service.api.submit(pipeline, params=params)
+    async with connected(service, job["id"]) as socket:
         await next_of(socket, "progress")
 
         await socket.send('{"type":"cancel"}')
@@ -104,12 +106,12 @@ async def test_a_running_job_is_cancelled_from_the_socket(
     assert rest[-1] == {"type": "end", "state": "cancelled"}
     events = [frame["type"] for frame in rest if "seq" in frame]
     assert events[-2:] == ["job.cancel_requested", "job.cancelled"]
-    steps = (await stand.api.http.get(f"/api/v1/jobs/{job['id']}/steps")).json()["items"]
+    steps = (await service.api.http.get(f"/api/v1/jobs/{job['id']}/steps")).json()["items"]
     assert {step["state"] for step in steps} == {"cancelled"}
 
 
-async def test_a_waiting_job_is_cancelled_from_the_socket(stand: Stand) -> None:
-    async with connected(stand, await stand.waiting_job(), "?after=1") as socket:
+async def test_a_waiting_job_is_cancelled_from_the_socket(service: Service) -> None:
+    async with connected(service, await service.waiting_job(), "?after=1") as socket:
         await socket.send('{"type":"cancel"}')
 
         rest = [msgspec.json.decode(message) async for message in socket]
@@ -117,24 +119,24 @@ async def test_a_waiting_job_is_cancelled_from_the_socket(stand: Stand) -> None:
 
 
 @pytest.mark.parametrize("after", ["99999999999999999999999", "-1", "x"])
-async def test_a_cursor_that_is_no_number_is_refused(stand: Stand, after: str) -> None:
-    job_id = await stand.waiting_job()
-    url = f"{stand.api.ws}/api/v1/jobs/{job_id}/ws?after={after}"
+async def test_a_cursor_that_is_no_number_is_refused(service: Service, after: str) -> None:
+    job_id = await service.waiting_job()
+    url = f"{service.api.ws}/api/v1/jobs/{job_id}/ws?after={after}"
     async with asyncio.timeout(SECONDS), websockets.connect(url) as socket:
         frames = [await socket.recv()]
         await socket.wait_closed()
 
     assert (socket.close_code, msgspec.json.decode(frames[0])["code"]) == (4400, "cursor_beyond_head")
     for way in ("stream", "events"):
-        answer = await stand.api.http.get(f"/api/v1/jobs/{job_id}/{way}", params={"after": after})
+        answer = await service.api.http.get(f"/api/v1/jobs/{job_id}/{way}", params={"after": after})
         assert answer.status_code == 422
 
 
-async def test_frames_that_are_ready_together_may_travel_together(stand: Stand) -> None:
-    job_id = await stand.waiting_job()
-    await stand.api.http.post(f"/api/v1/jobs/{job_id}/cancel")
+async def test_frames_that_are_ready_together_may_travel_together(service: Service) -> None:
+    job_id = await service.waiting_job()
+    await service.api.http.post(f"/api/v1/jobs/{job_id}/cancel")
 
-    url = f"{stand.api.ws}/api/v1/jobs/{job_id}/ws?batch=true"
+    url = f"{service.api.ws}/api/v1/jobs/{job_id}/ws?batch=true"
     async with asyncio.timeout(SECONDS), websockets.connect(url) as socket:
         messages = [msgspec.json.decode(message) async for message in socket]
 

@@ -1,4 +1,4 @@
-"""Everything that can watch a job, in one form: the three transports as they are, and the clients."""
+"""The ways to watch a job as functions of one type: the three transports, and the clients."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -16,18 +16,18 @@ from headrace_client import AsyncClient, Client, WatchRefusedError
 
 SECONDS: Final = 20
 
-Hear = Callable[[bytes], None]
-Watcher = Callable[[str, str, int, Hear], Coroutine[Any, Any, str]]
-"""Given the service, a job and a cursor, tells every frame, and returns why it ended."""
+OnFrame = Callable[[bytes], None]
+Watcher = Callable[[str, str, int, OnFrame], Coroutine[Any, Any, str]]
+"""Watches a job: gets the URL, job id, cursor and a callback for every frame; returns why it ended."""
 
 _CLOSED: Final = {1000: "ended", 4400: "cursor_beyond_head", 4404: "job_not_found", 1012: "bye"}
 
 
-class Seen(Struct):
-    """What a watcher has told so far, and in the end why it ended."""
+class WatchResult(Struct):
+    """The frames of a watcher, and why it ended."""
 
     frames: list[bytes] = []
-    ending: str = ""
+    end_reason: str = ""
 
     @property
     def bodies(self) -> list[dict[str, Any]]:
@@ -42,7 +42,7 @@ class Seen(Struct):
         return [frame for frame in self.frames if "seq" in msgspec.json.decode(frame)]
 
 
-async def socket(url: str, job_id: str, after: int, hear: Hear) -> str:
+async def socket(url: str, job_id: str, after: int, on_frame: OnFrame) -> str:
     """WS /jobs/{id}/ws."""
     last = b""
     address = f"{url.replace('http', 'ws', 1)}/api/v1/jobs/{job_id}/ws?after={after}"
@@ -50,14 +50,14 @@ async def socket(url: str, job_id: str, after: int, hear: Hear) -> str:
         try:
             while True:
                 last = await connection.recv(decode=False)
-                hear(last)
+                on_frame(last)
         except ConnectionClosed:
             code = connection.close_code or 0
     is_deleted = code == 4404 and b'"job_deleted"' in last
     return "job_deleted" if is_deleted else _CLOSED.get(code, str(code))
 
 
-async def server_events(url: str, job_id: str, after: int, hear: Hear) -> str:
+async def server_events(url: str, job_id: str, after: int, on_frame: OnFrame) -> str:
     """GET /jobs/{id}/stream."""
     last = b""
     async with httpx.AsyncClient(base_url=url, timeout=SECONDS) as http:
@@ -67,13 +67,13 @@ async def server_events(url: str, job_id: str, after: int, hear: Hear) -> str:
                 return await _refused(answer)
             async for block in blocks(answer):
                 (last,) = [line[6:] for line in block.split(b"\n") if line.startswith(b"data: ")]
-                hear(last)
+                on_frame(last)
     is_over = answer.status_code == 204 or b'"end"' in last
     return "ended" if is_over else "job_deleted" if b'"job_deleted"' in last else "broken"
 
 
 async def blocks(answer: httpx.Response) -> AsyncIterator[bytes]:
-    """The events of a stream, each with its lines."""
+    """Yield the server-sent events of an answer, each as its lines."""
     rest = b""
     async for chunk in answer.aiter_bytes():
         *whole, rest = (rest + chunk).split(b"\n\n")
@@ -81,8 +81,8 @@ async def blocks(answer: httpx.Response) -> AsyncIterator[bytes]:
             yield block
 
 
-async def polling(url: str, job_id: str, after: int, hear: Hear) -> str:
-    """GET /jobs/{id}/events, again and again."""
+async def polling(url: str, job_id: str, after: int, on_frame: OnFrame) -> str:
+    """GET /jobs/{id}/events, polled."""
     was_there = False
     async with httpx.AsyncClient(base_url=f"{url}/api/v1/jobs/{job_id}", timeout=SECONDS) as http:
         while True:
@@ -93,7 +93,7 @@ async def polling(url: str, job_id: str, after: int, hear: Hear) -> str:
             was_there = True
             events = msgspec.json.decode(answer.content, type=_Events).items
             for event in events:
-                hear(bytes(event))
+                on_frame(bytes(event))
             after += len(events)
             job = (await http.get("")).json()
             if job.get("finished_at") and job["event_seq"] == after:
@@ -101,14 +101,14 @@ async def polling(url: str, job_id: str, after: int, hear: Hear) -> str:
             await asyncio.sleep(0.02)
 
 
-async def python(url: str, job_id: str, after: int, hear: Hear) -> str:
-    """The client for callers that block, in a thread."""
+async def python(url: str, job_id: str, after: int, on_frame: OnFrame) -> str:
+    """The blocking Python client, in a thread."""
 
     def watch() -> str:
         with Client(url) as client, client.watch(job_id, after, patience=SECONDS) as frames:
             try:
                 for _ in frames:
-                    loop.call_soon_threadsafe(hear, frames.raw)
+                    loop.call_soon_threadsafe(on_frame, frames.raw)
             except WatchRefusedError as error:
                 return error.code
             return "ended"
@@ -117,25 +117,25 @@ async def python(url: str, job_id: str, after: int, hear: Hear) -> str:
     return await asyncio.to_thread(watch)
 
 
-async def python_async(url: str, job_id: str, after: int, hear: Hear) -> str:
-    """The client for callers in an event loop."""
+async def python_async(url: str, job_id: str, after: int, on_frame: OnFrame) -> str:
+    """The asynchronous Python client."""
     async with AsyncClient(url) as client, client.watch(job_id, after, patience=SECONDS) as frames:
         try:
             async for _ in frames:
-                hear(frames.raw)
+                on_frame(frames.raw)
         except WatchRefusedError as error:
             return error.code
         return "ended"
 
 
-async def typescript_socket(url: str, job_id: str, after: int, hear: Hear) -> str:
-    """The client for browsers, over the WebSocket of Node."""
-    return await node_watch("socket", url, job_id, after, hear)
+async def typescript_socket(url: str, job_id: str, after: int, on_frame: OnFrame) -> str:
+    """The TypeScript client, over the WebSocket of Node."""
+    return await node_watch("socket", url, job_id, after, on_frame)
 
 
-async def typescript_events(url: str, job_id: str, after: int, hear: Hear) -> str:
-    """The client for browsers, over fetch."""
-    return await node_watch("events", url, job_id, after, hear)
+async def typescript_events(url: str, job_id: str, after: int, on_frame: OnFrame) -> str:
+    """The TypeScript client, over fetch."""
+    return await node_watch("events", url, job_id, after, on_frame)
 
 
 TRANSPORTS: Final[tuple[Watcher, ...]] = (socket, server_events, polling)
@@ -143,11 +143,11 @@ STREAMS: Final[tuple[Watcher, ...]] = (socket, server_events)
 PYTHON: Final[tuple[Watcher, ...]] = (python, python_async)
 TYPESCRIPT: Final[tuple[Watcher, ...]] = (typescript_socket, typescript_events)
 CLIENTS: Final = (*PYTHON, *TYPESCRIPT)
-EVERYBODY: Final = (*TRANSPORTS, *CLIENTS)
+EVERY_WATCHER: Final = (*TRANSPORTS, *CLIENTS)
 
 
 def watched_by(*watchers: Watcher) -> pytest.MarkDecorator:
-    """Run the case once with each of them, as `watcher`."""
+    """Run the case once with each watcher, as `watcher`."""
     cases = [
         pytest.param(watcher, id=watcher.__name__, marks=needs_node if watcher in TYPESCRIPT else ())
         for watcher in watchers
@@ -155,35 +155,35 @@ def watched_by(*watchers: Watcher) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("watcher", cases)
 
 
-async def watched(watcher: Watcher, url: str, job_id: str, after: int = 0) -> Seen:
-    """All that the watcher tells, up to its end."""
-    seen = Seen()
+async def watched(watcher: Watcher, url: str, job_id: str, after: int = 0) -> WatchResult:
+    """Run the watcher to its end."""
+    seen = WatchResult()
     async with asyncio.timeout(SECONDS):
-        seen.ending = await watcher(url, job_id, after, seen.frames.append)
+        seen.end_reason = await watcher(url, job_id, after, seen.frames.append)
     return seen
 
 
-class Watching:
-    """A watcher at work in the background of a test."""
+class BackgroundWatch:
+    """A watcher that runs in the background of a test."""
 
     def __init__(self, watcher: Watcher, url: str, job_id: str) -> None:
-        self._seen = Seen()
+        self._result = WatchResult()
         self._began = asyncio.Event()
-        self._task = asyncio.create_task(watcher(url, job_id, 0, self._hear))
+        self._task = asyncio.create_task(watcher(url, job_id, 0, self._on_frame))
 
-    async def until_it_tells(self) -> None:
-        """Wait for the first event: from then on it watches."""
+    async def until_first_event(self) -> None:
+        """Wait until the watcher has received an event, and so is connected."""
         async with asyncio.timeout(SECONDS):
             await self._began.wait()
 
-    async def seen(self) -> Seen:
-        """What it has told, once it has ended."""
+    async def result(self) -> WatchResult:
+        """Wait until the watcher ends, and return its result."""
         async with asyncio.timeout(SECONDS):
-            self._seen.ending = await self._task
-        return self._seen
+            self._result.end_reason = await self._task
+        return self._result
 
-    def _hear(self, frame: bytes) -> None:
-        self._seen.frames.append(frame)
+    def _on_frame(self, frame: bytes) -> None:
+        self._result.frames.append(frame)
         if b'"seq"' in frame:
             self._began.set()
 
@@ -194,5 +194,5 @@ class _Events(Struct):
 
 async def _refused(answer: httpx.Response) -> str:
     problem = msgspec.json.decode(await answer.aread(), type=dict[str, Any])
-    # A path that is none at all has no job behind it either.
+    # An id that is not a UUID is an unknown path, whose code differs from that of an unknown job.
     return "job_not_found" if answer.status_code == 404 else str(problem["code"])

@@ -1,4 +1,4 @@
-"""Whose address counts, and who is believed."""
+"""Which address counts, and which peers may forward another one."""
 
 from typing import Any
 
@@ -50,30 +50,33 @@ def proxies(*trusted: str, secret: str | None = None) -> Proxies:
 def test_only_a_trusted_proxy_names_another_address(
     peer: str | None, forwarded: list[str], address: str
 ) -> None:
-    asking = connection(peer, *(("x-forwarded-for", value) for value in forwarded))
+    request = connection(peer, *(("x-forwarded-for", value) for value in forwarded))
 
-    assert proxies("10.0.0.0/24").address_of(asking) == address
+    assert proxies("10.0.0.0/24").address_of(request) == address
 
 
 def test_a_proxy_that_knows_the_secret_is_believed_from_any_address() -> None:
-    said = ("x-forwarded-for", "203.0.113.9")
-    believing = proxies(secret=SECRET)
+    forwarded = ("x-forwarded-for", "203.0.113.9")
+    trusting = proxies(secret=SECRET)
 
-    assert believing.address_of(connection(PROXY, said, ("x-headrace-proxy-secret", SECRET))) == "203.0.113.9"
-    assert believing.address_of(connection(PROXY, said, ("x-headrace-proxy-secret", "guess"))) == PROXY
-    assert believing.address_of(connection(PROXY, said)) == PROXY
+    assert (
+        trusting.address_of(connection(PROXY, forwarded, ("x-headrace-proxy-secret", SECRET)))
+        == "203.0.113.9"
+    )
+    assert trusting.address_of(connection(PROXY, forwarded, ("x-headrace-proxy-secret", "guess"))) == PROXY
+    assert trusting.address_of(connection(PROXY, forwarded)) == PROXY
 
 
 def test_without_trusted_proxies_nobody_is_believed() -> None:
-    asking = connection(PROXY, ("x-forwarded-for", "203.0.113.9"), ("x-forwarded-proto", "https"))
+    request = connection(PROXY, ("x-forwarded-for", "203.0.113.9"), ("x-forwarded-proto", "https"))
 
-    assert not proxies().is_proxy(asking)
-    assert proxies().address_of(asking) == PROXY
-    assert not proxies().is_https(asking)
+    assert not proxies().is_proxy(request)
+    assert proxies().address_of(request) == PROXY
+    assert not proxies().is_https(request)
 
 
 @pytest.mark.parametrize(
-    ("peer", "said", "scheme", "is_https"),
+    ("peer", "forwarded", "scheme", "is_https"),
     [
         (PROXY, "https", "http", True),
         (PROXY, "http", "http", False),
@@ -83,8 +86,8 @@ def test_without_trusted_proxies_nobody_is_believed() -> None:
     ],
 )
 def test_a_trusted_proxy_says_whether_the_caller_came_by_https(
-    peer: str, said: str, scheme: str, is_https: bool
+    peer: str, forwarded: str, scheme: str, is_https: bool
 ) -> None:
-    asking = connection(peer, ("x-forwarded-proto", said), scheme=scheme)
+    request = connection(peer, ("x-forwarded-proto", forwarded), scheme=scheme)
 
-    assert proxies(PROXY).is_https(asking) is is_https
+    assert proxies(PROXY).is_https(request) is is_https

@@ -1,4 +1,4 @@
-"""What every case stands on."""
+"""The running service that all cases share."""
 
 from msgspec import Struct
 
@@ -6,7 +6,7 @@ from headrace.adapters.database import StatementPool
 from support.harness import Api
 
 
-class Stand(Struct):
+class Service(Struct):
     """A running service, and its database."""
 
     api: Api
@@ -17,7 +17,7 @@ class Stand(Struct):
         return str(self.api.http.base_url).rstrip("/")
 
     async def waiting_job(self) -> str:
-        """A job that nobody starts."""
+        """Submit a job that does not start, and return its id."""
         job = await self.api.submit("noop", run_at="2100-01-01T00:00:00Z")
         return str(job["id"])
 
