@@ -127,8 +127,8 @@ async def _open_clients(env: BenchEnv, ports: dict[str, int]) -> dict[str, Timed
     await fetch(env.database_url, _INSERT_KEY, owner, key.prefix, key.digest)
     await fetch(env.database_url, _INSERT_SESSION, session, owner)
     tokens = Tokens(_SECRET, None)
-    access = tokens.access(session, owner, now=now)
-    job_token = tokens.job(job_id, "read", now=now, until=now + timedelta(hours=1))
+    access = tokens.issue_access(session, owner, now=now)
+    job_token = tokens.issue_job(job_id, "read", now=now, until=now + timedelta(hours=1))
     timed_clients = {
         _OPEN: TimedClient(ports[_OPEN], open_job_id),
         "proxy": TimedClient(ports["proxy"], job_id, "X-Forwarded-User: bench"),

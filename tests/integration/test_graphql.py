@@ -367,7 +367,7 @@ async def test_everybody_sees_what_is_within_reach(
 async def test_a_job_token_is_no_way_in(api: Api) -> None:
     job = await api.submit("noop", run_at="2100-01-01T00:00:00Z")
     now = datetime.now(UTC)
-    token = api.app.state.services.tokens.job(
+    token = api.app.state.services.tokens.issue_job(
         UUID(job["id"]), "read", now=now, until=now + timedelta(minutes=5)
     )
     headers = {"Authorization": f"Bearer {token}"}

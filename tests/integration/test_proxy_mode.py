@@ -170,7 +170,7 @@ async def test_with_the_sample_secret_nobody_can_make_job_tokens(settings: Setti
         ada = Person(api, "ada")
         job_id = await ada.submit()
         now = datetime.now(UTC)
-        forged = Tokens(SAMPLE_SECRET, None).job(
+        forged = Tokens(SAMPLE_SECRET, None).issue_job(
             UUID(job_id), "cancel", now=now, until=now + timedelta(hours=1)
         )
 

@@ -83,7 +83,7 @@ def test_a_session_in_a_cookie_needs_the_token_that_only_its_page_can_read() -> 
     origins = Origins(Settings(), TOKENS)
     ada = user("session")
     assert ada.credential_id is not None
-    token = TOKENS.csrf(ada.credential_id)
+    token = TOKENS.csrf_token(ada.credential_id)
 
     origins.check(request(x_csrf_token=token), ada)
     for wrong in ({}, {"x_csrf_token": ""}, {"x_csrf_token": token[:-1] + "x"}, {"x_csrf_token": "é"}):

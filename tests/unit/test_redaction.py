@@ -21,7 +21,7 @@ from headrace.workers.attempt.values import job_error, plain_fields, safe_text
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 # The same in every process: they are in the names of tests.
 KEY = f"hr_0123456789ab_{'Kx-_7' * 8}abc"
-JWT = Tokens("x" * 32, None).job(UUID(int=7), "read", now=NOW, until=NOW + timedelta(hours=1))
+JWT = Tokens("x" * 32, None).issue_job(UUID(int=7), "read", now=NOW, until=NOW + timedelta(hours=1))
 SECRET_KEY = 'a "quoted" \\ key of settings'
 # Of each text the part that must not be seen.
 TEXTS = [

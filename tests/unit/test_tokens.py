@@ -46,8 +46,8 @@ def refused(text: str) -> str:
 
 
 def test_tokens_say_what_they_were_made_for() -> None:
-    access = TOKENS.access(SESSION, USER, now=now())
-    refresh = TOKENS.refresh(SESSION, USER, 7, now=now(), until=now() + timedelta(days=30))
+    access = TOKENS.issue_access(SESSION, USER, now=now())
+    refresh = TOKENS.issue_refresh(SESSION, USER, 7, now=now(), until=now() + timedelta(days=30))
 
     assert (TOKENS.read_access(access).session_id, TOKENS.read_access(access).user_id) == (SESSION, USER)
     assert TOKENS.read_refresh(refresh).generation == 7
@@ -55,15 +55,15 @@ def test_tokens_say_what_they_were_made_for() -> None:
 
 def test_a_second_before_its_end_an_access_token_still_counts() -> None:
     # Times are whole seconds: one that lies two ahead is at least one away.
-    token = TOKENS.access(SESSION, USER, now=now() - ACCESS_LIFE + 2 * SECOND)
+    token = TOKENS.issue_access(SESSION, USER, now=now() - ACCESS_LIFE + 2 * SECOND)
 
     assert TOKENS.read_access(token).session_id == SESSION
 
 
 def test_after_its_end_a_token_is_expired() -> None:
-    assert refused(TOKENS.access(SESSION, USER, now=now() - ACCESS_LIFE)) == "token_expired"
+    assert refused(TOKENS.issue_access(SESSION, USER, now=now() - ACCESS_LIFE)) == "token_expired"
 
-    late = TOKENS.refresh(SESSION, USER, 0, now=now() - timedelta(days=30), until=now() - SECOND)
+    late = TOKENS.issue_refresh(SESSION, USER, 0, now=now() - timedelta(days=30), until=now() - SECOND)
     with pytest.raises(UnauthenticatedError) as error:
         TOKENS.read_refresh(late)
 
@@ -71,12 +71,12 @@ def test_after_its_end_a_token_is_expired() -> None:
 
 
 def test_a_token_does_not_count_before_its_time() -> None:
-    assert refused(TOKENS.access(SESSION, USER, now=now() + timedelta(minutes=1))) == "token_invalid"
+    assert refused(TOKENS.issue_access(SESSION, USER, now=now() + timedelta(minutes=1))) == "token_invalid"
 
 
 def test_a_refresh_token_opens_nothing_and_an_access_token_refreshes_nothing() -> None:
-    access = TOKENS.access(SESSION, USER, now=now())
-    refresh = TOKENS.refresh(SESSION, USER, 0, now=now(), until=now() + timedelta(days=1))
+    access = TOKENS.issue_access(SESSION, USER, now=now())
+    refresh = TOKENS.issue_refresh(SESSION, USER, 0, now=now(), until=now() + timedelta(days=1))
 
     with pytest.raises(UnauthenticatedError, match="not one of this service"):
         TOKENS.read_refresh(access)
@@ -85,13 +85,13 @@ def test_a_refresh_token_opens_nothing_and_an_access_token_refreshes_nothing() -
 
 
 def test_a_job_token_is_no_session() -> None:
-    assert refused(TOKENS.job(uuid4(), "read", now=now(), until=now() + SECOND * 60)) == "token_invalid"
+    assert refused(TOKENS.issue_job(uuid4(), "read", now=now(), until=now() + SECOND * 60)) == "token_invalid"
 
 
 def test_tokens_of_another_secret_do_not_count() -> None:
     other = Tokens("another secret that is long enough", None)
 
-    assert refused(other.access(SESSION, USER, now=now())) == "token_invalid"
+    assert refused(other.issue_access(SESSION, USER, now=now())) == "token_invalid"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_tokens_of_another_secret_do_not_count() -> None:
     ],
 )
 def test_a_changed_token_does_not_count(claims: dict[str, object]) -> None:
-    assert refused(changed(TOKENS.access(SESSION, USER, now=now()), **claims)) == "token_invalid"
+    assert refused(changed(TOKENS.issue_access(SESSION, USER, now=now()), **claims)) == "token_invalid"
 
 
 @pytest.mark.parametrize(
@@ -162,10 +162,10 @@ def test_garbage_is_refused_as_such(text: str) -> None:
 
 
 def test_an_unsigned_token_does_not_count() -> None:
-    assert refused(unsigned(TOKENS.access(SESSION, USER, now=now()))) == "token_invalid"
+    assert refused(unsigned(TOKENS.issue_access(SESSION, USER, now=now()))) == "token_invalid"
 
 
 def test_each_session_has_its_own_csrf_token() -> None:
-    assert TOKENS.csrf(SESSION) == Tokens(SECRET, None).csrf(SESSION)
-    assert TOKENS.csrf(SESSION) != TOKENS.csrf(uuid4())
-    assert TOKENS.csrf(SESSION) != Tokens("another secret", None).csrf(SESSION)
+    assert TOKENS.csrf_token(SESSION) == Tokens(SECRET, None).csrf_token(SESSION)
+    assert TOKENS.csrf_token(SESSION) != TOKENS.csrf_token(uuid4())
+    assert TOKENS.csrf_token(SESSION) != Tokens("another secret", None).csrf_token(SESSION)

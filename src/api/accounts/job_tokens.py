@@ -31,7 +31,7 @@ class JobTokenController(Controller):
         await job_service.get(job_id, current_user.reach)
         now = datetime.now(UTC)
         expires_at = now.replace(microsecond=0) + timedelta(seconds=data.expires_in)
-        token = services.tokens.job(job_id, data.scope, now=now, until=expires_at)
+        token = services.tokens.issue_job(job_id, data.scope, now=now, until=expires_at)
         return JobTokenView(token=token, scope=data.scope, expires_at=expires_at)
 
     @delete(operation_id="revokeJobTokens", scope=Scope.JOBS_WRITE)

@@ -99,7 +99,7 @@ class Origins:
     def _has_csrf_token(self, request: RequestInfo, user: CurrentUser) -> bool:
         token = request.header(CSRF_HEADER)
         return user.credential_id is not None and hmac.compare_digest(
-            token.encode(), self._tokens.csrf(user.credential_id).encode()
+            token.encode(), self._tokens.csrf_token(user.credential_id).encode()
         )
 
 

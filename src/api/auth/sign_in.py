@@ -39,7 +39,7 @@ Mode = Literal["cookie", "token"]
 
 EXPIRES_IN: Final = int(ACCESS_LIFE.total_seconds())
 _RANDOM_BYTES: Final = 32
-_BROWSER: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+_BROWSER_SECRET: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 
 
 class StartedSignIn(Struct, frozen=True):
@@ -130,7 +130,7 @@ class SignIn:
         """
         provider = self._provider(name)
         # One secret per browser, so that two of its windows can sign in at once.
-        browser = browser if browser and _BROWSER.fullmatch(browser) else _random()
+        browser = browser if browser and _BROWSER_SECRET.fullmatch(browser) else _random()
         request = AuthorizationRequest(
             state=_random(),
             verifier=_random(),
@@ -226,8 +226,8 @@ class SignIn:
         now = datetime.now(UTC)
         return SessionTokens(
             session_id,
-            self._tokens.access(session_id, user_id, now=now),
-            self._tokens.refresh(session_id, user_id, generation, now=now, until=expires_at),
+            self._tokens.issue_access(session_id, user_id, now=now),
+            self._tokens.issue_refresh(session_id, user_id, generation, now=now, until=expires_at),
             expires_at,
         )
 

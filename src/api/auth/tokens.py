@@ -65,17 +65,17 @@ class Tokens:
         self._keys = {kind: OctKey.import_key(_derived(secret, kind)) for kind in (_ACCESS, _REFRESH)}
         self._keys[_JOB] = OctKey.import_key(job_key.encode() if job_key else _derived(secret, _JOB))
 
-    def access(self, session_id: UUID, user_id: UUID, *, now: datetime) -> str:
+    def issue_access(self, session_id: UUID, user_id: UUID, *, now: datetime) -> str:
         """Make a token for requests that is valid for ten minutes."""
         return self._session_token(_ACCESS, session_id, user_id, 0, now, now + ACCESS_LIFE)
 
-    def refresh(
+    def issue_refresh(
         self, session_id: UUID, user_id: UUID, generation: int, *, now: datetime, until: datetime
     ) -> str:
         """Make a token for one refresh; the next token has the next generation."""
         return self._session_token(_REFRESH, session_id, user_id, generation, now, until)
 
-    def job(self, job_id: UUID, right: JobRight, *, now: datetime, until: datetime) -> str:
+    def issue_job(self, job_id: UUID, right: JobRight, *, now: datetime, until: datetime) -> str:
         """Make a token for one job. Its `iat` has a fraction, because revocations have microseconds."""
         claims = {"sub": str(job_id), "aud": _JOB, "scope": right, "iat": now.timestamp()}
         return self._sign(_JOB, _TYPES[_JOB], {**claims, "exp": int(until.timestamp())})
@@ -116,7 +116,7 @@ class Tokens:
             _refuse()
         return token
 
-    def csrf(self, session_id: UUID) -> str:
+    def csrf_token(self, session_id: UUID) -> str:
         """Return the token that a page must send with a session's cookie when it changes something."""
         return hmac.digest(_derived(self._secret, "csrf"), session_id.bytes, "sha256").hex()
 

@@ -23,7 +23,7 @@ def session_cookies(session: SessionTokens, tokens: Tokens) -> list[Cookie]:
     The access cookie outlives its token, so a page gets `token_expired` instead of `token_missing` and knows
     that it can refresh.
     """
-    return _cookies(session.access, session.refresh, tokens.csrf(session.id), session.seconds_left)
+    return _cookies(session.access, session.refresh, tokens.csrf_token(session.id), session.seconds_left)
 
 
 def cleared_cookies() -> list[Cookie]:

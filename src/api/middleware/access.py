@@ -86,11 +86,11 @@ class Admission(ASGIMiddleware):
         if not _is_stream(scope):
             await next_app(scope, receive, send)
             return
-        limits.stream_opened(user)
+        limits.count_open_stream(user)
         try:
             await next_app(scope, receive, send)
         finally:
-            limits.stream_closed(user)
+            limits.count_closed_stream(user)
 
     async def _admit_socket(self, socket: WebSocket[Any, Any, Any], limits: RateLimits) -> CurrentUser | None:
         # Accept before any check: a browser cannot read why a handshake was refused.

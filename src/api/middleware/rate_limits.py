@@ -105,10 +105,10 @@ class RateLimits:
         if self._max_streams and self._streams[user.id] >= self._max_streams:
             raise TooManyStreamsError(self._max_streams)
 
-    def stream_opened(self, user: CurrentUser) -> None:
+    def count_open_stream(self, user: CurrentUser) -> None:
         self._streams[user.id] += 1
 
-    def stream_closed(self, user: CurrentUser) -> None:
+    def count_closed_stream(self, user: CurrentUser) -> None:
         self._streams[user.id] -= 1
         if not self._streams[user.id]:
             del self._streams[user.id]
