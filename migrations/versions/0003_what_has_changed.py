@@ -1,7 +1,7 @@
-"""What has changed lately among the jobs of an owner
+"""Indexes to find the recently changed jobs of an owner
 
-An index each for those that ended and those that wait again. Neither has a column that changes while a job
-runs, so a running job's writes stay within its page.
+One index is for jobs that have ended, one for jobs that are queued again. Neither has a column that changes
+while a job runs, so the updates of a running job can be HOT updates.
 
 Revision ID: 0003
 Revises: 0002

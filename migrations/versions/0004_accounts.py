@@ -1,4 +1,4 @@
-"""Who may do what: identities, sessions, API keys, presets, the audit log, and blobs to be removed
+"""Tables for identities, sessions, API keys, presets, the audit log and blobs to remove
 
 Revision ID: 0004
 Revises: 0003
@@ -24,8 +24,8 @@ _NEW_TABLES = (
     "identities",
 )
 
-# Below here a step's files have different names; people may have renamed them. A name has at most 255
-# characters, an id 36.
+# The older schema requires different names for the files of a step, and users may have renamed files since. A
+# name has at most 255 characters, an id 36.
 _PART_NAMES = """
 UPDATE files SET name = left(files.name, 218) || '-' || files.id
 FROM (
@@ -142,7 +142,7 @@ def upgrade() -> None:
         CREATE TRIGGER files_note_blob_removals AFTER DELETE ON files
         REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION note_blob_removals()
     """)
-    # People may rename what a step has made; the file's id says already which one it is.
+    # Users may rename the files of a step, and the id identifies a file already.
     op.drop_index("uq_files_job_id_step_name", "files")
     op.add_column("files", sa.Column("meta", postgresql.JSONB(), server_default="{}", nullable=False))
     op.add_column("jobs", sa.Column("preset_id", sa.Uuid(), nullable=True))

@@ -100,4 +100,4 @@ class Tone3000:
         try:
             return msgspec.json.decode(body, type=kind)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise ProviderAwayError(name, "its answer has another form") from error
+            raise ProviderAwayError(name, "its answer has an unexpected form") from error

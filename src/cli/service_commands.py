@@ -164,7 +164,7 @@ def _load_settings() -> Settings:
     from headrace.adapters.logs import configure_logging
 
     settings = read_settings()
-    settings.needs("database_url")
+    settings.require("database_url")
     configure_logging(settings.log_level, as_json=settings.env == "production", secrets=settings.secrets)
     return settings
 

@@ -87,7 +87,7 @@ async def open_worker(
         HeadraceError: the start cannot succeed: two pipelines share a name, Redis may evict keys, or a
             pipeline was changed without a new version.
     """
-    settings.needs("database_url")
+    settings.require("database_url")
     url = str(settings.database_url)
     loaded = load_all(settings.pipelines)
     for failure in loaded.failures:

@@ -89,7 +89,7 @@ def test_the_sample_value_is_that_of_the_example_file() -> None:
 
 def test_a_missing_value_is_named() -> None:
     with pytest.raises(SettingsError, match="HEADRACE_DATABASE_URL is not set"):
-        read_settings({}).needs("database_url")
+        read_settings({}).require("database_url")
 
 
 def test_every_setting_is_in_the_example_file() -> None:

@@ -1,12 +1,12 @@
-/** How long to pause before the next try: full jitter under a limit that doubles. Pure. */
+/** The pause before the next try: full jitter below a limit that doubles. Pure. */
 
 const SHORTEST_MS = 200;
 const LONGEST_MS = 5_000;
 
-/** What a service may ask for; beyond it, whoever called decides. */
+/** The longest pause that a service may request; beyond it the caller decides. */
 export const LONGEST_ASKED_MS = 60_000;
 
-/** The pauses of one row of failures: clients that failed together do not come back together. */
+/** The pauses between consecutive failures. Clients that fail together do not return together. */
 export class Backoff {
   #limit = SHORTEST_MS;
   #draw;
@@ -16,14 +16,14 @@ export class Backoff {
     this.#draw = draw;
   }
 
-  /** Milliseconds until the next try; the one after it may be twice as long. */
+  /** Return the milliseconds until the next try, and double the limit of the following one. */
   pause() {
     const limit = this.#limit;
     this.#limit = Math.min(limit * 2, LONGEST_MS);
     return this.#draw() * limit;
   }
 
-  /** The row is over. */
+  /** Start again with the shortest limit, after a success. */
   reset() {
     this.#limit = SHORTEST_MS;
   }

@@ -1,4 +1,4 @@
-/** Calls of the REST API: sent, sent again where that is safe, and what they say when they fail. */
+/** Sends calls of the REST API, retries them where that is safe, and reports their errors. */
 
 import { Backoff, LONGEST_ASKED_MS } from "./backoff.js";
 import { ApiError, problemOf, UnreachableError } from "./errors.js";
@@ -23,7 +23,7 @@ export class Calls {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** Calls that are the same twice as once are sent again when the connection is lost. */
+  /** Idempotent calls are retried when the connection is lost. */
   async send(method, path, { body, key, isRepeatable = false, signal }) {
     const headers = { ...this.#headers };
     if (body !== undefined) headers["Content-Type"] = "application/json";
@@ -52,7 +52,7 @@ export class Calls {
       return { ok: true, body: text === "" ? {} : JSON.parse(text) };
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
-      const reason = error instanceof SyntaxError ? "what answers is not Headrace" : "it does not answer";
+      const reason = error instanceof SyntaxError ? "the server is not Headrace" : "it does not answer";
       return { ok: false, error: new UnreachableError(this.#url, reason, { cause: error }) };
     } finally {
       clearTimeout(timer);

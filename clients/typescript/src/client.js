@@ -1,4 +1,4 @@
-/** One service, for one caller, in a browser or in Node. */
+/** A client of one service for one caller, in a browser or in Node. */
 
 import { API, Calls } from "./calls.js";
 import { HeadraceClientError, LostError, WaitTimeoutError, WatchRefusedError } from "./errors.js";
@@ -15,7 +15,7 @@ export class HeadraceClient {
   #webSocket;
   #calls;
 
-  /** See `index.d.ts` for what may be said. */
+  /** `index.d.ts` describes the options. */
   constructor(url = globalThis.location?.origin ?? "http://127.0.0.1:8000", options = {}) {
     const { protocol } = new URL(url);
     if (protocol !== "http:" && protocol !== "https:") {
@@ -24,13 +24,13 @@ export class HeadraceClient {
     this.url = url.replace(/\/+$/, "");
     const { token, fetch = globalThis.fetch, retries = 3, timeoutMs = 30_000 } = options;
     this.#headers = token ? { Authorization: `Bearer ${token}` } : {};
-    // Called without a `this`: that of a browser takes no other than its own.
+    // Called without `this`: the `fetch` of a browser accepts no other object than its window.
     this.#fetch = (...call) => fetch(...call);
     this.#webSocket = options.webSocket === undefined ? openPlain(token) : options.webSocket;
     this.#calls = new Calls(this.url, this.#headers, this.#fetch, retries, timeoutMs);
   }
 
-  /** Submit a job; the answer means that it is stored. The same key twice is one job. */
+  /** Submit a job; it is stored when the call returns. The same key again returns the same job. */
   async submit(pipeline, params = {}, { key = newKey(), signal, ...more } = {}) {
     return this.#calls.send("POST", "/jobs", {
       body: { pipeline, params, ...more },
@@ -52,7 +52,7 @@ export class HeadraceClient {
     return this.#calls.send("POST", `${pathOf(jobId)}/retry`, { signal });
   }
 
-  /** The job once it has ended. */
+  /** Wait until the job has ended and return it. */
   async wait(jobId, { timeoutMs, patienceMs, signal } = {}) {
     const { controller, release } = linked(signal);
     const late = new WaitTimeoutError(jobId);
@@ -70,7 +70,7 @@ export class HeadraceClient {
     }
   }
 
-  /** Every event past `after` once and in order, between them what else there is to know, `end` last. */
+  /** Yield each event after `after` once and in order, other frames between them, and `end` last. */
   async *watch(jobId, { after = 0, signal, patienceMs = 60_000, firstPatienceMs, tell } = {}) {
     const position = new Position({ url: this.url, jobId, after, patienceMs, firstPatienceMs, tell });
     while (!position.isOver) {
@@ -102,7 +102,7 @@ export class HeadraceClient {
     return framesOfSocket(() => this.#webSocket(url, this.#headers), signal);
   }
 
-  /** What a socket would say of a job that has ended and whose events are all known. */
+  /** Return the `end` frame of a job that has ended and whose events are all known. */
   async #conclude(jobId, signal) {
     const job = await this.show(jobId, { signal }).catch((error) => {
       throw error instanceof HeadraceClientError ? new LostError(error.message, CODES[error.status]) : error;
@@ -112,7 +112,7 @@ export class HeadraceClient {
   }
 }
 
-/** Browsers cannot give a socket a header, so a token goes with server-sent events. */
+/** A WebSocket of a browser sends no headers, so a token needs server-sent events. */
 function openPlain(token) {
   return typeof globalThis.WebSocket === "function" && !token ? (url) => new globalThis.WebSocket(url) : null;
 }
@@ -121,7 +121,7 @@ function refusalOf(lost, position) {
   const { status } = lost;
   const isStranger = status !== undefined && lost.code === undefined && status < 500 && status !== 429;
   if (isStranger) {
-    return new WatchRefusedError(position.jobId, "not_headrace", `${lost.message}: it is no Headrace`);
+    return new WatchRefusedError(position.jobId, "not_headrace", `${lost.message}: it is not Headrace`);
   }
   return position.refusal(lost.code, lost.reason);
 }
@@ -130,7 +130,7 @@ function pathOf(jobId) {
   return `/jobs/${encodeURIComponent(jobId)}`;
 }
 
-/** Not `randomUUID`, which browsers have on safe origins alone. */
+/** Not `randomUUID`, which browsers offer only on secure origins. */
 function newKey() {
   const bytes = globalThis.crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

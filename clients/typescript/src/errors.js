@@ -1,4 +1,4 @@
-/** Everything that can go wrong between this client and the service. */
+/** The errors of this client. */
 
 export class HeadraceClientError extends Error {
   constructor(message, options) {
@@ -7,7 +7,7 @@ export class HeadraceClientError extends Error {
   }
 }
 
-/** The service says no, in the form of RFC 9457; `code` is stable, `retryAfter` a pause in seconds. */
+/** The service answers with an error in the form of RFC 9457. `code` is stable, `retryAfter` a pause in seconds. */
 export class ApiError extends HeadraceClientError {
   constructor(status, code, detail, errors, retryAfter) {
     super([detail, ...errors.map((one) => `  ${one.path}: ${one.message}`)].join("\n"));
@@ -19,7 +19,7 @@ export class ApiError extends HeadraceClientError {
   }
 }
 
-/** Nothing that is Headrace answers there. */
+/** No Headrace answers at the URL. */
 export class UnreachableError extends HeadraceClientError {
   constructor(url, reason, options) {
     super(`no service at ${url}${reason ? ` (${reason})` : ""}`, options);
@@ -28,7 +28,7 @@ export class UnreachableError extends HeadraceClientError {
 }
 
 /**
- * This job cannot be watched, and asking again is no use. `code`: `job_not_found`, `job_deleted`,
+ * The job cannot be watched, and a retry does not help. `code`: `job_not_found`, `job_deleted`,
  * `cursor_beyond_head`, `event_missing`, `unauthenticated`, or `not_headrace`.
  */
 export class WatchRefusedError extends HeadraceClientError {
@@ -39,7 +39,7 @@ export class WatchRefusedError extends HeadraceClientError {
   }
 }
 
-/** The service stayed away for longer than the patience of the watch. `after` is where to go on. */
+/** The service was away for longer than the watch allows. To resume, watch from `after`. */
 export class GaveUpError extends HeadraceClientError {
   constructor(url, jobId, milliseconds, after) {
     const seconds = Math.round(milliseconds / 1000);
@@ -51,17 +51,17 @@ export class GaveUpError extends HeadraceClientError {
   }
 }
 
-/** The job has not ended in the time that was given; it goes on. */
+/** The job has not ended within the timeout; it continues. */
 export class WaitTimeoutError extends HeadraceClientError {
   constructor(jobId) {
-    super(`job ${jobId} has not ended in time; it goes on`);
+    super(`job ${jobId} has not ended in time; it continues`);
     this.jobId = jobId;
   }
 }
 
-/** A connection is gone, and may be taken up again. Never leaves this package. */
+/** A connection was lost and may be resumed. Internal to this package. */
 export class LostError extends Error {
-  /** @param {string} why @param {number} [code] the close code of a socket, or what stands for it */
+  /** @param {string} why @param {number} [code] the close code of a socket, or its equivalent */
   constructor(why, code, reason = "") {
     super(why);
     this.code = code;
@@ -69,7 +69,7 @@ export class LostError extends Error {
   }
 }
 
-/** What an answer says in the form of RFC 9457; nothing, if it is not of ours. */
+/** Return the problem of an answer in the form of RFC 9457; an empty one if the answer is not ours. */
 export function problemOf(text) {
   try {
     return Object(JSON.parse(text));

@@ -117,7 +117,7 @@ export type JobEvent =
   | LogWritten
   | FileCreated;
 
-/** First on every connection, so again after each lost one. */
+/** The first frame of every connection. */
 export interface Hello {
   type: "hello";
   job_id: string;
@@ -131,13 +131,13 @@ export interface Progress {
   message: string | null;
 }
 
-/** How long the job still takes, if it goes as it went lately. */
+/** The estimated remaining time, if the job runs as recent ones did. */
 export interface Eta {
   low_seconds: number;
   high_seconds: number;
 }
 
-/** How far a running job is. It replaces the one before it; `skipped` counts those that were left out. */
+/** The progress of a running job. It replaces the previous one; `skipped` counts those that were dropped. */
 export interface ProgressFrame {
   type: "progress";
   head: number;
@@ -155,7 +155,7 @@ export interface Beat {
   degraded: boolean;
 }
 
-/** Last: the job is final and all its events were sent. */
+/** The last frame: the job is final and all its events were sent. */
 export interface End {
   type: "end";
   state: JobState;
@@ -174,7 +174,7 @@ export interface Refusal {
 
 export type Frame = JobEvent | Hello | ProgressFrame | Beat | End | Bye | Refusal;
 
-/** What this client needs of a WebSocket. */
+/** The part of a WebSocket that this client needs. */
 export interface WebSocketLike {
   onmessage: ((event: any) => void) | null;
   onerror: ((event: any) => void) | null;
@@ -183,14 +183,14 @@ export interface WebSocketLike {
 }
 
 export interface ClientOptions {
-  /** Sent as a bearer header. */
+  /** Sent as a bearer token. */
   token?: string;
   /** Opens a socket; null: server-sent events. Default: the platform's WebSocket if there is one and no token. */
   webSocket?: ((url: string, headers: Record<string, string>) => WebSocketLike) | null;
   fetch?: typeof globalThis.fetch;
-  /** How often a call is sent again at most: 3. */
+  /** Maximum number of retries of a call. Default: 3. */
   retries?: number;
-  /** How long one answer may take: 30,000. */
+  /** Timeout of one answer. Default: 30,000. */
   timeoutMs?: number;
 }
 
@@ -199,7 +199,7 @@ export interface CallOptions {
 }
 
 export interface SubmitOptions extends CallOptions {
-  /** Your name for this submission; one is made otherwise. */
+  /** Idempotency key. Default: a random one. */
   key?: string;
   version?: number;
   run_at?: string;
@@ -212,13 +212,13 @@ export interface SubmitOptions extends CallOptions {
 }
 
 export interface WatchOptions extends CallOptions {
-  /** Begin after this event; 0, the default, is the whole history. */
+  /** Start after this event. Default: 0, the whole history. */
   after?: number;
-  /** How long the service may be away: 60,000. */
+  /** How long the service may be away. Default: 60,000. */
   patienceMs?: number;
-  /** How long before it ever answered; `patienceMs` otherwise. */
+  /** The same before the first answer. Default: `patienceMs`. */
   firstPatienceMs?: number;
-  /** Hears why the connection is gone, and null once it is back. */
+  /** Called with the reason when the connection is lost, and with null when it is back. */
   tell?: (why: string | null) => void;
 }
 
@@ -231,23 +231,23 @@ export class HeadraceClient {
   /** The default is the page's own origin, and `http://127.0.0.1:8000` outside of pages. */
   constructor(url?: string, options?: ClientOptions);
   readonly url: string;
-  /** Submit a job; the answer means that it is stored. The same key twice is one job. */
+  /** Submit a job; it is stored when the call returns. The same key again returns the same job. */
   submit(pipeline: string, params?: object, options?: SubmitOptions): Promise<Job>;
   show(jobId: string, options?: CallOptions): Promise<Job>;
-  /** Stop a job: at once when it waits, soon when it runs. */
+  /** Cancel a job: a queued job at once, a running job soon. */
   cancel(jobId: string, options?: CallOptions): Promise<Job>;
-  /** Queue a failed job again; finished steps stay finished. */
+  /** Queue a failed job again. Steps that have succeeded are not repeated. */
   retry(jobId: string, options?: CallOptions): Promise<Job>;
-  /** The job once it has ended. */
+  /** Wait until the job has ended and return it. */
   wait(jobId: string, options?: WaitOptions): Promise<Job>;
-  /** Every event past `after` once and in order, between them what else there is to know, `end` last. */
+  /** Yield each event after `after` once and in order, other frames between them, and `end` last. */
   watch(jobId: string, options?: WatchOptions): AsyncGenerator<Frame, void, undefined>;
 }
 
-/** What every error of this client is. */
+/** The base class of every error of this client. */
 export class HeadraceClientError extends Error {}
 
-/** The service says no, in the form of RFC 9457. */
+/** The service answers with an error in the form of RFC 9457. */
 export class ApiError extends HeadraceClientError {
   readonly status: number;
   readonly code: string;
@@ -256,12 +256,12 @@ export class ApiError extends HeadraceClientError {
   readonly retryAfter: number | undefined;
 }
 
-/** Nothing that is Headrace answers there. */
+/** No Headrace answers at the URL. */
 export class UnreachableError extends HeadraceClientError {
   readonly url: string;
 }
 
-/** This job cannot be watched, and asking again is no use. */
+/** The job cannot be watched, and a retry does not help. */
 export class WatchRefusedError extends HeadraceClientError {
   readonly jobId: string;
   readonly code:
@@ -273,7 +273,7 @@ export class WatchRefusedError extends HeadraceClientError {
     | "not_headrace";
 }
 
-/** The service stayed away for longer than the patience; `after` is where to go on. */
+/** The service was away for longer than the watch allows. To resume, watch from `after`. */
 export class GaveUpError extends HeadraceClientError {
   readonly url: string;
   readonly jobId: string;
@@ -281,7 +281,7 @@ export class GaveUpError extends HeadraceClientError {
   readonly after: number;
 }
 
-/** The job has not ended in the time that was given; it goes on. */
+/** The job has not ended within the timeout; it continues. */
 export class WaitTimeoutError extends HeadraceClientError {
   readonly jobId: string;
 }

@@ -1,7 +1,7 @@
 /**
- * Where a watcher stands: what each frame means for it, and what each end of a connection. Pure.
+ * The position of a watch in the events of a job, and how frames and lost connections change it. Pure.
  *
- * The clock is an argument, and nothing is read or sent here; the Python client has the same rules.
+ * The clock is an argument, and nothing is read or sent here. The Python client follows the same rules.
  */
 
 import { Backoff, LONGEST_ASKED_MS } from "./backoff.js";
@@ -10,10 +10,10 @@ import { GaveUpError, LostError, UnreachableError, WatchRefusedError } from "./e
 export const NOT_SIGNED_IN = 4401;
 export const NO_JOB = 4404;
 export const BAD_CURSOR = 4400;
-// A service heals its own gaps; one that comes again and again is none that heals.
+// A reconnect repairs a gap. One that returns again and again is permanent.
 const MOST_GAPS = 8;
 
-/** One watcher of one job. `cursor`, the newest event that was handed on, stays right however it ends. */
+/** The position of one watch. `cursor` is the number of the newest returned event, also after an error. */
 export class Position {
   isOver = false;
   #url;
@@ -38,10 +38,10 @@ export class Position {
   }
 
   /**
-   * Move on by a frame; returns whether to hand it on. Each event is handed on once, and in order.
+   * Advance by a frame. Returns whether to pass it to the caller: each event once, and in order.
    *
-   * @throws {LostError} an event is missing before this one: ask again from the cursor
-   * @throws {WatchRefusedError} it is still missing after that was done often enough
+   * @throws {LostError} an event is missing before this one: reconnect from the cursor
+   * @throws {WatchRefusedError} it is still missing after several reconnects
    */
   take(frame) {
     if (this.#awaySince !== null && this.#reached) this.#tell(null);
@@ -59,7 +59,7 @@ export class Position {
     } else if (frame.type === "end") {
       this.isOver = true;
     }
-    // A service that says hello and dies must not be asked again and again without a pause.
+    // A service that dies after each `hello` must not be called again without a pause.
     if (typeof frame.seq === "number" || frame.type === "beat") this.#backoff.reset();
     return true;
   }
@@ -71,7 +71,7 @@ export class Position {
     return new WatchRefusedError(this.jobId, "event_missing", told);
   }
 
-  /** What a close code means; null: come back later. */
+  /** Return the refusal that a close code means; null means to reconnect. */
   refusal(code, reason) {
     if (code === NO_JOB) {
       const [name, gone] = this.#isDeleted
@@ -90,10 +90,10 @@ export class Position {
   }
 
   /**
-   * The connection is gone; returns the pause in milliseconds before the next one.
+   * Note a lost connection. Returns the pause in milliseconds before the next one.
    *
-   * @throws {GaveUpError} the service was away for longer than the patience
-   * @throws {UnreachableError} it was never there
+   * @throws {GaveUpError} the service was away for longer than `patienceMs`
+   * @throws {UnreachableError} the service has never answered
    */
   lost(why, now) {
     const isNews = this.#awaySince === null;

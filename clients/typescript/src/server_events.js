@@ -1,20 +1,20 @@
-/** The frames of a job as server-sent events, read with fetch: works wherever fetch streams. */
+/** Reads the frames of a job as server-sent events with fetch; works wherever fetch streams. */
 
 import { LostError, problemOf } from "./errors.js";
 import { BAD_CURSOR, NO_JOB, NOT_SIGNED_IN } from "./position.js";
 import { linked } from "./timing.js";
 
 const OPEN_MS = 10_000;
-// The service says something at least every 10 s.
+// The service sends a frame at least every 10 s.
 const SILENCE_MS = 30_000;
-/** What statuses of HTTP are as close codes of a socket. */
+/** Maps HTTP statuses to the close codes of a socket. */
 export const CODES = { 401: NOT_SIGNED_IN, 404: NO_JOB, 422: BAD_CURSOR };
 
-/** The job is final and all its events are known: there is nothing to stream. */
+/** The job is final and all its events are known, so there is nothing to stream. */
 export const NOTHING_LEFT = Symbol("nothing left");
 
 /**
- * Yields the frames that came together, or `NOTHING_LEFT`.
+ * Yields the frames of each chunk, or `NOTHING_LEFT`.
  *
  * @param {typeof fetch} fetch
  * @throws {LostError} with the close code that a socket would have, if the service refuses
@@ -52,14 +52,14 @@ export async function* framesOfEvents(fetch, url, headers, signal) {
   }
 }
 
-/** The frame of one block of lines; null for a comment. */
+/** Return the frame of one block of lines; null for a comment. */
 function frameOf(block) {
   const lines = block.split("\n").filter((line) => line.startsWith("data:"));
   if (lines.length === 0) return null;
   try {
     return JSON.parse(lines.map((line) => line.slice(line[5] === " " ? 6 : 5)).join("\n"));
   } catch {
-    throw new LostError("what answers is not Headrace");
+    throw new LostError("the server is not Headrace");
   }
 }
 
@@ -71,7 +71,7 @@ async function refused(answer, timed) {
   });
 }
 
-/** What *promise* gives, or a `LostError` after so long; its work is aborted then. */
+/** Await *promise*, or abort its work and throw a `LostError` after the timeout. */
 function within(promise, milliseconds, controller) {
   let timer;
   const late = new Promise((_, reject) => {

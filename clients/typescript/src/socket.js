@@ -1,11 +1,11 @@
-/** The frames of a job over a WebSocket, whichever implementation there is. */
+/** Reads the frames of a job over any implementation of a WebSocket. */
 
 import { LostError } from "./errors.js";
 
 const OPEN_MS = 10_000;
-// The service says something at least every 10 s.
+// The service sends a frame at least every 10 s.
 const SILENCE_MS = 30_000;
-// A WebSocket cannot be told to wait: past this, we leave, and read on from the log.
+// A WebSocket has no backpressure: with more buffered, we disconnect and resume from the log.
 const MOST_WAITING = 10_000;
 
 /**
@@ -38,7 +38,7 @@ export async function* framesOfSocket(open, signal) {
     wake();
   };
   socket.onerror = () => end(new LostError("the connection was lost"));
-  // After an error comes a close, which knows more.
+  // An error is followed by a close, which has the details.
   socket.onclose = (event) => {
     over = new LostError("the connection was lost", event.code, event.reason);
     wake();
@@ -75,6 +75,6 @@ function parse(message) {
     const frames = JSON.parse(message);
     return Array.isArray(frames) ? frames : [frames];
   } catch {
-    throw new LostError("what answers is not Headrace");
+    throw new LostError("the server is not Headrace");
   }
 }

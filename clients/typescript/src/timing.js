@@ -1,4 +1,4 @@
-/** Waiting that ends: by a time, or by a signal. */
+/** Waits that end after a time or by a signal. */
 
 /** Wait for `milliseconds`, or throw the reason of `signal` once it is aborted. */
 export function pause(milliseconds, signal) {
@@ -19,7 +19,7 @@ export function pause(milliseconds, signal) {
   });
 }
 
-/** A controller that is aborted with `signal` too, and whose listener is gone after `release`. */
+/** Return a controller that is also aborted by `signal`, until `release` removes the listener. */
 export function linked(signal) {
   const controller = new AbortController();
   const stop = () => controller.abort(signal.reason);

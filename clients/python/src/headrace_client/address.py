@@ -1,4 +1,4 @@
-"""Where a service is, and who asks."""
+"""The URL of a service and the token of the caller."""
 
 import ipaddress
 from typing import Final
@@ -12,13 +12,13 @@ API: Final = "/api/v1"
 
 
 class Address:
-    """One service as one caller sees it."""
+    """One service, with the headers of one caller."""
 
     def __init__(self, url: str, token: str | None) -> None:
-        """*url* is without `/api/v1`.
+        """Check the URL and the token. *url* is given without `/api/v1`.
 
         Raises:
-            BadUrlError: it is not the URL of a service.
+            BadUrlError: *url* is not the URL of a service.
             BadTokenError: *token* cannot be sent.
         """
         self.url = url.rstrip("/")
@@ -33,18 +33,18 @@ class Address:
         if token and not is_header_text(token):
             raise BadTokenError
         self.headers = {"Authorization": f"Bearer {token}"} if token else {}
-        # A proxy of the environment is not on the way to this machine.
+        # A proxy from the environment must not be used for this machine.
         self.is_local = _is_loopback(parts.hostname)
 
     def job_socket(self, job_id: str, after: int) -> str:
-        """The address of a job's stream."""
+        """Return the URL of a job's stream."""
         scheme, _, rest = self.url.partition("://")
         socket_scheme = "wss" if scheme == "https" else "ws"
         return f"{socket_scheme}://{rest}{API}/jobs/{quote(job_id, safe='')}/ws?after={after}&batch=true"
 
 
 def is_header_text(text: str) -> bool:
-    """Whether a header of HTTP can carry *text* as it is."""
+    """Return whether an HTTP header can carry *text* unchanged."""
     return text.isascii() and text.isprintable() and text == text.strip()
 
 

@@ -1,4 +1,4 @@
-"""The frames of a job for callers in an event loop."""
+"""An asynchronous watch of a job."""
 
 import asyncio
 import time
@@ -17,10 +17,10 @@ _NOTHING: Final = msgspec.Raw(b"")
 
 
 class AsyncWatch(AsyncIterator[AnyFrame]):
-    """Every event of a job once and in order, and what else its stream says, up to `End`.
+    """Yields each event of a job once and in order, and the other frames of its stream, up to `End`.
 
-    Lost connections are taken up again at the cursor. Whoever leaves early closes it, or uses it with
-    `async with`. It raises what `Watch` raises.
+    A lost connection resumes at the cursor. To stop early, call `close` or use `async with`. It raises the
+    errors of `Watch`.
     """
 
     def __init__(self, address: Address, position: Position) -> None:
@@ -31,7 +31,7 @@ class AsyncWatch(AsyncIterator[AnyFrame]):
 
     @property
     def cursor(self) -> int:
-        """The newest event that was handed out."""
+        """The number of the newest event that was returned."""
         return self._position.cursor
 
     @property

@@ -1,4 +1,4 @@
-"""How long to pause before the next try: full jitter under a limit that doubles. Pure."""
+"""The pause before the next try: full jitter below a limit that doubles. Pure."""
 
 import random
 from collections.abc import Callable
@@ -6,15 +6,15 @@ from typing import Final
 
 SHORTEST_SECONDS: Final = 0.2
 LONGEST_SECONDS: Final = 5.0
-# What a service may ask for; beyond it, whoever called decides.
+# The longest pause that a service may request; beyond it the caller decides.
 LONGEST_ASKED_SECONDS: Final = 60.0
 
 
 class Backoff:
-    """The pauses of one row of failures.
+    """The pauses between consecutive failures.
 
     Full jitter is https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/: clients that
-    failed together do not come back together.
+    fail together do not return together.
     """
 
     def __init__(self, draw: Callable[[float, float], float] = random.uniform) -> None:
@@ -22,11 +22,11 @@ class Backoff:
         self._limit = SHORTEST_SECONDS
 
     def pause(self) -> float:
-        """Seconds until the next try; the one after it may be twice as long."""
+        """Return the seconds until the next try, and double the limit of the following one."""
         limit = self._limit
         self._limit = min(limit * 2, LONGEST_SECONDS)
         return self._draw(0, limit)
 
     def reset(self) -> None:
-        """The row is over."""
+        """Start again with the shortest limit, after a success."""
         self._limit = SHORTEST_SECONDS

@@ -1,4 +1,4 @@
-"""The calls of the REST API as values: both clients send the same ones."""
+"""The calls of the REST API as values, which both clients send."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -19,7 +19,7 @@ JobId = UUID | str
 
 
 class SubmitOptions(TypedDict, total=False):
-    """What else may be said of a new job; what is left out is the service's choice."""
+    """Optional fields of a new job. The service chooses defaults for those left out."""
 
     version: int
     run_at: datetime
@@ -32,7 +32,7 @@ class SubmitOptions(TypedDict, total=False):
 
 
 class JobFilter(TypedDict, total=False):
-    """Which jobs, in which order, and which part of them."""
+    """Filters, order and page of a list of jobs."""
 
     state: str
     pipeline: str
@@ -46,14 +46,14 @@ class JobFilter(TypedDict, total=False):
 
 
 class EventPage(Struct, frozen=True):
-    """Events after a cursor, in order; *head* is the number of the job's newest."""
+    """Events after a cursor, in order. *head* is the number of the job's newest event."""
 
     items: list[AnyEvent]
     head: int
 
 
 class Call(Struct, Generic[T], frozen=True, kw_only=True):
-    """One request, and how its answer is read. *is_repeatable*: sending it twice is the same as once."""
+    """One request, and the function that decodes its answer. An idempotent call is *is_repeatable*."""
 
     method: str
     path: str
@@ -83,7 +83,7 @@ _read_events: Final = msgspec.json.Decoder(_RawEventPage).decode
 
 
 def submit(pipeline: str, params: Any, key: str | None, options: SubmitOptions) -> Call[Job]:
-    """Without a key it gets one of its own, so that it may be sent again."""
+    """Build a submission. Without *key* it gets a random one, so that it can be retried."""
     body = msgspec.json.encode({"pipeline": pipeline, "params": {} if params is None else params, **options})
     return Call(
         method="POST", path="/jobs", read=_read_job, is_repeatable=True, body=body, key=key or uuid4().hex
@@ -94,8 +94,8 @@ def show(job_id: JobId) -> Call[Job]:
     return Call(method="GET", path=_of(job_id), read=_read_job, is_repeatable=True)
 
 
-def jobs(wanted: JobFilter) -> Call[Page[Job]]:
-    return Call(method="GET", path="/jobs", read=_read_jobs, is_repeatable=True, params=_written(wanted))
+def jobs(filters: JobFilter) -> Call[Page[Job]]:
+    return Call(method="GET", path="/jobs", read=_read_jobs, is_repeatable=True, params=_query(filters))
 
 
 def steps(job_id: JobId) -> Call[list[StepRun]]:
@@ -137,32 +137,32 @@ def download(file_id: UUID | str) -> Call[bytes]:
 def request(
     method: str, path: str, params: Mapping[str, Any], body: Any, key: str | None
 ) -> Call[dict[str, Any]]:
-    """Any call of the API; every answer of it is a JSON object, or nothing."""
+    """Build any call whose answer is a JSON object or empty."""
     return Call(
         method=method,
         path=quote(path),
         read=_json,
         is_repeatable=method == "GET" or key is not None,
-        params=_written(params),
+        params=_query(params),
         body=None if body is None else msgspec.json.encode(body),
         key=key,
     )
 
 
 def url_of(call: Call[Any]) -> str:
-    """Where *call* goes, below the address of the service."""
+    """Return the path of *call* below the URL of the service."""
     return API + call.path
 
 
 def headers_of(call: Call[Any]) -> dict[str, str]:
-    """What *call* says beside its body."""
+    """Return the headers of *call*."""
     headers = {} if call.body is None else {"Content-Type": "application/json"}
     return headers if call.key is None else {**headers, "Idempotency-Key": call.key}
 
 
 def _event_page(content: bytes) -> EventPage:
     page = _read_events(content)
-    # What the log holds has a number, so each of them is an event.
+    # Every entry of the log has a number, so each frame is an event.
     return EventPage([read_frame(raw) for raw in page.items], page.head)  # type: ignore[misc]
 
 
@@ -174,7 +174,7 @@ def _of(job_id: JobId, rest: str = "") -> str:
     return f"/jobs/{quote(str(job_id), safe='')}{rest}"
 
 
-def _written(params: Mapping[str, Any]) -> dict[str, Any]:
+def _query(params: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value.isoformat() if isinstance(value, datetime) else value
         for name, value in params.items()

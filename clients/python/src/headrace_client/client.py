@@ -1,4 +1,4 @@
-"""A client for callers that block."""
+"""A blocking client."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -22,11 +22,11 @@ T = TypeVar("T")
 
 
 class Client:
-    """One service, for one caller; threads may share it.
+    """A client of one service for one caller; threads may share it.
 
-    Every call raises `ApiError` where the service says no, and `UnreachableError` where nothing answers.
-    Calls that are the same twice as once are sent again up to *retries* times when the connection is lost;
-    every call is when the service asks for that (429, 503), after the pause that it asks for.
+    Every call raises `ApiError` for an error of the service, and `UnreachableError` without an answer.
+    Idempotent calls are retried up to *retries* times when the connection is lost. Every call is retried when
+    the service requests it (429, 503), after the requested pause.
     """
 
     def __init__(
@@ -37,10 +37,10 @@ class Client:
         timeout: float = 30.0,
         retries: int = 3,
     ) -> None:
-        """*url* is where the service is, without `/api/v1`; *timeout* is for each silence, in seconds.
+        """*url* is given without `/api/v1`. *timeout* bounds each wait for data, in seconds.
 
         Raises:
-            BadUrlError, BadTokenError: they cannot be used.
+            BadUrlError, BadTokenError: *url* or *token* cannot be used.
         """
         self._address = Address(url, token)
         self._retries = retries
@@ -67,9 +67,9 @@ class Client:
     def submit(
         self, pipeline: str, params: Any = None, *, key: str | None = None, **options: Unpack[SubmitOptions]
     ) -> Job:
-        """Submit a job; the answer means that it is stored. The same *key* twice is one job.
+        """Submit a job; it is stored when the call returns. The same *key* again returns the same job.
 
-        *params* is whatever msgspec makes a JSON object of: a dict, a struct, a dataclass.
+        *params* is a dict, a struct or a dataclass that msgspec can encode as a JSON object.
         """
         return self._send(calls.submit(pipeline, params, key, options))
 
@@ -82,10 +82,10 @@ class Client:
         first_patience: float | None = None,
         tell: Callable[[str | None], None] = lambda _: None,
     ) -> Watch:
-        """Every event past *after* once and in order, between them what else there is to know, `End` last.
+        """Yield each event after *after* once and in order, other frames between them, and `End` last.
 
-        *patience*: how many seconds the service may be away; *first_patience*: before it ever answered.
-        *tell* hears why the connection is gone, and None once it is back.
+        The service may be away for *patience* seconds, or *first_patience* before its first answer. *tell* is
+        called with the reason when the connection is lost, and with None when it is back.
         """
         position = Position(
             self.url, str(job_id), after, patience=patience, first_patience=first_patience, tell=tell
@@ -93,10 +93,10 @@ class Client:
         return Watch(self._address, position)
 
     def wait(self, job_id: JobId, *, timeout: float | None = None, patience: float = 60.0) -> Job:
-        """The job once it has ended; raises what `watch` raises, too.
+        """Wait until the job has ended and return it. Also raises the errors of `watch`.
 
         Raises:
-            WaitTimeoutError: it has not within *timeout* seconds.
+            WaitTimeoutError: the job has not ended within *timeout* seconds.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while not (job := self.show(job_id)).is_final:
@@ -107,39 +107,39 @@ class Client:
         return job
 
     def show(self, job_id: JobId) -> Job:
-        """One job."""
+        """Fetch one job."""
         return self._send(calls.show(job_id))
 
-    def jobs(self, **wanted: Unpack[JobFilter]) -> Page[Job]:
-        """Jobs, newest first unless asked otherwise."""
-        return self._send(calls.jobs(wanted))
+    def jobs(self, **filters: Unpack[JobFilter]) -> Page[Job]:
+        """List jobs, newest first by default."""
+        return self._send(calls.jobs(filters))
 
     def steps(self, job_id: JobId) -> list[StepRun]:
-        """The step runs of a job, in the order of its pipeline."""
+        """List the step runs of a job, in the order of its pipeline."""
         return self._send(calls.steps(job_id))
 
     def events(self, job_id: JobId, after: int = 0, *, limit: int = 100) -> EventPage:
-        """The history of a job after a number, without waiting for more."""
+        """List the events of a job after a number, without waiting for new ones."""
         return self._send(calls.events(job_id, after, limit))
 
     def cancel(self, job_id: JobId) -> Job:
-        """Stop a job: at once when it waits, soon when it runs."""
+        """Cancel a job: a queued job at once, a running job soon."""
         return self._send(calls.cancel(job_id))
 
     def retry(self, job_id: JobId) -> Job:
-        """Queue a failed job again; finished steps stay finished."""
+        """Queue a failed job again. Steps that have succeeded are not repeated."""
         return self._send(calls.retry(job_id))
 
     def files(self, job_id: JobId, *, limit: int = 100, offset: int = 0) -> Page[File]:
-        """What a job's steps have made, oldest first."""
+        """List the files of a job, oldest first."""
         return self._send(calls.files(job_id, limit, offset))
 
     def upload(self, path: Path | str) -> File:
-        """Store a file under its name."""
+        """Upload a file under its name."""
         return self._send(calls.upload(Path(path)))
 
     def download(self, file_id: UUID | str, path: Path | str) -> Path:
-        """Write a file's content to *path*, which holds all of it or is not touched."""
+        """Write a file's content to *path* atomically."""
         call = calls.download(file_id)
         tries = Tries(self.url, call, self._retries)
         with target_of(Path(path)) as target:
@@ -160,7 +160,7 @@ class Client:
         body: Any = None,
         key: str | None = None,
     ) -> dict[str, Any]:
-        """Any call below `/api/v1`, and what the JSON of its answer says."""
+        """Call any path below `/api/v1` and return the decoded JSON."""
         return self._send(calls.request(method, path, params or {}, body, key))
 
     def _send(self, call: Call[T]) -> T:

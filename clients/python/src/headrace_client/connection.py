@@ -1,4 +1,4 @@
-"""How a job's stream is connected to, and what the end of a connection means."""
+"""The options of a connection to a job's stream, and the reason why one was lost."""
 
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ from headrace_client.address import Address
 from headrace_client.errors import WatchRefusedError
 from headrace_client.position import GapError, Position
 
-# The service says something at least every 10 s.
+# The service sends a frame at least every 10 s.
 SILENCE_SECONDS: Final = 30.0
 OPEN_SECONDS: Final = 10.0
 
@@ -17,7 +17,7 @@ LOST: Final = (OSError, TimeoutError, WebSocketException, msgspec.DecodeError, G
 
 
 def options(address: Address) -> dict[str, Any]:
-    """What both kinds of connections are made with."""
+    """Return the options that blocking and asynchronous connections share."""
     return {
         "additional_headers": address.headers,
         "proxy": None if address.is_local else True,
@@ -28,30 +28,30 @@ def options(address: Address) -> dict[str, Any]:
 
 
 def reason(error: Exception, address: Address, position: Position) -> str:
-    """Why the connection is gone, of the errors in `LOST`.
+    """Return why the connection was lost. *error* is one of those in `LOST`.
 
     Raises:
-        WatchRefusedError: coming back is no use.
+        WatchRefusedError: a reconnect does not help.
     """
     refusal: WatchRefusedError | None = None
     match error:
         case ConnectionClosed():
             close = error.rcvd
             refusal = position.refusal(close.code if close else None, close.reason if close else "")
-            told = "the connection was lost"
+            text = "the connection was lost"
         case InvalidStatus():
             status = error.response.status_code
             refusal = position.no_service(status)
-            told = f"{address.url} answers {status}"
+            text = f"{address.url} answers {status}"
         case InvalidURI():
-            told = f"{address.url} cannot be watched: {error}"
-            refusal = WatchRefusedError(position.job_id, "not_headrace", told)
+            text = f"{address.url} cannot be watched: {error}"
+            refusal = WatchRefusedError(position.job_id, "not_headrace", text)
         case msgspec.DecodeError():
-            told = f"what answers at {address.url} is not Headrace"
+            text = f"the server at {address.url} is not Headrace"
         case GapError():
-            told = "an event was missing"
+            text = "an event was missing"
         case _:
-            told = f"{address.url} does not answer"
+            text = f"{address.url} does not answer"
     if refusal is not None:
         raise refusal from error
-    return told
+    return text

@@ -1,4 +1,4 @@
-"""Everything that can go wrong between this client and the service."""
+"""The errors of this client."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -7,37 +7,35 @@ from msgspec import Struct
 
 
 class HeadraceClientError(Exception):
-    """What every error of this client is."""
+    """The base class of every error of this client."""
 
 
 class BadUrlError(HeadraceClientError, ValueError):
-    """That is no address of a service."""
+    """The URL is not that of a service."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(
-            f"{url!r} is not the URL of a service; expected something like http://127.0.0.1:8000"
-        )
+        super().__init__(f"{url!r} is not the URL of a service; expected for example http://127.0.0.1:8000")
         self.url = url
 
 
 class BadTokenError(HeadraceClientError, ValueError):
-    """A token that no header can carry."""
+    """The token holds characters that an HTTP header cannot carry."""
 
     def __init__(self) -> None:
         super().__init__("the token holds a character that is not printable ASCII")
 
 
 class Fault(Struct, frozen=True):
-    """One place of a request that does not fit."""
+    """One invalid part of a request."""
 
     path: str
     message: str
 
 
 class ApiError(HeadraceClientError):
-    """The service says no, in the form of RFC 9457; *code* is stable.
+    """The service answers with an error in the form of RFC 9457. *code* is stable.
 
-    *retry_after* is the pause in seconds that it asks for, if it does.
+    *retry_after* is the pause in seconds that the service requests, or None.
     """
 
     def __init__(
@@ -58,7 +56,7 @@ class ApiError(HeadraceClientError):
 
 
 class UnreachableError(HeadraceClientError):
-    """Nothing that is Headrace answers there."""
+    """No Headrace answers at the URL."""
 
     def __init__(self, url: str, reason: str | None = None) -> None:
         super().__init__(f"no service at {url}" + (f" ({reason})" if reason else ""))
@@ -67,7 +65,7 @@ class UnreachableError(HeadraceClientError):
 
 
 class WatchRefusedError(HeadraceClientError):
-    """This job cannot be watched, and asking again is no use.
+    """The job cannot be watched, and a retry does not help.
 
     *code*: `job_not_found`, `job_deleted`, `cursor_beyond_head`, `event_missing`, `unauthenticated`, or
     `not_headrace`.
@@ -80,7 +78,7 @@ class WatchRefusedError(HeadraceClientError):
 
 
 class GaveUpError(HeadraceClientError):
-    """The service stayed away for longer than the patience of the watch. *after* is where to go on."""
+    """The service was away for longer than the watch allows. To resume, watch from *after*."""
 
     def __init__(self, url: str, job_id: UUID | str, seconds: float, after: int) -> None:
         super().__init__(
@@ -93,8 +91,8 @@ class GaveUpError(HeadraceClientError):
 
 
 class WaitTimeoutError(HeadraceClientError, TimeoutError):
-    """The job has not ended in the time that was given; it goes on."""
+    """The job has not ended within the timeout; it continues."""
 
     def __init__(self, job_id: UUID | str) -> None:
-        super().__init__(f"job {job_id} has not ended in time; it goes on")
+        super().__init__(f"job {job_id} has not ended in time; it continues")
         self.job_id = str(job_id)

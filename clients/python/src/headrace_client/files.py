@@ -1,4 +1,4 @@
-"""A file that is written whole or not at all."""
+"""Atomic writes of files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ CHUNK_BYTES: Final = 256 * 1024
 
 @contextmanager
 def target_of(path: Path) -> Iterator[Path]:
-    """Where to write what will stand at *path* when the block ends well."""
+    """Yield a temporary path that is renamed to *path* if the block succeeds."""
     part = path.with_name(path.name + ".part")
     try:
         yield part

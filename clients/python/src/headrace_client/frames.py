@@ -1,4 +1,4 @@
-"""The frames of a stream as types, and how they are read.
+"""The frames of a stream as types, and functions to decode them.
 
 What a newer service says and this version does not know comes as `UnknownEvent` or `UnknownFrame`.
 """
@@ -14,16 +14,16 @@ from headrace_client.views import File, Job, JobError
 
 
 class Frame(Struct, frozen=True, kw_only=True, tag_field="type"):
-    """One thing that a stream says."""
+    """One frame of a stream."""
 
     @property
     def type(self) -> str:
-        """The name of its kind, like `step.started`."""
+        """The wire name of the kind, for example `step.started`."""
         return str(self.__struct_config__.tag)
 
 
 class Hello(Frame, tag="hello", frozen=True, kw_only=True):
-    """First on every connection, so again after each lost one. *head* is the job's newest event."""
+    """The first frame of every connection. *head* is the number of the job's newest event."""
 
     job_id: UUID
     head: int
@@ -31,7 +31,7 @@ class Hello(Frame, tag="hello", frozen=True, kw_only=True):
 
 
 class Progress(Struct, frozen=True, kw_only=True):
-    """How far one step run is: *done* of *total* units."""
+    """The progress of one step run: *done* of *total* units."""
 
     done: float
     total: float
@@ -39,14 +39,14 @@ class Progress(Struct, frozen=True, kw_only=True):
 
 
 class Eta(Struct, frozen=True, kw_only=True):
-    """How long the job still takes, if it goes as it went lately."""
+    """The estimated remaining time, in seconds, if the job runs as recent ones did."""
 
     low_seconds: float
     high_seconds: float
 
 
 class ProgressFrame(Frame, tag="progress", frozen=True, kw_only=True):
-    """How far a running job is. It replaces the one before it; *skipped* counts those that were left out.
+    """The progress of a running job. It replaces the previous one; *skipped* counts those that were dropped.
 
     There is no *eta* where too little is known.
     """
@@ -61,26 +61,26 @@ class ProgressFrame(Frame, tag="progress", frozen=True, kw_only=True):
 
 
 class Beat(Frame, tag="beat", frozen=True, kw_only=True):
-    """The connection lives. *degraded*: news travel slower than they should."""
+    """A sign that the connection is alive. *degraded*: news arrives late."""
 
     head: int
     degraded: bool
 
 
 class End(Frame, tag="end", frozen=True, kw_only=True):
-    """Last: the job is final and all its events were sent."""
+    """The last frame: the job is final and all its events were sent."""
 
     state: str
 
 
 class Bye(Frame, tag="bye", frozen=True, kw_only=True):
-    """The server stops; a watch comes back after that many seconds."""
+    """The server stops; a watch reconnects after *retry_after* seconds."""
 
     retry_after: float
 
 
 class Refusal(Frame, tag="error", frozen=True, kw_only=True):
-    """Something was refused, or the job is gone (`job_deleted`)."""
+    """A request was refused, or the job was deleted (`job_deleted`)."""
 
     code: str
     message: str
@@ -95,22 +95,22 @@ class Event(Frame, frozen=True, kw_only=True):
 
 
 class JobQueued(Event, tag="job.queued", frozen=True):
-    """The job was accepted and waits."""
+    """The job was accepted and is queued."""
 
 
 class JobStarted(Event, tag="job.started", frozen=True, kw_only=True):
-    """A worker has taken the job: an attempt begins."""
+    """A worker has claimed the job: an attempt starts."""
 
     attempt: int
     worker: str
 
 
 class JobCancelRequested(Event, tag="job.cancel_requested", frozen=True):
-    """Somebody asked a running job to stop."""
+    """A user has requested to cancel the running job."""
 
 
 class JobRequeued(Event, tag="job.requeued", frozen=True, kw_only=True):
-    """The attempt ended without a verdict; *reason*: `retry`, `handed_back` or `worker_lost`."""
+    """The attempt ended and the job is queued again. *reason*: `retry`, `handed_back` or `worker_lost`."""
 
     reason: str
     run_at: datetime
@@ -125,11 +125,11 @@ class JobFailed(Event, tag="job.failed", frozen=True, kw_only=True):
 
 
 class JobCancelled(Event, tag="job.cancelled", frozen=True):
-    """The job ended because somebody asked for it."""
+    """The job was cancelled."""
 
 
 class JobRetried(Event, tag="job.retried", frozen=True):
-    """A failed job was queued again by hand; finished steps stay finished."""
+    """A user has queued a failed job again. Steps that have succeeded are not repeated."""
 
 
 class AttemptLost(Event, tag="attempt.lost", frozen=True, kw_only=True):
@@ -145,7 +145,7 @@ class StepEvent(Event, frozen=True, kw_only=True):
 
 
 class StepStarted(StepEvent, tag="step.started", frozen=True, kw_only=True):
-    """A try of the step begins."""
+    """A try of the step starts."""
 
 
 class StepSucceeded(StepEvent, tag="step.succeeded", frozen=True, kw_only=True):
@@ -155,7 +155,7 @@ class StepSucceeded(StepEvent, tag="step.succeeded", frozen=True, kw_only=True):
 
 
 class StepFailed(StepEvent, tag="step.failed", frozen=True, kw_only=True):
-    """A try of the step failed. *retry_at* None: it was the last one."""
+    """A try of the step failed. *retry_at* is None after the last one."""
 
     error: JobError
     retry_at: datetime | None = None
@@ -173,7 +173,7 @@ class FileCreated(Event, tag="file.created", frozen=True, kw_only=True):
 
 
 class UnknownEvent(Event, frozen=True, kw_only=True):
-    """An event that this version cannot read. *body* is all of it."""
+    """An event that this version does not know. *body* is the whole frame."""
 
     kind: str
     body: dict[str, Any]
@@ -184,7 +184,7 @@ class UnknownEvent(Event, frozen=True, kw_only=True):
 
 
 class UnknownFrame(Frame, frozen=True, kw_only=True):
-    """A frame without a number that this version cannot read."""
+    """A frame without a number that this version does not know."""
 
     kind: str
     body: dict[str, Any]
@@ -227,19 +227,19 @@ _messages: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def split(message: bytes) -> list[msgspec.Raw]:
-    """The frames of one message, as they were sent: one, or a JSON array of them.
+    """Split a message into its frames: it is one frame, or a JSON array of them.
 
     Raises:
-        msgspec.DecodeError: it is neither.
+        msgspec.DecodeError: the message is neither.
     """
     return _messages.decode(message) if message[:1] == b"[" else [msgspec.Raw(message)]
 
 
 def read_frame(raw: bytes | msgspec.Raw) -> AnyFrame:
-    """One frame of a stream.
+    """Decode one frame of a stream.
 
     Raises:
-        msgspec.DecodeError: it is no frame at all.
+        msgspec.DecodeError: *raw* is not a frame.
     """
     try:
         return _decoder.decode(raw)

@@ -1,4 +1,4 @@
-"""How often a call may be sent again, when, and what its answer is in the end. Sends nothing itself."""
+"""Decides whether and when a call is retried, and turns its outcome into a result. Pure."""
 
 from typing import Any, Final, TypeVar
 
@@ -11,8 +11,8 @@ from headrace_client.errors import ApiError, Fault, UnreachableError
 
 T = TypeVar("T")
 
-_REFUSED_FOR_NOW: Final = (429, 503)
-_LOST_ON_THE_WAY: Final = (502, 504)
+_TEMPORARY_STATUSES: Final = (429, 503)
+_GATEWAY_STATUSES: Final = (502, 504)
 _NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -23,7 +23,7 @@ class _Problem(msgspec.Struct):
 
 
 class Tries:
-    """The tries of one call: *again* more at most."""
+    """The tries of one call, with at most *again* retries."""
 
     def __init__(self, url: str, call: Call[Any], again: int, backoff: Backoff | None = None) -> None:
         self._url = url
@@ -32,28 +32,28 @@ class Tries:
         self._backoff = backoff or Backoff()
 
     def after(self, outcome: httpx.Response | httpx.TransportError) -> float | None:
-        """The pause before the call is sent again; None: that is its outcome."""
+        """Return the pause in seconds before the next try; None if *outcome* is final."""
         if isinstance(outcome, httpx.Response):
-            may_repeat = outcome.status_code in _REFUSED_FOR_NOW or (
-                self._call.is_repeatable and outcome.status_code in _LOST_ON_THE_WAY
+            may_repeat = outcome.status_code in _TEMPORARY_STATUSES or (
+                self._call.is_repeatable and outcome.status_code in _GATEWAY_STATUSES
             )
-            asked = retry_after(outcome)
+            requested = retry_after(outcome)
         else:
-            # What may have arrived is sent again only where twice is the same as once.
+            # A call that may have arrived is retried only if it is idempotent.
             may_repeat = self._call.is_repeatable or isinstance(outcome, _NEVER_SENT)
-            asked = None
-        if not may_repeat or not self._left or (asked or 0) > LONGEST_ASKED_SECONDS:
+            requested = None
+        if not may_repeat or not self._left or (requested or 0) > LONGEST_ASKED_SECONDS:
             return None
         self._left -= 1
         pause = self._backoff.pause()
-        return pause if asked is None else asked + pause
+        return pause if requested is None else requested + pause
 
     def answer(self, outcome: httpx.Response | httpx.TransportError) -> bytes:
-        """What a good answer holds.
+        """Return the body of a successful answer.
 
         Raises:
-            ApiError: the service says no.
-            UnreachableError: nothing answers, or not in time.
+            ApiError: the service answers with an error.
+            UnreachableError: the service does not answer in time.
         """
         if isinstance(outcome, httpx.Response):
             if outcome.is_success:
@@ -68,27 +68,27 @@ class Tries:
         raise UnreachableError(self._url, reason) from outcome
 
     def read(self, outcome: httpx.Response | httpx.TransportError, call: Call[T]) -> T:
-        """The answer as *call* reads it; raises as `answer` does."""
+        """Return the decoded answer. Raises the errors of `answer`."""
         content = self.answer(outcome)
         try:
             return call.read(content)
         except msgspec.DecodeError as error:
-            raise UnreachableError(self._url, "what answers is not Headrace") from error
+            raise UnreachableError(self._url, "the server is not Headrace") from error
 
 
 def refusal(answer: httpx.Response) -> ApiError:
-    """What the service says in place of what was asked for."""
+    """Return the error of an unsuccessful answer."""
     try:
         problem = msgspec.json.decode(answer.content, type=_Problem)
     except msgspec.DecodeError:
         problem = _Problem()
-    told = f"{answer.url} answers {answer.status_code} {answer.reason_phrase}"
+    summary = f"{answer.url} answers {answer.status_code} {answer.reason_phrase}"
     return ApiError(
-        answer.status_code, problem.code, problem.detail or told, problem.errors or (), retry_after(answer)
+        answer.status_code, problem.code, problem.detail or summary, problem.errors or (), retry_after(answer)
     )
 
 
 def retry_after(answer: httpx.Response) -> float | None:
-    """The pause in seconds that the service asks for; a date is not one that we send."""
-    asked = answer.headers.get("Retry-After", "")
-    return float(asked) if asked.isascii() and asked.isdigit() else None
+    """Return the requested pause in seconds. Dates are ignored, because the service never sends one."""
+    value = answer.headers.get("Retry-After", "")
+    return float(value) if value.isascii() and value.isdigit() else None

@@ -1,4 +1,4 @@
-"""What the API answers: jobs, step runs, files and pages of them.
+"""The answers of the API: jobs, step runs, files and pages of them.
 
 Fields that a newer service adds are left out, so an older client goes on reading.
 """
@@ -53,12 +53,12 @@ class Job(Struct, frozen=True, kw_only=True):
 
     @property
     def is_final(self) -> bool:
-        """Whether the job is over; only a failed one can go on, by a retry."""
+        """Whether the job has ended. A failed job can be queued again with a retry."""
         return self.state in FINAL_STATES
 
 
 class StepRun(Struct, frozen=True, kw_only=True):
-    """One step of a job; *attempt* is the job's attempt in which it last ran."""
+    """One step of a job. *attempt* is the job's attempt in which it last ran."""
 
     name: str
     index: int | None
@@ -75,7 +75,7 @@ class StepRun(Struct, frozen=True, kw_only=True):
 
 
 class File(Struct, frozen=True, kw_only=True):
-    """What is known of a file. *sha256* is in hex."""
+    """The metadata of a file. *sha256* is in hex."""
 
     id: UUID
     job_id: UUID | None
@@ -88,7 +88,7 @@ class File(Struct, frozen=True, kw_only=True):
 
 
 class Page(Struct, Generic[T], frozen=True, kw_only=True):
-    """One page of a list; *total* counts all that match."""
+    """One page of a list. *total* counts all matching items."""
 
     items: Sequence[T]
     total: int

@@ -1,4 +1,4 @@
-"""The frames of a job for callers that block."""
+"""A blocking watch of a job."""
 
 import time
 from collections.abc import Generator, Iterator
@@ -17,18 +17,18 @@ _NOTHING: Final = msgspec.Raw(b"")
 
 
 class Watch(Iterator[AnyFrame]):
-    """Every event of a job once and in order, and what else its stream says, up to `End`.
+    """Yields each event of a job once and in order, and the other frames of its stream, up to `End`.
 
-    Lost connections are taken up again at the cursor. Whoever leaves early closes it, or uses it with `with`.
+    A lost connection resumes at the cursor. To stop early, call `close` or use `with`.
 
     Raises, while it is read:
-        WatchRefusedError: there is no such job or event, or it is not for this caller.
-        GaveUpError: the service was away for longer than the patience.
-        UnreachableError: it was never there.
+        WatchRefusedError: the job or event does not exist, or this caller may not see it.
+        GaveUpError: the service was away for longer than *patience*.
+        UnreachableError: the service has never answered.
     """
 
     def __init__(self, address: Address, position: Position, deadline: float | None = None) -> None:
-        """*deadline*, on the clock of `time.monotonic`, ends it with a `WaitTimeoutError`."""
+        """Prepare the watch. After *deadline*, a time of `time.monotonic`, it raises a `WaitTimeoutError`."""
         self._address = address
         self._position = position
         self._deadline = deadline
@@ -37,7 +37,7 @@ class Watch(Iterator[AnyFrame]):
 
     @property
     def cursor(self) -> int:
-        """The newest event that was handed out."""
+        """The number of the newest event that was returned."""
         return self._position.cursor
 
     @property
@@ -62,11 +62,11 @@ class Watch(Iterator[AnyFrame]):
         while not position.is_over:
             try:
                 url = self._address.job_socket(position.job_id, position.cursor)
-                # Of the whole opening, so that no part of it can outlive the deadline.
-                timeout = self._seconds(OPEN_SECONDS)
+                # The timeout covers the whole handshake, so that it cannot exceed the deadline.
+                timeout = self._limit(OPEN_SECONDS)
                 with connect(url, open_timeout=timeout, **options(self._address)) as socket:
                     while not position.is_over:
-                        message = socket.recv(timeout=self._seconds(SILENCE_SECONDS), decode=False)
+                        message = socket.recv(timeout=self._limit(SILENCE_SECONDS), decode=False)
                         for raw in split(message):
                             frame = read_frame(raw)
                             if position.take(frame):
@@ -76,13 +76,13 @@ class Watch(Iterator[AnyFrame]):
                 raise
             except LOST as error:
                 pause = position.lost(reason(error, self._address, position), time.monotonic())
-                time.sleep(self._seconds(pause))
+                time.sleep(self._limit(pause))
 
-    def _seconds(self, most: float) -> float:
-        """As much of *most* as is left."""
+    def _limit(self, max_seconds: float) -> float:
+        """Return *max_seconds*, or less if the deadline comes first."""
         if self._deadline is None:
-            return most
-        left = self._deadline - time.monotonic()
-        if left <= 0:
+            return max_seconds
+        remaining = self._deadline - time.monotonic()
+        if remaining <= 0:
             raise WaitTimeoutError(self._position.job_id)
-        return min(most, left)
+        return min(max_seconds, remaining)
