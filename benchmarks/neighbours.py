@@ -1,7 +1,7 @@
 """Measures the start latency of jobs on two workers, without other jobs and beside harmful ones.
 
-Harmful steps raise, kill their process, never yield, use up memory, or return what cannot be stored. One job
-of each kind is submitted again as soon as all have ended.
+Harmful steps raise, kill their process, never yield, use up memory, or return an odd value. One job of
+each kind is submitted again as soon as all have ended.
 """
 
 import asyncio

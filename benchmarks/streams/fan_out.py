@@ -174,7 +174,7 @@ def _message() -> str:
 
 
 async def deliver(tally: Tally, watchers: int, on_received: Callable[[int], Any]) -> float:
-    """Report to the source what all clients got, for some seconds; return the frames per second."""
+    """Report the clients' progress to the source for some seconds; return the frames per second."""
     on_received(0)
     await asyncio.sleep(1)
     before, began = tally.frames, time.monotonic()

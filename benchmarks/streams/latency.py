@@ -106,7 +106,7 @@ def quick_reader(path: str) -> Reader:
 
 
 class Crawler(Reader):
-    """A client that reads what has arrived and then pauses for a second."""
+    """A client that reads its buffer and then pauses for a second."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path, self._pause)

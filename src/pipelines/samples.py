@@ -49,7 +49,7 @@ async def tick(context: StepContext[TicksParams], item: int) -> Ticked:  # noqa:
 
 @step
 async def total(context: StepContext[TicksParams]) -> Ticked:
-    """Safe to run again: it adds up what is stored."""
+    """Safe to run again: it adds up stored outputs."""
     ticked: list[Ticked] = await context.output(ticking)
     return Ticked(sum(output.ticks for output in ticked))
 

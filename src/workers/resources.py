@@ -1,4 +1,4 @@
-"""What all attempts of a worker process share: pipelines, connections, slots and limits."""
+"""Holds the objects that all attempts of a worker share: pipelines, connections, slots and limits."""
 
 import asyncio
 from pathlib import Path
@@ -13,7 +13,7 @@ from headrace.domain.pipelines.definition import Pipeline
 
 
 class WorkerResources(Struct, kw_only=True):
-    """Everything that an attempt needs of its worker process.
+    """The shared objects that an attempt gets from its worker process.
 
     *pipelines* and *sources* (where a child process loads the pipeline from) are keyed by name and version.
     *abandoned* counts calls of an author's code that could not be ended; each keeps its slot for ever.

@@ -1,6 +1,6 @@
 """`headrace worker`: a small parent process that keeps one worker process alive.
 
-It imports no pipelines and opens no connections, so it survives what kills the worker.
+It imports no pipelines and opens no connections, so it survives a crash of the worker.
 """
 
 import contextlib

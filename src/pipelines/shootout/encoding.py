@@ -25,7 +25,7 @@ def encode_chain(
     """Encode the render of one chain.
 
     Raises:
-        RetryableError: the file does not decode to what was encoded.
+        RetryableError: the file does not decode to the encoded sound.
     """
     gain_db = matched.gains_db[position(context.params, chain)]
     factor = decibels(gain_db)

@@ -4,6 +4,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+# The docstrings and descriptions below are part of the registered schema: changing one needs a new version of
+# the pipeline.
+
 BUILTIN = "builtin"
 
 FileReference = Annotated[

@@ -107,7 +107,7 @@ def run(
     peaks = [0.0] * len(processors)
     for start in range(0, len(di) + latency, chunk):
         piece = di[start : start + chunk].astype(np.float64)
-        # Zeros flush what the blocks still hold.
+        # Zeros flush the rest of the sound out of the blocks.
         piece = np.concatenate([piece, np.zeros(min(chunk, len(di) + latency - start) - len(piece))])
         for index, processor in enumerate(processors):
             piece = processor.process(piece)

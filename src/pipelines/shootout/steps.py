@@ -61,7 +61,7 @@ def render(context: StepContext[ShootoutParams], chain: Chain) -> Render:
 
 @step(runs_in="thread")
 def match(context: StepContext[ShootoutParams]) -> Matched:
-    """Safe to run again: arithmetic on what `render` measured."""
+    """Safe to run again: it only calculates with the measures of `render`."""
     from headrace.pipelines.shootout.matching import match_renders
 
     matched = match_renders(context.output(_rendered), context.params.match)

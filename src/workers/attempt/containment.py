@@ -58,7 +58,7 @@ def call_in_thread(name: str, function: Callable[..., T], *arguments: Any) -> "a
             value = function(*arguments)
         except (StopIteration, asyncio.CancelledError) as error:  # a future cannot hold these
             failure = StepLeftError(error)
-        except Exception as error:  # noqa: BLE001  (the runner decides what it means)
+        except Exception as error:  # noqa: BLE001  (the graph runner handles it)
             failure = error
         except BaseException as error:  # noqa: BLE001
             failure = StepLeftError(error)

@@ -33,10 +33,10 @@ class StepExecutor(Protocol):
     """Runs one try of a step: in the loop, in a thread or in a child process."""
 
     def start(self) -> asyncio.Future[Any]:
-        """Start the try. The future holds what the step returns or raises."""
+        """Start the try. The future holds the step's result or exception."""
 
     def output(self, returned: Any) -> str:
-        """Encode what the step returned as JSON.
+        """Encode the step's return value as JSON.
 
         Raises:
             OutputError: it cannot be stored.

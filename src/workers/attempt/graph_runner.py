@@ -1,4 +1,4 @@
-"""Runs the step graph of one attempt: starts what can start, stores what ends, schedules retries."""
+"""Runs the step graph of one attempt: starts steps, stores their results and schedules retries."""
 
 import asyncio
 import time

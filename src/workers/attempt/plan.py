@@ -46,7 +46,7 @@ class Plan:
     """The step graph of one job and its progress through it. Times are of the caller's monotonic clock."""
 
     def __init__(self, pipeline: Pipeline, records: dict[str, StepRecord], now: float) -> None:
-        """Continue from *records*, what earlier attempts have stored by step key."""
+        """Continue from *records*, the stored step runs of earlier attempts, by key."""
         self._followers = pipeline.followers
         self._ready: deque[StepPlan] = deque()
         self._delayed: list[tuple[float, int, StepPlan]] = []

@@ -52,7 +52,7 @@ class ProcessExecutor:
     """The `StepExecutor` of steps that run in a child process."""
 
     def __init__(self, message: protocol.RunStep, name: str, key: str, host: StepHost) -> None:
-        """*message* tells the child what to run; *name* and *key* are those of the step run."""
+        """*message* names the step to run; *name* and *key* are those of the step run."""
         self._message = message
         self._name = name
         self._key = key
@@ -205,7 +205,7 @@ class ProcessExecutor:
 
 
 def _output_or_error(message: protocol.Done | protocol.Failed) -> str:
-    """Return the output as JSON, or raise in the worker what the step raised in the child."""
+    """Return the output as JSON, or raise the error of the step in the worker."""
     if isinstance(message, protocol.Done):
         return message.output
     match message.kind:

@@ -1,4 +1,4 @@
-"""Decides what follows a failed try: another try after a delay, or the failure of the job."""
+"""Decides whether a failed try is retried, and after which delay, or fails the job."""
 
 from datetime import timedelta
 from typing import Final
@@ -26,7 +26,7 @@ class RetryDecision(Struct, frozen=True):
 def decide_retry(
     node: Node, key: str, error: BaseException, failures: int, max_attempts: int | None
 ) -> RetryDecision:
-    """Decide what follows the try that raised *error*, failure number *failures* (from 1) of the step run.
+    """Decide whether to retry after *error*, failure number *failures* (from 1) of the step run.
 
     A job's `max_attempts`, if given, replaces `retries + 1` for all its steps. Pure, except that the backoff
     is random.

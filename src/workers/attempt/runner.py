@@ -103,7 +103,7 @@ class Attempt:
             await self._end()
 
     async def _put_off(self, error: Exception) -> None:
-        """Requeue the job because PostgreSQL was away; the next attempt continues from what is stored."""
+        """Requeue the job because PostgreSQL was away; the next attempt continues from the stored steps."""
         _log.warning("attempt_put_off", job_id=str(self.claim.job_id), error=str(error))
         self.stop(StopReason.HANDED_BACK)
         await self._graph.stop()

@@ -70,7 +70,7 @@ def plain_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def bytes_or_path(source: object) -> bytes | Path:
-    """Return what a step saves as a file, as bytes or as a path.
+    """Return the content of a file that a step saves, as bytes or as a path.
 
     Raises:
         TypeError: *source* is neither bytes nor a path.

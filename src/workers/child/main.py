@@ -137,7 +137,7 @@ def execute(run: protocol.RunStep, link: Link) -> protocol.Done | protocol.Faile
         return protocol.Failed("retryable", "step_failed", error_text(error), "", error.retry_after_seconds)
     except (PermanentError, OutputError) as error:
         return protocol.Failed("permanent", plain_text(str(error.code), 64), error_text(error))
-    except BaseException as error:  # noqa: BLE001  (the worker decides what it means)
+    except BaseException as error:  # noqa: BLE001  (the worker decides on a retry)
         text = f"{type(error).__name__}: {error_text(error)}"
         trace = plain_text(traceback.format_exc()[-16_000:], _MAX_TRACEBACK_BYTES)
         return protocol.Failed("error", "step_failed", text[:4000], trace)

@@ -39,7 +39,7 @@ class BlobRemover:
         )
 
     async def remove_due(self) -> int:
-        """Remove what is due, in batches, and return the number of finished removals.
+        """Remove due bytes, in batches; return the number of finished removals.
 
         A removal that fails becomes due again a minute later.
         """
