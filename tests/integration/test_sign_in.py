@@ -132,7 +132,9 @@ async def test_a_name_makes_nobody_an_admin_and_a_verified_email_does(stand: Log
     proven = await stand.browser().sign_in("corp", mode="token")
     authenticator = stand.api.app.state.services.authenticator
 
-    found = [(await authenticator._of_bearer(one.json()["access_token"])).is_admin for one in (named, proven)]
+    found = [
+        (await authenticator._bearer_user(one.json()["access_token"])).is_admin for one in (named, proven)
+    ]
 
     assert found == [False, True]
 

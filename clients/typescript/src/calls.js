@@ -1,6 +1,6 @@
 /** Sends calls of the REST API, retries them where that is safe, and reports their errors. */
 
-import { Backoff, LONGEST_ASKED_MS } from "./backoff.js";
+import { Backoff, MAX_REQUESTED_MS } from "./backoff.js";
 import { ApiError, problemOf, UnreachableError } from "./errors.js";
 import { linked, pause } from "./timing.js";
 
@@ -33,12 +33,12 @@ export class Calls {
     for (let left = this.#retries; ; left -= 1) {
       const outcome = await this.#ask(this.#url + API + path, request, signal);
       if (outcome.ok) return outcome.body;
-      const asked = (outcome.error.retryAfter ?? 0) * 1000;
+      const requestedMs = (outcome.error.retryAfter ?? 0) * 1000;
       const mayRepeat = outcome.status
         ? REFUSED_FOR_NOW.has(outcome.status) || (isRepeatable && LOST_ON_THE_WAY.has(outcome.status))
         : isRepeatable;
-      if (!mayRepeat || left <= 0 || asked > LONGEST_ASKED_MS) throw outcome.error;
-      await pause(backoff.pause() + asked, signal);
+      if (!mayRepeat || left <= 0 || requestedMs > MAX_REQUESTED_MS) throw outcome.error;
+      await pause(backoff.pause() + requestedMs, signal);
     }
   }
 
@@ -63,12 +63,12 @@ export class Calls {
 
 function apiError(answer, text) {
   const problem = problemOf(text);
-  const asked = answer.headers.get("Retry-After") ?? "";
+  const retryAfter = answer.headers.get("Retry-After") ?? "";
   return new ApiError(
     answer.status,
     problem.code ?? "",
     problem.detail ?? `${answer.url} answers ${answer.status}`,
     problem.errors ?? [],
-    /^\d+$/.test(asked) ? Number(asked) : undefined,
+    /^\d+$/.test(retryAfter) ? Number(retryAfter) : undefined,
   );
 }

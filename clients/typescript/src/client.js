@@ -78,7 +78,7 @@ export class HeadraceClient {
         for await (const frames of this.#connect(position, signal)) {
           const known = frames === NOTHING_LEFT ? await this.#conclude(jobId, signal) : frames;
           for (const frame of known) {
-            if (position.take(frame)) yield frame;
+            if (position.advance(frame)) yield frame;
           }
           if (position.isOver) return;
         }

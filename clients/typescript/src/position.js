@@ -4,7 +4,7 @@
  * The clock is an argument, and nothing is read or sent here. The Python client follows the same rules.
  */
 
-import { Backoff, LONGEST_ASKED_MS } from "./backoff.js";
+import { Backoff, MAX_REQUESTED_MS } from "./backoff.js";
 import { GaveUpError, LostError, UnreachableError, WatchRefusedError } from "./errors.js";
 
 export const NOT_SIGNED_IN = 4401;
@@ -23,7 +23,7 @@ export class Position {
   #backoff;
   #reached = false;
   #awaySince = null;
-  #askedPause = null;
+  #requestedPause = null;
   #gaps = 0;
   #isDeleted = false;
 
@@ -43,7 +43,7 @@ export class Position {
    * @throws {LostError} an event is missing before this one: reconnect from the cursor
    * @throws {WatchRefusedError} it is still missing after several reconnects
    */
-  take(frame) {
+  advance(frame) {
     if (this.#awaySince !== null && this.#reached) this.#tell(null);
     this.#reached = true;
     this.#awaySince = null;
@@ -53,7 +53,7 @@ export class Position {
       this.cursor = frame.seq;
       this.#gaps = 0;
     } else if (frame.type === "bye") {
-      this.#askedPause = Math.min(Math.max(frame.retry_after * 1000 || 0, 0), LONGEST_ASKED_MS);
+      this.#requestedPause = Math.min(Math.max(frame.retry_after * 1000 || 0, 0), MAX_REQUESTED_MS);
     } else if (frame.type === "error" && frame.code === "job_deleted") {
       this.#isDeleted = true;
     } else if (frame.type === "end") {
@@ -67,8 +67,8 @@ export class Position {
   #gap() {
     this.#gaps += 1;
     if (this.#gaps < MOST_GAPS) return new LostError("an event was missing");
-    const told = `event ${this.cursor + 1} of job ${this.jobId} never came`;
-    return new WatchRefusedError(this.jobId, "event_missing", told);
+    const message = `event ${this.cursor + 1} of job ${this.jobId} never came`;
+    return new WatchRefusedError(this.jobId, "event_missing", message);
   }
 
   /** Return the refusal that a close code means; null means to reconnect. */
@@ -80,8 +80,8 @@ export class Position {
       return new WatchRefusedError(this.jobId, name, `there is no job ${this.jobId}: it ${gone}`);
     }
     if (code === BAD_CURSOR) {
-      const told = reason || `the job has no event ${this.cursor} yet`;
-      return new WatchRefusedError(this.jobId, "cursor_beyond_head", told);
+      const message = reason || `the job has no event ${this.cursor} yet`;
+      return new WatchRefusedError(this.jobId, "cursor_beyond_head", message);
     }
     if (code === NOT_SIGNED_IN) {
       return new WatchRefusedError(this.jobId, "unauthenticated", "not signed in: a valid token is needed");
@@ -99,8 +99,8 @@ export class Position {
     const isNews = this.#awaySince === null;
     this.#awaySince ??= now;
     const away = now - this.#awaySince;
-    const pause = this.#askedPause ?? this.#backoff.pause();
-    this.#askedPause = null;
+    const pause = this.#requestedPause ?? this.#backoff.pause();
+    this.#requestedPause = null;
     if (away + pause > (this.#reached ? this.#patience : this.#firstPatience)) {
       if (!this.#reached) throw new UnreachableError(this.#url);
       throw new GaveUpError(this.#url, this.jobId, away, this.cursor);

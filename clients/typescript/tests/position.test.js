@@ -20,11 +20,11 @@ const standing = (more = {}) =>
 test("each event is handed on once and in order", () => {
   const position = standing();
 
-  const taken = [1, 2, 2, 1, 3].map((seq) => position.take({ type: "log", seq }));
+  const taken = [1, 2, 2, 1, 3].map((seq) => position.advance({ type: "log", seq }));
 
   assert.deepEqual(taken, [true, true, false, false, true]);
   assert.equal(position.cursor, 3);
-  assert.throws(() => position.take({ type: "log", seq: 5 }), LostError);
+  assert.throws(() => position.advance({ type: "log", seq: 5 }), LostError);
   assert.equal(position.cursor, 3);
 });
 
@@ -33,7 +33,7 @@ test("an event that never comes ends the watch", () => {
 
   const gaps = Array.from({ length: 8 }, () => {
     try {
-      return position.take({ type: "log", seq: 2 });
+      return position.advance({ type: "log", seq: 2 });
     } catch (error) {
       return error;
     }
@@ -45,10 +45,10 @@ test("an event that never comes ends the watch", () => {
 
 test("pauses double up to a limit and begin again with news", () => {
   const position = standing({ patienceMs: 1e9 });
-  position.take({ type: "beat" });
+  position.advance({ type: "beat" });
 
   const pauses = [0, 1, 2, 3, 4, 5, 6].map((now) => position.lost("gone", now));
-  position.take({ type: "log", seq: 1 });
+  position.advance({ type: "log", seq: 1 });
 
   assert.deepEqual(pauses, [200, 400, 800, 1600, 3200, 5000, 5000]);
   assert.equal(position.lost("gone", 10), 200);
@@ -58,7 +58,7 @@ test("a service that only says hello is not asked faster and faster", () => {
   const position = standing();
 
   const pauses = [0, 1, 2].map((now) => {
-    position.take({ type: "hello" });
+    position.advance({ type: "hello" });
     return position.lost("gone", now);
   });
 
@@ -67,7 +67,7 @@ test("a service that only says hello is not asked faster and faster", () => {
 
 test("what a goodbye asks for is the next pause alone", () => {
   const position = standing();
-  position.take({ type: "bye", retry_after: 2.5 });
+  position.advance({ type: "bye", retry_after: 2.5 });
 
   assert.deepEqual([position.lost("gone", 0), position.lost("gone", 1)], [2500, 200]);
 });
@@ -75,9 +75,9 @@ test("what a goodbye asks for is the next pause alone", () => {
 test("patience ends, and says where to go on", () => {
   const told = [];
   const position = standing({ patienceMs: 2_000, tell: (why) => told.push(why) });
-  position.take({ type: "log", seq: 1 });
+  position.advance({ type: "log", seq: 1 });
   position.lost("gone", 0);
-  position.take({ type: "beat" });
+  position.advance({ type: "beat" });
   position.lost("gone again", 50_000);
 
   assert.throws(

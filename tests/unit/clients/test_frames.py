@@ -48,7 +48,10 @@ def test_what_is_no_frame_is_refused(raw: bytes) -> None:
 
 
 def test_a_message_is_a_frame_or_an_array_of_them_and_keeps_its_bytes() -> None:
-    one = b'{"type":"log",  "seq":1}'
+    raw_frame = b'{"type":"log",  "seq":1}'
 
-    assert [bytes(raw) for raw in split(one)] == [one]
-    assert [bytes(raw) for raw in split(b"[" + one + b" ," + one + b"]")] == [one, one]
+    assert [bytes(raw) for raw in split(raw_frame)] == [raw_frame]
+    assert [bytes(raw) for raw in split(b"[" + raw_frame + b" ," + raw_frame + b"]")] == [
+        raw_frame,
+        raw_frame,
+    ]

@@ -24,10 +24,10 @@ def standing(*, patience: float = 60, first_patience: float | None = None) -> Po
 
 def test_pauses_double_up_to_a_limit_and_begin_again_with_news() -> None:
     position = standing(patience=1000)
-    position.take(BEAT)
+    position.advance(BEAT)
 
     pauses = [position.lost("gone", now) for now in range(7)]
-    position.take(event(1))
+    position.advance(event(1))
 
     assert pauses == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
     assert position.lost("gone", 10) == 0.2
@@ -47,7 +47,7 @@ def test_a_service_that_only_says_hello_is_not_asked_faster_and_faster() -> None
 
     pauses = []
     for now in range(4):
-        position.take(hello)
+        position.advance(hello)
         pauses.append(position.lost("gone", now))
 
     assert pauses == [0.2, 0.4, 0.8, 1.6]
@@ -58,25 +58,25 @@ def test_an_event_that_never_comes_ends_the_watch() -> None:
 
     for _ in range(7):
         with pytest.raises(GapError):
-            position.take(event(2))
+            position.advance(event(2))
     with pytest.raises(WatchRefusedError, match="event 1 of job job never came") as refused:
-        position.take(event(2))
+        position.advance(event(2))
 
     assert (refused.value.code, position.cursor) == ("event_missing", 0)
 
 
 def test_what_a_goodbye_asks_for_is_the_next_pause_alone() -> None:
     position = standing()
-    position.take(Bye(retry_after=2.5))
+    position.advance(Bye(retry_after=2.5))
 
     assert [position.lost("gone", 0), position.lost("gone", 3)] == [2.5, 0.2]
 
 
 def test_patience_is_for_one_absence() -> None:
     position = standing(patience=2)
-    position.take(event(1))
+    position.advance(event(1))
     position.lost("gone", 0)
-    position.take(BEAT)
+    position.advance(BEAT)
     position.lost("gone", 100)
     position.lost("gone", 101)
 
@@ -97,6 +97,6 @@ def test_a_service_that_never_answered_gets_the_first_patience() -> None:
 def test_the_end_is_the_end() -> None:
     position = standing()
 
-    assert position.take(End(state="failed"))
+    assert position.advance(End(state="failed"))
     assert position.is_over
     assert isinstance(event(1), JobQueued)

@@ -19,11 +19,11 @@ from headrace_client import frames, views
 
 TYPESCRIPT = Path(__file__).parents[3] / "clients" / "typescript" / "src" / "index.d.ts"
 SERVER_EVENTS = {
-    str(one.__struct_config__.tag): one
-    for one in vars(types).values()
-    if isinstance(one, type) and issubclass(one, types.JobEvent) and not one.__subclasses__()
+    str(item.__struct_config__.tag): item
+    for item in vars(types).values()
+    if isinstance(item, type) and issubclass(item, types.JobEvent) and not item.__subclasses__()
 }
-CLIENT_EVENTS = {str(one.__struct_config__.tag): one for one in get_args(frames.KnownEvent)}
+CLIENT_EVENTS = {str(item.__struct_config__.tag): item for item in get_args(frames.KnownEvent)}
 VIEWS: list[tuple[type[Struct], type[Struct]]] = [
     (views.Job, job_schemas.JobView),
     (views.StepRun, job_schemas.StepView),
@@ -62,10 +62,10 @@ def schema(struct: Any) -> dict[str, Any]:
                 if key not in ("title", "description", "default")
             }
             return kept | ({"required": sorted(kept["required"])} if "required" in kept else {})
-        return [plain(one) for one in part] if isinstance(part, list) else part
+        return [plain(item) for item in part] if isinstance(part, list) else part
 
-    found: dict[str, Any] = plain(made)
-    return found
+    encoded: dict[str, Any] = plain(made)
+    return encoded
 
 
 def as_sent(event: type[Struct]) -> dict[str, Any]:
@@ -119,18 +119,18 @@ def test_typescript_declares_the_fields_that_are_sent(name: str, struct: type[St
 
 @pytest.mark.parametrize("kind", sorted(SERVER_EVENTS))
 def test_typescript_declares_every_event(kind: str) -> None:
-    found = re.search(
+    match = re.search(
         rf'^export interface (\w+) extends (\w+)<"{re.escape(kind)}">', TYPESCRIPT.read_text(), re.MULTILINE
     )
 
-    assert found is not None
+    assert match is not None
     fields = {field.name for field in msgspec.structs.fields(SERVER_EVENTS[kind])}
-    inherited = {"step", "index", "attempt"} if found[2] == "OfStep" else set()
-    assert declared(found[1]) | inherited == fields
+    inherited = {"step", "index", "attempt"} if match[2] == "OfStep" else set()
+    assert declared(match[1]) | inherited == fields
 
 
 def test_an_optional_field_of_the_service_is_one_of_the_client() -> None:
-    skipped = next(one for one in msgspec.structs.fields(types.ProgressFrame) if one.name == "skipped")
+    skipped = next(item for item in msgspec.structs.fields(types.ProgressFrame) if item.name == "skipped")
 
     assert skipped.default is UNSET
     assert "skipped?: number" in TYPESCRIPT.read_text()
@@ -138,12 +138,12 @@ def test_an_optional_field_of_the_service_is_one_of_the_client() -> None:
 
 def declared(name: str) -> set[str]:
     """The fields of an interface of the TypeScript client."""
-    found = re.search(
+    match = re.search(
         rf"^(?:export )?interface {name}\b[^{{]*\{{(.*?)\}}$",
         TYPESCRIPT.read_text(),
         re.MULTILINE | re.DOTALL,
     )
-    assert found is not None, name
-    return set(re.findall(r"^  (\w+)\??:", found[1], re.MULTILINE)) | (
-        {"type"} & set(re.findall(r"\btype\b", found[1]))
+    assert match is not None, name
+    return set(re.findall(r"^  (\w+)\??:", match[1], re.MULTILINE)) | (
+        {"type"} & set(re.findall(r"\btype\b", match[1]))
     )

@@ -14,7 +14,7 @@ from headrace_client.address import Address
 from headrace_client.async_watch import AsyncWatch
 from headrace_client.calls import Call, EventPage, JobFilter, JobId, SubmitOptions
 from headrace_client.errors import WaitTimeoutError
-from headrace_client.files import CHUNK_BYTES, target_of
+from headrace_client.files import CHUNK_BYTES, atomic_target
 from headrace_client.position import Position
 from headrace_client.tries import Tries
 from headrace_client.views import File, Job, Page, StepRun
@@ -146,7 +146,7 @@ class AsyncClient:
         """Write a file's content to *path* atomically."""
         call = calls.download(file_id)
         tries = Tries(self.url, call, self._retries)
-        with target_of(Path(path)) as target:
+        with atomic_target(Path(path)) as target:
             while True:
                 outcome = await self._stream(call, target)
                 pause = tries.after(outcome)
@@ -182,9 +182,9 @@ class AsyncClient:
             try:
                 return await self._http.request(
                     call.method,
-                    calls.url_of(call),
+                    calls.call_path(call),
                     params=call.params,
-                    headers=calls.headers_of(call),
+                    headers=calls.call_headers(call),
                     content=call.body,
                     files=None
                     if content is None or call.file is None
@@ -195,7 +195,7 @@ class AsyncClient:
 
     async def _stream(self, call: Call[bytes], target: Path) -> httpx.Response | httpx.TransportError:
         try:
-            async with self._http.stream(call.method, calls.url_of(call)) as answer:
+            async with self._http.stream(call.method, calls.call_path(call)) as answer:
                 if answer.is_error:
                     await answer.aread()
                     return answer

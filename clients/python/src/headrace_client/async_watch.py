@@ -62,7 +62,7 @@ class AsyncWatch(AsyncIterator[AnyFrame]):
                             message = await socket.recv(decode=False)
                         for raw in split(message):
                             frame = read_frame(raw)
-                            if position.take(frame):
+                            if position.advance(frame):
                                 self._raw = raw
                                 yield frame
             except LOST as error:

@@ -4,10 +4,10 @@ import random
 from collections.abc import Callable
 from typing import Final
 
-SHORTEST_SECONDS: Final = 0.2
-LONGEST_SECONDS: Final = 5.0
+MIN_SECONDS: Final = 0.2
+MAX_SECONDS: Final = 5.0
 # The longest pause that a service may request; beyond it the caller decides.
-LONGEST_ASKED_SECONDS: Final = 60.0
+MAX_REQUESTED_SECONDS: Final = 60.0
 
 
 class Backoff:
@@ -19,14 +19,14 @@ class Backoff:
 
     def __init__(self, draw: Callable[[float, float], float] = random.uniform) -> None:
         self._draw = draw
-        self._limit = SHORTEST_SECONDS
+        self._limit = MIN_SECONDS
 
     def pause(self) -> float:
         """Return the seconds until the next try, and double the limit of the following one."""
         limit = self._limit
-        self._limit = min(limit * 2, LONGEST_SECONDS)
+        self._limit = min(limit * 2, MAX_SECONDS)
         return self._draw(0, limit)
 
     def reset(self) -> None:
         """Start again with the shortest limit, after a success."""
-        self._limit = SHORTEST_SECONDS
+        self._limit = MIN_SECONDS

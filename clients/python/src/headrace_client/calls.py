@@ -149,12 +149,12 @@ def request(
     )
 
 
-def url_of(call: Call[Any]) -> str:
+def call_path(call: Call[Any]) -> str:
     """Return the path of *call* below the URL of the service."""
     return API + call.path
 
 
-def headers_of(call: Call[Any]) -> dict[str, str]:
+def call_headers(call: Call[Any]) -> dict[str, str]:
     """Return the headers of *call*."""
     headers = {} if call.body is None else {"Content-Type": "application/json"}
     return headers if call.key is None else {**headers, "Idempotency-Key": call.key}

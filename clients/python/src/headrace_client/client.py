@@ -12,7 +12,7 @@ import httpx
 from headrace_client import calls
 from headrace_client.address import Address
 from headrace_client.calls import Call, EventPage, JobFilter, JobId, SubmitOptions
-from headrace_client.files import CHUNK_BYTES, target_of
+from headrace_client.files import CHUNK_BYTES, atomic_target
 from headrace_client.position import Position
 from headrace_client.tries import Tries
 from headrace_client.views import File, Job, Page, StepRun
@@ -142,7 +142,7 @@ class Client:
         """Write a file's content to *path* atomically."""
         call = calls.download(file_id)
         tries = Tries(self.url, call, self._retries)
-        with target_of(Path(path)) as target:
+        with atomic_target(Path(path)) as target:
             while True:
                 outcome = self._stream(call, target)
                 pause = tries.after(outcome)
@@ -178,9 +178,9 @@ class Client:
             try:
                 return self._http.request(
                     call.method,
-                    calls.url_of(call),
+                    calls.call_path(call),
                     params=call.params,
-                    headers=calls.headers_of(call),
+                    headers=calls.call_headers(call),
                     content=call.body,
                     files=None
                     if content is None or call.file is None
@@ -191,7 +191,7 @@ class Client:
 
     def _stream(self, call: Call[bytes], target: Path) -> httpx.Response | httpx.TransportError:
         try:
-            with self._http.stream(call.method, calls.url_of(call)) as answer:
+            with self._http.stream(call.method, calls.call_path(call)) as answer:
                 if answer.is_error:
                     answer.read()
                     return answer

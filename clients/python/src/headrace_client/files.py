@@ -9,7 +9,7 @@ CHUNK_BYTES: Final = 256 * 1024
 
 
 @contextmanager
-def target_of(path: Path) -> Iterator[Path]:
+def atomic_target(path: Path) -> Iterator[Path]:
     """Yield a temporary path that is renamed to *path* if the block succeeds."""
     part = path.with_name(path.name + ".part")
     try:

@@ -1,6 +1,6 @@
 """The frames of a stream as types, and functions to decode them.
 
-What a newer service says and this version does not know comes as `UnknownEvent` or `UnknownFrame`.
+Frames of a newer service that this version does not know become `UnknownEvent` or `UnknownFrame`.
 """
 
 from datetime import datetime

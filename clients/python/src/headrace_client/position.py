@@ -6,7 +6,7 @@ Both clients follow these rules. The clock is an argument, and nothing is read o
 from collections.abc import Callable
 from typing import Final
 
-from headrace_client.backoff import LONGEST_ASKED_SECONDS, Backoff
+from headrace_client.backoff import MAX_REQUESTED_SECONDS, Backoff
 from headrace_client.errors import GaveUpError, UnreachableError, WatchRefusedError
 from headrace_client.frames import AnyFrame, Beat, Bye, End, Event, Refusal
 
@@ -53,7 +53,7 @@ class Position:
         self._gaps = 0
         self._is_deleted = False
 
-    def take(self, frame: AnyFrame) -> bool:
+    def advance(self, frame: AnyFrame) -> bool:
         """Advance by *frame*. Returns whether to pass it to the caller: each event once, and in order.
 
         Raises:
@@ -73,7 +73,7 @@ class Position:
                 self.cursor = seq
                 self._gaps = 0
             case Bye(retry_after=seconds):
-                self._requested_pause = min(max(seconds, 0.0), LONGEST_ASKED_SECONDS)
+                self._requested_pause = min(max(seconds, 0.0), MAX_REQUESTED_SECONDS)
             case Refusal(code="job_deleted"):
                 self._is_deleted = True
             case End():

@@ -5,7 +5,7 @@ from typing import Any, Final, TypeVar
 import httpx
 import msgspec
 
-from headrace_client.backoff import LONGEST_ASKED_SECONDS, Backoff
+from headrace_client.backoff import MAX_REQUESTED_SECONDS, Backoff
 from headrace_client.calls import Call
 from headrace_client.errors import ApiError, Fault, UnreachableError
 
@@ -42,7 +42,7 @@ class Tries:
             # A call that may have arrived is retried only if it is idempotent.
             may_repeat = self._call.is_repeatable or isinstance(outcome, _NEVER_SENT)
             requested = None
-        if not may_repeat or not self._left or (requested or 0) > LONGEST_ASKED_SECONDS:
+        if not may_repeat or not self._left or (requested or 0) > MAX_REQUESTED_SECONDS:
             return None
         self._left -= 1
         pause = self._backoff.pause()

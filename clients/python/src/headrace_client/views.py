@@ -1,6 +1,6 @@
 """The answers of the API: jobs, step runs, files and pages of them.
 
-Fields that a newer service adds are left out, so an older client goes on reading.
+Fields that a newer service adds are left out, so an older client can still read them.
 """
 
 from collections.abc import Sequence

@@ -69,7 +69,7 @@ class Watch(Iterator[AnyFrame]):
                         message = socket.recv(timeout=self._limit(SILENCE_SECONDS), decode=False)
                         for raw in split(message):
                             frame = read_frame(raw)
-                            if position.take(frame):
+                            if position.advance(frame):
                                 self._raw = raw
                                 yield frame
             except WaitTimeoutError:
