@@ -88,8 +88,8 @@ def new_node(
     for_each: Callable[[Any], Iterable[Any]] | None = None,
 ) -> Node:
     pipeline = Pipeline("example", params=Params)
-    made = new_step(takes_item=for_each is not None, retries=retries, timeout=timeout)
-    pipeline.add(made, name=name, for_each=for_each)
+    plain_step = new_step(takes_item=for_each is not None, retries=retries, timeout=timeout)
+    pipeline.add(plain_step, name=name, for_each=for_each)
     return pipeline.nodes[name]
 
 

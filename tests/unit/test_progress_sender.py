@@ -1,4 +1,4 @@
-"""Progress frames at their source: few, and the last word is always said."""
+"""Progress frames at their source: few, and the last one is always sent."""
 
 import asyncio
 from collections.abc import Sequence

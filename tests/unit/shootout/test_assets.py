@@ -1,4 +1,4 @@
-"""The guitar and the cabinet that come along are what their script makes."""
+"""The bundled guitar and cabinet equal those that their script generates."""
 
 from pathlib import Path
 
@@ -16,12 +16,12 @@ from headrace.pipelines.shootout.audio import ASSETS
 def test_the_script_makes_the_committed_file(tmp_path: Path, name: str) -> None:
     make_assets.main(tmp_path)
 
-    made, _ = soundfile.read(tmp_path / name)
+    generated, _ = soundfile.read(tmp_path / name)
     committed, rate = soundfile.read(ASSETS / name)
     assert soundfile.info(ASSETS / name).subtype == "PCM_24"
     assert rate == 48_000
-    assert made.shape == committed.shape
-    assert np.max(np.abs(made - committed)) < 1e-5
+    assert generated.shape == committed.shape
+    assert np.max(np.abs(generated - committed)) < 1e-5
 
 
 def test_they_are_small_and_loud_enough() -> None:

@@ -1,4 +1,4 @@
-"""What each block does to a sound, whatever the chunks."""
+"""The effect of each block on a sound, which does not depend on the size of the chunks."""
 
 from collections.abc import Sequence
 
@@ -145,10 +145,10 @@ def test_drive_has_no_seams_and_does_not_fold_back(oversample: int) -> None:
 
     spectrum = np.abs(np.fft.rfft(driven * np.blackman(len(driven))))
     frequencies = np.fft.rfftfreq(len(driven), 1 / blocks.RATE)
-    wanted = np.min(np.abs(frequencies[:, None] - np.array([5_000.0, 15_000.0])), axis=1) < 20
-    heard = frequencies < 20_000  # the filters' slope is above that
+    is_harmonic = np.min(np.abs(frequencies[:, None] - np.array([5_000.0, 15_000.0])), axis=1) < 20
+    is_audible = frequencies < 20_000  # the filters' slope is above that
     limit = {2: 0.03, 4: 1e-3, 8: 1e-4}[oversample]
-    assert np.max(spectrum[heard & ~wanted]) < limit * np.max(spectrum)
+    assert np.max(spectrum[is_audible & ~is_harmonic]) < limit * np.max(spectrum)
 
 
 def test_drive_without_effect_is_the_sound_at_the_same_time() -> None:

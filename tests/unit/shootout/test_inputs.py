@@ -1,4 +1,4 @@
-"""What is made of an upload, and what is refused with which words."""
+"""How uploads are prepared, and with which messages unusable ones are refused."""
 
 import io
 from pathlib import Path
@@ -204,9 +204,9 @@ def test_everything_wrong_is_said_at_once(studio: "Studio", chord: Samples) -> N
         ],
     }
 
-    told = refusal(studio, "validate", given).splitlines()
+    lines = refusal(studio, "validate", given).splitlines()
 
-    assert told == [
+    assert lines == [
         "chain 2 ('crunch '): another chain has that name",
         "chain 3 ('Lead\\n'): the name has control characters",
         f"di: file {given['di']} ends at 0.00 s, before 3 s",
@@ -219,12 +219,12 @@ def test_everything_wrong_is_said_at_once(studio: "Studio", chord: Samples) -> N
 def test_a_great_many_faults_are_counted(studio: "Studio") -> None:
     missing = {"type": "ir", "file": "11111111-2222-3333-4444-555555555555"}
 
-    told = refusal(
+    lines = refusal(
         studio, "validate", {"chains": [{"name": f"{n}", "blocks": [missing] * 24} for n in range(2)]}
     ).splitlines()
 
-    assert len(told) == 41
-    assert told[-1] == "and 8 more"
+    assert len(lines) == 41
+    assert lines[-1] == "and 8 more"
 
 
 def test_a_missing_di_and_a_missing_channel_are_named(studio: "Studio", chord: Samples) -> None:

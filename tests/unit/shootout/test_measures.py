@@ -1,4 +1,4 @@
-"""What is measured on a render."""
+"""The measures of a render."""
 
 import math
 

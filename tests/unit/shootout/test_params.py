@@ -1,4 +1,4 @@
-"""What the schema refuses, before a job exists."""
+"""Parameters that the schema refuses, before a job exists."""
 
 from typing import Any
 

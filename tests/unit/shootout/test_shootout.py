@@ -54,19 +54,19 @@ def true_peak_db(samples: Samples) -> float:
 
 
 @pytest.mark.parametrize("peak", [0.02, 0.5, 8.0], ids=["quiet", "usual", "hot"])
-@pytest.mark.parametrize("wanted", [{}, {"target_lufs": -8, "ceiling_dbfs": -3}], ids=["usual", "loud"])
+@pytest.mark.parametrize("match", [{}, {"target_lufs": -8, "ceiling_dbfs": -3}], ids=["usual", "loud"])
 def test_all_tracks_are_equally_loud_and_below_the_ceiling(
-    studio: "Studio", chord: Samples, peak: float, wanted: dict[str, Any]
+    studio: "Studio", chord: Samples, peak: float, match: dict[str, Any]
 ) -> None:
-    result = studio.run(params(studio.upload_sound(chord * 2 * peak), **wanted))
+    result = studio.run(params(studio.upload_sound(chord * 2 * peak), **match))
 
     meter = pyloudnorm.Meter(48_000)
-    heard = [meter.integrated_loudness(flac(studio, name)) for name in FLACS]
-    assert max(heard) - min(heard) < 0.1
-    assert result.target_lufs == pytest.approx(heard[0], abs=0.05)
-    assert result.target_lufs <= wanted.get("target_lufs", -16)
+    loudness = [meter.integrated_loudness(flac(studio, name)) for name in FLACS]
+    assert max(loudness) - min(loudness) < 0.1
+    assert result.target_lufs == pytest.approx(loudness[0], abs=0.05)
+    assert result.target_lufs <= match.get("target_lufs", -16)
     for name, track in zip(FLACS, result.tracks, strict=True):
-        assert true_peak_db(flac(studio, name)) <= wanted.get("ceiling_dbfs", -1)
+        assert true_peak_db(flac(studio, name)) <= match.get("ceiling_dbfs", -1)
         assert track.true_peak_dbtp == pytest.approx(true_peak_db(flac(studio, name)), abs=0.01)
 
 

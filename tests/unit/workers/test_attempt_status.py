@@ -1,4 +1,4 @@
-"""Where an attempt stands: its newest event, and whether and why it is to end."""
+"""The status of an attempt: its newest event number, and whether and why it stops."""
 
 from itertools import permutations, product
 
@@ -13,49 +13,49 @@ OTHERS = [reason for reason in StopReason if reason is not StopReason.LEASE_LOST
 
 
 def test_an_attempt_begins_without_a_reason_to_end() -> None:
-    standing = AttemptStatus(4)
+    status = AttemptStatus(4)
 
-    assert (standing.head, standing.reason, standing.is_set) == (4, None, False)
+    assert (status.head, status.reason, status.is_set) == (4, None, False)
 
 
 @pytest.mark.parametrize("reason", StopReason)
 def test_a_reason_ends_the_attempt(reason: StopReason) -> None:
-    standing = AttemptStatus(0)
+    status = AttemptStatus(0)
 
-    standing.stop(reason)
+    status.stop(reason)
 
-    assert (standing.reason, standing.is_set) == (reason, True)
+    assert (status.reason, status.is_set) == (reason, True)
 
 
 @pytest.mark.parametrize(("first", "second"), list(permutations(OTHERS, 2)))
 def test_the_first_reason_counts(first: StopReason, second: StopReason) -> None:
-    standing = AttemptStatus(0)
+    status = AttemptStatus(0)
 
-    standing.stop(first)
-    standing.stop(second)
+    status.stop(first)
+    status.stop(second)
 
-    assert standing.reason is first
+    assert status.reason is first
 
 
 @pytest.mark.parametrize(("reason", "comes_first"), list(product(OTHERS, [True, False])))
 def test_a_lost_lease_beats_all(reason: StopReason, comes_first: bool) -> None:
-    standing = AttemptStatus(0)
+    status = AttemptStatus(0)
     reasons = [StopReason.LEASE_LOST, reason] if comes_first else [reason, StopReason.LEASE_LOST]
 
-    for one in reasons:
-        standing.stop(one)
+    for value in reasons:
+        status.stop(value)
 
-    assert standing.reason is StopReason.LEASE_LOST
+    assert status.reason is StopReason.LEASE_LOST
 
 
 def test_whoever_listens_hears_that_the_attempt_is_to_end() -> None:
-    standing = AttemptStatus(0)
-    heard: list[StopReason | None] = []
-    standing.add_callback(lambda: heard.append(standing.reason))
+    status = AttemptStatus(0)
+    reasons: list[StopReason | None] = []
+    status.add_callback(lambda: reasons.append(status.reason))
 
-    standing.stop(StopReason.CANCELLED)
+    status.stop(StopReason.CANCELLED)
 
-    assert heard == [StopReason.CANCELLED]
+    assert reasons == [StopReason.CANCELLED]
 
 
 @settings(deadline=None)
@@ -63,26 +63,26 @@ def test_whoever_listens_hears_that_the_attempt_is_to_end() -> None:
 def test_the_head_is_that_of_the_newest_event_in_whichever_order_answers_come(
     head: int, heads: list[int]
 ) -> None:
-    standing = AttemptStatus(head)
+    status = AttemptStatus(head)
 
-    for one in heads:
-        standing.on_written(WriteResult(verdict="applied", head=one))
+    for value in heads:
+        status.on_written(WriteResult(verdict="applied", head=value))
 
-    assert standing.head == max([head, *heads])
+    assert status.head == max([head, *heads])
 
 
 def test_a_write_that_was_applied_ends_nothing() -> None:
-    standing = AttemptStatus(0)
+    status = AttemptStatus(0)
 
-    standing.on_written(WriteResult(verdict="applied", head=1, state="running"))
+    status.on_written(WriteResult(verdict="applied", head=1, state="running"))
 
-    assert (standing.reason, standing.is_set) == (None, False)
+    assert (status.reason, status.is_set) == (None, False)
 
 
 def test_a_write_that_was_lost_means_that_the_lease_is_lost() -> None:
-    standing = AttemptStatus(3)
-    standing.stop(StopReason.CANCELLED)
+    status = AttemptStatus(3)
+    status.stop(StopReason.CANCELLED)
 
-    standing.on_written(WriteResult(verdict="lost"))
+    status.on_written(WriteResult(verdict="lost"))
 
-    assert (standing.reason, standing.head) == (StopReason.LEASE_LOST, 3)
+    assert (status.reason, status.head) == (StopReason.LEASE_LOST, 3)

@@ -1,4 +1,4 @@
-"""The events and rows with which an attempt tells of its step runs."""
+"""The events and rows that an attempt writes for its step runs."""
 
 from datetime import timedelta
 from typing import Any
@@ -20,7 +20,7 @@ CLAIM = new_claim(attempt=3, fence=7, received_at=100.0)
 
 
 @pytest.fixture
-def records(monkeypatch: pytest.MonkeyPatch) -> ChangeBuilder:
+def changes(monkeypatch: pytest.MonkeyPatch) -> ChangeBuilder:
     """Those of a claim that is five seconds old."""
     monkeypatch.setattr("headrace.domain.jobs.attempts.claims.time", Clock(105.0))
     return ChangeBuilder(CLAIM)
@@ -44,32 +44,32 @@ def row_of(change: Change, key: str) -> StepChange:
     return change.steps[key]
 
 
-def test_a_change_belongs_to_the_attempt_that_makes_it(records: ChangeBuilder) -> None:
-    assert records.empty() == Change(job_id=UUID(int=1), owner_id=UUID(int=2), fence=7)
+def test_a_change_belongs_to_the_attempt_that_makes_it(changes: ChangeBuilder) -> None:
+    assert changes.empty() == Change(job_id=UUID(int=1), owner_id=UUID(int=2), fence=7)
 
 
-def test_no_change_shares_anything_with_the_next(records: ChangeBuilder) -> None:
-    records.empty().steps["work"] = records.row(run_of_step(), StepState.PENDING)
-    records.started(run_of_step())
+def test_no_change_shares_anything_with_the_next(changes: ChangeBuilder) -> None:
+    changes.empty().steps["work"] = changes.row(run_of_step(), StepState.PENDING)
+    changes.started(run_of_step())
 
-    assert records.empty() == Change(job_id=UUID(int=1), owner_id=UUID(int=2), fence=7)
+    assert changes.empty() == Change(job_id=UUID(int=1), owner_id=UUID(int=2), fence=7)
 
 
 @pytest.mark.parametrize("state", StepState)
-def test_a_row_says_which_step_run_is_in_which_state(records: ChangeBuilder, state: StepState) -> None:
-    row = records.row(run_of_step(output="1"), state)
+def test_a_row_says_which_step_run_is_in_which_state(changes: ChangeBuilder, state: StepState) -> None:
+    row = changes.row(run_of_step(output="1"), state)
 
     assert row == StepChange(key="work", name="work", index=None, state=state, attempt=3, tries=2)
 
 
-def test_the_row_of_an_item_says_which_item(records: ChangeBuilder) -> None:
-    row = records.row(run_of_item(tries=0), StepState.PENDING)
+def test_the_row_of_an_item_says_which_item(changes: ChangeBuilder) -> None:
+    row = changes.row(run_of_item(tries=0), StepState.PENDING)
 
     assert row == StepChange(key="many[4]", name="many", index=4, state=StepState.PENDING, attempt=3, tries=0)
 
 
-def test_the_start_of_a_try_is_told(records: ChangeBuilder) -> None:
-    change = records.started(run_of_step())
+def test_the_start_of_a_try_is_told(changes: ChangeBuilder) -> None:
+    change = changes.started(run_of_step())
 
     assert events_of(change) == [("step.started", {"step": "work", "index": None, "attempt": 3})]
     assert row_of(change, "work") == StepChange(
@@ -77,15 +77,15 @@ def test_the_start_of_a_try_is_told(records: ChangeBuilder) -> None:
     )
 
 
-def test_the_start_of_an_item_is_told_with_its_number(records: ChangeBuilder) -> None:
-    change = records.started(run_of_item())
+def test_the_start_of_an_item_is_told_with_its_number(changes: ChangeBuilder) -> None:
+    change = changes.started(run_of_item())
 
     assert events_of(change) == [("step.started", {"step": "many", "index": 4, "attempt": 3})]
     assert row_of(change, "many[4]").index == 4
 
 
-def test_a_success_is_told_and_its_output_stored(records: ChangeBuilder) -> None:
-    change = records.succeeded(run_of_step(output='{"a":1}'), 1234)
+def test_a_success_is_told_and_its_output_stored(changes: ChangeBuilder) -> None:
+    change = changes.succeeded(run_of_step(output='{"a":1}'), 1234)
 
     assert events_of(change) == [
         ("step.succeeded", {"step": "work", "index": None, "attempt": 3, "took_ms": 1234})
@@ -101,17 +101,17 @@ def test_a_success_is_told_and_its_output_stored(records: ChangeBuilder) -> None
     )
 
 
-def test_the_success_of_an_item_is_told_with_its_number(records: ChangeBuilder) -> None:
-    change = records.succeeded(run_of_item(output="1"), 0)
+def test_the_success_of_an_item_is_told_with_its_number(changes: ChangeBuilder) -> None:
+    change = changes.succeeded(run_of_item(output="1"), 0)
 
     assert events_of(change) == [("step.succeeded", {"step": "many", "index": 4, "attempt": 3, "took_ms": 0})]
     assert row_of(change, "many[4]").output == "1"
 
 
 def test_a_failure_that_is_tried_again_names_the_time_by_postgresqls_clock(
-    records: ChangeBuilder,
+    changes: ChangeBuilder,
 ) -> None:
-    change = records.failed(run_of_step(), ERROR, timedelta(seconds=7.5))
+    change = changes.failed(run_of_step(), ERROR, timedelta(seconds=7.5))
 
     assert events_of(change) == [
         (
@@ -127,8 +127,8 @@ def test_a_failure_that_is_tried_again_names_the_time_by_postgresqls_clock(
     ]
 
 
-def test_a_step_that_is_tried_again_waits_with_its_error(records: ChangeBuilder) -> None:
-    change = records.failed(run_of_step(), ERROR, timedelta(seconds=7.5))
+def test_a_step_that_is_tried_again_waits_with_its_error(changes: ChangeBuilder) -> None:
+    change = changes.failed(run_of_step(), ERROR, timedelta(seconds=7.5))
 
     assert row_of(change, "work") == StepChange(
         key="work",
@@ -142,16 +142,16 @@ def test_a_step_that_is_tried_again_waits_with_its_error(records: ChangeBuilder)
     )
 
 
-def test_a_step_that_is_tried_again_at_once_waits_for_no_time(records: ChangeBuilder) -> None:
-    change = records.failed(run_of_step(), ERROR, timedelta(0))
+def test_a_step_that_is_tried_again_at_once_waits_for_no_time(changes: ChangeBuilder) -> None:
+    change = changes.failed(run_of_step(), ERROR, timedelta(0))
 
     assert row_of(change, "work").state is StepState.PENDING
     assert row_of(change, "work").retry_seconds == 0.0
     assert events_of(change)[0][1]["retry_at"] == "2026-01-01T12:00:05Z"
 
 
-def test_the_last_failure_of_a_step_fails_it(records: ChangeBuilder) -> None:
-    change = records.failed(run_of_step(), ERROR, None)
+def test_the_last_failure_of_a_step_fails_it(changes: ChangeBuilder) -> None:
+    change = changes.failed(run_of_step(), ERROR, None)
 
     assert events_of(change)[0][1]["retry_at"] is None
     assert row_of(change, "work") == StepChange(
@@ -165,14 +165,14 @@ def test_the_last_failure_of_a_step_fails_it(records: ChangeBuilder) -> None:
     )
 
 
-def test_the_failure_of_an_item_is_told_with_its_number(records: ChangeBuilder) -> None:
-    ((kind, body),) = events_of(records.failed(run_of_item(), ERROR, None))
+def test_the_failure_of_an_item_is_told_with_its_number(changes: ChangeBuilder) -> None:
+    ((kind, body),) = events_of(changes.failed(run_of_item(), ERROR, None))
 
     assert (kind, body["step"], body["index"]) == ("step.failed", "many", 4)
 
 
-def test_the_items_of_a_step_are_stored_as_done_without_an_event(records: ChangeBuilder) -> None:
-    change = records.items("many", '["a","b"]')
+def test_the_items_of_a_step_are_stored_as_done_without_an_event(changes: ChangeBuilder) -> None:
+    change = changes.items("many", '["a","b"]')
 
     assert change.events == []
     assert row_of(change, "many") == StepChange(
@@ -187,13 +187,13 @@ def test_the_items_of_a_step_are_stored_as_done_without_an_event(records: Change
 
 @pytest.mark.parametrize("what", ["started", "succeeded", "failed", "items"])
 def test_what_is_told_of_a_step_run_neither_moves_the_job_nor_its_progress(
-    records: ChangeBuilder, what: str
+    changes: ChangeBuilder, what: str
 ) -> None:
     change = {
-        "started": records.started(run_of_step()),
-        "succeeded": records.succeeded(run_of_step(output="1"), 5),
-        "failed": records.failed(run_of_step(), ERROR, None),
-        "items": records.items("many", "[]"),
+        "started": changes.started(run_of_step()),
+        "succeeded": changes.succeeded(run_of_step(output="1"), 5),
+        "failed": changes.failed(run_of_step(), ERROR, None),
+        "items": changes.items("many", "[]"),
     }[what]
 
     assert (change.job_id, change.owner_id, change.fence) == (UUID(int=1), UUID(int=2), 7)

@@ -1,4 +1,4 @@
-"""What each chore of a worker does in one run, and how much it says it did."""
+"""Single runs of a worker's chores, and the counts that they return."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""How an attempt ends: the move of its job, the event that tells it, and the steps left behind."""
+"""How an attempt ends: the job's move, its event, and the states of unfinished steps."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""The loop under a worker's chores, without any real waiting."""
+"""The loop under a worker's chores, without real waiting."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

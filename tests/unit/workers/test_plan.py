@@ -1,4 +1,4 @@
-"""In which order the step runs of a graph start, and when all is done."""
+"""The order in which the step runs of a graph start, and when all are done."""
 
 from headrace.domain.jobs.states import StepState
 from headrace.workers.attempt.plan import Plan

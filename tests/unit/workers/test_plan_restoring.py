@@ -1,4 +1,4 @@
-"""A plan built on what earlier attempts have stored."""
+"""A plan that continues from the stored step runs of earlier attempts."""
 
 import pytest
 

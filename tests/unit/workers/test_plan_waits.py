@@ -1,4 +1,4 @@
-"""When steps that failed are tried again, and which step can run alone."""
+"""When failed steps are retried, and which step can run alone."""
 
 from typing import Literal
 

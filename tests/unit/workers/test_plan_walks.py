@@ -1,4 +1,4 @@
-"""Any graph, walked with failures, waits and lost workers: it comes to the same end."""
+"""Random graphs with failures, delays and lost workers: each reaches the same end."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What a failed try means: another one, and when, or the end of the job."""
+"""When a failed try is retried, and when it fails the job."""
 
 from datetime import timedelta
 
