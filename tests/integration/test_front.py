@@ -75,7 +75,7 @@ async def test_every_answer_is_careful(api: Api, settings: Settings) -> None:
     async def fail() -> None:
         raise ZeroDivisionError("inside of us")
 
-    api.app.state.services.look = fail
+    api.app.state.services.check_readiness = fail
     large = b'{"pipeline": "' + b"x" * settings.max_body_bytes + b'"}'
     json = {"Content-Type": "application/json"}
     calls: list[tuple[int, str, str, dict[str, Any]]] = [
@@ -154,7 +154,7 @@ async def test_nothing_of_our_insides_goes_out(api: Api) -> None:
     async def fail() -> None:
         raise RuntimeError("the password is hunter2")
 
-    api.app.state.services.look = fail
+    api.app.state.services.check_readiness = fail
 
     with capture_logs() as lines:
         answer = await api.http.get("/health/ready")

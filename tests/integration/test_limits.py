@@ -37,7 +37,7 @@ def settings(module_database_url: str, redis_url: str, tmp_path: Path) -> Settin
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is busy with other tests is not a Redis that is away."""
-    monkeypatch.setattr(rate_limiter, "_ANSWER_SECONDS", 10)
+    monkeypatch.setattr(rate_limiter, "_TIMEOUT_SECONDS", 10)
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ async def test_nothing_of_a_key_is_left_in_redis_once_its_bucket_is_full(redis: 
 
 
 async def test_a_redis_that_does_not_answer_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rate_limiter, "_ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(rate_limiter, "_TIMEOUT_SECONDS", 0.2)
     writers: list[asyncio.StreamWriter] = []
     silent = await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0)
     client = build_redis(f"redis://127.0.0.1:{silent.sockets[0].getsockname()[1]}/0")

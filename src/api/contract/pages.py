@@ -16,7 +16,7 @@ from headrace.api.contract.asyncapi import show_sockets
 from headrace.api.contract.openapi import contract_of
 from headrace.api.dependencies import Services
 
-_WEB: Final = Path(__file__).parents[1] / "web"
+_WEB: Final = Path(__file__).parents[2] / "web"
 
 OPENAPI: Final = OpenAPIConfig(
     title="Headrace",
