@@ -132,7 +132,7 @@ def _check_pipelines(settings: Settings) -> Iterator[Finding]:
 
 
 def _check_service(url: str, token: str | None) -> Iterator[Finding]:
-    """Check the service. A service that does not run is not a fault, one that is not ready is."""
+    """Check the service. Only a service that runs and is not ready is a fault."""
     try:
         api = ApiClient(url, token)
     except BadUrlError as error:

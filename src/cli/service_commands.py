@@ -17,10 +17,11 @@ _TIED: Final = click.option(
 
 
 @click.command(
+    short_help="Upgrade the database schema.",
     epilog="""\b
 Example:
   HEADRACE_DATABASE_URL=postgresql://me@localhost/headrace headrace migrate
-"""
+""",
 )
 @click.option("--history", is_flag=True, help="List the revisions and mark the current one; change nothing.")
 def migrate(history: bool) -> None:
