@@ -94,7 +94,7 @@ class _Batch(Struct):
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def acquire(self, gap: float, now: float) -> PermitResult | None:
-        """Return a permit or a refusal from this batch; None if Redis must be asked."""
+        """Return a permit or a refusal from this batch; None if the batch is used up or has lapsed."""
         if now >= self.until:
             return None
         if self.left > 0:
