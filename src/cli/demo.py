@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from headrace.cli.interrupts import Interrupts
 from headrace.cli.job_view import JobViewModel
 from headrace.cli.job_watch import JobWatch
 from headrace.cli.service import Service, ServiceSpec, export_environment
+from headrace.cli.shootout_extra import missing_libraries
 from headrace.cli.text import format_size
 from headrace.cli.up import running_servers
 from headrace.cli.up_screen import display_path
@@ -27,7 +27,6 @@ from headrace.domain.errors import HeadraceError
 from headrace.settings import Settings
 
 _ASSETS: Final = Path(__file__).parents[1] / "pipelines" / "shootout" / "assets"
-_LIBRARIES: Final = ("matplotlib", "numpy", "pyloudnorm", "scipy", "soundfile")
 _RECONNECT_SECONDS: Final = 30
 # The demo overrides the user's own settings.
 _ENVIRONMENT: Final = {
@@ -59,8 +58,7 @@ def run_demo(out: Path, data_dir: Path) -> None:
         HeadraceError: the service does not start or the job does not succeed.
         KeyboardInterrupt: the user has pressed Ctrl-C.
     """
-    missing = [name for name in _LIBRARIES if find_spec(name) is None]
-    if missing:
+    if missing := missing_libraries():
         raise DemoError(f"the demo needs {', '.join(missing)}; run: pip install 'headrace[shootout]'")
     console = Console(highlight=False)
     began = time.monotonic()

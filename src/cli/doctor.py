@@ -7,7 +7,6 @@ import shutil
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +24,7 @@ from headrace.adapters.redis_client import (
 from headrace.adapters.servers import Finding, describe
 from headrace.cli.api_client import ApiClient
 from headrace.cli.errors import BadUrlError
+from headrace.cli.shootout_extra import missing_libraries
 from headrace.domain.database import DatabaseAwayError
 from headrace.domain.errors import HeadraceError
 from headrace.domain.pipelines.loading import load_all
@@ -32,7 +32,6 @@ from headrace.settings import Settings, SettingsError, read_settings
 
 _OLDEST_PYTHON: Final = (3, 11)
 _MIN_FREE_BYTES: Final = 500_000_000
-_LIBRARIES: Final = ("matplotlib", "numpy", "pyloudnorm", "scipy", "soundfile")
 
 
 def run_checks(data_dir: Path | None, url: str, token: str | None) -> list[Finding]:
@@ -125,8 +124,7 @@ def _check_pipelines(settings: Settings) -> Iterator[Finding]:
     for failure in loaded.failures:
         last_line = failure.traceback.strip().splitlines()[-1]
         yield Finding("pipelines", False, f"{failure.source} does not load: {last_line}")
-    missing = [name for name in _LIBRARIES if find_spec(name) is None]
-    if missing:
+    if missing := missing_libraries():
         advice = f"shootout needs {', '.join(missing)}: pip install 'headrace[shootout]'"
         yield Finding("pipelines", False, advice)
 

@@ -5,8 +5,8 @@ import { ApiError, problemOf, UnreachableError } from "./errors.js";
 import { linked, pause } from "./timing.js";
 
 export const API = "/api/v1";
-const REFUSED_FOR_NOW = new Set([429, 503]);
-const LOST_ON_THE_WAY = new Set([502, 504]);
+const TEMPORARY_STATUSES = new Set([429, 503]);
+const GATEWAY_STATUSES = new Set([502, 504]);
 
 export class Calls {
   #url;
@@ -31,18 +31,18 @@ export class Calls {
     const request = { method, headers, body: body === undefined ? undefined : JSON.stringify(body) };
     const backoff = new Backoff();
     for (let left = this.#retries; ; left -= 1) {
-      const outcome = await this.#ask(this.#url + API + path, request, signal);
+      const outcome = await this.#request(this.#url + API + path, request, signal);
       if (outcome.ok) return outcome.body;
       const requestedMs = (outcome.error.retryAfter ?? 0) * 1000;
       const mayRepeat = outcome.status
-        ? REFUSED_FOR_NOW.has(outcome.status) || (isRepeatable && LOST_ON_THE_WAY.has(outcome.status))
+        ? TEMPORARY_STATUSES.has(outcome.status) || (isRepeatable && GATEWAY_STATUSES.has(outcome.status))
         : isRepeatable;
       if (!mayRepeat || left <= 0 || requestedMs > MAX_REQUESTED_MS) throw outcome.error;
       await pause(backoff.pause() + requestedMs, signal);
     }
   }
 
-  async #ask(url, request, signal) {
+  async #request(url, request, signal) {
     const { controller, release } = linked(signal);
     const timer = setTimeout(() => controller.abort(), this.#timeoutMs);
     try {
