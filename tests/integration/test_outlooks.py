@@ -27,7 +27,7 @@ async def test_a_new_worker_knows_what_the_jobs_of_another_took(
         async with working(settings), asyncio.timeout(30):
             while not (etas := await etas_of(api)):
                 pass
-    times = (await StepTimesRepository(database).lately(["ticks@1", "noop@1"]))["ticks@1"]
+    times = (await StepTimesRepository(database).fetch(["ticks@1", "noop@1"]))["ticks@1"]
 
     assert before == []
     assert times["total"].samples == times["tick"].samples >= MIN_SAMPLES

@@ -116,13 +116,13 @@ async def test_what_nobody_told_is_found_in_postgresql_in_one_query_for_all(
     stays, ends, goes = await submit(api, 3)
     await database.fetch(CANCEL, goes)
     looks: list[Any] = []
-    look = OverviewRepository.look
+    look = OverviewRepository.poll
 
     async def counted(self: OverviewRepository, *arguments: Any, **named: Any) -> Any:
         looks.append(arguments[1])
         return await look(self, *arguments, **named)
 
-    monkeypatch.setattr(OverviewRepository, "look", counted)
+    monkeypatch.setattr(OverviewRepository, "poll", counted)
     async with board(api) as shown, board(api) as also:
         for one in (shown, also):
             await one.until({stays: "queued", ends: "queued", goes: "cancelled"})

@@ -105,9 +105,9 @@ async def test_looks_at_what_has_changed_and_at_the_past_read_little(
 ) -> None:
     recorder = Recorder(crowded)
     overviews = OverviewRepository(recorder)
-    first = await overviews.look(OWNER, None, [], max_running=MANY, most=MANY)
-    await overviews.look(OWNER, first, [OWNER], max_running=MANY, most=MANY)
-    await StepTimesRepository(recorder).lately(["noop@1"])
+    first = await overviews.poll(OWNER, None, [], max_running=MANY, max_changes=MANY)
+    await overviews.poll(OWNER, first, [OWNER], max_running=MANY, max_changes=MANY)
+    await StepTimesRepository(recorder).fetch(["noop@1"])
 
     explained = await explain(database_url, recorder.asked)
 

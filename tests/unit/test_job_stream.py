@@ -52,7 +52,7 @@ class MemoryLog:
         count = min(limit, max(1, max_bytes // SIZE), self.head - after)
         return [event(seq) for seq in range(after + 1, after + 1 + count)]
 
-    async def heads(self, job_ids: Sequence[UUID]) -> dict[UUID, Head]:  # noqa: ARG002
+    async def fetch_heads(self, job_ids: Sequence[UUID]) -> dict[UUID, Head]:  # noqa: ARG002
         return {JOB: Head(self.head, "running")}
 
 

@@ -106,18 +106,18 @@ def test_other_pipelines_are_left_out() -> None:
 def test_a_deleted_job_is_told_once_and_stays_gone() -> None:
     overview = Overview()
     overview.seed(job(1, 3, "succeeded"))
-    assert overview.ended(10) == [UUID(int=1)]
+    assert overview.final_jobs(10) == [UUID(int=1)]
 
     overview.delete(UUID(int=1))
     overview.delete(UUID(int=1))
     overview.update(job(1, 4, "queued"))
 
     assert told(overview) == [{"type": "job.deleted", "job_id": str(UUID(int=1))}]
-    assert overview.ended(10) == []
+    assert overview.final_jobs(10) == []
 
 
 def test_what_is_known_is_bounded_and_those_behind_are_told_so() -> None:
-    overview = Overview(most=10)
+    overview = Overview(max_jobs=10)
     for number in range(25):
         overview.update(job(number, 1))
 

@@ -112,7 +112,7 @@ def test_ten_thousand_items_make_one_entry_that_counts_them() -> None:
     progress.report("many", "many[1]", Progress(done=1, total=2, message="half"))
 
     assert progress.steps == {"many": Progress(done=1.5, total=10_000, message="half")}
-    assert progress.entry("many", "many[1]") == "many"
+    assert progress.shown_key("many", "many[1]") == "many"
 
 
 # What a pipeline's steps take: prepare, then two branches, then a step that comes after both.
@@ -132,11 +132,11 @@ def estimator(samples: int = MIN_SAMPLES) -> EtaEstimator:
 def test_the_longest_way_that_is_left_makes_the_eta() -> None:
     progress = JobProgress(dict.fromkeys(AFTER, 1.0))
 
-    assert estimator().eta(progress) == Eta(low_seconds=7, high_seconds=14)
+    assert estimator().estimate(progress) == Eta(low_seconds=7, high_seconds=14)
 
     progress.finish("prepare", "prepare")
     progress.report("left", "left", Progress(done=4, total=5))
-    assert estimator().eta(progress) == Eta(low_seconds=3, high_seconds=6)
+    assert estimator().estimate(progress) == Eta(low_seconds=3, high_seconds=6)
 
 
 def test_no_eta_is_better_than_a_guess() -> None:
@@ -144,11 +144,11 @@ def test_no_eta_is_better_than_a_guess() -> None:
     partly = estimator()
     partly.times = {name: time for name, time in partly.times.items() if name != "last"}
 
-    assert estimator(MIN_SAMPLES - 1).eta(progress) is None
-    assert partly.eta(progress) is None
+    assert estimator(MIN_SAMPLES - 1).estimate(progress) is None
+    assert partly.estimate(progress) is None
 
     progress.finish("last", "last")
-    assert partly.eta(progress) is not None
+    assert partly.estimate(progress) is not None
 
 
 def test_items_that_are_not_computed_yet_count_as_the_whole_step_and_then_one_by_one() -> None:
@@ -156,23 +156,23 @@ def test_items_that_are_not_computed_yet_count_as_the_whole_step_and_then_one_by
     known.times = {"many": StepTime(samples=9, item=(0.1, 0.2), whole=(30.0, 60.0))}
     progress = JobProgress({"many": 1})
 
-    assert known.eta(progress) == Eta(low_seconds=30, high_seconds=60)
+    assert known.estimate(progress) == Eta(low_seconds=30, high_seconds=60)
 
     progress.expand("many", 50)
-    assert known.eta(progress) == Eta(low_seconds=5, high_seconds=10)
+    assert known.estimate(progress) == Eta(low_seconds=5, high_seconds=10)
 
 
 @given(st.lists(st.tuples(st.sampled_from(list(AFTER)), st.none() | st.floats(0, 1)), max_size=30))
 def test_an_eta_only_shrinks_while_the_times_stay(acts: list[tuple[str, float | None]]) -> None:
     known, progress = estimator(), JobProgress(dict.fromkeys(AFTER, 1.0))
-    seen = [known.eta(progress)]
+    seen = [known.estimate(progress)]
 
     for name, done in acts:
         if done is None:
             progress.finish(name, name)
         else:
             progress.report(name, name, Progress(done=done, total=1))
-        seen.append(known.eta(progress))
+        seen.append(known.estimate(progress))
 
     lows = [eta.low_seconds for eta in seen if eta is not None]
     highs = [eta.high_seconds for eta in seen if eta is not None]

@@ -33,7 +33,7 @@ class Hub:
         self.log = log
         self.overviews = overviews
         self._bus = bus
-        self._heads = BatchLoader(log.heads, _MAX_HEADS)
+        self._heads = BatchLoader(log.fetch_heads, _MAX_HEADS)
         bus.on_reconnect.append(self._recheck_soon)
         self._shared = SharedFeeds[UUID, Feed](self._open_feed, self._close_feed)
         self._feeds = self._shared.feeds
@@ -128,7 +128,7 @@ class Hub:
         """Compare the head of every feed with PostgreSQL in one query: a message that was lost shows here."""
         feeds = dict(self._feeds)
         try:
-            heads = await self.log.heads(list(feeds))
+            heads = await self.log.fetch_heads(list(feeds))
         except TRANSIENT as error:
             self._is_database_away = True
             _log.warning("heads_not_checked", reason=error.reason)

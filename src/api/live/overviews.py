@@ -57,11 +57,11 @@ class Overviews:
 
     async def newest(self, owner_id: UUID, filters: OverviewFilter) -> list[JobSummary]:
         """Return the newest 500 jobs that match."""
-        return await self._repository.newest(owner_id, filters, _MAX_NEWEST)
+        return await self._repository.fetch_newest(owner_id, filters, _MAX_NEWEST)
 
     async def tagged(self, owner_id: UUID, tag: str, job_ids: list[UUID]) -> set[UUID]:
         """Return those of the jobs that have the tag."""
-        return await self._repository.tagged(owner_id, tag, job_ids)
+        return await self._repository.fetch_tagged(owner_id, tag, job_ids)
 
     async def run(self) -> None:
         """Check until cancelled."""
@@ -110,7 +110,7 @@ class Overviews:
         """Apply the changes since the last poll, in one query for all watchers of the owner."""
         last_poll = self._last_polls.get(owner_id)
         try:
-            poll = await self._poll(owner_id, last_poll, overview.ended(_MAX_ENDED))
+            poll = await self._poll(owner_id, last_poll, overview.final_jobs(_MAX_ENDED))
         except TRANSIENT as error:
             self._is_database_away = True
             _log.warning("overview_not_checked", reason=error.reason)
@@ -129,6 +129,6 @@ class Overviews:
         overview.notify()
 
     async def _poll(self, owner_id: UUID, last_poll: ChangePoll | None, ended: list[UUID]) -> ChangePoll:
-        return await self._repository.look(
-            owner_id, last_poll, ended, max_running=_MAX_RUNNING, most=MAX_JOBS
+        return await self._repository.poll(
+            owner_id, last_poll, ended, max_running=_MAX_RUNNING, max_changes=MAX_JOBS
         )

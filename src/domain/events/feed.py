@@ -1,7 +1,7 @@
-"""One job's newest events in this process: hints and the log become one gapless tail. Pure.
+"""A job's newest events without gaps, shared by all watchers of a process. Pure.
 
-Watchers keep only a cursor. Those near the head read from here, those further back from the log, so a slow
-one costs no memory and a gap is filled once for all.
+A watcher keeps only a cursor. Near the head it reads from the feed, further back from the log: a slow watcher
+costs no memory, and a gap is filled once for all of them.
 """
 
 from collections import deque
@@ -20,7 +20,7 @@ Packet = TypeVar("Packet")
 
 
 class Feed(Observable):
-    """The tail of one job's history, from some number on without a hole."""
+    """The tail of one job's history, up to its head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,12 +36,12 @@ class Feed(Observable):
         self._packets: dict[tuple[int, Callable[[Sequence[bytes]], Any]], Any] = {}
 
     def begin(self, head: int, final_state: str | None) -> None:
-        """Start at the job's head: what was before it is the log's. None: the job is not over."""
+        """Set the job's head and, if it has ended, its state; earlier events are only in the log."""
         self.head = head
         self.final_state = final_state
 
     def append(self, events: Sequence[LoggedEvent]) -> bool:
-        """Take *events*, as far as they go on from the head; False when one is missing before them."""
+        """Append *events* up to the first gap and skip known ones; return False when there is a gap."""
         for event in events:
             if event.seq <= self.head:
                 continue
@@ -53,7 +53,7 @@ class Feed(Observable):
         return True
 
     def update_progress(self, fence: int, fraction: float, frame: bytes) -> None:
-        """Take a progress frame unless it is of an earlier attempt or would let the fraction fall."""
+        """Store a progress frame, unless it is of an earlier attempt or its fraction is lower."""
         if fence < self._fence or (fence == self._fence and fraction < self._fraction):
             return
         self._fence, self._fraction = fence, fraction
@@ -62,12 +62,12 @@ class Feed(Observable):
         self.notify()
 
     def delete(self) -> None:
-        """The job is gone."""
+        """Tell the watchers that the job was deleted."""
         self.is_deleted = True
         self.notify()
 
     def after(self, cursor: int, max_bytes: int = MAX_TAIL_BYTES) -> list[LoggedEvent] | None:
-        """What comes after *cursor*, at least one; None when it begins before the tail: read the log."""
+        """Return events after *cursor*, at least one if there are any; None when only the log has them."""
         behind = self.head - cursor
         if behind <= 0:
             return []
@@ -82,19 +82,19 @@ class Feed(Observable):
         return events
 
     def cached_packet(
-        self, cursor: int, make: Callable[[Sequence[bytes]], Packet], max_bytes: int
+        self, cursor: int, encode: Callable[[Sequence[bytes]], Packet], max_bytes: int
     ) -> Packet | None:
-        """What *make* makes of the frames from *cursor* to the head, made once for all who hear of them now.
+        """Return *encode* of the frames from *cursor* to the head, computed once for all watchers.
 
-        None where there is none, or the tail does not reach that far, or they have more than *max_bytes*.
+        None when there are no frames, the tail does not reach that far back, or they exceed *max_bytes*.
         """
-        key = (cursor, make)
+        key = (cursor, encode)
         if key not in self._packets:
             events = self.after(cursor, max_bytes) or []
             is_whole = bool(events) and events[-1].seq == self.head
-            self._packets[key] = make([event.frame for event in events]) if is_whole else None
-        found: Packet | None = self._packets[key]
-        return found
+            self._packets[key] = encode([event.frame for event in events]) if is_whole else None
+        packet: Packet | None = self._packets[key]
+        return packet
 
     def notify(self) -> None:
         super().notify()
@@ -105,7 +105,7 @@ class Feed(Observable):
         self._tail.append(event)
         self._bytes += len(event.frame)
         self.head = event.seq
-        # Nothing follows the end of a job but a retry, so the newest event tells.
+        # Only a retry can follow a final event, so the newest event decides.
         self.final_state = event.type.removeprefix("job.") if event.type in FINAL_TYPES else None
         while len(self._tail) > MAX_TAIL_EVENTS or (self._bytes > MAX_TAIL_BYTES and len(self._tail) > 1):
             self._bytes -= len(self._tail.popleft().frame)

@@ -1,4 +1,4 @@
-"""The durable history of jobs, as streams read it."""
+"""Reads the durable history of jobs for streams."""
 
 from asyncio import Semaphore
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from headrace.domain.events.encoding import LoggedEvent, encode_frame
 
 MAX_PAGE_EVENTS: Final = 500
 UNLIMITED_BYTES: Final = 2**40
-_READERS: Final = 3
+_MAX_READERS: Final = 3
 
-# Rows of a page are measured before they are sent: a slow reader asks for little at a time.
+# The size of rows is summed in the database, so that a slow reader gets no more than it asks for.
 _AFTER: Final = """
 SELECT seq, at, type, body FROM (
     SELECT seq, at, type, body, sum(octet_length(body)) OVER (ORDER BY seq) AS bytes,
@@ -26,36 +26,36 @@ SELECT seq, at, type, body FROM (
 
 
 class Head(Struct, frozen=True):
-    """How far a job's history goes, and whether the job is over."""
+    """The number of a job's newest event, and the job's state."""
 
     seq: int
     state: str
 
 
 class EventLog(Protocol):
-    """What a stream reads."""
+    """The event log as streams use it."""
 
     async def read_after(
         self, job_id: UUID, after: int, limit: int = MAX_PAGE_EVENTS, max_bytes: int = UNLIMITED_BYTES
     ) -> list[LoggedEvent]:
-        """The next events after number *after*, in order: at most *limit*, at most *max_bytes* or one."""
+        """Return the next events after number *after*: at most *limit* and *max_bytes*, but at least one."""
 
-    async def heads(self, job_ids: Sequence[UUID]) -> dict[UUID, Head]:
-        """The heads of the jobs that still exist, in one query."""
+    async def fetch_heads(self, job_ids: Sequence[UUID]) -> dict[UUID, Head]:
+        """Return the heads of those of the jobs that exist."""
 
 
 class PostgresEventLog:
-    """The log in PostgreSQL; every call is one statement, no session is held."""
+    """The log in PostgreSQL; every call is one statement."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        # Thousands who begin to watch stand in line here: a long wait for a connection means that it is lost.
-        self._turns = Semaphore(_READERS)
+        # Thousands of new watchers queue here and not in the pool, where a long wait means a lost connection.
+        self._readers = Semaphore(_MAX_READERS)
 
     async def read_after(
         self, job_id: UUID, after: int, limit: int = MAX_PAGE_EVENTS, max_bytes: int = UNLIMITED_BYTES
     ) -> list[LoggedEvent]:
-        async with self._turns:
+        async with self._readers:
             rows = await self._database.fetch(_AFTER, job_id, after, limit, max_bytes)
         return [
             LoggedEvent(
@@ -64,7 +64,7 @@ class PostgresEventLog:
             for row in rows
         ]
 
-    async def heads(self, job_ids: Sequence[UUID]) -> dict[UUID, Head]:
+    async def fetch_heads(self, job_ids: Sequence[UUID]) -> dict[UUID, Head]:
         rows = await self._database.fetch(
             "SELECT id, event_seq, state FROM jobs WHERE id = ANY($1::uuid[])", list(job_ids)
         )

@@ -1,4 +1,4 @@
-"""The table of a job's history. No ORM relation leads here: it is written and read by plain statements."""
+"""The table of events. It has no ORM model: plain statements write and read it."""
 
 from advanced_alchemy.types import DateTimeUTC
 from sqlalchemy import CheckConstraint, Column, Integer, String, Table, Uuid
@@ -6,9 +6,9 @@ from sqlalchemy.dialects.postgresql import JSON
 
 from headrace.domain.base import METADATA
 
-# Partitioned by the time inside the UUIDv7 of the job, so that old history goes by dropping a table. The body
-# is JSON, not JSONB: every transport shows the very bytes that were written. Rows go with their job by a
-# trigger: a foreign key would check each one that is written.
+# Partitioned by the time in the job's UUIDv7, so that old history can be dropped as a table. The body is
+# JSON, not JSONB, so that every transport sends the bytes that were written. A trigger deletes the rows of a
+# deleted job: a foreign key would check every insert.
 JOB_EVENTS = Table(
     "job_events",
     METADATA,

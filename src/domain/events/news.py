@@ -1,4 +1,4 @@
-"""What is told to the world after a commit. Losing it costs a moment, never an event."""
+"""News of jobs, published after a commit. Lost news delay a watcher and never lose an event."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,7 +13,7 @@ from headrace.domain.events.types import ProgressFrame
 
 
 class JobSummary(Struct, frozen=True, kw_only=True, tag="job", tag_field="type"):
-    """Where a job is now."""
+    """The newest state of a job, as a frame of the overview."""
 
     job_id: UUID
     head: int
@@ -23,7 +23,7 @@ class JobSummary(Struct, frozen=True, kw_only=True, tag="job", tag_field="type")
 
 
 class JobNews(Struct, frozen=True, kw_only=True):
-    """New events of one job, logged *at* one time as the last ones up to *head*, and where the job is now."""
+    """The new events of one job, of which the last has the number *head*, and the job's newest state."""
 
     job_id: UUID
     owner_id: UUID
@@ -49,7 +49,7 @@ class JobNews(Struct, frozen=True, kw_only=True):
         )
 
     def logged(self) -> list[LoggedEvent]:
-        """The events as they stand in the log."""
+        """Return the events as they are in the log."""
         return number_events(self.job_id, self.head, self.at, self.events)
 
     @property
@@ -64,13 +64,13 @@ class JobNews(Struct, frozen=True, kw_only=True):
 
 
 class JobDeleted(Struct, frozen=True, kw_only=True, tag="job.deleted", tag_field="type"):
-    """A job that was shown is gone."""
+    """A job of the overview was deleted."""
 
     job_id: UUID
 
 
 class Publisher(Protocol):
-    """Tells news; drops them silently when nobody can be reached."""
+    """Publishes news to watchers in all processes; drops them while Redis is away."""
 
     def publish(self, news: Sequence[JobNews]) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Something that many in a process wait for news of. Pure."""
+"""An object that notifies many watchers of its changes. Pure."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -7,7 +7,7 @@ Callback: TypeAlias = Callable[[], None]
 
 
 class Observable:
-    """Calls each of its watchers at every change."""
+    """Calls every watcher at every change."""
 
     def __init__(self) -> None:
         self._watchers: set[Callback] = set()

@@ -1,4 +1,4 @@
-"""What may not be done with a job, and why."""
+"""The errors of jobs and their submissions."""
 
 from uuid import UUID
 
@@ -6,7 +6,7 @@ from headrace.domain.errors import HeadraceError
 
 
 class JobNotFoundError(HeadraceError):
-    """There is no such job, or it is somebody else's: the two look the same."""
+    """The job does not exist or is not within reach; the caller cannot tell which."""
 
     def __init__(self, job_id: UUID) -> None:
         super().__init__(f"there is no job {job_id}")
@@ -14,7 +14,7 @@ class JobNotFoundError(HeadraceError):
 
 
 class JobNotFinalError(HeadraceError):
-    """Only a job that has ended can be deleted."""
+    """The job cannot be deleted because it has not ended."""
 
     def __init__(self, job_id: UUID, state: str) -> None:
         super().__init__(f"job {job_id} is {state}; only a job that has ended can be deleted")
@@ -23,7 +23,7 @@ class JobNotFinalError(HeadraceError):
 
 
 class LeaseLostError(HeadraceError):
-    """Somebody else holds the job now: whatever this attempt still writes is void."""
+    """Another attempt holds the job, or it has ended: nothing that this attempt writes counts."""
 
     def __init__(self, job_id: UUID) -> None:
         super().__init__(f"the lease on job {job_id} is lost")
@@ -39,7 +39,7 @@ class IdempotencyConflictError(HeadraceError):
 
 
 class CursorBeyondHeadError(HeadraceError):
-    """A stream was asked to go on from an event that has not happened."""
+    """A client wants to resume a stream after an event that does not exist."""
 
     def __init__(self, after: int, head: int) -> None:
         super().__init__(f"after={after} is beyond the newest event, {head}")
@@ -48,7 +48,7 @@ class CursorBeyondHeadError(HeadraceError):
 
 
 class PresetNotFoundError(HeadraceError):
-    """There is no such preset, or it is somebody else's: the two look the same."""
+    """The preset does not exist or is not within reach; the caller cannot tell which."""
 
     def __init__(self, preset_id: UUID) -> None:
         super().__init__(f"there is no preset {preset_id}")
@@ -56,7 +56,7 @@ class PresetNotFoundError(HeadraceError):
 
 
 class PresetBusyError(HeadraceError):
-    """Somebody changes or deletes the preset right now."""
+    """Another transaction is changing or deleting the preset."""
 
     def __init__(self, preset_id: UUID) -> None:
         super().__init__(f"preset {preset_id} is being changed; try again")

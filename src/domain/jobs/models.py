@@ -1,4 +1,4 @@
-"""Jobs, the runs of their steps, and what makes a submission idempotent."""
+"""The tables of jobs, step runs and idempotency keys."""
 
 from datetime import datetime
 from typing import Any
@@ -119,7 +119,7 @@ class Job(UUIDv7AuditBase):
     tags: Mapped[list[Tag]] = relationship(
         secondary=JOB_TAGS, lazy="raise", order_by=Tag.name, passive_deletes=True
     )
-    # To be looked at together with many jobs; written and removed by other ways.
+    # Only for loading with many jobs in one statement; these rows are written elsewhere.
     definition: Mapped[PipelineVersion] = relationship(lazy="raise", viewonly=True)
     files: Mapped[list[File]] = relationship(lazy="raise", viewonly=True, order_by=(File.created_at, File.id))
     step_runs: Mapped[list["StepRun"]] = relationship(
@@ -130,9 +130,9 @@ class Job(UUIDv7AuditBase):
 class StepRun(DefaultBase):
     """The execution of one step, or of one item of a `for_each` step, in a job.
 
-    A `for_each` step has, besides the rows of its items, one row of its own that holds the *items*, computed
-    once; its key is the step's name, those of the items are `name[index]`. A trigger removes them with their
-    job.
+    Besides the rows of its items, with the keys `name[index]`, a `for_each` step has a row of its own with
+    the key `name`. It stores the *items*, which are computed only once. A trigger deletes the rows of a
+    deleted job.
     """
 
     __tablename__ = "step_runs"
@@ -154,7 +154,7 @@ class StepRun(DefaultBase):
 
 
 class IdempotencyKey(DefaultBase):
-    """The caller's name for one submission, its body and the answer it got."""
+    """The caller's name for one submission, with its request and the response that it got."""
 
     __tablename__ = "idempotency_keys"
 

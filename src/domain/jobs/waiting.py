@@ -1,4 +1,4 @@
-"""Why a queued job does not run yet. Pure."""
+"""The reasons why a queued job does not run yet. Pure."""
 
 from collections.abc import Iterable
 
@@ -6,9 +6,12 @@ from collections.abc import Iterable
 def why_queued(
     pipeline: str, queue: str, *, is_due: bool, attempt: int, serving: Iterable[tuple[set[str], set[str]]]
 ) -> str:
-    """`run_at`, `backoff`, `worker_busy` or `no_worker`.
+    """Return the reason why a queued job waits.
 
-    *pipeline* is `name@version`; *serving* are the (queues, pipelines) of the workers that are alive.
+    `run_at`: it is delayed · `backoff`: it waits between two attempts · `worker_busy`: it is due and a live
+    worker serves it · `no_worker`: no live worker does.
+
+    *pipeline* is `name@version`; *serving* has the queues and pipelines of each live worker.
     """
     if not is_due:
         return "backoff" if attempt else "run_at"

@@ -50,7 +50,7 @@ class ProgressSender:
     def report(self, name: str, key: str, progress: Progress) -> None:
         """Record a report of a step run; send a frame now, or when the 100 ms of its step are over."""
         self._progress.report(name, key, progress)
-        self._send_soon(self._progress.entry(name, key))
+        self._send_soon(self._progress.shown_key(name, key))
 
     def frame(self) -> ProgressFrame:
         """Return a frame with the present progress."""
@@ -61,7 +61,7 @@ class ProgressSender:
             fence=self._claim.fence,
             fraction=self._progress.fraction,
             steps=dict(self._progress.steps),
-            eta=(estimator and estimator.eta(self._progress)) or UNSET,
+            eta=(estimator and estimator.estimate(self._progress)) or UNSET,
         )
 
     def flush(self) -> None:

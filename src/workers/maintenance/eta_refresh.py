@@ -38,7 +38,7 @@ class EtaEstimators:
 
     async def refresh(self) -> int:
         """Load the step times of the newest jobs of all workers; return how many versions have any."""
-        times = await self._repository.lately(list(self.by_version))
+        times = await self._repository.fetch(list(self.by_version))
         for version, estimator in self.by_version.items():
             estimator.times = times.get(version, {})
         return len(times)

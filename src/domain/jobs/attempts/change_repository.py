@@ -1,4 +1,4 @@
-"""The statement with which attempts write, many jobs at a time, and what earlier attempts have stored."""
+"""The statement that writes the changes of many attempts at once, and the read of stored step runs."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -18,17 +18,17 @@ SELECT job_id, key, name, index, state, tries, items::text AS items, output::tex
 FROM step_runs WHERE job_id = ANY($1::uuid[])
 """
 
-# write_no makes a change that is sent again after a lost answer harmless: it is written once. A change that
-# would end the attempt of a job that is to be cancelled is overruled: it cancels the job, and its last event
-# says so; steps that wait and that the change does not speak of are cancelled with it.
+# Because of write_no, a change that is sent again after a lost answer is written only once. If a cancel was
+# requested, a change that ends the attempt becomes a cancel: its last event is rewritten to `job.cancelled`,
+# and unfinished steps that are not in the change are cancelled with it.
 _WRITE: Final = f"""
-WITH wanted AS (
+WITH new AS (
     SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int[], $6::text[], $7::text[],
                          $8::text[], $9::float8[], $10::float8[])
     AS w(id, fence, write_no, events, logs, target, result, error, delay, progress)
 ), locked AS (
     SELECT j.id, j.fence, j.state, j.write_no, j.cancel_requested_at
-    FROM jobs j JOIN wanted w ON w.id = j.id
+    FROM jobs j JOIN new w ON w.id = j.id
     ORDER BY j.id FOR NO KEY UPDATE OF j
 ), judged AS (
     SELECT w.id, w.write_no, w.events, w.logs, w.result, w.error, w.progress,
@@ -38,7 +38,7 @@ WITH wanted AS (
              WHEN l.write_no >= w.write_no THEN 'before'
              WHEN l.state <> 'running' THEN 'lost'
              ELSE 'now' END AS verdict
-    FROM wanted w LEFT JOIN locked l ON l.id = w.id
+    FROM new w LEFT JOIN locked l ON l.id = w.id
     CROSS JOIN LATERAL (
         SELECT coalesce(w.target <> 'cancelled' AND l.cancel_requested_at IS NOT NULL, false) AS overruled
     ) o
@@ -115,17 +115,17 @@ FROM judged w LEFT JOIN changed c ON c.id = w.id
 
 
 class ChangeRepository:
-    """What attempts have written, and write."""
+    """Every call is one statement."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def fetch_steps(self, job_ids: Sequence[UUID]) -> Sequence[Row]:
-        """What earlier attempts of the jobs have stored."""
+        """Return the step runs that earlier attempts of the jobs have stored."""
         return await self._database.fetch(_STEPS, list(job_ids))
 
     async def write(self, changes: Sequence[Change]) -> Sequence[Row]:
-        """Write one change each of several jobs; a job may stand here only once."""
+        """Write one change each of different jobs; return one row per change with its verdict."""
         return await self._database.fetch(_WRITE, *_columns(changes))
 
 
@@ -151,7 +151,8 @@ def _columns(changes: Sequence[Change]) -> list[list[Any]]:
             )
         )
         events += [
-            (job_id, place, event.type, event.body) for place, event in enumerate(change.events, start=1)
+            (job_id, position, event.type, event.body)
+            for position, event in enumerate(change.events, start=1)
         ]
         steps += [
             (
@@ -170,17 +171,17 @@ def _columns(changes: Sequence[Change]) -> list[list[Any]]:
             )
             for row in change.steps.values()
         ]
-        last = {new.id: new for new in change.files}
+        files_by_id = {file.id: file for file in change.files}
         files += [
-            (job_id, new.id, new.step, new.name, new.media_type, new.size, new.sha256)
-            for new in last.values()
+            (job_id, file.id, file.step, file.name, file.media_type, file.size, file.sha256)
+            for file in files_by_id.values()
         ]
     columns: list[list[Any]] = []
     for rows, width in ((jobs, 10), (events, 4), (steps, 12), (files, 7)):
-        columns += map(_short, zip(*rows, strict=True)) if rows else ([] for _ in range(width))
+        columns += map(_without_nulls, zip(*rows, strict=True)) if rows else ([] for _ in range(width))
     return columns
 
 
-def _short(column: tuple[Any, ...]) -> list[Any]:
-    """Unnested beside longer arrays, an empty one gives nulls."""
+def _without_nulls(column: tuple[Any, ...]) -> list[Any]:
+    """Send a column of nulls as an empty array: `unnest` pads it with nulls, and it costs nothing."""
     return [] if column.count(None) == len(column) else list(column)

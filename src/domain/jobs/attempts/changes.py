@@ -1,4 +1,4 @@
-"""What an attempt writes: the facts of one moment, folded to one change a job before they travel. Pure."""
+"""The changes that attempts write: events, step rows and files, folded to one change per job. Pure."""
 
 from typing import Literal
 from uuid import UUID
@@ -11,7 +11,10 @@ from headrace.domain.jobs.states import JobState, StepState
 
 
 class StepChange(Struct, kw_only=True):
-    """The new row of a step run. JSON values are texts; None leaves what was stored."""
+    """The new row of a step run. *items*, *output* and *error* are JSON texts.
+
+    None keeps the stored items and output, and clears the error.
+    """
 
     key: str
     name: str
@@ -27,7 +30,7 @@ class StepChange(Struct, kw_only=True):
 
 
 class NewFile(Struct, kw_only=True, frozen=True):
-    """A file whose bytes are stored and whose row comes with the event that tells of it."""
+    """A file whose bytes are stored; its row is written together with its `file.created` event."""
 
     id: UUID
     step: str
@@ -38,9 +41,9 @@ class NewFile(Struct, kw_only=True, frozen=True):
 
 
 class JobMove(Struct, kw_only=True, frozen=True):
-    """The end of an attempt, told by the last event of its change. *delay_seconds* counts for `queued` only.
+    """The end of an attempt, whose event is the last of its change. *delay_seconds* is for `queued` only.
 
-    A cancel that was asked for meanwhile overrules it.
+    If a cancel was requested, the database cancels the job instead.
     """
 
     target: JobState
@@ -50,7 +53,7 @@ class JobMove(Struct, kw_only=True, frozen=True):
 
 
 class Change(Struct, kw_only=True):
-    """Everything that one attempt wants written now; void unless *fence* is still the job's."""
+    """Everything that one attempt writes at a time. It is void unless *fence* is still the job's."""
 
     job_id: UUID
     owner_id: UUID
@@ -63,12 +66,12 @@ class Change(Struct, kw_only=True):
     write_no: int = 0
 
     def fold(self, later: "Change") -> None:
-        """Take *later*, a change of the same attempt, into this one: events follow, rows are replaced."""
+        """Merge *later*, a change of the same attempt, into this one: append events, replace step rows."""
         self.events.extend(later.events)
         self.files.extend(later.files)
         for key, row in later.steps.items():
-            before = self.steps.get(key)
-            row.started = row.started or (before is not None and before.started)
+            earlier = self.steps.get(key)
+            row.started = row.started or (earlier is not None and earlier.started)
             self.steps[key] = row
         self.progress = later.progress if later.progress is not None else self.progress
         self.move = later.move or self.move
@@ -79,10 +82,10 @@ class Change(Struct, kw_only=True):
 
 
 class WriteResult(Struct, frozen=True, kw_only=True):
-    """What became of a change.
+    """The result of writing a change.
 
-    `applied`: now, or by an earlier sending whose answer was lost · `lost`: nothing more is written, since
-    somebody else holds the job or it is over.
+    *verdict*: `applied`: now, or by an earlier try whose answer was lost · `lost`: nothing was written, and
+    nothing will be, since another attempt holds the job or the job has ended.
     """
 
     verdict: Literal["applied", "lost"]

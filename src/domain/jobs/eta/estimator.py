@@ -1,4 +1,4 @@
-"""How long a job still takes, as an interval: what is left of its steps times what they took lately. Pure."""
+"""Estimates how long a job still takes from the work left in each step and its recent times. Pure."""
 
 from collections.abc import Mapping
 from typing import Final, Protocol
@@ -11,7 +11,7 @@ MIN_SAMPLES: Final = 5
 
 
 class StepTime(Struct, frozen=True, kw_only=True):
-    """What a step took lately, in seconds, from short to long: an *item* of it, and the *whole*."""
+    """The recent times of a step, in seconds, as (short, long): of one *item*, and of the *whole* step."""
 
     samples: int
     item: tuple[float, float]
@@ -19,40 +19,40 @@ class StepTime(Struct, frozen=True, kw_only=True):
 
 
 class RemainingWork(Protocol):
-    """How much of an attempt is left."""
+    """The work that is left in an attempt."""
 
     def remaining_items(self, name: str) -> float | None:
-        """The items of a step that are not done, parts of items included; None: it has none yet."""
+        """Return the unfinished items of a step, with fractions; None: their number is not known yet."""
 
 
 class EtaEstimator:
-    """What is known of the times of one pipeline version's steps; *after* is its graph, in order."""
+    """Estimates the jobs of one pipeline version.
 
-    def __init__(self, after: Mapping[str, tuple[str, ...]]) -> None:
-        self._after = after
+    *dependencies* is its graph: for each step the steps before it, in topological order.
+    """
+
+    def __init__(self, dependencies: Mapping[str, tuple[str, ...]]) -> None:
+        self._dependencies = dependencies
         self.times: Mapping[str, StepTime] = {}
 
-    def eta(self, progress: RemainingWork) -> Eta | None:
-        """None where a step that is not done has been seen too seldom to say.
-
-        The longest way through the graph counts: steps that need not wait for each other run side by side.
-        """
+    def estimate(self, work: RemainingWork) -> Eta | None:
+        """Return the longest path through the graph; None when an unfinished step has too few samples."""
         soonest: dict[str, float] = {}
         latest: dict[str, float] = {}
-        for name, before in self._after.items():
-            left = self._left(name, progress)
-            if left is None:
+        for name, dependencies in self._dependencies.items():
+            remaining = self._remaining(name, work)
+            if remaining is None:
                 return None
-            soonest[name] = left[0] + max((soonest[one] for one in before), default=0.0)
-            latest[name] = left[1] + max((latest[one] for one in before), default=0.0)
+            soonest[name] = remaining[0] + max((soonest[step] for step in dependencies), default=0.0)
+            latest[name] = remaining[1] + max((latest[step] for step in dependencies), default=0.0)
         low, high = max(soonest.values(), default=0.0), max(latest.values(), default=0.0)
         return Eta(low_seconds=round(low, 1), high_seconds=round(high, 1))
 
-    def _left(self, name: str, progress: RemainingWork) -> tuple[float, float] | None:
-        left = progress.remaining_items(name)
-        if left == 0:
+    def _remaining(self, name: str, work: RemainingWork) -> tuple[float, float] | None:
+        items = work.remaining_items(name)
+        if items == 0:
             return 0.0, 0.0
         time = self.times.get(name)
         if time is None or time.samples < MIN_SAMPLES:
             return None
-        return time.whole if left is None else (time.item[0] * left, time.item[1] * left)
+        return time.whole if items is None else (time.item[0] * items, time.item[1] * items)

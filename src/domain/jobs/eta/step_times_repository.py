@@ -1,4 +1,4 @@
-"""What the steps of pipelines took lately, read from a bounded piece of the newest jobs."""
+"""The recent times of pipeline steps, from a bounded number of the newest jobs."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -7,17 +7,17 @@ from headrace.domain.database import Database
 from headrace.domain.jobs.eta.estimator import StepTime
 from headrace.domain.pipelines.versions import VERSION_KEY_SQL, version_key
 
-# Ids are UUIDv7, so the primary key knows the newest jobs without an index of its own. Of a `for_each` step
-# the time from its first start to its last end is shared out to its items: they run side by side.
+# Ids are UUIDv7, so the primary key serves as an index of the newest jobs. The items of a `for_each` step run
+# in parallel, so an item's share is the time from the step's first start to its last end by their number.
 _TIMES: Final = f"""
 WITH newest AS (
     SELECT id, pipeline, version, state FROM jobs ORDER BY id DESC LIMIT 2000
-), lately AS (
+), succeeded AS (
     SELECT id, pipeline, version FROM newest
     WHERE state = 'succeeded' AND {VERSION_KEY_SQL} = ANY($1::text[]) ORDER BY id DESC LIMIT 500
 ), runs AS (
     SELECT l.id, l.pipeline, l.version, r.name, r.started_at, r.finished_at
-    FROM lately l JOIN step_runs r ON r.job_id = l.id
+    FROM succeeded l JOIN step_runs r ON r.job_id = l.id
     WHERE r.state = 'succeeded' AND r.items IS NULL AND r.started_at IS NOT NULL LIMIT 20000
 ), spans AS (
     SELECT pipeline, version, name, count(*) AS items,
@@ -32,13 +32,13 @@ FROM spans GROUP BY pipeline, version, name
 
 
 class StepTimesRepository:
-    """Reads."""
+    """Every call is one statement."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def lately(self, pipelines: Sequence[str]) -> dict[str, dict[str, StepTime]]:
-        """The times of the steps of each of *pipelines* (`name@version`), by step, as far as known."""
+    async def fetch(self, pipelines: Sequence[str]) -> dict[str, dict[str, StepTime]]:
+        """Return the times of each of *pipelines* (`name@version`), by step; empty without recent jobs."""
         times: dict[str, dict[str, StepTime]] = {}
         for row in await self._database.fetch(_TIMES, list(pipelines)):
             times.setdefault(version_key(row["pipeline"], row["version"]), {})[row["name"]] = StepTime(

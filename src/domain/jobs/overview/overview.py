@@ -1,7 +1,7 @@
-"""What a process knows of one owner's jobs: the newest of each, numbered by change, for many watchers. Pure.
+"""The newest state of one owner's jobs, numbered by change, for many watchers of a process. Pure.
 
-A watcher keeps only the number up to which it has seen. Between two looks of it a job may change often; it is
-told once, as the job is then.
+A watcher keeps only the number of the last change that it has seen. A job that changes several times between
+two reads is read once, in its newest state.
 """
 
 from collections import OrderedDict
@@ -22,7 +22,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class OverviewFilter(Struct, frozen=True, kw_only=True):
-    """Which jobs a watcher wants; None: any."""
+    """The jobs that a watcher wants to see; None matches all."""
 
     state: JobState | None = None
     pipeline: str | None = None
@@ -30,7 +30,10 @@ class OverviewFilter(Struct, frozen=True, kw_only=True):
 
 
 class OverviewEntry(Struct, kw_only=True):
-    """One job. *left* says at which number it left a state; *number* 0: no watcher needs to hear of it."""
+    """One job, last changed at *number*; 0: no watcher has to see it.
+
+    *left* has the number of the change with which the job left a state.
+    """
 
     summary: JobSummary
     frame: bytes
@@ -40,102 +43,101 @@ class OverviewEntry(Struct, kw_only=True):
 
 
 class Overview(Observable):
-    """The jobs of one owner, as far as anybody may still have to hear of them."""
+    """The jobs of one owner that watchers may still have to see, ordered by their last change."""
 
-    def __init__(self, most: int = MAX_JOBS) -> None:
+    def __init__(self, max_jobs: int = MAX_JOBS) -> None:
         super().__init__()
-        self._most = most
+        self._max_jobs = max_jobs
         self._jobs: OrderedDict[UUID, OverviewEntry] = OrderedDict()
-        self._forgotten = 0
+        self._dropped_number = 0
         self.number = 0
 
     def seed(self, summary: JobSummary) -> None:
-        """Take what is no news to anybody who looks from now on; what is newer than known is news."""
+        """Store a job without a change for watchers, unless the summary is newer than the stored one."""
         if summary.job_id in self._jobs:
             self.update(summary)
             return
         self._jobs[summary.job_id] = OverviewEntry(summary=summary, frame=b"", number=0, left={})
         self._jobs.move_to_end(summary.job_id, last=False)
-        self._forget_oldest()
+        self._drop_oldest()
 
     def update(self, summary: JobSummary) -> bool:
-        """Take where a job is now; False when that is known, or older than what is known."""
-        known = self._jobs.get(summary.job_id)
-        if known is None:
+        """Store a job's new state as a change; return False when it is not newer than the stored one."""
+        entry = self._jobs.get(summary.job_id)
+        if entry is None:
             left = {str(state): self.number + 1 for state in possible_predecessors(JobState(summary.state))}
-        elif known.is_deleted or _age(summary) <= _age(known.summary):
+        elif entry.is_deleted or _age(summary) <= _age(entry.summary):
             return False
         else:
-            left = known.left
-            if summary.state != known.summary.state:
-                left[known.summary.state] = self.number + 1
+            left = entry.left
+            if summary.state != entry.summary.state:
+                left[entry.summary.state] = self.number + 1
         self._number(OverviewEntry(summary=summary, frame=_encode(summary), number=0, left=left))
         return True
 
     def delete(self, job_id: UUID) -> None:
-        """The job is gone."""
-        known = self._jobs.get(job_id)
-        if known is not None and not known.is_deleted:
-            known.frame, known.is_deleted = _encode(JobDeleted(job_id=job_id)), True
-            self._number(known)
+        """Store the deletion of a job as a change."""
+        entry = self._jobs.get(job_id)
+        if entry is not None and not entry.is_deleted:
+            entry.frame, entry.is_deleted = _encode(JobDeleted(job_id=job_id)), True
+            self._number(entry)
 
-    def ended(self, limit: int) -> list[UUID]:
-        """The known jobs that are over, the last to change first: those may be deleted."""
-        over = (
-            known.summary.job_id
-            for known in reversed(self._jobs.values())
-            if not known.is_deleted and JobState(known.summary.state).is_final
+    def final_jobs(self, limit: int) -> list[UUID]:
+        """Return the jobs in a final state, the last to change first: only those can be deleted."""
+        job_ids = (
+            entry.summary.job_id
+            for entry in reversed(self._jobs.values())
+            if not entry.is_deleted and JobState(entry.summary.state).is_final
         )
-        return list(islice(over, limit))
+        return list(islice(job_ids, limit))
 
     def invalidate(self) -> None:
-        """Have everybody who watches now begin anew: changes were missed."""
+        """Make every watcher start anew, because changes were missed."""
         self.number += 1
-        self._forgotten = self.number
+        self._dropped_number = self.number
 
     def has_dropped_changes(self, cursor: int) -> bool:
-        """Whether changes after *cursor* are not known any more."""
-        return cursor < self._forgotten
+        """Return whether changes after *cursor* were dropped."""
+        return cursor < self._dropped_number
 
-    def after(self, cursor: int, wanted: OverviewFilter, limit: int) -> tuple[list[OverviewEntry], int]:
-        """The wanted among the next *limit* changes after *cursor*, in order, and the cursor behind them.
+    def after(self, cursor: int, filters: OverviewFilter, limit: int) -> tuple[list[OverviewEntry], int]:
+        """Return those of the next *limit* changes after *cursor* that match, and the cursor behind them.
 
-        A job that was wanted and is no longer is among them once, as it is now. Tags are not looked at.
+        A job that no longer matches is among them once, in its newest state. Tags are not compared.
         """
         changed = self._after(cursor, limit)
-        return [known for known in changed if _matches(known, wanted, cursor)], (
-            changed[-1].number if changed else cursor
-        )
+        matching = [entry for entry in changed if _matches(entry, filters, cursor)]
+        return matching, changed[-1].number if changed else cursor
 
     def _after(self, cursor: int, limit: int) -> list[OverviewEntry]:
         newer: list[OverviewEntry] = []
-        for known in reversed(self._jobs.values()):
-            if known.number <= cursor:
+        for entry in reversed(self._jobs.values()):
+            if entry.number <= cursor:
                 break
-            newer.append(known)
+            newer.append(entry)
         newer.reverse()
         return newer[:limit]
 
-    def _number(self, known: OverviewEntry) -> None:
+    def _number(self, entry: OverviewEntry) -> None:
         self.number += 1
-        known.number = self.number
-        self._jobs[known.summary.job_id] = known
-        self._jobs.move_to_end(known.summary.job_id)
-        self._forget_oldest()
+        entry.number = self.number
+        self._jobs[entry.summary.job_id] = entry
+        self._jobs.move_to_end(entry.summary.job_id)
+        self._drop_oldest()
 
-    def _forget_oldest(self) -> None:
-        while len(self._jobs) > self._most:
-            _, known = self._jobs.popitem(last=False)
-            self._forgotten = max(self._forgotten, known.number)
+    def _drop_oldest(self) -> None:
+        while len(self._jobs) > self._max_jobs:
+            _, entry = self._jobs.popitem(last=False)
+            self._dropped_number = max(self._dropped_number, entry.number)
 
 
 def _age(summary: JobSummary) -> tuple[int, float]:
     return summary.head, summary.progress
 
 
-def _matches(known: OverviewEntry, wanted: OverviewFilter, cursor: int) -> bool:
-    if wanted.pipeline is not None and known.summary.pipeline != wanted.pipeline:
+def _matches(entry: OverviewEntry, filters: OverviewFilter, cursor: int) -> bool:
+    if filters.pipeline is not None and entry.summary.pipeline != filters.pipeline:
         return False
-    if wanted.state is None or known.summary.state == wanted.state:
+    if filters.state is None or entry.summary.state == filters.state:
         return True
-    return known.left.get(wanted.state, 0) > cursor
+    return entry.left.get(filters.state, 0) > cursor
