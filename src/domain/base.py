@@ -1,4 +1,4 @@
-"""What the tables of every concept share."""
+"""The base of all tables: metadata, the database's clock, and JSON columns."""
 
 from datetime import datetime
 from typing import Any
@@ -13,26 +13,26 @@ Session = AsyncSession | async_scoped_session[AsyncSession]
 
 METADATA: MetaData = orm_registry.metadata
 
-# Whatever decides a lease or what is due reads the database's clock. Not clock_timestamp(): it is volatile,
-# so no index can be used with it.
+# The database's clock decides what is leased and what is due. It is not clock_timestamp(), which is volatile
+# and so cannot be used with an index.
 DATABASE_NOW = func.statement_timestamp()
 
 
 async def database_now(session: Session) -> datetime:
-    """The database's time, where it is only recorded."""
-    moment: datetime = (await session.execute(select(DATABASE_NOW))).scalar_one()
-    return moment
+    """Return the database's time, to record it."""
+    now: datetime = (await session.execute(select(DATABASE_NOW))).scalar_one()
+    return now
 
 
 def tracked_json() -> Any:
-    """A JSONB object whose top-level keys are tracked; for nested ones use `merge_json`."""
+    """Return the type of a JSONB column that tracks its top-level keys; for nested ones use `merge_json`."""
     return MutableDict.as_mutable(JSONB())
 
 
 def merge_json(obj: object, field: str, patch: dict[str, Any]) -> None:
-    """Lay *patch* over the JSON object in *field*, nested objects included; a value of None removes its key.
+    """Merge *patch* into the JSON object in *field*, as RFC 7396 does: None removes a key.
 
-    The attribute is always assigned anew, so the change is written however deep it is (RFC 7396).
+    The attribute is assigned anew, so that changes in nested objects are written.
     """
     setattr(obj, field, _merged(getattr(obj, field) or {}, patch))
 
@@ -40,11 +40,11 @@ def merge_json(obj: object, field: str, patch: dict[str, Any]) -> None:
 def _merged(old: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
     merged = dict(old)
     for key, value in patch.items():
-        below = merged.get(key)
+        nested = merged.get(key)
         if value is None:
             merged.pop(key, None)
         elif isinstance(value, dict):
-            merged[key] = _merged(below if isinstance(below, dict) else {}, value)
+            merged[key] = _merged(nested if isinstance(nested, dict) else {}, value)
         else:
             merged[key] = value
     return merged

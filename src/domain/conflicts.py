@@ -1,4 +1,4 @@
-"""Names that are there already: a clash is an error of the domain, also when only a race made it."""
+"""Translates broken unique constraints into errors of the domain, also when a race broke them."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -10,7 +10,7 @@ from headrace.domain.errors import HeadraceError
 
 
 class TakenError(HeadraceError):
-    """Another object of the same owner has that name. *path* is where in a request it stands."""
+    """Another object of the same owner has that name. *path* is the path of the name in the request."""
 
     def __init__(self, path: str, message: str) -> None:
         super().__init__(message)
@@ -21,9 +21,9 @@ class TakenError(HeadraceError):
 async def translate_unique_violation(
     session: Session, constraint: str, refusal: HeadraceError
 ) -> AsyncGenerator[None, None]:
-    """Write what the block changes; where that breaks *constraint*, undo the block and raise *refusal*.
+    """Flush the block's changes; if they break *constraint*, undo them and raise *refusal*.
 
-    The session goes on: what was done before the block is still there.
+    Earlier changes of the session are kept.
     """
     try:
         async with session.begin_nested():

@@ -1,4 +1,4 @@
-"""What workers and streams need of PostgreSQL: single statements, each its own transaction."""
+"""The interface to PostgreSQL for workers and streams: single statements, each its own transaction."""
 
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
@@ -7,7 +7,7 @@ from headrace.domain.errors import HeadraceError
 
 
 class DatabaseAwayError(HeadraceError):
-    """PostgreSQL cannot be reached, or cut the connection: whether the statement counted is not known."""
+    """PostgreSQL cannot be reached or has cut the connection: the statement may have been committed."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"PostgreSQL is not available ({reason})")
@@ -15,18 +15,15 @@ class DatabaseAwayError(HeadraceError):
 
 
 class DatabaseBusyError(HeadraceError):
-    """PostgreSQL gave up a statement for a deadlock, a lock that somebody holds, or its time limit.
-
-    Nothing of it was kept.
-    """
+    """PostgreSQL rolled a statement back: a deadlock, a lock of another transaction, or its time limit."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"PostgreSQL is busy ({reason})")
         self.reason = reason
 
 
-# What passes by itself: whoever meets it tries again later.
 TRANSIENT: Final = (DatabaseAwayError, DatabaseBusyError)
+"""The errors after which the caller should try again later."""
 
 
 class Row(Protocol):
@@ -39,9 +36,9 @@ class Database(Protocol):
     """Runs one statement with `$1`-style arguments and returns its rows."""
 
     async def fetch(self, statement: str, *arguments: Any) -> Sequence[Row]:
-        """Run *statement* in a transaction of its own.
+        """Run *statement* in its own transaction and return its rows.
 
         Raises:
-            DatabaseAwayError: no answer; it may or may not have been committed.
-            DatabaseBusyError: it was rolled back and may be tried again.
+            DatabaseAwayError: the statement may or may not have been committed.
+            DatabaseBusyError: the statement was rolled back and may be tried again.
         """

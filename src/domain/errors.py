@@ -1,4 +1,4 @@
-"""Everything the domain can refuse to do."""
+"""The root of the domain's errors."""
 
 
 class HeadraceError(Exception):

@@ -1,4 +1,4 @@
-"""How much JSON a caller may leave with an object: every list of such objects is read with it."""
+"""Limits the JSON that callers store with an object, since every list of objects reads it."""
 
 import re
 from typing import Any, Final
@@ -9,15 +9,15 @@ from headrace.domain.errors import HeadraceError
 from headrace.domain.json_values import strip_strings
 
 MAX_JSON_BYTES: Final = 256 * 1024
-"""Of `params` and of `meta`, each."""
+"""The limit of `params` and of `meta`, each."""
 
-# PostgreSQL gives numbers back written out: `1e308,` has 6 bytes when it comes and 310 when it goes.
-_LONGEST_GROWTH: Final = 64
+# PostgreSQL returns numbers without exponents: `1e308,` has 6 bytes on its way in and 310 on its way out.
+_MAX_GROWTH: Final = 64
 _EXPONENT: Final = re.compile(rb"\de[+-]?(\d{2,3})")
 
 
 class ValueTooLargeError(HeadraceError):
-    """JSON that is to be kept with an object is too large. *path* is where in a request it stands."""
+    """JSON that a caller wants to store is too large. *path* is its path in the request."""
 
     def __init__(self, path: str) -> None:
         name = path.rpartition(".")[2]
@@ -26,9 +26,9 @@ class ValueTooLargeError(HeadraceError):
 
 
 def is_too_large(encoded: bytes) -> bool:
-    """Whether JSON has more than `MAX_JSON_BYTES`, its numbers written out without exponents."""
+    """Return whether JSON exceeds `MAX_JSON_BYTES` once its numbers are written out without exponents."""
     size = len(encoded)
-    if size <= MAX_JSON_BYTES // _LONGEST_GROWTH:
+    if size <= MAX_JSON_BYTES // _MAX_GROWTH:
         return False
     if size <= MAX_JSON_BYTES and _EXPONENT.search(encoded) is not None:
         size += sum(int(digits) for digits in _EXPONENT.findall(strip_strings(encoded)))
@@ -36,10 +36,10 @@ def is_too_large(encoded: bytes) -> bool:
 
 
 def check_size(value: dict[str, Any], path: str) -> None:
-    """Refuse *value* when it is too large to be kept.
+    """Check that *value* is small enough to be stored.
 
     Raises:
-        ValueTooLargeError: it is.
+        ValueTooLargeError: it is too large.
     """
     if is_too_large(msgspec.json.encode(value)):
         raise ValueTooLargeError(path)

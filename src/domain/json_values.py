@@ -1,4 +1,4 @@
-"""What JSON holds, decoded or not. Pure."""
+"""Checks of JSON, decoded or not: NUL characters and depth. Pure."""
 
 import re
 from itertools import accumulate
@@ -6,45 +6,46 @@ from typing import Any, Final
 
 _ESCAPE: Final = re.compile(rb"\\.", re.DOTALL)
 _STRING: Final = re.compile(rb'"[^"]*"?')
-_ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
-_STEPS: Final = bytes.maketrans(b"[]", b"\x01\xff")
-_NO_BRACKETS: Final = bytes(set(range(256)) - set(b'[]{}"'))
+_BRACES_TO_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
+_BRACKETS_TO_STEPS: Final = bytes.maketrans(b"[]", b"\x01\xff")
+_NEITHER_BRACKETS_NOR_QUOTES: Final = bytes(set(range(256)) - set(b'[]{}"'))
 
 
 def has_nul(value: Any) -> bool:
-    """Whether the character NUL, which PostgreSQL cannot store, stands in any text of *value*."""
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, str) and "\0" in one:
+    """Return whether any string of *value* contains NUL, which PostgreSQL cannot store."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, str) and "\0" in item:
             return True
-        if isinstance(one, dict):
-            waiting += [*one, *one.values()]
-        elif isinstance(one, list):
-            waiting += one
+        if isinstance(item, dict):
+            pending += [*item, *item.values()]
+        elif isinstance(item, list):
+            pending += item
     return False
 
 
 def strip_strings(raw: bytes) -> bytes:
-    """The JSON *raw* without its texts and keys."""
+    """Return the JSON *raw* without its strings and keys."""
     return _STRING.sub(b"", _ESCAPE.sub(b"", raw) if b"\\" in raw else raw)
 
 
 def is_nested_deeper(raw: bytes, levels: int) -> bool:
-    """Whether lists and objects of the JSON *raw* stand in each other more than *levels* deep.
+    """Return whether arrays and objects of the JSON *raw* are nested more than *levels* deep.
 
-    Asked of every body before it is decoded, so no byte of it is looked at by itself. What is no JSON may be
-    judged either way.
+    It runs on every request body before decoding, so it has no loop over bytes in Python. For invalid JSON
+    the result may be either.
     """
     if raw.count(b"[") + raw.count(b"{") <= levels:
         return False
     if b"\\" in raw:
         raw = _ESCAPE.sub(b"", raw)
-    # Two quotes side by side are a text that is over, or two that become one: what is outside stays outside.
-    brackets = raw.translate(_ONE_KIND, _NO_BRACKETS).replace(b'""', b"")
+    # Two adjacent quotes are an empty string, or the end of one and the start of the next: without them the
+    # same brackets are inside strings as before.
+    brackets = raw.translate(_BRACES_TO_BRACKETS, _NEITHER_BRACKETS_NOR_QUOTES).replace(b'""', b"")
     if b'"' in brackets:
         brackets = _STRING.sub(b"", brackets)
-    # The innermost pairs, of which there are most.
+    # Empty pairs are the most frequent and do not change the depth.
     brackets = brackets.replace(b"[]", b"")
-    depths = accumulate(memoryview(brackets.translate(_STEPS)).cast("b"), initial=1)
+    depths = accumulate(memoryview(brackets.translate(_BRACKETS_TO_STEPS)).cast("b"), initial=1)
     return max(depths) > levels

@@ -1,4 +1,4 @@
-"""One page of a list, in a stable order, and how many match in all: one statement."""
+"""Reads a page of a list in a stable order, with the total, in one statement."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ SortColumns = Mapping[str, InstrumentedAttribute[Any]]
 
 
 def substring_pattern(text: str) -> str:
-    r"""A pattern for `ILIKE ... ESCAPE '\'` that finds *text* itself, whatever characters it has."""
+    r"""Return a pattern for `ILIKE ... ESCAPE '\'` that finds *text* literally."""
     escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return f"%{escaped}%"
 
@@ -28,7 +28,7 @@ async def fetch_page(
     offset: int,
     options: Sequence[Any] = (),
 ) -> tuple[Sequence[Row[Any]], int]:
-    """The rows of the page, each with the total behind what was selected."""
+    """Return the rows of the page, each with the total as its last column, and the total."""
     count = select(func.count()).select_from(matching.subquery())
     page = matching.add_columns(count.scalar_subquery()).order_by(*order).limit(limit).offset(offset)
     result = await session.execute(page.options(*options).execution_options(populate_existing=True))
@@ -39,7 +39,7 @@ async def fetch_page(
 
 
 async def fetch_objects(session: Session, matching: Select[tuple[T]], **page: Any) -> tuple[list[T], int]:
-    """The objects of the page, and how many match in all; *page* as for `fetch_page`."""
+    """Return the objects of the page and the total; *page* as for `fetch_page`."""
     rows, total = await fetch_page(session, matching, **page)
     return [row[0] for row in rows], total
 
@@ -47,14 +47,14 @@ async def fetch_objects(session: Session, matching: Select[tuple[T]], **page: An
 def sort_order(
     columns: SortColumns, order_by: str, tie_breaker: InstrumentedAttribute[Any]
 ) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-    """By the column that *order_by* names, downwards where a `-` stands before it; nulls come last.
+    """Return the order by the column that *order_by* names, descending after a `-`; nulls come last.
 
-    *tie_breaker* orders rows that are equal in that column.
+    *tie_breaker* orders the rows that are equal in that column.
     """
     column = columns[order_by.removeprefix("-")]
-    is_down = order_by.startswith("-")
-    first = column.desc() if is_down else column.asc()
-    # An index serves only the order that it was made in, so nothing is said of nulls where there are none.
+    is_descending = order_by.startswith("-")
+    first = column.desc() if is_descending else column.asc()
+    # NULLS LAST would prevent the use of an index that was created without it.
     if column.property.columns[0].nullable:
         first = first.nulls_last()
-    return first, tie_breaker.desc() if is_down else tie_breaker.asc()
+    return first, tie_breaker.desc() if is_descending else tie_breaker.asc()

@@ -1,4 +1,4 @@
-"""What of a text must be neither kept nor shown: credentials, known by their shape or by their name. Pure."""
+"""Removes credentials from texts and JSON, recognised by their shape or their name. Pure."""
 
 import re
 from collections.abc import Callable
@@ -7,10 +7,10 @@ from typing import Any, Final
 REDACTED: Final = "[redacted]"
 
 _NAMES: Final = r"(?:access_|refresh_|id_|job_)?token|client_secret|secret|api_?key|password|passwd|code"
-# Each with what must stand in the text in small letters: most texts hold none, and are read quickly. Anybody
-# can have a text read, so none may begin anew within what it has just gone through.
+# Each shape has hints, one of which the lower-case text must contain: most texts contain none and are skipped
+# quickly. Callers choose the texts, so no pattern may backtrack over what it has matched.
 _SHAPES: Final[tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...]] = (
-    # Our API keys; what stands before the secret part tells which one it is.
+    # Our API keys. The prefix before the secret identifies the key and is kept.
     (("hr_",), re.compile(r"(hr_[0-9a-f]{12})_[A-Za-z0-9_-]{16,}"), rf"\1_{REDACTED}"),
     # JSON Web Tokens, signed or encrypted.
     (("eyj",), re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*){2,4}"), REDACTED),
@@ -36,27 +36,27 @@ _WORDS: Final = frozenset(
     | {"secret", "secrets", "token", "tokens"}
 )
 _PAIRS: Final = ("api_key", "private_key")
-_DEEPEST: Final = 64
+_MAX_DEPTH: Final = 64
 
 
 def redact(text: str) -> str:
-    """*text* without what looks like a credential."""
-    low = text.lower()
-    for hints, shape, instead in _SHAPES:
-        if any(hint in low for hint in hints):
-            text = shape.sub(instead, text)
+    """Return *text* without anything that looks like a credential."""
+    lower = text.lower()
+    for hints, shape, replacement in _SHAPES:
+        if any(hint in lower for hint in hints):
+            text = shape.sub(replacement, text)
     return text
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether something of that name is a credential: `token`, `X-Api-Key`, `client_secret`, a `code`."""
+    """Return whether the name is that of a credential: `token`, `X-Api-Key`, `client_secret`, `code`."""
     plain = name.lower().replace("-", "_")
     return plain == "code" or not _WORDS.isdisjoint(plain.split("_")) or any(pair in plain for pair in _PAIRS)
 
 
 def redact_values(value: Any, is_secret: Callable[[str], bool] = lambda _: False) -> Any:
-    """Plain JSON without credentials in its texts, and without the values whose names *is_secret* knows."""
-    return _redacted(value, is_secret, _DEEPEST)
+    """Return plain JSON without credentials in its strings and without the values of secret names."""
+    return _redacted(value, is_secret, _MAX_DEPTH)
 
 
 def _redacted(value: Any, is_secret: Callable[[str], bool], levels: int) -> Any:
@@ -69,10 +69,10 @@ def _redacted(value: Any, is_secret: Callable[[str], bool], levels: int) -> Any:
             name: REDACTED
             if isinstance(name, str)
             and is_secret(name)
-            and isinstance(one, str | bytes | dict | list | tuple)
-            else _redacted(one, is_secret, levels - 1)
-            for name, one in value.items()
+            and isinstance(item, str | bytes | dict | list | tuple)
+            else _redacted(item, is_secret, levels - 1)
+            for name, item in value.items()
         }
     if isinstance(value, list):
-        return [_redacted(one, is_secret, levels - 1) for one in value]
+        return [_redacted(item, is_secret, levels - 1) for item in value]
     return value

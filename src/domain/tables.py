@@ -1,4 +1,4 @@
-"""Every table of the service, so that whoever needs them all imports one module."""
+"""All tables of the service in one module, for the migrations and for tests."""
 
 from headrace.domain.accounts.models import ApiKey, AuditEntry, Identity, LoginAttempt, LoginSession, User
 from headrace.domain.events.models import JOB_EVENTS
