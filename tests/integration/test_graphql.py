@@ -302,9 +302,9 @@ async def test_nothing_can_be_written(api: Api) -> None:
     reads = ReadTransaction(api.app.state.services.sessions, Reach(None))
 
     with pytest.raises(Exception, match="read-only transaction"):
-        await reads.ask(lambda repository: repository.session.execute(text("DELETE FROM jobs")))
+        await reads.run(lambda repository: repository.session.execute(text("DELETE FROM jobs")))
     with pytest.raises(Exception, match="read-only transaction"):
-        await reads.ask(lambda repository: repository.fetch_tags(1, 0))
+        await reads.run(lambda repository: repository.fetch_tags(1, 0))
     await reads.end()
 
 

@@ -11,15 +11,15 @@ from strawberry.scalars import JSON
 
 from headrace.api.graphql import schema as graph
 from headrace.api.graphql.limits import (
-    ALIASES,
-    ALIKE,
-    DEPTH,
-    SELECTIONS,
-    TOKENS,
+    MAX_ALIASES,
+    MAX_DEPTH,
+    MAX_REPEATS,
+    MAX_SELECTIONS,
+    MAX_TOKENS,
     LimitError,
     QueryLimits,
-    judge,
-    read,
+    check_limits,
+    parse_query,
 )
 
 
@@ -52,7 +52,7 @@ NODES = Schema(query=Node, extensions=[QueryLimits])
 def refusal(text: str, schema: Schema = NODES, **variables: Any) -> str | None:
     """The code of the limit that *text* is beyond."""
     try:
-        judge(schema._schema, read(text), variables)
+        check_limits(schema._schema, parse_query(text), variables)
     except LimitError as error:
         return error.code
     return None
@@ -63,15 +63,15 @@ def nested(levels: int) -> str:
 
 
 def test_two_thousand_tokens_are_read_and_one_more_is_not() -> None:
-    assert refusal("#\n" * (TOKENS - 3) + "{id}") is None
-    assert refusal("#\n" * (TOKENS - 2) + "{id}") == "too_many_tokens"
-    assert refusal("{" + " id" * (TOKENS - 1) + "}") == "too_many_tokens"
-    assert refusal("#\n" * TOKENS + "{id}") == "too_many_tokens"
+    assert refusal("#\n" * (MAX_TOKENS - 3) + "{id}") is None
+    assert refusal("#\n" * (MAX_TOKENS - 2) + "{id}") == "too_many_tokens"
+    assert refusal("{" + " id" * (MAX_TOKENS - 1) + "}") == "too_many_tokens"
+    assert refusal("#\n" * MAX_TOKENS + "{id}") == "too_many_tokens"
 
 
 def test_ten_levels_are_taken_and_eleven_are_not() -> None:
-    assert refusal(nested(DEPTH)) is None
-    assert refusal(nested(DEPTH + 1)) == "query_too_deep"
+    assert refusal(nested(MAX_DEPTH)) is None
+    assert refusal(nested(MAX_DEPTH + 1)) == "query_too_deep"
     assert refusal(nested(180)) == "query_too_deep"
 
 
@@ -81,7 +81,7 @@ def test_what_is_nested_too_deep_to_be_read_is_too_deep(text: str) -> None:
 
 
 def test_levels_in_fragments_count() -> None:
-    below = "fragment below on Node " + nested(DEPTH - 1)
+    below = "fragment below on Node " + nested(MAX_DEPTH - 1)
 
     assert refusal("{node{...below}}" + below) is None
     assert refusal("{node{node{...below}}}" + below) == "query_too_deep"
@@ -89,7 +89,7 @@ def test_levels_in_fragments_count() -> None:
 
 
 def test_aliases_count_wherever_they_stand() -> None:
-    many = " ".join(f"a{place}: id" for place in range(ALIASES))
+    many = " ".join(f"a{place}: id" for place in range(MAX_ALIASES))
 
     assert refusal("{node{" + many + "}}") is None
     assert refusal("{x: node{" + many + "}}") == "too_many_aliases"
@@ -170,13 +170,13 @@ def alike(count: int) -> list[str]:
 
 
 def test_twenty_alike_at_one_place_are_taken_and_one_more_is_not() -> None:
-    assert [refusal(text) for text in alike(ALIKE)] == [None] * 9
-    assert [refusal(text) for text in alike(ALIKE + 1)] == ["too_many_selections"] * 9
+    assert [refusal(text) for text in alike(MAX_REPEATS)] == [None] * 9
+    assert [refusal(text) for text in alike(MAX_REPEATS + 1)] == ["too_many_selections"] * 9
 
 
 def test_what_a_fragment_holds_counts_wherever_it_is_used() -> None:
     fragment = " fragment f on Node{" + " ".join(f"x{place}" for place in range(98)) + "}"
-    places = SELECTIONS // 100
+    places = MAX_SELECTIONS // 100
 
     assert refusal("{" + " ".join(f"y{place}{{...f}}" for place in range(places)) + "}" + fragment) is None
     assert (
@@ -194,7 +194,7 @@ def test_fragments_that_hold_themselves_are_left_to_the_rules_of_the_language() 
 
 
 def test_every_operation_of_a_document_is_judged() -> None:
-    assert refusal("query small{node{id}} query large " + nested(DEPTH + 1)) == "query_too_deep"
+    assert refusal("query small{node{id}} query large " + nested(MAX_DEPTH + 1)) == "query_too_deep"
 
 
 def test_tools_may_ask_for_the_schema() -> None:
@@ -217,8 +217,8 @@ def test_lists_have_limits_or_are_short() -> None:
 
 
 async def test_a_query_at_the_limit_is_answered_and_one_beyond_it_never_run() -> None:
-    answered = await NODES.execute(nested(DEPTH), root_value=Node())
-    refused = await NODES.execute(nested(DEPTH + 1), root_value=Node())
+    answered = await NODES.execute(nested(MAX_DEPTH), root_value=Node())
+    refused = await NODES.execute(nested(MAX_DEPTH + 1), root_value=Node())
 
     assert answered.errors is None
     assert answered.data is not None

@@ -1,4 +1,4 @@
-"""POST /graphql: reads of any shape, within limits. There are no writes, no sockets and no batches."""
+"""POST /graphql: answers queries within limits. There are no mutations, subscriptions or batches."""
 
 from typing import Annotated, Any
 
@@ -11,7 +11,6 @@ from litestar.status_codes import HTTP_200_OK
 from msgspec import UNSET, Meta, Struct, UnsetType
 from strawberry import Schema
 from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
-from strawberry.litestar import make_graphql_controller
 from strawberry.types import ExecutionResult
 
 from headrace.api.dependencies import Services
@@ -19,13 +18,14 @@ from headrace.api.errors import MalformedError
 from headrace.api.graphql.errors import format_error
 from headrace.api.graphql.loaders import Loaders
 from headrace.api.graphql.objects import GraphContext
+from headrace.api.graphql.strawberry_internals import post_controller
 from headrace.api.graphql.transaction import ReadTransaction
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
 
 
 class GraphQuery(Struct, forbid_unknown_fields=True, rename="camel"):
-    """The body of POST /graphql. *extensions* are taken, and left alone."""
+    """The body of POST /graphql. *extensions* are accepted and ignored."""
 
     query: Annotated[str, Meta(min_length=1, max_length=100_000)]
     variables: dict[str, Any] | None = None
@@ -34,7 +34,7 @@ class GraphQuery(Struct, forbid_unknown_fields=True, rename="camel"):
 
 
 class GraphFault(Struct):
-    """One thing that is wrong; *extensions* hold a stable `code`."""
+    """One error of a query. *extensions* contain a stable `code`."""
 
     message: str
     extensions: dict[str, Any]
@@ -43,25 +43,21 @@ class GraphFault(Struct):
 
 
 class GraphAnswer(Struct):
-    """What was asked for, in its shape; null where *errors* left nothing of it."""
+    """The result of a query. *data* is null if *errors* left nothing of it."""
 
     data: dict[str, Any] | None
     errors: list[GraphFault] | UnsetType = UNSET
 
 
 def graph_controller(schema: Schema) -> type[Controller]:
-    """Strawberry's controller for *schema*, as far as it reads by POST."""
-    base = make_graphql_controller(
-        schema, path="/graphql", graphql_ide=None, allow_queries_via_get=False, subscription_protocols=()
-    )
+    """Return the controller of /graphql for *schema*."""
+    base = post_controller(schema)
 
     class GraphController(base):  # type: ignore[misc, valid-type]
         tags = ("graphql",)
-        handle_http_get = None
-        websocket_endpoint = None
 
-        # Strawberry's own keeps the response of one request where the next one overwrites it, and answers
-        # broken bodies with plain text.
+        # Strawberry's own handler keeps the response on the controller, where concurrent requests overwrite
+        # it, and answers malformed bodies with plain text.
         @post(status_code=HTTP_200_OK, operation_id="queryGraph", summary="QueryGraph", scope=Scope.JOBS_READ)
         async def handle_http_post(
             self,
@@ -70,7 +66,7 @@ def graph_controller(schema: Schema) -> type[Controller]:
             current_user: NamedDependency[CurrentUser],
             services: NamedDependency[Services],
         ) -> Response[GraphAnswer]:
-            """Answer a query. What is wrong with it stands in `errors`, with status 200."""
+            """Answer a query. Its errors are in `errors`, with status 200."""
             reads = ReadTransaction(services.sessions, current_user.reach)
             response: Response[Any] = Response({})
             try:

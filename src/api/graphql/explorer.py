@@ -1,4 +1,4 @@
-"""/graphql/explore: GraphiQL, without a network."""
+"""/graphql/explore: GraphiQL, served without requests to other hosts."""
 
 from pathlib import Path
 from typing import Final
@@ -8,7 +8,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.static_files import create_static_files_router
 
 _WEB: Final = Path(__file__).parents[2] / "web"
-# GraphiQL's style sheet brings its icons as data:.
+# GraphiQL's style sheet contains its icons as `data:` URLs.
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:;"
     " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -17,7 +17,7 @@ _POLICY: Final = (
 
 @get("/graphql/explore", include_in_schema=False, sync_to_thread=False)
 def show_explorer() -> Response[bytes]:
-    """A page to write queries in."""
+    """The page of the explorer."""
     return Response(
         (_WEB / "graphql" / "index.html").read_bytes(),
         media_type="text/html",
@@ -26,7 +26,7 @@ def show_explorer() -> Response[bytes]:
 
 
 def explorer_routes() -> list[HTTPRouteHandler | Router]:
-    """The page and what it loads; there are no objects of anybody in them."""
+    """Return the page and its assets. They are public, since they contain no data of users."""
     return [
         show_explorer,
         create_static_files_router(

@@ -1,4 +1,4 @@
-"""What a query may cost: judged by its text and variables, before anything else is done with it."""
+"""Limits on what a query may cost. They are checked on its text and variables, before it is executed."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -15,21 +15,22 @@ from graphql import (
 from strawberry.extensions import SchemaExtension
 
 from headrace.api.graphql.measuring import Measure
-from headrace.api.graphql.merging import places
+from headrace.api.graphql.merging import merged_selections
+from headrace.api.graphql.strawberry_internals import graphql_schema, has_operation_name
 
-TOKENS: Final = 2_000
-DEPTH: Final = 10
-ALIASES: Final = 30
-# Fields that the answer may have; each takes about 15 microseconds, in which the process does nothing else.
-COMPLEXITY: Final = 15_000
-# Of one field, and of fragments, at one place: each is compared with each when the query is validated.
-ALIKE: Final = 20
-# Of all that is so compared, with what stands in a fragment counted wherever it is used.
-SELECTIONS: Final = 2_000
+MAX_TOKENS: Final = 2_000
+MAX_DEPTH: Final = 10
+MAX_ALIASES: Final = 30
+# Fields of the answer. Each takes about 15 microseconds, during which the process does nothing else.
+MAX_FIELDS: Final = 15_000
+# Selections of one field, or uses of fragments, at one place: validation compares each pair of them.
+MAX_REPEATS: Final = 20
+# All selections that validation compares; those of a fragment count at each place where it is used.
+MAX_SELECTIONS: Final = 2_000
 
 
 class LimitError(GraphQLError):
-    """The query asks for too much. *code* tells which limit it is."""
+    """The query exceeds a limit. *code* names the limit."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message, extensions={"code": code})
@@ -37,85 +38,89 @@ class LimitError(GraphQLError):
 
 
 class QueryLimits(SchemaExtension):
-    """Refuses a query that is beyond a limit, in its parsing or before its validation."""
+    """Refuses a query beyond a limit while it is parsed, or before it is validated."""
 
     def on_parse(self) -> Iterator[None]:
-        self.execution_context.graphql_document = read(self.execution_context.query or "")
+        self.execution_context.graphql_document = parse_query(self.execution_context.query or "")
         yield
 
     def on_validate(self) -> Iterator[None]:
         context = self.execution_context
         try:
             if context.graphql_document is not None:
-                judge(context.schema._schema, context.graphql_document, context.variables or {})
-                if context._provided_operation_name is None:
-                    _only_operation(context.graphql_document)
+                schema = graphql_schema(context.schema)
+                check_limits(schema, context.graphql_document, context.variables or {})
+                if not has_operation_name(context):
+                    _require_single_operation(context.graphql_document)
         except GraphQLError as error:
-            # Where there are errors already, the rules of validation are not asked.
+            # With an error in place, strawberry skips the rules of validation.
             context.pre_execution_errors = [error]
         yield
 
 
-def read(text: str) -> DocumentNode:
+def parse_query(text: str) -> DocumentNode:
     """Parse a query.
 
     Raises:
-        LimitError: it has too many tokens, comments included, or is nested too deep to be read.
-        GraphQLSyntaxError: it is none.
+        LimitError: it has too many tokens, comments included, or is nested too deep to be parsed.
+        GraphQLSyntaxError: it is not a query.
     """
     try:
-        return parse(text, max_tokens=TOKENS)
+        return parse(text, max_tokens=MAX_TOKENS)
     except GraphQLSyntaxError as error:
-        # The parser gives up with a sentence; it has no other sign.
-        if f"more than {TOKENS} tokens" in error.message:
-            raise LimitError("too_many_tokens", f"a query has at most {TOKENS} tokens") from error
+        # The parser reports both limits only by the text of its message.
+        if f"more than {MAX_TOKENS} tokens" in error.message:
+            raise LimitError("too_many_tokens", f"a query has at most {MAX_TOKENS} tokens") from error
         if "nested too deeply" in error.message:
             raise _too_deep() from error
         raise
 
 
-def judge(schema: GraphQLSchema, document: DocumentNode, variables: dict[str, Any]) -> None:
-    """Hold a query against the limits, each of its operations by itself.
+def check_limits(schema: GraphQLSchema, document: DocumentNode, variables: dict[str, Any]) -> None:
+    """Check each operation of a document, and what its selections merge to.
 
     Raises:
-        LimitError: it is beyond one.
+        LimitError: a limit is exceeded.
     """
     fragments = {
-        one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)
+        definition.name.value: definition
+        for definition in document.definitions
+        if isinstance(definition, FragmentDefinitionNode)
     }
     for operation in document.definitions:
         if not isinstance(operation, OperationDefinitionNode):
             continue
         size = Measure(schema, fragments, operation, variables).size()
-        if size.depth > DEPTH:
+        if size.depth > MAX_DEPTH:
             raise _too_deep()
-        if size.aliases > ALIASES:
+        if size.aliases > MAX_ALIASES:
             raise LimitError(
-                "too_many_aliases", f"a query has at most {ALIASES} aliases; this one has {size.aliases}"
+                "too_many_aliases",
+                f"a query has at most {MAX_ALIASES} aliases; this one has {size.aliases}",
             )
-        if size.fields > COMPLEXITY:
+        if size.fields > MAX_FIELDS:
             raise LimitError(
                 "query_too_complex",
-                f"a query may ask for at most {COMPLEXITY} fields and this one asks for {size.fields}:"
+                f"a query may ask for at most {MAX_FIELDS} fields and this one asks for {size.fields}:"
                 " lower its limits",
             )
-    _judge_places(document, fragments)
+    _check_selections(document, fragments)
 
 
-def _judge_places(document: DocumentNode, fragments: dict[str, FragmentDefinitionNode]) -> None:
-    selections = 0
-    for place in places(document, fragments):
-        if len(place.fragments) > ALIKE:
-            raise _too_many(f"one field of a query uses at most {ALIKE} fragments")
-        if any(len(nodes) > ALIKE for nodes in place.fields.values()):
-            raise _too_many(f"a query selects a field at most {ALIKE} times at the same place")
-        selections += place.selections
-        if selections > SELECTIONS:
-            raise _too_many(f"written out without fragments, a query has at most {SELECTIONS} fields")
+def _check_selections(document: DocumentNode, fragments: dict[str, FragmentDefinitionNode]) -> None:
+    total = 0
+    for place in merged_selections(document, fragments):
+        if len(place.fragments) > MAX_REPEATS:
+            raise _too_many(f"one field of a query uses at most {MAX_REPEATS} fragments")
+        if any(len(nodes) > MAX_REPEATS for nodes in place.fields.values()):
+            raise _too_many(f"a query selects a field at most {MAX_REPEATS} times at the same place")
+        total += place.size
+        if total > MAX_SELECTIONS:
+            raise _too_many(f"written out without fragments, a query has at most {MAX_SELECTIONS} fields")
 
 
-def _only_operation(document: DocumentNode) -> None:
-    operations = [one for one in document.definitions if isinstance(one, OperationDefinitionNode)]
+def _require_single_operation(document: DocumentNode) -> None:
+    operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
     if len(operations) > 1:
         raise GraphQLError("name the operation that is meant: there are several", operations[1])
 
@@ -125,4 +130,4 @@ def _too_many(message: str) -> LimitError:
 
 
 def _too_deep() -> LimitError:
-    return LimitError("query_too_deep", f"a query has at most {DEPTH} levels of fields")
+    return LimitError("query_too_deep", f"a query has at most {MAX_DEPTH} levels of fields")

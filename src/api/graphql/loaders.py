@@ -1,4 +1,4 @@
-"""What one request asks the database for: gathered from its resolvers, asked once, then forgotten."""
+"""Batches the reads of one request: keys that resolvers ask for concurrently go out in one statement."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,71 +16,72 @@ from headrace.domain.jobs.step_order import in_graph_order
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.read_model.shapes import OwnedJob
 
-_MOST_KEYS: Final = 1_000
+_MAX_KEYS: Final = 1_000
 
 Version = tuple[str, int | None]
-"""A pipeline's name and version; None: the newest."""
+"""A pipeline's name and version. None: the newest version."""
 
 
 class FirstOf(Struct, frozen=True):
-    """The first of what belongs to a job."""
+    """A request for the *first* parts of a job."""
 
     job: Job
     first: int
 
 
 class Loaders:
-    """Made for one request; each of them asks once for all who ask at the same time."""
+    """The loaders of one request. Each loads concurrent keys in one batch and remembers them."""
 
     def __init__(self, reads: ReadTransaction) -> None:
         self.reads = reads
-        self.jobs: DataLoader[UUID, OwnedJob | None] = DataLoader(self._jobs, _MOST_KEYS)
-        self.pipelines: DataLoader[Version, PipelineVersion | None] = DataLoader(self._pipelines, _MOST_KEYS)
-        self.steps: DataLoader[FirstOf, list[StepRun]] = DataLoader(self._steps, _MOST_KEYS)
-        self.files: DataLoader[FirstOf, list[File]] = DataLoader(self._files, _MOST_KEYS)
-        self.waiting: DataLoader[Job, str | None] = DataLoader(self._waiting, _MOST_KEYS)
+        self.jobs: DataLoader[UUID, OwnedJob | None] = DataLoader(self._jobs, _MAX_KEYS)
+        self.pipelines: DataLoader[Version, PipelineVersion | None] = DataLoader(self._pipelines, _MAX_KEYS)
+        self.steps: DataLoader[FirstOf, list[StepRun]] = DataLoader(self._steps, _MAX_KEYS)
+        self.files: DataLoader[FirstOf, list[File]] = DataLoader(self._files, _MAX_KEYS)
+        self.waiting: DataLoader[Job, str | None] = DataLoader(self._waiting, _MAX_KEYS)
 
     async def _jobs(self, job_ids: list[UUID]) -> list[OwnedJob | None]:
-        found = await self.reads.ask(lambda repository: repository.fetch_jobs_by_id(job_ids))
-        by_id = {one.job.id: one for one in found}
+        jobs = await self.reads.run(lambda repository: repository.fetch_jobs_by_id(job_ids))
+        by_id = {owned.job.id: owned for owned in jobs}
         return [by_id.get(job_id) for job_id in job_ids]
 
-    async def _pipelines(self, wanted: list[Version]) -> list[PipelineVersion | None]:
-        exact = [(name, version) for name, version in wanted if version is not None]
-        newest_of = [name for name, version in wanted if version is None]
-        found = await self.reads.ask(lambda repository: repository.fetch_pipelines(exact, newest_of))
-        by_version: dict[Version, PipelineVersion] = {}
-        for one in sorted(found, key=lambda one: one.version):
-            by_version[(one.name, one.version)] = by_version[(one.name, None)] = one
-        return [by_version.get(version) for version in wanted]
+    async def _pipelines(self, keys: list[Version]) -> list[PipelineVersion | None]:
+        exact = [(name, version) for name, version in keys if version is not None]
+        newest_of = [name for name, version in keys if version is None]
+        versions = await self.reads.run(lambda repository: repository.fetch_pipelines(exact, newest_of))
+        by_key: dict[Version, PipelineVersion] = {}
+        # In ascending order, so that the newest version is the last one stored under None.
+        for pipeline in sorted(versions, key=lambda pipeline: pipeline.version):
+            by_key[(pipeline.name, pipeline.version)] = by_key[(pipeline.name, None)] = pipeline
+        return [by_key.get(key) for key in keys]
 
-    async def _steps(self, parts: list[FirstOf]) -> list[list[StepRun]]:
-        jobs = [part.job for part in parts]
+    async def _steps(self, keys: list[FirstOf]) -> list[list[StepRun]]:
+        jobs = [key.job for key in keys]
         pipelines = await self.pipelines.load_many([(job.pipeline, job.version) for job in jobs])
-        ids, most = _ids(parts), _most(parts)
+        job_ids, first = _job_ids(keys), _largest_first(keys)
         stored: defaultdict[UUID, list[StepRun]] = defaultdict(list)
-        for run in await self.reads.ask(lambda repository: repository.fetch_step_runs(ids, most)):
+        for run in await self.reads.run(lambda repository: repository.fetch_step_runs(job_ids, first)):
             stored[run.job_id].append(run)
         return [
-            in_graph_order(part.job, pipeline.graph if pipeline else [], stored[part.job.id])[: part.first]
-            for part, pipeline in zip(parts, pipelines, strict=True)
+            in_graph_order(key.job, pipeline.graph if pipeline else [], stored[key.job.id])[: key.first]
+            for key, pipeline in zip(keys, pipelines, strict=True)
         ]
 
-    async def _files(self, parts: list[FirstOf]) -> list[list[File]]:
-        ids, most = _ids(parts), _most(parts)
+    async def _files(self, keys: list[FirstOf]) -> list[list[File]]:
+        job_ids, first = _job_ids(keys), _largest_first(keys)
         of_job: defaultdict[UUID | None, list[File]] = defaultdict(list)
-        for file in await self.reads.ask(lambda repository: repository.fetch_files(ids, most)):
+        for file in await self.reads.run(lambda repository: repository.fetch_files(job_ids, first)):
             of_job[file.job_id].append(file)
-        return [of_job[part.job.id][: part.first] for part in parts]
+        return [of_job[key.job.id][: key.first] for key in keys]
 
     async def _waiting(self, jobs: list[Job]) -> list[str | None]:
-        why = await self.reads.ask(lambda repository: JobService(repository.session).why_waiting(jobs))
-        return [why.get(job.id) for job in jobs]
+        reasons = await self.reads.run(lambda repository: JobService(repository.session).why_waiting(jobs))
+        return [reasons.get(job.id) for job in jobs]
 
 
-def _ids(parts: Sequence[FirstOf]) -> list[UUID]:
-    return sorted({part.job.id for part in parts})
+def _job_ids(keys: Sequence[FirstOf]) -> list[UUID]:
+    return sorted({key.job.id for key in keys})
 
 
-def _most(parts: Sequence[FirstOf]) -> int:
-    return max(part.first for part in parts)
+def _largest_first(keys: Sequence[FirstOf]) -> int:
+    return max(key.first for key in keys)

@@ -1,4 +1,4 @@
-"""How large a query is, and how large its answer can become. Pure."""
+"""Measures the size of a query and the largest size of its answer. Pure."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -23,20 +23,20 @@ from graphql import (
 )
 from msgspec import Struct
 
-from headrace.api.graphql.pages import MOST
+from headrace.api.graphql.pages import MAX_LIMIT
 
-BOTTOMLESS: Final = 1_000_000
-"""The depth of what is nested too deep to be measured."""
+TOO_DEEP: Final = 1_000_000
+"""The depth of a query that is nested too deep to be measured."""
 
-# How many items a list without a limit of its own is taken to have: as many as a job has tags.
-_ITEMS: Final = 50
-# What a JSON value counts: it has up to 256 KiB, where other fields have a few bytes.
-_JSON_FIELDS: Final = 50
-_DEEPEST_NESTING: Final = 100
+# The assumed length of a list without an argument `limit`: the largest number of tags of a job.
+_UNLIMITED_ITEMS: Final = 50
+# A JSON value counts as many fields: it has up to 256 KiB, other fields have a few bytes.
+_FIELDS_PER_JSON: Final = 50
+_MAX_NESTING: Final = 100
 
 
 class Size(Struct, frozen=True):
-    """*depth*: levels of fields. *fields*: how many an answer has at most, JSON values counted as several."""
+    """*depth*: levels of fields. *fields*: the most an answer can have. A JSON value counts as several."""
 
     depth: int = 0
     aliases: int = 0
@@ -44,7 +44,7 @@ class Size(Struct, frozen=True):
 
 
 class Measure:
-    """Measures one operation. What the schema does not know counts, too: it is refused later."""
+    """Measures one operation. Fields that the schema lacks count as well; validation refuses them later."""
 
     def __init__(
         self,
@@ -57,77 +57,80 @@ class Measure:
         self._fragments = fragments
         self._operation = operation
         defaults = {
-            one.variable.name.value: one.default_value for one in operation.variable_definitions or ()
+            definition.variable.name.value: definition.default_value
+            for definition in operation.variable_definitions or ()
         }
         self._variables = {name: _number(value) for name, value in defaults.items()} | dict(variables)
-        # A fragment is measured once, however often it is used; one that is open holds itself.
-        self._known: dict[str, Size] = {}
-        self._open: set[str] = set()
+        # Each fragment is measured once. A fragment that is met while it is measured contains itself.
+        self._fragment_sizes: dict[str, Size] = {}
+        self._measuring: set[str] = set()
 
     def size(self) -> Size:
-        """The size of the operation."""
-        return self._below(self._operation.selection_set, self._schema.query_type, 0)
+        """Measure the operation."""
+        return self._measure_selections(self._operation.selection_set, self._schema.query_type, 0)
 
-    def _below(self, selected: SelectionSetNode | None, parent: Any, nesting: int) -> Size:
+    def _measure_selections(self, selected: SelectionSetNode | None, parent: Any, nesting: int) -> Size:
         if selected is None:
             return Size()
-        if nesting > _DEEPEST_NESTING:
-            return Size(depth=BOTTOMLESS)
-        sizes = [self._of(one, parent, nesting + 1) for one in selected.selections]
+        if nesting > _MAX_NESTING:
+            return Size(depth=TOO_DEEP)
+        sizes = [self._measure(node, parent, nesting + 1) for node in selected.selections]
         return Size(
             depth=max((size.depth for size in sizes), default=0),
             aliases=sum(size.aliases for size in sizes),
             fields=sum(size.fields for size in sizes),
         )
 
-    def _of(self, node: SelectionNode, parent: Any, nesting: int) -> Size:
+    def _measure(self, node: SelectionNode, parent: Any, nesting: int) -> Size:
         if isinstance(node, FieldNode):
-            return self._of_field(node, parent, nesting)
+            return self._measure_field(node, parent, nesting)
         if isinstance(node, FragmentSpreadNode):
-            return self._of_fragment(node.name.value, nesting)
+            return self._measure_fragment(node.name.value, nesting)
         if isinstance(node, InlineFragmentNode):
-            return self._below(node.selection_set, self._condition(node) or parent, nesting)
+            return self._measure_selections(node.selection_set, self._condition_type(node) or parent, nesting)
         raise TypeError(node.kind)
 
-    def _of_field(self, node: FieldNode, parent: Any, nesting: int) -> Size:
+    def _measure_field(self, node: FieldNode, parent: Any, nesting: int) -> Size:
         name = node.name.value
         field = parent.fields.get(name) if is_object_type(parent) else None
         kind = field and get_named_type(field.type)
-        below = self._below(node.selection_set, kind, nesting)
+        below = self._measure_selections(node.selection_set, kind, nesting)
         aliases = below.aliases + (node.alias is not None)
         if name.startswith("__"):
-            # What the schema tells of itself is deep and small.
+            # Introspection is nested deeply, but its answers are small.
             return Size(1, aliases, 1)
-        itself = _JSON_FIELDS if kind is not None and kind.name == "JSON" else 1
-        return Size(1 + below.depth, aliases, itself + self._items(field, node) * below.fields)
+        own_fields = _FIELDS_PER_JSON if kind is not None and kind.name == "JSON" else 1
+        return Size(1 + below.depth, aliases, own_fields + self._max_items(field, node) * below.fields)
 
-    def _of_fragment(self, name: str, nesting: int) -> Size:
+    def _measure_fragment(self, name: str, nesting: int) -> Size:
         fragment = self._fragments.get(name)
-        if fragment is None or name in self._open:
+        if fragment is None or name in self._measuring:
             return Size()
-        if name not in self._known:
-            self._open.add(name)
-            self._known[name] = self._below(fragment.selection_set, self._condition(fragment), nesting)
-            self._open.discard(name)
-        return self._known[name]
+        if name not in self._fragment_sizes:
+            self._measuring.add(name)
+            self._fragment_sizes[name] = self._measure_selections(
+                fragment.selection_set, self._condition_type(fragment), nesting
+            )
+            self._measuring.discard(name)
+        return self._fragment_sizes[name]
 
-    def _condition(self, node: InlineFragmentNode | FragmentDefinitionNode) -> Any:
+    def _condition_type(self, node: InlineFragmentNode | FragmentDefinitionNode) -> Any:
         return node.type_condition and self._schema.get_type(node.type_condition.name.value)
 
-    def _items(self, field: GraphQLField | None, node: FieldNode) -> int:
-        """How many items the field has at most."""
+    def _max_items(self, field: GraphQLField | None, node: FieldNode) -> int:
+        """Return the largest number of items that the field can have."""
         if field is None or not is_list_type(get_nullable_type(field.type)):
             return 1
         if "limit" not in field.args:
-            return _ITEMS
-        given = next((one.value for one in node.arguments or () if one.name.value == "limit"), None)
-        limit = field.args["limit"].default_value if given is None else self._value(given)
-        return min(max(limit, 1), MOST) if isinstance(limit, int) else MOST
+            return _UNLIMITED_ITEMS
+        argument = next((each.value for each in node.arguments or () if each.name.value == "limit"), None)
+        limit = field.args["limit"].default_value if argument is None else self._value(argument)
+        return min(max(limit, 1), MAX_LIMIT) if isinstance(limit, int) else MAX_LIMIT
 
     def _value(self, node: ValueNode) -> Any:
         return self._variables.get(node.name.value) if isinstance(node, VariableNode) else _number(node)
 
 
 def _number(node: Any) -> int | None:
-    # Longer ones are beyond every limit, and slow to read.
+    # Longer numbers exceed every limit, and are slow to parse.
     return int(node.value) if isinstance(node, IntValueNode) and len(node.value) < 10 else None

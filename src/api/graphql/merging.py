@@ -1,6 +1,6 @@
-"""What a query selects at each place of its answer, fragments included. Pure.
+"""Merges the selections of a query as GraphQL does: by their place in the answer, fragments included. Pure.
 
-Validation compares what has one name there pair by pair.
+Validation compares each pair of selections that have the same name at one place.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,57 +17,64 @@ from graphql import (
 from msgspec import Struct
 
 
-class Place(Struct):
+class MergedSelection(Struct):
     """One place of an answer: its *fields* by their names there, and the names of the *fragments* used."""
 
     fields: dict[str, list[FieldNode]]
     fragments: list[str]
 
     @property
-    def selections(self) -> int:
+    def size(self) -> int:
+        """The number of selections at this place."""
         return len(self.fragments) + sum(len(nodes) for nodes in self.fields.values())
 
 
-def places(document: DocumentNode, fragments: Mapping[str, FragmentDefinitionNode]) -> Iterator[Place]:
-    """Every place of the answers to *document*, and those of fragments that nothing uses.
+def merged_selections(
+    document: DocumentNode, fragments: Mapping[str, FragmentDefinitionNode]
+) -> Iterator[MergedSelection]:
+    """Yield every place of the answers to *document*, and the places of unused fragments.
 
-    There is no end to them where fragments hold themselves, and they can be very many: stop in time.
+    The iterator is endless if fragments contain themselves, and can be very long: the caller must stop it.
     """
     used: set[str] = set()
-    definitions = sorted(document.definitions, key=lambda one: isinstance(one, FragmentDefinitionNode))
-    for one in definitions:
-        if not isinstance(one, OperationDefinitionNode | FragmentDefinitionNode):
+    definitions = sorted(document.definitions, key=lambda node: isinstance(node, FragmentDefinitionNode))
+    for definition in definitions:
+        if not isinstance(definition, OperationDefinitionNode | FragmentDefinitionNode):
             continue
-        if isinstance(one, FragmentDefinitionNode) and one is fragments[one.name.value]:
-            if one.name.value in used:
-                continue
-            used.add(one.name.value)
-        waiting: list[Sequence[SelectionSetNode]] = [[one.selection_set]]
-        while waiting:
-            place = _place(waiting.pop(), fragments)
+        if isinstance(definition, FragmentDefinitionNode):
+            name = definition.name.value
+            if definition is fragments[name]:
+                if name in used:
+                    continue
+                used.add(name)
+        pending: list[Sequence[SelectionSetNode]] = [[definition.selection_set]]
+        while pending:
+            place = _merge(pending.pop(), fragments)
             used.update(place.fragments)
             yield place
             for nodes in place.fields.values():
                 below = [node.selection_set for node in nodes if node.selection_set is not None]
                 if below:
-                    waiting.append(below)
+                    pending.append(below)
 
 
-def _place(merged: Sequence[SelectionSetNode], fragments: Mapping[str, FragmentDefinitionNode]) -> Place:
-    place = Place({}, [])
-    waiting = list(merged)
-    known: set[str] = set()
-    while waiting:
-        for node in waiting.pop().selections:
+def _merge(
+    selection_sets: Sequence[SelectionSetNode], fragments: Mapping[str, FragmentDefinitionNode]
+) -> MergedSelection:
+    place = MergedSelection({}, [])
+    pending = list(selection_sets)
+    merged: set[str] = set()
+    while pending:
+        for node in pending.pop().selections:
             if isinstance(node, FieldNode):
                 name = (node.alias or node.name).value
                 place.fields.setdefault(name, []).append(node)
             elif isinstance(node, InlineFragmentNode):
-                waiting.append(node.selection_set)
+                pending.append(node.selection_set)
             elif isinstance(node, FragmentSpreadNode):
                 name = node.name.value
                 place.fragments.append(name)
-                if name in fragments and name not in known:
-                    known.add(name)
-                    waiting.append(fragments[name].selection_set)
+                if name in fragments and name not in merged:
+                    merged.add(name)
+                    pending.append(fragments[name].selection_set)
     return place

@@ -1,4 +1,4 @@
-"""The shapes that ask further: jobs and presets, with what belongs to them."""
+"""GraphQL types with resolvers: jobs and presets, whose parts are loaded when a query selects them."""
 
 from datetime import datetime
 from uuid import UUID
@@ -8,7 +8,7 @@ from msgspec import Struct
 from strawberry.scalars import JSON
 
 from headrace.api.graphql.loaders import FirstOf, Loaders
-from headrace.api.graphql.pages import FEW, check_limit
+from headrace.api.graphql.pages import DEFAULT_NESTED_LIMIT, check_limit
 from headrace.api.graphql.types import ErrorNode, FileNode, OwnerNode, PipelineNode, StepNode, TagNode
 from headrace.api.jobs.schemas import ErrorView, StepView
 from headrace.api.schemas import view_of
@@ -19,7 +19,7 @@ from headrace.domain.read_model.shapes import OwnedJob, OwnedPreset
 
 
 class GraphContext(Struct):
-    """What every resolver is given: who asks, and what was asked for already."""
+    """The context of every resolver: the caller, and the loaders of this request."""
 
     user: CurrentUser
     loaders: Loaders
@@ -78,18 +78,15 @@ class JobNode:
         return await _pipeline(info, self.job.pipeline, self.job.version)
 
     @strawberry.field(description="The first step runs, in the order of the graph. `/steps` has them all.")
-    async def steps(self, info: Info, limit: int = FEW) -> list[StepNode]:
-        part = FirstOf(self.job, check_limit(limit))
+    async def steps(self, info: Info, limit: int = DEFAULT_NESTED_LIMIT) -> list[StepNode]:
+        runs = await info.context.loaders.steps.load(FirstOf(self.job, check_limit(limit)))
         reported = self.job.progress_steps or {}
-        return [
-            StepNode.of(StepView.of(run, reported)) for run in await info.context.loaders.steps.load(part)
-        ]
+        return [StepNode.of(StepView.of(run, reported)) for run in runs]
 
     @strawberry.field(description="The first files that the job's steps have made. `/files` has them all.")
-    async def files(self, info: Info, limit: int = FEW) -> list[FileNode]:
-        part = FirstOf(self.job, check_limit(limit))
-        found = await info.context.loaders.files.load(part)
-        return [FileNode.of(file) for file in found]
+    async def files(self, info: Info, limit: int = DEFAULT_NESTED_LIMIT) -> list[FileNode]:
+        files = await info.context.loaders.files.load(FirstOf(self.job, check_limit(limit)))
+        return [FileNode.of(file) for file in files]
 
 
 @strawberry.type(name="Preset", description="Saved parameters of a pipeline.")
@@ -121,5 +118,5 @@ class PresetNode:
 
 
 async def _pipeline(info: Info, name: str, version: int | None) -> PipelineNode | None:
-    found = await info.context.loaders.pipelines.load((name, version))
-    return None if found is None else PipelineNode.of(found)
+    pipeline = await info.context.loaders.pipelines.load((name, version))
+    return None if pipeline is None else PipelineNode.of(pipeline)

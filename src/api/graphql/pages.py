@@ -1,31 +1,31 @@
-"""How much of a list one query may ask for."""
+"""The limit and offset of lists in a query."""
 
 from typing import Final
 
 from headrace.api.errors import InvalidInputError
 
-MOST: Final = 100
-# By default: of a list of the query itself, and of each list below another.
-SOME: Final = 50
-FEW: Final = 20
+MAX_LIMIT: Final = 100
+DEFAULT_LIMIT: Final = 50
+# The default for a list inside the items of another list.
+DEFAULT_NESTED_LIMIT: Final = 20
 
 
 def check_limit(limit: int) -> int:
-    """Return *limit* when it is one.
+    """Return *limit* if it is in range.
 
     Raises:
-        InvalidInputError: it is none.
+        InvalidInputError: it is out of range.
     """
-    if not 1 <= limit <= MOST:
-        raise InvalidInputError("limit", f"limit is between 1 and {MOST}")
+    if not 1 <= limit <= MAX_LIMIT:
+        raise InvalidInputError("limit", f"limit is between 1 and {MAX_LIMIT}")
     return limit
 
 
 def check_offset(offset: int) -> int:
-    """Return *offset* when it is one.
+    """Return *offset* if it is not negative.
 
     Raises:
-        InvalidInputError: it is none.
+        InvalidInputError: it is negative.
     """
     if offset < 0:
         raise InvalidInputError("offset", "offset is at least 0")

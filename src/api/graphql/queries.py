@@ -1,4 +1,4 @@
-"""Where a query begins. Whatever is not there and whatever is somebody else's is null, or left out."""
+"""The root fields of queries. Objects that are missing or out of reach are null, or left out of lists."""
 
 from datetime import datetime
 from typing import Final
@@ -8,15 +8,15 @@ import strawberry
 
 from headrace.api.errors import InvalidInputError
 from headrace.api.graphql.objects import Info, JobNode, PresetNode
-from headrace.api.graphql.pages import SOME, check_limit, check_offset
+from headrace.api.graphql.pages import DEFAULT_LIMIT, check_limit, check_offset
 from headrace.api.graphql.types import MeNode, PipelineNode, TagNode
 from headrace.api.schemas import view_of
 from headrace.api.timestamps import check_timestamp
 from headrace.domain.jobs.filters import JobFilter
 from headrace.domain.jobs.states import JobState
 
-_LONGEST_NAME: Final = 64
-_LONGEST_SEARCH: Final = 200
+_MAX_NAME_LENGTH: Final = 64
+_MAX_SEARCH_LENGTH: Final = 200
 
 
 @strawberry.input(name="JobFilters", description="Which jobs are wanted; what is left out does not matter.")
@@ -35,41 +35,42 @@ class JobFilters:
 class Query:
     @strawberry.field(description="The caller's jobs, newest first; an admin's are everybody's.")
     async def jobs(
-        self, info: Info, filters: JobFilters | None = None, limit: int = SOME, offset: int = 0
+        self, info: Info, filters: JobFilters | None = None, limit: int = DEFAULT_LIMIT, offset: int = 0
     ) -> list[JobNode]:
-        wanted = _wanted(filters or JobFilters(), check_limit(limit), check_offset(offset))
-        found = await info.context.loaders.reads.ask(lambda repository: repository.fetch_jobs(wanted))
-        return [JobNode.of(job) for job in found]
+        job_filter = _job_filter(filters or JobFilters(), check_limit(limit), check_offset(offset))
+        jobs = await info.context.loaders.reads.run(lambda repository: repository.fetch_jobs(job_filter))
+        return [JobNode.of(job) for job in jobs]
 
     @strawberry.field(description="One job; null where there is none, or it is somebody else's.")
     async def job(self, info: Info, id: UUID) -> JobNode | None:  # noqa: A002  (its name for clients)
-        found = await info.context.loaders.jobs.load(id)
-        return None if found is None else JobNode.of(found)
+        job = await info.context.loaders.jobs.load(id)
+        return None if job is None else JobNode.of(job)
 
     @strawberry.field(description="The newest version of every pipeline, by name.")
-    async def pipelines(self, info: Info, limit: int = SOME, offset: int = 0) -> list[PipelineNode]:
+    async def pipelines(self, info: Info, limit: int = DEFAULT_LIMIT, offset: int = 0) -> list[PipelineNode]:
         page = check_limit(limit), check_offset(offset)
-        found = await info.context.loaders.reads.ask(
+        versions = await info.context.loaders.reads.run(
             lambda repository: repository.fetch_newest_pipelines(*page)
         )
-        return [PipelineNode.of(pipeline) for pipeline in found]
+        return [PipelineNode.of(version) for version in versions]
 
     @strawberry.field(description="The newest version of one pipeline.")
     async def pipeline(self, info: Info, name: str) -> PipelineNode | None:
-        found = await info.context.loaders.pipelines.load((_short("name", name, _LONGEST_NAME), None))
-        return None if found is None else PipelineNode.of(found)
+        key = (_check_text("name", name, _MAX_NAME_LENGTH), None)
+        version = await info.context.loaders.pipelines.load(key)
+        return None if version is None else PipelineNode.of(version)
 
     @strawberry.field(description="The caller's presets, by title; an admin's are everybody's.")
-    async def presets(self, info: Info, limit: int = SOME, offset: int = 0) -> list[PresetNode]:
+    async def presets(self, info: Info, limit: int = DEFAULT_LIMIT, offset: int = 0) -> list[PresetNode]:
         page = check_limit(limit), check_offset(offset)
-        found = await info.context.loaders.reads.ask(lambda repository: repository.fetch_presets(*page))
-        return [PresetNode.of(preset) for preset in found]
+        presets = await info.context.loaders.reads.run(lambda repository: repository.fetch_presets(*page))
+        return [PresetNode.of(preset) for preset in presets]
 
     @strawberry.field(description="The caller's tags, by name; an admin's are everybody's.")
-    async def tags(self, info: Info, limit: int = SOME, offset: int = 0) -> list[TagNode]:
+    async def tags(self, info: Info, limit: int = DEFAULT_LIMIT, offset: int = 0) -> list[TagNode]:
         page = check_limit(limit), check_offset(offset)
-        found = await info.context.loaders.reads.ask(lambda repository: repository.fetch_tags(*page))
-        return [TagNode.of(tag) for tag in found]
+        tags = await info.context.loaders.reads.run(lambda repository: repository.fetch_tags(*page))
+        return [TagNode.of(tag) for tag in tags]
 
     @strawberry.field(description="Who asks.")
     async def me(self, info: Info) -> MeNode:
@@ -77,12 +78,12 @@ class Query:
         return view_of(MeNode, user, is_admin=user.acts_as_admin, scopes=sorted(user.scopes))
 
 
-def _wanted(filters: JobFilters, limit: int, offset: int) -> JobFilter:
+def _job_filter(filters: JobFilters, limit: int, offset: int) -> JobFilter:
     return JobFilter(
         state=filters.state,
-        pipeline=filters.pipeline and _short("pipeline", filters.pipeline, _LONGEST_NAME),
-        tag=filters.tag and _short("tag", filters.tag, _LONGEST_NAME),
-        search=_short("search", filters.search or "", _LONGEST_SEARCH) or None,
+        pipeline=filters.pipeline and _check_text("pipeline", filters.pipeline, _MAX_NAME_LENGTH),
+        tag=filters.tag and _check_text("tag", filters.tag, _MAX_NAME_LENGTH),
+        search=_check_text("search", filters.search or "", _MAX_SEARCH_LENGTH) or None,
         created_after=check_timestamp(filters.created_after, "createdAfter"),
         created_before=check_timestamp(filters.created_before, "createdBefore"),
         limit=limit,
@@ -90,9 +91,9 @@ def _wanted(filters: JobFilters, limit: int, offset: int) -> JobFilter:
     )
 
 
-def _short(name: str, value: str, longest: int) -> str:
-    if len(value) > longest:
-        raise InvalidInputError(name, f"{name} has at most {longest} characters")
+def _check_text(name: str, value: str, max_length: int) -> str:
+    if len(value) > max_length:
+        raise InvalidInputError(name, f"{name} has at most {max_length} characters")
     if "\0" in value:
         raise InvalidInputError(name, "a text holds the character NUL", "nul_character")
     return value

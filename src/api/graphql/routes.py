@@ -1,4 +1,4 @@
-"""What of GraphQL is served."""
+"""The routes of GraphQL: the endpoint, and outside of production the explorer."""
 
 from typing import Any
 
@@ -9,6 +9,9 @@ from headrace.settings import Settings
 
 
 def graph_routes(settings: Settings) -> list[Any]:
-    """The endpoint; and, where the schema tells of itself, the page that asks it."""
-    is_open = settings.env != "production"
-    return [graph_controller(build_schema(may_introspect=is_open)), *(explorer_routes() if is_open else [])]
+    """Return the endpoint and, where clients may query the schema itself, the page of the explorer."""
+    may_introspect = settings.env != "production"
+    return [
+        graph_controller(build_schema(may_introspect=may_introspect)),
+        *(explorer_routes() if may_introspect else []),
+    ]

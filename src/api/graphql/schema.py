@@ -1,39 +1,24 @@
-"""The schema of /graphql, and its written form: `python -m api.graphql.schema docs/schema.graphql`."""
+"""The schema of /graphql. `python -m headrace.api.graphql.schema docs/schema.graphql` writes it as text."""
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import strawberry
-from graphql import GraphQLError
 from strawberry.extensions import DisableIntrospection
 from strawberry.schema.config import StrawberryConfig
-from strawberry.schema.name_converter import NameConverter
-from strawberry.types.enum import EnumValue, StrawberryEnumDefinition
 
 from headrace.api.graphql.limits import QueryLimits
 from headrace.api.graphql.queries import Query
+from headrace.api.graphql.strawberry_internals import Names, Schema
 from headrace.api.graphql.types import BIG_INT, BigInt
 
 
-class _Names(NameConverter):
-    """Fields in camelCase; states as everywhere else: `queued`."""
-
-    def from_enum_value(self, enum: StrawberryEnumDefinition, enum_value: EnumValue) -> str:  # noqa: ARG002
-        return str(enum_value.value)
-
-
-class _Schema(strawberry.Schema):
-    def process_errors(self, errors: list[GraphQLError], execution_context: Any = None) -> None:
-        """Nothing is logged here: what is to be logged is, where errors are told."""
-
-
 def build_schema(*, may_introspect: bool) -> strawberry.Schema:
-    """The schema with its limits; *may_introspect*: whether it tells of itself."""
-    return _Schema(
+    """Return the schema with its limits. *may_introspect*: clients may query the schema itself."""
+    return Schema(
         query=Query,
         config=StrawberryConfig(
-            name_converter=_Names(),
+            name_converter=Names(),
             scalar_map={BigInt: BIG_INT},
             disable_field_suggestions=not may_introspect,
         ),
@@ -42,7 +27,7 @@ def build_schema(*, may_introspect: bool) -> strawberry.Schema:
 
 
 def written() -> str:
-    """The schema as text, as `docs/schema.graphql` has it."""
+    """Return the schema as text, as it stands in `docs/schema.graphql`."""
     return build_schema(may_introspect=True).as_str() + "\n"
 
 

@@ -12,14 +12,14 @@ from headrace.domain.read_model.repository import ReadRepository
 
 T = TypeVar("T")
 
-# One snapshot for all statements of a query: what it answers was true at one moment.
+# All statements of a query read one snapshot, so its answer was true at one moment.
 _OPTIONS: Final = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
 
 class ReadTransaction:
-    """Begun by the first question; a query that asks nothing costs no connection.
+    """Begins with the first read, so that a query without reads takes no connection.
 
-    Resolvers ask at once and a session serves one statement at a time, so questions wait for each other.
+    Resolvers read concurrently, but a session runs one statement at a time: reads wait for each other.
     """
 
     def __init__(self, sessions: async_sessionmaker[AsyncSession], reach: Reach) -> None:
@@ -29,29 +29,29 @@ class ReadTransaction:
         self._repository: ReadRepository | None = None
         self._failure: Exception | None = None
 
-    async def ask(self, question: Callable[[ReadRepository], Awaitable[T]]) -> T:
-        """Ask the database.
+    async def run(self, read: Callable[[ReadRepository], Awaitable[T]]) -> T:
+        """Run *read* on the repository.
 
         Raises:
-            Exception: whatever the first failed question met, for it and for all after it.
+            Exception: the error of the first read that failed, for that read and for all after it.
         """
         async with self._lock:
             if self._failure is not None:
                 raise self._failure
             try:
-                return await question(await self._begun())
+                return await read(await self._begin_once())
             except Exception as error:
                 self._failure = error
                 raise
 
     async def end(self) -> None:
-        """Give the connection back, once nobody uses it."""
+        """Return the connection after the current read. Later reads are refused."""
         async with self._lock:
             self._failure = self._failure or DatabaseAwayError("the query is over")
             if self._repository is not None:
                 await self._repository.session.close()
 
-    async def _begun(self) -> ReadRepository:
+    async def _begin_once(self) -> ReadRepository:
         if self._repository is None:
             self._repository = ReadRepository(self._sessions(), self._reach)
             await self._repository.session.connection(execution_options=_OPTIONS)

@@ -1,4 +1,4 @@
-"""The shapes that are known whole: owners, tags, files, steps, pipelines, the caller."""
+"""GraphQL types without resolvers: owners, tags, files, steps, pipelines, the caller."""
 
 from datetime import datetime
 from typing import Final, NewType

@@ -1,0 +1,51 @@
+"""The parts of strawberry that may change in any version. Only this file and the controller use them.
+
+`tests/unit/test_strawberry_internals.py` names the part that a new version lacks.
+"""
+
+from typing import Any
+
+import strawberry
+from graphql import GraphQLError, GraphQLSchema
+from litestar import Controller
+from strawberry.litestar import make_graphql_controller
+from strawberry.schema.name_converter import NameConverter
+from strawberry.types import ExecutionContext
+from strawberry.types.enum import EnumValue, StrawberryEnumDefinition
+
+
+class Names(NameConverter):
+    """Converts fields to camelCase, and leaves states as they are in the REST API: `queued`."""
+
+    def from_enum_value(self, enum: StrawberryEnumDefinition, enum_value: EnumValue) -> str:  # noqa: ARG002
+        return str(enum_value.value)
+
+
+class Schema(strawberry.Schema):
+    """A schema that does not log errors."""
+
+    def process_errors(self, errors: list[GraphQLError], execution_context: Any = None) -> None:
+        """Do nothing: `format_error` logs the errors that are bugs."""
+
+
+def graphql_schema(schema: strawberry.Schema) -> GraphQLSchema:
+    """Return graphql-core's schema behind strawberry's."""
+    return schema._schema
+
+
+def has_operation_name(context: ExecutionContext) -> bool:
+    """Whether the request names the operation of the document to execute."""
+    return context._provided_operation_name is not None
+
+
+def post_controller(schema: strawberry.Schema) -> type[Controller]:
+    """Return strawberry's controller of /graphql without its routes for GET and WebSockets."""
+    base = make_graphql_controller(
+        schema, path="/graphql", graphql_ide=None, allow_queries_via_get=False, subscription_protocols=()
+    )
+
+    class PostController(base):  # type: ignore[misc, valid-type]
+        handle_http_get = None
+        websocket_endpoint = None
+
+    return PostController
