@@ -4,7 +4,7 @@
 def event_body_sql(**fields: str) -> str:
     """Return a SQL expression for the body of an event, as text; each of *fields* is SQL that gives JSON.
 
-    Unlike `json_build_object` it puts no blanks between: the bytes are those that `write` makes.
+    Unlike `json_build_object` it puts no blanks between: the bytes are those of `encode_event`.
     """
     if not fields:
         return "'{}'"

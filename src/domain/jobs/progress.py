@@ -49,7 +49,7 @@ class JobProgress:
             self._show_sum(name, progress.message)
 
     def finish(self, name: str, key: str) -> None:
-        """Count the step run as done, whatever it last reported."""
+        """Count the step run as done, even if it last reported less."""
         self._raise(name, key, 1.0)
         self._finished.setdefault(name, set()).add(key)
         if self.shown_key(name, key) != key:
