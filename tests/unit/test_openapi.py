@@ -20,7 +20,7 @@ KEPT = {"digest", "tokens", "secrets", "subject", "generation", "fence", "lease_
 @pytest.fixture(scope="module")
 def contract() -> dict[str, Any]:
     app = create_app(Settings(database_url="postgresql://nowhere/x"))
-    return contract_of(app, lets_everybody_in=False)
+    return contract_of(app, allows_anonymous=False)
 
 
 def calls(contract: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""/asyncapi.yaml: what travels on the sockets, described from the structs that it is made of."""
+"""/asyncapi.yaml: the contract of the sockets, generated from the structs of their frames."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ from headrace.domain.events.types import JobEvent, ProgressFrame
 Schema = dict[str, Any]
 
 _REF: Final = "#/components/schemas/{name}"
-# What `headrace.domain.events.types.frame` puts before the fields of an event.
+# The fields that `headrace.domain.events.encoding.encode_frame` puts before the fields of an event.
 _HEADER: Final[Schema] = {
     "job_id": {"type": "string", "format": "uuid"},
     "seq": {"type": "integer", "minimum": 1},
@@ -49,11 +49,11 @@ _OWNER: Final[Schema] = {
 
 
 def _events(kind: type[JobEvent] = JobEvent) -> Iterator[type[JobEvent]]:
-    below = kind.__subclasses__()
-    if not below:
+    subclasses = kind.__subclasses__()
+    if not subclasses:
         yield kind
-    for one in below:
-        yield from _events(one)
+    for subclass in subclasses:
+        yield from _events(subclass)
 
 
 JOB_FRAMES: Final[tuple[type[Struct], ...]] = (
@@ -79,16 +79,16 @@ OVERVIEW_WORDS: Final[tuple[type[Struct], ...]] = (frames.Ping,)
 
 
 def describe() -> Schema:
-    """The sockets as an AsyncAPI 3.0 document."""
+    """Return the contract of the sockets as an AsyncAPI 3.0 document."""
     sent = dict.fromkeys((*JOB_FRAMES, *OVERVIEW_FRAMES))
-    heard = dict.fromkeys((*JOB_WORDS, *OVERVIEW_WORDS))
-    kinds = [*sent, *heard]
+    received = dict.fromkeys((*JOB_WORDS, *OVERVIEW_WORDS))
+    kinds = [*sent, *received]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=_REF)
     for schema in schemas.values():
         if "description" in schema:
             schema["description"] = cleandoc(schema["description"])
     for kind in sent:
-        _require_what_is_sent(kind, schemas)
+        _require_sent_fields(kind, schemas)
         if issubclass(kind, JobEvent):
             schema = schemas[kind.__name__]
             schema["properties"] = {"type": schema["properties"].pop("type")} | _HEADER | schema["properties"]
@@ -130,26 +130,26 @@ def describe() -> Schema:
     }
 
 
-def _require_what_is_sent(kind: Any, schemas: dict[str, Schema]) -> None:
-    """A field with a default is sent all the same; only what may be unset may be missing."""
-    for part in _structs_in(kind):
-        schema = schemas[part.__name__]
-        tag = ["type"] if part.__struct_config__.tag is not None else []
-        fields = msgspec.structs.fields(part)
+def _require_sent_fields(kind: Any, schemas: dict[str, Schema]) -> None:
+    """Mark as required all fields that the server always sends: those that cannot be unset."""
+    for struct in _structs_in(kind):
+        schema = schemas[struct.__name__]
+        tag = ["type"] if struct.__struct_config__.tag is not None else []
+        fields = msgspec.structs.fields(struct)
         schema["required"] = tag + [
             field.encode_name for field in fields if UnsetType not in get_args(field.type)
         ]
         for field in fields:
             schema["properties"][field.encode_name].pop("default", None)
-            _require_what_is_sent(field.type, schemas)
+            _require_sent_fields(field.type, schemas)
 
 
 def _structs_in(kind: Any) -> Iterator[type[Struct]]:
     if isinstance(kind, type) and issubclass(kind, Struct):
         yield kind
     elif get_origin(kind) in (Union, UnionType, list, dict):
-        for part in get_args(kind):
-            yield from _structs_in(part)
+        for argument in get_args(kind):
+            yield from _structs_in(argument)
 
 
 def _channel(address: str, summary: str, kinds: Iterable[type[Struct]], query: Schema) -> Schema:
@@ -178,7 +178,7 @@ def _message(kind: type[Struct], schemas: dict[str, Schema]) -> Schema:
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
-    """Writes every value where it stands, without anchors, and long texts as they are."""
+    """Writes repeated values in full instead of anchors, and texts of several lines as blocks."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
         return True
@@ -192,7 +192,7 @@ _Dumper.add_representer(str, _Dumper.represent_str)
 
 @lru_cache(maxsize=1)
 def document() -> str:
-    """The document as YAML."""
+    """Return the document as YAML."""
     text: str = yaml.dump(describe(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
     return text
 

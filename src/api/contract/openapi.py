@@ -1,4 +1,4 @@
-"""/openapi.json: Litestar's contract made whole: exact bodies, every refusal, and who may ask."""
+"""/openapi.json: Litestar's document, completed with exact bodies, all refusals and security."""
 
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -26,7 +26,7 @@ _SCHEMES: Final[Schema] = {
     "bearer": {
         "type": "http",
         "scheme": "bearer",
-        "description": "An API key, a session's token, or a job token (in the query, too, as `token`).",
+        "description": "An API key, a session's token, or a job token (also in the query, as `token`).",
     },
     "session": {"type": "apiKey", "in": "cookie", "name": ACCESS_COOKIE},
 }
@@ -39,11 +39,11 @@ _CHALLENGE: Final[Schema] = {
 _HEADERS: Final = {401: _CHALLENGE, 429: _RETRY, 503: _RETRY}
 _UNSAFE: Final = ("post", "put", "patch", "delete")
 _REDIRECT: Final[Schema] = {
-    "description": "Where to go on.",
+    "description": "The next address.",
     "headers": {"Location": {"schema": {"type": "string"}, "required": True}},
 }
-# What an operation answers besides its one kind of success.
-_OTHER_ANSWERS: Final[dict[str, dict[int, Schema]]] = {
+# The responses of operations that Litestar does not know.
+_OTHER_RESPONSES: Final[dict[str, dict[int, Schema]]] = {
     "downloadFile": {
         200: {"description": "The bytes.", "content": {"*/*": {"schema": _BINARY}}},
         206: {"description": "One range of the bytes.", "content": {"*/*": {"schema": _BINARY}}},
@@ -65,30 +65,30 @@ _OTHER_ANSWERS: Final[dict[str, dict[int, Schema]]] = {
 }
 
 
-def contract_of(app: Litestar, *, lets_everybody_in: bool) -> Schema:
-    """The OpenAPI document of *app*; *lets_everybody_in*: nothing has to be shown, as in local mode."""
+def contract_of(app: Litestar, *, allows_anonymous: bool) -> Schema:
+    """Return the OpenAPI document of *app*. *allows_anonymous*: no credential is needed (local mode)."""
     document = app.openapi_schema.to_schema()
     handlers = dict(_handlers(app))
     bodies = {name: _types(handler) for name, handler in handlers.items()}
     types = {kind for pair in bodies.values() for kind in pair if kind is not None} | {Problem}
     ordered = sorted(types, key=str)
-    references, components = msgspec.json.schema_components(ordered, ref_template=_REF)
-    shown = dict(zip(ordered, references, strict=True))
+    schemas, components = msgspec.json.schema_components(ordered, ref_template=_REF)
+    schema_of = dict(zip(ordered, schemas, strict=True))
     document["components"] = {"schemas": components, "securitySchemes": _SCHEMES}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             handler = handlers[operation["operationId"]]
-            taken, given = bodies[operation["operationId"]]
-            if taken is not None:
+            request_type, response_type = bodies[operation["operationId"]]
+            if request_type is not None:
                 may_be_missing = handler.parsed_fn_signature.parameters["data"].has_default
                 operation["requestBody"] = {
                     "required": not may_be_missing,
-                    "content": {_JSON: {"schema": shown[taken]}},
+                    "content": {_JSON: {"schema": schema_of[request_type]}},
                 }
-            if given is not None:
-                answer = operation["responses"][str(handler.status_code)]
-                answer["content"] = {_JSON: {"schema": shown[given]}}
-            _complete(path, method, operation, lets_everybody_in=lets_everybody_in)
+            if response_type is not None:
+                response = operation["responses"][str(handler.status_code)]
+                response["content"] = {_JSON: {"schema": schema_of[response_type]}}
+            _complete(path, method, operation, allows_anonymous=allows_anonymous)
     return document
 
 
@@ -101,38 +101,40 @@ def _handlers(app: Litestar) -> Iterator[tuple[str, HTTPRouteHandler]]:
 
 
 def _types(handler: HTTPRouteHandler) -> tuple[Any, Any]:
-    """The structs that the handler takes and gives; None where it is no struct."""
+    """Return the structs of the handler's request and response; None where there is no struct."""
     signature = handler.parsed_fn_signature
-    given = signature.return_type.annotation
-    if get_origin(given) is Response:
-        (given,) = get_args(given)
-    taken = signature.parameters["data"].annotation if "data" in signature.parameters else None
-    kinds = [kind for kind in get_args(taken) if kind is not type(None)] if _is_union(taken) else []
-    shown = [kind for kind in get_args(given) if kind is not type(None)] if _is_union(given) else [given]
-    is_struct = len(shown) == 1 and shown[0] not in (Any, type(None), Redirect)
-    return kinds[0] if kinds else taken, shown[0] if is_struct else None
+    result = signature.return_type.annotation
+    if get_origin(result) is Response:
+        (result,) = get_args(result)
+    body = signature.parameters["data"].annotation if "data" in signature.parameters else None
+    responses = _alternatives(result)
+    is_struct = len(responses) == 1 and responses[0] not in (Any, type(None), Redirect)
+    return _alternatives(body)[0], responses[0] if is_struct else None
 
 
-def _is_union(annotation: Any) -> bool:
-    return get_origin(annotation) in (Union, UnionType)
+def _alternatives(annotation: Any) -> list[Any]:
+    """Return the members of a union without None, or the one type that *annotation* is."""
+    if get_origin(annotation) not in (Union, UnionType):
+        return [annotation]
+    return [kind for kind in get_args(annotation) if kind is not type(None)]
 
 
-def _complete(path: str, method: str, operation: Schema, *, lets_everybody_in: bool) -> None:
+def _complete(path: str, method: str, operation: Schema, *, allows_anonymous: bool) -> None:
     name = operation["operationId"]
-    guarded = not is_public(path)
+    is_guarded = not is_public(path)
     for parameter in operation.get("parameters", []):
-        parameter["schema"] = _of_text(parameter["schema"])
+        parameter["schema"] = _parameter_schema(parameter["schema"])
     if name == "uploadFile":
         operation["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": _UPLOAD}}}
     responses = operation["responses"]
     responses.pop("400", None)
-    for status, answer in _OTHER_ANSWERS.get(name, {}).items():
-        responses[str(status)] = answer
-    for status in _refusals(path, method, operation, guarded=guarded):
+    for status, response in _OTHER_RESPONSES.get(name, {}).items():
+        responses[str(status)] = response
+    for status in _refusals(path, method, operation, is_guarded=is_guarded):
         responses.setdefault(str(status), _refusal(status))
-    if guarded:
-        anybody: list[Schema] = [{}] if lets_everybody_in else []
-        operation["security"] = [*anybody, {"bearer": []}, {"session": []}]
+    if is_guarded:
+        anonymous: list[Schema] = [{}] if allows_anonymous else []
+        operation["security"] = [*anonymous, {"bearer": []}, {"session": []}]
     else:
         operation["security"] = []
 
@@ -145,8 +147,8 @@ _UPLOAD: Final[Schema] = {
 }
 
 
-def _refusals(path: str, method: str, operation: Schema, *, guarded: bool) -> Iterator[int]:
-    if guarded or path.startswith("/auth/"):
+def _refusals(path: str, method: str, operation: Schema, *, is_guarded: bool) -> Iterator[int]:
+    if is_guarded or path.startswith("/auth/"):
         yield from (401, 403, 422, 429, 503)
     if path.startswith("/auth/"):
         yield from (400, 404)
@@ -159,20 +161,20 @@ def _refusals(path: str, method: str, operation: Schema, *, guarded: bool) -> It
 
 
 def _refusal(status: int) -> Schema:
-    answer: Schema = {
+    response: Schema = {
         "description": HTTPStatus(status).phrase,
         "content": {_PROBLEM: {"schema": {"$ref": _REF.format(name="Problem")}}},
     }
     if status in _HEADERS:
-        answer["headers"] = _HEADERS[status]
-    return answer
+        response["headers"] = _HEADERS[status]
+    return response
 
 
-def _of_text(schema: Schema) -> Schema:
-    """The schema of a parameter, which is text: never null, only left out, and without the character NUL."""
-    alternatives = [one for one in schema.get("oneOf", []) if one != {"type": "null"}]
+def _parameter_schema(schema: Schema) -> Schema:
+    """Return the schema of a parameter: text that may be absent, but not null, and has no character NUL."""
+    alternatives = [kind for kind in schema.get("oneOf", []) if kind != {"type": "null"}]
     if len(alternatives) == 1:
-        rest = {name: value for name, value in schema.items() if name not in ("oneOf", "default")}
-        schema = {**alternatives[0], **rest}
+        other_keys = {name: value for name, value in schema.items() if name not in ("oneOf", "default")}
+        schema = {**alternatives[0], **other_keys}
     is_free = schema.get("type") == "string" and not {"format", "enum", "pattern"} & schema.keys()
     return {**schema, "pattern": _NO_NUL} if is_free else schema

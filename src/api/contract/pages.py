@@ -1,4 +1,4 @@
-"""/docs, /openapi.json and /asyncapi.yaml: the contract, readable without a network."""
+"""/docs, /openapi.json and /asyncapi.yaml: the contract, served without requests to other hosts."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,7 @@ OPENAPI: Final = OpenAPIConfig(
     version="1",
     description="Jobs in steps: submit them, watch each one live, keep what they made. The sockets are"
     " described in [asyncapi.yaml](/asyncapi.yaml).",
-    # Of its own, since Litestar answers what it does not know below this path, and not as a problem.
+    # A path of its own: below it Litestar itself answers unknown paths, and not with a problem.
     path="/docs/contract",
     use_handler_docstrings=True,
     render_plugins=[JsonRenderPlugin(path="/openapi.json")],
@@ -32,28 +32,28 @@ OPENAPI: Final = OpenAPIConfig(
 
 @get("/docs", include_in_schema=False, sync_to_thread=False)
 def show_docs() -> Response[bytes]:
-    """The page of the API."""
+    """The page that shows the API."""
     return Response((_WEB / "docs" / "index.html").read_bytes(), media_type="text/html")
 
 
 @get("/openapi.json", include_in_schema=False, sync_to_thread=False)
 def show_contract(request: Request[Any, Any, Any], services: NamedDependency[Services]) -> Response[bytes]:
-    """The contract itself; written once in the life of the application."""
+    """The OpenAPI document, encoded once per process."""
     state = request.app.state
     if "contract" not in state:
-        contract = contract_of(request.app, lets_everybody_in=services.settings.auth == "local")
+        contract = contract_of(request.app, allows_anonymous=services.settings.auth == "local")
         state["contract"] = msgspec.json.encode(contract)
     return Response(state["contract"], media_type="application/json")
 
 
 @get("/", include_in_schema=False, sync_to_thread=False)
 def show_start() -> Redirect:
-    """There is no page of jobs yet; the API's is the next best."""
+    """Redirect to the page of the API."""
     return Redirect("/docs")
 
 
 def routes() -> list[HTTPRouteHandler | Router]:
-    """The page and what it loads."""
+    """Return the pages, the documents and their assets."""
     return [
         show_start,
         show_docs,

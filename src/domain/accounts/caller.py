@@ -23,7 +23,7 @@ class UnauthenticatedError(HeadraceError):
 
 
 class ForbiddenError(HeadraceError):
-    """The caller lacks a right, whoever owns the object."""
+    """The caller lacks a right. Who owns the object does not matter."""
 
 
 class CurrentUser(Struct, frozen=True, kw_only=True):

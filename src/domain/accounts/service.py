@@ -78,7 +78,7 @@ class UserService:
 
 
 class ApiKeyService:
-    """API keys of the caller; of everybody for admins. Methods flush; the caller commits."""
+    """API keys of the caller; for admins those of all users. Methods flush; the caller commits."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
