@@ -27,6 +27,7 @@ NOT_ANSWERED = {
     "EvictingRedisError",
     "JobCancelledError",
     "LeaseLostError",
+    "LockHeldError",
     "NoNameLeftError",
     "PermanentError",
     "PipelineChangedError",
