@@ -55,7 +55,7 @@ async def test_a_finished_job_has_the_same_bytes_everywhere(
 
 @watched_by(*CLIENTS)
 async def test_a_line_that_is_cut_again_and_again_loses_nothing(service: Service, watcher: Watcher) -> None:
-    job = await service.api.submit("ticks", params={"count": 30, "interval_ms": 20, "steps": 10})
+    job = await service.api.submit("ticks", params={"count": 100_000, "interval_ms": 20, "steps": 30})
     whole = BackgroundWatch(socket, service.url, job["id"])
     async with proxied(service.url) as (proxy, url):
         watching = BackgroundWatch(watcher, url.replace("@", ""), job["id"])
@@ -64,6 +64,7 @@ async def test_a_line_that_is_cut_again_and_again_loses_nothing(service: Service
             await proxy.become(Mode.DROP)
             await proxy.become(Mode.PASS)
             await asyncio.sleep(0.1)
+        await service.api.http.post(f"/api/v1/jobs/{job['id']}/cancel")
         seen = await watching.result()
 
     assert [body["type"] for body in seen.bodies].count("hello") > 1

@@ -14,7 +14,8 @@ from websockets.exceptions import ConnectionClosed
 from conformance.node import needs_node, node_watch
 from headrace_client import AsyncClient, Client, WatchRefusedError
 
-SECONDS: Final = 20
+# Only a test that hangs waits for so long.
+SECONDS: Final = 60
 
 OnFrame = Callable[[bytes], None]
 Watcher = Callable[[str, str, int, OnFrame], Coroutine[Any, Any, str]]

@@ -19,7 +19,7 @@ from headrace.settings import Settings
 
 HEADRACE: Final = (str(Path(sys.executable).with_name("headrace")),)
 _NUMBERS: Final = count(1)
-_PATIENCE_SECONDS: Final = 40
+_PATIENCE_SECONDS: Final = 120
 
 
 class Running:

@@ -119,7 +119,8 @@ class StreamClient:
         seconds = _PATIENCE_SECONDS if self._is_steady else self.dice.uniform(0.05, 1.5)
         try:
             async with asyncio.timeout(seconds):
-                await self._carry(self, self.dice.choice(self._addresses), stay)
+                stay.address = self.dice.choice(self._addresses)
+                await self._carry(self, stay.address, stay)
         except TimeoutError:
             self.told.left += stay.opened_at is not None and stay.end is None
         except ConnectionClosedError as error:

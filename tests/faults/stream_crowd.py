@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any, Final
@@ -15,6 +15,7 @@ from faults.stream_judge import Told
 
 _TLS: Final = ssl.create_default_context()
 _MOST_TRIES: Final = 200
+_SOME: Final = 3
 _PATIENCE_SECONDS: Final = 300.0
 
 
@@ -58,6 +59,16 @@ class Crowd:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             while self.done < jobs:
                 await asyncio.sleep(0.05)
+
+    async def until_open(self, address: str, transports: Collection[str]) -> None:
+        """Wait until some clients of each of *transports* are connected to *address*."""
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            while any(self._open_at(address, transport) < _SOME for transport in transports):
+                await asyncio.sleep(0.01)
+
+    def _open_at(self, address: str, transport: str) -> int:
+        stays = [told.stays[-1] for told in self.clients if told.transport == transport and told.stays]
+        return sum(stay.is_open and stay.address == address for stay in stays)
 
     async def _watch(self, told: Told, dice: Random, *, is_steady: bool) -> None:
         async with _open_http() as http:

@@ -36,6 +36,11 @@ class Stay(Struct):
     over_at: float = 0.0
     end: str | None = None
     pause_seconds: float | None = None
+    address: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        return self.opened_at is not None and not self.over_at
 
     def waited(self, finished_at: float) -> float:
         """How long it was there after the job had ended."""

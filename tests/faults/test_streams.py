@@ -42,6 +42,8 @@ async def torment_all(torment: Torment, watching: Crowd) -> None:
     faults = [torment.cut_pubsub, torment.restart_redis, torment.kill_api, torment.deploy_api] * ROUNDS
     for number, fault in enumerate(faults):
         await watching.until_done(number * JOBS // (len(faults) + 1))
+        if fault == torment.kill_api:
+            await watching.until_open(torment.addresses[0], ALL)
         await fault()
 
 

@@ -268,7 +268,7 @@ def test_a_second_launcher_is_refused_with_one_line(data_dir: Path, source: Sour
 def test_a_ctrl_c_of_the_terminal_reaches_the_launcher_only(data_dir: Path) -> None:
     with run_servers(data_dir) as servers:
         groups = {os.getpgid(pid_of(data_dir / server)) for server in ("postgres", "redis")}
-        assert servers.notes == ()
+        assert [note for note in servers.notes if str(data_dir) in note] == []
 
     assert os.getpgid(0) not in groups
     assert len(groups) == 2
@@ -433,8 +433,8 @@ def test_root_moves_the_files_that_the_servers_user_cannot_reach_and_says_so(
     moved = shared_folders.shared_folder(data_dir, closed)
 
     assert found == (7, "7")
-    assert len(servers.notes) == 1
-    assert str(moved / "postgres") in servers.notes[0]
+    # A second note names the binaries if the servers' user cannot reach those either.
+    assert [str(moved / "postgres") in note for note in servers.notes if "binaries" not in note] == [True]
     assert oct(moved.stat().st_mode & 0o777) == oct(0o700)
 
 

@@ -58,7 +58,7 @@ class Api(Struct):
 
     async def watch(self, job_id: str, after: int = 0, query: str = "") -> list[dict[str, Any]]:
         """Every frame up to the last."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             return [frame async for frame in self.frames(job_id, after, query)]
 
     async def frames(
