@@ -4,10 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := requirements-dev.lock requirements-embedded.lock
-WORKERS ?= 2
+WORKERS ?= 3
+COVERAGE := PYTHONPATH="$(CURDIR)/tools" $(BIN)/coverage
+COVERAGE_DIR := .coverage.d
 
-.PHONY: help install demo dev test check format lint types imports migrations bench faults fuzz contract audit licences \
-  wheels lock clean
+.PHONY: help install demo dev test coverage check format lint types imports migrations bench faults fuzz contract audit \
+  licences wheels lock clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -34,7 +36,15 @@ dev: install  ## run everything on this machine and restart it when code changes
 test: install  ## run all tests against real servers
 	@$(BIN)/pytest -n $(WORKERS)
 
-check: install format lint types imports migrations test  ## run all checks of CI
+coverage: install  ## run all tests and print what they cover of domain and workers
+	@rm -rf $(COVERAGE_DIR) && mkdir $(COVERAGE_DIR)
+	@$(COVERAGE) run $(BIN)/pytest -n $(WORKERS)
+	@$(COVERAGE) combine --quiet
+	@$(COVERAGE) json --quiet -o $(COVERAGE_DIR)/report.json
+	@$(BIN)/python tools/coverage_table.py $(COVERAGE_DIR)/report.json src/domain src/workers
+	@$(BIN)/python tools/error_branches.py $(COVERAGE_DIR)/report.json src/domain
+
+check: install format lint types imports migrations coverage  ## run all checks of CI
 
 format: install
 	@$(BIN)/ruff format --check
@@ -83,4 +93,4 @@ lock: install  ## update the lock files (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet requirements-embedded.in -o requirements-embedded.lock
 
 clean:  ## remove .venv and caches; keep .headrace, the data of `headrace up`
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis $(COVERAGE_DIR)
