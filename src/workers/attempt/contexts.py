@@ -12,7 +12,7 @@ import msgspec
 from headrace.domain.pipelines.context import JobCancelledError
 from headrace.domain.pipelines.definition import Pipeline, StepHandle
 from headrace.workers.attempt.step_host import StepHost
-from headrace.workers.attempt.values import bytes_or_path
+from headrace.workers.values import bytes_or_path
 
 T = TypeVar("T")
 

@@ -5,11 +5,11 @@ from collections.abc import Awaitable
 from typing import Any, Final, Literal, Protocol
 
 from headrace.domain.pipelines.definition import Node, Pipeline
-from headrace.workers.attempt.containment import call_in_thread, contained
 from headrace.workers.attempt.contexts import LoopContext, StepIdentity, ThreadContext
 from headrace.workers.attempt.step_host import StepHost
-from headrace.workers.attempt.values import encode_value
 from headrace.workers.attempt.waiting import StopSignal, wait_first
+from headrace.workers.containment import call_in_thread, contained
+from headrace.workers.values import encode_value
 
 # A coroutine step has this time to notice a stop by itself; then its task is cancelled.
 _COURTESY_SECONDS: Final = 0.2

@@ -23,8 +23,8 @@ from headrace.workers.attempt.progress_sender import ProgressSender
 from headrace.workers.attempt.retry_decision import decide_retry
 from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.step_runner import StepRunner
-from headrace.workers.attempt.values import OutputError, error_text, job_error
 from headrace.workers.attempt.waiting import wait_first
+from headrace.workers.values import OutputError, error_text, job_error
 
 _log = structlog.get_logger(__name__)
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 from headrace.domain.jobs.attempts.claims import StepRecord
 from headrace.domain.jobs.states import StepState
 from headrace.domain.pipelines.definition import Node, Pipeline
-from headrace.workers.attempt.values import OutputError
+from headrace.workers.values import OutputError
 
 MAX_ITEMS: Final = 10_000
 

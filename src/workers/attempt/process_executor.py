@@ -14,10 +14,10 @@ from headrace.adapters.tasks import cancel_and_wait
 from headrace.domain.jobs.errors import LeaseLostError
 from headrace.domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
 from headrace.workers.attempt.step_host import StepHost
-from headrace.workers.attempt.values import OutputError
 from headrace.workers.child import protocol
 from headrace.workers.child.process import Child
 from headrace.workers.fresh_python import fresh_python
+from headrace.workers.values import OutputError
 
 _EXIT_TIMEOUT_SECONDS: Final = 2.0
 # Long computations yield the CPU to event loops, heartbeats and PostgreSQL.

@@ -11,7 +11,7 @@ from headrace.domain.pipelines.context import PermanentError, RetryableError
 from headrace.domain.pipelines.definition import Node
 from headrace.workers.attempt.executors import StepStoppedError
 from headrace.workers.attempt.process_executor import ChildDiedError, ChildError
-from headrace.workers.attempt.values import OutputError, error_text, job_error
+from headrace.workers.values import OutputError, error_text, job_error
 
 _MAX_DELAY_SECONDS: Final = 30 * 86_400.0
 

@@ -13,15 +13,15 @@ from headrace.domain.jobs.attempts.claims import Claim
 from headrace.domain.jobs.errors import LeaseLostError
 from headrace.domain.jobs.progress import JobProgress
 from headrace.workers.attempt.changes import ChangeBuilder
-from headrace.workers.attempt.containment import contained
 from headrace.workers.attempt.graph_runner import GraphRunner
 from headrace.workers.attempt.outcome import AttemptStatus, StopReason, conclude, unfinished_steps
 from headrace.workers.attempt.plan import Plan
 from headrace.workers.attempt.progress_sender import ProgressSender
 from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.step_runner import StepRunner
-from headrace.workers.attempt.values import error_text, job_error
+from headrace.workers.containment import contained
 from headrace.workers.resources import WorkerResources
+from headrace.workers.values import error_text, job_error
 
 _log = structlog.get_logger(__name__)
 

@@ -32,7 +32,7 @@ from headrace.domain.pipelines.context import PermanentError
 from headrace.domain.pipelines.definition import StepHandle
 from headrace.workers.attempt.changes import ChangeBuilder
 from headrace.workers.attempt.outcome import AttemptStatus
-from headrace.workers.attempt.values import plain_fields, safe_text
+from headrace.workers.values import plain_fields, safe_text
 
 _MAX_PROGRESS_TEXT_BYTES: Final = 500
 _LEVELS: Final = frozenset({"debug", "info", "warning", "error"})

@@ -9,16 +9,16 @@ from typing import Any, Final
 
 from headrace.domain.jobs.attempts.claims import Claim
 from headrace.domain.pipelines.definition import Node, Pipeline
-from headrace.workers.attempt.containment import call_in_thread, contained
 from headrace.workers.attempt.contexts import StepIdentity
 from headrace.workers.attempt.executors import StepExecutor, StepStoppedError, build_executor, run_step
 from headrace.workers.attempt.plan import StepPlan, compute_items
 from headrace.workers.attempt.process_executor import ProcessExecutor
 from headrace.workers.attempt.step_host import StepHost
-from headrace.workers.attempt.values import OutputError, encode_value
 from headrace.workers.attempt.waiting import StopSignal, wait_first
 from headrace.workers.child.protocol import RunStep
+from headrace.workers.containment import call_in_thread, contained
 from headrace.workers.resources import WorkerResources
+from headrace.workers.values import OutputError, encode_value
 
 _ITEMS_TIMEOUT_SECONDS: Final = 60.0
 # A list of items may be longer than an output.

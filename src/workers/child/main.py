@@ -17,7 +17,9 @@ import msgspec
 from headrace.domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
 from headrace.domain.pipelines.definition import Pipeline, StepHandle
 from headrace.domain.pipelines.loading import load, pipelines_in
-from headrace.workers.attempt.values import (
+from headrace.workers.child import protocol
+from headrace.workers.child.oom import prefer_oom_kill
+from headrace.workers.values import (
     OutputError,
     bytes_or_path,
     encode_value,
@@ -25,8 +27,6 @@ from headrace.workers.attempt.values import (
     plain_fields,
     plain_text,
 )
-from headrace.workers.child import protocol
-from headrace.workers.child.oom import prefer_oom_kill
 
 _MAX_PROGRESS_TEXT_BYTES: Final = 500
 _MAX_LOG_CHARACTERS: Final = 16 * 1024

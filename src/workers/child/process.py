@@ -7,7 +7,7 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 
-from headrace.workers.attempt.containment import call_in_thread
+from headrace.workers.containment import call_in_thread
 
 
 class Child:

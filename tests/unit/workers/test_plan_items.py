@@ -8,7 +8,7 @@ import pytest
 
 from headrace.domain.jobs.states import StepState
 from headrace.workers.attempt.plan import MAX_ITEMS, Plan, compute_items, item_runs
-from headrace.workers.attempt.values import OutputError
+from headrace.workers.values import OutputError
 from support.worker_builders import Params, items_of, keys, new_node, new_pipeline, succeed, take_all
 
 

@@ -13,7 +13,7 @@ from headrace.domain.jobs.states import JobState, StepState
 from headrace.workers.attempt.changes import ChangeBuilder
 from headrace.workers.attempt.outcome import unfinished_steps
 from headrace.workers.attempt.plan import Plan, StepPlan
-from headrace.workers.attempt.values import job_error
+from headrace.workers.values import job_error
 from support.worker_builders import StoredSteps, keys, new_claim, new_pipeline, take_all
 
 ERROR: Final = job_error("step_failed", "it failed")

@@ -12,7 +12,7 @@ from headrace.domain.redaction import REDACTED
 from headrace.workers.attempt.executors import StepStoppedError
 from headrace.workers.attempt.process_executor import ChildDiedError, ChildError
 from headrace.workers.attempt.retry_decision import RetryDecision, decide_retry, describe
-from headrace.workers.attempt.values import OutputError
+from headrace.workers.values import OutputError
 from support.worker_builders import new_node
 
 LONGEST = timedelta(days=30)

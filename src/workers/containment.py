@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
-from headrace.workers.attempt.values import error_text
+from headrace.workers.values import error_text
 
 T = TypeVar("T")
 
