@@ -1,0 +1,152 @@
+"""A host that records the calls of steps, and a child process that a test scripts."""
+
+import asyncio
+import os
+import socket
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from signal import Signals
+from typing import Any, Final, cast
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from headrace.domain.pipelines.definition import StepHandle
+from headrace.workers.attempt import process_executor
+from headrace.workers.attempt.process_executor import ProcessExecutor
+from headrace.workers.attempt.step_host import StepHost
+from headrace.workers.child import protocol
+from support.virtual_time import until_idle
+
+FILE: Final = UUID(int=9)
+RUN_STEP: Final = protocol.RunStep(
+    source="headrace.pipelines.samples",
+    pipeline="render",
+    version=2,
+    step="mix",
+    params="{}",
+    item=None,
+    job_id=UUID(int=7),
+    attempt=3,
+    scratch="scratch",
+    max_output_bytes=1_024,
+)
+_TO_CHILD: Final[msgspec.msgpack.Decoder[protocol.ToChild]] = msgspec.msgpack.Decoder(protocol.ToChild)
+
+
+class ScriptedChild:
+    """A child process whose messages and exit the test decides; on exit it closes the socket."""
+
+    def __init__(self) -> None:
+        self.signals: list[Signals] = []
+        self.environment: Mapping[str, str] = {}
+        self.folder: str | None = None
+        self.status: int | None = None
+        self._exited = asyncio.Event()
+        self._reader = asyncio.StreamReader()
+        self._writer: asyncio.StreamWriter | None = None
+        self._link: socket.socket | None = None
+
+    def __call__(
+        self,
+        command: Sequence[str],  # noqa: ARG002
+        *,
+        environment: Mapping[str, str],
+        folder: str | None,
+        descriptors: Sequence[int],
+    ) -> "ScriptedChild":
+        self.environment, self.folder = environment, folder
+        self._link = socket.socket(fileno=os.dup(descriptors[0]))
+        return self
+
+    async def receive(self) -> protocol.ToChild:
+        """Return the next message of the worker."""
+        await self._connect()
+        (size,) = protocol.HEADER.unpack(await self._reader.readexactly(protocol.HEADER.size))
+        return _TO_CHILD.decode(await self._reader.readexactly(size))
+
+    async def send(self, message: protocol.ToWorker | bytes) -> None:
+        writer = await self._connect()
+        writer.write(message if isinstance(message, bytes) else protocol.encode(message))
+        await writer.drain()
+
+    async def exit(self, status: int, *, leaves_socket_open: bool = False) -> None:
+        self.status = status
+        self._exited.set()
+        if not leaves_socket_open:
+            await self.hang_up()
+
+    async def hang_up(self) -> None:
+        (await self._connect()).close()
+
+    async def wait(self) -> int | None:
+        await self._exited.wait()
+        return self.status
+
+    def signal(self, number: Signals) -> None:
+        self.signals.append(number)
+        if self.status is None:
+            self.status = -number
+            self._exited.set()
+            if self._writer is not None:
+                self._writer.close()
+
+    async def _connect(self) -> asyncio.StreamWriter:
+        if self._writer is None:
+            await until_idle()
+            self._reader, self._writer = await asyncio.open_connection(sock=self._link)
+        return self._writer
+
+
+class RecordingHost:
+    """A host that records its calls and their threads. Where *refusal* is given, each call raises it."""
+
+    def __init__(
+        self,
+        *,
+        outputs: Mapping[str, str] | None = None,
+        file: Path = Path("stored"),
+        refusal: Exception | None = None,
+    ) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.threads: set[int] = set()
+        self._outputs = outputs or {}
+        self._file = file
+        self._refusal = refusal
+
+    def _record(self, *call: Any) -> None:
+        self.calls.append(call)
+        self.threads.add(threading.get_ident())
+        if self._refusal is not None:
+            raise self._refusal
+
+    def report(self, *arguments: Any) -> None:
+        self._record("report", *arguments)
+
+    async def log(self, *arguments: Any) -> None:
+        self._record("log", *arguments)
+
+    async def save_file(self, *arguments: Any) -> UUID:
+        self._record("save_file", *arguments)
+        return FILE
+
+    async def file_path(self, file_id: UUID | str) -> Path:
+        self._record("file_path", file_id)
+        return self._file
+
+    def output(self, step: StepHandle | str) -> str:
+        name = step if isinstance(step, str) else step.name
+        self._record("output", name)
+        return self._outputs[name]
+
+
+def start_scripted(
+    monkeypatch: pytest.MonkeyPatch, host: RecordingHost | None = None
+) -> tuple[ScriptedChild, ProcessExecutor, "asyncio.Future[str]"]:
+    """Start a try of a step whose child process the test scripts."""
+    child = ScriptedChild()
+    monkeypatch.setattr(process_executor, "Child", child)
+    executor = ProcessExecutor(RUN_STEP, "mix", "mix[2]", cast(StepHost, host or RecordingHost()))
+    return child, executor, executor.start()

@@ -1,0 +1,188 @@
+"""The end of a try in a child process that exits, breaks the protocol or does not end."""
+
+import asyncio
+from signal import SIGKILL
+from typing import Any
+
+import pytest
+
+from headrace.workers.attempt import process_executor
+from headrace.workers.attempt.process_executor import ChildDiedError
+from headrace.workers.attempt.values import OutputError
+from headrace.workers.child import protocol
+from support.scripted_child import start_scripted
+from support.virtual_time import in_virtual_time, running_loop
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(0, "status 0"), (3, "status 3"), (-9, "signal SIGKILL"), (-11, "signal SIGSEGV")]
+)
+@in_virtual_time
+async def test_a_child_that_ends_without_a_word_has_died(
+    status: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child, _, outcome = start_scripted(monkeypatch)
+    await child.receive()
+
+    await child.exit(status)
+
+    with pytest.raises(ChildDiedError) as caught:
+        await outcome
+    assert str(caught.value) == f"the process of the step ended with {said}"
+
+
+@pytest.mark.parametrize("cut", [0, 1, 3, 4, 5, -1])
+@in_virtual_time
+async def test_a_child_that_ends_within_a_message_has_died(cut: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    child, _, outcome = start_scripted(monkeypatch)
+    await child.receive()
+
+    await child.send(protocol.encode(protocol.Done("[1]"))[:cut])
+    await child.exit(1)
+
+    with pytest.raises(ChildDiedError, match="status 1"):
+        await outcome
+
+
+@in_virtual_time
+async def test_what_a_child_said_last_is_heard_although_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    child, _, outcome = start_scripted(monkeypatch)
+    await child.receive()
+
+    await child.exit(0, leaves_socket_open=True)
+    asyncio.get_running_loop().call_later(1.5, asyncio.create_task, child.send(protocol.Done("[1]")))
+
+    assert await outcome == "[1]"
+    await child.hang_up()
+
+
+@in_virtual_time
+async def test_what_a_child_leaves_behind_cannot_hold_the_try_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    child, _, outcome = start_scripted(monkeypatch)
+    await child.receive()
+
+    await child.exit(3, leaves_socket_open=True)
+
+    with pytest.raises(ChildDiedError, match="status 3"):
+        await outcome
+    assert running_loop().passed == pytest.approx(2, abs=0.001)
+    await child.hang_up()
+
+
+@in_virtual_time
+async def test_a_child_that_has_said_all_and_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    child, _, outcome = start_scripted(monkeypatch)
+    await child.receive()
+
+    await child.send(protocol.Done("[1]"))
+
+    assert await outcome == "[1]"
+    assert (child.status, child.signals) == (-9, [SIGKILL])
+
+
+@in_virtual_time
+async def test_whatever_a_child_has_started_is_killed_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    child, _, outcome = start_scripted(monkeypatch)
+    await child.send(protocol.Done("[1]"))
+    await child.exit(0)
+    await outcome
+
+    assert child.signals == [SIGKILL]
+
+
+@in_virtual_time
+async def test_a_child_that_hangs_up_and_lives_on_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    child, _, outcome = start_scripted(monkeypatch)
+    await child.receive()
+
+    await child.hang_up()
+
+    with pytest.raises(ChildDiedError):
+        await outcome
+    assert child.signals == [SIGKILL]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"\x00\x00\x00\x00",
+        b"\x00\x00\x00\x01\xc1",
+        protocol.encode(protocol.Stop()),
+        b"\x00\x00\x00\x03GET / HTTP/1.1",
+    ],
+)
+@in_virtual_time
+async def test_what_nobody_can_read_is_an_error_that_no_retry_mends(
+    frame: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child, _, outcome = start_scripted(monkeypatch)
+    await child.receive()
+
+    await child.send(frame)
+
+    with pytest.raises(OutputError, match="the step sent a message that cannot be read: ") as caught:
+        await outcome
+    assert caught.value.code == "message_invalid"
+
+
+@pytest.mark.parametrize("size", [protocol.MAX_MESSAGE_BYTES + 1, 2**32 - 1])
+@in_virtual_time
+async def test_a_message_that_is_too_large_is_refused_before_it_is_read(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child, _, outcome = start_scripted(monkeypatch)
+    await child.receive()
+
+    await child.send(size.to_bytes(4, "big"))
+
+    with pytest.raises(OutputError) as caught:
+        await outcome
+    assert (caught.value.code, str(caught.value)) == (
+        "output_too_large",
+        f"the step sent a message of {size} bytes",
+    )
+
+
+@in_virtual_time
+async def test_a_message_of_32_mib_is_not_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    child, _, outcome = start_scripted(monkeypatch)
+    await child.receive()
+
+    await child.send((32 * 1024 * 1024).to_bytes(4, "big"))
+    await child.exit(1)
+
+    with pytest.raises(ChildDiedError):
+        await outcome
+
+
+@in_virtual_time
+async def test_a_child_that_is_killed_is_gone_when_the_kill_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    child, executor, outcome = start_scripted(monkeypatch)
+    await child.receive()
+
+    assert await executor.kill() is True
+    with pytest.raises(ChildDiedError, match="signal SIGKILL"):
+        outcome.result()
+
+
+@in_virtual_time
+async def test_a_try_that_is_killed_before_its_child_is_there_starts_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    child, executor, outcome = start_scripted(monkeypatch)
+
+    assert await executor.kill() is True
+    assert outcome.cancelled()
+    assert child.folder is None
+
+
+@in_virtual_time
+async def test_a_child_that_cannot_be_started_is_an_error_of_the_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("no memory")
+
+    _, _, outcome = start_scripted(monkeypatch)
+    monkeypatch.setattr(process_executor, "Child", refuse)
+
+    with pytest.raises(OSError, match="no memory"):
+        await outcome

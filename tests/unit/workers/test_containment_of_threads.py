@@ -1,0 +1,152 @@
+"""Exceptions of an author's code stay errors of the step: in daemon threads."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+
+from headrace.workers.attempt.containment import StepLeftError, call_in_thread
+
+SECONDS = 5
+
+
+@pytest.fixture(autouse=True)
+def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The exceptions that escape from threads of the test; there must be none."""
+    raised: list[str] = []
+    monkeypatch.setattr(threading, "excepthook", lambda failure: raised.append(repr(failure.exc_value)))
+    yield raised
+    assert raised == []
+
+
+def fail(error: BaseException) -> None:
+    raise error
+
+
+async def over(thread: threading.Thread) -> None:
+    """Wait for the end of *thread* and for the callbacks that it scheduled in the loop."""
+    await asyncio.to_thread(thread.join, SECONDS)
+    assert not thread.is_alive()
+
+
+async def test_the_value_comes_back() -> None:
+    assert await call_in_thread("adding", lambda left, right: left + right, 3, 4) == 7
+
+
+async def test_none_is_a_value_like_any_other() -> None:
+    future = call_in_thread("nothing", lambda: None)
+    await asyncio.wait({future}, timeout=SECONDS)
+
+    assert future.result() is None
+
+
+async def test_each_call_has_a_daemon_thread_of_its_own_with_the_name_that_it_was_given() -> None:
+    first, second = (
+        await call_in_thread("headrace-one", threading.current_thread),
+        await call_in_thread("headrace-two", threading.current_thread),
+    )
+
+    assert (first.name, second.name) == ("headrace-one", "headrace-two")
+    assert first.daemon
+    assert threading.current_thread() not in {first, second}
+
+
+async def test_the_loop_goes_on_while_the_thread_works() -> None:
+    gate = threading.Event()
+    waiting = call_in_thread("waiting", gate.wait, SECONDS)
+
+    gate.set()
+
+    assert await waiting is True
+
+
+async def test_an_ordinary_error_comes_back_as_it_is() -> None:
+    error = ValueError("of the author")
+
+    with pytest.raises(ValueError, match="of the author") as caught:
+        await call_in_thread("failing", fail, error)
+
+    assert caught.value is error
+
+
+async def test_a_group_of_ordinary_errors_comes_back_as_it_is() -> None:
+    error = ExceptionGroup("several", [ValueError(), KeyError()])
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await call_in_thread("failing", fail, error)
+
+    assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (SystemExit(3), "SystemExit: 3"),
+        (KeyboardInterrupt(), "KeyboardInterrupt: "),
+        (GeneratorExit(), "GeneratorExit: "),
+        (BaseExceptionGroup("all", [SystemExit()]), "BaseExceptionGroup: all (1 sub-exception)"),
+        (StopIteration(3), "StopIteration: 3"),
+        (asyncio.CancelledError("by the author"), "CancelledError: by the author"),
+    ],
+    ids=lambda case: type(case).__name__,
+)
+async def test_what_no_future_should_carry_becomes_an_error_of_the_step(
+    error: BaseException, said: str
+) -> None:
+    future = call_in_thread("leaving", fail, error)
+    await asyncio.wait({future}, timeout=SECONDS)
+
+    assert not future.cancelled()
+    assert type(future.exception()) is StepLeftError
+    assert str(future.exception()) == f"the step raised {said}"
+
+
+@pytest.mark.parametrize("ends_well", [True, False])
+async def test_what_a_thread_says_that_was_given_up_is_not_heard(ends_well: bool) -> None:
+    gate, complaints = threading.Event(), list[dict[str, Any]]()
+    threads = SimpleQueue[threading.Thread]()
+
+    def work() -> int:
+        threads.put(threading.current_thread())
+        gate.wait(SECONDS)
+        if not ends_well:
+            raise ValueError("too late")
+        return 7
+
+    loop = asyncio.get_running_loop()
+    before = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    future = call_in_thread("given up", work)
+    future.cancel()
+    gate.set()
+    await over(await asyncio.to_thread(threads.get, timeout=SECONDS))
+    loop.set_exception_handler(before)
+
+    assert future.cancelled()
+    assert complaints == []
+
+
+@pytest.mark.parametrize("error", [None, ValueError(), SystemExit()])
+def test_a_thread_may_end_after_its_loop(error: BaseException | None, broken: list[str]) -> None:
+    gate, threads = threading.Event(), SimpleQueue[threading.Thread]()
+
+    def work() -> None:
+        threads.put(threading.current_thread())
+        gate.wait(SECONDS)
+        if error is not None:
+            raise error
+
+    async def begin() -> None:
+        call_in_thread("late", work)
+
+    with asyncio.Runner() as runner:
+        runner.run(begin())
+    gate.set()
+    thread = threads.get(timeout=SECONDS)
+    thread.join(SECONDS)
+
+    assert not thread.is_alive()
+    assert broken == []

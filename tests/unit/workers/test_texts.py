@@ -1,0 +1,145 @@
+"""Texts of an author's code, as they are stored: within their limits, and fit for PostgreSQL."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.domain.events.types import JobError
+from headrace.workers.attempt.values import error_text, job_error, plain_text, safe_text
+
+NO_TEXT = "(its text cannot be had)"
+KEY = f"hr_0123456789ab_{'Kx-_7' * 8}abc"
+HIDDEN = "hr_0123456789ab_[redacted]"
+TEXTS = st.text(st.sampled_from("ab é\N{MUSICAL SYMBOL G CLEF}\0\ud800"), max_size=60)
+
+
+class SpeakingError(Exception):
+    """An error whose text is *shown*, or whose `__str__` raises it."""
+
+    def __init__(self, shown: object) -> None:
+        super().__init__()
+        self.shown = shown
+
+    def __str__(self) -> str:
+        if isinstance(self.shown, Exception):
+            raise self.shown
+        return self.shown  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("text", ["", "ten bytes.", "é" * 5])
+def test_a_text_within_the_limit_stays_as_it_is(text: str) -> None:
+    assert plain_text(text, 10) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("eleven byte", "eleven ..."),
+        ("é" * 6, "ééé..."),
+        ("\N{MUSICAL SYMBOL G CLEF}" * 3, "\N{MUSICAL SYMBOL G CLEF}..."),
+        ("\0" * 4, "\N{SYMBOL FOR NULL}" * 2 + "..."),
+    ],
+)
+def test_a_longer_text_is_cut_between_characters_and_says_so(text: str, kept: str) -> None:
+    assert plain_text(text, 10) == kept
+
+
+def test_what_cannot_be_stored_is_shown_by_a_sign() -> None:
+    assert plain_text("a\0b\ud800c", 100) == "a\N{SYMBOL FOR NULL}b?c"
+
+
+@given(TEXTS, st.integers(min_value=3, max_value=70))
+def test_a_kept_text_can_be_stored_and_is_within_its_limit(text: str, limit: int) -> None:
+    kept = plain_text(text, limit)
+
+    assert len(kept.encode()) <= limit
+    assert "\0" not in kept
+
+
+@given(TEXTS, st.integers(min_value=3, max_value=70))
+def test_keeping_a_text_twice_changes_no_more(text: str, limit: int) -> None:
+    kept = plain_text(text, limit)
+
+    assert plain_text(kept, limit) == kept
+
+
+@given(TEXTS, st.integers(min_value=3, max_value=70))
+def test_a_cut_loses_no_more_than_it_must(text: str, limit: int) -> None:
+    whole, kept = plain_text(text, 1_000), plain_text(text, limit)
+
+    assert kept == whole or whole.startswith(kept[:-3])
+    assert kept == whole or len(kept.encode()) > limit - 4
+
+
+def test_a_safe_text_holds_no_credentials() -> None:
+    assert safe_text(f"sent {KEY} twice", 100) == f"sent {HIDDEN} twice"
+
+
+def test_a_text_is_measured_without_its_credentials() -> None:
+    assert safe_text(f"{KEY} {'x' * 20}", len(HIDDEN) + 21) == f"{HIDDEN} {'x' * 20}"
+
+
+def test_a_credential_that_reaches_beyond_the_limit_is_left_out_all_the_same() -> None:
+    assert safe_text(f"{'x' * 60} {KEY}", 92) == f"{'x' * 60} {HIDDEN}"
+
+
+def test_a_safe_text_is_cut_like_a_plain_one() -> None:
+    assert safe_text("x" * 1_000, 10) == "xxxxxxx..."
+    assert safe_text("a\0b\ud800c", 100) == "a\N{SYMBOL FOR NULL}b?c"
+
+
+@given(st.lists(st.sampled_from(["x", "é", "token=a ", f" {KEY} ", " "]), max_size=40), st.integers(3, 200))
+def test_a_safe_text_is_within_its_limit_whatever_was_left_out(parts: list[str], limit: int) -> None:
+    kept = safe_text("".join(parts), limit)
+
+    assert len(kept.encode()) <= limit
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("the input is silent"), "the input is silent"),
+        (ValueError(), ""),
+        (KeyError("channel"), "'channel'"),
+        (ValueError("a\0b"), "a\N{SYMBOL FOR NULL}b"),
+        (SpeakingError("of its own"), "of its own"),
+        (SystemExit(3), "3"),
+    ],
+    ids=repr,
+)
+def test_an_error_says_what_its_class_makes_of_it(error: BaseException, said: str) -> None:
+    assert error_text(error) == said
+
+
+@pytest.mark.parametrize("shown", [RuntimeError("no"), RecursionError(), None, 3, b"bytes"], ids=repr)
+def test_an_error_that_cannot_say_anything_is_no_second_error(shown: object) -> None:
+    assert error_text(SpeakingError(shown)) == NO_TEXT
+
+
+def test_an_error_says_at_most_16_kib() -> None:
+    assert error_text(ValueError("x" * 16_384)) == "x" * 16_384
+    assert error_text(ValueError("x" * 16_385)) == "x" * 16_381 + "..."
+
+
+def test_an_error_of_a_job_keeps_what_it_was_given() -> None:
+    assert job_error("silence", "the input is silent", "mix[3]") == JobError(
+        code="silence", message="the input is silent", step="mix[3]"
+    )
+
+
+def test_an_error_of_a_job_need_not_be_one_of_a_step() -> None:
+    assert job_error("internal_error", "broken").step is None
+
+
+@pytest.mark.parametrize(
+    ("code", "kept"),
+    [(404, "404"), (None, "None"), ("a\0b", "a\N{SYMBOL FOR NULL}b"), ("x" * 65, "x" * 61 + "...")],
+)
+def test_anything_may_stand_in_for_a_code(code: object, kept: str) -> None:
+    assert job_error(code, "").code == kept
+
+
+def test_the_message_of_a_job_holds_no_credentials_and_at_most_4000_bytes() -> None:
+    assert job_error("failed", f"refused {KEY}").message == f"refused {HIDDEN}"
+    assert job_error("failed", "x" * 4_000).message == "x" * 4_000
+    assert job_error("failed", "x" * 4_001).message == "x" * 3_997 + "..."

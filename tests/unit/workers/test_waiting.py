@@ -1,0 +1,224 @@
+"""`wait_first` waits for the first of futures, a signal and a time."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.workers.attempt.waiting import StopSignal, wait_first
+from support.virtual_time import in_virtual_time, running_loop, until_idle
+
+
+class WatchedSignal(StopSignal):
+    """Knows its callbacks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listening: list[Callable[[], None]] = []
+
+    def add_callback(self, callback: Callable[[], None]) -> None:
+        super().add_callback(callback)
+        self.listening.append(callback)
+
+    def remove_callback(self, callback: Callable[[], None]) -> None:
+        super().remove_callback(callback)
+        self.listening.remove(callback)
+
+
+class WatchedFuture(asyncio.Future[int]):
+    """Knows its callbacks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.callbacks: list[Callable[[Any], object]] = []
+
+    def add_done_callback(self, callback: Callable[[Any], object], /, *, context: Any = None) -> None:
+        super().add_done_callback(callback, context=context)
+        self.callbacks.append(callback)
+
+    def remove_done_callback(self, callback: Callable[[Any], object], /) -> int:
+        self.callbacks = [kept for kept in self.callbacks if kept is not callback]
+        return super().remove_done_callback(callback)
+
+
+@in_virtual_time
+async def test_where_a_future_is_done_already_nothing_is_waited_for() -> None:
+    done, pending = WatchedFuture(), WatchedFuture()
+    done.set_result(1)
+
+    with pytest.raises(StopIteration):
+        wait_first(pending, done, seconds=9).send(None)
+
+    assert pending.callbacks == []
+    assert running_loop().timers == []
+
+
+@in_virtual_time
+async def test_where_the_signal_is_set_already_nothing_is_waited_for() -> None:
+    stop, pending = WatchedSignal(), WatchedFuture()
+    stop.set()
+
+    with pytest.raises(StopIteration):
+        wait_first(pending, stop=stop, seconds=9).send(None)
+
+    assert (stop.listening, pending.callbacks) == ([], [])
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@in_virtual_time
+async def test_any_future_that_ends_ends_the_wait(place: int) -> None:
+    futures = [asyncio.get_running_loop().create_future() for _ in range(3)]
+    running_loop().call_later(2, futures[place].set_result, None)
+
+    await wait_first(*futures, stop=StopSignal(), seconds=9)
+
+    assert [future.done() for future in futures] == [index == place for index in range(3)]
+    assert running_loop().passed == 2
+
+
+@in_virtual_time
+async def test_a_future_that_fails_ends_the_wait_and_keeps_its_error() -> None:
+    future = asyncio.get_running_loop().create_future()
+    error = ValueError("of the future")
+    running_loop().call_later(2, future.set_exception, error)
+
+    await wait_first(future)
+
+    assert future.exception() is error
+
+
+@in_virtual_time
+async def test_a_future_that_is_cancelled_ends_the_wait_and_not_the_waiter() -> None:
+    future = asyncio.get_running_loop().create_future()
+    running_loop().call_later(2, future.cancel)
+
+    await wait_first(future, seconds=9)
+
+    assert running_loop().passed == 2
+
+
+@in_virtual_time
+async def test_the_signal_ends_the_wait_and_leaves_the_futures_alone() -> None:
+    stop, future = StopSignal(), asyncio.get_running_loop().create_future()
+    running_loop().call_later(2, stop.set)
+
+    await wait_first(future, stop=stop, seconds=9)
+
+    assert running_loop().passed == 2
+    assert not future.done()
+
+
+@in_virtual_time
+async def test_the_wait_ends_when_its_time_is_over_and_leaves_the_futures_alone() -> None:
+    future = asyncio.get_running_loop().create_future()
+
+    await wait_first(future, stop=StopSignal(), seconds=2.5)
+
+    assert running_loop().passed == 2.5
+    assert not future.done()
+
+
+@pytest.mark.parametrize("seconds", [0, -1, -1e9, float("nan")])
+@in_virtual_time
+async def test_a_time_that_is_over_before_it_begins_ends_the_wait_at_once(seconds: float) -> None:
+    await wait_first(asyncio.get_running_loop().create_future(), seconds=seconds)
+
+    assert running_loop().passed == 0
+
+
+@in_virtual_time
+async def test_without_a_time_it_waits_for_as_long_as_it_takes() -> None:
+    future = asyncio.get_running_loop().create_future()
+    running_loop().call_later(86_400, future.set_result, None)
+
+    await wait_first(future)
+
+    assert running_loop().passed == 86_400
+
+
+@in_virtual_time
+async def test_several_that_come_at_once_wake_the_waiter_once() -> None:
+    stop, futures = StopSignal(), [asyncio.get_running_loop().create_future() for _ in range(2)]
+    waiter = asyncio.create_task(wait_first(*futures, stop=stop, seconds=9))
+    await until_idle()
+
+    stop.set()
+    for future in futures:
+        future.set_result(None)
+
+    await asyncio.wait({waiter})
+    assert waiter.exception() is None
+
+
+@in_virtual_time
+async def test_many_may_wait_for_one_signal() -> None:
+    stop = WatchedSignal()
+    waiters = [asyncio.create_task(wait_first(stop=stop)) for _ in range(3)]
+    await until_idle()
+    before = len(stop.listening)
+
+    stop.set()
+    await asyncio.gather(*waiters)
+
+    assert (before, stop.listening) == (3, [])
+
+
+@pytest.mark.parametrize("end", ["future", "signal", "time", "cancellation"])
+@in_virtual_time
+async def test_nothing_of_a_wait_stays_behind_however_it_ends(end: str) -> None:
+    stop, futures = WatchedSignal(), [WatchedFuture(), WatchedFuture()]
+    waiter = asyncio.create_task(wait_first(*futures, futures[0], stop=stop, seconds=9))
+    await asyncio.sleep(0)
+    (timer,) = running_loop().timers
+    before = (len(stop.listening), [len(future.callbacks) for future in futures])
+
+    act: dict[str, Callable[[], object]] = {
+        "future": lambda: futures[1].set_result(1),
+        "signal": stop.set,
+        "time": lambda: None,
+        "cancellation": waiter.cancel,
+    }
+    act[end]()
+    await asyncio.wait({waiter})
+
+    assert before == (1, [2, 1])
+    assert (stop.listening, [future.callbacks for future in futures]) == ([], [[], []])
+    assert timer.cancelled()
+
+
+@in_virtual_time
+async def test_a_waiter_that_is_cancelled_leaves_what_it_waited_for_alone() -> None:
+    future = asyncio.get_running_loop().create_future()
+    waiter = asyncio.create_task(wait_first(future))
+    await until_idle()
+
+    waiter.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+    assert not future.done()
+
+
+MOMENTS = st.none() | st.integers(min_value=1, max_value=5)
+
+
+@settings(deadline=None)
+@given(st.lists(MOMENTS, max_size=4), MOMENTS, st.integers(min_value=1, max_value=5))
+@in_virtual_time
+async def test_a_wait_is_as_long_as_the_shortest_of_what_may_end_it(
+    ends: list[int | None], stops: int | None, seconds: int
+) -> None:
+    loop, stop = running_loop(), StopSignal()
+    futures = [loop.create_future() for _ in ends]
+    for future, moment in zip(futures, ends, strict=True):
+        if moment is not None:
+            loop.call_later(moment, future.set_result, None)
+    if stops is not None:
+        loop.call_later(stops, stop.set)
+
+    await wait_first(*futures, stop=stop, seconds=seconds)
+
+    assert loop.passed == min(moment for moment in (*ends, stops, seconds) if moment is not None)
