@@ -8,10 +8,12 @@ import msgspec
 import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
+from headrace.domain.accounts.identity_repository import IdentityRepository, NoNameLeftError
 from headrace.domain.accounts.identity_service import IdentityService, SignedIn
+from headrace.domain.accounts.models import User
 from headrace.domain.accounts.profile import Profile
 from support.browser import Browser
 from support.fake_provider import KEY, Person
@@ -170,6 +172,20 @@ async def test_a_second_sign_in_waits_for_the_first_and_finds_its_user(people: A
 
     assert first.user_id == second.user_id
     assert first.session_id != second.session_id
+
+
+async def test_where_every_name_is_taken_nobody_is_made_or_renamed(people: AsyncEngine) -> None:
+    async with async_sessionmaker(people).begin() as session:
+        repository = IdentityRepository(session)
+        eve, bob = await repository.insert_user(["eve"]), await repository.insert_user(["bob"])
+
+        with pytest.raises(NoNameLeftError) as refused:
+            await repository.insert_user(["eve", "bob"])
+        await repository.rename_user(eve, ["bob"])
+
+        usernames = await session.execute(select(User.username).where(User.id.in_([eve.id, bob.id])))
+        assert str(refused.value) == "no name like 'bob' is left"
+        assert sorted(usernames.scalars()) == ["bob", "eve"]
 
 
 async def test_two_windows_of_one_browser_may_be_on_the_way_at_once(

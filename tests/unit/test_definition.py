@@ -143,6 +143,47 @@ def test_a_mistake_is_refused_in_one_line(mistake: Callable[[], Any]) -> None:
     assert "\n" not in str(refused.value)
 
 
+def test_a_place_to_run_that_is_none_is_named() -> None:
+    with pytest.raises(PipelineDefinitionError) as refused:
+        step(runs_in="moon")(plain.function)  # type: ignore[call-overload]
+
+    assert str(refused.value) == "step 'plain': runs_in is loop, thread or process, not 'moon'"
+
+
+@pytest.mark.parametrize("name", ["Big", "with-dash", "1st", "a" * 65])
+def test_a_step_is_named_as_a_pipeline_is(name: str) -> None:
+    with pytest.raises(PipelineDefinitionError) as refused:
+        pipeline().add(plain, name=name)
+
+    assert str(refused.value) == (
+        f"pipeline 'good', step {name!r}: a name is lower-case snake_case, at most 64 long"
+    )
+
+
+def test_a_type_that_cannot_be_found_is_named() -> None:
+    @step
+    async def vague(context: StepContext[Params]) -> "NowhereToBeFound":  # type: ignore[name-defined]  # noqa: F821
+        return None
+
+    with pytest.raises(PipelineDefinitionError) as refused:
+        pipeline().add(vague)
+
+    assert str(refused.value) == (
+        "pipeline 'good', step 'vague': name 'NowhereToBeFound' is not defined; import its types plainly"
+    )
+
+
+def test_an_output_without_a_json_schema_names_its_step() -> None:
+    @step
+    async def odd(context: StepContext[Params]) -> complex:
+        return 1j
+
+    with pytest.raises(
+        PipelineDefinitionError, match=r"step 'odd': Generating JSON schema for custom types requires"
+    ):
+        pipeline().add(odd)
+
+
 def test_the_schema_of_a_result_is_that_of_its_step() -> None:
     made = pipeline()
     made.add(each, for_each=lambda params: params.items, result=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.domain.pipelines.loading import SourceNotFoundError, load_all
+from headrace.domain.pipelines.loading import SourceNotFoundError, load, load_all
 
 FLOW = """
 from msgspec import Struct
@@ -156,3 +156,39 @@ def test_packages_of_a_project_may_be_called_app_and_settings(
 def test_a_source_that_is_not_there_is_named(source: str) -> None:
     with pytest.raises(SourceNotFoundError, match="HEADRACE_PIPELINES"):
         load_all([source])
+
+
+def test_a_file_that_is_no_module_of_python_is_not_imported(tmp_path: Path) -> None:
+    file = tmp_path / "flows.txt"
+    file.touch()
+
+    with pytest.raises(ImportError, match=r"flows\.txt is not a Python module$"):
+        load(str(file))
+
+
+def test_a_file_that_breaks_leaves_no_half_of_a_module_behind(tmp_path: Path) -> None:
+    file = tmp_path / "half.py"
+    file.write_text("VALUE = 1\nraise LookupError(VALUE)\n")
+    before = set(sys.modules)
+
+    for _ in range(2):
+        with pytest.raises(LookupError):
+            load(str(file))
+
+    assert set(sys.modules) - before == set()
+
+
+def test_a_broken_parent_of_a_named_module_is_not_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plain_file_not_package.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    with pytest.raises(SourceNotFoundError) as refused:
+        load_all(["plain_file_not_package.flows"])
+
+    assert str(refused.value) == (
+        "HEADRACE_PIPELINES: 'plain_file_not_package.flows' is neither a file, a folder nor a module that "
+        "can be found"
+    )

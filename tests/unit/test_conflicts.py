@@ -1,0 +1,77 @@
+"""A broken unique constraint becomes an error of the domain only where it was expected."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from headrace.domain.base import Session
+from headrace.domain.conflicts import TakenError, translate_unique_violation
+
+TAKEN = TakenError("$.title", "taken")
+
+
+class FakeSession:
+    """A session whose savepoints are counted."""
+
+    def __init__(self) -> None:
+        self.undone = self.kept = 0
+
+    @asynccontextmanager
+    async def begin_nested(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.undone += 1
+            raise
+        self.kept += 1
+
+
+class DriverError(Exception):
+    """An error of asyncpg, with the one attribute that is read."""
+
+    constraint_name: str | None = None
+
+
+def broken(constraint: str | None) -> IntegrityError:
+    """The error that SQLAlchemy raises for a broken *constraint*; None: the driver named none."""
+    driver_error: Any = Exception("of SQLAlchemy's dialect")
+    if constraint is not None:
+        driver_error.__cause__ = DriverError()
+        driver_error.__cause__.constraint_name = constraint
+    return IntegrityError("INSERT", {}, driver_error)
+
+
+async def test_the_constraint_that_was_expected_is_the_refusal() -> None:
+    session, error = FakeSession(), broken("uq_titles")
+
+    with pytest.raises(TakenError) as refused:
+        async with translate_unique_violation(cast("Session", session), "uq_titles", TAKEN):
+            raise error
+
+    assert refused.value is TAKEN
+    assert refused.value.__cause__ is error
+    assert (session.undone, session.kept) == (1, 0)
+
+
+@pytest.mark.parametrize("constraint", ["uq_names", None])
+async def test_another_constraint_and_one_without_a_name_are_no_refusal(constraint: str | None) -> None:
+    session, error = FakeSession(), broken(constraint)
+
+    with pytest.raises(IntegrityError) as raised:
+        async with translate_unique_violation(cast("Session", session), "uq_titles", TAKEN):
+            raise error
+
+    assert raised.value is error
+    assert (session.undone, session.kept) == (1, 0)
+
+
+async def test_what_breaks_nothing_is_kept() -> None:
+    session = FakeSession()
+
+    async with translate_unique_violation(cast("Session", session), "uq_titles", TAKEN):
+        pass
+
+    assert (session.undone, session.kept) == (0, 1)

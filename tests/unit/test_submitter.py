@@ -1,0 +1,229 @@
+"""Retries and refusals of submissions, against a fake database."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from headrace.domain.jobs.errors import IdempotencyConflictError, PresetBusyError, PresetNotFoundError
+from headrace.domain.jobs.submission.submission import (
+    PLACEHOLDER_TEXT,
+    JobSpec,
+    NewJob,
+    StoreResult,
+    Submission,
+    SubmissionKey,
+)
+from headrace.domain.jobs.submission.submitter import PipelineBusyError, SubmissionResult, Submitter
+from headrace.domain.json_bounds import MAX_JSON_BYTES, ValueTooLargeError
+from headrace.domain.pipelines.service import Fault, ParamsInvalidError, PipelineUnknownError
+
+ADA, PRESET, OTHER = UUID(int=1), UUID(int=2), UUID(int=3)
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+SCHEMA = {"type": "object", "properties": {"ticks": {"type": "integer"}}}
+STALE = StoreResult("stale", NOON, "noon")
+REPEATED = StoreResult("repeated", NOON, "noon")
+STORED = StoreResult("stored", NOON, "noon")
+KEY = SubmissionKey("mine", "{}")
+
+
+class FakeDatabase:
+    """A database with one pipeline. `store` returns each of *verdicts* in turn, and then always the last."""
+
+    def __init__(self, *verdicts: StoreResult) -> None:
+        self.verdicts = list(verdicts)
+        self.presets: set[UUID] = set()
+        self.keys: dict[str, tuple[bytes | None, bool]] = {}
+        self.lookups = 0
+        """The number of times the pipeline was looked up."""
+        self.stored: list[Submission] = []
+
+    async def fetch(self, statement: str, *arguments: Any) -> Sequence[dict[str, Any]]:
+        if "FROM idempotency_keys" in statement:
+            key = self.keys.get(arguments[1])
+            return [{"answer": key[0], "is_same": key[1]}] if key else []
+        if "FROM presets" in statement:
+            return [{"one": 1}] if arguments[0] in self.presets else []
+        if "FROM workers" in statement:
+            return []
+        assert "FROM pipelines" in statement
+        self.lookups += 1
+        if arguments[0] != "ticks":
+            return []
+        return [
+            {
+                "name": "ticks",
+                "version": 1,
+                "params_schema": msgspec.json.encode(SCHEMA).decode(),
+                "updated_at": NOON,
+            }
+        ]
+
+    async def store(self, submission: Submission) -> StoreResult:
+        self.stored.append(submission)
+        return self.verdicts.pop(0) if len(self.verdicts) > 1 else self.verdicts[0]
+
+    async def submit(
+        self, *specs: JobSpec, key: SubmissionKey | None = None, at: str = "$"
+    ) -> SubmissionResult:
+        return await Submitter(self, self.store).submit(ADA, specs, render, key=key, at=at)
+
+
+def render(jobs: Sequence[NewJob]) -> bytes:
+    return f"{len(jobs)} at {PLACEHOLDER_TEXT}".encode()
+
+
+def job_spec(pipeline: str = "ticks", *, preset_id: UUID | None = None, **params: Any) -> JobSpec:
+    return JobSpec(pipeline=pipeline, params=params, preset_id=preset_id)
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds of each sleep, which takes no time."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    return slept
+
+
+async def test_what_is_stored_is_answered_with_its_moment() -> None:
+    answer = await FakeDatabase(STORED).submit(job_spec())
+
+    assert (answer.body, answer.is_replayed, answer.queues) == (b"1 at noon", False, ["default"])
+
+
+async def test_a_pipeline_that_changed_meanwhile_is_looked_up_again_and_the_job_is_stored() -> None:
+    database = FakeDatabase(STALE, STORED)
+
+    answer = await database.submit(job_spec())
+
+    assert answer.body == b"1 at noon"
+    assert (database.lookups, len(database.stored)) == (2, 2)
+
+
+async def test_a_pipeline_that_changes_all_the_time_is_given_up_after_three_tries(
+    pauses: list[float],
+) -> None:
+    database = FakeDatabase(STALE)
+
+    with pytest.raises(PipelineBusyError, match=r"^the pipeline is being registered; try again$"):
+        await database.submit(job_spec())
+
+    assert (database.lookups, len(database.stored), pauses) == (3, 3, [])
+
+
+async def test_a_preset_that_is_changed_all_the_time_is_given_up_after_three_pauses(
+    pauses: list[float],
+) -> None:
+    database = FakeDatabase(STALE)
+    database.presets = {PRESET, OTHER}
+
+    with pytest.raises(PresetBusyError, match=str(PRESET)):
+        await database.submit(job_spec(preset_id=OTHER), job_spec(preset_id=PRESET))
+
+    assert (len(database.stored), pauses) == (3, [0.1, 0.1, 0.1])
+
+
+async def test_a_preset_that_is_gone_is_not_waited_for(pauses: list[float]) -> None:
+    database = FakeDatabase(STALE)
+
+    with pytest.raises(PresetNotFoundError, match=str(PRESET)):
+        await database.submit(job_spec(preset_id=PRESET))
+
+    assert (len(database.stored), pauses) == (1, [])
+
+
+async def test_a_repeated_submission_is_answered_as_the_first_was() -> None:
+    database = FakeDatabase(REPEATED)
+    database.keys["mine"] = (b"the first", True)
+
+    answer = await database.submit(job_spec(), key=KEY)
+
+    assert (answer.body, answer.is_replayed, answer.news) == (b"the first", True, ())
+
+
+@pytest.mark.parametrize("stored_key", [(b"the first", False), (None, True)])
+async def test_a_key_of_another_request_or_without_an_answer_is_refused(
+    stored_key: tuple[bytes | None, bool],
+) -> None:
+    database = FakeDatabase(REPEATED)
+    database.keys["mine"] = stored_key
+
+    with pytest.raises(IdempotencyConflictError, match="mine"):
+        await database.submit(job_spec(), key=KEY)
+
+
+async def test_a_key_that_was_forgotten_meanwhile_is_used_anew() -> None:
+    database = FakeDatabase(REPEATED, STORED)
+
+    answer = await database.submit(job_spec(), key=KEY)
+
+    assert (answer.body, answer.is_replayed, len(database.stored)) == (b"1 at noon", False, 2)
+
+
+async def test_what_was_accepted_under_a_key_stays_accepted_though_its_params_fit_no_more() -> None:
+    database = FakeDatabase(STORED)
+    database.keys["mine"] = (b"the first", True)
+
+    answer = await database.submit(job_spec(ticks="many"), key=KEY)
+
+    assert (answer.body, answer.is_replayed, database.stored) == (b"the first", True, [])
+
+
+@pytest.mark.parametrize("key", [None, KEY])
+async def test_params_that_do_not_fit_are_refused_under_an_unknown_key_and_without_one(
+    key: SubmissionKey | None,
+) -> None:
+    with pytest.raises(ParamsInvalidError) as refused:
+        await FakeDatabase(STORED).submit(job_spec(ticks="many"), key=key)
+
+    assert str(refused.value) == "the parameters do not fit pipeline 'ticks'"
+    assert refused.value.faults == [Fault("$.params.ticks", '"many" is not of type "integer"')]
+
+
+async def test_every_fault_of_a_batch_is_told_at_its_place() -> None:
+    with pytest.raises(ParamsInvalidError) as refused:
+        await FakeDatabase(STORED).submit(
+            job_spec(ticks="a"), job_spec(), job_spec(ticks="b"), at="$.jobs[{}]"
+        )
+
+    assert str(refused.value) == "the parameters do not fit pipeline 'of the batch'"
+    assert [fault.path for fault in refused.value.faults] == [
+        "$.jobs[0].params.ticks",
+        "$.jobs[2].params.ticks",
+    ]
+
+
+async def test_unknown_pipelines_are_told_before_the_other_faults() -> None:
+    gone = msgspec.structs.replace(job_spec("gone"), version=7)
+
+    with pytest.raises(PipelineUnknownError) as refused:
+        await FakeDatabase(STORED).submit(job_spec(ticks="a"), job_spec("none"), gone, at="$.jobs[{}]")
+
+    assert str(refused.value) == "there is no pipeline 'none'"
+    assert refused.value.faults == [
+        Fault("$.jobs[1].pipeline", "there is no pipeline 'none'"),
+        Fault("$.jobs[2].version", "there is no pipeline 'gone' version 7"),
+        Fault("$.jobs[0].params.ticks", '"a" is not of type "integer"'),
+    ]
+
+
+@pytest.mark.parametrize("field", ["params", "meta"])
+async def test_params_and_meta_that_are_too_large_are_refused_before_anything_is_looked_up(
+    field: str,
+) -> None:
+    database = FakeDatabase(STORED)
+    large = msgspec.structs.replace(job_spec(), **{field: {"text": "x" * MAX_JSON_BYTES}})
+
+    with pytest.raises(ValueTooLargeError) as refused:
+        await database.submit(job_spec(), large, at="$.jobs[{}]")
+
+    assert refused.value.path == f"$.jobs[1].{field}"
+    assert (database.lookups, database.stored) == (0, [])
