@@ -8,8 +8,8 @@ import pytest
 
 from headrace.workers.attempt import process_executor
 from headrace.workers.attempt.process_executor import ChildDiedError
-from headrace.workers.attempt.values import OutputError
 from headrace.workers.child import protocol
+from headrace.workers.values import OutputError
 from support.scripted_child import start_scripted
 from support.virtual_time import in_virtual_time, running_loop
 

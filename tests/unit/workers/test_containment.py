@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headrace.domain.pipelines.context import JobCancelledError
-from headrace.workers.attempt.containment import StepLeftError, contained
+from headrace.workers.containment import StepLeftError, contained
 from support.virtual_time import in_virtual_time, until_idle
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from headrace.workers.attempt.containment import StepLeftError, call_in_thread
+from headrace.workers.containment import StepLeftError, call_in_thread
 
 SECONDS = 5
 

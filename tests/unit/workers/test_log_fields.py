@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.workers.attempt.values import plain_fields
+from headrace.workers.values import plain_fields
 
 KEY = f"hr_0123456789ab_{'Kx-_7' * 8}abc"
 # The text of one field may have this many bytes: `{"a":""}` around it takes 8 of the 8 KiB.

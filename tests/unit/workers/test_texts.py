@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.domain.events.types import JobError
-from headrace.workers.attempt.values import error_text, job_error, plain_text, safe_text
+from headrace.workers.values import error_text, job_error, plain_text, safe_text
 
 NO_TEXT = "(its text cannot be had)"
 KEY = f"hr_0123456789ab_{'Kx-_7' * 8}abc"

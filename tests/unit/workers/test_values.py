@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.workers.attempt.values import OutputError, bytes_or_path, encode_value
+from headrace.workers.values import OutputError, bytes_or_path, encode_value
 
 WHAT = "the output of step 'mix'"
 LIMIT = 1_000
