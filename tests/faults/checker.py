@@ -1,4 +1,4 @@
-"""What must be true of every job afterwards, whatever was killed, cut or frozen meanwhile."""
+"""Rules that every job must satisfy after a test has killed, cut or frozen parts of the service."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,8 +10,8 @@ from headrace.adapters.database import StatementPool
 from support.harness import Api
 
 FINAL: Final = frozenset({"succeeded", "failed", "cancelled"})
-MOST_LOSSES: Final = 5
-# Written down once more on purpose: a checker that asks the code what is legal finds nothing.
+MAX_LOSSES: Final = 5
+# This repeats the table of `src` on purpose: with the code's own table, the checker would find no error.
 MOVES: Final = {
     ("", "job.queued"): "queued",
     ("queued", "job.started"): "running",
@@ -44,13 +44,13 @@ async def assert_kept(
     *,
     may_wait_for: frozenset[str] = frozenset(),
 ) -> dict[str, JobRecord]:
-    """Assert that no promise was broken to the *accepted* jobs; returns what is stored of them."""
+    """Assert that the *accepted* jobs break no rule. Return their stored records by id."""
     records = await read_records(database, accepted, ledger)
     for record in records.values():
         if record.state == "queued":
             record.waiting_for = (await api.job(record.id))["waiting_for"]
-    found = violations(accepted, records, may_wait_for)
-    assert not found, "\n".join(found)
+    broken = violations(accepted, records, may_wait_for)
+    assert not broken, "\n".join(broken)
     return records
 
 
@@ -59,25 +59,25 @@ def violations(
     records: Mapping[str, JobRecord],
     may_wait_for: frozenset[str] = frozenset(),
 ) -> list[str]:
-    """Every broken promise, as a sentence that names the job."""
-    found = [f"{job_id}: accepted, and not there" for job_id in accepted if job_id not in records]
+    """Return every broken rule as a sentence that names the job."""
+    broken = [f"{job_id}: accepted, and not there" for job_id in accepted if job_id not in records]
     for job_id, record in records.items():
         for rule in RULES:
-            found += [f"{job_id}: {said}" for said in rule(record)]
+            broken += [f"{job_id}: {sentence}" for sentence in rule(record)]
         if record.state not in FINAL and record.waiting_for not in may_wait_for:
-            found.append(f"{job_id}: neither ended nor waiting: {record.state}, {record.waiting_for}")
-    return found
+            broken.append(f"{job_id}: neither ended nor waiting: {record.state}, {record.waiting_for}")
+    return broken
 
 
 def numbered(job: JobRecord) -> Iterator[str]:
-    """Events are numbered from 1 without a hole, up to the job's head."""
+    """Event numbers run from 1 to the job's head without a gap."""
     numbers = [event.seq for event in job.events]
     if numbers != list(range(1, job.event_seq + 1)):
         yield f"its events are numbered {numbers}, its head is {job.event_seq}"
 
 
 def moved_legally(job: JobRecord) -> Iterator[str]:
-    """Only legal moves; nothing but `job.retried` follows a final state."""
+    """The job makes only legal moves; only `job.retried` follows a final state."""
     state = ""
     for event in job.events:
         if (state, event.type) in MOVES:
@@ -89,7 +89,7 @@ def moved_legally(job: JobRecord) -> Iterator[str]:
 
 
 def accepted_one_result(job: JobRecord) -> Iterator[str]:
-    """At most one result, and the row holds that of the log."""
+    """The log holds at most one result, and the row holds the same one."""
     results = [event.body.get("result") for event in job.of_type("job.succeeded")]
     if len(results) > 1:
         yield f"{len(results)} results were accepted"
@@ -113,7 +113,7 @@ def attempts_in_turn(job: JobRecord) -> Iterator[str]:
 
 
 def within_limits(job: JobRecord) -> Iterator[str]:
-    """Losses and tries are counted right, and none is beyond its limit."""
+    """The row counts losses and tries as the log does, and none exceeds its limit."""
     losses, failures = 0, Counter[str]()
     done = {event.run for event in job.of_type("step.succeeded")}
     for event in job.events:
@@ -121,15 +121,15 @@ def within_limits(job: JobRecord) -> Iterator[str]:
             losses, failures = 0, Counter({run: failures[run] for run in done})
         losses += event.type == "attempt.lost"
         failures.update([event.run] if event.type == "step.failed" else [])
-    if losses != job.losses or losses > MOST_LOSSES:
+    if losses != job.losses or losses > MAX_LOSSES:
         yield f"{losses} losses in its log, {job.losses} in its row"
-    if losses == MOST_LOSSES and job.state not in {"failed", "cancelled"}:
+    if losses == MAX_LOSSES and job.state not in {"failed", "cancelled"}:
         yield f"{job.state} after {losses} losses"
     for step in job.steps:
         allowed = job.allowed.get(step.name, 1)
         if failures[step.key] != step.tries or step.tries > allowed:
-            told = f"{failures[step.key]} failures in its log, {step.tries} in its row"
-            yield f"{step.key}: {told}, {allowed} allowed"
+            counts = f"{failures[step.key]} failures in its log, {step.tries} in its row"
+            yield f"{step.key}: {counts}, {allowed} allowed"
 
 
 def finished_once(job: JobRecord) -> Iterator[str]:
@@ -151,7 +151,7 @@ def finished_once(job: JobRecord) -> Iterator[str]:
 
 
 def entered_once(job: JobRecord) -> Iterator[str]:
-    """The outside world saw a step run once a try, and not again after it had succeeded."""
+    """The ledger has one entry for each try of a step run, and none after it succeeded."""
     done = {event.run: event.body["attempt"] for event in job.of_type("step.succeeded")}
     tries = Counter((event.run, event.body["attempt"]) for event in job.of_type("step.failed"))
     for (run, attempt), count in Counter((entry.run, entry.attempt) for entry in job.entries).items():
@@ -159,9 +159,9 @@ def entered_once(job: JobRecord) -> Iterator[str]:
             yield f"{run}: entered in attempt {attempt}, it had succeeded in {done[run]}"
         if count > tries[run, attempt] + 1:
             yield f"{run}: entered {count} times in attempt {attempt}"
-    known = {event.run for event in job.of_type("step.succeeded")}
-    if job.entries and known - {entry.run for entry in job.entries}:
-        yield f"succeeded without being entered: {sorted(known)}"
+    succeeded = {event.run for event in job.of_type("step.succeeded")}
+    if job.entries and succeeded - {entry.run for entry in job.entries}:
+        yield f"succeeded without being entered: {sorted(succeeded)}"
 
 
 RULES: Final = (

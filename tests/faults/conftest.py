@@ -1,4 +1,4 @@
-"""The pipelines of the fault tests, a ledger outside of the service, and servers that a test may stop."""
+"""Fixtures: the fault pipelines' settings, a ledger outside the service, and servers that a test may stop."""
 
 import asyncio
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ FLOWS = Path(__file__).parent / "flows" / "fault_flows.py"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the full form its time."""
+    """Raise the time limit of the full form."""
     for item in items:
         if IS_FULL and Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.timeout(1800), append=False)
@@ -28,26 +28,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Path:
-    """A file that each entry into a step is a line of."""
+    """A file to which each entry into a step adds a line."""
     return tmp_path / "ledger"
 
 
 @pytest.fixture
 def faulty(settings: Settings) -> Settings:
-    """The settings of a test with the pipelines of `flows/`, and short patience."""
+    """The settings of a test with the pipelines of `flows/`, a short lease and a short grace time."""
     return _faulty(settings)
 
 
 @pytest.fixture
 def own_servers() -> Iterator[Servers]:
-    """A PostgreSQL and a Redis of one test, which may do to them what it likes."""
+    """A PostgreSQL and a Redis of one test, which may stop and damage them."""
     with private_servers() as servers:
         yield servers
 
 
 @pytest.fixture
 async def own(own_servers: Servers, tmp_path: Path) -> Settings:
-    """Settings over `own_servers`; the database is migrated."""
+    """Settings for `own_servers`, with a migrated database."""
     url = str(own_servers.database_url)
     await asyncio.to_thread(upgrade, url)
     pool = await StatementPool.open(url, size=1)

@@ -1,7 +1,7 @@
 """Runs `headrace` so that it breaks at one named point: `crashing.py POINT:PASSAGE:BREAKS ARGUMENT...`.
 
-A point is a function that is wrapped before the command starts; nothing in `src` knows of it. *PASSAGE* is
-which visit breaks it, from 1; what is muted is so from then on.
+A point is a function that is wrapped before the command starts; `src` does not know of it. *PASSAGE* is the
+number of the visit that breaks, from 1. A muted function stays muted from that visit on.
 """
 
 import asyncio
@@ -19,26 +19,26 @@ from typing import Any, Final, Literal, cast
 from headrace.domain.database import DatabaseAwayError
 from headrace.domain.jobs.states import JobState
 
-Breaks = Literal["kill", "stop", "lose", "mute"]
+BreakMode = Literal["kill", "stop", "lose", "mute"]
 
 
 def moves(_answer: Any, changes: Any = ()) -> bool:
-    """Whether a batch ends an attempt."""
+    """Return whether a batch ends an attempt."""
     return any(change.move is not None for change in changes)
 
 
 def checkpoints(_answer: Any, changes: Any = ()) -> bool:
-    """Whether a batch stores the output of a step, and ends no attempt."""
+    """Return whether a batch stores the output of a step and ends no attempt."""
     stored = any(event.type == "step.succeeded" for change in changes for event in change.events)
     return stored and not moves(None, changes)
 
 
 def ends(_answer: Any, news: Any = ()) -> bool:
-    """Whether news tell the last event of a job."""
-    return any(JobState(one.state).is_final for one in news)
+    """Return whether the news contain the last event of a job."""
+    return any(JobState(job_news.state).is_final for job_news in news)
 
 
-def found(answer: Any, *_: Any) -> bool:
+def has_result(answer: Any, *_: Any) -> bool:
     return bool(answer)
 
 
@@ -48,7 +48,7 @@ def always(*_: Any) -> bool:
 
 @dataclass(frozen=True)
 class Point:
-    """*function*, *when* it is entered or left and *counts* says yes to its answer and arguments."""
+    """A visit of *function*, *before* or *after* the call, if *counts* accepts its result and arguments."""
 
     function: str
     when: Literal["before", "after"]
@@ -59,7 +59,7 @@ _CLAIM: Final = "headrace.domain.jobs.attempts.queue:JobQueue.claim"
 _WRITE: Final = "headrace.domain.jobs.attempts.queue:JobQueue.write"
 
 POINTS: Final = {
-    "after_claim": Point(_CLAIM, "after", found),
+    "after_claim": Point(_CLAIM, "after", has_result),
     "before_checkpoint": Point(_WRITE, "before", checkpoints),
     "after_checkpoint": Point(_WRITE, "after", checkpoints),
     "before_finish": Point(_WRITE, "before", moves),
@@ -70,16 +70,16 @@ POINTS: Final = {
 }
 
 
-def command(point: str, passage: int = 1, breaks: Breaks = "kill") -> tuple[str, ...]:
-    """What to run instead of `headrace`.
+def command(point: str, passage: int = 1, breaks: BreakMode = "kill") -> tuple[str, ...]:
+    """Return the command to run instead of `headrace`.
 
-    `kill` and `stop` are signals to itself; `lose` lets what was done count and its answer be lost; `mute`
-    leaves out what would have been called, from that visit on.
+    `kill` and `stop` send a signal to the own process; `lose` makes the call and loses its answer; `mute`
+    leaves out the call, from that visit on.
     """
     return (sys.executable, "-P", str(Path(__file__)), f"{point}:{passage}:{breaks}")
 
 
-def arm(point: Point, passage: int, breaks: Breaks) -> None:
+def arm(point: Point, passage: int, breaks: BreakMode) -> None:
     """Wrap the function of *point*."""
     module, _, path = point.function.partition(":")
     owner_name, _, name = path.partition(".")
@@ -114,16 +114,16 @@ def arm(point: Point, passage: int, breaks: Breaks) -> None:
 
 
 class _Visits:
-    """Counts the visits of a point, and breaks at the one that is meant."""
+    """Counts the visits of a point, and breaks at the chosen one."""
 
-    def __init__(self, point: Point, passage: int, breaks: Breaks) -> None:
+    def __init__(self, point: Point, passage: int, breaks: BreakMode) -> None:
         self._point = point
         self._passage = passage
         self._breaks = breaks
         self._numbers = count(1)
 
     def __call__(self, answer: Any, arguments: tuple[Any, ...]) -> bool:
-        """True: leave the call out."""
+        """Count a visit. Return whether the call must be left out."""
         if not self._point.counts(answer, *arguments):
             return False
         number = next(self._numbers)
@@ -133,7 +133,7 @@ class _Visits:
         return is_muted
 
 
-def _break(breaks: Breaks) -> None:
+def _break(breaks: BreakMode) -> None:
     sys.stderr.write(f"breaks: {breaks}\n")
     sys.stderr.flush()
     if breaks == "lose":
@@ -143,9 +143,9 @@ def _break(breaks: Breaks) -> None:
 
 
 if __name__ == "__main__":
-    name, visit, way = sys.argv[1].split(":")
+    name, visit, break_mode = sys.argv[1].split(":")
     sys.argv = ["headrace", *sys.argv[2:]]
-    arm(POINTS[name], int(visit), cast(Breaks, way))
+    arm(POINTS[name], int(visit), cast(BreakMode, break_mode))
     from headrace.cli.main import main
 
     main()

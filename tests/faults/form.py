@@ -1,6 +1,6 @@
-"""How long and how hard the faults are: short by default, `HEADRACE_FAULTS=full` for every one at its length.
+"""The length of the fault tests: short by default, full with `HEADRACE_FAULTS=full`.
 
-`HEADRACE_FAULTS_SEED` repeats the random ones; a test that throws dice prints its seed.
+`HEADRACE_FAULTS_SEED` repeats a random test; such a test prints its seed.
 """
 
 import os
@@ -14,11 +14,11 @@ _SEED: Final = int(os.environ.get("HEADRACE_FAULTS_SEED", "20260117"))
 
 
 def by_form(short: T, full: T) -> T:
-    """*full* in the full form, else *short*."""
+    """Return *full* in the full form, else *short*."""
     return full if IS_FULL else short
 
 
-def seeded_dice() -> random.Random:
-    """Dice that fall in the same way for the same seed, which is printed."""
+def seeded_random() -> random.Random:
+    """Return a random source with the seed of this run, and print the seed."""
     print(f"HEADRACE_FAULTS_SEED={_SEED}")  # noqa: T201
     return random.Random(_SEED)  # noqa: S311

@@ -1,4 +1,4 @@
-"""A client that submits jobs one after the other, and remembers every answer."""
+"""A client that submits one job after the other, and records every answer."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -13,9 +13,10 @@ _PAUSE_SECONDS: Final = 0.05
 
 
 class Load:
-    """*accepted* are the ids that were answered with 202, *refusals* all other answers.
+    """A client that submits jobs.
 
-    *unanswered* says why there was no answer at all.
+    *accepted* are the ids of the answers with 202, *refusals* all other answers, *unanswered* the errors of
+    requests without an answer.
     """
 
     def __init__(self, client: httpx.AsyncClient, ledger: Path, **params: Any) -> None:
@@ -26,7 +27,7 @@ class Load:
         self.unanswered: list[httpx.TransportError] = []
 
     async def submit(self, pipeline: str = "relay", key: str | None = None, **params: Any) -> str | None:
-        """Submit one job; its id, None when it was not accepted."""
+        """Submit one job. Return its id, or None when it was not accepted."""
         body = {"pipeline": pipeline, "params": self._params | params}
         headers = {} if key is None else {"Idempotency-Key": key}
         try:
@@ -41,13 +42,13 @@ class Load:
         return self.accepted[-1]
 
     async def submit_many(self, count: int, **params: Any) -> list[str]:
-        """Submit *count* jobs at once; all have to be accepted."""
+        """Submit *count* jobs at once; all must be accepted."""
         ids = await asyncio.gather(*(self.submit(**params) for _ in range(count)))
         assert None not in ids, [*self.refusals, *self.unanswered]
         return [job_id for job_id in ids if job_id is not None]
 
-    async def insist(self) -> None:
-        """Submit one job, again with the same key until it is accepted."""
+    async def submit_until_accepted(self) -> None:
+        """Submit one job, and repeat the request with the same key until it is accepted."""
         key = uuid4().hex
         async with asyncio.timeout(30):
             while await self.submit(key=key) is None:
@@ -55,31 +56,31 @@ class Load:
 
     @asynccontextmanager
     async def going_on(self, *, insisting: bool = False) -> AsyncIterator[None]:
-        """Submit without an end while the block runs."""
+        """Submit one job after the other while the block runs."""
 
-        async def go_on() -> None:
+        async def submit_for_ever() -> None:
             while True:
-                await (self.insist() if insisting else self.submit())
+                await (self.submit_until_accepted() if insisting else self.submit())
                 await asyncio.sleep(_PAUSE_SECONDS)
 
-        going = asyncio.create_task(go_on())
+        submitting = asyncio.create_task(submit_for_ever())
         try:
             yield
-            assert not going.done(), going.exception()
+            assert not submitting.done(), submitting.exception()
         finally:
-            going.cancel()
+            submitting.cancel()
             with suppress(asyncio.CancelledError):
-                await going
+                await submitting
 
     async def until_more(self, count: int) -> None:
-        """Wait until so many more jobs are accepted."""
-        wanted = len(self.accepted) + count
+        """Wait until *count* more jobs are accepted."""
+        target = len(self.accepted) + count
         async with asyncio.timeout(40):
-            while len(self.accepted) < wanted:
+            while len(self.accepted) < target:
                 await asyncio.sleep(0.01)
 
 
 def late_share(waits: Sequence[float], share: float = 0.95) -> float:
-    """The wait that *share* of all did not exceed."""
+    """Return the wait that *share* of all waits do not exceed."""
     ordered = sorted(waits)
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)]

@@ -19,54 +19,56 @@ from headrace.settings import Settings
 
 HEADRACE: Final = (str(Path(sys.executable).with_name("headrace")),)
 _NUMBERS: Final = count(1)
-_PATIENCE_SECONDS: Final = 120
+_TIMEOUT_SECONDS: Final = 120
 
 
-class Running:
-    """A process, and what it and its children have said."""
+class LoggedProcess:
+    """A process, and the output of it and its children."""
 
     def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
         self.process = process
         self._log = log
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         return self._log.read_text(errors="replace")
 
-    async def hear(self, words: str, times: int = 1) -> None:
-        """Wait until *words* were said so many times."""
-        await until(lambda: self.said.count(words) >= times, lambda: f"{words!r} not in\n{self.said}")
+    async def wait_for_output(self, words: str, times: int = 1) -> None:
+        """Wait until the output contains *words* that many times."""
+        await until(lambda: self.output.count(words) >= times, lambda: f"{words!r} not in\n{self.output}")
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
     async def wait(self) -> int:
-        """Its exit status, once it has ended by itself."""
-        return await asyncio.wait_for(self.process.wait(), _PATIENCE_SECONDS)
+        """Wait until the process ends by itself. Return its exit status."""
+        return await asyncio.wait_for(self.process.wait(), _TIMEOUT_SECONDS)
 
     async def kill(self) -> None:
-        """End it and everything that it has started."""
+        """Kill the process and all its descendants."""
         family = _descendants(self.process.pid)
         if self.process.returncode is None:
             self.process.kill()
-        for one in family:
-            one.send(signal.SIGKILL)
+        for descendant in family:
+            descendant.send(signal.SIGKILL)
         await self.wait()
 
     def child(self) -> Process:
-        """Its only child."""
+        """Return the only child of the process."""
         (only,) = self.children()
         return only
 
     def children(self) -> list[Process]:
-        return [found for pid in _children(self.process.pid) if (found := Process.from_pid(pid)) is not None]
+        return [
+            process for pid in _children(self.process.pid) if (process := Process.from_pid(pid)) is not None
+        ]
 
 
 @asynccontextmanager
 async def running(
     settings: Settings, *arguments: str, command: tuple[str, ...] = HEADRACE, **environment: str
-) -> AsyncIterator[Running]:
-    """Start `headrace` with *arguments*; nothing of it is left when the block ends."""
+) -> AsyncIterator[LoggedProcess]:
+    """Start `headrace` with *arguments*, and kill it and its descendants when the block ends."""
     log = settings.data_dir / f"{arguments[0]}-{next(_NUMBERS)}.log"
     with log.open("wb") as file:
         process = await asyncio.create_subprocess_exec(
@@ -77,7 +79,7 @@ async def running(
             stdout=file,
             stderr=file,
         )
-    started = Running(process, log)
+    started = LoggedProcess(process, log)
     try:
         yield started
     finally:
@@ -87,53 +89,53 @@ async def running(
 @asynccontextmanager
 async def worker(
     settings: Settings, *arguments: str, command: tuple[str, ...] = HEADRACE
-) -> AsyncIterator[Running]:
-    """A worker process that is ready, without the parent that would replace it."""
+) -> AsyncIterator[LoggedProcess]:
+    """Start a worker process without the parent that would replace it, and wait until it is ready."""
     async with running(settings, "worker", "--alone", *arguments, command=command) as started:
-        await started.hear("worker_ready")
+        await started.wait_for_output("worker_ready")
         yield started
 
 
 @asynccontextmanager
-async def supervised(settings: Settings, *arguments: str) -> AsyncIterator[Running]:
-    """A worker that is ready, with its parent."""
+async def supervised(settings: Settings, *arguments: str) -> AsyncIterator[LoggedProcess]:
+    """Start a worker under its parent process, and wait until it is ready."""
     async with running(settings, "worker", *arguments) as started:
-        await started.hear("worker_ready")
+        await started.wait_for_output("worker_ready")
         yield started
 
 
 @asynccontextmanager
 async def api(
     settings: Settings, port: int | None = None, command: tuple[str, ...] = HEADRACE
-) -> AsyncIterator[tuple[Running, str]]:
-    """An API process that answers, and its address."""
+) -> AsyncIterator[tuple[LoggedProcess, str]]:
+    """Start an API process, wait until it answers, and yield it with its address."""
     port = free_port() if port is None else port
     async with running(settings, "api", "--port", str(port), command=command) as started:
         address = f"http://127.0.0.1:{port}"
         async with httpx.AsyncClient(base_url=address, trust_env=False) as client:
-            await until_async(lambda: _answers(client), lambda: started.said)
+            await until_async(lambda: _is_live(client), lambda: started.output)
         yield started, address
 
 
-async def until(happened: Callable[[], bool], told: Callable[[], str] = str) -> None:
-    """Wait until it has happened; *told* explains when it does not."""
+async def until(condition: Callable[[], bool], explain: Callable[[], str] = str) -> None:
+    """Wait until *condition* holds; *explain* adds a text to the error of a timeout."""
 
-    async def look() -> bool:
-        return happened()
+    async def check() -> bool:
+        return condition()
 
-    await until_async(look, told)
+    await until_async(check, explain)
 
 
 async def until_async(
-    happened: Callable[[], Any], told: Callable[[], str] = str, seconds: float = _PATIENCE_SECONDS
+    condition: Callable[[], Any], explain: Callable[[], str] = str, seconds: float = _TIMEOUT_SECONDS
 ) -> None:
-    """`until` for what has to be awaited."""
+    """Do as `until` does, for a condition that is awaited."""
     try:
         async with asyncio.timeout(seconds):
-            while not await happened():
+            while not await condition():
                 await asyncio.sleep(0.02)
     except TimeoutError as error:
-        raise AssertionError(f"waited for {seconds} s: {told()}") from error
+        raise AssertionError(f"waited for {seconds} s: {explain()}") from error
 
 
 def free_port() -> int:
@@ -143,32 +145,34 @@ def free_port() -> int:
         return port
 
 
-async def _answers(client: httpx.AsyncClient) -> bool:
+async def _is_live(client: httpx.AsyncClient) -> bool:
     with suppress(httpx.TransportError):
         return (await client.get("/health/live")).status_code == 200
     return False
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    ours: dict[str, str] = {}
+    variables: dict[str, str] = {}
     for name, value in msgspec.structs.asdict(settings).items():
         if value is not None:
-            listed = ",".join(value) if isinstance(value, tuple) else value
-            ours[f"HEADRACE_{name.upper()}"] = str(listed).lower() if isinstance(value, bool) else str(listed)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
-    return kept | ours
+            joined = ",".join(value) if isinstance(value, tuple) else value
+            variables[f"HEADRACE_{name.upper()}"] = (
+                str(joined).lower() if isinstance(value, bool) else str(joined)
+            )
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
+    return inherited | variables
 
 
 def _children(pid: int) -> list[int]:
     try:
-        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [int(child_pid) for child_pid in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
 
 
 def _descendants(pid: int) -> list[Process]:
     family = []
-    for child in _children(pid):
-        found = Process.from_pid(child)
-        family += ([found] if found else []) + _descendants(child)
+    for child_pid in _children(pid):
+        process = Process.from_pid(child_pid)
+        family += ([process] if process else []) + _descendants(child_pid)
     return family

@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that can be made a bad network while it runs."""
+"""A TCP proxy on loopback that can imitate a bad network while it runs."""
 
 import asyncio
 import socket
@@ -14,10 +14,10 @@ _CHUNK: Final = 1 << 16
 
 
 class Mode(StrEnum):
-    """What happens to bytes.
+    """The treatment of bytes.
 
-    `pass` they arrive · `stall` they arrive once the mode is another one · `drop` connections, old and
-    new, are reset · `half_open` the server's side is closed and the client never hears of it again.
+    `pass` forwards them · `stall` holds them until the mode changes · `drop` resets old and new connections ·
+    `half_open` closes the server's side, and the client never receives anything again.
     """
 
     PASS = "pass"
@@ -27,12 +27,12 @@ class Mode(StrEnum):
 
 
 class _Link:
-    """One client's connection, and ours to the server."""
+    """A client's connection, and the proxy's connection to the server for it."""
 
     def __init__(self, client: asyncio.StreamWriter) -> None:
         self.client = client
         self.server: asyncio.StreamWriter | None = None
-        # A half-open connection is of no use again, whatever the network becomes.
+        # A half-open connection stays dead in every later mode.
         self.is_dead = False
 
     def reset(self) -> None:
@@ -50,12 +50,12 @@ class _Link:
 
 
 class Proxy:
-    """Passes on to *host*:*port* what comes to its own `port`."""
+    """Forwards the bytes that arrive at its own `port` to *host*:*port*."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._mode = Mode.PASS
-        self._moved = asyncio.Condition()
+        self._mode_changed = asyncio.Condition()
         self._links: set[_Link] = set()
         self.port = 0
 
@@ -64,15 +64,15 @@ class Proxy:
         return self._mode
 
     async def become(self, mode: Mode) -> None:
-        """Treat all connections in this way from now on."""
+        """Change the mode of all connections."""
         self._mode = mode
         for link in list(self._links):
             if mode is Mode.DROP:
                 link.reset()
             elif mode is Mode.HALF_OPEN:
                 link.half_open()
-        async with self._moved:
-            self._moved.notify_all()
+        async with self._mode_changed:
+            self._mode_changed.notify_all()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = _Link(writer)
@@ -82,7 +82,7 @@ class Proxy:
                 link.reset()
             elif self._mode is Mode.HALF_OPEN:
                 link.is_dead = True
-            await self._flowing(link)
+            await self._wait_while_stalled(link)
             if not link.is_dead:
                 await self._connect(reader, link)
             while link.is_dead and await reader.read(_CHUNK):
@@ -98,7 +98,7 @@ class Proxy:
         return bool(self._links)
 
     def close(self) -> None:
-        """Reset whatever is open."""
+        """Reset all open connections."""
         for link in list(self._links):
             link.reset()
 
@@ -117,20 +117,20 @@ class Proxy:
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, link: _Link) -> None:
         while chunk := await source.read(_CHUNK):
-            await self._flowing(link)
+            await self._wait_while_stalled(link)
             if link.is_dead:
                 return
             sink.write(chunk)
             await sink.drain()
 
-    async def _flowing(self, link: _Link) -> None:
-        async with self._moved:
-            await self._moved.wait_for(lambda: link.is_dead or self._mode is not Mode.STALL)
+    async def _wait_while_stalled(self, link: _Link) -> None:
+        async with self._mode_changed:
+            await self._mode_changed.wait_for(lambda: link.is_dead or self._mode is not Mode.STALL)
 
 
 @asynccontextmanager
 async def proxied(url: str) -> AsyncIterator[tuple[Proxy, str]]:
-    """A proxy before the server of *url*, and the URL that leads through it."""
+    """Start a proxy before the server of *url*. Yield it with the URL that leads through it."""
     parts = urlsplit(url)
     proxy = Proxy(str(parts.hostname), int(parts.port or 0))
     listener = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)

@@ -1,4 +1,4 @@
-"""What the database and the ledger hold of the jobs once all is over: the checker's input."""
+"""Reads the records of finished jobs from the database and the ledger, as input for the checker."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,7 +32,7 @@ class EventRecord(Struct, frozen=True):
 
     @property
     def run(self) -> str:
-        """The key of the step run that it tells of."""
+        """The key of the step run that the event belongs to."""
         index = self.body.get("index")
         return self.body["step"] if index is None else f"{self.body['step']}[{index}]"
 
@@ -45,14 +45,14 @@ class StepRecord(Struct, frozen=True, kw_only=True):
 
 
 class Entry(Struct, frozen=True):
-    """A step run was entered: one line of the ledger."""
+    """An entry into a step run, which is one line of the ledger."""
 
     run: str
     attempt: int
 
 
 class JobRecord(Struct, kw_only=True):
-    """One job; *waiting_for* is what the API says, *allowed* how many tries each step has."""
+    """One job; *waiting_for* comes from the API, *allowed* is the number of tries that each step has."""
 
     id: str
     state: str
@@ -73,14 +73,14 @@ class JobRecord(Struct, kw_only=True):
 
     @property
     def start_wait(self) -> float:
-        """Seconds from its acceptance to its first start."""
+        """Seconds from the acceptance of the job to its first start."""
         return self.of_type("job.started")[0].at - self.events[0].at
 
 
 async def read_records(
     database: StatementPool, job_ids: Sequence[str], ledger: Path | None = None
 ) -> dict[str, JobRecord]:
-    """The jobs that exist of *job_ids*, by id."""
+    """Return the records of those *job_ids* that exist, by id."""
     ids = [UUID(job_id) for job_id in job_ids]
     records = {}
     for row in await database.fetch(_JOBS, ids):

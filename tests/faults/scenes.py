@@ -1,4 +1,4 @@
-"""A service of real processes under load, to which a test does something meanwhile."""
+"""A service of real processes under load, which a test disturbs."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +17,7 @@ from support.harness import Api, open_api
 
 
 class Scene(Struct):
-    """*kept* is what is stored of the jobs once the scene is over."""
+    """A running service and its load. *kept* are the records of the jobs, filled when the scene ends."""
 
     api: Api
     load: Load
@@ -27,15 +27,15 @@ class Scene(Struct):
 
 @asynccontextmanager
 async def under_load(settings: Settings, ledger: Path, hold_seconds: float) -> AsyncIterator[Scene]:
-    """An API, two workers, and jobs that come in while the block runs.
+    """Run an API and two workers, and submit jobs while the block runs.
 
-    Afterwards nobody has exited, all jobs have ended and every promise to them is kept.
+    Afterwards assert that no process has exited, all jobs have ended and no rule is broken.
     """
     database = await StatementPool.open(str(settings.database_url))
     async with (
         processes.api(settings) as (api_process, address),
-        processes.worker(settings) as one,
-        processes.worker(settings) as other,
+        processes.worker(settings) as first,
+        processes.worker(settings) as second,
         open_api(address) as api,
     ):
         scene = Scene(api, Load(api.http, ledger, hold_seconds=hold_seconds), database)
@@ -45,5 +45,5 @@ async def under_load(settings: Settings, ledger: Path, hold_seconds: float) -> A
             await scene.load.until_more(10)
         await settled(database, scene.load.accepted)
         scene.kept |= await assert_kept(api, database, scene.load.accepted, ledger)
-        assert {part.process.returncode for part in (api_process, one, other)} == {None}
+        assert {part.process.returncode for part in (api_process, first, second)} == {None}
     await database.close()

@@ -1,4 +1,4 @@
-"""What a test does to the PostgreSQL and the Redis that are its own."""
+"""Stop and start the PostgreSQL and the Redis of a single test."""
 
 import asyncio
 import shutil
@@ -9,17 +9,17 @@ from headrace.adapters.servers import EmbeddedServer
 
 
 async def stop(server: EmbeddedServer, number: signal.Signals) -> None:
-    """End it by that signal, and see it gone."""
+    """Send the signal to *server*, and wait until it has ended."""
     server.running.process.send(number)
     await until(lambda: not server.is_alive(), lambda: f"{server.label} does not end")
 
 
 async def start(server: EmbeddedServer) -> None:
-    """Start it where it was."""
+    """Start *server* again, at the same address."""
     await asyncio.to_thread(server.restart)
 
 
 async def stop_forgetting(redis: EmbeddedServer) -> None:
-    """Kill it and remove everything that it has written."""
+    """Kill *redis* and remove its stored data."""
     await stop(redis, signal.SIGKILL)
     shutil.rmtree(redis.home.path / "appendonlydir")

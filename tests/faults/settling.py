@@ -1,4 +1,4 @@
-"""Waiting until jobs have ended, straight from the database: it is there when the API is not."""
+"""Wait for states of jobs, read from the database, which also works while the API is down."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -14,33 +14,33 @@ WHERE id = ANY($1::uuid[]) AND state IN ('queued', 'running')
 
 
 async def settled(database: StatementPool, job_ids: Sequence[str], seconds: float = 40) -> None:
-    """Wait until every one of the jobs is final."""
+    """Wait until all jobs are final."""
     ids = [UUID(job_id) for job_id in job_ids]
-    still: list[str] = []
+    unfinished: list[str] = []
 
     async def are_final() -> bool:
         try:
-            still[:] = [str(dict(row)) for row in await database.fetch(_OPEN, ids)]  # type: ignore[call-overload]
+            unfinished[:] = [str(dict(row)) for row in await database.fetch(_OPEN, ids)]  # type: ignore[call-overload]
         except TRANSIENT as error:
-            still[:] = [str(error)]
-        return not still
+            unfinished[:] = [str(error)]
+        return not unfinished
 
-    await until_async(are_final, lambda: f"not final: {still}", seconds)
+    await until_async(are_final, lambda: f"not final: {unfinished}", seconds)
 
 
 async def in_second_attempt(database: StatementPool, job_ids: Sequence[str]) -> None:
-    """Wait until those of the jobs that have not ended are run by somebody for the second time."""
+    """Wait until all jobs that have not ended run in their second attempt."""
     ids = [UUID(job_id) for job_id in job_ids]
 
     async def are_running() -> bool:
         rows = await database.fetch(_OPEN, ids)
         return bool(rows) and all((row["state"], row["attempt"]) == ("running", 2) for row in rows)
 
-    await until_async(are_running, lambda: "nobody runs them again")
+    await until_async(are_running, lambda: "no worker runs them again")
 
 
 async def running_in(database: StatementPool, job_id: str, run: str) -> None:
-    """Wait until a step run of the job is told to have started."""
+    """Wait until the job's log says that the step run *run* has started."""
     name, _, index = run.removesuffix("]").partition("[")
 
     async def has_started() -> bool:

@@ -1,6 +1,6 @@
 """Runs `headrace` with a wrong clock: `skewed.py SECONDS ARGUMENT...`.
 
-Only the time of day is wrong: waiting is measured by the monotonic clock, which nobody sets.
+Only the time of day is wrong: waiting uses the monotonic clock, which cannot be set.
 """
 
 import datetime
@@ -11,35 +11,35 @@ from typing import Any
 
 
 def command(seconds: float) -> tuple[str, ...]:
-    """What to run instead of `headrace`."""
+    """Return the command to run instead of `headrace`."""
     return (sys.executable, "-P", str(Path(__file__)), str(seconds))
 
 
 def skew(seconds: float) -> None:
-    """Shift what this process takes for the time of day. To be called before anything else is imported."""
-    right, right_ns, real = time.time, time.time_ns, datetime.datetime
+    """Shift the time of day of this process. Call it before other modules are imported."""
+    real_time, real_time_ns, real_datetime = time.time, time.time_ns, datetime.datetime
     shift = datetime.timedelta(seconds=seconds)
 
-    class Kind(type):
+    class InstanceCheck(type):
         def __instancecheck__(cls, value: Any) -> bool:
-            return isinstance(value, real)
+            return isinstance(value, real_datetime)
 
-    class Shifted(real, metaclass=Kind):  # type: ignore[misc,valid-type]
-        """Gives real datetimes: encoders in C look at the very type."""
+    class Shifted(real_datetime, metaclass=InstanceCheck):  # type: ignore[misc,valid-type]
+        """Creates real datetimes, because encoders in C compare the exact type."""
 
         def __new__(cls, *arguments: Any, **named: Any) -> Any:
-            return real(*arguments, **named)
+            return real_datetime(*arguments, **named)
 
         @classmethod
         def now(cls, tz: datetime.tzinfo | None = None) -> Any:
-            return real.now(tz) + shift
+            return real_datetime.now(tz) + shift
 
         @classmethod
         def utcnow(cls) -> Any:
-            return real.now(datetime.UTC).replace(tzinfo=None) + shift
+            return real_datetime.now(datetime.UTC).replace(tzinfo=None) + shift
 
-    time.time = lambda: right() + seconds
-    time.time_ns = lambda: right_ns() + int(seconds * 1e9)
+    time.time = lambda: real_time() + seconds
+    time.time_ns = lambda: real_time_ns() + int(seconds * 1e9)
     datetime.datetime = Shifted  # type: ignore[misc]
 
 

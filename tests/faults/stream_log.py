@@ -1,4 +1,4 @@
-"""The logs of jobs, straight from PostgreSQL, as the bodies that every transport has to send."""
+"""Reads the logs of jobs from PostgreSQL, as the bodies that every transport must send."""
 
 from collections.abc import Collection
 from datetime import UTC, datetime
@@ -15,15 +15,15 @@ _EVENTS: Final = """
 SELECT job_id, seq, at, type, body::text AS body FROM job_events
 WHERE job_id = ANY($1::uuid[]) ORDER BY job_id, seq
 """
-_PAGE: Final = 1_000
+_PAGE_SIZE: Final = 1_000
 
 
 async def read_histories(database: StatementPool, job_ids: Collection[str]) -> dict[str, History]:
-    """The histories of those jobs, by id; all of them have ended."""
+    """Return the histories of the jobs, by id; all jobs must have ended."""
     ids = [UUID(job_id) for job_id in sorted(job_ids)]
     histories: dict[str, History] = {}
-    for start in range(0, len(ids), _PAGE):
-        page = ids[start : start + _PAGE]
+    for start in range(0, len(ids), _PAGE_SIZE):
+        page = ids[start : start + _PAGE_SIZE]
         for row in await database.fetch(_JOBS, page):
             assert row["finished_at"] is not None, f"{row['id']} is {row['state']}"
             histories[str(row["id"])] = History([], row["state"], row["finished_at"])
@@ -35,7 +35,7 @@ async def read_histories(database: StatementPool, job_ids: Collection[str]) -> d
 
 
 def _body(job_id: UUID, seq: int, at: datetime, kind: str, rest: str) -> bytes:
-    # Written down once more on purpose: with the code of the service, both would be wrong alike.
+    # This repeats the encoding on purpose: with the code of the service, both sides would share its faults.
     moment = at.astimezone(UTC).isoformat().removesuffix("+00:00")
     head = f'{{"type":"{kind}","job_id":"{job_id}","seq":{seq},"at":"{moment}Z"'
     return (head + ("}" if rest == "{}" else "," + rest[1:])).encode()

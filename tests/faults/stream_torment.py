@@ -1,4 +1,4 @@
-"""What is done to two API processes and their Redis while somebody watches jobs."""
+"""Injects faults into two API processes and their Redis while clients watch jobs."""
 
 import asyncio
 import signal
@@ -16,15 +16,15 @@ _CUTS: Final = 25
 
 
 class Torment:
-    """What is done to the service; `happened` counts it by kind."""
+    """Injects faults into the service; `fault_counts` counts them by kind."""
 
     def __init__(self, settings: Settings, redis: EmbeddedServer, stack: AsyncExitStack) -> None:
         self._settings = settings
         self._redis = redis
         self._stack = stack
         self._ports = [processes.free_port(), processes.free_port()]
-        self._apis: list[processes.Running] = []
-        self.happened = Counter[str]()
+        self._apis: list[processes.LoggedProcess] = []
+        self.fault_counts = Counter[str]()
 
     @property
     def addresses(self) -> list[str]:
@@ -35,42 +35,42 @@ class Torment:
         self._apis = list(await asyncio.gather(*(self._start(port) for port in self._ports)))
 
     def assert_alive(self) -> None:
-        """Nobody has ended that was not told to."""
+        """Assert that no API process has ended by itself."""
         for api in self._apis:
-            assert api.process.returncode is None, api.said[-4_000:]
+            assert api.process.returncode is None, api.output[-4_000:]
 
     async def cut_pubsub(self) -> None:
         """CLIENT KILL TYPE pubsub, every 100 ms for a while."""
         async with async_redis.Redis.from_url(self._redis.url) as client:
             for _ in range(_CUTS):
                 killed = await client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-                self.happened["pub/sub connections killed"] += killed
+                self.fault_counts["pub/sub connections killed"] += killed
                 await asyncio.sleep(0.1)
 
     async def restart_redis(self) -> None:
-        """Kill it, and start it without its memory."""
+        """Kill Redis, and start it without its data."""
         await servers.stop_forgetting(self._redis)
         await asyncio.sleep(1.0)
         await servers.start(self._redis)
-        self.happened["Redis restarted"] += 1
+        self.fault_counts["Redis restarted"] += 1
 
     async def kill_api(self) -> None:
-        """SIGKILL to one of them, which comes back."""
+        """Send SIGKILL to the first API, and start it again."""
         assert await self._restart(0, signal.SIGKILL) == -signal.SIGKILL
-        self.happened["API killed"] += 1
+        self.fault_counts["API killed"] += 1
 
     async def deploy_api(self) -> None:
-        """SIGTERM to the other, which comes back."""
+        """Send SIGTERM to the second API, and start it again."""
         assert await self._restart(1, signal.SIGTERM) == 0
-        self.happened["API stopped"] += 1
+        self.fault_counts["API stopped"] += 1
 
-    async def _restart(self, place: int, number: signal.Signals) -> int:
+    async def _restart(self, index: int, number: signal.Signals) -> int:
         self.assert_alive()
-        self._apis[place].send(number)
-        status = await self._apis[place].wait()
-        self._apis[place] = await self._start(self._ports[place])
+        self._apis[index].send(number)
+        status = await self._apis[index].wait()
+        self._apis[index] = await self._start(self._ports[index])
         return status
 
-    async def _start(self, port: int) -> processes.Running:
+    async def _start(self, port: int) -> processes.LoggedProcess:
         started, _ = await self._stack.enter_async_context(processes.api(self._settings, port))
         return started

@@ -1,4 +1,4 @@
-"""Redis and PostgreSQL that go away: nothing is lost, nobody exits, all recovers."""
+"""Redis and PostgreSQL lose data or connections: no job is lost, and the service recovers by itself."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -60,7 +60,7 @@ async def test_a_lost_last_event_is_noticed_within_a_beat(
         job = await api.submit("noop", run_at="2100-01-01T00:00:00Z")
         async with asyncio.timeout(20), websockets.connect(f"{api.ws}/api/v1/jobs/{job['id']}/ws") as socket:
             await socket.recv()
-            # Ended behind the back of everybody who publishes.
+            # This ends the job without a publication.
             await database.fetch(
                 "WITH ended AS (UPDATE jobs SET state = 'cancelled', finished_at = now(), event_seq = 2"
                 " WHERE id = $1::uuid RETURNING id)"

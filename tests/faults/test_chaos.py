@@ -1,4 +1,4 @@
-"""Everything at random, from a seed: workers killed and frozen, Redis flushed, connections cut."""
+"""Random faults from a seed: workers killed and frozen, Redis flushed, connections cut."""
 
 import asyncio
 import signal
@@ -11,7 +11,7 @@ import redis.asyncio as async_redis
 
 from faults import processes
 from faults.checker import assert_kept
-from faults.form import by_form, seeded_dice
+from faults.form import by_form, seeded_random
 from faults.load import Load
 from faults.settling import settled
 from headrace.adapters.database import StatementPool
@@ -19,20 +19,20 @@ from headrace.domain.database import TRANSIENT
 from headrace.settings import Settings
 from support.harness import serving
 
-MOST_LOSSES = 5
+MAX_LOSSES = 5
 
 
-async def kill(workers: list[processes.Running], dice: Random) -> None:
-    for child in dice.choice(workers).children():
+async def kill(workers: list[processes.LoggedProcess], random_source: Random) -> None:
+    for child in random_source.choice(workers).children():
         child.send(signal.SIGKILL)
 
 
-async def freeze(workers: list[processes.Running], dice: Random) -> None:
-    """Stop a worker for a time that its leases may outlast or not."""
-    frozen = dice.choice(workers).children()
+async def freeze(workers: list[processes.LoggedProcess], random_source: Random) -> None:
+    """Stop a worker for a random time, which may be longer than its leases."""
+    frozen = random_source.choice(workers).children()
     for child in frozen:
         child.send(signal.SIGSTOP)
-    await asyncio.sleep(dice.uniform(0.5, 3.0))
+    await asyncio.sleep(random_source.uniform(0.5, 3.0))
     for child in frozen:
         child.send(signal.SIGCONT)
 
@@ -48,53 +48,53 @@ async def cut(database: StatementPool) -> None:
 
 
 @asynccontextmanager
-async def two_workers(settings: Settings) -> AsyncIterator[list[processes.Running]]:
+async def two_workers(settings: Settings) -> AsyncIterator[list[processes.LoggedProcess]]:
     async with AsyncExitStack() as stack:
         starting = [processes.supervised(settings, "--concurrency", "5") for _ in range(2)]
-        yield [await stack.enter_async_context(one) for one in starting]
+        yield [await stack.enter_async_context(worker) for worker in starting]
 
 
 async def test_workers_killed_at_random_lose_nothing(
     faulty: Settings, database: StatementPool, ledger: Path
 ) -> None:
-    dice = seeded_dice()
+    random_source = seeded_random()
     async with serving(faulty) as api, two_workers(faulty) as workers:
         load = Load(api.http, ledger, hold_seconds=0.2)
         async with load.going_on():
             for _ in range(by_form(6, 60)):
-                await asyncio.sleep(dice.uniform(0.2, 1.0))
-                await kill(workers, dice)
+                await asyncio.sleep(random_source.uniform(0.2, 1.0))
+                await kill(workers, random_source)
         await settled(database, load.accepted)
 
         kept = await assert_kept(api, database, load.accepted, ledger)
 
     assert any(job.losses for job in kept.values())
-    assert all(job.state == "succeeded" for job in kept.values() if job.losses < MOST_LOSSES)
+    assert all(job.state == "succeeded" for job in kept.values() if job.losses < MAX_LOSSES)
 
 
 async def test_all_of_it_at_random_loses_nothing(
     faulty: Settings, database: StatementPool, ledger: Path
 ) -> None:
-    dice = seeded_dice()
+    random_source = seeded_random()
     async with (
         serving(faulty) as api,
         two_workers(faulty) as workers,
         async_redis.Redis.from_url(str(faulty.redis_url)) as redis,
     ):
         faults = [
-            lambda: kill(workers, dice),
-            lambda: freeze(workers, dice),
+            lambda: kill(workers, random_source),
+            lambda: freeze(workers, random_source),
             lambda: cut(database),
             redis.flushall,
         ]
         load = Load(api.http, ledger, hold_seconds=0.2)
         async with load.going_on():
             for _ in range(by_form(12, 150)):
-                await asyncio.sleep(dice.uniform(0.1, 0.5))
-                await dice.choice(faults)()
+                await asyncio.sleep(random_source.uniform(0.1, 0.5))
+                await random_source.choice(faults)()
         await settled(database, load.accepted)
 
         kept = await assert_kept(api, database, load.accepted, ledger)
 
     assert {answer.status_code for answer in load.refusals} <= {503}
-    assert all(job.state == "succeeded" for job in kept.values() if job.losses < MOST_LOSSES)
+    assert all(job.state == "succeeded" for job in kept.values() if job.losses < MAX_LOSSES)

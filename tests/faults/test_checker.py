@@ -1,4 +1,4 @@
-"""The checker finds what it is there to find."""
+"""The checker finds every planted fault."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +17,8 @@ JOB = "0190a000-0000-7000-8000-000000000001"
 
 
 def sound() -> JobRecord:
-    """A job that was lost once after its first step, and then succeeded."""
-    told: list[tuple[str, dict[str, Any]]] = [
+    """Return the record of a job that was lost once after its first step, and then succeeded."""
+    log: list[tuple[str, dict[str, Any]]] = [
         ("job.queued", {}),
         ("job.started", {"attempt": 1}),
         ("step.started", {"step": "a", "attempt": 1}),
@@ -42,7 +42,7 @@ def sound() -> JobRecord:
         progress=1.0,
         result=7,
         allowed={"a": 1, "b": 2},
-        events=[EventRecord(seq, kind, body) for seq, (kind, body) in enumerate(told, start=1)],
+        events=[EventRecord(seq, kind, body) for seq, (kind, body) in enumerate(log, start=1)],
         steps=[
             StepRecord(key="a", name="a", state="succeeded"),
             StepRecord(key="b[0]", name="b", state="succeeded", tries=1),
@@ -51,7 +51,7 @@ def sound() -> JobRecord:
     )
 
 
-def tell(job: JobRecord, kind: str, **body: object) -> None:
+def append_event(job: JobRecord, kind: str, **body: object) -> None:
     job.event_seq += 1
     job.events.append(EventRecord(job.event_seq, kind, body))
 
@@ -68,10 +68,10 @@ def lose_five_times(job: JobRecord) -> None:
 PLANTED: dict[str, tuple[Callable[[JobRecord], object], str]] = {
     "a hole": (lambda job: job.events.pop(3), "numbered"),
     "a head that is ahead": (lambda job: setattr(job, "event_seq", 13), "its head is 13"),
-    "a cancel after the end": (lambda job: tell(job, "job.cancelled"), "job.cancelled (event 13)"),
-    "an event after the end": (lambda job: tell(job, "log"), "log (event 13) while succeeded"),
-    "a second end": (lambda job: tell(job, "job.succeeded", result=8), "2 results"),
-    "a retry of what succeeded": (lambda job: tell(job, "job.retried"), "job.retried (event 13)"),
+    "a cancel after the end": (lambda job: append_event(job, "job.cancelled"), "job.cancelled (event 13)"),
+    "an event after the end": (lambda job: append_event(job, "log"), "log (event 13) while succeeded"),
+    "a second end": (lambda job: append_event(job, "job.succeeded", result=8), "2 results"),
+    "a retry of what succeeded": (lambda job: append_event(job, "job.retried"), "job.retried (event 13)"),
     "a start while running": (lambda job: replace(job, 6, "log"), "job.started (event 7) while running"),
     "a row that differs": (lambda job: setattr(job, "state", "failed"), "its row failed"),
     "another result": (lambda job: setattr(job, "result", 8), "another result"),
@@ -96,13 +96,15 @@ def test_a_sound_history_is_passed() -> None:
     assert violations([JOB], {JOB: sound()}) == []
 
 
-@pytest.mark.parametrize(("plant", "said"), PLANTED.values(), ids=PLANTED.keys())
-def test_a_planted_fault_is_found(plant: Callable[[JobRecord], object], said: str) -> None:
+@pytest.mark.parametrize(("plant", "expected_text"), PLANTED.values(), ids=PLANTED.keys())
+def test_a_planted_fault_is_found(plant: Callable[[JobRecord], object], expected_text: str) -> None:
     job = sound()
 
     plant(job)
 
-    assert any(said in one for one in violations([JOB], {JOB: job})), violations([JOB], {JOB: job})
+    assert any(expected_text in violation for violation in violations([JOB], {JOB: job})), violations(
+        [JOB], {JOB: job}
+    )
 
 
 def test_a_job_that_was_accepted_and_is_gone_is_found() -> None:
@@ -112,7 +114,7 @@ def test_a_job_that_was_accepted_and_is_gone_is_found() -> None:
 def test_a_failed_job_may_be_retried() -> None:
     job = sound()
     replace(job, 12, "job.failed")
-    tell(job, "job.retried")
+    append_event(job, "job.retried")
     job.state, job.losses, job.result, job.waiting_for = "queued", 0, None, "run_at"
 
     assert violations([JOB], {JOB: job}, frozenset({"run_at"})) == []

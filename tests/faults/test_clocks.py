@@ -1,4 +1,4 @@
-"""A worker whose clock is an hour off: PostgreSQL's time decides, and nobody notices."""
+"""A worker whose clock is an hour wrong behaves like any other, because PostgreSQL's time decides."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

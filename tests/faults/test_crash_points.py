@@ -1,4 +1,4 @@
-"""A worker or an API killed at the worst moment: the job ends, and what was done is not done again."""
+"""A worker or an API is killed at the worst moment: the job ends, and no finished step runs again."""
 
 import asyncio
 import signal
@@ -23,15 +23,15 @@ SLACK_SECONDS = 2.0
 
 
 def silences(job: JobRecord) -> list[float]:
-    """For each loss, the seconds from the last that was heard of the attempt to the next start."""
-    last, found = 0.0, []
+    """Return, for each loss, the seconds from the last event of the attempt to the next start."""
+    last, seconds = 0.0, []
     for before, event in zip(job.events, job.events[1:], strict=False):
         if event.type == "attempt.lost":
             last = before.at
         elif event.type == "job.started" and last:
-            found.append(event.at - last)
+            seconds.append(event.at - last)
             last = 0.0
-    return found
+    return seconds
 
 
 def assert_taken_over_in_time(jobs: dict[str, JobRecord], settings: Settings) -> None:
@@ -91,12 +91,12 @@ async def test_what_counts_though_its_answer_was_lost_is_no_loss(
 ) -> None:
     async with (
         serving(faulty) as api,
-        processes.worker(faulty, command=crashing.command(point, breaks="lose")) as hard_of_hearing,
+        processes.worker(faulty, command=crashing.command(point, breaks="lose")) as worker,
     ):
         load = Load(api.http, ledger)
         await load.submit_many(5)
         await settled(database, load.accepted)
-        await hard_of_hearing.hear("breaks: lose")
+        await worker.wait_for_output("breaks: lose")
 
         kept = await assert_kept(api, database, load.accepted, ledger)
 
@@ -138,7 +138,7 @@ async def test_an_api_stopped_while_it_holds_a_job_stalls_nobody_for_long(
         load = Load(api.http, ledger)
         (held,) = await load.submit_many(1, hold_seconds=0.5)
         cancelling = asyncio.create_task(client.post(f"/api/v1/jobs/{held}/cancel"))
-        await frozen.hear("breaks: stop")
+        await frozen.wait_for_output("breaks: stop")
         neighbours = await load.submit_many(10)
         async with asyncio.timeout(4):
             await settled(database, neighbours)

@@ -1,4 +1,4 @@
-"""A deploy under load: nothing is refused for good, nothing is lost, and no try is used up."""
+"""A deploy under load refuses no submission for good, loses no job, and uses up no try."""
 
 import signal
 from contextlib import AsyncExitStack

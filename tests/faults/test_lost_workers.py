@@ -1,4 +1,4 @@
-"""Workers that vanish: another takes the job over, and nothing that is done is done again."""
+"""When a worker vanishes, another worker takes the job over, and no finished step runs again."""
 
 import asyncio
 import signal
@@ -24,8 +24,8 @@ DEMO = Path(__file__).parents[2] / "src" / "pipelines" / "shootout" / "assets" /
 LEASE_SECONDS = 2
 
 
-async def events_until(api: Api, job_id: str, kind: str, **wanted: Any) -> list[dict[str, Any]]:
-    """The frames of a job up to the first of *kind* that has the *wanted* fields."""
+async def events_until(api: Api, job_id: str, kind: str, **fields: Any) -> list[dict[str, Any]]:
+    """Return the frames of a job up to the first of *kind* that has the given *fields*."""
     frames = []
     async with (
         asyncio.timeout(180),
@@ -34,7 +34,7 @@ async def events_until(api: Api, job_id: str, kind: str, **wanted: Any) -> list[
         async for message in socket:
             frame = msgspec.json.decode(message)
             frames.append(frame)
-            if frame["type"] == kind and all(frame.get(name) == value for name, value in wanted.items()):
+            if frame["type"] == kind and all(frame.get(name) == value for name, value in fields.items()):
                 return frames
     raise AssertionError(f"no {kind} in {[frame['type'] for frame in frames]}")
 
@@ -42,7 +42,7 @@ async def events_until(api: Api, job_id: str, kind: str, **wanted: Any) -> list[
 async def test_a_shootout_whose_worker_is_killed_goes_on_where_it_was(
     settings: Settings, database: StatementPool
 ) -> None:
-    # A worker that is alive keeps its lease however busy the machine is.
+    # The long lease does not expire on a busy machine while the worker is alive.
     patient = msgspec.structs.replace(settings, lease_seconds=60)
     params = msgspec.json.decode(DEMO.read_bytes())
     async with serving(patient) as api, processes.worker(patient) as first:
@@ -67,7 +67,7 @@ async def test_a_job_that_kills_its_workers_ends_and_its_neighbour_succeeds(
         neighbour = await api.submit("ticks", params={"count": 300, "interval_ms": 10})
         for losses in range(5):
             async with asyncio.timeout(20):
-                # A worker that holds the lease and is never heard of again.
+                # This gives the lease to a worker that does not exist.
                 while not await database.fetch(
                     "UPDATE jobs SET lease_expires_at = '2000-01-01', lease_owner = 'ghost'"
                     " WHERE id = $1::uuid AND state = 'running' AND losses = $2 RETURNING id",
@@ -85,7 +85,7 @@ async def test_a_job_that_kills_its_workers_ends_and_its_neighbour_succeeds(
 
 
 def test_a_step_process_ends_with_a_worker_that_left_its_words_unread(tmp_path: Path) -> None:
-    ours, theirs = socket.socketpair()
+    worker_end, child_end = socket.socketpair()
     run = protocol.RunStep(
         source=str(FLOWS),
         pipeline="asking",
@@ -99,13 +99,13 @@ def test_a_step_process_ends_with_a_worker_that_left_its_words_unread(tmp_path: 
         max_output_bytes=1000,
     )
     start = "from headrace.workers.child.main import main; main()"
-    with theirs:
-        command = [sys.executable, "-P", "-c", start, str(theirs.fileno())]
-        child = subprocess.Popen(command, pass_fds=(theirs.fileno(),), process_group=0)
+    with child_end:
+        command = [sys.executable, "-P", "-c", start, str(child_end.fileno())]
+        child = subprocess.Popen(command, pass_fds=(child_end.fileno(),), process_group=0)
     try:
-        with ours:
-            ours.sendall(protocol.encode(run))
-            ours.recv(1, socket.MSG_PEEK)
+        with worker_end:
+            worker_end.sendall(protocol.encode(run))
+            worker_end.recv(1, socket.MSG_PEEK)
 
         assert child.wait(20) == -signal.SIGKILL
     finally:

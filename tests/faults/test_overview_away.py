@@ -1,4 +1,4 @@
-"""The socket of all jobs converges while Redis is away, and while its pub/sub is killed again and again."""
+"""The overview socket converges while Redis is away, and while its pub/sub connections are killed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -23,19 +23,19 @@ def redis_of(own_servers: Servers) -> EmbeddedServer:
 
 
 async def submit_all(api: Api) -> dict[str, str]:
-    """Some that end, and some that wait."""
+    """Submit jobs that end and jobs that wait. Return the expected state of each."""
     quick = [await api.submit("noop") for _ in range(JOBS)]
     later = [await api.submit("noop", run_at="2100-01-01T00:00:00Z") for _ in range(3)]
     return {job["id"]: "succeeded" for job in quick} | {job["id"]: "queued" for job in later}
 
 
 async def converged(shown: list[Board], states: dict[str, str]) -> None:
-    await asyncio.gather(*(one.until(states) for one in shown))
+    await asyncio.gather(*(dashboard.until(states) for dashboard in shown))
 
 
 @asynccontextmanager
 async def going_on(act: Callable[[], Any]) -> AsyncIterator[None]:
-    """*act* every 100 ms, for the block."""
+    """Call *act* every 100 ms while the block runs."""
 
     async def repeat() -> None:
         while True:

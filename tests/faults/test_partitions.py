@@ -1,4 +1,4 @@
-"""A network between the parts that stalls, resets or goes silent: the service goes on around it."""
+"""The service keeps working when the network between its parts stalls, resets connections or goes silent."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ import pytest
 
 from faults import processes
 from faults.checker import assert_kept
-from faults.form import by_form, seeded_dice
+from faults.form import by_form, seeded_random
 from faults.load import Load, late_share
 from faults.proxy import Mode, proxied
 from faults.settling import running_in, settled
@@ -20,7 +20,7 @@ from support.harness import open_api, serving, working
 BAD = [Mode.STALL, Mode.DROP, Mode.HALF_OPEN]
 LATE_SECONDS = 2.0
 SLACK_SECONDS = 2.0
-# What a statement may take before its connection is given up, see `headrace.adapters.database`.
+# The limit of a statement before its connection is given up, see `headrace.adapters.database`.
 COMMAND_SECONDS = 30.0
 CANCEL_SECONDS = 1.0
 
@@ -86,7 +86,7 @@ async def test_a_worker_cut_off_from_redis_goes_on_in_time(
 async def test_connections_to_redis_that_are_reset_again_and_again_end_nobody(
     faulty: Settings, database: StatementPool, ledger: Path
 ) -> None:
-    dice = seeded_dice()
+    random_source = seeded_random()
     async with proxied(str(faulty.redis_url)) as (network, through):
         cut = msgspec.structs.replace(faulty, redis_url=through)
         async with (
@@ -103,7 +103,7 @@ async def test_connections_to_redis_that_are_reset_again_and_again_end_nobody(
                     if round_ % 4 == 0:
                         watched += await load.submit_many(1)
                         watching.create_task(api.watch(watched[-1]))
-                    await asyncio.sleep(dice.uniform(0.2, 0.6))
+                    await asyncio.sleep(random_source.uniform(0.2, 0.6))
             await settled(database, load.accepted)
 
             assert (api_process.process.returncode, worker.process.returncode) == (None, None)
@@ -165,7 +165,7 @@ async def test_a_connection_that_goes_silent_costs_a_worker_none_of_its_leases(
         load = Load(api.http, ledger, hold_seconds=8)
         for job_id in await load.submit_many(3):
             await running_in(database, job_id, "carry[1]")
-        # The connections that there are lead nowhere; new ones can be made at once.
+        # The open connections are dead; new connections can be opened at once.
         await network.become(Mode.HALF_OPEN)
         await network.become(Mode.PASS)
         await settled(database, load.accepted, seconds=COMMAND_SECONDS * 2)

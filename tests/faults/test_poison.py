@@ -1,4 +1,4 @@
-"""Jobs that harm whoever runs them fail with a code that says why, and their neighbours do not notice."""
+"""Jobs that harm their worker fail with a code that says why, and their neighbours still succeed."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,7 +31,7 @@ POISONS = {
 async def beside(
     api: Api, database: StatementPool, ledger: Path, *, losses: bool = False
 ) -> AsyncIterator[dict[str, JobRecord]]:
-    """Neighbours run while the block does; they use up no try, and are lost only where *losses* says so."""
+    """Run other jobs while the block runs. They use up no try, and are lost only if *losses* allows it."""
     load = Load(api.http, ledger, hold_seconds=0.1)
     kept: dict[str, JobRecord] = {}
     async with load.going_on():
@@ -73,19 +73,19 @@ async def test_a_job_that_blocks_every_loop_is_given_up_and_its_neighbours_are_n
 ) -> None:
     async with (
         serving(faulty) as api,
-        processes.supervised(faulty) as one,
-        processes.supervised(faulty) as other,
+        processes.supervised(faulty) as first,
+        processes.supervised(faulty) as second,
     ):
         async with beside(api, database, ledger, losses=True) as neighbours:
             job = await api.submit("blocking", params={"case": ""})
             await settled(database, [job["id"]], seconds=150)
 
         (kept,) = (await assert_kept(api, database, [job["id"]])).values()
-        # Nobody is lost for good: each worker process was replaced.
-        assert len(one.children()) == len(other.children()) == 1
+        # Each worker process was replaced.
+        assert len(first.children()) == len(second.children()) == 1
         after = await api.submit("noop")
         assert (await api.finish(after["id"]))["state"] == "succeeded"
     assert (kept.state, kept.losses) == ("failed", 5)
     assert kept.of_type("job.failed")[-1].body["error"]["code"] == "lost_too_often"
-    # From its third attempt on it ran alone: no neighbour was lost with it more than twice.
+    # From its third attempt on the job ran alone: no neighbour was lost with it more than twice.
     assert max(job.losses for job in neighbours.values()) <= 2

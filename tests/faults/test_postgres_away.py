@@ -1,4 +1,4 @@
-"""PostgreSQL restarted, stopped and cut off under load: refusals are honest, and all goes on by itself."""
+"""PostgreSQL is restarted, stopped and cut off under load: refusals are honest, and the service recovers."""
 
 import asyncio
 import signal
@@ -14,8 +14,8 @@ from headrace.adapters.servers import EmbeddedServer, Servers
 from headrace.settings import Settings
 
 
-def assert_told_honestly(scene: Scene) -> None:
-    """Every submit was answered; one that was refused says when to come again."""
+def assert_refusals_are_honest(scene: Scene) -> None:
+    """Assert that every submission was answered, and each refusal has a `Retry-After`."""
     assert {job.state for job in scene.kept.values()} == {"succeeded"}
     assert scene.load.unanswered == []
     for refusal in scene.load.refusals:
@@ -39,7 +39,7 @@ async def test_an_immediate_restart_of_postgresql(
             await servers.start(postgres)
             await scene.load.until_more(5)
 
-    assert_told_honestly(scene)
+    assert_refusals_are_honest(scene)
     assert sum(job.losses for job in scene.kept.values()) == 0
 
 
@@ -52,7 +52,7 @@ async def test_a_stop_of_postgresql_longer_than_the_leases(
         await asyncio.sleep(by_form(3.0, 30.0))
         await servers.start(postgres)
 
-    assert_told_honestly(scene)
+    assert_refusals_are_honest(scene)
     assert scene.load.refusals
     assert sum(job.losses for job in scene.kept.values()) == 0, "run twice, though its worker lived"
 
@@ -67,5 +67,5 @@ async def test_connections_cut_again_and_again(own: Settings, ledger: Path) -> N
             )
             await asyncio.sleep(0.15)
 
-    assert_told_honestly(scene)
+    assert_refusals_are_honest(scene)
     assert sum(job.losses for job in scene.kept.values()) == 0

@@ -1,4 +1,4 @@
-"""The proxy is the bad network that it is told to be."""
+"""The proxy imitates each kind of bad network."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,15 +11,15 @@ from faults.proxy import Mode, Proxy, proxied
 Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class Way:
-    """A proxy before a server that repeats each line, and the connections that lead through it."""
+class EchoServer:
+    """A server that repeats each line, behind a proxy, and the connections to it."""
 
     def __init__(self, proxy: Proxy) -> None:
         self.become = proxy.become
         self._port = proxy.port
         self._writers: list[asyncio.StreamWriter] = []
 
-    async def reach(self) -> Pair:
+    async def connect(self) -> Pair:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         self._writers.append(writer)
         return reader, writer
@@ -32,62 +32,62 @@ class Way:
 
 
 @pytest.fixture
-async def way() -> AsyncIterator[Way]:
-    async def repeat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def echo_server() -> AsyncIterator[EchoServer]:
+    async def repeat_lines(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
             while line := await reader.readline():
                 writer.write(line)
         writer.close()
 
-    server = await asyncio.start_server(repeat, "127.0.0.1", 0)
+    server = await asyncio.start_server(repeat_lines, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with server, proxied(f"redis://:secret@127.0.0.1:{port}/0") as (proxy, url):
         assert url == f"redis://:secret@127.0.0.1:{proxy.port}/0"
-        opened = Way(proxy)
+        opened = EchoServer(proxy)
         yield opened
         await opened.close()
 
 
-async def say(pair: Pair, word: bytes, seconds: float = 5) -> bytes:
+async def echo(pair: Pair, word: bytes, seconds: float = 5) -> bytes:
     pair[1].write(word + b"\n")
     return await asyncio.wait_for(pair[0].readline(), seconds)
 
 
-async def test_what_is_stalled_arrives_later(way: Way) -> None:
-    pair = await way.reach()
-    assert await say(pair, b"one") == b"one\n"
+async def test_what_is_stalled_arrives_later(echo_server: EchoServer) -> None:
+    pair = await echo_server.connect()
+    assert await echo(pair, b"one") == b"one\n"
 
-    await way.become(Mode.STALL)
+    await echo_server.become(Mode.STALL)
     with pytest.raises(TimeoutError):
-        await say(pair, b"two", 0.1)
-    await way.become(Mode.PASS)
+        await echo(pair, b"two", 0.1)
+    await echo_server.become(Mode.PASS)
 
     assert await asyncio.wait_for(pair[0].readline(), 5) == b"two\n"
 
 
-async def test_dropped_connections_are_reset_and_new_ones_too(way: Way) -> None:
-    pair = await way.reach()
-    await say(pair, b"one")
+async def test_dropped_connections_are_reset_and_new_ones_too(echo_server: EchoServer) -> None:
+    pair = await echo_server.connect()
+    await echo(pair, b"one")
 
-    await way.become(Mode.DROP)
+    await echo_server.become(Mode.DROP)
 
     with pytest.raises(ConnectionError):
-        assert await say(pair, b"two")
+        assert await echo(pair, b"two")
     with pytest.raises(ConnectionError):
-        assert await say(await way.reach(), b"three")
-    await way.become(Mode.PASS)
-    assert await say(await way.reach(), b"four") == b"four\n"
+        assert await echo(await echo_server.connect(), b"three")
+    await echo_server.become(Mode.PASS)
+    assert await echo(await echo_server.connect(), b"four") == b"four\n"
 
 
-async def test_a_half_open_connection_is_silent_for_good(way: Way) -> None:
-    pair = await way.reach()
-    await say(pair, b"one")
+async def test_a_half_open_connection_is_silent_for_good(echo_server: EchoServer) -> None:
+    pair = await echo_server.connect()
+    await echo(pair, b"one")
 
-    await way.become(Mode.HALF_OPEN)
-    late = await way.reach()
-    await way.become(Mode.PASS)
+    await echo_server.become(Mode.HALF_OPEN)
+    late = await echo_server.connect()
+    await echo_server.become(Mode.PASS)
 
     for silent in (pair, late):
         with pytest.raises(TimeoutError):
-            await say(silent, b"two", 0.1)
-    assert await say(await way.reach(), b"three") == b"three\n"
+            await echo(silent, b"two", 0.1)
+    assert await echo(await echo_server.connect(), b"three") == b"three\n"

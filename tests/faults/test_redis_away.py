@@ -1,4 +1,4 @@
-"""Redis flushed, restarted empty and away, under load: no job, event or cancel is lost, and nobody exits."""
+"""Redis is flushed, restarted empty or down under load: no job, event or cancel is lost, no process exits."""
 
 import asyncio
 import time
@@ -30,14 +30,14 @@ def redis(own_servers: Servers) -> EmbeddedServer:
 
 
 async def is_well(scene: Scene) -> bool:
-    """Whether Redis is said to be there; readiness is 200 in any case."""
+    """Return whether readiness reports Redis as working; its status is 200 in any case."""
     answer = await scene.api.http.get("/health/ready")
     assert answer.status_code == 200
     return "redis" not in answer.json()["degraded"]
 
 
 async def cancel_one(scene: Scene) -> None:
-    """Cancel a running job, and see it end in time."""
+    """Cancel a running job, and assert that it ends in time."""
     (doomed,) = await scene.load.submit_many(1, hold_seconds=60)
     await running_in(scene.database, doomed, "carry[1]")
     began = time.monotonic()
@@ -49,7 +49,7 @@ async def cancel_one(scene: Scene) -> None:
 
 @asynccontextmanager
 async def watched(scene: Scene) -> AsyncIterator[None]:
-    """Watchers of jobs that run meanwhile see every event of them."""
+    """Watch jobs that run during the block, and assert that the watchers receive every event."""
     jobs = await scene.load.submit_many(5, hold_seconds=1.0)
     watching = [asyncio.create_task(scene.api.watch(job_id)) for job_id in jobs]
     yield
@@ -58,7 +58,7 @@ async def watched(scene: Scene) -> AsyncIterator[None]:
 
 
 def assert_unnoticed(scene: Scene) -> None:
-    """No submit was refused, every job had one attempt, and started in time."""
+    """Assert that no submission was refused, and every job had one attempt and started in time."""
     assert (scene.load.refusals, scene.load.unanswered) == ([], [])
     assert {job.attempt for job in scene.kept.values()} == {1}
     assert late_share([job.start_wait for job in scene.kept.values()]) < START_SECONDS

@@ -1,4 +1,4 @@
-"""A Redis without room, and one that would make room."""
+"""A Redis without free memory, and a Redis that evicts keys."""
 
 from pathlib import Path
 from uuid import uuid4
@@ -38,8 +38,8 @@ async def test_a_full_redis_refuses_no_submit_and_brings_no_payload_into_a_log(
 
         kept = await assert_kept(api, database, load.accepted, ledger.with_name(secret))
         assert api_process.process.returncode is worker.process.returncode is None
-        assert secret not in api_process.said + worker.said
-        assert "ring_dropped" in api_process.said
+        assert secret not in api_process.output + worker.output
+        assert "ring_dropped" in api_process.output
     await database.close()
 
     assert {(job.state, job.attempt) for job in kept.values()} == {("succeeded", 1)}
@@ -55,7 +55,7 @@ async def test_a_redis_that_evicts_is_refused_with_the_line_that_mends_it(
 
     async with processes.running(own, *arguments) as refusing:
         assert await refusing.wait() == REFUSED
-    *_, last = refusing.said.splitlines()
-    assert "Traceback" not in refusing.said
+    *_, last = refusing.output.splitlines()
+    assert "Traceback" not in refusing.output
     assert "maxmemory-policy allkeys-lru" in last
     assert "redis-cli CONFIG SET maxmemory-policy noeviction" in last

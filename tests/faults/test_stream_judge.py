@@ -1,91 +1,100 @@
-"""The judge of streams finds what it is there to find."""
+"""The judge of streams finds every planted fault."""
 
 from collections.abc import Callable
 
 import pytest
 
-from faults.stream_judge import KINDS, LATE_SECONDS, UNSAID, History, Stay, Told, judge, table
+from faults.stream_judge import (
+    KINDS,
+    LATE_SECONDS,
+    UNKNOWN_STATE,
+    ClientConnection,
+    ClientRecord,
+    History,
+    judge,
+    table,
+)
 
 JOB = "0190a000-0000-7000-8000-000000000001"
 FINISHED_AT = 1_000.0
 LOG = [f'{{"seq":{seq}}}'.encode() for seq in range(1, 7)]
 
 
-def stay(*numbers: int, after: int, over_at: float, end: str | None = None) -> Stay:
+def connection(*numbers: int, after: int, closed_at: float, end: str | None = None) -> ClientConnection:
     events = [(number, LOG[number - 1]) for number in numbers]
-    return Stay(after, events, opened_at=over_at - 10, over_at=over_at, end=end)
+    return ClientConnection(after, events, opened_at=closed_at - 10, closed_at=closed_at, end=end)
 
 
-def sound() -> Told:
-    """A client that was cut off once, found nobody, came back, and was told the end at once."""
-    first = stay(1, 2, 3, after=0, over_at=FINISHED_AT - 5)
-    nobody = Stay(3, over_at=FINISHED_AT - 4)
-    last = stay(4, 5, 6, after=3, over_at=FINISHED_AT + 1, end="succeeded")
-    return Told(JOB, "socket", [first, nobody, last])
+def sound() -> ClientRecord:
+    """Return the record of a client that was cut off, failed once, reconnected, and received the end."""
+    first = connection(1, 2, 3, after=0, closed_at=FINISHED_AT - 5)
+    unanswered = ClientConnection(3, closed_at=FINISHED_AT - 4)
+    last = connection(4, 5, 6, after=3, closed_at=FINISHED_AT + 1, end="succeeded")
+    return ClientRecord(JOB, "socket", [first, unanswered, last])
 
 
-def findings(told: Told) -> list[str]:
-    return [found.kind for found in judge([told], {JOB: History(LOG, "succeeded", FINISHED_AT)})]
+def findings(record: ClientRecord) -> list[str]:
+    return [finding.kind for finding in judge([record], {JOB: History(LOG, "succeeded", FINISHED_AT)})]
 
 
-def lose_the_last(told: Told) -> None:
-    told.stays[-1].events.pop()
+def lose_the_last(record: ClientRecord) -> None:
+    record.connections[-1].events.pop()
 
 
-def lose_between(told: Told) -> None:
-    told.stays[-1].events.pop(0)
+def lose_between(record: ClientRecord) -> None:
+    record.connections[-1].events.pop(0)
 
 
-def lose_and_stay_away(told: Told) -> None:
-    told.stays.pop()
-    told.stays[0].events.pop(1)
+def lose_and_stay_away(record: ClientRecord) -> None:
+    record.connections.pop()
+    record.connections[0].events.pop(1)
 
 
-def repeat_at_once(told: Told) -> None:
-    told.stays[-1].events.append((6, LOG[5]))
+def repeat_at_once(record: ClientRecord) -> None:
+    record.connections[-1].events.append((6, LOG[5]))
 
 
-def repeat_after_a_break(told: Told) -> None:
-    told.stays[-1].events.insert(0, (3, LOG[2]))
+def repeat_after_a_break(record: ClientRecord) -> None:
+    record.connections[-1].events.insert(0, (3, LOG[2]))
 
 
-def swap(told: Told) -> None:
-    told.stays[-1].events[:2] = reversed(told.stays[-1].events[:2])
+def swap(record: ClientRecord) -> None:
+    record.connections[-1].events[:2] = reversed(record.connections[-1].events[:2])
 
 
-def take_another_body(told: Told) -> None:
-    told.stays[0].events[1] = (2, b'{"seq": 2}')
+def take_another_body(record: ClientRecord) -> None:
+    record.connections[0].events[1] = (2, b'{"seq": 2}')
 
 
-def invent(told: Told) -> None:
-    told.stays[-1].events.append((7, b'{"seq":7}'))
+def invent(record: ClientRecord) -> None:
+    record.connections[-1].events.append((7, b'{"seq":7}'))
 
 
-def never_end(told: Told) -> None:
-    told.stays[-1].end = None
+def never_end(record: ClientRecord) -> None:
+    record.connections[-1].end = None
 
 
-def never_come(told: Told) -> None:
-    told.stays.clear()
+def never_come(record: ClientRecord) -> None:
+    record.connections.clear()
 
 
-def end_otherwise(told: Told) -> None:
-    told.stays[-1].end = "failed"
+def end_otherwise(record: ClientRecord) -> None:
+    record.connections[-1].end = "failed"
 
 
-def end_late(told: Told) -> None:
-    told.stays[-1].over_at = FINISHED_AT + LATE_SECONDS + 0.1
+def end_late(record: ClientRecord) -> None:
+    record.connections[-1].closed_at = FINISHED_AT + LATE_SECONDS + 0.1
 
 
-def wait_in_vain_before(told: Told) -> None:
-    told.stays[0].over_at = FINISHED_AT + LATE_SECONDS + 0.1
+def wait_in_vain_before(record: ClientRecord) -> None:
+    record.connections[0].closed_at = FINISHED_AT + LATE_SECONDS + 0.1
 
 
-def say_more_after_the_end(told: Told) -> None:
-    told.oddities.append("beat after the end")
+def say_more_after_the_end(record: ClientRecord) -> None:
+    record.oddities.append("beat after the end")
 
 
-PLANTED: dict[str, tuple[Callable[[Told], None], list[str]]] = {
+PLANTED: dict[str, tuple[Callable[[ClientRecord], None], list[str]]] = {
     "a lost last event": (lose_the_last, ["gap"]),
     "a hole": (lose_between, ["gap"]),
     "a hole, and no end": (lose_and_stay_away, ["gap", "missing end"]),
@@ -108,29 +117,29 @@ def test_a_sound_stream_is_passed() -> None:
 
 
 def test_who_comes_long_after_the_job_is_told_the_end_in_time() -> None:
-    told = sound()
+    record = sound()
 
-    told.stays[-1].opened_at = FINISHED_AT + 999
-    told.stays[-1].over_at = FINISHED_AT + 1_000
+    record.connections[-1].opened_at = FINISHED_AT + 999
+    record.connections[-1].closed_at = FINISHED_AT + 1_000
 
-    assert findings(told) == []
+    assert findings(record) == []
 
 
 def test_an_end_may_come_without_a_state() -> None:
-    told = sound()
+    record = sound()
 
-    told.stays[-1].end = UNSAID
+    record.connections[-1].end = UNKNOWN_STATE
 
-    assert findings(told) == []
+    assert findings(record) == []
 
 
 @pytest.mark.parametrize(("plant", "kinds"), PLANTED.values(), ids=PLANTED.keys())
-def test_a_planted_fault_is_found(plant: Callable[[Told], None], kinds: list[str]) -> None:
-    told = sound()
+def test_a_planted_fault_is_found(plant: Callable[[ClientRecord], None], kinds: list[str]) -> None:
+    record = sound()
 
-    plant(told)
+    plant(record)
 
-    assert findings(told) == kinds
+    assert findings(record) == kinds
 
 
 def test_every_kind_of_fault_is_planted() -> None:
@@ -138,10 +147,10 @@ def test_every_kind_of_fault_is_planted() -> None:
 
 
 def test_the_table_counts_what_was_found() -> None:
-    told, history = sound(), History(LOG, "succeeded", FINISHED_AT)
-    swap(told)
+    record, history = sound(), History(LOG, "succeeded", FINISHED_AT)
+    swap(record)
 
-    lines = table([told], {JOB: history}, judge([told], {JOB: history})).splitlines()
+    lines = table([record], {JOB: history}, judge([record], {JOB: history})).splitlines()
 
     assert lines[0] == "1 jobs"
     assert lines[2].split() == ["socket", "1", "6", "1", "0", "1", "0", "1.0", "s"]

@@ -1,11 +1,11 @@
-"""Every client sees every event of its job, in order, once, whatever is killed, cut or lost meanwhile."""
+"""Every client sees every event of its job, in order and once, despite killed processes and lost messages."""
 
 import asyncio
 from contextlib import AsyncExitStack
 from random import Random
 
 from faults import crashing, processes
-from faults.form import by_form, seeded_dice
+from faults.form import by_form, seeded_random
 from faults.settling import settled
 from faults.stream_clients import TRANSPORTS
 from faults.stream_crowd import Crowd, crowd
@@ -20,35 +20,37 @@ from support.harness import serving
 JOBS = by_form(500, 10_000)
 ROUNDS = by_form(1, 10)
 AT_ONCE = 60
-ALL = tuple(TRANSPORTS)
-UNHEARD = "unheard"
+ALL_TRANSPORTS = tuple(TRANSPORTS)
+MUTED_QUEUE = "unheard"
 
 
 async def watch_some(
-    watching: Crowd, tormenting: asyncio.Task[None], dice: Random, places: list[int]
+    watchers: Crowd, tormenting: asyncio.Task[None], random_source: Random, places: list[int]
 ) -> None:
-    """Submit and watch one job after the other: most with one client, every tenth over every transport."""
+    """Submit and watch jobs in turn: most with one client, every tenth over every transport."""
     while places or not tormenting.done():
-        place = places.pop() if places else dice.randrange(JOBS)
-        queue = UNHEARD if place % 10 == 1 else "default"
-        seconds = round(dice.uniform(0.2, 2.0), 2)
-        job_id = await watching.submit(queue=queue, params={"seconds": seconds, "lines": dice.randint(1, 8)})
-        transports = ALL if place % 10 == 0 else (ALL[place % len(ALL)],)
-        await watching.watch(job_id, transports, is_steady=place % 4 == 1)
+        place = places.pop() if places else random_source.randrange(JOBS)
+        queue = MUTED_QUEUE if place % 10 == 1 else "default"
+        seconds = round(random_source.uniform(0.2, 2.0), 2)
+        job_id = await watchers.submit(
+            queue=queue, params={"seconds": seconds, "lines": random_source.randint(1, 8)}
+        )
+        transports = ALL_TRANSPORTS if place % 10 == 0 else (ALL_TRANSPORTS[place % len(ALL_TRANSPORTS)],)
+        await watchers.watch(job_id, transports, is_steady=place % 4 == 1)
 
 
-async def torment_all(torment: Torment, watching: Crowd) -> None:
-    """One fault after the other, spread over the time in which jobs are watched."""
+async def torment_all(torment: Torment, watchers: Crowd) -> None:
+    """Inject one fault after the other, spread over the time in which jobs are watched."""
     faults = [torment.cut_pubsub, torment.restart_redis, torment.kill_api, torment.deploy_api] * ROUNDS
     for number, fault in enumerate(faults):
-        await watching.until_done(number * JOBS // (len(faults) + 1))
+        await watchers.until_done(number * JOBS // (len(faults) + 1))
         if fault == torment.kill_api:
-            await watching.until_open(torment.addresses[0], ALL)
+            await watchers.until_open(torment.addresses[0], ALL_TRANSPORTS)
         await fault()
 
 
 async def test_streams_have_no_holes_whatever_happens(own: Settings, own_servers: Servers) -> None:
-    dice = seeded_dice()
+    random_source = seeded_random()
     assert own_servers.redis is not None
     async with AsyncExitStack() as stack:
         torment = Torment(own, own_servers.redis, stack)
@@ -56,54 +58,54 @@ async def test_streams_have_no_holes_whatever_happens(own: Settings, own_servers
         _, _, muted = await asyncio.gather(
             torment.begin(),
             stack.enter_async_context(processes.worker(own, "--concurrency", str(AT_ONCE))),
-            stack.enter_async_context(processes.worker(own, "--queue", UNHEARD, command=muting)),
+            stack.enter_async_context(processes.worker(own, "--queue", MUTED_QUEUE, command=muting)),
         )
-        watching = await stack.enter_async_context(crowd(torment.addresses, dice))
+        watchers = await stack.enter_async_context(crowd(torment.addresses, random_source))
         async with asyncio.TaskGroup() as group:
-            tormenting = group.create_task(torment_all(torment, watching))
+            tormenting = group.create_task(torment_all(torment, watchers))
             places = list(range(JOBS))
             for _ in range(AT_ONCE):
-                group.create_task(watch_some(watching, tormenting, dice, places))
+                group.create_task(watch_some(watchers, tormenting, random_source, places))
         torment.assert_alive()
-        torment.happened["last events muted"] = muted.said.count("breaks: mute")
+        torment.fault_counts["last events muted"] = muted.output.count("breaks: mute")
     database = await StatementPool.open(str(own.database_url))
-    histories = await read_histories(database, {told.job_id for told in watching.clients})
+    histories = await read_histories(database, {record.job_id for record in watchers.clients})
     await database.close()
 
-    found = judge(watching.clients, histories)
+    findings = judge(watchers.clients, histories)
 
-    print(table(watching.clients, histories, found))  # noqa: T201
-    print(dict(torment.happened))  # noqa: T201
-    assert found == [], "\n".join(finding.said for finding in found[:20])
+    print(table(watchers.clients, histories, findings))  # noqa: T201
+    print(dict(torment.fault_counts))  # noqa: T201
+    assert findings == [], "\n".join(finding.text for finding in findings[:20])
     assert len(histories) >= JOBS
-    assert len(torment.happened) == 5
-    assert all(torment.happened.values())
-    assert any(told.byes for told in watching.clients)
+    assert len(torment.fault_counts) == 5
+    assert all(torment.fault_counts.values())
+    assert any(record.byes for record in watchers.clients)
     for transport in TRANSPORTS:
-        of_it = [told for told in watching.clients if told.transport == transport]
-        assert any(len(told.opened) > 1 for told in of_it)
-        assert any(told.left for told in of_it)
-        assert any(told.cut > told.byes for told in of_it)
+        of_transport = [record for record in watchers.clients if record.transport == transport]
+        assert any(len(record.opened) > 1 for record in of_transport)
+        assert any(record.abandoned for record in of_transport)
+        assert any(record.cut > record.byes for record in of_transport)
 
 
 async def test_a_muted_last_event_is_noticed_within_a_beat(faulty: Settings, database: StatementPool) -> None:
-    dice = seeded_dice()
+    random_source = seeded_random()
     muting = crashing.command("last_news", breaks="mute")
     async with serving(faulty) as api, processes.worker(faulty, command=muting) as muted:
-        # Nobody comes later than these: whoever comes has the heads checked at once.
-        async with crowd([str(api.http.base_url)], dice) as watching, asyncio.TaskGroup() as group:
+        # No client connects later: a new connection would have the heads checked at once.
+        async with crowd([str(api.http.base_url)], random_source) as watchers, asyncio.TaskGroup() as group:
             for _ in range(by_form(5, 100)):
-                job_id = await watching.submit(params={"seconds": 1.5})
-                group.create_task(watching.watch(job_id, ALL, is_steady=True))
-        await settled(database, [told.job_id for told in watching.clients])
-        histories = await read_histories(database, {told.job_id for told in watching.clients})
-        assert "breaks: mute" in muted.said
+                job_id = await watchers.submit(params={"seconds": 1.5})
+                group.create_task(watchers.watch(job_id, ALL_TRANSPORTS, is_steady=True))
+        await settled(database, [record.job_id for record in watchers.clients])
+        histories = await read_histories(database, {record.job_id for record in watchers.clients})
+        assert "breaks: mute" in muted.output
 
-    found = judge(watching.clients, histories)
+    findings = judge(watchers.clients, histories)
 
-    print(table(watching.clients, histories, found))  # noqa: T201
-    assert found == [], "\n".join(finding.said for finding in found[:20])
-    for told in watching.clients:
-        (stay,) = told.stays
-        assert stay.opened_at is not None
-        assert stay.opened_at < histories[told.job_id].finished_at
+    print(table(watchers.clients, histories, findings))  # noqa: T201
+    assert findings == [], "\n".join(finding.text for finding in findings[:20])
+    for record in watchers.clients:
+        (connection,) = record.connections
+        assert connection.opened_at is not None
+        assert connection.opened_at < histories[record.job_id].finished_at

@@ -1,4 +1,4 @@
-"""`headrace worker`: the parent replaces a worker that dies or is blocked, and ends when it is told to."""
+"""The parent of `headrace worker` replaces a worker that dies or is blocked, and ends on SIGTERM."""
 
 import signal
 from pathlib import Path
@@ -33,7 +33,7 @@ blocking.add(block, result=True)
 async def test_a_killed_worker_is_replaced_and_the_parent_ends_when_told(settings: Settings) -> None:
     async with processes.supervised(settings) as parent:
         parent.child().send(signal.SIGKILL)
-        await parent.hear("worker_ready", times=2)
+        await parent.wait_for_output("worker_ready", times=2)
         parent.send(signal.SIGTERM)
 
         assert await parent.wait() == 0
@@ -48,8 +48,8 @@ async def test_a_worker_whose_loop_is_blocked_is_replaced_and_the_job_goes_on(
     async with serving(blocking) as api, processes.supervised(blocking) as parent:
         job = await api.submit("blocking", params={"marker": ""})
 
-        await parent.hear("the event loop is blocked")
-        await parent.hear(" in block")
+        await parent.wait_for_output("the event loop is blocked")
+        await parent.wait_for_output(" in block")
         done = await api.finish(job["id"])
 
     assert (done["state"], done["result"]) == ("succeeded", 2)
@@ -76,8 +76,8 @@ async def test_a_worker_that_gave_up_five_steps_is_replaced(settings: Settings) 
         for job in jobs:
             await api.finish(job["id"])
 
-        await parent.hear("too_many_abandoned_steps")
-        await parent.hear("worker_ready", times=2)
+        await parent.wait_for_output("too_many_abandoned_steps")
+        await parent.wait_for_output("worker_ready", times=2)
         after = await api.finish((await api.submit("noop"))["id"])
 
     assert after["state"] == "succeeded"
@@ -106,7 +106,7 @@ async def test_a_job_that_blocks_the_loop_for_ever_is_soon_alone_and_fails(
     blocking = msgspec.structs.replace(settings, pipelines=(str(flow),), lease_seconds=1)
     async with serving(blocking) as api, processes.supervised(blocking) as parent:
         job = await api.submit("blocking", params={"marker": ""})
-        await parent.hear("running_alone")
+        await parent.wait_for_output("running_alone")
         worker = parent.child()
         neighbours = [await api.submit("ticks", params={"count": 20, "interval_ms": 100}) for _ in range(5)]
 
@@ -114,5 +114,5 @@ async def test_a_job_that_blocks_the_loop_for_ever_is_soon_alone_and_fails(
         ended = await api.finish(job["id"])
 
         assert worker.is_alive()
-    assert [(one["state"], one["attempt"]) for one in done] == [("succeeded", 1)] * 5
+    assert [(job["state"], job["attempt"]) for job in done] == [("succeeded", 1)] * 5
     assert (ended["state"], ended["error"]["code"]) == ("failed", "lost_too_often")

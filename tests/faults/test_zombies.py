@@ -1,4 +1,4 @@
-"""A worker that was frozen past its leases and comes back writes nothing, and works on."""
+"""A worker that wakes up after its leases expired writes nothing for its old jobs, and takes new ones."""
 
 import asyncio
 import re
@@ -21,14 +21,14 @@ async def heads(api: Api, job_ids: list[str]) -> list[int]:
     return [(await api.job(job_id))["event_seq"] for job_id in job_ids]
 
 
-def name_of(worker: processes.Running) -> str:
-    found = re.search(r"worker=(\S+)", worker.said)
-    assert found
-    return found[1]
+def name_of(worker: processes.LoggedProcess) -> str:
+    match = re.search(r"worker=(\S+)", worker.output)
+    assert match
+    return match[1]
 
 
-async def comes_back(api: Api, zombie: processes.Running, load: Load, database: StatementPool) -> None:
-    """Wake the zombie, and see that it runs what is submitted now and touches nothing of what was."""
+async def comes_back(api: Api, zombie: processes.LoggedProcess, load: Load, database: StatementPool) -> None:
+    """Wake the zombie, and assert that it runs new jobs and does not change the old ones."""
     before = await heads(api, load.accepted)
     old = list(load.accepted)
     zombie.send(signal.SIGCONT)
@@ -51,7 +51,7 @@ async def test_a_worker_frozen_in_the_middle_of_its_steps(
         zombie.send(signal.SIGSTOP)
         async with working(faulty):
             await settled(database, load.accepted)
-        # Longer than the watchdog lets a loop stand still: being stopped is not being blocked.
+        # This is longer than the watchdog's limit for a blocked loop: a stopped process is not a blocked one.
         await asyncio.sleep(by_form(0, 8))
 
         await comes_back(api, zombie, load, database)
@@ -68,7 +68,7 @@ async def test_a_worker_frozen_with_a_write_in_its_hands(
     async with serving(faulty) as api, processes.worker(faulty, command=freezing) as zombie:
         load = Load(api.http, ledger)
         await load.submit_many(3)
-        await zombie.hear("breaks: stop")
+        await zombie.wait_for_output("breaks: stop")
         async with working(faulty):
             await settled(database, load.accepted)
 
@@ -87,7 +87,7 @@ async def test_a_worker_that_comes_back_while_another_runs_its_jobs(
     async with serving(faulty) as api, processes.worker(faulty, command=freezing) as zombie:
         load = Load(api.http, ledger, later_hold_seconds=1.0)
         await load.submit_many(3)
-        await zombie.hear("breaks: stop")
+        await zombie.wait_for_output("breaks: stop")
         async with working(faulty):
             await in_second_attempt(database, load.accepted)
             zombie.send(signal.SIGCONT)

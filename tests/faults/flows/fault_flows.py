@@ -1,4 +1,4 @@
-"""Pipelines that tell an outside ledger what they enter, and some that no worker should have to run."""
+"""Pipelines that record each step entry in an outside ledger, and pipelines that harm their worker."""
 
 import asyncio
 import os
@@ -37,14 +37,14 @@ class Talk(Struct):
 
 
 def enter(context: StepContext[Relay], run: str) -> None:
-    """One line of the ledger, in one write: other processes write to it, too."""
+    """Append a line to the ledger in a single write, because other processes also write to it."""
     line = f"{context.job_id} {run} {context.attempt}\n".encode()
     ledger = os.open(context.params.ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         os.write(ledger, line)
     finally:
         os.close(ledger)
-    # A process step leads a group of its own: its worker is its parent.
+    # A process step leads its own process group, and its parent is the worker.
     if context.params.dies_in == run and context.attempt <= context.params.deaths:
         os.kill(os.getppid() if run == "carry_apart" else os.getpid(), signal.SIGKILL)
 
@@ -122,13 +122,13 @@ async def block(context: StepContext[Poison]) -> None:
 
 @step(retries=0)
 async def return_oddly(context: StepContext[Poison]) -> Any:
-    """Safe to run again: it returns what nobody can store."""
+    """Safe to run again: it returns a value that cannot be stored."""
     return object() if context.params.case == "unserialisable" else "x" * 100_000_000
 
 
 @step(retries=0, runs_in="process", timeout=timedelta(seconds=1), grace=timedelta(seconds=0.2))
 def never_yield(context: StepContext[Poison]) -> None:
-    """Safe to run again: it turns in a circle of its own."""
+    """Safe to run again: it loops for ever in its own process."""
     while True:
         pass
 
@@ -148,14 +148,14 @@ def misbehave_apart(context: StepContext[Poison]) -> Any:
 
 @step(runs_in="process")
 def say_and_ask(context: StepContext[Poison]) -> None:
-    """Safe to run again: it only asks for a file that nobody has."""
+    """Safe to run again: it only requests a file that does not exist."""
     context.log("somebody there?")
     context.open_file(context.job_id)
 
 
 @step
 async def tell(context: StepContext[Talk]) -> int:
-    """Safe to run again: it says it again."""
+    """Safe to run again: it writes the same lines again."""
     lines = context.params.lines
     for number in range(1, lines + 1):
         await asyncio.sleep(context.params.seconds / lines)
