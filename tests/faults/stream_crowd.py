@@ -61,7 +61,7 @@ class Crowd:
                 await asyncio.sleep(0.05)
 
     async def until_open(self, address: str, transports: Collection[str]) -> None:
-        """Wait until some clients of each of *transports* are connected to *address*."""
+        """Wait until a client of each of *transports* is connected to *address*."""
         async with asyncio.timeout(_TIMEOUT_SECONDS):
             while any(self._open_at(address, transport) < _MIN_CLIENTS for transport in transports):
                 await asyncio.sleep(0.01)
