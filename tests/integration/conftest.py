@@ -1,4 +1,4 @@
-"""A database with an owner and a pipeline, and people who use it."""
+"""Fixtures of the integration tests: a seeded database, a service with logins, one API for a module."""
 
 from collections.abc import AsyncIterator
 from uuid import uuid4
@@ -14,51 +14,51 @@ from headrace.workers.main import open_worker
 from support.browser import Browser
 from support.harness import Api, new_database, serving
 from support.lease_driver import found
-from support.login_env import LoginStand, login_stand
-from support.shared_api import Town, signed_in
+from support.login_env import LoginEnv, open_login_env
+from support.shared_api import SharedApi, signed_in
 
 
 @pytest.fixture
-async def people(database: StatementPool, database_url: str) -> AsyncIterator[AsyncEngine]:
-    """For the transactions of people; the database has an owner and a pipeline."""
+async def engine(database: StatementPool, database_url: str) -> AsyncIterator[AsyncEngine]:
+    """An engine on a database that holds an owner and a pipeline."""
     await found(database)
-    engine = build_engine(database_url)
-    yield engine
-    await engine.dispose()
+    built = build_engine(database_url)
+    yield built
+    await built.dispose()
 
 
 @pytest.fixture(scope="module")
-async def shared_login_stand(
+async def shared_login_env(
     servers: Servers, template: str, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[LoginStand]:
-    """Where people sign in; one for all tests of a module, since it takes long to start."""
+) -> AsyncIterator[LoginEnv]:
+    """A service with a login provider, shared by a module's tests because it is slow to start."""
     folder = tmp_path_factory.mktemp("login")
-    async with login_stand(str(servers.database_url), template, folder) as running:
+    async with open_login_env(str(servers.database_url), template, folder) as running:
         yield running
 
 
 @pytest.fixture
-async def stand(shared_login_stand: LoginStand) -> LoginStand:
-    """Where people sign in; nobody has yet."""
-    await shared_login_stand.clear()
-    return shared_login_stand
+async def login_env(shared_login_env: LoginEnv) -> LoginEnv:
+    """A service with a login provider, where no user exists yet."""
+    await shared_login_env.clear()
+    return shared_login_env
 
 
 @pytest.fixture
-def browser(stand: LoginStand) -> Browser:
-    """Somebody's browser, before any sign-in."""
-    return stand.browser()
+def browser(login_env: LoginEnv) -> Browser:
+    """A browser that has not signed in yet."""
+    return login_env.browser()
 
 
 @pytest.fixture(scope="module")
-async def town(
+async def shared_api(
     servers: Servers, template: str, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Town]:
-    """One API for all tests of a module, without Redis or workers: each test brings people of its own."""
+) -> AsyncIterator[SharedApi]:
+    """One API for all tests of a module, without Redis or workers. Each test creates its own users."""
     async with new_database(str(servers.database_url), template) as url:
         settings = Settings(
             database_url=url,
-            data_dir=tmp_path_factory.mktemp("town"),
+            data_dir=tmp_path_factory.mktemp("shared-api"),
             auth="proxy",
             trusted_proxies=("127.0.0.1",),
             admins=("root",),
@@ -67,26 +67,26 @@ async def town(
             pass
         database = await StatementPool.open(url, size=2)
         async with serving(settings) as api:
-            yield Town(api, database)
+            yield SharedApi(api, database)
         await database.close()
 
 
 @pytest.fixture
-async def ada(town: Town) -> AsyncIterator[Api]:
-    """Somebody whom nobody has seen before."""
-    async with signed_in(town.api, f"ada-{uuid4().hex}") as api:
+async def ada(shared_api: SharedApi) -> AsyncIterator[Api]:
+    """The shared API as a new user sees it."""
+    async with signed_in(shared_api.api, f"ada-{uuid4().hex}") as api:
         yield api
 
 
 @pytest.fixture
-async def bob(town: Town) -> AsyncIterator[Api]:
+async def bob(shared_api: SharedApi) -> AsyncIterator[Api]:
     """Somebody else."""
-    async with signed_in(town.api, f"bob-{uuid4().hex}") as api:
+    async with signed_in(shared_api.api, f"bob-{uuid4().hex}") as api:
         yield api
 
 
 @pytest.fixture
-async def root(town: Town) -> AsyncIterator[Api]:
+async def root(shared_api: SharedApi) -> AsyncIterator[Api]:
     """An admin."""
-    async with signed_in(town.api, "root") as api:
+    async with signed_in(shared_api.api, "root") as api:
         yield api

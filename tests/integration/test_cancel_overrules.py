@@ -11,21 +11,21 @@ from support.lease_driver import BROKEN, OWNER, as_person, change, execution, or
 
 
 async def test_an_attempt_that_nobody_knows_is_cancelled_and_not_handed_back(
-    database: StatementPool, people: AsyncEngine
+    database: StatementPool, engine: AsyncEngine
 ) -> None:
     worker = execution(database)
     await submit(database, order())
     (claim,) = await worker.claim(1)
-    await as_person(people, lambda jobs: jobs.cancel(claim.job_id, Reach(OWNER)))
+    await as_person(engine, lambda jobs: jobs.cancel(claim.job_id, Reach(OWNER)))
 
     await worker.release([(claim.job_id, claim.fence)])
 
-    job = await as_person(people, lambda jobs: jobs.get(claim.job_id, Reach(OWNER)))
+    job = await as_person(engine, lambda jobs: jobs.get(claim.job_id, Reach(OWNER)))
     assert (job.state, job.event_seq) == (JobState.CANCELLED, 4)
 
 
 async def test_a_cancelled_job_keeps_no_step_that_waits_for_its_next_try(
-    database: StatementPool, people: AsyncEngine
+    database: StatementPool, engine: AsyncEngine
 ) -> None:
     worker = execution(database)
     await submit(database, order())
@@ -35,7 +35,7 @@ async def test_a_cancelled_job_keeps_no_step_that_waits_for_its_next_try(
         key="s", name="s", index=None, state=StepState.PENDING, attempt=1, tries=1, retry_seconds=60
     )
     await worker.write([failed])
-    await as_person(people, lambda jobs: jobs.cancel(claim.job_id, Reach(OWNER)))
+    await as_person(engine, lambda jobs: jobs.cancel(claim.job_id, Reach(OWNER)))
 
     await worker.write([change(claim, 2, target=JobState.QUEUED, delay=60)])
 

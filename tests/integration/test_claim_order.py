@@ -27,7 +27,7 @@ def submitted(age: timedelta, priority: int) -> JobSpec:
     ("age", "goes_first"), [(10 * MINUTE, "old"), (9.1 * MINUTE, "old"), (8.9 * MINUTE, "new")]
 )
 async def test_a_level_of_priority_is_worth_a_minute_of_waiting_and_no_more(
-    database: StatementPool, people: AsyncEngine, age: timedelta, goes_first: str
+    database: StatementPool, engine: AsyncEngine, age: timedelta, goes_first: str
 ) -> None:
     old, new = await submit(database, submitted(age, priority=0), submitted(timedelta(0), priority=9))
 
@@ -37,7 +37,7 @@ async def test_a_level_of_priority_is_worth_a_minute_of_waiting_and_no_more(
 
 
 async def test_an_old_job_is_not_starved_by_any_number_of_urgent_ones(
-    database: StatementPool, people: AsyncEngine
+    database: StatementPool, engine: AsyncEngine
 ) -> None:
     (old,) = await submit(database, submitted(9.1 * MINUTE, priority=0))
     await submit(database, *(submitted(timedelta(0), priority=9) for _ in range(50)))
@@ -46,7 +46,7 @@ async def test_an_old_job_is_not_starved_by_any_number_of_urgent_ones(
 
 
 async def test_jobs_of_all_ages_and_priorities_are_claimed_by_their_due_order(
-    database: StatementPool, people: AsyncEngine
+    database: StatementPool, engine: AsyncEngine
 ) -> None:
     waiting = [
         (timedelta(seconds=37 * place % 600 + 1), place * 7 % 10, f"q{place % 2}") for place in range(60)
@@ -68,7 +68,7 @@ async def test_jobs_of_all_ages_and_priorities_are_claimed_by_their_due_order(
 
 @pytest.mark.parametrize("priority", [0, 9])
 async def test_a_job_is_not_claimed_before_its_time(
-    database: StatementPool, people: AsyncEngine, priority: int
+    database: StatementPool, engine: AsyncEngine, priority: int
 ) -> None:
     (later,) = await submit(database, order(priority=priority, run_at=datetime.now(UTC) + MINUTE))
     worker = execution(database)
@@ -82,7 +82,7 @@ async def test_a_job_is_not_claimed_before_its_time(
 
 
 async def test_a_worker_claims_from_its_queues_what_it_knows(
-    database: StatementPool, people: AsyncEngine
+    database: StatementPool, engine: AsyncEngine
 ) -> None:
     here, _ = await submit(database, order(queue="here"), order(queue="there"))
 

@@ -12,7 +12,7 @@ from headrace.domain.jobs.attempts.changes import NewFile
 from headrace.domain.json_bounds import MAX_JSON_BYTES
 from support.harness import Api
 from support.lease_driver import change, execution
-from support.shared_api import Town, problem
+from support.shared_api import SharedApi, problem
 
 URL = "/api/v1/files"
 
@@ -94,9 +94,9 @@ async def test_any_number_in_meta_is_kept_or_refused(ada: Api) -> None:
         assert (await ada.http.get(url)).status_code == 200
 
 
-async def test_files_are_listed_searched_sorted_and_paged(ada: Api, town: Town) -> None:
+async def test_files_are_listed_searched_sorted_and_paged(ada: Api, shared_api: SharedApi) -> None:
     job = await ada.submit("noop")
-    await town.database.fetch(
+    await shared_api.database.fetch(
         "INSERT INTO files (id, owner_id, job_id, step, name, media_type, size, sha256,"
         " created_at, updated_at) SELECT gen_random_uuid(), owner_id, id, 'nothing', name, 'a/b', 1,"
         " sha256('x'), now(), now() FROM jobs CROSS JOIN unnest(ARRAY['one', 'two']) AS name"
@@ -120,11 +120,11 @@ async def test_files_are_listed_searched_sorted_and_paged(ada: Api, town: Town) 
 
 
 async def test_results_of_a_step_may_have_the_same_name_and_are_replaced_all_the_same(
-    ada: Api, town: Town
+    ada: Api, shared_api: SharedApi
 ) -> None:
     queue = uuid4().hex
     await ada.submit("noop", queue=queue)
-    worker = execution(town.database, queues=[queue])
+    worker = execution(shared_api.database, queues=[queue])
     (claim,) = await worker.claim(1)
 
     async def save(write_no: int, name: str, size: int) -> None:

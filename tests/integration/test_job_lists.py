@@ -1,24 +1,24 @@
 """Lists of jobs: whose they are, of which preset, and what is shown with them."""
 
 from support.harness import Api
-from support.shared_api import Town, counted
+from support.shared_api import SharedApi, counted
 
 URL = "/api/v1/jobs"
 
 
-async def fill(ada: Api, town: Town, count: int) -> list[str]:
+async def fill(ada: Api, shared_api: SharedApi, count: int) -> list[str]:
     """Submit jobs with tags, of which each has a step run and two files."""
     answer = await ada.http.post(
         f"{URL}/batch",
         json={"jobs": [{"pipeline": "ticks", "tags": ["t", f"t {place}"]} for place in range(count)]},
     )
     ids = [job["id"] for job in answer.json()["items"]]
-    await town.database.fetch(
+    await shared_api.database.fetch(
         "INSERT INTO step_runs (job_id, key, name, state, attempt, tries)"
         " SELECT id, 'total', 'total', 'pending', 0, 0 FROM unnest($1::uuid[]) AS id",
         ids,
     )
-    await town.database.fetch(
+    await shared_api.database.fetch(
         "INSERT INTO files (id, owner_id, job_id, step, name, media_type, size, sha256,"
         " created_at, updated_at) SELECT gen_random_uuid(), owner_id, id, 'total', name, 'a/b', 1,"
         " sha256('x'), now(), now() FROM jobs CROSS JOIN unnest(ARRAY['a', 'b']) AS name"
@@ -28,8 +28,8 @@ async def fill(ada: Api, town: Town, count: int) -> list[str]:
     return ids
 
 
-async def test_fifty_jobs_with_all_their_parts_are_five_statements(ada: Api, town: Town) -> None:
-    ids = await fill(ada, town, 50)
+async def test_fifty_jobs_with_all_their_parts_are_five_statements(ada: Api, shared_api: SharedApi) -> None:
+    ids = await fill(ada, shared_api, 50)
 
     with counted(ada) as statements:
         page = (await ada.http.get(f"{URL}?include=steps,files,tags&limit=50")).json()
@@ -46,8 +46,10 @@ async def test_fifty_jobs_with_all_their_parts_are_five_statements(ada: Api, tow
         assert len(job["tags"]) == 2
 
 
-async def test_one_job_with_its_parts_shows_what_the_other_calls_show(ada: Api, town: Town) -> None:
-    (job_id,) = await fill(ada, town, 1)
+async def test_one_job_with_its_parts_shows_what_the_other_calls_show(
+    ada: Api, shared_api: SharedApi
+) -> None:
+    (job_id,) = await fill(ada, shared_api, 1)
     url = f"{URL}/{job_id}"
 
     with counted(ada) as statements:
@@ -64,8 +66,10 @@ async def test_one_job_with_its_parts_shows_what_the_other_calls_show(ada: Api, 
     assert {"steps", "files"}.isdisjoint(plain)
 
 
-async def test_a_list_without_parts_has_three_statements_however_long(ada: Api, town: Town) -> None:
-    await fill(ada, town, 20)
+async def test_a_list_without_parts_has_three_statements_however_long(
+    ada: Api, shared_api: SharedApi
+) -> None:
+    await fill(ada, shared_api, 20)
 
     with counted(ada) as short:
         await ada.http.get(f"{URL}?limit=1")

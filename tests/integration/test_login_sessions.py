@@ -11,7 +11,7 @@ from headrace.domain.accounts.login_attempt_repository import LoginAttemptReposi
 from headrace.domain.accounts.session_repository import SessionRepository
 from support.browser import Browser
 from support.fake_provider import Person
-from support.login_env import ADMIN, LoginStand
+from support.login_env import ADMIN, LoginEnv
 
 JOBS = "/api/v1/jobs"
 ORDER = {"pipeline": "noop"}
@@ -30,9 +30,9 @@ async def tokens_of(browser: Browser) -> dict[str, Any]:
     return body
 
 
-async def refresh(stand: LoginStand, session: dict[str, Any]) -> httpx.Response:
+async def refresh(login_env: LoginEnv, session: dict[str, Any]) -> httpx.Response:
     body = {"refresh_token": session["refresh_token"]}
-    return await stand.api.http.post("/auth/refresh", json=body)
+    return await login_env.api.http.post("/auth/refresh", json=body)
 
 
 async def until_refused(browser: Browser, headers: dict[str, str] | None = None) -> httpx.Response:
@@ -44,11 +44,11 @@ async def until_refused(browser: Browser, headers: dict[str, str] | None = None)
 
 
 async def test_a_refresh_gives_new_tokens_and_the_old_access_token_lives_on(
-    stand: LoginStand, browser: Browser
+    login_env: LoginEnv, browser: Browser
 ) -> None:
     old = await tokens_of(browser)
 
-    answer = await refresh(stand, old)
+    answer = await refresh(login_env, old)
 
     new = answer.json()
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
@@ -59,53 +59,53 @@ async def test_a_refresh_gives_new_tokens_and_the_old_access_token_lives_on(
 
 
 async def test_refresh_tokens_rotate_for_as_long_as_each_is_used_once(
-    stand: LoginStand, browser: Browser
+    login_env: LoginEnv, browser: Browser
 ) -> None:
     session = await tokens_of(browser)
 
     for _ in range(5):
-        answer = await refresh(stand, session)
+        answer = await refresh(login_env, session)
         assert answer.status_code == 200
         session = answer.json()
 
-    [row] = await stand.database.fetch("SELECT generation, revoked_at FROM login_sessions")
+    [row] = await login_env.database.fetch("SELECT generation, revoked_at FROM login_sessions")
     assert (row["generation"], row["revoked_at"]) == (5, None)
 
 
 async def test_a_refresh_token_that_is_used_again_ends_the_session_of_all_its_successors(
-    stand: LoginStand, browser: Browser
+    login_env: LoginEnv, browser: Browser
 ) -> None:
     stolen = await tokens_of(browser)
-    kept = (await refresh(stand, stolen)).json()
-    newest = (await refresh(stand, kept)).json()
+    kept = (await refresh(login_env, stolen)).json()
+    newest = (await refresh(login_env, kept)).json()
     assert (await browser.get(JOBS, headers=bearer(newest))).status_code == 200
 
-    reused = await refresh(stand, stolen)
+    reused = await refresh(login_env, stolen)
 
     assert refusal(reused) == (401, "token_invalid")
-    assert refusal(await refresh(stand, newest)) == (401, "token_invalid")
+    assert refusal(await refresh(login_env, newest)) == (401, "token_invalid")
     assert refusal(await until_refused(browser, bearer(newest))) == (401, "token_invalid")
 
 
 async def test_of_two_refreshes_with_one_token_at_once_one_wins_and_the_session_ends(
-    stand: LoginStand, browser: Browser
+    login_env: LoginEnv, browser: Browser
 ) -> None:
     session = await tokens_of(browser)
 
-    answers = await asyncio.gather(refresh(stand, session), refresh(stand, session))
+    answers = await asyncio.gather(refresh(login_env, session), refresh(login_env, session))
 
     assert sorted(answer.status_code for answer in answers) == [200, 401]
     won = next(answer for answer in answers if answer.status_code == 200)
-    assert refusal(await refresh(stand, won.json())) == (401, "token_invalid")
+    assert refusal(await refresh(login_env, won.json())) == (401, "token_invalid")
 
 
-async def test_the_session_of_somebody_else_goes_on_when_one_is_ended(stand: LoginStand) -> None:
-    phone, laptop = await tokens_of(stand.browser()), await tokens_of(stand.browser())
-    await refresh(stand, phone)
+async def test_the_session_of_somebody_else_goes_on_when_one_is_ended(login_env: LoginEnv) -> None:
+    phone, laptop = await tokens_of(login_env.browser()), await tokens_of(login_env.browser())
+    await refresh(login_env, phone)
 
-    await refresh(stand, phone)
+    await refresh(login_env, phone)
 
-    assert (await refresh(stand, laptop)).status_code == 200
+    assert (await refresh(login_env, laptop)).status_code == 200
 
 
 async def test_a_browser_refreshes_with_its_cookies_and_no_script_sees_a_token(browser: Browser) -> None:
@@ -140,10 +140,10 @@ async def test_a_strangers_page_neither_refreshes_nor_ends_a_session(path: str, 
 
 
 async def test_a_page_that_changes_something_must_show_that_it_is_ours(
-    stand: LoginStand, browser: Browser
+    login_env: LoginEnv, browser: Browser
 ) -> None:
     await browser.sign_in("corp")
-    other = stand.browser()
+    other = login_env.browser()
     await other.sign_in("corp")
     good = {"X-CSRF-Token": browser.cookies["headrace_csrf"]}
 
@@ -158,19 +158,19 @@ async def test_a_page_that_changes_something_must_show_that_it_is_ours(
     assert refusal(ours) == (422, "pipeline_unknown")  # let through: no worker has made it known
 
 
-async def test_a_bearer_token_needs_no_csrf_token(stand: LoginStand, browser: Browser) -> None:
+async def test_a_bearer_token_needs_no_csrf_token(login_env: LoginEnv, browser: Browser) -> None:
     session = await tokens_of(browser)
 
-    answer = await stand.api.http.post(JOBS, json=ORDER, headers=bearer(session))
+    answer = await login_env.api.http.post(JOBS, json=ORDER, headers=bearer(session))
 
     assert refusal(answer) == (422, "pipeline_unknown")
 
 
 async def test_a_sign_out_ends_the_session_and_takes_the_cookies_away(
-    stand: LoginStand, browser: Browser
+    login_env: LoginEnv, browser: Browser
 ) -> None:
     await browser.sign_in("corp")
-    copied = stand.browser()
+    copied = login_env.browser()
     copied.cookies, copied.paths = dict(browser.cookies), dict(browser.paths)
     assert (await copied.get(JOBS)).status_code == 200
 
@@ -185,73 +185,75 @@ async def test_a_sign_out_ends_the_session_and_takes_the_cookies_away(
     assert again.status_code == 204
 
 
-async def test_a_program_signs_out_with_its_token(stand: LoginStand, browser: Browser) -> None:
+async def test_a_program_signs_out_with_its_token(login_env: LoginEnv, browser: Browser) -> None:
     session = await tokens_of(browser)
 
-    ended = await stand.api.http.post("/auth/logout", headers=bearer(session))
-    garbage = await stand.api.http.post("/auth/logout", headers={"Authorization": "Bearer x"})
+    ended = await login_env.api.http.post("/auth/logout", headers=bearer(session))
+    garbage = await login_env.api.http.post("/auth/logout", headers={"Authorization": "Bearer x"})
 
     assert ended.status_code == 204
     assert refusal(garbage) == (401, "token_invalid")
-    assert refusal(await refresh(stand, session)) == (401, "token_invalid")
+    assert refusal(await refresh(login_env, session)) == (401, "token_invalid")
 
 
-async def test_an_admin_signs_somebody_out_everywhere(stand: LoginStand) -> None:
-    phone, laptop = await tokens_of(stand.browser()), await tokens_of(stand.browser())
-    [ada] = await stand.users()
-    stand.provider.person = Person(sub="boss", name="boss", email=ADMIN)
-    admin = await tokens_of(stand.browser())
+async def test_an_admin_signs_somebody_out_everywhere(login_env: LoginEnv) -> None:
+    phone, laptop = await tokens_of(login_env.browser()), await tokens_of(login_env.browser())
+    [ada] = await login_env.users()
+    login_env.provider.person = Person(sub="boss", name="boss", email=ADMIN)
+    admin = await tokens_of(login_env.browser())
     url = f"/api/v1/users/{ada['id']}/sessions"
-    [before] = await stand.database.fetch("SELECT count(*) AS entries FROM audit_entries")
+    [before] = await login_env.database.fetch("SELECT count(*) AS entries FROM audit_entries")
 
-    by_herself = await stand.api.http.delete(url, headers=bearer(laptop))
-    ended = await stand.api.http.delete(url, headers=bearer(admin))
-    nobodys = await stand.api.http.delete(url.replace(str(ada["id"]), str(uuid4())), headers=bearer(admin))
+    by_herself = await login_env.api.http.delete(url, headers=bearer(laptop))
+    ended = await login_env.api.http.delete(url, headers=bearer(admin))
+    nobodys = await login_env.api.http.delete(
+        url.replace(str(ada["id"]), str(uuid4())), headers=bearer(admin)
+    )
 
     assert refusal(by_herself) == (403, "forbidden")
     assert ended.status_code == 204
     assert refusal(nobodys) == (404, "user_not_found")
     for session in (phone, laptop):
-        assert refusal(await refresh(stand, session)) == (401, "token_invalid")
-        assert refusal(await until_refused(stand.browser(), bearer(session))) == (401, "token_invalid")
-    assert (await refresh(stand, admin)).status_code == 200
-    entries = await stand.database.fetch(
+        assert refusal(await refresh(login_env, session)) == (401, "token_invalid")
+        assert refusal(await until_refused(login_env.browser(), bearer(session))) == (401, "token_invalid")
+    assert (await refresh(login_env, admin)).status_code == 200
+    entries = await login_env.database.fetch(
         "SELECT action, object_id FROM audit_entries ORDER BY at OFFSET $1", before["entries"]
     )
     assert [(one["action"], one["object_id"]) for one in entries] == [("endSessions", str(ada["id"]))]
 
 
-async def test_the_session_of_a_deleted_user_is_over(stand: LoginStand, browser: Browser) -> None:
+async def test_the_session_of_a_deleted_user_is_over(login_env: LoginEnv, browser: Browser) -> None:
     session = await tokens_of(browser)
     assert (await browser.get(JOBS, headers=bearer(session))).status_code == 200
 
-    await stand.database.fetch("DELETE FROM users")
+    await login_env.database.fetch("DELETE FROM users")
 
     assert refusal(await until_refused(browser, bearer(session))) == (401, "token_invalid")
-    assert refusal(await refresh(stand, session)) == (401, "token_invalid")
+    assert refusal(await refresh(login_env, session)) == (401, "token_invalid")
 
 
 async def test_a_session_ends_after_its_time_however_often_it_is_refreshed(
-    stand: LoginStand, browser: Browser
+    login_env: LoginEnv, browser: Browser
 ) -> None:
     session = await tokens_of(browser)
-    [row] = await stand.database.fetch(
+    [row] = await login_env.database.fetch(
         "SELECT extract(epoch FROM expires_at - created_at) AS seconds FROM login_sessions"
     )
-    renewed = (await refresh(stand, session)).json()
-    [later] = await stand.database.fetch(
+    renewed = (await refresh(login_env, session)).json()
+    [later] = await login_env.database.fetch(
         "SELECT extract(epoch FROM expires_at - created_at) AS seconds FROM login_sessions"
     )
-    await stand.database.fetch("UPDATE login_sessions SET expires_at = statement_timestamp()")
+    await login_env.database.fetch("UPDATE login_sessions SET expires_at = statement_timestamp()")
 
-    answer = await refresh(stand, renewed)
+    answer = await refresh(login_env, renewed)
 
     assert (row["seconds"], later["seconds"]) == (30 * 86_400, 30 * 86_400)
     assert refusal(answer) == (401, "token_invalid")
     assert refusal(await until_refused(browser, bearer(renewed))) == (401, "token_invalid")
 
 
-async def test_what_is_no_refresh_token_refreshes_nothing(stand: LoginStand, browser: Browser) -> None:
+async def test_what_is_no_refresh_token_refreshes_nothing(login_env: LoginEnv, browser: Browser) -> None:
     session = await tokens_of(browser)
     bodies: list[dict[str, Any]] = [
         {"refresh_token": session["access_token"]},
@@ -261,10 +263,10 @@ async def test_what_is_no_refresh_token_refreshes_nothing(stand: LoginStand, bro
         {"token": "x"},
         {},
     ]
-    answers = [await stand.api.http.post("/auth/refresh", json=body) for body in bodies]
-    answers.append(await stand.api.http.post("/auth/refresh"))
+    answers = [await login_env.api.http.post("/auth/refresh", json=body) for body in bodies]
+    answers.append(await login_env.api.http.post("/auth/refresh"))
     form = {"refresh_token": session["refresh_token"]}
-    answers.append(await stand.api.http.post("/auth/refresh", data=form))
+    answers.append(await login_env.api.http.post("/auth/refresh", data=form))
 
     assert [refusal(answer) for answer in answers] == [
         (401, "token_invalid"),
@@ -278,24 +280,24 @@ async def test_what_is_no_refresh_token_refreshes_nothing(stand: LoginStand, bro
     ]
 
 
-async def test_what_is_over_is_tidied_away(stand: LoginStand, browser: Browser) -> None:
+async def test_what_is_over_is_tidied_away(login_env: LoginEnv, browser: Browser) -> None:
     await browser.sign_in("corp")
     await browser.leave("corp")
-    old = stand.browser()
+    old = login_env.browser()
     await old.sign_in("corp")
     await old.leave("corp")
-    await stand.database.fetch("""
+    await login_env.database.fetch("""
         UPDATE login_sessions SET expires_at = statement_timestamp() - interval '1 second'
         WHERE id = (SELECT max(id::text)::uuid FROM login_sessions)
     """)
-    await stand.database.fetch("""
+    await login_env.database.fetch("""
         UPDATE login_attempts SET expires_at = statement_timestamp() - interval '1 second'
         WHERE state = (SELECT state FROM login_attempts LIMIT 1)
     """)
 
-    await LoginAttemptRepository(stand.database).delete_expired()
-    await SessionRepository(stand.database).delete_expired()
+    await LoginAttemptRepository(login_env.database).delete_expired()
+    await SessionRepository(login_env.database).delete_expired()
 
-    assert len(await stand.database.fetch("SELECT 1 FROM login_sessions")) == 1
-    assert len(await stand.database.fetch("SELECT 1 FROM login_attempts")) == 1
+    assert len(await login_env.database.fetch("SELECT 1 FROM login_sessions")) == 1
+    assert len(await login_env.database.fetch("SELECT 1 FROM login_attempts")) == 1
     assert (await browser.post("/auth/refresh")).status_code == 200

@@ -38,7 +38,7 @@ class Recorder:
 
 
 @pytest.fixture
-async def crowded(database: StatementPool, people: AsyncEngine) -> StatementPool:
+async def crowded(database: StatementPool, engine: AsyncEngine) -> StatementPool:
     """A database in which many jobs are due."""
     await database.fetch(
         "INSERT INTO jobs (id, owner_id, pipeline, version, state, params, meta, queue, priority, run_at,"
@@ -117,27 +117,27 @@ async def test_looks_at_what_has_changed_and_at_the_past_read_little(
 
 
 async def test_a_submit_finds_what_it_needs_by_an_index(
-    crowded: StatementPool, people: AsyncEngine, database_url: str
+    crowded: StatementPool, engine: AsyncEngine, database_url: str
 ) -> None:
     recorder = Recorder(crowded)
     asked = recorder.asked
 
-    @event.listens_for(people.sync_engine, "before_cursor_execute")
+    @event.listens_for(engine.sync_engine, "before_cursor_execute")
     def record(_: Any, __: Any, statement: str, parameters: Sequence[Any], *___: Any) -> None:
         asked.append((statement, parameters))
 
     key = SubmissionKey("key", "{}")
     (job_id,) = await submit(recorder, order(tags=("urgent",)), key=key)
     await submit(recorder, order(), key=key)
-    job = await as_person(people, lambda jobs: jobs.get(job_id, Reach(OWNER)))
-    await as_person(people, lambda jobs: jobs.why_waiting([job]))
-    await as_person(people, lambda jobs: jobs.cancel(job.id, Reach(OWNER)))
+    job = await as_person(engine, lambda jobs: jobs.get(job_id, Reach(OWNER)))
+    await as_person(engine, lambda jobs: jobs.why_waiting([job]))
+    await as_person(engine, lambda jobs: jobs.cancel(job.id, Reach(OWNER)))
 
     assert readers_of_all(await explain(database_url, asked)) == []
 
 
 async def test_the_newest_jobs_of_an_owner_are_read_in_the_order_of_an_index(
-    database: StatementPool, people: AsyncEngine, database_url: str
+    database: StatementPool, engine: AsyncEngine, database_url: str
 ) -> None:
     await database.fetch(
         "INSERT INTO jobs (id, owner_id, pipeline, version, state, params, meta, queue, priority, run_at,"
@@ -148,11 +148,11 @@ async def test_the_newest_jobs_of_an_owner_are_read_in_the_order_of_an_index(
     await database.fetch("ANALYZE jobs")
     asked: list[Statement] = []
 
-    @event.listens_for(people.sync_engine, "before_cursor_execute")
+    @event.listens_for(engine.sync_engine, "before_cursor_execute")
     def record(_: Any, __: Any, statement: str, parameters: Sequence[Any], *___: Any) -> None:
         asked.append((statement, parameters))
 
-    jobs, total = await as_person(people, lambda jobs: jobs.get_page(Reach(OWNER), JobFilter(limit=50)))
+    jobs, total = await as_person(engine, lambda jobs: jobs.get_page(Reach(OWNER), JobFilter(limit=50)))
 
     ((_, parts),) = await explain(database_url, asked[:1])
     limited = next(part for part in parts if part["Node Type"] == "Limit")

@@ -15,7 +15,7 @@ from headrace.domain.presets.filters import PresetChanges
 from headrace.domain.presets.models import Preset
 from headrace.domain.presets.service import PresetService
 from support.harness import Api
-from support.shared_api import Town, problem
+from support.shared_api import SharedApi, problem
 
 URL = "/api/v1/presets"
 UNKNOWN = "01a1fccd-6b98-76e1-8951-c578b7c6189f"
@@ -330,12 +330,12 @@ async def test_an_admins_key_for_a_foreign_preset_never_answers_its_owner(ada: A
     problem(owners, 409, "idempotency_conflict")
 
 
-async def test_a_deleted_preset_takes_its_ended_jobs_along(ada: Api, town: Town) -> None:
+async def test_a_deleted_preset_takes_its_ended_jobs_along(ada: Api, shared_api: SharedApi) -> None:
     preset = await save(ada, tags=["kept"])
     url = f"{URL}/{preset['id']}"
     job = (await ada.http.post(f"{url}/jobs", json={"tags": ["kept"]})).json()
     stranger = await ada.submit("noop")
-    (file,) = await town.database.fetch(
+    (file,) = await shared_api.database.fetch(
         "INSERT INTO files (id, owner_id, job_id, step, name, media_type, size, sha256,"
         " created_at, updated_at)"
         " VALUES (gen_random_uuid(), $1, $2, 'tick', 'a', 'a/b', 1, sha256('x'), now(), now()) RETURNING id",
@@ -351,10 +351,10 @@ async def test_a_deleted_preset_takes_its_ended_jobs_along(ada: Api, town: Town)
     problem(again, 404, "preset_not_found")
     assert [one["id"] for one in (await ada.http.get("/api/v1/jobs")).json()["items"]] == [stranger["id"]]
     for table in ("job_events", "step_runs", "files", "job_tags"):
-        rows = await town.database.fetch(f"SELECT 1 FROM {table} WHERE job_id = $1", job["id"])  # noqa: S608
+        rows = await shared_api.database.fetch(f"SELECT 1 FROM {table} WHERE job_id = $1", job["id"])  # noqa: S608
         assert rows == [], table
     noted = "SELECT 1 FROM blob_removals WHERE file_id = $1"
-    assert len(await town.database.fetch(noted, file["id"])) == 1
+    assert len(await shared_api.database.fetch(noted, file["id"])) == 1
     tags = (await ada.http.get("/api/v1/tags")).json()["items"]
     assert [(tag["name"], tag["jobs"], tag["presets"]) for tag in tags] == [("kept", 0, 0)]
 
@@ -394,7 +394,7 @@ async def test_a_preset_that_goes_while_it_is_run_is_not_found_and_harms_nobody(
     assert beside.status_code == 202
 
 
-async def test_submits_do_not_wait_for_a_preset_that_somebody_holds(ada: Api, town: Town) -> None:
+async def test_submits_do_not_wait_for_a_preset_that_somebody_holds(ada: Api, shared_api: SharedApi) -> None:
     preset = await save(ada)
     sessions = async_sessionmaker(ada.app.state.services.engine)
 

@@ -9,15 +9,17 @@ import pytest
 import websockets
 
 from support.browser import Browser
-from support.login_env import LoginStand
+from support.login_env import LoginEnv
 
 BEAT_SECONDS = 10
 
 
-def watch(stand: LoginStand, browser: Browser, **headers: str) -> Any:
+def watch(login_env: LoginEnv, browser: Browser, **headers: str) -> Any:
     """A socket of all jobs, as a page in that browser opens it."""
     cookies = "; ".join(f"{name}={browser.cookies[name]}" for name in ("headrace_access", "headrace_csrf"))
-    return websockets.connect(stand.api.ws + "/api/v1/ws", additional_headers={"Cookie": cookies, **headers})
+    return websockets.connect(
+        login_env.api.ws + "/api/v1/ws", additional_headers={"Cookie": cookies, **headers}
+    )
 
 
 async def ping(socket: Any) -> dict[str, Any]:
@@ -27,10 +29,10 @@ async def ping(socket: Any) -> dict[str, Any]:
 
 
 async def test_the_services_own_page_may_watch_until_its_user_signs_out(
-    stand: LoginStand, browser: Browser
+    login_env: LoginEnv, browser: Browser
 ) -> None:
     await browser.sign_in("corp")
-    async with watch(stand, browser, Origin=str(stand.api.http.base_url).rstrip("/")) as socket:
+    async with watch(login_env, browser, Origin=str(login_env.api.http.base_url).rstrip("/")) as socket:
         answered = await ping(socket)
 
         await browser.post("/auth/logout")
@@ -45,10 +47,10 @@ async def test_the_services_own_page_may_watch_until_its_user_signs_out(
 
 
 @pytest.mark.parametrize("origin", [{"Origin": "https://evil.example"}, {"Origin": "null"}, {}])
-async def test_another_page_may_not(stand: LoginStand, browser: Browser, origin: dict[str, str]) -> None:
+async def test_another_page_may_not(login_env: LoginEnv, browser: Browser, origin: dict[str, str]) -> None:
     await browser.sign_in("corp")
 
-    async with watch(stand, browser, **origin) as socket:
+    async with watch(login_env, browser, **origin) as socket:
         with contextlib.suppress(websockets.ConnectionClosedError):
             await asyncio.wait_for(socket.recv(), 5)
 

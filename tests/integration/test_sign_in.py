@@ -18,14 +18,14 @@ from headrace.domain.accounts.profile import Profile
 from support.browser import Browser
 from support.fake_provider import KEY, Person
 from support.harness import serving
-from support.login_env import ADMIN, LoginStand
+from support.login_env import ADMIN, LoginEnv
 
 JOBS = "/api/v1/jobs"
 _IN_LINE = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
 
 
 @pytest.mark.parametrize("name", ["corp", "github", "tone3000"])
-async def test_whoever_signs_in_is_let_in(name: str, stand: LoginStand, browser: Browser) -> None:
+async def test_whoever_signs_in_is_let_in(name: str, login_env: LoginEnv, browser: Browser) -> None:
     before = await browser.get(JOBS)
 
     answer = await browser.sign_in(name, return_to="/docs?from=x#y")
@@ -34,20 +34,20 @@ async def test_whoever_signs_in_is_let_in(name: str, stand: LoginStand, browser:
     assert (answer.status_code, answer.headers["location"]) == (302, "/docs?from=x#y")
     assert answer.headers["cache-control"] == "no-store"
     assert (await browser.get(JOBS)).status_code == 200
-    [user] = await stand.users()
+    [user] = await login_env.users()
     assert (user["username"], user["is_admin"]) == ("ada", False)
     assert user["email"] == (None if name == "tone3000" else "ada@example.com")
     assert user["last_login_at"] is not None
-    [identity] = await stand.database.fetch("SELECT provider, subject, tokens FROM identities")
+    [identity] = await login_env.database.fetch("SELECT provider, subject, tokens FROM identities")
     assert (identity["provider"], identity["subject"]) == (name, "42" if name == "github" else "0042")
     assert (identity["tokens"] is None) == (name != "tone3000")
 
 
-async def test_a_sign_in_asks_for_a_code_with_pkce(stand: LoginStand, browser: Browser) -> None:
+async def test_a_sign_in_asks_for_a_code_with_pkce(login_env: LoginEnv, browser: Browser) -> None:
     answer = await browser.get("/auth/login/corp", params={"prompt": "select_account"})
 
     asked = {name: values[0] for name, values in parse_qs(urlsplit(answer.headers["location"]).query).items()}
-    assert asked.pop("redirect_uri") == f"{stand.api.http.base_url}/auth/callback/corp"
+    assert asked.pop("redirect_uri") == f"{login_env.api.http.base_url}/auth/callback/corp"
     assert (asked.pop("response_type"), asked.pop("code_challenge_method")) == ("code", "S256")
     assert (asked.pop("scope"), asked.pop("prompt")) == ("openid profile email", "select_account")
     assert {name: len(value) for name, value in asked.items()} == {
@@ -58,7 +58,7 @@ async def test_a_sign_in_asks_for_a_code_with_pkce(stand: LoginStand, browser: B
     }
 
 
-async def test_the_cookies_of_a_session_are_flagged(stand: LoginStand, browser: Browser) -> None:
+async def test_the_cookies_of_a_session_are_flagged(login_env: LoginEnv, browser: Browser) -> None:
     answer = await browser.sign_in("corp")
 
     flags = {
@@ -74,7 +74,9 @@ async def test_the_cookies_of_a_session_are_flagged(stand: LoginStand, browser: 
     }
 
 
-async def test_a_client_without_cookies_gets_its_tokens_as_json(stand: LoginStand, browser: Browser) -> None:
+async def test_a_client_without_cookies_gets_its_tokens_as_json(
+    login_env: LoginEnv, browser: Browser
+) -> None:
     answer = await browser.sign_in("corp", mode="token")
 
     session = answer.json()
@@ -85,54 +87,54 @@ async def test_a_client_without_cookies_gets_its_tokens_as_json(stand: LoginStan
     assert (session["expires_in"], session["token_type"]) == (600, "bearer")
     assert sorted(browser.cookies) == ["headrace_login"]
     bearer = {"Authorization": f"Bearer {session['access_token']}"}
-    assert (await stand.api.http.get(JOBS, headers=bearer)).status_code == 200
+    assert (await login_env.api.http.get(JOBS, headers=bearer)).status_code == 200
     refresh = {"Authorization": f"Bearer {session['refresh_token']}"}
-    assert (await stand.api.http.get(JOBS, headers=refresh)).status_code == 401
+    assert (await login_env.api.http.get(JOBS, headers=refresh)).status_code == 401
 
 
-async def test_whoever_comes_back_is_the_same_user_whatever_they_are_called(stand: LoginStand) -> None:
-    await stand.browser().sign_in("corp")
-    [before] = await stand.users()
-    stand.provider.person = Person(name="lovelace", email="countess@example.com", is_verified=False)
+async def test_whoever_comes_back_is_the_same_user_whatever_they_are_called(login_env: LoginEnv) -> None:
+    await login_env.browser().sign_in("corp")
+    [before] = await login_env.users()
+    login_env.provider.person = Person(name="lovelace", email="countess@example.com", is_verified=False)
 
-    await stand.browser().sign_in("corp")
+    await login_env.browser().sign_in("corp")
 
-    [after] = await stand.users()
+    [after] = await login_env.users()
     assert (after["id"], after["username"], after["email"]) == (before["id"], "lovelace", None)
     assert after["last_login_at"] > before["last_login_at"]
 
 
-async def test_a_name_that_is_taken_gets_an_end_and_nobody_elses_account(stand: LoginStand) -> None:
-    await stand.browser().sign_in("corp")
-    stand.provider.person = Person(sub="0043")
-    await stand.browser().sign_in("corp")
-    await stand.browser().sign_in("github")
-    stand.provider.person = Person(sub="0044", name="bob")
-    await stand.browser().sign_in("corp")
-    stand.provider.person = Person(sub="0044", name="ada")
+async def test_a_name_that_is_taken_gets_an_end_and_nobody_elses_account(login_env: LoginEnv) -> None:
+    await login_env.browser().sign_in("corp")
+    login_env.provider.person = Person(sub="0043")
+    await login_env.browser().sign_in("corp")
+    await login_env.browser().sign_in("github")
+    login_env.provider.person = Person(sub="0044", name="bob")
+    await login_env.browser().sign_in("corp")
+    login_env.provider.person = Person(sub="0044", name="ada")
 
-    await stand.browser().sign_in("corp")
+    await login_env.browser().sign_in("corp")
 
-    assert [user["username"] for user in await stand.users()] == ["ada", "ada-2", "ada-3", "ada-4"]
-
-
-async def test_a_name_with_an_end_stays_when_the_one_without_is_free_again(stand: LoginStand) -> None:
-    await stand.browser().sign_in("corp")
-    stand.provider.person = Person(sub="0043")
-    await stand.browser().sign_in("corp")
-    await stand.database.fetch("DELETE FROM users WHERE username = 'ada'")
-
-    await stand.browser().sign_in("corp")
-
-    assert [user["username"] for user in await stand.users()] == ["ada-2"]
+    assert [user["username"] for user in await login_env.users()] == ["ada", "ada-2", "ada-3", "ada-4"]
 
 
-async def test_a_name_makes_nobody_an_admin_and_a_verified_email_does(stand: LoginStand) -> None:
-    stand.provider.person = Person(sub="1", name=ADMIN, email=ADMIN, is_verified=False)
-    named = await stand.browser().sign_in("corp", mode="token")
-    stand.provider.person = Person(sub="2", name="x", email=ADMIN)
-    proven = await stand.browser().sign_in("corp", mode="token")
-    authenticator = stand.api.app.state.services.authenticator
+async def test_a_name_with_an_end_stays_when_the_one_without_is_free_again(login_env: LoginEnv) -> None:
+    await login_env.browser().sign_in("corp")
+    login_env.provider.person = Person(sub="0043")
+    await login_env.browser().sign_in("corp")
+    await login_env.database.fetch("DELETE FROM users WHERE username = 'ada'")
+
+    await login_env.browser().sign_in("corp")
+
+    assert [user["username"] for user in await login_env.users()] == ["ada-2"]
+
+
+async def test_a_name_makes_nobody_an_admin_and_a_verified_email_does(login_env: LoginEnv) -> None:
+    login_env.provider.person = Person(sub="1", name=ADMIN, email=ADMIN, is_verified=False)
+    named = await login_env.browser().sign_in("corp", mode="token")
+    login_env.provider.person = Person(sub="2", name="x", email=ADMIN)
+    proven = await login_env.browser().sign_in("corp", mode="token")
+    authenticator = login_env.api.app.state.services.authenticator
 
     found = [
         (await authenticator._bearer_user(one.json()["access_token"])).is_admin for one in (named, proven)
@@ -141,8 +143,8 @@ async def test_a_name_makes_nobody_an_admin_and_a_verified_email_does(stand: Log
     assert found == [False, True]
 
 
-async def test_two_sign_ins_at_once_make_one_user(stand: LoginStand) -> None:
-    browsers = [stand.browser() for _ in range(6)]
+async def test_two_sign_ins_at_once_make_one_user(login_env: LoginEnv) -> None:
+    browsers = [login_env.browser() for _ in range(6)]
     backs = [await browser.leave("corp") for browser in browsers]
 
     answers = await asyncio.gather(
@@ -150,12 +152,12 @@ async def test_two_sign_ins_at_once_make_one_user(stand: LoginStand) -> None:
     )
 
     assert [answer.status_code for answer in answers] == [302] * 6
-    assert [user["username"] for user in await stand.users()] == ["ada"]
+    assert [user["username"] for user in await login_env.users()] == ["ada"]
     assert len({browser.cookies["headrace_access"] for browser in browsers}) == 6
 
 
-async def test_a_second_sign_in_waits_for_the_first_and_finds_its_user(people: AsyncEngine) -> None:
-    transactions = async_sessionmaker(people, expire_on_commit=False)
+async def test_a_second_sign_in_waits_for_the_first_and_finds_its_user(engine: AsyncEngine) -> None:
+    transactions = async_sessionmaker(engine, expire_on_commit=False)
     ada = Profile("0042", "ada")
 
     async def sign_in() -> SignedIn:
@@ -174,8 +176,8 @@ async def test_a_second_sign_in_waits_for_the_first_and_finds_its_user(people: A
     assert first.session_id != second.session_id
 
 
-async def test_where_every_name_is_taken_nobody_is_made_or_renamed(people: AsyncEngine) -> None:
-    async with async_sessionmaker(people).begin() as session:
+async def test_where_every_name_is_taken_nobody_is_made_or_renamed(engine: AsyncEngine) -> None:
+    async with async_sessionmaker(engine).begin() as session:
         repository = IdentityRepository(session)
         eve, bob = await repository.insert_user(["eve"]), await repository.insert_user(["bob"])
 
@@ -189,7 +191,7 @@ async def test_where_every_name_is_taken_nobody_is_made_or_renamed(people: Async
 
 
 async def test_two_windows_of_one_browser_may_be_on_the_way_at_once(
-    stand: LoginStand, browser: Browser
+    login_env: LoginEnv, browser: Browser
 ) -> None:
     first, second = await browser.leave("corp"), await browser.leave("corp")
 
@@ -198,33 +200,33 @@ async def test_two_windows_of_one_browser_may_be_on_the_way_at_once(
     assert [answer.status_code for answer in answers] == [302, 302]
 
 
-async def test_a_new_key_of_the_provider_is_learnt_at_once(stand: LoginStand, browser: Browser) -> None:
+async def test_a_new_key_of_the_provider_is_learnt_at_once(login_env: LoginEnv, browser: Browser) -> None:
     await browser.sign_in("corp")
-    stand.provider.keys = [RSAKey.generate_key(2048, {"kid": "second", "use": "sig"})]
-    stand.provider.asked.clear()
+    login_env.provider.keys = [RSAKey.generate_key(2048, {"kid": "second", "use": "sig"})]
+    login_env.provider.asked.clear()
 
     answers = [await browser.sign_in("corp") for _ in range(2)]
 
     assert [answer.status_code for answer in answers] == [302, 302]
-    assert stand.provider.asked == ["/authorize", "/token", "/jwks", "/authorize", "/token"]
+    assert login_env.provider.asked == ["/authorize", "/token", "/jwks", "/authorize", "/token"]
 
 
-async def test_what_the_id_token_leaves_out_is_asked_for(stand: LoginStand, browser: Browser) -> None:
+async def test_what_the_id_token_leaves_out_is_asked_for(login_env: LoginEnv, browser: Browser) -> None:
     def without_email(claims: dict[str, Any]) -> str:
         kept = {name: value for name, value in claims.items() if not name.startswith("email")}
         return jwt.encode({"alg": "RS256", "kid": "first"}, kept, KEY)
 
-    stand.provider.sign = without_email
+    login_env.provider.sign = without_email
 
     await browser.sign_in("corp")
 
-    assert [user["email"] for user in await stand.users()] == ["ada@example.com"]
+    assert [user["email"] for user in await login_env.users()] == ["ada@example.com"]
 
 
-async def test_the_way_back_is_where_the_browser_sees_the_service(stand: LoginStand) -> None:
+async def test_the_way_back_is_where_the_browser_sees_the_service(login_env: LoginEnv) -> None:
     found = []
     for host in ("jobs.lan:8443", "[::1]:8000", "bad host", "a@b"):
-        answer = await stand.api.http.get("/auth/login/github", headers={"Host": host})
+        answer = await login_env.api.http.get("/auth/login/github", headers={"Host": host})
         asked = parse_qs(urlsplit(answer.headers.get("location", "")).query)
         found.append(asked.get("redirect_uri", [answer.status_code])[0])
 
@@ -236,8 +238,8 @@ async def test_the_way_back_is_where_the_browser_sees_the_service(stand: LoginSt
     ]
 
 
-async def test_the_way_back_is_the_public_address_where_one_is_set(stand: LoginStand) -> None:
-    public = msgspec.structs.replace(stand.settings, public_url="https://jobs.example.com")
+async def test_the_way_back_is_the_public_address_where_one_is_set(login_env: LoginEnv) -> None:
+    public = msgspec.structs.replace(login_env.settings, public_url="https://jobs.example.com")
 
     async with serving(public) as api:
         answer = await api.http.get("/auth/login/github", headers={"Host": "10.0.0.7:8000"})
@@ -246,11 +248,11 @@ async def test_the_way_back_is_the_public_address_where_one_is_set(stand: LoginS
     assert asked["redirect_uri"] == ["https://jobs.example.com/auth/callback/github"]
 
 
-async def test_nothing_of_a_sign_in_is_stored_in_the_clear(stand: LoginStand, browser: Browser) -> None:
+async def test_nothing_of_a_sign_in_is_stored_in_the_clear(login_env: LoginEnv, browser: Browser) -> None:
     there = await browser.get("/auth/login/corp")
     asked = parse_qs(urlsplit(there.headers["location"]).query)
 
-    [row] = await stand.database.fetch("SELECT state, secrets FROM login_attempts")
+    [row] = await login_env.database.fetch("SELECT state, secrets FROM login_attempts")
 
     stored = bytes(row["state"]) + bytes(row["secrets"])
     for secret in (asked["state"][0], asked["nonce"][0], browser.cookies["headrace_login"]):

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker
 from headrace.domain.presets.repository import PresetRepository
 from headrace.domain.presets.service import PresetService
 from support.harness import Api
-from support.shared_api import Town, problem
+from support.shared_api import SharedApi, problem
 
 URL = "/api/v1/presets"
 BODY: dict[str, Any] = {"title": "T", "pipeline": "noop", "params": {}, "tags": ["new"]}
@@ -90,7 +90,7 @@ async def test_what_is_built_on_something_gone_is_another_refusal_than_a_taken_n
     assert (await ada.http.get(URL)).json()["items"] == [preset]
 
 
-async def test_a_session_goes_on_after_a_missing_reference(ada: Api, town: Town) -> None:
+async def test_a_session_goes_on_after_a_missing_reference(ada: Api, shared_api: SharedApi) -> None:
     owner = UUID((await ada.http.post(URL, json=BODY)).json()["owner_id"])
     sessions = async_sessionmaker(ada.app.state.services.engine, expire_on_commit=False)
     new: dict[str, Any] = {"description": None, "pipeline": "noop", "params": {}, "tags": []}
@@ -101,5 +101,7 @@ async def test_a_session_goes_on_after_a_missing_reference(ada: Api, town: Town)
             await service.create(uuid4(), title="of nobody", **new)
         await service.create(owner, title="after it", **new)
 
-    titles = await town.database.fetch("SELECT title FROM presets WHERE owner_id = $1 ORDER BY title", owner)
+    titles = await shared_api.database.fetch(
+        "SELECT title FROM presets WHERE owner_id = $1 ORDER BY title", owner
+    )
     assert [row["title"] for row in titles] == ["T", "after it"]

@@ -16,10 +16,10 @@ from support.lease_driver import OWNER, as_person, change, execution, order, sub
 MINUTE = timedelta(minutes=1)
 
 
-async def why(people: AsyncEngine, job_id: UUID) -> str | None:
+async def why(engine: AsyncEngine, job_id: UUID) -> str | None:
     """What `waiting_for` says of the job."""
-    job = await as_person(people, lambda jobs: jobs.get(job_id, Reach(OWNER)))
-    return (await as_person(people, lambda jobs: jobs.why_waiting([job]))).get(job_id)
+    job = await as_person(engine, lambda jobs: jobs.get(job_id, Reach(OWNER)))
+    return (await as_person(engine, lambda jobs: jobs.why_waiting([job]))).get(job_id)
 
 
 async def serve(
@@ -31,78 +31,78 @@ async def serve(
     return worker
 
 
-async def test_a_job_that_waits_for_its_time_says_so(database: StatementPool, people: AsyncEngine) -> None:
+async def test_a_job_that_waits_for_its_time_says_so(database: StatementPool, engine: AsyncEngine) -> None:
     (job_id,) = await submit(database, order(run_at=datetime.now(UTC) + MINUTE))
     await serve(database)
 
-    assert await why(people, job_id) == "run_at"
+    assert await why(engine, job_id) == "run_at"
 
 
 async def test_a_job_that_waits_for_its_next_try_says_so(
-    database: StatementPool, people: AsyncEngine
+    database: StatementPool, engine: AsyncEngine
 ) -> None:
     (job_id,) = await submit(database, order())
     worker = await serve(database)
     (claim,) = await worker.claim(1)
     await worker.write([change(claim, 1, target=JobState.QUEUED, delay=60)])
 
-    assert await why(people, job_id) == "backoff"
+    assert await why(engine, job_id) == "backoff"
 
 
 @pytest.mark.parametrize("losses", [0, 2])
 async def test_a_job_that_somebody_could_run_says_worker_busy(
-    database: StatementPool, people: AsyncEngine, losses: int
+    database: StatementPool, engine: AsyncEngine, losses: int
 ) -> None:
     (job_id,) = await submit(database, order())
     await database.fetch("UPDATE jobs SET losses = $1", losses)
     await serve(database)
 
-    assert await why(people, job_id) == "worker_busy"
+    assert await why(engine, job_id) == "worker_busy"
 
 
 async def test_a_job_that_was_handed_back_waits_for_a_worker_and_not_for_its_backoff(
-    database: StatementPool, people: AsyncEngine
+    database: StatementPool, engine: AsyncEngine
 ) -> None:
     (job_id,) = await submit(database, order())
     worker = await serve(database)
     (claim,) = await worker.claim(1)
     await worker.release([(job_id, claim.fence)])
 
-    assert await why(people, job_id) == "worker_busy"
+    assert await why(engine, job_id) == "worker_busy"
 
 
 @pytest.mark.parametrize(
     ("queues", "pipelines"), [(["other"], ["noop@1"]), (["default"], ["noop@2"]), (["default"], [])]
 )
 async def test_a_job_that_nobody_could_run_says_no_worker(
-    database: StatementPool, people: AsyncEngine, queues: list[str], pipelines: list[str]
+    database: StatementPool, engine: AsyncEngine, queues: list[str], pipelines: list[str]
 ) -> None:
     (job_id,) = await submit(database, order())
-    alone = await why(people, job_id)
+    alone = await why(engine, job_id)
     await serve(database, queues, pipelines)
 
-    assert (alone, await why(people, job_id)) == ("no_worker", "no_worker")
+    assert (alone, await why(engine, job_id)) == ("no_worker", "no_worker")
 
 
 async def test_a_worker_that_has_left_or_gone_silent_is_no_worker(
-    database: StatementPool, people: AsyncEngine
+    database: StatementPool, engine: AsyncEngine
 ) -> None:
     (job_id,) = await submit(database, order())
     worker = await serve(database)
     await worker.deregister()
-    left = await why(people, job_id)
+    left = await why(engine, job_id)
     await worker.renew([])
-    back = await why(people, job_id)
+    back = await why(engine, job_id)
     await database.fetch("UPDATE workers SET last_seen_at = last_seen_at - interval '21 seconds'")
 
-    assert (left, back, await why(people, job_id)) == ("no_worker", "worker_busy", "no_worker")
+    assert (left, back, await why(engine, job_id)) == ("no_worker", "worker_busy", "no_worker")
 
 
-async def test_only_a_queued_job_waits_for_anything(database: StatementPool, people: AsyncEngine) -> None:
+async def test_only_a_queued_job_waits_for_anything(database: StatementPool, engine: AsyncEngine) -> None:
     (job_id,) = await submit(database, order())
     worker = await serve(database)
     (claim,) = await worker.claim(1)
-    running = await why(people, job_id)
+    running = await why(engine, job_id)
     await worker.write([change(claim, 1, target=JobState.SUCCEEDED)])
 
-    assert (running, await why(people, job_id)) == (None, None)
+    assert (running, await why(engine, job_id)) == (None, None)

@@ -1,4 +1,4 @@
-"""A service where people sign in, with a provider beside it, for all tests of a module."""
+"""A service with its login provider, shared by all tests of a module."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,8 +16,8 @@ from support.harness import Api, new_database, serving
 ADMIN = "admin@example.com"
 
 
-class LoginStand(Struct):
-    """People sign in at `corp`, `github` and `tone3000`; all three are *provider*."""
+class LoginEnv(Struct):
+    """A service with token login; its providers `corp`, `github` and `tone3000` are all *provider*."""
 
     settings: Settings
     api: Api
@@ -25,35 +25,35 @@ class LoginStand(Struct):
     database: StatementPool
 
     async def clear(self) -> None:
-        """Forget everybody."""
+        """Delete all users and pending logins, and reset the provider."""
         await self.database.fetch("DELETE FROM users")
         await self.database.fetch("DELETE FROM login_attempts")
         self.provider.reset()
         self.api.http.cookies.clear()
 
     def browser(self) -> Browser:
-        """Somebody's browser, before any sign-in."""
+        """Return a browser that has not signed in yet."""
         return Browser(self.api)
 
     async def users(self) -> list[dict[str, Any]]:
-        """Everybody, in the order in which they came."""
+        """Return the rows of all users, oldest first."""
         rows = await self.database.fetch("SELECT * FROM users ORDER BY created_at, id")
         return [dict(row) for row in rows]  # type: ignore[call-overload]
 
 
 @asynccontextmanager
-async def login_stand(server_url: str, template: str, folder: Path) -> AsyncIterator[LoginStand]:
-    """The stand, on a database of its own."""
+async def open_login_env(server_url: str, template: str, folder: Path) -> AsyncIterator[LoginEnv]:
+    """Open the environment on its own database."""
     async with new_database(server_url, template) as url, providing() as provider:
         settings = login_settings(url, folder, provider.url)
         database = await StatementPool.open(url, size=1)
         async with serving(settings) as api:
-            yield LoginStand(settings, api, provider, database)
+            yield LoginEnv(settings, api, provider, database)
         await database.close()
 
 
 def login_settings(database_url: str, folder: Path, provider_url: str) -> Settings:
-    """Settings of such a service."""
+    """Return the settings of a service with token login and three providers."""
     names = ("corp", "github", "tone3000")
     configured = tuple(
         ProviderSettings(

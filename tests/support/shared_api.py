@@ -1,4 +1,4 @@
-"""People at one API, which a proxy has signed them in to, and what tests ask of it."""
+"""One API shared by many users whom a proxy names, and the checks that tests make on it."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -13,8 +13,8 @@ from headrace.adapters.database import StatementPool
 from support.harness import Api
 
 
-class Town(Struct):
-    """An API of many people, and its database."""
+class SharedApi(Struct):
+    """An API that many users share, and its database."""
 
     api: Api
     database: StatementPool
@@ -22,7 +22,7 @@ class Town(Struct):
 
 @asynccontextmanager
 async def signed_in(api: Api, name: str) -> AsyncIterator[Api]:
-    """The same API as *name* sees it."""
+    """Yield the same API with the user *name* signed in by the proxy."""
     headers = {"X-Forwarded-Preferred-Username": name}
     async with httpx.AsyncClient(base_url=api.http.base_url, headers=headers, timeout=30) as client:
         yield Api(client, api.ws, api.app, api.server)
@@ -30,23 +30,23 @@ async def signed_in(api: Api, name: str) -> AsyncIterator[Api]:
 
 @contextmanager
 def counted(api: Api) -> Iterator[list[str]]:
-    """The statements that the requests of the block make in their transactions."""
+    """Yield the list of SQL statements that requests run inside the block."""
     engine: AsyncEngine = api.app.state.services.engine
     statements: list[str] = []
 
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+    def record(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         statements.append(statement)
 
-    event.listen(engine.sync_engine, "before_cursor_execute", note)
+    event.listen(engine.sync_engine, "before_cursor_execute", record)
     try:
         yield statements
     finally:
-        event.remove(engine.sync_engine, "before_cursor_execute", note)
+        event.remove(engine.sync_engine, "before_cursor_execute", record)
 
 
-def problem(answer: Any, status: int, code: str) -> dict[str, Any]:
-    """The body of a problem, once it is known to be that one."""
-    assert answer.status_code == status, answer.text
-    body: dict[str, Any] = answer.json()
+def problem(response: Any, status: int, code: str) -> dict[str, Any]:
+    """Assert that *response* is a problem with this status and code, and return its body."""
+    assert response.status_code == status, response.text
+    body: dict[str, Any] = response.json()
     assert body["code"] == code
     return body

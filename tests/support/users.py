@@ -1,4 +1,4 @@
-"""Services where callers differ, and the callers: named by a proxy, by a key, or by nothing."""
+"""A service behind a proxy, and its callers: named by the proxy, by a key or not at all."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,19 +16,19 @@ JOB_KEY = "shared with a backend that makes job tokens"
 
 
 def behind_proxy(settings: Settings, **more: Any) -> Settings:
-    """Settings of a service that believes a proxy with the secret; `root` is an admin."""
-    usual = {
+    """Return settings that trust a proxy with the secret; `root` is an admin."""
+    defaults = {
         "auth": "proxy",
         "proxy_secret": PROXY_SECRET,
         "admins": ("root", "Boss@Example.com"),
         "job_token_key": JOB_KEY,
         "secret_key": "a key of this test run alone",
     }
-    return msgspec.structs.replace(settings, **{**usual, **more})
+    return msgspec.structs.replace(settings, **{**defaults, **more})
 
 
 def named(username: str, email: str | None = None) -> dict[str, str]:
-    """The headers with which the proxy names somebody."""
+    """Return the headers with which the proxy names a user."""
     headers = {"X-Headrace-Proxy-Secret": PROXY_SECRET, "X-Forwarded-Preferred-Username": username}
     return headers if email is None else {**headers, "X-Forwarded-Email": email}
 
@@ -39,7 +39,7 @@ def bearer(token: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def open_proxied(settings: Settings, **more: Any) -> AsyncIterator[Api]:
-    """An API behind a proxy, without any worker; the bundled pipelines are registered."""
+    """Open an API behind a proxy, without workers; the bundled pipelines are registered."""
     async with open_worker(settings, ("nobody",), 1):
         pass
     async with serving(behind_proxy(settings, **more)) as running:
@@ -47,7 +47,7 @@ async def open_proxied(settings: Settings, **more: Any) -> AsyncIterator[Api]:
 
 
 class Person:
-    """Somebody whom the proxy names, and what it asks of the service."""
+    """A user whom the proxy names, with the requests it sends to the service."""
 
     def __init__(self, api: Api, username: str, email: str | None = None) -> None:
         self._http = api.http
@@ -58,15 +58,15 @@ class Person:
         return await self._http.request(method, f"/api/v1{path}", headers=headers, **more)
 
     async def submit(self, pipeline: str = "noop", **more: Any) -> str:
-        answer = await self.ask("POST", "/jobs", json={"pipeline": pipeline, **more})
-        assert answer.status_code == 202, answer.text
-        job_id: str = answer.json()["id"]
+        response = await self.ask("POST", "/jobs", json={"pipeline": pipeline, **more})
+        assert response.status_code == 202, response.text
+        job_id: str = response.json()["id"]
         return job_id
 
     async def key(self, *scopes: str, **more: Any) -> dict[str, Any]:
-        answer = await self.ask(
+        response = await self.ask(
             "POST", "/api-keys", json={"name": "of a test", "scopes": list(scopes), **more}
         )
-        assert answer.status_code == 201, answer.text
-        made: dict[str, Any] = answer.json()
-        return made
+        assert response.status_code == 201, response.text
+        api_key: dict[str, Any] = response.json()
+        return api_key
