@@ -4,6 +4,7 @@ Every pytest-xdist worker has servers of its own, so nothing is shared between p
 """
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,23 @@ configure_logging("info", as_json=False)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A run in the background of a script ignores Ctrl-C, and so would every process that a test starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each process of the run its share of the slow tests first, so that none begins one at the end.
+
+    pytest-xdist (`worksteal`) gives each process an equal part of the list, in order.
+    """
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    others = [item for item in items if not item.get_closest_marker("slow")]
+    ordered: list[pytest.Item] = []
+    for number in range(processes):
+        share = slow[number::processes]
+        size = max(0, (len(items) - len(ordered)) // (processes - number) - len(share))
+        ordered += share + others[:size]
+        del others[:size]
+    items[:] = ordered
 
 
 @pytest.fixture(scope="session")

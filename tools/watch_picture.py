@@ -1,7 +1,7 @@
 """Draws the picture of the README: a watched job in the terminal, from the frames of a real one.
 
-`headrace watch JOB --json | python tools/watch_picture.py PROGRESS FILE.svg [STEP=LABEL]...` draws the bars as they
-stand when the job's progress first reaches PROGRESS (0 to 1).
+`headrace watch JOB --json | python tools/watch_picture.py PROGRESS FILE.svg [STEP=LABEL]...` draws the bars
+as they stand when the job's progress first reaches PROGRESS (0 to 1).
 """
 
 import io
@@ -37,6 +37,7 @@ def draw(frames: list[bytes], progress: float, labels: dict[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    read = [line for line in sys.stdin.buffer.read().splitlines() if line]
-    Path(sys.argv[2]).parent.mkdir(parents=True, exist_ok=True)
-    Path(sys.argv[2]).write_text(draw(read, float(sys.argv[1]), dict(label.split("=", 1) for label in sys.argv[3:])))
+    progress, path, *labels = sys.argv[1:]
+    lines = [line for line in sys.stdin.buffer.read().splitlines() if line]
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(draw(lines, float(progress), dict(label.split("=", 1) for label in labels)))

@@ -15,7 +15,7 @@ from faults.stream_judge import ClientRecord
 
 _TLS: Final = ssl.create_default_context()
 _MAX_TRIES: Final = 200
-_MIN_CLIENTS: Final = 3
+_MIN_CLIENTS: Final = 1
 _TIMEOUT_SECONDS: Final = 300.0
 
 

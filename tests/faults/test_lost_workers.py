@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import msgspec
+import pytest
 import websockets
 
 from faults import processes
@@ -39,6 +40,7 @@ async def events_until(api: Api, job_id: str, kind: str, **fields: Any) -> list[
     raise AssertionError(f"no {kind} in {[frame['type'] for frame in frames]}")
 
 
+@pytest.mark.slow
 async def test_a_shootout_whose_worker_is_killed_goes_on_where_it_was(
     settings: Settings, database: StatementPool
 ) -> None:
@@ -59,6 +61,7 @@ async def test_a_shootout_whose_worker_is_killed_goes_on_where_it_was(
     assert (done["state"], done["attempt"]) == ("succeeded", 2), done["error"]
 
 
+@pytest.mark.slow
 async def test_a_job_that_kills_its_workers_ends_and_its_neighbour_succeeds(
     settings: Settings, database: StatementPool
 ) -> None:

@@ -152,6 +152,7 @@ async def test_an_api_cut_off_from_redis_answers_cancels_and_streams(
     assert late_share([job.start_wait for job in kept.values()]) < LATE_SECONDS
 
 
+@pytest.mark.slow
 async def test_a_connection_that_goes_silent_costs_a_worker_none_of_its_leases(
     faulty: Settings, database: StatementPool, ledger: Path
 ) -> None:

@@ -67,6 +67,7 @@ async def test_a_poison_fails_with_a_code_and_its_neighbours_succeed(
     assert len(kept.of_type("step.failed")) == expected[1]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 async def test_a_job_that_blocks_every_loop_is_given_up_and_its_neighbours_are_not(
     faulty: Settings, database: StatementPool, ledger: Path

@@ -4,6 +4,8 @@ import asyncio
 from contextlib import AsyncExitStack
 from random import Random
 
+import pytest
+
 from faults import crashing, processes
 from faults.form import by_form, seeded_random
 from faults.settling import settled
@@ -49,6 +51,7 @@ async def torment_all(torment: Torment, watchers: Crowd) -> None:
         await fault()
 
 
+@pytest.mark.slow
 async def test_streams_have_no_holes_whatever_happens(own: Settings, own_servers: Servers) -> None:
     random_source = seeded_random()
     assert own_servers.redis is not None

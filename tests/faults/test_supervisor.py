@@ -4,6 +4,7 @@ import signal
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from faults import processes
 from headrace.adapters.servers.processes import Process
@@ -98,6 +99,7 @@ async def test_what_a_step_has_started_ends_with_a_killed_worker(settings: Setti
         await processes.until(lambda: not any(Process.from_pid(pid) for pid in started))
 
 
+@pytest.mark.slow
 async def test_a_job_that_blocks_the_loop_for_ever_is_soon_alone_and_fails(
     settings: Settings, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,6 +70,7 @@ RAW = (
 )
 
 
+@pytest.mark.slow
 @examples(300, 4_000)
 @given(order=ORDERS, path=PATHS)
 async def test_json_of_the_wrong_shape(

@@ -16,6 +16,7 @@ EXAMPLES = 150 if IS_FULL else 8
 LONGEST_SECONDS = 1500 if IS_FULL else 110
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", ["admin", "user", "nobody"])
 async def test_every_answer_is_in_the_contract(api: Api, no_surprise: None, who: str, tmp_path: Path) -> None:
     scopes = {"admin": ["admin"], "user": ["jobs:read", "jobs:write", "files:*"], "nobody": []}[who]

@@ -245,6 +245,7 @@ def stand(database_url: str) -> Iterator[Stand]:
     opened.close()
 
 
+@pytest.mark.slow
 def test_the_sql_does_what_the_model_does(stand: Stand) -> None:
     run_state_machine_as_test(
         type("Machine", (LeaseMachine,), {"stand": stand}),

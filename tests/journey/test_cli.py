@@ -254,6 +254,7 @@ def test_doctor_names_a_bad_setting() -> None:
     assert "HEADRACE_LEASE_SECONDS" in answer.stdout
 
 
+@pytest.mark.slow
 def test_the_parts_refuse_in_one_line_what_cannot_work(service: Up) -> None:
     missing = {name: call(name) for name in PARTS}
     remote = call("api", "--host", "0.0.0.0", HEADRACE_DATABASE_URL="postgresql://me@127.0.0.1:9/x")  # noqa: S104
@@ -279,6 +280,7 @@ def test_an_api_with_a_sample_secret_does_not_start_in_production() -> None:
     assert answer.stderr.endswith("HEADRACE_SECRET_KEY is missing or still the sample value\n")
 
 
+@pytest.mark.slow
 def test_the_demo_leaves_its_results_and_nothing_running(tmp_path: Path) -> None:
     pytest.importorskip("soundfile")
     out = tmp_path / "results"

@@ -129,6 +129,7 @@ def test_the_installed_package_is_the_one_that_runs(installation: Installation) 
     assert where.startswith(str(installation.python.parents[1]))
 
 
+@pytest.mark.slow
 def test_up_runs_jobs_of_a_project_with_packages_app_and_settings(installation: Installation) -> None:
     arguments = ("up", "--port", "0")
     project, program = installation.project, installation.headrace

@@ -94,6 +94,7 @@ def test_a_killed_server_of_its_own_is_started_again_and_the_job_ends_well(
         assert watching.wait() == 0, watching.errors()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_everything_in_order(folder: Path, number: signal.Signals) -> None:
     with up(folder, "--workers", "2") as ready:
@@ -109,6 +110,7 @@ def test_a_signal_stops_everything_in_order(folder: Path, number: signal.Signals
         assert over_folder(folder) == []
 
 
+@pytest.mark.slow
 def test_a_running_job_is_handed_back_and_goes_on_at_the_next_start(folder: Path) -> None:
     with up(folder, HEADRACE_GRACE_SECONDS="0") as first:
         job = first.submit("ticks", "--params", '{"count": 20, "interval_ms": 100}')
@@ -138,6 +140,7 @@ def test_a_second_interrupt_does_not_wait_for_jobs(folder: Path) -> None:
         assert ready.command.wait(30) == 0
 
 
+@pytest.mark.slow
 def test_the_parts_of_a_killed_up_end_and_its_servers_are_taken_over(folder: Path) -> None:
     with up(folder) as killed:
         port = killed.url.rpartition(":")[2]
@@ -192,6 +195,7 @@ def test_an_address_of_the_network_is_refused_in_local_mode(folder: Path) -> Non
     assert answer.stderr.startswith("headrace: HEADRACE_AUTH=local lets everybody in, so 0.0.0.0 is refused")
 
 
+@pytest.mark.slow
 def test_reload_starts_the_parts_again_with_what_was_written(folder: Path, tmp_path: Path) -> None:
     module = tmp_path / "mine.py"
     source = (

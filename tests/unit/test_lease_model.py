@@ -44,6 +44,7 @@ def explore(start: World, rules: Rules, most: int) -> Explored:
     return Explored(played, max(map(len, ways.values())))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", STARTS, ids=["a new job", "a job lost four times"])
 def test_no_interleaving_breaks_a_promise(start: World) -> None:
     explored = explore(start, ALL_RULES, ENOUGH)
