@@ -58,7 +58,7 @@ async def test_a_job_is_submitted_waited_for_and_looked_at(call: Caller) -> None
         True,
     )
     assert await call("show", job.id) == done
-    assert job.id in [one.id for one in (await call("jobs", state="succeeded", tag="a")).items]
+    assert job.id in [item.id for item in (await call("jobs", state="succeeded", tag="a")).items]
     assert [step.name for step in await call("steps", job.id)] == ["tick", "total"]
     page = await call("events", job.id, 2, limit=2)
     assert ([event.seq for event in page.items], page.head) == ([3, 4], done.event_seq)
@@ -158,9 +158,9 @@ async def test_a_submission_survives_a_service_that_is_coming_back(kind: Any, se
         job = await caller("submit", "noop", tags=[tag])
         await caller("close")
 
-    found = (await service.api.http.get("/api/v1/jobs", params={"tag": tag})).json()
+    page = (await service.api.http.get("/api/v1/jobs", params={"tag": tag})).json()
     assert (len(keys), len(set(keys))) == (3, 1)
-    assert [one["id"] for one in found["items"]] == [str(job.id)]
+    assert [item["id"] for item in page["items"]] == [str(job.id)]
 
 
 async def test_nobody_there_is_said_so() -> None:
@@ -189,4 +189,4 @@ async def test_typescript_submits_waits_shows_cancels_and_retries(service: Servi
     assert (done, done["result"]) == (shown, {"ticks": 2})
     assert cancelled["state"] == "cancelled"
     assert (refused["name"], refused["status"], refused["code"]) == ("ApiError", 409, "illegal_transition")
-    assert [one["path"] for one in faulty["errors"]] == ["$.params.count"]
+    assert [error["path"] for error in faulty["errors"]] == ["$.params.count"]

@@ -1,4 +1,4 @@
-"""A service that bad input is thrown at, and what must be true of it afterwards."""
+"""Fixtures: a service that receives bad input, and checks of its log and its rows."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -14,26 +14,26 @@ from headrace.settings import Settings
 from support.harness import Api
 from support.users import Person, bearer, open_proxied
 
-LEAST_IN_FULL = 20_000
+MIN_INPUTS_IN_FULL = 20_000
 TABLES = ("jobs", "job_events", "files", "tags", "presets", "api_keys", "idempotency_keys", "audit_entries")
 COUNTS = "SELECT " + ", ".join(f"(SELECT count(*) FROM {table}) AS {table}" for table in TABLES)  # noqa: S608
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the full form its time."""
+    """Raise the time limit of the full form."""
     for item in items:
         if IS_FULL and Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.timeout(1800), append=False)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """The full form sends as many as it promises."""
-    if IS_FULL and sent and not session.testsfailed and sum(sent.values()) < LEAST_IN_FULL:
+    """Fail the full form if it sent too few inputs."""
+    if IS_FULL and sent and not session.testsfailed and sum(sent.values()) < MIN_INPUTS_IN_FULL:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say how much was sent."""
+    """Report the number of inputs."""
     if sent:
         kinds = ", ".join(f"{kind} {number:,}" for kind, number in sorted(sent.items()))
         terminalreporter.write_line(
@@ -49,22 +49,22 @@ async def api(settings: Settings) -> AsyncIterator[Api]:
 
 @pytest.fixture
 async def keyed(api: Api) -> Api:
-    """The same API, asked with a key that may do everything but what admins do."""
-    made = await Person(api, "ada").key("jobs:read", "jobs:write", "files:*")
-    api.http.headers.update(bearer(made["key"]))
+    """The same API, called with a key that has all scopes except that of admins."""
+    api_key = await Person(api, "ada").key("jobs:read", "jobs:write", "files:*")
+    api.http.headers.update(bearer(api_key["key"]))
     return api
 
 
 @pytest.fixture
 def no_surprise() -> Iterator[None]:
-    """Nothing that the service did not foresee is in its log."""
+    """Assert that the log holds no error at the end of the test."""
     with capture_logs() as logs:
         yield
     assert [line for line in logs if line["log_level"] in ("error", "critical")] == []
 
 
 async def rows(database: StatementPool) -> dict[str, int]:
-    """How many rows there are of everything that a request may leave behind."""
+    """Return the number of rows in each table that a request may write to."""
     async with asyncio.timeout(10):
         (row,) = await database.fetch(COUNTS)
     return {table: row[table] for table in TABLES}
@@ -72,5 +72,5 @@ async def rows(database: StatementPool) -> dict[str, int]:
 
 @pytest.fixture
 def fixed() -> dict[str, Any]:
-    """What all examples of a test share."""
+    """Values that all examples of a test share."""
     return {}

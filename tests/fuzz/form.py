@@ -1,6 +1,6 @@
-"""How many bad inputs: few by default, `HEADRACE_FUZZ=full` for all of them.
+"""The number of bad inputs: few by default, all with `HEADRACE_FUZZ=full`.
 
-`HEADRACE_FUZZ_SEED=n` repeats a run of the full form; the short one is always the same.
+`HEADRACE_FUZZ_SEED=n` repeats a run of the full form; the short form is always the same.
 """
 
 import os
@@ -15,26 +15,26 @@ SEED: Final = int(
     os.environ.get("HEADRACE_FUZZ_SEED") or (random.SystemRandom().randrange(2**31) if IS_FULL else 7)
 )
 
-# How many inputs each fuzzer of this process has sent.
+# The number of inputs that each fuzzer of this process has sent.
 sent: dict[str, int] = {}
 
 
 def count(kind: str, inputs: int = 1) -> None:
-    """So many inputs of that kind were sent."""
+    """Count inputs of a kind that were sent."""
     sent[kind] = sent.get(kind, 0) + inputs
 
 
-# What hypothesis makes of a test.
+# The type of a test that hypothesis has wrapped.
 Test = Callable[..., None]
 
 
 def examples(short: int, full: int) -> Callable[[Test], Test]:
-    """A decorator: that many examples, always the same ones for a seed, each as slow as it is."""
+    """Return a decorator that sets the number of examples, the seed, and no deadline."""
     profile = settings(
         max_examples=full if IS_FULL else short,
         deadline=None,
         database=None,
-        # The service stands for all examples: what one leaves behind is what the next one meets.
+        # All examples share a service, so each example meets the rows of the earlier ones.
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
 

@@ -1,4 +1,4 @@
-"""Bodies that are no JSON, too much of it, or of the wrong shape: refused, and nothing is left."""
+"""Bodies that are not JSON, too deep or of the wrong shape are refused, and leave no rows."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ FIELDS = (
     "tags",
     "meta",
 )
-# Never the name of a pipeline that there is, so whatever fits otherwise is refused, too.
+# The pipeline never exists, so even a body of the right shape is refused.
 ORDERS = st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=6), VALUES, max_size=6).map(
     lambda order: {"pipeline": "nothing_of_that_name", **order}
 )

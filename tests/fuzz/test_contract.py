@@ -1,4 +1,4 @@
-"""The whole API against its own contract, by schemathesis: all checks, fixed seed, signed in and not."""
+"""Schemathesis checks the whole API against its contract: all checks, a fixed seed, with and without keys."""
 
 import asyncio
 import re
@@ -32,12 +32,12 @@ async def test_every_answer_is_in_the_contract(api: Api, no_surprise: None, who:
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        said = (await asyncio.wait_for(fuzzing.communicate(), LONGEST_SECONDS))[0].decode()
+        output = (await asyncio.wait_for(fuzzing.communicate(), LONGEST_SECONDS))[0].decode()
     finally:
         if fuzzing.returncode is None:
             fuzzing.kill()
 
-    cases = re.search(r"(\d+) generated", said)
-    assert cases is not None, said[-3000:]
+    cases = re.search(r"(\d+) generated", output)
+    assert cases is not None, output[-3000:]
     count(f"contract as {who}", int(cases[1]))
-    assert fuzzing.returncode == 0, said[-6000:]
+    assert fuzzing.returncode == 0, output[-6000:]

@@ -1,4 +1,4 @@
-"""What no client should say on a socket: answered with an error frame, and the socket stays open."""
+"""A socket answers bad messages with an error frame, and stays open."""
 
 import asyncio
 from typing import Any
@@ -33,20 +33,20 @@ KINDS = {"pong", "error"}
 
 
 async def answers(socket: websockets.ClientConnection, mark: int) -> list[dict[str, Any]]:
-    """What was answered up to the pong of a last ping."""
+    """Send a last ping. Return the answers up to its pong."""
     await socket.send(msgspec.json.encode({"type": "ping"}).decode())
-    heard = []
+    frames = []
     pongs = 0
     async with asyncio.timeout(10):
         while pongs < mark:
             frame = msgspec.json.decode(await socket.recv())
-            heard += [frame] if frame["type"] in KINDS else []
+            frames += [frame] if frame["type"] in KINDS else []
             pongs += frame["type"] == "pong"
-    return heard
+    return frames
 
 
 def is_ping(message: str | bytes) -> bool:
-    """Whether a message says `ping` after all; more fields are no fault."""
+    """Return whether a message is a valid `ping`, which may have more fields."""
     try:
         value = msgspec.json.decode(message)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
@@ -67,17 +67,17 @@ async def test_nonsense_is_answered_and_the_socket_stays_open(
     async with websockets.connect(api.ws + path, additional_headers=ada.headers, max_queue=None) as socket:
         for message in messages:
             await socket.send(message)
-        heard = await answers(socket, 1 + sum(map(is_ping, messages)))
+        frames = await answers(socket, 1 + sum(map(is_ping, messages)))
 
     count("frames", len(messages))
-    said = [frame for frame in heard if frame["type"] == "error"]
-    assert all(frame["code"] and frame["message"] for frame in said)
-    assert len(heard) == len(messages) + 1 - sum(map(is_resume, messages))
+    errors = [frame for frame in frames if frame["type"] == "error"]
+    assert all(frame["code"] and frame["message"] for frame in errors)
+    assert len(frames) == len(messages) + 1 - sum(map(is_resume, messages))
     assert await rows(database) == before
 
 
 def is_resume(message: str | bytes) -> bool:
-    """Whether a message is a `resume` that can be obeyed, which is not answered."""
+    """Return whether a message is a valid `resume`, which has no answer."""
     try:
         value = msgspec.json.decode(message)
     except (msgspec.DecodeError, RecursionError, UnicodeError):

@@ -1,4 +1,4 @@
-"""Uploads that break off, lie about themselves or are no uploads, and ranges that no file has."""
+"""Uploads that break off or are malformed, and ranges outside of the file."""
 
 import re
 from typing import Any
@@ -89,11 +89,11 @@ async def test_an_upload_is_stored_whole_or_leaves_nothing(
 
 
 @examples(300, 3_000)
-@given(wanted=RANGES, condition=st.none() | st.sampled_from(['"x"', "", "W/", "yesterday"]))
+@given(requested_range=RANGES, condition=st.none() | st.sampled_from(['"x"', "", "W/", "yesterday"]))
 async def test_a_range_is_what_it_says_or_all_or_refused(
-    keyed: Api, no_surprise: None, fixed: dict[str, Any], wanted: str, condition: str | None
+    keyed: Api, no_surprise: None, fixed: dict[str, Any], requested_range: str, condition: str | None
 ) -> None:
-    headers = {"Range": wanted} | ({} if condition is None else {"If-Range": condition})
+    headers = {"Range": requested_range} | ({} if condition is None else {"If-Range": condition})
 
     answer = await keyed.http.get(f"/api/v1/files/{await uploaded(keyed, fixed)}/content", headers=headers)
 
@@ -109,14 +109,14 @@ async def test_a_range_is_what_it_says_or_all_or_refused(
 
 
 def blobs(settings: Settings) -> int:
-    """How many files lie in the store, unfinished ones included."""
+    """Return the number of files in the store, with unfinished ones."""
     return sum(path.is_file() for path in settings.blob_dir.rglob("*"))
 
 
 async def uploaded(api: Api, fixed: dict[str, Any]) -> str:
-    """One file for all examples."""
+    """Upload a file once for all examples. Return its id."""
     if "id" not in fixed:
         answer = await api.http.post("/api/v1/files", files={"file": ("all.bin", CONTENT)})
         fixed["id"] = answer.json()["id"]
-    found: str = fixed["id"]
-    return found
+    file_id: str = fixed["id"]
+    return file_id

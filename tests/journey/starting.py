@@ -1,4 +1,4 @@
-"""The `headrace` command as a user starts it: a process of its own, over a data folder of its own."""
+"""Runs the `headrace` command as a user does: as a separate process with its own data folder."""
 
 import json
 import os
@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HEADRACE = str(Path(sys.executable).with_name("headrace"))
-_NOTHING_OF_OURS = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
+_FOREIGN_ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
 
 
-class Running:
-    """A command at work; its output comes line by line, bounded in time."""
+class RunningCommand:
+    """A running command whose output is read line by line, with a timeout."""
 
     def __init__(self, *command: str, cwd: Path | None = None, **environment: str) -> None:
         self.process = subprocess.Popen(
@@ -28,7 +28,7 @@ class Running:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
-            env=_NOTHING_OF_OURS | environment,
+            env=_FOREIGN_ENVIRONMENT | environment,
             text=True,
             start_new_session=True,
         )
@@ -39,7 +39,7 @@ class Running:
             reader.start()
 
     def line(self, containing: str = "", timeout: float = 60) -> str:
-        """The next line of standard output that contains that."""
+        """Return the next line of standard output that contains *containing*."""
         deadline = time.monotonic() + timeout
         while True:
             line = self._lines.get(timeout=max(deadline - time.monotonic(), 0.01))
@@ -49,35 +49,35 @@ class Running:
                 return line
 
     def lines_before(self, containing: str) -> list[str]:
-        """The lines up to the next one that contains that."""
+        """Return the lines before the next line that contains *containing*."""
         lines = [self.line()]
         while containing not in lines[-1]:
             lines.append(self.line())
         return lines[:-1]
 
     def rest(self) -> list[str]:
-        """Every line up to the end of the output."""
+        """Return all lines up to the end of the output."""
         lines = []
         while (line := self._lines.get(timeout=60)) is not None:
             lines.append(line)
         return lines
 
     def wait(self, timeout: float = 60) -> int:
-        """The exit status."""
+        """Wait until the command ends. Return its exit status."""
         return self.process.wait(timeout)
 
     def error_line(self, containing: str) -> None:
-        """Wait for that on standard error."""
+        """Wait until a line of standard error contains *containing*."""
         until(lambda: any(containing in line for line in list(self._errors)))
 
     def errors(self) -> str:
-        """What it wrote to standard error, once it has ended."""
+        """Wait until the command ends. Return its standard error."""
         self.process.wait(30)
         self._readers[1].join(10)
         return "".join(self._errors)
 
     def end(self) -> None:
-        """Leave no process of this session behind."""
+        """Stop the command, and kill all other processes of its session."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -107,9 +107,9 @@ class Running:
 @contextmanager
 def running(
     *arguments: str, program: str = HEADRACE, cwd: Path | None = None, **environment: str
-) -> Iterator[Running]:
-    """The command for the block."""
-    command = Running(program, *arguments, cwd=cwd, **environment)
+) -> Iterator[RunningCommand]:
+    """Run the command while the block runs."""
+    command = RunningCommand(program, *arguments, cwd=cwd, **environment)
     try:
         yield command
     finally:
@@ -118,7 +118,7 @@ def running(
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A data folder that an unprivileged user can pass: as root, PostgreSQL runs as one."""
+    """Create a data folder that other users can enter: under root, PostgreSQL runs as another user."""
     folder = Path(tempfile.mkdtemp(prefix="headrace-cli-"))
     folder.chmod(0o711)
     try:
@@ -128,33 +128,33 @@ def temporary_folder() -> Iterator[Path]:
 
 
 class Up:
-    """An `up` that is ready."""
+    """A running `headrace up` that is ready."""
 
-    def __init__(self, command: Running, folder: Path, url: str) -> None:
+    def __init__(self, command: RunningCommand, folder: Path, url: str) -> None:
         self.command = command
         self.folder = folder
         self.url = url
         self.program = HEADRACE
 
     def call(self, *arguments: str, timeout: float = 60) -> "subprocess.CompletedProcess[str]":
-        """Run a command of the client to its end."""
+        """Run a client command to its end."""
         return call(*arguments, timeout=timeout, HEADRACE_URL=self.url)
 
     def submit(self, *arguments: str) -> str:
-        """The id of a new job."""
+        """Submit a job. Return its id."""
         answer = self.call("submit", *arguments)
         assert answer.returncode == 0, answer.stderr
         return answer.stdout.strip()
 
     def part(self, name: str) -> int:
-        """The number of the process that is this part (`api` or `worker`)."""
+        """Return the process id of the part *name* (`api` or `worker`)."""
         (pid,) = [
             pid for pid in in_session(self.command.process.pid) if f"headrace {name}" in command_of(pid)
         ]
         return pid
 
     def server(self, name: str) -> int:
-        """The number of the process that is this server (`postgres` or `redis`)."""
+        """Return the process id of the server *name* (`postgres` or `redis`)."""
         files = list(self.folder.rglob("server.json"))
         (state,) = [json.loads(file.read_text()) for file in files if file.parent.name == name]
         return int(state["pid"])
@@ -162,7 +162,7 @@ class Up:
 
 @contextmanager
 def up(folder: Path, *arguments: str, **environment: str) -> Iterator[Up]:
-    """`headrace up` on a free port, from ready until it is stopped."""
+    """Run `headrace up` on a free port. The block starts when it is ready."""
     options = ("--port", "0", "--data-dir", str(folder), *arguments)
     with running("up", *options, program=HEADRACE, cwd=None, **environment) as command:
         url = command.line("address").split()[-1]
@@ -182,19 +182,19 @@ def call(
         text=True,
         timeout=timeout,
         check=False,
-        env=_NOTHING_OF_OURS | environment,
+        env=_FOREIGN_ENVIRONMENT | environment,
     )
 
 
 def in_session(sid: int) -> list[int]:
-    """The live processes of that session."""
+    """Return the ids of the live processes of a session."""
     listing = subprocess.run(["ps", "-axo", "pid=,sess=,stat="], capture_output=True, text=True, check=True)
     rows = [line.split() for line in listing.stdout.splitlines()]
     return [int(pid) for pid, session, state in rows if int(session) == sid and not state.startswith("Z")]
 
 
 def over_folder(folder: Path) -> list[str]:
-    """The command lines that name that folder: its servers and its `up`."""
+    """Return the command lines that name the folder: those of its servers and its `up`."""
     listing = subprocess.run(["ps", "-axww", "-o", "args="], capture_output=True, text=True, check=True)
     return [line for line in listing.stdout.splitlines() if str(folder) in line]
 
@@ -205,13 +205,13 @@ def command_of(pid: int) -> str:
 
 
 def until_gone(sid: int) -> None:
-    """Wait for the last process of a session: it has nobody left who could tell of its end."""
+    """Wait for the end of the last process of a session, which has no parent that could report it."""
     until(lambda: not in_session(sid))
 
 
-def until(happened: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait for what sends no signal to us."""
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Poll until *condition* holds."""
     deadline = time.monotonic() + seconds
-    while not happened():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""The commands of the client against a real service: what they print, and how they end."""
+"""The client commands against a real service: their output and their exit status."""
 
 import json
 import signal
@@ -24,7 +24,7 @@ def service() -> Iterator[Up]:
 
 
 def numbers(lines: list[str]) -> list[int]:
-    """The numbers of the events among those frames."""
+    """Return the numbers of the events among the frames."""
     frames: list[dict[str, Any]] = [json.loads(line) for line in lines]
     return [frame["seq"] for frame in frames if "seq" in frame]
 
@@ -92,10 +92,10 @@ def test_the_exit_status_is_the_verdict(service: Up) -> None:
     waiting = service.submit("ticks", "--params", '{"count": 1000}')
     with running("watch", waiting, HEADRACE_URL=service.url) as watching:
         watching.line("started")
-        asked = service.call("cancel", waiting)
+        cancelled = service.call("cancel", waiting)
 
         assert watching.wait() == 2
-    assert (succeeded.returncode, failed.returncode, asked.returncode) == (0, 1, 0)
+    assert (succeeded.returncode, failed.returncode, cancelled.returncode) == (0, 1, 0)
     assert "step_failed in fail_first: failing on purpose" in failed.stdout
 
 
@@ -103,19 +103,19 @@ def test_a_failed_job_is_retried_by_hand(service: Up) -> None:
     job = service.submit("flaky", "--params", '{"fail_times": 5}')
     first = service.call("watch", job)
 
-    asked = service.call("retry", job)
+    retried = service.call("retry", job)
 
     assert first.returncode == 1
-    assert asked.returncode == 0
+    assert retried.returncode == 0
     assert service.call("watch", job).returncode == 0
 
 
 def test_plain_lines_tell_the_steps_and_the_end(service: Up) -> None:
     answer = service.call("submit", "ticks", "--params", '{"count": 2}', "--watch")
 
-    told = [line[9:] for line in answer.stdout.splitlines()]
-    assert "→ tick[0] started" in told
-    assert "→ total succeeded" in told
+    lines = [line[9:] for line in answer.stdout.splitlines()]
+    assert "→ tick[0] started" in lines
+    assert "→ total succeeded" in lines
     assert answer.stdout.endswith('the job succeeded\nresult  {"ticks":2}\n')
 
 

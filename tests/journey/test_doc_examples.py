@@ -1,4 +1,4 @@
-"""What the pages show works as it stands there. (Those about clients are run in tests/conformance.)"""
+"""The examples on the pages work as they are written. (tests/conformance runs those about clients.)"""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Steps that do what no step should: the job says why it failed, and the worker goes on."""
+"""Steps that misbehave: the job reports why it failed, and the worker keeps working."""
 
 import asyncio
 from pathlib import Path

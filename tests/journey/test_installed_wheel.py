@@ -1,4 +1,4 @@
-"""The wheel, installed into an environment of its own and used from a folder that is not the source tree."""
+"""The wheel works when it is installed into a new environment and used outside of the source tree."""
 
 import os
 import subprocess
@@ -81,7 +81,7 @@ class Installation:
         (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
     def write_project(self) -> None:
-        """A project whose packages have names that Headrace's own rooms have, too."""
+        """Write a project whose packages have the same names as packages of Headrace."""
         for name, text in {
             "settings/__init__.py": SETTINGS,
             "app/__init__.py": "",
@@ -103,11 +103,11 @@ def _run(*command: str, cwd: Path | None = None, check: bool = True) -> str:
 def installation() -> Iterator[Installation]:
     # PostgreSQL runs as another user when root tests, so its folder must be reachable for all.
     with temporary_folder() as folder:
-        made = Installation(folder)
-        made.build()
-        made.write_project()
-        yield made
-        assert over_folder(made.project) == []
+        installed = Installation(folder)
+        installed.build()
+        installed.write_project()
+        yield installed
+        assert over_folder(installed.project) == []
 
 
 def test_a_wheel_holds_migrations_assets_pages_and_types(installation: Installation) -> None:

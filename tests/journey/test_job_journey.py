@@ -1,4 +1,4 @@
-"""A job from POST to the last frame."""
+"""A job's way from POST to the last frame."""
 
 import asyncio
 import gc
@@ -68,7 +68,7 @@ async def test_a_job_that_computes_does_not_hold_up_the_loops(service: Api) -> N
 
     assert (await watching)[-1]["state"] == "succeeded"
     assert len(late) >= 50
-    # One in a hundred may be late: the machine has other things to do, too.
+    # One frame in a hundred may be late, because the machine may be busy.
     assert sorted(late)[-len(late) // 100 - 1] < 0.05
     assert max(held) < 0.05
 

@@ -1,4 +1,4 @@
-"""A step of one's own needs one file that is named in the settings: this one."""
+"""A user's step needs only a single file that the settings name, such as this file."""
 
 import msgspec
 from msgspec import Struct

@@ -1,4 +1,4 @@
-"""Pipelines of a user's own, from a file: graphs, files, failures, limits, resumption."""
+"""A user's pipelines from a file: graphs, files, failures, limits, resumption."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ async def test_a_graph_with_items_files_and_parallel_branches(service: Api) -> N
 
     done = await service.job(job["id"])
     assert done["state"] == "succeeded", done["error"]
-    assert [one["text"] for one in done["result"]["greetings"]] == [
+    assert [greeting["text"] for greeting in done["result"]["greetings"]] == [
         "hello ada, 2 in all",
         "hello bob, 2 in all",
     ]
@@ -210,7 +210,7 @@ async def test_params_that_no_longer_fit_fail_the_job(service: Api, database: An
 
 async def test_odd_reports_harm_nobody(service: Api) -> None:
     neighbour = await service.submit("ticks", params={"count": 100, "interval_ms": 20})
-    # Longer than a heartbeat, which stores the progress.
+    # The wait is longer than a heartbeat, which stores the progress.
     job = await service.submit("odd", params={"case": "", "value": 1.5})
 
     frames = await service.watch(job["id"])

@@ -1,4 +1,4 @@
-"""Steps that say what they should keep to themselves: it is neither stored nor logged."""
+"""Secrets that steps put into logs and errors are neither stored nor logged."""
 
 import io
 import sys
@@ -46,13 +46,13 @@ async def test_what_a_step_says_is_kept_and_told_without_credentials(
         f"refused: {shown}",
         f"ValueError: refused: {shown}",
     ]
-    told = [frame for frames in watched for frame in frames if frame["type"] != "hello"]
-    logs = [frame for frame in told if frame["type"] == "log"]
+    received = [frame for frames in watched for frame in frames if frame["type"] != "hello"]
+    logs = [frame for frame in received if frame["type"] == "log"]
     assert [(log["message"], log["fields"]["sent"]) for log in logs] == [
         (f"calling with {shown}", [shown])
     ] * 2
     assert logs[0]["fields"]["url"] == "https://u:[redacted]@h/?token=[redacted]"
     stored = " ".join(row["text"] for row in await database.fetch(STORED))
     assert shown in stored
-    assert KEY not in stored + str(told) + written.getvalue()
+    assert KEY not in stored + str(received) + written.getvalue()
     assert "step_failed" in written.getvalue()

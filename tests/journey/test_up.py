@@ -1,4 +1,4 @@
-"""`headrace up` as a user meets it: everything starts, stays up, and goes away again."""
+"""`headrace up` starts all its parts, keeps them running, and stops them again."""
 
 import os
 import signal
@@ -100,7 +100,7 @@ def test_a_signal_stops_everything_in_order(folder: Path, number: signal.Signals
     with up(folder, "--workers", "2") as ready:
         session = ready.command.process.pid
 
-        # As a terminal does it: the whole foreground group gets it.
+        # A terminal also sends the signal to the whole foreground group.
         os.killpg(session, number)
 
         assert ready.command.wait() == 0

@@ -1,4 +1,4 @@
-"""Steps that do what no step should, for the journeys."""
+"""Steps that misbehave, for the journeys."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ class Params(Struct):
 
 
 class OutError(BaseException):
-    """Neither an `Exception` nor one that Python itself raises."""
+    """An error that is neither an `Exception` nor raised by Python itself."""
 
 
 @step(retries=0, runs_in="process")
@@ -34,15 +34,15 @@ def leave_a_fork(context: StepContext[Params]) -> None:
 
 @step(retries=0, runs_in="process")
 def start_another(context: StepContext[Params]) -> None:
-    """Safe to run again: it only waits, with a process of its own."""
-    other = subprocess.Popen(["sleep", "300"], stdin=subprocess.DEVNULL)
-    Path(context.params.case).write_text(f"{os.getpid()} {other.pid}\n")
+    """Safe to run again: it only waits, with a child process."""
+    child = subprocess.Popen(["sleep", "300"], stdin=subprocess.DEVNULL)
+    Path(context.params.case).write_text(f"{os.getpid()} {child.pid}\n")
     time.sleep(300)
 
 
 @step(retries=0, runs_in="process")
 def close_output(context: StepContext[Params]) -> str:
-    """Safe to run again: it prints to nowhere."""
+    """Safe to run again: its output goes nowhere."""
     if context.params.case == "closed":
         sys.stdout.close()
         sys.stderr.close()
@@ -88,7 +88,7 @@ async def log_oddly(context: StepContext[Params]) -> str:
 
 @step(retries=0, timeout=timedelta(seconds=0.2), grace=timedelta(seconds=0.1))
 async def cling(context: StepContext[Params]) -> None:
-    """Safe to run again: it clings again."""
+    """Safe to run again: it ignores its cancellation again."""
     while True:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(30)

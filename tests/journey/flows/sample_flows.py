@@ -48,7 +48,7 @@ def greet(context: StepContext[NamesParams], name: str) -> Greeting:
 
 @step(runs_in="thread")
 def shout(context: StepContext[NamesParams], name: str) -> str:
-    """Safe to run again: it only shouts."""
+    """Safe to run again: it only changes letters."""
     context.progress(1, 1)
     return name.upper()
 
@@ -57,7 +57,7 @@ def shout(context: StepContext[NamesParams], name: str) -> str:
 def summarise(context: StepContext[NamesParams]) -> Summary:
     """Safe to run again: the file is replaced."""
     greetings: list[Greeting] = context.output(greeted)
-    content = b"\n".join(one.text.encode() for one in greetings)
+    content = b"\n".join(greeting.text.encode() for greeting in greetings)
     if context.params.input_file is not None:
         with context.open_file(context.params.input_file) as opened:
             content += b"\n" + opened.read()
@@ -83,7 +83,7 @@ class WordlessError(Exception):
 
 
 class PlainBaseError(BaseException):
-    """Neither an `Exception` nor one that Python itself raises."""
+    """An error that is neither an `Exception` nor raised by Python itself."""
 
 
 RAISED: dict[str, BaseException] = {
@@ -131,31 +131,31 @@ async def dawdle(context: StepContext[CaseParams]) -> None:
 
 @step(retries=0, timeout=timedelta(seconds=0.3), grace=timedelta(seconds=0.3), runs_in="process")
 def dawdle_in_process(context: StepContext[CaseParams]) -> None:
-    """Safe to run again: it only waits, and hears nothing."""
+    """Safe to run again: it only waits, and ignores its cancellation."""
     time.sleep(30)
 
 
 @step(retries=0, timeout=timedelta(seconds=0.3), grace=timedelta(seconds=0.3), runs_in="thread")
 def dawdle_in_thread(context: StepContext[CaseParams]) -> None:
-    """Safe to run again: it only waits, and hears nothing."""
+    """Safe to run again: it only waits, and ignores its cancellation."""
     time.sleep(3)
 
 
 @step(retries=1, runs_in="process")
 def vanish(context: StepContext[CaseParams]) -> None:
-    """Safe to run again: it vanishes again."""
+    """Safe to run again: its process ends again."""
     os._exit(3)
 
 
 @step(retries=0, runs_in="thread")
 def leave_thread(context: StepContext[CaseParams]) -> None:
-    """Safe to run again: it leaves again."""
+    """Safe to run again: it ends in the same way."""
     raise RAISED[context.params.case]
 
 
 @step(retries=0, runs_in="process")
 def leave_process(context: StepContext[CaseParams]) -> None:
-    """Safe to run again: it leaves again."""
+    """Safe to run again: it ends in the same way."""
     raise RAISED[context.params.case]
 
 
@@ -174,7 +174,7 @@ vanishing.add(vanish)
 
 
 class CountParams(Struct):
-    """Every entry into a step is one line of this file, outside of the service."""
+    """A file outside of the service; each entry into a step adds a line to it."""
 
     ledger: str
     steps: int = 3
@@ -216,7 +216,7 @@ counting.add(hold, after=counted, result=True)
 
 @step
 async def report_oddly(context: StepContext[CaseParams]) -> None:
-    """Safe to run again: it only says odd things."""
+    """Safe to run again: it only logs odd values."""
     await context.progress(float("nan"), float("inf"), "a\0b\ud800")
     await context.progress(-1, 0, "x" * 10_000)
     await context.log("odd", big=2**70, odd=object(), nul="a\0b")
@@ -225,7 +225,7 @@ async def report_oddly(context: StepContext[CaseParams]) -> None:
 
 @step(runs_in="process")
 def report_oddly_in_process(context: StepContext[CaseParams]) -> None:
-    """Safe to run again: it only says odd things."""
+    """Safe to run again: it only logs odd values."""
     context.progress(float("nan"), float("inf"), "a\0b\ud800")
     context.log("odd\ud800", big=2**70, odd=object(), nul="a\0b")
 
@@ -240,9 +240,9 @@ class RawItems(Struct):
 
 
 @step(retries=0)
-async def take(context: StepContext[RawItems], one: int) -> int:
+async def take(context: StepContext[RawItems], greeting: int) -> int:
     """Safe to run again: it returns what it was given."""
-    return one
+    return greeting
 
 
 def bad_items(params: RawItems) -> list[int]:
@@ -262,7 +262,7 @@ rawish.add(raw, result=True)
 
 
 class Entered(Struct):
-    """*mark* is a file that the step makes; `items` beside it is made when the items are asked for."""
+    """The step creates the file *mark*; listing the items creates the file `items` beside it."""
 
     mark: str
     fails: bool = False
@@ -274,14 +274,14 @@ def leave_mark(context: StepContext[Entered]) -> None:
 
 @step
 async def mark(context: StepContext[Entered]) -> None:
-    """Safe to run again: it makes an empty file."""
+    """Safe to run again: it creates an empty file."""
     leave_mark(context)
 
 
 @step
-async def take_one(context: StepContext[Entered], one: int) -> int:
+async def take_one(context: StepContext[Entered], greeting: int) -> int:
     """Safe to run again: it returns what it was given."""
-    return one
+    return greeting
 
 
 def slow_items(params: Entered) -> list[int]:

@@ -1,4 +1,4 @@
-"""Steps that say what they should keep to themselves, for the journeys."""
+"""Steps that put a secret into logs and errors, for the journeys."""
 
 from msgspec import Struct
 
@@ -11,20 +11,20 @@ class Params(Struct):
 
 @step(retries=0)
 async def talk_in_loop(context: StepContext[Params]) -> None:
-    """Safe to run again: it only talks."""
-    said = context.params.secret
-    await context.log(f"calling with {said}", url=f"https://u:{said}@h/?token={said}", sent=[said])
-    await context.progress(1, 2, f"with {said}")
-    raise PermanentError(f"refused: {said}")
+    """Safe to run again: it only logs and fails."""
+    secret = context.params.secret
+    await context.log(f"calling with {secret}", url=f"https://u:{secret}@h/?token={secret}", sent=[secret])
+    await context.progress(1, 2, f"with {secret}")
+    raise PermanentError(f"refused: {secret}")
 
 
 @step(retries=0, runs_in="process")
 def talk_in_process(context: StepContext[Params]) -> None:
-    """Safe to run again: it only talks."""
-    said = context.params.secret
-    context.log(f"calling with {said}", url=f"https://u:{said}@h/?token={said}", sent=[said])
-    context.progress(1, 2, f"with {said}")
-    raise ValueError(f"refused: {said}")
+    """Safe to run again: it only logs and fails."""
+    secret = context.params.secret
+    context.log(f"calling with {secret}", url=f"https://u:{secret}@h/?token={secret}", sent=[secret])
+    context.progress(1, 2, f"with {secret}")
+    raise ValueError(f"refused: {secret}")
 
 
 in_loop = Pipeline("talk_in_loop", version=1, params=Params)
