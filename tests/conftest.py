@@ -1,6 +1,6 @@
-"""Real servers for the whole run, and a fresh database for each test that asks for one.
+"""Real servers for the whole run, and a fresh database for each test that needs one.
 
-Every pytest-xdist worker has servers of its own, so nothing is shared between processes.
+Every pytest-xdist worker has its own servers, so processes share nothing.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ TEMPLATE = "headrace_template"
 configure_logging("info", as_json=False)
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A run in the background of a script ignores Ctrl-C, and so would every process that a test starts.
+    # A background run of a script ignores Ctrl-C, and every process that a test starts would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -52,14 +52,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
-    """PostgreSQL and Redis of this process."""
+    """The PostgreSQL and the Redis of this process."""
     with private_servers() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def template(servers: Servers) -> str:
-    """A migrated database that the others are copied from."""
+    """A migrated database from which all others are copied."""
     url = str(servers.database_url)
 
     async def create() -> None:
@@ -67,7 +67,7 @@ def template(servers: Servers) -> str:
         await connection.execute(f"CREATE DATABASE {TEMPLATE}")
         await connection.close()
 
-    # Not in the loop of the tests: alembic brings its own.
+    # This needs another thread, because alembic starts its own event loop.
     async def partition() -> None:
         pool = await StatementPool.open(on_database(url, TEMPLATE), size=1)
         await create_partitions(pool, datetime.now(UTC))
@@ -82,7 +82,7 @@ def template(servers: Servers) -> str:
 
 @pytest.fixture(scope="module")
 async def module_database_url(servers: Servers, template: str) -> AsyncIterator[str]:
-    """One database for all tests of a file."""
+    """A database for all tests of a file."""
     async with new_database(str(servers.database_url), template) as url:
         yield url
 
@@ -109,7 +109,7 @@ async def module_service(module_settings: Settings) -> AsyncIterator[SharedServi
 
 @pytest.fixture
 async def api(module_api: SharedService, redis_url: str) -> Api:
-    """An API without any worker; the bundled pipelines are registered. There are no rows and no files."""
+    """An API without a worker. The bundled pipelines are registered; there are no rows and no files."""
     await module_api.reset()
     return module_api.api
 
@@ -123,7 +123,7 @@ async def service(module_service: SharedService, redis_url: str) -> Api:
 
 @pytest.fixture
 async def own_api(settings: Settings) -> AsyncIterator[Api]:
-    """An API as `api` is, for a test that stops or alters it."""
+    """An API like `api`, for a test that stops or changes it."""
     async with shared_service(settings, has_worker=False) as running:
         yield running.api
 
@@ -141,7 +141,7 @@ async def own_database_url(servers: Servers, template: str) -> AsyncIterator[str
 
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest) -> str:
-    """The database of the `api` or `service` that the test uses, else one of its own."""
+    """The database of the `api` or `service` that the test uses, else a new one."""
     name = "module_database_url" if _shares_a_service(request) else "own_database_url"
     url: str = request.getfixturevalue(name)
     return url
@@ -165,7 +165,7 @@ async def database(database_url: str) -> AsyncIterator[StatementPool]:
 
 @pytest.fixture
 def settings(request: pytest.FixtureRequest, database_url: str, redis_url: str, tmp_path: Path) -> Settings:
-    """Settings of the `api` or `service` that the test uses, else of one that it starts itself."""
+    """The settings of the `api` or `service` that the test uses, else new ones."""
     if _shares_a_service(request):
         shared: Settings = request.getfixturevalue("module_settings")
         return shared
@@ -173,7 +173,7 @@ def settings(request: pytest.FixtureRequest, database_url: str, redis_url: str, 
 
 
 def _settings(database_url: str, redis_url: str, data_dir: Path) -> Settings:
-    """Settings of a service on the servers of the run, with a short lease."""
+    """Return settings for the servers of the run, with a short lease."""
     return Settings(
         database_url=database_url,
         redis_url=redis_url,

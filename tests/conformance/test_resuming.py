@@ -16,7 +16,7 @@ from conformance.watchers import (
     watched_by,
 )
 from headrace_client import AsyncClient, Client
-from support.scripted_server import Scene, events_stage, sends, stage
+from support.scripted_server import Scene, scripted_event_server, scripted_server, sends
 
 JOB = "01a1fcda-1222-71e3-b3dd-702451ba443d"
 END = {"type": "end", "state": "succeeded"}
@@ -35,8 +35,8 @@ def events(*numbers: int) -> list[dict[str, Any]]:
 async def played(watcher: Watcher, *scenes: Scene) -> tuple[WatchResult, list[int]]:
     """Run the watcher against the scenes; return its result and the cursors that it requested."""
     over_http = watcher is typescript_events
-    async with (events_stage if over_http else stage)(*scenes) as there:
-        return await watched(watcher, there.url, JOB), there.asked
+    async with (scripted_event_server if over_http else scripted_server)(*scenes) as server:
+        return await watched(watcher, server.url, JOB), server.cursors
 
 
 @every_client
@@ -116,41 +116,48 @@ TWICE = (sends(*events(1), code=1011), sends(END))
 
 
 async def test_a_token_goes_with_every_connection() -> None:
-    async with asyncio.timeout(SECONDS), stage(*TWICE) as blocking, stage(*TWICE) as waiting:
+    async with (
+        asyncio.timeout(SECONDS),
+        scripted_server(*TWICE) as blocking,
+        scripted_server(*TWICE) as waiting,
+    ):
         async with AsyncClient(waiting.url, "secret") as client:
             _ = [frame async for frame in client.watch(JOB)]
         with Client(blocking.url, "secret") as client:
             await asyncio.to_thread(list, client.watch(JOB))
 
-    for there in (blocking, waiting):
-        assert there.tokens == ["Bearer secret"] * 2
+    for server in (blocking, waiting):
+        assert server.tokens == ["Bearer secret"] * 2
 
 
 @needs_node
 async def test_a_token_goes_over_http_where_a_socket_sends_no_headers() -> None:
-    async with asyncio.timeout(SECONDS), events_stage(*TWICE) as fetched:
+    async with asyncio.timeout(SECONDS), scripted_event_server(*TWICE) as fetched:
         await node_watch("socket", fetched.url, JOB, 0, lambda _: None, token="secret")
 
     assert fetched.tokens == ["Bearer secret"] * 2
 
 
 async def test_what_answers_without_being_headrace_is_refused() -> None:
-    async with events_stage(sends(code=4404)) as there:
+    async with scripted_event_server(sends(code=4404)) as server:
         for watcher in CLIENTS[:2]:
-            assert (await watched(watcher, there.url, JOB)).end_reason == "not_headrace"
+            assert (await watched(watcher, server.url, JOB)).end_reason == "not_headrace"
 
 
 @needs_node
 @pytest.mark.parametrize("transport", ["socket", "events"])
 async def test_a_service_that_stays_away_is_given_up(transport: str) -> None:
     scenes = (sends(*events(1, 2), code=1011), sends(code=1013))
-    async with asyncio.timeout(SECONDS), (stage if transport == "socket" else events_stage)(*scenes) as there:
+    async with (
+        asyncio.timeout(SECONDS),
+        (scripted_server if transport == "socket" else scripted_event_server)(*scenes) as server,
+    ):
         seen: list[bytes] = []
-        ending = await node_watch(transport, there.url, JOB, 0, seen.append, patienceMs=1500)
+        ending = await node_watch(transport, server.url, JOB, 0, seen.append, patienceMs=1500)
 
     assert (ending, len(seen)) == ("GaveUpError", 2)
-    assert len(there.asked) > 2
-    assert set(there.asked[1:]) == {2}
+    assert len(server.cursors) > 2
+    assert set(server.cursors[1:]) == {2}
 
 
 @needs_node

@@ -13,7 +13,7 @@ from headrace.settings import Settings
 from headrace.workers.main import open_worker
 from support.browser import Browser
 from support.harness import Api, new_database, serving
-from support.lease_driver import found
+from support.lease_driver import seed_database
 from support.login_env import LoginEnv, open_login_env
 from support.shared_api import SharedApi, signed_in
 
@@ -21,7 +21,7 @@ from support.shared_api import SharedApi, signed_in
 @pytest.fixture
 async def engine(database: StatementPool, database_url: str) -> AsyncIterator[AsyncEngine]:
     """An engine on a database that holds an owner and a pipeline."""
-    await found(database)
+    await seed_database(database)
     built = build_engine(database_url)
     yield built
     await built.dispose()

@@ -18,7 +18,7 @@ from headrace.domain.jobs.attempts.changes import Change, JobMove, StepChange
 from headrace.domain.jobs.attempts.claims import Claim, Worker
 from headrace.domain.jobs.attempts.queue import JobQueue
 from headrace.domain.jobs.states import JobState, StepState
-from support.lease_driver import OWNER, found, sweep
+from support.lease_driver import OWNER, seed_database, sweep
 
 LEASE = timedelta(seconds=30)
 
@@ -26,7 +26,7 @@ LEASE = timedelta(seconds=30)
 @pytest.fixture
 async def ready(database: StatementPool) -> StatementPool:
     """A database with an owner and a pipeline."""
-    await found(database)
+    await seed_database(database)
     return database
 
 

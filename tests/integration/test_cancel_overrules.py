@@ -7,35 +7,35 @@ from headrace.domain.accounts.reach import Reach
 from headrace.domain.events.types import StepFailed
 from headrace.domain.jobs.attempts.changes import StepChange
 from headrace.domain.jobs.states import JobState, StepState
-from support.lease_driver import BROKEN, OWNER, as_person, change, execution, order, submit
+from support.lease_driver import BROKEN, OWNER, change, in_transaction, job_queue, job_spec, submit
 
 
 async def test_an_attempt_that_nobody_knows_is_cancelled_and_not_handed_back(
     database: StatementPool, engine: AsyncEngine
 ) -> None:
-    worker = execution(database)
-    await submit(database, order())
+    worker = job_queue(database)
+    await submit(database, job_spec())
     (claim,) = await worker.claim(1)
-    await as_person(engine, lambda jobs: jobs.cancel(claim.job_id, Reach(OWNER)))
+    await in_transaction(engine, lambda jobs: jobs.cancel(claim.job_id, Reach(OWNER)))
 
     await worker.release([(claim.job_id, claim.fence)])
 
-    job = await as_person(engine, lambda jobs: jobs.get(claim.job_id, Reach(OWNER)))
+    job = await in_transaction(engine, lambda jobs: jobs.get(claim.job_id, Reach(OWNER)))
     assert (job.state, job.event_seq) == (JobState.CANCELLED, 4)
 
 
 async def test_a_cancelled_job_keeps_no_step_that_waits_for_its_next_try(
     database: StatementPool, engine: AsyncEngine
 ) -> None:
-    worker = execution(database)
-    await submit(database, order())
+    worker = job_queue(database)
+    await submit(database, job_spec())
     (claim,) = await worker.claim(1)
     failed = change(claim, 1, StepFailed(step="s", attempt=1, error=BROKEN))
     failed.steps["s"] = StepChange(
         key="s", name="s", index=None, state=StepState.PENDING, attempt=1, tries=1, retry_seconds=60
     )
     await worker.write([failed])
-    await as_person(engine, lambda jobs: jobs.cancel(claim.job_id, Reach(OWNER)))
+    await in_transaction(engine, lambda jobs: jobs.cancel(claim.job_id, Reach(OWNER)))
 
     await worker.write([change(claim, 2, target=JobState.QUEUED, delay=60)])
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from headrace.adapters.database import StatementPool
 from headrace.domain.jobs.attempts.queue import JobQueue
 from headrace.domain.jobs.submission.submission import JobSpec
-from support.lease_driver import execution, order, submit
+from support.lease_driver import job_queue, job_spec, submit
 
 MINUTE = timedelta(minutes=1)
 
@@ -20,7 +20,7 @@ async def claimed(worker: JobQueue, limit: int = 10) -> list[UUID]:
 
 def submitted(age: timedelta, priority: int) -> JobSpec:
     """What was to run *age* ago."""
-    return order(priority=priority, run_at=datetime.now(UTC) - age)
+    return job_spec(priority=priority, run_at=datetime.now(UTC) - age)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ async def test_a_level_of_priority_is_worth_a_minute_of_waiting_and_no_more(
 ) -> None:
     old, new = await submit(database, submitted(age, priority=0), submitted(timedelta(0), priority=9))
 
-    first = await claimed(execution(database), 1)
+    first = await claimed(job_queue(database), 1)
 
     assert first == [{"old": old, "new": new}[goes_first]]
 
@@ -42,7 +42,7 @@ async def test_an_old_job_is_not_starved_by_any_number_of_urgent_ones(
     (old,) = await submit(database, submitted(9.1 * MINUTE, priority=0))
     await submit(database, *(submitted(timedelta(0), priority=9) for _ in range(50)))
 
-    assert (await claimed(execution(database), 5))[0] == old
+    assert (await claimed(job_queue(database), 5))[0] == old
 
 
 async def test_jobs_of_all_ages_and_priorities_are_claimed_by_their_due_order(
@@ -54,12 +54,12 @@ async def test_jobs_of_all_ages_and_priorities_are_claimed_by_their_due_order(
     now = datetime.now(UTC)
     ids = await submit(
         database,
-        *(order(priority=priority, run_at=now - age, queue=queue) for age, priority, queue in waiting),
+        *(job_spec(priority=priority, run_at=now - age, queue=queue) for age, priority, queue in waiting),
     )
     dues = {
         job_id: now - age - priority * MINUTE for job_id, (age, priority, _) in zip(ids, waiting, strict=True)
     }
-    worker = execution(database, queues=("q0", "q1"))
+    worker = job_queue(database, queues=("q0", "q1"))
 
     order_of_claims = [job_id for _ in range(6) for job_id in await claimed(worker, 10)]
 
@@ -70,8 +70,8 @@ async def test_jobs_of_all_ages_and_priorities_are_claimed_by_their_due_order(
 async def test_a_job_is_not_claimed_before_its_time(
     database: StatementPool, engine: AsyncEngine, priority: int
 ) -> None:
-    (later,) = await submit(database, order(priority=priority, run_at=datetime.now(UTC) + MINUTE))
-    worker = execution(database)
+    (later,) = await submit(database, job_spec(priority=priority, run_at=datetime.now(UTC) + MINUTE))
+    worker = job_queue(database)
 
     before = await claimed(worker)
     await database.fetch(
@@ -84,7 +84,7 @@ async def test_a_job_is_not_claimed_before_its_time(
 async def test_a_worker_claims_from_its_queues_what_it_knows(
     database: StatementPool, engine: AsyncEngine
 ) -> None:
-    here, _ = await submit(database, order(queue="here"), order(queue="there"))
+    here, _ = await submit(database, job_spec(queue="here"), job_spec(queue="there"))
 
-    assert await claimed(execution(database, queues=("here",), pipelines=("noop@2", "other@1"))) == []
-    assert await claimed(execution(database, queues=("here", "empty"), pipelines=("noop@1",))) == [here]
+    assert await claimed(job_queue(database, queues=("here",), pipelines=("noop@2", "other@1"))) == []
+    assert await claimed(job_queue(database, queues=("here", "empty"), pipelines=("noop@1",))) == [here]

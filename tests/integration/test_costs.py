@@ -13,7 +13,7 @@ from headrace.domain.jobs.submission.submission import JobSpec
 from headrace.domain.jobs.submission.submitter import Submitter
 from headrace.settings import Settings
 from support.harness import working
-from support.lease_driver import OWNER, found
+from support.lease_driver import OWNER, seed_database
 
 JOBS = 2_000
 LEFT = "SELECT EXISTS (SELECT 1 FROM jobs WHERE finished_at IS NULL) AS some"
@@ -36,7 +36,7 @@ class Counted:
 async def test_statements_and_round_trips_are_shared_by_many_jobs(
     settings: Settings, database: StatementPool, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await found(database)
+    await seed_database(database)
     orders = [JobSpec(pipeline="noop", params={})] * 1_000
     for _ in range(JOBS // 1_000):
         await Submitter(database).submit(OWNER, orders, lambda _: b"")

@@ -11,7 +11,7 @@ from headrace.domain.files.models import File
 from headrace.domain.jobs.attempts.changes import NewFile
 from headrace.domain.json_bounds import MAX_JSON_BYTES
 from support.harness import Api
-from support.lease_driver import change, execution
+from support.lease_driver import change, job_queue
 from support.shared_api import SharedApi, problem
 
 URL = "/api/v1/files"
@@ -124,7 +124,7 @@ async def test_results_of_a_step_may_have_the_same_name_and_are_replaced_all_the
 ) -> None:
     queue = uuid4().hex
     await ada.submit("noop", queue=queue)
-    worker = execution(shared_api.database, queues=[queue])
+    worker = job_queue(shared_api.database, queues=[queue])
     (claim,) = await worker.claim(1)
 
     async def save(write_no: int, name: str, size: int) -> None:

@@ -22,8 +22,8 @@ from headrace.domain.accounts.reach import Reach
 from headrace.domain.jobs.attempts.changes import Change
 from headrace.domain.jobs.claim_rules import MAX_LOSSES
 from headrace.domain.jobs.states import IllegalTransitionError, JobState
-from support.lease_driver import ENDS, OWNER, Stand, deed, order
-from support.lease_expected import Book, Entry, is_lawful
+from support.lease_driver import ENDS, OWNER, LeaseDriver, change_of_kind, job_spec
+from support.lease_expected import ExpectedJob, ExpectedState, is_legal_history
 from support.lease_model import ModelJob, Outcome
 
 WORKERS: Final = st.sampled_from(["a", "b"])
@@ -45,15 +45,15 @@ FROM jobs
 class LeaseMachine(RuleBasedStateMachine):
     """Two workers, people, a sweep and the clock; zombies are attempts that go on after they were lost."""
 
-    stand: ClassVar[Stand]
+    driver: ClassVar[LeaseDriver]
 
     def __init__(self) -> None:
         super().__init__()
-        self.book = Book()
+        self.expected_state = ExpectedState()
         self.sent: dict[tuple[UUID, int], Change] = {}
-        self.stand.fetch("DELETE FROM jobs")
+        self.driver.fetch("DELETE FROM jobs")
 
-    @precondition(lambda self: len(self.book.jobs(lambda job: not job.state.is_final)) < 3)
+    @precondition(lambda self: len(self.expected_state.jobs(lambda job: not job.state.is_final)) < 3)
     @rule(
         priority=st.sampled_from([0, 5, 9]),
         is_due=st.sampled_from([True, True, False]),
@@ -61,40 +61,42 @@ class LeaseMachine(RuleBasedStateMachine):
     )
     def submit(self, priority: int, is_due: bool, losses: int) -> None:
         run_at = None if is_due else datetime.now(UTC) + timedelta(hours=1)
-        job_id = self.stand.submit(order(priority=priority, run_at=run_at))
-        self.stand.fetch("UPDATE jobs SET losses = $2 WHERE id = $1", job_id, losses)
-        self.book.entries[job_id] = Entry(
-            priority, self.book.next_turn(), ModelJob(is_due=is_due, losses=losses)
+        job_id = self.driver.submit(job_spec(priority=priority, run_at=run_at))
+        self.driver.fetch("UPDATE jobs SET losses = $2 WHERE id = $1", job_id, losses)
+        self.expected_state.entries[job_id] = ExpectedJob(
+            priority, self.expected_state.next_turn(), ModelJob(is_due=is_due, losses=losses)
         )
 
     @rule(worker=WORKERS, limit=st.integers(1, 3), alone=st.booleans())
     def claim(self, worker: str, limit: int, alone: bool) -> None:
-        due = self.book.jobs(lambda job: model.can_be_claimed(job) and model.is_suspect(job) == alone)
-        ranks = sorted(self.book.entries[job_id].rank for job_id in due)[:limit]
+        due = self.expected_state.jobs(
+            lambda job: model.can_be_claimed(job) and model.is_suspect(job) == alone
+        )
+        ranks = sorted(self.expected_state.entries[job_id].rank for job_id in due)[:limit]
 
-        claims = self.stand.claim(worker, limit, suspects=alone)
+        claims = self.driver.claim(worker, limit, suspects=alone)
 
-        assert [self.book.entries[claim.job_id].rank for claim in claims] == ranks
+        assert [self.expected_state.entries[claim.job_id].rank for claim in claims] == ranks
         for claim in claims:
-            entry = self.book.entries[claim.job_id]
-            entry.take(model.claim(entry.job, worker), self.book.turn)
+            entry = self.expected_state.entries[claim.job_id]
+            entry.apply(model.claim(entry.job, worker), self.expected_state.turn)
             assert (claim.attempt, claim.fence, claim.head, claim.losses, claim.cancel_requested) == (
                 entry.job.attempt,
                 entry.job.fence,
-                len(entry.told),
+                len(entry.history),
                 entry.job.losses,
-                entry.job.is_cancel_asked,
+                entry.job.is_cancel_requested,
             )
             assert {key: record.state for key, record in claim.steps.items()} == entry.steps
-        self.book.claims += claims
+        self.expected_state.claims += claims
 
     @rule(worker=WORKERS)
     def renew(self, worker: str) -> None:
-        held = self.stand.renew(worker)
+        held = self.driver.renew(worker)
 
-        expected = self.book.jobs(lambda job: job.holder == worker)
+        expected = self.expected_state.jobs(lambda job: job.holder == worker)
         assert held == {(job_id, job.fence) for job_id, job in expected.items()}
-        for entry in self.book.entries.values():
+        for entry in self.expected_state.entries.values():
             entry.job = model.renew(entry.job, worker)
 
     @rule(changes=st.lists(st.tuples(NTH, KINDS, STEPS), min_size=1, max_size=3))
@@ -103,93 +105,99 @@ class LeaseMachine(RuleBasedStateMachine):
         self._have_one_running()
         batch: dict[UUID, Change] = {}
         for nth, kind, step in changes:
-            claim = self.book.pick_attempt(nth)
+            claim = self.expected_state.pick_attempt(nth)
             before = self.sent.get((claim.job_id, claim.fence))
             write_no = 1 if before is None else before.write_no + 1
-            unfinished = self.book.entries[claim.job_id].unfinished
-            batch[claim.job_id] = deed(claim, write_no, kind, step, unfinished)
-        self.sent.update({(made.job_id, made.fence): made for made in batch.values()})
+            unfinished = self.expected_state.entries[claim.job_id].unfinished
+            batch[claim.job_id] = change_of_kind(claim, write_no, kind, step, unfinished)
+        self.sent.update({(change.job_id, change.fence): change for change in batch.values()})
         self._send(list(batch.values()))
 
     @precondition(lambda self: self.sent)
     @rule(nth=NTH)
     def send_again(self, nth: int) -> None:
         """The answer to the last change of an attempt was lost."""
-        claim = self.book.pick_attempt(nth)
-        if (made := self.sent.get((claim.job_id, claim.fence))) is not None:
-            self._send([made])
+        claim = self.expected_state.pick_attempt(nth)
+        if (change := self.sent.get((claim.job_id, claim.fence))) is not None:
+            self._send([change])
 
     @rule(nth=st.integers(0, 4), worker=WORKERS)
     def hand_back(self, nth: int, worker: str) -> None:
         self._have_one_running()
-        claim = self.book.pick_attempt(nth)
+        claim = self.expected_state.pick_attempt(nth)
 
-        self.stand.hand_back(worker, claim.job_id, claim.fence)
+        self.driver.hand_back(worker, claim.job_id, claim.fence)
 
-        self.book.take(claim.job_id, model.hand_back(self.book.job(claim.job_id), worker, claim.fence))
+        self.expected_state.apply(
+            claim.job_id, model.hand_back(self.expected_state.job(claim.job_id), worker, claim.fence)
+        )
 
-    @precondition(lambda self: self.book.entries)
+    @precondition(lambda self: self.expected_state.entries)
     @rule(nth=NTH, is_patient=st.sampled_from([True, True, True, False]))
     def cancel(self, nth: int, is_patient: bool) -> None:
-        job_id = self.book.pick(nth)
-        if is_patient and self.book.job(job_id).state is JobState.QUEUED:
+        job_id = self.expected_state.pick(nth)
+        if is_patient and self.expected_state.job(job_id).state is JobState.QUEUED:
             return  # else most jobs would end before they ran
-        self._ask(job_id, "cancel", model.cancel(self.book.job(job_id)))
+        self._ask(job_id, "cancel", model.cancel(self.expected_state.job(job_id)))
 
-    @precondition(lambda self: self.book.entries)
+    @precondition(lambda self: self.expected_state.entries)
     @rule(nth=NTH)
     def retry(self, nth: int) -> None:
-        job_id = self.book.pick(nth)
-        self._ask(job_id, "retry", model.retry(self.book.job(job_id)))
+        job_id = self.expected_state.pick(nth)
+        self._ask(job_id, "retry", model.retry(self.expected_state.job(job_id)))
 
     @rule(worker=WORKERS)
     def leases_run_out(self, worker: str) -> None:
         self._have_one_running()
-        for job_id in self.stand.expire(worker):
-            self.book.entries[job_id].job = self.book.job(job_id)._replace(is_expired=True)
+        for job_id in self.driver.expire(worker):
+            self.expected_state.entries[job_id].job = self.expected_state.job(job_id)._replace(
+                is_expired=True
+            )
 
-    @precondition(lambda self: self.book.jobs(lambda job: job.attempt > 0 and not job.state.is_final))
+    @precondition(
+        lambda self: self.expected_state.jobs(lambda job: job.attempt > 0 and not job.state.is_final)
+    )
     @rule(nth=NTH)
     def time_is_over(self, nth: int) -> None:
-        for late in self.stand.make_late(self.book.pick(nth)):
-            self.book.entries[late].job = self.book.job(late)._replace(is_late=True)
+        for late in self.driver.make_late(self.expected_state.pick(nth)):
+            self.expected_state.entries[late].job = self.expected_state.job(late)._replace(is_late=True)
 
-    @precondition(lambda self: self.book.jobs(lambda job: not job.is_due))
+    @precondition(lambda self: self.expected_state.jobs(lambda job: not job.is_due))
     @rule()
     def all_comes_due(self) -> None:
-        turn = self.book.next_turn()
-        for job_id in self.stand.make_due():
-            entry = self.book.entries[job_id]
+        turn = self.expected_state.next_turn()
+        for job_id in self.driver.make_due():
+            entry = self.expected_state.entries[job_id]
             entry.job, entry.turn = entry.job._replace(is_due=True), turn
 
-    @precondition(lambda self: self.book.jobs(lambda job: job.is_expired or job.is_late))
+    @precondition(lambda self: self.expected_state.jobs(lambda job: job.is_expired or job.is_late))
     @rule(worker=WORKERS)
     def sweep(self, worker: str) -> None:
-        turn = self.book.next_turn()
+        turn = self.expected_state.next_turn()
         expected: dict[UUID, list[str]] = {}
         for judge in (model.take_back, model.time_out):
-            for job_id, entry in self.book.entries.items():
-                if (outcome := judge(entry.job)).told:
-                    entry.take(outcome, turn)
-                    expected.setdefault(job_id, []).extend(outcome.told)
+            for job_id, entry in self.expected_state.entries.items():
+                if (outcome := judge(entry.job)).events:
+                    entry.apply(outcome, turn)
+                    expected.setdefault(job_id, []).extend(outcome.events)
 
         told: dict[UUID, list[str]] = {}
-        for news in self.stand.take_back(worker):
+        for news in self.driver.take_back(worker):
             told.setdefault(news.job_id, []).extend(event.type for event in news.events)
 
         assert told == expected
 
     @invariant()
     def the_database_agrees(self) -> None:
-        rows = self.stand.fetch(_ROWS)
+        rows = self.driver.fetch(_ROWS)
 
-        assert {row["id"] for row in rows} == self.book.entries.keys()
+        assert {row["id"] for row in rows} == self.expected_state.entries.keys()
         for row in rows:
-            entry = self.book.entries[row["id"]]
+            entry = self.expected_state.entries[row["id"]]
             job = entry.job
-            assert row["told"] == entry.told
+            assert row["told"] == entry.history
             assert row["seqs"] == list(range(1, row["event_seq"] + 1))
-            assert is_lawful(row["told"])
+            assert is_legal_history(row["told"])
             assert (row["state"], row["attempt"], row["losses"], row["fence"], row["write_no"]) == (
                 job.state,
                 job.attempt,
@@ -197,58 +205,58 @@ class LeaseMachine(RuleBasedStateMachine):
                 job.fence,
                 job.write_no,
             )
-            assert (row["lease_owner"], row["is_asked"]) == (job.holder, job.is_cancel_asked)
+            assert (row["lease_owner"], row["is_asked"]) == (job.holder, job.is_cancel_requested)
             assert msgspec.json.decode(row["steps"] or "{}") == entry.steps
 
     def _send(self, batch: list[Change]) -> None:
-        answers = self.stand.write(batch)
+        answers = self.driver.write(batch)
 
-        turn = self.book.next_turn()
-        for made in batch:
-            entry = self.book.entries[made.job_id]
+        turn = self.expected_state.next_turn()
+        for change in batch:
+            entry = self.expected_state.entries[change.job_id]
             outcome = model.write(
                 entry.job,
-                made.fence,
-                made.write_no,
-                tuple(event.type for event in made.events),
-                made.move.target if made.move is not None else None,
-                delayed=made.move is not None and made.move.delay_seconds > 0,
+                change.fence,
+                change.write_no,
+                tuple(event.type for event in change.events),
+                change.move.target if change.move is not None else None,
+                delayed=change.move is not None and change.move.delay_seconds > 0,
             )
-            entry.take(outcome, turn, made.steps.values() if outcome.verdict == "now" else ())
-            written, news = answers[made.job_id]
+            entry.apply(outcome, turn, change.steps.values() if outcome.verdict == "now" else ())
+            written, news = answers[change.job_id]
             assert written.verdict == ("lost" if outcome.verdict == "lost" else "applied")
             told = () if news is None else tuple(event.type for event in news.events)
-            assert told == outcome.told
+            assert told == outcome.events
             assert (news is None) == (outcome.verdict != "now")
 
     def _ask(self, job_id: UUID, wish: str, expected: Outcome | None) -> None:
         if expected is None:
             with pytest.raises(IllegalTransitionError):
-                self.stand.ask(lambda jobs: getattr(jobs, wish)(job_id, Reach(OWNER)))
+                self.driver.ask(lambda jobs: getattr(jobs, wish)(job_id, Reach(OWNER)))
         else:
-            self.stand.ask(lambda jobs: getattr(jobs, wish)(job_id, Reach(OWNER)))
-            self.book.take(job_id, expected)
+            self.driver.ask(lambda jobs: getattr(jobs, wish)(job_id, Reach(OWNER)))
+            self.expected_state.apply(job_id, expected)
 
     def _have_one_running(self) -> None:
         """Whichever rules are left out of a run, the others have something to work on."""
-        if self.book.jobs(lambda job: job.state is JobState.RUNNING):
+        if self.expected_state.jobs(lambda job: job.state is JobState.RUNNING):
             return
-        if not self.book.jobs(lambda job: model.can_be_claimed(job) and not model.is_suspect(job)):
+        if not self.expected_state.jobs(lambda job: model.can_be_claimed(job) and not model.is_suspect(job)):
             self.submit(priority=5, is_due=True, losses=1)
         self.claim(worker="a", limit=1, alone=False)
 
 
 @pytest.fixture
-def stand(database_url: str) -> Iterator[Stand]:
-    opened = Stand(database_url)
+def driver(database_url: str) -> Iterator[LeaseDriver]:
+    opened = LeaseDriver(database_url)
     yield opened
     opened.close()
 
 
 @pytest.mark.slow
-def test_the_sql_does_what_the_model_does(stand: Stand) -> None:
+def test_the_sql_does_what_the_model_does(driver: LeaseDriver) -> None:
     run_state_machine_as_test(
-        type("Machine", (LeaseMachine,), {"stand": stand}),
+        type("Machine", (LeaseMachine,), {"driver": driver}),
         settings=settings(
             max_examples=200,
             stateful_step_count=50,

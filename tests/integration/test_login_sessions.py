@@ -10,7 +10,7 @@ import pytest
 from headrace.domain.accounts.login_attempt_repository import LoginAttemptRepository
 from headrace.domain.accounts.session_repository import SessionRepository
 from support.browser import Browser
-from support.fake_provider import Person
+from support.fake_provider import ProviderUser
 from support.login_env import ADMIN, LoginEnv
 
 JOBS = "/api/v1/jobs"
@@ -199,7 +199,7 @@ async def test_a_program_signs_out_with_its_token(login_env: LoginEnv, browser: 
 async def test_an_admin_signs_somebody_out_everywhere(login_env: LoginEnv) -> None:
     phone, laptop = await tokens_of(login_env.browser()), await tokens_of(login_env.browser())
     [ada] = await login_env.users()
-    login_env.provider.person = Person(sub="boss", name="boss", email=ADMIN)
+    login_env.provider.person = ProviderUser(sub="boss", name="boss", email=ADMIN)
     admin = await tokens_of(login_env.browser())
     url = f"/api/v1/users/{ada['id']}/sessions"
     [before] = await login_env.database.fetch("SELECT count(*) AS entries FROM audit_entries")
@@ -282,10 +282,10 @@ async def test_what_is_no_refresh_token_refreshes_nothing(login_env: LoginEnv, b
 
 async def test_what_is_over_is_tidied_away(login_env: LoginEnv, browser: Browser) -> None:
     await browser.sign_in("corp")
-    await browser.leave("corp")
+    await browser.authorize("corp")
     old = login_env.browser()
     await old.sign_in("corp")
-    await old.leave("corp")
+    await old.authorize("corp")
     await login_env.database.fetch("""
         UPDATE login_sessions SET expires_at = statement_timestamp() - interval '1 second'
         WHERE id = (SELECT max(id::text)::uuid FROM login_sessions)

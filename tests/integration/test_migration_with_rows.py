@@ -14,7 +14,7 @@ from headrace.adapters.migrations import alembic_commands, upgrade
 from headrace.adapters.servers import Servers
 from headrace.settings import Settings
 from support.harness import new_database, serving, working
-from support.old_rows import REPORT, UPLOAD, Old, fill
+from support.old_rows import REPORT, UPLOAD, OldRows, fill_database
 
 PREVIOUS = "0003"
 TABLES = (
@@ -72,7 +72,7 @@ async def revision(database: StatementPool) -> str:
 async def test_up_and_down_again_loses_no_row_and_changes_none(
     previous: StatementPool, previous_url: str, blobs: BlobStore
 ) -> None:
-    await fill(previous, blobs)
+    await fill_database(previous, blobs)
     before = await rows_of(previous)
 
     elsewhere(upgrade, previous_url)
@@ -88,7 +88,7 @@ async def test_up_and_down_again_loses_no_row_and_changes_none(
 async def test_everything_is_there_and_goes_on_after_the_upgrade(
     previous: StatementPool, previous_url: str, blobs: BlobStore, settings: Settings
 ) -> None:
-    old = await fill(previous, blobs)
+    old = await fill_database(previous, blobs)
     elsewhere(upgrade, previous_url)
     settings = msgspec.structs.replace(settings, database_url=previous_url)
 
@@ -124,7 +124,7 @@ async def test_everything_is_there_and_goes_on_after_the_upgrade(
 async def test_files_that_people_gave_one_name_have_two_again_below(
     previous: StatementPool, previous_url: str, blobs: BlobStore
 ) -> None:
-    old = await fill(previous, blobs)
+    old = await fill_database(previous, blobs)
     elsewhere(upgrade, previous_url)
     await previous.fetch("UPDATE files SET name = repeat('ü', 255) WHERE name = 'report.txt'")
     [copy] = await previous.fetch("""
@@ -142,7 +142,7 @@ async def test_files_that_people_gave_one_name_have_two_again_below(
     }
 
 
-async def everything_is_readable(api: Any, old: Old) -> None:
+async def everything_is_readable(api: Any, old: OldRows) -> None:
     job = await api.job(str(old.jobs["succeeded"]))
     assert (job["params"], job["result"], job["progress"]) == ({"count": 7}, {"ticks": 7}, 1.0)
     assert job["meta"] == {"note": "50% off", "deep": {"er": [1, None]}}
@@ -171,7 +171,7 @@ async def everything_is_readable(api: Any, old: Old) -> None:
     assert graph[job["id"]]["owner"] == {"username": "dev"}
 
 
-async def what_was_asked_once_is_answered_again(api: Any, old: Old) -> None:
+async def what_was_asked_once_is_answered_again(api: Any, old: OldRows) -> None:
     answer = await api.http.post(
         "/api/v1/jobs", json={"pipeline": "noop"}, headers={"Idempotency-Key": old.key}
     )
@@ -179,7 +179,7 @@ async def what_was_asked_once_is_answered_again(api: Any, old: Old) -> None:
     assert answer.headers["Idempotency-Replayed"] == "true"
 
 
-async def what_is_deleted_is_gone(api: Any, old: Old) -> None:
+async def what_is_deleted_is_gone(api: Any, old: OldRows) -> None:
     job_id, file_id = old.jobs["succeeded"], old.files["report.txt"]
 
     assert (await api.http.delete(f"/api/v1/jobs/{job_id}")).status_code == 204
@@ -192,7 +192,7 @@ async def what_is_deleted_is_gone(api: Any, old: Old) -> None:
     assert len(tagged) == 2
 
 
-async def no_bytes_are_forgotten(database: StatementPool, old: Old, blobs: BlobStore) -> None:
+async def no_bytes_are_forgotten(database: StatementPool, old: OldRows, blobs: BlobStore) -> None:
     """What has no row any more is removed, or noted to be."""
     noted = {row["file_id"] for row in await database.fetch("SELECT file_id FROM blob_removals")}
     assert (

@@ -17,7 +17,7 @@ from headrace.domain.jobs.filters import JobFilter
 from headrace.domain.jobs.overview.overview_repository import OverviewRepository
 from headrace.domain.jobs.states import JobState
 from headrace.domain.jobs.submission.submission import SubmissionKey
-from support.lease_driver import OWNER, as_person, change, execution, order, submit, sweep
+from support.lease_driver import OWNER, change, in_transaction, job_queue, job_spec, submit, sweep
 
 Statement = tuple[str, Sequence[Any]]
 Node = dict[str, Any]
@@ -84,7 +84,7 @@ def readers_of_all(explained: Sequence[tuple[str, list[Node]]]) -> list[str]:
 
 async def test_workers_find_their_jobs_by_an_index(crowded: StatementPool, database_url: str) -> None:
     recorder = Recorder(crowded)
-    worker = execution(recorder)
+    worker = job_queue(recorder)
     claims = await worker.claim(50)
     await worker.claim(1, suspects=True)
     await worker.has_due_suspect()
@@ -127,11 +127,11 @@ async def test_a_submit_finds_what_it_needs_by_an_index(
         asked.append((statement, parameters))
 
     key = SubmissionKey("key", "{}")
-    (job_id,) = await submit(recorder, order(tags=("urgent",)), key=key)
-    await submit(recorder, order(), key=key)
-    job = await as_person(engine, lambda jobs: jobs.get(job_id, Reach(OWNER)))
-    await as_person(engine, lambda jobs: jobs.why_waiting([job]))
-    await as_person(engine, lambda jobs: jobs.cancel(job.id, Reach(OWNER)))
+    (job_id,) = await submit(recorder, job_spec(tags=("urgent",)), key=key)
+    await submit(recorder, job_spec(), key=key)
+    job = await in_transaction(engine, lambda jobs: jobs.get(job_id, Reach(OWNER)))
+    await in_transaction(engine, lambda jobs: jobs.why_waiting([job]))
+    await in_transaction(engine, lambda jobs: jobs.cancel(job.id, Reach(OWNER)))
 
     assert readers_of_all(await explain(database_url, asked)) == []
 
@@ -152,7 +152,7 @@ async def test_the_newest_jobs_of_an_owner_are_read_in_the_order_of_an_index(
     def record(_: Any, __: Any, statement: str, parameters: Sequence[Any], *___: Any) -> None:
         asked.append((statement, parameters))
 
-    jobs, total = await as_person(engine, lambda jobs: jobs.get_page(Reach(OWNER), JobFilter(limit=50)))
+    jobs, total = await in_transaction(engine, lambda jobs: jobs.get_page(Reach(OWNER), JobFilter(limit=50)))
 
     ((_, parts),) = await explain(database_url, asked[:1])
     limited = next(part for part in parts if part["Node Type"] == "Limit")

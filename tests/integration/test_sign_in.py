@@ -16,7 +16,7 @@ from headrace.domain.accounts.identity_service import IdentityService, SignedIn
 from headrace.domain.accounts.models import User
 from headrace.domain.accounts.profile import Profile
 from support.browser import Browser
-from support.fake_provider import KEY, Person
+from support.fake_provider import KEY, ProviderUser
 from support.harness import serving
 from support.login_env import ADMIN, LoginEnv
 
@@ -95,7 +95,7 @@ async def test_a_client_without_cookies_gets_its_tokens_as_json(
 async def test_whoever_comes_back_is_the_same_user_whatever_they_are_called(login_env: LoginEnv) -> None:
     await login_env.browser().sign_in("corp")
     [before] = await login_env.users()
-    login_env.provider.person = Person(name="lovelace", email="countess@example.com", is_verified=False)
+    login_env.provider.person = ProviderUser(name="lovelace", email="countess@example.com", is_verified=False)
 
     await login_env.browser().sign_in("corp")
 
@@ -106,12 +106,12 @@ async def test_whoever_comes_back_is_the_same_user_whatever_they_are_called(logi
 
 async def test_a_name_that_is_taken_gets_an_end_and_nobody_elses_account(login_env: LoginEnv) -> None:
     await login_env.browser().sign_in("corp")
-    login_env.provider.person = Person(sub="0043")
+    login_env.provider.person = ProviderUser(sub="0043")
     await login_env.browser().sign_in("corp")
     await login_env.browser().sign_in("github")
-    login_env.provider.person = Person(sub="0044", name="bob")
+    login_env.provider.person = ProviderUser(sub="0044", name="bob")
     await login_env.browser().sign_in("corp")
-    login_env.provider.person = Person(sub="0044", name="ada")
+    login_env.provider.person = ProviderUser(sub="0044", name="ada")
 
     await login_env.browser().sign_in("corp")
 
@@ -120,7 +120,7 @@ async def test_a_name_that_is_taken_gets_an_end_and_nobody_elses_account(login_e
 
 async def test_a_name_with_an_end_stays_when_the_one_without_is_free_again(login_env: LoginEnv) -> None:
     await login_env.browser().sign_in("corp")
-    login_env.provider.person = Person(sub="0043")
+    login_env.provider.person = ProviderUser(sub="0043")
     await login_env.browser().sign_in("corp")
     await login_env.database.fetch("DELETE FROM users WHERE username = 'ada'")
 
@@ -130,9 +130,9 @@ async def test_a_name_with_an_end_stays_when_the_one_without_is_free_again(login
 
 
 async def test_a_name_makes_nobody_an_admin_and_a_verified_email_does(login_env: LoginEnv) -> None:
-    login_env.provider.person = Person(sub="1", name=ADMIN, email=ADMIN, is_verified=False)
+    login_env.provider.person = ProviderUser(sub="1", name=ADMIN, email=ADMIN, is_verified=False)
     named = await login_env.browser().sign_in("corp", mode="token")
-    login_env.provider.person = Person(sub="2", name="x", email=ADMIN)
+    login_env.provider.person = ProviderUser(sub="2", name="x", email=ADMIN)
     proven = await login_env.browser().sign_in("corp", mode="token")
     authenticator = login_env.api.app.state.services.authenticator
 
@@ -145,7 +145,7 @@ async def test_a_name_makes_nobody_an_admin_and_a_verified_email_does(login_env:
 
 async def test_two_sign_ins_at_once_make_one_user(login_env: LoginEnv) -> None:
     browsers = [login_env.browser() for _ in range(6)]
-    backs = [await browser.leave("corp") for browser in browsers]
+    backs = [await browser.authorize("corp") for browser in browsers]
 
     answers = await asyncio.gather(
         *(browser.get(back) for browser, back in zip(browsers, backs, strict=True))
@@ -193,7 +193,7 @@ async def test_where_every_name_is_taken_nobody_is_made_or_renamed(engine: Async
 async def test_two_windows_of_one_browser_may_be_on_the_way_at_once(
     login_env: LoginEnv, browser: Browser
 ) -> None:
-    first, second = await browser.leave("corp"), await browser.leave("corp")
+    first, second = await browser.authorize("corp"), await browser.authorize("corp")
 
     answers = [await browser.get(second), await browser.get(first)]
 
@@ -203,12 +203,12 @@ async def test_two_windows_of_one_browser_may_be_on_the_way_at_once(
 async def test_a_new_key_of_the_provider_is_learnt_at_once(login_env: LoginEnv, browser: Browser) -> None:
     await browser.sign_in("corp")
     login_env.provider.keys = [RSAKey.generate_key(2048, {"kid": "second", "use": "sig"})]
-    login_env.provider.asked.clear()
+    login_env.provider.requested_paths.clear()
 
     answers = [await browser.sign_in("corp") for _ in range(2)]
 
     assert [answer.status_code for answer in answers] == [302, 302]
-    assert login_env.provider.asked == ["/authorize", "/token", "/jwks", "/authorize", "/token"]
+    assert login_env.provider.requested_paths == ["/authorize", "/token", "/jwks", "/authorize", "/token"]
 
 
 async def test_what_the_id_token_leaves_out_is_asked_for(login_env: LoginEnv, browser: Browser) -> None:

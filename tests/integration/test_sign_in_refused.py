@@ -30,11 +30,11 @@ def refusal(answer: httpx.Response) -> tuple[int, str]:
 async def test_only_the_browser_that_left_may_come_back_and_once(
     login_env: LoginEnv, browser: Browser
 ) -> None:
-    forged = await login_env.browser().get(await browser.leave("corp"))
+    forged = await login_env.browser().get(await browser.authorize("corp"))
     stranger = login_env.browser()
-    await stranger.leave("corp")
-    planted = await stranger.get(await browser.leave("corp"))
-    back = await browser.leave("corp")
+    await stranger.authorize("corp")
+    planted = await stranger.get(await browser.authorize("corp"))
+    back = await browser.authorize("corp")
     assert (await browser.get(back)).status_code == 302
 
     again = await browser.get(back)
@@ -45,7 +45,7 @@ async def test_only_the_browser_that_left_may_come_back_and_once(
 
 
 async def test_nobody_comes_back_who_did_not_leave(login_env: LoginEnv, browser: Browser) -> None:
-    back = await browser.leave("corp")
+    back = await browser.authorize("corp")
 
     answers = [
         await browser.get("/auth/callback/corp" + query)
@@ -80,7 +80,7 @@ async def test_a_code_that_is_too_old_used_or_somebody_elses_is_refused(
         login_env.provider.back, login_env.provider.code_seconds = None, -1
         expired = await browser.sign_in(name)
         login_env.provider.code_seconds = 60
-        backs = [await one.leave(name) for one in (browser, login_env.browser())]
+        backs = [await one.authorize(name) for one in (browser, login_env.browser())]
         used, stolen = (parse_qs(urlsplit(back).query)["code"][0] for back in backs)
         login_env.provider.grants.pop(used)
         refused = [expired]
@@ -93,7 +93,7 @@ async def test_a_code_that_is_too_old_used_or_somebody_elses_is_refused(
 
 
 async def test_whoever_stays_away_too_long_begins_again(login_env: LoginEnv, browser: Browser) -> None:
-    back = await browser.leave("corp")
+    back = await browser.authorize("corp")
     await login_env.database.fetch("UPDATE login_attempts SET expires_at = statement_timestamp()")
 
     assert refusal(await browser.get(back)) == (400, "login_expired")
@@ -137,12 +137,12 @@ async def test_a_key_that_stays_unknown_is_asked_for_once(login_env: LoginEnv, b
     await browser.sign_in("corp")
     hidden = RSAKey.generate_key(2048, {"kid": "hidden"})
     login_env.provider.sign = lambda claims: jwt.encode({"alg": "RS256", "kid": "hidden"}, claims, hidden)
-    login_env.provider.asked.clear()
+    login_env.provider.requested_paths.clear()
 
     answer = await browser.sign_in("corp")
 
     assert refusal(answer) == (400, "id_token_refused")
-    assert login_env.provider.asked == ["/authorize", "/token", "/jwks"]
+    assert login_env.provider.requested_paths == ["/authorize", "/token", "/jwks"]
 
 
 async def test_a_provider_in_trouble_is_said_to_be_away(login_env: LoginEnv, browser: Browser) -> None:

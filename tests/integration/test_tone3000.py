@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from support.browser import Browser
-from support.fake_provider import Person
+from support.fake_provider import ProviderUser
 from support.harness import serving
 from support.login_env import LoginEnv
 
@@ -71,7 +71,7 @@ async def test_a_tone_is_shown_with_its_licence_its_maker_and_its_models(
             {"id": 71, "name": "Loud 2", "size": "nano", "architecture": "2"},
         ],
     }
-    assert login_env.provider.asked.count(TOKEN_PATH) == 1
+    assert login_env.provider.requested_paths.count(TOKEN_PATH) == 1
 
 
 async def test_the_tokens_are_not_readable_where_they_are_kept(login_env: LoginEnv, browser: Browser) -> None:
@@ -113,7 +113,7 @@ async def test_tokens_that_are_moved_to_another_row_do_not_open(
     publish(login_env)
     await browser.sign_in("tone3000")
     thief = login_env.browser()
-    login_env.provider.person = Person(sub="0666", name="eve")
+    login_env.provider.person = ProviderUser(sub="0666", name="eve")
     await thief.sign_in("tone3000")
     await login_env.database.fetch("""
         UPDATE identities SET tokens = (SELECT tokens FROM identities WHERE subject = '0042')
@@ -165,10 +165,10 @@ async def test_tokens_are_renewed_before_they_end_once_for_all_who_wait(
     answers = await asyncio.gather(*(browser.get(TONE) for _ in range(8)))
 
     assert [answer.status_code for answer in answers] == [200] * 8
-    assert login_env.provider.asked.count(TOKEN_PATH) == 2
+    assert login_env.provider.requested_paths.count(TOKEN_PATH) == 2
     assert await kept_tokens(login_env) not in (before, None)
     assert (await browser.get(TONE)).status_code == 200
-    assert login_env.provider.asked.count(TOKEN_PATH) == 2
+    assert login_env.provider.requested_paths.count(TOKEN_PATH) == 2
 
 
 async def test_a_token_that_is_refused_before_its_end_is_renewed_once(
@@ -181,7 +181,7 @@ async def test_a_token_that_is_refused_before_its_end_is_renewed_once(
     answers = await asyncio.gather(*(browser.get(TONE) for _ in range(4)))
 
     assert [answer.status_code for answer in answers] == [200] * 4
-    assert login_env.provider.asked.count(TOKEN_PATH) == 2
+    assert login_env.provider.requested_paths.count(TOKEN_PATH) == 2
 
 
 async def test_a_connection_that_cannot_be_renewed_is_forgotten_until_the_next_sign_in(

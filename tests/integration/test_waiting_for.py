@@ -11,28 +11,28 @@ from headrace.adapters.database import StatementPool
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.jobs.attempts.queue import JobQueue
 from headrace.domain.jobs.states import JobState
-from support.lease_driver import OWNER, as_person, change, execution, order, submit
+from support.lease_driver import OWNER, change, in_transaction, job_queue, job_spec, submit
 
 MINUTE = timedelta(minutes=1)
 
 
 async def why(engine: AsyncEngine, job_id: UUID) -> str | None:
     """What `waiting_for` says of the job."""
-    job = await as_person(engine, lambda jobs: jobs.get(job_id, Reach(OWNER)))
-    return (await as_person(engine, lambda jobs: jobs.why_waiting([job]))).get(job_id)
+    job = await in_transaction(engine, lambda jobs: jobs.get(job_id, Reach(OWNER)))
+    return (await in_transaction(engine, lambda jobs: jobs.why_waiting([job]))).get(job_id)
 
 
 async def serve(
     database: StatementPool, queues: Sequence[str] = ("default",), pipelines: Sequence[str] = ("noop@1",)
 ) -> JobQueue:
     """A worker that has shown itself."""
-    worker = execution(database, "w", queues=queues, pipelines=pipelines)
+    worker = job_queue(database, "w", queues=queues, pipelines=pipelines)
     await worker.renew([])
     return worker
 
 
 async def test_a_job_that_waits_for_its_time_says_so(database: StatementPool, engine: AsyncEngine) -> None:
-    (job_id,) = await submit(database, order(run_at=datetime.now(UTC) + MINUTE))
+    (job_id,) = await submit(database, job_spec(run_at=datetime.now(UTC) + MINUTE))
     await serve(database)
 
     assert await why(engine, job_id) == "run_at"
@@ -41,7 +41,7 @@ async def test_a_job_that_waits_for_its_time_says_so(database: StatementPool, en
 async def test_a_job_that_waits_for_its_next_try_says_so(
     database: StatementPool, engine: AsyncEngine
 ) -> None:
-    (job_id,) = await submit(database, order())
+    (job_id,) = await submit(database, job_spec())
     worker = await serve(database)
     (claim,) = await worker.claim(1)
     await worker.write([change(claim, 1, target=JobState.QUEUED, delay=60)])
@@ -53,7 +53,7 @@ async def test_a_job_that_waits_for_its_next_try_says_so(
 async def test_a_job_that_somebody_could_run_says_worker_busy(
     database: StatementPool, engine: AsyncEngine, losses: int
 ) -> None:
-    (job_id,) = await submit(database, order())
+    (job_id,) = await submit(database, job_spec())
     await database.fetch("UPDATE jobs SET losses = $1", losses)
     await serve(database)
 
@@ -63,7 +63,7 @@ async def test_a_job_that_somebody_could_run_says_worker_busy(
 async def test_a_job_that_was_handed_back_waits_for_a_worker_and_not_for_its_backoff(
     database: StatementPool, engine: AsyncEngine
 ) -> None:
-    (job_id,) = await submit(database, order())
+    (job_id,) = await submit(database, job_spec())
     worker = await serve(database)
     (claim,) = await worker.claim(1)
     await worker.release([(job_id, claim.fence)])
@@ -77,7 +77,7 @@ async def test_a_job_that_was_handed_back_waits_for_a_worker_and_not_for_its_bac
 async def test_a_job_that_nobody_could_run_says_no_worker(
     database: StatementPool, engine: AsyncEngine, queues: list[str], pipelines: list[str]
 ) -> None:
-    (job_id,) = await submit(database, order())
+    (job_id,) = await submit(database, job_spec())
     alone = await why(engine, job_id)
     await serve(database, queues, pipelines)
 
@@ -87,7 +87,7 @@ async def test_a_job_that_nobody_could_run_says_no_worker(
 async def test_a_worker_that_has_left_or_gone_silent_is_no_worker(
     database: StatementPool, engine: AsyncEngine
 ) -> None:
-    (job_id,) = await submit(database, order())
+    (job_id,) = await submit(database, job_spec())
     worker = await serve(database)
     await worker.deregister()
     left = await why(engine, job_id)
@@ -99,7 +99,7 @@ async def test_a_worker_that_has_left_or_gone_silent_is_no_worker(
 
 
 async def test_only_a_queued_job_waits_for_anything(database: StatementPool, engine: AsyncEngine) -> None:
-    (job_id,) = await submit(database, order())
+    (job_id,) = await submit(database, job_spec())
     worker = await serve(database)
     (claim,) = await worker.claim(1)
     running = await why(engine, job_id)

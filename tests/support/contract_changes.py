@@ -1,7 +1,7 @@
-"""What may not change in the contract of the sockets once clients were given it. Pure.
+"""Finds incompatible changes in the contract of the sockets. Pure.
 
-Clients read frames: they rely on every type, on every field that is always there, and on what it may hold.
-Words are read by the server: it must go on taking what clients say.
+Clients read frames: they rely on every type, on every required field, and on its possible values. The server
+reads messages: it must still accept every message that released clients send.
 """
 
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ from typing import Any, Final
 
 Schema = dict[str, Any]
 
-# What says in words what a value is, or bounds it; a bound may move.
+# Keywords that describe or bound a value; a bound may change.
 _SOFT: Final = frozenset({"title", "description", "default", "examples", "minimum", "maximum", "maxLength"})
 _MISSING: Final = object()
 
 
 def broken_promises(released: Schema, current: Schema) -> list[str]:
-    """What *current* no longer keeps of the *released* AsyncAPI document; additions are fine."""
+    """Return the incompatible changes from the *released* to the *current* AsyncAPI document."""
     return sorted({*_lost_channels(released, current), *_changed_messages(released, current)})
 
 
@@ -53,7 +53,7 @@ def _changed_messages(released: Schema, current: Schema) -> Iterator[str]:
 
 
 class _Comparison:
-    """Of the schemas of one direction: `send` is what clients read, `receive` what they say."""
+    """Compares the schemas of one direction: clients read `send` and write `receive`."""
 
     def __init__(self, before: Schema, after: Schema, action: str) -> None:
         self._before, self._after = before, after

@@ -1,4 +1,4 @@
-"""Every route and socket that is not public, what each is sent, and what it answers."""
+"""All routes and sockets that are not public, with a request for each and its response."""
 
 import asyncio
 import re
@@ -16,7 +16,7 @@ from headrace.settings import Settings
 from support.harness import Api
 from support.users import Person
 
-# What each route that takes a body is sent; a new one is missed here.
+# The request of each route that takes a body; a new route must be added here.
 BODIES: dict[str, dict[str, Any]] = {
     "submitJob": {"json": {"pipeline": "noop"}},
     "submitJobs": {"json": {"jobs": [{"pipeline": "noop"}]}},
@@ -36,7 +36,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "queryGraph": {"json": {"query": "{ jobs { id } me { username } }"}},
     "patchUser": {"json": {"is_admin": False}},
 }
-# What stands in a path, and how Ada comes by one.
+# The kind of object for each path parameter.
 OBJECTS: dict[str, str] = {
     "job_id": "job",
     "file_id": "file",
@@ -47,7 +47,7 @@ OBJECTS: dict[str, str] = {
     "name": "pipeline",
     "tone_id": "tone",
 }
-# What an installation without that provider does not have, whoever asks.
+# Operations that an installation without the provider answers with 404 for every caller.
 NOT_HERE = {"getTone"}
 
 
@@ -67,37 +67,37 @@ class Route(msgspec.Struct, frozen=True):
         return re.findall(r"{(\w+)", self.path)
 
     def at(self, ids: dict[str, str]) -> str:
-        """The path with these objects in it."""
+        """Return the path with these ids in it."""
         return re.sub(r"{(\w+)[^}]*}", lambda match: ids[match[1]], self.path)
 
 
 def routes() -> list[Route]:
-    """All that are not public."""
-    found = []
+    """Return all routes that are not public."""
+    listed = []
     for route in create_app(Settings(database_url="postgresql://nowhere/x")).routes:
         if is_public(route.path_format):
             continue
         if isinstance(route, HTTPRoute):
-            found += [
+            listed += [
                 Route(method, route.path, str(handler.operation_id), handler.opt["scope"])
                 for handler in route.route_handlers
                 for method in handler.http_methods - {"OPTIONS", "HEAD"}
             ]
         elif isinstance(route, WebSocketRoute):
-            found.append(
+            listed.append(
                 Route("WS", route.path, route.route_handler.handler_name, route.route_handler.opt["scope"])
             )
-    return sorted(found, key=str)
+    return sorted(listed, key=str)
 
 
 ROUTES = routes()
 
 
 async def objects(ada: Person) -> dict[str, str]:
-    """One of everything that Ada can own, by the names of the paths."""
+    """Create an object of each kind for Ada. Return their ids by path parameter."""
     upload = await ada.ask("POST", "/files", files={"file": b"x"})
     preset = {"title": f"one of {uuid4()}", "pipeline": "noop", "params": {}}
-    made = {
+    ids = {
         "preset": (await ada.ask("POST", "/presets", json=preset)).json()["id"],
         "tag": (await ada.ask("POST", "/tags", json={"name": f"one of {uuid4()}"})).json()["id"],
         "job": await ada.submit(),
@@ -107,16 +107,16 @@ async def objects(ada: Person) -> dict[str, str]:
         "pipeline": "noop",
         "tone": "471100815",
     }
-    return {parameter: made[kind] for parameter, kind in OBJECTS.items()}
+    return {parameter: ids[kind] for parameter, kind in OBJECTS.items()}
 
 
 async def ask(api: Api, route: Route, path: str, headers: dict[str, str]) -> tuple[int, str]:
-    """Status and body; of a socket the code of its close (or 200 while it is open) and its first frame."""
+    """Return status and body; for a socket the close code (or 200 while it is open) and the first frame."""
     if route.method != "WS":
         more = BODIES[route.operation] if route.method in ("POST", "PUT", "PATCH") else {}
         answer = await _within(api.http, route.method, path, headers, more)
         return answer.status_code, answer.text
-    # With a bound queue the client would not see the end behind what it has not read.
+    # With a bounded queue the client would not see the close behind unread frames.
     async with websockets.connect(api.ws + path, additional_headers=headers, max_queue=None) as socket:
         try:
             frame = await asyncio.wait_for(socket.recv(), 0.3)
@@ -130,7 +130,7 @@ async def ask(api: Api, route: Route, path: str, headers: dict[str, str]) -> tup
 async def _within(
     http: httpx.AsyncClient, method: str, path: str, headers: dict[str, str], more: dict[str, Any]
 ) -> httpx.Response:
-    """The answer; of a stream its beginning."""
+    """Return the response; for an open stream only its head."""
     if not path.endswith("/stream"):
         return await http.request(method, path, headers=headers, **more)
     async with http.stream(method, path, headers=headers) as stream:

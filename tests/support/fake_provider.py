@@ -1,7 +1,7 @@
-"""A provider to sign in at that speaks the real protocols: OpenID Connect, GitHub's and Tone3000's OAuth.
+"""A sign-in provider that speaks the real protocols: OpenID Connect, and the OAuth of GitHub and Tone3000.
 
-It checks what a real one checks (PKCE, redirect, client, codes that count once and not for long), and can be
-told to misbehave.
+It makes the checks of a real provider (PKCE, redirect, client, single use and expiry of codes). Tests can
+make it misbehave.
 """
 
 import asyncio
@@ -29,8 +29,8 @@ KEY = RSAKey.generate_key(2048, {"kid": "first", "use": "sig"})
 Answer = tuple[int, Any]
 
 
-class Person(Struct):
-    """Who is signed in at the provider."""
+class ProviderUser(Struct):
+    """The user who is signed in at the provider."""
 
     sub: str = "0042"
     name: str = "ada"
@@ -43,35 +43,35 @@ class _Grant(Struct):
     challenge: str
     nonce: str | None
     expires_at: float
-    person: Person
+    person: ProviderUser
 
 
 class FakeProvider(Struct):
-    """Where it is, who is there, what it was asked, and how it misbehaves."""
+    """The provider's address, its current user, the paths that were requested, and its faults."""
 
     url: str = ""
-    person: Person = field(default_factory=Person)
-    back: dict[str, str] | None = None  # what the browser brings back instead of a code
+    person: ProviderUser = field(default_factory=ProviderUser)
+    back: dict[str, str] | None = None  # the callback's query instead of a code
     code_seconds: float = 60
     token_seconds: float = 3600
-    claims: dict[str, Any] = field(default_factory=dict)  # laid over those of the ID token
+    claims: dict[str, Any] = field(default_factory=dict)  # override those of the ID token
     sign: Callable[[dict[str, Any]], str] | None = None
     keys: list[RSAKey] = field(default_factory=lambda: [KEY])
     failing: dict[str, int] = field(default_factory=dict)  # status by path
-    asked: list[str] = field(default_factory=list)
+    requested_paths: list[str] = field(default_factory=list)
     grants: dict[str, _Grant] = field(default_factory=dict)
-    access: dict[str, Person] = field(default_factory=dict)
-    refresh: dict[str, Person] = field(default_factory=dict)
+    access: dict[str, ProviderUser] = field(default_factory=dict)
+    refresh: dict[str, ProviderUser] = field(default_factory=dict)
     tones: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     def reset(self) -> None:
-        """Behave well again, and know nobody."""
+        """Remove all faults, users and tokens."""
         new = FakeProvider(self.url)
         for name in self.__struct_fields__:
             setattr(self, name, getattr(new, name))
 
-    def tokens(self, person: Person) -> dict[str, Any]:
-        """Tokens that count here."""
+    def tokens(self, person: ProviderUser) -> dict[str, Any]:
+        """Return new tokens that the provider accepts."""
         access, refresh = secrets.token_hex(16), secrets.token_hex(16)
         self.access[access] = person
         self.refresh[refresh] = person
@@ -86,7 +86,7 @@ class FakeProvider(Struct):
         if scope["type"] != "http":
             return
         path = scope["path"]
-        self.asked.append(path)
+        self.requested_paths.append(path)
         query = {name: values[0] for name, values in parse_qs(scope["query_string"].decode()).items()}
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         body = (await receive())["body"] if scope["method"] == "POST" else b""
@@ -127,8 +127,8 @@ class FakeProvider(Struct):
             time.time() + self.code_seconds,
             self.person,
         )
-        brought = {"code": code} if self.back is None else self.back
-        return 302, query["redirect_uri"] + "?" + urlencode({**brought, "state": query["state"]})
+        callback_query = {"code": code} if self.back is None else self.back
+        return 302, query["redirect_uri"] + "?" + urlencode({**callback_query, "state": query["state"]})
 
     def _token(self, path: str, headers: dict[str, str], form: dict[str, list[str]]) -> Answer:
         given = {name: values[0] for name, values in form.items()}
@@ -152,7 +152,7 @@ class FakeProvider(Struct):
             or grant.redirect_uri != given["redirect_uri"]
             or grant.challenge != challenge.rstrip("=")
         ):
-            if path.endswith("/access_token"):  # GitHub says so with 200
+            if path.endswith("/access_token"):  # GitHub reports this error with 200
                 return 200, {"error": "bad_verification_code"}
             return 400, {"error": "invalid_grant"}
         answer = self.tokens(grant.person)
@@ -199,7 +199,7 @@ class FakeProvider(Struct):
             return (200, tone) if tone else (404, {"error": "not_found"})
         return 200, self._people(person)[path]
 
-    def _people(self, person: Person) -> dict[str, Any]:
+    def _people(self, person: ProviderUser) -> dict[str, Any]:
         other = {"email": "other@example.com", "primary": False, "verified": True}
         primary = {"email": person.email, "primary": True, "verified": person.is_verified}
         return {
@@ -210,14 +210,14 @@ class FakeProvider(Struct):
         }
 
     def _models(self, tone_id: int, page: int) -> dict[str, Any]:
-        """One model a page."""
+        """Return a page of models, with one model on each page."""
         models = self.tones.get(tone_id, {}).get("models", [])
         return {"data": models[page - 1 : page], "page": page, "total_pages": len(models)}
 
 
 @asynccontextmanager
 async def providing() -> AsyncIterator[FakeProvider]:
-    """The provider on loopback, in the loop of the tests."""
+    """Run the provider on loopback, in the event loop of the tests."""
     provider = FakeProvider()
     server = QuietServer(uvicorn.Config(provider, port=0, log_config=None, access_log=False, lifespan="off"))
     running = asyncio.create_task(server.serve())

@@ -1,4 +1,4 @@
-"""A service in the loop of a test: a real API over loopback, a real worker, and what tests ask of them."""
+"""Runs a real API and a real worker in the event loop of the tests, with a client for tests."""
 
 import asyncio
 import shutil
@@ -26,7 +26,7 @@ from headrace.workers.main import RunningWorker, open_worker
 
 
 class QuietServer(uvicorn.Server):
-    """uvicorn in the loop of the tests; Ctrl-C stays pytest's."""
+    """A uvicorn server in the event loop of the tests, which leaves Ctrl-C to pytest."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -34,7 +34,7 @@ class QuietServer(uvicorn.Server):
 
 
 class Api(Struct):
-    """A running API: a client of it, where its sockets are; app and server where they run in this process."""
+    """A running API: an HTTP client, the URL of its sockets, and app and server if they run in-process."""
 
     http: httpx.AsyncClient
     ws: str
@@ -57,14 +57,14 @@ class Api(Struct):
         return items
 
     async def watch(self, job_id: str, after: int = 0, query: str = "") -> list[dict[str, Any]]:
-        """Every frame up to the last."""
+        """Return all frames up to the last."""
         async with asyncio.timeout(180):
             return [frame async for frame in self.frames(job_id, after, query)]
 
     async def frames(
         self, job_id: str, after: int = 0, query: str = ""
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """Each frame as it comes."""
+        """Yield each frame when it arrives."""
         url = f"{self.ws}/api/v1/jobs/{job_id}/ws?after={after}{query}"
         async with websockets.connect(url, max_size=None) as socket:
             async for message in socket:
@@ -73,21 +73,21 @@ class Api(Struct):
                     yield frame
 
     async def finish(self, job_id: str) -> dict[str, Any]:
-        """The job, once it has ended."""
+        """Wait until the job has ended, and return it."""
         await self.watch(job_id)
         return await self.job(job_id)
 
 
 @asynccontextmanager
 async def open_api(address: str) -> AsyncIterator[Api]:
-    """A client of the API at *address*, wherever it runs."""
+    """Open a client of the API at *address*."""
     async with httpx.AsyncClient(base_url=address, timeout=30) as client:
         yield Api(client, address.replace("http", "ws", 1))
 
 
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[Api]:
-    """An API process's worth of service, in the loop of the tests."""
+    """Run the API of *settings* in the event loop of the tests."""
     app = create_app(settings)
     config = uvicorn.Config(
         app,
@@ -118,8 +118,8 @@ async def serving(settings: Settings) -> AsyncIterator[Api]:
 
 @contextmanager
 def private_servers() -> Iterator[Servers]:
-    """A PostgreSQL and a Redis that nobody else uses, for the block."""
-    # Below a folder that an unprivileged user can pass: as root, PostgreSQL runs as one.
+    """Run a PostgreSQL and a Redis that only the block uses."""
+    # Other users must be able to enter the folder: under root, PostgreSQL runs as another user.
     folder = Path(tempfile.mkdtemp(prefix="headrace-tests-"))
     folder.chmod(0o711)
     try:
@@ -133,7 +133,7 @@ def private_servers() -> Iterator[Servers]:
 async def working(
     settings: Settings, concurrency: int = 20, queues: tuple[str, ...] = ("default",)
 ) -> AsyncIterator[RunningWorker]:
-    """A worker process's worth of service, in the loop of the tests."""
+    """Run a worker in the event loop of the tests."""
     async with open_worker(settings, queues, concurrency) as running:
         task = asyncio.create_task(running.run_until_stopped())
         try:
@@ -145,7 +145,7 @@ async def working(
 
 @asynccontextmanager
 async def new_database(server_url: str, template: str) -> AsyncIterator[str]:
-    """A copy of the database *template*, for the block; gives its URL."""
+    """Copy the database *template* for the block. Yield the URL of the copy."""
     name = f"test_{uuid4().hex[:12]}"
     admin = await asyncpg.connect(server_url)
     await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
@@ -157,5 +157,5 @@ async def new_database(server_url: str, template: str) -> AsyncIterator[str]:
 
 
 def on_database(url: str, name: str) -> str:
-    """The URL of another database of the same server."""
+    """Return the URL of the database *name* on the same server."""
     return url.rsplit("/", maxsplit=1)[0] + f"/{name}"

@@ -1,4 +1,4 @@
-"""The calls that tests of leases make: workers and people at one database."""
+"""The calls that tests of leases make: those of workers and of users, on one database."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -47,33 +47,33 @@ ENDS: Final = {
 BROKEN: Final = JobError(code="broken", message="it broke")
 
 
-def order(**more: Any) -> JobSpec:
+def job_spec(**more: Any) -> JobSpec:
     return JobSpec(pipeline=PIPELINE, params={}, **more)
 
 
-def execution(
+def job_queue(
     database: Database,
     name: str = "a",
     *,
     queues: Sequence[str] = ("default",),
     pipelines: Sequence[str] = (f"{PIPELINE}@1",),
 ) -> JobQueue:
-    """A worker process as the domain sees it."""
+    """Return the job queue of a worker."""
     worker = Worker(id=name, queues=tuple(queues), pipelines=tuple(pipelines), concurrency=10, lease=LEASE)
     return JobQueue(database, worker)
 
 
 def change(
-    claim: Claim, write_no: int, *told: JobEvent, target: JobState | None = None, delay: float = 0.0
+    claim: Claim, write_no: int, *events: JobEvent, target: JobState | None = None, delay: float = 0.0
 ) -> Change:
-    """What the attempt writes as its change *write_no*; the event of its end, if it ends, comes last."""
-    made = Change(job_id=claim.job_id, owner_id=claim.owner_id, fence=claim.fence, write_no=write_no)
-    made.events += [encode_event(event) for event in told]
+    """Return the change *write_no* of an attempt; with a *target*, its last event is that of the end."""
+    result = Change(job_id=claim.job_id, owner_id=claim.owner_id, fence=claim.fence, write_no=write_no)
+    result.events += [encode_event(event) for event in events]
     if target is not None:
         error = BROKEN if target is JobState.FAILED else None
-        made.move = JobMove(target=target, result="null", error=error, delay_seconds=delay)
-        made.events.append(encode_event(_event_of(target)))
-    return made
+        result.move = JobMove(target=target, result="null", error=error, delay_seconds=delay)
+        result.events.append(encode_event(_event_of(target)))
+    return result
 
 
 def _event_of(target: JobState) -> JobEvent:
@@ -88,34 +88,36 @@ def _event_of(target: JobState) -> JobEvent:
             return JobRequeued(reason="retry", run_at=datetime.now(UTC))
 
 
-def deed(claim: Claim, write_no: int, kind: str, step: str, unfinished: Mapping[str, StepState]) -> Change:
-    """What a worker writes when *kind* happens; with an end goes what becomes of *unfinished* steps."""
+def change_of_kind(
+    claim: Claim, write_no: int, kind: str, step: str, unfinished: Mapping[str, StepState]
+) -> Change:
+    """Return the change that a worker writes for *kind*; an end also changes the *unfinished* steps."""
     match kind:
         case "start":
-            made = change(claim, write_no, StepStarted(step=step, attempt=claim.attempt))
+            result = change(claim, write_no, StepStarted(step=step, attempt=claim.attempt))
             rows = {step: StepState.RUNNING}
         case "checkpoint":
-            made = change(claim, write_no, StepSucceeded(step=step, attempt=claim.attempt, took_ms=1))
+            result = change(claim, write_no, StepSucceeded(step=step, attempt=claim.attempt, took_ms=1))
             rows = {step: StepState.SUCCEEDED}
         case "fail a try":
-            made = change(claim, write_no, StepFailed(step=step, attempt=claim.attempt, error=BROKEN))
+            result = change(claim, write_no, StepFailed(step=step, attempt=claim.attempt, error=BROKEN))
             rows = {step: StepState.PENDING}
         case "requeue":
-            made = change(claim, write_no, target=JobState.QUEUED, delay=3600)
+            result = change(claim, write_no, target=JobState.QUEUED, delay=3600)
             rows = {key: StepState.PENDING for key, state in unfinished.items() if state is StepState.RUNNING}
         case "log":
-            made = change(claim, write_no, LogWritten(level="info", message="hello"))
+            result = change(claim, write_no, LogWritten(level="info", message="hello"))
             rows = {}
         case _:
-            made = change(claim, write_no, target=ENDS[kind])
+            result = change(claim, write_no, target=ENDS[kind])
             rows = dict.fromkeys(unfinished, StepState.CANCELLED)
     for key, state in rows.items():
-        made.steps[key] = StepChange(key=key, name=key, index=None, state=state, attempt=claim.attempt)
-    return made
+        result.steps[key] = StepChange(key=key, name=key, index=None, state=state, attempt=claim.attempt)
+    return result
 
 
-async def found(database: Database) -> None:
-    """Give an empty database an owner and a pipeline."""
+async def seed_database(database: Database) -> None:
+    """Insert an owner and a pipeline into an empty database."""
     await database.fetch(
         "INSERT INTO users (id, username, is_admin, created_at, updated_at)"
         " VALUES ($1, 'ada', false, now(), now())",
@@ -128,33 +130,33 @@ async def found(database: Database) -> None:
     )
 
 
-async def as_person(engine: AsyncEngine, call: Callable[[JobService], Awaitable[T]]) -> T:
-    """Make *call* in a transaction of its own, as a request does."""
+async def in_transaction(engine: AsyncEngine, call: Callable[[JobService], Awaitable[T]]) -> T:
+    """Make *call* in a new transaction, as a request does."""
     sessions = async_sessionmaker(engine, expire_on_commit=False)
     async with sessions() as session, session.begin():
         return await call(JobService(session=session))
 
 
-async def submit(database: Database, *orders: JobSpec, key: SubmissionKey | None = None) -> list[UUID]:
-    """Submit *orders* as one request; returns the ids of the jobs."""
-    answer = await Submitter(database).submit(OWNER, orders, lambda _: b"{}", key=key)
+async def submit(database: Database, *specs: JobSpec, key: SubmissionKey | None = None) -> list[UUID]:
+    """Submit *specs* as one request. Return the ids of the jobs."""
+    answer = await Submitter(database).submit(OWNER, specs, lambda _: b"{}", key=key)
     return [news.job_id for news in answer.news]
 
 
 async def sweep(worker: JobQueue) -> list[JobNews]:
-    """Take back at once what has run out, and fail what is out of time."""
+    """Take back all jobs with an expired lease, and fail all jobs that are out of time."""
     return await worker.rescue(sorted(await worker.fetch_expired())) + await worker.fail_timed_out()
 
 
-class Stand:
-    """Two workers and a person, on a loop of their own: for tests that are not coroutines."""
+class LeaseDriver:
+    """Two workers and a user on a private event loop, for tests that are not coroutines."""
 
     def __init__(self, url: str) -> None:
         self._loop = asyncio.new_event_loop()
         self._engine = build_engine(url)
         self._pool = self._run(StatementPool.open(url, size=1))
-        self._workers = {name: execution(self._pool, name) for name in ("a", "b")}
-        self._run(found(self._pool))
+        self._workers = {name: job_queue(self._pool, name) for name in ("a", "b")}
+        self._run(seed_database(self._pool))
 
     def close(self) -> None:
         self._run(self._pool.close())
@@ -165,10 +167,10 @@ class Stand:
         return self._run(self._pool.fetch(statement, *arguments))
 
     def ask(self, call: Callable[[JobService], Awaitable[T]]) -> T:
-        return self._run(as_person(self._engine, call))
+        return self._run(in_transaction(self._engine, call))
 
-    def submit(self, wanted: JobSpec) -> UUID:
-        (job_id,) = self._run(submit(self._pool, wanted))
+    def submit(self, spec: JobSpec) -> UUID:
+        (job_id,) = self._run(submit(self._pool, spec))
         return job_id
 
     def claim(self, worker: str, limit: int, *, suspects: bool) -> list[Claim]:
@@ -187,13 +189,13 @@ class Stand:
         return self._run(sweep(self._workers[worker]))
 
     def expire(self, worker: str) -> list[UUID]:
-        """Let the leases of *worker* run out; returns the jobs."""
+        """Let the leases of *worker* expire. Return the ids of the jobs."""
         return self._ids(
             "UPDATE jobs SET lease_expires_at = '2000-01-01' WHERE lease_owner = $1 RETURNING id", worker
         )
 
     def make_late(self, job_id: UUID) -> list[UUID]:
-        """Let the time of the job be over, if it has started and not ended."""
+        """Let the timeout of a job pass, if it has started and not ended. Return its id."""
         return self._ids(
             "UPDATE jobs SET timeout_seconds = 3600, started_at = '2000-01-01'"
             " WHERE id = $1 AND started_at IS NOT NULL AND finished_at IS NULL RETURNING id",
@@ -201,7 +203,7 @@ class Stand:
         )
 
     def make_due(self) -> list[UUID]:
-        """Let the time come that jobs wait for; returns those that did."""
+        """Make all waiting jobs due. Return the ids of those that waited for a time."""
         return self._ids(
             "UPDATE jobs SET run_at = statement_timestamp(),"
             " due_order = statement_timestamp() - priority * interval '60 seconds'"

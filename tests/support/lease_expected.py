@@ -1,4 +1,4 @@
-"""What ought to stand in the database by the model, and who might do what next. Pure."""
+"""The state that the database must have according to the model. Pure."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -24,41 +24,41 @@ _LETTERS: Final = {
     "job.succeeded": "d",
     "job.cancelled": "x",
 }
-# Rounds that end in the queue again, and then at most one that goes on or has ended for good.
-_LAWFUL: Final = re.compile(r"q(sl?r|sl?ft|ft)*(sc?|sd|sl?f|sc?x|sclx|f|x)?")
+# Any number of rounds that end in the queue, then at most one that runs or has ended for good.
+_LEGAL_HISTORY: Final = re.compile(r"q(sl?r|sl?ft|ft)*(sc?|sd|sl?f|sc?x|sclx|f|x)?")
 
 
-class Entry(Struct):
-    """One job. *turn* counts what was queued: of one priority, who was queued first goes first."""
+class ExpectedJob(Struct):
+    """The expected state of a job. *turn* orders jobs of the same priority by the time of queueing."""
 
     priority: int
     turn: int
     job: ModelJob
-    told: list[str] = field(default_factory=lambda: ["job.queued"])
+    history: list[str] = field(default_factory=lambda: ["job.queued"])
     steps: dict[str, StepState] = field(default_factory=dict)
 
     @property
     def rank(self) -> tuple[int, int]:
         return -self.priority, self.turn
 
-    def take(self, outcome: Outcome, turn: int, rows: Iterable[StepChange] = ()) -> None:
-        """Enter what happened; *rows* come with a change of an attempt."""
+    def apply(self, outcome: Outcome, turn: int, rows: Iterable[StepChange] = ()) -> None:
+        """Apply an outcome; *rows* are the step changes of an attempt's write."""
         self.job = outcome.job
-        self.told += outcome.told
-        if "job.requeued" in outcome.told or "job.retried" in outcome.told:
+        self.history += outcome.events
+        if "job.requeued" in outcome.events or "job.retried" in outcome.events:
             self.turn = turn
         for row in rows:
             if self.steps.get(row.key) is not StepState.SUCCEEDED:
                 self.steps[row.key] = row.state
         if self.job.state is not JobState.RUNNING:
-            self._settle(is_retried="job.retried" in outcome.told)
+            self._settle(is_retried="job.retried" in outcome.events)
 
     @property
     def unfinished(self) -> dict[str, StepState]:
         return {key: state for key, state in self.steps.items() if state in _UNFINISHED}
 
     def _settle(self, *, is_retried: bool) -> None:
-        """No step runs in a job that does not; none is unfinished in one that has ended."""
+        """Stop the steps of a job that does not run; cancel the unfinished steps of an ended job."""
         for key, state in self.steps.items():
             if self.job.state.is_final and state in _UNFINISHED:
                 self.steps[key] = StepState.CANCELLED
@@ -66,11 +66,11 @@ class Entry(Struct):
                 self.steps[key] = StepState.PENDING
 
 
-class Book:
-    """All jobs, and the attempts that workers were told of."""
+class ExpectedState:
+    """The expected state of all jobs, and the claims that workers received."""
 
     def __init__(self) -> None:
-        self.entries: dict[UUID, Entry] = {}
+        self.entries: dict[UUID, ExpectedJob] = {}
         self.claims: list[Claim] = []
         self.turn = 0
 
@@ -81,19 +81,19 @@ class Book:
     def job(self, job_id: UUID) -> ModelJob:
         return self.entries[job_id].job
 
-    def jobs(self, wanted: Callable[[ModelJob], bool]) -> dict[UUID, ModelJob]:
-        return {job_id: entry.job for job_id, entry in self.entries.items() if wanted(entry.job)}
+    def jobs(self, predicate: Callable[[ModelJob], bool]) -> dict[UUID, ModelJob]:
+        return {job_id: entry.job for job_id, entry in self.entries.items() if predicate(entry.job)}
 
-    def take(self, job_id: UUID, outcome: Outcome) -> None:
-        self.entries[job_id].take(outcome, self.next_turn())
+    def apply(self, job_id: UUID, outcome: Outcome) -> None:
+        self.entries[job_id].apply(outcome, self.next_turn())
 
     def pick(self, nth: int) -> UUID:
-        """One of the jobs: those that have not ended come first."""
+        """Pick a job; jobs that have not ended come first."""
         jobs = sorted(self.entries, key=lambda job_id: self.job(job_id).state.is_final)
         return jobs[nth % len(jobs)]
 
     def pick_attempt(self, nth: int) -> Claim:
-        """One of the attempts: those that hold their jobs come first, then zombies."""
+        """Pick an attempt; attempts that hold their jobs come first, then zombies."""
 
         def is_zombie(claim: Claim) -> bool:
             job = self.job(claim.job_id)
@@ -103,6 +103,6 @@ class Book:
         return attempts[nth % len(attempts)]
 
 
-def is_lawful(told: Iterable[str]) -> bool:
-    """Whether a history keeps the promises: nothing follows an end but a retry, and a cancel is obeyed."""
-    return _LAWFUL.fullmatch("".join(_LETTERS.get(kind, "") for kind in told)) is not None
+def is_legal_history(history: Iterable[str]) -> bool:
+    """Return whether a history is legal: only a retry follows an end, and no cancel is ignored."""
+    return _LEGAL_HISTORY.fullmatch("".join(_LETTERS.get(kind, "") for kind in history)) is not None

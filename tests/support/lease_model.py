@@ -1,4 +1,4 @@
-"""The rules of claims, leases and writes once more, in plain Python: what the SQL has to agree with. Pure."""
+"""The rules of claims, leases and writes in plain Python, as a model that the SQL must agree with. Pure."""
 
 from typing import Final, Literal, NamedTuple
 
@@ -11,7 +11,7 @@ Verdict = Literal["now", "before", "lost"]
 
 
 class ModelJob(NamedTuple):
-    """A job as far as the rules look at it. *is_expired*: its lease ran out; *is_late*: its time is over."""
+    """A job's fields for the rules. *is_expired*: its lease is over; *is_late*: its timeout has passed."""
 
     state: JobState = JobState.QUEUED
     is_due: bool = True
@@ -20,13 +20,13 @@ class ModelJob(NamedTuple):
     fence: int = 0
     write_no: int = 0
     holder: str | None = None
-    is_cancel_asked: bool = False
+    is_cancel_requested: bool = False
     is_expired: bool = False
     is_late: bool = False
 
 
 class Rules(NamedTuple):
-    """The rules that a write is judged by; tests take one away to see it missed."""
+    """The rules for a write; tests switch one off to prove that it is needed."""
 
     fence: bool = True
     write_no: bool = True
@@ -34,10 +34,10 @@ class Rules(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The job afterwards, and the types of the events that were told."""
+    """The job after a transition, and the types of its new events."""
 
     job: ModelJob
-    told: tuple[str, ...] = ()
+    events: tuple[str, ...] = ()
     verdict: Verdict = "now"
 
 
@@ -49,7 +49,7 @@ def can_be_claimed(job: ModelJob) -> bool:
 
 
 def is_suspect(job: ModelJob) -> bool:
-    """Whether the job is claimed only by a worker that runs nothing else."""
+    """Return whether only a worker without other jobs may claim the job."""
     return job.losses >= SUSPECT_LOSSES
 
 
@@ -73,13 +73,13 @@ def write(
     job: ModelJob,
     fence: int,
     write_no: int,
-    told: tuple[str, ...],
+    events: tuple[str, ...],
     target: JobState | None = None,
     *,
     delayed: bool = False,
     rules: Rules = ALL_RULES,
 ) -> Outcome:
-    """Write a change of the attempt *fence*; *target* ends it, and the last of *told* says so."""
+    """Write a change of the attempt *fence*; *target* ends it, and the last of *events* is its end."""
     if rules.fence and fence != job.fence:
         return Outcome(job, verdict="lost")
     if rules.write_no and write_no <= job.write_no:
@@ -88,60 +88,62 @@ def write(
         return Outcome(job, verdict="lost")
     job = job._replace(write_no=write_no)
     if target is None:
-        return Outcome(job, told)
-    if rules.overruling and job.is_cancel_asked:
-        return Outcome(_let_go(job, JobState.CANCELLED), (*told[:-1], "job.cancelled"))
-    return Outcome(_let_go(job, target)._replace(is_due=not delayed), told)
+        return Outcome(job, events)
+    if rules.overruling and job.is_cancel_requested:
+        return Outcome(_release(job, JobState.CANCELLED), (*events[:-1], "job.cancelled"))
+    return Outcome(_release(job, target)._replace(is_due=not delayed), events)
 
 
 def take_back(job: ModelJob) -> Outcome:
-    """What the sweep does with a job whose lease ran out."""
+    """Sweep a job whose lease has expired."""
     if not job.is_expired:
         return Outcome(job)
     losses = job.losses + 1
-    if job.is_cancel_asked:
+    if job.is_cancel_requested:
         target = JobState.CANCELLED
     else:
         target = JobState.FAILED if losses >= MAX_LOSSES else JobState.QUEUED
-    return Outcome(_let_go(job, target)._replace(losses=losses), ("attempt.lost", _ending(target)))
+    return Outcome(_release(job, target)._replace(losses=losses), ("attempt.lost", _end_event(target)))
 
 
 def time_out(job: ModelJob) -> Outcome:
-    """What the sweep does with a waiting job whose time is over."""
+    """Sweep a waiting job whose time is over."""
     if not (job.state is JobState.QUEUED and job.is_late):
         return Outcome(job)
     return Outcome(job._replace(state=JobState.FAILED), ("job.failed",))
 
 
 def hand_back(job: ModelJob, worker: str, fence: int) -> Outcome:
-    """Give up an attempt that *worker* holds without knowing of it."""
+    """Release an attempt that *worker* holds after it lost the answer to its claim."""
     if job.holder != worker or job.fence != fence:
         return Outcome(job)
-    target = JobState.CANCELLED if job.is_cancel_asked else JobState.QUEUED
-    return Outcome(_let_go(job, target), (_ending(target),))
+    target = JobState.CANCELLED if job.is_cancel_requested else JobState.QUEUED
+    return Outcome(_release(job, target), (_end_event(target),))
 
 
 def cancel(job: ModelJob) -> Outcome | None:
-    """What a person's cancel does; None: refused."""
+    """Cancel a job for a user; None: refused."""
     if job.state.is_final:
         return None
     if job.state is JobState.QUEUED:
         return Outcome(job._replace(state=JobState.CANCELLED), ("job.cancelled",))
-    told = () if job.is_cancel_asked else ("job.cancel_requested",)
-    return Outcome(job._replace(is_cancel_asked=True), told)
+    events = () if job.is_cancel_requested else ("job.cancel_requested",)
+    return Outcome(job._replace(is_cancel_requested=True), events)
 
 
 def retry(job: ModelJob) -> Outcome | None:
-    """What a person's retry does; None: refused."""
+    """Retry a job for a user; None: refused."""
     if job.state is not JobState.FAILED:
         return None
-    again = job._replace(state=JobState.QUEUED, is_due=True, losses=0, is_cancel_asked=False, is_late=False)
-    return Outcome(again, ("job.retried",))
+    retried = job._replace(
+        state=JobState.QUEUED, is_due=True, losses=0, is_cancel_requested=False, is_late=False
+    )
+    return Outcome(retried, ("job.retried",))
 
 
-def _let_go(job: ModelJob, target: JobState) -> ModelJob:
+def _release(job: ModelJob, target: JobState) -> ModelJob:
     return job._replace(state=target, is_due=True, holder=None, is_expired=False)
 
 
-def _ending(target: JobState) -> str:
+def _end_event(target: JobState) -> str:
     return "job.requeued" if target is JobState.QUEUED else f"job.{target}"

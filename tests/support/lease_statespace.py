@@ -1,6 +1,6 @@
-"""One job, two workers, a sweep and a person: everything that may happen next, and what must never. Pure.
+"""The state space of a job with two workers, a sweep and a user: all next steps, and the broken rules. Pure.
 
-Answers get lost, leases run out, and a worker goes on believing in an attempt that is not its own any more.
+Answers get lost, leases expire, and a worker continues an attempt that it no longer holds.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ ENDS: Final[dict[str, JobState | None]] = {
     "fail": JobState.FAILED,
     "requeue": JobState.QUEUED,
 }
-TELLS: Final = {
+EVENTS: Final = {
     "checkpoint": ("step.succeeded",),
     "finish": ("step.succeeded", "job.succeeded"),
     "fail": ("job.failed",),
@@ -28,7 +28,7 @@ TELLS: Final = {
 
 
 class Attempt(NamedTuple):
-    """What a worker believes to hold: its fence, the changes it numbered, and the one without an answer."""
+    """An attempt that a worker believes to hold: its fence, last change number and unanswered change."""
 
     worker: str
     fence: int
@@ -37,7 +37,7 @@ class Attempt(NamedTuple):
 
 
 class World(NamedTuple):
-    """*written*: the (fence, write_no) of every change that counted."""
+    """The state of the world. *written*: the (fence, write_no) of every change that was applied."""
 
     job: ModelJob
     believed: frozenset[Attempt] = frozenset()
@@ -45,68 +45,68 @@ class World(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One thing that happened. *writer* and *write_no* for a change of an attempt."""
+    """A step of the world. *writer* and *write_no* are set for a change of an attempt."""
 
     action: str
     world: World
-    told: tuple[str, ...] = ()
+    events: tuple[str, ...] = ()
     writer: Attempt | None = None
     write_no: int = 0
     verdict: Verdict = "now"
 
 
 def steps(world: World, rules: Rules) -> Iterator[Step]:
-    """Everything that may happen next."""
-    yield from _of_people_and_time(world)
+    """Yield all steps that are possible next."""
+    yield from _user_and_time_steps(world)
     for worker in WORKERS:
-        yield from _of_worker(world, worker)
+        yield from _worker_steps(world, worker)
     for attempt in world.believed:
         kinds = [attempt.unanswered] if attempt.unanswered else ENDS
         for kind in kinds:
-            yield from _of_change(world, attempt, kind, rules)
+            yield from _change_steps(world, attempt, kind, rules)
 
 
-def violation(before: World, step: Step) -> str | None:  # noqa: PLR0911, PLR0912, C901  (one line a promise)
-    """The promise that *step* breaks."""
-    job, after, told = before.job, step.world.job, step.told
+def violation(before: World, step: Step) -> str | None:  # noqa: PLR0911, PLR0912, C901  (one line for each rule)
+    """Return the rule that *step* breaks, if any."""
+    job, after, events = before.job, step.world.job, step.events
     try:
         is_legal = job.state is after.state or move(job.state, after.state) is after.state
     except IllegalTransitionError:
         is_legal = False
     if not is_legal:
         return "an illegal transition"
-    if job.state.is_final and (job != after or told) and told != ("job.retried",):
+    if job.state.is_final and (job != after or events) and events != ("job.retried",):
         return "a final state changed"
-    if after.state.is_final and job.state is not after.state and told[-1:] != (f"job.{after.state}",):
+    if after.state.is_final and job.state is not after.state and events[-1:] != (f"job.{after.state}",):
         return "an end that the history does not tell"
-    if job != after and not told and after.state is not job.state:
+    if job != after and not events and after.state is not job.state:
         return "a transition without an event"
     if step.writer is not None:
         number = (step.writer.fence, step.write_no)
-        if told and (step.writer.worker, step.writer.fence) != (job.holder, job.fence):
+        if events and (step.writer.worker, step.writer.fence) != (job.holder, job.fence):
             return "somebody wrote who does not hold the lease"
-        if told and number in before.written:
+        if events and number in before.written:
             return "a change was written twice"
         is_written = number in step.world.written
         if step.verdict != "lost" and not is_written:
             return "a change was lost and called written"
-        # Under a newer fence nobody can tell any more, and it does not matter: the attempt is over.
+        # Under a newer fence the service cannot know it, and it does not matter: the attempt is over.
         if step.verdict == "lost" and is_written and step.writer.fence == job.fence:
             return "a change was written and called lost"
-    if after.is_cancel_asked and after.state not in {JobState.RUNNING, JobState.CANCELLED}:
+    if after.is_cancel_requested and after.state not in {JobState.RUNNING, JobState.CANCELLED}:
         return "a cancel was forgotten"
-    if (after.fence - job.fence, after.attempt - job.attempt) != (told == ("job.started",),) * 2:
+    if (after.fence - job.fence, after.attempt - job.attempt) != (events == ("job.started",),) * 2:
         return "a claim without a fence of its own"
     if (after.state is JobState.RUNNING) != (after.holder is not None) or after.losses > MAX_LOSSES:
         return "a lease without a holder, or too many losses"
     return None
 
 
-def _of_people_and_time(world: World) -> Iterator[Step]:
+def _user_and_time_steps(world: World) -> Iterator[Step]:
     job = world.job
-    for action, refused_or_done in (("cancel", model.cancel(job)), ("retry", model.retry(job))):
-        if refused_or_done is not None:
-            yield _step(action, world, refused_or_done)
+    for action, outcome in (("cancel", model.cancel(job)), ("retry", model.retry(job))):
+        if outcome is not None:
+            yield _step(action, world, outcome)
     if job.state is JobState.RUNNING and not job.is_expired:
         yield Step("lease runs out", world._replace(job=job._replace(is_expired=True)))
     if job.state is JobState.QUEUED and not job.is_due:
@@ -115,7 +115,7 @@ def _of_people_and_time(world: World) -> Iterator[Step]:
         yield _step("sweep", world, model.take_back(job))
 
 
-def _of_worker(world: World, worker: str) -> Iterator[Step]:
+def _worker_steps(world: World, worker: str) -> Iterator[Step]:
     job = world.job
     if model.can_be_claimed(job):
         claimed = model.claim(job, worker)
@@ -124,15 +124,15 @@ def _of_worker(world: World, worker: str) -> Iterator[Step]:
         yield _step(f"{worker} claims", world._replace(believed=world.believed | {attempt}), claimed)
     if job.holder == worker:
         yield Step(f"{worker} renews", world._replace(job=model.renew(job, worker)))
-        if not any((one.worker, one.fence) == (worker, job.fence) for one in world.believed):
+        if not any((attempt.worker, attempt.fence) == (worker, job.fence) for attempt in world.believed):
             yield _step(f"{worker} hands back", world, model.hand_back(job, worker, job.fence))
 
 
-def _of_change(world: World, attempt: Attempt, kind: str, rules: Rules) -> Iterator[Step]:
-    """*attempt* sends a change of that kind, or the one that was not answered once more."""
+def _change_steps(world: World, attempt: Attempt, kind: str, rules: Rules) -> Iterator[Step]:
+    """Yield the steps in which *attempt* sends a change of that kind, or repeats its unanswered one."""
     write_no = attempt.numbered + (attempt.unanswered is None)
     outcome = model.write(
-        world.job, attempt.fence, write_no, TELLS[kind], ENDS[kind], delayed=True, rules=rules
+        world.job, attempt.fence, write_no, EVENTS[kind], ENDS[kind], delayed=True, rules=rules
     )
     written = world.written | {(attempt.fence, write_no)} if outcome.verdict == "now" else world.written
     others = world.believed - {attempt}
@@ -143,7 +143,7 @@ def _of_change(world: World, attempt: Attempt, kind: str, rules: Rules) -> Itera
         yield Step(
             f"{attempt.worker}:{attempt.fence} {action}",
             World(outcome.job, believed, written),
-            outcome.told,
+            outcome.events,
             attempt,
             write_no,
             outcome.verdict,
@@ -151,4 +151,4 @@ def _of_change(world: World, attempt: Attempt, kind: str, rules: Rules) -> Itera
 
 
 def _step(action: str, world: World, outcome: Outcome) -> Step:
-    return Step(action, world._replace(job=outcome.job), outcome.told)
+    return Step(action, world._replace(job=outcome.job), outcome.events)

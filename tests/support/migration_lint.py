@@ -1,4 +1,4 @@
-"""Finds what a migration throws away without saying so."""
+"""Finds drops in a migration that no comment explains."""
 
 import ast
 import re
@@ -10,12 +10,12 @@ _MARKER: Final = re.compile(r"#\s*drops:\s*\S+")
 
 
 def unmarked_drops(source: str) -> list[str]:
-    """The drops outside of `downgrade` that no comment `# drops: why` explains, as `line: what`.
+    """Return the drops outside of `downgrade` without a comment `# drops: why`, as `line: what`.
 
-    The comment stands on the line of the drop or on the one before it.
+    The comment must be on the line of the drop or on the line before it.
     """
     lines = source.splitlines()
-    found = []
+    drops = []
     for part in ast.parse(source).body:
         if isinstance(part, ast.FunctionDef) and part.name == "downgrade":
             continue
@@ -25,12 +25,12 @@ def unmarked_drops(source: str) -> list[str]:
                 continue
             near = lines[max(node.lineno - 2, 0) : node.lineno]  # type: ignore[attr-defined]
             if not any(_MARKER.search(line) for line in near):
-                found.append(f"{node.lineno}: {what}")  # type: ignore[attr-defined]
-    return found
+                drops.append(f"{node.lineno}: {what}")  # type: ignore[attr-defined]
+    return drops
 
 
 def _drop(node: ast.AST) -> str | None:
-    """What *node* drops, if it is a call or a statement in SQL that does."""
+    """Return what *node* drops, if it is such a call or SQL statement."""
     if isinstance(node, ast.Call):
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         return name if name in _DROPS else None

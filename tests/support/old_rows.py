@@ -1,4 +1,4 @@
-"""A database as revision 0003 knew it, with what a few days of use leave behind."""
+"""A database of revision 0003 with the rows of a few days of use."""
 
 import hashlib
 from collections.abc import Sequence
@@ -35,8 +35,8 @@ UPLOAD: Final = b"what somebody has sent"
 _BROKEN: Final = JobError(code="step_failed", message="it broke", step="nothing")
 
 
-class Old(Struct):
-    """What is in the database: jobs by what became of them, files by name, and an answer that was given."""
+class OldRows(Struct):
+    """The ids of the rows: jobs by their state, files by name, and a stored idempotent answer."""
 
     owner_id: UUID
     jobs: dict[str, UUID]
@@ -45,7 +45,7 @@ class Old(Struct):
     answer: bytes
 
 
-async def fill(database: StatementPool, blobs: BlobStore) -> Old:
+async def fill_database(database: StatementPool, blobs: BlobStore) -> OldRows:
     """Fill a database of revision 0003."""
     now = datetime.now(UTC) - timedelta(minutes=10)
     await create_partitions(database, now)
@@ -56,7 +56,7 @@ async def fill(database: StatementPool, blobs: BlobStore) -> Old:
     await _put(database, "users", id=owner, username="dev", is_admin=False, last_login_at=now, **stamps)
     await _put(database, "users", id=admin, username="Ada", email="ada@example.com", is_admin=True, **stamps)
     jobs = {name: uuid7() for name in ("succeeded", "failed", "cancelled", "running", "queued", "later")}
-    old = Old(owner, jobs, {}, "once", msgspec.json.encode({"id": str(jobs["succeeded"]), "old": True}))
+    old = OldRows(owner, jobs, {}, "once", msgspec.json.encode({"id": str(jobs["succeeded"]), "old": True}))
 
     await _job(
         database,
@@ -158,7 +158,9 @@ async def fill(database: StatementPool, blobs: BlobStore) -> Old:
     return old
 
 
-async def _job(database: StatementPool, old: Old, name: str, events: Sequence[JobEvent], **more: Any) -> None:
+async def _job(
+    database: StatementPool, old: OldRows, name: str, events: Sequence[JobEvent], **more: Any
+) -> None:
     at = datetime.now(UTC) - timedelta(minutes=10)
     run_at = more.pop("run_at", at)
     columns = {
@@ -189,7 +191,7 @@ async def _job(database: StatementPool, old: Old, name: str, events: Sequence[Jo
 
 
 async def _file(
-    database: StatementPool, blobs: BlobStore, old: Old, name: str, content: bytes, **more: Any
+    database: StatementPool, blobs: BlobStore, old: OldRows, name: str, content: bytes, **more: Any
 ) -> None:
     file_id, digest, now = uuid7(), hashlib.sha256(content).digest(), datetime.now(UTC)
     path = blobs.path(file_id, digest)

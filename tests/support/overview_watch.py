@@ -1,4 +1,4 @@
-"""A client of `WS /ws` as a dashboard would be: it shows what it was told, and drops what does not match."""
+"""A client of `WS /ws` that works like a dashboard: it shows matching jobs and drops all others."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ SECONDS = 20
 
 
 class Board:
-    """The jobs that are shown, and every frame so far."""
+    """The jobs that the dashboard shows, and all frames so far."""
 
     def __init__(self, socket: websockets.ClientConnection, state: str | None) -> None:
         self.socket = socket
@@ -23,12 +23,12 @@ class Board:
         self.jobs: dict[str, dict[str, Any]] = {}
 
     async def next(self) -> dict[str, Any]:
-        """Take the next frame."""
+        """Receive the next frame."""
         frame: dict[str, Any] = msgspec.json.decode(await self.socket.recv())
         self.frames.append(frame)
         if frame["type"] == "job":
-            known = self.jobs.pop(frame["job_id"], None)
-            assert known is None or known["head"] <= frame["head"]
+            previous = self.jobs.pop(frame["job_id"], None)
+            assert previous is None or previous["head"] <= frame["head"]
             if self._state in (None, frame["state"]):
                 self.jobs[frame["job_id"]] = frame
         elif frame["type"] == "job.deleted":
@@ -36,13 +36,13 @@ class Board:
         return frame
 
     async def until(self, states: dict[str, str]) -> None:
-        """Take frames until exactly these jobs are shown, in these states."""
+        """Receive frames until exactly these jobs are shown, in these states."""
         async with asyncio.timeout(SECONDS):
             while {job_id: job["state"] for job_id, job in self.jobs.items()} != states:
                 await self.next()
 
     async def until_type(self, kind: str) -> dict[str, Any]:
-        """Take frames until one of that type."""
+        """Receive frames until one of that type."""
         async with asyncio.timeout(SECONDS):
             while (frame := await self.next())["type"] != kind:
                 pass

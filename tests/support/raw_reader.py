@@ -1,4 +1,4 @@
-"""A client on a bare TCP connection with a small receive window, which reads only when it is told to."""
+"""A client on a bare TCP connection with a small receive window, which reads only on request."""
 
 import asyncio
 import base64
@@ -16,7 +16,7 @@ _SECONDS = 30
 
 
 class RawReader:
-    """What comes; of a socket the numbers of events and the close code are kept."""
+    """Reads a response; for a WebSocket it keeps the event numbers and the close code."""
 
     def __init__(self, connection: socket.socket, *, is_socket: bool) -> None:
         self._connection = connection
@@ -26,7 +26,7 @@ class RawReader:
         self.close_code: int | None = None
 
     async def head(self) -> bytes:
-        """The head of the answer, and nothing behind it."""
+        """Read only the head of the response."""
         loop = asyncio.get_running_loop()
         head = b""
         while not head.endswith(b"\r\n\r\n"):
@@ -34,7 +34,7 @@ class RawReader:
         return head
 
     async def read(self, size: int) -> int:
-        """Take up to *size* bytes; 0 at the end."""
+        """Read up to *size* bytes. Return their number, 0 at the end."""
         async with asyncio.timeout(_SECONDS):
             data = await asyncio.get_running_loop().sock_recv(self._connection, size)
         if self._is_socket:
@@ -46,13 +46,13 @@ class RawReader:
         """Read to the end of the connection.
 
         Raises:
-            ConnectionResetError: it was cut.
+            ConnectionResetError: the connection was cut.
         """
         while self.close_code is None and await self.read(2**18):
             pass
 
     def _parse(self) -> None:
-        """Take whole frames as servers send them (RFC 6455, 5.2: unmasked)."""
+        """Parse whole frames as servers send them (RFC 6455, 5.2: unmasked)."""
         while len(self._data) >= 2:
             length, start = self._data[1] & 127, 2
             if length >= 126:
@@ -70,7 +70,7 @@ class RawReader:
 
 @asynccontextmanager
 async def raw_reader(api: Api, path: str, *, upgrade: bool) -> AsyncIterator[RawReader]:
-    """Ask for *path*, as a socket with *upgrade*; what comes is not read yet."""
+    """Request *path*, as a WebSocket with *upgrade*. Yield a reader that has read only the head."""
     host, _, port = api.ws.removeprefix("ws://").partition(":")
     lines = [f"GET {path} HTTP/1.1", f"Host: {host}"]
     if upgrade:

@@ -1,4 +1,4 @@
-"""One API (and one worker) for all tests of a module: each test meets it without rows, files or memories."""
+"""An API (and a worker) for all tests of a module, without rows, files or cached answers of earlier tests."""
 
 import shutil
 from collections.abc import AsyncIterator
@@ -33,7 +33,7 @@ class SharedService(Struct):
         """Delete rows, files and cached answers that earlier tests left."""
         emptied = [table for table in METADATA.tables if table not in _KEPT_TABLES]
         deletes = "".join(f"DELETE FROM {table};" for table in emptied)  # noqa: S608
-        # Without triggers: nothing cascades, and no trigger notes bytes that are to be removed.
+        # Triggers are off: no delete cascades, and no trigger records bytes for removal.
         await self.database.fetch(
             f"DO $$ BEGIN SET LOCAL session_replication_role = replica; {deletes} DELETE FROM pipelines;"  # noqa: S608
             " INSERT INTO pipelines SELECT * FROM pipelines_of_module; END $$"
@@ -48,7 +48,7 @@ class SharedService(Struct):
 
 @asynccontextmanager
 async def shared_service(settings: Settings, *, has_worker: bool) -> AsyncIterator[SharedService]:
-    """An API on *settings*, with a worker or only with its pipelines registered."""
+    """Run an API on *settings*, with a worker or only with the registered pipelines."""
     database = await StatementPool.open(str(settings.database_url), size=1)
     if not has_worker:
         async with open_worker(settings, ("nobody",), 1):

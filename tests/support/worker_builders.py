@@ -24,7 +24,7 @@ class Params(Struct):
 
 
 class Clock:
-    """Stands for the module `time` in a module that asks for the monotonic time."""
+    """Replaces the module `time` in a module that reads the monotonic time."""
 
     def __init__(self, at: float) -> None:
         self.at = at
@@ -66,7 +66,7 @@ def new_pipeline(
     result: str | None = None,
     runs_in: RunsIn = "loop",
 ) -> Pipeline:
-    """A pipeline of the steps in *graph*, each with the names of those that it comes after."""
+    """Return a pipeline of the steps in *graph*, which maps each name to the names of earlier steps."""
     pipeline = Pipeline("example", params=Params)
     handles: dict[str, StepHandle] = {}
     for name, after in graph.items():
@@ -99,7 +99,7 @@ def new_run(node: Node, index: int | None = None, *, tries: int = 0, output: str
 
 
 def new_claim(**different: Any) -> Claim:
-    """The third attempt of a job, at noon by PostgreSQL's clock."""
+    """Return the claim of a job's third attempt, at noon by PostgreSQL's clock."""
     claim = Claim(
         job_id=UUID(int=1),
         owner_id=UUID(int=2),
@@ -163,25 +163,25 @@ def succeeded(key: str, output: str | None = "1", *, items: str | None = None) -
     return record(key, StepState.SUCCEEDED, output=output, items=items)
 
 
-def take(plan: Plan, now: float = 0.0) -> StepPlan:
-    """Start the next step run; there is one."""
+def start_next(plan: Plan, now: float = 0.0) -> StepPlan:
+    """Start the next step run, which must exist."""
     run = plan.start_next(now)
     assert run is not None
     return run
 
 
-def take_next(plan: Plan, now: float = 0.0) -> str | None:
-    """The key of the step run that is started next, if one can."""
+def start_next_key(plan: Plan, now: float = 0.0) -> str | None:
+    """Start the next step run if possible. Return its key."""
     run = plan.start_next(now)
     return None if run is None else run.key
 
 
-def take_all(plan: Plan, now: float = 0.0) -> list[StepPlan]:
-    """Start all that can start."""
-    taken = []
+def start_all(plan: Plan, now: float = 0.0) -> list[StepPlan]:
+    """Start all step runs that can start."""
+    started = []
     while (run := plan.start_next(now)) is not None:
-        taken.append(run)
-    return taken
+        started.append(run)
+    return started
 
 
 def keys(runs: Iterable[StepPlan]) -> list[str]:
@@ -194,7 +194,7 @@ def succeed(plan: Plan, run: StepPlan, output: str = "1") -> None:
 
 
 class StoredSteps:
-    """The table `step_runs` of one job, in memory: what changes make of it, and what a claim reads."""
+    """The rows of `step_runs` of a job in memory, which changes write and a claim reads."""
 
     def __init__(self) -> None:
         self._rows: dict[str, StepChange] = {}

@@ -8,7 +8,7 @@ import pytest
 from headrace.cli.api_client import ApiClient
 from headrace.cli.errors import GaveUpError, UnreachableError, WatchRefusedError
 from headrace.cli.job_watch import JobWatch
-from support.scripted_server import Scene, sends, stage
+from support.scripted_server import Scene, scripted_server, sends
 
 JOB = "01a1fcda-1222-71e3-b3dd-702451ba443d"
 END = {"type": "end", "state": "succeeded"}
@@ -32,8 +32,8 @@ def watching(url: str, patience_seconds: float = 20) -> JobWatch:
 
 async def test_the_reader_is_told_when_the_connection_goes_and_comes_back() -> None:
     reports: list[str | None] = []
-    async with stage(sends(*events(1, 2), code=1011), sends(*events(3), END)) as there:
-        api = ApiClient(there.url, None)
+    async with scripted_server(sends(*events(1, 2), code=1011), sends(*events(3), END)) as server:
+        api = ApiClient(server.url, None)
         watch = JobWatch(
             api, JOB, after=0, patience_seconds=20, on_connection=reports.append, was_reached=True
         )
@@ -45,8 +45,8 @@ async def test_the_reader_is_told_when_the_connection_goes_and_comes_back() -> N
 
 
 async def test_a_frame_keeps_its_bytes() -> None:
-    async with stage(sends([*events(1), END])) as there:
-        raws = [frame.raw async for frame in watching(there.url).frames()]
+    async with scripted_server(sends([*events(1), END])) as server:
+        raws = [frame.raw async for frame in watching(server.url).frames()]
 
     assert raws[1] == b'{"type": "end", "state": "succeeded"}'
 
@@ -64,20 +64,20 @@ async def test_a_frame_keeps_its_bytes() -> None:
     ],
 )
 async def test_a_refusal_ends_the_watch(scene: Scene, says: str) -> None:
-    async with stage(scene) as there:
+    async with scripted_server(scene) as server:
         with pytest.raises(WatchRefusedError, match=says):
-            await watched(watching(there.url))
+            await watched(watching(server.url))
 
-    assert len(there.asked) == 1
+    assert len(server.cursors) == 1
 
 
 async def test_a_service_that_stays_away_is_given_up() -> None:
-    async with stage(sends(*events(1, 2), code=1011), sends(code=1013)) as there:
+    async with scripted_server(sends(*events(1, 2), code=1011), sends(code=1013)) as server:
         with pytest.raises(GaveUpError, match="--after 2") as raised:
-            await watched(watching(there.url, patience_seconds=1.5))
+            await watched(watching(server.url, patience_seconds=1.5))
 
     assert raised.value.after == 2
-    assert len(there.asked) > 2
+    assert len(server.cursors) > 2
 
 
 async def test_a_service_that_was_never_there_is_given_up_soon() -> None:

@@ -13,7 +13,7 @@ from headrace.domain.jobs.attempts.queue import JOB_TIMEOUT
 from headrace.domain.jobs.states import JobState, StepState
 from headrace.workers.attempt.outcome import StopReason, conclude, unfinished_steps
 from headrace.workers.attempt.plan import Plan
-from support.worker_builders import NOON, Clock, new_pipeline, record, stored, succeed, take_all
+from support.worker_builders import NOON, Clock, new_pipeline, record, start_all, stored, succeed
 
 FAILURE = JobError(code="step_failed", message="it failed", step="a")
 DONE, LEFT = True, False
@@ -100,7 +100,7 @@ def test_a_job_that_is_out_of_time_says_so_whatever_has_failed() -> None:
 
 def results(plan: Plan, outputs: Mapping[str, str]) -> tuple[str | None, str]:
     """The result in the move and the body of the event, once all steps have these outputs."""
-    for run in take_all(plan):
+    for run in start_all(plan):
         succeed(plan, run, outputs[run.key])
     move, event = end(plan, is_done=True)
     return move.result, encode_event(event).body
@@ -133,7 +133,7 @@ def test_the_result_of_a_step_without_items_is_an_empty_list() -> None:
 
 def test_a_job_whose_step_waits_is_queued_until_its_next_try(clock: Clock) -> None:
     plan = two_steps()
-    a, b = take_all(plan)
+    a, b = start_all(plan)
     plan.retry_at(a, clock.at + 30.0)
     plan.retry_at(b, clock.at + 12.5)
 
@@ -145,7 +145,7 @@ def test_a_job_whose_step_waits_is_queued_until_its_next_try(clock: Clock) -> No
 
 def test_a_job_whose_step_may_be_tried_already_is_queued_without_a_delay(clock: Clock) -> None:
     plan = two_steps()
-    for run in take_all(plan):
+    for run in start_all(plan):
         plan.retry_at(run, clock.at - 5.0)
 
     move, event = end(plan, is_done=False)
@@ -156,7 +156,7 @@ def test_a_job_whose_step_may_be_tried_already_is_queued_without_a_delay(clock: 
 
 def test_a_job_of_which_nothing_waits_is_queued_without_a_delay(clock: Clock) -> None:
     plan = two_steps()
-    take_all(plan)
+    start_all(plan)
 
     move, event = end(plan, is_done=False)
 
@@ -166,7 +166,7 @@ def test_a_job_of_which_nothing_waits_is_queued_without_a_delay(clock: Clock) ->
 
 def test_a_job_that_is_handed_back_is_queued_without_a_delay_whatever_waits(clock: Clock) -> None:
     plan = two_steps()
-    for run in take_all(plan):
+    for run in start_all(plan):
         plan.retry_at(run, clock.at + 30.0)
 
     move, event = end(plan, StopReason.HANDED_BACK, is_done=False)
@@ -207,7 +207,7 @@ def test_a_step_that_waits_is_cancelled_when_the_job_is_over(target: JobState) -
 @pytest.mark.parametrize("target", [*FINAL, JobState.QUEUED])
 def test_steps_that_have_not_begun_or_have_ended_are_not_left_behind(target: JobState) -> None:
     plan = Plan(new_pipeline({"done": (), "failed": (), "later": ("failed",)}), {}, 0.0)
-    done, failed = take_all(plan)
+    done, failed = start_all(plan)
     plan.succeed(done)
     failed.state, failed.tries = StepState.FAILED, 1
 
@@ -217,7 +217,7 @@ def test_steps_that_have_not_begun_or_have_ended_are_not_left_behind(target: Job
 def test_items_are_left_behind_one_by_one() -> None:
     plan = Plan(new_pipeline({"many": ()}, for_each={"many"}), {}, 0.0)
     plan.expand(plan.to_expand.popleft(), "[1,2,3]")
-    first, second, _ = take_all(plan)
+    first, second, _ = start_all(plan)
     plan.succeed(first)
     second.tries = 1
     plan.retry_at(second, 9.0)

@@ -2,7 +2,7 @@
 
 from headrace.domain.jobs.states import StepState
 from headrace.workers.attempt.plan import Plan
-from support.worker_builders import keys, new_pipeline, succeed, take, take_all, take_next
+from support.worker_builders import keys, new_pipeline, start_all, start_next, start_next_key, succeed
 
 DIAMOND = {"top": (), "left": ("top",), "right": ("top",), "bottom": ("left", "right")}
 
@@ -14,48 +14,48 @@ def new_plan(graph: dict[str, tuple[str, ...]]) -> Plan:
 def test_steps_without_predecessors_start_in_the_order_of_the_graph() -> None:
     plan = new_plan({"c": (), "a": (), "b": ()})
 
-    assert keys(take_all(plan)) == ["c", "a", "b"]
+    assert keys(start_all(plan)) == ["c", "a", "b"]
 
 
 def test_a_step_of_a_chain_starts_when_the_one_before_it_succeeded() -> None:
     plan = new_plan({"first": (), "second": ("first",)})
-    first = take(plan)
+    first = start_next(plan)
 
-    before = take_next(plan)
+    before = start_next_key(plan)
     succeed(plan, first)
 
     assert before is None
-    assert take_next(plan) == "second"
+    assert start_next_key(plan) == "second"
 
 
 def test_branches_start_side_by_side() -> None:
     plan = new_plan(DIAMOND)
 
-    succeed(plan, take(plan))
+    succeed(plan, start_next(plan))
 
-    assert keys(take_all(plan)) == ["left", "right"]
+    assert keys(start_all(plan)) == ["left", "right"]
 
 
 def test_a_step_starts_only_when_all_its_predecessors_succeeded() -> None:
     plan = new_plan(DIAMOND)
-    succeed(plan, take(plan))
-    left, right = take_all(plan)
+    succeed(plan, start_next(plan))
+    left, right = start_all(plan)
 
     succeed(plan, right)
-    after_one = take_next(plan)
+    after_one = start_next_key(plan)
     succeed(plan, left)
 
     assert after_one is None
-    assert take_next(plan) == "bottom"
+    assert start_next_key(plan) == "bottom"
 
 
 def test_a_step_run_is_taken_once() -> None:
     plan = new_plan({"only": ()})
 
-    run = take(plan)
+    run = start_next(plan)
 
     assert run.state is StepState.RUNNING
-    assert take_next(plan) is None
+    assert start_next_key(plan) is None
 
 
 def test_the_run_of_a_step_without_items_has_the_name_of_the_step_and_no_number() -> None:
@@ -69,7 +69,7 @@ def test_a_plan_is_done_when_its_last_step_succeeded() -> None:
     done = [plan.is_done]
 
     for _ in range(2):
-        succeed(plan, take(plan))
+        succeed(plan, start_next(plan))
         done.append(plan.is_done)
 
     assert done == [False, False, True]
@@ -81,7 +81,7 @@ def test_a_pipeline_without_steps_is_done() -> None:
 
 def test_a_step_that_succeeded_is_marked_so() -> None:
     plan = new_plan({"only": ()})
-    run = take(plan)
+    run = start_next(plan)
 
     succeed(plan, run)
 
@@ -92,7 +92,7 @@ def test_the_last_step_run_is_known_while_it_runs() -> None:
     plan = new_plan(DIAMOND)
     seen = []
     while not plan.is_done:
-        runs = take_all(plan)
+        runs = start_all(plan)
         for run in runs:
             seen.append((run.key, plan.is_last(run)))
             succeed(plan, run)
@@ -102,7 +102,7 @@ def test_the_last_step_run_is_known_while_it_runs() -> None:
 
 def test_one_of_two_branches_is_the_last_only_when_the_other_is_done() -> None:
     plan = new_plan({"a": (), "b": ()})
-    a, b = take_all(plan)
+    a, b = start_all(plan)
     before = plan.is_last(b)
 
     succeed(plan, a)
@@ -114,7 +114,7 @@ def test_the_output_of_a_step_is_that_of_its_run() -> None:
     plan = new_plan({"only": ()})
     group = plan.groups["only"]
 
-    succeed(plan, take(plan), '{"a":1}')
+    succeed(plan, start_next(plan), '{"a":1}')
 
     assert plan.output_of(group) == '{"a":1}'
 
@@ -122,7 +122,7 @@ def test_the_output_of_a_step_is_that_of_its_run() -> None:
 def test_a_run_that_left_no_output_counts_as_null() -> None:
     plan = new_plan({"only": ()})
 
-    plan.succeed(take(plan))
+    plan.succeed(start_next(plan))
 
     assert plan.output_of(plan.groups["only"]) == "null"
 

@@ -9,7 +9,7 @@ import pytest
 from headrace.domain.jobs.states import StepState
 from headrace.workers.attempt.plan import MAX_ITEMS, Plan, compute_items, item_runs
 from headrace.workers.values import OutputError
-from support.worker_builders import Params, items_of, keys, new_node, new_pipeline, succeed, take_all
+from support.worker_builders import Params, items_of, keys, new_node, new_pipeline, start_all, succeed
 
 
 def new_plan(graph: dict[str, tuple[str, ...]], *for_each: str) -> Plan:
@@ -28,7 +28,7 @@ def test_items_are_asked_for_when_the_turn_of_their_step_has_come() -> None:
     plan = new_plan({"first": (), "many": ("first",)}, "many")
     before = to_expand(plan)
 
-    for run in take_all(plan):
+    for run in start_all(plan):
         succeed(plan, run)
 
     assert (before, to_expand(plan)) == ([], ["many"])
@@ -37,7 +37,7 @@ def test_items_are_asked_for_when_the_turn_of_their_step_has_come() -> None:
 def test_nothing_of_a_step_starts_before_its_items_are_known() -> None:
     plan = new_plan({"many": ()}, "many")
 
-    assert take_all(plan) == []
+    assert start_all(plan) == []
     assert list(plan.runs()) == []
 
 
@@ -46,7 +46,7 @@ def test_each_item_has_a_run_of_its_own_in_item_order() -> None:
 
     expand_next(plan, '["a","b","c"]')
 
-    runs = take_all(plan)
+    runs = start_all(plan)
     assert [(run.key, run.index, run.item) for run in runs] == [
         ("many[0]", 0, '"a"'),
         ("many[1]", 1, '"b"'),
@@ -63,15 +63,15 @@ def test_an_item_is_kept_as_the_json_it_was() -> None:
 def test_the_step_after_the_items_starts_when_all_of_them_succeeded() -> None:
     plan = new_plan({"many": (), "after": ("many",)}, "many")
     expand_next(plan, "[1,2,3]")
-    first, second, third = take_all(plan)
+    first, second, third = start_all(plan)
 
     succeed(plan, second)
     succeed(plan, first)
-    before = take_all(plan)
+    before = start_all(plan)
     succeed(plan, third)
 
     assert before == []
-    assert keys(take_all(plan)) == ["after"]
+    assert keys(start_all(plan)) == ["after"]
 
 
 def test_a_step_without_items_is_done_and_opens_the_step_after_it() -> None:
@@ -79,7 +79,7 @@ def test_a_step_without_items_is_done_and_opens_the_step_after_it() -> None:
 
     expand_next(plan, "[]")
 
-    assert keys(take_all(plan)) == ["after"]
+    assert keys(start_all(plan)) == ["after"]
 
 
 def test_a_plan_is_done_when_its_only_step_has_no_items() -> None:
@@ -103,25 +103,25 @@ def test_items_whose_branches_begin_together_are_asked_for_in_the_order_of_the_g
     plan = new_plan({"b": (), "a": (), "plain": ()}, "a", "b")
 
     assert to_expand(plan) == ["b", "a"]
-    assert keys(take_all(plan)) == ["plain"]
+    assert keys(start_all(plan)) == ["plain"]
 
 
 def test_one_item_that_is_put_off_holds_back_only_what_comes_after() -> None:
     plan = new_plan({"many": (), "after": ("many",)}, "many")
     expand_next(plan, "[1,2]")
-    first, second = take_all(plan)
+    first, second = start_all(plan)
 
     plan.retry_at(first, 5.0)
     succeed(plan, second)
 
-    assert take_all(plan, 4.0) == []
-    assert keys(take_all(plan, 5.0)) == ["many[0]"]
+    assert start_all(plan, 4.0) == []
+    assert keys(start_all(plan, 5.0)) == ["many[0]"]
 
 
 def test_the_last_item_of_the_last_step_is_the_last_run() -> None:
     plan = new_plan({"many": ()}, "many")
     expand_next(plan, "[1,2]")
-    first, second = take_all(plan)
+    first, second = start_all(plan)
     before = plan.is_last(first)
 
     succeed(plan, second)
@@ -132,7 +132,7 @@ def test_the_last_item_of_the_last_step_is_the_last_run() -> None:
 def test_the_last_item_of_a_step_with_a_follower_is_not_the_last_run() -> None:
     plan = new_plan({"many": (), "after": ("many",)}, "many")
     expand_next(plan, "[1]")
-    (run,) = take_all(plan)
+    (run,) = start_all(plan)
 
     assert not plan.is_last(run)
 
@@ -142,7 +142,7 @@ def test_the_output_of_the_items_is_a_list_in_item_order_however_they_ended() ->
     group = plan.to_expand[0]
     expand_next(plan, "[1,2,3]")
 
-    for run in reversed(take_all(plan)):
+    for run in reversed(start_all(plan)):
         succeed(plan, run, f'"of {run.index}"')
 
     assert plan.output_of(group) == '["of 0","of 1","of 2"]'
@@ -162,7 +162,7 @@ def test_the_output_of_one_item_is_a_list_too() -> None:
     group = plan.to_expand[0]
     expand_next(plan, "[1]")
 
-    for run in take_all(plan):
+    for run in start_all(plan):
         succeed(plan, run, "7")
 
     assert plan.output_of(group) == "[7]"

@@ -5,7 +5,7 @@ import pytest
 from headrace.domain.jobs.attempts.claims import StepRecord
 from headrace.domain.jobs.states import StepState
 from headrace.workers.attempt.plan import Plan
-from support.worker_builders import keys, new_pipeline, record, stored, succeed, succeeded, take_all
+from support.worker_builders import keys, new_pipeline, record, start_all, stored, succeed, succeeded
 
 CHAIN = {"first": (), "second": ("first",)}
 DIAMOND = {"top": (), "left": ("top",), "right": ("top",), "bottom": ("left", "right")}
@@ -21,30 +21,30 @@ def restore(graph: dict[str, tuple[str, ...]], *records: StepRecord) -> Plan:
 def test_a_step_that_succeeded_never_starts_again() -> None:
     plan = restore(CHAIN, succeeded("first"))
 
-    assert keys(take_all(plan, NOW)) == ["second"]
+    assert keys(start_all(plan, NOW)) == ["second"]
 
 
 def test_a_step_waits_for_those_of_its_predecessors_that_are_not_done() -> None:
     plan = restore(DIAMOND, succeeded("top"), succeeded("right"))
-    (left,) = take_all(plan, NOW)
+    (left,) = start_all(plan, NOW)
 
     succeed(plan, left)
 
     assert left.key == "left"
-    assert keys(take_all(plan, NOW)) == ["bottom"]
+    assert keys(start_all(plan, NOW)) == ["bottom"]
 
 
 def test_what_can_start_again_starts_in_the_order_of_the_graph() -> None:
     plan = restore(DIAMOND, record("right", StepState.RUNNING), record("left"), succeeded("top"))
 
-    assert keys(take_all(plan, NOW)) == ["left", "right"]
+    assert keys(start_all(plan, NOW)) == ["left", "right"]
 
 
 def test_a_plan_whose_steps_all_succeeded_is_done() -> None:
     plan = restore(CHAIN, succeeded("first"), succeeded("second"))
 
     assert plan.is_done
-    assert take_all(plan, NOW) == []
+    assert start_all(plan, NOW) == []
 
 
 def test_a_plan_of_which_one_step_succeeded_is_not_done() -> None:
@@ -53,7 +53,7 @@ def test_a_plan_of_which_one_step_succeeded_is_not_done() -> None:
 
 def test_the_one_step_that_is_left_is_the_last() -> None:
     plan = restore(DIAMOND, succeeded("top"), succeeded("left"), succeeded("right"))
-    (bottom,) = take_all(plan, NOW)
+    (bottom,) = start_all(plan, NOW)
 
     assert plan.is_last(bottom)
 
@@ -76,29 +76,29 @@ def test_an_output_that_was_stored_as_nothing_is_null() -> None:
 def test_a_step_that_did_not_succeed_starts_again_with_its_tries_counted(state: StepState) -> None:
     plan = restore(CHAIN, record("first", state, tries=2))
 
-    assert [(run.key, run.tries) for run in take_all(plan, NOW)] == [("first", 2)]
+    assert [(run.key, run.tries) for run in start_all(plan, NOW)] == [("first", 2)]
 
 
 def test_a_step_waits_for_what_is_left_of_its_time() -> None:
     plan = restore(CHAIN, record("first", tries=1, retry_seconds=7.5))
 
     assert plan.next_ready_at() == NOW + 7.5
-    assert take_all(plan, NOW + 7.4) == []
-    assert keys(take_all(plan, NOW + 7.5)) == ["first"]
+    assert start_all(plan, NOW + 7.4) == []
+    assert keys(start_all(plan, NOW + 7.5)) == ["first"]
 
 
 def test_a_step_whose_time_is_over_starts_at_once() -> None:
     plan = restore(CHAIN, record("first", tries=1, retry_seconds=-3.0))
 
-    assert keys(take_all(plan, NOW)) == ["first"]
+    assert keys(start_all(plan, NOW)) == ["first"]
 
 
 def test_a_step_that_waits_holds_back_no_other() -> None:
     plan = restore({"a": (), "b": ()}, record("a", tries=1, retry_seconds=5.0))
 
     assert plan.next_ready_at() == 0.0
-    assert keys(take_all(plan, NOW)) == ["b"]
-    assert keys(take_all(plan, NOW + 5.0)) == ["a"]
+    assert keys(start_all(plan, NOW)) == ["b"]
+    assert keys(start_all(plan, NOW + 5.0)) == ["a"]
 
 
 def test_a_step_that_succeeded_waits_for_nothing() -> None:
@@ -112,7 +112,7 @@ def test_items_that_were_stored_are_not_asked_for_again() -> None:
     plan = restore(MANY, succeeded("many", None, items='["a","b"]'))
 
     assert list(plan.to_expand) == []
-    assert [(run.key, run.index, run.item) for run in take_all(plan, NOW)] == [
+    assert [(run.key, run.index, run.item) for run in start_all(plan, NOW)] == [
         ("many[0]", 0, '"a"'),
         ("many[1]", 1, '"b"'),
     ]
@@ -133,19 +133,19 @@ def test_only_the_items_that_are_not_done_start_again() -> None:
         record("many[3]", StepState.RUNNING),
     )
 
-    assert keys(take_all(plan, NOW)) == ["many[0]", "many[3]"]
-    assert keys(take_all(plan, NOW + 9.0)) == ["many[2]"]
+    assert keys(start_all(plan, NOW)) == ["many[0]", "many[3]"]
+    assert keys(start_all(plan, NOW + 9.0)) == ["many[2]"]
 
 
 def test_the_step_after_the_items_waits_for_those_that_are_left() -> None:
     plan = restore(MANY, succeeded("many", None, items="[1,2,3]"), succeeded("many[0]"), succeeded("many[2]"))
-    (run,) = take_all(plan, NOW)
-    before = take_all(plan, NOW)
+    (run,) = start_all(plan, NOW)
+    before = start_all(plan, NOW)
 
     succeed(plan, run)
 
     assert before == []
-    assert keys(take_all(plan, NOW)) == ["after"]
+    assert keys(start_all(plan, NOW)) == ["after"]
 
 
 def test_the_step_after_the_items_starts_when_all_had_succeeded() -> None:
@@ -154,19 +154,19 @@ def test_the_step_after_the_items_starts_when_all_had_succeeded() -> None:
     )
 
     assert plan.output_of(plan.groups["many"]) == "[10,20]"
-    assert keys(take_all(plan, NOW)) == ["after"]
+    assert keys(start_all(plan, NOW)) == ["after"]
 
 
 def test_a_step_that_had_no_items_stays_done() -> None:
     plan = restore(MANY, succeeded("many", None, items="[]"))
 
     assert list(plan.to_expand) == []
-    assert keys(take_all(plan, NOW)) == ["after"]
+    assert keys(start_all(plan, NOW)) == ["after"]
 
 
 def test_the_one_item_that_is_left_is_the_last() -> None:
     plan = restore({"many": ()}, succeeded("many", None, items="[1,2]"), succeeded("many[0]"))
-    (run,) = take_all(plan, NOW)
+    (run,) = start_all(plan, NOW)
 
     assert plan.is_last(run)
 

@@ -6,7 +6,7 @@ import pytest
 
 from headrace.domain.jobs.states import StepState
 from headrace.workers.attempt.plan import Plan
-from support.worker_builders import keys, new_pipeline, take, take_all, take_next
+from support.worker_builders import keys, new_pipeline, start_all, start_next, start_next_key
 
 
 def new_plan(graph: dict[str, tuple[str, ...]]) -> Plan:
@@ -15,17 +15,17 @@ def new_plan(graph: dict[str, tuple[str, ...]]) -> Plan:
 
 def test_a_step_that_was_put_off_starts_from_its_time_on() -> None:
     plan = new_plan({"only": ()})
-    run = take(plan)
+    run = start_next(plan)
 
     plan.retry_at(run, 10.0)
 
-    assert take_next(plan, 9.9) is None
+    assert start_next_key(plan, 9.9) is None
     assert plan.start_next(10.0) is run
 
 
 def test_a_step_is_pending_while_it_waits_and_running_when_it_is_taken_again() -> None:
     plan = new_plan({"only": ()})
-    run = take(plan)
+    run = start_next(plan)
 
     plan.retry_at(run, 10.0)
     states = [run.state]
@@ -37,58 +37,58 @@ def test_a_step_is_pending_while_it_waits_and_running_when_it_is_taken_again() -
 
 def test_steps_that_were_put_off_start_in_the_order_of_their_times() -> None:
     plan = new_plan({"a": (), "b": (), "c": ()})
-    a, b, c = take_all(plan)
+    a, b, c = start_all(plan)
 
     plan.retry_at(a, 3.0)
     plan.retry_at(b, 1.0)
     plan.retry_at(c, 2.0)
 
-    assert keys(take_all(plan, 3.0)) == ["b", "c", "a"]
+    assert keys(start_all(plan, 3.0)) == ["b", "c", "a"]
 
 
 def test_steps_that_were_put_off_to_one_moment_start_in_the_order_of_their_failures() -> None:
     plan = new_plan({"a": (), "b": (), "c": ()})
-    a, b, c = take_all(plan)
+    a, b, c = start_all(plan)
 
     for run in (c, a, b):
         plan.retry_at(run, 1.0)
 
-    assert keys(take_all(plan, 1.0)) == ["c", "a", "b"]
+    assert keys(start_all(plan, 1.0)) == ["c", "a", "b"]
 
 
 def test_a_step_that_waited_starts_behind_those_that_never_ran() -> None:
     plan = new_plan({"a": (), "b": (), "c": ()})
 
-    plan.retry_at(take(plan), 1.0)
+    plan.retry_at(start_next(plan), 1.0)
 
-    assert keys(take_all(plan, 1.0)) == ["b", "c", "a"]
+    assert keys(start_all(plan, 1.0)) == ["b", "c", "a"]
 
 
 def test_the_followers_of_a_step_that_was_put_off_wait_with_it() -> None:
     plan = new_plan({"first": (), "second": ("first",)})
 
-    plan.retry_at(take(plan), 1.0)
+    plan.retry_at(start_next(plan), 1.0)
 
-    assert keys(take_all(plan, 1.0)) == ["first"]
+    assert keys(start_all(plan, 1.0)) == ["first"]
 
 
 def test_nothing_is_awaited_while_all_steps_run() -> None:
     plan = new_plan({"first": (), "second": ("first",)})
-    take(plan)
+    start_next(plan)
 
     assert plan.next_ready_at() is None
 
 
 def test_a_step_that_can_start_is_ready_at_once_whatever_waits() -> None:
     plan = new_plan({"a": (), "b": ()})
-    plan.retry_at(take(plan), 10.0)
+    plan.retry_at(start_next(plan), 10.0)
 
     assert plan.next_ready_at() == 0.0
 
 
 def test_the_first_of_the_waiting_steps_says_when_to_go_on() -> None:
     plan = new_plan({"a": (), "b": ()})
-    a, b = take_all(plan)
+    a, b = start_all(plan)
 
     plan.retry_at(a, 20.0)
     plan.retry_at(b, 10.0)
@@ -112,7 +112,7 @@ def test_a_step_outside_the_loop_is_never_lone(runs_in: Literal["thread", "proce
     lone = plan.start_lone()
 
     assert lone is None
-    assert take_next(plan) == "only"
+    assert start_next_key(plan) == "only"
 
 
 def test_no_step_is_lone_beside_another_that_can_start() -> None:
@@ -121,18 +121,18 @@ def test_no_step_is_lone_beside_another_that_can_start() -> None:
     lone = plan.start_lone()
 
     assert lone is None
-    assert keys(take_all(plan)) == ["a", "b"]
+    assert keys(start_all(plan)) == ["a", "b"]
 
 
 def test_no_step_is_lone_beside_another_that_waits() -> None:
     plan = new_plan({"a": (), "b": ()})
-    plan.retry_at(take(plan), 10.0)
+    plan.retry_at(start_next(plan), 10.0)
 
     assert plan.start_lone() is None
 
 
 def test_no_step_is_lone_where_none_can_start() -> None:
     plan = new_plan({"only": ()})
-    take(plan)
+    start_next(plan)
 
     assert plan.start_lone() is None

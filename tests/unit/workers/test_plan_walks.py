@@ -14,7 +14,7 @@ from headrace.workers.attempt.changes import ChangeBuilder
 from headrace.workers.attempt.outcome import unfinished_steps
 from headrace.workers.attempt.plan import Plan, StepPlan
 from headrace.workers.values import job_error
-from support.worker_builders import StoredSteps, keys, new_claim, new_pipeline, take_all
+from support.worker_builders import StoredSteps, keys, new_claim, new_pipeline, start_all
 
 ERROR: Final = job_error("step_failed", "it failed")
 NEVER: Final = 1e9
@@ -203,7 +203,7 @@ def test_a_restored_plan_stands_where_the_one_before_it_stood(job: Job, acts: by
     }
     if not running:
         assert restored.next_ready_at() == walk.plan.next_ready_at()
-    assert sorted(keys(take_all(restored, walk.now))) == sorted(
-        [*running, *keys(take_all(walk.plan, walk.now))]
+    assert sorted(keys(start_all(restored, walk.now))) == sorted(
+        [*running, *keys(start_all(walk.plan, walk.now))]
     )
-    assert sorted(keys(take_all(restored, NEVER))) == sorted(keys(take_all(walk.plan, NEVER)))
+    assert sorted(keys(start_all(restored, NEVER))) == sorted(keys(start_all(walk.plan, NEVER)))
