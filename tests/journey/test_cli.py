@@ -13,7 +13,7 @@ import pytest
 from journey.starting import Up, call, over_folder, running, temporary_folder, up
 
 SLOW = '{"count": 15, "interval_ms": 100, "steps": 2}'
-NOBODY = "http://127.0.0.1:9"
+UNUSED_URL = "http://127.0.0.1:9"
 PARTS = ("api", "worker", "migrate")
 
 
@@ -172,8 +172,12 @@ def test_lists_name_what_there_is(service: Up) -> None:
         (["watch"], 3, "missing argument 'JOB'; see: headrace watch --help"),
         (["jobs", "--state", "asleep"], 2, "'asleep' is not one of 'queued', 'running'"),
         (["swim"], 2, "no such command 'swim'"),
-        (["jobs", "--url", NOBODY], 1, f"no service at {NOBODY}; start one with: headrace up"),
-        (["watch", str(uuid4()), "--url", NOBODY], 3, f"no service at {NOBODY}; start one with: headrace up"),
+        (["jobs", "--url", UNUSED_URL], 1, f"no service at {UNUSED_URL}; start one with: headrace up"),
+        (
+            ["watch", str(uuid4()), "--url", UNUSED_URL],
+            3,
+            f"no service at {UNUSED_URL}; start one with: headrace up",
+        ),
         (["jobs", "--url", "moon"], 1, "'moon' is not the URL of a service"),
     ],
 )
@@ -237,7 +241,7 @@ def test_doctor_names_everything_that_is_wrong(tmp_path: Path) -> None:
         HEADRACE_PIPELINES=str(broken),
         HEADRACE_DATABASE_URL="postgresql://me@127.0.0.1:9/headrace",
         HEADRACE_REDIS_URL="redis://127.0.0.1:9",
-        HEADRACE_URL=NOBODY,
+        HEADRACE_URL=UNUSED_URL,
     )
 
     wrong = [line for line in answer.stdout.splitlines() if line.startswith("✗")]
@@ -248,7 +252,7 @@ def test_doctor_names_everything_that_is_wrong(tmp_path: Path) -> None:
 
 
 def test_doctor_names_a_bad_setting() -> None:
-    answer = call("doctor", HEADRACE_LEASE_SECONDS="soon", HEADRACE_URL=NOBODY)
+    answer = call("doctor", HEADRACE_LEASE_SECONDS="soon", HEADRACE_URL=UNUSED_URL)
 
     assert answer.returncode == 1
     assert "HEADRACE_LEASE_SECONDS" in answer.stdout
