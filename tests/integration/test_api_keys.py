@@ -1,4 +1,4 @@
-"""API keys: shown once, good for their scopes, gone within a second."""
+"""API keys: shown once, limited to their scopes, unusable within a second of revocation."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -26,14 +26,14 @@ def ada(api: Api) -> Person:
 async def test_a_key_is_shown_once_and_kept_as_a_digest(
     api: Api, ada: Person, database: StatementPool
 ) -> None:
-    made = await ada.key("jobs:read", "files:*")
+    api_key = await ada.key("jobs:read", "files:*")
 
-    shown = (await ada.ask("GET", f"/api-keys/{made['id']}")).json()
+    shown = (await ada.ask("GET", f"/api-keys/{api_key['id']}")).json()
     rows = await database.fetch("SELECT api_keys::text AS row FROM api_keys")
 
-    assert shown == {name: value for name, value in made.items() if name != "key"}
-    assert made["key"].startswith(made["prefix"] + "_")
-    assert made["key"].removeprefix(made["prefix"]) not in rows[0]["row"]
+    assert shown == {name: value for name, value in api_key.items() if name != "key"}
+    assert api_key["key"].startswith(api_key["prefix"] + "_")
+    assert api_key["key"].removeprefix(api_key["prefix"]) not in rows[0]["row"]
 
 
 async def test_a_key_lets_its_owner_in_with_its_scopes_alone(api: Api, ada: Person) -> None:
@@ -43,57 +43,63 @@ async def test_a_key_lets_its_owner_in_with_its_scopes_alone(api: Api, ada: Pers
     seen = await api.http.get(f"/api/v1/jobs/{job_id}", headers=reader)
     submitted = await api.http.post("/api/v1/jobs", json={"pipeline": "noop"}, headers=reader)
     uploaded = await api.http.post("/api/v1/files", files={"file": b"x"}, headers=reader)
-    made = await api.http.post(
+    created = await api.http.post(
         "/api/v1/api-keys", json={"name": "x", "scopes": ["jobs:write"]}, headers=reader
     )
 
     assert seen.status_code == 200
-    assert [one.status_code for one in (submitted, uploaded, made)] == [403, 403, 403]
+    assert [response.status_code for response in (submitted, uploaded, created)] == [403, 403, 403]
     assert submitted.json()["detail"] == "the credential lacks the scope jobs:write"
 
 
 async def test_files_star_is_both_of_files(api: Api, ada: Person) -> None:
     files = bearer((await ada.key("files:*"))["key"])
 
-    made = await api.http.post("/api/v1/files", files={"file": b"x"}, headers=files)
-    content = await api.http.get(f"/api/v1/files/{made.json()['id']}/content", headers=files)
+    created = await api.http.post("/api/v1/files", files={"file": b"x"}, headers=files)
+    content = await api.http.get(f"/api/v1/files/{created.json()['id']}/content", headers=files)
 
-    assert (made.status_code, content.content) == (201, b"x")
+    assert (created.status_code, content.content) == (201, b"x")
 
 
 async def test_a_revoked_key_is_refused_within_a_second_on_every_process(
     api: Api, ada: Person, settings: Settings
 ) -> None:
-    made = await ada.key("jobs:read")
+    api_key = await ada.key("jobs:read")
     async with serving(behind_proxy(settings)) as other:
-        before = [await one.http.get("/api/v1/jobs", headers=bearer(made["key"])) for one in (api, other)]
+        before = [
+            await server.http.get("/api/v1/jobs", headers=bearer(api_key["key"])) for server in (api, other)
+        ]
 
-        revoked = await ada.ask("DELETE", f"/api-keys/{made['id']}")
+        revoked = await ada.ask("DELETE", f"/api-keys/{api_key['id']}")
         await asyncio.sleep(SOON.total_seconds())
-        after = [await one.http.get("/api/v1/jobs", headers=bearer(made["key"])) for one in (api, other)]
+        after = [
+            await server.http.get("/api/v1/jobs", headers=bearer(api_key["key"])) for server in (api, other)
+        ]
 
-    assert [one.status_code for one in before] == [200, 200]
+    assert [response.status_code for response in before] == [200, 200]
     assert revoked.status_code == 204
-    assert [(one.status_code, one.json()["code"]) for one in after] == [(401, "token_invalid")] * 2
-    assert (await ada.ask("DELETE", f"/api-keys/{made['id']}")).status_code == 404
+    assert [(response.status_code, response.json()["code"]) for response in after] == [
+        (401, "token_invalid")
+    ] * 2
+    assert (await ada.ask("DELETE", f"/api-keys/{api_key['id']}")).status_code == 404
 
 
 async def test_an_expired_key_says_so(api: Api, ada: Person, database: StatementPool) -> None:
-    made = await ada.key("jobs:read", expires_at=(datetime.now(UTC) + timedelta(hours=1)).isoformat())
+    api_key = await ada.key("jobs:read", expires_at=(datetime.now(UTC) + timedelta(hours=1)).isoformat())
     await database.fetch("UPDATE api_keys SET expires_at = now() - interval '1 second'")
 
-    answer = await api.http.get("/api/v1/jobs", headers=bearer(made["key"]))
+    answer = await api.http.get("/api/v1/jobs", headers=bearer(api_key["key"]))
 
     assert (answer.status_code, answer.json()["code"]) == (401, "token_expired")
     assert 'error="invalid_token"' in answer.headers["www-authenticate"]
 
 
 async def test_its_last_use_is_shown(ada: Person, api: Api) -> None:
-    made = await ada.key("jobs:read")
-    assert made["last_used_at"] is None
+    api_key = await ada.key("jobs:read")
+    assert api_key["last_used_at"] is None
 
-    await api.http.get("/api/v1/jobs", headers=bearer(made["key"]))
-    shown = (await ada.ask("GET", f"/api-keys/{made['id']}")).json()
+    await api.http.get("/api/v1/jobs", headers=bearer(api_key["key"]))
+    shown = (await ada.ask("GET", f"/api-keys/{api_key['id']}")).json()
 
     assert datetime.now(UTC) - datetime.fromisoformat(shown["last_used_at"]) < timedelta(minutes=1)
 
@@ -109,10 +115,12 @@ async def test_what_is_no_key_is_refused(api: Api, ada: Person) -> None:
         key.upper(),
     ]
 
-    answers = [await api.http.get("/api/v1/jobs", headers=bearer(one)) for one in wrong]
+    answers = [await api.http.get("/api/v1/jobs", headers=bearer(token)) for token in wrong]
     basic = await api.http.get("/api/v1/jobs", headers={"Authorization": "Basic YTpi"})
 
-    assert {(one.status_code, one.json()["code"]) for one in [*answers, basic]} == {(401, "token_invalid")}
+    assert {(response.status_code, response.json()["code"]) for response in [*answers, basic]} == {
+        (401, "token_invalid")
+    }
 
 
 @pytest.mark.parametrize(
@@ -149,7 +157,7 @@ async def test_only_an_admin_can_make_a_key_for_admins(api: Api, ada: Person) ->
     assert (await api.http.get("/api/v1/users", headers=everything)).status_code == 200
     assert (await api.http.get(f"/api/v1/jobs/{foreign}", headers=little)).status_code == 404
     assert (await api.http.get("/api/v1/users", headers=little)).status_code == 403
-    # A key makes no other keys: what ends must not outlive its end.
+    # A key cannot create keys: otherwise access would outlive the key's expiry.
     assert (await api.http.get("/api/v1/api-keys", headers=everything)).status_code == 403
 
 
@@ -189,7 +197,7 @@ async def test_an_admin_lists_the_keys_of_anybody_and_others_their_own(api: Api,
     }
     roots_own = (await root.ask("GET", "/api-keys")).json()
 
-    ids = {who: [one["id"] for one in page["items"]] for who, page in listed.items()}
+    ids = {who: [item["id"] for item in page["items"]] for who, page in listed.items()}
     assert ids == {"ada": [key["id"]], "bob": [], "root": [key["id"]]}
     assert [page["total"] for page in listed.values()] == [1, 0, 1]
     assert (roots_own["total"], key["id"] in str(roots_own)) == (1, False)

@@ -1,4 +1,4 @@
-"""What attempts write, against the real statements: fences, numbers, cancels, losses, claim order."""
+"""Writes of attempts against the real SQL: fences, write numbers, cancels, losses, claim order."""
 
 import asyncio
 from collections.abc import Sequence
@@ -60,17 +60,17 @@ async def row(database: StatementPool, job_id: UUID) -> Any:
 
 async def history(database: StatementPool, job_id: UUID) -> list[tuple[int, str]]:
     rows = await database.fetch("SELECT seq, type FROM job_events WHERE job_id = $1 ORDER BY seq", job_id)
-    return [(one["seq"], one["type"]) for one in rows]
+    return [(row["seq"], row["type"]) for row in rows]
 
 
 def change(claim: Claim, write_no: int, move: JobMove | None = None) -> Change:
-    made = Change(job_id=claim.job_id, owner_id=OWNER, fence=claim.fence, write_no=write_no, move=move)
-    made.events.append(encode_event(LogWritten(level="info", message=f"change {write_no}")))
+    written = Change(job_id=claim.job_id, owner_id=OWNER, fence=claim.fence, write_no=write_no, move=move)
+    written.events.append(encode_event(LogWritten(level="info", message=f"change {write_no}")))
     if move is not None and move.target is JobState.SUCCEEDED:
-        made.events.append(encode_event(JobSucceeded(result=None)))
+        written.events.append(encode_event(JobSucceeded(result=None)))
     if move is not None and move.error is not None:
-        made.events.append(encode_event(JobFailed(error=move.error)))
-    return made
+        written.events.append(encode_event(JobFailed(error=move.error)))
+    return written
 
 
 SUCCESS = JobMove(target=JobState.SUCCEEDED, result="null")

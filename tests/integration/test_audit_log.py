@@ -1,4 +1,4 @@
-"""What admins change is in the audit log, whichever way they change it; what they look at is not."""
+"""The audit log records every admin write, by REST or GraphQL, and no reads."""
 
 import asyncio
 from typing import Any
@@ -13,9 +13,9 @@ from support.every_route import NOT_HERE, ROUTES, Route, ask, objects
 from support.harness import Api
 from support.users import Person, bearer, behind_proxy, open_proxied
 
-# A POST, since queries are long; it can change nothing.
+# GraphQL queries use POST because they are long. They change nothing.
 READS = ("queryGraph",)
-# What they make is known after their entry is written; both name the request.
+# The created object's id is not known when the entry is written; both carry the request id.
 NAMELESS = ("submitJob", "submitJobs")
 RUNNING = """
 UPDATE jobs SET state = 'running', lease_owner = 'somebody', lease_expires_at = now() + interval '1 hour'
@@ -34,7 +34,7 @@ def changes(route: Route) -> bool:
 
 
 async def log_of(root: Person) -> list[dict[str, Any]]:
-    """The log, oldest first."""
+    """Return the audit log, oldest entry first."""
     items: list[dict[str, Any]] = (await root.ask("GET", "/audit-log")).json()["items"]
     return items[::-1]
 
@@ -54,10 +54,10 @@ async def test_each_change_by_an_admin_leaves_one_entry(api: Api, database: Stat
 
         assert status < 300, (route, body)
         new = (await log_of(root))[len(before) :]
-        named = next((ids[one] for one in route.parameters), None)
+        named = next((ids[parameter] for parameter in route.parameters), None)
         if named is None and route.operation not in NAMELESS:
             named = msgspec.json.decode(body)["id"]
-        assert [(one["actor"], one["action"], one["object_id"]) for one in new] == [
+        assert [(entry["actor"], entry["action"], entry["object_id"]) for entry in new] == [
             ("root", route.operation, named)
         ]
 
@@ -77,13 +77,13 @@ async def test_what_an_admin_looks_at_leaves_none(api: Api) -> None:
 async def test_what_owners_and_an_admins_lesser_key_do_leaves_none(api: Api) -> None:
     ada, root = Person(api, "ada"), Person(api, "root")
     key = await root.key("jobs:write")
-    made = len(await log_of(root))
+    count = len(await log_of(root))
 
     await objects(ada)
     submitted = await api.http.post("/api/v1/jobs", json={"pipeline": "noop"}, headers=bearer(key["key"]))
 
     assert submitted.status_code == 202
-    assert len(await log_of(root)) == made
+    assert len(await log_of(root)) == count
 
 
 async def test_a_refused_change_and_the_owners_own_leave_none(api: Api) -> None:
@@ -154,7 +154,7 @@ async def test_a_cancel_over_a_socket_is_the_same_as_any_other(api: Api) -> None
             await socket.wait_closed()
 
     entries = await log_of(root)
-    assert [(one["action"], one["object_id"]) for one in entries] == [("cancelJob", job_id)]
+    assert [(entry["action"], entry["object_id"]) for entry in entries] == [("cancelJob", job_id)]
 
 
 async def test_the_log_tells_a_promotion_from_a_demotion(api: Api) -> None:
@@ -166,7 +166,7 @@ async def test_the_log_tells_a_promotion_from_a_demotion(api: Api) -> None:
     await root.ask("DELETE", f"/users/{user_id}")
 
     entries = await log_of(root)
-    assert [(one["action"], one["object_id"], one["detail"]) for one in entries] == [
+    assert [(entry["action"], entry["object_id"], entry["detail"]) for entry in entries] == [
         ("patchUser", user_id, {"is_admin": True}),
         ("patchUser", user_id, {"is_admin": False}),
         ("deleteUser", user_id, None),
@@ -178,8 +178,8 @@ async def test_a_submissions_entry_and_its_jobs_name_the_same_request(
 ) -> None:
     root = Person(api, "root")
 
-    made = await root.ask("POST", "/jobs", json={"pipeline": "noop"}, headers={"X-Request-Id": "by-root"})
+    created = await root.ask("POST", "/jobs", json={"pipeline": "noop"}, headers={"X-Request-Id": "by-root"})
 
     [entry] = await log_of(root)
     [row] = await database.fetch("SELECT id FROM jobs WHERE request_id = $1", entry["request_id"])
-    assert str(row["id"]) == made.json()["id"]
+    assert str(row["id"]) == created.json()["id"]

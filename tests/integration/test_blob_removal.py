@@ -1,4 +1,4 @@
-"""Bytes go after their rows, however the rows went, once, and also after a crash."""
+"""Blobs are removed once after their rows are deleted, by any path, and also after a crash."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ def stored(settings: Settings) -> list[Path]:
 
 
 def make_old(settings: Settings) -> None:
-    """Bytes that a step has just saved are left for a while."""
+    """Age all blobs, because blobs that a step has just saved are kept for a while."""
     for path in stored(settings):
         os.utime(path, (time.time() - 60, time.time() - 60))
 
@@ -41,7 +41,7 @@ def remover(database: StatementPool, blobs: BlobStore) -> BlobRemover:
 
 
 async def store(database: StatementPool, blobs: BlobStore, owner_id: str, job_id: str, name: str) -> UUID:
-    """A file as a step saves it."""
+    """Store a file as a step does."""
     file_id = uuid5(UUID(job_id), name)
     kept = await asyncio.to_thread(blobs.put, file_id, name.encode())
     await database.fetch(
@@ -86,11 +86,11 @@ async def test_a_worker_removes_the_bytes_of_deleted_files_and_jobs(
 ) -> None:
     job = await service.finish((await service.submit("noop"))["id"])
     (owner,) = await database.fetch("SELECT owner_id FROM jobs")
-    made = [await store(database, blobs, str(owner["owner_id"]), job["id"], name) for name in "abc"]
+    file_ids = [await store(database, blobs, str(owner["owner_id"]), job["id"], name) for name in "abc"]
     own = (await service.http.post("/api/v1/files", files={"file": ("a", b"x")})).json()
     make_old(settings)
     listed = (await service.http.get(f"/api/v1/jobs/{job['id']}/files")).json()
-    assert (listed["total"], len(stored(settings))) == (len(made), 4)
+    assert (listed["total"], len(stored(settings))) == (len(file_ids), 4)
 
     gone = [
         await service.http.delete(f"/api/v1/jobs/{job['id']}"),
@@ -113,7 +113,7 @@ async def test_two_workers_share_the_work(
     shares = await asyncio.gather(*(removals.claim(4, retry_after=timedelta(minutes=1)) for _ in range(2)))
     left = await remover.remove_due()
 
-    taken = [one.file_id for share in shares for one in share]
+    taken = [removal.file_id for share in shares for removal in share]
     assert sorted(map(str, taken)) == sorted(file["id"] for file in files)
     assert (left, len(stored(settings))) == (0, 8)
 

@@ -1,4 +1,4 @@
-"""A cancel that was asked for is obeyed by whatever ends the attempt, and leaves no step waiting."""
+"""A requested cancel overrules every other outcome of the attempt, and leaves no step waiting."""
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 

@@ -1,4 +1,4 @@
-"""Who goes first, and what is not claimed: the order of claims."""
+"""The order in which jobs are claimed, and the jobs that are not claimed."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -19,7 +19,7 @@ async def claimed(worker: JobQueue, limit: int = 10) -> list[UUID]:
 
 
 def submitted(age: timedelta, priority: int) -> JobSpec:
-    """What was to run *age* ago."""
+    """Return the spec of a job that was due *age* ago."""
     return job_spec(priority=priority, run_at=datetime.now(UTC) - age)
 
 

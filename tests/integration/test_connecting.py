@@ -1,4 +1,4 @@
-"""What a URL of a server may hold."""
+"""Special characters in the URLs of PostgreSQL and Redis."""
 
 import asyncio
 from urllib.parse import quote
@@ -17,7 +17,7 @@ PASSWORD = "p@ss:w/o?rd#50% +&=[x]"
 
 @pytest.fixture
 async def url(database_url: str) -> str:
-    """The URL of a user whose password has every character that means something in one."""
+    """Return a URL whose password contains every character with a meaning in URLs."""
     admin = await asyncpg.connect(database_url)
     await admin.execute("DROP ROLE IF EXISTS odd")
     await admin.execute(f"CREATE ROLE odd LOGIN SUPERUSER PASSWORD '{PASSWORD}'")

@@ -1,4 +1,4 @@
-"""What a connection may send before it is a request."""
+"""Limits on what a connection sends before its request is complete."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ HEAD = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n"
 
 
 async def answer_to(api: Api, head: bytes) -> bytes:
-    """The first line of the answer; what is not taken is not sent."""
+    """Send *parts* and return the first line of the response; stop when the service stops reading."""
     url = api.http.base_url
     async with asyncio.timeout(SECONDS):
         reader, writer = await asyncio.open_connection(url.host, url.port)
@@ -68,7 +68,7 @@ async def test_trailers_without_end_are_cut(settings: Settings, trailers: bytes)
         with contextlib.suppress(ConnectionError):
             writer.write(body + trailers)
             await writer.drain()
-            # Until the service hangs up.
+            # Read until the service closes the connection.
             while await reader.read(65_536):
                 pass
         writer.close()

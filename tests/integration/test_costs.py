@@ -1,4 +1,4 @@
-"""What a job costs when there are many: counts, which no other load on the machine changes."""
+"""The cost of a job under load, as counts that other load on the machine does not change."""
 
 import asyncio
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ LEFT = "SELECT EXISTS (SELECT 1 FROM jobs WHERE finished_at IS NULL) AS some"
 
 
 class Counted:
-    """Counts the statements of this process."""
+    """Counts the SQL statements of this process."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.statements = 0
@@ -52,7 +52,7 @@ async def test_statements_and_round_trips_are_shared_by_many_jobs(
         reads: Any = broker.info("stats")
     broker.close()
 
-    commands = sum(one["calls"] for one in stats.values())
+    commands = sum(command["calls"] for command in stats.values())
     assert statements / JOBS <= 0.1
     assert commands / JOBS <= 6
     assert reads["total_reads_processed"] / JOBS <= 0.1

@@ -1,4 +1,4 @@
-"""A subscription that did not come about is made up for."""
+"""A failed subscription is repeated."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,12 +16,12 @@ SECONDS = 10
 @pytest.fixture
 async def bus(redis_url: str) -> AsyncIterator[EventBus]:
     redis = build_redis(redis_url)
-    made = EventBus(redis)
-    running = asyncio.create_task(made.run())
+    event_bus = EventBus(redis)
+    running = asyncio.create_task(event_bus.run())
     async with asyncio.timeout(SECONDS):
-        while not made.is_connected:
+        while not event_bus.is_connected:
             await asyncio.sleep(0.01)
-    yield made
+    yield event_bus
     await cancel_and_wait([running])
     await close_redis(redis)
 
@@ -30,16 +30,16 @@ async def test_who_had_no_turn_to_subscribe_is_listened_to_after_the_next_check(
     bus: EventBus, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_bus, "_CONFIRM_SECONDS", 0.05)
-    heard = asyncio.Event()
+    received = asyncio.Event()
     async with bus._commands:
-        confirmed = await bus.subscribe("deaf", lambda _: heard.set())
+        confirmed = await bus.subscribe("deaf", lambda _: received.set())
     assert not confirmed
 
     await bus.resubscribe()
 
     publisher = build_redis(redis_url)
     async with asyncio.timeout(SECONDS):
-        while not heard.is_set():
+        while not received.is_set():
             await publisher.publish("deaf", "news")
             await asyncio.sleep(0.01)
     await close_redis(publisher)

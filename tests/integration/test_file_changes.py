@@ -1,4 +1,4 @@
-"""Files: renamed, given meta, listed."""
+"""Files: rename, change metadata, list."""
 
 from hashlib import sha256
 from typing import Any
@@ -25,10 +25,10 @@ async def upload(api: Api, name: str = "a.txt") -> dict[str, Any]:
 
 
 async def stored_meta(api: Api, file: dict[str, Any]) -> dict[str, Any]:
-    """As a session of its own reads it."""
+    """Return the metadata as a separate session reads it."""
     async with async_sessionmaker(api.app.state.services.engine)() as session:
-        found = (await session.execute(select(File).where(File.id == UUID(file["id"])))).scalar_one()
-        return dict(found.meta)
+        file_row = (await session.execute(select(File).where(File.id == UUID(file["id"])))).scalar_one()
+        return dict(file_row.meta)
 
 
 async def test_meta_is_merged_at_every_depth_and_kept(ada: Api) -> None:
@@ -128,8 +128,8 @@ async def test_results_of_a_step_may_have_the_same_name_and_are_replaced_all_the
     (claim,) = await worker.claim(1)
 
     async def save(write_no: int, name: str, size: int) -> None:
-        made = change(claim, write_no)
-        made.files.append(
+        file_change = change(claim, write_no)
+        file_change.files.append(
             NewFile(
                 id=uuid5(claim.job_id, name),
                 step="nothing",
@@ -139,7 +139,7 @@ async def test_results_of_a_step_may_have_the_same_name_and_are_replaced_all_the
                 sha256=sha256(name.encode()).digest(),
             )
         )
-        written, _ = (await worker.write([made]))[claim.job_id]
+        written, _ = (await worker.write([file_change]))[claim.job_id]
         assert written.verdict == "applied"
 
     await save(1, "first", 1)

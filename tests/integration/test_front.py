@@ -1,4 +1,4 @@
-"""What stands on every answer, whoever gives it: careful headers, a request id, nothing of our insides."""
+"""Every response carries security headers and a request id, and reveals no internals."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -34,8 +34,8 @@ NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
 PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
 
 
-async def known(settings: Settings) -> None:
-    """Make the bundled pipelines known."""
+async def register_pipelines(settings: Settings) -> None:
+    """Register the bundled pipelines."""
     async with open_worker(settings, ("nobody",), 1):
         pass
 
@@ -47,14 +47,14 @@ def settings(module_database_url: str, redis_url: str, tmp_path: Path) -> Settin
 
 @pytest.fixture
 async def api(settings: Settings) -> AsyncIterator[Api]:
-    """An API that knows no pipeline."""
+    """An API without registered pipelines."""
     async with serving(settings) as running:
         yield running
 
 
 @pytest.fixture
 async def open_api(settings: Settings) -> AsyncIterator[Api]:
-    """An API that pages of one other origin may use."""
+    """An API that allows one other origin."""
     async with serving(msgspec.structs.replace(settings, cors_origins=(OURS,))) as api:
         yield api
 
@@ -70,7 +70,7 @@ def assert_careful(
 
 
 async def test_every_answer_is_careful(api: Api, settings: Settings) -> None:
-    await known(settings)
+    await register_pipelines(settings)
 
     async def fail() -> None:
         raise ZeroDivisionError("inside of us")
@@ -120,9 +120,9 @@ async def test_an_uploaded_page_has_no_origin_and_is_kept_by_nobody_but_its_read
 
     whole = await api.http.get(url)
     part = await api.http.get(url, headers={"Range": "bytes=0-3"})
-    known = await api.http.get(url, headers={"If-None-Match": whole.headers["etag"]})
+    revalidated = await api.http.get(url, headers={"If-None-Match": whole.headers["etag"]})
 
-    for answer in (whole, part, known):
+    for answer in (whole, part, revalidated):
         policy = answer.headers["content-security-policy"]
         assert policy.split("; ") == ["sandbox allow-scripts", "frame-ancestors 'self'"]
         assert answer.headers["cache-control"] == "private, no-cache"
@@ -191,16 +191,16 @@ async def test_the_request_id_is_the_callers_or_a_new_one_wherever_it_goes(open_
         return [answer.headers["x-request-id"] for answer in answers]
 
     mine = await ids({"X-Request-Id": "mine-1"})
-    made = await ids({})
+    generated = await ids({})
     bad = await ids({"X-Request-Id": "not an id"})
 
     assert mine == ["mine-1"] * 5
-    assert len({*made, *bad}) == 10
+    assert len({*generated, *bad}) == 10
     assert "not an id" not in bad
 
 
 async def test_a_sockets_log_lines_carry_its_request_id(api: Api, settings: Settings) -> None:
-    await known(settings)
+    await register_pipelines(settings)
     job = await api.submit("noop", run_at="2100-01-01T00:00:00Z")
     seen: list[Any] = []
 
@@ -223,7 +223,7 @@ async def test_a_sockets_log_lines_carry_its_request_id(api: Api, settings: Sett
 
 
 async def test_a_page_of_an_allowed_origin_may_use_the_api_with_cookies(open_api: Api) -> None:
-    asked = await open_api.http.options(JOBS, headers={**PREFLIGHT, "Origin": OURS})
+    preflight = await open_api.http.options(JOBS, headers={**PREFLIGHT, "Origin": OURS})
     answers = [
         await open_api.http.get(JOBS, headers={"Origin": OURS}),
         await open_api.http.get("/nowhere", headers={"Origin": OURS}),
@@ -231,11 +231,11 @@ async def test_a_page_of_an_allowed_origin_may_use_the_api_with_cookies(open_api
         await open_api.http.get(JOBS, headers={"Origin": OURS, "Authorization": "Bearer no"}),
     ]
 
-    assert asked.status_code == 204
-    assert "POST" in asked.headers["access-control-allow-methods"]
-    assert "idempotency-key" in asked.headers["access-control-allow-headers"]
+    assert preflight.status_code == 204
+    assert "POST" in preflight.headers["access-control-allow-methods"]
+    assert "idempotency-key" in preflight.headers["access-control-allow-headers"]
     assert [answer.status_code for answer in answers] == [200, 404, 422, 401]
-    for answer in (asked, *answers):
+    for answer in (preflight, *answers):
         assert answer.headers["access-control-allow-origin"] == OURS
         assert answer.headers["access-control-allow-credentials"] == "true"
         assert answer.headers.get_list("vary", split_commas=True) == ["Origin"]
@@ -245,23 +245,23 @@ async def test_a_page_of_an_allowed_origin_may_use_the_api_with_cookies(open_api
 
 async def test_a_page_of_a_stranger_may_not(open_api: Api) -> None:
     for origin in (STRANGER, "null", f"{OURS}.evil.example.com", "https://appxexample.com"):
-        asked = await open_api.http.options(JOBS, headers={**PREFLIGHT, "Origin": origin})
+        preflight = await open_api.http.options(JOBS, headers={**PREFLIGHT, "Origin": origin})
         read = await open_api.http.get(JOBS, headers={"Origin": origin})
         wrote = await open_api.http.post(JOBS, json={"pipeline": "noop"}, headers={"Origin": origin})
 
-        assert asked.status_code == 400
-        assert not any(name.startswith("access-control") for name in asked.headers)
+        assert preflight.status_code == 400
+        assert not any(name.startswith("access-control") for name in preflight.headers)
         assert (wrote.status_code, wrote.json()["code"]) == (403, "origin_refused")
-        for answer in (asked, read, wrote):
+        for answer in (preflight, read, wrote):
             assert "access-control-allow-origin" not in answer.headers
             assert answer.headers["vary"] == "Origin"
 
 
 async def test_without_allowed_origins_nobody_is_told_that_there_could_be_some(api: Api) -> None:
-    asked = await api.http.options(JOBS, headers={**PREFLIGHT, "Origin": STRANGER})
+    preflight = await api.http.options(JOBS, headers={**PREFLIGHT, "Origin": STRANGER})
     read = await api.http.get(JOBS, headers={"Origin": STRANGER})
 
-    assert not any(name.startswith("access-control") for name in [*asked.headers, *read.headers])
+    assert not any(name.startswith("access-control") for name in [*preflight.headers, *read.headers])
     assert "vary" not in read.headers
 
 
@@ -282,10 +282,10 @@ async def test_a_strangers_page_gets_no_socket(open_api: Api) -> None:
 
 
 async def test_json_that_is_nested_too_deep_does_not_reach_the_database(api: Api, settings: Settings) -> None:
-    await known(settings)
+    await register_pipelines(settings)
 
     async def code(levels: int) -> tuple[int, str]:
-        # Two levels stand around it.
+        # The body adds two levels around the value.
         value = b"[" * (levels - 2) + b"]" * (levels - 2)
         body = b'{"pipeline": "ticks", "params": {"x": ' + value + b"}}"
         answer = await api.http.post(JOBS, content=body, headers={"Content-Type": "application/json"})
@@ -294,7 +294,7 @@ async def test_json_that_is_nested_too_deep_does_not_reach_the_database(api: Api
     assert await code(64) == (422, "params_invalid")
     assert await code(65) == (422, "nested_too_deep")
     assert await code(500) == (422, "nested_too_deep")
-    # Deeper than it can be read at all.
+    # This is too deep to be decoded at all.
     assert await code(5_000) == (400, "malformed")
 
 

@@ -1,4 +1,4 @@
-"""GraphQL over HTTP: what it answers, what that costs, and what it refuses."""
+"""GraphQL over HTTP: responses, their cost in SQL statements, and refusals."""
 
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -91,22 +91,22 @@ def codes(answer: Any) -> list[str]:
 
 @contextmanager
 def statements(api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """What the API's process says to PostgreSQL meanwhile, over either way to it."""
-    said: list[str] = []
+    """Record the SQL statements of the API process, through the engine and through the pool."""
+    executed: list[str] = []
     fetch = StatementPool.fetch
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        said.append(statement)
+        executed.append(statement)
 
     async def noting(pool: StatementPool, statement: str, *arguments: Any) -> Sequence[Row]:
-        said.append(statement)
+        executed.append(statement)
         return await fetch(pool, statement, *arguments)
 
     engine = api.app.state.services.engine.sync_engine
     monkeypatch.setattr(StatementPool, "fetch", noting)
     event.listen(engine, "before_cursor_execute", note)
     try:
-        yield said
+        yield executed
     finally:
         event.remove(engine, "before_cursor_execute", note)
 
@@ -115,7 +115,7 @@ def statements(api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]
 async def settings(
     servers: Servers, template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Settings]:
-    """Of one service for all of these tests: most of them change nothing."""
+    """One service for all tests of the module; most of them change nothing."""
     async with new_database(str(servers.database_url), template) as url:
         yield Settings(
             database_url=url, redis_url=servers.redis_url, data_dir=tmp_path_factory.mktemp("graph")
@@ -131,7 +131,7 @@ async def database(settings: Settings) -> AsyncIterator[StatementPool]:
 
 @pytest.fixture(scope="module")
 async def api(settings: Settings) -> AsyncIterator[Api]:
-    """Without any worker; the bundled pipelines are registered, and the caller is known."""
+    """An API without workers; the bundled pipelines and the caller are registered."""
     async with open_worker(settings, ("nobody",), 1):
         pass
     async with serving(settings) as running:
@@ -141,7 +141,7 @@ async def api(settings: Settings) -> AsyncIterator[Api]:
 
 @pytest.fixture(scope="module")
 async def filled(api: Api, database: StatementPool) -> Api:
-    """With 60 jobs that have tags, steps and files."""
+    """The API with 60 jobs that have tags, steps and files."""
     order = {"pipeline": "ticks", "params": {"steps": 3}, "tags": ["b", "a"], "meta": {"n": 1}}
     answer = await api.http.post("/api/v1/jobs/batch", json={"jobs": [order] * 60})
     assert answer.status_code == 202
@@ -154,10 +154,10 @@ def snake(name: str) -> str:
 
 
 async def test_a_nested_page_costs_four_statements(filled: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    with statements(filled, monkeypatch) as said:
+    with statements(filled, monkeypatch) as executed:
         answer = await ask(filled, NESTED)
 
-    assert len(said) <= 4, said
+    assert len(executed) <= 4, executed
     assert "errors" not in answer
     jobs = answer["data"]["jobs"]
     assert len({job["id"] for job in jobs}) == 20
@@ -185,10 +185,10 @@ async def test_a_query_tells_of_a_job_what_the_other_api_tells(filled: Api) -> N
       attempt maxAttempts timeoutSeconds priority queue runAt createdAt startedAt finishedAt cancelRequestedAt
       eventSeq meta presetId pipelineName tags { name } error { code message step } } }"""
 
-    told = (await ask(filled, query, id=job_id))["data"]["job"]
+    job = (await ask(filled, query, id=job_id))["data"]["job"]
 
-    told |= {"pipeline": told.pop("pipelineName"), "tags": [tag["name"] for tag in told["tags"]]}
-    same = {snake(name): value for name, value in told.items()}
+    job |= {"pipeline": job.pop("pipelineName"), "tags": [tag["name"] for tag in job["tags"]]}
+    same = {snake(name): value for name, value in job.items()}
     same |= {
         name: value.replace("+00:00", "Z") for name, value in same.items() if name.endswith("_at") and value
     }
@@ -202,10 +202,11 @@ async def test_many_things_at_once_share_one_transaction(
 ) -> None:
     ids = [job["id"] for job in (await ask(filled, "{ jobs(limit: 20) { id } }"))["data"]["jobs"]]
     several = " ".join(
-        f'j{place}: job(id: "{one}") {{ id files(limit: 1) {{ name }} }}' for place, one in enumerate(ids)
+        f'j{place}: job(id: "{job_id}") {{ id files(limit: 1) {{ name }} }}'
+        for place, job_id in enumerate(ids)
     )
 
-    with statements(filled, monkeypatch) as said:
+    with statements(filled, monkeypatch) as executed:
         answer = await ask(
             filled,
             "{"
@@ -219,7 +220,7 @@ async def test_many_things_at_once_share_one_transaction(
     assert {pipeline["name"] for pipeline in answer["data"]["pipelines"]} >= {"noop", "ticks"}
     assert {job["waitingFor"] for job in answer["data"]["jobs"]} == {"no_worker"}
     # jobs by id, their files, pipelines, a pipeline, tags, presets, jobs, and two to say what they wait for
-    assert len(said) <= 9, said
+    assert len(executed) <= 9, executed
 
 
 async def test_two_requests_share_nothing_that_was_read(filled: Api, database: StatementPool) -> None:
@@ -240,12 +241,12 @@ async def test_filters_and_pages_choose_the_same_as_the_other_api(api: Api) -> N
     for place in range(3):
         await api.submit("flaky", tags=["odd"] if place % 2 else [], meta={"note": f"{place}% done"})
 
-    one = await ask(api, '{ jobs(filters: {tag: "odd", state: queued}) { meta } }')
+    filtered = await ask(api, '{ jobs(filters: {tag: "odd", state: queued}) { meta } }')
     searched = await ask(api, '{ jobs(filters: {pipeline: "flaky", search: "2%"}) { meta } }')
     paged = await ask(api, '{ jobs(filters: {pipeline: "flaky"}, limit: 2, offset: 1) { meta } }')
     late = await ask(api, '{ jobs(filters: {createdAfter: "2100-01-01T00:00:00Z"}) { meta } }')
 
-    assert one["data"]["jobs"] == [{"meta": {"note": "1% done"}}]
+    assert filtered["data"]["jobs"] == [{"meta": {"note": "1% done"}}]
     assert searched["data"]["jobs"] == [{"meta": {"note": "2% done"}}]
     assert [job["meta"]["note"] for job in paged["data"]["jobs"]] == ["1% done", "0% done"]
     assert late["data"]["jobs"] == []
@@ -254,10 +255,10 @@ async def test_filters_and_pages_choose_the_same_as_the_other_api(api: Api) -> N
 async def test_what_is_refused_costs_the_database_nothing(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     await ask(api, "{ me { id } }")
 
-    with statements(api, monkeypatch) as said:
+    with statements(api, monkeypatch) as executed:
         answers = [await ask(api, query) for query, _ in REFUSED]
 
-    assert said == []
+    assert executed == []
     assert [codes(answer) for answer in answers] == [[code] for _, code in REFUSED]
     assert [answer["data"] for answer in answers] == [None] * len(REFUSED)
 

@@ -1,4 +1,4 @@
-"""Probes and the start: what is away, what goes on without it, what is refused."""
+"""Health probes and start checks while PostgreSQL, Redis or the schema is missing."""
 
 import asyncio
 from typing import Any
@@ -53,8 +53,8 @@ async def test_on_an_old_schema_the_api_is_not_ready_and_does_not_start(settings
     await asyncio.to_thread(alembic_commands(str(settings.database_url)).downgrade, "base")
 
     async with serving(settings) as api:
-        found = await ready(api)
+        readiness = await ready(api)
     with pytest.raises(SchemaBehindError, match="headrace migrate"):
         await asyncio.to_thread(check_start, settings, "127.0.0.1")
 
-    assert found == (503, ["schema"])
+    assert readiness == (503, ["schema"])

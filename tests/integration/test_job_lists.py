@@ -1,4 +1,4 @@
-"""Lists of jobs: whose they are, of which preset, and what is shown with them."""
+"""Lists of jobs: ownership, the preset filter, and included relations."""
 
 from support.harness import Api
 from support.shared_api import SharedApi, counted
@@ -7,7 +7,7 @@ URL = "/api/v1/jobs"
 
 
 async def fill(ada: Api, shared_api: SharedApi, count: int) -> list[str]:
-    """Submit jobs with tags, of which each has a step run and two files."""
+    """Submit jobs with tags; each has a step run and two files."""
     answer = await ada.http.post(
         f"{URL}/batch",
         json={"jobs": [{"pipeline": "ticks", "tags": ["t", f"t {place}"]} for place in range(count)]},
@@ -99,14 +99,14 @@ async def test_an_owner_is_found_by_admins_and_by_nobody_else(ada: Api, bob: Api
         (await who.http.post("/api/v1/tags", json=tag)).json()["owner_id"] for who in (ada, bob)
     ]
 
-    async def found(who: Api, query: str) -> list[str]:
+    async def ids_of(who: Api, query: str) -> list[str]:
         answer = await who.http.get(f"{URL}?{query}")
         assert answer.status_code == 200, answer.text
         return [job["id"] for job in answer.json()["items"]]
 
-    assert await found(root, f"owner={ada_id}") == [of_ada["id"]]
-    assert await found(root, f"owner={bob_id}") == [of_bob["id"]]
-    assert await found(ada, f"owner={ada_id}") == [of_ada["id"]]
-    assert await found(ada, f"owner={bob_id}") == []
-    assert (await found(root, ""))[:2] == [of_bob["id"], of_ada["id"]]
+    assert await ids_of(root, f"owner={ada_id}") == [of_ada["id"]]
+    assert await ids_of(root, f"owner={bob_id}") == [of_bob["id"]]
+    assert await ids_of(ada, f"owner={ada_id}") == [of_ada["id"]]
+    assert await ids_of(ada, f"owner={bob_id}") == []
+    assert (await ids_of(root, ""))[:2] == [of_bob["id"], of_ada["id"]]
     assert (await ada.http.get(f"{URL}?owner=me")).status_code == 422

@@ -1,4 +1,4 @@
-"""Job tokens: leave to watch one job, made here or by a backend, short, and revoked by job."""
+"""Job tokens: access to one job, issued here or by a backend, short-lived, revoked per job."""
 
 import asyncio
 import time
@@ -26,10 +26,10 @@ def ada(api: Api) -> Person:
 
 
 def minted(job_id: str, key: str = JOB_KEY, **claims: Any) -> str:
-    """A token as a backend makes it, without asking the service."""
+    """Return a token that a backend signs without calling the service."""
     now = time.time()
-    wanted = {"aud": "headrace:job", "sub": job_id, "scope": "read", "iat": now, "exp": now + 60, **claims}
-    return jwt.encode({"alg": "HS256"}, wanted, OctKey.import_key(key.encode()))
+    payload = {"aud": "headrace:job", "sub": job_id, "scope": "read", "iat": now, "exp": now + 60, **claims}
+    return jwt.encode({"alg": "HS256"}, payload, OctKey.import_key(key.encode()))
 
 
 async def token_of(ada: Person, job_id: str, **order: Any) -> str:
@@ -40,7 +40,7 @@ async def token_of(ada: Person, job_id: str, **order: Any) -> str:
 
 
 async def first_frame(api: Api, job_id: str, token: str) -> dict[str, Any] | int:
-    """The first frame, or the code of the close."""
+    """Return the first frame, or the close code."""
     url = f"{api.ws}/api/v1/jobs/{job_id}/ws?token={token}"
     async with websockets.connect(url, origin=websockets.Origin("https://app.example")) as socket:
         try:
@@ -117,12 +117,12 @@ async def test_the_word_cancel_on_a_socket_needs_that_right(api: Api, ada: Perso
 
     async with websockets.connect(url + await token_of(ada, job_id)) as socket:
         await socket.send('{"type":"cancel"}')
-        said = [msgspec.json.decode(await asyncio.wait_for(socket.recv(), 5)) for _ in range(3)]
+        frames = [msgspec.json.decode(await asyncio.wait_for(socket.recv(), 5)) for _ in range(3)]
     async with websockets.connect(url + await token_of(ada, job_id, scope="cancel")) as socket:
         await socket.send('{"type":"cancel"}')
         done = [msgspec.json.decode(message)["type"] async for message in socket]
 
-    assert [frame["code"] for frame in said if frame["type"] == "error"] == ["forbidden"]
+    assert [frame["code"] for frame in frames if frame["type"] == "error"] == ["forbidden"]
     assert done[-2:] == ["job.cancelled", "end"]
 
 
@@ -133,8 +133,8 @@ async def test_all_tokens_of_a_job_are_revoked_together(api: Api, ada: Person) -
     revoked = await ada.ask("DELETE", f"/jobs/{job_id}/tokens")
     later = await token_of(ada, job_id)
     answers = [
-        await api.http.get(f"/api/v1/jobs/{one}", headers=bearer(token))
-        for one, token in zip([job_id, job_id, other, job_id], [*tokens, later], strict=True)
+        await api.http.get(f"/api/v1/jobs/{target_id}", headers=bearer(token))
+        for target_id, token in zip([job_id, job_id, other, job_id], [*tokens, later], strict=True)
     ]
 
     assert revoked.status_code == 204
@@ -159,7 +159,8 @@ async def test_tokens_that_do_not_count(api: Api, ada: Person) -> None:
     }
 
     answers = {
-        name: await api.http.get(f"/api/v1/jobs/{job_id}", headers=bearer(one)) for name, one in wrong.items()
+        name: await api.http.get(f"/api/v1/jobs/{job_id}", headers=bearer(token))
+        for name, token in wrong.items()
     }
     expired = await api.http.get(f"/api/v1/jobs/{job_id}", headers=bearer(minted(job_id, exp=now - 1)))
 

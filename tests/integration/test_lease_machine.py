@@ -1,4 +1,4 @@
-"""Whatever workers, people and time do to jobs, in any order: the SQL agrees with the model."""
+"""Random sequences of worker, user and clock actions on jobs: the SQL agrees with the model."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -43,7 +43,7 @@ FROM jobs
 
 
 class LeaseMachine(RuleBasedStateMachine):
-    """Two workers, people, a sweep and the clock; zombies are attempts that go on after they were lost."""
+    """Two workers, a user, a sweep and the clock. Zombies are attempts that go on after they were lost."""
 
     driver: ClassVar[LeaseDriver]
 
@@ -101,7 +101,7 @@ class LeaseMachine(RuleBasedStateMachine):
 
     @rule(changes=st.lists(st.tuples(NTH, KINDS, STEPS), min_size=1, max_size=3))
     def write(self, changes: list[tuple[int, str, str]]) -> None:
-        """One batch; a job stands in it once."""
+        """Write one batch, which contains each job once."""
         self._have_one_running()
         batch: dict[UUID, Change] = {}
         for nth, kind, step in changes:
@@ -116,7 +116,7 @@ class LeaseMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.sent)
     @rule(nth=NTH)
     def send_again(self, nth: int) -> None:
-        """The answer to the last change of an attempt was lost."""
+        """Repeat the last change of an attempt, as if its reply was lost."""
         claim = self.expected_state.pick_attempt(nth)
         if (change := self.sent.get((claim.job_id, claim.fence))) is not None:
             self._send([change])
@@ -181,11 +181,11 @@ class LeaseMachine(RuleBasedStateMachine):
                     entry.apply(outcome, turn)
                     expected.setdefault(job_id, []).extend(outcome.events)
 
-        told: dict[UUID, list[str]] = {}
+        event_types: dict[UUID, list[str]] = {}
         for news in self.driver.take_back(worker):
-            told.setdefault(news.job_id, []).extend(event.type for event in news.events)
+            event_types.setdefault(news.job_id, []).extend(event.type for event in news.events)
 
-        assert told == expected
+        assert event_types == expected
 
     @invariant()
     def the_database_agrees(self) -> None:
@@ -225,8 +225,8 @@ class LeaseMachine(RuleBasedStateMachine):
             entry.apply(outcome, turn, change.steps.values() if outcome.verdict == "now" else ())
             written, news = answers[change.job_id]
             assert written.verdict == ("lost" if outcome.verdict == "lost" else "applied")
-            told = () if news is None else tuple(event.type for event in news.events)
-            assert told == outcome.events
+            event_types = () if news is None else tuple(event.type for event in news.events)
+            assert event_types == outcome.events
             assert (news is None) == (outcome.verdict != "now")
 
     def _ask(self, job_id: UUID, wish: str, expected: Outcome | None) -> None:
@@ -238,7 +238,7 @@ class LeaseMachine(RuleBasedStateMachine):
             self.expected_state.apply(job_id, expected)
 
     def _have_one_running(self) -> None:
-        """Whichever rules are left out of a run, the others have something to work on."""
+        """Start one job, so that every subset of rules has a job to work on."""
         if self.expected_state.jobs(lambda job: job.state is JobState.RUNNING):
             return
         if not self.expected_state.jobs(lambda job: model.can_be_claimed(job) and not model.is_suspect(job)):

@@ -1,4 +1,4 @@
-"""How much one caller may ask: in Redis for all processes, and without it."""
+"""Rate limits per caller, shared by all processes through Redis, and without Redis."""
 
 import asyncio
 import time
@@ -36,7 +36,7 @@ def settings(module_database_url: str, redis_url: str, tmp_path: Path) -> Settin
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that is busy with other tests is not a Redis that is away."""
+    """Raise the Redis timeout: a busy test machine must not count as an unavailable Redis."""
     monkeypatch.setattr(rate_limiter, "_TIMEOUT_SECONDS", 10)
 
 
@@ -54,7 +54,7 @@ async def serving_with(settings: Settings, **changed: Any) -> AsyncIterator[Api]
 
 
 async def waiting_job(settings: Settings, api: Api) -> str:
-    """The path of a job that does not start."""
+    """Return the path of a job that does not start."""
     async with open_worker(settings, ("nobody",), 1):
         pass
     job = await api.submit("noop", run_at="2100-01-01T00:00:00Z")
@@ -62,7 +62,7 @@ async def waiting_job(settings: Settings, api: Api) -> str:
 
 
 def come_back(since: float, per_minute: int) -> int:
-    """How many permits have come back since then, at most."""
+    """Return the maximum number of permits that were refilled since *since*."""
     return int((time.monotonic() - since) * per_minute / 60) + 1
 
 
@@ -71,7 +71,7 @@ async def codes(api: Api, count: int, path: str = JOBS, **request: Any) -> list[
 
 
 async def closing(url: str) -> tuple[int | None, str | None]:
-    """How the service closes a socket."""
+    """Return the code with which the service closes a socket."""
     async with asyncio.timeout(SECONDS), websockets.connect(url) as socket:
         with suppress(ConnectionClosed):
             while True:
@@ -80,14 +80,14 @@ async def closing(url: str) -> tuple[int | None, str | None]:
 
 
 async def test_two_processes_grant_no_more_than_the_limit_together(redis: ArqRedis) -> None:
-    one, two = SharedLimiter(redis), SharedLimiter(redis)
+    first, second = SharedLimiter(redis), SharedLimiter(redis)
 
     began = time.monotonic()
 
-    taken = [await limiter.acquire("user:a", 50) for _ in range(60) for limiter in (one, two)]
+    taken = [await limiter.acquire("user:a", 50) for _ in range(60) for limiter in (first, second)]
 
     assert None not in taken
-    granted = sum(one.is_granted for one in taken if one is not None)
+    granted = sum(permit.is_granted for permit in taken if permit is not None)
     assert 50 <= granted <= 50 + come_back(began, 50)
 
 
@@ -97,7 +97,7 @@ async def test_those_who_ask_at_once_share_the_limit_exactly(redis: ArqRedis) ->
 
     taken = await asyncio.gather(*(limiter.acquire("a", 300) for _ in range(200) for limiter in limiters))
 
-    granted = sum(one is not None and one.is_granted for one in taken)
+    granted = sum(permit is not None and permit.is_granted for permit in taken)
     assert 300 - 3 * len(limiters) <= granted <= 300 + come_back(began, 300)
 
 
@@ -108,13 +108,13 @@ async def test_a_busy_caller_costs_few_round_trips(redis: ArqRedis) -> None:
     taken = [await limiter.acquire("a", 6_000) for _ in range(1_000)]
 
     stats: Any = await redis.info("commandstats")
-    assert all(one is not None and one.is_granted for one in taken)
+    assert all(permit is not None and permit.is_granted for permit in taken)
     assert stats["cmdstat_eval"]["calls"] < 80
 
 
 async def test_a_caller_in_bursts_loses_little_of_its_limit(redis: ArqRedis) -> None:
     used = 0
-    # Each process lets lapse what it holds: that is the worst case.
+    # In the worst case each process lets its prefetched permits lapse.
     for _ in range(20):
         limiter = SharedLimiter(redis)
         for _ in range(64):
@@ -137,8 +137,8 @@ async def test_a_refused_caller_costs_none(redis: ArqRedis) -> None:
     refused = [await _granted(limiter) for _ in range(100)]
 
     stats: Any = await redis.info("commandstats")
-    assert not any(one.is_granted for one in refused)
-    assert all(0 < one.retry_seconds <= 12 for one in refused)
+    assert not any(permit.is_granted for permit in refused)
+    assert all(0 < permit.retry_seconds <= 12 for permit in refused)
     assert stats.get("cmdstat_eval", {"calls": 0})["calls"] <= 3
 
 
@@ -196,7 +196,7 @@ async def test_an_address_that_asks_too_often_is_told_when_to_come_back(settings
     assert first.headers["ratelimit-policy"] == '"address";q=3;w=60'
     assert first.headers["ratelimit"] == '"address";r=2;t=20'
     assert refused.headers["ratelimit"].startswith('"address";r=0;t=')
-    # Probes of a cluster come from one address, and must not fail because of others.
+    # A cluster sends all its probes from one address; other callers must not make them fail.
     assert probe.status_code == 200
     assert "ratelimit" not in probe.headers
 
@@ -221,10 +221,10 @@ def named(user: str, address: str) -> dict[str, str]:
 
 async def test_two_api_processes_share_the_limit_of_a_user(settings: Settings) -> None:
     async with (
-        serving_with(settings, rate_limit_user=4) as one,
+        serving_with(settings, rate_limit_user=4) as first,
         serving_with(settings, rate_limit_user=4) as two,
     ):
-        answers = [await codes(api, 1) for _ in range(3) for api in (one, two)]
+        answers = [await codes(api, 1) for _ in range(3) for api in (first, two)]
 
     assert answers == [[200]] * 4 + [[429]] * 2
 
@@ -236,10 +236,10 @@ async def test_failed_proofs_count_against_the_address(settings: Settings) -> No
             (await api.http.get(JOBS, headers={"Authorization": f"Bearer {make_key().text}"})).status_code
             for _ in range(4)
         ]
-        nobody = await codes(api, 1)
+        anonymous_codes = await codes(api, 1)
 
     assert answers == [401, 401, 401, 429]
-    assert nobody == [429]
+    assert anonymous_codes == [429]
 
 
 async def test_a_made_up_address_does_not_help(settings: Settings) -> None:

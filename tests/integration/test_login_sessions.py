@@ -1,4 +1,4 @@
-"""Sessions: refreshed, reused, ended, and shown by a browser or by a program."""
+"""Login sessions: refresh, token reuse, sign-out, and use by browsers and programs."""
 
 import asyncio
 from typing import Any
@@ -36,7 +36,7 @@ async def refresh(login_env: LoginEnv, session: dict[str, Any]) -> httpx.Respons
 
 
 async def until_refused(browser: Browser, headers: dict[str, str] | None = None) -> httpx.Response:
-    """The first answer that is no 200: within a second, and half of one for the machine of the tests."""
+    """Return the first response that is not a 200. It must come within 1 s, plus 0.5 s for slow machines."""
     async with asyncio.timeout(1.5):
         while (answer := await browser.get(JOBS, headers=headers or {})).status_code == 200:
             await asyncio.sleep(0.02)
@@ -155,7 +155,7 @@ async def test_a_page_that_changes_something_must_show_that_it_is_ours(
     ours = await browser.post(JOBS, json=ORDER)
 
     assert [refusal(answer) for answer in (without, wrong, foreign)] == [(403, "origin_refused")] * 3
-    assert refusal(ours) == (422, "pipeline_unknown")  # let through: no worker has made it known
+    assert refusal(ours) == (422, "pipeline_unknown")  # allowed, but no worker has registered it
 
 
 async def test_a_bearer_token_needs_no_csrf_token(login_env: LoginEnv, browser: Browser) -> None:
@@ -220,7 +220,7 @@ async def test_an_admin_signs_somebody_out_everywhere(login_env: LoginEnv) -> No
     entries = await login_env.database.fetch(
         "SELECT action, object_id FROM audit_entries ORDER BY at OFFSET $1", before["entries"]
     )
-    assert [(one["action"], one["object_id"]) for one in entries] == [("endSessions", str(ada["id"]))]
+    assert [(entry["action"], entry["object_id"]) for entry in entries] == [("endSessions", str(ada["id"]))]
 
 
 async def test_the_session_of_a_deleted_user_is_over(login_env: LoginEnv, browser: Browser) -> None:

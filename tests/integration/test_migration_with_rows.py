@@ -1,4 +1,4 @@
-"""A database of the previous release, in use: brought to this one, used on, and taken back."""
+"""A database of the previous release with rows: migrate it, use it, and downgrade it."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -31,14 +31,14 @@ TABLES = (
 
 
 def elsewhere(call: Any, *arguments: Any) -> Any:
-    """Alembic brings a loop of its own."""
+    """Run without an event loop, because Alembic starts its own."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(call, *arguments).result()
 
 
 @pytest.fixture
 async def previous_url(servers: Servers) -> AsyncIterator[str]:
-    """A database without rows at the previous release's revision."""
+    """An empty database at the previous release's revision."""
     async with new_database(str(servers.database_url), "template1") as url:
         elsewhere(alembic_commands(url).upgrade, PREVIOUS)
         yield url
@@ -57,12 +57,12 @@ def blobs(settings: Settings) -> BlobStore:
 
 
 async def rows_of(database: StatementPool) -> dict[str, list[str]]:
-    """Every row of every table of the previous release, as text."""
-    found: dict[str, list[str]] = {}
+    """Return every row of every table of the previous release as text."""
+    rows_by_table: dict[str, list[str]] = {}
     for table in TABLES:
         rows = await database.fetch(f"SELECT to_jsonb(t)::text AS row FROM {table} t")  # noqa: S608
-        found[table] = sorted(row["row"] for row in rows)
-    return found
+        rows_by_table[table] = sorted(row["row"] for row in rows)
+    return rows_by_table
 
 
 async def revision(database: StatementPool) -> str:
@@ -101,7 +101,7 @@ async def test_everything_is_there_and_goes_on_after_the_upgrade(
         await what_was_asked_once_is_answered_again(api, old)
 
         async with working(settings):
-            # The queued one starts; the running one lost its worker with the old release.
+            # The queued job starts; the running job lost its worker with the old release.
             for name in ("queued", "running"):
                 assert (await api.finish(str(old.jobs[name])))["state"] == "succeeded", name
             await api.http.post(f"/api/v1/jobs/{old.jobs['failed']}/retry")
@@ -159,13 +159,13 @@ async def everything_is_readable(api: Any, old: OldRows) -> None:
         ("total", None, {"ticks": 7}),
     ]
     tagged = (await api.http.get("/api/v1/jobs", params={"tag": "müde"})).json()["items"]
-    assert [one["id"] for one in tagged] == [job["id"]]
+    assert [item["id"] for item in tagged] == [job["id"]]
     for name, content in (("report.txt", REPORT), ("upload.bin", UPLOAD)):
         url = f"/api/v1/files/{old.files[name]}"
         assert (await api.http.get(url)).json()["sha256"] == hashlib.sha256(content).hexdigest()
         assert (await api.http.get(f"{url}/content")).content == content
-    asked = {"query": "{ jobs { id owner { username } tags { name } files { name } } }"}
-    graph = {one["id"]: one for one in (await api.http.post("/graphql", json=asked)).json()["data"]["jobs"]}
+    body = {"query": "{ jobs { id owner { username } tags { name } files { name } } }"}
+    graph = {item["id"]: item for item in (await api.http.post("/graphql", json=body)).json()["data"]["jobs"]}
     assert len(graph) == len(old.jobs)
     assert graph[job["id"]]["files"] == [{"name": "report.txt"}]
     assert graph[job["id"]]["owner"] == {"username": "dev"}
@@ -188,12 +188,12 @@ async def what_is_deleted_is_gone(api: Any, old: OldRows) -> None:
     assert (await api.http.get(f"/api/v1/files/{file_id}")).status_code == 404
     assert (await api.http.get(f"/api/v1/files/{old.files['upload.bin']}")).status_code == 200
     tagged = (await api.http.get("/api/v1/jobs", params={"tag": "nightly"})).json()["items"]
-    assert str(job_id) not in {one["id"] for one in tagged}
+    assert str(job_id) not in {item["id"] for item in tagged}
     assert len(tagged) == 2
 
 
 async def no_bytes_are_forgotten(database: StatementPool, old: OldRows, blobs: BlobStore) -> None:
-    """What has no row any more is removed, or noted to be."""
+    """Check that blobs without a row are removed or recorded for removal."""
     noted = {row["file_id"] for row in await database.fetch("SELECT file_id FROM blob_removals")}
     assert (
         old.files["report.txt"] in noted

@@ -33,7 +33,7 @@ INSERT INTO job_events (job_id, seq, at, type, body) SELECT id, 1, now(), 'job.q
 
 
 def elsewhere(call: Any, *arguments: Any) -> Any:
-    """Alembic brings a loop of its own."""
+    """Run without an event loop, because Alembic starts its own."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(call, *arguments).result()
 
@@ -103,7 +103,7 @@ async def test_two_deployments_may_migrate_at_once(database_url: str, database: 
 
     call = "import sys; from headrace.adapters.migrations import upgrade; upgrade(sys.argv[1])"
     both = [await asyncio.create_subprocess_exec(sys.executable, "-c", call, database_url) for _ in range(2)]
-    statuses = [await asyncio.wait_for(one.wait(), 30) for one in both]
+    statuses = [await asyncio.wait_for(process.wait(), 30) for process in both]
 
     assert statuses == [0, 0]
     assert set(METADATA.tables) <= await tables(database)

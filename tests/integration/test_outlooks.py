@@ -1,4 +1,4 @@
-"""How long a job still takes, learned from what is stored: known after a restart, of whoever ran the jobs."""
+"""Estimates of the remaining time, learned from stored runs of all workers and kept over restarts."""
 
 import asyncio
 from typing import Any
@@ -18,14 +18,14 @@ TICKS = {"count": 3, "interval_ms": 30, "steps": 2}
 async def etas_of(api: Api) -> list[dict[str, Any]]:
     job = await api.submit("ticks", params=TICKS)
     etas = [frame["eta"] for frame in await api.watch(job["id"]) if "eta" in frame]
-    # Work that is done takes no more time: that can be said of any pipeline.
+    # Finished work takes no more time, in any pipeline.
     return [eta for eta in etas if eta != {"low_seconds": 0.0, "high_seconds": 0.0}]
 
 
 async def test_a_new_worker_knows_what_the_jobs_of_another_took(
     settings: Settings, database: StatementPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # However slow the machine is, a worker loads step times at its start only.
+    # A worker loads step times only at its start, however slow the machine is.
     monkeypatch.setattr(eta_refresh, "_PERIOD_SECONDS", 3600.0)
     async with serving(settings) as api:
         async with working(settings):

@@ -1,4 +1,4 @@
-"""The socket of all jobs: what it shows first, what then, and that it converges without any hint."""
+"""The overview socket: its first frames, its updates, and convergence without Redis hints."""
 
 import asyncio
 from contextlib import suppress
@@ -57,16 +57,16 @@ async def test_the_newest_come_first_and_then_every_change(api: Api) -> None:
 
 
 async def test_only_what_matches_is_shown_and_what_leaves_is_shown_once_more(api: Api) -> None:
-    one, other = await submit(api, 2)
+    first, second = await submit(api, 2)
 
     async with board(api, "state=queued&pipeline=noop") as shown, board(api, "pipeline=crunch") as nothing:
-        await shown.until({one: "queued", other: "queued"})
-        await api.http.post(f"/api/v1/jobs/{one}/cancel")
-        await shown.until({other: "queued"})
+        await shown.until({first: "queued", second: "queued"})
+        await api.http.post(f"/api/v1/jobs/{first}/cancel")
+        await shown.until({second: "queued"})
         await nothing.socket.send('{"type": "ping"}')
         await nothing.until_type("pong")
 
-    assert [frame["state"] for frame in shown.frames if frame["job_id"] == one] == ["queued", "cancelled"]
+    assert [frame["state"] for frame in shown.frames if frame["job_id"] == first] == ["queued", "cancelled"]
     assert not [frame for frame in nothing.frames if frame["type"] == "job"]
 
 
@@ -124,20 +124,20 @@ async def test_what_nobody_told_is_found_in_postgresql_in_one_query_for_all(
 
     monkeypatch.setattr(OverviewRepository, "poll", counted)
     async with board(api) as shown, board(api) as also:
-        for one in (shown, also):
-            await one.until({stays: "queued", ends: "queued", goes: "cancelled"})
+        for watcher in (shown, also):
+            await watcher.until({stays: "queued", ends: "queued", goes: "cancelled"})
         await database.fetch(CANCEL, ends)
         await database.fetch("DELETE FROM jobs WHERE id = $1::uuid", goes)
         (requeued,) = await submit(api)
         await database.fetch("UPDATE jobs SET attempt = 1, event_seq = 4 WHERE id = $1::uuid", requeued)
         before = len(looks)
         check_now(api)
-        for one in (shown, also):
-            await one.until({stays: "queued", ends: "cancelled", requeued: "queued"})
-            while one.jobs[requeued]["head"] != 4:
-                await one.next()
+        for watcher in (shown, also):
+            await watcher.until({stays: "queued", ends: "cancelled", requeued: "queued"})
+            while watcher.jobs[requeued]["head"] != 4:
+                await watcher.next()
 
-    # One as it was opened, and one for this check; its watchers share both.
+    # One poll at the opening and one for this check; both watchers share each.
     assert looks[0] is None
     assert len(looks) - before <= 2
 
@@ -145,18 +145,18 @@ async def test_what_nobody_told_is_found_in_postgresql_in_one_query_for_all(
 async def test_a_change_that_became_visible_late_is_found(
     api: Api, database: StatementPool, database_url: str
 ) -> None:
-    one, other = await submit(api, 2)
+    first, second = await submit(api, 2)
     connection = await asyncpg.connect(database_url)
     async with board(api) as shown:
-        await shown.until({one: "queued", other: "queued"})
+        await shown.until({first: "queued", second: "queued"})
         transaction = connection.transaction()
         await transaction.start()
-        await connection.execute(CANCEL, one)
-        await database.fetch(CANCEL, other)
+        await connection.execute(CANCEL, first)
+        await database.fetch(CANCEL, second)
         check_now(api)
-        await shown.until({one: "queued", other: "cancelled"})
+        await shown.until({first: "queued", second: "cancelled"})
 
         await transaction.commit()
         check_now(api)
-        await shown.until({one: "cancelled", other: "cancelled"})
+        await shown.until({first: "cancelled", second: "cancelled"})
     await connection.close()

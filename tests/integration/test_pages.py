@@ -1,4 +1,4 @@
-"""Pages of a long list: each row once, the count of all, ids and times that can be relied on."""
+"""Pages of a long list: each row once, the total count, reliable ids and timestamps."""
 
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -14,15 +14,15 @@ MANY = 1_000
 @pytest.mark.parametrize("order_by", ["-created_at", "-priority", "run_at"])
 async def test_a_thousand_jobs_of_one_moment_are_each_on_one_page(ada: Api, order_by: str) -> None:
     batch = [{"pipeline": "noop"}] * MANY
-    made = (await ada.http.post(f"{URL}/batch", json={"jobs": batch})).json()["items"]
+    created = (await ada.http.post(f"{URL}/batch", json={"jobs": batch})).json()["items"]
 
     pages = [
         (await ada.http.get(f"{URL}?limit=130&order_by={order_by}&offset={offset}")).json()
         for offset in range(0, MANY + 130, 130)
     ]
 
-    assert len({(job["created_at"], job["run_at"], job["priority"]) for job in made}) == 1
-    ids = sorted((job["id"] for job in made), reverse=order_by.startswith("-"))
+    assert len({(job["created_at"], job["run_at"], job["priority"]) for job in created}) == 1
+    ids = sorted((job["id"] for job in created), reverse=order_by.startswith("-"))
     assert [job["id"] for page in pages for job in page["items"]] == ids
     assert len(set(ids)) == MANY
     assert {page["total"] for page in pages} == {MANY}
@@ -39,7 +39,7 @@ async def test_without_a_limit_a_page_has_a_hundred_rows(ada: Api) -> None:
 
 async def test_ids_sort_by_their_making_and_times_have_an_offset(ada: Api) -> None:
     preset = {"title": "T", "pipeline": "noop", "params": {}}
-    made = [
+    created = [
         await ada.submit("noop"),
         (await ada.http.post("/api/v1/files", files={"file": b"x"})).json(),
         (await ada.http.post("/api/v1/presets", json=preset)).json(),
@@ -47,8 +47,8 @@ async def test_ids_sort_by_their_making_and_times_have_an_offset(ada: Api) -> No
         await ada.submit("noop"),
     ]
 
-    ids = [UUID(one["id"]) for one in made]
-    times = [datetime.fromisoformat(one["created_at"]) for one in made]
+    ids = [UUID(item["id"]) for item in created]
+    times = [datetime.fromisoformat(item["created_at"]) for item in created]
     assert (ids, times) == (sorted(ids), sorted(times))
-    assert {one.version for one in ids} == {7}
+    assert {object_id.version for object_id in ids} == {7}
     assert {time.utcoffset() for time in times} == {timedelta(0)}

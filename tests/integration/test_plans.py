@@ -1,4 +1,4 @@
-"""With 100,000 jobs waiting, no statement of a worker or of a submit reads them all."""
+"""With 100,000 waiting jobs, no SQL statement of a worker or a submission reads them all."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -26,14 +26,14 @@ MANY = 100_000
 
 
 class Recorder:
-    """A database that keeps what it was asked."""
+    """A database that records its statements."""
 
     def __init__(self, database: StatementPool) -> None:
         self._database = database
-        self.asked: list[Statement] = []
+        self.statements: list[Statement] = []
 
     async def fetch(self, statement: str, *arguments: Any) -> Sequence[Row]:
-        self.asked.append((statement, arguments))
+        self.statements.append((statement, arguments))
         return await self._database.fetch(statement, *arguments)
 
 
@@ -59,13 +59,13 @@ def nodes(plan: Node) -> Iterator[Node]:
         yield from nodes(part)
 
 
-async def explain(database_url: str, asked: Sequence[Statement]) -> list[tuple[str, list[Node]]]:
-    """Each statement with the nodes of its plan."""
+async def explain(database_url: str, statements: Sequence[Statement]) -> list[tuple[str, list[Node]]]:
+    """Return each statement with the nodes of its query plan."""
     connection = await asyncpg.connect(database_url)
     try:
         return [
             (statement, list(nodes(json.loads(rows[0][0])[0]["Plan"])))
-            for statement, arguments in asked
+            for statement, arguments in statements
             for rows in [await connection.fetch(f"EXPLAIN (FORMAT JSON) {statement}", *arguments)]
         ]
     finally:
@@ -73,7 +73,7 @@ async def explain(database_url: str, asked: Sequence[Statement]) -> list[tuple[s
 
 
 def readers_of_all(explained: Sequence[tuple[str, list[Node]]]) -> list[str]:
-    """The statements that read the whole table, or as much of it by an index (costs of 10,000 and more)."""
+    """Return the statements that scan the whole table, or whose plan costs about as much."""
     return [
         statement
         for statement, parts in explained
@@ -94,7 +94,7 @@ async def test_workers_find_their_jobs_by_an_index(crowded: StatementPool, datab
     await worker.release([(claims[0].job_id, claims[0].fence)])
     await sweep(worker)
 
-    explained = await explain(database_url, recorder.asked)
+    explained = await explain(database_url, recorder.statements)
 
     assert readers_of_all(explained) == []
     assert any(part.get("Index Name") == "ix_jobs_due" for part in explained[0][1])
@@ -109,7 +109,7 @@ async def test_looks_at_what_has_changed_and_at_the_past_read_little(
     await overviews.poll(OWNER, first, [OWNER], max_running=MANY, max_changes=MANY)
     await StepTimesRepository(recorder).fetch(["noop@1"])
 
-    explained = await explain(database_url, recorder.asked)
+    explained = await explain(database_url, recorder.statements)
 
     scanned = [part for _, parts in explained for part in parts if part["Node Type"] == "Seq Scan"]
     assert {part.get("Relation Name") for part in scanned} & {"jobs", "step_runs"} == set()
@@ -120,11 +120,11 @@ async def test_a_submit_finds_what_it_needs_by_an_index(
     crowded: StatementPool, engine: AsyncEngine, database_url: str
 ) -> None:
     recorder = Recorder(crowded)
-    asked = recorder.asked
+    statements = recorder.statements
 
     @event.listens_for(engine.sync_engine, "before_cursor_execute")
     def record(_: Any, __: Any, statement: str, parameters: Sequence[Any], *___: Any) -> None:
-        asked.append((statement, parameters))
+        statements.append((statement, parameters))
 
     key = SubmissionKey("key", "{}")
     (job_id,) = await submit(recorder, job_spec(tags=("urgent",)), key=key)
@@ -133,7 +133,7 @@ async def test_a_submit_finds_what_it_needs_by_an_index(
     await in_transaction(engine, lambda jobs: jobs.why_waiting([job]))
     await in_transaction(engine, lambda jobs: jobs.cancel(job.id, Reach(OWNER)))
 
-    assert readers_of_all(await explain(database_url, asked)) == []
+    assert readers_of_all(await explain(database_url, statements)) == []
 
 
 async def test_the_newest_jobs_of_an_owner_are_read_in_the_order_of_an_index(
@@ -146,15 +146,15 @@ async def test_the_newest_jobs_of_an_owner_are_read_in_the_order_of_an_index(
         OWNER,
     )
     await database.fetch("ANALYZE jobs")
-    asked: list[Statement] = []
+    statements: list[Statement] = []
 
     @event.listens_for(engine.sync_engine, "before_cursor_execute")
     def record(_: Any, __: Any, statement: str, parameters: Sequence[Any], *___: Any) -> None:
-        asked.append((statement, parameters))
+        statements.append((statement, parameters))
 
     jobs, total = await in_transaction(engine, lambda jobs: jobs.get_page(Reach(OWNER), JobFilter(limit=50)))
 
-    ((_, parts),) = await explain(database_url, asked[:1])
+    ((_, parts),) = await explain(database_url, statements[:1])
     limited = next(part for part in parts if part["Node Type"] == "Limit")
     (page,) = [part for part in limited["Plans"] if part.get("Parent Relationship") == "Outer"]
     assert (len(jobs), total) == (50, 5000)

@@ -1,4 +1,4 @@
-"""Presets: saved, found, replaced, changed, run and deleted."""
+"""Presets: create, list, replace, change, run and delete."""
 
 import asyncio
 from typing import Any
@@ -65,16 +65,16 @@ FAULTS: list[tuple[Any, list[str]]] = [
 
 
 async def test_a_bad_preset_is_refused_with_the_paths_of_its_faults(ada: Api) -> None:
-    made = await save(ada)
+    preset = await save(ada)
 
     for body, paths in FAULTS:
         posted = await ada.http.post(URL, json=body)
-        replaced = await ada.http.put(f"{URL}/{made['id']}", json=body)
+        replaced = await ada.http.put(f"{URL}/{preset['id']}", json=body)
 
         for answer in (posted, replaced):
             assert answer.status_code == 422, answer.text
             assert sorted(fault["path"] for fault in answer.json()["errors"]) == paths
-    assert (await ada.http.get(URL)).json()["items"] == [made]
+    assert (await ada.http.get(URL)).json()["items"] == [preset]
 
 
 async def test_what_is_just_within_the_bounds_is_kept(ada: Api) -> None:
@@ -93,7 +93,7 @@ async def test_any_number_in_params_is_kept_or_refused(ada: Api) -> None:
         answer = await ada.http.post(URL, content=content, headers=headers)
 
         assert answer.status_code in (201, 400, 422), (number[:10], answer.text)
-    assert [one["params"] for one in (await ada.http.get(URL)).json()["items"]] == [{"seconds": 2.0}]
+    assert [item["params"] for item in (await ada.http.get(URL)).json()["items"]] == [{"seconds": 2.0}]
 
 
 async def test_replacing_a_preset_twice_is_replacing_it_once(ada: Api) -> None:
@@ -106,9 +106,9 @@ async def test_replacing_a_preset_twice_is_replacing_it_once(ada: Api) -> None:
 
     assert (first.status_code, second.status_code) == (200, 200)
     assert first.json() == second.json()
-    said = first.json()
-    assert (said["title"], said["description"], said["pipeline"], said["tags"]) == ("None", None, "noop", [])
-    assert said["updated_at"] > said["created_at"]
+    body = first.json()
+    assert (body["title"], body["description"], body["pipeline"], body["tags"]) == ("None", None, "noop", [])
+    assert body["updated_at"] > body["created_at"]
 
 
 async def test_patch_leaves_what_is_absent_and_a_null_clears(ada: Api) -> None:
@@ -200,7 +200,7 @@ async def test_a_session_goes_on_after_a_taken_title(ada: Api) -> None:
 
 
 async def test_lists_are_filtered_searched_sorted_and_paged(ada: Api) -> None:
-    made = [
+    presets = [
         await save(ada, title="b 50%", tags=["x"]),
         await save(ada, title="a 500", description="back\\slash"),
         await save(ada, title="c", pipeline="noop", params={}),
@@ -211,7 +211,7 @@ async def test_lists_are_filtered_searched_sorted_and_paged(ada: Api) -> None:
         assert answer.status_code == 200, answer.text
         return [preset["title"] for preset in answer.json()["items"]]
 
-    assert (await ada.http.get(URL)).json()["items"] == made[::-1]
+    assert (await ada.http.get(URL)).json()["items"] == presets[::-1]
     assert await titles("order_by=title") == ["a 500", "b 50%", "c"]
     assert await titles("search=50%25") == ["b 50%"]
     assert await titles("search=_") == []
@@ -219,7 +219,7 @@ async def test_lists_are_filtered_searched_sorted_and_paged(ada: Api) -> None:
     assert await titles("pipeline=noop") == ["c"]
     assert await titles("tag=x") == ["b 50%"]
     page = (await ada.http.get(f"{URL}?limit=1&offset=1&order_by=-title")).json()
-    assert ([one["title"] for one in page["items"]], page["total"]) == (["b 50%"], 3)
+    assert ([item["title"] for item in page["items"]], page["total"]) == (["b 50%"], 3)
     assert (await ada.http.get(f"{URL}?offset=7")).json()["total"] == 3
 
 
@@ -349,7 +349,7 @@ async def test_a_deleted_preset_takes_its_ended_jobs_along(ada: Api, shared_api:
 
     assert gone.status_code == 204
     problem(again, 404, "preset_not_found")
-    assert [one["id"] for one in (await ada.http.get("/api/v1/jobs")).json()["items"]] == [stranger["id"]]
+    assert [item["id"] for item in (await ada.http.get("/api/v1/jobs")).json()["items"]] == [stranger["id"]]
     for table in ("job_events", "step_runs", "files", "job_tags"):
         rows = await shared_api.database.fetch(f"SELECT 1 FROM {table} WHERE job_id = $1", job["id"])  # noqa: S608
         assert rows == [], table

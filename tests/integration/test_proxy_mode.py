@@ -1,4 +1,4 @@
-"""Mode `proxy`: users whom an OAuth2 Proxy names, and those whom somebody else tries to name."""
+"""Mode `proxy`: users whom an OAuth2 Proxy names, and forged names from other peers."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -135,25 +135,28 @@ async def test_a_trusted_network_needs_no_secret(settings: Settings) -> None:
 
 
 async def test_an_authorization_that_the_proxy_adds_does_not_matter(api: Api) -> None:
-    added = [await me(api, {**named("ada"), "Authorization": one}) for one in ("Basic YTpi", "Bearer a.b.c")]
+    added = [
+        await me(api, {**named("ada"), "Authorization": credentials})
+        for credentials in ("Basic YTpi", "Bearer a.b.c")
+    ]
 
     assert [(status, who["username"]) for status, who in added] == [(200, "ada")] * 2
 
 
 async def test_many_requests_at_once_ask_postgresql_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     repository = api.app.state.services.authenticator._repository
-    asked = []
+    usernames = []
     upsert = repository.upsert_proxy_user
 
     async def counting(username: str, email: str | None) -> Any:
-        asked.append(username)
+        usernames.append(username)
         return await upsert(username, email)
 
     monkeypatch.setattr(repository, "upsert_proxy_user", counting)
     answers = await asyncio.gather(*(me(api, named("ada")) for _ in range(50)))
 
     assert {status for status, _ in answers} == {200}
-    assert len(asked) <= 2
+    assert len(usernames) <= 2
 
 
 async def test_the_service_under_its_public_address_is_no_stranger(settings: Settings) -> None:
@@ -174,10 +177,10 @@ async def test_with_the_sample_secret_nobody_can_make_job_tokens(settings: Setti
             UUID(job_id), "cancel", now=now, until=now + timedelta(hours=1)
         )
 
-        made = await ada.ask("POST", f"/jobs/{job_id}/tokens", json={})
+        created = await ada.ask("POST", f"/jobs/{job_id}/tokens", json={})
         answers = [
             await api.http.get(f"/api/v1/jobs/{job_id}", headers=bearer(token))
-            for token in (forged, made.json()["token"])
+            for token in (forged, created.json()["token"])
         ]
 
     assert [answer.status_code for answer in answers] == [401, 200]

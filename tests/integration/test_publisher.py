@@ -1,4 +1,4 @@
-"""What reaches those who listen, and what is not even made up for nobody."""
+"""Messages reach subscribers, and messages without a subscriber are not even encoded."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -41,13 +41,13 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
     await close_redis(client)
 
 
-async def heard(redis: Redis, channel: str, told: list[JobNews]) -> list[bytes]:
-    """What a listener of *channel* gets when *told* is published at once."""
+async def messages_on(redis: Redis, channel: str, news_items: list[JobNews]) -> list[bytes]:
+    """Publish *news_items* at once and return the messages that a subscriber of *channel* receives."""
     async with redis.pubsub() as listener:
         await listener.subscribe(channel)
         await listener.get_message(timeout=5)
         publisher = RedisPublisher(redis)
-        publisher.publish(told)
+        publisher.publish(news_items)
         await publisher.drain()
         await redis.publish(channel, "the end")
         messages: list[bytes] = []
@@ -66,9 +66,9 @@ async def test_who_listens_to_a_job_hears_its_events_in_one_message_and_in_order
     redis: Redis, jobs: int
 ) -> None:
     ids = [uuid4() for _ in range(jobs)]
-    told = [news(job_id, head) for head in (1, 2) for job_id in ids]
+    published = [news(job_id, head) for head in (1, 2) for job_id in ids]
 
-    (message,) = await heard(redis, job_channel(ids[-1]), told)
+    (message,) = await messages_on(redis, job_channel(ids[-1]), published)
 
     events = msgspec.msgpack.decode(message, type=EventsMessage).events
     assert [event.seq for event in events] == [1, 2]
@@ -78,12 +78,14 @@ async def test_who_listens_to_a_job_hears_its_events_in_one_message_and_in_order
 @pytest.mark.parametrize("jobs", [1, 100])
 async def test_who_listens_to_an_owner_hears_where_each_job_is_now(redis: Redis, jobs: int) -> None:
     ids = [uuid4() for _ in range(jobs)]
-    told = [news(job_id, head) for head in (1, 2) for job_id in ids] + [news(uuid4(), 1, OTHER)]
+    published = [news(job_id, head) for head in (1, 2) for job_id in ids] + [news(uuid4(), 1, OTHER)]
 
-    (message,) = await heard(redis, owner_channel(OWNER), told)
+    (message,) = await messages_on(redis, owner_channel(OWNER), published)
 
     summaries = msgspec.json.decode(message)
-    assert [(summary["job_id"], summary["head"]) for summary in summaries] == [(str(one), 2) for one in ids]
+    assert [(summary["job_id"], summary["head"]) for summary in summaries] == [
+        (str(job_id), 2) for job_id in ids
+    ]
 
 
 async def test_of_many_news_that_nobody_listens_to_none_is_published(redis: Redis) -> None:
@@ -101,10 +103,10 @@ async def test_of_many_news_that_nobody_listens_to_none_is_published(redis: Redi
 async def test_what_is_on_its_way_at_the_end_is_told_by_the_last_send(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, never = asyncio.Event(), asyncio.Event()
+    called, never = asyncio.Event(), asyncio.Event()
 
     async def wait_for_ever(*_: object) -> None:
-        asked.set()
+        called.set()
         await never.wait()
 
     publisher = RedisPublisher(redis)
@@ -116,7 +118,7 @@ async def test_what_is_on_its_way_at_the_end_is_told_by_the_last_send(
             patch.setattr(redis, "pubsub_numsub", wait_for_ever)
             publisher.publish([news(job_id, head) for head in range(1, 101)])
             running = asyncio.create_task(publisher.run())
-            await asyncio.wait_for(asked.wait(), 5)
+            await asyncio.wait_for(called.wait(), 5)
             await cancel_and_wait([running])
 
         await publisher.drain()

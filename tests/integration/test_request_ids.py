@@ -1,4 +1,4 @@
-"""A request's id goes with the job that it submitted, into the log of the worker that runs it."""
+"""A request id travels with the submitted job into the log of the worker that runs it."""
 
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
@@ -10,15 +10,15 @@ from support.harness import Api
 async def test_the_id_of_a_submit_is_in_the_workers_log_of_the_job(
     service: Api, database: StatementPool
 ) -> None:
-    mine, theirs = {"X-Request-Id": "from-me-1"}, {"X-Request-Id": "from-them-2"}
+    first_id, second_id = {"X-Request-Id": "from-me-1"}, {"X-Request-Id": "from-them-2"}
     flaky = {"pipeline": "flaky", "params": {"fail_times": 1}}
 
     with capture_logs(processors=[merge_contextvars]) as lines:
-        job = (await service.http.post("/api/v1/jobs", json=flaky, headers=mine)).json()
+        job = (await service.http.post("/api/v1/jobs", json=flaky, headers=first_id)).json()
         batch = await service.http.post(
-            "/api/v1/jobs/batch", json={"jobs": [{"pipeline": "noop"}] * 2}, headers=theirs
+            "/api/v1/jobs/batch", json={"jobs": [{"pipeline": "noop"}] * 2}, headers=second_id
         )
-        ids = [job["id"], *(one["id"] for one in batch.json()["items"])]
+        ids = [job["id"], *(item["id"] for item in batch.json()["items"])]
         ends = [(await service.finish(job_id))["state"] for job_id in ids]
 
     assert ends == ["succeeded"] * 3
@@ -40,7 +40,7 @@ async def test_a_job_of_a_preset_carries_the_id_of_its_request(api: Api, databas
     preset = (await api.http.post("/api/v1/presets", json=body)).json()
 
     await api.http.post(f"/api/v1/presets/{preset['id']}/jobs", headers={"X-Request-Id": "run-it"})
-    made = await api.http.post("/api/v1/jobs", json={"pipeline": "noop"})
+    created = await api.http.post("/api/v1/jobs", json={"pipeline": "noop"})
 
     rows = await database.fetch("SELECT request_id FROM jobs ORDER BY id")
-    assert [row["request_id"] for row in rows] == ["run-it", made.headers["x-request-id"]]
+    assert [row["request_id"] for row in rows] == ["run-it", created.headers["x-request-id"]]

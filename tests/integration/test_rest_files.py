@@ -1,4 +1,4 @@
-"""Files: streamed in, served in ranges, refused when broken."""
+"""Files over REST: streaming upload, range requests, and refusal of broken uploads."""
 
 import hashlib
 import os

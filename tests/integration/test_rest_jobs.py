@@ -1,4 +1,4 @@
-"""The REST side of jobs: what is accepted, what is refused, and how it is said."""
+"""Jobs over REST: accepted requests, refused requests, and their problem responses."""
 
 import asyncio
 from typing import Any
@@ -15,7 +15,7 @@ UNKNOWN = "01a1fccd-6b98-76e1-8951-c578b7c6189f"
 
 
 def problem(answer: Any, status: int, code: str) -> dict[str, Any]:
-    """The body of a problem, once it is known to be a good one."""
+    """Assert that the response is a well-formed problem, and return its body."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"].startswith("application/problem+json")
     body: dict[str, Any] = answer.json()
@@ -231,7 +231,7 @@ async def test_lists_are_filtered_sorted_and_paged(api: Api) -> None:
     assert await ids("search=_%25") == []
     assert await ids("state=running") == []
     pages = [await ids(f"limit=3&offset={offset}") for offset in (0, 3, 6, 9)]
-    assert [one for page in pages for one in page] == in_order[::-1]
+    assert [job_id for page in pages for job_id in page] == in_order[::-1]
     page = (await api.http.get("/api/v1/jobs?limit=2&offset=1")).json()
     assert (page["total"], page["limit"], page["offset"]) == (7, 2, 1)
 
@@ -355,7 +355,7 @@ async def test_a_repeat_is_answered_though_the_pipeline_asks_for_more_now(
         " SELECT gen_random_uuid(), name, 2, '', graph, '{\"required\": [\"size\"]}', now(), now()"
         " FROM pipelines WHERE name = 'noop'"
     )
-    await asyncio.sleep(1.1)  # what is known of a pipeline may be a second old
+    await asyncio.sleep(1.1)  # a cached pipeline may be up to a second old
 
     again = await api.http.post("/api/v1/jobs", json={"pipeline": "noop"}, headers=headers)
     anew = await api.http.post("/api/v1/jobs", json={"pipeline": "noop", "tags": ["never"]})
@@ -422,10 +422,10 @@ async def test_the_stream_of_a_finished_job_at_its_head_is_204(api: Api) -> None
 
 async def test_every_answer_carries_a_request_id(api: Api) -> None:
     mine = await api.http.get("/health/live", headers={"X-Request-Id": "mine-1"})
-    made = await api.http.get("/api/v1/nowhere", headers={"X-Request-Id": "not an id"})
+    generated = await api.http.get("/api/v1/nowhere", headers={"X-Request-Id": "not an id"})
 
     assert mine.headers["x-request-id"] == "mine-1"
-    assert len(made.headers["x-request-id"]) == 32
+    assert len(generated.headers["x-request-id"]) == 32
 
 
 async def test_the_contract_and_its_page_need_no_network(api: Api) -> None:

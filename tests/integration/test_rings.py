@@ -1,4 +1,4 @@
-"""What a submit leaves in Redis: the name of a queue, and nothing of the job."""
+"""A submission leaves only the name of a queue in Redis, and nothing of the job."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ SECONDS = 15
 
 
 async def everything(client: async_redis.Redis) -> bytes:
-    """All that Redis holds, keys and values."""
+    """Return all keys and values of Redis."""
     held: list[bytes] = []
     async for key in client.scan_iter():
         kind = await client.type(key)

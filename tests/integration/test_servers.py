@@ -42,7 +42,7 @@ with run_servers(Path(sys.argv[1]), source=sys.argv[2]) as servers:
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
-    # Not tmp_path: as root its parents are closed to the user postgres, and every folder would move.
+    # Not tmp_path: when run as root, its parents are closed to the user postgres and every folder would move.
     folder = Path(tempfile.mkdtemp(prefix="headrace-test-"))
     folder.chmod(0o711)
     yield folder
@@ -55,11 +55,11 @@ def data_dir() -> Iterator[Path]:
 
 @pytest.fixture(params=["embedded", "system"])
 def source(request: pytest.FixtureRequest) -> Source:
-    wanted: Source = request.param
-    for found, server in ((find_postgres(wanted), "PostgreSQL"), (find_redis(wanted), "Redis")):
-        if found is None:
-            pytest.skip(f"no {wanted} {server} on this machine")
-    return wanted
+    kind: Source = request.param
+    for binaries, server in ((find_postgres(kind), "PostgreSQL"), (find_redis(kind), "Redis")):
+        if binaries is None:
+            pytest.skip(f"no {kind} {server} on this machine")
+    return kind
 
 
 def query(url: str | None, statement: str) -> Any:
@@ -85,13 +85,13 @@ def commands() -> list[str]:
 
 
 def processes_over(folder: Path) -> list[str]:
-    """The servers' main processes: their children carry no path in their names."""
+    """Return the main processes of the servers; child processes have no path in their names."""
     signs = (f"-D {folder}/", f"-server {folder}/")
     return [line for line in commands() if any(sign in line for sign in signs)]
 
 
 def kill_launcher_over(data_dir: Path, source: Source) -> tuple[str, str]:
-    """Start the servers in a process of its own, kill that, and return the URLs they still answer on."""
+    """Start the servers in a separate process, kill it, and return the URLs at which they still respond."""
     with launcher_over(data_dir, source) as launcher:
         database_url, redis_url = first_line(launcher).split()
         launcher.kill()
@@ -143,9 +143,9 @@ def test_a_second_start_keeps_rows_and_keys(data_dir: Path, source: Source) -> N
         fill(servers.database_url, servers.redis_url)
 
     with run_servers(data_dir, source=source) as servers:
-        found = kept(servers)
+        values = kept(servers)
 
-    assert found == (7, "7")
+    assert values == (7, "7")
 
 
 def test_nothing_is_traded_for_speed(data_dir: Path, source: Source) -> None:
@@ -180,10 +180,10 @@ def test_servers_of_a_killed_launcher_are_adopted_with_their_data(data_dir: Path
     fill(database_url, redis_url)
 
     with run_servers(data_dir, source=source) as servers:
-        found = kept(servers)
+        values = kept(servers)
 
     assert (servers.database_url, servers.redis_url) == (database_url, redis_url)
-    assert found == (7, "7")
+    assert values == (7, "7")
     assert len([note for note in servers.notes if "took over" in note]) == 2
     assert processes_over(data_dir) == []
 
@@ -197,10 +197,10 @@ def test_an_orphan_that_does_not_take_the_password_is_ended_and_its_data_kept(
         client.config_set("requirepass", "changed behind our back")
 
     with run_servers(data_dir, source=source) as servers:
-        found = kept(servers)
+        values = kept(servers)
 
     assert servers.redis_url != redis_url
-    assert found == (7, "7")
+    assert values == (7, "7")
 
 
 def test_an_orphan_that_no_state_file_tells_of_is_found_by_its_own_pid_file(
@@ -212,10 +212,10 @@ def test_an_orphan_that_no_state_file_tells_of_is_found_by_its_own_pid_file(
         (data_dir / server / "server.json").unlink()
 
     with run_servers(data_dir, source=source) as servers:
-        found = kept(servers)
+        values = kept(servers)
         running = processes_over(data_dir)
 
-    assert found == (7, "7")
+    assert values == (7, "7")
     assert len(running) == 2
 
 
@@ -226,9 +226,9 @@ def test_servers_killed_themselves_come_back_with_their_data(data_dir: Path, sou
         os.kill(pid_of(data_dir / server), signal.SIGKILL)
 
     with run_servers(data_dir, source=source) as servers:
-        found = kept(servers)
+        values = kept(servers)
 
-    assert found == (7, "7")
+    assert values == (7, "7")
 
 
 def test_a_server_that_ended_by_itself_starts_again_at_its_address(data_dir: Path, source: Source) -> None:
@@ -242,9 +242,9 @@ def test_a_server_that_ended_by_itself_starts_again_at_its_address(data_dir: Pat
             was_alive = server.is_alive()
             server.restart()
             assert (was_alive, server.is_alive()) == (False, True)
-        found = kept(servers)
+        values = kept(servers)
 
-    assert found == (7, "7")
+    assert values == (7, "7")
     assert processes_over(data_dir) == []
 
 
@@ -280,7 +280,7 @@ def test_a_foreign_process_with_the_noted_pid_is_left_alone(data_dir: Path, serv
     first = start(data_dir)
     started = msgspec.json.decode((data_dir / server / "server.json").read_bytes())
     first.stop()
-    # As ourselves, whom PostgreSQL's own check of postmaster.pid would take for another PostgreSQL.
+    # PostgreSQL's own check of postmaster.pid would take a process of this user for another PostgreSQL.
     owner = (data_dir / server).stat()
     with subprocess.Popen(
         ["sleep", "600"], user=owner.st_uid if os.geteuid() == 0 else None, start_new_session=True
@@ -429,10 +429,10 @@ def test_root_moves_the_files_that_the_servers_user_cannot_reach_and_says_so(
     with run_servers(closed) as servers:
         fill(servers.database_url, servers.redis_url)
     with run_servers(closed) as servers:
-        found = kept(servers)
+        values = kept(servers)
     moved = shared_folders.shared_folder(data_dir, closed)
 
-    assert found == (7, "7")
+    assert values == (7, "7")
     # A second note names the binaries if the servers' user cannot reach those either.
     assert [str(moved / "postgres") in note for note in servers.notes if "binaries" not in note] == [True]
     assert oct(moved.stat().st_mode & 0o777) == oct(0o700)

@@ -1,4 +1,4 @@
-"""Sockets of people who signed in: from the service's own page alone, and no longer than the session."""
+"""Sockets of signed-in users: allowed only from the service's own pages, and closed with the session."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ BEAT_SECONDS = 10
 
 
 def watch(login_env: LoginEnv, browser: Browser, **headers: str) -> Any:
-    """A socket of all jobs, as a page in that browser opens it."""
+    """Open the overview socket as a page in that browser does."""
     cookies = "; ".join(f"{name}={browser.cookies[name]}" for name in ("headrace_access", "headrace_csrf"))
     return websockets.connect(
         login_env.api.ws + "/api/v1/ws", additional_headers={"Cookie": cookies, **headers}

@@ -1,4 +1,4 @@
-"""Signing in at a provider: who gets in, and as whom."""
+"""Sign-in at a provider: the users who may sign in, and the accounts they get."""
 
 import asyncio
 from typing import Any
@@ -46,11 +46,11 @@ async def test_whoever_signs_in_is_let_in(name: str, login_env: LoginEnv, browse
 async def test_a_sign_in_asks_for_a_code_with_pkce(login_env: LoginEnv, browser: Browser) -> None:
     answer = await browser.get("/auth/login/corp", params={"prompt": "select_account"})
 
-    asked = {name: values[0] for name, values in parse_qs(urlsplit(answer.headers["location"]).query).items()}
-    assert asked.pop("redirect_uri") == f"{login_env.api.http.base_url}/auth/callback/corp"
-    assert (asked.pop("response_type"), asked.pop("code_challenge_method")) == ("code", "S256")
-    assert (asked.pop("scope"), asked.pop("prompt")) == ("openid profile email", "select_account")
-    assert {name: len(value) for name, value in asked.items()} == {
+    query = {name: values[0] for name, values in parse_qs(urlsplit(answer.headers["location"]).query).items()}
+    assert query.pop("redirect_uri") == f"{login_env.api.http.base_url}/auth/callback/corp"
+    assert (query.pop("response_type"), query.pop("code_challenge_method")) == ("code", "S256")
+    assert (query.pop("scope"), query.pop("prompt")) == ("openid profile email", "select_account")
+    assert {name: len(value) for name, value in query.items()} == {
         "client_id": 8,
         "state": 43,
         "nonce": 43,
@@ -66,7 +66,9 @@ async def test_the_cookies_of_a_session_are_flagged(login_env: LoginEnv, browser
         for header in answer.headers.get_list("set-cookie")
     }
     for kept in flags.values():
-        kept -= {one for one in kept if one.startswith("max-age=25919")}  # 30 days, less a moment
+        kept -= {
+            attribute for attribute in kept if attribute.startswith("max-age=25919")
+        }  # 30 days, less a moment
     assert flags == {
         "headrace_access": {"path=/", "secure", "httponly", "samesite=lax"},
         "headrace_refresh": {"path=/auth", "secure", "httponly", "samesite=strict"},
@@ -136,11 +138,12 @@ async def test_a_name_makes_nobody_an_admin_and_a_verified_email_does(login_env:
     proven = await login_env.browser().sign_in("corp", mode="token")
     authenticator = login_env.api.app.state.services.authenticator
 
-    found = [
-        (await authenticator._bearer_user(one.json()["access_token"])).is_admin for one in (named, proven)
+    are_admins = [
+        (await authenticator._bearer_user(response.json()["access_token"])).is_admin
+        for response in (named, proven)
     ]
 
-    assert found == [False, True]
+    assert are_admins == [False, True]
 
 
 async def test_two_sign_ins_at_once_make_one_user(login_env: LoginEnv) -> None:
@@ -224,13 +227,13 @@ async def test_what_the_id_token_leaves_out_is_asked_for(login_env: LoginEnv, br
 
 
 async def test_the_way_back_is_where_the_browser_sees_the_service(login_env: LoginEnv) -> None:
-    found = []
+    redirect_uris = []
     for host in ("jobs.lan:8443", "[::1]:8000", "bad host", "a@b"):
         answer = await login_env.api.http.get("/auth/login/github", headers={"Host": host})
-        asked = parse_qs(urlsplit(answer.headers.get("location", "")).query)
-        found.append(asked.get("redirect_uri", [answer.status_code])[0])
+        query = parse_qs(urlsplit(answer.headers.get("location", "")).query)
+        redirect_uris.append(query.get("redirect_uri", [answer.status_code])[0])
 
-    assert found == [
+    assert redirect_uris == [
         "https://jobs.lan:8443/auth/callback/github",
         "http://[::1]:8000/auth/callback/github",
         400,
@@ -244,16 +247,16 @@ async def test_the_way_back_is_the_public_address_where_one_is_set(login_env: Lo
     async with serving(public) as api:
         answer = await api.http.get("/auth/login/github", headers={"Host": "10.0.0.7:8000"})
 
-    asked = parse_qs(urlsplit(answer.headers["location"]).query)
-    assert asked["redirect_uri"] == ["https://jobs.example.com/auth/callback/github"]
+    query = parse_qs(urlsplit(answer.headers["location"]).query)
+    assert query["redirect_uri"] == ["https://jobs.example.com/auth/callback/github"]
 
 
 async def test_nothing_of_a_sign_in_is_stored_in_the_clear(login_env: LoginEnv, browser: Browser) -> None:
     there = await browser.get("/auth/login/corp")
-    asked = parse_qs(urlsplit(there.headers["location"]).query)
+    query = parse_qs(urlsplit(there.headers["location"]).query)
 
     [row] = await login_env.database.fetch("SELECT state, secrets FROM login_attempts")
 
     stored = bytes(row["state"]) + bytes(row["secrets"])
-    for secret in (asked["state"][0], asked["nonce"][0], browser.cookies["headrace_login"]):
+    for secret in (query["state"][0], query["nonce"][0], browser.cookies["headrace_login"]):
         assert secret.encode() not in stored

@@ -1,4 +1,4 @@
-"""Signing in at a provider: what is refused on the way."""
+"""Sign-in at a provider: refused attempts."""
 
 import asyncio
 from typing import Any
@@ -21,7 +21,7 @@ from support.login_env import LoginEnv
 
 
 def refusal(answer: httpx.Response) -> tuple[int, str]:
-    """Status and code of a problem that let nobody in."""
+    """Return status and code of a problem that sets no access cookie."""
     assert answer.headers["content-type"] == "application/problem+json", answer.text
     assert "headrace_access" not in answer.headers.get("set-cookie", "")
     return answer.status_code, answer.json()["code"]
@@ -80,7 +80,7 @@ async def test_a_code_that_is_too_old_used_or_somebody_elses_is_refused(
         login_env.provider.back, login_env.provider.code_seconds = None, -1
         expired = await browser.sign_in(name)
         login_env.provider.code_seconds = 60
-        backs = [await one.authorize(name) for one in (browser, login_env.browser())]
+        backs = [await visitor.authorize(name) for visitor in (browser, login_env.browser())]
         used, stolen = (parse_qs(urlsplit(back).query)["code"][0] for back in backs)
         login_env.provider.grants.pop(used)
         refused = [expired]
@@ -171,22 +171,22 @@ async def test_a_provider_that_is_silent_broken_or_gone_is_away(login_env: Login
         left.set()
 
     login_env.provider.failing = {"/.well-known/openid-configuration": 500}
-    found = []
+    problems = []
     async with await asyncio.start_server(swallow, "127.0.0.1", 0) as server:
         silent = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         for url in (silent, login_env.provider.url, "http://127.0.0.1:1"):
-            one = ProviderSettings(name="corp", issuer=url, client_id="headrace")
-            corp = build_providers([one], timeout_seconds=0.2)["corp"]
+            provider_settings = ProviderSettings(name="corp", issuer=url, client_id="headrace")
+            corp = build_providers([provider_settings], timeout_seconds=0.2)["corp"]
             with pytest.raises(ProviderAwayError) as error:
                 await corp.authorize_url(
                     AuthorizationRequest(state="", verifier="", nonce="", redirect_uri=""), None
                 )
-            found.append(error.value.reason)
+            problems.append(error.value.reason)
             await corp.close()
         await asyncio.wait_for(left.wait(), 5)
 
-    assert found[0] in ("TimeoutError", "ReadTimeout")
-    assert found[1:] == ["it answers 500", "ConnectError"]
+    assert problems[0] in ("TimeoutError", "ReadTimeout")
+    assert problems[1:] == ["it answers 500", "ConnectError"]
 
 
 async def test_nobody_is_sent_to_another_page_nor_with_what_is_no_parameter(

@@ -1,4 +1,4 @@
-"""Clients that read slowly lose nothing and cost little; those that stopped are told so and cut."""
+"""Slow clients lose no events and cost little memory; stalled clients get a 1013 close."""
 
 import asyncio
 import gc
@@ -23,7 +23,7 @@ READERS = 8
 MOST_BYTES = 256 * 1024
 MANY = 500
 
-# More than the sockets' own buffers take, on both sides.
+# This is more than the socket buffers of both sides hold.
 FILL = """
 INSERT INTO job_events (job_id, seq, at, type, body)
 SELECT $1::uuid, n, statement_timestamp(), 'log',
@@ -33,7 +33,7 @@ FROM generate_series(2, $2::int) n
 
 
 async def talkative_job(api: Api, database: StatementPool) -> str:
-    """A job that waits, with a long history."""
+    """A waiting job with a long history."""
     job_id = str((await api.submit("noop", run_at="2100-01-01T00:00:00Z"))["id"])
     await database.fetch(FILL, job_id, EVENTS)
     await database.fetch("UPDATE jobs SET event_seq = $2 WHERE id = $1::uuid", job_id, EVENTS)
@@ -41,7 +41,7 @@ async def talkative_job(api: Api, database: StatementPool) -> str:
 
 
 async def until(happened: Callable[[], bool]) -> None:
-    """Wait for what sends no signal to us."""
+    """Poll a condition for which there is no event to await."""
     async with asyncio.timeout(SECONDS):
         while not happened():
             await asyncio.sleep(0.02)
@@ -102,7 +102,7 @@ async def test_a_reader_that_is_only_slow_is_left_alone_and_gets_everything(
     async with raw_reader(api, socket_path(job_id), upgrade=True) as reader:
         await until(lambda: bool(blocked(api)))
         for _ in range(10):
-            # Three times its patience, and never so much that everything fits at once.
+            # The client reads for three write timeouts, and slowly, so that not everything fits at once.
             await read_some(reader, 128 * 1024)
             await asyncio.sleep(0.3)
         assert api.app.state.services.hub._feeds
@@ -159,7 +159,7 @@ async def test_a_client_that_stops_to_read_a_quiet_stream_is_told_so(
     async with websockets.connect(f"{api.ws}{socket_path(job_id)}", max_queue=1) as client:
         await client.recv()
         for _ in range(MANY):
-            # Answers that nobody takes.
+            # Pongs that the client does not read.
             await client.send('{"type":"ping"}')
         await until(lambda: not hub._feeds)
         async with asyncio.timeout(SECONDS):
@@ -178,7 +178,7 @@ async def test_a_blocked_reader_holds_little_memory(api: Api, database: Statemen
         async def join() -> None:
             await stack.enter_async_context(raw_reader(api, socket_path(job_id), upgrade=True))
 
-        # The first one pays for what all share: the feed, connections to PostgreSQL, caches.
+        # The first watcher pays for what all share: the feed, connections to PostgreSQL, caches.
         await join()
         await until(lambda: len(blocked(api)) == 1)
         gc.collect()

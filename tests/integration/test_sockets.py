@@ -1,4 +1,4 @@
-"""The sockets of an API process: many watchers, those who vanish, goodbye."""
+"""Sockets of an API process: many watchers, vanished clients, and the shutdown."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ async def until_closed(socket: websockets.ClientConnection) -> AsyncIterator[str
 
 
 async def closing(url: str) -> tuple[int, list[dict[str, Any]]]:
-    """The close code of a socket, and the frames before it."""
+    """Return the close code of a socket and the frames before it."""
     async with asyncio.timeout(SECONDS), websockets.connect(url) as socket:
         frames = [msgspec.json.decode(message) async for message in until_closed(socket)]
     assert socket.close_code is not None
@@ -51,7 +51,7 @@ async def test_fifty_watchers_see_the_same_over_one_subscription(api: Api, redis
 
     assert counts[0][1] == 1
     events = [[frame for frame in frames if "seq" in frame] for frames in seen]
-    assert all(one == events[0] for one in events)
+    assert all(received == events[0] for received in events)
     assert [event["type"] for event in events[0]] == ["job.queued", "job.cancelled"]
     assert hub._feeds == {}
 

@@ -1,4 +1,4 @@
-"""Streams of callers who are signed out while they watch: closed with 4401 within a beat."""
+"""Streams of callers who lose their access while they watch close with 4401 within a beat."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ def ada(api: Api) -> Person:
 
 
 async def end_of(socket: websockets.ClientConnection) -> tuple[dict[str, Any], int]:
-    """The last frame, and the code of the close."""
+    """Return the last frame and the close code."""
     last: dict[str, Any] = {}
     async with asyncio.timeout(BEAT_SECONDS):
         with contextlib.suppress(websockets.ConnectionClosedError):
@@ -40,14 +40,14 @@ async def end_of(socket: websockets.ClientConnection) -> tuple[dict[str, Any], i
 @pytest.mark.parametrize("path", ["/api/v1/jobs/{}/ws", "/api/v1/ws"])
 async def test_a_socket_ends_with_its_key(api: Api, ada: Person, path: str) -> None:
     job_id = await ada.submit()
-    made = await ada.key("jobs:read")
+    api_key = await ada.key("jobs:read")
     async with (
-        websockets.connect(api.ws + path.format(job_id), additional_headers=bearer(made["key"])) as socket,
+        websockets.connect(api.ws + path.format(job_id), additional_headers=bearer(api_key["key"])) as socket,
         websockets.connect(api.ws + path.format(job_id), additional_headers=ada.headers) as other,
     ):
         await socket.recv()
 
-        await ada.ask("DELETE", f"/api-keys/{made['id']}")
+        await ada.ask("DELETE", f"/api-keys/{api_key['id']}")
         last, code = await end_of(socket)
 
         assert (last["type"], last["code"], code) == ("error", "signed_out", 4401)
@@ -80,7 +80,7 @@ async def test_a_stream_of_events_ends_with_its_user(api: Api, ada: Person, data
     ):
         async for line in stream.aiter_lines():
             if line and not lines:
-                # Its jobs stay, so that it is the user that is missed.
+                # Keep the user's jobs, so that only the user itself is missing.
                 await database.fetch("UPDATE jobs SET owner_id = $1", await _somebody(api))
                 await database.fetch("DELETE FROM users WHERE username = 'ada'")
             lines += [line] if line else []

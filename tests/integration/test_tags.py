@@ -1,4 +1,4 @@
-"""Tags: made, renamed, counted, deleted."""
+"""Tags: create, rename, count, delete."""
 
 import asyncio
 from typing import Any
@@ -25,13 +25,13 @@ async def test_a_tag_is_made_once_also_under_a_race(ada: Api) -> None:
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 9
     refused = next(answer for answer in answers if answer.status_code == 409)
     assert [fault["path"] for fault in problem(refused, 409, "tag_taken")["errors"]] == ["$.name"]
-    made = next(answer for answer in answers if answer.status_code == 201)
-    assert (await ada.http.get(made.headers["location"])).json() == made.json()
+    created = next(answer for answer in answers if answer.status_code == 201)
+    assert (await ada.http.get(created.headers["location"])).json() == created.json()
 
 
 async def test_a_tag_is_renamed_where_it_marks_something(ada: Api) -> None:
     job = await ada.submit("noop", tags=["old", "other"])
-    (tag,) = [one for one in (await ada.http.get(URL)).json()["items"] if one["name"] == "old"]
+    (tag,) = [item for item in (await ada.http.get(URL)).json()["items"] if item["name"] == "old"]
     url = f"{URL}/{tag['id']}"
 
     renamed = await ada.http.patch(url, json={"name": "new"})
@@ -93,7 +93,7 @@ async def test_a_foreign_tag_is_none_and_an_admins_mark_is_the_owners_tag(
 
     assert marked.json()["tags"] == ["seen"]
     of_ada = (await ada.http.get(URL)).json()["items"]
-    assert [(one["name"], one["owner_id"]) for one in of_ada] == [
+    assert [(item["name"], item["owner_id"]) for item in of_ada] == [
         ("mine", tag["owner_id"]),
         ("seen", tag["owner_id"]),
     ]
@@ -108,9 +108,9 @@ async def test_a_tag_that_goes_while_a_job_is_marked_with_it_is_no_fault(
     find = repository.ensure_tags
 
     async def find_then_delete(owner_id: Any, names: set[str]) -> Any:
-        found = await find(owner_id, names)
+        tags = await find(owner_id, names)
         assert (await ada.http.delete(f"{URL}/{tag['id']}")).status_code == 204
-        return found
+        return tags
 
     monkeypatch.setattr(repository, "ensure_tags", find_then_delete)
 

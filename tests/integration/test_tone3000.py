@@ -1,4 +1,4 @@
-"""Tones of Tone3000, read with the account of whoever is signed in; its tokens are kept, and kept fresh."""
+"""Tone3000 with the account of the signed-in user: its tokens are stored and refreshed."""
 
 import asyncio
 from typing import Any
@@ -101,7 +101,7 @@ async def test_no_secret_is_written_to_the_log(
     await browser.sign_in("corp")
 
     secrets += [*login_env.provider.access, *login_env.provider.refresh, *browser.cookies.values(), "a code"]
-    # What the harness's servers say of their requests is off in a real one.
+    # The test servers log their requests; a real service does not.
     written = [record.getMessage() for record in caplog.records if record.name != "uvicorn.access"]
     assert any("provider_refused" in line for line in written)
     assert not [line for line in written for secret in secrets if secret in line]
@@ -221,7 +221,7 @@ async def test_tone3000_in_trouble_is_away_and_costs_no_connection(
     publish(login_env)
     login_env.provider.token_seconds = 59
     await browser.sign_in("tone3000")
-    found = []
+    problems = []
     for path, status in (
         (TOKEN_PATH, 503),
         (TOKEN_PATH, 429),
@@ -230,8 +230,8 @@ async def test_tone3000_in_trouble_is_away_and_costs_no_connection(
         ("/api/v1/models", 418),
     ):
         login_env.provider.failing = {path: status}
-        found.append(refusal(await browser.get(TONE)))
+        problems.append(refusal(await browser.get(TONE)))
     login_env.provider.failing = {}
 
-    assert found == [(503, "provider_unavailable")] * 5
+    assert problems == [(503, "provider_unavailable")] * 5
     assert (await browser.get(TONE)).status_code == 200

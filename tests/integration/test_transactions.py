@@ -1,4 +1,4 @@
-"""One request, one transaction: what is refused or breaks leaves nothing, whatever was written before."""
+"""One request is one transaction: a refused or failed request leaves no writes."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,7 +18,7 @@ BODY: dict[str, Any] = {"title": "T", "pipeline": "noop", "params": {}, "tags": 
 
 
 async def left(api: Api) -> list[int]:
-    """How many presets and tags there are."""
+    """Return the numbers of presets and tags."""
     return [(await api.http.get(f"/api/v1/{what}")).json()["total"] for what in ("presets", "tags")]
 
 

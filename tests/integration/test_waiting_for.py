@@ -1,4 +1,4 @@
-"""What `waiting_for` says of a queued job is true."""
+"""`waiting_for` names the true reason why a queued job waits."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ MINUTE = timedelta(minutes=1)
 
 
 async def why(engine: AsyncEngine, job_id: UUID) -> str | None:
-    """What `waiting_for` says of the job."""
+    """Return the job's `waiting_for`."""
     job = await in_transaction(engine, lambda jobs: jobs.get(job_id, Reach(OWNER)))
     return (await in_transaction(engine, lambda jobs: jobs.why_waiting([job]))).get(job_id)
 

@@ -1,4 +1,4 @@
-"""Every route and socket, asked by everybody: generated from the application's own routes."""
+"""Access rights of every route and socket for every kind of caller, generated from the routes."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ def is_socket(route: Route) -> bool:
 
 
 def code(route: Route, status: int) -> int:
-    """The status that a refusal has on that kind of route."""
+    """Return the status of a refusal on that kind of route."""
     return 4000 + status if is_socket(route) else status
 
 
@@ -138,7 +138,7 @@ async def test_owners_and_admins_do_what_they_may(api: Api, who: str) -> None:
         elif route.scope == "admin" and who != "root":
             assert status == code(route, 403), route
         else:
-            # 409: nothing stands against it but the state of the object.
+            # 409: the caller may do it; only the state of the object forbids it.
             assert status < 300 or status == 409, (route, body)
 
 
@@ -175,19 +175,19 @@ async def test_users_are_shown_as_admins_whichever_way_they_are(api: Api) -> Non
     ids = [(await person.ask("GET", "/me")).json()["id"] for person in people]
     root = people[-1]
 
-    made = await root.ask("PATCH", f"/users/{ids[1]}", json={"is_admin": True})
+    promoted = await root.ask("PATCH", f"/users/{ids[1]}", json={"is_admin": True})
     named = await root.ask("PATCH", f"/users/{ids[2]}", json={"is_admin": False})
     listed = (await root.ask("GET", "/users")).json()["items"]
-    shown = [(await root.ask("GET", f"/users/{one}")).json() for one in ids]
+    shown = [(await root.ask("GET", f"/users/{user_id}")).json() for user_id in ids]
 
-    assert {one["username"]: one["is_admin"] for one in listed} == {
+    assert {user["username"]: user["is_admin"] for user in listed} == {
         "ada": False,
         "bob": True,
         "x": True,
         "root": True,
     }
-    assert [one["is_admin"] for one in shown] == [False, True, True, True]
-    assert [one.json()["is_admin"] for one in (made, named)] == [True, True]
+    assert [user["is_admin"] for user in shown] == [False, True, True, True]
+    assert [response.json()["is_admin"] for response in (promoted, named)] == [True, True]
 
 
 async def test_who_was_deleted_a_moment_ago_is_refused(api: Api, database: StatementPool) -> None:
@@ -218,7 +218,7 @@ async def test_an_admin_by_hand_sees_everything_from_then_on(api: Api) -> None:
 
 
 def _without(body: str, ids: Any) -> str:
-    """The body without the ids in it, which differ."""
-    for one in ids:
-        body = body.replace(one, "*")
+    """Replace the ids in the body, which differ from run to run."""
+    for object_id in ids:
+        body = body.replace(object_id, "*")
     return body

@@ -1,4 +1,4 @@
-"""Links between tags and what they mark go alone: neither side takes the other along."""
+"""Deletes of jobs, presets and tags remove their links, never the object on the other side."""
 
 from headrace.adapters.database import StatementPool
 from support.harness import Api
@@ -33,7 +33,7 @@ async def test_deleting_a_tag_keeps_the_job(api: Api, database: StatementPool) -
     body = {"title": "T", "pipeline": "noop", "params": {}, "tags": ["gone"]}
     preset = (await api.http.post("/api/v1/presets", json=body)).json()
     tags = (await api.http.get("/api/v1/tags")).json()["items"]
-    tag = next(one for one in tags if one["name"] == "gone")
+    tag = next(item for item in tags if item["name"] == "gone")
 
     deleted = await api.http.delete(f"/api/v1/tags/{tag['id']}")
     again = await api.http.delete(f"/api/v1/tags/{tag['id']}")

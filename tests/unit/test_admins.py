@@ -1,4 +1,4 @@
-"""Whom the settings make an admin."""
+"""The users whom the settings make admins."""
 
 import pytest
 
@@ -19,7 +19,7 @@ NAMES = ("root", "Boss@Example.com")
         ("ada", None, False),
         ("rooted", None, False),
         ("", "", False),
-        # A name that looks like an e-mail proves none, and the other way round.
+        # A username that looks like an e-mail address is not one, and vice versa.
         ("boss@example.com", None, False),
         ("ada", "root", False),
     ],

@@ -1,4 +1,4 @@
-"""The contract of the sockets: written from the structs, kept in step, and never taken back."""
+"""The contract of the sockets: generated from the structs, current, and backward compatible."""
 
 import copy
 from collections.abc import Callable
@@ -63,8 +63,8 @@ def test_an_event_has_the_fields_that_the_document_says(current: Document) -> No
 
 
 def schemas(document: Document) -> dict[str, Any]:
-    found: dict[str, Any] = document["components"]["schemas"]
-    return found
+    schemas: dict[str, Any] = document["components"]["schemas"]
+    return schemas
 
 
 def lose_event(document: Document) -> None:

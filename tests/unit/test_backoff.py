@@ -1,4 +1,4 @@
-"""How long a failed step waits for its next try."""
+"""The delay before a failed step is retried."""
 
 from datetime import timedelta
 

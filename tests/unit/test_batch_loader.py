@@ -1,4 +1,4 @@
-"""Concurrent lookups, and the few queries that serve them."""
+"""Concurrent lookups share a few batched queries."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ SECONDS = 5
 
 
 class Query:
-    """Doubles even numbers and has no value for odd ones. It answers once *open* is set."""
+    """Doubles even numbers and has no value for odd ones. It returns once *open* is set."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []

@@ -1,4 +1,4 @@
-"""Sealed values open where they belong, and nowhere else."""
+"""Encrypted values can only be decrypted with the same associated data."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A broken unique constraint becomes an error of the domain only where it was expected."""
+"""A violated unique constraint becomes a domain error only where one is expected."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +14,7 @@ TAKEN = TakenError("$.title", "taken")
 
 
 class FakeSession:
-    """A session whose savepoints are counted."""
+    """A session that counts its savepoints."""
 
     def __init__(self) -> None:
         self.undone = self.kept = 0
@@ -30,13 +30,13 @@ class FakeSession:
 
 
 class DriverError(Exception):
-    """An error of asyncpg, with the one attribute that is read."""
+    """An asyncpg error with the one attribute that the code reads."""
 
     constraint_name: str | None = None
 
 
 def broken(constraint: str | None) -> IntegrityError:
-    """The error that SQLAlchemy raises for a broken *constraint*; None: the driver named none."""
+    """Return SQLAlchemy's error for a violated *constraint*; None if the driver named none."""
     driver_error: Any = Exception("of SQLAlchemy's dialect")
     if constraint is not None:
         driver_error.__cause__ = DriverError()

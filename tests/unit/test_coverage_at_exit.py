@@ -1,4 +1,4 @@
-"""What a process has measured is saved, also when it leaves at once."""
+"""A process saves its coverage data, also when it exits at once."""
 
 import os
 import signal

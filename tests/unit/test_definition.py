@@ -1,4 +1,4 @@
-"""What a pipeline's author can say, and what is refused."""
+"""Valid and invalid pipeline definitions."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -29,13 +29,13 @@ def pipeline() -> Pipeline:
 
 
 def test_a_step_follows_the_one_added_before_it_unless_told_otherwise() -> None:
-    made = pipeline()
-    first = made.add(plain, name="first")
-    made.add(plain, name="second")
-    made.add(plain, name="root", after=())
-    made.add(each, name="third", after=first, for_each=lambda params: params.items)
+    built = pipeline()
+    first = built.add(plain, name="first")
+    built.add(plain, name="second")
+    built.add(plain, name="root", after=())
+    built.add(each, name="third", after=first, for_each=lambda params: params.items)
 
-    after = {node["name"]: node["after"] for node in made.graph()}
+    after = {node["name"]: node["after"] for node in built.graph()}
 
     assert after == {"first": [], "second": ["first"], "root": [], "third": ["first"]}
 
@@ -88,15 +88,15 @@ def not_a_step() -> None:
 
 
 def same_name_twice() -> None:
-    made = pipeline()
-    made.add(plain)
-    made.add(plain)
+    built = pipeline()
+    built.add(plain)
+    built.add(plain)
 
 
 def two_results() -> None:
-    made = pipeline()
-    made.add(plain, name="a", result=True)
-    made.add(plain, name="b", result=True)
+    built = pipeline()
+    built.add(plain, name="a", result=True)
+    built.add(plain, name="b", result=True)
 
 
 def item_without_for_each() -> None:
@@ -185,7 +185,7 @@ def test_an_output_without_a_json_schema_names_its_step() -> None:
 
 
 def test_the_schema_of_a_result_is_that_of_its_step() -> None:
-    made = pipeline()
-    made.add(each, for_each=lambda params: params.items, result=True)
+    built = pipeline()
+    built.add(each, for_each=lambda params: params.items, result=True)
 
-    assert made.result_schema() == {"type": "array", "items": {"type": "integer"}}
+    assert built.result_schema() == {"type": "array", "items": {"type": "integer"}}

@@ -1,4 +1,4 @@
-"""What the documents point at is there."""
+"""The links of the documents point to existing files and headings."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ NAMED = re.compile(r"`(\w+(?:\.\w+)?)`[^`|]{0,40}\[[^\]]*\]\((\.\./src/[^)]+\.py
 
 
 def anchors(page: Path) -> set[str]:
-    """What a link may name behind the # of that page, as GitHub makes it of headings."""
+    """Return the anchors that GitHub makes of the page's headings."""
     headings = re.findall(r"^#+ +(.*)$", CODE.sub("", page.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

@@ -1,4 +1,4 @@
-"""What counts as an error branch, and as one that ran; and the table of what is covered."""
+"""The coverage report finds error branches, tells which ran, and prints a table."""
 
 from pathlib import Path
 from textwrap import dedent
@@ -119,9 +119,9 @@ def test_branches_in_methods_and_inner_functions_count() -> None:
 
 
 def test_a_branch_says_what_stands_in_its_line() -> None:
-    found = branches_in("one.py", "def one():\n    raise ValueError  # never\n")
+    branches = branches_in("one.py", "def one():\n    raise ValueError  # never\n")
 
-    assert found == [Branch("one.py", 2, "raise ValueError  # never")]
+    assert branches == [Branch("one.py", 2, "raise ValueError  # never")]
 
 
 NINE_OF_TEN = {"one.py": set(range(1, 10))}

@@ -1,4 +1,4 @@
-"""Events on the wire."""
+"""Events as they are encoded on the wire."""
 
 from datetime import UTC, datetime
 from uuid import UUID
@@ -43,4 +43,4 @@ def test_a_frame_is_the_header_and_the_events_own_fields(event: JobEvent, fields
 def test_events_of_one_statement_end_at_the_head() -> None:
     events = [encode_event(types.JobQueued()), encode_event(types.JobCancelled())]
 
-    assert [one.seq for one in number_events(JOB, 9, AT, events)] == [8, 9]
+    assert [event.seq for event in number_events(JOB, 9, AT, events)] == [8, 9]

@@ -1,4 +1,4 @@
-"""The tail of a job's history in an API process."""
+"""A feed keeps the tail of a job's events in an API process."""
 
 from asyncio import Event
 from uuid import UUID
@@ -29,7 +29,7 @@ def test_events_that_follow_are_taken_and_others_are_a_gap() -> None:
     assert not feed.append([event(4)])
 
     assert feed.head == 2
-    assert [one.seq for one in feed.after(0) or []] == [1, 2]
+    assert [event.seq for event in feed.after(0) or []] == [1, 2]
 
 
 def test_what_is_known_already_is_ignored() -> None:
@@ -38,7 +38,7 @@ def test_what_is_known_already_is_ignored() -> None:
 
     assert feed.append([event(1), event(2), event(3)])
 
-    assert [one.seq for one in feed.after(0) or []] == [1, 2, 3]
+    assert [event.seq for event in feed.after(0) or []] == [1, 2, 3]
 
 
 def test_a_watcher_further_back_reads_the_log() -> None:
@@ -67,7 +67,7 @@ def test_any_order_of_hints_leaves_a_gapless_tail(hints: list[int]) -> None:
         if not feed.append([event(seq)]):
             feed.append([event(missing) for missing in range(feed.head + 1, seq + 1)])
 
-    assert [one.seq for one in feed.after(0) or []] == list(range(1, max(hints, default=0) + 1))
+    assert [event.seq for event in feed.after(0) or []] == list(range(1, max(hints, default=0) + 1))
 
 
 def test_the_newest_event_tells_whether_the_job_is_over() -> None:

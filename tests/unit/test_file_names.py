@@ -1,4 +1,4 @@
-"""The names and media types that files may have."""
+"""Valid and invalid file names and media types."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How much is on its way to quick clients and to slow ones."""
+"""Bytes in flight to fast and slow clients."""
 
 from collections import deque
 
@@ -12,7 +12,7 @@ PING = -1
 
 
 class Client:
-    """Reads as a library does: ahead of its user up to a queue, then not before the queue is low again."""
+    """Reads like a client library: ahead of its user up to a full queue, then again once the queue is low."""
 
     def __init__(self, a_second: float, queue: int, low: int) -> None:
         self._a_second, self._high, self._low = a_second, queue, low
@@ -24,13 +24,13 @@ class Client:
         self._wire.append(message)
 
     def live(self, seconds: float) -> bool:
-        """Let its user read for so long; whether a pong was sent."""
+        """Let the user read for *seconds*; return whether a pong was sent."""
         self._queued = max(0.0, self._queued - self._a_second * seconds)
         if self._queued <= self._low:
             self._is_paused = False
         if self._is_paused:
             return False
-        # What has arrived is taken in one go.
+        # Everything that has arrived is read in one call.
         has_pong = PING in self._wire
         self._queued += sum(message != PING for message in self._wire)
         self._wire.clear()
@@ -39,7 +39,7 @@ class Client:
 
 
 def longest_wait(client: Client, messages_a_second: float, backlog: int, *, seconds: float = 80.0) -> float:
-    """How long the slowest pong takes."""
+    """Return the time until the slowest pong."""
     window, now, owed, longest = SendWindow(), 0.0, float(backlog), 0.0
     pinged_at = 0.0
     tick = 0.02

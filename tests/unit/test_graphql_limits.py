@@ -1,4 +1,4 @@
-"""What a query may cost, by its text and variables alone."""
+"""Limits on the cost of a query, computed from its text and variables."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ NODES = Schema(query=Node, extensions=[QueryLimits])
 
 
 def refusal(text: str, schema: Schema = NODES, **variables: Any) -> str | None:
-    """The code of the limit that *text* is beyond."""
+    """Return the code of the limit that *text* exceeds."""
     try:
         check_limits(schema._schema, parse_query(text), variables)
     except LimitError as error:
@@ -153,7 +153,7 @@ def test_each_of_a_jobs_fifty_tags_counts() -> None:
 
 
 def alike(count: int) -> list[str]:
-    """Queries that select *count* of the same at one place."""
+    """Return queries that select the same field *count* times in one place."""
     spreads = "".join(f"...f{place} " for place in range(count))
     fragments = "".join(f" fragment f{place} on Node{{a{place} x{{...g}}}}" for place in range(count))
     return [

@@ -1,4 +1,4 @@
-"""The written schema, and what it has of the REST API's words."""
+"""The published GraphQL schema is current and uses the field names of the REST API."""
 
 import hashlib
 from pathlib import Path
@@ -30,9 +30,9 @@ def test_a_query_can_ask_for_whatever_the_other_api_tells(name: str, view: Any) 
     kind = type_of(name)
     assert isinstance(kind, GraphQLObjectType)
 
-    told = {to_camel_case(field) for field in view.__struct_fields__}
+    fields = {to_camel_case(field) for field in view.__struct_fields__}
 
-    assert told - set(kind.fields) == set()
+    assert fields - set(kind.fields) == set()
 
 
 @pytest.mark.parametrize(("name", "states"), [("JobState", JobState), ("StepState", StepState)])
@@ -53,10 +53,10 @@ def test_the_explorer_is_what_was_published() -> None:
     lines = (VENDOR / "SHA256SUMS").read_text().splitlines()
     sums = {name: digest for digest, name in (line.split("  ") for line in lines)}
 
-    found = {
+    digests = {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in VENDOR.iterdir()
         if path.suffix in (".js", ".css")
     }
 
-    assert found == sums
+    assert digests == sums

@@ -1,4 +1,4 @@
-"""Changes that travel together."""
+"""Changes of several attempts are written in one batch."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -25,7 +25,7 @@ class Silent:
 
 
 class Writer:
-    """Notes each batch; raises what it is told to, first."""
+    """Records each batch; raises the scripted errors first."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
@@ -179,7 +179,7 @@ async def until(happened: Callable[[], bool]) -> None:
 
 
 class Scripted:
-    """Raises or holds as the test says, call by call; notes the jobs of each call."""
+    """Raises or blocks as the test scripts each call; records the jobs of each call."""
 
     def __init__(self, *errors: Exception | None) -> None:
         self.errors = list(errors)

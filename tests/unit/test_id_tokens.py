@@ -1,4 +1,4 @@
-"""ID tokens: which are believed."""
+"""Valid and invalid ID tokens."""
 
 import base64
 import hmac
@@ -19,7 +19,7 @@ KEY = RSAKey.generate_key(2048, {"kid": "first"})
 KEYS = import_keys(KeySet([KEY]).as_dict())
 
 
-def said(**changes: Any) -> dict[str, Any]:
+def token_claims(**changes: Any) -> dict[str, Any]:
     now = int(time.time())
     claims = {"iss": ISSUER, "aud": CLIENT, "sub": "0042", "nonce": NONCE, "iat": now, "exp": now + 300}
     return {name: value for name, value in {**claims, **changes}.items() if value is not None}
@@ -42,9 +42,9 @@ def read(text: object, keys: KeySet = KEYS) -> dict[str, Any]:
 
 
 def test_a_good_token_says_who_it_is() -> None:
-    assert read(signed(said()))["sub"] == "0042"
-    assert read(signed(said(aud=[CLIENT], azp=CLIENT)))["sub"] == "0042"
-    assert read(signed(said(aud=[CLIENT, "another"], azp=CLIENT)))["sub"] == "0042"
+    assert read(signed(token_claims()))["sub"] == "0042"
+    assert read(signed(token_claims(aud=[CLIENT], azp=CLIENT)))["sub"] == "0042"
+    assert read(signed(token_claims(aud=[CLIENT, "another"], azp=CLIENT)))["sub"] == "0042"
 
 
 @pytest.mark.filterwarnings(f"ignore::{SecurityWarning.__module__}.{SecurityWarning.__name__}")
@@ -57,7 +57,7 @@ def test_a_good_token_says_who_it_is() -> None:
     ],
 )
 def test_the_other_asymmetric_algorithms_count_too(algorithm: str, key: Key) -> None:
-    assert read(signed(said(), key, algorithm), import_keys(KeySet([key]).as_dict()))["sub"] == "0042"
+    assert read(signed(token_claims(), key, algorithm), import_keys(KeySet([key]).as_dict()))["sub"] == "0042"
 
 
 @pytest.mark.parametrize(
@@ -91,12 +91,12 @@ def test_the_other_asymmetric_algorithms_count_too(algorithm: str, key: Key) -> 
 )
 def test_a_token_with_a_wrong_claim_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(IdTokenRefusedError):
-        read(signed(said(**changes)))
+        read(signed(token_claims(**changes)))
 
 
 def test_a_token_that_nobody_signed_is_refused() -> None:
     with pytest.raises(IdTokenRefusedError):
-        read(unsigned(said()))
+        read(unsigned(token_claims()))
 
 
 @pytest.mark.parametrize(
@@ -105,11 +105,11 @@ def test_a_token_that_nobody_signed_is_refused() -> None:
 def test_a_token_that_is_signed_with_what_everybody_knows_is_refused(secret: bytes) -> None:
     shared = OctKey.import_key(base64.urlsafe_b64encode(secret).decode())
     head = base64.urlsafe_b64encode(b'{"alg":"HS256","kid":"first"}').decode().rstrip("=")
-    body = base64.urlsafe_b64encode(msgspec.json.encode(said())).decode().rstrip("=")
+    body = base64.urlsafe_b64encode(msgspec.json.encode(token_claims())).decode().rstrip("=")
     mac = hmac.digest(secret, f"{head}.{body}".encode(), "sha256")
     by_hand = f"{head}.{body}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
 
-    for text in (by_hand, jwt.encode({"alg": "HS256", "kid": "first"}, said(), shared)):
+    for text in (by_hand, jwt.encode({"alg": "HS256", "kid": "first"}, token_claims(), shared)):
         with pytest.raises(IdTokenRefusedError):
             read(text)
 
@@ -122,17 +122,17 @@ def test_a_shared_key_among_the_published_ones_is_left_out() -> None:
 
     assert [key.kid for key in keys] == ["first"]
     with pytest.raises(IdTokenRefusedError):
-        read(signed(said(), shared, "HS256"), keys)
+        read(signed(token_claims(), shared, "HS256"), keys)
 
 
 def test_a_signature_of_another_key_of_the_same_name_is_refused() -> None:
     with pytest.raises(IdTokenRefusedError):
-        read(signed(said(), RSAKey.generate_key(2048, {"kid": "first"})))
+        read(signed(token_claims(), RSAKey.generate_key(2048, {"kid": "first"})))
 
 
 def test_an_unknown_key_is_told_apart_so_that_the_keys_can_be_read_again() -> None:
     with pytest.raises(UnknownKeyError):
-        read(signed(said(), RSAKey.generate_key(2048, {"kid": "second"})))
+        read(signed(token_claims(), RSAKey.generate_key(2048, {"kid": "second"})))
 
 
 @pytest.mark.parametrize("text", [None, 7, "", "a.b.c", "x" * 40_000, {"id": 1}])

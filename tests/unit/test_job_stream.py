@@ -1,4 +1,4 @@
-"""The frames of one watcher, also when it is slow."""
+"""The frames that one watcher receives, also when it reads slowly."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -35,7 +35,7 @@ def progress(fraction: float) -> bytes:
 
 
 class MemoryLog:
-    """The events up to *head*; *max_bytes* is the most that was requested at once."""
+    """Return the events up to *head*; *max_bytes* is the largest size requested at once."""
 
     def __init__(self, head: int) -> None:
         self.head = head
@@ -57,7 +57,7 @@ class MemoryLog:
 
 
 class OneJob:
-    """A hub of one feed."""
+    """A hub with one feed."""
 
     is_closing = False
     is_degraded = False
@@ -102,7 +102,7 @@ def view(head: int) -> JobView:
 
 
 class Connection:
-    """A connection that takes whole messages while it has room."""
+    """A connection that accepts whole messages while it has room."""
 
     def __init__(self) -> None:
         self.has_room = True
@@ -115,7 +115,7 @@ class Connection:
 
 
 class Watching:
-    """A stream, read group by group."""
+    """Reads a stream group by group."""
 
     def __init__(self, hub: OneJob, after: int) -> None:
         async def load() -> Snapshot:

@@ -1,4 +1,4 @@
-"""The example with which a backend makes job tokens by itself."""
+"""The documented example of a backend that signs job tokens itself works."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How much JSON is kept with an object."""
+"""The maximum size of JSON stored with an object."""
 
 import msgspec
 import pytest

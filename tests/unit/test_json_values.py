@@ -1,4 +1,4 @@
-"""JSON before it is decoded."""
+"""Checks on JSON before it is decoded."""
 
 import time
 from typing import Any

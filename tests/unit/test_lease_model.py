@@ -1,4 +1,4 @@
-"""Interleavings of two workers, a sweep and a person over the rules of claims, leases and writes."""
+"""The lease model under interleavings of two workers, a sweep and a user's requests."""
 
 from typing import Final, NamedTuple
 
@@ -13,7 +13,7 @@ ENOUGH: Final = 400_000
 
 
 class Explored(NamedTuple):
-    """*interleavings*: sequences of actions that were played, each another one."""
+    """*interleavings*: the number of distinct sequences of actions that were played."""
 
     interleavings: int
     depth: int
@@ -22,9 +22,9 @@ class Explored(NamedTuple):
 
 
 def explore(start: World, rules: Rules, most: int) -> Explored:
-    """Play the shortest way to every world and from there each next step, until *most* were played.
+    """Play each next action after the shortest path to every world, up to *most* sequences.
 
-    A world that was reached before is not gone on from again: what may follow depends on it alone.
+    A world is expanded only once, because its successors depend on nothing else.
     """
     ways: dict[World, tuple[str, ...]] = {start: ()}
     played = 0

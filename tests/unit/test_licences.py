@@ -1,4 +1,4 @@
-"""What comes along with an installation, and what is known of its faults."""
+"""Licences and known vulnerabilities of the installed packages."""
 
 from typing import Any
 

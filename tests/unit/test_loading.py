@@ -1,4 +1,4 @@
-"""Modules of users: loaded whatever their names are, and reported when they break."""
+"""Modules of users are loaded under any name, and errors in them are reported."""
 
 import sys
 from collections.abc import Iterator
@@ -45,10 +45,10 @@ def test_a_file_a_folder_and_a_package_are_loaded(tmp_path: Path) -> None:
     flow(tmp_path / "folder" / "_hidden.py", "hidden")
     flow(tmp_path / "package" / "__init__.py", "four")
 
-    found = names(file, tmp_path / "folder", tmp_path / "package")
+    imported = names(file, tmp_path / "folder", tmp_path / "package")
 
-    assert {"one", "two", "three", "four"} <= found
-    assert "hidden" not in found
+    assert {"one", "two", "three", "four"} <= imported
+    assert "hidden" not in imported
 
 
 def test_two_files_of_one_name_are_two_modules(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_neighbour_of_a_file_can_be_imported(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("import nothing_of_this_name\n", "No module named 'nothing_of_this_name'"),
         ("def broken(:\n", "SyntaxError"),
@@ -88,7 +88,7 @@ def test_a_neighbour_of_a_file_can_be_imported(tmp_path: Path, monkeypatch: pyte
     ],
 )
 def test_a_module_that_breaks_is_reported_and_the_others_load(
-    tmp_path: Path, content: str, said: str
+    tmp_path: Path, content: str, message: str
 ) -> None:
     broken = tmp_path / "broken.py"
     broken.write_text(content)
@@ -98,7 +98,7 @@ def test_a_module_that_breaks_is_reported_and_the_others_load(
 
     assert ("good_flow", 1) in loaded.pipelines
     assert [failure.source for failure in loaded.failures] == [str(broken)]
-    assert said in loaded.failures[0].traceback
+    assert message in loaded.failures[0].traceback
 
 
 def test_a_pipeline_defined_twice_keeps_its_first_definition(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ NAMES_OF_OURS = ("adapters", "api", "app", "cli", "domain", "headrace", "pipelin
 
 @pytest.fixture
 def fresh_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Modules that the test imports are forgotten afterwards."""
+    """Remove the modules that the test imported."""
     before = set(sys.modules)
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield

@@ -1,4 +1,4 @@
-"""Local mode: everybody who reaches the service is the dev user, so hardly anybody may."""
+"""Local mode signs every caller in as the dev user, so only local callers are allowed."""
 
 import pytest
 from structlog.testing import capture_logs

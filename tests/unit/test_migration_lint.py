@@ -1,4 +1,4 @@
-"""Migrations do not throw rows away by accident, and see every table."""
+"""Migrations delete no rows by accident and know all tables."""
 
 import importlib
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ VERSIONS = sorted((ROOT / "migrations" / "versions").glob("*.py"))
 
 
 def migration(upgrade: str) -> str:
-    """One that goes up in *upgrade* and down by a drop, as all do."""
+    """Return a migration with this *upgrade*; its downgrade is a drop, as usual."""
     down = "def downgrade():\n    op.drop_table('new')\n"
     return f"from alembic import op\n\ndef upgrade():\n    {upgrade}\n\n{down}"
 
@@ -28,7 +28,7 @@ def test_no_migration_drops_anything_unsaid(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("upgrade", "found"),
+    ("upgrade", "drops"),
     [
         ("op.drop_table('jobs')", ["4: drop_table"]),
         ("op.drop_column('jobs', 'meta')", ["4: drop_column"]),
@@ -43,8 +43,8 @@ def test_no_migration_drops_anything_unsaid(path: Path) -> None:
         ("op.add_column('jobs', None)", []),
     ],
 )
-def test_a_drop_that_says_nothing_is_found(upgrade: str, found: list[str]) -> None:
-    assert unmarked_drops(migration(upgrade)) == found
+def test_a_drop_that_says_nothing_is_found(upgrade: str, drops: list[str]) -> None:
+    assert unmarked_drops(migration(upgrade)) == drops
 
 
 def test_a_drop_in_a_function_that_the_upgrade_calls_is_found() -> None:
@@ -54,12 +54,12 @@ def test_a_drop_in_a_function_that_the_upgrade_calls_is_found() -> None:
 
 
 def unexported(modules: Iterable[Any], exported: Iterable[str]) -> list[str]:
-    """The tables of *modules* that are not among the names *exported*."""
+    """Return the tables of *modules* that are missing in the names *exported*."""
     return sorted(
         name
         for module in modules
-        for name, one in vars(module).items()
-        if (isinstance(one, Table) or ("__tablename__" in getattr(one, "__dict__", {})))
+        for name, value in vars(module).items()
+        if (isinstance(value, Table) or ("__tablename__" in getattr(value, "__dict__", {})))
         and name not in exported
     )
 

@@ -1,4 +1,4 @@
-"""The contract of the REST side, as the application writes it."""
+"""The OpenAPI contract that the application generates."""
 
 import re
 from typing import Any
@@ -12,7 +12,7 @@ from headrace.app import create_app
 from headrace.domain.base import METADATA
 from headrace.settings import Settings
 
-# What has no place below the base: probes, signing in, queries.
+# Routes outside the base path: probes, sign-in, GraphQL.
 OUTSIDE = ("/health/", "/auth/", "/graphql")
 KEPT = {"digest", "tokens", "secrets", "subject", "generation", "fence", "lease_owner", "due_order"}
 
@@ -24,7 +24,7 @@ def contract() -> dict[str, Any]:
 
 
 def calls(contract: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
-    """Method, path and description of everything that can be asked."""
+    """Return method, path and description of every operation."""
     return [(method, path, call) for path, at in contract["paths"].items() for method, call in at.items()]
 
 
@@ -35,7 +35,7 @@ def test_every_answer_with_a_body_has_a_schema(contract: dict[str, Any]) -> None
         for status, answer in call["responses"].items()
         if status.startswith("2") and status != "204"
         for media in [answer.get("content") or {"": {}}]
-        if not all(one.get("schema") for one in media.values())
+        if not all(content.get("schema") for content in media.values())
     ]
 
     assert len(calls(contract)) >= 50
@@ -85,9 +85,13 @@ def test_a_bound_is_the_same_in_the_contract_and_in_the_column(
 ) -> None:
     kept: Column[Any] = METADATA.tables[table].columns[column]
 
-    said = contract["components"]["schemas"][schema]["properties"][field]
+    documented = contract["components"]["schemas"][schema]["properties"][field]
 
-    bounds = [one["maxLength"] for one in (said, *said.get("anyOf", [])) if "maxLength" in one]
+    bounds = [
+        variant["maxLength"]
+        for variant in (documented, *documented.get("anyOf", []))
+        if "maxLength" in variant
+    ]
     assert bounds == [kept.type.length]  # type: ignore[attr-defined]
 
 
@@ -99,4 +103,4 @@ def test_no_schema_shows_what_is_kept_to_ourselves(contract: dict[str, Any]) -> 
     }
 
     assert len(shown) >= 100
-    assert {one for one in shown if one[1] in KEPT} == set()
+    assert {shown_field for shown_field in shown if shown_field[1] in KEPT} == set()

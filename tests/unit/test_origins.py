@@ -1,4 +1,4 @@
-"""Which pages a browser may ask for."""
+"""The browser origins that may call the service."""
 
 from uuid import UUID
 

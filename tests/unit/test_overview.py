@@ -1,4 +1,4 @@
-"""What a process knows of an owner's jobs."""
+"""The overview of an owner's jobs in an API process."""
 
 from typing import Any
 from uuid import UUID
@@ -18,9 +18,11 @@ def job(number: int, head: int, state: str = "running", progress: float = 0.0) -
     return JobSummary(job_id=UUID(int=number), head=head, state=state, progress=progress, pipeline="noop")
 
 
-def told(overview: Overview, cursor: int = 0, wanted: OverviewFilter = ANY, limit: int = 1000) -> list[Any]:
-    changed, _ = overview.after(cursor, wanted, limit)
-    return [msgspec.json.decode(known.frame) for known in changed]
+def frames_after(
+    overview: Overview, cursor: int = 0, filters: OverviewFilter = ANY, limit: int = 1000
+) -> list[Any]:
+    changed, _ = overview.after(cursor, filters, limit)
+    return [msgspec.json.decode(entry.frame) for entry in changed]
 
 
 def heads(frames: list[Any]) -> list[tuple[int, int]]:
@@ -34,7 +36,7 @@ def test_a_job_that_changed_often_is_told_once_as_it_is() -> None:
         overview.update(job(1, head))
     overview.update(job(2, 1))
 
-    assert heads(told(overview)) == [(1, 3), (2, 1)]
+    assert heads(frames_after(overview)) == [(1, 3), (2, 1)]
 
 
 def test_what_is_older_than_known_changes_nothing() -> None:
@@ -45,7 +47,7 @@ def test_what_is_older_than_known_changes_nothing() -> None:
     assert not overview.update(job(1, 5, progress=0.4))
     assert overview.update(job(1, 5, progress=0.6))
 
-    assert [frame["progress"] for frame in told(overview)] == [0.6]
+    assert [frame["progress"] for frame in frames_after(overview)] == [0.6]
 
 
 def test_what_everybody_knows_is_told_to_nobody_until_it_changes() -> None:
@@ -53,24 +55,24 @@ def test_what_everybody_knows_is_told_to_nobody_until_it_changes() -> None:
     overview.seed(job(1, 3))
     overview.seed(job(1, 3))
 
-    assert told(overview) == []
+    assert frames_after(overview) == []
 
     overview.seed(job(1, 4))
-    assert heads(told(overview)) == [(1, 4)]
+    assert heads(frames_after(overview)) == [(1, 4)]
 
 
 def test_a_job_that_leaves_a_filter_is_told_once_more() -> None:
     overview = Overview()
-    wanted = OverviewFilter(state=JobState.RUNNING)
+    filters = OverviewFilter(state=JobState.RUNNING)
     overview.update(job(1, 2, "running"))
     cursor = overview.number
 
     overview.update(job(1, 3, "succeeded"))
-    left = told(overview, cursor, wanted)
+    left = frames_after(overview, cursor, filters)
     overview.delete(UUID(int=1))
 
     assert [frame["state"] for frame in left] == ["succeeded"]
-    assert told(overview, cursor + 1, wanted) == []
+    assert frames_after(overview, cursor + 1, filters) == []
 
 
 def test_a_job_that_came_and_left_between_two_looks_is_told_once() -> None:
@@ -81,9 +83,9 @@ def test_a_job_that_came_and_left_between_two_looks_is_told_once() -> None:
     overview.update(job(1, 2, "running"))
     overview.update(job(1, 3, "queued"))
 
-    assert [frame["state"] for frame in told(overview, cursor, OverviewFilter(state=JobState.RUNNING))] == [
-        "queued"
-    ]
+    assert [
+        frame["state"] for frame in frames_after(overview, cursor, OverviewFilter(state=JobState.RUNNING))
+    ] == ["queued"]
 
 
 def test_a_job_that_nobody_knew_possible_predecessors_in_any_state_before() -> None:
@@ -91,16 +93,16 @@ def test_a_job_that_nobody_knew_possible_predecessors_in_any_state_before() -> N
 
     overview.update(job(1, 9, "failed"))
 
-    assert told(overview, 0, OverviewFilter(state=JobState.QUEUED)) != []
-    assert told(overview, 0, OverviewFilter(state=JobState.SUCCEEDED)) == []
+    assert frames_after(overview, 0, OverviewFilter(state=JobState.QUEUED)) != []
+    assert frames_after(overview, 0, OverviewFilter(state=JobState.SUCCEEDED)) == []
 
 
 def test_other_pipelines_are_left_out() -> None:
     overview = Overview()
     overview.update(job(1, 1))
 
-    assert told(overview, 0, OverviewFilter(pipeline="shootout")) == []
-    assert told(overview, 0, OverviewFilter(pipeline="noop")) != []
+    assert frames_after(overview, 0, OverviewFilter(pipeline="shootout")) == []
+    assert frames_after(overview, 0, OverviewFilter(pipeline="noop")) != []
 
 
 def test_a_deleted_job_is_told_once_and_stays_gone() -> None:
@@ -112,7 +114,7 @@ def test_a_deleted_job_is_told_once_and_stays_gone() -> None:
     overview.delete(UUID(int=1))
     overview.update(job(1, 4, "queued"))
 
-    assert told(overview) == [{"type": "job.deleted", "job_id": str(UUID(int=1))}]
+    assert frames_after(overview) == [{"type": "job.deleted", "job_id": str(UUID(int=1))}]
     assert overview.final_jobs(10) == []
 
 
@@ -123,7 +125,7 @@ def test_what_is_known_is_bounded_and_those_behind_are_told_so() -> None:
 
     assert overview.has_dropped_changes(14)
     assert not overview.has_dropped_changes(15)
-    assert len(told(overview, 15)) == 10
+    assert len(frames_after(overview, 15)) == 10
 
 
 def test_changes_that_were_missed_make_everybody_begin_anew() -> None:
@@ -145,16 +147,16 @@ def test_any_hints_in_any_order_converge_for_any_watcher(
     hints: list[tuple[int, int]], limits: list[int], state: JobState | None
 ) -> None:
     overview = Overview()
-    wanted = OverviewFilter(state=state)
+    filters = OverviewFilter(state=state)
     seen: list[Any] = []
     cursor = 0
 
     for place, (number, head) in enumerate(hints):
         overview.update(job(number, head, STATES[head]))
         if place % 3 == 0:
-            changed, cursor = overview.after(cursor, wanted, limits[place % len(limits)])
-            seen += [msgspec.json.decode(known.frame) for known in changed]
-    seen += told(overview, cursor, wanted)
+            changed, cursor = overview.after(cursor, filters, limits[place % len(limits)])
+            seen += [msgspec.json.decode(entry.frame) for entry in changed]
+    seen += frames_after(overview, cursor, filters)
 
     shown = {UUID(frame["job_id"]).int: (frame["head"], frame["state"]) for frame in seen}
     truth = {number: max(head for n, head in hints if n == number) for number, _ in hints}
@@ -167,6 +169,6 @@ def test_any_hints_in_any_order_converge_for_any_watcher(
     for number in {number for number, _ in hints}:
         mine = [frame["head"] for frame in seen if UUID(frame["job_id"]).int == number]
         assert mine == sorted(set(mine))
-        # A list that drops what does not match shows nothing that is not so.
+        # A client that drops jobs outside the filter shows only matching jobs.
         last_shown = shown.get(number)
         assert last_shown is None or last_shown[1] != state or last_shown[0] == truth[number]

@@ -1,4 +1,4 @@
-"""Errors on their way out: what each of them is answered with."""
+"""Errors and the problem responses that they become."""
 
 import importlib
 import pkgutil
@@ -21,7 +21,7 @@ from headrace.domain.errors import HeadraceError
 from headrace.domain.jobs.states import JobState
 from headrace.domain.pipelines.service import Fault
 
-# What no request can meet: errors of workers, of authors, of the start; and the roots of others.
+# Errors that no request meets: of workers, of pipeline authors, of the start; and base classes.
 NOT_ANSWERED = {
     "DecryptionError",
     "EvictingRedisError",
@@ -45,8 +45,8 @@ WITH_A_CODE_OF_THEIR_OWN = {UnauthenticatedError, InvalidInputError}
 VALUES: dict[Any, Any] = {str: "it", int: 7, JobState: JobState.FAILED, list[Fault]: [Fault("$.x", "is bad")]}
 
 
-def made(kind: type[HeadraceError]) -> HeadraceError:
-    """An error of that kind, whatever it is about."""
+def example_of(kind: type[HeadraceError]) -> HeadraceError:
+    """Return an error of that class with any arguments."""
     if kind is RateLimitedError:
         return RateLimitedError("user", 7)
     if "__init__" not in vars(kind):
@@ -58,7 +58,7 @@ def made(kind: type[HeadraceError]) -> HeadraceError:
 
 
 def errors() -> Iterator[type[HeadraceError]]:
-    """Every error of the rooms that requests go through."""
+    """Import all modules that requests use and return their error classes."""
     for room in ("domain", "adapters", "api"):
         for module in pkgutil.walk_packages(
             importlib.import_module(f"headrace.{room}").__path__, f"headrace.{room}."
@@ -75,7 +75,7 @@ def errors() -> Iterator[type[HeadraceError]]:
 @pytest.mark.parametrize("kind", CODES, ids=lambda kind: kind.__name__)
 def test_each_error_has_its_status_its_code_and_its_own_sentence(kind: type[HeadraceError]) -> None:
     status, code = CODES[kind]
-    error = made(kind)
+    error = example_of(kind)
 
     answer = handle(RequestFactory().get("/somewhere"), error)
 

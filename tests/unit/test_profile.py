@@ -1,4 +1,4 @@
-"""What a provider says about somebody, and what is believed of it."""
+"""The parts of a provider's user profile that the service trusts."""
 
 import pytest
 
@@ -63,8 +63,8 @@ def test_another_name_is_not_one_that_was_given_for_a_wish(name: str) -> None:
 
 
 def test_a_subject_must_fit_as_it_is() -> None:
-    assert all(is_subject(one) for one in ("0042", "a|b c", "x" * 255))
-    assert not any(is_subject(one) for one in ("", "x" * 256, "a\0", 42, None, "\ud800"))
+    assert all(is_subject(value) for value in ("0042", "a|b c", "x" * 255))
+    assert not any(is_subject(value) for value in ("", "x" * 256, "a\0", 42, None, "\ud800"))
 
 
 def test_tokens_do_not_show_when_they_are_printed() -> None:

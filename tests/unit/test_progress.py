@@ -1,4 +1,4 @@
-"""How far a job is said to be, and how long it is said to take."""
+"""The progress and the remaining time of a job."""
 
 import pytest
 from hypothesis import given
@@ -28,12 +28,12 @@ def begun(floor: float = 0.0) -> JobProgress:
     return progress
 
 
-def act(progress: JobProgress, key: str, said: tuple[float, float] | None) -> None:
-    """A report, or the end of the step run."""
-    if said is None:
+def act(progress: JobProgress, key: str, report: tuple[float, float] | None) -> None:
+    """Apply a progress report or the end of the step run."""
+    if report is None:
         progress.finish(name_of(key), key)
     else:
-        progress.report(name_of(key), key, Progress(done=said[0], total=said[1]))
+        progress.report(name_of(key), key, Progress(done=report[0], total=report[1]))
 
 
 @given(ACTS, st.floats(0, 1))
@@ -41,8 +41,8 @@ def test_the_fraction_never_falls_below_what_was_shown_and_is_never_whole(acts: 
     progress = begun(floor)
     seen = [min(floor, MAX_FRACTION), progress.fraction]
 
-    for key, said in acts:
-        act(progress, key, said)
+    for key, report in acts:
+        act(progress, key, report)
         seen.append(progress.fraction)
 
     assert seen == sorted(seen)
@@ -54,9 +54,9 @@ def test_the_fraction_is_the_weighted_share_of_the_best_that_each_run_has_said(a
     progress = begun()
     best = dict.fromkeys(KEYS, 0.0)
 
-    for key, said in acts:
-        act(progress, key, said)
-        share = 1.0 if said is None else min(max(said[0] / said[1], 0.0), 1.0) if said[1] > 0 else 0.0
+    for key, report in acts:
+        act(progress, key, report)
+        share = 1.0 if report is None else min(max(report[0] / report[1], 0.0), 1.0) if report[1] > 0 else 0.0
         best[key] = max(best[key], share)
 
     sums = {name: sum(best[key] for key in KEYS if name_of(key) == name) for name in WEIGHTS}
@@ -96,8 +96,8 @@ def test_all_that_ends_is_almost_whole() -> None:
 def test_items_are_shown_one_by_one_up_to_a_hundred_and_then_as_one(acts: Acts) -> None:
     progress = begun()
 
-    for key, said in acts:
-        act(progress, key, said)
+    for key, report in acts:
+        act(progress, key, report)
 
     shown = {key for key, _ in acts if name_of(key) != "many"}
     assert set(progress.steps) == shown | {"many"}
@@ -115,18 +115,18 @@ def test_ten_thousand_items_make_one_entry_that_counts_them() -> None:
     assert progress.shown_key("many", "many[1]") == "many"
 
 
-# What a pipeline's steps take: prepare, then two branches, then a step that comes after both.
+# The steps of a pipeline: prepare, then two branches, then a step after both.
 AFTER = {"prepare": (), "left": ("prepare",), "right": ("prepare",), "last": ("left", "right")}
 SECONDS = {"prepare": 1.0, "left": 5.0, "right": 2.0, "last": 1.0}
 
 
 def estimator(samples: int = MIN_SAMPLES) -> EtaEstimator:
-    known = EtaEstimator(AFTER)
-    known.times = {
+    eta_estimator = EtaEstimator(AFTER)
+    eta_estimator.times = {
         name: StepTime(samples=samples, item=(seconds, seconds * 2), whole=(seconds, seconds * 2))
         for name, seconds in SECONDS.items()
     }
-    return known
+    return eta_estimator
 
 
 def test_the_longest_way_that_is_left_makes_the_eta() -> None:
@@ -152,27 +152,27 @@ def test_no_eta_is_better_than_a_guess() -> None:
 
 
 def test_items_that_are_not_computed_yet_count_as_the_whole_step_and_then_one_by_one() -> None:
-    known = EtaEstimator({"many": ()})
-    known.times = {"many": StepTime(samples=9, item=(0.1, 0.2), whole=(30.0, 60.0))}
+    eta_estimator = EtaEstimator({"many": ()})
+    eta_estimator.times = {"many": StepTime(samples=9, item=(0.1, 0.2), whole=(30.0, 60.0))}
     progress = JobProgress({"many": 1})
 
-    assert known.estimate(progress) == Eta(low_seconds=30, high_seconds=60)
+    assert eta_estimator.estimate(progress) == Eta(low_seconds=30, high_seconds=60)
 
     progress.expand("many", 50)
-    assert known.estimate(progress) == Eta(low_seconds=5, high_seconds=10)
+    assert eta_estimator.estimate(progress) == Eta(low_seconds=5, high_seconds=10)
 
 
 @given(st.lists(st.tuples(st.sampled_from(list(AFTER)), st.none() | st.floats(0, 1)), max_size=30))
 def test_an_eta_only_shrinks_while_the_times_stay(acts: list[tuple[str, float | None]]) -> None:
-    known, progress = estimator(), JobProgress(dict.fromkeys(AFTER, 1.0))
-    seen = [known.estimate(progress)]
+    eta_estimator, progress = estimator(), JobProgress(dict.fromkeys(AFTER, 1.0))
+    seen = [eta_estimator.estimate(progress)]
 
     for name, done in acts:
         if done is None:
             progress.finish(name, name)
         else:
             progress.report(name, name, Progress(done=done, total=1))
-        seen.append(known.estimate(progress))
+        seen.append(eta_estimator.estimate(progress))
 
     lows = [eta.low_seconds for eta in seen if eta is not None]
     highs = [eta.high_seconds for eta in seen if eta is not None]

@@ -1,4 +1,4 @@
-"""Progress frames at their source: few, and the last one is always sent."""
+"""Progress frames are throttled where they are sent, and the last one is always sent."""
 
 import asyncio
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class KeptFrames:
-    """A publisher that keeps the frames."""
+    """A publisher that records the frames."""
 
     def __init__(self) -> None:
         self.frames: list[ProgressFrame] = []
@@ -75,7 +75,7 @@ def claim(estimator: EtaEstimator | None = None) -> Claim:
 def sender(
     publisher: KeptFrames, progress: JobProgress, estimator: EtaEstimator | None = None
 ) -> ProgressSender:
-    """A sender whose clock stands still, so that a slow machine sends no further frame."""
+    """Return a sender with a fixed clock, so that a slow machine sends no extra frame."""
     return ProgressSender(claim(estimator), progress, publisher, AttemptStatus(2), clock=lambda: 1_000.0)
 
 

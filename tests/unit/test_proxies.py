@@ -1,4 +1,4 @@
-"""Which address counts, and which peers may forward another one."""
+"""The client address of a request, and the peers that may forward one."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def proxies(*trusted: str, secret: str | None = None) -> Proxies:
     ("peer", "forwarded", "address"),
     [
         (PROXY, ["203.0.113.9"], "203.0.113.9"),
-        # What a caller writes there stands left of what the proxy adds.
+        # An address that the client writes stands left of the one that the proxy appends.
         (PROXY, ["1.1.1.1, 203.0.113.9"], "203.0.113.9"),
         (PROXY, ["1.1.1.1", "203.0.113.9"], "203.0.113.9"),
         (PROXY, ["203.0.113.9, 10.0.0.6"], "203.0.113.9"),

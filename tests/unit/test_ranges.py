@@ -1,4 +1,4 @@
-"""One range of bytes."""
+"""Requests for a single range of bytes."""
 
 import pytest
 

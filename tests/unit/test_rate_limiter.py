@@ -1,4 +1,4 @@
-"""Buckets of one process."""
+"""The rate limiter's buckets of one process."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Ownership is not optional: services and repositories offer no way around the caller's reach."""
+"""Services and repositories offer no method that skips the check of ownership."""
 
 import importlib
 import inspect
@@ -21,13 +21,13 @@ from headrace.domain.accounts.service import UserService
 from headrace.domain.base import Session
 from headrace.settings import Settings
 
-# Users have no owner: the last test holds that their routes are for admins. A sign-in precedes any reach.
+# Users have no owner: the last test checks that their routes are for admins. Sign-in precedes any reach.
 WITHOUT_REACH: Final = (UserService, UserRepository, IdentityRepository)
 FOR_ADMINS: Final = {"user_service", "audit_service"}
 
 
 def classes_with_a_session() -> Iterator[type]:
-    """The services and repositories that serve requests."""
+    """Return the services and repositories that serve requests."""
     for module in pkgutil.walk_packages(headrace.domain.__path__, "headrace.domain."):
         for name, kind in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
             is_defined_here = kind.__module__ == module.name and name.endswith(("Service", "Repository"))

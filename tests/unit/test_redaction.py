@@ -1,4 +1,4 @@
-"""Credentials in texts, fields and logs."""
+"""Redaction of credentials in texts, fields and logs."""
 
 import io
 import logging
@@ -19,11 +19,11 @@ from headrace.settings import ProviderSettings, Settings
 from headrace.workers.values import job_error, plain_fields, safe_text
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
-# The same in every process: they are in the names of tests.
+# Fixed values, because they become part of test names, which all processes must share.
 KEY = f"hr_0123456789ab_{'Kx-_7' * 8}abc"
 JWT = Tokens("x" * 32, None).issue_job(UUID(int=7), "read", now=NOW, until=NOW + timedelta(hours=1))
 SECRET_KEY = 'a "quoted" \\ key of settings'
-# Of each text the part that must not be seen.
+# Each text with the part that must be redacted.
 TEXTS = [
     (f"sent {KEY} to", KEY),
     (f"cannot read {JWT}", JWT.split(".")[2]),
@@ -51,7 +51,7 @@ INNOCENT = [
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bool], io.StringIO]]:
-    """Sends the log into a text; True: as in production."""
+    """Send the log into a text buffer; True: with the production format."""
 
     def listen(as_json: bool) -> io.StringIO:
         written = io.StringIO()
@@ -106,7 +106,7 @@ def test_of_an_api_key_the_part_that_names_it_stays() -> None:
 def test_a_text_that_nearly_holds_credentials_ends_nobodys_patience(piece: str) -> None:
     text = piece * (2**20 // len(piece))
 
-    # What begins anew at each piece takes minutes here.
+    # A pattern that restarts at each piece takes minutes here.
     assert len(redact(text)) <= len(text) * 3
 
 

@@ -21,10 +21,10 @@ async def only(context: StepContext[Params]) -> int:
 
 
 class FakeDatabase:
-    """Records the first word of each statement. *knows*: the version is registered; *is_same*: unchanged."""
+    """Records the first word of each statement; the options say what the pipelines table contains."""
 
-    def __init__(self, *, knows: bool, is_same: bool = False) -> None:
-        self.knows = knows
+    def __init__(self, *, is_registered: bool, is_same: bool = False) -> None:
+        self.is_registered = is_registered
         self.is_same = is_same
         self.ran: list[str] = []
         self.arguments: tuple[Any, ...] = ()
@@ -34,7 +34,7 @@ class FakeDatabase:
         self.ran.append(word)
         self.arguments = arguments
         if word == "INSERT":
-            return [] if self.knows else [{"id": 1}]
+            return [] if self.is_registered else [{"id": 1}]
         return [{"is_same": self.is_same}] if word == "SELECT" else []
 
 
@@ -45,7 +45,7 @@ def pipeline() -> Pipeline:
 
 
 async def test_a_new_version_is_added() -> None:
-    database = FakeDatabase(knows=False)
+    database = FakeDatabase(is_registered=False)
 
     await register(database, pipeline(), may_replace=False)
 
@@ -57,7 +57,7 @@ async def test_a_new_version_is_added() -> None:
 
 
 async def test_a_version_that_is_known_as_it_is_stays() -> None:
-    database = FakeDatabase(knows=True, is_same=True)
+    database = FakeDatabase(is_registered=True, is_same=True)
 
     await register(database, pipeline(), may_replace=True)
 
@@ -65,7 +65,7 @@ async def test_a_version_that_is_known_as_it_is_stays() -> None:
 
 
 async def test_a_version_that_has_changed_is_refused_where_it_may_not_be_replaced() -> None:
-    database = FakeDatabase(knows=True)
+    database = FakeDatabase(is_registered=True)
 
     with pytest.raises(PipelineChangedError) as refused:
         await register(database, pipeline(), may_replace=False)
@@ -77,7 +77,7 @@ async def test_a_version_that_has_changed_is_refused_where_it_may_not_be_replace
 
 
 async def test_a_version_that_has_changed_is_replaced_where_it_may_be() -> None:
-    database = FakeDatabase(knows=True)
+    database = FakeDatabase(is_registered=True)
 
     await register(database, pipeline(), may_replace=True)
 

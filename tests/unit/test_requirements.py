@@ -1,4 +1,4 @@
-"""The table of requirements is whole, and what it names is there."""
+"""The table of requirements is complete, and the tests and files that it names exist."""
 
 import ast
 import re
@@ -20,7 +20,7 @@ def names_in(path: str) -> set[str]:
 
 
 def is_there(named: str) -> bool:
-    """Whether a test, a target of make or a file of that name exists."""
+    """Return whether a test, a make target or a file of that name exists."""
     path, _, test = named.partition("::")
     if named.startswith("make "):
         target = re.compile(rf"^{re.escape(named[5:])}:", re.MULTILINE)
@@ -40,7 +40,7 @@ def test_what_a_row_names_is_there(row: str, what: str, shown: str) -> None:
 
     assert len(what.split()) <= 8
     assert named
-    assert [one for one in named if not is_there(one)] == []
+    assert [name for name in named if not is_there(name)] == []
 
 
 def test_what_is_not_there_is_missed() -> None:

@@ -1,4 +1,4 @@
-"""How long to wait before something that ended is started again."""
+"""The pause before a failed connection or process is started again."""
 
 from headrace.adapters.retry_pause import RetryPause
 

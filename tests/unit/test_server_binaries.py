@@ -1,4 +1,4 @@
-"""Telling usable server binaries from others, and one process from another."""
+"""Detection of usable server binaries, and of their processes."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from headrace.adapters.servers.processes import Process
 
 @pytest.fixture
 def no_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder as the only place where servers are looked for."""
+    """Search for servers only in an empty folder."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(binaries, "_packages", lambda _: [])
     monkeypatch.setattr(binaries, "_SYSTEM_POSTGRES", (f"{tmp_path}/postgresql/*/bin",))
@@ -52,10 +52,10 @@ def test_the_newest_postgresql_of_the_system_comes_first(no_servers: Path) -> No
     for version in ("9.6.24", "14.2", "17.1"):
         plant_postgres(no_servers, version)
 
-    found = find_postgres("system")
+    binaries = find_postgres("system")
 
-    assert found is not None
-    assert (found.version, found.major, found.kind) == ("17.1", 17, "system")
+    assert binaries is not None
+    assert (binaries.version, binaries.major, binaries.kind) == ("17.1", 17, "system")
 
 
 def test_servers_that_are_too_old_are_passed_over_and_named(no_servers: Path) -> None:
@@ -83,10 +83,14 @@ def test_a_server_that_does_not_run_is_passed_over_and_named(no_servers: Path) -
 def test_a_valkey_of_the_system_serves_where_there_is_no_redis(no_servers: Path) -> None:
     plant(no_servers / "valkey-server", "Valkey server v=8.0.1 sha=00000000:0")
 
-    found = find_redis("system")
+    binaries = find_redis("system")
 
-    assert found is not None
-    assert (found.name, found.version, found.server) == ("Valkey", "8.0.1", no_servers / "valkey-server")
+    assert binaries is not None
+    assert (binaries.name, binaries.version, binaries.server) == (
+        "Valkey",
+        "8.0.1",
+        no_servers / "valkey-server",
+    )
 
 
 def test_a_process_is_not_the_one_that_started_at_another_time() -> None:
@@ -101,9 +105,9 @@ def test_a_dead_process_is_none_even_before_it_is_reaped() -> None:
     with subprocess.Popen(["true"]) as child:
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
 
-        found = Process.from_pid(child.pid)
+        process = Process.from_pid(child.pid)
 
-    assert found is None
+    assert process is None
 
 
 def test_a_longer_path_is_not_taken_for_the_one_looked_for() -> None:
@@ -111,11 +115,11 @@ def test_a_longer_path_is_not_taken_for_the_one_looked_for() -> None:
         process = Process.from_pid(child.pid)
 
         assert process is not None
-        # The kernel shows the new arguments a moment after it has closed what says that they are there.
+        # The kernel shows the new arguments shortly after it closes the pipe that signals the exec.
         deadline = time.monotonic() + 10
         while not process.runs("sleep", "600"):
             assert time.monotonic() < deadline
-        found = [process.runs("sleep", argument) for argument in ("600", "60")]
+        matches = [process.runs("sleep", argument) for argument in ("600", "60")]
         child.kill()
 
-    assert found == [True, False]
+    assert matches == [True, False]

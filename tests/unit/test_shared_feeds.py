@@ -1,4 +1,4 @@
-"""A feed is closed after its last watcher, also when that one left while the feed was being opened."""
+"""A feed closes after its last watcher, also if that watcher leaves while the feed is being opened."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Settings of the places where people sign in."""
+"""Settings of login providers."""
 
 import pytest
 

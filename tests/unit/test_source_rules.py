@@ -1,4 +1,4 @@
-"""How the source is built, where no other check looks."""
+"""Rules about the source that no linter checks."""
 
 import ast
 import re
@@ -21,10 +21,10 @@ def name_of(path: Path) -> str:
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """The modules that are imported anywhere below *tree*."""
+    """Yield the modules that are imported anywhere below *tree*."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (one.name for one in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield str(node.module)
 
@@ -57,9 +57,9 @@ def test_controllers_know_no_sql() -> None:
     trees = {path: ast.parse(path.read_text()) for path in (ROOT / "src" / "api").rglob("*.py")}
     controllers = [path for path, tree in trees.items() if any(map(is_controller, ast.walk(tree)))]
     (contract,) = [
-        one
-        for one in PROJECT["tool"]["importlinter"]["contracts"]
-        if one["name"] == "controllers hold no queries"
+        contract
+        for contract in PROJECT["tool"]["importlinter"]["contracts"]
+        if contract["name"] == "controllers hold no queries"
     ]
 
     knowing = [
@@ -75,9 +75,9 @@ def test_controllers_know_no_sql() -> None:
 
 
 def models() -> dict[str, Any]:
-    """The mapped classes by their names."""
+    """Return the mapped classes by name."""
     named = {name: getattr(tables, name) for name in tables.__all__}
-    return {name: one for name, one in named.items() if hasattr(one, "__mapper__")}
+    return {name: value for name, value in named.items() if hasattr(value, "__mapper__")}
 
 
 def test_what_hangs_on_a_row_is_loaded_on_purpose() -> None:
@@ -146,16 +146,20 @@ def test_two_bodies_share_no_default() -> None:
 
 def test_every_dependency_has_a_lower_and_an_upper_bound() -> None:
     optional = PROJECT["project"]["optional-dependencies"]
-    wanted = [*PROJECT["project"]["dependencies"], *optional["shootout"], *optional["embedded"]]
+    requirements = [*PROJECT["project"]["dependencies"], *optional["shootout"], *optional["embedded"]]
 
-    assert [one for one in wanted if not re.search(r">=[\d.]+,<[\d.]+$", one)] == []
+    assert [
+        requirement for requirement in requirements if not re.search(r">=[\d.]+,<[\d.]+$", requirement)
+    ] == []
 
 
 def test_what_the_map_of_the_code_names_is_there() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     named = set(re.findall(r"(?<![\w/.*>])((?:api|domain|adapters|workers|cli|tests)/[\w/]+\.py)\b", text))
 
-    missing = [one for one in sorted(named) if not ((ROOT / "src" / one).exists() or (ROOT / one).exists())]
+    missing = [
+        path for path in sorted(named) if not ((ROOT / "src" / path).exists() or (ROOT / path).exists())
+    ]
 
     assert len(named) >= 60
     assert missing == []
@@ -182,6 +186,6 @@ def test_a_regression_says_what_was_wrong_and_what_is_right() -> None:
     assert tests
     assert [path.name for path in files if not re.fullmatch(r"test_\w+_\w+\.py", path.name)] == []
     for test in tests:
-        said = ast.get_docstring(test) or ""
-        assert said.startswith("Bug: "), test.name
-        assert "\nExpected: " in said, test.name
+        docstring = ast.get_docstring(test) or ""
+        assert docstring.startswith("Bug: "), test.name
+        assert "\nExpected: " in docstring, test.name

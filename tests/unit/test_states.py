@@ -1,4 +1,4 @@
-"""The table of moves between the states of a job."""
+"""The table of transitions between job states."""
 
 from itertools import product
 

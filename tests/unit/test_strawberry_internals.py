@@ -1,4 +1,4 @@
-"""/graphql uses parts of strawberry that it does not promise to keep: every part must be there."""
+"""/graphql uses private parts of strawberry: each of them must exist."""
 
 import ast
 import inspect

@@ -1,4 +1,4 @@
-"""How often a feed notifies its watchers."""
+"""How often a throttled feed notifies its watchers."""
 
 import asyncio
 

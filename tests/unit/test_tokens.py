@@ -1,4 +1,4 @@
-"""Session tokens: which count, and which do not."""
+"""Valid and invalid session tokens."""
 
 import base64
 import time
@@ -28,7 +28,7 @@ def part(value: object) -> str:
 
 
 def changed(token: str, **claims: object) -> str:
-    """The same token with other claims, and the signature of the old ones."""
+    """Return the token with other claims and the original signature."""
     head, body, signature = token.split(".")
     old = msgspec.json.decode(base64.urlsafe_b64decode(body + "=="))
     return f"{head}.{part({**old, **claims})}.{signature}"
@@ -54,7 +54,7 @@ def test_tokens_say_what_they_were_made_for() -> None:
 
 
 def test_a_second_before_its_end_an_access_token_still_counts() -> None:
-    # Times are whole seconds: one that lies two ahead is at least one away.
+    # Times are whole seconds: an expiry two seconds ahead is at least one second away.
     token = TOKENS.issue_access(SESSION, USER, now=now() - ACCESS_LIFE + 2 * SECOND)
 
     assert TOKENS.read_access(token).session_id == SESSION
@@ -121,9 +121,9 @@ def test_a_changed_token_does_not_count(claims: dict[str, object]) -> None:
     ],
 )
 def test_a_signed_token_counts_only_with_all_that_it_must_say(claims: dict[str, object]) -> None:
-    # Signed with the right key: what keeps it out are its claims.
+    # The key is right; the token must be refused because of its claims.
     key = TOKENS._keys["headrace:api"]
-    said = {
+    valid_claims = {
         "iss": "headrace",
         "aud": "headrace:api",
         "sub": str(USER),
@@ -131,22 +131,22 @@ def test_a_signed_token_counts_only_with_all_that_it_must_say(claims: dict[str, 
         "gen": 0,
         "exp": int(time.time()) + 60,
     }
-    good = jwt.encode({"alg": "HS256", "typ": "at+jwt"}, said, key)
-    kept = {name: value for name, value in {**said, **claims}.items() if value is not None}
+    good = jwt.encode({"alg": "HS256", "typ": "at+jwt"}, valid_claims, key)
+    kept = {name: value for name, value in {**valid_claims, **claims}.items() if value is not None}
 
     assert TOKENS.read_access(good).user_id == USER
     assert refused(jwt.encode({"alg": "HS256", "typ": "at+jwt"}, kept, key)) == "token_invalid"
-    assert refused(jwt.encode({"alg": "HS256", "typ": "rt+jwt"}, said, key)) == "token_invalid"
+    assert refused(jwt.encode({"alg": "HS256", "typ": "rt+jwt"}, valid_claims, key)) == "token_invalid"
 
 
 @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
 def test_no_other_algorithm_counts_even_with_the_right_key(algorithm: str) -> None:
     key = TOKENS._keys["headrace:api"]
     assert isinstance(key, OctKey)
-    said = {"iss": "headrace", "aud": "headrace:api", "sub": str(USER), "sid": str(SESSION), "gen": 0}
+    claims = {"iss": "headrace", "aud": "headrace:api", "sub": str(USER), "sid": str(SESSION), "gen": 0}
     token = jwt.encode(
         {"alg": algorithm, "typ": "at+jwt"},
-        {**said, "exp": int(time.time()) + 60},
+        {**claims, "exp": int(time.time()) + 60},
         key,
         algorithms=[algorithm],
     )

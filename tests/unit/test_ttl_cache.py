@@ -1,10 +1,10 @@
-"""What a cache returns, and for how long."""
+"""A TTL cache returns stored values until they expire."""
 
 from headrace.domain.ttl_cache import TtlCache
 
 
 class Clock:
-    """Seconds that a test moves on."""
+    """A clock in seconds that a test advances."""
 
     def __init__(self) -> None:
         self.now = 100.0

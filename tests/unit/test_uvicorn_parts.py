@@ -1,4 +1,4 @@
-"""The protocols use parts of uvicorn that it does not promise to keep: every part must be there."""
+"""The protocols use private parts of uvicorn: each of them must exist."""
 
 import ast
 import asyncio
@@ -16,13 +16,13 @@ from headrace.api.server.websocket_protocol import WebSocketProtocol
 from headrace.api.server.write_timeout import WriteTimeout
 
 TESTED: Final = "0.54"
-# What the two classes have of their own. All their other names without an underscore are uvicorn's.
+# Names that the two classes define themselves. All their other public names are uvicorn's.
 OWN: Final = {"on_write_timeout", "write_messages"}
 USED: Final = [(HttpProtocol, HttpToolsProtocol), (WebSocketProtocol, WebSocketsSansIOProtocol)]
 
 
 def names_used_by(*classes: type) -> set[str]:
-    """The methods that *classes* override, and the attributes of `self` and `super()` that they name."""
+    """Return the methods that *classes* override and the attributes of `self` and `super()` they use."""
     names: set[str] = set()
     for node in nodes_of(*classes):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -33,7 +33,7 @@ def names_used_by(*classes: type) -> set[str]:
 
 
 def names_made_by(protocol: type) -> set[str]:
-    """The methods of *protocol*, and the attributes that it gives itself."""
+    """Return the methods of *protocol* and the attributes that it sets on itself."""
     stored = {
         node.attr
         for node in nodes_of(protocol)
@@ -75,7 +75,7 @@ def test_the_parts_are_those_of_the_version_that_was_tested() -> None:
 
 def test_a_part_that_is_not_there_is_missed() -> None:
     class Renamed(asyncio.Protocol):
-        """uvicorn's class after a renaming."""
+        """uvicorn's class after its parts were renamed."""
 
     missing = names_used_by(WebSocketProtocol) - names_made_by(Renamed)
 
