@@ -66,6 +66,15 @@ class Crowd:
             while any(self._open_at(address, transport) < _MIN_CLIENTS for transport in transports):
                 await asyncio.sleep(0.01)
 
+    async def until_connected(self, clients: int) -> None:
+        """Wait until *clients* clients are connected."""
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            while (
+                sum(any(connection.is_open for connection in record.connections) for record in self.clients)
+                < clients
+            ):
+                await asyncio.sleep(0.01)
+
     def _open_at(self, address: str, transport: str) -> int:
         connections = [
             record.connections[-1]

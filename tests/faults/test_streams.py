@@ -17,6 +17,7 @@ from faults.stream_torment import Torment
 from headrace.adapters.database import StatementPool
 from headrace.adapters.servers import Servers
 from headrace.settings import Settings
+from headrace.workers.main import open_worker
 from support.harness import serving
 
 JOBS = by_form(500, 10_000)
@@ -94,12 +95,17 @@ async def test_streams_have_no_holes_whatever_happens(own: Settings, own_servers
 async def test_a_muted_last_event_is_noticed_within_a_beat(faulty: Settings, database: StatementPool) -> None:
     random_source = seeded_random()
     muting = crashing.command("last_news", breaks="mute")
-    async with serving(faulty) as api, processes.worker(faulty, command=muting) as muted:
-        # No client connects later: a new connection would have the heads checked at once.
+    jobs = by_form(5, 100)
+    async with open_worker(faulty, (MUTED_QUEUE,), 1):
+        pass
+    async with serving(faulty) as api, AsyncExitStack() as stack:
         async with crowd([str(api.http.base_url)], random_source) as watchers, asyncio.TaskGroup() as group:
-            for _ in range(by_form(5, 100)):
+            for _ in range(jobs):
                 job_id = await watchers.submit(params={"seconds": 1.5})
                 group.create_task(watchers.watch(job_id, ALL_TRANSPORTS, is_steady=True))
+            # No client connects later: a new connection would have the heads checked at once.
+            await watchers.until_connected(jobs * len(ALL_TRANSPORTS))
+            muted = await stack.enter_async_context(processes.worker(faulty, command=muting))
         await settled(database, [record.job_id for record in watchers.clients])
         histories = await read_histories(database, {record.job_id for record in watchers.clients})
         assert "breaks: mute" in muted.output

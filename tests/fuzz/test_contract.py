@@ -13,7 +13,7 @@ from support.users import Person
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 EXAMPLES = 150 if IS_FULL else 8
-LONGEST_SECONDS = 1500 if IS_FULL else 110
+LONGEST_SECONDS = 1500 if IS_FULL else 350
 
 
 @pytest.mark.slow
