@@ -157,7 +157,11 @@ def main() -> None:
         # The step may have closed or replaced the stream.
         with contextlib.suppress(Exception):
             stream.flush()
-    link.send(last_message)
+    try:
+        link.send(last_message)
+    except ConnectionError:
+        # The worker is gone: the processes that the step has started must not outlive this one.
+        os.killpg(0, signal.SIGKILL)
     # Exit even if the step left threads running.
     os._exit(0)
 
