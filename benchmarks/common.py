@@ -171,7 +171,7 @@ def free_port() -> int:
 
 
 def runs_of(measure: Callable[[], dict[str, float]], times: int = RUNS) -> dict[str, dict[str, Any]]:
-    """Return runs figure of several runs: the median and all values."""
+    """Return each figure of several runs: the median and all values."""
     runs = [measure() for _ in range(times)]
     return {
         name: {"median": statistics.median(run[name] for run in runs), "runs": [run[name] for run in runs]}

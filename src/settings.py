@@ -105,7 +105,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             self.proxy_secret,
             self.job_token_key,
             *(provider.client_secret for provider in self.provider_settings),
-            # A password that equals the user name is no secret.
+            # A password that equals the user name is not secret.
             *(url.password for url in urls if url.password != url.username),
         ]
         return tuple(value for value in values if value)

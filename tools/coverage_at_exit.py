@@ -36,7 +36,7 @@ def coverage_init(_plugins: Plugins, _options: dict[str, Any]) -> None:
 
 
 def _save() -> None:
-    """Write the data file; a process that leaves must leave, whatever becomes of it."""
+    """Write the data file; an error here must not stop the exit."""
     with contextlib.suppress(Exception):
         if current := Coverage.current():
             current.save()

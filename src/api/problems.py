@@ -48,7 +48,7 @@ _BODY_BROKE_OFF: Final = "client disconnected prematurely"
 
 
 class _Refusal(Struct, frozen=True):
-    """What a problem says about an error."""
+    """The fields of a problem response."""
 
     status: int
     code: str

@@ -1,4 +1,4 @@
-"""What the bodies of several resources share: names, pages, problems, and how views are built."""
+"""Parts that the bodies of several resources share: names, pages, problems, and how views are built."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields

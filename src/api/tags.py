@@ -25,7 +25,7 @@ class CreateTag(Struct, forbid_unknown_fields=True):
 
 
 class PatchTag(Struct, forbid_unknown_fields=True):
-    """The body of PATCH /tags/{id}. What is absent stays."""
+    """The body of PATCH /tags/{id}. Absent fields stay unchanged."""
 
     name: TagName | UnsetType = UNSET
 

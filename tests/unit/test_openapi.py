@@ -42,6 +42,16 @@ def test_every_answer_with_a_body_has_a_schema(contract: dict[str, Any]) -> None
     assert bare == []
 
 
+def test_names_of_schemas_do_not_depend_on_where_their_code_lies(contract: dict[str, Any]) -> None:
+    names = set(contract["components"]["schemas"])
+    references = set(re.findall(r"#/components/schemas/([^']+)'", str(contract)))
+
+    assert [name for name in names if not re.fullmatch(r"\w+", name)] == []
+    assert {"Page_JobDetail_", "Items_JobView_", "Page_TagView_"} <= names
+    assert references <= names
+    assert len(references) >= 20
+
+
 def test_every_path_stands_below_the_version_or_has_a_reason_not_to(contract: dict[str, Any]) -> None:
     paths = [path for path in contract["paths"] if not path.startswith(OUTSIDE)]
 

@@ -1,4 +1,4 @@
-"""Records what admins change in the audit log, in the transaction that changes it or before."""
+"""Records what admins change in the audit log, in the same transaction as the change, or earlier."""
 
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ _MAX_ID_LENGTH: Final = 255
 
 
 class AuditNote(Struct):
-    """What a handler adds to the audit entry of its request.
+    """The details that a handler adds to the audit entry of its request.
 
     *object_id* is the id of a created object, which the path does not name; *detail* is the request's body.
     """

@@ -50,7 +50,7 @@ class RevocationWatch:
             try:
                 await self._check()
             except TRANSIENT as error:
-                _log.warning("revocations_not_checked", reason=error.reason)
+                _log.warning("standing_not_checked", reason=error.reason)
 
     async def _check(self) -> None:
         by_credential: dict[StreamCredential, list[_WatchedStream]] = {}

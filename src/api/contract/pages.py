@@ -23,7 +23,7 @@ OPENAPI: Final = OpenAPIConfig(
     version="1",
     description="Jobs in steps: submit them, watch each one live, keep what they made. The sockets are"
     " described in [asyncapi.yaml](/asyncapi.yaml).",
-    # A path of its own: below it Litestar itself answers unknown paths, and not with a problem.
+    # A separate path, because below it Litestar answers unknown paths without a problem body.
     path="/docs/contract",
     use_handler_docstrings=True,
     render_plugins=[JsonRenderPlugin(path="/openapi.json")],

@@ -79,7 +79,9 @@ def graph_controller(schema: Schema) -> type[Controller]:
                     GraphQLRequestData(data.query, data.variables, data.operation_name, data.extensions),
                 )
             except RefusedError as error:
-                raise MalformedError("there is no such operation in the query, or it is no read") from error
+                raise MalformedError(
+                    "there is no such operation in the query, or it is not a query"
+                ) from error
             finally:
                 await reads.end()
             answer: Response[GraphAnswer] = self.create_response(

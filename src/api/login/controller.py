@@ -166,6 +166,6 @@ def _base_url(request: Request[Any, Any, Any]) -> str:
     """Return the service's own address as the browser knows it: http on this machine, https elsewhere."""
     host = request.headers.get("host", "")
     if not _HOST.fullmatch(host):
-        raise MalformedError("the Host header is no host")
+        raise MalformedError("the Host header is not a valid host name")
     name = host[: host.index("]") + 1] if host.startswith("[") else host.partition(":")[0]
     return f"{'http' if is_loopback(name) else 'https'}://{host}"

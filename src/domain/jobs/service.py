@@ -1,4 +1,4 @@
-"""What users do with their jobs after submission: read, update, cancel, retry, delete."""
+"""The use cases of submitted jobs: read, update, cancel, retry, delete."""
 
 from collections.abc import Sequence, Set
 from typing import Any

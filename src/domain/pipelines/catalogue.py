@@ -19,7 +19,7 @@ WHERE name = $1 AND ($2::int IS NULL OR version = $2) ORDER BY version DESC LIMI
 
 
 class CachedPipeline(Struct, frozen=True):
-    """What a submission needs of one version. *is_newest*: the submission named no version."""
+    """The part of a pipeline version that a submission needs. *is_newest*: no version was named."""
 
     name: str
     version: int

@@ -39,7 +39,7 @@ class JobCancelledError(HeadraceError):
 
 
 class StepContext(Protocol[P_co]):
-    """What a step can read of its job and do for it.
+    """The interface of a running step to its job.
 
     A `loop` step awaits the methods. In `thread` and `process` steps they are plain calls.
     """
