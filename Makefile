@@ -7,8 +7,8 @@ LOCKS := requirements-dev.lock requirements-embedded.lock
 WORKERS ?= 3
 COVERAGE := PYTHONPATH="$(CURDIR)/tools" $(BIN)/coverage
 COVERAGE_DIR := .coverage.d
-# Measuring doubles the processor time of a test. These decide by what happens in time, or send thousands of inputs.
-UNMEASURED := tests/faults tests/fuzz
+# Measuring doubles the processor time of a test. These start whole services, depend on time or send thousands of inputs.
+UNMEASURED := tests/faults tests/fuzz tests/journey/test_cli.py tests/journey/test_installed_wheel.py tests/journey/test_up.py
 
 .PHONY: help install demo dev test coverage check format lint types imports migrations bench faults fuzz contract audit \
   licences wheels lock clean
@@ -41,7 +41,8 @@ test: install  ## run all tests against real servers
 coverage: install  ## run all tests and print what they cover of domain and workers
 	@rm -rf $(COVERAGE_DIR) && mkdir $(COVERAGE_DIR)
 	@$(BIN)/pytest -n $(WORKERS) $(UNMEASURED)
-	@$(COVERAGE) run $(BIN)/pytest -n $(WORKERS) $(UNMEASURED:%=--ignore=%)
+	@$(BIN)/pytest -n $(WORKERS) -m slow $(UNMEASURED:%=--ignore=%)
+	@$(COVERAGE) run $(BIN)/pytest -n $(WORKERS) -m "not slow" $(UNMEASURED:%=--ignore=%)
 	@$(COVERAGE) combine --quiet
 	@$(COVERAGE) json --quiet -o $(COVERAGE_DIR)/report.json
 	@$(BIN)/python tools/coverage_table.py $(COVERAGE_DIR)/report.json src/domain src/workers

@@ -38,7 +38,7 @@ class RunningCommand:
         for reader in self._readers:
             reader.start()
 
-    def line(self, containing: str = "", timeout: float = 60) -> str:
+    def line(self, containing: str = "", timeout: float = 180) -> str:
         """Return the next line of standard output that contains *containing*."""
         deadline = time.monotonic() + timeout
         while True:
@@ -62,7 +62,7 @@ class RunningCommand:
             lines.append(line)
         return lines
 
-    def wait(self, timeout: float = 60) -> int:
+    def wait(self, timeout: float = 180) -> int:
         """Wait until the command ends. Return its exit status."""
         return self.process.wait(timeout)
 
@@ -136,7 +136,7 @@ class Up:
         self.url = url
         self.program = HEADRACE
 
-    def call(self, *arguments: str, timeout: float = 60) -> "subprocess.CompletedProcess[str]":
+    def call(self, *arguments: str, timeout: float = 180) -> "subprocess.CompletedProcess[str]":
         """Run a client command to its end."""
         return call(*arguments, timeout=timeout, HEADRACE_URL=self.url)
 
@@ -171,7 +171,7 @@ def up(folder: Path, *arguments: str, **environment: str) -> Iterator[Up]:
 
 
 def call(
-    *arguments: str, program: str = HEADRACE, cwd: Path | None = None, timeout: float = 60, **environment: str
+    *arguments: str, program: str = HEADRACE, cwd: Path | None = None, timeout: float = 180, **environment: str
 ) -> "subprocess.CompletedProcess[str]":
     """Run the command to its end."""
     return subprocess.run(

@@ -289,7 +289,7 @@ def test_the_demo_leaves_its_results_and_nothing_running(tmp_path: Path) -> None
     pytest.importorskip("soundfile")
     out = tmp_path / "results"
     with temporary_folder() as folder:
-        answer = call("demo", "--data-dir", str(folder), "--out", str(out), timeout=120)
+        answer = call("demo", "--data-dir", str(folder), "--out", str(out), timeout=300)
 
         assert answer.returncode == 0, answer.stderr
         assert (out / "shootout.html").stat().st_size > 100_000
