@@ -171,7 +171,11 @@ def up(folder: Path, *arguments: str, **environment: str) -> Iterator[Up]:
 
 
 def call(
-    *arguments: str, program: str = HEADRACE, cwd: Path | None = None, timeout: float = 180, **environment: str
+    *arguments: str,
+    program: str = HEADRACE,
+    cwd: Path | None = None,
+    timeout: float = 180,
+    **environment: str,
 ) -> "subprocess.CompletedProcess[str]":
     """Run the command to its end."""
     return subprocess.run(
