@@ -8,7 +8,6 @@ from uuid import UUID
 
 import msgspec
 
-from headrace.domain.events.encoding import EncodedEvent
 from headrace.domain.events.news import JobNews
 from headrace.domain.events.types import Eta, Progress, ProgressFrame
 from headrace.domain.jobs.attempts.claims import Claim
@@ -16,6 +15,7 @@ from headrace.domain.jobs.eta.estimator import EtaEstimator, StepTime
 from headrace.domain.jobs.progress import JobProgress
 from headrace.workers.attempt.outcome import AttemptStatus
 from headrace.workers.attempt.progress_sender import ProgressSender
+from support.worker_builders import new_claim
 
 SECONDS = 5
 ITEMS = 10_000
@@ -39,37 +39,7 @@ class KeptFrames:
 
 
 def claim(estimator: EtaEstimator | None = None) -> Claim:
-    return Claim(
-        job_id=UUID(int=1),
-        owner_id=UUID(int=2),
-        pipeline="many",
-        version=1,
-        queue="default",
-        params="{}",
-        attempt=1,
-        fence=1,
-        max_attempts=None,
-        losses=0,
-        progress=0.0,
-        head=2,
-        log_events=0,
-        cancel_requested=False,
-        seconds_left=None,
-        steps={},
-        at=AT,
-        news=JobNews(
-            job_id=UUID(int=1),
-            owner_id=UUID(int=2),
-            pipeline="many",
-            state="running",
-            head=2,
-            progress=0.0,
-            at=AT,
-            events=[EncodedEvent("job.started", "{}")],
-        ),
-        received_at=0.0,
-        eta_estimator=estimator,
-    )
+    return new_claim(pipeline="many", attempt=1, fence=1, eta_estimator=estimator)
 
 
 def sender(
