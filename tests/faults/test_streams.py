@@ -17,8 +17,7 @@ from faults.stream_torment import Torment
 from headrace.adapters.database import StatementPool
 from headrace.adapters.servers import Servers
 from headrace.settings import Settings
-from headrace.workers.main import open_worker
-from support.harness import serving
+from support.harness import register_pipelines, serving
 
 JOBS = by_form(500, 10_000)
 ROUNDS = by_form(1, 10)
@@ -96,8 +95,7 @@ async def test_a_muted_last_event_is_noticed_within_a_beat(faulty: Settings, dat
     random_source = seeded_random()
     muting = crashing.command("last_news", breaks="mute")
     jobs = by_form(5, 100)
-    async with open_worker(faulty, (MUTED_QUEUE,), 1):
-        pass
+    await register_pipelines(faulty)
     async with serving(faulty) as api, AsyncExitStack() as stack:
         async with crowd([str(api.http.base_url)], random_source) as watchers, asyncio.TaskGroup() as group:
             for _ in range(jobs):

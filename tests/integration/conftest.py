@@ -10,9 +10,8 @@ from headrace.adapters.database import StatementPool
 from headrace.adapters.engine import build_engine
 from headrace.adapters.servers import Servers
 from headrace.settings import Settings
-from headrace.workers.main import open_worker
 from support.browser import Browser
-from support.harness import Api, new_database, serving
+from support.harness import Api, new_database, register_pipelines, serving
 from support.lease_driver import seed_database
 from support.login_env import LoginEnv, open_login_env
 from support.shared_api import SharedApi, signed_in
@@ -63,8 +62,7 @@ async def shared_api(
             trusted_proxies=("127.0.0.1",),
             admins=("root",),
         )
-        async with open_worker(settings, ("nobody",), 1):
-            pass
+        await register_pipelines(settings)
         database = await StatementPool.open(url, size=2)
         async with serving(settings) as api:
             yield SharedApi(api, database)

@@ -15,8 +15,7 @@ from structlog.testing import capture_logs
 from websockets.exceptions import ConnectionClosed
 
 from headrace.settings import Settings
-from headrace.workers.main import open_worker
-from support.harness import Api, serving
+from support.harness import Api, register_pipelines, serving
 
 SECONDS = 15
 OURS, STRANGER = "https://app.example.com", "https://evil.example.com"
@@ -32,12 +31,6 @@ CAREFUL = {
 }
 NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
 PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
-
-
-async def register_pipelines(settings: Settings) -> None:
-    """Register the bundled pipelines."""
-    async with open_worker(settings, ("nobody",), 1):
-        pass
 
 
 @pytest.fixture

@@ -19,8 +19,7 @@ from headrace.domain.accounts.reach import Reach
 from headrace.domain.database import Row
 from headrace.domain.read_model.repository import ReadRepository
 from headrace.settings import Settings
-from headrace.workers.main import open_worker
-from support.harness import Api, new_database, serving
+from support.harness import Api, new_database, register_pipelines, serving
 from support.users import behind_proxy, named
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
@@ -132,8 +131,7 @@ async def database(settings: Settings) -> AsyncIterator[StatementPool]:
 @pytest.fixture(scope="module")
 async def api(settings: Settings) -> AsyncIterator[Api]:
     """An API without workers; the bundled pipelines and the caller are registered."""
-    async with open_worker(settings, ("nobody",), 1):
-        pass
+    await register_pipelines(settings)
     async with serving(settings) as running:
         await ask(running, "{ me { id } }")
         yield running

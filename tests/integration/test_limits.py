@@ -21,8 +21,7 @@ from headrace.api.auth.request_info import RequestInfo
 from headrace.api.middleware.rate_limits import RateLimitedError, RateLimits
 from headrace.domain.accounts.keys import make_key
 from headrace.settings import Settings
-from headrace.workers.main import open_worker
-from support.harness import Api, serving
+from support.harness import Api, register_pipelines, serving
 
 SECONDS = 15
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -55,8 +54,7 @@ async def serving_with(settings: Settings, **changed: Any) -> AsyncIterator[Api]
 
 async def waiting_job(settings: Settings, api: Api) -> str:
     """Return the path of a job that does not start."""
-    async with open_worker(settings, ("nobody",), 1):
-        pass
+    await register_pipelines(settings)
     job = await api.submit("noop", run_at="2100-01-01T00:00:00Z")
     return f"{JOBS}/{job['id']}"
 

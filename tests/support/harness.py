@@ -129,6 +129,12 @@ def private_servers() -> Iterator[Servers]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+async def register_pipelines(settings: Settings) -> None:
+    """Register the pipelines of *settings* by a worker that starts no job."""
+    async with open_worker(settings, ("nobody",), 1):
+        pass
+
+
 @asynccontextmanager
 async def working(
     settings: Settings, concurrency: int = 20, queues: tuple[str, ...] = ("default",)

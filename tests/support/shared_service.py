@@ -11,8 +11,7 @@ from headrace.adapters.database import StatementPool
 from headrace.domain import tables  # noqa: F401  (METADATA knows every table)
 from headrace.domain.base import METADATA
 from headrace.settings import Settings
-from headrace.workers.main import open_worker
-from support.harness import Api, serving, working
+from support.harness import Api, register_pipelines, serving, working
 
 # The worker of the module is registered in `workers`; pipelines are restored instead of deleted.
 _KEPT_TABLES: Final = frozenset({"workers", "pipelines"})
@@ -51,8 +50,7 @@ async def shared_service(settings: Settings, *, has_worker: bool) -> AsyncIterat
     """Run an API on *settings*, with a worker or only with the registered pipelines."""
     database = await StatementPool.open(str(settings.database_url), size=1)
     if not has_worker:
-        async with open_worker(settings, ("nobody",), 1):
-            pass
+        await register_pipelines(settings)
     async with serving(settings) as api, working(settings) if has_worker else nullcontext():
         service = SharedService(settings, api, database)
         await service.remember_pipelines()

@@ -8,8 +8,7 @@ import httpx
 import msgspec
 
 from headrace.settings import Settings
-from headrace.workers.main import open_worker
-from support.harness import Api, serving
+from support.harness import Api, register_pipelines, serving
 
 PROXY_SECRET = "the proxy's and ours"
 JOB_KEY = "shared with a backend that makes job tokens"
@@ -40,8 +39,7 @@ def bearer(token: str) -> dict[str, str]:
 @asynccontextmanager
 async def open_proxied(settings: Settings, **more: Any) -> AsyncIterator[Api]:
     """Open an API behind a proxy, without workers; the bundled pipelines are registered."""
-    async with open_worker(settings, ("nobody",), 1):
-        pass
+    await register_pipelines(settings)
     async with serving(behind_proxy(settings, **more)) as running:
         yield running
 
