@@ -1,4 +1,4 @@
-"""Starts one service for all cases: an API and a worker in the event loop of the tests."""
+"""Starts one service for the cases of a file: an API and a worker in the event loop of the tests."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from headrace.settings import Settings
 from support.harness import new_database, serving, working
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 async def service(
     servers: Servers, template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Service]:
@@ -28,7 +28,7 @@ async def service(
         await database.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 async def history(service: Service) -> History:
     """A finished job of several steps, two of which ran at once."""
     job = await service.api.submit("ticks", params={"count": 3, "interval_ms": 1, "steps": 2})
@@ -36,7 +36,7 @@ async def history(service: Service) -> History:
     return History(job["id"], seen.event_bytes)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 async def long_history(service: Service) -> str:
     """A cancelled job of 1,302 events, more than the service reads at once."""
     job_id = await service.waiting_job()

@@ -90,18 +90,20 @@ def codes(answer: Any) -> list[str]:
 
 @contextmanager
 def statements(api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Record the SQL statements of the API process, through the engine and through the pool."""
+    """Record the SQL statements of the API, through its engine and through its pools."""
     executed: list[str] = []
     fetch = StatementPool.fetch
+    services = api.app.state.services
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         executed.append(statement)
 
     async def noting(pool: StatementPool, statement: str, *arguments: Any) -> Sequence[Row]:
-        executed.append(statement)
+        if pool in (services.pool, services.submit_pool):
+            executed.append(statement)
         return await fetch(pool, statement, *arguments)
 
-    engine = api.app.state.services.engine.sync_engine
+    engine = services.engine.sync_engine
     monkeypatch.setattr(StatementPool, "fetch", noting)
     event.listen(engine, "before_cursor_execute", note)
     try:
