@@ -1,4 +1,7 @@
-"""The wheel works when it is installed into a new environment and used outside of the source tree."""
+"""The wheel works when it is installed into a new environment and used outside of the source tree.
+
+The environment imports the dependencies of the tests' own environment, so no network is needed.
+"""
 
 import os
 import subprocess
@@ -41,7 +44,13 @@ def count(context: StepContext[Params], word: str) -> int:
     return len(word)
 
 
+@step(runs_in="process")
+def shout(context: StepContext[Params]) -> str:
+    return GREETING.upper()
+
+
 greeting = Pipeline("greeting", params=Params)
+greeting.add(shout)
 greeting.add(count, for_each=lambda params: params.name.split())
 greeting.add(greet, result=True)
 """
@@ -76,7 +85,7 @@ class Installation:
             *(sys.executable, "-m", "pip", "--python", str(self.python), "install", "--quiet"),
             *("--no-index", "--no-deps", "--disable-pip-version-check", *wheels),
         )
-        # Dependencies come from the environment of the tests; a path in a .pth file adds no editable install.
+        # A path in a .pth file adds the packages of the tests' environment, but not its editable installs.
         (packages,) = (self.python.parents[1] / "lib").glob("python3*/site-packages")
         (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
@@ -127,6 +136,13 @@ def test_the_installed_package_is_the_one_that_runs(installation: Installation) 
     )
 
     assert where.startswith(str(installation.python.parents[1]))
+
+
+def test_the_package_runs_as_a_module(installation: Installation) -> None:
+    printed = _run(str(installation.python), "-m", "headrace", "--version", cwd=installation.project)
+
+    assert printed == _run(installation.headrace, "--version", cwd=installation.project)
+    assert printed.startswith("headrace ")
 
 
 @pytest.mark.slow

@@ -1,12 +1,19 @@
 """Modules of users are loaded under any name, and errors in them are reported."""
 
+import queue
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from headrace.domain.pipelines.loading import SourceNotFoundError, load, load_all
+from headrace.domain.pipelines.loading import (
+    SourceNotFoundError,
+    extend_import_path,
+    import_path,
+    load,
+    load_all,
+)
 
 FLOW = """
 from msgspec import Struct
@@ -109,6 +116,30 @@ def test_a_pipeline_defined_twice_keeps_its_first_definition(tmp_path: Path) -> 
 
     assert loaded.sources[("twice", 1)] == str(first)
     assert [failure.source for failure in loaded.failures] == [str(second)]
+
+
+def test_a_named_module_without_a_pipeline_is_a_failure() -> None:
+    loaded = load_all(["queue"])
+
+    assert [failure.source for failure in loaded.failures] == ["queue"]
+    assert loaded.failures[0].traceback == (
+        f"the module 'queue' ({queue.__file__}) defines no pipeline at its top level"
+    )
+
+
+def test_the_import_path_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", "lib", "/usr/lib"])
+
+    assert import_path() == (str(tmp_path), str(tmp_path / "lib"), "/usr/lib")
+
+
+def test_the_import_path_of_another_process_comes_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", ["/a", "/b"])
+
+    extend_import_path(("/b", "/c", "/a", "/d"))
+
+    assert sys.path == ["/a", "/b", "/c", "/d"]
 
 
 NAMES_OF_OURS = ("adapters", "api", "app", "cli", "domain", "headrace", "pipelines", "settings", "workers")

@@ -166,7 +166,7 @@ def test_what_the_map_of_the_code_names_is_there() -> None:
 
 
 def test_an_environment_file_gets_neither_into_the_history_nor_into_an_image() -> None:
-    lines = (ROOT / ".containerignore").read_text().splitlines()
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
     taken = [line for line in lines if line.startswith("!")]
 
     assert ".env" in (ROOT / ".gitignore").read_text().splitlines()

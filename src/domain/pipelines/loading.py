@@ -50,13 +50,19 @@ def load_all(sources: Iterable[str]) -> Loaded:
     """
     loaded = Loaded({}, {}, [])
     user_modules = [module for source in sources for module in expand(source)]
+    # A folder may hold modules that only help others; a module that is named must define a pipeline.
+    named_modules = [source for source in user_modules if not Path(source).is_absolute()]
     for source in (*BUNDLED, *user_modules):
         try:
             module = load(source)
         except BaseException:  # noqa: BLE001  (a user's module may raise anything)
             loaded.failures.append(Failure(source, traceback.format_exc()))
             continue
-        for pipeline in pipelines_in(module):
+        pipelines = list(pipelines_in(module))
+        if source in named_modules and not pipelines:
+            message = f"the module {source!r} ({module.__file__}) defines no pipeline at its top level"
+            loaded.failures.append(Failure(source, message))
+        for pipeline in pipelines:
             key = (pipeline.name, pipeline.version)
             if key in loaded.pipelines and loaded.pipelines[key] is not pipeline:
                 message = f"pipeline {key[0]!r} version {key[1]} is defined in {loaded.sources[key]} already"
@@ -113,6 +119,16 @@ def load(source: str) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def import_path() -> tuple[str, ...]:
+    """Return the absolute paths of the folders and archives from which this process imports modules."""
+    return tuple(str(Path(entry).absolute()) for entry in sys.path)
+
+
+def extend_import_path(entries: Iterable[str]) -> None:
+    """Import modules from *entries* as well, after those of `sys.path`."""
+    sys.path.extend(entry for entry in entries if entry not in sys.path)
 
 
 def pipelines_in(module: ModuleType) -> Iterator[Pipeline]:

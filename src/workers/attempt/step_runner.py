@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from headrace.domain.jobs.attempts.claims import Claim
 from headrace.domain.pipelines.definition import Node, Pipeline
+from headrace.domain.pipelines.loading import import_path
 from headrace.workers.attempt.contexts import StepIdentity
 from headrace.workers.attempt.executors import StepExecutor, StepStoppedError, build_executor, run_step
 from headrace.workers.attempt.plan import StepPlan, compute_items
@@ -121,6 +122,7 @@ class StepRunner:
                 attempt=claim.attempt,
                 scratch=str(scratch.path),
                 max_output_bytes=self._resources.max_output_bytes,
+                import_path=import_path(),
             )
             return ProcessExecutor(message, node.name, run.key, self._host)
         identity = StepIdentity(

@@ -16,7 +16,7 @@ import msgspec
 
 from headrace.domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
 from headrace.domain.pipelines.definition import Pipeline, StepHandle
-from headrace.domain.pipelines.loading import load, pipelines_in
+from headrace.domain.pipelines.loading import extend_import_path, load, pipelines_in
 from headrace.workers.child import protocol
 from headrace.workers.child.oom import prefer_oom_kill
 from headrace.workers.values import (
@@ -167,6 +167,7 @@ def main() -> None:
 
 
 def _load_pipeline(run: protocol.RunStep) -> Pipeline:
+    extend_import_path(run.import_path)
     name_and_version = (run.pipeline, run.version)
     return next(
         pipeline

@@ -15,7 +15,10 @@ _MAX_RECEIVE_BYTES: Final = 1 << 20
 
 
 class RunStep(Struct, tag="order", frozen=True):
-    """The first message to a child: run this step. *params* and *item* are JSON."""
+    """The first message to a child: run this step. *params* and *item* are JSON.
+
+    *import_path*: the folders from which the worker imports modules.
+    """
 
     source: str
     pipeline: str
@@ -27,6 +30,7 @@ class RunStep(Struct, tag="order", frozen=True):
     attempt: int
     scratch: str
     max_output_bytes: int
+    import_path: tuple[str, ...] = ()
 
 
 class Stop(Struct, tag="stop", frozen=True):
