@@ -16,7 +16,7 @@ from headrace.api.accounts.job_tokens import JobTokenController
 from headrace.api.auth.origins import Origins, cross_origin
 from headrace.api.auth.proxies import Proxies
 from headrace.api.auth.tokens import Tokens
-from headrace.api.contract import pages as docs
+from headrace.api.contract.routes import OPENAPI, contract_routes
 from headrace.api.dependencies import (
     provide_after_commit,
     provide_api_keys,
@@ -86,7 +86,7 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
     )
     tokens = Tokens(_signing_key(settings), settings.job_token_key)
     app = Litestar(
-        route_handlers=[api, HealthController, LoginController, *docs.routes(), *graph_routes(settings)],
+        route_handlers=[api, HealthController, LoginController, *contract_routes(), *graph_routes(settings)],
         dependencies={
             "services": Provide(provide_services),
             # Not names of body fields: Litestar answers 500 if a field with a dependency's name is invalid.
@@ -108,7 +108,7 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
         middleware=[Admission(Origins(settings, tokens))],
         cors_config=cross_origin(settings),
         lifespan=[partial(run_services, settings=settings, tokens=tokens, on_broken=on_broken)],
-        openapi_config=docs.OPENAPI,
+        openapi_config=OPENAPI,
         request_max_body_size=settings.max_body_bytes,
         logging_config=None,
         debug=False,

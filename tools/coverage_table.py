@@ -74,5 +74,5 @@ def _percent(part: int, whole: int) -> float:
 
 
 if __name__ == "__main__":
-    found = msgspec.json.decode(Path(sys.argv[1]).read_bytes())["files"]
-    print("\n".join(table({path: one["summary"] for path, one in found.items()}, sys.argv[2:])))
+    files = msgspec.json.decode(Path(sys.argv[1]).read_bytes())["files"]
+    print("\n".join(table({path: file["summary"] for path, file in files.items()}, sys.argv[2:])))

@@ -47,11 +47,11 @@ def branches_in(path: str, text: str) -> list[Branch]:
 
 
 def judge(branches: list[Branch], ran: dict[str, set[int]], least: float = LEAST) -> tuple[int, list[str]]:
-    """The exit code, and what to print. *ran*: by path the lines that ran."""
+    """Return the exit code and the lines to print. *ran*: the numbers of the lines that ran, by path."""
     missed = [branch for branch in branches if branch.line not in ran.get(branch.path, set())]
     count = len(branches) - len(missed)
     share = 100 * count / len(branches) if branches else 0.0
-    lines = [f"{one.path}:{one.line}: did not run: {one.source}" for one in missed]
+    lines = [f"{branch.path}:{branch.line}: did not run: {branch.source}" for branch in missed]
     lines.append(f"error branches: {count} of {len(branches)} ran, {share:.1f} % (at least {least:g} %)")
     return TOO_FEW if not branches or share < least else 0, lines
 
@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> int:
         print("error_branches.py REPORT FOLDER [LEAST]", file=sys.stderr)
         return WRONGLY_CALLED
     report: dict[str, Any] = msgspec.json.decode(Path(arguments[0]).read_bytes())
-    ran = {path: set(one["executed_lines"]) for path, one in report["files"].items()}
+    ran = {path: set(file["executed_lines"]) for path, file in report["files"].items()}
     files = sorted(Path(arguments[1]).rglob("*.py"))
     branches = [branch for file in files for branch in branches_in(file.as_posix(), file.read_text())]
     code, lines = judge(branches, ran, *map(float, arguments[2:]))

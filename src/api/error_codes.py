@@ -44,7 +44,7 @@ from headrace.domain.jobs.errors import (
 )
 from headrace.domain.jobs.states import IllegalTransitionError
 from headrace.domain.jobs.submission.submitter import PipelineBusyError
-from headrace.domain.json_bounds import ValueTooLargeError
+from headrace.domain.json_limits import ValueTooLargeError
 from headrace.domain.pipelines.service import ParamsInvalidError, PipelineNotFoundError, PipelineUnknownError
 from headrace.domain.presets.errors import PresetInUseError, PresetTitleTakenError
 from headrace.domain.tags.service import TagNotFoundError, TagTakenError

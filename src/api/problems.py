@@ -20,7 +20,7 @@ from headrace.domain.accounts.caller import UnauthenticatedError
 from headrace.domain.conflicts import TakenError
 from headrace.domain.database import DatabaseAwayError
 from headrace.domain.errors import HeadraceError
-from headrace.domain.json_bounds import ValueTooLargeError
+from headrace.domain.json_limits import ValueTooLargeError
 from headrace.domain.pipelines.service import ParamsInvalidError
 from headrace.domain.redaction import redact
 
@@ -71,8 +71,8 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
         refusal = _Refusal(400, "malformed", "the body is not JSON")
     elif isinstance(error, RecursionError | UnicodeDecodeError):
         refusal = _Refusal(400, "malformed", "the body is not UTF-8, or nested too deep")
-    elif isinstance(error, DATABASE_ERRORS) and (known := classify_database_error(error)) is not None:
-        refusal = _Refusal(*known)
+    elif isinstance(error, DATABASE_ERRORS) and (classified := classify_database_error(error)) is not None:
+        refusal = _Refusal(*classified)
     else:
         refusal = _report_bug(error)
     return _answer(request, refusal, _headers_for(error, refusal.status))

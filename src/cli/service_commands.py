@@ -58,7 +58,7 @@ def api(host: str, port: int, tied: bool) -> None:
     events arrive up to a second later. Exits with
     status 78 if it refuses to start; the last line says why.
     """
-    from headrace.cli.exit import terminate_when_stdin_closes
+    from headrace.cli.process_exit import terminate_when_stdin_closes
 
     if tied:
         terminate_when_stdin_closes()
@@ -105,7 +105,7 @@ def worker(queues: tuple[str, ...], concurrency: int | None, alone: bool, suspec
     """
     import uvloop
 
-    from headrace.cli.exit import terminate_when_stdin_closes
+    from headrace.cli.process_exit import terminate_when_stdin_closes
     from headrace.workers.supervisor import end_with_parent, supervise
 
     if tied:
@@ -130,7 +130,7 @@ async def _work(
 ) -> NoReturn:
     """Run the worker, then end the process, even if steps have left tasks in the loop."""
     from headrace.cli.database_refusals import translate_refusals
-    from headrace.cli.exit import exit_now
+    from headrace.cli.process_exit import exit_now
     from headrace.domain.database import TRANSIENT
     from headrace.workers.child.oom import prefer_oom_kill
     from headrace.workers.main import run_worker

@@ -32,7 +32,7 @@ def tracked_json() -> Any:
 def merge_json(obj: object, field: str, patch: dict[str, Any]) -> None:
     """Merge *patch* into the JSON object in *field*, as RFC 7396 does: None removes a key.
 
-    The attribute is assigned anew, so that changes in nested objects are written.
+    The attribute is assigned again, so that changes in nested objects are written.
     """
     setattr(obj, field, _merged(getattr(obj, field) or {}, patch))
 

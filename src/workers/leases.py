@@ -7,12 +7,12 @@ from uuid import UUID
 import msgspec
 import structlog
 
+from headrace.adapters.periodic import run_every
 from headrace.domain.database import DatabaseAwayError, DatabaseBusyError
 from headrace.domain.jobs.attempts.claims import HeldLease
 from headrace.domain.jobs.attempts.queue import JobQueue
 from headrace.workers.attempt.outcome import StopReason
 from headrace.workers.attempt.runner import Attempt
-from headrace.workers.maintenance.periodic import run_every
 
 _log = structlog.get_logger(__name__)
 

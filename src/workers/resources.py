@@ -16,7 +16,7 @@ class WorkerResources(Struct, kw_only=True):
     """The shared objects that an attempt gets from its worker process.
 
     *pipelines* and *sources* (where a child process loads the pipeline from) are keyed by name and version.
-    *abandoned* counts calls of an author's code that could not be ended; each keeps its slot for ever.
+    *abandoned* counts calls of an author's code that could not be ended; each keeps its slot forever.
     """
 
     pipelines: dict[tuple[str, int], Pipeline]

@@ -8,7 +8,7 @@ import msgspec
 
 from headrace.domain.errors import HeadraceError
 from headrace.domain.events.types import JobError
-from headrace.domain.json_values import has_nul
+from headrace.domain.json_limits import has_nul
 from headrace.domain.redaction import redact, redact_values
 
 _MAX_FIELDS_BYTES: Final = 8 * 1024

@@ -1,4 +1,4 @@
-"""Starts one service for the cases of a file: an API and a worker in the event loop of the tests."""
+"""Starts one service for each test module: an API and a worker in the event loop of the tests."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

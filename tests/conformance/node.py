@@ -26,7 +26,7 @@ async def node_watch(
     **options: Any,
 ) -> str:
     """Call *on_frame* with every frame of `watch`. Return `ended`, or the code or name of the error."""
-    order = {
+    request = {
         "transport": transport,
         "url": url,
         "job": job_id,
@@ -34,21 +34,21 @@ async def node_watch(
         "options": options,
         "token": token,
     }
-    async for line in _lines("watch", order):
+    async for line in _lines("watch", request):
         if "frame" not in line:
             return str(line["ending"])
         on_frame(json.dumps(line["frame"]).encode())
-    raise AssertionError("the driver said nothing")
+    raise AssertionError("the driver printed nothing")
 
 
 async def node_call(url: str, name: str, *arguments: Any) -> dict[str, Any]:
-    """Call a method of the client. Return its result as `answer`, or what it throws as `error`."""
-    order = {"url": url, "name": name, "arguments": arguments}
-    answers: list[dict[str, Any]] = [line async for line in _lines("call", order)]
-    return answers[0]
+    """Call a method of the client. Return its result as `result`, or the thrown error as `error`."""
+    request = {"url": url, "name": name, "arguments": arguments}
+    results: list[dict[str, Any]] = [line async for line in _lines("call", request)]
+    return results[0]
 
 
-async def _lines(mode: str, order: dict[str, Any]) -> Any:
+async def _lines(mode: str, request: dict[str, Any]) -> Any:
     # Only Node 20 needs the flag for WebSocket.
     process = await asyncio.create_subprocess_exec(
         NODE,
@@ -56,7 +56,7 @@ async def _lines(mode: str, order: dict[str, Any]) -> Any:
         "--experimental-websocket",
         _DRIVER,
         mode,
-        json.dumps(order),
+        json.dumps(request),
         stdout=asyncio.subprocess.PIPE,
         limit=2**24,
     )

@@ -1,4 +1,4 @@
-"""The running service that all cases share."""
+"""The running service that all tests of a module share."""
 
 from msgspec import Struct
 

@@ -45,7 +45,7 @@ async def call(request: pytest.FixtureRequest, service: Service) -> AsyncIterato
     await caller("close")
 
 
-async def test_a_job_is_submitted_waited_for_and_looked_at(call: Caller) -> None:
+async def test_a_job_can_be_submitted_awaited_and_shown(call: Caller) -> None:
     job = await call("submit", "ticks", Params(2), tags=["a", "b"], priority=7, meta={"from": "test"})
 
     done = await call("wait", job.id, timeout=SECONDS)
@@ -64,7 +64,7 @@ async def test_a_job_is_submitted_waited_for_and_looked_at(call: Caller) -> None
     assert ([event.seq for event in page.items], page.head) == ([3, 4], done.event_seq)
 
 
-async def test_the_same_key_is_the_same_job(call: Caller) -> None:
+async def test_submitting_with_the_same_key_returns_the_same_job(call: Caller) -> None:
     key = uuid4().hex
 
     jobs = [await call("submit", "noop", key=key) for _ in range(2)]
@@ -75,7 +75,7 @@ async def test_the_same_key_is_the_same_job(call: Caller) -> None:
     assert (refused.value.status, refused.value.code) == (409, "idempotency_conflict")
 
 
-async def test_waiting_ends_in_time_and_the_job_goes_on(call: Caller, service: Service) -> None:
+async def test_wait_times_out_without_ending_the_job(call: Caller, service: Service) -> None:
     job_id = await service.waiting_job()
 
     with pytest.raises(WaitTimeoutError):
@@ -85,7 +85,7 @@ async def test_waiting_ends_in_time_and_the_job_goes_on(call: Caller, service: S
     assert (await call("wait", job_id, timeout=SECONDS)).state == "cancelled"
 
 
-async def test_a_failed_job_is_retried(call: Caller) -> None:
+async def test_a_failed_job_can_be_retried(call: Caller) -> None:
     job = await call("submit", "flaky", {"fail_times": 1}, max_attempts=1)
     failed = await call("wait", job.id, timeout=SECONDS)
 
@@ -95,7 +95,7 @@ async def test_a_failed_job_is_retried(call: Caller) -> None:
     assert (await call("wait", job.id, timeout=SECONDS)).state == "succeeded"
 
 
-async def test_what_does_not_fit_is_refused_with_its_places(call: Caller) -> None:
+async def test_invalid_params_are_refused_with_their_paths(call: Caller) -> None:
     with pytest.raises(ApiError) as refused:
         await call("submit", "ticks", {"count": "many"})
 
@@ -103,7 +103,7 @@ async def test_what_does_not_fit_is_refused_with_its_places(call: Caller) -> Non
     assert [fault.path for fault in refused.value.errors] == ["$.params.count"]
 
 
-async def test_a_file_goes_there_and_back(call: Caller, tmp_path: Path) -> None:
+async def test_a_file_can_be_uploaded_and_downloaded(call: Caller, tmp_path: Path) -> None:
     sent, got = tmp_path / "sent.bin", tmp_path / "got.bin"
     sent.write_bytes(bytes(range(256)) * 3000)
 
@@ -118,24 +118,24 @@ async def test_a_file_goes_there_and_back(call: Caller, tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["got.bin", "sent.bin"]
 
 
-async def test_files_of_a_job_are_listed(call: Caller, service: Service) -> None:
+async def test_a_job_without_files_has_an_empty_file_list(call: Caller, service: Service) -> None:
     page = await call("files", await service.waiting_job())
 
     assert (page.items, page.total) == ([], 0)
 
 
-async def test_any_call_of_the_api_can_be_made(call: Caller) -> None:
-    answer = await call("request", "GET", "/pipelines/ticks")
+async def test_request_can_call_any_route(call: Caller) -> None:
+    view = await call("request", "GET", "/pipelines/ticks")
 
-    assert answer["name"] == "ticks"
+    assert view["name"] == "ticks"
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient], ids=["blocking", "async"])
-async def test_a_submission_survives_a_service_that_is_coming_back(kind: Any, service: Service) -> None:
-    """Refused for now, then cut off after it arrived: one job, because of one key."""
+async def test_a_submission_survives_a_restarting_service(kind: Any, service: Service) -> None:
+    """After a 503 and a lost response, the client repeats its request with one key: one job is created."""
     keys: list[str] = []
 
-    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         length = int(head.lower().partition("content-length: ")[2].partition("\r\n")[0])
         body = await reader.readexactly(length)
@@ -146,13 +146,13 @@ async def test_a_submission_survives_a_service_that_is_coming_back(kind: Any, se
             )
         else:
             headers = {"Idempotency-Key": keys[-1], "Content-Type": "application/json"}
-            answer = await service.api.http.post("/api/v1/jobs", content=body, headers=headers)
+            response = await service.api.http.post("/api/v1/jobs", content=body, headers=headers)
             if len(keys) == 3:
-                writer.write(b"HTTP/1.1 202 Accepted\r\nConnection: close\r\n\r\n" + answer.content)
+                writer.write(b"HTTP/1.1 202 Accepted\r\nConnection: close\r\n\r\n" + response.content)
         await writer.drain()
         writer.close()
 
-    async with await asyncio.start_server(play, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
         caller = Caller(kind(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
         tag = uuid4().hex
         job = await caller("submit", "noop", tags=[tag])
@@ -163,7 +163,7 @@ async def test_a_submission_survives_a_service_that_is_coming_back(kind: Any, se
     assert [item["id"] for item in page["items"]] == [str(job.id)]
 
 
-async def test_nobody_there_is_said_so() -> None:
+async def test_an_unreachable_service_is_reported() -> None:
     for client in (Client("http://127.0.0.1:9", retries=0), AsyncClient("http://127.0.0.1:9", retries=0)):
         with pytest.raises(UnreachableError, match="no service at http"):
             await Caller(client)("show", uuid4())
@@ -171,17 +171,17 @@ async def test_nobody_there_is_said_so() -> None:
 
 
 @needs_node
-async def test_typescript_submits_waits_shows_cancels_and_retries(service: Service) -> None:
+async def test_the_typescript_client_can_submit_wait_show_and_cancel(service: Service) -> None:
     async def ask(name: str, *arguments: Any) -> dict[str, Any]:
         async with asyncio.timeout(SECONDS):
             return await node_call(service.url, name, *arguments)
 
     key, params = uuid4().hex, {"count": 2, "interval_ms": 1}
-    job = (await ask("submit", "ticks", params, {"key": key}))["answer"]
-    again = (await ask("submit", "ticks", params, {"key": key}))["answer"]
-    done = (await ask("wait", job["id"], {"timeoutMs": 15_000}))["answer"]
-    shown = (await ask("show", job["id"]))["answer"]
-    cancelled = (await ask("cancel", await service.waiting_job()))["answer"]
+    job = (await ask("submit", "ticks", params, {"key": key}))["result"]
+    again = (await ask("submit", "ticks", params, {"key": key}))["result"]
+    done = (await ask("wait", job["id"], {"timeoutMs": 15_000}))["result"]
+    shown = (await ask("show", job["id"]))["result"]
+    cancelled = (await ask("cancel", await service.waiting_job()))["result"]
     refused = (await ask("retry", job["id"]))["error"]
     faulty = (await ask("submit", "ticks", {"count": "many"}))["error"]
 

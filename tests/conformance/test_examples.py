@@ -1,4 +1,4 @@
-"""The examples in the documents run as they are."""
+"""The examples in the documentation run as written."""
 
 import asyncio
 import re
@@ -42,7 +42,7 @@ async def printed(*command: str) -> str:
 
 
 @pytest.mark.parametrize("example", examples("python"), ids=["blocking", "async", "readme"])
-async def test_an_example_in_python_runs(service: Service, example: str) -> None:
+async def test_python_examples_run(service: Service, example: str) -> None:
     output = await printed(sys.executable, "-c", example.replace("http://127.0.0.1:8000", service.url))
 
     assert "succeeded" in output
@@ -50,7 +50,7 @@ async def test_an_example_in_python_runs(service: Service, example: str) -> None
 
 @needs_node
 @pytest.mark.parametrize("example", examples("js"), ids=["page", "readme"])
-async def test_an_example_in_javascript_runs(service: Service, example: str, tmp_path: Path) -> None:
+async def test_javascript_examples_run(service: Service, example: str, tmp_path: Path) -> None:
     script = tmp_path / "example.mjs"
     script.write_text(
         example.replace("http://127.0.0.1:8000", service.url).replace('"headrace-client"', f'"{MODULE}"')

@@ -1,4 +1,4 @@
-"""Every client follows the rules of resuming, against a service that misbehaves."""
+"""Every client resumes a watch correctly when the service misbehaves."""
 
 import asyncio
 from typing import Any
@@ -32,7 +32,7 @@ def events(*numbers: int) -> list[dict[str, Any]]:
     ]
 
 
-async def played(watcher: Watcher, *scenes: Scene) -> tuple[WatchResult, list[int]]:
+async def watch_scenes(watcher: Watcher, *scenes: Scene) -> tuple[WatchResult, list[int]]:
     """Run the watcher against the scenes; return its result and the cursors that it requested."""
     over_http = watcher is typescript_events
     async with (scripted_event_server if over_http else scripted_server)(*scenes) as server:
@@ -41,47 +41,49 @@ async def played(watcher: Watcher, *scenes: Scene) -> tuple[WatchResult, list[in
 
 @every_client
 @pytest.mark.parametrize("code", [1000, 1013, None])
-async def test_a_broken_stream_is_taken_up_after_the_last_event(watcher: Watcher, code: int | None) -> None:
-    seen, cursors = await played(watcher, sends(*events(1, 2, 3), code=code), sends(*events(4, 5), END))
+async def test_a_broken_stream_resumes_after_the_last_event(watcher: Watcher, code: int | None) -> None:
+    seen, cursors = await watch_scenes(watcher, sends(*events(1, 2, 3), code=code), sends(*events(4, 5), END))
 
     assert seen.bodies == [*events(1, 2, 3, 4, 5), END]
     assert cursors == [0, 3]
 
 
 @every_client
-async def test_an_event_that_comes_again_is_left_out(watcher: Watcher) -> None:
-    seen, _ = await played(watcher, sends(*events(1, 2, 2, 1, 3), END))
+async def test_repeated_events_are_dropped(watcher: Watcher) -> None:
+    seen, _ = await watch_scenes(watcher, sends(*events(1, 2, 2, 1, 3), END))
 
     assert seen.bodies == [*events(1, 2, 3), END]
 
 
 @every_client
-async def test_a_gap_is_never_handed_on(watcher: Watcher) -> None:
-    seen, cursors = await played(watcher, sends(*events(1, 3, 4), END), sends(*events(2, 3, 4), END))
+async def test_events_after_a_gap_are_not_delivered_until_it_is_filled(watcher: Watcher) -> None:
+    seen, cursors = await watch_scenes(watcher, sends(*events(1, 3, 4), END), sends(*events(2, 3, 4), END))
 
     assert seen.bodies == [*events(1, 2, 3, 4), END]
     assert cursors == [0, 1]
 
 
 @every_client
-async def test_a_goodbye_is_heeded(watcher: Watcher) -> None:
+async def test_a_client_waits_after_a_bye_before_it_reconnects(watcher: Watcher) -> None:
     began = asyncio.get_running_loop().time()
 
-    seen, cursors = await played(watcher, sends({"type": "bye", "retry_after": 0.4}, code=1012), sends(END))
+    seen, cursors = await watch_scenes(
+        watcher, sends({"type": "bye", "retry_after": 0.4}, code=1012), sends(END)
+    )
 
     assert asyncio.get_running_loop().time() - began >= 0.4
     assert ([body["type"] for body in seen.bodies], cursors) == (["bye", "end"], [0, 0])
 
 
 @every_client
-async def test_frames_of_one_message_are_taken_one_by_one(watcher: Watcher) -> None:
-    seen, _ = await played(watcher, sends([*events(1, 2), BEAT], events(3), [*events(4), END]))
+async def test_frames_of_one_message_are_delivered_one_by_one(watcher: Watcher) -> None:
+    seen, _ = await watch_scenes(watcher, sends([*events(1, 2), BEAT], events(3), [*events(4), END]))
 
     assert seen.bodies == [*events(1, 2), BEAT, *events(3, 4), END]
 
 
 @every_client
-async def test_what_a_newer_service_says_is_handed_on(watcher: Watcher) -> None:
+async def test_unknown_frames_and_fields_are_delivered_unchanged(watcher: Watcher) -> None:
     header = {"job_id": JOB, "seq": 1, "at": "2026-11-21T06:30:00Z"}
     news = [
         {"type": "job.praised", **header, "by": {"name": "somebody"}},
@@ -90,7 +92,7 @@ async def test_what_a_newer_service_says_is_handed_on(watcher: Watcher) -> None:
         {"type": "step.started", **header, "seq": 3, "step": 7},
     ]
 
-    seen, cursors = await played(watcher, sends(*news, END))
+    seen, cursors = await watch_scenes(watcher, sends(*news, END))
 
     assert seen.bodies == [*news, END]
     assert cursors == [0]
@@ -107,7 +109,7 @@ async def test_what_a_newer_service_says_is_handed_on(watcher: Watcher) -> None:
     ids=["not-found", "cursor", "not-signed-in"],
 )
 async def test_a_refusal_ends_the_watch(watcher: Watcher, scene: Scene, code: str) -> None:
-    seen, cursors = await played(watcher, scene)
+    seen, cursors = await watch_scenes(watcher, scene)
 
     assert (seen.end_reason, cursors) == (code, [0])
 
@@ -115,7 +117,7 @@ async def test_a_refusal_ends_the_watch(watcher: Watcher, scene: Scene, code: st
 TWICE = (sends(*events(1), code=1011), sends(END))
 
 
-async def test_a_token_goes_with_every_connection() -> None:
+async def test_python_clients_send_the_token_with_every_connection() -> None:
     async with (
         asyncio.timeout(SECONDS),
         scripted_server(*TWICE) as blocking,
@@ -131,14 +133,14 @@ async def test_a_token_goes_with_every_connection() -> None:
 
 
 @needs_node
-async def test_a_token_goes_over_http_where_a_socket_sends_no_headers() -> None:
+async def test_typescript_streams_over_http_if_a_socket_cannot_send_the_token() -> None:
     async with asyncio.timeout(SECONDS), scripted_event_server(*TWICE) as fetched:
         await node_watch("socket", fetched.url, JOB, 0, lambda _: None, token="secret")
 
     assert fetched.tokens == ["Bearer secret"] * 2
 
 
-async def test_what_answers_without_being_headrace_is_refused() -> None:
+async def test_a_server_that_is_not_headrace_is_refused() -> None:
     async with scripted_event_server(sends(code=4404)) as server:
         for watcher in CLIENTS[:2]:
             assert (await watched(watcher, server.url, JOB)).end_reason == "not_headrace"
@@ -146,7 +148,7 @@ async def test_what_answers_without_being_headrace_is_refused() -> None:
 
 @needs_node
 @pytest.mark.parametrize("transport", ["socket", "events"])
-async def test_a_service_that_stays_away_is_given_up(transport: str) -> None:
+async def test_typescript_gives_up_on_a_service_that_stays_away(transport: str) -> None:
     scenes = (sends(*events(1, 2), code=1011), sends(code=1013))
     async with (
         asyncio.timeout(SECONDS),
@@ -162,7 +164,7 @@ async def test_a_service_that_stays_away_is_given_up(transport: str) -> None:
 
 @needs_node
 @pytest.mark.parametrize("transport", ["socket", "events"])
-async def test_a_service_that_was_never_there_is_said_to_be_so(transport: str) -> None:
+async def test_typescript_reports_a_service_that_was_never_reachable(transport: str) -> None:
     async with asyncio.timeout(SECONDS):
         ending = await node_watch(transport, "http://127.0.0.1:9", JOB, 0, print, patienceMs=300)
 

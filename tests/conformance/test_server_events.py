@@ -8,30 +8,30 @@ from conformance.service import History, Service
 from conformance.watchers import SECONDS, blocks
 
 
-async def test_events_alone_have_an_id_and_it_is_their_number(service: Service, history: History) -> None:
+async def test_only_events_have_an_id_and_it_is_their_number(service: Service, history: History) -> None:
     url = f"/api/v1/jobs/{history.job_id}/stream"
-    async with asyncio.timeout(SECONDS), service.api.http.stream("GET", url) as answer:
-        seen = [dict(line.split(b": ", 1) for line in block.split(b"\n")) async for block in blocks(answer)]
+    async with asyncio.timeout(SECONDS), service.api.http.stream("GET", url) as response:
+        seen = [dict(line.split(b": ", 1) for line in block.split(b"\n")) async for block in blocks(response)]
 
     for block in seen:
         number = msgspec.json.decode(block[b"data"]).get("seq")
         assert block.get(b"id") == (None if number is None else str(number).encode())
 
 
-async def test_the_last_id_beats_the_cursor(service: Service, history: History) -> None:
+async def test_last_event_id_overrides_the_cursor(service: Service, history: History) -> None:
     url = f"/api/v1/jobs/{history.job_id}/stream?after=0"
     last = len(history.events) - 1
     headers = {"Last-Event-ID": str(last)}
-    async with asyncio.timeout(SECONDS), service.api.http.stream("GET", url, headers=headers) as answer:
-        seen = [block async for block in blocks(answer)]
+    async with asyncio.timeout(SECONDS), service.api.http.stream("GET", url, headers=headers) as response:
+        seen = [block async for block in blocks(response)]
 
     assert [b"\nid: " in b"\n" + block for block in seen] == [False, True, False]
     assert seen[1] == b"id: %d\ndata: %b" % (last + 1, history.events[-1])
 
 
-async def test_at_the_head_of_a_finished_job_a_browser_is_stopped(service: Service, history: History) -> None:
-    answer = await service.api.http.get(
+async def test_the_stream_of_a_finished_job_at_its_head_is_204(service: Service, history: History) -> None:
+    response = await service.api.http.get(
         f"/api/v1/jobs/{history.job_id}/stream", params={"after": len(history.events)}
     )
 
-    assert (answer.status_code, answer.content) == (204, b"")
+    assert (response.status_code, response.content) == (204, b"")

@@ -1,4 +1,4 @@
-"""The messages that a client may send on the socket of a job, and the answers to invalid ones."""
+"""The messages that a client may send on the socket of a job, and the replies to invalid ones."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -56,33 +56,33 @@ async def next_of(socket: websockets.ClientConnection, *types: str) -> dict[str,
         pytest.param(b"x" * 100_000, id="binary"),
     ],
 )
-async def test_what_cannot_be_understood_is_answered_and_the_socket_stays(
+async def test_an_invalid_message_gets_an_error_and_the_socket_stays_open(
     service: Service, message: str | bytes
 ) -> None:
     async with connected(service, await service.waiting_job()) as socket:
         await socket.send(message)
         await socket.send('{"type": "ping"}')
 
-        answers = [await next_of(socket, "error", "pong") for _ in range(2)]
+        replies = [await next_of(socket, "error", "pong") for _ in range(2)]
 
-    assert [answer["type"] for answer in answers] == ["error", "pong"]
+    assert [reply["type"] for reply in replies] == ["error", "pong"]
 
 
-async def test_a_binary_message_is_understood(service: Service) -> None:
+async def test_binary_messages_are_accepted(service: Service) -> None:
     async with connected(service, await service.waiting_job(), "?after=1") as socket:
         await socket.send(b'{"type": "ping"}')
 
         assert msgspec.json.decode(await socket.recv()) == {"type": "pong"}
 
 
-async def test_a_watcher_may_go_back(service: Service) -> None:
+async def test_a_watcher_can_resume_from_an_earlier_event(service: Service) -> None:
     async with connected(service, await service.waiting_job(), "?after=1") as socket:
         await socket.send('{"type": "resume", "after": 0}')
 
         assert (await next_of(socket, "job.queued", "error"))["seq"] == 1
 
 
-async def test_a_watcher_may_not_go_ahead(service: Service) -> None:
+async def test_a_watcher_cannot_resume_beyond_the_head(service: Service) -> None:
     async with connected(service, await service.waiting_job(), "?after=1") as socket:
         await socket.send('{"type": "resume", "after": 2}')
 
@@ -93,7 +93,7 @@ async def test_a_watcher_may_not_go_ahead(service: Service) -> None:
     ("pipeline", "params"),
     [("ticks", {"count": 1000, "interval_ms": 20}), ("crunch", {"seconds": 60})],
 )
-async def test_a_running_job_is_cancelled_from_the_socket(
+async def test_a_running_job_can_be_cancelled_over_the_socket(
     service: Service, pipeline: str, params: dict[str, Any]
 ) -> None:
     job = await service.api.submit(pipeline, params=params)
@@ -110,7 +110,7 @@ async def test_a_running_job_is_cancelled_from_the_socket(
     assert {step["state"] for step in steps} == {"cancelled"}
 
 
-async def test_a_waiting_job_is_cancelled_from_the_socket(service: Service) -> None:
+async def test_a_waiting_job_can_be_cancelled_over_the_socket(service: Service) -> None:
     async with connected(service, await service.waiting_job(), "?after=1") as socket:
         await socket.send('{"type":"cancel"}')
 
@@ -119,7 +119,7 @@ async def test_a_waiting_job_is_cancelled_from_the_socket(service: Service) -> N
 
 
 @pytest.mark.parametrize("after", ["99999999999999999999999", "-1", "x"])
-async def test_a_cursor_that_is_no_number_is_refused(service: Service, after: str) -> None:
+async def test_invalid_cursors_are_refused(service: Service, after: str) -> None:
     job_id = await service.waiting_job()
     url = f"{service.api.ws}/api/v1/jobs/{job_id}/ws?after={after}"
     async with asyncio.timeout(SECONDS), websockets.connect(url) as socket:
@@ -127,12 +127,12 @@ async def test_a_cursor_that_is_no_number_is_refused(service: Service, after: st
         await socket.wait_closed()
 
     assert (socket.close_code, msgspec.json.decode(frames[0])["code"]) == (4400, "cursor_beyond_head")
-    for way in ("stream", "events"):
-        answer = await service.api.http.get(f"/api/v1/jobs/{job_id}/{way}", params={"after": after})
-        assert answer.status_code == 422
+    for call in ("stream", "events"):
+        response = await service.api.http.get(f"/api/v1/jobs/{job_id}/{call}", params={"after": after})
+        assert response.status_code == 422
 
 
-async def test_frames_that_are_ready_together_may_travel_together(service: Service) -> None:
+async def test_batch_mode_sends_ready_frames_in_one_message(service: Service) -> None:
     job_id = await service.waiting_job()
     await service.api.http.post(f"/api/v1/jobs/{job_id}/cancel")
 

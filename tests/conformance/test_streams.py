@@ -43,7 +43,7 @@ async def test_a_late_joiner_sees_the_whole_history(service: Service, watcher: W
 
 
 @watched_by(*TRANSPORTS, *PYTHON)
-async def test_a_finished_job_has_the_same_bytes_everywhere(
+async def test_event_bytes_are_the_same_on_every_transport(
     service: Service, history: History, watcher: Watcher
 ) -> None:
     seen = await watched(watcher, service.url, history.job_id)
@@ -54,7 +54,7 @@ async def test_a_finished_job_has_the_same_bytes_everywhere(
 
 
 @watched_by(*CLIENTS)
-async def test_a_line_that_is_cut_again_and_again_loses_nothing(service: Service, watcher: Watcher) -> None:
+async def test_repeatedly_cut_connections_lose_no_event(service: Service, watcher: Watcher) -> None:
     job = await service.api.submit("ticks", params={"count": 100_000, "interval_ms": 20, "steps": 30})
     whole = BackgroundWatch(socket, service.url, job["id"])
     async with proxied(service.url) as (proxy, url):
@@ -74,7 +74,7 @@ async def test_a_line_that_is_cut_again_and_again_loses_nothing(service: Service
 
 
 @watched_by(*STREAMS, *CLIENTS)
-async def test_a_finished_job_begins_with_hello_and_ends_with_end(
+async def test_the_stream_of_a_finished_job_starts_with_hello_and_ends_with_end(
     service: Service, history: History, watcher: Watcher
 ) -> None:
     first, *between, last = (await watched(watcher, service.url, history.job_id)).bodies
@@ -102,7 +102,7 @@ async def test_a_watch_resumes_from_every_event(service: Service, history: Histo
 
 
 @watched_by(*CLIENTS)
-async def test_at_the_head_of_a_finished_job_a_client_still_says_how_it_ended(
+async def test_at_the_head_of_a_finished_job_a_client_still_delivers_the_end(
     service: Service, history: History, watcher: Watcher
 ) -> None:
     seen = await watched(watcher, service.url, history.job_id, len(history.events))
@@ -112,7 +112,7 @@ async def test_at_the_head_of_a_finished_job_a_client_still_says_how_it_ended(
 
 @by_every_watcher
 @pytest.mark.parametrize("after", [0, 801])
-async def test_a_history_of_many_pages_has_no_holes(
+async def test_a_history_of_many_pages_has_no_gaps(
     service: Service, long_history: str, watcher: Watcher, after: int
 ) -> None:
     seen = await watched(watcher, service.url, long_history, after)
@@ -122,9 +122,7 @@ async def test_a_history_of_many_pages_has_no_holes(
 
 
 @by_every_watcher
-async def test_a_job_with_as_much_meta_as_it_may_have_is_watched_like_any_other(
-    service: Service, watcher: Watcher
-) -> None:
+async def test_a_job_with_the_largest_meta_can_be_watched(service: Service, watcher: Watcher) -> None:
     job = await service.api.submit("noop", meta={"text": "x" * 262_000})
 
     seen = await watched(watcher, service.url, job["id"])
@@ -142,7 +140,7 @@ async def test_an_unknown_job_is_not_found(service: Service, watcher: Watcher, j
 
 
 @by_every_watcher
-async def test_a_foreign_job_looks_like_none(service: Service, watcher: Watcher) -> None:
+async def test_a_foreign_job_is_not_found(service: Service, watcher: Watcher) -> None:
     job_id = await service.waiting_job()
     stranger = str(uuid4())
     await service.database.fetch(
@@ -168,7 +166,7 @@ async def test_a_cursor_beyond_the_head_is_refused(service: Service, watcher: Wa
 
 
 @by_every_watcher
-async def test_the_cursor_of_another_job_means_nothing_here(
+async def test_the_cursor_of_another_job_has_no_special_meaning(
     service: Service, history: History, watcher: Watcher
 ) -> None:
     job_id = await service.waiting_job()
@@ -182,7 +180,7 @@ async def test_the_cursor_of_another_job_means_nothing_here(
 
 
 @by_every_watcher
-async def test_a_job_deleted_while_watched_ends_its_streams(service: Service, watcher: Watcher) -> None:
+async def test_deleting_a_watched_job_ends_its_streams(service: Service, watcher: Watcher) -> None:
     job_id, other = await service.waiting_job(), await service.waiting_job()
     watching = BackgroundWatch(watcher, service.url, job_id)
     await watching.until_first_event()
@@ -198,7 +196,7 @@ async def test_a_job_deleted_while_watched_ends_its_streams(service: Service, wa
 
 
 @by_every_watcher
-async def test_a_cancel_is_seen_by_who_watches_that_job_alone(service: Service, watcher: Watcher) -> None:
+async def test_a_cancel_reaches_only_the_watchers_of_that_job(service: Service, watcher: Watcher) -> None:
     job_id, other = await service.waiting_job(), await service.waiting_job()
     watching = BackgroundWatch(watcher, service.url, job_id)
     await watching.until_first_event()

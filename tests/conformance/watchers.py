@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from conformance.node import needs_node, node_watch
 from headrace_client import AsyncClient, Client, WatchRefusedError
 
-# Only a test that hangs waits for so long.
+# Only a hanging test waits this long.
 SECONDS: Final = 60
 
 OnFrame = Callable[[bytes], None]
@@ -63,20 +63,20 @@ async def server_events(url: str, job_id: str, after: int, on_frame: OnFrame) ->
     last = b""
     async with httpx.AsyncClient(base_url=url, timeout=SECONDS) as http:
         address = f"/api/v1/jobs/{job_id}/stream?after={after}"
-        async with http.stream("GET", address) as answer:
-            if answer.is_error:
-                return await _refused(answer)
-            async for block in blocks(answer):
+        async with http.stream("GET", address) as response:
+            if response.is_error:
+                return await _refused(response)
+            async for block in blocks(response):
                 (last,) = [line[6:] for line in block.split(b"\n") if line.startswith(b"data: ")]
                 on_frame(last)
-    is_over = answer.status_code == 204 or b'"end"' in last
+    is_over = response.status_code == 204 or b'"end"' in last
     return "ended" if is_over else "job_deleted" if b'"job_deleted"' in last else "broken"
 
 
-async def blocks(answer: httpx.Response) -> AsyncIterator[bytes]:
-    """Yield the server-sent events of an answer, each as its lines."""
+async def blocks(response: httpx.Response) -> AsyncIterator[bytes]:
+    """Yield the server-sent events of a response, each as its lines."""
     rest = b""
-    async for chunk in answer.aiter_bytes():
+    async for chunk in response.aiter_bytes():
         *whole, rest = (rest + chunk).split(b"\n\n")
         for block in whole:
             yield block
@@ -87,12 +87,12 @@ async def polling(url: str, job_id: str, after: int, on_frame: OnFrame) -> str:
     was_there = False
     async with httpx.AsyncClient(base_url=f"{url}/api/v1/jobs/{job_id}", timeout=SECONDS) as http:
         while True:
-            answer = await http.get(f"/events?limit=1000&after={after}")
-            if answer.is_error:
-                code = await _refused(answer)
+            response = await http.get(f"/events?limit=1000&after={after}")
+            if response.is_error:
+                code = await _refused(response)
                 return "job_deleted" if was_there and code == "job_not_found" else code
             was_there = True
-            events = msgspec.json.decode(answer.content, type=_Events).items
+            events = msgspec.json.decode(response.content, type=_Events).items
             for event in events:
                 on_frame(bytes(event))
             after += len(events)
@@ -148,7 +148,7 @@ EVERY_WATCHER: Final = (*TRANSPORTS, *CLIENTS)
 
 
 def watched_by(*watchers: Watcher) -> pytest.MarkDecorator:
-    """Run the case once with each watcher, as `watcher`."""
+    """Run the test once with each watcher, as `watcher`."""
     cases = [
         pytest.param(watcher, id=watcher.__name__, marks=needs_node if watcher in TYPESCRIPT else ())
         for watcher in watchers
@@ -193,7 +193,7 @@ class _Events(Struct):
     items: list[msgspec.Raw]
 
 
-async def _refused(answer: httpx.Response) -> str:
-    problem = msgspec.json.decode(await answer.aread(), type=dict[str, Any])
+async def _refused(response: httpx.Response) -> str:
+    problem = msgspec.json.decode(await response.aread(), type=dict[str, Any])
     # An id that is not a UUID is an unknown path, whose code differs from that of an unknown job.
-    return "job_not_found" if answer.status_code == 404 else str(problem["code"])
+    return "job_not_found" if response.status_code == 404 else str(problem["code"])

@@ -22,24 +22,24 @@ from headrace.domain.jobs.states import JobState
 BreakMode = Literal["kill", "stop", "lose", "mute"]
 
 
-def moves(_answer: Any, changes: Any = ()) -> bool:
+def moves(_result: Any, changes: Any = ()) -> bool:
     """Return whether a batch ends an attempt."""
     return any(change.move is not None for change in changes)
 
 
-def checkpoints(_answer: Any, changes: Any = ()) -> bool:
+def checkpoints(_result: Any, changes: Any = ()) -> bool:
     """Return whether a batch stores the output of a step and ends no attempt."""
     stored = any(event.type == "step.succeeded" for change in changes for event in change.events)
     return stored and not moves(None, changes)
 
 
-def ends(_answer: Any, news: Any = ()) -> bool:
+def ends(_result: Any, news: Any = ()) -> bool:
     """Return whether the news contain the last event of a job."""
     return any(JobState(job_news.state).is_final for job_news in news)
 
 
-def has_result(answer: Any, *_: Any) -> bool:
-    return bool(answer)
+def has_result(result: Any, *_: Any) -> bool:
+    return bool(result)
 
 
 def always(*_: Any) -> bool:
@@ -73,8 +73,8 @@ POINTS: Final = {
 def command(point: str, passage: int = 1, breaks: BreakMode = "kill") -> tuple[str, ...]:
     """Return the command to run instead of `headrace`.
 
-    `kill` and `stop` send a signal to the own process; `lose` makes the call and loses its answer; `mute`
-    leaves out the call, from that visit on.
+    `kill` and `stop` send a signal to the own process; `lose` makes the call and discards its result; `mute`
+    skips the call, from that visit on.
     """
     return (sys.executable, "-P", str(Path(__file__)), f"{point}:{passage}:{breaks}")
 
@@ -93,10 +93,10 @@ def arm(point: Point, passage: int, breaks: BreakMode) -> None:
         async def wrapped(self: Any, *arguments: Any, **named: Any) -> Any:
             if point.when == "before" and visit(None, arguments):
                 return None
-            answer = await inner(self, *arguments, **named)
+            result = await inner(self, *arguments, **named)
             if point.when == "after":
-                visit(answer, arguments)
-            return answer
+                visit(result, arguments)
+            return result
 
         setattr(owner, name, wrapped)
         return
@@ -105,10 +105,10 @@ def arm(point: Point, passage: int, breaks: BreakMode) -> None:
     def wrapped_call(self: Any, *arguments: Any, **named: Any) -> Any:
         if point.when == "before" and visit(None, arguments):
             return None
-        answer = inner(self, *arguments, **named)
+        result = inner(self, *arguments, **named)
         if point.when == "after":
-            visit(answer, arguments)
-        return answer
+            visit(result, arguments)
+        return result
 
     setattr(owner, name, wrapped_call)
 
@@ -122,9 +122,9 @@ class _Visits:
         self._breaks = breaks
         self._numbers = count(1)
 
-    def __call__(self, answer: Any, arguments: tuple[Any, ...]) -> bool:
-        """Count a visit. Return whether the call must be left out."""
-        if not self._point.counts(answer, *arguments):
+    def __call__(self, result: Any, arguments: tuple[Any, ...]) -> bool:
+        """Count a visit. Return whether to skip the call."""
+        if not self._point.counts(result, *arguments):
             return False
         number = next(self._numbers)
         is_muted = self._breaks == "mute" and number >= self._passage

@@ -1,4 +1,4 @@
-"""A client that submits one job after the other, and records every answer."""
+"""A client that submits one job after the other, and records every response."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -15,8 +15,8 @@ _PAUSE_SECONDS: Final = 0.05
 class Load:
     """A client that submits jobs.
 
-    *accepted* are the ids of the answers with 202, *refusals* all other answers, *unanswered* the errors of
-    requests without an answer.
+    *accepted* are the ids of the jobs accepted with 202, *refusals* all other responses, *unanswered* the
+    errors of requests without a response.
     """
 
     def __init__(self, client: httpx.AsyncClient, ledger: Path, **params: Any) -> None:
@@ -31,14 +31,14 @@ class Load:
         body = {"pipeline": pipeline, "params": self._params | params}
         headers = {} if key is None else {"Idempotency-Key": key}
         try:
-            answer = await self._client.post("/api/v1/jobs", json=body, headers=headers)
+            response = await self._client.post("/api/v1/jobs", json=body, headers=headers)
         except httpx.TransportError as error:
             self.unanswered.append(error)
             return None
-        if answer.status_code != 202:
-            self.refusals.append(answer)
+        if response.status_code != 202:
+            self.refusals.append(response)
             return None
-        self.accepted.append(answer.json()["id"])
+        self.accepted.append(response.json()["id"])
         return self.accepted[-1]
 
     async def submit_many(self, count: int, **params: Any) -> list[str]:
@@ -55,15 +55,15 @@ class Load:
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     @asynccontextmanager
-    async def going_on(self, *, insisting: bool = False) -> AsyncIterator[None]:
+    async def running(self, *, insisting: bool = False) -> AsyncIterator[None]:
         """Submit one job after the other while the block runs."""
 
-        async def submit_for_ever() -> None:
+        async def submit_forever() -> None:
             while True:
                 await (self.submit_until_accepted() if insisting else self.submit())
                 await asyncio.sleep(_PAUSE_SECONDS)
 
-        submitting = asyncio.create_task(submit_for_ever())
+        submitting = asyncio.create_task(submit_forever())
         try:
             yield
             assert not submitting.done(), submitting.exception()

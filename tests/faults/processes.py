@@ -1,4 +1,4 @@
-"""`headrace api` and `headrace worker` as processes of their own, over the settings of a test."""
+"""Runs `headrace api` and `headrace worker` as separate processes, with the settings of a test."""
 
 import asyncio
 import os
@@ -108,7 +108,7 @@ async def supervised(settings: Settings, *arguments: str) -> AsyncIterator[Logge
 async def api(
     settings: Settings, port: int | None = None, command: tuple[str, ...] = HEADRACE
 ) -> AsyncIterator[tuple[LoggedProcess, str]]:
-    """Start an API process, wait until it answers, and yield it with its address."""
+    """Start an API process, wait until it responds, and yield it with its address."""
     port = free_port() if port is None else port
     async with running(settings, "api", "--port", str(port), command=command) as started:
         address = f"http://127.0.0.1:{port}"
@@ -129,7 +129,7 @@ async def until(condition: Callable[[], bool], explain: Callable[[], str] = str)
 async def until_async(
     condition: Callable[[], Any], explain: Callable[[], str] = str, seconds: float = _TIMEOUT_SECONDS
 ) -> None:
-    """Do as `until` does, for a condition that is awaited."""
+    """Wait as `until` does, for an asynchronous condition."""
     try:
         async with asyncio.timeout(seconds):
             while not await condition():

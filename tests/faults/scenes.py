@@ -39,7 +39,7 @@ async def under_load(settings: Settings, ledger: Path, hold_seconds: float) -> A
         open_api(address) as api,
     ):
         scene = Scene(api, Load(api.http, ledger, hold_seconds=hold_seconds), database)
-        async with scene.load.going_on():
+        async with scene.load.running():
             await scene.load.until_more(10)
             yield scene
             await scene.load.until_more(10)

@@ -106,13 +106,13 @@ class StreamClient:
     def finish(self, connection: ClientConnection, state: str) -> None:
         connection.end, connection.closed_at = state, time.time()
 
-    def check_status(self, connection: ClientConnection, answer: httpx.Response) -> bool:
-        """Return whether the answer has status 200, and record an unexpected status."""
-        if answer.status_code == 200:
+    def check_status(self, connection: ClientConnection, response: httpx.Response) -> bool:
+        """Return whether the response has status 200, and record an unexpected status."""
+        if response.status_code == 200:
             connection.opened_at = connection.opened_at or time.time()
             return True
-        if answer.status_code != 503:
-            self.record.oddities.append(f"answered with {answer.status_code}")
+        if response.status_code != 503:
+            self.record.oddities.append(f"answered with {response.status_code}")
         return False
 
     async def _connect_once(self, connection: ClientConnection) -> None:
@@ -159,12 +159,12 @@ async def socket(client: StreamClient, address: str, connection: ClientConnectio
 async def server_events(client: StreamClient, address: str, connection: ClientConnection) -> None:
     """GET /jobs/{id}/stream."""
     headers = {"Last-Event-ID": str(connection.after)} if connection.after else {}
-    async with client.http.stream("GET", f"{address}{client.path}/stream", headers=headers) as answer:
-        if answer.status_code == 204:
+    async with client.http.stream("GET", f"{address}{client.path}/stream", headers=headers) as response:
+        if response.status_code == 204:
             connection.opened_at = time.time()
             client.finish(connection, UNKNOWN_STATE)
-        elif client.check_status(connection, answer):
-            async for block in blocks(answer):
+        elif client.check_status(connection, response):
+            async for block in blocks(response):
                 fields = dict(line.split(b": ", 1) for line in block.split(b"\n"))
                 number = fields.get(b"id")
                 client.on_frame(connection, fields[b"data"], None if number is None else int(number))
@@ -174,17 +174,17 @@ async def polling(client: StreamClient, address: str, connection: ClientConnecti
     """GET /jobs/{id}/events repeatedly, until the job is final."""
     while connection.end is None:
         last_seq = client.record.last_seq
-        answer = await client.http.get(f"{address}{client.path}/events?limit=1000&after={last_seq}")
-        if not client.check_status(connection, answer):
+        response = await client.http.get(f"{address}{client.path}/events?limit=1000&after={last_seq}")
+        if not client.check_status(connection, response):
             return
-        page = _read_page(answer.content)
+        page = _read_page(response.content)
         for item in page.items:
             client.on_frame(connection, bytes(item))
         if not page.items:
-            answer = await client.http.get(f"{address}{client.path}")
-            if not client.check_status(connection, answer):
+            response = await client.http.get(f"{address}{client.path}")
+            if not client.check_status(connection, response):
                 return
-            job = _read_job(answer.content)
+            job = _read_job(response.content)
             if job.finished_at is not None and job.event_seq == last_seq:
                 client.finish(connection, job.state)
         await asyncio.sleep(client.random_source.uniform(0.2, 0.6))

@@ -35,12 +35,12 @@ class Crowd:
         for _ in range(_MAX_TRIES):
             url = f"{self._random_source.choice(self._addresses)}/api/v1/jobs"
             try:
-                answer = await self._http.post(url, json={"pipeline": "talking", **job}, headers=headers)
+                response = await self._http.post(url, json={"pipeline": "talking", **job}, headers=headers)
             except httpx.TransportError:
                 await asyncio.sleep(0.1)
                 continue
-            assert answer.status_code == 202, answer.text
-            accepted: str = answer.json()["id"]
+            assert response.status_code == 202, response.text
+            accepted: str = response.json()["id"]
             return accepted
         raise AssertionError("no API accepts a job")
 

@@ -20,7 +20,7 @@ async def redis(redis_url: str) -> AsyncIterator[async_redis.Redis]:
     await client.aclose()
 
 
-async def test_a_flush_in_the_middle_loses_nothing(service: Api, redis: async_redis.Redis) -> None:
+async def test_flushing_redis_loses_no_job(service: Api, redis: async_redis.Redis) -> None:
     jobs = [await service.submit("ticks", params={"count": 5, "interval_ms": 20}) for _ in range(30)]
 
     for _ in range(10):
@@ -31,7 +31,7 @@ async def test_a_flush_in_the_middle_loses_nothing(service: Api, redis: async_re
     assert {job["state"] for job in done} == {"succeeded"}
 
 
-async def test_watchers_miss_nothing_while_their_pubsub_is_killed(
+async def test_watchers_miss_no_event_while_their_pubsub_is_killed(
     service: Api, redis: async_redis.Redis
 ) -> None:
     jobs = [
@@ -53,9 +53,7 @@ async def test_watchers_miss_nothing_while_their_pubsub_is_killed(
         assert frames[-1] == {"type": "end", "state": "succeeded"}
 
 
-async def test_a_lost_last_event_is_noticed_within_a_beat(
-    settings: Settings, database: StatementPool
-) -> None:
+async def test_an_unpublished_last_event_is_noticed(settings: Settings, database: StatementPool) -> None:
     async with serving(settings) as api, working(settings):
         job = await api.submit("noop", run_at="2100-01-01T00:00:00Z")
         async with asyncio.timeout(20), websockets.connect(f"{api.ws}/api/v1/jobs/{job['id']}/ws") as socket:
@@ -77,7 +75,9 @@ async def test_a_lost_last_event_is_noticed_within_a_beat(
     ]
 
 
-async def test_connections_cut_under_load_lose_nothing(service: Api, database: StatementPool) -> None:
+async def test_cutting_database_connections_under_load_loses_no_job(
+    service: Api, database: StatementPool
+) -> None:
     async def cut() -> None:
         while True:
             await database.fetch(
@@ -90,12 +90,12 @@ async def test_connections_cut_under_load_lose_nothing(service: Api, database: S
     accepted: list[str] = []
     async with asyncio.timeout(60):
         while len(accepted) < 40:
-            answer = await service.http.post("/api/v1/jobs", json={"pipeline": "noop"})
-            assert answer.status_code in (202, 503), answer.text
-            if answer.status_code == 202:
-                accepted.append(answer.json()["id"])
+            response = await service.http.post("/api/v1/jobs", json={"pipeline": "noop"})
+            assert response.status_code in (202, 503), response.text
+            if response.status_code == 202:
+                accepted.append(response.json()["id"])
             else:
-                assert answer.headers["retry-after"]
+                assert response.headers["retry-after"]
                 await asyncio.sleep(0.05)
     cutting.cancel()
 

@@ -54,13 +54,13 @@ async def two_workers(settings: Settings) -> AsyncIterator[list[processes.Logged
         yield [await stack.enter_async_context(worker) for worker in starting]
 
 
-async def test_workers_killed_at_random_lose_nothing(
+async def test_killing_workers_at_random_loses_no_job(
     faulty: Settings, database: StatementPool, ledger: Path
 ) -> None:
     random_source = seeded_random()
     async with serving(faulty) as api, two_workers(faulty) as workers:
         load = Load(api.http, ledger, hold_seconds=0.2)
-        async with load.going_on():
+        async with load.running():
             for _ in range(by_form(6, 60)):
                 await asyncio.sleep(random_source.uniform(0.2, 1.0))
                 await kill(workers, random_source)
@@ -72,7 +72,7 @@ async def test_workers_killed_at_random_lose_nothing(
     assert all(job.state == "succeeded" for job in kept.values() if job.losses < MAX_LOSSES)
 
 
-async def test_all_of_it_at_random_loses_nothing(
+async def test_random_faults_of_all_kinds_lose_no_job(
     faulty: Settings, database: StatementPool, ledger: Path
 ) -> None:
     random_source = seeded_random()
@@ -88,7 +88,7 @@ async def test_all_of_it_at_random_loses_nothing(
             redis.flushall,
         ]
         load = Load(api.http, ledger, hold_seconds=0.2)
-        async with load.going_on():
+        async with load.running():
             for _ in range(by_form(12, 150)):
                 await asyncio.sleep(random_source.uniform(0.1, 0.5))
                 await random_source.choice(faults)()
@@ -96,5 +96,5 @@ async def test_all_of_it_at_random_loses_nothing(
 
         kept = await assert_kept(api, database, load.accepted, ledger)
 
-    assert {answer.status_code for answer in load.refusals} <= {503}
+    assert {response.status_code for response in load.refusals} <= {503}
     assert all(job.state == "succeeded" for job in kept.values() if job.losses < MAX_LOSSES)

@@ -92,7 +92,7 @@ PLANTED: dict[str, tuple[Callable[[JobRecord], object], str]] = {
 }
 
 
-def test_a_sound_history_is_passed() -> None:
+def test_a_sound_history_has_no_violations() -> None:
     assert violations([JOB], {JOB: sound()}) == []
 
 
@@ -107,7 +107,7 @@ def test_a_planted_fault_is_found(plant: Callable[[JobRecord], object], expected
     )
 
 
-def test_a_job_that_was_accepted_and_is_gone_is_found() -> None:
+def test_a_missing_accepted_job_is_found() -> None:
     assert violations([JOB], {}) == [f"{JOB}: accepted, and not there"]
 
 
@@ -121,7 +121,7 @@ def test_a_failed_job_may_be_retried() -> None:
 
 
 @pytest.mark.parametrize(("state", "reason"), [("running", None), ("queued", None), ("queued", "no_worker")])
-def test_a_job_that_waits_needs_a_reason_that_the_test_allows(state: str, reason: str | None) -> None:
+def test_an_unfinished_job_needs_an_allowed_waiting_reason(state: str, reason: str | None) -> None:
     job = JobRecord(
         id=JOB, state=state, attempt=0, fence=0, losses=0, event_seq=1, progress=0.0, waiting_for=reason
     )
@@ -130,7 +130,9 @@ def test_a_job_that_waits_needs_a_reason_that_the_test_allows(state: str, reason
     assert f"{JOB}: neither ended nor waiting: {state}, {reason}" in violations([JOB], {JOB: job})
 
 
-async def test_what_a_worker_does_passes(faulty: Settings, database: StatementPool, ledger: Path) -> None:
+async def test_the_jobs_of_a_real_worker_have_no_violations(
+    faulty: Settings, database: StatementPool, ledger: Path
+) -> None:
     async with serving(faulty) as api, working(faulty):
         load = Load(api.http, ledger)
         await load.submit_many(3)

@@ -22,7 +22,7 @@ def seconds(text: str) -> float:
 
 
 @pytest.mark.parametrize("offset", [-HOUR, HOUR])
-async def test_a_wrong_clock_starts_nothing_early_late_or_twice(
+async def test_a_worker_with_a_wrong_clock_starts_jobs_once_and_on_time(
     faulty: Settings, database: StatementPool, ledger: Path, offset: float
 ) -> None:
     async with serving(faulty) as api, processes.worker(faulty, command=skewed.command(offset)) as wrong:
@@ -45,7 +45,7 @@ async def test_a_wrong_clock_starts_nothing_early_late_or_twice(
 
 
 @pytest.mark.parametrize("offset", [-HOUR, HOUR])
-async def test_a_wrong_clock_takes_nothing_from_its_neighbours_and_loses_nothing_to_them(
+async def test_a_worker_with_a_wrong_clock_neither_takes_nor_loses_leases(
     faulty: Settings, database: StatementPool, ledger: Path, offset: float
 ) -> None:
     async with (
@@ -64,7 +64,7 @@ async def test_a_wrong_clock_takes_nothing_from_its_neighbours_and_loses_nothing
 
 
 @pytest.mark.parametrize("offset", [-HOUR, HOUR])
-async def test_a_wrong_clock_is_in_no_event(
+async def test_event_times_do_not_come_from_the_workers_clock(
     faulty: Settings, database: StatementPool, ledger: Path, offset: float
 ) -> None:
     async with serving(faulty) as api, processes.worker(faulty, command=skewed.command(offset)):

@@ -43,13 +43,13 @@ def assert_taken_over_in_time(jobs: dict[str, JobRecord], settings: Settings) ->
     "point", ["after_claim", "before_checkpoint", "after_checkpoint", "before_finish", "after_finish"]
 )
 @pytest.mark.parametrize("passage", by_form([1], [1, 3]))
-async def test_what_a_worker_killed_at_any_point_held_is_taken_over(
+async def test_the_jobs_of_a_worker_killed_at_any_point_are_taken_over(
     faulty: Settings, database: StatementPool, ledger: Path, point: str, passage: int
 ) -> None:
     async with serving(faulty) as api:
         load = Load(api.http, ledger)
-        doom = crashing.command(point, passage)
-        async with processes.worker(faulty, "--concurrency", "3", command=doom) as doomed:
+        crashing_command = crashing.command(point, passage)
+        async with processes.worker(faulty, "--concurrency", "3", command=crashing_command) as doomed:
             await load.submit_many(9)
             assert await doomed.wait() == -signal.SIGKILL
             async with working(faulty):
@@ -66,7 +66,7 @@ async def test_what_a_worker_killed_at_any_point_held_is_taken_over(
     ("pipeline", "run"),
     [("relay", "begin"), ("relay", "carry[1]"), ("relay", "finish"), ("relay_apart", "carry_apart")],
 )
-async def test_a_job_whose_step_takes_its_worker_along_goes_on_there(
+async def test_a_job_whose_step_kills_its_worker_resumes_at_that_step(
     faulty: Settings, database: StatementPool, ledger: Path, pipeline: str, run: str
 ) -> None:
     async with serving(faulty) as api:
@@ -86,7 +86,7 @@ async def test_a_job_whose_step_takes_its_worker_along_goes_on_there(
 
 
 @pytest.mark.parametrize("point", ["after_claim", "after_checkpoint", "after_finish"])
-async def test_what_counts_though_its_answer_was_lost_is_no_loss(
+async def test_a_lost_database_response_does_not_count_as_a_loss(
     faulty: Settings, database: StatementPool, ledger: Path, point: str
 ) -> None:
     async with (
@@ -104,7 +104,7 @@ async def test_what_counts_though_its_answer_was_lost_is_no_loss(
     assert point == "after_claim" or {job.attempt for job in kept.values()} == {1}
 
 
-async def test_a_job_starts_in_time_though_its_api_was_killed_before_the_ring(
+async def test_a_job_starts_in_time_after_its_api_is_killed_before_the_ring(
     faulty: Settings, database: StatementPool, ledger: Path
 ) -> None:
     async with (
@@ -124,10 +124,10 @@ async def test_a_job_starts_in_time_though_its_api_was_killed_before_the_ring(
     assert job.start_wait < LATE_SECONDS + SLACK_SECONDS
 
 
-async def test_an_api_stopped_while_it_holds_a_job_stalls_nobody_for_long(
+async def test_an_api_frozen_while_it_locks_a_job_does_not_stall_other_jobs(
     faulty: Settings, database: StatementPool, ledger: Path
 ) -> None:
-    # A lease outlasts the limit of idle transactions, as it does by default.
+    # The lease is longer than the time limit of idle transactions, as by default.
     patient = msgspec.structs.replace(faulty, lease_seconds=15)
     async with (
         serving(patient) as api,

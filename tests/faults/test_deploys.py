@@ -20,7 +20,7 @@ def assert_no_harm(kept: dict[str, JobRecord]) -> None:
     assert [step for job in kept.values() for step in job.steps if step.tries] == []
 
 
-async def test_a_worker_told_to_stop_finishes_what_it_can_and_hands_back_the_rest(
+async def test_a_stopping_worker_finishes_short_jobs_and_hands_back_the_rest(
     faulty: Settings, database: StatementPool, ledger: Path
 ) -> None:
     async with serving(faulty) as api, processes.worker(faulty) as leaving:
@@ -45,7 +45,7 @@ async def test_a_worker_told_to_stop_finishes_what_it_can_and_hands_back_the_res
         assert [event.body["reason"] for event in kept[job_id].of_type("job.requeued")] == ["handed_back"]
 
 
-async def test_a_rolling_restart_of_everything_fails_no_client_that_tries_again(
+async def test_a_rolling_restart_fails_no_client_that_retries(
     faulty: Settings, database: StatementPool, ledger: Path
 ) -> None:
     port = processes.free_port()
@@ -54,7 +54,7 @@ async def test_a_rolling_restart_of_everything_fails_no_client_that_tries_again(
         api_process, address = await stack.enter_async_context(processes.api(faulty, port))
         api = await stack.enter_async_context(open_api(address))
         load = Load(api.http, ledger, hold_seconds=0.2)
-        async with load.going_on(insisting=True):
+        async with load.running(insisting=True):
             await load.until_more(10)
             for _ in range(by_form(1, 5)):
                 for worker in list(workers):
@@ -74,7 +74,7 @@ async def test_a_rolling_restart_of_everything_fails_no_client_that_tries_again(
 
     assert_no_harm(kept)
     assert load.unanswered
-    assert {answer.status_code for answer in load.refusals} <= {503}
+    assert {response.status_code for response in load.refusals} <= {503}
     assert len(load.accepted) == len(kept)
     # The last submission may have been cut off by the end of the load.
     assert len(stored) - len(kept) in (0, 1)

@@ -41,7 +41,7 @@ async def events_until(api: Api, job_id: str, kind: str, **fields: Any) -> list[
 
 
 @pytest.mark.slow
-async def test_a_shootout_whose_worker_is_killed_goes_on_where_it_was(
+async def test_a_shootout_resumes_after_its_worker_is_killed(
     settings: Settings, database: StatementPool
 ) -> None:
     # The long lease does not expire on a busy machine while the worker is alive.
@@ -62,7 +62,7 @@ async def test_a_shootout_whose_worker_is_killed_goes_on_where_it_was(
 
 
 @pytest.mark.slow
-async def test_a_job_that_kills_its_workers_ends_and_its_neighbour_succeeds(
+async def test_a_job_lost_five_times_fails_and_its_neighbour_succeeds(
     settings: Settings, database: StatementPool
 ) -> None:
     async with serving(settings) as api, working(settings):
@@ -81,13 +81,13 @@ async def test_a_job_that_kills_its_workers_ends_and_its_neighbour_succeeds(
             await events_until(api, job["id"], "attempt.lost", attempt=losses + 1)
 
         done = await api.finish(job["id"])
-        beside = await api.finish(neighbour["id"])
+        neighbour_done = await api.finish(neighbour["id"])
 
     assert (done["state"], done["error"]["code"], done["attempt"]) == ("failed", "lost_too_often", 5)
-    assert beside["state"] == "succeeded"
+    assert neighbour_done["state"] == "succeeded"
 
 
-def test_a_step_process_ends_with_a_worker_that_left_its_words_unread(tmp_path: Path) -> None:
+def test_a_step_process_ends_when_its_worker_goes_away_with_unread_messages(tmp_path: Path) -> None:
     worker_end, child_end = socket.socketpair()
     run = protocol.RunStep(
         source=str(FLOWS),

@@ -34,7 +34,7 @@ async def converged(shown: list[Board], states: dict[str, str]) -> None:
 
 
 @asynccontextmanager
-async def going_on(act: Callable[[], Any]) -> AsyncIterator[None]:
+async def repeating(act: Callable[[], Any]) -> AsyncIterator[None]:
     """Call *act* every 100 ms while the block runs."""
 
     async def repeat() -> None:
@@ -50,12 +50,12 @@ async def going_on(act: Callable[[], Any]) -> AsyncIterator[None]:
         await asyncio.wait({acting})
 
 
-async def test_every_job_shows_its_true_state_with_and_without_redis(
+async def test_the_overview_shows_every_job_state_with_and_without_redis(
     own: Settings, own_servers: Servers
 ) -> None:
     redis = redis_of(own_servers)
-    async with serving(own) as api, working(own), board(api) as shown, board(api) as also:
-        boards = [shown, also]
+    async with serving(own) as api, working(own), board(api) as shown, board(api) as other:
+        boards = [shown, other]
         states = await submit_all(api)
         await converged(boards, states)
 
@@ -72,7 +72,7 @@ async def test_every_job_shows_its_true_state_with_and_without_redis(
             async def kill() -> None:
                 await client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
 
-            async with going_on(kill):
+            async with repeating(kill):
                 for _ in range(by_form(1, 10)):
                     states |= await submit_all(api)
             await converged(boards, states)

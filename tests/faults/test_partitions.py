@@ -20,13 +20,13 @@ from support.harness import open_api, serving, working
 BAD = [Mode.STALL, Mode.DROP, Mode.HALF_OPEN]
 LATE_SECONDS = 2.0
 SLACK_SECONDS = 2.0
-# The limit of a statement before its connection is given up, see `headrace.adapters.database`.
+# A statement's connection is given up after this time, see `headrace.adapters.database`.
 COMMAND_SECONDS = 30.0
 CANCEL_SECONDS = 1.0
 
 
 @pytest.mark.parametrize("mode", by_form([Mode.STALL, Mode.DROP], BAD))
-async def test_a_worker_cut_off_from_postgresql_is_replaced_and_comes_back(
+async def test_a_worker_cut_off_from_postgresql_is_replaced_and_recovers(
     faulty: Settings, database: StatementPool, ledger: Path, mode: Mode
 ) -> None:
     async with (
@@ -36,7 +36,7 @@ async def test_a_worker_cut_off_from_postgresql_is_replaced_and_comes_back(
     ):
         load = Load(api.http, ledger, hold_seconds=0.2)
         async with working(faulty):
-            async with load.going_on():
+            async with load.running():
                 await load.until_more(10)
                 await network.become(mode)
                 await asyncio.sleep(by_form(4.0, 40.0))
@@ -59,7 +59,7 @@ async def test_a_worker_cut_off_from_postgresql_is_replaced_and_comes_back(
 
 
 @pytest.mark.parametrize("mode", BAD)
-async def test_a_worker_cut_off_from_redis_goes_on_in_time(
+async def test_a_worker_cut_off_from_redis_still_starts_jobs_in_time(
     faulty: Settings, database: StatementPool, ledger: Path, mode: Mode
 ) -> None:
     async with (
@@ -68,7 +68,7 @@ async def test_a_worker_cut_off_from_redis_goes_on_in_time(
         processes.worker(msgspec.structs.replace(faulty, redis_url=through)) as cut,
     ):
         load = Load(api.http, ledger)
-        async with load.going_on():
+        async with load.running():
             await load.until_more(10)
             await network.become(mode)
             await asyncio.sleep(by_form(4.0, 20.0))
@@ -83,7 +83,7 @@ async def test_a_worker_cut_off_from_redis_goes_on_in_time(
     assert late_share([job.start_wait for job in kept.values()]) < LATE_SECONDS
 
 
-async def test_connections_to_redis_that_are_reset_again_and_again_end_nobody(
+async def test_repeatedly_reset_redis_connections_end_no_process(
     faulty: Settings, database: StatementPool, ledger: Path
 ) -> None:
     random_source = seeded_random()
@@ -96,7 +96,7 @@ async def test_connections_to_redis_that_are_reset_again_and_again_end_nobody(
         ):
             load = Load(api.http, ledger)
             watched: list[str] = []
-            async with load.going_on(), asyncio.TaskGroup() as watching:
+            async with load.running(), asyncio.TaskGroup() as watching:
                 for round_ in range(by_form(12, 40)):
                     await network.become(Mode.DROP)
                     await network.become(Mode.PASS)
@@ -113,7 +113,7 @@ async def test_connections_to_redis_that_are_reset_again_and_again_end_nobody(
 
 
 @pytest.mark.parametrize("mode", BAD)
-async def test_an_api_cut_off_from_redis_answers_cancels_and_streams(
+async def test_an_api_cut_off_from_redis_still_responds_cancels_and_streams(
     faulty: Settings, database: StatementPool, ledger: Path, mode: Mode
 ) -> None:
     async with (
@@ -153,7 +153,7 @@ async def test_an_api_cut_off_from_redis_answers_cancels_and_streams(
 
 
 @pytest.mark.slow
-async def test_a_connection_that_goes_silent_costs_a_worker_none_of_its_leases(
+async def test_a_silent_database_connection_costs_a_worker_no_lease(
     faulty: Settings, database: StatementPool, ledger: Path
 ) -> None:
     patient = msgspec.structs.replace(faulty, lease_seconds=6)

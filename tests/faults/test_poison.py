@@ -28,13 +28,13 @@ POISONS = {
 
 
 @asynccontextmanager
-async def beside(
+async def with_neighbours(
     api: Api, database: StatementPool, ledger: Path, *, losses: bool = False
 ) -> AsyncIterator[dict[str, JobRecord]]:
     """Run other jobs while the block runs. They use up no try, and are lost only if *losses* allows it."""
     load = Load(api.http, ledger, hold_seconds=0.1)
     kept: dict[str, JobRecord] = {}
-    async with load.going_on():
+    async with load.running():
         await load.until_more(5)
         yield kept
         await load.until_more(5)
@@ -47,7 +47,7 @@ async def beside(
 
 
 @pytest.mark.parametrize(("poison", "expected"), POISONS.items(), ids=lambda value: "-".join(map(str, value)))
-async def test_a_poison_fails_with_a_code_and_its_neighbours_succeed(
+async def test_a_poison_job_fails_with_a_code_and_its_neighbours_succeed(
     faulty: Settings,
     database: StatementPool,
     ledger: Path,
@@ -56,7 +56,7 @@ async def test_a_poison_fails_with_a_code_and_its_neighbours_succeed(
 ) -> None:
     pipeline, case = poison
     async with serving(faulty) as api, processes.worker(faulty) as worker:
-        async with beside(api, database, ledger):
+        async with with_neighbours(api, database, ledger):
             job = await api.submit(pipeline, params={"case": case})
             done = await api.finish(job["id"])
 
@@ -69,7 +69,7 @@ async def test_a_poison_fails_with_a_code_and_its_neighbours_succeed(
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-async def test_a_job_that_blocks_every_loop_is_given_up_and_its_neighbours_are_not(
+async def test_a_job_that_blocks_every_event_loop_fails_and_its_neighbours_succeed(
     faulty: Settings, database: StatementPool, ledger: Path
 ) -> None:
     async with (
@@ -77,7 +77,7 @@ async def test_a_job_that_blocks_every_loop_is_given_up_and_its_neighbours_are_n
         processes.supervised(faulty) as first,
         processes.supervised(faulty) as second,
     ):
-        async with beside(api, database, ledger, losses=True) as neighbours:
+        async with with_neighbours(api, database, ledger, losses=True) as neighbours:
             job = await api.submit("blocking", params={"case": ""})
             await settled(database, [job["id"]], seconds=150)
 

@@ -29,7 +29,7 @@ def postgres(own_servers: Servers) -> EmbeddedServer:
     return own_servers.postgres
 
 
-async def test_an_immediate_restart_of_postgresql(
+async def test_immediate_restarts_of_postgresql_cost_no_lease(
     own: Settings, postgres: EmbeddedServer, ledger: Path
 ) -> None:
     patient = msgspec.structs.replace(own, lease_seconds=15)
@@ -43,7 +43,7 @@ async def test_an_immediate_restart_of_postgresql(
     assert sum(job.losses for job in scene.kept.values()) == 0
 
 
-async def test_a_stop_of_postgresql_longer_than_the_leases(
+async def test_a_postgresql_outage_longer_than_the_leases_costs_no_lease(
     own: Settings, postgres: EmbeddedServer, ledger: Path
 ) -> None:
     async with under_load(own, ledger, 0.3) as scene:
@@ -57,7 +57,7 @@ async def test_a_stop_of_postgresql_longer_than_the_leases(
     assert sum(job.losses for job in scene.kept.values()) == 0, "run twice, though its worker lived"
 
 
-async def test_connections_cut_again_and_again(own: Settings, ledger: Path) -> None:
+async def test_repeatedly_cut_connections_cost_no_lease(own: Settings, ledger: Path) -> None:
     patient = msgspec.structs.replace(own, lease_seconds=15)
     async with under_load(patient, ledger, 0.3) as scene:
         for _ in range(by_form(25, 300)):

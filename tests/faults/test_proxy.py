@@ -53,7 +53,7 @@ async def echo(pair: Pair, word: bytes, seconds: float = 5) -> bytes:
     return await asyncio.wait_for(pair[0].readline(), seconds)
 
 
-async def test_what_is_stalled_arrives_later(echo_server: EchoServer) -> None:
+async def test_stalled_bytes_arrive_later(echo_server: EchoServer) -> None:
     pair = await echo_server.connect()
     assert await echo(pair, b"one") == b"one\n"
 
@@ -65,7 +65,7 @@ async def test_what_is_stalled_arrives_later(echo_server: EchoServer) -> None:
     assert await asyncio.wait_for(pair[0].readline(), 5) == b"two\n"
 
 
-async def test_dropped_connections_are_reset_and_new_ones_too(echo_server: EchoServer) -> None:
+async def test_drop_mode_resets_old_and_new_connections(echo_server: EchoServer) -> None:
     pair = await echo_server.connect()
     await echo(pair, b"one")
 
@@ -79,7 +79,7 @@ async def test_dropped_connections_are_reset_and_new_ones_too(echo_server: EchoS
     assert await echo(await echo_server.connect(), b"four") == b"four\n"
 
 
-async def test_a_half_open_connection_is_silent_for_good(echo_server: EchoServer) -> None:
+async def test_a_half_open_connection_stays_silent(echo_server: EchoServer) -> None:
     pair = await echo_server.connect()
     await echo(pair, b"one")
 

@@ -29,11 +29,11 @@ def redis(own_servers: Servers) -> EmbeddedServer:
     return own_servers.redis
 
 
-async def is_well(scene: Scene) -> bool:
+async def is_redis_healthy(scene: Scene) -> bool:
     """Return whether readiness reports Redis as working; its status is 200 in any case."""
-    answer = await scene.api.http.get("/health/ready")
-    assert answer.status_code == 200
-    return "redis" not in answer.json()["degraded"]
+    response = await scene.api.http.get("/health/ready")
+    assert response.status_code == 200
+    return "redis" not in response.json()["degraded"]
 
 
 async def cancel_one(scene: Scene) -> None:
@@ -64,7 +64,9 @@ def assert_unnoticed(scene: Scene) -> None:
     assert late_share([job.start_wait for job in scene.kept.values()]) < START_SECONDS
 
 
-async def test_redis_flushed_again_and_again(own: Settings, redis: EmbeddedServer, ledger: Path) -> None:
+async def test_repeated_flushes_of_redis_have_no_visible_effect(
+    own: Settings, redis: EmbeddedServer, ledger: Path
+) -> None:
     async with (
         under_load(own, ledger, 0.05) as scene,
         async_redis.Redis.from_url(redis.url) as client,
@@ -78,29 +80,33 @@ async def test_redis_flushed_again_and_again(own: Settings, redis: EmbeddedServe
     assert_unnoticed(scene)
 
 
-async def test_redis_restarted_without_its_memory(own: Settings, redis: EmbeddedServer, ledger: Path) -> None:
+async def test_restarts_of_redis_without_its_data_have_no_visible_effect(
+    own: Settings, redis: EmbeddedServer, ledger: Path
+) -> None:
     async with under_load(own, ledger, 0.05) as scene:
         for _ in range(by_form(1, 5)):
             async with watched(scene):
                 await servers.stop_forgetting(redis)
                 await servers.start(redis)
-                await until_async(lambda: is_well(scene), seconds=START_SECONDS + SLACK_SECONDS)
+                await until_async(lambda: is_redis_healthy(scene), seconds=START_SECONDS + SLACK_SECONDS)
         await cancel_one(scene)
 
     assert_unnoticed(scene)
 
 
-async def test_redis_away_for_a_while(own: Settings, redis: EmbeddedServer, ledger: Path) -> None:
+async def test_an_outage_of_redis_has_no_visible_effect(
+    own: Settings, redis: EmbeddedServer, ledger: Path
+) -> None:
     async with under_load(own, ledger, 0.05) as scene:
         async with watched(scene):
             await servers.stop_forgetting(redis)
             back_at = time.monotonic() + by_form(4.0, 60.0)
-            assert not await is_well(scene)
+            assert not await is_redis_healthy(scene)
             await cancel_one(scene)
             while time.monotonic() < back_at:
                 await scene.load.until_more(5)
             await servers.start(redis)
-            await until_async(lambda: is_well(scene), seconds=START_SECONDS + SLACK_SECONDS)
+            await until_async(lambda: is_redis_healthy(scene), seconds=START_SECONDS + SLACK_SECONDS)
         await cancel_one(scene)
 
     assert_unnoticed(scene)

@@ -18,7 +18,7 @@ from support.harness import open_api
 REFUSED = 78
 
 
-async def test_a_full_redis_refuses_no_submit_and_brings_no_payload_into_a_log(
+async def test_a_full_redis_fails_no_submission_and_puts_no_payload_into_logs(
     own: Settings, own_servers: Servers, ledger: Path
 ) -> None:
     secret = uuid4().hex
@@ -47,7 +47,7 @@ async def test_a_full_redis_refuses_no_submit_and_brings_no_payload_into_a_log(
 
 
 @pytest.mark.parametrize("arguments", [("api", "--port", "0"), ("worker",), ("worker", "--alone")])
-async def test_a_redis_that_evicts_is_refused_with_the_line_that_mends_it(
+async def test_a_redis_with_an_eviction_policy_is_refused_with_the_command_to_fix_it(
     own: Settings, arguments: tuple[str, ...]
 ) -> None:
     async with async_redis.Redis.from_url(str(own.redis_url)) as client:

@@ -112,11 +112,11 @@ PLANTED: dict[str, tuple[Callable[[ClientRecord], None], list[str]]] = {
 }
 
 
-def test_a_sound_stream_is_passed() -> None:
+def test_a_sound_stream_has_no_findings() -> None:
     assert findings(sound()) == []
 
 
-def test_who_comes_long_after_the_job_is_told_the_end_in_time() -> None:
+def test_a_client_that_connects_long_after_the_end_is_not_late() -> None:
     record = sound()
 
     record.connections[-1].opened_at = FINISHED_AT + 999
@@ -146,7 +146,7 @@ def test_every_kind_of_fault_is_planted() -> None:
     assert {kind for _, kinds in PLANTED.values() for kind in kinds} == set(KINDS)
 
 
-def test_the_table_counts_what_was_found() -> None:
+def test_the_table_counts_the_findings() -> None:
     record, history = sound(), History(LOG, "succeeded", FINISHED_AT)
     swap(record)
 

@@ -52,7 +52,7 @@ async def torment_all(torment: Torment, watchers: Crowd) -> None:
 
 
 @pytest.mark.slow
-async def test_streams_have_no_holes_whatever_happens(own: Settings, own_servers: Servers) -> None:
+async def test_streams_have_no_gaps_under_faults_of_all_kinds(own: Settings, own_servers: Servers) -> None:
     random_source = seeded_random()
     assert own_servers.redis is not None
     async with AsyncExitStack() as stack:
@@ -91,7 +91,9 @@ async def test_streams_have_no_holes_whatever_happens(own: Settings, own_servers
         assert any(record.cut > record.byes for record in of_transport)
 
 
-async def test_a_muted_last_event_is_noticed_within_a_beat(faulty: Settings, database: StatementPool) -> None:
+async def test_an_unpublished_last_event_is_noticed_in_time(
+    faulty: Settings, database: StatementPool
+) -> None:
     random_source = seeded_random()
     muting = crashing.command("last_news", breaks="mute")
     jobs = by_form(5, 100)
@@ -101,7 +103,7 @@ async def test_a_muted_last_event_is_noticed_within_a_beat(faulty: Settings, dat
             for _ in range(jobs):
                 job_id = await watchers.submit(params={"seconds": 1.5})
                 group.create_task(watchers.watch(job_id, ALL_TRANSPORTS, is_steady=True))
-            # No client connects later: a new connection would have the heads checked at once.
+            # No client connects later: a new connection would make the service check the heads at once.
             await watchers.until_connected(jobs * len(ALL_TRANSPORTS))
             muted = await stack.enter_async_context(processes.worker(faulty, command=muting))
         await settled(database, [record.job_id for record in watchers.clients])

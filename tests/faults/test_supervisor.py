@@ -31,7 +31,7 @@ blocking.add(block, result=True)
 """
 
 
-async def test_a_killed_worker_is_replaced_and_the_parent_ends_when_told(settings: Settings) -> None:
+async def test_a_killed_worker_is_replaced_and_the_parent_ends_on_sigterm(settings: Settings) -> None:
     async with processes.supervised(settings) as parent:
         parent.child().send(signal.SIGKILL)
         await parent.wait_for_output("worker_ready", times=2)
@@ -40,7 +40,7 @@ async def test_a_killed_worker_is_replaced_and_the_parent_ends_when_told(setting
         assert await parent.wait() == 0
 
 
-async def test_a_worker_whose_loop_is_blocked_is_replaced_and_the_job_goes_on(
+async def test_a_worker_with_a_blocked_event_loop_is_replaced_and_its_job_succeeds(
     settings: Settings, tmp_path: Path
 ) -> None:
     flow = tmp_path / "blocking_flow.py"
@@ -56,7 +56,7 @@ async def test_a_worker_whose_loop_is_blocked_is_replaced_and_the_job_goes_on(
     assert (done["state"], done["result"]) == ("succeeded", 2)
 
 
-async def test_a_worker_ends_though_a_step_of_it_never_does(settings: Settings) -> None:
+async def test_a_worker_ends_even_if_one_of_its_steps_never_does(settings: Settings) -> None:
     hostile = msgspec.structs.replace(settings, pipelines=(str(HOSTILE),))
     async with serving(hostile) as api, processes.supervised(hostile) as parent:
         job = await api.submit("clinging")
@@ -70,7 +70,7 @@ async def test_a_worker_ends_though_a_step_of_it_never_does(settings: Settings) 
     assert done["error"]["code"] == "step_timeout"
 
 
-async def test_a_worker_that_gave_up_five_steps_is_replaced(settings: Settings) -> None:
+async def test_a_worker_with_five_abandoned_steps_is_replaced(settings: Settings) -> None:
     hostile = msgspec.structs.replace(settings, pipelines=(str(HOSTILE),))
     async with serving(hostile) as api, processes.supervised(hostile) as parent:
         jobs = [await api.submit("clinging") for _ in range(5)]
@@ -84,7 +84,9 @@ async def test_a_worker_that_gave_up_five_steps_is_replaced(settings: Settings) 
     assert after["state"] == "succeeded"
 
 
-async def test_what_a_step_has_started_ends_with_a_killed_worker(settings: Settings, tmp_path: Path) -> None:
+async def test_processes_that_a_step_started_end_with_their_killed_worker(
+    settings: Settings, tmp_path: Path
+) -> None:
     note = tmp_path / "pids"
     hostile = msgspec.structs.replace(settings, pipelines=(str(HOSTILE),))
     async with serving(hostile) as api, processes.supervised(hostile) as parent:
@@ -100,7 +102,7 @@ async def test_what_a_step_has_started_ends_with_a_killed_worker(settings: Setti
 
 
 @pytest.mark.slow
-async def test_a_job_that_blocks_the_loop_for_ever_is_soon_alone_and_fails(
+async def test_a_job_that_always_blocks_the_event_loop_runs_alone_and_fails(
     settings: Settings, tmp_path: Path
 ) -> None:
     flow = tmp_path / "blocking_flow.py"

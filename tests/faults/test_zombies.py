@@ -27,7 +27,9 @@ def name_of(worker: processes.LoggedProcess) -> str:
     return match[1]
 
 
-async def comes_back(api: Api, zombie: processes.LoggedProcess, load: Load, database: StatementPool) -> None:
+async def wake_and_check(
+    api: Api, zombie: processes.LoggedProcess, load: Load, database: StatementPool
+) -> None:
     """Wake the zombie, and assert that it runs new jobs and does not change the old ones."""
     before = await heads(api, load.accepted)
     old = list(load.accepted)
@@ -41,7 +43,7 @@ async def comes_back(api: Api, zombie: processes.LoggedProcess, load: Load, data
         assert {event["worker"] for event in events if event["type"] == "job.started"} == {name_of(zombie)}
 
 
-async def test_a_worker_frozen_in_the_middle_of_its_steps(
+async def test_a_worker_frozen_during_its_steps_changes_nothing_afterwards(
     faulty: Settings, database: StatementPool, ledger: Path
 ) -> None:
     async with serving(faulty) as api, processes.worker(faulty) as zombie:
@@ -54,14 +56,14 @@ async def test_a_worker_frozen_in_the_middle_of_its_steps(
         # This is longer than the watchdog's limit for a blocked loop: a stopped process is not a blocked one.
         await asyncio.sleep(by_form(0, 8))
 
-        await comes_back(api, zombie, load, database)
+        await wake_and_check(api, zombie, load, database)
         kept = await assert_kept(api, database, load.accepted, ledger)
 
     assert {(job.state, job.losses) for job in kept.values()} == {("succeeded", 1), ("succeeded", 0)}
 
 
 @pytest.mark.parametrize("point", ["after_claim", "before_checkpoint", "before_finish", "after_finish"])
-async def test_a_worker_frozen_with_a_write_in_its_hands(
+async def test_a_worker_frozen_around_a_write_changes_nothing_afterwards(
     faulty: Settings, database: StatementPool, ledger: Path, point: str
 ) -> None:
     freezing = crashing.command(point, breaks="stop")
@@ -72,7 +74,7 @@ async def test_a_worker_frozen_with_a_write_in_its_hands(
         async with working(faulty):
             await settled(database, load.accepted)
 
-        await comes_back(api, zombie, load, database)
+        await wake_and_check(api, zombie, load, database)
         kept = await assert_kept(api, database, load.accepted, ledger)
 
     assert {job.state for job in kept.values()} == {"succeeded"}
@@ -80,7 +82,7 @@ async def test_a_worker_frozen_with_a_write_in_its_hands(
 
 
 @pytest.mark.parametrize("point", ["after_claim", "before_checkpoint", "before_finish"])
-async def test_a_worker_that_comes_back_while_another_runs_its_jobs(
+async def test_a_worker_that_wakes_while_another_runs_its_jobs_breaks_no_rule(
     faulty: Settings, database: StatementPool, ledger: Path, point: str
 ) -> None:
     freezing = crashing.command(point, breaks="stop")

@@ -56,7 +56,7 @@ async def keyed(api: Api) -> Api:
 
 
 @pytest.fixture
-def no_surprise() -> Iterator[None]:
+def no_logged_errors() -> Iterator[None]:
     """Assert that the log holds no error at the end of the test."""
     with capture_logs() as logs:
         yield

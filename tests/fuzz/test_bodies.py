@@ -73,19 +73,19 @@ RAW = (
 @pytest.mark.slow
 @examples(300, 4_000)
 @given(order=ORDERS, path=PATHS)
-async def test_json_of_the_wrong_shape(
-    keyed: Api, database: StatementPool, no_surprise: None, order: dict[str, Any], path: str
+async def test_json_of_the_wrong_shape_is_refused(
+    keyed: Api, database: StatementPool, no_logged_errors: None, order: dict[str, Any], path: str
 ) -> None:
     before = await rows(database)
     body = order if path == "/jobs" else {"jobs": [{"pipeline": "noop"}, order]}
 
-    answer = await keyed.http.post(
+    response = await keyed.http.post(
         f"/api/v1{path}", content=msgspec.json.encode(body), headers={"Content-Type": "application/json"}
     )
 
     count("JSON bodies")
-    assert answer.status_code in REFUSALS, answer.text
-    assert answer.json()["code"]
+    assert response.status_code in REFUSALS, response.text
+    assert response.json()["code"]
     assert await rows(database) == before
 
 
@@ -96,16 +96,16 @@ async def test_json_of_the_wrong_shape(
         ["application/json", "text/plain", "", "application/json; charset=latin-1", "\xe9/x"]
     ),
 )
-async def test_what_is_hardly_json(
-    keyed: Api, database: StatementPool, no_surprise: None, raw: bytes, kind: str
+async def test_malformed_bodies_are_refused(
+    keyed: Api, database: StatementPool, no_logged_errors: None, raw: bytes, kind: str
 ) -> None:
     before = await rows(database)
 
-    answer = await keyed.http.post(
+    response = await keyed.http.post(
         "/api/v1/jobs", content=raw, headers={b"Content-Type": kind.encode("latin-1")}
     )
 
     count("raw bodies")
-    assert answer.status_code in REFUSALS, (answer.status_code, answer.text)
-    assert answer.json()["code"]
+    assert response.status_code in REFUSALS, (response.status_code, response.text)
+    assert response.json()["code"]
     assert await rows(database) == before

@@ -15,12 +15,12 @@ from headrace.adapters.database import StatementPool
 from support.harness import Api
 from support.users import Person
 
-WORDS = st.fixed_dictionaries(
+TYPED_MESSAGES = st.fixed_dictionaries(
     {"type": st.sampled_from(["ping", "cancel!", "resume", "Ping", "", "hello", "end"]) | VALUES},
     optional={"after": VALUES, "job_id": VALUES, "batch": VALUES},
 )
 MESSAGES = (
-    WORDS.map(lambda word: msgspec.json.encode(word).decode())
+    TYPED_MESSAGES.map(lambda message: msgspec.json.encode(message).decode())
     | VALUES.map(lambda value: msgspec.json.encode(value).decode())
     | st.text(max_size=60)
     | st.binary(max_size=60)
@@ -32,13 +32,13 @@ MESSAGES = (
 KINDS = {"pong", "error"}
 
 
-async def answers(socket: websockets.ClientConnection, mark: int) -> list[dict[str, Any]]:
-    """Send a last ping. Return the answers up to its pong."""
+async def replies(socket: websockets.ClientConnection, expected_pongs: int) -> list[dict[str, Any]]:
+    """Send a last ping. Return the pongs and errors up to its pong."""
     await socket.send(msgspec.json.encode({"type": "ping"}).decode())
     frames = []
     pongs = 0
     async with asyncio.timeout(10):
-        while pongs < mark:
+        while pongs < expected_pongs:
             frame = msgspec.json.decode(await socket.recv())
             frames += [frame] if frame["type"] in KINDS else []
             pongs += frame["type"] == "pong"
@@ -56,8 +56,8 @@ def is_ping(message: str | bytes) -> bool:
 
 @examples(60, 600)
 @given(messages=st.lists(MESSAGES, min_size=1, max_size=12), place=st.sampled_from(["job", "all"]))
-async def test_nonsense_is_answered_and_the_socket_stays_open(
-    api: Api, database: StatementPool, no_surprise: None, messages: list[str | bytes], place: str
+async def test_malformed_messages_get_an_error_frame_and_the_socket_stays_open(
+    api: Api, database: StatementPool, no_logged_errors: None, messages: list[str | bytes], place: str
 ) -> None:
     ada = Person(api, "ada")
     job_id = await ada.submit("ticks", params={"count": 1})
@@ -67,7 +67,7 @@ async def test_nonsense_is_answered_and_the_socket_stays_open(
     async with websockets.connect(api.ws + path, additional_headers=ada.headers, max_queue=None) as socket:
         for message in messages:
             await socket.send(message)
-        frames = await answers(socket, 1 + sum(map(is_ping, messages)))
+        frames = await replies(socket, 1 + sum(map(is_ping, messages)))
 
     count("frames", len(messages))
     errors = [frame for frame in frames if frame["type"] == "error"]
@@ -77,7 +77,7 @@ async def test_nonsense_is_answered_and_the_socket_stays_open(
 
 
 def is_resume(message: str | bytes) -> bool:
-    """Return whether a message is a valid `resume`, which has no answer."""
+    """Return whether a message is a valid `resume`, which gets no reply."""
     try:
         value = msgspec.json.decode(message)
     except (msgspec.DecodeError, RecursionError, UnicodeError):

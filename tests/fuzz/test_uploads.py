@@ -1,4 +1,4 @@
-"""Uploads that break off or are malformed, and ranges outside of the file."""
+"""Uploads that are cut off or malformed, and ranges outside the file."""
 
 import re
 from typing import Any
@@ -69,43 +69,43 @@ RANGES = st.builds(lambda first, last: f"bytes={first}-{last}", NUMBERS, NUMBERS
 
 @examples(250, 3_000)
 @given(body=BODIES, kind=KINDS)
-async def test_an_upload_is_stored_whole_or_leaves_nothing(
-    keyed: Api, database: StatementPool, settings: Settings, no_surprise: None, body: bytes, kind: str
+async def test_an_upload_is_stored_completely_or_leaves_nothing(
+    keyed: Api, database: StatementPool, settings: Settings, no_logged_errors: None, body: bytes, kind: str
 ) -> None:
     before = await rows(database)
     kept = blobs(settings)
 
-    answer = await keyed.http.post("/api/v1/files", content=body, headers={"Content-Type": kind})
+    response = await keyed.http.post("/api/v1/files", content=body, headers={"Content-Type": kind})
 
     count("uploads")
     after = await rows(database)
-    if answer.status_code == 201:
+    if response.status_code == 201:
         assert after["files"] == before["files"] + 1
         assert blobs(settings) == kept + 1
     else:
-        assert answer.status_code in (400, 413, 415, 422), answer.text
-        assert answer.json()["code"]
+        assert response.status_code in (400, 413, 415, 422), response.text
+        assert response.json()["code"]
         assert (after, blobs(settings)) == (before, kept)
 
 
 @examples(300, 3_000)
 @given(requested_range=RANGES, condition=st.none() | st.sampled_from(['"x"', "", "W/", "yesterday"]))
-async def test_a_range_is_what_it_says_or_all_or_refused(
-    keyed: Api, no_surprise: None, fixed: dict[str, Any], requested_range: str, condition: str | None
+async def test_a_range_request_returns_the_range_the_whole_file_or_416(
+    keyed: Api, no_logged_errors: None, fixed: dict[str, Any], requested_range: str, condition: str | None
 ) -> None:
     headers = {"Range": requested_range} | ({} if condition is None else {"If-Range": condition})
 
-    answer = await keyed.http.get(f"/api/v1/files/{await uploaded(keyed, fixed)}/content", headers=headers)
+    response = await keyed.http.get(f"/api/v1/files/{await uploaded(keyed, fixed)}/content", headers=headers)
 
     count("ranges")
-    if answer.status_code == 206:
-        part = re.fullmatch(rf"bytes (\d+)-(\d+)/{SIZE}", answer.headers["content-range"])
+    if response.status_code == 206:
+        part = re.fullmatch(rf"bytes (\d+)-(\d+)/{SIZE}", response.headers["content-range"])
         assert part is not None
-        assert answer.content == CONTENT[int(part[1]) : int(part[2]) + 1] != b""
-    elif answer.status_code == 416:
-        assert answer.headers["content-range"] == f"bytes */{SIZE}"
+        assert response.content == CONTENT[int(part[1]) : int(part[2]) + 1] != b""
+    elif response.status_code == 416:
+        assert response.headers["content-range"] == f"bytes */{SIZE}"
     else:
-        assert (answer.status_code, answer.content) == (200, CONTENT)
+        assert (response.status_code, response.content) == (200, CONTENT)
 
 
 def blobs(settings: Settings) -> int:
@@ -116,7 +116,7 @@ def blobs(settings: Settings) -> int:
 async def uploaded(api: Api, fixed: dict[str, Any]) -> str:
     """Upload a file once for all examples. Return its id."""
     if "id" not in fixed:
-        answer = await api.http.post("/api/v1/files", files={"file": ("all.bin", CONTENT)})
-        fixed["id"] = answer.json()["id"]
+        response = await api.http.post("/api/v1/files", files={"file": ("all.bin", CONTENT)})
+        fixed["id"] = response.json()["id"]
     file_id: str = fixed["id"]
     return file_id

@@ -78,13 +78,13 @@ async def ada(shared_api: SharedApi) -> AsyncIterator[Api]:
 
 @pytest.fixture
 async def bob(shared_api: SharedApi) -> AsyncIterator[Api]:
-    """Somebody else."""
+    """The shared API as another new user sees it."""
     async with signed_in(shared_api.api, f"bob-{uuid4().hex}") as api:
         yield api
 
 
 @pytest.fixture
 async def root(shared_api: SharedApi) -> AsyncIterator[Api]:
-    """An admin."""
+    """The shared API as an admin sees it."""
     async with signed_in(shared_api.api, "root") as api:
         yield api

@@ -23,7 +23,7 @@ def ada(api: Api) -> Person:
     return Person(api, "ada")
 
 
-async def test_a_key_is_shown_once_and_kept_as_a_digest(
+async def test_a_key_is_shown_once_and_stored_as_a_digest(
     api: Api, ada: Person, database: StatementPool
 ) -> None:
     api_key = await ada.key("jobs:read", "files:*")
@@ -36,7 +36,7 @@ async def test_a_key_is_shown_once_and_kept_as_a_digest(
     assert api_key["key"].removeprefix(api_key["prefix"]) not in rows[0]["row"]
 
 
-async def test_a_key_lets_its_owner_in_with_its_scopes_alone(api: Api, ada: Person) -> None:
+async def test_a_key_grants_only_its_scopes(api: Api, ada: Person) -> None:
     job_id = await ada.submit()
     reader = bearer((await ada.key("jobs:read"))["key"])
 
@@ -52,7 +52,7 @@ async def test_a_key_lets_its_owner_in_with_its_scopes_alone(api: Api, ada: Pers
     assert submitted.json()["detail"] == "the credential lacks the scope jobs:write"
 
 
-async def test_files_star_is_both_of_files(api: Api, ada: Person) -> None:
+async def test_the_files_wildcard_scope_grants_read_and_write(api: Api, ada: Person) -> None:
     files = bearer((await ada.key("files:*"))["key"])
 
     created = await api.http.post("/api/v1/files", files={"file": b"x"}, headers=files)
@@ -84,17 +84,17 @@ async def test_a_revoked_key_is_refused_within_a_second_on_every_process(
     assert (await ada.ask("DELETE", f"/api-keys/{api_key['id']}")).status_code == 404
 
 
-async def test_an_expired_key_says_so(api: Api, ada: Person, database: StatementPool) -> None:
+async def test_an_expired_key_is_refused_as_expired(api: Api, ada: Person, database: StatementPool) -> None:
     api_key = await ada.key("jobs:read", expires_at=(datetime.now(UTC) + timedelta(hours=1)).isoformat())
     await database.fetch("UPDATE api_keys SET expires_at = now() - interval '1 second'")
 
-    answer = await api.http.get("/api/v1/jobs", headers=bearer(api_key["key"]))
+    response = await api.http.get("/api/v1/jobs", headers=bearer(api_key["key"]))
 
-    assert (answer.status_code, answer.json()["code"]) == (401, "token_expired")
-    assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+    assert (response.status_code, response.json()["code"]) == (401, "token_expired")
+    assert 'error="invalid_token"' in response.headers["www-authenticate"]
 
 
-async def test_its_last_use_is_shown(ada: Person, api: Api) -> None:
+async def test_a_key_shows_when_it_was_last_used(ada: Person, api: Api) -> None:
     api_key = await ada.key("jobs:read")
     assert api_key["last_used_at"] is None
 
@@ -104,7 +104,7 @@ async def test_its_last_use_is_shown(ada: Person, api: Api) -> None:
     assert datetime.now(UTC) - datetime.fromisoformat(shown["last_used_at"]) < timedelta(minutes=1)
 
 
-async def test_what_is_no_key_is_refused(api: Api, ada: Person) -> None:
+async def test_malformed_and_unknown_keys_are_refused(api: Api, ada: Person) -> None:
     key = (await ada.key("jobs:read"))["key"]
     wrong = [
         key[:-1] + ("a" if key[-1] != "a" else "b"),
@@ -115,10 +115,10 @@ async def test_what_is_no_key_is_refused(api: Api, ada: Person) -> None:
         key.upper(),
     ]
 
-    answers = [await api.http.get("/api/v1/jobs", headers=bearer(token)) for token in wrong]
+    responses = [await api.http.get("/api/v1/jobs", headers=bearer(token)) for token in wrong]
     basic = await api.http.get("/api/v1/jobs", headers={"Authorization": "Basic YTpi"})
 
-    assert {(response.status_code, response.json()["code"]) for response in [*answers, basic]} == {
+    assert {(response.status_code, response.json()["code"]) for response in [*responses, basic]} == {
         (401, "token_invalid")
     }
 
@@ -135,16 +135,16 @@ async def test_what_is_no_key_is_refused(api: Api, ada: Person) -> None:
         ({"expires_at": "2030-01-01T00:00:00"}, "$.expires_at"),
     ],
 )
-async def test_a_bad_order_for_a_key_names_the_field(
+async def test_an_invalid_key_request_names_the_bad_field(
     ada: Person, wrong: dict[str, object], path: str
 ) -> None:
-    answer = await ada.ask("POST", "/api-keys", json={"name": "x", "scopes": ["jobs:read"], **wrong})
+    response = await ada.ask("POST", "/api-keys", json={"name": "x", "scopes": ["jobs:read"], **wrong})
 
-    assert answer.status_code == 422
-    assert [fault["path"] for fault in answer.json()["errors"]] == [path]
+    assert response.status_code == 422
+    assert [fault["path"] for fault in response.json()["errors"]] == [path]
 
 
-async def test_only_an_admin_can_make_a_key_for_admins(api: Api, ada: Person) -> None:
+async def test_only_admins_can_create_keys_with_the_admin_scope(api: Api, ada: Person) -> None:
     root = Person(api, "root")
     foreign = await ada.submit()
 
@@ -165,12 +165,12 @@ async def test_an_account_has_at_most_a_hundred_keys(ada: Person) -> None:
     for _ in range(100):
         await ada.key("jobs:read")
 
-    answer = await ada.ask("POST", "/api-keys", json={"name": "one more", "scopes": ["jobs:read"]})
+    response = await ada.ask("POST", "/api-keys", json={"name": "one more", "scopes": ["jobs:read"]})
 
-    assert (answer.status_code, answer.json()["code"]) == (409, "too_many_keys")
+    assert (response.status_code, response.json()["code"]) == (409, "too_many_keys")
 
 
-async def test_keys_made_at_once_are_not_more_than_that(ada: Person, database: StatementPool) -> None:
+async def test_concurrent_requests_cannot_exceed_the_key_limit(ada: Person, database: StatementPool) -> None:
     await ada.key("jobs:read")
     await database.fetch("""
         INSERT INTO api_keys (id, owner_id, name, prefix, digest, scopes, created_at, updated_at)
@@ -178,41 +178,41 @@ async def test_keys_made_at_once_are_not_more_than_that(ada: Person, database: S
         FROM api_keys, generate_series(1, 97) AS place
     """)
 
-    order = {"name": "of many", "scopes": ["jobs:read"]}
-    answers = await asyncio.gather(*(ada.ask("POST", "/api-keys", json=order) for _ in range(20)))
+    body = {"name": "of many", "scopes": ["jobs:read"]}
+    responses = await asyncio.gather(*(ada.ask("POST", "/api-keys", json=body) for _ in range(20)))
 
-    assert sorted(answer.status_code for answer in answers) == [201] * 2 + [409] * 18
+    assert sorted(response.status_code for response in responses) == [201] * 2 + [409] * 18
     assert (await ada.ask("GET", "/api-keys")).json()["total"] == 100
 
 
-async def test_an_admin_lists_the_keys_of_anybody_and_others_their_own(api: Api, ada: Person) -> None:
+async def test_admins_list_the_keys_of_any_user_and_users_only_their_own(api: Api, ada: Person) -> None:
     bob, root = Person(api, "bob"), Person(api, "root")
     key = await ada.key("jobs:read")
     await root.key("jobs:read")
     ada_id = (await ada.ask("GET", "/me")).json()["id"]
 
     listed = {
-        who: (await person.ask("GET", "/api-keys", params={"owner": ada_id})).json()
-        for who, person in {"ada": ada, "bob": bob, "root": root}.items()
+        name: (await person.ask("GET", "/api-keys", params={"owner": ada_id})).json()
+        for name, person in {"ada": ada, "bob": bob, "root": root}.items()
     }
     roots_own = (await root.ask("GET", "/api-keys")).json()
 
-    ids = {who: [item["id"] for item in page["items"]] for who, page in listed.items()}
+    ids = {name: [item["id"] for item in page["items"]] for name, page in listed.items()}
     assert ids == {"ada": [key["id"]], "bob": [], "root": [key["id"]]}
     assert [page["total"] for page in listed.values()] == [1, 0, 1]
     assert (roots_own["total"], key["id"] in str(roots_own)) == (1, False)
 
 
-async def test_an_owner_that_is_no_id_is_refused(ada: Person) -> None:
-    answer = await ada.ask("GET", "/api-keys", params={"owner": "ada"})
+async def test_an_owner_filter_that_is_not_an_id_is_refused(ada: Person) -> None:
+    response = await ada.ask("GET", "/api-keys", params={"owner": "ada"})
 
-    assert (answer.status_code, answer.json()["errors"][0]["path"]) == (422, "query.owner")
+    assert (response.status_code, response.json()["errors"][0]["path"]) == (422, "query.owner")
 
 
-async def test_keys_of_a_deleted_user_count_no_more(api: Api, ada: Person, database: StatementPool) -> None:
+async def test_keys_of_a_deleted_user_are_refused(api: Api, ada: Person, database: StatementPool) -> None:
     key = (await ada.key("jobs:read"))["key"]
     await database.fetch("DELETE FROM users WHERE username = 'ada'")
 
-    answer = await api.http.get("/api/v1/jobs", headers=bearer(key))
+    response = await api.http.get("/api/v1/jobs", headers=bearer(key))
 
-    assert answer.status_code == 401
+    assert response.status_code == 401

@@ -135,7 +135,7 @@ async def test_a_change_sent_twice_is_written_once(ready: StatementPool) -> None
     assert await history(ready, claim.job_id) == [(1, "job.started"), (2, "log")]
 
 
-async def test_a_finish_whose_answer_was_lost_had_succeeded(ready: StatementPool) -> None:
+async def test_a_repeated_finish_is_acknowledged_and_written_once(ready: StatementPool) -> None:
     await queue(ready)
     worker = execution(ready)
     (claim,) = await worker.claim(1)
@@ -147,7 +147,7 @@ async def test_a_finish_whose_answer_was_lost_had_succeeded(ready: StatementPool
     assert [kind for _, kind in await history(ready, claim.job_id)] == ["job.started", "log", "job.succeeded"]
 
 
-async def test_a_late_writer_changes_nothing(ready: StatementPool) -> None:
+async def test_writes_of_a_lost_attempt_change_nothing(ready: StatementPool) -> None:
     job_id = await queue(ready)
     slow, quick = execution(ready, "slow"), execution(ready, "quick")
     (old,) = await slow.claim(1)
@@ -164,7 +164,7 @@ async def test_a_late_writer_changes_nothing(ready: StatementPool) -> None:
     assert (await row(ready, job_id))["fence"] == new.fence == old.fence + 1
 
 
-async def test_a_row_that_is_gone_is_lost(ready: StatementPool) -> None:
+async def test_a_write_for_a_deleted_job_is_reported_as_lost(ready: StatementPool) -> None:
     await queue(ready)
     worker = execution(ready)
     (claim,) = await worker.claim(1)
@@ -181,9 +181,7 @@ async def test_a_row_that_is_gone_is_lost(ready: StatementPool) -> None:
         JobMove(target=JobState.QUEUED, delay_seconds=5),
     ],
 )
-async def test_a_cancel_that_was_asked_for_overrules_any_other_end(
-    ready: StatementPool, move: JobMove
-) -> None:
+async def test_a_requested_cancel_overrules_any_other_outcome(ready: StatementPool, move: JobMove) -> None:
     await queue(ready)
     worker = execution(ready)
     (claim,) = await worker.claim(1)
@@ -204,7 +202,9 @@ async def test_a_cancel_that_was_asked_for_overrules_any_other_end(
     assert (await ready.fetch("SELECT state FROM step_runs"))[0]["state"] == "cancelled"
 
 
-async def test_a_fifth_loss_fails_the_job_and_a_cancelled_one_is_cancelled(ready: StatementPool) -> None:
+async def test_the_fifth_loss_fails_a_job_and_the_first_loss_ends_a_cancelled_job(
+    ready: StatementPool,
+) -> None:
     poison, unwanted = await queue(ready), await queue(ready)
     worker = execution(ready)
     for loss in range(5):
@@ -227,7 +227,7 @@ async def test_a_fifth_loss_fails_the_job_and_a_cancelled_one_is_cancelled(ready
     ]
 
 
-async def test_a_heartbeat_keeps_a_lease_and_tells_what_is_held(ready: StatementPool) -> None:
+async def test_a_heartbeat_renews_leases_and_returns_the_held_claims(ready: StatementPool) -> None:
     await queue(ready)
     worker, other = execution(ready), execution(ready, "other")
     (claim,) = await worker.claim(1)
@@ -263,7 +263,7 @@ async def test_heartbeats_and_batches_do_not_deadlock(ready: StatementPool) -> N
         assert seqs == list(range(1, len(seqs) + 1))
 
 
-async def test_the_claim_uses_the_index_of_what_is_due(ready: StatementPool) -> None:
+async def test_the_claim_query_uses_the_index_of_due_jobs(ready: StatementPool) -> None:
     await ready.fetch(
         "INSERT INTO jobs (id, owner_id, pipeline, version, state, params, meta, queue, priority, run_at,"
         " due_order, finished_at, created_at, updated_at) SELECT gen_random_uuid(), $1, 'noop', 1,"
@@ -282,7 +282,7 @@ async def test_the_claim_uses_the_index_of_what_is_due(ready: StatementPool) -> 
     assert any("ix_jobs_due" in line["QUERY PLAN"] for line in plan)
 
 
-async def test_a_row_that_somebody_holds_costs_the_others_no_lease(
+async def test_a_locked_row_does_not_cost_other_jobs_their_leases(
     ready: StatementPool, database_url: str
 ) -> None:
     for _ in range(3):

@@ -62,7 +62,7 @@ async def test_each_change_by_an_admin_leaves_one_entry(api: Api, database: Stat
         ]
 
 
-async def test_what_an_admin_looks_at_leaves_none(api: Api) -> None:
+async def test_reads_by_an_admin_leave_no_entry(api: Api) -> None:
     ada, root = Person(api, "ada"), Person(api, "root")
     ids = await objects(ada)
 
@@ -74,7 +74,7 @@ async def test_what_an_admin_looks_at_leaves_none(api: Api) -> None:
     assert await log_of(root) == []
 
 
-async def test_what_owners_and_an_admins_lesser_key_do_leaves_none(api: Api) -> None:
+async def test_owners_and_admin_keys_without_the_admin_scope_leave_no_entry(api: Api) -> None:
     ada, root = Person(api, "ada"), Person(api, "root")
     key = await root.key("jobs:write")
     count = len(await log_of(root))
@@ -86,7 +86,7 @@ async def test_what_owners_and_an_admins_lesser_key_do_leaves_none(api: Api) -> 
     assert len(await log_of(root)) == count
 
 
-async def test_a_refused_change_and_the_owners_own_leave_none(api: Api) -> None:
+async def test_refused_changes_and_changes_by_the_owner_leave_no_entry(api: Api) -> None:
     ada, root = Person(api, "ada"), Person(api, "root")
     job_id = await ada.submit()
     cancelled = await root.ask("POST", f"/jobs/{job_id}/cancel", headers={"X-Request-Id": "by-root"})
@@ -103,7 +103,7 @@ async def test_a_refused_change_and_the_owners_own_leave_none(api: Api) -> None:
     assert log["items"][0]["request_id"] == "by-root"
 
 
-async def test_a_submission_is_not_stored_when_it_cannot_be_written_down(
+async def test_a_submission_is_not_stored_if_its_audit_entry_cannot_be_written(
     settings: Settings, database: StatementPool
 ) -> None:
     async with open_proxied(settings) as api:
@@ -111,18 +111,18 @@ async def test_a_submission_is_not_stored_when_it_cannot_be_written_down(
         preset_id = (await objects(ada))["preset_id"]
         await database.fetch("ALTER TABLE audit_entries RENAME TO elsewhere")
 
-        answers = [
+        responses = [
             await root.ask("POST", f"/presets/{preset_id}/jobs", json={}),
             await root.ask("POST", "/jobs", json={"pipeline": "noop"}),
             await root.ask("POST", "/jobs/batch", json={"jobs": [{"pipeline": "noop"}]}),
         ]
 
     [row] = await database.fetch("SELECT count(*) AS jobs FROM jobs")
-    assert [answer.status_code for answer in answers] == [500] * 3
+    assert [response.status_code for response in responses] == [500] * 3
     assert row["jobs"] == 1  # Ada's own
 
 
-async def test_cancels_over_a_socket_are_limited_and_noted_once(
+async def test_cancels_over_a_socket_are_rate_limited_and_recorded_once(
     settings: Settings, database: StatementPool
 ) -> None:
     async with open_proxied(settings, rate_limit_user=30) as api:
@@ -137,12 +137,12 @@ async def test_cancels_over_a_socket_are_limited_and_noted_once(
             async with asyncio.timeout(10):
                 while "rate_limited" not in codes:
                     codes.add(msgspec.json.decode(await socket.recv()).get("code"))
-    noted = await database.fetch("SELECT action FROM audit_entries")
+    entries = await database.fetch("SELECT action FROM audit_entries")
 
-    assert [row["action"] for row in noted] == ["cancelJob"]
+    assert [row["action"] for row in entries] == ["cancelJob"]
 
 
-async def test_a_cancel_over_a_socket_is_the_same_as_any_other(api: Api) -> None:
+async def test_a_cancel_over_a_socket_is_recorded_like_any_other(api: Api) -> None:
     ada, root = Person(api, "ada"), Person(api, "root")
     job_id = await ada.submit()
 
@@ -157,7 +157,7 @@ async def test_a_cancel_over_a_socket_is_the_same_as_any_other(api: Api) -> None
     assert [(entry["action"], entry["object_id"]) for entry in entries] == [("cancelJob", job_id)]
 
 
-async def test_the_log_tells_a_promotion_from_a_demotion(api: Api) -> None:
+async def test_the_log_distinguishes_promotions_from_demotions(api: Api) -> None:
     ada, root = Person(api, "ada"), Person(api, "root")
     user_id = (await ada.ask("GET", "/me")).json()["id"]
 
@@ -173,7 +173,7 @@ async def test_the_log_tells_a_promotion_from_a_demotion(api: Api) -> None:
     ]
 
 
-async def test_a_submissions_entry_and_its_jobs_name_the_same_request(
+async def test_a_submissions_entry_and_its_job_share_the_request_id(
     api: Api, database: StatementPool
 ) -> None:
     root = Person(api, "root")

@@ -17,7 +17,7 @@ from headrace.settings import Settings
 from headrace.workers.maintenance.blob_remover import BlobRemover
 from support.harness import Api
 
-NOTED = "SELECT file_id FROM blob_removals"
+RECORDED_REMOVALS = "SELECT file_id FROM blob_removals"
 
 
 def stored(settings: Settings) -> list[Path]:
@@ -57,7 +57,7 @@ async def store(database: StatementPool, blobs: BlobStore, owner_id: str, job_id
     return file_id
 
 
-async def test_a_deleted_user_leaves_no_rows_and_soon_no_bytes(
+async def test_deleting_a_user_removes_all_their_rows_and_blobs(
     api: Api, settings: Settings, database: StatementPool, blobs: BlobStore, remover: BlobRemover
 ) -> None:
     body = {"title": "T", "pipeline": "noop", "params": {}, "tags": ["t"]}
@@ -78,10 +78,10 @@ async def test_a_deleted_user_leaves_no_rows_and_soon_no_bytes(
     assert len(stored(settings)) == 3
     assert await remover.remove_due() == 2
     assert [path.name.partition(".")[0] for path in stored(settings)] == [str(stranger)]
-    assert await database.fetch(NOTED) == []
+    assert await database.fetch(RECORDED_REMOVALS) == []
 
 
-async def test_a_worker_removes_the_bytes_of_deleted_files_and_jobs(
+async def test_a_worker_removes_the_blobs_of_deleted_files_and_jobs(
     service: Api, settings: Settings, database: StatementPool, blobs: BlobStore
 ) -> None:
     job = await service.finish((await service.submit("noop"))["id"])
@@ -92,18 +92,18 @@ async def test_a_worker_removes_the_bytes_of_deleted_files_and_jobs(
     listed = (await service.http.get(f"/api/v1/jobs/{job['id']}/files")).json()
     assert (listed["total"], len(stored(settings))) == (len(file_ids), 4)
 
-    gone = [
+    deletions = [
         await service.http.delete(f"/api/v1/jobs/{job['id']}"),
         await service.http.delete(f"/api/v1/files/{own['id']}"),
     ]
 
-    assert [answer.status_code for answer in gone] == [204, 204]
+    assert [response.status_code for response in deletions] == [204, 204]
     async with asyncio.timeout(20):
         while stored(settings):
             await asyncio.sleep(0.05)
 
 
-async def test_two_workers_share_the_work(
+async def test_two_workers_claim_different_removals(
     api: Api, settings: Settings, database: StatementPool, blobs: BlobStore, remover: BlobRemover
 ) -> None:
     files = [(await api.http.post("/api/v1/files", files={"file": ("a", b"x")})).json() for _ in range(8)]
@@ -118,7 +118,7 @@ async def test_two_workers_share_the_work(
     assert (left, len(stored(settings))) == (0, 8)
 
 
-async def test_what_a_crash_left_half_done_is_done_again(
+async def test_removals_interrupted_by_a_crash_are_repeated(
     api: Api, settings: Settings, database: StatementPool, blobs: BlobStore, remover: BlobRemover
 ) -> None:
     files = [(await api.http.post("/api/v1/files", files={"file": ("a", b"x")})).json() for _ in range(2)]
@@ -132,10 +132,10 @@ async def test_what_a_crash_left_half_done_is_done_again(
 
     assert (meanwhile, later) == (0, 2)
     assert stored(settings) == []
-    assert await database.fetch(NOTED) == []
+    assert await database.fetch(RECORDED_REMOVALS) == []
 
 
-async def test_bytes_that_a_step_saves_anew_are_left(
+async def test_a_blob_that_a_step_saves_again_is_not_removed(
     api: Api, settings: Settings, database: StatementPool, blobs: BlobStore, remover: BlobRemover
 ) -> None:
     job = await api.submit("noop")
@@ -151,12 +151,10 @@ async def test_bytes_that_a_step_saves_anew_are_left(
 
     assert (young, back) == (0, 1)
     assert [path.name.partition(".")[0] for path in stored(settings)] == [str(file_id)]
-    assert await database.fetch(NOTED) == []
+    assert await database.fetch(RECORDED_REMOVALS) == []
 
 
-async def test_a_removal_that_is_noted_anew_meanwhile_is_not_forgotten(
-    api: Api, database: StatementPool
-) -> None:
+async def test_a_removal_recorded_again_during_its_claim_is_kept(api: Api, database: StatementPool) -> None:
     await api.http.post("/api/v1/files", files={"file": ("a", b"x")})
     rows: Any = await database.fetch("DELETE FROM files RETURNING *")
     removals = BlobRemovals(database)
@@ -171,10 +169,10 @@ async def test_a_removal_that_is_noted_anew_meanwhile_is_not_forgotten(
 
     await removals.finish(taken)
 
-    assert len(await database.fetch(NOTED)) == 1
+    assert len(await database.fetch(RECORDED_REMOVALS)) == 1
 
 
-async def test_bytes_that_cannot_be_removed_do_not_hold_up_the_others(
+async def test_a_blob_that_cannot_be_removed_does_not_block_the_others(
     api: Api, database: StatementPool, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = [(await api.http.post("/api/v1/files", files={"file": ("a", b"x")})).json() for _ in range(3)]
@@ -191,4 +189,4 @@ async def test_bytes_that_cannot_be_removed_do_not_hold_up_the_others(
     done = await BlobRemover(BlobRemovals(database), blobs).remove_due()
 
     assert done == 2
-    assert [str(row["file_id"]) for row in await database.fetch(NOTED)] == [files[1]["id"]]
+    assert [str(row["file_id"]) for row in await database.fetch(RECORDED_REMOVALS)] == [files[1]["id"]]

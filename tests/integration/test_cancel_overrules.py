@@ -10,7 +10,7 @@ from headrace.domain.jobs.states import JobState, StepState
 from support.lease_driver import BROKEN, OWNER, change, in_transaction, job_queue, job_spec, submit
 
 
-async def test_an_attempt_that_nobody_knows_is_cancelled_and_not_handed_back(
+async def test_releasing_a_job_with_a_requested_cancel_cancels_it(
     database: StatementPool, engine: AsyncEngine
 ) -> None:
     worker = job_queue(database)
@@ -24,7 +24,7 @@ async def test_an_attempt_that_nobody_knows_is_cancelled_and_not_handed_back(
     assert (job.state, job.event_seq) == (JobState.CANCELLED, 4)
 
 
-async def test_a_cancelled_job_keeps_no_step_that_waits_for_its_next_try(
+async def test_a_cancelled_job_has_no_step_waiting_for_a_retry(
     database: StatementPool, engine: AsyncEngine
 ) -> None:
     worker = job_queue(database)

@@ -26,7 +26,7 @@ def submitted(age: timedelta, priority: int) -> JobSpec:
 @pytest.mark.parametrize(
     ("age", "goes_first"), [(10 * MINUTE, "old"), (9.1 * MINUTE, "old"), (8.9 * MINUTE, "new")]
 )
-async def test_a_level_of_priority_is_worth_a_minute_of_waiting_and_no_more(
+async def test_each_priority_level_is_worth_one_minute_of_waiting(
     database: StatementPool, engine: AsyncEngine, age: timedelta, goes_first: str
 ) -> None:
     old, new = await submit(database, submitted(age, priority=0), submitted(timedelta(0), priority=9))
@@ -36,7 +36,7 @@ async def test_a_level_of_priority_is_worth_a_minute_of_waiting_and_no_more(
     assert first == [{"old": old, "new": new}[goes_first]]
 
 
-async def test_an_old_job_is_not_starved_by_any_number_of_urgent_ones(
+async def test_many_urgent_jobs_do_not_starve_an_old_job(
     database: StatementPool, engine: AsyncEngine
 ) -> None:
     (old,) = await submit(database, submitted(9.1 * MINUTE, priority=0))
@@ -45,7 +45,7 @@ async def test_an_old_job_is_not_starved_by_any_number_of_urgent_ones(
     assert (await claimed(job_queue(database), 5))[0] == old
 
 
-async def test_jobs_of_all_ages_and_priorities_are_claimed_by_their_due_order(
+async def test_jobs_of_all_ages_and_priorities_are_claimed_in_due_order(
     database: StatementPool, engine: AsyncEngine
 ) -> None:
     waiting = [
@@ -67,7 +67,7 @@ async def test_jobs_of_all_ages_and_priorities_are_claimed_by_their_due_order(
 
 
 @pytest.mark.parametrize("priority", [0, 9])
-async def test_a_job_is_not_claimed_before_its_time(
+async def test_a_job_is_not_claimed_before_its_run_at(
     database: StatementPool, engine: AsyncEngine, priority: int
 ) -> None:
     (later,) = await submit(database, job_spec(priority=priority, run_at=datetime.now(UTC) + MINUTE))
@@ -81,7 +81,7 @@ async def test_a_job_is_not_claimed_before_its_time(
     assert (before, await claimed(worker)) == ([], [later])
 
 
-async def test_a_worker_claims_from_its_queues_what_it_knows(
+async def test_a_worker_claims_only_its_pipelines_from_its_queues(
     database: StatementPool, engine: AsyncEngine
 ) -> None:
     here, _ = await submit(database, job_spec(queue="here"), job_spec(queue="there"))

@@ -26,7 +26,7 @@ async def url(database_url: str) -> str:
     return f"postgresql://odd:{quote(PASSWORD, safe='')}@{place}"
 
 
-async def test_a_password_of_any_characters_connects_in_every_way(url: str) -> None:
+async def test_a_password_with_special_characters_works_for_every_connection(url: str) -> None:
     settings = read_settings({"HEADRACE_DATABASE_URL": url})
     pool = await StatementPool.open(str(settings.database_url), size=1)
     engine = build_engine(str(settings.database_url))

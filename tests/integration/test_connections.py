@@ -13,8 +13,8 @@ SECONDS = 20
 HEAD = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n"
 
 
-async def answer_to(api: Api, head: bytes) -> bytes:
-    """Send *parts* and return the first line of the response; stop when the service stops reading."""
+async def read_status_line(api: Api, head: bytes) -> bytes:
+    """Send *head*, and return the first line of the response."""
     url = api.http.base_url
     async with asyncio.timeout(SECONDS):
         reader, writer = await asyncio.open_connection(url.host, url.port)
@@ -26,23 +26,23 @@ async def answer_to(api: Api, head: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("part", [b"X-Long: ", b"GET /"], ids=["header", "path"])
-async def test_a_request_without_end_is_refused(settings: Settings, part: bytes) -> None:
+async def test_an_endless_request_head_is_refused(settings: Settings, part: bytes) -> None:
     head = (part if part.startswith(b"GET") else HEAD + part) + b"x" * 10_000_000
 
     async with serving(settings) as api:
-        refused = await answer_to(api, head)
+        refused = await read_status_line(api, head)
 
     assert refused.startswith(b"HTTP/1.1 431 ")
 
 
-async def test_a_long_head_is_taken(settings: Settings) -> None:
+async def test_a_long_request_head_is_accepted(settings: Settings) -> None:
     async with serving(settings) as api:
-        answer = await answer_to(api, HEAD + b"X-Long: " + b"x" * 30_000 + b"\r\n\r\n")
+        status_line = await read_status_line(api, HEAD + b"X-Long: " + b"x" * 30_000 + b"\r\n\r\n")
 
-    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert status_line.startswith(b"HTTP/1.1 200 ")
 
 
-async def test_what_stands_behind_a_body_is_no_header(settings: Settings) -> None:
+async def test_trailers_are_not_treated_as_headers(settings: Settings) -> None:
     request = (
         b"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nX-Headrace-Proxy-Secret: "
         + PROXY_SECRET.encode()
@@ -51,15 +51,15 @@ async def test_what_stands_behind_a_body_is_no_header(settings: Settings) -> Non
         b"2\r\n{}\r\n0\r\nX-Forwarded-Preferred-Username: root\r\n\r\n"
     )
     async with open_proxied(settings) as api:
-        answer = await answer_to(api, request)
+        status_line = await read_status_line(api, request)
         root = await Person(api, "root").ask("GET", "/users")
 
-    assert answer.startswith(b"HTTP/1.1 422 ")
+    assert status_line.startswith(b"HTTP/1.1 422 ")
     assert [user["username"] for user in root.json()["items"]] == ["bob", "root"]
 
 
 @pytest.mark.parametrize("trailers", [b"X: y\r\n" * 200_000, b"X: " + b"y" * 2_000_000], ids=["many", "long"])
-async def test_trailers_without_end_are_cut(settings: Settings, trailers: bytes) -> None:
+async def test_endless_trailers_close_the_connection(settings: Settings, trailers: bytes) -> None:
     body = b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
 
     async with serving(settings) as api, asyncio.timeout(SECONDS):

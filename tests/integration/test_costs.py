@@ -1,4 +1,4 @@
-"""The cost of a job under load, as counts that other load on the machine does not change."""
+"""The cost of a job under load, in counts that do not depend on the speed of the machine."""
 
 import asyncio
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from support.harness import working
 from support.lease_driver import OWNER, seed_database
 
 JOBS = 2_000
-LEFT = "SELECT EXISTS (SELECT 1 FROM jobs WHERE finished_at IS NULL) AS some"
+ANY_UNFINISHED = "SELECT EXISTS (SELECT 1 FROM jobs WHERE finished_at IS NULL) AS some"
 
 
-class Counted:
+class StatementCounter:
     """Counts the SQL statements of this process."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,27 +27,27 @@ class Counted:
         fetch = StatementPool.fetch
 
         async def counting(pool: StatementPool, statement: str, *arguments: Any) -> Sequence[Row]:
-            self.statements += statement != LEFT
+            self.statements += statement != ANY_UNFINISHED
             return await fetch(pool, statement, *arguments)
 
         monkeypatch.setattr(StatementPool, "fetch", counting)
 
 
-async def test_statements_and_round_trips_are_shared_by_many_jobs(
+async def test_jobs_share_sql_statements_and_redis_round_trips(
     settings: Settings, database: StatementPool, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await seed_database(database)
-    orders = [JobSpec(pipeline="noop", params={})] * 1_000
+    specs = [JobSpec(pipeline="noop", params={})] * 1_000
     for _ in range(JOBS // 1_000):
-        await Submitter(database).submit(OWNER, orders, lambda _: b"")
+        await Submitter(database).submit(OWNER, specs, lambda _: b"")
     broker = sync_redis.Redis.from_url(redis_url)
     broker.config_resetstat()
-    counted = Counted(monkeypatch)
+    counter = StatementCounter(monkeypatch)
 
     async with asyncio.timeout(60), working(settings, concurrency=200):
-        while (await database.fetch(LEFT))[0]["some"]:
+        while (await database.fetch(ANY_UNFINISHED))[0]["some"]:
             await asyncio.sleep(0.05)
-        statements = counted.statements
+        statements = counter.statements
         stats: Any = broker.info("commandstats")
         reads: Any = broker.info("stats")
     broker.close()

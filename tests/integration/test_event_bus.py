@@ -26,7 +26,7 @@ async def bus(redis_url: str) -> AsyncIterator[EventBus]:
     await close_redis(redis)
 
 
-async def test_who_had_no_turn_to_subscribe_is_listened_to_after_the_next_check(
+async def test_an_unconfirmed_subscription_is_repeated_by_the_next_check(
     bus: EventBus, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_bus, "_CONFIRM_SECONDS", 0.05)
@@ -45,7 +45,7 @@ async def test_who_had_no_turn_to_subscribe_is_listened_to_after_the_next_check(
     await close_redis(publisher)
 
 
-async def test_what_is_heard_already_is_not_subscribed_again(bus: EventBus, redis_url: str) -> None:
+async def test_a_confirmed_subscription_is_not_repeated(bus: EventBus, redis_url: str) -> None:
     assert await bus.subscribe("known", lambda _: None)
     redis = build_redis(redis_url)
     await redis.config_resetstat()

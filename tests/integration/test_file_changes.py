@@ -1,4 +1,4 @@
-"""Files: rename, change metadata, list."""
+"""Changes of files: names and metadata; and the list of files."""
 
 from hashlib import sha256
 from typing import Any
@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from headrace.domain.files.models import File
 from headrace.domain.jobs.attempts.changes import NewFile
-from headrace.domain.json_bounds import MAX_JSON_BYTES
+from headrace.domain.json_limits import MAX_JSON_BYTES
 from support.harness import Api
 from support.lease_driver import change, job_queue
 from support.shared_api import SharedApi, problem
@@ -18,9 +18,9 @@ URL = "/api/v1/files"
 
 
 async def upload(api: Api, name: str = "a.txt") -> dict[str, Any]:
-    answer = await api.http.post(URL, files={"file": (name, b"x")})
-    assert answer.status_code == 201, answer.text
-    file: dict[str, Any] = answer.json()
+    response = await api.http.post(URL, files={"file": (name, b"x")})
+    assert response.status_code == 201, response.text
+    file: dict[str, Any] = response.json()
     return file
 
 
@@ -31,7 +31,7 @@ async def stored_meta(api: Api, file: dict[str, Any]) -> dict[str, Any]:
         return dict(file_row.meta)
 
 
-async def test_meta_is_merged_at_every_depth_and_kept(ada: Api) -> None:
+async def test_meta_patches_are_merged_at_every_depth_and_stored(ada: Api) -> None:
     file = await upload(ada)
     url = f"{URL}/{file['id']}"
 
@@ -47,7 +47,7 @@ async def test_meta_is_merged_at_every_depth_and_kept(ada: Api) -> None:
     assert (await ada.http.get(url)).json() == nested
 
 
-async def test_a_file_is_renamed_and_what_is_absent_stays(ada: Api) -> None:
+async def test_a_patch_renames_a_file_and_keeps_absent_fields(ada: Api) -> None:
     file = await upload(ada)
     url = f"{URL}/{file['id']}"
 
@@ -60,18 +60,18 @@ async def test_a_file_is_renamed_and_what_is_absent_stays(ada: Api) -> None:
     assert "b.txt" in content.headers["content-disposition"]
 
 
-async def test_a_bad_change_of_a_file_is_refused(ada: Api) -> None:
+async def test_invalid_patches_of_a_file_are_refused(ada: Api) -> None:
     file = await upload(ada)
     names: list[Any] = [None, "", "a/b", "..", "\u00e9" * 200]
 
     for body in [*({"name": name} for name in names), {"meta": None}, {"meta": []}, {"size": 2}]:
-        answer = await ada.http.patch(f"{URL}/{file['id']}", json=body)
+        response = await ada.http.patch(f"{URL}/{file['id']}", json=body)
 
-        assert answer.status_code == 422, answer.text
+        assert response.status_code == 422, response.text
     assert (await ada.http.get(f"{URL}/{file['id']}")).json() == file
 
 
-async def test_meta_does_not_grow_beyond_its_bound(ada: Api) -> None:
+async def test_patches_cannot_grow_meta_beyond_its_limit(ada: Api) -> None:
     file = await upload(ada)
     url = f"{URL}/{file['id']}"
     patched = (await ada.http.patch(url, json={"meta": {"a": "x" * (MAX_JSON_BYTES // 2)}})).json()
@@ -82,7 +82,7 @@ async def test_meta_does_not_grow_beyond_its_bound(ada: Api) -> None:
     assert (await ada.http.get(url)).json() == patched
 
 
-async def test_any_number_in_meta_is_kept_or_refused(ada: Api) -> None:
+async def test_extreme_numbers_in_meta_are_accepted_or_refused(ada: Api) -> None:
     file = await upload(ada)
     url = f"{URL}/{file['id']}"
     headers = {"content-type": "application/json"}
@@ -106,9 +106,9 @@ async def test_files_are_listed_searched_sorted_and_paged(ada: Api, shared_api: 
     own = [await upload(ada, name) for name in ("b 50%.txt", "a 500.txt")]
 
     async def names(query: str) -> list[str]:
-        answer = await ada.http.get(f"{URL}?{query}")
-        assert answer.status_code == 200, answer.text
-        return [file["name"] for file in answer.json()["items"]]
+        response = await ada.http.get(f"{URL}?{query}")
+        assert response.status_code == 200, response.text
+        return [file["name"] for file in response.json()["items"]]
 
     everything = (await ada.http.get(URL)).json()
     assert (everything["total"], everything["items"][:2]) == (4, own[::-1])
@@ -119,7 +119,7 @@ async def test_files_are_listed_searched_sorted_and_paged(ada: Api, shared_api: 
     assert (await ada.http.get(f"{URL}?order_by=sha256")).status_code == 422
 
 
-async def test_results_of_a_step_may_have_the_same_name_and_are_replaced_all_the_same(
+async def test_a_renamed_step_result_is_still_replaced_despite_a_duplicate_name(
     ada: Api, shared_api: SharedApi
 ) -> None:
     queue = uuid4().hex
@@ -154,7 +154,7 @@ async def test_results_of_a_step_may_have_the_same_name_and_are_replaced_all_the
     assert (await ada.http.get(url)).json()["meta"] == {"kept": True}
 
 
-async def test_a_foreign_file_is_none_but_for_an_admin(ada: Api, bob: Api, root: Api) -> None:
+async def test_foreign_files_are_hidden_from_users_but_not_from_admins(ada: Api, bob: Api, root: Api) -> None:
     file = await upload(ada)
     url = f"{URL}/{file['id']}"
 

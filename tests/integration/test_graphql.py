@@ -65,7 +65,7 @@ ODD_ARGUMENTS: Final = [
     (f'{{ pipeline(name: "{"x" * 65}") {{ name }} }}', "validation_failed"),
     ('{ jobs(filters: {search: "\\u0000"}) { id } }', "nul_character"),
 ]
-NO_QUERIES: Final = [
+INVALID_REQUESTS: Final = [
     ("GET", None, "application/json", 405),
     ("PUT", b"{}", "application/json", 405),
     ("POST", b'[{"query": "{me{id}}"}]', "application/json", 422),
@@ -79,13 +79,13 @@ NO_QUERIES: Final = [
 
 
 async def ask(api: Api, query: str, headers: dict[str, str] | None = None, **variables: Any) -> Any:
-    answer = await api.http.post("/graphql", json={"query": query, "variables": variables}, headers=headers)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+    response = await api.http.post("/graphql", json={"query": query, "variables": variables}, headers=headers)
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
-def codes(answer: Any) -> list[str]:
-    return [error["extensions"]["code"] for error in answer["errors"]]
+def codes(response: Any) -> list[str]:
+    return [error["extensions"]["code"] for error in response["errors"]]
 
 
 @contextmanager
@@ -116,7 +116,7 @@ def statements(api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]
 async def settings(
     servers: Servers, template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Settings]:
-    """One service for all tests of the module; most of them change nothing."""
+    """Settings of one service that all tests of the module share; most of them change nothing."""
     async with new_database(str(servers.database_url), template) as url:
         yield Settings(
             database_url=url, redis_url=servers.redis_url, data_dir=tmp_path_factory.mktemp("graph")
@@ -142,9 +142,9 @@ async def api(settings: Settings) -> AsyncIterator[Api]:
 @pytest.fixture(scope="module")
 async def filled(api: Api, database: StatementPool) -> Api:
     """The API with 60 jobs that have tags, steps and files."""
-    order = {"pipeline": "ticks", "params": {"steps": 3}, "tags": ["b", "a"], "meta": {"n": 1}}
-    answer = await api.http.post("/api/v1/jobs/batch", json={"jobs": [order] * 60})
-    assert answer.status_code == 202
+    job = {"pipeline": "ticks", "params": {"steps": 3}, "tags": ["b", "a"], "meta": {"n": 1}}
+    response = await api.http.post("/api/v1/jobs/batch", json={"jobs": [job] * 60})
+    assert response.status_code == 202
     await database.fetch(ADD_WORK)
     return api
 
@@ -153,13 +153,15 @@ def snake(name: str) -> str:
     return re.sub("[A-Z]", lambda big: "_" + big[0].lower(), name)
 
 
-async def test_a_nested_page_costs_four_statements(filled: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_nested_page_takes_at_most_four_statements(
+    filled: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with statements(filled, monkeypatch) as executed:
-        answer = await ask(filled, NESTED)
+        response = await ask(filled, NESTED)
 
     assert len(executed) <= 4, executed
-    assert "errors" not in answer
-    jobs = answer["data"]["jobs"]
+    assert "errors" not in response
+    jobs = response["data"]["jobs"]
     assert len({job["id"] for job in jobs}) == 20
     job = jobs[7]
     assert (job["state"], job["params"], job["meta"]) == ("queued", {"steps": 3}, {"n": 1})
@@ -177,7 +179,7 @@ async def test_a_nested_page_costs_four_statements(filled: Api, monkeypatch: pyt
     assert (job["files"][0]["size"], job["files"][0]["sha256"]) == (3_000_000_000, "ab" * 32)
 
 
-async def test_a_query_tells_of_a_job_what_the_other_api_tells(filled: Api) -> None:
+async def test_a_job_has_the_same_fields_in_graphql_and_rest(filled: Api) -> None:
     job_id = (await ask(filled, '{ jobs(limit: 1, filters: {pipeline: "ticks"}) { id } }'))["data"]["jobs"][
         0
     ]["id"]
@@ -197,7 +199,7 @@ async def test_a_query_tells_of_a_job_what_the_other_api_tells(filled: Api) -> N
     assert len(same) >= 23
 
 
-async def test_many_things_at_once_share_one_transaction(
+async def test_a_query_of_many_fields_batches_its_statements(
     filled: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = [job["id"] for job in (await ask(filled, "{ jobs(limit: 20) { id } }"))["data"]["jobs"]]
@@ -207,7 +209,7 @@ async def test_many_things_at_once_share_one_transaction(
     )
 
     with statements(filled, monkeypatch) as executed:
-        answer = await ask(
+        response = await ask(
             filled,
             "{"
             + several
@@ -215,15 +217,15 @@ async def test_many_things_at_once_share_one_transaction(
             ' jobs(filters: {state: queued, pipeline: "ticks"}) { waitingFor } me { username } }',
         )
 
-    assert "errors" not in answer
-    assert [answer["data"][f"j{place}"]["id"] for place in range(20)] == ids
-    assert {pipeline["name"] for pipeline in answer["data"]["pipelines"]} >= {"noop", "ticks"}
-    assert {job["waitingFor"] for job in answer["data"]["jobs"]} == {"no_worker"}
-    # jobs by id, their files, pipelines, a pipeline, tags, presets, jobs, and two to say what they wait for
+    assert "errors" not in response
+    assert [response["data"][f"j{place}"]["id"] for place in range(20)] == ids
+    assert {pipeline["name"] for pipeline in response["data"]["pipelines"]} >= {"noop", "ticks"}
+    assert {job["waitingFor"] for job in response["data"]["jobs"]} == {"no_worker"}
+    # jobs by id, their files, pipelines, a pipeline, tags, presets, jobs, and two for the waiting reasons
     assert len(executed) <= 9, executed
 
 
-async def test_two_requests_share_nothing_that_was_read(filled: Api, database: StatementPool) -> None:
+async def test_loaders_cache_nothing_across_requests(filled: Api, database: StatementPool) -> None:
     ids = (await ask(filled, '{ jobs(limit: 1, offset: 55, filters: {tag: "a"}) { id } }'))["data"]["jobs"]
     query = "query one($id: UUID!) { job(id: $id) { meta tags { name } files(limit: 1) { name } } }"
     before = (await ask(filled, query, **ids[0]))["data"]["job"]
@@ -237,7 +239,7 @@ async def test_two_requests_share_nothing_that_was_read(filled: Api, database: S
     assert after == {"meta": {"n": 2}, "tags": [], "files": []}
 
 
-async def test_filters_and_pages_choose_the_same_as_the_other_api(api: Api) -> None:
+async def test_jobs_can_be_filtered_searched_and_paged(api: Api) -> None:
     for place in range(3):
         await api.submit("flaky", tags=["odd"] if place % 2 else [], meta={"note": f"{place}% done"})
 
@@ -252,25 +254,25 @@ async def test_filters_and_pages_choose_the_same_as_the_other_api(api: Api) -> N
     assert late["data"]["jobs"] == []
 
 
-async def test_what_is_refused_costs_the_database_nothing(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refused_queries_execute_no_sql(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     await ask(api, "{ me { id } }")
 
     with statements(api, monkeypatch) as executed:
-        answers = [await ask(api, query) for query, _ in REFUSED]
+        responses = [await ask(api, query) for query, _ in REFUSED]
 
     assert executed == []
-    assert [codes(answer) for answer in answers] == [[code] for _, code in REFUSED]
-    assert [answer["data"] for answer in answers] == [None] * len(REFUSED)
+    assert [codes(response) for response in responses] == [[code] for _, code in REFUSED]
+    assert [response["data"] for response in responses] == [None] * len(REFUSED)
 
 
-async def test_an_argument_that_cannot_be_is_refused_by_name(api: Api) -> None:
-    answers = [await ask(api, query) for query, _ in ODD_ARGUMENTS]
+async def test_invalid_arguments_are_refused_by_name(api: Api) -> None:
+    responses = [await ask(api, query) for query, _ in ODD_ARGUMENTS]
 
-    assert [codes(answer) for answer in answers] == [[code] for _, code in ODD_ARGUMENTS]
-    assert all("argument" in answer["errors"][0]["extensions"] for answer in answers)
+    assert [codes(response) for response in responses] == [[code] for _, code in ODD_ARGUMENTS]
+    assert all("argument" in response["errors"][0]["extensions"] for response in responses)
 
 
-async def test_a_fault_of_ours_is_an_incident_and_nothing_else(
+async def test_internal_errors_reveal_only_an_incident_id(
     api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def break_down(*_: Any) -> Any:
@@ -278,28 +280,28 @@ async def test_a_fault_of_ours_is_an_incident_and_nothing_else(
 
     monkeypatch.setattr(ReadRepository, "fetch_tags", break_down)
 
-    answer = await api.http.post("/graphql", json={"query": "{ me { username } tags { name } }"})
+    response = await api.http.post("/graphql", json={"query": "{ me { username } tags { name } }"})
 
-    (error,) = answer.json()["errors"]
+    (error,) = response.json()["errors"]
     assert error["message"] == "internal error"
     assert error["extensions"]["code"] == "internal_error"
-    assert "hunter2" not in answer.text
+    assert "hunter2" not in response.text
     assert error["extensions"]["incident"] in caplog.text
     assert "hunter2" in caplog.text
 
 
-async def test_a_database_that_is_away_is_said_to_be(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unavailable_database_is_reported(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     async def be_away(*_: Any) -> Any:
         raise asyncpg.CannotConnectNowError("starting")
 
     monkeypatch.setattr(ReadRepository, "fetch_tags", be_away)
 
-    answer = await ask(api, "{ tags { name } }")
+    response = await ask(api, "{ tags { name } }")
 
-    assert codes(answer) == ["database_unavailable"]
+    assert codes(response) == ["database_unavailable"]
 
 
-async def test_nothing_can_be_written(api: Api) -> None:
+async def test_queries_run_in_a_read_only_transaction(api: Api) -> None:
     reads = ReadTransaction(api.app.state.services.sessions, Reach(None))
 
     with pytest.raises(Exception, match="read-only transaction"):
@@ -309,23 +311,23 @@ async def test_nothing_can_be_written(api: Api) -> None:
     await reads.end()
 
 
-async def test_what_is_no_query_is_a_problem(api: Api) -> None:
-    for method, body, kind, status in NO_QUERIES:
-        answer = await api.http.request(method, "/graphql", content=body, headers={"content-type": kind})
+async def test_invalid_requests_get_problem_responses(api: Api) -> None:
+    for method, body, kind, status in INVALID_REQUESTS:
+        response = await api.http.request(method, "/graphql", content=body, headers={"content-type": kind})
 
-        assert answer.status_code == status, body
-        assert answer.headers["content-type"] == "application/problem+json"
+        assert response.status_code == status, body
+        assert response.headers["content-type"] == "application/problem+json"
 
 
-async def test_a_page_of_a_stranger_gets_nothing(api: Api) -> None:
-    answer = await api.http.post(
+async def test_requests_from_foreign_origins_are_refused(api: Api) -> None:
+    response = await api.http.post(
         "/graphql", json={"query": "{ me { id } }"}, headers={"origin": "https://stranger.example"}
     )
 
-    assert (answer.status_code, answer.json()["code"]) == (403, "origin_refused")
+    assert (response.status_code, response.json()["code"]) == (403, "origin_refused")
 
 
-async def test_everybody_sees_what_is_within_reach(
+async def test_users_see_only_objects_within_their_reach(
     api: Api, settings: Settings, database: StatementPool
 ) -> None:
     query = """query one($id: UUID!) {
@@ -365,7 +367,7 @@ async def test_everybody_sees_what_is_within_reach(
     ]
 
 
-async def test_a_job_token_is_no_way_in(api: Api) -> None:
+async def test_job_tokens_cannot_query_graphql(api: Api) -> None:
     job = await api.submit("noop", run_at="2100-01-01T00:00:00Z")
     now = datetime.now(UTC)
     token = api.app.state.services.tokens.issue_job(
@@ -373,13 +375,13 @@ async def test_a_job_token_is_no_way_in(api: Api) -> None:
     )
     headers = {"Authorization": f"Bearer {token}"}
 
-    answer = await api.http.post("/graphql", json={"query": "{ me { id } }"}, headers=headers)
+    response = await api.http.post("/graphql", json={"query": "{ me { id } }"}, headers=headers)
 
     assert (await api.http.get(f"/api/v1/jobs/{job['id']}", headers=headers)).status_code == 200
-    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert (response.status_code, response.json()["code"]) == (403, "forbidden")
 
 
-async def test_in_production_the_schema_does_not_tell_of_itself(api: Api, settings: Settings) -> None:
+async def test_introspection_is_disabled_in_production(api: Api, settings: Settings) -> None:
     introspection = "{ __schema { types { name } } }"
     local = await ask(api, introspection)
     async with serving(behind_proxy(settings, env="production")) as shared:
@@ -395,7 +397,7 @@ async def test_in_production_the_schema_does_not_tell_of_itself(api: Api, settin
     assert page.status_code in (401, 404)
 
 
-async def test_the_explorer_loads_what_is_ours_alone(api: Api) -> None:
+async def test_the_explorer_loads_only_the_services_own_assets(api: Api) -> None:
     page = await api.http.get("/graphql/explore")
     loaded = re.findall(r'(?:src|href)="(?!data:)([^"]+)"', page.text)
 
@@ -408,12 +410,12 @@ async def test_the_explorer_loads_what_is_ours_alone(api: Api) -> None:
         assert (await api.http.get(path)).status_code == 200
 
 
-async def test_the_query_of_the_docs_is_answered(filled: Api) -> None:
+async def test_the_query_in_the_docs_works(filled: Api) -> None:
     page = (DOCS / "graphql.md").read_text()
     (query,) = re.findall(r"```graphql\n(.*?)```", page, re.DOTALL)
 
-    answer = await ask(filled, query.replace("nightly", "a"), state="queued", limit=3)
+    response = await ask(filled, query.replace("nightly", "a"), state="queued", limit=3)
 
-    assert "errors" not in answer
-    assert len(answer["data"]["jobs"]) == 3
-    assert answer["data"]["jobs"][0]["owner"] == {"username": "dev"}
+    assert "errors" not in response
+    assert len(response["data"]["jobs"]) == 3
+    assert response["data"]["jobs"][0]["owner"] == {"username": "dev"}

@@ -16,25 +16,25 @@ SECONDS = 15
 
 
 async def ready(api: Api) -> tuple[int, list[str]]:
-    answer = await api.http.get("/health/ready")
-    body: dict[str, Any] = answer.json()
-    return answer.status_code, body["degraded"]
+    response = await api.http.get("/health/ready")
+    body: dict[str, Any] = response.json()
+    return response.status_code, body["degraded"]
 
 
-async def until_well(api: Api) -> None:
+async def until_ready(api: Api) -> None:
     async with asyncio.timeout(SECONDS):
         while await ready(api) != (200, []):
             await asyncio.sleep(0.02)
 
 
-async def test_a_probe_names_what_went_away_and_the_process_stays_alive(settings: Settings) -> None:
+async def test_readiness_names_unavailable_services_and_the_process_stays_alive(settings: Settings) -> None:
     async with (
         proxied(str(settings.database_url)) as (database, database_url),
         proxied(str(settings.redis_url)) as (redis, redis_url),
         working(settings),
         serving(msgspec.structs.replace(settings, database_url=database_url, redis_url=redis_url)) as api,
     ):
-        await until_well(api)
+        await until_ready(api)
         await redis.become(Mode.DROP)
         without_redis = await ready(api)
         await database.become(Mode.DROP)
@@ -42,14 +42,14 @@ async def test_a_probe_names_what_went_away_and_the_process_stays_alive(settings
         alive = await api.http.get("/health/live")
         await redis.become(Mode.PASS)
         await database.become(Mode.PASS)
-        await until_well(api)
+        await until_ready(api)
 
     assert without_redis == (200, ["redis"])
     assert without_both == (503, ["postgresql", "redis"])
     assert (alive.status_code, alive.json()["status"]) == (200, "ok")
 
 
-async def test_on_an_old_schema_the_api_is_not_ready_and_does_not_start(settings: Settings) -> None:
+async def test_with_an_outdated_schema_the_api_is_not_ready_and_does_not_start(settings: Settings) -> None:
     await asyncio.to_thread(alembic_commands(str(settings.database_url)).downgrade, "base")
 
     async with serving(settings) as api:

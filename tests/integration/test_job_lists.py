@@ -8,11 +8,11 @@ URL = "/api/v1/jobs"
 
 async def fill(ada: Api, shared_api: SharedApi, count: int) -> list[str]:
     """Submit jobs with tags; each has a step run and two files."""
-    answer = await ada.http.post(
+    response = await ada.http.post(
         f"{URL}/batch",
         json={"jobs": [{"pipeline": "ticks", "tags": ["t", f"t {place}"]} for place in range(count)]},
     )
-    ids = [job["id"] for job in answer.json()["items"]]
+    ids = [job["id"] for job in response.json()["items"]]
     await shared_api.database.fetch(
         "INSERT INTO step_runs (job_id, key, name, state, attempt, tries)"
         " SELECT id, 'total', 'total', 'pending', 0, 0 FROM unnest($1::uuid[]) AS id",
@@ -28,7 +28,9 @@ async def fill(ada: Api, shared_api: SharedApi, count: int) -> list[str]:
     return ids
 
 
-async def test_fifty_jobs_with_all_their_parts_are_five_statements(ada: Api, shared_api: SharedApi) -> None:
+async def test_listing_fifty_jobs_with_all_relations_takes_at_most_five_statements(
+    ada: Api, shared_api: SharedApi
+) -> None:
     ids = await fill(ada, shared_api, 50)
 
     with counted(ada) as statements:
@@ -46,9 +48,7 @@ async def test_fifty_jobs_with_all_their_parts_are_five_statements(ada: Api, sha
         assert len(job["tags"]) == 2
 
 
-async def test_one_job_with_its_parts_shows_what_the_other_calls_show(
-    ada: Api, shared_api: SharedApi
-) -> None:
+async def test_included_relations_match_the_separate_endpoints(ada: Api, shared_api: SharedApi) -> None:
     (job_id,) = await fill(ada, shared_api, 1)
     url = f"{URL}/{job_id}"
 
@@ -66,7 +66,7 @@ async def test_one_job_with_its_parts_shows_what_the_other_calls_show(
     assert {"steps", "files"}.isdisjoint(plain)
 
 
-async def test_a_list_without_parts_has_three_statements_however_long(
+async def test_a_list_without_relations_takes_three_statements_at_any_length(
     ada: Api, shared_api: SharedApi
 ) -> None:
     await fill(ada, shared_api, 20)
@@ -79,30 +79,30 @@ async def test_a_list_without_parts_has_three_statements_however_long(
     assert (len(short), len(long)) == (3, 3)
 
 
-async def test_an_unknown_part_is_told_the_known_ones(ada: Api) -> None:
+async def test_the_error_for_an_unknown_include_lists_the_known_ones(ada: Api) -> None:
     job = await ada.submit("noop")
 
     for include in ("events", "steps,events", "steps,,files", "Steps", "__class__"):
         for url in (f"{URL}?include={include}", f"{URL}/{job['id']}?include={include}"):
-            answer = await ada.http.get(url)
-            assert answer.status_code == 422, answer.text
-            assert "steps, files, tags" in answer.json()["detail"]
-            assert [fault["path"] for fault in answer.json()["errors"]] == ["query.include"]
+            response = await ada.http.get(url)
+            assert response.status_code == 422, response.text
+            assert "steps, files, tags" in response.json()["detail"]
+            assert [fault["path"] for fault in response.json()["errors"]] == ["query.include"]
     longest = await ada.http.get(f"{URL}?include=steps&limit=101")
     assert (longest.status_code, longest.json()["errors"][0]["path"]) == (422, "query.limit")
 
 
-async def test_an_owner_is_found_by_admins_and_by_nobody_else(ada: Api, bob: Api, root: Api) -> None:
+async def test_only_admins_can_list_the_jobs_of_another_owner(ada: Api, bob: Api, root: Api) -> None:
     of_ada, of_bob = await ada.submit("noop"), await bob.submit("noop")
     tag = {"name": "to know who I am"}
     ada_id, bob_id = [
-        (await who.http.post("/api/v1/tags", json=tag)).json()["owner_id"] for who in (ada, bob)
+        (await caller.http.post("/api/v1/tags", json=tag)).json()["owner_id"] for caller in (ada, bob)
     ]
 
-    async def ids_of(who: Api, query: str) -> list[str]:
-        answer = await who.http.get(f"{URL}?{query}")
-        assert answer.status_code == 200, answer.text
-        return [job["id"] for job in answer.json()["items"]]
+    async def ids_of(caller: Api, query: str) -> list[str]:
+        response = await caller.http.get(f"{URL}?{query}")
+        assert response.status_code == 200, response.text
+        return [job["id"] for job in response.json()["items"]]
 
     assert await ids_of(root, f"owner={ada_id}") == [of_ada["id"]]
     assert await ids_of(root, f"owner={bob_id}") == [of_bob["id"]]

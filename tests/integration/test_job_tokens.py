@@ -32,10 +32,10 @@ def minted(job_id: str, key: str = JOB_KEY, **claims: Any) -> str:
     return jwt.encode({"alg": "HS256"}, payload, OctKey.import_key(key.encode()))
 
 
-async def token_of(ada: Person, job_id: str, **order: Any) -> str:
-    answer = await ada.ask("POST", f"/jobs/{job_id}/tokens", json=order)
-    assert answer.status_code == 201, answer.text
-    token: str = answer.json()["token"]
+async def token_of(ada: Person, job_id: str, **body: Any) -> str:
+    response = await ada.ask("POST", f"/jobs/{job_id}/tokens", json=body)
+    assert response.status_code == 201, response.text
+    token: str = response.json()["token"]
     return token
 
 
@@ -51,12 +51,14 @@ async def first_frame(api: Api, job_id: str, token: str) -> dict[str, Any] | int
 
 
 @pytest.mark.parametrize("maker", ["service", "backend"])
-async def test_a_token_opens_its_job_on_every_transport(api: Api, ada: Person, maker: str) -> None:
+async def test_a_job_token_grants_access_to_its_job_on_every_transport(
+    api: Api, ada: Person, maker: str
+) -> None:
     job_id = await ada.submit()
     token = await token_of(ada, job_id) if maker == "service" else minted(job_id)
 
     frame = await first_frame(api, job_id, token)
-    answers = [
+    responses = [
         await api.http.get(f"/api/v1/jobs/{job_id}", params={"token": token}),
         await api.http.get(f"/api/v1/jobs/{job_id}/events", headers=bearer(token)),
         await api.http.get(f"/api/v1/jobs/{job_id}/steps", headers=bearer(token)),
@@ -67,11 +69,11 @@ async def test_a_token_opens_its_job_on_every_transport(api: Api, ada: Person, m
 
     assert isinstance(frame, dict)
     assert (frame["type"], frame["job_id"]) == ("hello", job_id)
-    assert [answer.status_code for answer in answers] == [200] * 4
+    assert [response.status_code for response in responses] == [200] * 4
     assert line.startswith("data: {")
 
 
-async def test_it_is_good_for_nothing_else(api: Api, ada: Person) -> None:
+async def test_a_job_token_grants_access_to_nothing_else(api: Api, ada: Person) -> None:
     job_id, other = await ada.submit(), await ada.submit()
     token = await token_of(ada, job_id)
 
@@ -88,30 +90,30 @@ async def test_it_is_good_for_nothing_else(api: Api, ada: Person) -> None:
         await api.http.post(f"/api/v1/jobs/{job_id}/tokens", json={}, headers=bearer(token)),
     ]
 
-    assert [answer.status_code for answer in foreign] == [404, 404]
-    assert [answer.status_code for answer in forbidden] == [403] * 6
+    assert [response.status_code for response in foreign] == [404, 404]
+    assert [response.status_code for response in forbidden] == [403] * 6
     assert await first_frame(api, other, token) == 4404
 
 
-async def test_it_opens_the_files_of_its_job_alone(api: Api, ada: Person) -> None:
+async def test_a_job_token_does_not_open_files_outside_its_job(api: Api, ada: Person) -> None:
     upload = await ada.ask("POST", "/files", files={"file": b"x"})
     token = await token_of(ada, await ada.submit())
 
-    answer = await api.http.get(f"/api/v1/files/{upload.json()['id']}/content", headers=bearer(token))
+    response = await api.http.get(f"/api/v1/files/{upload.json()['id']}/content", headers=bearer(token))
 
-    assert answer.status_code == 404
+    assert response.status_code == 404
 
 
-async def test_one_for_cancelling_cancels(api: Api, ada: Person) -> None:
+async def test_a_cancel_token_can_cancel_its_job(api: Api, ada: Person) -> None:
     job_id = await ada.submit()
     token = await token_of(ada, job_id, scope="cancel")
 
-    answer = await api.http.post(f"/api/v1/jobs/{job_id}/cancel", headers=bearer(token))
+    response = await api.http.post(f"/api/v1/jobs/{job_id}/cancel", headers=bearer(token))
 
-    assert (answer.status_code, answer.json()["state"]) == (202, "cancelled")
+    assert (response.status_code, response.json()["state"]) == (202, "cancelled")
 
 
-async def test_the_word_cancel_on_a_socket_needs_that_right(api: Api, ada: Person) -> None:
+async def test_cancelling_over_a_socket_requires_the_cancel_scope(api: Api, ada: Person) -> None:
     job_id = await ada.submit()
     url = f"{api.ws}/api/v1/jobs/{job_id}/ws?token="
 
@@ -132,16 +134,16 @@ async def test_all_tokens_of_a_job_are_revoked_together(api: Api, ada: Person) -
 
     revoked = await ada.ask("DELETE", f"/jobs/{job_id}/tokens")
     later = await token_of(ada, job_id)
-    answers = [
+    responses = [
         await api.http.get(f"/api/v1/jobs/{target_id}", headers=bearer(token))
         for target_id, token in zip([job_id, job_id, other, job_id], [*tokens, later], strict=True)
     ]
 
     assert revoked.status_code == 204
-    assert [answer.status_code for answer in answers] == [401, 401, 200, 200]
+    assert [response.status_code for response in responses] == [401, 401, 200, 200]
 
 
-async def test_tokens_that_do_not_count(api: Api, ada: Person) -> None:
+async def test_invalid_job_tokens_are_refused(api: Api, ada: Person) -> None:
     job_id = await ada.submit()
     now = time.time()
     wrong = {
@@ -158,23 +160,23 @@ async def test_tokens_that_do_not_count(api: Api, ada: Person) -> None:
         "garbage": "a.b.c",
     }
 
-    answers = {
+    responses = {
         name: await api.http.get(f"/api/v1/jobs/{job_id}", headers=bearer(token))
         for name, token in wrong.items()
     }
     expired = await api.http.get(f"/api/v1/jobs/{job_id}", headers=bearer(minted(job_id, exp=now - 1)))
 
-    assert {name: answer.json()["code"] for name, answer in answers.items()} == dict.fromkeys(
+    assert {name: response.json()["code"] for name, response in responses.items()} == dict.fromkeys(
         wrong, "token_invalid"
     )
     assert (expired.status_code, expired.json()["code"]) == (401, "token_expired")
 
 
-async def test_a_long_lived_secret_in_a_url_is_not_looked_at(api: Api, ada: Person) -> None:
+async def test_api_keys_in_urls_are_refused(api: Api, ada: Person) -> None:
     job_id = await ada.submit()
     key = (await ada.key("jobs:read"))["key"]
 
-    answer = await api.http.get(f"/api/v1/jobs/{job_id}", params={"token": key})
+    response = await api.http.get(f"/api/v1/jobs/{job_id}", params={"token": key})
 
-    assert (answer.status_code, answer.json()["code"]) == (401, "token_invalid")
+    assert (response.status_code, response.json()["code"]) == (401, "token_invalid")
     assert await first_frame(api, job_id, key) == 4401

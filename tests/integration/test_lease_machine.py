@@ -34,16 +34,17 @@ KINDS: Final = st.sampled_from(
 )
 
 _ROWS: Final = """
-SELECT id, state, attempt, losses, fence, write_no, lease_owner, cancel_requested_at IS NOT NULL AS is_asked,
-       event_seq, (SELECT array_agg(seq ORDER BY seq) FROM job_events WHERE job_id = id) AS seqs,
-       (SELECT array_agg(type ORDER BY seq) FROM job_events WHERE job_id = id) AS told,
+SELECT id, state, attempt, losses, fence, write_no, lease_owner, cancel_requested_at IS NOT NULL
+       AS is_cancel_requested, event_seq,
+       (SELECT array_agg(seq ORDER BY seq) FROM job_events WHERE job_id = id) AS seqs,
+       (SELECT array_agg(type ORDER BY seq) FROM job_events WHERE job_id = id) AS event_types,
        (SELECT json_object_agg(key, s.state)::text FROM step_runs s WHERE job_id = id) AS steps
 FROM jobs
 """
 
 
 class LeaseMachine(RuleBasedStateMachine):
-    """Two workers, a user, a sweep and the clock. Zombies are attempts that go on after they were lost."""
+    """Two workers, a user, a sweep and the clock. Zombies are attempts that continue after they were lost."""
 
     driver: ClassVar[LeaseDriver]
 
@@ -116,7 +117,7 @@ class LeaseMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.sent)
     @rule(nth=NTH)
     def send_again(self, nth: int) -> None:
-        """Repeat the last change of an attempt, as if its reply was lost."""
+        """Repeat the last change of an attempt, as if its result had been lost."""
         claim = self.expected_state.pick_attempt(nth)
         if (change := self.sent.get((claim.job_id, claim.fence))) is not None:
             self._send([change])
@@ -137,14 +138,14 @@ class LeaseMachine(RuleBasedStateMachine):
     def cancel(self, nth: int, is_patient: bool) -> None:
         job_id = self.expected_state.pick(nth)
         if is_patient and self.expected_state.job(job_id).state is JobState.QUEUED:
-            return  # else most jobs would end before they ran
-        self._ask(job_id, "cancel", model.cancel(self.expected_state.job(job_id)))
+            return  # otherwise most jobs would end before they run
+        self._request(job_id, "cancel", model.cancel(self.expected_state.job(job_id)))
 
     @precondition(lambda self: self.expected_state.entries)
     @rule(nth=NTH)
     def retry(self, nth: int) -> None:
         job_id = self.expected_state.pick(nth)
-        self._ask(job_id, "retry", model.retry(self.expected_state.job(job_id)))
+        self._request(job_id, "retry", model.retry(self.expected_state.job(job_id)))
 
     @rule(worker=WORKERS)
     def leases_run_out(self, worker: str) -> None:
@@ -195,9 +196,9 @@ class LeaseMachine(RuleBasedStateMachine):
         for row in rows:
             entry = self.expected_state.entries[row["id"]]
             job = entry.job
-            assert row["told"] == entry.history
+            assert row["event_types"] == entry.history
             assert row["seqs"] == list(range(1, row["event_seq"] + 1))
-            assert is_legal_history(row["told"])
+            assert is_legal_history(row["event_types"])
             assert (row["state"], row["attempt"], row["losses"], row["fence"], row["write_no"]) == (
                 job.state,
                 job.attempt,
@@ -205,11 +206,11 @@ class LeaseMachine(RuleBasedStateMachine):
                 job.fence,
                 job.write_no,
             )
-            assert (row["lease_owner"], row["is_asked"]) == (job.holder, job.is_cancel_requested)
+            assert (row["lease_owner"], row["is_cancel_requested"]) == (job.holder, job.is_cancel_requested)
             assert msgspec.json.decode(row["steps"] or "{}") == entry.steps
 
     def _send(self, batch: list[Change]) -> None:
-        answers = self.driver.write(batch)
+        results = self.driver.write(batch)
 
         turn = self.expected_state.next_turn()
         for change in batch:
@@ -223,18 +224,18 @@ class LeaseMachine(RuleBasedStateMachine):
                 delayed=change.move is not None and change.move.delay_seconds > 0,
             )
             entry.apply(outcome, turn, change.steps.values() if outcome.verdict == "now" else ())
-            written, news = answers[change.job_id]
+            written, news = results[change.job_id]
             assert written.verdict == ("lost" if outcome.verdict == "lost" else "applied")
             event_types = () if news is None else tuple(event.type for event in news.events)
             assert event_types == outcome.events
             assert (news is None) == (outcome.verdict != "now")
 
-    def _ask(self, job_id: UUID, wish: str, expected: Outcome | None) -> None:
+    def _request(self, job_id: UUID, action: str, expected: Outcome | None) -> None:
         if expected is None:
             with pytest.raises(IllegalTransitionError):
-                self.driver.ask(lambda jobs: getattr(jobs, wish)(job_id, Reach(OWNER)))
+                self.driver.ask(lambda jobs: getattr(jobs, action)(job_id, Reach(OWNER)))
         else:
-            self.driver.ask(lambda jobs: getattr(jobs, wish)(job_id, Reach(OWNER)))
+            self.driver.ask(lambda jobs: getattr(jobs, action)(job_id, Reach(OWNER)))
             self.expected_state.apply(job_id, expected)
 
     def _have_one_running(self) -> None:
@@ -254,7 +255,7 @@ def driver(database_url: str) -> Iterator[LeaseDriver]:
 
 
 @pytest.mark.slow
-def test_the_sql_does_what_the_model_does(driver: LeaseDriver) -> None:
+def test_the_sql_agrees_with_the_model(driver: LeaseDriver) -> None:
     run_state_machine_as_test(
         type("Machine", (LeaseMachine,), {"driver": driver}),
         settings=settings(

@@ -59,12 +59,12 @@ async def waiting_job(settings: Settings, api: Api) -> str:
     return f"{JOBS}/{job['id']}"
 
 
-def come_back(since: float, per_minute: int) -> int:
+def max_refilled(since: float, per_minute: int) -> int:
     """Return the maximum number of permits that were refilled since *since*."""
     return int((time.monotonic() - since) * per_minute / 60) + 1
 
 
-async def codes(api: Api, count: int, path: str = JOBS, **request: Any) -> list[int]:
+async def get_statuses(api: Api, count: int, path: str = JOBS, **request: Any) -> list[int]:
     return [(await api.http.get(path, **request)).status_code for _ in range(count)]
 
 
@@ -77,47 +77,47 @@ async def closing(url: str) -> tuple[int | None, str | None]:
     return socket.close_code, socket.close_reason
 
 
-async def test_two_processes_grant_no_more_than_the_limit_together(redis: ArqRedis) -> None:
+async def test_two_limiters_together_grant_no_more_than_the_limit(redis: ArqRedis) -> None:
     first, second = SharedLimiter(redis), SharedLimiter(redis)
 
     began = time.monotonic()
 
-    taken = [await limiter.acquire("user:a", 50) for _ in range(60) for limiter in (first, second)]
+    permits = [await limiter.acquire("user:a", 50) for _ in range(60) for limiter in (first, second)]
 
-    assert None not in taken
-    granted = sum(permit.is_granted for permit in taken if permit is not None)
-    assert 50 <= granted <= 50 + come_back(began, 50)
+    assert None not in permits
+    granted = sum(permit.is_granted for permit in permits if permit is not None)
+    assert 50 <= granted <= 50 + max_refilled(began, 50)
 
 
-async def test_those_who_ask_at_once_share_the_limit_exactly(redis: ArqRedis) -> None:
+async def test_concurrent_limiters_share_the_limit(redis: ArqRedis) -> None:
     limiters = [SharedLimiter(redis) for _ in range(4)]
     began = time.monotonic()
 
-    taken = await asyncio.gather(*(limiter.acquire("a", 300) for _ in range(200) for limiter in limiters))
+    permits = await asyncio.gather(*(limiter.acquire("a", 300) for _ in range(200) for limiter in limiters))
 
-    granted = sum(permit is not None and permit.is_granted for permit in taken)
-    assert 300 - 3 * len(limiters) <= granted <= 300 + come_back(began, 300)
+    granted = sum(permit is not None and permit.is_granted for permit in permits)
+    assert 300 - 3 * len(limiters) <= granted <= 300 + max_refilled(began, 300)
 
 
-async def test_a_busy_caller_costs_few_round_trips(redis: ArqRedis) -> None:
+async def test_a_busy_caller_takes_few_redis_round_trips(redis: ArqRedis) -> None:
     limiter = SharedLimiter(redis)
     await redis.config_resetstat()
 
-    taken = [await limiter.acquire("a", 6_000) for _ in range(1_000)]
+    permits = [await limiter.acquire("a", 6_000) for _ in range(1_000)]
 
     stats: Any = await redis.info("commandstats")
-    assert all(permit is not None and permit.is_granted for permit in taken)
+    assert all(permit is not None and permit.is_granted for permit in permits)
     assert stats["cmdstat_eval"]["calls"] < 80
 
 
-async def test_a_caller_in_bursts_loses_little_of_its_limit(redis: ArqRedis) -> None:
+async def test_prefetched_permits_cost_a_caller_little_of_its_limit(redis: ArqRedis) -> None:
     used = 0
     # In the worst case each process lets its prefetched permits lapse.
     for _ in range(20):
         limiter = SharedLimiter(redis)
         for _ in range(64):
-            taken = await limiter.acquire("a", 2_000)
-            used += taken is not None and taken.is_granted
+            permit = await limiter.acquire("a", 2_000)
+            used += permit is not None and permit.is_granted
 
     left = await SharedLimiter(redis).acquire("a", 2_000)
 
@@ -126,13 +126,13 @@ async def test_a_caller_in_bursts_loses_little_of_its_limit(redis: ArqRedis) -> 
     assert 2_000 - left.left <= used * 9 / 8 + 1
 
 
-async def test_a_refused_caller_costs_none(redis: ArqRedis) -> None:
+async def test_a_refused_caller_takes_almost_no_redis_round_trips(redis: ArqRedis) -> None:
     limiter = SharedLimiter(redis)
-    while (await _granted(limiter)).is_granted:
+    while (await _acquire(limiter)).is_granted:
         pass
     await redis.config_resetstat()
 
-    refused = [await _granted(limiter) for _ in range(100)]
+    refused = [await _acquire(limiter) for _ in range(100)]
 
     stats: Any = await redis.info("commandstats")
     assert not any(permit.is_granted for permit in refused)
@@ -140,13 +140,13 @@ async def test_a_refused_caller_costs_none(redis: ArqRedis) -> None:
     assert stats.get("cmdstat_eval", {"calls": 0})["calls"] <= 3
 
 
-async def _granted(limiter: SharedLimiter) -> Any:
-    taken = await limiter.acquire("a", 5)
-    assert taken is not None
-    return taken
+async def _acquire(limiter: SharedLimiter) -> Any:
+    permit = await limiter.acquire("a", 5)
+    assert permit is not None
+    return permit
 
 
-async def test_nothing_of_a_key_is_left_in_redis_once_its_bucket_is_full(redis: ArqRedis) -> None:
+async def test_the_redis_key_of_a_caller_expires_once_its_bucket_is_full(redis: ArqRedis) -> None:
     await SharedLimiter(redis).acquire("a", 600)
 
     async with asyncio.timeout(SECONDS):
@@ -156,7 +156,7 @@ async def test_nothing_of_a_key_is_left_in_redis_once_its_bucket_is_full(redis: 
     assert left <= 100
 
 
-async def test_a_redis_that_does_not_answer_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_silent_redis_is_given_up_after_one_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limiter, "_TIMEOUT_SECONDS", 0.2)
     writers: list[asyncio.StreamWriter] = []
     silent = await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0)
@@ -180,14 +180,14 @@ async def test_a_redis_that_does_not_answer_is_given_up_soon(monkeypatch: pytest
         await writer.wait_closed()
 
 
-async def test_an_address_that_asks_too_often_is_told_when_to_come_back(settings: Settings) -> None:
+async def test_a_rate_limited_address_gets_429_with_retry_after(settings: Settings) -> None:
     async with serving_with(settings, rate_limit_address=3) as api:
         first = await api.http.get(JOBS)
-        answers = await codes(api, 2)
+        statuses = await get_statuses(api, 2)
         refused = await api.http.get(JOBS)
         probe = await api.http.get("/health/live")
 
-    assert [first.status_code, *answers, refused.status_code] == [200, 200, 200, 429]
+    assert [first.status_code, *statuses, refused.status_code] == [200, 200, 200, 429]
     assert refused.headers["content-type"] == "application/problem+json"
     assert refused.json()["code"] == "rate_limited"
     assert 1 <= int(refused.headers["retry-after"]) <= 20
@@ -199,7 +199,7 @@ async def test_an_address_that_asks_too_often_is_told_when_to_come_back(settings
     assert "ratelimit" not in probe.headers
 
 
-async def test_a_user_is_limited_whatever_the_address(settings: Settings) -> None:
+async def test_a_user_is_limited_across_addresses(settings: Settings) -> None:
     users = {"trusted_proxies": ("127.0.0.1",), "auth": "proxy", "rate_limit_user": 2}
     async with serving_with(settings, **users) as api:
         ada = [
@@ -217,49 +217,49 @@ def named(user: str, address: str) -> dict[str, str]:
     return {"X-Forwarded-Preferred-Username": user, "X-Forwarded-For": address}
 
 
-async def test_two_api_processes_share_the_limit_of_a_user(settings: Settings) -> None:
+async def test_two_apis_share_the_limit_of_a_user(settings: Settings) -> None:
     async with (
         serving_with(settings, rate_limit_user=4) as first,
-        serving_with(settings, rate_limit_user=4) as two,
+        serving_with(settings, rate_limit_user=4) as second,
     ):
-        answers = [await codes(api, 1) for _ in range(3) for api in (first, two)]
+        statuses = [await get_statuses(api, 1) for _ in range(3) for api in (first, second)]
 
-    assert answers == [[200]] * 4 + [[429]] * 2
+    assert statuses == [[200]] * 4 + [[429]] * 2
 
 
-async def test_failed_proofs_count_against_the_address(settings: Settings) -> None:
+async def test_failed_authentications_count_against_the_address(settings: Settings) -> None:
     guessing = {"auth": "token", "secret_key": "s" * 32, "rate_limit_address": 3}
     async with serving_with(settings, **guessing) as api:
-        answers = [
+        statuses = [
             (await api.http.get(JOBS, headers={"Authorization": f"Bearer {make_key().text}"})).status_code
             for _ in range(4)
         ]
-        anonymous_codes = await codes(api, 1)
+        anonymous_codes = await get_statuses(api, 1)
 
-    assert answers == [401, 401, 401, 429]
+    assert statuses == [401, 401, 401, 429]
     assert anonymous_codes == [429]
 
 
-async def test_a_made_up_address_does_not_help(settings: Settings) -> None:
+async def test_a_spoofed_address_does_not_avoid_the_limit(settings: Settings) -> None:
     async with serving_with(settings, rate_limit_address=2) as api:
-        answers = [
+        statuses = [
             (await api.http.get(JOBS, headers={"X-Forwarded-For": f"203.0.113.{number}"})).status_code
             for number in range(3)
         ]
 
-    assert answers == [200, 200, 429]
+    assert statuses == [200, 200, 429]
 
 
 async def test_behind_a_trusted_proxy_each_address_has_its_own_limit(settings: Settings) -> None:
     async with serving_with(settings, rate_limit_address=1, trusted_proxies=("127.0.0.1",)) as api:
-        honest = await codes(api, 2, headers={"X-Forwarded-For": "203.0.113.1"})
-        other = await codes(api, 1, headers={"X-Forwarded-For": "203.0.113.2"})
-        spoofed = await codes(api, 1, headers={"X-Forwarded-For": "1.2.3.4, 203.0.113.2"})
+        honest = await get_statuses(api, 2, headers={"X-Forwarded-For": "203.0.113.1"})
+        other = await get_statuses(api, 1, headers={"X-Forwarded-For": "203.0.113.2"})
+        spoofed = await get_statuses(api, 1, headers={"X-Forwarded-For": "1.2.3.4, 203.0.113.2"})
 
     assert (honest, other, spoofed) == ([200, 429], [200], [429])
 
 
-async def test_opening_a_stream_counts_and_a_refused_socket_says_why(settings: Settings) -> None:
+async def test_opening_a_stream_counts_and_a_refused_socket_closes_with_a_reason(settings: Settings) -> None:
     async with serving_with(settings, rate_limit_user=2) as api:
         job = await waiting_job(settings, api)
         async with websockets.connect(f"{api.ws}{job}/ws") as socket:
@@ -276,15 +276,15 @@ async def test_opening_a_stream_counts_and_a_refused_socket_says_why(settings: S
     assert events.status_code == 429
 
 
-async def test_an_address_that_asks_too_often_gets_no_socket(settings: Settings) -> None:
+async def test_a_rate_limited_address_cannot_open_a_socket(settings: Settings) -> None:
     async with serving_with(settings, rate_limit_address=1) as api:
-        await codes(api, 1)
+        await get_statuses(api, 1)
         refused = await closing(f"{api.ws}/api/v1/ws")
 
     assert refused == (1013, "rate_limited")
 
 
-async def test_a_user_has_so_many_streams_open_and_no_more(settings: Settings) -> None:
+async def test_the_number_of_open_streams_of_a_user_is_limited(settings: Settings) -> None:
     async with serving_with(settings, max_streams_per_user=2) as api:
         url = await waiting_job(settings, api)
         async with websockets.connect(f"{api.ws}{url}/ws") as first:
@@ -305,9 +305,9 @@ async def test_a_user_has_so_many_streams_open_and_no_more(settings: Settings) -
     assert "hello" in str(hello)
 
 
-async def test_while_redis_is_away_reads_pass_and_writes_are_counted_here(settings: Settings) -> None:
+async def test_while_redis_is_down_reads_pass_and_writes_are_counted_locally(settings: Settings) -> None:
     async with serving_with(settings, redis_url=NOWHERE, rate_limit_user=2) as api:
-        reads = await codes(api, 6)
+        reads = await get_statuses(api, 6)
         writes = [
             (await api.http.post(JOBS, json={"pipeline": "no_such_pipeline"})).status_code for _ in range(3)
         ]
@@ -316,39 +316,39 @@ async def test_while_redis_is_away_reads_pass_and_writes_are_counted_here(settin
     assert writes == [422, 422, 429]
 
 
-async def test_without_redis_each_process_counts_all_requests(settings: Settings) -> None:
+async def test_without_a_redis_url_each_process_counts_all_requests(settings: Settings) -> None:
     async with serving_with(settings, redis_url=None, rate_limit_user=2) as api:
-        assert await codes(api, 3) == [200, 200, 429]
+        assert await get_statuses(api, 3) == [200, 200, 429]
 
 
-async def test_local_mode_has_no_limits_unless_they_are_set(settings: Settings) -> None:
+async def test_local_mode_has_no_default_limits_and_production_has(settings: Settings) -> None:
     async with serving(settings) as api:
-        answer = await api.http.get(JOBS)
+        response = await api.http.get(JOBS)
 
-    assert "ratelimit" not in answer.headers
+    assert "ratelimit" not in response.headers
     production = msgspec.structs.replace(settings, env="production")
     limits = [production.per_minute(name) for name in ("user", "address", "login")]
     assert limits == [6_000, 12_000, 60]
 
 
 @pytest.mark.parametrize("redis_url", [None, NOWHERE])
-async def test_sign_ins_have_a_limit_of_their_own_with_or_without_redis(redis_url: str | None) -> None:
+async def test_sign_ins_have_their_own_limit_with_and_without_redis(redis_url: str | None) -> None:
     client = build_redis(redis_url) if redis_url else None
     settings = Settings(rate_limit_login=2, rate_limit_address=100)
     limits = RateLimits(settings, client, Proxies(settings))
 
-    def asking(path: str, address: str = "203.0.113.9") -> RequestInfo:
+    def request_to(path: str, address: str = "203.0.113.9") -> RequestInfo:
         scope: Any = {"type": "http", "method": "GET", "path_template": path, "headers": []}
         scope["client"] = (address, 1)
         return RequestInfo(scope)
 
     for _ in range(2):
-        await limits.count_address(asking("/auth/login/{provider}"))
+        await limits.count_address(request_to("/auth/login/{provider}"))
     with pytest.raises(RateLimitedError, match="to sign in"):
-        await limits.count_address(asking("/auth/callback/{provider}"))
+        await limits.count_address(request_to("/auth/callback/{provider}"))
 
-    await limits.count_address(asking("/api/v1/jobs"))
-    await limits.count_address(asking("/auth/login/{provider}", "203.0.113.10"))
+    await limits.count_address(request_to("/api/v1/jobs"))
+    await limits.count_address(request_to("/auth/login/{provider}", "203.0.113.10"))
     if client is not None:
         await close_redis(client)
 
@@ -356,11 +356,11 @@ async def test_sign_ins_have_a_limit_of_their_own_with_or_without_redis(redis_ur
 async def test_a_request_with_too_many_headers_is_refused(settings: Settings) -> None:
     many = {f"X-{number}": "1" for number in range(120)}
     async with serving(settings) as api:
-        answer = await api.http.get(JOBS, headers=many)
+        response = await api.http.get(JOBS, headers=many)
         async with asyncio.timeout(SECONDS):
             socket = await websockets.connect(f"{api.ws}/api/v1/ws", additional_headers=many)
             with suppress(ConnectionClosed):
                 await socket.recv()
 
-    assert (answer.status_code, answer.json()["code"]) == (431, "too_many_headers")
+    assert (response.status_code, response.json()["code"]) == (431, "too_many_headers")
     assert socket.close_code == 4400

@@ -14,11 +14,11 @@ from support.fake_provider import ProviderUser
 from support.login_env import ADMIN, LoginEnv
 
 JOBS = "/api/v1/jobs"
-ORDER = {"pipeline": "noop"}
+BODY = {"pipeline": "noop"}
 
 
-def refusal(answer: httpx.Response) -> tuple[int, str]:
-    return answer.status_code, answer.json()["code"]
+def refusal(response: httpx.Response) -> tuple[int, str]:
+    return response.status_code, response.json()["code"]
 
 
 def bearer(session: dict[str, Any]) -> dict[str, str]:
@@ -38,43 +38,39 @@ async def refresh(login_env: LoginEnv, session: dict[str, Any]) -> httpx.Respons
 async def until_refused(browser: Browser, headers: dict[str, str] | None = None) -> httpx.Response:
     """Return the first response that is not a 200. It must come within 1 s, plus 0.5 s for slow machines."""
     async with asyncio.timeout(1.5):
-        while (answer := await browser.get(JOBS, headers=headers or {})).status_code == 200:
+        while (response := await browser.get(JOBS, headers=headers or {})).status_code == 200:
             await asyncio.sleep(0.02)
-    return answer
+    return response
 
 
-async def test_a_refresh_gives_new_tokens_and_the_old_access_token_lives_on(
+async def test_a_refresh_returns_new_tokens_and_the_old_access_token_stays_valid(
     login_env: LoginEnv, browser: Browser
 ) -> None:
     old = await tokens_of(browser)
 
-    answer = await refresh(login_env, old)
+    response = await refresh(login_env, old)
 
-    new = answer.json()
-    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+    new = response.json()
+    assert (response.status_code, response.headers["cache-control"]) == (200, "no-store")
     assert new.keys() == old.keys()
     assert new["refresh_token"] != old["refresh_token"]
     for session in (old, new):
         assert (await browser.get(JOBS, headers=bearer(session))).status_code == 200
 
 
-async def test_refresh_tokens_rotate_for_as_long_as_each_is_used_once(
-    login_env: LoginEnv, browser: Browser
-) -> None:
+async def test_refresh_tokens_rotate_while_each_is_used_once(login_env: LoginEnv, browser: Browser) -> None:
     session = await tokens_of(browser)
 
     for _ in range(5):
-        answer = await refresh(login_env, session)
-        assert answer.status_code == 200
-        session = answer.json()
+        response = await refresh(login_env, session)
+        assert response.status_code == 200
+        session = response.json()
 
     [row] = await login_env.database.fetch("SELECT generation, revoked_at FROM login_sessions")
     assert (row["generation"], row["revoked_at"]) == (5, None)
 
 
-async def test_a_refresh_token_that_is_used_again_ends_the_session_of_all_its_successors(
-    login_env: LoginEnv, browser: Browser
-) -> None:
+async def test_reusing_a_refresh_token_ends_the_whole_session(login_env: LoginEnv, browser: Browser) -> None:
     stolen = await tokens_of(browser)
     kept = (await refresh(login_env, stolen)).json()
     newest = (await refresh(login_env, kept)).json()
@@ -87,19 +83,19 @@ async def test_a_refresh_token_that_is_used_again_ends_the_session_of_all_its_su
     assert refusal(await until_refused(browser, bearer(newest))) == (401, "token_invalid")
 
 
-async def test_of_two_refreshes_with_one_token_at_once_one_wins_and_the_session_ends(
+async def test_two_concurrent_refreshes_with_one_token_end_the_session(
     login_env: LoginEnv, browser: Browser
 ) -> None:
     session = await tokens_of(browser)
 
-    answers = await asyncio.gather(refresh(login_env, session), refresh(login_env, session))
+    responses = await asyncio.gather(refresh(login_env, session), refresh(login_env, session))
 
-    assert sorted(answer.status_code for answer in answers) == [200, 401]
-    won = next(answer for answer in answers if answer.status_code == 200)
-    assert refusal(await refresh(login_env, won.json())) == (401, "token_invalid")
+    assert sorted(response.status_code for response in responses) == [200, 401]
+    winner = next(response for response in responses if response.status_code == 200)
+    assert refusal(await refresh(login_env, winner.json())) == (401, "token_invalid")
 
 
-async def test_the_session_of_somebody_else_goes_on_when_one_is_ended(login_env: LoginEnv) -> None:
+async def test_ending_one_session_keeps_the_users_other_sessions(login_env: LoginEnv) -> None:
     phone, laptop = await tokens_of(login_env.browser()), await tokens_of(login_env.browser())
     await refresh(login_env, phone)
 
@@ -108,14 +104,14 @@ async def test_the_session_of_somebody_else_goes_on_when_one_is_ended(login_env:
     assert (await refresh(login_env, laptop)).status_code == 200
 
 
-async def test_a_browser_refreshes_with_its_cookies_and_no_script_sees_a_token(browser: Browser) -> None:
+async def test_a_browser_refreshes_by_cookie_and_gets_no_tokens_in_the_body(browser: Browser) -> None:
     await browser.sign_in("corp")
     before = dict(browser.cookies)
 
-    answer = await browser.post("/auth/refresh")
+    response = await browser.post("/auth/refresh")
 
-    assert answer.status_code == 200
-    assert answer.json() == {
+    assert response.status_code == 200
+    assert response.json() == {
         "access_token": None,
         "token_type": "bearer",
         "expires_in": 600,
@@ -127,7 +123,7 @@ async def test_a_browser_refreshes_with_its_cookies_and_no_script_sees_a_token(b
 
 
 @pytest.mark.parametrize("path", ["/auth/refresh", "/auth/logout"])
-async def test_a_strangers_page_neither_refreshes_nor_ends_a_session(path: str, browser: Browser) -> None:
+async def test_a_foreign_origin_can_neither_refresh_nor_end_a_session(path: str, browser: Browser) -> None:
     await browser.sign_in("corp")
 
     refused = [
@@ -135,11 +131,11 @@ async def test_a_strangers_page_neither_refreshes_nor_ends_a_session(path: str, 
         for origin in ("https://example.org", "null", "http://127.0.0.1:1")
     ]
 
-    assert [refusal(answer) for answer in refused] == [(403, "origin_refused")] * 3
+    assert [refusal(response) for response in refused] == [(403, "origin_refused")] * 3
     assert (await browser.post("/auth/refresh")).status_code == 200
 
 
-async def test_a_page_that_changes_something_must_show_that_it_is_ours(
+async def test_writes_with_cookies_require_a_csrf_token_and_the_services_origin(
     login_env: LoginEnv, browser: Browser
 ) -> None:
     await browser.sign_in("corp")
@@ -147,26 +143,26 @@ async def test_a_page_that_changes_something_must_show_that_it_is_ours(
     await other.sign_in("corp")
     good = {"X-CSRF-Token": browser.cookies["headrace_csrf"]}
 
-    without = await browser.call("POST", JOBS, json=ORDER)
+    without = await browser.call("POST", JOBS, json=BODY)
     wrong = await browser.call(
-        "POST", JOBS, json=ORDER, headers={"X-CSRF-Token": other.cookies["headrace_csrf"]}
+        "POST", JOBS, json=BODY, headers={"X-CSRF-Token": other.cookies["headrace_csrf"]}
     )
-    foreign = await browser.call("POST", JOBS, json=ORDER, headers={**good, "Origin": "https://example.org"})
-    ours = await browser.post(JOBS, json=ORDER)
+    foreign = await browser.call("POST", JOBS, json=BODY, headers={**good, "Origin": "https://example.org"})
+    ours = await browser.post(JOBS, json=BODY)
 
-    assert [refusal(answer) for answer in (without, wrong, foreign)] == [(403, "origin_refused")] * 3
+    assert [refusal(response) for response in (without, wrong, foreign)] == [(403, "origin_refused")] * 3
     assert refusal(ours) == (422, "pipeline_unknown")  # allowed, but no worker has registered it
 
 
 async def test_a_bearer_token_needs_no_csrf_token(login_env: LoginEnv, browser: Browser) -> None:
     session = await tokens_of(browser)
 
-    answer = await login_env.api.http.post(JOBS, json=ORDER, headers=bearer(session))
+    response = await login_env.api.http.post(JOBS, json=BODY, headers=bearer(session))
 
-    assert refusal(answer) == (422, "pipeline_unknown")
+    assert refusal(response) == (422, "pipeline_unknown")
 
 
-async def test_a_sign_out_ends_the_session_and_takes_the_cookies_away(
+async def test_signing_out_ends_the_session_and_clears_the_cookies(
     login_env: LoginEnv, browser: Browser
 ) -> None:
     await browser.sign_in("corp")
@@ -174,9 +170,9 @@ async def test_a_sign_out_ends_the_session_and_takes_the_cookies_away(
     copied.cookies, copied.paths = dict(browser.cookies), dict(browser.paths)
     assert (await copied.get(JOBS)).status_code == 200
 
-    answer = await browser.post("/auth/logout")
+    response = await browser.post("/auth/logout")
 
-    assert answer.status_code == 204
+    assert response.status_code == 204
     assert sorted(browser.cookies) == ["headrace_login"]
     assert refusal(await browser.get(JOBS)) == (401, "token_missing")
     assert refusal(await until_refused(copied)) == (401, "token_invalid")
@@ -185,7 +181,7 @@ async def test_a_sign_out_ends_the_session_and_takes_the_cookies_away(
     assert again.status_code == 204
 
 
-async def test_a_program_signs_out_with_its_token(login_env: LoginEnv, browser: Browser) -> None:
+async def test_a_client_can_sign_out_with_its_bearer_token(login_env: LoginEnv, browser: Browser) -> None:
     session = await tokens_of(browser)
 
     ended = await login_env.api.http.post("/auth/logout", headers=bearer(session))
@@ -196,7 +192,7 @@ async def test_a_program_signs_out_with_its_token(login_env: LoginEnv, browser: 
     assert refusal(await refresh(login_env, session)) == (401, "token_invalid")
 
 
-async def test_an_admin_signs_somebody_out_everywhere(login_env: LoginEnv) -> None:
+async def test_an_admin_can_end_all_sessions_of_a_user(login_env: LoginEnv) -> None:
     phone, laptop = await tokens_of(login_env.browser()), await tokens_of(login_env.browser())
     [ada] = await login_env.users()
     login_env.provider.person = ProviderUser(sub="boss", name="boss", email=ADMIN)
@@ -206,13 +202,13 @@ async def test_an_admin_signs_somebody_out_everywhere(login_env: LoginEnv) -> No
 
     by_herself = await login_env.api.http.delete(url, headers=bearer(laptop))
     ended = await login_env.api.http.delete(url, headers=bearer(admin))
-    nobodys = await login_env.api.http.delete(
+    unknown_user = await login_env.api.http.delete(
         url.replace(str(ada["id"]), str(uuid4())), headers=bearer(admin)
     )
 
     assert refusal(by_herself) == (403, "forbidden")
     assert ended.status_code == 204
-    assert refusal(nobodys) == (404, "user_not_found")
+    assert refusal(unknown_user) == (404, "user_not_found")
     for session in (phone, laptop):
         assert refusal(await refresh(login_env, session)) == (401, "token_invalid")
         assert refusal(await until_refused(login_env.browser(), bearer(session))) == (401, "token_invalid")
@@ -223,7 +219,7 @@ async def test_an_admin_signs_somebody_out_everywhere(login_env: LoginEnv) -> No
     assert [(entry["action"], entry["object_id"]) for entry in entries] == [("endSessions", str(ada["id"]))]
 
 
-async def test_the_session_of_a_deleted_user_is_over(login_env: LoginEnv, browser: Browser) -> None:
+async def test_the_session_of_a_deleted_user_ends(login_env: LoginEnv, browser: Browser) -> None:
     session = await tokens_of(browser)
     assert (await browser.get(JOBS, headers=bearer(session))).status_code == 200
 
@@ -233,9 +229,7 @@ async def test_the_session_of_a_deleted_user_is_over(login_env: LoginEnv, browse
     assert refusal(await refresh(login_env, session)) == (401, "token_invalid")
 
 
-async def test_a_session_ends_after_its_time_however_often_it_is_refreshed(
-    login_env: LoginEnv, browser: Browser
-) -> None:
+async def test_a_refresh_does_not_extend_the_life_of_a_session(login_env: LoginEnv, browser: Browser) -> None:
     session = await tokens_of(browser)
     [row] = await login_env.database.fetch(
         "SELECT extract(epoch FROM expires_at - created_at) AS seconds FROM login_sessions"
@@ -246,14 +240,14 @@ async def test_a_session_ends_after_its_time_however_often_it_is_refreshed(
     )
     await login_env.database.fetch("UPDATE login_sessions SET expires_at = statement_timestamp()")
 
-    answer = await refresh(login_env, renewed)
+    response = await refresh(login_env, renewed)
 
     assert (row["seconds"], later["seconds"]) == (30 * 86_400, 30 * 86_400)
-    assert refusal(answer) == (401, "token_invalid")
+    assert refusal(response) == (401, "token_invalid")
     assert refusal(await until_refused(browser, bearer(renewed))) == (401, "token_invalid")
 
 
-async def test_what_is_no_refresh_token_refreshes_nothing(login_env: LoginEnv, browser: Browser) -> None:
+async def test_invalid_refresh_requests_are_refused(login_env: LoginEnv, browser: Browser) -> None:
     session = await tokens_of(browser)
     bodies: list[dict[str, Any]] = [
         {"refresh_token": session["access_token"]},
@@ -263,12 +257,12 @@ async def test_what_is_no_refresh_token_refreshes_nothing(login_env: LoginEnv, b
         {"token": "x"},
         {},
     ]
-    answers = [await login_env.api.http.post("/auth/refresh", json=body) for body in bodies]
-    answers.append(await login_env.api.http.post("/auth/refresh"))
+    responses = [await login_env.api.http.post("/auth/refresh", json=body) for body in bodies]
+    responses.append(await login_env.api.http.post("/auth/refresh"))
     form = {"refresh_token": session["refresh_token"]}
-    answers.append(await login_env.api.http.post("/auth/refresh", data=form))
+    responses.append(await login_env.api.http.post("/auth/refresh", data=form))
 
-    assert [refusal(answer) for answer in answers] == [
+    assert [refusal(response) for response in responses] == [
         (401, "token_invalid"),
         (401, "token_invalid"),
         (422, "validation_failed"),
@@ -280,7 +274,7 @@ async def test_what_is_no_refresh_token_refreshes_nothing(login_env: LoginEnv, b
     ]
 
 
-async def test_what_is_over_is_tidied_away(login_env: LoginEnv, browser: Browser) -> None:
+async def test_expired_sessions_and_login_attempts_are_deleted(login_env: LoginEnv, browser: Browser) -> None:
     await browser.sign_in("corp")
     await browser.authorize("corp")
     old = login_env.browser()

@@ -30,8 +30,8 @@ TABLES = (
 )
 
 
-def elsewhere(call: Any, *arguments: Any) -> Any:
-    """Run without an event loop, because Alembic starts its own."""
+def run_in_thread(call: Any, *arguments: Any) -> Any:
+    """Run in a thread without an event loop, because Alembic starts its own."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(call, *arguments).result()
 
@@ -40,7 +40,7 @@ def elsewhere(call: Any, *arguments: Any) -> Any:
 async def previous_url(servers: Servers) -> AsyncIterator[str]:
     """An empty database at the previous release's revision."""
     async with new_database(str(servers.database_url), "template1") as url:
-        elsewhere(alembic_commands(url).upgrade, PREVIOUS)
+        run_in_thread(alembic_commands(url).upgrade, PREVIOUS)
         yield url
 
 
@@ -69,15 +69,15 @@ async def revision(database: StatementPool) -> str:
     return str((await database.fetch("SELECT version_num FROM alembic_version"))[0]["version_num"])
 
 
-async def test_up_and_down_again_loses_no_row_and_changes_none(
+async def test_an_upgrade_and_downgrade_keep_every_row_unchanged(
     previous: StatementPool, previous_url: str, blobs: BlobStore
 ) -> None:
     await fill_database(previous, blobs)
     before = await rows_of(previous)
 
-    elsewhere(upgrade, previous_url)
+    run_in_thread(upgrade, previous_url)
     above = await revision(previous)
-    elsewhere(alembic_commands(previous_url).downgrade, PREVIOUS)
+    run_in_thread(alembic_commands(previous_url).downgrade, PREVIOUS)
 
     assert all(before.values())
     assert above != PREVIOUS
@@ -85,11 +85,11 @@ async def test_up_and_down_again_loses_no_row_and_changes_none(
     assert await rows_of(previous) == before
 
 
-async def test_everything_is_there_and_goes_on_after_the_upgrade(
+async def test_after_the_upgrade_old_data_is_readable_and_old_jobs_continue(
     previous: StatementPool, previous_url: str, blobs: BlobStore, settings: Settings
 ) -> None:
     old = await fill_database(previous, blobs)
-    elsewhere(upgrade, previous_url)
+    run_in_thread(upgrade, previous_url)
     settings = msgspec.structs.replace(settings, database_url=previous_url)
 
     async with serving(settings) as api:
@@ -97,8 +97,8 @@ async def test_everything_is_there_and_goes_on_after_the_upgrade(
         assert {job["id"]: job["state"] for job in listed["items"]} == {
             str(job_id): "queued" if name == "later" else name for name, job_id in old.jobs.items()
         }
-        await everything_is_readable(api, old)
-        await what_was_asked_once_is_answered_again(api, old)
+        await assert_everything_is_readable(api, old)
+        await assert_response_is_replayed(api, old)
 
         async with working(settings):
             # The queued job starts; the running job lost its worker with the old release.
@@ -109,11 +109,11 @@ async def test_everything_is_there_and_goes_on_after_the_upgrade(
             new = await api.submit("noop", tags=["nightly", "new"])
             assert (await api.finish(new["id"]))["state"] == "succeeded"
 
-        await what_is_deleted_is_gone(api, old)
-        await no_bytes_are_forgotten(previous, old, blobs)
+        await assert_deletion_works(api, old)
+        await assert_no_blob_is_orphaned(previous, old, blobs)
 
     before = await rows_of(previous)
-    elsewhere(alembic_commands(previous_url).downgrade, PREVIOUS)
+    run_in_thread(alembic_commands(previous_url).downgrade, PREVIOUS)
     after = await rows_of(previous)
     assert {table: len(rows) for table, rows in after.items()} == {
         table: len(rows) for table, rows in before.items()
@@ -121,11 +121,11 @@ async def test_everything_is_there_and_goes_on_after_the_upgrade(
     assert new["id"] in "".join(after["jobs"])
 
 
-async def test_files_that_people_gave_one_name_have_two_again_below(
+async def test_the_downgrade_makes_duplicate_file_names_unique(
     previous: StatementPool, previous_url: str, blobs: BlobStore
 ) -> None:
     old = await fill_database(previous, blobs)
-    elsewhere(upgrade, previous_url)
+    run_in_thread(upgrade, previous_url)
     await previous.fetch("UPDATE files SET name = repeat('ü', 255) WHERE name = 'report.txt'")
     [copy] = await previous.fetch("""
         INSERT INTO files (id, owner_id, job_id, step, name, media_type, size, sha256, created_at, updated_at)
@@ -133,7 +133,7 @@ async def test_files_that_people_gave_one_name_have_two_again_below(
         FROM files WHERE job_id IS NOT NULL RETURNING id
     """)
 
-    elsewhere(alembic_commands(previous_url).downgrade, PREVIOUS)
+    run_in_thread(alembic_commands(previous_url).downgrade, PREVIOUS)
 
     rows = await previous.fetch("SELECT id, name FROM files WHERE job_id IS NOT NULL")
     assert {row["id"]: row["name"] for row in rows} == {
@@ -142,7 +142,7 @@ async def test_files_that_people_gave_one_name_have_two_again_below(
     }
 
 
-async def everything_is_readable(api: Any, old: OldRows) -> None:
+async def assert_everything_is_readable(api: Any, old: OldRows) -> None:
     job = await api.job(str(old.jobs["succeeded"]))
     assert (job["params"], job["result"], job["progress"]) == ({"count": 7}, {"ticks": 7}, 1.0)
     assert job["meta"] == {"note": "50% off", "deep": {"er": [1, None]}}
@@ -171,15 +171,15 @@ async def everything_is_readable(api: Any, old: OldRows) -> None:
     assert graph[job["id"]]["owner"] == {"username": "dev"}
 
 
-async def what_was_asked_once_is_answered_again(api: Any, old: OldRows) -> None:
-    answer = await api.http.post(
+async def assert_response_is_replayed(api: Any, old: OldRows) -> None:
+    response = await api.http.post(
         "/api/v1/jobs", json={"pipeline": "noop"}, headers={"Idempotency-Key": old.key}
     )
-    assert answer.content == old.answer
-    assert answer.headers["Idempotency-Replayed"] == "true"
+    assert response.content == old.answer
+    assert response.headers["Idempotency-Replayed"] == "true"
 
 
-async def what_is_deleted_is_gone(api: Any, old: OldRows) -> None:
+async def assert_deletion_works(api: Any, old: OldRows) -> None:
     job_id, file_id = old.jobs["succeeded"], old.files["report.txt"]
 
     assert (await api.http.delete(f"/api/v1/jobs/{job_id}")).status_code == 204
@@ -192,11 +192,11 @@ async def what_is_deleted_is_gone(api: Any, old: OldRows) -> None:
     assert len(tagged) == 2
 
 
-async def no_bytes_are_forgotten(database: StatementPool, old: OldRows, blobs: BlobStore) -> None:
+async def assert_no_blob_is_orphaned(database: StatementPool, old: OldRows, blobs: BlobStore) -> None:
     """Check that blobs without a row are removed or recorded for removal."""
-    noted = {row["file_id"] for row in await database.fetch("SELECT file_id FROM blob_removals")}
+    recorded = {row["file_id"] for row in await database.fetch("SELECT file_id FROM blob_removals")}
     assert (
-        old.files["report.txt"] in noted
+        old.files["report.txt"] in recorded
         or not blobs.path(old.files["report.txt"], hashlib.sha256(REPORT).digest()).exists()
     )
     assert blobs.path(old.files["upload.bin"], hashlib.sha256(UPLOAD).digest()).exists()

@@ -32,8 +32,8 @@ INSERT INTO job_events (job_id, seq, at, type, body) SELECT id, 1, now(), 'job.q
 """
 
 
-def elsewhere(call: Any, *arguments: Any) -> Any:
-    """Run without an event loop, because Alembic starts its own."""
+def run_in_thread(call: Any, *arguments: Any) -> Any:
+    """Run in a thread without an event loop, because Alembic starts its own."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(call, *arguments).result()
 
@@ -44,23 +44,25 @@ async def tables(database: StatementPool) -> set[str]:
 
 
 def test_models_and_migrations_agree(database_url: str) -> None:
-    elsewhere(alembic_commands(database_url).check)
+    run_in_thread(alembic_commands(database_url).check)
 
 
 @pytest.mark.parametrize("filled", [False, True])
-async def test_up_down_and_up_again(database_url: str, database: StatementPool, filled: bool) -> None:
+async def test_migrations_run_down_and_up_again(
+    database_url: str, database: StatementPool, filled: bool
+) -> None:
     if filled:
         await database.fetch(FILL)
 
-    elsewhere(alembic_commands(database_url).downgrade, "base")
+    run_in_thread(alembic_commands(database_url).downgrade, "base")
     below = await tables(database)
-    elsewhere(upgrade, database_url)
+    run_in_thread(upgrade, database_url)
 
     assert below <= {"alembic_version"}
     assert set(METADATA.tables) <= await tables(database)
 
 
-async def test_a_migration_that_fails_leaves_nothing_behind(
+async def test_a_failed_migration_is_rolled_back(
     database_url: str, database: StatementPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "migrations"
@@ -78,19 +80,19 @@ async def test_a_migration_that_fails_leaves_nothing_behind(
     monkeypatch.setattr(adapter, "MIGRATIONS", folder)
 
     with pytest.raises(Exception, match="division by zero"):
-        elsewhere(alembic_commands(database_url).upgrade)
+        run_in_thread(alembic_commands(database_url).upgrade)
 
     assert "half_done" not in await tables(database)
     revision = await database.fetch("SELECT version_num FROM alembic_version")
     assert revision[0]["version_num"] != "9999"
 
 
-def test_the_history_marks_where_the_database_is(database_url: str) -> None:
-    lines = elsewhere(describe_revisions, database_url)
-    elsewhere(alembic_commands(database_url).downgrade, "0002")
-    behind = elsewhere(describe_revisions, database_url)
-    elsewhere(alembic_commands(database_url).downgrade, "base")
-    empty = elsewhere(describe_revisions, database_url)
+def test_the_history_marks_the_current_revision(database_url: str) -> None:
+    lines = run_in_thread(describe_revisions, database_url)
+    run_in_thread(alembic_commands(database_url).downgrade, "0002")
+    behind = run_in_thread(describe_revisions, database_url)
+    run_in_thread(alembic_commands(database_url).downgrade, "base")
+    empty = run_in_thread(describe_revisions, database_url)
 
     assert len(lines) == len(list((adapter.MIGRATIONS / "versions").glob("*.py")))
     assert [line for line in lines if line.startswith(f"> {newest_revision()}  ")] == lines[:1]
@@ -98,8 +100,8 @@ def test_the_history_marks_where_the_database_is(database_url: str) -> None:
     assert not any(line.startswith(">") for line in empty)
 
 
-async def test_two_deployments_may_migrate_at_once(database_url: str, database: StatementPool) -> None:
-    elsewhere(alembic_commands(database_url).downgrade, "base")
+async def test_two_deployments_can_migrate_at_once(database_url: str, database: StatementPool) -> None:
+    run_in_thread(alembic_commands(database_url).downgrade, "base")
 
     call = "import sys; from headrace.adapters.migrations import upgrade; upgrade(sys.argv[1])"
     both = [await asyncio.create_subprocess_exec(sys.executable, "-c", call, database_url) for _ in range(2)]

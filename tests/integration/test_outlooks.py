@@ -22,7 +22,7 @@ async def etas_of(api: Api) -> list[dict[str, Any]]:
     return [eta for eta in etas if eta != {"low_seconds": 0.0, "high_seconds": 0.0}]
 
 
-async def test_a_new_worker_knows_what_the_jobs_of_another_took(
+async def test_a_new_worker_uses_the_step_times_that_another_worker_recorded(
     settings: Settings, database: StatementPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A worker loads step times only at its start, however slow the machine is.

@@ -36,7 +36,7 @@ async def closing(socket: Board) -> int | None:
     return socket.socket.close_code
 
 
-async def test_the_newest_come_first_and_then_every_change(api: Api) -> None:
+async def test_the_overview_sends_the_newest_jobs_first_and_then_every_change(api: Api) -> None:
     old, new = await submit(api, 2)
 
     async with board(api) as shown:
@@ -56,7 +56,7 @@ async def test_the_newest_come_first_and_then_every_change(api: Api) -> None:
     }
 
 
-async def test_only_what_matches_is_shown_and_what_leaves_is_shown_once_more(api: Api) -> None:
+async def test_only_matching_jobs_are_sent_and_once_more_when_they_stop_matching(api: Api) -> None:
     first, second = await submit(api, 2)
 
     async with board(api, "state=queued&pipeline=noop") as shown, board(api, "pipeline=crunch") as nothing:
@@ -70,7 +70,7 @@ async def test_only_what_matches_is_shown_and_what_leaves_is_shown_once_more(api
     assert not [frame for frame in nothing.frames if frame["type"] == "job"]
 
 
-async def test_a_tag_is_looked_up_when_a_job_changes(api: Api) -> None:
+async def test_the_tag_filter_applies_to_changed_jobs(api: Api) -> None:
     (urgent,) = await submit(api, tags=["urgent"])
     (other,) = await submit(api)
 
@@ -84,23 +84,23 @@ async def test_a_tag_is_looked_up_when_a_job_changes(api: Api) -> None:
     assert other not in {frame.get("job_id") for frame in shown.frames}
 
 
-async def test_a_filter_that_cannot_be_is_refused(api: Api) -> None:
+async def test_an_invalid_filter_is_refused(api: Api) -> None:
     async with board(api, "state=resting") as shown:
         code = await closing(shown)
 
     assert (code, shown.frames[0]["code"]) == (4400, "validation_failed")
 
 
-async def test_it_answers_pings_and_obeys_nothing_else(api: Api) -> None:
+async def test_the_overview_socket_answers_pings_and_refuses_other_messages(api: Api) -> None:
     async with board(api) as shown:
-        for word in ('{"type": "ping"}', '{"type": "cancel"}', "x"):
-            await shown.socket.send(word)
-        answers = [await shown.next() for _ in range(3)]
+        for message in ('{"type": "ping"}', '{"type": "cancel"}', "x"):
+            await shown.socket.send(message)
+        replies = [await shown.next() for _ in range(3)]
 
-    assert [answer["type"] for answer in answers] == ["pong", "error", "error"]
+    assert [reply["type"] for reply in replies] == ["pong", "error", "error"]
 
 
-async def test_a_server_that_stops_says_goodbye(own_api: Api) -> None:
+async def test_watchers_get_a_bye_when_the_server_stops(own_api: Api) -> None:
     async with board(own_api) as shown:
         await shown.socket.send('{"type": "ping"}')
         await shown.until_type("pong")
@@ -110,39 +110,39 @@ async def test_a_server_that_stops_says_goodbye(own_api: Api) -> None:
     assert (code, shown.frames[-1]["type"]) == (1012, "bye")
 
 
-async def test_what_nobody_told_is_found_in_postgresql_in_one_query_for_all(
+async def test_unpublished_changes_are_found_by_polls_that_all_watchers_share(
     api: Api, database: StatementPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stays, ends, goes = await submit(api, 3)
     await database.fetch(CANCEL, goes)
-    looks: list[Any] = []
-    look = OverviewRepository.poll
+    polls: list[Any] = []
+    poll = OverviewRepository.poll
 
     async def counted(self: OverviewRepository, *arguments: Any, **named: Any) -> Any:
-        looks.append(arguments[1])
-        return await look(self, *arguments, **named)
+        polls.append(arguments[1])
+        return await poll(self, *arguments, **named)
 
     monkeypatch.setattr(OverviewRepository, "poll", counted)
-    async with board(api) as shown, board(api) as also:
-        for watcher in (shown, also):
+    async with board(api) as shown, board(api) as other:
+        for watcher in (shown, other):
             await watcher.until({stays: "queued", ends: "queued", goes: "cancelled"})
         await database.fetch(CANCEL, ends)
         await database.fetch("DELETE FROM jobs WHERE id = $1::uuid", goes)
         (requeued,) = await submit(api)
         await database.fetch("UPDATE jobs SET attempt = 1, event_seq = 4 WHERE id = $1::uuid", requeued)
-        before = len(looks)
+        before = len(polls)
         check_now(api)
-        for watcher in (shown, also):
+        for watcher in (shown, other):
             await watcher.until({stays: "queued", ends: "cancelled", requeued: "queued"})
             while watcher.jobs[requeued]["head"] != 4:
                 await watcher.next()
 
     # One poll at the opening and one for this check; both watchers share each.
-    assert looks[0] is None
-    assert len(looks) - before <= 2
+    assert polls[0] is None
+    assert len(polls) - before <= 2
 
 
-async def test_a_change_that_became_visible_late_is_found(
+async def test_a_change_that_commits_late_is_found(
     api: Api, database: StatementPool, database_url: str
 ) -> None:
     first, second = await submit(api, 2)

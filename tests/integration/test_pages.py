@@ -12,7 +12,7 @@ MANY = 1_000
 
 
 @pytest.mark.parametrize("order_by", ["-created_at", "-priority", "run_at"])
-async def test_a_thousand_jobs_of_one_moment_are_each_on_one_page(ada: Api, order_by: str) -> None:
+async def test_a_thousand_simultaneous_jobs_each_appear_on_exactly_one_page(ada: Api, order_by: str) -> None:
     batch = [{"pipeline": "noop"}] * MANY
     created = (await ada.http.post(f"{URL}/batch", json={"jobs": batch})).json()["items"]
 
@@ -29,7 +29,7 @@ async def test_a_thousand_jobs_of_one_moment_are_each_on_one_page(ada: Api, orde
     assert [len(page["items"]) for page in pages] == [130] * 7 + [90, 0]
 
 
-async def test_without_a_limit_a_page_has_a_hundred_rows(ada: Api) -> None:
+async def test_the_default_page_size_is_a_hundred(ada: Api) -> None:
     await ada.http.post(f"{URL}/batch", json={"jobs": [{"pipeline": "noop"}] * 101})
 
     page = (await ada.http.get(URL)).json()
@@ -37,7 +37,7 @@ async def test_without_a_limit_a_page_has_a_hundred_rows(ada: Api) -> None:
     assert (len(page["items"]), page["limit"], page["offset"], page["total"]) == (100, 100, 0, 101)
 
 
-async def test_ids_sort_by_their_making_and_times_have_an_offset(ada: Api) -> None:
+async def test_ids_sort_by_creation_and_times_have_an_offset(ada: Api) -> None:
     preset = {"title": "T", "pipeline": "noop", "params": {}}
     created = [
         await ada.submit("noop"),

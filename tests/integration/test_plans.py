@@ -72,7 +72,7 @@ async def explain(database_url: str, statements: Sequence[Statement]) -> list[tu
         await connection.close()
 
 
-def readers_of_all(explained: Sequence[tuple[str, list[Node]]]) -> list[str]:
+def statements_that_read_all(explained: Sequence[tuple[str, list[Node]]]) -> list[str]:
     """Return the statements that scan the whole table, or whose plan costs about as much."""
     return [
         statement
@@ -96,11 +96,11 @@ async def test_workers_find_their_jobs_by_an_index(crowded: StatementPool, datab
 
     explained = await explain(database_url, recorder.statements)
 
-    assert readers_of_all(explained) == []
+    assert statements_that_read_all(explained) == []
     assert any(part.get("Index Name") == "ix_jobs_due" for part in explained[0][1])
 
 
-async def test_looks_at_what_has_changed_and_at_the_past_read_little(
+async def test_overview_polls_and_step_times_scan_no_large_table(
     crowded: StatementPool, database_url: str
 ) -> None:
     recorder = Recorder(crowded)
@@ -116,7 +116,7 @@ async def test_looks_at_what_has_changed_and_at_the_past_read_little(
     assert first.changed == []
 
 
-async def test_a_submit_finds_what_it_needs_by_an_index(
+async def test_submissions_and_cancels_read_by_an_index(
     crowded: StatementPool, engine: AsyncEngine, database_url: str
 ) -> None:
     recorder = Recorder(crowded)
@@ -133,10 +133,10 @@ async def test_a_submit_finds_what_it_needs_by_an_index(
     await in_transaction(engine, lambda jobs: jobs.why_waiting([job]))
     await in_transaction(engine, lambda jobs: jobs.cancel(job.id, Reach(OWNER)))
 
-    assert readers_of_all(await explain(database_url, statements)) == []
+    assert statements_that_read_all(await explain(database_url, statements)) == []
 
 
-async def test_the_newest_jobs_of_an_owner_are_read_in_the_order_of_an_index(
+async def test_the_newest_jobs_of_an_owner_are_read_in_index_order(
     database: StatementPool, engine: AsyncEngine, database_url: str
 ) -> None:
     await database.fetch(

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from headrace.domain.accounts.reach import Reach
-from headrace.domain.json_bounds import MAX_JSON_BYTES
+from headrace.domain.json_limits import MAX_JSON_BYTES
 from headrace.domain.presets.errors import PresetTitleTakenError
 from headrace.domain.presets.filters import PresetChanges
 from headrace.domain.presets.models import Preset
@@ -23,17 +23,17 @@ TICKS = {"title": "Slow", "pipeline": "ticks", "params": {"count": 3}}
 
 
 async def save(api: Api, **more: Any) -> dict[str, Any]:
-    answer = await api.http.post(URL, json=TICKS | more)
-    assert answer.status_code == 201, answer.text
-    preset: dict[str, Any] = answer.json()
+    response = await api.http.post(URL, json=TICKS | more)
+    assert response.status_code == 201, response.text
+    preset: dict[str, Any] = response.json()
     return preset
 
 
-async def test_a_saved_preset_is_found_at_its_place(ada: Api) -> None:
-    answer = await ada.http.post(URL, json=TICKS | {"description": "Three", "tags": ["b", "a", "b"]})
+async def test_a_created_preset_is_returned_at_its_location(ada: Api) -> None:
+    response = await ada.http.post(URL, json=TICKS | {"description": "Three", "tags": ["b", "a", "b"]})
 
-    assert answer.status_code == 201, answer.text
-    preset = answer.json()
+    assert response.status_code == 201, response.text
+    preset = response.json()
     assert {name: preset[name] for name in ("title", "description", "pipeline", "params", "tags")} == {
         "title": "Slow",
         "description": "Three",
@@ -42,10 +42,10 @@ async def test_a_saved_preset_is_found_at_its_place(ada: Api) -> None:
         "tags": ["a", "b"],
     }
     assert preset["created_at"] == preset["updated_at"]
-    assert (await ada.http.get(answer.headers["location"])).json() == preset
+    assert (await ada.http.get(response.headers["location"])).json() == preset
 
 
-FAULTS: list[tuple[Any, list[str]]] = [
+INVALID_PRESETS: list[tuple[Any, list[str]]] = [
     ({"pipeline": "noop", "params": {}}, ["$"]),
     ({"title": "T", "params": {}}, ["$"]),
     ({"title": "T", "pipeline": "noop"}, ["$"]),
@@ -64,20 +64,20 @@ FAULTS: list[tuple[Any, list[str]]] = [
 ]
 
 
-async def test_a_bad_preset_is_refused_with_the_paths_of_its_faults(ada: Api) -> None:
+async def test_invalid_presets_are_refused_with_the_paths_of_their_errors(ada: Api) -> None:
     preset = await save(ada)
 
-    for body, paths in FAULTS:
+    for body, paths in INVALID_PRESETS:
         posted = await ada.http.post(URL, json=body)
         replaced = await ada.http.put(f"{URL}/{preset['id']}", json=body)
 
-        for answer in (posted, replaced):
-            assert answer.status_code == 422, answer.text
-            assert sorted(fault["path"] for fault in answer.json()["errors"]) == paths
+        for response in (posted, replaced):
+            assert response.status_code == 422, response.text
+            assert sorted(fault["path"] for fault in response.json()["errors"]) == paths
     assert (await ada.http.get(URL)).json()["items"] == [preset]
 
 
-async def test_what_is_just_within_the_bounds_is_kept(ada: Api) -> None:
+async def test_titles_and_descriptions_at_their_limits_are_accepted(ada: Api) -> None:
     for title, description in (("x", ""), ("x" * 200, "y" * 1000), ("\N{GUITAR}" * 200, "\N{GUITAR}" * 1000)):
         preset = await save(ada, title=title, description=description)
 
@@ -85,18 +85,18 @@ async def test_what_is_just_within_the_bounds_is_kept(ada: Api) -> None:
         assert (await ada.http.get(f"{URL}/{preset['id']}")).json() == preset
 
 
-async def test_any_number_in_params_is_kept_or_refused(ada: Api) -> None:
+async def test_extreme_numbers_in_params_are_stored_or_refused(ada: Api) -> None:
     headers = {"content-type": "application/json"}
 
     for place, number in enumerate(("9" * 30, "2.0", "1e308", "1e999", "9" * 5_000, "1" + "0" * 140_000)):
         content = f'{{"title": "{place}", "pipeline": "crunch", "params": {{"seconds": {number}}}}}'
-        answer = await ada.http.post(URL, content=content, headers=headers)
+        response = await ada.http.post(URL, content=content, headers=headers)
 
-        assert answer.status_code in (201, 400, 422), (number[:10], answer.text)
+        assert response.status_code in (201, 400, 422), (number[:10], response.text)
     assert [item["params"] for item in (await ada.http.get(URL)).json()["items"]] == [{"seconds": 2.0}]
 
 
-async def test_replacing_a_preset_twice_is_replacing_it_once(ada: Api) -> None:
+async def test_replacing_a_preset_is_idempotent(ada: Api) -> None:
     preset = await save(ada, description="Three", tags=["a"])
     url = f"{URL}/{preset['id']}"
     whole = {"title": "None", "pipeline": "noop", "params": {}}
@@ -111,7 +111,7 @@ async def test_replacing_a_preset_twice_is_replacing_it_once(ada: Api) -> None:
     assert body["updated_at"] > body["created_at"]
 
 
-async def test_patch_leaves_what_is_absent_and_a_null_clears(ada: Api) -> None:
+async def test_patch_keeps_absent_fields_and_null_clears_a_field(ada: Api) -> None:
     preset = await save(ada, description="Three", tags=["a"])
     url = f"{URL}/{preset['id']}"
 
@@ -136,50 +136,50 @@ BAD_PATCHES: list[tuple[Any, str]] = [
 ]
 
 
-async def test_a_bad_patch_changes_nothing(ada: Api) -> None:
+async def test_an_invalid_patch_changes_nothing(ada: Api) -> None:
     preset = await save(ada)
 
     for patch, path in BAD_PATCHES:
-        answer = await ada.http.patch(f"{URL}/{preset['id']}", json={"description": "new", **patch})
+        response = await ada.http.patch(f"{URL}/{preset['id']}", json={"description": "new", **patch})
 
-        assert answer.status_code == 422, answer.text
-        assert path in [fault["path"] for fault in answer.json()["errors"]]
+        assert response.status_code == 422, response.text
+        assert path in [fault["path"] for fault in response.json()["errors"]]
     assert (await ada.http.get(f"{URL}/{preset['id']}")).json() == preset
 
 
-async def test_params_that_are_too_large_are_no_preset(ada: Api) -> None:
+async def test_too_large_params_and_meta_are_refused(ada: Api) -> None:
     preset = await save(ada)
     url = f"{URL}/{preset['id']}"
     large = {"text": "x" * MAX_JSON_BYTES}
     body = {"title": "Large", "pipeline": "noop", "params": large}
 
-    answers = [
+    responses = [
         (await ada.http.post(URL, json=body), "$.params"),
         (await ada.http.put(url, json=body), "$.params"),
         (await ada.http.patch(url, json={"title": "Large", "params": large}), "$.params"),
         (await ada.http.post(f"{url}/jobs", json={"meta": large}), "$.meta"),
     ]
 
-    for answer, path in answers:
-        faults = problem(answer, 422, "value_too_large")["errors"]
+    for response, path in responses:
+        faults = problem(response, 422, "value_too_large")["errors"]
         assert [fault["path"] for fault in faults] == [path]
     assert (await ada.http.get(URL)).json()["items"] == [preset]
     assert (await ada.http.get("/api/v1/jobs")).json()["total"] == 0
 
 
-async def test_a_title_is_one_preset_of_an_owner_also_under_a_race(ada: Api, bob: Api) -> None:
-    answers = await asyncio.gather(*(ada.http.post(URL, json=TICKS) for _ in range(12)))
+async def test_titles_are_unique_per_owner_also_under_concurrency(ada: Api, bob: Api) -> None:
+    responses = await asyncio.gather(*(ada.http.post(URL, json=TICKS) for _ in range(12)))
     of_another = await bob.http.post(URL, json=TICKS)
     other = await save(ada, title="Other")
     renamed = await ada.http.patch(f"{URL}/{other['id']}", json={"title": "Slow"})
 
-    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 11
+    assert sorted(response.status_code for response in responses) == [201] + [409] * 11
     assert of_another.status_code == 201
-    for refused in [*(answer for answer in answers if answer.status_code == 409), renamed]:
+    for refused in [*(response for response in responses if response.status_code == 409), renamed]:
         assert [fault["path"] for fault in problem(refused, 409, "title_taken")["errors"]] == ["$.title"]
 
 
-async def test_a_session_goes_on_after_a_taken_title(ada: Api) -> None:
+async def test_a_database_session_stays_usable_after_a_taken_title(ada: Api) -> None:
     preset = await save(ada)
     other = await save(ada, title="Other")
     owner = UUID(preset["owner_id"])
@@ -207,9 +207,9 @@ async def test_lists_are_filtered_searched_sorted_and_paged(ada: Api) -> None:
     ]
 
     async def titles(query: str) -> list[str]:
-        answer = await ada.http.get(f"{URL}?{query}")
-        assert answer.status_code == 200, answer.text
-        return [preset["title"] for preset in answer.json()["items"]]
+        response = await ada.http.get(f"{URL}?{query}")
+        assert response.status_code == 200, response.text
+        return [preset["title"] for preset in response.json()["items"]]
 
     assert (await ada.http.get(URL)).json()["items"] == presets[::-1]
     assert await titles("order_by=title") == ["a 500", "b 50%", "c"]
@@ -223,28 +223,30 @@ async def test_lists_are_filtered_searched_sorted_and_paged(ada: Api) -> None:
     assert (await ada.http.get(f"{URL}?offset=7")).json()["total"] == 3
 
 
-async def test_a_bad_query_of_a_list_is_refused(ada: Api) -> None:
+async def test_invalid_list_queries_are_refused(ada: Api) -> None:
     for query in ("order_by=params", "order_by=", "limit=1001", "search=%00"):
-        answer = await ada.http.get(f"{URL}?{query}")
+        response = await ada.http.get(f"{URL}?{query}")
 
-        assert answer.status_code == 422, answer.text
+        assert response.status_code == 422, response.text
         if query == "order_by=params":
-            assert "created_at, -created_at, updated_at, -updated_at, title, -title" in answer.text
+            assert "created_at, -created_at, updated_at, -updated_at, title, -title" in response.text
 
 
-async def test_a_foreign_preset_is_none_but_for_an_admin(ada: Api, bob: Api, root: Api) -> None:
+async def test_foreign_presets_are_hidden_from_users_but_not_from_admins(
+    ada: Api, bob: Api, root: Api
+) -> None:
     preset = await save(ada)
     url = f"{URL}/{preset['id']}"
 
-    for where, who in ((url, bob), (f"{URL}/{UNKNOWN}", ada)):
-        for method, below, body in (
+    for base_url, caller in ((url, bob), (f"{URL}/{UNKNOWN}", ada)):
+        for method, suffix, body in (
             ("GET", "", None),
             ("PUT", "", TICKS),
             ("PATCH", "", {}),
             ("DELETE", "", None),
             ("POST", "/jobs", {}),
         ):
-            problem(await who.http.request(method, where + below, json=body), 404, "preset_not_found")
+            problem(await caller.http.request(method, base_url + suffix, json=body), 404, "preset_not_found")
     assert (await bob.http.get(URL)).json()["total"] == 0
     assert preset in (await root.http.get(URL)).json()["items"]
     assert (await root.http.patch(url, json={"tags": ["t"]})).json()["tags"] == ["t"]
@@ -254,7 +256,7 @@ async def test_a_foreign_preset_is_none_but_for_an_admin(ada: Api, bob: Api, roo
     assert [(tag["name"], tag["owner_id"]) for tag in tags] == [("t", preset["owner_id"])]
 
 
-async def test_a_preset_is_run_as_it_is(ada: Api) -> None:
+async def test_running_a_preset_submits_a_job_with_its_params(ada: Api) -> None:
     preset = await save(ada)
     url = f"{URL}/{preset['id']}/jobs"
 
@@ -264,8 +266,8 @@ async def test_a_preset_is_run_as_it_is(ada: Api) -> None:
 
     assert (bare.status_code, full.status_code) == (202, 202)
     assert bare.headers["location"] == f"/api/v1/jobs/{bare.json()['id']}"
-    for answer in (bare, full):
-        job = answer.json()
+    for response in (bare, full):
+        job = response.json()
         assert (job["preset_id"], job["pipeline"], job["params"]) == (preset["id"], "ticks", {"count": 3})
         assert (await ada.job(job["id"])) == job
     assert {name: full.json()[name] for name in body} == body
@@ -284,26 +286,26 @@ BAD_RUNS: list[tuple[bytes, int, str | None]] = [
 ]
 
 
-async def test_a_bad_run_of_a_preset_is_refused(ada: Api) -> None:
+async def test_invalid_run_requests_are_refused(ada: Api) -> None:
     preset = await save(ada)
     headers = {"content-type": "application/json"}
 
     for content, status, path in BAD_RUNS:
-        answer = await ada.http.post(f"{URL}/{preset['id']}/jobs", content=content, headers=headers)
+        response = await ada.http.post(f"{URL}/{preset['id']}/jobs", content=content, headers=headers)
 
-        assert answer.status_code == status, answer.text
-        assert [fault["path"] for fault in answer.json().get("errors", [])] == ([path] if path else [])
+        assert response.status_code == status, response.text
+        assert [fault["path"] for fault in response.json().get("errors", [])] == ([path] if path else [])
     assert (await ada.http.get("/api/v1/jobs")).json()["total"] == 0
 
 
-async def test_the_contract_says_that_a_run_needs_no_body(ada: Api) -> None:
+async def test_the_contract_makes_the_body_of_a_run_optional(ada: Api) -> None:
     paths = (await ada.http.get("/openapi.json")).json()["paths"]
 
     assert paths["/api/v1/presets/{preset_id}/jobs"]["post"]["requestBody"]["required"] is False
     assert paths["/api/v1/presets"]["post"]["requestBody"]["required"] is True
 
 
-async def test_a_key_makes_running_a_preset_safe_to_repeat(ada: Api) -> None:
+async def test_a_run_with_a_repeated_idempotency_key_is_replayed(ada: Api) -> None:
     preset, other = await save(ada), await save(ada, title="Other")
     key = {"Idempotency-Key": "once"}
 
@@ -317,7 +319,7 @@ async def test_a_key_makes_running_a_preset_safe_to_repeat(ada: Api) -> None:
     problem(elsewhere, 409, "idempotency_conflict")
 
 
-async def test_an_admins_key_for_a_foreign_preset_never_answers_its_owner(ada: Api, root: Api) -> None:
+async def test_an_admins_idempotency_key_is_not_replayed_to_the_presets_owner(ada: Api, root: Api) -> None:
     preset = await save(ada)
     key = {"Idempotency-Key": "once"}
 
@@ -330,7 +332,7 @@ async def test_an_admins_key_for_a_foreign_preset_never_answers_its_owner(ada: A
     problem(owners, 409, "idempotency_conflict")
 
 
-async def test_a_deleted_preset_takes_its_ended_jobs_along(ada: Api, shared_api: SharedApi) -> None:
+async def test_deleting_a_preset_deletes_its_finished_jobs(ada: Api, shared_api: SharedApi) -> None:
     preset = await save(ada, tags=["kept"])
     url = f"{URL}/{preset['id']}"
     job = (await ada.http.post(f"{url}/jobs", json={"tags": ["kept"]})).json()
@@ -345,33 +347,33 @@ async def test_a_deleted_preset_takes_its_ended_jobs_along(ada: Api, shared_api:
 
     problem(await ada.http.delete(url), 409, "preset_in_use")
     await ada.http.post(f"/api/v1/jobs/{job['id']}/cancel")
-    gone, again = await ada.http.delete(url), await ada.http.delete(url)
+    deleted, again = await ada.http.delete(url), await ada.http.delete(url)
 
-    assert gone.status_code == 204
+    assert deleted.status_code == 204
     problem(again, 404, "preset_not_found")
     assert [item["id"] for item in (await ada.http.get("/api/v1/jobs")).json()["items"]] == [stranger["id"]]
     for table in ("job_events", "step_runs", "files", "job_tags"):
         rows = await shared_api.database.fetch(f"SELECT 1 FROM {table} WHERE job_id = $1", job["id"])  # noqa: S608
         assert rows == [], table
-    noted = "SELECT 1 FROM blob_removals WHERE file_id = $1"
-    assert len(await shared_api.database.fetch(noted, file["id"])) == 1
+    removals_query = "SELECT 1 FROM blob_removals WHERE file_id = $1"
+    assert len(await shared_api.database.fetch(removals_query, file["id"])) == 1
     tags = (await ada.http.get("/api/v1/tags")).json()["items"]
     assert [(tag["name"], tag["jobs"], tag["presets"]) for tag in tags] == [("kept", 0, 0)]
 
 
-async def test_jobs_that_are_kept_are_of_no_preset_any_more(ada: Api) -> None:
+async def test_jobs_kept_after_deleting_their_preset_have_no_preset(ada: Api) -> None:
     preset = await save(ada)
     url = f"{URL}/{preset['id']}"
     job = (await ada.http.post(f"{url}/jobs")).json()
 
-    gone = await ada.http.delete(f"{url}?keep_jobs=true")
+    deleted = await ada.http.delete(f"{url}?keep_jobs=true")
 
-    assert gone.status_code == 204
+    assert deleted.status_code == 204
     assert await ada.job(job["id"]) == job | {"preset_id": None}
     problem(await ada.http.get(url), 404, "preset_not_found")
 
 
-async def test_a_preset_that_goes_while_it_is_run_is_not_found_and_harms_nobody(
+async def test_a_preset_deleted_while_it_is_run_is_not_found_and_fails_no_other_job(
     ada: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     preset = await save(ada)
@@ -379,34 +381,34 @@ async def test_a_preset_that_goes_while_it_is_run_is_not_found_and_harms_nobody(
     resolver = submitter._resolver
     resolve = resolver.resolve
 
-    async def delete_first(orders: Any, at: str) -> Any:
-        if orders[0].preset_id is not None:
+    async def delete_first(specs: Any, at: str) -> Any:
+        if specs[0].preset_id is not None:
             assert (await ada.http.delete(f"{URL}/{preset['id']}")).status_code in (204, 404)
-        return await resolve(orders, at)
+        return await resolve(specs, at)
 
     monkeypatch.setattr(resolver, "resolve", delete_first)
 
-    run, beside = await asyncio.gather(
+    run, other_submission = await asyncio.gather(
         ada.http.post(f"{URL}/{preset['id']}/jobs"), ada.http.post("/api/v1/jobs", json={"pipeline": "noop"})
     )
 
     problem(run, 404, "preset_not_found")
-    assert beside.status_code == 202
+    assert other_submission.status_code == 202
 
 
-async def test_submits_do_not_wait_for_a_preset_that_somebody_holds(ada: Api, shared_api: SharedApi) -> None:
+async def test_submissions_do_not_wait_for_a_locked_preset(ada: Api, shared_api: SharedApi) -> None:
     preset = await save(ada)
     sessions = async_sessionmaker(ada.app.state.services.engine)
 
     async with sessions.begin() as session:
         await session.execute(select(Preset).where(Preset.id == UUID(preset["id"])).with_for_update())
-        held, beside = await asyncio.gather(
+        held, other_submission = await asyncio.gather(
             ada.http.post(f"{URL}/{preset['id']}/jobs"),
             ada.http.post("/api/v1/jobs", json={"pipeline": "noop"}),
         )
-    let_go = await ada.http.post(f"{URL}/{preset['id']}/jobs")
+    released = await ada.http.post(f"{URL}/{preset['id']}/jobs")
 
     assert problem(held, 503, "preset_busy")
     assert held.headers["retry-after"]
-    assert (beside.status_code, let_go.status_code) == (202, 202)
+    assert (other_submission.status_code, released.status_code) == (202, 202)
     assert (await ada.http.get("/api/v1/jobs")).json()["total"] == 2

@@ -1,4 +1,4 @@
-"""Mode `proxy`: users whom an OAuth2 Proxy names, and forged names from other peers."""
+"""Mode `proxy`: the users that an OAuth2 Proxy identifies, and forged headers from other peers."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -22,11 +22,11 @@ def module_settings(module_settings: Settings) -> Settings:
 
 
 async def me(api: Api, headers: dict[str, str]) -> tuple[int, dict[str, Any]]:
-    answer = await api.http.get("/api/v1/me", headers=headers)
-    return answer.status_code, answer.json()
+    response = await api.http.get("/api/v1/me", headers=headers)
+    return response.status_code, response.json()
 
 
-async def test_the_headers_of_oauth2_proxy_name_a_user(api: Api) -> None:
+async def test_the_headers_of_oauth2_proxy_identify_a_user(api: Api) -> None:
     headers = {
         "X-Headrace-Proxy-Secret": PROXY_SECRET,
         "X-Forwarded-User": "0f1e2d3c",
@@ -41,13 +41,13 @@ async def test_the_headers_of_oauth2_proxy_name_a_user(api: Api) -> None:
         "X-Real-Ip": "203.0.113.9",
     }
 
-    status, who = await me(api, headers)
+    status, user = await me(api, headers)
 
-    assert (status, who["username"], who["email"]) == (200, "ada", "ada@example.com")
-    assert (who["auth"], who["is_admin"]) == ("proxy", False)
+    assert (status, user["username"], user["email"]) == (200, "ada", "ada@example.com")
+    assert (user["auth"], user["is_admin"]) == ("proxy", False)
 
 
-async def test_the_plain_user_header_and_the_email_stand_in_for_a_missing_name(api: Api) -> None:
+async def test_the_user_header_or_the_email_replaces_a_missing_username(api: Api) -> None:
     secret = {"X-Headrace-Proxy-Secret": PROXY_SECRET}
 
     _, by_user = await me(api, {**secret, "X-Forwarded-User": "bob"})
@@ -56,23 +56,23 @@ async def test_the_plain_user_header_and_the_email_stand_in_for_a_missing_name(a
     assert (by_user["username"], by_email["username"]) == ("bob", "eve@example.com")
 
 
-async def test_a_user_is_made_once_under_a_race_and_the_last_login_moves(
+async def test_concurrent_requests_create_a_user_once_and_update_the_last_login(
     api: Api, database: StatementPool
 ) -> None:
-    answers = await asyncio.gather(*(me(api, named("ada")) for _ in range(20)))
+    responses = await asyncio.gather(*(me(api, named("ada")) for _ in range(20)))
     first = await database.fetch("SELECT id, last_login_at FROM users WHERE username = 'ada'")
 
     await asyncio.sleep(1)
     await me(api, named("ada", "ada@example.com"))
     later = await database.fetch("SELECT last_login_at, email FROM users WHERE username = 'ada'")
 
-    assert {who["id"] for _, who in answers} == {str(first[0]["id"])}
+    assert {user["id"] for _, user in responses} == {str(first[0]["id"])}
     assert len(first) == 1
     assert later[0]["last_login_at"] > first[0]["last_login_at"]
     assert later[0]["email"] == "ada@example.com"
 
 
-async def test_nobody_else_may_name_a_user(api: Api, database: StatementPool) -> None:
+async def test_only_the_trusted_proxy_may_name_a_user(api: Api, database: StatementPool) -> None:
     with capture_logs() as logs:
         spoofed = await me(api, {"X-Forwarded-User": "root"})
         wrong = await me(api, {**named("root"), "X-Headrace-Proxy-Secret": "a guess"})
@@ -84,11 +84,11 @@ async def test_nobody_else_may_name_a_user(api: Api, database: StatementPool) ->
     assert users == []
 
 
-async def test_without_any_header_the_caller_is_told_to_sign_in(api: Api) -> None:
-    answer = await api.http.get("/api/v1/jobs")
+async def test_requests_without_identity_headers_get_401(api: Api) -> None:
+    response = await api.http.get("/api/v1/jobs")
 
-    assert (answer.status_code, answer.json()["code"]) == (401, "token_missing")
-    assert answer.headers["www-authenticate"] == "Bearer"
+    assert (response.status_code, response.json()["code"]) == (401, "token_missing")
+    assert response.headers["www-authenticate"] == "Bearer"
 
 
 @pytest.mark.parametrize(
@@ -102,23 +102,25 @@ async def test_without_any_header_the_caller_is_told_to_sign_in(api: Api) -> Non
         [("X-Forwarded-User", b"\xff\xfe")],
     ],
 )
-async def test_headers_that_name_nobody_or_two_are_refused(api: Api, sent: list[tuple[str, Any]]) -> None:
+async def test_invalid_and_ambiguous_identity_headers_are_refused(
+    api: Api, sent: list[tuple[str, Any]]
+) -> None:
     secret = ("X-Headrace-Proxy-Secret", PROXY_SECRET)
 
-    answer = await api.http.get("/api/v1/me", headers=[secret, *sent])
+    response = await api.http.get("/api/v1/me", headers=[secret, *sent])
 
-    assert (answer.status_code, answer.json()["code"]) == (401, "token_invalid")
+    assert (response.status_code, response.json()["code"]) == (401, "token_invalid")
 
 
 async def test_admins_are_named_by_username_or_email(api: Api) -> None:
-    who = [
+    results = [
         await me(api, named("root")),
         await me(api, named("x", "boss@example.com")),
         await me(api, named("y")),
         await me(api, named("boss@example.com", "z@example.com")),
     ]
 
-    assert [one["is_admin"] for _, one in who] == [True, True, False, False]
+    assert [user["is_admin"] for _, user in results] == [True, True, False, False]
 
 
 async def test_a_trusted_network_needs_no_secret(settings: Settings) -> None:
@@ -134,16 +136,18 @@ async def test_a_trusted_network_needs_no_secret(settings: Settings) -> None:
     assert distrusted[0] == 401
 
 
-async def test_an_authorization_that_the_proxy_adds_does_not_matter(api: Api) -> None:
+async def test_authorization_headers_added_by_the_proxy_are_ignored(api: Api) -> None:
     added = [
         await me(api, {**named("ada"), "Authorization": credentials})
         for credentials in ("Basic YTpi", "Bearer a.b.c")
     ]
 
-    assert [(status, who["username"]) for status, who in added] == [(200, "ada")] * 2
+    assert [(status, user["username"]) for status, user in added] == [(200, "ada")] * 2
 
 
-async def test_many_requests_at_once_ask_postgresql_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_concurrent_requests_of_a_user_share_the_user_lookup(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     repository = api.app.state.services.authenticator._repository
     usernames = []
     upsert = repository.upsert_proxy_user
@@ -153,22 +157,22 @@ async def test_many_requests_at_once_ask_postgresql_once(api: Api, monkeypatch: 
         return await upsert(username, email)
 
     monkeypatch.setattr(repository, "upsert_proxy_user", counting)
-    answers = await asyncio.gather(*(me(api, named("ada")) for _ in range(50)))
+    responses = await asyncio.gather(*(me(api, named("ada")) for _ in range(50)))
 
-    assert {status for status, _ in answers} == {200}
+    assert {status for status, _ in responses} == {200}
     assert len(usernames) <= 2
 
 
-async def test_the_service_under_its_public_address_is_no_stranger(settings: Settings) -> None:
+async def test_the_public_url_is_an_allowed_origin(settings: Settings) -> None:
     async with open_proxied(settings, public_url="https://jobs.example.com") as api:
-        answer = await Person(api, "ada").ask(
+        response = await Person(api, "ada").ask(
             "POST", "/jobs", json={"pipeline": "noop"}, headers={"Origin": "https://jobs.example.com"}
         )
 
-    assert answer.status_code == 202
+    assert response.status_code == 202
 
 
-async def test_with_the_sample_secret_nobody_can_make_job_tokens(settings: Settings) -> None:
+async def test_the_sample_secret_cannot_forge_job_tokens(settings: Settings) -> None:
     async with open_proxied(settings, secret_key=SAMPLE_SECRET, job_token_key=None) as api:
         ada = Person(api, "ada")
         job_id = await ada.submit()
@@ -178,15 +182,15 @@ async def test_with_the_sample_secret_nobody_can_make_job_tokens(settings: Setti
         )
 
         created = await ada.ask("POST", f"/jobs/{job_id}/tokens", json={})
-        answers = [
+        responses = [
             await api.http.get(f"/api/v1/jobs/{job_id}", headers=bearer(token))
             for token in (forged, created.json()["token"])
         ]
 
-    assert [answer.status_code for answer in answers] == [401, 200]
+    assert [response.status_code for response in responses] == [401, 200]
 
 
-async def test_a_page_of_a_stranger_cannot_use_the_proxys_cookie(api: Api) -> None:
+async def test_a_foreign_origin_cannot_use_the_proxys_cookie(api: Api) -> None:
     ada = Person(api, "ada")
     job_id = await ada.submit()
 

@@ -1,4 +1,4 @@
-"""Messages reach subscribers, and messages without a subscriber are not even encoded."""
+"""Messages reach their subscribers, and messages without a subscriber are not published."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -62,9 +62,7 @@ async def messages_on(redis: Redis, channel: str, news_items: list[JobNews]) -> 
 
 
 @pytest.mark.parametrize("jobs", [1, 100])
-async def test_who_listens_to_a_job_hears_its_events_in_one_message_and_in_order(
-    redis: Redis, jobs: int
-) -> None:
+async def test_job_subscribers_get_its_events_in_order_in_one_message(redis: Redis, jobs: int) -> None:
     ids = [uuid4() for _ in range(jobs)]
     published = [news(job_id, head) for head in (1, 2) for job_id in ids]
 
@@ -76,7 +74,7 @@ async def test_who_listens_to_a_job_hears_its_events_in_one_message_and_in_order
 
 
 @pytest.mark.parametrize("jobs", [1, 100])
-async def test_who_listens_to_an_owner_hears_where_each_job_is_now(redis: Redis, jobs: int) -> None:
+async def test_owner_subscribers_get_the_newest_summary_of_each_job(redis: Redis, jobs: int) -> None:
     ids = [uuid4() for _ in range(jobs)]
     published = [news(job_id, head) for head in (1, 2) for job_id in ids] + [news(uuid4(), 1, OTHER)]
 
@@ -88,7 +86,7 @@ async def test_who_listens_to_an_owner_hears_where_each_job_is_now(redis: Redis,
     ]
 
 
-async def test_of_many_news_that_nobody_listens_to_none_is_published(redis: Redis) -> None:
+async def test_messages_without_subscribers_are_not_published(redis: Redis) -> None:
     await redis.config_resetstat()
     publisher = RedisPublisher(redis)
     publisher.publish([news(uuid4(), 1) for _ in range(100)])
@@ -100,12 +98,12 @@ async def test_of_many_news_that_nobody_listens_to_none_is_published(redis: Redi
     assert commands["cmdstat_pubsub|numsub"]["calls"] == 1
 
 
-async def test_what_is_on_its_way_at_the_end_is_told_by_the_last_send(
+async def test_draining_publishes_the_messages_of_an_interrupted_send(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called, never = asyncio.Event(), asyncio.Event()
 
-    async def wait_for_ever(*_: object) -> None:
+    async def wait_forever(*_: object) -> None:
         called.set()
         await never.wait()
 
@@ -115,7 +113,7 @@ async def test_what_is_on_its_way_at_the_end_is_told_by_the_last_send(
         await listener.subscribe(job_channel(job_id))
         await listener.get_message(timeout=5)
         with monkeypatch.context() as patch:
-            patch.setattr(redis, "pubsub_numsub", wait_for_ever)
+            patch.setattr(redis, "pubsub_numsub", wait_forever)
             publisher.publish([news(job_id, head) for head in range(1, 101)])
             running = asyncio.create_task(publisher.run())
             await asyncio.wait_for(called.wait(), 5)
@@ -129,7 +127,7 @@ async def test_what_is_on_its_way_at_the_end_is_told_by_the_last_send(
     assert [event.seq for event in events] == list(range(1, 101))
 
 
-async def test_progress_does_not_overtake_the_news_before_it(redis: Redis) -> None:
+async def test_progress_does_not_overtake_earlier_events(redis: Redis) -> None:
     publisher = RedisPublisher(redis)
     job_id = uuid4()
     async with redis.pubsub() as listener:

@@ -7,7 +7,7 @@ from headrace.adapters.database import StatementPool
 from support.harness import Api
 
 
-async def test_the_id_of_a_submit_is_in_the_workers_log_of_the_job(
+async def test_the_request_id_of_a_submission_is_in_the_workers_log(
     service: Api, database: StatementPool
 ) -> None:
     first_id, second_id = {"X-Request-Id": "from-me-1"}, {"X-Request-Id": "from-them-2"}
@@ -35,7 +35,7 @@ async def test_the_id_of_a_submit_is_in_the_workers_log_of_the_job(
     assert {str(row["id"]): row["request_id"] for row in rows} == claimed
 
 
-async def test_a_job_of_a_preset_carries_the_id_of_its_request(api: Api, database: StatementPool) -> None:
+async def test_a_job_of_a_preset_stores_its_request_id(api: Api, database: StatementPool) -> None:
     body = {"title": "T", "pipeline": "noop", "params": {}}
     preset = (await api.http.post("/api/v1/presets", json=body)).json()
 

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
-from headrace.settings import Settings
 from support.harness import Api
 
 BOUNDARY = "edge"
@@ -22,27 +22,34 @@ def part(name: str = "file", filename: str | None = "a.bin", content: bytes = b"
 END = f"--{BOUNDARY}--\r\n".encode()
 
 
-def stored(settings: Settings) -> list[Path]:
-    return [path for path in settings.blob_dir.rglob("*") if path.is_file()]
+def blob_dir(api: Api) -> Path:
+    folder: Path = api.app.state.services.settings.blob_dir
+    return folder
 
 
-async def test_a_file_comes_back_as_it_went_in(ada: Api, settings: Settings) -> None:
+def stored(api: Api) -> set[Path]:
+    return {path for path in blob_dir(api).rglob("*") if path.is_file()}
+
+
+async def test_a_downloaded_file_equals_its_upload(ada: Api) -> None:
     content = os.urandom(3_000_000)
+    before = stored(ada)
 
-    answer = await ada.http.post("/api/v1/files", files={"file": ("riff \u00e9.wav", content, "audio/wav")})
+    response = await ada.http.post("/api/v1/files", files={"file": ("riff \u00e9.wav", content, "audio/wav")})
 
-    assert answer.status_code == 201, answer.text
-    file = answer.json()
+    assert response.status_code == 201, response.text
+    file = response.json()
     assert file["sha256"] == hashlib.sha256(content).hexdigest()
     assert (file["name"], file["media_type"], file["size"]) == ("riff \u00e9.wav", "audio/wav", len(content))
     assert (file["job_id"], file["step"]) == (None, None)
     assert (await ada.http.get(f"/api/v1/files/{file['id']}")).json() == file
     download = await ada.http.get(f"/api/v1/files/{file['id']}/content")
     assert (download.content, download.headers["content-type"]) == (content, "audio/wav")
-    assert str(settings.data_dir) not in answer.text
+    assert str(blob_dir(ada)) not in response.text
+    assert len(stored(ada) - before) == 1
 
 
-async def test_a_media_type_that_is_none_is_that_of_unknown_bytes(ada: Api) -> None:
+async def test_invalid_media_types_become_octet_stream(ada: Api) -> None:
     for kind in ("\u4e2d\u6587/\u4e2d", "text", "a/b/c", "\uff11/\uff11", "x" * 200 + "/y"):
         body = part().replace(b"text/plain", kind.encode())
         file = (await ada.http.post("/api/v1/files", content=body + END, headers=HEADERS)).json()
@@ -52,7 +59,7 @@ async def test_a_media_type_that_is_none_is_that_of_unknown_bytes(ada: Api) -> N
         assert (file["media_type"], content.status_code) == ("application/octet-stream", 200)
 
 
-async def test_a_part_of_a_file_is_served(ada: Api) -> None:
+async def test_range_requests_return_a_part_of_a_file(ada: Api) -> None:
     file = (await ada.http.post("/api/v1/files", files={"file": ("a", b"0123456789")})).json()
     url = f"/api/v1/files/{file['id']}/content"
 
@@ -75,11 +82,11 @@ async def test_a_part_of_a_file_is_served(ada: Api) -> None:
     assert (same.status_code, same.content) == (304, b"")
 
 
-async def test_an_empty_file_is_a_file(ada: Api) -> None:
-    answer = await ada.http.post("/api/v1/files", files={"file": ("empty.txt", b"")})
+async def test_an_empty_file_can_be_uploaded(ada: Api) -> None:
+    response = await ada.http.post("/api/v1/files", files={"file": ("empty.txt", b"")})
 
-    assert (answer.status_code, answer.json()["size"]) == (201, 0)
-    content = await ada.http.get(f"/api/v1/files/{answer.json()['id']}/content")
+    assert (response.status_code, response.json()["size"]) == (201, 0)
+    content = await ada.http.get(f"/api/v1/files/{response.json()['id']}/content")
     assert (content.status_code, content.content) == (200, b"")
 
 
@@ -103,38 +110,39 @@ async def test_an_empty_file_is_a_file(ada: Api) -> None:
         (b"--" + BOUNDARY.encode() + b"\r\n" + b"X" * 100_000, HEADERS, 400),
     ],
 )
-async def test_a_broken_upload_leaves_nothing_behind(
-    ada: Api, settings: Settings, content: bytes, headers: dict[str, str], status: int
+async def test_broken_uploads_are_refused_and_store_nothing(
+    ada: Api, content: bytes, headers: dict[str, str], status: int
 ) -> None:
-    answer = await ada.http.post("/api/v1/files", content=content, headers=headers)
+    before = stored(ada)
 
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"].startswith("application/problem+json")
-    assert stored(settings) == []
+    response = await ada.http.post("/api/v1/files", content=content, headers=headers)
 
-
-async def test_a_path_in_a_file_name_is_dropped(ada: Api) -> None:
-    answer = await ada.http.post("/api/v1/files", content=part(filename="/etc/passwd") + END, headers=HEADERS)
-
-    assert (answer.status_code, answer.json()["name"]) == (201, "passwd")
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"].startswith("application/problem+json")
+    assert stored(ada) == before
 
 
-async def test_a_file_that_is_too_large_is_refused_and_not_kept(ada: Api, settings: Settings) -> None:
-    ada.app.state.services.settings = None
-    ada.app.state.services.blobs._max_bytes = 1000
+async def test_the_directory_in_a_file_name_is_dropped(ada: Api) -> None:
+    response = await ada.http.post(
+        "/api/v1/files", content=part(filename="/etc/passwd") + END, headers=HEADERS
+    )
 
-    class Small:
-        max_file_bytes = 1000
+    assert (response.status_code, response.json()["name"]) == (201, "passwd")
 
-    ada.app.state.services.settings = Small()
+
+async def test_a_too_large_file_is_refused_and_not_stored(ada: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    services = ada.app.state.services
+    monkeypatch.setattr(services, "settings", structs.replace(services.settings, max_file_bytes=1000))
+    monkeypatch.setattr(services.blobs, "_max_bytes", 1000)
+    before = stored(ada)
 
     announced = await ada.http.post("/api/v1/files", files={"file": ("a", b"x" * 100_000)})
 
     assert (announced.status_code, announced.json()["code"]) == (413, "file_too_large")
-    assert stored(settings) == []
+    assert stored(ada) == before
 
 
-async def test_a_deleted_file_is_gone(ada: Api) -> None:
+async def test_a_deleted_file_is_not_found(ada: Api) -> None:
     file = (await ada.http.post("/api/v1/files", files={"file": ("a", b"x")})).json()
     url = f"/api/v1/files/{file['id']}"
 

@@ -8,23 +8,23 @@ import msgspec
 import pytest
 
 from headrace.adapters.database import StatementPool
-from headrace.domain.json_bounds import MAX_JSON_BYTES
+from headrace.domain.json_limits import MAX_JSON_BYTES
 from support.harness import Api
 
 UNKNOWN = "01a1fccd-6b98-76e1-8951-c578b7c6189f"
 
 
-def problem(answer: Any, status: int, code: str) -> dict[str, Any]:
+def problem(response: Any, status: int, code: str) -> dict[str, Any]:
     """Assert that the response is a well-formed problem, and return its body."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"].startswith("application/problem+json")
-    body: dict[str, Any] = answer.json()
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"].startswith("application/problem+json")
+    body: dict[str, Any] = response.json()
     assert {"type", "title", "status", "detail", "code", "instance"} <= body.keys()
     assert (body["status"], body["code"]) == (status, code)
     return body
 
 
-async def test_a_submitted_job_is_answered_with_its_place(api: Api) -> None:
+async def test_a_submission_returns_the_job_and_its_location(api: Api) -> None:
     body = {
         "pipeline": "noop",
         "tags": ["b", "a", "b"],
@@ -33,18 +33,18 @@ async def test_a_submitted_job_is_answered_with_its_place(api: Api) -> None:
         "queue": "fast",
     }
 
-    answer = await api.http.post("/api/v1/jobs", json=body)
+    response = await api.http.post("/api/v1/jobs", json=body)
 
-    assert answer.status_code == 202
-    job = answer.json()
-    assert answer.headers["location"] == f"/api/v1/jobs/{job['id']}"
+    assert response.status_code == 202
+    job = response.json()
+    assert response.headers["location"] == f"/api/v1/jobs/{job['id']}"
     assert (job["state"], job["tags"], job["meta"], job["queue"]) == (
         "queued",
         ["a", "b"],
         {"who": "ada"},
         "fast",
     )
-    assert (await api.http.get(answer.headers["location"])).json() == job
+    assert (await api.http.get(response.headers["location"])).json() == job
 
 
 @pytest.mark.parametrize(
@@ -82,21 +82,23 @@ async def test_a_submitted_job_is_answered_with_its_place(api: Api) -> None:
         ({"pipeline": "noop", "meta": {"a\0": 1}}, "$"),
     ],
 )
-async def test_a_bad_submission_is_refused_with_the_path_of_its_fault(api: Api, body: Any, path: str) -> None:
-    answer = await api.http.post("/api/v1/jobs", json=body)
+async def test_invalid_submissions_are_refused_with_the_path_of_the_error(
+    api: Api, body: Any, path: str
+) -> None:
+    response = await api.http.post("/api/v1/jobs", json=body)
 
-    assert answer.status_code == 422, answer.text
-    faults = problem(answer, 422, answer.json()["code"])["errors"]
+    assert response.status_code == 422, response.text
+    faults = problem(response, 422, response.json()["code"])["errors"]
     assert path in [fault["path"] for fault in faults]
     assert (await api.http.get("/api/v1/jobs")).json()["total"] == 0
 
 
-async def test_all_faults_of_the_parameters_are_named_at_once(api: Api) -> None:
+async def test_all_errors_of_the_params_are_reported_at_once(api: Api) -> None:
     params = {"count": -1, "interval_ms": "x", "more": 1}
 
-    answer = await api.http.post("/api/v1/jobs", json={"pipeline": "ticks", "params": params})
+    response = await api.http.post("/api/v1/jobs", json={"pipeline": "ticks", "params": params})
 
-    paths = [fault["path"] for fault in problem(answer, 422, "params_invalid")["errors"]]
+    paths = [fault["path"] for fault in problem(response, 422, "params_invalid")["errors"]]
     assert sorted(paths) == ["$.params", "$.params.count", "$.params.interval_ms"]
 
 
@@ -120,61 +122,63 @@ async def test_all_faults_of_the_parameters_are_named_at_once(api: Api) -> None:
         (b'{"pipeline": "noop", "meta": "' + b"x" * 10_000_000 + b'"}', 413, "body_too_large"),
     ],
 )
-async def test_a_body_that_cannot_be_read_is_refused(
+async def test_malformed_and_too_large_bodies_are_refused(
     api: Api, content: bytes, status: int, code: str
 ) -> None:
-    answer = await api.http.post(
+    response = await api.http.post(
         "/api/v1/jobs", content=content, headers={"content-type": "application/json"}
     )
 
-    problem(answer, status, code)
+    problem(response, status, code)
     assert (await api.http.get("/api/v1/jobs")).json()["total"] == 0
 
 
 @pytest.mark.parametrize(
     "number", ["9" * 30, "-" + "9" * 30, "1e308", "0.1" + "0" * 100 + "1", "9" * 5_000, "1" + "0" * 140_000]
 )
-async def test_any_number_is_kept_or_refused(api: Api, number: str) -> None:
+async def test_extreme_numbers_are_accepted_or_refused(api: Api, number: str) -> None:
     content = f'{{"pipeline": "noop", "meta": {{"n": {number}}}}}'
 
-    answer = await api.http.post(
+    response = await api.http.post(
         "/api/v1/jobs", content=content, headers={"content-type": "application/json"}
     )
 
-    assert answer.status_code in (202, 400, 422), answer.text
+    assert response.status_code in (202, 400, 422), response.text
     listed = await api.http.get("/api/v1/jobs")
     assert listed.status_code == 200
-    assert listed.json()["total"] == (1 if answer.status_code == 202 else 0)
+    assert listed.json()["total"] == (1 if response.status_code == 202 else 0)
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
 @pytest.mark.parametrize("job_id", [UNKNOWN, "1", "not-a-uuid", "%00", UNKNOWN + "%00"])
 async def test_an_unknown_job_is_not_found(api: Api, method: str, job_id: str) -> None:
-    answer = await api.http.request(method, f"/api/v1/jobs/{job_id}", json={} if method == "PATCH" else None)
+    response = await api.http.request(
+        method, f"/api/v1/jobs/{job_id}", json={} if method == "PATCH" else None
+    )
 
-    assert answer.status_code in ((404, 422) if "%00" in job_id else (404, 405)), answer.text
-    assert answer.headers["content-type"].startswith("application/problem+json")
+    assert response.status_code in ((404, 422) if "%00" in job_id else (404, 405)), response.text
+    assert response.headers["content-type"].startswith("application/problem+json")
 
 
 @pytest.mark.parametrize("call", ["cancel", "retry", "steps", "events", "files", "stream"])
-async def test_nothing_can_be_asked_of_an_unknown_job(api: Api, call: str) -> None:
+async def test_calls_on_an_unknown_job_return_404(api: Api, call: str) -> None:
     method = "POST" if call in ("cancel", "retry") else "GET"
 
-    answer = await api.http.request(method, f"/api/v1/jobs/{UNKNOWN}/{call}")
+    response = await api.http.request(method, f"/api/v1/jobs/{UNKNOWN}/{call}")
 
-    problem(answer, 404, "job_not_found")
+    problem(response, 404, "job_not_found")
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "text/plain; a=b"])
-async def test_a_body_that_a_strangers_page_could_send_is_refused(api: Api, kind: str) -> None:
-    answer = await api.http.post(
+async def test_content_types_that_foreign_pages_can_send_are_refused(api: Api, kind: str) -> None:
+    response = await api.http.post(
         "/api/v1/jobs", content=b'{"pipeline":"noop"}', headers={"content-type": kind}
     )
 
-    problem(answer, 415, "unsupported_media_type")
+    problem(response, 415, "unsupported_media_type")
 
 
-async def test_a_wrong_method_and_a_wrong_path_are_problems(api: Api) -> None:
+async def test_wrong_methods_and_wrong_paths_return_problems(api: Api) -> None:
     problem(await api.http.put("/api/v1/jobs"), 405, "method_not_allowed")
     for path in ("/api/v1/nowhere", "/nowhere", "/metrics", "/docs/nowhere"):
         problem(await api.http.get(path), 404, "not_found")
@@ -200,18 +204,18 @@ async def test_a_wrong_method_and_a_wrong_path_are_problems(api: Api) -> None:
         "tag=" + "x" * 65,
     ],
 )
-async def test_a_bad_query_is_refused(api: Api, query: str) -> None:
-    answer = await api.http.get(f"/api/v1/jobs?{query}")
+async def test_invalid_list_queries_are_refused(api: Api, query: str) -> None:
+    response = await api.http.get(f"/api/v1/jobs?{query}")
 
-    assert answer.status_code == 422, answer.text
+    assert response.status_code == 422, response.text
     name = query.partition("=")[0]
-    assert [fault["path"] for fault in answer.json()["errors"]] in ([f"query.{name}"], [name], ["query"])
+    assert [fault["path"] for fault in response.json()["errors"]] in ([f"query.{name}"], [name], ["query"])
 
 
-async def test_an_unknown_state_is_told_the_known_ones(api: Api) -> None:
-    answer = await api.http.get("/api/v1/jobs?state=lost")
+async def test_the_error_for_an_unknown_state_lists_the_known_states(api: Api) -> None:
+    response = await api.http.get("/api/v1/jobs?state=lost")
 
-    assert "queued, running, succeeded, failed, cancelled" in answer.json()["detail"]
+    assert "queued, running, succeeded, failed, cancelled" in response.json()["detail"]
 
 
 async def test_lists_are_filtered_sorted_and_paged(api: Api) -> None:
@@ -236,7 +240,7 @@ async def test_lists_are_filtered_sorted_and_paged(api: Api) -> None:
     assert (page["total"], page["limit"], page["offset"]) == (7, 2, 1)
 
 
-async def test_patch_leaves_what_is_absent_and_a_null_removes_a_key(api: Api) -> None:
+async def test_patch_keeps_absent_fields_and_null_removes_a_key(api: Api) -> None:
     job = await api.submit("noop", tags=["a"], meta={"keep": 1, "drop": 2, "deep": {"x": 1, "y": 2}})
     url = f"/api/v1/jobs/{job['id']}"
 
@@ -252,26 +256,26 @@ async def test_patch_leaves_what_is_absent_and_a_null_removes_a_key(api: Api) ->
     problem(await api.http.patch(url, json={"state": "succeeded"}), 422, "validation_failed")
 
 
-async def test_only_a_job_that_has_ended_is_deleted(api: Api) -> None:
+async def test_only_a_finished_job_can_be_deleted(api: Api) -> None:
     job = await api.submit("noop", tags=["kept"])
     url = f"/api/v1/jobs/{job['id']}"
 
     problem(await api.http.delete(url), 409, "job_not_final")
     await api.http.post(f"{url}/cancel")
-    gone = await api.http.delete(url)
+    deleted = await api.http.delete(url)
     again = await api.http.delete(url)
 
-    assert gone.status_code == 204
+    assert deleted.status_code == 204
     problem(again, 404, "job_not_found")
 
 
-async def test_only_a_failed_job_is_retried(api: Api) -> None:
+async def test_a_queued_job_cannot_be_retried(api: Api) -> None:
     job = await api.submit("noop")
 
     problem(await api.http.post(f"/api/v1/jobs/{job['id']}/retry"), 409, "illegal_transition")
 
 
-async def test_a_batch_is_accepted_whole_or_not_at_all(api: Api) -> None:
+async def test_a_batch_is_accepted_completely_or_not_at_all(api: Api) -> None:
     good, bad = {"pipeline": "noop"}, {"pipeline": "ticks", "params": {"count": 0}}
 
     accepted = await api.http.post("/api/v1/jobs/batch", json={"jobs": [good] * 1000})
@@ -287,7 +291,7 @@ async def test_a_batch_is_accepted_whole_or_not_at_all(api: Api) -> None:
     assert (await api.http.get("/api/v1/jobs")).json()["total"] == 1000
 
 
-async def test_params_and_meta_that_are_too_large_are_refused_with_their_place(api: Api) -> None:
+async def test_too_large_params_and_meta_are_refused_with_their_path(api: Api) -> None:
     large = {"text": "x" * MAX_JSON_BYTES}
     good = {"pipeline": "noop", "meta": {"text": "x" * (MAX_JSON_BYTES - len('{"text":""}'))}}
 
@@ -296,14 +300,14 @@ async def test_params_and_meta_that_are_too_large_are_refused_with_their_place(a
         alone = await api.http.post("/api/v1/jobs", json=bad)
         among = await api.http.post("/api/v1/jobs/batch", json={"jobs": [good, good, bad]})
 
-        for answer, path in ((alone, f"$.{name}"), (among, f"$.jobs[2].{name}")):
-            faults = problem(answer, 422, "value_too_large")["errors"]
+        for response, path in ((alone, f"$.{name}"), (among, f"$.jobs[2].{name}")):
+            faults = problem(response, 422, "value_too_large")["errors"]
             assert [fault["path"] for fault in faults] == [path]
     assert (await api.http.get("/api/v1/jobs")).json()["total"] == 0
     assert (await api.http.post("/api/v1/jobs", json=good)).json()["meta"] == good["meta"]
 
 
-async def test_meta_does_not_grow_beyond_its_bound_by_patches(api: Api) -> None:
+async def test_patches_cannot_grow_meta_beyond_its_limit(api: Api) -> None:
     job = await api.submit("noop", run_at="2100-01-01T00:00:00Z")
     url = f"/api/v1/jobs/{job['id']}"
     patched = (await api.http.patch(url, json={"meta": {"a": "x" * (MAX_JSON_BYTES // 2)}})).json()
@@ -316,19 +320,19 @@ async def test_meta_does_not_grow_beyond_its_bound_by_patches(api: Api) -> None:
     assert list(shrunk.json()["meta"]) == ["b"]
 
 
-async def test_batches_that_make_the_same_tags_do_not_lock_each_other_out(api: Api) -> None:
+async def test_concurrent_batches_with_the_same_tags_do_not_deadlock(api: Api) -> None:
     async def submit(turn: int) -> Any:
         names = [f"tag {(place * 7 + turn * 3) % 40}" for place in range(40)]
         jobs = [{"pipeline": "noop", "tags": names[place : place + 10]} for place in range(30)]
         return await api.http.post("/api/v1/jobs/batch", json={"jobs": jobs})
 
-    answers = await asyncio.gather(*(submit(turn) for turn in range(8)))
+    responses = await asyncio.gather(*(submit(turn) for turn in range(8)))
 
-    assert [answer.status_code for answer in answers] == [202] * 8
-    assert all(len(job["tags"]) == 10 for answer in answers for job in answer.json()["items"])
+    assert [response.status_code for response in responses] == [202] * 8
+    assert all(len(job["tags"]) == 10 for response in responses for job in response.json()["items"])
 
 
-async def test_a_repeated_key_gets_the_first_answer_byte_for_byte(api: Api) -> None:
+async def test_a_repeated_idempotency_key_replays_the_first_response_exactly(api: Api) -> None:
     headers = {"Idempotency-Key": "order 1", "content-type": "application/json"}
 
     first = await api.http.post("/api/v1/jobs", content=b'{"pipeline":"noop","priority":3}', headers=headers)
@@ -345,7 +349,7 @@ async def test_a_repeated_key_gets_the_first_answer_byte_for_byte(api: Api) -> N
     assert (await api.http.get("/api/v1/jobs")).json()["total"] == 1
 
 
-async def test_a_repeat_is_answered_though_the_pipeline_asks_for_more_now(
+async def test_a_submission_is_replayed_after_its_pipeline_became_stricter(
     api: Api, database: StatementPool
 ) -> None:
     headers = {"Idempotency-Key": "before the change"}
@@ -358,26 +362,26 @@ async def test_a_repeat_is_answered_though_the_pipeline_asks_for_more_now(
     await asyncio.sleep(1.1)  # a cached pipeline may be up to a second old
 
     again = await api.http.post("/api/v1/jobs", json={"pipeline": "noop"}, headers=headers)
-    anew = await api.http.post("/api/v1/jobs", json={"pipeline": "noop", "tags": ["never"]})
+    fresh = await api.http.post("/api/v1/jobs", json={"pipeline": "noop", "tags": ["never"]})
 
     assert (again.status_code, again.content) == (202, first.content)
-    problem(anew, 422, "params_invalid")
+    problem(fresh, 422, "params_invalid")
     assert await database.fetch("SELECT 1 FROM tags") == []
 
 
-async def test_a_hundred_submits_with_one_key_are_one_job(api: Api) -> None:
+async def test_a_hundred_concurrent_submissions_with_one_key_create_one_job(api: Api) -> None:
     key = {"Idempotency-Key": uuid4().hex}
 
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *(api.http.post("/api/v1/jobs", json={"pipeline": "noop"}, headers=key) for _ in range(100))
     )
 
-    assert {answer.status_code for answer in answers} == {202}
-    assert len({answer.content for answer in answers}) == 1
+    assert {response.status_code for response in responses} == {202}
+    assert len({response.content for response in responses}) == 1
     assert (await api.http.get("/api/v1/jobs")).json()["total"] == 1
 
 
-async def test_a_refused_submit_leaves_its_key_free(api: Api) -> None:
+async def test_a_refused_submission_does_not_use_up_its_key(api: Api) -> None:
     key = {"Idempotency-Key": "again"}
 
     refused = await api.http.post("/api/v1/jobs", json={"pipeline": "nowhere"}, headers=key)
@@ -387,19 +391,21 @@ async def test_a_refused_submit_leaves_its_key_free(api: Api) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "x" * 129])
-async def test_a_bad_key_is_refused(api: Api, key: str) -> None:
-    answer = await api.http.post("/api/v1/jobs", json={"pipeline": "noop"}, headers={"Idempotency-Key": key})
+async def test_an_invalid_idempotency_key_is_refused(api: Api, key: str) -> None:
+    response = await api.http.post(
+        "/api/v1/jobs", json={"pipeline": "noop"}, headers={"Idempotency-Key": key}
+    )
 
-    problem(answer, 422, "validation_failed")
+    problem(response, 422, "validation_failed")
 
 
-async def test_a_cursor_beyond_the_head_is_refused_on_every_transport(api: Api) -> None:
+async def test_invalid_cursors_are_refused_by_events_and_stream(api: Api) -> None:
     job = await api.submit("noop")
 
     for call in ("events", "stream"):
         for after in ("2", "99999999999999999999", "-1", "x", "1.5"):
-            answer = await api.http.get(f"/api/v1/jobs/{job['id']}/{call}?after={after}")
-            assert answer.status_code == 422, (call, after, answer.text)
+            response = await api.http.get(f"/api/v1/jobs/{job['id']}/{call}?after={after}")
+            assert response.status_code == 422, (call, after, response.text)
     problem(await api.http.get(f"/api/v1/jobs/{job['id']}/events?after=2"), 422, "cursor_beyond_head")
     bad = await api.http.get(f"/api/v1/jobs/{job['id']}/stream", headers={"Last-Event-ID": "x"})
     assert bad.status_code == 422
@@ -420,7 +426,7 @@ async def test_the_stream_of_a_finished_job_at_its_head_is_204(api: Api) -> None
     }
 
 
-async def test_every_answer_carries_a_request_id(api: Api) -> None:
+async def test_responses_carry_a_request_id(api: Api) -> None:
     mine = await api.http.get("/health/live", headers={"X-Request-Id": "mine-1"})
     generated = await api.http.get("/api/v1/nowhere", headers={"X-Request-Id": "not an id"})
 
@@ -428,7 +434,7 @@ async def test_every_answer_carries_a_request_id(api: Api) -> None:
     assert len(generated.headers["x-request-id"]) == 32
 
 
-async def test_the_contract_and_its_page_need_no_network(api: Api) -> None:
+async def test_the_contract_and_the_docs_page_need_no_network(api: Api) -> None:
     contract = (await api.http.get("/openapi.json")).json()
     sockets = (await api.http.get("/asyncapi.yaml")).text
     page = (await api.http.get("/docs")).text
@@ -444,34 +450,34 @@ async def test_the_contract_and_its_page_need_no_network(api: Api) -> None:
             assert (await api.http.get(asset)).status_code == 200
 
 
-async def test_every_route_with_a_body_has_a_schema(api: Api) -> None:
+async def test_every_successful_response_with_a_body_has_a_schema(api: Api) -> None:
     contract = (await api.http.get("/openapi.json")).json()
 
     bare = [
         f"{method} {path}"
         for path, calls in contract["paths"].items()
         for method, call in calls.items()
-        for status, answer in call["responses"].items()
-        if status.startswith("2") and status != "204" and "content" not in answer
+        for status, response in call["responses"].items()
+        if status.startswith("2") and status != "204" and "content" not in response
     ]
 
     assert bare == []
 
 
-async def test_readiness_names_what_is_missing(api: Api) -> None:
-    answer = await api.http.get("/health/ready")
+async def test_readiness_reports_a_missing_worker(api: Api) -> None:
+    response = await api.http.get("/health/ready")
 
-    assert (answer.status_code, answer.json()) == (200, {"status": "degraded", "degraded": ["worker"]})
+    assert (response.status_code, response.json()) == (200, {"status": "degraded", "degraded": ["worker"]})
 
 
-async def test_a_form_is_no_order_whatever_it_holds(api: Api) -> None:
+async def test_json_routes_refuse_multipart_bodies(api: Api) -> None:
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
 
-    answers = [
+    responses = [
         await api.http.post(path, content=b'{"pipeline":"noop"}', headers=headers)
         for path in ("/api/v1/jobs", "/api/v1/tags", "/graphql")
     ]
 
-    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [
+    assert [(response.status_code, response.json()["code"]) for response in responses] == [
         (415, "unsupported_media_type")
     ] * 3

@@ -23,7 +23,7 @@ async def everything(client: async_redis.Redis) -> bytes:
     return b"\n".join(held)
 
 
-async def test_a_ring_tells_of_a_queue_and_not_of_a_job(api: Api, redis_url: str) -> None:
+async def test_a_ring_contains_the_queue_name_and_nothing_of_the_job(api: Api, redis_url: str) -> None:
     job = await api.submit(
         "ticks", params={"count": 98765}, meta={"who": "hunter2"}, tags=["confidential"], queue="slowly"
     )

@@ -85,7 +85,7 @@ def commands() -> list[str]:
 
 
 def processes_over(folder: Path) -> list[str]:
-    """Return the main processes of the servers; child processes have no path in their names."""
+    """Return the main processes of the servers in *folder*; child processes have no path in their names."""
     signs = (f"-D {folder}/", f"-server {folder}/")
     return [line for line in commands() if any(sign in line for sign in signs)]
 
@@ -127,7 +127,7 @@ def kept(servers: Servers) -> tuple[int, str | None]:
         return query(servers.database_url, "SELECT number FROM kept"), client.get("kept")
 
 
-def test_both_servers_answer_and_leave_no_process_behind(data_dir: Path, source: Source) -> None:
+def test_both_servers_respond_and_leave_no_process_behind(data_dir: Path, source: Source) -> None:
     with run_servers(data_dir, source=source) as servers:
         with broker(servers.redis_url) as client:
             ping = client.ping()
@@ -148,25 +148,25 @@ def test_a_second_start_keeps_rows_and_keys(data_dir: Path, source: Source) -> N
     assert values == (7, "7")
 
 
-def test_nothing_is_traded_for_speed(data_dir: Path, source: Source) -> None:
+def test_the_servers_run_with_durable_settings(data_dir: Path, source: Source) -> None:
     settings = ("fsync", "synchronous_commit", "full_page_writes", "server_encoding", "max_connections")
     statement = " || ' ' || ".join(f"current_setting('{setting}')" for setting in settings)
 
     with run_servers(data_dir, source=source) as servers:
-        answer = query(servers.database_url, f"SELECT {statement}")
+        postgres_settings = query(servers.database_url, f"SELECT {statement}")
         locale = query(servers.database_url, "SELECT datcollate FROM pg_database WHERE datname = 'headrace'")
         with broker(servers.redis_url) as client:
-            broker_answer = client.config_get("appendonly", "maxmemory-policy", "protected-mode")
+            redis_settings = client.config_get("appendonly", "maxmemory-policy", "protected-mode")
 
-    assert (answer, locale) == ("on on on UTF8 200", "C")
-    assert broker_answer == {
+    assert (postgres_settings, locale) == ("on on on UTF8 200", "C")
+    assert redis_settings == {
         "appendonly": "yes",
         "maxmemory-policy": "noeviction",
         "protected-mode": "yes",
     }
 
 
-def test_only_what_is_asked_for_is_started(data_dir: Path) -> None:
+def test_only_the_requested_server_is_started(data_dir: Path) -> None:
     with run_servers(data_dir, postgres=False) as servers:
         running = processes_over(data_dir)
 
@@ -188,7 +188,7 @@ def test_servers_of_a_killed_launcher_are_adopted_with_their_data(data_dir: Path
     assert processes_over(data_dir) == []
 
 
-def test_an_orphan_that_does_not_take_the_password_is_ended_and_its_data_kept(
+def test_an_orphan_that_rejects_the_password_is_stopped_and_its_data_kept(
     data_dir: Path, source: Source
 ) -> None:
     database_url, redis_url = kill_launcher_over(data_dir, source)
@@ -203,9 +203,7 @@ def test_an_orphan_that_does_not_take_the_password_is_ended_and_its_data_kept(
     assert values == (7, "7")
 
 
-def test_an_orphan_that_no_state_file_tells_of_is_found_by_its_own_pid_file(
-    data_dir: Path, source: Source
-) -> None:
+def test_an_orphan_without_a_state_file_is_found_by_its_pid_file(data_dir: Path, source: Source) -> None:
     database_url, redis_url = kill_launcher_over(data_dir, source)
     fill(database_url, redis_url)
     for server in ("postgres", "redis"):
@@ -219,7 +217,7 @@ def test_an_orphan_that_no_state_file_tells_of_is_found_by_its_own_pid_file(
     assert len(running) == 2
 
 
-def test_servers_killed_themselves_come_back_with_their_data(data_dir: Path, source: Source) -> None:
+def test_killed_servers_start_again_with_their_data(data_dir: Path, source: Source) -> None:
     database_url, redis_url = kill_launcher_over(data_dir, source)
     fill(database_url, redis_url)
     for server in ("postgres", "redis"):
@@ -231,7 +229,7 @@ def test_servers_killed_themselves_come_back_with_their_data(data_dir: Path, sou
     assert values == (7, "7")
 
 
-def test_a_server_that_ended_by_itself_starts_again_at_its_address(data_dir: Path, source: Source) -> None:
+def test_a_server_that_died_restarts_at_the_same_address(data_dir: Path, source: Source) -> None:
     with run_servers(data_dir, source=source) as servers:
         fill(servers.database_url, servers.redis_url)
         for name, server in (("postgres", servers.postgres), ("redis", servers.redis)):
@@ -248,7 +246,7 @@ def test_a_server_that_ended_by_itself_starts_again_at_its_address(data_dir: Pat
     assert processes_over(data_dir) == []
 
 
-def test_a_second_launcher_is_refused_with_one_line(data_dir: Path, source: Source) -> None:
+def test_a_second_launcher_is_refused_with_a_one_line_error(data_dir: Path, source: Source) -> None:
     with launcher_over(data_dir, source) as first:
         first_line(first)
 
@@ -265,7 +263,7 @@ def test_a_second_launcher_is_refused_with_one_line(data_dir: Path, source: Sour
     assert first.returncode == 0
 
 
-def test_a_ctrl_c_of_the_terminal_reaches_the_launcher_only(data_dir: Path) -> None:
+def test_the_servers_run_in_process_groups_that_ctrl_c_does_not_reach(data_dir: Path) -> None:
     with run_servers(data_dir) as servers:
         groups = {os.getpgid(pid_of(data_dir / server)) for server in ("postgres", "redis")}
         assert [note for note in servers.notes if str(data_dir) in note] == []
@@ -275,7 +273,7 @@ def test_a_ctrl_c_of_the_terminal_reaches_the_launcher_only(data_dir: Path) -> N
 
 
 @pytest.mark.parametrize("server", ["postgres", "redis"])
-def test_a_foreign_process_with_the_noted_pid_is_left_alone(data_dir: Path, server: str) -> None:
+def test_a_foreign_process_with_the_recorded_pid_is_not_killed(data_dir: Path, server: str) -> None:
     start = start_postgres if server == "postgres" else start_redis
     first = start(data_dir)
     started = msgspec.json.decode((data_dir / server / "server.json").read_bytes())
@@ -313,7 +311,7 @@ def test_passwords_are_in_private_files_and_not_in_the_process_list(data_dir: Pa
         assert {path.stat().st_mode & 0o077 for path in folder.iterdir()} == {0}
 
 
-def test_nobody_gets_in_without_the_password(data_dir: Path, source: Source) -> None:
+def test_connections_require_the_password(data_dir: Path, source: Source) -> None:
     with run_servers(data_dir, source=source) as servers:
         assert servers.database_url is not None
         assert servers.redis_url is not None
@@ -342,7 +340,7 @@ def test_both_servers_listen_on_loopback_only(data_dir: Path, source: Source) ->
     assert {int(port, 16) for _, port in listening} >= ports
 
 
-def test_a_folder_made_by_another_major_version_is_refused_with_one_line(data_dir: Path) -> None:
+def test_a_folder_of_another_major_version_is_refused_with_a_one_line_error(data_dir: Path) -> None:
     with run_servers(data_dir, redis=False):
         pass
     (data_dir / "postgres" / "data" / "PG_VERSION").write_text("9\n")
@@ -357,9 +355,9 @@ def test_a_folder_made_by_another_major_version_is_refused_with_one_line(data_di
     assert "was made by PostgreSQL 9" in texts[0]
 
 
-def test_a_folder_is_opened_with_the_binaries_of_its_own_major_version(data_dir: Path) -> None:
+def test_a_folder_is_opened_with_the_binaries_of_its_major_version(data_dir: Path) -> None:
     if find_postgres("embedded") is None or find_postgres("system") is None:
-        pytest.skip("it takes the PostgreSQL of both sources")
+        pytest.skip("this test needs the PostgreSQL of both sources")
     made_by = start_postgres(data_dir, "system")
     made_by.stop()
 
@@ -369,9 +367,9 @@ def test_a_folder_is_opened_with_the_binaries_of_its_own_major_version(data_dir:
     assert opened_by.version.split(".")[0] == made_by.version.split(".")[0]
 
 
-def test_a_folder_written_by_valkey_is_not_handed_to_an_older_redis(data_dir: Path) -> None:
+def test_a_folder_written_by_valkey_is_not_opened_by_an_older_redis(data_dir: Path) -> None:
     if find_redis("embedded") is None or find_redis("system") is None:
-        pytest.skip("it takes the Redis of both sources")
+        pytest.skip("this test needs the Redis of both sources")
     start_redis(data_dir, "embedded").stop()
 
     with pytest.raises(ServerError, match=r"was written by the embedded server .* cannot read it") as refused:
@@ -382,20 +380,20 @@ def test_a_folder_written_by_valkey_is_not_handed_to_an_older_redis(data_dir: Pa
     assert "\n" not in str(refused.value)
 
 
-def test_a_half_made_data_folder_is_made_anew(data_dir: Path) -> None:
+def test_an_unfinished_data_folder_is_created_again(data_dir: Path) -> None:
     with run_servers(data_dir, redis=False):
         pass
     home = data_dir / "postgres"
     (home / "data").rename(home / "data.new-0")
 
     with run_servers(data_dir, redis=False) as servers:
-        answer = query(servers.database_url, "SELECT 1")
+        value = query(servers.database_url, "SELECT 1")
 
-    assert answer == 1
+    assert value == 1
     assert [path.name for path in home.iterdir() if path.is_dir()] == ["data"]
 
 
-def test_a_lost_password_is_told_in_one_line(data_dir: Path) -> None:
+def test_a_missing_password_file_is_reported_in_one_line(data_dir: Path) -> None:
     with run_servers(data_dir, redis=False):
         pass
     (data_dir / "postgres" / "password").unlink()
@@ -404,7 +402,7 @@ def test_a_lost_password_is_told_in_one_line(data_dir: Path) -> None:
         start_postgres(data_dir)
 
 
-def test_describe_tells_of_running_servers_and_of_orphans(data_dir: Path) -> None:
+def test_describe_reports_running_servers_and_orphans(data_dir: Path) -> None:
     with run_servers(data_dir):
         running = describe(data_dir)
     kill_launcher_over(data_dir, "any")
@@ -418,8 +416,8 @@ def test_describe_tells_of_running_servers_and_of_orphans(data_dir: Path) -> Non
     assert [finding.subject for finding in orphaned if not finding.ok] == ["PostgreSQL", "Redis"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as somebody else")
-def test_root_moves_the_files_that_the_servers_user_cannot_reach_and_says_so(
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as another user")
+def test_root_moves_folders_that_the_servers_user_cannot_reach_and_notes_it(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed = data_dir / "closed"
@@ -438,9 +436,9 @@ def test_root_moves_the_files_that_the_servers_user_cannot_reach_and_says_so(
     assert oct(moved.stat().st_mode & 0o777) == oct(0o700)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as another user")
 @pytest.mark.parametrize("planted", ["a link", "open to all", "somebody else's"])
-def test_root_refuses_a_stand_in_folder_that_it_did_not_make(
+def test_root_refuses_a_shared_folder_that_it_did_not_create(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch, planted: str
 ) -> None:
     closed = data_dir / "closed"
@@ -462,8 +460,8 @@ def test_root_refuses_a_stand_in_folder_that_it_did_not_make(
     assert not (closed / "data").exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as somebody else")
-def test_root_copies_the_wheel_that_the_servers_user_cannot_reach(
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as another user")
+def test_root_copies_binaries_that_the_servers_user_cannot_reach(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embedded = find_postgres("embedded")
@@ -484,7 +482,7 @@ def test_root_copies_the_wheel_that_the_servers_user_cannot_reach(
     )
 
     with run_servers(data_dir, redis=False, source="embedded") as servers:
-        answer = query(servers.database_url, "SELECT 1")
+        value = query(servers.database_url, "SELECT 1")
 
-    assert answer == 1
+    assert value == 1
     assert "PostgreSQL runs from a copy in" in servers.notes[0]

@@ -28,12 +28,12 @@ async def ping(socket: Any) -> dict[str, Any]:
     return frame
 
 
-async def test_the_services_own_page_may_watch_until_its_user_signs_out(
+async def test_the_services_own_page_can_watch_until_its_user_signs_out(
     login_env: LoginEnv, browser: Browser
 ) -> None:
     await browser.sign_in("corp")
     async with watch(login_env, browser, Origin=str(login_env.api.http.base_url).rstrip("/")) as socket:
-        answered = await ping(socket)
+        reply = await ping(socket)
 
         await browser.post("/auth/logout")
         last: dict[str, Any] = {}
@@ -42,12 +42,14 @@ async def test_the_services_own_page_may_watch_until_its_user_signs_out(
                 async for message in socket:
                     last = msgspec.json.decode(message)
 
-    assert answered["type"] == "pong"
+    assert reply["type"] == "pong"
     assert (last["code"], socket.close_code) == ("signed_out", 4401)
 
 
 @pytest.mark.parametrize("origin", [{"Origin": "https://evil.example"}, {"Origin": "null"}, {}])
-async def test_another_page_may_not(login_env: LoginEnv, browser: Browser, origin: dict[str, str]) -> None:
+async def test_pages_of_other_origins_cannot_watch(
+    login_env: LoginEnv, browser: Browser, origin: dict[str, str]
+) -> None:
     await browser.sign_in("corp")
 
     async with watch(login_env, browser, **origin) as socket:

@@ -25,14 +25,14 @@ _IN_LINE = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND N
 
 
 @pytest.mark.parametrize("name", ["corp", "github", "tone3000"])
-async def test_whoever_signs_in_is_let_in(name: str, login_env: LoginEnv, browser: Browser) -> None:
+async def test_sign_in_creates_a_user_and_a_session(name: str, login_env: LoginEnv, browser: Browser) -> None:
     before = await browser.get(JOBS)
 
-    answer = await browser.sign_in(name, return_to="/docs?from=x#y")
+    response = await browser.sign_in(name, return_to="/docs?from=x#y")
 
     assert (before.status_code, before.json()["code"]) == (401, "token_missing")
-    assert (answer.status_code, answer.headers["location"]) == (302, "/docs?from=x#y")
-    assert answer.headers["cache-control"] == "no-store"
+    assert (response.status_code, response.headers["location"]) == (302, "/docs?from=x#y")
+    assert response.headers["cache-control"] == "no-store"
     assert (await browser.get(JOBS)).status_code == 200
     [user] = await login_env.users()
     assert (user["username"], user["is_admin"]) == ("ada", False)
@@ -43,10 +43,12 @@ async def test_whoever_signs_in_is_let_in(name: str, login_env: LoginEnv, browse
     assert (identity["tokens"] is None) == (name != "tone3000")
 
 
-async def test_a_sign_in_asks_for_a_code_with_pkce(login_env: LoginEnv, browser: Browser) -> None:
-    answer = await browser.get("/auth/login/corp", params={"prompt": "select_account"})
+async def test_sign_in_requests_a_code_with_pkce(login_env: LoginEnv, browser: Browser) -> None:
+    response = await browser.get("/auth/login/corp", params={"prompt": "select_account"})
 
-    query = {name: values[0] for name, values in parse_qs(urlsplit(answer.headers["location"]).query).items()}
+    query = {
+        name: values[0] for name, values in parse_qs(urlsplit(response.headers["location"]).query).items()
+    }
     assert query.pop("redirect_uri") == f"{login_env.api.http.base_url}/auth/callback/corp"
     assert (query.pop("response_type"), query.pop("code_challenge_method")) == ("code", "S256")
     assert (query.pop("scope"), query.pop("prompt")) == ("openid profile email", "select_account")
@@ -58,12 +60,12 @@ async def test_a_sign_in_asks_for_a_code_with_pkce(login_env: LoginEnv, browser:
     }
 
 
-async def test_the_cookies_of_a_session_are_flagged(login_env: LoginEnv, browser: Browser) -> None:
-    answer = await browser.sign_in("corp")
+async def test_session_cookies_have_secure_attributes(login_env: LoginEnv, browser: Browser) -> None:
+    response = await browser.sign_in("corp")
 
     flags = {
         header.partition("=")[0]: {part.strip().lower() for part in header.split(";")[1:]}
-        for header in answer.headers.get_list("set-cookie")
+        for header in response.headers.get_list("set-cookie")
     }
     for kept in flags.values():
         kept -= {
@@ -79,10 +81,10 @@ async def test_the_cookies_of_a_session_are_flagged(login_env: LoginEnv, browser
 async def test_a_client_without_cookies_gets_its_tokens_as_json(
     login_env: LoginEnv, browser: Browser
 ) -> None:
-    answer = await browser.sign_in("corp", mode="token")
+    response = await browser.sign_in("corp", mode="token")
 
-    session = answer.json()
-    assert (answer.status_code, sorted(session)) == (
+    session = response.json()
+    assert (response.status_code, sorted(session)) == (
         200,
         ["access_token", "expires_in", "refresh_token", "token_type"],
     )
@@ -94,7 +96,7 @@ async def test_a_client_without_cookies_gets_its_tokens_as_json(
     assert (await login_env.api.http.get(JOBS, headers=refresh)).status_code == 401
 
 
-async def test_whoever_comes_back_is_the_same_user_whatever_they_are_called(login_env: LoginEnv) -> None:
+async def test_a_returning_subject_is_the_same_user_under_a_new_name(login_env: LoginEnv) -> None:
     await login_env.browser().sign_in("corp")
     [before] = await login_env.users()
     login_env.provider.person = ProviderUser(name="lovelace", email="countess@example.com", is_verified=False)
@@ -106,7 +108,7 @@ async def test_whoever_comes_back_is_the_same_user_whatever_they_are_called(logi
     assert after["last_login_at"] > before["last_login_at"]
 
 
-async def test_a_name_that_is_taken_gets_an_end_and_nobody_elses_account(login_env: LoginEnv) -> None:
+async def test_a_taken_username_gets_a_suffix_and_a_separate_account(login_env: LoginEnv) -> None:
     await login_env.browser().sign_in("corp")
     login_env.provider.person = ProviderUser(sub="0043")
     await login_env.browser().sign_in("corp")
@@ -120,7 +122,7 @@ async def test_a_name_that_is_taken_gets_an_end_and_nobody_elses_account(login_e
     assert [user["username"] for user in await login_env.users()] == ["ada", "ada-2", "ada-3", "ada-4"]
 
 
-async def test_a_name_with_an_end_stays_when_the_one_without_is_free_again(login_env: LoginEnv) -> None:
+async def test_a_username_keeps_its_suffix_when_the_plain_name_becomes_free(login_env: LoginEnv) -> None:
     await login_env.browser().sign_in("corp")
     login_env.provider.person = ProviderUser(sub="0043")
     await login_env.browser().sign_in("corp")
@@ -131,7 +133,7 @@ async def test_a_name_with_an_end_stays_when_the_one_without_is_free_again(login
     assert [user["username"] for user in await login_env.users()] == ["ada-2"]
 
 
-async def test_a_name_makes_nobody_an_admin_and_a_verified_email_does(login_env: LoginEnv) -> None:
+async def test_a_verified_email_makes_a_user_an_admin_and_a_username_does_not(login_env: LoginEnv) -> None:
     login_env.provider.person = ProviderUser(sub="1", name=ADMIN, email=ADMIN, is_verified=False)
     named = await login_env.browser().sign_in("corp", mode="token")
     login_env.provider.person = ProviderUser(sub="2", name="x", email=ADMIN)
@@ -146,15 +148,15 @@ async def test_a_name_makes_nobody_an_admin_and_a_verified_email_does(login_env:
     assert are_admins == [False, True]
 
 
-async def test_two_sign_ins_at_once_make_one_user(login_env: LoginEnv) -> None:
+async def test_concurrent_sign_ins_create_one_user(login_env: LoginEnv) -> None:
     browsers = [login_env.browser() for _ in range(6)]
-    backs = [await browser.authorize("corp") for browser in browsers]
+    callback_urls = [await browser.authorize("corp") for browser in browsers]
 
-    answers = await asyncio.gather(
-        *(browser.get(back) for browser, back in zip(browsers, backs, strict=True))
+    responses = await asyncio.gather(
+        *(browser.get(callback_url) for browser, callback_url in zip(browsers, callback_urls, strict=True))
     )
 
-    assert [answer.status_code for answer in answers] == [302] * 6
+    assert [response.status_code for response in responses] == [302] * 6
     assert [user["username"] for user in await login_env.users()] == ["ada"]
     assert len({browser.cookies["headrace_access"] for browser in browsers}) == 6
 
@@ -179,7 +181,7 @@ async def test_a_second_sign_in_waits_for_the_first_and_finds_its_user(engine: A
     assert first.session_id != second.session_id
 
 
-async def test_where_every_name_is_taken_nobody_is_made_or_renamed(engine: AsyncEngine) -> None:
+async def test_no_user_is_created_or_renamed_when_every_username_is_taken(engine: AsyncEngine) -> None:
     async with async_sessionmaker(engine).begin() as session:
         repository = IdentityRepository(session)
         eve, bob = await repository.insert_user(["eve"]), await repository.insert_user(["bob"])
@@ -193,28 +195,28 @@ async def test_where_every_name_is_taken_nobody_is_made_or_renamed(engine: Async
         assert sorted(usernames.scalars()) == ["bob", "eve"]
 
 
-async def test_two_windows_of_one_browser_may_be_on_the_way_at_once(
-    login_env: LoginEnv, browser: Browser
-) -> None:
+async def test_two_sign_ins_of_one_browser_can_overlap(login_env: LoginEnv, browser: Browser) -> None:
     first, second = await browser.authorize("corp"), await browser.authorize("corp")
 
-    answers = [await browser.get(second), await browser.get(first)]
+    responses = [await browser.get(second), await browser.get(first)]
 
-    assert [answer.status_code for answer in answers] == [302, 302]
+    assert [response.status_code for response in responses] == [302, 302]
 
 
-async def test_a_new_key_of_the_provider_is_learnt_at_once(login_env: LoginEnv, browser: Browser) -> None:
+async def test_a_new_signing_key_of_the_provider_is_fetched_at_once(
+    login_env: LoginEnv, browser: Browser
+) -> None:
     await browser.sign_in("corp")
     login_env.provider.keys = [RSAKey.generate_key(2048, {"kid": "second", "use": "sig"})]
     login_env.provider.requested_paths.clear()
 
-    answers = [await browser.sign_in("corp") for _ in range(2)]
+    responses = [await browser.sign_in("corp") for _ in range(2)]
 
-    assert [answer.status_code for answer in answers] == [302, 302]
+    assert [response.status_code for response in responses] == [302, 302]
     assert login_env.provider.requested_paths == ["/authorize", "/token", "/jwks", "/authorize", "/token"]
 
 
-async def test_what_the_id_token_leaves_out_is_asked_for(login_env: LoginEnv, browser: Browser) -> None:
+async def test_an_email_missing_from_the_id_token_is_fetched(login_env: LoginEnv, browser: Browser) -> None:
     def without_email(claims: dict[str, Any]) -> str:
         kept = {name: value for name, value in claims.items() if not name.startswith("email")}
         return jwt.encode({"alg": "RS256", "kid": "first"}, kept, KEY)
@@ -226,12 +228,12 @@ async def test_what_the_id_token_leaves_out_is_asked_for(login_env: LoginEnv, br
     assert [user["email"] for user in await login_env.users()] == ["ada@example.com"]
 
 
-async def test_the_way_back_is_where_the_browser_sees_the_service(login_env: LoginEnv) -> None:
+async def test_the_redirect_uri_follows_the_host_header(login_env: LoginEnv) -> None:
     redirect_uris = []
     for host in ("jobs.lan:8443", "[::1]:8000", "bad host", "a@b"):
-        answer = await login_env.api.http.get("/auth/login/github", headers={"Host": host})
-        query = parse_qs(urlsplit(answer.headers.get("location", "")).query)
-        redirect_uris.append(query.get("redirect_uri", [answer.status_code])[0])
+        response = await login_env.api.http.get("/auth/login/github", headers={"Host": host})
+        query = parse_qs(urlsplit(response.headers.get("location", "")).query)
+        redirect_uris.append(query.get("redirect_uri", [response.status_code])[0])
 
     assert redirect_uris == [
         "https://jobs.lan:8443/auth/callback/github",
@@ -241,19 +243,21 @@ async def test_the_way_back_is_where_the_browser_sees_the_service(login_env: Log
     ]
 
 
-async def test_the_way_back_is_the_public_address_where_one_is_set(login_env: LoginEnv) -> None:
+async def test_the_redirect_uri_uses_the_public_url_if_it_is_set(login_env: LoginEnv) -> None:
     public = msgspec.structs.replace(login_env.settings, public_url="https://jobs.example.com")
 
     async with serving(public) as api:
-        answer = await api.http.get("/auth/login/github", headers={"Host": "10.0.0.7:8000"})
+        response = await api.http.get("/auth/login/github", headers={"Host": "10.0.0.7:8000"})
 
-    query = parse_qs(urlsplit(answer.headers["location"]).query)
+    query = parse_qs(urlsplit(response.headers["location"]).query)
     assert query["redirect_uri"] == ["https://jobs.example.com/auth/callback/github"]
 
 
-async def test_nothing_of_a_sign_in_is_stored_in_the_clear(login_env: LoginEnv, browser: Browser) -> None:
-    there = await browser.get("/auth/login/corp")
-    query = parse_qs(urlsplit(there.headers["location"]).query)
+async def test_the_secrets_of_a_sign_in_are_not_stored_in_plain_text(
+    login_env: LoginEnv, browser: Browser
+) -> None:
+    response = await browser.get("/auth/login/corp")
+    query = parse_qs(urlsplit(response.headers["location"]).query)
 
     [row] = await login_env.database.fetch("SELECT state, secrets FROM login_attempts")
 

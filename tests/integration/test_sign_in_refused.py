@@ -20,45 +20,45 @@ from support.harness import serving
 from support.login_env import LoginEnv
 
 
-def refusal(answer: httpx.Response) -> tuple[int, str]:
+def refusal(response: httpx.Response) -> tuple[int, str]:
     """Return status and code of a problem that sets no access cookie."""
-    assert answer.headers["content-type"] == "application/problem+json", answer.text
-    assert "headrace_access" not in answer.headers.get("set-cookie", "")
-    return answer.status_code, answer.json()["code"]
+    assert response.headers["content-type"] == "application/problem+json", response.text
+    assert "headrace_access" not in response.headers.get("set-cookie", "")
+    return response.status_code, response.json()["code"]
 
 
-async def test_only_the_browser_that_left_may_come_back_and_once(
+async def test_a_callback_works_once_and_only_in_the_browser_that_started_it(
     login_env: LoginEnv, browser: Browser
 ) -> None:
     forged = await login_env.browser().get(await browser.authorize("corp"))
     stranger = login_env.browser()
     await stranger.authorize("corp")
     planted = await stranger.get(await browser.authorize("corp"))
-    back = await browser.authorize("corp")
-    assert (await browser.get(back)).status_code == 302
+    callback_url = await browser.authorize("corp")
+    assert (await browser.get(callback_url)).status_code == 302
 
-    again = await browser.get(back)
+    again = await browser.get(callback_url)
 
-    for answer in (forged, planted, again):
-        assert refusal(answer) == (400, "state_mismatch")
+    for response in (forged, planted, again):
+        assert refusal(response) == (400, "state_mismatch")
     assert len(await login_env.users()) == 1
 
 
-async def test_nobody_comes_back_who_did_not_leave(login_env: LoginEnv, browser: Browser) -> None:
-    back = await browser.authorize("corp")
+async def test_callbacks_without_a_matching_state_are_refused(login_env: LoginEnv, browser: Browser) -> None:
+    callback_url = await browser.authorize("corp")
 
-    answers = [
+    responses = [
         await browser.get("/auth/callback/corp" + query)
         for query in ("", "?state=", "?state=unknown&code=x", "?code=x", "?error=access_denied")
     ]
-    elsewhere = await browser.get(back.replace("/corp?", "/github?"))
+    elsewhere = await browser.get(callback_url.replace("/corp?", "/github?"))
 
-    for answer in (*answers, elsewhere):
-        assert refusal(answer) == (400, "state_mismatch")
+    for response in (*responses, elsewhere):
+        assert refusal(response) == (400, "state_mismatch")
 
 
-async def test_what_a_provider_refuses_is_told(login_env: LoginEnv, browser: Browser) -> None:
-    for back, expected in (
+async def test_provider_errors_are_reported(login_env: LoginEnv, browser: Browser) -> None:
+    for callback_query, expected in (
         ({"error": "access_denied"}, (403, "login_cancelled")),
         ({"canceled": "true"}, (403, "login_cancelled")),
         ({"error": "server_error"}, (503, "provider_unavailable")),
@@ -66,37 +66,37 @@ async def test_what_a_provider_refuses_is_told(login_env: LoginEnv, browser: Bro
         ({"code": ""}, (400, "code_refused")),
         ({"code": "made up"}, (400, "code_refused")),
     ):
-        login_env.provider.back = back
+        login_env.provider.back = callback_query
         for name in ("corp", "tone3000"):
             assert refusal(await browser.sign_in(name)) == expected
 
     assert await login_env.users() == []
 
 
-async def test_a_code_that_is_too_old_used_or_somebody_elses_is_refused(
-    login_env: LoginEnv, browser: Browser
-) -> None:
+async def test_expired_used_and_foreign_codes_are_refused(login_env: LoginEnv, browser: Browser) -> None:
     for name in ("corp", "github", "tone3000"):
         login_env.provider.back, login_env.provider.code_seconds = None, -1
         expired = await browser.sign_in(name)
         login_env.provider.code_seconds = 60
-        backs = [await visitor.authorize(name) for visitor in (browser, login_env.browser())]
-        used, stolen = (parse_qs(urlsplit(back).query)["code"][0] for back in backs)
+        callback_urls = [await visitor.authorize(name) for visitor in (browser, login_env.browser())]
+        used, stolen = (parse_qs(urlsplit(callback_url).query)["code"][0] for callback_url in callback_urls)
         login_env.provider.grants.pop(used)
         refused = [expired]
         for code in (used, stolen):
             login_env.provider.back = {"code": code}
             refused.append(await browser.sign_in(name))
 
-        assert [refusal(answer) for answer in refused] == [(400, "code_refused")] * 3
+        assert [refusal(response) for response in refused] == [(400, "code_refused")] * 3
     assert await login_env.users() == []
 
 
-async def test_whoever_stays_away_too_long_begins_again(login_env: LoginEnv, browser: Browser) -> None:
-    back = await browser.authorize("corp")
+async def test_the_callback_of_an_expired_login_attempt_is_refused(
+    login_env: LoginEnv, browser: Browser
+) -> None:
+    callback_url = await browser.authorize("corp")
     await login_env.database.fetch("UPDATE login_attempts SET expires_at = statement_timestamp()")
 
-    assert refusal(await browser.get(back)) == (400, "login_expired")
+    assert refusal(await browser.get(callback_url)) == (400, "login_expired")
 
 
 def none_signed(claims: dict[str, Any]) -> str:
@@ -113,7 +113,7 @@ def foreign_signed(claims: dict[str, Any]) -> str:
     return jwt.encode({"alg": "RS256", "kid": "first"}, claims, RSAKey.generate_key(2048, {"kid": "first"}))
 
 
-async def test_an_id_token_that_does_not_hold_lets_nobody_in(login_env: LoginEnv, browser: Browser) -> None:
+async def test_invalid_id_tokens_are_refused(login_env: LoginEnv, browser: Browser) -> None:
     refused = []
     for claims in (
         {"nonce": "another"},
@@ -129,23 +129,25 @@ async def test_an_id_token_that_does_not_hold_lets_nobody_in(login_env: LoginEnv
         login_env.provider.sign = sign
         refused.append(await browser.sign_in("corp"))
 
-    assert [refusal(answer) for answer in refused] == [(400, "id_token_refused")] * 8
+    assert [refusal(response) for response in refused] == [(400, "id_token_refused")] * 8
     assert await login_env.users() == []
 
 
-async def test_a_key_that_stays_unknown_is_asked_for_once(login_env: LoginEnv, browser: Browser) -> None:
+async def test_an_unknown_signing_key_is_requested_only_once(login_env: LoginEnv, browser: Browser) -> None:
     await browser.sign_in("corp")
     hidden = RSAKey.generate_key(2048, {"kid": "hidden"})
     login_env.provider.sign = lambda claims: jwt.encode({"alg": "RS256", "kid": "hidden"}, claims, hidden)
     login_env.provider.requested_paths.clear()
 
-    answer = await browser.sign_in("corp")
+    response = await browser.sign_in("corp")
 
-    assert refusal(answer) == (400, "id_token_refused")
+    assert refusal(response) == (400, "id_token_refused")
     assert login_env.provider.requested_paths == ["/authorize", "/token", "/jwks"]
 
 
-async def test_a_provider_in_trouble_is_said_to_be_away(login_env: LoginEnv, browser: Browser) -> None:
+async def test_server_errors_of_a_provider_are_reported_as_unavailable(
+    login_env: LoginEnv, browser: Browser
+) -> None:
     login_env.provider.keys = [RSAKey.generate_key(2048, {"kid": "new"})]
     for name, path in (
         ("corp", "/jwks"),
@@ -162,13 +164,13 @@ async def test_a_provider_in_trouble_is_said_to_be_away(login_env: LoginEnv, bro
         assert (await browser.sign_in(name)).status_code == 302
 
 
-async def test_a_provider_that_is_silent_broken_or_gone_is_away(login_env: LoginEnv) -> None:
-    left = asyncio.Event()
+async def test_a_silent_failing_or_unreachable_provider_is_unavailable(login_env: LoginEnv) -> None:
+    disconnected = asyncio.Event()
 
     async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
-        left.set()
+        disconnected.set()
 
     login_env.provider.failing = {"/.well-known/openid-configuration": 500}
     problems = []
@@ -183,13 +185,13 @@ async def test_a_provider_that_is_silent_broken_or_gone_is_away(login_env: Login
                 )
             problems.append(error.value.reason)
             await corp.close()
-        await asyncio.wait_for(left.wait(), 5)
+        await asyncio.wait_for(disconnected.wait(), 5)
 
     assert problems[0] in ("TimeoutError", "ReadTimeout")
     assert problems[1:] == ["it answers 500", "ConnectError"]
 
 
-async def test_nobody_is_sent_to_another_page_nor_with_what_is_no_parameter(
+async def test_foreign_return_urls_and_invalid_parameters_are_refused(
     login_env: LoginEnv, browser: Browser
 ) -> None:
     for address in (
@@ -206,29 +208,29 @@ async def test_nobody_is_sent_to_another_page_nor_with_what_is_no_parameter(
         "/\u00e4",
         "/" + "x" * 2000,
     ):
-        answer = await browser.get("/auth/login/corp", params={"return_to": address})
+        response = await browser.get("/auth/login/corp", params={"return_to": address})
 
-        assert (address, *refusal(answer)) == (address, 422, "validation_failed")
+        assert (address, *refusal(response)) == (address, 422, "validation_failed")
     for query in ({"prompt": "a b"}, {"prompt": "x\n"}, {"mode": "both"}, {"return_to": "/docs\n"}):
-        answer = await browser.get("/auth/login/corp", params=query)
+        response = await browser.get("/auth/login/corp", params=query)
 
-        assert refusal(answer) == (422, "validation_failed")
+        assert refusal(response) == (422, "validation_failed")
     assert await login_env.database.fetch("SELECT 1 FROM login_attempts") == []
 
 
-async def test_nobody_signs_in_at_a_provider_that_is_not_configured(
+async def test_sign_in_at_an_unconfigured_provider_is_not_found(
     login_env: LoginEnv, browser: Browser
 ) -> None:
     for path in ("/auth/login/gitlab", "/auth/callback/gitlab?state=x&code=y", "/auth/login/" + "x" * 300):
-        answer = await browser.get(path)
+        response = await browser.get(path)
 
-        assert answer.status_code == (404)
+        assert response.status_code == (404)
 
 
-async def test_in_another_mode_nobody_signs_in(login_env: LoginEnv) -> None:
+async def test_sign_in_routes_do_not_exist_in_local_mode(login_env: LoginEnv) -> None:
     local = msgspec.structs.replace(login_env.settings, auth="local", env="local")
     async with serving(local) as api:
-        answers = [
+        responses = [
             await api.http.get("/auth/login/corp"),
             await api.http.get("/auth/callback/corp"),
             await api.http.post("/auth/refresh"),
@@ -236,4 +238,4 @@ async def test_in_another_mode_nobody_signs_in(login_env: LoginEnv) -> None:
             await api.http.get("/api/v1/tone3000/tones/7"),
         ]
 
-    assert [answer.status_code for answer in answers] == [404] * 5
+    assert [response.status_code for response in responses] == [404] * 5

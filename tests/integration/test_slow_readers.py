@@ -20,7 +20,7 @@ from support.raw_reader import RawReader, raw_reader
 SECONDS = 30
 EVENTS = 1_500
 READERS = 8
-MOST_BYTES = 256 * 1024
+MAX_BYTES = 256 * 1024
 MANY = 500
 
 # This is more than the socket buffers of both sides hold.
@@ -32,18 +32,18 @@ FROM generate_series(2, $2::int) n
 """
 
 
-async def talkative_job(api: Api, database: StatementPool) -> str:
-    """A waiting job with a long history."""
+async def job_with_long_history(api: Api, database: StatementPool) -> str:
+    """Return the id of a waiting job with a long history."""
     job_id = str((await api.submit("noop", run_at="2100-01-01T00:00:00Z"))["id"])
     await database.fetch(FILL, job_id, EVENTS)
     await database.fetch("UPDATE jobs SET event_seq = $2 WHERE id = $1::uuid", job_id, EVENTS)
     return job_id
 
 
-async def until(happened: Callable[[], bool]) -> None:
-    """Poll a condition for which there is no event to await."""
+async def until(condition: Callable[[], bool]) -> None:
+    """Poll until *condition* holds; there is no event to await."""
     async with asyncio.timeout(SECONDS):
-        while not happened():
+        while not condition():
             await asyncio.sleep(0.02)
 
 
@@ -59,12 +59,12 @@ def socket_path(job_id: str) -> str:
     return f"/api/v1/jobs/{job_id}/ws"
 
 
-async def test_a_reader_that_stopped_is_told_so_behind_what_it_has_not_read(
+async def test_a_stalled_reader_gets_a_1013_close_after_the_buffered_events(
     api: Api, database: StatementPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(write_timeout, "_TIMEOUT_SECONDS", 0.3)
     monkeypatch.setattr(websocket_protocol, "_CLOSE_TIMEOUT_SECONDS", SECONDS)
-    job_id = await talkative_job(api, database)
+    job_id = await job_with_long_history(api, database)
 
     async with raw_reader(api, socket_path(job_id), upgrade=True) as reader:
         await until(lambda: bool(blocked(api)))
@@ -77,12 +77,12 @@ async def test_a_reader_that_stopped_is_told_so_behind_what_it_has_not_read(
 
 
 @pytest.mark.parametrize("path", ["ws", "stream"])
-async def test_one_that_holds_the_connection_open_without_reading_is_cut(
+async def test_a_connection_that_is_never_read_is_reset(
     api: Api, database: StatementPool, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     monkeypatch.setattr(write_timeout, "_TIMEOUT_SECONDS", 0.3)
     monkeypatch.setattr(websocket_protocol, "_CLOSE_TIMEOUT_SECONDS", 0.3)
-    job_id = await talkative_job(api, database)
+    job_id = await job_with_long_history(api, database)
     before = set(api.server.server_state.connections)
 
     async with raw_reader(api, f"/api/v1/jobs/{job_id}/{path}", upgrade=path == "ws") as reader:
@@ -93,16 +93,16 @@ async def test_one_that_holds_the_connection_open_without_reading_is_cut(
             await reader.read_all()
 
 
-async def test_a_reader_that_is_only_slow_is_left_alone_and_gets_everything(
+async def test_a_slow_reader_receives_every_event(
     api: Api, database: StatementPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(write_timeout, "_TIMEOUT_SECONDS", 1.0)
-    job_id = await talkative_job(api, database)
+    job_id = await job_with_long_history(api, database)
 
     async with raw_reader(api, socket_path(job_id), upgrade=True) as reader:
         await until(lambda: bool(blocked(api)))
         for _ in range(10):
-            # The client reads for three write timeouts, and slowly, so that not everything fits at once.
+            # The client reads slowly, for three write timeouts: the buffers do not hold everything at once.
             await read_some(reader, 128 * 1024)
             await asyncio.sleep(0.3)
         assert api.app.state.services.hub._feeds
@@ -117,7 +117,7 @@ async def read_some(reader: RawReader, size: int) -> None:
         size -= await reader.read(size)
 
 
-async def test_a_quiet_client_without_a_pong_is_closed(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_sends_no_pong_is_closed(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(websocket_protocol, "_PONG_SECONDS", 0.2)
     job_id = str((await api.submit("noop", run_at="2100-01-01T00:00:00Z"))["id"])
 
@@ -127,10 +127,10 @@ async def test_a_quiet_client_without_a_pong_is_closed(api: Api, monkeypatch: py
     assert reader.close_code == TRY_AGAIN_LATER
 
 
-async def test_a_client_that_takes_little_is_sent_little_and_the_newest_progress(
+async def test_a_slow_client_skips_progress_frames_and_gets_the_newest(
     api: Api, database: StatementPool
 ) -> None:
-    job_id = await talkative_job(api, database)
+    job_id = await job_with_long_history(api, database)
     hub = api.app.state.services.hub
 
     async with websockets.connect(f"{api.ws}{socket_path(job_id)}?after={EVENTS}") as client:
@@ -140,15 +140,15 @@ async def test_a_client_that_takes_little_is_sent_little_and_the_newest_progress
         for number in range(1, MANY):
             feed.update_progress(1, number / MANY, b'{"type":"progress","n":%d}' % number)
             await asyncio.sleep(0)
-        taken: list[dict[str, int]] = []
-        while not taken or taken[-1]["n"] < MANY - 1:
-            taken.append(msgspec.json.decode(await client.recv()))
+        received: list[dict[str, int]] = []
+        while not received or received[-1]["n"] < MANY - 1:
+            received.append(msgspec.json.decode(await client.recv()))
 
-    assert sum(frame.get("skipped", 0) for frame in taken) + len(taken) == MANY - 1
-    assert len(taken) < MANY / 2
+    assert sum(frame.get("skipped", 0) for frame in received) + len(received) == MANY - 1
+    assert len(received) < MANY / 2
 
 
-async def test_a_client_that_stops_to_read_a_quiet_stream_is_told_so(
+async def test_a_client_that_stops_reading_a_quiet_stream_gets_a_1013_close(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("_PONG_SECONDS", "_KEEPALIVE_SECONDS", "_KEEPALIVE_PONG_SECONDS"):
@@ -159,7 +159,7 @@ async def test_a_client_that_stops_to_read_a_quiet_stream_is_told_so(
     async with websockets.connect(f"{api.ws}{socket_path(job_id)}", max_queue=1) as client:
         await client.recv()
         for _ in range(MANY):
-            # Pongs that the client does not read.
+            # The service replies with pongs that the client does not read.
             await client.send('{"type":"ping"}')
         await until(lambda: not hub._feeds)
         async with asyncio.timeout(SECONDS):
@@ -170,15 +170,15 @@ async def test_a_client_that_stops_to_read_a_quiet_stream_is_told_so(
     assert client.close_code == TRY_AGAIN_LATER
 
 
-async def test_a_blocked_reader_holds_little_memory(api: Api, database: StatementPool) -> None:
-    job_id = await talkative_job(api, database)
+async def test_a_blocked_reader_uses_little_memory(api: Api, database: StatementPool) -> None:
+    job_id = await job_with_long_history(api, database)
 
     async with AsyncExitStack() as stack:
 
         async def join() -> None:
             await stack.enter_async_context(raw_reader(api, socket_path(job_id), upgrade=True))
 
-        # The first watcher pays for what all share: the feed, connections to PostgreSQL, caches.
+        # The first watcher creates what all watchers share: the feed, connections to PostgreSQL, caches.
         await join()
         await until(lambda: len(blocked(api)) == 1)
         gc.collect()
@@ -190,4 +190,4 @@ async def test_a_blocked_reader_holds_little_memory(api: Api, database: Statemen
         held, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
 
-    assert held / READERS < MOST_BYTES
+    assert held / READERS < MAX_BYTES

@@ -34,7 +34,7 @@ async def waiting_job(api: Api) -> str:
     return str(job["id"])
 
 
-async def test_fifty_watchers_see_the_same_over_one_subscription(api: Api, redis_url: str) -> None:
+async def test_fifty_watchers_see_the_same_events_over_one_subscription(api: Api, redis_url: str) -> None:
     job_id = await waiting_job(api)
     watching = [asyncio.create_task(api.watch(job_id)) for _ in range(50)]
     async with async_redis.Redis.from_url(redis_url) as client, asyncio.timeout(SECONDS):
@@ -56,9 +56,7 @@ async def test_fifty_watchers_see_the_same_over_one_subscription(api: Api, redis
     assert hub._feeds == {}
 
 
-async def test_a_hundred_clients_that_vanish_leave_no_subscription_and_no_task(
-    api: Api, redis_url: str
-) -> None:
+async def test_a_hundred_vanished_clients_leave_no_subscription_and_no_task(api: Api, redis_url: str) -> None:
     job_id = await waiting_job(api)
     url = f"{api.ws}/api/v1/jobs/{job_id}/ws"
     before = asyncio.all_tasks()
@@ -75,7 +73,7 @@ async def test_a_hundred_clients_that_vanish_leave_no_subscription_and_no_task(
     assert api.app.state.services.hub._feeds == {}
 
 
-async def test_a_server_that_stops_says_goodbye(api: Api) -> None:
+async def test_watchers_get_a_bye_when_the_server_stops(api: Api) -> None:
     job_id = await waiting_job(api)
     url = f"{api.ws}/api/v1/jobs/{job_id}/ws"
     ended = asyncio.create_task(closing(url))

@@ -38,7 +38,7 @@ async def end_of(socket: websockets.ClientConnection) -> tuple[dict[str, Any], i
 
 
 @pytest.mark.parametrize("path", ["/api/v1/jobs/{}/ws", "/api/v1/ws"])
-async def test_a_socket_ends_with_its_key(api: Api, ada: Person, path: str) -> None:
+async def test_revoking_a_key_closes_its_sockets(api: Api, ada: Person, path: str) -> None:
     job_id = await ada.submit()
     api_key = await ada.key("jobs:read")
     async with (
@@ -56,7 +56,7 @@ async def test_a_socket_ends_with_its_key(api: Api, ada: Person, path: str) -> N
             pass
 
 
-async def test_a_socket_ends_with_its_job_token(api: Api, ada: Person) -> None:
+async def test_expired_and_revoked_job_tokens_close_their_sockets(api: Api, ada: Person) -> None:
     job_id = await ada.submit()
     short = (await ada.ask("POST", f"/jobs/{job_id}/tokens", json={"expires_in": 2})).json()["token"]
     revoked = (await ada.ask("POST", f"/jobs/{job_id}/tokens", json={})).json()["token"]
@@ -70,7 +70,9 @@ async def test_a_socket_ends_with_its_job_token(api: Api, ada: Person) -> None:
     assert [code for _, code in ends] == [4401, 4401]
 
 
-async def test_a_stream_of_events_ends_with_its_user(api: Api, ada: Person, database: StatementPool) -> None:
+async def test_deleting_a_user_ends_their_event_streams(
+    api: Api, ada: Person, database: StatementPool
+) -> None:
     job_id = await ada.submit()
 
     lines: list[str] = []
@@ -81,7 +83,7 @@ async def test_a_stream_of_events_ends_with_its_user(api: Api, ada: Person, data
         async for line in stream.aiter_lines():
             if line and not lines:
                 # Keep the user's jobs, so that only the user itself is missing.
-                await database.fetch("UPDATE jobs SET owner_id = $1", await _somebody(api))
+                await database.fetch("UPDATE jobs SET owner_id = $1", await _other_user_id(api))
                 await database.fetch("DELETE FROM users WHERE username = 'ada'")
             lines += [line] if line else []
 
@@ -98,7 +100,7 @@ async def test_a_stream_of_events_ends_with_its_user(api: Api, ada: Person, data
     ],
 )
 @pytest.mark.parametrize("path", ["/api/v1/jobs/01a1ff51-6003-7274-a0cb-ac22f3cf0e76/ws", "/api/v1/ws"])
-async def test_who_may_not_watch_is_told_by_the_close(
+async def test_unauthorized_watchers_get_only_a_close_code(
     api: Api, path: str, headers: dict[str, str], code: int
 ) -> None:
     async with websockets.connect(api.ws + path, additional_headers=headers) as socket:
@@ -107,11 +109,11 @@ async def test_who_may_not_watch_is_told_by_the_close(
     assert (last, closed) == ({}, code)
 
 
-async def test_who_is_no_admin_any_more_watches_nobody_elses_job(api: Api, ada: Person) -> None:
+async def test_demoting_an_admin_closes_their_sockets_of_foreign_jobs(api: Api, ada: Person) -> None:
     job_id = await ada.submit()
     root, bob = Person(api, "root"), Person(api, "bob")
-    bobs = (await bob.ask("GET", "/me")).json()["id"]
-    await root.ask("PATCH", f"/users/{bobs}", json={"is_admin": True})
+    bob_id = (await bob.ask("GET", "/me")).json()["id"]
+    await root.ask("PATCH", f"/users/{bob_id}", json={"is_admin": True})
     await asyncio.sleep(1)
     url = f"{api.ws}/api/v1/jobs/{job_id}/ws"
 
@@ -120,7 +122,7 @@ async def test_who_is_no_admin_any_more_watches_nobody_elses_job(api: Api, ada: 
         websockets.connect(url, additional_headers=root.headers) as named_in_settings,
     ):
         await socket.recv()
-        await root.ask("PATCH", f"/users/{bobs}", json={"is_admin": False})
+        await root.ask("PATCH", f"/users/{bob_id}", json={"is_admin": False})
         _, code = await end_of(socket)
         await named_in_settings.send('{"type":"ping"}')
         while msgspec.json.decode(await asyncio.wait_for(named_in_settings.recv(), 5))["type"] != "pong":
@@ -129,15 +131,15 @@ async def test_who_is_no_admin_any_more_watches_nobody_elses_job(api: Api, ada: 
     assert code == 4401
 
 
-async def test_a_page_of_a_stranger_gets_no_stream_of_events(api: Api, ada: Person) -> None:
+async def test_a_foreign_origin_gets_no_event_stream(api: Api, ada: Person) -> None:
     job_id = await ada.submit()
 
-    answer = await ada.ask("GET", f"/jobs/{job_id}/stream", headers={"Origin": "https://evil.example"})
+    response = await ada.ask("GET", f"/jobs/{job_id}/stream", headers={"Origin": "https://evil.example"})
 
-    assert (answer.status_code, answer.json()["code"]) == (403, "origin_refused")
+    assert (response.status_code, response.json()["code"]) == (403, "origin_refused")
 
 
-async def test_an_admin_watches_the_jobs_of_another_user(api: Api, ada: Person) -> None:
+async def test_only_an_admin_can_watch_the_jobs_of_another_user(api: Api, ada: Person) -> None:
     job_id = await ada.submit()
     path = f"{api.ws}/api/v1/ws?owner={(await ada.ask('GET', '/me')).json()['id']}"
 
@@ -149,5 +151,5 @@ async def test_an_admin_watches_the_jobs_of_another_user(api: Api, ada: Person) 
     assert (seen["job_id"], code) == (job_id, 4404)
 
 
-async def _somebody(api: Api) -> Any:
+async def _other_user_id(api: Api) -> Any:
     return (await api.http.get("/api/v1/me", headers=named("bob"))).json()["id"]

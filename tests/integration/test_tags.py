@@ -13,23 +13,23 @@ UNKNOWN = "01a1fccd-6b98-76e1-8951-c578b7c6189f"
 
 
 async def make(api: Api, name: str) -> dict[str, Any]:
-    answer = await api.http.post(URL, json={"name": name})
-    assert answer.status_code == 201, answer.text
-    tag: dict[str, Any] = answer.json()
+    response = await api.http.post(URL, json={"name": name})
+    assert response.status_code == 201, response.text
+    tag: dict[str, Any] = response.json()
     return tag
 
 
-async def test_a_tag_is_made_once_also_under_a_race(ada: Api) -> None:
-    answers = await asyncio.gather(*(ada.http.post(URL, json={"name": "a"}) for _ in range(10)))
+async def test_concurrent_requests_create_a_tag_once(ada: Api) -> None:
+    responses = await asyncio.gather(*(ada.http.post(URL, json={"name": "a"}) for _ in range(10)))
 
-    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 9
-    refused = next(answer for answer in answers if answer.status_code == 409)
+    assert sorted(response.status_code for response in responses) == [201] + [409] * 9
+    refused = next(response for response in responses if response.status_code == 409)
     assert [fault["path"] for fault in problem(refused, 409, "tag_taken")["errors"]] == ["$.name"]
-    created = next(answer for answer in answers if answer.status_code == 201)
+    created = next(response for response in responses if response.status_code == 201)
     assert (await ada.http.get(created.headers["location"])).json() == created.json()
 
 
-async def test_a_tag_is_renamed_where_it_marks_something(ada: Api) -> None:
+async def test_a_renamed_tag_is_renamed_on_its_jobs(ada: Api) -> None:
     job = await ada.submit("noop", tags=["old", "other"])
     (tag,) = [item for item in (await ada.http.get(URL)).json()["items"] if item["name"] == "old"]
     url = f"{URL}/{tag['id']}"
@@ -45,7 +45,7 @@ async def test_a_tag_is_renamed_where_it_marks_something(ada: Api) -> None:
     assert (await ada.http.get("/api/v1/jobs?tag=old")).json()["total"] == 0
 
 
-async def test_a_bad_tag_is_refused(ada: Api) -> None:
+async def test_invalid_tags_are_refused(ada: Api) -> None:
     tag = await make(ada, "good")
     bodies: list[dict[str, Any]] = [{}, {"name": ""}, {"name": "x" * 65}, {"name": " a"}]
 
@@ -57,7 +57,7 @@ async def test_a_bad_tag_is_refused(ada: Api) -> None:
     assert (await ada.http.get(URL)).json()["items"] == [tag]
 
 
-async def test_a_list_of_tags_with_its_counts_is_one_statement(ada: Api) -> None:
+async def test_listing_tags_with_counts_takes_one_statement(ada: Api) -> None:
     for number in range(5):
         await ada.submit("noop", tags=["all", f"job {number}"])
     preset = {"title": "T", "pipeline": "noop", "params": {}, "tags": ["all", "preset"]}
@@ -78,16 +78,16 @@ async def test_a_list_of_tags_with_its_counts_is_one_statement(ada: Api) -> None
     assert (await ada.http.get(f"{URL}?order_by=jobs")).status_code == 422
 
 
-async def test_a_foreign_tag_is_none_and_an_admins_mark_is_the_owners_tag(
+async def test_foreign_tags_are_hidden_and_tags_set_by_admins_belong_to_the_owner(
     ada: Api, bob: Api, root: Api
 ) -> None:
     tag = await make(ada, "mine")
     job = await ada.submit("noop")
     url = f"{URL}/{tag['id']}"
 
-    for where, who in ((url, bob), (f"{URL}/{UNKNOWN}", ada)):
+    for url_of_tag, caller in ((url, bob), (f"{URL}/{UNKNOWN}", ada)):
         for method, body in (("GET", None), ("PATCH", {"name": "x"}), ("PATCH", {}), ("DELETE", None)):
-            problem(await who.http.request(method, where, json=body), 404, "tag_not_found")
+            problem(await caller.http.request(method, url_of_tag, json=body), 404, "tag_not_found")
     marked = await root.http.patch(f"/api/v1/jobs/{job['id']}", json={"tags": ["seen"]})
     await make(bob, "mine")
 
@@ -100,7 +100,7 @@ async def test_a_foreign_tag_is_none_and_an_admins_mark_is_the_owners_tag(
     assert (await root.http.get(url)).json() == tag
 
 
-async def test_a_tag_that_goes_while_a_job_is_marked_with_it_is_no_fault(
+async def test_a_tag_deleted_during_a_submission_does_not_fail_it(
     ada: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tag = await make(ada, "gone")
@@ -114,7 +114,7 @@ async def test_a_tag_that_goes_while_a_job_is_marked_with_it_is_no_fault(
 
     monkeypatch.setattr(repository, "ensure_tags", find_then_delete)
 
-    answer = await ada.http.post("/api/v1/jobs", json={"pipeline": "noop", "tags": ["gone", "there"]})
+    response = await ada.http.post("/api/v1/jobs", json={"pipeline": "noop", "tags": ["gone", "there"]})
 
-    assert answer.status_code == 202, answer.text
-    assert (await ada.job(answer.json()["id"]))["tags"] == ["there"]
+    assert response.status_code == 202, response.text
+    assert (await ada.job(response.json()["id"]))["tags"] == ["there"]

@@ -40,25 +40,25 @@ def publish(login_env: LoginEnv) -> None:
     }
 
 
-def refusal(answer: httpx.Response) -> tuple[int, str]:
-    return answer.status_code, answer.json()["code"]
+def refusal(response: httpx.Response) -> tuple[int, str]:
+    return response.status_code, response.json()["code"]
 
 
-async def kept_tokens(login_env: LoginEnv) -> bytes | None:
+async def stored_tokens(login_env: LoginEnv) -> bytes | None:
     [row] = await login_env.database.fetch("SELECT tokens FROM identities")
     return bytes(row["tokens"]) if row["tokens"] is not None else None
 
 
-async def test_a_tone_is_shown_with_its_licence_its_maker_and_its_models(
+async def test_a_tone_is_shown_with_its_licence_its_user_and_its_models(
     login_env: LoginEnv, browser: Browser
 ) -> None:
     publish(login_env)
     await browser.sign_in("tone3000")
 
-    answer = await browser.get(TONE)
+    response = await browser.get(TONE)
 
-    assert answer.status_code == 200
-    assert answer.json() == {
+    assert response.status_code == 200
+    assert response.json() == {
         "id": 7,
         "title": "Loud",
         "licence": "cc-by-nc-sa",
@@ -74,15 +74,15 @@ async def test_a_tone_is_shown_with_its_licence_its_maker_and_its_models(
     assert login_env.provider.requested_paths.count(TOKEN_PATH) == 1
 
 
-async def test_the_tokens_are_not_readable_where_they_are_kept(login_env: LoginEnv, browser: Browser) -> None:
+async def test_stored_tokens_are_encrypted(login_env: LoginEnv, browser: Browser) -> None:
     await browser.sign_in("tone3000")
 
-    kept = await kept_tokens(login_env)
+    stored = await stored_tokens(login_env)
 
-    assert kept is not None
+    assert stored is not None
     [access], [refresh] = login_env.provider.access, login_env.provider.refresh
     for secret in (access.encode(), refresh.encode(), bytes.fromhex(access), b"access_token"):
-        assert secret not in kept
+        assert secret not in stored
 
 
 async def test_no_secret_is_written_to_the_log(
@@ -107,7 +107,7 @@ async def test_no_secret_is_written_to_the_log(
     assert not [line for line in written for secret in secrets if secret in line]
 
 
-async def test_tokens_that_are_moved_to_another_row_do_not_open(
+async def test_tokens_copied_to_another_row_cannot_be_decrypted(
     login_env: LoginEnv, browser: Browser
 ) -> None:
     publish(login_env)
@@ -124,7 +124,7 @@ async def test_tokens_that_are_moved_to_another_row_do_not_open(
     assert (await browser.get(TONE)).status_code == 200
 
 
-async def test_nobody_reads_tones_without_an_account_there(login_env: LoginEnv, browser: Browser) -> None:
+async def test_reading_tones_requires_a_connected_account(login_env: LoginEnv, browser: Browser) -> None:
     anonymous = await browser.get(TONE)
     await browser.sign_in("corp")
 
@@ -134,57 +134,53 @@ async def test_nobody_reads_tones_without_an_account_there(login_env: LoginEnv, 
     assert refusal(unconnected) == (409, "not_connected")
 
 
-async def test_a_tone_that_is_not_there_is_missing(login_env: LoginEnv, browser: Browser) -> None:
+async def test_an_unknown_tone_is_not_found(login_env: LoginEnv, browser: Browser) -> None:
     await browser.sign_in("tone3000")
 
     for path in (TONE, "/api/v1/tone3000/tones/0", "/api/v1/tone3000/tones/99999999999999999999"):
         assert refusal(await browser.get(path)) == (404, "tone_not_found")
 
 
-async def test_without_the_provider_there_are_no_tones(login_env: LoginEnv) -> None:
+async def test_tones_are_not_found_without_the_provider(login_env: LoginEnv) -> None:
     without = msgspec.structs.replace(
         login_env.settings, provider_settings=tuple(login_env.settings.provider_settings[:1])
     )
     session = (await login_env.browser().sign_in("corp", mode="token")).json()
 
     async with serving(without) as api:
-        answer = await api.http.get(TONE, headers={"Authorization": f"Bearer {session['access_token']}"})
+        response = await api.http.get(TONE, headers={"Authorization": f"Bearer {session['access_token']}"})
 
-    assert refusal(answer) == (404, "provider_not_found")
+    assert refusal(response) == (404, "provider_not_found")
 
 
-async def test_tokens_are_renewed_before_they_end_once_for_all_who_wait(
-    login_env: LoginEnv, browser: Browser
-) -> None:
+async def test_concurrent_requests_renew_expiring_tokens_once(login_env: LoginEnv, browser: Browser) -> None:
     publish(login_env)
     login_env.provider.token_seconds = 59
     await browser.sign_in("tone3000")
-    before = await kept_tokens(login_env)
+    before = await stored_tokens(login_env)
     login_env.provider.token_seconds = 3600
 
-    answers = await asyncio.gather(*(browser.get(TONE) for _ in range(8)))
+    responses = await asyncio.gather(*(browser.get(TONE) for _ in range(8)))
 
-    assert [answer.status_code for answer in answers] == [200] * 8
+    assert [response.status_code for response in responses] == [200] * 8
     assert login_env.provider.requested_paths.count(TOKEN_PATH) == 2
-    assert await kept_tokens(login_env) not in (before, None)
+    assert await stored_tokens(login_env) not in (before, None)
     assert (await browser.get(TONE)).status_code == 200
     assert login_env.provider.requested_paths.count(TOKEN_PATH) == 2
 
 
-async def test_a_token_that_is_refused_before_its_end_is_renewed_once(
-    login_env: LoginEnv, browser: Browser
-) -> None:
+async def test_concurrent_requests_renew_a_refused_token_once(login_env: LoginEnv, browser: Browser) -> None:
     publish(login_env)
     await browser.sign_in("tone3000")
     login_env.provider.access.clear()
 
-    answers = await asyncio.gather(*(browser.get(TONE) for _ in range(4)))
+    responses = await asyncio.gather(*(browser.get(TONE) for _ in range(4)))
 
-    assert [answer.status_code for answer in answers] == [200] * 4
+    assert [response.status_code for response in responses] == [200] * 4
     assert login_env.provider.requested_paths.count(TOKEN_PATH) == 2
 
 
-async def test_a_connection_that_cannot_be_renewed_is_forgotten_until_the_next_sign_in(
+async def test_a_connection_that_cannot_be_renewed_is_deleted_until_the_next_sign_in(
     login_env: LoginEnv, browser: Browser
 ) -> None:
     publish(login_env)
@@ -192,30 +188,30 @@ async def test_a_connection_that_cannot_be_renewed_is_forgotten_until_the_next_s
     login_env.provider.access.clear()
     login_env.provider.refresh.clear()
 
-    answer = await browser.get(TONE)
+    response = await browser.get(TONE)
 
-    assert refusal(answer) == (409, "not_connected")
-    assert await kept_tokens(login_env) is None
+    assert refusal(response) == (409, "not_connected")
+    assert await stored_tokens(login_env) is None
     await browser.sign_in("tone3000")
     assert (await browser.get(TONE)).status_code == 200
 
 
-async def test_what_another_process_has_renewed_is_used(login_env: LoginEnv, browser: Browser) -> None:
+async def test_tokens_renewed_by_another_process_are_used(login_env: LoginEnv, browser: Browser) -> None:
     publish(login_env)
     session: dict[str, Any] = (await browser.sign_in("tone3000", mode="token")).json()
     headers = {"Authorization": f"Bearer {session['access_token']}"}
     login_env.provider.access.clear()
 
     async with serving(login_env.settings) as other:
-        answers = await asyncio.gather(
+        responses = await asyncio.gather(
             *(api.http.get(TONE, headers=headers) for api in (login_env.api, other) for _ in range(3))
         )
 
-    assert [answer.status_code for answer in answers] == [200] * 6
+    assert [response.status_code for response in responses] == [200] * 6
     assert len(login_env.provider.refresh) == 1
 
 
-async def test_tone3000_in_trouble_is_away_and_costs_no_connection(
+async def test_tone3000_errors_are_reported_as_unavailable_and_keep_the_connection(
     login_env: LoginEnv, browser: Browser
 ) -> None:
     publish(login_env)

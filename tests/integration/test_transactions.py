@@ -17,12 +17,12 @@ URL = "/api/v1/presets"
 BODY: dict[str, Any] = {"title": "T", "pipeline": "noop", "params": {}, "tags": ["new"]}
 
 
-async def left(api: Api) -> list[int]:
+async def row_counts(api: Api) -> list[int]:
     """Return the numbers of presets and tags."""
-    return [(await api.http.get(f"/api/v1/{what}")).json()["total"] for what in ("presets", "tags")]
+    return [(await api.http.get(f"/api/v1/{kind}")).json()["total"] for kind in ("presets", "tags")]
 
 
-async def test_a_fault_after_the_first_insert_leaves_nothing(
+async def test_an_error_after_an_insert_rolls_back_everything(
     ada: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_tags = PresetRepository.set_tags
@@ -33,13 +33,13 @@ async def test_a_fault_after_the_first_insert_leaves_nothing(
 
     monkeypatch.setattr(PresetRepository, "set_tags", fail_afterwards)
 
-    answer = await ada.http.post(URL, json=BODY)
+    response = await ada.http.post(URL, json=BODY)
 
-    problem(answer, 500, "internal_error")
-    assert await left(ada) == [0, 0]
+    problem(response, 500, "internal_error")
+    assert await row_counts(ada) == [0, 0]
 
 
-async def test_a_commit_that_fails_is_told_and_leaves_nothing(
+async def test_a_failed_commit_is_reported_and_leaves_no_rows(
     ada: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_tags = PresetRepository.set_tags
@@ -54,13 +54,13 @@ async def test_a_commit_that_fails_is_told_and_leaves_nothing(
 
     monkeypatch.setattr(PresetRepository, "set_tags", break_the_commit)
 
-    answer = await ada.http.post(URL, json=BODY)
+    response = await ada.http.post(URL, json=BODY)
 
-    problem(answer, 500, "internal_error")
-    assert await left(ada) == [0, 0]
+    problem(response, 500, "internal_error")
+    assert await row_counts(ada) == [0, 0]
 
 
-async def test_a_refused_change_leaves_all_as_it_was(ada: Api) -> None:
+async def test_a_refused_change_leaves_everything_unchanged(ada: Api) -> None:
     await ada.http.post(URL, json=BODY | {"title": "Other", "tags": []})
     preset = (await ada.http.post(URL, json=BODY | {"tags": []})).json()
 
@@ -68,10 +68,10 @@ async def test_a_refused_change_leaves_all_as_it_was(ada: Api) -> None:
 
     problem(refused, 409, "title_taken")
     assert (await ada.http.get(f"{URL}/{preset['id']}")).json() == preset
-    assert await left(ada) == [2, 0]
+    assert await row_counts(ada) == [2, 0]
 
 
-async def test_what_is_built_on_something_gone_is_another_refusal_than_a_taken_name(
+async def test_a_missing_reference_and_a_taken_title_are_different_errors(
     ada: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     preset = (await ada.http.post(URL, json=BODY)).json()
@@ -83,14 +83,16 @@ async def test_what_is_built_on_something_gone_is_another_refusal_than_a_taken_n
     monkeypatch.setattr(PresetRepository, "set_tags", mark_with_nothing)
 
     taken = await ada.http.post(URL, json=BODY)
-    gone = await ada.http.post(URL, json=BODY | {"title": "Other"})
+    missing = await ada.http.post(URL, json=BODY | {"title": "Other"})
 
     problem(taken, 409, "title_taken")
-    problem(gone, 409, "reference_gone")
+    problem(missing, 409, "reference_gone")
     assert (await ada.http.get(URL)).json()["items"] == [preset]
 
 
-async def test_a_session_goes_on_after_a_missing_reference(ada: Api, shared_api: SharedApi) -> None:
+async def test_a_database_session_stays_usable_after_a_missing_reference(
+    ada: Api, shared_api: SharedApi
+) -> None:
     owner = UUID((await ada.http.post(URL, json=BODY)).json()["owner_id"])
     sessions = async_sessionmaker(ada.app.state.services.engine, expire_on_commit=False)
     new: dict[str, Any] = {"description": None, "pipeline": "noop", "params": {}, "tags": []}

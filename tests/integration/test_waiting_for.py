@@ -1,4 +1,4 @@
-"""`waiting_for` names the true reason why a queued job waits."""
+"""`waiting_for` names the reason why a queued job waits."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -25,20 +25,20 @@ async def why(engine: AsyncEngine, job_id: UUID) -> str | None:
 async def serve(
     database: StatementPool, queues: Sequence[str] = ("default",), pipelines: Sequence[str] = ("noop@1",)
 ) -> JobQueue:
-    """A worker that has shown itself."""
+    """Return a worker that has sent a heartbeat."""
     worker = job_queue(database, "w", queues=queues, pipelines=pipelines)
     await worker.renew([])
     return worker
 
 
-async def test_a_job_that_waits_for_its_time_says_so(database: StatementPool, engine: AsyncEngine) -> None:
+async def test_a_delayed_job_reports_run_at(database: StatementPool, engine: AsyncEngine) -> None:
     (job_id,) = await submit(database, job_spec(run_at=datetime.now(UTC) + MINUTE))
     await serve(database)
 
     assert await why(engine, job_id) == "run_at"
 
 
-async def test_a_job_that_waits_for_its_next_try_says_so(
+async def test_a_job_that_waits_for_its_next_attempt_reports_backoff(
     database: StatementPool, engine: AsyncEngine
 ) -> None:
     (job_id,) = await submit(database, job_spec())
@@ -50,7 +50,7 @@ async def test_a_job_that_waits_for_its_next_try_says_so(
 
 
 @pytest.mark.parametrize("losses", [0, 2])
-async def test_a_job_that_somebody_could_run_says_worker_busy(
+async def test_a_job_that_a_live_worker_could_run_reports_worker_busy(
     database: StatementPool, engine: AsyncEngine, losses: int
 ) -> None:
     (job_id,) = await submit(database, job_spec())
@@ -60,7 +60,7 @@ async def test_a_job_that_somebody_could_run_says_worker_busy(
     assert await why(engine, job_id) == "worker_busy"
 
 
-async def test_a_job_that_was_handed_back_waits_for_a_worker_and_not_for_its_backoff(
+async def test_a_handed_back_job_reports_worker_busy_and_not_backoff(
     database: StatementPool, engine: AsyncEngine
 ) -> None:
     (job_id,) = await submit(database, job_spec())
@@ -74,7 +74,7 @@ async def test_a_job_that_was_handed_back_waits_for_a_worker_and_not_for_its_bac
 @pytest.mark.parametrize(
     ("queues", "pipelines"), [(["other"], ["noop@1"]), (["default"], ["noop@2"]), (["default"], [])]
 )
-async def test_a_job_that_nobody_could_run_says_no_worker(
+async def test_a_job_that_no_worker_could_run_reports_no_worker(
     database: StatementPool, engine: AsyncEngine, queues: list[str], pipelines: list[str]
 ) -> None:
     (job_id,) = await submit(database, job_spec())
@@ -84,7 +84,7 @@ async def test_a_job_that_nobody_could_run_says_no_worker(
     assert (alone, await why(engine, job_id)) == ("no_worker", "no_worker")
 
 
-async def test_a_worker_that_has_left_or_gone_silent_is_no_worker(
+async def test_deregistered_and_silent_workers_do_not_count(
     database: StatementPool, engine: AsyncEngine
 ) -> None:
     (job_id,) = await submit(database, job_spec())
@@ -98,7 +98,7 @@ async def test_a_worker_that_has_left_or_gone_silent_is_no_worker(
     assert (left, back, await why(engine, job_id)) == ("no_worker", "worker_busy", "no_worker")
 
 
-async def test_only_a_queued_job_waits_for_anything(database: StatementPool, engine: AsyncEngine) -> None:
+async def test_only_a_queued_job_has_a_waiting_reason(database: StatementPool, engine: AsyncEngine) -> None:
     (job_id,) = await submit(database, job_spec())
     worker = await serve(database)
     (claim,) = await worker.claim(1)

@@ -15,7 +15,7 @@ from support.every_route import BODIES, NOT_HERE, OBJECTS, ROUTES, Route, ask, o
 from support.harness import Api
 from support.users import Person, bearer, behind_proxy
 
-NOBODYS = str(uuid4())
+UNKNOWN_ID = str(uuid4())
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +33,12 @@ def code(route: Route, status: int) -> int:
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=str)
-def test_every_route_is_known_here(route: Route) -> None:
+def test_every_route_has_test_objects_and_a_body(route: Route) -> None:
     assert set(route.parameters) <= set(OBJECTS)
     assert route.method in ("GET", "DELETE", "WS") or route.operation in BODIES
 
 
-def test_a_route_that_says_nothing_is_not_built() -> None:
+def test_a_route_without_a_scope_is_rejected() -> None:
     app = create_app(Settings(database_url="postgresql://nowhere/x"))
     route = next(route for route in app.routes if route.path == "/api/v1/jobs")
     for handler in route.route_handlers:  # type: ignore[union-attr]
@@ -48,7 +48,7 @@ def test_a_route_that_says_nothing_is_not_built() -> None:
         check_routes(app.routes)
 
 
-def test_the_public_routes_are_these() -> None:
+def test_only_the_listed_routes_are_public() -> None:
     app = create_app(Settings(database_url="postgresql://nowhere/x"))
 
     public = {route.path_format for route in app.routes if is_public(route.path_format)}
@@ -59,19 +59,19 @@ def test_the_public_routes_are_these() -> None:
     assert not any(path.startswith("/api/") for path in public)
 
 
-async def test_who_shows_nothing_or_what_is_over_is_refused_everywhere(
+async def test_missing_and_expired_credentials_are_refused_on_every_route(
     api: Api, database: StatementPool
 ) -> None:
     ada = Person(api, "ada")
     ids = await objects(ada)
-    over = (await ada.key("jobs:read", expires_at=str(datetime.now(UTC) + timedelta(hours=1))))["key"]
+    expired_key = (await ada.key("jobs:read", expires_at=str(datetime.now(UTC) + timedelta(hours=1))))["key"]
     await database.fetch(
         "UPDATE api_keys SET expires_at = now() - interval '1 s' WHERE expires_at IS NOT NULL"
     )
 
     for route in ROUTES:
         anonymous = await ask(api, route, route.at(ids), {})
-        expired = await ask(api, route, route.at(ids), bearer(over))
+        expired = await ask(api, route, route.at(ids), bearer(expired_key))
 
         assert anonymous[0] == code(route, 401), route
         assert "token_missing" in anonymous[1], route
@@ -79,7 +79,7 @@ async def test_who_shows_nothing_or_what_is_over_is_refused_everywhere(
         assert "token_expired" in expired[1], route
 
 
-async def test_what_is_somebody_elses_looks_like_what_is_not_there(api: Api) -> None:
+async def test_foreign_objects_look_like_missing_objects(api: Api) -> None:
     ada, bob = Person(api, "ada"), Person(api, "bob")
 
     for route in ROUTES:
@@ -87,13 +87,13 @@ async def test_what_is_somebody_elses_looks_like_what_is_not_there(api: Api) -> 
             continue
         ids = await objects(ada)
         foreign = await ask(api, route, route.at(ids), bob.headers)
-        missing = await ask(api, route, route.at(dict.fromkeys(ids, NOBODYS)), bob.headers)
+        missing = await ask(api, route, route.at(dict.fromkeys(ids, UNKNOWN_ID)), bob.headers)
 
         assert foreign[0] == code(route, 404), route
-        assert _without(foreign[1], ids.values()) == _without(missing[1], [NOBODYS]), route
+        assert _without(foreign[1], ids.values()) == _without(missing[1], [UNKNOWN_ID]), route
 
 
-async def test_lists_hold_nothing_of_others(api: Api) -> None:
+async def test_lists_contain_no_foreign_objects(api: Api) -> None:
     ada, bob = Person(api, "ada"), Person(api, "bob")
     ids = await objects(ada)
 
@@ -105,10 +105,12 @@ async def test_lists_hold_nothing_of_others(api: Api) -> None:
 
         assert status == 200, route
         assert '"errors"' not in body, route
-        assert not [one for name, one in ids.items() if name != "name" and one in body], route
+        assert not [object_id for name, object_id in ids.items() if name != "name" and object_id in body], (
+            route
+        )
 
 
-async def test_a_key_that_may_read_reads_and_changes_nothing(api: Api) -> None:
+async def test_a_read_only_key_reads_and_changes_nothing(api: Api) -> None:
     ada = Person(api, "ada")
     reader = bearer((await ada.key("jobs:read", "files:read"))["key"])
 
@@ -125,13 +127,13 @@ async def test_a_key_that_may_read_reads_and_changes_nothing(api: Api) -> None:
 
 
 @pytest.mark.parametrize("who", ["ada", "root"])
-async def test_owners_and_admins_do_what_they_may(api: Api, who: str) -> None:
+async def test_owners_and_admins_are_allowed_on_their_routes(api: Api, who: str) -> None:
     for number, route in enumerate(ROUTES):
         # One of these routes deletes its user.
         ada = Person(api, f"ada{number}")
-        asking = ada if who == "ada" else Person(api, who)
+        caller = ada if who == "ada" else Person(api, who)
         ids = await objects(ada)
-        status, body = await ask(api, route, route.at(ids), asking.headers)
+        status, body = await ask(api, route, route.at(ids), caller.headers)
 
         if route.operation in NOT_HERE:
             assert status == 404, route
@@ -142,7 +144,7 @@ async def test_owners_and_admins_do_what_they_may(api: Api, who: str) -> None:
             assert status < 300 or status == 409, (route, body)
 
 
-async def test_answers_name_their_owner(api: Api) -> None:
+async def test_responses_name_the_owner(api: Api) -> None:
     ada, root = Person(api, "ada"), Person(api, "root")
     owner_id = (await ada.ask("GET", "/me")).json()["id"]
     ids = await objects(ada)
@@ -155,17 +157,17 @@ async def test_answers_name_their_owner(api: Api) -> None:
     assert seen == [owner_id] * 3
 
 
-async def test_an_admin_does_not_lock_itself_out(api: Api) -> None:
+async def test_an_admin_cannot_delete_or_demote_themselves(api: Api) -> None:
     root = Person(api, "root")
     own = (await root.ask("GET", "/me")).json()["id"]
 
     deleted = await root.ask("DELETE", f"/users/{own}")
     demoted = await root.ask("PATCH", f"/users/{own}", json={"is_admin": False})
 
-    assert [answer.json()["code"] for answer in (deleted, demoted)] == ["own_account"] * 2
+    assert [response.json()["code"] for response in (deleted, demoted)] == ["own_account"] * 2
 
 
-async def test_users_are_shown_as_admins_whichever_way_they_are(api: Api) -> None:
+async def test_users_are_shown_as_admins_by_flag_username_or_email(api: Api) -> None:
     people = [
         Person(api, "ada"),
         Person(api, "bob"),
@@ -190,27 +192,29 @@ async def test_users_are_shown_as_admins_whichever_way_they_are(api: Api) -> Non
     assert [response.json()["is_admin"] for response in (promoted, named)] == [True, True]
 
 
-async def test_who_was_deleted_a_moment_ago_is_refused(api: Api, database: StatementPool) -> None:
+async def test_a_just_deleted_user_is_refused(api: Api, database: StatementPool) -> None:
     ada = Person(api, "ada")
     await ada.submit()
     await database.fetch("DELETE FROM users WHERE username = 'ada'")
 
-    answers = [
+    responses = [
         await ada.ask("POST", "/jobs", json={"pipeline": "noop"}),
         await ada.ask("POST", "/files", files={"file": b"x"}),
         await ada.ask("POST", "/api-keys", json={"name": "x", "scopes": ["jobs:read"]}),
     ]
 
-    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(401, "token_invalid")] * 3
+    assert [(response.status_code, response.json()["code"]) for response in responses] == [
+        (401, "token_invalid")
+    ] * 3
 
 
-async def test_an_admin_by_hand_sees_everything_from_then_on(api: Api) -> None:
+async def test_a_promoted_user_sees_foreign_jobs(api: Api) -> None:
     ada, bob, root = Person(api, "ada"), Person(api, "bob"), Person(api, "root")
     job_id = await ada.submit()
-    bobs = (await bob.ask("GET", "/me")).json()["id"]
+    bob_id = (await bob.ask("GET", "/me")).json()["id"]
 
     before = await bob.ask("GET", f"/jobs/{job_id}")
-    await root.ask("PATCH", f"/users/{bobs}", json={"is_admin": True})
+    await root.ask("PATCH", f"/users/{bob_id}", json={"is_admin": True})
     await asyncio.sleep(1)
     after = await bob.ask("GET", f"/jobs/{job_id}")
 

@@ -108,7 +108,7 @@ class RunningCommand:
 def running(
     *arguments: str, program: str = HEADRACE, cwd: Path | None = None, **environment: str
 ) -> Iterator[RunningCommand]:
-    """Run the command while the block runs."""
+    """Run the command during the block."""
     command = RunningCommand(program, *arguments, cwd=cwd, **environment)
     try:
         yield command
@@ -142,9 +142,9 @@ class Up:
 
     def submit(self, *arguments: str) -> str:
         """Submit a job. Return its id."""
-        answer = self.call("submit", *arguments)
-        assert answer.returncode == 0, answer.stderr
-        return answer.stdout.strip()
+        result = self.call("submit", *arguments)
+        assert result.returncode == 0, result.stderr
+        return result.stdout.strip()
 
     def part(self, name: str) -> int:
         """Return the process id of the part *name* (`api` or `worker`)."""
@@ -204,12 +204,12 @@ def over_folder(folder: Path) -> list[str]:
 
 
 def command_of(pid: int) -> str:
-    answer = subprocess.run(["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True)  # noqa: PLW1510
-    return answer.stdout.strip()
+    result = subprocess.run(["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True)  # noqa: PLW1510
+    return result.stdout.strip()
 
 
 def until_gone(sid: int) -> None:
-    """Wait for the end of the last process of a session, which has no parent that could report it."""
+    """Wait until the last process of a session has ended; no parent process reports it."""
     until(lambda: not in_session(sid))
 
 

@@ -29,20 +29,20 @@ def numbers(lines: list[str]) -> list[int]:
     return [frame["seq"] for frame in frames if "seq" in frame]
 
 
-def test_watch_prints_every_frame_on_a_line(service: Up) -> None:
+def test_watch_prints_one_frame_per_line(service: Up) -> None:
     job = service.submit("ticks", "--params", SLOW)
 
-    answer = service.call("watch", job, "--json")
+    result = service.call("watch", job, "--json")
 
-    frames = [json.loads(line) for line in answer.stdout.splitlines()]
-    assert answer.returncode == 0
-    assert answer.stderr == ""
+    frames = [json.loads(line) for line in result.stdout.splitlines()]
+    assert result.returncode == 0
+    assert result.stderr == ""
     assert frames[0]["type"] == "hello"
     assert frames[-1] == {"type": "end", "state": "succeeded"}
-    assert numbers(answer.stdout.splitlines()) == list(range(1, frames[-2]["seq"] + 1))
+    assert numbers(result.stdout.splitlines()) == list(range(1, frames[-2]["seq"] + 1))
 
 
-def test_a_watch_killed_in_the_middle_goes_on_without_a_gap_and_without_a_repeat(service: Up) -> None:
+def test_a_killed_watch_resumes_without_gaps_or_repeats(service: Up) -> None:
     job = service.submit("ticks", "--params", SLOW)
     seen: list[int] = []
     for last in ("step.started", "progress"):
@@ -59,7 +59,7 @@ def test_a_watch_killed_in_the_middle_goes_on_without_a_gap_and_without_a_repeat
     assert seen == list(range(1, len(seen) + 1))
 
 
-def test_ctrl_c_leaves_the_job_alone_and_says_how_to_watch_on(service: Up) -> None:
+def test_ctrl_c_ends_only_the_watch_and_prints_how_to_resume_it(service: Up) -> None:
     job = service.submit("ticks", "--params", SLOW)
     with running("watch", job, HEADRACE_URL=service.url) as watching:
         watching.line("started")
@@ -71,10 +71,10 @@ def test_ctrl_c_leaves_the_job_alone_and_says_how_to_watch_on(service: Up) -> No
     assert service.call("watch", job).returncode == 0
 
 
-def test_a_reader_that_has_enough_gets_no_traceback(service: Up) -> None:
+def test_a_closed_output_pipe_causes_no_traceback(service: Up) -> None:
     job = service.submit("ticks")
 
-    answer = subprocess.run(
+    result = subprocess.run(
         ["sh", "-c", f"{service.program} watch {job} --json --url {service.url} | head -n 1"],
         capture_output=True,
         text=True,
@@ -82,11 +82,11 @@ def test_a_reader_that_has_enough_gets_no_traceback(service: Up) -> None:
         check=False,
     )
 
-    assert answer.stdout.count("\n") == 1
-    assert answer.stderr == ""
+    assert result.stdout.count("\n") == 1
+    assert result.stderr == ""
 
 
-def test_the_exit_status_is_the_verdict(service: Up) -> None:
+def test_the_exit_status_reflects_the_outcome_of_the_job(service: Up) -> None:
     succeeded = service.call("submit", "noop", "--watch")
     failed = service.call("submit", "flaky", "--params", '{"fail_times": 100}', "--watch")
     waiting = service.submit("ticks", "--params", '{"count": 1000}')
@@ -99,7 +99,7 @@ def test_the_exit_status_is_the_verdict(service: Up) -> None:
     assert "step_failed in fail_first: failing on purpose" in failed.stdout
 
 
-def test_a_failed_job_is_retried_by_hand(service: Up) -> None:
+def test_retry_runs_a_failed_job_again(service: Up) -> None:
     job = service.submit("flaky", "--params", '{"fail_times": 5}')
     first = service.call("watch", job)
 
@@ -110,16 +110,16 @@ def test_a_failed_job_is_retried_by_hand(service: Up) -> None:
     assert service.call("watch", job).returncode == 0
 
 
-def test_plain_lines_tell_the_steps_and_the_end(service: Up) -> None:
-    answer = service.call("submit", "ticks", "--params", '{"count": 2}', "--watch")
+def test_plain_output_shows_the_steps_and_the_result(service: Up) -> None:
+    result = service.call("submit", "ticks", "--params", '{"count": 2}', "--watch")
 
-    lines = [line[9:] for line in answer.stdout.splitlines()]
+    lines = [line[9:] for line in result.stdout.splitlines()]
     assert "→ tick[0] started" in lines
     assert "→ total succeeded" in lines
-    assert answer.stdout.endswith('the job succeeded\nresult  {"ticks":2}\n')
+    assert result.stdout.endswith('the job succeeded\nresult  {"ticks":2}\n')
 
 
-def test_the_same_key_is_the_same_job(service: Up) -> None:
+def test_submitting_with_the_same_key_returns_the_same_job(service: Up) -> None:
     key = uuid4().hex
 
     first = service.submit("noop", "--key", key)
@@ -130,7 +130,7 @@ def test_the_same_key_is_the_same_job(service: Up) -> None:
     assert other.stderr.startswith("headrace: ")
 
 
-def test_params_come_from_a_file(service: Up, tmp_path: Path) -> None:
+def test_params_can_be_read_from_a_file(service: Up, tmp_path: Path) -> None:
     file = tmp_path / "params.json"
     file.write_text('{"count": 3}')
 
@@ -140,7 +140,7 @@ def test_params_come_from_a_file(service: Up, tmp_path: Path) -> None:
     assert shown["params"] == {"count": 3}
 
 
-def test_lists_name_what_there_is(service: Up) -> None:
+def test_list_commands_show_jobs_pipelines_and_steps(service: Up) -> None:
     job = service.submit("ticks", "--params", '{"count": 1}')
     service.call("watch", job)
 
@@ -155,7 +155,7 @@ def test_lists_name_what_there_is(service: Up) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "says"),
+    ("arguments", "status", "message"),
     [
         (["submit", "nope"], 1, "there is no pipeline 'nope'"),
         (["submit", "nope", "--watch"], 3, "there is no pipeline 'nope'"),
@@ -181,62 +181,62 @@ def test_lists_name_what_there_is(service: Up) -> None:
         (["jobs", "--url", "moon"], 1, "'moon' is not the URL of a service"),
     ],
 )
-def test_what_is_refused_is_said_on_standard_error(
-    service: Up, arguments: list[str], status: int, says: str
+def test_refusals_are_printed_on_standard_error(
+    service: Up, arguments: list[str], status: int, message: str
 ) -> None:
-    answer = service.call(*arguments)
+    result = service.call(*arguments)
 
-    first, *faults = answer.stderr.splitlines()
-    assert answer.returncode == status
-    assert answer.stdout == ""
+    first, *faults = result.stderr.splitlines()
+    assert result.returncode == status
+    assert result.stdout == ""
     assert first.startswith("headrace: ")
-    assert says in answer.stderr
+    assert message in result.stderr
     assert all(fault.startswith("  $") for fault in faults)
 
 
-def test_an_event_that_has_not_happened_cannot_be_watched_on_from(service: Up) -> None:
+def test_watch_refuses_a_cursor_beyond_the_newest_event(service: Up) -> None:
     job = service.submit("noop")
     service.call("watch", job)
 
-    answer = service.call("watch", job, "--after", "999")
+    result = service.call("watch", job, "--after", "999")
 
-    assert answer.returncode == 3
-    assert "999 is beyond the newest event" in answer.stderr
+    assert result.returncode == 3
+    assert "999 is beyond the newest event" in result.stderr
 
 
 @pytest.mark.parametrize(
     "command",
     ["", "up", "demo", "doctor", "submit", "watch", "jobs", "show", "cancel", "retry", "pipelines", *PARTS],
 )
-def test_help_says_what_a_command_does_and_shows_it(command: str) -> None:
-    answer = call(*command.split(), "--help")
+def test_help_shows_the_usage_and_an_example(command: str) -> None:
+    result = call(*command.split(), "--help")
 
-    assert answer.returncode == 0
-    assert answer.stdout.startswith(f"Usage: headrace {command}".strip())
-    assert "Example" in answer.stdout or not command
-    assert "--alone" not in answer.stdout
-
-
-def test_doctor_finds_a_running_service_healthy(service: Up) -> None:
-    answer = service.call("doctor", "--data-dir", str(service.folder))
-
-    assert answer.returncode == 0, answer.stdout
-    assert f"{service.url} is ok" in answer.stdout
-    assert "PostgreSQL" in answer.stdout
+    assert result.returncode == 0
+    assert result.stdout.startswith(f"Usage: headrace {command}".strip())
+    assert "Example" in result.stdout or not command
+    assert "--alone" not in result.stdout
 
 
-def test_an_output_that_takes_ascii_only_is_no_reason_to_fail(service: Up) -> None:
-    answer = call("doctor", HEADRACE_URL=service.url, PYTHONIOENCODING="ascii")
+def test_doctor_reports_a_running_service_as_healthy(service: Up) -> None:
+    result = service.call("doctor", "--data-dir", str(service.folder))
 
-    assert (answer.returncode, answer.stderr) == (0, "")
-    assert "everything is fine" in answer.stdout
+    assert result.returncode == 0, result.stdout
+    assert f"{service.url} is ok" in result.stdout
+    assert "PostgreSQL" in result.stdout
 
 
-def test_doctor_names_everything_that_is_wrong(tmp_path: Path) -> None:
+def test_doctor_works_with_ascii_only_output(service: Up) -> None:
+    result = call("doctor", HEADRACE_URL=service.url, PYTHONIOENCODING="ascii")
+
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "everything is fine" in result.stdout
+
+
+def test_doctor_reports_every_problem(tmp_path: Path) -> None:
     broken = tmp_path / "broken.py"
     broken.write_text("import nothing_of_this_name\n")
 
-    answer = call(
+    result = call(
         "doctor",
         HEADRACE_PIPELINES=str(broken),
         HEADRACE_DATABASE_URL="postgresql://me@127.0.0.1:9/headrace",
@@ -244,34 +244,34 @@ def test_doctor_names_everything_that_is_wrong(tmp_path: Path) -> None:
         HEADRACE_URL=UNUSED_URL,
     )
 
-    wrong = [line for line in answer.stdout.splitlines() if line.startswith("✗")]
-    assert answer.returncode == 1
+    wrong = [line for line in result.stdout.splitlines() if line.startswith("✗")]
+    assert result.returncode == 1
     assert len(wrong) == 3
-    assert "No module named 'nothing_of_this_name'" in answer.stdout
-    assert "HEADRACE_DATABASE_URL does not answer" in answer.stdout
+    assert "No module named 'nothing_of_this_name'" in result.stdout
+    assert "HEADRACE_DATABASE_URL does not answer" in result.stdout
 
 
-def test_doctor_names_a_bad_setting() -> None:
-    answer = call("doctor", HEADRACE_LEASE_SECONDS="soon", HEADRACE_URL=UNUSED_URL)
+def test_doctor_names_an_invalid_setting() -> None:
+    result = call("doctor", HEADRACE_LEASE_SECONDS="soon", HEADRACE_URL=UNUSED_URL)
 
-    assert answer.returncode == 1
-    assert "HEADRACE_LEASE_SECONDS" in answer.stdout
+    assert result.returncode == 1
+    assert "HEADRACE_LEASE_SECONDS" in result.stdout
 
 
 @pytest.mark.slow
-def test_the_parts_refuse_in_one_line_what_cannot_work(service: Up) -> None:
+def test_the_parts_refuse_a_missing_database_url_and_a_public_address(service: Up) -> None:
     missing = {name: call(name) for name in PARTS}
     remote = call("api", "--host", "0.0.0.0", HEADRACE_DATABASE_URL="postgresql://me@127.0.0.1:9/x")  # noqa: S104
 
-    for name, answer in missing.items():
-        assert answer.returncode != 0
-        assert answer.stderr.endswith("HEADRACE_DATABASE_URL is not set\n"), name
+    for name, result in missing.items():
+        assert result.returncode != 0
+        assert result.stderr.endswith("HEADRACE_DATABASE_URL is not set\n"), name
     assert remote.returncode == 78
     assert "0.0.0.0 is refused" in remote.stderr
 
 
 def test_an_api_with_a_sample_secret_does_not_start_in_production() -> None:
-    answer = call(
+    result = call(
         "api",
         HEADRACE_ENV="production",
         HEADRACE_AUTH="proxy",
@@ -280,25 +280,25 @@ def test_an_api_with_a_sample_secret_does_not_start_in_production() -> None:
         HEADRACE_DATABASE_URL="postgresql://me@127.0.0.1:9/x",
     )
 
-    assert answer.returncode != 0
-    assert answer.stderr.endswith("HEADRACE_SECRET_KEY is missing or still the sample value\n")
+    assert result.returncode != 0
+    assert result.stderr.endswith("HEADRACE_SECRET_KEY is missing or still the sample value\n")
 
 
 @pytest.mark.slow
-def test_the_demo_leaves_its_results_and_nothing_running(tmp_path: Path) -> None:
+def test_the_demo_writes_its_results_and_leaves_nothing_running(tmp_path: Path) -> None:
     pytest.importorskip("soundfile")
     out = tmp_path / "results"
     with temporary_folder() as folder:
-        answer = call("demo", "--data-dir", str(folder), "--out", str(out), timeout=300)
+        result = call("demo", "--data-dir", str(folder), "--out", str(out), timeout=300)
 
-        assert answer.returncode == 0, answer.stderr
+        assert result.returncode == 0, result.stderr
         assert (out / "shootout.html").stat().st_size > 100_000
         assert len(list(out.glob("*.flac"))) == 4
-        assert str(out / "shootout.html") in answer.stdout
+        assert str(out / "shootout.html") in result.stdout
         assert over_folder(folder) == []
 
 
-def test_an_api_alone_starts_without_postgresql_and_ends_well_when_told_to(tmp_path: Path) -> None:
+def test_an_api_starts_without_postgresql_and_exits_cleanly_on_sigterm(tmp_path: Path) -> None:
     with running(
         "api",
         "--port",

@@ -1,4 +1,4 @@
-"""The examples on the pages work as they are written. (tests/conformance runs those about clients.)"""
+"""The examples in the documentation work as written. (tests/conformance runs those about clients.)"""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
 
 
-async def test_the_pipeline_of_the_page_about_pipelines_runs(settings: Settings, tmp_path: Path) -> None:
+async def test_the_example_in_the_pipeline_guide_runs(settings: Settings, tmp_path: Path) -> None:
     (example,) = blocks("pipelines.md", "python")
     (tmp_path / "flows").mkdir()
     (tmp_path / "flows" / "counting.py").write_text(example)
@@ -39,7 +39,7 @@ async def test_the_pipeline_of_the_page_about_pipelines_runs(settings: Settings,
     assert [fault["path"] for fault in refused.json()["errors"]] == ["$.params.files"]
 
 
-def test_the_tone_of_the_page_about_tone3000_has_the_fields_of_an_answer() -> None:
+def test_the_example_in_the_tone3000_guide_has_the_fields_of_a_response() -> None:
     (example,) = blocks("tone3000.md", "json")
 
     shown = msgspec.json.decode(example, type=ToneView)

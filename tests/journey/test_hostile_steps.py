@@ -24,7 +24,7 @@ async def run(service: Api, pipeline: str, case: str = "") -> dict[str, Any]:
     return done
 
 
-async def test_a_child_that_dies_is_noticed_though_its_fork_lives(service: Api) -> None:
+async def test_a_dead_child_process_is_noticed_while_its_fork_is_alive(service: Api) -> None:
     async with asyncio.timeout(10):
         done = await run(service, "forking")
 
@@ -33,21 +33,21 @@ async def test_a_child_that_dies_is_noticed_though_its_fork_lives(service: Api) 
 
 
 @pytest.mark.parametrize("case", ["closed", "replaced"])
-async def test_a_step_that_takes_its_outputs_away_still_succeeds(service: Api, case: str) -> None:
+async def test_a_step_that_closes_its_output_streams_succeeds(service: Api, case: str) -> None:
     done = await run(service, "closing", case)
 
     assert (done["state"], done["result"]) == ("succeeded", "said")
 
 
 @pytest.mark.parametrize(("case", "code"), [("surrogates", "step_failed"), ("numbered", "5")])
-async def test_what_a_child_raises_is_told_whatever_it_holds(service: Api, case: str, code: str) -> None:
+async def test_odd_errors_of_a_child_process_are_reported(service: Api, case: str, code: str) -> None:
     done = await run(service, "raising", case)
 
     assert (done["state"], done["error"]["code"]) == ("failed", code)
 
 
 @pytest.mark.parametrize("pipeline", ["saving_loop", "saving_process"])
-async def test_a_file_is_bytes_of_any_kind_or_a_path(service: Api, pipeline: str) -> None:
+async def test_save_file_accepts_bytes_like_content_and_refuses_a_number(service: Api, pipeline: str) -> None:
     for case in ("bytearray", "memoryview"):
         done = await run(service, pipeline, case)
         assert done["state"] == "succeeded", done["error"]
@@ -60,7 +60,7 @@ async def test_a_file_is_bytes_of_any_kind_or_a_path(service: Api, pipeline: str
     assert refused["error"]["message"] == "TypeError: a file is bytes or a path, not int"
 
 
-async def test_a_log_line_with_odd_fields_is_kept(service: Api) -> None:
+async def test_a_log_message_with_odd_fields_is_stored(service: Api) -> None:
     done = await run(service, "logging_oddly")
 
     assert done["state"] == "succeeded", done["error"]
@@ -69,7 +69,7 @@ async def test_a_log_line_with_odd_fields_is_kept(service: Api) -> None:
 
 
 @pytest.mark.parametrize("case", ["plain_base", "exits", "cancels"])
-async def test_items_that_raise_anything_fail_the_job_alone(service: Api, case: str) -> None:
+async def test_errors_while_listing_items_fail_only_their_job(service: Api, case: str) -> None:
     neighbour = await service.submit("ticks", params={"count": 5, "interval_ms": 20})
 
     done = await run(service, "odd_itemed", case)
@@ -78,7 +78,7 @@ async def test_items_that_raise_anything_fail_the_job_alone(service: Api, case: 
     assert (await service.finish(neighbour["id"]))["state"] == "succeeded"
 
 
-async def test_slow_items_do_not_hold_up_the_neighbours(service: Api) -> None:
+async def test_listing_items_slowly_does_not_delay_other_jobs(service: Api) -> None:
     slow = await service.submit("odd_itemed", params={"case": "slow"})
     quick = await service.submit("noop")
 

@@ -67,7 +67,7 @@ def use(context: StepContext[Params]) -> None:
 
 
 class Installation:
-    """An environment that holds the wheels of headrace and its client, and a project of a user."""
+    """An environment with the wheels of headrace and its client, and a user's project."""
 
     def __init__(self, folder: Path) -> None:
         self.wheels = folder / "dist"
@@ -103,14 +103,14 @@ class Installation:
 
 
 def _run(*command: str, cwd: Path | None = None, check: bool = True) -> str:
-    answer = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=100, check=False)
-    assert not check or answer.returncode == 0, answer.stdout + answer.stderr
-    return answer.stdout
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=100, check=False)
+    assert not check or result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
 
 
 @pytest.fixture(scope="module")
 def installation() -> Iterator[Installation]:
-    # PostgreSQL runs as another user when root tests, so its folder must be reachable for all.
+    # Under root, PostgreSQL runs as another user, so its folder must be reachable for all users.
     with temporary_folder() as folder:
         installed = Installation(folder)
         installed.build()
@@ -119,7 +119,7 @@ def installation() -> Iterator[Installation]:
         assert over_folder(installed.project) == []
 
 
-def test_a_wheel_holds_migrations_assets_pages_and_types(installation: Installation) -> None:
+def test_the_wheel_contains_migrations_assets_pages_and_types(installation: Installation) -> None:
     (wheel,) = installation.wheels.glob("headrace-*.whl")
     packed = set(zipfile.ZipFile(wheel).namelist())
 
@@ -130,7 +130,7 @@ def test_a_wheel_holds_migrations_assets_pages_and_types(installation: Installat
     assert expected - packed == set()
 
 
-def test_the_installed_package_is_the_one_that_runs(installation: Installation) -> None:
+def test_python_imports_the_installed_package(installation: Installation) -> None:
     where = _run(
         str(installation.python), "-c", "import headrace; print(headrace.__file__)", cwd=installation.project
     )
@@ -167,7 +167,7 @@ def test_up_runs_jobs_of_a_project_with_packages_app_and_settings(installation: 
     assert (installation.project / ".headrace" / "logs" / "worker-1.log").is_file()
 
 
-async def test_migrate_brings_a_database_to_the_newest_revision(
+async def test_migrate_upgrades_a_database_to_the_newest_revision(
     installation: Installation, servers: Servers
 ) -> None:
     async with new_database(str(servers.database_url), "template0") as url:
@@ -186,7 +186,7 @@ def test_a_strict_type_check_of_a_users_module_passes(installation: Installation
     assert _mypy(installation, "app/pipelines.py").startswith("Success")
 
 
-def test_a_type_check_sees_wrong_calls_of_a_step(installation: Installation) -> None:
+def test_a_type_check_finds_wrong_calls_of_a_step(installation: Installation) -> None:
     printed = _mypy(installation, "app/wrong_calls.py", check=False)
 
     errors = [line for line in printed.splitlines() if ": error: " in line]

@@ -1,4 +1,4 @@
-"""A job's way from POST to the last frame."""
+"""A job from its POST request to its last frame."""
 
 import asyncio
 import gc
@@ -19,7 +19,7 @@ def types(frames: list[dict[str, Any]]) -> list[str]:
     return [frame["type"] for frame in frames if "seq" in frame]
 
 
-async def test_a_job_is_shown_from_the_first_event_to_the_end(service: Api) -> None:
+async def test_a_watch_shows_a_job_from_its_first_event_to_its_end(service: Api) -> None:
     job = await service.submit("noop")
 
     frames = await service.watch(job["id"])
@@ -31,7 +31,7 @@ async def test_a_job_is_shown_from_the_first_event_to_the_end(service: Api) -> N
     assert frames[-1] == {"type": "end", "state": "succeeded"}
 
 
-async def test_progress_rises_and_is_whole_only_at_success(service: Api) -> None:
+async def test_progress_only_rises_and_reaches_one_only_at_success(service: Api) -> None:
     job = await service.submit("ticks", params={"count": 20, "interval_ms": 25})
 
     frames = await service.watch(job["id"])
@@ -43,7 +43,7 @@ async def test_progress_rises_and_is_whole_only_at_success(service: Api) -> None
     assert (await service.job(job["id"]))["progress"] == 1.0
 
 
-async def test_progress_moves_at_least_twenty_times_in_far_less_than_ten_seconds(service: Api) -> None:
+async def test_a_job_of_four_seconds_reports_progress_at_least_twenty_times(service: Api) -> None:
     job = await service.submit("ticks", params={"count": 80, "interval_ms": 50})
 
     frames = await service.watch(job["id"])
@@ -53,27 +53,27 @@ async def test_progress_moves_at_least_twenty_times_in_far_less_than_ten_seconds
     assert fractions == sorted(fractions)
 
 
-async def test_a_job_that_computes_does_not_hold_up_the_loops(service: Api) -> None:
+async def test_a_cpu_bound_job_does_not_block_the_event_loop(service: Api) -> None:
     job = await service.submit("crunch", params={"seconds": 1.0})
     watching = asyncio.create_task(service.watch(job["id"]))
-    late, held = [], []
+    delays, blocked = [], []
 
-    gc.freeze()  # what the tests before have left is not collected meanwhile
+    gc.freeze()  # so that garbage of earlier tests is not collected during the measurement
     while not watching.done():
         began, computed = time.monotonic(), time.thread_time()
         await asyncio.sleep(0.005)
-        late.append(time.monotonic() - began - 0.005)
-        held.append(time.thread_time() - computed)
+        delays.append(time.monotonic() - began - 0.005)
+        blocked.append(time.thread_time() - computed)
     gc.unfreeze()
 
     assert (await watching)[-1]["state"] == "succeeded"
-    assert len(late) >= 50
-    # One frame in a hundred may be late, because the machine may be busy.
-    assert sorted(late)[-len(late) // 100 - 1] < 0.05
-    assert max(held) < 0.05
+    assert len(delays) >= 50
+    # One measurement in a hundred may be late, because the machine may be busy.
+    assert sorted(delays)[-len(delays) // 100 - 1] < 0.05
+    assert max(blocked) < 0.05
 
 
-async def test_a_busy_stream_has_beats_too(service: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_busy_stream_also_has_beats(service: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "_BEAT_SECONDS", 1.0)
     job = await service.submit("ticks", params={"count": 40, "interval_ms": 50})
 
@@ -84,7 +84,7 @@ async def test_a_busy_stream_has_beats_too(service: Api, monkeypatch: pytest.Mon
     assert beats[0]["degraded"] is False
 
 
-async def test_a_flaky_step_is_tried_again_in_the_same_attempt(service: Api) -> None:
+async def test_a_failed_step_is_retried_in_the_same_attempt(service: Api) -> None:
     job = await service.submit("flaky", params={"fail_times": 2})
 
     done = await service.finish(job["id"])
@@ -95,7 +95,7 @@ async def test_a_flaky_step_is_tried_again_in_the_same_attempt(service: Api) -> 
     assert all(event["retry_at"] for event in failed)
 
 
-async def test_a_step_out_of_tries_fails_the_job_and_retry_goes_on(service: Api) -> None:
+async def test_a_step_out_of_tries_fails_the_job_and_a_retry_continues_it(service: Api) -> None:
     job = await service.submit("flaky", params={"fail_times": 3}, max_attempts=2)
     failed = await service.finish(job["id"])
     assert (failed["state"], failed["error"]["code"], failed["error"]["step"]) == (
@@ -104,16 +104,16 @@ async def test_a_step_out_of_tries_fails_the_job_and_retry_goes_on(service: Api)
         "fail_first",
     )
 
-    answer = await service.http.post(f"/api/v1/jobs/{job['id']}/retry")
+    response = await service.http.post(f"/api/v1/jobs/{job['id']}/retry")
 
-    assert answer.status_code == 202
+    assert response.status_code == 202
     done = await service.finish(job["id"])
     assert (done["state"], done["error"], done["attempt"]) == ("succeeded", None, 2)
     seen = [event["type"] for event in await service.events(job["id"])]
     assert seen.index("job.failed") < seen.index("job.retried") < seen.index("job.succeeded")
 
 
-async def test_a_process_step_runs_in_a_child_and_reports(service: Api) -> None:
+async def test_a_process_step_reports_progress_and_succeeds(service: Api) -> None:
     job = await service.submit("crunch", params={"seconds": 0.6})
 
     frames = await service.watch(job["id"])
@@ -134,7 +134,7 @@ async def test_a_queued_job_is_cancelled_without_a_worker(own_api: Api) -> None:
     assert types(await own_api.watch(job["id"])) == ["job.queued", "job.cancelled"]
 
 
-async def test_a_delayed_job_says_so_and_starts_when_it_is_due(service: Api) -> None:
+async def test_a_delayed_job_reports_run_at_and_starts_when_it_is_due(service: Api) -> None:
     run_at = datetime.now(UTC) + timedelta(seconds=1.5)
 
     job = await service.submit("noop", run_at=run_at.isoformat())
@@ -154,7 +154,7 @@ async def test_jobs_run_without_redis(settings: Settings) -> None:
     assert frames[-1] == {"type": "end", "state": "succeeded"}
 
 
-async def test_a_handed_back_job_goes_on_in_another_worker(settings: Settings) -> None:
+async def test_a_handed_back_job_continues_in_another_worker(settings: Settings) -> None:
     quick = msgspec.structs.replace(settings, grace_seconds=0.1)
     async with serving(quick) as api:
         async with working(quick):

@@ -23,7 +23,7 @@ letters = Pipeline("letters_of_a_test", version=1, params=Words)
 letters.add(count_letters, result=True)
 
 
-async def test_a_step_that_is_defined_here_runs_as_a_job(settings: Settings) -> None:
+async def test_a_step_defined_in_a_single_file_runs_as_a_job(settings: Settings) -> None:
     own = msgspec.structs.replace(settings, pipelines=(__file__,))
 
     async with serving(own) as api, working(own):

@@ -26,7 +26,7 @@ async def run(service: Api, pipeline: str, case: str = "", value: Any = None, **
     return done
 
 
-async def test_a_graph_with_items_files_and_parallel_branches(service: Api) -> None:
+async def test_a_graph_with_items_files_and_parallel_branches_runs(service: Api) -> None:
     upload = await service.http.post("/api/v1/files", files={"file": ("in.txt", b"from outside")})
     params = {"names": ["ada", "bob"], "input_file": upload.json()["id"]}
 
@@ -57,7 +57,7 @@ async def test_a_graph_with_items_files_and_parallel_branches(service: Api) -> N
     assert seqs == list(range(1, len(seqs) + 1))
 
 
-async def test_no_items_are_a_finished_step(service: Api) -> None:
+async def test_a_job_without_items_succeeds(service: Api) -> None:
     job = await service.submit("names", params={"names": []})
 
     done = await service.finish(job["id"])
@@ -84,7 +84,7 @@ async def test_no_items_are_a_finished_step(service: Api) -> None:
         ("nul", "output_invalid"),
     ],
 )
-async def test_a_step_that_fails_says_why(service: Api, case: str, code: str) -> None:
+async def test_a_failed_step_reports_its_error_code(service: Api, case: str, code: str) -> None:
     done = await run(service, "cases", case)
 
     assert done["state"] == "failed"
@@ -96,7 +96,7 @@ async def test_a_step_that_fails_says_why(service: Api, case: str, code: str) ->
 @pytest.mark.parametrize(
     "case", ["exits", "interrupts", "stops", "cancels", "wordless", "plain_base", "surrogates"]
 )
-async def test_a_step_that_wants_to_end_more_than_itself_only_fails(
+async def test_exit_and_cancellation_errors_of_a_step_fail_only_its_job(
     service: Api, pipeline: str, case: str
 ) -> None:
     neighbour = await service.submit("ticks", params={"count": 5, "interval_ms": 20})
@@ -108,20 +108,20 @@ async def test_a_step_that_wants_to_end_more_than_itself_only_fails(
 
 
 @pytest.mark.parametrize("value", [None, 0, 1.5, "text", [], {"a": [1, {"b": None}]}, "\N{SNOWMAN}", 2**70])
-async def test_a_result_comes_back_as_it_was_returned(service: Api, value: Any) -> None:
+async def test_a_result_is_returned_unchanged(service: Api, value: Any) -> None:
     done = await run(service, "cases", "echo", value)
 
     assert (done["state"], done["result"]) == ("succeeded", value)
 
 
 @pytest.mark.parametrize("pipeline", ["slow", "slow_process", "slow_thread"])
-async def test_a_try_out_of_time_is_ended_wherever_it_runs(service: Api, pipeline: str) -> None:
+async def test_step_timeouts_apply_in_loops_processes_and_threads(service: Api, pipeline: str) -> None:
     done = await run(service, pipeline)
 
     assert (done["state"], done["error"]["code"]) == ("failed", "step_timeout")
 
 
-async def test_a_job_out_of_time_fails(service: Api) -> None:
+async def test_a_job_over_its_time_limit_fails(service: Api) -> None:
     job = await service.submit("ticks", params={"count": 1000, "interval_ms": 50}, timeout_seconds=0.5)
 
     done = await service.finish(job["id"])
@@ -129,14 +129,14 @@ async def test_a_job_out_of_time_fails(service: Api) -> None:
     assert (done["state"], done["error"]["code"]) == ("failed", "job_timeout")
 
 
-async def test_a_child_that_vanishes_uses_up_its_tries(service: Api) -> None:
+async def test_a_step_whose_process_exits_fails_the_job(service: Api) -> None:
     done = await run(service, "vanishing")
 
     assert (done["state"], done["error"]["code"]) == ("failed", "process_died")
     assert done["attempt"] <= 2
 
 
-async def test_a_long_wait_for_the_next_try_holds_no_slot(settings: Settings, tmp_path: Path) -> None:
+async def test_a_long_backoff_occupies_no_worker_slot(settings: Settings, tmp_path: Path) -> None:
     flow = tmp_path / "patient.py"
     flow.write_text(
         "from headrace import Pipeline, RetryableError, StepContext, step\n"
@@ -161,7 +161,7 @@ async def test_a_long_wait_for_the_next_try_holds_no_slot(settings: Settings, tm
         assert (done["state"], done["result"], done["attempt"]) == ("succeeded", 2, 2)
 
 
-async def test_logs_are_clipped_and_past_the_limit_counted(service: Api) -> None:
+async def test_long_log_messages_are_clipped_and_excess_messages_counted(service: Api) -> None:
     long = await service.submit("cases", params={"case": "long_log"})
     await service.finish(long["id"])
     line = next(event for event in await service.events(long["id"]) if event["type"] == "log")
@@ -177,7 +177,7 @@ async def test_logs_are_clipped_and_past_the_limit_counted(service: Api) -> None
     assert lines[-1] == "20 more log messages were dropped"
 
 
-async def test_a_second_attempt_enters_only_what_is_not_done(settings: Settings, tmp_path: Path) -> None:
+async def test_a_second_attempt_runs_only_unfinished_steps(settings: Settings, tmp_path: Path) -> None:
     ledger = tmp_path / "ledger"
     params = {"ledger": str(ledger), "steps": 3, "hold_seconds": 1.5}
     quick = msgspec.structs.replace(settings, pipelines=(str(FLOWS),), grace_seconds=0.05)
@@ -196,7 +196,7 @@ async def test_a_second_attempt_enters_only_what_is_not_done(settings: Settings,
     assert sorted(entered) == ["first", "hold", "hold", "item 0", "item 1", "item 2"]
 
 
-async def test_params_that_no_longer_fit_fail_the_job(service: Api, database: Any) -> None:
+async def test_params_that_no_longer_match_the_schema_fail_the_job(service: Api, database: Any) -> None:
     job = await service.submit("counting", params={"ledger": "x"}, run_at="2100-01-01T00:00:00Z")
     await database.fetch(
         "UPDATE jobs SET params = '{\"steps\": 1}', run_at = statement_timestamp(),"
@@ -208,7 +208,7 @@ async def test_params_that_no_longer_fit_fail_the_job(service: Api, database: An
     assert (done["state"], done["error"]["code"]) == ("failed", "params_invalid")
 
 
-async def test_odd_reports_harm_nobody(service: Api) -> None:
+async def test_odd_progress_and_log_values_do_not_affect_other_jobs(service: Api) -> None:
     neighbour = await service.submit("ticks", params={"count": 100, "interval_ms": 20})
     # The wait is longer than a heartbeat, which stores the progress.
     job = await service.submit("odd", params={"case": "", "value": 1.5})
@@ -222,7 +222,7 @@ async def test_odd_reports_harm_nobody(service: Api) -> None:
     assert (await service.finish(neighbour["id"]))["state"] == "succeeded"
 
 
-async def test_items_that_cannot_be_computed_fail_the_job(service: Api) -> None:
+async def test_an_error_while_listing_items_fails_the_job(service: Api) -> None:
     job = await service.submit("itemless", params={"items": ""})
 
     done = await service.finish(job["id"])
@@ -242,7 +242,7 @@ async def test_raw_json_that_cannot_be_stored_fails_the_job(service: Api, items:
 
 
 @pytest.mark.parametrize("is_cancelled", [True, False])
-async def test_no_step_begins_once_the_attempt_is_to_end(
+async def test_no_step_starts_once_the_attempt_is_cancelled_or_has_failed(
     service: Api, tmp_path: Path, is_cancelled: bool
 ) -> None:
     mark = tmp_path / "mark"
@@ -260,7 +260,7 @@ async def test_no_step_begins_once_the_attempt_is_to_end(
     assert "step.started" not in {event["type"] for event in await service.events(job["id"])}
 
 
-async def test_who_comes_after_the_last_report_hears_of_it(settings: Settings) -> None:
+async def test_a_late_watcher_gets_the_last_reported_progress(settings: Settings) -> None:
     quick = msgspec.structs.replace(settings, pipelines=(str(FLOWS),), lease_seconds=3.0)
     async with serving(quick) as service, working(quick):
         job = await service.submit("rarely", params={"case": ""})

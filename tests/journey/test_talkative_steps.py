@@ -21,7 +21,7 @@ STORED = (
 )
 
 
-async def test_what_a_step_says_is_kept_and_told_without_credentials(
+async def test_logs_and_errors_of_steps_are_stored_and_sent_redacted(
     settings: Settings, database: StatementPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = io.StringIO()
@@ -41,18 +41,18 @@ async def test_what_a_step_says_is_kept_and_told_without_credentials(
         monkeypatch.undo()
         configure_logging("info", as_json=False)
 
-    shown = "hr_0123456789ab_[redacted]"
+    redacted = "hr_0123456789ab_[redacted]"
     assert [job["error"]["message"] for job in ended] == [
-        f"refused: {shown}",
-        f"ValueError: refused: {shown}",
+        f"refused: {redacted}",
+        f"ValueError: refused: {redacted}",
     ]
     received = [frame for frames in watched for frame in frames if frame["type"] != "hello"]
     logs = [frame for frame in received if frame["type"] == "log"]
     assert [(log["message"], log["fields"]["sent"]) for log in logs] == [
-        (f"calling with {shown}", [shown])
+        (f"calling with {redacted}", [redacted])
     ] * 2
     assert logs[0]["fields"]["url"] == "https://u:[redacted]@h/?token=[redacted]"
     stored = " ".join(row["text"] for row in await database.fetch(STORED))
-    assert shown in stored
+    assert redacted in stored
     assert KEY not in stored + str(received) + written.getvalue()
     assert "step_failed" in written.getvalue()

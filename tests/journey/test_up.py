@@ -1,4 +1,4 @@
-"""`headrace up` starts all its parts, keeps them running, and stops them again."""
+"""`headrace up` starts all its parts, keeps them running, and stops them."""
 
 import os
 import signal
@@ -36,13 +36,13 @@ def service() -> Iterator[Up]:
         yield ready
 
 
-def test_a_job_runs_as_soon_as_up_says_that_it_is_ready(service: Up) -> None:
-    answer = service.call("submit", "noop", "--watch")
+def test_a_job_runs_as_soon_as_up_reports_that_it_is_ready(service: Up) -> None:
+    result = service.call("submit", "noop", "--watch")
 
-    assert answer.returncode == 0, answer.stderr
+    assert result.returncode == 0, result.stderr
 
 
-def test_each_part_is_a_process_of_its_own_in_the_session_of_up(service: Up) -> None:
+def test_each_part_is_a_separate_process_in_the_session_of_up(service: Up) -> None:
     session = service.command.process.pid
     api, worker = service.part("api"), service.part("worker")
 
@@ -51,12 +51,12 @@ def test_each_part_is_a_process_of_its_own_in_the_session_of_up(service: Up) -> 
     assert os.getpgid(worker) != os.getpgid(session)
 
 
-def test_the_logs_of_the_parts_are_files(service: Up) -> None:
+def test_each_part_writes_its_own_log_file(service: Up) -> None:
     assert "worker_ready" in (service.folder / "logs" / "worker-1.log").read_text()
     assert (service.folder / "logs" / "api.log").exists()
 
 
-def test_a_killed_worker_is_started_again_and_its_job_ends_well(service: Up) -> None:
+def test_a_killed_worker_is_restarted_and_its_job_succeeds(service: Up) -> None:
     job = service.submit("ticks", "--params", LONG)
     with running("watch", job, "--json", HEADRACE_URL=service.url) as watching:
         watching.line('"step.started"')
@@ -68,7 +68,7 @@ def test_a_killed_worker_is_started_again_and_its_job_ends_well(service: Up) -> 
         assert any('"attempt.lost"' in line for line in watching.rest())
 
 
-def test_a_killed_api_is_started_again_and_a_watch_goes_on(service: Up) -> None:
+def test_a_killed_api_is_restarted_and_a_watch_continues(service: Up) -> None:
     job = service.submit("ticks", "--params", LONG)
     with running("watch", job, HEADRACE_URL=service.url) as watching:
         watching.line("started")
@@ -80,7 +80,7 @@ def test_a_killed_api_is_started_again_and_a_watch_goes_on(service: Up) -> None:
 
 
 @pytest.mark.parametrize(("server", "label"), [("postgres", "PostgreSQL"), ("redis", "Redis")])
-def test_a_killed_server_of_its_own_is_started_again_and_the_job_ends_well(
+def test_a_killed_embedded_server_is_restarted_and_the_job_succeeds(
     service: Up, server: str, label: str
 ) -> None:
     job = service.submit("ticks", "--params", LONG)
@@ -96,7 +96,7 @@ def test_a_killed_server_of_its_own_is_started_again_and_the_job_ends_well(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_stops_everything_in_order(folder: Path, number: signal.Signals) -> None:
+def test_a_signal_stops_all_parts_cleanly(folder: Path, number: signal.Signals) -> None:
     with up(folder, "--workers", "2") as ready:
         session = ready.command.process.pid
 
@@ -111,7 +111,7 @@ def test_a_signal_stops_everything_in_order(folder: Path, number: signal.Signals
 
 
 @pytest.mark.slow
-def test_a_running_job_is_handed_back_and_goes_on_at_the_next_start(folder: Path) -> None:
+def test_a_running_job_is_handed_back_and_continues_at_the_next_start(folder: Path) -> None:
     with up(folder, HEADRACE_GRACE_SECONDS="0") as first:
         job = first.submit("ticks", "--params", '{"count": 20, "interval_ms": 100}')
         with running("watch", job, "--json", HEADRACE_URL=first.url) as watching:
@@ -120,11 +120,11 @@ def test_a_running_job_is_handed_back_and_goes_on_at_the_next_start(folder: Path
         assert first.command.wait() == 0
 
     with up(folder) as second:
-        answer = second.call("watch", job, "--json")
+        result = second.call("watch", job, "--json")
 
-    assert answer.returncode == 0
-    assert '"handed_back"' in answer.stdout
-    assert '"attempt.lost"' not in answer.stdout
+    assert result.returncode == 0
+    assert '"handed_back"' in result.stdout
+    assert '"attempt.lost"' not in result.stdout
 
 
 def test_a_second_interrupt_does_not_wait_for_jobs(folder: Path) -> None:
@@ -141,62 +141,62 @@ def test_a_second_interrupt_does_not_wait_for_jobs(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_parts_of_a_killed_up_end_and_its_servers_are_taken_over(folder: Path) -> None:
+def test_the_parts_of_a_killed_up_end_and_its_servers_are_adopted(folder: Path) -> None:
     with up(folder) as killed:
         port = killed.url.rpartition(":")[2]
         killed.command.process.kill()
         with up(folder, "--port", port) as next_one:
-            answer = next_one.call("submit", "noop", "--watch")
+            result = next_one.call("submit", "noop", "--watch")
 
-            assert answer.returncode == 0, answer.stderr
+            assert result.returncode == 0, result.stderr
             until_gone(killed.command.process.pid)
 
 
-def test_a_worker_that_refuses_to_start_stops_up_with_its_reason(folder: Path) -> None:
-    answer = call("up", "--port", "0", "--data-dir", str(folder), HEADRACE_PIPELINES="/nowhere/at_all.py")
+def test_up_stops_with_the_reason_of_a_worker_that_cannot_start(folder: Path) -> None:
+    result = call("up", "--port", "0", "--data-dir", str(folder), HEADRACE_PIPELINES="/nowhere/at_all.py")
 
-    assert answer.returncode == 1
-    assert answer.stderr.startswith("headrace: HEADRACE_PIPELINES: '/nowhere/at_all.py' is neither")
-    assert answer.stderr.count("\n") == 1
+    assert result.returncode == 1
+    assert result.stderr.startswith("headrace: HEADRACE_PIPELINES: '/nowhere/at_all.py' is neither")
+    assert result.stderr.count("\n") == 1
 
 
-def test_a_port_that_is_taken_is_one_line(folder: Path) -> None:
+def test_a_taken_port_is_reported_in_one_line(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
 
-        answer = call("up", "--port", port, "--data-dir", str(folder))
+        result = call("up", "--port", port, "--data-dir", str(folder))
 
-    assert answer.returncode == 1
-    assert answer.stderr == (
+    assert result.returncode == 1
+    assert result.stderr == (
         f"headrace: cannot listen on 127.0.0.1 port {port}: it is in use; choose another port with --port\n"
     )
 
 
 def test_a_second_up_over_the_same_folder_is_refused(service: Up) -> None:
-    answer = call("up", "--port", "0", "--data-dir", str(service.folder))
+    result = call("up", "--port", "0", "--data-dir", str(service.folder))
 
-    assert answer.returncode == 1
-    assert f"process {service.command.process.pid}" in answer.stderr
-    assert answer.stderr.count("\n") == 1
-
-
-def test_a_bad_setting_is_one_line_that_names_it(folder: Path) -> None:
-    answer = call("up", "--data-dir", str(folder), HEADRACE_LEASE_SECONDS="soon")
-
-    assert answer.returncode == 1
-    assert answer.stderr.startswith("headrace: HEADRACE_LEASE_SECONDS: ")
-    assert answer.stderr.count("\n") == 1
+    assert result.returncode == 1
+    assert f"process {service.command.process.pid}" in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
-def test_an_address_of_the_network_is_refused_in_local_mode(folder: Path) -> None:
-    answer = call("up", "--host", "0.0.0.0", "--port", "0", "--data-dir", str(folder))  # noqa: S104
+def test_an_invalid_setting_is_named_in_one_line(folder: Path) -> None:
+    result = call("up", "--data-dir", str(folder), HEADRACE_LEASE_SECONDS="soon")
 
-    assert answer.returncode == 1
-    assert answer.stderr.startswith("headrace: HEADRACE_AUTH=local lets everybody in, so 0.0.0.0 is refused")
+    assert result.returncode == 1
+    assert result.stderr.startswith("headrace: HEADRACE_LEASE_SECONDS: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_network_address_is_refused_in_local_mode(folder: Path) -> None:
+    result = call("up", "--host", "0.0.0.0", "--port", "0", "--data-dir", str(folder))  # noqa: S104
+
+    assert result.returncode == 1
+    assert result.stderr.startswith("headrace: HEADRACE_AUTH=local lets everybody in, so 0.0.0.0 is refused")
 
 
 @pytest.mark.slow
-def test_reload_starts_the_parts_again_with_what_was_written(folder: Path, tmp_path: Path) -> None:
+def test_reload_restarts_the_parts_with_the_changed_module(folder: Path, tmp_path: Path) -> None:
     module = tmp_path / "mine.py"
     source = (
         "from msgspec import Struct\nfrom headrace import Pipeline, StepContext, step\n"

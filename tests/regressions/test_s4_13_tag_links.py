@@ -1,4 +1,4 @@
-"""Deletes of jobs, presets and tags remove their links, never the object on the other side."""
+"""Deleting a job, a preset or a tag removes its links, but never the linked objects."""
 
 from headrace.adapters.database import StatementPool
 from support.harness import Api
@@ -7,9 +7,9 @@ from support.harness import Api
 async def test_deleting_a_tagged_job_keeps_the_tag_and_drops_the_link(
     api: Api, database: StatementPool
 ) -> None:
-    """Bug: a cascade from the job to its tags deleted tags that marked other jobs, or nothing yet.
+    """Bug: deleting a job also deleted its tags, even those that other jobs used.
 
-    Expected: the link goes with the job; the tag stays, and so do its other links.
+    Expected: the link is deleted with the job; the tag and its other links are kept.
     """
     gone = await api.submit("noop", tags=["shared", "lone"])
     kept = await api.submit("noop", tags=["shared"])
@@ -25,9 +25,9 @@ async def test_deleting_a_tagged_job_keeps_the_tag_and_drops_the_link(
 
 
 async def test_deleting_a_tag_keeps_the_job(api: Api, database: StatementPool) -> None:
-    """Bug: a cascade from the tag to what it marks deleted jobs and presets.
+    """Bug: deleting a tag also deleted the jobs and presets that carried it.
 
-    Expected: only the links go; job and preset are as before, without the tag.
+    Expected: only the links are deleted; the job and the preset are unchanged, except for the tag.
     """
     job = await api.submit("noop", tags=["gone", "kept"])
     body = {"title": "T", "pipeline": "noop", "params": {}, "tags": ["gone"]}

@@ -1,4 +1,4 @@
-"""A browser for tests, which keeps cookies by their paths and signs in at a provider."""
+"""A browser for tests, which stores cookies by path and signs in at a provider."""
 
 from http.cookies import SimpleCookie
 from typing import Any
@@ -25,13 +25,13 @@ class Browser:
         ]
         if sent:
             headers["Cookie"] = "; ".join(sent)
-        answer = await self._http.request(method, path, headers=headers, **options)
-        for header in answer.headers.get_list("set-cookie"):
+        response = await self._http.request(method, path, headers=headers, **options)
+        for header in response.headers.get_list("set-cookie"):
             for name, cookie in SimpleCookie(header).items():
                 self.cookies.pop(name, None)
                 if cookie["max-age"] != "0":
                     self.cookies[name], self.paths[name] = cookie.value, cookie["path"]
-        return answer
+        return response
 
     async def get(self, path: str, **options: Any) -> httpx.Response:
         return await self.call("GET", path, **options)

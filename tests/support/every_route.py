@@ -114,8 +114,8 @@ async def ask(api: Api, route: Route, path: str, headers: dict[str, str]) -> tup
     """Return status and body; for a socket the close code (or 200 while it is open) and the first frame."""
     if route.method != "WS":
         more = BODIES[route.operation] if route.method in ("POST", "PUT", "PATCH") else {}
-        answer = await _within(api.http, route.method, path, headers, more)
-        return answer.status_code, answer.text
+        response = await _within(api.http, route.method, path, headers, more)
+        return response.status_code, response.text
     # With a bounded queue the client would not see the close behind unread frames.
     async with websockets.connect(api.ws + path, additional_headers=headers, max_queue=None) as socket:
         try:

@@ -1,6 +1,6 @@
 """A sign-in provider that speaks the real protocols: OpenID Connect, and the OAuth of GitHub and Tone3000.
 
-It makes the checks of a real provider (PKCE, redirect, client, single use and expiry of codes). Tests can
+It performs the checks of a real provider (PKCE, redirect, client, single use and expiry of codes). Tests can
 make it misbehave.
 """
 
@@ -26,7 +26,7 @@ CLIENT_ID = "headrace"
 CLIENT_SECRET = "client secret + of % headrace"
 KEY = RSAKey.generate_key(2048, {"kid": "first", "use": "sig"})
 
-Answer = tuple[int, Any]
+StatusAndBody = tuple[int, Any]
 
 
 class ProviderUser(Struct):
@@ -90,16 +90,16 @@ class FakeProvider(Struct):
         query = {name: values[0] for name, values in parse_qs(scope["query_string"].decode()).items()}
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         body = (await receive())["body"] if scope["method"] == "POST" else b""
-        answer: Any = {"error": "server_error"}
+        content: Any = {"error": "server_error"}
         if path in self.failing:
             status = self.failing[path]
         elif path.endswith("/authorize"):
-            status, answer = self._authorize(query)
+            status, content = self._authorize(query)
         elif path.endswith(("/token", "/access_token")):
-            status, answer = self._token(path, headers, parse_qs(body.decode()))
+            status, content = self._token(path, headers, parse_qs(body.decode()))
         else:
-            status, answer = self._read(path, query, headers)
-        location = [(b"location", answer.encode())] if status == 302 else []
+            status, content = self._read(path, query, headers)
+        location = [(b"location", content.encode())] if status == 302 else []
         await send(
             {
                 "type": "http.response.start",
@@ -107,9 +107,9 @@ class FakeProvider(Struct):
                 "headers": [(b"content-type", b"application/json"), *location],
             }
         )
-        await send({"type": "http.response.body", "body": msgspec.json.encode(answer)})
+        await send({"type": "http.response.body", "body": msgspec.json.encode(content)})
 
-    def _authorize(self, query: dict[str, str]) -> Answer:
+    def _authorize(self, query: dict[str, str]) -> StatusAndBody:
         good = (
             query.get("response_type") == "code"
             and query.get("client_id") == CLIENT_ID
@@ -130,7 +130,7 @@ class FakeProvider(Struct):
         callback_query = {"code": code} if self.back is None else self.back
         return 302, query["redirect_uri"] + "?" + urlencode({**callback_query, "state": query["state"]})
 
-    def _token(self, path: str, headers: dict[str, str], form: dict[str, list[str]]) -> Answer:
+    def _token(self, path: str, headers: dict[str, str], form: dict[str, list[str]]) -> StatusAndBody:
         given = {name: values[0] for name, values in form.items()}
         if headers["content-type"].partition(";")[0] != "application/x-www-form-urlencoded":
             return 400, {"error": "invalid_request"}
@@ -155,10 +155,10 @@ class FakeProvider(Struct):
             if path.endswith("/access_token"):  # GitHub reports this error with 200
                 return 200, {"error": "bad_verification_code"}
             return 400, {"error": "invalid_grant"}
-        answer = self.tokens(grant.person)
+        tokens = self.tokens(grant.person)
         if path == "/token":
-            answer["id_token"] = self._id_token(grant)
-        return 200, answer
+            tokens["id_token"] = self._id_token(grant)
+        return 200, tokens
 
     def _id_token(self, grant: _Grant) -> str:
         now, person = int(time.time()), grant.person
@@ -178,7 +178,7 @@ class FakeProvider(Struct):
         key = self.keys[-1]
         return jwt.encode({"alg": "RS256", "kid": key.kid}, claims, key)
 
-    def _read(self, path: str, query: dict[str, str], headers: dict[str, str]) -> Answer:
+    def _read(self, path: str, query: dict[str, str], headers: dict[str, str]) -> StatusAndBody:
         if path == "/.well-known/openid-configuration":
             return 200, {
                 "issuer": self.url,

@@ -1,4 +1,4 @@
-"""Runs a real API and a real worker in the event loop of the tests, with a client for tests."""
+"""Runs a real API and a real worker in the event loop of the tests, and provides a client."""
 
 import asyncio
 import shutil
@@ -42,9 +42,9 @@ class Api(Struct):
     server: Any = None
 
     async def submit(self, pipeline: str, **more: Any) -> dict[str, Any]:
-        answer = await self.http.post("/api/v1/jobs", json={"pipeline": pipeline, **more})
-        assert answer.status_code == 202, answer.text
-        body: dict[str, Any] = answer.json()
+        response = await self.http.post("/api/v1/jobs", json={"pipeline": pipeline, **more})
+        assert response.status_code == 202, response.text
+        body: dict[str, Any] = response.json()
         return body
 
     async def job(self, job_id: str) -> dict[str, Any]:
@@ -52,8 +52,8 @@ class Api(Struct):
         return body
 
     async def events(self, job_id: str) -> list[dict[str, Any]]:
-        answer = await self.http.get(f"/api/v1/jobs/{job_id}/events", params={"limit": 1000})
-        items: list[dict[str, Any]] = answer.json()["items"]
+        response = await self.http.get(f"/api/v1/jobs/{job_id}/events", params={"limit": 1000})
+        items: list[dict[str, Any]] = response.json()["items"]
         return items
 
     async def watch(self, job_id: str, after: int = 0, query: str = "") -> list[dict[str, Any]]:
@@ -130,7 +130,7 @@ def private_servers() -> Iterator[Servers]:
 
 
 async def register_pipelines(settings: Settings) -> None:
-    """Register the pipelines of *settings* by a worker that starts no job."""
+    """Register the pipelines of *settings* with a worker that starts no job."""
     async with open_worker(settings, ("nobody",), 1):
         pass
 

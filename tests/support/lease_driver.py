@@ -1,4 +1,4 @@
-"""The calls that tests of leases make: those of workers and of users, on one database."""
+"""Calls for lease tests: those of workers and of users, on one database."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -66,7 +66,7 @@ def job_queue(
 def change(
     claim: Claim, write_no: int, *events: JobEvent, target: JobState | None = None, delay: float = 0.0
 ) -> Change:
-    """Return the change *write_no* of an attempt; with a *target*, its last event is that of the end."""
+    """Return the change *write_no* of an attempt; with a *target*, it ends the attempt with a final event."""
     result = Change(job_id=claim.job_id, owner_id=claim.owner_id, fence=claim.fence, write_no=write_no)
     result.events += [encode_event(event) for event in events]
     if target is not None:
@@ -139,8 +139,8 @@ async def in_transaction(engine: AsyncEngine, call: Callable[[JobService], Await
 
 async def submit(database: Database, *specs: JobSpec, key: SubmissionKey | None = None) -> list[UUID]:
     """Submit *specs* as one request. Return the ids of the jobs."""
-    answer = await Submitter(database).submit(OWNER, specs, lambda _: b"{}", key=key)
-    return [news.job_id for news in answer.news]
+    result = await Submitter(database).submit(OWNER, specs, lambda _: b"{}", key=key)
+    return [news.job_id for news in result.news]
 
 
 async def sweep(worker: JobQueue) -> list[JobNews]:

@@ -114,7 +114,7 @@ def time_out(job: ModelJob) -> Outcome:
 
 
 def hand_back(job: ModelJob, worker: str, fence: int) -> Outcome:
-    """Release an attempt that *worker* holds after it lost the answer to its claim."""
+    """Release an attempt that *worker* holds without knowing it, after the response to its claim was lost."""
     if job.holder != worker or job.fence != fence:
         return Outcome(job)
     target = JobState.CANCELLED if job.is_cancel_requested else JobState.QUEUED

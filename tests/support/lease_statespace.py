@@ -1,6 +1,6 @@
 """The state space of a job with two workers, a sweep and a user: all next steps, and the broken rules. Pure.
 
-Answers get lost, leases expire, and a worker continues an attempt that it no longer holds.
+Responses get lost, leases expire, and a worker continues an attempt that it no longer holds.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ EVENTS: Final = {
 
 
 class Attempt(NamedTuple):
-    """An attempt that a worker believes to hold: its fence, last change number and unanswered change."""
+    """An attempt that a worker believes it holds: its fence, last change number and unanswered change."""
 
     worker: str
     fence: int

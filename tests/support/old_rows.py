@@ -36,7 +36,7 @@ _BROKEN: Final = JobError(code="step_failed", message="it broke", step="nothing"
 
 
 class OldRows(Struct):
-    """The ids of the rows: jobs by their state, files by name, and a stored idempotent answer."""
+    """The ids of the jobs by state and of the files by name, and the response of an idempotency key."""
 
     owner_id: UUID
     jobs: dict[str, UUID]

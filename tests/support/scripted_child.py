@@ -1,4 +1,4 @@
-"""A host that records the calls of steps, and a child process that a test scripts."""
+"""A host that records the calls of steps, and a child process that is scripted by a test."""
 
 import asyncio
 import os
@@ -37,7 +37,7 @@ _TO_CHILD: Final[msgspec.msgpack.Decoder[protocol.ToChild]] = msgspec.msgpack.De
 
 
 class ScriptedChild:
-    """A child process whose messages and exit the test decides; on exit it closes the socket."""
+    """A child process that the test scripts: its messages and its exit, which closes its socket."""
 
     def __init__(self) -> None:
         self.signals: list[Signals] = []
@@ -101,7 +101,7 @@ class ScriptedChild:
 
 
 class RecordingHost:
-    """A host that records its calls and their threads. Where *refusal* is given, each call raises it."""
+    """A host that records its calls and their threads. If *refusal* is given, each call raises it."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class RecordingHost:
 def start_scripted(
     monkeypatch: pytest.MonkeyPatch, host: RecordingHost | None = None
 ) -> tuple[ScriptedChild, ProcessExecutor, "asyncio.Future[str]"]:
-    """Start a try of a step whose child process the test scripts."""
+    """Start a try of a step, with a child process that the test scripts."""
     child = ScriptedChild()
     monkeypatch.setattr(process_executor, "Child", child)
     executor = ProcessExecutor(RUN_STEP, "mix", "mix[2]", cast(StepHost, host or RecordingHost()))

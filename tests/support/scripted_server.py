@@ -69,12 +69,12 @@ async def scripted_event_server(*scenes: Scene) -> AsyncIterator[ScriptedServer]
     playing: set[asyncio.Task[None]] = set()
 
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(answer(reader, writer))
+        task = asyncio.create_task(respond_and_close(reader, writer))
         playing.add(task)
         task.add_done_callback(playing.discard)
         await task
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def respond_and_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await respond(reader, writer)
         finally:

@@ -1,4 +1,4 @@
-"""One API shared by many users whom a proxy names, and the checks that tests make on it."""
+"""An API that is shared by many users, who are named by a proxy, and checks on its responses."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager

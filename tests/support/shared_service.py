@@ -1,4 +1,4 @@
-"""An API (and a worker) for all tests of a module, without rows, files or cached answers of earlier tests."""
+"""An API (and a worker) for all tests of a module, which is reset between the tests."""
 
 import shutil
 from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ class SharedService(Struct):
         await self.database.fetch("CREATE TABLE IF NOT EXISTS pipelines_of_module AS TABLE pipelines")
 
     async def reset(self) -> None:
-        """Delete rows, files and cached answers that earlier tests left."""
+        """Delete the rows, files and cache entries that earlier tests left."""
         emptied = [table for table in METADATA.tables if table not in _KEPT_TABLES]
         deletes = "".join(f"DELETE FROM {table};" for table in emptied)  # noqa: S608
         # Triggers are off: no delete cascades, and no trigger records bytes for removal.

@@ -34,7 +34,7 @@ _JOB = NewJob(
 
 
 def submission(name: str, *, jobs: int = 1, key: str | None = None, owner: int = 1) -> Submission:
-    """A submission with *name* as its response, which tells it from others."""
+    """Return a submission with *name* as its response, by which tests identify it."""
     return Submission(
         owner_id=UUID(int=owner),
         jobs=[_JOB] * jobs,
@@ -48,7 +48,7 @@ def named(*names: str) -> list[Submission]:
 
 
 def stored_as(*names: str) -> list[StoreResult]:
-    """The results that a `ScriptedWriter` returns for submissions of those names."""
+    """Return the results of a `ScriptedWriter` for submissions with these names."""
     return [StoreResult("stored", AT, name) for name in names]
 
 
@@ -56,7 +56,7 @@ class ScriptedWriter:
     """Records the names in each statement that stores submissions; those with `POISON` fail.
 
     Each statement takes the next of *errors* and raises it. While the writer is not open, each statement
-    takes until `release`.
+    waits for `release`.
     """
 
     def __init__(self, *errors: Exception | None, is_open: bool = True) -> None:
@@ -91,7 +91,7 @@ class ScriptedWriter:
 
 @asynccontextmanager
 async def running_batcher(write: Write) -> AsyncIterator[SubmissionBatcher]:
-    """A batcher whose `run` is under way in the block."""
+    """Yield a batcher that runs during the block."""
     batcher = SubmissionBatcher(write)
     task = asyncio.create_task(batcher.run())
     yield batcher
@@ -103,5 +103,5 @@ def store_each(batcher: SubmissionBatcher, *submissions: Submission) -> list["as
 
 
 async def results_of(tasks: "Sequence[asyncio.Task[StoreResult]]") -> list[StoreResult | BaseException]:
-    """The results and errors of the callers, in order."""
+    """Return the results and errors of the callers, in order."""
     return await asyncio.gather(*tasks, return_exceptions=True)

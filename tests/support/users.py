@@ -1,4 +1,4 @@
-"""A service behind a proxy, and its callers: named by the proxy, by a key or not at all."""
+"""A service behind a proxy, and its callers: identified by the proxy, by a key or not at all."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

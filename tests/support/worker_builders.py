@@ -98,7 +98,7 @@ def new_run(node: Node, index: int | None = None, *, tries: int = 0, output: str
     return StepPlan(node=node, key=key, index=index, tries=tries, output=output)
 
 
-def new_claim(**different: Any) -> Claim:
+def new_claim(**changes: Any) -> Claim:
     """Return the claim of a job's third attempt, at noon by PostgreSQL's clock."""
     claim = Claim(
         job_id=UUID(int=1),
@@ -130,7 +130,7 @@ def new_claim(**different: Any) -> Claim:
             events=[EncodedEvent("job.started", "{}")],
         ),
     )
-    return replace(claim, **different)
+    return replace(claim, **changes)
 
 
 def stored(*records: StepRecord) -> dict[str, StepRecord]:
@@ -194,7 +194,7 @@ def succeed(plan: Plan, run: StepPlan, output: str = "1") -> None:
 
 
 class StoredSteps:
-    """The rows of `step_runs` of a job in memory, which changes write and a claim reads."""
+    """The `step_runs` rows of a job in memory: changes write them, and a claim reads them."""
 
     def __init__(self) -> None:
         self._rows: dict[str, StepChange] = {}

@@ -24,7 +24,7 @@ NAMES = ("root", "Boss@Example.com")
         ("ada", "root", False),
     ],
 )
-def test_an_email_is_matched_by_emails_and_a_username_by_usernames(
+def test_emails_match_only_emails_and_usernames_only_usernames(
     username: str, email: str | None, expected: bool
 ) -> None:
     admins = Admins(NAMES, trusts_usernames=True)
@@ -36,7 +36,7 @@ def test_an_email_is_matched_by_emails_and_a_username_by_usernames(
     ("username", "email", "expected"),
     [("root", None, False), ("root", "boss@example.com", True), ("ada", "boss@example.com", True)],
 )
-def test_a_username_counts_for_nothing_where_people_choose_it(
+def test_usernames_are_ignored_where_users_choose_them(
     username: str, email: str | None, expected: bool
 ) -> None:
     admins = Admins(NAMES, trusts_usernames=False)
@@ -44,14 +44,14 @@ def test_a_username_counts_for_nothing_where_people_choose_it(
     assert admins.include(username=username, email=email, is_admin=False) is expected
 
 
-def test_who_was_made_an_admin_is_one_without_being_named() -> None:
+def test_a_stored_admin_need_not_be_named_in_the_settings() -> None:
     admins = Admins((), trusts_usernames=True)
 
     assert admins.include(username="ada", email=None, is_admin=True)
     assert not admins.include(username="ada", email=None, is_admin=False)
 
 
-def test_an_empty_name_in_the_settings_names_nobody() -> None:
+def test_an_empty_name_in_the_settings_matches_no_user() -> None:
     admins = Admins(("",), trusts_usernames=True)
 
     assert not admins.include(username="", email="", is_admin=False)

@@ -27,17 +27,17 @@ class Query:
         return {key: 2 * key for key in keys if key % 2 == 0}
 
 
-async def test_those_who_ask_in_one_turn_share_a_question() -> None:
+async def test_lookups_in_one_loop_turn_share_a_query() -> None:
     query = Query()
     loader = BatchLoader(query, max_keys=100)
 
-    answers = await asyncio.gather(*(loader.load(key) for key in (1, 2, 2, 4)))
+    values = await asyncio.gather(*(loader.load(key) for key in (1, 2, 2, 4)))
 
-    assert answers == [None, 4, 4, 8]
+    assert values == [None, 4, 4, 8]
     assert query.batches == [[1, 2, 4]]
 
 
-async def test_what_gathers_meanwhile_is_the_next_question_and_never_an_old_answer() -> None:
+async def test_lookups_during_a_query_wait_for_the_next_query() -> None:
     query = Query()
     loader = BatchLoader(query, max_keys=2)
     query.open.clear()
@@ -53,7 +53,7 @@ async def test_what_gathers_meanwhile_is_the_next_question_and_never_an_old_answ
     assert query.batches == [[2], [2, 4], [6]]
 
 
-async def test_an_error_is_everybodys_and_does_not_stay() -> None:
+async def test_an_error_fails_all_lookups_of_its_query_and_is_not_cached() -> None:
     query = Query()
     loader = BatchLoader(query, max_keys=100)
     query.error = OSError("away")
@@ -65,7 +65,7 @@ async def test_an_error_is_everybodys_and_does_not_stay() -> None:
     assert await loader.load(2) == 4
 
 
-async def test_one_who_leaves_takes_no_answer_from_the_others() -> None:
+async def test_a_cancelled_lookup_does_not_affect_the_others() -> None:
     query = Query()
     loader = BatchLoader(query, max_keys=100)
     query.open.clear()

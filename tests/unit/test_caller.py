@@ -23,7 +23,7 @@ NO_ADMIN = "only an admin may do that"
         (True, frozenset({Scope.ADMIN}), Scope.JOBS_READ, "the credential lacks the scope jobs:read"),
     ],
 )
-def test_a_right_is_demanded_of_the_credential_and_an_admins_of_the_person_too(
+def test_the_credential_needs_the_scope_and_an_admin_scope_also_needs_an_admin(
     is_admin: bool, scopes: frozenset[Scope], scope: Scope, refusal: str | None
 ) -> None:
     caller = CurrentUser(id=ADA, username="ada", is_admin=is_admin, scopes=scopes)

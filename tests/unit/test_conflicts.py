@@ -44,7 +44,7 @@ def broken(constraint: str | None) -> IntegrityError:
     return IntegrityError("INSERT", {}, driver_error)
 
 
-async def test_the_constraint_that_was_expected_is_the_refusal() -> None:
+async def test_the_expected_constraint_raises_the_domain_error() -> None:
     session, error = FakeSession(), broken("uq_titles")
 
     with pytest.raises(TakenError) as refused:
@@ -57,7 +57,7 @@ async def test_the_constraint_that_was_expected_is_the_refusal() -> None:
 
 
 @pytest.mark.parametrize("constraint", ["uq_names", None])
-async def test_another_constraint_and_one_without_a_name_are_no_refusal(constraint: str | None) -> None:
+async def test_other_and_unnamed_constraints_are_not_translated(constraint: str | None) -> None:
     session, error = FakeSession(), broken(constraint)
 
     with pytest.raises(IntegrityError) as raised:
@@ -68,7 +68,7 @@ async def test_another_constraint_and_one_without_a_name_are_no_refusal(constrai
     assert (session.undone, session.kept) == (1, 0)
 
 
-async def test_what_breaks_nothing_is_kept() -> None:
+async def test_a_block_without_violations_keeps_its_savepoint() -> None:
     session = FakeSession()
 
     async with translate_unique_violation(cast("Session", session), "uq_titles", TAKEN):

@@ -34,7 +34,7 @@ os.killpg(0, signal.SIGKILL)
         (LEAVES_IN_A_THREAD_WHILE_THE_GROUP_IS_KILLED, {3, -signal.SIGKILL}),
     ],
 )
-def test_a_process_that_leaves_at_once_saves_what_ran(
+def test_a_process_that_exits_at_once_saves_its_coverage(
     tmp_path: Path, source: str, statuses: set[int]
 ) -> None:
     script = tmp_path / "leaving.py"

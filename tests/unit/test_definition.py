@@ -28,7 +28,7 @@ def pipeline() -> Pipeline:
     return Pipeline("good", version=1, params=Params)
 
 
-def test_a_step_follows_the_one_added_before_it_unless_told_otherwise() -> None:
+def test_a_step_follows_the_previous_one_unless_after_is_given() -> None:
     built = pipeline()
     first = built.add(plain, name="first")
     built.add(plain, name="second")
@@ -40,7 +40,7 @@ def test_a_step_follows_the_one_added_before_it_unless_told_otherwise() -> None:
     assert after == {"first": [], "second": ["first"], "root": [], "third": ["first"]}
 
 
-def test_a_step_runs_in_the_loop_when_it_is_async_and_in_a_thread_otherwise() -> None:
+def test_async_steps_run_in_the_loop_and_others_in_a_thread() -> None:
     @step
     def blocking(context: StepContext[Params]) -> None: ...
 
@@ -136,14 +136,14 @@ def no_weight() -> None:
         no_weight,
     ],
 )
-def test_a_mistake_is_refused_in_one_line(mistake: Callable[[], Any]) -> None:
+def test_a_mistake_is_refused_with_a_message_of_one_line(mistake: Callable[[], Any]) -> None:
     with pytest.raises(PipelineDefinitionError) as refused:
         mistake()
 
     assert "\n" not in str(refused.value)
 
 
-def test_a_place_to_run_that_is_none_is_named() -> None:
+def test_an_unknown_runs_in_value_is_named() -> None:
     with pytest.raises(PipelineDefinitionError) as refused:
         step(runs_in="moon")(plain.function)  # type: ignore[call-overload]
 
@@ -151,7 +151,7 @@ def test_a_place_to_run_that_is_none_is_named() -> None:
 
 
 @pytest.mark.parametrize("name", ["Big", "with-dash", "1st", "a" * 65])
-def test_a_step_is_named_as_a_pipeline_is(name: str) -> None:
+def test_an_invalid_step_name_is_refused(name: str) -> None:
     with pytest.raises(PipelineDefinitionError) as refused:
         pipeline().add(plain, name=name)
 
@@ -160,7 +160,7 @@ def test_a_step_is_named_as_a_pipeline_is(name: str) -> None:
     )
 
 
-def test_a_type_that_cannot_be_found_is_named() -> None:
+def test_an_undefined_annotation_is_named() -> None:
     @step
     async def vague(context: StepContext[Params]) -> "NowhereToBeFound":  # type: ignore[name-defined]  # noqa: F821
         return None
@@ -173,7 +173,7 @@ def test_a_type_that_cannot_be_found_is_named() -> None:
     )
 
 
-def test_an_output_without_a_json_schema_names_its_step() -> None:
+def test_the_error_for_an_output_without_a_json_schema_names_the_step() -> None:
     @step
     async def odd(context: StepContext[Params]) -> complex:
         return 1j
@@ -184,7 +184,7 @@ def test_an_output_without_a_json_schema_names_its_step() -> None:
         pipeline().add(odd)
 
 
-def test_the_schema_of_a_result_is_that_of_its_step() -> None:
+def test_the_result_schema_is_that_of_the_result_step() -> None:
     built = pipeline()
     built.add(each, for_each=lambda params: params.items, result=True)
 

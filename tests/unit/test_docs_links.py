@@ -22,20 +22,20 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+def test_every_link_has_an_existing_target(page: Path) -> None:
     missing = []
     for link in LINK.findall(CODE.sub("", page.read_text())):
         target, _, anchor = link.partition("#")
         if "://" in target:
             continue
-        there = (page.parent / target).resolve() if target else page
-        if not there.exists() or (anchor and anchor not in anchors(there)):
+        linked_page = (page.parent / target).resolve() if target else page
+        if not linked_page.exists() or (anchor and anchor not in anchors(linked_page)):
             missing.append(link)
 
     assert missing == []
 
 
-def test_the_guide_names_what_is_in_the_files_it_points_at() -> None:
+def test_names_in_the_guide_are_defined_in_the_linked_files() -> None:
     guide = ROOT / "docs" / "guide.md"
     named = NAMED.findall(guide.read_text())
 

@@ -1,4 +1,4 @@
-"""The coverage report finds error branches, tells which ran, and prints a table."""
+"""The coverage tools find error branches, report which of them ran, and print a table."""
 
 from pathlib import Path
 from textwrap import dedent
@@ -14,7 +14,7 @@ def lines_of(source: str) -> list[int]:
     return [branch.line for branch in branches_in("one.py", dedent(source).lstrip("\n"))]
 
 
-def test_code_without_errors_has_no_error_branch() -> None:
+def test_code_without_error_handling_has_no_error_branch() -> None:
     source = """
         try:
             first()
@@ -27,7 +27,7 @@ def test_code_without_errors_has_no_error_branch() -> None:
     assert lines_of(source) == []
 
 
-def test_each_raise_is_a_branch_by_its_first_line() -> None:
+def test_each_raise_is_a_branch_at_its_first_line() -> None:
     source = """
         def one(value):
             if value < 0:
@@ -40,7 +40,7 @@ def test_each_raise_is_a_branch_by_its_first_line() -> None:
     assert lines_of(source) == [3, 6]
 
 
-def test_the_body_of_an_except_is_a_branch_and_its_clause_is_none() -> None:
+def test_the_body_of_an_except_is_a_branch_and_its_clause_is_not() -> None:
     source = """
         try:
             first()
@@ -66,7 +66,7 @@ def test_a_body_that_begins_with_a_raise_is_one_branch() -> None:
     assert lines_of(source) == [4]
 
 
-def test_a_raise_further_down_in_a_body_is_a_branch_beside_it() -> None:
+def test_a_later_raise_in_an_except_body_is_a_branch_of_its_own() -> None:
     source = """
         try:
             first()
@@ -79,7 +79,7 @@ def test_a_raise_further_down_in_a_body_is_a_branch_beside_it() -> None:
     assert lines_of(source) == [4, 5, 6]
 
 
-def test_an_except_in_the_body_of_an_except_is_a_branch_of_its_own() -> None:
+def test_a_nested_except_is_a_branch_of_its_own() -> None:
     source = """
         try:
             first()
@@ -93,7 +93,7 @@ def test_an_except_in_the_body_of_an_except_is_a_branch_of_its_own() -> None:
     assert lines_of(source) == [4, 7]
 
 
-def test_the_body_for_a_group_of_exceptions_is_a_branch() -> None:
+def test_the_body_of_an_except_star_is_a_branch() -> None:
     source = """
         try:
             first()
@@ -118,7 +118,7 @@ def test_branches_in_methods_and_inner_functions_count() -> None:
     assert lines_of(source) == [4, 7]
 
 
-def test_a_branch_says_what_stands_in_its_line() -> None:
+def test_a_branch_contains_the_text_of_its_line() -> None:
     branches = branches_in("one.py", "def one():\n    raise ValueError  # never\n")
 
     assert branches == [Branch("one.py", 2, "raise ValueError  # never")]
@@ -128,14 +128,14 @@ NINE_OF_TEN = {"one.py": set(range(1, 10))}
 TEN = [Branch("one.py", line, f"raise E{line}") for line in range(1, 11)]
 
 
-def test_ninety_percent_are_enough_and_what_did_not_run_is_listed() -> None:
+def test_ninety_percent_pass_and_missed_branches_are_listed() -> None:
     assert judge(TEN, NINE_OF_TEN) == (
         0,
         ["one.py:10: did not run: raise E10", "error branches: 9 of 10 ran, 90.0 % (at least 90 %)"],
     )
 
 
-def test_less_than_the_least_share_ends_with_one() -> None:
+def test_a_share_below_the_minimum_exits_with_one() -> None:
     code, printed = judge(TEN, NINE_OF_TEN, least=90.5)
 
     assert (code, printed[-1]) == (1, "error branches: 9 of 10 ran, 90.0 % (at least 90.5 %)")
@@ -150,15 +150,15 @@ def test_a_line_that_ran_in_another_file_does_not_count() -> None:
     )
 
 
-def test_a_folder_without_error_branches_is_no_good_news() -> None:
+def test_a_folder_without_error_branches_fails() -> None:
     assert judge([], {}) == (1, ["error branches: 0 of 0 ran, 0.0 % (at least 90 %)"])
 
 
-def test_other_lines_that_ran_do_not_make_up_for_it() -> None:
+def test_other_covered_lines_do_not_compensate_for_a_missed_branch() -> None:
     assert judge(TEN[9:], NINE_OF_TEN)[0] == 1
 
 
-def test_it_reads_the_report_and_the_sources(
+def test_main_reads_the_report_and_the_sources(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -208,6 +208,6 @@ def test_the_table_lists_files_below_ninety_percent_and_sums_up_each_folder() ->
     ]
 
 
-def test_a_folder_without_any_file_in_the_report_is_not_called_covered() -> None:
+def test_a_folder_that_is_missing_from_the_report_is_refused() -> None:
     with pytest.raises(ValueError, match="src/three"):
         coverage_table.table({"src/one/good.py": summary(1, 1, 0, 0)}, ["src/three"])

@@ -30,7 +30,9 @@ AT = datetime(2026, 11, 21, 6, 30, 0, 123456, tzinfo=UTC)
         ),
     ],
 )
-def test_a_frame_is_the_header_and_the_events_own_fields(event: JobEvent, fields: dict[str, object]) -> None:
+def test_a_frame_has_the_header_and_the_fields_of_its_event(
+    event: JobEvent, fields: dict[str, object]
+) -> None:
     written = encode_event(event)
 
     seen = msgspec.json.decode(encode_frame(JOB, 7, AT, written.type, written.body))
@@ -40,7 +42,7 @@ def test_a_frame_is_the_header_and_the_events_own_fields(event: JobEvent, fields
     assert list(seen)[:4] == ["type", "job_id", "seq", "at"]
 
 
-def test_events_of_one_statement_end_at_the_head() -> None:
+def test_the_event_numbers_of_a_statement_end_at_the_head() -> None:
     events = [encode_event(types.JobQueued()), encode_event(types.JobCancelled())]
 
     assert [event.seq for event in number_events(JOB, 9, AT, events)] == [8, 9]

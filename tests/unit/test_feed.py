@@ -22,7 +22,7 @@ def begun(head: int = 0) -> Feed:
     return feed
 
 
-def test_events_that_follow_are_taken_and_others_are_a_gap() -> None:
+def test_consecutive_events_are_appended_and_a_gap_is_refused() -> None:
     feed = begun()
 
     assert feed.append([event(1), event(2)])
@@ -32,7 +32,7 @@ def test_events_that_follow_are_taken_and_others_are_a_gap() -> None:
     assert [event.seq for event in feed.after(0) or []] == [1, 2]
 
 
-def test_what_is_known_already_is_ignored() -> None:
+def test_events_that_the_feed_already_has_are_ignored() -> None:
     feed = begun()
     feed.append([event(1), event(2)])
 
@@ -41,7 +41,7 @@ def test_what_is_known_already_is_ignored() -> None:
     assert [event.seq for event in feed.after(0) or []] == [1, 2, 3]
 
 
-def test_a_watcher_further_back_reads_the_log() -> None:
+def test_events_before_the_tail_are_not_available() -> None:
     feed = begun(head=7)
     feed.append([event(8)])
 
@@ -60,7 +60,7 @@ def test_the_tail_is_bounded() -> None:
 
 
 @given(st.lists(st.integers(1, 30), max_size=60))
-def test_any_order_of_hints_leaves_a_gapless_tail(hints: list[int]) -> None:
+def test_hints_in_any_order_leave_a_tail_without_gaps(hints: list[int]) -> None:
     feed = begun()
 
     for seq in hints:
@@ -70,7 +70,7 @@ def test_any_order_of_hints_leaves_a_gapless_tail(hints: list[int]) -> None:
     assert [event.seq for event in feed.after(0) or []] == list(range(1, max(hints, default=0) + 1))
 
 
-def test_the_newest_event_tells_whether_the_job_is_over() -> None:
+def test_the_newest_event_determines_the_final_state() -> None:
     feed = begun()
 
     feed.append([event(1, "job.failed")])
@@ -90,7 +90,7 @@ def test_progress_of_an_earlier_attempt_or_a_lower_fraction_is_dropped() -> None
     assert (feed.progress, feed.progress_no) == (b"half", 1)
 
 
-def test_a_new_attempt_may_begin_lower() -> None:
+def test_the_progress_of_a_new_attempt_may_start_lower() -> None:
     feed = begun()
     feed.update_progress(1, 0.9, b"first attempt")
 
@@ -99,7 +99,7 @@ def test_a_new_attempt_may_begin_lower() -> None:
     assert feed.progress == b"second attempt"
 
 
-def test_every_change_wakes_every_watcher() -> None:
+def test_new_events_wake_every_watcher() -> None:
     feed = begun()
     watchers = [Event(), Event()]
     for watcher in watchers:

@@ -6,7 +6,7 @@ from headrace.domain.files.names import FileNameError, check_media_type, check_n
 
 
 @pytest.mark.parametrize("name", ["a", "mix (1).wav", "é" * 127, "x" * 255, ".hidden", "..."])
-def test_a_name_that_any_system_takes_is_kept(name: str) -> None:
+def test_portable_file_names_are_kept(name: str) -> None:
     assert check_name(name) == name
 
 
@@ -15,7 +15,7 @@ def test_a_name_that_any_system_takes_is_kept(name: str) -> None:
     ["", "  ", ".", "..", "a/b", "a\\b", "a\x00", "a\nb", "a\x7f", "x" * 256, "é" * 128, "half \ud800"],
     ids=ascii,
 )
-def test_a_name_that_some_system_would_not_take_is_refused(name: str) -> None:
+def test_unportable_file_names_are_refused(name: str) -> None:
     with pytest.raises(FileNameError) as refused:
         check_name(name)
 
@@ -34,5 +34,7 @@ def test_a_name_that_some_system_would_not_take_is_refused(name: str) -> None:
         ("", "application/octet-stream"),
     ],
 )
-def test_a_type_is_kept_without_its_parameters_and_nonsense_is_bytes(media_type: str, kept: str) -> None:
+def test_media_types_lose_their_parameters_and_invalid_ones_become_octet_stream(
+    media_type: str, kept: str
+) -> None:
     assert check_media_type(media_type) == kept

@@ -12,10 +12,10 @@ PING = -1
 
 
 class Client:
-    """Reads like a client library: ahead of its user up to a full queue, then again once the queue is low."""
+    """Reads like a client library: until its queue is full, and again once the queue is low."""
 
-    def __init__(self, a_second: float, queue: int, low: int) -> None:
-        self._a_second, self._high, self._low = a_second, queue, low
+    def __init__(self, messages_per_second: float, queue: int, low: int) -> None:
+        self._messages_per_second, self._high, self._low = messages_per_second, queue, low
         self._wire: deque[int] = deque()
         self._queued = 0.0
         self._is_paused = False
@@ -25,7 +25,7 @@ class Client:
 
     def live(self, seconds: float) -> bool:
         """Let the user read for *seconds*; return whether a pong was sent."""
-        self._queued = max(0.0, self._queued - self._a_second * seconds)
+        self._queued = max(0.0, self._queued - self._messages_per_second * seconds)
         if self._queued <= self._low:
             self._is_paused = False
         if self._is_paused:
@@ -38,7 +38,7 @@ class Client:
         return has_pong
 
 
-def longest_wait(client: Client, messages_a_second: float, backlog: int, *, seconds: float = 80.0) -> float:
+def longest_wait(client: Client, messages_per_second: float, backlog: int, *, seconds: float = 80.0) -> float:
     """Return the time until the slowest pong."""
     window, now, owed, longest = SendWindow(), 0.0, float(backlog), 0.0
     pinged_at = 0.0
@@ -47,7 +47,7 @@ def longest_wait(client: Client, messages_a_second: float, backlog: int, *, seco
     window.ping_sent(now)
     while now < seconds:
         now += tick
-        owed += messages_a_second * tick
+        owed += messages_per_second * tick
         if client.live(tick):
             longest = max(longest, now - pinged_at)
             window.pong_received(now)
@@ -68,13 +68,13 @@ def longest_wait(client: Client, messages_a_second: float, backlog: int, *, seco
 
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from([0, 20, 5000]), st.floats(5, 300), st.sampled_from([(0, 0), (1, 0), (16, 4)]))
-def test_one_that_takes_a_message_a_second_never_looks_as_if_it_had_stopped(
-    backlog: int, messages_a_second: float, queue: tuple[int, int]
+def test_a_client_that_reads_one_message_a_second_always_answers_pings_in_time(
+    backlog: int, messages_per_second: float, queue: tuple[int, int]
 ) -> None:
-    assert longest_wait(Client(1.0, *queue), messages_a_second, backlog) < PONG_SECONDS
+    assert longest_wait(Client(1.0, *queue), messages_per_second, backlog) < PONG_SECONDS
 
 
-def test_a_quick_client_gets_ever_more_room() -> None:
+def test_the_window_of_a_fast_client_grows_to_the_maximum() -> None:
     window, now = SendWindow(), 100.0
     window.ping_sent(now)
     window.pong_received(now + 0.1)
@@ -92,7 +92,7 @@ def test_a_quick_client_gets_ever_more_room() -> None:
     assert windows[-1] == MAX_WINDOW
 
 
-def test_a_client_that_is_slow_once_gets_the_least_again() -> None:
+def test_one_slow_pong_shrinks_the_window_to_the_minimum() -> None:
     window = SendWindow()
     for moment in range(10):
         for _ in range(MIN_WINDOW):
@@ -107,7 +107,7 @@ def test_a_client_that_is_slow_once_gets_the_least_again() -> None:
     assert window.size == MIN_WINDOW
 
 
-def test_one_that_never_answers_is_not_held_back() -> None:
+def test_a_client_that_was_never_pinged_is_not_held_back() -> None:
     window = SendWindow()
 
     for _ in range(1000):
@@ -117,7 +117,7 @@ def test_one_that_never_answers_is_not_held_back() -> None:
     assert window.is_ping_due
 
 
-def test_what_was_sent_behind_a_ping_is_not_read_with_it() -> None:
+def test_messages_sent_after_a_ping_stay_unread_when_its_pong_arrives() -> None:
     window = SendWindow()
     window.count()
     window.ping_sent(0.0)
@@ -131,7 +131,7 @@ def test_what_was_sent_behind_a_ping_is_not_read_with_it() -> None:
 
 
 @given(lead=st.integers(0, MIN_WINDOW // 2 - 1))
-def test_clients_that_were_asked_apart_stay_apart(lead: int) -> None:
+def test_the_lead_of_a_window_shifts_all_its_pings(lead: int) -> None:
     window = SendWindow(lead)
     window.ping_sent(0.0)
     window.pong_received(0.0)

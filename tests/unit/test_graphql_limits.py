@@ -62,21 +62,21 @@ def nested(levels: int) -> str:
     return "{" + "node{" * (levels - 1) + "id" + "}" * levels
 
 
-def test_two_thousand_tokens_are_read_and_one_more_is_not() -> None:
+def test_two_thousand_tokens_are_accepted_and_one_more_is_refused() -> None:
     assert refusal("#\n" * (MAX_TOKENS - 3) + "{id}") is None
     assert refusal("#\n" * (MAX_TOKENS - 2) + "{id}") == "too_many_tokens"
     assert refusal("{" + " id" * (MAX_TOKENS - 1) + "}") == "too_many_tokens"
     assert refusal("#\n" * MAX_TOKENS + "{id}") == "too_many_tokens"
 
 
-def test_ten_levels_are_taken_and_eleven_are_not() -> None:
+def test_ten_levels_are_accepted_and_eleven_are_refused() -> None:
     assert refusal(nested(MAX_DEPTH)) is None
     assert refusal(nested(MAX_DEPTH + 1)) == "query_too_deep"
     assert refusal(nested(180)) == "query_too_deep"
 
 
 @pytest.mark.parametrize("text", ["{node" * 900, "{" + "...{" * 300 + "id" + "}" * 301])
-def test_what_is_nested_too_deep_to_be_read_is_too_deep(text: str) -> None:
+def test_a_query_that_is_too_deep_to_parse_is_refused_as_too_deep(text: str) -> None:
     assert refusal(text) == "query_too_deep"
 
 
@@ -88,7 +88,7 @@ def test_levels_in_fragments_count() -> None:
     assert refusal("{node{... on Node{node{...below}}}}" + below) == "query_too_deep"
 
 
-def test_aliases_count_wherever_they_stand() -> None:
+def test_aliases_count_at_every_place_of_a_query() -> None:
     many = " ".join(f"a{place}: id" for place in range(MAX_ALIASES))
 
     assert refusal("{node{" + many + "}}") is None
@@ -102,7 +102,7 @@ def test_aliases_count_wherever_they_stand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "variables", "is_taken"),
+    ("text", "variables", "is_accepted"),
     [
         ("{nodes(limit: 100){nodes(limit: 49){id node{id}}}}", {}, True),
         ("{nodes(limit: 100){nodes(limit: 50){id node{id}}}}", {}, False),
@@ -119,19 +119,19 @@ def test_aliases_count_wherever_they_stand() -> None:
         ("{nodes(limit: 100){names{text} nodes(limit: 33){id node{id}}}}", {}, False),
     ],
 )
-def test_what_could_be_answered_counts_by_the_limits_of_lists(
-    text: str, variables: dict[str, Any], is_taken: bool
+def test_the_complexity_is_computed_from_the_limits_of_lists(
+    text: str, variables: dict[str, Any], is_accepted: bool
 ) -> None:
-    assert refusal(text, **variables) == (None if is_taken else "query_too_complex")
+    assert refusal(text, **variables) == (None if is_accepted else "query_too_complex")
 
 
-def test_fragments_that_double_each_other_are_refused_at_once() -> None:
+def test_exponentially_growing_fragments_are_refused() -> None:
     doubling = " ".join(f"fragment f{n} on Node{{...f{n + 1} ...f{n + 1}}}" for n in range(60))
 
     assert refusal("{nodes{...f0}}" + doubling + "fragment f60 on Node{id}") == "query_too_complex"
 
 
-def test_json_values_of_many_jobs_are_too_much() -> None:
+def test_json_values_of_many_jobs_are_too_complex() -> None:
     schema = graph.build_schema(may_introspect=False)
     aliases = " ".join(f"a{place}: jobs(limit: 100) {{ meta }}" for place in range(20))
 
@@ -152,7 +152,7 @@ def test_each_of_a_jobs_fifty_tags_counts() -> None:
     assert refusal("{ jobs(limit: 100) { tags { id name a: name } } }", schema) == "query_too_complex"
 
 
-def alike(count: int) -> list[str]:
+def repeated_selections(count: int) -> list[str]:
     """Return queries that select the same field *count* times in one place."""
     spreads = "".join(f"...f{place} " for place in range(count))
     fragments = "".join(f" fragment f{place} on Node{{a{place} x{{...g}}}}" for place in range(count))
@@ -169,12 +169,12 @@ def alike(count: int) -> list[str]:
     ]
 
 
-def test_twenty_alike_at_one_place_are_taken_and_one_more_is_not() -> None:
-    assert [refusal(text) for text in alike(MAX_REPEATS)] == [None] * 9
-    assert [refusal(text) for text in alike(MAX_REPEATS + 1)] == ["too_many_selections"] * 9
+def test_twenty_repeats_of_a_field_are_accepted_and_one_more_is_refused() -> None:
+    assert [refusal(text) for text in repeated_selections(MAX_REPEATS)] == [None] * 9
+    assert [refusal(text) for text in repeated_selections(MAX_REPEATS + 1)] == ["too_many_selections"] * 9
 
 
-def test_what_a_fragment_holds_counts_wherever_it_is_used() -> None:
+def test_the_fields_of_a_fragment_count_at_each_use() -> None:
     fragment = " fragment f on Node{" + " ".join(f"x{place}" for place in range(98)) + "}"
     places = MAX_SELECTIONS // 100
 
@@ -185,23 +185,23 @@ def test_what_a_fragment_holds_counts_wherever_it_is_used() -> None:
     )
 
 
-def test_fragments_that_hold_themselves_further_down_come_to_an_end() -> None:
+def test_recursive_fragments_below_a_field_exceed_the_selection_limit() -> None:
     assert refusal("{node{...a}} fragment a on Node{node{...a}}") == "too_many_selections"
 
 
-def test_fragments_that_hold_themselves_are_left_to_the_rules_of_the_language() -> None:
+def test_directly_recursive_fragments_are_left_to_graphql_validation() -> None:
     assert refusal("{node{...a}} fragment a on Node{...b} fragment b on Node{...a id}") is None
 
 
-def test_every_operation_of_a_document_is_judged() -> None:
+def test_every_operation_of_a_document_is_checked() -> None:
     assert refusal("query small{node{id}} query large " + nested(MAX_DEPTH + 1)) == "query_too_deep"
 
 
-def test_tools_may_ask_for_the_schema() -> None:
+def test_the_introspection_query_is_within_the_limits() -> None:
     assert refusal(get_introspection_query(), graph.build_schema(may_introspect=True)) is None
 
 
-def test_lists_have_limits_or_are_short() -> None:
+def test_every_list_has_a_limit_or_is_known_to_be_short() -> None:
     schema = graph.build_schema(may_introspect=True)._schema
     kinds = [kind for name, kind in schema.type_map.items() if not name.startswith("__")]
 
@@ -216,7 +216,7 @@ def test_lists_have_limits_or_are_short() -> None:
     assert unlimited == {"Job.tags", "Preset.tags", "Pipeline.steps", "PipelineStep.after", "Me.scopes"}
 
 
-async def test_a_query_at_the_limit_is_answered_and_one_beyond_it_never_run() -> None:
+async def test_a_query_at_the_limit_is_executed_and_one_beyond_it_is_not() -> None:
     answered = await NODES.execute(nested(MAX_DEPTH), root_value=Node())
     refused = await NODES.execute(nested(MAX_DEPTH + 1), root_value=Node())
 

@@ -21,12 +21,12 @@ def type_of(name: str) -> Any:
     return schema.build_schema(may_introspect=True)._schema.type_map[name]
 
 
-def test_the_written_schema_is_in_step_with_the_code() -> None:
+def test_the_published_schema_matches_the_code() -> None:
     assert (ROOT / "docs" / "schema.graphql").read_text() == schema.written(), "run: make contract"
 
 
 @pytest.mark.parametrize(("name", "view"), [("Job", JobView), ("Step", StepView), ("Pipeline", PipelineView)])
-def test_a_query_can_ask_for_whatever_the_other_api_tells(name: str, view: Any) -> None:
+def test_graphql_has_every_field_of_the_rest_api(name: str, view: Any) -> None:
     kind = type_of(name)
     assert isinstance(kind, GraphQLObjectType)
 
@@ -36,20 +36,20 @@ def test_a_query_can_ask_for_whatever_the_other_api_tells(name: str, view: Any) 
 
 
 @pytest.mark.parametrize(("name", "states"), [("JobState", JobState), ("StepState", StepState)])
-def test_states_are_called_as_everywhere_else(name: str, states: Any) -> None:
+def test_graphql_states_have_the_names_of_the_domain_states(name: str, states: Any) -> None:
     kind = type_of(name)
     assert isinstance(kind, GraphQLEnumType)
 
     assert list(kind.values) == [state.value for state in states]
 
 
-def test_there_is_nothing_to_write_or_to_subscribe_to() -> None:
+def test_graphql_has_no_mutations_and_no_subscriptions() -> None:
     built = schema.build_schema(may_introspect=True)._schema
 
     assert (built.mutation_type, built.subscription_type) == (None, None)
 
 
-def test_the_explorer_is_what_was_published() -> None:
+def test_the_vendored_explorer_matches_its_checksums() -> None:
     lines = (VENDOR / "SHA256SUMS").read_text().splitlines()
     sums = {name: digest for digest, name in (line.split("  ") for line in lines)}
 

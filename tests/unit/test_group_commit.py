@@ -63,7 +63,7 @@ def change(number: int, events: int = 1, fence: int = 1) -> Change:
     )
 
 
-async def test_a_lone_change_waits_for_nobody() -> None:
+async def test_a_single_change_is_written_at_once() -> None:
     writer = Writer()
     async with committing(writer) as commit:
         written = await asyncio.wait_for(commit.submit(change(1)), 1)
@@ -72,7 +72,7 @@ async def test_a_lone_change_waits_for_nobody() -> None:
     assert writer.batches == [[(1, 1, 1)]]
 
 
-async def test_what_gathers_meanwhile_is_one_batch_and_one_change_a_job() -> None:
+async def test_changes_made_during_a_write_form_one_batch_with_one_change_per_job() -> None:
     writer = Writer()
     async with committing(writer) as commit:
         writer.gate.clear()
@@ -85,7 +85,7 @@ async def test_what_gathers_meanwhile_is_one_batch_and_one_change_a_job() -> Non
     assert writer.batches == [[(1, 1, 1)], [(1, 2, 4), (2, 1, 2), (3, 1, 2)]]
 
 
-async def test_a_change_sent_again_after_a_lost_answer_keeps_its_number() -> None:
+async def test_a_change_that_is_resent_after_a_lost_connection_keeps_its_number() -> None:
     writer = Writer(DatabaseAwayError("cut"))
     async with committing(writer) as commit:
         await asyncio.wait_for(commit.submit(change(1)), 5)
@@ -93,7 +93,7 @@ async def test_a_change_sent_again_after_a_lost_answer_keeps_its_number() -> Non
     assert writer.batches == [[(1, 1, 1)], [(1, 1, 1)]]
 
 
-async def test_a_deadlock_is_tried_again_whole_and_then_row_by_row() -> None:
+async def test_a_deadlocked_batch_is_retried_as_a_whole_and_then_row_by_row() -> None:
     busy = DatabaseBusyError("deadlock")
     writer = Writer(busy, busy, busy, busy)
     async with committing(writer) as commit:
@@ -102,7 +102,7 @@ async def test_a_deadlock_is_tried_again_whole_and_then_row_by_row() -> None:
     assert [[number for number, _, _ in batch] for batch in writer.batches] == [[1, 2]] * 3 + [[1], [2], [1]]
 
 
-async def test_a_row_that_somebody_holds_does_not_hold_up_the_others() -> None:
+async def test_a_locked_row_does_not_delay_the_others() -> None:
     writer = Writer(*[DatabaseBusyError("lock") for _ in range(6)])
     async with committing(writer) as commit:
         held = commit.submit(change(1))
@@ -116,7 +116,7 @@ async def test_a_row_that_somebody_holds_does_not_hold_up_the_others() -> None:
     assert writer.batches[-1] == [(1, writer.batches[-1][0][1], 3)]
 
 
-async def test_two_fences_of_one_job_never_meet_in_a_batch() -> None:
+async def test_two_fences_of_one_job_are_never_in_one_batch() -> None:
     writer = Writer()
     async with committing(writer) as commit:
         await asyncio.gather(*(commit.submit(change(1, fence=fence)) for fence in (1, 2, 1, 2)))
@@ -136,7 +136,7 @@ async def test_a_poisoned_row_fails_alone() -> None:
             await bad
 
 
-async def test_a_new_attempt_begins_its_numbers_anew() -> None:
+async def test_a_new_attempt_restarts_its_numbers() -> None:
     writer = Writer()
     async with committing(writer) as commit:
         await commit.submit(change(1))
@@ -146,7 +146,7 @@ async def test_a_new_attempt_begins_its_numbers_anew() -> None:
     assert [batch[0][1] for batch in writer.batches] == [1, 2, 1]
 
 
-async def test_closing_writes_what_still_waits() -> None:
+async def test_closing_writes_all_waiting_changes() -> None:
     writer = Writer()
     commit = GroupCommit(writer, Silent())
     futures = [commit.submit(change(number)) for number in range(1, 600)]
@@ -157,7 +157,7 @@ async def test_closing_writes_what_still_waits() -> None:
     assert all(future.done() for future in futures)
 
 
-async def test_a_change_that_may_be_stored_keeps_its_number_while_its_row_is_held() -> None:
+async def test_a_change_that_may_be_stored_keeps_its_number_while_its_row_is_locked() -> None:
     busy = [DatabaseBusyError("lock") for _ in range(5)]
     writer = Writer(DatabaseAwayError("no answer"), *busy)
     async with committing(writer) as commit:
@@ -168,8 +168,8 @@ async def test_a_change_that_may_be_stored_keeps_its_number_while_its_row_is_hel
         await asyncio.wait_for(neighbour, 5)
         await asyncio.wait_for(asyncio.gather(first, later), 5)
 
-    of_the_first = [batch for batch in writer.batches if batch[0][0] == 1]
-    assert of_the_first == [[(1, 1, 1)]] * 7 + [[(1, 2, 1)]]
+    batches_of_first_job = [batch for batch in writer.batches if batch[0][0] == 1]
+    assert batches_of_first_job == [[(1, 1, 1)]] * 7 + [[(1, 2, 1)]]
 
 
 async def until(happened: Callable[[], bool]) -> None:
@@ -196,7 +196,7 @@ class Scripted:
         return {change.job_id: (WriteResult(verdict="applied"), None) for change in changes}
 
 
-async def test_a_job_that_was_settled_apart_is_in_one_batch_at_a_time() -> None:
+async def test_a_job_that_was_written_separately_is_in_one_batch_at_a_time() -> None:
     busy = [DatabaseBusyError("lock") for _ in range(4)]
     writer = Scripted(DatabaseAwayError("no answer"), *busy)
     writer.gates = {6: asyncio.Event(), 8: asyncio.Event()}

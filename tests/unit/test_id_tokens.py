@@ -41,7 +41,7 @@ def read(text: object, keys: KeySet = KEYS) -> dict[str, Any]:
     return read_id_token(text, keys, provider="corp", issuer=ISSUER, client_id=CLIENT, nonce=NONCE)
 
 
-def test_a_good_token_says_who_it_is() -> None:
+def test_a_valid_token_names_its_subject() -> None:
     assert read(signed(token_claims()))["sub"] == "0042"
     assert read(signed(token_claims(aud=[CLIENT], azp=CLIENT)))["sub"] == "0042"
     assert read(signed(token_claims(aud=[CLIENT, "another"], azp=CLIENT)))["sub"] == "0042"
@@ -56,7 +56,7 @@ def test_a_good_token_says_who_it_is() -> None:
         ("EdDSA", OKPKey.generate_key("Ed25519", {"kid": "edwards"})),
     ],
 )
-def test_the_other_asymmetric_algorithms_count_too(algorithm: str, key: Key) -> None:
+def test_other_asymmetric_algorithms_are_accepted(algorithm: str, key: Key) -> None:
     assert read(signed(token_claims(), key, algorithm), import_keys(KeySet([key]).as_dict()))["sub"] == "0042"
 
 
@@ -94,7 +94,7 @@ def test_a_token_with_a_wrong_claim_is_refused(changes: dict[str, Any]) -> None:
         read(signed(token_claims(**changes)))
 
 
-def test_a_token_that_nobody_signed_is_refused() -> None:
+def test_an_unsigned_token_is_refused() -> None:
     with pytest.raises(IdTokenRefusedError):
         read(unsigned(token_claims()))
 
@@ -102,7 +102,7 @@ def test_a_token_that_nobody_signed_is_refused() -> None:
 @pytest.mark.parametrize(
     "secret", [KEY.as_pem(private=False), KEY.as_der(private=False), b"client secret" * 4]
 )
-def test_a_token_that_is_signed_with_what_everybody_knows_is_refused(secret: bytes) -> None:
+def test_a_token_signed_with_hmac_is_refused(secret: bytes) -> None:
     shared = OctKey.import_key(base64.urlsafe_b64encode(secret).decode())
     head = base64.urlsafe_b64encode(b'{"alg":"HS256","kid":"first"}').decode().rstrip("=")
     body = base64.urlsafe_b64encode(msgspec.json.encode(token_claims())).decode().rstrip("=")
@@ -114,7 +114,7 @@ def test_a_token_that_is_signed_with_what_everybody_knows_is_refused(secret: byt
             read(text)
 
 
-def test_a_shared_key_among_the_published_ones_is_left_out() -> None:
+def test_a_symmetric_key_in_the_key_set_is_ignored() -> None:
     shared = OctKey.import_key(b"x" * 32, {"kid": "shared"})
     document = {"keys": [shared.as_dict(private=True), KEY.as_dict(private=False), {"kty": "new"}, {}, 7]}
 
@@ -125,22 +125,22 @@ def test_a_shared_key_among_the_published_ones_is_left_out() -> None:
         read(signed(token_claims(), shared, "HS256"), keys)
 
 
-def test_a_signature_of_another_key_of_the_same_name_is_refused() -> None:
+def test_a_signature_of_another_key_with_the_same_id_is_refused() -> None:
     with pytest.raises(IdTokenRefusedError):
         read(signed(token_claims(), RSAKey.generate_key(2048, {"kid": "first"})))
 
 
-def test_an_unknown_key_is_told_apart_so_that_the_keys_can_be_read_again() -> None:
+def test_an_unknown_key_raises_its_own_error_so_that_keys_can_be_reloaded() -> None:
     with pytest.raises(UnknownKeyError):
         read(signed(token_claims(), RSAKey.generate_key(2048, {"kid": "second"})))
 
 
 @pytest.mark.parametrize("text", [None, 7, "", "a.b.c", "x" * 40_000, {"id": 1}])
-def test_what_is_no_token_is_refused(text: object) -> None:
+def test_malformed_tokens_are_refused(text: object) -> None:
     with pytest.raises(IdTokenRefusedError):
         read(text)
 
 
 @pytest.mark.parametrize("document", [None, [], {}, {"keys": None}, {"keys": []}])
-def test_a_document_without_keys_has_none(document: object) -> None:
+def test_a_document_without_keys_gives_an_empty_key_set(document: object) -> None:
     assert list(import_keys(document)) == []

@@ -35,7 +35,7 @@ def progress(fraction: float) -> bytes:
 
 
 class MemoryLog:
-    """Return the events up to *head*; *max_bytes* is the largest size requested at once."""
+    """A log with the events up to *head*; *max_bytes* is the largest size requested at once."""
 
     def __init__(self, head: int) -> None:
         self.head = head
@@ -106,11 +106,11 @@ class Connection:
 
     def __init__(self) -> None:
         self.has_room = True
-        self.taken = b""
+        self.written = b""
 
     def write_messages(self, data: bytes, messages: int) -> bool:  # noqa: ARG002
         if self.has_room:
-            self.taken += data
+            self.written += data
         return self.has_room
 
 
@@ -130,7 +130,7 @@ class Watching:
         return [msgspec.json.decode(data) for data in self.raw]
 
 
-async def test_frames_that_were_replaced_before_they_were_sent_are_counted_in_the_next() -> None:
+async def test_replaced_progress_frames_are_counted_in_the_next_frame() -> None:
     hub = OneJob(head=1)
     watching = Watching(hub, after=1)
     await watching.group()
@@ -145,7 +145,7 @@ async def test_frames_that_were_replaced_before_they_were_sent_are_counted_in_th
     assert alone == [{"type": "progress", "fraction": 0.4}]
 
 
-async def test_each_watcher_counts_for_itself() -> None:
+async def test_each_watcher_counts_its_own_skipped_frames() -> None:
     hub = OneJob(head=1)
     quick, slow = Watching(hub, after=1), Watching(hub, after=1)
     for watching in (quick, slow):
@@ -159,7 +159,7 @@ async def test_each_watcher_counts_for_itself() -> None:
     assert (await slow.group())[0]["skipped"] == 1
 
 
-async def test_a_watcher_that_is_behind_holds_little_and_misses_nothing() -> None:
+async def test_a_watcher_that_is_behind_gets_all_events_in_groups_of_bounded_size() -> None:
     hub = OneJob(head=300)
     hub.feed.append([event(seq) for seq in range(301, 400)])
     hub.log.head = 399
@@ -177,7 +177,7 @@ async def test_a_watcher_that_is_behind_holds_little_and_misses_nothing() -> Non
     assert hub.log.max_bytes == GROUP_BYTES
 
 
-async def test_progress_waits_until_the_watcher_has_seen_what_was_before_it() -> None:
+async def test_progress_is_sent_after_all_earlier_events() -> None:
     hub = OneJob(head=100)
     hub.feed.update_progress(1, 0.1, progress(0.1))
     watching = Watching(hub, after=0)
@@ -195,48 +195,48 @@ async def test_progress_waits_until_the_watcher_has_seen_what_was_before_it() ->
 
 
 @pytest.mark.parametrize("encode_packet", [encode_each, encode_batch])
-async def test_a_watcher_at_rest_is_handed_new_events_in_the_same_turn(encode_packet: PacketEncoder) -> None:
+async def test_an_idle_watcher_gets_new_events_in_the_same_loop_turn(encode_packet: PacketEncoder) -> None:
     hub, connection = OneJob(head=1), Connection()
     watching = Watching(hub, after=1)
     watching.stream.direct_writer = DirectWriter(connection, encode_packet)
     await watching.group()
-    resting = asyncio.create_task(watching.group())
+    waiting = asyncio.create_task(watching.group())
     await asyncio.sleep(0)
     events = [event(2), event(3)]
 
     hub.feed.append(events)
 
-    assert connection.taken == encode_packet([event.frame for event in events]).data
+    assert connection.written == encode_packet([event.frame for event in events]).data
     assert watching.stream.cursor == 3
     hub.feed.update_progress(1, 0.1, progress(0.1))
-    assert await resting == [{"type": "progress", "fraction": 0.1}]
+    assert await waiting == [{"type": "progress", "fraction": 0.1}]
 
 
-async def test_what_a_full_line_does_not_take_comes_in_its_turn() -> None:
+async def test_events_that_a_full_connection_refused_are_sent_in_order() -> None:
     hub, connection = OneJob(head=1), Connection()
     watching = Watching(hub, after=1)
     watching.stream.direct_writer = DirectWriter(connection, encode_each)
     await watching.group()
-    resting = asyncio.create_task(watching.group())
+    waiting = asyncio.create_task(watching.group())
     await asyncio.sleep(0)
     connection.has_room = False
 
     hub.feed.append([event(2)])
     hub.feed.append([event(3)])
 
-    assert [frame["seq"] for frame in await resting] == [2, 3]
-    assert connection.taken == b""
+    assert [frame["seq"] for frame in await waiting] == [2, 3]
+    assert connection.written == b""
 
 
-async def test_the_end_is_not_handed_on_without_the_frame_that_says_so() -> None:
+async def test_the_final_event_is_sent_together_with_the_end_frame() -> None:
     hub, connection = OneJob(head=1), Connection()
     watching = Watching(hub, after=1)
     watching.stream.direct_writer = DirectWriter(connection, encode_each)
     await watching.group()
-    resting = asyncio.create_task(watching.group())
+    waiting = asyncio.create_task(watching.group())
     await asyncio.sleep(0)
 
     hub.feed.append([event(2, "job.succeeded")])
 
-    assert [frame["type"] for frame in await resting] == ["job.succeeded", "end"]
-    assert connection.taken == b""
+    assert [frame["type"] for frame in await waiting] == ["job.succeeded", "end"]
+    assert connection.written == b""

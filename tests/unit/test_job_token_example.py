@@ -12,7 +12,7 @@ KEY = "shared with a backend"
 JOB = "01a1ff51-6003-7274-a0cb-ac22f3cf0e76"
 
 
-def test_the_documented_token_is_one_that_the_service_takes() -> None:
+def test_the_service_accepts_the_documented_token() -> None:
     (code,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
     scope: dict[str, Any] = {}
     exec(code, scope)  # noqa: S102

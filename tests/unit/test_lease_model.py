@@ -18,35 +18,35 @@ class Explored(NamedTuple):
     interleavings: int
     depth: int
     broken: str | None = None
-    way: tuple[str, ...] = ()
+    path: tuple[str, ...] = ()
 
 
-def explore(start: World, rules: Rules, most: int) -> Explored:
-    """Play each next action after the shortest path to every world, up to *most* sequences.
+def explore(start: World, rules: Rules, max_sequences: int) -> Explored:
+    """Play each next action after the shortest path to every world, up to *max_sequences* sequences.
 
     A world is expanded only once, because its successors depend on nothing else.
     """
-    ways: dict[World, tuple[str, ...]] = {start: ()}
+    paths: dict[World, tuple[str, ...]] = {start: ()}
     played = 0
     frontier = [start]
-    while frontier and played < most:
+    while frontier and played < max_sequences:
         reached: list[World] = []
         for world in frontier:
-            way = ways[world]
+            path = paths[world]
             for step in steps(world, rules):
                 played += 1
                 if (broken := violation(world, step)) is not None:
-                    return Explored(played, len(way) + 1, broken, (*way, step.action))
-                if step.world not in ways:
-                    ways[step.world] = (*way, step.action)
+                    return Explored(played, len(path) + 1, broken, (*path, step.action))
+                if step.world not in paths:
+                    paths[step.world] = (*path, step.action)
                     reached.append(step.world)
         frontier = reached
-    return Explored(played, max(map(len, ways.values())))
+    return Explored(played, max(map(len, paths.values())))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("start", STARTS, ids=["a new job", "a job lost four times"])
-def test_no_interleaving_breaks_a_promise(start: World) -> None:
+def test_no_interleaving_breaks_a_rule(start: World) -> None:
     explored = explore(start, ALL_RULES, ENOUGH)
 
     assert explored.broken is None, explored

@@ -7,7 +7,7 @@ import pytest
 from licences import ROOT, Package, locked_packages
 
 
-def test_every_locked_package_is_under_a_licence_that_we_may_use() -> None:
+def test_every_locked_package_has_an_allowed_licence() -> None:
     packages = locked_packages()
 
     assert len(packages) > 50
@@ -39,7 +39,7 @@ def test_the_page_lists_every_locked_package() -> None:
         ("unknown", False),
     ],
 )
-def test_strong_copyleft_and_what_is_not_known_are_refused(licence: str, is_allowed: bool) -> None:
+def test_strong_copyleft_and_unknown_licences_are_refused(licence: str, is_allowed: bool) -> None:
     assert Package("some", licence).is_allowed is is_allowed
 
 
@@ -64,7 +64,7 @@ def test_strong_copyleft_and_what_is_not_known_are_refused(licence: str, is_allo
         ),
     ],
 )
-def test_an_audit_that_could_not_ask_is_no_good_news(
+def test_the_audit_reports_findings_and_a_database_that_it_could_not_query(
     packages: list[dict[str, Any]], code: int, last: str
 ) -> None:
     exit_code, lines = audit.summarise(packages)

@@ -41,7 +41,7 @@ def names(*sources: Path | str) -> set[str]:
     return {name for name, _ in load_all([str(source) for source in sources]).pipelines}
 
 
-def test_the_bundled_pipelines_are_always_there() -> None:
+def test_the_bundled_pipelines_are_always_loaded() -> None:
     assert {"noop", "ticks", "flaky", "crunch", "shootout"} <= names()
 
 
@@ -58,14 +58,14 @@ def test_a_file_a_folder_and_a_package_are_loaded(tmp_path: Path) -> None:
     assert "hidden" not in imported
 
 
-def test_two_files_of_one_name_are_two_modules(tmp_path: Path) -> None:
+def test_two_files_with_the_same_name_are_separate_modules(tmp_path: Path) -> None:
     first = flow(tmp_path / "a" / "flows.py", "first_one")
     second = flow(tmp_path / "b" / "flows.py", "second_one")
 
     assert {"first_one", "second_one"} <= names(first, second)
 
 
-def test_a_module_is_found_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_is_found_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flow(tmp_path / "company_flows" / "billing.py", "billing")
     (tmp_path / "company_flows" / "__init__.py").touch()
     monkeypatch.chdir(tmp_path)
@@ -74,7 +74,7 @@ def test_a_module_is_found_from_the_working_folder(tmp_path: Path, monkeypatch: 
     assert "billing" in names("company_flows.billing")
 
 
-def test_a_neighbour_of_a_file_can_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_can_import_its_neighbour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "neighbour_of_the_flow.py").write_text("VALUE = 1\n")
     file = flow(tmp_path / "with_neighbour.py", "with_neighbour", before="import neighbour_of_the_flow\n")
@@ -94,9 +94,7 @@ def test_a_neighbour_of_a_file_can_be_imported(tmp_path: Path, monkeypatch: pyte
         ("from headrace import Pipeline\nPipeline('Bad', params=dict)\n", "PipelineDefinitionError"),
     ],
 )
-def test_a_module_that_breaks_is_reported_and_the_others_load(
-    tmp_path: Path, content: str, message: str
-) -> None:
+def test_a_broken_module_is_reported_and_the_others_load(tmp_path: Path, content: str, message: str) -> None:
     broken = tmp_path / "broken.py"
     broken.write_text(content)
     good = flow(tmp_path / "good_flow.py", "good_flow")
@@ -142,7 +140,7 @@ def test_the_import_path_of_another_process_comes_last(monkeypatch: pytest.Monke
     assert sys.path == ["/a", "/b", "/c", "/d"]
 
 
-NAMES_OF_OURS = ("adapters", "api", "app", "cli", "domain", "headrace", "pipelines", "settings", "workers")
+OWN_PACKAGES = ("adapters", "api", "app", "cli", "domain", "headrace", "pipelines", "settings", "workers")
 
 
 @pytest.fixture
@@ -155,9 +153,9 @@ def fresh_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         del sys.modules[name]
 
 
-@pytest.mark.parametrize("name", NAMES_OF_OURS)
+@pytest.mark.parametrize("name", OWN_PACKAGES)
 @pytest.mark.usefixtures("fresh_imports")
-def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
+def test_a_file_may_share_the_name_of_a_headrace_package(tmp_path: Path, name: str) -> None:
     file = flow(tmp_path / f"{name}.py", "mine")
 
     loaded = load_all([str(file)])
@@ -184,12 +182,12 @@ def test_packages_of_a_project_may_be_called_app_and_settings(
 
 
 @pytest.mark.parametrize("source", ["nowhere.py", "./nowhere/", "no_such_module", "no.such.module", "a b"])
-def test_a_source_that_is_not_there_is_named(source: str) -> None:
+def test_a_missing_source_is_reported_with_its_setting(source: str) -> None:
     with pytest.raises(SourceNotFoundError, match="HEADRACE_PIPELINES"):
         load_all([source])
 
 
-def test_a_file_that_is_no_module_of_python_is_not_imported(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_python_module_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "flows.txt"
     file.touch()
 
@@ -197,7 +195,7 @@ def test_a_file_that_is_no_module_of_python_is_not_imported(tmp_path: Path) -> N
         load(str(file))
 
 
-def test_a_file_that_breaks_leaves_no_half_of_a_module_behind(tmp_path: Path) -> None:
+def test_a_broken_file_leaves_no_partial_module_behind(tmp_path: Path) -> None:
     file = tmp_path / "half.py"
     file.write_text("VALUE = 1\nraise LookupError(VALUE)\n")
     before = set(sys.modules)
@@ -209,7 +207,7 @@ def test_a_file_that_breaks_leaves_no_half_of_a_module_behind(tmp_path: Path) ->
     assert set(sys.modules) - before == set()
 
 
-def test_a_broken_parent_of_a_named_module_is_not_found(
+def test_a_module_below_a_file_that_is_no_package_is_not_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "plain_file_not_package.py").touch()

@@ -8,7 +8,7 @@ from headrace.settings import Settings
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.8.8"])
-def test_it_serves_this_machine_and_says_so_in_the_log(host: str) -> None:
+def test_local_addresses_are_served_with_a_warning_in_the_log(host: str) -> None:
     with capture_logs() as lines:
         refuse_remote(host, Settings())
 
@@ -18,7 +18,7 @@ def test_it_serves_this_machine_and_says_so_in_the_log(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "jobs.example.com"])  # noqa: S104
-def test_another_address_is_refused_unless_it_is_allowed_and_is_said_loudly(host: str) -> None:
+def test_other_addresses_are_refused_unless_allowed_and_then_logged(host: str) -> None:
     with pytest.raises(RemoteRefusedError, match="HEADRACE_ALLOW_REMOTE"):
         refuse_remote(host, Settings())
 
@@ -28,7 +28,7 @@ def test_another_address_is_refused_unless_it_is_allowed_and_is_said_loudly(host
     assert [line["event"] for line in lines] == ["local_auth"]
 
 
-def test_where_callers_are_told_apart_any_address_will_do() -> None:
+def test_any_address_is_allowed_where_callers_are_authenticated() -> None:
     with capture_logs() as lines:
         refuse_remote("0.0.0.0", Settings(auth="proxy"))  # noqa: S104
 

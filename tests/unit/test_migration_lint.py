@@ -23,7 +23,7 @@ def migration(upgrade: str) -> str:
 
 
 @pytest.mark.parametrize("path", VERSIONS, ids=lambda path: path.stem)
-def test_no_migration_drops_anything_unsaid(path: Path) -> None:
+def test_every_drop_in_a_migration_is_explained(path: Path) -> None:
     assert unmarked_drops(path.read_text()) == []
 
 
@@ -43,11 +43,11 @@ def test_no_migration_drops_anything_unsaid(path: Path) -> None:
         ("op.add_column('jobs', None)", []),
     ],
 )
-def test_a_drop_that_says_nothing_is_found(upgrade: str, drops: list[str]) -> None:
+def test_unexplained_drops_are_found(upgrade: str, drops: list[str]) -> None:
     assert unmarked_drops(migration(upgrade)) == drops
 
 
-def test_a_drop_in_a_function_that_the_upgrade_calls_is_found() -> None:
+def test_a_drop_in_a_helper_of_the_upgrade_is_found() -> None:
     source = migration("_clear()") + "\ndef _clear():\n    op.drop_table('jobs')\n"
 
     assert unmarked_drops(source) == ["10: drop_table"]
@@ -64,7 +64,7 @@ def unexported(modules: Iterable[Any], exported: Iterable[str]) -> list[str]:
     )
 
 
-def test_every_table_is_where_migrations_look() -> None:
+def test_every_table_is_exported_for_the_migrations() -> None:
     folder = ROOT / "src" / "domain"
     names = [f"headrace.domain.{path.parent.name}.models" for path in sorted(folder.glob("*/models.py"))]
 
@@ -72,7 +72,7 @@ def test_every_table_is_where_migrations_look() -> None:
     assert unexported([importlib.import_module(name) for name in names], tables.__all__) == []
 
 
-def test_a_table_that_is_forgotten_is_found() -> None:
+def test_a_forgotten_table_is_found() -> None:
     class Forgotten:
         __tablename__ = "forgotten"
 
@@ -81,5 +81,5 @@ def test_a_table_that_is_forgotten_is_found() -> None:
     assert unexported([module], tables.__all__) == ["Forgotten", "LINKS"]
 
 
-def test_whatever_is_exported_is_there() -> None:
+def test_every_exported_name_exists() -> None:
     assert [name for name in tables.__all__ if not hasattr(tables, name)] == []

@@ -14,7 +14,16 @@ from headrace.settings import Settings
 
 # Routes outside the base path: probes, sign-in, GraphQL.
 OUTSIDE = ("/health/", "/auth/", "/graphql")
-KEPT = {"digest", "tokens", "secrets", "subject", "generation", "fence", "lease_owner", "due_order"}
+INTERNAL_FIELDS = {
+    "digest",
+    "tokens",
+    "secrets",
+    "subject",
+    "generation",
+    "fence",
+    "lease_owner",
+    "due_order",
+}
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +37,13 @@ def calls(contract: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
     return [(method, path, call) for path, at in contract["paths"].items() for method, call in at.items()]
 
 
-def test_every_answer_with_a_body_has_a_schema(contract: dict[str, Any]) -> None:
+def test_every_successful_response_with_a_body_has_a_schema(contract: dict[str, Any]) -> None:
     bare = [
         (method, path, status)
         for method, path, call in calls(contract)
-        for status, answer in call["responses"].items()
+        for status, response in call["responses"].items()
         if status.startswith("2") and status != "204"
-        for media in [answer.get("content") or {"": {}}]
+        for media in [response.get("content") or {"": {}}]
         if not all(content.get("schema") for content in media.values())
     ]
 
@@ -42,7 +51,7 @@ def test_every_answer_with_a_body_has_a_schema(contract: dict[str, Any]) -> None
     assert bare == []
 
 
-def test_names_of_schemas_do_not_depend_on_where_their_code_lies(contract: dict[str, Any]) -> None:
+def test_schema_names_do_not_contain_module_paths(contract: dict[str, Any]) -> None:
     names = set(contract["components"]["schemas"])
     references = set(re.findall(r"#/components/schemas/([^']+)'", str(contract)))
 
@@ -52,21 +61,21 @@ def test_names_of_schemas_do_not_depend_on_where_their_code_lies(contract: dict[
     assert len(references) >= 20
 
 
-def test_every_path_stands_below_the_version_or_has_a_reason_not_to(contract: dict[str, Any]) -> None:
+def test_every_path_is_below_the_api_version_or_a_known_exception(contract: dict[str, Any]) -> None:
     paths = [path for path in contract["paths"] if not path.startswith(OUTSIDE)]
 
     assert [path for path in paths if not path.startswith("/api/v1/")] == []
     assert not any(is_public(path) for path in paths)
 
 
-def test_paths_are_plural_and_small(contract: dict[str, Any]) -> None:
+def test_paths_are_plural_and_lower_case(contract: dict[str, Any]) -> None:
     words = {path.split("/")[3] for path in contract["paths"] if path.startswith("/api/v1/")}
 
     assert {word for word in words if not re.fullmatch(r"[a-z][a-z0-9-]*", word)} == set()
     assert {word for word in words if not word.endswith("s")} == {"me", "audit-log", "tone3000"}
 
 
-def test_calls_are_grouped_as_they_are_built(contract: dict[str, Any]) -> None:
+def test_operations_are_grouped_by_their_resource(contract: dict[str, Any]) -> None:
     groups: dict[str, set[str]] = {}
     for _, path, call in calls(contract):
         (tag,) = call["tags"]
@@ -90,10 +99,10 @@ def test_calls_are_grouped_as_they_are_built(contract: dict[str, Any]) -> None:
         ("MakeApiKey", "name", "api_keys", "name"),
     ],
 )
-def test_a_bound_is_the_same_in_the_contract_and_in_the_column(
+def test_a_length_limit_is_the_same_in_the_contract_and_in_the_column(
     contract: dict[str, Any], schema: str, field: str, table: str, column: str
 ) -> None:
-    kept: Column[Any] = METADATA.tables[table].columns[column]
+    database_column: Column[Any] = METADATA.tables[table].columns[column]
 
     documented = contract["components"]["schemas"][schema]["properties"][field]
 
@@ -102,10 +111,10 @@ def test_a_bound_is_the_same_in_the_contract_and_in_the_column(
         for variant in (documented, *documented.get("anyOf", []))
         if "maxLength" in variant
     ]
-    assert bounds == [kept.type.length]  # type: ignore[attr-defined]
+    assert bounds == [database_column.type.length]  # type: ignore[attr-defined]
 
 
-def test_no_schema_shows_what_is_kept_to_ourselves(contract: dict[str, Any]) -> None:
+def test_no_schema_contains_internal_fields(contract: dict[str, Any]) -> None:
     shown = {
         (name, field)
         for name, schema in contract["components"]["schemas"].items()
@@ -113,4 +122,4 @@ def test_no_schema_shows_what_is_kept_to_ourselves(contract: dict[str, Any]) -> 
     }
 
     assert len(shown) >= 100
-    assert {shown_field for shown_field in shown if shown_field[1] in KEPT} == set()
+    assert {shown_field for shown_field in shown if shown_field[1] in INTERNAL_FIELDS} == set()

@@ -43,7 +43,7 @@ def user(credential: Credential) -> CurrentUser:
         ("127.0.0.1.evil.example:8000", True),
     ],
 )
-def test_in_local_mode_a_domain_does_not_lead_here(host: str, is_refused: bool) -> None:
+def test_local_mode_refuses_foreign_host_names(host: str, is_refused: bool) -> None:
     origins = Origins(Settings(), TOKENS)
 
     if is_refused:
@@ -53,7 +53,7 @@ def test_in_local_mode_a_domain_does_not_lead_here(host: str, is_refused: bool) 
         origins.check_host(request(host=host))
 
 
-def test_elsewhere_every_name_is_fine() -> None:
+def test_other_modes_accept_every_host_name() -> None:
     Origins(Settings(allow_remote=True), TOKENS).check_host(request(host="jobs.example"))
     Origins(Settings(auth="proxy"), TOKENS).check_host(request(host="jobs.example"))
 
@@ -61,25 +61,25 @@ def test_elsewhere_every_name_is_fine() -> None:
 @pytest.mark.parametrize(
     "origin", ["https://jobs.example:8000", "https://app.example", "HTTPS://APP.example"]
 )
-def test_ones_own_page_and_listed_ones_may_change_things(origin: str) -> None:
+def test_the_services_own_and_listed_origins_may_make_changes(origin: str) -> None:
     origins = Origins(Settings(cors_origins=("https://app.example",)), TOKENS)
 
     origins.check(request(origin=origin), user("proxy"))
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "https://jobs.example", "http://[", ""])
-def test_other_pages_may_not(origin: str) -> None:
+def test_other_origins_may_not_make_changes(origin: str) -> None:
     origins = Origins(Settings(cors_origins=("https://app.example",)), TOKENS)
 
     with pytest.raises(OriginRefusedError):
         origins.check(request(origin=origin), user("proxy"))
 
 
-def test_reading_is_left_to_the_browser() -> None:
+def test_reads_are_allowed_from_every_origin() -> None:
     Origins(Settings(), TOKENS).check(request("GET", origin="https://evil.example"), user("session"))
 
 
-def test_a_session_in_a_cookie_needs_the_token_that_only_its_page_can_read() -> None:
+def test_a_cookie_session_needs_its_csrf_token() -> None:
     origins = Origins(Settings(), TOKENS)
     ada = user("session")
     assert ada.credential_id is not None

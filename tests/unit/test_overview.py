@@ -29,7 +29,7 @@ def heads(frames: list[Any]) -> list[tuple[int, int]]:
     return [(UUID(frame["job_id"]).int, frame["head"]) for frame in frames]
 
 
-def test_a_job_that_changed_often_is_told_once_as_it_is() -> None:
+def test_a_job_with_many_changes_is_sent_once_in_its_newest_state() -> None:
     overview = Overview()
 
     for head in (1, 2, 3):
@@ -39,7 +39,7 @@ def test_a_job_that_changed_often_is_told_once_as_it_is() -> None:
     assert heads(frames_after(overview)) == [(1, 3), (2, 1)]
 
 
-def test_what_is_older_than_known_changes_nothing() -> None:
+def test_outdated_summaries_are_ignored() -> None:
     overview = Overview()
     overview.update(job(1, 5, progress=0.5))
 
@@ -50,7 +50,7 @@ def test_what_is_older_than_known_changes_nothing() -> None:
     assert [frame["progress"] for frame in frames_after(overview)] == [0.6]
 
 
-def test_what_everybody_knows_is_told_to_nobody_until_it_changes() -> None:
+def test_a_seeded_job_is_sent_only_after_it_changes() -> None:
     overview = Overview()
     overview.seed(job(1, 3))
     overview.seed(job(1, 3))
@@ -61,7 +61,7 @@ def test_what_everybody_knows_is_told_to_nobody_until_it_changes() -> None:
     assert heads(frames_after(overview)) == [(1, 4)]
 
 
-def test_a_job_that_leaves_a_filter_is_told_once_more() -> None:
+def test_a_job_that_leaves_a_filter_is_sent_once_more() -> None:
     overview = Overview()
     filters = OverviewFilter(state=JobState.RUNNING)
     overview.update(job(1, 2, "running"))
@@ -75,7 +75,7 @@ def test_a_job_that_leaves_a_filter_is_told_once_more() -> None:
     assert frames_after(overview, cursor + 1, filters) == []
 
 
-def test_a_job_that_came_and_left_between_two_looks_is_told_once() -> None:
+def test_a_job_that_enters_and_leaves_a_filter_between_two_reads_is_sent_once() -> None:
     overview = Overview()
     overview.update(job(1, 1, "queued"))
     cursor = overview.number
@@ -88,7 +88,7 @@ def test_a_job_that_came_and_left_between_two_looks_is_told_once() -> None:
     ] == ["queued"]
 
 
-def test_a_job_that_nobody_knew_possible_predecessors_in_any_state_before() -> None:
+def test_a_new_job_is_sent_if_it_may_have_matched_the_filter_before() -> None:
     overview = Overview()
 
     overview.update(job(1, 9, "failed"))
@@ -97,7 +97,7 @@ def test_a_job_that_nobody_knew_possible_predecessors_in_any_state_before() -> N
     assert frames_after(overview, 0, OverviewFilter(state=JobState.SUCCEEDED)) == []
 
 
-def test_other_pipelines_are_left_out() -> None:
+def test_jobs_of_other_pipelines_are_left_out() -> None:
     overview = Overview()
     overview.update(job(1, 1))
 
@@ -105,7 +105,7 @@ def test_other_pipelines_are_left_out() -> None:
     assert frames_after(overview, 0, OverviewFilter(pipeline="noop")) != []
 
 
-def test_a_deleted_job_is_told_once_and_stays_gone() -> None:
+def test_a_deleted_job_is_sent_once_and_stays_deleted() -> None:
     overview = Overview()
     overview.seed(job(1, 3, "succeeded"))
     assert overview.final_jobs(10) == [UUID(int=1)]
@@ -118,7 +118,7 @@ def test_a_deleted_job_is_told_once_and_stays_gone() -> None:
     assert overview.final_jobs(10) == []
 
 
-def test_what_is_known_is_bounded_and_those_behind_are_told_so() -> None:
+def test_the_overview_is_bounded_and_reports_dropped_changes() -> None:
     overview = Overview(max_jobs=10)
     for number in range(25):
         overview.update(job(number, 1))
@@ -128,7 +128,7 @@ def test_what_is_known_is_bounded_and_those_behind_are_told_so() -> None:
     assert len(frames_after(overview, 15)) == 10
 
 
-def test_changes_that_were_missed_make_everybody_begin_anew() -> None:
+def test_an_invalidated_overview_reports_dropped_changes() -> None:
     overview = Overview()
     overview.update(job(1, 1))
 
@@ -143,7 +143,7 @@ STATES = ["queued", "running", "queued", "running", "failed", "queued", "running
 
 
 @given(HINTS, st.lists(st.integers(1, 5), min_size=1, max_size=60), st.sampled_from([None, *JobState]))
-def test_any_hints_in_any_order_converge_for_any_watcher(
+def test_hints_in_any_order_converge_for_every_watcher(
     hints: list[tuple[int, int]], limits: list[int], state: JobState | None
 ) -> None:
     overview = Overview()

@@ -1,4 +1,4 @@
-"""Errors and the problem responses that they become."""
+"""Errors and their problem responses."""
 
 import importlib
 import pkgutil
@@ -21,8 +21,8 @@ from headrace.domain.errors import HeadraceError
 from headrace.domain.jobs.states import JobState
 from headrace.domain.pipelines.service import Fault
 
-# Errors that no request meets: of workers, of pipeline authors, of the start; and base classes.
-NOT_ANSWERED = {
+# Errors that no request raises: those of workers, pipeline authors and startup; and base classes.
+NEVER_RAISED_BY_REQUESTS = {
     "DecryptionError",
     "EvictingRedisError",
     "JobCancelledError",
@@ -41,7 +41,7 @@ NOT_ANSWERED = {
     "UnguardedRouteError",
     "UnknownKeyError",
 }
-WITH_A_CODE_OF_THEIR_OWN = {UnauthenticatedError, InvalidInputError}
+WITH_THEIR_OWN_CODE = {UnauthenticatedError, InvalidInputError}
 VALUES: dict[Any, Any] = {str: "it", int: 7, JobState: JobState.FAILED, list[Fault]: [Fault("$.x", "is bad")]}
 
 
@@ -58,10 +58,10 @@ def example_of(kind: type[HeadraceError]) -> HeadraceError:
 
 
 def errors() -> Iterator[type[HeadraceError]]:
-    """Import all modules that requests use and return their error classes."""
-    for room in ("domain", "adapters", "api"):
+    """Import all modules that requests use, and yield their error classes."""
+    for package in ("domain", "adapters", "api"):
         for module in pkgutil.walk_packages(
-            importlib.import_module(f"headrace.{room}").__path__, f"headrace.{room}."
+            importlib.import_module(f"headrace.{package}").__path__, f"headrace.{package}."
         ):
             importlib.import_module(module.name)
     kinds = HeadraceError.__subclasses__()
@@ -73,23 +73,23 @@ def errors() -> Iterator[type[HeadraceError]]:
 
 
 @pytest.mark.parametrize("kind", CODES, ids=lambda kind: kind.__name__)
-def test_each_error_has_its_status_its_code_and_its_own_sentence(kind: type[HeadraceError]) -> None:
+def test_each_error_has_its_status_its_code_and_its_detail(kind: type[HeadraceError]) -> None:
     status, code = CODES[kind]
     error = example_of(kind)
 
-    answer = handle(RequestFactory().get("/somewhere"), error)
+    response = handle(RequestFactory().get("/somewhere"), error)
 
-    body = msgspec.json.decode(answer.content)
-    assert (answer.status_code, answer.media_type) == (status, "application/problem+json")
+    body = msgspec.json.decode(response.content)
+    assert (response.status_code, response.media_type) == (status, "application/problem+json")
     assert (body["status"], body["code"], body["detail"]) == (status, code, str(error))
     assert (body["type"], body["instance"]) == (f"urn:headrace:problem:{code}", "/somewhere")
 
 
-def test_an_error_is_answered_on_purpose_or_never_met() -> None:
-    answered = set(CODES) | WITH_A_CODE_OF_THEIR_OWN
-    names = {kind.__name__ for kind in errors() if kind not in answered}
+def test_every_error_class_has_a_status_or_is_listed_as_never_raised_by_requests() -> None:
+    with_status = set(CODES) | WITH_THEIR_OWN_CODE
+    names = {kind.__name__ for kind in errors() if kind not in with_status}
 
-    assert names == NOT_ANSWERED
+    assert names == NEVER_RAISED_BY_REQUESTS
     statuses = {status for status, _ in CODES.values()}
     assert statuses >= {400, 403, 404, 409, 413, 415, 422, 429, 503}
 
@@ -108,8 +108,10 @@ def test_an_error_is_answered_on_purpose_or_never_met() -> None:
         (ZeroDivisionError(), 500),
     ],
 )
-def test_what_passes_by_itself_is_503_and_what_is_ours_500(error: Exception, status: int) -> None:
-    answer = handle(RequestFactory().get("/"), error)
+def test_errors_of_libraries_have_a_status_and_only_503_has_a_retry_after(
+    error: Exception, status: int
+) -> None:
+    response = handle(RequestFactory().get("/"), error)
 
-    assert answer.status_code == status
-    assert ("Retry-After" in answer.headers) == (status == 503)
+    assert response.status_code == status
+    assert ("Retry-After" in response.headers) == (status == 503)

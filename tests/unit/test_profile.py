@@ -28,14 +28,14 @@ from headrace.domain.accounts.profile import (
         ("a" * 250 + "@example.com", True, None),
     ],
 )
-def test_an_email_is_kept_only_where_it_was_verified(
+def test_an_email_is_kept_only_if_it_was_verified(
     address: object, is_verified: object, kept: str | None
 ) -> None:
     assert verified_email(address, is_verified) == kept
 
 
 @pytest.mark.parametrize(
-    ("wishes", "name"),
+    ("candidates", "name"),
     [
         (("ada", "Ada L."), "ada"),
         ((None, "", "Ada Lovelace"), "Ada-Lovelace"),
@@ -45,11 +45,11 @@ def test_an_email_is_kept_only_where_it_was_verified(
         ((), "user"),
     ],
 )
-def test_a_username_is_the_first_wish_that_can_be_one(wishes: tuple[object, ...], name: str) -> None:
-    assert wished_name(*wishes) == name
+def test_a_username_is_the_first_usable_candidate(candidates: tuple[object, ...], name: str) -> None:
+    assert wished_name(*candidates) == name
 
 
-def test_names_are_tried_as_wished_then_with_an_end_and_not_for_ever() -> None:
+def test_a_username_is_tried_first_without_and_then_with_a_suffix_a_few_times() -> None:
     names = list(names_for("ada"))
 
     assert names[:3] == ["ada", "ada-2", "ada-3"]
@@ -58,14 +58,14 @@ def test_names_are_tried_as_wished_then_with_an_end_and_not_for_ever() -> None:
 
 
 @pytest.mark.parametrize("name", ["ad", "ada-", "ada-22", "ada-zzzzzzzz", "bob", "Ada", "adab"])
-def test_another_name_is_not_one_that_was_given_for_a_wish(name: str) -> None:
+def test_a_different_name_does_not_match_the_wished_name(name: str) -> None:
     assert not is_name_for("ada", name)
 
 
-def test_a_subject_must_fit_as_it_is() -> None:
+def test_subjects_are_limited_in_length_and_characters() -> None:
     assert all(is_subject(value) for value in ("0042", "a|b c", "x" * 255))
     assert not any(is_subject(value) for value in ("", "x" * 256, "a\0", 42, None, "\ud800"))
 
 
-def test_tokens_do_not_show_when_they_are_printed() -> None:
+def test_tokens_are_hidden_in_the_repr() -> None:
     assert "secret" not in repr(ProviderTokens("a secret", "another secret", 1.0))

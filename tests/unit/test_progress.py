@@ -37,7 +37,7 @@ def act(progress: JobProgress, key: str, report: tuple[float, float] | None) -> 
 
 
 @given(ACTS, st.floats(0, 1))
-def test_the_fraction_never_falls_below_what_was_shown_and_is_never_whole(acts: Acts, floor: float) -> None:
+def test_the_fraction_never_falls_and_never_reaches_one(acts: Acts, floor: float) -> None:
     progress = begun(floor)
     seen = [min(floor, MAX_FRACTION), progress.fraction]
 
@@ -50,7 +50,7 @@ def test_the_fraction_never_falls_below_what_was_shown_and_is_never_whole(acts: 
 
 
 @given(ACTS)
-def test_the_fraction_is_the_weighted_share_of_the_best_that_each_run_has_said(acts: Acts) -> None:
+def test_the_fraction_is_the_weighted_mean_of_the_best_reports(acts: Acts) -> None:
     progress = begun()
     best = dict.fromkeys(KEYS, 0.0)
 
@@ -74,7 +74,7 @@ def test_finished_steps_count_by_their_weight() -> None:
     assert progress.fraction == 3 / 4 / 2
 
 
-def test_a_step_without_items_is_done() -> None:
+def test_a_step_without_items_counts_as_done() -> None:
     progress = JobProgress({"a": 1, "b": 1})
 
     progress.expand("b", 0)
@@ -82,7 +82,7 @@ def test_a_step_without_items_is_done() -> None:
     assert progress.fraction == 0.5
 
 
-def test_all_that_ends_is_almost_whole() -> None:
+def test_the_fraction_is_at_its_maximum_when_all_steps_are_finished() -> None:
     progress = begun()
 
     for key in KEYS:
@@ -93,7 +93,7 @@ def test_all_that_ends_is_almost_whole() -> None:
 
 
 @given(ACTS)
-def test_items_are_shown_one_by_one_up_to_a_hundred_and_then_as_one(acts: Acts) -> None:
+def test_up_to_a_hundred_items_are_shown_separately_and_more_as_one_entry(acts: Acts) -> None:
     progress = begun()
 
     for key, report in acts:
@@ -104,7 +104,7 @@ def test_items_are_shown_one_by_one_up_to_a_hundred_and_then_as_one(acts: Acts) 
     assert 0 <= progress.steps["many"].done <= progress.steps["many"].total == ITEMS["many"]
 
 
-def test_ten_thousand_items_make_one_entry_that_counts_them() -> None:
+def test_ten_thousand_items_make_one_entry_with_their_count() -> None:
     progress = JobProgress({"many": 1})
     progress.expand("many", 10_000)
 
@@ -129,7 +129,7 @@ def estimator(samples: int = MIN_SAMPLES) -> EtaEstimator:
     return eta_estimator
 
 
-def test_the_longest_way_that_is_left_makes_the_eta() -> None:
+def test_the_eta_is_that_of_the_longest_remaining_path() -> None:
     progress = JobProgress(dict.fromkeys(AFTER, 1.0))
 
     assert estimator().estimate(progress) == Eta(low_seconds=7, high_seconds=14)
@@ -139,7 +139,7 @@ def test_the_longest_way_that_is_left_makes_the_eta() -> None:
     assert estimator().estimate(progress) == Eta(low_seconds=3, high_seconds=6)
 
 
-def test_no_eta_is_better_than_a_guess() -> None:
+def test_there_is_no_eta_without_enough_samples_of_each_remaining_step() -> None:
     progress = JobProgress(dict.fromkeys(AFTER, 1.0))
     partly = estimator()
     partly.times = {name: time for name, time in partly.times.items() if name != "last"}
@@ -151,7 +151,7 @@ def test_no_eta_is_better_than_a_guess() -> None:
     assert partly.estimate(progress) is not None
 
 
-def test_items_that_are_not_computed_yet_count_as_the_whole_step_and_then_one_by_one() -> None:
+def test_the_eta_uses_the_time_of_the_whole_step_until_its_items_are_known() -> None:
     eta_estimator = EtaEstimator({"many": ()})
     eta_estimator.times = {"many": StepTime(samples=9, item=(0.1, 0.2), whole=(30.0, 60.0))}
     progress = JobProgress({"many": 1})
@@ -163,7 +163,7 @@ def test_items_that_are_not_computed_yet_count_as_the_whole_step_and_then_one_by
 
 
 @given(st.lists(st.tuples(st.sampled_from(list(AFTER)), st.none() | st.floats(0, 1)), max_size=30))
-def test_an_eta_only_shrinks_while_the_times_stay(acts: list[tuple[str, float | None]]) -> None:
+def test_the_eta_never_grows_while_the_step_times_stay_the_same(acts: list[tuple[str, float | None]]) -> None:
     eta_estimator, progress = estimator(), JobProgress(dict.fromkeys(AFTER, 1.0))
     seen = [eta_estimator.estimate(progress)]
 

@@ -49,7 +49,7 @@ def sender(
     return ProgressSender(claim(estimator), progress, publisher, AttemptStatus(2), clock=lambda: 1_000.0)
 
 
-async def test_thousands_of_items_that_report_and_end_make_two_frames_of_a_few_bytes() -> None:
+async def test_thousands_of_item_reports_make_two_small_frames() -> None:
     publisher, progress = KeptFrames(), JobProgress({"many": 1})
     progress.expand("many", ITEMS)
     sending = sender(publisher, progress)
@@ -65,7 +65,7 @@ async def test_thousands_of_items_that_report_and_end_make_two_frames_of_a_few_b
     assert len(msgspec.json.encode(publisher.frames[-1])) < 300
 
 
-async def test_ends_of_steps_share_one_allowance_and_the_last_is_told() -> None:
+async def test_flushes_share_one_rate_limit_and_the_last_one_is_sent() -> None:
     publisher, progress = KeptFrames(), JobProgress({"many": 1})
     progress.expand("many", ITEMS)
     sending = sender(publisher, progress)
@@ -81,7 +81,7 @@ async def test_ends_of_steps_share_one_allowance_and_the_last_is_told() -> None:
     assert sending.take_dirty()
 
 
-async def test_a_frame_has_an_eta_where_the_times_are_known() -> None:
+async def test_a_frame_has_an_eta_if_the_step_times_are_known() -> None:
     publisher, progress = KeptFrames(), JobProgress({"many": 1})
     progress.expand("many", 10)
     estimator = EtaEstimator({"many": ()})

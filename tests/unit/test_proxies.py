@@ -30,7 +30,7 @@ def proxies(*trusted: str, secret: str | None = None) -> Proxies:
     ("peer", "forwarded", "address"),
     [
         (PROXY, ["203.0.113.9"], "203.0.113.9"),
-        # An address that the client writes stands left of the one that the proxy appends.
+        # An address that the client sends is to the left of the one that the proxy appends.
         (PROXY, ["1.1.1.1, 203.0.113.9"], "203.0.113.9"),
         (PROXY, ["1.1.1.1", "203.0.113.9"], "203.0.113.9"),
         (PROXY, ["203.0.113.9, 10.0.0.6"], "203.0.113.9"),
@@ -47,7 +47,7 @@ def proxies(*trusted: str, secret: str | None = None) -> Proxies:
         (None, ["1.1.1.1"], "unix"),
     ],
 )
-def test_only_a_trusted_proxy_names_another_address(
+def test_only_a_trusted_proxy_may_forward_a_client_address(
     peer: str | None, forwarded: list[str], address: str
 ) -> None:
     request = connection(peer, *(("x-forwarded-for", value) for value in forwarded))
@@ -55,19 +55,22 @@ def test_only_a_trusted_proxy_names_another_address(
     assert proxies("10.0.0.0/24").address_of(request) == address
 
 
-def test_a_proxy_that_knows_the_secret_is_believed_from_any_address() -> None:
+def test_a_proxy_with_the_secret_is_trusted_from_any_address() -> None:
     forwarded = ("x-forwarded-for", "203.0.113.9")
-    trusting = proxies(secret=SECRET)
+    proxies_with_secret = proxies(secret=SECRET)
 
     assert (
-        trusting.address_of(connection(PROXY, forwarded, ("x-headrace-proxy-secret", SECRET)))
+        proxies_with_secret.address_of(connection(PROXY, forwarded, ("x-headrace-proxy-secret", SECRET)))
         == "203.0.113.9"
     )
-    assert trusting.address_of(connection(PROXY, forwarded, ("x-headrace-proxy-secret", "guess"))) == PROXY
-    assert trusting.address_of(connection(PROXY, forwarded)) == PROXY
+    assert (
+        proxies_with_secret.address_of(connection(PROXY, forwarded, ("x-headrace-proxy-secret", "guess")))
+        == PROXY
+    )
+    assert proxies_with_secret.address_of(connection(PROXY, forwarded)) == PROXY
 
 
-def test_without_trusted_proxies_nobody_is_believed() -> None:
+def test_without_trusted_proxies_no_forwarding_header_is_trusted() -> None:
     request = connection(PROXY, ("x-forwarded-for", "203.0.113.9"), ("x-forwarded-proto", "https"))
 
     assert not proxies().is_proxy(request)
@@ -85,7 +88,7 @@ def test_without_trusted_proxies_nobody_is_believed() -> None:
         ("203.0.113.66", "", "https", True),
     ],
 )
-def test_a_trusted_proxy_says_whether_the_caller_came_by_https(
+def test_only_a_trusted_proxy_may_forward_the_scheme(
     peer: str, forwarded: str, scheme: str, is_https: bool
 ) -> None:
     request = connection(peer, ("x-forwarded-proto", forwarded), scheme=scheme)

@@ -23,11 +23,13 @@ from headrace.api.files.ranges import UnsatisfiableRangeError, parse_range
         ("bytes=" + "9" * 100 + "-", None),
     ],
 )
-def test_a_range_is_understood_or_ignored(header: str | None, expected: tuple[int, int] | None) -> None:
+def test_valid_ranges_are_parsed_and_others_are_ignored(
+    header: str | None, expected: tuple[int, int] | None
+) -> None:
     assert parse_range(header, 100) == expected
 
 
 @pytest.mark.parametrize(("header", "size"), [("bytes=100-", 100), ("bytes=0-", 0), ("bytes=-0", 10)])
-def test_a_range_behind_the_end_is_refused(header: str, size: int) -> None:
+def test_a_range_beyond_the_end_is_refused(header: str, size: int) -> None:
     with pytest.raises(UnsatisfiableRangeError):
         parse_range(header, size)

@@ -9,11 +9,11 @@ def granted(limiter: LocalLimiter, count: int, *, now: float, per_minute: int = 
     return sum(limiter.acquire("key", per_minute, now=now).is_granted for _ in range(count))
 
 
-def test_a_minutes_worth_may_come_at_once_and_no_more() -> None:
+def test_the_permits_of_one_minute_may_be_used_at_once() -> None:
     assert granted(LocalLimiter(), 100, now=0.0) == 60
 
 
-def test_permits_come_back_evenly() -> None:
+def test_permits_are_refilled_evenly() -> None:
     limiter = LocalLimiter()
     granted(limiter, 60, now=0.0)
 
@@ -21,7 +21,7 @@ def test_permits_come_back_evenly() -> None:
     assert granted(limiter, 100, now=1000.0) == 60
 
 
-def test_a_refusal_says_when_the_next_permit_is_there() -> None:
+def test_a_refusal_contains_the_time_until_the_next_permit() -> None:
     limiter = LocalLimiter()
     granted(limiter, 60, now=0.0)
 
@@ -33,7 +33,7 @@ def test_a_refusal_says_when_the_next_permit_is_there() -> None:
     assert limiter.acquire("key", 60, now=0.25 + refused.retry_seconds).is_granted
 
 
-def test_keys_have_buckets_of_their_own() -> None:
+def test_each_key_has_its_own_bucket() -> None:
     limiter = LocalLimiter()
 
     assert limiter.acquire("a", 1, now=0.0).is_granted
@@ -41,7 +41,7 @@ def test_keys_have_buckets_of_their_own() -> None:
     assert not limiter.acquire("a", 1, now=0.0).is_granted
 
 
-def test_ten_thousand_keys_are_known_and_those_that_asked_long_ago_forgotten() -> None:
+def test_ten_thousand_keys_are_kept_and_the_oldest_are_forgotten() -> None:
     limiter = LocalLimiter()
     for number in range(10_000):
         limiter.acquire(f"stranger {number}", 1, now=0.0)
@@ -54,5 +54,5 @@ def test_ten_thousand_keys_are_known_and_those_that_asked_long_ago_forgotten() -
 
 
 @pytest.mark.parametrize(("seconds", "whole"), [(0.0, 1), (0.2, 1), (1.0, 1), (1.01, 2)])
-def test_a_header_never_promises_too_early(seconds: float, whole: int) -> None:
+def test_seconds_in_headers_are_rounded_up(seconds: float, whole: int) -> None:
     assert whole_seconds(seconds) == whole

@@ -21,7 +21,7 @@ from headrace.domain.accounts.service import UserService
 from headrace.domain.base import Session
 from headrace.settings import Settings
 
-# Users have no owner: the last test checks that their routes are for admins. Sign-in precedes any reach.
+# Users have no owner: the last test checks that only admins reach them. Sign-in precedes any reach.
 WITHOUT_REACH: Final = (UserService, UserRepository, IdentityRepository)
 FOR_ADMINS: Final = {"user_service", "audit_service"}
 
@@ -43,12 +43,12 @@ def public_methods(kind: type) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_service_has_only_the_public_methods_that_its_file_defines(kind: type) -> None:
+def test_a_service_inherits_no_public_methods(kind: type) -> None:
     assert {name for name in dir(kind) if not name.startswith("_")} == public_methods(kind).keys()
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in WITHOUT_REACH])
-def test_a_method_that_takes_an_id_takes_a_reach(kind: type) -> None:
+def test_every_method_with_an_id_takes_a_reach(kind: type) -> None:
     unbounded = []
     for name, method in public_methods(kind).items():
         hints = get_type_hints(method)
@@ -62,7 +62,7 @@ def test_a_method_that_takes_an_id_takes_a_reach(kind: type) -> None:
     assert unbounded == []
 
 
-def test_the_classes_are_found() -> None:
+def test_the_services_and_repositories_are_found() -> None:
     names = {kind.__name__ for kind in KINDS}
 
     assert {
@@ -75,7 +75,7 @@ def test_the_classes_are_found() -> None:
     } <= names
 
 
-def test_only_admins_reach_what_has_no_owner() -> None:
+def test_only_admins_reach_objects_without_an_owner() -> None:
     app = create_app(Settings(database_url="postgresql://nowhere/x"))
     handlers: list[HTTPRouteHandler] = [
         handler for route in app.routes if isinstance(route, HTTPRoute) for handler in route.route_handlers

@@ -70,7 +70,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bool], io.StringI
 
 
 @pytest.mark.parametrize(("text", "secret"), TEXTS)
-def test_a_credential_is_left_out_and_the_rest_stays(text: str, secret: str) -> None:
+def test_a_credential_is_redacted_and_the_rest_is_kept(text: str, secret: str) -> None:
     shown = redact(text)
 
     assert secret not in shown
@@ -80,11 +80,11 @@ def test_a_credential_is_left_out_and_the_rest_stays(text: str, secret: str) -> 
 
 
 @pytest.mark.parametrize("text", INNOCENT)
-def test_what_is_no_credential_stays(text: str) -> None:
+def test_texts_without_credentials_are_unchanged(text: str) -> None:
     assert redact(text) == text
 
 
-def test_of_an_api_key_the_part_that_names_it_stays() -> None:
+def test_the_prefix_of_an_api_key_is_kept() -> None:
     assert redact(KEY) == f"{KEY[:15]}_{REDACTED}"
 
 
@@ -103,7 +103,7 @@ def test_of_an_api_key_the_part_that_names_it_stays() -> None:
         "token=",
     ],
 )
-def test_a_text_that_nearly_holds_credentials_ends_nobodys_patience(piece: str) -> None:
+def test_redaction_is_fast_on_texts_that_almost_match(piece: str) -> None:
     text = piece * (2**20 // len(piece))
 
     # A pattern that restarts at each piece takes minutes here.
@@ -111,16 +111,16 @@ def test_a_text_that_nearly_holds_credentials_ends_nobodys_patience(piece: str) 
 
 
 @pytest.mark.parametrize("name", ["token", "X-Api-Key", "client_secret", "Set-Cookie", "password", "code"])
-def test_a_name_tells_of_a_credential(name: str) -> None:
+def test_names_of_credentials_are_recognised(name: str) -> None:
     assert is_secret_name(name)
 
 
 @pytest.mark.parametrize("name", ["status_code", "key", "tokenizer", "event", "job_id", "idempotency_key"])
-def test_other_names_do_not(name: str) -> None:
+def test_other_names_are_not_taken_for_credentials(name: str) -> None:
     assert not is_secret_name(name)
 
 
-def test_values_are_redacted_however_deep_they_stand() -> None:
+def test_values_are_redacted_at_every_depth() -> None:
     value = {"a": [{"b": f"sent {KEY}", "count": 3}], "token": "short", "tokens": 5}
 
     assert redact_values(value, is_secret_name) == {
@@ -145,7 +145,7 @@ def test_no_log_line_shows_a_credential(
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_no_log_line_shows_a_value_that_is_named_like_a_credential(
+def test_no_log_line_shows_a_value_with_the_name_of_a_credential(
     log: Callable[[bool], io.StringIO], as_json: bool
 ) -> None:
     written = log(as_json)
@@ -181,7 +181,7 @@ def test_no_traceback_shows_a_credential(log: Callable[[bool], io.StringIO], as_
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_the_secrets_of_the_settings_stand_in_no_line(
+def test_no_log_line_shows_a_secret_of_the_settings(
     log: Callable[[bool], io.StringIO], as_json: bool
 ) -> None:
     written = log(as_json)
@@ -194,7 +194,7 @@ def test_the_secrets_of_the_settings_stand_in_no_line(
     assert text.count(REDACTED) == 4
 
 
-def test_what_a_step_says_is_stored_without_credentials() -> None:
+def test_errors_and_log_fields_of_steps_are_stored_without_credentials() -> None:
     error = job_error("step_failed", f"HTTPError: 401 for https://u:hunter2@h/x with {KEY}")
     fields = plain_fields({"url": "redis://:hunter2@h", "sent": [KEY], "n": 3})
 
@@ -203,12 +203,12 @@ def test_what_a_step_says_is_stored_without_credentials() -> None:
     assert fields == {"url": f"redis://:{REDACTED}@h", "sent": [f"{KEY[:15]}_{REDACTED}"], "n": 3}
 
 
-def test_a_credential_at_the_cut_of_a_long_text_is_not_kept_in_part() -> None:
+def test_no_part_of_a_credential_at_the_cut_of_a_long_text_is_kept() -> None:
     for before in range(60):
         kept = safe_text("x" * (8192 - before) + " " + KEY + "x" * 9000, 8192)
 
         assert KEY[16:30] not in kept
 
 
-def test_the_key_of_these_tests_has_the_form_of_one() -> None:
+def test_the_key_of_these_tests_has_the_form_of_an_api_key() -> None:
     assert prefix_of(KEY) == KEY[:15]

@@ -56,7 +56,7 @@ async def test_a_new_version_is_added() -> None:
     assert "Params" in schema
 
 
-async def test_a_version_that_is_known_as_it_is_stays() -> None:
+async def test_an_unchanged_version_is_kept() -> None:
     database = FakeDatabase(is_registered=True, is_same=True)
 
     await register(database, pipeline(), may_replace=True)
@@ -64,7 +64,7 @@ async def test_a_version_that_is_known_as_it_is_stays() -> None:
     assert database.ran == ["INSERT", "SELECT"]
 
 
-async def test_a_version_that_has_changed_is_refused_where_it_may_not_be_replaced() -> None:
+async def test_a_changed_version_is_refused_if_it_may_not_be_replaced() -> None:
     database = FakeDatabase(is_registered=True)
 
     with pytest.raises(PipelineChangedError) as refused:
@@ -76,7 +76,7 @@ async def test_a_version_that_has_changed_is_refused_where_it_may_not_be_replace
     )
 
 
-async def test_a_version_that_has_changed_is_replaced_where_it_may_be() -> None:
+async def test_a_changed_version_is_replaced_if_it_may_be() -> None:
     database = FakeDatabase(is_registered=True)
 
     await register(database, pipeline(), may_replace=True)

@@ -19,7 +19,7 @@ def names_in(path: str) -> set[str]:
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
-def is_there(named: str) -> bool:
+def exists(named: str) -> bool:
     """Return whether a test, a make target or a file of that name exists."""
     path, _, test = named.partition("::")
     if named.startswith("make "):
@@ -28,25 +28,25 @@ def is_there(named: str) -> bool:
     return (ROOT / path).is_file() and (not test or test in names_in(path))
 
 
-def test_every_row_stands_there_once_and_in_order() -> None:
+def test_every_row_appears_once_and_in_order() -> None:
     expected = [f"{part}-{number}" for part, count in ROWS_OF.items() for number in range(1, count + 1)]
 
     assert [row for row, _, _ in ROWS] == expected
 
 
-@pytest.mark.parametrize(("row", "what", "shown"), ROWS, ids=[row for row, _, _ in ROWS])
-def test_what_a_row_names_is_there(row: str, what: str, shown: str) -> None:
-    named = re.findall(r"`((?:tests|docs|src)/[^`]+|make [^`]+|Containerfile|compose\.yaml)`", shown)
+@pytest.mark.parametrize(("row", "requirement", "evidence"), ROWS, ids=[row for row, _, _ in ROWS])
+def test_everything_that_a_row_names_exists(row: str, requirement: str, evidence: str) -> None:
+    named = re.findall(r"`((?:tests|docs|src)/[^`]+|make [^`]+|Containerfile|compose\.yaml)`", evidence)
 
-    assert len(what.split()) <= 8
+    assert len(requirement.split()) <= 8
     assert named
-    assert [name for name in named if not is_there(name)] == []
+    assert [name for name in named if not exists(name)] == []
 
 
-def test_what_is_not_there_is_missed() -> None:
+def test_missing_names_are_detected() -> None:
     here = "tests/unit/test_requirements.py"
 
-    assert is_there(f"{here}::test_what_is_not_there_is_missed")
-    assert not is_there(f"{here}::test_of_another_name")
-    assert not is_there("tests/unit/test_nothing.py::test_what_is_not_there_is_missed")
-    assert not is_there("make nothing")
+    assert exists(f"{here}::test_missing_names_are_detected")
+    assert not exists(f"{here}::test_of_another_name")
+    assert not exists("tests/unit/test_nothing.py::test_missing_names_are_detected")
+    assert not exists("make nothing")

@@ -20,9 +20,9 @@ def no_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def plant(program: Path, says: str) -> None:
+def plant(program: Path, version_output: str) -> None:
     program.parent.mkdir(parents=True, exist_ok=True)
-    program.write_text(f"#!/bin/sh\necho '{says}'\n")
+    program.write_text(f"#!/bin/sh\necho '{version_output}'\n")
     program.chmod(0o755)
 
 
@@ -33,7 +33,7 @@ def plant_postgres(root: Path, version: str) -> None:
 
 
 @pytest.mark.parametrize(("postgres", "package"), [(True, "postgresql"), (False, "redis-server")])
-def test_when_nothing_is_found_one_line_says_what_to_install(
+def test_a_missing_server_is_reported_in_one_line_with_the_package_to_install(
     no_servers: Path, postgres: bool, package: str
 ) -> None:
     with (
@@ -58,7 +58,7 @@ def test_the_newest_postgresql_of_the_system_comes_first(no_servers: Path) -> No
     assert (binaries.version, binaries.major, binaries.kind) == ("17.1", 17, "system")
 
 
-def test_servers_that_are_too_old_are_passed_over_and_named(no_servers: Path) -> None:
+def test_servers_that_are_too_old_are_skipped_and_reported(no_servers: Path) -> None:
     plant_postgres(no_servers, "13.9")
     plant(no_servers / "redis-server", "Redis server v=6.0.16 sha=00000000:0")
 
@@ -71,7 +71,7 @@ def test_servers_that_are_too_old_are_passed_over_and_named(no_servers: Path) ->
     assert any("Redis 6.0.16" in text and "older than 6.2" in text for text in wrong)
 
 
-def test_a_server_that_does_not_run_is_passed_over_and_named(no_servers: Path) -> None:
+def test_a_server_that_does_not_run_is_skipped_and_reported(no_servers: Path) -> None:
     plant(no_servers / "valkey-server", "error while loading shared libraries")
 
     texts = [finding.text for finding in describe(no_servers / "data")]
@@ -80,7 +80,7 @@ def test_a_server_that_does_not_run_is_passed_over_and_named(no_servers: Path) -
     assert any("valkey-server does not run: error while loading shared libraries" in text for text in texts)
 
 
-def test_a_valkey_of_the_system_serves_where_there_is_no_redis(no_servers: Path) -> None:
+def test_a_system_valkey_is_used_if_there_is_no_redis(no_servers: Path) -> None:
     plant(no_servers / "valkey-server", "Valkey server v=8.0.1 sha=00000000:0")
 
     binaries = find_redis("system")
@@ -93,7 +93,7 @@ def test_a_valkey_of_the_system_serves_where_there_is_no_redis(no_servers: Path)
     )
 
 
-def test_a_process_is_not_the_one_that_started_at_another_time() -> None:
+def test_a_process_with_another_start_time_is_not_the_same() -> None:
     ours = Process.from_pid(os.getpid())
 
     assert ours is not None
@@ -101,7 +101,7 @@ def test_a_process_is_not_the_one_that_started_at_another_time() -> None:
     assert not Process(ours.pid, "another time").is_alive()
 
 
-def test_a_dead_process_is_none_even_before_it_is_reaped() -> None:
+def test_a_zombie_process_counts_as_dead() -> None:
     with subprocess.Popen(["true"]) as child:
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
 
@@ -110,7 +110,7 @@ def test_a_dead_process_is_none_even_before_it_is_reaped() -> None:
     assert process is None
 
 
-def test_a_longer_path_is_not_taken_for_the_one_looked_for() -> None:
+def test_a_prefix_of_an_argument_does_not_match_a_process() -> None:
     with subprocess.Popen(["sleep", "600"]) as child:
         process = Process.from_pid(child.pid)
 

@@ -10,7 +10,7 @@ from headrace.settings import SAMPLE_SECRET, Settings, SettingsError, read_setti
 ROOT = Path(__file__).parents[2]
 
 
-def test_nothing_set_is_a_local_service_with_defaults() -> None:
+def test_the_defaults_are_those_of_a_local_service() -> None:
     settings = read_settings({})
 
     assert (settings.env, settings.auth, settings.lease_seconds) == ("local", "local", 15)
@@ -47,7 +47,7 @@ def test_lists_are_split_at_commas() -> None:
         ("HEADRACE_LOG_LEVEL", "loud"),
     ],
 )
-def test_a_bad_value_is_one_line_that_names_its_variable(variable: str, value: str) -> None:
+def test_an_invalid_value_is_refused_in_one_line_that_names_its_variable(variable: str, value: str) -> None:
     with pytest.raises(SettingsError) as refused:
         read_settings({variable: value})
 
@@ -55,13 +55,13 @@ def test_a_bad_value_is_one_line_that_names_its_variable(variable: str, value: s
     assert "\n" not in str(refused.value)
 
 
-def test_production_refuses_to_let_everybody_in() -> None:
+def test_production_refuses_local_authentication() -> None:
     with pytest.raises(SettingsError, match="HEADRACE_AUTH"):
         read_settings({"HEADRACE_ENV": "production", "HEADRACE_SECRET_KEY": "x" * 32})
 
 
 @pytest.mark.parametrize("field", ["SECRET_KEY", "PROXY_SECRET", "JOB_TOKEN_KEY"])
-def test_production_refuses_secrets_that_can_be_guessed(field: str) -> None:
+def test_production_refuses_short_secrets(field: str) -> None:
     good = {
         "HEADRACE_ENV": "production",
         "HEADRACE_AUTH": "proxy",
@@ -76,18 +76,18 @@ def test_production_refuses_secrets_that_can_be_guessed(field: str) -> None:
 
 @pytest.mark.parametrize("secret", ["", "change-me"])
 @pytest.mark.parametrize("auth", ["proxy", "token"])
-def test_production_refuses_a_secret_that_is_missing_or_the_sample(auth: str, secret: str) -> None:
+def test_production_refuses_a_missing_or_sample_secret_key(auth: str, secret: str) -> None:
     given = {"HEADRACE_ENV": "production", "HEADRACE_AUTH": auth, "HEADRACE_TRUSTED_PROXIES": "127.0.0.1"}
 
     with pytest.raises(SettingsError, match="HEADRACE_SECRET_KEY is missing or still the sample value"):
         read_settings({**given, "HEADRACE_SECRET_KEY": secret})
 
 
-def test_the_sample_value_is_that_of_the_example_file() -> None:
+def test_the_sample_secret_matches_the_example_file() -> None:
     assert f"HEADRACE_SECRET_KEY={SAMPLE_SECRET}" in (ROOT / ".env.example").read_text()
 
 
-def test_a_missing_value_is_named() -> None:
+def test_a_missing_setting_is_named() -> None:
     with pytest.raises(SettingsError, match="HEADRACE_DATABASE_URL is not set"):
         read_settings({}).require("database_url")
 
@@ -101,7 +101,7 @@ def test_every_setting_is_in_the_example_file() -> None:
     assert missing == []
 
 
-def test_no_other_file_reads_the_environment() -> None:
+def test_no_source_file_reads_single_environment_variables() -> None:
     readers = [
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "src").rglob("*.py")

@@ -12,9 +12,9 @@ class Feeds:
     def __init__(self) -> None:
         self.shared = SharedFeeds[int, Observable](self._begin, self._end)
         self.closed: list[int] = []
-        self.comes_while_another_is_closed = False
+        self.visits_another_while_closing = False
 
-    async def leave_behind(self, key: int) -> None:
+    async def abandon(self, key: int) -> None:
         """Open a feed for a watcher who leaves before it is open."""
         coming = asyncio.create_task(self.come_and_go(key))
         await asyncio.sleep(0)
@@ -33,15 +33,15 @@ class Feeds:
 
     async def _end(self, key: int) -> None:
         self.closed.append(key)
-        if self.comes_while_another_is_closed:
-            self.comes_while_another_is_closed = False
+        if self.visits_another_while_closing:
+            self.visits_another_while_closing = False
             (other,) = self.shared.feeds
             await self.come_and_go(other)
 
 
-async def test_what_was_left_behind_is_closed_at_the_second_sweep() -> None:
+async def test_an_abandoned_feed_is_closed_at_the_second_sweep() -> None:
     feeds = Feeds()
-    await feeds.leave_behind(1)
+    await feeds.abandon(1)
 
     await feeds.shared.sweep()
     assert feeds.closed == []
@@ -51,25 +51,25 @@ async def test_what_was_left_behind_is_closed_at_the_second_sweep() -> None:
     assert feeds.shared.feeds == {}
 
 
-async def test_a_sweep_survives_that_a_watcher_closes_what_it_is_about_to() -> None:
+async def test_a_sweep_tolerates_a_feed_that_a_watcher_closes_first() -> None:
     feeds = Feeds()
-    await feeds.leave_behind(1)
-    await feeds.leave_behind(2)
+    await feeds.abandon(1)
+    await feeds.abandon(2)
     await feeds.shared.sweep()
 
-    feeds.comes_while_another_is_closed = True
+    feeds.visits_another_while_closing = True
     await feeds.shared.sweep()
 
     assert sorted(feeds.closed) == [1, 2]
     assert feeds.shared.feeds == {}
 
 
-async def test_a_thing_that_was_opened_anew_is_not_taken_for_the_one_left_behind() -> None:
+async def test_a_reopened_feed_is_not_mistaken_for_the_abandoned_one() -> None:
     feeds = Feeds()
-    await feeds.leave_behind(1)
+    await feeds.abandon(1)
     await feeds.shared.sweep()
     await feeds.come_and_go(1)
-    await feeds.leave_behind(1)
+    await feeds.abandon(1)
 
     await feeds.shared.sweep()
 

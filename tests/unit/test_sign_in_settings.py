@@ -14,14 +14,14 @@ def provider(name: str, **fields: str) -> dict[str, str]:
     return {**SAFE, "HEADRACE_PROVIDERS": name, **variables}
 
 
-def test_known_providers_need_a_client_id_alone() -> None:
+def test_known_providers_need_only_a_client_id() -> None:
     for name in ("github", "tone3000"):
         [configured] = read_settings(provider(name, client_id="id")).provider_settings
 
         assert (configured.name, configured.issuer) == (name, None)
 
 
-def test_any_other_provider_needs_its_issuer() -> None:
+def test_every_other_provider_needs_an_issuer() -> None:
     with pytest.raises(SettingsError, match="HEADRACE_PROVIDER_CORP_ISSUER is not set"):
         read_settings(provider("corp", client_id="id"))
 
@@ -35,12 +35,12 @@ def test_any_other_provider_needs_its_issuer() -> None:
     "issuer",
     ["id.example.com", "ftp://id.example.com", "https://", "https://a?b=c", "https://a#b", "http://[a"],
 )
-def test_an_issuer_that_is_no_address_is_named(issuer: str) -> None:
+def test_an_issuer_that_is_not_a_url_is_refused(issuer: str) -> None:
     with pytest.raises(SettingsError, match="HEADRACE_PROVIDER_CORP_ISSUER"):
         read_settings(provider("corp", client_id="id", issuer=issuer))
 
 
-def test_production_trusts_no_issuer_over_http() -> None:
+def test_production_refuses_an_issuer_over_http() -> None:
     plain = provider("corp", client_id="id", issuer="http://id.example.com")
 
     assert read_settings(plain).provider_settings[0].issuer == "http://id.example.com"
@@ -49,7 +49,7 @@ def test_production_trusts_no_issuer_over_http() -> None:
 
 
 @pytest.mark.parametrize("url", ["jobs.example.com", "https://jobs.example.com/", "https://a/b", "ftp://a"])
-def test_a_public_url_is_an_origin(url: str) -> None:
+def test_a_public_url_must_be_an_origin(url: str) -> None:
     with pytest.raises(SettingsError, match="HEADRACE_PUBLIC_URL"):
         read_settings({"HEADRACE_PUBLIC_URL": url})
 

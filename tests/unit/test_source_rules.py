@@ -35,25 +35,25 @@ def is_controller(node: ast.AST) -> bool:
     )
 
 
-def test_json_goes_through_one_codec() -> None:
+def test_no_source_file_imports_the_json_module() -> None:
     importing = [name_of(path) for path in SOURCES if "json" in imported(ast.parse(path.read_text()))]
 
     assert importing == []
 
 
-def test_nothing_is_imported_in_a_function_but_by_commands_and_for_heavy_libraries() -> None:
-    inside = {
+def test_only_commands_and_the_shootout_import_inside_functions() -> None:
+    importing = {
         name_of(path)
         for path in SOURCES
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and list(imported(node))
     }
 
-    others = {name for name in inside if not name.startswith(("cli/", "pipelines/shootout/"))}
+    others = {name for name in importing if not name.startswith(("cli/", "pipelines/shootout/"))}
     assert others == set()
 
 
-def test_controllers_know_no_sql() -> None:
+def test_controllers_import_no_database_libraries() -> None:
     trees = {path: ast.parse(path.read_text()) for path in (ROOT / "src" / "api").rglob("*.py")}
     controllers = [path for path, tree in trees.items() if any(map(is_controller, ast.walk(tree)))]
     (contract,) = [
@@ -62,14 +62,14 @@ def test_controllers_know_no_sql() -> None:
         if contract["name"] == "controllers hold no queries"
     ]
 
-    knowing = [
+    offenders = [
         name_of(path)
         for path in controllers
         if {module.partition(".")[0] for module in imported(trees[path])} & {"sqlalchemy", "asyncpg"}
     ]
 
     assert len(controllers) >= 10
-    assert knowing == []
+    assert offenders == []
     modules = {"headrace." + name_of(path).removesuffix(".py").replace("/", ".") for path in controllers}
     assert modules <= set(contract["source_modules"])
 
@@ -80,7 +80,7 @@ def models() -> dict[str, Any]:
     return {name: value for name, value in named.items() if hasattr(value, "__mapper__")}
 
 
-def test_what_hangs_on_a_row_is_loaded_on_purpose() -> None:
+def test_relationships_are_never_loaded_implicitly() -> None:
     relations = [
         (name, relation.key, relation.lazy)
         for name, model in models().items()
@@ -91,7 +91,7 @@ def test_what_hangs_on_a_row_is_loaded_on_purpose() -> None:
     assert [relation for relation in relations if relation[2] != "raise"] == []
 
 
-def test_times_of_all_tables_have_a_zone() -> None:
+def test_all_time_columns_have_a_time_zone() -> None:
     times = [
         column
         for table in METADATA.tables.values()
@@ -103,12 +103,12 @@ def test_times_of_all_tables_have_a_zone() -> None:
     assert [str(column) for column in times if not getattr(column.type, "timezone", True)] == []
 
 
-def test_files_folders_tables_and_classes_are_named_alike() -> None:
-    odd = [name_of(path) for path in SOURCES if not re.fullmatch(r"[a-z0-9_/]+\.py", name_of(path))]
-    singular = [name for name in models() if re.search(r"[^s]s$", name)]
-    lone = [name for name in METADATA.tables if not name.endswith("s")]
+def test_files_tables_and_models_follow_the_naming_rules() -> None:
+    odd_files = [name_of(path) for path in SOURCES if not re.fullmatch(r"[a-z0-9_/]+\.py", name_of(path))]
+    plural_models = [name for name in models() if re.search(r"[^s]s$", name)]
+    singular_tables = [name for name in METADATA.tables if not name.endswith("s")]
 
-    assert (odd, singular, lone) == ([], [], [])
+    assert (odd_files, plural_models, singular_tables) == ([], [], [])
 
 
 def test_no_class_name_is_defined_twice() -> None:
@@ -121,21 +121,21 @@ def test_no_class_name_is_defined_twice() -> None:
     assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
 
 
-def test_no_module_is_imported_by_a_name_outside_the_package() -> None:
-    rooms = {"adapters", "api", "app", "cli", "domain", "pipelines", "settings", "workers"}
+def test_own_modules_are_imported_by_their_full_name() -> None:
+    packages = {"adapters", "api", "app", "cli", "domain", "pipelines", "settings", "workers"}
     paths = [*SOURCES, *(ROOT / "migrations").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
     outside = {
         (path.name, module)
         for path in paths
         for module in imported(ast.parse(path.read_text()))
-        if module.partition(".")[0] in rooms
+        if module.partition(".")[0] in packages
     }
 
     assert len(paths) > 100
     assert outside == set()
 
 
-def test_two_bodies_share_no_default() -> None:
+def test_request_bodies_share_no_mutable_defaults() -> None:
     first, second = SubmitJob(pipeline="noop"), SubmitJob(pipeline="noop")
 
     first.tags.append("mine")
@@ -153,7 +153,7 @@ def test_every_dependency_has_a_lower_and_an_upper_bound() -> None:
     ] == []
 
 
-def test_what_the_map_of_the_code_names_is_there() -> None:
+def test_every_file_that_the_architecture_names_exists() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     named = set(re.findall(r"(?<![\w/.*>])((?:api|domain|adapters|workers|cli|tests)/[\w/]+\.py)\b", text))
 
@@ -165,16 +165,16 @@ def test_what_the_map_of_the_code_names_is_there() -> None:
     assert missing == []
 
 
-def test_an_environment_file_gets_neither_into_the_history_nor_into_an_image() -> None:
+def test_environment_files_stay_out_of_git_and_of_images() -> None:
     lines = (ROOT / ".dockerignore").read_text().splitlines()
-    taken = [line for line in lines if line.startswith("!")]
+    included = [line for line in lines if line.startswith("!")]
 
     assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
     assert "*" in lines
-    assert [line for line in taken if "env" in line] == []
+    assert [line for line in included if "env" in line] == []
 
 
-def test_a_regression_says_what_was_wrong_and_what_is_right() -> None:
+def test_every_regression_test_describes_the_bug_and_the_expected_result() -> None:
     files = sorted((ROOT / "tests" / "regressions").glob("*.py"))
     tests = [
         node

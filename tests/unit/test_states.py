@@ -19,7 +19,7 @@ LEGAL = {
 
 
 @pytest.mark.parametrize(("source", "target"), list(product(JobState, JobState)))
-def test_a_job_moves_only_along_the_table(source: JobState, target: JobState) -> None:
+def test_only_the_listed_transitions_are_legal(source: JobState, target: JobState) -> None:
     if (source, target) in LEGAL:
         assert move(source, target) is target
     else:
@@ -27,7 +27,7 @@ def test_a_job_moves_only_along_the_table(source: JobState, target: JobState) ->
             move(source, target)
 
 
-def test_only_failed_leaves_a_final_state() -> None:
+def test_failed_is_the_only_final_state_that_can_be_left() -> None:
     leaving = {source for source, _ in LEGAL if source.is_final}
 
     assert leaving == {JobState.FAILED}

@@ -60,11 +60,11 @@ def test_strawberry_has_each_part_that_is_used(owner: Any, name: str) -> None:
     )
 
 
-def test_the_schema_behind_the_schema_is_that_of_graphql_core() -> None:
+def test_the_underlying_schema_is_a_graphql_core_schema() -> None:
     assert isinstance(strawberry_internals.graphql_schema(SCHEMA), GraphQLSchema)
 
 
-def test_the_parts_are_those_of_the_version_that_was_tested() -> None:
+def test_the_installed_version_is_the_tested_one() -> None:
     installed = version("strawberry-graphql")
 
     assert installed.rpartition(".")[0] == TESTED, (
@@ -85,7 +85,7 @@ def test_every_part_that_the_controller_uses_is_checked() -> None:
     assert used <= {name for owner, name in PARTS if owner is CONTROLLER}
 
 
-def test_private_names_are_used_in_one_file() -> None:
+def test_private_names_are_used_in_only_one_file() -> None:
     users = {
         path.name
         for path in PACKAGE.glob("*.py")

@@ -22,7 +22,7 @@ from support.virtual_time import in_virtual_time, running_loop, until_idle
 
 
 @in_virtual_time
-async def test_a_lone_submission_leaves_at_once() -> None:
+async def test_a_single_submission_is_stored_at_once() -> None:
     writer = ScriptedWriter()
     async with running_batcher(writer) as batcher:
         stored = await batcher.store(submission("a"))
@@ -33,7 +33,7 @@ async def test_a_lone_submission_leaves_at_once() -> None:
 
 
 @in_virtual_time
-async def test_callers_of_one_turn_share_a_statement_and_each_gets_its_own_answer() -> None:
+async def test_submissions_in_one_loop_turn_share_a_statement_and_get_their_own_results() -> None:
     writer = ScriptedWriter()
     async with running_batcher(writer) as batcher:
         outcomes = await results_of(store_each(batcher, *named("a", "b", "c")))
@@ -43,7 +43,7 @@ async def test_callers_of_one_turn_share_a_statement_and_each_gets_its_own_answe
 
 
 @in_virtual_time
-async def test_what_comes_before_the_batcher_runs_is_stored_when_it_does() -> None:
+async def test_early_submissions_are_stored_once_the_batcher_runs() -> None:
     writer = ScriptedWriter()
     batcher = SubmissionBatcher(writer)
     early = store_each(batcher, *named("a", "b"))
@@ -58,7 +58,7 @@ async def test_what_comes_before_the_batcher_runs_is_stored_when_it_does() -> No
 
 
 @in_virtual_time
-async def test_two_statements_are_under_way_at_most_and_what_gathers_meanwhile_is_the_next() -> None:
+async def test_at_most_two_statements_run_and_later_submissions_form_the_next_one() -> None:
     writer = ScriptedWriter(is_open=False)
     async with running_batcher(writer) as batcher:
         waiting = []
@@ -77,7 +77,7 @@ async def test_two_statements_are_under_way_at_most_and_what_gathers_meanwhile_i
 
 
 @in_virtual_time
-async def test_an_answer_does_not_wait_for_the_other_statement() -> None:
+async def test_a_result_does_not_wait_for_the_other_statement() -> None:
     writer = ScriptedWriter(is_open=False)
     async with running_batcher(writer) as batcher:
         (slow,) = store_each(batcher, submission("slow"))
@@ -139,7 +139,7 @@ async def test_a_second_use_of_a_key_waits_until_the_first_is_stored() -> None:
 
 
 @in_virtual_time
-async def test_a_key_that_waits_holds_up_nobody_else() -> None:
+async def test_a_waiting_key_does_not_delay_other_submissions() -> None:
     writer = ScriptedWriter(is_open=False)
     async with running_batcher(writer) as batcher:
         sent = store_each(batcher, submission("first", key="k"))
@@ -154,7 +154,7 @@ async def test_a_key_that_waits_holds_up_nobody_else() -> None:
 
 
 @in_virtual_time
-async def test_one_key_of_two_owners_is_two_keys() -> None:
+async def test_keys_of_different_owners_are_independent() -> None:
     writer = ScriptedWriter()
     async with running_batcher(writer) as batcher:
         await results_of(
@@ -176,7 +176,7 @@ async def test_a_key_is_free_again_after_its_statement_has_failed() -> None:
 
 
 @in_virtual_time
-async def test_a_caller_that_leaves_before_its_turn_is_not_stored_and_takes_no_room() -> None:
+async def test_a_submission_cancelled_while_waiting_is_not_stored_and_takes_no_room() -> None:
     writer = ScriptedWriter(is_open=False)
     async with running_batcher(writer) as batcher:
         busy = store_each(batcher, submission("a"))
@@ -197,7 +197,7 @@ async def test_a_caller_that_leaves_before_its_turn_is_not_stored_and_takes_no_r
 
 
 @in_virtual_time
-async def test_no_statement_is_sent_where_everybody_has_left() -> None:
+async def test_no_statement_is_sent_if_all_its_submissions_are_cancelled() -> None:
     writer = ScriptedWriter()
     async with running_batcher(writer) as batcher:
         leaving = store_each(batcher, *named("a", "b"))
@@ -211,7 +211,7 @@ async def test_no_statement_is_sent_where_everybody_has_left() -> None:
 
 
 @in_virtual_time
-async def test_a_caller_that_leaves_while_it_is_stored_takes_no_answer_from_the_others() -> None:
+async def test_a_submission_cancelled_while_being_stored_does_not_affect_the_others() -> None:
     writer = ScriptedWriter(is_open=False)
     async with running_batcher(writer) as batcher:
         first, leaving, last = store_each(batcher, *named("a", "leaving", "c"))

@@ -36,7 +36,7 @@ async def test_one_rejected_submission_does_not_fail_the_others_in_its_batch() -
 
 
 @in_virtual_time
-async def test_a_lone_submission_that_is_rejected_is_not_sent_again() -> None:
+async def test_a_single_rejected_submission_is_not_retried() -> None:
     error = asyncpg.DataError("a poisoned row")
     writer = ScriptedWriter(error)
     async with running_batcher(writer) as batcher:
@@ -47,7 +47,7 @@ async def test_a_lone_submission_that_is_rejected_is_not_sent_again() -> None:
 
 
 @in_virtual_time
-async def test_each_rejected_submission_gets_the_error_of_its_own() -> None:
+async def test_each_rejected_submission_gets_its_own_error() -> None:
     whole, first, last = asyncpg.DataError("all"), asyncpg.DataError("a"), asyncpg.DataError("c")
     async with running_batcher(ScriptedWriter(whole, first, None, last)) as batcher:
         outcomes = await results_of(store_each(batcher, *named("a", "b", "c")))
@@ -56,7 +56,7 @@ async def test_each_rejected_submission_gets_the_error_of_its_own() -> None:
 
 
 @in_virtual_time
-async def test_the_batcher_goes_on_after_a_rejection() -> None:
+async def test_the_batcher_continues_after_a_rejection() -> None:
     async with running_batcher(ScriptedWriter()) as batcher:
         await results_of(store_each(batcher, submission(POISON)))
 
@@ -65,7 +65,7 @@ async def test_the_batcher_goes_on_after_a_rejection() -> None:
 
 @pytest.mark.parametrize("times", [1, 2])
 @in_virtual_time
-async def test_a_busy_database_is_asked_again(times: int) -> None:
+async def test_a_statement_is_retried_while_the_database_is_busy(times: int) -> None:
     writer = ScriptedWriter(*[DatabaseBusyError("deadlock")] * times)
     async with running_batcher(writer) as batcher:
         outcomes = await results_of(store_each(batcher, *named("a", "b")))
@@ -75,7 +75,7 @@ async def test_a_busy_database_is_asked_again(times: int) -> None:
 
 
 @in_virtual_time
-async def test_callers_are_told_of_a_database_that_stays_busy_after_the_third_try() -> None:
+async def test_callers_get_the_error_of_a_busy_database_after_the_third_try() -> None:
     errors = [DatabaseBusyError(f"deadlock {turn}") for turn in (1, 2, 3)]
     writer = ScriptedWriter(*errors)
     async with running_batcher(writer) as batcher:
@@ -86,7 +86,7 @@ async def test_callers_are_told_of_a_database_that_stays_busy_after_the_third_tr
 
 
 @in_virtual_time
-async def test_those_who_are_stored_one_by_one_are_tried_three_times_each() -> None:
+async def test_submissions_stored_one_by_one_are_tried_three_times_each() -> None:
     busy = DatabaseBusyError("deadlock")
     writer = ScriptedWriter(asyncpg.DataError("all"), busy, busy, None, busy, busy, busy)
     async with running_batcher(writer) as batcher:
@@ -98,7 +98,7 @@ async def test_those_who_are_stored_one_by_one_are_tried_three_times_each() -> N
 
 @pytest.mark.parametrize("error", [DatabaseAwayError("cut"), RuntimeError("a fault of ours")], ids=repr)
 @in_virtual_time
-async def test_an_error_that_leaves_it_open_what_was_stored_is_everybodys_and_nothing_is_sent_again(
+async def test_an_error_with_an_unknown_outcome_fails_the_whole_batch_without_a_retry(
     error: Exception,
 ) -> None:
     writer = ScriptedWriter(error)
@@ -112,7 +112,7 @@ async def test_an_error_that_leaves_it_open_what_was_stored_is_everybodys_and_no
 
 
 @in_virtual_time
-async def test_a_connection_that_is_lost_midway_fails_only_whoever_was_being_stored() -> None:
+async def test_a_connection_lost_midway_fails_only_the_submission_being_stored() -> None:
     away = DatabaseAwayError("cut")
     async with running_batcher(ScriptedWriter(asyncpg.DataError("all"), None, away)) as batcher:
         outcomes = await results_of(store_each(batcher, *named("a", "b", "c")))
@@ -121,7 +121,7 @@ async def test_a_connection_that_is_lost_midway_fails_only_whoever_was_being_sto
 
 
 @in_virtual_time
-async def test_an_error_reaches_those_who_stayed_where_another_caller_has_left() -> None:
+async def test_an_error_reaches_the_remaining_callers_after_one_was_cancelled() -> None:
     away = DatabaseAwayError("cut")
     writer = ScriptedWriter(away, is_open=False)
     async with running_batcher(writer) as batcher:
@@ -136,7 +136,7 @@ async def test_an_error_reaches_those_who_stayed_where_another_caller_has_left()
 
 
 @in_virtual_time
-async def test_at_the_end_whoever_waits_is_told_that_there_is_no_answer() -> None:
+async def test_waiting_callers_get_an_error_when_the_batcher_stops() -> None:
     writer = ScriptedWriter(is_open=False)
     batcher = SubmissionBatcher(writer)
     task = asyncio.create_task(batcher.run())
@@ -156,7 +156,7 @@ async def test_at_the_end_whoever_waits_is_told_that_there_is_no_answer() -> Non
 
 
 @in_virtual_time
-async def test_at_the_end_those_who_come_too_late_are_refused_at_once() -> None:
+async def test_submissions_to_a_stopped_batcher_are_refused_at_once() -> None:
     async with running_batcher(ScriptedWriter()) as batcher:
         await batcher.store(submission("a"))
 
@@ -167,7 +167,7 @@ async def test_at_the_end_those_who_come_too_late_are_refused_at_once() -> None:
 
 
 @in_virtual_time
-async def test_at_the_end_callers_who_have_left_are_no_trouble() -> None:
+async def test_cancelled_callers_do_not_disturb_the_stop_of_the_batcher() -> None:
     writer = ScriptedWriter(is_open=False)
     async with running_batcher(writer) as batcher:
         leaving = []
@@ -182,7 +182,7 @@ async def test_at_the_end_callers_who_have_left_are_no_trouble() -> None:
 
 
 @in_virtual_time
-async def test_a_statement_that_answers_for_too_few_ends_the_batcher_and_leaves_nobody_waiting() -> None:
+async def test_a_statement_with_too_few_results_stops_the_batcher_and_fails_the_callers() -> None:
     async def forgetful(submissions: Sequence[Submission]) -> list[StoreResult]:
         return stored_as(*(submission.response for submission in submissions[:-1]))
 

@@ -124,7 +124,7 @@ class Crowd:
 @settings(deadline=None)
 @given(ACTS)
 @in_virtual_time
-async def test_every_caller_gets_its_own_answer_and_is_stored_once(acts: list[tuple[Any, ...]]) -> None:
+async def test_every_caller_gets_its_own_result_and_is_stored_once(acts: list[tuple[Any, ...]]) -> None:
     table = Table()
     batcher = SubmissionBatcher(table)
     running = asyncio.create_task(batcher.run())
@@ -155,7 +155,9 @@ async def test_every_caller_gets_its_own_answer_and_is_stored_once(acts: list[tu
 @settings(deadline=None)
 @given(ACTS, st.integers(0, 25))
 @in_virtual_time
-async def test_an_end_at_any_moment_leaves_nobody_waiting(acts: list[tuple[Any, ...]], moment: int) -> None:
+async def test_stopping_the_batcher_at_any_moment_leaves_no_caller_waiting(
+    acts: list[tuple[Any, ...]], moment: int
+) -> None:
     table = Table()
     batcher = SubmissionBatcher(table)
     running = asyncio.create_task(batcher.run())

@@ -19,7 +19,7 @@ from headrace.domain.jobs.submission.submission import (
     SubmissionKey,
 )
 from headrace.domain.jobs.submission.submitter import PipelineBusyError, SubmissionResult, Submitter
-from headrace.domain.json_bounds import MAX_JSON_BYTES, ValueTooLargeError
+from headrace.domain.json_limits import MAX_JSON_BYTES, ValueTooLargeError
 from headrace.domain.pipelines.service import Fault, ParamsInvalidError, PipelineUnknownError
 
 ADA, PRESET, OTHER = UUID(int=1), UUID(int=2), UUID(int=3)
@@ -93,22 +93,22 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return slept
 
 
-async def test_what_is_stored_is_answered_with_its_moment() -> None:
-    answer = await FakeDatabase(STORED).submit(job_spec())
+async def test_a_stored_submission_returns_its_time() -> None:
+    result = await FakeDatabase(STORED).submit(job_spec())
 
-    assert (answer.body, answer.is_replayed, answer.queues) == (b"1 at noon", False, ["default"])
+    assert (result.body, result.is_replayed, result.queues) == (b"1 at noon", False, ["default"])
 
 
 async def test_a_pipeline_that_changed_meanwhile_is_looked_up_again_and_the_job_is_stored() -> None:
     database = FakeDatabase(STALE, STORED)
 
-    answer = await database.submit(job_spec())
+    result = await database.submit(job_spec())
 
-    assert answer.body == b"1 at noon"
+    assert result.body == b"1 at noon"
     assert (database.lookups, len(database.stored)) == (2, 2)
 
 
-async def test_a_pipeline_that_changes_all_the_time_is_given_up_after_three_tries(
+async def test_a_constantly_changing_pipeline_is_refused_after_three_tries(
     pauses: list[float],
 ) -> None:
     database = FakeDatabase(STALE)
@@ -119,7 +119,7 @@ async def test_a_pipeline_that_changes_all_the_time_is_given_up_after_three_trie
     assert (database.lookups, len(database.stored), pauses) == (3, 3, [])
 
 
-async def test_a_preset_that_is_changed_all_the_time_is_given_up_after_three_pauses(
+async def test_a_constantly_changing_preset_is_refused_after_three_pauses(
     pauses: list[float],
 ) -> None:
     database = FakeDatabase(STALE)
@@ -131,7 +131,7 @@ async def test_a_preset_that_is_changed_all_the_time_is_given_up_after_three_pau
     assert (len(database.stored), pauses) == (3, [0.1, 0.1, 0.1])
 
 
-async def test_a_preset_that_is_gone_is_not_waited_for(pauses: list[float]) -> None:
+async def test_a_deleted_preset_is_refused_without_a_pause(pauses: list[float]) -> None:
     database = FakeDatabase(STALE)
 
     with pytest.raises(PresetNotFoundError, match=str(PRESET)):
@@ -140,17 +140,17 @@ async def test_a_preset_that_is_gone_is_not_waited_for(pauses: list[float]) -> N
     assert (len(database.stored), pauses) == (1, [])
 
 
-async def test_a_repeated_submission_is_answered_as_the_first_was() -> None:
+async def test_a_repeated_submission_returns_the_first_response() -> None:
     database = FakeDatabase(REPEATED)
     database.keys["mine"] = (b"the first", True)
 
-    answer = await database.submit(job_spec(), key=KEY)
+    result = await database.submit(job_spec(), key=KEY)
 
-    assert (answer.body, answer.is_replayed, answer.news) == (b"the first", True, ())
+    assert (result.body, result.is_replayed, result.news) == (b"the first", True, ())
 
 
 @pytest.mark.parametrize("stored_key", [(b"the first", False), (None, True)])
-async def test_a_key_of_another_request_or_without_an_answer_is_refused(
+async def test_a_key_of_another_request_or_without_a_stored_response_is_refused(
     stored_key: tuple[bytes | None, bool],
 ) -> None:
     database = FakeDatabase(REPEATED)
@@ -160,25 +160,25 @@ async def test_a_key_of_another_request_or_without_an_answer_is_refused(
         await database.submit(job_spec(), key=KEY)
 
 
-async def test_a_key_that_was_forgotten_meanwhile_is_used_anew() -> None:
+async def test_a_key_that_was_deleted_meanwhile_is_used_again() -> None:
     database = FakeDatabase(REPEATED, STORED)
 
-    answer = await database.submit(job_spec(), key=KEY)
+    result = await database.submit(job_spec(), key=KEY)
 
-    assert (answer.body, answer.is_replayed, len(database.stored)) == (b"1 at noon", False, 2)
+    assert (result.body, result.is_replayed, len(database.stored)) == (b"1 at noon", False, 2)
 
 
-async def test_what_was_accepted_under_a_key_stays_accepted_though_its_params_fit_no_more() -> None:
+async def test_a_repeated_key_returns_its_response_even_if_its_params_no_longer_fit() -> None:
     database = FakeDatabase(STORED)
     database.keys["mine"] = (b"the first", True)
 
-    answer = await database.submit(job_spec(ticks="many"), key=KEY)
+    result = await database.submit(job_spec(ticks="many"), key=KEY)
 
-    assert (answer.body, answer.is_replayed, database.stored) == (b"the first", True, [])
+    assert (result.body, result.is_replayed, database.stored) == (b"the first", True, [])
 
 
 @pytest.mark.parametrize("key", [None, KEY])
-async def test_params_that_do_not_fit_are_refused_under_an_unknown_key_and_without_one(
+async def test_invalid_params_are_refused_with_an_unknown_key_and_without_a_key(
     key: SubmissionKey | None,
 ) -> None:
     with pytest.raises(ParamsInvalidError) as refused:
@@ -188,7 +188,7 @@ async def test_params_that_do_not_fit_are_refused_under_an_unknown_key_and_witho
     assert refused.value.faults == [Fault("$.params.ticks", '"many" is not of type "integer"')]
 
 
-async def test_every_fault_of_a_batch_is_told_at_its_place() -> None:
+async def test_every_fault_of_a_batch_is_reported_with_its_path() -> None:
     with pytest.raises(ParamsInvalidError) as refused:
         await FakeDatabase(STORED).submit(
             job_spec(ticks="a"), job_spec(), job_spec(ticks="b"), at="$.jobs[{}]"
@@ -201,7 +201,7 @@ async def test_every_fault_of_a_batch_is_told_at_its_place() -> None:
     ]
 
 
-async def test_unknown_pipelines_are_told_before_the_other_faults() -> None:
+async def test_unknown_pipelines_are_reported_before_the_other_faults() -> None:
     gone = msgspec.structs.replace(job_spec("gone"), version=7)
 
     with pytest.raises(PipelineUnknownError) as refused:
@@ -216,7 +216,7 @@ async def test_unknown_pipelines_are_told_before_the_other_faults() -> None:
 
 
 @pytest.mark.parametrize("field", ["params", "meta"])
-async def test_params_and_meta_that_are_too_large_are_refused_before_anything_is_looked_up(
+async def test_oversized_params_and_meta_are_refused_before_any_lookup(
     field: str,
 ) -> None:
     database = FakeDatabase(STORED)

@@ -11,7 +11,7 @@ from headrace.domain.events.encoding import LoggedEvent
 SECONDS = 5
 
 
-async def test_what_comes_close_together_is_told_at_once_and_once_more(
+async def test_a_burst_of_events_notifies_watchers_at_once_and_once_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(throttled_feed, "_SECONDS_PER_WATCHER", 0.05)
@@ -32,7 +32,7 @@ async def test_what_comes_close_together_is_told_at_once_and_once_more(
     assert heads == [1, 10]
 
 
-async def test_a_feed_without_watchers_waits_for_nobody() -> None:
+async def test_a_feed_without_watchers_takes_events_without_waiting() -> None:
     feed = ThrottledFeed()
     feed.begin(0, None)
 

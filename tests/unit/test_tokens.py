@@ -45,7 +45,7 @@ def refused(text: str) -> str:
     return error.value.code
 
 
-def test_tokens_say_what_they_were_made_for() -> None:
+def test_tokens_contain_the_values_that_they_were_issued_with() -> None:
     access = TOKENS.issue_access(SESSION, USER, now=now())
     refresh = TOKENS.issue_refresh(SESSION, USER, 7, now=now(), until=now() + timedelta(days=30))
 
@@ -53,14 +53,14 @@ def test_tokens_say_what_they_were_made_for() -> None:
     assert TOKENS.read_refresh(refresh).generation == 7
 
 
-def test_a_second_before_its_end_an_access_token_still_counts() -> None:
+def test_an_access_token_is_valid_until_a_second_before_its_expiry() -> None:
     # Times are whole seconds: an expiry two seconds ahead is at least one second away.
     token = TOKENS.issue_access(SESSION, USER, now=now() - ACCESS_LIFE + 2 * SECOND)
 
     assert TOKENS.read_access(token).session_id == SESSION
 
 
-def test_after_its_end_a_token_is_expired() -> None:
+def test_tokens_are_refused_as_expired_after_their_expiry() -> None:
     assert refused(TOKENS.issue_access(SESSION, USER, now=now() - ACCESS_LIFE)) == "token_expired"
 
     late = TOKENS.issue_refresh(SESSION, USER, 0, now=now() - timedelta(days=30), until=now() - SECOND)
@@ -70,11 +70,11 @@ def test_after_its_end_a_token_is_expired() -> None:
     assert error.value.code == "token_expired"
 
 
-def test_a_token_does_not_count_before_its_time() -> None:
+def test_a_token_issued_in_the_future_is_refused() -> None:
     assert refused(TOKENS.issue_access(SESSION, USER, now=now() + timedelta(minutes=1))) == "token_invalid"
 
 
-def test_a_refresh_token_opens_nothing_and_an_access_token_refreshes_nothing() -> None:
+def test_access_and_refresh_tokens_cannot_replace_each_other() -> None:
     access = TOKENS.issue_access(SESSION, USER, now=now())
     refresh = TOKENS.issue_refresh(SESSION, USER, 0, now=now(), until=now() + timedelta(days=1))
 
@@ -84,11 +84,11 @@ def test_a_refresh_token_opens_nothing_and_an_access_token_refreshes_nothing() -
     assert refused(refresh) == "token_invalid"
 
 
-def test_a_job_token_is_no_session() -> None:
+def test_a_job_token_is_not_an_access_token() -> None:
     assert refused(TOKENS.issue_job(uuid4(), "read", now=now(), until=now() + SECOND * 60)) == "token_invalid"
 
 
-def test_tokens_of_another_secret_do_not_count() -> None:
+def test_tokens_signed_with_another_secret_are_refused() -> None:
     other = Tokens("another secret that is long enough", None)
 
     assert refused(other.issue_access(SESSION, USER, now=now())) == "token_invalid"
@@ -104,7 +104,7 @@ def test_tokens_of_another_secret_do_not_count() -> None:
         {"iss": "somebody"},
     ],
 )
-def test_a_changed_token_does_not_count(claims: dict[str, object]) -> None:
+def test_a_changed_token_is_refused(claims: dict[str, object]) -> None:
     assert refused(changed(TOKENS.issue_access(SESSION, USER, now=now()), **claims)) == "token_invalid"
 
 
@@ -120,7 +120,7 @@ def test_a_changed_token_does_not_count(claims: dict[str, object]) -> None:
         {"exp": "tomorrow"},
     ],
 )
-def test_a_signed_token_counts_only_with_all_that_it_must_say(claims: dict[str, object]) -> None:
+def test_a_signed_token_is_refused_if_one_of_its_claims_is_invalid(claims: dict[str, object]) -> None:
     # The key is right; the token must be refused because of its claims.
     key = TOKENS._keys["headrace:api"]
     valid_claims = {
@@ -140,7 +140,7 @@ def test_a_signed_token_counts_only_with_all_that_it_must_say(claims: dict[str, 
 
 
 @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
-def test_no_other_algorithm_counts_even_with_the_right_key(algorithm: str) -> None:
+def test_other_algorithms_are_refused_even_with_the_right_key(algorithm: str) -> None:
     key = TOKENS._keys["headrace:api"]
     assert isinstance(key, OctKey)
     claims = {"iss": "headrace", "aud": "headrace:api", "sub": str(USER), "sid": str(SESSION), "gen": 0}
@@ -157,11 +157,11 @@ def test_no_other_algorithm_counts_even_with_the_right_key(algorithm: str) -> No
 @pytest.mark.parametrize(
     "text", ["", ".", "..", "a.b.c", "\u00e4.\u00f6.\u00fc", "x" * 5000, "e30.e30.e30", "null", "Bearer x"]
 )
-def test_garbage_is_refused_as_such(text: str) -> None:
+def test_malformed_tokens_are_refused(text: str) -> None:
     assert refused(text) == "token_invalid"
 
 
-def test_an_unsigned_token_does_not_count() -> None:
+def test_an_unsigned_token_is_refused() -> None:
     assert refused(unsigned(TOKENS.issue_access(SESSION, USER, now=now()))) == "token_invalid"
 
 

@@ -17,7 +17,7 @@ def cache_of(clock: Clock, max_entries: int = 10) -> TtlCache[str, int]:
     return TtlCache(ttl_seconds=1.0, max_entries=max_entries, clock=clock)
 
 
-def test_a_value_is_returned_until_its_time_is_over() -> None:
+def test_a_value_is_returned_until_it_expires() -> None:
     clock = Clock()
     cache = cache_of(clock)
     cache.put("a", 1)
@@ -29,7 +29,7 @@ def test_a_value_is_returned_until_its_time_is_over() -> None:
     assert cache.get("b") is None
 
 
-def test_the_time_runs_from_when_the_value_was_true() -> None:
+def test_the_lifetime_starts_at_the_given_time() -> None:
     clock = Clock()
     cache = cache_of(clock)
     began = cache.now()
@@ -54,7 +54,7 @@ def test_storing_again_renews_an_entry() -> None:
     assert cache.get("a") == 2
 
 
-def test_the_entry_that_was_stored_first_makes_room() -> None:
+def test_the_entry_that_was_stored_first_is_evicted() -> None:
     cache = cache_of(Clock(), max_entries=2)
     cache.put("a", 1)
     cache.put("b", 2)

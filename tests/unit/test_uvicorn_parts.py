@@ -32,7 +32,7 @@ def names_used_by(*classes: type) -> set[str]:
     return {name for name in names if not name.startswith("_")} - OWN
 
 
-def names_made_by(protocol: type) -> set[str]:
+def names_defined_by(protocol: type) -> set[str]:
     """Return the methods of *protocol* and the attributes that it sets on itself."""
     stored = {
         node.attr
@@ -59,12 +59,12 @@ def nodes_of(*classes: type) -> list[ast.AST]:
 def test_uvicorn_has_each_part_that_a_protocol_uses(base: type, name: str) -> None:
     installed = version("uvicorn")
 
-    assert name in names_made_by(base), (
+    assert name in names_defined_by(base), (
         f"uvicorn {installed} has no {base.__name__}.{name}; the protocols were tested with {TESTED}"
     )
 
 
-def test_the_parts_are_those_of_the_version_that_was_tested() -> None:
+def test_the_installed_version_is_the_tested_one() -> None:
     installed = version("uvicorn")
 
     assert installed.rpartition(".")[0] == TESTED, (
@@ -73,10 +73,10 @@ def test_the_parts_are_those_of_the_version_that_was_tested() -> None:
     )
 
 
-def test_a_part_that_is_not_there_is_missed() -> None:
+def test_a_missing_part_is_detected() -> None:
     class Renamed(asyncio.Protocol):
         """uvicorn's class after its parts were renamed."""
 
-    missing = names_used_by(WebSocketProtocol) - names_made_by(Renamed)
+    missing = names_used_by(WebSocketProtocol) - names_defined_by(Renamed)
 
     assert {"close_sent", "handle_pong", "pending_ping_payload", "writable"} <= missing

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from headrace.domain.jobs.waiting import why_queued
 
-HERE = ({"default"}, {"render@1"})
+MATCHING = ({"default"}, {"render@1"})
 QUEUES = st.sampled_from(["default", "night", "gpu"])
 PIPELINES = st.sampled_from(["render@1", "render@2", "mix@1"])
 SERVING = st.lists(st.tuples(st.sets(QUEUES), st.sets(PIPELINES)), max_size=3)
@@ -18,20 +18,20 @@ def why(*serving: tuple[set[str], set[str]], is_due: bool = True, attempt: int =
     return why_queued("render@1", "default", is_due=is_due, attempt=attempt, serving=serving)
 
 
-def test_a_new_job_waits_for_the_time_that_was_asked_for() -> None:
+def test_a_new_job_waits_for_its_run_at() -> None:
     assert why(is_due=False) == "run_at"
 
 
 @pytest.mark.parametrize("attempt", [1, 2, 9])
-def test_a_job_that_was_tried_waits_for_its_next_try(attempt: int) -> None:
+def test_a_job_that_was_tried_waits_for_its_backoff(attempt: int) -> None:
     assert why(is_due=False, attempt=attempt) == "backoff"
 
 
-def test_a_due_job_that_somebody_could_run_waits_for_a_worker_to_be_free() -> None:
-    assert why(HERE) == "worker_busy"
+def test_a_due_job_with_a_matching_worker_waits_for_it_to_be_free() -> None:
+    assert why(MATCHING) == "worker_busy"
 
 
-def test_a_due_job_waits_for_a_worker_where_there_is_none() -> None:
+def test_a_due_job_without_a_worker_waits_for_one() -> None:
     assert why() == "no_worker"
 
 
@@ -45,32 +45,32 @@ def test_a_due_job_waits_for_a_worker_where_there_is_none() -> None:
         ({"default"}, set()),
     ],
 )
-def test_a_worker_that_lacks_the_queue_or_the_version_is_none(serving: tuple[set[str], set[str]]) -> None:
+def test_a_worker_without_the_queue_or_the_version_does_not_count(serving: tuple[set[str], set[str]]) -> None:
     assert why(serving) == "no_worker"
 
 
-def test_two_workers_that_each_know_a_half_are_none() -> None:
+def test_two_workers_that_match_only_together_do_not_count() -> None:
     assert why(({"default"}, {"mix@1"}), ({"night"}, {"render@1"})) == "no_worker"
 
 
-def test_one_worker_among_others_is_enough() -> None:
-    assert why(({"night"}, {"mix@1"}), HERE, (set(), set())) == "worker_busy"
+def test_one_matching_worker_is_enough() -> None:
+    assert why(({"night"}, {"mix@1"}), MATCHING, (set(), set())) == "worker_busy"
 
 
 def test_a_tried_job_that_is_due_waits_for_a_worker_like_a_new_one() -> None:
-    assert why(HERE, attempt=3) == "worker_busy"
+    assert why(MATCHING, attempt=3) == "worker_busy"
     assert why(attempt=3) == "no_worker"
 
 
 @given(SERVING, st.integers(min_value=0, max_value=5))
-def test_while_a_job_is_not_due_the_workers_do_not_matter(
+def test_workers_do_not_matter_before_a_job_is_due(
     serving: list[tuple[set[str], set[str]]], attempt: int
 ) -> None:
-    assert why(*serving, HERE, is_due=False, attempt=attempt) == why(is_due=False, attempt=attempt)
+    assert why(*serving, MATCHING, is_due=False, attempt=attempt) == why(is_due=False, attempt=attempt)
 
 
 @given(PIPELINES, QUEUES, SERVING, st.integers(min_value=0, max_value=5))
-def test_a_due_job_has_a_worker_where_one_serves_both_its_queue_and_its_pipeline(
+def test_a_due_job_has_a_worker_if_one_serves_both_its_queue_and_its_pipeline(
     pipeline: str, queue: str, serving: list[tuple[set[str], set[str]]], attempt: int
 ) -> None:
     served = {pair for queues, pipelines in serving for pair in product(queues, pipelines)}

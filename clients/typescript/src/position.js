@@ -10,8 +10,8 @@ import { GaveUpError, LostError, UnreachableError, WatchRefusedError } from "./e
 export const NOT_SIGNED_IN = 4401;
 export const NO_JOB = 4404;
 export const BAD_CURSOR = 4400;
-// A reconnect repairs a gap. One that returns again and again is permanent.
-const MOST_GAPS = 8;
+// A reconnect repairs a gap. A gap that returns this many times is permanent.
+const MAX_GAPS = 8;
 
 /** The position of one watch. `cursor` is the number of the newest returned event, also after an error. */
 export class Position {
@@ -19,7 +19,7 @@ export class Position {
   #url;
   #patience;
   #firstPatience;
-  #tell;
+  #notify;
   #backoff;
   #reached = false;
   #awaySince = null;
@@ -33,7 +33,7 @@ export class Position {
     this.#url = url;
     this.#patience = patienceMs;
     this.#firstPatience = Math.min(firstPatienceMs ?? patienceMs, patienceMs);
-    this.#tell = tell ?? (() => {});
+    this.#notify = tell ?? (() => {});
     this.#backoff = backoff ?? new Backoff();
   }
 
@@ -44,7 +44,7 @@ export class Position {
    * @throws {WatchRefusedError} it is still missing after several reconnects
    */
   advance(frame) {
-    if (this.#awaySince !== null && this.#reached) this.#tell(null);
+    if (this.#awaySince !== null && this.#reached) this.#notify(null);
     this.#reached = true;
     this.#awaySince = null;
     if (typeof frame.seq === "number") {
@@ -66,7 +66,7 @@ export class Position {
 
   #gap() {
     this.#gaps += 1;
-    if (this.#gaps < MOST_GAPS) return new LostError("an event was missing");
+    if (this.#gaps < MAX_GAPS) return new LostError("an event was missing");
     const message = `event ${this.cursor + 1} of job ${this.jobId} never came`;
     return new WatchRefusedError(this.jobId, "event_missing", message);
   }
@@ -90,13 +90,13 @@ export class Position {
   }
 
   /**
-   * Note a lost connection. Returns the pause in milliseconds before the next one.
+   * Record a lost connection. Returns the pause in milliseconds before the next one.
    *
    * @throws {GaveUpError} the service was away for longer than `patienceMs`
    * @throws {UnreachableError} the service has never answered
    */
   lost(why, now) {
-    const isNews = this.#awaySince === null;
+    const isFirstLoss = this.#awaySince === null;
     this.#awaySince ??= now;
     const away = now - this.#awaySince;
     const pause = this.#requestedPause ?? this.#backoff.pause();
@@ -105,7 +105,7 @@ export class Position {
       if (!this.#reached) throw new UnreachableError(this.#url);
       throw new GaveUpError(this.#url, this.jobId, away, this.cursor);
     }
-    if (isNews && this.#reached) this.#tell(why);
+    if (isFirstLoss && this.#reached) this.#notify(why);
     return pause;
   }
 }

@@ -1,4 +1,4 @@
-/** Calls and watches over a fetch and a WebSocket that are handed in. */
+/** Calls and watches over an injected fetch and an injected WebSocket. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -7,20 +7,21 @@ import { ApiError, HeadraceClient, UnreachableError, WaitTimeoutError } from "..
 
 const JOB = { id: "j", state: "queued", event_seq: 1 };
 
-/** A fetch that gives these answers in turn, the last one again and again; it notes what it was asked. */
-function answers(...given) {
-  const asked = [];
+/** Returns a fetch that gives these responses in turn and repeats the last one, and the requests it got. */
+function fakeFetch(...responses) {
+  const requests = [];
   const fetch = async (url, request) => {
-    asked.push({ url, ...request });
-    const answer = given[Math.min(asked.length, given.length) - 1];
-    if (answer instanceof Error) throw answer;
-    return new Response(JSON.stringify(answer.body), { status: answer.status, headers: answer.headers });
+    requests.push({ url, ...request });
+    const response = responses[Math.min(requests.length, responses.length) - 1];
+    if (response instanceof Error) throw response;
+    const { body, status, headers } = response;
+    return new Response(JSON.stringify(body), { status, headers });
   };
-  return { asked, fetch };
+  return { requests, fetch };
 }
 
-/** A socket that says that, and closes with that code. */
-function socketThat(messages, code) {
+/** Returns a socket that receives these messages, and then closes with that code. */
+function fakeSocket(messages, code) {
   const socket = {
     onmessage: null,
     onerror: null,
@@ -35,8 +36,8 @@ function socketThat(messages, code) {
   return socket;
 }
 
-test("a submission is sent again with the same key", async () => {
-  const { asked, fetch } = answers(
+test("a submission is retried with the same key", async () => {
+  const { requests, fetch } = fakeFetch(
     { status: 503, body: { code: "database_unavailable" }, headers: { "Retry-After": "0" } },
     new TypeError("reset"),
     { status: 202, body: JOB },
@@ -49,23 +50,23 @@ test("a submission is sent again with the same key", async () => {
   );
 
   assert.deepEqual(job, JOB);
-  assert.equal(new Set(asked.map((one) => one.headers["Idempotency-Key"])).size, 1);
-  assert.equal(asked.length, 3);
-  assert.equal(asked[0].headers.Authorization, "Bearer t");
-  assert.deepEqual(JSON.parse(asked[0].body), { pipeline: "noop", params: {}, priority: 9 });
+  assert.equal(new Set(requests.map((request) => request.headers["Idempotency-Key"])).size, 1);
+  assert.equal(requests.length, 3);
+  assert.equal(requests[0].headers.Authorization, "Bearer t");
+  assert.deepEqual(JSON.parse(requests[0].body), { pipeline: "noop", params: {}, priority: 9 });
 });
 
-test("a cancel that may have arrived is not sent again", async () => {
-  const { asked, fetch } = answers(new TypeError("reset"));
+test("a cancel that may have arrived is not retried", async () => {
+  const { requests, fetch } = fakeFetch(new TypeError("reset"));
 
   await assert.rejects(new HeadraceClient("http://here", { fetch }).cancel("j"), UnreachableError);
 
-  assert.equal(asked.length, 1);
+  assert.equal(requests.length, 1);
 });
 
-test("a problem becomes an error with its parts", async () => {
+test("a problem response becomes an ApiError with its fields", async () => {
   const errors = [{ path: "$.params.count", message: "too small" }];
-  const { fetch } = answers({ status: 422, body: { code: "params_invalid", detail: "no", errors } });
+  const { fetch } = fakeFetch({ status: 422, body: { code: "params_invalid", detail: "no", errors } });
 
   await assert.rejects(
     new HeadraceClient("http://here", { fetch }).submit("ticks"),
@@ -74,11 +75,11 @@ test("a problem becomes an error with its parts", async () => {
   );
 });
 
-test("a socket is taken where there is one, and gets the headers", async () => {
+test("an injected WebSocket is used and gets the headers", async () => {
   const opened = [];
   const webSocket = (url, headers) => {
     opened.push([url, headers]);
-    return socketThat([[{ type: "log", seq: 1 }], { type: "end", state: "failed" }]);
+    return fakeSocket([[{ type: "log", seq: 1 }], { type: "end", state: "failed" }]);
   };
   const client = new HeadraceClient("https://here/below/", { token: "t", webSocket });
 
@@ -94,7 +95,7 @@ test("a socket is taken where there is one, and gets the headers", async () => {
 });
 
 test("leaving a watch closes its socket", async () => {
-  const socket = socketThat([
+  const socket = fakeSocket([
     { type: "log", seq: 1 },
     { type: "log", seq: 2 },
   ]);
@@ -104,8 +105,8 @@ test("leaving a watch closes its socket", async () => {
   assert.ok(socket.isClosed);
 });
 
-test("a signal ends a watch that hears nothing", async () => {
-  const socket = socketThat([{ type: "beat" }]);
+test("an abort signal ends a watch", async () => {
+  const socket = fakeSocket([{ type: "beat" }]);
   const controller = new AbortController();
   const client = new HeadraceClient("http://here", { webSocket: () => socket });
 
@@ -118,11 +119,11 @@ test("a signal ends a watch that hears nothing", async () => {
   assert.ok(socket.isClosed);
 });
 
-test("waiting ends in time", async () => {
-  const { fetch } = answers({ status: 200, body: { ...JOB, state: "running" } });
+test("wait times out", async () => {
+  const { fetch } = fakeFetch({ status: 200, body: { ...JOB, state: "running" } });
   const client = new HeadraceClient("http://here", {
     fetch,
-    webSocket: () => socketThat([{ type: "beat" }]),
+    webSocket: () => fakeSocket([{ type: "beat" }]),
   });
 
   await assert.rejects(client.wait("j", { timeoutMs: 20 }), WaitTimeoutError);

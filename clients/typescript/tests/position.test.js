@@ -1,4 +1,4 @@
-/** When a watcher comes back, and what is left out. */
+/** When a watch reconnects, and which frames it drops. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -7,7 +7,7 @@ import { Backoff } from "../src/backoff.js";
 import { GaveUpError, LostError, UnreachableError, WatchRefusedError } from "../src/errors.js";
 import { Position } from "../src/position.js";
 
-const standing = (more = {}) =>
+const createPosition = (more = {}) =>
   new Position({
     url: "http://here",
     jobId: "job",
@@ -17,19 +17,19 @@ const standing = (more = {}) =>
     ...more,
   });
 
-test("each event is handed on once and in order", () => {
-  const position = standing();
+test("each event is delivered once and in order", () => {
+  const position = createPosition();
 
-  const taken = [1, 2, 2, 1, 3].map((seq) => position.advance({ type: "log", seq }));
+  const delivered = [1, 2, 2, 1, 3].map((seq) => position.advance({ type: "log", seq }));
 
-  assert.deepEqual(taken, [true, true, false, false, true]);
+  assert.deepEqual(delivered, [true, true, false, false, true]);
   assert.equal(position.cursor, 3);
   assert.throws(() => position.advance({ type: "log", seq: 5 }), LostError);
   assert.equal(position.cursor, 3);
 });
 
-test("an event that never comes ends the watch", () => {
-  const position = standing();
+test("a permanently missing event ends the watch", () => {
+  const position = createPosition();
 
   const gaps = Array.from({ length: 8 }, () => {
     try {
@@ -43,8 +43,8 @@ test("an event that never comes ends the watch", () => {
   assert.ok(gaps.at(-1) instanceof WatchRefusedError && gaps.at(-1).code === "event_missing");
 });
 
-test("pauses double up to a limit and begin again with news", () => {
-  const position = standing({ patienceMs: 1e9 });
+test("pauses double up to a limit and start again after an event", () => {
+  const position = createPosition({ patienceMs: 1e9 });
   position.advance({ type: "beat" });
 
   const pauses = [0, 1, 2, 3, 4, 5, 6].map((now) => position.lost("gone", now));
@@ -54,8 +54,8 @@ test("pauses double up to a limit and begin again with news", () => {
   assert.equal(position.lost("gone", 10), 200);
 });
 
-test("a service that only says hello is not asked faster and faster", () => {
-  const position = standing();
+test("a hello alone does not shorten the pauses", () => {
+  const position = createPosition();
 
   const pauses = [0, 1, 2].map((now) => {
     position.advance({ type: "hello" });
@@ -65,16 +65,16 @@ test("a service that only says hello is not asked faster and faster", () => {
   assert.deepEqual(pauses, [200, 400, 800]);
 });
 
-test("what a goodbye asks for is the next pause alone", () => {
-  const position = standing();
+test("the retry_after of a bye applies only to the next pause", () => {
+  const position = createPosition();
   position.advance({ type: "bye", retry_after: 2.5 });
 
   assert.deepEqual([position.lost("gone", 0), position.lost("gone", 1)], [2500, 200]);
 });
 
-test("patience ends, and says where to go on", () => {
-  const told = [];
-  const position = standing({ patienceMs: 2_000, tell: (why) => told.push(why) });
+test("a watch that gives up reports the cursor to resume from", () => {
+  const notices = [];
+  const position = createPosition({ patienceMs: 2_000, tell: (why) => notices.push(why) });
   position.advance({ type: "log", seq: 1 });
   position.lost("gone", 0);
   position.advance({ type: "beat" });
@@ -84,11 +84,11 @@ test("patience ends, and says where to go on", () => {
     () => position.lost("gone", 52_000),
     (error) => error instanceof GaveUpError && error.after === 1,
   );
-  assert.deepEqual(told, ["gone", null, "gone again"]);
+  assert.deepEqual(notices, ["gone", null, "gone again"]);
 });
 
-test("a service that never answered is said not to be there", () => {
-  const position = standing({ firstPatienceMs: 100 });
+test("a service that never responded is reported as unreachable", () => {
+  const position = createPosition({ firstPatienceMs: 100 });
 
   assert.throws(() => position.lost("gone", 0), UnreachableError);
 });

@@ -1,19 +1,15 @@
 """Ends open streams whose credential is revoked or expired, with one query for all streams every 3 s."""
 
-import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Final
 
-import structlog
 from msgspec import Struct
 
+from headrace.adapters.periodic import run_every
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.credential_repository import CredentialRepository, StreamCredential
-from headrace.domain.database import TRANSIENT
-
-_log = structlog.get_logger(__name__)
 
 # Clients are promised the end of a stream within a beat (10 s) of the revocation.
 _CHECK_SECONDS: Final = 3.0
@@ -43,22 +39,18 @@ class RevocationWatch:
 
     async def run(self) -> None:
         """Check until cancelled."""
-        while True:
-            await asyncio.sleep(_CHECK_SECONDS)
-            if not self._streams:
-                continue
-            try:
-                await self._check()
-            except TRANSIENT as error:
-                _log.warning("standing_not_checked", reason=error.reason)
+        await run_every(_CHECK_SECONDS, self._check, jitter=0, put_off_event="standing_not_checked")
 
-    async def _check(self) -> None:
+    async def _check(self) -> int:
+        """Call `on_revoked` of each stream whose credential is no longer valid, and return their number."""
+        ended = 0
         by_credential: dict[StreamCredential, list[_WatchedStream]] = {}
         now = datetime.now(UTC)
         for stream in list(self._streams):
             user = stream.user
             if user.expires_at is not None and user.expires_at <= now:
                 stream.on_revoked()
+                ended += 1
                 continue
             needs_admin = user.acts_as_admin and user.is_admin_by_row
             credential = StreamCredential(
@@ -66,6 +58,8 @@ class RevocationWatch:
             )
             by_credential.setdefault(credential, []).append(stream)
         credentials = list(by_credential)
-        for index in await self._repository.revoked(credentials):
+        for index in await self._repository.revoked(credentials) if credentials else ():
             for stream in by_credential[credentials[index]]:
                 stream.on_revoked()
+                ended += 1
+        return ended

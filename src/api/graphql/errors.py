@@ -28,8 +28,8 @@ def format_error(error: GraphQLError) -> dict[str, Any]:
         return _formatted(error, str(cause), {"code": cause.code, "argument": cause.path})
     if isinstance(cause, HeadraceError) and (code := code_of(cause)) != _INTERNAL:
         return _formatted(error, str(cause), {"code": code})
-    if isinstance(cause, DATABASE_ERRORS) and (known := classify_database_error(cause)) is not None:
-        _, code, message = known
+    if isinstance(cause, DATABASE_ERRORS) and (classified := classify_database_error(cause)) is not None:
+        _, code, message = classified
         return _formatted(error, message, {"code": code})
     incident = uuid4().hex[:12]
     _log.error("query_failed", incident=incident, path=error.path, exc_info=cause)

@@ -14,7 +14,7 @@ from headrace.domain.jobs.models import Job, StepRun
 from headrace.domain.jobs.service import JobService
 from headrace.domain.jobs.step_order import in_graph_order
 from headrace.domain.pipelines.models import PipelineVersion
-from headrace.domain.read_model.shapes import OwnedJob
+from headrace.domain.read_model.results import OwnedJob
 
 _MAX_KEYS: Final = 1_000
 

@@ -23,7 +23,7 @@ from graphql import (
 )
 from msgspec import Struct
 
-from headrace.api.graphql.pages import MAX_LIMIT
+from headrace.api.graphql.paging import MAX_LIMIT
 
 TOO_DEEP: Final = 1_000_000
 """The depth of a query that is nested too deep to be measured."""

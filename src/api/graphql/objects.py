@@ -8,14 +8,14 @@ from msgspec import Struct
 from strawberry.scalars import JSON
 
 from headrace.api.graphql.loaders import FirstOf, Loaders
-from headrace.api.graphql.pages import DEFAULT_NESTED_LIMIT, check_limit
+from headrace.api.graphql.paging import DEFAULT_NESTED_LIMIT, check_limit
 from headrace.api.graphql.types import ErrorNode, FileNode, OwnerNode, PipelineNode, StepNode, TagNode
 from headrace.api.jobs.schemas import ErrorView, StepView
 from headrace.api.schemas import view_of
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.jobs.models import Job
 from headrace.domain.jobs.states import JobState
-from headrace.domain.read_model.shapes import OwnedJob, OwnedPreset
+from headrace.domain.read_model.results import OwnedJob, OwnedPreset
 
 
 class GraphContext(Struct):

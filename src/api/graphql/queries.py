@@ -8,7 +8,7 @@ import strawberry
 
 from headrace.api.errors import InvalidInputError
 from headrace.api.graphql.objects import Info, JobNode, PresetNode
-from headrace.api.graphql.pages import DEFAULT_LIMIT, check_limit, check_offset
+from headrace.api.graphql.paging import DEFAULT_LIMIT, check_limit, check_offset
 from headrace.api.graphql.types import MeNode, PipelineNode, TagNode
 from headrace.api.schemas import view_of
 from headrace.api.timestamps import check_timestamp

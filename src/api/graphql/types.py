@@ -14,7 +14,7 @@ from headrace.api.schemas import view_of
 from headrace.domain.files.models import File
 from headrace.domain.jobs.states import JobState, StepState
 from headrace.domain.pipelines.models import PipelineVersion
-from headrace.domain.read_model.shapes import NamedTag, Owner
+from headrace.domain.read_model.results import NamedTag, Owner
 
 BigInt = NewType("BigInt", int)
 BIG_INT: Final = strawberry.scalar(

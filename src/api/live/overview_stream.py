@@ -19,7 +19,7 @@ _TAG_PAUSE_SECONDS: Final = 0.25
 
 
 class OverviewStream(Stream):
-    """Yields job summaries that match a filter. It has no cursor: a client that reconnects begins anew."""
+    """Yields job summaries that match a filter. It has no cursor: a client that reconnects starts over."""
 
     def __init__(self, owner_id: UUID, filters: OverviewFilter, overviews: Overviews) -> None:
         super().__init__(Heartbeat(lambda: framed(JobsBeat(degraded=overviews.is_degraded))))

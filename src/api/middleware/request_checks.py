@@ -7,7 +7,7 @@ from litestar import Request
 from litestar.routes import HTTPRoute
 
 from headrace.api.errors import InvalidInputError, UnsupportedMediaTypeError
-from headrace.domain.json_values import has_nul, is_nested_deeper
+from headrace.domain.json_limits import has_nul, is_nested_deeper
 
 _MAX_DEPTH: Final = 64
 

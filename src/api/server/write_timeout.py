@@ -1,6 +1,6 @@
 """Resets connections whose client has stopped reading.
 
-uvicorn pauses a response once 64 KiB wait for the client, and lets it wait for ever. A plain close would also
+uvicorn pauses a response once 64 KiB wait for the client, and lets it wait forever. A plain close would also
 wait until the client has read the rest.
 """
 

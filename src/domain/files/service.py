@@ -10,7 +10,7 @@ from headrace.domain.errors import HeadraceError
 from headrace.domain.files.models import File
 from headrace.domain.files.names import check_name
 from headrace.domain.files.repository import FileFilter, FileRepository
-from headrace.domain.json_bounds import check_size
+from headrace.domain.json_limits import check_size
 
 
 class FileNotFoundInStoreError(HeadraceError):

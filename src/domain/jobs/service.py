@@ -17,7 +17,7 @@ from headrace.domain.jobs.repository import JobRepository
 from headrace.domain.jobs.states import IllegalTransitionError, JobState, move
 from headrace.domain.jobs.step_order import in_graph_order
 from headrace.domain.jobs.waiting import why_queued
-from headrace.domain.json_bounds import check_size
+from headrace.domain.json_limits import check_size
 from headrace.domain.pipelines.repository import PipelineRepository
 from headrace.domain.pipelines.versions import version_key
 from headrace.domain.workers.directory import ALIVE_WITHIN

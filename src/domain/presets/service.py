@@ -11,7 +11,7 @@ from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import Session, database_now
 from headrace.domain.conflicts import translate_unique_violation
 from headrace.domain.jobs.errors import PresetNotFoundError
-from headrace.domain.json_bounds import check_size
+from headrace.domain.json_limits import check_size
 from headrace.domain.pipelines.repository import PipelineRepository
 from headrace.domain.pipelines.service import (
     Fault,

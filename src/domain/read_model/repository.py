@@ -18,7 +18,7 @@ from headrace.domain.jobs.repository import matching_jobs
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.pipelines.repository import select_newest
 from headrace.domain.presets.models import Preset
-from headrace.domain.read_model.shapes import NamedTag, OwnedJob, OwnedPreset, Owner
+from headrace.domain.read_model.results import NamedTag, OwnedJob, OwnedPreset, Owner
 from headrace.domain.tags.models import JOB_TAGS, PRESET_TAGS, Tag
 
 

@@ -75,7 +75,7 @@ class Attempt:
             self.stop(StopReason.LEASE_LOST)
         except TRANSIENT as error:
             await self._put_off(error)
-        except Exception:  # noqa: BLE001  (a bug of ours must not leave the job running for ever)
+        except Exception:  # noqa: BLE001  (a bug of ours must not leave the job running forever)
             _log.exception("attempt_broke", job_id=str(self.claim.job_id))
             await self._fail_internally()
         finally:

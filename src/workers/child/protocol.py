@@ -14,7 +14,7 @@ MAX_MESSAGE_BYTES: Final = 32 * 1024 * 1024
 _MAX_RECEIVE_BYTES: Final = 1 << 20
 
 
-class RunStep(Struct, tag="order", frozen=True):
+class RunStep(Struct, tag="run_step", frozen=True):
     """The first message to a child: run this step. *params* and *item* are JSON.
 
     *import_path*: the folders from which the worker imports modules.
@@ -37,7 +37,7 @@ class Stop(Struct, tag="stop", frozen=True):
     """End soon: the job is to be cancelled, or this try has timed out."""
 
 
-class Reply(Struct, tag="answer", frozen=True):
+class Reply(Struct, tag="reply", frozen=True):
     """The reply to a request. *problem*: raise a `PermanentError` with *code*; *stopped*: end now."""
 
     value: Any = None
@@ -70,13 +70,13 @@ class SaveFile(Struct, tag="save_file", frozen=True):
     media_type: str
 
 
-class GetFilePath(Struct, tag="find_file", frozen=True):
+class GetFilePath(Struct, tag="get_file_path", frozen=True):
     """A request; the reply is the path of the file's bytes."""
 
     file_id: str
 
 
-class GetOutput(Struct, tag="output", frozen=True):
+class GetOutput(Struct, tag="get_output", frozen=True):
     """A request; the reply is the output of an earlier step, as JSON."""
 
     step: str

@@ -10,8 +10,8 @@ from typing import Final
 import structlog
 
 from headrace.adapters.blob_store import BlobStore
+from headrace.adapters.periodic import run_every
 from headrace.domain.files.removals import BlobRemovals, Removal
-from headrace.workers.maintenance.periodic import run_every
 
 _log = structlog.get_logger(__name__)
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from typing import Final
 
+from headrace.adapters.periodic import run_every
 from headrace.domain.jobs.eta.estimator import EtaEstimator
 from headrace.domain.jobs.eta.step_times_repository import StepTimesRepository
 from headrace.domain.pipelines.definition import Pipeline
 from headrace.domain.pipelines.versions import version_key
-from headrace.workers.maintenance.periodic import run_every
 
 _PERIOD_SECONDS: Final = 60.0
 _RETRY_SECONDS: Final = 10.0

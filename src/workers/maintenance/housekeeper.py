@@ -6,13 +6,13 @@ from typing import Final
 
 import structlog
 
+from headrace.adapters.periodic import run_every
 from headrace.domain.accounts.login_attempt_repository import LoginAttemptRepository
 from headrace.domain.accounts.session_repository import SessionRepository
 from headrace.domain.database import TRANSIENT, Database, DatabaseAwayError, DatabaseBusyError
 from headrace.domain.events.partitions import create_partitions
 from headrace.domain.jobs.submission.submit_repository import SubmitRepository
 from headrace.domain.workers.repository import WorkerRepository
-from headrace.workers.maintenance.periodic import run_every
 
 _log = structlog.get_logger(__name__)
 

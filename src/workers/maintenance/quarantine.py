@@ -7,12 +7,12 @@ from typing import Final
 
 import structlog
 
+from headrace.adapters.periodic import run_every
 from headrace.domain.jobs.attempts.queue import JobQueue
 from headrace.settings import Settings
 from headrace.workers.attempt.waiting import StopSignal
 from headrace.workers.child.process import Child
 from headrace.workers.fresh_python import fresh_python
-from headrace.workers.maintenance.periodic import run_every
 
 _log = structlog.get_logger(__name__)
 

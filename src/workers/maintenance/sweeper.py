@@ -8,11 +8,11 @@ from typing import Final
 import structlog
 
 from headrace.adapters.doorbell import Doorbell
+from headrace.adapters.periodic import run_every
 from headrace.domain.database import TRANSIENT
 from headrace.domain.events.news import Publisher
 from headrace.domain.jobs.attempts.claims import HeldLease
 from headrace.domain.jobs.attempts.queue import JobQueue
-from headrace.workers.maintenance.periodic import run_every
 
 _log = structlog.get_logger(__name__)
 

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Final
 
-from headrace.workers.maintenance.periodic import run_every
+from headrace.adapters.periodic import run_every
 
 BLOCKED_EXIT: Final = 70
 _TICK_SECONDS: Final = 0.5

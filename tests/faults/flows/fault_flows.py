@@ -128,7 +128,7 @@ async def return_oddly(context: StepContext[Poison]) -> Any:
 
 @step(retries=0, runs_in="process", timeout=timedelta(seconds=1), grace=timedelta(seconds=0.2))
 def never_yield(context: StepContext[Poison]) -> None:
-    """Safe to run again: it loops for ever in its own process."""
+    """Safe to run again: it loops forever in its own process."""
     while True:
         pass
 

@@ -24,7 +24,7 @@ def progress(fraction: float, **steps: tuple[float, float]) -> dict[str, Any]:
     return {"type": "progress", "head": 1, "attempt": 1, "fence": 1, "fraction": fraction, "steps": counts}
 
 
-def test_a_step_goes_from_waiting_over_running_to_succeeded() -> None:
+def test_a_step_goes_from_waiting_through_running_to_succeeded() -> None:
     view = JobViewModel(JOB)
     view.add_steps(["load"])
     states = [view.steps["load"].state]
@@ -37,7 +37,7 @@ def test_a_step_goes_from_waiting_over_running_to_succeeded() -> None:
     assert view.steps["load"].took_ms == 12
 
 
-def test_items_take_the_place_of_their_step_in_their_own_order() -> None:
+def test_items_replace_their_step_in_index_order() -> None:
     view = JobViewModel(JOB)
     view.add_steps(["load", "render", "join"])
 
@@ -47,7 +47,7 @@ def test_items_take_the_place_of_their_step_in_their_own_order() -> None:
     assert list(view.steps) == ["load", "render[0]", "render[2]", "render[10]", "join"]
 
 
-def test_many_items_have_one_bar() -> None:
+def test_many_items_share_one_bar() -> None:
     view = JobViewModel(JOB)
     view.add_steps(["load", "render", "save"])
 
@@ -62,7 +62,7 @@ def test_many_items_have_one_bar() -> None:
     assert (half, view.steps["render"].state) == (0.5, "succeeded")
 
 
-def test_a_sum_takes_the_place_of_the_items_that_are_known() -> None:
+def test_a_total_for_all_items_replaces_the_known_items() -> None:
     view = JobViewModel(JOB)
     view.add_steps(["render", "save"])
     view.apply(step("started", "render", 3))
@@ -83,7 +83,7 @@ def test_progress_moves_the_bars_of_the_job_and_of_its_items() -> None:
     assert view.steps["render[0]"].fraction == 0.5
 
 
-def test_a_finished_step_does_not_run_again_because_of_late_progress() -> None:
+def test_late_progress_does_not_restart_a_finished_step() -> None:
     view = JobViewModel(JOB)
     view.apply(step("succeeded", "load", took_ms=1))
 
@@ -92,7 +92,7 @@ def test_a_finished_step_does_not_run_again_because_of_late_progress() -> None:
     assert (view.steps["load"].state, view.steps["load"].fraction) == ("succeeded", 1.0)
 
 
-def test_progress_out_of_nothing_is_no_division_by_zero() -> None:
+def test_progress_with_a_total_of_zero_does_not_divide_by_zero() -> None:
     view = JobViewModel(JOB)
 
     view.apply(progress(0.0, load=(3, 0)))
@@ -100,7 +100,7 @@ def test_progress_out_of_nothing_is_no_division_by_zero() -> None:
     assert view.steps["load"].fraction == 0.0
 
 
-def test_a_failed_try_says_why_and_whether_there_is_another() -> None:
+def test_a_failed_try_shows_its_error_and_whether_it_is_retried() -> None:
     view = JobViewModel(JOB)
     error = {"code": "step_failed", "message": "no luck", "step": "load"}
 
@@ -114,7 +114,7 @@ def test_a_failed_try_says_why_and_whether_there_is_another() -> None:
     assert view.steps["load"].state == "failed"
 
 
-def test_a_lost_attempt_puts_its_running_steps_back_and_keeps_the_finished() -> None:
+def test_a_lost_attempt_resets_running_steps_and_keeps_finished_ones() -> None:
     view = JobViewModel(JOB)
     view.apply(step("succeeded", "load", took_ms=1))
     view.apply(step("started", "render", 0))
@@ -127,7 +127,7 @@ def test_a_lost_attempt_puts_its_running_steps_back_and_keeps_the_finished() -> 
     assert view.state == "queued"
 
 
-def test_a_retried_job_has_no_error_any_more() -> None:
+def test_a_retried_job_no_longer_has_an_error() -> None:
     view = JobViewModel(JOB)
     view.apply(event("job.failed", error={"code": "step_failed", "message": "no", "step": None}))
 
@@ -146,7 +146,7 @@ def test_logs_and_files_become_lines() -> None:
     assert (file.kind, file.text) == ("file", "a.wav (1.5 MB)")
 
 
-def test_a_log_cannot_give_orders_to_the_terminal() -> None:
+def test_control_characters_in_a_log_message_are_replaced() -> None:
     view = JobViewModel(JOB)
 
     (log,) = view.apply(event("log", level="info", message="\x1b[2Jgone\r\x07", fields={}, step=None))
@@ -154,7 +154,7 @@ def test_a_log_cannot_give_orders_to_the_terminal() -> None:
     assert log.text == "�[2Jgone��"
 
 
-def test_the_end_is_the_state_and_a_full_bar_only_for_success() -> None:
+def test_an_ended_job_shows_its_state_and_a_full_bar_only_on_success() -> None:
     ends = {}
     for state in ("succeeded", "cancelled"):
         view = JobViewModel(JOB)
@@ -165,7 +165,7 @@ def test_the_end_is_the_state_and_a_full_bar_only_for_success() -> None:
     assert ends == {"succeeded": 1.0, "cancelled": 0.4}
 
 
-def test_frames_of_later_versions_change_nothing() -> None:
+def test_frames_of_later_versions_are_ignored() -> None:
     view = JobViewModel(JOB)
 
     lines = [*view.apply({"type": "weather"}), *view.apply(event("job.painted")), *view.apply({})]
@@ -173,7 +173,7 @@ def test_frames_of_later_versions_change_nothing() -> None:
     assert lines == []
 
 
-def test_sizes_are_read_in_the_unit_that_fits() -> None:
+def test_sizes_are_formatted_in_a_suitable_unit() -> None:
     assert [format_size(count) for count in (0, 999, 1000, 250_000, 3_498_966, 5_000_000_000)] == [
         "0 B",
         "999 B",

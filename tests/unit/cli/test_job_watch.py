@@ -1,4 +1,4 @@
-"""The frames of a watch, and the errors that end it without a verdict."""
+"""The frames of a watch, and the errors that end it before the job has ended."""
 
 import asyncio
 from typing import Any
@@ -30,7 +30,7 @@ def watching(url: str, patience_seconds: float = 20) -> JobWatch:
     return JobWatch(ApiClient(url, None), JOB, after=0, patience_seconds=patience_seconds, was_reached=True)
 
 
-async def test_the_reader_is_told_when_the_connection_goes_and_comes_back() -> None:
+async def test_connection_loss_and_recovery_are_reported() -> None:
     reports: list[str | None] = []
     async with scripted_server(sends(*events(1, 2), code=1011), sends(*events(3), END)) as server:
         api = ApiClient(server.url, None)
@@ -44,7 +44,7 @@ async def test_the_reader_is_told_when_the_connection_goes_and_comes_back() -> N
     assert reports == ["the connection was lost", None]
 
 
-async def test_a_frame_keeps_its_bytes() -> None:
+async def test_a_frame_keeps_its_original_bytes() -> None:
     async with scripted_server(sends([*events(1), END])) as server:
         raws = [frame.raw async for frame in watching(server.url).frames()]
 
@@ -52,7 +52,7 @@ async def test_a_frame_keeps_its_bytes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scene", "says"),
+    ("scene", "message"),
     [
         (sends(code=4404, reason="gone"), "there is no job .*: it does not exist"),
         (
@@ -63,15 +63,15 @@ async def test_a_frame_keeps_its_bytes() -> None:
         (sends(code=4401), "not signed in: set HEADRACE_TOKEN"),
     ],
 )
-async def test_a_refusal_ends_the_watch(scene: Scene, says: str) -> None:
+async def test_a_refusal_ends_the_watch(scene: Scene, message: str) -> None:
     async with scripted_server(scene) as server:
-        with pytest.raises(WatchRefusedError, match=says):
+        with pytest.raises(WatchRefusedError, match=message):
             await watched(watching(server.url))
 
     assert len(server.cursors) == 1
 
 
-async def test_a_service_that_stays_away_is_given_up() -> None:
+async def test_the_watch_gives_up_on_a_service_that_stays_unavailable() -> None:
     async with scripted_server(sends(*events(1, 2), code=1011), sends(code=1013)) as server:
         with pytest.raises(GaveUpError, match="--after 2") as raised:
             await watched(watching(server.url, patience_seconds=1.5))
@@ -80,7 +80,7 @@ async def test_a_service_that_stays_away_is_given_up() -> None:
     assert len(server.cursors) > 2
 
 
-async def test_a_service_that_was_never_there_is_given_up_soon() -> None:
+async def test_the_watch_gives_up_early_on_a_service_that_was_never_reachable() -> None:
     watch = JobWatch(ApiClient("http://127.0.0.1:9", None), JOB, after=0, patience_seconds=600)
 
     with pytest.raises(UnreachableError, match="headrace up"):

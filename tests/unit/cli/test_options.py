@@ -13,7 +13,7 @@ from headrace.cli.process_logs import LogReader, find_refusal, notable
 JOB = "01a1fcda-1222-71e3-b3dd-702451ba443d"
 
 
-def test_params_are_a_json_object(tmp_path: Path) -> None:
+def test_params_are_read_from_json_text_or_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "params.json"
     file.write_text('{"name": "Käse"}', encoding="utf-8")
 
@@ -22,12 +22,12 @@ def test_params_are_a_json_object(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "3", "null", "count=3", "@", "@/no/such/file"])
-def test_anything_else_is_refused_with_a_sentence(text: str) -> None:
+def test_other_params_are_refused_with_an_error_message(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not JSON: |is not a JSON object|cannot read"):
         read_params(text)
 
 
-def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_a_params_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "picture.png"
     file.write_bytes(b"\x89PNG\xff")
 
@@ -38,23 +38,23 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "url", ["", "moon", "ftp://here", "http://", "http://here:port", "http://he\x01re", "127.0.0.1:8000"]
 )
-def test_a_bad_url_is_refused_before_anything_is_asked(url: str) -> None:
+def test_a_bad_url_is_refused_before_any_request(url: str) -> None:
     with pytest.raises(BadUrlError):
         ApiClient(url, None)
 
 
-def test_the_call_to_watch_on_names_what_is_not_the_default() -> None:
+def test_the_watch_command_contains_only_options_that_are_not_defaults() -> None:
     assert watch_command("http://127.0.0.1:8000", JOB) == f"headrace watch {JOB}"
     assert watch_command("http://far:1", JOB, 9) == f"headrace watch {JOB} --after 9 --url http://far:1"
 
 
-def test_a_fault_that_only_repeats_the_sentence_is_left_out() -> None:
+def test_a_fault_that_repeats_the_error_message_is_left_out() -> None:
     error = RefusedError("too late", 422, "validation_failed", [("$.a", "too late"), ("$.b", "too big")])
 
     assert str(error) == "too late\n  $.b: too big"
 
 
-def test_warnings_and_errors_are_notable_in_both_forms_of_the_log() -> None:
+def test_warnings_and_errors_are_notable_in_both_log_formats() -> None:
     assert (
         notable("2026-01-01T12:00:00.1Z [warning  ] redis_away    error=Gone")
         == "[warning ] redis_away error=Gone"
@@ -64,21 +64,21 @@ def test_warnings_and_errors_are_notable_in_both_forms_of_the_log() -> None:
     assert notable("2026-01-01T12:00:00.1Z [warning  ] local_auth   host=127.0.0.1") is None
 
 
-def test_a_long_line_is_cut() -> None:
+def test_a_long_log_line_is_cut() -> None:
     text = notable("[error    ] broke traceback=" + "x" * 5000)
 
     assert text is not None
     assert len(text) == 300
 
 
-def test_the_last_find_refusal_is_the_reason() -> None:
+def test_the_last_refusal_in_the_log_is_the_reason() -> None:
     lines = ["[info] starting", "headrace: first", "headrace worker: this Redis evicts"]
 
     assert find_refusal(lines) == "this Redis evicts"
     assert find_refusal(["nothing"]) is None
 
 
-def test_a_log_is_read_from_where_it_stood_and_by_whole_lines(tmp_path: Path) -> None:
+def test_the_log_reader_returns_only_new_complete_lines(tmp_path: Path) -> None:
     path = tmp_path / "api.log"
     path.write_text("old\n")
     reader = LogReader(path)
@@ -93,12 +93,12 @@ def test_a_log_is_read_from_where_it_stood_and_by_whole_lines(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("token", ["t\u00f6ken", "to\nken", " token"])
-def test_a_token_that_no_header_can_carry_is_refused(token: str) -> None:
+def test_a_token_that_is_not_a_valid_header_value_is_refused(token: str) -> None:
     with pytest.raises(BadTokenError):
         ApiClient("http://here", token)
 
 
 @pytest.mark.parametrize("key", ["", "k\u00e4y", "a\nb", " a"])
-def test_a_key_that_no_header_can_carry_is_refused(key: str) -> None:
+def test_a_key_that_is_not_a_valid_header_value_is_refused(key: str) -> None:
     with pytest.raises(click.BadParameter):
         submission_key(key)

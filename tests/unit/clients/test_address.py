@@ -1,4 +1,4 @@
-"""Where the Python client finds a service."""
+"""The URLs and headers with which the Python client calls a service."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from headrace_client.errors import BadTokenError, BadUrlError
 JOB = "01a1fcda-1222-71e3-b3dd-702451ba443d"
 
 
-def test_the_socket_is_where_the_api_is() -> None:
+def test_the_socket_url_is_derived_from_the_api_url() -> None:
     plain = Address("http://127.0.0.1:8000/", None)
     behind = Address("https://jobs.example/headrace", "secret")
 
@@ -21,7 +21,7 @@ def test_the_socket_is_where_the_api_is() -> None:
     assert (plain.headers, behind.headers) == ({}, {"Authorization": "Bearer secret"})
 
 
-def test_what_cannot_be_asked_is_refused_at_once() -> None:
+def test_invalid_urls_and_tokens_are_refused_at_once() -> None:
     with pytest.raises(BadUrlError):
         Address("127.0.0.1:8000", None)
     with pytest.raises(BadTokenError):

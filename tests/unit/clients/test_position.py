@@ -1,4 +1,4 @@
-"""When a watcher comes back, and when it gives up."""
+"""When a watcher reconnects, and when it gives up."""
 
 import pytest
 
@@ -15,15 +15,15 @@ def event(number: int) -> AnyFrame:
     return read_frame(b'{"type":"job.queued",' + HEADER % number + b"}")
 
 
-def standing(*, patience: float = 60, first_patience: float | None = None) -> Position:
+def new_position(*, patience: float = 60, first_patience: float | None = None) -> Position:
     longest = Backoff(lambda _, limit: limit)
     return Position(
         "http://here", "job", 0, patience=patience, first_patience=first_patience, backoff=longest
     )
 
 
-def test_pauses_double_up_to_a_limit_and_begin_again_with_news() -> None:
-    position = standing(patience=1000)
+def test_pauses_double_up_to_a_limit_and_start_over_after_an_event() -> None:
+    position = new_position(patience=1000)
     position.advance(BEAT)
 
     pauses = [position.lost("gone", now) for now in range(7)]
@@ -33,7 +33,7 @@ def test_pauses_double_up_to_a_limit_and_begin_again_with_news() -> None:
     assert position.lost("gone", 10) == 0.2
 
 
-def test_a_pause_is_somewhere_below_its_limit() -> None:
+def test_a_pause_is_drawn_between_zero_and_its_limit() -> None:
     drawn: list[tuple[float, float]] = []
     backoff = Backoff(lambda low, high: drawn.append((low, high)) or 0.1)  # type: ignore[func-returns-value]
 
@@ -41,8 +41,8 @@ def test_a_pause_is_somewhere_below_its_limit() -> None:
     assert drawn == [(0, 0.2), (0, 0.4)]
 
 
-def test_a_service_that_only_says_hello_is_not_asked_faster_and_faster() -> None:
-    position = standing()
+def test_a_hello_frame_does_not_reset_the_pauses() -> None:
+    position = new_position()
     hello = UnknownFrame(kind="hello", body={})
 
     pauses = []
@@ -53,8 +53,8 @@ def test_a_service_that_only_says_hello_is_not_asked_faster_and_faster() -> None
     assert pauses == [0.2, 0.4, 0.8, 1.6]
 
 
-def test_an_event_that_never_comes_ends_the_watch() -> None:
-    position = standing()
+def test_an_event_that_never_arrives_ends_the_watch() -> None:
+    position = new_position()
 
     for _ in range(7):
         with pytest.raises(GapError):
@@ -65,15 +65,15 @@ def test_an_event_that_never_comes_ends_the_watch() -> None:
     assert (refused.value.code, position.cursor) == ("event_missing", 0)
 
 
-def test_what_a_goodbye_asks_for_is_the_next_pause_alone() -> None:
-    position = standing()
+def test_the_pause_of_a_bye_frame_applies_once() -> None:
+    position = new_position()
     position.advance(Bye(retry_after=2.5))
 
     assert [position.lost("gone", 0), position.lost("gone", 3)] == [2.5, 0.2]
 
 
-def test_patience_is_for_one_absence() -> None:
-    position = standing(patience=2)
+def test_patience_starts_over_after_a_received_frame() -> None:
+    position = new_position(patience=2)
     position.advance(event(1))
     position.lost("gone", 0)
     position.advance(BEAT)
@@ -86,16 +86,16 @@ def test_patience_is_for_one_absence() -> None:
     assert (given_up.value.after, given_up.value.seconds) == (1, 3)
 
 
-def test_a_service_that_never_answered_gets_the_first_patience() -> None:
-    position = standing(patience=60, first_patience=2)
+def test_the_first_patience_applies_to_a_service_that_never_answered() -> None:
+    position = new_position(patience=60, first_patience=2)
     position.lost("gone", 0)
 
     with pytest.raises(UnreachableError):
         position.lost("gone", 2)
 
 
-def test_the_end_is_the_end() -> None:
-    position = standing()
+def test_an_end_frame_ends_the_watch() -> None:
+    position = new_position()
 
     assert position.advance(End(state="failed"))
     assert position.is_over

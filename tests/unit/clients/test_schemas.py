@@ -1,4 +1,4 @@
-"""The clients' types say what the service's say: both are made of JSON Schemas, and compared."""
+"""The clients' types match those of the service: the tests compare their JSON Schemas."""
 
 import re
 from datetime import datetime
@@ -41,7 +41,7 @@ VIEWS: list[tuple[type[Struct], type[Struct]]] = [
 
 
 class Header(Struct):
-    """What the service puts before an event's own fields."""
+    """The fields that the service adds to each event."""
 
     job_id: UUID
     seq: int
@@ -49,8 +49,8 @@ class Header(Struct):
 
 
 def schema(struct: Any) -> dict[str, Any]:
-    """What is sent and what may be left out, without names, words and defaults."""
-    (made,), named = msgspec.json.schema_components([struct], ref_template="{name}")
+    """Return the JSON Schema of a struct without titles, descriptions and defaults."""
+    (root,), named = msgspec.json.schema_components([struct], ref_template="{name}")
 
     def plain(part: Any) -> Any:
         if isinstance(part, dict):
@@ -64,23 +64,23 @@ def schema(struct: Any) -> dict[str, Any]:
             return kept | ({"required": sorted(kept["required"])} if "required" in kept else {})
         return [plain(item) for item in part] if isinstance(part, list) else part
 
-    encoded: dict[str, Any] = plain(made)
+    encoded: dict[str, Any] = plain(root)
     return encoded
 
 
 def as_sent(event: type[Struct]) -> dict[str, Any]:
-    """The schema of an event of the service, with its header."""
+    """Return the schema of a service event with its header."""
     header, own = schema(Header), schema(event)
     required = sorted([*header["required"], *own["required"]])
     return own | {"properties": own["properties"] | header["properties"], "required": required}
 
 
 @pytest.mark.parametrize(("client", "server"), VIEWS, ids=lambda struct: struct.__name__)
-def test_what_the_api_answers_is_what_the_client_reads(client: type[Struct], server: type[Struct]) -> None:
+def test_client_views_match_the_api_responses(client: type[Struct], server: type[Struct]) -> None:
     assert schema(client) == schema(server)
 
 
-def test_pages_of_lists_are_the_same() -> None:
+def test_client_pages_match_the_api_pages() -> None:
     assert schema(views.Page[str]) == schema(schemas.Page[str])
 
 
@@ -89,15 +89,15 @@ def test_the_client_knows_every_event() -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(SERVER_EVENTS))
-def test_an_event_is_what_the_client_reads(kind: str) -> None:
+def test_client_events_match_the_service_events(kind: str) -> None:
     assert schema(CLIENT_EVENTS[kind]) == as_sent(SERVER_EVENTS[kind])
 
 
-def test_what_may_be_said_of_a_new_job_is_what_the_service_takes() -> None:
-    taken = {field.name for field in msgspec.structs.fields(job_schemas.SubmitJob)}
+def test_submit_options_match_the_fields_of_the_service() -> None:
+    accepted = {field.name for field in msgspec.structs.fields(job_schemas.SubmitJob)}
 
-    assert set(headrace_client.SubmitOptions.__annotations__) == taken - {"pipeline", "params"}
-    assert declared("SubmitOptions") == taken - {"pipeline", "params"} | {"key"}
+    assert set(headrace_client.SubmitOptions.__annotations__) == accepted - {"pipeline", "params"}
+    assert declared("SubmitOptions") == accepted - {"pipeline", "params"} | {"key"}
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_typescript_declares_every_event(kind: str) -> None:
     assert declared(match[1]) | inherited == fields
 
 
-def test_an_optional_field_of_the_service_is_one_of_the_client() -> None:
+def test_an_optional_field_is_optional_in_typescript() -> None:
     skipped = next(item for item in msgspec.structs.fields(types.ProgressFrame) if item.name == "skipped")
 
     assert skipped.default is UNSET
@@ -137,7 +137,7 @@ def test_an_optional_field_of_the_service_is_one_of_the_client() -> None:
 
 
 def declared(name: str) -> set[str]:
-    """The fields of an interface of the TypeScript client."""
+    """Return the fields of an interface of the TypeScript client."""
     match = re.search(
         rf"^(?:export )?interface {name}\b[^{{]*\{{(.*?)\}}$",
         TYPESCRIPT.read_text(),

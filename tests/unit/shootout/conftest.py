@@ -21,7 +21,7 @@ MAX_OUTPUT_BYTES = 256 * 1024
 
 
 class MemoryContext:
-    """What a step in a child process is given, written by hand."""
+    """A handwritten context of a step in a child process."""
 
     job_id, attempt = UUID(int=1), 1
 
@@ -85,14 +85,14 @@ class Studio:
         return self.upload(content.getvalue())
 
     def content(self, name: str) -> bytes:
-        """The file that was saved as *name*."""
+        """Return the file that was saved as *name*."""
         return self.files[self.names[name]]
 
     def context(self, params: dict[str, Any]) -> MemoryContext:
         return MemoryContext(self, msgspec.convert(params, ShootoutParams))
 
     def run_step(self, name: str, params: dict[str, Any]) -> list[MemoryContext]:
-        """Run one step, once per item, and keep its output for the next; returns the contexts it ran in."""
+        """Run one step, once per item, and keep its output for the next step. Return the contexts."""
         node = shootout.nodes[name]
         items = [None] if node.for_each is None else list(node.for_each(self.context(params).params))
         contexts, outputs = [], []
@@ -115,7 +115,7 @@ class Studio:
 
 
 def strum(seconds: float = 1.2, *, rate: int = RATE, peak: float = 0.5) -> NDArray[np.float64]:
-    """Something like a chord that decays; never digitally silent."""
+    """Return a decaying chord that is never digitally silent."""
     times = np.arange(round(seconds * rate)) / rate
     tones = sum(np.sin(2 * np.pi * f * times + f) for f in (110.0, 164.8, 220.0, 277.2, 1_760.0))
     chord = np.asarray(tones) * np.exp(-1.5 * times)

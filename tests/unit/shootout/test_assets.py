@@ -13,7 +13,7 @@ from headrace.pipelines.shootout.audio import ASSETS
 
 
 @pytest.mark.parametrize("name", ["riff.wav", "cabinet.wav"])
-def test_the_script_makes_the_committed_file(tmp_path: Path, name: str) -> None:
+def test_the_script_generates_the_committed_file(tmp_path: Path, name: str) -> None:
     make_assets.main(tmp_path)
 
     generated, _ = soundfile.read(tmp_path / name)
@@ -24,7 +24,7 @@ def test_the_script_makes_the_committed_file(tmp_path: Path, name: str) -> None:
     assert np.max(np.abs(generated - committed)) < 1e-5
 
 
-def test_they_are_small_and_loud_enough() -> None:
+def test_the_assets_are_small_and_loud_enough() -> None:
     riff, rate = soundfile.read(ASSETS / "riff.wav")
 
     assert sum(file.stat().st_size for file in ASSETS.iterdir()) < 2_000_000
@@ -46,7 +46,7 @@ def test_a_string_is_in_tune(frequency: float, muted: bool) -> None:
     assert abs(1200 * np.log2(found / frequency)) < 10  # cents
 
 
-def test_the_demo_uses_only_what_comes_along() -> None:
+def test_the_demo_uses_only_bundled_files() -> None:
     demo = msgspec.json.decode((ASSETS / "demo.json").read_bytes())
 
     files = [block.get("file", "builtin") for chain in demo["chains"] for block in chain["blocks"]]

@@ -62,7 +62,7 @@ def level_db(sound: Samples) -> float:
 
 @pytest.mark.parametrize("block", EVERY_BLOCK, ids=lambda block: type(block).__name__)
 @pytest.mark.parametrize("chunk", [1_000, 37, 65_536])
-def test_the_chunk_size_changes_nothing(block: Block, chunk: int) -> None:
+def test_the_chunk_size_does_not_change_the_sound(block: Block, chunk: int) -> None:
     sound = noise(6_000)
 
     usual = through(block, sound)
@@ -86,13 +86,13 @@ def test_a_unit_impulse_leaves_the_sound_unchanged() -> None:
     assert np.max(np.abs(rendered - noise())) < 1e-7
 
 
-def test_the_convolver_is_a_convolution() -> None:
+def test_the_convolver_matches_numpy_convolve() -> None:
     rendered = through(params.Ir(), noise())
 
     assert np.max(np.abs(rendered - np.convolve(noise(), response())[:20_000])) < 1e-6
 
 
-def test_an_ir_block_cannot_do_without_its_response() -> None:
+def test_an_ir_block_needs_its_impulse_response() -> None:
     with pytest.raises(ValueError, match="needs its response"):
         blocks.processor(params.Ir())
 
@@ -137,7 +137,7 @@ def test_drive_is_bounded(curve: str) -> None:
 
 
 @pytest.mark.parametrize("oversample", [2, 4, 8])
-def test_drive_has_no_seams_and_does_not_fold_back(oversample: int) -> None:
+def test_oversampled_drive_has_no_aliasing_and_no_seams(oversample: int) -> None:
     # 5 kHz: the seventh harmonic of a driven sine is above half the rate, and would fold back to 13 kHz.
     drive = params.Drive(amount_db=12, oversample=oversample)  # type: ignore[arg-type]
 
@@ -151,7 +151,7 @@ def test_drive_has_no_seams_and_does_not_fold_back(oversample: int) -> None:
     assert np.max(spectrum[is_audible & ~is_harmonic]) < limit * np.max(spectrum)
 
 
-def test_drive_without_effect_is_the_sound_at_the_same_time() -> None:
+def test_drive_without_effect_neither_changes_nor_delays_the_sound() -> None:
     sound = sine(1_000) * 1e-3
 
     for mix in (0.0, 0.5, 1.0):
@@ -159,7 +159,7 @@ def test_drive_without_effect_is_the_sound_at_the_same_time() -> None:
         assert np.max(np.abs(driven[500:-500] - sound[500:-500])) < 1e-6
 
 
-def test_tube_drive_leaves_no_offset() -> None:
+def test_tube_drive_leaves_no_dc_offset() -> None:
     driven = through(params.Drive(amount_db=30, curve="tube"), sine(220, 96_000) * 0.5)
 
     assert abs(float(np.mean(driven[48_000:]))) < 5e-3
@@ -175,7 +175,7 @@ def test_delay_repeats_with_its_feedback() -> None:
     assert np.count_nonzero(echoes) == 5
 
 
-def test_up_and_down_again_is_the_same_sound_later() -> None:
+def test_upsampling_and_downsampling_only_delay_the_sound() -> None:
     up, down = Upsampler(4), Downsampler(4)
     sound = sine(1_000) * 0.5
 
@@ -185,13 +185,13 @@ def test_up_and_down_again_is_the_same_sound_later() -> None:
     assert np.max(np.abs(back[200:] - sound[200 - late : -late])) < 1e-4
 
 
-def test_the_low_pass_is_that_of_scipy() -> None:
+def test_the_low_pass_matches_scipy() -> None:
     expected = scipy.signal.firwin(81, 1 / 4, window=("kaiser", 5.0))
 
     assert np.max(np.abs(low_pass(4, 10, 5.0) - expected)) < 1e-12
 
 
-def test_true_peak_finds_what_lies_between_the_samples() -> None:
+def test_true_peak_finds_peaks_between_the_samples() -> None:
     quarter = np.sin(np.pi / 2 * np.arange(9_000) + np.pi / 4) * np.hanning(9_000)
 
     assert np.max(np.abs(quarter)) == pytest.approx(0.7071, abs=1e-3)
@@ -204,7 +204,7 @@ def test_true_peak_finds_what_lies_between_the_samples() -> None:
         assert meter.finish() == pytest.approx(expected, abs=1e-9)
 
 
-def test_the_run_says_which_block_grew_past_all_bounds() -> None:
+def test_the_run_names_the_block_that_grew_past_all_bounds() -> None:
     row = [blocks.processor(params.Gain(db=60)) for _ in range(5)]
 
     with pytest.raises(BrokenSoundError) as caught:
@@ -213,7 +213,7 @@ def test_the_run_says_which_block_grew_past_all_bounds() -> None:
     assert caught.value.block == 4
 
 
-def test_the_run_takes_the_latency_out() -> None:
+def test_the_run_removes_the_latency() -> None:
     row = [blocks.processor(params.Drive(amount_db=0, oversample=8, mix=0.0)) for _ in range(4)]
 
     rendered = run_all(row, noise())

@@ -1,4 +1,4 @@
-"""How uploads are prepared, and with which messages unusable ones are refused."""
+"""Uploads are prepared, and unusable ones are refused with a message."""
 
 import io
 from pathlib import Path
@@ -38,14 +38,14 @@ def refusal(studio: "Studio", step: str, given: dict[str, Any]) -> str:
     return str(caught.value)
 
 
-def test_a_48_khz_mono_file_comes_through_as_it_is(studio: "Studio", chord: Samples) -> None:
+def test_a_48_khz_mono_file_keeps_its_samples(studio: "Studio", chord: Samples) -> None:
     _, samples = prepare(studio, studio.upload_sound(chord), trim_db=None)
 
     assert np.max(np.abs(samples - (chord - chord.mean()))) < 1e-6
 
 
 @pytest.mark.parametrize("rate", [8_000, 44_100, 96_000, 192_000])
-def test_any_rate_becomes_48_khz_at_the_same_pitch(studio: "Studio", rate: int) -> None:
+def test_any_sample_rate_is_converted_to_48_khz_at_the_same_pitch(studio: "Studio", rate: int) -> None:
     tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(rate) / rate)
 
     prepared, samples = prepare(studio, studio.upload_sound(tone, rate=rate), trim_db=None)
@@ -59,14 +59,14 @@ def test_any_rate_becomes_48_khz_at_the_same_pitch(studio: "Studio", rate: int) 
 @pytest.mark.parametrize(
     ("form", "subtype"), [("WAV", "PCM_16"), ("FLAC", "PCM_24"), ("AIFF", "PCM_24"), ("OGG", "VORBIS")]
 )
-def test_usual_formats_can_be_read(studio: "Studio", chord: Samples, form: str, subtype: str) -> None:
+def test_common_formats_can_be_read(studio: "Studio", chord: Samples, form: str, subtype: str) -> None:
     prepared, samples = prepare(studio, studio.upload_sound(chord, form=form, subtype=subtype))
 
     assert prepared.seconds == pytest.approx(1.2, abs=0.02)
     assert np.max(np.abs(samples)) == pytest.approx(0.5, abs=0.05)
 
 
-def test_stereo_is_mixed_or_one_side_is_chosen(studio: "Studio", chord: Samples) -> None:
+def test_stereo_is_mixed_unless_a_channel_is_chosen(studio: "Studio", chord: Samples) -> None:
     file = studio.upload_sound(np.stack([chord, np.zeros_like(chord)], axis=1))
 
     mixed, samples = prepare(studio, file, trim_db=None)
@@ -85,7 +85,7 @@ def test_an_offset_is_removed_and_silence_is_cut(studio: "Studio", chord: Sample
     assert np.argmax(np.abs(samples)) < 4_800
 
 
-def test_start_and_duration_cut_what_is_wanted(studio: "Studio", chord: Samples) -> None:
+def test_start_and_duration_select_a_part(studio: "Studio", chord: Samples) -> None:
     file = studio.upload_sound(chord)
 
     prepared, samples = prepare(studio, file, start_seconds=0.25, duration_seconds=0.5, trim_db=None)
@@ -95,7 +95,7 @@ def test_start_and_duration_cut_what_is_wanted(studio: "Studio", chord: Samples)
     assert np.max(np.abs(samples - (part - part.mean()))) < 1e-6
 
 
-def test_the_di_is_brought_to_a_level(studio: "Studio", chord: Samples) -> None:
+def test_the_di_is_normalised_to_an_rms_level(studio: "Studio", chord: Samples) -> None:
     _, samples = prepare(studio, studio.upload_sound(chord * 0.01), rms_dbfs=-18)
 
     assert 10 * np.log10(np.mean(samples**2)) == pytest.approx(-18, abs=0.01)
@@ -116,14 +116,14 @@ def test_silence_is_refused(studio: "Studio") -> None:
     )
 
 
-def test_what_is_too_short_after_the_trim_is_refused(studio: "Studio", chord: Samples) -> None:
+def test_a_di_that_is_too_short_after_trimming_is_refused(studio: "Studio", chord: Samples) -> None:
     file = studio.upload_sound(np.concatenate([np.zeros(48_000), chord[:9_600], np.zeros(48_000)]))
 
     assert "is too short" in refusal(studio, "prepare", params(file))
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
-def test_samples_that_are_no_numbers_are_refused(studio: "Studio", chord: Samples, wrong: float) -> None:
+def test_nan_and_infinite_samples_are_refused(studio: "Studio", chord: Samples, wrong: float) -> None:
     chord[30_000] = wrong
 
     assert "not numbers" in refusal(studio, "prepare", params(studio.upload_sound(chord)))
@@ -151,7 +151,7 @@ def test_a_file_without_samples_is_refused(studio: "Studio") -> None:
     assert "holds no samples" in refusal(studio, "validate", params(studio.upload_sound(np.zeros(0))))
 
 
-def test_a_flac_that_breaks_off_is_refused_or_read_to_there(studio: "Studio", chord: Samples) -> None:
+def test_a_truncated_flac_is_refused_or_read_up_to_the_cut(studio: "Studio", chord: Samples) -> None:
     whole = io.BytesIO()
     soundfile.write(whole, np.tile(chord, 4), 48_000, format="FLAC", subtype="PCM_24")
     file = studio.upload(whole.getvalue()[: len(whole.getvalue()) // 2])
@@ -165,17 +165,17 @@ def test_a_flac_that_breaks_off_is_refused_or_read_to_there(studio: "Studio", ch
 
 
 @pytest.mark.parametrize("rate", [7_999, 192_001])
-def test_unusual_rates_are_refused(studio: "Studio", chord: Samples, rate: int) -> None:
+def test_unsupported_sample_rates_are_refused(studio: "Studio", chord: Samples, rate: int) -> None:
     assert f"{rate} Hz" in refusal(studio, "validate", params(studio.upload_sound(chord, rate=rate)))
 
 
-def test_more_than_ten_minutes_are_refused(studio: "Studio") -> None:
+def test_a_di_of_more_than_ten_minutes_is_refused(studio: "Studio") -> None:
     file = studio.upload_sound(np.zeros(8_000 * 601), rate=8_000, subtype="PCM_U8")
 
     assert "601 s long, the limit is 600 s" in refusal(studio, "validate", params(file))
 
 
-def test_a_response_of_more_than_30_s_is_refused(studio: "Studio") -> None:
+def test_an_impulse_response_of_more_than_30_s_is_refused(studio: "Studio") -> None:
     file = studio.upload_sound(np.ones(8_000 * 31), rate=8_000)
 
     message = refusal(studio, "validate", params("builtin", {"type": "ir", "file": file}))
@@ -183,7 +183,7 @@ def test_a_response_of_more_than_30_s_is_refused(studio: "Studio") -> None:
     assert message == f"chain 'Crunch', block 1 (ir): file {file} is 31 s long, the limit is 30 s"
 
 
-def test_more_than_100_mb_are_refused(
+def test_a_file_above_the_size_limit_is_refused(
     studio: "Studio", monkeypatch: pytest.MonkeyPatch, chord: Samples
 ) -> None:
     monkeypatch.setattr(audio, "MAX_BYTES", 100_000)
@@ -191,7 +191,7 @@ def test_more_than_100_mb_are_refused(
     assert "MB large" in refusal(studio, "validate", params(studio.upload_sound(chord)))
 
 
-def test_everything_wrong_is_said_at_once(studio: "Studio", chord: Samples) -> None:
+def test_all_faults_are_reported_at_once(studio: "Studio", chord: Samples) -> None:
     text, silent = studio.upload(b"hello"), studio.upload_sound(np.zeros(48_000))
     missing = "11111111-2222-3333-4444-555555555555"
     given = {
@@ -216,7 +216,7 @@ def test_everything_wrong_is_said_at_once(studio: "Studio", chord: Samples) -> N
     ]
 
 
-def test_a_great_many_faults_are_counted(studio: "Studio") -> None:
+def test_faults_beyond_the_limit_are_only_counted(studio: "Studio") -> None:
     missing = {"type": "ir", "file": "11111111-2222-3333-4444-555555555555"}
 
     lines = refusal(
@@ -236,7 +236,7 @@ def test_a_missing_di_and_a_missing_channel_are_named(studio: "Studio", chord: S
     )
 
 
-def test_good_inputs_pass(studio: "Studio", chord: Samples) -> None:
+def test_valid_inputs_pass(studio: "Studio", chord: Samples) -> None:
     response = studio.upload_sound(chord, rate=44_100)
 
     [context] = studio.run_step(
@@ -248,7 +248,7 @@ def test_good_inputs_pass(studio: "Studio", chord: Samples) -> None:
     assert context.fractions[-1] == 1
 
 
-def test_a_response_is_aligned_cut_and_brought_to_unit_energy() -> None:
+def test_an_impulse_response_is_aligned_cut_and_normalised() -> None:
     taps = np.concatenate([np.zeros(500), np.ones(9_600)])
     sound = audio.Sound(taps.astype(np.float32), 48_000, 1)
 
@@ -262,7 +262,7 @@ def test_a_response_is_aligned_cut_and_brought_to_unit_energy() -> None:
     assert np.array_equal(plain, taps)
 
 
-def test_the_float_wav_is_one_that_others_read(tmp_path: Path) -> None:
+def test_the_float_wav_can_be_read_by_soundfile(tmp_path: Path) -> None:
     sound = np.array([0.0, 0.5, -2.0, 1e-9], np.float32)
 
     samples, rate = soundfile.read(audio.write_float_wav(tmp_path / "a.wav", sound), dtype="float32")

@@ -17,14 +17,14 @@ Samples = NDArray[np.float64]
 loudness = measures.loudness
 
 
-def test_six_decibels_more_are_six_more_lufs(chord: Samples) -> None:
+def test_six_decibels_of_gain_add_six_lufs(chord: Samples) -> None:
     louder = loudness(chord * 10 ** (6.02 / 20)) - loudness(chord)
 
     assert louder == pytest.approx(6.02, abs=1e-6)
 
 
 @pytest.mark.parametrize("seconds", [0.4, 0.44, 0.7, 3.33, 12.0])
-def test_loudness_is_that_of_pyloudnorm(seconds: float) -> None:
+def test_loudness_matches_pyloudnorm(seconds: float) -> None:
     times = np.arange(round(seconds * 48_000)) / 48_000
     noise = np.random.default_rng(3).normal(size=len(times))
     sound = noise * 0.1 * np.exp(-times) + 0.2 * np.sin(2 * np.pi * 180 * times) * (times % 0.9 < 0.3)
@@ -32,14 +32,14 @@ def test_loudness_is_that_of_pyloudnorm(seconds: float) -> None:
     assert loudness(sound) == pytest.approx(pyloudnorm.Meter(48_000).integrated_loudness(sound), abs=0.005)
 
 
-def test_a_tone_of_the_standard_has_its_loudness() -> None:
+def test_a_reference_tone_has_its_standard_loudness() -> None:
     # EBU Tech 3341, case 1, for one channel instead of two: 3 LU less.
     tone = 10 ** (-23 / 20) * np.sin(2 * np.pi * 1_000 * np.arange(48_000 * 20) / 48_000)
 
     assert loudness(tone) == pytest.approx(-26.0, abs=0.1)
 
 
-def test_the_gate_does_not_judge_a_quiet_sound(chord: Samples) -> None:
+def test_the_gate_does_not_drop_a_quiet_sound(chord: Samples) -> None:
     assert loudness(chord * 1e-5) == pytest.approx(loudness(chord) - 100, abs=1e-6)
 
 
@@ -47,7 +47,7 @@ def test_silence_has_no_loudness() -> None:
     assert loudness(np.zeros(48_000)) == -math.inf
 
 
-def test_the_outline_holds_the_extremes() -> None:
+def test_the_outline_keeps_the_extremes() -> None:
     sound = np.zeros(9_000, np.float32)
     sound[4_321], sound[8_999] = 0.75, -0.5
 
@@ -58,7 +58,7 @@ def test_the_outline_holds_the_extremes() -> None:
     assert low[899] == -0.5
 
 
-def test_the_spectrum_of_a_tone_is_where_the_tone_is() -> None:
+def test_the_spectrum_of_a_tone_peaks_at_its_frequency() -> None:
     tone = np.sin(2 * np.pi * 1_000 * np.arange(48_000) / 48_000)
 
     spectrum = measures.spectrum(tone.astype(np.float32))
@@ -82,7 +82,7 @@ def render(name: str, lufs: float, true_peak: float) -> Render:
     )
 
 
-def test_all_get_the_target_when_no_peak_is_in_the_way() -> None:
+def test_all_renders_reach_the_target_if_no_peak_limits_it() -> None:
     matched = match_renders([render("a", -20, -12), render("b", -10, 0)], Match(target_lufs=-16))
 
     assert matched.target_lufs == -16

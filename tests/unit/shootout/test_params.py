@@ -1,4 +1,4 @@
-"""Parameters that the schema refuses, before a job exists."""
+"""Parameters that the schema accepts or refuses before a job exists."""
 
 from typing import Any
 
@@ -58,13 +58,13 @@ def test_the_demo_is_accepted() -> None:
         pytest.param(params(speed=2), id="an unknown field"),
     ],
 )
-def test_schema_and_struct_refuse(refused: dict[str, Any]) -> None:
+def test_schema_and_struct_refuse_invalid_params(refused: dict[str, Any]) -> None:
     assert not VALIDATOR.is_valid(refused)
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(refused, ShootoutParams)
 
 
-def test_a_chain_without_blocks_is_the_di_as_it_is() -> None:
+def test_a_chain_without_blocks_is_accepted() -> None:
     assert VALIDATOR.is_valid(params())
 
 

@@ -1,4 +1,4 @@
-"""The whole pipeline, step after step."""
+"""The whole pipeline, step by step."""
 
 import base64
 import io
@@ -91,7 +91,7 @@ def test_progress_never_falls_and_ends_complete(studio: "Studio", chord: Samples
             assert context.fractions[-1] == 1, name
 
 
-def test_progress_of_a_render_counts_its_work(studio: "Studio", chord: Samples) -> None:
+def test_progress_of_a_render_counts_its_chunks(studio: "Studio", chord: Samples) -> None:
     given = params(studio.upload_sound(chord))
     studio.run_step("validate", given)
     studio.run_step("prepare", given)
@@ -113,7 +113,7 @@ def test_the_same_input_gives_the_same_bytes(studio: "Studio", chord: Samples) -
     assert len(first) == 1 + 1 + 4 + 4 + 2 + 1
 
 
-def test_the_page_holds_everything_and_asks_nobody(studio: "Studio", chord: Samples) -> None:
+def test_the_page_embeds_everything_and_makes_no_requests(studio: "Studio", chord: Samples) -> None:
     studio.run(params(studio.upload_sound(chord)))
 
     text = studio.content("shootout.html").decode()
@@ -126,7 +126,7 @@ def test_the_page_holds_everything_and_asks_nobody(studio: "Studio", chord: Samp
     assert text.count('src="data:image/png;base64,') == 2
 
 
-def test_a_name_cannot_break_out_of_the_page(studio: "Studio", chord: Samples) -> None:
+def test_a_chain_name_cannot_inject_html_into_the_page(studio: "Studio", chord: Samples) -> None:
     studio.run(params(studio.upload_sound(chord)))
 
     text = studio.content("shootout.html").decode()
@@ -136,7 +136,7 @@ def test_a_name_cannot_break_out_of_the_page(studio: "Studio", chord: Samples) -
     assert text.count("<script") == text.count("</script>") == 4 + 2
 
 
-def test_of_long_tracks_the_page_holds_the_beginning(
+def test_the_page_embeds_only_the_beginning_of_long_tracks(
     studio: "Studio", chord: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(page, "MAX_EMBEDDED_SECONDS", 2.0)
@@ -151,7 +151,7 @@ def test_of_long_tracks_the_page_holds_the_beginning(
     assert '"clipSeconds":0.5' in text
 
 
-def test_a_lowered_target_is_told(studio: "Studio", chord: Samples) -> None:
+def test_a_lowered_target_is_logged(studio: "Studio", chord: Samples) -> None:
     given = params(studio.upload_sound(chord), target_lufs=-6)
     for name in ("validate", "prepare", "render"):
         studio.run_step(name, given)
@@ -211,11 +211,11 @@ def test_a_cancelled_render_stops_at_the_next_chunk(studio: "Studio", chord: Sam
         (Delay(time_ms=357.5), "delay 357.5 ms"),
     ],
 )
-def test_a_listener_reads_what_a_block_is(block: Block, words: str) -> None:
+def test_the_page_describes_each_block(block: Block, words: str) -> None:
     assert page.describe(block) == words
 
 
-def test_twelve_chains_fit(studio: "Studio", chord: Samples) -> None:
+def test_twelve_chains_are_rendered(studio: "Studio", chord: Samples) -> None:
     twelve = [{"name": f"Chain {n}", "blocks": [{"type": "gain", "db": n}]} for n in range(12)]
 
     result = studio.run(params(studio.upload_sound(chord), twelve))
@@ -223,13 +223,13 @@ def test_twelve_chains_fit(studio: "Studio", chord: Samples) -> None:
     assert len(result.tracks) == 12
 
 
-def test_an_error_survives_the_way_out_of_a_child() -> None:
+def test_an_input_error_survives_pickling() -> None:
     error = pickle.loads(pickle.dumps(UnusableInputError("di: file x is silent")))  # noqa: S301
 
     assert (error.code, str(error)) == ("input_invalid", "di: file x is silent")
 
 
-def test_a_worker_that_knows_the_pipeline_loads_nothing_heavy() -> None:
+def test_importing_the_pipeline_loads_no_heavy_libraries() -> None:
     program = (
         "import sys, headrace.pipelines.shootout as s; assert s.shootout.name == 'shootout';"
         "print(*{m.split('.')[0] for m in sys.modules}"

@@ -12,14 +12,14 @@ from headrace.workers.attempt.outcome import AttemptStatus, StopReason
 OTHERS = [reason for reason in StopReason if reason is not StopReason.LEASE_LOST]
 
 
-def test_an_attempt_begins_without_a_reason_to_end() -> None:
+def test_an_attempt_starts_without_a_stop_reason() -> None:
     status = AttemptStatus(4)
 
     assert (status.head, status.reason, status.is_set) == (4, None, False)
 
 
 @pytest.mark.parametrize("reason", StopReason)
-def test_a_reason_ends_the_attempt(reason: StopReason) -> None:
+def test_a_stop_reason_ends_the_attempt(reason: StopReason) -> None:
     status = AttemptStatus(0)
 
     status.stop(reason)
@@ -28,7 +28,7 @@ def test_a_reason_ends_the_attempt(reason: StopReason) -> None:
 
 
 @pytest.mark.parametrize(("first", "second"), list(permutations(OTHERS, 2)))
-def test_the_first_reason_counts(first: StopReason, second: StopReason) -> None:
+def test_the_first_stop_reason_is_kept(first: StopReason, second: StopReason) -> None:
     status = AttemptStatus(0)
 
     status.stop(first)
@@ -38,7 +38,7 @@ def test_the_first_reason_counts(first: StopReason, second: StopReason) -> None:
 
 
 @pytest.mark.parametrize(("reason", "comes_first"), list(product(OTHERS, [True, False])))
-def test_a_lost_lease_beats_all(reason: StopReason, comes_first: bool) -> None:
+def test_a_lost_lease_overrides_every_other_reason(reason: StopReason, comes_first: bool) -> None:
     status = AttemptStatus(0)
     reasons = [StopReason.LEASE_LOST, reason] if comes_first else [reason, StopReason.LEASE_LOST]
 
@@ -48,7 +48,7 @@ def test_a_lost_lease_beats_all(reason: StopReason, comes_first: bool) -> None:
     assert status.reason is StopReason.LEASE_LOST
 
 
-def test_whoever_listens_hears_that_the_attempt_is_to_end() -> None:
+def test_listeners_are_called_when_the_attempt_must_stop() -> None:
     status = AttemptStatus(0)
     reasons: list[StopReason | None] = []
     status.add_callback(lambda: reasons.append(status.reason))
@@ -60,9 +60,7 @@ def test_whoever_listens_hears_that_the_attempt_is_to_end() -> None:
 
 @settings(deadline=None)
 @given(st.integers(0, 99), st.lists(st.integers(0, 99)))
-def test_the_head_is_that_of_the_newest_event_in_whichever_order_answers_come(
-    head: int, heads: list[int]
-) -> None:
+def test_the_head_is_that_of_the_newest_event_in_any_order_of_results(head: int, heads: list[int]) -> None:
     status = AttemptStatus(head)
 
     for value in heads:
@@ -71,7 +69,7 @@ def test_the_head_is_that_of_the_newest_event_in_whichever_order_answers_come(
     assert status.head == max([head, *heads])
 
 
-def test_a_write_that_was_applied_ends_nothing() -> None:
+def test_an_applied_write_does_not_end_the_attempt() -> None:
     status = AttemptStatus(0)
 
     status.on_written(WriteResult(verdict="applied", head=1, state="running"))
@@ -79,7 +77,7 @@ def test_a_write_that_was_applied_ends_nothing() -> None:
     assert (status.reason, status.is_set) == (None, False)
 
 
-def test_a_write_that_was_lost_means_that_the_lease_is_lost() -> None:
+def test_a_lost_write_means_that_the_lease_is_lost() -> None:
     status = AttemptStatus(3)
     status.stop(StopReason.CANCELLED)
 

@@ -15,13 +15,13 @@ from headrace.workers.attempt.plan import StepPlan
 from support.worker_builders import Clock, items_of, new_claim, new_node, new_run
 
 ERROR = JobError(code="step_failed", message="it failed", step="work")
-# By PostgreSQL's clock it was noon, by the worker's 100 s, when the job was claimed.
+# When the job was claimed, PostgreSQL's clock showed noon, and the worker's clock 100 s.
 CLAIM = new_claim(attempt=3, fence=7, received_at=100.0)
 
 
 @pytest.fixture
 def changes(monkeypatch: pytest.MonkeyPatch) -> ChangeBuilder:
-    """Those of a claim that is five seconds old."""
+    """The change builder for a claim that is five seconds old."""
     monkeypatch.setattr("headrace.domain.jobs.attempts.claims.time", Clock(105.0))
     return ChangeBuilder(CLAIM)
 
@@ -39,7 +39,7 @@ def events_of(change: Change) -> list[tuple[str, Any]]:
 
 
 def row_of(change: Change, key: str) -> StepChange:
-    """The only row of *change*."""
+    """Return the only row of *change*."""
     assert list(change.steps) == [key]
     return change.steps[key]
 
@@ -48,7 +48,7 @@ def test_a_change_belongs_to_the_attempt_that_makes_it(changes: ChangeBuilder) -
     assert changes.empty() == Change(job_id=UUID(int=1), owner_id=UUID(int=2), fence=7)
 
 
-def test_no_change_shares_anything_with_the_next(changes: ChangeBuilder) -> None:
+def test_changes_share_no_state(changes: ChangeBuilder) -> None:
     changes.empty().steps["work"] = changes.row(run_of_step(), StepState.PENDING)
     changes.started(run_of_step())
 
@@ -56,19 +56,19 @@ def test_no_change_shares_anything_with_the_next(changes: ChangeBuilder) -> None
 
 
 @pytest.mark.parametrize("state", StepState)
-def test_a_row_says_which_step_run_is_in_which_state(changes: ChangeBuilder, state: StepState) -> None:
+def test_a_row_has_the_step_run_and_its_state(changes: ChangeBuilder, state: StepState) -> None:
     row = changes.row(run_of_step(output="1"), state)
 
     assert row == StepChange(key="work", name="work", index=None, state=state, attempt=3, tries=2)
 
 
-def test_the_row_of_an_item_says_which_item(changes: ChangeBuilder) -> None:
+def test_the_row_of_an_item_has_its_index(changes: ChangeBuilder) -> None:
     row = changes.row(run_of_item(tries=0), StepState.PENDING)
 
     assert row == StepChange(key="many[4]", name="many", index=4, state=StepState.PENDING, attempt=3, tries=0)
 
 
-def test_the_start_of_a_try_is_told(changes: ChangeBuilder) -> None:
+def test_the_start_of_a_try_is_an_event_and_a_row(changes: ChangeBuilder) -> None:
     change = changes.started(run_of_step())
 
     assert events_of(change) == [("step.started", {"step": "work", "index": None, "attempt": 3})]
@@ -77,14 +77,14 @@ def test_the_start_of_a_try_is_told(changes: ChangeBuilder) -> None:
     )
 
 
-def test_the_start_of_an_item_is_told_with_its_number(changes: ChangeBuilder) -> None:
+def test_the_start_of_an_item_is_written_with_its_index(changes: ChangeBuilder) -> None:
     change = changes.started(run_of_item())
 
     assert events_of(change) == [("step.started", {"step": "many", "index": 4, "attempt": 3})]
     assert row_of(change, "many[4]").index == 4
 
 
-def test_a_success_is_told_and_its_output_stored(changes: ChangeBuilder) -> None:
+def test_a_success_is_an_event_and_a_row_with_the_output(changes: ChangeBuilder) -> None:
     change = changes.succeeded(run_of_step(output='{"a":1}'), 1234)
 
     assert events_of(change) == [
@@ -101,14 +101,14 @@ def test_a_success_is_told_and_its_output_stored(changes: ChangeBuilder) -> None
     )
 
 
-def test_the_success_of_an_item_is_told_with_its_number(changes: ChangeBuilder) -> None:
+def test_the_success_of_an_item_is_written_with_its_index(changes: ChangeBuilder) -> None:
     change = changes.succeeded(run_of_item(output="1"), 0)
 
     assert events_of(change) == [("step.succeeded", {"step": "many", "index": 4, "attempt": 3, "took_ms": 0})]
     assert row_of(change, "many[4]").output == "1"
 
 
-def test_a_failure_that_is_tried_again_names_the_time_by_postgresqls_clock(
+def test_a_retried_failure_has_its_retry_time_by_the_clock_of_postgresql(
     changes: ChangeBuilder,
 ) -> None:
     change = changes.failed(run_of_step(), ERROR, timedelta(seconds=7.5))
@@ -127,7 +127,7 @@ def test_a_failure_that_is_tried_again_names_the_time_by_postgresqls_clock(
     ]
 
 
-def test_a_step_that_is_tried_again_waits_with_its_error(changes: ChangeBuilder) -> None:
+def test_a_retried_step_is_pending_with_its_error(changes: ChangeBuilder) -> None:
     change = changes.failed(run_of_step(), ERROR, timedelta(seconds=7.5))
 
     assert row_of(change, "work") == StepChange(
@@ -142,7 +142,7 @@ def test_a_step_that_is_tried_again_waits_with_its_error(changes: ChangeBuilder)
     )
 
 
-def test_a_step_that_is_tried_again_at_once_waits_for_no_time(changes: ChangeBuilder) -> None:
+def test_a_step_that_is_retried_at_once_waits_zero_seconds(changes: ChangeBuilder) -> None:
     change = changes.failed(run_of_step(), ERROR, timedelta(0))
 
     assert row_of(change, "work").state is StepState.PENDING
@@ -165,7 +165,7 @@ def test_the_last_failure_of_a_step_fails_it(changes: ChangeBuilder) -> None:
     )
 
 
-def test_the_failure_of_an_item_is_told_with_its_number(changes: ChangeBuilder) -> None:
+def test_the_failure_of_an_item_is_written_with_its_index(changes: ChangeBuilder) -> None:
     ((kind, body),) = events_of(changes.failed(run_of_item(), ERROR, None))
 
     assert (kind, body["step"], body["index"]) == ("step.failed", "many", 4)
@@ -185,16 +185,16 @@ def test_the_items_of_a_step_are_stored_as_done_without_an_event(changes: Change
     )
 
 
-@pytest.mark.parametrize("what", ["started", "succeeded", "failed", "items"])
-def test_what_is_told_of_a_step_run_neither_moves_the_job_nor_its_progress(
-    changes: ChangeBuilder, what: str
+@pytest.mark.parametrize("kind", ["started", "succeeded", "failed", "items"])
+def test_changes_of_a_step_run_move_neither_the_job_nor_its_progress(
+    changes: ChangeBuilder, kind: str
 ) -> None:
     change = {
         "started": changes.started(run_of_step()),
         "succeeded": changes.succeeded(run_of_step(output="1"), 5),
         "failed": changes.failed(run_of_step(), ERROR, None),
         "items": changes.items("many", "[]"),
-    }[what]
+    }[kind]
 
     assert (change.job_id, change.owner_id, change.fence) == (UUID(int=1), UUID(int=2), 7)
     assert (change.move, change.progress, change.files) == (None, None, [])

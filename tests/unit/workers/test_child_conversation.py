@@ -1,4 +1,4 @@
-"""The conversation between a worker and the child process of a step; the test scripts the child."""
+"""The conversation between a worker and the child process of a step, which the test scripts."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ from support.virtual_time import in_virtual_time, running_loop
 
 
 @in_virtual_time
-async def test_a_child_gets_its_order_and_its_output_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_child_receives_its_step_and_returns_its_output(monkeypatch: pytest.MonkeyPatch) -> None:
     child, _, outcome = start_scripted(monkeypatch)
     order = await child.receive()
 
@@ -29,7 +29,7 @@ async def test_a_child_gets_its_order_and_its_output_comes_back(monkeypatch: pyt
 
 
 @in_virtual_time
-async def test_a_child_works_in_its_scratch_folder_with_one_thread_for_each_library(
+async def test_a_child_works_in_its_scratch_folder_with_one_thread_per_library(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     child, _, outcome = start_scripted(monkeypatch)
@@ -56,7 +56,7 @@ async def test_a_child_works_in_its_scratch_folder_with_one_thread_for_each_libr
     ],
 )
 @in_virtual_time
-async def test_what_a_child_tells_reaches_the_desk(
+async def test_reports_and_logs_of_a_child_reach_the_host(
     message: protocol.ToWorker, call: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = RecordingHost()
@@ -82,7 +82,7 @@ async def test_what_a_child_tells_reaches_the_desk(
     ],
 )
 @in_virtual_time
-async def test_what_a_child_asks_is_answered(
+async def test_requests_of_a_child_get_a_reply(
     question: protocol.ToWorker, call: tuple[Any, ...], value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = RecordingHost(outputs={"measure": '{"lufs":-14}'})
@@ -97,7 +97,7 @@ async def test_what_a_child_asks_is_answered(
 
 
 @in_virtual_time
-async def test_what_the_desk_refuses_is_a_problem_of_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_refusal_of_the_host_is_sent_to_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
     child, executor, _ = start_scripted(
         monkeypatch, RecordingHost(refusal=PermanentError("there is no such file", code="file_not_found"))
     )
@@ -117,7 +117,7 @@ async def test_what_the_desk_refuses_is_a_problem_of_the_step(monkeypatch: pytes
     ],
 )
 @in_virtual_time
-async def test_a_child_whose_job_is_somebody_elses_now_is_told_to_leave(
+async def test_a_child_is_stopped_after_its_lease_is_lost(
     message: protocol.ToWorker, reply: protocol.ToChild, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     child, executor, _ = start_scripted(monkeypatch, RecordingHost(refusal=LeaseLostError(UUID(int=7))))
@@ -130,7 +130,7 @@ async def test_a_child_whose_job_is_somebody_elses_now_is_told_to_leave(
 
 
 @in_virtual_time
-async def test_a_child_is_told_to_stop_while_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_working_child_receives_a_stop_message(monkeypatch: pytest.MonkeyPatch) -> None:
     child, executor, _ = start_scripted(monkeypatch)
     await child.receive()
 
@@ -141,7 +141,7 @@ async def test_a_child_is_told_to_stop_while_it_works(monkeypatch: pytest.Monkey
 
 
 @in_virtual_time
-async def test_a_child_that_is_stopped_before_it_hears_gets_the_order_first(
+async def test_an_early_stop_message_is_sent_after_the_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     child, executor, _ = start_scripted(monkeypatch)
@@ -153,7 +153,7 @@ async def test_a_child_that_is_stopped_before_it_hears_gets_the_order_first(
 
 
 @pytest.mark.parametrize(
-    ("said", "error"),
+    ("failure", "error"),
     [
         (protocol.Failed("stopped", "stopped", "the step stopped"), JobCancelledError()),
         (protocol.Failed("retryable", "step_failed", "later"), RetryableError("later")),
@@ -170,11 +170,11 @@ async def test_a_child_that_is_stopped_before_it_hears_gets_the_order_first(
     ids=lambda case: type(case).__name__,
 )
 @in_virtual_time
-async def test_a_step_that_fails_in_a_child_fails_as_it_would_here(
-    said: protocol.Failed, error: Exception, monkeypatch: pytest.MonkeyPatch
+async def test_a_failure_in_a_child_raises_the_matching_error(
+    failure: protocol.Failed, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     child, _, outcome = start_scripted(monkeypatch)
-    await child.send(said)
+    await child.send(failure)
     await child.exit(0)
 
     with pytest.raises(type(error)) as caught:
@@ -185,7 +185,7 @@ async def test_a_step_that_fails_in_a_child_fails_as_it_would_here(
 
 
 @in_virtual_time
-async def test_a_child_says_when_it_wants_to_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_child_can_request_its_retry_delay(monkeypatch: pytest.MonkeyPatch) -> None:
     child, _, outcome = start_scripted(monkeypatch)
     await child.send(protocol.Failed("retryable", "step_failed", "later", "", 7.5))
     await child.exit(0)

@@ -15,11 +15,11 @@ from support.virtual_time import in_virtual_time, running_loop
 
 
 @pytest.mark.parametrize(
-    ("status", "said"), [(0, "status 0"), (3, "status 3"), (-9, "signal SIGKILL"), (-11, "signal SIGSEGV")]
+    ("status", "ending"), [(0, "status 0"), (3, "status 3"), (-9, "signal SIGKILL"), (-11, "signal SIGSEGV")]
 )
 @in_virtual_time
-async def test_a_child_that_ends_without_a_word_has_died(
-    status: int, said: str, monkeypatch: pytest.MonkeyPatch
+async def test_a_child_that_exits_without_a_result_has_died(
+    status: int, ending: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     child, _, outcome = start_scripted(monkeypatch)
     await child.receive()
@@ -28,12 +28,14 @@ async def test_a_child_that_ends_without_a_word_has_died(
 
     with pytest.raises(ChildDiedError) as caught:
         await outcome
-    assert str(caught.value) == f"the process of the step ended with {said}"
+    assert str(caught.value) == f"the process of the step ended with {ending}"
 
 
 @pytest.mark.parametrize("cut", [0, 1, 3, 4, 5, -1])
 @in_virtual_time
-async def test_a_child_that_ends_within_a_message_has_died(cut: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_child_that_exits_within_a_message_has_died(
+    cut: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     child, _, outcome = start_scripted(monkeypatch)
     await child.receive()
 
@@ -45,7 +47,9 @@ async def test_a_child_that_ends_within_a_message_has_died(cut: int, monkeypatch
 
 
 @in_virtual_time
-async def test_what_a_child_said_last_is_heard_although_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_last_message_of_a_child_is_read_after_it_has_exited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     child, _, outcome = start_scripted(monkeypatch)
     await child.receive()
 
@@ -57,7 +61,9 @@ async def test_what_a_child_said_last_is_heard_although_it_has_ended(monkeypatch
 
 
 @in_virtual_time
-async def test_what_a_child_leaves_behind_cannot_hold_the_try_open(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_socket_that_stays_open_after_the_exit_cannot_prolong_the_try(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     child, _, outcome = start_scripted(monkeypatch)
     await child.receive()
 
@@ -70,7 +76,7 @@ async def test_what_a_child_leaves_behind_cannot_hold_the_try_open(monkeypatch: 
 
 
 @in_virtual_time
-async def test_a_child_that_has_said_all_and_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_child_that_does_not_exit_after_its_result_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     child, _, outcome = start_scripted(monkeypatch)
     await child.receive()
 
@@ -81,7 +87,7 @@ async def test_a_child_that_has_said_all_and_does_not_end_is_killed(monkeypatch:
 
 
 @in_virtual_time
-async def test_whatever_a_child_has_started_is_killed_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_process_group_of_a_child_is_killed_after_its_exit(monkeypatch: pytest.MonkeyPatch) -> None:
     child, _, outcome = start_scripted(monkeypatch)
     await child.send(protocol.Done("[1]"))
     await child.exit(0)
@@ -91,7 +97,9 @@ async def test_whatever_a_child_has_started_is_killed_with_it(monkeypatch: pytes
 
 
 @in_virtual_time
-async def test_a_child_that_hangs_up_and_lives_on_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_child_that_closes_its_socket_and_keeps_running_is_killed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     child, _, outcome = start_scripted(monkeypatch)
     await child.receive()
 
@@ -112,9 +120,7 @@ async def test_a_child_that_hangs_up_and_lives_on_is_killed(monkeypatch: pytest.
     ],
 )
 @in_virtual_time
-async def test_what_nobody_can_read_is_an_error_that_no_retry_mends(
-    frame: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_malformed_message_is_an_output_error(frame: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     child, _, outcome = start_scripted(monkeypatch)
     await child.receive()
 
@@ -156,7 +162,7 @@ async def test_a_message_of_32_mib_is_not_too_large(monkeypatch: pytest.MonkeyPa
 
 
 @in_virtual_time
-async def test_a_child_that_is_killed_is_gone_when_the_kill_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_killed_child_has_exited_when_kill_returns(monkeypatch: pytest.MonkeyPatch) -> None:
     child, executor, outcome = start_scripted(monkeypatch)
     await child.receive()
 
@@ -166,7 +172,7 @@ async def test_a_child_that_is_killed_is_gone_when_the_kill_is_over(monkeypatch:
 
 
 @in_virtual_time
-async def test_a_try_that_is_killed_before_its_child_is_there_starts_none(
+async def test_a_try_that_is_killed_before_its_start_starts_no_child(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     child, executor, outcome = start_scripted(monkeypatch)
@@ -177,7 +183,7 @@ async def test_a_try_that_is_killed_before_its_child_is_there_starts_none(
 
 
 @in_virtual_time
-async def test_a_child_that_cannot_be_started_is_an_error_of_the_try(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_child_that_cannot_be_started_fails_the_try(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError("no memory")
 

@@ -21,7 +21,7 @@ LEASE: HeldLease = (UUID(int=1), 7)
 
 
 class ScriptedQueue(JobQueue):
-    """A queue with given answers that keeps what was rescued and released."""
+    """A queue with scripted results, which records the rescued and the released leases."""
 
     def __init__(self, expired: Iterable[HeldLease] = (), held: Iterable[HeldLease] = ()) -> None:
         self.worker = Worker(
@@ -61,7 +61,7 @@ class ScriptedQueue(JobQueue):
 
 
 class KeptNews:
-    """A publisher that keeps the news."""
+    """A publisher that records the news."""
 
     def __init__(self) -> None:
         self.news: list[JobNews] = []
@@ -74,7 +74,7 @@ class KeptNews:
 
 
 class KeptRings(Doorbell):
-    """A doorbell that keeps its rings."""
+    """A doorbell that records its rings."""
 
     def __init__(self) -> None:
         super().__init__(None)
@@ -138,7 +138,7 @@ async def test_a_lease_that_is_renewed_meanwhile_is_left_alone() -> None:
     assert queue.rescued == []
 
 
-async def test_after_an_outage_the_second_begins_anew() -> None:
+async def test_an_outage_restarts_the_second_before_a_rescue() -> None:
     queue, clock = ScriptedQueue([LEASE]), Clock()
     sweeper = Sweeper(queue, KeptNews(), KeptRings(), clock=clock)
 
@@ -152,7 +152,7 @@ async def test_after_an_outage_the_second_begins_anew() -> None:
     assert await sweeper.sweep() == 0
 
 
-async def test_a_lease_without_an_attempt_is_released_at_the_second_beat() -> None:
+async def test_a_lease_without_an_attempt_is_released_at_the_second_heartbeat() -> None:
     queue = ScriptedQueue(held=[LEASE])
     leases = Leases(queue, heartbeat_seconds=2)
 
@@ -163,13 +163,13 @@ async def test_a_lease_without_an_attempt_is_released_at_the_second_beat() -> No
     assert second == (1, [LEASE])
 
 
-async def test_without_attempts_nobody_looks_for_cancels() -> None:
+async def test_cancel_requests_are_not_fetched_without_attempts() -> None:
     leases = Leases(ScriptedQueue(), heartbeat_seconds=2)
 
     assert await leases.stop_cancelled() == 0
 
 
-async def test_a_chore_that_fails_holds_up_no_other() -> None:
+async def test_a_failing_chore_does_not_stop_the_others() -> None:
     runs: list[str] = []
 
     async def broken() -> None:
@@ -188,7 +188,7 @@ async def test_a_chore_that_fails_holds_up_no_other() -> None:
     assert [(log["event"], log["chore"]) for log in logs] == [("housekeeping_failed", "broken")]
 
 
-async def test_only_the_chores_that_were_put_off_are_due_again_soon() -> None:
+async def test_only_postponed_chores_run_again_soon() -> None:
     runs: list[str] = []
     is_away = True
 

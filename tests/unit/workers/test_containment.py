@@ -1,4 +1,4 @@
-"""Exceptions of an author's code stay errors of the step: in the event loop."""
+"""Exceptions of an author's code in the event loop stay errors of the step."""
 
 import asyncio
 from collections.abc import Callable
@@ -56,7 +56,7 @@ def raising(error: BaseException) -> None:
         raise error
 
 
-def test_what_raises_nothing_goes_on() -> None:
+def test_a_block_without_an_error_is_unaffected() -> None:
     with contained:
         value = 1
 
@@ -64,14 +64,14 @@ def test_what_raises_nothing_goes_on() -> None:
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=named)
-def test_an_ordinary_error_comes_through_as_it_is(error: Exception) -> None:
+def test_an_ordinary_error_is_raised_unchanged(error: Exception) -> None:
     with pytest.raises(type(error)) as caught:
         raising(error)
 
     assert caught.value is error
 
 
-def test_a_cancellation_comes_through_as_it_is() -> None:
+def test_a_cancellation_is_raised_unchanged() -> None:
     error = asyncio.CancelledError()
 
     with pytest.raises(asyncio.CancelledError) as caught:
@@ -80,16 +80,18 @@ def test_a_cancellation_comes_through_as_it_is() -> None:
     assert caught.value is error
 
 
-@pytest.mark.parametrize(("error", "said"), ENDS, ids=named)
-def test_what_would_end_the_worker_becomes_an_error_of_the_step(error: BaseException, said: str) -> None:
+@pytest.mark.parametrize(("error", "description"), ENDS, ids=named)
+def test_an_exception_that_would_end_the_worker_becomes_a_step_error(
+    error: BaseException, description: str
+) -> None:
     with pytest.raises(StepLeftError) as caught:
         raising(error)
 
-    assert str(caught.value) == f"the step raised {said}"
+    assert str(caught.value) == f"the step raised {description}"
     assert caught.value.__cause__ is error
 
 
-def test_an_error_that_is_contained_twice_is_told_once() -> None:
+def test_an_error_that_is_contained_twice_is_wrapped_once() -> None:
     with pytest.raises(StepLeftError) as caught, contained:
         raising(SystemExit(3))
 

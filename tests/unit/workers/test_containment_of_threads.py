@@ -1,4 +1,4 @@
-"""Exceptions of an author's code stay errors of the step: in daemon threads."""
+"""Exceptions of an author's code in daemon threads stay errors of the step."""
 
 import asyncio
 import threading
@@ -26,24 +26,24 @@ def fail(error: BaseException) -> None:
     raise error
 
 
-async def over(thread: threading.Thread) -> None:
+async def wait_for_end(thread: threading.Thread) -> None:
     """Wait for the end of *thread* and for the callbacks that it scheduled in the loop."""
     await asyncio.to_thread(thread.join, SECONDS)
     assert not thread.is_alive()
 
 
-async def test_the_value_comes_back() -> None:
+async def test_the_value_of_a_call_is_returned() -> None:
     assert await call_in_thread("adding", lambda left, right: left + right, 3, 4) == 7
 
 
-async def test_none_is_a_value_like_any_other() -> None:
+async def test_none_is_returned_like_any_other_value() -> None:
     future = call_in_thread("nothing", lambda: None)
     await asyncio.wait({future}, timeout=SECONDS)
 
     assert future.result() is None
 
 
-async def test_each_call_has_a_daemon_thread_of_its_own_with_the_name_that_it_was_given() -> None:
+async def test_each_call_runs_in_its_own_daemon_thread_with_the_given_name() -> None:
     first, second = (
         await call_in_thread("headrace-one", threading.current_thread),
         await call_in_thread("headrace-two", threading.current_thread),
@@ -54,7 +54,7 @@ async def test_each_call_has_a_daemon_thread_of_its_own_with_the_name_that_it_wa
     assert threading.current_thread() not in {first, second}
 
 
-async def test_the_loop_goes_on_while_the_thread_works() -> None:
+async def test_the_loop_keeps_running_while_the_thread_works() -> None:
     gate = threading.Event()
     waiting = call_in_thread("waiting", gate.wait, SECONDS)
 
@@ -63,7 +63,7 @@ async def test_the_loop_goes_on_while_the_thread_works() -> None:
     assert await waiting is True
 
 
-async def test_an_ordinary_error_comes_back_as_it_is() -> None:
+async def test_an_ordinary_error_is_raised_unchanged() -> None:
     error = ValueError("of the author")
 
     with pytest.raises(ValueError, match="of the author") as caught:
@@ -72,7 +72,7 @@ async def test_an_ordinary_error_comes_back_as_it_is() -> None:
     assert caught.value is error
 
 
-async def test_a_group_of_ordinary_errors_comes_back_as_it_is() -> None:
+async def test_a_group_of_ordinary_errors_is_raised_unchanged() -> None:
     error = ExceptionGroup("several", [ValueError(), KeyError()])
 
     with pytest.raises(ExceptionGroup) as caught:
@@ -82,7 +82,7 @@ async def test_a_group_of_ordinary_errors_comes_back_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "description"),
     [
         (SystemExit(3), "SystemExit: 3"),
         (KeyboardInterrupt(), "KeyboardInterrupt: "),
@@ -93,19 +93,19 @@ async def test_a_group_of_ordinary_errors_comes_back_as_it_is() -> None:
     ],
     ids=lambda case: type(case).__name__,
 )
-async def test_what_no_future_should_carry_becomes_an_error_of_the_step(
-    error: BaseException, said: str
+async def test_an_exception_that_no_future_should_hold_becomes_a_step_error(
+    error: BaseException, description: str
 ) -> None:
     future = call_in_thread("leaving", fail, error)
     await asyncio.wait({future}, timeout=SECONDS)
 
     assert not future.cancelled()
     assert type(future.exception()) is StepLeftError
-    assert str(future.exception()) == f"the step raised {said}"
+    assert str(future.exception()) == f"the step raised {description}"
 
 
 @pytest.mark.parametrize("ends_well", [True, False])
-async def test_what_a_thread_says_that_was_given_up_is_not_heard(ends_well: bool) -> None:
+async def test_the_outcome_of_an_abandoned_thread_is_ignored(ends_well: bool) -> None:
     gate, complaints = threading.Event(), list[dict[str, Any]]()
     threads = SimpleQueue[threading.Thread]()
 
@@ -122,7 +122,7 @@ async def test_what_a_thread_says_that_was_given_up_is_not_heard(ends_well: bool
     future = call_in_thread("given up", work)
     future.cancel()
     gate.set()
-    await over(await asyncio.to_thread(threads.get, timeout=SECONDS))
+    await wait_for_end(await asyncio.to_thread(threads.get, timeout=SECONDS))
     loop.set_exception_handler(before)
 
     assert future.cancelled()

@@ -36,8 +36,10 @@ MEASURE = PIPELINE.add(measure)
 MASTER = PIPELINE.add(master, for_each=list)
 
 
-def new_host(**how: Any) -> RecordingHost:
-    return RecordingHost(outputs={"measure": '{"lufs":-14}', "master": '[{"lufs":-14},{"lufs":-9}]'}, **how)
+def new_host(**options: Any) -> RecordingHost:
+    return RecordingHost(
+        outputs={"measure": '{"lufs":-14}', "master": '[{"lufs":-14},{"lufs":-9}]'}, **options
+    )
 
 
 class Folder:
@@ -80,7 +82,7 @@ both = pytest.mark.parametrize("kind", ["loop", "thread"])
 
 
 @both
-async def test_an_output_has_the_type_that_its_step_was_annotated_with(kind: str) -> None:
+async def test_an_output_has_the_annotated_type_of_its_step(kind: str) -> None:
     assert await called(kind, new_host(), lambda context: context.output(MEASURE)) == Loudness(-14)
 
 
@@ -115,7 +117,7 @@ async def test_the_outputs_of_a_step_with_items_are_a_list(kind: str) -> None:
     ],
 )
 @both
-async def test_what_a_step_says_reaches_the_desk_under_its_key(
+async def test_calls_of_a_step_reach_the_host_with_its_key(
     kind: str, call: Callable[[Any], Any], host_call: tuple[Any, ...]
 ) -> None:
     host = new_host()
@@ -127,12 +129,12 @@ async def test_what_a_step_says_reaches_the_desk_under_its_key(
 
 
 @both
-async def test_a_step_gets_the_id_of_what_it_has_saved(kind: str) -> None:
+async def test_saving_a_file_returns_its_id(kind: str) -> None:
     assert await called(kind, new_host(), lambda context: context.save_file("a", b"", "text/plain")) == FILE
 
 
 @both
-async def test_what_is_no_file_does_not_reach_the_desk(kind: str) -> None:
+async def test_an_invalid_file_does_not_reach_the_host(kind: str) -> None:
     host = new_host()
 
     with pytest.raises(TypeError):
@@ -153,7 +155,7 @@ async def test_a_file_is_opened_for_reading_bytes(kind: str, tmp_path: Path) -> 
 
 
 @both
-async def test_what_the_desk_refuses_is_an_error_in_the_step(kind: str) -> None:
+async def test_a_refusal_of_the_host_is_raised_in_the_step(kind: str) -> None:
     refusal = PermanentError("there is no such file", code="file_not_found")
 
     with pytest.raises(PermanentError) as caught:
@@ -162,14 +164,14 @@ async def test_what_the_desk_refuses_is_an_error_in_the_step(kind: str) -> None:
     assert caught.value is refusal
 
 
-async def test_both_kinds_of_steps_know_their_job() -> None:
+async def test_loop_and_thread_contexts_know_their_job() -> None:
     inner = loop_context(new_host())
 
     for context in (inner, thread_context(inner)):
         assert (context.params, context.job_id, context.attempt) == ({"target": -14}, UUID(int=1), 3)
 
 
-async def test_a_scratch_folder_is_made_only_for_those_who_ask() -> None:
+async def test_a_scratch_folder_is_created_only_when_it_is_used() -> None:
     scratch = Folder()
     inner = loop_context(new_host(), scratch)
     outer = thread_context(inner)
@@ -179,7 +181,7 @@ async def test_a_scratch_folder_is_made_only_for_those_who_ask() -> None:
     assert (before, scratch.times) == (0, 2)
 
 
-async def test_a_step_in_the_loop_leaves_once_it_is_to_stop() -> None:
+async def test_a_loop_step_is_cancelled_once_it_must_stop() -> None:
     context = loop_context(new_host())
     await context.raise_if_cancelled()
 
@@ -190,7 +192,7 @@ async def test_a_step_in_the_loop_leaves_once_it_is_to_stop() -> None:
 
 
 @pytest.mark.parametrize("how", ["stopping", "closed"])
-async def test_a_step_in_a_thread_leaves_once_it_is_to_stop_or_was_given_up(how: str) -> None:
+async def test_a_thread_step_is_cancelled_once_it_must_stop_or_is_abandoned(how: str) -> None:
     inner = loop_context(new_host())
     context = thread_context(inner)
     context.raise_if_cancelled()
@@ -214,7 +216,7 @@ async def test_a_step_in_a_thread_leaves_once_it_is_to_stop_or_was_given_up(how:
         lambda context: context.open_file(FILE),
     ],
 )
-async def test_a_thread_that_was_given_up_is_not_heard(call: Callable[[ThreadContext], Any]) -> None:
+async def test_calls_of_an_abandoned_thread_are_refused(call: Callable[[ThreadContext], Any]) -> None:
     host = new_host()
     context = thread_context(loop_context(host))
     context.closed.set()
@@ -225,7 +227,7 @@ async def test_a_thread_that_was_given_up_is_not_heard(call: Callable[[ThreadCon
     assert host.calls == []
 
 
-async def test_a_thread_that_is_to_stop_is_heard_until_it_is_given_up() -> None:
+async def test_a_thread_that_must_stop_can_still_log() -> None:
     host = new_host()
     inner = loop_context(host)
     inner.stopping = True

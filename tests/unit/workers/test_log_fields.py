@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from headrace.workers.values import plain_fields
 
 KEY = f"hr_0123456789ab_{'Kx-_7' * 8}abc"
-# The text of one field may have this many bytes: `{"a":""}` around it takes 8 of the 8 KiB.
+# The text of one field may have this many bytes: `{"a":""}` around it takes 8 bytes of the 8 KiB.
 ROOM = 8 * 1024 - 8
 NO_JSON = msgspec.Raw(b"no json")
 
@@ -53,7 +53,7 @@ def is_too_deep(levels: int) -> bool:
 
 
 @given(st.dictionaries(st.text("abc", min_size=1, max_size=3), JSON, max_size=4))
-def test_fields_that_are_json_stay_as_they_are(fields: dict[str, Any]) -> None:
+def test_json_fields_are_kept_unchanged(fields: dict[str, Any]) -> None:
     assert plain_fields(fields) == fields
 
 
@@ -67,7 +67,7 @@ def test_fields_that_are_json_stay_as_they_are(fields: dict[str, Any]) -> None:
         (b"RIFF", "UklGRg=="),
     ],
 )
-def test_what_has_a_form_in_json_is_kept_in_it(value: object, kept: object) -> None:
+def test_values_with_a_json_form_are_converted(value: object, kept: object) -> None:
     assert plain_fields({"value": value}) == {"value": kept}
 
 
@@ -82,11 +82,11 @@ def test_what_has_a_form_in_json_is_kept_in_it(value: object, kept: object) -> N
     ],
     ids=["object", "path", "surrogate", "within", "raw"],
 )
-def test_what_has_no_form_in_json_is_kept_as_python_shows_it(value: object, kept: str) -> None:
+def test_values_without_a_json_form_are_kept_as_their_repr(value: object, kept: str) -> None:
     assert plain_fields({"value": value, "other": 1}) == {"value": kept, "other": 1}
 
 
-def test_what_contains_itself_is_kept_as_python_shows_it() -> None:
+def test_a_recursive_value_is_kept_as_its_repr() -> None:
     circle: list[Any] = []
     circle.append(circle)
 
@@ -94,11 +94,11 @@ def test_what_contains_itself_is_kept_as_python_shows_it() -> None:
 
 
 @pytest.mark.parametrize("shown", [ValueError("no"), RecursionError()], ids=repr)
-def test_what_cannot_even_be_shown_is_no_error(shown: Exception) -> None:
+def test_a_value_with_a_failing_repr_is_replaced(shown: Exception) -> None:
     assert plain_fields({"value": Shown(shown)}) == {"value": "(its text cannot be had)"}
 
 
-def test_what_python_shows_is_cut_at_500_bytes() -> None:
+def test_a_repr_is_cut_at_500_bytes() -> None:
     assert plain_fields({"value": Shown("x" * 500)}) == {"value": "x" * 500}
     assert plain_fields({"value": Shown("x" * 501)}) == {"value": "x" * 497 + "..."}
 
@@ -108,7 +108,7 @@ def test_a_name_is_cut_at_200_bytes_and_can_be_stored() -> None:
     assert plain_fields({"a\0b\ud800": 1}) == {"a\N{SYMBOL FOR NULL}b?": 1}
 
 
-def test_credentials_are_left_out_however_deep_they_stand() -> None:
+def test_credentials_are_redacted_at_every_depth() -> None:
     shown = "hr_0123456789ab_[redacted]"
 
     assert plain_fields({"sent": KEY, "deep": [{"a": f"by {KEY}"}]}) == {
@@ -118,16 +118,16 @@ def test_credentials_are_left_out_however_deep_they_stand() -> None:
     assert plain_fields({"value": Shown(f"<client {KEY}>")}) == {"value": f"<client {shown}>"}
 
 
-def test_fields_of_more_than_8_kib_are_dropped_and_said_to_be() -> None:
+def test_fields_of_more_than_8_kib_are_replaced_by_a_note() -> None:
     assert plain_fields({"a": "x" * ROOM}) == {"a": "x" * ROOM}
     assert plain_fields({"a": "x" * (ROOM + 1)}) == {"dropped": "the fields had more than 8192 bytes"}
 
 
-def test_no_fields_are_no_fields() -> None:
+def test_empty_fields_stay_empty() -> None:
     assert plain_fields({}) == {}
 
 
-def test_a_value_just_within_what_can_be_encoded_does_not_break_the_line_that_holds_it() -> None:
+def test_a_value_of_the_maximum_depth_can_be_encoded_inside_its_log_line() -> None:
     deepest = bisect_left(range(20_000), True, key=is_too_deep)
 
     for levels in range(deepest - 8, deepest + 2):

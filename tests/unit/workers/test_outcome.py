@@ -16,21 +16,21 @@ from headrace.workers.attempt.plan import Plan
 from support.worker_builders import NOON, Clock, new_pipeline, record, start_all, stored, succeed
 
 FAILURE = JobError(code="step_failed", message="it failed", step="a")
-DONE, LEFT = True, False
+DONE, UNFINISHED = True, False
 TARGETS = {
     (None, DONE): JobState.SUCCEEDED,
-    (None, LEFT): JobState.QUEUED,
+    (None, UNFINISHED): JobState.QUEUED,
     (StopReason.CANCELLED, DONE): JobState.CANCELLED,
-    (StopReason.CANCELLED, LEFT): JobState.CANCELLED,
+    (StopReason.CANCELLED, UNFINISHED): JobState.CANCELLED,
     (StopReason.FAILED, DONE): JobState.FAILED,
-    (StopReason.FAILED, LEFT): JobState.FAILED,
+    (StopReason.FAILED, UNFINISHED): JobState.FAILED,
     (StopReason.OUT_OF_TIME, DONE): JobState.FAILED,
-    (StopReason.OUT_OF_TIME, LEFT): JobState.FAILED,
+    (StopReason.OUT_OF_TIME, UNFINISHED): JobState.FAILED,
     (StopReason.HANDED_BACK, DONE): JobState.SUCCEEDED,
-    (StopReason.HANDED_BACK, LEFT): JobState.QUEUED,
-    # Nothing that is written without the lease counts.
+    (StopReason.HANDED_BACK, UNFINISHED): JobState.QUEUED,
+    # Without the lease, nothing that the attempt writes has an effect.
     (StopReason.LEASE_LOST, DONE): JobState.SUCCEEDED,
-    (StopReason.LEASE_LOST, LEFT): JobState.QUEUED,
+    (StopReason.LEASE_LOST, UNFINISHED): JobState.QUEUED,
 }
 EVENTS = {
     JobState.SUCCEEDED: "job.succeeded",
@@ -43,7 +43,7 @@ FINAL = [JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED]
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The monotonic clock of the endings; it stands at 100 s."""
+    """The monotonic clock that the outcome reads; it shows 100 s."""
     clock = Clock(100.0)
     monkeypatch.setattr("headrace.workers.attempt.outcome.time", clock)
     return clock
@@ -58,22 +58,22 @@ def two_steps(result: str | None = None) -> Plan:
 
 
 def end(
-    plan: Plan, why: StopReason | None = None, *, is_done: bool, failure: JobError | None = None
+    plan: Plan, reason: StopReason | None = None, *, is_done: bool, failure: JobError | None = None
 ) -> tuple[JobMove, JobEvent]:
-    return conclude(plan, why, failure, is_done=is_done, now=noon)
+    return conclude(plan, reason, failure, is_done=is_done, now=noon)
 
 
-def left(plan: Plan, target: JobState) -> dict[str, StepState]:
+def unfinished_states(plan: Plan, target: JobState) -> dict[str, StepState]:
     return {run.key: state for run, state in unfinished_steps(plan, target)}
 
 
-@pytest.mark.parametrize(("why", "is_done"), list(product([None, *StopReason], [DONE, LEFT])))
-def test_why_an_attempt_ends_and_whether_all_is_done_decide_what_becomes_of_the_job(
-    why: StopReason | None, is_done: bool
+@pytest.mark.parametrize(("reason", "is_done"), list(product([None, *StopReason], [DONE, UNFINISHED])))
+def test_the_stop_reason_and_the_finished_steps_decide_the_next_job_state(
+    reason: StopReason | None, is_done: bool
 ) -> None:
-    move, event = end(two_steps(), why, is_done=is_done, failure=FAILURE)
+    move, event = end(two_steps(), reason, is_done=is_done, failure=FAILURE)
 
-    assert move.target is TARGETS[why, is_done]
+    assert move.target is TARGETS[reason, is_done]
     assert encode_event(event).type == EVENTS[move.target]
 
 
@@ -84,14 +84,14 @@ def test_a_cancelled_job_has_neither_result_nor_error() -> None:
     assert event == JobCancelled()
 
 
-def test_a_failed_job_says_what_failed() -> None:
+def test_a_failed_job_has_the_error_of_its_failure() -> None:
     move, event = end(two_steps(), StopReason.FAILED, is_done=False, failure=FAILURE)
 
     assert move == JobMove(target=JobState.FAILED, error=FAILURE)
     assert event == JobFailed(error=FAILURE)
 
 
-def test_a_job_that_is_out_of_time_says_so_whatever_has_failed() -> None:
+def test_the_timeout_error_of_a_job_replaces_the_error_of_a_step() -> None:
     move, event = end(two_steps(), StopReason.OUT_OF_TIME, is_done=False, failure=FAILURE)
 
     assert move == JobMove(target=JobState.FAILED, error=JOB_TIMEOUT)
@@ -99,7 +99,7 @@ def test_a_job_that_is_out_of_time_says_so_whatever_has_failed() -> None:
 
 
 def results(plan: Plan, outputs: Mapping[str, str]) -> tuple[str | None, str]:
-    """The result in the move and the body of the event, once all steps have these outputs."""
+    """Return the result in the move and the body of the event, once all steps have these outputs."""
     for run in start_all(plan):
         succeed(plan, run, outputs[run.key])
     move, event = end(plan, is_done=True)
@@ -113,7 +113,7 @@ def test_the_result_of_a_job_is_the_output_of_its_result_step() -> None:
     assert results(two_steps("a"), outputs) == ("1", '{"result":1}')
 
 
-def test_a_job_without_a_result_step_has_the_result_null() -> None:
+def test_a_job_without_a_result_step_has_a_null_result() -> None:
     assert results(two_steps(), {"a": "1", "b": "2"}) == ("null", '{"result":null}')
 
 
@@ -143,7 +143,7 @@ def test_a_job_whose_step_waits_is_queued_until_its_next_try(clock: Clock) -> No
     assert event == JobRequeued(reason="retry", run_at=NOON + timedelta(seconds=12.5))
 
 
-def test_a_job_whose_step_may_be_tried_already_is_queued_without_a_delay(clock: Clock) -> None:
+def test_a_job_with_an_overdue_retry_is_queued_without_a_delay(clock: Clock) -> None:
     plan = two_steps()
     for run in start_all(plan):
         plan.retry_at(run, clock.at - 5.0)
@@ -154,7 +154,7 @@ def test_a_job_whose_step_may_be_tried_already_is_queued_without_a_delay(clock: 
     assert event == JobRequeued(reason="retry", run_at=NOON)
 
 
-def test_a_job_of_which_nothing_waits_is_queued_without_a_delay(clock: Clock) -> None:
+def test_a_job_without_waiting_steps_is_queued_without_a_delay(clock: Clock) -> None:
     plan = two_steps()
     start_all(plan)
 
@@ -164,7 +164,7 @@ def test_a_job_of_which_nothing_waits_is_queued_without_a_delay(clock: Clock) ->
     assert event == JobRequeued(reason="retry", run_at=NOON)
 
 
-def test_a_job_that_is_handed_back_is_queued_without_a_delay_whatever_waits(clock: Clock) -> None:
+def test_a_handed_back_job_is_queued_without_a_delay_even_if_steps_wait(clock: Clock) -> None:
     plan = two_steps()
     for run in start_all(plan):
         plan.retry_at(run, clock.at + 30.0)
@@ -175,46 +175,46 @@ def test_a_job_that_is_handed_back_is_queued_without_a_delay_whatever_waits(cloc
     assert event == JobRequeued(reason="handed_back", run_at=NOON)
 
 
-def test_a_step_that_runs_goes_back_when_the_job_is_queued_again() -> None:
+def test_a_running_step_becomes_pending_when_the_job_is_queued_again() -> None:
     plan = two_steps()
     plan.start_next(0.0)
 
-    assert left(plan, JobState.QUEUED) == {"a": StepState.PENDING}
+    assert unfinished_states(plan, JobState.QUEUED) == {"a": StepState.PENDING}
 
 
 @pytest.mark.parametrize("target", FINAL)
-def test_a_step_that_runs_is_cancelled_when_the_job_is_over(target: JobState) -> None:
+def test_a_running_step_is_cancelled_when_the_job_ends(target: JobState) -> None:
     plan = two_steps()
     plan.start_next(0.0)
 
-    assert left(plan, target) == {"a": StepState.CANCELLED}
+    assert unfinished_states(plan, target) == {"a": StepState.CANCELLED}
 
 
 def waiting() -> Plan:
-    """Step `a` has failed once and waits; `b` has not begun."""
+    """Return a plan whose step `a` has failed once and waits; step `b` has not started."""
     return Plan(new_pipeline({"a": (), "b": ()}), stored(record("a", tries=1, retry_seconds=9.0)), 0.0)
 
 
-def test_a_step_that_waits_goes_on_waiting_when_the_job_is_queued_again() -> None:
-    assert left(waiting(), JobState.QUEUED) == {}
+def test_a_waiting_step_is_unchanged_when_the_job_is_queued_again() -> None:
+    assert unfinished_states(waiting(), JobState.QUEUED) == {}
 
 
 @pytest.mark.parametrize("target", FINAL)
-def test_a_step_that_waits_is_cancelled_when_the_job_is_over(target: JobState) -> None:
-    assert left(waiting(), target) == {"a": StepState.CANCELLED}
+def test_a_waiting_step_is_cancelled_when_the_job_ends(target: JobState) -> None:
+    assert unfinished_states(waiting(), target) == {"a": StepState.CANCELLED}
 
 
 @pytest.mark.parametrize("target", [*FINAL, JobState.QUEUED])
-def test_steps_that_have_not_begun_or_have_ended_are_not_left_behind(target: JobState) -> None:
+def test_steps_that_never_started_or_have_ended_are_unchanged(target: JobState) -> None:
     plan = Plan(new_pipeline({"done": (), "failed": (), "later": ("failed",)}), {}, 0.0)
     done, failed = start_all(plan)
     plan.succeed(done)
     failed.state, failed.tries = StepState.FAILED, 1
 
-    assert left(plan, target) == {}
+    assert unfinished_states(plan, target) == {}
 
 
-def test_items_are_left_behind_one_by_one() -> None:
+def test_unfinished_items_are_listed_separately() -> None:
     plan = Plan(new_pipeline({"many": ()}, for_each={"many"}), {}, 0.0)
     plan.expand(plan.to_expand.popleft(), "[1,2,3]")
     first, second, _ = start_all(plan)
@@ -222,8 +222,8 @@ def test_items_are_left_behind_one_by_one() -> None:
     second.tries = 1
     plan.retry_at(second, 9.0)
 
-    assert left(plan, JobState.QUEUED) == {"many[2]": StepState.PENDING}
-    assert left(plan, JobState.CANCELLED) == {
+    assert unfinished_states(plan, JobState.QUEUED) == {"many[2]": StepState.PENDING}
+    assert unfinished_states(plan, JobState.CANCELLED) == {
         "many[1]": StepState.CANCELLED,
         "many[2]": StepState.CANCELLED,
     }

@@ -1,4 +1,4 @@
-"""The loop under a worker's chores, without real waiting."""
+"""The loop that runs a worker's chores, without real waiting."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,18 +6,18 @@ from collections.abc import Awaitable, Callable
 import pytest
 from structlog.testing import capture_logs
 
+from headrace.adapters.periodic import run_every
 from headrace.domain.database import DatabaseAwayError
-from headrace.workers.maintenance.periodic import run_every
 
 Run = int | Exception
 
 
 class EndOfTestError(Exception):
-    """The chore has run as often as the test wants."""
+    """The chore has run as many times as the test wants."""
 
 
 class Clock:
-    """Sleeps without waiting, and keeps how long."""
+    """A clock that records the seconds of each sleep, and does not wait."""
 
     def __init__(self) -> None:
         self.pauses: list[float] = []
@@ -27,7 +27,7 @@ class Clock:
 
 
 def chore(*runs: Run) -> Callable[[], Awaitable[int]]:
-    """A chore with these results. After them, it ends the loop."""
+    """Return a chore with these results, which then ends the loop."""
     results = iter(runs)
 
     async def run_once() -> int:
@@ -59,7 +59,7 @@ async def test_a_chore_may_run_at_once() -> None:
     assert clock.pauses == [5]
 
 
-async def test_jitter_shortens_each_pause_by_at_most_its_part() -> None:
+async def test_jitter_shortens_each_pause_by_at_most_its_fraction() -> None:
     clock = Clock()
 
     with pytest.raises(EndOfTestError):
@@ -87,7 +87,7 @@ async def test_a_transient_error_is_logged_and_retried_sooner() -> None:
     assert [log["event"] for log in logs if log["log_level"] == "warning"] == ["put_off"]
 
 
-async def test_a_transient_error_without_a_name_is_silent_and_keeps_the_pace() -> None:
+async def test_a_transient_error_without_an_event_name_is_not_logged_and_keeps_the_pause() -> None:
     clock = Clock()
 
     with capture_logs() as logs, pytest.raises(EndOfTestError):
@@ -97,14 +97,14 @@ async def test_a_transient_error_without_a_name_is_silent_and_keeps_the_pace() -
     assert logs == []
 
 
-async def test_another_error_ends_the_loop_unless_it_has_a_name() -> None:
+async def test_another_error_without_an_event_name_ends_the_loop() -> None:
     clock = Clock()
 
     with pytest.raises(ValueError, match="broken"):
         await run_every(2, chore(ValueError("broken")), sleep=clock.sleep)
 
 
-async def test_another_error_with_a_name_is_logged_and_the_chore_goes_on() -> None:
+async def test_another_error_with_an_event_name_is_logged_and_the_chore_continues() -> None:
     clock = Clock()
     runs = 0
 

@@ -17,7 +17,7 @@ def test_steps_without_predecessors_start_in_the_order_of_the_graph() -> None:
     assert keys(start_all(plan)) == ["c", "a", "b"]
 
 
-def test_a_step_of_a_chain_starts_when_the_one_before_it_succeeded() -> None:
+def test_a_step_of_a_chain_starts_when_its_predecessor_succeeded() -> None:
     plan = new_plan({"first": (), "second": ("first",)})
     first = start_next(plan)
 
@@ -28,7 +28,7 @@ def test_a_step_of_a_chain_starts_when_the_one_before_it_succeeded() -> None:
     assert start_next_key(plan) == "second"
 
 
-def test_branches_start_side_by_side() -> None:
+def test_branches_start_in_parallel() -> None:
     plan = new_plan(DIAMOND)
 
     succeed(plan, start_next(plan))
@@ -49,7 +49,7 @@ def test_a_step_starts_only_when_all_its_predecessors_succeeded() -> None:
     assert start_next_key(plan) == "bottom"
 
 
-def test_a_step_run_is_taken_once() -> None:
+def test_a_step_run_is_started_once() -> None:
     plan = new_plan({"only": ()})
 
     run = start_next(plan)
@@ -58,7 +58,7 @@ def test_a_step_run_is_taken_once() -> None:
     assert start_next_key(plan) is None
 
 
-def test_the_run_of_a_step_without_items_has_the_name_of_the_step_and_no_number() -> None:
+def test_the_run_of_a_step_without_items_has_the_name_of_the_step_and_no_index() -> None:
     (run,) = new_plan({"only": ()}).runs()
 
     assert (run.key, run.index, run.item) == ("only", None, None)
@@ -79,7 +79,7 @@ def test_a_pipeline_without_steps_is_done() -> None:
     assert new_plan({}).is_done
 
 
-def test_a_step_that_succeeded_is_marked_so() -> None:
+def test_a_successful_step_run_is_marked_as_succeeded() -> None:
     plan = new_plan({"only": ()})
     run = start_next(plan)
 
@@ -119,7 +119,7 @@ def test_the_output_of_a_step_is_that_of_its_run() -> None:
     assert plan.output_of(group) == '{"a":1}'
 
 
-def test_a_run_that_left_no_output_counts_as_null() -> None:
+def test_the_output_of_a_run_without_one_is_null() -> None:
     plan = new_plan({"only": ()})
 
     plan.succeed(start_next(plan))

@@ -24,7 +24,7 @@ def expand_next(plan: Plan, items: str) -> None:
     plan.expand(plan.to_expand.popleft(), items)
 
 
-def test_items_are_asked_for_when_the_turn_of_their_step_has_come() -> None:
+def test_items_are_requested_when_their_step_can_start() -> None:
     plan = new_plan({"first": (), "many": ("first",)}, "many")
     before = to_expand(plan)
 
@@ -34,7 +34,7 @@ def test_items_are_asked_for_when_the_turn_of_their_step_has_come() -> None:
     assert (before, to_expand(plan)) == ([], ["many"])
 
 
-def test_nothing_of_a_step_starts_before_its_items_are_known() -> None:
+def test_no_run_of_a_step_starts_before_its_items_are_known() -> None:
     plan = new_plan({"many": ()}, "many")
 
     assert start_all(plan) == []
@@ -54,7 +54,7 @@ def test_each_item_has_a_run_of_its_own_in_item_order() -> None:
     ]
 
 
-def test_an_item_is_kept_as_the_json_it_was() -> None:
+def test_an_item_keeps_its_original_json() -> None:
     runs = item_runs(new_node("many", for_each=items_of), '[1.0, {"a": [1, 2]} ,"\\u00e9 é",null]')
 
     assert [run.item for run in runs] == ["1.0", '{"a": [1, 2]}', '"\\u00e9 é"', "null"]
@@ -74,7 +74,7 @@ def test_the_step_after_the_items_starts_when_all_of_them_succeeded() -> None:
     assert keys(start_all(plan)) == ["after"]
 
 
-def test_a_step_without_items_is_done_and_opens_the_step_after_it() -> None:
+def test_a_step_without_items_is_done_and_the_step_after_it_starts() -> None:
     plan = new_plan({"many": (), "after": ("many",)}, "many")
 
     expand_next(plan, "[]")
@@ -91,7 +91,7 @@ def test_a_plan_is_done_when_its_only_step_has_no_items() -> None:
     assert (before, plan.is_done) == (False, True)
 
 
-def test_a_step_without_items_lets_the_next_one_ask_for_its_items() -> None:
+def test_a_step_without_items_lets_the_next_step_request_its_items() -> None:
     plan = new_plan({"none": (), "some": ("none",)}, "none", "some")
 
     expand_next(plan, "[]")
@@ -99,14 +99,14 @@ def test_a_step_without_items_lets_the_next_one_ask_for_its_items() -> None:
     assert to_expand(plan) == ["some"]
 
 
-def test_items_whose_branches_begin_together_are_asked_for_in_the_order_of_the_graph() -> None:
+def test_items_of_parallel_branches_are_requested_in_the_order_of_the_graph() -> None:
     plan = new_plan({"b": (), "a": (), "plain": ()}, "a", "b")
 
     assert to_expand(plan) == ["b", "a"]
     assert keys(start_all(plan)) == ["plain"]
 
 
-def test_one_item_that_is_put_off_holds_back_only_what_comes_after() -> None:
+def test_a_postponed_item_delays_only_the_step_after_it() -> None:
     plan = new_plan({"many": (), "after": ("many",)}, "many")
     expand_next(plan, "[1,2]")
     first, second = start_all(plan)
@@ -137,7 +137,7 @@ def test_the_last_item_of_a_step_with_a_follower_is_not_the_last_run() -> None:
     assert not plan.is_last(run)
 
 
-def test_the_output_of_the_items_is_a_list_in_item_order_however_they_ended() -> None:
+def test_the_output_of_items_is_in_item_order_even_if_they_end_in_another_order() -> None:
     plan = new_plan({"many": ()}, "many")
     group = plan.to_expand[0]
     expand_next(plan, "[1,2,3]")
@@ -174,7 +174,7 @@ def test_a_run_of_an_item_begins_without_tries_and_output() -> None:
     assert (run.state, run.tries, run.output, run.has_slot) == (StepState.PENDING, 0, None, False)
 
 
-def test_items_come_from_the_authors_function_of_the_parameters() -> None:
+def test_items_are_computed_from_the_parameters_by_the_authors_function() -> None:
     node = new_node("many", for_each=lambda params: (item * 2 for item in params.items))
 
     assert compute_items(node, Params(items=[1, 2, 3])) == [2, 4, 6]
@@ -184,7 +184,7 @@ def test_a_step_without_for_each_has_no_items() -> None:
     assert compute_items(new_node("plain"), Params(items=[1])) == []
 
 
-def test_a_step_may_have_as_many_items_as_are_allowed() -> None:
+def test_a_step_may_have_the_maximum_number_of_items() -> None:
     node = new_node("many", for_each=lambda _: range(MAX_ITEMS))
 
     assert len(compute_items(node, Params())) == MAX_ITEMS == 10_000
@@ -200,7 +200,7 @@ def test_one_item_too_many_is_refused() -> None:
     assert str(refused.value) == "step 'many' has more than 10000 items"
 
 
-def test_items_without_end_are_read_only_to_the_first_too_many() -> None:
+def test_an_endless_iterator_is_read_only_up_to_one_item_too_many() -> None:
     read: list[int] = []
 
     def endless(_: Any) -> Iterator[int]:
@@ -214,7 +214,7 @@ def test_items_without_end_are_read_only_to_the_first_too_many() -> None:
     assert len(read) == MAX_ITEMS + 1
 
 
-def test_what_the_authors_function_raises_is_the_authors() -> None:
+def test_an_error_of_the_authors_function_is_raised_unchanged() -> None:
     def broken(_: Any) -> list[Any]:
         raise ZeroDivisionError("of the author")
 

@@ -14,7 +14,7 @@ NOW = 100.0
 
 
 def restore(graph: dict[str, tuple[str, ...]], *records: StepRecord) -> Plan:
-    """The plan of a later attempt; a step named `many` runs once for each item."""
+    """Return the plan of a later attempt; a step named `many` runs once for each item."""
     return Plan(new_pipeline(graph, for_each={"many"}), stored(*records), NOW)
 
 
@@ -24,7 +24,7 @@ def test_a_step_that_succeeded_never_starts_again() -> None:
     assert keys(start_all(plan, NOW)) == ["second"]
 
 
-def test_a_step_waits_for_those_of_its_predecessors_that_are_not_done() -> None:
+def test_a_step_waits_for_its_unfinished_predecessors() -> None:
     plan = restore(DIAMOND, succeeded("top"), succeeded("right"))
     (left,) = start_all(plan, NOW)
 
@@ -34,7 +34,7 @@ def test_a_step_waits_for_those_of_its_predecessors_that_are_not_done() -> None:
     assert keys(start_all(plan, NOW)) == ["bottom"]
 
 
-def test_what_can_start_again_starts_in_the_order_of_the_graph() -> None:
+def test_unfinished_steps_start_in_the_order_of_the_graph() -> None:
     plan = restore(DIAMOND, record("right", StepState.RUNNING), record("left"), succeeded("top"))
 
     assert keys(start_all(plan, NOW)) == ["left", "right"]
@@ -47,24 +47,24 @@ def test_a_plan_whose_steps_all_succeeded_is_done() -> None:
     assert start_all(plan, NOW) == []
 
 
-def test_a_plan_of_which_one_step_succeeded_is_not_done() -> None:
+def test_a_plan_with_an_unfinished_step_is_not_done() -> None:
     assert not restore(CHAIN, succeeded("first")).is_done
 
 
-def test_the_one_step_that_is_left_is_the_last() -> None:
+def test_the_only_unfinished_step_is_the_last() -> None:
     plan = restore(DIAMOND, succeeded("top"), succeeded("left"), succeeded("right"))
     (bottom,) = start_all(plan, NOW)
 
     assert plan.is_last(bottom)
 
 
-def test_the_output_of_an_earlier_attempt_is_known() -> None:
+def test_the_output_of_an_earlier_attempt_is_available() -> None:
     plan = restore(CHAIN, succeeded("first", '{"a":1}'))
 
     assert plan.output_of(plan.groups["first"]) == '{"a":1}'
 
 
-def test_an_output_that_was_stored_as_nothing_is_null() -> None:
+def test_a_missing_output_of_a_successful_step_is_null() -> None:
     plan = restore(CHAIN, succeeded("first", None))
 
     assert [run.output for run in plan.runs()] == ["null", None]
@@ -79,7 +79,7 @@ def test_a_step_that_did_not_succeed_starts_again_with_its_tries_counted(state: 
     assert [(run.key, run.tries) for run in start_all(plan, NOW)] == [("first", 2)]
 
 
-def test_a_step_waits_for_what_is_left_of_its_time() -> None:
+def test_a_step_waits_for_the_rest_of_its_retry_delay() -> None:
     plan = restore(CHAIN, record("first", tries=1, retry_seconds=7.5))
 
     assert plan.next_ready_at() == NOW + 7.5
@@ -87,13 +87,13 @@ def test_a_step_waits_for_what_is_left_of_its_time() -> None:
     assert keys(start_all(plan, NOW + 7.5)) == ["first"]
 
 
-def test_a_step_whose_time_is_over_starts_at_once() -> None:
+def test_a_step_whose_retry_delay_is_over_starts_at_once() -> None:
     plan = restore(CHAIN, record("first", tries=1, retry_seconds=-3.0))
 
     assert keys(start_all(plan, NOW)) == ["first"]
 
 
-def test_a_step_that_waits_holds_back_no_other() -> None:
+def test_a_waiting_step_does_not_delay_other_steps() -> None:
     plan = restore({"a": (), "b": ()}, record("a", tries=1, retry_seconds=5.0))
 
     assert plan.next_ready_at() == 0.0
@@ -101,14 +101,14 @@ def test_a_step_that_waits_holds_back_no_other() -> None:
     assert keys(start_all(plan, NOW + 5.0)) == ["a"]
 
 
-def test_a_step_that_succeeded_waits_for_nothing() -> None:
+def test_a_step_that_succeeded_does_not_wait_for_a_retry() -> None:
     plan = restore({"only": ()}, record("only", StepState.SUCCEEDED, tries=1, retry_seconds=5.0))
 
     assert plan.is_done
     assert plan.next_ready_at() is None
 
 
-def test_items_that_were_stored_are_not_asked_for_again() -> None:
+def test_stored_items_are_not_requested_again() -> None:
     plan = restore(MANY, succeeded("many", None, items='["a","b"]'))
 
     assert list(plan.to_expand) == []
@@ -118,13 +118,13 @@ def test_items_that_were_stored_are_not_asked_for_again() -> None:
     ]
 
 
-def test_items_that_were_not_stored_are_asked_for() -> None:
+def test_items_that_were_not_stored_are_requested() -> None:
     plan = restore({"plain": (), "many": ()}, succeeded("plain"))
 
     assert [group.node.name for group in plan.to_expand] == ["many"]
 
 
-def test_only_the_items_that_are_not_done_start_again() -> None:
+def test_only_unfinished_items_start_again() -> None:
     plan = restore(
         MANY,
         succeeded("many", None, items="[1,2,3,4]"),
@@ -137,7 +137,7 @@ def test_only_the_items_that_are_not_done_start_again() -> None:
     assert keys(start_all(plan, NOW + 9.0)) == ["many[2]"]
 
 
-def test_the_step_after_the_items_waits_for_those_that_are_left() -> None:
+def test_the_step_after_the_items_waits_for_the_unfinished_ones() -> None:
     plan = restore(MANY, succeeded("many", None, items="[1,2,3]"), succeeded("many[0]"), succeeded("many[2]"))
     (run,) = start_all(plan, NOW)
     before = start_all(plan, NOW)
@@ -164,7 +164,7 @@ def test_a_step_that_had_no_items_stays_done() -> None:
     assert keys(start_all(plan, NOW)) == ["after"]
 
 
-def test_the_one_item_that_is_left_is_the_last() -> None:
+def test_the_only_unfinished_item_is_the_last() -> None:
     plan = restore({"many": ()}, succeeded("many", None, items="[1,2]"), succeeded("many[0]"))
     (run,) = start_all(plan, NOW)
 

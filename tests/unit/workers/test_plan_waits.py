@@ -13,7 +13,7 @@ def new_plan(graph: dict[str, tuple[str, ...]]) -> Plan:
     return Plan(new_pipeline(graph), {}, 0.0)
 
 
-def test_a_step_that_was_put_off_starts_from_its_time_on() -> None:
+def test_a_postponed_step_starts_at_its_retry_time() -> None:
     plan = new_plan({"only": ()})
     run = start_next(plan)
 
@@ -23,7 +23,7 @@ def test_a_step_that_was_put_off_starts_from_its_time_on() -> None:
     assert plan.start_next(10.0) is run
 
 
-def test_a_step_is_pending_while_it_waits_and_running_when_it_is_taken_again() -> None:
+def test_a_step_is_pending_while_it_waits_and_running_when_it_starts_again() -> None:
     plan = new_plan({"only": ()})
     run = start_next(plan)
 
@@ -35,7 +35,7 @@ def test_a_step_is_pending_while_it_waits_and_running_when_it_is_taken_again() -
     assert states == [StepState.PENDING, StepState.RUNNING]
 
 
-def test_steps_that_were_put_off_start_in_the_order_of_their_times() -> None:
+def test_postponed_steps_start_in_the_order_of_their_retry_times() -> None:
     plan = new_plan({"a": (), "b": (), "c": ()})
     a, b, c = start_all(plan)
 
@@ -46,7 +46,7 @@ def test_steps_that_were_put_off_start_in_the_order_of_their_times() -> None:
     assert keys(start_all(plan, 3.0)) == ["b", "c", "a"]
 
 
-def test_steps_that_were_put_off_to_one_moment_start_in_the_order_of_their_failures() -> None:
+def test_steps_postponed_to_the_same_time_start_in_the_order_of_their_failures() -> None:
     plan = new_plan({"a": (), "b": (), "c": ()})
     a, b, c = start_all(plan)
 
@@ -56,7 +56,7 @@ def test_steps_that_were_put_off_to_one_moment_start_in_the_order_of_their_failu
     assert keys(start_all(plan, 1.0)) == ["c", "a", "b"]
 
 
-def test_a_step_that_waited_starts_behind_those_that_never_ran() -> None:
+def test_a_postponed_step_starts_after_steps_that_never_ran() -> None:
     plan = new_plan({"a": (), "b": (), "c": ()})
 
     plan.retry_at(start_next(plan), 1.0)
@@ -64,7 +64,7 @@ def test_a_step_that_waited_starts_behind_those_that_never_ran() -> None:
     assert keys(start_all(plan, 1.0)) == ["b", "c", "a"]
 
 
-def test_the_followers_of_a_step_that_was_put_off_wait_with_it() -> None:
+def test_the_followers_of_a_postponed_step_wait_with_it() -> None:
     plan = new_plan({"first": (), "second": ("first",)})
 
     plan.retry_at(start_next(plan), 1.0)
@@ -72,21 +72,21 @@ def test_the_followers_of_a_step_that_was_put_off_wait_with_it() -> None:
     assert keys(start_all(plan, 1.0)) == ["first"]
 
 
-def test_nothing_is_awaited_while_all_steps_run() -> None:
+def test_there_is_no_ready_time_if_no_step_is_ready_or_postponed() -> None:
     plan = new_plan({"first": (), "second": ("first",)})
     start_next(plan)
 
     assert plan.next_ready_at() is None
 
 
-def test_a_step_that_can_start_is_ready_at_once_whatever_waits() -> None:
+def test_a_step_that_can_start_is_ready_at_once_even_if_others_wait() -> None:
     plan = new_plan({"a": (), "b": ()})
     plan.retry_at(start_next(plan), 10.0)
 
     assert plan.next_ready_at() == 0.0
 
 
-def test_the_first_of_the_waiting_steps_says_when_to_go_on() -> None:
+def test_the_next_ready_time_is_that_of_the_earliest_postponed_step() -> None:
     plan = new_plan({"a": (), "b": ()})
     a, b = start_all(plan)
 
@@ -131,7 +131,7 @@ def test_no_step_is_lone_beside_another_that_waits() -> None:
     assert plan.start_lone() is None
 
 
-def test_no_step_is_lone_where_none_can_start() -> None:
+def test_no_step_is_lone_if_none_can_start() -> None:
     plan = new_plan({"only": ()})
     start_next(plan)
 

@@ -21,7 +21,7 @@ NEVER: Final = 1e9
 
 
 class Job(NamedTuple):
-    """*graph*: the steps that each comes after; *items*: how many the `for_each` steps have."""
+    """*graph*: the predecessors of each step; *items*: the number of items of each `for_each` step."""
 
     graph: dict[str, list[str]]
     items: dict[str, int]
@@ -36,7 +36,7 @@ class Job(NamedTuple):
 
 
 def job_of(steps: bytes) -> Job:
-    """One step a byte: five bits say which of the steps before it it comes after, three how many items."""
+    """Decode one step per byte: five bits select its predecessors, three bits its number of items."""
     names = [f"s{place}" for place in range(len(steps))]
     graph = {
         name: [names[place] for place in range(min(number, 5)) if byte >> place & 1]
@@ -47,13 +47,13 @@ def job_of(steps: bytes) -> Job:
 
 
 JOBS: Final = st.binary(min_size=2, max_size=6).map(job_of)
-# One act a byte: it picks one of those that are possible.
+# One action per byte: the byte selects one of the possible actions.
 ACTS: Final = st.binary(min_size=40, max_size=40)
 MOMENTS: Final = st.integers(0, 40)
 
 
 class Walk:
-    """One job, walked by hand over several attempts. What it sees is judged where it is seen."""
+    """A job that random actions drive through several attempts. Each action checks its result."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -140,7 +140,7 @@ class Walk:
         self.rows.write(change, self.now)
         self.lose_worker()
 
-    def go_to_the_end(self) -> None:
+    def run_to_the_end(self) -> None:
         for _ in range(100):
             if self.plan.is_done:
                 return
@@ -151,7 +151,7 @@ class Walk:
                 self.succeed(self.running[-1])
             elif (ready_at := self.plan.next_ready_at()) is not None:
                 self.now = max(self.now, ready_at)
-        raise AssertionError("it comes to no end")
+        raise AssertionError("the plan does not end")
 
 
 def walked(job: Job, acts: bytes) -> Walk:
@@ -166,20 +166,20 @@ def outputs(plan: Plan) -> Iterator[tuple[str, Any]]:
         yield name, msgspec.json.decode(plan.output_of(group))
 
 
-def standing(plan: Plan, *, interrupted: bool) -> list[tuple[str, StepState, int, str | None]]:
-    """What a plan knows of its step runs; *interrupted*: as if what runs had been stopped."""
+def step_states(plan: Plan, *, interrupted: bool) -> list[tuple[str, StepState, int, str | None]]:
+    """Return the state of each step run of a plan; *interrupted*: with running step runs as pending."""
     stopped = {StepState.RUNNING: StepState.PENDING} if interrupted else {}
     return [(run.key, stopped.get(run.state, run.state), run.tries, run.output) for run in plan.runs()]
 
 
 @settings(max_examples=100, deadline=None)
 @given(JOBS, ACTS)
-def test_every_step_run_succeeds_exactly_once_whatever_fails_and_whoever_is_lost(
+def test_every_step_run_succeeds_exactly_once_despite_failures_and_lost_workers(
     job: Job, acts: bytes
 ) -> None:
     walk = walked(job, acts)
 
-    walk.go_to_the_end()
+    walk.run_to_the_end()
 
     assert sorted(walk.ended) == sorted(job.all_keys())
     assert {run.state for run in walk.plan.runs()} <= {StepState.SUCCEEDED}
@@ -190,14 +190,14 @@ def test_every_step_run_succeeds_exactly_once_whatever_fails_and_whoever_is_lost
 
 @settings(max_examples=100, deadline=None)
 @given(JOBS, ACTS, MOMENTS)
-def test_a_restored_plan_stands_where_the_one_before_it_stood(job: Job, acts: bytes, moment: int) -> None:
+def test_a_restored_plan_has_the_state_of_the_previous_plan(job: Job, acts: bytes, moment: int) -> None:
     walk = walked(job, acts[:moment])
     running = keys(walk.running)
 
     restored = walk.restored()
 
     assert restored.is_done == walk.plan.is_done
-    assert standing(restored, interrupted=False) == standing(walk.plan, interrupted=True)
+    assert step_states(restored, interrupted=False) == step_states(walk.plan, interrupted=True)
     assert {group.node.name for group in restored.to_expand} == {
         group.node.name for group in walk.plan.to_expand
     }

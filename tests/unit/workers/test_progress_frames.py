@@ -1,4 +1,4 @@
-"""When a progress frame is sent, to the moment, and what it contains."""
+"""Progress frames: the exact moments at which they are sent, and their content."""
 
 import asyncio
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class RecordingPublisher:
         return [frame.steps["a"].done for _, frame in self.frames]
 
 
-def sending() -> tuple[RecordingPublisher, ProgressSender]:
+def new_sender() -> tuple[RecordingPublisher, ProgressSender]:
     publisher = RecordingPublisher()
     return publisher, ProgressSender(new_claim(), JobProgress({"a": 1, "b": 3}), publisher, AttemptStatus(4))
 
@@ -45,8 +45,8 @@ def report(sender: ProgressSender, done: float, step: str = "a") -> None:
 
 
 @in_virtual_time
-async def test_the_first_report_leaves_at_once_and_the_next_when_100_ms_are_over() -> None:
-    publisher, sender = sending()
+async def test_the_first_report_is_sent_at_once_and_the_next_after_100_ms() -> None:
+    publisher, sender = new_sender()
 
     report(sender, 1)
     await asyncio.sleep(0.025)
@@ -59,8 +59,8 @@ async def test_the_first_report_leaves_at_once_and_the_next_when_100_ms_are_over
 
 
 @in_virtual_time
-async def test_a_report_that_comes_later_than_100_ms_leaves_at_once() -> None:
-    publisher, sender = sending()
+async def test_a_report_after_more_than_100_ms_is_sent_at_once() -> None:
+    publisher, sender = new_sender()
 
     report(sender, 1)
     await asyncio.sleep(0.125)
@@ -70,8 +70,8 @@ async def test_a_report_that_comes_later_than_100_ms_leaves_at_once() -> None:
 
 
 @in_virtual_time
-async def test_a_frame_that_left_late_is_followed_by_100_ms_too() -> None:
-    publisher, sender = sending()
+async def test_a_delayed_frame_is_also_followed_by_a_pause_of_100_ms() -> None:
+    publisher, sender = new_sender()
 
     report(sender, 1)
     report(sender, 2)
@@ -83,8 +83,8 @@ async def test_a_frame_that_left_late_is_followed_by_100_ms_too() -> None:
 
 
 @in_virtual_time
-async def test_each_step_has_100_ms_of_its_own() -> None:
-    publisher, sender = sending()
+async def test_each_step_is_throttled_separately() -> None:
+    publisher, sender = new_sender()
 
     report(sender, 1)
     await asyncio.sleep(0.05)
@@ -94,8 +94,8 @@ async def test_each_step_has_100_ms_of_its_own() -> None:
 
 
 @in_virtual_time
-async def test_ends_of_steps_do_not_wait_for_reports() -> None:
-    publisher, sender = sending()
+async def test_a_flush_does_not_wait_for_reports() -> None:
+    publisher, sender = new_sender()
 
     report(sender, 1)
     sender.flush()
@@ -106,8 +106,8 @@ async def test_ends_of_steps_do_not_wait_for_reports() -> None:
 
 
 @in_virtual_time
-async def test_what_waits_when_the_attempt_ends_is_not_sent() -> None:
-    publisher, sender = sending()
+async def test_a_waiting_frame_is_not_sent_after_the_sender_is_closed() -> None:
+    publisher, sender = new_sender()
     report(sender, 1)
     report(sender, 2)
 
@@ -119,8 +119,8 @@ async def test_what_waits_when_the_attempt_ends_is_not_sent() -> None:
 
 
 @in_virtual_time
-async def test_there_is_news_until_somebody_has_taken_it() -> None:
-    _, sender = sending()
+async def test_a_report_sets_the_dirty_flag_until_it_is_taken() -> None:
+    _, sender = new_sender()
     before = sender.take_dirty()
 
     report(sender, 1)
@@ -131,7 +131,7 @@ async def test_there_is_news_until_somebody_has_taken_it() -> None:
 
 @in_virtual_time
 async def test_the_newest_frame_is_sent_once_more_after_a_second_of_silence() -> None:
-    publisher, sender = sending()
+    publisher, sender = new_sender()
 
     report(sender, 1)
     await asyncio.sleep(0.75)
@@ -145,8 +145,8 @@ async def test_the_newest_frame_is_sent_once_more_after_a_second_of_silence() ->
 
 
 @in_virtual_time
-async def test_a_new_report_begins_the_second_of_silence_anew() -> None:
-    publisher, sender = sending()
+async def test_a_new_report_restarts_the_second_of_silence() -> None:
+    publisher, sender = new_sender()
 
     report(sender, 1)
     await asyncio.sleep(1)
@@ -162,8 +162,8 @@ async def test_a_new_report_begins_the_second_of_silence_anew() -> None:
 
 
 @in_virtual_time
-async def test_nothing_is_repeated_where_nothing_was_said() -> None:
-    publisher, sender = sending()
+async def test_nothing_is_repeated_before_the_first_report() -> None:
+    publisher, sender = new_sender()
     await asyncio.sleep(5)
 
     sender.repeat()
@@ -172,8 +172,8 @@ async def test_nothing_is_repeated_where_nothing_was_said() -> None:
 
 
 @in_virtual_time
-async def test_a_frame_tells_where_the_attempt_stands() -> None:
-    publisher, sender = sending()
+async def test_a_frame_contains_the_progress_of_the_attempt() -> None:
+    publisher, sender = new_sender()
 
     report(sender, 5)
 
@@ -194,7 +194,7 @@ async def test_a_frame_tells_where_the_attempt_stands() -> None:
 
 @in_virtual_time
 async def test_a_frame_does_not_change_after_it_was_made() -> None:
-    _, sender = sending()
+    _, sender = new_sender()
     report(sender, 1)
     frame = sender.frame()
 

@@ -99,24 +99,24 @@ def packed(**fields: Any) -> bytes:
     return msgspec.msgpack.encode(fields)
 
 
-def test_a_message_is_its_length_in_four_bytes_and_then_itself() -> None:
+def test_a_frame_is_a_length_of_four_bytes_and_the_message() -> None:
     assert protocol.encode(protocol.Stop()) == b"\x00\x00\x00\x0b\x81\xa4type\xa4stop"
 
 
 @given(TO_CHILD | TO_WORKER)
-def test_a_length_is_that_of_what_follows(message: protocol.ToChild | protocol.ToWorker) -> None:
+def test_the_length_of_a_frame_matches_its_message(message: protocol.ToChild | protocol.ToWorker) -> None:
     frame = protocol.encode(message)
 
     assert frame == framed(body_of(frame))
 
 
 @given(TO_WORKER)
-def test_a_worker_reads_what_a_child_has_written(message: protocol.ToWorker) -> None:
+def test_a_worker_decodes_the_messages_of_a_child(message: protocol.ToWorker) -> None:
     assert protocol.decode_for_worker(body_of(protocol.encode(message))) == message
 
 
 @given(st.lists(TO_CHILD, max_size=4), st.integers(min_value=1, max_value=40))
-def test_a_child_reads_what_a_worker_has_written_however_it_is_cut_on_the_way(
+def test_a_child_decodes_the_messages_of_a_worker_from_pieces_of_any_size(
     messages: list[protocol.ToChild], piece: int
 ) -> None:
     link = Stream(b"".join(map(protocol.encode, messages)), piece)
@@ -125,7 +125,7 @@ def test_a_child_reads_what_a_worker_has_written_however_it_is_cut_on_the_way(
     assert link.receive() is None
 
 
-def test_messages_travel_through_a_real_socket() -> None:
+def test_messages_pass_through_a_real_socket() -> None:
     worker, child = socket.socketpair()
     with worker, child:
         worker.sendall(protocol.encode(STEP) + protocol.encode(protocol.Stop()))
@@ -137,14 +137,16 @@ def test_messages_travel_through_a_real_socket() -> None:
 
 
 @given(TO_CHILD, st.data())
-def test_a_worker_that_goes_within_a_message_is_gone(message: protocol.ToChild, data: st.DataObject) -> None:
+def test_a_message_that_breaks_off_counts_as_the_end_of_the_connection(
+    message: protocol.ToChild, data: st.DataObject
+) -> None:
     frame = protocol.encode(message)
     cut = data.draw(st.integers(min_value=0, max_value=len(frame) - 1))
 
     assert Stream(frame[:cut]).receive() is None
 
 
-def test_of_a_message_nothing_of_the_next_is_read() -> None:
+def test_receiving_a_message_leaves_the_next_one_unread() -> None:
     following = protocol.encode(protocol.Stop())
     link = Stream(protocol.encode(STEP) + following)
 
@@ -154,14 +156,14 @@ def test_of_a_message_nothing_of_the_next_is_read() -> None:
 
 
 def test_a_large_message_is_received_a_mebibyte_at_a_time() -> None:
-    answer = protocol.Reply("x" * (2 * 1024 * 1024))
-    link = Stream(protocol.encode(answer))
+    reply = protocol.Reply("x" * (2 * 1024 * 1024))
+    link = Stream(protocol.encode(reply))
 
-    assert link.receive() == answer
+    assert link.receive() == reply
     assert max(link.counts) == 1024 * 1024
 
 
-def test_a_connection_that_is_reset_is_an_error_of_the_connection() -> None:
+def test_a_reset_connection_raises_its_error() -> None:
     class Reset(Stream):
         def recv(self, _count: int) -> bytes:
             raise ConnectionResetError
@@ -183,9 +185,9 @@ BROKEN = [
 ]
 BROKEN_FOR_CHILD = [
     *BROKEN,
-    packed(type="order", source="only"),
-    packed(type="answer", stopped="yes"),
-    packed(type="answer", problem=3),
+    packed(type="run_step", source="only"),
+    packed(type="reply", stopped="yes"),
+    packed(type="reply", problem=3),
     body_of(protocol.encode(protocol.Done("null"))),
 ]
 BROKEN_FOR_WORKER = [
@@ -201,19 +203,19 @@ BROKEN_FOR_WORKER = [
 
 
 @pytest.mark.parametrize("body", BROKEN_FOR_CHILD)
-def test_a_child_refuses_what_is_no_message_to_it(body: bytes) -> None:
+def test_a_child_refuses_malformed_and_foreign_messages(body: bytes) -> None:
     with pytest.raises(msgspec.MsgspecError):
         Stream(framed(body)).receive()
 
 
 @pytest.mark.parametrize("body", BROKEN_FOR_WORKER)
-def test_a_worker_refuses_what_is_no_message_to_it(body: bytes) -> None:
+def test_a_worker_refuses_malformed_and_foreign_messages(body: bytes) -> None:
     with pytest.raises(msgspec.MsgspecError):
         protocol.decode_for_worker(body)
 
 
-def test_what_need_not_be_said_has_a_plain_meaning() -> None:
-    assert Stream(framed(packed(type="answer"))).receive() == protocol.Reply(None, None, "", False)
+def test_optional_fields_have_defaults() -> None:
+    assert Stream(framed(packed(type="reply"))).receive() == protocol.Reply(None, None, "", False)
     assert protocol.decode_for_worker(
         packed(type="failed", kind="error", code="c", message="m")
     ) == protocol.Failed("error", "c", "m", "", None)
@@ -222,18 +224,18 @@ def test_what_need_not_be_said_has_a_plain_meaning() -> None:
 @pytest.mark.parametrize(
     ("message", "tag"),
     [
-        (STEP, "order"),
+        (STEP, "run_step"),
         (protocol.Stop(), "stop"),
-        (protocol.Reply(), "answer"),
+        (protocol.Reply(), "reply"),
         (protocol.ReportProgress(1, 2, None), "progress"),
         (protocol.WriteLog("m", "info", "{}"), "log"),
         (protocol.SaveFile("n", "p", "m"), "save_file"),
-        (protocol.GetFilePath("f"), "find_file"),
-        (protocol.GetOutput("s"), "output"),
+        (protocol.GetFilePath("f"), "get_file_path"),
+        (protocol.GetOutput("s"), "get_output"),
         (protocol.Done("null"), "done"),
         (protocol.Failed("error", "c", "m"), "failed"),
     ],
     ids=lambda case: case if isinstance(case, str) else "",
 )
-def test_each_message_names_its_kind(message: protocol.ToChild | protocol.ToWorker, tag: str) -> None:
+def test_each_message_has_its_type_tag(message: protocol.ToChild | protocol.ToWorker, tag: str) -> None:
     assert msgspec.msgpack.decode(body_of(protocol.encode(message)))["type"] == tag

@@ -1,4 +1,4 @@
-"""Jobs that were lost twice run in worker processes of their own: when those start, and how they end."""
+"""Jobs that were lost twice run in their own worker processes: when these start, and how they end."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -8,11 +8,11 @@ from typing import cast
 
 import pytest
 
+from headrace.adapters import periodic
 from headrace.adapters.tasks import cancel_and_wait
 from headrace.domain.database import DatabaseAwayError, DatabaseBusyError
 from headrace.domain.jobs.attempts.queue import JobQueue
 from headrace.settings import Settings
-from headrace.workers.maintenance import periodic
 from headrace.workers.maintenance.quarantine import Quarantine
 from support.virtual_time import in_virtual_time, running_loop, until_idle
 
@@ -20,19 +20,19 @@ GRACE_SECONDS = 5
 
 
 class ScriptedQueue:
-    """A queue that answers with each of *answers* in turn, then that no suspect is due."""
+    """A queue that returns each of *results* in turn, and then False."""
 
-    def __init__(self, *answers: bool | Exception) -> None:
-        self._answers = list(answers)
+    def __init__(self, *results: bool | Exception) -> None:
+        self._results = list(results)
         self.moments: list[float] = []
         self.worker = SimpleNamespace(queues=("default", "night"))
 
     async def has_due_suspect(self) -> bool:
         self.moments.append(running_loop().passed)
-        answer = self._answers.pop(0) if self._answers else False
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        result = self._results.pop(0) if self._results else False
+        if isinstance(result, Exception):
+            raise result
+        return result
 
 
 class FakeChild:
@@ -59,7 +59,7 @@ class FakeChild:
 
 @pytest.fixture
 def children(monkeypatch: pytest.MonkeyPatch) -> list[FakeChild]:
-    """The children that were started. Every pause between two looks is a whole second."""
+    """The started children. Each pause between two checks lasts exactly a second."""
     started: list[FakeChild] = []
 
     def start(command: Sequence[str], *, environment: Mapping[str, str]) -> FakeChild:
@@ -76,7 +76,7 @@ def new_quarantine(job_queue: ScriptedQueue) -> Quarantine:
 
 
 @in_virtual_time
-async def test_it_looks_once_a_second_and_starts_nothing_where_no_job_is_due(
+async def test_the_queue_is_checked_once_a_second_and_nothing_starts_without_a_due_job(
     children: list[FakeChild],
 ) -> None:
     job_queue = ScriptedQueue()
@@ -89,7 +89,9 @@ async def test_it_looks_once_a_second_and_starts_nothing_where_no_job_is_due(
 
 
 @in_virtual_time
-async def test_one_process_runs_at_a_time_and_nobody_looks_meanwhile(children: list[FakeChild]) -> None:
+async def test_one_process_runs_at_a_time_and_the_queue_is_not_checked_meanwhile(
+    children: list[FakeChild],
+) -> None:
     job_queue = ScriptedQueue(True, True)
     task = asyncio.create_task(new_quarantine(job_queue).run())
     await asyncio.sleep(10.5)
@@ -104,7 +106,7 @@ async def test_one_process_runs_at_a_time_and_nobody_looks_meanwhile(children: l
 
 
 @in_virtual_time
-async def test_the_process_is_a_worker_for_one_such_job_with_our_queues_and_settings(
+async def test_the_process_is_a_worker_for_one_suspect_with_the_same_queues_and_settings(
     children: list[FakeChild], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OF_THE_HOST", "kept")
@@ -122,7 +124,9 @@ async def test_the_process_is_a_worker_for_one_such_job_with_our_queues_and_sett
 
 @pytest.mark.parametrize("error", [DatabaseAwayError("cut"), DatabaseBusyError("deadlock")], ids=repr)
 @in_virtual_time
-async def test_while_the_database_is_away_it_looks_again(error: Exception, children: list[FakeChild]) -> None:
+async def test_the_queue_is_checked_again_after_a_database_error(
+    error: Exception, children: list[FakeChild]
+) -> None:
     task = asyncio.create_task(new_quarantine(ScriptedQueue(error, True)).run())
     await asyncio.sleep(2.5)
     await cancel_and_wait([task])
@@ -131,7 +135,7 @@ async def test_while_the_database_is_away_it_looks_again(error: Exception, child
 
 
 @in_virtual_time
-async def test_a_process_that_cannot_be_started_is_tried_again(
+async def test_a_failed_start_of_a_process_is_retried(
     children: list[FakeChild], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(command: Sequence[str], *, environment: Mapping[str, str]) -> None:
@@ -150,13 +154,15 @@ async def test_a_process_that_cannot_be_started_is_tried_again(
 
 
 @in_virtual_time
-async def test_an_error_that_nobody_expects_ends_it(children: list[FakeChild]) -> None:
+async def test_an_unexpected_error_ends_the_quarantine(children: list[FakeChild]) -> None:
     with pytest.raises(RuntimeError, match="a fault of ours"):
         await new_quarantine(ScriptedQueue(RuntimeError("a fault of ours"))).run()
 
 
 @in_virtual_time
-async def test_once_stopped_it_neither_looks_nor_starts(children: list[FakeChild]) -> None:
+async def test_a_stopped_quarantine_neither_checks_the_queue_nor_starts_a_process(
+    children: list[FakeChild],
+) -> None:
     job_queue = ScriptedQueue(False, True)
     quarantine = new_quarantine(job_queue)
     task = asyncio.create_task(quarantine.run())
@@ -170,7 +176,7 @@ async def test_once_stopped_it_neither_looks_nor_starts(children: list[FakeChild
 
 
 @in_virtual_time
-async def test_a_stop_tells_the_process_that_runs(children: list[FakeChild]) -> None:
+async def test_a_stop_signals_the_running_process(children: list[FakeChild]) -> None:
     quarantine = new_quarantine(ScriptedQueue(True))
     task = asyncio.create_task(quarantine.run())
     await asyncio.sleep(1.5)
@@ -182,7 +188,7 @@ async def test_a_stop_tells_the_process_that_runs(children: list[FakeChild]) -> 
 
 
 @in_virtual_time
-async def test_a_process_that_has_ended_is_told_nothing(children: list[FakeChild]) -> None:
+async def test_an_ended_process_gets_no_signal(children: list[FakeChild]) -> None:
     quarantine = new_quarantine(ScriptedQueue(True))
     task = asyncio.create_task(quarantine.run())
     await asyncio.sleep(1.5)
@@ -197,14 +203,14 @@ async def test_a_process_that_has_ended_is_told_nothing(children: list[FakeChild
 
 
 @in_virtual_time
-async def test_where_no_process_was_started_there_is_no_end_to_wait_for(children: list[FakeChild]) -> None:
+async def test_wait_stopped_returns_at_once_without_a_process(children: list[FakeChild]) -> None:
     await new_quarantine(ScriptedQueue()).wait_stopped()
 
     assert running_loop().passed == 0
 
 
 @in_virtual_time
-async def test_the_end_is_waited_for_as_long_as_the_process_takes(children: list[FakeChild]) -> None:
+async def test_wait_stopped_lasts_as_long_as_the_process_runs(children: list[FakeChild]) -> None:
     quarantine = new_quarantine(ScriptedQueue(True))
     task = asyncio.create_task(quarantine.run())
     await asyncio.sleep(2)

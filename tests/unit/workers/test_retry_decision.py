@@ -17,7 +17,7 @@ from support.worker_builders import new_node
 
 LONGEST = timedelta(days=30)
 KEY = "work[4]"
-SILENT: list[BaseException] = [
+WITHOUT_DELAY: list[BaseException] = [
     RetryableError("busy"),
     StepStoppedError("timeout"),
     ChildDiedError(-9),
@@ -26,13 +26,13 @@ SILENT: list[BaseException] = [
     ValueError("no"),
     SystemExit(1),
 ]
-"""They do not say when to try again."""
-PASSING = [*SILENT, RetryableError("busy", retry_after=5)]
-LASTING: list[BaseException] = [PermanentError("never"), OutputError("output_invalid", "no JSON")]
+"""Errors that do not request a delay."""
+TRANSIENT = [*WITHOUT_DELAY, RetryableError("busy", retry_after=5)]
+PERMANENT: list[BaseException] = [PermanentError("never"), OutputError("output_invalid", "no JSON")]
 
 
-class Dice:
-    """Always rolls the same."""
+class FixedRandom:
+    """A random source that always returns the same number."""
 
     def __init__(self, unit: float) -> None:
         self._unit = unit
@@ -46,8 +46,8 @@ class MuteError(Exception):
         raise RuntimeError("of the author")
 
 
-class HurriedError(RetryableError, PermanentError):
-    """Both at once."""
+class ContradictoryError(RetryableError, PermanentError):
+    """An error that is both retryable and permanent."""
 
     def __init__(self) -> None:
         RetryableError.__init__(self, "both")
@@ -64,25 +64,25 @@ def message_of(error: BaseException) -> str:
     return describe(error, KEY, new_node()).message
 
 
-@pytest.mark.parametrize("error", PASSING, ids=repr)
-def test_what_may_pass_is_tried_again(error: BaseException) -> None:
+@pytest.mark.parametrize("error", TRANSIENT, ids=repr)
+def test_transient_errors_are_retried(error: BaseException) -> None:
     assert judge(error).delay is not None
 
 
-@pytest.mark.parametrize("error", [*PASSING, *LASTING], ids=repr)
-def test_nothing_is_tried_again_once_all_tries_are_used(error: BaseException) -> None:
+@pytest.mark.parametrize("error", [*TRANSIENT, *PERMANENT], ids=repr)
+def test_no_error_is_retried_once_all_tries_are_used(error: BaseException) -> None:
     assert judge(error, 4, retries=3).delay is None
 
 
-@pytest.mark.parametrize("error", LASTING, ids=repr)
-def test_what_lasts_is_not_tried_again_however_many_tries_are_left(error: BaseException) -> None:
+@pytest.mark.parametrize("error", PERMANENT, ids=repr)
+def test_permanent_errors_are_not_retried_even_if_tries_are_left(error: BaseException) -> None:
     assert judge(error, 1, retries=99, max_attempts=99).delay is None
 
 
 def test_an_error_that_is_permanent_and_retryable_is_permanent() -> None:
-    verdict = judge(HurriedError())
+    decision = judge(ContradictoryError())
 
-    assert (verdict.error.code, verdict.delay) == ("both", None)
+    assert (decision.error.code, decision.delay) == ("both", None)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_an_error_that_is_permanent_and_retryable_is_permanent() -> None:
         (3, 1000, 1000),
     ],
 )
-def test_a_step_has_its_retries_and_one_try_more_unless_the_job_says_how_many_tries(
+def test_a_step_has_one_try_more_than_retries_unless_the_job_sets_max_attempts(
     retries: int, max_attempts: int | None, tries: int
 ) -> None:
     def is_over(failures: int) -> bool:
@@ -106,28 +106,30 @@ def test_a_step_has_its_retries_and_one_try_more_unless_the_job_says_how_many_tr
     assert [is_over(failures) for failures in (tries - 1, tries, tries + 1)] == [False, True, True]
 
 
-@pytest.mark.parametrize("asked", [0, 0.25, 7, timedelta(minutes=2), LONGEST])
-def test_a_step_that_says_when_to_try_again_is_tried_then(asked: float | timedelta) -> None:
-    wait = asked if isinstance(asked, timedelta) else timedelta(seconds=asked)
+@pytest.mark.parametrize("requested", [0, 0.25, 7, timedelta(minutes=2), LONGEST])
+def test_a_step_is_retried_after_its_requested_delay(requested: float | timedelta) -> None:
+    wait = requested if isinstance(requested, timedelta) else timedelta(seconds=requested)
 
-    assert judge(RetryableError("busy", retry_after=asked)).delay == wait
-
-
-@pytest.mark.parametrize("asked", [timedelta(days=30, microseconds=1), timedelta.max, 1e300, float("inf")])
-def test_no_step_waits_longer_than_thirty_days(asked: float | timedelta) -> None:
-    assert judge(RetryableError("busy", retry_after=asked)).delay == LONGEST
+    assert judge(RetryableError("busy", retry_after=requested)).delay == wait
 
 
-@pytest.mark.parametrize("asked", [-1, timedelta(days=-1), float("nan"), float("-inf")])
-def test_a_step_that_asks_for_a_time_that_has_passed_is_tried_at_once(asked: float | timedelta) -> None:
-    assert judge(RetryableError("busy", retry_after=asked)).delay == timedelta(0)
+@pytest.mark.parametrize(
+    "requested", [timedelta(days=30, microseconds=1), timedelta.max, 1e300, float("inf")]
+)
+def test_no_step_waits_longer_than_thirty_days(requested: float | timedelta) -> None:
+    assert judge(RetryableError("busy", retry_after=requested)).delay == LONGEST
 
 
-@pytest.mark.parametrize("error", SILENT, ids=repr)
-def test_other_waits_double_with_each_failure_up_to_five_minutes(
+@pytest.mark.parametrize("requested", [-1, timedelta(days=-1), float("nan"), float("-inf")])
+def test_a_negative_or_undefined_delay_means_a_retry_at_once(requested: float | timedelta) -> None:
+    assert judge(RetryableError("busy", retry_after=requested)).delay == timedelta(0)
+
+
+@pytest.mark.parametrize("error", WITHOUT_DELAY, ids=repr)
+def test_other_delays_double_with_each_failure_up_to_five_minutes(
     monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    monkeypatch.setattr(backoff, "_UNIT", Dice(1.0))
+    monkeypatch.setattr(backoff, "_UNIT", FixedRandom(1.0))
 
     waits = [judge(error, failures, max_attempts=1000).delay for failures in (1, 2, 3, 8, 9, 10, 999)]
 
@@ -135,17 +137,17 @@ def test_other_waits_double_with_each_failure_up_to_five_minutes(
 
 
 @pytest.mark.parametrize(("unit", "seconds"), [(0.0, 0), (0.25, 1), (0.5, 2)])
-def test_a_wait_is_as_long_as_the_dice_say(
+def test_a_delay_is_a_random_part_of_its_ceiling(
     monkeypatch: pytest.MonkeyPatch, unit: float, seconds: float
 ) -> None:
-    monkeypatch.setattr(backoff, "_UNIT", Dice(unit))
+    monkeypatch.setattr(backoff, "_UNIT", FixedRandom(unit))
 
     assert judge(ValueError(), 3).delay == timedelta(seconds=seconds)
 
 
 @settings(deadline=None)
 @given(st.integers(1, 999))
-def test_a_wait_that_the_step_does_not_choose_is_never_above_its_ceiling(failures: int) -> None:
+def test_a_delay_that_the_step_does_not_request_never_exceeds_its_ceiling(failures: int) -> None:
     wait = judge(ValueError(), failures, max_attempts=1000).delay
 
     assert wait is not None
@@ -185,19 +187,19 @@ def test_each_kind_of_error_has_its_code_and_its_message(
     ("timeout", "shown"),
     [(timedelta(seconds=2), "2 s"), (timedelta(milliseconds=250), "0.25 s"), (timedelta(hours=1), "3600 s")],
 )
-def test_a_step_that_was_too_slow_says_how_long_it_might_have_taken(timeout: timedelta, shown: str) -> None:
+def test_the_error_of_a_step_timeout_names_the_timeout(timeout: timedelta, shown: str) -> None:
     described = describe(StepStoppedError("timeout"), KEY, new_node(timeout=timeout))
 
     assert described.code == "step_timeout"
     assert described.message == f"the step took longer than {shown}"
 
 
-@pytest.mark.parametrize("error", [*PASSING, *LASTING], ids=repr)
-def test_a_verdict_tells_the_error_of_the_step_run(error: BaseException) -> None:
-    verdict = judge(error)
+@pytest.mark.parametrize("error", [*TRANSIENT, *PERMANENT], ids=repr)
+def test_a_decision_contains_the_error_of_the_step_run(error: BaseException) -> None:
+    decision = judge(error)
 
-    assert verdict.error.step == KEY
-    assert verdict.error == describe(error, KEY, new_node())
+    assert decision.error.step == KEY
+    assert decision.error == describe(error, KEY, new_node())
 
 
 def test_a_traceback_is_not_shown() -> None:
@@ -225,5 +227,5 @@ def test_a_long_code_is_cut_to_sixty_four_bytes() -> None:
     assert describe(PermanentError("", code="c" * 65), KEY, new_node()).code == "c" * 61 + "..."
 
 
-def test_what_postgresql_cannot_keep_is_replaced() -> None:
+def test_characters_that_postgresql_cannot_store_are_replaced() -> None:
     assert message_of(PermanentError("a\0b\ud800c")) == "a␀b?c"

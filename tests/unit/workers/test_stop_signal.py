@@ -1,4 +1,4 @@
-"""Stop signals are set once and call their callbacks back."""
+"""A stop signal is set once, and then calls its callbacks."""
 
 from headrace.workers.attempt.waiting import StopSignal
 
@@ -16,7 +16,7 @@ def test_a_signal_stays_set() -> None:
     assert signal.is_set is True
 
 
-def test_listeners_are_called_in_the_order_in_which_they_came() -> None:
+def test_callbacks_are_called_in_the_order_of_registration() -> None:
     signal, called = StopSignal(), list[str]()
     signal.add_callback(lambda: called.append("first"))
     signal.add_callback(lambda: called.append("second"))
@@ -26,7 +26,7 @@ def test_listeners_are_called_in_the_order_in_which_they_came() -> None:
     assert called == ["first", "second"]
 
 
-def test_a_listener_finds_the_signal_set() -> None:
+def test_a_callback_sees_the_signal_as_set() -> None:
     signal, states = StopSignal(), list[bool]()
     signal.add_callback(lambda: states.append(signal.is_set))
 
@@ -35,7 +35,7 @@ def test_a_listener_finds_the_signal_set() -> None:
     assert states == [True]
 
 
-def test_nobody_is_called_before_the_signal_is_set() -> None:
+def test_no_callback_is_called_before_the_signal_is_set() -> None:
     signal, called = StopSignal(), list[str]()
 
     signal.add_callback(lambda: called.append("early"))
@@ -43,7 +43,7 @@ def test_nobody_is_called_before_the_signal_is_set() -> None:
     assert called == []
 
 
-def test_a_listener_that_was_forgotten_is_not_called() -> None:
+def test_a_removed_callback_is_not_called() -> None:
     signal, called = StopSignal(), list[str]()
 
     def leaving() -> None:
@@ -58,7 +58,7 @@ def test_a_listener_that_was_forgotten_is_not_called() -> None:
     assert called == ["staying"]
 
 
-def test_a_listener_that_leaves_when_it_is_called_does_not_hide_the_next() -> None:
+def test_a_callback_that_removes_itself_does_not_hide_the_next() -> None:
     signal, called = StopSignal(), list[str]()
 
     def leaving() -> None:

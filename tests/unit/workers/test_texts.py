@@ -27,7 +27,7 @@ class SpeakingError(Exception):
 
 
 @pytest.mark.parametrize("text", ["", "ten bytes.", "é" * 5])
-def test_a_text_within_the_limit_stays_as_it_is(text: str) -> None:
+def test_a_text_within_the_limit_is_unchanged(text: str) -> None:
     assert plain_text(text, 10) == text
 
 
@@ -40,16 +40,16 @@ def test_a_text_within_the_limit_stays_as_it_is(text: str) -> None:
         ("\0" * 4, "\N{SYMBOL FOR NULL}" * 2 + "..."),
     ],
 )
-def test_a_longer_text_is_cut_between_characters_and_says_so(text: str, kept: str) -> None:
+def test_a_longer_text_is_cut_between_characters_and_marked_with_dots(text: str, kept: str) -> None:
     assert plain_text(text, 10) == kept
 
 
-def test_what_cannot_be_stored_is_shown_by_a_sign() -> None:
+def test_characters_that_cannot_be_stored_are_replaced() -> None:
     assert plain_text("a\0b\ud800c", 100) == "a\N{SYMBOL FOR NULL}b?c"
 
 
 @given(TEXTS, st.integers(min_value=3, max_value=70))
-def test_a_kept_text_can_be_stored_and_is_within_its_limit(text: str, limit: int) -> None:
+def test_a_plain_text_can_be_stored_and_is_within_its_limit(text: str, limit: int) -> None:
     kept = plain_text(text, limit)
 
     assert len(kept.encode()) <= limit
@@ -57,46 +57,46 @@ def test_a_kept_text_can_be_stored_and_is_within_its_limit(text: str, limit: int
 
 
 @given(TEXTS, st.integers(min_value=3, max_value=70))
-def test_keeping_a_text_twice_changes_no_more(text: str, limit: int) -> None:
+def test_a_plain_text_is_not_changed_again(text: str, limit: int) -> None:
     kept = plain_text(text, limit)
 
     assert plain_text(kept, limit) == kept
 
 
 @given(TEXTS, st.integers(min_value=3, max_value=70))
-def test_a_cut_loses_no_more_than_it_must(text: str, limit: int) -> None:
+def test_a_cut_text_is_as_long_as_its_limit_allows(text: str, limit: int) -> None:
     whole, kept = plain_text(text, 1_000), plain_text(text, limit)
 
     assert kept == whole or whole.startswith(kept[:-3])
     assert kept == whole or len(kept.encode()) > limit - 4
 
 
-def test_a_safe_text_holds_no_credentials() -> None:
+def test_a_safe_text_contains_no_credentials() -> None:
     assert safe_text(f"sent {KEY} twice", 100) == f"sent {HIDDEN} twice"
 
 
-def test_a_text_is_measured_without_its_credentials() -> None:
+def test_the_limit_applies_to_the_redacted_text() -> None:
     assert safe_text(f"{KEY} {'x' * 20}", len(HIDDEN) + 21) == f"{HIDDEN} {'x' * 20}"
 
 
-def test_a_credential_that_reaches_beyond_the_limit_is_left_out_all_the_same() -> None:
+def test_a_credential_that_crosses_the_limit_is_redacted() -> None:
     assert safe_text(f"{'x' * 60} {KEY}", 92) == f"{'x' * 60} {HIDDEN}"
 
 
-def test_a_safe_text_is_cut_like_a_plain_one() -> None:
+def test_a_safe_text_is_cut_like_a_plain_text() -> None:
     assert safe_text("x" * 1_000, 10) == "xxxxxxx..."
     assert safe_text("a\0b\ud800c", 100) == "a\N{SYMBOL FOR NULL}b?c"
 
 
 @given(st.lists(st.sampled_from(["x", "é", "token=a ", f" {KEY} ", " "]), max_size=40), st.integers(3, 200))
-def test_a_safe_text_is_within_its_limit_whatever_was_left_out(parts: list[str], limit: int) -> None:
+def test_a_safe_text_is_within_its_limit_after_redaction(parts: list[str], limit: int) -> None:
     kept = safe_text("".join(parts), limit)
 
     assert len(kept.encode()) <= limit
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "text"),
     [
         (ValueError("the input is silent"), "the input is silent"),
         (ValueError(), ""),
@@ -107,27 +107,27 @@ def test_a_safe_text_is_within_its_limit_whatever_was_left_out(parts: list[str],
     ],
     ids=repr,
 )
-def test_an_error_says_what_its_class_makes_of_it(error: BaseException, said: str) -> None:
-    assert error_text(error) == said
+def test_the_text_of_an_error_is_its_str(error: BaseException, text: str) -> None:
+    assert error_text(error) == text
 
 
 @pytest.mark.parametrize("shown", [RuntimeError("no"), RecursionError(), None, 3, b"bytes"], ids=repr)
-def test_an_error_that_cannot_say_anything_is_no_second_error(shown: object) -> None:
+def test_an_error_with_a_failing_str_has_a_replacement_text(shown: object) -> None:
     assert error_text(SpeakingError(shown)) == NO_TEXT
 
 
-def test_an_error_says_at_most_16_kib() -> None:
+def test_the_text_of_an_error_has_at_most_16_kib() -> None:
     assert error_text(ValueError("x" * 16_384)) == "x" * 16_384
     assert error_text(ValueError("x" * 16_385)) == "x" * 16_381 + "..."
 
 
-def test_an_error_of_a_job_keeps_what_it_was_given() -> None:
+def test_a_job_error_keeps_its_arguments() -> None:
     assert job_error("silence", "the input is silent", "mix[3]") == JobError(
         code="silence", message="the input is silent", step="mix[3]"
     )
 
 
-def test_an_error_of_a_job_need_not_be_one_of_a_step() -> None:
+def test_a_job_error_may_have_no_step() -> None:
     assert job_error("internal_error", "broken").step is None
 
 
@@ -135,11 +135,11 @@ def test_an_error_of_a_job_need_not_be_one_of_a_step() -> None:
     ("code", "kept"),
     [(404, "404"), (None, "None"), ("a\0b", "a\N{SYMBOL FOR NULL}b"), ("x" * 65, "x" * 61 + "...")],
 )
-def test_anything_may_stand_in_for_a_code(code: object, kept: str) -> None:
+def test_a_code_of_any_type_becomes_a_text(code: object, kept: str) -> None:
     assert job_error(code, "").code == kept
 
 
-def test_the_message_of_a_job_holds_no_credentials_and_at_most_4000_bytes() -> None:
+def test_the_message_of_a_job_error_has_no_credentials_and_at_most_4000_bytes() -> None:
     assert job_error("failed", f"refused {KEY}").message == f"refused {HIDDEN}"
     assert job_error("failed", "x" * 4_000).message == "x" * 4_000
     assert job_error("failed", "x" * 4_001).message == "x" * 3_997 + "..."

@@ -72,7 +72,7 @@ def texts_of(value: Any) -> list[str]:
 
 
 @given(values(CLEAN))
-def test_a_value_comes_back_as_it_was(value: Any) -> None:
+def test_a_value_survives_encoding_and_decoding(value: Any) -> None:
     assert msgspec.json.decode(encoded(value, 100_000)) == value
 
 
@@ -89,12 +89,12 @@ def test_a_value_comes_back_as_it_was(value: Any) -> None:
         (msgspec.Raw(b'{"a": [1]}'), '{"a": [1]}'),
     ],
 )
-def test_what_steps_return_has_one_form(value: Any, json: str) -> None:
+def test_return_values_of_steps_are_encoded_as_json(value: Any, json: str) -> None:
     assert encoded(value) == json
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_number_that_json_does_not_know_is_null(value: float) -> None:
+def test_nan_and_infinity_become_null(value: float) -> None:
     assert encoded({"peak": value}) == '{"peak":null}'
 
 
@@ -118,7 +118,7 @@ def test_a_number_that_json_does_not_know_is_null(value: float) -> None:
     ],
     ids=lambda value: repr(value)[:30] if isinstance(value, str | dict) else type(value).__name__,
 )
-def test_what_is_no_json_cannot_be_stored(value: Any) -> None:
+def test_values_without_a_json_form_are_refused(value: Any) -> None:
     error = refused(value, 100_000)
 
     assert error.code == "output_invalid"
@@ -126,7 +126,7 @@ def test_what_is_no_json_cannot_be_stored(value: Any) -> None:
 
 
 @given(st.integers(min_value=0, max_value=40), st.integers(min_value=2, max_value=40))
-def test_a_value_is_stored_up_to_the_limit_and_not_a_byte_beyond(length: int, limit: int) -> None:
+def test_a_value_is_stored_up_to_the_limit_and_not_one_byte_more(length: int, limit: int) -> None:
     text = "x" * length
 
     if length + 2 <= limit:
@@ -135,7 +135,7 @@ def test_a_value_is_stored_up_to_the_limit_and_not_a_byte_beyond(length: int, li
         assert refused(text, limit).code == "output_too_large"
 
 
-def test_a_value_that_is_too_large_is_told_its_size_and_the_limit() -> None:
+def test_the_error_of_an_oversized_value_names_its_size_and_the_limit() -> None:
     error = refused("x" * 99, 100)
 
     assert str(error) == f"{WHAT} has 101 bytes as JSON, at most 100 are stored; save a file instead"
@@ -145,7 +145,7 @@ def test_a_value_that_is_too_large_is_told_its_size_and_the_limit() -> None:
     "value",
     ["a\0b", {"a\0": 1}, {"a": [[{"b": "\0"}]]}, msgspec.Raw(b'"\\u0000"'), {"a": "\\u0000", "b": "\0"}],
 )
-def test_a_nul_character_cannot_be_stored_wherever_it_stands(value: Any) -> None:
+def test_nul_characters_are_refused_anywhere_in_a_value(value: Any) -> None:
     error = refused(value)
 
     assert error.code == "output_invalid"
@@ -157,7 +157,7 @@ def test_a_text_that_only_looks_like_an_escaped_nul_is_stored() -> None:
 
 
 @given(values(ANY))
-def test_a_value_is_refused_just_where_a_text_of_it_holds_nul(value: Any) -> None:
+def test_a_value_is_refused_only_if_one_of_its_texts_contains_nul(value: Any) -> None:
     if any("\0" in text for text in texts_of(value)):
         assert refused(value, 100_000).code == "output_invalid"
     else:
@@ -167,14 +167,14 @@ def test_a_value_is_refused_just_where_a_text_of_it_holds_nul(value: Any) -> Non
 @pytest.mark.parametrize(
     "source", [b"RIFF", bytearray(b"RIFF"), memoryview(b"RIFF"), memoryview(b"R-I-F-F")[::2]]
 )
-def test_a_file_may_be_bytes_of_any_kind(source: object) -> None:
+def test_a_file_may_be_any_bytes_like_object(source: object) -> None:
     taken = bytes_or_path(source)
 
     assert taken == b"RIFF"
     assert type(taken) is bytes
 
 
-def test_bytes_are_taken_as_they_are_now() -> None:
+def test_bytes_are_copied_when_they_are_passed() -> None:
     source = bytearray(b"RIFF")
 
     taken = bytes_or_path(source)
@@ -184,14 +184,14 @@ def test_bytes_are_taken_as_they_are_now() -> None:
 
 
 @pytest.mark.parametrize("source", ["mixes/one.wav", Path("mixes/one.wav")])
-def test_a_text_or_a_path_is_where_the_file_lies(source: object) -> None:
+def test_a_text_or_a_path_is_the_path_of_a_file(source: object) -> None:
     assert bytes_or_path(source) == Path("mixes/one.wav")
 
 
 @pytest.mark.parametrize(
     ("source", "kind"), [(None, "NoneType"), (3, "int"), ([b"RIFF"], "list"), (Loudness(1), "Loudness")]
 )
-def test_nothing_else_is_a_file(source: object, kind: str) -> None:
+def test_other_types_are_refused_as_files(source: object, kind: str) -> None:
     with pytest.raises(TypeError) as caught:
         bytes_or_path(source)
 

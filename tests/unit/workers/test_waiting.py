@@ -1,4 +1,4 @@
-"""`wait_first` waits for the first of futures, a signal and a time."""
+"""`wait_first` waits for the first of several futures, a signal and a time limit."""
 
 import asyncio
 from collections.abc import Callable
@@ -45,7 +45,7 @@ class WatchedFuture(asyncio.Future[int]):
 
 
 @in_virtual_time
-async def test_where_a_future_is_done_already_nothing_is_waited_for() -> None:
+async def test_there_is_no_wait_if_a_future_is_already_done() -> None:
     done, pending = WatchedFuture(), WatchedFuture()
     done.set_result(1)
 
@@ -57,7 +57,7 @@ async def test_where_a_future_is_done_already_nothing_is_waited_for() -> None:
 
 
 @in_virtual_time
-async def test_where_the_signal_is_set_already_nothing_is_waited_for() -> None:
+async def test_there_is_no_wait_if_the_signal_is_already_set() -> None:
     stop, pending = WatchedSignal(), WatchedFuture()
     stop.set()
 
@@ -69,7 +69,7 @@ async def test_where_the_signal_is_set_already_nothing_is_waited_for() -> None:
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 @in_virtual_time
-async def test_any_future_that_ends_ends_the_wait(place: int) -> None:
+async def test_any_finished_future_ends_the_wait(place: int) -> None:
     futures = [asyncio.get_running_loop().create_future() for _ in range(3)]
     running_loop().call_later(2, futures[place].set_result, None)
 
@@ -123,14 +123,14 @@ async def test_the_wait_ends_when_its_time_is_over_and_leaves_the_futures_alone(
 
 @pytest.mark.parametrize("seconds", [0, -1, -1e9, float("nan")])
 @in_virtual_time
-async def test_a_time_that_is_over_before_it_begins_ends_the_wait_at_once(seconds: float) -> None:
+async def test_a_time_limit_that_is_not_positive_ends_the_wait_at_once(seconds: float) -> None:
     await wait_first(asyncio.get_running_loop().create_future(), seconds=seconds)
 
     assert running_loop().passed == 0
 
 
 @in_virtual_time
-async def test_without_a_time_it_waits_for_as_long_as_it_takes() -> None:
+async def test_a_wait_without_a_time_limit_lasts_until_a_future_ends() -> None:
     future = asyncio.get_running_loop().create_future()
     running_loop().call_later(86_400, future.set_result, None)
 
@@ -140,7 +140,7 @@ async def test_without_a_time_it_waits_for_as_long_as_it_takes() -> None:
 
 
 @in_virtual_time
-async def test_several_that_come_at_once_wake_the_waiter_once() -> None:
+async def test_simultaneous_events_wake_the_waiter_once() -> None:
     stop, futures = StopSignal(), [asyncio.get_running_loop().create_future() for _ in range(2)]
     waiter = asyncio.create_task(wait_first(*futures, stop=stop, seconds=9))
     await until_idle()
@@ -154,7 +154,7 @@ async def test_several_that_come_at_once_wake_the_waiter_once() -> None:
 
 
 @in_virtual_time
-async def test_many_may_wait_for_one_signal() -> None:
+async def test_several_waiters_may_share_a_signal() -> None:
     stop = WatchedSignal()
     waiters = [asyncio.create_task(wait_first(stop=stop)) for _ in range(3)]
     await until_idle()
@@ -168,7 +168,7 @@ async def test_many_may_wait_for_one_signal() -> None:
 
 @pytest.mark.parametrize("end", ["future", "signal", "time", "cancellation"])
 @in_virtual_time
-async def test_nothing_of_a_wait_stays_behind_however_it_ends(end: str) -> None:
+async def test_a_wait_leaves_no_callbacks_and_no_timer_behind(end: str) -> None:
     stop, futures = WatchedSignal(), [WatchedFuture(), WatchedFuture()]
     waiter = asyncio.create_task(wait_first(*futures, futures[0], stop=stop, seconds=9))
     await asyncio.sleep(0)
@@ -190,7 +190,7 @@ async def test_nothing_of_a_wait_stays_behind_however_it_ends(end: str) -> None:
 
 
 @in_virtual_time
-async def test_a_waiter_that_is_cancelled_leaves_what_it_waited_for_alone() -> None:
+async def test_a_cancelled_waiter_does_not_cancel_its_futures() -> None:
     future = asyncio.get_running_loop().create_future()
     waiter = asyncio.create_task(wait_first(future))
     await until_idle()
@@ -208,7 +208,7 @@ MOMENTS = st.none() | st.integers(min_value=1, max_value=5)
 @settings(deadline=None)
 @given(st.lists(MOMENTS, max_size=4), MOMENTS, st.integers(min_value=1, max_value=5))
 @in_virtual_time
-async def test_a_wait_is_as_long_as_the_shortest_of_what_may_end_it(
+async def test_a_wait_ends_with_the_earliest_future_signal_or_time_limit(
     ends: list[int | None], stops: int | None, seconds: int
 ) -> None:
     loop, stop = running_loop(), StopSignal()

@@ -92,7 +92,7 @@ class Overview(Observable):
         return list(islice(job_ids, limit))
 
     def invalidate(self) -> None:
-        """Make every watcher start anew, because changes were missed."""
+        """Make every watcher start again from a snapshot, because changes were missed."""
         self.number += 1
         self._dropped_number = self.number
 

@@ -54,6 +54,6 @@ class SubmissionResolver:
         return pipelines, await self._workers.fetch_serving()
 
     def evict(self, specs: Sequence[JobSpec]) -> None:
-        """Look up the pipelines of *specs* anew next time."""
+        """Drop the cached pipelines of *specs*, so that the next submission looks them up."""
         for spec in specs:
             self._catalogue.evict(spec.pipeline, spec.version)

@@ -12,6 +12,8 @@ from headrace.domain.jobs.claim_rules import due_order_sql
 from headrace.domain.jobs.submission.submission import PLACEHOLDER_TEXT, StoreResult, Submission
 from headrace.domain.tags.links import insert_tags_sql
 
+_KEY_HAS_EXPIRED: Final = "created_at < statement_timestamp() - interval '24 hours'"
+
 # Presets and tags are locked as foreign keys would lock them. A preset that is deleted at the same time makes
 # its submission stale and a deleted tag leaves out its link, instead of failing the whole batch. Presets that
 # another transaction has locked are skipped, because it may delete the preset and take long.
@@ -44,7 +46,7 @@ WITH specs AS (
     WHERE k.request NOT IN (SELECT request FROM stale) ORDER BY k.owner_id, k.key
     ON CONFLICT (owner_id, key) DO UPDATE SET
         request = excluded.request, answer = excluded.answer, created_at = excluded.created_at
-    WHERE i.created_at < statement_timestamp() - interval '24 hours'
+    WHERE i.{_KEY_HAS_EXPIRED}
     RETURNING i.owner_id, i.key
 ), judged AS (
     SELECT r.request,
@@ -103,9 +105,7 @@ class SubmitRepository:
 
     async def delete_expired_keys(self) -> None:
         """Delete the idempotency keys that are older than 24 hours."""
-        await self._database.fetch(
-            "DELETE FROM idempotency_keys WHERE created_at < statement_timestamp() - interval '24 hours'"
-        )
+        await self._database.fetch(f"DELETE FROM idempotency_keys WHERE {_KEY_HAS_EXPIRED}")  # noqa: S608
 
     async def preset_exists(self, preset_id: UUID) -> bool:
         return bool(await self._database.fetch("SELECT 1 FROM presets WHERE id = $1", preset_id))

@@ -27,7 +27,7 @@ from headrace.domain.jobs.submission.submission import (
 )
 from headrace.domain.jobs.submission.submit_repository import SubmitRepository
 from headrace.domain.jobs.waiting import why_queued
-from headrace.domain.json_bounds import ValueTooLargeError, is_too_large
+from headrace.domain.json_limits import ValueTooLargeError, is_too_large
 from headrace.domain.pipelines.catalogue import CachedPipeline
 from headrace.domain.pipelines.service import ParamsInvalidError
 from headrace.domain.pipelines.versions import version_key
@@ -43,7 +43,7 @@ Store = Callable[[Submission], Awaitable[StoreResult]]
 
 
 class PipelineBusyError(HeadraceError):
-    """The pipeline was registered anew at every try to store the submission."""
+    """The pipeline was registered again during each try to store the submission."""
 
 
 class SubmissionResult(Struct, frozen=True, kw_only=True):
@@ -88,7 +88,7 @@ class Submitter:
             IdempotencyConflictError: the key was used with another request.
             PresetNotFoundError: the preset of a spec does not exist.
             PresetBusyError: the preset of a spec is being changed.
-            PipelineBusyError: a pipeline was registered anew at every try.
+            PipelineBusyError: a pipeline was registered again during each try.
         """
         encoded = [_encode_values(spec, at.format(index)) for index, spec in enumerate(specs)]
         preset_ids = {spec.preset_id for spec in specs if spec.preset_id is not None}

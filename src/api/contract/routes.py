@@ -52,7 +52,7 @@ def show_start() -> Redirect:
     return Redirect("/docs")
 
 
-def routes() -> list[HTTPRouteHandler | Router]:
+def contract_routes() -> list[HTTPRouteHandler | Router]:
     """Return the pages, the documents and their assets."""
     return [
         show_start,

@@ -18,9 +18,9 @@ from headrace.settings import Settings
 from support.harness import Api, register_pipelines, serving
 
 SECONDS = 15
-OURS, STRANGER = "https://app.example.com", "https://evil.example.com"
+ALLOWED_ORIGIN, FOREIGN_ORIGIN = "https://app.example.com", "https://evil.example.com"
 JOBS = "/api/v1/jobs"
-CAREFUL = {
+SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "same-origin",
@@ -29,7 +29,6 @@ CAREFUL = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
     "cache-control": "no-store",
 }
-NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
 PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
 
 
@@ -48,21 +47,23 @@ async def api(settings: Settings) -> AsyncIterator[Api]:
 @pytest.fixture
 async def open_api(settings: Settings) -> AsyncIterator[Api]:
     """An API that allows one other origin."""
-    async with serving(msgspec.structs.replace(settings, cors_origins=(OURS,))) as api:
+    async with serving(msgspec.structs.replace(settings, cors_origins=(ALLOWED_ORIGIN,))) as api:
         yield api
 
 
-def assert_careful(
-    answer: httpx.Response, policy: str = "default-src 'none'; frame-ancestors 'none'"
+def assert_security_headers(
+    response: httpx.Response, policy: str = "default-src 'none'; frame-ancestors 'none'"
 ) -> None:
-    assert {name: answer.headers.get(name) for name in CAREFUL} == CAREFUL, answer.request.url
-    assert answer.headers["content-security-policy"] == policy
-    assert answer.headers["x-request-id"]
-    assert len(answer.headers.get_list("x-request-id")) == 1
-    assert "strict-transport-security" not in answer.headers
+    assert {name: response.headers.get(name) for name in SECURITY_HEADERS} == SECURITY_HEADERS, (
+        response.request.url
+    )
+    assert response.headers["content-security-policy"] == policy
+    assert response.headers["x-request-id"]
+    assert len(response.headers.get_list("x-request-id")) == 1
+    assert "strict-transport-security" not in response.headers
 
 
-async def test_every_answer_is_careful(api: Api, settings: Settings) -> None:
+async def test_every_response_has_security_headers(api: Api, settings: Settings) -> None:
     await register_pipelines(settings)
 
     async def fail() -> None:
@@ -87,26 +88,26 @@ async def test_every_answer_is_careful(api: Api, settings: Settings) -> None:
         (204, "OPTIONS", JOBS, {}),
     ]
     for status, method, path, request in calls:
-        answer = await api.http.request(method, path, **request)
+        response = await api.http.request(method, path, **request)
 
-        assert answer.status_code == status, answer.text
-        assert_careful(answer)
+        assert response.status_code == status, response.text
+        assert_security_headers(response)
 
 
-async def test_pages_run_nothing_but_the_scripts_and_styles_of_the_service(api: Api) -> None:
-    answer = await api.http.get("/docs")
+async def test_pages_allow_only_the_services_own_scripts_and_styles(api: Api) -> None:
+    response = await api.http.get("/docs")
 
-    policy = answer.headers["content-security-policy"]
-    assert_careful(answer, policy)
+    policy = response.headers["content-security-policy"]
+    assert_security_headers(response, policy)
     assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
     assert "unsafe" not in policy
     assert "frame-ancestors 'none'" in policy
-    assert "<style" not in answer.text
-    assert "style=" not in answer.text
-    assert "<script>" not in answer.text
+    assert "<style" not in response.text
+    assert "style=" not in response.text
+    assert "<script>" not in response.text
 
 
-async def test_an_uploaded_page_has_no_origin_and_is_kept_by_nobody_but_its_reader(api: Api) -> None:
+async def test_an_uploaded_page_is_sandboxed_and_cached_only_privately(api: Api) -> None:
     upload = ("page.html", b"<script>document.cookie</script>", "text/html")
     file = (await api.http.post("/api/v1/files", files={"file": upload})).json()
     url = f"/api/v1/files/{file['id']}/content"
@@ -115,16 +116,16 @@ async def test_an_uploaded_page_has_no_origin_and_is_kept_by_nobody_but_its_read
     part = await api.http.get(url, headers={"Range": "bytes=0-3"})
     revalidated = await api.http.get(url, headers={"If-None-Match": whole.headers["etag"]})
 
-    for answer in (whole, part, revalidated):
-        policy = answer.headers["content-security-policy"]
+    for response in (whole, part, revalidated):
+        policy = response.headers["content-security-policy"]
         assert policy.split("; ") == ["sandbox allow-scripts", "frame-ancestors 'self'"]
-        assert answer.headers["cache-control"] == "private, no-cache"
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["x-frame-options"] == "SAMEORIGIN"
+        assert response.headers["cache-control"] == "private, no-cache"
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["x-frame-options"] == "SAMEORIGIN"
     assert (whole.headers["content-type"], part.content) == ("text/html; charset=utf-8", b"<scr")
 
 
-async def test_browsers_are_told_to_stay_with_https_where_they_came_by_it(settings: Settings) -> None:
+async def test_hsts_is_sent_only_for_trusted_https_in_production(settings: Settings) -> None:
     public = msgspec.structs.replace(
         settings, env="production", auth="proxy", trusted_proxies=("127.0.0.1",), secret_key="s" * 32
     )
@@ -140,48 +141,48 @@ async def test_browsers_are_told_to_stay_with_https_where_they_came_by_it(settin
         local = await api.http.get("/nowhere", headers=by_https)
 
     assert secure.headers[name] == "max-age=31536000"
-    assert [name in answer.headers for answer in (plain, spoofed, local)] == [False, False, False]
+    assert [name in response.headers for response in (plain, spoofed, local)] == [False, False, False]
 
 
-async def test_nothing_of_our_insides_goes_out(api: Api) -> None:
+async def test_internal_errors_reveal_only_an_incident_id(api: Api) -> None:
     async def fail() -> None:
         raise RuntimeError("the password is hunter2")
 
     api.app.state.services.check_readiness = fail
 
     with capture_logs() as lines:
-        answer = await api.http.get("/health/ready")
+        response = await api.http.get("/health/ready")
 
-    problem = answer.json()
+    problem = response.json()
     incident = next(line["incident"] for line in lines if line["event"] == "request_failed")
-    assert answer.status_code == 500
+    assert response.status_code == 500
     assert set(problem) == {"type", "title", "status", "detail", "code", "instance"}
     assert problem["detail"] == f"something went wrong; it is logged as incident {incident}"
-    assert not any(word in answer.text for word in ("hunter2", "RuntimeError", "Traceback", ".py"))
+    assert not any(word in response.text for word in ("hunter2", "RuntimeError", "Traceback", ".py"))
 
 
-async def test_a_problem_does_not_repeat_a_credential(api: Api) -> None:
+async def test_problems_redact_credentials(api: Api) -> None:
     key = "hr_0123456789ab_" + "s" * 43
 
-    answer = await api.http.post(JOBS, json={"pipeline": "noop", key: 1})
+    response = await api.http.post(JOBS, json={"pipeline": "noop", key: 1})
     path = await api.http.get(f"/nowhere/{key}")
 
-    assert (answer.status_code, path.status_code) == (422, 404)
-    assert "hr_0123456789ab_[redacted]" in answer.text
-    assert "s" * 43 not in answer.text + path.text
+    assert (response.status_code, path.status_code) == (422, 404)
+    assert "hr_0123456789ab_[redacted]" in response.text
+    assert "s" * 43 not in response.text + path.text
 
 
-async def test_the_request_id_is_the_callers_or_a_new_one_wherever_it_goes(open_api: Api) -> None:
+async def test_responses_carry_the_callers_request_id_or_a_new_one(open_api: Api) -> None:
     async def ids(headers: dict[str, str]) -> list[str]:
-        answers = [
+        responses = [
             await open_api.http.get(JOBS, headers=headers),
             await open_api.http.get("/nowhere", headers=headers),
             await open_api.http.put(JOBS, headers=headers),
-            await open_api.http.options(JOBS, headers={**headers, **PREFLIGHT, "Origin": OURS}),
+            await open_api.http.options(JOBS, headers={**headers, **PREFLIGHT, "Origin": ALLOWED_ORIGIN}),
             await open_api.http.get("/docs/assets/swagger-ui.css", headers=headers),
         ]
-        assert [answer.status_code for answer in answers] == [200, 404, 405, 204, 200]
-        return [answer.headers["x-request-id"] for answer in answers]
+        assert [response.status_code for response in responses] == [200, 404, 405, 204, 200]
+        return [response.headers["x-request-id"] for response in responses]
 
     mine = await ids({"X-Request-Id": "mine-1"})
     generated = await ids({})
@@ -192,7 +193,7 @@ async def test_the_request_id_is_the_callers_or_a_new_one_wherever_it_goes(open_
     assert "not an id" not in bad
 
 
-async def test_a_sockets_log_lines_carry_its_request_id(api: Api, settings: Settings) -> None:
+async def test_the_log_line_of_a_closed_socket_carries_its_request_id(api: Api, settings: Settings) -> None:
     await register_pipelines(settings)
     job = await api.submit("noop", run_at="2100-01-01T00:00:00Z")
     seen: list[Any] = []
@@ -215,29 +216,29 @@ async def test_a_sockets_log_lines_carry_its_request_id(api: Api, settings: Sett
     assert closed["frames_sent"] >= 1
 
 
-async def test_a_page_of_an_allowed_origin_may_use_the_api_with_cookies(open_api: Api) -> None:
-    preflight = await open_api.http.options(JOBS, headers={**PREFLIGHT, "Origin": OURS})
-    answers = [
-        await open_api.http.get(JOBS, headers={"Origin": OURS}),
-        await open_api.http.get("/nowhere", headers={"Origin": OURS}),
-        await open_api.http.post(JOBS, json={"pipeline": 1}, headers={"Origin": OURS}),
-        await open_api.http.get(JOBS, headers={"Origin": OURS, "Authorization": "Bearer no"}),
+async def test_an_allowed_origin_may_use_the_api_with_credentials(open_api: Api) -> None:
+    preflight = await open_api.http.options(JOBS, headers={**PREFLIGHT, "Origin": ALLOWED_ORIGIN})
+    responses = [
+        await open_api.http.get(JOBS, headers={"Origin": ALLOWED_ORIGIN}),
+        await open_api.http.get("/nowhere", headers={"Origin": ALLOWED_ORIGIN}),
+        await open_api.http.post(JOBS, json={"pipeline": 1}, headers={"Origin": ALLOWED_ORIGIN}),
+        await open_api.http.get(JOBS, headers={"Origin": ALLOWED_ORIGIN, "Authorization": "Bearer no"}),
     ]
 
     assert preflight.status_code == 204
     assert "POST" in preflight.headers["access-control-allow-methods"]
     assert "idempotency-key" in preflight.headers["access-control-allow-headers"]
-    assert [answer.status_code for answer in answers] == [200, 404, 422, 401]
-    for answer in (preflight, *answers):
-        assert answer.headers["access-control-allow-origin"] == OURS
-        assert answer.headers["access-control-allow-credentials"] == "true"
-        assert answer.headers.get_list("vary", split_commas=True) == ["Origin"]
-    exposed = set(answers[0].headers["access-control-expose-headers"].split(", "))
+    assert [response.status_code for response in responses] == [200, 404, 422, 401]
+    for response in (preflight, *responses):
+        assert response.headers["access-control-allow-origin"] == ALLOWED_ORIGIN
+        assert response.headers["access-control-allow-credentials"] == "true"
+        assert response.headers.get_list("vary", split_commas=True) == ["Origin"]
+    exposed = set(responses[0].headers["access-control-expose-headers"].split(", "))
     assert {"X-Request-Id", "Location", "Retry-After", "Idempotency-Replayed", "RateLimit"} <= exposed
 
 
-async def test_a_page_of_a_stranger_may_not(open_api: Api) -> None:
-    for origin in (STRANGER, "null", f"{OURS}.evil.example.com", "https://appxexample.com"):
+async def test_a_foreign_origin_may_not_use_the_api(open_api: Api) -> None:
+    for origin in (FOREIGN_ORIGIN, "null", f"{ALLOWED_ORIGIN}.evil.example.com", "https://appxexample.com"):
         preflight = await open_api.http.options(JOBS, headers={**PREFLIGHT, "Origin": origin})
         read = await open_api.http.get(JOBS, headers={"Origin": origin})
         wrote = await open_api.http.post(JOBS, json={"pipeline": "noop"}, headers={"Origin": origin})
@@ -245,20 +246,20 @@ async def test_a_page_of_a_stranger_may_not(open_api: Api) -> None:
         assert preflight.status_code == 400
         assert not any(name.startswith("access-control") for name in preflight.headers)
         assert (wrote.status_code, wrote.json()["code"]) == (403, "origin_refused")
-        for answer in (preflight, read, wrote):
-            assert "access-control-allow-origin" not in answer.headers
-            assert answer.headers["vary"] == "Origin"
+        for response in (preflight, read, wrote):
+            assert "access-control-allow-origin" not in response.headers
+            assert response.headers["vary"] == "Origin"
 
 
-async def test_without_allowed_origins_nobody_is_told_that_there_could_be_some(api: Api) -> None:
-    preflight = await api.http.options(JOBS, headers={**PREFLIGHT, "Origin": STRANGER})
-    read = await api.http.get(JOBS, headers={"Origin": STRANGER})
+async def test_no_cors_headers_are_sent_without_allowed_origins(api: Api) -> None:
+    preflight = await api.http.options(JOBS, headers={**PREFLIGHT, "Origin": FOREIGN_ORIGIN})
+    read = await api.http.get(JOBS, headers={"Origin": FOREIGN_ORIGIN})
 
     assert not any(name.startswith("access-control") for name in [*preflight.headers, *read.headers])
     assert "vary" not in read.headers
 
 
-async def test_a_strangers_page_gets_no_socket(open_api: Api) -> None:
+async def test_sockets_from_foreign_origins_are_closed(open_api: Api) -> None:
     async def code(**headers: str) -> int | None:
         url = f"{open_api.ws}/api/v1/ws"
         async with asyncio.timeout(SECONDS), websockets.connect(url, additional_headers=headers) as socket:
@@ -267,22 +268,26 @@ async def test_a_strangers_page_gets_no_socket(open_api: Api) -> None:
                 await socket.recv()
             return socket.close_code
 
-    strangers = [await code(Origin=STRANGER), await code(Origin="null")]
-    friends = [await code(Origin=OURS), await code(Origin=open_api.ws.replace("ws", "http")), await code()]
+    foreign_codes = [await code(Origin=FOREIGN_ORIGIN), await code(Origin="null")]
+    allowed_codes = [
+        await code(Origin=ALLOWED_ORIGIN),
+        await code(Origin=open_api.ws.replace("ws", "http")),
+        await code(),
+    ]
 
-    assert strangers == [4403, 4403]
-    assert friends == [None] * 3
+    assert foreign_codes == [4403, 4403]
+    assert allowed_codes == [None] * 3
 
 
-async def test_json_that_is_nested_too_deep_does_not_reach_the_database(api: Api, settings: Settings) -> None:
+async def test_too_deeply_nested_json_is_refused(api: Api, settings: Settings) -> None:
     await register_pipelines(settings)
 
     async def code(levels: int) -> tuple[int, str]:
         # The body adds two levels around the value.
         value = b"[" * (levels - 2) + b"]" * (levels - 2)
         body = b'{"pipeline": "ticks", "params": {"x": ' + value + b"}}"
-        answer = await api.http.post(JOBS, content=body, headers={"Content-Type": "application/json"})
-        return answer.status_code, answer.json()["code"]
+        response = await api.http.post(JOBS, content=body, headers={"Content-Type": "application/json"})
+        return response.status_code, response.json()["code"]
 
     assert await code(64) == (422, "params_invalid")
     assert await code(65) == (422, "nested_too_deep")
@@ -291,7 +296,7 @@ async def test_json_that_is_nested_too_deep_does_not_reach_the_database(api: Api
     assert await code(5_000) == (400, "malformed")
 
 
-async def test_an_upload_that_never_begins_a_file_ends(settings: Settings) -> None:
+async def test_an_upload_that_never_starts_a_file_is_refused(settings: Settings) -> None:
     small = msgspec.structs.replace(settings, max_file_bytes=1_000)
 
     async def endless() -> AsyncIterator[bytes]:
@@ -300,12 +305,12 @@ async def test_an_upload_that_never_begins_a_file_ends(settings: Settings) -> No
 
     headers = {"Content-Type": "multipart/form-data; boundary=edge"}
     async with serving(small) as api:
-        answer = await api.http.post("/api/v1/files", content=endless(), headers=headers)
+        response = await api.http.post("/api/v1/files", content=endless(), headers=headers)
 
-    assert (answer.status_code, answer.json()["code"]) == (413, "file_too_large")
+    assert (response.status_code, response.json()["code"]) == (413, "file_too_large")
 
 
-async def test_options_names_every_method_of_the_path(api: Api) -> None:
-    answer = await api.http.options(JOBS)
+async def test_options_lists_every_method_of_the_path(api: Api) -> None:
+    response = await api.http.options(JOBS)
 
-    assert answer.headers.get_list("allow") == ["GET, OPTIONS, POST"]
+    assert response.headers.get_list("allow") == ["GET, OPTIONS, POST"]

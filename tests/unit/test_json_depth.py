@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.domain.json_values import is_nested_deeper
+from headrace.domain.json_limits import is_nested_deeper
 
 TRICKY = st.text(alphabet='[]{}"\\a,:', max_size=6)
 VALUES = st.recursive(
@@ -25,7 +25,7 @@ def depth(value: Any) -> int:
 
 
 @given(VALUES, st.integers(min_value=1, max_value=8))
-def test_the_depth_is_that_of_the_decoded_value(value: Any, levels: int) -> None:
+def test_the_depth_matches_the_decoded_value(value: Any, levels: int) -> None:
     raw = msgspec.json.encode(value)
 
     assert is_nested_deeper(raw, levels) == (depth(value) > levels)
@@ -43,12 +43,12 @@ def test_the_depth_is_that_of_the_decoded_value(value: Any, levels: int) -> None
         (b"", False),
     ],
 )
-def test_sixty_four_levels_are_not_too_many(raw: bytes, is_deeper: bool) -> None:
+def test_sixty_four_levels_are_accepted_and_more_are_not(raw: bytes, is_deeper: bool) -> None:
     assert is_nested_deeper(raw, 64) is is_deeper
 
 
 @pytest.mark.parametrize("part", [b"[],", b'"[",', b'"\\"",', b"["])
-def test_a_large_body_is_judged_quickly(part: bytes) -> None:
+def test_the_depth_of_a_large_body_is_checked_quickly(part: bytes) -> None:
     raw = b"[" + part * (1_000_000 // len(part))
     began = time.perf_counter()
 

@@ -3,13 +3,13 @@
 import msgspec
 import pytest
 
-from headrace.domain.json_bounds import MAX_JSON_BYTES, ValueTooLargeError, check_size, is_too_large
+from headrace.domain.json_limits import MAX_JSON_BYTES, ValueTooLargeError, check_size, is_too_large
 
 AROUND = len('{"text":""}')
 HUGE = 1e308  # 309 digits
 
 
-def test_as_much_as_the_bound_is_kept_and_one_byte_more_is_not() -> None:
+def test_json_of_the_maximum_size_is_accepted_and_one_byte_more_is_refused() -> None:
     check_size({"text": "x" * (MAX_JSON_BYTES - AROUND)}, "$.meta")
     with pytest.raises(ValueTooLargeError, match=r"^meta has at most 262144 bytes") as refused:
         check_size({"text": "x" * (MAX_JSON_BYTES - AROUND + 1)}, "$.jobs[3].meta")
@@ -17,16 +17,16 @@ def test_as_much_as_the_bound_is_kept_and_one_byte_more_is_not() -> None:
     assert refused.value.path == "$.jobs[3].meta"
 
 
-def test_bytes_count_and_not_characters() -> None:
+def test_the_size_is_counted_in_bytes() -> None:
     assert not is_too_large(msgspec.json.encode("x" * 200_000))
     assert is_too_large(msgspec.json.encode("\u00e4" * 200_000))
 
 
 @pytest.mark.parametrize("number", [HUGE, -HUGE, 1 / HUGE])
-def test_numbers_count_as_they_are_written_out(number: float) -> None:
+def test_numbers_count_with_all_their_digits(number: float) -> None:
     assert not is_too_large(msgspec.json.encode([number] * 800))
     assert is_too_large(msgspec.json.encode([number] * 900))
 
 
-def test_what_looks_like_a_number_in_a_text_is_text() -> None:
+def test_numbers_inside_strings_count_as_text() -> None:
     assert not is_too_large(msgspec.json.encode({"1e308": ['"1e308\\"'] * 10_000}))

@@ -1,4 +1,4 @@
-"""Runs one chore again and again in the background; all chores of a worker share this loop."""
+"""Calls one coroutine function again and again in the background: the loop under every periodic task."""
 
 import asyncio
 import random

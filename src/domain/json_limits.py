@@ -1,14 +1,54 @@
-"""Checks of JSON, decoded or not: NUL characters and depth. Pure."""
+"""The limits of JSON that callers send: bytes once it is stored, depth, and no NUL characters. Pure."""
 
 import re
 from itertools import accumulate
 from typing import Any, Final
+
+import msgspec
+
+from headrace.domain.errors import HeadraceError
+
+MAX_JSON_BYTES: Final = 256 * 1024
+"""The limit of `params` and of `meta`, each."""
+
+# PostgreSQL returns numbers without exponents: `1e308,` has 6 bytes on its way in and 310 on its way out.
+_MAX_GROWTH: Final = 64
+_EXPONENT: Final = re.compile(rb"\de[+-]?(\d{2,3})")
 
 _ESCAPE: Final = re.compile(rb"\\.", re.DOTALL)
 _STRING: Final = re.compile(rb'"[^"]*"?')
 _BRACES_TO_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
 _BRACKETS_TO_STEPS: Final = bytes.maketrans(b"[]", b"\x01\xff")
 _NEITHER_BRACKETS_NOR_QUOTES: Final = bytes(set(range(256)) - set(b'[]{}"'))
+
+
+class ValueTooLargeError(HeadraceError):
+    """JSON that a caller wants to store is too large. *path* is its path in the request."""
+
+    def __init__(self, path: str) -> None:
+        name = path.rpartition(".")[2]
+        super().__init__(f"{name} has at most {MAX_JSON_BYTES} bytes as JSON, with its numbers written out")
+        self.path = path
+
+
+def is_too_large(encoded: bytes) -> bool:
+    """Return whether JSON exceeds `MAX_JSON_BYTES` once its numbers are written out without exponents."""
+    size = len(encoded)
+    if size <= MAX_JSON_BYTES // _MAX_GROWTH:
+        return False
+    if size <= MAX_JSON_BYTES and _EXPONENT.search(encoded) is not None:
+        size += sum(int(digits) for digits in _EXPONENT.findall(strip_strings(encoded)))
+    return size > MAX_JSON_BYTES
+
+
+def check_size(value: dict[str, Any], path: str) -> None:
+    """Check that *value* is small enough to be stored.
+
+    Raises:
+        ValueTooLargeError: it is too large.
+    """
+    if is_too_large(msgspec.json.encode(value)):
+        raise ValueTooLargeError(path)
 
 
 def has_nul(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""How a process of the service exits: with its parent, and without waiting for steps that do not end."""
+"""Ends a process of the service with its parent, and without waiting for abandoned steps."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ def terminate_when_stdin_closes() -> None:
 
 
 def exit_now(status: int) -> NoReturn:
-    """End the process now. An abandoned step in the loop would keep `asyncio.run` waiting for ever."""
+    """End the process now. An abandoned step in the loop would keep `asyncio.run` waiting forever."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
