@@ -10,7 +10,7 @@ from headrace.domain.database import Database
 from headrace.domain.events.sql import event_body_sql
 from headrace.domain.jobs.claim_rules import due_order_sql
 from headrace.domain.jobs.submission.submission import PLACEHOLDER_TEXT, StoreResult, Submission
-from headrace.domain.tags.links import insert_tags_sql
+from headrace.domain.tags.insert_sql import insert_tags_sql
 
 _KEY_HAS_EXPIRED: Final = "created_at < statement_timestamp() - interval '24 hours'"
 
