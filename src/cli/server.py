@@ -1,5 +1,6 @@
 """Runs uvicorn. At shutdown each stream gets `bye` before its socket is closed."""
 
+import asyncio
 import errno
 import signal
 import socket
@@ -10,6 +11,8 @@ import uvicorn
 from litestar import Litestar
 
 from headrace.adapters.gc_tuning import tune_gc
+from headrace.adapters.process_watch import ProcessWatch, watched_process
+from headrace.adapters.tasks import cancel_and_wait
 from headrace.api.server.http_protocol import HttpProtocol
 from headrace.api.server.websocket_protocol import WebSocketProtocol
 from headrace.app import create_app
@@ -20,20 +23,28 @@ _SHUTDOWN_SECONDS: Final = 10
 
 
 class ApiServer(uvicorn.Server):
-    """A uvicorn server that sends `bye` on every stream before it shuts down."""
+    """A uvicorn server that is watched, and sends `bye` on every stream before it shuts down."""
 
-    def __init__(self, config: uvicorn.Config, app: Litestar) -> None:
+    def __init__(self, config: uvicorn.Config, app: Litestar, watch: ProcessWatch) -> None:
         super().__init__(config)
         self._app = app
+        self._watch = watch
+        self._beats: asyncio.Task[None] | None = None
         self.is_broken = False
 
     def stop_broken(self) -> None:
         """Shut down with exit status 1, so that the supervisor restarts the process."""
         self.is_broken = self.should_exit = True
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._beats = asyncio.create_task(self._watch.run())
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._app.state.services.hub.say_goodbye()
         await super().shutdown(sockets)
+        if self._beats is not None:
+            await cancel_and_wait([self._beats])
 
 
 class PortTakenError(HeadraceError):
@@ -88,8 +99,9 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         # `api.auth.proxies` decides which peers may set forwarding headers.
         proxy_headers=False,
     )
-    server = ApiServer(config, app)
     tune_gc()
-    server.run(sockets=[listener])
+    with watched_process() as watch:
+        server = ApiServer(config, app, watch)
+        server.run(sockets=[listener])
     if server.is_broken:
         sys.exit(1)

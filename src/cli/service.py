@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 import time
 from collections.abc import Mapping
 from os import putenv
@@ -67,14 +68,22 @@ class Service:
         self._report = report
         address = ("--host", spec.host, "--port", str(spec.port))
         self.api = ManagedProcess("api", ["api", *address, "--tied"], spec.logs, report)
+        self._run_dir = spec.data_dir / "run"
         self.workers = [
-            ManagedProcess(f"worker {number}", ["worker", "--alone", "--tied"], spec.logs, report)
+            ManagedProcess(f"worker {number}", self._worker_arguments(number), spec.logs, report)
             for number in range(1, spec.workers + 1)
         ]
         self._reloading: asyncio.Task[None] | None = None
 
+    def _worker_arguments(self, number: int) -> list[str]:
+        crash_record = self._run_dir / f"worker-{number}.crash"
+        return ["worker", "--alone", "--tied", "--crash-record", str(crash_record)]
+
     def start(self) -> None:
         """Start every process, and with `reload` watch the Python files."""
+        # Records of an earlier run explain nothing: the whole service was ended with its workers.
+        shutil.rmtree(self._run_dir, ignore_errors=True)
+        self._run_dir.mkdir(parents=True)
         for process in (self.api, *self.workers):
             process.start()
         if self._spec.reload:
@@ -114,10 +123,11 @@ class Service:
         """Stop the workers first, so that they can hand back their jobs, then the API."""
         if self._reloading is not None:
             self._reloading.cancel()
-        # Twice the grace time: steps may first end by themselves, then they are cancelled.
-        timeout_seconds = self._spec.settings.grace_seconds * 2 + 20
-        await asyncio.gather(*(worker.stop(timeout_seconds, hurry) for worker in self.workers))
+        stop_seconds = self._spec.settings.stop_seconds
+        await asyncio.gather(*(worker.stop(stop_seconds, hurry) for worker in self.workers))
         await self.api.stop(_API_STOP_SECONDS, hurry)
+        if hurry.is_set():
+            self._report("headrace", "interrupted twice: running steps were killed, their jobs go on later")
 
     def _are_announced(self) -> bool:
         # Only the logs tell our workers from those of another machine or of an earlier run.

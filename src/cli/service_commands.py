@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import signal
 import sys
 import traceback
+from pathlib import Path
 from typing import Final, NoReturn
 
 import click
@@ -11,6 +13,8 @@ import click
 from headrace.domain.errors import HeadraceError
 from headrace.settings import Settings, read_settings
 
+# The supervisor kills a worker this long before its own time to stop is over.
+_KILL_SECONDS: Final = 0.5
 _TIED: Final = click.option(
     "--tied", is_flag=True, hidden=True, help="Exit when standard input closes; `up` uses this."
 )
@@ -95,9 +99,19 @@ Example:
 @click.option(
     "--alone", is_flag=True, hidden=True, help="Run as the worker process itself, without its supervisor."
 )
-@click.option("--suspect", is_flag=True, hidden=True, help="Run one job that was lost twice, then exit.")
+@click.option("--suspect", is_flag=True, hidden=True, help="Run one suspect, then exit.")
+@click.option("--parent", type=int, hidden=True, help="Id of the process with which this one ends.")
+@click.option("--crash-record", type=click.Path(path_type=Path), hidden=True, help="See `CrashRecord`.")
 @_TIED
-def worker(queues: tuple[str, ...], concurrency: int | None, alone: bool, suspect: bool, tied: bool) -> None:
+def worker(
+    queues: tuple[str, ...],
+    concurrency: int | None,
+    alone: bool,
+    suspect: bool,
+    parent: int | None,
+    crash_record: Path | None,
+    tied: bool,
+) -> None:
     """Run jobs. A small supervisor keeps one worker process alive.
 
     Needs HEADRACE_DATABASE_URL. HEADRACE_PIPELINES names your own pipelines. On SIGTERM running jobs end or
@@ -105,8 +119,9 @@ def worker(queues: tuple[str, ...], concurrency: int | None, alone: bool, suspec
     """
     import uvloop
 
+    from headrace.adapters.process_tree import end_with_parent
     from headrace.cli.process_exit import terminate_when_stdin_closes
-    from headrace.workers.supervisor import end_with_parent, supervise
+    from headrace.workers.supervisor import supervise
 
     if tied:
         terminate_when_stdin_closes()
@@ -116,17 +131,23 @@ def worker(queues: tuple[str, ...], concurrency: int | None, alone: bool, suspec
             command = [sys.argv[0], *sys.argv[1:], "--alone"]
             if not os.access(sys.argv[0], os.X_OK):
                 command.insert(0, sys.executable)
-            sys.exit(supervise(command, stop_seconds=settings.grace_seconds * 2 + 40))
-        end_with_parent()
+            sys.exit(supervise(command, stop_seconds=settings.stop_seconds - _KILL_SECONDS))
+        end_with_parent(parent or os.getppid(), signal.SIGTERM)
         slots = 1 if suspect else concurrency or settings.worker_concurrency
+        work = _work(settings, queues or ("default",), slots, only_suspect=suspect, crash_record=crash_record)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_work(settings, queues or ("default",), slots, only_suspect=suspect))
+            runner.run(work)
     except HeadraceError as error:
         _refuse("worker", error)
 
 
 async def _work(
-    settings: Settings, queues: tuple[str, ...], concurrency: int, *, only_suspect: bool
+    settings: Settings,
+    queues: tuple[str, ...],
+    concurrency: int,
+    *,
+    only_suspect: bool,
+    crash_record: Path | None,
 ) -> NoReturn:
     """Run the worker, then end the process, even if steps have left tasks in the loop."""
     from headrace.cli.database_refusals import translate_refusals
@@ -140,7 +161,9 @@ async def _work(
         prefer_oom_kill()
     try:
         with translate_refusals():
-            await run_worker(settings, queues, concurrency, only_suspect=only_suspect)
+            await run_worker(
+                settings, queues, concurrency, only_suspect=only_suspect, crash_record=crash_record
+            )
     except TRANSIENT as error:
         # PostgreSQL may be back at the next start.
         click.echo(f"headrace worker: {error}", err=True)

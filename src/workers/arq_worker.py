@@ -35,7 +35,11 @@ _POLL_SECONDS: Final = 0.8
 _MAX_ABANDONED_STEPS: Final = 5
 # Several small claims overlap with the start of the attempts; one large claim would delay them.
 _MAX_CLAIM_SIZE: Final = 100
-_HAND_BACK_SECONDS: Final = 15
+# The time to stop is divided: running attempts may end, then their steps are stopped, then this is left.
+_EXIT_SECONDS: Final = 2.0
+_MAX_HAND_BACK_SECONDS: Final = 8.0
+_HAND_BACK_SHARE: Final = 0.4
+_LAST_WRITES_SECONDS: Final = 2.0
 
 
 async def work(ctx: dict[Any, Any], queue: str) -> None:
@@ -54,9 +58,10 @@ class HeadraceWorker(Worker):
         leases: Leases,
         publisher: Publisher,
         grace_seconds: float,
+        stop_seconds: float,
         only_suspect: bool,
     ) -> None:
-        """*only_suspect*: run one job that was lost twice, then exit (arq's burst mode with one job)."""
+        """*only_suspect*: run one suspect, then exit (arq's burst mode with one job)."""
         worker = job_queue.worker
         super().__init__(
             [func(work, name=doorbell.FUNCTION, keep_result=0)],
@@ -73,6 +78,8 @@ class HeadraceWorker(Worker):
         self._leases = leases
         self._publisher = publisher
         self._grace_seconds = grace_seconds
+        self._stop_seconds = max(stop_seconds - _EXIT_SECONDS, 0.0)
+        self._stop_at: float | None = None
         self._only_suspect = only_suspect
         self._attempt_tasks: set[asyncio.Task[None]] = set()
         self._slot_freed: asyncio.Future[None] | None = None
@@ -82,8 +89,22 @@ class HeadraceWorker(Worker):
 
     def handle_sig(self, signum: Signals) -> None:
         """Stop claiming. Running attempts may end within the grace time; then they are handed back."""
+        # From here on the process may be killed without any job being to blame.
+        self._resources.crash_record.clear()
+        self._start_to_stop()
         _log.info("worker_stopping", signal=signum.name, running=len(self._attempt_tasks))
         self.stopping.set()
+
+    @property
+    def seconds_to_stop(self) -> float:
+        """The time that is left until this process should have stopped."""
+        return max(self._start_to_stop() - time.monotonic(), 0.0)
+
+    def _start_to_stop(self) -> float:
+        """Return the monotonic time by which everything must be handed back, fixed at the first call."""
+        if self._stop_at is None:
+            self._stop_at = time.monotonic() + self._stop_seconds
+        return self._stop_at
 
     async def main(self) -> None:
         """Claim and run jobs until the worker is stopped, then drain."""
@@ -96,6 +117,8 @@ class HeadraceWorker(Worker):
     async def _run_suspect(self) -> None:
         for claim in await self._job_queue.claim(1, suspects=True):
             _log.warning("running_alone", job_id=str(claim.job_id), losses=claim.losses)
+            # The only job of a process is to blame for its end, whatever it does.
+            self._resources.crash_record.blame(claim.lease)
             self._start(claim)
             while self._attempt_tasks and not self.stopping.is_set:
                 await self._wait_for_slot()
@@ -187,15 +210,21 @@ class HeadraceWorker(Worker):
         self._redis_paused_until = time.monotonic() + _POLL_SECONDS
 
     async def _drain(self) -> None:
-        """Wait for the running attempts, at most for the grace time; then hand the others back."""
+        """Wait for the running attempts, at most for the grace time; then hand the others back.
+
+        The grace time and that of the steps are shortened to what the time to stop allows.
+        """
         await cancel_and_wait([self._clear_task] if self._clear_task else [])
+        stop_at = self._start_to_stop()
+        hand_back_seconds = min(_MAX_HAND_BACK_SECONDS, self._stop_seconds * _HAND_BACK_SHARE)
         if self._attempt_tasks:
-            await asyncio.wait(self._attempt_tasks, timeout=self._grace_seconds)
+            grace_seconds = min(self._grace_seconds, self.seconds_to_stop - hand_back_seconds)
+            await asyncio.wait(self._attempt_tasks, timeout=max(grace_seconds, 0.0))
         for attempt in list(self._leases.attempts.values()):
-            attempt.stop(StopReason.HANDED_BACK)
+            last_writes = min(_LAST_WRITES_SECONDS, hand_back_seconds / 2)
+            attempt.stop(StopReason.HANDED_BACK, deadline=stop_at - last_writes)
         if self._attempt_tasks:
-            # The steps of a stopped attempt have their own grace time to end.
-            await asyncio.wait(self._attempt_tasks, timeout=self._grace_seconds + _HAND_BACK_SECONDS)
+            await asyncio.wait(self._attempt_tasks, timeout=self.seconds_to_stop)
 
 
 def _log_requests(claims: Sequence[Claim]) -> None:

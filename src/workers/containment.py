@@ -2,14 +2,18 @@
 
 import asyncio
 import contextlib
+import contextvars
+import queue
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from headrace.workers.values import error_text
 
 T = TypeVar("T")
+
+_MAX_IDLE_THREADS: Final = 64
 
 
 class StepLeftError(Exception):
@@ -39,9 +43,13 @@ contained: Final = _Contained()
 
 
 def call_in_thread(name: str, function: Callable[..., T], *arguments: Any) -> "asyncio.Future[T]":
-    """Call *function* in a daemon thread of its own; the process can exit while it still runs."""
+    """Call *function* in a daemon thread, in a copy of the present context.
+
+    Threads that are done serve later calls. The process can exit while one still runs.
+    """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
+    context = contextvars.copy_context()
 
     def settle(value: Any, error: Exception | None) -> None:
         if future.done():
@@ -55,7 +63,7 @@ def call_in_thread(name: str, function: Callable[..., T], *arguments: Any) -> "a
         value: Any = None
         failure: Exception | None = None
         try:
-            value = function(*arguments)
+            value = context.run(function, *arguments)
         except (StopIteration, asyncio.CancelledError) as error:  # a future cannot hold these
             failure = StepLeftError(error)
         except Exception as error:  # noqa: BLE001  (the graph runner handles it)
@@ -65,5 +73,35 @@ def call_in_thread(name: str, function: Callable[..., T], *arguments: Any) -> "a
         with contextlib.suppress(RuntimeError):  # the loop was closed: the worker has ended
             loop.call_soon_threadsafe(settle, value, failure)
 
-    threading.Thread(target=work, name=name, daemon=True).start()
+    _Thread.call(name, work)
     return future
+
+
+class _Thread(threading.Thread):
+    """A daemon thread that makes one call after another, so that thread-local objects live on."""
+
+    _idle: ClassVar[list["_Thread"]] = []
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._calls: queue.SimpleQueue[tuple[str, Callable[[], None]]] = queue.SimpleQueue()
+        self.start()
+
+    @classmethod
+    def call(cls, name: str, work: Callable[[], None]) -> None:
+        """Call *work* in the thread that became idle last, or in a new one; it must not raise."""
+        try:
+            thread = cls._idle.pop()
+        except IndexError:
+            thread = cls()
+        thread._calls.put((name, work))
+
+    def run(self) -> None:
+        while True:
+            self.name, work = self._calls.get()
+            work()
+            del work  # it holds the arguments and the result of the call
+            self.name = "headrace-idle"
+            if len(self._idle) >= _MAX_IDLE_THREADS:
+                return
+            self._idle.append(self)

@@ -32,12 +32,12 @@ class Leases:
         self.attempts: dict[HeldLease, Attempt] = {}
 
     def add(self, attempt: Attempt) -> None:
-        lease = (attempt.claim.job_id, attempt.claim.fence)
+        lease = attempt.claim.lease
         self.attempts[lease] = attempt
         self._added_at[lease] = time.monotonic()
 
     def remove(self, attempt: Attempt) -> None:
-        lease = (attempt.claim.job_id, attempt.claim.fence)
+        lease = attempt.claim.lease
         self.attempts.pop(lease, None)
         self._added_at.pop(lease, None)
 

@@ -21,6 +21,7 @@ from headrace.adapters.database import StatementPool
 from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.gc_tuning import tune_gc
 from headrace.adapters.group_commit import GroupCommit
+from headrace.adapters.process_watch import watched_process
 from headrace.adapters.publisher import RedisPublisher
 from headrace.adapters.redis_client import build_redis, close_redis, require_noeviction
 from headrace.adapters.tasks import cancel_and_wait
@@ -34,6 +35,7 @@ from headrace.domain.pipelines.registry import register
 from headrace.domain.pipelines.versions import version_key
 from headrace.settings import Settings
 from headrace.workers.arq_worker import HeadraceWorker
+from headrace.workers.crash_record import CrashRecord, Death, read_death
 from headrace.workers.leases import Leases
 from headrace.workers.maintenance.blob_remover import BlobRemover
 from headrace.workers.maintenance.eta_refresh import EtaEstimators
@@ -49,39 +51,57 @@ _log = structlog.get_logger(__name__)
 _LOCK_TIMEOUT: Final = timedelta(milliseconds=100)
 # A statement can be repeated safely (its writes are numbered), so a silent connection is given up soon.
 _STATEMENT_SECONDS: Final = 8.0
-_LAST_WRITES_SECONDS: Final = 10
 _SIGN_OFF_SECONDS: Final = 3
 _REGISTER_PAUSE_SECONDS: Final = 0.5
 _MAX_REGISTER_TRIES: Final = 120
 
 
 async def run_worker(
-    settings: Settings, queues: tuple[str, ...], concurrency: int, *, only_suspect: bool = False
+    settings: Settings,
+    queues: tuple[str, ...],
+    concurrency: int,
+    *,
+    only_suspect: bool = False,
+    crash_record: Path | None = None,
 ) -> None:
-    """Serve *queues* until SIGTERM or SIGINT; with *only_suspect*, run one job that was lost twice and exit.
+    """Serve *queues* until SIGTERM or SIGINT; with *only_suspect*, run one suspect and exit.
+
+    *crash_record*: the file that explains the death of this process to its successor, and that of its
+    predecessor to this one.
 
     Raises:
         HeadraceError: see `open_worker`.
     """
     tune_gc()
-    async with open_worker(settings, queues, concurrency, only_suspect=only_suspect) as running:
+    async with open_worker(
+        settings, queues, concurrency, only_suspect=only_suspect, crash_record=crash_record
+    ) as running:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, running.worker.handle_sig, number)
-        watchdog = asyncio.create_task(Watchdog().run())
-        try:
-            await running.run_until_stopped()
-        finally:
-            watchdog.cancel()
+        with watched_process() as watch:
+            watchers = [
+                asyncio.create_task(coroutine)
+                for coroutine in (Watchdog(running.crash_record).run(), watch.run())
+            ]
+            try:
+                await running.run_until_stopped()
+            finally:
+                await cancel_and_wait(watchers)
 
 
 @asynccontextmanager
 async def open_worker(
-    settings: Settings, queues: tuple[str, ...], concurrency: int, *, only_suspect: bool = False
+    settings: Settings,
+    queues: tuple[str, ...],
+    concurrency: int,
+    *,
+    only_suspect: bool = False,
+    crash_record: Path | None = None,
 ) -> AsyncIterator["RunningWorker"]:
     """Build a worker with its connections and background loops.
 
-    It serves *queues* once `run_until_stopped` is called.
+    It serves *queues* once `run_until_stopped` is called. *crash_record*: see `run_worker`.
 
     Raises:
         HeadraceError: the start cannot succeed: two pipelines share a name, Redis may evict keys, or a
@@ -119,6 +139,8 @@ async def open_worker(
             tempfile.TemporaryDirectory(prefix="headrace-", ignore_cleanup_errors=True)
         )
         await _register(pool, loaded, may_replace=settings.env == "local")
+        death = None if crash_record is None else read_death(crash_record)
+        record = CrashRecord(crash_record, worker.id)
         publisher, bell = RedisPublisher(redis), Doorbell(redis)
         write_queue = JobQueue(write_pool, worker)
         await _warm_up(write_queue)
@@ -141,13 +163,23 @@ async def open_worker(
                 process_slots=asyncio.Semaphore(settings.process_slots),
                 thread_slots=asyncio.Semaphore(concurrency),
                 max_output_bytes=settings.max_output_bytes,
+                crash_record=record,
             ),
             leases=leases,
             publisher=publisher,
             grace_seconds=settings.grace_seconds,
+            stop_seconds=settings.stop_seconds,
             only_suspect=only_suspect,
         )
-        quarantine = Quarantine(job_queue, settings)
+        if death is not None:
+            await _rescue_jobs_of(death, job_queue, publisher, bell)
+        quarantine = Quarantine(
+            job_queue,
+            settings,
+            folder=Path(scratch),
+            slots=settings.process_slots,
+            publish=publisher.publish,
+        )
         arq_worker.stopping.add_callback(quarantine.stop)
         background_tasks = [
             asyncio.create_task(coroutine)
@@ -165,12 +197,13 @@ async def open_worker(
         commit_task = asyncio.create_task(commit.run())
         _log.info("worker_ready", worker=worker.id, queues=queues, concurrency=concurrency)
         try:
-            yield RunningWorker(arq_worker, job_queue, [*background_tasks, commit_task])
+            yield RunningWorker(arq_worker, job_queue, record, [*background_tasks, commit_task])
         finally:
+            record.clear()
             quarantine.stop()
             await quarantine.wait_stopped()
             commit.close()
-            await asyncio.wait({commit_task}, timeout=_LAST_WRITES_SECONDS)
+            await asyncio.wait({commit_task}, timeout=arq_worker.seconds_to_stop)
             await cancel_and_wait([*background_tasks, commit_task])
             await publisher.drain()
             await _sign_off(job_queue)
@@ -187,10 +220,15 @@ class RunningWorker:
     """A worker with its background loops."""
 
     def __init__(
-        self, worker: HeadraceWorker, job_queue: JobQueue, background_tasks: list["asyncio.Task[None]"]
+        self,
+        worker: HeadraceWorker,
+        job_queue: JobQueue,
+        crash_record: CrashRecord,
+        background_tasks: list["asyncio.Task[None]"],
     ) -> None:
         self.worker = worker
         self.job_queue = job_queue
+        self.crash_record = crash_record
         self._background_tasks = background_tasks
 
     async def run_until_stopped(self) -> None:
@@ -219,6 +257,22 @@ async def _register(database: Database, loaded: Loaded, *, may_replace: bool) ->
             await asyncio.sleep(_REGISTER_PAUSE_SECONDS)
         else:
             return
+
+
+async def _rescue_jobs_of(
+    death: Death, job_queue: JobQueue, publisher: RedisPublisher, bell: Doorbell
+) -> None:
+    """Requeue the jobs of this worker's predecessor now; the loss counts for the one that is to blame."""
+    blamed = None if death.blamed is None else str(death.blamed[0])
+    try:
+        news = await job_queue.rescue_from(death.worker, death.blamed)
+    except TRANSIENT as error:
+        # Their leases run out, and nobody is blamed.
+        _log.warning("predecessor_not_rescued", worker=death.worker, reason=error.reason)
+        return
+    _log.error("worker_died", worker=death.worker, blamed=blamed, rescued=len(news))
+    publisher.publish(news)
+    bell.ring(job_queue.worker.queues)
 
 
 async def _sign_off(job_queue: JobQueue) -> None:

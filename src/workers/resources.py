@@ -10,6 +10,7 @@ from headrace.adapters.group_commit import GroupCommit
 from headrace.domain.database import Database
 from headrace.domain.events.news import Publisher
 from headrace.domain.pipelines.definition import Pipeline
+from headrace.workers.crash_record import CrashRecord
 
 
 class WorkerResources(Struct, kw_only=True):
@@ -29,4 +30,5 @@ class WorkerResources(Struct, kw_only=True):
     process_slots: asyncio.Semaphore
     thread_slots: asyncio.Semaphore
     max_output_bytes: int
+    crash_record: CrashRecord
     abandoned: int = 0

@@ -4,18 +4,19 @@ It imports no pipelines and opens no connections, so it survives a crash of the 
 """
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Final
 
 import structlog
 
+from headrace.adapters.process_tree import adopt_orphans, child_pids, kill_children, reap
 from headrace.adapters.retry_pause import RetryPause
 
 _log = structlog.get_logger(__name__)
@@ -25,63 +26,84 @@ REFUSED_EXIT: Final = 78
 _MIN_PAUSE_SECONDS: Final = 0.2
 _MAX_PAUSE_SECONDS: Final = 5.0
 _HEALTHY_SECONDS: Final = 10.0
-_PR_SET_PDEATHSIG: Final = 1
+_POLL_SECONDS: Final = 0.1
 
 
 def supervise(command: Sequence[str], *, stop_seconds: float) -> int:
     """Run *command* and restart it whenever it ends, until SIGTERM or SIGINT; return the exit status.
 
-    The signals are forwarded as SIGTERM. A worker that runs *stop_seconds* longer is killed. The pause before
-    a restart doubles from 0.2 s to 5 s, and starts again after a worker that ran for 10 s.
+    The signals are forwarded as SIGTERM. A worker that runs *stop_seconds* longer is killed; a second SIGINT
+    kills it at once. The pause before a restart doubles from 0.2 s to 5 s, and starts again after a worker
+    that ran for 10 s.
     """
-    signals: list[int] = []
-    worker: subprocess.Popen[bytes] | None = None
+    with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
+        options = ("--parent", str(os.getpid()), "--crash-record", str(Path(folder, "worker.crash")))
+        return _Supervisor((*command, *options), stop_seconds).run()
 
-    def forward(number: int, _frame: FrameType | None) -> None:
-        signals.append(number)
-        if worker is not None:
+
+class _Supervisor:
+    """Runs one worker process after another.
+
+    Each gets the crash record of its predecessor, so that it can requeue the predecessor's jobs and blame the
+    right one. All processes that a worker leaves behind are killed.
+    """
+
+    def __init__(self, command: Sequence[str], stop_seconds: float) -> None:
+        self._command = command
+        self._stop_seconds = stop_seconds
+        self._worker: subprocess.Popen[bytes] | None = None
+        self._kill_at: float | None = None
+        self._interrupts = 0
+
+    def run(self) -> int:
+        adopt_orphans()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        pause = RetryPause(min_seconds=_MIN_PAUSE_SECONDS, max_seconds=_MAX_PAUSE_SECONDS)
+        while self._kill_at is None:
+            began = time.monotonic()
+            status = self._run_worker()
+            if self._kill_at is not None:
+                break
+            if status == REFUSED_EXIT:
+                return status
+            if time.monotonic() - began > _HEALTHY_SECONDS:
+                pause.reset()
+            pause_seconds = pause.next_seconds()
+            _log.error("worker_ended", status=status, restart_in_seconds=pause_seconds)
+            self._sleep(pause_seconds)
+        return 0
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self._kill_at is None:
+            self._kill_at = time.monotonic() + self._stop_seconds
+        self._interrupts += number == signal.SIGINT
+        if self._interrupts > 1:
+            self._kill_at = 0.0
+        if self._worker is not None and self._worker.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                worker.send_signal(signal.SIGTERM)
+                os.kill(self._worker.pid, signal.SIGTERM)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, forward)
-    pause = RetryPause(min_seconds=_MIN_PAUSE_SECONDS, max_seconds=_MAX_PAUSE_SECONDS)
-    while not signals:
-        began = time.monotonic()
-        worker = subprocess.Popen(command, process_group=0)  # noqa: S603  (our own command line)
-        if signals:  # the signal came between the check above and the start
+    def _run_worker(self) -> int:
+        """Run a worker to its end, and kill the processes that it leaves behind; return its exit status."""
+        worker = self._worker = subprocess.Popen(self._command, process_group=0)  # noqa: S603  (our own command line)
+        if self._kill_at is not None:  # the signal came between the check and the start
             worker.send_signal(signal.SIGTERM)
-        status = _wait(worker, signals, stop_seconds)
-        if signals or status == REFUSED_EXIT:
-            return status if not signals else 0
-        if time.monotonic() - began > _HEALTHY_SECONDS:
-            pause.reset()
-        pause_seconds = pause.next_seconds()
-        _log.error("worker_ended", status=status, restart_in_seconds=pause_seconds)
-        time.sleep(pause_seconds)
-    return 0
-
-
-def end_with_parent() -> None:
-    """Have Linux send this process a SIGTERM when its parent dies, even if the parent is killed."""
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _wait(worker: "subprocess.Popen[bytes]", signals: list[int], stop_seconds: float) -> int:
-    """Wait for the end of *worker*; kill it when it runs *stop_seconds* longer than a signal allows."""
-    deadline: float | None = None
-    while True:
-        try:
-            return worker.wait(timeout=0.2)
-        except subprocess.TimeoutExpired:
-            if not signals:
-                continue
-            if deadline is None:
-                deadline = time.monotonic() + stop_seconds
-            elif time.monotonic() > deadline:
-                _log.error("worker_killed", reason="it did not stop in time")
+        is_killed = False
+        while worker.poll() is None:
+            time.sleep(_POLL_SECONDS)
+            # Orphans of the worker's own children end up here.
+            reap([pid for pid in child_pids() if pid != worker.pid])
+            if self._kill_at is not None and time.monotonic() > self._kill_at and not is_killed:
+                is_killed = True
+                reason = "interrupted twice" if self._interrupts > 1 else "it did not stop in time"
+                _log.error("worker_killed", reason=reason)
                 worker.kill()
+        if orphans := kill_children():
+            _log.warning("orphans_killed", count=orphans)
+        return worker.returncode
+
+    def _sleep(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while self._kill_at is None and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)

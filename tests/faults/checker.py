@@ -113,13 +113,20 @@ def attempts_in_turn(job: JobRecord) -> Iterator[str]:
 
 
 def within_limits(job: JobRecord) -> Iterator[str]:
-    """The row counts losses and tries as the log does, and none exceeds its limit."""
-    losses, failures = 0, Counter[str]()
+    """The row counts losses and tries as the log does, and none exceeds its limit.
+
+    Only the job that is to blame counts a loss, and the first loss after progress counts from 0 again.
+    """
+    losses, failures, has_progress = 0, Counter[str](), True
     done = {event.run for event in job.of_type("step.succeeded")}
     for event in job.events:
         if event.type == "job.retried":
             losses, failures = 0, Counter({run: failures[run] for run in done})
-        losses += event.type == "attempt.lost"
+        if event.type in {"job.retried", "step.succeeded"}:
+            has_progress = True
+        if event.type == "attempt.lost":
+            losses = (0 if has_progress else losses) + event.body["blamed"]
+            has_progress = False
         failures.update([event.run] if event.type == "step.failed" else [])
     if losses != job.losses or losses > MAX_LOSSES:
         yield f"{losses} losses in its log, {job.losses} in its row"

@@ -72,6 +72,11 @@ class JobRecord(Struct, kw_only=True):
         return [event for event in self.events if event.type in types]
 
     @property
+    def lost_attempts(self) -> int:
+        """The attempts that were lost, whoever was to blame."""
+        return len(self.of_type("attempt.lost"))
+
+    @property
     def start_wait(self) -> float:
         """Seconds from the acceptance of the job to its first start."""
         return self.of_type("job.started")[0].at - self.events[0].at

@@ -23,7 +23,7 @@ def sound() -> JobRecord:
         ("job.started", {"attempt": 1}),
         ("step.started", {"step": "a", "attempt": 1}),
         ("step.succeeded", {"step": "a", "attempt": 1}),
-        ("attempt.lost", {"attempt": 1}),
+        ("attempt.lost", {"attempt": 1, "blamed": True}),
         ("job.requeued", {"reason": "worker_lost"}),
         ("job.started", {"attempt": 2}),
         ("step.started", {"step": "b", "index": 0, "attempt": 2}),
@@ -62,7 +62,7 @@ def replace(job: JobRecord, seq: int, kind: str, **body: object) -> None:
 
 def lose_five_times(job: JobRecord) -> None:
     job.losses = 5
-    job.events[4:4] = [EventRecord(0, "attempt.lost", {"attempt": 1})] * 4
+    job.events[4:4] = [EventRecord(0, "attempt.lost", {"attempt": 1, "blamed": True})] * 4
 
 
 PLANTED: dict[str, tuple[Callable[[JobRecord], object], str]] = {

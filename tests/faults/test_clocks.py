@@ -36,7 +36,7 @@ async def test_a_worker_with_a_wrong_clock_starts_jobs_once_and_on_time(
         kept = await assert_kept(api, database, [*load.accepted, delayed["id"]], ledger)
         assert wrong.process.returncode is None
 
-    assert {(job.state, job.losses) for job in kept.values()} == {("succeeded", 0)}
+    assert {(job.state, job.lost_attempts) for job in kept.values()} == {("succeeded", 0)}
     assert {job_id for job_id, job in kept.items() if job.attempt > 1} == {again}
     (started,) = kept[delayed["id"]].of_type("job.started")
     assert 0 <= started.at - due.timestamp() < SLACK_SECONDS

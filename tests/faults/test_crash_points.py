@@ -58,7 +58,7 @@ async def test_the_jobs_of_a_worker_killed_at_any_point_are_taken_over(
         kept = await assert_kept(api, database, load.accepted, ledger)
 
     assert {job.state for job in kept.values()} == {"succeeded"}
-    assert point == "after_finish" or sum(job.losses for job in kept.values()) > 0
+    assert point == "after_finish" or sum(job.lost_attempts for job in kept.values()) > 0
     assert_taken_over_in_time(kept, faulty)
 
 
@@ -80,7 +80,7 @@ async def test_a_job_whose_step_kills_its_worker_resumes_at_that_step(
         kept = await assert_kept(api, database, load.accepted, ledger)
 
     (job,) = kept.values()
-    assert (job.state, job.attempt, job.losses) == ("succeeded", 2, 1)
+    assert (job.state, job.attempt, job.lost_attempts) == ("succeeded", 2, 1)
     assert [entry.attempt for entry in job.entries if entry.run == run] == [1, 2]
     assert_taken_over_in_time(kept, faulty)
 
@@ -100,7 +100,7 @@ async def test_a_lost_database_response_does_not_count_as_a_loss(
 
         kept = await assert_kept(api, database, load.accepted, ledger)
 
-    assert {(job.state, job.losses) for job in kept.values()} == {("succeeded", 0)}
+    assert {(job.state, job.lost_attempts) for job in kept.values()} == {("succeeded", 0)}
     assert point == "after_claim" or {job.attempt for job in kept.values()} == {1}
 
 
@@ -149,4 +149,4 @@ async def test_an_api_frozen_while_it_locks_a_job_does_not_stall_other_jobs(
         assert (await cancelling).status_code in (409, 503)
         kept = await assert_kept(api, database, load.accepted, ledger)
 
-    assert {(job.state, job.losses) for job in kept.values()} == {("succeeded", 0)}
+    assert {(job.state, job.lost_attempts) for job in kept.values()} == {("succeeded", 0)}

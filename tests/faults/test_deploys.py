@@ -16,7 +16,7 @@ from support.harness import open_api, serving, working
 
 
 def assert_no_harm(kept: dict[str, JobRecord]) -> None:
-    assert {(job.state, job.losses) for job in kept.values()} == {("succeeded", 0)}
+    assert {(job.state, job.lost_attempts) for job in kept.values()} == {("succeeded", 0)}
     assert [step for job in kept.values() for step in job.steps if step.tries] == []
 
 

@@ -61,30 +61,27 @@ async def test_a_shootout_resumes_after_its_worker_is_killed(
     assert (done["state"], done["attempt"]) == ("succeeded", 2), done["error"]
 
 
-@pytest.mark.slow
-async def test_a_job_lost_five_times_fails_and_its_neighbour_succeeds(
+async def test_a_job_whose_lease_runs_out_five_times_goes_on_and_is_not_blamed(
     settings: Settings, database: StatementPool
 ) -> None:
     async with serving(settings) as api, working(settings):
-        job = await api.submit("ticks", params={"count": 100_000, "interval_ms": 10})
-        neighbour = await api.submit("ticks", params={"count": 300, "interval_ms": 10})
-        for losses in range(5):
+        job = await api.submit("ticks", params={"count": 300, "interval_ms": 10})
+        for attempt in range(1, 6):
             async with asyncio.timeout(20):
                 # This gives the lease to a worker that does not exist.
                 while not await database.fetch(
                     "UPDATE jobs SET lease_expires_at = '2000-01-01', lease_owner = 'ghost'"
-                    " WHERE id = $1::uuid AND state = 'running' AND losses = $2 RETURNING id",
+                    " WHERE id = $1::uuid AND state = 'running' AND attempt = $2 RETURNING id",
                     job["id"],
-                    losses,
+                    attempt,
                 ):
                     await asyncio.sleep(0.02)
-            await events_until(api, job["id"], "attempt.lost", attempt=losses + 1)
+            await events_until(api, job["id"], "attempt.lost", attempt=attempt, blamed=False)
 
         done = await api.finish(job["id"])
-        neighbour_done = await api.finish(neighbour["id"])
 
-    assert (done["state"], done["error"]["code"], done["attempt"]) == ("failed", "lost_too_often", 5)
-    assert neighbour_done["state"] == "succeeded"
+    assert (done["state"], done["attempt"]) == ("succeeded", 6)
+    assert (await database.fetch("SELECT losses FROM jobs"))[0]["losses"] == 0
 
 
 def test_a_step_process_ends_when_its_worker_goes_away_with_unread_messages(tmp_path: Path) -> None:

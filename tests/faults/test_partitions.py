@@ -52,7 +52,7 @@ async def test_a_worker_cut_off_from_postgresql_is_replaced_and_recovers(
         kept = await assert_kept(api, database, load.accepted, ledger)
 
     assert {job.state for job in kept.values()} == {"succeeded"}
-    assert sum(job.losses for job in kept.values()) > 0
+    assert sum(job.lost_attempts for job in kept.values()) > 0
     assert took < (COMMAND_SECONDS if mode is Mode.HALF_OPEN else 5.0) + SLACK_SECONDS
     waits = [job.start_wait for job_id, job in kept.items() if job_id not in after]
     assert late_share(waits) < LATE_SECONDS + SLACK_SECONDS
@@ -173,4 +173,4 @@ async def test_a_silent_database_connection_costs_a_worker_no_lease(
 
         kept = await assert_kept(api, database, load.accepted, ledger)
 
-    assert {(job.state, job.losses) for job in kept.values()} == {("succeeded", 0)}
+    assert {(job.state, job.lost_attempts) for job in kept.values()} == {("succeeded", 0)}

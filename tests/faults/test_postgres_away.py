@@ -40,7 +40,7 @@ async def test_immediate_restarts_of_postgresql_cost_no_lease(
             await scene.load.until_more(5)
 
     assert_refusals_are_honest(scene)
-    assert sum(job.losses for job in scene.kept.values()) == 0
+    assert sum(job.lost_attempts for job in scene.kept.values()) == 0
 
 
 async def test_a_postgresql_outage_longer_than_the_leases_costs_no_lease(
@@ -54,7 +54,7 @@ async def test_a_postgresql_outage_longer_than_the_leases_costs_no_lease(
 
     assert_refusals_are_honest(scene)
     assert scene.load.refusals
-    assert sum(job.losses for job in scene.kept.values()) == 0, "run twice, though its worker lived"
+    assert sum(job.lost_attempts for job in scene.kept.values()) == 0, "run twice, though its worker lived"
 
 
 async def test_repeatedly_cut_connections_cost_no_lease(own: Settings, ledger: Path) -> None:
@@ -68,4 +68,4 @@ async def test_repeatedly_cut_connections_cost_no_lease(own: Settings, ledger: P
             await asyncio.sleep(0.15)
 
     assert_refusals_are_honest(scene)
-    assert sum(job.losses for job in scene.kept.values()) == 0
+    assert sum(job.lost_attempts for job in scene.kept.values()) == 0

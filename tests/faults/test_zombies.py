@@ -59,7 +59,7 @@ async def test_a_worker_frozen_during_its_steps_changes_nothing_afterwards(
         await wake_and_check(api, zombie, load, database)
         kept = await assert_kept(api, database, load.accepted, ledger)
 
-    assert {(job.state, job.losses) for job in kept.values()} == {("succeeded", 1), ("succeeded", 0)}
+    assert {(job.state, job.lost_attempts) for job in kept.values()} == {("succeeded", 1), ("succeeded", 0)}
 
 
 @pytest.mark.parametrize("point", ["after_claim", "before_checkpoint", "before_finish", "after_finish"])

@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 from headrace.adapters.database import StatementPool
 from headrace.domain.database import DatabaseBusyError
 from headrace.domain.events.encoding import encode_event
-from headrace.domain.events.types import JobError, JobFailed, JobSucceeded, LogWritten
+from headrace.domain.events.types import JobError, JobFailed, JobSucceeded, LogWritten, StepSucceeded
 from headrace.domain.jobs.attempts.changes import Change, JobMove, StepChange
 from headrace.domain.jobs.attempts.claims import Claim, Worker
 from headrace.domain.jobs.attempts.queue import JobQueue
@@ -202,21 +202,23 @@ async def test_a_requested_cancel_overrules_any_other_outcome(ready: StatementPo
     assert (await ready.fetch("SELECT state FROM step_runs"))[0]["state"] == "cancelled"
 
 
-async def test_the_fifth_loss_fails_a_job_and_the_first_loss_ends_a_cancelled_job(
+async def test_the_fifth_loss_fails_the_job_that_is_to_blame_and_the_first_loss_ends_a_cancelled_job(
     ready: StatementPool,
 ) -> None:
-    poison, unwanted = await queue(ready), await queue(ready)
-    worker = execution(ready)
+    poison, unwanted, neighbour = await queue(ready), await queue(ready), await queue(ready)
+    worker, successor = execution(ready), execution(ready, "successor")
     for loss in range(5):
         claims = await worker.claim(10) + await worker.claim(10, suspects=True)
-        assert poison in {claim.job_id for claim in claims}, loss
+        fences = {claim.job_id: claim.fence for claim in claims}
+        assert poison in fences, loss
         if loss == 0:
             await ready.fetch("UPDATE jobs SET cancel_requested_at = now() WHERE id = $1", unwanted)
-        for claim in claims:
-            await lose(ready, claim)
-        await sweep(worker)
+        await successor.rescue_from(worker.worker.id, (poison, fences[poison]))
 
     assert (await row(ready, poison))["state"] == "failed"
+    assert (await row(ready, poison))["losses"] == 5
+    kept = await row(ready, neighbour)
+    assert (kept["state"], kept["losses"], kept["attempt"]) == ("queued", 0, 5)
     kinds = [kind for _, kind in await history(ready, poison)]
     assert kinds.count("attempt.lost") == 5
     assert kinds[-1] == "job.failed"
@@ -225,6 +227,71 @@ async def test_the_fifth_loss_fails_a_job_and_the_first_loss_ends_a_cancelled_jo
         "attempt.lost",
         "job.cancelled",
     ]
+
+
+async def test_a_lease_that_runs_out_blames_nobody_until_the_tenth_time_in_a_row(
+    ready: StatementPool,
+) -> None:
+    job_id = await queue(ready)
+    worker = execution(ready)
+    losses = []
+    for _ in range(14):
+        (claim,) = await worker.claim(1) or await worker.claim(1, suspects=True)
+        await lose(ready, claim)
+        await sweep(worker)
+        losses.append((await row(ready, job_id))["losses"])
+
+    assert losses == [0] * 9 + [1, 2, 3, 4, 5]
+    assert (await row(ready, job_id))["state"] == "failed"
+
+
+async def test_a_loss_after_progress_is_the_first_one_again(ready: StatementPool) -> None:
+    job_id = await queue(ready)
+    worker, successor = execution(ready), execution(ready, "successor")
+    losses = []
+    for number in range(7):
+        (claim,) = await worker.claim(1) or await worker.claim(1, suspects=True)
+        if number in (2, 3, 6):
+            succeeded = change(claim, 1)
+            succeeded.events.append(
+                encode_event(StepSucceeded(step=f"step-{number}", attempt=claim.attempt, took_ms=1))
+            )
+            await worker.write([succeeded])
+        await successor.rescue_from(worker.worker.id, (job_id, claim.fence))
+        losses.append((await row(ready, job_id))["losses"])
+
+    assert losses == [1, 2, 1, 1, 2, 3, 1]
+
+
+async def test_the_jobs_of_a_dead_worker_are_rescued_at_once_and_those_of_others_are_left(
+    ready: StatementPool,
+) -> None:
+    await queue(ready)
+    await queue(ready)
+    worker, other, successor = execution(ready), execution(ready, "other"), execution(ready, "successor")
+    (lost,) = await worker.claim(1)
+    (kept,) = await other.claim(1)
+
+    news = await successor.rescue_from(worker.worker.id, None)
+
+    assert [(job_news.job_id, job_news.state) for job_news in news] == [(lost.job_id, "queued")]
+    assert (await row(ready, kept.job_id))["state"] == "running"
+    assert await successor.rescue_from(worker.worker.id, None) == []
+
+
+async def test_a_write_of_the_holder_renews_its_lease_and_the_last_one_ends_it(ready: StatementPool) -> None:
+    await queue(ready)
+    worker = execution(ready)
+    (claim,) = await worker.claim(1)
+    await lose(ready, claim)
+
+    await worker.write([change(claim, 1)])
+    swept = await sweep(execution(ready, "other"))
+    await worker.write([change(claim, 2, SUCCESS)])
+
+    assert swept == []
+    ended = await row(ready, claim.job_id)
+    assert (ended["state"], ended["lease_expires_at"]) == ("succeeded", None)
 
 
 async def test_a_heartbeat_renews_leases_and_returns_the_held_claims(ready: StatementPool) -> None:

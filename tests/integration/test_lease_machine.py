@@ -43,6 +43,11 @@ FROM jobs
 """
 
 
+def _losses_kept(job: ModelJob) -> int:
+    """Return the losses that still count if the job is lost again without blame."""
+    return job.losses if job.lost_in_a_row else 0
+
+
 class LeaseMachine(RuleBasedStateMachine):
     """Two workers, a user, a sweep and the clock. Zombies are attempts that continue after they were lost."""
 
@@ -58,15 +63,48 @@ class LeaseMachine(RuleBasedStateMachine):
     @rule(
         priority=st.sampled_from([0, 5, 9]),
         is_due=st.sampled_from([True, True, False]),
-        losses=st.sampled_from([0, 0, 1, MAX_LOSSES - 1]),
     )
-    def submit(self, priority: int, is_due: bool, losses: int) -> None:
+    def submit(self, priority: int, is_due: bool) -> None:
         run_at = None if is_due else datetime.now(UTC) + timedelta(hours=1)
         job_id = self.driver.submit(job_spec(priority=priority, run_at=run_at))
-        self.driver.fetch("UPDATE jobs SET losses = $2 WHERE id = $1", job_id, losses)
         self.expected_state.entries[job_id] = ExpectedJob(
-            priority, self.expected_state.next_turn(), ModelJob(is_due=is_due, losses=losses)
+            priority, self.expected_state.next_turn(), ModelJob(is_due=is_due)
         )
+
+    @precondition(lambda self: self.expected_state.jobs(model.can_be_claimed))
+    @rule(nth=NTH, worker=WORKERS, losses=st.integers(1, MAX_LOSSES))
+    def end_many_workers(self, nth: int, worker: str, losses: int) -> None:
+        """Claim one job again and again, which ends its worker each time."""
+        for _ in range(losses):
+            due = self.expected_state.jobs(model.can_be_claimed)
+            if not due:
+                return
+            first = min(due, key=lambda job_id: self.expected_state.entries[job_id].rank)
+            alone = model.is_suspect(due[first])
+            self.claim(worker=worker, limit=1, alone=alone)
+            self.die(nth=nth, worker=worker, is_blamed=True)
+
+    @rule(nth=NTH, worker=WORKERS, is_blamed=st.booleans())
+    def die(self, nth: int, worker: str, is_blamed: bool) -> None:
+        """End a worker. Its successor requeues what it held, and blames one of the jobs, or none."""
+        held = self.expected_state.jobs(lambda job: job.holder == worker)
+        blamed = sorted(held)[nth % len(held)] if held and is_blamed else None
+        turn = self.expected_state.next_turn()
+        expected: dict[UUID, list[str]] = {}
+        for job_id, job in held.items():
+            outcome = model.die(job, worker, is_blamed=job_id == blamed)
+            self.expected_state.entries[job_id].apply(outcome, turn)
+            expected[job_id] = list(outcome.events)
+
+        news = self.driver.die(worker, "b", (blamed, held[blamed].fence) if blamed is not None else None)
+
+        assert {job_news.job_id: [event.type for event in job_news.events] for job_news in news} == expected
+        for job_news in news:
+            body = msgspec.json.decode(job_news.events[0].body)
+            loss_counts = model.die(
+                held[job_news.job_id], worker, is_blamed=job_news.job_id == blamed
+            ).job.losses
+            assert body["blamed"] == (loss_counts > _losses_kept(held[job_news.job_id]))
 
     @rule(worker=WORKERS, limit=st.integers(1, 3), alone=st.booleans())
     def claim(self, worker: str, limit: int, alone: bool) -> None:
@@ -243,7 +281,7 @@ class LeaseMachine(RuleBasedStateMachine):
         if self.expected_state.jobs(lambda job: job.state is JobState.RUNNING):
             return
         if not self.expected_state.jobs(lambda job: model.can_be_claimed(job) and not model.is_suspect(job)):
-            self.submit(priority=5, is_due=True, losses=1)
+            self.submit(priority=5, is_due=True)
         self.claim(worker="a", limit=1, alone=False)
 
 

@@ -87,7 +87,7 @@ async def test_workers_find_their_jobs_by_an_index(crowded: StatementPool, datab
     worker = job_queue(recorder)
     claims = await worker.claim(50)
     await worker.claim(1, suspects=True)
-    await worker.has_due_suspect()
+    await worker.count_due_suspects(4)
     await worker.renew([(claims[0].job_id, claims[0].fence, 0.5, "{}")])
     await worker.fetch_cancel_requests()
     await worker.write([change(claim, 1, target=JobState.SUCCEEDED) for claim in claims[1:]])

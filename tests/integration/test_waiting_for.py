@@ -49,15 +49,15 @@ async def test_a_job_that_waits_for_its_next_attempt_reports_backoff(
     assert await why(engine, job_id) == "backoff"
 
 
-@pytest.mark.parametrize("losses", [0, 2])
-async def test_a_job_that_a_live_worker_could_run_reports_worker_busy(
-    database: StatementPool, engine: AsyncEngine, losses: int
+@pytest.mark.parametrize(("losses", "reason"), [(0, "worker_busy"), (1, "worker_busy"), (2, "quarantined")])
+async def test_a_due_job_reports_whether_it_waits_for_a_worker_or_for_a_process_of_its_own(
+    database: StatementPool, engine: AsyncEngine, losses: int, reason: str
 ) -> None:
     (job_id,) = await submit(database, job_spec())
     await database.fetch("UPDATE jobs SET losses = $1", losses)
     await serve(database)
 
-    assert await why(engine, job_id) == "worker_busy"
+    assert await why(engine, job_id) == reason
 
 
 async def test_a_handed_back_job_reports_worker_busy_and_not_backoff(

@@ -188,6 +188,10 @@ class LeaseDriver:
     def take_back(self, worker: str) -> list[JobNews]:
         return self._run(sweep(self._workers[worker]))
 
+    def die(self, worker: str, successor: str, blamed: tuple[UUID, int] | None) -> list[JobNews]:
+        """End *worker*; *successor* requeues its jobs and blames one of them."""
+        return self._run(self._workers[successor].rescue_from(worker, blamed))
+
     def expire(self, worker: str) -> list[UUID]:
         """Let the leases of *worker* expire. Return the ids of the jobs."""
         return self._ids(

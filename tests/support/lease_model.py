@@ -2,7 +2,7 @@
 
 from typing import Final, Literal, NamedTuple
 
-from headrace.domain.jobs.claim_rules import MAX_LOSSES
+from headrace.domain.jobs.claim_rules import MAX_BLAMELESS_LOSSES, MAX_LOSSES
 from headrace.domain.jobs.states import JobState
 
 SUSPECT_LOSSES: Final = 2
@@ -11,12 +11,16 @@ Verdict = Literal["now", "before", "lost"]
 
 
 class ModelJob(NamedTuple):
-    """A job's fields for the rules. *is_expired*: its lease is over; *is_late*: its timeout has passed."""
+    """A job's fields for the rules. *is_expired*: its lease is over; *is_late*: its timeout has passed.
+
+    *lost_in_a_row*: the attempts that were lost since a step succeeded, or a user retried the job.
+    """
 
     state: JobState = JobState.QUEUED
     is_due: bool = True
     attempt: int = 0
     losses: int = 0
+    lost_in_a_row: int = 0
     fence: int = 0
     write_no: int = 0
     holder: str | None = None
@@ -87,23 +91,35 @@ def write(
     if job.state is not JobState.RUNNING:
         return Outcome(job, verdict="lost")
     job = job._replace(write_no=write_no)
+    if "step.succeeded" in events:
+        job = job._replace(lost_in_a_row=0)
     if target is None:
-        return Outcome(job, events)
+        return Outcome(job._replace(is_expired=False), events)
     if rules.overruling and job.is_cancel_requested:
         return Outcome(_release(job, JobState.CANCELLED), (*events[:-1], "job.cancelled"))
     return Outcome(_release(job, target)._replace(is_due=not delayed), events)
 
 
 def take_back(job: ModelJob) -> Outcome:
-    """Sweep a job whose lease has expired."""
-    if not job.is_expired:
-        return Outcome(job)
-    losses = job.losses + 1
+    """Sweep a job whose lease has expired. The job is not to blame, unless that happens again and again."""
+    return lose(job, is_blamed=False) if job.is_expired else Outcome(job)
+
+
+def die(job: ModelJob, worker: str, *, is_blamed: bool) -> Outcome:
+    """End *worker*, which may hold the job and blame it."""
+    return lose(job, is_blamed=is_blamed) if job.holder == worker else Outcome(job)
+
+
+def lose(job: ModelJob, *, is_blamed: bool) -> Outcome:
+    in_a_row = job.lost_in_a_row + 1
+    losses = job.losses if job.lost_in_a_row else 0
+    losses += is_blamed or in_a_row >= MAX_BLAMELESS_LOSSES
     if job.is_cancel_requested:
         target = JobState.CANCELLED
     else:
         target = JobState.FAILED if losses >= MAX_LOSSES else JobState.QUEUED
-    return Outcome(_release(job, target)._replace(losses=losses), ("attempt.lost", _end_event(target)))
+    lost = _release(job, target)._replace(losses=losses, lost_in_a_row=in_a_row)
+    return Outcome(lost, ("attempt.lost", _end_event(target)))
 
 
 def time_out(job: ModelJob) -> Outcome:
@@ -136,7 +152,12 @@ def retry(job: ModelJob) -> Outcome | None:
     if job.state is not JobState.FAILED:
         return None
     retried = job._replace(
-        state=JobState.QUEUED, is_due=True, losses=0, is_cancel_requested=False, is_late=False
+        state=JobState.QUEUED,
+        is_due=True,
+        losses=0,
+        lost_in_a_row=0,
+        is_cancel_requested=False,
+        is_late=False,
     )
     return Outcome(retried, ("job.retried",))
 

@@ -123,6 +123,9 @@ def _worker_steps(world: World, worker: str) -> Iterator[Step]:
         yield _step(f"{worker} claims, answer lost", world, claimed)
         yield _step(f"{worker} claims", world._replace(believed=world.believed | {attempt}), claimed)
     if job.holder == worker:
+        for is_blamed in (False, True):
+            action = f"{worker} dies, blamed" if is_blamed else f"{worker} dies"
+            yield _step(action, world, model.die(job, worker, is_blamed=is_blamed))
         yield Step(f"{worker} renews", world._replace(job=model.renew(job, worker)))
         if not any((attempt.worker, attempt.fence) == (worker, job.fence) for attempt in world.believed):
             yield _step(f"{worker} hands back", world, model.hand_back(job, worker, job.fence))

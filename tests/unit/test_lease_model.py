@@ -8,7 +8,10 @@ from headrace.domain.jobs.claim_rules import MAX_LOSSES
 from support.lease_model import ALL_RULES, ModelJob, Rules
 from support.lease_statespace import World, steps, violation
 
-STARTS: Final = (World(ModelJob()), World(ModelJob(attempt=4, fence=4, losses=MAX_LOSSES - 1)))
+STARTS: Final = (
+    World(ModelJob()),
+    World(ModelJob(attempt=4, fence=4, losses=MAX_LOSSES - 1, lost_in_a_row=4)),
+)
 ENOUGH: Final = 400_000
 
 

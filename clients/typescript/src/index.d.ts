@@ -81,6 +81,7 @@ export interface JobCancelled extends Numbered<"job.cancelled"> {}
 export interface JobRetried extends Numbered<"job.retried"> {}
 export interface AttemptLost extends Numbered<"attempt.lost"> {
   attempt: number;
+  blamed?: boolean;
 }
 export interface StepStarted extends OfStep<"step.started"> {}
 export interface StepSucceeded extends OfStep<"step.succeeded"> {

@@ -101,13 +101,15 @@ class JobRetried(JobEvent, tag="job.retried", frozen=True):
 
 
 class AttemptLost(JobEvent, tag="attempt.lost", frozen=True, kw_only=True):
-    """The lease ran out: the worker of this attempt has vanished.
+    """The worker of this attempt has vanished. *blamed*: the job itself ended it, as far as can be known.
 
     The same statement logs what becomes of the job: `job.requeued` with the reason `worker_lost`,
-    `job.failed` after too many losses, or `job.cancelled` if a cancel was requested.
+    `job.failed` after five losses for which the job was to blame, or `job.cancelled` if a cancel was
+    requested.
     """
 
     attempt: int
+    blamed: bool = False
 
 
 class StepEvent(JobEvent, frozen=True, kw_only=True):

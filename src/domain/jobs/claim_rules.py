@@ -6,10 +6,13 @@ from typing import Final
 _PRIORITY_SECONDS: Final = 60
 
 SUSPECT_LOSSES: Final = 2
-"""A job with this many losses is a suspect: it may be what kills workers, so it runs in its own process."""
+"""A job that is to blame for this many losses is a suspect: it runs in a worker process of its own."""
 
 MAX_LOSSES: Final = 5
-"""A job with this many losses fails."""
+"""A job that is to blame for this many losses in a row, without progress, fails."""
+
+MAX_BLAMELESS_LOSSES: Final = 10
+"""From this loss in a row on, without progress, a job is blamed for its losses even without evidence."""
 
 IS_SUSPECT_SQL: Final = f"losses >= {SUSPECT_LOSSES}"
 

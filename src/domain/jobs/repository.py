@@ -102,7 +102,9 @@ class JobRepository:
         await self._session.execute(
             update(StepRun)
             .where(StepRun.job_id == job.id, StepRun.state != StepState.SUCCEEDED)
-            .values(state=StepState.PENDING, tries=0, error=None, retry_at=None, finished_at=None)
+            .values(
+                state=StepState.PENDING, tries=0, error=None, retry_at=None, started_at=None, finished_at=None
+            )
         )
 
     async def cancel_steps(self, job: Job) -> None:

@@ -142,7 +142,7 @@ class JobService:
         return in_graph_order(job, pipeline.graph if pipeline else [], stored)
 
     async def why_waiting(self, jobs: Sequence[Job]) -> dict[UUID, str]:
-        """Return for each queued job `run_at`, `backoff`, `worker_busy` or `no_worker`."""
+        """Return for each queued job why it waits: see `why_queued`."""
         queued = [job for job in jobs if job.state is JobState.QUEUED]
         if not queued:
             return {}
@@ -153,6 +153,7 @@ class JobService:
                 job.queue,
                 is_due=job.run_at <= now,
                 attempt=job.attempt,
+                losses=job.losses,
                 serving=serving,
             )
             for job in queued

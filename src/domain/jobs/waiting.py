@@ -2,18 +2,28 @@
 
 from collections.abc import Iterable
 
+from headrace.domain.jobs.claim_rules import SUSPECT_LOSSES
+
 
 def why_queued(
-    pipeline: str, queue: str, *, is_due: bool, attempt: int, serving: Iterable[tuple[set[str], set[str]]]
+    pipeline: str,
+    queue: str,
+    *,
+    is_due: bool,
+    attempt: int,
+    losses: int,
+    serving: Iterable[tuple[set[str], set[str]]],
 ) -> str:
     """Return the reason why a queued job waits.
 
-    `run_at`: it is delayed · `backoff`: it waits between two attempts · `worker_busy`: it is due and a live
-    worker serves it · `no_worker`: no live worker does.
+    `run_at`: it is delayed · `backoff`: it waits between two attempts · `quarantined`: it is to blame for the
+    loss of workers, so it waits for a process of its own · `worker_busy`: it is due and a live worker serves
+    it · `no_worker`: no live worker does.
 
     *pipeline* is `name@version`; *serving* has the queues and pipelines of each live worker.
     """
     if not is_due:
         return "backoff" if attempt else "run_at"
-    is_served = any(queue in queues and pipeline in pipelines for queues, pipelines in serving)
-    return "worker_busy" if is_served else "no_worker"
+    if not any(queue in queues and pipeline in pipelines for queues, pipelines in serving):
+        return "no_worker"
+    return "quarantined" if losses >= SUSPECT_LOSSES else "worker_busy"

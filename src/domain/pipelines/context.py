@@ -14,8 +14,11 @@ P_co = TypeVar("P_co", covariant=True)
 class RetryableError(HeadraceError):
     """The try failed, but another may succeed.
 
-    *retry_after* (a timedelta, or seconds) replaces the computed backoff.
+    *retry_after* (a timedelta, or seconds) replaces the computed backoff. It is at most ten years; with a
+    longer one the step fails for good, with the code `retry_after_invalid`.
     """
+
+    retry_after_seconds: float | None = None
 
     def __init__(self, message: str, *, retry_after: timedelta | float | None = None) -> None:
         super().__init__(message)
@@ -25,6 +28,8 @@ class RetryableError(HeadraceError):
 
 class PermanentError(HeadraceError):
     """A retry cannot succeed: the job fails at once, with *code* and the message."""
+
+    code: str = "permanent_error"
 
     def __init__(self, message: str, *, code: str = "permanent_error") -> None:
         super().__init__(message)

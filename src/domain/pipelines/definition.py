@@ -13,11 +13,14 @@ import msgspec
 from headrace.domain.errors import HeadraceError
 
 RunsIn = Literal["loop", "thread", "process"]
+OnLoss = Literal["retry", "fail"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _MAX_VERSION: Final = 2**31 - 1
+# The decorator recognises this object, so that an hour that an author has chosen is not taken for it.
+_DEFAULT_TIMEOUT: Final = timedelta(hours=1)
 
 
 class PipelineDefinitionError(HeadraceError):
@@ -28,7 +31,8 @@ class PipelineDefinitionError(HeadraceError):
 class Step(Generic[P, R]):
     """A function, and how it runs.
 
-    *timeout* limits one try. *grace* is the time a try has to stop by itself before it is killed.
+    *timeout* limits one try. *grace* is the time a try has to stop by itself before it is killed. *on_loss*:
+    what happens to the job if an attempt is lost or handed back while it runs the step.
     """
 
     function: Callable[P, R]
@@ -37,6 +41,8 @@ class Step(Generic[P, R]):
     timeout: timedelta
     runs_in: RunsIn
     grace: timedelta
+    on_loss: OnLoss
+    has_default_timeout: bool
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the plain function, for example in a test of the step."""
@@ -49,23 +55,26 @@ def step(function: Callable[P, R], /) -> Step[P, R]: ...
 def step(
     *,
     retries: int = 3,
-    timeout: timedelta = timedelta(hours=1),
+    timeout: timedelta = _DEFAULT_TIMEOUT,
     runs_in: RunsIn | None = None,
     grace: timedelta = timedelta(seconds=10),
+    on_loss: OnLoss = "retry",
 ) -> Callable[[Callable[P, R]], Step[P, R]]: ...
 def step(
     function: Callable[P, R] | None = None,
     /,
     *,
     retries: int = 3,
-    timeout: timedelta = timedelta(hours=1),
+    timeout: timedelta = _DEFAULT_TIMEOUT,
     runs_in: RunsIn | None = None,
     grace: timedelta = timedelta(seconds=10),
+    on_loss: OnLoss = "retry",
 ) -> Step[P, R] | Callable[[Callable[P, R]], Step[P, R]]:
     """Turn a function into a step. The decorator works with and without arguments.
 
     By default coroutine functions run in the `loop` and others in a `thread`. CPU-bound work belongs in a
-    `process`.
+    `process`. A step with `on_loss="fail"` is never entered again after an attempt that did not end it: then
+    its job fails with the code `step_lost`.
 
     Raises:
         PipelineDefinitionError: a value is out of range, or the function does not fit *runs_in*.
@@ -80,12 +89,23 @@ def step(
         if is_async != (where == "loop"):
             kind = "an async function runs in the loop" if is_async else "a loop step is an async function"
             raise PipelineDefinitionError(f"{label}: {kind}")
+        if on_loss not in typing.get_args(OnLoss):
+            raise PipelineDefinitionError(f"{label}: on_loss is retry or fail, not {on_loss!r}")
         if retries < 0 or timeout <= timedelta(0) or grace < timedelta(0):
             raise PipelineDefinitionError(f"{label}: retries, timeout and grace cannot be negative")
         parameters = inspect.signature(plain).parameters.values()
         if len(parameters) not in (1, 2) or any(p.kind is p.KEYWORD_ONLY for p in parameters):
             raise PipelineDefinitionError(f"{label}: a step takes (context), with for_each (context, item)")
-        return Step(plain, plain.__name__, retries, timeout, where, grace)
+        return Step(
+            function=plain,
+            name=plain.__name__,
+            retries=retries,
+            timeout=timeout,
+            runs_in=where,
+            grace=grace,
+            on_loss=on_loss,
+            has_default_timeout=timeout is _DEFAULT_TIMEOUT,
+        )
 
     return decorate if function is None else decorate(function)
 
@@ -226,6 +246,8 @@ class Pipeline:
                 "timeout_seconds": node.step.timeout.total_seconds(),
                 "weight": node.weight,
                 "result": node.is_result,
+                # Only if set, so that the graphs of registered versions stay equal.
+                **({"on_loss": node.step.on_loss} if node.step.on_loss != "retry" else {}),
             }
             for node in self.nodes.values()
         ]

@@ -1,4 +1,4 @@
-"""Loads the modules that define pipelines: bundled modules by name, users' files under unique names."""
+"""Loads the modules that define pipelines: bundled and named modules, and users' files and folders."""
 
 import hashlib
 import importlib
@@ -95,19 +95,35 @@ def expand(source: str) -> Iterator[str]:
 
 
 def load(source: str) -> ModuleType:
-    """Import one module that `expand` yielded: a file under a unique name, a module by its own name."""
+    """Import one module that `expand` yielded.
+
+    A file keeps the name under which Python finds it from its folder, so that pickles and processes that the
+    module starts find it as well. If that name is taken, it gets a unique one.
+    """
     path = Path(source)
     if not path.is_absolute():
         return importlib.import_module(source)
     is_package = path.name == "__init__.py"
     label = path.parent.name if is_package else path.stem
-    name = f"headrace_user_{label}_{hashlib.sha256(source.encode()).hexdigest()[:12]}"
-    if name in sys.modules:
-        return sys.modules[name]
     folder = str(path.parent.parent if is_package else path.parent)
     if folder not in sys.path:
         sys.path.append(folder)  # last, so that users' modules cannot shadow installed ones
-    search_paths = [str(path.parent)] if is_package else None
+    if _finds(label, path):
+        return importlib.import_module(label)
+    name = f"headrace_user_{label}_{hashlib.sha256(source.encode()).hexdigest()[:12]}"
+    return sys.modules.get(name) or _import_as(name, path, [str(path.parent)] if is_package else None)
+
+
+def _finds(name: str, path: Path) -> bool:
+    """Return whether `import name` gives the module in the file at *path*."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return False
+    return spec is not None and spec.origin is not None and Path(spec.origin).resolve() == path
+
+
+def _import_as(name: str, path: Path, search_paths: list[str] | None) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=search_paths)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python module")

@@ -1,6 +1,7 @@
 """Runs one try of one step in the event loop or in a thread, and stops it on request or after its timeout."""
 
 import asyncio
+import time
 from collections.abc import Awaitable
 from typing import Any, Final, Literal, Protocol
 
@@ -9,6 +10,7 @@ from headrace.workers.attempt.contexts import LoopContext, StepIdentity, ThreadC
 from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.waiting import StopSignal, wait_first
 from headrace.workers.containment import call_in_thread, contained
+from headrace.workers.crash_record import Entry
 from headrace.workers.values import encode_value
 
 # A coroutine step has this time to notice a stop by itself; then its task is cancelled.
@@ -123,21 +125,25 @@ def build_executor(
     return ThreadExecutor(node, ThreadContext(context, asyncio.get_running_loop()), context, items, limit)
 
 
-async def run_step(executor: StepExecutor, node: Node, stop: StopSignal) -> str:
+async def run_step(executor: StepExecutor, node: Node, stop: StopSignal, entry: Entry | None = None) -> str:
     """Run the try until it ends, *stop* is set or its timeout has passed; return the output as JSON.
+
+    *entry*: the entry of the crash record that gets the task of the try.
 
     Raises:
         StepStoppedError: it was stopped or timed out.
         Exception: any exception that the step raised.
     """
     step = executor.start()
+    if entry is not None:
+        entry.task = step
     try:
         await wait_first(step, stop=stop, seconds=node.step.timeout.total_seconds())
         if step.done():
             return executor.output(_returned(step))
         reason: Literal["stopped", "timeout"] = "stopped" if stop.is_set else "timeout"
         executor.request_stop()
-        await wait_first(step, seconds=node.step.grace.total_seconds())
+        await wait_first(step, seconds=_grace_seconds(node, stop))
         if reason == "stopped" and step.done() and not step.cancelled() and step.exception() is None:
             return executor.output(step.result())  # a step that ends within its grace time counts
         raise StepStoppedError(reason, abandoned=not step.done() and not await executor.kill())
@@ -150,6 +156,11 @@ async def run_step(executor: StepExecutor, node: Node, stop: StopSignal) -> str:
             _retrieve_exception(step)
         else:
             step.add_done_callback(_retrieve_exception)
+
+
+def _grace_seconds(node: Node, stop: StopSignal) -> float:
+    grace = node.step.grace.total_seconds()
+    return grace if stop.deadline is None else max(min(grace, stop.deadline - time.monotonic()), 0.0)
 
 
 def _retrieve_exception(step: asyncio.Future[Any]) -> None:

@@ -95,6 +95,13 @@ class GraphRunner:
                 _log.info("step_not_written", job_id=str(self._claim.job_id), error=repr(error))
         self._running.clear()
 
+    async def refuse(self, run: StepPlan, error: JobError) -> None:
+        """Fail the job with *error* because *run* must not be entered."""
+        if error.code == "step_lost":
+            await self._host.write(self._changes.failed(run, error, None))
+            run.state = StepState.FAILED
+        self.fail(error)
+
     def fail(self, error: JobError) -> None:
         """Stop the attempt and fail the job; the first *error* counts."""
         self.failure = self.failure or error
@@ -160,16 +167,8 @@ class GraphRunner:
                 task.result()
 
     async def _run_step(self, runner: StepRunner, run: StepPlan) -> None:
-        began = 0.0
-
-        def on_slot() -> None:
-            nonlocal began
-            began = time.monotonic()
-            run.has_slot = True
-            self._host.write_later(self._changes.started(run))
-
         try:
-            output = await runner.run(run, on_slot)
+            output = await runner.run(run, self._enter)
         except (JobCancelledError, LeaseLostError) as error:
             if isinstance(error, LeaseLostError):
                 self._status.stop(StopReason.LEASE_LOST)
@@ -185,7 +184,17 @@ class GraphRunner:
         except Exception as error:  # noqa: BLE001  (a step may raise anything)
             await self._step_failed(run, error)
         else:
-            await self._step_succeeded(run, output, int((time.monotonic() - began) * 1000))
+            await self._step_succeeded(run, output, int((time.monotonic() - run.entered_at) * 1000))
+
+    async def _enter(self, run: StepPlan) -> None:
+        """Record that *run* has its slot and begins."""
+        run.has_slot = True
+        if run.node.step.on_loss == "fail":
+            # Whatever happens next, the next attempt must know that the step was entered.
+            await self._host.write(self._changes.started(run))
+        else:
+            self._host.write_later(self._changes.started(run))
+        run.entered_at = time.monotonic()
 
     async def _step_succeeded(self, run: StepPlan, output: str, took_ms: int) -> None:
         run.output = output

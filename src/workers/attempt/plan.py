@@ -9,16 +9,17 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from headrace.domain.events.types import JobError
 from headrace.domain.jobs.attempts.claims import StepRecord
 from headrace.domain.jobs.states import StepState
 from headrace.domain.pipelines.definition import Node, Pipeline
-from headrace.workers.values import OutputError
+from headrace.workers.values import OutputError, job_error
 
 MAX_ITEMS: Final = 10_000
 
 
 class StepPlan(Struct, kw_only=True):
-    """One step run. *has_slot*: its current try has a slot and is being executed."""
+    """One step run. *has_slot*: its current try has a slot and is being executed, since *entered_at*."""
 
     node: Node
     key: str
@@ -28,6 +29,7 @@ class StepPlan(Struct, kw_only=True):
     tries: int = 0
     output: str | None = None
     has_slot: bool = False
+    entered_at: float = 0.0
 
 
 class Group(Struct):
@@ -53,6 +55,8 @@ class Plan:
         self._numbers = count()
         self._left = len(pipeline.nodes)
         self.groups: dict[str, Group] = {}
+        self.refusal: tuple[StepPlan, JobError] | None = None
+        """A step run that must not be entered, and why the job fails with it."""
         self.to_expand: deque[Group] = deque()
         """The unblocked `for_each` steps whose items are not computed yet."""
         done = set()
@@ -60,6 +64,8 @@ class Plan:
             blockers = sum(name not in done for name in node.after)
             group = self.groups[node.name] = Group(node, blockers)
             record = records.get(node.name)
+            if record is not None and record.state is StepState.SUCCEEDED:
+                self._refuse_changed(node, record)
             if node.for_each is None:
                 group.runs = [StepPlan(node=node, key=node.name)]
             elif record is not None and record.items is not None:
@@ -154,6 +160,15 @@ class Plan:
             if not follower.blockers:
                 self._unblock(follower, {})
 
+    def _refuse_changed(self, node: Node, record: StepRecord) -> None:
+        """Refuse a job whose stored step is of another kind, which only local mode allows to change."""
+        has_items = record.items is not None
+        if has_items != (node.for_each is not None):
+            was = "ran once per item" if has_items else "ran once"
+            message = f"step {node.name!r} {was} when the job ran it, and was changed since; submit a new job"
+            run = StepPlan(node=node, key=node.name)
+            self.refusal = self.refusal or (run, job_error("step_changed", message, node.name))
+
     def _restore(self, group: Group, records: dict[str, StepRecord], now: float) -> dict[str, float]:
         """Take over the stored states of the runs; return when delayed runs may start, by key."""
         ready_times = {}
@@ -162,6 +177,9 @@ class Plan:
             if record is None:
                 continue
             run.tries = record.tries
+            if record.is_open and group.node.step.on_loss == "fail":
+                message = f"an attempt that was lost had entered step {run.key!r}, which must not run twice"
+                self.refusal = self.refusal or (run, job_error("step_lost", message, run.key))
             if record.state is StepState.SUCCEEDED:
                 run.state = StepState.SUCCEEDED
                 run.output = record.output if record.output is not None else "null"

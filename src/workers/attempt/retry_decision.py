@@ -13,7 +13,7 @@ from headrace.workers.attempt.executors import StepStoppedError
 from headrace.workers.attempt.process_executor import ChildDiedError, ChildError
 from headrace.workers.values import OutputError, error_text, job_error
 
-_MAX_DELAY_SECONDS: Final = 30 * 86_400.0
+_MAX_DELAY_SECONDS: Final = 3_653 * 86_400.0
 
 
 class RetryDecision(Struct, frozen=True):
@@ -32,12 +32,16 @@ def decide_retry(
     is random.
     """
     described = describe(error, key, node)
+    if isinstance(error, StepStoppedError) and node.step.has_default_timeout:
+        return RetryDecision(described, None)  # another try would take as long
     max_tries = node.step.retries + 1 if max_attempts is None else max_attempts
     if isinstance(error, PermanentError | OutputError) or failures >= max_tries:
         return RetryDecision(described, None)
     if isinstance(error, RetryableError) and error.retry_after_seconds is not None:
-        seconds = min(error.retry_after_seconds, _MAX_DELAY_SECONDS)
-        return RetryDecision(described, timedelta(seconds=seconds))
+        if not error.retry_after_seconds <= _MAX_DELAY_SECONDS:
+            message = f"retry_after is at most ten years, not {error.retry_after_seconds:g} s"
+            return RetryDecision(job_error("retry_after_invalid", message, key), None)
+        return RetryDecision(described, timedelta(seconds=error.retry_after_seconds))
     return RetryDecision(described, backoff.delay(failures))
 
 
@@ -51,6 +55,8 @@ def describe(error: BaseException, key: str, node: Node) -> JobError:
         case StepStoppedError():
             code = "step_timeout"
             message = f"the step took longer than {node.step.timeout.total_seconds():g} s"
+            if node.step.has_default_timeout:
+                message += ", the default; @step(timeout=...) sets another limit"
         case ChildDiedError():
             code, message = "process_died", str(error)
         case ChildError():

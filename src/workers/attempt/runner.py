@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from typing import Any
 
 import structlog
 
@@ -57,8 +58,10 @@ class Attempt:
             status=self._status,
         )
 
-    def stop(self, reason: StopReason) -> None:
-        """Stop the attempt soon."""
+    def stop(self, reason: StopReason, *, deadline: float | None = None) -> None:
+        """Stop the attempt soon; its steps have at most until *deadline*, by the monotonic clock."""
+        if deadline is not None:
+            self._status.deadline = deadline
         self._status.stop(reason)
 
     async def run(self) -> None:
@@ -88,10 +91,12 @@ class Attempt:
     async def _run(self) -> None:
         if self.claim.cancel_requested:
             self.stop(StopReason.CANCELLED)
+        elif self._plan.refusal is not None:
+            await self._graph.refuse(*self._plan.refusal)
         else:
             try:
                 with contained:
-                    params = self._pipeline.decode_params(self.claim.params)
+                    params = self._decode_params()
             except Exception as error:  # noqa: BLE001  (a params struct may run the author's code)
                 self._graph.fail(job_error("params_invalid", error_text(error)))
             else:
@@ -101,6 +106,15 @@ class Attempt:
         await self._graph.stop()
         if self._status.reason is not StopReason.LEASE_LOST:
             await self._end()
+
+    def _decode_params(self) -> Any:
+        crash_record = self._resources.crash_record
+        entry = crash_record.enter(self.claim.lease)
+        entry.task = asyncio.current_task()
+        try:
+            return self._pipeline.decode_params(self.claim.params)
+        finally:
+            crash_record.leave(entry)
 
     async def _put_off(self, error: Exception) -> None:
         """Requeue the job because PostgreSQL was away; the next attempt continues from the stored steps."""

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.waiting import StopSignal, wait_first
 from headrace.workers.child.protocol import RunStep
 from headrace.workers.containment import call_in_thread, contained
+from headrace.workers.crash_record import Entry
 from headrace.workers.resources import WorkerResources
 from headrace.workers.values import OutputError, encode_value
 
@@ -65,11 +66,15 @@ class StepRunner:
             OutputError: they cannot be stored, or took longer than 60 s.
             Exception: any exception that the author's function raised.
         """
+        crash_record = self._resources.crash_record
+        entry = crash_record.enter(self._claim.lease)
         future: asyncio.Future[Any] = call_in_thread(
             f"headrace-{node.name}-items", compute_items, node, self._params
         )
         await wait_first(future, stop=self._stop, seconds=_ITEMS_TIMEOUT_SECONDS)
-        if not future.done():
+        if future.done():
+            crash_record.leave(entry)
+        else:
             self._resources.abandoned += 1
             future.cancel()
             if self._stop.is_set:
@@ -80,8 +85,8 @@ class StepRunner:
         limit = self._resources.max_output_bytes * _ITEMS_BYTES_FACTOR
         return encode_value(future.result(), f"the items of step {node.name!r}", limit)
 
-    async def run(self, run: StepPlan, on_slot: Callable[[], None]) -> str:
-        """Run one try and return its output as JSON. *on_slot* is called when the try gets its slot.
+    async def run(self, run: StepPlan, enter: Callable[[StepPlan], Awaitable[None]]) -> str:
+        """Run one try and return its output as JSON. *enter* is called when the try gets its slot.
 
         Raises:
             StepStoppedError: it was stopped or timed out.
@@ -94,14 +99,22 @@ class StepRunner:
         if slots is not None:
             await slots.acquire()
         scratch = Scratch(self._resources.scratch, self._claim.pipeline)
+        crash_record = self._resources.crash_record
         is_abandoned = False
+        entry: Entry | None = None
         try:
-            on_slot()
-            return await run_step(self._build_executor(run, scratch), run.node, self._stop)
+            await enter(run)
+            if run.node.step.runs_in == "process":
+                return await run_step(self._build_executor(run, scratch), run.node, self._stop)
+            entry = crash_record.enter(self._claim.lease)
+            executor = self._build_executor(run, scratch)
+            return await run_step(executor, run.node, self._stop, entry)
         except StepStoppedError as error:
             is_abandoned = error.abandoned
             raise
         finally:
+            if entry is not None and not is_abandoned:
+                crash_record.leave(entry)
             if is_abandoned:
                 self._resources.abandoned += 1
             elif slots is not None:

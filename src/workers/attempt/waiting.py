@@ -6,10 +6,14 @@ from typing import Any
 
 
 class StopSignal:
-    """A flag that is set once. It calls back, so that waiting for it needs no task of its own."""
+    """A flag that is set once. It calls back, so that waiting for it needs no task of its own.
+
+    *deadline*: the monotonic time by which everything that it stops must have ended.
+    """
 
     def __init__(self) -> None:
         self.is_set = False
+        self.deadline: float | None = None
         self._callbacks: list[Callable[[], None]] = []
 
     def set(self) -> None:

@@ -1,72 +1,144 @@
-"""Runs each job that was lost twice in a worker process of its own, so that it can harm no other job."""
+"""Runs each suspect, a job that was to blame for two losses, in a worker process of its own."""
 
 import asyncio
 import os
-from signal import SIGKILL, SIGTERM
+import time
+from collections.abc import Callable, Sequence
+from itertools import count
+from pathlib import Path
+from signal import SIGKILL, SIGTERM, Signals
 from typing import Final
 
 import structlog
 
 from headrace.adapters.periodic import run_every
+from headrace.domain.database import TRANSIENT
+from headrace.domain.events.news import JobNews
 from headrace.domain.jobs.attempts.queue import JobQueue
 from headrace.settings import Settings
 from headrace.workers.attempt.waiting import StopSignal
 from headrace.workers.child.process import Child
+from headrace.workers.crash_record import Death, read_death
 from headrace.workers.fresh_python import fresh_python
 
 _log = structlog.get_logger(__name__)
 
-_PERIOD_SECONDS: Final = 1.0
-_KILL_SECONDS: Final = 10
+_PERIOD_SECONDS: Final = 0.5
+_KILL_SECONDS: Final = 1.0
+# A process that has not claimed a job by then has found none.
+_START_SECONDS: Final = 20.0
 
 
 class Quarantine:
-    """Starts the worker process for such jobs, one at a time. A suspect is a job that was lost twice."""
+    """Starts a worker process for each due suspect, up to *slots* at once, beside the normal work."""
 
-    def __init__(self, job_queue: JobQueue, settings: Settings) -> None:
+    def __init__(
+        self,
+        job_queue: JobQueue,
+        settings: Settings,
+        *,
+        folder: Path,
+        slots: int,
+        publish: Callable[[Sequence[JobNews]], None],
+    ) -> None:
+        """*folder* holds the crash records of the processes. *publish* gets the news of lost suspects."""
         self._job_queue = job_queue
         self._settings = settings
+        self._folder = folder
+        self._slots = slots
+        self._publish = publish
+        self._numbers = count(1)
         self._stopping = StopSignal()
-        self._process: Child | None = None
+        self._processes: dict[asyncio.Task[None], SuspectProcess] = {}
 
     async def run(self) -> None:
-        """Look for a due suspect every second, until cancelled."""
-        await run_every(_PERIOD_SECONDS, self.run_one)
+        """Look for due suspects twice a second, until cancelled."""
+        await run_every(_PERIOD_SECONDS, self.start_due)
 
-    async def run_one(self) -> int:
-        """Run one due suspect to its end, if there is one; return how many were run."""
-        if self._stopping.is_set or not await self._job_queue.has_due_suspect():
+    async def start_due(self) -> int:
+        """Start a process for each due suspect that none is starting for; return how many were started."""
+        free = self._slots - len(self._processes)
+        if self._stopping.is_set or free <= 0:
             return 0
-        try:
-            self._process = self._start()
-        except OSError as error:
-            _log.error("cannot_run_alone", error=str(error))
-            return 0
-        status = await self._process.wait()
-        _log.warning("ran_alone", status=status)
-        return 1
+        starting = sum(process.is_starting for process in self._processes.values())
+        due = await self._job_queue.count_due_suspects(self._slots + starting)
+        started = 0
+        # `stop` may have been called during the query.
+        while started < min(free, due - starting) and not self._stopping.is_set:
+            try:
+                process = self._start()
+            except OSError as error:
+                _log.error("cannot_run_alone", error=str(error))
+                break
+            task = asyncio.create_task(self._attend(process))
+            self._processes[task] = process
+            task.add_done_callback(self._processes.pop)
+            started += 1
+        return started
 
     def stop(self) -> None:
-        """Start no more processes, and have the running one hand its job back."""
+        """Start no more processes, and have the running ones hand their jobs back."""
         self._stopping.set()
-        if self._process is not None and self._process.status is None:
-            self._process.signal(SIGTERM)
+        self._signal(SIGTERM)
 
     async def wait_stopped(self) -> None:
-        """Wait until the process has ended; kill it 10 s after its grace time."""
-        if self._process is None:
+        """Wait until all processes have ended; kill those that take longer than they may."""
+        if not self._processes:
             return
-        try:
-            async with asyncio.timeout(self._settings.grace_seconds + _KILL_SECONDS):
-                await self._process.wait()
-        except TimeoutError:
-            self._process.signal(SIGKILL)
+        _, late = await asyncio.wait(self._processes, timeout=self._settings.stop_seconds - _KILL_SECONDS)
+        if late:
+            self._signal(SIGKILL)
+            await asyncio.wait(late)
 
-    def _start(self) -> Child:
+    def _signal(self, number: Signals) -> None:
+        for process in self._processes.values():
+            process.child.signal(number)
+
+    def _start(self) -> "SuspectProcess":
         """Start a worker that claims one suspect and ends with it."""
+        crash_record = self._folder / f"suspect-{next(self._numbers)}.crash"
         queues = self._job_queue.worker.queues
         options = [option for queue in queues for option in ("--queue", queue)]
-        return Child(
-            fresh_python("headrace.cli.main", "worker", "--alone", "--suspect", *options),
+        child = Child(
+            fresh_python(
+                *("headrace.cli.main", "worker", "--alone", "--suspect"),
+                *("--parent", str(os.getpid()), "--crash-record", str(crash_record), *options),
+            ),
             environment=os.environ | self._settings.environment(),
         )
+        return SuspectProcess(child, crash_record)
+
+    async def _attend(self, process: "SuspectProcess") -> None:
+        """Wait for the end of *process*. If its job has ended it, requeue or fail the job at once."""
+        status = await process.child.wait()
+        _log.warning("ran_alone", status=status)
+        death = process.death()
+        process.crash_record.unlink(missing_ok=True)
+        # A process that this worker kills at its own end is not its job's fault; nor is an end in order.
+        if death is None or death.blamed is None or self._stopping.is_set:
+            return
+        try:
+            self._publish(await self._job_queue.rescue_from(death.worker, death.blamed))
+        except TRANSIENT as error:
+            # The lease runs out, and nobody is blamed.
+            _log.warning("suspect_not_rescued", job_id=str(death.blamed[0]), reason=error.reason)
+
+
+class SuspectProcess:
+    """A worker process that runs one suspect."""
+
+    def __init__(self, child: Child, crash_record: Path) -> None:
+        self.child = child
+        self.crash_record = crash_record
+        self._started_at = time.monotonic()
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether the process may still claim a job."""
+        if time.monotonic() - self._started_at > _START_SECONDS:
+            return False
+        death = self.death()
+        return death is None or death.blamed is None
+
+    def death(self) -> Death | None:
+        return read_death(self.crash_record)

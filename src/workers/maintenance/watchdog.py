@@ -1,5 +1,6 @@
 """Ends the process when its event loop is blocked; the supervisor starts a new one."""
 
+import asyncio
 import faulthandler
 import os
 import sys
@@ -8,6 +9,7 @@ import time
 from typing import Final
 
 from headrace.adapters.periodic import run_every
+from headrace.workers.crash_record import CrashRecord
 
 BLOCKED_EXIT: Final = 70
 _TICK_SECONDS: Final = 0.5
@@ -16,18 +18,21 @@ _TICK_SECONDS: Final = 0.5
 class Watchdog:
     """A thread that exits with status 70 when the loop was blocked for *seconds*.
 
-    It first writes the stacks of all threads to standard error. The leases of the process expire, so that
-    other workers take over its jobs.
+    It first blames the attempt whose code blocks the loop, and writes the stacks of all threads to standard
+    error. `ProcessWatch` does the same from outside, for code that holds Python's lock.
     """
 
-    def __init__(self, *, seconds: float = 5.0) -> None:
+    def __init__(self, crash_record: CrashRecord, *, seconds: float = 5.0) -> None:
+        self._crash_record = crash_record
         self._seconds = seconds
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._ticked_at = time.monotonic()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="headrace-watchdog", daemon=True)
 
     async def run(self) -> None:
         """Start the thread and tick in the event loop, until cancelled."""
+        self._loop = asyncio.get_running_loop()
         self._thread.start()
         try:
             await run_every(_TICK_SECONDS, self._tick, jitter=0.0, waits_first=False)
@@ -48,8 +53,10 @@ class Watchdog:
                 return
             if self._ticked_at >= began:
                 continue
+            blamed = self._crash_record.blame_task(asyncio.current_task(self._loop))
+            by = "" if blamed is None else f" by job {blamed[0]}"
             sys.stderr.write(
-                f"the event loop is blocked for more than {self._seconds:g} s; ending the process\n"
+                f"the event loop is blocked for more than {self._seconds:g} s{by}; ending the process\n"
             )
             faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
             sys.stderr.flush()

@@ -1,7 +1,9 @@
 """Exceptions of an author's code in daemon threads stay errors of the step."""
 
 import asyncio
+import contextvars
 import threading
+import time
 from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import Any
@@ -27,9 +29,15 @@ def fail(error: BaseException) -> None:
 
 
 async def wait_for_end(thread: threading.Thread) -> None:
-    """Wait for the end of *thread* and for the callbacks that it scheduled in the loop."""
-    await asyncio.to_thread(thread.join, SECONDS)
-    assert not thread.is_alive()
+    """Wait until *thread* is idle, and for the callbacks that its call scheduled in the loop."""
+    await asyncio.to_thread(wait_until_idle, thread)
+
+
+def wait_until_idle(thread: threading.Thread) -> None:
+    deadline = time.monotonic() + SECONDS
+    while thread.is_alive() and thread.name != "headrace-idle":
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 async def test_the_value_of_a_call_is_returned() -> None:
@@ -43,15 +51,65 @@ async def test_none_is_returned_like_any_other_value() -> None:
     assert future.result() is None
 
 
-async def test_each_call_runs_in_its_own_daemon_thread_with_the_given_name() -> None:
-    first, second = (
-        await call_in_thread("headrace-one", threading.current_thread),
-        await call_in_thread("headrace-two", threading.current_thread),
+def current() -> tuple[threading.Thread, str]:
+    return threading.current_thread(), threading.current_thread().name
+
+
+async def test_each_call_runs_in_a_daemon_thread_with_the_given_name() -> None:
+    (first, first_name), (second, second_name) = (
+        await call_in_thread("headrace-one", current),
+        await call_in_thread("headrace-two", current),
     )
 
-    assert (first.name, second.name) == ("headrace-one", "headrace-two")
+    assert (first_name, second_name) == ("headrace-one", "headrace-two")
     assert first.daemon
     assert threading.current_thread() not in {first, second}
+
+
+async def test_concurrent_calls_run_in_threads_of_their_own() -> None:
+    gate = threading.Barrier(3)
+
+    def meet() -> threading.Thread:
+        gate.wait(SECONDS)
+        return threading.current_thread()
+
+    threads = await asyncio.gather(*(call_in_thread(f"call-{number}", meet) for number in range(3)))
+
+    assert len(set(threads)) == 3
+
+
+async def test_a_thread_is_reused_and_keeps_its_local_objects() -> None:
+    local = threading.local()
+
+    def count() -> int:
+        local.calls = getattr(local, "calls", 0) + 1
+        calls: int = local.calls
+        return calls
+
+    counts = []
+    for _ in range(3):
+        counts.append(await call_in_thread("counting", count))
+        (thread,) = [
+            thread for thread in threading.enumerate() if thread.name in ("counting", "headrace-idle")
+        ][:1]
+        await wait_for_end(thread)
+
+    assert max(counts) > 1
+
+
+async def test_a_call_sees_the_context_variables_of_its_caller_and_leaves_them() -> None:
+    variable = contextvars.ContextVar("variable", default="unset")
+    variable.set("of the caller")
+
+    def change() -> str:
+        seen = variable.get()
+        variable.set("of the thread")
+        return seen
+
+    first = await call_in_thread("changing", change)
+    second = await call_in_thread("changing", change)
+
+    assert (first, second, variable.get()) == ("of the caller",) * 3
 
 
 async def test_the_loop_keeps_running_while_the_thread_works() -> None:
@@ -145,8 +203,5 @@ def test_a_thread_may_end_after_its_loop(error: BaseException | None, broken: li
     with asyncio.Runner() as runner:
         runner.run(begin())
     gate.set()
-    thread = threads.get(timeout=SECONDS)
-    thread.join(SECONDS)
-
-    assert not thread.is_alive()
+    wait_until_idle(threads.get(timeout=SECONDS))
     assert broken == []

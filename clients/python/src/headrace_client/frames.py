@@ -133,9 +133,10 @@ class JobRetried(Event, tag="job.retried", frozen=True):
 
 
 class AttemptLost(Event, tag="attempt.lost", frozen=True, kw_only=True):
-    """The worker that ran the job vanished."""
+    """The worker that ran the job vanished. *blamed*: the job itself ended it, as far as can be known."""
 
     attempt: int
+    blamed: bool = False
 
 
 class StepEvent(Event, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """The statement that writes the changes of many attempts at once, and the read of stored step runs."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -14,7 +15,8 @@ from headrace.domain.jobs.settling import settle_steps_sql
 
 _STEPS: Final = """
 SELECT job_id, key, name, index, state, tries, items::text AS items, output::text AS output,
-       extract(epoch FROM retry_at - statement_timestamp())::float8 AS retry_seconds
+       extract(epoch FROM retry_at - statement_timestamp())::float8 AS retry_seconds,
+       state = 'pending' AND started_at IS NOT NULL AND error IS NULL AS is_open
 FROM step_runs WHERE job_id = ANY($1::uuid[])
 """
 
@@ -54,7 +56,7 @@ WITH new AS (
         progress = CASE WHEN w.target = 'succeeded' THEN 1 ELSE coalesce(w.progress, j.progress) END,
         progress_steps = CASE WHEN w.target IS NULL THEN j.progress_steps END,
         lease_owner = CASE WHEN w.target IS NULL THEN j.lease_owner END,
-        lease_expires_at = CASE WHEN w.target IS NULL THEN j.lease_expires_at END,
+        lease_expires_at = CASE WHEN w.target IS NULL THEN statement_timestamp() + $34::interval END,
         run_at = CASE WHEN w.target = 'queued'
             THEN statement_timestamp() + w.delay * interval '1 second' ELSE j.run_at END,
         due_order = CASE WHEN w.target = 'queued'
@@ -124,9 +126,13 @@ class ChangeRepository:
         """Return the step runs that earlier attempts of the jobs have stored."""
         return await self._database.fetch(_STEPS, list(job_ids))
 
-    async def write(self, changes: Sequence[Change]) -> Sequence[Row]:
-        """Write one change each of different jobs; return one row per change with its verdict."""
-        return await self._database.fetch(_WRITE, *_columns(changes))
+    async def write(self, changes: Sequence[Change], lease: timedelta) -> Sequence[Row]:
+        """Write one change each of different jobs; return one row per change with its verdict.
+
+        A change that does not end its attempt renews its lease for *lease*: the heartbeat skips a row that
+        this statement has locked.
+        """
+        return await self._database.fetch(_WRITE, *_columns(changes), lease)
 
 
 def _columns(changes: Sequence[Change]) -> list[list[Any]]:

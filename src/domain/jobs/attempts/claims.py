@@ -26,7 +26,10 @@ class Worker(Struct, frozen=True, kw_only=True):
 
 
 class StepRecord(Struct, frozen=True, kw_only=True):
-    """The stored row of a step run when an attempt begins. *items* and *output* are JSON texts."""
+    """The stored row of a step run when an attempt begins. *items* and *output* are JSON texts.
+
+    *is_open*: its last try was entered and has not ended, as far as is known.
+    """
 
     key: str
     name: str
@@ -36,6 +39,7 @@ class StepRecord(Struct, frozen=True, kw_only=True):
     items: str | None
     output: str | None
     retry_seconds: float | None
+    is_open: bool = False
 
 
 class Claim(Struct, frozen=True, kw_only=True):
@@ -67,6 +71,10 @@ class Claim(Struct, frozen=True, kw_only=True):
     news: JobNews
     request_id: str | None = None
     eta_estimator: EtaEstimator | None = None
+
+    @property
+    def lease(self) -> HeldLease:
+        return (self.job_id, self.fence)
 
     def now(self) -> datetime:
         """Return PostgreSQL's time, since the worker's own clock may be wrong."""

@@ -111,11 +111,11 @@ SELECT id, event_seq, statement_timestamp(),
 FROM changed
 """  # noqa: S608  (fragments of this code base)
 
-_HAS_DUE_SUSPECT: Final = f"""
-SELECT EXISTS (
+_COUNT_DUE_SUSPECTS: Final = f"""
+SELECT count(*)::int AS due FROM (
     SELECT 1 FROM jobs WHERE state = 'queued' AND {IS_SUSPECT_SQL} AND queue = ANY($1::text[])
-      AND run_at <= statement_timestamp() AND {VERSION_KEY_SQL} = ANY($2::text[])
-) AS due
+      AND run_at <= statement_timestamp() AND {VERSION_KEY_SQL} = ANY($2::text[]) LIMIT $3
+) suspects
 """  # noqa: S608  (fragments of this code base)
 
 
@@ -176,9 +176,9 @@ class LeaseRepository:
         ids, fences = [job_id for job_id, _ in leases], [fence for _, fence in leases]
         await self._database.fetch(_RELEASE, ids, fences, worker)
 
-    async def has_due_suspect(self, queues: Sequence[str], pipelines: Sequence[str]) -> bool:
-        rows = await self._database.fetch(_HAS_DUE_SUSPECT, list(queues), list(pipelines))
-        return bool(rows[0]["due"])
+    async def count_due_suspects(self, queues: Sequence[str], pipelines: Sequence[str], limit: int) -> int:
+        rows = await self._database.fetch(_COUNT_DUE_SUSPECTS, list(queues), list(pipelines), limit)
+        return int(rows[0]["due"])
 
 
 def held_leases(rows: Sequence[Row]) -> set[HeldLease]:

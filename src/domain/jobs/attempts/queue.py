@@ -25,11 +25,10 @@ from headrace.domain.workers.repository import WorkerRepository
 
 _MAX_TIMED_OUT: Final = 100
 _MAX_EXPIRED: Final = 10_000
+_RESCUE_BATCH: Final = 100
 
 JOB_TIMEOUT: Final = JobError(code="job_timeout", message="the job is out of time")
-_LOST_TOO_OFTEN: Final = JobError(
-    code="lost_too_often", message=f"the workers of {MAX_LOSSES} attempts vanished"
-)
+_LOST_TOO_OFTEN: Final = JobError(code="lost_too_often", message=f"the job ended {MAX_LOSSES} of its workers")
 _JOB_TIMEOUT_JSON: Final = msgspec.json.encode(JOB_TIMEOUT).decode()
 _LOST_TOO_OFTEN_JSON: Final = msgspec.json.encode(_LOST_TOO_OFTEN).decode()
 
@@ -60,13 +59,13 @@ class JobQueue:
             steps.setdefault(row["job_id"], {})[row["key"]] = _step_record(row)
         return [_claim(row, steps.get(row["id"], {}), self._eta_estimators) for row in rows]
 
-    async def has_due_suspect(self) -> bool:
-        """Return whether a suspect is due: a job that runs in a process of its own."""
-        return await self._leases.has_due_suspect(self.worker.queues, self.worker.pipelines)
+    async def count_due_suspects(self, limit: int) -> int:
+        """Return how many suspects are due, at most *limit*: jobs that run in processes of their own."""
+        return await self._leases.count_due_suspects(self.worker.queues, self.worker.pipelines, limit)
 
     async def write(self, changes: Sequence[Change]) -> dict[UUID, tuple[WriteResult, JobNews | None]]:
         """Write one change per job; return the result of each, with news if it was applied now."""
-        rows = {row["id"]: row for row in await self._changes.write(changes)}
+        rows = {row["id"]: row for row in await self._changes.write(changes, self.worker.lease)}
         return {change.job_id: _write_result(change, rows[change.job_id]) for change in changes}
 
     async def renew(
@@ -101,8 +100,27 @@ class JobQueue:
         return await self._rescues.fetch_expired(_MAX_EXPIRED)
 
     async def rescue(self, leases: Sequence[HeldLease]) -> list[JobNews]:
-        """Requeue the jobs of *leases* that have still run out; fail those that were lost too often."""
+        """Requeue the jobs of *leases* that have still run out. Nobody is to blame."""
         return _news(await self._rescues.rescue(leases, _LOST_TOO_OFTEN_JSON))
+
+    async def rescue_from(self, dead_worker: str, blamed: HeldLease | None) -> list[JobNews]:
+        """Requeue all jobs of a worker that has certainly ended, without waiting for their leases.
+
+        *blamed* is the attempt that ended it, if known: the loss counts for its job only, which fails with
+        its fifth loss.
+        """
+        news: list[JobNews] = []
+        leases = await self._rescues.fetch_held(dead_worker)
+        for start in range(0, len(leases), _RESCUE_BATCH):
+            news += _news(
+                await self._rescues.rescue(
+                    leases[start : start + _RESCUE_BATCH],
+                    _LOST_TOO_OFTEN_JSON,
+                    blamed=blamed,
+                    dead_worker=dead_worker,
+                )
+            )
+        return news
 
     async def fail_timed_out(self) -> list[JobNews]:
         """Fail queued jobs that are out of time."""
@@ -123,6 +141,7 @@ def _step_record(row: Row) -> StepRecord:
         items=row["items"],
         output=row["output"],
         retry_seconds=row["retry_seconds"],
+        is_open=row["is_open"],
     )
 
 

@@ -1,4 +1,4 @@
-"""The statements that end attempts from outside: expired leases are rescued, jobs out of time fail.
+"""The statements that end attempts from outside: lost attempts are rescued, jobs out of time fail.
 
 Every worker runs them. They skip rows that another transaction has locked.
 """
@@ -10,7 +10,7 @@ from headrace.domain.database import Database, Row
 from headrace.domain.events.sql import event_body_sql
 from headrace.domain.jobs.attempts.claims import HeldLease
 from headrace.domain.jobs.attempts.lease_repository import held_leases
-from headrace.domain.jobs.claim_rules import MAX_LOSSES, due_order_sql
+from headrace.domain.jobs.claim_rules import MAX_BLAMELESS_LOSSES, MAX_LOSSES, due_order_sql
 from headrace.domain.jobs.settling import settle_steps_sql
 
 _EXPIRED: Final = """
@@ -21,29 +21,47 @@ ORDER BY lease_expires_at, id LIMIT $1
 _REQUEUED_BODY: Final = event_body_sql(reason="'\"worker_lost\"'", run_at="to_json(statement_timestamp())")
 _FAILED_BODY: Final = event_body_sql(error="$2::text")
 
+_HELD: Final = "SELECT id, fence FROM jobs WHERE lease_owner = $1 AND state = 'running' ORDER BY id"
+
+# $5 and $6: job and fence of the attempt that ended its worker, if known. $7: a worker that has ended, so its
+# leases need not expire first. A job is blamed without evidence from its loss number $8 in a row on.
 _RESCUE: Final = f"""
 WITH lost AS (
     SELECT j.id FROM jobs j
     JOIN unnest($1::uuid[], $4::int[]) AS seen(id, fence) ON seen.id = j.id AND seen.fence = j.fence
-    WHERE j.state = 'running' AND j.lease_expires_at < statement_timestamp()
+    WHERE j.state = 'running' AND (j.lease_expires_at < statement_timestamp() OR j.lease_owner = $7::text)
     ORDER BY j.id FOR NO KEY UPDATE OF j SKIP LOCKED
+), judged AS (
+    SELECT j.id, b.is_blamed, CASE WHEN l.count = 0 THEN 0 ELSE j.losses END + b.is_blamed::int AS losses
+    FROM lost JOIN jobs j ON j.id = lost.id
+    CROSS JOIN LATERAL (
+        SELECT coalesce(max(seq), 0) AS seq FROM job_events
+        WHERE job_id = j.id AND type IN ('step.succeeded', 'job.retried')
+    ) progress
+    CROSS JOIN LATERAL (
+        SELECT count(*) FROM job_events WHERE job_id = j.id AND type = 'attempt.lost' AND seq > progress.seq
+    ) l
+    CROSS JOIN LATERAL (
+        SELECT coalesce(j.id = $5::uuid AND j.fence = $6::int, false) OR l.count + 1 >= $8 AS is_blamed
+    ) b
 ), changed AS (
     UPDATE jobs SET
-        losses = losses + 1,
+        losses = judged.losses,
         state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
-                     WHEN losses + 1 >= $3 THEN 'failed' ELSE 'queued' END,
-        error = CASE WHEN cancel_requested_at IS NULL AND losses + 1 >= $3
+                     WHEN judged.losses >= $3 THEN 'failed' ELSE 'queued' END,
+        error = CASE WHEN cancel_requested_at IS NULL AND judged.losses >= $3
                      THEN $2::text::jsonb ELSE error END,
-        finished_at = CASE WHEN cancel_requested_at IS NOT NULL OR losses + 1 >= $3
+        finished_at = CASE WHEN cancel_requested_at IS NOT NULL OR judged.losses >= $3
                            THEN statement_timestamp() END,
         run_at = statement_timestamp(),
         due_order = {due_order_sql("statement_timestamp()")},
         lease_owner = NULL, lease_expires_at = NULL, progress_steps = NULL,
         event_seq = event_seq + 2, updated_at = statement_timestamp()
-    FROM lost WHERE jobs.id = lost.id
-    RETURNING jobs.id, owner_id, queue, state, attempt, event_seq, progress, pipeline
+    FROM judged WHERE jobs.id = judged.id
+    RETURNING jobs.id, owner_id, queue, state, attempt, event_seq, progress, pipeline, is_blamed
 ), events AS (
-    SELECT id, event_seq - 1 AS seq, 'attempt.lost' AS type, {event_body_sql(attempt="attempt")} AS body
+    SELECT id, event_seq - 1 AS seq, 'attempt.lost' AS type,
+           {event_body_sql(attempt="attempt", blamed="is_blamed")} AS body
     FROM changed
     UNION ALL
     SELECT id, event_seq, CASE state WHEN 'queued' THEN 'job.requeued' ELSE 'job.' || state END,
@@ -95,13 +113,29 @@ class RescueRepository:
         """Return up to *limit* leases of any worker that have run out, oldest first."""
         return held_leases(await self._database.fetch(_EXPIRED, limit))
 
-    async def rescue(self, leases: Sequence[HeldLease], error: str) -> Sequence[Row]:
-        """Requeue the jobs whose lease has still run out; return a row per event.
+    async def fetch_held(self, worker: str) -> list[HeldLease]:
+        """Return the leases of *worker*, in the order of their jobs' ids."""
+        return sorted(held_leases(await self._database.fetch(_HELD, worker)))
 
-        A job with `MAX_LOSSES` fails with *error* (JSON). A job whose cancel was requested is cancelled.
+    async def rescue(
+        self,
+        leases: Sequence[HeldLease],
+        error: str,
+        *,
+        blamed: HeldLease | None = None,
+        dead_worker: str | None = None,
+    ) -> Sequence[Row]:
+        """Requeue the jobs whose lease has still run out, or is one of *dead_worker*; return a row per event.
+
+        The loss counts for the job of *blamed* only. A job with `MAX_LOSSES` fails with *error* (JSON). A job
+        whose cancel was requested is cancelled.
         """
         ids, fences = [job_id for job_id, _ in leases], [fence for _, fence in leases]
-        return await self._database.fetch(_RESCUE, ids, error, MAX_LOSSES, fences)
+        blamed_id, blamed_fence = blamed or (None, None)
+        return await self._database.fetch(
+            *(_RESCUE, ids, error, MAX_LOSSES, fences, blamed_id, blamed_fence, dead_worker),
+            MAX_BLAMELESS_LOSSES,
+        )
 
     async def fail_timed_out(self, limit: int, error: str) -> Sequence[Row]:
         """Fail up to *limit* queued jobs that are out of time with *error* (JSON); return a row per event."""

@@ -179,6 +179,7 @@ def _new_jobs(
                 spec.queue,
                 is_due=spec.run_at is None or spec.run_at <= now,
                 attempt=0,
+                losses=0,
                 serving=serving,
             ),
             tag_ids=tuple({tag_ids[name] for name in spec.tags}),

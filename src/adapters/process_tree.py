@@ -1,0 +1,80 @@
+"""Keeps processes together on Linux: a process ends with its parent, and orphans are adopted and ended.
+
+Elsewhere these functions do nothing, and a process group is all that ends together.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_KILL_SECONDS: Final = 5.0
+_POLL_SECONDS: Final = 0.01
+
+
+def adopt_orphans() -> None:
+    """Become the parent of each descendant whose own parent ends."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_with_parent(parent: int, number: signal.Signals) -> None:
+    """Have the system send *number* to this process when the process *parent*, which started it, ends.
+
+    If that has happened already, the signal is sent now.
+    """
+    _prctl(_PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), number)
+
+
+def kill_children(*, spare: int = 0) -> int:
+    """Kill and reap all children of this process but *spare*, and the orphans that this makes; count them.
+
+    Only for a process whose other children are all adopted orphans. A child that cannot end, since it waits
+    for a device, is left after five seconds.
+    """
+    ended = 0
+    deadline = time.monotonic() + _KILL_SECONDS
+    while (children := [pid for pid in child_pids() if pid != spare]) and time.monotonic() < deadline:
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        ended += reap(children)
+        time.sleep(_POLL_SECONDS)
+    return ended
+
+
+def reap(pids: "list[int]") -> int:
+    """Reap those of the children *pids* that have ended; return their number."""
+    count = 0
+    for pid in pids:
+        with contextlib.suppress(ChildProcessError):
+            count += os.waitpid(pid, os.WNOHANG)[0] == pid
+    return count
+
+
+def child_pids() -> list[int]:
+    """Return the ids of the children of this process; an empty list where /proc does not tell them."""
+    children: list[int] = []
+    for task in _tasks():
+        with contextlib.suppress(OSError):
+            children += map(int, (task / "children").read_text().split())
+    return children
+
+
+def _tasks() -> list[Path]:
+    try:
+        return list(Path("/proc/self/task").iterdir())
+    except OSError:
+        return []
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)

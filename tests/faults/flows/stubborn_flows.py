@@ -1,0 +1,59 @@
+"""Pipelines whose steps ignore that they should stop, until the file `go` is in their folder."""
+
+import asyncio
+import contextlib
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from headrace import Pipeline, StepContext, step
+
+
+class Entered(Struct):
+    folder: str
+
+
+def enter(context: StepContext[Entered], name: str) -> bool:
+    """Record that the step was entered; return whether it may end."""
+    Path(context.params.folder, name).touch()
+    return Path(context.params.folder, "go").exists()
+
+
+@step
+async def in_the_loop(context: StepContext[Entered]) -> None:
+    while not enter(context, "stubborn_loop"):
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.05)
+
+
+@step
+def in_a_thread(context: StepContext[Entered]) -> None:
+    while not enter(context, "stubborn_thread"):
+        time.sleep(0.05)
+
+
+@step(runs_in="process")
+def in_a_process(context: StepContext[Entered]) -> None:
+    while not enter(context, "stubborn_process"):
+        time.sleep(0.05)
+
+
+@step
+async def hold_the_lock(context: StepContext[Entered]) -> None:
+    enter(context, "greedy")
+    re.match("(a+)+$", "a" * 40 + "b")
+
+
+def only(name: str, function: Any) -> Pipeline:
+    pipeline = Pipeline(name, params=Entered)
+    pipeline.add(function)
+    return pipeline
+
+
+stubborn_loop = only("stubborn_loop", in_the_loop)
+stubborn_thread = only("stubborn_thread", in_a_thread)
+stubborn_process = only("stubborn_process", in_a_process)
+greedy = only("greedy", hold_the_lock)

@@ -1,0 +1,150 @@
+"""A job that ends its worker is blamed alone, and costs its neighbours no more than the time that it took."""
+
+import signal
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from faults import processes
+from faults.checker import assert_kept
+from faults.records import JobRecord, read_records
+from faults.settling import settled
+from headrace.adapters.database import StatementPool
+from headrace.settings import Settings
+from support.harness import Api, register_pipelines, serving
+
+FLOWS = Path(__file__).parent / "flows" / "harmful_flows.py"
+
+
+@pytest.fixture
+def harmful(settings: Settings) -> Settings:
+    """The lease is long: a rescue that waits for it takes longer than these tests."""
+    return msgspec.structs.replace(
+        settings, pipelines=(str(FLOWS),), lease_seconds=60, grace_seconds=2, worker_processes=3
+    )
+
+
+async def submit_all(api: Api, pipeline: str, count: int, **params: object) -> list[str]:
+    return [(await api.submit(pipeline, params=params))["id"] for _ in range(count)]
+
+
+async def outcome(
+    api: Api, database: StatementPool, culprit: str, neighbours: list[str]
+) -> tuple[JobRecord, list[JobRecord]]:
+    await settled(database, [culprit, *neighbours], seconds=150)
+    kept = await assert_kept(api, database, [culprit, *neighbours])
+    return kept.pop(culprit), list(kept.values())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("way", ["blocks", "holds_the_lock", "kills", "exits"])
+async def test_only_the_job_that_ends_its_workers_is_blamed(
+    harmful: Settings, database: StatementPool, way: str
+) -> None:
+    async with serving(harmful) as api, processes.supervised(harmful) as parent:
+        neighbours = await submit_all(api, "patient", 10, seconds=3)
+        culprit = (await api.submit("harmful", params={"way": way}))["id"]
+        job, others = await outcome(api, database, culprit, neighbours)
+        output = parent.output
+
+    assert (job.state, job.losses) == ("failed", 5)
+    assert job.of_type("job.failed")[-1].body["error"]["code"] == "lost_too_often"
+    assert {(other.state, other.losses) for other in others} == {("succeeded", 0)}
+    # From its third attempt on the culprit runs alone, and nobody else does.
+    assert max(other.lost_attempts for other in others) <= 2
+    alone = [line for line in output.splitlines() if "running_alone" in line]
+    assert len(alone) == 3
+    assert all(culprit in line for line in alone)
+    if way in ("blocks", "holds_the_lock"):
+        assert "the event loop is blocked for more than" in output
+        assert " in harm" in output  # its stack
+
+
+async def test_the_step_that_enters_last_is_not_blamed_for_the_one_that_blocks(
+    harmful: Settings, database: StatementPool
+) -> None:
+    async with serving(harmful) as api, processes.supervised(harmful):
+        culprit = (await api.submit("harmful", params={"way": "blocks_later", "attempts": 1}))["id"]
+        neighbours = await submit_all(api, "patient", 3, seconds=2)
+        job, others = await outcome(api, database, culprit, neighbours)
+
+    assert [event.body["blamed"] for event in job.of_type("attempt.lost")] == [True]
+    assert [event.body["blamed"] for other in others for event in other.of_type("attempt.lost")] == [
+        False
+    ] * 3
+
+
+async def test_a_killed_worker_is_succeeded_at_once_and_its_jobs_go_on(
+    harmful: Settings, database: StatementPool
+) -> None:
+    async with serving(harmful) as api, processes.supervised(harmful) as parent:
+        jobs = await submit_all(api, "patient", 20, seconds=1)
+        await _all_running(database, jobs)
+        parent.child().send(signal.SIGKILL)
+        await settled(database, jobs)
+        kept = await assert_kept(api, database, jobs)
+
+    assert {(job.state, job.attempt) for job in kept.values()} == {("succeeded", 2)}
+    assert sum(event.body["blamed"] for job in kept.values() for event in job.of_type("attempt.lost")) <= 1
+
+
+@pytest.mark.slow
+async def test_work_goes_on_side_by_side_after_everything_was_killed_five_times(
+    harmful: Settings, database: StatementPool
+) -> None:
+    short = msgspec.structs.replace(harmful, lease_seconds=1.5, worker_concurrency=100)
+    await register_pipelines(short)
+    async with serving(short) as api:
+        jobs = await submit_all(api, "patient", 100, seconds=1.5)
+        for attempt in range(1, 6):
+            async with processes.supervised(short) as parent:
+                await _all_running(database, jobs, attempt)
+                await parent.kill()
+        async with processes.supervised(short) as parent:
+            await settled(database, jobs)
+            output = parent.output
+        kept = await assert_kept(api, database, jobs)
+
+    assert {(job.state, job.losses, job.lost_attempts) for job in kept.values()} == {("succeeded", 0, 5)}
+    assert "running_alone" not in output
+
+
+async def test_a_job_whose_worker_dies_once_in_each_of_ten_steps_succeeds(
+    harmful: Settings, database: StatementPool, tmp_path: Path
+) -> None:
+    async with serving(harmful) as api, processes.supervised(harmful):
+        job_id = (await api.submit("legs", params={"folder": str(tmp_path)}))["id"]
+        await settled(database, [job_id], seconds=100)
+        job = (await assert_kept(api, database, [job_id]))[job_id]
+
+    assert (job.state, job.attempt, job.lost_attempts) == ("succeeded", 11, 10)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
+async def test_a_step_that_must_not_run_twice_fails_its_job_when_its_attempt_is_lost_or_handed_back(
+    harmful: Settings, database: StatementPool, tmp_path: Path, ending: signal.Signals
+) -> None:
+    ledger = tmp_path / "ledger"
+    async with serving(harmful) as api, processes.supervised(harmful) as parent:
+        job_id = (await api.submit("precious", params={"ledger": str(ledger)}))["id"]
+        await processes.until(ledger.exists)
+        parent.child().send(ending)
+        await settled(database, [job_id])
+        job = (await read_records(database, [job_id]))[job_id]
+
+    assert ledger.read_text() == "entered\n"
+    assert job.state == "failed"
+    assert job.of_type("job.failed")[-1].body["error"]["code"] == "step_lost"
+    assert [step.state for step in job.steps] == ["failed"]
+
+
+async def _all_running(database: StatementPool, jobs: list[str], attempt: int = 1) -> None:
+    async def are_running() -> bool:
+        rows = await database.fetch(
+            "SELECT count(*) AS count FROM jobs WHERE state = 'running' AND attempt = $1", attempt
+        )
+        return bool(rows[0]["count"] == len(jobs))
+
+    await processes.until_async(are_running)
