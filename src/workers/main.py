@@ -30,11 +30,12 @@ from headrace.domain.files.removals import BlobRemovals
 from headrace.domain.jobs.attempts.claims import Worker
 from headrace.domain.jobs.attempts.queue import JobQueue
 from headrace.domain.jobs.eta.step_times_repository import StepTimesRepository
-from headrace.domain.pipelines.loading import Loaded, load_all
+from headrace.domain.pipelines.loading import BUNDLED, Loaded, import_path, load_all
 from headrace.domain.pipelines.registry import register
 from headrace.domain.pipelines.versions import version_key
 from headrace.settings import Settings
 from headrace.workers.arq_worker import HeadraceWorker
+from headrace.workers.child.fork_server import ForkServer
 from headrace.workers.crash_record import CrashRecord, Death, read_death
 from headrace.workers.leases import Leases
 from headrace.workers.maintenance.blob_remover import BlobRemover
@@ -109,9 +110,7 @@ async def open_worker(
     """
     settings.require("database_url")
     url = str(settings.database_url)
-    loaded = load_all(settings.pipelines)
-    for failure in loaded.failures:
-        _log.error("pipeline_failed_to_load", source=failure.source, traceback=failure.traceback)
+    loaded = _load_pipelines(settings)
     async with AsyncExitStack() as stack:
         redis = build_redis(settings.redis_url) if settings.redis_url else None
         if redis is not None:
@@ -139,8 +138,7 @@ async def open_worker(
             tempfile.TemporaryDirectory(prefix="headrace-", ignore_cleanup_errors=True)
         )
         await _register(pool, loaded, may_replace=settings.env == "local")
-        death = None if crash_record is None else read_death(crash_record)
-        record = CrashRecord(crash_record, worker.id)
+        death, record = _open_record(crash_record, worker.id)
         publisher, bell = RedisPublisher(redis), Doorbell(redis)
         write_queue = JobQueue(write_pool, worker)
         await _warm_up(write_queue)
@@ -148,6 +146,8 @@ async def open_worker(
         estimators = EtaEstimators(loaded.pipelines.values(), StepTimesRepository(pool))
         job_queue = JobQueue(pool, worker, estimators.by_version)
         leases = Leases(JobQueue(heartbeat_pool, worker), heartbeat_seconds=settings.heartbeat_seconds)
+        fork_server = _build_fork_server(loaded)
+        stack.push_async_callback(fork_server.stop)
         blobs = BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes)
         arq_worker = HeadraceWorker(
             redis=redis,
@@ -164,6 +164,9 @@ async def open_worker(
                 thread_slots=asyncio.Semaphore(concurrency),
                 max_output_bytes=settings.max_output_bytes,
                 crash_record=record,
+                fork_server=fork_server,
+                log_level=settings.log_level,
+                logs_json=settings.env == "production",
             ),
             leases=leases,
             publisher=publisher,
@@ -242,6 +245,35 @@ class RunningWorker:
             task.result()
         if main not in done:
             raise RuntimeError("a loop of the worker ended by itself")
+
+
+def _open_record(path: Path | None, worker: str) -> tuple[Death | None, CrashRecord]:
+    """Return how the predecessor of this worker ended, and the record of this one."""
+    death = None if path is None else read_death(path)
+    return death, CrashRecord(path, worker)
+
+
+def _load_pipelines(settings: Settings) -> Loaded:
+    loaded = load_all(settings.pipelines)
+    for failure in loaded.failures:
+        _log.error("pipeline_failed_to_load", source=failure.source, traceback=failure.traceback)
+    return loaded
+
+
+def _build_fork_server(loaded: Loaded) -> ForkServer:
+    """Build the server for steps in processes. If a user's module has such steps, it is started now.
+
+    Files of users may change while the worker runs, but its steps keep the code that it has loaded.
+    """
+    sources = {
+        loaded.sources[key]: None
+        for key, pipeline in loaded.pipelines.items()
+        if any(node.step.runs_in == "process" for node in pipeline.nodes.values())
+    }
+    fork_server = ForkServer(list(sources), import_path())
+    if not sources.keys() <= set(BUNDLED):
+        fork_server.start()
+    return fork_server
 
 
 async def _register(database: Database, loaded: Loaded, *, may_replace: bool) -> None:

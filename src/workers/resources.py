@@ -10,6 +10,7 @@ from headrace.adapters.group_commit import GroupCommit
 from headrace.domain.database import Database
 from headrace.domain.events.news import Publisher
 from headrace.domain.pipelines.definition import Pipeline
+from headrace.workers.child.fork_server import ForkServer
 from headrace.workers.crash_record import CrashRecord
 
 
@@ -17,7 +18,8 @@ class WorkerResources(Struct, kw_only=True):
     """The shared objects that an attempt gets from its worker process.
 
     *pipelines* and *sources* (where a child process loads the pipeline from) are keyed by name and version.
-    *abandoned* counts calls of an author's code that could not be ended; each keeps its slot forever.
+    *log_level* and *logs_json* are those of the processes of steps. *abandoned* counts calls of an author's
+    code that could not be ended; each keeps its slot forever.
     """
 
     pipelines: dict[tuple[str, int], Pipeline]
@@ -31,4 +33,7 @@ class WorkerResources(Struct, kw_only=True):
     thread_slots: asyncio.Semaphore
     max_output_bytes: int
     crash_record: CrashRecord
+    fork_server: ForkServer
+    log_level: str
+    logs_json: bool
     abandoned: int = 0

@@ -1,6 +1,7 @@
 """When a worker vanishes, another worker takes the job over, and no finished step runs again."""
 
 import asyncio
+import os
 import signal
 import socket
 import subprocess
@@ -100,7 +101,7 @@ def test_a_step_process_ends_when_its_worker_goes_away_with_unread_messages(tmp_
     )
     start = "from headrace.workers.child.main import main; main()"
     with child_end:
-        command = [sys.executable, "-P", "-c", start, str(child_end.fileno())]
+        command = [sys.executable, "-P", "-c", start, str(child_end.fileno()), str(os.getpid())]
         child = subprocess.Popen(command, pass_fds=(child_end.fileno(),), process_group=0)
     try:
         with worker_end:

@@ -4,20 +4,19 @@ import asyncio
 import os
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from signal import Signals
+from signal import SIGTERM, Signals
 from typing import Any, Final, cast
 from uuid import UUID
 
 import msgspec
-import pytest
 
 from headrace.domain.pipelines.definition import StepHandle
-from headrace.workers.attempt import process_executor
 from headrace.workers.attempt.process_executor import ProcessExecutor
 from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.child import protocol
+from headrace.workers.child.fork_server import ForkServer
 from support.virtual_time import until_idle
 
 FILE: Final = UUID(int=9)
@@ -41,7 +40,6 @@ class ScriptedChild:
 
     def __init__(self) -> None:
         self.signals: list[Signals] = []
-        self.environment: Mapping[str, str] = {}
         self.folder: str | None = None
         self.status: int | None = None
         self._exited = asyncio.Event()
@@ -49,16 +47,10 @@ class ScriptedChild:
         self._writer: asyncio.StreamWriter | None = None
         self._link: socket.socket | None = None
 
-    def __call__(
-        self,
-        command: Sequence[str],  # noqa: ARG002
-        *,
-        environment: Mapping[str, str],
-        folder: str | None,
-        descriptors: Sequence[int],
-    ) -> "ScriptedChild":
-        self.environment, self.folder = environment, folder
-        self._link = socket.socket(fileno=os.dup(descriptors[0]))
+    async def start_step(self, descriptor: int, folder: str) -> "ScriptedChild":
+        """Start this child, as the fork server of a worker does."""
+        self.folder = folder
+        self._link = socket.socket(fileno=os.dup(descriptor))
         return self
 
     async def receive(self) -> protocol.ToChild:
@@ -84,6 +76,9 @@ class ScriptedChild:
     async def wait(self) -> int | None:
         await self._exited.wait()
         return self.status
+
+    def end(self) -> None:
+        self.signal(SIGTERM)
 
     def signal(self, number: Signals) -> None:
         self.signals.append(number)
@@ -143,10 +138,16 @@ class RecordingHost:
 
 
 def start_scripted(
-    monkeypatch: pytest.MonkeyPatch, host: RecordingHost | None = None
+    host: RecordingHost | None = None, *, exit_seconds: float = 2.0
 ) -> tuple[ScriptedChild, ProcessExecutor, "asyncio.Future[str]"]:
     """Start a try of a step, with a child process that the test scripts."""
     child = ScriptedChild()
-    monkeypatch.setattr(process_executor, "Child", child)
-    executor = ProcessExecutor(RUN_STEP, "mix", "mix[2]", cast(StepHost, host or RecordingHost()))
+    executor = ProcessExecutor(
+        RUN_STEP,
+        "mix",
+        "mix[2]",
+        cast(StepHost, host or RecordingHost()),
+        fork_server=cast(ForkServer, child),
+        exit_seconds=exit_seconds,
+    )
     return child, executor, executor.start()

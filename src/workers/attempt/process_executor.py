@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
 from pathlib import Path
@@ -15,29 +14,25 @@ from headrace.domain.jobs.errors import LeaseLostError
 from headrace.domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
 from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.child import protocol
-from headrace.workers.child.process import Child
-from headrace.workers.fresh_python import fresh_python
+from headrace.workers.child.fork_server import ForkServer, StepProcess
 from headrace.workers.values import OutputError
 
 _EXIT_TIMEOUT_SECONDS: Final = 2.0
-# Long computations yield the CPU to event loops, heartbeats and PostgreSQL.
-_NICENESS: Final = 10
-# Numeric libraries would each start a thread per core, but a child counts as one unit of work.
-_ONE_THREAD: Final = dict.fromkeys(
-    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
-)
 
 
 class ChildDiedError(Exception):
     """The child exited without a result: the system killed it, or the step called `os._exit`."""
 
     def __init__(self, status: int | None) -> None:
-        reason = (
-            f"signal {signal.Signals(-status).name}"
-            if status is not None and status < 0
-            else f"status {status}"
-        )
+        reason = f"status {status}" if status is None or status >= 0 else _name_signal(-status)
         super().__init__(f"the process of the step ended with {reason}")
+
+
+def _name_signal(number: int) -> str:
+    try:
+        return f"signal {signal.Signals(number).name}"
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 class ChildError(Exception):
@@ -51,13 +46,27 @@ class ChildError(Exception):
 class ProcessExecutor:
     """The `StepExecutor` of steps that run in a child process."""
 
-    def __init__(self, message: protocol.RunStep, name: str, key: str, host: StepHost) -> None:
-        """*message* names the step to run; *name* and *key* are those of the step run."""
+    def __init__(
+        self,
+        message: protocol.RunStep,
+        name: str,
+        key: str,
+        host: StepHost,
+        *,
+        fork_server: ForkServer,
+        exit_seconds: float,
+    ) -> None:
+        """*message* names the step to run; *name* and *key* are those of the step run.
+
+        *exit_seconds*: how long the process may take to exit after its last message.
+        """
         self._message = message
         self._name = name
         self._key = key
         self._host = host
-        self._process: Child | None = None
+        self._fork_server = fork_server
+        self._exit_seconds = exit_seconds
+        self._process: StepProcess | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._task: asyncio.Task[str] | None = None
         self._is_stopping = False
@@ -76,7 +85,7 @@ class ProcessExecutor:
 
     async def kill(self) -> bool:
         if self._process is not None:
-            self._process.signal(signal.SIGKILL)
+            self._process.end()
         if self._task is not None:
             # The task ends soon after its process. Without one, it has to be cancelled.
             if self._process is None:
@@ -88,12 +97,7 @@ class ProcessExecutor:
         own_end, child_end = socket.socketpair()
         try:
             with child_end:
-                self._process = Child(
-                    fresh_python("headrace.workers.child.main", str(child_end.fileno()), nice=_NICENESS),
-                    environment=os.environ | _ONE_THREAD,
-                    folder=self._message.scratch,
-                    descriptors=(child_end.fileno(),),
-                )
+                self._process = await self._fork_server.start_step(child_end.fileno(), self._message.scratch)
             reader, self._writer = await asyncio.open_connection(
                 sock=own_end, limit=protocol.MAX_MESSAGE_BYTES
             )
@@ -106,11 +110,11 @@ class ProcessExecutor:
                 self.request_stop()  # the first request came before the connection was open
             return _output_or_error(await self._serve_until_exit(reader, self._process))
         finally:
-            self._writer.close()
             await self._reap(self._process)
+            self._writer.close()
 
     async def _serve_until_exit(
-        self, reader: asyncio.StreamReader, process: Child
+        self, reader: asyncio.StreamReader, process: StepProcess
     ) -> protocol.Done | protocol.Failed:
         """Serve the child's requests and return its last message.
 
@@ -193,15 +197,18 @@ class ProcessExecutor:
                 return await self._process.wait()
         return None
 
-    async def _reap(self, process: Child) -> None:
-        """Wait for the child to exit, and kill it after two seconds."""
+    async def _reap(self, process: StepProcess) -> None:
+        """Wait for the child to exit, and end it when it takes too long."""
         try:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_EXIT_TIMEOUT_SECONDS):
+                async with asyncio.timeout(self._exit_seconds):
                     await process.wait()
         finally:
-            process.signal(signal.SIGKILL)
+            if process.status is None:
+                process.end()
             await process.wait()
+            # What is left of the process group where orphans are not adopted.
+            process.signal(signal.SIGKILL)
 
 
 def _output_or_error(message: protocol.Done | protocol.Failed) -> str:

@@ -136,8 +136,19 @@ class StepRunner:
                 scratch=str(scratch.path),
                 max_output_bytes=self._resources.max_output_bytes,
                 import_path=import_path(),
+                key=run.key,
+                log_level=self._resources.log_level,
+                logs_json=self._resources.logs_json,
             )
-            return ProcessExecutor(message, node.name, run.key, self._host)
+            exit_seconds = node.step.grace.total_seconds()
+            return ProcessExecutor(
+                message,
+                node.name,
+                run.key,
+                self._host,
+                fork_server=self._resources.fork_server,
+                exit_seconds=exit_seconds,
+            )
         identity = StepIdentity(
             job_id=claim.job_id,
             attempt=claim.attempt,

@@ -8,16 +8,20 @@ import socket
 import sys
 import threading
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 from uuid import UUID, uuid4
 
 import msgspec
+import structlog
 
+from headrace.adapters.logs import configure_logging
 from headrace.domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
 from headrace.domain.pipelines.definition import Pipeline, StepHandle
 from headrace.domain.pipelines.loading import extend_import_path, load, pipelines_in
 from headrace.workers.child import protocol
+from headrace.workers.child.keeper import run_kept
 from headrace.workers.child.oom import prefer_oom_kill
 from headrace.workers.values import (
     OutputError,
@@ -83,13 +87,14 @@ class Link:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
+        self._keeper = os.getppid()
         self._replies: queue.Queue[protocol.Reply] = queue.Queue()
         self._send_lock = threading.Lock()
         self._request_lock = threading.Lock()
         self.stopping = threading.Event()
 
     def receive(self) -> None:
-        """Receive messages until the worker closes the connection; then kill this process group."""
+        """Receive messages until the worker closes the connection; then end this process with its keeper."""
         # A worker that dies with unread messages resets the connection.
         with contextlib.suppress(ConnectionError):
             while (message := protocol.receive_in_child(self._connection)) is not None:
@@ -97,7 +102,14 @@ class Link:
                     self.stopping.set()
                 elif isinstance(message, protocol.Reply):
                     self._replies.put(message)
-        os.killpg(0, signal.SIGKILL)
+        self.end()
+
+    def end(self) -> None:
+        """End this process and all that it has started, because the worker is gone."""
+        if os.getppid() == self._keeper:
+            os.kill(self._keeper, signal.SIGTERM)
+        else:
+            os.killpg(0, signal.SIGKILL)
 
     def send(self, message: protocol.ToWorker) -> None:
         with self._send_lock:
@@ -144,12 +156,23 @@ def execute(run: protocol.RunStep, link: Link) -> protocol.Done | protocol.Faile
 
 
 def main() -> None:
-    """Run the step that the worker names on the socket whose descriptor is the first argument."""
+    """Run the step that the worker names on a socket. Arguments: its descriptor, and the worker's id."""
     connection = socket.socket(fileno=int(sys.argv[1]))
+    run_kept(partial(serve, connection), parent=int(sys.argv[2]), close=connection.close)
+
+
+def serve(connection: socket.socket) -> None:
+    """Run the step that the worker names on *connection*, and return when its result is sent.
+
+    The interpreter then exits as usual: it waits for threads and calls what the step has registered for its
+    end, until the worker's patience is over.
+    """
     run = protocol.receive_in_child(connection)
     if not isinstance(run, protocol.RunStep):
         return
     prefer_oom_kill()
+    configure_logging(run.log_level, as_json=run.logs_json)
+    structlog.contextvars.bind_contextvars(job_id=str(run.job_id), step=run.key, attempt=run.attempt)
     link = Link(connection)
     threading.Thread(target=link.receive, name="headrace-link", daemon=True).start()
     last_message = execute(run, link)
@@ -160,10 +183,7 @@ def main() -> None:
     try:
         link.send(last_message)
     except ConnectionError:
-        # The worker is gone: the processes that the step has started must not outlive this one.
-        os.killpg(0, signal.SIGKILL)
-    # Exit even if the step left threads running.
-    os._exit(0)
+        link.end()
 
 
 def _load_pipeline(run: protocol.RunStep) -> Pipeline:

@@ -6,8 +6,11 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from headrace.workers.containment import call_in_thread
+
+KILL_SECONDS: Final = 1.0
 
 
 class Child:
@@ -47,6 +50,16 @@ class Child:
     async def wait(self) -> int:
         """Wait for the exit and return the status."""
         return await asyncio.shield(self._exit)
+
+    def end(self) -> None:
+        """Ask the process to end, and kill its process group a second later. Call this in the event loop."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(self.pid, signal.SIGTERM)
+        asyncio.get_running_loop().call_later(KILL_SECONDS, self._kill_if_running)
+
+    def _kill_if_running(self) -> None:
+        if self.status is None:
+            self.signal(signal.SIGKILL)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process group."""

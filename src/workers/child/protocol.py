@@ -17,7 +17,7 @@ _MAX_RECEIVE_BYTES: Final = 1 << 20
 class RunStep(Struct, tag="run_step", frozen=True):
     """The first message to a child: run this step. *params* and *item* are JSON.
 
-    *import_path*: the folders from which the worker imports modules.
+    *key* names the step run, *import_path* the folders from which the worker imports modules.
     """
 
     source: str
@@ -31,6 +31,9 @@ class RunStep(Struct, tag="run_step", frozen=True):
     scratch: str
     max_output_bytes: int
     import_path: tuple[str, ...] = ()
+    key: str = ""
+    log_level: str = "info"
+    logs_json: bool = False
 
 
 class Stop(Struct, tag="stop", frozen=True):

@@ -6,6 +6,7 @@ import resource
 import signal
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
@@ -44,9 +45,15 @@ def enter(context: StepContext[Relay], run: str) -> None:
         os.write(ledger, line)
     finally:
         os.close(ledger)
-    # A process step leads its own process group, and its parent is the worker.
     if context.params.dies_in == run and context.attempt <= context.params.deaths:
-        os.kill(os.getppid() if run == "carry_apart" else os.getpid(), signal.SIGKILL)
+        os.kill(worker_above(os.getpid()), signal.SIGKILL)
+
+
+def worker_above(pid: int) -> int:
+    """Return the worker that runs in process *pid*, or in one of those that started it."""
+    while b"--alone" not in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return pid
 
 
 async def linger(context: StepContext[Relay], seconds: float = 0.0) -> None:

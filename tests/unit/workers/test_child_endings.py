@@ -1,12 +1,11 @@
 """The end of a try in a child process that exits, breaks the protocol or does not end."""
 
 import asyncio
-from signal import SIGKILL
+from signal import SIGKILL, SIGTERM
 from typing import Any
 
 import pytest
 
-from headrace.workers.attempt import process_executor
 from headrace.workers.attempt.process_executor import ChildDiedError
 from headrace.workers.child import protocol
 from headrace.workers.values import OutputError
@@ -18,10 +17,8 @@ from support.virtual_time import in_virtual_time, running_loop
     ("status", "ending"), [(0, "status 0"), (3, "status 3"), (-9, "signal SIGKILL"), (-11, "signal SIGSEGV")]
 )
 @in_virtual_time
-async def test_a_child_that_exits_without_a_result_has_died(
-    status: int, ending: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    child, _, outcome = start_scripted(monkeypatch)
+async def test_a_child_that_exits_without_a_result_has_died(status: int, ending: str) -> None:
+    child, _, outcome = start_scripted()
     await child.receive()
 
     await child.exit(status)
@@ -33,10 +30,8 @@ async def test_a_child_that_exits_without_a_result_has_died(
 
 @pytest.mark.parametrize("cut", [0, 1, 3, 4, 5, -1])
 @in_virtual_time
-async def test_a_child_that_exits_within_a_message_has_died(
-    cut: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    child, _, outcome = start_scripted(monkeypatch)
+async def test_a_child_that_exits_within_a_message_has_died(cut: int) -> None:
+    child, _, outcome = start_scripted()
     await child.receive()
 
     await child.send(protocol.encode(protocol.Done("[1]"))[:cut])
@@ -47,10 +42,8 @@ async def test_a_child_that_exits_within_a_message_has_died(
 
 
 @in_virtual_time
-async def test_the_last_message_of_a_child_is_read_after_it_has_exited(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    child, _, outcome = start_scripted(monkeypatch)
+async def test_the_last_message_of_a_child_is_read_after_it_has_exited() -> None:
+    child, _, outcome = start_scripted()
     await child.receive()
 
     await child.exit(0, leaves_socket_open=True)
@@ -61,10 +54,8 @@ async def test_the_last_message_of_a_child_is_read_after_it_has_exited(
 
 
 @in_virtual_time
-async def test_a_socket_that_stays_open_after_the_exit_cannot_prolong_the_try(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    child, _, outcome = start_scripted(monkeypatch)
+async def test_a_socket_that_stays_open_after_the_exit_cannot_prolong_the_try() -> None:
+    child, _, outcome = start_scripted()
     await child.receive()
 
     await child.exit(3, leaves_socket_open=True)
@@ -76,19 +67,19 @@ async def test_a_socket_that_stays_open_after_the_exit_cannot_prolong_the_try(
 
 
 @in_virtual_time
-async def test_a_child_that_does_not_exit_after_its_result_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    child, _, outcome = start_scripted(monkeypatch)
+async def test_a_child_that_does_not_exit_after_its_result_is_killed() -> None:
+    child, _, outcome = start_scripted()
     await child.receive()
 
     await child.send(protocol.Done("[1]"))
 
     assert await outcome == "[1]"
-    assert (child.status, child.signals) == (-9, [SIGKILL])
+    assert (child.status, child.signals) == (-15, [SIGTERM, SIGKILL])
 
 
 @in_virtual_time
-async def test_the_process_group_of_a_child_is_killed_after_its_exit(monkeypatch: pytest.MonkeyPatch) -> None:
-    child, _, outcome = start_scripted(monkeypatch)
+async def test_the_process_group_of_a_child_is_killed_after_its_exit() -> None:
+    child, _, outcome = start_scripted()
     await child.send(protocol.Done("[1]"))
     await child.exit(0)
     await outcome
@@ -97,17 +88,15 @@ async def test_the_process_group_of_a_child_is_killed_after_its_exit(monkeypatch
 
 
 @in_virtual_time
-async def test_a_child_that_closes_its_socket_and_keeps_running_is_killed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    child, _, outcome = start_scripted(monkeypatch)
+async def test_a_child_that_closes_its_socket_and_keeps_running_is_killed() -> None:
+    child, _, outcome = start_scripted()
     await child.receive()
 
     await child.hang_up()
 
     with pytest.raises(ChildDiedError):
         await outcome
-    assert child.signals == [SIGKILL]
+    assert child.signals == [SIGTERM, SIGKILL]
 
 
 @pytest.mark.parametrize(
@@ -120,8 +109,8 @@ async def test_a_child_that_closes_its_socket_and_keeps_running_is_killed(
     ],
 )
 @in_virtual_time
-async def test_a_malformed_message_is_an_output_error(frame: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    child, _, outcome = start_scripted(monkeypatch)
+async def test_a_malformed_message_is_an_output_error(frame: bytes) -> None:
+    child, _, outcome = start_scripted()
     await child.receive()
 
     await child.send(frame)
@@ -133,10 +122,8 @@ async def test_a_malformed_message_is_an_output_error(frame: bytes, monkeypatch:
 
 @pytest.mark.parametrize("size", [protocol.MAX_MESSAGE_BYTES + 1, 2**32 - 1])
 @in_virtual_time
-async def test_a_message_that_is_too_large_is_refused_before_it_is_read(
-    size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    child, _, outcome = start_scripted(monkeypatch)
+async def test_a_message_that_is_too_large_is_refused_before_it_is_read(size: int) -> None:
+    child, _, outcome = start_scripted()
     await child.receive()
 
     await child.send(size.to_bytes(4, "big"))
@@ -150,8 +137,8 @@ async def test_a_message_that_is_too_large_is_refused_before_it_is_read(
 
 
 @in_virtual_time
-async def test_a_message_of_32_mib_is_not_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    child, _, outcome = start_scripted(monkeypatch)
+async def test_a_message_of_32_mib_is_not_too_large() -> None:
+    child, _, outcome = start_scripted()
     await child.receive()
 
     await child.send((32 * 1024 * 1024).to_bytes(4, "big"))
@@ -162,20 +149,18 @@ async def test_a_message_of_32_mib_is_not_too_large(monkeypatch: pytest.MonkeyPa
 
 
 @in_virtual_time
-async def test_a_killed_child_has_exited_when_kill_returns(monkeypatch: pytest.MonkeyPatch) -> None:
-    child, executor, outcome = start_scripted(monkeypatch)
+async def test_a_killed_child_has_exited_when_kill_returns() -> None:
+    child, executor, outcome = start_scripted()
     await child.receive()
 
     assert await executor.kill() is True
-    with pytest.raises(ChildDiedError, match="signal SIGKILL"):
+    with pytest.raises(ChildDiedError, match="signal SIGTERM"):
         outcome.result()
 
 
 @in_virtual_time
-async def test_a_try_that_is_killed_before_its_start_starts_no_child(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    child, executor, outcome = start_scripted(monkeypatch)
+async def test_a_try_that_is_killed_before_its_start_starts_no_child() -> None:
+    child, executor, outcome = start_scripted()
 
     assert await executor.kill() is True
     assert outcome.cancelled()
@@ -184,11 +169,11 @@ async def test_a_try_that_is_killed_before_its_start_starts_no_child(
 
 @in_virtual_time
 async def test_a_child_that_cannot_be_started_fails_the_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
+    async def refuse(*_: Any) -> None:
         raise OSError("no memory")
 
-    _, _, outcome = start_scripted(monkeypatch)
-    monkeypatch.setattr(process_executor, "Child", refuse)
+    child, _, outcome = start_scripted()
+    monkeypatch.setattr(child, "start_step", refuse)
 
     with pytest.raises(OSError, match="no memory"):
         await outcome

@@ -1,0 +1,163 @@
+"""The fork server of a worker: loads its pipelines once, and forks a process for each step from there.
+
+A step therefore starts within milliseconds, and runs the code that the worker runs, even if the files have
+changed since. The worker sends a request with the descriptor of the step's socket; the server replies with
+the id of the process and later with its exit status.
+"""
+
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from headrace.adapters.process_tree import end_with_parent
+from headrace.domain.pipelines.loading import extend_import_path, load
+from headrace.workers.child.keeper import run_kept
+from headrace.workers.child.main import serve
+
+MAX_REQUEST_BYTES: Final = 1 << 20
+
+
+class Load(Struct, tag="load"):
+    """The first request: load these modules."""
+
+    sources: list[str]
+    import_path: list[str]
+
+
+class Fork(Struct, tag="fork"):
+    """Start process *number* in *folder*. The descriptor of its socket comes with the message."""
+
+    number: int
+    folder: str
+
+
+class Ready(Struct, tag="ready"):
+    """The modules are loaded. *is_safe*: no module has started a thread, which a fork would not copy."""
+
+    is_safe: bool
+
+
+class Started(Struct, tag="started"):
+    number: int
+    pid: int
+
+
+class Ended(Struct, tag="ended"):
+    """*status*: the exit status; negative: the number of the signal."""
+
+    number: int
+    status: int
+
+
+Request = Load | Fork
+Response = Ready | Started | Ended
+decode_request: Final = msgspec.json.Decoder(Request).decode
+decode_response: Final = msgspec.json.Decoder(Response).decode
+
+
+def main() -> None:
+    """Serve the worker on the socket whose descriptor is the first argument, until it closes the socket.
+
+    The second argument is the worker's id: the server ends with it.
+    """
+    end_with_parent(int(sys.argv[2]), signal.SIGKILL)
+    # The worker decides when this process ends; a signal to its group is not meant for it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    control = socket.socket(fileno=int(sys.argv[1]))
+    # One request at most each time, because requests do not merge in this kind of socket.
+    request = decode_request(control.recv(MAX_REQUEST_BYTES))
+    if not isinstance(request, Load):
+        raise TypeError("the first request is to load modules")
+    extend_import_path(request.import_path)
+    for source in request.sources:
+        try:
+            load(source)
+        except BaseException:  # noqa: BLE001  (the worker has reported it)
+            traceback.print_exc()
+    # Collections in a child would copy the pages that it shares with the others.
+    gc.collect()
+    gc.freeze()
+    _reply(control, Ready(is_safe=_count_threads() == 1))
+    _Server(control).run()
+
+
+class _Server:
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._numbers: dict[int, int] = {}
+        self._wake_end, wake_start = os.pipe()
+        os.set_blocking(wake_start, False)
+        signal.set_wakeup_fd(wake_start, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+
+    def run(self) -> None:
+        while True:
+            control = self._control.fileno()
+            readable, _, _ = select.select([control, self._wake_end], [], [])
+            if self._wake_end in readable:
+                os.read(self._wake_end, 4096)
+                self._reap()
+            if control in readable:
+                message, descriptors, _, _ = socket.recv_fds(self._control, MAX_REQUEST_BYTES, 1)
+                if not message:
+                    return
+                request = decode_request(message)
+                if isinstance(request, Fork) and self._fork(request, descriptors[0]):
+                    return
+
+    def _fork(self, request: Fork, descriptor: int) -> bool:
+        """Start a process; return True in the new one, once its step has run."""
+        server = os.getpid()
+        pid = os.fork()
+        if pid:
+            os.close(descriptor)
+            self._numbers[pid] = request.number
+            _reply(self._control, Started(request.number, pid))
+            return False
+        self._become_child(request.folder)
+        connection = socket.socket(fileno=descriptor)
+        run_kept(partial(serve, connection), parent=server, close=connection.close)
+        return True
+
+    def _become_child(self, folder: str) -> None:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        self._control.close()
+        os.setpgid(0, 0)
+        os.chdir(folder)
+        _reseed()
+
+    def _reap(self) -> None:
+        for pid in list(self._numbers):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                _reply(self._control, Ended(self._numbers.pop(pid), os.waitstatus_to_exitcode(status)))
+
+
+def _reply(control: socket.socket, response: Response) -> None:
+    control.send(msgspec.json.encode(response))
+
+
+def _reseed() -> None:
+    """Give each process random numbers of its own. Python does this by itself for the module `random`."""
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed()
+
+
+def _count_threads() -> int:
+    try:
+        return sum(1 for _ in Path("/proc/self/task").iterdir())
+    except OSError:
+        return 0  # not Linux, where forks are not safe
