@@ -144,7 +144,8 @@ class HeadraceWorker(Worker):
         if limit <= 0:
             return False
         try:
-            claims = await self._job_queue.claim(limit)
+            free = self._resources.process_slots.free
+            claims = await self._job_queue.claim(limit, process_limit=max(min(limit, free), 0))
         except TRANSIENT as error:
             _log.warning("claim_put_off", reason=error.reason)
             await wait_first(stop=self.stopping, seconds=_POLL_SECONDS)
@@ -178,14 +179,19 @@ class HeadraceWorker(Worker):
         await wait_first(slot_freed, stop=self.stopping, seconds=_POLL_SECONDS)
 
     async def _wait_for_work(self) -> None:
-        """Wait until a ring arrives, at most for a second."""
+        """Wait until a ring arrives, or a process slot may be free again, at most for a second."""
+        slot_freed: list[asyncio.Future[None]] = []
+        if self._resources.process_slots.free <= 0:
+            # Jobs that wait for a slot were rung for when they were submitted.
+            self._slot_freed = asyncio.get_running_loop().create_future()
+            slot_freed.append(self._slot_freed)
         seconds = _POLL_SECONDS * random.uniform(0.7, 1.0)  # noqa: S311
         if self._redis is None or time.monotonic() < self._redis_paused_until:
-            await wait_first(stop=self.stopping, seconds=seconds)
+            await wait_first(*slot_freed, stop=self.stopping, seconds=seconds)
             return
         ring_task = asyncio.create_task(self._wait_for_ring(self._redis, seconds))
         try:
-            await wait_first(ring_task, stop=self.stopping, seconds=seconds + 1.0)
+            await wait_first(ring_task, *slot_freed, stop=self.stopping, seconds=seconds + 1.0)
         finally:
             await cancel_and_wait([ring_task])
 

@@ -44,6 +44,7 @@ from headrace.workers.maintenance.housekeeper import Housekeeper, hourly_chores
 from headrace.workers.maintenance.quarantine import Quarantine
 from headrace.workers.maintenance.sweeper import Sweeper
 from headrace.workers.maintenance.watchdog import Watchdog
+from headrace.workers.process_slots import ProcessSlots
 from headrace.workers.resources import WorkerResources
 
 _log = structlog.get_logger(__name__)
@@ -160,7 +161,7 @@ async def open_worker(
                 database=pool,
                 blobs=blobs,
                 scratch=Path(scratch),
-                process_slots=asyncio.Semaphore(settings.process_slots),
+                process_slots=ProcessSlots(settings.process_slots),
                 thread_slots=asyncio.Semaphore(concurrency),
                 max_output_bytes=settings.max_output_bytes,
                 crash_record=record,

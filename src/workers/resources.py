@@ -12,6 +12,7 @@ from headrace.domain.events.news import Publisher
 from headrace.domain.pipelines.definition import Pipeline
 from headrace.workers.child.fork_server import ForkServer
 from headrace.workers.crash_record import CrashRecord
+from headrace.workers.process_slots import ProcessSlots
 
 
 class WorkerResources(Struct, kw_only=True):
@@ -29,7 +30,7 @@ class WorkerResources(Struct, kw_only=True):
     database: Database
     blobs: BlobStore
     scratch: Path
-    process_slots: asyncio.Semaphore
+    process_slots: ProcessSlots
     thread_slots: asyncio.Semaphore
     max_output_bytes: int
     crash_record: CrashRecord

@@ -8,9 +8,11 @@ import pytest
 
 from faults import processes
 from faults.checker import assert_kept
+from faults.form import by_form
 from faults.records import JobRecord, read_records
 from faults.settling import settled
 from headrace.adapters.database import StatementPool
+from headrace.domain.jobs.claim_rules import MAX_LOSSES
 from headrace.settings import Settings
 from support.harness import Api, register_pipelines, serving
 
@@ -111,15 +113,18 @@ async def test_work_goes_on_side_by_side_after_everything_was_killed_five_times(
     assert "running_alone" not in output
 
 
-async def test_a_job_whose_worker_dies_once_in_each_of_ten_steps_succeeds(
+async def test_a_job_of_ten_steps_succeeds_although_its_worker_dies_once_in_each_step(
     harmful: Settings, database: StatementPool, tmp_path: Path
 ) -> None:
+    # One more than the losses that fail a job without progress.
+    deaths = by_form(MAX_LOSSES + 1, 10)
     async with serving(harmful) as api, processes.supervised(harmful):
-        job_id = (await api.submit("legs", params={"folder": str(tmp_path)}))["id"]
+        params = {"folder": str(tmp_path), "deaths": deaths}
+        job_id = (await api.submit("legs", params=params))["id"]
         await settled(database, [job_id], seconds=100)
         job = (await assert_kept(api, database, [job_id]))[job_id]
 
-    assert (job.state, job.attempt, job.lost_attempts) == ("succeeded", 11, 10)
+    assert (job.state, job.attempt, job.lost_attempts) == ("succeeded", deaths + 1, deaths)
 
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])

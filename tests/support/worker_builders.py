@@ -111,6 +111,7 @@ def new_claim(**changes: Any) -> Claim:
         fence=7,
         max_attempts=None,
         losses=0,
+        needs_process=False,
         progress=0.0,
         head=2,
         log_events=0,

@@ -14,8 +14,22 @@ PIPELINES = st.sampled_from(["render@1", "render@2", "mix@1"])
 SERVING = st.lists(st.tuples(st.sets(QUEUES), st.sets(PIPELINES)), max_size=3)
 
 
-def why(*serving: tuple[set[str], set[str]], is_due: bool = True, attempt: int = 0, losses: int = 0) -> str:
-    return why_queued("render@1", "default", is_due=is_due, attempt=attempt, losses=losses, serving=serving)
+def why(
+    *serving: tuple[set[str], set[str]],
+    is_due: bool = True,
+    attempt: int = 0,
+    losses: int = 0,
+    needs_process: bool = False,
+) -> str:
+    return why_queued(
+        "render@1",
+        "default",
+        is_due=is_due,
+        attempt=attempt,
+        losses=losses,
+        needs_process=needs_process,
+        serving=serving,
+    )
 
 
 def test_a_new_job_waits_for_its_run_at() -> None:
@@ -67,6 +81,13 @@ def test_a_job_that_ended_two_workers_waits_for_a_process_of_its_own(losses: int
     assert why(MATCHING, attempt=3, losses=losses) == reason
 
 
+def test_a_due_job_that_begins_in_a_process_waits_for_a_slot() -> None:
+    assert why(MATCHING, needs_process=True) == "process_slots_busy"
+    assert why(needs_process=True) == "no_worker"
+    assert why(MATCHING, needs_process=True, is_due=False) == "run_at"
+    assert why(MATCHING, needs_process=True, losses=2) == "quarantined"
+
+
 def test_quarantine_is_not_the_reason_where_no_worker_serves_the_job_or_it_is_not_due() -> None:
     assert why(losses=2) == "no_worker"
     assert why(MATCHING, is_due=False, attempt=2, losses=2) == "backoff"
@@ -85,6 +106,8 @@ def test_a_due_job_has_a_worker_if_one_serves_both_its_queue_and_its_pipeline(
 ) -> None:
     served = {pair for queues, pipelines in serving for pair in product(queues, pipelines)}
 
-    reason = why_queued(pipeline, queue, is_due=True, attempt=attempt, losses=0, serving=iter(serving))
+    reason = why_queued(
+        pipeline, queue, is_due=True, attempt=attempt, losses=0, needs_process=False, serving=iter(serving)
+    )
 
     assert reason == ("worker_busy" if (queue, pipeline) in served else "no_worker")

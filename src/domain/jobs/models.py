@@ -54,7 +54,9 @@ class Job(UUIDv7AuditBase):
             "(state IN ('succeeded', 'failed', 'cancelled')) = (finished_at IS NOT NULL)",
             name="final_has_an_end",
         ),
-        Index("ix_jobs_due", "queue", "due_order", postgresql_where=text("state = 'queued'")),
+        Index(
+            "ix_jobs_due", "queue", "needs_process", "due_order", postgresql_where=text("state = 'queued'")
+        ),
         Index("ix_jobs_holder", "lease_owner", postgresql_where=text("state = 'running'")),
         Index(
             "ix_jobs_to_cancel",
@@ -101,6 +103,7 @@ class Job(UUIDv7AuditBase):
     max_attempts: Mapped[int | None] = mapped_column(default=None)
     timeout_seconds: Mapped[float | None] = mapped_column(default=None)
 
+    needs_process: Mapped[bool] = mapped_column(default=False, server_default="false")
     attempt: Mapped[int] = mapped_column(default=0, server_default="0")
     losses: Mapped[int] = mapped_column(SmallInteger, default=0, server_default="0")
     fence: Mapped[int] = mapped_column(default=0, server_default="0")

@@ -108,6 +108,9 @@ class JobService:
         job.run_at, job.due_order = now, due_order(now, job.priority)
         job.finished_at = job.started_at = job.error = job.cancel_requested_at = None
         job.losses, job.progress, job.progress_steps = 0, 0.0, None
+        job.needs_process = (
+            False  # a worker that claims it without a free slot hands it back and corrects this
+        )
         await self._jobs.reset_steps(job)
         await self._record(job, JobRetried())
         self.rings.append(job.queue)
@@ -154,6 +157,7 @@ class JobService:
                 is_due=job.run_at <= now,
                 attempt=job.attempt,
                 losses=job.losses,
+                needs_process=job.needs_process,
                 serving=serving,
             )
             for job in queued

@@ -12,13 +12,14 @@ def why_queued(
     is_due: bool,
     attempt: int,
     losses: int,
+    needs_process: bool,
     serving: Iterable[tuple[set[str], set[str]]],
 ) -> str:
     """Return the reason why a queued job waits.
 
     `run_at`: it is delayed · `backoff`: it waits between two attempts · `quarantined`: it is to blame for the
-    loss of workers, so it waits for a process of its own · `worker_busy`: it is due and a live worker serves
-    it · `no_worker`: no live worker does.
+    loss of workers, so it waits for a process of its own · `process_slots_busy`: it is due, and its next step
+    runs in a process · `worker_busy`: it is due and a live worker serves it · `no_worker`: none does.
 
     *pipeline* is `name@version`; *serving* has the queues and pipelines of each live worker.
     """
@@ -26,4 +27,6 @@ def why_queued(
         return "backoff" if attempt else "run_at"
     if not any(queue in queues and pipeline in pipelines for queues, pipelines in serving):
         return "no_worker"
-    return "quarantined" if losses >= SUSPECT_LOSSES else "worker_busy"
+    if losses >= SUSPECT_LOSSES:
+        return "quarantined"
+    return "process_slots_busy" if needs_process else "worker_busy"

@@ -13,19 +13,27 @@ _TTL_SECONDS: Final = 1.0
 _MAX_ENTRIES: Final = 1_000
 
 _FETCH: Final = """
-SELECT name, version, params_schema::text AS params_schema, updated_at FROM pipelines
+SELECT name, version, params_schema::text AS params_schema, updated_at, NOT EXISTS (
+    SELECT 1 FROM jsonb_array_elements(graph) AS step
+    WHERE step->'after' = '[]' AND step->>'runs_in' <> 'process'
+) AND graph <> '[]' AS needs_process
+FROM pipelines
 WHERE name = $1 AND ($2::int IS NULL OR version = $2) ORDER BY version DESC LIMIT 1
 """
 
 
 class CachedPipeline(Struct, frozen=True):
-    """The part of a pipeline version that a submission needs. *is_newest*: no version was named."""
+    """The part of a pipeline version that a submission needs. *is_newest*: no version was named.
+
+    *needs_process*: its first steps all run in processes.
+    """
 
     name: str
     version: int
     params_schema: dict[str, Any]
     updated_at: datetime
     is_newest: bool
+    needs_process: bool = False
 
 
 class Catalogue:
@@ -55,6 +63,7 @@ class Catalogue:
             msgspec.json.decode(row["params_schema"]),
             row["updated_at"],
             version is None,
+            row["needs_process"],
         )
         self._cache.put((name, version), pipeline)
         return pipeline

@@ -58,6 +58,7 @@ class GraphRunner:
         self._sender = sender
         self._status = status
         self._running: dict[asyncio.Task[None], StepPlan] = {}
+        self._slotless_since: float | None = None
         self.failure: JobError | None = None
         self.last_success: Change | None = None
 
@@ -73,6 +74,9 @@ class GraphRunner:
                 await self._run_step(runner, lone)  # a task of its own would only cost time
             else:
                 self._start_steps(runner)
+            if self._waits_for_slots_only():
+                self._status.stop(StopReason.HANDED_BACK)
+                return
             waits_long = not self._running and self._must_wait_long()
             is_over = self.last_success is not None or self._plan.is_done
             if waits_long or is_over or self._status.is_set:
@@ -152,11 +156,22 @@ class GraphRunner:
         ready_at = self._plan.next_ready_at()
         return ready_at is not None and ready_at - time.monotonic() > _MAX_IDLE_SECONDS
 
+    def _waits_for_slots_only(self) -> bool:
+        """Return whether the attempt only waits for slots, and for over a second: then others may run it."""
+        if not self._running or any(run.has_slot for run in self._running.values()):
+            self._slotless_since = None
+            return False
+        now = time.monotonic()
+        self._slotless_since = self._slotless_since or now
+        return now - self._slotless_since > _MAX_IDLE_SECONDS
+
     async def _wait(self) -> None:
         """Wait until a step run ends, a delayed one may start, or the attempt stops."""
         ready_at = self._plan.next_ready_at()
         is_full = len(self._running) >= _MAX_RUNNING_STEPS
         seconds = None if ready_at is None or is_full else ready_at - time.monotonic()
+        if self._slotless_since is not None:
+            seconds = min(_MAX_IDLE_SECONDS if seconds is None else seconds, _MAX_IDLE_SECONDS)
         await wait_first(*self._running, stop=self._status, seconds=seconds)
         self._reap()
 

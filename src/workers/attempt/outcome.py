@@ -97,7 +97,12 @@ def _requeue(
     event = JobRequeued(
         reason="retry" if reason is None else "handed_back", run_at=now() + timedelta(seconds=delay)
     )
-    return JobMove(target=JobState.QUEUED, delay_seconds=delay), event
+    move = JobMove(
+        target=JobState.QUEUED,
+        delay_seconds=delay,
+        needs_process=plan.needs_process(time.monotonic() + delay),
+    )
+    return move, event
 
 
 def _result(plan: Plan) -> str:

@@ -105,6 +105,12 @@ class Plan:
             return 0.0
         return self._delayed[0][0] if self._delayed else None
 
+    def needs_process(self, now: float) -> bool:
+        """Return whether all runs that can start at *now*, or have started, need a process."""
+        runs = [*self._ready, *(run for ready_at, _, run in self._delayed if ready_at <= now)]
+        runs += [run for run in self.runs() if run.state is StepState.RUNNING]
+        return bool(runs) and not self.to_expand and all(run.node.step.runs_in == "process" for run in runs)
+
     def retry_at(self, run: StepPlan, ready_at: float) -> None:
         """Schedule another try of *run*, not before *ready_at*."""
         run.state = StepState.PENDING

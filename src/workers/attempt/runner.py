@@ -33,6 +33,7 @@ class Attempt:
     def __init__(self, claim: Claim, resources: WorkerResources) -> None:
         self.claim = claim
         self._resources = resources
+        self._reservation = resources.process_slots.reserve(int(claim.needs_process))
         self._pipeline = resources.pipelines[(claim.pipeline, claim.version)]
         self._plan = Plan(self._pipeline, claim.steps, time.monotonic())
         self._progress = JobProgress(self._pipeline.weights, floor=claim.progress)
@@ -85,6 +86,7 @@ class Attempt:
             if timer is not None:
                 timer.cancel()
             await self._graph.stop()
+            self._reservation.release()
             self.sender.close()
             self._resources.commit.end_attempt(self.claim.job_id, self.claim.fence)
 
@@ -101,7 +103,9 @@ class Attempt:
                 self._graph.fail(job_error("params_invalid", error_text(error)))
             else:
                 await self._graph.run(
-                    StepRunner(self._resources, self.claim, self._host, params, self._status)
+                    StepRunner(
+                        self._resources, self.claim, self._host, params, self._status, self._reservation
+                    )
                 )
         await self._graph.stop()
         if self._status.reason is not StopReason.LEASE_LOST:

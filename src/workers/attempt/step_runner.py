@@ -19,6 +19,7 @@ from headrace.workers.attempt.waiting import StopSignal, wait_first
 from headrace.workers.child.protocol import RunStep
 from headrace.workers.containment import call_in_thread, contained
 from headrace.workers.crash_record import Entry
+from headrace.workers.process_slots import ProcessSlots, Reservation
 from headrace.workers.resources import WorkerResources
 from headrace.workers.values import OutputError, encode_value
 
@@ -50,7 +51,13 @@ class StepRunner:
     """Calls the author's code of one attempt: the steps, and the functions that compute items."""
 
     def __init__(
-        self, resources: WorkerResources, claim: Claim, host: StepHost, params: Any, stop: StopSignal
+        self,
+        resources: WorkerResources,
+        claim: Claim,
+        host: StepHost,
+        params: Any,
+        stop: StopSignal,
+        reservation: Reservation,
     ) -> None:
         self._resources = resources
         self._claim = claim
@@ -58,6 +65,7 @@ class StepRunner:
         self._host = host
         self._params = params
         self._stop = stop
+        self._reservation = reservation
 
     async def items(self, node: Node) -> str | None:
         """Compute the items of *node* and return them as a JSON array; None if the attempt stops meanwhile.
@@ -92,12 +100,7 @@ class StepRunner:
             StepStoppedError: it was stopped or timed out.
             Exception: any exception that the step raised.
         """
-        # Coroutine steps need no slot.
-        slots = {"process": self._resources.process_slots, "thread": self._resources.thread_slots}.get(
-            run.node.step.runs_in
-        )
-        if slots is not None:
-            await slots.acquire()
+        slots = await self._acquire_slot(run)
         scratch = Scratch(self._resources.scratch, self._claim.pipeline)
         crash_record = self._resources.crash_record
         is_abandoned = False
@@ -120,6 +123,18 @@ class StepRunner:
             elif slots is not None:
                 slots.release()
             await scratch.remove()
+
+    async def _acquire_slot(self, run: StepPlan) -> "ProcessSlots | asyncio.Semaphore | None":
+        """Wait for the slot of a try, and return what it is to be given back to. Coroutines need no slot."""
+        match run.node.step.runs_in:
+            case "loop":
+                return None
+            case "thread":
+                await self._resources.thread_slots.acquire()
+                return self._resources.thread_slots
+            case "process":
+                await self._reservation.acquire()
+                return self._resources.process_slots
 
     def _build_executor(self, run: StepPlan, scratch: Scratch) -> StepExecutor:
         node, claim = run.node, self._claim

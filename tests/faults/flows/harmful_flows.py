@@ -23,8 +23,11 @@ class Harm(Struct):
     attempts: int = 0
 
 
-class Folder(Struct):
+class Legs(Struct):
+    """*deaths*: the number of steps that end their worker when they are first entered."""
+
     folder: str
+    deaths: int
 
 
 class Ledger(Struct):
@@ -57,10 +60,10 @@ async def harm(context: StepContext[Harm]) -> None:
             os._exit(3)
 
 
-def leg(number: int) -> "Step[[StepContext[Folder]], object]":
-    async def run(context: StepContext[Folder]) -> int:
+def leg(number: int) -> "Step[[StepContext[Legs]], object]":
+    async def run(context: StepContext[Legs]) -> int:
         mark = Path(context.params.folder) / f"{context.job_id}-{number}"
-        if not mark.exists():
+        if number < context.params.deaths and not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return number
@@ -80,7 +83,7 @@ patient = Pipeline("patient", params=Seconds)
 patient.add(wait, result=True)
 harmful = Pipeline("harmful", params=Harm)
 harmful.add(harm)
-legs = Pipeline("legs", params=Folder)
+legs = Pipeline("legs", params=Legs)
 for number in range(10):
     legs.add(leg(number))
 precious = Pipeline("precious", params=Ledger)

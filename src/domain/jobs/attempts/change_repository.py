@@ -26,14 +26,14 @@ FROM step_runs WHERE job_id = ANY($1::uuid[])
 _WRITE: Final = f"""
 WITH new AS (
     SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int[], $6::text[], $7::text[],
-                         $8::text[], $9::float8[], $10::float8[])
-    AS w(id, fence, write_no, events, logs, target, result, error, delay, progress)
+                         $8::text[], $9::float8[], $10::float8[], $35::bool[])
+    AS w(id, fence, write_no, events, logs, target, result, error, delay, progress, needs_process)
 ), locked AS (
     SELECT j.id, j.fence, j.state, j.write_no, j.cancel_requested_at
     FROM jobs j JOIN new w ON w.id = j.id
     ORDER BY j.id FOR NO KEY UPDATE OF j
 ), judged AS (
-    SELECT w.id, w.write_no, w.events, w.logs, w.result, w.error, w.progress,
+    SELECT w.id, w.write_no, w.events, w.logs, w.result, w.error, w.progress, w.needs_process,
         coalesce(w.delay, 0) AS delay, o.overruled,
         CASE WHEN o.overruled THEN 'cancelled' ELSE w.target END AS target,
         CASE WHEN l.id IS NULL OR l.fence <> w.fence THEN 'lost'
@@ -62,6 +62,8 @@ WITH new AS (
         due_order = CASE WHEN w.target = 'queued'
             THEN {due_order_sql("statement_timestamp() + w.delay * interval '1 second'", "j.priority")}
             ELSE j.due_order END,
+        needs_process = CASE WHEN w.target = 'queued'
+            THEN coalesce(w.needs_process, false) ELSE j.needs_process END,
         finished_at = CASE WHEN w.target IN ('succeeded', 'failed', 'cancelled')
             THEN statement_timestamp() ELSE j.finished_at END
     FROM judged w WHERE j.id = w.id AND w.verdict = 'now'
@@ -132,7 +134,8 @@ class ChangeRepository:
         A change that does not end its attempt renews its lease for *lease*: the heartbeat skips a row that
         this statement has locked.
         """
-        return await self._database.fetch(_WRITE, *_columns(changes), lease)
+        needs_process = [(change.move and change.move.needs_process) or None for change in changes]
+        return await self._database.fetch(_WRITE, *_columns(changes), lease, _without_nulls(needs_process))
 
 
 def _columns(changes: Sequence[Change]) -> list[list[Any]]:
@@ -188,6 +191,6 @@ def _columns(changes: Sequence[Change]) -> list[list[Any]]:
     return columns
 
 
-def _without_nulls(column: tuple[Any, ...]) -> list[Any]:
+def _without_nulls(column: Sequence[Any]) -> list[Any]:
     """Send a column of nulls as an empty array: `unnest` pads it with nulls, and it costs nothing."""
     return [] if column.count(None) == len(column) else list(column)

@@ -41,8 +41,9 @@ class NewFile(Struct, kw_only=True, frozen=True):
 
 
 class JobMove(Struct, kw_only=True, frozen=True):
-    """The end of an attempt, whose event is the last of its change. *delay_seconds* is for `queued` only.
+    """The end of an attempt, whose event is the last of its change.
 
+    *delay_seconds* and *needs_process* (the next step runs in a process) are for `queued` only.
     If a cancel was requested, the database cancels the job instead.
     """
 
@@ -50,6 +51,7 @@ class JobMove(Struct, kw_only=True, frozen=True):
     result: str | None = None
     error: JobError | None = None
     delay_seconds: float = 0.0
+    needs_process: bool = False
 
 
 class Change(Struct, kw_only=True):

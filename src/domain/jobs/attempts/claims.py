@@ -46,7 +46,7 @@ class Claim(Struct, frozen=True, kw_only=True):
     """One attempt that was just leased to this worker.
 
     *at* is PostgreSQL's time of the claim and *received_at* the monotonic clock when its rows arrived. *news*
-    is to be published: it holds the `job.started` event.
+    is to be published: it holds the `job.started` event. *needs_process*: the next step runs in a process.
     *request_id* names the request that submitted the job; None for jobs that no request made.
     """
 
@@ -60,6 +60,7 @@ class Claim(Struct, frozen=True, kw_only=True):
     fence: int
     max_attempts: int | None
     losses: int
+    needs_process: bool
     progress: float
     head: int
     log_events: int

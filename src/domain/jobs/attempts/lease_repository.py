@@ -16,17 +16,26 @@ from headrace.domain.jobs.claim_rules import IS_SUSPECT_SQL, due_order_sql
 from headrace.domain.jobs.settling import settle_steps_sql
 from headrace.domain.pipelines.versions import VERSION_KEY_SQL
 
+
+def _due_jobs_sql(*, needs_process: str, limit: str) -> str:
+    """Return the query that locks the next due jobs of queue `q.queue`."""
+    return f"""
+            SELECT id, due_order FROM jobs
+            WHERE jobs.queue = q.queue AND needs_process = {needs_process} AND state = 'queued'
+              AND due_order <= statement_timestamp() AND run_at <= statement_timestamp()
+              AND ({IS_SUSPECT_SQL}) = $6
+              AND {VERSION_KEY_SQL} = ANY($2::text[])
+            ORDER BY due_order LIMIT {limit} FOR NO KEY UPDATE SKIP LOCKED
+        """  # noqa: S608  (fragments of this code base)
+
+
 _CLAIM: Final = f"""
 WITH due AS (
     SELECT j.id, j.due_order
     FROM unnest($1::text[]) AS q(queue)
     CROSS JOIN LATERAL (
-        SELECT id, due_order FROM jobs
-        WHERE jobs.queue = q.queue AND state = 'queued'
-          AND due_order <= statement_timestamp() AND run_at <= statement_timestamp()
-          AND ({IS_SUSPECT_SQL}) = $6
-          AND {VERSION_KEY_SQL} = ANY($2::text[])
-        ORDER BY due_order LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED
+        SELECT * FROM ({_due_jobs_sql(needs_process="false", limit="$3")}) any_worker
+        UNION ALL SELECT * FROM ({_due_jobs_sql(needs_process="true", limit="$7")}) with_process_slots
     ) j
     ORDER BY j.due_order LIMIT $3
 ), claimed AS (
@@ -45,7 +54,7 @@ WITH due AS (
     RETURNING job_id, at, body::text AS body
 )
 SELECT id, owner_id, request_id, pipeline, version, queue, params::text AS params, attempt, fence,
-       max_attempts, losses, state, progress, event_seq AS head, log_events,
+       max_attempts, losses, needs_process, state, progress, event_seq AS head, log_events,
        cancel_requested_at IS NOT NULL AS cancel_requested,
        extract(epoch FROM started_at - statement_timestamp())::float8 + timeout_seconds AS seconds_left,
        logged.at, logged.body
@@ -134,10 +143,14 @@ class LeaseRepository:
         worker: str,
         lease: timedelta,
         suspects: bool,
+        process_limit: int,
     ) -> Sequence[Row]:
-        """Lease up to *limit* due jobs, in claim order: only suspects, or none of them."""
+        """Lease up to *limit* due jobs, in claim order: only suspects, or none of them.
+
+        Up to *process_limit* of them begin with a step that runs in a process.
+        """
         return await self._database.fetch(
-            _CLAIM, list(queues), list(pipelines), limit, worker, lease, suspects
+            _CLAIM, list(queues), list(pipelines), limit, worker, lease, suspects, process_limit
         )
 
     async def renew(

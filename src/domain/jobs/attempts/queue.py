@@ -47,11 +47,22 @@ class JobQueue:
         self._workers = WorkerRepository(database)
         self.worker = worker
 
-    async def claim(self, limit: int, *, suspects: bool = False) -> list[Claim]:
-        """Lease up to *limit* due jobs, in claim order: only suspects, or none of them."""
+    async def claim(
+        self, limit: int, *, suspects: bool = False, process_limit: int | None = None
+    ) -> list[Claim]:
+        """Lease up to *limit* due jobs, in claim order: only suspects, or none of them.
+
+        At most *process_limit* of them, by default all, begin with a step that runs in a process.
+        """
         worker = self.worker
         rows = await self._leases.claim(
-            worker.queues, worker.pipelines, limit, worker=worker.id, lease=worker.lease, suspects=suspects
+            worker.queues,
+            worker.pipelines,
+            limit,
+            worker=worker.id,
+            lease=worker.lease,
+            suspects=suspects,
+            process_limit=limit if process_limit is None else process_limit,
         )
         resumed = [row["id"] for row in rows if row["attempt"] > 1]
         steps: dict[UUID, dict[str, StepRecord]] = {}
@@ -157,6 +168,7 @@ def _claim(row: Row, steps: dict[str, StepRecord], eta_estimators: Mapping[str, 
         fence=row["fence"],
         max_attempts=row["max_attempts"],
         losses=row["losses"],
+        needs_process=row["needs_process"],
         progress=row["progress"],
         head=row["head"],
         log_events=row["log_events"],

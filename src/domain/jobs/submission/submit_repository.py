@@ -21,9 +21,9 @@ _STORE: Final = f"""
 WITH specs AS (
     SELECT * FROM unnest($1::int[], $2::uuid[], $3::uuid[], $4::text[], $5::int[], $6::bool[],
                          $7::timestamptz[], $8::text[], $9::text[], $10::text[], $11::int[],
-                         $12::timestamptz[], $13::int[], $14::float8[], $15::uuid[], $16::text[])
+                         $12::timestamptz[], $13::int[], $14::float8[], $15::uuid[], $16::text[], $26::bool[])
     AS s(request, id, owner_id, pipeline, version, is_newest, pipeline_updated_at, params, meta, queue,
-         priority, run_at, max_attempts, timeout_seconds, preset_id, request_id)
+         priority, run_at, max_attempts, timeout_seconds, preset_id, request_id, needs_process)
 ), new_keys AS (
     SELECT * FROM unnest($17::int[], $18::uuid[], $19::text[], $20::text[], $21::text[])
     AS k(request, owner_id, key, body, response)
@@ -58,12 +58,12 @@ WITH specs AS (
     LEFT JOIN taken_keys t ON t.owner_id = k.owner_id AND t.key = k.key
 ), stored AS (
     INSERT INTO jobs (id, owner_id, pipeline, version, state, params, meta, queue, priority, run_at,
-                      due_order, max_attempts, timeout_seconds, preset_id, request_id, event_seq,
-                      created_at, updated_at)
+                      due_order, max_attempts, timeout_seconds, preset_id, request_id, needs_process,
+                      event_seq, created_at, updated_at)
     SELECT s.id, s.owner_id, s.pipeline, s.version, 'queued', s.params::jsonb, s.meta::jsonb, s.queue,
            s.priority, coalesce(s.run_at, statement_timestamp()),
            {due_order_sql("coalesce(s.run_at, statement_timestamp())", "s.priority")},
-           s.max_attempts, s.timeout_seconds, s.preset_id, s.request_id, 1,
+           s.max_attempts, s.timeout_seconds, s.preset_id, s.request_id, s.needs_process, 1,
            statement_timestamp(), statement_timestamp()
     FROM specs s JOIN judged j ON j.request = s.request AND j.verdict = 'stored'
     RETURNING id
@@ -161,6 +161,7 @@ def _columns(submissions: Sequence[Submission]) -> list[Any]:
         PLACEHOLDER_TEXT,
         *_transposed(tag_links, 2),
         list(preset_ids),
+        [job.pipeline.needs_process for submission in submissions for job in submission.jobs],
     ]
 
 

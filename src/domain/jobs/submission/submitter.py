@@ -180,6 +180,7 @@ def _new_jobs(
                 is_due=spec.run_at is None or spec.run_at <= now,
                 attempt=0,
                 losses=0,
+                needs_process=pipeline.needs_process,
                 serving=serving,
             ),
             tag_ids=tuple({tag_ids[name] for name in spec.tags}),

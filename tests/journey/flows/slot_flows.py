@@ -1,0 +1,44 @@
+"""Pipelines whose steps run in processes, first or later."""
+
+import asyncio
+import time
+from typing import Any
+
+from msgspec import Struct
+
+from headrace import Pipeline, StepContext, step
+
+
+class Seconds(Struct):
+    seconds: float = 1.0
+    items: int = 1
+
+
+@step(runs_in="process", retries=0)
+def compute(context: StepContext[Seconds]) -> float:
+    time.sleep(context.params.seconds)
+    return context.params.seconds
+
+
+@step(runs_in="process", retries=0)
+def compute_item(context: StepContext[Seconds], item: int) -> int:
+    time.sleep(context.params.seconds)
+    return item
+
+
+@step
+async def prepare(context: StepContext[Seconds]) -> None:
+    await asyncio.sleep(0)
+
+
+def pipeline(name: str, *steps: Any) -> Pipeline:
+    built = Pipeline(name, params=Seconds)
+    for function in steps:
+        built.add(function)
+    return built
+
+
+process_first = pipeline("process_first", compute)
+process_later = pipeline("process_later", prepare, compute)
+process_items = Pipeline("process_items", params=Seconds)
+process_items.add(compute_item, for_each=lambda params: range(params.items), result=True)

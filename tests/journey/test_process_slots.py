@@ -1,0 +1,120 @@
+"""A worker claims what it can begin: jobs that wait for a process slot wait in the queue."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from faults import processes
+from headrace.adapters.database import StatementPool
+from headrace.settings import Settings
+from support.harness import Api, serving, working
+
+FLOWS = Path(__file__).parent / "flows" / "slot_flows.py"
+
+
+@pytest.fixture
+def slots(settings: Settings) -> Settings:
+    return msgspec.structs.replace(settings, pipelines=(str(FLOWS),), worker_processes=1, lease_seconds=60)
+
+
+async def states(api: Api) -> list[tuple[str, str | None]]:
+    jobs = (await api.http.get("/api/v1/jobs?limit=100")).json()["items"]
+    return sorted((job["state"], job["waiting_for"]) for job in jobs)
+
+
+async def until_running(api: Api, count: int) -> None:
+    async def are_running() -> bool:
+        return [state for state, _ in await states(api)].count("running") == count
+
+    await processes.until_async(are_running)
+
+
+async def test_jobs_without_a_slot_wait_in_the_queue_and_another_worker_takes_its_share(
+    slots: Settings, database: StatementPool
+) -> None:
+    async with serving(slots) as api, working(slots):
+        jobs = [await api.submit("process_first", params={"seconds": 2}) for _ in range(4)]
+        await until_running(api, 1)
+        with_one = await states(api)
+        async with working(slots):
+            await until_running(api, 2)
+            with_two = await states(api)
+            done = [await api.finish(job["id"]) for job in jobs]
+    workers = {row["worker"] for row in await database.fetch(_WORKERS)}
+
+    assert with_one == [("queued", "process_slots_busy")] * 3 + [("running", None)]
+    assert with_two == [("queued", "process_slots_busy")] * 2 + [("running", None)] * 2
+    assert {(job["state"], job["attempt"]) for job in done} == {("succeeded", 1)}
+    assert len(workers) == 2
+
+
+_WORKERS = "SELECT body->>'worker' AS worker FROM job_events WHERE type = 'job.started'"
+
+
+async def test_other_jobs_do_not_wait_behind_jobs_without_a_slot(slots: Settings) -> None:
+    async with serving(slots) as api, working(slots, concurrency=3):
+        blocked = [await api.submit("process_first", params={"seconds": 30}) for _ in range(10)]
+        await until_running(api, 1)
+        quick = await api.finish((await api.submit("noop"))["id"])
+        for job in blocked:
+            await api.http.post(f"/api/v1/jobs/{job['id']}/cancel")
+
+    assert quick["state"] == "succeeded"
+
+
+async def test_a_job_whose_later_step_finds_no_slot_goes_back_to_the_queue_until_one_is_free(
+    slots: Settings,
+) -> None:
+    async with serving(slots) as api, working(slots):
+        first = await api.submit("process_first", params={"seconds": 4})
+        await until_running(api, 1)
+        later = await api.submit("process_later", params={"seconds": 0})
+
+        async def is_handed_back() -> bool:
+            job = await api.job(later["id"])
+            return (job["state"], job["waiting_for"], job["attempt"]) == ("queued", "process_slots_busy", 1)
+
+        await processes.until_async(is_handed_back)
+        jobs = [await api.finish(job["id"]) for job in (first, later)]
+
+    assert [(job["state"], job["attempt"]) for job in jobs] == [("succeeded", 1), ("succeeded", 2)]
+
+
+async def test_the_items_of_a_job_share_the_slots_of_its_worker(slots: Settings) -> None:
+    async with serving(slots) as api, working(slots):
+        done = await api.finish(
+            (await api.submit("process_items", params={"items": 5, "seconds": 0.3}))["id"]
+        )
+
+    assert (done["state"], done["result"], done["attempt"]) == ("succeeded", [0, 1, 2, 3, 4], 1)
+
+
+async def test_a_cancelled_job_gives_its_reserved_slot_back(slots: Settings) -> None:
+    async with serving(slots) as api, working(slots):
+        first = await api.submit("process_first", params={"seconds": 60})
+        second = await api.submit("process_first", params={"seconds": 0})
+        await until_running(api, 1)
+        await api.http.post(f"/api/v1/jobs/{first['id']}/cancel")
+        done = await asyncio.wait_for(api.finish(second["id"]), 60)
+
+    assert done["state"] == "succeeded"
+
+
+async def test_only_jobs_that_begin_in_a_process_are_marked(slots: Settings, database: StatementPool) -> None:
+    async with serving(slots) as api:
+        async with working(slots):
+            pass
+        run_at = {"run_at": "2099-01-01T00:00:00Z"}
+        for pipeline in ("process_first", "process_later", "process_items", "noop"):
+            await api.submit(pipeline, **run_at)
+        rows: Any = await database.fetch("SELECT pipeline, needs_process FROM jobs")
+
+    assert {row["pipeline"]: row["needs_process"] for row in rows} == {
+        "process_first": True,
+        "process_later": False,
+        "process_items": True,
+        "noop": False,
+    }
