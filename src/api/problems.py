@@ -58,7 +58,10 @@ class _Refusal(Struct, frozen=True):
 
 def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Answer *error* as a problem."""
-    error = missing_reference(error) or error
+    missing = missing_reference(error)
+    if isinstance(missing, UnauthenticatedError):
+        request.app.state.services.authenticator.forget_local_user()
+    error = missing or error
     if isinstance(error, HeadraceError):
         refusal = _refuse_domain_error(error)
     elif isinstance(error, ValidationException) and _has_no_body(request):

@@ -4,6 +4,7 @@ import asyncio
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -27,11 +28,16 @@ from headrace.cli.errors import BadUrlError
 from headrace.cli.shootout_extra import missing_libraries
 from headrace.domain.database import DatabaseAwayError
 from headrace.domain.errors import HeadraceError
-from headrace.domain.pipelines.loading import load_all
+from headrace.domain.pipelines.loading import BUNDLED, Loaded, import_path, load_all
 from headrace.settings import Settings, SettingsError, read_settings
 
 _OLDEST_PYTHON: Final = (3, 11)
 _MIN_FREE_BYTES: Final = 500_000_000
+_LOAD_SECONDS: Final = 60
+_LOAD_IN_A_PROCESS: Final = (
+    "import sys; from headrace.domain.pipelines.loading import extend_import_path, load;"
+    " extend_import_path(sys.argv[2:]); load(sys.argv[1])"
+)
 
 
 def run_checks(data_dir: Path | None, url: str, token: str | None) -> list[Finding]:
@@ -124,9 +130,33 @@ def _check_pipelines(settings: Settings) -> Iterator[Finding]:
     for failure in loaded.failures:
         last_line = failure.traceback.strip().splitlines()[-1]
         yield Finding("pipelines", False, f"{failure.source} does not load: {last_line}")
+    if not loaded.failures:
+        yield from _check_processes(loaded)
     if missing := missing_libraries():
         advice = f"shootout needs {', '.join(missing)}: pip install 'headrace[shootout]'"
         yield Finding("pipelines", False, advice)
+
+
+def _check_processes(loaded: Loaded) -> Iterator[Finding]:
+    """Load each source of steps that run in processes in a new process, as a worker does."""
+    sources = {
+        loaded.sources[key]: None
+        for key, pipeline in loaded.pipelines.items()
+        if loaded.sources[key] not in BUNDLED
+        and any(node.step.runs_in == "process" for node in pipeline.nodes.values())
+    }
+    for source in sources:
+        command = [sys.executable, "-P", "-c", _LOAD_IN_A_PROCESS, source, *import_path()]
+        try:
+            child = subprocess.run(  # noqa: S603  (our own command line)
+                command, capture_output=True, text=True, timeout=_LOAD_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            yield Finding("pipelines", False, f"{source} does not load in a process within {_LOAD_SECONDS} s")
+            continue
+        if child.returncode:
+            last_line = (child.stderr.strip().splitlines() or [f"exit status {child.returncode}"])[-1]
+            yield Finding("pipelines", False, f"{source} does not load in a process: {last_line}")
 
 
 def _check_service(url: str, token: str | None) -> Iterator[Finding]:

@@ -294,6 +294,49 @@ async def test_a_write_of_the_holder_renews_its_lease_and_the_last_one_ends_it(r
     assert (ended["state"], ended["lease_expires_at"]) == ("succeeded", None)
 
 
+async def test_the_time_of_a_job_runs_while_its_attempts_run_and_not_while_it_waits(
+    ready: StatementPool,
+) -> None:
+    await queue(ready)
+    await ready.fetch("UPDATE jobs SET timeout_seconds = 100")
+    worker, successor = execution(ready), execution(ready, "successor")
+
+    async def run_for(seconds: int) -> Claim:
+        """Claim the job, and let it have begun that long ago."""
+        (claim,) = await worker.claim(1)
+        await ready.fetch(
+            "UPDATE job_events SET at = at - $1 * interval '1 second' WHERE type = 'job.started'"
+            " AND seq = (SELECT max(seq) FROM job_events WHERE type = 'job.started')",
+            float(seconds),
+        )
+        return claim
+
+    left = []
+    claim = await run_for(30)
+    left.append(claim.seconds_left)
+    await worker.write([change(claim, 1, JobMove(target=JobState.QUEUED, delay_seconds=1000))])
+    # It waits for a long time, as far as the clock is concerned.
+    await ready.fetch(
+        "UPDATE jobs SET run_at = now() - interval '1 day',"
+        " due_order = now() - interval '1 day' - priority * interval '60 s',"
+        " started_at = now() - interval '2 days'"
+    )
+    claim = await run_for(20)
+    left.append(claim.seconds_left)
+    await successor.rescue_from(worker.worker.id, None)
+    claim = await run_for(45)
+    left.append(claim.seconds_left)
+    await worker.release([claim.lease])
+    kept = await worker.fail_timed_out()
+    claim = await run_for(10)
+    left.append(claim.seconds_left)
+    await worker.release([claim.lease])
+    (late,) = await worker.fail_timed_out()
+
+    assert left == [pytest.approx(seconds, abs=5) for seconds in (100, 70, 50, 5)]
+    assert (kept, late.state) == ([], "failed")
+
+
 async def test_a_heartbeat_renews_leases_and_returns_the_held_claims(ready: StatementPool) -> None:
     await queue(ready)
     worker, other = execution(ready), execution(ready, "other")

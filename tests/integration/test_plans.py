@@ -49,7 +49,12 @@ async def crowded(database: StatementPool, engine: AsyncEngine) -> StatementPool
         OWNER,
         MANY,
     )
+    await database.fetch(
+        "INSERT INTO step_runs (job_id, key, name, state, attempt, tries)"
+        " SELECT id, 'noop', 'noop', 'pending', 0, 0 FROM jobs"
+    )
     await database.fetch("ANALYZE jobs")
+    await database.fetch("ANALYZE step_runs")
     return database
 
 

@@ -103,6 +103,13 @@ async def test_a_cancelled_job_gives_its_reserved_slot_back(slots: Settings) -> 
     assert done["state"] == "succeeded"
 
 
+async def test_the_time_limit_of_a_job_does_not_run_while_it_waits_for_a_retry(slots: Settings) -> None:
+    async with serving(slots) as api, working(slots):
+        done = await api.finish((await api.submit("retried_late", timeout_seconds=2))["id"])
+
+    assert (done["state"], done["attempt"]) == ("succeeded", 2), done["error"]
+
+
 async def test_only_jobs_that_begin_in_a_process_are_marked(slots: Settings, database: StatementPool) -> None:
     async with serving(slots) as api:
         async with working(slots):

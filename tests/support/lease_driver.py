@@ -201,7 +201,7 @@ class LeaseDriver:
     def make_late(self, job_id: UUID) -> list[UUID]:
         """Let the timeout of a job pass, if it has started and not ended. Return its id."""
         return self._ids(
-            "UPDATE jobs SET timeout_seconds = 3600, started_at = '2000-01-01'"
+            "UPDATE jobs SET timeout_seconds = 3600, ran_seconds = 3600"
             " WHERE id = $1 AND started_at IS NOT NULL AND finished_at IS NULL RETURNING id",
             job_id,
         )

@@ -108,6 +108,10 @@ class Authenticator:
             return Authentication(self._dev, True)
         raise UnauthenticatedError("token_missing", "sign in, or send a bearer token")
 
+    def forget_local_user(self) -> None:
+        """Look up the user of local mode again at the next request, because the row is gone."""
+        self._dev = None
+
     async def _bearer_user(self, text: str) -> CurrentUser:
         if text.startswith(KEY_PREFIX):
             return await self._cached(("key", text), lambda: self._api_key_user(text))

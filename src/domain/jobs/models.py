@@ -65,11 +65,7 @@ class Job(UUIDv7AuditBase):
         ),
         Index("ix_jobs_suspect", "queue", postgresql_where=text(f"state = 'queued' AND {IS_SUSPECT_SQL}")),
         Index(
-            "ix_jobs_deadline",
-            "started_at",
-            postgresql_where=text(
-                "state = 'queued' AND timeout_seconds IS NOT NULL AND started_at IS NOT NULL"
-            ),
+            "ix_jobs_late", "id", postgresql_where=text("state = 'queued' AND ran_seconds >= timeout_seconds")
         ),
         Index("ix_jobs_owner_newest", "owner_id", text("created_at DESC"), text("id DESC")),
         Index("ix_jobs_owner_state", "owner_id", "state", text("created_at DESC"), text("id DESC")),
@@ -103,6 +99,7 @@ class Job(UUIDv7AuditBase):
     max_attempts: Mapped[int | None] = mapped_column(default=None)
     timeout_seconds: Mapped[float | None] = mapped_column(default=None)
 
+    ran_seconds: Mapped[float] = mapped_column(default=0.0, server_default="0")
     needs_process: Mapped[bool] = mapped_column(default=False, server_default="false")
     attempt: Mapped[int] = mapped_column(default=0, server_default="0")
     losses: Mapped[int] = mapped_column(SmallInteger, default=0, server_default="0")

@@ -107,7 +107,7 @@ class JobService:
         now = await database_now(self._session)
         job.run_at, job.due_order = now, due_order(now, job.priority)
         job.finished_at = job.started_at = job.error = job.cancel_requested_at = None
-        job.losses, job.progress, job.progress_steps = 0, 0.0, None
+        job.losses, job.ran_seconds, job.progress, job.progress_steps = 0, 0.0, 0.0, None
         job.needs_process = (
             False  # a worker that claims it without a free slot hands it back and corrects this
         )

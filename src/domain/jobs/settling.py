@@ -1,4 +1,4 @@
-"""The rule for the step runs of an attempt that is over, as SQL. Pure."""
+"""The rules for an attempt that is over, as SQL: its step runs, and its time. Pure."""
 
 
 def settle_steps_sql(source: str, state: str = "c.state") -> str:
@@ -14,3 +14,15 @@ def settle_steps_sql(source: str, state: str = "c.state") -> str:
         finished_at = CASE WHEN {state} <> 'queued' THEN statement_timestamp() END
     FROM {source} WHERE step_runs.job_id = c.id
       AND (step_runs.state = 'running' OR (step_runs.state = 'pending' AND {state} <> 'queued'))"""  # noqa: S608
+
+
+def ran_seconds_sql(job: str) -> str:
+    """Return the new `ran_seconds` of the row *job*, whose attempt ends now and which is queued again.
+
+    Only a job with a timeout pays for the lookup of when its attempt began.
+    """
+    return f"""CASE WHEN {job}.timeout_seconds IS NULL THEN {job}.ran_seconds
+        ELSE {job}.ran_seconds + coalesce(extract(epoch FROM statement_timestamp() - (
+            SELECT at FROM job_events WHERE job_id = {job}.id AND type = 'job.started'
+            ORDER BY seq DESC LIMIT 1
+        )), 0) END"""  # noqa: S608

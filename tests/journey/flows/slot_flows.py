@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from headrace import Pipeline, StepContext, step
+from headrace import Pipeline, RetryableError, StepContext, step
 
 
 class Seconds(Struct):
@@ -31,6 +31,12 @@ async def prepare(context: StepContext[Seconds]) -> None:
     await asyncio.sleep(0)
 
 
+@step
+async def wait_for_a_retry(context: StepContext[Seconds]) -> None:
+    if context.attempt == 1:
+        raise RetryableError("not yet", retry_after=3)
+
+
 def pipeline(name: str, *steps: Any) -> Pipeline:
     built = Pipeline(name, params=Seconds)
     for function in steps:
@@ -40,5 +46,6 @@ def pipeline(name: str, *steps: Any) -> Pipeline:
 
 process_first = pipeline("process_first", compute)
 process_later = pipeline("process_later", prepare, compute)
+retried_late = pipeline("retried_late", wait_for_a_retry)
 process_items = Pipeline("process_items", params=Seconds)
 process_items.add(compute_item, for_each=lambda params: range(params.items), result=True)

@@ -1,9 +1,14 @@
 """A plan that continues from the stored step runs of earlier attempts."""
 
-import pytest
+from typing import Any
 
+import pytest
+from msgspec import structs
+
+from headrace import Pipeline, StepContext, step
 from headrace.domain.jobs.attempts.claims import StepRecord
 from headrace.domain.jobs.states import StepState
+from headrace.domain.pipelines.definition import OnLoss
 from headrace.workers.attempt.plan import Plan
 from support.worker_builders import keys, new_pipeline, record, start_all, stored, succeed, succeeded
 
@@ -175,3 +180,42 @@ def test_a_run_of_an_earlier_attempt_holds_no_slot() -> None:
     plan = restore(CHAIN, record("first", StepState.RUNNING, tries=1))
 
     assert [run.has_slot for run in plan.runs()] == [False, False]
+
+
+def test_a_step_that_ran_once_is_refused_if_it_now_runs_per_item() -> None:
+    plan = restore(MANY, succeeded("many"))
+
+    assert plan.refusal is not None
+    run, error = plan.refusal
+    assert (run.key, error.code, error.step) == ("many", "step_changed", "many")
+    assert error.message.startswith("step 'many' ran once when the job ran it")
+
+
+def test_a_step_that_ran_per_item_is_refused_if_it_now_runs_once() -> None:
+    plan = restore(CHAIN, record("first", StepState.SUCCEEDED, items="[1, 2]"))
+
+    assert plan.refusal is not None
+    assert plan.refusal[1].code == "step_changed"
+    assert "ran once per item" in plan.refusal[1].message
+
+
+def test_a_step_that_has_not_run_may_change_its_kind() -> None:
+    assert restore(MANY, record("many", StepState.PENDING)).refusal is None
+    assert restore(CHAIN, succeeded("first")).refusal is None
+    assert restore(MANY, record("many", StepState.SUCCEEDED, items="[1]")).refusal is None
+
+
+@pytest.mark.parametrize(
+    ("on_loss", "is_open", "code"),
+    [("fail", True, "step_lost"), ("fail", False, None), ("retry", True, None)],
+)
+def test_only_an_open_step_that_must_not_run_twice_is_refused(
+    on_loss: OnLoss, is_open: bool, code: str | None
+) -> None:
+    async def pay(context: StepContext[Any]) -> None: ...
+
+    pipeline = Pipeline("paying", params=dict)
+    pipeline.add(step(on_loss=on_loss)(pay))
+    plan = Plan(pipeline, stored(structs.replace(record("pay", StepState.PENDING), is_open=is_open)), NOW)
+
+    assert (plan.refusal and plan.refusal[1].code) == code

@@ -1,11 +1,13 @@
 """When a failed try is retried, and when it fails the job."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace import Pipeline, StepContext, step
 from headrace.domain.jobs.attempts import backoff
 from headrace.domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
 from headrace.domain.redaction import REDACTED
@@ -230,3 +232,19 @@ def test_a_long_code_is_cut_to_sixty_four_bytes() -> None:
 
 def test_characters_that_postgresql_cannot_store_are_replaced() -> None:
     assert message_of(PermanentError("a\0b\ud800c")) == "a␀b?c"
+
+
+@pytest.mark.parametrize(("timeout", "is_retried"), [(None, False), (timedelta(hours=1), True)])
+def test_a_time_out_is_retried_only_if_the_author_has_chosen_the_limit(
+    timeout: timedelta | None, is_retried: bool
+) -> None:
+    async def work(context: StepContext[Any]) -> None: ...
+
+    pipeline = Pipeline("working", params=dict)
+    pipeline.add(step(work) if timeout is None else step(timeout=timeout)(work))
+
+    decision = decide_retry(pipeline.nodes["work"], "work", StepStoppedError("timeout"), 1, None)
+
+    assert (decision.delay is not None) == is_retried
+    assert decision.error.code == "step_timeout"
+    assert ("the default; @step(timeout=...)" in decision.error.message) != is_retried

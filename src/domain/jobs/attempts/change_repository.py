@@ -11,7 +11,7 @@ from headrace.domain.database import Database, Row
 from headrace.domain.events.sql import event_body_sql
 from headrace.domain.jobs.attempts.changes import Change
 from headrace.domain.jobs.claim_rules import due_order_sql
-from headrace.domain.jobs.settling import settle_steps_sql
+from headrace.domain.jobs.settling import ran_seconds_sql, settle_steps_sql
 
 _STEPS: Final = """
 SELECT job_id, key, name, index, state, tries, items::text AS items, output::text AS output,
@@ -62,6 +62,7 @@ WITH new AS (
         due_order = CASE WHEN w.target = 'queued'
             THEN {due_order_sql("statement_timestamp() + w.delay * interval '1 second'", "j.priority")}
             ELSE j.due_order END,
+        ran_seconds = CASE WHEN w.target = 'queued' THEN {ran_seconds_sql("j")} ELSE j.ran_seconds END,
         needs_process = CASE WHEN w.target = 'queued'
             THEN coalesce(w.needs_process, false) ELSE j.needs_process END,
         finished_at = CASE WHEN w.target IN ('succeeded', 'failed', 'cancelled')

@@ -13,7 +13,7 @@ from headrace.domain.database import Database, Row
 from headrace.domain.events.sql import event_body_sql
 from headrace.domain.jobs.attempts.claims import HeldLease
 from headrace.domain.jobs.claim_rules import IS_SUSPECT_SQL, due_order_sql
-from headrace.domain.jobs.settling import settle_steps_sql
+from headrace.domain.jobs.settling import ran_seconds_sql, settle_steps_sql
 from headrace.domain.pipelines.versions import VERSION_KEY_SQL
 
 
@@ -56,7 +56,7 @@ WITH due AS (
 SELECT id, owner_id, request_id, pipeline, version, queue, params::text AS params, attempt, fence,
        max_attempts, losses, needs_process, state, progress, event_seq AS head, log_events,
        cancel_requested_at IS NOT NULL AS cancel_requested,
-       extract(epoch FROM started_at - statement_timestamp())::float8 + timeout_seconds AS seconds_left,
+       timeout_seconds - ran_seconds AS seconds_left,
        logged.at, logged.body
 FROM claimed JOIN logged ON logged.job_id = claimed.id
 ORDER BY due_order
@@ -107,7 +107,8 @@ WITH held AS (
         finished_at = CASE WHEN cancel_requested_at IS NOT NULL THEN statement_timestamp() END,
         lease_owner = NULL, lease_expires_at = NULL, run_at = statement_timestamp(),
         due_order = {due_order_sql("statement_timestamp()")},
-        progress_steps = NULL, event_seq = event_seq + 1, updated_at = statement_timestamp()
+        progress_steps = NULL, ran_seconds = {ran_seconds_sql("jobs")},
+        event_seq = event_seq + 1, updated_at = statement_timestamp()
     FROM held WHERE jobs.id = held.id
     RETURNING jobs.id, event_seq, state
 ), settled AS (

@@ -11,7 +11,7 @@ from headrace.domain.events.sql import event_body_sql
 from headrace.domain.jobs.attempts.claims import HeldLease
 from headrace.domain.jobs.attempts.lease_repository import held_leases
 from headrace.domain.jobs.claim_rules import MAX_BLAMELESS_LOSSES, MAX_LOSSES, due_order_sql
-from headrace.domain.jobs.settling import settle_steps_sql
+from headrace.domain.jobs.settling import ran_seconds_sql, settle_steps_sql
 
 _EXPIRED: Final = """
 SELECT id, fence FROM jobs WHERE state = 'running' AND lease_expires_at < statement_timestamp()
@@ -56,6 +56,7 @@ WITH lost AS (
         run_at = statement_timestamp(),
         due_order = {due_order_sql("statement_timestamp()")},
         lease_owner = NULL, lease_expires_at = NULL, progress_steps = NULL,
+        ran_seconds = {ran_seconds_sql("jobs")},
         event_seq = event_seq + 2, updated_at = statement_timestamp()
     FROM judged WHERE jobs.id = judged.id
     RETURNING jobs.id, owner_id, queue, state, attempt, event_seq, progress, pipeline, is_blamed
@@ -83,8 +84,7 @@ FROM changed c JOIN events e ON e.id = c.id ORDER BY c.id, e.seq
 _FAIL_TIMED_OUT: Final = f"""
 WITH late AS (
     SELECT id FROM jobs
-    WHERE state = 'queued' AND timeout_seconds IS NOT NULL AND started_at IS NOT NULL
-      AND started_at + timeout_seconds * interval '1 second' < statement_timestamp()
+    WHERE state = 'queued' AND ran_seconds >= timeout_seconds
     ORDER BY id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
 ), changed AS (
     UPDATE jobs SET state = 'failed', error = $2::text::jsonb, finished_at = statement_timestamp(),
