@@ -36,9 +36,12 @@ from headrace.domain.jobs.submission.submitter import Submitter
 
 FLOW: Final = Path(__file__).parent / "flows" / "marks.py"
 PAUSE_SECONDS: Final = 0.02
+PROCESS_PAUSE_SECONDS: Final = 0.3
 KNOWN: Final = "SELECT EXISTS (SELECT 1 FROM pipelines WHERE name = 'marks')"
 
-_ENTERED: Final = "SELECT NOT EXISTS (SELECT 1 FROM jobs WHERE finished_at IS NULL AND pipeline = 'marks')"
+_ENTERED: Final = (
+    "SELECT NOT EXISTS (SELECT 1 FROM jobs WHERE finished_at IS NULL AND pipeline LIKE 'marks%')"
+)
 
 
 def main() -> None:
@@ -53,18 +56,24 @@ def main() -> None:
 
 async def measure(env: BenchEnv, port: int, jobs: int) -> dict[str, float]:
     entered = await commit_to_entry(env, jobs)
+    in_processes = await commit_to_entry(
+        env, jobs // 10, pipeline="marks_apart", pause_seconds=PROCESS_PAUSE_SECONDS
+    )
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
         await ready(client)
         frame_waits = [await response_to_frame(client, port) for _ in range(jobs // 2)]
     return {
         "commit to step, p50 ms": statistics.median(entered),
         "commit to step, p99 ms": percentile(entered, 0.99),
+        "commit to step in a process, p50 ms": statistics.median(in_processes),
         "response to frame, p50 ms": statistics.median(frame_waits),
         "response to frame, p99 ms": percentile(frame_waits, 0.99),
     }
 
 
-async def commit_to_entry(env: BenchEnv, jobs: int) -> list[float]:
+async def commit_to_entry(
+    env: BenchEnv, jobs: int, *, pipeline: str = "marks", pause_seconds: float = PAUSE_SECONDS
+) -> list[float]:
     """Return the milliseconds from the end of the submitting statement to the step, for each job."""
     marks = env.folder / "marks"
     marks.write_bytes(bytes(8 * jobs))
@@ -77,11 +86,11 @@ async def commit_to_entry(env: BenchEnv, jobs: int) -> list[float]:
     committed = []
     try:
         for number in range(jobs):
-            spec = JobSpec(pipeline="marks", params={"file": str(marks), "place": number})
+            spec = JobSpec(pipeline=pipeline, params={"file": str(marks), "place": number})
             result = await submitter.submit(owner, [spec], lambda _: b"")
             committed.append(time.monotonic_ns())
             bell.ring(result.queues)
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(pause_seconds)
         await until(env.database_url, _ENTERED, 30)
     finally:
         bell_task.cancel()

@@ -4,7 +4,6 @@ import signal
 from pathlib import Path
 
 import msgspec
-import pytest
 
 from faults import processes
 from headrace.adapters.servers.processes import Process
@@ -99,24 +98,3 @@ async def test_processes_that_a_step_started_end_with_their_killed_worker(
         worker.send(signal.SIGKILL)
 
         await processes.until(lambda: not any(Process.from_pid(pid) for pid in started))
-
-
-@pytest.mark.slow
-async def test_a_job_that_always_blocks_the_event_loop_runs_alone_and_fails(
-    settings: Settings, tmp_path: Path
-) -> None:
-    flow = tmp_path / "blocking_flow.py"
-    flow.write_text(BLOCKING.replace("context.attempt == 1", "True"))
-    blocking = msgspec.structs.replace(settings, pipelines=(str(flow),), lease_seconds=1)
-    async with serving(blocking) as api, processes.supervised(blocking) as parent:
-        job = await api.submit("blocking", params={"marker": ""})
-        await parent.wait_for_output("running_alone")
-        worker = parent.child()
-        neighbours = [await api.submit("ticks", params={"count": 20, "interval_ms": 100}) for _ in range(5)]
-
-        done = [await api.finish(neighbour["id"]) for neighbour in neighbours]
-        ended = await api.finish(job["id"])
-
-        assert worker.is_alive()
-    assert [(job["state"], job["attempt"]) for job in done] == [("succeeded", 1)] * 5
-    assert (ended["state"], ended["error"]["code"]) == ("failed", "lost_too_often")

@@ -59,6 +59,7 @@ class FakeDatabase:
                 "name": "ticks",
                 "version": 1,
                 "params_schema": msgspec.json.encode(SCHEMA).decode(),
+                "needs_process": False,
                 "updated_at": NOON,
             }
         ]
