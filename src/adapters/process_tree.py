@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +34,7 @@ def end_with_parent(parent: int, number: signal.Signals) -> None:
         os.kill(os.getpid(), number)
 
 
-def kill_children(*, spare: int = 0) -> int:
+def kill_children(*, spare: Collection[int] = ()) -> int:
     """Kill and reap all children of this process but *spare*, and the orphans that this makes; count them.
 
     Only for a process whose other children are all adopted orphans. A child that cannot end, since it waits
@@ -41,7 +42,7 @@ def kill_children(*, spare: int = 0) -> int:
     """
     ended = 0
     deadline = time.monotonic() + _KILL_SECONDS
-    while (children := [pid for pid in child_pids() if pid != spare]) and time.monotonic() < deadline:
+    while (children := [pid for pid in child_pids() if pid not in spare]) and time.monotonic() < deadline:
         for pid in children:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)

@@ -132,7 +132,8 @@ def worker(
             if not os.access(sys.argv[0], os.X_OK):
                 command.insert(0, sys.executable)
             sys.exit(supervise(command, stop_seconds=settings.stop_seconds - _KILL_SECONDS))
-        end_with_parent(parent or os.getppid(), signal.SIGTERM)
+        # A suspect cannot hand its job back without the worker that started it; its supervisor would kill it.
+        end_with_parent(parent or os.getppid(), signal.SIGKILL if suspect else signal.SIGTERM)
         slots = 1 if suspect else concurrency or settings.worker_concurrency
         work = _work(settings, queues or ("default",), slots, only_suspect=suspect, crash_record=crash_record)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -86,6 +86,8 @@ class HeadraceWorker(Worker):
         self._clear_task: asyncio.Task[None] | None = None
         self._redis_paused_until = 0.0
         self.stopping = StopSignal()
+        resources.process_slots.offer = self._offer_process_slot
+        self.stopping.add_callback(resources.process_slots.serve_more)
 
     def handle_sig(self, signum: Signals) -> None:
         """Stop claiming. Running attempts may end within the grace time; then they are handed back."""
@@ -126,7 +128,7 @@ class HeadraceWorker(Worker):
     async def _poll(self) -> None:
         while not self.stopping.is_set:
             may_have_more = await self._claim()
-            if self._resources.abandoned >= _MAX_ABANDONED_STEPS:
+            if self._resources.abandoned >= min(_MAX_ABANDONED_STEPS, self._job_queue.worker.concurrency):
                 _log.error("too_many_abandoned_steps", count=self._resources.abandoned)
                 self.stopping.set()
             elif self._free_slots == 0:
@@ -143,13 +145,18 @@ class HeadraceWorker(Worker):
         limit = min(self._free_slots, _MAX_CLAIM_SIZE)
         if limit <= 0:
             return False
+        slots = self._resources.process_slots
+        taken = slots.take(limit)
         try:
-            free = self._resources.process_slots.free
-            claims = await self._job_queue.claim(limit, process_limit=max(min(limit, free), 0))
+            claims = await self._job_queue.claim(limit, process_limit=taken)
+            taken -= sum(claim.needs_process for claim in claims)
         except TRANSIENT as error:
             _log.warning("claim_put_off", reason=error.reason)
             await wait_first(stop=self.stopping, seconds=_POLL_SECONDS)
             return False
+        finally:
+            slots.give_back(taken)
+            slots.serve_more()
         _log_requests(claims)
         for claim in claims:
             self._start(claim)
@@ -167,24 +174,34 @@ class HeadraceWorker(Worker):
         self._attempt_tasks.discard(task)
         self._leases.remove(attempt)
         self.jobs_complete += 1
-        if self._slot_freed is not None and not self._slot_freed.done():
-            self._slot_freed.set_result(None)
+        self._wake()
         if not task.cancelled() and (error := task.exception()) is not None:
             claim = attempt.claim
             _log.error("attempt_broke", job_id=str(claim.job_id), request_id=claim.request_id, exc_info=error)
 
+    def _new_slot_freed(self) -> "asyncio.Future[None]":
+        self._slot_freed = asyncio.get_running_loop().create_future()
+        return self._slot_freed
+
+    def _wake(self) -> None:
+        if self._slot_freed is not None and not self._slot_freed.done():
+            self._slot_freed.set_result(None)
+
+    def _offer_process_slot(self) -> bool:
+        """Let the next claim take a free process slot; return whether there will be one."""
+        if self.stopping.is_set or self._free_slots <= 0 or self._only_suspect:
+            return False
+        self._wake()
+        return True
+
     async def _wait_for_slot(self) -> None:
         """Wait until an attempt ends, at most for a second."""
-        slot_freed = self._slot_freed = asyncio.get_running_loop().create_future()
-        await wait_first(slot_freed, stop=self.stopping, seconds=_POLL_SECONDS)
+        await wait_first(self._new_slot_freed(), stop=self.stopping, seconds=_POLL_SECONDS)
 
     async def _wait_for_work(self) -> None:
         """Wait until a ring arrives, or a process slot may be free again, at most for a second."""
-        slot_freed: list[asyncio.Future[None]] = []
-        if self._resources.process_slots.free <= 0:
-            # Jobs that wait for a slot were rung for when they were submitted.
-            self._slot_freed = asyncio.get_running_loop().create_future()
-            slot_freed.append(self._slot_freed)
+        # Jobs that wait for a process slot were rung for when they were submitted.
+        slot_freed = [] if self._resources.process_slots.free > 0 else [self._new_slot_freed()]
         seconds = _POLL_SECONDS * random.uniform(0.7, 1.0)  # noqa: S311
         if self._redis is None or time.monotonic() < self._redis_paused_until:
             await wait_first(*slot_freed, stop=self.stopping, seconds=seconds)

@@ -49,7 +49,8 @@ class CrashRecord:
             self._memory = mmap.mmap(-1, _SIZE)
         else:
             with path.open("w+b") as file:
-                file.truncate(_SIZE)
+                file.write(bytes(_SIZE))  # a full disk fails here, and not at a later access to the memory
+                file.flush()
                 self._memory = mmap.mmap(file.fileno(), _SIZE)
         self._running: dict[Entry, None] = {}
         _WORKER.pack_into(self._memory, 0, worker.encode())
@@ -74,7 +75,8 @@ class CrashRecord:
 
     def blame_task(self, task: "asyncio.Task[Any] | None") -> HeldLease | None:
         """Blame the attempt whose code *task* runs, else the one that was entered last; return it."""
-        lease = next((entry.lease for entry in list(self._running) if entry.task is task), None)
+        entries = list(self._running)
+        lease = next((entry.lease for entry in entries if task is not None and entry.task is task), None)
         lease = lease or self._lease_in_context(task) or _lease(self._memory, _ENTERED_AT)
         if lease is not None:
             self.blame(lease)

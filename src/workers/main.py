@@ -205,7 +205,7 @@ async def open_worker(
         finally:
             record.clear()
             quarantine.stop()
-            await quarantine.wait_stopped()
+            await quarantine.wait_stopped(arq_worker.seconds_to_stop)
             commit.close()
             await asyncio.wait({commit_task}, timeout=arq_worker.seconds_to_stop)
             await cancel_and_wait([*background_tasks, commit_task])

@@ -54,8 +54,11 @@ class _Supervisor:
         self._worker: subprocess.Popen[bytes] | None = None
         self._kill_at: float | None = None
         self._interrupts = 0
+        self._others: frozenset[int] = frozenset()
 
     def run(self) -> int:
+        # An entrypoint may have started processes before it became this one.
+        self._others = frozenset(child_pids())
         adopt_orphans()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
@@ -93,14 +96,14 @@ class _Supervisor:
         while worker.poll() is None:
             time.sleep(_POLL_SECONDS)
             # Orphans of the worker's own children end up here.
-            reap([pid for pid in child_pids() if pid != worker.pid])
+            reap([pid for pid in child_pids() if pid != worker.pid and pid not in self._others])
             if self._kill_at is not None and time.monotonic() > self._kill_at and not is_killed:
                 is_killed = True
                 reason = "interrupted twice" if self._interrupts > 1 else "it did not stop in time"
                 _log.error("worker_killed", reason=reason)
                 worker.kill()
-        if orphans := kill_children():
-            _log.warning("orphans_killed", count=orphans)
+        if orphans := kill_children(spare=self._others):
+            _log.info("orphans_killed", count=orphans)
         return worker.returncode
 
     def _sleep(self, seconds: float) -> None:

@@ -92,6 +92,32 @@ async def test_the_items_of_a_job_share_the_slots_of_its_worker(slots: Settings)
     assert (done["state"], done["result"], done["attempt"]) == ("succeeded", [0, 1, 2, 3, 4], 1)
 
 
+async def test_a_chain_of_short_steps_is_not_handed_back(slots: Settings) -> None:
+    async with serving(slots) as api, working(slots):
+        done = await api.finish((await api.submit("chain", params={"seconds": 0.4}))["id"])
+
+    assert (done["state"], done["attempt"]) == ("succeeded", 1)
+
+
+async def test_the_items_of_one_job_do_not_keep_another_job_waiting(
+    slots: Settings, database: StatementPool
+) -> None:
+    async with serving(slots) as api, working(slots):
+        wide = await api.submit("process_items", params={"items": 20, "seconds": 0.3})
+        await until_running(api, 1)
+        other = await api.submit("process_first", params={"seconds": 0})
+        done = [await api.finish(job["id"]) for job in (wide, other)]
+        (ended,) = await database.fetch(
+            "SELECT (SELECT finished_at FROM jobs WHERE id = $1::uuid)"
+            " < (SELECT finished_at FROM jobs WHERE id = $2::uuid) AS is_earlier",
+            other["id"],
+            wide["id"],
+        )
+
+    assert {(job["state"], job["attempt"]) for job in done} == {("succeeded", 1)}
+    assert ended["is_earlier"]
+
+
 async def test_a_cancelled_job_gives_its_reserved_slot_back(slots: Settings) -> None:
     async with serving(slots) as api, working(slots):
         first = await api.submit("process_first", params={"seconds": 60})

@@ -150,4 +150,15 @@ def start_scripted(
         fork_server=cast(ForkServer, child),
         exit_seconds=exit_seconds,
     )
-    return child, executor, executor.start()
+    outcome = asyncio.ensure_future(_run(executor))
+    # A test that kills the child may not look at the outcome.
+    outcome.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return child, executor, outcome
+
+
+async def _run(executor: ProcessExecutor) -> str:
+    try:
+        output: str = await executor.start()
+        return output
+    finally:
+        await executor.finish()

@@ -16,13 +16,13 @@ def settle_steps_sql(source: str, state: str = "c.state") -> str:
       AND (step_runs.state = 'running' OR (step_runs.state = 'pending' AND {state} <> 'queued'))"""  # noqa: S608
 
 
-def ran_seconds_sql(job: str) -> str:
-    """Return the new `ran_seconds` of the row *job*, whose attempt ends now and which is queued again.
+def ran_seconds_sql(job: str, ended_at: str = "statement_timestamp()") -> str:
+    """Return the new `ran_seconds` of the row *job*, which is queued again; its attempt ended at *ended_at*.
 
     Only a job with a timeout pays for the lookup of when its attempt began.
     """
     return f"""CASE WHEN {job}.timeout_seconds IS NULL THEN {job}.ran_seconds
-        ELSE {job}.ran_seconds + coalesce(extract(epoch FROM statement_timestamp() - (
+        ELSE {job}.ran_seconds + coalesce(extract(epoch FROM {ended_at} - (
             SELECT at FROM job_events WHERE job_id = {job}.id AND type = 'job.started'
             ORDER BY seq DESC LIMIT 1
         )), 0) END"""  # noqa: S608

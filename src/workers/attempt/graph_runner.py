@@ -58,7 +58,6 @@ class GraphRunner:
         self._sender = sender
         self._status = status
         self._running: dict[asyncio.Task[None], StepPlan] = {}
-        self._slotless_since: float | None = None
         self.failure: JobError | None = None
         self.last_success: Change | None = None
 
@@ -157,20 +156,17 @@ class GraphRunner:
         return ready_at is not None and ready_at - time.monotonic() > _MAX_IDLE_SECONDS
 
     def _waits_for_slots_only(self) -> bool:
-        """Return whether the attempt only waits for slots, and for over a second: then others may run it."""
-        if not self._running or any(run.has_slot for run in self._running.values()):
-            self._slotless_since = None
-            return False
-        now = time.monotonic()
-        self._slotless_since = self._slotless_since or now
-        return now - self._slotless_since > _MAX_IDLE_SECONDS
+        """Return whether it only waits for process slots, and for over a second: then others may run it."""
+        latest = time.monotonic() - _MAX_IDLE_SECONDS
+        runs = self._running.values()
+        return bool(runs) and all(run.waits_since is not None and run.waits_since < latest for run in runs)
 
     async def _wait(self) -> None:
         """Wait until a step run ends, a delayed one may start, or the attempt stops."""
         ready_at = self._plan.next_ready_at()
         is_full = len(self._running) >= _MAX_RUNNING_STEPS
         seconds = None if ready_at is None or is_full else ready_at - time.monotonic()
-        if self._slotless_since is not None:
+        if any(run.node.step.runs_in == "process" and not run.has_slot for run in self._running.values()):
             seconds = min(_MAX_IDLE_SECONDS if seconds is None else seconds, _MAX_IDLE_SECONDS)
         await wait_first(*self._running, stop=self._status, seconds=seconds)
         self._reap()

@@ -80,9 +80,12 @@ def conclude(
 
 
 def unfinished_steps(plan: Plan, target: JobState) -> Iterator[tuple[StepPlan, StepState]]:
-    """Yield the step runs that have started but not ended, with the state that each gets."""
+    """Yield the step runs that have started but not ended, with the state that each gets.
+
+    The row of a run that only waits for a slot is right as it is, if the job goes on.
+    """
     for run in plan.runs():
-        if run.state is StepState.RUNNING:
+        if run.state is StepState.RUNNING and (run.has_slot or target is not JobState.QUEUED):
             yield run, StepState.PENDING if target is JobState.QUEUED else StepState.CANCELLED
         elif run.state is StepState.PENDING and run.tries and target is not JobState.QUEUED:
             yield run, StepState.CANCELLED

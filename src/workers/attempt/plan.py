@@ -19,7 +19,10 @@ MAX_ITEMS: Final = 10_000
 
 
 class StepPlan(Struct, kw_only=True):
-    """One step run. *has_slot*: its current try has a slot and is being executed, since *entered_at*."""
+    """One step run. *has_slot*: its current try has a slot and is being executed, since *entered_at*.
+
+    *waits_since*: since when it has waited for a process slot.
+    """
 
     node: Node
     key: str
@@ -30,6 +33,7 @@ class StepPlan(Struct, kw_only=True):
     output: str | None = None
     has_slot: bool = False
     entered_at: float = 0.0
+    waits_since: float | None = None
 
 
 class Group(Struct):

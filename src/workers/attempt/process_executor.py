@@ -93,6 +93,12 @@ class ProcessExecutor:
             await asyncio.wait({self._task})
         return True
 
+    async def finish(self) -> None:
+        if self._process is not None:
+            await self._reap(self._process)
+        if self._writer is not None:
+            self._writer.close()
+
     async def _run(self) -> str:
         own_end, child_end = socket.socketpair()
         try:
@@ -104,14 +110,10 @@ class ProcessExecutor:
         except BaseException:
             own_end.close()
             raise
-        try:
-            await self._send(self._message)
-            if self._is_stopping:
-                self.request_stop()  # the first request came before the connection was open
-            return _output_or_error(await self._serve_until_exit(reader, self._process))
-        finally:
-            await self._reap(self._process)
-            self._writer.close()
+        await self._send(self._message)
+        if self._is_stopping:
+            self.request_stop()  # the first request came before the connection was open
+        return _output_or_error(await self._serve_until_exit(reader, self._process))
 
     async def _serve_until_exit(
         self, reader: asyncio.StreamReader, process: StepProcess

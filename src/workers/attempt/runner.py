@@ -21,6 +21,7 @@ from headrace.workers.attempt.progress_sender import ProgressSender
 from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.step_runner import StepRunner
 from headrace.workers.containment import contained
+from headrace.workers.process_slots import AttemptSlots
 from headrace.workers.resources import WorkerResources
 from headrace.workers.values import error_text, job_error
 
@@ -33,9 +34,13 @@ class Attempt:
     def __init__(self, claim: Claim, resources: WorkerResources) -> None:
         self.claim = claim
         self._resources = resources
-        self._reservation = resources.process_slots.reserve(int(claim.needs_process))
         self._pipeline = resources.pipelines[(claim.pipeline, claim.version)]
-        self._plan = Plan(self._pipeline, claim.steps, time.monotonic())
+        now = time.monotonic()
+        self._plan = Plan(self._pipeline, claim.steps, now)
+        self._slots = AttemptSlots(resources.process_slots, int(claim.needs_process))
+        if not self._plan.needs_process(now):
+            # The mark on the job was older than its steps.
+            self._slots.release_reserved()
         self._progress = JobProgress(self._pipeline.weights, floor=claim.progress)
         self._changes = ChangeBuilder(claim)
         self._status = AttemptStatus(claim.head)
@@ -86,7 +91,7 @@ class Attempt:
             if timer is not None:
                 timer.cancel()
             await self._graph.stop()
-            self._reservation.release()
+            self._slots.release_reserved()
             self.sender.close()
             self._resources.commit.end_attempt(self.claim.job_id, self.claim.fence)
 
@@ -103,9 +108,7 @@ class Attempt:
                 self._graph.fail(job_error("params_invalid", error_text(error)))
             else:
                 await self._graph.run(
-                    StepRunner(
-                        self._resources, self.claim, self._host, params, self._status, self._reservation
-                    )
+                    StepRunner(self._resources, self.claim, self._host, params, self._status, self._slots)
                 )
         await self._graph.stop()
         if self._status.reason is not StopReason.LEASE_LOST:

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import tempfile
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
@@ -18,8 +19,7 @@ from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.waiting import StopSignal, wait_first
 from headrace.workers.child.protocol import RunStep
 from headrace.workers.containment import call_in_thread, contained
-from headrace.workers.crash_record import Entry
-from headrace.workers.process_slots import ProcessSlots, Reservation
+from headrace.workers.process_slots import AttemptSlots
 from headrace.workers.resources import WorkerResources
 from headrace.workers.values import OutputError, encode_value
 
@@ -57,7 +57,7 @@ class StepRunner:
         host: StepHost,
         params: Any,
         stop: StopSignal,
-        reservation: Reservation,
+        slots: AttemptSlots,
     ) -> None:
         self._resources = resources
         self._claim = claim
@@ -65,7 +65,7 @@ class StepRunner:
         self._host = host
         self._params = params
         self._stop = stop
-        self._reservation = reservation
+        self._slots = slots
 
     async def items(self, node: Node) -> str | None:
         """Compute the items of *node* and return them as a JSON array; None if the attempt stops meanwhile.
@@ -102,29 +102,43 @@ class StepRunner:
         """
         slots = await self._acquire_slot(run)
         scratch = Scratch(self._resources.scratch, self._claim.pipeline)
-        crash_record = self._resources.crash_record
         is_abandoned = False
-        entry: Entry | None = None
         try:
             await enter(run)
-            if run.node.step.runs_in == "process":
-                return await run_step(self._build_executor(run, scratch), run.node, self._stop)
-            entry = crash_record.enter(self._claim.lease)
-            executor = self._build_executor(run, scratch)
-            return await run_step(executor, run.node, self._stop, entry)
+            return await self._execute(run, scratch)
         except StepStoppedError as error:
             is_abandoned = error.abandoned
             raise
         finally:
-            if entry is not None and not is_abandoned:
-                crash_record.leave(entry)
             if is_abandoned:
                 self._resources.abandoned += 1
             elif slots is not None:
                 slots.release()
             await scratch.remove()
 
-    async def _acquire_slot(self, run: StepPlan) -> "ProcessSlots | asyncio.Semaphore | None":
+    async def _execute(self, run: StepPlan, scratch: Scratch) -> str:
+        """Run the try, and record for the case of a crash that an author's code runs in this process."""
+        if run.node.step.runs_in == "process":
+            executor = self._build_executor(run, scratch)
+            try:
+                return await run_step(executor, run.node, self._stop)
+            finally:
+                await executor.finish()
+        crash_record = self._resources.crash_record
+        entry = crash_record.enter(self._claim.lease)
+        try:
+            output = await run_step(self._build_executor(run, scratch), run.node, self._stop, entry)
+        except StepStoppedError as error:
+            if not error.abandoned:
+                crash_record.leave(entry)
+            raise
+        except BaseException:
+            crash_record.leave(entry)
+            raise
+        crash_record.leave(entry)
+        return output
+
+    async def _acquire_slot(self, run: StepPlan) -> "AttemptSlots | asyncio.Semaphore | None":
         """Wait for the slot of a try, and return what it is to be given back to. Coroutines need no slot."""
         match run.node.step.runs_in:
             case "loop":
@@ -133,8 +147,12 @@ class StepRunner:
                 await self._resources.thread_slots.acquire()
                 return self._resources.thread_slots
             case "process":
-                await self._reservation.acquire()
-                return self._resources.process_slots
+                # The step's time does not run while its modules are loaded for the first time.
+                await self._resources.fork_server.load()
+                run.waits_since = time.monotonic()
+                await self._slots.acquire()
+                run.waits_since = None
+                return self._slots
 
     def _build_executor(self, run: StepPlan, scratch: Scratch) -> StepExecutor:
         node, claim = run.node, self._claim

@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -19,6 +20,7 @@ _log = structlog.get_logger(__name__)
 
 # Long computations yield the CPU to event loops, heartbeats and PostgreSQL.
 _NICENESS: Final = 10
+_IS_SUPPORTED: Final = sys.platform == "linux"
 _LOAD_SECONDS: Final = 300.0
 _START_SECONDS: Final = 30.0
 # Numeric libraries would each start a thread per core, but a child counts as one unit of work.
@@ -57,7 +59,9 @@ class ForkServer:
         self._forks: dict[int, _Fork] = {}
 
     def start(self) -> None:
-        """Start the server. It loads the modules while the worker goes on."""
+        """Start the server where it can run. It loads the modules while the worker goes on."""
+        if not _IS_SUPPORTED:
+            return
         own_end, child_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         own_end.setblocking(False)
         with child_end:
@@ -71,18 +75,27 @@ class ForkServer:
         own_end.send(msgspec.json.encode(self._load))
         asyncio.get_running_loop().add_reader(own_end.fileno(), self._read)
 
+    async def load(self) -> None:
+        """Start the server if that has not happened, and wait until it has loaded the modules."""
+        if self._process is None and _IS_SUPPORTED:
+            self.start()
+        if self._control is None:
+            return
+        try:
+            # A new interpreter would load the modules as well, perhaps from files that have changed.
+            async with asyncio.timeout(_LOAD_SECONDS):
+                await asyncio.shield(self._loaded)
+        except TimeoutError:
+            _log.warning("fork_server_not_used", reason="the modules did not load in time")
+            self._close()
+
     async def start_step(self, descriptor: int, folder: str) -> StepProcess:
         """Start the process of a step, with *descriptor* as its socket and *folder* as its working folder.
 
         Raises:
             OSError: it cannot be started; `TimeoutError` is one.
         """
-        if self._process is None:
-            self.start()
-        if self._control is not None:
-            # A new interpreter would load the modules as well, perhaps from files that have changed.
-            async with asyncio.timeout(_LOAD_SECONDS):
-                await asyncio.shield(self._loaded)
+        await self.load()
         if self._is_ready and self._control is not None:
             self._last_number += 1
             request = msgspec.json.encode(server.Fork(self._last_number, folder))
@@ -128,10 +141,10 @@ class ForkServer:
     def _handle(self, response: server.Response) -> None:
         match response:
             case server.Ready():
-                self._is_ready = response.is_safe
+                self._is_ready = not response.unsafe
                 self._set_loaded()
-                if not response.is_safe:
-                    _log.warning("fork_server_not_used", reason="a pipeline's module starts threads")
+                if response.unsafe:
+                    _log.warning("fork_server_not_used", started_threads=response.unsafe)
             case server.Started():
                 self._forks[response.number].set_started(response.pid)
             case server.Ended():

@@ -8,6 +8,7 @@ import contextlib
 import os
 import resource
 import signal
+import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
@@ -40,6 +41,7 @@ def run_kept(run: Callable[[], None], *, parent: int, close: Callable[[], None])
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise _EndedError
 
 
@@ -51,13 +53,13 @@ def _keep(pid: int, close: Callable[[], None]) -> NoReturn:
         while ended != pid:
             ended, ended_status = os.waitpid(-1, 0)  # reaps orphans as well
         status = ended_status
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except _EndedError:
         pass
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     kill_children()
-    # Where orphans are not adopted, at least the process group of the step ends.
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+    if sys.platform != "linux":  # orphans are not adopted, but the process group of the step ends
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
     _exit_like(status)
 
 

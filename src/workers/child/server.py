@@ -42,9 +42,9 @@ class Fork(Struct, tag="fork"):
 
 
 class Ready(Struct, tag="ready"):
-    """The modules are loaded. *is_safe*: no module has started a thread, which a fork would not copy."""
+    """The modules are loaded. *unsafe*: those that have started threads, which a fork would not copy."""
 
-    is_safe: bool
+    unsafe: list[str]
 
 
 class Started(Struct, tag="started"):
@@ -79,15 +79,20 @@ def main() -> None:
     if not isinstance(request, Load):
         raise TypeError("the first request is to load modules")
     extend_import_path(request.import_path)
+    unsafe = []
     for source in request.sources:
+        before = _count_threads()
         try:
             load(source)
         except BaseException:  # noqa: BLE001  (the worker has reported it)
             traceback.print_exc()
+        if _count_threads() > before:
+            unsafe.append(source)
     # Collections in a child would copy the pages that it shares with the others.
     gc.collect()
     gc.freeze()
-    _reply(control, Ready(is_safe=_count_threads() == 1))
+    sys.stdout.flush()
+    _reply(control, Ready(unsafe))
     _Server(control).run()
 
 
@@ -112,13 +117,21 @@ class _Server:
                 if not message:
                     return
                 request = decode_request(message)
-                if isinstance(request, Fork) and self._fork(request, descriptors[0]):
+                if isinstance(request, Fork) and self._fork(request, descriptors):
                     return
 
-    def _fork(self, request: Fork, descriptor: int) -> bool:
+    def _fork(self, request: Fork, descriptors: list[int]) -> bool:
         """Start a process; return True in the new one, once its step has run."""
         server = os.getpid()
-        pid = os.fork()
+        try:
+            (descriptor,) = descriptors
+            pid = os.fork()
+        except (OSError, ValueError) as error:  # too many processes, or too many descriptors
+            sys.stderr.write(f"cannot start the process of a step: {error}\n")
+            for descriptor in descriptors:
+                os.close(descriptor)
+            _reply(self._control, Ended(request.number, 1))
+            return False
         if pid:
             os.close(descriptor)
             self._numbers[pid] = request.number
@@ -160,4 +173,4 @@ def _count_threads() -> int:
     try:
         return sum(1 for _ in Path("/proc/self/task").iterdir())
     except OSError:
-        return 0  # not Linux, where forks are not safe
+        return 0

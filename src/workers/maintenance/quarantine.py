@@ -24,9 +24,9 @@ from headrace.workers.fresh_python import fresh_python
 _log = structlog.get_logger(__name__)
 
 _PERIOD_SECONDS: Final = 0.5
-_KILL_SECONDS: Final = 1.0
 # A process that has not claimed a job by then has found none.
 _START_SECONDS: Final = 20.0
+_PAUSE_SECONDS: Final = 2.0
 
 
 class Quarantine:
@@ -50,6 +50,7 @@ class Quarantine:
         self._numbers = count(1)
         self._stopping = StopSignal()
         self._processes: dict[asyncio.Task[None], SuspectProcess] = {}
+        self._paused_until = 0.0
 
     async def run(self) -> None:
         """Look for due suspects twice a second, until cancelled."""
@@ -58,7 +59,7 @@ class Quarantine:
     async def start_due(self) -> int:
         """Start a process for each due suspect that none is starting for; return how many were started."""
         free = self._slots - len(self._processes)
-        if self._stopping.is_set or free <= 0:
+        if self._stopping.is_set or free <= 0 or time.monotonic() < self._paused_until:
             return 0
         starting = sum(process.is_starting for process in self._processes.values())
         due = await self._job_queue.count_due_suspects(self._slots + starting)
@@ -81,11 +82,11 @@ class Quarantine:
         self._stopping.set()
         self._signal(SIGTERM)
 
-    async def wait_stopped(self) -> None:
-        """Wait until all processes have ended; kill those that take longer than they may."""
+    async def wait_stopped(self, seconds: float) -> None:
+        """Wait until all processes have ended; kill those that take longer than *seconds*."""
         if not self._processes:
             return
-        _, late = await asyncio.wait(self._processes, timeout=self._settings.stop_seconds - _KILL_SECONDS)
+        _, late = await asyncio.wait(self._processes, timeout=seconds)
         if late:
             self._signal(SIGKILL)
             await asyncio.wait(late)
@@ -113,6 +114,9 @@ class Quarantine:
         status = await process.child.wait()
         _log.warning("ran_alone", status=status)
         death = process.death()
+        if status != 0 and (death is None or death.blamed is None):
+            # It failed at its start, and the next one would as well.
+            self._paused_until = time.monotonic() + _PAUSE_SECONDS
         process.crash_record.unlink(missing_ok=True)
         # A process that this worker kills at its own end is not its job's fault; nor is an end in order.
         if death is None or death.blamed is None or self._stopping.is_set:

@@ -46,6 +46,9 @@ def pipeline(name: str, *steps: Any) -> Pipeline:
 
 process_first = pipeline("process_first", compute)
 process_later = pipeline("process_later", prepare, compute)
+chain = Pipeline("chain", params=Seconds)
+for number in range(5):
+    chain.add(compute, name=f"compute_{number}")
 retried_late = pipeline("retried_late", wait_for_a_retry)
 process_items = Pipeline("process_items", params=Seconds)
 process_items.add(compute_item, for_each=lambda params: range(params.items), result=True)

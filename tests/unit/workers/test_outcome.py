@@ -177,9 +177,18 @@ def test_a_handed_back_job_is_queued_without_a_delay_even_if_steps_wait(clock: C
 
 def test_a_running_step_becomes_pending_when_the_job_is_queued_again() -> None:
     plan = two_steps()
-    plan.start_next(0.0)
+    run = plan.start_next(0.0)
+    assert run is not None
+    run.has_slot = True
 
     assert unfinished_states(plan, JobState.QUEUED) == {"a": StepState.PENDING}
+
+
+def test_a_step_that_only_waits_for_a_slot_is_unchanged_when_the_job_is_queued_again() -> None:
+    plan = two_steps()
+    plan.start_next(0.0)
+
+    assert unfinished_states(plan, JobState.QUEUED) == {}
 
 
 @pytest.mark.parametrize("target", FINAL)
@@ -217,9 +226,10 @@ def test_steps_that_never_started_or_have_ended_are_unchanged(target: JobState) 
 def test_unfinished_items_are_listed_separately() -> None:
     plan = Plan(new_pipeline({"many": ()}, for_each={"many"}), {}, 0.0)
     plan.expand(plan.to_expand.popleft(), "[1,2,3]")
-    first, second, _ = start_all(plan)
+    first, second, third = start_all(plan)
     plan.succeed(first)
     second.tries = 1
+    third.has_slot = True
     plan.retry_at(second, 9.0)
 
     assert unfinished_states(plan, JobState.QUEUED) == {"many[2]": StepState.PENDING}

@@ -58,6 +58,7 @@ class FakeChild:
         self.signals: list[Signals] = []
         self.moments: list[float] = []
         self._over = asyncio.Event()
+        self._status = -SIGKILL
         path = Path(self.command[self.command.index("--crash-record") + 1])
         self.record = CrashRecord(path, f"worker-{path.stem}")
 
@@ -67,11 +68,12 @@ class FakeChild:
     def end(self, *, in_order: bool = True) -> None:
         if in_order:
             self.record.clear()
+        self._status = 0 if in_order else 1
         self._over.set()
 
     async def wait(self) -> int:
         await self._over.wait()
-        return 0
+        return self._status
 
     def signal(self, number: Signals) -> None:
         self.signals.append(number)
@@ -320,7 +322,7 @@ async def test_a_stop_signals_the_running_processes_only(
 async def test_wait_stopped_returns_at_once_without_a_process(
     new_quarantine: Callable[..., Quarantine],
 ) -> None:
-    await new_quarantine(ScriptedQueue()).wait_stopped()
+    await new_quarantine(ScriptedQueue()).wait_stopped(9)
 
     assert running_loop().passed == 0
 
@@ -334,7 +336,7 @@ async def test_wait_stopped_lasts_as_long_as_the_processes_run(
     running_loop().call_later(3, children[0].end)
     running_loop().call_later(7, children[1].end)
 
-    await quarantine.wait_stopped()
+    await quarantine.wait_stopped(9)
 
     assert running_loop().passed == 7
     assert children[0].signals == children[1].signals == []
@@ -350,8 +352,25 @@ async def test_a_process_that_does_not_stop_in_time_is_killed_and_its_job_is_not
     children[0].claim(LEASE)
     quarantine.stop()
 
-    await quarantine.wait_stopped()
+    await quarantine.wait_stopped(9)
 
     assert children[0].signals == [SIGTERM, SIGKILL]
     assert children[0].moments == [0, 9]
     assert job_queue.rescued == []
+
+
+@in_virtual_time
+async def test_the_quarantine_pauses_after_a_process_that_failed_at_its_start(
+    children: list[FakeChild], new_quarantine: Callable[..., Quarantine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(monotonic=lambda: running_loop().passed)
+    monkeypatch.setattr("headrace.workers.maintenance.quarantine.time", clock)
+    quarantine = new_quarantine(ScriptedQueue(1, 1))
+    await quarantine.start_due()
+
+    children[0].end(in_order=False)
+    await until_idle()
+    at_once = await quarantine.start_due()
+    await asyncio.sleep(2)
+
+    assert (at_once, await quarantine.start_due()) == (0, 1)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from headrace import Pipeline, StepContext, step
 from headrace.domain.jobs.attempts import backoff
 from headrace.domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
+from headrace.domain.pipelines.definition import OnLoss
 from headrace.domain.redaction import REDACTED
 from headrace.workers.attempt.executors import StepStoppedError
 from headrace.workers.attempt.process_executor import ChildDiedError, ChildError
@@ -248,3 +249,15 @@ def test_a_time_out_is_retried_only_if_the_author_has_chosen_the_limit(
     assert (decision.delay is not None) == is_retried
     assert decision.error.code == "step_timeout"
     assert ("the default; @step(timeout=...)" in decision.error.message) != is_retried
+
+
+@pytest.mark.parametrize(("on_loss", "code"), [("retry", "process_died"), ("fail", "step_lost")])
+def test_a_killed_process_is_not_replaced_if_its_step_must_not_run_twice(on_loss: OnLoss, code: str) -> None:
+    def pay(context: StepContext[Any]) -> None: ...
+
+    pipeline = Pipeline("paying", params=dict)
+    pipeline.add(step(on_loss=on_loss, runs_in="process")(pay))
+
+    decision = decide_retry(pipeline.nodes["pay"], "pay", ChildDiedError(-9), 1, None)
+
+    assert (decision.error.code, decision.delay is None) == (code, on_loss == "fail")

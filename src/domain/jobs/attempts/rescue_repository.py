@@ -56,7 +56,7 @@ WITH lost AS (
         run_at = statement_timestamp(),
         due_order = {due_order_sql("statement_timestamp()")},
         lease_owner = NULL, lease_expires_at = NULL, progress_steps = NULL,
-        ran_seconds = {ran_seconds_sql("jobs")},
+        ran_seconds = {ran_seconds_sql("jobs", "least(statement_timestamp(), jobs.lease_expires_at)")},
         event_seq = event_seq + 2, updated_at = statement_timestamp()
     FROM judged WHERE jobs.id = judged.id
     RETURNING jobs.id, owner_id, queue, state, attempt, event_seq, progress, pipeline, is_blamed
