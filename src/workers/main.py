@@ -1,7 +1,6 @@
 """Builds one worker process and runs it until it is stopped."""
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-import asyncpg
 import structlog
 
 from headrace.adapters.blob_store import BlobStore
@@ -25,18 +23,14 @@ from headrace.adapters.process_watch import watched_process
 from headrace.adapters.publisher import RedisPublisher
 from headrace.adapters.redis_client import build_redis, close_redis, require_noeviction
 from headrace.adapters.tasks import cancel_and_wait
-from headrace.domain.database import TRANSIENT, Database
 from headrace.domain.files.removals import BlobRemovals
 from headrace.domain.jobs.attempts.claims import Worker
 from headrace.domain.jobs.attempts.queue import JobQueue
 from headrace.domain.jobs.eta.step_times_repository import StepTimesRepository
-from headrace.domain.pipelines.loading import BUNDLED, Loaded, import_path, load_all
-from headrace.domain.pipelines.registry import register
 from headrace.domain.pipelines.versions import version_key
 from headrace.settings import Settings
 from headrace.workers.arq_worker import HeadraceWorker
-from headrace.workers.child.fork_server import ForkServer
-from headrace.workers.crash_record import CrashRecord, Death, read_death
+from headrace.workers.crash_record import CrashRecord
 from headrace.workers.leases import Leases
 from headrace.workers.maintenance.blob_remover import BlobRemover
 from headrace.workers.maintenance.eta_refresh import EtaEstimators
@@ -46,6 +40,15 @@ from headrace.workers.maintenance.sweeper import Sweeper
 from headrace.workers.maintenance.watchdog import Watchdog
 from headrace.workers.process_slots import ProcessSlots
 from headrace.workers.resources import WorkerResources
+from headrace.workers.startup import (
+    build_fork_server,
+    load_pipelines,
+    open_record,
+    register_pipelines,
+    rescue_jobs_of,
+    sign_off,
+    warm_up,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -53,9 +56,6 @@ _log = structlog.get_logger(__name__)
 _LOCK_TIMEOUT: Final = timedelta(milliseconds=100)
 # A statement can be repeated safely (its writes are numbered), so a silent connection is given up soon.
 _STATEMENT_SECONDS: Final = 8.0
-_SIGN_OFF_SECONDS: Final = 3
-_REGISTER_PAUSE_SECONDS: Final = 0.5
-_MAX_REGISTER_TRIES: Final = 120
 
 
 async def run_worker(
@@ -111,7 +111,7 @@ async def open_worker(
     """
     settings.require("database_url")
     url = str(settings.database_url)
-    loaded = _load_pipelines(settings)
+    loaded = load_pipelines(settings)
     async with AsyncExitStack() as stack:
         redis = build_redis(settings.redis_url) if settings.redis_url else None
         if redis is not None:
@@ -138,16 +138,16 @@ async def open_worker(
         scratch = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="headrace-", ignore_cleanup_errors=True)
         )
-        await _register(pool, loaded, may_replace=settings.env == "local")
-        death, record = _open_record(crash_record, worker.id)
+        await register_pipelines(pool, loaded, may_replace=settings.env == "local")
+        death, record = open_record(crash_record, worker.id)
         publisher, bell = RedisPublisher(redis), Doorbell(redis)
         write_queue = JobQueue(write_pool, worker)
-        await _warm_up(write_queue)
+        await warm_up(write_queue)
         commit = GroupCommit(write_queue.write, publisher)
         estimators = EtaEstimators(loaded.pipelines.values(), StepTimesRepository(pool))
         job_queue = JobQueue(pool, worker, estimators.by_version)
         leases = Leases(JobQueue(heartbeat_pool, worker), heartbeat_seconds=settings.heartbeat_seconds)
-        fork_server = _build_fork_server(loaded)
+        fork_server = build_fork_server(loaded)
         stack.push_async_callback(fork_server.stop)
         blobs = BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes)
         arq_worker = HeadraceWorker(
@@ -176,7 +176,7 @@ async def open_worker(
             only_suspect=only_suspect,
         )
         if death is not None:
-            await _rescue_jobs_of(death, job_queue, publisher, bell)
+            await rescue_jobs_of(death, job_queue, publisher, bell)
         quarantine = Quarantine(
             job_queue,
             settings,
@@ -210,14 +210,8 @@ async def open_worker(
             await asyncio.wait({commit_task}, timeout=arq_worker.seconds_to_stop)
             await cancel_and_wait([*background_tasks, commit_task])
             await publisher.drain()
-            await _sign_off(job_queue)
+            await sign_off(job_queue)
         _log.info("worker_stopped", worker=worker.id)
-
-
-async def _warm_up(write_queue: JobQueue) -> None:
-    """Open both connections of the group commit and prepare its statement before the first job."""
-    with contextlib.suppress(*TRANSIENT):
-        await asyncio.gather(write_queue.write([]), write_queue.write([]))
 
 
 class RunningWorker:
@@ -246,72 +240,3 @@ class RunningWorker:
             task.result()
         if main not in done:
             raise RuntimeError("a loop of the worker ended by itself")
-
-
-def _open_record(path: Path | None, worker: str) -> tuple[Death | None, CrashRecord]:
-    """Return how the predecessor of this worker ended, and the record of this one."""
-    death = None if path is None else read_death(path)
-    return death, CrashRecord(path, worker)
-
-
-def _load_pipelines(settings: Settings) -> Loaded:
-    loaded = load_all(settings.pipelines)
-    for failure in loaded.failures:
-        _log.error("pipeline_failed_to_load", source=failure.source, traceback=failure.traceback)
-    return loaded
-
-
-def _build_fork_server(loaded: Loaded) -> ForkServer:
-    """Build the server for steps in processes. If a user's module has such steps, it is started now.
-
-    Files of users may change while the worker runs, but its steps keep the code that it has loaded.
-    """
-    sources = {
-        loaded.sources[key]: None
-        for key, pipeline in loaded.pipelines.items()
-        if any(node.step.runs_in == "process" for node in pipeline.nodes.values())
-    }
-    fork_server = ForkServer(list(sources), import_path())
-    if not sources.keys() <= set(BUNDLED):
-        fork_server.start()
-    return fork_server
-
-
-async def _register(database: Database, loaded: Loaded, *, may_replace: bool) -> None:
-    """Store the pipelines in the database. Wait a minute for PostgreSQL and its schema."""
-    for number in range(1, _MAX_REGISTER_TRIES + 1):
-        try:
-            for pipeline in loaded.pipelines.values():
-                await register(database, pipeline, may_replace=may_replace)
-        except (*TRANSIENT, asyncpg.UndefinedTableError) as error:
-            if number == _MAX_REGISTER_TRIES:
-                raise
-            _log.warning("waiting_for_postgresql", error=str(error))
-            await asyncio.sleep(_REGISTER_PAUSE_SECONDS)
-        else:
-            return
-
-
-async def _rescue_jobs_of(
-    death: Death, job_queue: JobQueue, publisher: RedisPublisher, bell: Doorbell
-) -> None:
-    """Requeue the jobs of this worker's predecessor now; the loss counts for the one that is to blame."""
-    blamed = None if death.blamed is None else str(death.blamed[0])
-    try:
-        news = await job_queue.rescue_from(death.worker, death.blamed)
-    except TRANSIENT as error:
-        # Their leases run out, and nobody is blamed.
-        _log.warning("predecessor_not_rescued", worker=death.worker, reason=error.reason)
-        return
-    _log.error("worker_died", worker=death.worker, blamed=blamed, rescued=len(news))
-    publisher.publish(news)
-    bell.ring(job_queue.worker.queues)
-
-
-async def _sign_off(job_queue: JobQueue) -> None:
-    """Delete the worker's row, so that it no longer counts as live."""
-    try:
-        async with asyncio.timeout(_SIGN_OFF_SECONDS):
-            await job_queue.deregister()
-    except (TimeoutError, OSError, *TRANSIENT) as error:
-        _log.warning("left_without_a_word", error=type(error).__name__)

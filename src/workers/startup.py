@@ -1,0 +1,100 @@
+"""The single steps of a worker's start and end, which `main.open_worker` takes in order."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+import structlog
+
+from headrace.adapters.doorbell import Doorbell
+from headrace.adapters.publisher import RedisPublisher
+from headrace.domain.database import TRANSIENT, Database
+from headrace.domain.jobs.attempts.queue import JobQueue
+from headrace.domain.pipelines.loading import BUNDLED, Loaded, import_path, load_all
+from headrace.domain.pipelines.registry import register
+from headrace.settings import Settings
+from headrace.workers.child.fork_server import ForkServer
+from headrace.workers.crash_record import CrashRecord, Death, read_death
+
+_log = structlog.get_logger(__name__)
+
+_SIGN_OFF_SECONDS: Final = 3
+_REGISTER_PAUSE_SECONDS: Final = 0.5
+_MAX_REGISTER_TRIES: Final = 120
+
+
+def load_pipelines(settings: Settings) -> Loaded:
+    loaded = load_all(settings.pipelines)
+    for failure in loaded.failures:
+        _log.error("pipeline_failed_to_load", source=failure.source, traceback=failure.traceback)
+    return loaded
+
+
+def build_fork_server(loaded: Loaded) -> ForkServer:
+    """Build the server for steps in processes. If a user's module has such steps, it is started now.
+
+    Files of users may change while the worker runs, but its steps keep the code that it has loaded.
+    """
+    sources = {
+        loaded.sources[key]: None
+        for key, pipeline in loaded.pipelines.items()
+        if any(node.step.runs_in == "process" for node in pipeline.nodes.values())
+    }
+    fork_server = ForkServer(list(sources), import_path())
+    if not sources.keys() <= set(BUNDLED):
+        fork_server.start()
+    return fork_server
+
+
+def open_record(path: Path | None, worker: str) -> tuple[Death | None, CrashRecord]:
+    """Return how the predecessor of this worker ended, and the record of this one."""
+    death = None if path is None else read_death(path)
+    return death, CrashRecord(path, worker)
+
+
+async def register_pipelines(database: Database, loaded: Loaded, *, may_replace: bool) -> None:
+    """Store the pipelines in the database. Wait a minute for PostgreSQL and its schema."""
+    for number in range(1, _MAX_REGISTER_TRIES + 1):
+        try:
+            for pipeline in loaded.pipelines.values():
+                await register(database, pipeline, may_replace=may_replace)
+        except (*TRANSIENT, asyncpg.UndefinedTableError) as error:
+            if number == _MAX_REGISTER_TRIES:
+                raise
+            _log.warning("waiting_for_postgresql", error=str(error))
+            await asyncio.sleep(_REGISTER_PAUSE_SECONDS)
+        else:
+            return
+
+
+async def warm_up(write_queue: JobQueue) -> None:
+    """Open both connections of the group commit and prepare its statement before the first job."""
+    with contextlib.suppress(*TRANSIENT):
+        await asyncio.gather(write_queue.write([]), write_queue.write([]))
+
+
+async def rescue_jobs_of(
+    death: Death, job_queue: JobQueue, publisher: RedisPublisher, bell: Doorbell
+) -> None:
+    """Requeue the jobs of this worker's predecessor now; the loss counts for the one that is to blame."""
+    blamed = None if death.blamed is None else str(death.blamed[0])
+    try:
+        news = await job_queue.rescue_from(death.worker, death.blamed)
+    except TRANSIENT as error:
+        # Their leases run out, and nobody is blamed.
+        _log.warning("predecessor_not_rescued", worker=death.worker, reason=error.reason)
+        return
+    _log.error("worker_died", worker=death.worker, blamed=blamed, rescued=len(news))
+    publisher.publish(news)
+    bell.ring(job_queue.worker.queues)
+
+
+async def sign_off(job_queue: JobQueue) -> None:
+    """Delete the worker's row, so that it no longer counts as live."""
+    try:
+        async with asyncio.timeout(_SIGN_OFF_SECONDS):
+            await job_queue.deregister()
+    except (TimeoutError, OSError, *TRANSIENT) as error:
+        _log.warning("left_without_a_word", error=type(error).__name__)
