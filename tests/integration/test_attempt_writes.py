@@ -337,6 +337,20 @@ async def test_the_time_of_a_job_runs_while_its_attempts_run_and_not_while_it_wa
     assert (kept, late.state) == ([], "failed")
 
 
+async def test_an_outage_after_the_end_of_a_lease_is_not_charged_to_the_job(ready: StatementPool) -> None:
+    await queue(ready)
+    await ready.fetch("UPDATE jobs SET timeout_seconds = 100")
+    worker = execution(ready)
+    await worker.claim(1)
+    await ready.fetch("UPDATE job_events SET at = at - interval '2 hours' WHERE type = 'job.started'")
+    await ready.fetch("UPDATE jobs SET lease_expires_at = now() - interval '2 hours' + interval '30 seconds'")
+
+    await sweep(worker)
+    (claim,) = await worker.claim(1)
+
+    assert claim.seconds_left == pytest.approx(70, abs=5)
+
+
 async def test_a_heartbeat_renews_leases_and_returns_the_held_claims(ready: StatementPool) -> None:
     await queue(ready)
     worker, other = execution(ready), execution(ready, "other")

@@ -22,7 +22,7 @@ def ran_seconds_sql(job: str, ended_at: str = "statement_timestamp()") -> str:
     Only a job with a timeout pays for the lookup of when its attempt began.
     """
     return f"""CASE WHEN {job}.timeout_seconds IS NULL THEN {job}.ran_seconds
-        ELSE {job}.ran_seconds + coalesce(extract(epoch FROM {ended_at} - (
+        ELSE {job}.ran_seconds + greatest(extract(epoch FROM {ended_at} - (
             SELECT at FROM job_events WHERE job_id = {job}.id AND type = 'job.started'
             ORDER BY seq DESC LIMIT 1
         )), 0) END"""  # noqa: S608
