@@ -86,10 +86,10 @@ async def test_a_job_whose_later_step_finds_no_slot_goes_back_to_the_queue_until
 async def test_the_items_of_a_job_share_the_slots_of_its_worker(slots: Settings) -> None:
     async with serving(slots) as api, working(slots):
         done = await api.finish(
-            (await api.submit("process_items", params={"items": 5, "seconds": 0.3}))["id"]
+            (await api.submit("process_items", params={"items": 8, "seconds": 0.4}))["id"]
         )
 
-    assert (done["state"], done["result"], done["attempt"]) == ("succeeded", [0, 1, 2, 3, 4], 1)
+    assert (done["state"], done["result"], done["attempt"]) == ("succeeded", list(range(8)), 1)
 
 
 async def test_a_chain_of_short_steps_is_not_handed_back(slots: Settings) -> None:

@@ -58,6 +58,7 @@ class GraphRunner:
         self._sender = sender
         self._status = status
         self._running: dict[asyncio.Task[None], StepPlan] = {}
+        self._active_at = 0.0
         self.failure: JobError | None = None
         self.last_success: Change | None = None
 
@@ -157,9 +158,12 @@ class GraphRunner:
 
     def _waits_for_slots_only(self) -> bool:
         """Return whether it only waits for process slots, and for over a second: then others may run it."""
-        latest = time.monotonic() - _MAX_IDLE_SECONDS
-        runs = self._running.values()
-        return bool(runs) and all(run.waits_since is not None and run.waits_since < latest for run in runs)
+        waits = [run.waits_since for run in self._running.values()]
+        if not waits or None in waits:
+            return False
+        # A slot that one run of the attempt gives back may reach the next run a moment later.
+        idle_since = max(self._active_at, *(since for since in waits if since is not None))
+        return time.monotonic() - idle_since > _MAX_IDLE_SECONDS
 
     async def _wait(self) -> None:
         """Wait until a step run ends, a delayed one may start, or the attempt stops."""
@@ -174,6 +178,7 @@ class GraphRunner:
     def _reap(self) -> None:
         for task in [task for task in self._running if task.done()]:
             del self._running[task]
+            self._active_at = time.monotonic()
             if not task.cancelled():
                 task.result()
 
@@ -205,7 +210,7 @@ class GraphRunner:
             await self._host.write(self._changes.started(run))
         else:
             self._host.write_later(self._changes.started(run))
-        run.entered_at = time.monotonic()
+        run.entered_at = self._active_at = time.monotonic()
 
     async def _step_succeeded(self, run: StepPlan, output: str, took_ms: int) -> None:
         run.output = output
