@@ -139,13 +139,9 @@ def _check_pipelines(settings: Settings) -> Iterator[Finding]:
 
 def _check_processes(loaded: Loaded) -> Iterator[Finding]:
     """Load each source of steps that run in processes in a new process, as a worker does."""
-    sources = {
-        loaded.sources[key]: None
-        for key, pipeline in loaded.pipelines.items()
-        if loaded.sources[key] not in BUNDLED
-        and any(node.step.runs_in == "process" for node in pipeline.nodes.values())
-    }
-    for source in sources:
+    for source in loaded.process_sources():
+        if source in BUNDLED:
+            continue
         command = [sys.executable, "-P", "-c", _LOAD_IN_A_PROCESS, source, *import_path()]
         try:
             child = subprocess.run(  # noqa: S603  (our own command line)

@@ -119,7 +119,7 @@ class HeadraceWorker(Worker):
     async def _run_suspect(self) -> None:
         for claim in await self._job_queue.claim(1, suspects=True):
             _log.warning("running_alone", job_id=str(claim.job_id), losses=claim.losses)
-            # The only job of a process is to blame for its end, whatever it does.
+            # It is the only job of this process, so it is to blame if the process dies.
             self._resources.crash_record.blame(claim.lease)
             self._start(claim)
             while self._attempt_tasks and not self.stopping.is_set:

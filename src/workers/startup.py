@@ -37,13 +37,9 @@ def build_fork_server(loaded: Loaded) -> ForkServer:
 
     Files of users may change while the worker runs, but its steps keep the code that it has loaded.
     """
-    sources = {
-        loaded.sources[key]: None
-        for key, pipeline in loaded.pipelines.items()
-        if any(node.step.runs_in == "process" for node in pipeline.nodes.values())
-    }
-    fork_server = ForkServer(list(sources), import_path())
-    if not sources.keys() <= set(BUNDLED):
+    sources = loaded.process_sources()
+    fork_server = ForkServer(sources, import_path())
+    if not set(sources) <= set(BUNDLED):
         fork_server.start()
     return fork_server
 

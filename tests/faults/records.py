@@ -73,7 +73,7 @@ class JobRecord(Struct, kw_only=True):
 
     @property
     def lost_attempts(self) -> int:
-        """The attempts that were lost, whoever was to blame."""
+        """The number of lost attempts, with and without blame."""
         return len(self.of_type("attempt.lost"))
 
     @property

@@ -91,6 +91,6 @@ async def test_a_job_that_blocks_every_event_loop_fails_and_its_neighbours_succe
         assert (await api.finish(after["id"]))["state"] == "succeeded"
     assert (kept.state, kept.losses) == ("failed", 5)
     assert kept.of_type("job.failed")[-1].body["error"]["code"] == "lost_too_often"
-    # The blocker alone is blamed. From its third attempt on it ran alone: no neighbour was lost with it.
+    # Only the blocking job is blamed. From its third attempt on it ran in a process of its own.
     assert max(job.losses for job in neighbours.values()) == 0
     assert max(job.lost_attempts for job in neighbours.values()) <= 2

@@ -1,4 +1,4 @@
-"""A worker that is asked to stop ends within its time to stop, and hands every job back."""
+"""A worker ends within `stop_seconds` of SIGTERM and hands its jobs back."""
 
 import signal
 from pathlib import Path
@@ -25,6 +25,14 @@ def stubborn(settings: Settings) -> Settings:
     )
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder in which each step leaves a file when it is entered."""
+    entered = tmp_path / "entered"
+    entered.mkdir()
+    return entered
+
+
 async def submit_and_enter(api: Api, folder: Path, *pipelines: str) -> list[str]:
     """Submit a job of each pipeline, and wait until its step was entered."""
     params = {"folder": str(folder)}
@@ -34,10 +42,8 @@ async def submit_and_enter(api: Api, folder: Path, *pipelines: str) -> list[str]
 
 
 async def test_steps_that_ignore_the_stop_are_handed_back_before_the_worker_is_killed(
-    stubborn: Settings, database: StatementPool, tmp_path: Path
+    stubborn: Settings, database: StatementPool, folder: Path
 ) -> None:
-    folder = tmp_path / "entered"
-    folder.mkdir()
     async with serving(stubborn) as api, processes.supervised(stubborn) as parent:
         jobs = await submit_and_enter(api, folder, *PIPELINES)
         parent.send(signal.SIGTERM)
@@ -53,10 +59,8 @@ async def test_steps_that_ignore_the_stop_are_handed_back_before_the_worker_is_k
 
 
 async def test_a_step_that_holds_the_lock_does_not_keep_a_worker_from_stopping(
-    stubborn: Settings, database: StatementPool, tmp_path: Path
+    stubborn: Settings, database: StatementPool, folder: Path
 ) -> None:
-    folder = tmp_path / "entered"
-    folder.mkdir()
     async with serving(stubborn) as api, processes.supervised(stubborn) as parent:
         (job_id,) = await submit_and_enter(api, folder, "greedy")
         parent.send(signal.SIGTERM)
@@ -70,10 +74,8 @@ async def test_a_step_that_holds_the_lock_does_not_keep_a_worker_from_stopping(
 
 
 async def test_a_second_interrupt_ends_the_worker_at_once(
-    stubborn: Settings, database: StatementPool, tmp_path: Path
+    stubborn: Settings, database: StatementPool, folder: Path
 ) -> None:
-    folder = tmp_path / "entered"
-    folder.mkdir()
     patient = msgspec.structs.replace(stubborn, stop_seconds=600, grace_seconds=600)
     async with serving(patient) as api, processes.supervised(patient) as parent:
         await submit_and_enter(api, folder, "stubborn_loop")
@@ -87,10 +89,8 @@ async def test_a_second_interrupt_ends_the_worker_at_once(
 
 
 async def test_a_second_sigterm_changes_nothing(
-    stubborn: Settings, database: StatementPool, tmp_path: Path
+    stubborn: Settings, database: StatementPool, folder: Path
 ) -> None:
-    folder = tmp_path / "entered"
-    folder.mkdir()
     async with serving(stubborn) as api, processes.supervised(stubborn) as parent:
         jobs = await submit_and_enter(api, folder, "stubborn_loop")
         for _ in range(3):
@@ -102,10 +102,8 @@ async def test_a_second_sigterm_changes_nothing(
 
 
 async def test_a_suspect_is_handed_back_as_well(
-    stubborn: Settings, database: StatementPool, tmp_path: Path
+    stubborn: Settings, database: StatementPool, folder: Path
 ) -> None:
-    folder = tmp_path / "entered"
-    folder.mkdir()
     async with serving(stubborn) as api, processes.supervised(stubborn) as parent:
         job_id = (
             await api.submit("stubborn_loop", params={"folder": str(folder)}, run_at="2099-01-01T00:00:00Z")
@@ -123,10 +121,8 @@ async def test_a_suspect_is_handed_back_as_well(
 
 
 async def test_jobs_that_were_handed_back_go_on_in_the_next_worker(
-    stubborn: Settings, database: StatementPool, tmp_path: Path
+    stubborn: Settings, database: StatementPool, folder: Path
 ) -> None:
-    folder = tmp_path / "entered"
-    folder.mkdir()
     async with serving(stubborn) as api:
         async with processes.supervised(stubborn) as parent:
             jobs = await submit_and_enter(api, folder, *PIPELINES)

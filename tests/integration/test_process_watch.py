@@ -1,4 +1,4 @@
-"""A process whose event loop stands still is ended from outside, whatever it hangs in."""
+"""A watcher process kills a process whose event loop is blocked, even by code that holds Python's lock."""
 
 import os
 import signal

@@ -41,6 +41,15 @@ class Loaded(Struct, frozen=True):
     sources: dict[tuple[str, int], str]
     failures: list[Failure]
 
+    def process_sources(self) -> list[str]:
+        """Return the sources that define steps which run in processes, each once."""
+        sources = {
+            self.sources[key]: None
+            for key, pipeline in self.pipelines.items()
+            if any(node.step.runs_in == "process" for node in pipeline.nodes.values())
+        }
+        return list(sources)
+
 
 def load_all(sources: Iterable[str]) -> Loaded:
     """Load the bundled modules and *sources* (module names, files or folders).

@@ -50,9 +50,6 @@ class StepExecutor(Protocol):
     async def kill(self) -> bool:
         """End the try now. Return False if that is impossible, so that it is abandoned."""
 
-    async def finish(self) -> None:
-        """Wait until nothing of the try runs any more. Its result is known, and its time limit is over."""
-
 
 class LoopExecutor:
     """Runs a coroutine step as a task."""
@@ -84,9 +81,6 @@ class LoopExecutor:
         await wait_first(self._task, seconds=_COURTESY_SECONDS)
         return self._task.done()
 
-    async def finish(self) -> None:
-        """Do nothing: the task has ended, or is abandoned."""
-
 
 class ThreadExecutor:
     """Runs a blocking step in a thread of its own. A thread cannot be killed, only closed and abandoned."""
@@ -114,9 +108,6 @@ class ThreadExecutor:
     async def kill(self) -> bool:
         self._context.closed.set()
         return False
-
-    async def finish(self) -> None:
-        """Do nothing: the call has ended, or is abandoned."""
 
 
 def build_executor(

@@ -206,7 +206,7 @@ class GraphRunner:
         """Record that *run* has its slot and begins."""
         run.has_slot = True
         if run.node.step.on_loss == "fail":
-            # Whatever happens next, the next attempt must know that the step was entered.
+            # If this worker dies now, the next attempt must know that the step was entered.
             await self._host.write(self._changes.started(run))
         else:
             self._host.write_later(self._changes.started(run))

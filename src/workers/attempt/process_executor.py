@@ -14,7 +14,8 @@ from headrace.domain.jobs.errors import LeaseLostError
 from headrace.domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
 from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.child import protocol
-from headrace.workers.child.fork_server import ForkServer, StepProcess
+from headrace.workers.child.fork_server import ForkServer
+from headrace.workers.child.process import ProcessHandle
 from headrace.workers.values import OutputError
 
 _EXIT_TIMEOUT_SECONDS: Final = 2.0
@@ -66,7 +67,7 @@ class ProcessExecutor:
         self._host = host
         self._fork_server = fork_server
         self._exit_seconds = exit_seconds
-        self._process: StepProcess | None = None
+        self._process: ProcessHandle | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._task: asyncio.Task[str] | None = None
         self._is_stopping = False
@@ -94,6 +95,7 @@ class ProcessExecutor:
         return True
 
     async def finish(self) -> None:
+        """Wait until nothing of the try runs any more. Its result is known, and its time limit is over."""
         if self._process is not None:
             await self._reap(self._process)
         if self._writer is not None:
@@ -116,7 +118,7 @@ class ProcessExecutor:
         return _output_or_error(await self._serve_until_exit(reader, self._process))
 
     async def _serve_until_exit(
-        self, reader: asyncio.StreamReader, process: StepProcess
+        self, reader: asyncio.StreamReader, process: ProcessHandle
     ) -> protocol.Done | protocol.Failed:
         """Serve the child's requests and return its last message.
 
@@ -199,7 +201,7 @@ class ProcessExecutor:
                 return await self._process.wait()
         return None
 
-    async def _reap(self, process: StepProcess) -> None:
+    async def _reap(self, process: ProcessHandle) -> None:
         """Wait for the child to exit, and end it when it takes too long."""
         try:
             with contextlib.suppress(TimeoutError):

@@ -38,7 +38,7 @@ class Attempt:
         now = time.monotonic()
         self._plan = Plan(self._pipeline, claim.steps, now)
         self._slots = AttemptSlots(resources.process_slots, int(claim.needs_process))
-        if not self._plan.needs_process(now):
+        if claim.needs_process and not self._plan.needs_process(now):
             # The mark on the job was older than its steps.
             self._slots.release_reserved()
         self._progress = JobProgress(self._pipeline.weights, floor=claim.progress)

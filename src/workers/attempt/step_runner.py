@@ -117,26 +117,23 @@ class StepRunner:
             await scratch.remove()
 
     async def _execute(self, run: StepPlan, scratch: Scratch) -> str:
-        """Run the try, and record for the case of a crash that an author's code runs in this process."""
         if run.node.step.runs_in == "process":
-            executor = self._build_executor(run, scratch)
+            executor = self._build_process_executor(run, scratch)
             try:
                 return await run_step(executor, run.node, self._stop)
             finally:
                 await executor.finish()
         crash_record = self._resources.crash_record
         entry = crash_record.enter(self._claim.lease)
+        is_abandoned = False
         try:
-            output = await run_step(self._build_executor(run, scratch), run.node, self._stop, entry)
+            return await run_step(self._build_executor(run, scratch), run.node, self._stop, entry)
         except StepStoppedError as error:
-            if not error.abandoned:
+            is_abandoned = error.abandoned
+            raise
+        finally:
+            if not is_abandoned:
                 crash_record.leave(entry)
-            raise
-        except BaseException:
-            crash_record.leave(entry)
-            raise
-        crash_record.leave(entry)
-        return output
 
     async def _acquire_slot(self, run: StepPlan) -> "AttemptSlots | asyncio.Semaphore | None":
         """Wait for the slot of a try, and return what it is to be given back to. Coroutines need no slot."""
@@ -154,34 +151,35 @@ class StepRunner:
                 run.waits_since = None
                 return self._slots
 
+    def _build_process_executor(self, run: StepPlan, scratch: Scratch) -> ProcessExecutor:
+        node, claim = run.node, self._claim
+        message = RunStep(
+            source=self._resources.sources[(claim.pipeline, claim.version)],
+            pipeline=claim.pipeline,
+            version=claim.version,
+            step=node.name,
+            params=claim.params,
+            item=run.item,
+            job_id=claim.job_id,
+            attempt=claim.attempt,
+            scratch=str(scratch.path),
+            max_output_bytes=self._resources.max_output_bytes,
+            import_path=import_path(),
+            key=run.key,
+            log_level=self._resources.log_level,
+            logs_json=self._resources.logs_json,
+        )
+        return ProcessExecutor(
+            message,
+            node.name,
+            run.key,
+            self._host,
+            fork_server=self._resources.fork_server,
+            exit_seconds=node.step.grace.total_seconds(),
+        )
+
     def _build_executor(self, run: StepPlan, scratch: Scratch) -> StepExecutor:
         node, claim = run.node, self._claim
-        if node.step.runs_in == "process":
-            message = RunStep(
-                source=self._resources.sources[(claim.pipeline, claim.version)],
-                pipeline=claim.pipeline,
-                version=claim.version,
-                step=node.name,
-                params=claim.params,
-                item=run.item,
-                job_id=claim.job_id,
-                attempt=claim.attempt,
-                scratch=str(scratch.path),
-                max_output_bytes=self._resources.max_output_bytes,
-                import_path=import_path(),
-                key=run.key,
-                log_level=self._resources.log_level,
-                logs_json=self._resources.logs_json,
-            )
-            exit_seconds = node.step.grace.total_seconds()
-            return ProcessExecutor(
-                message,
-                node.name,
-                run.key,
-                self._host,
-                fork_server=self._resources.fork_server,
-                exit_seconds=exit_seconds,
-            )
         identity = StepIdentity(
             job_id=claim.job_id,
             attempt=claim.attempt,

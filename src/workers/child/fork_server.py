@@ -1,19 +1,18 @@
 """Starts the processes of steps, as forks of a server that has loaded the pipelines if that is possible."""
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
 import sys
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 import structlog
 
 from headrace.workers.child import server
-from headrace.workers.child.process import KILL_SECONDS, Child
+from headrace.workers.child.process import Child, ProcessHandle
 from headrace.workers.fresh_python import fresh_python
 
 _log = structlog.get_logger(__name__)
@@ -24,22 +23,9 @@ _IS_SUPPORTED: Final = sys.platform == "linux"
 _LOAD_SECONDS: Final = 300.0
 _START_SECONDS: Final = 30.0
 # Numeric libraries would each start a thread per core, but a child counts as one unit of work.
-ONE_THREAD: Final = dict.fromkeys(
+_ONE_THREAD: Final = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
 )
-
-
-class StepProcess(Protocol):
-    """The process of a step. *status* is None while it runs."""
-
-    @property
-    def status(self) -> int | None: ...
-
-    async def wait(self) -> int: ...
-
-    def end(self) -> None: ...
-
-    def signal(self, number: signal.Signals) -> None: ...
 
 
 class ForkServer:
@@ -65,19 +51,14 @@ class ForkServer:
         own_end, child_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         own_end.setblocking(False)
         with child_end:
-            arguments = (str(child_end.fileno()), str(os.getpid()))
-            self._process = Child(
-                fresh_python("headrace.workers.child.server", *arguments, nice=_NICENESS),
-                environment=os.environ | ONE_THREAD,
-                descriptors=(child_end.fileno(),),
-            )
+            self._process = _start_python("headrace.workers.child.server", child_end.fileno())
         self._control = own_end
         own_end.send(msgspec.json.encode(self._load))
         asyncio.get_running_loop().add_reader(own_end.fileno(), self._read)
 
     async def load(self) -> None:
         """Start the server if that has not happened, and wait until it has loaded the modules."""
-        if self._process is None and _IS_SUPPORTED:
+        if self._process is None:
             self.start()
         if self._control is None:
             return
@@ -89,13 +70,14 @@ class ForkServer:
             _log.warning("fork_server_not_used", reason="the modules did not load in time")
             self._close()
 
-    async def start_step(self, descriptor: int, folder: str) -> StepProcess:
+    async def start_step(self, descriptor: int, folder: str) -> ProcessHandle:
         """Start the process of a step, with *descriptor* as its socket and *folder* as its working folder.
+
+        Call `load` first: until then, each step gets a new interpreter.
 
         Raises:
             OSError: it cannot be started; `TimeoutError` is one.
         """
-        await self.load()
         if self._is_ready and self._control is not None:
             self._last_number += 1
             request = msgspec.json.encode(server.Fork(self._last_number, folder))
@@ -109,12 +91,7 @@ class ForkServer:
                 async with asyncio.timeout(_START_SECONDS):
                     await fork.started
                 return fork
-        return Child(
-            fresh_python("headrace.workers.child.main", str(descriptor), str(os.getpid()), nice=_NICENESS),
-            environment=os.environ | ONE_THREAD,
-            folder=folder,
-            descriptors=(descriptor,),
-        )
+        return _start_python("headrace.workers.child.main", descriptor, folder)
 
     async def stop(self) -> None:
         """End the server; no step runs any more."""
@@ -167,42 +144,38 @@ class ForkServer:
         self._forks.clear()
 
 
-class _Fork:
+class _Fork(ProcessHandle):
     """The process of a step that the fork server has started."""
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         self.started: asyncio.Future[None] = loop.create_future()
-        self._ended: asyncio.Future[int] = loop.create_future()
-        self._pid: int | None = None
-
-    @property
-    def status(self) -> int | None:
-        return self._ended.result() if self._ended.done() else None
-
-    async def wait(self) -> int:
-        return await asyncio.shield(self._ended)
-
-    def end(self) -> None:
-        """Ask the process to end, and kill its process group a second later."""
-        if self._pid is not None and self.status is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGTERM)
-            asyncio.get_running_loop().call_later(KILL_SECONDS, self.signal, signal.SIGKILL)
+        super().__init__(None, loop.create_future())
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process group, while it is known to be that of the step."""
-        if self._pid is not None and self.status is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._pid, number)
+        """Send a signal to the process group, while the id is known to be that of the step."""
+        if self.status is None:
+            super().signal(number)
 
     def set_started(self, pid: int) -> None:
-        self._pid = pid
+        self.pid = pid
+        self._set_started()
+
+    def set_ended(self, status: int) -> None:
+        self._set_started()
+        if not self._exit.done():
+            self._exit.set_result(status)
+
+    def _set_started(self) -> None:
         if not self.started.done():
             self.started.set_result(None)
 
-    def set_ended(self, status: int) -> None:
-        if not self.started.done():
-            self.started.set_result(None)
-        if not self._ended.done():
-            self._ended.set_result(status)
+
+def _start_python(module: str, descriptor: int, folder: str | None = None) -> Child:
+    """Start an interpreter that runs *module* with a socket and the id of this process as its arguments."""
+    return Child(
+        fresh_python(module, str(descriptor), str(os.getpid()), nice=_NICENESS),
+        environment=os.environ | _ONE_THREAD,
+        folder=folder,
+        descriptors=(descriptor,),
+    )

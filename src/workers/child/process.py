@@ -10,11 +10,46 @@ from typing import Final
 
 from headrace.workers.containment import call_in_thread
 
-KILL_SECONDS: Final = 1.0
+_KILL_SECONDS: Final = 1.0
 
 
-class Child:
-    """A child process that leads a process group of its own; processes that it starts belong to the group."""
+class ProcessHandle:
+    """A process that leads a process group of its own. *pid* is None until the process has started."""
+
+    def __init__(self, pid: int | None, exit_status: "asyncio.Future[int]") -> None:
+        self.pid = pid
+        self._exit = exit_status
+
+    @property
+    def status(self) -> int | None:
+        """The exit status; negative: the number of the signal that ended it. None: it still runs."""
+        return self._exit.result() if self._exit.done() else None
+
+    async def wait(self) -> int:
+        """Wait for the exit and return the status."""
+        return await asyncio.shield(self._exit)
+
+    def end(self) -> None:
+        """Ask the process to end, and kill its process group a second later. Call this in the event loop."""
+        if self.pid is None or self.status is not None:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(self.pid, signal.SIGTERM)
+        asyncio.get_running_loop().call_later(_KILL_SECONDS, self._kill_if_running)
+
+    def _kill_if_running(self) -> None:
+        if self.status is None:
+            self.signal(signal.SIGKILL)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process group."""
+        if self.pid is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
+
+
+class Child(ProcessHandle):
+    """A child process of this one. Processes that it starts belong to its process group."""
 
     def __init__(
         self,
@@ -39,29 +74,4 @@ class Child:
             cwd=folder,
             env=environment,
         )
-        self.pid = process.pid
-        self._exit = call_in_thread(f"headrace-child-{process.pid}", process.wait)
-
-    @property
-    def status(self) -> int | None:
-        """The exit status; negative: the number of the signal that ended it. None: it still runs."""
-        return self._exit.result() if self._exit.done() else None
-
-    async def wait(self) -> int:
-        """Wait for the exit and return the status."""
-        return await asyncio.shield(self._exit)
-
-    def end(self) -> None:
-        """Ask the process to end, and kill its process group a second later. Call this in the event loop."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(self.pid, signal.SIGTERM)
-        asyncio.get_running_loop().call_later(KILL_SECONDS, self._kill_if_running)
-
-    def _kill_if_running(self) -> None:
-        if self.status is None:
-            self.signal(signal.SIGKILL)
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process group."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
+        super().__init__(process.pid, call_in_thread(f"headrace-child-{process.pid}", process.wait))

@@ -8,6 +8,13 @@ from headrace.workers.process_slots import AttemptSlots, ProcessSlots
 from support.virtual_time import in_virtual_time, until_idle
 
 
+async def taken_slot() -> ProcessSlots:
+    """Return the slots of a worker with a single one, which is in use."""
+    slots = ProcessSlots(1)
+    await slots.acquire(has_one=False)
+    return slots
+
+
 @in_virtual_time
 async def test_slots_are_taken_until_none_is_free() -> None:
     slots = ProcessSlots(2)
@@ -25,8 +32,7 @@ async def test_slots_are_taken_until_none_is_free() -> None:
 
 @in_virtual_time
 async def test_attempts_without_a_slot_are_served_in_order_and_before_those_that_want_more() -> None:
-    slots = ProcessSlots(1)
-    await slots.acquire(has_one=False)
+    slots = await taken_slot()
     served: list[str] = []
 
     async def use(name: str, *, has_one: bool) -> None:
@@ -45,8 +51,7 @@ async def test_attempts_without_a_slot_are_served_in_order_and_before_those_that
 
 @in_virtual_time
 async def test_a_free_slot_is_offered_to_the_queue_before_an_attempt_gets_one_more() -> None:
-    slots = ProcessSlots(1)
-    await slots.acquire(has_one=False)
+    slots = await taken_slot()
     more = asyncio.create_task(slots.acquire(has_one=True))
     await until_idle()
     slots.offer = lambda: True
@@ -62,8 +67,7 @@ async def test_a_free_slot_is_offered_to_the_queue_before_an_attempt_gets_one_mo
 
 @in_virtual_time
 async def test_an_attempt_gets_one_more_slot_at_once_if_no_claim_follows() -> None:
-    slots = ProcessSlots(1)
-    await slots.acquire(has_one=False)
+    slots = await taken_slot()
     more = asyncio.create_task(slots.acquire(has_one=True))
     await until_idle()
     slots.offer = lambda: False
@@ -84,8 +88,7 @@ def test_a_claim_takes_no_more_slots_than_are_free() -> None:
 
 @in_virtual_time
 async def test_a_waiter_that_gives_up_costs_no_slot() -> None:
-    slots = ProcessSlots(1)
-    await slots.acquire(has_one=False)
+    slots = await taken_slot()
     first, second = (asyncio.create_task(slots.acquire(has_one=False)) for _ in range(2))
     await until_idle()
 
@@ -98,8 +101,7 @@ async def test_a_waiter_that_gives_up_costs_no_slot() -> None:
 
 @in_virtual_time
 async def test_a_slot_that_reaches_a_waiter_as_it_gives_up_is_given_back() -> None:
-    slots = ProcessSlots(1)
-    await slots.acquire(has_one=False)
+    slots = await taken_slot()
     waiter = asyncio.create_task(slots.acquire(has_one=False))
     await until_idle()
 

@@ -84,13 +84,15 @@ class FakeChild:
 
 @pytest.fixture
 def children(monkeypatch: pytest.MonkeyPatch) -> list[FakeChild]:
-    """The started children. Each pause between two checks lasts exactly half a second."""
+    """The started children. Time is virtual, and each pause between two checks is half a second."""
     started: list[FakeChild] = []
 
     def start(command: Sequence[str], *, environment: Mapping[str, str]) -> FakeChild:
         started.append(FakeChild(command, environment=environment))
         return started[-1]
 
+    clock = SimpleNamespace(monotonic=lambda: running_loop().passed)
+    monkeypatch.setattr("headrace.workers.maintenance.quarantine.time", clock)
     monkeypatch.setattr("headrace.workers.maintenance.quarantine.Child", start)
     monkeypatch.setattr(periodic, "random", SimpleNamespace(uniform=lambda _, highest: highest))
     return started
@@ -134,7 +136,7 @@ async def test_a_process_starts_for_each_due_suspect_but_no_more_than_there_are_
 
     assert started == [2, 1, 0]
     assert len(children) == SLOTS
-    # Without a free slot the queue is not asked.
+    # The queue is not checked while no slot is free.
     assert len(job_queue.moments) == 2
 
 
@@ -153,10 +155,8 @@ async def test_no_second_process_starts_for_a_suspect_that_a_starting_process_wi
 
 @in_virtual_time
 async def test_a_process_that_has_claimed_nothing_for_twenty_seconds_is_not_waited_for(
-    children: list[FakeChild], new_quarantine: Callable[..., Quarantine], monkeypatch: pytest.MonkeyPatch
+    children: list[FakeChild], new_quarantine: Callable[..., Quarantine]
 ) -> None:
-    clock = SimpleNamespace(monotonic=lambda: running_loop().passed)
-    monkeypatch.setattr("headrace.workers.maintenance.quarantine.time", clock)
     quarantine = new_quarantine(ScriptedQueue(1, 1, 1))
     await quarantine.start_due()
     await asyncio.sleep(20)
@@ -361,10 +361,8 @@ async def test_a_process_that_does_not_stop_in_time_is_killed_and_its_job_is_not
 
 @in_virtual_time
 async def test_the_quarantine_pauses_after_a_process_that_failed_at_its_start(
-    children: list[FakeChild], new_quarantine: Callable[..., Quarantine], monkeypatch: pytest.MonkeyPatch
+    children: list[FakeChild], new_quarantine: Callable[..., Quarantine]
 ) -> None:
-    clock = SimpleNamespace(monotonic=lambda: running_loop().passed)
-    monkeypatch.setattr("headrace.workers.maintenance.quarantine.time", clock)
     quarantine = new_quarantine(ScriptedQueue(1, 1))
     await quarantine.start_due()
 
