@@ -78,11 +78,12 @@ class HeadraceWorker(Worker):
         self._leases = leases
         self._publisher = publisher
         self._grace_seconds = grace_seconds
-        self._stop_seconds = max(stop_seconds - _EXIT_SECONDS, 0.0)
+        self._stop_seconds = stop_seconds - min(_EXIT_SECONDS, stop_seconds * _HAND_BACK_SHARE)
         self._stop_at: float | None = None
         self._only_suspect = only_suspect
         self._attempt_tasks: set[asyncio.Task[None]] = set()
         self._slot_freed: asyncio.Future[None] | None = None
+        self._is_claiming = False
         self._clear_task: asyncio.Task[None] | None = None
         self._redis_paused_until = 0.0
         self.stopping = StopSignal()
@@ -117,7 +118,8 @@ class HeadraceWorker(Worker):
         await self._drain()
 
     async def _run_suspect(self) -> None:
-        for claim in await self._job_queue.claim(1, suspects=True):
+        await self._resources.fork_server.load()
+        for claim in await self._claim_with_slots(1, suspects=True):
             _log.warning("running_alone", job_id=str(claim.job_id), losses=claim.losses)
             # It is the only job of this process, so it is to blame if the process dies.
             self._resources.crash_record.blame(claim.lease)
@@ -145,22 +147,31 @@ class HeadraceWorker(Worker):
         limit = min(self._free_slots, _MAX_CLAIM_SIZE)
         if limit <= 0:
             return False
-        slots = self._resources.process_slots
-        taken = slots.take(limit)
         try:
-            claims = await self._job_queue.claim(limit, process_limit=taken)
-            taken -= sum(claim.needs_process for claim in claims)
+            claims = await self._claim_with_slots(limit)
         except TRANSIENT as error:
             _log.warning("claim_put_off", reason=error.reason)
             await wait_first(stop=self.stopping, seconds=_POLL_SECONDS)
             return False
-        finally:
-            slots.give_back(taken)
-            slots.serve_more()
         _log_requests(claims)
         for claim in claims:
             self._start(claim)
         return len(claims) == limit
+
+    async def _claim_with_slots(self, limit: int, *, suspects: bool = False) -> list[Claim]:
+        """Claim jobs; those that begin in a process take a free process slot each."""
+        slots = self._resources.process_slots
+        # Until the modules of the steps are loaded, no step could begin.
+        taken = 0 if self._resources.fork_server.is_loading else slots.take(limit)
+        self._is_claiming = True
+        try:
+            claims = await self._job_queue.claim(limit, suspects=suspects, process_limit=taken)
+            taken -= sum(claim.needs_process for claim in claims)
+        finally:
+            self._is_claiming = False
+            slots.give_back(taken)
+            slots.serve_more()
+        return claims
 
     def _start(self, claim: Claim) -> None:
         attempt = Attempt(claim, self._resources)
@@ -188,11 +199,12 @@ class HeadraceWorker(Worker):
             self._slot_freed.set_result(None)
 
     def _offer_process_slot(self) -> bool:
-        """Let the next claim take a free process slot; return whether there will be one."""
+        """Let the next claim take a free process slot; return whether there will be one at once."""
         if self.stopping.is_set or self._free_slots <= 0 or self._only_suspect:
             return False
+        is_waiting = self._slot_freed is not None and not self._slot_freed.done()
         self._wake()
-        return True
+        return is_waiting or self._is_claiming
 
     async def _wait_for_slot(self) -> None:
         """Wait until an attempt ends, at most for a second."""

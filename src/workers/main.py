@@ -38,8 +38,8 @@ from headrace.workers.maintenance.housekeeper import Housekeeper, hourly_chores
 from headrace.workers.maintenance.quarantine import Quarantine
 from headrace.workers.maintenance.sweeper import Sweeper
 from headrace.workers.maintenance.watchdog import Watchdog
-from headrace.workers.process_slots import ProcessSlots
 from headrace.workers.resources import WorkerResources
+from headrace.workers.slots import Slots
 from headrace.workers.startup import (
     build_fork_server,
     load_pipelines,
@@ -161,8 +161,8 @@ async def open_worker(
                 database=pool,
                 blobs=blobs,
                 scratch=Path(scratch),
-                process_slots=ProcessSlots(settings.process_slots),
-                thread_slots=asyncio.Semaphore(concurrency),
+                process_slots=Slots(settings.process_slots),
+                thread_slots=Slots(concurrency),
                 max_output_bytes=settings.max_output_bytes,
                 crash_record=record,
                 fork_server=fork_server,

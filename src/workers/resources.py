@@ -1,6 +1,5 @@
 """Holds the objects that all attempts of a worker share: pipelines, connections, slots and limits."""
 
-import asyncio
 from pathlib import Path
 
 from msgspec import Struct
@@ -12,13 +11,14 @@ from headrace.domain.events.news import Publisher
 from headrace.domain.pipelines.definition import Pipeline
 from headrace.workers.child.fork_server import ForkServer
 from headrace.workers.crash_record import CrashRecord
-from headrace.workers.process_slots import ProcessSlots
+from headrace.workers.slots import Slots
 
 
 class WorkerResources(Struct, kw_only=True):
     """The shared objects that an attempt gets from its worker process.
 
     *pipelines* and *sources* (where a child process loads the pipeline from) are keyed by name and version.
+    *thread_slots* come in addition to the one thread that each attempt may always use.
     *log_level* and *logs_json* are those of the processes of steps. *abandoned* counts calls of an author's
     code that could not be ended; each keeps its slot forever.
     """
@@ -30,8 +30,8 @@ class WorkerResources(Struct, kw_only=True):
     database: Database
     blobs: BlobStore
     scratch: Path
-    process_slots: ProcessSlots
-    thread_slots: asyncio.Semaphore
+    process_slots: Slots
+    thread_slots: Slots
     max_output_bytes: int
     crash_record: CrashRecord
     fork_server: ForkServer

@@ -41,11 +41,17 @@ async def submit_and_enter(api: Api, folder: Path, *pipelines: str) -> list[str]
     return jobs
 
 
+@pytest.mark.parametrize("is_cancelled", [False, True])
 async def test_steps_that_ignore_the_stop_are_handed_back_before_the_worker_is_killed(
-    stubborn: Settings, database: StatementPool, folder: Path
+    stubborn: Settings, database: StatementPool, folder: Path, *, is_cancelled: bool
 ) -> None:
     async with serving(stubborn) as api, processes.supervised(stubborn) as parent:
         jobs = await submit_and_enter(api, folder, *PIPELINES)
+        if is_cancelled:
+            # Their grace time of 10 s begins now, and the worker has less time than that.
+            for job_id in jobs:
+                await api.http.post(f"/api/v1/jobs/{job_id}/cancel")
+            await processes.until(lambda: {path.stem for path in folder.glob("*.stop")} == set(PIPELINES))
         parent.send(signal.SIGTERM)
         status = await parent.wait()
         output = parent.output
@@ -54,8 +60,8 @@ async def test_steps_that_ignore_the_stop_are_handed_back_before_the_worker_is_k
     assert status == 0
     assert "worker_killed" not in output
     for job in kept.values():
-        assert (job.state, job.lost_attempts, job.losses) == ("queued", 0, 0)
-        assert job.of_type("job.requeued")[-1].body["reason"] == "handed_back"
+        assert (job.state, job.lost_attempts, job.losses) == ("cancelled" if is_cancelled else "queued", 0, 0)
+        assert is_cancelled or job.of_type("job.requeued")[-1].body["reason"] == "handed_back"
 
 
 async def test_a_step_that_holds_the_lock_does_not_keep_a_worker_from_stopping(

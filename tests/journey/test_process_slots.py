@@ -99,23 +99,39 @@ async def test_a_chain_of_short_steps_is_not_handed_back(slots: Settings) -> Non
     assert (done["state"], done["attempt"]) == ("succeeded", 1)
 
 
-async def test_the_items_of_one_job_do_not_keep_another_job_waiting(
-    slots: Settings, database: StatementPool
-) -> None:
-    async with serving(slots) as api, working(slots):
-        wide = await api.submit("process_items", params={"items": 20, "seconds": 0.3})
+@pytest.mark.parametrize("runs_in", ["process", "thread"])
+async def test_the_items_of_one_job_do_not_keep_another_job_waiting(slots: Settings, runs_in: str) -> None:
+    two_slots = msgspec.structs.replace(slots, worker_processes=2)
+    async with serving(two_slots) as api, working(two_slots, concurrency=2):
+        wide = await api.submit(f"{runs_in}_items", params={"items": 20, "seconds": 0.3})
         await until_running(api, 1)
-        other = await api.submit("process_first", params={"seconds": 0})
+        other = await api.submit(f"{runs_in}_items", params={"items": 1, "seconds": 0})
         done = [await api.finish(job["id"]) for job in (wide, other)]
-        (ended,) = await database.fetch(
-            "SELECT (SELECT finished_at FROM jobs WHERE id = $1::uuid)"
-            " < (SELECT finished_at FROM jobs WHERE id = $2::uuid) AS is_earlier",
-            other["id"],
-            wide["id"],
-        )
 
     assert {(job["state"], job["attempt"]) for job in done} == {("succeeded", 1)}
-    assert ended["is_earlier"]
+    assert done[1]["finished_at"] < done[0]["finished_at"]
+
+
+async def test_a_job_keeps_its_slot_from_step_to_step_although_others_wait(slots: Settings) -> None:
+    async with serving(slots) as api, working(slots):
+        wide = await api.submit("process_items", params={"items": 3, "seconds": 0.4})
+        in_steps = await api.submit("chain", params={"seconds": 0.2})
+        others = [await api.submit("process_first", params={"seconds": 1.5}) for _ in range(2)]
+        done = [await api.finish(job["id"]) for job in (wide, in_steps, *others)]
+
+    assert {(job["state"], job["attempt"]) for job in done} == {("succeeded", 1)}
+    assert [job["id"] for job in sorted(done, key=lambda job: job["finished_at"])] == [
+        job["id"] for job in (wide, in_steps, *others)
+    ]
+
+
+async def test_jobs_that_begin_with_items_keep_the_slots_of_their_claims(slots: Settings) -> None:
+    two_slots = msgspec.structs.replace(slots, worker_processes=2)
+    async with serving(two_slots) as api, working(two_slots):
+        jobs = [await api.submit("process_items", params={"items": 3, "seconds": 1.2}) for _ in range(2)]
+        done = [await api.finish(job["id"]) for job in jobs]
+
+    assert {(job["state"], job["attempt"]) for job in done} == {("succeeded", 1)}
 
 
 async def test_a_cancelled_job_gives_its_reserved_slot_back(slots: Settings) -> None:

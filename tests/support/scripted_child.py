@@ -15,6 +15,7 @@ import msgspec
 from headrace.domain.pipelines.definition import StepHandle
 from headrace.workers.attempt.process_executor import ProcessExecutor
 from headrace.workers.attempt.step_host import StepHost
+from headrace.workers.attempt.waiting import StopSignal
 from headrace.workers.child import protocol
 from headrace.workers.child.fork_server import ForkServer
 from support.virtual_time import until_idle
@@ -138,7 +139,7 @@ class RecordingHost:
 
 
 def start_scripted(
-    host: RecordingHost | None = None, *, exit_seconds: float = 2.0
+    host: RecordingHost | None = None, *, exit_seconds: float = 2.0, stop: StopSignal | None = None
 ) -> tuple[ScriptedChild, ProcessExecutor, "asyncio.Future[str]"]:
     """Start a try of a step, with a child process that the test scripts."""
     child = ScriptedChild()
@@ -150,15 +151,15 @@ def start_scripted(
         fork_server=cast(ForkServer, child),
         exit_seconds=exit_seconds,
     )
-    outcome = asyncio.ensure_future(_run(executor))
+    outcome = asyncio.ensure_future(_run(executor, stop))
     # A test that kills the child may not look at the outcome.
     outcome.add_done_callback(lambda done: done.cancelled() or done.exception())
     return child, executor, outcome
 
 
-async def _run(executor: ProcessExecutor) -> str:
+async def _run(executor: ProcessExecutor, stop: StopSignal | None) -> str:
     try:
         output: str = await executor.start()
         return output
     finally:
-        await executor.finish()
+        await executor.finish(stop or StopSignal())

@@ -69,7 +69,10 @@ class JobNode:
             tags=[TagNode.of(tag) for tag in owned.tags],
         )
 
-    @strawberry.field(description="While queued: `run_at`, `backoff`, `worker_busy` or `no_worker`.")
+    @strawberry.field(
+        description="While queued: `run_at`, `backoff`, `process_slots_busy`, `quarantined`, `worker_busy` or"
+        " `no_worker`."
+    )
     async def waiting_for(self, info: Info) -> str | None:
         return await info.context.loaders.waiting.load(self.job)
 

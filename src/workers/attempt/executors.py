@@ -1,14 +1,13 @@
 """Runs one try of one step in the event loop or in a thread, and stops it on request or after its timeout."""
 
 import asyncio
-import time
 from collections.abc import Awaitable
 from typing import Any, Final, Literal, Protocol
 
 from headrace.domain.pipelines.definition import Node, Pipeline
 from headrace.workers.attempt.contexts import LoopContext, StepIdentity, ThreadContext
 from headrace.workers.attempt.step_host import StepHost
-from headrace.workers.attempt.waiting import StopSignal, wait_first
+from headrace.workers.attempt.waiting import StopSignal, wait_first, wait_for_end
 from headrace.workers.containment import call_in_thread, contained
 from headrace.workers.crash_record import Entry
 from headrace.workers.values import encode_value
@@ -143,7 +142,7 @@ async def run_step(executor: StepExecutor, node: Node, stop: StopSignal, entry: 
             return executor.output(_returned(step))
         reason: Literal["stopped", "timeout"] = "stopped" if stop.is_set else "timeout"
         executor.request_stop()
-        await wait_first(step, seconds=_grace_seconds(node, stop))
+        await wait_for_end(step, stop, node.step.grace.total_seconds())
         if reason == "stopped" and step.done() and not step.cancelled() and step.exception() is None:
             return executor.output(step.result())  # a step that ends within its grace time counts
         raise StepStoppedError(reason, abandoned=not step.done() and not await executor.kill())
@@ -156,11 +155,6 @@ async def run_step(executor: StepExecutor, node: Node, stop: StopSignal, entry: 
             _retrieve_exception(step)
         else:
             step.add_done_callback(_retrieve_exception)
-
-
-def _grace_seconds(node: Node, stop: StopSignal) -> float:
-    grace = node.step.grace.total_seconds()
-    return grace if stop.deadline is None else max(min(grace, stop.deadline - time.monotonic()), 0.0)
 
 
 def _retrieve_exception(step: asyncio.Future[Any]) -> None:

@@ -70,10 +70,12 @@ class GraphRunner:
             if self._status.is_set:
                 return
             lone = None if self._running else self._plan.start_lone()
+            if lone is None:
+                self._start_steps(runner)
+            if not self._waits_for_process():
+                runner.release_unused_slot()
             if lone is not None:
                 await self._run_step(runner, lone)  # a task of its own would only cost time
-            else:
-                self._start_steps(runner)
             if self._waits_for_slots_only():
                 self._status.stop(StopReason.HANDED_BACK)
                 return
@@ -156,6 +158,10 @@ class GraphRunner:
         ready_at = self._plan.next_ready_at()
         return ready_at is not None and ready_at - time.monotonic() > _MAX_IDLE_SECONDS
 
+    def _waits_for_process(self) -> bool:
+        """Return whether a step run has started that needs a process slot and does not have it yet."""
+        return any(run.node.step.runs_in == "process" and not run.has_slot for run in self._running.values())
+
     def _waits_for_slots_only(self) -> bool:
         """Return whether it only waits for process slots, and for over a second: then others may run it."""
         waits = [run.waits_since for run in self._running.values()]
@@ -170,7 +176,7 @@ class GraphRunner:
         ready_at = self._plan.next_ready_at()
         is_full = len(self._running) >= _MAX_RUNNING_STEPS
         seconds = None if ready_at is None or is_full else ready_at - time.monotonic()
-        if any(run.node.step.runs_in == "process" and not run.has_slot for run in self._running.values()):
+        if self._waits_for_process():
             seconds = min(_MAX_IDLE_SECONDS if seconds is None else seconds, _MAX_IDLE_SECONDS)
         await wait_first(*self._running, stop=self._status, seconds=seconds)
         self._reap()

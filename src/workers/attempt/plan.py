@@ -110,10 +110,11 @@ class Plan:
         return self._delayed[0][0] if self._delayed else None
 
     def needs_process(self, now: float) -> bool:
-        """Return whether all runs that can start at *now*, or have started, need a process."""
+        """Return whether all steps that can start at *now*, or have started, need a process."""
         runs = [*self._ready, *(run for ready_at, _, run in self._delayed if ready_at <= now)]
         runs += [run for run in self.runs() if run.state is StepState.RUNNING]
-        return bool(runs) and not self.to_expand and all(run.node.step.runs_in == "process" for run in runs)
+        nodes = [run.node for run in runs] + [group.node for group in self.to_expand]
+        return bool(nodes) and all(node.step.runs_in == "process" for node in nodes)
 
     def retry_at(self, run: StepPlan, ready_at: float) -> None:
         """Schedule another try of *run*, not before *ready_at*."""

@@ -13,6 +13,7 @@ from headrace.adapters.tasks import cancel_and_wait
 from headrace.domain.jobs.errors import LeaseLostError
 from headrace.domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
 from headrace.workers.attempt.step_host import StepHost
+from headrace.workers.attempt.waiting import StopSignal, wait_for_end
 from headrace.workers.child import protocol
 from headrace.workers.child.fork_server import ForkServer
 from headrace.workers.child.process import ProcessHandle
@@ -59,7 +60,7 @@ class ProcessExecutor:
     ) -> None:
         """*message* names the step to run; *name* and *key* are those of the step run.
 
-        *exit_seconds*: how long the process may take to exit after its last message.
+        *exit_seconds*: how long the process may take to exit after its last message, at most.
         """
         self._message = message
         self._name = name
@@ -71,6 +72,7 @@ class ProcessExecutor:
         self._writer: asyncio.StreamWriter | None = None
         self._task: asyncio.Task[str] | None = None
         self._is_stopping = False
+        self._is_exiting = False
 
     def start(self) -> asyncio.Future[Any]:
         self._task = asyncio.create_task(self._run())
@@ -94,10 +96,13 @@ class ProcessExecutor:
             await asyncio.wait({self._task})
         return True
 
-    async def finish(self) -> None:
-        """Wait until nothing of the try runs any more. Its result is known, and its time limit is over."""
+    async def finish(self, stop: StopSignal) -> None:
+        """Wait until nothing of the try runs any more. Its result is known, and its time limit is over.
+
+        A process that has sent its last message has its grace time to exit, until the deadline of *stop*.
+        """
         if self._process is not None:
-            await self._reap(self._process)
+            await self._reap(self._process, stop)
         if self._writer is not None:
             self._writer.close()
 
@@ -151,6 +156,7 @@ class ProcessExecutor:
                     "message_invalid", f"the step sent a message that cannot be read: {error}"
                 ) from error
             if isinstance(message, protocol.Done | protocol.Failed):
+                self._is_exiting = True
                 return message
             reply = await self._handle(message)
             if reply is not None:
@@ -201,13 +207,13 @@ class ProcessExecutor:
                 return await self._process.wait()
         return None
 
-    async def _reap(self, process: ProcessHandle) -> None:
-        """Wait for the child to exit, and end it when it takes too long."""
+    async def _reap(self, process: ProcessHandle, stop: StopSignal) -> None:
+        """Wait for the child to exit if it has sent its last message, and end it when it takes too long."""
+        exited = asyncio.create_task(process.wait())
         try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._exit_seconds):
-                    await process.wait()
+            await wait_for_end(exited, stop, self._exit_seconds if self._is_exiting else 0.0)
         finally:
+            await cancel_and_wait([exited])
             if process.status is None:
                 process.end()
             await process.wait()

@@ -21,8 +21,8 @@ from headrace.workers.attempt.progress_sender import ProgressSender
 from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.step_runner import StepRunner
 from headrace.workers.containment import contained
-from headrace.workers.process_slots import AttemptSlots
 from headrace.workers.resources import WorkerResources
+from headrace.workers.slots import AttemptSlots
 from headrace.workers.values import error_text, job_error
 
 _log = structlog.get_logger(__name__)
@@ -37,10 +37,10 @@ class Attempt:
         self._pipeline = resources.pipelines[(claim.pipeline, claim.version)]
         now = time.monotonic()
         self._plan = Plan(self._pipeline, claim.steps, now)
-        self._slots = AttemptSlots(resources.process_slots, int(claim.needs_process))
+        self._slots = AttemptSlots(resources.process_slots, claimed=int(claim.needs_process))
         if claim.needs_process and not self._plan.needs_process(now):
             # The mark on the job was older than its steps.
-            self._slots.release_reserved()
+            self._slots.release_unused()
         self._progress = JobProgress(self._pipeline.weights, floor=claim.progress)
         self._changes = ChangeBuilder(claim)
         self._status = AttemptStatus(claim.head)
@@ -91,7 +91,7 @@ class Attempt:
             if timer is not None:
                 timer.cancel()
             await self._graph.stop()
-            self._slots.release_reserved()
+            self._slots.release_unused()
             self.sender.close()
             self._resources.commit.end_attempt(self.claim.job_id, self.claim.fence)
 

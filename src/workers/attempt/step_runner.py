@@ -19,8 +19,8 @@ from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.waiting import StopSignal, wait_first
 from headrace.workers.child.protocol import RunStep
 from headrace.workers.containment import call_in_thread, contained
-from headrace.workers.process_slots import AttemptSlots
 from headrace.workers.resources import WorkerResources
+from headrace.workers.slots import AttemptSlots
 from headrace.workers.values import OutputError, encode_value
 
 _ITEMS_TIMEOUT_SECONDS: Final = 60.0
@@ -57,7 +57,7 @@ class StepRunner:
         host: StepHost,
         params: Any,
         stop: StopSignal,
-        slots: AttemptSlots,
+        process_slots: AttemptSlots,
     ) -> None:
         self._resources = resources
         self._claim = claim
@@ -65,7 +65,8 @@ class StepRunner:
         self._host = host
         self._params = params
         self._stop = stop
-        self._slots = slots
+        self._process_slots = process_slots
+        self._thread_slots = AttemptSlots(resources.thread_slots, claimed=1)
 
     async def items(self, node: Node) -> str | None:
         """Compute the items of *node* and return them as a JSON array; None if the attempt stops meanwhile.
@@ -122,7 +123,7 @@ class StepRunner:
             try:
                 return await run_step(executor, run.node, self._stop)
             finally:
-                await executor.finish()
+                await executor.finish(self._stop)
         crash_record = self._resources.crash_record
         entry = crash_record.enter(self._claim.lease)
         is_abandoned = False
@@ -135,21 +136,25 @@ class StepRunner:
             if not is_abandoned:
                 crash_record.leave(entry)
 
-    async def _acquire_slot(self, run: StepPlan) -> "AttemptSlots | asyncio.Semaphore | None":
+    def release_unused_slot(self) -> None:
+        """Give up the process slot that the attempt keeps, because its next step needs none."""
+        self._process_slots.release_unused()
+
+    async def _acquire_slot(self, run: StepPlan) -> AttemptSlots | None:
         """Wait for the slot of a try, and return what it is to be given back to. Coroutines need no slot."""
         match run.node.step.runs_in:
             case "loop":
                 return None
             case "thread":
-                await self._resources.thread_slots.acquire()
-                return self._resources.thread_slots
+                await self._thread_slots.acquire()
+                return self._thread_slots
             case "process":
+                run.waits_since = time.monotonic()
                 # The step's time does not run while its modules are loaded for the first time.
                 await self._resources.fork_server.load()
-                run.waits_since = time.monotonic()
-                await self._slots.acquire()
+                await self._process_slots.acquire()
                 run.waits_since = None
-                return self._slots
+                return self._process_slots
 
     def _build_process_executor(self, run: StepPlan, scratch: Scratch) -> ProcessExecutor:
         node, claim = run.node, self._claim

@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 
 class StopSignal:
     """A flag that is set once. It calls back, so that waiting for it needs no task of its own.
 
-    *deadline*: the monotonic time by which everything that it stops must have ended.
+    *deadline*: the time of the event loop's clock, which is the monotonic one, by which everything that it
+    stops must have ended. Set it before `set`, which may be called again for that.
     """
 
     def __init__(self) -> None:
@@ -55,3 +57,26 @@ async def wait_first(
             future.remove_done_callback(wake)
         if stop is not None:
             stop.remove_callback(wake)
+
+
+async def wait_for_end(future: asyncio.Future[Any], stop: StopSignal, seconds: float) -> None:
+    """Wait for *future*, at most *seconds*, and not beyond the deadline of *stop*, which may be set later."""
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + seconds
+    has_changed: asyncio.Future[None] = loop.create_future()
+
+    def on_stop() -> None:
+        if not has_changed.done():
+            has_changed.set_result(None)
+
+    stop.add_callback(on_stop)
+    try:
+        while not future.done():
+            left = min(ends_at, inf if stop.deadline is None else stop.deadline) - loop.time()
+            if left <= 0:
+                return
+            await wait_first(future, has_changed, seconds=left)
+            if has_changed.done():
+                has_changed = loop.create_future()
+    finally:
+        stop.remove_callback(on_stop)

@@ -44,6 +44,11 @@ class ForkServer:
         self._last_number = 0
         self._forks: dict[int, _Fork] = {}
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether the server has started and has not yet loaded the modules."""
+        return self._control is not None and not self._loaded.done()
+
     def start(self) -> None:
         """Start the server where it can run. It loads the modules while the worker goes on."""
         if not _IS_SUPPORTED:

@@ -1,7 +1,6 @@
 """Pipelines whose steps ignore that they should stop, until the file `go` is in their folder."""
 
 import asyncio
-import contextlib
 import re
 import time
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from headrace import Pipeline, StepContext, step
+from headrace import JobCancelledError, Pipeline, StepContext, step
 
 
 class Entered(Struct):
@@ -22,22 +21,39 @@ def enter(context: StepContext[Entered], name: str) -> bool:
     return Path(context.params.folder, "go").exists()
 
 
+def note_stop(context: StepContext[Entered], name: str) -> None:
+    """Record that the step has been asked to stop."""
+    Path(context.params.folder, f"{name}.stop").touch()
+
+
+def ignore_stop(context: StepContext[Entered], name: str) -> None:
+    """Look for the stop, and go on."""
+    try:
+        context.raise_if_cancelled()
+    except JobCancelledError:
+        note_stop(context, name)
+
+
 @step
 async def in_the_loop(context: StepContext[Entered]) -> None:
     while not enter(context, "stubborn_loop"):
-        with contextlib.suppress(asyncio.CancelledError):
+        try:
             await asyncio.sleep(0.05)
+        except asyncio.CancelledError:
+            note_stop(context, "stubborn_loop")
 
 
 @step
 def in_a_thread(context: StepContext[Entered]) -> None:
     while not enter(context, "stubborn_thread"):
+        ignore_stop(context, "stubborn_thread")
         time.sleep(0.05)
 
 
 @step(runs_in="process")
 def in_a_process(context: StepContext[Entered]) -> None:
     while not enter(context, "stubborn_process"):
+        ignore_stop(context, "stubborn_process")
         time.sleep(0.05)
 
 

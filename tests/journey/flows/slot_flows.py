@@ -26,6 +26,12 @@ def compute_item(context: StepContext[Seconds], item: int) -> int:
     return item
 
 
+@step(runs_in="thread", retries=0)
+def read_item(context: StepContext[Seconds], item: int) -> int:
+    time.sleep(context.params.seconds)
+    return item
+
+
 @step
 async def prepare(context: StepContext[Seconds]) -> None:
     await asyncio.sleep(0)
@@ -52,3 +58,5 @@ for number in range(5):
 retried_late = pipeline("retried_late", wait_for_a_retry)
 process_items = Pipeline("process_items", params=Seconds)
 process_items.add(compute_item, for_each=lambda params: range(params.items), result=True)
+thread_items = Pipeline("thread_items", params=Seconds)
+thread_items.add(read_item, for_each=lambda params: range(params.items), result=True)

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from headrace.workers.attempt.process_executor import ChildDiedError
+from headrace.workers.attempt.waiting import StopSignal
 from headrace.workers.child import protocol
 from headrace.workers.values import OutputError
 from support.scripted_child import start_scripted
-from support.virtual_time import in_virtual_time, running_loop
+from support.virtual_time import in_virtual_time, running_loop, until_idle
 
 
 @pytest.mark.parametrize(
@@ -75,6 +76,33 @@ async def test_a_child_that_does_not_exit_after_its_result_is_killed() -> None:
 
     assert await outcome == "[1]"
     assert (child.status, child.signals) == (-15, [SIGTERM, SIGKILL])
+
+
+@in_virtual_time
+async def test_a_child_has_no_more_time_to_exit_than_its_worker_has_to_stop() -> None:
+    stop = StopSignal()
+    child, _, outcome = start_scripted(exit_seconds=300, stop=stop)
+    await child.send(protocol.Done("[1]"))
+    await until_idle()
+
+    stop.deadline = running_loop().time() + 4
+    stop.set()
+
+    assert await outcome == "[1]"
+    assert child.signals == [SIGTERM, SIGKILL]
+    assert running_loop().passed == pytest.approx(4, abs=1.1)
+
+
+@in_virtual_time
+async def test_a_child_that_breaks_the_protocol_gets_no_time_to_exit() -> None:
+    child, _, outcome = start_scripted(exit_seconds=300)
+    await child.receive()
+
+    await child.send(b"\x00\x00\x00\x01\xc1")
+
+    with pytest.raises(OutputError):
+        await outcome
+    assert running_loop().passed < 2
 
 
 @in_virtual_time

@@ -131,3 +131,15 @@ def test_all_step_runs_are_listed_in_the_order_of_the_graph() -> None:
     plan = new_plan(DIAMOND)
 
     assert keys(plan.runs()) == ["top", "left", "right", "bottom"]
+
+
+def test_a_plan_needs_a_process_if_all_its_next_steps_do_also_before_their_items_are_computed() -> None:
+    graph = {"many": (), "after": ("many",)}
+    in_processes = Plan(new_pipeline(graph, for_each={"many"}, runs_in="process"), {}, 0.0)
+    in_threads = Plan(new_pipeline(graph, for_each={"many"}, runs_in="thread"), {}, 0.0)
+    before = (in_processes.needs_process(0.0), in_threads.needs_process(0.0))
+
+    in_processes.expand(in_processes.to_expand.popleft(), "[1,2]")
+    start_next(in_processes)
+
+    assert (before, in_processes.needs_process(0.0)) == ((True, False), True)

@@ -1,4 +1,4 @@
-"""`wait_first` waits for the first of several futures, a signal and a time limit."""
+"""`wait_first` waits for the first of several futures, a signal and a time limit; `wait_for_end` for one."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.workers.attempt.waiting import StopSignal, wait_first
-from support.virtual_time import in_virtual_time, running_loop, until_idle
+from headrace.workers.attempt.waiting import StopSignal, wait_first, wait_for_end
+from support.virtual_time import BEGINNING, in_virtual_time, running_loop, until_idle
 
 
 class WatchedSignal(StopSignal):
@@ -222,3 +222,30 @@ async def test_a_wait_ends_with_the_earliest_future_signal_or_time_limit(
     await wait_first(*futures, stop=stop, seconds=seconds)
 
     assert loop.passed == min(moment for moment in (*ends, stops, seconds) if moment is not None)
+
+
+@pytest.mark.parametrize(
+    ("ends_at", "deadline", "expected"),
+    [(2, None, 2), (None, None, 9), (None, 4, 4), (3, 4, 3), (None, 20, 9)],
+)
+@pytest.mark.parametrize("is_set", [False, True])
+@in_virtual_time
+async def test_a_deadline_that_is_set_meanwhile_shortens_the_wait_for_an_end(
+    ends_at: int | None, deadline: int | None, expected: int, *, is_set: bool
+) -> None:
+    loop, stop = running_loop(), WatchedSignal()
+    future = loop.create_future()
+    if is_set:
+        stop.set()
+    if ends_at is not None:
+        loop.call_later(ends_at, future.set_result, None)
+
+    def stop_by_deadline() -> None:
+        stop.deadline = None if deadline is None else BEGINNING + deadline
+        stop.set()
+
+    loop.call_later(1, stop_by_deadline)
+
+    await wait_for_end(future, stop, 9)
+
+    assert (loop.passed, stop.listening) == (expected, [])
