@@ -18,6 +18,13 @@ from support.shared_api import SharedApi, signed_in
 
 
 @pytest.fixture
+async def ready(database: StatementPool) -> StatementPool:
+    """A database with an owner and a pipeline."""
+    await seed_database(database)
+    return database
+
+
+@pytest.fixture
 async def engine(database: StatementPool, database_url: str) -> AsyncIterator[AsyncEngine]:
     """An engine on a database that holds an owner and a pipeline."""
     await seed_database(database)

@@ -45,8 +45,8 @@ class ExpectedJob(Struct):
         """Apply an outcome; *rows* are the step changes of an attempt's write."""
         self.job = outcome.job
         self.history += outcome.events
-        if "job.requeued" in outcome.events or "job.retried" in outcome.events:
-            self.turn = turn
+        if "job.retried" in outcome.events:
+            self.turn = turn  # else the job keeps its place in the queue
         for row in rows:
             if self.steps.get(row.key) is not StepState.SUCCEEDED:
                 self.steps[row.key] = row.state

@@ -21,8 +21,8 @@ FROM step_runs WHERE job_id = ANY($1::uuid[])
 """
 
 # Because of write_no, a change that is sent again after a lost answer is written only once. If a cancel was
-# requested, a change that ends the attempt becomes a cancel: its last event is rewritten to `job.cancelled`,
-# and unfinished steps that are not in the change are cancelled with it.
+# requested, a change that ends the attempt becomes a cancel: its last event is rewritten to `job.cancelled`.
+# A job that fails or is cancelled takes its unfinished steps with it, also those that are not in the change.
 _WRITE: Final = f"""
 WITH new AS (
     SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int[], $6::text[], $7::text[],
@@ -34,7 +34,7 @@ WITH new AS (
     ORDER BY j.id FOR NO KEY UPDATE OF j
 ), judged AS (
     SELECT w.id, w.write_no, w.events, w.logs, w.result, w.error, w.progress, w.needs_process,
-        coalesce(w.delay, 0) AS delay, o.overruled,
+        w.delay, o.overruled,
         CASE WHEN o.overruled THEN 'cancelled' ELSE w.target END AS target,
         CASE WHEN l.id IS NULL OR l.fence <> w.fence THEN 'lost'
              WHEN l.write_no >= w.write_no THEN 'before'
@@ -57,9 +57,9 @@ WITH new AS (
         progress_steps = CASE WHEN w.target IS NULL THEN j.progress_steps END,
         lease_owner = CASE WHEN w.target IS NULL THEN j.lease_owner END,
         lease_expires_at = CASE WHEN w.target IS NULL THEN statement_timestamp() + $34::interval END,
-        run_at = CASE WHEN w.target = 'queued'
+        run_at = CASE WHEN w.target = 'queued' AND w.delay IS NOT NULL
             THEN statement_timestamp() + w.delay * interval '1 second' ELSE j.run_at END,
-        due_order = CASE WHEN w.target = 'queued'
+        due_order = CASE WHEN w.target = 'queued' AND w.delay IS NOT NULL
             THEN {due_order_sql("statement_timestamp() + w.delay * interval '1 second'", "j.priority")}
             ELSE j.due_order END,
         ran_seconds = CASE WHEN w.target = 'queued' THEN {ran_seconds_sql("j")} ELSE j.ran_seconds END,
@@ -98,7 +98,7 @@ WITH new AS (
     WHERE r.state <> 'succeeded'
 ), settled AS (
     {settle_steps_sql("judged c", "c.target")}
-      AND c.overruled AND c.verdict = 'now' AND NOT EXISTS (
+      AND c.target IN ('failed', 'cancelled') AND c.verdict = 'now' AND NOT EXISTS (
           SELECT 1 FROM unnest($15::uuid[], $16::text[]) AS s(job_id, key)
           WHERE s.job_id = step_runs.job_id AND s.key = step_runs.key
       )

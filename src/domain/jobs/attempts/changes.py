@@ -43,7 +43,8 @@ class NewFile(Struct, kw_only=True, frozen=True):
 class JobMove(Struct, kw_only=True, frozen=True):
     """The end of an attempt, whose event is the last of its change.
 
-    *delay_seconds* and *needs_process* (the next step runs in a process) are for `queued` only.
+    *delay_seconds* (without one, the job keeps its place in the queue) and *needs_process* (its next step
+    runs in a process) are for `queued` only.
     If a cancel was requested, the database cancels the job instead.
     """
 

@@ -12,7 +12,7 @@ from uuid import UUID
 from headrace.domain.database import Database, Row
 from headrace.domain.events.sql import event_body_sql
 from headrace.domain.jobs.attempts.claims import HeldLease
-from headrace.domain.jobs.claim_rules import IS_SUSPECT_SQL, due_order_sql
+from headrace.domain.jobs.claim_rules import IS_SUSPECT_SQL
 from headrace.domain.jobs.settling import ran_seconds_sql, settle_steps_sql
 from headrace.domain.pipelines.versions import VERSION_KEY_SQL
 
@@ -105,8 +105,7 @@ WITH held AS (
     UPDATE jobs SET
         state = CASE WHEN cancel_requested_at IS NULL THEN 'queued' ELSE 'cancelled' END,
         finished_at = CASE WHEN cancel_requested_at IS NOT NULL THEN statement_timestamp() END,
-        lease_owner = NULL, lease_expires_at = NULL, run_at = statement_timestamp(),
-        due_order = {due_order_sql("statement_timestamp()")},
+        lease_owner = NULL, lease_expires_at = NULL,
         progress_steps = NULL, ran_seconds = {ran_seconds_sql("jobs")},
         event_seq = event_seq + 1, updated_at = statement_timestamp()
     FROM held WHERE jobs.id = held.id

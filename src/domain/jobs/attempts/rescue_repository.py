@@ -10,7 +10,7 @@ from headrace.domain.database import Database, Row
 from headrace.domain.events.sql import event_body_sql
 from headrace.domain.jobs.attempts.claims import HeldLease
 from headrace.domain.jobs.attempts.lease_repository import held_leases
-from headrace.domain.jobs.claim_rules import MAX_BLAMELESS_LOSSES, MAX_LOSSES, due_order_sql
+from headrace.domain.jobs.claim_rules import MAX_BLAMELESS_LOSSES, MAX_LOSSES
 from headrace.domain.jobs.settling import ran_seconds_sql, settle_steps_sql
 
 _EXPIRED: Final = """
@@ -24,7 +24,8 @@ _FAILED_BODY: Final = event_body_sql(error="$2::text")
 _HELD: Final = "SELECT id, fence FROM jobs WHERE lease_owner = $1 AND state = 'running' ORDER BY id"
 
 # $5 and $6: job and fence of the attempt that ended its worker, if known. $7: a worker that has ended, so its
-# leases need not expire first. A job is blamed without evidence from its loss number $8 in a row on.
+# leases need not expire first. A job is blamed without evidence from its loss number $8 in a row on. Progress
+# may have taken a job past the step for which it needed a process.
 _RESCUE: Final = f"""
 WITH lost AS (
     SELECT j.id FROM jobs j
@@ -32,7 +33,8 @@ WITH lost AS (
     WHERE j.state = 'running' AND (j.lease_expires_at < statement_timestamp() OR j.lease_owner = $7::text)
     ORDER BY j.id FOR NO KEY UPDATE OF j SKIP LOCKED
 ), judged AS (
-    SELECT j.id, b.is_blamed, CASE WHEN l.count = 0 THEN 0 ELSE j.losses END + b.is_blamed::int AS losses
+    SELECT j.id, b.is_blamed, progress.seq > 0 AS has_progress,
+           CASE WHEN l.count = 0 THEN 0 ELSE j.losses END + b.is_blamed::int AS losses
     FROM lost JOIN jobs j ON j.id = lost.id
     CROSS JOIN LATERAL (
         SELECT coalesce(max(seq), 0) AS seq FROM job_events
@@ -47,14 +49,13 @@ WITH lost AS (
 ), changed AS (
     UPDATE jobs SET
         losses = judged.losses,
+        needs_process = needs_process AND NOT judged.has_progress,
         state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
                      WHEN judged.losses >= $3 THEN 'failed' ELSE 'queued' END,
         error = CASE WHEN cancel_requested_at IS NULL AND judged.losses >= $3
                      THEN $2::text::jsonb ELSE error END,
         finished_at = CASE WHEN cancel_requested_at IS NOT NULL OR judged.losses >= $3
                            THEN statement_timestamp() END,
-        run_at = statement_timestamp(),
-        due_order = {due_order_sql("statement_timestamp()")},
         lease_owner = NULL, lease_expires_at = NULL, progress_steps = NULL,
         ran_seconds = {ran_seconds_sql("jobs", "least(statement_timestamp(), jobs.lease_expires_at)")},
         event_seq = event_seq + 2, updated_at = statement_timestamp()
