@@ -10,6 +10,7 @@ import time
 from asyncio.subprocess import Process
 from collections import deque
 from collections.abc import Callable, Sequence
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -60,6 +61,7 @@ class ManagedProcess:
         self._process: Process | None = None
         self._stopping = False
         self._restarting = False
+        self._kill_at = inf
         self._wake = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
@@ -75,7 +77,7 @@ class ManagedProcess:
             if self._stopping:
                 return
             if self._restarting:
-                self._restarting = False
+                self._restarting, self._kill_at = False, inf
                 continue
             if status == REFUSED_EXIT:
                 reason = find_refusal(list(self._recent)) or f"it refused to start: see {self.log_file}"
@@ -88,21 +90,22 @@ class ManagedProcess:
                 await asyncio.wait_for(self._wake.wait(), pause_seconds)
             self._wake.clear()
 
-    def restart(self) -> None:
-        """Stop the process in order and start it again; a pending restart happens now."""
+    def restart(self, timeout_seconds: float) -> None:
+        """Stop the process, with SIGKILL after *timeout_seconds*, and start it again, without a pause."""
         self._wake.set()
         if self._process is not None and self._process.returncode is None:
             self._restarting = True
+            self._kill_at = time.monotonic() + timeout_seconds
             self._signal(signal.SIGTERM)
 
     async def stop(self, timeout_seconds: float, hurry: asyncio.Event) -> None:
         """Stop the process with SIGTERM, and with SIGKILL after *timeout_seconds* or once *hurry* is set."""
         self._stopping = True
         self._wake.set()
+        self._kill_at = time.monotonic() + timeout_seconds
         self._signal(signal.SIGTERM)
-        deadline = time.monotonic() + timeout_seconds
         while self.task is not None and not self.task.done():
-            if hurry.is_set() or time.monotonic() > deadline:
+            if hurry.is_set():
                 self._signal(signal.SIGKILL)
             await asyncio.wait({self.task}, timeout=_POLL_SECONDS)
 
@@ -122,6 +125,8 @@ class ManagedProcess:
         try:
             while not ended.done():
                 await asyncio.wait({ended}, timeout=_POLL_SECONDS)
+                if time.monotonic() > self._kill_at:
+                    self._signal(signal.SIGKILL)
                 self._read_log()
         finally:
             ended.cancel()

@@ -145,5 +145,6 @@ class Service:
     async def _reload(self) -> None:
         async for path in watch_changes(watched_paths(self._spec.settings.pipelines)):
             self._report("reload", f"{path.name} changed")
-            for process in (*self.workers, self.api):
-                process.restart()
+            for worker in self.workers:
+                worker.restart(self._spec.settings.stop_seconds)
+            self.api.restart(_API_STOP_SECONDS)
