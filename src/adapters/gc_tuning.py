@@ -1,10 +1,14 @@
-"""Tunes Python's cycle collector for a server: it runs rarely and skips objects from the start."""
+"""Tunes Python's cycle collector: it runs rarely, and skips objects from the start of a server."""
 
 import gc
 
 
-def tune_gc() -> None:
-    """Freeze the present objects and raise the thresholds: requests and attempts leave few cycles."""
+def collect_rarely() -> None:
+    """Raise the thresholds: imports, requests and attempts leave few cycles."""
+    gc.set_threshold(100_000, 20, 100)
+
+
+def freeze_present_objects() -> None:
+    """Take the objects that a server keeps until its end out of all collections."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 20, 100)

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from headrace.adapters.gc_tuning import collect_rarely
 from headrace.cli import (
     client_commands,
     demo_command,
@@ -60,6 +61,7 @@ def main() -> None:
     Exit status: 0 done · 1 refused · 2 wrong usage · 130 interrupted. `watch` and `submit --watch` have
     their own.
     """
+    collect_rarely()
     _tolerate_encoding()
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)

@@ -10,7 +10,7 @@ from typing import Final
 import uvicorn
 from litestar import Litestar
 
-from headrace.adapters.gc_tuning import tune_gc
+from headrace.adapters.gc_tuning import freeze_present_objects
 from headrace.adapters.process_watch import ProcessWatch, watched_process
 from headrace.adapters.tasks import cancel_and_wait
 from headrace.api.server.http_protocol import HttpProtocol
@@ -99,7 +99,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         # `api.auth.proxies` decides which peers may set forwarding headers.
         proxy_headers=False,
     )
-    tune_gc()
+    freeze_present_objects()
     with watched_process() as watch:
         server = ApiServer(config, app, watch)
         server.run(sockets=[listener])

@@ -17,7 +17,7 @@ import structlog
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.database import StatementPool
 from headrace.adapters.doorbell import Doorbell
-from headrace.adapters.gc_tuning import tune_gc
+from headrace.adapters.gc_tuning import freeze_present_objects
 from headrace.adapters.group_commit import GroupCommit
 from headrace.adapters.process_watch import watched_process
 from headrace.adapters.publisher import RedisPublisher
@@ -74,7 +74,7 @@ async def run_worker(
     Raises:
         HeadraceError: see `open_worker`.
     """
-    tune_gc()
+    freeze_present_objects()
     async with open_worker(
         settings, queues, concurrency, only_suspect=only_suspect, crash_record=crash_record
     ) as running:

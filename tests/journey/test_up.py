@@ -128,7 +128,7 @@ def test_a_running_job_is_handed_back_and_continues_at_the_next_start(folder: Pa
 
 
 def test_a_second_interrupt_does_not_wait_for_jobs(folder: Path) -> None:
-    with up(folder, HEADRACE_GRACE_SECONDS="300") as ready:
+    with up(folder, HEADRACE_GRACE_SECONDS="300", HEADRACE_STOP_SECONDS="300") as ready:
         job = ready.submit("ticks", "--params", '{"count": 10000, "interval_ms": 100}')
         with running("watch", job, "--json", HEADRACE_URL=ready.url) as watching:
             watching.line('"progress"')
@@ -137,6 +137,7 @@ def test_a_second_interrupt_does_not_wait_for_jobs(folder: Path) -> None:
 
         ready.command.process.send_signal(signal.SIGINT)
 
+        ready.command.line("interrupted twice")
         assert ready.command.wait(30) == 0
 
 
