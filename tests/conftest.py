@@ -16,6 +16,7 @@ import pytest
 import redis as sync_redis
 
 from headrace.adapters.database import StatementPool
+from headrace.adapters.gc_tuning import collect_rarely
 from headrace.adapters.logs import configure_logging
 from headrace.adapters.migrations import upgrade
 from headrace.adapters.servers import Servers
@@ -27,6 +28,7 @@ from support.shared_service import SharedService, shared_service
 TEMPLATE = "headrace_template"
 
 configure_logging("info", as_json=False)
+collect_rarely()  # as the command does
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A background run of a script ignores Ctrl-C, and every process that a test starts would inherit that.
