@@ -7,7 +7,14 @@ from typing import Any, Final
 
 import asyncpg
 
-from headrace.domain.database import DatabaseAwayError, DatabaseBusyError, Row
+from headrace.adapters.sqlstates import judge
+from headrace.domain.database import (
+    DatabaseAwayError,
+    DatabaseBusyError,
+    DatabaseRefusingError,
+    DatabaseTimeoutError,
+    Row,
+)
 
 CONNECT_SECONDS: Final = 5
 COMMAND_SECONDS: Final = 30
@@ -18,23 +25,28 @@ SESSION: Final = {
     "idle_in_transaction_session_timeout": "5s",
     "timezone": "UTC",
 }
-UNAVAILABLE: Final = (
-    OSError,
-    TimeoutError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # raised when a connection breaks during a reply
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
-)
-
-_BUSY: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
+# asyncpg raises the third when a connection breaks during a reply.
+_CONNECTION_ERRORS: Final = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 async def _skip_reset(_: asyncpg.Connection) -> None:
     """Save a round trip: single statements do not change the session, so there is nothing to reset."""
+
+
+def _translated(error: asyncpg.PostgresError) -> Exception:
+    """Return the domain's error for one of PostgreSQL; *error* itself if the statement is to blame."""
+    reason = type(error).__name__
+    match judge(error.sqlstate):
+        case "away":
+            return DatabaseAwayError(reason)
+        case "busy":
+            return DatabaseBusyError(reason)
+        case "refusing":
+            return DatabaseRefusingError(reason)
+        case "misconfigured":
+            return DatabaseRefusingError(str(error), is_misconfigured=True)
+        case _:
+            return error
 
 
 class StatementPool:
@@ -82,13 +94,15 @@ class StatementPool:
                 rows: Sequence[Row] = await connection.fetch(statement, *arguments)
         except ValueError:  # asyncpg's error for a bad argument is a ValueError and an InterfaceError
             raise
-        except UNAVAILABLE as error:
-            if was_sent and isinstance(error, TimeoutError):
+        except TimeoutError as error:
+            if was_sent:
                 # The fault that swallowed this answer may have broken the other connections as well.
                 await self._pool.expire_connections()
+            raise DatabaseTimeoutError(type(error).__name__) from error
+        except _CONNECTION_ERRORS as error:
             raise DatabaseAwayError(type(error).__name__) from error
-        except _BUSY as error:
-            raise DatabaseBusyError(type(error).__name__) from error
+        except asyncpg.PostgresError as error:
+            raise _translated(error) from error
         return rows
 
     async def close(self) -> None:

@@ -14,18 +14,29 @@ import asyncpg
 import structlog
 
 from headrace.adapters.pending_changes import MAX_BATCH, PendingChange, PendingChanges
-from headrace.domain.database import DatabaseAwayError, DatabaseBusyError
+from headrace.adapters.sqlstates import judge
+from headrace.domain.database import (
+    DatabaseAwayError,
+    DatabaseBusyError,
+    DatabaseRefusingError,
+    DatabaseTimeoutError,
+)
 from headrace.domain.events.news import JobNews, Publisher
 from headrace.domain.jobs.attempts.changes import Change, WriteResult
+from headrace.domain.jobs.errors import ChangeRefusedError
 
 _log = structlog.get_logger(__name__)
 
 _LANES: Final = 2
 _MAX_BATCH_TRIES: Final = 3
+# An error that the values of a change cause comes again.
+_MAX_VALUE_TRIES: Final = 3
 _BUSY_PAUSE_SECONDS: Final = 0.2
 _BUSY_SECONDS: Final = 60.0
 _OUTAGE_PAUSE_SECONDS: Final = 0.25
 _OUTAGE_SECONDS: Final = 300.0
+_MAX_TIMEOUTS: Final = 2
+
 
 _Results = dict[UUID, tuple[WriteResult, JobNews | None]]
 Write = Callable[[Sequence[Change]], Awaitable[_Results]]
@@ -34,8 +45,9 @@ Write = Callable[[Sequence[Change]], Awaitable[_Results]]
 class GroupCommit:
     """Collects changes and writes them in batches; `run` is its only task.
 
-    A change whose row is locked by another session is parked and retried alone a few times a second, so that
-    it does not delay the other jobs.
+    A change that PostgreSQL rolls back, such as one whose row is locked by another session, is parked and
+    retried alone a few times a second, so that it does not delay the other jobs. Its job is blamed only for
+    values that PostgreSQL refuses again and again, or does not store in time while it stores others.
     """
 
     def __init__(self, write: Write, publisher: Publisher) -> None:
@@ -45,11 +57,14 @@ class GroupCommit:
         self._tasks = asyncio.TaskGroup()
         self._wake = asyncio.Event()
         self._closing = False
+        self._passed_at = 0.0
+        self._settling = asyncio.Semaphore(_LANES)
 
     def submit(self, change: Change) -> asyncio.Future[WriteResult]:
         """Write *change* with the next batch. The future gets the result.
 
-        The future fails with PostgreSQL's error if PostgreSQL refuses this change.
+        The future fails with a ChangeRefusedError if PostgreSQL does not store the values of this change,
+        and with one of `TRANSIENT` if PostgreSQL is still away or busy after a long time.
         """
         future: asyncio.Future[WriteResult] = asyncio.get_running_loop().create_future()
         self._pending.add(change).futures.append(future)
@@ -114,46 +129,80 @@ class GroupCommit:
         for _ in range(_MAX_BATCH_TRIES):
             try:
                 results = await self._write_through_outages(batch)
+            except DatabaseRefusingError:
+                await asyncio.sleep(_OUTAGE_PAUSE_SECONDS)
             except DatabaseBusyError:
                 continue
-            except asyncpg.PostgresError as error:
-                if len(batch) == 1:
-                    _reject(batch, error)
-                    return
+            except DatabaseTimeoutError:
+                for pending in batch:
+                    self._start_settling(pending)
+                return
+            except asyncpg.PostgresError:
                 break
-            self._resolve(batch, results)
-            return
+            else:
+                self._resolve(batch, results)
+                return
         for pending in batch:
             await self._send_alone(pending)
 
     async def _send_alone(self, pending: PendingChange) -> None:
         """Send one change, so that a bad or locked row does not fail the rest of its batch."""
         try:
-            results = await self._write_through_outages([pending])
+            results = await self._write_alone(pending)
+        except DatabaseTimeoutError:
+            self._start_settling(pending)
         except DatabaseBusyError as error:
             if pending.may_be_stored:
-                pending.is_settling = True
-                self._tasks.create_task(self._settle(pending))
+                self._start_settling(pending)
             else:
                 self._park(pending, error)
-        except asyncpg.PostgresError as error:
+        except ChangeRefusedError as error:
             _reject([pending], error)
         else:
             self._resolve([pending], results)
 
+    async def _write_alone(self, pending: PendingChange) -> _Results:
+        """Write one change.
+
+        Raises:
+            ChangeRefusedError: its values are to blame.
+            DatabaseAwayError, DatabaseBusyError: PostgreSQL is.
+        """
+        for number in range(1, _MAX_VALUE_TRIES + 1):
+            try:
+                return await self._write_through_outages([pending])
+            except asyncpg.PostgresError as error:
+                if judge(error.sqlstate) == "bug":
+                    # A statement that fails is no fault of the job, which can go on after an upgrade.
+                    raise DatabaseBusyError(type(error).__name__) from error
+                if number == _MAX_VALUE_TRIES:
+                    raise ChangeRefusedError(str(error)) from error
+        raise AssertionError
+
+    def _start_settling(self, pending: PendingChange) -> None:
+        pending.is_settling = True
+        self._tasks.create_task(self._settle(pending))
+
     async def _settle(self, pending: PendingChange) -> None:
         """Repeat a change under the same number until its result is known. Later changes of its job wait."""
-        deadline = asyncio.get_running_loop().time() + _BUSY_SECONDS
+        loop = asyncio.get_running_loop()
+        began, timeouts = loop.time(), 0
         try:
             while True:
                 await asyncio.sleep(_BUSY_PAUSE_SECONDS)
                 try:
-                    self._resolve([pending], await self._write_through_outages([pending]))
+                    async with self._settling:
+                        self._resolve([pending], await self._write_alone(pending))
+                    break
+                except DatabaseTimeoutError as error:
+                    timeouts += 1
+                    if timeouts >= _MAX_TIMEOUTS and self._passed_at > began:
+                        raise ChangeRefusedError("it takes too long, while others are stored") from error
+                    if loop.time() > began + _OUTAGE_SECONDS:
+                        raise
                 except DatabaseBusyError:
-                    if asyncio.get_running_loop().time() < deadline:
-                        continue
-                    raise
-                break
+                    if loop.time() > began + _BUSY_SECONDS:
+                        raise
         except Exception as error:  # noqa: BLE001  (the callers get it)
             _reject([pending], error)
         finally:
@@ -161,10 +210,12 @@ class GroupCommit:
             self._wake.set()
 
     def _park(self, pending: PendingChange, error: DatabaseBusyError) -> None:
-        """Retry a change with a locked row after a pause, or reject it after a minute."""
+        """Retry a change that was rolled back after a pause; reject it once it has waited too long."""
         loop = asyncio.get_running_loop()
         if pending.busy_until is None:
-            pending.busy_until = loop.time() + _BUSY_SECONDS
+            pending.busy_until = loop.time() + (
+                _OUTAGE_SECONDS if isinstance(error, DatabaseRefusingError) else _BUSY_SECONDS
+            )
         elif loop.time() > pending.busy_until:
             _reject([pending], error)
             return
@@ -179,19 +230,27 @@ class GroupCommit:
         """Write, and retry for five minutes while PostgreSQL is away. The fence stops late writes.
 
         Raises:
+            DatabaseTimeoutError: it has not answered in time; the batch itself may be the reason.
             DatabaseAwayError: PostgreSQL is still away; the changes may be stored.
         """
-        deadline = asyncio.get_running_loop().time() + _OUTAGE_SECONDS
+        loop = asyncio.get_running_loop()
+        deadline, timeouts = loop.time() + _OUTAGE_SECONDS, 0
+        # One change that settles must not keep the others waiting.
+        max_timeouts = 1 if batch[0].is_settling else _MAX_TIMEOUTS
         while True:
             try:
-                return await self._write([pending.change for pending in batch])
+                results = await self._write([pending.change for pending in batch])
             except DatabaseAwayError as error:
                 for pending in batch:
                     pending.may_be_stored = True
                 _log.warning("postgresql_away", reason=error.reason, changes=len(batch))
-                if asyncio.get_running_loop().time() > deadline:
+                timeouts += isinstance(error, DatabaseTimeoutError)
+                if loop.time() > deadline or timeouts >= max_timeouts:
                     raise
                 await asyncio.sleep(_OUTAGE_PAUSE_SECONDS)
+            else:
+                self._passed_at = loop.time()
+                return results
 
     def _resolve(self, batch: list[PendingChange], results: _Results) -> None:
         published = []

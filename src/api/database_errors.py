@@ -7,6 +7,7 @@ from asyncpg import ForeignKeyViolationError, InterfaceError, PostgresError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from headrace.adapters.sqlstates import judge
 from headrace.api.errors import ReferenceGoneError
 from headrace.domain.accounts.caller import UnauthenticatedError
 from headrace.domain.errors import HeadraceError
@@ -16,20 +17,20 @@ _log = structlog.get_logger(__name__)
 # asyncpg raises its own errors while it connects; later errors come wrapped by SQLAlchemy.
 DATABASE_ERRORS: Final = (DBAPIError, PoolTimeoutError, OSError, PostgresError, InterfaceError)
 
-_DATA_EXCEPTION: Final = "22"
-# Classes of SQLSTATE that pass by themselves: connection, transaction rollback, resources, lock, shutdown.
-_TRANSIENT_CLASSES: Final = ("08", "40", "53", "55", "57")
+_CONSTRAINT_VIOLATION: Final = "23"
 
 
 def classify_database_error(error: Exception) -> tuple[int, str, str] | None:
     """Return status, code and detail for one of the `DATABASE_ERRORS`; None when the error is a bug."""
     sqlstate = str(getattr(getattr(error, "orig", error), "sqlstate", "") or "")
-    if sqlstate.startswith(_DATA_EXCEPTION):
+    judgement = judge(sqlstate)
+    # A service refuses values that break a constraint by themselves; else it is a bug.
+    if judgement == "value" and not sqlstate.startswith(_CONSTRAINT_VIOLATION):
         return 422, "value_not_storable", "a value in the request cannot be stored"
     is_unavailable = isinstance(error, PoolTimeoutError | OSError | InterfaceError) or (
         isinstance(error, DBAPIError) and (error.connection_invalidated or not sqlstate)
     )
-    if is_unavailable or sqlstate.startswith(_TRANSIENT_CLASSES):
+    if is_unavailable or judgement not in ("value", "bug"):
         _log.warning("postgresql_away", error=type(error).__name__, sqlstate=sqlstate or None)
         return 503, "database_unavailable", "PostgreSQL is not available"
     return None

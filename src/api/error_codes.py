@@ -30,7 +30,12 @@ from headrace.domain.accounts.sign_in_errors import (
     StateMismatchError,
     ToneNotFoundError,
 )
-from headrace.domain.database import DatabaseAwayError, DatabaseBusyError
+from headrace.domain.database import (
+    DatabaseAwayError,
+    DatabaseBusyError,
+    DatabaseRefusingError,
+    DatabaseTimeoutError,
+)
 from headrace.domain.errors import HeadraceError
 from headrace.domain.files.names import FileNameError
 from headrace.domain.files.service import FileNotFoundInStoreError
@@ -91,7 +96,9 @@ CODES: Final[dict[type[HeadraceError], tuple[int, str]]] = {
     TooManyStreamsError: (429, "too_many_streams"),
     TooManyHeadersError: (431, "too_many_headers"),
     DatabaseAwayError: (503, "database_unavailable"),
+    DatabaseTimeoutError: (503, "database_unavailable"),
     DatabaseBusyError: (503, "database_busy"),
+    DatabaseRefusingError: (503, "database_unavailable"),
     PipelineBusyError: (503, "pipeline_busy"),
     PresetBusyError: (503, "preset_busy"),
 }

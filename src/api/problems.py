@@ -18,7 +18,7 @@ from headrace.api.middleware.rate_limits import RateLimitedError
 from headrace.api.schemas import Problem, ProblemError
 from headrace.domain.accounts.caller import UnauthenticatedError
 from headrace.domain.conflicts import TakenError
-from headrace.domain.database import DatabaseAwayError
+from headrace.domain.database import DatabaseAwayError, DatabaseRefusingError
 from headrace.domain.errors import HeadraceError
 from headrace.domain.json_limits import ValueTooLargeError
 from headrace.domain.pipelines.service import ParamsInvalidError
@@ -99,7 +99,7 @@ def _refuse_domain_error(error: HeadraceError) -> _Refusal:
     status, code = CODES.get(type(error), _INTERNAL)
     if status == 500:
         return _report_bug(error)
-    if isinstance(error, DatabaseAwayError):
+    if isinstance(error, DatabaseAwayError | DatabaseRefusingError):
         _log.warning("postgresql_away", error=type(error).__name__, reason=error.reason)
     faults = None
     if isinstance(error, ParamsInvalidError):

@@ -3,13 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from asyncpg import (
-    InsufficientPrivilegeError,
-    InvalidAuthorizationSpecificationError,
-    InvalidCatalogNameError,
-)
+from asyncpg import PostgresError
 
+from headrace.adapters.sqlstates import judge
 from headrace.cli.errors import DatabaseRefusedError
+from headrace.domain.database import DatabaseRefusingError
 
 
 @contextmanager
@@ -21,9 +19,11 @@ def translate_refusals() -> Iterator[None]:
     """
     try:
         yield
-    except (
-        InvalidAuthorizationSpecificationError,
-        InvalidCatalogNameError,
-        InsufficientPrivilegeError,
-    ) as error:
+    except DatabaseRefusingError as error:
+        if not error.is_misconfigured:
+            raise
+        raise DatabaseRefusedError(error.__cause__ or error) from error
+    except PostgresError as error:
+        if judge(error.sqlstate) != "misconfigured":
+            raise
         raise DatabaseRefusedError(error) from error

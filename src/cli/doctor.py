@@ -92,7 +92,13 @@ async def _check_database(url: str) -> list[Finding]:
     except (DatabaseAwayError, OSError) as error:
         return [Finding("PostgreSQL", False, f"HEADRACE_DATABASE_URL does not answer: {error}")]
     except Exception as error:  # noqa: BLE001  (a wrong password, no such database: the message of the server)
-        return [Finding("PostgreSQL", False, f"HEADRACE_DATABASE_URL is refused: {_first_line(error)}")]
+        return [
+            Finding(
+                "PostgreSQL",
+                False,
+                f"HEADRACE_DATABASE_URL is refused: {_first_line(error.__cause__ or error)}",
+            )
+        ]
     finally:
         await pool.close()
     findings = [Finding("PostgreSQL", True, f"{row['version']} answers at HEADRACE_DATABASE_URL")]
@@ -175,5 +181,5 @@ def _check_service(url: str, token: str | None) -> Iterator[Finding]:
         yield Finding("service", answer.status_code == 200 and not away, f"{url} is {status}{without}")
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,12 +1,14 @@
 """Checks before the API listens: a fault that a restart cannot repair is reported in one line."""
 
 import asyncio
+import contextlib
 
 from headrace.adapters.database import StatementPool
 from headrace.adapters.readiness import check_readiness
 from headrace.adapters.redis_client import build_redis, close_redis, require_noeviction
 from headrace.api.auth.authentication import refuse_remote
 from headrace.cli.database_refusals import translate_refusals
+from headrace.domain.database import TRANSIENT
 from headrace.domain.errors import HeadraceError
 from headrace.settings import Settings
 
@@ -42,9 +44,9 @@ async def _check_servers(settings: Settings) -> None:
             await close_redis(redis)
     pool = await StatementPool.open(str(settings.database_url), size=1)
     try:
-        # Redis is checked above.
-        with translate_refusals():
-            readiness = await check_readiness(pool, None)
+        with contextlib.suppress(*TRANSIENT), translate_refusals():
+            await pool.fetch("SELECT 1")
+        readiness = await check_readiness(pool, None)  # Redis is checked above
     finally:
         await pool.close()
     if "schema" in readiness.missing:

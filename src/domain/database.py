@@ -22,6 +22,22 @@ class DatabaseBusyError(HeadraceError):
         self.reason = reason
 
 
+class DatabaseRefusingError(DatabaseBusyError):
+    """PostgreSQL rolls statements back until it is well again: its disk is full, or it is read-only.
+
+    *is_misconfigured*: only an operator can mend it: the login, the database or a right is missing.
+    """
+
+    def __init__(self, reason: str, *, is_misconfigured: bool = False) -> None:
+        HeadraceError.__init__(self, f"PostgreSQL refuses statements ({reason})")
+        self.reason = reason
+        self.is_misconfigured = is_misconfigured
+
+
+class DatabaseTimeoutError(DatabaseAwayError):
+    """PostgreSQL did not answer in time."""
+
+
 TRANSIENT: Final = (DatabaseAwayError, DatabaseBusyError)
 """The errors after which the caller should try again later."""
 
@@ -41,4 +57,5 @@ class Database(Protocol):
         Raises:
             DatabaseAwayError: the statement may or may not have been committed.
             DatabaseBusyError: the statement was rolled back and may be tried again.
+            Exception: PostgreSQL refuses the values of the statement, or the statement.
         """

@@ -10,7 +10,7 @@ import structlog
 
 from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.publisher import RedisPublisher
-from headrace.domain.database import TRANSIENT, Database
+from headrace.domain.database import TRANSIENT, Database, DatabaseRefusingError
 from headrace.domain.jobs.attempts.queue import JobQueue
 from headrace.domain.pipelines.loading import BUNDLED, Loaded, import_path, load_all
 from headrace.domain.pipelines.registry import register
@@ -57,7 +57,8 @@ async def register_pipelines(database: Database, loaded: Loaded, *, may_replace:
             for pipeline in loaded.pipelines.values():
                 await register(database, pipeline, may_replace=may_replace)
         except (*TRANSIENT, asyncpg.UndefinedTableError) as error:
-            if number == _MAX_REGISTER_TRIES:
+            is_misconfigured = isinstance(error, DatabaseRefusingError) and error.is_misconfigured
+            if is_misconfigured or number == _MAX_REGISTER_TRIES:
                 raise
             _log.warning("waiting_for_postgresql", error=str(error))
             await asyncio.sleep(_REGISTER_PAUSE_SECONDS)

@@ -9,11 +9,17 @@ import asyncpg
 import pytest
 
 from headrace.adapters.group_commit import GroupCommit
-from headrace.domain.database import DatabaseAwayError, DatabaseBusyError
+from headrace.domain.database import (
+    DatabaseAwayError,
+    DatabaseBusyError,
+    DatabaseRefusingError,
+    DatabaseTimeoutError,
+)
 from headrace.domain.events.encoding import EncodedEvent
 from headrace.domain.events.news import JobNews
 from headrace.domain.events.types import ProgressFrame
 from headrace.domain.jobs.attempts.changes import Change, WriteResult
+from headrace.domain.jobs.errors import ChangeRefusedError
 
 POISONED = UUID(int=666)
 
@@ -132,8 +138,63 @@ async def test_a_poisoned_row_fails_alone() -> None:
         good, bad = commit.submit(change(1)), commit.submit(change(POISONED.int))
 
         assert (await good).verdict == "applied"
-        with pytest.raises(asyncpg.DataError):
+        with pytest.raises(ChangeRefusedError, match="a poisoned row"):
             await bad
+
+
+@pytest.mark.parametrize(
+    "error", [asyncpg.UndefinedColumnError("ours"), DatabaseRefusingError("DiskFullError")]
+)
+async def test_an_error_that_is_not_the_values_fails_no_change(error: Exception) -> None:
+    writer = Writer(*[error] * 12)
+    async with committing(writer) as commit:
+        results = await asyncio.wait_for(
+            asyncio.gather(commit.submit(change(1)), commit.submit(change(2))), 20
+        )
+
+    assert [result.verdict for result in results] == ["applied", "applied"]
+
+
+async def test_a_refusal_of_values_that_does_not_come_again_fails_no_change() -> None:
+    error = asyncpg.DataError("once")
+    writer = Writer(error, error, error)
+    async with committing(writer) as commit:
+        result = await commit.submit(change(1))
+
+    assert (result.verdict, writer.errors) == ("applied", [])
+
+
+class SlowFor:
+    """Times out for the changes of one job and writes all others."""
+
+    def __init__(self, number: int) -> None:
+        self.job_id = UUID(int=number)
+        self.calls = 0
+
+    async def __call__(self, changes: Sequence[Change]) -> dict[UUID, tuple[WriteResult, JobNews | None]]:
+        if any(change.job_id == self.job_id for change in changes):
+            self.calls += 1
+            raise DatabaseTimeoutError("TimeoutError")
+        return {change.job_id: (WriteResult(verdict="applied"), None) for change in changes}
+
+
+async def test_a_change_that_times_out_while_others_are_stored_is_not_sent_for_ever() -> None:
+    writer = SlowFor(1)
+    commit = GroupCommit(writer, Silent())
+    task = asyncio.create_task(commit.run())
+    changes = [commit.submit(change(number)) for number in (1, 2, 3)]
+    slow, *quick = changes
+    async with asyncio.timeout(20):
+        while not slow.done():
+            assert (await commit.submit(change(4))).verdict == "applied"
+            await asyncio.sleep(0.01)
+
+    assert [(await result).verdict for result in quick] == ["applied", "applied"]
+    with pytest.raises(ChangeRefusedError):
+        await slow
+    commit.close()
+    await asyncio.wait_for(task, 5)
+    assert writer.calls == 4  # twice with others, twice alone
 
 
 async def test_a_new_attempt_restarts_its_numbers() -> None:

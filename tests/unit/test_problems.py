@@ -23,6 +23,7 @@ from headrace.domain.pipelines.service import Fault
 
 # Errors that no request raises: those of workers, pipeline authors and startup; and base classes.
 NEVER_RAISED_BY_REQUESTS = {
+    "ChangeRefusedError",
     "DecryptionError",
     "EvictingRedisError",
     "JobCancelledError",
@@ -42,7 +43,13 @@ NEVER_RAISED_BY_REQUESTS = {
     "UnknownKeyError",
 }
 WITH_THEIR_OWN_CODE = {UnauthenticatedError, InvalidInputError}
-VALUES: dict[Any, Any] = {str: "it", int: 7, JobState: JobState.FAILED, list[Fault]: [Fault("$.x", "is bad")]}
+VALUES: dict[Any, Any] = {
+    str: "it",
+    bool: True,
+    int: 7,
+    JobState: JobState.FAILED,
+    list[Fault]: [Fault("$.x", "is bad")],
+}
 
 
 def example_of(kind: type[HeadraceError]) -> HeadraceError:
@@ -53,7 +60,11 @@ def example_of(kind: type[HeadraceError]) -> HeadraceError:
         return kind("it is so")
     hints = get_type_hints(kind.__init__)
     return kind(
-        *(VALUES.get(hint, uuid4()) for name, hint in hints.items() if name not in ("return", "version"))
+        **{
+            name: VALUES.get(hint, uuid4())
+            for name, hint in hints.items()
+            if name not in ("return", "version")
+        }
     )
 
 
@@ -101,6 +112,12 @@ def test_every_error_class_has_a_status_or_is_listed_as_never_raised_by_requests
         (asyncpg.TooManyConnectionsError("full"), 503),
         (asyncpg.InterfaceError("connection is closed"), 503),
         (asyncpg.DeadlockDetectedError("deadlock"), 503),
+        (asyncpg.ReadOnlySQLTransactionError("read-only"), 503),
+        (asyncpg.DiskFullError("full"), 503),
+        (asyncpg.PostgresIOError("broken"), 503),
+        (asyncpg.InsufficientPrivilegeError("not yours"), 503),
+        (asyncpg.InternalServerError("corrupt"), 503),
+        (asyncpg.UniqueViolationError("ours"), 500),
         (asyncpg.UntranslatableCharacterError("nul"), 422),
         (asyncpg.UndefinedColumnError("ours"), 500),
         (ConnectionRefusedError(), 503),

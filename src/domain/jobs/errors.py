@@ -30,6 +30,13 @@ class LeaseLostError(HeadraceError):
         self.job_id = job_id
 
 
+class ChangeRefusedError(HeadraceError):
+    """PostgreSQL does not store the values of an attempt's change; a retry cannot help."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"PostgreSQL does not store a value of the job: {reason}")
+
+
 class IdempotencyConflictError(HeadraceError):
     """The key was used for another submission within the last 24 hours."""
 

@@ -9,9 +9,9 @@ import structlog
 
 from headrace.domain.database import TRANSIENT
 from headrace.domain.events.encoding import encode_event
-from headrace.domain.events.types import LogWritten
+from headrace.domain.events.types import JobError, LogWritten
 from headrace.domain.jobs.attempts.claims import Claim
-from headrace.domain.jobs.errors import LeaseLostError
+from headrace.domain.jobs.errors import ChangeRefusedError, LeaseLostError
 from headrace.domain.jobs.progress import JobProgress
 from headrace.workers.attempt.changes import ChangeBuilder
 from headrace.workers.attempt.graph_runner import GraphRunner
@@ -84,9 +84,14 @@ class Attempt:
             self.stop(StopReason.LEASE_LOST)
         except TRANSIENT as error:
             await self._put_off(error)
+        except ChangeRefusedError as error:
+            _log.warning("change_refused", job_id=str(self.claim.job_id), error=str(error))
+            await self._fail_without_values(job_error("value_not_storable", error_text(error)))
         except Exception:  # noqa: BLE001  (a bug of ours must not leave the job running forever)
             _log.exception("attempt_broke", job_id=str(self.claim.job_id))
-            await self._fail_internally()
+            await self._fail_without_values(
+                job_error("internal_error", "the worker could not go on with the job")
+            )
         finally:
             if timer is not None:
                 timer.cancel()
@@ -128,18 +133,21 @@ class Attempt:
         _log.warning("attempt_put_off", job_id=str(self.claim.job_id), error=str(error))
         self.stop(StopReason.HANDED_BACK)
         await self._graph.stop()
-        with contextlib.suppress(LeaseLostError, *TRANSIENT):
-            # If this fails as well, the heartbeat hands the lease back as an orphan.
-            await self._end()
+        await self._end_if_possible()
 
-    async def _fail_internally(self) -> None:
-        """Fail the job because of a bug in the worker. Write nothing else, since that may be the cause."""
+    async def _fail_without_values(self, error: JobError) -> None:
+        """Fail the job with *error*. Write nothing else, since that may be the cause."""
         self._status.reason = StopReason.FAILED
         self._host.dropped_logs = 0
         self._graph.last_success = None
-        self._graph.failure = job_error("internal_error", "the worker could not go on with the job")
+        self._graph.failure = error
         await self._graph.stop()
-        await self._end()
+        await self._end_if_possible()
+
+    async def _end_if_possible(self) -> None:
+        # Otherwise the heartbeat hands the lease back as an orphan.
+        with contextlib.suppress(LeaseLostError, *TRANSIENT):
+            await self._end()
 
     async def _end(self) -> None:
         """Write the end of the attempt."""

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid5
 
+import structlog
+
 from headrace.adapters.blob_store import BlobStore, BlobTooLargeError
 from headrace.adapters.group_commit import GroupCommit
 from headrace.domain.database import Database
@@ -34,7 +36,11 @@ from headrace.workers.attempt.changes import ChangeBuilder
 from headrace.workers.attempt.outcome import AttemptStatus
 from headrace.workers.values import plain_fields, safe_text
 
+_log = structlog.get_logger(__name__)
+
 _MAX_PROGRESS_TEXT_BYTES: Final = 500
+# A step that logs faster than PostgreSQL writes waits from this number of lines on.
+_MAX_UNWRITTEN_LOGS: Final = 200
 _LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
 
 
@@ -64,6 +70,7 @@ class StepHost:
         self._status = status
         self._logged = claim.log_events
         self._is_closed = False
+        self._unwritten_logs = 0
         self.dropped_logs = 0
         self.outputs: dict[str, str] = {}
 
@@ -105,7 +112,10 @@ class StepHost:
         self._on_progress(name, key, Progress(done=_finite(done), total=_finite(total), message=text))
 
     async def log(self, key: str | None, message: str, level: str, fields: Mapping[str, Any]) -> None:
-        """Append a log event to the job. After 10,000 of them, messages are only counted."""
+        """Append a log event to the job, to be written with those that follow at once.
+
+        After 10,000 of them, messages are only counted.
+        """
         if self._logged >= MAX_LOG_EVENTS:
             self.dropped_logs += 1
             return
@@ -122,7 +132,21 @@ class StepHost:
                 )
             )
         )
-        await self.write(change)
+        self._refuse_late(change)
+        written = self._commit.submit(change)
+        self._unwritten_logs += 1
+        written.add_done_callback(self._on_log_written)
+        if self._unwritten_logs >= _MAX_UNWRITTEN_LOGS:
+            await asyncio.wait({written})
+
+    def _on_log_written(self, written: asyncio.Future[WriteResult]) -> None:
+        self._unwritten_logs -= 1
+        if written.cancelled():
+            return
+        if (error := written.exception()) is None:
+            self._status.on_written(written.result())
+        else:
+            _log.warning("log_not_written", job_id=str(self._claim.job_id), error=repr(error))
 
     async def save_file(self, key: str, name: str, source: bytes | Path, media_type: str) -> UUID:
         """Store bytes or the file at a path as a file of the job; return its id.

@@ -1,0 +1,103 @@
+"""Errors of PostgreSQL in the write path of a worker: they are never the fault of a job."""
+
+import asyncio
+from typing import Final
+
+import pytest
+
+from headrace.adapters.database import StatementPool
+from headrace.settings import Settings
+from support.harness import Api, serving, working
+
+# One of each class that PostgreSQL documents, and those that say that it is read-only, full or locked.
+SQLSTATES = (
+    *("08006", "0A000", "21000", "22003", "22P05", "23505", "25006", "28000", "2BP01", "3D000", "40001"),
+    *("40P01", "42501", "42P01", "53100", "53200", "53300", "54000", "55000", "55P03", "57014", "57P01"),
+    *("58030", "F0000", "P0001", "XX000", "XX001"),
+)
+# A write of an attempt inserts or updates step runs. One in *every* fails, whatever connection it comes from.
+_INJECT: Final = (
+    "CREATE SEQUENCE injections",
+    """
+    CREATE FUNCTION inject() RETURNS trigger LANGUAGE plpgsql AS $$
+    DECLARE
+        every int := TG_ARGV[0];
+        codes text[] := TG_ARGV[1];
+    BEGIN
+        IF nextval('injections') % every = 0 THEN
+            RAISE EXCEPTION 'injected' USING
+                ERRCODE = codes[1 + currval('injections') / every % cardinality(codes)];
+        END IF;
+        RETURN NULL;
+    END $$
+    """,
+    """
+    CREATE TRIGGER inject AFTER INSERT ON step_runs
+    FOR EACH STATEMENT EXECUTE FUNCTION inject({every}, '{{{codes}}}')
+    """,
+)
+
+
+async def inject(database: StatementPool, *sqlstates: str, every: int) -> None:
+    for statement in _INJECT:
+        await database.fetch(statement.format(every=every, codes=",".join(sqlstates)))
+
+
+async def count_writes(database: StatementPool) -> int:
+    """Return how many writes the trigger has seen."""
+    (row,) = await database.fetch("SELECT last_value AS count FROM injections")
+    count: int = row["count"]
+    return count
+
+
+async def submit_all(api: Api, count: int) -> list[str]:
+    jobs = [{"pipeline": "ticks", "params": {"count": 3, "interval_ms": 1}} for _ in range(count)]
+    response = await api.http.post("/api/v1/jobs/batch", json={"jobs": jobs})
+    assert response.status_code == 202, response.text
+    return [job["id"] for job in response.json()["items"]]
+
+
+async def states(database: StatementPool) -> set[str]:
+    return {row["state"] for row in await database.fetch("SELECT DISTINCT state FROM jobs")}
+
+
+async def until_all_have_ended(database: StatementPool) -> None:
+    async with asyncio.timeout(120):
+        while await states(database) & {"queued", "running"}:
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.slow
+async def test_no_job_fails_although_one_write_in_fifty_is_answered_with_an_error(
+    settings: Settings, database: StatementPool
+) -> None:
+    async with serving(settings) as api, working(settings):
+        await submit_all(api, 5)
+        await until_all_have_ended(database)
+        await inject(database, *SQLSTATES, every=50)
+        # Every error has its turn within 100 rounds, mostly within ten.
+        for _ in range(100):
+            await submit_all(api, 100)
+            await until_all_have_ended(database)
+            if await count_writes(database) > 50 * len(SQLSTATES):
+                break
+        else:
+            pytest.fail("too few writes were answered with an error")
+
+    assert await states(database) == {"succeeded"}
+
+
+@pytest.mark.parametrize("sqlstate", ["25006", "42501", "42P01", "53100", "57P01", "58030", "XX000"])
+async def test_jobs_go_on_by_themselves_after_every_write_was_refused_for_a_while(
+    settings: Settings, database: StatementPool, sqlstate: str
+) -> None:
+    async with serving(settings) as api, working(settings):
+        await submit_all(api, 5)
+        await inject(database, sqlstate, every=1)
+        async with asyncio.timeout(30):
+            while await count_writes(database) < 20:
+                await asyncio.sleep(0.05)
+        await database.fetch("DROP TRIGGER inject ON step_runs")
+        await until_all_have_ended(database)
+
+    assert await states(database) == {"succeeded"}
