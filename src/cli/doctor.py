@@ -35,8 +35,8 @@ _OLDEST_PYTHON: Final = (3, 11)
 _MIN_FREE_BYTES: Final = 500_000_000
 _LOAD_SECONDS: Final = 60
 _LOAD_IN_A_PROCESS: Final = (
-    "import sys; from headrace.domain.pipelines.loading import extend_import_path, load;"
-    " extend_import_path(sys.argv[2:]); load(sys.argv[1])"
+    "import sys; sys.path[:] = sys.argv[2:]; from headrace.domain.pipelines.loading import load_with_path;"
+    " load_with_path(sys.argv[1], sys.argv[2:])"
 )
 
 

@@ -128,9 +128,8 @@ def worker(
     try:
         settings = _load_settings()
         if not alone:
-            command = [sys.argv[0], *sys.argv[1:], "--alone"]
-            if not os.access(sys.argv[0], os.X_OK):
-                command.insert(0, sys.executable)
+            # The worker imports modules from where this process does.
+            command = [sys.executable, *sys.orig_argv[1:], "--alone"]
             sys.exit(supervise(command, stop_seconds=settings.stop_seconds - _KILL_SECONDS))
         # A suspect cannot hand its job back without the worker that started it; its supervisor would kill it.
         end_with_parent(parent or os.getppid(), signal.SIGKILL if suspect else signal.SIGTERM)

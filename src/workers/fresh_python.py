@@ -3,13 +3,16 @@
 import sys
 from typing import Final
 
-_START: Final = "import os; os.nice({}); from {} import main; main()"
+from headrace.domain.pipelines.loading import import_path
+
+_START: Final = "import os, sys; sys.path[:] = {}; os.nice({}); from {} import main; main()"
 
 
 def fresh_python(module: str, *arguments: str, nice: int = 0) -> list[str]:
     """Return the command line that calls `main` of *module* with *arguments*.
 
-    *nice*, from 0 to 19, is added to the niceness of the process. The working folder is not on its import
-    path.
+    *nice*, from 0 to 19, is added to the niceness of the process. It imports modules from where this process
+    does.
     """
-    return [sys.executable, "-P", "-c", _START.format(nice, module), *arguments]
+    start = _START.format(list(import_path()), nice, module)
+    return [sys.executable, "-P", "-c", start, *arguments]

@@ -59,9 +59,7 @@ class LoggedProcess:
         return only
 
     def children(self) -> list[Process]:
-        return [
-            process for pid in _children(self.process.pid) if (process := Process.from_pid(pid)) is not None
-        ]
+        return children_of(self.process.pid)
 
 
 @asynccontextmanager
@@ -97,9 +95,11 @@ async def worker(
 
 
 @asynccontextmanager
-async def supervised(settings: Settings, *arguments: str) -> AsyncIterator[LoggedProcess]:
+async def supervised(
+    settings: Settings, *arguments: str, command: tuple[str, ...] = HEADRACE, **environment: str
+) -> AsyncIterator[LoggedProcess]:
     """Start a worker under its parent process, and wait until it is ready."""
-    async with running(settings, "worker", *arguments) as started:
+    async with running(settings, "worker", *arguments, command=command, **environment) as started:
         await started.wait_for_output("worker_ready")
         yield started
 
@@ -176,3 +176,26 @@ def _descendants(pid: int) -> list[Process]:
         process = Process.from_pid(child_pid)
         family += ([process] if process else []) + _descendants(child_pid)
     return family
+
+
+def children_of(pid: int) -> list[Process]:
+    """Return the live children of a process."""
+    return [process for child_pid in _children(pid) if (process := Process.from_pid(child_pid)) is not None]
+
+
+def family(pid: int) -> list[Process]:
+    """Return the live descendants of a process."""
+    return _descendants(pid)
+
+
+def zombies_below(pid: int) -> list[str]:
+    """Return the zombies among the children of a process."""
+    zombies = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[0] == "Z" and int(fields[1]) == pid:
+            zombies.append(path.parent.name)
+    return zombies

@@ -251,6 +251,31 @@ def test_doctor_reports_every_problem(tmp_path: Path) -> None:
     assert "HEADRACE_DATABASE_URL does not answer" in result.stdout
 
 
+def test_doctor_loads_each_source_of_process_steps_in_a_process(tmp_path: Path) -> None:
+    """The modules can be loaded in one process only."""
+    flow = (
+        "import pathlib\nfrom msgspec import Struct\nfrom headrace import Pipeline, StepContext, step\n"
+        "pathlib.Path(__file__).with_suffix('.lock').touch(exist_ok=False)\n"
+        "class Params(Struct):\n    pass\n"
+        "@step(runs_in={runs_in!r})\ndef work(context: StepContext[Params]) -> None: ...\n"
+        "{name} = Pipeline({name!r}, params=Params)\n{name}.add(work)\n"
+    )
+    sources = {name: tmp_path / f"{name}_flow.py" for name in ("first", "second", "threaded")}
+    for name, source in sources.items():
+        runs_in = "thread" if name == "threaded" else "process"
+        source.write_text(flow.format(name=name, runs_in=runs_in))
+    pipelines = ",".join(map(str, sources.values()))
+
+    result = call("doctor", HEADRACE_PIPELINES=pipelines, HEADRACE_URL=UNUSED_URL, COLUMNS="1000")
+
+    wrong = [line for line in result.stdout.splitlines() if "does not load in a process" in line]
+    assert result.returncode == 1
+    assert len(wrong) == 2
+    for name, line in zip(("first", "second"), wrong, strict=True):
+        assert str(sources[name]) in line
+        assert "FileExistsError" in line
+
+
 def test_doctor_names_an_invalid_setting() -> None:
     result = call("doctor", HEADRACE_LEASE_SECONDS="soon", HEADRACE_URL=UNUSED_URL)
 

@@ -9,10 +9,10 @@ import pytest
 
 from headrace.domain.pipelines.loading import (
     SourceNotFoundError,
-    extend_import_path,
     import_path,
     load,
     load_all,
+    load_with_path,
 )
 
 FLOW = """
@@ -127,17 +127,31 @@ def test_a_named_module_without_a_pipeline_is_a_failure() -> None:
 
 def test_the_import_path_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", ["", "lib", "/usr/lib"])
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "code.zip").touch()
+    monkeypatch.setattr(
+        sys, "path", ["", "lib", "code.zip", "/usr/lib", "__editable__.x.finder.__path_hook__"]
+    )
 
-    assert import_path() == (str(tmp_path), str(tmp_path / "lib"), "/usr/lib")
+    assert import_path() == (
+        str(tmp_path),
+        str(tmp_path / "lib"),
+        str(tmp_path / "code.zip"),
+        "/usr/lib",
+        "__editable__.x.finder.__path_hook__",
+    )
 
 
-def test_the_import_path_of_another_process_comes_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", ["/a", "/b"])
+@pytest.mark.usefixtures("fresh_imports")
+def test_a_module_is_loaded_with_the_import_path_of_another_process(tmp_path: Path) -> None:
+    """The module adds an entry, as it did in the other process."""
+    content = "import sys\nPATH = list(sys.path)\nsys.path.insert(0, '/added')\n"
+    (tmp_path / "path_keeper.py").write_text(content)
+    entries = ["/added", str(tmp_path), *sys.path]
 
-    extend_import_path(("/b", "/c", "/a", "/d"))
+    module = load_with_path("path_keeper", entries)
 
-    assert sys.path == ["/a", "/b", "/c", "/d"]
+    assert (module.PATH, sys.path) == (entries, entries)
 
 
 OWN_PACKAGES = ("adapters", "api", "app", "cli", "domain", "headrace", "pipelines", "settings", "workers")

@@ -5,7 +5,7 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -147,13 +147,23 @@ def _import_as(name: str, path: Path, search_paths: list[str] | None) -> ModuleT
 
 
 def import_path() -> tuple[str, ...]:
-    """Return the absolute paths of the folders and archives from which this process imports modules."""
-    return tuple(str(Path(entry).absolute()) for entry in sys.path)
+    """Return `sys.path` for a process in another working folder: its folders and archives are absolute.
+
+    An entry that is no path stays as it is, such as one of an editable install.
+    """
+    return tuple(str(Path(entry).absolute()) if Path(entry).exists() else entry for entry in sys.path)
 
 
-def extend_import_path(entries: Iterable[str]) -> None:
-    """Import modules from *entries* as well, after those of `sys.path`."""
-    sys.path.extend(entry for entry in entries if entry not in sys.path)
+def load_with_path(source: str, entries: Sequence[str]) -> ModuleType:
+    """Import one module that `expand` yielded, with `sys.path` equal to *entries* before and after.
+
+    In the process that *entries* come from, the module may have added some of them when it was imported.
+    """
+    sys.path[:] = entries
+    try:
+        return load(source)
+    finally:
+        sys.path[:] = entries
 
 
 def pipelines_in(module: ModuleType) -> Iterator[Pipeline]:

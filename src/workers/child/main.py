@@ -19,7 +19,7 @@ import structlog
 from headrace.adapters.logs import configure_logging
 from headrace.domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
 from headrace.domain.pipelines.definition import Pipeline, StepHandle
-from headrace.domain.pipelines.loading import extend_import_path, load, pipelines_in
+from headrace.domain.pipelines.loading import load_with_path, pipelines_in
 from headrace.workers.child import protocol
 from headrace.workers.child.keeper import run_kept
 from headrace.workers.child.oom import prefer_oom_kill
@@ -187,11 +187,10 @@ def serve(connection: socket.socket) -> None:
 
 
 def _load_pipeline(run: protocol.RunStep) -> Pipeline:
-    extend_import_path(run.import_path)
     name_and_version = (run.pipeline, run.version)
     return next(
         pipeline
-        for pipeline in pipelines_in(load(run.source))
+        for pipeline in pipelines_in(load_with_path(run.source, run.import_path))
         if (pipeline.name, pipeline.version) == name_and_version
     )
 

@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from headrace.adapters.process_tree import end_with_parent
-from headrace.domain.pipelines.loading import extend_import_path, load
+from headrace.domain.pipelines.loading import load_with_path
 from headrace.workers.child.keeper import run_kept
 from headrace.workers.child.main import serve
 
@@ -78,12 +78,11 @@ def main() -> None:
     request = decode_request(control.recv(MAX_REQUEST_BYTES))
     if not isinstance(request, Load):
         raise TypeError("the first request is to load modules")
-    extend_import_path(request.import_path)
     unsafe = []
     for source in request.sources:
         before = _count_threads()
         try:
-            load(source)
+            load_with_path(source, request.import_path)
         except BaseException:  # noqa: BLE001  (the worker has reported it)
             traceback.print_exc()
         if _count_threads() > before:
