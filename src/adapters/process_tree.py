@@ -13,9 +13,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
+KILL_SECONDS: Final = 5.0
+"""How long `kill_children` waits for processes that cannot end."""
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
-_KILL_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.01
 
 
@@ -41,14 +42,22 @@ def kill_children(*, spare: Collection[int] = ()) -> int:
     for a device, is left after five seconds.
     """
     ended = 0
-    deadline = time.monotonic() + _KILL_SECONDS
-    while (children := [pid for pid in child_pids() if pid not in spare]) and time.monotonic() < deadline:
-        for pid in children:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + KILL_SECONDS
+    while (children := _other_children(spare)) and time.monotonic() < deadline:
+        _kill(children)
         ended += reap(children)
         time.sleep(_POLL_SECONDS)
     return ended
+
+
+def kill_orphans(*, spare: Collection[int]) -> None:
+    """Kill all children of this process but *spare*, and reap those that have ended. This does not wait.
+
+    Call it again after each SIGCHLD: an orphan that ends leaves its own children to this process.
+    """
+    orphans = _other_children(spare)
+    _kill(orphans)
+    reap(orphans)
 
 
 def reap(pids: "list[int]") -> int:
@@ -67,6 +76,16 @@ def child_pids() -> list[int]:
         with contextlib.suppress(OSError):
             children += map(int, (task / "children").read_text().split())
     return children
+
+
+def _other_children(spare: Collection[int]) -> list[int]:
+    return [pid for pid in child_pids() if pid not in spare]
+
+
+def _kill(pids: list[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _tasks() -> list[Path]:

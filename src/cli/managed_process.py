@@ -130,6 +130,9 @@ class ManagedProcess:
                 self._read_log()
         finally:
             ended.cancel()
+        # Processes that a step in the loop or in a thread has started must not outlive their worker.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         return self._process.returncode or 0
 
     def _read_log(self) -> None:

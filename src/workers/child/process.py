@@ -8,9 +8,11 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from headrace.adapters.process_tree import KILL_SECONDS
 from headrace.workers.containment import call_in_thread
 
-_KILL_SECONDS: Final = 1.0
+# A keeper takes this long to kill processes that cannot end.
+_END_SECONDS: Final = KILL_SECONDS + 1.0
 
 
 class ProcessHandle:
@@ -30,12 +32,15 @@ class ProcessHandle:
         return await asyncio.shield(self._exit)
 
     def end(self) -> None:
-        """Ask the process to end, and kill its process group a second later. Call this in the event loop."""
+        """Ask the process to end, and kill its process group six seconds later.
+
+        Call this in the event loop.
+        """
         if self.pid is None or self.status is not None:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(self.pid, signal.SIGTERM)
-        asyncio.get_running_loop().call_later(_KILL_SECONDS, self._kill_if_running)
+        asyncio.get_running_loop().call_later(_END_SECONDS, self._kill_if_running)
 
     def _kill_if_running(self) -> None:
         if self.status is None:

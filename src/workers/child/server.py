@@ -3,6 +3,8 @@
 A step therefore starts within milliseconds, and runs the code that the worker runs, even if the files have
 changed since. The worker sends a request with the descriptor of the step's socket; the server replies with
 the id of the process and later with its exit status.
+
+If a keeper is killed, the server adopts the processes of its step and kills them.
 """
 
 import gc
@@ -19,7 +21,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from headrace.adapters.process_tree import end_with_parent
+from headrace.adapters.process_tree import adopt_orphans, child_pids, end_with_parent, kill_orphans
 from headrace.domain.pipelines.loading import load_with_path
 from headrace.workers.child.keeper import run_kept
 from headrace.workers.child.main import serve
@@ -71,6 +73,7 @@ def main() -> None:
     The second argument is the worker's id: the server ends with it.
     """
     end_with_parent(int(sys.argv[2]), signal.SIGKILL)
+    adopt_orphans()
     # The worker decides when this process ends; a signal to its group is not meant for it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=int(sys.argv[1]))
@@ -99,6 +102,8 @@ class _Server:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._numbers: dict[int, int] = {}
+        # Modules may have started processes when they were imported.
+        self._others = frozenset(child_pids())
         self._wake_end, wake_start = os.pipe()
         os.set_blocking(wake_start, False)
         signal.set_wakeup_fd(wake_start, warn_on_full_buffer=False)
@@ -155,6 +160,7 @@ class _Server:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 _reply(self._control, Ended(self._numbers.pop(pid), os.waitstatus_to_exitcode(status)))
+        kill_orphans(spare=self._numbers.keys() | self._others)
 
 
 def _reply(control: socket.socket, response: Response) -> None:
