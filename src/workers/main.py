@@ -41,11 +41,11 @@ from headrace.workers.maintenance.watchdog import Watchdog
 from headrace.workers.resources import WorkerResources
 from headrace.workers.slots import Slots
 from headrace.workers.startup import (
-    build_fork_server,
     load_pipelines,
     open_record,
     register_pipelines,
     rescue_jobs_of,
+    running_fork_server,
     sign_off,
     warm_up,
 )
@@ -113,6 +113,7 @@ async def open_worker(
     url = str(settings.database_url)
     loaded = load_pipelines(settings)
     async with AsyncExitStack() as stack:
+        fork_server = await stack.enter_async_context(running_fork_server(loaded))
         redis = build_redis(settings.redis_url) if settings.redis_url else None
         if redis is not None:
             stack.push_async_callback(close_redis, redis)
@@ -147,8 +148,6 @@ async def open_worker(
         estimators = EtaEstimators(loaded.pipelines.values(), StepTimesRepository(pool))
         job_queue = JobQueue(pool, worker, estimators.by_version)
         leases = Leases(JobQueue(heartbeat_pool, worker), heartbeat_seconds=settings.heartbeat_seconds)
-        fork_server = build_fork_server(loaded)
-        stack.push_async_callback(fork_server.stop)
         blobs = BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes)
         arq_worker = HeadraceWorker(
             redis=redis,
@@ -175,6 +174,7 @@ async def open_worker(
             stop_seconds=settings.stop_seconds,
             only_suspect=only_suspect,
         )
+        fork_server.call_on_end(arq_worker.stopping.set)
         if death is not None:
             await rescue_jobs_of(death, job_queue, publisher, bell)
         quarantine = Quarantine(

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +18,7 @@ from headrace.domain.pipelines.loading import BUNDLED, Loaded, import_path, load
 from headrace.domain.pipelines.registry import register
 from headrace.settings import Settings
 from headrace.workers.child.fork_server import ForkServer
+from headrace.workers.child.server import Load
 from headrace.workers.crash_record import CrashRecord, Death, read_death
 
 _log = structlog.get_logger(__name__)
@@ -32,16 +35,20 @@ def load_pipelines(settings: Settings) -> Loaded:
     return loaded
 
 
-def build_fork_server(loaded: Loaded) -> ForkServer:
-    """Build the server for steps in processes. If a user's module has such steps, it is started now.
+@asynccontextmanager
+async def running_fork_server(loaded: Loaded) -> AsyncIterator[ForkServer]:
+    """Run the server for steps in processes. If a user's module has such steps, it is started now.
 
     Files of users may change while the worker runs, but its steps keep the code that it has loaded.
     """
     sources = loaded.process_sources()
-    fork_server = ForkServer(sources, import_path())
-    if not set(sources) <= set(BUNDLED):
-        fork_server.start()
-    return fork_server
+    fork_server = ForkServer(Load(sources=sources, import_path=list(import_path())))
+    try:
+        if not set(sources) <= set(BUNDLED):
+            fork_server.start()
+        yield fork_server
+    finally:
+        await fork_server.stop()
 
 
 def open_record(path: Path | None, worker: str) -> tuple[Death | None, CrashRecord]:

@@ -44,7 +44,7 @@ async def test_what_a_step_started_ends_with_it(apart: Settings, tmp_path: Path,
         job_id, _ = await enter(api, tmp_path / "note", case)
         done = await api.finish(job_id)
         await all_ended(alive(tmp_path / "note"))
-        zombies = _zombies_below(parent.process.pid)
+        zombies = processes.zombies_below(parent.process.pid)
 
     assert done["state"] == ("succeeded" if case == "succeeds" else "failed")
     assert zombies == []
@@ -57,7 +57,7 @@ async def test_what_a_step_started_ends_when_its_job_is_cancelled(apart: Setting
         await api.http.post(f"/api/v1/jobs/{job_id}/cancel")
         assert (await api.finish(job_id))["state"] == "cancelled"
         await all_ended(left)
-        assert _zombies_below(parent.process.pid) == []
+        assert processes.zombies_below(parent.process.pid) == []
 
 
 KILLS: dict[str, Callable[[processes.LoggedProcess], Any]] = {
@@ -165,28 +165,3 @@ async def test_modules_that_start_threads_get_new_interpreters(apart: Settings, 
         done = await api.finish((await api.submit("edited"))["id"])
 
     assert done["result"] == 3
-
-
-async def test_steps_go_on_after_their_fork_server_was_killed(apart: Settings) -> None:
-    async with serving(apart) as api, processes.worker(apart) as worker:
-        before = await api.finish((await api.submit("parallel", params={"way": "fork"}))["id"])
-        servers = [child for child in worker.children() if "child.server" in child.command()]
-        servers[0].send(signal.SIGKILL)
-        await worker.wait_for_output("fork_server_ended")
-        after = await api.finish((await api.submit("parallel", params={"way": "fork"}))["id"])
-
-    assert len(servers) == 1
-    assert (before["state"], after["state"]) == ("succeeded", "succeeded")
-
-
-def _zombies_below(pid: int) -> list[str]:
-    """Return the zombies among the descendants of a process."""
-    zombies = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if fields[0] == "Z" and int(fields[1]) == pid:
-            zombies.append(path.parent.name)
-    return zombies

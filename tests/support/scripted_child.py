@@ -43,6 +43,7 @@ class ScriptedChild:
         self.signals: list[Signals] = []
         self.folder: str | None = None
         self.status: int | None = None
+        self.is_interrupted = False
         self._exited = asyncio.Event()
         self._reader = asyncio.StreamReader()
         self._writer: asyncio.StreamWriter | None = None

@@ -24,6 +24,7 @@ from headrace.workers.attempt.retry_decision import decide_retry
 from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.step_runner import StepRunner
 from headrace.workers.attempt.waiting import wait_first
+from headrace.workers.child.fork import ForkServerEndedError
 from headrace.workers.values import OutputError, error_text, job_error
 
 _log = structlog.get_logger(__name__)
@@ -199,8 +200,8 @@ class GraphRunner:
         except StepStoppedError as error:
             if error.reason == "timeout":
                 await self._step_failed(run, error)
-        except TRANSIENT as error:
-            # An outage of PostgreSQL is not the step's fault and costs it no try.
+        except (*TRANSIENT, ForkServerEndedError) as error:
+            # An outage of PostgreSQL or the fork server is not the step's fault and costs it no try.
             _log.warning("attempt_put_off", job_id=str(self._claim.job_id), step=run.key, error=str(error))
             self._status.stop(StopReason.HANDED_BACK)
         except Exception as error:  # noqa: BLE001  (a step may raise anything)

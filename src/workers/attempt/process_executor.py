@@ -15,6 +15,7 @@ from headrace.domain.pipelines.context import JobCancelledError, PermanentError,
 from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.waiting import StopSignal, wait_for_end
 from headrace.workers.child import protocol
+from headrace.workers.child.fork import ForkServerEndedError
 from headrace.workers.child.fork_server import ForkServer
 from headrace.workers.child.process import ProcessHandle
 from headrace.workers.values import OutputError
@@ -23,9 +24,13 @@ _EXIT_TIMEOUT_SECONDS: Final = 2.0
 
 
 class ChildDiedError(Exception):
-    """The child exited without a result: the system killed it, or the step called `os._exit`."""
+    """The child exited without a result: the system killed it, or the step called `os._exit`.
 
-    def __init__(self, status: int | None) -> None:
+    *has_entered*: it may have entered the step.
+    """
+
+    def __init__(self, status: int | None, *, has_entered: bool = True) -> None:
+        self.has_entered = has_entered
         reason = f"status {status}" if status is None or status >= 0 else _name_signal(-status)
         super().__init__(f"the process of the step ended with {reason}")
 
@@ -73,6 +78,7 @@ class ProcessExecutor:
         self._task: asyncio.Task[str] | None = None
         self._is_stopping = False
         self._is_exiting = False
+        self._has_entered = False
 
     def start(self) -> asyncio.Future[Any]:
         self._task = asyncio.create_task(self._run())
@@ -129,6 +135,7 @@ class ProcessExecutor:
 
         Raises:
             ChildDiedError: it exited without one.
+            ForkServerEndedError: it ended with the fork server.
         """
         serving, exited = asyncio.create_task(self._serve(reader)), asyncio.create_task(process.wait())
         try:
@@ -137,7 +144,7 @@ class ProcessExecutor:
             # socket open, so this wait is bounded.
             await asyncio.wait({serving}, timeout=_EXIT_TIMEOUT_SECONDS)
             if not serving.done():
-                raise ChildDiedError(process.status)
+                raise self._exit_error(process.status)
             return serving.result()
         finally:
             await cancel_and_wait([serving, exited])
@@ -150,7 +157,7 @@ class ProcessExecutor:
                     raise OutputError("output_too_large", f"the step sent a message of {size} bytes")
                 message = protocol.decode_for_worker(await reader.readexactly(size))
             except (asyncio.IncompleteReadError, ConnectionError) as error:
-                raise ChildDiedError(await self._exit_status()) from error
+                raise self._exit_error(await self._exit_status()) from error
             except msgspec.MsgspecError as error:
                 raise OutputError(
                     "message_invalid", f"the step sent a message that cannot be read: {error}"
@@ -176,6 +183,8 @@ class ProcessExecutor:
     async def _dispatch(self, message: protocol.ToWorker) -> protocol.Reply | None:
         host, reply = self._host, None
         match message:
+            case protocol.Entered():
+                self._has_entered = True
             case protocol.ReportProgress():
                 host.report(self._name, self._key, message.done, message.total, message.message)
             case protocol.WriteLog():
@@ -198,6 +207,12 @@ class ProcessExecutor:
         with contextlib.suppress(ConnectionError, RuntimeError):
             self._writer.write(protocol.encode(message))
             await self._writer.drain()
+
+    def _exit_error(self, status: int | None) -> Exception:
+        """Return the error for a child that exited without a result."""
+        if self._process is not None and self._process.is_interrupted:
+            return ForkServerEndedError()
+        return ChildDiedError(status, has_entered=self._has_entered)
 
     async def _exit_status(self) -> int | None:
         if self._process is None:

@@ -34,7 +34,7 @@ def decide_retry(
     described = describe(error, key, node)
     if isinstance(error, StepStoppedError) and node.step.has_default_timeout:
         return RetryDecision(described, None)  # another try would take as long
-    if isinstance(error, ChildDiedError) and node.step.on_loss == "fail":
+    if isinstance(error, ChildDiedError) and error.has_entered and node.step.on_loss == "fail":
         message = f"{error}; it may have run to its end, and must not run twice"
         return RetryDecision(job_error("step_lost", message, key), None)
     max_tries = node.step.retries + 1 if max_attempts is None else max_attempts

@@ -105,6 +105,8 @@ class StepRunner:
         scratch = Scratch(self._resources.scratch, self._claim.pipeline)
         is_abandoned = False
         try:
+            if run.node.step.runs_in == "process":
+                self._resources.fork_server.require_running()  # it may have ended while the step waited
             await enter(run)
             return await self._execute(run, scratch)
         except StepStoppedError as error:

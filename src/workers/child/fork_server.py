@@ -5,13 +5,14 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 import structlog
 
 from headrace.workers.child import server
+from headrace.workers.child.fork import ForkHandle, ForkServerEndedError, StepNotStartedError
 from headrace.workers.child.process import Child, ProcessHandle
 from headrace.workers.fresh_python import fresh_python
 
@@ -31,18 +32,23 @@ _ONE_THREAD: Final = dict.fromkeys(
 class ForkServer:
     """The fork server of a worker, and the processes that it has started.
 
-    Where forks are not safe, and once the server has ended, each step gets a new interpreter.
+    If the modules cannot be loaded into a server, it is replaced by an empty one, and each step loads its
+    module itself. If a server that is ready ends, it is not replaced: the worker must stop, because the files
+    may have changed since it has loaded them. Elsewhere than on Linux each step gets a new interpreter.
     """
 
-    def __init__(self, sources: Sequence[str], import_path: Sequence[str]) -> None:
-        """*sources*: the modules that define steps which run in processes."""
-        self._load = server.Load(list(sources), list(import_path))
+    def __init__(self, load: server.Load) -> None:
+        """*load* names the modules that define steps which run in processes."""
+        self._load = load
         self._control: socket.socket | None = None
         self._process: Child | None = None
-        self._is_ready = False
         self._loaded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._last_number = 0
-        self._forks: dict[int, _Fork] = {}
+        self._forks: dict[int, ForkHandle] = {}
+        self._requesting = asyncio.Lock()
+        self._writable: asyncio.Future[None] | None = None
+        self._has_ended = False
+        self._on_end: list[Callable[[], None]] = []
 
     @property
     def is_loading(self) -> bool:
@@ -61,42 +67,53 @@ class ForkServer:
         own_end.send(msgspec.json.encode(self._load))
         asyncio.get_running_loop().add_reader(own_end.fileno(), self._read)
 
+    def call_on_end(self, callback: Callable[[], None]) -> None:
+        """Call *callback* when a server that was ready ends, or now if that has happened."""
+        self._on_end.append(callback)
+        if self._has_ended:
+            callback()
+
     async def load(self) -> None:
-        """Start the server if that has not happened, and wait until it has loaded the modules."""
+        """Start the server if that has not happened, and wait until it has loaded the modules.
+
+        Raises:
+            ForkServerEndedError: it has ended.
+        """
         if self._process is None:
             self.start()
-        if self._control is None:
-            return
-        try:
-            # A new interpreter would load the modules as well, perhaps from files that have changed.
-            async with asyncio.timeout(_LOAD_SECONDS):
+        if self._control is not None and not self._loaded.done():
+            try:
+                async with asyncio.timeout(_LOAD_SECONDS):
+                    await asyncio.shield(self._loaded)
+            except TimeoutError:
+                self._replace(reason="the modules did not load in time")
                 await asyncio.shield(self._loaded)
-        except TimeoutError:
-            _log.warning("fork_server_not_used", reason="the modules did not load in time")
-            self._close()
+        self.require_running()
+
+    def require_running(self) -> None:
+        """Raise an error if no step can be started any more.
+
+        Raises:
+            ForkServerEndedError: the server has ended.
+        """
+        if self._has_ended:
+            raise ForkServerEndedError
 
     async def start_step(self, descriptor: int, folder: str) -> ProcessHandle:
         """Start the process of a step, with *descriptor* as its socket and *folder* as its working folder.
 
-        Call `load` first: until then, each step gets a new interpreter.
+        Call `load` first.
 
         Raises:
+            ForkServerEndedError: the server has ended.
             OSError: it cannot be started; `TimeoutError` is one.
         """
-        if self._is_ready and self._control is not None:
-            self._last_number += 1
-            request = msgspec.json.encode(server.Fork(self._last_number, folder))
-            fork = self._forks[self._last_number] = _Fork()
-            try:
-                socket.send_fds(self._control, [request], [descriptor])
-            except OSError as error:
-                del self._forks[self._last_number]
-                _log.warning("fork_server_failed", error=str(error))
-            else:
-                async with asyncio.timeout(_START_SECONDS):
-                    await fork.started
-                return fork
-        return _start_python("headrace.workers.child.main", descriptor, folder)
+        if not _IS_SUPPORTED:
+            return _start_python("headrace.workers.child.main", descriptor, folder)
+        async with asyncio.timeout(_START_SECONDS):
+            fork = await self._request_fork(descriptor, folder)
+            await fork.started
+        return fork
 
     async def stop(self) -> None:
         """End the server; no step runs any more."""
@@ -105,8 +122,39 @@ class ForkServer:
             self._process.signal(signal.SIGKILL)
             await self._process.wait()
 
+    async def _request_fork(self, descriptor: int, folder: str) -> ForkHandle:
+        """Request a process, once the server has read enough of the earlier requests."""
+        async with self._requesting:
+            while self._control is not None:
+                request = server.Fork(self._last_number + 1, folder)
+                try:
+                    socket.send_fds(self._control, [msgspec.json.encode(request)], [descriptor])
+                except BlockingIOError:
+                    await self._wait_writable(self._control)
+                except ConnectionError:
+                    self._on_closed()
+                else:
+                    self._last_number = request.number
+                    fork = self._forks[request.number] = ForkHandle()
+                    return fork
+        raise ForkServerEndedError
+
+    async def _wait_writable(self, control: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        self._writable = loop.create_future()
+        loop.add_writer(control.fileno(), self._set_writable)
+        try:
+            await self._writable
+        finally:
+            if self._control is control:
+                loop.remove_writer(control.fileno())
+
+    def _set_writable(self) -> None:
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+
     def _read(self) -> None:
-        """Handle the server's responses; a server that has ended is not used again."""
+        """Handle the server's responses."""
         while self._control is not None:
             try:
                 message = self._control.recv(server.MAX_REQUEST_BYTES)
@@ -115,65 +163,69 @@ class ForkServer:
             except OSError:
                 message = b""
             if not message:
-                _log.warning("fork_server_ended", steps=len(self._forks))
-                self._close()
+                self._on_closed()
                 return
             self._handle(server.decode_response(message))
 
     def _handle(self, response: server.Response) -> None:
         match response:
             case server.Ready():
-                self._is_ready = not response.unsafe
-                self._set_loaded()
                 if response.unsafe:
-                    _log.warning("fork_server_not_used", started_threads=response.unsafe)
+                    self._replace(reason="modules start threads", sources=response.unsafe)
+                else:
+                    self._set_loaded()
             case server.Started():
                 self._forks[response.number].set_started(response.pid)
+            case server.NotStarted():
+                self._forks.pop(response.number).set_not_started(StepNotStartedError(response.reason))
             case server.Ended():
                 self._forks.pop(response.number).set_ended(response.status)
+
+    def _on_closed(self) -> None:
+        """Replace a server that has ended while it loaded the modules; else start no more steps."""
+        if not self._loaded.done() and self._load.sources:
+            self._replace(reason="it ended while it loaded the modules")
+            return
+        _log.error("fork_server_ended", steps=len(self._forks))
+        self._has_ended = True
+        self._close()
+        for callback in self._on_end:
+            callback()
+
+    def _replace(self, *, reason: str, sources: list[str] | None = None) -> None:
+        """Replace a server that cannot be used by one that has loaded no modules."""
+        if not self._load.sources:
+            return
+        _log.warning("fork_server_not_used", reason=reason, sources=sources or self._load.sources)
+        self._load = msgspec.structs.replace(self._load, sources=[])
+        self._disconnect()
+        if self._process is not None:
+            self._process.signal(signal.SIGKILL)
+        try:
+            self.start()
+        except OSError:
+            _log.exception("fork_server_not_started")
+            self._on_closed()
 
     def _set_loaded(self) -> None:
         if not self._loaded.done():
             self._loaded.set_result(None)
 
     def _close(self) -> None:
-        self._is_ready = False
+        self._disconnect()
         self._set_loaded()
-        if self._control is not None:
-            asyncio.get_running_loop().remove_reader(self._control.fileno())
-            self._control.close()
-            self._control = None
-        # Their keepers end them together with the server.
         for fork in self._forks.values():
-            fork.set_ended(-signal.SIGKILL)
+            fork.interrupt()
         self._forks.clear()
 
-
-class _Fork(ProcessHandle):
-    """The process of a step that the fork server has started."""
-
-    def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
-        self.started: asyncio.Future[None] = loop.create_future()
-        super().__init__(None, loop.create_future())
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process group, while the id is known to be that of the step."""
-        if self.status is None:
-            super().signal(number)
-
-    def set_started(self, pid: int) -> None:
-        self.pid = pid
-        self._set_started()
-
-    def set_ended(self, status: int) -> None:
-        self._set_started()
-        if not self._exit.done():
-            self._exit.set_result(status)
-
-    def _set_started(self) -> None:
-        if not self.started.done():
-            self.started.set_result(None)
+    def _disconnect(self) -> None:
+        if self._control is not None:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._control.fileno())
+            loop.remove_writer(self._control.fileno())
+            self._control.close()
+            self._control = None
+            self._set_writable()
 
 
 def _start_python(module: str, descriptor: int, folder: str | None = None) -> Child:

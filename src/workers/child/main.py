@@ -140,6 +140,7 @@ def execute(run: protocol.RunStep, link: Link) -> protocol.Done | protocol.Faile
         params = pipeline.decode_params(run.params)
         context = ChildContext(run, pipeline, params, link)
         items = () if run.item is None else (node.decode_item(run.item),)
+        link.send(protocol.Entered())
         value = node.step.function(context, *items)
         output = encode_value(value, f"the output of step {node.name!r}", run.max_output_bytes)
         return protocol.Done(output)

@@ -16,10 +16,14 @@ _END_SECONDS: Final = KILL_SECONDS + 1.0
 
 
 class ProcessHandle:
-    """A process that leads a process group of its own. *pid* is None until the process has started."""
+    """A process that leads a process group of its own. *pid* is None until the process has started.
+
+    *is_interrupted*: it ended because the fork server has ended, which is not the fault of its step.
+    """
 
     def __init__(self, pid: int | None, exit_status: "asyncio.Future[int]") -> None:
         self.pid = pid
+        self.is_interrupted = False
         self._exit = exit_status
 
     @property

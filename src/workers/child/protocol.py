@@ -49,6 +49,10 @@ class Reply(Struct, tag="reply", frozen=True):
     stopped: bool = False
 
 
+class Entered(Struct, tag="entered", frozen=True):
+    """A message without a reply: the step's function is called next."""
+
+
 class ReportProgress(Struct, tag="progress", frozen=True):
     """A message without a reply."""
 
@@ -106,7 +110,7 @@ class Failed(Struct, tag="failed", frozen=True):
 
 ToChild = RunStep | Stop | Reply
 Request = SaveFile | GetFilePath | GetOutput
-ToWorker = ReportProgress | WriteLog | Request | Done | Failed
+ToWorker = Entered | ReportProgress | WriteLog | Request | Done | Failed
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _to_child: Final = msgspec.msgpack.Decoder(ToChild)

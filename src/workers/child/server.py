@@ -7,6 +7,7 @@ the id of the process and later with its exit status.
 If a keeper is killed, the server adopts the processes of its step and kills them.
 """
 
+import errno
 import gc
 import os
 import select
@@ -54,6 +55,13 @@ class Started(Struct, tag="started"):
     pid: int
 
 
+class NotStarted(Struct, tag="not_started"):
+    """Process *number* could not be started."""
+
+    number: int
+    reason: str
+
+
 class Ended(Struct, tag="ended"):
     """*status*: the exit status; negative: the number of the signal."""
 
@@ -62,7 +70,7 @@ class Ended(Struct, tag="ended"):
 
 
 Request = Load | Fork
-Response = Ready | Started | Ended
+Response = Ready | Started | NotStarted | Ended
 decode_request: Final = msgspec.json.Decoder(Request).decode
 decode_response: Final = msgspec.json.Decoder(Response).decode
 
@@ -94,8 +102,9 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     sys.stdout.flush()
+    forks = _Server(control)
     _reply(control, Ready(unsafe))
-    _Server(control).run()
+    forks.run()
 
 
 class _Server:
@@ -127,14 +136,15 @@ class _Server:
     def _fork(self, request: Fork, descriptors: list[int]) -> bool:
         """Start a process; return True in the new one, once its step has run."""
         server = os.getpid()
+        if not descriptors:  # the system drops those that are too many
+            _reply(self._control, NotStarted(request.number, os.strerror(errno.EMFILE)))
+            return False
+        (descriptor,) = descriptors
         try:
-            (descriptor,) = descriptors
             pid = os.fork()
-        except (OSError, ValueError) as error:  # too many processes, or too many descriptors
-            sys.stderr.write(f"cannot start the process of a step: {error}\n")
-            for descriptor in descriptors:
-                os.close(descriptor)
-            _reply(self._control, Ended(request.number, 1))
+        except OSError as error:
+            os.close(descriptor)
+            _reply(self._control, NotStarted(request.number, error.strerror or str(error)))
             return False
         if pid:
             os.close(descriptor)

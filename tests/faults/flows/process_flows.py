@@ -102,6 +102,13 @@ def roll(context: StepContext[Nothing]) -> list[float]:
     return [random.random(), float(np.random.rand())]  # noqa: S311  (the global generators)
 
 
+@step(runs_in="process", retries=0)
+def tell(context: StepContext[Nothing]) -> None:
+    logging.getLogger("of.the.author").warning(
+        "a line of the step with %s", os.environ["HEADRACE_SECRET_KEY"]
+    )
+
+
 def only(name: str, params: type[Struct], function: Any) -> Pipeline:
     pipeline = Pipeline(name, params=params)
     pipeline.add(function, result=True)
@@ -111,4 +118,5 @@ def only(name: str, params: type[Struct], function: Any) -> Pipeline:
 leaving = only("leaving", Leave, leave)
 parallel = only("parallel", Way, work_in_parallel)
 exiting = only("exiting", Folder, end_slowly)
+telling = only("telling", Nothing, tell)
 rolling = only("rolling", Nothing, roll)

@@ -9,6 +9,7 @@ import pytest
 from headrace.workers.attempt.process_executor import ChildDiedError
 from headrace.workers.attempt.waiting import StopSignal
 from headrace.workers.child import protocol
+from headrace.workers.child.fork import ForkServerEndedError
 from headrace.workers.values import OutputError
 from support.scripted_child import start_scripted
 from support.virtual_time import in_virtual_time, running_loop, until_idle
@@ -27,6 +28,34 @@ async def test_a_child_that_exits_without_a_result_has_died(status: int, ending:
     with pytest.raises(ChildDiedError) as caught:
         await outcome
     assert str(caught.value) == f"the process of the step ended with {ending}"
+
+
+@pytest.mark.parametrize("has_entered", [False, True])
+@in_virtual_time
+async def test_a_child_that_died_may_have_entered_the_step_once_it_has_said_so(has_entered: bool) -> None:
+    child, _, outcome = start_scripted()
+    await child.receive()
+    if has_entered:
+        await child.send(protocol.Entered())
+
+    await child.exit(1)
+
+    with pytest.raises(ChildDiedError) as caught:
+        await outcome
+    assert caught.value.has_entered is has_entered
+
+
+@in_virtual_time
+async def test_a_child_that_ends_with_the_fork_server_has_not_died() -> None:
+    child, _, outcome = start_scripted()
+    await child.receive()
+    await child.send(protocol.Entered())
+
+    child.is_interrupted = True
+    await child.exit(-SIGKILL)
+
+    with pytest.raises(ForkServerEndedError):
+        await outcome
 
 
 @pytest.mark.parametrize("cut", [0, 1, 3, 4, 5, -1])

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from headrace import Pipeline, StepContext, step
 from headrace.domain.jobs.attempts import backoff
 from headrace.domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
-from headrace.domain.pipelines.definition import OnLoss
+from headrace.domain.pipelines.definition import Node, OnLoss
 from headrace.domain.redaction import REDACTED
 from headrace.workers.attempt.executors import StepStoppedError
 from headrace.workers.attempt.process_executor import ChildDiedError, ChildError
 from headrace.workers.attempt.retry_decision import RetryDecision, decide_retry, describe
+from headrace.workers.child.fork import StepNotStartedError
 from headrace.workers.values import OutputError
 from support.worker_builders import new_node
 
@@ -61,6 +62,14 @@ def judge(
     error: BaseException, failures: int = 1, *, retries: int = 3, max_attempts: int | None = None
 ) -> RetryDecision:
     return decide_retry(new_node(retries=retries), KEY, error, failures, max_attempts)
+
+
+def paying_node(on_loss: OnLoss) -> Node:
+    def pay(context: StepContext[Any]) -> None: ...
+
+    pipeline = Pipeline("paying", params=dict)
+    pipeline.add(step(on_loss=on_loss, runs_in="process")(pay))
+    return pipeline.nodes["pay"]
 
 
 def message_of(error: BaseException) -> str:
@@ -251,13 +260,23 @@ def test_a_time_out_is_retried_only_if_the_author_has_chosen_the_limit(
     assert ("the default; @step(timeout=...)" in decision.error.message) != is_retried
 
 
+def test_a_step_that_must_not_run_twice_is_retried_if_its_process_never_entered_it() -> None:
+    node = paying_node("fail")
+    errors = [
+        ChildDiedError(1, has_entered=False),
+        StepNotStartedError("Resource temporarily unavailable"),
+        TimeoutError(),
+    ]
+
+    decisions = [decide_retry(node, KEY, error, 1, None) for error in errors]
+
+    assert [decision.error.code for decision in decisions] == ["process_died", "step_failed", "step_failed"]
+    assert all(decision.delay is not None for decision in decisions)
+    assert decide_retry(node, KEY, ChildDiedError(1), 1, None).error.code == "step_lost"
+
+
 @pytest.mark.parametrize(("on_loss", "code"), [("retry", "process_died"), ("fail", "step_lost")])
 def test_a_killed_process_is_not_replaced_if_its_step_must_not_run_twice(on_loss: OnLoss, code: str) -> None:
-    def pay(context: StepContext[Any]) -> None: ...
-
-    pipeline = Pipeline("paying", params=dict)
-    pipeline.add(step(on_loss=on_loss, runs_in="process")(pay))
-
-    decision = decide_retry(pipeline.nodes["pay"], "pay", ChildDiedError(-9), 1, None)
+    decision = decide_retry(paying_node(on_loss), "pay", ChildDiedError(-9), 1, None)
 
     assert (decision.error.code, decision.delay is None) == (code, on_loss == "fail")
