@@ -113,7 +113,7 @@ async def open_worker(
     url = str(settings.database_url)
     loaded = load_pipelines(settings)
     async with AsyncExitStack() as stack:
-        fork_server = await stack.enter_async_context(running_fork_server(loaded))
+        fork_server = await stack.enter_async_context(running_fork_server(loaded, settings))
         redis = build_redis(settings.redis_url) if settings.redis_url else None
         if redis is not None:
             stack.push_async_callback(close_redis, redis)
@@ -167,6 +167,7 @@ async def open_worker(
                 fork_server=fork_server,
                 log_level=settings.log_level,
                 logs_json=settings.env == "production",
+                secrets=settings.secrets,
             ),
             leases=leases,
             publisher=publisher,

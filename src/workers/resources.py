@@ -19,8 +19,8 @@ class WorkerResources(Struct, kw_only=True):
 
     *pipelines* and *sources* (where a child process loads the pipeline from) are keyed by name and version.
     *thread_slots* come in addition to the one thread that each attempt may always use.
-    *log_level* and *logs_json* are those of the processes of steps. *abandoned* counts calls of an author's
-    code that could not be ended; each keeps its slot forever.
+    *log_level*, *logs_json* and *secrets* are for the logs of step processes. *abandoned* counts calls of an
+    author's code that could not be ended; each keeps its slot forever.
     """
 
     pipelines: dict[tuple[str, int], Pipeline]
@@ -37,4 +37,5 @@ class WorkerResources(Struct, kw_only=True):
     fork_server: ForkServer
     log_level: str
     logs_json: bool
+    secrets: tuple[str, ...]
     abandoned: int = 0

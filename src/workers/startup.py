@@ -36,13 +36,21 @@ def load_pipelines(settings: Settings) -> Loaded:
 
 
 @asynccontextmanager
-async def running_fork_server(loaded: Loaded) -> AsyncIterator[ForkServer]:
+async def running_fork_server(loaded: Loaded, settings: Settings) -> AsyncIterator[ForkServer]:
     """Run the server for steps in processes. If a user's module has such steps, it is started now.
 
     Files of users may change while the worker runs, but its steps keep the code that it has loaded.
     """
     sources = loaded.process_sources()
-    fork_server = ForkServer(Load(sources=sources, import_path=list(import_path())))
+    fork_server = ForkServer(
+        Load(
+            sources=sources,
+            import_path=list(import_path()),
+            log_level=settings.log_level,
+            logs_json=settings.env == "production",
+            secrets=list(settings.secrets),
+        )
+    )
     try:
         if not set(sources) <= set(BUNDLED):
             fork_server.start()

@@ -165,3 +165,16 @@ async def test_modules_that_start_threads_get_new_interpreters(apart: Settings, 
         done = await api.finish((await api.submit("edited"))["id"])
 
     assert done["result"] == 3
+
+
+async def test_the_logs_of_steps_hold_no_secrets(apart: Settings) -> None:
+    secret = "the-secret-key-of-this-test"
+    secretive = msgspec.structs.replace(apart, secret_key=secret)
+    async with serving(secretive) as api, processes.worker(secretive) as worker:
+        done = await api.finish((await api.submit("telling"))["id"])
+        await worker.wait_for_output("a line of the step")
+        output = worker.output
+
+    assert done["state"] == "succeeded", done["error"]
+    assert secret not in output
+    assert "a line of the step with [redacted]" in output

@@ -175,6 +175,7 @@ class StepRunner:
             key=run.key,
             log_level=self._resources.log_level,
             logs_json=self._resources.logs_json,
+            secrets=self._resources.secrets,
         )
         return ProcessExecutor(
             message,

@@ -159,12 +159,14 @@ def execute(run: protocol.RunStep, link: Link) -> protocol.Done | protocol.Faile
 def main() -> None:
     """Run the step that the worker names on a socket. Arguments: its descriptor, and the worker's id."""
     connection = socket.socket(fileno=int(sys.argv[1]))
-    run_kept(partial(serve, connection), parent=int(sys.argv[2]), close=connection.close)
+    run_step = partial(serve, connection, logs_are_configured=False)
+    run_kept(run_step, parent=int(sys.argv[2]), close=connection.close)
 
 
-def serve(connection: socket.socket) -> None:
+def serve(connection: socket.socket, *, logs_are_configured: bool) -> None:
     """Run the step that the worker names on *connection*, and return when its result is sent.
 
+    If logs are configured already, modules may have added handlers of their own, as in the worker.
     The interpreter then exits as usual: it waits for threads and calls what the step has registered for its
     end, until the worker's patience is over.
     """
@@ -172,7 +174,8 @@ def serve(connection: socket.socket) -> None:
     if not isinstance(run, protocol.RunStep):
         return
     prefer_oom_kill()
-    configure_logging(run.log_level, as_json=run.logs_json)
+    if not logs_are_configured:
+        configure_logging(run.log_level, as_json=run.logs_json, secrets=run.secrets)
     structlog.contextvars.bind_contextvars(job_id=str(run.job_id), step=run.key, attempt=run.attempt)
     link = Link(connection)
     threading.Thread(target=link.receive, name="headrace-link", daemon=True).start()

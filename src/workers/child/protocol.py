@@ -17,7 +17,8 @@ _MAX_RECEIVE_BYTES: Final = 1 << 20
 class RunStep(Struct, tag="run_step", frozen=True):
     """The first message to a child: run this step. *params* and *item* are JSON.
 
-    *key* names the step run, *import_path* the folders from which the worker imports modules.
+    *key* names the step run, *import_path* the folders from which the worker imports modules. *secrets* must
+    not appear in the logs.
     """
 
     source: str
@@ -34,6 +35,7 @@ class RunStep(Struct, tag="run_step", frozen=True):
     key: str = ""
     log_level: str = "info"
     logs_json: bool = False
+    secrets: tuple[str, ...] = ()
 
 
 class Stop(Struct, tag="stop", frozen=True):

@@ -14,27 +14,36 @@ import select
 import signal
 import socket
 import sys
-import traceback
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import msgspec
+import structlog
 from msgspec import Struct
 
+from headrace.adapters.logs import configure_logging
 from headrace.adapters.process_tree import adopt_orphans, child_pids, end_with_parent, kill_orphans
 from headrace.domain.pipelines.loading import load_with_path
 from headrace.workers.child.keeper import run_kept
 from headrace.workers.child.main import serve
 
+_log = structlog.get_logger(__name__)
+
 MAX_REQUEST_BYTES: Final = 1 << 20
 
 
-class Load(Struct, tag="load"):
-    """The first request: load these modules."""
+class Load(Struct, tag="load", kw_only=True):
+    """The first request: load the modules *sources*, and log as the worker does.
+
+    *secrets* must not appear in the logs.
+    """
 
     sources: list[str]
     import_path: list[str]
+    log_level: str
+    logs_json: bool
+    secrets: list[str]
 
 
 class Fork(Struct, tag="fork"):
@@ -89,13 +98,14 @@ def main() -> None:
     request = decode_request(control.recv(MAX_REQUEST_BYTES))
     if not isinstance(request, Load):
         raise TypeError("the first request is to load modules")
+    configure_logging(request.log_level, as_json=request.logs_json, secrets=request.secrets)
     unsafe = []
     for source in request.sources:
         before = _count_threads()
         try:
             load_with_path(source, request.import_path)
-        except BaseException:  # noqa: BLE001  (the worker has reported it)
-            traceback.print_exc()
+        except BaseException:  # noqa: BLE001  (a user's module may raise anything)
+            _log.exception("pipeline_failed_to_load", source=source)
         if _count_threads() > before:
             unsafe.append(source)
     # Collections in a child would copy the pages that it shares with the others.
@@ -153,7 +163,8 @@ class _Server:
             return False
         self._become_child(request.folder)
         connection = socket.socket(fileno=descriptor)
-        run_kept(partial(serve, connection), parent=server, close=connection.close)
+        run_step = partial(serve, connection, logs_are_configured=True)
+        run_kept(run_step, parent=server, close=connection.close)
         return True
 
     def _become_child(self, folder: str) -> None:

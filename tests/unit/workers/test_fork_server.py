@@ -31,6 +31,9 @@ async def running(*sources: Path) -> AsyncIterator[ForkServer]:
         Load(
             sources=[str(source) for source in sources],
             import_path=list(import_path()),
+            log_level="info",
+            logs_json=False,
+            secrets=[],
         )
     )
     try:
