@@ -118,7 +118,8 @@ class HeadraceWorker(Worker):
         await self._drain()
 
     async def _run_suspect(self) -> None:
-        await self._resources.fork_server.load()
+        if self._resources.fork_server.is_loading:
+            await self._resources.fork_server.load()
         for claim in await self._claim_with_slots(1, suspects=True):
             _log.warning("running_alone", job_id=str(claim.job_id), losses=claim.losses)
             # It is the only job of this process, so it is to blame if the process dies.
