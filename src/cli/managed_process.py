@@ -21,8 +21,9 @@ from headrace.domain.errors import HeadraceError
 from headrace.workers.supervisor import REFUSED_EXIT
 
 _MIN_PAUSE_SECONDS: Final = 0.2
-_MAX_PAUSE_SECONDS: Final = 10.0
-_HEALTHY_SECONDS: Final = 10.0
+# As in the supervisor: a worker that died or hung is replaced before its leases have run out.
+_MAX_PAUSE_SECONDS: Final = 5.0
+_HEALTHY_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.1
 
 Report = Callable[[str, str], None]

@@ -21,7 +21,6 @@ from headrace.adapters.gc_tuning import freeze_present_objects
 from headrace.adapters.group_commit import GroupCommit
 from headrace.adapters.process_watch import watched_process
 from headrace.adapters.publisher import RedisPublisher
-from headrace.adapters.redis_client import build_redis, close_redis, require_noeviction
 from headrace.adapters.tasks import cancel_and_wait
 from headrace.domain.files.removals import BlobRemovals
 from headrace.domain.jobs.attempts.claims import Worker
@@ -41,10 +40,10 @@ from headrace.workers.maintenance.watchdog import Watchdog
 from headrace.workers.resources import WorkerResources
 from headrace.workers.slots import Slots
 from headrace.workers.startup import (
+    Predecessor,
     load_pipelines,
-    open_record,
+    open_redis,
     register_pipelines,
-    rescue_jobs_of,
     running_fork_server,
     sign_off,
     warm_up,
@@ -111,13 +110,15 @@ async def open_worker(
     """
     settings.require("database_url")
     url = str(settings.database_url)
-    loaded = load_pipelines(settings)
     async with AsyncExitStack() as stack:
+        pool = await StatementPool.open(url, size=6, answer_seconds=_STATEMENT_SECONDS)
+        stack.push_async_callback(pool.close)
+        # Users' modules may take long to import, while the leases of the predecessor run out.
+        predecessor = Predecessor(crash_record)
+        await predecessor.rescue(pool)
+        loaded = load_pipelines(settings)
         fork_server = await stack.enter_async_context(running_fork_server(loaded, settings))
-        redis = build_redis(settings.redis_url) if settings.redis_url else None
-        if redis is not None:
-            stack.push_async_callback(close_redis, redis)
-            await require_noeviction(redis)
+        redis = await open_redis(settings.redis_url, stack)
         worker = Worker(
             id=f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid4().hex[:6]}",
             queues=queues,
@@ -134,13 +135,12 @@ async def open_worker(
             url, size=2, lock_timeout=_LOCK_TIMEOUT, answer_seconds=max(1.0, settings.lease_seconds / 5)
         )
         stack.push_async_callback(heartbeat_pool.close)
-        pool = await StatementPool.open(url, size=6, answer_seconds=_STATEMENT_SECONDS)
-        stack.push_async_callback(pool.close)
         scratch = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="headrace-", ignore_cleanup_errors=True)
         )
         await register_pipelines(pool, loaded, may_replace=settings.env == "local")
-        death, record = open_record(crash_record, worker.id)
+        await predecessor.rescue(pool)
+        record = CrashRecord(crash_record, worker.id)
         publisher, bell = RedisPublisher(redis), Doorbell(redis)
         write_queue = JobQueue(write_pool, worker)
         await warm_up(write_queue)
@@ -176,8 +176,7 @@ async def open_worker(
             only_suspect=only_suspect,
         )
         fork_server.call_on_end(arq_worker.stopping.set)
-        if death is not None:
-            await rescue_jobs_of(death, job_queue, publisher, bell)
+        predecessor.announce(publisher, bell, queues)
         quarantine = Quarantine(
             job_queue,
             settings,

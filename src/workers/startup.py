@@ -3,23 +3,27 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 import asyncpg
 import structlog
+from arq.connections import ArqRedis
 
 from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.publisher import RedisPublisher
+from headrace.adapters.redis_client import build_redis, close_redis, require_noeviction
 from headrace.domain.database import TRANSIENT, Database, DatabaseRefusingError
-from headrace.domain.jobs.attempts.queue import JobQueue
+from headrace.domain.events.news import JobNews
+from headrace.domain.jobs.attempts.queue import JobQueue, rescue_from
+from headrace.domain.jobs.attempts.rescue_repository import RescueRepository
 from headrace.domain.pipelines.loading import BUNDLED, Loaded, import_path, load_all
 from headrace.domain.pipelines.registry import register
 from headrace.settings import Settings
 from headrace.workers.child.fork_server import ForkServer
 from headrace.workers.child.server import Load
-from headrace.workers.crash_record import CrashRecord, Death, read_death
+from headrace.workers.crash_record import read_death
 
 _log = structlog.get_logger(__name__)
 
@@ -59,12 +63,6 @@ async def running_fork_server(loaded: Loaded, settings: Settings) -> AsyncIterat
         await fork_server.stop()
 
 
-def open_record(path: Path | None, worker: str) -> tuple[Death | None, CrashRecord]:
-    """Return how the predecessor of this worker ended, and the record of this one."""
-    death = None if path is None else read_death(path)
-    return death, CrashRecord(path, worker)
-
-
 async def register_pipelines(database: Database, loaded: Loaded, *, may_replace: bool) -> None:
     """Store the pipelines in the database. Wait a minute for PostgreSQL and its schema."""
     for number in range(1, _MAX_REGISTER_TRIES + 1):
@@ -87,20 +85,51 @@ async def warm_up(write_queue: JobQueue) -> None:
         await asyncio.gather(write_queue.write([]), write_queue.write([]))
 
 
-async def rescue_jobs_of(
-    death: Death, job_queue: JobQueue, publisher: RedisPublisher, bell: Doorbell
-) -> None:
-    """Requeue the jobs of this worker's predecessor now; the loss counts for the one that is to blame."""
-    blamed = None if death.blamed is None else str(death.blamed[0])
-    try:
-        news = await job_queue.rescue_from(death.worker, death.blamed)
-    except TRANSIENT as error:
-        # Their leases run out, and nobody is blamed.
-        _log.warning("predecessor_not_rescued", worker=death.worker, reason=error.reason)
-        return
-    _log.error("worker_died", worker=death.worker, blamed=blamed, rescued=len(news))
-    publisher.publish(news)
-    bell.ring(job_queue.worker.queues)
+async def open_redis(url: str | None, stack: AsyncExitStack) -> ArqRedis | None:
+    """Connect to Redis, if there is one, until *stack* is closed.
+
+    Raises:
+        HeadraceError: Redis may evict keys.
+    """
+    if not url:
+        return None
+    redis = build_redis(url)
+    stack.push_async_callback(close_redis, redis)
+    await require_noeviction(redis)
+    return redis
+
+
+class Predecessor:
+    """The worker process that ran before this one, if it died."""
+
+    def __init__(self, crash_record: Path | None) -> None:
+        self._death = None if crash_record is None else read_death(crash_record)
+        self._news: list[JobNews] = []
+
+    async def rescue(self, database: Database) -> None:
+        """Requeue its jobs, unless that is done; the loss counts for the one that is to blame.
+
+        Without PostgreSQL or its schema nothing is done: if no later call succeeds before the leases have run
+        out, nobody is blamed.
+        """
+        death = self._death
+        if death is None:
+            return
+        try:
+            news = await rescue_from(RescueRepository(database), death.worker, death.blamed)
+        except (*TRANSIENT, asyncpg.UndefinedTableError) as error:
+            _log.warning("predecessor_not_rescued", worker=death.worker, reason=str(error))
+            return
+        blamed = None if death.blamed is None else str(death.blamed[0])
+        _log.error("worker_died", worker=death.worker, blamed=blamed, rescued=len(news))
+        self._death = None
+        self._news = news
+
+    def announce(self, publisher: RedisPublisher, bell: Doorbell, queues: tuple[str, ...]) -> None:
+        """Publish what `rescue` has changed."""
+        if self._news:
+            publisher.publish(self._news)
+            bell.ring(queues)
 
 
 async def sign_off(job_queue: JobQueue) -> None:

@@ -24,8 +24,10 @@ _log = structlog.get_logger(__name__)
 REFUSED_EXIT: Final = 78
 """The exit status of a worker whose start cannot succeed, so that it is not restarted."""
 _MIN_PAUSE_SECONDS: Final = 0.2
+# The next worker must start before the leases of a worker that died have run out.
 _MAX_PAUSE_SECONDS: Final = 5.0
-_HEALTHY_SECONDS: Final = 10.0
+# A worker that was killed because it hung has run for longer.
+_HEALTHY_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.1
 
 
@@ -34,7 +36,7 @@ def supervise(command: Sequence[str], *, stop_seconds: float) -> int:
 
     The signals are forwarded as SIGTERM. A worker that runs *stop_seconds* longer is killed; a second SIGINT
     kills it at once. The pause before a restart doubles from 0.2 s to 5 s, and starts again after a worker
-    that ran for 10 s.
+    that ran for 5 s.
     """
     with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
         options = ("--parent", str(os.getpid()), "--crash-record", str(Path(folder, "worker.crash")))

@@ -115,23 +115,8 @@ class JobQueue:
         return _news(await self._rescues.rescue(leases, _LOST_TOO_OFTEN_JSON))
 
     async def rescue_from(self, dead_worker: str, blamed: HeldLease | None) -> list[JobNews]:
-        """Requeue all jobs of a worker that has certainly ended, without waiting for their leases.
-
-        *blamed* is the attempt that ended it, if known: the loss counts for its job only, which fails with
-        its fifth loss.
-        """
-        news: list[JobNews] = []
-        leases = await self._rescues.fetch_held(dead_worker)
-        for start in range(0, len(leases), _RESCUE_BATCH):
-            news += _news(
-                await self._rescues.rescue(
-                    leases[start : start + _RESCUE_BATCH],
-                    _LOST_TOO_OFTEN_JSON,
-                    blamed=blamed,
-                    dead_worker=dead_worker,
-                )
-            )
-        return news
+        """See the function `rescue_from`."""
+        return await rescue_from(self._rescues, dead_worker, blamed)
 
     async def fail_timed_out(self) -> list[JobNews]:
         """Fail queued jobs that are out of time."""
@@ -140,6 +125,26 @@ class JobQueue:
     async def deregister(self) -> None:
         """Delete this worker's row, so that nothing counts on it any more."""
         await self._workers.delete(self.worker.id)
+
+
+async def rescue_from(rescues: RescueRepository, dead_worker: str, blamed: HeldLease | None) -> list[JobNews]:
+    """Requeue all jobs of a worker that has certainly ended, without waiting for their leases.
+
+    *blamed* is the attempt that ended it, if known: the loss counts for its job only, which fails with its
+    fifth loss.
+    """
+    news: list[JobNews] = []
+    leases = await rescues.fetch_held(dead_worker)
+    for start in range(0, len(leases), _RESCUE_BATCH):
+        news += _news(
+            await rescues.rescue(
+                leases[start : start + _RESCUE_BATCH],
+                _LOST_TOO_OFTEN_JSON,
+                blamed=blamed,
+                dead_worker=dead_worker,
+            )
+        )
+    return news
 
 
 def _step_record(row: Row) -> StepRecord:
