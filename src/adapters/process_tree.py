@@ -11,13 +11,44 @@ import sys
 import time
 from collections.abc import Collection
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 KILL_SECONDS: Final = 5.0
 """How long `kill_children` waits for processes that cannot end."""
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
+_FORWARDED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _POLL_SECONDS: Final = 0.01
+
+
+def run_below_init() -> None:
+    """Continue in a child if this process is PID 1, as in a container; elsewhere do nothing.
+
+    Linux drops signals that a process sends to PID 1 of its own namespace, even SIGKILL. The parent forwards
+    the signals that end the child, reaps orphans, and exits with the child's status. Call it before the
+    process starts a thread.
+    """
+    if os.getpid() != 1:
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
+    child = os.fork()
+    if child != 0:
+
+        def forward(number: int, _frame: FrameType | None) -> None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, number)
+
+        for number in _FORWARDED:
+            signal.signal(number, forward)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
+    if child == 0:
+        return
+    while True:
+        pid, status = os.wait()
+        if pid == child:
+            code = os.waitstatus_to_exitcode(status)
+            os._exit(code if code >= 0 else 128 - code)
 
 
 def adopt_orphans() -> None:

@@ -62,8 +62,10 @@ def api(host: str, port: int, tied: bool) -> None:
     events arrive up to a second later. Exits with
     status 78 if it refuses to start; the last line says why.
     """
+    from headrace.adapters.process_tree import run_below_init
     from headrace.cli.process_exit import terminate_when_stdin_closes
 
+    run_below_init()
     if tied:
         terminate_when_stdin_closes()
     try:
