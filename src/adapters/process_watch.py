@@ -21,7 +21,8 @@ class ProcessWatch:
     """A small process that kills this one after seven seconds without a beat.
 
     It first sends SIGABRT, so that `faulthandler` writes the stacks of all threads, and then SIGKILL. A
-    process that the system has suspended is not silent.
+    process that the system has suspended is not silent. The process must not be PID 1 of its namespace,
+    since Linux drops these signals there: see `run_below_init`.
     """
 
     def __init__(self, watcher: "subprocess.Popen[bytes]", write_end: int) -> None:
@@ -40,8 +41,14 @@ class ProcessWatch:
 
 
 @contextmanager
-def watched_process(*, silent_seconds: float = _SILENT_SECONDS) -> Iterator[ProcessWatch]:
-    """Have this process watched for the block, from its first beat on."""
+def watched_process(
+    *, silent_seconds: float = _SILENT_SECONDS, report: Path | None = None
+) -> Iterator[ProcessWatch]:
+    """Have this process watched for the block, from its first beat on.
+
+    The watcher appends to the file *report* which thread is running when it kills the process: its id, as a
+    decimal number.
+    """
     faulthandler.enable()
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
@@ -50,7 +57,10 @@ def watched_process(*, silent_seconds: float = _SILENT_SECONDS) -> Iterator[Proc
         with os.fdopen(read_end, "rb") as beats:
             # It imports nothing of this package: an interpreter without `site` starts within 20 ms.
             watcher = subprocess.Popen(  # noqa: S603  (our own command line)
-                [sys.executable, "-I", "-S", str(_WATCHER), str(os.getpid()), f"{silent_seconds:g}"],
+                [
+                    *(sys.executable, "-I", "-S", str(_WATCHER), str(os.getpid()), f"{silent_seconds:g}"),
+                    *([] if report is None else [str(report)]),
+                ],
                 stdin=beats,
                 process_group=0,
             )

@@ -1,22 +1,38 @@
 """Records in a file which attempts run an author's code, so that the death of a worker can be explained."""
 
-import asyncio
 import mmap
 import struct
+import threading
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from msgspec import Struct
 
 from headrace.domain.jobs.attempts.claims import HeldLease
 
+T = TypeVar("T")
+
 _WORKER: Final = struct.Struct("64s")
-_LEASE: Final = struct.Struct("16sI")
+_LEASE: Final = struct.Struct("=16sI")
+_THREAD_ID: Final = struct.Struct("=I")
+# The thread, the attempt whose code it runs, and how many threads began before.
+_THREAD: Final = struct.Struct("=I16sIQ")
+_MAX_THREADS: Final = 1024
+
 _ENTERED_AT: Final = _WORKER.size
 _BLAMED_AT: Final = _ENTERED_AT + _LEASE.size
-_SIZE: Final = _BLAMED_AT + _LEASE.size
-_NO_LEASE: Final = (b"", 0)
+_LOOP_AT: Final = _BLAMED_AT + _LEASE.size
+_LOOP_THREAD_AT: Final = _LOOP_AT + _LEASE.size
+_THREADS_AT: Final = _LOOP_THREAD_AT + _THREAD_ID.size
+_SIZE: Final = _THREADS_AT + _MAX_THREADS * _THREAD.size
+
+_LOOP: Final = slice(_LOOP_AT, _LOOP_AT + _LEASE.size)
+_NO_LEASE: Final = bytes(_LEASE.size)
+_NO_THREAD: Final = bytes(_THREAD.size)
+_NOBODY: Final[HeldLease] = (UUID(int=0), 2**32 - 1)
 
 
 class Death(Struct, frozen=True):
@@ -27,24 +43,43 @@ class Death(Struct, frozen=True):
 
 
 class Entry:
-    """An author's code that runs on behalf of *lease*. *task*: the asyncio task that runs it, if any."""
+    """An author's code that runs on behalf of *lease*."""
 
-    __slots__ = ("lease", "task")
+    __slots__ = ("lease",)
 
     def __init__(self, lease: HeldLease) -> None:
         self.lease = lease
-        self.task: asyncio.Future[Any] | None = None
+
+
+class LoopMark:
+    """The attempt whose code the event loop runs at this moment; it is set at each switch."""
+
+    __slots__ = ("_memory", "value")
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        self._memory = memory
+        self.value = _NO_LEASE
+
+    def set(self, value: bytes) -> None:
+        """Record the attempt, as `pack_lease` returns it."""
+        self._memory[_LOOP] = self.value = value
 
 
 class CrashRecord:
     """The record of one worker process, in a file that outlives it.
 
-    The file holds the worker's id, the attempt whose code was entered last and still runs, and the attempt
-    that is known to be to blame. Steps in child processes are not recorded: they cannot end the worker.
+    The file holds the worker's id and several attempts: the one that is known to be to blame, the one whose
+    code the event loop runs, those whose code runs in threads, and the one whose code was entered last and
+    has not ended. Steps in child processes are not recorded: they cannot end the worker. `ProcessWatch`
+    appends the id of the thread that is running when the process hangs.
     """
 
     def __init__(self, path: Path | None, worker: str) -> None:
-        """Start the record of *worker* in the file at *path*. None keeps it in memory only."""
+        """Start the record of *worker* in the file at *path*, in the thread of its event loop.
+
+        None keeps it in memory only.
+        """
+        self.path = path
         if path is None:
             self._memory = mmap.mmap(-1, _SIZE)
         else:
@@ -53,6 +88,10 @@ class CrashRecord:
                 file.flush()
                 self._memory = mmap.mmap(file.fileno(), _SIZE)
         self._running: dict[Entry, None] = {}
+        self._free_threads = list(range(_MAX_THREADS))
+        self._begun_threads = count(1)
+        self.loop_mark = LoopMark(self._memory)
+        _THREAD_ID.pack_into(self._memory, _LOOP_THREAD_AT, threading.get_native_id())
         _WORKER.pack_into(self._memory, 0, worker.encode())
 
     def enter(self, lease: HeldLease) -> Entry:
@@ -69,33 +108,51 @@ class CrashRecord:
             last = next(reversed(self._running), None)
             self._write(_ENTERED_AT, None if last is None else last.lease)
 
+    def call(self, lease: HeldLease, function: Callable[..., T], *arguments: Any) -> T:
+        """Call *function*, and record meanwhile that this thread runs it on behalf of *lease*.
+
+        Beyond 1,024 threads at once nothing is recorded.
+        """
+        try:
+            number = self._free_threads.pop()
+        except IndexError:
+            return function(*arguments)
+        at = _THREADS_AT + number * _THREAD.size
+        began = next(self._begun_threads)
+        _THREAD.pack_into(self._memory, at, threading.get_native_id(), lease[0].bytes, lease[1], began)
+        try:
+            return function(*arguments)
+        finally:
+            self._memory[at : at + _THREAD.size] = _NO_THREAD
+            self._free_threads.append(number)
+
     def blame(self, lease: HeldLease) -> None:
         """Record which attempt is to blame if the process ends."""
         self._write(_BLAMED_AT, lease)
 
-    def blame_task(self, task: "asyncio.Task[Any] | None") -> HeldLease | None:
-        """Blame the attempt whose code *task* runs, else the one that was entered last; return it."""
-        entries = list(self._running)
-        lease = next((entry.lease for entry in entries if task is not None and entry.task is task), None)
-        lease = lease or self._lease_in_context(task) or _lease(self._memory, _ENTERED_AT)
-        if lease is not None:
-            self.blame(lease)
+    def blame_loop(self, *, runs_task: bool) -> HeldLease | None:
+        """Blame the attempt whose code blocks the event loop, and return it.
+
+        *runs_task*: the loop is in a task, so if it runs no attempt's code, it is the worker's own and nobody
+        is to blame. Else it is in a callback, which may be an author's: the last entry is blamed.
+        """
+        memory = self._memory
+        lease = _lease(memory, _LOOP_AT) or _lease(memory, _BLAMED_AT)
+        if lease is None and not runs_task:
+            lease = _lease(memory, _ENTERED_AT)
+        self._write(_BLAMED_AT, lease or _NOBODY)
         return lease
 
     def clear(self) -> None:
         """Delete the record, because the process ends in order."""
         self._memory[:] = bytes(_SIZE)
 
-    def _lease_in_context(self, task: "asyncio.Task[Any] | None") -> HeldLease | None:
-        """Return the lease of the job in whose context *task* was created. Needs Python 3.12."""
-        get_context = getattr(task, "get_context", None)
-        if get_context is None:
-            return None
-        job_ids = {value for variable, value in get_context().items() if variable.name == "structlog_job_id"}
-        return next((entry.lease for entry in list(self._running) if str(entry.lease[0]) in job_ids), None)
-
     def _write(self, offset: int, lease: HeldLease | None) -> None:
-        _LEASE.pack_into(self._memory, offset, *(_NO_LEASE if lease is None else (lease[0].bytes, lease[1])))
+        self._memory[offset : offset + _LEASE.size] = _NO_LEASE if lease is None else pack_lease(lease)
+
+
+def pack_lease(lease: HeldLease) -> bytes:
+    return _LEASE.pack(lease[0].bytes, lease[1])
 
 
 def read_death(path: Path) -> Death | None:
@@ -109,7 +166,21 @@ def read_death(path: Path) -> Death | None:
     worker = _WORKER.unpack_from(record)[0].rstrip(b"\0").decode(errors="replace")
     if not worker:
         return None
-    return Death(worker, _lease(record, _BLAMED_AT) or _lease(record, _ENTERED_AT))
+    blamed = _lease(record, _BLAMED_AT) or _culprit(record)
+    return Death(worker, None if blamed == _NOBODY else blamed)
+
+
+def _culprit(record: bytes) -> HeldLease | None:
+    """Return the attempt whose code was running at the death, else the one whose code was entered last."""
+    loop = _lease(record, _LOOP_AT)
+    threads = sorted(_THREAD.iter_unpack(record[_THREADS_AT:_SIZE]), key=lambda row: row[3])
+    in_threads = {thread: (UUID(bytes=job_id), fence) for thread, job_id, fence, _ in threads if thread}
+    if busy := int(record[_SIZE:] or b"0"):
+        is_loop = busy == _THREAD_ID.unpack_from(record, _LOOP_THREAD_AT)[0]
+        running = loop if is_loop else in_threads.get(busy)
+    else:
+        running = loop or next(reversed(in_threads.values()), None)
+    return running or _lease(record, _ENTERED_AT)
 
 
 def _lease(record: "bytes | mmap.mmap", offset: int) -> HeldLease | None:

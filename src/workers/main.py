@@ -29,6 +29,7 @@ from headrace.domain.jobs.eta.step_times_repository import StepTimesRepository
 from headrace.domain.pipelines.versions import version_key
 from headrace.settings import Settings
 from headrace.workers.arq_worker import HeadraceWorker
+from headrace.workers.attribution import attribute_tasks
 from headrace.workers.crash_record import CrashRecord
 from headrace.workers.leases import Leases
 from headrace.workers.maintenance.blob_remover import BlobRemover
@@ -80,7 +81,8 @@ async def run_worker(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, running.worker.handle_sig, number)
-        with watched_process() as watch:
+        attribute_tasks(loop)
+        with watched_process(report=running.crash_record.path) as watch:
             watchers = [
                 asyncio.create_task(coroutine)
                 for coroutine in (Watchdog(running.crash_record).run(), watch.run())

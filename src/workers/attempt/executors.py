@@ -8,8 +8,8 @@ from headrace.domain.pipelines.definition import Node, Pipeline
 from headrace.workers.attempt.contexts import LoopContext, StepIdentity, ThreadContext
 from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.waiting import StopSignal, wait_first, wait_for_end
+from headrace.workers.attribution import attributed
 from headrace.workers.containment import call_in_thread, contained
-from headrace.workers.crash_record import Entry
 from headrace.workers.values import encode_value
 
 # A coroutine step has this time to notice a stop by itself; then its task is cancelled.
@@ -95,7 +95,7 @@ class ThreadExecutor:
 
     def start(self) -> asyncio.Future[Any]:
         return call_in_thread(
-            f"headrace-{self._node.name}", self._node.step.function, self._context, *self._items
+            f"headrace-{self._node.name}", attributed(self._node.step.function), self._context, *self._items
         )
 
     def output(self, returned: Any) -> str:
@@ -124,18 +124,14 @@ def build_executor(
     return ThreadExecutor(node, ThreadContext(context, asyncio.get_running_loop()), context, items, limit)
 
 
-async def run_step(executor: StepExecutor, node: Node, stop: StopSignal, entry: Entry | None = None) -> str:
+async def run_step(executor: StepExecutor, node: Node, stop: StopSignal) -> str:
     """Run the try until it ends, *stop* is set or its timeout has passed; return the output as JSON.
-
-    *entry*: the entry of the crash record that gets the task of the try.
 
     Raises:
         StepStoppedError: it was stopped or timed out.
         Exception: any exception that the step raised.
     """
     step = executor.start()
-    if entry is not None:
-        entry.task = step
     try:
         await wait_first(step, stop=stop, seconds=node.step.timeout.total_seconds())
         if step.done():

@@ -17,6 +17,7 @@ from headrace.workers.attempt.plan import StepPlan, compute_items
 from headrace.workers.attempt.process_executor import ProcessExecutor
 from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.waiting import StopSignal, wait_first
+from headrace.workers.attribution import attributed
 from headrace.workers.child.protocol import RunStep
 from headrace.workers.containment import call_in_thread, contained
 from headrace.workers.resources import WorkerResources
@@ -78,7 +79,7 @@ class StepRunner:
         crash_record = self._resources.crash_record
         entry = crash_record.enter(self._claim.lease)
         future: asyncio.Future[Any] = call_in_thread(
-            f"headrace-{node.name}-items", compute_items, node, self._params
+            f"headrace-{node.name}-items", attributed(compute_items), node, self._params
         )
         await wait_first(future, stop=self._stop, seconds=_ITEMS_TIMEOUT_SECONDS)
         if future.done():
@@ -130,7 +131,7 @@ class StepRunner:
         entry = crash_record.enter(self._claim.lease)
         is_abandoned = False
         try:
-            return await run_step(self._build_executor(run, scratch), run.node, self._stop, entry)
+            return await run_step(self._build_executor(run, scratch), run.node, self._stop)
         except StepStoppedError as error:
             is_abandoned = error.abandoned
             raise

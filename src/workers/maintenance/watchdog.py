@@ -53,7 +53,8 @@ class Watchdog:
                 return
             if self._ticked_at >= began:
                 continue
-            blamed = self._crash_record.blame_task(asyncio.current_task(self._loop))
+            runs_task = asyncio.current_task(self._loop) is not None
+            blamed = self._crash_record.blame_loop(runs_task=runs_task)
             by = "" if blamed is None else f" by job {blamed[0]}"
             sys.stderr.write(
                 f"the event loop is blocked for more than {self._seconds:g} s{by}; ending the process\n"

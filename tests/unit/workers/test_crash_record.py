@@ -1,10 +1,10 @@
 """The crash record of a worker names the attempt that is to blame for its end."""
 
-import asyncio
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from headrace.domain.jobs.attempts.claims import HeldLease
-from headrace.workers.crash_record import CrashRecord, Death, read_death
+from headrace.workers.crash_record import CrashRecord, Death, pack_lease, read_death
 
 FIRST: Final[HeldLease] = (UUID(int=1), 3)
 SECOND: Final[HeldLease] = (UUID(int=2**127), 2**31)
@@ -95,29 +95,111 @@ def test_a_record_in_memory_needs_no_file() -> None:
     record.leave(record.enter(FIRST))
 
 
-async def test_the_attempt_whose_task_is_running_is_blamed(path: Path) -> None:
+def run_in_loop(record: CrashRecord, lease: HeldLease | None) -> None:
+    record.loop_mark.set(bytes(20) if lease is None else pack_lease(lease))
+
+
+@pytest.mark.parametrize("runs_task", [True, False])
+def test_the_attempt_whose_code_blocks_the_loop_is_blamed(path: Path, runs_task: bool) -> None:
     record = CrashRecord(path, "w")
-    entry = record.enter(FIRST)
-    entry.task = asyncio.current_task()
+    run_in_loop(record, FIRST)
     record.enter(SECOND)
 
-    blamed = record.blame_task(asyncio.current_task())
-
-    assert blamed == FIRST
+    assert record.blame_loop(runs_task=runs_task) == FIRST
     assert read_death(path) == Death("w", FIRST)
 
 
-async def test_the_last_entry_is_blamed_for_an_unknown_task(path: Path) -> None:
+def test_nobody_is_blamed_for_a_task_of_the_worker_itself(path: Path) -> None:
+    record = CrashRecord(path, "w")
+    record.enter(FIRST)
+
+    assert record.blame_loop(runs_task=True) is None
+    assert read_death(path) == Death("w", None)
+
+
+def test_a_suspect_is_blamed_whatever_blocks_its_process(path: Path) -> None:
+    record = CrashRecord(path, "w")
+    record.blame(FIRST)
+
+    assert record.blame_loop(runs_task=True) == FIRST
+    assert read_death(path) == Death("w", FIRST)
+
+
+def test_the_last_entry_is_blamed_for_a_callback_that_blocks(path: Path) -> None:
     record = CrashRecord(path, "w")
     for lease in (FIRST, SECOND):
-        record.enter(lease).task = asyncio.get_running_loop().create_future()
+        record.enter(lease)
 
-    assert record.blame_task(None) == SECOND
+    assert record.blame_loop(runs_task=False) == SECOND
+    assert read_death(path) == Death("w", SECOND)
 
 
-def test_nobody_is_blamed_for_an_unknown_task_without_an_entry(path: Path) -> None:
-    assert CrashRecord(path, "w").blame_task(None) is None
+def test_nobody_is_blamed_for_a_callback_without_an_entry(path: Path) -> None:
+    assert CrashRecord(path, "w").blame_loop(runs_task=False) is None
     assert read_death(path) == Death("w", None)
+
+
+def test_the_attempt_that_the_loop_runs_at_the_death_is_to_blame(path: Path) -> None:
+    record = CrashRecord(path, "w")
+    record.enter(SECOND)
+    run_in_loop(record, FIRST)
+
+    running = record.call(THIRD, read_death, path)
+    run_in_loop(record, None)
+    suspended = record.call(THIRD, read_death, path)
+
+    # While the loop runs nobody's code, only a thread can have ended the process.
+    assert (running, suspended) == (Death("w", FIRST), Death("w", THIRD))
+    assert read_death(path) == Death("w", SECOND)
+
+
+def test_the_thread_that_began_last_is_to_blame_when_nothing_else_is_known(path: Path) -> None:
+    record = CrashRecord(path, "w")
+
+    assert record.call(FIRST, record.call, SECOND, read_death, path) == Death("w", SECOND)
+
+
+def test_the_thread_that_runs_in_a_hanging_process_is_to_blame(path: Path) -> None:
+    record = CrashRecord(path, "w")
+    run_in_loop(record, FIRST)
+    began, done = threading.Barrier(4), threading.Event()
+    threads = []
+
+    def work() -> None:
+        began.wait()
+        done.wait()
+
+    for lease in (SECOND, THIRD, FIRST):
+        threads.append(threading.Thread(target=record.call, args=(lease, work)))
+        threads[-1].start()
+    began.wait()
+    content = path.read_bytes()
+    done.set()
+    for thread in threads:
+        thread.join()
+
+    deaths = []
+    for busy in (threads[0].native_id, threads[1].native_id, threading.get_native_id()):
+        path.write_bytes(content + str(busy).encode())
+        deaths.append(read_death(path))
+    assert deaths == [Death("w", SECOND), Death("w", THIRD), Death("w", FIRST)]
+
+
+def test_a_thread_that_runs_nobodys_code_blames_the_last_entry(path: Path) -> None:
+    record = CrashRecord(path, "w")
+    run_in_loop(record, FIRST)
+    record.enter(SECOND)
+    with path.open("a") as file:
+        file.write("1")
+
+    assert read_death(path) == Death("w", SECOND)
+
+
+def test_threads_beyond_the_limit_are_not_recorded(path: Path) -> None:
+    record = CrashRecord(path, "w")
+    record._free_threads.clear()
+
+    assert record.call(FIRST, read_death, path) == Death("w", None)
 
 
 def test_the_record_outlives_a_killed_process(path: Path) -> None:

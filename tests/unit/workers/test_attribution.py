@@ -1,0 +1,131 @@
+"""Code that runs in the event loop or in a thread is recorded as that of the attempt that started it."""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+import pytest
+
+from headrace.domain.jobs.attempts.claims import HeldLease
+from headrace.workers.attribution import attribute_tasks, attributed, run_attempt
+from headrace.workers.crash_record import CrashRecord, read_death
+
+FIRST: Final[HeldLease] = (UUID(int=1), 3)
+SECOND: Final[HeldLease] = (UUID(int=2), 1)
+
+
+class Scene:
+    """A crash record whose last entry is another attempt than those that run."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.record = CrashRecord(path, "w")
+        self.record.enter((UUID(int=9), 9))
+
+    def culprit(self) -> HeldLease | None:
+        """Return the attempt that would be to blame if the process ended now."""
+        death = read_death(self._path)
+        assert death is not None
+        return death.blamed
+
+    async def run(self, lease: HeldLease, coroutine: "asyncio._CoroutineLike[object]") -> object:
+        return await run_attempt(self.record, lease, coroutine)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    loop = asyncio.get_running_loop()
+    attribute_tasks(loop)
+    yield Scene(tmp_path / "worker.crash")
+    loop.set_task_factory(None)
+
+
+async def test_the_code_that_runs_is_attributed_after_each_await_and_not_between(scene: Scene) -> None:
+    seen = []
+
+    async def attempt(turn: asyncio.Event, next_turn: asyncio.Event) -> None:
+        for _ in range(2):
+            await turn.wait()
+            turn.clear()
+            seen.append(scene.culprit())
+            next_turn.set()
+
+    one, two = asyncio.Event(), asyncio.Event()
+    tasks = [
+        asyncio.create_task(scene.run(FIRST, attempt(one, two))),
+        asyncio.create_task(scene.run(SECOND, attempt(two, one))),
+    ]
+    await asyncio.sleep(0)
+    seen.append(scene.culprit())
+    one.set()
+    await asyncio.gather(*tasks)
+
+    assert seen == [(UUID(int=9), 9), FIRST, SECOND, FIRST, SECOND]
+    assert scene.culprit() == (UUID(int=9), 9)
+
+
+async def test_tasks_and_threads_that_an_attempt_starts_are_attributed_to_it(scene: Scene) -> None:
+    async def look() -> HeldLease | None:
+        await asyncio.sleep(0)
+        return scene.culprit()
+
+    async def attempt() -> list[HeldLease | None]:
+        in_tasks = await asyncio.gather(look(), asyncio.wait_for(look(), 60))
+        # The loop waits meanwhile, so the thread is the only one that runs code of an attempt.
+        return [*in_tasks, await asyncio.to_thread(scene.culprit)]
+
+    assert await scene.run(FIRST, attempt()) == [FIRST] * 3
+    assert await asyncio.create_task(look()) == (UUID(int=9), 9)
+
+
+async def test_a_function_is_attributed_to_the_attempt_that_hands_it_to_a_thread(scene: Scene) -> None:
+    async def attempt() -> HeldLease | None:
+        function = attributed(scene.culprit)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, function)
+
+    assert await scene.run(FIRST, attempt()) == FIRST
+    assert attributed(scene.culprit) == scene.culprit
+
+
+async def test_an_attempt_is_cancelled_and_fails_as_without_a_mark(scene: Scene) -> None:
+    seen = []
+
+    async def attempt() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            seen.append(scene.culprit())
+            raise
+
+    async def fail() -> None:
+        raise LookupError("on purpose")
+
+    task = asyncio.create_task(scene.run(FIRST, attempt()))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(LookupError, match="on purpose"):
+        await scene.run(FIRST, fail())
+
+    assert seen == [FIRST]
+    assert scene.culprit() == (UUID(int=9), 9)
+
+
+async def test_a_task_of_an_attempt_shows_its_coroutine(scene: Scene) -> None:
+    async def named() -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        assert inspect.getcoroutinestate(task.get_coro()) == inspect.CORO_RUNNING  # type: ignore[arg-type]
+        return repr(task) + str(task.get_stack())
+
+    async def attempt() -> str:
+        return await asyncio.create_task(named())
+
+    text = str(await scene.run(FIRST, attempt()))
+
+    assert text.count("named") == 2
