@@ -8,6 +8,7 @@ import asyncio
 import functools
 import importlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from typing import Any, Final, Literal, cast
 from headrace.domain.database import DatabaseAwayError
 from headrace.domain.jobs.states import JobState
 
-BreakMode = Literal["kill", "stop", "lose", "mute"]
+BreakMode = Literal["kill", "stop", "lose", "mute", "hang"]
 
 
 def moves(_result: Any, changes: Any = ()) -> bool:
@@ -66,6 +67,7 @@ POINTS: Final = {
     "after_finish": Point(_WRITE, "after", moves),
     "before_ring": Point("headrace.adapters.doorbell:Doorbell.ring", "before"),
     "last_news": Point("headrace.adapters.publisher:RedisPublisher.publish", "before", ends),
+    "submitting": Point("headrace.domain.jobs.submission.submitter:Submitter.submit", "before"),
     "holding_a_job": Point("headrace.domain.jobs.repository:JobRepository.append_event", "before"),
 }
 
@@ -74,7 +76,7 @@ def command(point: str, passage: int = 1, breaks: BreakMode = "kill") -> tuple[s
     """Return the command to run instead of `headrace`.
 
     `kill` and `stop` send a signal to the own process; `lose` makes the call and discards its result; `mute`
-    skips the call, from that visit on.
+    skips the call, from that visit on; `hang` never returns, and never gives Python's lock back.
     """
     return (sys.executable, "-P", str(Path(__file__)), f"{point}:{passage}:{breaks}")
 
@@ -138,6 +140,8 @@ def _break(breaks: BreakMode) -> None:
     sys.stderr.flush()
     if breaks == "lose":
         raise DatabaseAwayError("the answer was lost")
+    if breaks == "hang":
+        re.match("(a+)+$", "a" * 60 + "b")
     if breaks != "mute":
         os.kill(os.getpid(), signal.SIGKILL if breaks == "kill" else signal.SIGSTOP)
 

@@ -72,7 +72,7 @@ async def running(
         process = await asyncio.create_subprocess_exec(
             *command,
             *arguments,
-            env=_environment(settings) | environment,
+            env=environment_of(settings) | environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=file,
             stderr=file,
@@ -113,7 +113,7 @@ async def api(
     async with running(settings, "api", "--port", str(port), command=command) as started:
         address = f"http://127.0.0.1:{port}"
         async with httpx.AsyncClient(base_url=address, trust_env=False) as client:
-            await until_async(lambda: _is_live(client), lambda: started.output)
+            await until_async(lambda: is_live(client), lambda: started.output)
         yield started, address
 
 
@@ -145,13 +145,13 @@ def free_port() -> int:
         return port
 
 
-async def _is_live(client: httpx.AsyncClient) -> bool:
+async def is_live(client: httpx.AsyncClient) -> bool:
     with suppress(httpx.TransportError):
         return (await client.get("/health/live")).status_code == 200
     return False
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def environment_of(settings: Settings) -> dict[str, str]:
     variables: dict[str, str] = {}
     for name, value in msgspec.structs.asdict(settings).items():
         if value is not None:

@@ -31,6 +31,36 @@ async def submit_all(api: Api, pipeline: str, count: int, **params: object) -> l
     return [(await api.submit(pipeline, params=params))["id"] for _ in range(count)]
 
 
+async def submit_before_neighbours(
+    api: Api,
+    folder: Path,
+    pipeline: str,
+    way: str,
+    neighbours: dict[str, int],
+    *,
+    seconds: float,
+    attempts: int = 0,
+) -> tuple[str, list[str]]:
+    """Submit a harmful job, and its neighbours once it runs; return their ids. It waits for them."""
+    folder.mkdir()  # noqa: ASYNC240  (it is short)
+    params = {
+        "way": way,
+        "folder": str(folder),
+        "neighbours": sum(neighbours.values()),
+        "attempts": attempts,
+    }
+    culprit = (await api.submit(pipeline, params=params))["id"]
+    await processes.until((folder / culprit).exists)
+    ids = []
+    for name, count in neighbours.items():
+        ids += await submit_all(api, name, count, seconds=seconds, folder=str(folder))
+    return culprit, ids
+
+
+def was_blamed(job: JobRecord) -> list[bool]:
+    return [event.body["blamed"] for event in job.of_type("attempt.lost")]
+
+
 async def outcome(
     api: Api, database: StatementPool, culprit: str, neighbours: list[str]
 ) -> tuple[JobRecord, list[JobRecord]]:
@@ -43,11 +73,12 @@ async def outcome(
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("way", ["blocks", "holds_the_lock", "kills", "exits"])
 async def test_only_the_job_that_ends_its_workers_is_blamed(
-    harmful: Settings, database: StatementPool, way: str
+    harmful: Settings, database: StatementPool, tmp_path: Path, way: str
 ) -> None:
     async with serving(harmful) as api, processes.supervised(harmful) as parent:
-        neighbours = await submit_all(api, "patient", 10, seconds=3)
-        culprit = (await api.submit("harmful", params={"way": way}))["id"]
+        culprit, neighbours = await submit_before_neighbours(
+            api, tmp_path / way, "harmful", way, {"patient": 10}, seconds=3
+        )
         job, others = await outcome(api, database, culprit, neighbours)
         output = parent.output
 
@@ -61,21 +92,59 @@ async def test_only_the_job_that_ends_its_workers_is_blamed(
     assert all(culprit in line for line in alone)
     if way in ("blocks", "holds_the_lock"):
         assert "the event loop is blocked for more than" in output
-        assert " in harm" in output  # its stack
+        assert " in end_process" in output  # its stack
 
 
-async def test_the_step_that_enters_last_is_not_blamed_for_the_one_that_blocks(
-    harmful: Settings, database: StatementPool
+@pytest.mark.parametrize(
+    ("pipeline", "ways", "neighbours"),
+    [
+        ("harmful", ["blocks_in_a_task"], {"patient": 2}),
+        ("harmful_thread", ["holds_the_lock"], {"patient": 1, "patient_thread": 2}),
+        ("harmful", ["holds_the_lock_in_to_thread"], {"patient": 1, "patient_thread": 2}),
+        ("harmful", ["kills_in_a_task", "exits_in_a_task"], {"patient": 1, "patient_thread": 2}),
+        # Only the thread that began last can be named after an exit.
+        ("harmful_thread", ["exits"], {"patient": 3}),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else "",
+)
+async def test_a_step_is_blamed_although_its_neighbours_enter_after_it(
+    harmful: Settings,
+    database: StatementPool,
+    tmp_path: Path,
+    pipeline: str,
+    ways: list[str],
+    neighbours: dict[str, int],
 ) -> None:
     async with serving(harmful) as api, processes.supervised(harmful):
-        culprit = (await api.submit("harmful", params={"way": "blocks_later", "attempts": 1}))["id"]
-        neighbours = await submit_all(api, "patient", 3, seconds=2)
+        for way in ways:
+            culprit, others = await submit_before_neighbours(
+                api, tmp_path / way, pipeline, way, neighbours, seconds=1, attempts=1
+            )
+            job, kept = await outcome(api, database, culprit, others)
+
+            assert (job.state, job.attempt) == ("succeeded", 2)
+            assert was_blamed(job) == [True]
+            assert [was_blamed(other) for other in kept] == [[False]] * len(others)
+
+
+async def test_the_job_that_hangs_is_blamed_beside_another_worker_although_modules_load_slowly(
+    harmful: Settings, database: StatementPool, tmp_path: Path
+) -> None:
+    slow, mark = tmp_path / "slow_module.py", tmp_path / "is_slow"
+    slow.write_text(f"import pathlib, time\nif pathlib.Path({str(mark)!r}).exists():\n    time.sleep(60)\n")
+    settings = msgspec.structs.replace(
+        harmful, pipelines=(str(slow), str(FLOWS)), lease_seconds=Settings().lease_seconds
+    )
+    async with serving(settings) as api, processes.supervised(settings), processes.supervised(settings):
+        mark.touch()
+        way = "holds_the_lock"
+        culprit, neighbours = await submit_before_neighbours(
+            api, tmp_path / way, "harmful", way, {"patient": 4}, seconds=1, attempts=1
+        )
         job, others = await outcome(api, database, culprit, neighbours)
 
-    assert [event.body["blamed"] for event in job.of_type("attempt.lost")] == [True]
-    assert [event.body["blamed"] for other in others for event in other.of_type("attempt.lost")] == [
-        False
-    ] * 3
+    assert was_blamed(job) == [True]
+    assert {other.losses for other in others} == {0}
 
 
 async def test_a_killed_worker_is_succeeded_at_once_and_its_jobs_go_on(

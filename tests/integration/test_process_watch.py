@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 PROGRAM = """
-import asyncio, os, re, sys, time
+import asyncio, os, re, sys, threading, time
+from pathlib import Path
 from headrace.adapters.process_watch import watched_process
 
 async def hang():
-    with watched_process(silent_seconds=1) as watch:
+    with watched_process(silent_seconds=1, report=Path({report!r})) as watch:
         beats = asyncio.create_task(watch.run())
         await asyncio.sleep(0.2)
         print("ready", flush=True)
@@ -27,11 +28,13 @@ async def hang():
 asyncio.run(hang())
 """
 
+HOLD_THE_LOCK = "re.match('(a+)+$', 'a' * 40 + 'b')"
+
 
 @contextmanager
-def started(way: str) -> Iterator["subprocess.Popen[str]"]:
+def started(way: str, report: Path = Path(os.devnull)) -> Iterator["subprocess.Popen[str]"]:
     program = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM.format(way=way)],
+        [sys.executable, "-c", PROGRAM.format(way=way, report=str(report))],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -54,6 +57,27 @@ def test_a_process_that_hangs_is_killed_and_its_stacks_are_printed(way: str) -> 
     assert f"process {program.pid}: the event loop is blocked for more than 1 s" in errors
     assert "Fatal Python error: Aborted" in errors
     assert " in hang" in errors
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        f"print(os.getpid(), flush=True); {HOLD_THE_LOCK}",
+        f"go = threading.Event(); thread = threading.Thread(target=lambda: go.wait() and {HOLD_THE_LOCK}); "
+        "thread.start(); print(thread.native_id, flush=True); go.set(); await asyncio.sleep(60)",
+        # All threads wait: the one that holds Python's lock cannot be seen.
+        "import ctypes; print('none', flush=True); ctypes.PyDLL(None).sleep(60)",
+    ],
+    ids=["loop", "thread", "asleep"],
+)
+def test_the_thread_that_runs_when_the_process_hangs_is_reported(tmp_path: Path, way: str) -> None:
+    report = tmp_path / "report"
+    with started(way, report) as program:
+        assert program.stdout is not None
+        running = program.stdout.readline().strip()
+        program.communicate(timeout=60)
+
+    assert (report.read_text() if report.exists() else "none") == running
 
 
 def test_a_process_that_ignores_the_abort_is_killed() -> None:
