@@ -140,7 +140,8 @@ async def open_worker(
         scratch = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="headrace-", ignore_cleanup_errors=True)
         )
-        await register_pipelines(pool, loaded, may_replace=settings.env == "local")
+        if not only_suspect:
+            await register_pipelines(pool, loaded, may_replace=settings.env == "local")
         await predecessor.rescue(pool)
         record = CrashRecord(crash_record, worker.id)
         publisher, bell = RedisPublisher(redis), Doorbell(redis)
@@ -162,7 +163,7 @@ async def open_worker(
                 database=pool,
                 blobs=blobs,
                 scratch=Path(scratch),
-                process_slots=Slots(settings.process_slots),
+                process_slots=Slots(1 if only_suspect else settings.process_slots),
                 thread_slots=Slots(concurrency),
                 max_output_bytes=settings.max_output_bytes,
                 crash_record=record,

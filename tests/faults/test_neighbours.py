@@ -8,6 +8,7 @@ import pytest
 
 from faults import processes
 from faults.checker import assert_kept
+from faults.costs import cost_of
 from faults.form import by_form
 from faults.records import JobRecord, read_records
 from faults.settling import settled
@@ -86,7 +87,8 @@ async def test_only_the_job_that_ends_its_workers_is_blamed(
     assert job.of_type("job.failed")[-1].body["error"]["code"] == "lost_too_often"
     assert {(other.state, other.losses) for other in others} == {("succeeded", 0)}
     # From its third attempt on the culprit runs alone, and nobody else does.
-    assert max(other.lost_attempts for other in others) <= 2
+    cost = cost_of(others)
+    assert (cost.lost <= 2, cost.overtaken, cost.side_by_side > 2) == (True, 0, True), cost
     alone = [line for line in output.splitlines() if "running_alone" in line]
     assert len(alone) == 3
     assert all(culprit in line for line in alone)
@@ -179,6 +181,7 @@ async def test_work_goes_on_side_by_side_after_everything_was_killed_five_times(
         kept = await assert_kept(api, database, jobs)
 
     assert {(job.state, job.losses, job.lost_attempts) for job in kept.values()} == {("succeeded", 0, 5)}
+    assert cost_of(list(kept.values())).side_by_side > 10
     assert "running_alone" not in output
 
 
