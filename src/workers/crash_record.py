@@ -4,6 +4,7 @@ import mmap
 import struct
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from itertools import count
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -29,8 +30,11 @@ _LOOP_THREAD_AT: Final = _LOOP_AT + _LEASE.size
 _THREADS_AT: Final = _LOOP_THREAD_AT + _THREAD_ID.size
 _SIZE: Final = _THREADS_AT + _MAX_THREADS * _THREAD.size
 
-_LOOP: Final = slice(_LOOP_AT, _LOOP_AT + _LEASE.size)
-_NO_LEASE: Final = bytes(_LEASE.size)
+_ENTERED: Final = slice(_ENTERED_AT, _ENTERED_AT + _LEASE.size)
+_BLAMED: Final = slice(_BLAMED_AT, _BLAMED_AT + _LEASE.size)
+LOOP: Final = slice(_LOOP_AT, _LOOP_AT + _LEASE.size)
+"""The place of the attempt whose code the event loop runs at this moment, as `pack_lease` returns it."""
+NO_LEASE: Final = bytes(_LEASE.size)
 _NO_THREAD: Final = bytes(_THREAD.size)
 _NOBODY: Final[HeldLease] = (UUID(int=0), 2**32 - 1)
 
@@ -45,24 +49,24 @@ class Death(Struct, frozen=True):
 class Entry:
     """An author's code that runs on behalf of *lease*."""
 
-    __slots__ = ("lease",)
+    __slots__ = ("lease", "mark", "record")
 
-    def __init__(self, lease: HeldLease) -> None:
+    def __init__(self, record: "CrashRecord", lease: HeldLease) -> None:
+        self.record = record
         self.lease = lease
+        self.mark = pack_lease(lease)
+
+    def resume(self) -> None:
+        """Record that the event loop runs this code."""
+        self.record.memory[LOOP] = self.mark
+
+    def suspend(self) -> None:
+        """Record that the event loop runs no author's code, because the caller is about to wait."""
+        self.record.memory[LOOP] = NO_LEASE
 
 
-class LoopMark:
-    """The attempt whose code the event loop runs at this moment; it is set at each switch."""
-
-    __slots__ = ("_memory", "value")
-
-    def __init__(self, memory: mmap.mmap) -> None:
-        self._memory = memory
-        self.value = _NO_LEASE
-
-    def set(self, value: bytes) -> None:
-        """Record the attempt, as `pack_lease` returns it."""
-        self._memory[_LOOP] = self.value = value
+CURRENT_ENTRY: Final[ContextVar[Entry | None]] = ContextVar("headrace_entry", default=None)
+"""The entry to which new tasks and threads belong."""
 
 
 class CrashRecord:
@@ -81,32 +85,37 @@ class CrashRecord:
         """
         self.path = path
         if path is None:
-            self._memory = mmap.mmap(-1, _SIZE)
+            self.memory = mmap.mmap(-1, _SIZE)
         else:
             with path.open("w+b") as file:
                 file.write(bytes(_SIZE))  # a full disk fails here, and not at a later access to the memory
                 file.flush()
-                self._memory = mmap.mmap(file.fileno(), _SIZE)
+                self.memory = mmap.mmap(file.fileno(), _SIZE)
         self._running: dict[Entry, None] = {}
         self._free_threads = list(range(_MAX_THREADS))
         self._begun_threads = count(1)
-        self.loop_mark = LoopMark(self._memory)
-        _THREAD_ID.pack_into(self._memory, _LOOP_THREAD_AT, threading.get_native_id())
-        _WORKER.pack_into(self._memory, 0, worker.encode())
+        _THREAD_ID.pack_into(self.memory, _LOOP_THREAD_AT, threading.get_native_id())
+        _WORKER.pack_into(self.memory, 0, worker.encode())
 
     def enter(self, lease: HeldLease) -> Entry:
-        """Record that an author's code is entered; call `leave` with the returned entry when it ends."""
-        entry = Entry(lease)
+        """Record that an author's code is entered; the event loop runs it until `Entry.suspend` is called.
+
+        The tasks and threads that this context creates belong to the returned entry; `leave` ends that.
+        """
+        entry = Entry(self, lease)
         self._running[entry] = None
-        self._write(_ENTERED_AT, lease)
+        self.memory[_ENTERED] = self.memory[LOOP] = entry.mark
+        CURRENT_ENTRY.set(entry)
         return entry
 
     def leave(self, entry: Entry) -> None:
+        CURRENT_ENTRY.set(None)
+        entry.suspend()
         is_last = next(reversed(self._running)) is entry
         del self._running[entry]
         if is_last:
             last = next(reversed(self._running), None)
-            self._write(_ENTERED_AT, None if last is None else last.lease)
+            self.memory[_ENTERED] = NO_LEASE if last is None else last.mark
 
     def call(self, lease: HeldLease, function: Callable[..., T], *arguments: Any) -> T:
         """Call *function*, and record meanwhile that this thread runs it on behalf of *lease*.
@@ -119,16 +128,16 @@ class CrashRecord:
             return function(*arguments)
         at = _THREADS_AT + number * _THREAD.size
         began = next(self._begun_threads)
-        _THREAD.pack_into(self._memory, at, threading.get_native_id(), lease[0].bytes, lease[1], began)
+        _THREAD.pack_into(self.memory, at, threading.get_native_id(), lease[0].bytes, lease[1], began)
         try:
             return function(*arguments)
         finally:
-            self._memory[at : at + _THREAD.size] = _NO_THREAD
+            self.memory[at : at + _THREAD.size] = _NO_THREAD
             self._free_threads.append(number)
 
     def blame(self, lease: HeldLease) -> None:
         """Record which attempt is to blame if the process ends."""
-        self._write(_BLAMED_AT, lease)
+        self.memory[_BLAMED] = pack_lease(lease)
 
     def blame_loop(self, *, runs_task: bool) -> HeldLease | None:
         """Blame the attempt whose code blocks the event loop, and return it.
@@ -136,19 +145,16 @@ class CrashRecord:
         *runs_task*: the loop is in a task, so if it runs no attempt's code, it is the worker's own and nobody
         is to blame. Else it is in a callback, which may be an author's: the last entry is blamed.
         """
-        memory = self._memory
+        memory = self.memory
         lease = _lease(memory, _LOOP_AT) or _lease(memory, _BLAMED_AT)
         if lease is None and not runs_task:
             lease = _lease(memory, _ENTERED_AT)
-        self._write(_BLAMED_AT, lease or _NOBODY)
+        self.blame(lease or _NOBODY)
         return lease
 
     def clear(self) -> None:
         """Delete the record, because the process ends in order."""
-        self._memory[:] = bytes(_SIZE)
-
-    def _write(self, offset: int, lease: HeldLease | None) -> None:
-        self._memory[offset : offset + _LEASE.size] = _NO_LEASE if lease is None else pack_lease(lease)
+        self.memory[:] = bytes(_SIZE)
 
 
 def pack_lease(lease: HeldLease) -> bytes:

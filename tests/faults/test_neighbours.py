@@ -107,7 +107,7 @@ async def test_only_the_job_that_ends_its_workers_is_blamed(
         # Only the thread that began last can be named after an exit.
         ("harmful_thread", ["exits"], {"patient": 3}),
     ],
-    ids=lambda value: "-".join(value) if isinstance(value, list) else "",
+    ids=["task_blocks", "thread_holds_the_lock", "to_thread_holds_the_lock", "task_ends", "thread_exits"],
 )
 async def test_a_step_is_blamed_although_its_neighbours_enter_after_it(
     harmful: Settings,

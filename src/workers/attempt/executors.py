@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable
+from types import CoroutineType
 from typing import Any, Final, Literal, Protocol
 
 from headrace.domain.pipelines.definition import Node, Pipeline
 from headrace.workers.attempt.contexts import LoopContext, StepIdentity, ThreadContext
 from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.waiting import StopSignal, wait_first, wait_for_end
-from headrace.workers.attribution import attributed
+from headrace.workers.attribution import attributed, create_unmarked_task, marked
 from headrace.workers.containment import call_in_thread, contained
+from headrace.workers.crash_record import Entry
 from headrace.workers.values import encode_value
 
 # A coroutine step has this time to notice a stop by itself; then its task is cancelled.
@@ -27,7 +29,7 @@ class StepStoppedError(Exception):
 
 async def _contained(step: Awaitable[Any]) -> Any:
     with contained:
-        return await step
+        return await (marked(step) if isinstance(step, CoroutineType) else step)
 
 
 class StepExecutor(Protocol):
@@ -62,7 +64,7 @@ class LoopExecutor:
         self._task: asyncio.Task[Any] | None = None
 
     def start(self) -> asyncio.Future[Any]:
-        self._task = asyncio.create_task(_contained(self._node.step.function(self._context, *self._items)))
+        self._task = create_unmarked_task(_contained(self._node.step.function(self._context, *self._items)))
         return self._task
 
     def output(self, returned: Any) -> str:
@@ -124,17 +126,23 @@ def build_executor(
     return ThreadExecutor(node, ThreadContext(context, asyncio.get_running_loop()), context, items, limit)
 
 
-async def run_step(executor: StepExecutor, node: Node, stop: StopSignal) -> str:
+async def run_step(executor: StepExecutor, node: Node, stop: StopSignal, entry: Entry | None = None) -> str:
     """Run the try until it ends, *stop* is set or its timeout has passed; return the output as JSON.
+
+    *entry*: the entry of the step in the crash record, if it runs in this process.
 
     Raises:
         StepStoppedError: it was stopped or timed out.
         Exception: any exception that the step raised.
     """
     step = executor.start()
+    if entry is not None:
+        entry.suspend()
     try:
         await wait_first(step, stop=stop, seconds=node.step.timeout.total_seconds())
         if step.done():
+            if entry is not None:
+                entry.resume()  # it encodes the author's objects
             return executor.output(_returned(step))
         reason: Literal["stopped", "timeout"] = "stopped" if stop.is_set else "timeout"
         executor.request_stop()

@@ -20,7 +20,6 @@ from headrace.workers.attempt.plan import Plan
 from headrace.workers.attempt.progress_sender import ProgressSender
 from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.step_runner import StepRunner
-from headrace.workers.attribution import run_attempt
 from headrace.workers.containment import contained
 from headrace.workers.resources import WorkerResources
 from headrace.workers.slots import AttemptSlots
@@ -76,9 +75,6 @@ class Attempt:
         structlog.contextvars.bind_contextvars(
             job_id=str(self.claim.job_id), request_id=self.claim.request_id
         )
-        await run_attempt(self._resources.crash_record, self.claim.lease, self._run_to_end())
-
-    async def _run_to_end(self) -> None:
         left = self.claim.seconds_left
         loop = asyncio.get_running_loop()
         timer = None if left is None else loop.call_later(max(0.0, left), self.stop, StopReason.OUT_OF_TIME)

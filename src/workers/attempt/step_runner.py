@@ -81,6 +81,7 @@ class StepRunner:
         future: asyncio.Future[Any] = call_in_thread(
             f"headrace-{node.name}-items", attributed(compute_items), node, self._params
         )
+        entry.suspend()
         await wait_first(future, stop=self._stop, seconds=_ITEMS_TIMEOUT_SECONDS)
         if future.done():
             crash_record.leave(entry)
@@ -131,7 +132,7 @@ class StepRunner:
         entry = crash_record.enter(self._claim.lease)
         is_abandoned = False
         try:
-            return await run_step(self._build_executor(run, scratch), run.node, self._stop)
+            return await run_step(self._build_executor(run, scratch), run.node, self._stop, entry)
         except StepStoppedError as error:
             is_abandoned = error.abandoned
             raise

@@ -2,28 +2,31 @@
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 import pytest
 
 from headrace.domain.jobs.attempts.claims import HeldLease
-from headrace.workers.attribution import attribute_tasks, attributed, run_attempt
+from headrace.workers.attribution import attribute_tasks, attributed
 from headrace.workers.crash_record import CrashRecord, read_death
 
+T = TypeVar("T")
+
 FIRST: Final[HeldLease] = (UUID(int=1), 3)
+LAST: Final[HeldLease] = (UUID(int=9), 9)
 SECOND: Final[HeldLease] = (UUID(int=2), 1)
 
 
 class Scene:
-    """A crash record whose last entry is another attempt than those that run."""
+    """A crash record, and steps that run in the event loop."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.record = CrashRecord(path, "w")
-        self.record.enter((UUID(int=9), 9))
+        self.record.leave(self.record.enter(FIRST))
 
     def culprit(self) -> HeldLease | None:
         """Return the attempt that would be to blame if the process ended now."""
@@ -31,8 +34,15 @@ class Scene:
         assert death is not None
         return death.blamed
 
-    async def run(self, lease: HeldLease, coroutine: "asyncio._CoroutineLike[object]") -> object:
-        return await run_attempt(self.record, lease, coroutine)  # type: ignore[arg-type]
+    async def run(self, lease: HeldLease, step: Coroutine[object, object, T]) -> T:
+        """Run a step as code of the attempt that holds *lease*."""
+        entry = self.record.enter(lease)
+        try:
+            task = asyncio.create_task(step)
+            entry.suspend()
+            return await task
+        finally:
+            self.record.leave(entry)
 
 
 @pytest.fixture
@@ -59,12 +69,14 @@ async def test_the_code_that_runs_is_attributed_after_each_await_and_not_between
         asyncio.create_task(scene.run(SECOND, attempt(two, one))),
     ]
     await asyncio.sleep(0)
+    last = scene.record.enter(LAST)
+    last.suspend()
     seen.append(scene.culprit())
     one.set()
     await asyncio.gather(*tasks)
 
-    assert seen == [(UUID(int=9), 9), FIRST, SECOND, FIRST, SECOND]
-    assert scene.culprit() == (UUID(int=9), 9)
+    assert seen == [LAST, FIRST, SECOND, FIRST, SECOND]
+    assert scene.culprit() == LAST
 
 
 async def test_tasks_and_threads_that_an_attempt_starts_are_attributed_to_it(scene: Scene) -> None:
@@ -78,7 +90,7 @@ async def test_tasks_and_threads_that_an_attempt_starts_are_attributed_to_it(sce
         return [*in_tasks, await asyncio.to_thread(scene.culprit)]
 
     assert await scene.run(FIRST, attempt()) == [FIRST] * 3
-    assert await asyncio.create_task(look()) == (UUID(int=9), 9)
+    assert await asyncio.create_task(look()) is None
 
 
 async def test_a_function_is_attributed_to_the_attempt_that_hands_it_to_a_thread(scene: Scene) -> None:
@@ -93,8 +105,10 @@ async def test_a_function_is_attributed_to_the_attempt_that_hands_it_to_a_thread
 
 async def test_an_attempt_is_cancelled_and_fails_as_without_a_mark(scene: Scene) -> None:
     seen = []
+    started = asyncio.Event()
 
     async def attempt() -> None:
+        started.set()
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
@@ -105,7 +119,7 @@ async def test_an_attempt_is_cancelled_and_fails_as_without_a_mark(scene: Scene)
         raise LookupError("on purpose")
 
     task = asyncio.create_task(scene.run(FIRST, attempt()))
-    await asyncio.sleep(0)
+    await started.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -113,7 +127,7 @@ async def test_an_attempt_is_cancelled_and_fails_as_without_a_mark(scene: Scene)
         await scene.run(FIRST, fail())
 
     assert seen == [FIRST]
-    assert scene.culprit() == (UUID(int=9), 9)
+    assert scene.culprit() is None
 
 
 async def test_a_task_of_an_attempt_shows_its_coroutine(scene: Scene) -> None:

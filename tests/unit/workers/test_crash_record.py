@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from headrace.domain.jobs.attempts.claims import HeldLease
-from headrace.workers.crash_record import CrashRecord, Death, pack_lease, read_death
+from headrace.workers.crash_record import LOOP, NO_LEASE, CrashRecord, Death, pack_lease, read_death
 
 FIRST: Final[HeldLease] = (UUID(int=1), 3)
 SECOND: Final[HeldLease] = (UUID(int=2**127), 2**31)
@@ -50,6 +50,15 @@ def test_the_attempt_that_was_entered_last_and_still_runs_is_to_blame(path: Path
         blamed.append(read_death(path))
 
     assert blamed == [Death("w", THIRD), Death("w", SECOND), Death("w", SECOND), Death("w", None)]
+
+
+def test_the_attempt_that_waits_is_not_the_one_that_the_loop_runs(path: Path) -> None:
+    record = CrashRecord(path, "w")
+    first, second = record.enter(FIRST), record.enter(SECOND)
+    second.suspend()
+    first.resume()
+
+    assert read_death(path) == Death("w", FIRST)
 
 
 def test_an_attempt_that_enters_twice_is_left_once_for_each(path: Path) -> None:
@@ -95,15 +104,21 @@ def test_a_record_in_memory_needs_no_file() -> None:
     record.leave(record.enter(FIRST))
 
 
+def wait_in(record: CrashRecord, *leases: HeldLease) -> None:
+    """Enter code of *leases* that waits for something."""
+    for lease in leases:
+        record.enter(lease).suspend()
+
+
 def run_in_loop(record: CrashRecord, lease: HeldLease | None) -> None:
-    record.loop_mark.set(bytes(20) if lease is None else pack_lease(lease))
+    record.memory[LOOP] = NO_LEASE if lease is None else pack_lease(lease)
 
 
 @pytest.mark.parametrize("runs_task", [True, False])
 def test_the_attempt_whose_code_blocks_the_loop_is_blamed(path: Path, runs_task: bool) -> None:
     record = CrashRecord(path, "w")
+    wait_in(record, FIRST, SECOND)
     run_in_loop(record, FIRST)
-    record.enter(SECOND)
 
     assert record.blame_loop(runs_task=runs_task) == FIRST
     assert read_death(path) == Death("w", FIRST)
@@ -111,7 +126,7 @@ def test_the_attempt_whose_code_blocks_the_loop_is_blamed(path: Path, runs_task:
 
 def test_nobody_is_blamed_for_a_task_of_the_worker_itself(path: Path) -> None:
     record = CrashRecord(path, "w")
-    record.enter(FIRST)
+    wait_in(record, FIRST)
 
     assert record.blame_loop(runs_task=True) is None
     assert read_death(path) == Death("w", None)
@@ -127,8 +142,7 @@ def test_a_suspect_is_blamed_whatever_blocks_its_process(path: Path) -> None:
 
 def test_the_last_entry_is_blamed_for_a_callback_that_blocks(path: Path) -> None:
     record = CrashRecord(path, "w")
-    for lease in (FIRST, SECOND):
-        record.enter(lease)
+    wait_in(record, FIRST, SECOND)
 
     assert record.blame_loop(runs_task=False) == SECOND
     assert read_death(path) == Death("w", SECOND)
@@ -141,7 +155,7 @@ def test_nobody_is_blamed_for_a_callback_without_an_entry(path: Path) -> None:
 
 def test_the_attempt_that_the_loop_runs_at_the_death_is_to_blame(path: Path) -> None:
     record = CrashRecord(path, "w")
-    record.enter(SECOND)
+    wait_in(record, SECOND)
     run_in_loop(record, FIRST)
 
     running = record.call(THIRD, read_death, path)
@@ -187,8 +201,8 @@ def test_the_thread_that_runs_in_a_hanging_process_is_to_blame(path: Path) -> No
 
 def test_a_thread_that_runs_nobodys_code_blames_the_last_entry(path: Path) -> None:
     record = CrashRecord(path, "w")
+    wait_in(record, SECOND)
     run_in_loop(record, FIRST)
-    record.enter(SECOND)
     with path.open("a") as file:
         file.write("1")
 
