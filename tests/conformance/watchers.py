@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from conformance.node import needs_node, node_watch
 from headrace_client import AsyncClient, Client, WatchRefusedError
+from support.harness import TLS
 
 # Only a hanging test waits this long.
 SECONDS: Final = 60
@@ -61,7 +62,7 @@ async def socket(url: str, job_id: str, after: int, on_frame: OnFrame) -> str:
 async def server_events(url: str, job_id: str, after: int, on_frame: OnFrame) -> str:
     """GET /jobs/{id}/stream."""
     last = b""
-    async with httpx.AsyncClient(base_url=url, timeout=SECONDS) as http:
+    async with httpx.AsyncClient(base_url=url, timeout=SECONDS, verify=TLS) as http:
         address = f"/api/v1/jobs/{job_id}/stream?after={after}"
         async with http.stream("GET", address) as response:
             if response.is_error:
@@ -85,7 +86,7 @@ async def blocks(response: httpx.Response) -> AsyncIterator[bytes]:
 async def polling(url: str, job_id: str, after: int, on_frame: OnFrame) -> str:
     """GET /jobs/{id}/events, polled."""
     was_there = False
-    async with httpx.AsyncClient(base_url=f"{url}/api/v1/jobs/{job_id}", timeout=SECONDS) as http:
+    async with httpx.AsyncClient(base_url=f"{url}/api/v1/jobs/{job_id}", timeout=SECONDS, verify=TLS) as http:
         while True:
             response = await http.get(f"/events?limit=1000&after={after}")
             if response.is_error:

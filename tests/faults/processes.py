@@ -16,6 +16,7 @@ import msgspec
 
 from headrace.adapters.servers.processes import Process
 from headrace.settings import Settings
+from support.harness import TLS
 
 HEADRACE: Final = (str(Path(sys.executable).with_name("headrace")),)
 _NUMBERS: Final = count(1)
@@ -112,7 +113,7 @@ async def api(
     port = free_port() if port is None else port
     async with running(settings, "api", "--port", str(port), command=command) as started:
         address = f"http://127.0.0.1:{port}"
-        async with httpx.AsyncClient(base_url=address, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=address, trust_env=False, verify=TLS) as client:
             await until_async(lambda: is_live(client), lambda: started.output)
         yield started, address
 

@@ -1,7 +1,6 @@
 """Many clients that submit and watch jobs, each at a random API process."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from random import Random
@@ -12,8 +11,8 @@ import httpx
 
 from faults.stream_clients import StreamClient
 from faults.stream_judge import ClientRecord
+from support.harness import TLS
 
-_TLS: Final = ssl.create_default_context()
 _MAX_TRIES: Final = 200
 _MIN_CLIENTS: Final = 1
 _TIMEOUT_SECONDS: Final = 300.0
@@ -96,5 +95,4 @@ async def crowd(addresses: Sequence[str], random_source: Random) -> AsyncIterato
 
 
 def _open_http() -> httpx.AsyncClient:
-    # Creating a TLS context takes longer than a job does, and loopback needs none.
-    return httpx.AsyncClient(timeout=20, verify=_TLS, trust_env=False)
+    return httpx.AsyncClient(timeout=20, verify=TLS, trust_env=False)

@@ -16,7 +16,7 @@ from faults.records import JobRecord
 from faults.settling import settled
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
-from support.harness import serving, working
+from support.harness import TLS, serving, working
 
 LATE_SECONDS = 2.0
 SLACK_SECONDS = 2.0
@@ -110,7 +110,7 @@ async def test_a_job_starts_in_time_after_its_api_is_killed_before_the_ring(
     async with (
         processes.worker(faulty),
         processes.api(faulty, command=crashing.command("before_ring")) as (doomed, address),
-        httpx.AsyncClient(base_url=address) as client,
+        httpx.AsyncClient(base_url=address, verify=TLS) as client,
     ):
         load = Load(client, ledger)
         assert await load.submit() is None
@@ -133,7 +133,7 @@ async def test_an_api_frozen_while_it_locks_a_job_does_not_stall_other_jobs(
         serving(patient) as api,
         processes.worker(patient),
         processes.api(patient, command=crashing.command("holding_a_job", breaks="stop")) as (frozen, address),
-        httpx.AsyncClient(base_url=address, timeout=60) as client,
+        httpx.AsyncClient(base_url=address, timeout=60, verify=TLS) as client,
     ):
         load = Load(api.http, ledger)
         (held,) = await load.submit_many(1, hold_seconds=0.5)

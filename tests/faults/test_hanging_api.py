@@ -14,7 +14,7 @@ import pytest
 from faults import crashing, processes
 from headrace.cli.managed_process import ManagedProcess
 from headrace.settings import Settings
-from support.harness import register_pipelines
+from support.harness import TLS, register_pipelines
 
 _UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 
@@ -35,7 +35,9 @@ async def test_an_api_process_that_hangs_is_replaced(
     )
     api.start()
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", trust_env=False, verify=TLS
+        ) as client:
             await processes.until_async(lambda: processes.is_live(client))
             with pytest.raises(httpx.TransportError):
                 await client.post("/api/v1/jobs", json={"pipeline": "noop"}, timeout=60)

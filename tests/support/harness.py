@@ -3,11 +3,12 @@
 import asyncio
 import shutil
 import signal
+import ssl
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import asyncpg
@@ -23,6 +24,9 @@ from headrace.api.server.websocket_protocol import WebSocketProtocol
 from headrace.app import create_app
 from headrace.settings import Settings
 from headrace.workers.main import RunningWorker, open_worker
+
+# Shared, because each client would load all certificates of the system, which takes longer than a job.
+TLS: Final = ssl.create_default_context()
 
 
 class QuietServer(uvicorn.Server):
@@ -81,7 +85,7 @@ class Api(Struct):
 @asynccontextmanager
 async def open_api(address: str) -> AsyncIterator[Api]:
     """Open a client of the API at *address*."""
-    async with httpx.AsyncClient(base_url=address, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=address, timeout=30, verify=TLS) as client:
         yield Api(client, address.replace("http", "ws", 1))
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from headrace.adapters.database import StatementPool
-from support.harness import Api
+from support.harness import TLS, Api
 
 
 class SharedApi(Struct):
@@ -24,7 +24,9 @@ class SharedApi(Struct):
 async def signed_in(api: Api, name: str) -> AsyncIterator[Api]:
     """Yield the same API with the user *name* signed in by the proxy."""
     headers = {"X-Forwarded-Preferred-Username": name}
-    async with httpx.AsyncClient(base_url=api.http.base_url, headers=headers, timeout=30) as client:
+    async with httpx.AsyncClient(
+        base_url=api.http.base_url, headers=headers, timeout=30, verify=TLS
+    ) as client:
         yield Api(client, api.ws, api.app, api.server)
 
 
