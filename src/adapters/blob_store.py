@@ -1,6 +1,7 @@
 """Stores the content of files in a local folder that API and workers share.
 
-The path of a blob has the id and the digest of its file: a late attempt cannot overwrite another's blob.
+Each write of a file has a path of its own, made of the file's id and a new key, and is never changed: a late
+attempt can neither overwrite nor remove what another one has stored. The file's row names the valid key.
 """
 
 import contextlib
@@ -8,7 +9,7 @@ import hashlib
 import math
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 from uuid import UUID, uuid4
@@ -30,10 +31,20 @@ class BlobTooLargeError(HeadraceError):
 
 
 class StoredBlob(Struct, frozen=True):
-    """A blob after it was stored: its size in bytes, and its digest."""
+    """A blob after it was stored: its size in bytes, its digest, and the key of its path."""
 
     size: int
     sha256: bytes
+    key: UUID
+
+
+class BlobVersion(Struct, frozen=True):
+    """One stored content of a file; *written_at* in seconds since 1970."""
+
+    file_id: UUID
+    key: UUID
+    path: Path
+    written_at: float
 
 
 class BlobStore:
@@ -43,8 +54,8 @@ class BlobStore:
         self._folder = folder
         self._max_bytes = max_bytes
 
-    def path(self, file_id: UUID, sha256: bytes) -> Path:
-        return self._folder / file_id.hex[-2:] / f"{file_id}.{sha256.hex()[:32]}"
+    def path(self, file_id: UUID, key: UUID) -> Path:
+        return self._shard(file_id) / f"{file_id}.{key.hex}"
 
     async def put_stream(self, file_id: UUID, chunks: AsyncIterator[bytes]) -> StoredBlob:
         """Store the bytes that *chunks* yields.
@@ -61,7 +72,7 @@ class BlobStore:
                     raise BlobTooLargeError(self._max_bytes)
                 digest.update(chunk)
                 await anyio.to_thread.run_sync(target.write, chunk)
-            stored = StoredBlob(size, digest.digest())
+            stored = StoredBlob(size, digest.digest(), uuid4())
             await anyio.to_thread.run_sync(self._publish, file_id, stored, temporary, target)
         return stored
 
@@ -83,31 +94,50 @@ class BlobStore:
             target.flush()
             with temporary.open("rb") as written:
                 digest = hashlib.file_digest(written, "sha256").digest()
-            stored = StoredBlob(temporary.stat().st_size, digest)
+            stored = StoredBlob(temporary.stat().st_size, digest, uuid4())
             self._publish(file_id, stored, temporary, target)
         return stored
 
-    def remove(self, file_id: UUID, *, written_before: float = math.inf) -> bool:
-        """Remove every version of a file's content, if there is any.
+    def remove(self, file_id: UUID, *, keep: UUID | None = None, written_before: float = math.inf) -> bool:
+        """Remove every version of a file's content but that with the key *keep*.
 
-        Returns False if a version was written after *written_before* (seconds since 1970) and is kept.
+        Returns False if a version was written after *written_before* (seconds since 1970) and is left.
         """
         are_all_gone = True
-        for version in (self._folder / file_id.hex[-2:]).glob(f"{file_id}.*"):
-            try:
-                is_old = version.stat().st_mtime < written_before
-            except FileNotFoundError:
+        for version in _versions(self._shard(file_id).glob(f"{file_id}.*")):
+            if version.key == keep:
                 continue
-            if is_old:
-                version.unlink(missing_ok=True)
+            if version.written_at < written_before:
+                version.path.unlink(missing_ok=True)
             else:
                 are_all_gone = False
         return are_all_gone
 
+    def shards(self) -> list[Path]:
+        """Return the folders that hold blobs."""
+        return sorted(path for path in self._folder.glob("[0-9a-f][0-9a-f]") if path.is_dir())
+
+    def versions(self, shard: Path) -> Iterator[BlobVersion]:
+        """Yield what is stored in one of `shards`."""
+        return _versions(shard.iterdir())
+
+    def remove_abandoned(self, *, written_before: float) -> int:
+        """Remove the parts of writes that have ended without a result; return how many."""
+        count = 0
+        for part in self._folder.glob(".*.part"):
+            with contextlib.suppress(FileNotFoundError):
+                if part.stat().st_mtime < written_before:
+                    part.unlink()
+                    count += 1
+        return count
+
+    def _shard(self, file_id: UUID) -> Path:
+        return self._folder / file_id.hex[-2:]
+
     def _publish(self, file_id: UUID, stored: StoredBlob, temporary: Path, target: BinaryIO) -> None:
         target.flush()
         os.fsync(target.fileno())
-        final = self.path(file_id, stored.sha256)
+        final = self.path(file_id, stored.key)
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary.replace(final)
 
@@ -120,3 +150,11 @@ class BlobStore:
                 yield temporary, target
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _versions(paths: Iterable[Path]) -> Iterator[BlobVersion]:
+    """Yield the blobs among *paths*; what is removed meanwhile, or is no blob, is left out."""
+    for path in paths:
+        file_id, _, key = path.name.partition(".")
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            yield BlobVersion(UUID(file_id), UUID(key), path, path.stat().st_mtime)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+import msgspec
 
 from headrace.adapters.database import StatementPool
 from headrace.adapters.readiness import check_readiness
@@ -24,6 +25,7 @@ from headrace.adapters.redis_client import (
 )
 from headrace.adapters.servers import Finding, describe
 from headrace.cli.api_client import ApiClient
+from headrace.cli.doctor_files import check_files
 from headrace.cli.errors import BadUrlError
 from headrace.cli.shootout_extra import missing_libraries
 from headrace.domain.database import DatabaseAwayError
@@ -40,8 +42,10 @@ _LOAD_IN_A_PROCESS: Final = (
 )
 
 
-def run_checks(data_dir: Path | None, url: str, token: str | None) -> list[Finding]:
-    """Run every check and return its findings, good and bad."""
+def run_checks(
+    data_dir: Path | None, url: str, token: str | None, *, compares_files: bool = False
+) -> list[Finding]:
+    """Run every check, also that of all files if *compares_files*; return its findings, good and bad."""
     findings = [*_check_python()]
     try:
         settings = read_settings()
@@ -59,6 +63,8 @@ def run_checks(data_dir: Path | None, url: str, token: str | None) -> list[Findi
         findings += asyncio.run(_check_database(settings.database_url))
     if settings.redis_url:
         findings += asyncio.run(_check_redis(settings.redis_url))
+    if compares_files:
+        findings += asyncio.run(check_files(msgspec.structs.replace(settings, data_dir=folder)))
     findings += _check_pipelines(settings)
     return [*findings, *_check_service(url, token)]
 

@@ -12,8 +12,9 @@ from headrace.cli.options import client_options
 @click.command(
     short_help="Check this machine and report what is wrong.",
     epilog="""\b
-Example:
+Examples:
   headrace doctor
+  headrace doctor --files
 
 Exit status: 0 when nothing is wrong, 1 otherwise.
 """,
@@ -23,8 +24,11 @@ Exit status: 0 when nothing is wrong, 1 otherwise.
     type=click.Path(file_okay=False, path_type=Path),
     help="Data folder to check. [default: HEADRACE_DATA_DIR or .headrace]",
 )
+@click.option(
+    "--files", "compares_files", is_flag=True, help="Compare the rows of files with their bytes as well."
+)
 @client_options
-def doctor(data_dir: Path | None, url: str, token: str | None) -> None:
+def doctor(data_dir: Path | None, compares_files: bool, url: str, token: str | None) -> None:
     """Check Python, settings, servers, pipelines and the service, and report what is wrong.
 
     Changes nothing.
@@ -34,7 +38,7 @@ def doctor(data_dir: Path | None, url: str, token: str | None) -> None:
     from headrace.cli.doctor import run_checks
     from headrace.cli.doctor_screen import show
 
-    findings = run_checks(data_dir, url, token)
+    findings = run_checks(data_dir, url, token, compares_files=compares_files)
     show(Console(highlight=False), findings)
     sys.exit(0 if all(finding.ok for finding in findings) else 1)
 

@@ -22,7 +22,6 @@ from headrace.adapters.group_commit import GroupCommit
 from headrace.adapters.process_watch import watched_process
 from headrace.adapters.publisher import RedisPublisher
 from headrace.adapters.tasks import cancel_and_wait
-from headrace.domain.files.removals import BlobRemovals
 from headrace.domain.jobs.attempts.claims import Worker
 from headrace.domain.jobs.attempts.queue import JobQueue
 from headrace.domain.jobs.eta.step_times_repository import StepTimesRepository
@@ -198,7 +197,7 @@ async def open_worker(
                 Sweeper(job_queue, publisher, bell).run(),
                 Housekeeper(hourly_chores(pool)).run(),
                 estimators.run(),
-                *(() if only_suspect else (quarantine.run(), BlobRemover(BlobRemovals(pool), blobs).run())),
+                *(() if only_suspect else (quarantine.run(), BlobRemover(pool, blobs).run())),
             )
         ]
         commit_task = asyncio.create_task(commit.run())

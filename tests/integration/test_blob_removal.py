@@ -14,7 +14,7 @@ from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.database import StatementPool
 from headrace.domain.files.removals import BlobRemovals
 from headrace.settings import Settings
-from headrace.workers.maintenance.blob_remover import BlobRemover
+from headrace.workers.maintenance.blob_remover import MIN_AGE_SECONDS, BlobRemover
 from support.harness import Api
 
 RECORDED_REMOVALS = "SELECT file_id FROM blob_removals"
@@ -27,7 +27,8 @@ def stored(settings: Settings) -> list[Path]:
 def make_old(settings: Settings) -> None:
     """Age all blobs, because blobs that a step has just saved are kept for a while."""
     for path in stored(settings):
-        os.utime(path, (time.time() - 60, time.time() - 60))
+        long_ago = time.time() - MIN_AGE_SECONDS - 60
+        os.utime(path, (long_ago, long_ago))
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def blobs(settings: Settings) -> BlobStore:
 
 @pytest.fixture
 def remover(database: StatementPool, blobs: BlobStore) -> BlobRemover:
-    return BlobRemover(BlobRemovals(database), blobs)
+    return BlobRemover(database, blobs)
 
 
 async def store(database: StatementPool, blobs: BlobStore, owner_id: str, job_id: str, name: str) -> UUID:
@@ -45,14 +46,16 @@ async def store(database: StatementPool, blobs: BlobStore, owner_id: str, job_id
     file_id = uuid5(UUID(job_id), name)
     kept = await asyncio.to_thread(blobs.put, file_id, name.encode())
     await database.fetch(
-        "INSERT INTO files (id, owner_id, job_id, step, name, media_type, size, sha256,"
-        " created_at, updated_at) VALUES ($1, $2, $3, 'tick', $4, 'a/b', $5, $6, now(), now())",
+        "INSERT INTO files (id, owner_id, job_id, step, name, media_type, size, sha256, blob_key,"
+        " created_at, updated_at) VALUES ($1, $2, $3, 'tick', $4, 'a/b', $5, $6, $7, now(), now())"
+        " ON CONFLICT (id) DO UPDATE SET sha256 = excluded.sha256, blob_key = excluded.blob_key",
         file_id,
         UUID(owner_id),
         UUID(job_id),
         name,
         kept.size,
         kept.sha256,
+        kept.key,
     )
     return file_id
 
@@ -154,6 +157,45 @@ async def test_a_blob_that_a_step_saves_again_is_not_removed(
     assert await database.fetch(RECORDED_REMOVALS) == []
 
 
+async def test_the_replaced_contents_of_a_file_are_removed_and_the_last_one_is_kept(
+    api: Api, settings: Settings, database: StatementPool, blobs: BlobStore, remover: BlobRemover
+) -> None:
+    job = await api.submit("noop")
+    (owner,) = await database.fetch("SELECT owner_id FROM jobs")
+    for _ in range(5):
+        file_id = await store(database, blobs, str(owner["owner_id"]), job["id"], "one name")
+    before = len(stored(settings))
+    make_old(settings)
+
+    removed = await remover.remove_due()
+
+    (row,) = await database.fetch("SELECT blob_key FROM files")
+    assert (before, removed, stored(settings)) == (5, 1, [blobs.path(file_id, row["blob_key"])])
+    assert await database.fetch(RECORDED_REMOVALS) == []
+
+
+async def test_bytes_that_no_row_names_are_found_and_removed_once_they_are_old(
+    api: Api, settings: Settings, database: StatementPool, blobs: BlobStore, remover: BlobRemover
+) -> None:
+    job = await api.submit("noop")
+    (owner,) = await database.fetch("SELECT owner_id FROM jobs")
+    file_id = await store(database, blobs, str(owner["owner_id"]), job["id"], "named")
+    # Another attempt has stored the same file and could not write the row; an upload broke off as well.
+    await asyncio.to_thread(blobs.put, file_id, b"named")
+    await asyncio.to_thread(blobs.put, UUID(int=7), b"an upload")
+    (settings.blob_dir / ".broken.part").write_bytes(b"half")
+    young = await remover.search(256)
+    make_old(settings)
+    os.utime(settings.blob_dir / ".broken.part", (0, 0))
+
+    found = await remover.search(256)
+    removed = await remover.remove_due()
+
+    (row,) = await database.fetch("SELECT blob_key FROM files")
+    assert (young, found, removed) == (0, 2, 2)
+    assert stored(settings) == [blobs.path(file_id, row["blob_key"])]
+
+
 async def test_a_removal_recorded_again_during_its_claim_is_kept(api: Api, database: StatementPool) -> None:
     await api.http.post("/api/v1/files", files={"file": ("a", b"x")})
     rows: Any = await database.fetch("DELETE FROM files RETURNING *")
@@ -179,14 +221,14 @@ async def test_a_blob_that_cannot_be_removed_does_not_block_the_others(
     await database.fetch("DELETE FROM files")
     remove = blobs.remove
 
-    def refuse_one(file_id: UUID, *, written_before: float) -> bool:
+    def refuse_one(file_id: UUID, **limits: Any) -> bool:
         if str(file_id) == files[1]["id"]:
             raise PermissionError(13, "not yours")
-        return remove(file_id, written_before=written_before)
+        return remove(file_id, **limits)
 
     monkeypatch.setattr(blobs, "remove", refuse_one)
 
-    done = await BlobRemover(BlobRemovals(database), blobs).remove_due()
+    done = await BlobRemover(database, blobs).remove_due()
 
     assert done == 2
     assert [str(row["file_id"]) for row in await database.fetch(RECORDED_REMOVALS)] == [files[1]["id"]]

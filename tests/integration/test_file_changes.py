@@ -137,6 +137,7 @@ async def test_a_renamed_step_result_is_still_replaced_despite_a_duplicate_name(
                 media_type="a/b",
                 size=size,
                 sha256=sha256(name.encode()).digest(),
+                blob_key=uuid4(),
             )
         )
         written, _ = (await worker.write([file_change]))[claim.job_id]

@@ -194,7 +194,7 @@ async def _file(
     database: StatementPool, blobs: BlobStore, old: OldRows, name: str, content: bytes, **more: Any
 ) -> None:
     file_id, digest, now = uuid7(), hashlib.sha256(content).digest(), datetime.now(UTC)
-    path = blobs.path(file_id, digest)
+    path = blobs.path(file_id, UUID(bytes=digest[:16]))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     old.files[name] = file_id

@@ -59,6 +59,7 @@ class FileController(Controller):
                     media_type=check_media_type(upload.media_type),
                     size=stored.size,
                     sha256=stored.sha256,
+                    blob_key=stored.key,
                 )
             )
         except BaseException:
@@ -126,7 +127,7 @@ class FileController(Controller):
     ) -> Response[Any]:
         """The bytes of a file, or the requested range of them."""
         file = await file_service.get(file_id, current_user.reach)
-        path = services.blobs.path(file.id, file.sha256)
+        path = services.blobs.path(file.id, file.blob_key)
         if not await anyio.Path(path).is_file():
             raise FileNotFoundInStoreError(file_id)
         digest = file.sha256.hex()

@@ -5,7 +5,9 @@ from uuid import UUID
 from headrace.domain.database import Database
 
 
-async def fetch_sha256(database: Database, file_id: UUID, owner_id: UUID) -> bytes | None:
-    """Fetch the digest of an owner's file; None when the owner has no such file."""
-    rows = await database.fetch("SELECT sha256 FROM files WHERE id = $1 AND owner_id = $2", file_id, owner_id)
-    return bytes(rows[0]["sha256"]) if rows else None
+async def fetch_blob_key(database: Database, file_id: UUID, owner_id: UUID) -> UUID | None:
+    """Fetch the key of the bytes of an owner's file; None when the owner has no such file."""
+    rows = await database.fetch(
+        "SELECT blob_key FROM files WHERE id = $1 AND owner_id = $2", file_id, owner_id
+    )
+    return rows[0]["blob_key"] if rows else None

@@ -35,11 +35,12 @@ class File(UUIDv7AuditBase):
     media_type: Mapped[str] = mapped_column(String(127))
     size: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[bytes] = mapped_column(LargeBinary(32))
+    blob_key: Mapped[UUID]
     meta: Mapped[dict[str, Any]] = mapped_column(tracked_json(), default=dict, server_default="{}")
 
 
 class BlobRemoval(DefaultBase):
-    """A deleted file whose bytes must be removed. A trigger inserts it, however the file's row was deleted.
+    """A file with bytes that no row names any more. A trigger inserts it if a row is deleted or names others.
 
     The bytes are not removed before *at*; a worker that begins to remove them moves *at* into the future.
     """

@@ -1,6 +1,6 @@
-"""The queue of blobs to remove: a trigger adds the id of each deleted file, workers take and finish them."""
+"""The queue of files with bytes that no row names any more; triggers add to it, and workers finish it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -17,22 +17,28 @@ WITH due AS (
 )
 UPDATE blob_removals b SET at = statement_timestamp() + $2::interval
 FROM due WHERE b.file_id = due.file_id
-RETURNING b.file_id, b.at, EXISTS (SELECT 1 FROM files WHERE files.id = b.file_id) AS is_back
+RETURNING b.file_id, b.at, (SELECT blob_key FROM files WHERE files.id = b.file_id) AS kept
 """
 
-# A changed *at* means that the file was stored and deleted again meanwhile, so it may have new bytes.
+# A changed *at* means that the file was noted again meanwhile, so it may have new bytes.
 _FINISH: Final = """
 DELETE FROM blob_removals b USING unnest($1::uuid[], $2::timestamptz[]) AS done(file_id, at)
 WHERE b.file_id = done.file_id AND b.at = done.at
 """
 
+_NOTE: Final = """
+INSERT INTO blob_removals (file_id, at)
+SELECT DISTINCT id, statement_timestamp() FROM unnest($1::uuid[]) AS noted(id)
+ON CONFLICT (file_id) DO UPDATE SET at = excluded.at
+"""
+
 
 class Removal(Struct, frozen=True):
-    """One blob to remove. *is_back*: a step has stored the file again, so its bytes must stay."""
+    """One file whose bytes are to be removed, but for those with the key *kept*, which its row names."""
 
     file_id: UUID
     at: datetime
-    is_back: bool
+    kept: UUID | None
 
 
 class BlobRemovals:
@@ -41,10 +47,14 @@ class BlobRemovals:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def note(self, file_ids: Iterable[UUID]) -> None:
+        """Add files that may have bytes which no row names."""
+        await self._database.fetch(_NOTE, list(file_ids))
+
     async def claim(self, limit: int, *, retry_after: timedelta) -> list[Removal]:
         """Claim up to *limit* removals, longest due first. Unfinished ones are due again *retry_after*."""
         rows = await self._database.fetch(_CLAIM, limit, retry_after)
-        return [Removal(row["file_id"], row["at"], row["is_back"]) for row in rows]
+        return [Removal(row["file_id"], row["at"], row["kept"]) for row in rows]
 
     async def finish(self, removals: Sequence[Removal]) -> None:
         """Delete finished removals from the queue."""

@@ -13,9 +13,9 @@ from uuid import UUID, uuid5
 
 import structlog
 
-from headrace.adapters.blob_store import BlobStore, BlobTooLargeError
+from headrace.adapters.blob_store import BlobStore, BlobTooLargeError, StoredBlob
 from headrace.adapters.group_commit import GroupCommit
-from headrace.domain.database import Database
+from headrace.domain.database import TRANSIENT, Database
 from headrace.domain.events.encoding import encode_event
 from headrace.domain.events.types import (
     MAX_LOG_BYTES,
@@ -25,11 +25,12 @@ from headrace.domain.events.types import (
     LogWritten,
     Progress,
 )
-from headrace.domain.files.lookup import fetch_sha256
+from headrace.domain.files.lookup import fetch_blob_key
 from headrace.domain.files.names import FileNameError, check_media_type, check_name
+from headrace.domain.files.removals import BlobRemovals
 from headrace.domain.jobs.attempts.changes import Change, NewFile, WriteResult
 from headrace.domain.jobs.attempts.claims import Claim
-from headrace.domain.jobs.errors import LeaseLostError
+from headrace.domain.jobs.errors import ChangeRefusedError, LeaseLostError
 from headrace.domain.pipelines.context import PermanentError
 from headrace.domain.pipelines.definition import StepHandle
 from headrace.workers.attempt.changes import ChangeBuilder
@@ -41,6 +42,8 @@ _log = structlog.get_logger(__name__)
 _MAX_PROGRESS_TEXT_BYTES: Final = 500
 # A step that logs faster than PostgreSQL writes waits from this number of lines on.
 _MAX_UNWRITTEN_LOGS: Final = 200
+# Much less than the age from which bytes without a row are removed.
+_MAX_WRITE_SECONDS: Final = 60.0
 _LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
 
 
@@ -161,14 +164,33 @@ class StepHost:
             check_name(name)
         except FileNameError as error:
             raise PermanentError(str(error), code="file_invalid") from error
-        claim = self._claim
-        file_id = uuid5(claim.job_id, f"{key}/{name}")
+        file_id = uuid5(self._claim.job_id, f"{key}/{name}")
+        loop = asyncio.get_running_loop()
         try:
-            stored = await asyncio.to_thread(self._blobs.put, file_id, source)
+            while True:
+                began = loop.time()
+                stored = await self._store(file_id, name, source)
+                await self.write(self._file_change(file_id, key, name, media_type, stored))
+                # Bytes that have waited very long for their row may have been removed meanwhile.
+                is_late = loop.time() - began > _MAX_WRITE_SECONDS
+                if not is_late or self._blobs.path(file_id, stored.key).exists():
+                    return file_id
+        except (LeaseLostError, ChangeRefusedError, *TRANSIENT):
+            with contextlib.suppress(*TRANSIENT):
+                await BlobRemovals(self._database).note([file_id])
+            raise
+
+    async def _store(self, file_id: UUID, name: str, source: bytes | Path) -> StoredBlob:
+        try:
+            return await asyncio.to_thread(self._blobs.put, file_id, source)
         except BlobTooLargeError as error:
             raise PermanentError(f"{name}: {error}", code="file_too_large") from error
         except FileNotFoundError as error:
             raise PermanentError(f"{name}: there is nothing at that path", code="file_invalid") from error
+
+    def _file_change(self, file_id: UUID, key: str, name: str, media_type: str, stored: StoredBlob) -> Change:
+        """Return the change that writes the row of a file together with its event."""
+        claim = self._claim
         new_file = NewFile(
             id=file_id,
             step=key,
@@ -176,6 +198,7 @@ class StepHost:
             media_type=check_media_type(media_type),
             size=stored.size,
             sha256=stored.sha256,
+            blob_key=stored.key,
         )
         summary = FileSummary(
             id=file_id,
@@ -190,13 +213,7 @@ class StepHost:
         change = self._changes.empty()
         change.files.append(new_file)
         change.events.append(encode_event(FileCreated(file=summary)))
-        try:
-            await self.write(change)
-        except LeaseLostError:
-            with contextlib.suppress(OSError):
-                self._blobs.path(file_id, stored.sha256).unlink(missing_ok=True)
-            raise
-        return file_id
+        return change
 
     async def file_path(self, file_id: UUID | str) -> Path:
         """Return the path of the bytes of a file that belongs to the job's owner.
@@ -208,10 +225,10 @@ class StepHost:
             file_uuid = file_id if isinstance(file_id, UUID) else UUID(str(file_id))
         except ValueError as error:
             raise PermanentError(f"{file_id!r} is not the id of a file", code="file_not_found") from error
-        sha256 = await fetch_sha256(self._database, file_uuid, self._claim.owner_id)
-        if sha256 is None:
+        blob_key = await fetch_blob_key(self._database, file_uuid, self._claim.owner_id)
+        if blob_key is None:
             raise PermanentError(f"there is no file {file_uuid}", code="file_not_found")
-        return self._blobs.path(file_uuid, sha256)
+        return self._blobs.path(file_uuid, blob_key)
 
     def output(self, step: StepHandle | str) -> str:
         """Return the output of an earlier step, as JSON.

@@ -1,7 +1,8 @@
-"""Deletes the bytes of files whose rows were deleted. All workers share this work."""
+"""Deletes the bytes that no row names, and looks for such bytes. All workers share this work."""
 
 import asyncio
 import math
+import random
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -10,7 +11,9 @@ from typing import Final
 import structlog
 
 from headrace.adapters.blob_store import BlobStore
+from headrace.adapters.blob_survey import BlobSurvey
 from headrace.adapters.periodic import run_every
+from headrace.domain.database import Database
 from headrace.domain.files.removals import BlobRemovals, Removal
 
 _log = structlog.get_logger(__name__)
@@ -20,23 +23,55 @@ _BATCH_SIZE: Final = 200
 _MAX_BATCHES: Final = 50
 _RETRY_AFTER: Final = timedelta(minutes=1)
 # The id of a file that a step saves is a UUIDv5 of its name: a second run of the step saves under the same
-# id, first the bytes and a moment later the row. Bytes younger than this may belong to such a run.
+# id, first the bytes and then the row, which may take some minutes while PostgreSQL is away.
 _DERIVED_UUID_VERSION: Final = 5
-_MIN_AGE_SECONDS: Final = 10.0
+MIN_AGE_SECONDS: Final = 600.0
+"""Younger bytes of a step's file, and younger bytes without a row, may belong to a write under way."""
+_SEARCH_SECONDS: Final = 3600.0
+# Each worker looks into a part of the store an hour, so that all of it is seen about once a day.
+_SEARCHED_SHARDS: Final = 11
+_ABANDONED_SECONDS: Final = 86_400.0
 
 
 class BlobRemover:
-    """Deletes the bytes of due removals, then the removals; after a crash in between it does both again."""
+    """Deletes the bytes of due removals, then the removals; after a crash in between it does both again.
 
-    def __init__(self, removals: BlobRemovals, blobs: BlobStore) -> None:
-        self._removals = removals
+    Only this class removes bytes that a row may have named, and only after it has looked at the rows.
+    """
+
+    def __init__(self, database: Database, blobs: BlobStore) -> None:
+        self._removals = BlobRemovals(database)
+        self._survey = BlobSurvey(database, blobs)
         self._blobs = blobs
 
     async def run(self) -> None:
-        """Remove due bytes every two seconds, until cancelled."""
+        """Remove due bytes every two seconds, and look for others every hour, until cancelled."""
+        async with asyncio.TaskGroup() as loops:
+            loops.create_task(self._run_removal())
+            loops.create_task(self._run_search())
+
+    async def _run_removal(self) -> None:
         await run_every(
             _PERIOD_SECONDS, self.remove_due, put_off_event="removal_put_off", failed_event="removal_failed"
         )
+
+    async def _run_search(self) -> None:
+        await run_every(
+            _SEARCH_SECONDS, self.search, put_off_event="search_put_off", failed_event="search_failed"
+        )
+
+    async def search(self, shard_count: int = _SEARCHED_SHARDS) -> int:
+        """Note the bytes without a row in some folders of the store, to be removed; return how many."""
+        now = time.time()
+        await asyncio.to_thread(self._blobs.remove_abandoned, written_before=now - _ABANDONED_SECONDS)
+        shards = await asyncio.to_thread(self._blobs.shards)
+        count = 0
+        for shard in random.sample(shards, min(shard_count, len(shards))):
+            unnamed = await self._survey.find_unnamed(shard, written_before=now - MIN_AGE_SECONDS)
+            if unnamed:
+                await self._removals.note(version.file_id for version in unnamed)
+                count += len(unnamed)
+        return count
 
     async def remove_due(self) -> int:
         """Remove due bytes, in batches; return the number of finished removals.
@@ -54,14 +89,14 @@ class BlobRemover:
         return count
 
     def _remove(self, batch: Sequence[Removal]) -> list[Removal]:
-        return [removal for removal in batch if removal.is_back or self._remove_bytes(removal)]
+        return [removal for removal in batch if self._remove_bytes(removal)]
 
     def _remove_bytes(self, removal: Removal) -> bool:
-        """Return whether the bytes are gone."""
-        can_come_back = removal.file_id.version == _DERIVED_UUID_VERSION
-        written_before = time.time() - _MIN_AGE_SECONDS if can_come_back else math.inf
+        """Return whether all bytes are gone that the file's row does not name."""
+        is_written_again = removal.file_id.version == _DERIVED_UUID_VERSION
+        written_before = time.time() - MIN_AGE_SECONDS if is_written_again else math.inf
         try:
-            return self._blobs.remove(removal.file_id, written_before=written_before)
+            return self._blobs.remove(removal.file_id, keep=removal.kept, written_before=written_before)
         except OSError as error:
             _log.error("blob_not_removed", file_id=str(removal.file_id), error=str(error))
             return False

@@ -1,6 +1,6 @@
 """The statement that writes the changes of many attempts at once, and the read of stored step runs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -9,7 +9,7 @@ import msgspec
 
 from headrace.domain.database import Database, Row
 from headrace.domain.events.sql import event_body_sql
-from headrace.domain.jobs.attempts.changes import Change
+from headrace.domain.jobs.attempts.changes import Change, NewFile
 from headrace.domain.jobs.claim_rules import due_order_sql
 from headrace.domain.jobs.settling import ran_seconds_sql, settle_steps_sql
 
@@ -103,15 +103,17 @@ WITH new AS (
           WHERE s.job_id = step_runs.job_id AND s.key = step_runs.key
       )
 ), filed AS (
-    INSERT INTO files (id, owner_id, job_id, step, name, media_type, size, sha256, created_at, updated_at)
-    SELECT f.id, c.owner_id, f.job_id, f.step, f.name, f.media_type, f.size, f.sha256,
+    INSERT INTO files (id, owner_id, job_id, step, name, media_type, size, sha256, blob_key,
+                       created_at, updated_at)
+    SELECT f.id, c.owner_id, f.job_id, f.step, f.name, f.media_type, f.size, f.sha256, f.blob_key,
            statement_timestamp(), statement_timestamp()
-    FROM unnest($27::uuid[], $28::uuid[], $29::text[], $30::text[], $31::text[], $32::bigint[], $33::bytea[])
-         AS f(job_id, id, step, name, media_type, size, sha256)
+    FROM unnest($27::uuid[], $28::uuid[], $29::text[], $30::text[], $31::text[], $32::bigint[], $33::bytea[],
+                $36::uuid[])
+         AS f(job_id, id, step, name, media_type, size, sha256, blob_key)
     JOIN changed c ON c.id = f.job_id
     ON CONFLICT (id) DO UPDATE SET
         media_type = excluded.media_type, size = excluded.size, sha256 = excluded.sha256,
-        updated_at = excluded.updated_at
+        blob_key = excluded.blob_key, updated_at = excluded.updated_at
 )
 SELECT w.id, w.verdict, c.owner_id, c.event_seq AS head, c.state, c.pipeline, c.progress,
        statement_timestamp() AS at
@@ -136,7 +138,10 @@ class ChangeRepository:
         this statement has locked.
         """
         needs_process = [(change.move and change.move.needs_process) or None for change in changes]
-        return await self._database.fetch(_WRITE, *_columns(changes), lease, _without_nulls(needs_process))
+        blob_keys = [file.blob_key for change in changes for file in _newest_files(change)]
+        return await self._database.fetch(
+            _WRITE, *_columns(changes), lease, _without_nulls(needs_process), blob_keys
+        )
 
 
 def _columns(changes: Sequence[Change]) -> list[list[Any]]:
@@ -181,15 +186,19 @@ def _columns(changes: Sequence[Change]) -> list[list[Any]]:
             )
             for row in change.steps.values()
         ]
-        files_by_id = {file.id: file for file in change.files}
         files += [
             (job_id, file.id, file.step, file.name, file.media_type, file.size, file.sha256)
-            for file in files_by_id.values()
+            for file in _newest_files(change)
         ]
     columns: list[list[Any]] = []
     for rows, width in ((jobs, 10), (events, 4), (steps, 12), (files, 7)):
         columns += map(_without_nulls, zip(*rows, strict=True)) if rows else ([] for _ in range(width))
     return columns
+
+
+def _newest_files(change: Change) -> Iterable[NewFile]:
+    """Return the files of *change*; of those that were saved several times, the last."""
+    return {file.id: file for file in change.files}.values()
 
 
 def _without_nulls(column: Sequence[Any]) -> list[Any]:

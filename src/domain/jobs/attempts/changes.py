@@ -38,6 +38,7 @@ class NewFile(Struct, kw_only=True, frozen=True):
     media_type: str
     size: int
     sha256: bytes
+    blob_key: UUID
 
 
 class JobMove(Struct, kw_only=True, frozen=True):

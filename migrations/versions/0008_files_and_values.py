@@ -1,0 +1,61 @@
+"""Every content of a file has a key of its own, and replaced contents are noted for removal
+
+Revision ID: 0008
+Revises: 0005
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0008"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("files", sa.Column("blob_key", sa.Uuid()))
+    # Until now the path of a file's bytes was made of their digest.
+    op.execute("UPDATE files SET blob_key = encode(substring(sha256 FOR 16), 'hex')::uuid")
+    op.alter_column("files", "blob_key", nullable=False)
+    # Workers of the previous release, which go on until they are restarted, still make such paths.
+    op.execute("""
+        CREATE FUNCTION derive_blob_key() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF TG_OP = 'INSERT' OR NEW.sha256 <> OLD.sha256 AND NEW.blob_key = OLD.blob_key THEN
+                NEW.blob_key := encode(substring(NEW.sha256 FOR 16), 'hex')::uuid;
+            END IF;
+            RETURN NEW;
+        END $$
+    """)
+    op.execute("""
+        CREATE TRIGGER files_derive_blob_key BEFORE INSERT ON files
+        FOR EACH ROW WHEN (NEW.blob_key IS NULL) EXECUTE FUNCTION derive_blob_key()
+    """)
+    op.execute("""
+        CREATE TRIGGER files_derive_new_blob_key BEFORE UPDATE OF sha256 ON files
+        FOR EACH ROW EXECUTE FUNCTION derive_blob_key()
+    """)
+    op.execute("""
+        CREATE FUNCTION note_replaced_blobs() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            INSERT INTO blob_removals (file_id, at)
+            SELECT replaced.id, statement_timestamp() FROM replaced
+            JOIN present ON present.id = replaced.id AND present.blob_key <> replaced.blob_key
+            ON CONFLICT (file_id) DO UPDATE SET at = excluded.at;
+            RETURN NULL;
+        END $$
+    """)
+    op.execute("""
+        CREATE TRIGGER files_note_replaced_blobs AFTER UPDATE ON files
+        REFERENCING OLD TABLE AS replaced NEW TABLE AS present
+        FOR EACH STATEMENT EXECUTE FUNCTION note_replaced_blobs()
+    """)
+
+
+def downgrade() -> None:
+    for trigger in ("note_replaced_blobs", "derive_new_blob_key", "derive_blob_key"):
+        op.execute(f"DROP TRIGGER files_{trigger} ON files")
+    for function in ("note_replaced_blobs", "derive_blob_key"):
+        op.execute(f"DROP FUNCTION {function}()")
+    op.drop_column("files", "blob_key")
