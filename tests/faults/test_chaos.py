@@ -14,6 +14,7 @@ from faults.checker import assert_kept
 from faults.form import by_form, seeded_random
 from faults.load import Load
 from faults.settling import settled
+from faults.stored_files import assert_files_kept
 from headrace.adapters.database import StatementPool
 from headrace.domain.database import TRANSIENT
 from headrace.settings import Settings
@@ -87,7 +88,7 @@ async def test_random_faults_of_all_kinds_lose_no_job(
             lambda: cut(database),
             redis.flushall,
         ]
-        load = Load(api.http, ledger, hold_seconds=0.2)
+        load = Load(api.http, ledger, hold_seconds=0.2, saves=2)
         async with load.running():
             for _ in range(by_form(12, 150)):
                 await asyncio.sleep(random_source.uniform(0.1, 0.5))
@@ -95,6 +96,8 @@ async def test_random_faults_of_all_kinds_lose_no_job(
         await settled(database, load.accepted)
 
         kept = await assert_kept(api, database, load.accepted, ledger)
+    file_count = await assert_files_kept(database, faulty)
 
+    assert file_count >= 2 * sum(job.state == "succeeded" for job in kept.values())
     assert {response.status_code for response in load.refusals} <= {503}
     assert all(job.state == "succeeded" for job in kept.values() if job.losses < MAX_LOSSES)

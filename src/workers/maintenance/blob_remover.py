@@ -4,7 +4,7 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -39,7 +39,11 @@ class BlobRemover:
     Only this class removes bytes that a row may have named, and only after it has looked at the rows.
     """
 
-    def __init__(self, database: Database, blobs: BlobStore) -> None:
+    def __init__(
+        self, database: Database, blobs: BlobStore, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        """*clock* returns the time in seconds since 1970."""
+        self._clock = clock
         self._removals = BlobRemovals(database)
         self._survey = BlobSurvey(database, blobs)
         self._blobs = blobs
@@ -62,7 +66,7 @@ class BlobRemover:
 
     async def search(self, shard_count: int = _SEARCHED_SHARDS) -> int:
         """Note the bytes without a row in some folders of the store, to be removed; return how many."""
-        now = time.time()
+        now = self._clock()
         await asyncio.to_thread(self._blobs.remove_abandoned, written_before=now - _ABANDONED_SECONDS)
         shards = await asyncio.to_thread(self._blobs.shards)
         count = 0
@@ -94,7 +98,7 @@ class BlobRemover:
     def _remove_bytes(self, removal: Removal) -> bool:
         """Return whether all bytes are gone that the file's row does not name."""
         is_written_again = removal.file_id.version == _DERIVED_UUID_VERSION
-        written_before = time.time() - MIN_AGE_SECONDS if is_written_again else math.inf
+        written_before = self._clock() - MIN_AGE_SECONDS if is_written_again else math.inf
         try:
             return self._blobs.remove(removal.file_id, keep=removal.kept, written_before=written_before)
         except OSError as error:

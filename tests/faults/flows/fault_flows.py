@@ -18,6 +18,7 @@ class Relay(Struct):
     """*dies_in* is the step run that kills its worker, in every attempt up to *deaths*.
 
     *hold_seconds* is how long a step in the middle takes, *later_hold_seconds* every step of a later attempt.
+    It saves a file *saves* times before and after that, with the same bytes in every attempt.
     """
 
     ledger: str
@@ -26,6 +27,7 @@ class Relay(Struct):
     later_hold_seconds: float = 0.0
     dies_in: str = ""
     deaths: int = 1
+    saves: int = 0
 
 
 class Poison(Struct):
@@ -72,7 +74,11 @@ async def begin(context: StepContext[Relay]) -> str:
 async def carry(context: StepContext[Relay], number: int) -> int:
     """Safe to run again: its entry is counted."""
     enter(context, f"carry[{number}]")
+    for _ in range(context.params.saves):
+        await context.save_file("carried", f"number {number}".encode(), "text/plain")
     await linger(context, context.params.hold_seconds)
+    for _ in range(context.params.saves):
+        await context.save_file("carried", f"number {number}".encode(), "text/plain")
     return number
 
 

@@ -1,0 +1,31 @@
+"""The rule for files after a fault: each row has its bytes, and bytes without a row are found and removed."""
+
+import time
+
+from headrace.adapters.blob_store import BlobStore
+from headrace.adapters.blob_survey import BlobSurvey
+from headrace.adapters.database import StatementPool
+from headrace.settings import Settings
+from headrace.workers.maintenance.blob_remover import MIN_AGE_SECONDS, BlobRemover
+
+
+async def assert_files_kept(database: StatementPool, settings: Settings) -> int:
+    """Assert that rows and store agree, once what is old has been removed; return the number of files."""
+    blobs = BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes)
+    survey = BlobSurvey(database, blobs)
+    assert [file_id async for file_id in survey.find_missing()] == []
+    later = time.time() + MIN_AGE_SECONDS
+    unnamed = [
+        version
+        for shard in blobs.shards()
+        for version in await survey.find_unnamed(shard, written_before=later)
+    ]
+    remover = BlobRemover(database, blobs, clock=lambda: time.time() + 2 * MIN_AGE_SECONDS)
+    await remover.search(256)
+    await database.fetch("UPDATE blob_removals SET at = statement_timestamp() - interval '1 second'")
+    await remover.remove_due()
+    assert not any(version.path.exists() for version in unnamed)
+    assert [file_id async for file_id in survey.find_missing()] == []
+    (row,) = await database.fetch("SELECT count(*) AS files FROM files")
+    count: int = row["files"]
+    return count
