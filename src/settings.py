@@ -71,6 +71,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 8 * _MiB
     max_file_bytes: Annotated[int, Meta(ge=1)] = 100 * _MiB
     max_output_bytes: Annotated[int, Meta(ge=1024)] = 256 * 1024
+    max_job_output_bytes: Annotated[int, Meta(ge=1024)] = 16 * _MiB
+    max_items_bytes: Annotated[int, Meta(ge=1024)] = 4 * _MiB
+    max_result_bytes: Annotated[int, Meta(ge=1024)] = 1 * _MiB
     max_streams_per_user: Annotated[int, Meta(ge=0)] = 10_000
     rate_limit_user: Annotated[int, Meta(ge=0, le=10_000_000)] | None = None
     rate_limit_address: Annotated[int, Meta(ge=0, le=10_000_000)] | None = None

@@ -1,4 +1,4 @@
-"""Every content of a file has a key of its own, and replaced contents are noted for removal
+"""Every content of a file has a key of its own, and values are stored as the text that they were given
 
 Revision ID: 0008
 Revises: 0005
@@ -13,7 +13,12 @@ branch_labels = None
 depends_on = None
 
 
+# JSONB sorts keys, drops the sign of zero and rewrites numbers; JSON keeps the text.
+_VALUES = {"jobs": ("params", "meta", "result"), "step_runs": ("items", "output"), "presets": ("params",)}
+
+
 def upgrade() -> None:
+    _store_values_as("json")
     op.add_column("files", sa.Column("blob_key", sa.Uuid()))
     # Until now the path of a file's bytes was made of their digest.
     op.execute("UPDATE files SET blob_key = encode(substring(sha256 FOR 16), 'hex')::uuid")
@@ -53,7 +58,14 @@ def upgrade() -> None:
     """)
 
 
+def _store_values_as(kind: str) -> None:
+    for table, columns in _VALUES.items():
+        changes = ", ".join(f"ALTER COLUMN {column} TYPE {kind} USING {column}::{kind}" for column in columns)
+        op.execute(f"ALTER TABLE {table} {changes}")
+
+
 def downgrade() -> None:
+    _store_values_as("jsonb")
     for trigger in ("note_replaced_blobs", "derive_new_blob_key", "derive_blob_key"):
         op.execute(f"DROP TRIGGER files_{trigger} ON files")
     for function in ("note_replaced_blobs", "derive_blob_key"):

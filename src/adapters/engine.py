@@ -1,7 +1,9 @@
 """Builds the SQLAlchemy engine for the REST API."""
 
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from headrace.adapters.database import COMMAND_SECONDS, CONNECT_SECONDS, SESSION
@@ -12,6 +14,10 @@ def sqlalchemy_url(url: str) -> str:
     return urlunsplit(urlsplit(url)._replace(scheme="postgresql+asyncpg"))
 
 
+def _encode_json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
 def build_engine(url: str) -> AsyncEngine:
     return create_async_engine(
         sqlalchemy_url(url),
@@ -20,6 +26,8 @@ def build_engine(url: str) -> AsyncEngine:
         pool_timeout=5,
         pool_pre_ping=True,
         pool_recycle=1800,
+        json_serializer=_encode_json,
+        json_deserializer=msgspec.json.decode,
         # A logged error must not contain the values of a request.
         hide_parameters=True,
         connect_args={

@@ -11,6 +11,9 @@ from headrace.domain.errors import HeadraceError
 MAX_JSON_BYTES: Final = 256 * 1024
 """The limit of `params` and of `meta`, each."""
 
+MAX_JSON_DEPTH: Final = 64
+"""How deep arrays and objects may be nested, in a body and in what a step returns."""
+
 # PostgreSQL returns numbers without exponents: `1e308,` has 6 bytes on its way in and 310 on its way out.
 _MAX_GROWTH: Final = 64
 _EXPONENT: Final = re.compile(rb"\de[+-]?(\d{2,3})")

@@ -37,6 +37,7 @@ from headrace.workers.maintenance.housekeeper import Housekeeper, hourly_chores
 from headrace.workers.maintenance.quarantine import Quarantine
 from headrace.workers.maintenance.sweeper import Sweeper
 from headrace.workers.maintenance.watchdog import Watchdog
+from headrace.workers.outputs import OutputLimits
 from headrace.workers.resources import WorkerResources
 from headrace.workers.slots import Slots
 from headrace.workers.startup import (
@@ -165,6 +166,8 @@ async def open_worker(
                 process_slots=Slots(1 if only_suspect else settings.process_slots),
                 thread_slots=Slots(concurrency),
                 max_output_bytes=settings.max_output_bytes,
+                max_items_bytes=settings.max_items_bytes,
+                output_limits=OutputLimits(settings.max_job_output_bytes, settings.max_result_bytes),
                 crash_record=record,
                 fork_server=fork_server,
                 log_level=settings.log_level,

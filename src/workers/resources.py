@@ -11,6 +11,7 @@ from headrace.domain.events.news import Publisher
 from headrace.domain.pipelines.definition import Pipeline
 from headrace.workers.child.fork_server import ForkServer
 from headrace.workers.crash_record import CrashRecord
+from headrace.workers.outputs import OutputLimits
 from headrace.workers.slots import Slots
 
 
@@ -33,6 +34,8 @@ class WorkerResources(Struct, kw_only=True):
     process_slots: Slots
     thread_slots: Slots
     max_output_bytes: int
+    max_items_bytes: int
+    output_limits: OutputLimits
     crash_record: CrashRecord
     fork_server: ForkServer
     log_level: str

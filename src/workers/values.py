@@ -8,7 +8,7 @@ import msgspec
 
 from headrace.domain.errors import HeadraceError
 from headrace.domain.events.types import JobError
-from headrace.domain.json_limits import has_nul
+from headrace.domain.json_limits import MAX_JSON_DEPTH, is_nested_deeper
 from headrace.domain.redaction import redact, redact_values
 
 _MAX_FIELDS_BYTES: Final = 8 * 1024
@@ -17,7 +17,6 @@ _MAX_FIELD_BYTES: Final = 500
 _MAX_ERROR_BYTES: Final = 16 * 1024
 _MAX_CODE_BYTES: Final = 64
 _MAX_MESSAGE_BYTES: Final = 4_000
-_ESCAPED_NUL: Final = "\\u0000"
 
 
 class OutputError(HeadraceError):
@@ -60,13 +59,18 @@ def plain_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in fields.items():
         key = plain_text(str(name), _MAX_FIELD_NAME_BYTES)
         try:
-            # The lists test for the depth at which the value is nested in a frame.
-            plain[key] = msgspec.json.decode(msgspec.json.encode([[[[value]]]]))[0][0][0][0]
+            encoded = msgspec.json.encode(value)
+            is_deep = is_nested_deeper(encoded, MAX_JSON_DEPTH)
+            plain[key] = _as_text(value) if is_deep else msgspec.json.decode(encoded)
         except (TypeError, ValueError, OverflowError, RecursionError):
-            plain[key] = plain_text(_text_of(value, repr), _MAX_FIELD_BYTES)
+            plain[key] = _as_text(value)
     if len(msgspec.json.encode(plain)) > _MAX_FIELDS_BYTES:
         return {"dropped": f"the fields had more than {_MAX_FIELDS_BYTES} bytes"}
     return dict(redact_values(plain))
+
+
+def _as_text(value: object) -> str:
+    return plain_text(_text_of(value, repr), _MAX_FIELD_BYTES)
 
 
 def bytes_or_path(source: object) -> bytes | Path:
@@ -87,24 +91,3 @@ def job_error(code: object, message: str, step: str | None = None) -> JobError:
     return JobError(
         code=plain_text(str(code), _MAX_CODE_BYTES), message=safe_text(message, _MAX_MESSAGE_BYTES), step=step
     )
-
-
-def encode_value(value: Any, subject: str, limit: int) -> str:
-    """Return *value* as JSON that PostgreSQL can store. Errors begin with *subject*, such as "the output".
-
-    Raises:
-        OutputError: `output_invalid` (not JSON, or a NUL character), `output_too_large` (over *limit* bytes).
-    """
-    try:
-        encoded = msgspec.json.encode(value).decode()
-        plain = msgspec.json.decode(encoded)  # a `msgspec.Raw` may hold invalid JSON
-    except (TypeError, ValueError, RecursionError, OverflowError) as error:
-        raise OutputError("output_invalid", f"{subject} cannot be stored as JSON: {error}") from error
-    if len(encoded) > limit:
-        raise OutputError(
-            "output_too_large",
-            f"{subject} has {len(encoded)} bytes as JSON, at most {limit} are stored; save a file instead",
-        )
-    if _ESCAPED_NUL in encoded and has_nul(plain):
-        raise OutputError("output_invalid", f"{subject} holds a NUL character, which cannot be stored")
-    return encoded

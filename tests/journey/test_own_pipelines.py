@@ -237,7 +237,7 @@ async def test_raw_json_that_cannot_be_stored_fails_the_job(service: Api, items:
     done = await service.finish(job["id"])
 
     assert done["state"] == "failed"
-    assert done["error"]["code"] in ("output_invalid", "internal_error")
+    assert done["error"]["code"] in ("output_invalid", "output_mismatch", "items_invalid")
     assert done["attempt"] == 1
 
 

@@ -1,10 +1,12 @@
 """Pipelines, claims and stored step runs for unit tests of the worker's core, which needs no server."""
 
+import dataclasses
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -91,6 +93,13 @@ def new_node(
     plain_step = new_step(takes_item=for_each is not None, retries=retries, timeout=timeout)
     pipeline.add(plain_step, name=name, for_each=for_each)
     return pipeline.nodes[name]
+
+
+def returning(shape: Any) -> Node:
+    """Return the node of a step whose output is annotated as *shape*."""
+    return dataclasses.replace(
+        new_node(), output_type=shape, decode_output=msgspec.json.Decoder(shape).decode
+    )
 
 
 def new_run(node: Node, index: int | None = None, *, tries: int = 0, output: str | None = None) -> StepPlan:

@@ -1,15 +1,13 @@
 """Checks of each request before its handler reads it: its media type, depth and characters."""
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from litestar import Request
 from litestar.routes import HTTPRoute
 
 from headrace.api.errors import InvalidInputError, UnsupportedMediaTypeError
-from headrace.domain.json_limits import has_nul, is_nested_deeper
-
-_MAX_DEPTH: Final = 64
+from headrace.domain.json_limits import MAX_JSON_DEPTH, has_nul, is_nested_deeper
 
 
 async def check_request(request: Request[Any, Any, Any]) -> None:
@@ -27,7 +25,7 @@ async def check_request(request: Request[Any, Any, Any]) -> None:
     if raw and request.content_type[0] not in ("application/json", "application/merge-patch+json"):
         # Browsers let a foreign page send a form or plain text without a preflight request, but not JSON.
         raise UnsupportedMediaTypeError("send the body as application/json")
-    is_too_deep = is_nested_deeper(raw, _MAX_DEPTH)
+    is_too_deep = is_nested_deeper(raw, MAX_JSON_DEPTH)
     if not is_too_deep and b"\\u0000" not in raw:
         return
     try:
@@ -35,7 +33,9 @@ async def check_request(request: Request[Any, Any, Any]) -> None:
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return  # the handler decodes the body again and explains the error
     if is_too_deep:
-        raise InvalidInputError("$", f"the body is nested deeper than {_MAX_DEPTH} levels", "nested_too_deep")
+        raise InvalidInputError(
+            "$", f"the body is nested deeper than {MAX_JSON_DEPTH} levels", "nested_too_deep"
+        )
     if has_nul(value):
         raise InvalidInputError("$", "a text holds the character NUL", "nul_character")
 

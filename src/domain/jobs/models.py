@@ -17,7 +17,7 @@ from sqlalchemy import (
     String,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSON, JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from headrace.domain.base import DATABASE_NOW, tracked_json
@@ -87,9 +87,9 @@ class Job(UUIDv7AuditBase):
     pipeline: Mapped[str] = mapped_column(String(64))
     version: Mapped[int]
     state: Mapped[JobState] = mapped_column(_states(JobState, "state"), default=JobState.QUEUED)
-    params: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
-    meta: Mapped[dict[str, Any]] = mapped_column(tracked_json(), default=dict)
-    result: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True), default=None)
+    params: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    meta: Mapped[dict[str, Any]] = mapped_column(tracked_json(JSON()), default=dict)
+    result: Mapped[Any | None] = mapped_column(JSON(none_as_null=True), default=None)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True), default=None)
 
     queue: Mapped[str] = mapped_column(String(64), default="default")
@@ -145,8 +145,8 @@ class StepRun(DefaultBase):
     state: Mapped[StepState] = mapped_column(_states(StepState, "step_state"))
     attempt: Mapped[int] = mapped_column(default=0)
     tries: Mapped[int] = mapped_column(default=0)
-    items: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True), default=None)
-    output: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True), default=None)
+    items: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    output: Mapped[Any | None] = mapped_column(JSON(none_as_null=True), default=None)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True), default=None)
     retry_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
     started_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)

@@ -129,12 +129,14 @@ class Node:
     weight: float
     is_result: bool
     output_type: Any
-    decode_item: Callable[[str], Any]
+    decode_item: Callable[[str | bytes], Any]
     """Decodes an item from JSON into its type."""
+    decode_output: Callable[[str | bytes], Any]
+    """Decodes an output from JSON into its type; that of a single item if there are many."""
 
 
-def _decoder(shape: Any) -> Callable[[str], Any]:
-    decode: Callable[[str], Any] = msgspec.json.Decoder(shape).decode
+def _decoder(shape: Any) -> Callable[[str | bytes], Any]:
+    decode: Callable[[str | bytes], Any] = msgspec.json.Decoder(shape).decode
     return decode
 
 
@@ -210,6 +212,7 @@ class Pipeline:
             is_result=result,
             output_type=output_type,
             decode_item=_decoder(item_type),
+            decode_output=_decoder(output_type),
         )
         self.followers[name] = ()
         for earlier in before:

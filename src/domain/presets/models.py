@@ -5,7 +5,7 @@ from uuid import UUID
 
 from advanced_alchemy.base import UUIDv7AuditBase
 from sqlalchemy import CheckConstraint, ForeignKey, String, UniqueConstraint
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from headrace.domain.tags.models import PRESET_TAGS, Tag
@@ -24,7 +24,7 @@ class Preset(UUIDv7AuditBase):
     title: Mapped[str] = mapped_column(String(200))
     description: Mapped[str | None] = mapped_column(String(1000), default=None)
     pipeline: Mapped[str] = mapped_column(String(64))
-    params: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    params: Mapped[dict[str, Any]] = mapped_column(JSON)
 
     tags: Mapped[list[Tag]] = relationship(
         secondary=PRESET_TAGS, lazy="raise", order_by=Tag.name, passive_deletes=True

@@ -48,6 +48,10 @@ class LoopContext:
         self.attempt = identity.attempt
 
     @property
+    def key(self) -> str:
+        return self._identity.key
+
+    @property
     def scratch(self) -> Path:
         return self._identity.scratch.path
 

@@ -12,7 +12,7 @@ from headrace.workers.attempt.waiting import StopSignal, wait_first, wait_for_en
 from headrace.workers.attribution import attributed, create_unmarked_task, marked
 from headrace.workers.containment import call_in_thread, contained
 from headrace.workers.crash_record import Entry
-from headrace.workers.values import encode_value
+from headrace.workers.outputs import encode_output
 
 # A coroutine step has this time to notice a stop by itself; then its task is cancelled.
 _COURTESY_SECONDS: Final = 0.2
@@ -68,7 +68,7 @@ class LoopExecutor:
         return self._task
 
     def output(self, returned: Any) -> str:
-        return encode_value(returned, f"the output of step {self._node.name!r}", self._limit)
+        return encode_output(self._node, self._context.key, returned, self._limit)
 
     def request_stop(self) -> None:
         self._context.stopping = True
@@ -96,12 +96,15 @@ class ThreadExecutor:
         self._limit = limit
 
     def start(self) -> asyncio.Future[Any]:
-        return call_in_thread(
-            f"headrace-{self._node.name}", attributed(self._node.step.function), self._context, *self._items
-        )
+        return call_in_thread(f"headrace-{self._node.name}", attributed(self._call))
 
-    def output(self, returned: Any) -> str:
-        return encode_value(returned, f"the output of step {self._node.name!r}", self._limit)
+    def _call(self) -> str:
+        """Call the step and encode its output, which may be large, in its thread."""
+        returned = self._node.step.function(self._context, *self._items)
+        return encode_output(self._node, self._inner.key, returned, self._limit)
+
+    def output(self, returned: str) -> str:
+        return returned
 
     def request_stop(self) -> None:
         self._inner.stopping = True

@@ -25,6 +25,7 @@ from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.step_runner import StepRunner
 from headrace.workers.attempt.waiting import wait_first
 from headrace.workers.child.fork import ForkServerEndedError
+from headrace.workers.outputs import OutputSizes
 from headrace.workers.values import OutputError, error_text, job_error
 
 _log = structlog.get_logger(__name__)
@@ -50,6 +51,7 @@ class GraphRunner:
         host: StepHost,
         sender: ProgressSender,
         status: AttemptStatus,
+        sizes: OutputSizes,
     ) -> None:
         self._claim = claim
         self._plan = plan
@@ -58,6 +60,7 @@ class GraphRunner:
         self._host = host
         self._sender = sender
         self._status = status
+        self._sizes = sizes
         self._running: dict[asyncio.Task[None], StepPlan] = {}
         self._active_at = 0.0
         self.failure: JobError | None = None
@@ -122,6 +125,7 @@ class GraphRunner:
             for run in group.runs or ():
                 if run.state is StepState.SUCCEEDED:
                     self._progress.finish(run.node.name, run.key)
+                    self._sizes.add(run.node, run.output or "null")
             self._publish_output(group)
 
     def _publish_output(self, group: Group) -> None:
@@ -137,8 +141,11 @@ class GraphRunner:
             try:
                 items = await runner.items(group.node)
             except Exception as error:  # noqa: BLE001  (the author's function may raise anything)
-                code = error.code if isinstance(error, OutputError) else "items_failed"
-                self.fail(job_error(code, f"{type(error).__name__}: {error_text(error)}", name))
+                if isinstance(error, OutputError):
+                    self.fail(job_error(error.code, str(error), name))
+                else:
+                    message = f"{type(error).__name__}: {error_text(error)}"
+                    self.fail(job_error("items_failed", message, name))
                 return
             if items is None:
                 return
@@ -192,6 +199,7 @@ class GraphRunner:
     async def _run_step(self, runner: StepRunner, run: StepPlan) -> None:
         try:
             output = await runner.run(run, self._enter)
+            self._sizes.check(run.node, run.key, output)
         except (JobCancelledError, LeaseLostError) as error:
             if isinstance(error, LeaseLostError):
                 self._status.stop(StopReason.LEASE_LOST)

@@ -3,8 +3,7 @@
 import heapq
 from collections import deque
 from collections.abc import Iterator
-from itertools import count, islice
-from typing import Any, Final
+from itertools import count
 
 import msgspec
 from msgspec import Struct
@@ -13,9 +12,7 @@ from headrace.domain.events.types import JobError
 from headrace.domain.jobs.attempts.claims import StepRecord
 from headrace.domain.jobs.states import StepState
 from headrace.domain.pipelines.definition import Node, Pipeline
-from headrace.workers.values import OutputError, job_error
-
-MAX_ITEMS: Final = 10_000
+from headrace.workers.values import job_error
 
 
 class StepPlan(Struct, kw_only=True):
@@ -206,16 +203,3 @@ def item_runs(node: Node, items: str) -> list[StepPlan]:
         StepPlan(node=node, key=f"{node.name}[{index}]", index=index, item=bytes(item).decode())
         for index, item in enumerate(raw_items)
     ]
-
-
-def compute_items(node: Node, params: Any) -> list[Any]:
-    """Call the author's `for_each` function and return its items.
-
-    Raises:
-        OutputError: there are more items than a job may have.
-        Exception: any exception that the function raised.
-    """
-    items = [] if node.for_each is None else list(islice(node.for_each(params), MAX_ITEMS + 1))
-    if len(items) > MAX_ITEMS:
-        raise OutputError("items_invalid", f"step {node.name!r} has more than {MAX_ITEMS} items")
-    return items

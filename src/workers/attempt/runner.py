@@ -21,6 +21,7 @@ from headrace.workers.attempt.progress_sender import ProgressSender
 from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.step_runner import StepRunner
 from headrace.workers.containment import contained
+from headrace.workers.outputs import OutputSizes
 from headrace.workers.resources import WorkerResources
 from headrace.workers.slots import AttemptSlots
 from headrace.workers.values import error_text, job_error
@@ -62,6 +63,7 @@ class Attempt:
             host=self._host,
             sender=self.sender,
             status=self._status,
+            sizes=OutputSizes(resources.output_limits),
         )
 
     def stop(self, reason: StopReason, *, deadline: float | None = None) -> None:

@@ -13,20 +13,19 @@ from headrace.domain.pipelines.definition import Node, Pipeline
 from headrace.domain.pipelines.loading import import_path
 from headrace.workers.attempt.contexts import StepIdentity
 from headrace.workers.attempt.executors import StepExecutor, StepStoppedError, build_executor, run_step
-from headrace.workers.attempt.plan import StepPlan, compute_items
+from headrace.workers.attempt.plan import StepPlan
 from headrace.workers.attempt.process_executor import ProcessExecutor
 from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.waiting import StopSignal, wait_first
 from headrace.workers.attribution import attributed
 from headrace.workers.child.protocol import RunStep
 from headrace.workers.containment import call_in_thread, contained
+from headrace.workers.outputs import compute_items
 from headrace.workers.resources import WorkerResources
 from headrace.workers.slots import AttemptSlots
-from headrace.workers.values import OutputError, encode_value
+from headrace.workers.values import OutputError
 
 _ITEMS_TIMEOUT_SECONDS: Final = 60.0
-# A list of items may be longer than an output.
-_ITEMS_BYTES_FACTOR: Final = 4
 
 
 class Scratch:
@@ -79,7 +78,9 @@ class StepRunner:
         crash_record = self._resources.crash_record
         entry = crash_record.enter(self._claim.lease)
         future: asyncio.Future[Any] = call_in_thread(
-            f"headrace-{node.name}-items", attributed(compute_items), node, self._params
+            f"headrace-{node.name}-items",
+            attributed(compute_items),
+            *(node, self._params, self._resources.max_items_bytes),
         )
         entry.suspend()
         await wait_first(future, stop=self._stop, seconds=_ITEMS_TIMEOUT_SECONDS)
@@ -93,8 +94,8 @@ class StepRunner:
             raise OutputError(
                 "items_timeout", f"the items were not there within {_ITEMS_TIMEOUT_SECONDS:g} s"
             )
-        limit = self._resources.max_output_bytes * _ITEMS_BYTES_FACTOR
-        return encode_value(future.result(), f"the items of step {node.name!r}", limit)
+        items: str = future.result()
+        return items
 
     async def run(self, run: StepPlan, enter: Callable[[StepPlan], Awaitable[None]]) -> str:
         """Run one try and return its output as JSON. *enter* is called when the try gets its slot.

@@ -23,10 +23,10 @@ from headrace.domain.pipelines.loading import load_with_path, pipelines_in
 from headrace.workers.child import protocol
 from headrace.workers.child.keeper import run_kept
 from headrace.workers.child.oom import prefer_oom_kill
+from headrace.workers.outputs import encode_output
 from headrace.workers.values import (
     OutputError,
     bytes_or_path,
-    encode_value,
     error_text,
     plain_fields,
     plain_text,
@@ -142,7 +142,7 @@ def execute(run: protocol.RunStep, link: Link) -> protocol.Done | protocol.Faile
         items = () if run.item is None else (node.decode_item(run.item),)
         link.send(protocol.Entered())
         value = node.step.function(context, *items)
-        output = encode_value(value, f"the output of step {node.name!r}", run.max_output_bytes)
+        output = encode_output(node, run.key, value, run.max_output_bytes)
         return protocol.Done(output)
     except JobCancelledError:
         return protocol.Failed("stopped", "stopped", "the step stopped")

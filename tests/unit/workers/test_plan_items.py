@@ -1,15 +1,20 @@
 """Steps that run once for each item: their items, their runs, and what comes after them."""
 
+import dataclasses
 from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
+import msgspec
 import pytest
 
 from headrace.domain.jobs.states import StepState
-from headrace.workers.attempt.plan import MAX_ITEMS, Plan, compute_items, item_runs
+from headrace.workers.attempt.plan import Plan, item_runs
+from headrace.workers.outputs import MAX_ITEMS, compute_items
 from headrace.workers.values import OutputError
 from support.worker_builders import Params, items_of, keys, new_node, new_pipeline, start_all, succeed
+
+LIMIT = 100_000
 
 
 def new_plan(graph: dict[str, tuple[str, ...]], *for_each: str) -> Plan:
@@ -177,24 +182,24 @@ def test_a_run_of_an_item_begins_without_tries_and_output() -> None:
 def test_items_are_computed_from_the_parameters_by_the_authors_function() -> None:
     node = new_node("many", for_each=lambda params: (item * 2 for item in params.items))
 
-    assert compute_items(node, Params(items=[1, 2, 3])) == [2, 4, 6]
+    assert compute_items(node, Params(items=[1, 2, 3]), LIMIT) == "[2,4,6]"
 
 
 def test_a_step_without_for_each_has_no_items() -> None:
-    assert compute_items(new_node("plain"), Params(items=[1])) == []
+    assert compute_items(new_node("plain"), Params(items=[1]), LIMIT) == "[]"
 
 
 def test_a_step_may_have_the_maximum_number_of_items() -> None:
     node = new_node("many", for_each=lambda _: range(MAX_ITEMS))
 
-    assert len(compute_items(node, Params())) == MAX_ITEMS == 10_000
+    assert compute_items(node, Params(), LIMIT).count(",") + 1 == MAX_ITEMS == 10_000
 
 
 def test_one_item_too_many_is_refused() -> None:
     node = new_node("many", for_each=lambda _: range(MAX_ITEMS + 1))
 
     with pytest.raises(OutputError) as refused:
-        compute_items(node, Params())
+        compute_items(node, Params(), LIMIT)
 
     assert refused.value.code == "items_invalid"
     assert str(refused.value) == "step 'many' has more than 10000 items"
@@ -209,7 +214,7 @@ def test_an_endless_iterator_is_read_only_up_to_one_item_too_many() -> None:
             yield item
 
     with pytest.raises(OutputError):
-        compute_items(new_node("many", for_each=endless), Params())
+        compute_items(new_node("many", for_each=endless), Params(), LIMIT)
 
     assert len(read) == MAX_ITEMS + 1
 
@@ -219,4 +224,37 @@ def test_an_error_of_the_authors_function_is_raised_unchanged() -> None:
         raise ZeroDivisionError("of the author")
 
     with pytest.raises(ZeroDivisionError, match="of the author"):
-        compute_items(new_node("many", for_each=broken), Params())
+        compute_items(new_node("many", for_each=broken), Params(), LIMIT)
+
+
+def test_items_are_measured_as_they_are_made() -> None:
+    made: list[int] = []
+
+    def large(_: Any) -> Iterator[str]:
+        for number in range(1_000):
+            made.append(number)
+            yield "x" * 1_000
+
+    with pytest.raises(OutputError) as refused:
+        compute_items(new_node("many", for_each=large), Params(), 10_000)
+
+    assert refused.value.code == "items_too_large"
+    assert str(refused.value) == (
+        "the first 10 items of step 'many' have 10032 bytes as JSON, at most 10000 are stored;"
+        " save files and let the items name them"
+    )
+    assert len(made) == 10
+
+
+def test_an_item_that_is_not_what_its_annotation_says_is_refused_by_its_number() -> None:
+    node = dataclasses.replace(
+        new_node("many", for_each=lambda _: [1, 2, "three"]), decode_item=msgspec.json.Decoder(int).decode
+    )
+
+    with pytest.raises(OutputError) as refused:
+        compute_items(node, Params(), LIMIT)
+
+    assert refused.value.code == "items_invalid"
+    assert str(refused.value) == (
+        "item 2 of step 'many' is not what its annotation says: Expected `int`, got `str`"
+    )

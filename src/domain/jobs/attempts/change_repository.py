@@ -51,7 +51,7 @@ WITH new AS (
         log_events = j.log_events + w.logs,
         updated_at = statement_timestamp(),
         state = coalesce(w.target, j.state),
-        result = CASE WHEN w.target = 'succeeded' THEN w.result::jsonb ELSE j.result END,
+        result = CASE WHEN w.target = 'succeeded' THEN w.result::json ELSE j.result END,
         error = CASE WHEN w.target = 'failed' THEN w.error::jsonb ELSE j.error END,
         progress = CASE WHEN w.target = 'succeeded' THEN 1 ELSE coalesce(w.progress, j.progress) END,
         progress_steps = CASE WHEN w.target IS NULL THEN j.progress_steps END,
@@ -79,7 +79,7 @@ WITH new AS (
 ), stepped AS (
     INSERT INTO step_runs AS r (job_id, key, name, index, state, attempt, tries, items, output, error,
                                 retry_at, started_at, finished_at)
-    SELECT s.job_id, s.key, s.name, s.index, f.state, s.attempt, s.tries, s.items::jsonb, s.output::jsonb,
+    SELECT s.job_id, s.key, s.name, s.index, f.state, s.attempt, s.tries, s.items::json, s.output::json,
            s.error::jsonb, statement_timestamp() + s.retry * interval '1 second',
            CASE WHEN s.started THEN statement_timestamp() END,
            CASE WHEN f.state IN ('succeeded', 'failed', 'cancelled') THEN statement_timestamp() END

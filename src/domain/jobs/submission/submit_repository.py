@@ -60,7 +60,7 @@ WITH specs AS (
     INSERT INTO jobs (id, owner_id, pipeline, version, state, params, meta, queue, priority, run_at,
                       due_order, max_attempts, timeout_seconds, preset_id, request_id, needs_process,
                       event_seq, created_at, updated_at)
-    SELECT s.id, s.owner_id, s.pipeline, s.version, 'queued', s.params::jsonb, s.meta::jsonb, s.queue,
+    SELECT s.id, s.owner_id, s.pipeline, s.version, 'queued', s.params::json, s.meta::json, s.queue,
            s.priority, coalesce(s.run_at, statement_timestamp()),
            {due_order_sql("coalesce(s.run_at, statement_timestamp())", "s.priority")},
            s.max_attempts, s.timeout_seconds, s.preset_id, s.request_id, s.needs_process, 1,

@@ -1,0 +1,102 @@
+"""Values stay what they were, through every kind of step and two attempts; together they have limits."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from headrace.adapters.database import StatementPool
+from headrace.settings import Settings
+from support.harness import Api
+
+FLOWS = Path(__file__).parent / "flows" / "value_flows.py"
+
+
+@pytest.fixture(scope="module")
+def module_settings(module_settings: Settings) -> Settings:
+    return msgspec.structs.replace(module_settings, pipelines=(str(FLOWS),))
+
+
+PLAIN: list[Any] = [
+    *(None, True, False, 0, -1, 2**63, 2**64, -(2**70), 10**30),
+    *(-0.0, 1.0, 1e22, 1e-7, 5e-324, 1.7976931348623157e308, 0.1 + 0.2),
+    *("", "text", "\u2028 \u00fc \U0001f3b8", '"\\/', "\x7f\n", "1e5"),
+]
+NAMES = ["z", "a", "\u00e9", "", "m", "0"]
+
+
+def any_value(source: random.Random, depth: int = 0) -> Any:
+    """Return a random value that JSON has."""
+    kind = source.random()
+    if depth < 4 and kind < 0.2:
+        return [any_value(source, depth + 1) for _ in range(source.randrange(4))]
+    if depth < 4 and kind < 0.4:
+        names = source.sample(NAMES, source.randrange(len(NAMES)))
+        return {name: any_value(source, depth + 1) for name in names}
+    return source.choice([*PLAIN, source.uniform(-1e9, 1e9), source.getrandbits(90)])
+
+
+def as_json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+async def test_values_are_the_same_bytes_in_every_step_and_attempt(
+    service: Api, database: StatementPool
+) -> None:
+    source = random.Random(14)  # noqa: S311  (no secret)
+    values = [any_value(source) for _ in range(40)]
+    meta = {"z": 1e22, "a": {"c": -0.0, "b": [10**30]}}
+    job = await service.submit("values", params={"values": values}, meta=meta)
+    done = await service.finish(job["id"])
+    shown = (await service.http.get(f"/api/v1/jobs/{job['id']}")).text
+    (row,) = await database.fetch(
+        "SELECT params::text, meta::text, result::text, attempt FROM jobs WHERE id = $1", job["id"]
+    )
+
+    assert (done["state"], row["attempt"]) == ("succeeded", 2), done["error"]
+    expected = as_json(values)
+    assert row["params"] == f'{{"values":{expected}}}'
+    assert row["meta"] == as_json(meta)
+    names = ("loop", "thread", "process", "each", "each_apart")
+    assert row["result"] == "{" + ",".join(f'"{name}":{expected}' for name in names) + "}"
+    assert row["params"] in shown
+    assert row["meta"] in shown
+    assert row["result"] in shown
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "code", "message"),
+    [
+        ("many_large", "outputs_too_large", "the outputs of a job have at most 16777216 bytes as JSON"),
+        ("large_result", "result_too_large", "the result of a job has at most 1048576 bytes as JSON"),
+        ("large_items", "items_too_large", "the first 42 items of step 'each' have 4200128 bytes as JSON"),
+        ("mistake", "output_mismatch", "the output of step 'mistaken' is not what its annotation says"),
+    ],
+)
+async def test_a_job_fails_at_once_with_values_that_cannot_be_kept(
+    service: Api, pipeline: str, code: str, message: str
+) -> None:
+    job = await service.finish((await service.submit(pipeline, params={"values": []}))["id"])
+
+    assert (job["state"], job["error"]["code"], job["attempt"]) == ("failed", code, 1)
+    assert job["error"]["message"].startswith(message)
+
+
+@pytest.mark.parametrize(("pipeline", "count"), [("talkative", 10_000), ("talkative_apart", 3_000)])
+async def test_many_log_lines_are_gathered_in_order_and_none_is_lost(
+    service: Api, database: StatementPool, pipeline: str, count: int
+) -> None:
+    job = await service.submit(pipeline, params={"values": []}, max_attempts=1)
+    await service.finish(job["id"])
+    lines = await database.fetch(
+        "SELECT body->>'message' AS message FROM job_events WHERE job_id = $1 AND type = 'log' ORDER BY seq",
+        job["id"],
+    )
+    (commits,) = await database.fetch(
+        "SELECT count(DISTINCT at) AS count FROM job_events WHERE job_id = $1", job["id"]
+    )
+
+    assert [row["message"] for row in lines] == [f"line {number}" for number in range(count)]
+    assert commits["count"] < count / 10
