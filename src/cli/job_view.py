@@ -122,6 +122,8 @@ class JobViewModel:
         if kind in _FINAL:
             self.state = _FINAL[kind]
             self.result, self.error = frame.get("result"), frame.get("error")
+            if frame.get("result_omitted"):
+                self.result = f"larger than 64 KiB; see: headrace show {self.job_id}"
             return []
         if kind == "job.started":
             self.state, self.attempt = "running", frame["attempt"]

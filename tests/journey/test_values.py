@@ -100,3 +100,18 @@ async def test_many_log_lines_are_gathered_in_order_and_none_is_lost(
 
     assert [row["message"] for row in lines] == [f"line {number}" for number in range(count)]
     assert commits["count"] < count / 10
+
+
+async def test_a_large_result_is_sent_with_its_job_only(service: Api) -> None:
+    small = await service.submit("noop")
+    job = await service.submit("sizable_result", params={"values": []})
+    frames = await service.watch(job["id"])
+    await service.finish(small["id"])
+    listed = {item["id"]: item for item in (await service.http.get("/api/v1/jobs")).json()["items"]}
+
+    (succeeded,) = [frame for frame in frames if frame["type"] == "job.succeeded"]
+    assert (succeeded["result"], succeeded["result_omitted"]) == (None, True)
+    assert (listed[job["id"]]["result"], listed[job["id"]]["result_omitted"]) == (None, True)
+    assert "result_omitted" not in listed[small["id"]]
+    whole = await service.job(job["id"])
+    assert (len(whole["result"]), "result_omitted" in whole) == (100_000, False)

@@ -34,6 +34,8 @@ export interface Job {
   meta: Record<string, unknown>;
   owner_id: string;
   preset_id: string | null;
+  /** True in a list if the result is large: only the job by itself has it. */
+  result_omitted?: boolean;
 }
 
 export interface File {
@@ -73,6 +75,8 @@ export interface JobRequeued extends Numbered<"job.requeued"> {
 }
 export interface JobSucceeded extends Numbered<"job.succeeded"> {
   result: unknown;
+  /** True if the result is large: only the job itself has it. */
+  result_omitted?: boolean;
 }
 export interface JobFailed extends Numbered<"job.failed"> {
   error: JobError;

@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from headrace.api.schemas import END_OF_TEXT, Name, Tags, Timestamp, view_of
 from headrace.api.timestamps import check_timestamp
 from headrace.domain.jobs.models import Job, StepRun
+from headrace.domain.jobs.results import OMITTED
 from headrace.domain.jobs.states import StepState
 from headrace.domain.jobs.submission.submission import PLACEHOLDER_TIME, JobSpec, NewJob
 
@@ -113,6 +114,8 @@ class JobView(Struct, kw_only=True):
     meta: dict[str, Any]
     owner_id: UUID
     preset_id: UUID | None = None
+    result_omitted: bool | UnsetType = UNSET
+    """True in a list if the result has more than 64 KiB: then it is null there, and the job itself has it."""
 
     @classmethod
     def accepted(cls, job: NewJob, owner_id: UUID) -> "JobView":
@@ -152,6 +155,8 @@ class JobView(Struct, kw_only=True):
             cls,
             job,
             waiting_for=waiting_for,
+            result=None if job.result is OMITTED else job.result,
+            result_omitted=True if job.result is OMITTED else UNSET,
             error=_error_view(job.error),
             tags=[tag.name for tag in job.tags],
         )

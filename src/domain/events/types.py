@@ -70,10 +70,12 @@ class JobRequeued(JobEvent, tag="job.requeued", frozen=True, kw_only=True):
 class JobSucceeded(JobEvent, tag="job.succeeded", frozen=True, kw_only=True):
     """Every step has succeeded. *result* is the output of the step that the pipeline names for it.
 
-    Nothing follows.
+    A result of more than 64 KiB is null here, *result_omitted* is true, and the job itself has it. Nothing
+    follows.
     """
 
     result: Any
+    result_omitted: bool | UnsetType = UNSET
 
 
 class JobFailed(JobEvent, tag="job.failed", frozen=True, kw_only=True):

@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Select, Text, cast, delete, or_, select, text, update
-from sqlalchemy.orm import joinedload, selectinload
+from sqlalchemy import Select, Text, case, cast, delete, func, literal, or_, select, text, update
+from sqlalchemy.orm import defer, joinedload, selectinload
+from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.sql.base import ExecutableOption
 
 from headrace.domain.accounts.reach import Reach
@@ -14,9 +15,10 @@ from headrace.domain.base import DATABASE_NOW, Session
 from headrace.domain.events.encoding import EncodedEvent
 from headrace.domain.jobs.filters import Include, JobFilter
 from headrace.domain.jobs.models import Job, StepRun
+from headrace.domain.jobs.results import MAX_REPEATED_BYTES, OMITTED
 from headrace.domain.jobs.settling import settle_steps_sql
 from headrace.domain.jobs.states import JobState, StepState
-from headrace.domain.paging import SortColumns, fetch_objects, sort_order, substring_pattern
+from headrace.domain.paging import SortColumns, fetch_page, sort_order, substring_pattern
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.tags.links import set_tags
 from headrace.domain.tags.models import JOB_TAGS, Tag
@@ -60,15 +62,20 @@ class JobRepository:
         return await self._load(select(Job).where(Job.id.in_(job_ids), *reach.within(Job.owner_id, Job.id)))
 
     async def fetch_page(self, reach: Reach, filters: JobFilter) -> tuple[list[Job], int]:
-        """Return a page in a stable order, and how many jobs match in all."""
-        return await fetch_objects(
+        """Return a page in a stable order, and how many jobs match in all. Large results are `OMITTED`."""
+        size = func.octet_length(cast(Job.result, Text))
+        is_large = func.coalesce(size > MAX_REPEATED_BYTES, literal(value=False))
+        rows, total = await fetch_page(
             self._session,
-            matching_jobs(reach, filters),
+            matching_jobs(reach, filters).add_columns(case((~is_large, Job.result)), is_large),
             order=sort_order(SORT_COLUMNS, filters.order_by, Job.id),
             limit=filters.limit,
             offset=filters.offset,
-            options=_load_options(filters.include),
+            options=[defer(Job.result), *_load_options(filters.include)],
         )
+        for job, result, is_omitted, _ in rows:
+            set_committed_value(job, "result", OMITTED if is_omitted else result)
+        return [row[0] for row in rows], total
 
     async def fetch_steps(self, job: Job) -> Sequence[StepRun]:
         """Return the stored step runs, in no order."""

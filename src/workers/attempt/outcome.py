@@ -17,6 +17,7 @@ from headrace.domain.events.types import (
 )
 from headrace.domain.jobs.attempts.changes import JobMove, WriteResult
 from headrace.domain.jobs.attempts.queue import JOB_TIMEOUT
+from headrace.domain.jobs.results import MAX_REPEATED_BYTES
 from headrace.domain.jobs.states import JobState, StepState
 from headrace.workers.attempt.plan import Plan, StepPlan
 from headrace.workers.attempt.waiting import StopSignal
@@ -74,7 +75,10 @@ def conclude(
         case _ if is_done:
             result = _result(plan)
             move = JobMove(target=JobState.SUCCEEDED, result=result)
-            return move, JobSucceeded(result=msgspec.Raw(result.encode()))
+            encoded = result.encode()
+            if len(encoded) > MAX_REPEATED_BYTES:
+                return move, JobSucceeded(result=None, result_omitted=True)
+            return move, JobSucceeded(result=msgspec.Raw(encoded))
         case _:
             return _requeue(plan, reason, now)
 

@@ -99,3 +99,12 @@ talkative = Pipeline("talkative", params=Values)
 talkative.add(talk)
 talkative_apart = Pipeline("talkative_apart", params=Values)
 talkative_apart.add(talk_apart)
+
+
+@step
+async def sizable(context: StepContext[Values]) -> str:
+    return "x" * 100_000
+
+
+sizable_result = Pipeline("sizable_result", params=Values)
+sizable_result.add(sizable, result=True)

@@ -117,7 +117,10 @@ class JobRequeued(Event, tag="job.requeued", frozen=True, kw_only=True):
 
 
 class JobSucceeded(Event, tag="job.succeeded", frozen=True, kw_only=True):
+    """The job has succeeded. *result_omitted*: the result is large, and only the job itself has it."""
+
     result: Any
+    result_omitted: bool = False
 
 
 class JobFailed(Event, tag="job.failed", frozen=True, kw_only=True):

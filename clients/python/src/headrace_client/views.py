@@ -24,7 +24,10 @@ class JobError(Struct, frozen=True, kw_only=True):
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """One job. *state*: `queued`, `running`, `succeeded`, `failed` or `cancelled`."""
+    """One job. *state*: `queued`, `running`, `succeeded`, `failed` or `cancelled`.
+
+    *result_omitted*, in a list: the result is large, and only the job by itself has it.
+    """
 
     id: UUID
     pipeline: str
@@ -50,6 +53,7 @@ class Job(Struct, frozen=True, kw_only=True):
     meta: dict[str, Any]
     owner_id: UUID
     preset_id: UUID | None = None
+    result_omitted: bool = False
 
     @property
     def is_final(self) -> bool:
