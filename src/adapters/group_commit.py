@@ -200,8 +200,8 @@ class GroupCommit:
                         raise ChangeRefusedError("it takes too long, while others are stored") from error
                     if loop.time() > began + _OUTAGE_SECONDS:
                         raise
-                except DatabaseBusyError:
-                    if loop.time() > began + _BUSY_SECONDS:
+                except DatabaseBusyError as error:
+                    if loop.time() > began + _patience(error):
                         raise
         except Exception as error:  # noqa: BLE001  (the callers get it)
             _reject([pending], error)
@@ -213,9 +213,7 @@ class GroupCommit:
         """Retry a change that was rolled back after a pause; reject it once it has waited too long."""
         loop = asyncio.get_running_loop()
         if pending.busy_until is None:
-            pending.busy_until = loop.time() + (
-                _OUTAGE_SECONDS if isinstance(error, DatabaseRefusingError) else _BUSY_SECONDS
-            )
+            pending.busy_until = loop.time() + _patience(error)
         elif loop.time() > pending.busy_until:
             _reject([pending], error)
             return
@@ -262,6 +260,11 @@ class GroupCommit:
                 if not future.done():
                     future.set_result(result)
         self._publisher.publish(published)
+
+
+def _patience(error: DatabaseBusyError) -> float:
+    """Return how long to repeat a change that was rolled back with *error*, in seconds."""
+    return _OUTAGE_SECONDS if isinstance(error, DatabaseRefusingError) else _BUSY_SECONDS
 
 
 def _reject(batch: list[PendingChange], error: Exception) -> None:
