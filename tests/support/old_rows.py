@@ -28,7 +28,6 @@ from headrace.domain.events.types import (
     StepSucceeded,
 )
 from headrace.domain.pipelines.loading import load_all
-from headrace.domain.pipelines.registry import register
 
 REPORT: Final = b"seven ticks\n" * 1000
 UPLOAD: Final = b"what somebody has sent"
@@ -50,7 +49,19 @@ async def fill_database(database: StatementPool, blobs: BlobStore) -> OldRows:
     now = datetime.now(UTC) - timedelta(minutes=10)
     await create_partitions(database, now)
     for pipeline in load_all([]).pipelines.values():
-        await register(database, pipeline, may_replace=True)
+        await _put(
+            database,
+            "pipelines",
+            id=uuid7(),
+            name=pipeline.name,
+            version=pipeline.version,
+            description=pipeline.description,
+            graph=pipeline.graph(),
+            params_schema=pipeline.params_schema(),
+            result_schema=pipeline.result_schema(),
+            created_at=now,
+            updated_at=now,
+        )
     owner, admin = uuid7(), uuid7()
     stamps = {"created_at": now, "updated_at": now}
     await _put(database, "users", id=owner, username="dev", is_admin=False, last_login_at=now, **stamps)

@@ -81,7 +81,9 @@ class Job(UUIDv7AuditBase):
     )
 
     owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    preset_id: Mapped[UUID | None] = mapped_column(ForeignKey("presets.id", ondelete="CASCADE"), default=None)
+    preset_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("presets.id", ondelete="SET NULL"), default=None
+    )
     request_id: Mapped[str | None] = mapped_column(String(64), default=None)
     tokens_valid_after: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
     pipeline: Mapped[str] = mapped_column(String(64))

@@ -1,0 +1,19 @@
+"""Table of the last outcomes of chores, the periodic work that keeps the database in order."""
+
+from datetime import datetime
+
+from advanced_alchemy.base import DefaultBase
+from advanced_alchemy.types import DateTimeUTC
+from sqlalchemy import String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+
+class ChoreOutcome(DefaultBase):
+    """The last success and the last failure of one chore. *error* is set while the newer one is a failure."""
+
+    __tablename__ = "chores"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    succeeded_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
+    failed_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
+    error: Mapped[str | None] = mapped_column(Text, default=None)
