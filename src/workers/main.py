@@ -25,17 +25,16 @@ from headrace.adapters.tasks import cancel_and_wait
 from headrace.domain.jobs.attempts.claims import Worker
 from headrace.domain.jobs.attempts.queue import JobQueue
 from headrace.domain.jobs.eta.step_times_repository import StepTimesRepository
+from headrace.domain.pipelines.registry import Registrar
 from headrace.domain.pipelines.versions import version_key
 from headrace.settings import Settings
 from headrace.workers.arq_worker import HeadraceWorker
 from headrace.workers.attribution import attribute_tasks
 from headrace.workers.crash_record import CrashRecord
 from headrace.workers.leases import Leases
-from headrace.workers.maintenance.blob_remover import BlobRemover
 from headrace.workers.maintenance.eta_refresh import EtaEstimators
-from headrace.workers.maintenance.housekeeper import Housekeeper, hourly_chores
 from headrace.workers.maintenance.quarantine import Quarantine
-from headrace.workers.maintenance.sweeper import Sweeper
+from headrace.workers.maintenance.upkeep import upkeep_loops
 from headrace.workers.maintenance.watchdog import Watchdog
 from headrace.workers.outputs import OutputLimits
 from headrace.workers.resources import WorkerResources
@@ -107,8 +106,7 @@ async def open_worker(
     It serves *queues* once `run_until_stopped` is called. *crash_record*: see `run_worker`.
 
     Raises:
-        HeadraceError: the start cannot succeed: two pipelines share a name, Redis may evict keys, or a
-            pipeline was changed without a new version.
+        HeadraceError: the start cannot succeed: HEADRACE_PIPELINES names nothing, or Redis may evict keys.
     """
     settings.require("database_url")
     url = str(settings.database_url)
@@ -121,6 +119,8 @@ async def open_worker(
         loaded = load_pipelines(settings)
         fork_server = await stack.enter_async_context(running_fork_server(loaded, settings))
         redis = await open_redis(settings.redis_url, stack)
+        registrar = Registrar(pool, loaded.pipelines.values(), may_replace=settings.env == "local")
+        loaded = await register_pipelines(registrar, loaded, only_check=only_suspect)
         worker = Worker(
             id=f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid4().hex[:6]}",
             queues=queues,
@@ -140,8 +140,6 @@ async def open_worker(
         scratch = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="headrace-", ignore_cleanup_errors=True)
         )
-        if not only_suspect:
-            await register_pipelines(pool, loaded, may_replace=settings.env == "local")
         await predecessor.rescue(pool)
         record = CrashRecord(crash_record, worker.id)
         publisher, bell = RedisPublisher(redis), Doorbell(redis)
@@ -197,10 +195,9 @@ async def open_worker(
                 bell.run(),
                 leases.run_heartbeat(),
                 leases.run_cancel_watch(),
-                Sweeper(job_queue, publisher, bell).run(),
-                Housekeeper(hourly_chores(pool)).run(),
                 estimators.run(),
-                *(() if only_suspect else (quarantine.run(), BlobRemover(pool, blobs).run())),
+                *(() if only_suspect else (quarantine.run(),)),
+                *upkeep_loops(pool, job_queue, publisher, bell, registrar, blobs, only_suspect=only_suspect),
             )
         ]
         commit_task = asyncio.create_task(commit.run())

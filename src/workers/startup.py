@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,8 @@ from headrace.domain.events.news import JobNews
 from headrace.domain.jobs.attempts.queue import JobQueue, rescue_from
 from headrace.domain.jobs.attempts.rescue_repository import RescueRepository
 from headrace.domain.pipelines.loading import BUNDLED, Loaded, import_path, load_all
-from headrace.domain.pipelines.registry import register
+from headrace.domain.pipelines.registration import PipelineChangedError
+from headrace.domain.pipelines.registry import Registrar
 from headrace.settings import Settings
 from headrace.workers.child.fork_server import ForkServer
 from headrace.workers.child.server import Load
@@ -63,20 +64,30 @@ async def running_fork_server(loaded: Loaded, settings: Settings) -> AsyncIterat
         await fork_server.stop()
 
 
-async def register_pipelines(database: Database, loaded: Loaded, *, may_replace: bool) -> None:
-    """Store the pipelines in the database. Wait a minute for PostgreSQL and its schema."""
+async def register_pipelines(registrar: Registrar, loaded: Loaded, *, only_check: bool = False) -> Loaded:
+    """Store the pipelines in the database; return those that this worker may serve.
+
+    A pipeline whose registered version must not change is logged and left out. Wait a minute for PostgreSQL
+    and its schema. *only_check*: write nothing.
+    """
     for number in range(1, _MAX_REGISTER_TRIES + 1):
         try:
-            for pipeline in loaded.pipelines.values():
-                await register(database, pipeline, may_replace=may_replace)
-        except (*TRANSIENT, asyncpg.UndefinedTableError) as error:
+            refusals = await (registrar.find_refusals() if only_check else registrar.register())
+        except (*TRANSIENT, asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
             is_misconfigured = isinstance(error, DatabaseRefusingError) and error.is_misconfigured
             if is_misconfigured or number == _MAX_REGISTER_TRIES:
                 raise
             _log.warning("waiting_for_postgresql", error=str(error))
             await asyncio.sleep(_REGISTER_PAUSE_SECONDS)
         else:
-            return
+            return _without_refused(loaded, refusals)
+    raise AssertionError
+
+
+def _without_refused(loaded: Loaded, refusals: Sequence[PipelineChangedError]) -> Loaded:
+    for refusal in refusals:
+        _log.error("pipeline_refused", reason=str(refusal))
+    return loaded.without({(refusal.name, refusal.version) for refusal in refusals})
 
 
 async def warm_up(write_queue: JobQueue) -> None:

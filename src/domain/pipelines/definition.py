@@ -18,7 +18,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_MAX_VERSION: Final = 2**31 - 1
+MAX_VERSION: Final = 2**31 - 1
 # The decorator recognises this object, so that an hour that an author has chosen is not taken for it.
 _DEFAULT_TIMEOUT: Final = timedelta(hours=1)
 
@@ -129,6 +129,7 @@ class Node:
     weight: float
     is_result: bool
     output_type: Any
+    item_type: Any
     decode_item: Callable[[str | bytes], Any]
     """Decodes an item from JSON into its type."""
     decode_output: Callable[[str | bytes], Any]
@@ -152,7 +153,7 @@ class Pipeline:
             raise PipelineDefinitionError(
                 f"pipeline {name!r}: a name is lower-case snake_case, at most 64 long"
             )
-        if not 1 <= version <= _MAX_VERSION:
+        if not 1 <= version <= MAX_VERSION:
             raise PipelineDefinitionError(f"pipeline {name!r}: a version is a whole number from 1")
         self.name, self.version, self.params, self.description = name, version, params, description
         self.nodes: dict[str, Node] = {}
@@ -211,6 +212,7 @@ class Pipeline:
             weight=float(weight),
             is_result=result,
             output_type=output_type,
+            item_type=item_type,
             decode_item=_decoder(item_type),
             decode_output=_decoder(output_type),
         )
@@ -230,6 +232,16 @@ class Pipeline:
             return None
         schema = self._schema_of(node.output_type, f"step {node.name!r}")
         return {"type": "array", "items": schema} if node.for_each else schema
+
+    def step_schemas(self) -> dict[str, dict[str, Any]]:
+        """Return the JSON Schema of each step's output, and with `for_each` of its item."""
+        return {
+            node.name: {
+                "output": self._schema_of(node.output_type, f"step {node.name!r}"),
+                **({"item": self._schema_of(node.item_type, f"step {node.name!r}")} if node.for_each else {}),
+            }
+            for node in self.nodes.values()
+        }
 
     def decode_output(self, step: StepHandle, raw: str) -> Any:
         """Decode the output of *step* from JSON into its annotated type; for `for_each` into a list of it."""

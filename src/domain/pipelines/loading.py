@@ -5,7 +5,7 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -40,6 +40,11 @@ class Loaded(Struct, frozen=True):
     pipelines: dict[tuple[str, int], Pipeline]
     sources: dict[tuple[str, int], str]
     failures: list[Failure]
+
+    def without(self, keys: Collection[tuple[str, int]]) -> "Loaded":
+        """Return the same without the pipelines with these keys."""
+        kept = {key: pipeline for key, pipeline in self.pipelines.items() if key not in keys}
+        return Loaded(kept, {key: self.sources[key] for key in kept}, self.failures)
 
     def process_sources(self) -> list[str]:
         """Return the sources that define steps which run in processes, each once."""

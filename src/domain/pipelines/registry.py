@@ -1,65 +1,161 @@
 """Registers a worker's pipelines in PostgreSQL. Plain statements, because a worker loads no ORM."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
 from uuid_utils.compat import uuid7
 
-from headrace.domain.database import Database
-from headrace.domain.errors import HeadraceError
+from headrace.domain.database import Database, Row
 from headrace.domain.pipelines.definition import Pipeline
+from headrace.domain.pipelines.registration import PipelineChangedError, Registered, next_step
+from headrace.domain.pipelines.stored_definition import StoredDefinition
 
+CONFIRM_SECONDS: Final = 60.0
+"""Workers confirm that often which definitions they serve."""
+
+_MAX_TRIES: Final = 10
+_MAX_SUPERSEDED: Final = 50
+
+_FETCH: Final = """
+SELECT name, version, updated_at, superseded,
+       json_build_object('description', description, 'graph', graph, 'params_schema', params_schema,
+                         'result_schema', result_schema, 'types', types)::text AS definition,
+       confirmed_at > statement_timestamp() - interval '3 minutes' AND removed_at IS NULL AS is_confirmed,
+       removed_at IS NULL OR EXISTS (
+           SELECT 1 FROM jobs j WHERE j.pipeline = p.name AND j.version = p.version
+       ) AS is_bound
+FROM pipelines p WHERE name = ANY($1::text[])
+"""
 _INSERT: Final = """
-INSERT INTO pipelines (id, name, version, description, graph, params_schema, result_schema, created_at,
+INSERT INTO pipelines (id, name, version, description, graph, params_schema, result_schema, types, created_at,
                        updated_at)
-VALUES ($1, $2, $3, $4, $5::text::jsonb, $6::text::jsonb, $7::text::jsonb, statement_timestamp(),
-        statement_timestamp())
+VALUES ($1, $2, $3, $4, $5::text::jsonb, $6::text::jsonb, $7::text::jsonb, $8::text::jsonb,
+        statement_timestamp(), statement_timestamp())
 ON CONFLICT (name, version) DO NOTHING
 RETURNING id
 """
-_IS_SAME: Final = """
-SELECT description = $3 AND graph = $4::text::jsonb AND params_schema = $5::text::jsonb
-       AND result_schema IS NOT DISTINCT FROM $6::text::jsonb AS is_same
-FROM pipelines WHERE name = $1 AND version = $2
-"""
 _REPLACE: Final = """
-UPDATE pipelines SET description = $3, graph = $4::text::jsonb, params_schema = $5::text::jsonb,
-                     result_schema = $6::text::jsonb, updated_at = statement_timestamp()
-WHERE name = $1 AND version = $2
+UPDATE pipelines SET description = $4, graph = $5::text::jsonb, params_schema = $6::text::jsonb,
+                     result_schema = $7::text::jsonb, types = $8::text::jsonb, superseded = $9::text[],
+                     removed_at = NULL, confirmed_at = statement_timestamp(),
+                     updated_at = statement_timestamp()
+WHERE name = $1 AND version = $2 AND updated_at = $3
+RETURNING id
+"""
+# Of many workers only some write. Rows are locked in one order, so that two workers do not deadlock.
+_CONFIRM: Final = """
+WITH served AS (
+    SELECT p.id FROM pipelines p
+    JOIN unnest($1::text[], $2::int[], $3::timestamptz[]) AS s(name, version, updated_at)
+      ON s.name = p.name AND s.version = p.version AND s.updated_at = p.updated_at
+    WHERE p.removed_at IS NOT NULL OR p.confirmed_at < statement_timestamp() - interval '30 seconds'
+    ORDER BY p.id FOR NO KEY UPDATE OF p
+)
+UPDATE pipelines SET confirmed_at = statement_timestamp(), removed_at = NULL
+FROM served WHERE pipelines.id = served.id
 """
 
 
-class PipelineChangedError(HeadraceError):
-    """A registered version has another graph or schema. Replacing it would change jobs that use it."""
+class Registrar:
+    """Registers the pipelines of one worker. *may_replace*: changes that break running jobs are allowed."""
 
-    def __init__(self, name: str, version: int) -> None:
-        super().__init__(
-            f"pipeline {name!r} version {version} is registered with another graph; raise its version"
-        )
+    def __init__(self, database: Database, pipelines: Iterable[Pipeline], *, may_replace: bool) -> None:
+        self._database = database
+        self._definitions = {
+            (pipeline.name, pipeline.version): StoredDefinition.of(pipeline) for pipeline in pipelines
+        }
+        self._may_replace = may_replace
+
+    async def register(self) -> list[PipelineChangedError]:
+        """Register all pipelines when a worker starts; return the refusals of those that must not change.
+
+        `confirm` leaves those out.
+        """
+        refusals = await self._register(is_start=True)
+        for refusal in refusals:
+            del self._definitions[refusal.name, refusal.version]
+        return refusals
+
+    async def confirm(self) -> int:
+        """Say that the worker still serves its definitions; register those that nobody else does any more.
+
+        Return the number of refusals: definitions that were changed in the meantime.
+        """
+        return len(await self._register(is_start=False))
+
+    async def find_refusals(self) -> list[PipelineChangedError]:
+        """Return what `register` would refuse; write nothing."""
+        registered = await self._fetch(self._definitions)
+        refusals = []
+        for key, own in self._definitions.items():
+            if key in registered:
+                try:
+                    next_step(key, registered[key], own, may_replace=self._may_replace, is_start=True)
+                except PipelineChangedError as refusal:
+                    refusals.append(refusal)
+        return refusals
+
+    async def _register(self, *, is_start: bool) -> list[PipelineChangedError]:
+        registered = await self._fetch(self._definitions)
+        refusals: list[PipelineChangedError] = []
+        unchanged: list[tuple[str, int, Any]] = []
+        for key, own in self._definitions.items():
+            row = registered.get(key)
+            try:
+                for _ in range(_MAX_TRIES):
+                    if await self._write(key, own, row, unchanged, is_start=is_start):
+                        break
+                    # Another worker has written the row in between.
+                    row = (await self._fetch([key])).get(key)
+            except PipelineChangedError as refusal:
+                refusals.append(refusal)
+        if unchanged:
+            await self._database.fetch(_CONFIRM, *(list(column) for column in zip(*unchanged, strict=True)))
+        return refusals
+
+    async def _write(
+        self,
+        key: tuple[str, int],
+        own: StoredDefinition,
+        row: Registered | None,
+        unchanged: list[tuple[str, int, Any]],
+        *,
+        is_start: bool,
+    ) -> bool:
+        """Insert or replace one row, if needed; return whether that is done."""
+        columns = _columns(own)
+        if row is None:
+            return bool(await self._database.fetch(_INSERT, uuid7(), *key, *columns))
+        match next_step(key, row, own, may_replace=self._may_replace, is_start=is_start):
+            case "confirm":
+                unchanged.append((*key, row.updated_at))
+            case "replace":
+                superseded = [digest for digest in row.superseded if digest != own.digest]
+                if row.definition.digest != own.digest:
+                    superseded.append(row.definition.digest)
+                newest = superseded[-_MAX_SUPERSEDED:]
+                return bool(await self._database.fetch(_REPLACE, *key, row.updated_at, *columns, newest))
+        return True
+
+    async def _fetch(self, keys: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Registered]:
+        rows = await self._database.fetch(_FETCH, sorted({name for name, _ in keys}))
+        return {(row["name"], row["version"]): _registered(row) for row in rows}
 
 
-async def register(database: Database, pipeline: Pipeline, *, may_replace: bool) -> None:
-    """Register a pipeline. *may_replace*: a registered version may change its graph and schemas.
-
-    Raises:
-        PipelineChangedError: the version is registered with another graph or schema, and must not change.
-    """
-    key = (pipeline.name, pipeline.version)
-    result = pipeline.result_schema()
-    columns = (
-        pipeline.description,
-        _json(pipeline.graph()),
-        _json(pipeline.params_schema()),
-        None if result is None else _json(result),
+def _registered(row: Row) -> Registered:
+    return Registered(
+        definition=msgspec.json.decode(row["definition"], type=StoredDefinition),
+        updated_at=row["updated_at"],
+        superseded=list(row["superseded"]),
+        is_confirmed=row["is_confirmed"],
+        is_bound=row["is_bound"],
     )
-    if await database.fetch(_INSERT, uuid7(), *key, *columns):
-        return
-    if (await database.fetch(_IS_SAME, *key, *columns))[0]["is_same"]:
-        return
-    if not may_replace:
-        raise PipelineChangedError(*key)
-    await database.fetch(_REPLACE, *key, *columns)
 
 
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+def _columns(own: StoredDefinition) -> Sequence[str | None]:
+    values = (own.graph, own.params_schema, own.result_schema, own.types)
+    return (
+        own.description,
+        *(None if value is None else msgspec.json.encode(value).decode() for value in values),
+    )

@@ -15,6 +15,7 @@ from headrace.adapters.blob_survey import BlobSurvey
 from headrace.adapters.periodic import run_every
 from headrace.domain.database import Database
 from headrace.domain.files.removals import BlobRemovals, Removal
+from headrace.workers.maintenance.chore_report import ChoreReport, RunOnce
 
 _log = structlog.get_logger(__name__)
 
@@ -40,13 +41,19 @@ class BlobRemover:
     """
 
     def __init__(
-        self, database: Database, blobs: BlobStore, *, clock: Callable[[], float] = time.time
+        self,
+        database: Database,
+        blobs: BlobStore,
+        report: ChoreReport | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """*clock* returns the time in seconds since 1970."""
         self._clock = clock
         self._removals = BlobRemovals(database)
         self._survey = BlobSurvey(database, blobs)
         self._blobs = blobs
+        self._report = report
 
     async def run(self) -> None:
         """Remove due bytes every two seconds, and look for others every hour, until cancelled."""
@@ -55,14 +62,18 @@ class BlobRemover:
             loops.create_task(self._run_search())
 
     async def _run_removal(self) -> None:
+        chore: RunOnce = self.remove_due
+        if self._report is not None:
+            chore = self._report.reporting("blob_removals", chore)
         await run_every(
-            _PERIOD_SECONDS, self.remove_due, put_off_event="removal_put_off", failed_event="removal_failed"
+            _PERIOD_SECONDS, chore, put_off_event="removal_put_off", failed_event="removal_failed"
         )
 
     async def _run_search(self) -> None:
-        await run_every(
-            _SEARCH_SECONDS, self.search, put_off_event="search_put_off", failed_event="search_failed"
-        )
+        chore: RunOnce = self.search
+        if self._report is not None:
+            chore = self._report.reporting("blob_search", chore)
+        await run_every(_SEARCH_SECONDS, chore, put_off_event="search_put_off", failed_event="search_failed")
 
     async def search(self, shard_count: int = _SEARCHED_SHARDS) -> int:
         """Note the bytes without a row in some folders of the store, to be removed; return how many."""

@@ -1,5 +1,7 @@
 """Creates event partitions ahead of time and deletes expired rows, every hour."""
 
+import random
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
@@ -9,63 +11,79 @@ import structlog
 from headrace.adapters.periodic import run_every
 from headrace.domain.accounts.login_attempt_repository import LoginAttemptRepository
 from headrace.domain.accounts.session_repository import SessionRepository
-from headrace.domain.database import TRANSIENT, Database, DatabaseAwayError, DatabaseBusyError
+from headrace.domain.database import TRANSIENT, Database, DatabaseRefusingError
 from headrace.domain.events.partitions import create_partitions
 from headrace.domain.jobs.submission.submit_repository import SubmitRepository
+from headrace.domain.pipelines.removals import delete_removed
 from headrace.domain.workers.repository import WorkerRepository
+from headrace.workers.maintenance.chore_report import ChoreReport
 
 _log = structlog.get_logger(__name__)
 
+_TICK_SECONDS: Final = 10.0
 _PERIOD_SECONDS: Final = 3600.0
-_RETRY_SECONDS: Final = 10.0
+_JITTER: Final = 0.1
+# A chore that was put off is due again at the next tick. One that fails may need an operator.
+_FAILED_SECONDS: Final = 300.0
 
 Chore = Callable[[], Awaitable[None]]
 
 
 def hourly_chores(database: Database) -> dict[str, Chore]:
-    """Return the chores of every hour by the name that their log lines carry."""
+    """Return the chores of every hour by the name that log lines and readiness give them."""
     return {
         "partitions": lambda: create_partitions(database, datetime.now(UTC)),
         "idempotency_keys": SubmitRepository(database).delete_expired_keys,
         "workers": WorkerRepository(database).delete_vanished,
         "login_attempts": LoginAttemptRepository(database).delete_expired,
         "login_sessions": SessionRepository(database).delete_expired,
+        "removed_pipelines": lambda: delete_removed(database),
     }
 
 
 class Housekeeper:
-    """Runs all chores once an hour. A chore that fails does not hold up the others or the worker's jobs."""
+    """Runs each chore once an hour. A chore that fails holds up neither the others nor the worker's jobs."""
 
-    def __init__(self, chores: Mapping[str, Chore]) -> None:
+    def __init__(
+        self, chores: Mapping[str, Chore], report: ChoreReport, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._chores = chores
-        self._due = dict(chores)
+        self._report = report
+        self._clock = clock
+        self._due_at = dict.fromkeys(chores, float("-inf"))
 
     async def run(self) -> None:
-        """Keep house now and every hour, until cancelled. Chores that were put off are retried after 10 s."""
-        await run_every(
-            _PERIOD_SECONDS, self.keep_house, jitter=0.1, waits_first=False, retry_seconds=_RETRY_SECONDS
-        )
+        """Keep house now and whenever a chore is due, until cancelled."""
+        await run_every(_TICK_SECONDS, self.keep_house, waits_first=False)
 
     async def keep_house(self) -> int:
-        """Run the due chores and return how many succeeded.
-
-        Raises:
-            DatabaseAwayError, DatabaseBusyError: at least one was put off; only those are due next time.
-        """
+        """Run the due chores and return how many succeeded."""
         count = 0
-        put_off: dict[str, Chore] = {}
-        reason: DatabaseAwayError | DatabaseBusyError | None = None
-        for name, chore in self._due.items():
-            try:
-                await chore()
-                count += 1
-            except TRANSIENT as error:
-                _log.warning("housekeeping_put_off", chore=name, reason=error.reason)
-                put_off[name] = chore
-                reason = error
-            except Exception:  # noqa: BLE001  (the next hour tries it again)
-                _log.exception("housekeeping_failed", chore=name)
-        self._due = put_off or dict(self._chores)
-        if reason is not None:
-            raise reason
+        for name, chore in self._chores.items():
+            if self._clock() >= self._due_at[name]:
+                count += await self._run(name, chore)
         return count
+
+    async def _run(self, name: str, chore: Chore) -> bool:
+        """Run one chore, and set when it is due again."""
+        pause = _PERIOD_SECONDS * random.uniform(1.0 - _JITTER, 1.0)  # noqa: S311
+        has_succeeded = False
+        try:
+            await self._report.run(name, _counted(chore))
+            has_succeeded = True
+        except TRANSIENT as error:
+            _log.warning("housekeeping_put_off", chore=name, reason=error.reason)
+            pause = _FAILED_SECONDS if isinstance(error, DatabaseRefusingError) else 0.0
+        except Exception:  # noqa: BLE001  (it runs again later)
+            _log.exception("housekeeping_failed", chore=name)
+            pause = _FAILED_SECONDS
+        self._due_at[name] = self._clock() + pause
+        return has_succeeded
+
+
+def _counted(chore: Chore) -> Callable[[], Awaitable[int]]:
+    async def run() -> int:
+        await chore()
+        return 1
+
+    return run

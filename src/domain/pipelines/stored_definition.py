@@ -1,0 +1,94 @@
+"""A pipeline's definition as it is registered, and what in it must not change while jobs use it. Pure."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from headrace.domain.pipelines.definition import Pipeline
+from headrace.domain.pipelines.schema_changes import differences, narrowings
+
+_FIXED = ("after", "for_each", "result")
+
+
+class StoredDefinition(Struct, frozen=True, kw_only=True):
+    """The definition of one version of a pipeline, as JSON values.
+
+    *types* has the schemas of each step's output and item. It is None if an older release has registered the
+    version: then these types are not compared.
+    """
+
+    description: str
+    graph: list[dict[str, Any]]
+    params_schema: dict[str, Any]
+    result_schema: dict[str, Any] | None
+    types: dict[str, dict[str, Any]] | None
+
+    @classmethod
+    def of(cls, pipeline: Pipeline) -> "StoredDefinition":
+        # Through JSON, so that it equals one that was read from the database.
+        values = {
+            "description": pipeline.description,
+            "graph": pipeline.graph(),
+            "params_schema": pipeline.params_schema(),
+            "result_schema": pipeline.result_schema(),
+            "types": pipeline.step_schemas(),
+        }
+        return msgspec.json.decode(msgspec.json.encode(values), type=cls)
+
+    @property
+    def digest(self) -> str:
+        """A name of this definition. *types* does not count, because older releases do not store it."""
+        values = [self.description, self.graph, self.params_schema, self.result_schema]
+        return hashlib.sha256(msgspec.json.encode(values, order="deterministic")).hexdigest()
+
+
+def breaking_changes(old: StoredDefinition, new: StoredDefinition) -> list[str]:
+    """Return the changes that need a new version, since jobs of *old* may be running, each with its path.
+
+    These are changes of the graph (steps, `after`, `for_each`, `result`), of the types of outputs and items,
+    and parameters that are no longer accepted or are decoded differently.
+    """
+    return [
+        *narrowings(old.params_schema, new.params_schema, "$.params"),
+        *_graph_changes(old, new),
+        *_type_changes(old, new),
+    ]
+
+
+def _graph_changes(old: StoredDefinition, new: StoredDefinition) -> Iterator[str]:
+    steps = {step["name"]: step for step in old.graph}
+    new_steps = {step["name"]: step for step in new.graph}
+    for name in {**steps, **new_steps}:
+        path = f"$.steps.{name}"
+        if name not in new_steps:
+            yield f"{path}: was removed or renamed"
+        elif name not in steps:
+            yield f"{path}: is a new step"
+        else:
+            for key in _FIXED:
+                value, new_value = _normalized(steps[name].get(key)), _normalized(new_steps[name].get(key))
+                if value != new_value:
+                    yield f"{path}.{key}: was {_json(value)}, is {_json(new_value)}"
+
+
+def _type_changes(old: StoredDefinition, new: StoredDefinition) -> Iterator[str]:
+    if old.types is None or new.types is None:
+        if old.result_schema is not None and new.result_schema is not None:
+            yield from differences(old.result_schema, new.result_schema, "$.result")
+        return
+    for name, schemas in old.types.items():
+        new_schemas = new.types.get(name, {})
+        for key in sorted(schemas.keys() & new_schemas.keys()):
+            yield from differences(schemas[key], new_schemas[key], f"$.steps.{name}.{key}")
+
+
+def _normalized(value: Any) -> Any:
+    """The order of `after` means nothing."""
+    return sorted(value) if isinstance(value, list) else value
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
