@@ -1,21 +1,23 @@
-"""Creates the monthly partitions of the event log ahead of time."""
+"""Creates the monthly partitions of the event log: ahead of time, and for events in the default one."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from itertools import pairwise
 from typing import Final
 from uuid import UUID
 
-from headrace.domain.database import Database
+from headrace.domain.database import Database, DatabaseAwayError
+from headrace.domain.events.partition_mover import PartitionMover
 
 _MONTHS_AHEAD: Final = 3
+_MAX_YEARS_AHEAD: Final = 10
+_MAX_STRAY_MONTHS: Final = 24
 
-_CREATE: Final = """
-DO $$ BEGIN
-    PERFORM set_config('lock_timeout', '3s', true);
-    LOCK TABLE job_events IN ACCESS EXCLUSIVE MODE;
-    CREATE TABLE IF NOT EXISTS {name} PARTITION OF job_events FOR VALUES FROM ('{low}') TO ('{high}');
-END $$
+_PARTITIONS: Final = """
+SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+WHERE i.inhparent = 'job_events'::regclass
+"""
+_NEXT_STRAY: Final = """
+SELECT job_id FROM job_events_rest WHERE job_id >= $1 ORDER BY job_id LIMIT 1
 """
 
 
@@ -31,14 +33,51 @@ def lowest_id_at(time: datetime) -> UUID:
     return UUID(int=int(time.timestamp() * 1000) << 80)
 
 
-async def create_partitions(database: Database, now: datetime) -> None:
-    """Create the missing partitions of this month and the next three.
+def stray_id_limit(now: datetime) -> UUID:
+    """Return the id of a time years ahead of *now*. Larger ids are no UUIDv7: their events stay."""
+    return lowest_id_at(datetime(now.year + _MAX_YEARS_AHEAD, 1, 1, tzinfo=UTC))
 
-    Creating a partition takes a lock that writers wait for, so existing ones are left alone.
+
+async def create_partitions(database: Database, now: datetime) -> None:
+    """Create the missing partitions of this month, the next three, and all months of stray events.
+
+    Stray events are those in the default partition: of jobs whose ids were made by a wrong clock, or while no
+    partition could be created. They are moved. A month that fails does not hold up the others.
+
+    Raises:
+        Exception: the first failure, when the other months are done.
     """
-    rows = await database.fetch("SELECT relname FROM pg_class WHERE relname LIKE 'job\\_events\\_%'")
+    rows = await database.fetch(_PARTITIONS)
     existing = {row["relname"] for row in rows}
-    for start, end in pairwise(months_from(now, _MONTHS_AHEAD + 2)):
+    mover = PartitionMover(database)
+    months = [*months_from(now, _MONTHS_AHEAD + 1), *await _stray_months(database, now)]
+    failures: list[Exception] = []
+    for start in dict.fromkeys(months):
         name = f"job_events_{start:%Y_%m}"
-        if name not in existing:
-            await database.fetch(_CREATE.format(name=name, low=lowest_id_at(start), high=lowest_id_at(end)))
+        if name in existing:
+            continue
+        _, end = months_from(start, 2)
+        try:
+            await mover.move(name, lowest_id_at(start), lowest_id_at(end))
+        except DatabaseAwayError:
+            raise
+        except Exception as error:  # noqa: BLE001  (raised when the other months are done)
+            failures.append(error)
+    if failures:
+        raise failures[0]
+
+
+async def _stray_months(database: Database, now: datetime) -> list[datetime]:
+    """Return the months of stray events, of many months the oldest."""
+    months: list[datetime] = []
+    limit = stray_id_limit(now)
+    lowest = UUID(int=0)
+    while len(months) < _MAX_STRAY_MONTHS:
+        rows = await database.fetch(_NEXT_STRAY, lowest)
+        if not rows or rows[0]["job_id"] >= limit:
+            break
+        at = datetime.fromtimestamp((rows[0]["job_id"].int >> 80) / 1000, UTC)
+        month, following = months_from(at, 2)
+        months.append(month)
+        lowest = lowest_id_at(following)
+    return months

@@ -1,0 +1,75 @@
+"""Creates one partition of the event log, and moves events of its range there from the default partition."""
+
+from typing import Final
+from uuid import UUID
+
+from headrace.domain.database import Database
+
+_BATCH_SIZE: Final = 10_000
+
+# Two workers may create the same table at once; the constraint saves a scan of it when it is attached.
+_CREATE_DETACHED: Final = """
+DO $$ BEGIN
+    PERFORM set_config('lock_timeout', '3s', true);
+    PERFORM pg_advisory_xact_lock(hashtext('headrace: {name}'));
+    CREATE TABLE IF NOT EXISTS {name} (
+        LIKE job_events INCLUDING ALL, CONSTRAINT {name}_range CHECK (job_id >= '{low}' AND job_id < '{high}')
+    );
+END $$
+"""
+_COPY: Final = """
+WITH batch AS MATERIALIZED (
+    SELECT * FROM job_events_rest
+    WHERE job_id >= $1 AND job_id < $2 AND (job_id, seq) > ($3::uuid, $4::int)
+    ORDER BY job_id, seq LIMIT $5
+), copied AS (
+    INSERT INTO {name} SELECT * FROM batch ON CONFLICT DO NOTHING
+)
+SELECT job_id, seq FROM batch ORDER BY job_id DESC, seq DESC LIMIT 1
+"""
+# Writers wait for the lock of the log, and the lock waits for running transactions, so its wait is short.
+# Since the copy, events may have been written, and jobs deleted with their events.
+_ATTACH: Final = """
+DO $$ BEGIN
+    PERFORM set_config('lock_timeout', '3s', true);
+    LOCK TABLE job_events IN ACCESS EXCLUSIVE MODE;
+    IF EXISTS (
+        SELECT 1 FROM pg_inherits WHERE inhparent = 'job_events'::regclass AND inhrelid = '{name}'::regclass
+    ) THEN RETURN; END IF;
+    DELETE FROM {name} c WHERE NOT EXISTS (
+        SELECT 1 FROM job_events_rest r WHERE r.job_id = c.job_id AND r.seq = c.seq);
+    INSERT INTO {name} SELECT * FROM job_events_rest r
+    WHERE r.job_id >= '{low}' AND r.job_id < '{high}' AND NOT EXISTS (
+        SELECT 1 FROM {name} c WHERE c.job_id = r.job_id AND c.seq = r.seq);
+    DELETE FROM job_events_rest WHERE job_id >= '{low}' AND job_id < '{high}';
+    ALTER TABLE job_events ATTACH PARTITION {name} FOR VALUES FROM ('{low}') TO ('{high}');
+    ALTER TABLE {name} DROP CONSTRAINT {name}_range;
+END $$
+"""
+
+
+class PartitionMover:
+    """Every call is safe to repeat, and to run in two workers at once. Readers miss no event meanwhile."""
+
+    def __init__(self, database: Database, *, batch_size: int = _BATCH_SIZE) -> None:
+        self._database = database
+        self._batch_size = batch_size
+
+    async def move(self, name: str, low: UUID, high: UUID) -> None:
+        """Create the partition *name*, and move its events there from the default partition.
+
+        They are copied in batches into a table beside the event log. Only then is the log locked, for the
+        rest, the deletion, and the exchange.
+        """
+        await self._database.fetch(_CREATE_DETACHED.format(name=name, low=low, high=high))
+        await self._copy(name, low, high)
+        await self._database.fetch(_ATTACH.format(name=name, low=low, high=high))
+
+    async def _copy(self, name: str, low: UUID, high: UUID) -> None:
+        statement = _COPY.format(name=name)
+        position: tuple[UUID, int] = (low, 0)
+        while True:
+            rows = await self._database.fetch(statement, low, high, *position, self._batch_size)
+            if not rows:
+                return
+            position = (rows[0]["job_id"], rows[0]["seq"])
