@@ -1,6 +1,7 @@
 """Checks whether the service can serve: PostgreSQL, the schema, Redis and a live worker."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 from asyncpg import UndefinedTableError
@@ -9,6 +10,7 @@ from redis.asyncio import Redis
 
 from headrace.adapters.migrations import newest_revision
 from headrace.adapters.redis_client import REDIS_ERRORS
+from headrace.domain.chores.repository import ChoreRepository, FailingChore
 from headrace.domain.database import TRANSIENT, Database
 
 _TIMEOUT_SECONDS: Final = 3.0
@@ -21,7 +23,10 @@ SELECT (SELECT version_num FROM alembic_version) AS revision, EXISTS (
 
 
 class Readiness(Struct, frozen=True):
-    """The components that are away: *missing* ones stop the service, *degraded* ones slow it down."""
+    """The components that are away: *missing* ones stop the service, *degraded* ones slow it down.
+
+    `chore:NAME` in *degraded*: that periodic work of the workers fails.
+    """
 
     missing: list[str]
     degraded: list[str]
@@ -35,7 +40,8 @@ async def check_readiness(database: Database, redis: Redis | None) -> Readiness:
         return Readiness(["postgresql"], degraded)
     if revision != newest_revision():
         return Readiness(["schema"], degraded)
-    return Readiness([], degraded if has_worker else [*degraded, "worker"])
+    failing = [f"chore:{chore.name}" for chore in await _failing_chores(database)]
+    return Readiness([], [*degraded, *([] if has_worker else ["worker"]), *failing])
 
 
 async def _check_postgresql(database: Database) -> tuple[str | None, bool]:
@@ -47,6 +53,15 @@ async def _check_postgresql(database: Database) -> tuple[str | None, bool]:
     except UndefinedTableError:
         return "", False
     return str(row["revision"]), bool(row["worker"])
+
+
+async def _failing_chores(database: Database) -> Sequence[FailingChore]:
+    """Return the chores whose last run failed; none if PostgreSQL does not say."""
+    try:
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            return await ChoreRepository(database).fetch_failing()
+    except (TimeoutError, *TRANSIENT):
+        return ()
 
 
 async def _check_redis(redis: Redis | None) -> bool:

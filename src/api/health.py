@@ -8,7 +8,7 @@ from headrace.api.dependencies import Services
 
 
 class Health(Struct):
-    """*degraded* lists the parts that are missing but not required."""
+    """*degraded* lists the parts that are missing but not required, and chores that fail (`chore:NAME`)."""
 
     status: str
     degraded: list[str] = []
@@ -25,7 +25,7 @@ class HealthController(Controller):
 
     @get("/ready", operation_id="ready")
     async def ready(self, services: NamedDependency[Services]) -> Response[Health]:
-        """PostgreSQL and its schema are available. Without Redis or workers: `degraded`, still with 200."""
+        """PostgreSQL and its schema are available. Otherwise `degraded`, still with 200."""
         readiness = await services.check_readiness()
         if readiness.missing:
             return Response(Health("unavailable", readiness.missing + readiness.degraded), status_code=503)

@@ -26,6 +26,7 @@ from headrace.adapters.redis_client import (
 from headrace.adapters.servers import Finding, describe
 from headrace.cli.api_client import ApiClient
 from headrace.cli.doctor_files import check_files
+from headrace.cli.doctor_upkeep import check_upkeep
 from headrace.cli.errors import BadUrlError
 from headrace.cli.shootout_extra import missing_libraries
 from headrace.domain.database import DatabaseAwayError
@@ -60,7 +61,7 @@ def run_checks(
         servers = sorted(describe(folder), key=lambda finding: finding.subject)
         findings += [finding for finding in servers if is_embedded[finding.subject]]
     if settings.database_url:
-        findings += asyncio.run(_check_database(settings.database_url))
+        findings += asyncio.run(_check_database(settings.database_url, settings))
     if settings.redis_url:
         findings += asyncio.run(_check_redis(settings.redis_url))
     if compares_files:
@@ -90,11 +91,13 @@ def _check_folder(folder: Path) -> Iterator[Finding]:
         yield Finding("data", True, f"{folder}{note}, {free_space}")
 
 
-async def _check_database(url: str) -> list[Finding]:
+async def _check_database(url: str, settings: Settings) -> list[Finding]:
     pool = await StatementPool.open(url, size=1)
     try:
         row = (await pool.fetch("SELECT current_setting('server_version') AS version"))[0]
         readiness = await check_readiness(pool, None)
+        is_current = not readiness.missing
+        upkeep = await check_upkeep(pool, settings) if is_current else []
     except (DatabaseAwayError, OSError) as error:
         return [Finding("PostgreSQL", False, f"HEADRACE_DATABASE_URL does not answer: {error}")]
     except Exception as error:  # noqa: BLE001  (a wrong password, no such database: the message of the server)
@@ -108,11 +111,11 @@ async def _check_database(url: str) -> list[Finding]:
     finally:
         await pool.close()
     findings = [Finding("PostgreSQL", True, f"{row['version']} answers at HEADRACE_DATABASE_URL")]
-    if readiness.missing:
-        findings.append(Finding("PostgreSQL", False, "the schema is not up to date; run: headrace migrate"))
-    else:
+    if is_current:
         findings.append(Finding("PostgreSQL", True, "the schema is up to date"))
-    return findings
+    else:
+        findings.append(Finding("PostgreSQL", False, "the schema is not up to date; run: headrace migrate"))
+    return [*findings, *upkeep]
 
 
 async def _check_redis(url: str) -> list[Finding]:
@@ -183,8 +186,15 @@ def _check_service(url: str, token: str | None) -> Iterator[Finding]:
     except (ValueError, KeyError, TypeError):
         yield Finding("service", False, f"the server at {url} is not Headrace")
     else:
-        without = f" without {', '.join(away)}" if away else ""
-        yield Finding("service", answer.status_code == 200 and not away, f"{url} is {status}{without}")
+        yield Finding("service", answer.status_code == 200 and not away, f"{url} is {status}{_lacking(away)}")
+
+
+def _lacking(away: list[str]) -> str:
+    """Return what a degraded service lacks, and which of its chores fail."""
+    chores = [name.removeprefix("chore:") for name in away if name.startswith("chore:")]
+    parts = [name for name in away if not name.startswith("chore:")]
+    without = f" without {', '.join(parts)}" if parts else ""
+    return without + (f"; these chores of its workers fail: {', '.join(chores)}" if chores else "")
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,0 +1,58 @@
+"""The checks of `doctor` that read tables: chores that fail, stray events, pipelines that workers refuse."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from headrace.adapters.servers import Finding
+from headrace.domain.chores.repository import ChoreRepository, FailingChore
+from headrace.domain.database import Database
+from headrace.domain.errors import HeadraceError
+from headrace.domain.events.partitions import stray_id_limit
+from headrace.domain.pipelines.loading import load_all
+from headrace.domain.pipelines.registry import Registrar
+from headrace.settings import Settings
+
+_MAX_COUNT: Final = 100_000
+_COUNT_STRAYS: Final = """
+SELECT count(*)::int AS strays FROM (SELECT 1 FROM job_events_rest WHERE job_id < $2 LIMIT $1) AS found
+"""
+
+
+async def check_upkeep(database: Database, settings: Settings) -> list[Finding]:
+    """Return a finding for each failing chore, for stray events, and for each pipeline that is refused."""
+    failing = await ChoreRepository(database).fetch_failing()
+    limit = stray_id_limit(datetime.now(UTC))
+    strays = (await database.fetch(_COUNT_STRAYS, _MAX_COUNT, limit))[0]["strays"]
+    return [
+        *_chore_findings(failing),
+        *_stray_findings(strays),
+        *await _refusals(database, settings),
+    ]
+
+
+def _chore_findings(failing: Sequence[FailingChore]) -> Iterator[Finding]:
+    if not failing:
+        yield Finding("chores", True, "none fails")
+    for chore in failing:
+        last = f"{chore.succeeded_at:%Y-%m-%d %H:%M}" if chore.succeeded_at else "never"
+        text = (
+            f"{chore.name} failed at {chore.failed_at:%Y-%m-%d %H:%M} (last success: {last}): {chore.error}"
+        )
+        yield Finding("chores", False, text)
+
+
+def _stray_findings(strays: int) -> Iterator[Finding]:
+    if strays:
+        count = f"{strays} or more" if strays == _MAX_COUNT else str(strays)
+        text = f"{count} events are in job_events_rest: a clock was wrong; workers move them within the hour"
+        yield Finding("events", False, text)
+
+
+async def _refusals(database: Database, settings: Settings) -> list[Finding]:
+    try:
+        pipelines = load_all(settings.pipelines).pipelines.values()
+    except HeadraceError:
+        return []  # reported with the pipelines
+    registrar = Registrar(database, pipelines, may_replace=settings.env == "local")
+    return [Finding("pipelines", False, str(refusal)) for refusal in await registrar.find_refusals()]
