@@ -42,6 +42,7 @@ from headrace.domain.files.service import FileNotFoundInStoreError
 from headrace.domain.jobs.errors import (
     CursorBeyondHeadError,
     IdempotencyConflictError,
+    JobDeletedError,
     JobNotFinalError,
     JobNotFoundError,
     PresetBusyError,
@@ -50,7 +51,12 @@ from headrace.domain.jobs.errors import (
 from headrace.domain.jobs.states import IllegalTransitionError
 from headrace.domain.jobs.submission.submitter import PipelineBusyError
 from headrace.domain.json_limits import ValueTooLargeError
-from headrace.domain.pipelines.service import ParamsInvalidError, PipelineNotFoundError, PipelineUnknownError
+from headrace.domain.pipelines.service import (
+    ParamsInvalidError,
+    PipelineInUseError,
+    PipelineNotFoundError,
+    PipelineUnknownError,
+)
 from headrace.domain.presets.errors import PresetInUseError, PresetTitleTakenError
 from headrace.domain.tags.service import TagNotFoundError, TagTakenError
 
@@ -79,10 +85,12 @@ CODES: Final[dict[type[HeadraceError], tuple[int, str]]] = {
     TagNotFoundError: (404, "tag_not_found"),
     IllegalTransitionError: (409, "illegal_transition"),
     JobNotFinalError: (409, "job_not_final"),
+    PipelineInUseError: (409, "pipeline_in_use"),
     PresetInUseError: (409, "preset_in_use"),
     PresetTitleTakenError: (409, "title_taken"),
     TagTakenError: (409, "tag_taken"),
     IdempotencyConflictError: (409, "idempotency_conflict"),
+    JobDeletedError: (410, "job_deleted"),
     BlobTooLargeError: (413, "file_too_large"),
     FileNameError: (422, "file_name_invalid"),
     CursorBeyondHeadError: (422, "cursor_beyond_head"),

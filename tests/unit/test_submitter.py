@@ -9,7 +9,12 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from headrace.domain.jobs.errors import IdempotencyConflictError, PresetBusyError, PresetNotFoundError
+from headrace.domain.jobs.errors import (
+    IdempotencyConflictError,
+    JobDeletedError,
+    PresetBusyError,
+    PresetNotFoundError,
+)
 from headrace.domain.jobs.submission.submission import (
     PLACEHOLDER_TEXT,
     JobSpec,
@@ -29,6 +34,8 @@ STALE = StoreResult("stale", NOON, "noon")
 REPEATED = StoreResult("repeated", NOON, "noon")
 STORED = StoreResult("stored", NOON, "noon")
 KEY = SubmissionKey("mine", "{}")
+FIRST = msgspec.json.encode({"id": str(UUID(int=4)), "state": "queued"})
+BATCH = msgspec.json.encode({"items": [{"id": str(UUID(int=4))}, {"id": str(UUID(int=5))}]})
 
 
 class FakeDatabase:
@@ -38,6 +45,7 @@ class FakeDatabase:
         self.verdicts = list(verdicts)
         self.presets: set[UUID] = set()
         self.keys: dict[str, tuple[bytes | None, bool]] = {}
+        self.jobs = {UUID(int=4)}
         self.lookups = 0
         """The number of times the pipeline was looked up."""
         self.stored: list[Submission] = []
@@ -46,6 +54,8 @@ class FakeDatabase:
         if "FROM idempotency_keys" in statement:
             key = self.keys.get(arguments[1])
             return [{"answer": key[0], "is_same": key[1]}] if key else []
+        if "FROM jobs" in statement:
+            return [{"one": 1} for job_id in arguments[0] if job_id in self.jobs]
         if "FROM presets" in statement:
             return [{"one": 1}] if arguments[0] in self.presets else []
         if "FROM workers" in statement:
@@ -143,14 +153,44 @@ async def test_a_deleted_preset_is_refused_without_a_pause(pauses: list[float]) 
 
 async def test_a_repeated_submission_returns_the_first_response() -> None:
     database = FakeDatabase(REPEATED)
-    database.keys["mine"] = (b"the first", True)
+    database.keys["mine"] = (FIRST, True)
 
     result = await database.submit(job_spec(), key=KEY)
 
-    assert (result.body, result.is_replayed, result.news) == (b"the first", True, ())
+    assert (result.body, result.is_replayed, result.news) == (FIRST, True, ())
 
 
-@pytest.mark.parametrize("stored_key", [(b"the first", False), (None, True)])
+async def test_a_repeated_batch_is_replayed_while_one_of_its_jobs_exists() -> None:
+    database = FakeDatabase(REPEATED)
+    database.keys["mine"] = (BATCH, True)
+
+    assert (await database.submit(job_spec(), key=KEY)).body == BATCH
+
+
+@pytest.mark.parametrize(
+    ("response", "detail"),
+    [
+        (FIRST, "job 00000000-0000-0000-0000-000000000004"),
+        (BATCH, "2 jobs from 00000000-0000-0000-0000-000000000004 on"),
+    ],
+)
+@pytest.mark.parametrize("ticks", [1, "no longer valid"])
+async def test_a_repeated_submission_whose_jobs_are_all_deleted_is_refused(
+    response: bytes, detail: str, ticks: Any
+) -> None:
+    database = FakeDatabase(REPEATED)
+    database.keys["mine"] = (response, True)
+    database.jobs.clear()
+
+    with pytest.raises(JobDeletedError) as refused:
+        await database.submit(job_spec(ticks=ticks), key=KEY)
+
+    assert str(refused.value) == (
+        f"the idempotency key was used for {detail}, deleted since; use another key to submit again"
+    )
+
+
+@pytest.mark.parametrize("stored_key", [(FIRST, False), (None, True)])
 async def test_a_key_of_another_request_or_without_a_stored_response_is_refused(
     stored_key: tuple[bytes | None, bool],
 ) -> None:
@@ -171,11 +211,11 @@ async def test_a_key_that_was_deleted_meanwhile_is_used_again() -> None:
 
 async def test_a_repeated_key_returns_its_response_even_if_its_params_no_longer_fit() -> None:
     database = FakeDatabase(STORED)
-    database.keys["mine"] = (b"the first", True)
+    database.keys["mine"] = (FIRST, True)
 
     result = await database.submit(job_spec(ticks="many"), key=KEY)
 
-    assert (result.body, result.is_replayed, database.stored) == (b"the first", True, [])
+    assert (result.body, result.is_replayed, database.stored) == (FIRST, True, [])
 
 
 @pytest.mark.parametrize("key", [None, KEY])

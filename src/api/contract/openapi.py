@@ -37,6 +37,7 @@ _CHALLENGE: Final[Schema] = {
     "WWW-Authenticate": {"description": "How to sign in.", "schema": {"type": "string"}, "required": True}
 }
 _HEADERS: Final = {401: _CHALLENGE, 429: _RETRY, 503: _RETRY}
+_KEY_HEADER: Final = "idempotency-key"
 _UNSAFE: Final = ("post", "put", "patch", "delete")
 _REDIRECT: Final[Schema] = {
     "description": "The next address.",
@@ -158,6 +159,8 @@ def _refusals(path: str, method: str, operation: Schema, *, is_guarded: bool) ->
         yield from (400, 409)
     if "requestBody" in operation:
         yield from (413, 415)
+    if any(parameter["name"].lower() == _KEY_HEADER for parameter in operation.get("parameters", ())):
+        yield 410
 
 
 def _refusal(status: int) -> Schema:

@@ -45,6 +45,17 @@ class IdempotencyConflictError(HeadraceError):
         self.key = key
 
 
+class JobDeletedError(HeadraceError):
+    """All jobs that a repeated submission has stored were deleted since. *job_id* is the first of them."""
+
+    def __init__(self, job_id: UUID, count: int) -> None:
+        jobs = f"job {job_id}" if count == 1 else f"{count} jobs from {job_id} on"
+        super().__init__(
+            f"the idempotency key was used for {jobs}, deleted since; use another key to submit again"
+        )
+        self.job_id = job_id
+
+
 class CursorBeyondHeadError(HeadraceError):
     """A client wants to resume a stream after an event that does not exist."""
 

@@ -7,11 +7,12 @@ from typing import Any, Final
 import jsonschema_rs
 from msgspec import Struct
 
-from headrace.domain.base import Session
+from headrace.domain.base import Session, database_now
 from headrace.domain.errors import HeadraceError
 from headrace.domain.pipelines.catalogue import CachedPipeline
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.pipelines.repository import PipelineRepository
+from headrace.domain.pipelines.versions import version_key
 
 _MAX_FAULTS: Final = 100
 _MAX_VALIDATORS: Final = 256
@@ -26,6 +27,14 @@ class PipelineNotFoundError(HeadraceError):
         )
         self.name = name
         self.version = version
+
+
+class PipelineInUseError(HeadraceError):
+    """A version of a pipeline cannot be removed: a live worker serves it, or a job of it has not ended."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"pipeline {key} is in use: {reason}")
+        self.key = key
 
 
 class Fault(Struct, frozen=True):
@@ -55,6 +64,7 @@ class PipelineService:
     """The registered pipelines, as clients read them."""
 
     def __init__(self, session: Session) -> None:
+        self._session = session
         self._repository = PipelineRepository(session)
 
     async def get(self, name: str, version: int | None = None) -> PipelineVersion:
@@ -71,6 +81,27 @@ class PipelineService:
     async def get_newest(self) -> Sequence[PipelineVersion]:
         """Return the newest version of each pipeline, in the order of their names."""
         return await self._repository.fetch_newest()
+
+    async def remove(self, name: str, version: int | None = None) -> None:
+        """Remove all versions of a pipeline, or one: all or none. Jobs of the past keep their definition.
+
+        Raises:
+            PipelineNotFoundError: there is no such version, or it is removed already.
+            PipelineInUseError: a live worker serves a version, or a job of it has not ended.
+        """
+        versions = await self._repository.fetch_locked(name, version)
+        if not versions:
+            raise PipelineNotFoundError(name, version)
+        for pipeline in versions:
+            key = version_key(name, pipeline.version)
+            worker = await self._repository.find_server(pipeline)
+            if worker is not None:
+                raise PipelineInUseError(key, f"the live worker {worker} serves it")
+            if await self._repository.has_unfinished_jobs(pipeline):
+                raise PipelineInUseError(key, "a job of it has not ended; cancel it or wait")
+        now = await database_now(self._session)
+        for pipeline in versions:
+            pipeline.removed_at = pipeline.updated_at = now
 
 
 def as_newest(version: PipelineVersion) -> CachedPipeline:

@@ -80,3 +80,16 @@ class StoreResult(Struct, frozen=True):
     verdict: Literal["stored", "repeated", "stale"]
     at: datetime
     at_text: str
+
+
+class _Stored(Struct):
+    """What every stored response has: the id of its job, or its jobs as items."""
+
+    id: UUID | None = None
+    items: list["_Stored"] = []
+
+
+def job_ids_in(response: bytes) -> list[UUID]:
+    """Return the ids of the jobs in a stored response, in their order."""
+    stored = msgspec.json.decode(response, type=_Stored)
+    return [job.id for job in (stored, *stored.items) if job.id is not None]

@@ -36,7 +36,8 @@ WITH specs AS (
     LEFT JOIN pipelines p ON p.name = s.pipeline AND p.version = s.version
     WHERE p.updated_at IS DISTINCT FROM s.pipeline_updated_at
        OR (s.is_newest AND EXISTS (
-           SELECT 1 FROM pipelines n WHERE n.name = s.pipeline AND n.version > s.version))
+           SELECT 1 FROM pipelines n
+           WHERE n.name = s.pipeline AND n.version > s.version AND n.removed_at IS NULL))
        OR (s.preset_id IS NOT NULL AND s.preset_id NOT IN (SELECT id FROM locked_presets))
 ), taken_keys AS (
     INSERT INTO idempotency_keys AS i (owner_id, key, request, answer, created_at)
@@ -102,6 +103,12 @@ class SubmitRepository:
         """Return the stored response, and whether its request was the same (compared as JSON)."""
         rows = await self._database.fetch(_FETCH_KEY, owner_id, key, request)
         return (rows[0]["answer"], rows[0]["is_same"]) if rows else None
+
+    async def any_job_exists(self, job_ids: Sequence[UUID]) -> bool:
+        """Whether one of these jobs has not been deleted."""
+        return bool(
+            await self._database.fetch("SELECT 1 FROM jobs WHERE id = ANY($1::uuid[]) LIMIT 1", list(job_ids))
+        )
 
     async def delete_expired_keys(self) -> None:
         """Delete the idempotency keys that are older than 24 hours."""

@@ -15,7 +15,12 @@ from headrace.domain.errors import HeadraceError
 from headrace.domain.events.encoding import encode_event
 from headrace.domain.events.news import JobNews
 from headrace.domain.events.types import JobQueued
-from headrace.domain.jobs.errors import IdempotencyConflictError, PresetBusyError, PresetNotFoundError
+from headrace.domain.jobs.errors import (
+    IdempotencyConflictError,
+    JobDeletedError,
+    PresetBusyError,
+    PresetNotFoundError,
+)
 from headrace.domain.jobs.submission.resolver import SubmissionResolver
 from headrace.domain.jobs.submission.submission import (
     PLACEHOLDER_TEXT,
@@ -24,6 +29,7 @@ from headrace.domain.jobs.submission.submission import (
     StoreResult,
     Submission,
     SubmissionKey,
+    job_ids_in,
 )
 from headrace.domain.jobs.submission.submit_repository import SubmitRepository
 from headrace.domain.jobs.waiting import why_queued
@@ -86,6 +92,7 @@ class Submitter:
             ValueTooLargeError: the params or the meta of a spec are too large.
             ParamsInvalidError: pipelines are unknown or params invalid; holds every fault.
             IdempotencyConflictError: the key was used with another request.
+            JobDeletedError: the key was used for jobs that were all deleted since.
             PresetNotFoundError: the preset of a spec does not exist.
             PresetBusyError: the preset of a spec is being changed.
             PipelineBusyError: a pipeline was registered again during each try.
@@ -140,6 +147,7 @@ class Submitter:
 
         Raises:
             IdempotencyConflictError: the key was used with another request.
+            JobDeletedError: all jobs of that submission were deleted.
         """
         stored = await self._repository.fetch_key(owner_id, key.name, key.request)
         if stored is None:
@@ -147,6 +155,9 @@ class Submitter:
         response, is_same_request = stored
         if not is_same_request or response is None:
             raise IdempotencyConflictError(key.name)
+        job_ids = job_ids_in(response)
+        if job_ids and not await self._repository.any_job_exists(job_ids):
+            raise JobDeletedError(job_ids[0], len(job_ids))
         return SubmissionResult(body=response, is_replayed=True)
 
 
