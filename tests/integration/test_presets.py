@@ -332,7 +332,7 @@ async def test_an_admins_idempotency_key_is_not_replayed_to_the_presets_owner(ad
     problem(owners, 409, "idempotency_conflict")
 
 
-async def test_deleting_a_preset_deletes_its_finished_jobs(ada: Api, shared_api: SharedApi) -> None:
+async def test_a_preset_can_be_deleted_with_its_finished_jobs(ada: Api, shared_api: SharedApi) -> None:
     preset = await save(ada, tags=["kept"])
     url = f"{URL}/{preset['id']}"
     job = (await ada.http.post(f"{url}/jobs", json={"tags": ["kept"]})).json()
@@ -345,9 +345,10 @@ async def test_deleting_a_preset_deletes_its_finished_jobs(ada: Api, shared_api:
         job["id"],
     )
 
-    problem(await ada.http.delete(url), 409, "preset_in_use")
+    with_jobs = f"{url}?keep_jobs=false"
+    problem(await ada.http.delete(with_jobs), 409, "preset_in_use")
     await ada.http.post(f"/api/v1/jobs/{job['id']}/cancel")
-    deleted, again = await ada.http.delete(url), await ada.http.delete(url)
+    deleted, again = await ada.http.delete(with_jobs), await ada.http.delete(with_jobs)
 
     assert deleted.status_code == 204
     problem(again, 404, "preset_not_found")
@@ -361,16 +362,30 @@ async def test_deleting_a_preset_deletes_its_finished_jobs(ada: Api, shared_api:
     assert [(tag["name"], tag["jobs"], tag["presets"]) for tag in tags] == [("kept", 0, 0)]
 
 
-async def test_jobs_kept_after_deleting_their_preset_have_no_preset(ada: Api) -> None:
+@pytest.mark.parametrize("query", ["", "?keep_jobs=true"])
+async def test_jobs_stay_when_their_preset_is_deleted(ada: Api, query: str) -> None:
     preset = await save(ada)
     url = f"{URL}/{preset['id']}"
     job = (await ada.http.post(f"{url}/jobs")).json()
+    ended = (await ada.http.post(f"{url}/jobs")).json()
+    await ada.http.post(f"/api/v1/jobs/{ended['id']}/cancel")
 
-    deleted = await ada.http.delete(f"{url}?keep_jobs=true")
+    deleted = await ada.http.delete(f"{url}{query}")
 
     assert deleted.status_code == 204
     assert await ada.job(job["id"]) == job | {"preset_id": None}
+    kept = await ada.job(ended["id"])
+    assert (kept["state"], kept["preset_id"]) == ("cancelled", None)
     problem(await ada.http.get(url), 404, "preset_not_found")
+
+
+async def test_a_row_of_a_preset_that_goes_leaves_its_jobs(ada: Api, shared_api: SharedApi) -> None:
+    preset = await save(ada)
+    job = (await ada.http.post(f"{URL}/{preset['id']}/jobs")).json()
+
+    await shared_api.database.fetch("DELETE FROM presets WHERE id = $1", preset["id"])
+
+    assert (await ada.job(job["id"]))["preset_id"] is None
 
 
 async def test_a_preset_deleted_while_it_is_run_is_not_found_and_fails_no_other_job(

@@ -108,9 +108,9 @@ class PresetController(Controller):
         preset_id: FromPath[UUID],
         current_user: NamedDependency[CurrentUser],
         preset_service: NamedDependency[PresetService],
-        keep_jobs: FromQuery[bool] = False,
+        keep_jobs: FromQuery[bool] = True,
     ) -> None:
-        """Delete a preset with its jobs, which must have ended. With `keep_jobs` all its jobs stay."""
+        """Delete a preset. Its jobs stay; `keep_jobs=false` deletes them with it, if all have ended."""
         await preset_service.delete(preset_id, current_user.reach, keep_jobs=keep_jobs)
 
     @post(

@@ -17,5 +17,5 @@ class PresetInUseError(HeadraceError):
     """Deleting the preset would delete a job that has not ended."""
 
     def __init__(self, preset_id: UUID) -> None:
-        super().__init__(f"a job of preset {preset_id} has not ended; wait, cancel it or use keep_jobs=true")
+        super().__init__(f"a job of preset {preset_id} has not ended; wait, cancel it or keep the jobs")
         self.preset_id = preset_id

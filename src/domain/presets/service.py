@@ -108,7 +108,7 @@ class PresetService:
         return await self.get(preset_id, reach)
 
     async def delete(self, preset_id: UUID, reach: Reach, *, keep_jobs: bool) -> None:
-        """Delete a preset and, unless *keep_jobs*, its jobs with their history and files.
+        """Delete a preset. With *keep_jobs* its jobs stay as jobs without one, else they are deleted as well.
 
         Raises:
             PresetNotFoundError: there is no such preset within reach.
