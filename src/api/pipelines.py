@@ -1,15 +1,16 @@
 """/pipelines: the pipelines that jobs can be submitted to."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from litestar import Controller, get
+from litestar import Controller, delete, get
 from litestar.di import NamedDependency
-from litestar.params import FromPath
+from litestar.params import FromPath, QueryParameter
 from msgspec import Struct
 
 from headrace.api.schemas import Limit, Offset, Page, view_of
 from headrace.domain.accounts.scopes import Scope
+from headrace.domain.pipelines.definition import MAX_VERSION
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.pipelines.service import PipelineService
 
@@ -27,7 +28,7 @@ class GraphStep(Struct, kw_only=True):
 
 
 class PipelineView(Struct, kw_only=True):
-    """The newest version of a pipeline."""
+    """The newest version of a pipeline. *served*: a live worker runs jobs of it."""
 
     name: str
     version: int
@@ -35,6 +36,7 @@ class PipelineView(Struct, kw_only=True):
     params_schema: dict[str, Any]
     result_schema: dict[str, Any] | None
     steps: list[GraphStep]
+    served: bool
 
     @classmethod
     def of(cls, pipeline: PipelineVersion) -> "PipelineView":
@@ -66,3 +68,16 @@ class PipelineController(Controller):
     ) -> PipelineView:
         """The newest version of one pipeline."""
         return PipelineView.of(await pipeline_service.get(name))
+
+    @delete("/{name:str}", operation_id="deletePipeline", scope=Scope.ADMIN, local_scope=Scope.JOBS_WRITE)
+    async def remove(
+        self,
+        name: FromPath[str],
+        pipeline_service: NamedDependency[PipelineService],
+        version: Annotated[int | None, QueryParameter(ge=1, le=MAX_VERSION)] = None,
+    ) -> None:
+        """Remove all versions of a pipeline, or one, that no live worker serves and no unfinished job names.
+
+        Jobs of the past stay. A removed version is not listed and takes no jobs, until a worker registers it.
+        """
+        await pipeline_service.remove(name, version)

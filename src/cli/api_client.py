@@ -46,11 +46,15 @@ class ApiClient:
             UnreachableError: no service answers at the URL.
             RefusedError: the service answers with an error.
         """
-        return self._request("GET", path, params={name: value for name, value in params.items() if value})
+        return self._request("GET", path, params=_given(params))
 
     def post(self, path: str) -> dict[str, Any]:
         """POST *path*. Raises the errors of `get`."""
         return self._request("POST", path)
+
+    def delete(self, path: str, **params: Any) -> None:
+        """DELETE *path*. Parameters without a value are left out. Raises the errors of `get`."""
+        self._request("DELETE", path, params=_given(params))
 
     def submit(self, pipeline: str, params: dict[str, Any], key: str | None = None) -> dict[str, Any]:
         """Submit a job and return it. Raises the errors of `get`."""
@@ -82,3 +86,7 @@ class ApiClient:
             raise RefusedError(error.detail, error.status, error.code, faults) from error
         except headrace_client.UnreachableError as error:
             raise UnreachableError(error.url, error.reason) from error
+
+
+def _given(params: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if value}

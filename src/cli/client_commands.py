@@ -1,5 +1,6 @@
 """Commands that list jobs and pipelines, and that show, cancel or retry one job, over the REST API."""
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,21 +15,44 @@ _STATES: Final = ("queued", "running", "succeeded", "failed", "cancelled")
 _AS_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print the API's answer as JSON.")
 
 
-@click.command(epilog="\b\nExample:\n  headrace pipelines")
+@click.command(epilog="\b\nExamples:\n  headrace pipelines\n  headrace pipelines --remove nightly@2")
+@click.option(
+    "--remove",
+    "removed",
+    metavar="NAME[@VERSION]",
+    help="Remove all versions of a pipeline, or one, that no live worker serves. Its past jobs stay.",
+)
 @_AS_JSON
 @client_options
-def pipelines(as_json: bool, url: str, token: str | None) -> None:
-    """List the pipelines and their parameters. Parameters with a * are required."""
+def pipelines(removed: str | None, as_json: bool, url: str, token: str | None) -> None:
+    """List the pipelines and their parameters. Parameters with a * are required.
+
+    `served` says whether a live worker runs jobs of it now.
+    """
     from headrace.cli.api_client import ApiClient
     from headrace.cli.tables import pipelines_table
 
-    answer = ApiClient(url, token).get("/pipelines")
+    api = ApiClient(url, token)
+    if removed is not None:
+        name, version = _split_version(removed)
+        api.delete(f"/pipelines/{name}", version=version)
+        click.echo(f"removed {removed}")
+        return
+    answer = api.get("/pipelines")
     if as_json:
         _print_json(answer["items"])
     elif answer["items"]:
         _console().print(pipelines_table(answer["items"]))
     else:
         click.echo("no pipelines yet: a worker registers its pipelines when it starts", err=True)
+
+
+def _split_version(text: str) -> tuple[str, int | None]:
+    """Return the name and the version of NAME or NAME@VERSION."""
+    name, at, version = text.partition("@")
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name) or (at and not version.isdecimal()):
+        raise click.BadParameter(f"{text!r} is not NAME or NAME@VERSION", param_hint="--remove")
+    return name, int(version) if at else None
 
 
 @click.command(epilog="\b\nExample:\n  headrace jobs --state failed --limit 5")

@@ -17,13 +17,14 @@ Fields = dict[str, Any]
 
 
 def pipelines_table(pipelines: Sequence[Fields]) -> Table:
-    """Build the table of pipelines: name, version, parameters, description."""
-    table = _table("name", "version", "parameters", "description")
+    """Build the table of pipelines: name, version, whether a worker serves it, parameters, description."""
+    table = _table("name", "version", "served", "parameters", "description")
     for pipeline in pipelines:
         params = Text(_param_names(pipeline["params_schema"]), style="cyan")
         table.add_row(
             Text(pipeline["name"], style="bold"),
             str(pipeline["version"]),
+            Text("yes") if pipeline["served"] else Text("no worker", style="yellow"),
             params,
             Text(sanitize(pipeline["description"])),
         )

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 
@@ -18,6 +18,7 @@ from headrace.cli.migrate import bring_up_to_date
 from headrace.cli.service import Service, ServiceSpec, export_environment
 from headrace.cli.up_screen import UpScreen
 from headrace.cli.upkeep import keep_running
+from headrace.domain.workers.directory import ALIVE_WITHIN
 
 
 def run_up(spec: ServiceSpec, console: Console) -> None:
@@ -85,7 +86,8 @@ async def _run_service(spec: ServiceSpec, servers: Servers, interrupts: Interrup
             service.start()
             try:
                 if await finished_before(service.wait_until_ready(), stop):
-                    screen.show_ready(spec, await fetch_pipeline_names(_database_url(spec, servers)))
+                    served, unserved = await fetch_pipeline_names(_database_url(spec, servers))
+                    screen.show_ready(spec, served, unserved)
                     await finished_before(service.wait_until_refused(), stop)
             finally:
                 screen.show_stopping()
@@ -107,11 +109,24 @@ async def finished_before(work: Coroutine[Any, Any, None], stop: asyncio.Event) 
         await asyncio.gather(working, stopping, return_exceptions=True)
 
 
-async def fetch_pipeline_names(database_url: str) -> list[str]:
-    """Return the names of the pipelines, from PostgreSQL because the API may require a token."""
+_NAMES: Final = """
+SELECT name, bool_or(EXISTS (
+    SELECT 1 FROM workers
+    WHERE last_seen_at > statement_timestamp() - $1::interval AND p.name || '@' || p.version = ANY(pipelines)
+)) AS is_served
+FROM pipelines p WHERE removed_at IS NULL GROUP BY name ORDER BY name
+"""
+
+
+async def fetch_pipeline_names(database_url: str) -> tuple[list[str], list[str]]:
+    """Return the names of the pipelines that a live worker serves, and of the others.
+
+    They come from PostgreSQL, because the API may require a token.
+    """
     pool = await StatementPool.open(database_url, size=1)
     try:
-        rows = await pool.fetch("SELECT DISTINCT name FROM pipelines ORDER BY name")
+        rows = await pool.fetch(_NAMES, ALIVE_WITHIN)
     finally:
         await pool.close()
-    return [str(row["name"]) for row in rows]
+    served = [str(row["name"]) for row in rows if row["is_served"]]
+    return served, [str(row["name"]) for row in rows if not row["is_served"]]

@@ -28,14 +28,15 @@ class UpScreen:
         names = ", ".join([*embedded, "API", f"{spec.workers} worker{'s' if spec.workers > 1 else ''}"])
         self._print(Text(f"starting {names} ...", style="dim"))
 
-    def show_ready(self, spec: ServiceSpec, pipelines: list[str]) -> None:
-        """Print the address, and a command to try next."""
+    def show_ready(self, spec: ServiceSpec, pipelines: list[str], unserved: list[str]) -> None:
+        """Print the address, the *pipelines* that workers serve, the others, and a command to try next."""
         url_option = "" if spec.url == DEFAULT_URL else f" --url {spec.url}"
         token = "" if spec.settings.auth == "local" else "HEADRACE_TOKEN=... "
         facts = [
             ("address", Text(spec.url, style="bold cyan")),
             ("API docs", Text(f"{spec.url}/docs", style="cyan")),
             ("pipelines", Text(", ".join(pipelines) or "none", style="" if pipelines else "yellow")),
+            *([("not served", Text(", ".join(unserved), style="yellow"))] if unserved else []),
             ("data", Text(display_path(spec.data_dir))),
             ("logs", Text(f"{display_path(spec.logs)}/*.log")),
             ("try", Text(f"{token}headrace submit ticks --watch{url_option}", style="green")),

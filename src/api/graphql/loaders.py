@@ -52,7 +52,9 @@ class Loaders:
         by_key: dict[Version, PipelineVersion] = {}
         # In ascending order, so that the newest version is the last one stored under None.
         for pipeline in sorted(versions, key=lambda pipeline: pipeline.version):
-            by_key[(pipeline.name, pipeline.version)] = by_key[(pipeline.name, None)] = pipeline
+            by_key[(pipeline.name, pipeline.version)] = pipeline
+            if pipeline.removed_at is None:
+                by_key[(pipeline.name, None)] = pipeline
         return [by_key.get(key) for key in keys]
 
     async def _steps(self, keys: list[FirstOf]) -> list[list[StepRun]]:

@@ -127,6 +127,7 @@ class PipelineNode:
     params_schema: JSON
     result_schema: JSON | None
     steps: list[PipelineStepNode]
+    served: bool = strawberry.field(description="Whether a live worker runs jobs of this version.")
 
     @classmethod
     def of(cls, pipeline: PipelineVersion) -> "PipelineNode":

@@ -140,7 +140,7 @@ class JobService:
 
     async def get_steps(self, job: Job) -> list[StepRun]:
         """Return the job's step runs in the order of its graph; steps without a row are made up."""
-        pipeline = await self._pipelines.fetch(job.pipeline, job.version)
+        pipeline = await self._pipelines.fetch(job.pipeline, job.version, with_removed=True)
         stored = await self._jobs.fetch_steps(job)
         return in_graph_order(job, pipeline.graph if pipeline else [], stored)
 

@@ -18,7 +18,7 @@ SELECT name, version, params_schema::text AS params_schema, updated_at, NOT EXIS
     WHERE step->'after' = '[]' AND step->>'runs_in' <> 'process'
 ) AND graph <> '[]' AS needs_process
 FROM pipelines
-WHERE name = $1 AND ($2::int IS NULL OR version = $2) ORDER BY version DESC LIMIT 1
+WHERE name = $1 AND ($2::int IS NULL OR version = $2) AND removed_at IS NULL ORDER BY version DESC LIMIT 1
 """
 
 
@@ -49,7 +49,7 @@ class Catalogue:
         )
 
     async def get(self, name: str, version: int | None) -> CachedPipeline | None:
-        """Return one version of a pipeline, by default its newest; None when it is not registered."""
+        """Return one version of a pipeline, by default its newest; None if it is unknown or removed."""
         cached = self._cache.get((name, version))
         if cached is not None:
             return cached
