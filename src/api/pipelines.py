@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 from msgspec import Struct
 
+from headrace.api.auth.audit import AuditNote
 from headrace.api.schemas import Limit, Offset, Page, view_of
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.pipelines.definition import MAX_VERSION
@@ -74,10 +75,12 @@ class PipelineController(Controller):
         self,
         name: FromPath[str],
         pipeline_service: NamedDependency[PipelineService],
+        audit_note: NamedDependency[AuditNote],
         version: Annotated[int | None, QueryParameter(ge=1, le=MAX_VERSION)] = None,
     ) -> None:
         """Remove all versions of a pipeline, or one, that no live worker serves and no unfinished job names.
 
         Jobs of the past stay. A removed version is not listed and takes no jobs, until a worker registers it.
         """
+        audit_note.detail = None if version is None else {"version": version}
         await pipeline_service.remove(name, version)

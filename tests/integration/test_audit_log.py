@@ -48,6 +48,8 @@ async def test_each_change_by_an_admin_leaves_one_entry(api: Api, database: Stat
         ids = await objects(ada)
         if route.operation in ("deleteJob", "retryJob"):
             await database.fetch(FAILED, ids["job_id"])
+        if route.operation == "deletePipeline":
+            ids["name"] = "crunch"  # without unfinished jobs
         before = await log_of(root)
 
         status, body = await ask(api, route, route.at(ids), root.headers)

@@ -1,10 +1,13 @@
 """Which pipelines live workers serve, and removing those that nobody serves."""
 
+import asyncio
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from headrace.adapters.database import StatementPool
+from headrace.cli.client_commands import pipelines
 from headrace.cli.up import fetch_pipeline_names
 from headrace.domain.pipelines.removals import delete_removed
 from headrace.settings import Settings
@@ -53,19 +56,19 @@ async def test_lists_say_what_live_workers_serve(api: Api, database: StatementPo
     await add_version(database, "ticks", 2)
     await add_version(database, "noop", 2)
 
-    pipelines = await listed(api)
+    items = await listed(api)
     shown = (await api.http.get(f"{URL}/ticks")).json()
     query = {"query": '{ pipelines { name served } pipeline(name: "ticks") { served } }'}
     graph = (await api.http.post("/graphql", json=query)).json()["data"]
 
-    assert {name: pipelines[name] for name in ("noop", "ticks", "flaky")} == {
+    assert {name: items[name] for name in ("noop", "ticks", "flaky")} == {
         "noop": (2, False),
         "ticks": (2, True),
         "flaky": (1, False),
     }
     assert shown["served"] is True
     assert {row["name"]: row["served"] for row in graph["pipelines"]} == {
-        name: served for name, (_, served) in pipelines.items()
+        name: served for name, (_, served) in items.items()
     }
     assert graph["pipeline"] == {"served": True}
 
@@ -97,6 +100,34 @@ async def test_a_real_worker_serves_its_pipelines_until_it_stops(own_api: Api, s
 
     assert {served for _, served in during.values()} == {True}
     assert {served for _, served in after.values()} == {False}
+
+
+async def test_the_command_line_lists_and_removes_what_nobody_serves(
+    api: Api, database: StatementPool
+) -> None:
+    await add_version(database, "flaky", 2)
+    await serve(database, "noop@1")
+
+    def run(*arguments: str) -> str:
+        environment = {"HEADRACE_URL": str(api.http.base_url)}
+        result = CliRunner(env=environment).invoke(pipelines, arguments, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    before = await asyncio.to_thread(run)
+    removed = [await asyncio.to_thread(run, "--remove", name) for name in ("flaky@2", "crunch")]
+    after = await asyncio.to_thread(run)
+
+    assert removed == ["removed flaky@2\n", "removed crunch\n"]
+    assert [line.split()[:3] for line in before.splitlines()[1:4]] == [
+        ["crunch", "1", "no"],
+        ["flaky", "2", "no"],
+        ["noop", "1", "yes"],
+    ]
+    assert [line.split()[:3] for line in after.splitlines()[1:3]] == [
+        ["flaky", "1", "no"],
+        ["noop", "1", "yes"],
+    ]
 
 
 async def test_a_removed_pipeline_is_not_listed_and_takes_no_jobs(api: Api) -> None:

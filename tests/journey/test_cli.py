@@ -149,7 +149,8 @@ def test_list_commands_show_jobs_pipelines_and_steps(service: Up) -> None:
     shown = service.call("show", job).stdout
 
     assert [job, "ticks", "succeeded", "100%"] in [line.split()[:4] for line in jobs.splitlines()]
-    assert {"noop", "ticks", "shootout"} <= {line.split()[0] for line in pipelines.splitlines()}
+    rows = {tuple(line.split()[:3]) for line in pipelines.splitlines()}
+    assert {("noop", "1", "yes"), ("ticks", "1", "yes"), ("name", "version", "served")} <= rows
     assert "tick[0]" in shown
     assert '{"ticks":1}' in shown
 
@@ -166,6 +167,9 @@ def test_list_commands_show_jobs_pipelines_and_steps(service: Up) -> None:
         (["show", str(uuid4())], 1, "there is no job "),
         (["cancel", str(uuid4())], 1, "there is no job "),
         (["retry", str(uuid4())], 1, "there is no job "),
+        (["pipelines", "--remove", "noop"], 1, "pipeline noop@1 is in use: the live worker "),
+        (["pipelines", "--remove", "nope@3"], 1, "there is no pipeline 'nope' version 3"),
+        (["pipelines", "--remove", "noop@one"], 2, "'noop@one' is not NAME or NAME@VERSION"),
         (["watch", str(uuid4())], 3, "there is no job "),
         (["watch", "fred"], 3, "'fred' is not the id of a job"),
         (["show", "fred"], 2, "'fred' is not the id of a job"),
