@@ -3,12 +3,13 @@
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Controller, delete, get
+from litestar import Controller, Request, delete, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 from msgspec import Struct
 
 from headrace.api.auth.audit import AuditNote
+from headrace.api.errors import InvalidInputError
 from headrace.api.schemas import Limit, Offset, Page, view_of
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.pipelines.definition import MAX_VERSION
@@ -73,6 +74,7 @@ class PipelineController(Controller):
     @delete("/{name:str}", operation_id="deletePipeline", scope=Scope.ADMIN, local_scope=Scope.JOBS_WRITE)
     async def remove(
         self,
+        request: Request[Any, Any, Any],
         name: FromPath[str],
         pipeline_service: NamedDependency[PipelineService],
         audit_note: NamedDependency[AuditNote],
@@ -82,5 +84,8 @@ class PipelineController(Controller):
 
         Jobs of the past stay. A removed version is not listed and takes no jobs, until a worker registers it.
         """
+        # Litestar reads `version=null` as no version, which must not remove them all.
+        if version is None and "version" in request.query_params:
+            raise InvalidInputError("query.version", "a version is a whole number from 1")
         audit_note.detail = None if version is None else {"version": version}
         await pipeline_service.remove(name, version)

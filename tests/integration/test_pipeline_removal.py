@@ -222,9 +222,11 @@ async def test_a_pipeline_with_an_unfinished_job_is_not_removed(
     assert refused["detail"] == ("pipeline noop@1 is in use: a job of it has not ended; cancel it or wait")
 
 
-@pytest.mark.parametrize("version", ["0", "x", str(2**31)])
+@pytest.mark.parametrize("version", ["0", "x", "", "null", str(2**31)])
 async def test_a_version_that_cannot_exist_is_refused(api: Api, version: str) -> None:
     problem(await api.http.delete(f"{URL}/noop", params={"version": version}), 422, "validation_failed")
+
+    assert "noop" in await listed(api)
 
 
 async def test_rows_go_an_hour_later_unless_jobs_name_them(api: Api, database: StatementPool) -> None:
