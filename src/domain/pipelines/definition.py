@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, overload
 import msgspec
 
 from headrace.domain.errors import HeadraceError
+from headrace.domain.pipelines.schemas import accepts_objects, params_schema
 
 RunsIn = Literal["loop", "thread", "process"]
 OnLoss = Literal["retry", "fail"]
@@ -142,10 +143,13 @@ def _decoder(shape: Any) -> Callable[[str | bytes], Any]:
 
 
 class Pipeline:
-    """A named, versioned graph of steps. *params*: a msgspec Struct, or any type that msgspec can decode.
+    """A named, versioned graph of steps.
+
+    *params*: a msgspec Struct, or any other type that msgspec can decode from a JSON object.
 
     Raises:
-        PipelineDefinitionError: the name or version is malformed, or the parameters have no JSON Schema.
+        PipelineDefinitionError: the name or version is malformed, or the parameters are no object or have no
+            JSON Schema.
     """
 
     def __init__(self, name: str, *, version: int = 1, params: Any, description: str = "") -> None:
@@ -160,7 +164,11 @@ class Pipeline:
         self.followers: dict[str, tuple[str, ...]] = {}
         """The names of the steps that directly follow each step."""
         self.weights: dict[str, float] = {}
-        self._schema_of(params, "params")
+        self.params_schema()
+        if not accepts_objects(params):
+            raise PipelineDefinitionError(
+                f"pipeline {name!r}: params are a JSON object, such as a msgspec Struct, not {params!r}"
+            )
         self.decode_params = _decoder(params)
         """Decodes parameters from JSON into their type."""
 
@@ -223,7 +231,7 @@ class Pipeline:
         return StepHandle(self.name, name)
 
     def params_schema(self) -> dict[str, Any]:
-        return self._schema_of(self.params, "params")
+        return self._schema_of(self.params, "params", params_schema)
 
     def result_schema(self) -> dict[str, Any] | None:
         """Return the JSON Schema of the result; None when no step is the result."""
@@ -282,9 +290,11 @@ class Pipeline:
                 )
         return tuple(dict.fromkeys(handle.name for handle in handles))
 
-    def _schema_of(self, shape: Any, label: str) -> dict[str, Any]:
+    def _schema_of(
+        self, shape: Any, label: str, schema_of: Callable[[Any], dict[str, Any]] = msgspec.json.schema
+    ) -> dict[str, Any]:
         try:
-            return msgspec.json.schema(shape)
+            return schema_of(shape)
         except (TypeError, NameError) as error:
             reason = str(error).splitlines()[0]
             raise PipelineDefinitionError(f"pipeline {self.name!r}, {label}: {reason}") from error

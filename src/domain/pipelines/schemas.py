@@ -1,0 +1,118 @@
+"""JSON Schemas of params: those of msgspec, with the formats and keys that msgspec leaves out. Pure.
+
+A refined schema is still JSON Schema 2020-12. Rules that the standard cannot express are extra keywords,
+which other validators ignore.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+from msgspec import inspect
+
+from headrace.domain.pipelines.value_schemas import bare, key_schema, scalar_keywords
+
+_RECORDS: Final = (
+    inspect.StructType,
+    inspect.TypedDictType,
+    inspect.DataclassType,
+    inspect.NamedTupleType,
+)
+
+
+def params_schema(params: Any) -> dict[str, Any]:
+    """Return the JSON Schema of what msgspec decodes into the type *params*.
+
+    Raises:
+        TypeError, NameError: the type has no JSON Schema.
+    """
+    schema = msgspec.json.schema(params)
+    _Refiner(schema.get("$defs", {})).refine(inspect.type_info(params), schema)
+    return schema
+
+
+def accepts_objects(params: Any) -> bool:
+    """Return whether msgspec decodes some JSON object into the type *params*."""
+    return _accepts_objects(inspect.type_info(params))
+
+
+def _accepts_objects(kind: inspect.Type) -> bool:
+    kind = bare(kind)
+    if isinstance(kind, inspect.UnionType):
+        return any(_accepts_objects(member) for member in kind.types)
+    if isinstance(kind, inspect.StructType):
+        return not kind.array_like
+    return isinstance(
+        kind,
+        inspect.AnyType
+        | inspect.RawType
+        | inspect.CustomType
+        | inspect.DictType
+        | inspect.TypedDictType
+        | inspect.DataclassType,
+    )
+
+
+class _Refiner:
+    """Walks a type and its schema side by side, and adds to the schema. *definitions* are its `$defs`."""
+
+    def __init__(self, definitions: dict[str, Any]) -> None:
+        self._definitions = definitions
+        self._visited: set[str] = set()
+
+    def refine(self, kind: inspect.Type, schema: Any) -> None:
+        kind = bare(kind)
+        if not isinstance(schema, dict):
+            return
+        if "$ref" in schema:
+            name = schema["$ref"].rpartition("/")[2]
+            if name in self._visited or name not in self._definitions:
+                return
+            self._visited.add(name)
+            schema = self._definitions[name]
+        if isinstance(kind, _RECORDS):
+            self._refine_fields(kind, schema)
+        elif isinstance(kind, inspect.UnionType):
+            self._refine_all(_in_schema_order(kind.types), _options(schema))
+        elif isinstance(kind, inspect.CollectionType):
+            self.refine(kind.item_type, schema.get("items"))
+        elif isinstance(kind, inspect.TupleType):
+            self._refine_all(kind.item_types, schema.get("prefixItems", ()))
+        elif isinstance(kind, inspect.DictType):
+            keys = key_schema(kind.key_type)
+            if keys is not None:
+                schema["propertyNames"] = {**schema.get("propertyNames", {}), **keys} if keys else False
+            self.refine(kind.value_type, schema.get("additionalProperties"))
+        else:
+            schema.update(scalar_keywords(kind))
+
+    def _refine_all(self, kinds: Iterable[inspect.Type], schemas: Iterable[Any]) -> None:
+        for kind, schema in zip(kinds, schemas, strict=False):
+            self.refine(kind, schema)
+
+    def _refine_fields(self, kind: Any, schema: dict[str, Any]) -> None:
+        if "prefixItems" in schema:
+            # The tag of a struct comes before its fields.
+            tags = len(schema["prefixItems"]) - len(kind.fields)
+            self._refine_all((field.type for field in kind.fields), schema["prefixItems"][tags:])
+        for field in kind.fields:
+            self.refine(field.type, schema.get("properties", {}).get(field.encode_name))
+
+
+def _in_schema_order(kinds: Iterable[inspect.Type]) -> list[inspect.Type]:
+    """Return the members of a union as msgspec lists them: structs after the others, null last."""
+
+    def place(kind: inspect.Type) -> int:
+        kind = bare(kind)
+        if isinstance(kind, inspect.NoneType):
+            return 2
+        return int(isinstance(kind, inspect.StructType) and not kind.array_like)
+
+    return sorted(kinds, key=place)
+
+
+def _options(schema: dict[str, Any]) -> list[Any]:
+    options: list[Any] = []
+    for option in schema.get("anyOf", ()):
+        options += option["anyOf"] if "discriminator" in option else [option]
+    return options

@@ -1,0 +1,112 @@
+"""Keywords of a JSON Schema for single values and for the keys of objects, which msgspec leaves out. Pure."""
+
+from typing import Any, Final
+
+from msgspec import inspect
+
+MIN_BYTES: Final = "x-headrace-minBytes"
+MAX_BYTES: Final = "x-headrace-maxBytes"
+"""The length of bytes. `minLength` and `maxLength` count characters of base64, three bytes for every four."""
+
+KEY: Final = "x-headrace-key"
+"""The schema of the number that a key of an object stands for."""
+
+OFFSET_PATTERN: Final = "(?:[Zz]|[+-][0-9]{2}:?[0-9]{2})$"
+"""The end of a date-time or a time that must have an offset."""
+
+_INTEGER_KEY: Final = "^-?(?:0|[1-9][0-9]*)$"
+
+_DATE_TIME_FORMATS: Final = {True: "date-time", False: "date-time-local", None: "date-time"}
+_TIME_FORMATS: Final = {True: "time", False: "partial-time", None: "time"}
+_BYTES: Final = (inspect.BytesType, inspect.ByteArrayType, inspect.MemoryViewType)
+_TEXT_FORMATS: Final = {
+    inspect.DateType: "date",
+    inspect.TimeDeltaType: "duration",
+    inspect.UUIDType: "uuid",
+}
+
+
+def bare(kind: inspect.Type) -> inspect.Type:
+    """Return the type without its metadata, such as titles."""
+    while isinstance(kind, inspect.Metadata):
+        kind = kind.type
+    return kind
+
+
+def scalar_keywords(kind: inspect.Type) -> dict[str, Any]:
+    """Return the keywords that msgspec leaves out of the schema of a single value."""
+    if isinstance(kind, inspect.DateTimeType | inspect.TimeType):
+        formats = _DATE_TIME_FORMATS if isinstance(kind, inspect.DateTimeType) else _TIME_FORMATS
+        keywords = {"format": formats[kind.tz]}
+        return keywords | {"pattern": OFFSET_PATTERN} if kind.tz else keywords
+    if isinstance(kind, inspect.DecimalType):
+        return {"type": ["string", "number"]}
+    if isinstance(kind, _BYTES):
+        lengths = {MIN_BYTES: kind.min_length, MAX_BYTES: kind.max_length}
+        return {name: length for name, length in lengths.items() if length is not None}
+    return {}
+
+
+def key_schema(kind: inspect.Type) -> dict[str, Any] | None:
+    """Return what the keys of an object must fulfil: None for any text, an empty schema if none can."""
+    kind = bare(kind)
+    if isinstance(kind, inspect.AnyType | inspect.StrType):
+        return None  # msgspec's schema has the limits of texts
+    if isinstance(kind, inspect.UnionType):
+        return _union_schema(kind)
+    if isinstance(kind, inspect.EnumType | inspect.LiteralType):
+        values = kind.values if isinstance(kind, inspect.LiteralType) else [each.value for each in kind.cls]
+        return {"enum": sorted(str(value) for value in values if value is not None)}
+    if isinstance(kind, inspect.IntType | inspect.FloatType | inspect.DecimalType):
+        return _number_key_schema(kind)
+    return _text_schema(kind)
+
+
+def _union_schema(kind: inspect.UnionType) -> dict[str, Any] | None:
+    options: list[dict[str, Any]] = []
+    for each in kind.types:
+        member = bare(each)
+        option = key_schema(member)
+        if option is None:
+            if not isinstance(member, inspect.StrType):
+                return None
+            limits = (
+                ("minLength", member.min_length),
+                ("maxLength", member.max_length),
+                ("pattern", member.pattern),
+            )
+            option = {name: limit for name, limit in limits if limit is not None}
+            if not option:
+                return None
+        if option:
+            options.append(option)
+    return {"anyOf": options} if options else {}
+
+
+def _number_key_schema(kind: inspect.IntType | inspect.FloatType | inspect.DecimalType) -> dict[str, Any]:
+    if isinstance(kind, inspect.DecimalType):
+        return {"format": "decimal", KEY: {"type": "number", "format": "decimal"}}
+    if isinstance(kind, inspect.FloatType):
+        return {KEY: _number_schema("number", kind)}
+    number = _number_schema("integer", kind)
+    return {"pattern": _INTEGER_KEY} | ({KEY: number} if len(number) > 1 else {})
+
+
+def _number_schema(name: str, kind: inspect.IntType | inspect.FloatType) -> dict[str, Any]:
+    limits = {
+        "minimum": kind.ge,
+        "exclusiveMinimum": kind.gt,
+        "maximum": kind.le,
+        "exclusiveMaximum": kind.lt,
+        "multipleOf": kind.multiple_of,
+    }
+    return {"type": name} | {keyword: limit for keyword, limit in limits.items() if limit is not None}
+
+
+def _text_schema(kind: inspect.Type) -> dict[str, Any]:
+    if isinstance(kind, _BYTES):
+        return {"contentEncoding": "base64"} | scalar_keywords(kind)
+    if isinstance(kind, inspect.DateTimeType | inspect.TimeType):
+        return scalar_keywords(kind)
+    name = _TEXT_FORMATS.get(type(kind))
+    return {} if name is None else {"format": name}
