@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 
-import jsonschema_rs
 from msgspec import Struct
 
 from headrace.domain.base import Session, database_now
@@ -12,9 +12,11 @@ from headrace.domain.errors import HeadraceError
 from headrace.domain.pipelines.catalogue import CachedPipeline
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.pipelines.repository import PipelineRepository
+from headrace.domain.pipelines.validator import ParamsValidator
 from headrace.domain.pipelines.versions import version_key
 
 _MAX_FAULTS: Final = 100
+_MAX_MESSAGE: Final = 500
 _MAX_VALIDATORS: Final = 256
 
 
@@ -109,11 +111,11 @@ def as_newest(version: PipelineVersion) -> CachedPipeline:
     return CachedPipeline(version.name, version.version, version.params_schema, version.updated_at, True)
 
 
-_validators: dict[tuple[str, int, datetime], jsonschema_rs.Validator] = {}
+_validators: dict[tuple[str, int, datetime], ParamsValidator] = {}
 
 
 def check_params(pipeline: CachedPipeline, params: Any, *, at: str = "$.params") -> None:
-    """Validate *params* against the pipeline's schema.
+    """Check that a worker can decode *params*, as far as the pipeline's schema tells.
 
     Raises:
         ParamsInvalidError: they do not fit. The paths of its faults begin with *at*.
@@ -123,14 +125,13 @@ def check_params(pipeline: CachedPipeline, params: Any, *, at: str = "$.params")
     if validator is None:
         if len(_validators) >= _MAX_VALIDATORS:
             _validators.clear()
-        validator = _validators[key] = jsonschema_rs.validator_for(pipeline.params_schema)
+        validator = _validators[key] = ParamsValidator(pipeline.params_schema)
     if validator.is_valid(params):
         return
-    faults = []
-    for error in validator.iter_errors(params):
-        faults.append(Fault(at + _path(error.instance_path), error.message[:500]))
-        if len(faults) == _MAX_FAULTS:
-            break
+    faults = [
+        Fault(at + _path(keys), message[:_MAX_MESSAGE])
+        for keys, message in islice(validator.faults(params), _MAX_FAULTS)
+    ]
     raise ParamsInvalidError(pipeline.name, faults)
 
 
