@@ -1,6 +1,8 @@
 """Jobs over REST: accepted requests, refused requests, and their problem responses."""
 
 import asyncio
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
@@ -9,6 +11,7 @@ import pytest
 
 from headrace.adapters.database import StatementPool
 from headrace.domain.json_limits import MAX_JSON_BYTES
+from headrace.domain.pipelines.schemas import params_schema
 from support.harness import Api
 
 UNKNOWN = "01a1fccd-6b98-76e1-8951-c578b7c6189f"
@@ -100,6 +103,28 @@ async def test_all_errors_of_the_params_are_reported_at_once(api: Api) -> None:
 
     paths = [fault["path"] for fault in problem(response, 422, "params_invalid")["errors"]]
     assert sorted(paths) == ["$.params", "$.params.count", "$.params.interval_ms"]
+
+
+async def test_values_that_a_worker_cannot_decode_are_refused_all_at_once(
+    api: Api, database: StatementPool
+) -> None:
+    schema = params_schema(msgspec.defstruct("Order", [("due", datetime), ("price", Decimal), ("size", int)]))
+    await database.fetch(
+        "INSERT INTO pipelines (id, name, version, description, graph, params_schema, created_at, updated_at)"
+        " VALUES (gen_random_uuid(), 'order', 1, '', '[]', $1::text::jsonb, now(), now())",
+        msgspec.json.encode(schema).decode(),
+    )
+    params = {"due": "yesterday", "price": "abc", "size": 1.0}
+
+    response = await api.http.post("/api/v1/jobs", json={"pipeline": "order", "params": params})
+
+    faults = problem(response, 422, "params_invalid")["errors"]
+    assert {fault["path"]: fault["message"] for fault in faults} == {
+        "$.params.due": '"yesterday" is not a date-time such as 2030-01-02T03:04:05Z',
+        "$.params.price": '"abc" is not a decimal number such as 12.34',
+        "$.params.size": "1.0 is not written as a whole number such as 100",
+    }
+    assert (await api.http.get("/api/v1/jobs")).json()["total"] == 0
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,32 @@ async def test_a_second_attempt_runs_only_unfinished_steps(settings: Settings, t
     assert sorted(entered) == ["first", "hold", "hold", "item 0", "item 1", "item 2"]
 
 
+async def test_a_decimal_sent_as_a_number_reaches_the_step_unchanged(service: Api) -> None:
+    job = await service.submit("order", params={"price": 0.1, "due": "2030-01-02T03:04:05Z"})
+
+    done = await service.finish(job["id"])
+
+    assert done["state"] == "succeeded", done["error"]
+    assert done["result"] == {"total": "0.3", "due_year": 2030}
+
+
+async def test_values_that_no_step_could_decode_are_refused_before_a_job_exists(service: Api) -> None:
+    response = await service.http.post(
+        "/api/v1/jobs", json={"pipeline": "order", "params": {"price": "abc", "due": "yesterday"}}
+    )
+
+    assert (response.status_code, response.json()["code"]) == (422, "params_invalid")
+    assert sorted(response.json()["errors"], key=lambda fault: fault["path"]) == [
+        {
+            "path": "$.params.due",
+            "message": '"yesterday" is not a date-time such as 2030-01-02T03:04:05Z',
+        },
+        {"path": "$.params.price", "message": '"abc" is not a decimal number such as 12.34'},
+    ]
+    total = (await service.http.get("/api/v1/jobs", params={"pipeline": "order"})).json()["total"]
+    assert total == 0
+
+
 async def test_params_that_no_longer_match_the_schema_fail_the_job(service: Api, database: Any) -> None:
     job = await service.submit("counting", params={"ledger": "x"}, run_at="2100-01-01T00:00:00Z")
     await database.fetch(

@@ -4,7 +4,8 @@ import asyncio
 import os
 import threading
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -306,3 +307,23 @@ async def report_once(context: StepContext[CaseParams]) -> None:
 
 rarely = Pipeline("rarely", version=1, params=CaseParams)
 rarely.add(report_once)
+
+
+class OrderParams(Struct):
+    price: Decimal
+    due: datetime
+
+
+class Invoice(Struct):
+    total: Decimal
+    due_year: int
+
+
+@step
+async def bill(context: StepContext[OrderParams]) -> Invoice:
+    """Safe to run again: it calculates."""
+    return Invoice(context.params.price * 3, context.params.due.year)
+
+
+order = Pipeline("order", version=1, params=OrderParams)
+order.add(bill, result=True)
