@@ -6,7 +6,7 @@ not register it again, unless no worker has confirmed the registered one for som
 """
 
 from datetime import datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from msgspec import Struct
 
@@ -48,9 +48,17 @@ class Registered(Struct, frozen=True):
 
 
 def next_step(
-    key: tuple[str, int], row: Registered, own: StoredDefinition, *, may_replace: bool, is_start: bool
+    key: tuple[str, int],
+    row: Registered,
+    own: StoredDefinition,
+    *,
+    may_replace: bool,
+    is_start: bool,
+    plain_params_schema: dict[str, Any] | None = None,
 ) -> Step:
     """Return what to do with a registered version that a worker defines as *own*.
+
+    *plain_params_schema*: see `breaking_changes`.
 
     `confirm`: it is the same · `keep`: serve it and leave the registered definition · `replace`: register it.
 
@@ -66,7 +74,7 @@ def next_step(
     is_older = own.digest in row.superseded
     if is_older and row.is_confirmed:
         return "keep"
-    changes = breaking_changes(row.definition, own)
+    changes = breaking_changes(row.definition, own, plain_params_schema=plain_params_schema)
     if not changes:
         return "replace"
     if is_older:

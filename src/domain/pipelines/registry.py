@@ -1,6 +1,6 @@
 """Registers a worker's pipelines in PostgreSQL. Plain statements, because a worker loads no ORM."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -8,7 +8,7 @@ from uuid_utils.compat import uuid7
 
 from headrace.domain.database import Database, Row
 from headrace.domain.pipelines.definition import Pipeline
-from headrace.domain.pipelines.registration import PipelineChangedError, Registered, next_step
+from headrace.domain.pipelines.registration import PipelineChangedError, Registered, Step, next_step
 from headrace.domain.pipelines.stored_definition import StoredDefinition
 
 CONFIRM_SECONDS: Final = 60.0
@@ -60,10 +60,13 @@ FROM served WHERE pipelines.id = served.id
 class Registrar:
     """Registers the pipelines of one worker. *may_replace*: changes that break running jobs are allowed."""
 
-    def __init__(self, database: Database, pipelines: Iterable[Pipeline], *, may_replace: bool) -> None:
+    def __init__(self, database: Database, pipelines: Collection[Pipeline], *, may_replace: bool) -> None:
         self._database = database
         self._definitions = {
             (pipeline.name, pipeline.version): StoredDefinition.of(pipeline) for pipeline in pipelines
+        }
+        self._plain_params_schemas = {
+            (pipeline.name, pipeline.version): msgspec.json.schema(pipeline.params) for pipeline in pipelines
         }
         self._may_replace = may_replace
 
@@ -91,7 +94,7 @@ class Registrar:
         for key, own in self._definitions.items():
             if key in registered:
                 try:
-                    next_step(key, registered[key], own, may_replace=self._may_replace, is_start=True)
+                    self._next_step(key, registered[key], own, is_start=True)
                 except PipelineChangedError as refusal:
                     refusals.append(refusal)
         return refusals
@@ -114,6 +117,18 @@ class Registrar:
             await self._database.fetch(_CONFIRM, *(list(column) for column in zip(*unchanged, strict=True)))
         return refusals
 
+    def _next_step(
+        self, key: tuple[str, int], row: Registered, own: StoredDefinition, *, is_start: bool
+    ) -> Step:
+        return next_step(
+            key,
+            row,
+            own,
+            may_replace=self._may_replace,
+            is_start=is_start,
+            plain_params_schema=self._plain_params_schemas[key],
+        )
+
     async def _write(
         self,
         key: tuple[str, int],
@@ -127,7 +142,7 @@ class Registrar:
         columns = _columns(own)
         if row is None:
             return bool(await self._database.fetch(_INSERT, uuid7(), *key, *columns))
-        match next_step(key, row, own, may_replace=self._may_replace, is_start=is_start):
+        match self._next_step(key, row, own, is_start=is_start):
             case "confirm":
                 unchanged.append((*key, row.updated_at))
             case "replace":

@@ -45,14 +45,20 @@ class StoredDefinition(Struct, frozen=True, kw_only=True):
         return hashlib.sha256(msgspec.json.encode(values, order="deterministic")).hexdigest()
 
 
-def breaking_changes(old: StoredDefinition, new: StoredDefinition) -> list[str]:
+def breaking_changes(
+    old: StoredDefinition, new: StoredDefinition, *, plain_params_schema: dict[str, Any] | None = None
+) -> list[str]:
     """Return the changes that need a new version, since jobs of *old* may be running, each with its path.
+
+    *plain_params_schema* describes the params of *new* as the first release did, without the formats that a
+    worker has always required: a registered version that has it is the same.
 
     These are changes of the graph (steps, `after`, `for_each`, `result`), of the types of outputs and items,
     and parameters that are no longer accepted or are decoded differently.
     """
+    is_same = old.params_schema == plain_params_schema
     return [
-        *narrowings(old.params_schema, new.params_schema, "$.params"),
+        *([] if is_same else narrowings(old.params_schema, new.params_schema, "$.params")),
         *_graph_changes(old, new),
         *_type_changes(old, new),
     ]
