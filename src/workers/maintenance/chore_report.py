@@ -65,6 +65,8 @@ class ChoreReport:
             return
         try:
             await self._repository.store_outcome(name, None if error is None else _text_of(error))
+        except TRANSIENT:
+            return  # the chore's own loop says that PostgreSQL is away, and the next run reports again
         except Exception as failure:  # noqa: BLE001  (the chore itself is done)
             _log.warning("chore_not_recorded", chore=name, reason=str(failure))
         else:
