@@ -36,7 +36,8 @@ async def test_jobs_without_a_slot_wait_in_the_queue_and_another_worker_takes_it
     slots: Settings, database: StatementPool
 ) -> None:
     async with serving(slots) as api, working(slots):
-        jobs = [await api.submit("process_first", params={"seconds": 2}) for _ in range(4)]
+        # Long enough for the second worker to load its modules, before which it claims none.
+        jobs = [await api.submit("process_first", params={"seconds": 6}) for _ in range(4)]
         await until_running(api, 1)
         with_one = await states(api)
         async with working(slots):

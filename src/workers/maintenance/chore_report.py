@@ -65,8 +65,10 @@ class ChoreReport:
             return
         try:
             await self._repository.store_outcome(name, None if error is None else _text_of(error))
-        except TRANSIENT:
-            return  # the chore's own loop says that PostgreSQL is away, and the next run reports again
+        except TRANSIENT as failure:
+            # That PostgreSQL is away is logged by the chore's own loop, and the next run reports again.
+            if isinstance(failure, DatabaseRefusingError):
+                _log.warning("chore_not_recorded", chore=name, reason=str(failure))
         except Exception as failure:  # noqa: BLE001  (the chore itself is done)
             _log.warning("chore_not_recorded", chore=name, reason=str(failure))
         else:
