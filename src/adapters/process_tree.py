@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Collection
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 KILL_SECONDS: Final = 5.0
@@ -31,24 +30,28 @@ def run_below_init() -> None:
     """
     if os.getpid() != 1:
         return
-    signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
+    # They stay blocked in the parent, which takes them one by one, so that none arrives unnoticed.
+    awaited = {*_FORWARDED, signal.SIGCHLD}
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     child = os.fork()
-    if child != 0:
-
-        def forward(number: int, _frame: FrameType | None) -> None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, number)
-
-        for number in _FORWARDED:
-            signal.signal(number, forward)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
     if child == 0:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
         return
     while True:
-        pid, status = os.wait()
-        if pid == child:
-            code = os.waitstatus_to_exitcode(status)
-            os._exit(code if code >= 0 else 128 - code)
+        number = signal.sigwait(awaited)
+        if number == signal.SIGCHLD:
+            _exit_with(child)
+        else:
+            os.kill(child, number)
+
+
+def _exit_with(child: int) -> None:
+    """Reap all children that have ended, and exit with the status of *child* if it is one of them."""
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG))[0] != 0:
+            if ended[0] == child:
+                code = os.waitstatus_to_exitcode(ended[1])
+                os._exit(code if code >= 0 else 128 - code)
 
 
 def adopt_orphans() -> None:

@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, Web
 from conformance.watchers import blocks
 from faults.stream_judge import UNKNOWN_STATE, ClientConnection, ClientRecord
 
-_TIMEOUT_SECONDS: Final = 60.0
+_TIMEOUT_SECONDS: Final = 240.0
 _MAX_CONNECTIONS: Final = 1_000
 # 1001 and 1012: the server stops; 1013: come back later. Others are for clients that did something wrong.
 _COME_BACK: Final = frozenset({1001, 1012, 1013})

@@ -57,8 +57,9 @@ async def test_an_api_process_that_hangs_is_replaced(
 def test_a_command_that_is_pid_1_passes_signals_on_and_ends_with_the_status_of_its_child() -> None:
     program = (
         "from headrace.adapters.process_tree import run_below_init; run_below_init()\n"
-        "import os, signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
-        "print(os.getpid(), flush=True); signal.pause()"
+        "import os, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
+        "print(os.getpid(), flush=True)\n"
+        "while True: time.sleep(0.1)"
     )
     command = [*_require_namespace(), sys.executable, "-c", program]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as outside:

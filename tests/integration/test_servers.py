@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from headrace.adapters.servers import (
     start_postgres,
     start_redis,
 )
+from support.scratch import make_server_folder
 
 LAUNCHER = """
 import sys
@@ -43,8 +43,7 @@ with run_servers(Path(sys.argv[1]), source=sys.argv[2]) as servers:
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
     # Not tmp_path: when run as root, its parents are closed to the user postgres and every folder would move.
-    folder = Path(tempfile.mkdtemp(prefix="headrace-test-"))
-    folder.chmod(0o711)
+    folder = make_server_folder("headrace-test-")
     yield folder
     for server in ("postgres", "redis"):
         state = folder / server / "server.json"

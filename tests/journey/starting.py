@@ -7,12 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from support.scratch import make_server_folder
 
 HEADRACE = str(Path(sys.executable).with_name("headrace"))
 _FOREIGN_ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
@@ -118,9 +119,8 @@ def running(
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Create a data folder that other users can enter: under root, PostgreSQL runs as another user."""
-    folder = Path(tempfile.mkdtemp(prefix="headrace-cli-"))
-    folder.chmod(0o711)
+    """Create a data folder for the command."""
+    folder = make_server_folder("headrace-cli-")
     try:
         yield folder
     finally:

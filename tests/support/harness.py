@@ -4,10 +4,8 @@ import asyncio
 import shutil
 import signal
 import ssl
-import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
@@ -24,6 +22,7 @@ from headrace.api.server.websocket_protocol import WebSocketProtocol
 from headrace.app import create_app
 from headrace.settings import Settings
 from headrace.workers.main import RunningWorker, open_worker
+from support.scratch import make_server_folder
 
 # Shared, because each client would load all certificates of the system, which takes longer than a job.
 TLS: Final = ssl.create_default_context()
@@ -123,9 +122,7 @@ async def serving(settings: Settings) -> AsyncIterator[Api]:
 @contextmanager
 def private_servers() -> Iterator[Servers]:
     """Run a PostgreSQL and a Redis that only the block uses."""
-    # Other users must be able to enter the folder: under root, PostgreSQL runs as another user.
-    folder = Path(tempfile.mkdtemp(prefix="headrace-tests-"))
-    folder.chmod(0o711)
+    folder = make_server_folder("headrace-tests-")
     try:
         with run_servers(folder) as servers:
             yield servers

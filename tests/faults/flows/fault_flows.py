@@ -17,13 +17,15 @@ from headrace import Pipeline, RetryableError, StepContext, step
 class Relay(Struct):
     """*dies_in* is the step run that kills its worker, in every attempt up to *deaths*.
 
-    *hold_seconds* is how long a step in the middle takes, *later_hold_seconds* every step of a later attempt.
+    *hold_seconds* is how long a step in the middle takes. It takes *first_hold_seconds* more in the first
+    attempt, and every step takes *later_hold_seconds* more in later ones.
     It saves a file *saves* times before and after that, with the same bytes in every attempt.
     """
 
     ledger: str
     items: int = 3
     hold_seconds: float = 0.0
+    first_hold_seconds: float = 0.0
     later_hold_seconds: float = 0.0
     dies_in: str = ""
     deaths: int = 1
@@ -58,6 +60,12 @@ def worker_above(pid: int) -> int:
     return pid
 
 
+def hold_seconds(context: StepContext[Relay]) -> float:
+    """Return how long a step in the middle takes in this attempt."""
+    params = context.params
+    return params.hold_seconds + (params.first_hold_seconds if context.attempt == 1 else 0.0)
+
+
 async def linger(context: StepContext[Relay], seconds: float = 0.0) -> None:
     await asyncio.sleep(seconds if context.attempt == 1 else seconds + context.params.later_hold_seconds)
 
@@ -76,7 +84,7 @@ async def carry(context: StepContext[Relay], number: int) -> int:
     enter(context, f"carry[{number}]")
     for _ in range(context.params.saves):
         await context.save_file("carried", f"number {number}".encode(), "text/plain")
-    await linger(context, context.params.hold_seconds)
+    await linger(context, hold_seconds(context))
     for _ in range(context.params.saves):
         await context.save_file("carried", f"number {number}".encode(), "text/plain")
     return number
@@ -94,7 +102,7 @@ async def finish(context: StepContext[Relay]) -> int:
 def carry_apart(context: StepContext[Relay]) -> int:
     """Safe to run again: its entry is counted."""
     enter(context, "carry_apart")
-    time.sleep(context.params.hold_seconds)
+    time.sleep(hold_seconds(context))
     return context.attempt
 
 

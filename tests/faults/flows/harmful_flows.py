@@ -112,6 +112,8 @@ def harm_in_a_thread(context: StepContext[Harm]) -> None:
     say_entered(context)
     while waits_for_neighbours(context.params):
         time.sleep(0.02)
+    # The last neighbour has made its file, and is still in its code.
+    time.sleep(0.3)
     end_process(context.params.way)
 
 
