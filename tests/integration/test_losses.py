@@ -127,7 +127,7 @@ async def test_the_time_of_a_job_runs_while_its_attempts_run_and_not_while_it_wa
     await worker.write([change(claim, 1, JobMove(target=JobState.QUEUED, delay_seconds=1000))])
     # It waits for a long time, as far as the clock is concerned.
     await ready.fetch(
-        "UPDATE jobs SET run_at = now() - interval '1 day',"
+        "UPDATE jobs SET run_at = now() - interval '1 day', created_at = now() - interval '2 days',"
         " due_order = now() - interval '1 day' - priority * interval '60 s',"
         " started_at = now() - interval '2 days'"
     )

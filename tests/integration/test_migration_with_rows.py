@@ -86,6 +86,22 @@ async def test_an_upgrade_and_downgrade_keep_every_row_unchanged(
     assert await rows_of(previous) == before
 
 
+async def test_after_the_upgrade_due_order_counts_from_the_later_of_run_at_and_submission(
+    previous: StatementPool, previous_url: str, blobs: BlobStore
+) -> None:
+    old = await fill_database(previous, blobs)
+    run_in_thread(upgrade, previous_url)
+
+    rows = await previous.fetch(
+        "SELECT id, run_at, created_at, due_order + interval '300 s' AS due FROM jobs"
+    )
+
+    jobs = {row["id"]: row for row in rows}
+    early, later = jobs[old.jobs["queued"]], jobs[old.jobs["later"]]
+    assert early["run_at"] < early["created_at"] == early["due"]
+    assert later["created_at"] < later["run_at"] == later["due"]
+
+
 async def test_after_the_upgrade_old_data_is_readable_and_old_jobs_continue(
     previous: StatementPool, previous_url: str, blobs: BlobStore, settings: Settings
 ) -> None:

@@ -23,11 +23,12 @@ SUCCESS: Final = JobMove(target=JobState.SUCCEEDED, result="null")
 async def queue_job(
     database: StatementPool, *, priority: int = 5, due_in: float = -1, queue: str = "default"
 ) -> UUID:
+    """Queue a job that is due in *due_in* seconds; if that is in the past, it was submitted then."""
     job_id = uuid7()
     await database.fetch(
         "INSERT INTO jobs (id, owner_id, pipeline, version, state, params, meta, queue, priority, run_at,"
         " due_order, created_at, updated_at) SELECT $1, $2, 'noop', 1, 'queued', '{}', '{}', $5, $3::int, at,"
-        " at - $3::int * interval '60 seconds', now(), now()"
+        " at - $3::int * interval '60 seconds', least(at, now()), now()"
         " FROM (SELECT now() + $4::float8 * interval '1 second' AS at) due",
         job_id,
         OWNER,

@@ -115,7 +115,8 @@ async def fill_database(database: StatementPool, blobs: BlobStore) -> OldRows:
         lease_owner="old-2",
         lease_expires_at=now + timedelta(seconds=15),
     )
-    await _job(database, old, "queued", [JobQueued()], attempt=0)
+    long_ago = datetime(2000, 1, 1, tzinfo=UTC)
+    await _job(database, old, "queued", [JobQueued()], attempt=0, run_at=long_ago)
     later = datetime(2100, 1, 1, tzinfo=UTC)
     await _job(database, old, "later", [JobQueued()], state="queued", attempt=0, run_at=later)
 

@@ -17,11 +17,14 @@ MAX_BLAMELESS_LOSSES: Final = 10
 IS_SUSPECT_SQL: Final = f"losses >= {SUSPECT_LOSSES}"
 
 
-def due_order(run_at: datetime, priority: int) -> datetime:
-    """Return the sort key of the claim order: each level of priority counts for a minute of waiting."""
-    return run_at - timedelta(seconds=_PRIORITY_SECONDS * priority)
+def due_order(run_at: datetime, created_at: datetime, priority: int) -> datetime:
+    """Return the sort key of the claim order: each level of priority counts for a minute of waiting.
+
+    A job waits from its `run_at` on, but not before its submission.
+    """
+    return max(run_at, created_at) - timedelta(seconds=_PRIORITY_SECONDS * priority)
 
 
-def due_order_sql(run_at: str, priority: str = "priority") -> str:
-    """Return `due_order` as an SQL expression of two others."""
-    return f"{run_at} - {priority} * interval '{_PRIORITY_SECONDS} seconds'"
+def due_order_sql(run_at: str = "run_at", created_at: str = "created_at", priority: str = "priority") -> str:
+    """Return `due_order` as an SQL expression of three others."""
+    return f"greatest({run_at}, {created_at}) - {priority} * interval '{_PRIORITY_SECONDS} seconds'"

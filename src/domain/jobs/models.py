@@ -47,7 +47,7 @@ class Job(UUIDv7AuditBase):
         ForeignKeyConstraint(["pipeline", "version"], ["pipelines.name", "pipelines.version"]),
         CheckConstraint("progress BETWEEN 0 AND 1", name="progress_is_a_fraction"),
         CheckConstraint("priority BETWEEN 0 AND 9", name="priority_0_to_9"),
-        CheckConstraint(f"due_order = {due_order_sql('run_at')}", name="due_order"),
+        CheckConstraint(f"due_order = {due_order_sql()}", name="due_order"),
         CheckConstraint("(state = 'running') = (lease_owner IS NOT NULL)", name="running_has_a_lease"),
         CheckConstraint("(lease_owner IS NULL) = (lease_expires_at IS NULL)", name="lease_has_an_end"),
         CheckConstraint(

@@ -105,7 +105,7 @@ class JobService:
             raise IllegalTransitionError(job.state, JobState.QUEUED)
         job.state = move(job.state, JobState.QUEUED)
         now = await database_now(self._session)
-        job.run_at, job.due_order = now, due_order(now, job.priority)
+        job.run_at, job.due_order = now, due_order(now, job.created_at, job.priority)
         job.finished_at = job.started_at = job.error = job.cancel_requested_at = None
         job.losses, job.ran_seconds, job.progress, job.progress_steps = 0, 0.0, 0.0, None
         job.needs_process = (

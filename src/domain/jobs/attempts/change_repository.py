@@ -20,6 +20,9 @@ SELECT job_id, key, name, index, state, tries, items::text AS items, output::tex
 FROM step_runs WHERE job_id = ANY($1::uuid[])
 """
 
+_DELAYED_RUN_AT: Final = "statement_timestamp() + w.delay * interval '1 second'"
+_DELAYED_DUE_ORDER: Final = due_order_sql(_DELAYED_RUN_AT, "j.created_at", "j.priority")
+
 # Because of write_no, a change that is sent again after a lost answer is written only once. If a cancel was
 # requested, a change that ends the attempt becomes a cancel: its last event is rewritten to `job.cancelled`.
 # A job that fails or is cancelled takes its unfinished steps with it, also those that are not in the change.
@@ -58,10 +61,9 @@ WITH new AS (
         lease_owner = CASE WHEN w.target IS NULL THEN j.lease_owner END,
         lease_expires_at = CASE WHEN w.target IS NULL THEN statement_timestamp() + $34::interval END,
         run_at = CASE WHEN w.target = 'queued' AND w.delay IS NOT NULL
-            THEN statement_timestamp() + w.delay * interval '1 second' ELSE j.run_at END,
+            THEN {_DELAYED_RUN_AT} ELSE j.run_at END,
         due_order = CASE WHEN w.target = 'queued' AND w.delay IS NOT NULL
-            THEN {due_order_sql("statement_timestamp() + w.delay * interval '1 second'", "j.priority")}
-            ELSE j.due_order END,
+            THEN {_DELAYED_DUE_ORDER} ELSE j.due_order END,
         ran_seconds = CASE WHEN w.target = 'queued' THEN {ran_seconds_sql("j")} ELSE j.ran_seconds END,
         needs_process = CASE WHEN w.target = 'queued'
             THEN coalesce(w.needs_process, false) ELSE j.needs_process END,

@@ -14,6 +14,8 @@ from headrace.domain.tags.insert_sql import insert_tags_sql
 
 _KEY_HAS_EXPIRED: Final = "created_at < statement_timestamp() - interval '24 hours'"
 
+_RUN_AT: Final = "coalesce(s.run_at, statement_timestamp())"
+
 # Presets and tags are locked as foreign keys would lock them. A preset that is deleted at the same time makes
 # its submission stale and a deleted tag leaves out its link, instead of failing the whole batch. Presets that
 # another transaction has locked are skipped, because it may delete the preset and take long.
@@ -62,8 +64,7 @@ WITH specs AS (
                       due_order, max_attempts, timeout_seconds, preset_id, request_id, needs_process,
                       event_seq, created_at, updated_at)
     SELECT s.id, s.owner_id, s.pipeline, s.version, 'queued', s.params::json, s.meta::json, s.queue,
-           s.priority, coalesce(s.run_at, statement_timestamp()),
-           {due_order_sql("coalesce(s.run_at, statement_timestamp())", "s.priority")},
+           s.priority, {_RUN_AT}, {due_order_sql(_RUN_AT, "statement_timestamp()", "s.priority")},
            s.max_attempts, s.timeout_seconds, s.preset_id, s.request_id, s.needs_process, 1,
            statement_timestamp(), statement_timestamp()
     FROM specs s JOIN judged j ON j.request = s.request AND j.verdict = 'stored'

@@ -1,0 +1,32 @@
+"""Due order counts from the later of `run_at` and the submission
+
+A `run_at` before the submission gives a job no place in front of the others any more.
+
+Revision ID: 0008
+Revises: 0007
+"""
+
+from alembic import op
+
+revision = "0008"
+down_revision = "0007"
+branch_labels = None
+depends_on = None
+
+_BY_RUN_AT = "run_at - priority * interval '60 seconds'"
+_BY_SUBMISSION = "greatest(run_at, created_at) - priority * interval '60 seconds'"
+
+
+def upgrade() -> None:
+    _order_by(_BY_SUBMISSION)
+
+
+def downgrade() -> None:
+    _order_by(_BY_RUN_AT)
+
+
+def _order_by(due_order: str) -> None:
+    """Change the rule of `due_order`, and the rows where it makes a difference."""
+    op.drop_constraint(op.f("ck_jobs_due_order"), "jobs", type_="check")
+    op.execute(f"UPDATE jobs SET due_order = {due_order} WHERE run_at < created_at")  # noqa: S608
+    op.create_check_constraint(op.f("ck_jobs_due_order"), "jobs", f"due_order = {due_order}")
