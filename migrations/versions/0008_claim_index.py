@@ -1,4 +1,4 @@
-"""Due order counts from the later of `run_at` and the submission
+"""An index of queued jobs by what a worker can claim; due order counts from the submission on
 
 A `run_at` before the submission gives a job no place in front of the others any more.
 
@@ -6,6 +6,7 @@ Revision ID: 0008
 Revises: 0007
 """
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0008"
@@ -13,15 +14,29 @@ down_revision = "0007"
 branch_labels = None
 depends_on = None
 
+_QUEUED = "state = 'queued'"
+_VERSION_KEY = "((pipeline::text || '@') || version::text)"
+_HEAD_START = "(priority * (run_at > created_at)::int)"
 _BY_RUN_AT = "run_at - priority * interval '60 seconds'"
 _BY_SUBMISSION = "greatest(run_at, created_at) - priority * interval '60 seconds'"
 
 
 def upgrade() -> None:
     _order_by(_BY_SUBMISSION)
+    op.drop_index("ix_jobs_due", "jobs")
+    op.create_index(
+        "ix_jobs_due",
+        "jobs",
+        ["queue", sa.text(_VERSION_KEY), "needs_process", sa.text(_HEAD_START), "due_order"],
+        postgresql_where=sa.text(f"{_QUEUED} AND losses < 2"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_jobs_due", "jobs")
+    op.create_index(
+        "ix_jobs_due", "jobs", ["queue", "needs_process", "due_order"], postgresql_where=sa.text(_QUEUED)
+    )
     _order_by(_BY_RUN_AT)
 
 

@@ -15,7 +15,7 @@ from headrace.domain.jobs.attempts.claims import Worker
 from headrace.domain.jobs.attempts.queue import JobQueue
 from headrace.domain.jobs.states import JobState, StepState
 from support.attempts import LEASE, SUCCESS, change, history, lose, queue_job, queue_of, row
-from support.lease_driver import OWNER, sweep
+from support.lease_driver import sweep
 
 
 async def test_jobs_are_claimed_in_claim_order(ready: StatementPool) -> None:
@@ -174,25 +174,6 @@ async def test_heartbeats_and_batches_do_not_deadlock(ready: StatementPool) -> N
     for claim in claims:
         seqs = [seq for seq, _ in await history(ready, claim.job_id)]
         assert seqs == list(range(1, len(seqs) + 1))
-
-
-async def test_the_claim_query_uses_the_index_of_due_jobs(ready: StatementPool) -> None:
-    await ready.fetch(
-        "INSERT INTO jobs (id, owner_id, pipeline, version, state, params, meta, queue, priority, run_at,"
-        " due_order, finished_at, created_at, updated_at) SELECT gen_random_uuid(), $1, 'noop', 1,"
-        " CASE WHEN n % 2 = 0 THEN 'queued' ELSE 'cancelled' END, '{}', '{}', 'default', 0, now(), now(),"
-        " CASE WHEN n % 2 = 1 THEN now() END, now(), now() FROM generate_series(1, 20000) n",
-        OWNER,
-    )
-    await ready.fetch("ANALYZE jobs")
-
-    plan = await ready.fetch(
-        "EXPLAIN SELECT id FROM jobs WHERE queue = 'default' AND state = 'queued'"
-        " AND due_order <= statement_timestamp() AND run_at <= statement_timestamp()"
-        " ORDER BY due_order LIMIT 50 FOR NO KEY UPDATE SKIP LOCKED"
-    )
-
-    assert any("ix_jobs_due" in line["QUERY PLAN"] for line in plan)
 
 
 async def test_a_locked_row_does_not_cost_other_jobs_their_leases(

@@ -1,5 +1,6 @@
 """The order in which jobs are claimed, and the jobs that are not claimed."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -160,6 +161,21 @@ async def test_a_worker_claims_only_its_pipelines_from_its_queues(
 
     assert await claimed(job_queue(database, queues=("here",), pipelines=("noop@2", "other@1"))) == []
     assert await claimed(job_queue(database, queues=("here", "empty"), pipelines=("noop@1",))) == [here]
+
+
+@pytest.mark.parametrize("queues", [("a",), ("a", "b")])
+async def test_a_claim_takes_no_more_jobs_with_process_steps_than_allowed(
+    database: StatementPool, engine: AsyncEngine, queues: Sequence[str]
+) -> None:
+    waiting = [
+        Waiting((20 - place) * MINUTE, 5, needs_process=place < 12, queue=queues[place % len(queues)])
+        for place in range(20)
+    ]
+    ids = await let_wait(database, *waiting)
+
+    claims = await job_queue(database, queues=queues).claim(10, process_limit=3)
+
+    assert [claim.job_id for claim in claims] == ids[:3] + ids[12:19]
 
 
 async def add_version(database: StatementPool, version: int) -> None:

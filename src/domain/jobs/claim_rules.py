@@ -16,6 +16,12 @@ MAX_BLAMELESS_LOSSES: Final = 10
 
 IS_SUSPECT_SQL: Final = f"losses >= {SUSPECT_LOSSES}"
 
+MAY_BE_CLAIMED_SQL: Final = f"state = 'queued' AND losses < {SUSPECT_LOSSES}"
+"""The jobs that an ordinary claim takes as soon as they are due."""
+
+HEAD_START_SQL: Final = "(priority * (run_at > created_at)::int)"
+"""How many priority levels the due order of a delayed job lies before its `run_at`; 0 for other jobs."""
+
 
 def due_order(run_at: datetime, created_at: datetime, priority: int) -> datetime:
     """Return the sort key of the claim order: each level of priority counts for a minute of waiting.
@@ -28,3 +34,8 @@ def due_order(run_at: datetime, created_at: datetime, priority: int) -> datetime
 def due_order_sql(run_at: str = "run_at", created_at: str = "created_at", priority: str = "priority") -> str:
     """Return `due_order` as an SQL expression of three others."""
     return f"greatest({run_at}, {created_at}) - {priority} * interval '{_PRIORITY_SECONDS} seconds'"
+
+
+def last_due_order_sql(head_start: str) -> str:
+    """Return the due order up to which jobs with this head start are due, as an SQL expression."""
+    return f"statement_timestamp() - {head_start} * interval '{_PRIORITY_SECONDS} seconds'"

@@ -22,9 +22,10 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from headrace.domain.base import DATABASE_NOW, tracked_json
 from headrace.domain.files.models import File
-from headrace.domain.jobs.claim_rules import IS_SUSPECT_SQL, due_order_sql
+from headrace.domain.jobs.claim_rules import HEAD_START_SQL, IS_SUSPECT_SQL, MAY_BE_CLAIMED_SQL, due_order_sql
 from headrace.domain.jobs.states import JobState, StepState
 from headrace.domain.pipelines.models import PipelineVersion
+from headrace.domain.pipelines.versions import VERSION_KEY_SQL
 from headrace.domain.tags.models import JOB_TAGS, Tag
 
 
@@ -55,7 +56,13 @@ class Job(UUIDv7AuditBase):
             name="final_has_an_end",
         ),
         Index(
-            "ix_jobs_due", "queue", "needs_process", "due_order", postgresql_where=text("state = 'queued'")
+            "ix_jobs_due",
+            "queue",
+            text(VERSION_KEY_SQL),
+            "needs_process",
+            text(HEAD_START_SQL),
+            "due_order",
+            postgresql_where=text(MAY_BE_CLAIMED_SQL),
         ),
         Index("ix_jobs_holder", "lease_owner", postgresql_where=text("state = 'running'")),
         Index(

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-VERSION_KEY_SQL: Final = "pipeline || '@' || version"
-"""The key of a row of `jobs`."""
+VERSION_KEY_SQL: Final = "((pipeline::text || '@') || version::text)"
+"""The key of a row of `jobs`, bracketed as PostgreSQL prints it, so that Alembic can compare indexes."""
 
 
 def version_key(name: str, version: int) -> str:

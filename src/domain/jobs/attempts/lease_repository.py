@@ -11,56 +11,11 @@ from uuid import UUID
 
 from headrace.domain.database import Database, Row
 from headrace.domain.events.sql import event_body_sql
+from headrace.domain.jobs.attempts.claim_sql import CLAIM, CLAIM_SUSPECTS
 from headrace.domain.jobs.attempts.claims import HeldLease
 from headrace.domain.jobs.claim_rules import IS_SUSPECT_SQL
 from headrace.domain.jobs.settling import ran_seconds_sql, settle_steps_sql
 from headrace.domain.pipelines.versions import VERSION_KEY_SQL
-
-
-def _due_jobs_sql(*, needs_process: str, limit: str) -> str:
-    """Return the query that locks the next due jobs of queue `q.queue`."""
-    return f"""
-            SELECT id, due_order FROM jobs
-            WHERE jobs.queue = q.queue AND needs_process = {needs_process} AND state = 'queued'
-              AND due_order <= statement_timestamp() AND run_at <= statement_timestamp()
-              AND ({IS_SUSPECT_SQL}) = $6
-              AND {VERSION_KEY_SQL} = ANY($2::text[])
-            ORDER BY due_order LIMIT {limit} FOR NO KEY UPDATE SKIP LOCKED
-        """  # noqa: S608  (fragments of this code base)
-
-
-_CLAIM: Final = f"""
-WITH due AS (
-    SELECT j.id, j.due_order
-    FROM unnest($1::text[]) AS q(queue)
-    CROSS JOIN LATERAL (
-        SELECT * FROM ({_due_jobs_sql(needs_process="false", limit="$3")}) any_worker
-        UNION ALL SELECT * FROM ({_due_jobs_sql(needs_process="true", limit="$7")}) with_process_slots
-    ) j
-    ORDER BY j.due_order LIMIT $3
-), claimed AS (
-    UPDATE jobs SET
-        state = 'running', attempt = attempt + 1, fence = fence + 1, write_no = 0,
-        lease_owner = $4, lease_expires_at = statement_timestamp() + $5::interval,
-        started_at = coalesce(started_at, statement_timestamp()),
-        event_seq = event_seq + 1, updated_at = statement_timestamp()
-    FROM due WHERE jobs.id = due.id
-    RETURNING jobs.*
-), logged AS (
-    INSERT INTO job_events (job_id, seq, at, type, body)
-    SELECT id, event_seq, statement_timestamp(), 'job.started',
-           ({event_body_sql(attempt="attempt", worker="to_json($4::text)")})::json
-    FROM claimed
-    RETURNING job_id, at, body::text AS body
-)
-SELECT id, owner_id, request_id, pipeline, version, queue, params::text AS params, attempt, fence,
-       max_attempts, losses, needs_process, state, progress, event_seq AS head, log_events,
-       cancel_requested_at IS NOT NULL AS cancel_requested,
-       timeout_seconds - ran_seconds AS seconds_left,
-       logged.at, logged.body
-FROM claimed JOIN logged ON logged.job_id = claimed.id
-ORDER BY due_order
-"""  # noqa: S608  (fragments of this code base)
 
 _RENEW: Final = """
 WITH seen AS (
@@ -149,8 +104,15 @@ class LeaseRepository:
 
         Up to *process_limit* of them begin with a step that runs in a process.
         """
+        served = [(queue, pipeline) for queue in queues for pipeline in pipelines]
         return await self._database.fetch(
-            _CLAIM, list(queues), list(pipelines), limit, worker, lease, suspects, process_limit
+            CLAIM_SUSPECTS if suspects else CLAIM,
+            [queue for queue, _ in served],
+            [pipeline for _, pipeline in served],
+            limit,
+            worker,
+            lease,
+            process_limit,
         )
 
     async def renew(
