@@ -19,10 +19,14 @@ from headrace.domain.database import (
 CONNECT_SECONDS: Final = 5
 COMMAND_SECONDS: Final = 30
 # A process that hangs must not hold a lock for longer than a few seconds.
+# A connection keeps its plans, also those that were made while a table was small enough to scan it whole. And
+# compiling a plan takes longer than any of these statements.
 SESSION: Final = {
     "application_name": "headrace",
     "statement_timeout": "20s",
     "idle_in_transaction_session_timeout": "5s",
+    "enable_seqscan": "off",
+    "jit": "off",
     "timezone": "UTC",
 }
 # asyncpg raises the third when a connection breaks during a reply.

@@ -8,6 +8,7 @@ from typing import Any, Final
 import asyncpg
 import pytest
 
+from headrace.adapters.database import SESSION
 from headrace.adapters.servers import Servers
 from headrace.domain.database import Row
 from headrace.domain.jobs.attempts.claim_sql import CLAIM
@@ -17,6 +18,7 @@ from support.lease_driver import OWNER, job_queue, seed_database
 Node = dict[str, Any]
 
 MANY: Final = 50_000
+FEW: Final = 60
 RUNNABLE: Final = 1_000
 LIMIT: Final = 50
 OTHERS: Final = tuple(f"other@{version}" for version in range(1, 100))
@@ -34,15 +36,21 @@ FROM generate_series(1, $3::int) n CROSS JOIN LATERAL (
 
 @pytest.fixture(scope="module")
 async def crowded(servers: Servers, template: str) -> AsyncIterator[asyncpg.Connection]:
-    """A database in which jobs without a worker, and delayed ones, stand before those that can be claimed."""
+    """A database in which jobs without a worker, and delayed ones, stand before those that can be claimed.
+
+    The connection has planned claims when the table was small.
+    """
     async with new_database(str(servers.database_url), template) as url:
-        connection = await asyncpg.connect(url)
+        connection = await asyncpg.connect(url, server_settings=SESSION)
         await seed_database(connection)
         await connection.execute("SET session_replication_role = replica")  # checks no foreign key
+        await connection.execute(FILL, OWNER, "noop", FEW, None, timedelta(seconds=-20))
+        await connection.execute("VACUUM ANALYZE jobs")
+        await connection.execute(f"PREPARE claim AS {CLAIM}")
+        await explain_claim(connection, ["noop@1"])
         await connection.execute(FILL, OWNER, "gone", MANY, None, timedelta(days=-1))
         await connection.execute(FILL, OWNER, "noop", MANY, 9, timedelta(minutes=5))
         await connection.execute(FILL, OWNER, "noop", RUNNABLE, None, timedelta(seconds=-10))
-        await connection.execute("SET session_replication_role = origin")
         yield connection
         await connection.close()
 
@@ -64,12 +72,12 @@ async def explain_claim(connection: asyncpg.Connection, pipelines: Sequence[str]
     recorder = Recorder()
     await job_queue(recorder, pipelines=pipelines).claim(LIMIT)
     arguments = ", ".join(map(literal, recorder.arguments))
-    await connection.execute(f"PREPARE claim AS {recorder.statement}")
-    await connection.execute("BEGIN")
+    assert recorder.statement == CLAIM
+    transaction = connection.transaction()
+    await transaction.start()
     await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
     rows = await connection.fetch(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE claim ({arguments})")
-    await connection.execute("ROLLBACK")
-    await connection.execute("DEALLOCATE claim")
+    await transaction.rollback()
     plan: Node = json.loads(rows[0][0])[0]["Plan"]
     return plan
 
@@ -152,7 +160,8 @@ async def test_postgresql_plans_the_claims_of_a_connection_only_a_few_times(
 async def plans_of_claims(connection: asyncpg.Connection) -> tuple[int, int]:
     """Return how many claims were planned with their values, and how many used the plan for any values."""
     row = await connection.fetchrow(
-        "SELECT custom_plans, generic_plans FROM pg_prepared_statements WHERE statement = $1", CLAIM
+        "SELECT custom_plans, generic_plans FROM pg_prepared_statements WHERE statement = $1",
+        CLAIM,
     )
     assert row is not None
     return row["custom_plans"], row["generic_plans"]

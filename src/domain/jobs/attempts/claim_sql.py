@@ -110,7 +110,7 @@ WITH RECURSIVE {due}, claimed AS (
         lease_owner = $4, lease_expires_at = statement_timestamp() + $5::interval,
         started_at = coalesce(started_at, statement_timestamp()),
         event_seq = event_seq + 1, updated_at = statement_timestamp()
-    WHERE jobs.id = ANY(ARRAY(SELECT id FROM due))
+    FROM due WHERE jobs.id = due.id
     RETURNING jobs.*
 ), logged AS (
     INSERT INTO job_events (job_id, seq, at, type, body)
