@@ -48,6 +48,7 @@ class BenchEnv:
     database_url: str
     redis_url: str
     folder: Path
+    postgres_pid: int
 
     def environment(self, **extra: str) -> dict[str, str]:
         return os.environ | {
@@ -66,7 +67,10 @@ def bench_environment() -> Iterator[BenchEnv]:
     folder.chmod(0o711)
     try:
         with run_servers(folder) as servers:
-            env = BenchEnv(str(servers.database_url), str(servers.redis_url), folder)
+            if servers.postgres is None:
+                raise RuntimeError("a benchmark starts its own PostgreSQL: unset HEADRACE_DATABASE_URL")
+            postgres_pid = servers.postgres.running.process.pid
+            env = BenchEnv(str(servers.database_url), str(servers.redis_url), folder, postgres_pid)
             upgrade(env.database_url)
             with processes(env, ["worker"]):
                 asyncio.run(until(env.database_url, "SELECT count(*) > 0 FROM workers"))
@@ -210,9 +214,9 @@ def report(title: str, figures: dict[str, Any], target: Path | None) -> None:
     for name, figure in figures.items():
         if isinstance(figure, dict) and "median" in figure:
             runs = ", ".join(_short(value) for value in figure["runs"])
-            print(f"  {name:<34} {_short(figure['median']):>10}   (runs: {runs})")
+            print(f"  {name:<42} {_short(figure['median']):>10}   (runs: {runs})")
         else:
-            print(f"  {name:<34} {_short(figure):>10}")
+            print(f"  {name:<42} {_short(figure):>10}")
     print(f"  machine: {machine()}\n  versions: {versions()}")
     if target:
         content = {"title": title, "machine": machine(), "versions": versions(), "figures": figures}

@@ -1,7 +1,8 @@
 """Drains a full queue: measures jobs per second from the first start to the last end, with events.
 
-A job has one step that does nothing; the last case has five in a row. It also counts the SQL statements and
-Redis round trips per job.
+A job has one step that does nothing; the last case has five in a row. It also counts the SQL statements, the
+Redis round trips, the processor time and the WAL per job. Processor time is steadier than the rate on a
+machine that others use; what the workers need to start is not in it.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from common import (
     submit,
     until,
 )
+from costs import read_costs
 
 _FLOW: Final = Path(__file__).parent / "flows" / "lines.py"
 _KNOWN: Final = "SELECT EXISTS (SELECT 1 FROM pipelines WHERE name = 'line')"
@@ -31,6 +33,7 @@ _LEFT: Final = """
 SELECT NOT EXISTS (SELECT 1 FROM jobs WHERE state = 'queued' AND queue = 'default')
    AND NOT EXISTS (SELECT 1 FROM jobs WHERE state = 'running' AND lease_owner > '')
 """
+_HAS_BEGUN: Final = "SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'succeeded')"
 _RATE: Final = """
 SELECT count(*) AS jobs, extract(epoch FROM max(finished_at) - min(started_at))::float8 AS seconds FROM jobs
 WHERE state = 'succeeded'
@@ -59,14 +62,18 @@ def drain(env: BenchEnv, jobs: int, workers: int, concurrency: int, pipeline: st
     broker = redis.Redis.from_url(env.redis_url)
     before = counts(env, broker)
     commands = [["worker", "--concurrency", str(concurrency)]] * workers
-    with processes(env, *commands, HEADRACE_PIPELINES=str(_FLOW)):
+    with processes(env, *commands, HEADRACE_PIPELINES=str(_FLOW)) as pids:
+        asyncio.run(until(env.database_url, _HAS_BEGUN))
+        costs_before = asyncio.run(read_costs(env, pids))
         asyncio.run(until(env.database_url, _LEFT))
+        costs = asyncio.run(read_costs(env, pids))
         after = counts(env, broker)
     (row,) = asyncio.run(fetch(env.database_url, _RATE))
     if row["jobs"] != jobs:
         raise RuntimeError(f"{row['jobs']} of {jobs} jobs succeeded")
     return {
         "jobs/s": row["jobs"] / row["seconds"],
+        **costs.per_job(costs_before),
         **{name: (after[name] - before[name]) / jobs for name in after},
     }
 

@@ -1,11 +1,14 @@
 """Wait for states of jobs, read from the database, which also works while the API is down."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from uuid import UUID
 
+from faults.load import Load
 from faults.processes import until_async
 from headrace.adapters.database import StatementPool
 from headrace.domain.database import TRANSIENT
+from support.harness import Api
 
 _OPEN = """
 SELECT id, state, attempt, losses FROM jobs
@@ -26,6 +29,11 @@ async def settled(database: StatementPool, job_ids: Sequence[str], seconds: floa
         return not unfinished
 
     await until_async(are_final, lambda: f"not final: {unfinished}", seconds)
+
+
+async def warm_processes(api: Api, database: StatementPool, ledger: Path) -> None:
+    """Run a job with a process step: a worker that still loads modules would hand the next one back."""
+    await settled(database, await Load(api.http, ledger).submit_many(1, pipeline="relay_apart"))
 
 
 async def in_second_attempt(database: StatementPool, job_ids: Sequence[str]) -> None:

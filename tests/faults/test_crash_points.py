@@ -13,7 +13,7 @@ from faults.checker import assert_kept
 from faults.form import by_form
 from faults.load import Load
 from faults.records import JobRecord
-from faults.settling import settled
+from faults.settling import settled, warm_processes
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
 from support.harness import TLS, serving, working
@@ -72,6 +72,8 @@ async def test_a_job_whose_step_kills_its_worker_resumes_at_that_step(
     async with serving(faulty) as api:
         load = Load(api.http, ledger)
         async with processes.worker(faulty) as doomed:
+            if pipeline == "relay_apart":
+                await warm_processes(api, database, ledger)
             await load.submit_many(1, pipeline=pipeline, dies_in=run)
             assert await doomed.wait() == -signal.SIGKILL
             async with working(faulty):

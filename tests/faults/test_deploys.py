@@ -9,7 +9,7 @@ from faults.checker import assert_kept
 from faults.form import by_form
 from faults.load import Load
 from faults.records import JobRecord
-from faults.settling import running_in, settled
+from faults.settling import running_in, settled, warm_processes
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
 from support.harness import open_api, serving, working
@@ -25,7 +25,8 @@ async def test_a_stopping_worker_finishes_short_jobs_and_hands_back_the_rest(
 ) -> None:
     async with serving(faulty) as api, processes.worker(faulty) as leaving:
         load = Load(api.http, ledger)
-        # Long jobs would outlast any start of a process, and only the second attempt ends by itself.
+        await warm_processes(api, database, ledger)
+        # Long jobs outlast any start of a process; only the second attempt ends by itself.
         apart = await load.submit_many(1, pipeline="relay_apart", first_hold_seconds=600)
         long = await load.submit_many(5, first_hold_seconds=600)
         await running_in(database, apart[0], "carry_apart")
