@@ -3,7 +3,9 @@
 import logging
 import sys
 from collections.abc import Iterable
+from contextvars import ContextVar
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 import structlog
@@ -17,6 +19,9 @@ _MIN_SECRET_CHARS: Final = 6
 _UNREDACTED_KEYS: Final = ("exc_info", "stack_info")
 _NOISY_LOGGERS: Final = ("arq", "httpx", "httpcore", "alembic", "asyncio")
 
+RUNNING_JOB: Final[ContextVar[tuple[UUID, str | None] | None]] = ContextVar("headrace_job", default=None)
+"""The job that this context works on and the request that submitted it: its log lines name both."""
+
 
 def configure_logging(level: str, *, as_json: bool, secrets: Iterable[str] = ()) -> None:
     """Send our logs and those of libraries to standard error, in one format.
@@ -25,6 +30,7 @@ def configure_logging(level: str, *, as_json: bool, secrets: Iterable[str] = ())
     """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_running_job,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -68,6 +74,14 @@ def configure_logging(level: str, *, as_json: bool, secrets: Iterable[str] = ())
         logging.getLogger(name).setLevel(logging.WARNING)
     # At level info uvicorn logs two lines per socket, with the full URL.
     logging.getLogger("uvicorn.error").setLevel(max(_LEVELS[level], logging.WARNING))
+
+
+def add_running_job(
+    _logger: Any, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Add the job that the present context works on, for structlog's list of processors."""
+    job = RUNNING_JOB.get()
+    return event if job is None else {"job_id": str(job[0]), "request_id": job[1], **event}
 
 
 def _redact_named_values(

@@ -25,6 +25,7 @@ from headrace.domain.jobs.attempts.queue import JobQueue
 from headrace.workers.attempt.outcome import StopReason
 from headrace.workers.attempt.runner import Attempt
 from headrace.workers.attempt.waiting import StopSignal, wait_first
+from headrace.workers.attribution import create_unmarked_task
 from headrace.workers.leases import Leases
 from headrace.workers.resources import WorkerResources
 
@@ -178,7 +179,7 @@ class HeadraceWorker(Worker):
         attempt = Attempt(claim, self._resources)
         self._publisher.publish([claim.news])
         self._leases.add(attempt)
-        task = asyncio.create_task(attempt.run())
+        task = create_unmarked_task(attempt.run())
         self._attempt_tasks.add(task)
         task.add_done_callback(lambda done: self._on_attempt_done(done, attempt))
 

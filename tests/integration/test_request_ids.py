@@ -1,9 +1,9 @@
 """A request id travels with the submitted job into the log of the worker that runs it."""
 
-from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from headrace.adapters.database import StatementPool
+from headrace.adapters.logs import add_running_job
 from support.harness import Api
 
 
@@ -13,7 +13,7 @@ async def test_the_request_id_of_a_submission_is_in_the_workers_log(
     first_id, second_id = {"X-Request-Id": "from-me-1"}, {"X-Request-Id": "from-them-2"}
     flaky = {"pipeline": "flaky", "params": {"fail_times": 1}}
 
-    with capture_logs(processors=[merge_contextvars]) as lines:
+    with capture_logs(processors=[add_running_job]) as lines:
         job = (await service.http.post("/api/v1/jobs", json=flaky, headers=first_id)).json()
         batch = await service.http.post(
             "/api/v1/jobs/batch", json={"jobs": [{"pipeline": "noop"}] * 2}, headers=second_id

@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 
+from headrace.adapters.logs import RUNNING_JOB
 from headrace.domain.database import TRANSIENT
 from headrace.domain.events.encoding import encode_event
 from headrace.domain.events.types import JobError, LogWritten
@@ -21,6 +22,7 @@ from headrace.workers.attempt.progress_sender import ProgressSender
 from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.step_runner import StepRunner
 from headrace.workers.containment import contained
+from headrace.workers.crash_record import Entry
 from headrace.workers.outputs import OutputSizes
 from headrace.workers.resources import WorkerResources
 from headrace.workers.slots import AttemptSlots
@@ -74,9 +76,7 @@ class Attempt:
 
     async def run(self) -> None:
         """Run the attempt, in a task of its own; only abandoned threads may still run when this returns."""
-        structlog.contextvars.bind_contextvars(
-            job_id=str(self.claim.job_id), request_id=self.claim.request_id
-        )
+        RUNNING_JOB.set((self.claim.job_id, self.claim.request_id))
         left = self.claim.seconds_left
         loop = asyncio.get_running_loop()
         timer = None if left is None else loop.call_later(max(0.0, left), self.stop, StopReason.OUT_OF_TIME)
@@ -122,12 +122,12 @@ class Attempt:
             await self._end()
 
     def _decode_params(self) -> Any:
-        crash_record = self._resources.crash_record
-        entry = crash_record.enter(self.claim.lease)
+        entry = Entry(self._resources.crash_record, self.claim.lease)
+        entry.resume()
         try:
             return self._pipeline.decode_params(self.claim.params)
         finally:
-            crash_record.leave(entry)
+            entry.suspend()
 
     async def _put_off(self, error: Exception) -> None:
         """Requeue the job because PostgreSQL was away; the next attempt continues from the stored steps."""
