@@ -36,6 +36,8 @@ _BUSY_SECONDS: Final = 60.0
 _OUTAGE_PAUSE_SECONDS: Final = 0.25
 _OUTAGE_SECONDS: Final = 300.0
 _MAX_TIMEOUTS: Final = 2
+# A smaller change is not at fault if PostgreSQL takes long.
+_LARGE: Final = 1 << 20
 
 
 _Results = dict[UUID, tuple[WriteResult, JobNews | None]]
@@ -196,8 +198,10 @@ class GroupCommit:
                     break
                 except DatabaseTimeoutError as error:
                     timeouts += 1
-                    if timeouts >= _MAX_TIMEOUTS and self._passed_at > began:
-                        raise ChangeRefusedError("it takes too long, while others are stored") from error
+                    if timeouts >= _MAX_TIMEOUTS and self._passed_at > began and pending.change.size > _LARGE:
+                        raise ChangeRefusedError(
+                            f"a change of {pending.change.size} bytes takes too long, while others are stored"
+                        ) from error
                     if loop.time() > began + _OUTAGE_SECONDS:
                         raise
                 except DatabaseBusyError as error:

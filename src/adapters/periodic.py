@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
+import asyncpg
 import structlog
 
 from headrace.domain.database import TRANSIENT
@@ -30,7 +31,7 @@ async def run_every(
     Each pause is shorter by a random part, at most the fraction *jitter*, so that workers spread their load.
     A transient database error puts the run off: the next one follows after *retry_seconds* (default:
     *seconds*). The warning is named *put_off_event*; None logs nothing. Other exceptions are logged as
-    *failed_event*; where that is None, they end the loop.
+    *failed_event*; where that is None, they end the loop, but for errors that PostgreSQL answers.
     """
     pause = seconds
     if waits_first:
@@ -38,19 +39,24 @@ async def run_every(
     while True:
         pause = seconds
         try:
-            count = await run_once()
-            if count:
-                _log.debug("chore_done", chore=getattr(run_once, "__qualname__", "chore"), count=count)
+            _log_done(run_once, await run_once())
         except TRANSIENT as error:
+            pause = retry_seconds or seconds
             if put_off_event is not None:
                 _log.warning(put_off_event, reason=error.reason)
-            if retry_seconds is not None:
-                pause = retry_seconds
+        except asyncpg.PostgresError:
+            pause = retry_seconds or seconds
+            _log.exception(failed_event or put_off_event or "statement_refused")
         except Exception:
             if failed_event is None:
                 raise
             _log.exception(failed_event)
         await sleep(_jittered(pause, jitter))
+
+
+def _log_done(run_once: RunOnce, count: int) -> None:
+    if count:
+        _log.debug("chore_done", chore=getattr(run_once, "__qualname__", "chore"), count=count)
 
 
 def _jittered(seconds: float, jitter: float) -> float:

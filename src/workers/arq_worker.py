@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from signal import Signals
 from typing import Any, Final
 
+import asyncpg
 import structlog
 from arq.connections import ArqRedis
 from arq.worker import Worker, func
@@ -151,8 +152,8 @@ class HeadraceWorker(Worker):
             return False
         try:
             claims = await self._claim_with_slots(limit)
-        except TRANSIENT as error:
-            _log.warning("claim_put_off", reason=error.reason)
+        except (*TRANSIENT, asyncpg.PostgresError) as error:
+            _log.warning("claim_put_off", reason=str(error))
             await wait_first(stop=self.stopping, seconds=_POLL_SECONDS)
             return False
         _log_requests(claims)

@@ -163,6 +163,14 @@ async def test_a_worker_claims_only_its_pipelines_from_its_queues(
     assert await claimed(job_queue(database, queues=("here", "empty"), pipelines=("noop@1",))) == [here]
 
 
+async def test_a_queue_that_is_named_twice_is_claimed_as_one(
+    database: StatementPool, engine: AsyncEngine
+) -> None:
+    ids = await submit(database, *[job_spec()] * 6)
+
+    assert await claimed(job_queue(database, queues=("default", "default")), limit=6) == ids
+
+
 @pytest.mark.parametrize("queues", [("a",), ("a", "b")])
 async def test_a_claim_takes_no_more_jobs_with_process_steps_than_allowed(
     database: StatementPool, engine: AsyncEngine, queues: Sequence[str]

@@ -319,6 +319,20 @@ async def test_a_run_with_a_repeated_idempotency_key_is_replayed(ada: Api) -> No
     problem(elsewhere, 409, "idempotency_conflict")
 
 
+async def test_a_run_is_replayed_after_its_preset_was_deleted(ada: Api) -> None:
+    preset = await save(ada)
+    url, key = f"{URL}/{preset['id']}/jobs", {"Idempotency-Key": "once"}
+    first = await ada.http.post(url, headers=key)
+    assert (await ada.http.delete(f"{URL}/{preset['id']}")).status_code == 204
+
+    again = await ada.http.post(url, headers=key)
+
+    assert (again.status_code, again.content) == (202, first.content)
+    assert again.headers["location"] == first.headers["location"]
+    problem(await ada.http.post(url, headers={"Idempotency-Key": "another"}), 404, "preset_not_found")
+    problem(await ada.http.post(url), 404, "preset_not_found")
+
+
 async def test_an_admins_idempotency_key_is_not_replayed_to_the_presets_owner(ada: Api, root: Api) -> None:
     preset = await save(ada)
     key = {"Idempotency-Key": "once"}

@@ -87,6 +87,33 @@ async def test_no_job_fails_although_one_write_in_fifty_is_answered_with_an_erro
     assert await states(database) == {"succeeded"}
 
 
+@pytest.mark.parametrize(
+    ("table", "sqlstate"),
+    [("jobs", "42P01"), ("jobs", "23505"), ("jobs", "P0001"), ("workers", "23514"), ("job_events", "22P02")],
+)
+async def test_a_worker_goes_on_after_its_claims_or_heartbeats_were_refused(
+    settings: Settings, database: StatementPool, table: str, sqlstate: str
+) -> None:
+    async with serving(settings) as api, working(settings):
+        await submit_all(api, 1)
+        await until_all_have_ended(database)
+        for statement in _INJECT[:2]:
+            await database.fetch(statement.format())
+        await database.fetch(
+            f"CREATE TRIGGER inject AFTER UPDATE OR INSERT ON {table}"
+            f" FOR EACH STATEMENT EXECUTE FUNCTION inject(1, '{{{sqlstate}}}')"
+        )
+        # A statement that changes no row fires the trigger as well.
+        async with asyncio.timeout(30):
+            while await count_writes(database) < 3:
+                await asyncio.sleep(0.05)
+        await database.fetch(f"DROP TRIGGER inject ON {table}")
+        await submit_all(api, 1)
+        await until_all_have_ended(database)
+
+    assert await states(database) == {"succeeded"}
+
+
 @pytest.mark.parametrize("sqlstate", ["25006", "42501", "42P01", "53100", "57P01", "58030", "XX000"])
 async def test_jobs_go_on_by_themselves_after_every_write_was_refused_for_a_while(
     settings: Settings, database: StatementPool, sqlstate: str

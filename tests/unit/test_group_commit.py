@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from math import inf
 from uuid import UUID
 
 import asyncpg
@@ -165,36 +166,53 @@ async def test_a_refusal_of_values_that_does_not_come_again_fails_no_change() ->
 
 
 class SlowFor:
-    """Times out for the changes of one job and writes all others."""
+    """Times out for the changes of one job, up to *times* times, and writes all others."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, times: float = inf) -> None:
         self.job_id = UUID(int=number)
         self.calls = 0
+        self._times = times
 
     async def __call__(self, changes: Sequence[Change]) -> dict[UUID, tuple[WriteResult, JobNews | None]]:
-        if any(change.job_id == self.job_id for change in changes):
+        if self.calls < self._times and any(change.job_id == self.job_id for change in changes):
             self.calls += 1
             raise DatabaseTimeoutError("TimeoutError")
         return {change.job_id: (WriteResult(verdict="applied"), None) for change in changes}
 
 
-async def test_a_change_that_times_out_while_others_are_stored_is_not_sent_for_ever() -> None:
+async def test_a_large_change_that_times_out_while_others_are_stored_is_not_sent_for_ever() -> None:
     writer = SlowFor(1)
     commit = GroupCommit(writer, Silent())
     task = asyncio.create_task(commit.run())
-    changes = [commit.submit(change(number)) for number in (1, 2, 3)]
-    slow, *quick = changes
+    large = change(1)
+    large.events.append(EncodedEvent("log", f'{{"message":"{"x" * (1 << 20)}"}}'))
+    slow, *quick = [commit.submit(large), commit.submit(change(2)), commit.submit(change(3))]
     async with asyncio.timeout(20):
         while not slow.done():
             assert (await commit.submit(change(4))).verdict == "applied"
             await asyncio.sleep(0.01)
 
     assert [(await result).verdict for result in quick] == ["applied", "applied"]
-    with pytest.raises(ChangeRefusedError):
+    with pytest.raises(ChangeRefusedError, match=r"a change of 10485\d\d bytes"):
         await slow
     commit.close()
     await asyncio.wait_for(task, 5)
     assert writer.calls == 4  # twice with others, twice alone
+
+
+async def test_a_small_change_is_sent_until_postgresql_is_fast_again() -> None:
+    writer = SlowFor(1, times=8)
+    commit = GroupCommit(writer, Silent())
+    task = asyncio.create_task(commit.run())
+    slow = commit.submit(change(1))
+    async with asyncio.timeout(20):
+        while not slow.done():
+            assert (await commit.submit(change(4))).verdict == "applied"
+            await asyncio.sleep(0.01)
+
+    assert (await slow).verdict == "applied"
+    commit.close()
+    await asyncio.wait_for(task, 5)
 
 
 async def test_a_new_attempt_restarts_its_numbers() -> None:

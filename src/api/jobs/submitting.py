@@ -43,10 +43,7 @@ async def submit_one(
         lambda jobs: msgspec.json.encode(JobView.accepted(jobs[0], owner_id)),
         key=key,
     )
-    # A replayed submission has no news: its id is only in the stored answer.
-    new_ids = [news.job_id for news in result.news]
-    (job_id,) = new_ids or (msgspec.json.decode(result.body, type=_JobId).id,)
-    return accepted(result, {"Location": f"/api/v1/jobs/{job_id}"})
+    return accepted_one(result)
 
 
 async def submit(
@@ -70,6 +67,14 @@ async def submit(
     services.publisher.publish(result.news)
     services.doorbell.ring(result.queues)
     return result
+
+
+def accepted_one(result: SubmissionResult) -> Response[JobView]:
+    """Answer with the stored job and its `Location`."""
+    # A replayed submission has no news: its id is only in the stored answer.
+    new_ids = [news.job_id for news in result.news]
+    (job_id,) = new_ids or (msgspec.json.decode(result.body, type=_JobId).id,)
+    return accepted(result, {"Location": f"/api/v1/jobs/{job_id}"})
 
 
 def accepted(result: SubmissionResult, headers: dict[str, str]) -> Response[Any]:

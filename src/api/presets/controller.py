@@ -11,12 +11,13 @@ from litestar.status_codes import HTTP_202_ACCEPTED
 from headrace.api.auth.audit import AuditNote
 from headrace.api.dependencies import Services
 from headrace.api.jobs.schemas import JobView
-from headrace.api.jobs.submitting import IdempotencyKey, build_key, submit_one
+from headrace.api.jobs.submitting import IdempotencyKey, accepted_one, build_key, submit_one
 from headrace.api.presets.schemas import PatchPreset, PresetView, RunPreset, SavePreset
 from headrace.api.query_params import Search, parse_order_by, sort_options
 from headrace.api.schemas import Limit, Offset, Page
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
+from headrace.domain.jobs.errors import PresetNotFoundError
 from headrace.domain.presets.filters import PresetFilter
 from headrace.domain.presets.repository import SORT_COLUMNS
 from headrace.domain.presets.service import PresetService
@@ -129,9 +130,18 @@ class PresetController(Controller):
         idempotency_key: IdempotencyKey = None,
     ) -> Response[JobView]:
         """Accept a job of the preset, owned by the preset's owner. It is stored, but not yet started."""
-        # A session of its own, so that no connection is held while the job is stored.
-        async with services.sessions() as session:
-            preset = await PresetService(session).get(preset_id, current_user.reach)
+        call = f"presets/{preset_id}/jobs"
+        try:
+            # A session of its own, so that no connection is held while the job is stored.
+            async with services.sessions() as session:
+                preset = await PresetService(session).get(preset_id, current_user.reach)
+        except PresetNotFoundError:
+            # It may have been deleted since the key was used.
+            key = await build_key(request, idempotency_key, call, current_user.id)
+            replayed = None if key is None else await services.submitter.replay(current_user.id, key)
+            if replayed is None:
+                raise
+            return accepted_one(replayed)
         owner_id = preset.owner_id
-        key = await build_key(request, idempotency_key, f"presets/{preset_id}/jobs", owner_id)
+        key = await build_key(request, idempotency_key, call, owner_id)
         return await submit_one(request, services, owner_id, (data or RunPreset()).spec_of(preset), key)

@@ -3,7 +3,7 @@
 import inspect
 import re
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, overload
@@ -256,6 +256,10 @@ class Pipeline:
         node = self.nodes[step.name]
         shape = list[node.output_type] if node.for_each else node.output_type  # type: ignore[name-defined]
         return msgspec.json.decode(raw, type=shape)
+
+    def decode_each_output(self, step: StepHandle, raw: str) -> Iterator[Any]:
+        """Decode the outputs of a `for_each` step from the JSON list of them, one at each turn."""
+        return map(self.nodes[step.name].decode_output, msgspec.json.decode(raw, type=list[msgspec.Raw]))
 
     def graph(self) -> list[dict[str, Any]]:
         """Return the steps as plain JSON values, in the order in which they were added."""

@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import Any, BinaryIO, Final, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -15,6 +15,9 @@ from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.values import bytes_or_path
 
 T = TypeVar("T")
+
+# Decoding more at a time would block the event loop for longer than other jobs should wait.
+_LARGE_CHARS: Final = 1 << 18
 
 
 class Folder(Protocol):
@@ -56,7 +59,14 @@ class LoopContext:
         return self._identity.scratch.path
 
     async def output(self, step: StepHandle) -> Any:
-        return self._pipeline.decode_output(step, self._host.output(step))
+        raw = self._host.output(step)
+        if len(raw) <= _LARGE_CHARS or self._pipeline.nodes[step.name].for_each is None:
+            return self._pipeline.decode_output(step, raw)
+        values = []
+        for value in self._pipeline.decode_each_output(step, raw):
+            values.append(value)
+            await asyncio.sleep(0)
+        return values
 
     async def progress(self, done: float, total: float, message: str | None = None) -> None:
         self._host.report(self._identity.name, self._identity.key, done, total, message)

@@ -93,6 +93,25 @@ async def test_the_outputs_of_a_step_with_items_are_a_list(kind: str) -> None:
     assert outputs == [Loudness(-14), Loudness(-9)]
 
 
+async def test_the_event_loop_goes_on_while_many_outputs_are_decoded() -> None:
+    item = f'{{"lufs":-14,"note":"{"x" * 100_000}"}}'
+    host = RecordingHost(outputs={"master": f"[{','.join([item] * 20)}]"})
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count_turns())
+    outputs = await loop_context(host).output(MASTER)
+    counting.cancel()
+
+    assert outputs == [Loudness(-14)] * 20
+    assert turns >= 20
+
+
 @pytest.mark.parametrize(
     ("call", "host_call"),
     [

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
@@ -95,6 +96,17 @@ async def test_a_transient_error_without_an_event_name_is_not_logged_and_keeps_t
 
     assert clock.pauses == [2]
     assert logs == []
+
+
+async def test_an_error_that_postgresql_answers_is_logged_and_does_not_end_the_loop() -> None:
+    clock = Clock()
+    error = asyncpg.UndefinedTableError("no such table")
+
+    with capture_logs() as logs, pytest.raises(EndOfTestError):
+        await run_every(2, chore(error), jitter=0, waits_first=False, sleep=clock.sleep)
+
+    assert clock.pauses == [2]
+    assert [log["event"] for log in logs if log["log_level"] == "error"] == ["statement_refused"]
 
 
 async def test_another_error_without_an_event_name_ends_the_loop() -> None:

@@ -81,6 +81,15 @@ class Change(Struct, kw_only=True):
         self.move = later.move or self.move
 
     @property
+    def size(self) -> int:
+        """The characters of its JSON texts, which are most of what is sent."""
+        texts = [event.body for event in self.events]
+        texts += [text for row in self.steps.values() for text in (row.items, row.output) if text is not None]
+        if self.move is not None and self.move.result is not None:
+            texts.append(self.move.result)
+        return sum(map(len, texts))
+
+    @property
     def log_count(self) -> int:
         return sum(event.type == "log" for event in self.events)
 

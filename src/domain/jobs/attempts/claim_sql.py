@@ -50,7 +50,7 @@ _IS_LATER_LANE: Final = f"(needs_process, {HEAD_START_SQL}) > (previous.needs_pr
 # claims have locked some of these, the second round goes on behind it, lane by lane.
 _DUE: Final = f"""
 served AS (
-    SELECT * FROM unnest((SELECT $1::text[]), (SELECT $2::text[])) AS pairs(queue, version_key)
+    SELECT DISTINCT * FROM unnest((SELECT $1::text[]), (SELECT $2::text[])) AS pairs(queue, version_key)
 ), lanes AS (
     SELECT served.*, lane.* FROM served CROSS JOIN LATERAL ({_first_lane_sql("served")}) lane
     UNION ALL

@@ -104,7 +104,7 @@ class Submitter:
                 pipelines, serving = await self._resolver.resolve(specs, at)
             except ParamsInvalidError:
                 # A replay must succeed even if the pipeline's schema has changed since.
-                if key is not None and (replay := await self._replay(owner_id, key)) is not None:
+                if key is not None and (replay := await self.replay(owner_id, key)) is not None:
                     return replay
                 raise
             tags = {name for spec in specs for name in spec.tags}
@@ -121,7 +121,7 @@ class Submitter:
             if stored.verdict == "stored":
                 return _result(submission, stored)
             if stored.verdict == "repeated" and key is not None:
-                replay = await self._replay(owner_id, key)
+                replay = await self.replay(owner_id, key)
                 if replay is not None:
                     return replay
             self._resolver.evict(specs)
@@ -142,7 +142,7 @@ class Submitter:
         (stored,) = await self._repository.store([submission])
         return stored
 
-    async def _replay(self, owner_id: UUID, key: SubmissionKey) -> SubmissionResult | None:
+    async def replay(self, owner_id: UUID, key: SubmissionKey) -> SubmissionResult | None:
         """Return the stored response of the key; None when the key is free.
 
         Raises:
