@@ -1,53 +1,20 @@
 """A living worker keeps its leases while PostgreSQL flushes slowly: its writes renew them as well."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-import asyncpg
 import msgspec
 import pytest
 
 from faults import processes
 from faults.checker import assert_kept
+from faults.flushes import slow_flushes
 from faults.form import by_form
 from faults.load import Load
 from faults.settling import settled
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
 from support.harness import serving
-
-
-@asynccontextmanager
-async def slow_flushes(url: str, seconds: float) -> AsyncIterator[None]:
-    """Let each commit hold its locks for up to *seconds*: it waits for a standby that does not exist."""
-    connection = await asyncpg.connect(url)
-
-    async def wait_for(standby: str) -> None:
-        await connection.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{standby}'")
-        await connection.execute("SELECT pg_reload_conf()")
-
-    async def alternate() -> None:
-        while True:
-            await wait_for("nobody")
-            await asyncio.sleep(seconds)
-            await wait_for("")
-            await asyncio.sleep(0.05)
-
-    alternating = asyncio.create_task(alternate())
-    try:
-        yield
-        assert not alternating.done(), alternating.exception()
-    finally:
-        alternating.cancel()
-        await asyncio.wait([alternating])
-        await connection.close()
-        # A cancel may have left the connection in the middle of a statement.
-        last = await asyncpg.connect(url)
-        await last.execute("ALTER SYSTEM RESET synchronous_standby_names")
-        await last.execute("SELECT pg_reload_conf()")
-        await last.close()
 
 
 @pytest.mark.slow

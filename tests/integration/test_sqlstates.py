@@ -1,53 +1,13 @@
 """Errors of PostgreSQL in the write path of a worker: they are never the fault of a job."""
 
 import asyncio
-from typing import Final
 
 import pytest
 
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
 from support.harness import Api, serving, working
-
-# One of each class that PostgreSQL documents, and those that say that it is read-only, full or locked.
-SQLSTATES = (
-    *("08006", "0A000", "21000", "22003", "22P05", "23505", "25006", "28000", "2BP01", "3D000", "40001"),
-    *("40P01", "42501", "42P01", "53100", "53200", "53300", "54000", "55000", "55P03", "57014", "57P01"),
-    *("58030", "F0000", "P0001", "XX000", "XX001"),
-)
-# A write of an attempt inserts or updates step runs. One in *every* fails, whatever connection it comes from.
-_INJECT: Final = (
-    "CREATE SEQUENCE injections",
-    """
-    CREATE FUNCTION inject() RETURNS trigger LANGUAGE plpgsql AS $$
-    DECLARE
-        every int := TG_ARGV[0];
-        codes text[] := TG_ARGV[1];
-    BEGIN
-        IF nextval('injections') % every = 0 THEN
-            RAISE EXCEPTION 'injected' USING
-                ERRCODE = codes[1 + currval('injections') / every % cardinality(codes)];
-        END IF;
-        RETURN NULL;
-    END $$
-    """,
-    """
-    CREATE TRIGGER inject AFTER INSERT ON step_runs
-    FOR EACH STATEMENT EXECUTE FUNCTION inject({every}, '{{{codes}}}')
-    """,
-)
-
-
-async def inject(database: StatementPool, *sqlstates: str, every: int) -> None:
-    for statement in _INJECT:
-        await database.fetch(statement.format(every=every, codes=",".join(sqlstates)))
-
-
-async def count_writes(database: StatementPool) -> int:
-    """Return how many writes the trigger has seen."""
-    (row,) = await database.fetch("SELECT last_value AS count FROM injections")
-    count: int = row["count"]
-    return count
+from support.injected_errors import SQLSTATES, count_writes, inject, stop_injecting
 
 
 async def submit_all(api: Api, count: int) -> list[str]:
@@ -124,7 +84,7 @@ async def test_jobs_go_on_by_themselves_after_every_write_was_refused_for_a_whil
         async with asyncio.timeout(30):
             while await count_writes(database) < 20:
                 await asyncio.sleep(0.05)
-        await database.fetch("DROP TRIGGER inject ON step_runs")
+        await stop_injecting(database)
         await until_all_have_ended(database)
 
     assert await states(database) == {"succeeded"}
