@@ -118,8 +118,9 @@ def within_limits(job: JobRecord) -> Iterator[str]:
     Only the job that is to blame counts a loss, and the first loss after progress counts from 0 again.
     """
     losses, failures, has_progress = 0, Counter[str](), True
-    done = {event.run for event in job.of_type("step.succeeded")}
+    done: set[str] = set()
     for event in job.events:
+        done |= {event.run} if event.type == "step.succeeded" else set()
         if event.type == "job.retried":
             losses, failures = 0, Counter({run: failures[run] for run in done})
         if event.type in {"job.retried", "step.succeeded"}:

@@ -120,6 +120,24 @@ def test_a_failed_job_may_be_retried() -> None:
     assert violations([JOB], {JOB: job}, frozenset({"run_at"})) == []
 
 
+def test_a_retry_gives_a_failed_step_its_tries_back() -> None:
+    job = sound()
+    job.events[10:10] = [
+        EventRecord(11, "step.failed", {"step": "b", "index": 0, "attempt": 2}),
+        EventRecord(12, "job.failed"),
+        EventRecord(13, "job.retried"),
+        EventRecord(14, "job.started", {"attempt": 3}),
+        EventRecord(15, "step.started", {"step": "b", "index": 0, "attempt": 3}),
+        EventRecord(16, "step.succeeded", {"step": "b", "index": 0, "attempt": 3}),
+        EventRecord(17, "job.succeeded", {"result": 7}),
+    ]
+    del job.events[17:]
+    job.event_seq, job.attempt, job.fence, job.losses = 17, 3, 3, 0
+    job.steps[1] = StepRecord(key="b[0]", name="b", state="succeeded", tries=0)
+
+    assert violations([JOB], {JOB: job}) == []
+
+
 @pytest.mark.parametrize(("state", "reason"), [("running", None), ("queued", None), ("queued", "no_worker")])
 def test_an_unfinished_job_needs_an_allowed_waiting_reason(state: str, reason: str | None) -> None:
     job = JobRecord(
