@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, Web
 from conformance.watchers import blocks
 from faults.stream_judge import UNKNOWN_STATE, ClientConnection, ClientRecord
 
-_TIMEOUT_SECONDS: Final = 240.0
+TIMEOUT_SECONDS: Final = 240.0
 _MAX_CONNECTIONS: Final = 1_000
 # 1001 and 1012: the server stops; 1013: come back later. Others are for clients that did something wrong.
 _COME_BACK: Final = frozenset({1001, 1012, 1013})
@@ -65,11 +65,13 @@ class StreamClient:
         random_source: Random,
         *,
         is_steady: bool = False,
+        timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
         self.record = record
         self._transport = TRANSPORTS[record.transport]
         self._addresses = addresses
         self._is_steady = is_steady
+        self._timeout_seconds = timeout_seconds
         self.http = http
         self.random_source = random_source
 
@@ -80,7 +82,7 @@ class StreamClient:
     async def watch(self) -> None:
         """Connect and reconnect until the end; the judge reports a missing end."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(_TIMEOUT_SECONDS):
+            async with asyncio.timeout(self._timeout_seconds):
                 await asyncio.sleep(0 if self._is_steady else self.random_source.uniform(0, 0.5))
                 for _ in range(_MAX_CONNECTIONS):
                     connection = ClientConnection(self.record.last_seq)
@@ -117,7 +119,7 @@ class StreamClient:
 
     async def _connect_once(self, connection: ClientConnection) -> None:
         """Stay connected until the end, a random timeout, or an error."""
-        seconds = _TIMEOUT_SECONDS if self._is_steady else self.random_source.uniform(0.05, 1.5)
+        seconds = self._timeout_seconds if self._is_steady else self.random_source.uniform(0.05, 1.5)
         try:
             async with asyncio.timeout(seconds):
                 connection.address = self.random_source.choice(self._addresses)

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import httpx
 
-from faults.stream_clients import StreamClient
+from faults.stream_clients import TIMEOUT_SECONDS, StreamClient
 from faults.stream_judge import ClientRecord
 from support.harness import TLS
 
@@ -21,10 +21,17 @@ _TIMEOUT_SECONDS: Final = 300.0
 class Crowd:
     """Submits jobs to any of *addresses*, and watches them; `clients` are the records of all watchers."""
 
-    def __init__(self, addresses: Sequence[str], http: httpx.AsyncClient, random_source: Random) -> None:
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        http: httpx.AsyncClient,
+        random_source: Random,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> None:
         self._addresses = addresses
         self._http = http
         self._random_source = random_source
+        self._timeout_seconds = timeout_seconds
         self.clients: list[ClientRecord] = []
         self.done = 0
 
@@ -84,14 +91,24 @@ class Crowd:
 
     async def _watch(self, record: ClientRecord, random_source: Random, *, is_steady: bool) -> None:
         async with _open_http() as http:
-            await StreamClient(record, self._addresses, http, random_source, is_steady=is_steady).watch()
+            client = StreamClient(
+                record,
+                self._addresses,
+                http,
+                random_source,
+                is_steady=is_steady,
+                timeout_seconds=self._timeout_seconds,
+            )
+            await client.watch()
 
 
 @asynccontextmanager
-async def crowd(addresses: Sequence[str], random_source: Random) -> AsyncIterator[Crowd]:
-    """Yield a crowd without clients."""
+async def crowd(
+    addresses: Sequence[str], random_source: Random, *, timeout_seconds: float = TIMEOUT_SECONDS
+) -> AsyncIterator[Crowd]:
+    """Yield a crowd without clients; each of its clients waits *timeout_seconds* for the end of its job."""
     async with _open_http() as http:
-        yield Crowd(addresses, http, random_source)
+        yield Crowd(addresses, http, random_source, timeout_seconds)
 
 
 def _open_http() -> httpx.AsyncClient:

@@ -16,12 +16,19 @@ _CUTS: Final = 25
 
 
 class Torment:
-    """Injects faults into the service; `fault_counts` counts them by kind."""
+    """Injects faults into the service; `fault_counts` counts them by kind. *command* starts an API."""
 
-    def __init__(self, settings: Settings, redis: EmbeddedServer, stack: AsyncExitStack) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        redis: EmbeddedServer,
+        stack: AsyncExitStack,
+        command: tuple[str, ...] = processes.HEADRACE,
+    ) -> None:
         self._settings = settings
         self._redis = redis
         self._stack = stack
+        self._command = command
         self._ports = [processes.free_port(), processes.free_port()]
         self._apis: list[processes.LoggedProcess] = []
         self.fault_counts = Counter[str]()
@@ -72,5 +79,5 @@ class Torment:
         return status
 
     async def _start(self, port: int) -> processes.LoggedProcess:
-        started, _ = await self._stack.enter_async_context(processes.api(self._settings, port))
+        started, _ = await self._stack.enter_async_context(processes.api(self._settings, port, self._command))
         return started
