@@ -23,7 +23,8 @@ from headrace.domain.database import TRANSIENT
 from headrace.settings import Settings
 from support.injected_errors import COUNT_WRITES, SQLSTATES, inject, stop_injecting
 
-_EVERY: Final = 20
+_EVERY: Final = 10
+_MIN_WRITES: Final = 100
 _FLUSH_SECONDS: Final = 1.0
 _REFUSED: Final = """
 SELECT count(*) AS count FROM job_events
@@ -68,7 +69,7 @@ class MixedFaults:
             faults: list[Fault] = [
                 *(self._workers.kill, self._workers.freeze, self._workers.stop),
                 *(self._workers.deploy, self._workers.deploy),
-                *(self._torment.kill_api, self._torment.deploy_api),
+                *(self._torment.kill_api, self._torment.deploy_api, self._freeze_api),
                 *(self._torment.restart_redis, self._torment.cut_pubsub),
                 *(self._flush_redis, self._restart_postgres),
                 *(self._cut_connections, self._reset_connections),
@@ -101,7 +102,7 @@ class MixedFaults:
         written = await self._fetch_count(COUNT_WRITES)
         try:
             yield
-            await self._until_more_than(COUNT_WRITES, written + _EVERY)
+            await self._until_more_than(COUNT_WRITES, written + _MIN_WRITES)
         finally:
             await self._persist(lambda: stop_injecting(self._database))
         self._counts["SQLSTATEs injected"] += (await self._fetch_count(COUNT_WRITES) - written) // _EVERY
@@ -120,6 +121,9 @@ class MixedFaults:
         await servers.stop(self._postgres, signal.SIGQUIT)
         await servers.start(self._postgres)
         self._counts["PostgreSQL restarted"] += 1
+
+    async def _freeze_api(self) -> None:
+        await self._torment.freeze_api(self._random.uniform(0.5, 3.0))
 
     async def _flush_redis(self) -> None:
         async with async_redis.Redis.from_url(self._redis.url) as client:

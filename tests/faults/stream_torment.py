@@ -71,6 +71,13 @@ class Torment:
         assert await self._restart(1, signal.SIGTERM) == 0
         self.fault_counts["API stopped"] += 1
 
+    async def freeze_api(self, seconds: float) -> None:
+        """Send SIGSTOP to the first API, and let it go on after *seconds*."""
+        self._apis[0].send(signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        self._apis[0].send(signal.SIGCONT)
+        self.fault_counts["API frozen"] += 1
+
     async def _restart(self, index: int, number: signal.Signals) -> int:
         self.assert_alive()
         self._apis[index].send(number)

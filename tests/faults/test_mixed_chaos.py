@@ -15,6 +15,7 @@ from faults.mixed_checker import broken_promises
 from faults.mixed_client import MixedClient
 from faults.mixed_faults import MixedFaults
 from faults.mixed_load import MixedLoad
+from faults.mixed_logs import unexpected_errors
 from faults.mixed_stored import read_jobs, unkept_by_api, until_all_ended, wrong_bytes, wrong_uploads
 from faults.mixed_workers import MixedWorkers
 from faults.proxy import proxied
@@ -35,7 +36,8 @@ WATCHED_AT_ONCE = 40
 WATCH_SECONDS = 400.0
 FAULTS = {
     *("worker killed", "worker frozen", "worker stopped"),
-    *("API killed", "API stopped", "Redis restarted", "Redis flushed", "pub/sub connections killed"),
+    *("API killed", "API stopped", "API frozen"),
+    *("Redis restarted", "Redis flushed", "pub/sub connections killed"),
     *("PostgreSQL restarted", "sessions terminated", "connections reset"),
     *("flushes slowed", "SQLSTATEs injected", "store read-only"),
 }
@@ -104,6 +106,7 @@ async def test_no_promise_is_broken_under_random_requests_and_faults_of_all_kind
     records = {job_id: job.record for job_id, job in jobs.items()}
     broken = [*violations([*records], records), *broken_promises(load.sent, jobs), *unkept, *files]
     assert client.oddities == []
+    assert unexpected_errors(own.data_dir) == []
     assert broken == [], "\n".join(broken[:20])
     assert findings == [], "\n".join(finding.text for finding in findings[:20])
     assert client.missing_successes() == []
