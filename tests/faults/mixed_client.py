@@ -6,6 +6,7 @@ from random import Random
 from typing import Any, Final, TypeVar
 
 import httpx
+from msgspec import Struct
 
 from faults.mixed_sent import Calls
 
@@ -13,23 +14,36 @@ T = TypeVar("T")
 
 _SHOWN_CHARS: Final = 300
 
-SUCCESSES: Final = {
-    "submit": 202,
-    "submit with a key": 202,
-    "submit a batch": 202,
-    "run a preset": 202,
-    "repeat a submission": 202,
-    "cancel": 202,
-    "retry": 202,
-    "delete": 204,
-    "patch": 200,
-    "create a preset": 201,
-    "delete a preset": 204,
-    "upload": 201,
-    "download": 200,
-    "delete an upload": 204,
+
+class Action(Struct, frozen=True):
+    """A kind of request, and the status of its success.
+
+    *refusals* are the codes of permitted refusals, *gone* that of the refusal if its object was deleted.
+    """
+
+    method: str
+    success: int
+    gone: str = ""
+    refusals: frozenset[str] = frozenset()
+
+
+ACTIONS: Final = {
+    "submit": Action("POST", 202),
+    "submit with a key": Action("POST", 202),
+    "submit a batch": Action("POST", 202),
+    "run a preset": Action("POST", 202, "preset_not_found"),
+    "repeat a submission": Action("POST", 202, "job_deleted"),
+    "cancel": Action("POST", 202, "job_not_found", frozenset({"illegal_transition"})),
+    "retry": Action("POST", 202, "job_not_found", frozenset({"illegal_transition"})),
+    "delete": Action("DELETE", 204, "job_not_found", frozenset({"job_not_final"})),
+    "patch": Action("PATCH", 200, "job_not_found"),
+    "create a preset": Action("POST", 201),
+    "delete a preset": Action("DELETE", 204, "preset_not_found"),
+    "upload": Action("POST", 201),
+    "download": Action("GET", 200, "file_not_found"),
+    "delete an upload": Action("DELETE", 204, "file_not_found"),
 }
-"""The actions of the load, each with the status of its success."""
+"""The actions of the load by name."""
 
 
 class MixedClient:
@@ -45,11 +59,11 @@ class MixedClient:
         self.statuses = Counter[tuple[str, str]]()
         self.oddities: list[str] = []
 
-    async def call(self, action: str, method: str, path: str, **request: Any) -> httpx.Response | None:
+    async def call(self, action: str, path: str, **request: Any) -> httpx.Response | None:
         """Send a request; return None if its outcome is unknown: no answer, or 503 with `Retry-After`."""
         url = f"{self.random_source.choice(self._addresses)}/api/v1{path}"
         try:
-            response = await self._http.request(method, url, **request)
+            response = await self._http.request(ACTIONS[action].method, url, **request)
         except httpx.TransportError:
             self.statuses[action, "no answer"] += 1
             return None
@@ -60,30 +74,25 @@ class MixedClient:
             self.report(action, response, "has no Retry-After")
         return None
 
-    def expect(self, action: str, response: httpx.Response, refusals: dict[int, str]) -> bool:
-        """Return whether the action succeeded. *refusals*: the permitted other statuses and their codes."""
-        if response.status_code == SUCCESSES[action]:
+    def expect(self, action: str, response: httpx.Response, *, may_be_gone: bool = False) -> bool:
+        """Return whether the action succeeded, and record a refusal that is not permitted."""
+        permitted = ACTIONS[action]
+        if response.status_code == permitted.success:
             return True
-        code = refusals.get(response.status_code)
-        if code is None or response.json()["code"] != code:
+        codes = permitted.refusals | ({permitted.gone} if may_be_gone else set())
+        if response.json().get("code") not in codes:
             self.report(action, response, "is not expected")
         return False
 
-    async def change(
-        self, action: str, method: str, path: str, calls: Calls, refusals: dict[int, str], deletes: Calls
-    ) -> bool:
+    async def change(self, action: str, path: str, calls: Calls, deletes: Calls) -> bool:
         """Send a call that *calls* counts, and return whether it was acknowledged.
 
-        404 is permitted only if the object may have been deleted, as *deletes* tell.
+        Its object may be gone if another call has deleted it, as *deletes* tell.
         """
         calls.sent += 1
-        response = await self.call(action, method, path)
+        response = await self.call(action, path)
         may_be_gone = deletes.sent > (1 if calls is deletes else 0)
-        if response is None or not self.expect(
-            action,
-            response,
-            {status: code for status, code in refusals.items() if status != 404 or may_be_gone},
-        ):
+        if response is None or not self.expect(action, response, may_be_gone=may_be_gone):
             return False
         calls.acknowledged += 1
         return True
@@ -100,7 +109,7 @@ class MixedClient:
     def table(self) -> str:
         """Return a table of the responses by action."""
         lines = []
-        for action in SUCCESSES:
+        for action in ACTIONS:
             counts = sorted(
                 (status, count) for (name, status), count in self.statuses.items() if name == action
             )
@@ -109,4 +118,4 @@ class MixedClient:
 
     def missing_successes(self) -> list[str]:
         """Return the actions that have never succeeded."""
-        return [action for action, status in SUCCESSES.items() if not self.statuses[action, str(status)]]
+        return [name for name, action in ACTIONS.items() if not self.statuses[name, str(action.success)]]

@@ -61,9 +61,7 @@ class MixedLoad:
     async def _cancel(self) -> None:
         job = self._client.pick([*self.sent.jobs.values()][-_RECENT_JOBS:])
         if job is not None:
-            refusals = {409: "illegal_transition", 404: "job_not_found"}
-            path = f"/jobs/{job.id}/cancel"
-            await self._client.change("cancel", "POST", path, job.cancels, refusals, job.deletes)
+            await self._client.change("cancel", f"/jobs/{job.id}/cancel", job.cancels, job.deletes)
 
     async def _retry(self) -> None:
         """Retry a job that may have failed, and perhaps watch it from then on."""
@@ -71,19 +69,14 @@ class MixedLoad:
         if job is None:
             return
         with _holding(job):
-            refusals = {409: "illegal_transition", 404: "job_not_found"}
-            path = f"/jobs/{job.id}/retry"
-            if await self._client.change("retry", "POST", path, job.retries, refusals, job.deletes):
+            if await self._client.change("retry", f"/jobs/{job.id}/retry", job.retries, job.deletes):
                 self._submissions.watch_perhaps(job)
 
     async def _delete(self) -> None:
         job = self._client.pick(self._changeable_jobs())
         if job is not None:
-            refusals = {409: "job_not_final", 404: "job_not_found"}
             with _holding(job):
-                await self._client.change(
-                    "delete", "DELETE", f"/jobs/{job.id}", job.deletes, refusals, job.deletes
-                )
+                await self._client.change("delete", f"/jobs/{job.id}", job.deletes, job.deletes)
 
     async def _patch(self) -> None:
         job = self._client.pick([job for job in self.sent.jobs.values() if not job.is_held])
@@ -92,37 +85,33 @@ class MixedLoad:
         number = self.sent.next_number()
         tags, meta = [f"tag {number % _TAGS}"], {f"patch {number}": number}
         with _holding(job):
-            response = await self._client.call(
-                "patch", "PATCH", f"/jobs/{job.id}", json={"tags": tags, "meta": meta}
-            )
-            refusals = {404: "job_not_found"} if job.deletes.sent else {}
+            response = await self._client.call("patch", f"/jobs/{job.id}", json={"tags": tags, "meta": meta})
             if response is None:
                 job.unknown_tags.append(tags)
-            elif self._client.expect("patch", response, refusals):
+            elif self._client.expect("patch", response, may_be_gone=job.deletes.sent > 0):
                 job.tags = tags
                 job.meta |= meta
 
     async def _create_preset(self) -> None:
         title = f"preset {self.sent.next_number()}"
         body = {"title": title, "pipeline": "mixed", "params": self._submissions.params()}
-        response = await self._client.call("create a preset", "POST", "/presets", json=body)
-        if response is not None and self._client.expect("create a preset", response, {}):
+        response = await self._client.call("create a preset", "/presets", json=body)
+        if response is not None and self._client.expect("create a preset", response):
             preset = SentPreset(response.json()["id"], title)
             self.sent.presets[preset.id] = preset
 
     async def _delete_preset(self) -> None:
         preset = self._client.pick([*self.sent.presets.values()])
         if preset is not None:
-            path, refusals = f"/presets/{preset.id}", {404: "preset_not_found"}
             await self._client.change(
-                "delete a preset", "DELETE", path, preset.deletes, refusals, preset.deletes
+                "delete a preset", f"/presets/{preset.id}", preset.deletes, preset.deletes
             )
 
     async def _upload(self) -> None:
         number = self.sent.next_number()
         files = {"file": (f"upload {number}", upload_content(number), "text/plain")}
-        response = await self._client.call("upload", "POST", "/files", files=files)
-        if response is not None and self._client.expect("upload", response, {}):
+        response = await self._client.call("upload", "/files", files=files)
+        if response is not None and self._client.expect("upload", response):
             upload = SentUpload(response.json()["id"], number)
             self.sent.uploads[upload.id] = upload
 
@@ -130,9 +119,10 @@ class MixedLoad:
         upload = self._client.pick([*self.sent.uploads.values()])
         if upload is None:
             return
-        response = await self._client.call("download", "GET", f"/files/{upload.id}/content")
-        refusals = {404: "file_not_found"} if upload.deletes.sent else {}
-        if response is None or not self._client.expect("download", response, refusals):
+        response = await self._client.call("download", f"/files/{upload.id}/content")
+        if response is None or not self._client.expect(
+            "download", response, may_be_gone=upload.deletes.sent > 0
+        ):
             return
         if response.content != upload_content(upload.number):
             self._client.report("download", response, "has other bytes")
@@ -140,9 +130,8 @@ class MixedLoad:
     async def _delete_upload(self) -> None:
         upload = self._client.pick([*self.sent.uploads.values()])
         if upload is not None:
-            path, refusals = f"/files/{upload.id}", {404: "file_not_found"}
             await self._client.change(
-                "delete an upload", "DELETE", path, upload.deletes, refusals, upload.deletes
+                "delete an upload", f"/files/{upload.id}", upload.deletes, upload.deletes
             )
 
     def _changeable_jobs(self) -> list[SentJob]:

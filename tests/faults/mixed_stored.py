@@ -10,11 +10,9 @@ import msgspec
 
 from faults.mixed_checker import StoredJob
 from faults.mixed_sent import Sent, upload_content
-from faults.processes import until_async
 from faults.records import read_records
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.database import StatementPool
-from headrace.domain.database import TRANSIENT
 from headrace.settings import Settings
 
 _JOBS: Final = """
@@ -26,22 +24,6 @@ FROM jobs
 _FILES: Final = """
 SELECT id, job_id, step, name, size, encode(sha256, 'hex') AS digest, blob_key FROM files
 """
-_OPEN: Final = "SELECT id, state, pipeline, version, attempt FROM jobs WHERE state IN ('queued', 'running')"
-_SETTLE_SECONDS: Final = 240.0
-
-
-async def until_all_ended(database: StatementPool) -> None:
-    """Wait until every job is final."""
-    unfinished: list[str] = []
-
-    async def have_ended() -> bool:
-        try:
-            unfinished[:] = [str(dict(row)) for row in await database.fetch(_OPEN)]  # type: ignore[call-overload]
-        except TRANSIENT as error:
-            unfinished[:] = [str(error)]
-        return not unfinished
-
-    await until_async(have_ended, lambda: f"not final: {unfinished}", _SETTLE_SECONDS)
 
 
 async def read_jobs(database: StatementPool, ledger: Path) -> dict[str, StoredJob]:

@@ -59,12 +59,12 @@ class Submissions:
             return
         action = "repeat a submission"
         response = await self._client.call(
-            action, "POST", submission.path, json=submission.body, headers=submission.headers
+            action, submission.path, json=submission.body, headers=submission.headers
         )
         if response is None:
             return
-        are_deletable = all(self._sent.jobs[job_id].deletes.sent for job_id in submission.job_ids)
-        if self._client.expect(action, response, {410: "job_deleted"} if are_deletable else {}):
+        may_be_gone = all(self._sent.jobs[job_id].deletes.sent for job_id in submission.job_ids)
+        if self._client.expect(action, response, may_be_gone=may_be_gone):
             if response.content != submission.response:
                 self._client.report(action, response, "differs from the first response")
             if response.headers.get("Idempotency-Replayed") != "true":
@@ -107,13 +107,12 @@ class Submissions:
             self._sent.submissions.append(submission)
         submission.tries += 1
         response = await self._client.call(
-            submission.action, "POST", submission.path, json=submission.body, headers=submission.headers
+            submission.action, submission.path, json=submission.body, headers=submission.headers
         )
         if response is None:
             return False
-        is_preset_gone = submission.preset is not None and submission.preset.deletes.sent
-        refusals = {404: "preset_not_found"} if is_preset_gone else {}
-        if self._client.expect(submission.action, response, refusals):
+        may_be_gone = submission.preset is not None and submission.preset.deletes.sent > 0
+        if self._client.expect(submission.action, response, may_be_gone=may_be_gone):
             submission.response = response.content
             body = response.json()
             for accepted in body.get("items", [body]):

@@ -87,12 +87,12 @@ class MixedWorkers:
         self.fault_counts[f"release {self._releases[index]} deployed"] += 1
 
     def assert_alive(self) -> None:
-        """Assert that no supervisor has ended by itself, and no worker was refused a pipeline."""
+        """Assert that no supervisor has ended by itself."""
         for worker in self._workers:
             assert worker.process.returncode is None, worker.output[-4_000:]
 
     async def _children(self) -> list[Process]:
-        """Return the child of the supervisor of some worker."""
+        """Return the worker below a random supervisor."""
         supervisor = self._random.choice(self._workers)
         # After a crash the supervisor pauses before it starts the next worker.
         await processes.until(lambda: bool(supervisor.children()), lambda: supervisor.output[-4_000:])

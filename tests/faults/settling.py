@@ -12,13 +12,13 @@ from support.harness import Api
 
 _OPEN = """
 SELECT id, state, attempt, losses FROM jobs
-WHERE id = ANY($1::uuid[]) AND state IN ('queued', 'running')
+WHERE ($1::uuid[] IS NULL OR id = ANY($1::uuid[])) AND state IN ('queued', 'running')
 """
 
 
-async def settled(database: StatementPool, job_ids: Sequence[str], seconds: float = 40) -> None:
-    """Wait until all jobs are final."""
-    ids = [UUID(job_id) for job_id in job_ids]
+async def settled(database: StatementPool, job_ids: Sequence[str] | None = None, seconds: float = 40) -> None:
+    """Wait until the jobs with these ids are final; None: all jobs."""
+    ids = None if job_ids is None else [UUID(job_id) for job_id in job_ids]
     unfinished: list[str] = []
 
     async def are_final() -> bool:

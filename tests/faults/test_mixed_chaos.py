@@ -16,10 +16,11 @@ from faults.mixed_client import MixedClient
 from faults.mixed_faults import MixedFaults
 from faults.mixed_load import MixedLoad
 from faults.mixed_logs import unexpected_errors
-from faults.mixed_stored import read_jobs, unkept_by_api, until_all_ended, wrong_bytes, wrong_uploads
+from faults.mixed_stored import read_jobs, unkept_by_api, wrong_bytes, wrong_uploads
 from faults.mixed_workers import MixedWorkers
 from faults.proxy import proxied
 from faults.read_only_store import HEADRACE_WITHOUT_OVERRIDE
+from faults.settling import settled
 from faults.stored_files import assert_files_kept
 from faults.stream_clients import TRANSPORTS
 from faults.stream_crowd import Crowd, crowd
@@ -31,8 +32,9 @@ from headrace.adapters.servers import Servers
 from headrace.settings import Settings
 from support.harness import TLS
 
-ROUNDS = by_form(1, 12)
+ROUNDS = by_form(1, 10)
 WATCHED_AT_ONCE = 40
+SETTLE_SECONDS = 240.0
 WATCH_SECONDS = 400.0
 FAULTS = {
     *("worker killed", "worker frozen", "worker stopped"),
@@ -87,7 +89,7 @@ async def test_no_promise_is_broken_under_random_requests_and_faults_of_all_kind
             async with load.running():
                 await faults.inject_all(ROUNDS)
             await workers.finish()
-            await until_all_ended(database)
+            await settled(database, seconds=SETTLE_SECONDS)
         unkept = await unkept_by_api(http, torment.addresses[0], load.sent)
         torment.assert_alive()
         workers.assert_alive()
