@@ -9,7 +9,7 @@ import asyncpg
 
 from faults.processes import until_async
 
-_AWAY: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_AWAY: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 @asynccontextmanager
