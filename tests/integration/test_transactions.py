@@ -8,6 +8,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
+from headrace.domain.database import DatabaseAwayError
+from headrace.domain.jobs.errors import PresetNotFoundError
 from headrace.domain.presets.repository import PresetRepository
 from headrace.domain.presets.service import PresetService
 from support.harness import Api
@@ -57,6 +59,33 @@ async def test_a_failed_commit_is_reported_and_leaves_no_rows(
     response = await ada.http.post(URL, json=BODY)
 
     problem(response, 500, "internal_error")
+    assert await row_counts(ada) == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (PresetNotFoundError(uuid4()), 404, "preset_not_found"),
+        (DatabaseAwayError("restarted"), 503, "database_unavailable"),
+        (RuntimeError("a bug"), 500, "internal_error"),
+    ],
+)
+async def test_a_rollback_on_a_lost_connection_does_not_hide_the_error_of_the_request(
+    ada: Api, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, code: str
+) -> None:
+    async def lose_connection(self: PresetService, *_: Any) -> None:
+        # The transaction begins with its first statement.
+        await self._session.execute(text("SELECT 1"))
+        connection = await (await self._session.connection()).get_raw_connection()
+        assert connection.driver_connection is not None
+        connection.driver_connection.terminate()
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PresetService, "get", lose_connection)
+        response = await ada.http.get(f"{URL}/{uuid4()}")
+
+    problem(response, status, code)
     assert await row_counts(ada) == [0, 0]
 
 
