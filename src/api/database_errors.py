@@ -3,7 +3,7 @@
 from typing import Final
 
 import structlog
-from asyncpg import ForeignKeyViolationError, InterfaceError, PostgresError
+from asyncpg import ForeignKeyViolationError, InterfaceError, InternalClientError, PostgresError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -14,8 +14,10 @@ from headrace.domain.errors import HeadraceError
 
 _log = structlog.get_logger(__name__)
 
-# asyncpg raises its own errors while it connects; later errors come wrapped by SQLAlchemy.
-DATABASE_ERRORS: Final = (DBAPIError, PoolTimeoutError, OSError, PostgresError, InterfaceError)
+# asyncpg raises its own errors while it connects; later errors come wrapped by SQLAlchemy. It raises the last
+# one if a server that shuts down ends the connection at that moment.
+_CONNECTION_ERRORS: Final = (PoolTimeoutError, OSError, InterfaceError, InternalClientError)
+DATABASE_ERRORS: Final = (DBAPIError, PostgresError, *_CONNECTION_ERRORS)
 
 _CONSTRAINT_VIOLATION: Final = "23"
 
@@ -27,7 +29,7 @@ def classify_database_error(error: Exception) -> tuple[int, str, str] | None:
     # A service refuses values that break a constraint by themselves; else it is a bug.
     if judgement == "value" and not sqlstate.startswith(_CONSTRAINT_VIOLATION):
         return 422, "value_not_storable", "a value in the request cannot be stored"
-    is_unavailable = isinstance(error, PoolTimeoutError | OSError | InterfaceError) or (
+    is_unavailable = isinstance(error, _CONNECTION_ERRORS) or (
         isinstance(error, DBAPIError) and (error.connection_invalidated or not sqlstate)
     )
     if is_unavailable or judgement not in ("value", "bug"):

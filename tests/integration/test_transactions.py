@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from asyncpg import InternalClientError
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import async_sessionmaker
@@ -67,6 +68,7 @@ async def test_a_failed_commit_is_reported_and_leaves_no_rows(
     [
         (PresetNotFoundError(uuid4()), 404, "preset_not_found"),
         (DatabaseAwayError("restarted"), 503, "database_unavailable"),
+        (InternalClientError("cannot switch to state 15"), 503, "database_unavailable"),
         (RuntimeError("a bug"), 500, "internal_error"),
     ],
 )
