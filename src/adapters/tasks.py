@@ -1,4 +1,4 @@
-"""Cancels tasks reliably."""
+"""Cancels tasks reliably, and drops the errors of tasks for which nobody waits."""
 
 import asyncio
 from collections.abc import Iterable
@@ -20,3 +20,9 @@ async def cancel_and_wait(tasks: "Iterable[asyncio.Task[Any]]") -> None:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=_ROUND_SECONDS)
+
+
+def retrieve_exception(future: "asyncio.Future[Any]") -> None:
+    """Mark the exception of *future* as retrieved: asyncio would log it if every waiter has left."""
+    if not future.cancelled():
+        future.exception()

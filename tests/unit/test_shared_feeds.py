@@ -1,6 +1,8 @@
 """A feed closes after its last watcher, also if that watcher leaves while the feed is being opened."""
 
 import asyncio
+import gc
+from typing import Any
 
 from headrace.api.live.shared_feeds import SharedFeeds
 from headrace.domain.events.observable import Observable
@@ -75,3 +77,36 @@ async def test_a_reopened_feed_is_not_mistaken_for_the_abandoned_one() -> None:
 
     assert feeds.closed == [1]
     assert list(feeds.shared.feeds) == [1]
+
+
+async def test_a_feed_that_fails_to_open_after_its_watcher_left_is_no_error() -> None:
+    opening = asyncio.Event()
+    reports: list[dict[str, Any]] = []
+
+    async def fail(_: int) -> Observable:
+        await opening.wait()
+        raise ConnectionError("away")
+
+    async def close(_: int) -> None:
+        raise AssertionError
+
+    async def watch(shared: SharedFeeds[int, Observable]) -> None:
+        async with shared.watch(1, lambda: None):
+            pass
+
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, report: reports.append(report))
+    try:
+        watching = asyncio.create_task(watch(SharedFeeds(fail, close)))
+        await asyncio.sleep(0)
+        watching.cancel()
+        await asyncio.wait({watching})
+        # Its traceback refers to the task that opens the feed.
+        del watching
+        opening.set()
+        await asyncio.sleep(0.01)
+        gc.collect()
+    finally:
+        loop.set_exception_handler(None)
+
+    assert reports == []

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from headrace.adapters.tasks import retrieve_exception
 from headrace.api.auth.proxies import Proxies
 from headrace.api.auth.request_info import RequestInfo
 from headrace.api.auth.tokens import Tokens
@@ -130,9 +131,7 @@ class Authenticator:
 
     def _on_loaded(self, key: CacheKey, task: "asyncio.Task[CurrentUser]") -> None:
         del self._in_flight[key]
-        if not task.cancelled():
-            # Mark the exception as retrieved: asyncio would log it if every caller was cancelled meanwhile.
-            task.exception()
+        retrieve_exception(task)
 
     async def _load(self, key: CacheKey, load: LoadUser) -> CurrentUser:
         as_of = self._cache.now()

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
+from headrace.adapters.tasks import retrieve_exception
+
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
@@ -29,7 +31,7 @@ class BatchLoader(Generic[Key, Value]):
         future = self._pending.get(key)
         if future is None:
             future = self._pending[key] = asyncio.get_running_loop().create_future()
-            future.add_done_callback(_retrieve_exception)
+            future.add_done_callback(retrieve_exception)
         if self._runner is None:
             self._runner = asyncio.create_task(self._run())
         return await asyncio.shield(future)
@@ -59,9 +61,3 @@ class BatchLoader(Generic[Key, Value]):
 
 def _as_exception(error: BaseException) -> Exception:
     return error if isinstance(error, Exception) else ConnectionError("the service stops")
-
-
-def _retrieve_exception(future: "asyncio.Future[Value | None]") -> None:
-    """Mark the exception as retrieved: asyncio would log it if every caller was cancelled meanwhile."""
-    if not future.cancelled():
-        future.exception()

@@ -5,8 +5,10 @@ import contextlib
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final, Generic, TypeVar
 
+from headrace.adapters.tasks import retrieve_exception
 from headrace.domain.events.observable import Callback, Observable
 
 _CHECK_SECONDS: Final = 5.0
@@ -61,8 +63,12 @@ class SharedFeeds(Generic[Key, FeedT]):
         opening = self._opening.get(key)
         if opening is None:
             opening = self._opening[key] = asyncio.create_task(self._open_and_add(key))
-            opening.add_done_callback(lambda _: self._opening.pop(key, None))
+            opening.add_done_callback(partial(self._on_opened, key))
         return await asyncio.shield(opening)
+
+    def _on_opened(self, key: Key, opening: "asyncio.Task[FeedT]") -> None:
+        del self._opening[key]
+        retrieve_exception(opening)
 
     async def _open_and_add(self, key: Key) -> FeedT:
         feed = self.feeds[key] = await self._open_feed(key)

@@ -5,6 +5,7 @@ from collections.abc import Awaitable
 from types import CoroutineType
 from typing import Any, Final, Literal, Protocol
 
+from headrace.adapters.tasks import retrieve_exception
 from headrace.domain.pipelines.definition import Node, Pipeline
 from headrace.workers.attempt.contexts import LoopContext, StepIdentity, ThreadContext
 from headrace.workers.attempt.step_host import StepHost
@@ -159,16 +160,10 @@ async def run_step(executor: StepExecutor, node: Node, stop: StopSignal, entry: 
         await executor.kill()
         raise
     finally:
-        # Retrieve the exception of an abandoned step as well, or asyncio logs that it never was.
         if step.done():
-            _retrieve_exception(step)
+            retrieve_exception(step)
         else:
-            step.add_done_callback(_retrieve_exception)
-
-
-def _retrieve_exception(step: asyncio.Future[Any]) -> None:
-    if not step.cancelled():
-        step.exception()
+            step.add_done_callback(retrieve_exception)
 
 
 def _returned(step: asyncio.Future[Any]) -> Any:
