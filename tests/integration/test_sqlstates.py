@@ -57,17 +57,11 @@ async def test_a_worker_goes_on_after_its_claims_or_heartbeats_were_refused(
     async with serving(settings) as api, working(settings):
         await submit_all(api, 1)
         await until_all_have_ended(database)
-        for statement in _INJECT[:2]:
-            await database.fetch(statement.format())
-        await database.fetch(
-            f"CREATE TRIGGER inject AFTER UPDATE OR INSERT ON {table}"
-            f" FOR EACH STATEMENT EXECUTE FUNCTION inject(1, '{{{sqlstate}}}')"
-        )
-        # A statement that changes no row fires the trigger as well.
+        await inject(database, sqlstate, every=1, table=table)
         async with asyncio.timeout(30):
             while await count_writes(database) < 3:
                 await asyncio.sleep(0.05)
-        await database.fetch(f"DROP TRIGGER inject ON {table}")
+        await stop_injecting(database, table)
         await submit_all(api, 1)
         await until_all_have_ended(database)
 

@@ -10,7 +10,7 @@ SQLSTATES: Final = (
     *("40P01", "42501", "42P01", "53100", "53200", "53300", "54000", "55000", "55P03", "57014", "57P01"),
     *("58030", "F0000", "P0001", "XX000", "XX001"),
 )
-# A write of an attempt inserts or updates step runs. One in *every* fails, whatever connection it comes from.
+# A statement that changes no row fires the trigger as well. One in *every* fails, from any connection.
 _INJECT: Final = (
     "CREATE SEQUENCE IF NOT EXISTS injections",
     """
@@ -27,7 +27,7 @@ _INJECT: Final = (
     END $$
     """,
     """
-    CREATE OR REPLACE TRIGGER inject AFTER INSERT ON step_runs
+    CREATE OR REPLACE TRIGGER inject AFTER INSERT OR UPDATE ON {table}
     FOR EACH STATEMENT EXECUTE FUNCTION inject({every}, '{{{codes}}}')
     """,
 )
@@ -36,15 +36,18 @@ COUNT_WRITES: Final = "SELECT last_value AS count FROM injections"
 """Counts the writes that the trigger has seen."""
 
 
-async def inject(database: Database, *sqlstates: str, every: int) -> None:
-    """Answer one in *every* writes with one of *sqlstates*, in turn. A call may be repeated."""
+async def inject(database: Database, *sqlstates: str, every: int, table: str = "step_runs") -> None:
+    """Answer one in *every* writes to *table* with one of *sqlstates*, in turn. A call may be repeated.
+
+    Every write of an attempt inserts or updates step runs.
+    """
     for statement in _INJECT:
-        await database.fetch(statement.format(every=every, codes=",".join(sqlstates)))
+        await database.fetch(statement.format(every=every, codes=",".join(sqlstates), table=table))
 
 
-async def stop_injecting(database: Database) -> None:
-    """Let all writes pass again. A call may be repeated."""
-    await database.fetch("DROP TRIGGER IF EXISTS inject ON step_runs")
+async def stop_injecting(database: Database, table: str = "step_runs") -> None:
+    """Let all writes to *table* pass again. A call may be repeated."""
+    await database.fetch(f"DROP TRIGGER IF EXISTS inject ON {table}")
 
 
 async def count_writes(database: Database) -> int:
