@@ -121,6 +121,18 @@ class BlobStore:
         """Yield what is stored in one of `shards`."""
         return _versions(shard.iterdir())
 
+    def present(self) -> float:
+        """Return the time by the clock that dates what is stored, in seconds since 1970.
+
+        On a shared file system this is the clock of its server, which may differ from that of this machine.
+        """
+        try:
+            with self._temporary() as (_, target):
+                return os.fstat(target.fileno()).st_mtime
+        except OSError:  # A full disk takes no new file, but its folder can be touched.
+            os.utime(self._folder)
+            return self._folder.stat().st_mtime
+
     def remove_abandoned(self, *, written_before: float) -> int:
         """Remove the parts of writes that have ended without a result; return how many."""
         count = 0

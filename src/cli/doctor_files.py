@@ -1,6 +1,6 @@
 """The check of `doctor --files`: every row of a file has its bytes, and all bytes have a row."""
 
-import time
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -24,8 +24,8 @@ async def check_files(settings: Settings) -> list[Finding]:
     pool = await StatementPool.open(settings.database_url, size=1)
     blobs = BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes)
     survey = BlobSurvey(pool, blobs)
-    written_before = time.time() - _MIN_AGE_SECONDS
     try:
+        written_before = await asyncio.to_thread(blobs.present) - _MIN_AGE_SECONDS
         (row,) = await pool.fetch("SELECT count(*) AS files FROM files")
         missing = [file_id async for file_id in survey.find_missing()]
         unnamed = [
@@ -33,7 +33,7 @@ async def check_files(settings: Settings) -> list[Finding]:
             for shard in blobs.shards()
             for version in await survey.find_unnamed(shard, written_before=written_before)
         ]
-    except TRANSIENT as error:
+    except (*TRANSIENT, OSError) as error:
         return [Finding(_SUBJECT, False, str(error))]
     finally:
         await pool.close()

@@ -2,9 +2,7 @@
 
 import asyncio
 import os
-import time
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -14,21 +12,11 @@ from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.database import StatementPool
 from headrace.domain.files.removals import BlobRemovals
 from headrace.settings import Settings
-from headrace.workers.maintenance.blob_remover import MIN_AGE_SECONDS, BlobRemover
+from headrace.workers.maintenance.blob_remover import BlobRemover
+from support.blobs import make_old, stored
 from support.harness import Api
 
 RECORDED_REMOVALS = "SELECT file_id FROM blob_removals"
-
-
-def stored(settings: Settings) -> list[Path]:
-    return [path for path in settings.blob_dir.rglob("*") if path.is_file()]
-
-
-def make_old(settings: Settings) -> None:
-    """Age all blobs, because blobs that a step has just saved are kept for a while."""
-    for path in stored(settings):
-        long_ago = time.time() - MIN_AGE_SECONDS - 60
-        os.utime(path, (long_ago, long_ago))
 
 
 @pytest.fixture
@@ -125,6 +113,7 @@ async def test_removals_interrupted_by_a_crash_are_repeated(
     api: Api, settings: Settings, database: StatementPool, blobs: BlobStore, remover: BlobRemover
 ) -> None:
     files = [(await api.http.post("/api/v1/files", files={"file": ("a", b"x")})).json() for _ in range(2)]
+    make_old(settings)
     await database.fetch("DELETE FROM files")
     await BlobRemovals(database).claim(10, retry_after=timedelta(minutes=1))
     blobs.remove(UUID(files[0]["id"]))
@@ -215,9 +204,10 @@ async def test_a_removal_recorded_again_during_its_claim_is_kept(api: Api, datab
 
 
 async def test_a_blob_that_cannot_be_removed_does_not_block_the_others(
-    api: Api, database: StatementPool, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+    api: Api, settings: Settings, database: StatementPool, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = [(await api.http.post("/api/v1/files", files={"file": ("a", b"x")})).json() for _ in range(3)]
+    make_old(settings)
     await database.fetch("DELETE FROM files")
     remove = blobs.remove
 

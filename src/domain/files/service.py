@@ -66,7 +66,7 @@ class FileService:
         return file
 
     async def delete(self, file_id: UUID, reach: Reach) -> None:
-        """Delete the row of a file. A worker removes its bytes soon after the commit.
+        """Delete the row of a file. A worker removes its bytes once they are ten minutes old.
 
         Raises:
             FileNotFoundInStoreError: there is no such file within reach.

@@ -3,8 +3,7 @@
 import asyncio
 import math
 import random
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -23,11 +22,11 @@ _PERIOD_SECONDS: Final = 2.0
 _BATCH_SIZE: Final = 200
 _MAX_BATCHES: Final = 50
 _RETRY_AFTER: Final = timedelta(minutes=1)
-# The id of a file that a step saves is a UUIDv5 of its name: a second run of the step saves under the same
-# id, first the bytes and then the row, which may take some minutes while PostgreSQL is away.
-_DERIVED_UUID_VERSION: Final = 5
 MIN_AGE_SECONDS: Final = 600.0
-"""Younger bytes of a step's file, and younger bytes without a row, may belong to a write under way."""
+"""Younger bytes may belong to a write under way: their row follows, within minutes if PostgreSQL is away.
+
+The age is measured with the clock of the store, because machines' clocks differ.
+"""
 _SEARCH_SECONDS: Final = 3600.0
 # Each worker looks into a part of the store an hour, so that all of it is seen about once a day.
 _SEARCHED_SHARDS: Final = 11
@@ -45,11 +44,7 @@ class BlobRemover:
         database: Database,
         blobs: BlobStore,
         report: ChoreReport | None = None,
-        *,
-        clock: Callable[[], float] = time.time,
     ) -> None:
-        """*clock* returns the time in seconds since 1970."""
-        self._clock = clock
         self._removals = BlobRemovals(database)
         self._survey = BlobSurvey(database, blobs)
         self._blobs = blobs
@@ -77,7 +72,7 @@ class BlobRemover:
 
     async def search(self, shard_count: int = _SEARCHED_SHARDS) -> int:
         """Note the bytes without a row in some folders of the store, to be removed; return how many."""
-        now = self._clock()
+        now = await asyncio.to_thread(self._blobs.present)
         await asyncio.to_thread(self._blobs.remove_abandoned, written_before=now - _ABANDONED_SECONDS)
         shards = await asyncio.to_thread(self._blobs.shards)
         count = 0
@@ -94,22 +89,23 @@ class BlobRemover:
         A removal that fails becomes due again a minute later.
         """
         count = 0
-        for _ in range(_MAX_BATCHES):
+        written_before = -math.inf
+        for batch_no in range(_MAX_BATCHES):
             batch = await self._removals.claim(_BATCH_SIZE, retry_after=_RETRY_AFTER)
-            finished = await asyncio.to_thread(self._remove, batch)
+            if batch and batch_no == 0:
+                written_before = await asyncio.to_thread(self._blobs.present) - MIN_AGE_SECONDS
+            finished = await asyncio.to_thread(self._remove, batch, written_before)
             await self._removals.finish(finished)
             count += len(finished)
             if len(batch) < _BATCH_SIZE:
                 break
         return count
 
-    def _remove(self, batch: Sequence[Removal]) -> list[Removal]:
-        return [removal for removal in batch if self._remove_bytes(removal)]
+    def _remove(self, batch: Sequence[Removal], written_before: float) -> list[Removal]:
+        return [removal for removal in batch if self._remove_bytes(removal, written_before)]
 
-    def _remove_bytes(self, removal: Removal) -> bool:
+    def _remove_bytes(self, removal: Removal, written_before: float) -> bool:
         """Return whether all bytes are gone that the file's row does not name."""
-        is_written_again = removal.file_id.version == _DERIVED_UUID_VERSION
-        written_before = self._clock() - MIN_AGE_SECONDS if is_written_again else math.inf
         try:
             return self._blobs.remove(removal.file_id, keep=removal.kept, written_before=written_before)
         except OSError as error:

@@ -1,0 +1,74 @@
+"""No bytes are removed that a row names, or will name; and what cannot be removed is reported."""
+
+import asyncio
+import errno
+import os
+from uuid import UUID, uuid5
+
+import pytest
+
+from headrace.adapters.blob_store import BlobStore
+from headrace.adapters.database import StatementPool
+from headrace.domain.files.removals import BlobRemovals
+from headrace.settings import Settings
+from headrace.workers.maintenance.blob_remover import BlobRemover
+from support.blobs import make_old, stored
+from support.harness import Api
+
+
+@pytest.fixture
+def blobs(settings: Settings) -> BlobStore:
+    return BlobStore(settings.blob_dir, max_bytes=1_000_000)
+
+
+@pytest.mark.parametrize("kind", ["the file of a step", "an upload"])
+async def test_bytes_whose_row_follows_are_kept_by_a_worker_whose_clock_is_ahead_of_the_store(
+    api: Api,
+    settings: Settings,
+    database: StatementPool,
+    blobs: BlobStore,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    job = await api.submit("noop")
+    file_id = uuid5(UUID(job["id"]), "new") if kind == "the file of a step" else UUID(int=7)
+    stored_blob = await asyncio.to_thread(blobs.put, file_id, b"whose row follows")
+    make_old(settings)
+    path = blobs.path(file_id, stored_blob.key)
+    monkeypatch.setattr(blobs, "present", lambda: path.stat().st_mtime + 1, raising=False)
+    remover = BlobRemover(database, blobs)
+    found = await remover.search(256)
+    await BlobRemovals(database).note([file_id])
+
+    removed = await remover.remove_due()
+
+    assert (found, removed) == (0, 0)
+    assert path.exists()
+
+
+async def test_the_present_of_the_store_is_the_time_of_its_files(
+    settings: Settings, blobs: BlobStore
+) -> None:
+    stored_blob = blobs.put(UUID(int=7), b"new")
+
+    present = blobs.present()
+
+    assert 0 <= present - blobs.path(UUID(int=7), stored_blob.key).stat().st_mtime < 60
+    assert len(stored(settings)) == 1
+
+
+async def test_a_full_disk_does_not_keep_bytes_from_being_removed(
+    database: StatementPool, settings: Settings, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await asyncio.to_thread(blobs.put, UUID(int=7), b"of nobody")
+    make_old(settings)
+    await BlobRemovals(database).note([UUID(int=7)])
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(blobs, "_temporary", refuse)
+
+    removed = await BlobRemover(database, blobs).remove_due()
+
+    assert (removed, stored(settings)) == (1, [])
