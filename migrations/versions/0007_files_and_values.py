@@ -1,5 +1,8 @@
 """Every content of a file has a key of its own, and values are stored as the text that they were given
 
+The previous release finds no content that has a key of its own. So a downgrade keeps these keys in a table,
+from which the next upgrade takes them back.
+
 Revision ID: 0007
 Revises: 0006
 """
@@ -16,12 +19,15 @@ depends_on = None
 # JSONB sorts keys, drops the sign of zero and rewrites numbers; JSON keeps the text.
 _VALUES = {"jobs": ("params", "meta", "result"), "step_runs": ("items", "output"), "presets": ("params",)}
 
+_DERIVED_KEY = "encode(substring(sha256 FOR 16), 'hex')::uuid"
+
 
 def upgrade() -> None:
     _store_values_as("json")
     op.add_column("files", sa.Column("blob_key", sa.Uuid()))
     # Until now the path of a file's bytes was made of their digest.
-    op.execute("UPDATE files SET blob_key = encode(substring(sha256 FOR 16), 'hex')::uuid")
+    op.execute(f"UPDATE files SET blob_key = {_DERIVED_KEY}")  # noqa: S608
+    _restore_keys()
     op.alter_column("files", "blob_key", nullable=False)
     # Workers of the previous release, which go on until they are restarted, still make such paths.
     op.execute("""
@@ -58,6 +64,29 @@ def upgrade() -> None:
     """)
 
 
+def _restore_keys() -> None:
+    """Give files the keys that a downgrade has kept, unless they were saved again since then."""
+    op.execute("CREATE TABLE IF NOT EXISTS kept_blob_keys (file_id uuid, sha256 bytea, blob_key uuid)")
+    op.execute("""
+        UPDATE files SET blob_key = kept.blob_key FROM kept_blob_keys kept
+        WHERE files.id = kept.file_id AND files.sha256 = kept.sha256
+    """)
+    # drops: its keys are in files again
+    op.execute("DROP TABLE kept_blob_keys")
+
+
+def _keep_keys() -> None:
+    """Keep the keys of files whose bytes the previous release cannot find, if there are any."""
+    op.execute(f"""
+        DO $$ BEGIN
+            IF EXISTS (SELECT FROM files WHERE blob_key <> {_DERIVED_KEY}) THEN
+                CREATE TABLE kept_blob_keys AS
+                SELECT id AS file_id, sha256, blob_key FROM files WHERE blob_key <> {_DERIVED_KEY};
+            END IF;
+        END $$
+    """)  # noqa: S608
+
+
 def _store_values_as(kind: str) -> None:
     for table, columns in _VALUES.items():
         changes = ", ".join(f"ALTER COLUMN {column} TYPE {kind} USING {column}::{kind}" for column in columns)
@@ -70,4 +99,5 @@ def downgrade() -> None:
         op.execute(f"DROP TRIGGER files_{trigger} ON files")
     for function in ("note_replaced_blobs", "derive_blob_key"):
         op.execute(f"DROP FUNCTION {function}()")
+    _keep_keys()
     op.drop_column("files", "blob_key")

@@ -101,8 +101,11 @@ class BlobStore:
     def remove(self, file_id: UUID, *, keep: UUID | None = None, written_before: float = math.inf) -> bool:
         """Remove every version of a file's content but that with the key *keep*.
 
-        Returns False if a version was written after *written_before* (seconds since 1970) and is left.
+        Returns False if a version was written after *written_before* (seconds since 1970) and is left. If the
+        content to keep is missing, nothing is removed: another version may be what is left of the file.
         """
+        if keep is not None and not self.path(file_id, keep).exists():
+            return True
         are_all_gone = True
         for version in _versions(self._shard(file_id).glob(f"{file_id}.*")):
             if version.key == keep:

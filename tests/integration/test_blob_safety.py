@@ -72,3 +72,18 @@ async def test_a_full_disk_does_not_keep_bytes_from_being_removed(
     removed = await BlobRemover(database, blobs).remove_due()
 
     assert (removed, stored(settings)) == (1, [])
+
+
+async def test_nothing_of_a_file_is_removed_while_the_bytes_that_its_row_names_are_missing(
+    api: Api, settings: Settings, database: StatementPool, blobs: BlobStore
+) -> None:
+    file = (await api.http.post("/api/v1/files", files={"file": ("a", b"content")})).json()
+    make_old(settings)
+    await database.fetch("UPDATE files SET blob_key = $1", UUID(int=1))
+    remover = BlobRemover(database, blobs)
+
+    found = await remover.search(256)
+    await remover.remove_due()
+
+    assert found == 1
+    assert [path.name.partition(".")[0] for path in stored(settings)] == [file["id"]]
