@@ -3,9 +3,11 @@
 import hashlib
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import msgspec
 import pytest
 
@@ -100,6 +102,27 @@ async def test_after_the_upgrade_due_order_counts_from_the_later_of_run_at_and_s
     early, later = jobs[old.jobs["queued"]], jobs[old.jobs["later"]]
     assert early["run_at"] < early["created_at"] == early["due"]
     assert later["created_at"] < later["run_at"] == later["due"]
+
+
+async def test_after_the_upgrade_the_previous_release_can_still_submit_a_job_with_a_run_at_in_the_past(
+    previous: StatementPool, previous_url: str, blobs: BlobStore
+) -> None:
+    old = await fill_database(previous, blobs)
+    run_in_thread(upgrade, previous_url)
+    insert = """
+        INSERT INTO jobs (id, owner_id, pipeline, version, state, params, meta, queue, priority, run_at,
+                          due_order, created_at, updated_at)
+        SELECT gen_random_uuid(), $1, 'noop', 1, 'queued', '{}', '{}', 'default', 5, run_at,
+               run_at - interval '300 s' + $2::interval, now(), now()
+        FROM (SELECT timestamptz '2000-01-01' AS run_at) past RETURNING id
+    """
+
+    [job] = await previous.fetch(insert, old.owner_id, timedelta(0))
+    with pytest.raises(asyncpg.CheckViolationError):
+        await previous.fetch(insert, old.owner_id, timedelta(seconds=-1))
+    run_in_thread(alembic_commands(previous_url).downgrade, PREVIOUS)
+
+    assert len(await previous.fetch("SELECT FROM jobs WHERE id = $1", job["id"])) == 1
 
 
 async def test_after_the_upgrade_old_data_is_readable_and_old_jobs_continue(

@@ -36,6 +36,16 @@ def due_order_sql(run_at: str = "run_at", created_at: str = "created_at", priori
     return f"greatest({run_at}, {created_at}) - {priority} * interval '{_PRIORITY_SECONDS} seconds'"
 
 
+def due_order_check_sql() -> str:
+    """Return the rule that the table of jobs checks, as an SQL expression.
+
+    Besides `due_order` it accepts what the previous release stores, which counts from `run_at` even if that
+    lies before the submission. Its processes go on until they are restarted.
+    """
+    from_run_at = f"run_at - priority * interval '{_PRIORITY_SECONDS} seconds'"
+    return f"due_order BETWEEN {from_run_at} AND {due_order_sql()}"
+
+
 def last_due_order_sql(head_start: str) -> str:
     """Return the due order up to which jobs with this head start are due, as an SQL expression."""
     return f"statement_timestamp() - {head_start} * interval '{_PRIORITY_SECONDS} seconds'"

@@ -22,7 +22,12 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from headrace.domain.base import DATABASE_NOW, tracked_json
 from headrace.domain.files.models import File
-from headrace.domain.jobs.claim_rules import HEAD_START_SQL, IS_SUSPECT_SQL, MAY_BE_CLAIMED_SQL, due_order_sql
+from headrace.domain.jobs.claim_rules import (
+    HEAD_START_SQL,
+    IS_SUSPECT_SQL,
+    MAY_BE_CLAIMED_SQL,
+    due_order_check_sql,
+)
 from headrace.domain.jobs.states import JobState, StepState
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.pipelines.versions import VERSION_KEY_SQL
@@ -48,7 +53,7 @@ class Job(UUIDv7AuditBase):
         ForeignKeyConstraint(["pipeline", "version"], ["pipelines.name", "pipelines.version"]),
         CheckConstraint("progress BETWEEN 0 AND 1", name="progress_is_a_fraction"),
         CheckConstraint("priority BETWEEN 0 AND 9", name="priority_0_to_9"),
-        CheckConstraint(f"due_order = {due_order_sql()}", name="due_order"),
+        CheckConstraint(due_order_check_sql(), name="due_order"),
         CheckConstraint("(state = 'running') = (lease_owner IS NOT NULL)", name="running_has_a_lease"),
         CheckConstraint("(lease_owner IS NULL) = (lease_expires_at IS NULL)", name="lease_has_an_end"),
         CheckConstraint(
