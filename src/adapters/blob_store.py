@@ -17,6 +17,7 @@ from uuid import UUID, uuid4
 import anyio.to_thread
 from msgspec import Struct
 
+from headrace.adapters.durable_folders import make_folder, sync_folder
 from headrace.domain.errors import HeadraceError
 
 _CHUNK_BYTES: Final = 1024 * 1024
@@ -48,7 +49,7 @@ class BlobVersion(Struct, frozen=True):
 
 
 class BlobStore:
-    """A folder of blobs. Writes are atomic: a blob exists completely or not at all."""
+    """A folder of blobs. Writes are atomic and durable: a blob exists completely or not at all."""
 
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
         self._folder = folder
@@ -153,12 +154,16 @@ class BlobStore:
         target.flush()
         os.fsync(target.fileno())
         final = self.path(file_id, stored.key)
-        final.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(final.parent)
         temporary.replace(final)
+        # A row may name the content only once a power cut leaves its entry, and that of a shard that another
+        # process has just made.
+        for folder in (final.parent, self._folder):
+            sync_folder(folder)
 
     @contextlib.contextmanager
     def _temporary(self) -> Iterator[tuple[Path, BinaryIO]]:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         temporary = self._folder / f".{uuid4().hex}.part"
         try:
             with temporary.open("xb") as target:
