@@ -9,9 +9,12 @@ import pytest
 
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.database import StatementPool
+from headrace.domain.chores.repository import ChoreRepository
 from headrace.domain.files.removals import BlobRemovals
 from headrace.settings import Settings
+from headrace.workers.maintenance import blob_remover
 from headrace.workers.maintenance.blob_remover import BlobRemover
+from headrace.workers.maintenance.chore_report import ChoreReport
 from support.blobs import make_old, stored
 from support.harness import Api
 
@@ -87,3 +90,34 @@ async def test_nothing_of_a_file_is_removed_while_the_bytes_that_its_row_names_a
 
     assert found == 1
     assert [path.name.partition(".")[0] for path in stored(settings)] == [file["id"]]
+
+
+@pytest.mark.parametrize("call", ["remove", "present"])
+async def test_a_store_that_is_read_only_fails_the_chore_and_says_why(
+    database: StatementPool, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    for number in (7, 8):
+        await asyncio.to_thread(blobs.put, UUID(int=number), b"of nobody")
+    await BlobRemovals(database).note([UUID(int=7), UUID(int=8)])
+    chores = ChoreRepository(database)
+    remover = BlobRemover(database, blobs, ChoreReport(chores))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(blobs, call, refuse)
+    monkeypatch.setattr(blob_remover, "_PERIOD_SECONDS", 0.01)
+
+    removing = asyncio.create_task(remover.run())
+    async with asyncio.timeout(20):
+        while not await chores.fetch_failing():
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.3)  # A run without due removals would succeed meanwhile.
+    removing.cancel()
+    await asyncio.wait([removing])
+
+    (failing,) = await chores.fetch_failing()
+    assert failing.name == "blob_removals"
+    reason = "the bytes of 2 files could not be removed: [Errno 30] Read-only file system"
+    assert failing.error == f"BlobsNotRemovedError: {reason}"
+    assert len(await database.fetch("SELECT FROM blob_removals")) == 2

@@ -13,6 +13,7 @@ from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.blob_survey import BlobSurvey
 from headrace.adapters.periodic import run_every
 from headrace.domain.database import Database
+from headrace.domain.errors import HeadraceError
 from headrace.domain.files.removals import BlobRemovals, Removal
 from headrace.workers.maintenance.chore_report import ChoreReport, RunOnce
 
@@ -22,6 +23,8 @@ _PERIOD_SECONDS: Final = 2.0
 _BATCH_SIZE: Final = 200
 _MAX_BATCHES: Final = 50
 _RETRY_AFTER: Final = timedelta(minutes=1)
+# What could not be removed is due again by then, so that no run in between has nothing to do and succeeds.
+_AFTER_FAILURE_SECONDS: Final = 90.0
 MIN_AGE_SECONDS: Final = 600.0
 """Younger bytes may belong to a write under way: their row follows, within minutes if PostgreSQL is away.
 
@@ -31,6 +34,14 @@ _SEARCH_SECONDS: Final = 3600.0
 # Each worker looks into a part of the store an hour, so that all of it is seen about once a day.
 _SEARCHED_SHARDS: Final = 11
 _ABANDONED_SECONDS: Final = 86_400.0
+
+
+class BlobsNotRemovedError(HeadraceError):
+    """The store has refused to remove bytes, for example because it is read-only."""
+
+    def __init__(self, count: int, reason: OSError) -> None:
+        files = "1 file" if count == 1 else f"{count} files"
+        super().__init__(f"the bytes of {files} could not be removed: {reason}")
 
 
 class BlobRemover:
@@ -60,8 +71,17 @@ class BlobRemover:
         chore: RunOnce = self.remove_due
         if self._report is not None:
             chore = self._report.reporting("blob_removals", chore)
+
+        async def remove() -> int:
+            try:
+                return await chore()
+            except BlobsNotRemovedError as error:
+                _log.error("removal_failed", reason=str(error))
+                await asyncio.sleep(_AFTER_FAILURE_SECONDS)
+                return 0
+
         await run_every(
-            _PERIOD_SECONDS, chore, put_off_event="removal_put_off", failed_event="removal_failed"
+            _PERIOD_SECONDS, remove, put_off_event="removal_put_off", failed_event="removal_failed"
         )
 
     async def _run_search(self) -> None:
@@ -87,27 +107,39 @@ class BlobRemover:
         """Remove due bytes, in batches; return the number of finished removals.
 
         A removal that fails becomes due again a minute later.
+
+        Raises:
+            BlobsNotRemovedError: some could not be removed; the others were.
         """
         count = 0
+        failures: list[OSError] = []
         written_before = -math.inf
         for batch_no in range(_MAX_BATCHES):
             batch = await self._removals.claim(_BATCH_SIZE, retry_after=_RETRY_AFTER)
             if batch and batch_no == 0:
-                written_before = await asyncio.to_thread(self._blobs.present) - MIN_AGE_SECONDS
-            finished = await asyncio.to_thread(self._remove, batch, written_before)
+                try:
+                    written_before = await asyncio.to_thread(self._blobs.present) - MIN_AGE_SECONDS
+                except OSError as error:
+                    raise BlobsNotRemovedError(len(batch), error) from error
+            finished = await asyncio.to_thread(self._remove, batch, written_before, failures)
             await self._removals.finish(finished)
             count += len(finished)
             if len(batch) < _BATCH_SIZE:
                 break
+        if failures:
+            raise BlobsNotRemovedError(len(failures), failures[0])
         return count
 
-    def _remove(self, batch: Sequence[Removal], written_before: float) -> list[Removal]:
-        return [removal for removal in batch if self._remove_bytes(removal, written_before)]
-
-    def _remove_bytes(self, removal: Removal, written_before: float) -> bool:
-        """Return whether all bytes are gone that the file's row does not name."""
-        try:
-            return self._blobs.remove(removal.file_id, keep=removal.kept, written_before=written_before)
-        except OSError as error:
-            _log.error("blob_not_removed", file_id=str(removal.file_id), error=str(error))
-            return False
+    def _remove(
+        self, batch: Sequence[Removal], written_before: float, failures: list[OSError]
+    ) -> list[Removal]:
+        """Return the removals of which all bytes are gone that no row names; add errors to *failures*."""
+        finished: list[Removal] = []
+        for removal in batch:
+            try:
+                if self._blobs.remove(removal.file_id, keep=removal.kept, written_before=written_before):
+                    finished.append(removal)
+            except OSError as error:
+                _log.error("blob_not_removed", file_id=str(removal.file_id), error=str(error))
+                failures.append(error)
+        return finished
