@@ -17,7 +17,12 @@ depends_on = None
 
 
 # JSONB sorts keys, drops the sign of zero and rewrites numbers; JSON keeps the text.
-_VALUES = {"jobs": ("params", "meta", "result"), "step_runs": ("items", "output"), "presets": ("params",)}
+_VALUES = {
+    "jobs": ("params", "meta", "result"),
+    "step_runs": ("items", "output"),
+    "presets": ("params",),
+    "files": ("meta",),
+}
 
 _DERIVED_KEY = "encode(substring(sha256 FOR 16), 'hex')::uuid"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from advanced_alchemy.base import orm_registry
 from sqlalchemy import MetaData, func, select
-from sqlalchemy.dialects.postgresql import JSON, JSONB
+from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.ext.mutable import MutableDict
 
@@ -24,9 +24,9 @@ async def database_now(session: Session) -> datetime:
     return now
 
 
-def tracked_json(column_type: JSON | None = None) -> Any:
+def tracked_json() -> Any:
     """Return the type of a JSON column that tracks its top-level keys; for nested ones use `merge_json`."""
-    return MutableDict.as_mutable(column_type or JSONB())
+    return MutableDict.as_mutable(JSON())
 
 
 def merge_json(obj: object, field: str, patch: dict[str, Any]) -> None:

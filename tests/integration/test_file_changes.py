@@ -31,6 +31,18 @@ async def stored_meta(api: Api, file: dict[str, Any]) -> dict[str, Any]:
         return dict(file_row.meta)
 
 
+async def test_meta_keeps_its_text(ada: Api) -> None:
+    file = await upload(ada, "a")
+    meta = '{"z":1.0,"a":-0.0,"b":1e22}'
+    headers = {"content-type": "application/json"}
+
+    patched = await ada.http.patch(f"{URL}/{file['id']}", content=f'{{"meta":{meta}}}', headers=headers)
+    shown = await ada.http.get(f"{URL}/{file['id']}")
+
+    assert f'"meta":{meta}' in patched.text
+    assert f'"meta":{meta}' in shown.text
+
+
 async def test_meta_patches_are_merged_at_every_depth_and_stored(ada: Api) -> None:
     file = await upload(ada)
     url = f"{URL}/{file['id']}"

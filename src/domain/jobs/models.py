@@ -102,7 +102,7 @@ class Job(UUIDv7AuditBase):
     version: Mapped[int]
     state: Mapped[JobState] = mapped_column(_states(JobState, "state"), default=JobState.QUEUED)
     params: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
-    meta: Mapped[dict[str, Any]] = mapped_column(tracked_json(JSON()), default=dict)
+    meta: Mapped[dict[str, Any]] = mapped_column(tracked_json(), default=dict)
     result: Mapped[Any | None] = mapped_column(JSON(none_as_null=True), default=None)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True), default=None)
 
