@@ -43,6 +43,7 @@ def upgrade() -> None:
         sa.Column("succeeded_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("failed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("position", sa.String(length=64), nullable=True),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_chores")),
     )
     _set_preset_key("SET NULL")

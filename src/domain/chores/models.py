@@ -9,7 +9,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 
 class ChoreOutcome(DefaultBase):
-    """The last success and the last failure of one chore. *error* is set while the newer one is a failure."""
+    """The last success and the last failure of one chore. *error* is set while the newer one is a failure.
+
+    *position*: how far a chore has come that goes through something large in parts.
+    """
 
     __tablename__ = "chores"
 
@@ -17,3 +20,4 @@ class ChoreOutcome(DefaultBase):
     succeeded_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
     failed_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
     error: Mapped[str | None] = mapped_column(Text, default=None)
+    position: Mapped[str | None] = mapped_column(String(64), default=None)

@@ -1,4 +1,4 @@
-"""Stores and reads the outcomes of chores: workers run them, the API and `doctor` report them."""
+"""Stores and reads how chores go and how far they are: workers run them, the API and `doctor` report them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -22,6 +22,11 @@ ON CONFLICT (name) DO UPDATE SET
 _FETCH_FAILING: Final = """
 SELECT name, error, failed_at, succeeded_at FROM chores WHERE error IS NOT NULL ORDER BY name
 """
+_LOAD_POSITION: Final = "SELECT position FROM chores WHERE name = $1"
+_STORE_POSITION: Final = """
+INSERT INTO chores (name, position) VALUES ($1, $2)
+ON CONFLICT (name) DO UPDATE SET position = excluded.position
+"""
 
 
 class FailingChore(Struct, frozen=True):
@@ -42,6 +47,15 @@ class ChoreRepository:
     async def store_outcome(self, name: str, error: str | None) -> None:
         """Store that the chore has succeeded, or the *error* with which it failed."""
         await self._database.fetch(_STORE, name, None if error is None else error[:_MAX_ERROR_LENGTH])
+
+    async def load_position(self, name: str) -> str | None:
+        """Return how far the chore has come, in any worker; None before its first part."""
+        rows = await self._database.fetch(_LOAD_POSITION, name)
+        return rows[0]["position"] if rows else None
+
+    async def store_position(self, name: str, position: str) -> None:
+        """Store that the chore has come to *position*."""
+        await self._database.fetch(_STORE_POSITION, name, position)
 
     async def fetch_failing(self) -> Sequence[FailingChore]:
         """Return the chores whose last run failed, in the order of their names."""

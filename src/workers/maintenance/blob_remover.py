@@ -5,6 +5,7 @@ import math
 import random
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -12,6 +13,7 @@ import structlog
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.blob_survey import BlobSurvey
 from headrace.adapters.periodic import run_every
+from headrace.domain.chores.repository import ChoreRepository
 from headrace.domain.database import Database
 from headrace.domain.errors import HeadraceError
 from headrace.domain.files.removals import BlobRemovals, Removal
@@ -31,8 +33,10 @@ MIN_AGE_SECONDS: Final = 600.0
 The age is measured with the clock of the store, because machines' clocks differ.
 """
 _SEARCH_SECONDS: Final = 3600.0
-# Each worker looks into a part of the store an hour, so that all of it is seen about once a day.
+# Each hour a worker searches the next 11 of 256 shards, so one worker gets through all of them in a day.
 _SEARCHED_SHARDS: Final = 11
+_FIRST_SEARCH_SECONDS: Final = (60.0, 300.0)
+_SEARCH: Final = "blob_search"
 _ABANDONED_SECONDS: Final = 86_400.0
 
 
@@ -57,12 +61,16 @@ class BlobRemover:
         report: ChoreReport | None = None,
     ) -> None:
         self._removals = BlobRemovals(database)
+        self._chores = ChoreRepository(database)
         self._survey = BlobSurvey(database, blobs)
         self._blobs = blobs
         self._report = report
 
     async def run(self) -> None:
-        """Remove due bytes every two seconds, and look for others every hour, until cancelled."""
+        """Remove due bytes every two seconds, and search for others every hour, until cancelled.
+
+        The first search follows minutes after the start.
+        """
         async with asyncio.TaskGroup() as loops:
             loops.create_task(self._run_removal())
             loops.create_task(self._run_search())
@@ -87,21 +95,43 @@ class BlobRemover:
     async def _run_search(self) -> None:
         chore: RunOnce = self.search
         if self._report is not None:
-            chore = self._report.reporting("blob_search", chore)
-        await run_every(_SEARCH_SECONDS, chore, put_off_event="search_put_off", failed_event="search_failed")
+            chore = self._report.reporting(_SEARCH, chore)
+        await asyncio.sleep(random.uniform(*_FIRST_SEARCH_SECONDS))  # noqa: S311  (no secret)
+        await run_every(
+            _SEARCH_SECONDS,
+            chore,
+            waits_first=False,
+            put_off_event="search_put_off",
+            failed_event="search_failed",
+        )
 
     async def search(self, shard_count: int = _SEARCHED_SHARDS) -> int:
-        """Note the bytes without a row in some folders of the store, to be removed; return how many."""
+        """Note the bytes without a row in the next shards of the store, to be removed; return how many.
+
+        The position is shared by all workers and outlives them. A shard that fails does not stop the others.
+        """
         now = await asyncio.to_thread(self._blobs.present)
         await asyncio.to_thread(self._blobs.remove_abandoned, written_before=now - _ABANDONED_SECONDS)
         shards = await asyncio.to_thread(self._blobs.shards)
+        last = await self._chores.load_position(_SEARCH) or ""
+        shards.sort(key=lambda shard: (shard.name <= last, shard.name))
         count = 0
-        for shard in random.sample(shards, min(shard_count, len(shards))):
-            unnamed = await self._survey.find_unnamed(shard, written_before=now - MIN_AGE_SECONDS)
-            if unnamed:
-                await self._removals.note(version.file_id for version in unnamed)
-                count += len(unnamed)
+        failures: list[OSError] = []
+        for shard in shards[:shard_count]:
+            await self._chores.store_position(_SEARCH, shard.name)
+            try:
+                count += await self._search_shard(shard, written_before=now - MIN_AGE_SECONDS)
+            except OSError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
         return count
+
+    async def _search_shard(self, shard: Path, *, written_before: float) -> int:
+        unnamed = await self._survey.find_unnamed(shard, written_before=written_before)
+        if unnamed:
+            await self._removals.note(version.file_id for version in unnamed)
+        return len(unnamed)
 
     async def remove_due(self) -> int:
         """Remove due bytes, in batches; return the number of finished removals.
