@@ -1,7 +1,8 @@
 """Every content of a file has a key of its own, and values are stored as the text that they were given
 
 The previous release finds no content that has a key of its own. So a downgrade keeps these keys in a table,
-from which the next upgrade takes them back.
+from which the next upgrade takes them back. JSONB refuses some values that JSON keeps: a downgrade names the
+first row with such a value and changes nothing.
 
 Revision ID: 0007
 Revises: 0006
@@ -9,6 +10,7 @@ Revises: 0006
 
 import sqlalchemy as sa
 from alembic import op
+from alembic.util import CommandError
 
 revision = "0007"
 down_revision = "0006"
@@ -98,7 +100,31 @@ def _store_values_as(kind: str) -> None:
         op.execute(f"ALTER TABLE {table} {changes}")
 
 
+def _check_values() -> None:
+    """Raise an error that names a row whose value JSONB cannot store, if there is one."""
+    op.execute("""
+        CREATE OR REPLACE FUNCTION pg_temp.is_jsonb(value text) RETURNS boolean LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM value::jsonb;
+            RETURN true;
+        EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+            RETURN false;
+        END $$
+    """)
+    for table, columns in _VALUES.items():
+        row_id = "job_id || ' ' || key" if table == "step_runs" else "id::text"
+        for column in columns:
+            query = f"SELECT {row_id} FROM {table} WHERE NOT pg_temp.is_jsonb({column}::text) LIMIT 1"  # noqa: S608
+            refused = op.get_bind().scalar(sa.text(query))
+            if refused is not None:
+                raise CommandError(
+                    f"the {column} of {table} {refused} has a text or number that JSONB cannot store, such as"
+                    r" \u0000: change it or delete the row, then downgrade again"
+                )
+
+
 def downgrade() -> None:
+    _check_values()
     _store_values_as("jsonb")
     for trigger in ("note_replaced_blobs", "derive_new_blob_key", "derive_blob_key"):
         op.execute(f"DROP TRIGGER files_{trigger} ON files")
