@@ -61,15 +61,15 @@ def plain_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
         try:
             encoded = msgspec.json.encode(value)
             is_deep = is_nested_deeper(encoded, MAX_JSON_DEPTH)
-            plain[key] = _as_text(value) if is_deep else msgspec.json.decode(encoded)
+            plain[key] = value_text(value) if is_deep else msgspec.json.decode(encoded)
         except (TypeError, ValueError, OverflowError, RecursionError):
-            plain[key] = _as_text(value)
+            plain[key] = value_text(value)
     if len(msgspec.json.encode(plain)) > _MAX_FIELDS_BYTES:
         return {"dropped": f"the fields had more than {_MAX_FIELDS_BYTES} bytes"}
     return dict(redact_values(plain))
 
 
-def _as_text(value: object) -> str:
+def value_text(value: object) -> str:
     return plain_text(_text_of(value, repr), _MAX_FIELD_BYTES)
 
 

@@ -1,0 +1,76 @@
+"""Encodes an author's value as JSON, and finds the part of it that JSON has no form for."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from headrace.domain.json_limits import MAX_JSON_DEPTH
+from headrace.workers.value_parts import (
+    at_path,
+    is_not_finite,
+    key_reason,
+    named_parts,
+    number_reason,
+    part_path,
+    plain_scalar,
+)
+from headrace.workers.values import error_text
+
+NOT_ENCODABLE: Final = (TypeError, ValueError, RecursionError, OverflowError)
+
+
+class ValueFault(Struct, frozen=True):
+    """Why a part of a value cannot be stored. *is_mismatch*: JSON has no such number, or no such key."""
+
+    reason: str
+    is_mismatch: bool
+
+
+def find_fault(value: Any) -> ValueFault | None:
+    """Return the first part that JSON has no form for, with its path: NaN, a key that is no text."""
+    return next(_faults(value, "$", 0, set()), None)
+
+
+def _faults(value: Any, path: str, level: int, visited: set[int]) -> Iterator[ValueFault]:
+    value = plain_scalar(value)
+    parts = named_parts(value)
+    if is_not_finite(value):
+        yield ValueFault(at_path(number_reason(value), path), is_mismatch=True)
+    elif parts is None:
+        reason = _refusal(value)
+        if reason is not None:
+            yield ValueFault(at_path(reason, path), is_mismatch=False)
+    elif level == MAX_JSON_DEPTH:
+        yield ValueFault(f"it is nested deeper than {MAX_JSON_DEPTH} levels", is_mismatch=False)
+    elif id(value) not in visited:
+        visited.add(id(value))
+        for name, part in parts:
+            if isinstance(value, Mapping) and (reason := _refusal({name: None})) is not None:
+                is_text = isinstance(name, str)
+                yield ValueFault(
+                    at_path(reason if is_text else key_reason(name), path), is_mismatch=not is_text
+                )
+            yield from _faults(part, part_path(path, name), level + 1, visited)
+
+
+def _refusal(value: Any) -> str | None:
+    try:
+        ENCODER.encode(value)
+    except NOT_ENCODABLE as error:
+        return error_text(error)
+    return None
+
+
+def _plain_value(value: Any) -> Any:
+    """Return a scalar of numpy, or of a subclass of a number or text, as a plain value."""
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"a {type(value).__name__} is no JSON value")
+
+
+ENCODER: Final = msgspec.json.Encoder(enc_hook=_plain_value)
