@@ -55,6 +55,19 @@ def _faults(value: Any, path: str, level: int, visited: set[int]) -> Iterator[Va
             yield from _faults(part, part_path(path, name), level + 1, visited)
 
 
+def find_nul(value: Any, path: str = "$") -> str | None:
+    """Return the path of the first text or key of the JSON *value* that contains NUL."""
+    if isinstance(value, str):
+        return path if "\0" in value else None
+    for name, part in named_parts(value) or ():
+        inner = part_path(path, name)
+        if isinstance(name, str) and "\0" in name:
+            return inner
+        if (place := find_nul(part, inner)) is not None:
+            return place
+    return None
+
+
 def _refusal(value: Any) -> str | None:
     try:
         ENCODER.encode(value)
@@ -65,12 +78,12 @@ def _refusal(value: Any) -> str | None:
 
 def _plain_value(value: Any) -> Any:
     """Return a scalar of numpy, or of a subclass of a number or text, as a plain value."""
-    for kind in (bool, int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
-        return value.item()
-    raise TypeError(f"a {type(value).__name__} is no JSON value")
+    plain = next((kind(value) for kind in (bool, int, float, str) if isinstance(value, kind)), None)
+    if plain is None:
+        plain = plain_scalar(value)
+    if type(plain) is type(value):
+        raise TypeError(f"a {type(value).__name__} is no JSON value")
+    return plain
 
 
 ENCODER: Final = msgspec.json.Encoder(enc_hook=_plain_value)

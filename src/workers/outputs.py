@@ -5,10 +5,11 @@ from typing import Any, Final
 
 import msgspec
 
-from headrace.domain.json_limits import MAX_JSON_DEPTH, has_nul, is_nested_deeper
+from headrace.domain.json_limits import MAX_JSON_DEPTH, is_nested_deeper
 from headrace.domain.pipelines.definition import Node
-from headrace.workers.json_faults import ENCODER, NOT_ENCODABLE, find_fault
+from headrace.workers.json_faults import ENCODER, NOT_ENCODABLE, ValueFault, find_fault, find_nul
 from headrace.workers.losses import are_equal, find_loss
+from headrace.workers.value_parts import at_path
 from headrace.workers.values import OutputError, error_text
 
 MAX_ITEMS: Final = 10_000
@@ -25,14 +26,13 @@ def encode_output(node: Node, key: str, value: Any, limit: int) -> str:
     if value is None and node.output_type in (Any, None, type(None)):
         return "null"
     subject = f"the output of step {key!r}"
-    encoded = _encode(value, subject)
+    encoded = _encode(value, subject, "output_mismatch")
     if len(encoded) > limit:
         raise OutputError(
             "output_too_large",
             f"{subject} has {len(encoded)} bytes as JSON, at most {limit} are stored; save a file instead",
         )
-    _check(value, encoded, node.decode_output, node.output_type, subject, "output_mismatch")
-    return encoded.decode()
+    return _check(value, encoded, node.decode_output, node.output_type, subject, "output_mismatch")
 
 
 def compute_items(node: Node, params: Any, limit: int) -> str:
@@ -43,13 +43,13 @@ def compute_items(node: Node, params: Any, limit: int) -> str:
             `items_too_large`, `output_invalid` (JSON has no such value).
         Exception: any exception that the function raised.
     """
-    parts: list[bytes] = []
+    parts: list[str] = []
     size = 2
     for index, item in enumerate(node.for_each(params) if node.for_each is not None else ()):
         if index == MAX_ITEMS:
             raise OutputError("items_invalid", f"step {node.name!r} has more than {MAX_ITEMS} items")
         subject = f"item {index} of step {node.name!r}"
-        encoded = _encode(item, subject)
+        encoded = _encode(item, subject, "items_invalid")
         size += len(encoded) + 1
         if size > limit:
             raise OutputError(
@@ -57,9 +57,8 @@ def compute_items(node: Node, params: Any, limit: int) -> str:
                 f"the first {index + 1} items of step {node.name!r} have {size} bytes as JSON, at most"
                 f" {limit} are stored; save files and let the items name them",
             )
-        _check(item, encoded, node.decode_item, node.item_type, subject, "items_invalid")
-        parts.append(encoded)
-    return f"[{b','.join(parts).decode()}]"
+        parts.append(_check(item, encoded, node.decode_item, node.item_type, subject, "items_invalid"))
+    return f"[{','.join(parts)}]"
 
 
 class OutputLimits(msgspec.Struct, frozen=True):
@@ -105,17 +104,19 @@ class OutputSizes:
             )
 
 
-def _encode(value: Any, subject: str) -> bytes:
+def _encode(value: Any, subject: str, mismatch: str) -> bytes:
     try:
         return ENCODER.encode(value)
     except NOT_ENCODABLE as error:
-        raise OutputError("output_invalid", f"{subject} cannot be stored as JSON: {error}") from error
+        fault = find_fault(value) or ValueFault(error_text(error), is_mismatch=False)
+        code = mismatch if fault.is_mismatch else "output_invalid"
+        raise OutputError(code, f"{subject} cannot be stored as JSON: {fault.reason}") from error
 
 
 def _check(
     value: Any, encoded: bytes, decode: Callable[[Any], Any], shape: Any, subject: str, mismatch: str
-) -> None:
-    """Check that whoever reads *encoded* gets *value*.
+) -> str:
+    """Check that whoever reads *encoded* gets *value*, and return it as text.
 
     Raises:
         OutputError: *mismatch*, or `output_invalid`.
@@ -124,6 +125,7 @@ def _check(
         raise OutputError("output_invalid", f"{subject} is nested deeper than {MAX_JSON_DEPTH} levels")
     try:
         read = decode(encoded)
+        text = encoded.decode()
     except msgspec.ValidationError as error:
         fault = find_fault(value)
         reason = error_text(error) if fault is None else fault.reason
@@ -133,5 +135,7 @@ def _check(
     loss = None if are_equal(value, read) else find_loss(value, read, shape)
     if loss is not None:
         raise OutputError(mismatch, f"{subject} would not be read as it was returned: {loss}")
-    if _ESCAPED_NUL in encoded and has_nul(msgspec.json.decode(encoded)):
-        raise OutputError("output_invalid", f"{subject} holds a NUL character, which cannot be stored")
+    if _ESCAPED_NUL in encoded and (path := find_nul(msgspec.json.decode(encoded))) is not None:
+        reason = at_path("holds a NUL character, which cannot be stored", path)
+        raise OutputError("output_invalid", f"{subject} {reason}")
+    return text

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -185,6 +185,70 @@ def test_raw_json_is_stored_as_it_is(value: str) -> None:
     assert encoded(msgspec.Raw(value.encode())) == value
 
 
+class LongDouble:
+    """A number that numpy has no plain form for."""
+
+    ndim = 0
+
+    def item(self) -> Any:
+        return self
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        (True, "the key True is bool"),
+        (None, "the key None is NoneType"),
+        ((1, 2), "the key (1, 2) is tuple"),
+        (7, "the key 7 is int"),
+        (date(2030, 1, 2), "the key datetime.date(2030, 1, 2) is date"),
+    ],
+)
+def test_a_key_that_is_no_text_is_named_with_its_path(key: Any, shown: str) -> None:
+    error = refused({"a": [{"b": {key: 1}}]})
+
+    assert error.code == "output_mismatch"
+    assert str(error).startswith(f"{WHAT} ")
+    assert str(error).endswith(f": {shown}, JSON has only text - at `$.a[0].b`")
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (range(3), "a range is no JSON value"),
+        (LongDouble(), "a LongDouble is no JSON value"),
+        (1j, "a complex is no JSON value"),
+        ("\ud800", "'utf-8' codec can't encode character '\\ud800' in position 0: surrogates not allowed"),
+    ],
+)
+@pytest.mark.parametrize("wrap", [dict, Take])
+def test_a_part_that_json_has_no_form_for_is_named_with_its_path(
+    value: Any, reason: str, wrap: Callable[..., Any]
+) -> None:
+    error = refused({"a": [1, wrap(name=value)]})
+
+    assert error.code == "output_invalid"
+    assert str(error) == f"{WHAT} cannot be stored as JSON: {reason} - at `$.a[1].name`"
+
+
+def test_a_value_that_contains_itself_many_times_is_refused_at_once() -> None:
+    value: list[Any] = []
+    value += [value, value, {"again": value}]
+
+    assert refused(value).code == "output_invalid"
+    assert (
+        str(refused(nested(20_000))) == f"{WHAT} cannot be stored as JSON: it is nested deeper than 64 levels"
+    )
+
+
+@pytest.mark.parametrize("shape", [Any, msgspec.Raw])
+def test_raw_json_that_is_no_utf_8_is_refused(shape: Any) -> None:
+    error = refused(msgspec.Raw(b'"\xff"'), shape=shape)
+
+    assert error.code == "output_invalid"
+    assert str(error).startswith(f"{WHAT} cannot be stored as JSON: ")
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -229,14 +293,20 @@ def test_the_error_of_an_oversized_value_names_its_size_and_the_limit() -> None:
 
 
 @pytest.mark.parametrize(
-    "value",
-    ["a\0b", {"a\0": 1}, {"a": [[{"b": "\0"}]]}, msgspec.Raw(b'"\\u0000"'), {"a": "\\u0000", "b": "\0"}],
+    ("value", "path"),
+    [
+        ("a\0b", "$"),
+        ({"a\0": 1}, "$['a\\x00']"),
+        ({"a": [[{"b": "\0"}]]}, "$.a[0][0].b"),
+        (msgspec.Raw(b'"\\u0000"'), "$"),
+        ({"a": "\\u0000", "b": "\0"}, "$.b"),
+    ],
 )
-def test_nul_characters_are_refused_anywhere_in_a_value(value: Any) -> None:
+def test_nul_characters_are_refused_anywhere_in_a_value(value: Any, path: str) -> None:
     error = refused(value)
 
     assert error.code == "output_invalid"
-    assert str(error) == f"{WHAT} holds a NUL character, which cannot be stored"
+    assert str(error) == f"{WHAT} holds a NUL character, which cannot be stored - at `{path}`"
 
 
 def test_a_text_that_only_looks_like_an_escaped_nul_is_stored() -> None:
