@@ -11,7 +11,7 @@ import pytest
 
 from headrace.adapters.database import StatementPool
 from headrace.domain.json_limits import MAX_JSON_BYTES
-from headrace.domain.pipelines.schemas import params_schema
+from headrace.domain.pipelines.schemas import type_schema
 from support.harness import Api
 
 UNKNOWN = "01a1fccd-6b98-76e1-8951-c578b7c6189f"
@@ -108,7 +108,7 @@ async def test_all_errors_of_the_params_are_reported_at_once(api: Api) -> None:
 async def test_values_that_a_worker_cannot_decode_are_refused_all_at_once(
     api: Api, database: StatementPool
 ) -> None:
-    schema = params_schema(msgspec.defstruct("Order", [("due", datetime), ("price", Decimal), ("size", int)]))
+    schema = type_schema(msgspec.defstruct("Order", [("due", datetime), ("price", Decimal), ("size", int)]))
     await database.fetch(
         "INSERT INTO pipelines (id, name, version, description, graph, params_schema, created_at, updated_at)"
         " VALUES (gen_random_uuid(), 'order', 1, '', '[]', $1::text::jsonb, now(), now())",

@@ -1,16 +1,21 @@
 """What a worker does with a pipeline version that is registered already."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
-from msgspec import Struct
+from msgspec import Struct, defstruct
 
 from headrace import Pipeline, StepContext, step
 from headrace.domain.pipelines.registration import PipelineChangedError, Registered, next_step
-from headrace.domain.pipelines.stored_definition import StoredDefinition, breaking_changes
+from headrace.domain.pipelines.stored_definition import (
+    StoredDefinition,
+    breaking_changes,
+    earlier_definitions,
+)
 
 KEY = ("counting", 3)
 
@@ -227,12 +232,115 @@ class Dated(Struct):
     at: datetime
 
 
-def test_a_version_whose_schema_an_earlier_release_wrote_without_formats_is_the_same() -> None:
-    pipeline = Pipeline("dated", params=Dated)
-    plain = msgspec.json.schema(Dated)
-    own = StoredDefinition.of(pipeline)
-    registered = msgspec.structs.replace(own, params_schema=plain)
+class Range(Struct, array_like=True):
+    low: int
+    high: int
 
-    assert own.params_schema != plain
-    assert breaking_changes(registered, own, plain_params_schema=plain) == []
-    assert breaking_changes(registered, own) != []
+
+class TurnedRange(Struct, array_like=True):
+    high: int
+    low: int
+
+
+def passing(shape: Any, *, params: Any = Params) -> Pipeline:
+    """Return a pipeline whose items and outputs are of this type."""
+
+    async def mix(context: Any, item: Any) -> Any: ...
+
+    mix.__annotations__.update({"item": shape, "return": shape})
+    pipeline = Pipeline("passing", params=params)
+    pipeline.add(step(mix), for_each=lambda _: [], result=True)
+    return pipeline
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (dict[int, str], dict[str, str], "{key}: was integer, is string"),
+        (dict[date, str], dict[UUID, str], "{key}: was date, is uuid"),
+        (str, datetime, ": was string, is date-time"),
+        (str, time, ": was string, is time"),
+        (list[int], tuple[int, ...], ": was list, is tuple"),
+        (Range, TurnedRange, ': the order of fields was ["low","high"], is ["high","low"]'),
+    ],
+)
+def test_outputs_and_items_that_are_decoded_differently_need_a_new_version(
+    old: Any, new: Any, reason: str
+) -> None:
+    stored = StoredDefinition.of(passing(old))
+    changed = passing(new)
+    earlier = earlier_definitions(changed)
+
+    for one, other in ((old, new), (new, old)):
+        changes = breaking_changes(StoredDefinition.of(passing(one)), StoredDefinition.of(passing(other)))
+        assert [change.partition(":")[0].removesuffix("{key}") for change in changes] == [
+            "$.steps.mix.item",
+            "$.steps.mix.output",
+        ]
+    assert breaking_changes(stored, StoredDefinition.of(changed), earlier=earlier) == [
+        f"$.steps.mix.item{reason}",
+        f"$.steps.mix.output{reason}",
+    ]
+
+
+def test_a_wider_output_needs_a_new_version() -> None:
+    old, new = passing(list[dict[str, int]]), passing(list[dict[str, int | None]])
+
+    assert breaking_changes(StoredDefinition.of(old), StoredDefinition.of(new)) == [
+        "$.steps.mix.item[]{}: accepts more than before",
+        "$.steps.mix.output[]{}: accepts more than before",
+    ]
+
+
+@pytest.mark.parametrize("shape", [Dated, Range, dict[int, tuple[datetime, ...]], Any, None])
+@pytest.mark.parametrize("has_types", [True, False])
+def test_a_version_that_an_earlier_release_described_with_less_details_is_the_same(
+    shape: Any, has_types: bool
+) -> None:
+    pipeline = passing(shape, params=defstruct("Order", [("range", Range), ("at", Dated)]))
+    own = StoredDefinition.of(pipeline)
+
+    for earlier in earlier_definitions(pipeline):
+        registered = earlier if has_types else msgspec.structs.replace(earlier, types=None)
+        assert own != registered
+        assert breaking_changes(registered, own, earlier=earlier_definitions(pipeline)) == []
+        assert (
+            next_step(
+                KEY,
+                row(registered),
+                own,
+                may_replace=False,
+                is_start=True,
+                earlier=earlier_definitions(pipeline),
+            )
+            == "replace"
+        )
+        assert breaking_changes(registered, own) != []
+
+
+class PlainMoment(Struct):
+    at: datetime
+
+
+class DescribedMoment(Struct):
+    """When it was."""
+
+    at: datetime
+
+
+class OtherMoment(Struct):
+    at: int
+
+
+def test_a_description_may_change_after_an_earlier_release_has_registered_the_version() -> None:
+    registered = earlier_definitions(passing(PlainMoment))[0]
+    described, other = passing(DescribedMoment), passing(OtherMoment)
+
+    assert (
+        breaking_changes(registered, StoredDefinition.of(described), earlier=earlier_definitions(described))
+        == []
+    )
+    assert breaking_changes(registered, StoredDefinition.of(other), earlier=earlier_definitions(other)) == [
+        "$.steps.mix.item.at: was string, is integer",
+        "$.steps.mix.output.at: was string, is integer",
+    ]

@@ -1,6 +1,6 @@
 """Comparing the JSON Schemas of two types: what may change without a new version of a pipeline."""
 
-from datetime import datetime
+from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
 from itertools import product
@@ -13,6 +13,7 @@ import pytest
 from msgspec import Meta, Struct, defstruct
 
 from headrace.domain.pipelines.schema_changes import differences, narrowings
+from headrace.domain.pipelines.schemas import type_schema
 
 
 class Mode(Enum):
@@ -59,6 +60,20 @@ class Row(Struct, array_like=True):
     second: str = ""
 
 
+class Swapped(Struct, array_like=True):
+    second: str
+    first: int = 0
+
+
+class Turned(NamedTuple):
+    y: int
+    x: int
+
+
+EMAIL = Annotated[str, Meta(extra_json_schema={"format": "email"})]
+FIELDS_SWAPPED = '$.params: the order of fields was ["first","second"], is ["second","first"]'
+
+
 class Described(Struct):
     """What it is for."""
 
@@ -70,7 +85,7 @@ def struct(*fields: Any, name: str = "Params", **options: Any) -> type[Struct]:
 
 
 def changes(old: Any, new: Any) -> list[str]:
-    return narrowings(msgspec.json.schema(old), msgspec.json.schema(new), "$.params")
+    return narrowings(type_schema(old), type_schema(new), "$.params")
 
 
 COMPATIBLE: list[tuple[Any, Any]] = [
@@ -98,6 +113,18 @@ COMPATIBLE: list[tuple[Any, Any]] = [
     (Tree, Plant),
     (UUID, UUID),
     (tuple[int, str], tuple[int, str]),
+    (Row, Row),
+    (Annotated[bytes, Meta(min_length=2, max_length=5)], Annotated[bytes, Meta(min_length=1, max_length=50)]),
+    (Annotated[bytes, Meta(max_length=5)], bytes),
+    (dict[Annotated[int, Meta(ge=1, le=5)], str], dict[Annotated[int, Meta(ge=0, le=6)], str]),
+    (dict[Annotated[int, Meta(ge=1)], str], dict[int, str]),
+    (dict[Annotated[float, Meta(ge=1)], str], dict[float, str]),
+    (dict[Literal["a"], str], dict[Literal["a", "b"], str]),
+    (dict[int | UUID, str], dict[int | UUID, str]),
+    (EMAIL, str),
+    (int, Annotated[int, Meta(extra_json_schema={"x-ui": "slider"})]),
+    (Annotated[int, Meta(extra_json_schema={"x-ui": "slider"})], int),
+    (Annotated[datetime, Meta(tz=True)], datetime),
 ]
 
 
@@ -119,41 +146,54 @@ BREAKING: list[tuple[Any, Any, list[str]]] = [
     (int, int | float, ["$.params: numbers are decoded differently: integer and number are mixed"]),
     (int | None, int, ["$.params: null is no longer accepted"]),
     (
+        Decimal | None,
+        int | Decimal | None,
+        ["$.params: numbers are decoded differently: integer and number are mixed"],
+    ),
+    (
         struct(("many", int)),
         struct(("many", int), forbid_unknown_fields=True),
         ["$.params: unknown fields are refused now"],
     ),
-    (int, Annotated[int, Meta(ge=1)], ["$.params: no minimum, minimum 1 now"]),
-    (Annotated[int, Meta(ge=1)], Annotated[int, Meta(ge=2)], ["$.params: minimum 1, minimum 2 now"]),
+    (int, Annotated[int, Meta(ge=1)], ["$.params: had no minimum, has minimum 1"]),
+    (Annotated[int, Meta(ge=1)], Annotated[int, Meta(ge=2)], ["$.params: had minimum 1, has minimum 2"]),
     (
         Annotated[int, Meta(ge=1)],
         Annotated[int, Meta(gt=1)],
-        ["$.params: minimum 1, exclusiveMinimum 1 now"],
+        ["$.params: had minimum 1, has exclusiveMinimum 1"],
     ),
-    (Annotated[int, Meta(le=9)], Annotated[int, Meta(lt=9)], ["$.params: maximum 9, exclusiveMaximum 9 now"]),
+    (
+        Annotated[int, Meta(le=9)],
+        Annotated[int, Meta(lt=9)],
+        ["$.params: had maximum 9, has exclusiveMaximum 9"],
+    ),
     (
         Annotated[int, Meta(multiple_of=3)],
         Annotated[int, Meta(multiple_of=2)],
         ["$.params: multipleOf was 3, is 2"],
     ),
-    (str, Annotated[str, Meta(max_length=5)], ["$.params: maxLength was nothing, is 5"]),
-    (str, Annotated[str, Meta(min_length=1)], ["$.params: minLength was nothing, is 1"]),
-    (str, Annotated[str, Meta(pattern="^a")], ['$.params: pattern was nothing, is "^a"']),
-    (list[int], Annotated[list[int], Meta(max_length=2)], ["$.params: maxItems was nothing, is 2"]),
-    (list[int], set[int], ["$.params: uniqueItems was nothing, is true"]),
+    (str, Annotated[str, Meta(max_length=5)], ["$.params: maxLength 5 is new"]),
+    (str, Annotated[str, Meta(min_length=1)], ["$.params: minLength 1 is new"]),
+    (str, Annotated[str, Meta(pattern="^a")], ['$.params: pattern "^a" is new']),
+    (list[int], Annotated[list[int], Meta(max_length=2)], ["$.params: maxItems 2 is new"]),
+    (list[int], set[int], ["$.params: was list, is set"]),
     (list[int], list[str], ["$.params[]: was integer, is string"]),
     (list, list[int], ["$.params[]: was any type, is integer"]),
     (dict[str, int], dict[str, str], ["$.params{}: was integer, is string"]),
     (dict[str, int], struct(), ["$.params: was object, is Params with fields"]),
-    (str, UUID, ['$.params: format was nothing, is "uuid"']),
-    (Decimal, str, ['$.params: format was "decimal", is nothing']),
-    (bytes, str, ['$.params: contentEncoding was "base64", is nothing']),
+    (str, UUID, ["$.params: was string, is uuid"]),
+    (Decimal, str, ["$.params: was decimal, is string"]),
+    (bytes, str, ["$.params: was bytes in base64, is string"]),
     (int, Any, ["$.params: was integer, is any type"]),
     (Literal["a", "b"], Literal["a"], ['$.params: value "b" is no longer accepted']),
     (Literal[1], Literal["1"], ["$.params: value 1 is no longer accepted"]),
     (Wider, Mode, ['$.params: value "safe" is no longer accepted']),
-    (Literal["fast", "slow"], Mode, ["$.params: named was nothing, is true"]),
-    (Mode, str, ['$.params: was one of ["fast","slow"], is string']),
+    (
+        Literal["fast", "slow"],
+        Mode,
+        ['$.params: was one of ["fast","slow"], is an Enum with ["fast","slow"]'],
+    ),
+    (Mode, str, ['$.params: was an Enum with ["fast","slow"], is string']),
     (Circle | Square, Circle, ["$.params: Square with fields is no longer accepted"]),
     (struct(("radius", int)), Circle, ["$.params.type: is a new required field"]),
     (tuple[int, str], tuple[int, int], ["$.params[1]: was string, is integer"]),
@@ -162,8 +202,42 @@ BREAKING: list[tuple[Any, Any, list[str]]] = [
         tuple[int],
         ["$.params: had 2 places, has 1", "$.params: maxItems was 2, is 1"],
     ),
-    (Tree, StrictTree, ["$.params.size: no minimum, minimum 1 now"]),
-    (Annotated[int, Meta(extra_json_schema={"x-unit": "m"})], int, ['$.params: x-unit was "m", is nothing']),
+    (Tree, StrictTree, ["$.params.size: had no minimum, has minimum 1"]),
+    (list[int], tuple[int, ...], ["$.params: was list, is tuple"]),
+    (tuple[int, str], list[int], ["$.params: was tuple with 2 places, is list"]),
+    (Place, tuple[int, int], ['$.params: the order of fields ["x","y"] was dropped']),
+    (
+        Row,
+        Swapped,
+        [FIELDS_SWAPPED, "$.params[0]: was integer, is string", "$.params[1]: was string, is integer"],
+    ),
+    (Place, Turned, ['$.params: the order of fields was ["x","y"], is ["y","x"]']),
+    (dict[int, str], dict[str, str], ["$.params{key}: was integer, is string"]),
+    (dict[int, str], dict[float, str], ["$.params{key}: was integer, is number"]),
+    (dict[Decimal, str], dict[str, str], ["$.params{key}: was decimal, is string"]),
+    (dict[date, str], dict[UUID, str], ["$.params{key}: was date, is uuid"]),
+    (dict[bytes, str], dict[str, str], ["$.params{key}: was bytes in base64, is string"]),
+    (dict[Mode, str], dict[str, str], ['$.params{key}: was one of ["fast","slow"], is string']),
+    (
+        dict[int | UUID, str],
+        dict[int | str, str],
+        ["$.params{key}: integer is no longer accepted", "$.params{key}: was uuid, is string"],
+    ),
+    (dict[int, str], dict[Annotated[int, Meta(ge=1)], str], ["$.params{key}: had no minimum, has minimum 1"]),
+    (
+        Annotated[bytes, Meta(min_length=1, max_length=50)],
+        Annotated[bytes, Meta(min_length=2, max_length=5)],
+        ["$.params: x-headrace-minBytes was 1, is 2", "$.params: x-headrace-maxBytes was 50, is 5"],
+    ),
+    (datetime, Annotated[datetime, Meta(tz=True)], ["$.params: an offset is required now"]),
+    (datetime, time, ["$.params: was date-time, is time"]),
+    (datetime, Annotated[datetime, Meta(tz=False)], ["$.params: was date-time, is date-time-local"]),
+    (str, EMAIL, ['$.params: format "email" is new']),
+    (
+        Annotated[int, Meta(extra_json_schema={"const": 1})],
+        int,
+        ["$.params: const 1 was dropped"],
+    ),
 ]
 
 
@@ -205,7 +279,7 @@ def test_values_that_stay_valid_decode_to_the_same() -> None:
     for old, new in product(types, repeat=2):
         if changes(old, new):
             continue
-        is_old, is_new = (jsonschema_rs.validator_for(msgspec.json.schema(kind)) for kind in (old, new))
+        is_old, is_new = (jsonschema_rs.validator_for(type_schema(kind)) for kind in (old, new))
         for value in values:
             text = msgspec.json.encode(value)
             if not is_old.is_valid(value) or not decodes(text, old):
@@ -238,7 +312,7 @@ def is_same(was: Any, now: Any) -> bool:
 
 def test_types_of_outputs_must_stay_equal_apart_from_their_descriptions() -> None:
     plain_struct, wider = struct(("many", int, 1)), struct(("many", int, 1), ("more", int, 0))
-    schema = msgspec.json.schema
+    schema = type_schema
 
     assert differences(schema(plain_struct), schema(Described), "$.output") == []
     assert differences(schema(plain_struct), schema(wider), "$.output") == [

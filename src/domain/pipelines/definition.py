@@ -11,12 +11,14 @@ from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, overload
 import msgspec
 
 from headrace.domain.errors import HeadraceError
-from headrace.domain.pipelines.schemas import accepts_objects, params_schema
+from headrace.domain.pipelines.schemas import accepts_objects, type_schema
 
 RunsIn = Literal["loop", "thread", "process"]
 OnLoss = Literal["retry", "fail"]
 P = ParamSpec("P")
 R = TypeVar("R")
+SchemaOf = Callable[[Any], dict[str, Any]]
+"""A function that returns the JSON Schema of a type."""
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 MAX_VERSION: Final = 2**31 - 1
@@ -230,26 +232,27 @@ class Pipeline:
         self.weights[name] = float(weight)
         return StepHandle(self.name, name)
 
-    def params_schema(self) -> dict[str, Any]:
-        return self._schema_of(self.params, "params", params_schema)
+    def params_schema(self, schema_of: SchemaOf = type_schema) -> dict[str, Any]:
+        return self._schema_of(self.params, "params", schema_of)
 
-    def result_schema(self) -> dict[str, Any] | None:
+    def result_schema(self, schema_of: SchemaOf = type_schema) -> dict[str, Any] | None:
         """Return the JSON Schema of the result; None when no step is the result."""
         node = next((node for node in self.nodes.values() if node.is_result), None)
         if node is None:
             return None
-        schema = self._schema_of(node.output_type, f"step {node.name!r}")
+        schema = self._schema_of(node.output_type, f"step {node.name!r}", schema_of)
         return {"type": "array", "items": schema} if node.for_each else schema
 
-    def step_schemas(self) -> dict[str, dict[str, Any]]:
+    def step_schemas(self, schema_of: SchemaOf = type_schema) -> dict[str, dict[str, Any]]:
         """Return the JSON Schema of each step's output, and with `for_each` of its item."""
-        return {
-            node.name: {
-                "output": self._schema_of(node.output_type, f"step {node.name!r}"),
-                **({"item": self._schema_of(node.item_type, f"step {node.name!r}")} if node.for_each else {}),
+        schemas: dict[str, dict[str, Any]] = {}
+        for node in self.nodes.values():
+            shapes = {"output": node.output_type, **({"item": node.item_type} if node.for_each else {})}
+            label = f"step {node.name!r}"
+            schemas[node.name] = {
+                key: self._schema_of(shape, label, schema_of) for key, shape in shapes.items()
             }
-            for node in self.nodes.values()
-        }
+        return schemas
 
     def decode_output(self, step: StepHandle, raw: str) -> Any:
         """Decode the output of *step* from JSON into its annotated type; for `for_each` into a list of it."""
@@ -294,9 +297,7 @@ class Pipeline:
                 )
         return tuple(dict.fromkeys(handle.name for handle in handles))
 
-    def _schema_of(
-        self, shape: Any, label: str, schema_of: Callable[[Any], dict[str, Any]] = msgspec.json.schema
-    ) -> dict[str, Any]:
+    def _schema_of(self, shape: Any, label: str, schema_of: SchemaOf = type_schema) -> dict[str, Any]:
         try:
             return schema_of(shape)
         except (TypeError, NameError) as error:

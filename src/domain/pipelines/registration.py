@@ -5,8 +5,9 @@ definition that another one has replaced is remembered as superseded: its worker
 not register it again, unless no worker has confirmed the registered one for some minutes.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -54,11 +55,11 @@ def next_step(
     *,
     may_replace: bool,
     is_start: bool,
-    plain_params_schema: dict[str, Any] | None = None,
+    earlier: Sequence[StoredDefinition] = (),
 ) -> Step:
     """Return what to do with a registered version that a worker defines as *own*.
 
-    *plain_params_schema*: see `breaking_changes`.
+    *earlier*: see `breaking_changes`.
 
     `confirm`: it is the same · `keep`: serve it and leave the registered definition · `replace`: register it.
 
@@ -74,7 +75,7 @@ def next_step(
     is_older = own.digest in row.superseded
     if is_older and row.is_confirmed:
         return "keep"
-    changes = breaking_changes(row.definition, own, plain_params_schema=plain_params_schema)
+    changes = breaking_changes(row.definition, own, earlier=earlier)
     if not changes:
         return "replace"
     if is_older:

@@ -9,7 +9,7 @@ from uuid_utils.compat import uuid7
 from headrace.domain.database import Database, Row
 from headrace.domain.pipelines.definition import Pipeline
 from headrace.domain.pipelines.registration import PipelineChangedError, Registered, Step, next_step
-from headrace.domain.pipelines.stored_definition import StoredDefinition
+from headrace.domain.pipelines.stored_definition import StoredDefinition, earlier_definitions
 
 CONFIRM_SECONDS: Final = 60.0
 """Workers confirm that often which definitions they serve."""
@@ -65,8 +65,8 @@ class Registrar:
         self._definitions = {
             (pipeline.name, pipeline.version): StoredDefinition.of(pipeline) for pipeline in pipelines
         }
-        self._plain_params_schemas = {
-            (pipeline.name, pipeline.version): msgspec.json.schema(pipeline.params) for pipeline in pipelines
+        self._earlier = {
+            (pipeline.name, pipeline.version): earlier_definitions(pipeline) for pipeline in pipelines
         }
         self._may_replace = may_replace
 
@@ -126,7 +126,7 @@ class Registrar:
             own,
             may_replace=self._may_replace,
             is_start=is_start,
-            plain_params_schema=self._plain_params_schemas[key],
+            earlier=self._earlier[key],
         )
 
     async def _write(

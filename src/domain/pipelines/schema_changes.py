@@ -7,21 +7,36 @@ change that cannot be judged counts as a breaking one.
 from collections.abc import Iterator
 from typing import Any, Final
 
-import msgspec
-
-Schema = dict[str, Any]
+from headrace.domain.pipelines.schema_limits import LIMITS, compare_limits
+from headrace.domain.pipelines.schema_texts import IS_NAMED, Schema, as_json, label, was_and_is
+from headrace.domain.pipelines.value_schemas import (
+    COLLECTION,
+    DECODED_FORMATS,
+    FIELDS,
+    INTEGER_KEY,
+    KEY,
+    OFFSET_PATTERN,
+)
 
 _ANNOTATIONS: Final = frozenset(
     {"$comment", "$defs", "default", "deprecated", "description", "discriminator", "examples", "title"}
 )
-_LOWER_BOUNDS: Final = ("minimum", "exclusiveMinimum")
-_UPPER_BOUNDS: Final = ("maximum", "exclusiveMaximum")
-_SMALLEST_SIZES: Final = ("minItems", "minLength", "minProperties")
-_LARGEST_SIZES: Final = ("maxItems", "maxLength", "maxProperties")
 # Values of a type with one of these are decoded differently from those of a type without.
-_KIND_KEYS: Final = ("enum", "properties", "prefixItems")
-# Marks an enumeration of a class; msgspec writes that of a `Literal` where it is used.
-_IS_NAMED: Final = "$named"
+_KIND_KEYS: Final = ("enum", "properties", "prefixItems", "uniqueItems", "not", IS_NAMED, COLLECTION)
+_COMPARED: Final = frozenset(
+    {
+        "additionalProperties",
+        "contentEncoding",
+        "enum",
+        "format",
+        "items",
+        "pattern",
+        "prefixItems",
+        "properties",
+    }
+    | {"propertyNames", "required", "type", FIELDS}
+    | {*_KIND_KEYS, *LIMITS}
+)
 _NUMBERS: Final = frozenset({"integer", "number"})
 
 
@@ -51,9 +66,11 @@ class _Comparison:
 
     def compare(self, old: Any, new: Any, path: str) -> Iterator[str]:
         pair = (id(old), id(new))
-        if pair in self._compared:
-            return
-        self._compared.add(pair)
+        if pair not in self._compared:
+            self._compared.add(pair)
+            yield from self._compare_alternatives(old, new, path)
+
+    def _compare_alternatives(self, old: Any, new: Any, path: str) -> Iterator[str]:
         olds = _alternatives(old, self._old_definitions)
         news = _alternatives(new, self._new_definitions)
         if len(olds) == len(news) == 1:
@@ -62,31 +79,33 @@ class _Comparison:
         for alternative in olds:
             candidates = [other for other in news if _kind(other) == _kind(alternative)]
             if not candidates:
-                yield f"{path}: {_label(alternative)} is no longer accepted"
+                yield f"{path}: {label(alternative)} is no longer accepted"
                 continue
             reasons = [list(self._compare_single(alternative, other, path)) for other in candidates]
             yield from min(reasons, key=len)
-        old_types, new_types = ({option.get("type") for option in options} for options in (olds, news))
+        old_types, new_types = _json_types(olds), _json_types(news)
         if old_types & _NUMBERS and new_types & _NUMBERS - old_types:
             yield f"{path}: numbers are decoded differently: integer and number are mixed"
 
     def _compare_single(self, old: Schema, new: Schema, path: str) -> Iterator[str]:
         """Compare two schemas without references and alternatives."""
         is_same_kind = all((key in old) == (key in new) for key in _KIND_KEYS)
-        if not is_same_kind or old.get("type") != new.get("type"):
-            yield f"{path}: was {_label(old)}, is {_label(new)}"
+        if not is_same_kind or _decoding(old) != _decoding(new):
+            yield f"{path}: was {label(old)}, is {label(new)}"
             return
-        for compare in (self._compare_fields, self._compare_elements, _compare_bounds):
+        for compare in (self._compare_fields, self._compare_elements, compare_limits):
             yield from compare(old, new, path)
         for value in old.get("enum", ()):
             if not any(type(value) is type(other) and value == other for other in new["enum"]):
-                yield f"{path}: value {_json(value)} is no longer accepted"
-        pattern = new.get("pattern")
-        if pattern is not None and pattern != old.get("pattern"):
-            yield f"{path}: pattern was {_json(old.get('pattern'))}, is {_json(pattern)}"
+                yield f"{path}: value {as_json(value)} is no longer accepted"
+        for key in ("pattern", "format"):
+            if new.get(key) not in (None, old.get(key)):
+                is_offset = new[key] == OFFSET_PATTERN
+                reason = was_and_is(key, old.get(key), new[key])
+                yield f"{path}: {'an offset is required now' if is_offset else reason}"
         for key in sorted((old.keys() | new.keys()) - _COMPARED - _ANNOTATIONS):
-            if old.get(key) != new.get(key):
-                yield f"{path}: {key.lstrip('$')} was {_json(old.get(key))}, is {_json(new.get(key))}"
+            if old.get(key) != new.get(key) and not _is_annotation(key):
+                yield f"{path}: {was_and_is(key.lstrip('$'), old.get(key), new.get(key))}"
 
     def _compare_fields(self, old: Schema, new: Schema, path: str) -> Iterator[str]:
         """Compare the fields of a struct, or the values of a dictionary."""
@@ -103,58 +122,24 @@ class _Comparison:
         rest, new_rest = old.get("additionalProperties", True), new.get("additionalProperties", True)
         if "properties" not in old:
             yield from self.compare(rest, new_rest, f"{path}{{}}")
-            yield from self.compare(
-                old.get("propertyNames", True), new.get("propertyNames", True), f"{path}{{}}"
-            )
+            if old.get("type") == "object":
+                yield from self._compare_alternatives(key_type(old), key_type(new), f"{path}{{key}}")
         elif new_rest is False and rest is not False:
             yield f"{path}: unknown fields are refused now"
 
     def _compare_elements(self, old: Schema, new: Schema, path: str) -> Iterator[str]:
         """Compare the elements of a list, or the places of a tuple."""
-        yield from self.compare(old.get("items", True), new.get("items", True), f"{path}[]")
-        places, new_places = old.get("prefixItems", ()), new.get("prefixItems", ())
+        if "prefixItems" not in old:
+            yield from self.compare(old.get("items", True), new.get("items", True), f"{path}[]")
+            return
+        places, new_places = old["prefixItems"], new["prefixItems"]
         if len(places) != len(new_places):
             yield f"{path}: had {len(places)} places, has {len(new_places)}"
             return
+        if old.get(FIELDS) != new.get(FIELDS):
+            yield f"{path}: {was_and_is('the order of fields', old.get(FIELDS), new.get(FIELDS))}"
         for number, (place, new_place) in enumerate(zip(places, new_places, strict=True)):
             yield from self.compare(place, new_place, f"{path}[{number}]")
-
-
-_COMPARED: Final = frozenset(
-    {"additionalProperties", "enum", "items", "multipleOf", "pattern", "prefixItems", "properties"}
-    | {"propertyNames", "required", "type"}
-    | {*_LOWER_BOUNDS, *_UPPER_BOUNDS, *_SMALLEST_SIZES, *_LARGEST_SIZES}
-)
-
-
-def _compare_bounds(old: Schema, new: Schema, path: str) -> Iterator[str]:
-    if _limit(new, _LOWER_BOUNDS) > _limit(old, _LOWER_BOUNDS):
-        yield f"{path}: {_bound_text(old, _LOWER_BOUNDS)}, {_bound_text(new, _LOWER_BOUNDS)} now"
-    if _limit(new, _UPPER_BOUNDS, sign=-1) > _limit(old, _UPPER_BOUNDS, sign=-1):
-        yield f"{path}: {_bound_text(old, _UPPER_BOUNDS)}, {_bound_text(new, _UPPER_BOUNDS)} now"
-    for key in (*_SMALLEST_SIZES, *_LARGEST_SIZES):
-        size, new_size = old.get(key), new.get(key)
-        if new_size is None:
-            continue
-        is_narrower = new_size > (size or 0) if key in _SMALLEST_SIZES else size is None or new_size < size
-        if is_narrower:
-            yield f"{path}: {key} was {_json(size)}, is {_json(new_size)}"
-    factor, new_factor = old.get("multipleOf"), new.get("multipleOf")
-    if new_factor is not None and factor != new_factor:
-        are_whole = isinstance(factor, int) and isinstance(new_factor, int)
-        if not are_whole or factor % new_factor != 0:
-            yield f"{path}: multipleOf was {_json(factor)}, is {_json(new_factor)}"
-
-
-def _limit(schema: Schema, keys: tuple[str, str], *, sign: int = 1) -> tuple[float, bool]:
-    """Return the strictest of two bounds. Of two equal ones it is the second, which excludes the bound."""
-    limits = [(sign * schema[key], key == keys[1]) for key in keys if key in schema]
-    return max(limits, default=(float("-inf"), False))
-
-
-def _bound_text(schema: Schema, keys: tuple[str, str]) -> str:
-    bounds = [f"{key} {_json(schema[key])}" for key in keys if key in schema]
-    return " and ".join(bounds) or f"no {keys[0]}"
 
 
 def _alternatives(schema: Any, definitions: Schema) -> list[Schema]:
@@ -179,7 +164,7 @@ def _resolved(schema: Any, definitions: Schema) -> Schema:
         target = definitions.get(str(resolved["$ref"]).rpartition("/")[2], {"$ref_unknown": resolved["$ref"]})
         resolved = {**target, **{key: value for key, value in resolved.items() if key != "$ref"}}
         if "enum" in resolved:
-            resolved[_IS_NAMED] = True
+            resolved[IS_NAMED] = True
     return resolved
 
 
@@ -191,13 +176,36 @@ def _kind(schema: Schema) -> tuple[str | None, Any]:
     return (schema.get("type"), tags[0] if tags else None)
 
 
-def _label(schema: Schema) -> str:
-    if "enum" in schema:
-        return f"one of {_json(schema['enum'])}"
-    if "properties" in schema:
-        return f"{schema.get('title', 'object')} with fields"
-    return str(schema.get("type", "any type"))
+def _json_types(alternatives: list[Schema]) -> set[Any]:
+    types = [alternative.get("type") for alternative in alternatives]
+    return {name for each in types for name in (each if isinstance(each, list) else [each])}
 
 
-def _json(value: Any) -> str:
-    return "nothing" if value is None else msgspec.json.encode(value).decode()
+def key_type(schema: Schema) -> Any:
+    """Return the schema of the keys of a dictionary as that of the values that they are decoded into."""
+    return _key_type(schema.get("propertyNames", True))
+
+
+def _key_type(names: Any) -> Any:
+    if names is False:
+        return False
+    names = {} if names is True else names
+    if "anyOf" in names:
+        return {"anyOf": [_key_type(option) for option in names["anyOf"]]}
+    if "enum" in names:
+        return names
+    if KEY in names:
+        return names[KEY]
+    return {"type": "integer"} if names.get("pattern") == INTEGER_KEY else {"type": "string", **names}
+
+
+def _decoding(schema: Schema) -> tuple[Any, ...]:
+    """Return what decides into which type a value without parts is decoded."""
+    text_format = schema.get("format")
+    decoded_format = text_format if text_format in DECODED_FORMATS else None
+    return schema.get("type"), decoded_format, schema.get("contentEncoding")
+
+
+def _is_annotation(key: str) -> bool:
+    """Return whether a keyword of an author says something to others than a validator."""
+    return key.startswith("x-") and not key.startswith("x-headrace-")

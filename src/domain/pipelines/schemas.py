@@ -1,4 +1,4 @@
-"""JSON Schemas of params: those of msgspec, with the formats and keys that msgspec leaves out. Pure.
+"""JSON Schemas of types: those of msgspec, with the formats and keys that msgspec leaves out. Pure.
 
 A refined schema is still JSON Schema 2020-12. Rules that the standard cannot express are extra keywords,
 which other validators ignore.
@@ -10,7 +10,13 @@ from typing import Any, Final
 import msgspec
 from msgspec import inspect
 
-from headrace.domain.pipelines.value_schemas import bare, key_schema, scalar_keywords
+from headrace.domain.pipelines.value_schemas import (
+    COLLECTION,
+    FIELDS,
+    bare,
+    key_schema,
+    scalar_keywords,
+)
 
 _RECORDS: Final = (
     inspect.StructType,
@@ -20,14 +26,23 @@ _RECORDS: Final = (
 )
 
 
-def params_schema(params: Any) -> dict[str, Any]:
-    """Return the JSON Schema of what msgspec decodes into the type *params*.
+def type_schema(shape: Any) -> dict[str, Any]:
+    """Return the JSON Schema of what msgspec decodes into the type *shape*.
 
     Raises:
         TypeError, NameError: the type has no JSON Schema.
     """
-    schema = msgspec.json.schema(params)
-    _Refiner(schema.get("$defs", {})).refine(inspect.type_info(params), schema)
+    return _refined_schema(shape, with_shapes=True)
+
+
+def schema_without_shapes(shape: Any) -> dict[str, Any]:
+    """Return the schema as an earlier release has registered params: without `FIELDS` and `COLLECTION`."""
+    return _refined_schema(shape, with_shapes=False)
+
+
+def _refined_schema(shape: Any, *, with_shapes: bool) -> dict[str, Any]:
+    schema = msgspec.json.schema(shape)
+    _Refiner(schema.get("$defs", {}), with_shapes=with_shapes).refine(inspect.type_info(shape), schema)
     return schema
 
 
@@ -54,10 +69,14 @@ def _accepts_objects(kind: inspect.Type) -> bool:
 
 
 class _Refiner:
-    """Walks a type and its schema side by side, and adds to the schema. *definitions* are its `$defs`."""
+    """Walks a type and its schema side by side, and adds to the schema. *definitions* are its `$defs`.
 
-    def __init__(self, definitions: dict[str, Any]) -> None:
+    *with_shapes*: also add what tells apart types whose values look the same in JSON.
+    """
+
+    def __init__(self, definitions: dict[str, Any], *, with_shapes: bool) -> None:
         self._definitions = definitions
+        self._with_shapes = with_shapes
         self._visited: set[str] = set()
 
     def refine(self, kind: inspect.Type, schema: Any) -> None:
@@ -75,7 +94,7 @@ class _Refiner:
         elif isinstance(kind, inspect.UnionType):
             self._refine_all(_in_schema_order(kind.types), _options(schema))
         elif isinstance(kind, inspect.CollectionType):
-            self.refine(kind.item_type, schema.get("items"))
+            self._refine_items(kind, schema)
         elif isinstance(kind, inspect.TupleType):
             self._refine_all(kind.item_types, schema.get("prefixItems", ()))
         elif isinstance(kind, inspect.DictType):
@@ -86,12 +105,19 @@ class _Refiner:
         else:
             schema.update(scalar_keywords(kind))
 
+    def _refine_items(self, kind: inspect.CollectionType, schema: dict[str, Any]) -> None:
+        if self._with_shapes and isinstance(kind, inspect.VarTupleType):
+            schema[COLLECTION] = "tuple"
+        self.refine(kind.item_type, schema.get("items"))
+
     def _refine_all(self, kinds: Iterable[inspect.Type], schemas: Iterable[Any]) -> None:
         for kind, schema in zip(kinds, schemas, strict=False):
             self.refine(kind, schema)
 
     def _refine_fields(self, kind: Any, schema: dict[str, Any]) -> None:
         if "prefixItems" in schema:
+            if self._with_shapes:
+                schema[FIELDS] = [field.name for field in kind.fields]
             # The tag of a struct comes before its fields.
             tags = len(schema["prefixItems"]) - len(kind.fields)
             self._refine_all((field.type for field in kind.fields), schema["prefixItems"][tags:])

@@ -1,23 +1,27 @@
 """A pipeline's definition as it is registered, and what in it must not change while jobs use it. Pure."""
 
 import hashlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
-from headrace.domain.pipelines.definition import Pipeline
+from headrace.domain.pipelines.definition import Pipeline, SchemaOf
 from headrace.domain.pipelines.schema_changes import differences, narrowings
+from headrace.domain.pipelines.schemas import schema_without_shapes, type_schema
 
 _FIXED = ("after", "for_each", "result")
+# Marks definitions whose schemas have all details. The schemas of earlier releases may lack some: they
+# describe a `datetime` as they describe a `str`.
+_DETAILED: Final = "$detailed"
 
 
 class StoredDefinition(Struct, frozen=True, kw_only=True):
     """The definition of one version of a pipeline, as JSON values.
 
-    *types* has the schemas of each step's output and item. It is None if an older release has registered the
-    version: then these types are not compared.
+    *types* has the schemas of each step's output and item, and the key `_DETAILED`. It is None if an older
+    release has registered the version: then these types are not compared.
     """
 
     description: str
@@ -27,14 +31,21 @@ class StoredDefinition(Struct, frozen=True, kw_only=True):
     types: dict[str, dict[str, Any]] | None
 
     @classmethod
-    def of(cls, pipeline: Pipeline) -> "StoredDefinition":
+    def of(
+        cls,
+        pipeline: Pipeline,
+        *,
+        params_schema: SchemaOf = type_schema,
+        output_schema: SchemaOf = type_schema,
+    ) -> "StoredDefinition":
+        mark: dict[str, Any] = {_DETAILED: {}} if output_schema is type_schema else {}
         # Through JSON, so that it equals one that was read from the database.
         values = {
             "description": pipeline.description,
             "graph": pipeline.graph(),
-            "params_schema": pipeline.params_schema(),
-            "result_schema": pipeline.result_schema(),
-            "types": pipeline.step_schemas(),
+            "params_schema": pipeline.params_schema(params_schema),
+            "result_schema": pipeline.result_schema(output_schema),
+            "types": {**pipeline.step_schemas(output_schema), **mark},
         }
         return msgspec.json.decode(msgspec.json.encode(values), type=cls)
 
@@ -45,20 +56,34 @@ class StoredDefinition(Struct, frozen=True, kw_only=True):
         return hashlib.sha256(msgspec.json.encode(values, order="deterministic")).hexdigest()
 
 
+def earlier_definitions(pipeline: Pipeline) -> list[StoredDefinition]:
+    """Return the definition as earlier releases have registered it, with less details in its schemas."""
+    plain = msgspec.json.schema
+    return [
+        StoredDefinition.of(pipeline, params_schema=plain, output_schema=plain),
+        StoredDefinition.of(pipeline, params_schema=schema_without_shapes, output_schema=plain),
+    ]
+
+
 def breaking_changes(
-    old: StoredDefinition, new: StoredDefinition, *, plain_params_schema: dict[str, Any] | None = None
+    old: StoredDefinition, new: StoredDefinition, *, earlier: Sequence[StoredDefinition] = ()
 ) -> list[str]:
     """Return the changes that need a new version, since jobs of *old* may be running, each with its path.
 
-    *plain_params_schema* describes the params of *new* as the first release did, without the formats that a
-    worker has always required: a registered version that has it is the same.
+    *earlier* are the `earlier_definitions` of *new*. If an earlier release has registered *old*, it is
+    compared with them, because its schemas lack details that a worker has always required.
 
     These are changes of the graph (steps, `after`, `for_each`, `result`), of the types of outputs and items,
     and parameters that are no longer accepted or are decoded differently.
     """
-    is_same = old.params_schema == plain_params_schema
+    is_detailed = old.types is not None and _DETAILED in old.types
+    definitions = [new] if is_detailed else [new, *earlier]
+    return min((_changes(old, definition) for definition in definitions), key=len)
+
+
+def _changes(old: StoredDefinition, new: StoredDefinition) -> list[str]:
     return [
-        *([] if is_same else narrowings(old.params_schema, new.params_schema, "$.params")),
+        *narrowings(old.params_schema, new.params_schema, "$.params"),
         *_graph_changes(old, new),
         *_type_changes(old, new),
     ]

@@ -11,10 +11,16 @@ MAX_BYTES: Final = "x-headrace-maxBytes"
 KEY: Final = "x-headrace-key"
 """The schema of the number that a key of an object stands for."""
 
+FIELDS: Final = "x-headrace-fields"
+"""The names of the fields of a struct that is an array in JSON, in their order."""
+
+COLLECTION: Final = "x-headrace-collection"
+"""`tuple` for an array that is decoded as a tuple of any length."""
+
 OFFSET_PATTERN: Final = "(?:[Zz]|[+-][0-9]{2}:?[0-9]{2})$"
 """The end of a date-time or a time that must have an offset."""
 
-_INTEGER_KEY: Final = "^-?(?:0|[1-9][0-9]*)$"
+INTEGER_KEY: Final = "^-?(?:0|[1-9][0-9]*)$"
 
 _DATE_TIME_FORMATS: Final = {True: "date-time", False: "date-time-local", None: "date-time"}
 _TIME_FORMATS: Final = {True: "time", False: "partial-time", None: "time"}
@@ -24,6 +30,11 @@ _TEXT_FORMATS: Final = {
     inspect.TimeDeltaType: "duration",
     inspect.UUIDType: "uuid",
 }
+
+DECODED_FORMATS: Final = frozenset(
+    {*_DATE_TIME_FORMATS.values(), *_TIME_FORMATS.values(), *_TEXT_FORMATS.values(), "decimal"}
+)
+"""Texts with one of these formats are decoded into other values."""
 
 
 def bare(kind: inspect.Type) -> inspect.Type:
@@ -89,7 +100,7 @@ def _number_key_schema(kind: inspect.IntType | inspect.FloatType | inspect.Decim
     if isinstance(kind, inspect.FloatType):
         return {KEY: _number_schema("number", kind)}
     number = _number_schema("integer", kind)
-    return {"pattern": _INTEGER_KEY} | ({KEY: number} if len(number) > 1 else {})
+    return {"pattern": INTEGER_KEY} | ({KEY: number} if len(number) > 1 else {})
 
 
 def _number_schema(name: str, kind: inspect.IntType | inspect.FloatType) -> dict[str, Any]:
