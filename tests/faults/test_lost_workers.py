@@ -57,9 +57,10 @@ async def test_a_shootout_resumes_after_its_worker_is_killed(
 
         async with working(patient):
             done = await api.finish(job["id"])
-            await assert_kept(api, database, [job["id"]])
+            kept = await assert_kept(api, database, [job["id"]])
 
-    assert (done["state"], done["attempt"]) == ("succeeded", 2), done["error"]
+    # A worker that still loads the modules of a step hands the job back, which is no loss.
+    assert (done["state"], kept[job["id"]].lost_attempts) == ("succeeded", 1), done["error"]
 
 
 async def test_a_job_whose_lease_runs_out_five_times_goes_on_and_is_not_blamed(

@@ -57,7 +57,7 @@ async def test_a_worker_goes_on_after_its_claims_or_heartbeats_were_refused(
     async with serving(settings) as api, working(settings):
         await submit_all(api, 1)
         await until_all_have_ended(database)
-        await inject(database, sqlstate, every=1, table=table)
+        await inject(database, sqlstate, every=1, table=table, event="INSERT OR UPDATE")
         async with asyncio.timeout(30):
             while await count_writes(database) < 3:
                 await asyncio.sleep(0.05)

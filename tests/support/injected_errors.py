@@ -27,7 +27,7 @@ _INJECT: Final = (
     END $$
     """,
     """
-    CREATE OR REPLACE TRIGGER inject AFTER INSERT OR UPDATE ON {table}
+    CREATE OR REPLACE TRIGGER inject AFTER {event} ON {table}
     FOR EACH STATEMENT EXECUTE FUNCTION inject({every}, '{{{codes}}}')
     """,
 )
@@ -36,13 +36,17 @@ COUNT_WRITES: Final = "SELECT last_value AS count FROM injections"
 """Counts the writes that the trigger has seen."""
 
 
-async def inject(database: Database, *sqlstates: str, every: int, table: str = "step_runs") -> None:
+async def inject(
+    database: Database, *sqlstates: str, every: int, table: str = "step_runs", event: str = "INSERT"
+) -> None:
     """Answer one in *every* writes to *table* with one of *sqlstates*, in turn. A call may be repeated.
 
-    Every write of an attempt inserts or updates step runs.
+    *event*: which writes. Every write of an attempt inserts step runs.
     """
     for statement in _INJECT:
-        await database.fetch(statement.format(every=every, codes=",".join(sqlstates), table=table))
+        await database.fetch(
+            statement.format(every=every, codes=",".join(sqlstates), table=table, event=event)
+        )
 
 
 async def stop_injecting(database: Database, table: str = "step_runs") -> None:

@@ -84,7 +84,7 @@ class BlobRemover:
             try:
                 return await chore()
             except BlobsNotRemovedError as error:
-                _log.error("removal_failed", reason=str(error))
+                _log.warning("removals_refused", reason=str(error))
                 await asyncio.sleep(_AFTER_FAILURE_SECONDS)
                 return 0
 
