@@ -152,8 +152,12 @@ class HeadraceWorker(Worker):
             return False
         try:
             claims = await self._claim_with_slots(limit)
-        except (*TRANSIENT, asyncpg.PostgresError) as error:
-            _log.warning("claim_put_off", reason=str(error))
+        except TRANSIENT as error:
+            _log.warning("claim_put_off", reason=error.reason)
+            await wait_first(stop=self.stopping, seconds=_POLL_SECONDS)
+            return False
+        except asyncpg.PostgresError:
+            _log.exception("claim_refused")
             await wait_first(stop=self.stopping, seconds=_POLL_SECONDS)
             return False
         _log_requests(claims)
