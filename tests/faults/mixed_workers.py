@@ -52,11 +52,6 @@ class MixedWorkers:
             shutil.copy(FLOWS, folder)
         self._workers = list(await asyncio.gather(*(self._start(index) for index in range(3))))
 
-    async def finish(self) -> None:
-        """Let the second worker serve the newest release, so that the jobs of every version can end."""
-        if self._releases[1] != _NEWEST:
-            await self._restart(1, _NEWEST)
-
     async def kill(self) -> None:
         """Send SIGKILL to a worker; its supervisor starts another one."""
         for child in await self._children():
@@ -80,8 +75,13 @@ class MixedWorkers:
         self.fault_counts["worker stopped"] += 1
 
     async def deploy(self) -> None:
-        """Stop a worker, and start it with another release."""
+        """Stop a worker, and start it with another release.
+
+        The only worker of the newest release keeps it, so that the jobs of its version can end.
+        """
         index = self._random.choice([1, 2])
+        if self._releases[index] == _NEWEST != self._releases[3 - index]:
+            index = 3 - index
         others = [release for release in _RELEASES if release != self._releases[index]]
         await self._restart(index, self._random.choice(others))
         self.fault_counts[f"release {self._releases[index]} deployed"] += 1
