@@ -333,7 +333,7 @@ class OtherMoment(Struct):
 
 
 def test_a_description_may_change_after_an_earlier_release_has_registered_the_version() -> None:
-    registered = earlier_definitions(passing(PlainMoment))[0]
+    registered = next(earlier_definitions(passing(PlainMoment)))
     described, other = passing(DescribedMoment), passing(OtherMoment)
 
     assert (

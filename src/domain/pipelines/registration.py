@@ -5,7 +5,7 @@ definition that another one has replaced is remembered as superseded: its worker
 not register it again, unless no worker has confirmed the registered one for some minutes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Final, Literal
 
@@ -55,7 +55,7 @@ def next_step(
     *,
     may_replace: bool,
     is_start: bool,
-    earlier: Sequence[StoredDefinition] = (),
+    earlier: Iterable[StoredDefinition] = (),
 ) -> Step:
     """Return what to do with a registered version that a worker defines as *own*.
 

@@ -62,12 +62,8 @@ class Registrar:
 
     def __init__(self, database: Database, pipelines: Collection[Pipeline], *, may_replace: bool) -> None:
         self._database = database
-        self._definitions = {
-            (pipeline.name, pipeline.version): StoredDefinition.of(pipeline) for pipeline in pipelines
-        }
-        self._earlier = {
-            (pipeline.name, pipeline.version): earlier_definitions(pipeline) for pipeline in pipelines
-        }
+        self._pipelines = {(pipeline.name, pipeline.version): pipeline for pipeline in pipelines}
+        self._definitions = {key: StoredDefinition.of(pipeline) for key, pipeline in self._pipelines.items()}
         self._may_replace = may_replace
 
     async def register(self) -> list[PipelineChangedError]:
@@ -126,7 +122,7 @@ class Registrar:
             own,
             may_replace=self._may_replace,
             is_start=is_start,
-            earlier=self._earlier[key],
+            earlier=earlier_definitions(self._pipelines[key]),
         )
 
     async def _write(

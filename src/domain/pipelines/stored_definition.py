@@ -1,7 +1,7 @@
 """A pipeline's definition as it is registered, and what in it must not change while jobs use it. Pure."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -56,17 +56,15 @@ class StoredDefinition(Struct, frozen=True, kw_only=True):
         return hashlib.sha256(msgspec.json.encode(values, order="deterministic")).hexdigest()
 
 
-def earlier_definitions(pipeline: Pipeline) -> list[StoredDefinition]:
-    """Return the definition as earlier releases have registered it, with less details in its schemas."""
+def earlier_definitions(pipeline: Pipeline) -> Iterator[StoredDefinition]:
+    """Yield the definition as earlier releases have registered it, with less details in its schemas."""
     plain = msgspec.json.schema
-    return [
-        StoredDefinition.of(pipeline, params_schema=plain, output_schema=plain),
-        StoredDefinition.of(pipeline, params_schema=schema_without_shapes, output_schema=plain),
-    ]
+    for params_schema in (plain, schema_without_shapes):
+        yield StoredDefinition.of(pipeline, params_schema=params_schema, output_schema=plain)
 
 
 def breaking_changes(
-    old: StoredDefinition, new: StoredDefinition, *, earlier: Sequence[StoredDefinition] = ()
+    old: StoredDefinition, new: StoredDefinition, *, earlier: Iterable[StoredDefinition] = ()
 ) -> list[str]:
     """Return the changes that need a new version, since jobs of *old* may be running, each with its path.
 
