@@ -152,12 +152,11 @@ class HeadraceWorker(Worker):
             return False
         try:
             claims = await self._claim_with_slots(limit)
-        except TRANSIENT as error:
-            _log.warning("claim_put_off", reason=error.reason)
-            await wait_first(stop=self.stopping, seconds=_POLL_SECONDS)
-            return False
-        except asyncpg.PostgresError:
-            _log.exception("claim_refused")
+        except (*TRANSIENT, asyncpg.PostgresError) as error:
+            if isinstance(error, asyncpg.PostgresError):
+                _log.exception("claim_refused")
+            else:
+                _log.warning("claim_put_off", reason=error.reason)
             await wait_first(stop=self.stopping, seconds=_POLL_SECONDS)
             return False
         _log_requests(claims)

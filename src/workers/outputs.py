@@ -116,7 +116,7 @@ def _encode(value: Any, subject: str, mismatch: str) -> bytes:
 def _check(
     value: Any, encoded: bytes, decode: Callable[[Any], Any], shape: Any, subject: str, mismatch: str
 ) -> str:
-    """Check that whoever reads *encoded* gets *value*, and return it as text.
+    """Check that a later step reads *value* from *encoded*, and return *encoded* as text.
 
     Raises:
         OutputError: *mismatch*, or `output_invalid`.

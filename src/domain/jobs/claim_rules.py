@@ -33,7 +33,7 @@ def due_order(run_at: datetime, created_at: datetime, priority: int) -> datetime
 
 def due_order_sql(run_at: str = "run_at", created_at: str = "created_at", priority: str = "priority") -> str:
     """Return `due_order` as an SQL expression of three others."""
-    return f"greatest({run_at}, {created_at}) - {priority} * interval '{_PRIORITY_SECONDS} seconds'"
+    return f"greatest({run_at}, {created_at}) - {_levels_sql(priority)}"
 
 
 def due_order_check_sql() -> str:
@@ -42,10 +42,14 @@ def due_order_check_sql() -> str:
     Besides `due_order` it accepts what the previous release stores, which counts from `run_at` even if that
     lies before the submission. Its processes go on until they are restarted.
     """
-    from_run_at = f"run_at - priority * interval '{_PRIORITY_SECONDS} seconds'"
-    return f"due_order BETWEEN {from_run_at} AND {due_order_sql()}"
+    return f"due_order BETWEEN run_at - {_levels_sql('priority')} AND {due_order_sql()}"
 
 
 def last_due_order_sql(head_start: str) -> str:
     """Return the due order up to which jobs with this head start are due, as an SQL expression."""
-    return f"statement_timestamp() - {head_start} * interval '{_PRIORITY_SECONDS} seconds'"
+    return f"statement_timestamp() - {_levels_sql(head_start)}"
+
+
+def _levels_sql(count: str) -> str:
+    """Return the waiting time that *count* levels of priority are worth, as an SQL expression."""
+    return f"{count} * interval '{_PRIORITY_SECONDS} seconds'"

@@ -143,9 +143,8 @@ async def run_step(executor: StepExecutor, node: Node, stop: StopSignal, entry: 
     if entry is not None:
         entry.suspend()
     try:
-        await asyncio.sleep(0)
-        if not step.done():  # many steps end in their first turn, and need no timer
-            await wait_first(step, stop=stop, seconds=node.step.timeout.total_seconds())
+        await asyncio.sleep(0)  # many steps end in their first turn, and need no timer
+        await wait_first(step, stop=stop, seconds=node.step.timeout.total_seconds())
         if step.done():
             if entry is not None:
                 entry.resume()  # it encodes the author's objects
