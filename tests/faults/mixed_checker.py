@@ -2,14 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 from msgspec import Struct, field
 
+from faults.checker import MAX_LOSSES
 from faults.mixed_sent import Sent, SentJob, SentSubmission, digest, upload_content
 from faults.records import JobRecord
-
-_MAX_LOSSES: Final = 5
 
 
 class StoredJob(Struct, kw_only=True):
@@ -100,7 +99,7 @@ def _may_fail(job: StoredJob, sent: Sent) -> bool:
             upload = sent.uploads[job.params["upload"]]
             return upload.deletes.sent > 0
         case "lost_too_often":
-            return job.record.losses >= _MAX_LOSSES
+            return job.record.losses >= MAX_LOSSES
         case _:
             return False
 

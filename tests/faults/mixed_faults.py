@@ -4,7 +4,7 @@ import asyncio
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random
 from typing import Final
 
@@ -131,12 +131,7 @@ class MixedFaults:
         self._counts["Redis flushed"] += 1
 
     async def _cut_connections(self) -> None:
-        """Terminate all sessions of PostgreSQL but one."""
-        with suppress(*TRANSIENT):
-            await self._database.fetch(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
+        await servers.terminate_sessions(self._database)
         self._counts["sessions terminated"] += 1
 
     async def _reset_connections(self) -> None:

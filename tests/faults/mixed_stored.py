@@ -1,7 +1,6 @@
 """Reads what is stored after a mixed run: the jobs, their files and the bytes, and what the API shows."""
 
 import asyncio
-import hashlib
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,7 +8,7 @@ import httpx
 import msgspec
 
 from faults.mixed_checker import StoredJob
-from faults.mixed_sent import Sent, upload_content
+from faults.mixed_sent import Sent, digest, upload_content
 from faults.records import read_records
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.database import StatementPool
@@ -55,7 +54,7 @@ async def wrong_bytes(database: StatementPool, settings: Settings) -> list[str]:
         wrong = []
         for row in rows:
             content = blobs.path(row["id"], row["blob_key"]).read_bytes()
-            if (len(content), hashlib.sha256(content).hexdigest()) != (row["size"], row["digest"]):
+            if (len(content), digest(content)) != (row["size"], row["digest"]):
                 wrong.append(f"{row['id']}: its bytes differ from its row")
         return wrong
 

@@ -61,11 +61,7 @@ class MixedWorkers:
     async def freeze(self) -> None:
         """Send SIGSTOP to a worker for a random time, which may be longer than its leases."""
         frozen = await self._children()
-        for child in frozen:
-            child.send(signal.SIGSTOP)
-        await asyncio.sleep(self._random.uniform(0.5, 3.0))
-        for child in frozen:
-            child.send(signal.SIGCONT)
+        await processes.freeze(frozen, self._random.uniform(0.5, 3.0))
         self.fault_counts["worker frozen"] += 1
 
     async def stop(self) -> None:

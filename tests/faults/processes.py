@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -116,6 +116,15 @@ async def api(
         async with httpx.AsyncClient(base_url=address, trust_env=False, verify=TLS) as client:
             await until_async(lambda: is_live(client), lambda: started.output)
         yield started, address
+
+
+async def freeze(frozen: Sequence[LoggedProcess | Process], seconds: float) -> None:
+    """Send SIGSTOP to processes, and let them go on after *seconds*."""
+    for process in frozen:
+        process.send(signal.SIGSTOP)
+    await asyncio.sleep(seconds)
+    for process in frozen:
+        process.send(signal.SIGCONT)
 
 
 async def until(condition: Callable[[], bool], explain: Callable[[], str] = str) -> None:

@@ -3,9 +3,11 @@
 import asyncio
 import shutil
 import signal
+from contextlib import suppress
 
 from faults.processes import until
 from headrace.adapters.servers import EmbeddedServer
+from headrace.domain.database import TRANSIENT, Database
 
 
 async def stop(server: EmbeddedServer, number: signal.Signals) -> None:
@@ -17,6 +19,15 @@ async def stop(server: EmbeddedServer, number: signal.Signals) -> None:
 async def start(server: EmbeddedServer) -> None:
     """Start *server* again, at the same address."""
     await asyncio.to_thread(server.restart)
+
+
+async def terminate_sessions(database: Database) -> None:
+    """Terminate all sessions of the database but the one that does it."""
+    with suppress(*TRANSIENT):
+        await database.fetch(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
 
 
 async def stop_forgetting(redis: EmbeddedServer) -> None:

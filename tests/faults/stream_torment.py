@@ -73,9 +73,7 @@ class Torment:
 
     async def freeze_api(self, seconds: float) -> None:
         """Send SIGSTOP to the first API, and let it go on after *seconds*."""
-        self._apis[0].send(signal.SIGSTOP)
-        await asyncio.sleep(seconds)
-        self._apis[0].send(signal.SIGCONT)
+        await processes.freeze(self._apis[:1], seconds)
         self.fault_counts["API frozen"] += 1
 
     async def _restart(self, index: int, number: signal.Signals) -> int:

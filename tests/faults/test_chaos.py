@@ -9,18 +9,15 @@ from random import Random
 
 import redis.asyncio as async_redis
 
-from faults import processes
-from faults.checker import assert_kept
+from faults import processes, servers
+from faults.checker import MAX_LOSSES, assert_kept
 from faults.form import by_form, seeded_random
 from faults.load import Load
 from faults.settling import settled
 from faults.stored_files import assert_files_kept
 from headrace.adapters.database import StatementPool
-from headrace.domain.database import TRANSIENT
 from headrace.settings import Settings
 from support.harness import serving
-
-MAX_LOSSES = 5
 
 
 async def kill(workers: list[processes.LoggedProcess], random_source: Random) -> None:
@@ -31,21 +28,7 @@ async def kill(workers: list[processes.LoggedProcess], random_source: Random) ->
 async def freeze(workers: list[processes.LoggedProcess], random_source: Random) -> None:
     """Stop a worker for a random time, which may be longer than its leases."""
     frozen = random_source.choice(workers).children()
-    for child in frozen:
-        child.send(signal.SIGSTOP)
-    await asyncio.sleep(random_source.uniform(0.5, 3.0))
-    for child in frozen:
-        child.send(signal.SIGCONT)
-
-
-async def cut(database: StatementPool) -> None:
-    try:
-        await database.fetch(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-    except TRANSIENT:
-        return
+    await processes.freeze(frozen, random_source.uniform(0.5, 3.0))
 
 
 @asynccontextmanager
@@ -85,7 +68,7 @@ async def test_random_faults_of_all_kinds_lose_no_job(
         faults = [
             lambda: kill(workers, random_source),
             lambda: freeze(workers, random_source),
-            lambda: cut(database),
+            lambda: servers.terminate_sessions(database),
             redis.flushall,
         ]
         load = Load(api.http, ledger, hold_seconds=0.2, saves=2)
