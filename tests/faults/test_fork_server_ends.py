@@ -99,8 +99,12 @@ async def test_a_worker_whose_fork_server_ends_hands_its_steps_back_and_is_repla
         late = (await api.submit("late"))["id"]
         await processes.until(lambda: (tmp_path / "entered").exists() and (tmp_path / "waiting").exists())
         write_version(source, 2)
-        fork_server(parent.child()).send(signal.SIGKILL)
+        server = fork_server(parent.child())
+        steps = processes.family(server.pid)
+        assert steps
+        server.send(signal.SIGKILL)
         await parent.wait_for_output("fork_server_ended")
+        await processes.until(lambda: not any(step.is_alive() for step in steps))
         (tmp_path / "loop_goes").touch()
         (tmp_path / "go").touch()
         done = await asyncio.gather(api.finish(running), api.finish(late))
