@@ -13,6 +13,8 @@ UNMEASURED := tests/faults tests/fuzz tests/journey/test_cli.py tests/journey/te
 .PHONY: help install demo dev test coverage check format lint types imports migrations bench faults fuzz contract audit \
   licences wheels lock clean
 .DEFAULT_GOAL := help
+# The tests start hundreds of processes: without cached bytecode, each of them compiles every module again.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
