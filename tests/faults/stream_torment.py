@@ -63,12 +63,12 @@ class Torment:
 
     async def kill_api(self) -> None:
         """Send SIGKILL to the first API, and start it again."""
-        assert await self._restart(0, signal.SIGKILL) == -signal.SIGKILL
+        await self._restart(0, signal.SIGKILL, status=-signal.SIGKILL)
         self.fault_counts["API killed"] += 1
 
     async def deploy_api(self) -> None:
         """Send SIGTERM to the second API, and start it again."""
-        assert await self._restart(1, signal.SIGTERM) == 0
+        await self._restart(1, signal.SIGTERM, status=0)
         self.fault_counts["API stopped"] += 1
 
     async def freeze_api(self, seconds: float) -> None:
@@ -76,12 +76,12 @@ class Torment:
         await processes.freeze(self._apis[:1], seconds)
         self.fault_counts["API frozen"] += 1
 
-    async def _restart(self, index: int, number: signal.Signals) -> int:
+    async def _restart(self, index: int, number: signal.Signals, *, status: int) -> None:
         self.assert_alive()
-        self._apis[index].send(number)
-        status = await self._apis[index].wait()
+        api = self._apis[index]
+        api.send(number)
+        assert await api.wait() == status, api.output[-4_000:]
         self._apis[index] = await self._start(self._ports[index])
-        return status
 
     async def _start(self, port: int) -> processes.LoggedProcess:
         started, _ = await self._stack.enter_async_context(processes.api(self._settings, port, self._command))
