@@ -21,6 +21,7 @@ from faults.stream_judge import UNKNOWN_STATE, ClientConnection, ClientRecord
 
 TIMEOUT_SECONDS: Final = 240.0
 _MAX_CONNECTIONS: Final = 1_000
+_PATIENCE_FACTOR: Final = 1.2
 # 1001 and 1012: the server stops; 1013: come back later. Others are for clients that did something wrong.
 _COME_BACK: Final = frozenset({1001, 1012, 1013})
 
@@ -72,6 +73,7 @@ class StreamClient:
         self._addresses = addresses
         self._is_steady = is_steady
         self._timeout_seconds = timeout_seconds
+        self._patience = 1.0
         self.http = http
         self.random_source = random_source
 
@@ -119,7 +121,9 @@ class StreamClient:
 
     async def _connect_once(self, connection: ClientConnection) -> None:
         """Stay connected until the end, a random timeout, or an error."""
-        seconds = self._timeout_seconds if self._is_steady else self.random_source.uniform(0.05, 1.5)
+        seconds = self._timeout_seconds
+        if not self._is_steady:
+            seconds = self.random_source.uniform(0.05, 1.5) * self._patience
         try:
             async with asyncio.timeout(seconds):
                 connection.address = self.random_source.choice(self._addresses)
@@ -135,6 +139,8 @@ class StreamClient:
         finally:
             if connection.end is None:
                 connection.closed_at = time.time()
+            # On a machine so slow that no answer arrives in time, reconnecting alone would keep it busy.
+            self._patience = 1.0 if connection.events else self._patience * _PATIENCE_FACTOR
 
 
 async def socket(client: StreamClient, address: str, connection: ClientConnection) -> None:
