@@ -1,18 +1,13 @@
 """Turns values from an author's code into text and JSON that PostgreSQL can store."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from headrace.domain.errors import HeadraceError
 from headrace.domain.events.types import JobError
-from headrace.domain.json_limits import MAX_JSON_DEPTH, is_nested_deeper
-from headrace.domain.redaction import redact, redact_values
+from headrace.domain.redaction import redact
 
-_MAX_FIELDS_BYTES: Final = 8 * 1024
-_MAX_FIELD_NAME_BYTES: Final = 200
 _MAX_FIELD_BYTES: Final = 500
 _MAX_ERROR_BYTES: Final = 16 * 1024
 _MAX_CODE_BYTES: Final = 64
@@ -51,22 +46,6 @@ def safe_text(text: str, limit: int) -> str:
     """Return `plain_text` without credentials."""
     # Cut first, since a text may be very long. A credential that this cuts lies beyond the limit.
     return plain_text(redact(text[: limit * 2]), limit)
-
-
-def plain_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a log line as JSON without credentials; other values become their `repr`."""
-    plain: dict[str, Any] = {}
-    for name, value in fields.items():
-        key = plain_text(str(name), _MAX_FIELD_NAME_BYTES)
-        try:
-            encoded = msgspec.json.encode(value)
-            is_deep = is_nested_deeper(encoded, MAX_JSON_DEPTH)
-            plain[key] = value_text(value) if is_deep else msgspec.json.decode(encoded)
-        except (TypeError, ValueError, OverflowError, RecursionError):
-            plain[key] = value_text(value)
-    if len(msgspec.json.encode(plain)) > _MAX_FIELDS_BYTES:
-        return {"dropped": f"the fields had more than {_MAX_FIELDS_BYTES} bytes"}
-    return dict(redact_values(plain))
 
 
 def value_text(value: object) -> str:

@@ -16,7 +16,8 @@ from headrace.api.auth.tokens import Tokens
 from headrace.domain.accounts.keys import prefix_of
 from headrace.domain.redaction import REDACTED, is_secret_name, redact, redact_values
 from headrace.settings import ProviderSettings, Settings
-from headrace.workers.values import job_error, plain_fields, safe_text
+from headrace.workers.log_fields import plain_fields
+from headrace.workers.values import job_error, safe_text
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 # Fixed values, because they become part of test names, which all processes must share.

@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Protocol, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -12,12 +12,12 @@ import msgspec
 from headrace.domain.pipelines.context import JobCancelledError
 from headrace.domain.pipelines.definition import Pipeline, StepHandle
 from headrace.workers.attempt.step_host import StepHost
+from headrace.workers.attribution import attributed
+from headrace.workers.containment import call_in_thread
+from headrace.workers.value_sizes import MAX_CHARS
 from headrace.workers.values import bytes_or_path
 
 T = TypeVar("T")
-
-# Decoding more at a time would block the event loop for longer than other jobs should wait.
-_LARGE_CHARS: Final = 1 << 18
 
 
 class Folder(Protocol):
@@ -59,14 +59,21 @@ class LoopContext:
         return self._identity.scratch.path
 
     async def output(self, step: StepHandle) -> Any:
-        raw = self._host.output(step)
-        if len(raw) <= _LARGE_CHARS or self._pipeline.nodes[step.name].for_each is None:
+        raw = await self.fetch_output(step)
+        if len(raw) <= MAX_CHARS:
             return self._pipeline.decode_output(step, raw)
-        values = []
-        for value in self._pipeline.decode_each_output(step, raw):
-            values.append(value)
-            await asyncio.sleep(0)
-        return values
+        decode = attributed(self.decode_output)
+        return await call_in_thread(f"headrace-{self._identity.name}-json", decode, step, raw)
+
+    async def fetch_output(self, step: StepHandle) -> str:
+        """Return the output of an earlier step as JSON."""
+        return self._host.output(step)
+
+    def decode_output(self, step: StepHandle, raw: str) -> Any:
+        """Decode an output in a thread. A large list is decoded in parts, so that the loop runs between."""
+        if len(raw) > MAX_CHARS and self._pipeline.nodes[step.name].for_each is not None:
+            return list(self._pipeline.decode_each_output(step, raw))
+        return self._pipeline.decode_output(step, raw)
 
     async def progress(self, done: float, total: float, message: str | None = None) -> None:
         self._host.report(self._identity.name, self._identity.key, done, total, message)
@@ -88,7 +95,10 @@ class LoopContext:
 
 
 class ThreadContext:
-    """The context of a blocking step. Each call runs in the event loop while the step's thread waits."""
+    """The context of a blocking step. Each call runs in the event loop while the step's thread waits.
+
+    The thread itself decodes outputs.
+    """
 
     def __init__(self, inner: LoopContext, loop: asyncio.AbstractEventLoop) -> None:
         self._inner = inner
@@ -104,7 +114,7 @@ class ThreadContext:
         return self._inner.scratch
 
     def output(self, step: StepHandle) -> Any:
-        return self._call(lambda: self._inner.output(step))
+        return self._inner.decode_output(step, self._call(lambda: self._inner.fetch_output(step)))
 
     def progress(self, done: float, total: float, message: str | None = None) -> None:
         self._call(lambda: self._inner.progress(done, total, message))

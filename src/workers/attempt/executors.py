@@ -1,9 +1,8 @@
 """Runs one try of one step in the event loop or in a thread, and stops it on request or after its timeout."""
 
 import asyncio
-from collections.abc import Awaitable
-from types import CoroutineType
-from typing import Any, Final, Literal, Protocol
+from collections.abc import Callable
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 from headrace.adapters.tasks import retrieve_exception
 from headrace.domain.pipelines.definition import Node, Pipeline
@@ -12,8 +11,10 @@ from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.waiting import StopSignal, wait_first, wait_for_end
 from headrace.workers.attribution import attributed, create_unmarked_task, marked
 from headrace.workers.containment import call_in_thread, contained
-from headrace.workers.crash_record import Entry
 from headrace.workers.outputs import encode_output
+from headrace.workers.value_sizes import MAX_CHARS, is_small
+
+T = TypeVar("T")
 
 # A coroutine step has this time to notice a stop by itself; then its task is cancelled.
 _COURTESY_SECONDS: Final = 0.2
@@ -28,22 +29,13 @@ class StepStoppedError(Exception):
         self.abandoned = abandoned
 
 
-async def _contained(step: Awaitable[Any]) -> Any:
-    with contained:
-        return await (marked(step) if isinstance(step, CoroutineType) else step)
-
-
 class StepExecutor(Protocol):
     """Runs one try of a step: in the loop, in a thread or in a child process."""
 
-    def start(self) -> asyncio.Future[Any]:
-        """Start the try. The future holds the step's result or exception."""
+    def start(self) -> asyncio.Future[str]:
+        """Start the try. The future holds its output as JSON, or its exception.
 
-    def output(self, returned: Any) -> str:
-        """Encode the step's return value as JSON.
-
-        Raises:
-            OutputError: it cannot be stored.
+        That is an `OutputError` for an output that cannot be stored.
         """
 
     def request_stop(self) -> None:
@@ -56,20 +48,35 @@ class StepExecutor(Protocol):
 class LoopExecutor:
     """Runs a coroutine step as a task."""
 
-    def __init__(self, node: Node, context: LoopContext, items: tuple[Any, ...], limit: int) -> None:
-        """*items*: the item of a `for_each` step, else nothing. *limit*: bytes of its output as JSON."""
+    def __init__(self, node: Node, context: LoopContext, item: str | None, limit: int) -> None:
+        """*item*: the item of a `for_each` step, as JSON. *limit*: bytes of its output as JSON."""
         self._node = node
         self._context = context
-        self._items = items
+        self._item = item
         self._limit = limit
-        self._task: asyncio.Task[Any] | None = None
+        self._task: asyncio.Task[str] | None = None
 
-    def start(self) -> asyncio.Future[Any]:
-        self._task = create_unmarked_task(_contained(self._node.step.function(self._context, *self._items)))
+    def start(self) -> asyncio.Future[str]:
+        self._task = create_unmarked_task(marked(self._run()))
         return self._task
 
-    def output(self, returned: Any) -> str:
-        return encode_output(self._node, self._context.key, returned, self._limit)
+    async def _run(self) -> str:
+        """Call the step and encode its output; large JSON is read and written in a thread."""
+        node, key = self._node, self._context.key
+        with contained:
+            if self._item is None:
+                returned = await node.step.function(self._context)
+            elif len(self._item) <= MAX_CHARS:
+                returned = await node.step.function(self._context, node.decode_item(self._item))
+            else:
+                item = await self._call_in_thread(node.decode_item, self._item)
+                returned = await node.step.function(self._context, item)
+            if is_small(returned):
+                return encode_output(node, key, returned, self._limit)
+            return await self._call_in_thread(encode_output, node, key, returned, self._limit)
+
+    async def _call_in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        return await call_in_thread(f"headrace-{self._node.name}-json", attributed(function), *arguments)
 
     def request_stop(self) -> None:
         self._context.stopping = True
@@ -88,24 +95,22 @@ class ThreadExecutor:
     """Runs a blocking step in a thread of its own. A thread cannot be killed, only closed and abandoned."""
 
     def __init__(
-        self, node: Node, context: ThreadContext, inner: LoopContext, items: tuple[Any, ...], limit: int
-    ):
+        self, node: Node, context: ThreadContext, inner: LoopContext, item: str | None, limit: int
+    ) -> None:
         self._node = node
         self._context = context
         self._inner = inner
-        self._items = items
+        self._item = item
         self._limit = limit
 
-    def start(self) -> asyncio.Future[Any]:
+    def start(self) -> asyncio.Future[str]:
         return call_in_thread(f"headrace-{self._node.name}", attributed(self._call))
 
     def _call(self) -> str:
         """Call the step and encode its output, which may be large, in its thread."""
-        returned = self._node.step.function(self._context, *self._items)
+        items = () if self._item is None else (self._node.decode_item(self._item),)
+        returned = self._node.step.function(self._context, *items)
         return encode_output(self._node, self._inner.key, returned, self._limit)
-
-    def output(self, returned: str) -> str:
-        return returned
 
     def request_stop(self) -> None:
         self._inner.stopping = True
@@ -120,40 +125,34 @@ def build_executor(
     pipeline: Pipeline,
     identity: StepIdentity,
     host: StepHost,
-    items: tuple[Any, ...],
+    item: str | None,
     limit: int,
 ) -> StepExecutor:
     """Build the executor of a step that runs in this process, in the loop or in a thread."""
     context = LoopContext(identity, pipeline, host)
     if node.step.runs_in == "loop":
-        return LoopExecutor(node, context, items, limit)
-    return ThreadExecutor(node, ThreadContext(context, asyncio.get_running_loop()), context, items, limit)
+        return LoopExecutor(node, context, item, limit)
+    return ThreadExecutor(node, ThreadContext(context, asyncio.get_running_loop()), context, item, limit)
 
 
-async def run_step(executor: StepExecutor, node: Node, stop: StopSignal, entry: Entry | None = None) -> str:
+async def run_step(executor: StepExecutor, node: Node, stop: StopSignal) -> str:
     """Run the try until it ends, *stop* is set or its timeout has passed; return the output as JSON.
-
-    *entry*: the entry of the step in the crash record, if it runs in this process.
 
     Raises:
         StepStoppedError: it was stopped or timed out.
         Exception: any exception that the step raised.
     """
     step = executor.start()
-    if entry is not None:
-        entry.suspend()
     try:
         await asyncio.sleep(0)  # many steps end in their first turn, and need no timer
         await wait_first(step, stop=stop, seconds=node.step.timeout.total_seconds())
         if step.done():
-            if entry is not None:
-                entry.resume()  # it encodes the author's objects
-            return executor.output(_returned(step))
+            return _output(step)
         reason: Literal["stopped", "timeout"] = "stopped" if stop.is_set else "timeout"
         executor.request_stop()
         await wait_for_end(step, stop, node.step.grace.total_seconds())
         if reason == "stopped" and step.done() and not step.cancelled() and step.exception() is None:
-            return executor.output(step.result())  # a step that ends within its grace time counts
+            return step.result()  # a step that ends within its grace time counts
         raise StepStoppedError(reason, abandoned=not step.done() and not await executor.kill())
     except asyncio.CancelledError:
         await executor.kill()
@@ -165,7 +164,7 @@ async def run_step(executor: StepExecutor, node: Node, stop: StopSignal, entry: 
             step.add_done_callback(retrieve_exception)
 
 
-def _returned(step: asyncio.Future[Any]) -> Any:
+def _output(step: asyncio.Future[str]) -> str:
     if step.cancelled():
         raise RuntimeError("the step was cancelled from within")
     return step.result()

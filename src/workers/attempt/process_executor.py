@@ -5,7 +5,7 @@ import contextlib
 import signal
 import socket
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -80,12 +80,9 @@ class ProcessExecutor:
         self._is_exiting = False
         self._has_entered = False
 
-    def start(self) -> asyncio.Future[Any]:
+    def start(self) -> asyncio.Future[str]:
         self._task = asyncio.create_task(self._run())
         return self._task
-
-    def output(self, returned: str) -> str:
-        return returned
 
     def request_stop(self) -> None:
         self._is_stopping = True

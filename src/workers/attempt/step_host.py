@@ -35,7 +35,8 @@ from headrace.domain.pipelines.context import PermanentError
 from headrace.domain.pipelines.definition import StepHandle
 from headrace.workers.attempt.changes import ChangeBuilder
 from headrace.workers.attempt.outcome import AttemptStatus
-from headrace.workers.values import plain_fields, safe_text
+from headrace.workers.log_fields import plain_fields
+from headrace.workers.values import safe_text
 
 _log = structlog.get_logger(__name__)
 

@@ -19,7 +19,7 @@ from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.waiting import StopSignal, wait_first
 from headrace.workers.attribution import attributed
 from headrace.workers.child.protocol import RunStep
-from headrace.workers.containment import call_in_thread, contained
+from headrace.workers.containment import call_in_thread
 from headrace.workers.outputs import compute_items
 from headrace.workers.resources import WorkerResources
 from headrace.workers.slots import AttemptSlots
@@ -131,9 +131,10 @@ class StepRunner:
                 await executor.finish(self._stop)
         crash_record = self._resources.crash_record
         entry = crash_record.enter(self._claim.lease)
+        entry.suspend()  # the task or the thread of the step records when it runs the author's code
         is_abandoned = False
         try:
-            return await run_step(self._build_executor(run, scratch), run.node, self._stop, entry)
+            return await run_step(self._build_executor(run, scratch), run.node, self._stop)
         except StepStoppedError as error:
             is_abandoned = error.abandoned
             raise
@@ -199,8 +200,6 @@ class StepRunner:
             params=self._params,
             scratch=scratch,
         )
-        with contained:
-            items = () if run.item is None else (node.decode_item(run.item),)
         return build_executor(
-            node, self._pipeline, identity, self._host, items, self._resources.max_output_bytes
+            node, self._pipeline, identity, self._host, run.item, self._resources.max_output_bytes
         )

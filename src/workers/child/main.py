@@ -23,12 +23,12 @@ from headrace.domain.pipelines.loading import load_with_path, pipelines_in
 from headrace.workers.child import protocol
 from headrace.workers.child.keeper import run_kept
 from headrace.workers.child.oom import prefer_oom_kill
+from headrace.workers.log_fields import plain_fields
 from headrace.workers.outputs import encode_output
 from headrace.workers.values import (
     OutputError,
     bytes_or_path,
     error_text,
-    plain_fields,
     plain_text,
 )
 

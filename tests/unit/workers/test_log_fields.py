@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.workers.values import plain_fields
+from headrace.workers.log_fields import plain_fields
 
 KEY = f"hr_0123456789ab_{'Kx-_7' * 8}abc"
 # The text of one field may have this many bytes: `{"a":""}` around it takes 8 bytes of the 8 KiB.
@@ -134,3 +134,12 @@ def test_a_value_of_the_maximum_depth_can_be_encoded_inside_its_log_line() -> No
         kept = plain_fields({"value": nested(levels)})
 
         assert msgspec.json.decode(msgspec.json.encode([[[kept]]])) == [[[kept]]]
+
+
+@pytest.mark.parametrize("value", [[Path("a")] * 9_000, "x" * 9_000], ids=["parts", "text"])
+def test_fields_that_are_too_large_are_dropped_before_they_are_encoded(
+    value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(msgspec.json, "encode", None)
+
+    assert plain_fields({"value": value}) == {"dropped": "the fields had more than 8192 bytes"}

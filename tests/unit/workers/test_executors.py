@@ -1,0 +1,197 @@
+"""Steps in the event loop and in threads: where their items are decoded and their outputs encoded."""
+
+import asyncio
+import dataclasses
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar, cast
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from headrace.domain.pipelines.definition import Pipeline, Step, step
+from headrace.workers.attempt.contexts import StepIdentity
+from headrace.workers.attempt.executors import build_executor, run_step
+from headrace.workers.attempt.step_host import StepHost
+from headrace.workers.attempt.waiting import StopSignal
+from headrace.workers.containment import StepLeftError
+from headrace.workers.crash_record import CrashRecord, read_death
+from headrace.workers.value_sizes import MAX_CHARS, is_small
+from headrace.workers.values import OutputError
+from support.scripted_child import RecordingHost
+
+LEASE = (UUID(int=7), 3)
+
+
+class Note(msgspec.Struct):
+    """Records where it is decoded, and which attempt would be blamed for it."""
+
+    text: str
+    on_decode: ClassVar[Callable[[], None]]
+
+    def __post_init__(self) -> None:
+        Note.on_decode()
+
+
+@step
+async def in_loop(context: Any, item: Note) -> list[str]:
+    return [item.text]
+
+
+@step
+def in_thread(context: Any, item: Note) -> list[str]:
+    return [item.text]
+
+
+class Scene:
+    """Runs steps as code of one attempt, and records the threads that decode notes, and who is to blame."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.record = CrashRecord(path, "w")
+        self.decodings: list[tuple[bool, bool]] = []
+
+    def on_decode(self) -> None:
+        death = read_death(self._path)
+        is_loop = threading.current_thread() is threading.main_thread()
+        self.decodings.append((is_loop, death is not None and death.blamed == LEASE))
+
+    async def run(self, plain: Step[..., Any], item: str | None = None, limit: int = 10_000_000) -> str:
+        pipeline = Pipeline("example", params=dict)
+        handle = pipeline.add(plain, for_each=None if item is None else lambda _params: [])
+        node = pipeline.nodes[handle.name]
+        identity = StepIdentity(
+            job_id=UUID(int=1), attempt=1, name=node.name, key=node.name, params={}, scratch=cast(Any, None)
+        )
+        host = cast(StepHost, RecordingHost())
+        entry = self.record.enter(LEASE)
+        entry.suspend()
+        try:
+            executor = build_executor(node, pipeline, identity, host, item, limit)
+            return await run_step(executor, node, StopSignal())
+        finally:
+            self.record.leave(entry)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    scene = Scene(tmp_path / "worker.crash")
+    Note.on_decode = lambda: None
+    yield scene
+    del Note.on_decode
+
+
+@pytest.mark.parametrize(("size", "is_loop"), [(1, True), (MAX_CHARS + 1, False)])
+async def test_a_large_output_of_a_loop_step_is_encoded_and_checked_in_a_thread(
+    scene: Scene, size: int, is_loop: bool
+) -> None:
+    @step
+    async def write(context: Any) -> Note:
+        note = Note("x" * size)
+        Note.on_decode = scene.on_decode
+        return note
+
+    assert len(await scene.run(write)) > size
+
+    assert scene.decodings == [(is_loop, True)]
+
+
+@pytest.mark.parametrize("plain", [in_loop, in_thread])
+@pytest.mark.parametrize("size", [1, MAX_CHARS + 1])
+async def test_a_large_item_is_decoded_in_a_thread(scene: Scene, plain: Any, size: int) -> None:
+    Note.on_decode = scene.on_decode
+
+    await scene.run(plain, msgspec.json.encode({"text": "x" * size}).decode())
+
+    assert scene.decodings == [(plain is in_loop and size == 1, True)]
+
+
+async def test_a_large_output_that_is_refused_fails_the_step_as_a_small_one(scene: Scene) -> None:
+    @step
+    async def write(context: Any) -> list[Any]:
+        return [0] * 100_000
+
+    with pytest.raises(OutputError, match="has 200001 bytes as JSON, at most 5000 are stored"):
+        await scene.run(write, limit=5_000)
+
+
+@pytest.mark.parametrize("size", [1, MAX_CHARS + 1])
+async def test_an_output_whose_check_would_end_the_worker_fails_its_step(scene: Scene, size: int) -> None:
+    def leave() -> None:
+        raise SystemExit(3)
+
+    @step
+    async def write(context: Any) -> Note:
+        note = Note("x" * size)
+        Note.on_decode = leave
+        return note
+
+    with pytest.raises(StepLeftError, match="SystemExit: 3"):
+        await scene.run(write)
+
+
+@dataclasses.dataclass
+class Take:
+    name: str
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, True, 3, 2.5, "x" * MAX_CHARS, b"x" * MAX_CHARS, [], {}, object(), 10**40),
+        *([0] * 1_000, dict.fromkeys(map(str, range(500))), {"x": ["y"] * 998}, Take("x" * MAX_CHARS)),
+        *(msgspec.Raw(b"x" * MAX_CHARS), memoryview(b"x" * MAX_CHARS)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_value_with_few_parts_and_short_texts_is_small(value: Any) -> None:
+    assert is_small(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("x" * (MAX_CHARS + 1), bytearray(MAX_CHARS + 1), memoryview(bytes(8 * MAX_CHARS)).cast("d")),
+        *([0] * 1_001, {0: [[{"x": tuple(range(1_000))}]]}, dict.fromkeys(map(str, range(501)))),
+        *(set(range(1_001)), ["x" * 300] * 900, Take("x" * (MAX_CHARS + 1)), [[]] * 1_001),
+        *({"x" * (MAX_CHARS + 1): 1}, msgspec.Raw(b"x" * (MAX_CHARS + 1))),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_value_with_many_parts_or_long_texts_is_not_small(value: Any) -> None:
+    assert not is_small(value)
+
+
+def test_the_size_of_a_value_that_contains_itself_is_found() -> None:
+    one: list[Any] = []
+    one.append(one)
+    two: list[Any] = []
+    two += [two, two]
+
+    assert is_small(one)
+    assert not is_small(two)
+
+
+async def test_a_stop_during_the_encoding_ends_the_try(scene: Scene) -> None:
+    """The thread goes on with an object that nothing else uses any more."""
+    encodes, may_end = threading.Event(), threading.Event()
+
+    def block() -> None:
+        encodes.set()
+        may_end.wait(20)
+
+    @step
+    async def write(context: Any) -> Note:
+        note = Note("x" * (MAX_CHARS + 1))
+        Note.on_decode = block
+        return note
+
+    running = asyncio.create_task(scene.run(write))
+    await asyncio.to_thread(encodes.wait, 20)
+    running.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(running, 10)
+    may_end.set()
