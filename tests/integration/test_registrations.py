@@ -85,7 +85,10 @@ async def test_a_new_version_is_stored_with_its_types(database: StatementPool) -
     )
     assert (row["version"], row["description"]) == (1, "one")
     assert [node["name"] for node in msgspec.json.decode(row["graph"])] == ["only"]
-    assert msgspec.json.decode(row["types"]) == {"only": {"output": {"type": "integer"}}, "$detailed": {}}
+    assert msgspec.json.decode(row["types"]) == {
+        "only": {"output": {"type": "integer"}},
+        "$detailed": {"meta": {}},
+    }
 
 
 async def test_a_mended_description_is_taken_over(database: StatementPool) -> None:

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 import pytest
-from msgspec import Struct, defstruct
+from msgspec import Meta, Struct, defstruct
 
 from headrace import Pipeline, StepContext, step
 from headrace.domain.pipelines.registration import PipelineChangedError, Registered, next_step
@@ -300,7 +300,9 @@ def test_a_version_that_an_earlier_release_described_with_less_details_is_the_sa
     pipeline = passing(shape, params=defstruct("Order", [("range", Range), ("at", Dated)]))
     own = StoredDefinition.of(pipeline)
 
-    for earlier in earlier_definitions(pipeline):
+    earliest = [earlier for earlier in earlier_definitions(pipeline) if earlier.details is None]
+    assert len(earliest) == 2
+    for earlier in earliest:
         registered = earlier if has_types else msgspec.structs.replace(earlier, types=None)
         assert own != registered
         assert breaking_changes(registered, own, earlier=earlier_definitions(pipeline)) == []
@@ -316,6 +318,35 @@ def test_a_version_that_an_earlier_release_described_with_less_details_is_the_sa
             == "replace"
         )
         assert breaking_changes(registered, own) != []
+
+
+LIMITED = Annotated[list[Annotated[int, Meta(ge=1)]], Meta(max_length=3)]
+
+
+def test_the_limits_of_an_output_count_unless_an_earlier_release_has_registered_the_version() -> None:
+    limited, unlimited = passing(LIMITED), passing(list[int])
+
+    for earlier in earlier_definitions(limited):
+        assert (
+            breaking_changes(earlier, StoredDefinition.of(limited), earlier=earlier_definitions(limited))
+            == []
+        )
+    for old, new in ((limited, unlimited), (unlimited, limited)):
+        changes = breaking_changes(
+            StoredDefinition.of(old), StoredDefinition.of(new), earlier=earlier_definitions(new)
+        )
+        assert {change.partition(":")[0] for change in changes} == {
+            *("$.steps.mix.item", "$.steps.mix.item[]", "$.steps.mix.output", "$.steps.mix.output[]")
+        }
+
+
+def test_details_of_another_type_count_after_an_earlier_release_has_registered_the_version() -> None:
+    *_, registered = earlier_definitions(passing(str))
+    changed = passing(datetime)
+
+    assert breaking_changes(
+        registered, StoredDefinition.of(changed), earlier=earlier_definitions(changed)
+    ) == ["$.steps.mix.item: was string, is date-time", "$.steps.mix.output: was string, is date-time"]
 
 
 class PlainMoment(Struct):

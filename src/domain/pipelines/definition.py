@@ -306,7 +306,7 @@ class Pipeline:
 
     def _types_of(self, step: Step[..., Any], label: str) -> tuple[Any, Any]:
         try:
-            hints = typing.get_type_hints(step.function)
+            hints = typing.get_type_hints(step.function, include_extras=True)
         except NameError as error:
             raise PipelineDefinitionError(f"{label}: {error}; import its types plainly") from error
         parameters = list(inspect.signature(step.function).parameters)

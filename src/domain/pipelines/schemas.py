@@ -4,7 +4,9 @@ A refined schema is still JSON Schema 2020-12. Rules that the standard cannot ex
 which other validators ignore.
 """
 
+import typing
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any, Final
 
 import msgspec
@@ -38,6 +40,11 @@ def type_schema(shape: Any) -> dict[str, Any]:
 def schema_without_shapes(shape: Any) -> dict[str, Any]:
     """Return the schema as an earlier release has registered params: without `FIELDS` and `COLLECTION`."""
     return _refined_schema(shape, with_shapes=False)
+
+
+def without_meta(shape: Any) -> Any:
+    """Return the type without the `Meta` in its annotation; the fields of a struct keep theirs."""
+    return typing.get_type_hints(SimpleNamespace(__annotations__={"shape": shape}))["shape"]
 
 
 def _refined_schema(shape: Any, *, with_shapes: bool) -> dict[str, Any]:

@@ -9,12 +9,13 @@ from msgspec import Struct
 
 from headrace.domain.pipelines.definition import Pipeline, SchemaOf
 from headrace.domain.pipelines.schema_changes import differences, narrowings
-from headrace.domain.pipelines.schemas import schema_without_shapes, type_schema
+from headrace.domain.pipelines.schemas import schema_without_shapes, type_schema, without_meta
 
 _FIXED = ("after", "for_each", "result")
-# Marks definitions whose schemas have all details. The schemas of earlier releases may lack some: they
-# describe a `datetime` as they describe a `str`.
+# Marks definitions whose schemas have more details than those of earlier releases, which describe a
+# `datetime` as they describe a `str`. With `meta`, they include the `Meta` of the annotations of a step.
 _DETAILED: Final = "$detailed"
+_ALL_DETAILS: Final[dict[str, Any]] = {_DETAILED: {"meta": {}}}
 
 
 class StoredDefinition(Struct, frozen=True, kw_only=True):
@@ -37,8 +38,9 @@ class StoredDefinition(Struct, frozen=True, kw_only=True):
         *,
         params_schema: SchemaOf = type_schema,
         output_schema: SchemaOf = type_schema,
+        mark: dict[str, Any] = _ALL_DETAILS,
     ) -> "StoredDefinition":
-        mark: dict[str, Any] = {_DETAILED: {}} if output_schema is type_schema else {}
+        """*mark*: says which details the schemas have, as `_DETAILED`."""
         # Through JSON, so that it equals one that was read from the database.
         values = {
             "description": pipeline.description,
@@ -55,12 +57,24 @@ class StoredDefinition(Struct, frozen=True, kw_only=True):
         values = [self.description, self.graph, self.params_schema, self.result_schema]
         return hashlib.sha256(msgspec.json.encode(values, order="deterministic")).hexdigest()
 
+    @property
+    def details(self) -> Any:
+        """Which details its schemas have; None: those of the first releases."""
+        return None if self.types is None else self.types.get(_DETAILED)
+
 
 def earlier_definitions(pipeline: Pipeline) -> Iterator[StoredDefinition]:
     """Yield the definition as earlier releases have registered it, with less details in its schemas."""
-    plain = msgspec.json.schema
-    for params_schema in (plain, schema_without_shapes):
-        yield StoredDefinition.of(pipeline, params_schema=params_schema, output_schema=plain)
+    for params_schema in (msgspec.json.schema, schema_without_shapes):
+        yield StoredDefinition.of(
+            pipeline,
+            params_schema=params_schema,
+            output_schema=lambda shape: msgspec.json.schema(without_meta(shape)),
+            mark={},
+        )
+    yield StoredDefinition.of(
+        pipeline, output_schema=lambda shape: type_schema(without_meta(shape)), mark={_DETAILED: {}}
+    )
 
 
 def breaking_changes(
@@ -74,8 +88,9 @@ def breaking_changes(
     These are changes of the graph (steps, `after`, `for_each`, `result`), of the types of outputs and items,
     and parameters that are no longer accepted or are decoded differently.
     """
-    is_detailed = old.types is not None and _DETAILED in old.types
-    definitions = [new] if is_detailed else [new, *earlier]
+    definitions = [new]
+    if old.details != new.details:
+        definitions += [definition for definition in earlier if definition.details == old.details]
     return min((_changes(old, definition) for definition in definitions), key=len)
 
 

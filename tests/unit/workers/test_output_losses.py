@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -130,6 +130,40 @@ def test_a_value_that_would_be_read_as_another_is_refused(value: Any, shape: Any
 )
 def test_a_value_that_is_read_as_the_same_data_is_stored(value: Any, shape: Any, json: str) -> None:
     assert encode_output(returning(shape), "mix", value, 1_000) == json
+
+
+AtLeastZero = Annotated[int, msgspec.Meta(ge=0)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "value", "reason"),
+    [
+        (AtLeastZero, -1, "Expected `int` >= 0"),
+        (Annotated[list[int], msgspec.Meta(max_length=3)], [1] * 4, "Expected `array` of length <= 3"),
+        (list[AtLeastZero], [1, -1], "Expected `int` >= 0 - at `$[1]`"),
+        (dict[str, AtLeastZero] | None, {"a": -1}, "Expected `int` >= 0 - at `$[...]`"),
+    ],
+)
+def test_outputs_and_items_beyond_the_limits_of_their_annotation_are_refused(
+    shape: Any, value: Any, reason: str
+) -> None:
+    async def plain(context: Any) -> Any: ...
+    async def each(context: Any, item: Any) -> None: ...
+
+    plain.__annotations__["return"] = each.__annotations__["item"] = shape
+    pipeline = Pipeline("limited", params=dict)
+    pipeline.add(step(plain))
+    pipeline.add(step(each), for_each=lambda _: [value])
+
+    with pytest.raises(OutputError) as refused:
+        encode_output(pipeline.nodes["plain"], "plain", value, 1_000)
+    with pytest.raises(OutputError) as refused_item:
+        compute_items(pipeline.nodes["each"], {}, 1_000)
+
+    fault = f"is not what its annotation says: {reason}"
+    assert str(refused.value) == f"the output of step 'plain' {fault}"
+    assert str(refused_item.value) == f"item 0 of step 'each' {fault}"
+    assert (refused.value.code, refused_item.value.code) == ("output_mismatch", "items_invalid")
 
 
 def test_an_item_that_would_be_read_as_another_is_refused() -> None:
