@@ -12,7 +12,10 @@ MAX_JSON_BYTES: Final = 256 * 1024
 """The limit of `params` and of `meta`, each."""
 
 MAX_JSON_DEPTH: Final = 64
-"""How deep arrays and objects may be nested, in a body and in what a step returns."""
+"""How deep arrays and objects may be nested: in a body, and in each JSON value that is stored.
+
+The items of a step, and their outputs, are stored or read as an array, which is one of these levels.
+"""
 
 _ESCAPE: Final = re.compile(rb"\\.", re.DOTALL)
 _STRING: Final = re.compile(rb'"[^"]*"?')

@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
+from headrace.domain.json_limits import MAX_JSON_DEPTH
+
 REDACTED: Final = "[redacted]"
 
 _NAMES: Final = r"(?:access_|refresh_|id_|job_)?token|client_secret|secret|api_?key|password|passwd|code"
@@ -36,7 +38,6 @@ _WORDS: Final = frozenset(
     | {"secret", "secrets", "token", "tokens"}
 )
 _PAIRS: Final = ("api_key", "private_key")
-_MAX_DEPTH: Final = 64
 
 
 def redact(text: str) -> str:
@@ -56,7 +57,7 @@ def is_secret_name(name: str) -> bool:
 
 def redact_values(value: Any, is_secret: Callable[[str], bool] = lambda _: False) -> Any:
     """Return plain JSON without credentials in its strings and without the values of secret names."""
-    return _redacted(value, is_secret, _MAX_DEPTH)
+    return _redacted(value, is_secret, MAX_JSON_DEPTH)
 
 
 def _redacted(value: Any, is_secret: Callable[[str], bool], levels: int) -> Any:

@@ -12,6 +12,8 @@ from headrace.workers.values import plain_text, value_text
 
 _MAX_FIELDS_BYTES: Final = 8 * 1024
 _MAX_FIELD_NAME_BYTES: Final = 200
+# The fields are an object, and the stored body of their event is another.
+_MAX_FIELD_DEPTH: Final = MAX_JSON_DEPTH - 2
 _DROPPED: Final = {"dropped": f"the fields had more than {_MAX_FIELDS_BYTES} bytes"}
 
 
@@ -24,7 +26,7 @@ def plain_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
         key = plain_text(str(name), _MAX_FIELD_NAME_BYTES)
         try:
             encoded = msgspec.json.encode(value)
-            is_deep = is_nested_deeper(encoded, MAX_JSON_DEPTH)
+            is_deep = is_nested_deeper(encoded, _MAX_FIELD_DEPTH)
             plain[key] = value_text(value) if is_deep else msgspec.json.decode(encoded)
         except (TypeError, ValueError, OverflowError, RecursionError):
             plain[key] = value_text(value)

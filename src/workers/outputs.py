@@ -25,6 +25,7 @@ def encode_output(node: Node, key: str, value: Any, limit: int) -> str:
     """
     if value is None and node.output_type in (Any, None, type(None)):
         return "null"
+    levels = MAX_JSON_DEPTH if node.for_each is None else MAX_JSON_DEPTH - 1
     subject = f"the output of step {key!r}"
     encoded = _encode(value, subject, "output_mismatch")
     if len(encoded) > limit:
@@ -32,6 +33,7 @@ def encode_output(node: Node, key: str, value: Any, limit: int) -> str:
             "output_too_large",
             f"{subject} has {len(encoded)} bytes as JSON, at most {limit} are stored; save a file instead",
         )
+    _check_depth(encoded, levels, subject)
     return _check(value, encoded, node.decode_output, node.output_type, subject, "output_mismatch")
 
 
@@ -57,6 +59,7 @@ def compute_items(node: Node, params: Any, limit: int) -> str:
                 f"the first {index + 1} items of step {node.name!r} have {size} bytes as JSON, at most"
                 f" {limit} are stored; save files and let the items name them",
             )
+        _check_depth(encoded, MAX_JSON_DEPTH - 1, subject)
         parts.append(_check(item, encoded, node.decode_item, node.item_type, subject, "items_invalid"))
     return f"[{','.join(parts)}]"
 
@@ -113,6 +116,11 @@ def _encode(value: Any, subject: str, mismatch: str) -> bytes:
         raise OutputError(code, f"{subject} cannot be stored as JSON: {fault.reason}") from error
 
 
+def _check_depth(encoded: bytes, levels: int, subject: str) -> None:
+    if is_nested_deeper(encoded, levels):
+        raise OutputError("output_invalid", f"{subject} is nested deeper than {levels} levels")
+
+
 def _check(
     value: Any, encoded: bytes, decode: Callable[[Any], Any], shape: Any, subject: str, mismatch: str
 ) -> str:
@@ -121,8 +129,6 @@ def _check(
     Raises:
         OutputError: *mismatch*, or `output_invalid`.
     """
-    if is_nested_deeper(encoded, MAX_JSON_DEPTH):
-        raise OutputError("output_invalid", f"{subject} is nested deeper than {MAX_JSON_DEPTH} levels")
     try:
         read = decode(encoded)
         text = encoded.decode()

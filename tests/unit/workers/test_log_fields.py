@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headrace.domain.json_limits import MAX_JSON_DEPTH, is_nested_deeper
 from headrace.workers.log_fields import plain_fields
 
 KEY = f"hr_0123456789ab_{'Kx-_7' * 8}abc"
@@ -134,6 +135,14 @@ def test_a_value_of_the_maximum_depth_can_be_encoded_inside_its_log_line() -> No
         kept = plain_fields({"value": nested(levels)})
 
         assert msgspec.json.decode(msgspec.json.encode([[[kept]]])) == [[[kept]]]
+
+
+def test_a_log_line_is_nested_at_most_as_deep_as_a_body() -> None:
+    kept, too_deep = plain_fields({"value": nested(62)}), plain_fields({"value": nested(63)})
+
+    assert kept == {"value": nested(62)}
+    assert too_deep == {"value": repr(nested(63))}
+    assert not is_nested_deeper(msgspec.json.encode({"fields": kept}), MAX_JSON_DEPTH)
 
 
 @pytest.mark.parametrize("value", [[Path("a")] * 9_000, "x" * 9_000], ids=["parts", "text"])

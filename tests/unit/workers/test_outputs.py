@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from headrace.workers.outputs import encode_output
 from headrace.workers.values import OutputError
-from support.worker_builders import returning
+from support.worker_builders import new_node, returning
 
 WHAT = "the output of step 'mix[3]'"
 LIMIT = 1_000
@@ -176,6 +176,15 @@ def test_an_output_is_nested_at_most_as_deep_as_a_body(levels: int) -> None:
         assert encoded(nested(64)) == "[" * 64 + "1" + "]" * 64
     else:
         assert refused(nested(65)).code == "output_invalid"
+
+
+def test_the_outputs_of_items_are_together_nested_at_most_as_deep_as_a_body() -> None:
+    node = new_node(for_each=lambda _: [])
+
+    assert encode_output(node, "mix[3]", nested(63), LIMIT) == "[" * 63 + "1" + "]" * 63
+    with pytest.raises(OutputError, match="is nested deeper than 63 levels") as caught:
+        encode_output(node, "mix[3]", nested(64), LIMIT)
+    assert caught.value.code == "output_invalid"
 
 
 @pytest.mark.parametrize(

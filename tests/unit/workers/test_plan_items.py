@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from headrace.domain.jobs.states import StepState
+from headrace.domain.json_limits import MAX_JSON_DEPTH, is_nested_deeper
 from headrace.workers.attempt.plan import Plan, item_runs
 from headrace.workers.outputs import MAX_ITEMS, compute_items
 from headrace.workers.values import OutputError
@@ -244,6 +245,20 @@ def test_items_are_measured_as_they_are_made() -> None:
         " save files and let the items name them"
     )
     assert len(made) == 10
+
+
+@pytest.mark.parametrize("levels", [63, 64])
+def test_all_items_are_together_nested_at_most_as_deep_as_a_body(levels: int) -> None:
+    item: Any = 1
+    for _ in range(levels):
+        item = [item]
+    node = new_node("many", for_each=lambda _: [item])
+
+    if levels == 63:
+        assert not is_nested_deeper(compute_items(node, Params(), LIMIT).encode(), MAX_JSON_DEPTH)
+    else:
+        with pytest.raises(OutputError, match="item 0 of step 'many' is nested deeper than 63 levels"):
+            compute_items(node, Params(), LIMIT)
 
 
 def test_an_item_that_is_not_what_its_annotation_says_is_refused_by_its_number() -> None:
