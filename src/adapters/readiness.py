@@ -25,7 +25,7 @@ SELECT (SELECT version_num FROM alembic_version) AS revision, EXISTS (
 class Readiness(Struct, frozen=True):
     """The components that are away: *missing* ones stop the service, *degraded* ones slow it down.
 
-    `chore:NAME` in *degraded*: that periodic work of the workers fails.
+    `chore:NAME` in *degraded*: that periodic work fails in a worker.
     """
 
     missing: list[str]
@@ -40,7 +40,7 @@ async def check_readiness(database: Database, redis: Redis | None) -> Readiness:
         return Readiness(["postgresql"], degraded)
     if revision != newest_revision():
         return Readiness(["schema"], degraded)
-    failing = [f"chore:{chore.name}" for chore in await _failing_chores(database)]
+    failing = dict.fromkeys(f"chore:{chore.name}" for chore in await _failing_chores(database))
     return Readiness([], [*degraded, *([] if has_worker else ["worker"]), *failing])
 
 
@@ -56,7 +56,7 @@ async def _check_postgresql(database: Database) -> tuple[str | None, bool]:
 
 
 async def _failing_chores(database: Database) -> Sequence[FailingChore]:
-    """Return the chores whose last run failed; none if PostgreSQL does not say."""
+    """Return the chores whose last run in a worker failed; none if PostgreSQL does not say."""
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
             return await ChoreRepository(database).fetch_failing()

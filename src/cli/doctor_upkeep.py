@@ -36,8 +36,10 @@ def _chore_findings(failing: Sequence[FailingChore]) -> Iterator[Finding]:
         yield Finding("chores", True, "none fails")
     for chore in failing:
         last = f"{chore.succeeded_at:%Y-%m-%d %H:%M}" if chore.succeeded_at else "never"
+        where = f" in worker {chore.worker}" if chore.worker else ""
         text = (
-            f"{chore.name} failed at {chore.failed_at:%Y-%m-%d %H:%M} (last success: {last}): {chore.error}"
+            f"{chore.name} failed{where} at {chore.failed_at:%Y-%m-%d %H:%M} (last success: {last}):"
+            f" {chore.error}"
         )
         yield Finding("chores", False, text)
 

@@ -1,7 +1,7 @@
 """All tables of the service in one module, for the migrations and for tests."""
 
 from headrace.domain.accounts.models import ApiKey, AuditEntry, Identity, LoginAttempt, LoginSession, User
-from headrace.domain.chores.models import ChoreOutcome
+from headrace.domain.chores.models import ChoreFailure, ChoreOutcome
 from headrace.domain.events.models import JOB_EVENTS
 from headrace.domain.files.models import BlobRemoval, File
 from headrace.domain.jobs.models import IdempotencyKey, Job, StepRun
@@ -17,6 +17,7 @@ __all__ = [
     "ApiKey",
     "AuditEntry",
     "BlobRemoval",
+    "ChoreFailure",
     "ChoreOutcome",
     "File",
     "IdempotencyKey",

@@ -13,9 +13,10 @@ from headrace.domain.chores.repository import ChoreRepository
 from headrace.domain.files.removals import BlobRemovals
 from headrace.settings import Settings
 from headrace.workers.maintenance import blob_remover
-from headrace.workers.maintenance.blob_remover import BlobRemover
+from headrace.workers.maintenance.blob_remover import BlobRemover, BlobsNotRemovedError
 from headrace.workers.maintenance.chore_report import ChoreReport
 from support.blobs import make_old, stored
+from support.chores import beat
 from support.harness import Api
 
 
@@ -100,7 +101,8 @@ async def test_a_store_that_is_read_only_fails_the_chore_and_says_why(
         await asyncio.to_thread(blobs.put, UUID(int=number), b"of nobody")
     await BlobRemovals(database).note([UUID(int=7), UUID(int=8)])
     chores = ChoreRepository(database)
-    remover = BlobRemover(database, blobs, ChoreReport(chores))
+    remover = BlobRemover(database, blobs, ChoreReport(chores, "w"))
+    await beat(database, "w")
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
@@ -121,3 +123,24 @@ async def test_a_store_that_is_read_only_fails_the_chore_and_says_why(
     reason = "the bytes of 2 files could not be removed: [Errno 30] Read-only file system"
     assert failing.error == f"BlobsNotRemovedError: {reason}"
     assert len(await database.fetch("SELECT FROM blob_removals")) == 2
+
+
+async def test_a_store_that_is_read_only_fails_the_chore_also_when_another_worker_has_removed_the_bytes(
+    database: StatementPool, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await asyncio.to_thread(blobs.put, UUID(int=7), b"of nobody")
+    await BlobRemovals(database).note([UUID(int=7)])
+    remover = BlobRemover(database, blobs)
+
+    def refuse() -> float:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(blobs, "present", refuse)
+        with pytest.raises(BlobsNotRemovedError, match="the bytes of 1 file could not be removed"):
+            await remover.remove_due()
+        await database.fetch("DELETE FROM blob_removals")
+        with pytest.raises(BlobsNotRemovedError, match="the bytes of any files could not be removed"):
+            await remover.remove_due()
+
+    assert await remover.remove_due() == 0

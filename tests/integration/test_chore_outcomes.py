@@ -21,9 +21,19 @@ from headrace.domain.pipelines.registry import Registrar
 from headrace.settings import Settings
 from headrace.workers.maintenance.chore_report import ChoreReport
 from headrace.workers.maintenance.housekeeper import Housekeeper, hourly_chores
+from support.chores import beat
 from support.harness import Api
 
 PASSWORD = "none"
+STORE_IN_PREVIOUS_RELEASE = """
+INSERT INTO chores (name, succeeded_at, failed_at, error)
+VALUES ($1, CASE WHEN $2::text IS NULL THEN statement_timestamp() END,
+        CASE WHEN $2::text IS NOT NULL THEN statement_timestamp() END, $2::text)
+ON CONFLICT (name) DO UPDATE SET
+    succeeded_at = coalesce(excluded.succeeded_at, chores.succeeded_at),
+    failed_at = coalesce(excluded.failed_at, chores.failed_at),
+    error = excluded.error
+"""
 CHANGED = """
 from msgspec import Struct
 from headrace import Pipeline, StepContext, step
@@ -47,35 +57,85 @@ async def degraded(api: Api) -> list[str]:
     return [part for part in parts if part.startswith("chore:")]
 
 
-async def keep_house(database: StatementPool, broken: bool) -> None:
-    """Keep house in a new worker; with *broken* one of its chores fails."""
+async def keep_house(database: StatementPool, broken: bool, worker: str = "w") -> None:
+    """Keep house in a worker that has just started; with *broken* one of its chores fails."""
 
     async def fail() -> None:
         await database.fetch("SELECT 1 / 0")
 
     chores = hourly_chores(database) | ({"partitions": fail} if broken else {})
-    await Housekeeper(chores, ChoreReport(ChoreRepository(database))).keep_house()
+    await Housekeeper(chores, ChoreReport(ChoreRepository(database), worker)).keep_house()
 
 
 async def test_readiness_names_a_chore_that_fails_until_it_succeeds(
     api: Api, database: StatementPool
 ) -> None:
+    await beat(database, "w")
     before = await degraded(api)
     await keep_house(database, broken=True)
     during = await degraded(api)
-    (row,) = await database.fetch("SELECT failed_at, succeeded_at FROM chores WHERE name = 'partitions'")
+    (row,) = await ChoreRepository(database).fetch_failing()
     await keep_house(database, broken=False)
 
     assert (before, during, await degraded(api)) == ([], ["chore:partitions"], [])
-    assert (row["failed_at"] is not None, row["succeeded_at"]) == (True, None)
+    assert (row.worker, row.succeeded_at) == ("w", None)
     rows = await database.fetch("SELECT name, error, succeeded_at FROM chores ORDER BY name")
     assert [row["name"] for row in rows] == sorted(hourly_chores(database))
     assert all(row["error"] is None and row["succeeded_at"] is not None for row in rows)
 
 
+async def test_a_failure_counts_until_the_same_worker_succeeds_whatever_others_do(
+    api: Api, database: StatementPool
+) -> None:
+    for worker in ("broken", "whole"):
+        await beat(database, worker)
+    await keep_house(database, broken=True, worker="broken")
+
+    await keep_house(database, broken=False, worker="whole")
+
+    assert await degraded(api) == ["chore:partitions"]
+    await keep_house(database, broken=True, worker="whole")
+    assert await degraded(api) == ["chore:partitions"]
+    assert [chore.worker for chore in await ChoreRepository(database).fetch_failing()] == ["broken", "whole"]
+    for worker in ("broken", "whole"):
+        await keep_house(database, broken=False, worker=worker)
+    assert await degraded(api) == []
+
+
+async def test_a_failure_does_not_count_when_its_worker_is_gone_and_its_row_is_deleted_after_a_day(
+    api: Api, database: StatementPool
+) -> None:
+    await beat(database, "broken")
+    await keep_house(database, broken=True, worker="broken")
+
+    await database.fetch("UPDATE workers SET last_seen_at = last_seen_at - interval '21 s'")
+    after_a_crash = await degraded(api)
+    await beat(database, "broken")
+    after_an_outage = await degraded(api)
+    await database.fetch("UPDATE chore_failures SET failed_at = failed_at - interval '25 hours'")
+    await keep_house(database, broken=False, worker="whole")
+
+    assert (after_a_crash, after_an_outage) == ([], ["chore:partitions"])
+    assert await database.fetch("SELECT FROM chore_failures") == []
+
+
+async def test_a_failure_that_a_worker_of_the_previous_release_stores_counts_until_a_success(
+    api: Api, database: StatementPool
+) -> None:
+    await database.fetch(STORE_IN_PREVIOUS_RELEASE, "partitions", "ValueError: broken")
+
+    during = await degraded(api)
+    await keep_house(database, broken=False)
+
+    assert (during, await degraded(api)) == (["chore:partitions"], [])
+    await database.fetch(STORE_IN_PREVIOUS_RELEASE, "partitions", None)
+    assert await degraded(api) == []
+
+
 async def test_doctor_says_since_when_a_chore_fails_and_why(
     database: StatementPool, settings: Settings
 ) -> None:
+    await beat(database, "w")
     await keep_house(database, broken=False)
     well = await check_upkeep(database, settings)
     await keep_house(database, broken=True)
@@ -84,7 +144,7 @@ async def test_doctor_says_since_when_a_chore_fails_and_why(
 
     assert [(found.subject, found.ok) for found in well] == [("chores", True)]
     assert (finding.subject, finding.ok) == ("chores", False)
-    assert finding.text.startswith("partitions failed at ")
+    assert finding.text.startswith("partitions failed in worker w at ")
     assert "(last success: never)" not in finding.text
     assert finding.text.endswith(": DivisionByZeroError: division by zero")
 
@@ -151,6 +211,7 @@ async def test_a_worker_that_may_create_no_table_reports_it_and_does_its_other_c
     await api.http.post("/api/v1/jobs", json={"pipeline": "noop"}, headers={"Idempotency-Key": "old"})
     await database.fetch("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'")
     await database.fetch("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    await beat(database, "w")
 
     async with as_role(
         database, database_url, "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public"
@@ -168,6 +229,7 @@ async def test_a_worker_or_api_without_rights_on_the_table_of_chores_works_on(
 ) -> None:
     await api.http.post("/api/v1/jobs", json={"pipeline": "noop"}, headers={"Idempotency-Key": "old"})
     await database.fetch("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'")
+    await database.fetch("DELETE FROM workers")
     tables = "alembic_version, workers, idempotency_keys, job_events, job_events_rest"
 
     async with as_role(database, database_url, f"SELECT, DELETE ON {tables}") as own:

@@ -1,4 +1,4 @@
-"""Table of the last outcomes of chores, the periodic work that keeps the database in order."""
+"""Tables of the outcomes of chores, the periodic work that keeps the database in order."""
 
 from datetime import datetime
 
@@ -9,9 +9,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 
 class ChoreOutcome(DefaultBase):
-    """The last success and the last failure of one chore. *error* is set while the newer one is a failure.
+    """The last success of one chore in any worker.
 
-    *position*: how far a chore has come that goes through something large in parts.
+    *failed_at* and *error* are written by workers of the previous release; *error* is set while their newest
+    outcome is a failure. *position*: how far a chore has come that goes through something large in parts.
     """
 
     __tablename__ = "chores"
@@ -21,3 +22,14 @@ class ChoreOutcome(DefaultBase):
     failed_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
     error: Mapped[str | None] = mapped_column(Text, default=None)
     position: Mapped[str | None] = mapped_column(String(64), default=None)
+
+
+class ChoreFailure(DefaultBase):
+    """A chore that fails in one worker, until it succeeds there. The row counts while the worker is alive."""
+
+    __tablename__ = "chore_failures"
+
+    worker_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    failed_at: Mapped[datetime] = mapped_column(DateTimeUTC(timezone=True))
+    error: Mapped[str] = mapped_column(Text)

@@ -7,20 +7,31 @@ from typing import Final
 from msgspec import Struct
 
 from headrace.domain.database import Database
+from headrace.domain.workers.directory import ALIVE_WITHIN
 
 _MAX_ERROR_LENGTH: Final = 500
 
-_STORE: Final = """
-INSERT INTO chores (name, succeeded_at, failed_at, error)
-VALUES ($1, CASE WHEN $2::text IS NULL THEN statement_timestamp() END,
-        CASE WHEN $2::text IS NOT NULL THEN statement_timestamp() END, $2::text)
-ON CONFLICT (name) DO UPDATE SET
-    succeeded_at = coalesce(excluded.succeeded_at, chores.succeeded_at),
-    failed_at = coalesce(excluded.failed_at, chores.failed_at),
-    error = excluded.error
+_STORE_SUCCESS: Final = """
+WITH ended AS (DELETE FROM chore_failures WHERE worker_id = $1 AND name = $2)
+INSERT INTO chores (name, succeeded_at) VALUES ($2, statement_timestamp())
+ON CONFLICT (name) DO UPDATE SET succeeded_at = excluded.succeeded_at, error = NULL
 """
+_STORE_FAILURE: Final = """
+INSERT INTO chore_failures (worker_id, name, failed_at, error) VALUES ($1, $2, statement_timestamp(), $3)
+ON CONFLICT (worker_id, name) DO UPDATE SET failed_at = excluded.failed_at, error = excluded.error
+"""
+# `chores.error` is that of a worker of the previous release.
 _FETCH_FAILING: Final = """
-SELECT name, error, failed_at, succeeded_at FROM chores WHERE error IS NOT NULL ORDER BY name
+SELECT name, worker_id, f.error, f.failed_at, succeeded_at
+FROM chore_failures f JOIN workers w ON w.id = f.worker_id LEFT JOIN chores USING (name)
+WHERE w.last_seen_at > statement_timestamp() - $1::interval
+UNION ALL
+SELECT name, NULL, error, failed_at, succeeded_at FROM chores WHERE error IS NOT NULL
+ORDER BY name, worker_id
+"""
+# A failure that lasts is stored again every ten minutes, or once an hour by a chore that runs that rarely.
+_DELETE_VANISHED: Final = """
+DELETE FROM chore_failures WHERE failed_at < statement_timestamp() - interval '24 hours'
 """
 _LOAD_POSITION: Final = "SELECT position FROM chores WHERE name = $1"
 _STORE_POSITION: Final = """
@@ -30,9 +41,13 @@ ON CONFLICT (name) DO UPDATE SET position = excluded.position
 
 
 class FailingChore(Struct, frozen=True):
-    """A chore whose last run failed. *succeeded_at*: its last success; None if there was none."""
+    """A chore whose last run in one worker failed.
+
+    *worker*: None for a worker of the previous release. *succeeded_at*: the last success in any worker.
+    """
 
     name: str
+    worker: str | None
     error: str
     failed_at: datetime
     succeeded_at: datetime | None
@@ -44,9 +59,16 @@ class ChoreRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def store_outcome(self, name: str, error: str | None) -> None:
-        """Store that the chore has succeeded, or the *error* with which it failed."""
-        await self._database.fetch(_STORE, name, None if error is None else error[:_MAX_ERROR_LENGTH])
+    async def store_outcome(self, worker: str, name: str, error: str | None) -> None:
+        """Store that the chore has succeeded in *worker*, or the *error* with which it failed there."""
+        if error is None:
+            await self._database.fetch(_STORE_SUCCESS, worker, name)
+        else:
+            await self._database.fetch(_STORE_FAILURE, worker, name, error[:_MAX_ERROR_LENGTH])
+
+    async def delete_vanished(self) -> None:
+        """Delete the failures that no worker has repeated for a day."""
+        await self._database.fetch(_DELETE_VANISHED)
 
     async def load_position(self, name: str) -> str | None:
         """Return how far the chore has come, in any worker; None before its first part."""
@@ -58,8 +80,15 @@ class ChoreRepository:
         await self._database.fetch(_STORE_POSITION, name, position)
 
     async def fetch_failing(self) -> Sequence[FailingChore]:
-        """Return the chores whose last run failed, in the order of their names."""
-        rows = await self._database.fetch(_FETCH_FAILING)
+        """Return the chores whose last run in a live worker failed, in the order of their names."""
+        rows = await self._database.fetch(_FETCH_FAILING, ALIVE_WITHIN)
         return [
-            FailingChore(row["name"], row["error"], row["failed_at"], row["succeeded_at"]) for row in rows
+            FailingChore(
+                name=row["name"],
+                worker=row["worker_id"],
+                error=row["error"],
+                failed_at=row["failed_at"],
+                succeeded_at=row["succeeded_at"],
+            )
+            for row in rows
         ]

@@ -41,10 +41,10 @@ _ABANDONED_SECONDS: Final = 86_400.0
 
 
 class BlobsNotRemovedError(HeadraceError):
-    """The store has refused to remove bytes, for example because it is read-only."""
+    """The store has refused to remove the bytes of *count* files, for example because it is read-only."""
 
     def __init__(self, count: int, reason: OSError) -> None:
-        files = "1 file" if count == 1 else f"{count} files"
+        files = "1 file" if count == 1 else f"{count or 'any'} files"
         super().__init__(f"the bytes of {files} could not be removed: {reason}")
 
 
@@ -65,6 +65,7 @@ class BlobRemover:
         self._survey = BlobSurvey(database, blobs)
         self._blobs = blobs
         self._report = report
+        self._has_failed = False
 
     async def run(self) -> None:
         """Remove due bytes every two seconds, and search for others every hour, until cancelled.
@@ -136,7 +137,8 @@ class BlobRemover:
     async def remove_due(self) -> int:
         """Remove due bytes, in batches; return the number of finished removals.
 
-        A removal that fails becomes due again a minute later.
+        A removal that fails becomes due again a minute later, in any worker. So a run after a failure checks
+        the store even if nothing is due.
 
         Raises:
             BlobsNotRemovedError: some could not be removed; the others were.
@@ -146,16 +148,18 @@ class BlobRemover:
         written_before = -math.inf
         for batch_no in range(_MAX_BATCHES):
             batch = await self._removals.claim(_BATCH_SIZE, retry_after=_RETRY_AFTER)
-            if batch and batch_no == 0:
+            if batch_no == 0 and (batch or self._has_failed):
                 try:
                     written_before = await asyncio.to_thread(self._blobs.present) - MIN_AGE_SECONDS
                 except OSError as error:
+                    self._has_failed = True
                     raise BlobsNotRemovedError(len(batch), error) from error
             finished = await asyncio.to_thread(self._remove, batch, written_before, failures)
             await self._removals.finish(finished)
             count += len(finished)
             if len(batch) < _BATCH_SIZE:
                 break
+        self._has_failed = bool(failures)
         if failures:
             raise BlobsNotRemovedError(len(failures), failures[0])
         return count

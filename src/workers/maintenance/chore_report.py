@@ -23,8 +23,12 @@ class ChoreReport:
     What cannot be stored is logged: a report never fails a chore.
     """
 
-    def __init__(self, repository: ChoreRepository, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, repository: ChoreRepository, worker: str, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """*worker*: the id of the worker whose chores these are."""
         self._repository = repository
+        self._worker = worker
         self._clock = clock
         self._stored: dict[str, tuple[bool, float]] = {}
         self._put_offs: dict[str, int] = {}
@@ -64,7 +68,8 @@ class ChoreReport:
         if last is not None and last[0] == has_failed and now - last[1] < _REPEAT_SECONDS:
             return
         try:
-            await self._repository.store_outcome(name, None if error is None else _text_of(error))
+            text = None if error is None else _text_of(error)
+            await self._repository.store_outcome(self._worker, name, text)
         except TRANSIENT as failure:
             # That PostgreSQL is away is logged by the chore's own loop, and the next run reports again.
             if isinstance(failure, DatabaseRefusingError):

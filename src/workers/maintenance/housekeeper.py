@@ -11,6 +11,7 @@ import structlog
 from headrace.adapters.periodic import run_every
 from headrace.domain.accounts.login_attempt_repository import LoginAttemptRepository
 from headrace.domain.accounts.session_repository import SessionRepository
+from headrace.domain.chores.repository import ChoreRepository
 from headrace.domain.database import TRANSIENT, Database, DatabaseRefusingError
 from headrace.domain.events.partitions import create_partitions
 from headrace.domain.jobs.submission.submit_repository import SubmitRepository
@@ -35,6 +36,7 @@ def hourly_chores(database: Database) -> dict[str, Chore]:
         "partitions": lambda: create_partitions(database, datetime.now(UTC)),
         "idempotency_keys": SubmitRepository(database).delete_expired_keys,
         "workers": WorkerRepository(database).delete_vanished,
+        "chore_failures": ChoreRepository(database).delete_vanished,
         "login_attempts": LoginAttemptRepository(database).delete_expired,
         "login_sessions": SessionRepository(database).delete_expired,
         "removed_pipelines": lambda: delete_removed(database),

@@ -28,7 +28,7 @@ def upkeep_loops(
     only_suspect: bool,
 ) -> list[Coroutine[Any, Any, None]]:
     """Return the loops, which run until cancelled. With *only_suspect* only those that rescue and tidy."""
-    report = ChoreReport(ChoreRepository(database))
+    report = ChoreReport(ChoreRepository(database), job_queue.worker.id)
     loops = [
         Sweeper(job_queue, publisher, bell, report).run(),
         Housekeeper(hourly_chores(database), report).run(),

@@ -77,7 +77,8 @@ class KeptOutcomes(ChoreRepository):
         self.error = error
         self.stored: list[tuple[str, str | None]] = []
 
-    async def store_outcome(self, name: str, error: str | None) -> None:
+    async def store_outcome(self, worker: str, name: str, error: str | None) -> None:
+        assert worker == "w"
         if self.error is not None:
             raise self.error
         self.stored.append((name, error))
@@ -132,7 +133,7 @@ def news(job_id: UUID) -> JobNews:
 
 async def test_a_sweep_rescues_a_lease_that_stays_expired_for_a_second() -> None:
     queue, publisher, doorbell, clock = ScriptedQueue([LEASE]), KeptNews(), KeptRings(), Clock()
-    sweeper = Sweeper(queue, publisher, doorbell, ChoreReport(KeptOutcomes()), clock=clock)
+    sweeper = Sweeper(queue, publisher, doorbell, ChoreReport(KeptOutcomes(), "w"), clock=clock)
 
     first = await sweeper.sweep()
     clock.now += 0.9
@@ -148,7 +149,7 @@ async def test_a_sweep_rescues_a_lease_that_stays_expired_for_a_second() -> None
 
 async def test_a_lease_that_is_renewed_meanwhile_is_left_alone() -> None:
     queue, clock = ScriptedQueue([LEASE]), Clock()
-    sweeper = Sweeper(queue, KeptNews(), KeptRings(), ChoreReport(KeptOutcomes()), clock=clock)
+    sweeper = Sweeper(queue, KeptNews(), KeptRings(), ChoreReport(KeptOutcomes(), "w"), clock=clock)
 
     await sweeper.sweep()
     queue.expired = set()
@@ -163,7 +164,7 @@ async def test_a_lease_that_is_renewed_meanwhile_is_left_alone() -> None:
 
 async def test_an_outage_restarts_the_second_before_a_rescue() -> None:
     queue, clock = ScriptedQueue([LEASE]), Clock()
-    sweeper = Sweeper(queue, KeptNews(), KeptRings(), ChoreReport(KeptOutcomes()), clock=clock)
+    sweeper = Sweeper(queue, KeptNews(), KeptRings(), ChoreReport(KeptOutcomes(), "w"), clock=clock)
 
     await sweeper.sweep()
     queue.is_away = True
@@ -197,7 +198,7 @@ async def test_a_job_that_cannot_be_rescued_does_not_hold_up_the_others() -> Non
     queue, publisher, outcomes, clock = ScriptedQueue(leases), KeptNews(), KeptOutcomes(), Clock()
     queue.poison = {(UUID(int=7), 1)}
     queue.timed_out = [news(UUID(int=999))]
-    sweeper = Sweeper(queue, publisher, KeptRings(), ChoreReport(outcomes), clock=clock)
+    sweeper = Sweeper(queue, publisher, KeptRings(), ChoreReport(outcomes, "w"), clock=clock)
 
     await sweeper.sweep()
     clock.now += 1
@@ -220,7 +221,7 @@ async def test_a_job_that_cannot_be_rescued_does_not_hold_up_the_others() -> Non
 async def test_leases_are_rescued_while_timeouts_fail() -> None:
     queue, clock = ScriptedQueue([LEASE]), Clock()
     queue.timed_out = ValueError("broken")
-    sweeper = Sweeper(queue, KeptNews(), KeptRings(), ChoreReport(KeptOutcomes()), clock=clock)
+    sweeper = Sweeper(queue, KeptNews(), KeptRings(), ChoreReport(KeptOutcomes(), "w"), clock=clock)
 
     await sweeper.sweep()
     clock.now += 1
@@ -245,7 +246,7 @@ class ScriptedChore:
 async def test_a_failing_chore_does_not_stop_the_others() -> None:
     broken, whole = ScriptedChore(ValueError("broken\nin two lines")), ScriptedChore()
     outcomes = KeptOutcomes()
-    housekeeper = Housekeeper({"broken": broken, "whole": whole}, ChoreReport(outcomes), clock=Clock())
+    housekeeper = Housekeeper({"broken": broken, "whole": whole}, ChoreReport(outcomes, "w"), clock=Clock())
 
     with capture_logs() as logs:
         count = await housekeeper.keep_house()
@@ -259,7 +260,7 @@ async def test_a_chore_that_is_refused_for_ever_does_not_stop_the_others() -> No
     refusal = DatabaseRefusingError("permission denied for schema public", is_misconfigured=True)
     refused, whole = ScriptedChore(*[refusal] * 100), ScriptedChore()
     clock, outcomes = Clock(), KeptOutcomes()
-    housekeeper = Housekeeper({"refused": refused, "whole": whole}, ChoreReport(outcomes), clock=clock)
+    housekeeper = Housekeeper({"refused": refused, "whole": whole}, ChoreReport(outcomes, "w"), clock=clock)
 
     for _ in range(3 * 360):
         await housekeeper.keep_house()
@@ -275,7 +276,7 @@ async def test_only_postponed_chores_run_again_soon() -> None:
     partitions, workers = ScriptedChore(DatabaseAwayError("gone")), ScriptedChore()
     clock, outcomes = Clock(), KeptOutcomes()
     housekeeper = Housekeeper(
-        {"partitions": partitions, "workers": workers}, ChoreReport(outcomes), clock=clock
+        {"partitions": partitions, "workers": workers}, ChoreReport(outcomes, "w"), clock=clock
     )
 
     counts = []
@@ -305,7 +306,7 @@ async def run(report: ChoreReport, *errors: Exception | None) -> None:
 
 async def test_only_changes_of_the_outcome_are_stored_and_repeated_after_ten_minutes() -> None:
     outcomes, clock = KeptOutcomes(), Clock()
-    report = ChoreReport(outcomes, clock=clock)
+    report = ChoreReport(outcomes, "w", clock=clock)
     broken = ValueError("broken")
 
     await run(report, None, None, broken, broken, None, None)
@@ -324,7 +325,7 @@ async def test_a_chore_that_is_put_off_fails_the_third_time_in_a_row() -> None:
     outcomes = KeptOutcomes()
     busy = DatabaseBusyError("LockNotAvailableError")
 
-    await run(ChoreReport(outcomes), busy, busy, None, busy, busy, busy)
+    await run(ChoreReport(outcomes, "w"), busy, busy, None, busy, busy, busy)
 
     assert outcomes.stored == [
         ("files", None),
@@ -333,7 +334,7 @@ async def test_a_chore_that_is_put_off_fails_the_third_time_in_a_row() -> None:
 
 
 async def test_a_report_that_cannot_be_stored_fails_no_chore() -> None:
-    report = ChoreReport(KeptOutcomes(DatabaseRefusingError("permission denied for table chores")))
+    report = ChoreReport(KeptOutcomes(DatabaseRefusingError("permission denied for table chores")), "w")
 
     async def chore() -> int:
         return 7
