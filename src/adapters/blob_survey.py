@@ -1,10 +1,13 @@
-"""Compares the blob store with the rows of files: bytes without a row, and rows without their bytes."""
+"""Compares the blob store with the rows of files: bytes without a row, and rows without all their bytes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 from uuid import UUID
+
+from msgspec import Struct
 
 from headrace.adapters.blob_store import BlobStore, BlobVersion
 from headrace.domain.database import Database, Row
@@ -17,7 +20,24 @@ LEFT JOIN files ON files.id = stored.file_id AND files.blob_key = stored.key
 WHERE files.id IS NULL ORDER BY stored.position
 """
 
-_FILES: Final = "SELECT id, blob_key FROM files WHERE id > $1 ORDER BY id LIMIT $2"
+_NOT_DUE: Final = """
+SELECT stored.position FROM unnest($1::uuid[]) WITH ORDINALITY AS stored(file_id, position)
+WHERE NOT EXISTS (
+    SELECT FROM blob_removals b
+    WHERE b.file_id = stored.file_id AND b.at > statement_timestamp() - $2::interval
+) ORDER BY stored.position
+"""
+
+_FILES: Final = "SELECT id, blob_key, size FROM files WHERE id > $1 ORDER BY id LIMIT $2"
+_FILE: Final = "SELECT id, blob_key, size FROM files WHERE id = $1"
+
+
+class DamagedFile(Struct, frozen=True):
+    """A file whose bytes are not those of its row. *stored*: how many there are; None if there are none."""
+
+    file_id: UUID
+    size: int
+    stored: int | None
 
 
 class BlobSurvey:
@@ -42,16 +62,33 @@ class BlobSurvey:
             unnamed += [batch[row["position"] - 1] for row in rows]
         return unnamed
 
-    async def find_missing(self) -> AsyncIterator[UUID]:
-        """Yield the files whose bytes are not in the store."""
+    async def find_neglected(
+        self, unnamed: Sequence[BlobVersion], *, due_within: timedelta
+    ) -> list[BlobVersion]:
+        """Return those of *unnamed* whose removal was not due within that time, or is not noted at all."""
+        rows = await self._database.fetch(_NOT_DUE, [version.file_id for version in unnamed], due_within)
+        return [unnamed[row["position"] - 1] for row in rows]
+
+    async def find_damaged(self) -> AsyncIterator[DamagedFile]:
+        """Yield the files whose bytes are not in the store, or are more or fewer than their rows say."""
         last = UUID(int=0)
         while rows := await self._database.fetch(_FILES, last, _BATCH_SIZE):
-            for file_id in await asyncio.to_thread(self._without_bytes, rows):
+            for suspect in await asyncio.to_thread(self._damaged, rows):
                 # Meanwhile the file may have been deleted, or saved again under another key.
-                statement = "SELECT id, blob_key FROM files WHERE id = $1"
-                if self._without_bytes(await self._database.fetch(statement, file_id)):
-                    yield file_id
+                for damaged in self._damaged(await self._database.fetch(_FILE, suspect.file_id)):
+                    yield damaged
             last = rows[-1]["id"]
 
-    def _without_bytes(self, rows: Sequence[Row]) -> list[UUID]:
-        return [row["id"] for row in rows if not self._blobs.path(row["id"], row["blob_key"]).is_file()]
+    def _damaged(self, rows: Sequence[Row]) -> list[DamagedFile]:
+        files = [
+            DamagedFile(row["id"], row["size"], _size_of(self._blobs.path(row["id"], row["blob_key"])))
+            for row in rows
+        ]
+        return [file for file in files if file.stored != file.size]
+
+
+def _size_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None

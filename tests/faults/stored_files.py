@@ -18,7 +18,7 @@ async def assert_files_kept(database: StatementPool, settings: Settings) -> int:
     """Assert that rows and store agree, once what is old has been removed; return the number of files."""
     blobs = LaterStore(settings.blob_dir, max_bytes=settings.max_file_bytes)
     survey = BlobSurvey(database, blobs)
-    assert [file_id async for file_id in survey.find_missing()] == []
+    assert [file async for file in survey.find_damaged()] == []
     later = blobs.present()
     unnamed = [
         version
@@ -30,7 +30,7 @@ async def assert_files_kept(database: StatementPool, settings: Settings) -> int:
     await database.fetch("UPDATE blob_removals SET at = statement_timestamp() - interval '1 second'")
     await remover.remove_due()
     assert not any(version.path.exists() for version in unnamed)
-    assert [file_id async for file_id in survey.find_missing()] == []
+    assert [file async for file in survey.find_damaged()] == []
     (row,) = await database.fetch("SELECT count(*) AS files FROM files")
     count: int = row["files"]
     return count

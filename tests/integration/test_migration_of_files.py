@@ -56,7 +56,7 @@ async def test_files_are_found_again_after_a_downgrade_and_an_upgrade(
     await database.fetch("UPDATE files SET sha256 = sha256('third') WHERE id = $1", saved_again["id"])
     run_in_thread(upgrade, database_url)
 
-    assert [str(file_id) async for file_id in BlobSurvey(reopened, blobs).find_missing()] == [
+    assert [str(file.file_id) async for file in BlobSurvey(reopened, blobs).find_damaged()] == [
         saved_again["id"]
     ]
     remover = BlobRemover(reopened, blobs)
