@@ -1,6 +1,7 @@
 """Steps that misbehave: the job reports why it failed, and the worker keeps working."""
 
 import asyncio
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,13 @@ async def test_save_file_accepts_bytes_like_content_and_refuses_a_number(service
 
     assert refused["error"]["code"] == "step_failed"
     assert refused["error"]["message"] == "TypeError: a file is bytes or a path, not int"
+
+
+@pytest.mark.parametrize("pipeline", ["handling_loop", "handling_process"])
+async def test_a_step_can_handle_an_error_of_the_store_wherever_it_runs(service: Api, pipeline: str) -> None:
+    done = await run(service, pipeline)
+
+    assert (done["state"], done["result"]) == ("succeeded", errno.EISDIR), done["error"]
 
 
 async def test_a_log_message_with_odd_fields_is_stored(service: Api) -> None:

@@ -18,7 +18,7 @@ from headrace.workers.child import protocol
 from headrace.workers.child.fork import ForkServerEndedError
 from headrace.workers.child.fork_server import ForkServer
 from headrace.workers.child.process import ProcessHandle
-from headrace.workers.values import OutputError
+from headrace.workers.values import OutputError, error_text
 
 _EXIT_TIMEOUT_SECONDS: Final = 2.0
 
@@ -171,6 +171,8 @@ class ProcessExecutor:
             return await self._dispatch(message)
         except PermanentError as error:
             return protocol.Reply(problem=str(error), code=error.code)
+        except OSError as error:
+            return protocol.Reply(problem=error.strerror or error_text(error), errno=error.errno or 0)
         except LeaseLostError:
             if not isinstance(message, protocol.WriteLog):
                 return protocol.Reply(stopped=True)

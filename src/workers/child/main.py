@@ -121,15 +121,18 @@ class Link:
         Raises:
             JobCancelledError: the step must end now.
             PermanentError: the worker refuses the request.
+            OSError: the store of files has failed, with the worker's error number.
         """
         with self._request_lock:
             self.send(message)
             reply = self._replies.get()
         if reply.stopped:
             raise JobCancelledError
-        if reply.problem is not None:
+        if reply.problem is None:
+            return reply.value
+        if reply.errno is None:
             raise PermanentError(reply.problem, code=reply.code)
-        return reply.value
+        raise OSError(reply.errno, reply.problem) if reply.errno else OSError(reply.problem)
 
 
 def execute(run: protocol.RunStep, link: Link) -> protocol.Done | protocol.Failed:

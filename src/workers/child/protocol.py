@@ -43,12 +43,17 @@ class Stop(Struct, tag="stop", frozen=True):
 
 
 class Reply(Struct, tag="reply", frozen=True):
-    """The reply to a request. *problem*: raise a `PermanentError` with *code*; *stopped*: end now."""
+    """The reply to a request.
+
+    *problem*: raise a `PermanentError` with *code*; *stopped*: end now. With *errno* the problem is an
+    `OSError`, for 0 without a number.
+    """
 
     value: Any = None
     problem: str | None = None
     code: str = ""
     stopped: bool = False
+    errno: int | None = None
 
 
 class Entered(Struct, tag="entered", frozen=True):

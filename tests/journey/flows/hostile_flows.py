@@ -72,6 +72,26 @@ def save_in_process(context: StepContext[Params]) -> str:
     return str(context.save_file("a.bin", odd_content(context.params.case), "text/plain"))
 
 
+@step(retries=0)
+async def handle_error_in_loop(context: StepContext[Params]) -> int | None:
+    """Safe to run again: nothing is saved."""
+    try:
+        await context.save_file("a.bin", context.scratch, "text/plain")
+    except IsADirectoryError as error:
+        return error.errno
+    return None
+
+
+@step(retries=0, runs_in="process")
+def handle_error_in_process(context: StepContext[Params]) -> int | None:
+    """Safe to run again: nothing is saved."""
+    try:
+        context.save_file("a.bin", context.scratch, "text/plain")
+    except IsADirectoryError as error:
+        return error.errno
+    return None
+
+
 def odd_content(case: str) -> Any:
     return {"bytearray": bytearray(b"abc"), "memoryview": memoryview(b"abc"), "number": 5}[case]
 
@@ -121,6 +141,8 @@ closing = alone("closing", close_output)
 raising = alone("raising", raise_from_process)
 saving_loop = alone("saving_loop", save_in_loop)
 saving_process = alone("saving_process", save_in_process)
+handling_loop = alone("handling_loop", handle_error_in_loop)
+handling_process = alone("handling_process", handle_error_in_process)
 logging_oddly = alone("logging_oddly", log_oddly)
 clinging = alone("clinging", cling)
 odd_itemed = Pipeline("odd_itemed", version=1, params=Params)

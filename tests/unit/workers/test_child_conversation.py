@@ -1,5 +1,6 @@
 """The conversation between a worker and the child process of a step, which the test scripts."""
 
+import errno
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -98,6 +99,27 @@ async def test_a_refusal_of_the_host_is_sent_to_the_child() -> None:
     await child.send(protocol.GetFilePath("an id"))
 
     assert await child.receive() == protocol.Reply(problem="there is no such file", code="file_not_found")
+    await executor.kill()
+
+
+@pytest.mark.parametrize(
+    ("error", "reply"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/data/files"),
+            protocol.Reply(problem="No space left on device", errno=errno.ENOSPC),
+        ),
+        (OSError("a share that is gone"), protocol.Reply(problem="a share that is gone", errno=0)),
+    ],
+)
+@in_virtual_time
+async def test_an_error_of_the_store_is_sent_to_the_child(error: OSError, reply: protocol.Reply) -> None:
+    child, executor, _ = start_scripted(RecordingHost(refusal=error))
+    await child.receive()
+
+    await child.send(protocol.SaveFile("one.wav", "scratch/one.wav", "audio/wav"))
+
+    assert await child.receive() == reply
     await executor.kill()
 
 
