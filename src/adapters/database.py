@@ -72,9 +72,11 @@ class StatementPool:
         """Create a pool that connects on first use: PostgreSQL may be away when a process starts.
 
         *lock_timeout* bounds how long a statement waits for a locked row, *answer_seconds* how long it may
-        take in total.
+        take in total. PostgreSQL ends it after 20 s, or after *answer_seconds* beyond `COMMAND_SECONDS`.
         """
         session = dict(SESSION)
+        if answer_seconds > COMMAND_SECONDS:
+            session["statement_timeout"] = f"{int(answer_seconds)}s"
         if lock_timeout is not None:
             session["lock_timeout"] = f"{int(lock_timeout.total_seconds() * 1000)}ms"
         pool = asyncpg.create_pool(

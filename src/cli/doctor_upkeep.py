@@ -8,6 +8,7 @@ from headrace.adapters.servers import Finding
 from headrace.domain.chores.repository import ChoreRepository, FailingChore
 from headrace.domain.database import Database
 from headrace.domain.errors import HeadraceError
+from headrace.domain.events.partition_mover import MAX_MOVED_EVENTS
 from headrace.domain.events.partitions import stray_id_limit
 from headrace.domain.pipelines.loading import load_all
 from headrace.domain.pipelines.registry import Registrar
@@ -47,7 +48,10 @@ def _chore_findings(failing: Sequence[FailingChore]) -> Iterator[Finding]:
 def _stray_findings(strays: int) -> Iterator[Finding]:
     if strays:
         count = f"{strays} or more" if strays == _MAX_COUNT else str(strays)
-        text = f"{count} events are in job_events_rest: a clock was wrong; workers move them within the hour"
+        text = (
+            f"{count} events are in job_events_rest: a clock was wrong; workers move up to {MAX_MOVED_EVENTS}"
+            " of a month within the hour, and `headrace migrate` any number"
+        )
         yield Finding("events", False, text)
 
 

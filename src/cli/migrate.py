@@ -1,9 +1,13 @@
-"""Upgrades the database: its schema, and the partitions for the events of the next days."""
+"""Upgrades the database: its schema, and the partitions for the events of the next months."""
 
 import asyncio
 from datetime import UTC, datetime
+from typing import Final
 
 from headrace.cli.database_refusals import translate_refusals
+
+# Copying and moving millions of events takes minutes.
+_MOVE_SECONDS: Final = 3600.0
 
 
 def bring_up_to_date(url: str) -> None:
@@ -46,10 +50,11 @@ async def _fetch_revision(url: str) -> str | None:
 
 
 async def _make_partitions(url: str) -> None:
+    """Create the partitions, and move any number of events out of the default partition."""
     from headrace.adapters.database import StatementPool
     from headrace.domain.events.partitions import create_partitions
 
-    pool = await StatementPool.open(url, size=1)
+    pool = await StatementPool.open(url, size=1, answer_seconds=_MOVE_SECONDS)
     try:
         await create_partitions(pool, datetime.now(UTC))
     finally:

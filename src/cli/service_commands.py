@@ -32,7 +32,8 @@ def migrate(history: bool) -> None:
     """Upgrade the database schema to the version of this installation.
 
     Needs HEADRACE_DATABASE_URL. Run it before the first start and after each update. Running it again changes
-    nothing. `headrace up` runs it automatically.
+    nothing. `headrace up` runs it automatically. It also moves events that a wrong clock put into the wrong
+    partition: jobs wait for some seconds for each million of them.
     """
     from headrace.cli.migrate import bring_up_to_date, describe_revisions
 

@@ -10,9 +10,11 @@ import asyncpg
 import pytest
 
 from headrace.adapters.database import StatementPool
+from headrace.cli.migrate import bring_up_to_date
 from headrace.domain.database import Row
-from headrace.domain.events.partition_mover import PartitionMover
+from headrace.domain.events.partition_mover import PartitionMover, TooManyEventsError
 from headrace.domain.events.partitions import create_partitions, lowest_id_at, months_from
+from headrace.workers.maintenance import housekeeper
 from headrace.workers.maintenance.housekeeper import hourly_chores
 
 NOW = next(months_from(datetime.now(UTC), 1))
@@ -109,6 +111,35 @@ async def test_a_move_in_small_batches_keeps_every_event_in_order(ready: Stateme
 
     assert await places(ready) == {name_of(month): 35, "job_events_rest": 3}
     assert [await events(ready, job) for job in jobs] == [list(range(1, 8))] * 5
+
+
+async def test_more_events_than_may_wait_for_the_lock_are_moved_by_migrate(
+    ready: StatementPool, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    month = LATER[0]
+    await add_job(ready, job_id(month), events=5)
+    monkeypatch.setattr(housekeeper, "MAX_MOVED_EVENTS", 4)
+
+    with pytest.raises(TooManyEventsError) as refused:
+        await hourly_chores(ready)["partitions"]()
+    before = await places(ready)
+    copies = await ready.fetch("SELECT FROM pg_class WHERE relname = $1", name_of(month))
+    await asyncio.to_thread(bring_up_to_date, database_url)
+
+    assert str(refused.value) == (
+        f"job_events_rest has more than 4 events of {name_of(month)}, and all jobs wait while they are moved:"
+        " run `headrace migrate` at a quiet time"
+    )
+    assert (before, copies) == ({"job_events_rest": 5}, [])
+    assert await places(ready) == {name_of(month): 5}
+
+
+async def test_as_many_events_as_may_wait_for_the_lock_are_moved(ready: StatementPool) -> None:
+    await add_job(ready, job_id(LATER[0]), events=5)
+
+    await create_partitions(ready, NOW, max_events=5)
+
+    assert await places(ready) == {name_of(LATER[0]): 5}
 
 
 class Interfering:

@@ -4,8 +4,15 @@ from typing import Final
 from uuid import UUID
 
 from headrace.domain.database import Database
+from headrace.domain.errors import HeadraceError
 
+MAX_MOVED_EVENTS: Final = 500_000
+"""So many events of a month are moved while jobs run: they lock the event log for one or two seconds."""
 _BATCH_SIZE: Final = 10_000
+
+_IS_LARGER: Final = """
+SELECT 1 FROM job_events_rest WHERE job_id >= $1 AND job_id < $2 OFFSET $3 LIMIT 1
+"""
 
 # Two workers may create the same table at once; the constraint saves a scan of it when it is attached.
 _CREATE_DETACHED: Final = """
@@ -20,8 +27,8 @@ END $$
 _COPY: Final = """
 WITH batch AS MATERIALIZED (
     SELECT * FROM job_events_rest
-    WHERE job_id >= $1 AND job_id < $2 AND (job_id, seq) > ($3::uuid, $4::int)
-    ORDER BY job_id, seq LIMIT $5
+    WHERE job_id >= $1 AND job_id < $3 AND (job_id, seq) > ($1, $2::int)
+    ORDER BY job_id, seq LIMIT $4
 ), copied AS (
     INSERT INTO {name} SELECT * FROM batch ON CONFLICT DO NOTHING
 )
@@ -48,28 +55,54 @@ END $$
 """
 
 
+class TooManyEventsError(HeadraceError):
+    """A month has too many events in the default partition to move them while jobs run."""
+
+    def __init__(self, name: str, limit: int) -> None:
+        super().__init__(
+            f"job_events_rest has more than {limit} events of {name}, and all jobs wait while they are moved:"
+            " run `headrace migrate` at a quiet time"
+        )
+
+
 class PartitionMover:
     """Every call is safe to repeat, and to run in two workers at once. Readers miss no event meanwhile."""
 
-    def __init__(self, database: Database, *, batch_size: int = _BATCH_SIZE) -> None:
+    def __init__(
+        self, database: Database, *, max_events: int | None = None, batch_size: int = _BATCH_SIZE
+    ) -> None:
+        """*max_events*: how many events are moved to one partition, at most; None: any number."""
         self._database = database
+        self._max_events = max_events
         self._batch_size = batch_size
 
     async def move(self, name: str, low: UUID, high: UUID) -> None:
         """Create the partition *name*, and move its events there from the default partition.
 
         They are copied in batches into a table beside the event log. Only then is the log locked, for the
-        rest, the deletion, and the exchange.
+        rest, the deletion, and the exchange. The time of that grows with their number.
+
+        Raises:
+            TooManyEventsError: there are more than the limit; nothing was changed.
         """
+        if self._max_events is not None and await self._has_more(self._max_events, low, high):
+            raise TooManyEventsError(name, self._max_events)
         await self._database.fetch(_CREATE_DETACHED.format(name=name, low=low, high=high))
-        await self._copy(name, low, high)
+        if await self._has_more(0, low, high):
+            # With statistics of other events, each batch would sort all that are left.
+            await self._database.fetch("ANALYZE job_events_rest")
+            await self._copy(name, low, high)
+            await self._database.fetch(f"ANALYZE {name}")
         await self._database.fetch(_ATTACH.format(name=name, low=low, high=high))
+
+    async def _has_more(self, limit: int, low: UUID, high: UUID) -> bool:
+        return bool(await self._database.fetch(_IS_LARGER, low, high, limit))
 
     async def _copy(self, name: str, low: UUID, high: UUID) -> None:
         statement = _COPY.format(name=name)
         position: tuple[UUID, int] = (low, 0)
         while True:
-            rows = await self._database.fetch(statement, low, high, *position, self._batch_size)
+            rows = await self._database.fetch(statement, *position, high, self._batch_size)
             if not rows:
                 return
             position = (rows[0]["job_id"], rows[0]["seq"])

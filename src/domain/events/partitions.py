@@ -38,18 +38,19 @@ def stray_id_limit(now: datetime) -> UUID:
     return lowest_id_at(datetime(now.year + _MAX_YEARS_AHEAD, 1, 1, tzinfo=UTC))
 
 
-async def create_partitions(database: Database, now: datetime) -> None:
+async def create_partitions(database: Database, now: datetime, *, max_events: int | None = None) -> None:
     """Create the missing partitions of this month, the next three, and all months of stray events.
 
     Stray events are those in the default partition: of jobs whose ids were made by a wrong clock, or while no
-    partition could be created. They are moved. A month that fails does not hold up the others.
+    partition could be created. They are moved, if a month has at most *max_events*. A month that fails does
+    not hold up the others.
 
     Raises:
         Exception: the first failure, when the other months are done.
     """
     rows = await database.fetch(_PARTITIONS)
     existing = {row["relname"] for row in rows}
-    mover = PartitionMover(database)
+    mover = PartitionMover(database, max_events=max_events)
     months = [*months_from(now, _MONTHS_AHEAD + 1), *await _stray_months(database, now)]
     failures: list[Exception] = []
     for start in dict.fromkeys(months):
