@@ -39,6 +39,7 @@ NEVER_RAISED_BY_REQUESTS = {
     "ServerError",
     "SourceNotFoundError",
     "TakenError",
+    "TooManyEventsError",
     "UnguardedRouteError",
     "UnknownKeyError",
 }
