@@ -35,7 +35,7 @@ from headrace.domain.jobs.submission.submitter import Submitter
 
 HEADRACE: Final = Path(sys.executable).with_name("headrace")
 RUNS: Final = 3
-EMPTY: Final = "TRUNCATE jobs, job_events, step_runs CASCADE"
+EMPTY: Final = "TRUNCATE jobs, job_changes, step_runs CASCADE"
 _BATCH: Final = 1_000
 
 T = TypeVar("T")

@@ -68,7 +68,7 @@ async def measure(
         await ready(client)
     cases = [(port, "/api/v1/jobs", SINGLE_BODY)], [(port, "/api/v1/jobs/batch", BATCH_BODY)]
     for _ in range(RUNS):
-        await fetch(env.database_url, "TRUNCATE jobs, job_events, step_runs CASCADE")
+        await fetch(env.database_url, "TRUNCATE jobs, job_changes, step_runs CASCADE")
         began = time.perf_counter()
         await submit(env.database_url, jobs)
         rates.setdefault("domain, 1,000 a transaction", []).append(jobs / (time.perf_counter() - began))

@@ -13,8 +13,8 @@ _LOCK = 0x4EAD_4ACE
 
 
 def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
-    """Exclude the partitions of job_events, which are created and dropped without migrations."""
-    return not (kind == "table" and name is not None and name.startswith("job_events_"))
+    """Exclude the partitions of the event log, which are created and dropped without migrations."""
+    return not (kind == "table" and name is not None and name.startswith("job_changes_"))
 
 
 def _migrate(connection: Connection) -> None:

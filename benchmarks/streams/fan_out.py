@@ -37,7 +37,7 @@ from common import (
     runs_of,
 )
 
-from headrace.adapters.event_bus import job_channel
+from headrace.adapters.listeners import job_channel
 
 _FLOW: Final = Path(__file__).parents[1] / "flows" / "talk.py"
 _IN_FLIGHT: Final = 50

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from typing import Final
-from uuid import UUID
 
 import msgspec
 import structlog
@@ -50,10 +49,6 @@ decode_message: Final = msgspec.msgpack.Decoder(JobMessage).decode
 """Decodes a message of a job's channel; raises `msgspec.MsgspecError`."""
 
 Listener = Callable[[bytes], None]
-
-
-def job_channel(job_id: UUID) -> str:
-    return f"headrace:job:{job_id}"
 
 
 class EventBus:

@@ -17,6 +17,8 @@ class PendingChange:
 
     def __init__(self, change: Change) -> None:
         self.change = change
+        self.key = (change.job_id, change.fence)
+        """The job and the fence of the attempt."""
         self.futures: list[asyncio.Future[WriteResult]] = []
         self.busy_until: float | None = None
         """When to give up on a row that another session has locked; None if it is not locked."""
@@ -25,11 +27,6 @@ class PendingChange:
         """It was sent without a reply, so it must be sent again unchanged, under its number."""
         self.is_settling = False
         """Its own task, not the lane, marks the job as no longer in flight."""
-
-    @property
-    def key(self) -> _Key:
-        """The job and the fence of the attempt."""
-        return (self.change.job_id, self.change.fence)
 
 
 class PendingChanges:

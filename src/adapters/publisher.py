@@ -10,11 +10,11 @@ import msgspec
 import structlog
 from redis.asyncio import Redis
 
-from headrace.adapters.event_bus import EventsMessage, ProgressMessage, encode, job_channel
+from headrace.adapters.event_bus import EventsMessage, ProgressMessage, encode
+from headrace.adapters.listeners import Listeners, job_channel, owner_channel
 from headrace.adapters.redis_client import REDIS_ERRORS
 from headrace.domain.events.encoding import LoggedEvent
-from headrace.domain.events.news import JobNews
-from headrace.domain.events.types import ProgressFrame
+from headrace.domain.events.news import FrameSource, JobNews
 
 _log = structlog.get_logger(__name__)
 
@@ -32,18 +32,15 @@ end
 """
 
 
-def owner_channel(owner_id: UUID) -> str:
-    return f"headrace:owner:{owner_id}"
-
-
 class RedisPublisher:
     """Publishes one message per job and one per owner. `run` is its background task."""
 
     def __init__(self, redis: Redis | None) -> None:
         """Without Redis (None) nothing is published."""
         self._redis = redis
+        self._listeners = None if redis is None else Listeners(redis)
         self._news: list[JobNews] = []
-        self._progress: dict[UUID, ProgressFrame] = {}
+        self._progress: dict[UUID, FrameSource] = {}
         self._wake = asyncio.Event()
 
     def publish(self, news: Sequence[JobNews]) -> None:
@@ -51,7 +48,7 @@ class RedisPublisher:
             self._news += news
             self._wake.set()
 
-    def publish_progress(self, job_id: UUID, frame: ProgressFrame) -> None:
+    def publish_progress(self, job_id: UUID, frame: FrameSource) -> None:
         if self._redis is not None and len(self._progress) < _MAX_WAITING:
             self._progress[job_id] = frame
             self._wake.set()
@@ -77,7 +74,7 @@ class RedisPublisher:
                 await self._send()
 
     async def _send(self) -> None:
-        if self._redis is None:
+        if self._redis is None or self._listeners is None:
             return
         news, self._news = self._news[:_MAX_BATCH], self._news[_MAX_BATCH:]
         progress, self._progress = self._progress, {}
@@ -88,7 +85,10 @@ class RedisPublisher:
         try:
             listened = None
             if len(news) + len(progress) > _MAX_UNCHECKED:
-                listened = await _fetch_listened(self._redis, news, progress)
+                # Later listeners read the log instead.
+                listened = await self._listeners.find(
+                    {item.job_id for item in news} | progress.keys(), {item.owner_id for item in news}
+                )
             messages = _encode_messages(news, progress, listened)
             if messages:
                 await self._redis.execute_command("EVAL", _PUBLISH, 0, *messages)  # type: ignore[no-untyped-call]
@@ -99,21 +99,8 @@ class RedisPublisher:
             raise
 
 
-async def _fetch_listened(
-    redis: Redis, news: Sequence[JobNews], progress: Mapping[UUID, ProgressFrame]
-) -> set[UUID]:
-    """Return the jobs and owners whose channels have listeners. Later listeners read the log instead."""
-    channels = {job_id: job_channel(job_id) for job_id in progress}
-    for item in news:
-        channels[item.job_id] = job_channel(item.job_id)
-        if item.owner_id not in channels:
-            channels[item.owner_id] = owner_channel(item.owner_id)
-    counts = await redis.pubsub_numsub(*channels.values())
-    return {key for key, (_, listeners) in zip(channels, counts, strict=True) if listeners}
-
-
 def _encode_messages(
-    news: Sequence[JobNews], progress: Mapping[UUID, ProgressFrame], listened: set[UUID] | None
+    news: Sequence[JobNews], progress: Mapping[UUID, FrameSource], listened: set[UUID] | None
 ) -> list[str | bytes]:
     """Return channels and messages in turn, for the jobs and owners in *listened*; None means all."""
     events: dict[UUID, list[LoggedEvent]] = {}
@@ -129,8 +116,9 @@ def _encode_messages(
     for job_id, frame in progress.items():
         if listened is not None and job_id not in listened:
             continue
-        encoded = msgspec.json.encode(frame)
-        message = ProgressMessage(frame.attempt, frame.fence, frame.fraction, encoded)
+        current = frame()
+        encoded = msgspec.json.encode(current)
+        message = ProgressMessage(current.attempt, current.fence, current.fraction, encoded)
         messages += (job_channel(job_id), encode(message))
     for owner_id, newest in owners.items():
         summaries = [item.summary for item in newest.values()]

@@ -8,7 +8,7 @@ from headrace.adapters.servers import Finding
 from headrace.domain.chores.repository import ChoreRepository, FailingChore
 from headrace.domain.database import Database
 from headrace.domain.errors import HeadraceError
-from headrace.domain.events.partition_mover import MAX_MOVED_EVENTS
+from headrace.domain.events.partition_mover import MAX_MOVED_ROWS
 from headrace.domain.events.partitions import stray_id_limit
 from headrace.domain.pipelines.loading import load_all
 from headrace.domain.pipelines.registry import Registrar
@@ -16,7 +16,7 @@ from headrace.settings import Settings
 
 _MAX_COUNT: Final = 100_000
 _COUNT_STRAYS: Final = """
-SELECT count(*)::int AS strays FROM (SELECT 1 FROM job_events_rest WHERE job_id < $2 LIMIT $1) AS found
+SELECT count(*)::int AS strays FROM (SELECT 1 FROM job_changes_rest WHERE job_id < $2 LIMIT $1) AS found
 """
 
 
@@ -49,8 +49,8 @@ def _stray_findings(strays: int) -> Iterator[Finding]:
     if strays:
         count = f"{strays} or more" if strays == _MAX_COUNT else str(strays)
         text = (
-            f"{count} events are in job_events_rest: a clock was wrong; workers move up to {MAX_MOVED_EVENTS}"
-            " of a month within the hour, and `headrace migrate` any number"
+            f"{count} rows are in job_changes_rest: a clock was wrong; workers move up to {MAX_MOVED_ROWS} of"
+            " a month within the hour, and `headrace migrate` any number"
         )
         yield Finding("events", False, text)
 

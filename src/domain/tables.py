@@ -2,7 +2,7 @@
 
 from headrace.domain.accounts.models import ApiKey, AuditEntry, Identity, LoginAttempt, LoginSession, User
 from headrace.domain.chores.models import ChoreFailure, ChoreOutcome
-from headrace.domain.events.models import JOB_EVENTS
+from headrace.domain.events.models import JOB_CHANGES
 from headrace.domain.files.models import BlobRemoval, File
 from headrace.domain.jobs.models import IdempotencyKey, Job, StepRun
 from headrace.domain.pipelines.models import PipelineVersion
@@ -11,7 +11,7 @@ from headrace.domain.tags.models import JOB_TAGS, PRESET_TAGS, Tag
 from headrace.domain.workers.models import WorkerProcess
 
 __all__ = [
-    "JOB_EVENTS",
+    "JOB_CHANGES",
     "JOB_TAGS",
     "PRESET_TAGS",
     "ApiKey",

@@ -95,8 +95,8 @@ class Leases:
         progress = []
         for (job_id, fence), attempt in self.attempts.items():
             if attempt.sender.take_dirty():
-                frame = attempt.sender.frame()
-                progress.append((job_id, fence, frame.fraction, msgspec.json.encode(frame.steps).decode()))
+                steps = msgspec.json.encode(attempt.progress.steps).decode()
+                progress.append((job_id, fence, attempt.progress.fraction, steps))
         return progress
 
     async def _renew(self, progress: list[tuple[UUID, int, float, str]]) -> set[HeldLease]:

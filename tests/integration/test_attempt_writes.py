@@ -127,7 +127,7 @@ async def test_a_requested_cancel_overrules_any_other_outcome(ready: StatementPo
     ended = change(claim, 1, move)
     if move.target is JobState.QUEUED:
         ended.events.append(encode_event(LogWritten(level="info", message="stands for job.requeued")))
-    ended.steps["s"] = StepChange(key="s", name="s", index=None, state=StepState.PENDING, attempt=1)
+    ended.steps["s"] = StepChange(key="s", index=None, state=StepState.PENDING)
 
     _, news = (await worker.write([ended]))[claim.job_id]
 

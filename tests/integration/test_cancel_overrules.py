@@ -31,9 +31,7 @@ async def test_a_cancelled_job_has_no_step_waiting_for_a_retry(
     await submit(database, job_spec())
     (claim,) = await worker.claim(1)
     failed = change(claim, 1, StepFailed(step="s", attempt=1, error=BROKEN))
-    failed.steps["s"] = StepChange(
-        key="s", name="s", index=None, state=StepState.PENDING, attempt=1, tries=1, retry_seconds=60
-    )
+    failed.steps["s"] = StepChange(key="s", index=None, state=StepState.PENDING, tries=1, retry_seconds=60)
     await worker.write([failed])
     await in_transaction(engine, lambda jobs: jobs.cancel(claim.job_id, Reach(OWNER)))
 

@@ -153,7 +153,7 @@ async def test_doctor_counts_events_outside_of_their_partition(
     ready: StatementPool, settings: Settings
 ) -> None:
     await ready.fetch(
-        "INSERT INTO job_events (job_id, seq, at, type, body)"
+        "INSERT INTO job_changes (job_id, seq, at, type, body)"
         " SELECT id, seq, now(), 'log', '{}' FROM unnest($1::uuid[]) AS id, generate_series(1, 7) AS seq",
         [lowest_id_at(datetime.now(UTC) + timedelta(days=200)), UUID("ffffffff-0000-4000-8000-000000000000")],
     )
@@ -161,7 +161,7 @@ async def test_doctor_counts_events_outside_of_their_partition(
     findings = await check_upkeep(ready, settings)
 
     assert [found.text for found in findings if found.subject == "events"] == [
-        "7 events are in job_events_rest: a clock was wrong; workers move up to 500000 of a month within the"
+        "7 rows are in job_changes_rest: a clock was wrong; workers move up to 500000 of a month within the"
         " hour, and `headrace migrate` any number"
     ]
 
@@ -208,7 +208,7 @@ async def test_a_worker_that_may_create_no_table_reports_it_and_does_its_other_c
     api: Api, database: StatementPool, database_url: str
 ) -> None:
     month = next(months_from(datetime.now(UTC) + timedelta(days=62), 1))
-    await database.fetch(f"DROP TABLE IF EXISTS job_events_{month:%Y_%m}")
+    await database.fetch(f"DROP TABLE IF EXISTS job_changes_{month:%Y_%m}")
     await api.http.post("/api/v1/jobs", json={"pipeline": "noop"}, headers={"Idempotency-Key": "old"})
     await database.fetch("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'")
     await database.fetch("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
@@ -231,7 +231,7 @@ async def test_a_worker_or_api_without_rights_on_the_table_of_chores_works_on(
     await api.http.post("/api/v1/jobs", json={"pipeline": "noop"}, headers={"Idempotency-Key": "old"})
     await database.fetch("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'")
     await database.fetch("DELETE FROM workers")
-    tables = "alembic_version, workers, idempotency_keys, job_events, job_events_rest"
+    tables = "alembic_version, workers, idempotency_keys, job_changes, job_changes_rest"
 
     async with as_role(database, database_url, f"SELECT, DELETE ON {tables}") as own:
         readiness = await check_readiness(own, None)

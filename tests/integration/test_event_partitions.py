@@ -12,7 +12,7 @@ import pytest
 from headrace.adapters.database import StatementPool
 from headrace.cli.migrate import bring_up_to_date
 from headrace.domain.database import Row
-from headrace.domain.events.partition_mover import PartitionMover, TooManyEventsError
+from headrace.domain.events.partition_mover import PartitionMover, TooManyRowsError
 from headrace.domain.events.partitions import create_partitions, lowest_id_at, months_from
 from headrace.workers.maintenance import housekeeper
 from headrace.workers.maintenance.housekeeper import hourly_chores
@@ -37,7 +37,7 @@ async def add_job(database: StatementPool, job: UUID, events: int = 3) -> None:
         events,
     )
     await database.fetch(
-        "INSERT INTO job_events (job_id, seq, at, type, body)"
+        "INSERT INTO job_changes (job_id, seq, at, type, body)"
         " SELECT $1, seq, now(), 'log', json_build_object('seq', seq) FROM generate_series(1, $2) AS seq",
         job,
         events,
@@ -47,18 +47,18 @@ async def add_job(database: StatementPool, job: UUID, events: int = 3) -> None:
 async def places(database: StatementPool) -> dict[str, int]:
     """Return the number of events in each partition that has some."""
     rows = await database.fetch(
-        "SELECT tableoid::regclass::text AS name, count(*)::int AS events FROM job_events GROUP BY 1"
+        "SELECT tableoid::regclass::text AS name, count(*)::int AS events FROM job_changes GROUP BY 1"
     )
     return {row["name"]: row["events"] for row in rows}
 
 
 async def events(database: StatementPool, job: UUID) -> list[int]:
-    rows = await database.fetch("SELECT seq FROM job_events WHERE job_id = $1 ORDER BY seq", job)
+    rows = await database.fetch("SELECT seq FROM job_changes WHERE job_id = $1 ORDER BY seq", job)
     return [row["seq"] for row in rows]
 
 
 def name_of(month: datetime) -> str:
-    return f"job_events_{month:%Y_%m}"
+    return f"job_changes_{month:%Y_%m}"
 
 
 async def test_events_of_a_clock_that_was_ahead_do_not_stop_the_partition_of_their_month(
@@ -67,14 +67,14 @@ async def test_events_of_a_clock_that_was_ahead_do_not_stop_the_partition_of_the
     wrong, right = job_id(LATER[0]), job_id(NOW)
     await add_job(ready, wrong)
     await add_job(ready, right, events=1)
-    assert await places(ready) == {"job_events_rest": 3, name_of(NOW): 1}
+    assert await places(ready) == {"job_changes_rest": 3, name_of(NOW): 1}
 
     await create_partitions(ready, LATER[0])
 
     assert await places(ready) == {name_of(LATER[0]): 3, name_of(NOW): 1}
     assert await events(ready, wrong) == [1, 2, 3]
     await ready.fetch(
-        "INSERT INTO job_events (job_id, seq, at, type, body) VALUES ($1, 4, now(), 'log', '{}')", wrong
+        "INSERT INTO job_changes (job_id, seq, at, type, body) VALUES ($1, 4, now(), 'log', '{}')", wrong
     )
     assert await places(ready) == {name_of(LATER[0]): 4, name_of(NOW): 1}
     await ready.fetch("DELETE FROM jobs WHERE id = $1", wrong)
@@ -93,7 +93,7 @@ async def test_stray_events_of_any_month_get_partitions_and_ids_without_a_time_s
 
     assert await places(ready) == {
         **{name_of(month): 2 for month in (epoch, past, LATER[1])},
-        "job_events_rest": 2,
+        "job_changes_rest": 2,
     }
 
 
@@ -109,7 +109,7 @@ async def test_a_move_in_small_batches_keeps_every_event_in_order(ready: Stateme
     for _ in range(2):
         await mover.move(name_of(month), lowest_id_at(month), lowest_id_at(following))
 
-    assert await places(ready) == {name_of(month): 35, "job_events_rest": 3}
+    assert await places(ready) == {name_of(month): 35, "job_changes_rest": 3}
     assert [await events(ready, job) for job in jobs] == [list(range(1, 8))] * 5
 
 
@@ -118,26 +118,26 @@ async def test_more_events_than_may_wait_for_the_lock_are_moved_by_migrate(
 ) -> None:
     month = LATER[0]
     await add_job(ready, job_id(month), events=5)
-    monkeypatch.setattr(housekeeper, "MAX_MOVED_EVENTS", 4)
+    monkeypatch.setattr(housekeeper, "MAX_MOVED_ROWS", 4)
 
-    with pytest.raises(TooManyEventsError) as refused:
+    with pytest.raises(TooManyRowsError) as refused:
         await hourly_chores(ready)["partitions"]()
     before = await places(ready)
     copies = await ready.fetch("SELECT FROM pg_class WHERE relname = $1", name_of(month))
     await asyncio.to_thread(bring_up_to_date, database_url)
 
     assert str(refused.value) == (
-        f"job_events_rest has more than 4 events of {name_of(month)}, and all jobs wait while they are moved:"
+        f"job_changes_rest has more than 4 rows of {name_of(month)}, and all jobs wait while they are moved:"
         " run `headrace migrate` at a quiet time"
     )
-    assert (before, copies) == ({"job_events_rest": 5}, [])
+    assert (before, copies) == ({"job_changes_rest": 5}, [])
     assert await places(ready) == {name_of(month): 5}
 
 
 async def test_as_many_events_as_may_wait_for_the_lock_are_moved(ready: StatementPool) -> None:
     await add_job(ready, job_id(LATER[0]), events=5)
 
-    await create_partitions(ready, NOW, max_events=5)
+    await create_partitions(ready, NOW, max_rows=5)
 
     assert await places(ready) == {name_of(LATER[0]): 5}
 
@@ -165,7 +165,8 @@ async def test_events_and_deletions_during_a_move_are_not_lost(ready: StatementP
     async def meanwhile() -> None:
         seen.append(await events(ready, running))
         await ready.fetch(
-            "INSERT INTO job_events (job_id, seq, at, type, body) VALUES ($1, 4, now(), 'log', '{}')", running
+            "INSERT INTO job_changes (job_id, seq, at, type, body) VALUES ($1, 4, now(), 'log', '{}')",
+            running,
         )
         await ready.fetch("DELETE FROM jobs WHERE id = $1", deleted)
         await add_job(ready, new, events=1)
@@ -186,7 +187,7 @@ async def test_an_interrupted_move_is_finished_by_the_next(ready: StatementPool)
 
     with pytest.raises(ConnectionError):
         await create_partitions(Interfering(ready, end), LATER[0])
-    assert await places(ready) == {"job_events_rest": 3}
+    assert await places(ready) == {"job_changes_rest": 3}
     await create_partitions(ready, LATER[0])
 
     assert await places(ready) == {name_of(LATER[0]): 3}
@@ -223,5 +224,7 @@ async def test_the_hourly_chores_create_the_partitions_of_four_months(ready: Sta
 
     await hourly_chores(ready)["partitions"]()
 
-    rows = await ready.fetch("SELECT relname FROM pg_class WHERE relkind = 'r' AND relname ~ '^job_events_2'")
+    rows = await ready.fetch(
+        "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname ~ '^job_changes_2'"
+    )
     assert {row["relname"] for row in rows} == {name_of(month) for month in months_from(NOW, 4)}

@@ -115,7 +115,7 @@ async def test_the_time_of_a_job_runs_while_its_attempts_run_and_not_while_it_wa
         """Claim the job, and let it have begun that long ago."""
         (claim,) = await worker.claim(1)
         await ready.fetch(
-            "UPDATE job_events SET at = at - $1 * interval '1 second' WHERE type = 'job.started'"
+            "UPDATE job_changes SET at = at - $1 * interval '1 second' WHERE type = 'job.started'"
             " AND seq = (SELECT max(seq) FROM job_events WHERE type = 'job.started')",
             float(seconds),
         )
@@ -152,7 +152,7 @@ async def test_an_outage_after_the_end_of_a_lease_is_not_charged_to_the_job(read
     await ready.fetch("UPDATE jobs SET timeout_seconds = 100")
     worker = queue_of(ready)
     await worker.claim(1)
-    await ready.fetch("UPDATE job_events SET at = at - interval '2 hours' WHERE type = 'job.started'")
+    await ready.fetch("UPDATE job_changes SET at = at - interval '2 hours' WHERE type = 'job.started'")
     await ready.fetch("UPDATE jobs SET lease_expires_at = now() - interval '2 hours' + interval '30 seconds'")
 
     await sweep(worker)
@@ -204,7 +204,7 @@ async def test_a_job_that_ends_takes_the_steps_of_an_earlier_attempt_with_it(
     (lost,) = await worker.claim(1)
     entered = change(lost, 1)
     entered.events.append(encode_event(StepStarted(step="a", attempt=1)))
-    entered.steps["a"] = StepChange(key="a", name="a", index=None, state=state, attempt=1, started=True)
+    entered.steps["a"] = StepChange(key="a", index=None, state=state, started=True)
     await worker.write([entered])
     await lose(ready, lost)
     await sweep(worker)

@@ -125,6 +125,47 @@ async def test_after_the_upgrade_the_previous_release_can_still_submit_a_job_wit
     assert len(await previous.fetch("SELECT FROM jobs WHERE id = $1", job["id"])) == 1
 
 
+async def test_after_the_upgrade_the_previous_release_can_still_read_and_write_events(
+    previous: StatementPool, previous_url: str, blobs: BlobStore
+) -> None:
+    old = await fill_database(previous, blobs)
+    job_id = old.jobs["queued"]
+    run_in_thread(upgrade, previous_url)
+    await previous.fetch(
+        "INSERT INTO job_changes (job_id, seq, at, type, body, earlier)"
+        " VALUES ($1, 4, now(), 'step.succeeded', '{}', $2)",
+        *(job_id, '[["log",{"n":1.0}],["step.started",{ }]]'),
+    )
+
+    written = await previous.fetch(
+        "WITH logged AS (INSERT INTO job_events (job_id, seq, at, type, body)"
+        " SELECT $1, 5, now(), 'job.succeeded', '{}' RETURNING seq) SELECT seq FROM logged",
+        job_id,
+    )
+    read = await previous.fetch(
+        "SELECT seq, type, body::text AS body FROM job_events WHERE job_id = $1 AND seq > $2"
+        " ORDER BY seq LIMIT $3",
+        *(job_id, 1, 100),
+    )
+    with pytest.raises(asyncpg.UndefinedTableError):
+        # The chore that creates partitions begins with this. It must not take the log for an empty one.
+        await previous.fetch("SELECT job_id FROM job_events_rest")
+    run_in_thread(alembic_commands(previous_url).downgrade, PREVIOUS)
+    after = await previous.fetch(
+        "SELECT seq, type, body::text AS body FROM job_events WHERE job_id = $1 AND seq > 1 ORDER BY seq",
+        job_id,
+    )
+
+    assert [row["seq"] for row in written] == [5]
+    assert [(row["seq"], row["type"], row["body"]) for row in read] == [
+        (2, "log", '{"n":1.0}'),
+        (3, "step.started", "{ }"),
+        (4, "step.succeeded", "{}"),
+        (5, "job.succeeded", "{}"),
+    ]
+    assert after == read
+
+
 async def test_after_the_upgrade_old_data_is_readable_and_old_jobs_continue(
     previous: StatementPool, previous_url: str, blobs: BlobStore, settings: Settings
 ) -> None:

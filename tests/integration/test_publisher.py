@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID, uuid4
 
 import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from headrace.adapters.event_bus import EventsMessage, ProgressMessage, decode_message, job_channel
-from headrace.adapters.publisher import RedisPublisher, owner_channel
+from headrace.adapters.event_bus import EventsMessage, ProgressMessage, decode_message
+from headrace.adapters.listeners import job_channel, owner_channel
+from headrace.adapters.publisher import RedisPublisher
 from headrace.adapters.redis_client import build_redis, close_redis
 from headrace.adapters.tasks import cancel_and_wait
 from headrace.domain.events.encoding import encode_event
@@ -32,6 +34,9 @@ def news(job_id: UUID, head: int, owner_id: UUID = OWNER) -> JobNews:
         at=AT,
         events=[encode_event(LogWritten(level="info", message=str(head)))],
     )
+
+
+FRAME = partial(ProgressFrame, head=1, attempt=1, fence=1, fraction=0.5, steps={})
 
 
 @pytest.fixture
@@ -95,7 +100,7 @@ async def test_messages_without_subscribers_are_not_published(redis: Redis) -> N
 
     commands = await redis.info("commandstats")
     assert "cmdstat_publish" not in commands
-    assert commands["cmdstat_pubsub|numsub"]["calls"] == 1
+    assert commands["cmdstat_pubsub|channels"]["calls"] == 1
 
 
 async def test_draining_publishes_the_messages_of_an_interrupted_send(
@@ -113,7 +118,7 @@ async def test_draining_publishes_the_messages_of_an_interrupted_send(
         await listener.subscribe(job_channel(job_id))
         await listener.get_message(timeout=5)
         with monkeypatch.context() as patch:
-            patch.setattr(redis, "pubsub_numsub", wait_forever)
+            patch.setattr(redis, "execute_command", wait_forever)
             publisher.publish([news(job_id, head) for head in range(1, 101)])
             running = asyncio.create_task(publisher.run())
             await asyncio.wait_for(called.wait(), 5)
@@ -135,7 +140,7 @@ async def test_progress_does_not_overtake_earlier_events(redis: Redis) -> None:
         await listener.get_message(timeout=5)
         publisher.publish([news(uuid4(), 1) for _ in range(600)])
         publisher.publish([news(job_id, 1)])
-        publisher.publish_progress(job_id, ProgressFrame(head=1, attempt=1, fence=1, fraction=0.5, steps={}))
+        publisher.publish_progress(job_id, FRAME)
 
         await publisher.drain()
 
@@ -145,3 +150,25 @@ async def test_progress_does_not_overtake_earlier_events(redis: Redis) -> None:
             assert message is not None
             kinds.append(type(decode_message(message["data"])))
     assert kinds == [EventsMessage, ProgressMessage]
+
+
+async def test_frames_of_progress_are_made_only_for_jobs_with_listeners(redis: Redis) -> None:
+    publisher = RedisPublisher(redis)
+    job_ids = [uuid4() for _ in range(100)]
+    made: list[UUID] = []
+
+    def frame_of(job_id: UUID) -> ProgressFrame:
+        made.append(job_id)
+        return FRAME()
+
+    async with redis.pubsub() as listener:
+        await listener.subscribe(job_channel(job_ids[7]))
+        await listener.get_message(timeout=5)
+        for job_id in job_ids:
+            publisher.publish_progress(job_id, partial(frame_of, job_id))
+
+        await publisher.drain()
+
+        message = await listener.get_message(ignore_subscribe_messages=True, timeout=5)
+    assert message is not None
+    assert made == [job_ids[7]]

@@ -49,7 +49,7 @@ async def test_no_job_fails_although_one_write_in_fifty_is_answered_with_an_erro
 
 @pytest.mark.parametrize(
     ("table", "sqlstate"),
-    [("jobs", "42P01"), ("jobs", "23505"), ("jobs", "P0001"), ("workers", "23514"), ("job_events", "22P02")],
+    [("jobs", "42P01"), ("jobs", "23505"), ("jobs", "P0001"), ("workers", "23514"), ("job_changes", "22P02")],
 )
 async def test_a_worker_goes_on_after_its_claims_or_heartbeats_were_refused(
     settings: Settings, database: StatementPool, table: str, sqlstate: str

@@ -112,7 +112,7 @@ def change_of_kind(
             result = change(claim, write_no, target=ENDS[kind])
             rows = dict.fromkeys(unfinished, StepState.CANCELLED)
     for key, state in rows.items():
-        result.steps[key] = StepChange(key=key, name=key, index=None, state=state, attempt=claim.attempt)
+        result.steps[key] = StepChange(key=key, index=None, state=state)
     return result
 
 

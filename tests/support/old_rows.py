@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.database import StatementPool
 from headrace.domain.events.encoding import encode_event
-from headrace.domain.events.partitions import create_partitions
+from headrace.domain.events.partitions import lowest_id_at, months_from
 from headrace.domain.events.types import (
     JobCancelled,
     JobError,
@@ -47,7 +47,11 @@ class OldRows(Struct):
 async def fill_database(database: StatementPool, blobs: BlobStore) -> OldRows:
     """Fill a database of revision 0003."""
     now = datetime.now(UTC) - timedelta(minutes=10)
-    await create_partitions(database, now)
+    month, following = months_from(now, 2)
+    await database.fetch(
+        f"CREATE TABLE job_events_{month:%Y_%m} PARTITION OF job_events"
+        f" FOR VALUES FROM ('{lowest_id_at(month)}') TO ('{lowest_id_at(following)}')"
+    )
     for pipeline in load_all([]).pipelines.values():
         await _put(
             database,

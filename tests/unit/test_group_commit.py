@@ -17,8 +17,7 @@ from headrace.domain.database import (
     DatabaseTimeoutError,
 )
 from headrace.domain.events.encoding import EncodedEvent
-from headrace.domain.events.news import JobNews
-from headrace.domain.events.types import ProgressFrame
+from headrace.domain.events.news import FrameSource, JobNews
 from headrace.domain.jobs.attempts.changes import Change, WriteResult
 from headrace.domain.jobs.errors import ChangeRefusedError
 
@@ -28,7 +27,7 @@ POISONED = UUID(int=666)
 class Silent:
     def publish(self, news: Sequence[JobNews]) -> None: ...
 
-    def publish_progress(self, job_id: UUID, frame: ProgressFrame) -> None: ...
+    def publish_progress(self, job_id: UUID, frame: FrameSource) -> None: ...
 
 
 class Writer:

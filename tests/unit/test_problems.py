@@ -39,7 +39,7 @@ NEVER_RAISED_BY_REQUESTS = {
     "ServerError",
     "SourceNotFoundError",
     "TakenError",
-    "TooManyEventsError",
+    "TooManyRowsError",
     "UnguardedRouteError",
     "UnknownKeyError",
 }

@@ -9,7 +9,8 @@ from uuid import UUID
 
 import structlog
 
-from headrace.adapters.event_bus import EventBus, EventsMessage, decode_message, job_channel
+from headrace.adapters.event_bus import EventBus, EventsMessage, decode_message
+from headrace.adapters.listeners import job_channel
 from headrace.api.live.batch_loader import BatchLoader
 from headrace.api.live.overviews import Overviews
 from headrace.api.live.shared_feeds import SharedFeeds, pause_between_checks

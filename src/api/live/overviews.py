@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from headrace.adapters.event_bus import EventBus
-from headrace.adapters.publisher import owner_channel
+from headrace.adapters.listeners import owner_channel
 from headrace.api.live.shared_feeds import SharedFeeds, pause_between_checks
 from headrace.domain.database import TRANSIENT
 from headrace.domain.events.news import JobSummary

@@ -1,14 +1,15 @@
 """Reads the durable history of jobs for streams."""
 
 from asyncio import Semaphore
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 from uuid import UUID
 
 from msgspec import Struct
 
-from headrace.domain.database import Database
-from headrace.domain.events.encoding import LoggedEvent, encode_frame
+from headrace.domain.database import Database, Row
+from headrace.domain.events.change_rows import events_of
+from headrace.domain.events.encoding import LoggedEvent, number_events
 
 MAX_PAGE_EVENTS: Final = 500
 UNLIMITED_BYTES: Final = 2**40
@@ -16,10 +17,10 @@ _MAX_READERS: Final = 3
 
 # The size of rows is summed in the database, so that a slow reader gets no more than it asks for.
 _AFTER: Final = """
-SELECT seq, at, type, body FROM (
-    SELECT seq, at, type, body, sum(octet_length(body)) OVER (ORDER BY seq) AS bytes,
-           row_number() OVER (ORDER BY seq) AS place
-    FROM (SELECT seq, at, type, body::text AS body FROM job_events
+SELECT seq, at, type, body, earlier FROM (
+    SELECT page.*, row_number() OVER (ORDER BY seq) AS place,
+           sum(octet_length(body) + coalesce(octet_length(earlier), 0)) OVER (ORDER BY seq) AS bytes
+    FROM (SELECT seq, at, type, body::text AS body, earlier::text AS earlier FROM job_changes
           WHERE job_id = $1 AND seq > $2 ORDER BY seq LIMIT $3) page
 ) measured WHERE bytes <= $4 OR place = 1 ORDER BY seq
 """
@@ -57,15 +58,25 @@ class PostgresEventLog:
     ) -> list[LoggedEvent]:
         async with self._readers:
             rows = await self._database.fetch(_AFTER, job_id, after, limit, max_bytes)
-        return [
-            LoggedEvent(
-                row["seq"], row["type"], encode_frame(job_id, row["seq"], row["at"], row["type"], row["body"])
-            )
-            for row in rows
-        ]
+        events = [event for row in rows for event in _number(job_id, row) if event.seq > after]
+        return list(_first(events, limit, max_bytes))
 
     async def fetch_heads(self, job_ids: Sequence[UUID]) -> dict[UUID, Head]:
         rows = await self._database.fetch(
             "SELECT id, event_seq, state FROM jobs WHERE id = ANY($1::uuid[])", list(job_ids)
         )
         return {row["id"]: Head(row["event_seq"], row["state"]) for row in rows}
+
+
+def _number(job_id: UUID, row: Row) -> list[LoggedEvent]:
+    return number_events(job_id, row["seq"], row["at"], events_of(row))
+
+
+def _first(events: Sequence[LoggedEvent], limit: int, max_bytes: int) -> Iterator[LoggedEvent]:
+    """Yield the first of *events*: at most *limit* and *max_bytes*, but at least one."""
+    size = 0
+    for place, event in enumerate(events[:limit]):
+        size += len(event.frame)
+        if place and size > max_bytes:
+            return
+        yield event

@@ -1,6 +1,6 @@
 """News of jobs, published after a commit. Lost news delay a watcher and never lose an event."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -69,9 +69,13 @@ class JobDeleted(Struct, frozen=True, kw_only=True, tag="job.deleted", tag_field
     job_id: UUID
 
 
+FrameSource = Callable[[], ProgressFrame]
+
+
 class Publisher(Protocol):
     """Publishes news to watchers in all processes; drops them while Redis is away."""
 
     def publish(self, news: Sequence[JobNews]) -> None: ...
 
-    def publish_progress(self, job_id: UUID, frame: ProgressFrame) -> None: ...
+    def publish_progress(self, job_id: UUID, frame: FrameSource) -> None:
+        """Publish the progress of a job. *frame* is called only if somebody listens."""

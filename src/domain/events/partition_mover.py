@@ -6,12 +6,12 @@ from uuid import UUID
 from headrace.domain.database import Database
 from headrace.domain.errors import HeadraceError
 
-MAX_MOVED_EVENTS: Final = 500_000
-"""So many events of a month are moved while jobs run: they lock the event log for one or two seconds."""
+MAX_MOVED_ROWS: Final = 500_000
+"""So many rows of a month are moved while jobs run: they lock the event log for one or two seconds."""
 _BATCH_SIZE: Final = 10_000
 
 _IS_LARGER: Final = """
-SELECT 1 FROM job_events_rest WHERE job_id >= $1 AND job_id < $2 OFFSET $3 LIMIT 1
+SELECT 1 FROM job_changes_rest WHERE job_id >= $1 AND job_id < $2 OFFSET $3 LIMIT 1
 """
 
 # Two workers may create the same table at once; the constraint saves a scan of it when it is attached.
@@ -20,13 +20,14 @@ DO $$ BEGIN
     PERFORM set_config('lock_timeout', '3s', true);
     PERFORM pg_advisory_xact_lock(hashtext('headrace: {name}'));
     CREATE TABLE IF NOT EXISTS {name} (
-        LIKE job_events INCLUDING ALL, CONSTRAINT {name}_range CHECK (job_id >= '{low}' AND job_id < '{high}')
+        LIKE job_changes INCLUDING ALL,
+        CONSTRAINT {name}_range CHECK (job_id >= '{low}' AND job_id < '{high}')
     );
 END $$
 """
 _COPY: Final = """
 WITH batch AS MATERIALIZED (
-    SELECT * FROM job_events_rest
+    SELECT * FROM job_changes_rest
     WHERE job_id >= $1 AND job_id < $3 AND (job_id, seq) > ($1, $2::int)
     ORDER BY job_id, seq LIMIT $4
 ), copied AS (
@@ -39,28 +40,28 @@ SELECT job_id, seq FROM batch ORDER BY job_id DESC, seq DESC LIMIT 1
 _ATTACH: Final = """
 DO $$ BEGIN
     PERFORM set_config('lock_timeout', '3s', true);
-    LOCK TABLE job_events IN ACCESS EXCLUSIVE MODE;
+    LOCK TABLE job_changes IN ACCESS EXCLUSIVE MODE;
     IF EXISTS (
-        SELECT 1 FROM pg_inherits WHERE inhparent = 'job_events'::regclass AND inhrelid = '{name}'::regclass
+        SELECT 1 FROM pg_inherits WHERE inhparent = 'job_changes'::regclass AND inhrelid = '{name}'::regclass
     ) THEN RETURN; END IF;
     DELETE FROM {name} c WHERE NOT EXISTS (
-        SELECT 1 FROM job_events_rest r WHERE r.job_id = c.job_id AND r.seq = c.seq);
-    INSERT INTO {name} SELECT * FROM job_events_rest r
+        SELECT 1 FROM job_changes_rest r WHERE r.job_id = c.job_id AND r.seq = c.seq);
+    INSERT INTO {name} SELECT * FROM job_changes_rest r
     WHERE r.job_id >= '{low}' AND r.job_id < '{high}' AND NOT EXISTS (
         SELECT 1 FROM {name} c WHERE c.job_id = r.job_id AND c.seq = r.seq);
-    DELETE FROM job_events_rest WHERE job_id >= '{low}' AND job_id < '{high}';
-    ALTER TABLE job_events ATTACH PARTITION {name} FOR VALUES FROM ('{low}') TO ('{high}');
+    DELETE FROM job_changes_rest WHERE job_id >= '{low}' AND job_id < '{high}';
+    ALTER TABLE job_changes ATTACH PARTITION {name} FOR VALUES FROM ('{low}') TO ('{high}');
     ALTER TABLE {name} DROP CONSTRAINT {name}_range;
 END $$
 """
 
 
-class TooManyEventsError(HeadraceError):
-    """A month has too many events in the default partition to move them while jobs run."""
+class TooManyRowsError(HeadraceError):
+    """A month has too many rows in the default partition to move them while jobs run."""
 
     def __init__(self, name: str, limit: int) -> None:
         super().__init__(
-            f"job_events_rest has more than {limit} events of {name}, and all jobs wait while they are moved:"
+            f"job_changes_rest has more than {limit} rows of {name}, and all jobs wait while they are moved:"
             " run `headrace migrate` at a quiet time"
         )
 
@@ -69,11 +70,11 @@ class PartitionMover:
     """Every call is safe to repeat, and to run in two workers at once. Readers miss no event meanwhile."""
 
     def __init__(
-        self, database: Database, *, max_events: int | None = None, batch_size: int = _BATCH_SIZE
+        self, database: Database, *, max_rows: int | None = None, batch_size: int = _BATCH_SIZE
     ) -> None:
-        """*max_events*: how many events are moved to one partition, at most; None: any number."""
+        """*max_rows*: how many rows are moved to one partition, at most; None: any number."""
         self._database = database
-        self._max_events = max_events
+        self._max_rows = max_rows
         self._batch_size = batch_size
 
     async def move(self, name: str, low: UUID, high: UUID) -> None:
@@ -83,14 +84,14 @@ class PartitionMover:
         rest, the deletion, and the exchange. The time of that grows with their number.
 
         Raises:
-            TooManyEventsError: there are more than the limit; nothing was changed.
+            TooManyRowsError: there are more than the limit; nothing was changed.
         """
-        if self._max_events is not None and await self._has_more(self._max_events, low, high):
-            raise TooManyEventsError(name, self._max_events)
+        if self._max_rows is not None and await self._has_more(self._max_rows, low, high):
+            raise TooManyRowsError(name, self._max_rows)
         await self._database.fetch(_CREATE_DETACHED.format(name=name, low=low, high=high))
         if await self._has_more(0, low, high):
             # With statistics of other events, each batch would sort all that are left.
-            await self._database.fetch("ANALYZE job_events_rest")
+            await self._database.fetch("ANALYZE job_changes_rest")
             await self._copy(name, low, high)
             await self._database.fetch(f"ANALYZE {name}")
         await self._database.fetch(_ATTACH.format(name=name, low=low, high=high))

@@ -14,10 +14,10 @@ _MAX_STRAY_MONTHS: Final = 24
 
 _PARTITIONS: Final = """
 SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-WHERE i.inhparent = 'job_events'::regclass
+WHERE i.inhparent = 'job_changes'::regclass
 """
 _NEXT_STRAY: Final = """
-SELECT job_id FROM job_events_rest WHERE job_id >= $1 ORDER BY job_id LIMIT 1
+SELECT job_id FROM job_changes_rest WHERE job_id >= $1 ORDER BY job_id LIMIT 1
 """
 
 
@@ -38,11 +38,11 @@ def stray_id_limit(now: datetime) -> UUID:
     return lowest_id_at(datetime(now.year + _MAX_YEARS_AHEAD, 1, 1, tzinfo=UTC))
 
 
-async def create_partitions(database: Database, now: datetime, *, max_events: int | None = None) -> None:
+async def create_partitions(database: Database, now: datetime, *, max_rows: int | None = None) -> None:
     """Create the missing partitions of this month, the next three, and all months of stray events.
 
     Stray events are those in the default partition: of jobs whose ids were made by a wrong clock, or while no
-    partition could be created. They are moved, if a month has at most *max_events*. A month that fails does
+    partition could be created. They are moved, if a month has at most *max_rows*. A month that fails does
     not hold up the others.
 
     Raises:
@@ -50,11 +50,11 @@ async def create_partitions(database: Database, now: datetime, *, max_events: in
     """
     rows = await database.fetch(_PARTITIONS)
     existing = {row["relname"] for row in rows}
-    mover = PartitionMover(database, max_events=max_events)
+    mover = PartitionMover(database, max_rows=max_rows)
     months = [*months_from(now, _MONTHS_AHEAD + 1), *await _stray_months(database, now)]
     failures: list[Exception] = []
     for start in dict.fromkeys(months):
-        name = f"job_events_{start:%Y_%m}"
+        name = f"job_changes_{start:%Y_%m}"
         if name in existing:
             continue
         _, end = months_from(start, 2)

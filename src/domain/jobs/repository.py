@@ -33,7 +33,7 @@ SORT_COLUMNS: Final[SortColumns] = {
 }
 
 _APPEND_EVENT: Final = text("""
-INSERT INTO job_events (job_id, seq, at, type, body)
+INSERT INTO job_changes (job_id, seq, at, type, body)
 VALUES (CAST(:job_id AS uuid), :seq, statement_timestamp(), :type, CAST(:body AS json))
 RETURNING at
 """)

@@ -23,6 +23,6 @@ def ran_seconds_sql(job: str, ended_at: str = "statement_timestamp()") -> str:
     """
     return f"""CASE WHEN {job}.timeout_seconds IS NULL THEN {job}.ran_seconds
         ELSE {job}.ran_seconds + greatest(extract(epoch FROM {ended_at} - (
-            SELECT at FROM job_events WHERE job_id = {job}.id AND type = 'job.started'
+            SELECT at FROM job_changes WHERE job_id = {job}.id AND type = 'job.started'
             ORDER BY seq DESC LIMIT 1
         )), 0) END"""  # noqa: S608

@@ -26,10 +26,8 @@ class ChangeBuilder:
         """Return the row of *run* in *state*."""
         return StepChange(
             key=run.key,
-            name=run.node.name,
             index=run.index,
             state=state,
-            attempt=self._claim.attempt,
             tries=run.tries,
         )
 
@@ -68,10 +66,8 @@ class ChangeBuilder:
         change = self.empty()
         change.steps[name] = StepChange(
             key=name,
-            name=name,
             index=None,
             state=StepState.SUCCEEDED,
-            attempt=self._claim.attempt,
             items=items,
         )
         return change

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from msgspec import UNSET
@@ -52,11 +53,11 @@ class ProgressSender:
         self._progress.report(name, key, progress)
         self._send_soon(self._progress.shown_key(name, key))
 
-    def frame(self) -> ProgressFrame:
-        """Return a frame with the present progress."""
+    def frame(self, head: int) -> ProgressFrame:
+        """Return a frame with the present progress, which follows event number *head*."""
         estimator = self._claim.eta_estimator
         return ProgressFrame(
-            head=self._status.head,
+            head=head,
             attempt=self._claim.attempt,
             fence=self._claim.fence,
             fraction=self._progress.fraction,
@@ -72,7 +73,7 @@ class ProgressSender:
         """Send the last frame once more after a second of silence, for clients that connected since."""
         if self._is_unrepeated and self._clock() - self._last_sent_at >= _QUIET_SECONDS:
             self._is_unrepeated = False
-            self._publisher.publish_progress(self._claim.job_id, self.frame())
+            self._publish()
 
     def close(self) -> None:
         """Drop the frame that is scheduled, if any."""
@@ -95,4 +96,9 @@ class ProgressSender:
     def _send(self, entry: str) -> None:
         self._is_unrepeated = True
         self._last_sent_at = self._sent_at[entry] = self._clock()
-        self._publisher.publish_progress(self._claim.job_id, self.frame())
+        self._publish()
+
+    def _publish(self) -> None:
+        # Events may be committed before the frame is made, and a frame must not name events that come later.
+        frame = partial(self.frame, self._status.head)
+        self._publisher.publish_progress(self._claim.job_id, frame)

@@ -44,10 +44,10 @@ class Attempt:
         if claim.needs_process and not self._plan.needs_process(now):
             # The mark on the job was older than its steps.
             self._slots.release_unused()
-        self._progress = JobProgress(self._pipeline.weights, floor=claim.progress)
+        self.progress = JobProgress(self._pipeline.weights, floor=claim.progress)
         self._changes = ChangeBuilder(claim)
         self._status = AttemptStatus(claim.head)
-        self.sender = ProgressSender(claim, self._progress, resources.publisher, self._status)
+        self.sender = ProgressSender(claim, self.progress, resources.publisher, self._status)
         self._host = StepHost(
             claim,
             self._changes,
@@ -60,7 +60,7 @@ class Attempt:
         self._graph = GraphRunner(
             claim,
             self._plan,
-            progress=self._progress,
+            progress=self.progress,
             changes=self._changes,
             host=self._host,
             sender=self.sender,
@@ -166,6 +166,6 @@ class Attempt:
         for run, state in unfinished_steps(self._plan, change.move.target):
             if run.key not in change.steps:
                 change.steps[run.key] = self._changes.row(run, state)
-        change.progress = self._progress.fraction
+        change.progress = self.progress.fraction
         change.events.append(encode_event(event))
         await self._host.finish(change)

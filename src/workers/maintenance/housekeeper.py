@@ -13,7 +13,7 @@ from headrace.domain.accounts.login_attempt_repository import LoginAttemptReposi
 from headrace.domain.accounts.session_repository import SessionRepository
 from headrace.domain.chores.repository import ChoreRepository
 from headrace.domain.database import TRANSIENT, Database, DatabaseRefusingError
-from headrace.domain.events.partition_mover import MAX_MOVED_EVENTS
+from headrace.domain.events.partition_mover import MAX_MOVED_ROWS
 from headrace.domain.events.partitions import create_partitions
 from headrace.domain.jobs.submission.submit_repository import SubmitRepository
 from headrace.domain.pipelines.removals import delete_removed
@@ -34,7 +34,7 @@ Chore = Callable[[], Awaitable[None]]
 def hourly_chores(database: Database) -> dict[str, Chore]:
     """Return the chores of every hour by the name that log lines and readiness give them."""
     return {
-        "partitions": lambda: create_partitions(database, datetime.now(UTC), max_events=MAX_MOVED_EVENTS),
+        "partitions": lambda: create_partitions(database, datetime.now(UTC), max_rows=MAX_MOVED_ROWS),
         "idempotency_keys": SubmitRepository(database).delete_expired_keys,
         "workers": WorkerRepository(database).delete_vanished,
         "chore_failures": ChoreRepository(database).delete_vanished,

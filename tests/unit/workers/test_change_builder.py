@@ -59,13 +59,13 @@ def test_changes_share_no_state(changes: ChangeBuilder) -> None:
 def test_a_row_has_the_step_run_and_its_state(changes: ChangeBuilder, state: StepState) -> None:
     row = changes.row(run_of_step(output="1"), state)
 
-    assert row == StepChange(key="work", name="work", index=None, state=state, attempt=3, tries=2)
+    assert row == StepChange(key="work", index=None, state=state, tries=2)
 
 
 def test_the_row_of_an_item_has_its_index(changes: ChangeBuilder) -> None:
     row = changes.row(run_of_item(tries=0), StepState.PENDING)
 
-    assert row == StepChange(key="many[4]", name="many", index=4, state=StepState.PENDING, attempt=3, tries=0)
+    assert row == StepChange(key="many[4]", index=4, state=StepState.PENDING, tries=0)
 
 
 def test_the_start_of_a_try_is_an_event_and_a_row(changes: ChangeBuilder) -> None:
@@ -73,7 +73,7 @@ def test_the_start_of_a_try_is_an_event_and_a_row(changes: ChangeBuilder) -> Non
 
     assert events_of(change) == [("step.started", {"step": "work", "index": None, "attempt": 3})]
     assert row_of(change, "work") == StepChange(
-        key="work", name="work", index=None, state=StepState.RUNNING, attempt=3, tries=2, started=True
+        key="work", index=None, state=StepState.RUNNING, tries=2, started=True
     )
 
 
@@ -92,10 +92,8 @@ def test_a_success_is_an_event_and_a_row_with_the_output(changes: ChangeBuilder)
     ]
     assert row_of(change, "work") == StepChange(
         key="work",
-        name="work",
         index=None,
         state=StepState.SUCCEEDED,
-        attempt=3,
         tries=2,
         output='{"a":1}',
     )
@@ -132,10 +130,8 @@ def test_a_retried_step_is_pending_with_its_error(changes: ChangeBuilder) -> Non
 
     assert row_of(change, "work") == StepChange(
         key="work",
-        name="work",
         index=None,
         state=StepState.PENDING,
-        attempt=3,
         tries=2,
         error='{"code":"step_failed","message":"it failed","step":"work"}',
         retry_seconds=7.5,
@@ -156,10 +152,8 @@ def test_the_last_failure_of_a_step_fails_it(changes: ChangeBuilder) -> None:
     assert events_of(change)[0][1]["retry_at"] is None
     assert row_of(change, "work") == StepChange(
         key="work",
-        name="work",
         index=None,
         state=StepState.FAILED,
-        attempt=3,
         tries=2,
         error='{"code":"step_failed","message":"it failed","step":"work"}',
     )
@@ -177,10 +171,8 @@ def test_the_items_of_a_step_are_stored_as_done_without_an_event(changes: Change
     assert change.events == []
     assert row_of(change, "many") == StepChange(
         key="many",
-        name="many",
         index=None,
         state=StepState.SUCCEEDED,
-        attempt=3,
         items='["a","b"]',
     )
 

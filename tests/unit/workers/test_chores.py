@@ -12,8 +12,7 @@ from structlog.testing import capture_logs
 from headrace.adapters.doorbell import Doorbell
 from headrace.domain.chores.repository import ChoreRepository
 from headrace.domain.database import DatabaseAwayError, DatabaseBusyError, DatabaseRefusingError
-from headrace.domain.events.news import JobNews
-from headrace.domain.events.types import ProgressFrame
+from headrace.domain.events.news import FrameSource, JobNews
 from headrace.domain.jobs.attempts.claims import HeldLease, Worker
 from headrace.domain.jobs.attempts.queue import JobQueue
 from headrace.workers.leases import Leases
@@ -93,7 +92,7 @@ class KeptNews:
     def publish(self, news: Sequence[JobNews]) -> None:
         self.news += news
 
-    def publish_progress(self, job_id: UUID, frame: ProgressFrame) -> None:
+    def publish_progress(self, job_id: UUID, frame: FrameSource) -> None:
         raise AssertionError(job_id, frame)
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from headrace.domain.events.news import JobNews
+from headrace.domain.events.news import FrameSource, JobNews
 from headrace.domain.events.types import Progress, ProgressFrame
 from headrace.domain.jobs.progress import JobProgress
 from headrace.workers.attempt.outcome import AttemptStatus
@@ -25,8 +25,8 @@ class RecordingPublisher:
     def publish(self, news: Sequence[JobNews]) -> None:
         raise AssertionError(news)
 
-    def publish_progress(self, job_id: UUID, frame: ProgressFrame) -> None:
-        self.frames.append((job_id, frame))
+    def publish_progress(self, job_id: UUID, frame: FrameSource) -> None:
+        self.frames.append((job_id, frame()))
         self.moments.append(running_loop().passed)
 
     @property
@@ -196,7 +196,7 @@ async def test_a_frame_contains_the_progress_of_the_attempt() -> None:
 async def test_a_frame_does_not_change_after_it_was_made() -> None:
     _, sender = new_sender()
     report(sender, 1)
-    frame = sender.frame()
+    frame = sender.frame(4)
 
     report(sender, 2)
 

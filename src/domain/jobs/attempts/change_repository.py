@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from headrace.domain.database import Database, Row
+from headrace.domain.events.change_rows import rows_of
 from headrace.domain.events.sql import event_body_sql
 from headrace.domain.jobs.attempts.changes import Change, NewFile
 from headrace.domain.jobs.claim_rules import due_order_sql
@@ -29,7 +30,7 @@ _DELAYED_DUE_ORDER: Final = due_order_sql(_DELAYED_RUN_AT, "j.created_at", "j.pr
 _WRITE: Final = f"""
 WITH new AS (
     SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int[], $6::text[], $7::text[],
-                         $8::text[], $9::float8[], $10::float8[], $35::bool[])
+                         $8::text[], $9::float8[], $10::float8[], $34::bool[])
     AS w(id, fence, write_no, events, logs, target, result, error, delay, progress, needs_process)
 ), locked AS (
     SELECT j.id, j.fence, j.state, j.write_no, j.cancel_requested_at
@@ -59,7 +60,7 @@ WITH new AS (
         progress = CASE WHEN w.target = 'succeeded' THEN 1 ELSE coalesce(w.progress, j.progress) END,
         progress_steps = CASE WHEN w.target IS NULL THEN j.progress_steps END,
         lease_owner = CASE WHEN w.target IS NULL THEN j.lease_owner END,
-        lease_expires_at = CASE WHEN w.target IS NULL THEN statement_timestamp() + $34::interval END,
+        lease_expires_at = CASE WHEN w.target IS NULL THEN statement_timestamp() + $33::interval END,
         run_at = CASE WHEN w.target = 'queued' AND w.delay IS NOT NULL
             THEN {_DELAYED_RUN_AT} ELSE j.run_at END,
         due_order = CASE WHEN w.target = 'queued' AND w.delay IS NOT NULL
@@ -70,24 +71,27 @@ WITH new AS (
         finished_at = CASE WHEN w.target IN ('succeeded', 'failed', 'cancelled')
             THEN statement_timestamp() ELSE j.finished_at END
     FROM judged w WHERE j.id = w.id AND w.verdict = 'now'
-    RETURNING j.id, j.owner_id, j.event_seq, j.state, j.pipeline, j.progress
+    RETURNING j.id, j.owner_id, j.attempt, j.event_seq, j.state, j.pipeline, j.progress
 ), logged AS (
-    INSERT INTO job_events (job_id, seq, at, type, body)
+    INSERT INTO job_changes (job_id, seq, at, type, body, earlier)
     SELECT e.job_id, c.event_seq - w.events + e.position, statement_timestamp(),
            CASE WHEN w.overruled AND e.position = w.events THEN 'job.cancelled' ELSE e.type END,
-           CASE WHEN w.overruled AND e.position = w.events THEN {event_body_sql()} ELSE e.body END::json
-    FROM unnest($11::uuid[], $12::int[], $13::text[], $14::text[]) AS e(job_id, position, type, body)
+           CASE WHEN w.overruled AND e.position = w.events THEN {event_body_sql()} ELSE e.body END::json,
+           e.earlier::json
+    FROM unnest($11::uuid[], $12::int[], $13::text[], $14::text[], $15::text[])
+         AS e(job_id, position, type, body, earlier)
     JOIN changed c ON c.id = e.job_id JOIN judged w ON w.id = e.job_id
 ), stepped AS (
     INSERT INTO step_runs AS r (job_id, key, name, index, state, attempt, tries, items, output, error,
                                 retry_at, started_at, finished_at)
-    SELECT s.job_id, s.key, s.name, s.index, f.state, s.attempt, s.tries, s.items::json, s.output::json,
-           s.error::jsonb, statement_timestamp() + s.retry * interval '1 second',
+    SELECT s.job_id, s.key, split_part(s.key, '[', 1), s.index, f.state, c.attempt, s.tries,
+           s.items::json, s.output::json, s.error::jsonb,
+           statement_timestamp() + s.retry * interval '1 second',
            CASE WHEN s.started THEN statement_timestamp() END,
            CASE WHEN f.state IN ('succeeded', 'failed', 'cancelled') THEN statement_timestamp() END
-    FROM unnest($15::uuid[], $16::text[], $17::text[], $18::int[], $19::text[], $20::int[], $21::int[],
-                $22::text[], $23::text[], $24::text[], $25::float8[], $26::bool[])
-         AS s(job_id, key, name, index, state, attempt, tries, items, output, error, retry, started)
+    FROM unnest($16::uuid[], $17::text[], $18::int[], $19::text[], $20::int[], $21::text[], $22::text[],
+                $23::text[], $24::float8[], $25::bool[])
+         AS s(job_id, key, index, state, tries, items, output, error, retry, started)
     JOIN changed c ON c.id = s.job_id JOIN judged w ON w.id = s.job_id
     CROSS JOIN LATERAL (
         SELECT CASE WHEN w.overruled AND s.state = 'pending' THEN 'cancelled' ELSE s.state END AS state
@@ -101,7 +105,7 @@ WITH new AS (
 ), settled AS (
     {settle_steps_sql("judged c", "c.target")}
       AND c.target IN ('failed', 'cancelled') AND c.verdict = 'now' AND NOT EXISTS (
-          SELECT 1 FROM unnest($15::uuid[], $16::text[]) AS s(job_id, key)
+          SELECT 1 FROM unnest($16::uuid[], $17::text[]) AS s(job_id, key)
           WHERE s.job_id = step_runs.job_id AND s.key = step_runs.key
       )
 ), filed AS (
@@ -109,8 +113,8 @@ WITH new AS (
                        created_at, updated_at)
     SELECT f.id, c.owner_id, f.job_id, f.step, f.name, f.media_type, f.size, f.sha256, f.blob_key,
            statement_timestamp(), statement_timestamp()
-    FROM unnest($27::uuid[], $28::uuid[], $29::text[], $30::text[], $31::text[], $32::bigint[], $33::bytea[],
-                $36::uuid[])
+    FROM unnest($26::uuid[], $27::uuid[], $28::text[], $29::text[], $30::text[], $31::bigint[], $32::bytea[],
+                $35::uuid[])
          AS f(job_id, id, step, name, media_type, size, sha256, blob_key)
     JOIN changed c ON c.id = f.job_id
     ON CONFLICT (id) DO UPDATE SET
@@ -148,7 +152,7 @@ class ChangeRepository:
 
 def _columns(changes: Sequence[Change]) -> list[list[Any]]:
     jobs: list[tuple[Any, ...]] = []
-    events: list[tuple[Any, ...]] = []
+    log_rows: list[tuple[Any, ...]] = []
     steps: list[tuple[Any, ...]] = []
     files: list[tuple[Any, ...]] = []
     for change in changes:
@@ -167,18 +171,15 @@ def _columns(changes: Sequence[Change]) -> list[list[Any]]:
                 change.progress,
             )
         )
-        events += [
-            (job_id, position, event.type, event.body)
-            for position, event in enumerate(change.events, start=1)
+        log_rows += [
+            (job_id, row.position, row.type, row.body, row.earlier) for row in rows_of(change.events)
         ]
         steps += [
             (
                 job_id,
                 row.key,
-                row.name,
                 row.index,
                 row.state.value,
-                row.attempt,
                 row.tries,
                 row.items,
                 row.output,
@@ -193,14 +194,14 @@ def _columns(changes: Sequence[Change]) -> list[list[Any]]:
             for file in _newest_files(change)
         ]
     columns: list[list[Any]] = []
-    for rows, width in ((jobs, 10), (events, 4), (steps, 12), (files, 7)):
+    for rows, width in ((jobs, 10), (log_rows, 5), (steps, 10), (files, 7)):
         columns += map(_without_nulls, zip(*rows, strict=True)) if rows else ([] for _ in range(width))
     return columns
 
 
 def _newest_files(change: Change) -> Iterable[NewFile]:
     """Return the files of *change*; of those that were saved several times, the last."""
-    return {file.id: file for file in change.files}.values()
+    return {file.id: file for file in change.files}.values() if change.files else ()
 
 
 def _without_nulls(column: Sequence[Any]) -> list[Any]:

@@ -17,10 +17,8 @@ class StepChange(Struct, kw_only=True):
     """
 
     key: str
-    name: str
     index: int | None
     state: StepState
-    attempt: int
     tries: int = 0
     items: str | None = None
     output: str | None = None

@@ -102,6 +102,9 @@ due AS (
 """  # noqa: S608  (fragments of this code base)
 
 
+_STARTED_BODY: Final = event_body_sql(attempt="attempt", worker="to_json($4::text)")
+
+
 def _claim_sql(due: str) -> str:
     return f"""
 WITH RECURSIVE {due}, claimed AS (
@@ -113,19 +116,15 @@ WITH RECURSIVE {due}, claimed AS (
     FROM due WHERE jobs.id = due.id
     RETURNING jobs.*
 ), logged AS (
-    INSERT INTO job_events (job_id, seq, at, type, body)
-    SELECT id, event_seq, statement_timestamp(), 'job.started',
-           ({event_body_sql(attempt="attempt", worker="to_json($4::text)")})::json
-    FROM claimed
-    RETURNING job_id, at, body::text AS body
+    INSERT INTO job_changes (job_id, seq, at, type, body)
+    SELECT id, event_seq, statement_timestamp(), 'job.started', ({_STARTED_BODY})::json FROM claimed
 )
 SELECT id, owner_id, request_id, pipeline, version, queue, params::text AS params, attempt, fence,
        max_attempts, losses, needs_process, state, progress, event_seq AS head, log_events,
        cancel_requested_at IS NOT NULL AS cancel_requested,
        timeout_seconds - ran_seconds AS seconds_left,
-       logged.at, logged.body
-FROM claimed JOIN logged ON logged.job_id = claimed.id
-ORDER BY due_order
+       statement_timestamp() AS at, {_STARTED_BODY} AS body
+FROM claimed ORDER BY due_order
 """  # noqa: S608  (fragments of this code base)
 
 

@@ -68,7 +68,7 @@ WITH held AS (
 ), settled AS (
     {settle_steps_sql("changed c")}
 )
-INSERT INTO job_events (job_id, seq, at, type, body)
+INSERT INTO job_changes (job_id, seq, at, type, body)
 SELECT id, event_seq, statement_timestamp(),
        CASE state WHEN 'queued' THEN 'job.requeued' ELSE 'job.cancelled' END,
        (CASE state WHEN 'queued' THEN {_RELEASED_BODY} ELSE {event_body_sql()} END)::json

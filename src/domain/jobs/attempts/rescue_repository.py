@@ -72,7 +72,7 @@ WITH lost AS (
         WHEN 'failed' THEN {_FAILED_BODY} ELSE {event_body_sql()} END
     FROM changed
 ), logged AS (
-    INSERT INTO job_events (job_id, seq, at, type, body)
+    INSERT INTO job_changes (job_id, seq, at, type, body)
     SELECT id, seq, statement_timestamp(), type, body::json FROM events
 ), settled AS (
     {settle_steps_sql("changed c")}
@@ -93,7 +93,7 @@ WITH late AS (
     FROM late WHERE jobs.id = late.id
     RETURNING jobs.id, owner_id, queue, state, event_seq, progress, pipeline
 ), logged AS (
-    INSERT INTO job_events (job_id, seq, at, type, body)
+    INSERT INTO job_changes (job_id, seq, at, type, body)
     SELECT id, event_seq, statement_timestamp(), 'job.failed', ({_FAILED_BODY})::json FROM changed
 ), settled AS (
     {settle_steps_sql("changed c")}

@@ -70,7 +70,7 @@ WITH specs AS (
     FROM specs s JOIN judged j ON j.request = s.request AND j.verdict = 'stored'
     RETURNING id
 ), logged AS (
-    INSERT INTO job_events (job_id, seq, at, type, body)
+    INSERT INTO job_changes (job_id, seq, at, type, body)
     SELECT id, 1, statement_timestamp(), 'job.queued', {event_body_sql()} FROM stored
 ), tagged AS (
     INSERT INTO job_tags (job_id, tag_id)

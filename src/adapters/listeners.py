@@ -1,0 +1,62 @@
+"""Finds out whose channels have listeners, so that nothing is encoded and sent for nobody."""
+
+import time
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from typing import Final
+from uuid import UUID
+
+from redis.asyncio import Redis
+
+_PREFIX: Final = "headrace:"
+_UUID_CHARS: Final = 36
+# As long as few channels have listeners, listing them costs less than asking for each job.
+_MAX_LISTED: Final = 100
+_ASK_EACH_SECONDS: Final = 10.0
+
+_LIST: Final = """
+local channels = redis.call('PUBSUB', 'CHANNELS', ARGV[1])
+if #channels > tonumber(ARGV[2]) then return false end
+return channels
+"""
+
+
+def job_channel(job_id: UUID) -> str:
+    return f"{_PREFIX}job:{job_id}"
+
+
+def owner_channel(owner_id: UUID) -> str:
+    return f"{_PREFIX}owner:{owner_id}"
+
+
+class Listeners:
+    """The listeners in all processes that share this Redis."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._asks_each_until = 0.0
+
+    async def find(self, job_ids: Collection[UUID], owner_ids: Collection[UUID]) -> set[UUID]:
+        """Return those of the jobs and owners whose channels have listeners; other ids may be among them."""
+        if time.monotonic() >= self._asks_each_until:
+            listed = await self._list()
+            if listed is not None:
+                return listed
+            self._asks_each_until = time.monotonic() + _ASK_EACH_SECONDS
+        ids = [*job_ids, *owner_ids]
+        channels = [*map(job_channel, job_ids), *map(owner_channel, owner_ids)]
+        counts = await self._redis.pubsub_numsub(*channels)
+        return {key for key, (_, listeners) in zip(ids, counts, strict=True) if listeners}
+
+    async def _list(self) -> set[UUID] | None:
+        """Return all jobs and owners whose channels have listeners; None if they are too many to list."""
+        channels: Iterable[bytes] | None = await self._redis.execute_command(  # type: ignore[no-untyped-call]
+            "EVAL", _LIST, 0, f"{_PREFIX}*", _MAX_LISTED
+        )
+        if channels is None:
+            return None
+        found = set()
+        for channel in channels:
+            with suppress(ValueError):  # other programs may use such a name
+                found.add(UUID(channel[-_UUID_CHARS:].decode()))
+        return found
