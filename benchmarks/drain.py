@@ -1,6 +1,7 @@
 """Drains a full queue: measures jobs per second from the first start to the last end, with events.
 
-A job has one step that does nothing; the last case has five in a row. It also counts the SQL statements, the
+A job has one step that does nothing; the last case has five in a row. The first case is a database whose
+tables were never analysed, as in the first minutes of an installation. It also counts the SQL statements, the
 Redis round trips, the processor time and the WAL per job. Processor time is steadier than the rate on a
 machine that others use; what the workers need to start is not in it.
 """
@@ -26,6 +27,7 @@ from common import (
 )
 from costs import read_costs
 
+_NEVER_ANALYSED: Final = "1 worker, tables never analysed"
 _FLOW: Final = Path(__file__).parent / "flows" / "lines.py"
 _KNOWN: Final = "SELECT EXISTS (SELECT 1 FROM pipelines WHERE name = 'line')"
 # Two subqueries, since each has its own index: the benchmark must not load the database.
@@ -46,19 +48,23 @@ def main() -> None:
     with bench_environment() as env:
         with processes(env, ["worker"], HEADRACE_PIPELINES=str(_FLOW)):
             asyncio.run(until(env.database_url, _KNOWN))
-        for title, workers, pipeline in (
-            ("1 worker", 1, "noop"),
-            ("2 workers", 2, "noop"),
-            ("1 worker, 5 steps", 1, "line"),
+        for title, workers, pipeline, is_analysed in (
+            (_NEVER_ANALYSED, 1, "noop", False),
+            ("1 worker", 1, "noop", True),
+            ("2 workers", 2, "noop", True),
+            ("1 worker, 5 steps", 1, "line", True),
         ):
-            measured = runs_of(partial(drain, env, options.jobs, workers, options.concurrency, pipeline))
+            run = partial(drain, env, options.jobs, workers, options.concurrency, pipeline, is_analysed)
+            measured = runs_of(run)
             figures |= {f"{title}: {name}": figure for name, figure in measured.items()}
     report(f"drain {options.jobs:,} jobs", figures, options.json)
 
 
-def drain(env: BenchEnv, jobs: int, workers: int, concurrency: int, pipeline: str) -> dict[str, float]:
+def drain(
+    env: BenchEnv, jobs: int, workers: int, concurrency: int, pipeline: str, is_analysed: bool = True
+) -> dict[str, float]:
     """Fill the queue, start the workers, and wait until the queue is empty."""
-    asyncio.run(prepare(env, jobs, pipeline))
+    asyncio.run(prepare(env, jobs, pipeline, is_analysed))
     broker = redis.Redis.from_url(env.redis_url)
     before = counts(env, broker)
     commands = [["worker", "--concurrency", str(concurrency)]] * workers
@@ -78,12 +84,16 @@ def drain(env: BenchEnv, jobs: int, workers: int, concurrency: int, pipeline: st
     }
 
 
-async def prepare(env: BenchEnv, jobs: int, pipeline: str) -> None:
+async def prepare(env: BenchEnv, jobs: int, pipeline: str, is_analysed: bool) -> None:
     connection = await asyncpg.connect(env.database_url)
     try:
         await connection.execute(EMPTY)
         await submit(env.database_url, jobs, pipeline)
-        await connection.execute("VACUUM ANALYZE jobs")
+        autovacuum = "on" if is_analysed else "off"
+        for table in ("jobs", "step_runs"):
+            await connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = {autovacuum})")
+        if is_analysed:
+            await connection.execute("VACUUM ANALYZE jobs")
         await connection.execute("CHECKPOINT")
     finally:
         await connection.close()
