@@ -68,11 +68,12 @@ imports: install
 migrations: install
 	@$(BIN)/pytest -q tests/integration/test_migrations.py
 
-bench: install  ## print the benchmarks and write them to benchmarks/results (about half an hour)
+bench: install  ## print the benchmarks and write them to docs/benchmarks.md (about half an hour)
 	@mkdir -p benchmarks/results
 	@for name in start_latency promptness neighbours submitting drain backlog authentication \
 	  streams/latency streams/fan_out streams/crowd; do \
 	  $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$(basename $$name).json || exit 1; done
+	@$(BIN)/python benchmarks/page.py docs/benchmarks.md
 
 faults: install  ## run the fault tests at their full length; HEADRACE_FAULTS_SEED=n repeats the random ones
 	@HEADRACE_FAULTS=full $(BIN)/pytest -n $(WORKERS) tests/faults

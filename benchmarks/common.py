@@ -213,17 +213,18 @@ def report(title: str, figures: dict[str, Any], target: Path | None) -> None:
     print(title)
     for name, figure in figures.items():
         if isinstance(figure, dict) and "median" in figure:
-            runs = ", ".join(_short(value) for value in figure["runs"])
-            print(f"  {name:<42} {_short(figure['median']):>10}   (runs: {runs})")
+            runs = ", ".join(short(value) for value in figure["runs"])
+            print(f"  {name:<42} {short(figure['median']):>10}   (runs: {runs})")
         else:
-            print(f"  {name:<42} {_short(figure):>10}")
+            print(f"  {name:<42} {short(figure):>10}")
     print(f"  machine: {machine()}\n  versions: {versions()}")
     if target:
         content = {"title": title, "machine": machine(), "versions": versions(), "figures": figures}
         target.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2))
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """Return a figure with three significant digits, or more if it is at least 1,000."""
     if not isinstance(value, float):
         return f"{value:,}" if isinstance(value, int) else str(value)
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

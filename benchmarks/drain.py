@@ -57,6 +57,8 @@ def main() -> None:
             run = partial(drain, env, options.jobs, workers, options.concurrency, pipeline, is_analysed)
             measured = runs_of(run)
             figures |= {f"{title}: {name}": figure for name, figure in measured.items()}
+    never, analysed = (figures[f"{title}: jobs/s"]["median"] for title in (_NEVER_ANALYSED, "1 worker"))
+    figures["never analysed / analysed"] = never / analysed
     report(f"drain {options.jobs:,} jobs", figures, options.json)
 
 
