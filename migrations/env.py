@@ -27,6 +27,8 @@ def _migrate(connection: Connection) -> None:
     )
     with context.begin_transaction():
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        # Whoever needs a table that a migration waits for would wait as well.
+        connection.execute(text("SET LOCAL lock_timeout = '3s'"))
         context.run_migrations()
 
 

@@ -17,13 +17,17 @@ down_revision = "0009"
 branch_labels = None
 depends_on = None
 
+# Each element is `["type",body]`, and is cut as text: the operators of JSON fail at an escaped NUL.
 _EVENTS = """
 CREATE VIEW job_events AS
 SELECT job_id, seq, at, type, body FROM job_changes
 UNION ALL
 SELECT h.job_id, (h.seq - json_array_length(h.earlier) + e.place - 1)::int, h.at,
-       (e.event->>0)::varchar(32), e.event->1
-FROM job_changes h CROSS JOIN LATERAL json_array_elements(h.earlier) WITH ORDINALITY AS e(event, place)
+       split_part(pair.text, '"', 2)::varchar(32),
+       substr(pair.text, strpos(pair.text, ',') + 1, length(pair.text) - strpos(pair.text, ',') - 1)::json
+FROM job_changes h
+CROSS JOIN LATERAL json_array_elements(h.earlier) WITH ORDINALITY AS e(event, place)
+CROSS JOIN LATERAL (SELECT e.event::text AS text) pair
 WHERE h.earlier IS NOT NULL
 """
 _INSERT = """
@@ -40,6 +44,21 @@ BEGIN
     DELETE FROM {log} WHERE job_id IN (SELECT id FROM gone);
     DELETE FROM step_runs WHERE job_id IN (SELECT id FROM gone);
     RETURN NULL;
+END $$
+"""
+# An interrupted move of events to a new partition leaves a copy of them, and the next move begins anew.
+# drops: the events of these tables are in the default partition
+_DROP_COPIES = """
+DO $$
+DECLARE copy regclass;
+BEGIN
+    FOR copy IN
+        SELECT c.oid FROM pg_class c
+        WHERE c.relkind = 'r' AND c.relname ~ '^{old}_[0-9]{{4}}_[0-9]{{2}}$' AND NOT c.relispartition
+          AND c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = '{old}'::regclass)
+    LOOP
+        EXECUTE format('DROP TABLE %s', copy);
+    END LOOP;
 END $$
 """
 _RENAME_PARTITIONS = """
@@ -69,6 +88,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute("LOCK TABLE job_changes IN ACCESS EXCLUSIVE MODE")
     op.execute("""
         INSERT INTO job_changes (job_id, seq, at, type, body)
         SELECT e.job_id, e.seq, e.at, e.type, e.body FROM job_events e
@@ -84,6 +104,7 @@ def downgrade() -> None:
 
 def _rename(old: str, new: str) -> None:
     """Rename the log with its constraints and partitions."""
+    op.execute(_DROP_COPIES.format(old=old))
     op.rename_table(old, new)
     for constraint in ("pk_{}", "ck_{}_seq_from_1"):
         op.execute(

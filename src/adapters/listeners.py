@@ -7,11 +7,13 @@ from typing import Final
 from uuid import UUID
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 _PREFIX: Final = "headrace:"
 _UUID_CHARS: Final = 36
 # As long as few channels have listeners, listing them costs less than asking for each job.
 _MAX_LISTED: Final = 100
+_MAX_LIST_SECONDS: Final = 0.02
 _ASK_EACH_SECONDS: Final = 10.0
 
 _LIST: Final = """
@@ -49,11 +51,18 @@ class Listeners:
         return {key for key, (_, listeners) in zip(ids, counts, strict=True) if listeners}
 
     async def _list(self) -> set[UUID] | None:
-        """Return all jobs and owners whose channels have listeners; None if they are too many to list."""
-        channels: Iterable[bytes] | None = await self._redis.execute_command(  # type: ignore[no-untyped-call]
-            "EVAL", _LIST, 0, f"{_PREFIX}*", _MAX_LISTED
-        )
-        if channels is None:
+        """Return all jobs and owners whose channels have listeners; None if they should not be listed.
+
+        They are too many, other programs have so many channels that it takes long, or Redis does not let us.
+        """
+        began = time.monotonic()
+        try:
+            channels: Iterable[bytes] | None = await self._redis.execute_command(  # type: ignore[no-untyped-call]
+                "EVAL", _LIST, 0, f"{_PREFIX}*", _MAX_LISTED
+            )
+        except ResponseError:
+            return None
+        if channels is None or time.monotonic() - began > _MAX_LIST_SECONDS:
             return None
         found = set()
         for channel in channels:

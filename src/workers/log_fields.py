@@ -19,17 +19,30 @@ _DROPPED: Final = {"dropped": f"the fields had more than {_MAX_FIELDS_BYTES} byt
 
 def plain_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a log line as JSON without credentials; other values become their `repr`."""
-    if not is_small(fields, max_chars=_MAX_FIELDS_BYTES, max_parts=_MAX_FIELDS_BYTES):
-        return dict(_DROPPED)
+    left = _MAX_FIELDS_BYTES
     plain: dict[str, Any] = {}
     for name, value in fields.items():
         key = plain_text(str(name), _MAX_FIELD_NAME_BYTES)
         try:
+            if not is_small(value, max_chars=left, max_parts=left):
+                return dict(_DROPPED)
             encoded = msgspec.json.encode(value)
             is_deep = is_nested_deeper(encoded, _MAX_FIELD_DEPTH)
-            plain[key] = value_text(value) if is_deep else msgspec.json.decode(encoded)
-        except (TypeError, ValueError, OverflowError, RecursionError):
+            plain[key] = value_text(value) if is_deep else _without_nul(msgspec.json.decode(encoded))
+            left -= len(encoded)
+        except Exception:  # noqa: BLE001  (an author's value may raise anything)
             plain[key] = value_text(value)
     if len(msgspec.json.encode(plain)) > _MAX_FIELDS_BYTES:
         return dict(_DROPPED)
     return dict(redact_values(plain))
+
+
+def _without_nul(value: Any) -> Any:
+    """Replace the NUL characters of plain JSON, which PostgreSQL cannot read as text."""
+    if isinstance(value, str):
+        return value.replace("\0", "\N{SYMBOL FOR NULL}")
+    if isinstance(value, dict):
+        return {_without_nul(name): _without_nul(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nul(item) for item in value]
+    return value

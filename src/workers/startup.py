@@ -120,15 +120,15 @@ class Predecessor:
     async def rescue(self, database: Database) -> None:
         """Requeue its jobs, unless that is done; the loss counts for the one that is to blame.
 
-        Without PostgreSQL or its schema nothing is done: if no later call succeeds before the leases have run
-        out, nobody is blamed.
+        Without PostgreSQL or its schema nothing is done, nor if it refuses the statement: if no later call
+        succeeds before the leases have run out, nobody is blamed.
         """
         death = self._death
         if death is None:
             return
         try:
             news = await rescue_from(RescueRepository(database), death.worker, death.blamed)
-        except (*TRANSIENT, asyncpg.UndefinedTableError) as error:
+        except (*TRANSIENT, asyncpg.PostgresError) as error:
             _log.warning("predecessor_not_rescued", worker=death.worker, reason=str(error))
             return
         blamed = None if death.blamed is None else str(death.blamed[0])

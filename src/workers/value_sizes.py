@@ -21,6 +21,9 @@ def is_small(value: Any, *, max_chars: int = MAX_CHARS, max_parts: int = _MAX_PA
     """Return whether *value* has at most *max_parts* parts, with texts of *max_chars* together.
 
     It visits no more parts than that, and none below the levels that can be stored.
+
+    Raises:
+        Exception: any exception that a value raises when it is visited.
     """
     if type(value) in _SCALARS:
         return True

@@ -4,7 +4,7 @@ import pytest
 
 from headrace.adapters.database import StatementPool
 from headrace.domain.events.encoding import encode_event
-from headrace.domain.events.types import JobError, StepStarted, StepSucceeded
+from headrace.domain.events.types import JobError, JobEvent, LogWritten, StepStarted, StepSucceeded
 from headrace.domain.jobs.attempts.changes import JobMove, StepChange
 from headrace.domain.jobs.attempts.claims import Claim
 from headrace.domain.jobs.states import JobState, StepState
@@ -215,3 +215,30 @@ async def test_a_job_that_ends_takes_the_steps_of_an_earlier_attempt_with_it(
 
     (step,) = await ready.fetch("SELECT state, finished_at FROM step_runs")
     assert (step["state"], step["finished_at"] is not None) == ("cancelled", True)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "losses"),
+    [
+        (StepSucceeded(step="a", attempt=1, took_ms=1), 1),
+        (LogWritten(level="info", message="done", fields={"like": ["step.succeeded", 1]}), 2),
+        (LogWritten(level="info", message="a\0b", fields={"n": ["step.succeeded", "\0"]}), 2),
+    ],
+    ids=["progress", "a log line like progress", "a log line with NUL"],
+)
+async def test_progress_within_a_change_is_found_and_nothing_else_is_taken_for_it(
+    ready: StatementPool, earlier: JobEvent, losses: int
+) -> None:
+    job_id = await queue_job(ready)
+    worker, successor = queue_of(ready), queue_of(ready, "successor")
+    seen = []
+    for number in range(2):
+        (claim,) = await worker.claim(1)
+        if number == 1:
+            written = change(claim, 1)
+            written.events += map(encode_event, (earlier, LogWritten(level="info", message="and then")))
+            await worker.write([written])
+        await successor.rescue_from(worker.worker.id, (job_id, claim.fence))
+        seen.append((await row(ready, job_id))["losses"])
+
+    assert seen == [1, losses]

@@ -1,5 +1,6 @@
 """A database of the previous release with rows: migrate it, use it, and downgrade it."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ import asyncpg
 import msgspec
 import pytest
 
+from headrace.adapters import migrations
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.database import StatementPool
 from headrace.adapters.migrations import alembic_commands, upgrade
@@ -123,6 +125,40 @@ async def test_after_the_upgrade_the_previous_release_can_still_submit_a_job_wit
     run_in_thread(alembic_commands(previous_url).downgrade, PREVIOUS)
 
     assert len(await previous.fetch("SELECT FROM jobs WHERE id = $1", job["id"])) == 1
+
+
+async def test_a_copy_that_an_interrupted_move_of_events_has_left_stops_no_migration(
+    previous: StatementPool, previous_url: str, blobs: BlobStore
+) -> None:
+    await fill_database(previous, blobs)
+    before = await rows_of(previous)
+    await previous.fetch("CREATE TABLE job_events_2019_05 (LIKE job_events INCLUDING ALL)")
+
+    run_in_thread(upgrade, previous_url)
+    await previous.fetch("CREATE TABLE job_changes_2019_05 (LIKE job_changes INCLUDING ALL)")
+    run_in_thread(alembic_commands(previous_url).downgrade, PREVIOUS)
+
+    assert await rows_of(previous) == before
+    left = await previous.fetch("SELECT relname FROM pg_class WHERE relname ~ '2019_05$'")
+    assert left == []
+
+
+async def test_a_migration_gives_way_to_those_who_wait_for_a_table_that_it_waits_for(
+    previous: StatementPool, previous_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "_MAX_TRIES", 1)
+    monkeypatch.setattr(migrations, "_PAUSE_SECONDS", 0.0)
+    backup = await asyncpg.connect(previous_url)
+    async with backup.transaction():
+        await backup.execute("LOCK TABLE jobs IN ACCESS SHARE MODE")
+        with pytest.raises(migrations.SchemaLockedError):
+            await asyncio.to_thread(upgrade, previous_url)
+        assert await revision(previous) == PREVIOUS
+    await backup.close()
+
+    await asyncio.to_thread(upgrade, previous_url)
+
+    assert await revision(previous) == migrations.newest_revision()
 
 
 async def test_after_the_upgrade_the_previous_release_can_still_read_and_write_events(

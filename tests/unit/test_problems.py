@@ -36,6 +36,7 @@ NEVER_RAISED_BY_REQUESTS = {
     "RemoteRefusedError",
     "RetryableError",
     "SchemaError",
+    "SchemaLockedError",
     "ServerError",
     "SourceNotFoundError",
     "TakenError",

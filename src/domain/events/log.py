@@ -15,13 +15,16 @@ MAX_PAGE_EVENTS: Final = 500
 UNLIMITED_BYTES: Final = 2**40
 _MAX_READERS: Final = 3
 
-# The size of rows is summed in the database, so that a slow reader gets no more than it asks for.
+# Numbers have no gaps, so a page ends with the row of event $2 + $3. The size of rows is summed in the
+# database, so that a slow reader gets no more than it asks for.
 _AFTER: Final = """
 SELECT seq, at, type, body, earlier FROM (
     SELECT page.*, row_number() OVER (ORDER BY seq) AS place,
            sum(octet_length(body) + coalesce(octet_length(earlier), 0)) OVER (ORDER BY seq) AS bytes
     FROM (SELECT seq, at, type, body::text AS body, earlier::text AS earlier FROM job_changes
-          WHERE job_id = $1 AND seq > $2 ORDER BY seq LIMIT $3) page
+          WHERE job_id = $1 AND seq > $2 AND seq <= coalesce((
+              SELECT seq FROM job_changes WHERE job_id = $1 AND seq >= $2 + $3 ORDER BY seq LIMIT 1
+          ), 2147483647) ORDER BY seq LIMIT $3) page
 ) measured WHERE bytes <= $4 OR place = 1 ORDER BY seq
 """
 

@@ -13,6 +13,7 @@ from headrace.workers.attribution import attributed, create_unmarked_task, marke
 from headrace.workers.containment import call_in_thread, contained
 from headrace.workers.outputs import encode_output
 from headrace.workers.value_sizes import MAX_CHARS, is_small
+from headrace.workers.values import OutputError
 
 T = TypeVar("T")
 
@@ -55,6 +56,8 @@ class LoopExecutor:
         self._item = item
         self._limit = limit
         self._task: asyncio.Task[str] | None = None
+        self._in_thread: asyncio.Future[Any] | None = None
+        self._has_returned = False
 
     def start(self) -> asyncio.Future[str]:
         self._task = create_unmarked_task(marked(self._run()))
@@ -62,7 +65,7 @@ class LoopExecutor:
 
     async def _run(self) -> str:
         """Call the step and encode its output; large JSON is read and written in a thread."""
-        node, key = self._node, self._context.key
+        node = self._node
         with contained:
             if self._item is None:
                 returned = await node.step.function(self._context)
@@ -71,24 +74,50 @@ class LoopExecutor:
             else:
                 item = await self._call_in_thread(node.decode_item, self._item)
                 returned = await node.step.function(self._context, item)
-            if is_small(returned):
-                return encode_output(node, key, returned, self._limit)
-            return await self._call_in_thread(encode_output, node, key, returned, self._limit)
+            self._has_returned = True
+            return await self._encode(returned)
+
+    async def _encode(self, returned: Any) -> str:
+        arguments = (self._node, self._context.key, returned, self._limit)
+        try:
+            is_short = is_small(returned)
+        except Exception:  # noqa: BLE001  (an author's value may raise anything)
+            is_short = False
+        if is_short:
+            return encode_output(*arguments)
+        try:
+            return await self._call_in_thread(encode_output, *arguments)
+        except Exception as error:
+            if isinstance(error, OutputError) and error.code == "output_too_large":
+                raise
+            # Another coroutine may have changed the value meanwhile.
+            return encode_output(*arguments)
 
     async def _call_in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
-        return await call_in_thread(f"headrace-{self._node.name}-json", attributed(function), *arguments)
+        future = call_in_thread(f"headrace-{self._node.name}-json", attributed(function), *arguments)
+        future.add_done_callback(retrieve_exception)
+        self._in_thread = future
+        return await asyncio.shield(future)
 
     def request_stop(self) -> None:
         self._context.stopping = True
-        if self._task is not None:
-            asyncio.get_running_loop().call_later(_COURTESY_SECONDS, self._task.cancel)
+        asyncio.get_running_loop().call_later(_COURTESY_SECONDS, self._cancel_step)
+
+    def _cancel_step(self) -> None:
+        """Cancel the step, but no thread's work, and not the encoding of what the step has returned."""
+        if self._task is not None and not self._has_returned and not self._is_in_thread:
+            self._task.cancel()
 
     async def kill(self) -> bool:
-        if self._task is None or self._task.done():
+        if self._task is None:
             return True
         self._task.cancel()
         await wait_first(self._task, seconds=_COURTESY_SECONDS)
-        return self._task.done()
+        return self._task.done() and not self._is_in_thread
+
+    @property
+    def _is_in_thread(self) -> bool:
+        return self._in_thread is not None and not self._in_thread.done()
 
 
 class ThreadExecutor:

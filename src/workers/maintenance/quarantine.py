@@ -9,6 +9,7 @@ from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
 from typing import Final
 
+import asyncpg
 import structlog
 
 from headrace.adapters.periodic import run_every
@@ -123,9 +124,9 @@ class Quarantine:
             return
         try:
             self._publish(await self._job_queue.rescue_from(death.worker, death.blamed))
-        except TRANSIENT as error:
+        except (*TRANSIENT, asyncpg.PostgresError) as error:
             # The lease runs out, and nobody is blamed.
-            _log.warning("suspect_not_rescued", job_id=str(death.blamed[0]), reason=error.reason)
+            _log.warning("suspect_not_rescued", job_id=str(death.blamed[0]), reason=str(error))
 
 
 class SuspectProcess:

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar, cast
 from uuid import UUID
@@ -12,12 +13,14 @@ import msgspec
 import pytest
 
 from headrace.domain.pipelines.definition import Pipeline, Step, step
+from headrace.workers.attempt import executors
 from headrace.workers.attempt.contexts import StepIdentity
-from headrace.workers.attempt.executors import build_executor, run_step
+from headrace.workers.attempt.executors import StepStoppedError, build_executor, run_step
 from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.waiting import StopSignal
 from headrace.workers.containment import StepLeftError
 from headrace.workers.crash_record import CrashRecord, read_death
+from headrace.workers.outputs import encode_output
 from headrace.workers.value_sizes import MAX_CHARS, is_small
 from headrace.workers.values import OutputError
 from support.scripted_child import RecordingHost
@@ -58,7 +61,13 @@ class Scene:
         is_loop = threading.current_thread() is threading.main_thread()
         self.decodings.append((is_loop, death is not None and death.blamed == LEASE))
 
-    async def run(self, plain: Step[..., Any], item: str | None = None, limit: int = 10_000_000) -> str:
+    async def run(
+        self,
+        plain: Step[..., Any],
+        item: str | None = None,
+        limit: int = 10_000_000,
+        stop: StopSignal | None = None,
+    ) -> str:
         pipeline = Pipeline("example", params=dict)
         handle = pipeline.add(plain, for_each=None if item is None else lambda _params: [])
         node = pipeline.nodes[handle.name]
@@ -70,7 +79,7 @@ class Scene:
         entry.suspend()
         try:
             executor = build_executor(node, pipeline, identity, host, item, limit)
-            return await run_step(executor, node, StopSignal())
+            return await run_step(executor, node, stop or StopSignal())
         finally:
             self.record.leave(entry)
 
@@ -195,3 +204,76 @@ async def test_a_stop_during_the_encoding_ends_the_try(scene: Scene) -> None:
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(running, 10)
     may_end.set()
+
+
+class Held(msgspec.Struct):
+    """Blocks the thread that decodes it, until it is let go."""
+
+    text: str
+    entered: ClassVar[threading.Event]
+    let_go: ClassVar[threading.Event]
+
+    def __post_init__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            Held.entered.set()
+            Held.let_go.wait(30)
+
+
+@pytest.fixture
+def held() -> Iterator[None]:
+    Held.entered, Held.let_go = threading.Event(), threading.Event()
+    yield
+    Held.let_go.set()
+
+
+@step(grace=timedelta(seconds=20))
+async def return_held(context: Any) -> Held:
+    return Held("x" * (MAX_CHARS + 1))
+
+
+@step(timeout=timedelta(seconds=0.05), grace=timedelta(seconds=0.05))
+async def return_held_in_time(context: Any) -> Held:
+    return Held("x" * (MAX_CHARS + 1))
+
+
+@pytest.mark.usefixtures("held")
+async def test_an_output_counts_although_the_attempt_is_stopped_while_it_is_encoded(scene: Scene) -> None:
+    stop = StopSignal()
+    running = asyncio.create_task(scene.run(return_held, stop=stop))
+    assert await asyncio.to_thread(Held.entered.wait, 10)
+    stop.set()
+    await asyncio.sleep(0.3)  # longer than a coroutine has until it is cancelled
+    Held.let_go.set()
+
+    assert len(await running) > MAX_CHARS
+
+
+@pytest.mark.usefixtures("held")
+async def test_a_thread_that_still_encodes_when_the_step_is_out_of_time_counts_as_abandoned(
+    scene: Scene,
+) -> None:
+    with pytest.raises(StepStoppedError) as stopped:
+        await scene.run(return_held_in_time)
+
+    assert Held.entered.is_set()
+    assert (stopped.value.reason, stopped.value.abandoned) == ("timeout", True)
+
+
+async def test_an_output_that_another_coroutine_changes_meanwhile_does_not_fail(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = list(range(2_000))
+
+    def encode(*arguments: Any) -> str:
+        output = encode_output(*arguments)
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("list changed size during iteration")
+        return output
+
+    monkeypatch.setattr(executors, "encode_output", encode)
+
+    @step
+    async def share(context: Any) -> list[int]:
+        return shared
+
+    assert msgspec.json.decode(await scene.run(share)) == shared

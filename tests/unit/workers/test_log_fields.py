@@ -2,9 +2,11 @@
 
 import math
 from bisect import bisect_left
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -107,6 +109,44 @@ def test_a_repr_is_cut_at_500_bytes() -> None:
 def test_a_name_is_cut_at_200_bytes_and_can_be_stored() -> None:
     assert plain_fields({"x" * 201: 1}) == {"x" * 197 + "...": 1}
     assert plain_fields({"a\0b\ud800": 1}) == {"a\N{SYMBOL FOR NULL}b?": 1}
+
+
+def test_nul_characters_are_replaced_at_every_depth() -> None:
+    null = "\N{SYMBOL FOR NULL}"
+
+    assert plain_fields({"raw": "a\0b", "deep": [{"k\0": {"v": "\0"}}], "plain": "\\u0000"}) == {
+        "raw": f"a{null}b",
+        "deep": [{f"k{null}": {"v": null}}],
+        "plain": "\\u0000",
+    }
+
+
+class Unbound:
+    """A value that raises when it is looked at, as a proxy without its object does."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError("no object")
+
+
+class Unreachable(dict[str, Any]):
+    """A mapping whose backend is away."""
+
+    def keys(self) -> Any:
+        raise ConnectionError("away")
+
+    values = items = keys
+
+
+@pytest.mark.parametrize(
+    "build",
+    [Unbound, lambda: Unreachable(a=1), lambda: Mock(spec=str), lambda: Mock(spec=dict)],
+    ids=["unbound", "unreachable", "like a text", "like a dictionary"],
+)
+def test_a_value_that_raises_does_not_fail_the_log_line(build: Callable[[], Any]) -> None:
+    kept = plain_fields({"value": build(), "other": 1})
+
+    assert kept["other"] == 1
+    assert isinstance(kept["value"], str)
 
 
 def test_credentials_are_redacted_at_every_depth() -> None:

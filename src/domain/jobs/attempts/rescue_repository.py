@@ -23,6 +23,13 @@ _FAILED_BODY: Final = event_body_sql(error="$2::text")
 
 _HELD: Final = "SELECT id, fence FROM jobs WHERE lease_owner = $1 AND state = 'running' ORDER BY id"
 
+# Few rows pass the first condition, so few arrays are parsed.
+_HAS_SUCCESS: Final = """(
+    earlier::text LIKE '%["step.succeeded",%' AND EXISTS (
+        SELECT 1 FROM json_array_elements(earlier) AS e(event) WHERE e.event::text LIKE '["step.succeeded",%'
+    )
+)"""
+
 # $5 and $6: job and fence of the attempt that ended its worker, if known. $7: a worker that has ended, so its
 # leases need not expire first. A job is blamed without evidence from its loss number $8 in a row on. Progress
 # may have taken a job past the step for which it needed a process.
@@ -37,11 +44,14 @@ WITH lost AS (
            CASE WHEN l.count = 0 THEN 0 ELSE j.losses END + b.is_blamed::int AS losses
     FROM lost JOIN jobs j ON j.id = lost.id
     CROSS JOIN LATERAL (
-        SELECT coalesce(max(seq), 0) AS seq FROM job_events
-        WHERE job_id = j.id AND type IN ('step.succeeded', 'job.retried')
+        SELECT coalesce((
+            SELECT seq FROM job_changes
+            WHERE job_id = j.id AND (type IN ('step.succeeded', 'job.retried') OR {_HAS_SUCCESS})
+            ORDER BY seq DESC LIMIT 1
+        ), 0) AS seq
     ) progress
     CROSS JOIN LATERAL (
-        SELECT count(*) FROM job_events WHERE job_id = j.id AND type = 'attempt.lost' AND seq > progress.seq
+        SELECT count(*) FROM job_changes WHERE job_id = j.id AND type = 'attempt.lost' AND seq > progress.seq
     ) l
     CROSS JOIN LATERAL (
         SELECT coalesce(j.id = $5::uuid AND j.fence = $6::int, false) OR l.count + 1 >= $8 AS is_blamed
