@@ -109,7 +109,15 @@ async def test_a_large_result_is_sent_with_its_job_only(service: Api) -> None:
     await service.finish(small["id"])
     listed = {item["id"]: item for item in (await service.http.get("/api/v1/jobs")).json()["items"]}
 
+    with_steps = (await service.http.get("/api/v1/jobs", params={"include": "steps"})).json()["items"]
+    steps = {item["id"]: item["steps"] for item in with_steps}
     (succeeded,) = [frame for frame in frames if frame["type"] == "job.succeeded"]
+    ((large,), (short,)) = steps[job["id"]], steps[small["id"]]
+    assert (large["output"], large["output_omitted"]) == (None, True)
+    assert "output_omitted" not in short
+    (alone,) = (await service.http.get(f"/api/v1/jobs/{job['id']}?include=steps")).json()["steps"]
+    (listed_step,) = (await service.http.get(f"/api/v1/jobs/{job['id']}/steps")).json()["items"]
+    assert len(alone["output"]) == len(listed_step["output"]) == 100_000
     assert (succeeded["result"], succeeded["result_omitted"]) == (None, True)
     assert (listed[job["id"]]["result"], listed[job["id"]]["result_omitted"]) == (None, True)
     assert "result_omitted" not in listed[small["id"]]

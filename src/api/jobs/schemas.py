@@ -177,6 +177,8 @@ class StepView(Struct, kw_only=True):
     retry_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
+    output_omitted: bool | UnsetType = UNSET
+    """True in a list of jobs if the output has more than 64 KiB: it is null there, and `/steps` has it."""
 
     @classmethod
     def of(cls, run: StepRun, reported: dict[str, Any]) -> "StepView":
@@ -188,7 +190,8 @@ class StepView(Struct, kw_only=True):
             progress=1.0 if run.state is StepState.SUCCEEDED else _fraction(report),
             message=report.get("message"),
             # The row of a whole `for_each` step holds the items; their outputs are in the rows of the items.
-            output=[] if run.items is not None else run.output,
+            output=[] if run.items is not None else None if run.output is OMITTED else run.output,
+            output_omitted=True if run.output is OMITTED else UNSET,
             error=_error_view(run.error),
         )
 

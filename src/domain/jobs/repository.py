@@ -18,6 +18,7 @@ from headrace.domain.jobs.models import Job, StepRun
 from headrace.domain.jobs.results import MAX_REPEATED_BYTES, OMITTED
 from headrace.domain.jobs.settling import settle_steps_sql
 from headrace.domain.jobs.states import JobState, StepState
+from headrace.domain.jobs.step_lists import load_listed_steps
 from headrace.domain.paging import SortColumns, fetch_page, sort_order, substring_pattern
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.tags.links import set_tags
@@ -62,7 +63,10 @@ class JobRepository:
         return await self._load(select(Job).where(Job.id.in_(job_ids), *reach.within(Job.owner_id, Job.id)))
 
     async def fetch_page(self, reach: Reach, filters: JobFilter) -> tuple[list[Job], int]:
-        """Return a page in a stable order, and how many jobs match in all. Large results are `OMITTED`."""
+        """Return a page in a stable order, and how many jobs match in all.
+
+        Large results and outputs are `OMITTED`.
+        """
         size = func.octet_length(cast(Job.result, Text))
         is_large = func.coalesce(size > MAX_REPEATED_BYTES, literal(value=False))
         rows, total = await fetch_page(
@@ -71,11 +75,14 @@ class JobRepository:
             order=sort_order(SORT_COLUMNS, filters.order_by, Job.id),
             limit=filters.limit,
             offset=filters.offset,
-            options=[defer(Job.result), *_load_options(filters.include)],
+            options=[defer(Job.result), *_load_options(filters.include, is_list=True)],
         )
         for job, result, is_omitted, _ in rows:
             set_committed_value(job, "result", OMITTED if is_omitted else result)
-        return [row[0] for row in rows], total
+        jobs = [row[0] for row in rows]
+        if Include.STEPS in filters.include:
+            await load_listed_steps(self._session, jobs)
+        return jobs, total
 
     async def fetch_steps(self, job: Job) -> Sequence[StepRun]:
         """Return the stored step runs, in no order."""
@@ -156,12 +163,16 @@ def matching_jobs(reach: Reach, filters: JobFilter) -> Select[tuple[Job]]:
     return select(Job).where(*conditions)
 
 
-def _load_options(include: Set[Include]) -> list[ExecutableOption]:
-    """Return the options that load *include*: one more statement for each, however many jobs there are."""
+def _load_options(include: Set[Include], *, is_list: bool = False) -> list[ExecutableOption]:
+    """Return the options that load *include*: one more statement for each, however many jobs there are.
+
+    The step runs of a list are loaded by `load_listed_steps`.
+    """
     options: list[ExecutableOption] = [selectinload(Job.tags)]
     if Include.STEPS in include:
         options.append(joinedload(Job.definition, innerjoin=True).load_only(PipelineVersion.graph))
-        options.append(selectinload(Job.step_runs))
+        if not is_list:
+            options.append(selectinload(Job.step_runs))
     if Include.FILES in include:
         options.append(selectinload(Job.files))
     return options
