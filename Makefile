@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := requirements-dev.lock requirements-embedded.lock
-WORKERS ?= 5
+WORKERS ?= 4
 COVERAGE := PYTHONPATH="$(CURDIR)/tools" $(BIN)/coverage
 COVERAGE_DIR := .coverage.d
 # Measuring doubles the processor time of a test. These start whole services, depend on time or send thousands of inputs.

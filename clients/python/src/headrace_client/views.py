@@ -62,7 +62,10 @@ class Job(Struct, frozen=True, kw_only=True):
 
 
 class StepRun(Struct, frozen=True, kw_only=True):
-    """One step of a job. *attempt* is the job's attempt in which it last ran."""
+    """One step of a job. *attempt* is the job's attempt in which it last ran.
+
+    *output_omitted*, in a list of jobs: the output is large, and only the job by itself has it.
+    """
 
     name: str
     index: int | None
@@ -76,6 +79,7 @@ class StepRun(Struct, frozen=True, kw_only=True):
     retry_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
+    output_omitted: bool = False
 
 
 class File(Struct, frozen=True, kw_only=True):
