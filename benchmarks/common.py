@@ -212,18 +212,22 @@ def report(title: str, figures: dict[str, Any], target: Path | None) -> None:
     """Print the figures with machine and versions; write them to *target* as JSON, if given."""
     print(title)
     for name, figure in figures.items():
-        if isinstance(figure, dict) and "median" in figure:
-            runs = ", ".join(short(value) for value in figure["runs"])
-            print(f"  {name:<42} {short(figure['median']):>10}   (runs: {runs})")
-        else:
-            print(f"  {name:<42} {short(figure):>10}")
+        median, runs = shown(figure)
+        print(f"  {name:<42} {median:>10}" + (f"   (runs: {runs})" if runs else ""))
     print(f"  machine: {machine()}\n  versions: {versions()}")
     if target:
         content = {"title": title, "machine": machine(), "versions": versions(), "figures": figures}
         target.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2))
 
 
-def short(value: Any) -> str:
+def shown(figure: Any) -> tuple[str, str]:
+    """Return the median of a figure and its runs as texts; the runs are empty for a figure without them."""
+    if isinstance(figure, dict) and "median" in figure:
+        return _short(figure["median"]), ", ".join(map(_short, figure["runs"]))
+    return _short(figure), ""
+
+
+def _short(value: Any) -> str:
     """Return a figure with three significant digits, or more if it is at least 1,000."""
     if not isinstance(value, float):
         return f"{value:,}" if isinstance(value, int) else str(value)

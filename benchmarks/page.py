@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from common import short
+from common import shown
 
 _RESULTS: Final = Path(__file__).parent / "results"
 _INTRODUCTION: Final = """# Benchmarks
@@ -27,9 +27,8 @@ def main() -> None:
 def _section(result: dict[str, Any]) -> str:
     lines = [f"## {result['title']}", "", "| figure | median | runs |", "|---|---|---|"]
     for name, figure in result["figures"].items():
-        has_runs = isinstance(figure, dict) and "median" in figure
-        median, runs = (figure["median"], figure["runs"]) if has_runs else (figure, [])
-        lines.append(f"| {name} | {short(median)} | {', '.join(map(short, runs))} |")
+        median, runs = shown(figure)
+        lines.append(f"| {name} | {median} | {runs} |")
     return "\n".join([*lines, "", f"{result['machine']}; {result['versions']}.", ""])
 
 

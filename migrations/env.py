@@ -27,7 +27,7 @@ def _migrate(connection: Connection) -> None:
     )
     with context.begin_transaction():
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        # Whoever needs a table that a migration waits for would wait as well.
+        # Queries of a table queue behind a migration that waits for its lock.
         connection.execute(text("SET LOCAL lock_timeout = '3s'"))
         context.run_migrations()
 

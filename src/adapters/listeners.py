@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 
 _PREFIX: Final = "headrace:"
 _UUID_CHARS: Final = 36
-# As long as few channels have listeners, listing them costs less than asking for each job.
+# Listing all channels with listeners costs less than counting those of each job, unless there are many.
 _MAX_LISTED: Final = 100
 _MAX_LIST_SECONDS: Final = 0.02
 _ASK_EACH_SECONDS: Final = 10.0
@@ -58,7 +58,7 @@ class Listeners:
         began = time.monotonic()
         try:
             channels: Iterable[bytes] | None = await self._redis.execute_command(  # type: ignore[no-untyped-call]
-                "EVAL", _LIST, 0, f"{_PREFIX}*", _MAX_LISTED
+                "EVAL", _LIST, 0, f"{_PREFIX}*:*", _MAX_LISTED
             )
         except ResponseError:
             return None

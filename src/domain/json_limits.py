@@ -17,6 +17,9 @@ MAX_JSON_DEPTH: Final = 64
 The items of a step, and their outputs, are stored or read as an array, which is one of these levels.
 """
 
+ESCAPED_NUL: Final = b"\\u0000"
+"""A NUL in JSON: where it is not found, no value or key contains one."""
+
 _ESCAPE: Final = re.compile(rb"\\.", re.DOTALL)
 _STRING: Final = re.compile(rb'"[^"]*"?')
 _BRACES_TO_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")

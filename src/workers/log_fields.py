@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from headrace.domain.json_limits import MAX_JSON_DEPTH, is_nested_deeper
+from headrace.domain.json_limits import ESCAPED_NUL, MAX_JSON_DEPTH, is_nested_deeper
 from headrace.domain.redaction import redact_values
 from headrace.workers.value_sizes import is_small
 from headrace.workers.values import plain_text, value_text
@@ -28,7 +28,8 @@ def plain_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
                 return dict(_DROPPED)
             encoded = msgspec.json.encode(value)
             is_deep = is_nested_deeper(encoded, _MAX_FIELD_DEPTH)
-            plain[key] = value_text(value) if is_deep else _without_nul(msgspec.json.decode(encoded))
+            decoded = value_text(value) if is_deep else msgspec.json.decode(encoded)
+            plain[key] = _without_nul(decoded) if ESCAPED_NUL in encoded else decoded
             left -= len(encoded)
         except Exception:  # noqa: BLE001  (an author's value may raise anything)
             plain[key] = value_text(value)

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from headrace.domain.json_limits import MAX_JSON_DEPTH, is_nested_deeper
+from headrace.domain.json_limits import ESCAPED_NUL, MAX_JSON_DEPTH, is_nested_deeper
 from headrace.domain.pipelines.definition import Node
 from headrace.workers.json_faults import ENCODER, NOT_ENCODABLE, ValueFault, find_fault, find_nul
 from headrace.workers.losses import are_equal, find_loss
@@ -13,7 +13,6 @@ from headrace.workers.value_parts import at_path
 from headrace.workers.values import OutputError, error_text
 
 MAX_ITEMS: Final = 10_000
-_ESCAPED_NUL: Final = b"\\u0000"
 
 
 def encode_output(node: Node, key: str, value: Any, limit: int) -> str:
@@ -141,7 +140,7 @@ def _check(
     loss = None if are_equal(value, read) else find_loss(value, read, shape)
     if loss is not None:
         raise OutputError(mismatch, f"{subject} would not be read as it was returned: {loss}")
-    if _ESCAPED_NUL in encoded and (path := find_nul(msgspec.json.decode(encoded))) is not None:
+    if ESCAPED_NUL in encoded and (path := find_nul(msgspec.json.decode(encoded))) is not None:
         reason = at_path("holds a NUL character, which cannot be stored", path)
         raise OutputError("output_invalid", f"{subject} {reason}")
     return text

@@ -1,7 +1,7 @@
 """Every client sees every event of its job, in order and once, despite killed processes and lost messages."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import AsyncExitStack
 from random import Random
 
@@ -49,29 +49,35 @@ async def torment_all(torment: Torment, watchers: Crowd) -> None:
     for number, fault in enumerate(faults):
         await watchers.until_done(number * JOBS // (len(faults) + 1))
         if fault == torment.kill_api:
-            await until_cut(torment, watchers)
+            await repeat(fault, watchers, torment.addresses[0], ALL_TRANSPORTS, until=has_cut_each_transport)
         elif fault == torment.deploy_api:
-            await until_told(torment, watchers)
+            await repeat(fault, watchers, torment.addresses[1], ["socket", "events"], until=has_said_bye)
         else:
             await fault()
 
 
-async def until_cut(torment: Torment, watchers: Crowd) -> None:
-    """Kill an API until it has cut a stream of each transport: clients may leave just before."""
+async def repeat(
+    restart: Callable[[], Awaitable[None]],
+    watchers: Crowd,
+    address: str,
+    transports: Collection[str],
+    *,
+    until: Callable[[Crowd], bool],
+) -> None:
+    """Restart an API until clients have noticed: those that are connected may leave just before."""
     for _ in range(MAX_RESTARTS):
-        await watchers.until_open(torment.addresses[0], ALL_TRANSPORTS)
-        await torment.kill_api()
-        if all(any(cut_streams(watchers, transport)) for transport in ALL_TRANSPORTS):
+        await watchers.until_open(address, transports)
+        await restart()
+        if until(watchers):
             return
 
 
-async def until_told(torment: Torment, watchers: Crowd) -> None:
-    """Stop an API until it has sent a `bye`: the last client may leave just before it stops."""
-    for _ in range(MAX_RESTARTS):
-        await watchers.until_open(torment.addresses[1], ["socket", "events"])
-        await torment.deploy_api()
-        if any(record.byes for record in watchers.clients):
-            return
+def has_cut_each_transport(watchers: Crowd) -> bool:
+    return all(any(cut_streams(watchers, transport)) for transport in ALL_TRANSPORTS)
+
+
+def has_said_bye(watchers: Crowd) -> bool:
+    return any(record.byes for record in watchers.clients)
 
 
 def cut_streams(watchers: Crowd, transport: str) -> Iterator[bool]:
@@ -111,7 +117,7 @@ async def test_streams_have_no_gaps_under_faults_of_all_kinds(own: Settings, own
     assert len(histories) >= JOBS
     assert len(torment.fault_counts) == 5
     assert all(torment.fault_counts.values())
-    assert any(record.byes for record in watchers.clients)
+    assert has_said_bye(watchers)
     for transport in TRANSPORTS:
         of_transport = [record for record in watchers.clients if record.transport == transport]
         assert any(len(record.opened) > 1 for record in of_transport)

@@ -7,7 +7,7 @@ from litestar import Request
 from litestar.routes import HTTPRoute
 
 from headrace.api.errors import InvalidInputError, UnsupportedMediaTypeError
-from headrace.domain.json_limits import MAX_JSON_DEPTH, has_nul, is_nested_deeper
+from headrace.domain.json_limits import ESCAPED_NUL, MAX_JSON_DEPTH, has_nul, is_nested_deeper
 
 
 async def check_request(request: Request[Any, Any, Any]) -> None:
@@ -26,7 +26,7 @@ async def check_request(request: Request[Any, Any, Any]) -> None:
         # Browsers let a foreign page send a form or plain text without a preflight request, but not JSON.
         raise UnsupportedMediaTypeError("send the body as application/json")
     is_too_deep = is_nested_deeper(raw, MAX_JSON_DEPTH)
-    if not is_too_deep and b"\\u0000" not in raw:
+    if not is_too_deep and ESCAPED_NUL not in raw:
         return
     try:
         value = msgspec.json.decode(raw)

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Select, Text, case, cast, delete, func, literal, or_, select, text, update
+from sqlalchemy import Select, Text, cast, delete, or_, select, text, update
 from sqlalchemy.orm import defer, joinedload, selectinload
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.sql.base import ExecutableOption
@@ -15,10 +15,10 @@ from headrace.domain.base import DATABASE_NOW, Session
 from headrace.domain.events.encoding import EncodedEvent
 from headrace.domain.jobs.filters import Include, JobFilter
 from headrace.domain.jobs.models import Job, StepRun
-from headrace.domain.jobs.results import MAX_REPEATED_BYTES, OMITTED
+from headrace.domain.jobs.results import OMITTED
 from headrace.domain.jobs.settling import settle_steps_sql
 from headrace.domain.jobs.states import JobState, StepState
-from headrace.domain.jobs.step_lists import load_listed_steps
+from headrace.domain.jobs.step_lists import listed, load_listed_steps
 from headrace.domain.paging import SortColumns, fetch_page, sort_order, substring_pattern
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.tags.links import set_tags
@@ -67,11 +67,9 @@ class JobRepository:
 
         Large results and outputs are `OMITTED`.
         """
-        size = func.octet_length(cast(Job.result, Text))
-        is_large = func.coalesce(size > MAX_REPEATED_BYTES, literal(value=False))
         rows, total = await fetch_page(
             self._session,
-            matching_jobs(reach, filters).add_columns(case((~is_large, Job.result)), is_large),
+            matching_jobs(reach, filters).add_columns(*listed(Job.result)),
             order=sort_order(SORT_COLUMNS, filters.order_by, Job.id),
             limit=filters.limit,
             offset=filters.offset,

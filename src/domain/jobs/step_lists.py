@@ -1,11 +1,12 @@
-"""Loads the step runs of many jobs for a list, without what is too large to be repeated there."""
+"""Reads jobs and their step runs for a list, without values that are too large to be repeated there."""
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Text, case, cast, func, literal, select
-from sqlalchemy.orm import defer
+from sqlalchemy import ColumnElement, Text, case, cast, func, literal, select
+from sqlalchemy.orm import InstrumentedAttribute, defer
 from sqlalchemy.orm.attributes import set_committed_value
 
 from headrace.domain.base import Session
@@ -13,12 +14,17 @@ from headrace.domain.jobs.models import Job, StepRun
 from headrace.domain.jobs.results import MAX_REPEATED_BYTES, OMITTED
 
 
+def listed(column: "InstrumentedAttribute[Any | None]") -> tuple[ColumnElement[Any], ColumnElement[bool]]:
+    """Return a JSON *column* as a list shows it, null where it is too large, and whether it is too large."""
+    size = func.octet_length(cast(column, Text))
+    is_large = func.coalesce(size > MAX_REPEATED_BYTES, literal(value=False))
+    return case((~is_large, column)), is_large
+
+
 async def load_listed_steps(session: Session, jobs: Sequence[Job]) -> None:
     """Set `step_runs` of each job. Large outputs are `OMITTED`, and items are None, as many as there are."""
-    size = func.octet_length(cast(StepRun.output, Text))
-    is_large = func.coalesce(size > MAX_REPEATED_BYTES, literal(value=False))
     statement = (
-        select(StepRun, case((~is_large, StepRun.output)), is_large, func.json_array_length(StepRun.items))
+        select(StepRun, *listed(StepRun.output), func.json_array_length(StepRun.items))
         .where(StepRun.job_id.in_([job.id for job in jobs]))
         .options(defer(StepRun.output), defer(StepRun.items))
     )
