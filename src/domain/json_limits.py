@@ -17,6 +17,12 @@ MAX_JSON_DEPTH: Final = 64
 The items of a step, and their outputs, are stored or read as an array, which is one of these levels.
 """
 
+MAX_LOOP_CHARS: Final = 1 << 18
+"""Decoding this much JSON, or encoding a value with texts of this length, takes a few milliseconds.
+
+More belongs in a thread, so that the event loop goes on.
+"""
+
 ESCAPED_NUL: Final = b"\\u0000"
 """A NUL in JSON: where it is not found, no value or key contains one."""
 

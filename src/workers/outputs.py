@@ -36,8 +36,10 @@ def encode_output(node: Node, key: str, value: Any, limit: int) -> str:
     return _check(value, encoded, node.decode_output, node.output_type, subject, "output_mismatch")
 
 
-def compute_items(node: Node, params: Any, limit: int) -> str:
-    """Call the author's `for_each` function, and return its items as a JSON array of at most *limit* bytes.
+def compute_items(node: Node, params: Any, limit: int) -> list[str]:
+    """Call the author's `for_each` function, and return its items, each as JSON.
+
+    As an array they have at most *limit* bytes.
 
     Raises:
         OutputError: `items_invalid` (there are too many, or one is not what its annotation says),
@@ -60,7 +62,7 @@ def compute_items(node: Node, params: Any, limit: int) -> str:
             )
         _check_depth(encoded, MAX_JSON_DEPTH - 1, subject)
         parts.append(_check(item, encoded, node.decode_item, node.item_type, subject, "items_invalid"))
-    return f"[{','.join(parts)}]"
+    return parts
 
 
 class OutputLimits(msgspec.Struct, frozen=True):

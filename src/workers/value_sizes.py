@@ -5,11 +5,9 @@ from typing import Any, Final
 
 import msgspec
 
-from headrace.domain.json_limits import MAX_JSON_DEPTH
+from headrace.domain.json_limits import MAX_JSON_DEPTH, MAX_LOOP_CHARS
 from headrace.workers.value_parts import record_fields
 
-MAX_CHARS: Final = 1 << 18
-"""Decoding this much JSON, or encoding a value with texts of this length, takes a few milliseconds."""
 _MAX_PARTS: Final = 1_000
 
 _TEXTS: Final = (str, bytes, bytearray, msgspec.Raw)
@@ -17,7 +15,7 @@ _SCALARS: Final = frozenset({type(None), bool, int, float})
 _COLLECTIONS: Final = (list, tuple, set, frozenset)
 
 
-def is_small(value: Any, *, max_chars: int = MAX_CHARS, max_parts: int = _MAX_PARTS) -> bool:
+def is_small(value: Any, *, max_chars: int = MAX_LOOP_CHARS, max_parts: int = _MAX_PARTS) -> bool:
     """Return whether *value* has at most *max_parts* parts, with texts of *max_chars* together.
 
     It visits no more parts than that, and none below the levels that can be stored.

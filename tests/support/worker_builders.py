@@ -14,6 +14,7 @@ from headrace.domain.events.encoding import EncodedEvent
 from headrace.domain.events.news import JobNews
 from headrace.domain.jobs.attempts.changes import Change, StepChange
 from headrace.domain.jobs.attempts.claims import Claim, StepRecord
+from headrace.domain.jobs.attempts.stored_items import split_items
 from headrace.domain.jobs.states import StepState
 from headrace.domain.pipelines.definition import Node, Pipeline, RunsIn, Step, StepHandle, step
 from headrace.workers.attempt.plan import Plan, StepPlan
@@ -163,7 +164,7 @@ def record(
         index=int(index) if index else None,
         state=state,
         tries=tries,
-        items=items,
+        items=None if items is None else split_items(items),
         output=output,
         retry_seconds=retry_seconds,
     )

@@ -1,5 +1,6 @@
 """Builds the changes that an attempt writes for its step runs: an event and a row each."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import msgspec
@@ -61,14 +62,14 @@ class ChangeBuilder:
         row.retry_seconds = None if delay is None else delay.total_seconds()
         return change
 
-    def items(self, name: str, items: str) -> Change:
-        """Store the items (a JSON array) of the `for_each` step *name*, so that they are computed once."""
+    def items(self, name: str, items: Sequence[str]) -> Change:
+        """Store the items of the `for_each` step *name*, each as JSON, so that they are computed once."""
         change = self.empty()
         change.steps[name] = StepChange(
             key=name,
             index=None,
             state=StepState.SUCCEEDED,
-            items=items,
+            items=f"[{','.join(items)}]",
         )
         return change
 

@@ -9,12 +9,12 @@ from uuid import UUID
 
 import msgspec
 
+from headrace.domain.json_limits import MAX_LOOP_CHARS
 from headrace.domain.pipelines.context import JobCancelledError
 from headrace.domain.pipelines.definition import Pipeline, StepHandle
 from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attribution import attributed
 from headrace.workers.containment import call_in_thread
-from headrace.workers.value_sizes import MAX_CHARS
 from headrace.workers.values import bytes_or_path
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class LoopContext:
 
     async def output(self, step: StepHandle) -> Any:
         raw = await self.fetch_output(step)
-        if len(raw) <= MAX_CHARS:
+        if len(raw) <= MAX_LOOP_CHARS:
             return self._pipeline.decode_output(step, raw)
         decode = attributed(self.decode_output)
         return await call_in_thread(f"headrace-{self._identity.name}-json", decode, step, raw)
@@ -71,7 +71,7 @@ class LoopContext:
 
     def decode_output(self, step: StepHandle, raw: str) -> Any:
         """Decode an output in a thread. A large list is decoded in parts, so that the loop runs between."""
-        if len(raw) > MAX_CHARS and self._pipeline.nodes[step.name].for_each is not None:
+        if len(raw) > MAX_LOOP_CHARS and self._pipeline.nodes[step.name].for_each is not None:
             return list(self._pipeline.decode_each_output(step, raw))
         return self._pipeline.decode_output(step, raw)
 

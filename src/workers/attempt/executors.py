@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final, Literal, Protocol, TypeVar
 
 from headrace.adapters.tasks import retrieve_exception
+from headrace.domain.json_limits import MAX_LOOP_CHARS
 from headrace.domain.pipelines.definition import Node, Pipeline
 from headrace.workers.attempt.contexts import LoopContext, StepIdentity, ThreadContext
 from headrace.workers.attempt.step_host import StepHost
@@ -12,7 +13,7 @@ from headrace.workers.attempt.waiting import StopSignal, wait_first, wait_for_en
 from headrace.workers.attribution import attributed, create_unmarked_task, marked
 from headrace.workers.containment import call_in_thread, contained
 from headrace.workers.outputs import encode_output
-from headrace.workers.value_sizes import MAX_CHARS, is_small
+from headrace.workers.value_sizes import is_small
 from headrace.workers.values import OutputError
 
 T = TypeVar("T")
@@ -69,7 +70,7 @@ class LoopExecutor:
         with contained:
             if self._item is None:
                 returned = await node.step.function(self._context)
-            elif len(self._item) <= MAX_CHARS:
+            elif len(self._item) <= MAX_LOOP_CHARS:
                 returned = await node.step.function(self._context, node.decode_item(self._item))
             else:
                 item = await self._call_in_thread(node.decode_item, self._item)

@@ -2,10 +2,9 @@
 
 import heapq
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 
-import msgspec
 from msgspec import Struct
 
 from headrace.domain.events.types import JobError
@@ -118,8 +117,8 @@ class Plan:
         run.state = StepState.PENDING
         heapq.heappush(self._delayed, (ready_at, next(self._numbers), run))
 
-    def expand(self, group: Group, items: str) -> None:
-        """Create the runs of a `for_each` step from *items*, a JSON array. Without items the step is done."""
+    def expand(self, group: Group, items: Sequence[str]) -> None:
+        """Create a run of a `for_each` step for each of *items*, as JSON. Without items the step is done."""
         group.runs = item_runs(group.node, items)
         group.left = len(group.runs)
         if group.left:
@@ -196,10 +195,9 @@ class Plan:
         return ready_times
 
 
-def item_runs(node: Node, items: str) -> list[StepPlan]:
-    """Return one step run for each of *items*, a JSON array."""
-    raw_items: list[msgspec.Raw] = msgspec.json.decode(items, type=list[msgspec.Raw])
+def item_runs(node: Node, items: Sequence[str]) -> list[StepPlan]:
+    """Return one step run for each of *items*, as JSON."""
     return [
-        StepPlan(node=node, key=f"{node.name}[{index}]", index=index, item=bytes(item).decode())
-        for index, item in enumerate(raw_items)
+        StepPlan(node=node, key=f"{node.name}[{index}]", index=index, item=item)
+        for index, item in enumerate(items)
     ]

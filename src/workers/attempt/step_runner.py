@@ -68,8 +68,8 @@ class StepRunner:
         self._process_slots = process_slots
         self._thread_slots = AttemptSlots(resources.thread_slots, claimed=1)
 
-    async def items(self, node: Node) -> str | None:
-        """Compute the items of *node* and return them as a JSON array; None if the attempt stops meanwhile.
+    async def items(self, node: Node) -> list[str] | None:
+        """Compute the items of *node* and return each as JSON; None if the attempt stops meanwhile.
 
         Raises:
             OutputError: they cannot be stored, or took longer than 60 s.
@@ -94,7 +94,7 @@ class StepRunner:
             raise OutputError(
                 "items_timeout", f"the items were not there within {_ITEMS_TIMEOUT_SECONDS:g} s"
             )
-        items: str = future.result()
+        items: list[str] = future.result()
         return items
 
     async def run(self, run: StepPlan, enter: Callable[[StepPlan], Awaitable[None]]) -> str:

@@ -166,7 +166,7 @@ def test_the_failure_of_an_item_is_written_with_its_index(changes: ChangeBuilder
 
 
 def test_the_items_of_a_step_are_stored_as_done_without_an_event(changes: ChangeBuilder) -> None:
-    change = changes.items("many", '["a","b"]')
+    change = changes.items("many", ['"a"', '"b"'])
 
     assert change.events == []
     assert row_of(change, "many") == StepChange(
@@ -185,7 +185,7 @@ def test_changes_of_a_step_run_move_neither_the_job_nor_its_progress(
         "started": changes.started(run_of_step()),
         "succeeded": changes.succeeded(run_of_step(output="1"), 5),
         "failed": changes.failed(run_of_step(), ERROR, None),
-        "items": changes.items("many", "[]"),
+        "items": changes.items("many", []),
     }[kind]
 
     assert (change.job_id, change.owner_id, change.fence) == (UUID(int=1), UUID(int=2), 7)

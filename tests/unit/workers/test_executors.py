@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from headrace.domain.json_limits import MAX_LOOP_CHARS
 from headrace.domain.pipelines.definition import Pipeline, Step, step
 from headrace.workers.attempt import executors
 from headrace.workers.attempt.contexts import StepIdentity
@@ -21,7 +22,7 @@ from headrace.workers.attempt.waiting import StopSignal
 from headrace.workers.containment import StepLeftError
 from headrace.workers.crash_record import CrashRecord, read_death
 from headrace.workers.outputs import encode_output
-from headrace.workers.value_sizes import MAX_CHARS, is_small
+from headrace.workers.value_sizes import is_small
 from headrace.workers.values import OutputError
 from support.scripted_child import RecordingHost
 
@@ -92,7 +93,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     del Note.on_decode
 
 
-@pytest.mark.parametrize(("size", "is_loop"), [(1, True), (MAX_CHARS + 1, False)])
+@pytest.mark.parametrize(("size", "is_loop"), [(1, True), (MAX_LOOP_CHARS + 1, False)])
 async def test_a_large_output_of_a_loop_step_is_encoded_and_checked_in_a_thread(
     scene: Scene, size: int, is_loop: bool
 ) -> None:
@@ -108,7 +109,7 @@ async def test_a_large_output_of_a_loop_step_is_encoded_and_checked_in_a_thread(
 
 
 @pytest.mark.parametrize("plain", [in_loop, in_thread])
-@pytest.mark.parametrize("size", [1, MAX_CHARS + 1])
+@pytest.mark.parametrize("size", [1, MAX_LOOP_CHARS + 1])
 async def test_a_large_item_is_decoded_in_a_thread(scene: Scene, plain: Any, size: int) -> None:
     Note.on_decode = scene.on_decode
 
@@ -126,7 +127,7 @@ async def test_a_large_output_that_is_refused_fails_the_step_as_a_small_one(scen
         await scene.run(write, limit=5_000)
 
 
-@pytest.mark.parametrize("size", [1, MAX_CHARS + 1])
+@pytest.mark.parametrize("size", [1, MAX_LOOP_CHARS + 1])
 async def test_an_output_whose_check_would_end_the_worker_fails_its_step(scene: Scene, size: int) -> None:
     def leave() -> None:
         raise SystemExit(3)
@@ -149,9 +150,9 @@ class Take:
 @pytest.mark.parametrize(
     "value",
     [
-        *(None, True, 3, 2.5, "x" * MAX_CHARS, b"x" * MAX_CHARS, [], {}, object(), 10**40),
-        *([0] * 1_000, dict.fromkeys(map(str, range(500))), {"x": ["y"] * 998}, Take("x" * MAX_CHARS)),
-        *(msgspec.Raw(b"x" * MAX_CHARS), memoryview(b"x" * MAX_CHARS)),
+        *(None, True, 3, 2.5, "x" * MAX_LOOP_CHARS, b"x" * MAX_LOOP_CHARS, [], {}, object(), 10**40),
+        *([0] * 1_000, dict.fromkeys(map(str, range(500))), {"x": ["y"] * 998}, Take("x" * MAX_LOOP_CHARS)),
+        *(msgspec.Raw(b"x" * MAX_LOOP_CHARS), memoryview(b"x" * MAX_LOOP_CHARS)),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -162,10 +163,14 @@ def test_a_value_with_few_parts_and_short_texts_is_small(value: Any) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        *("x" * (MAX_CHARS + 1), bytearray(MAX_CHARS + 1), memoryview(bytes(8 * MAX_CHARS)).cast("d")),
+        *(
+            "x" * (MAX_LOOP_CHARS + 1),
+            bytearray(MAX_LOOP_CHARS + 1),
+            memoryview(bytes(8 * MAX_LOOP_CHARS)).cast("d"),
+        ),
         *([0] * 1_001, {0: [[{"x": tuple(range(1_000))}]]}, dict.fromkeys(map(str, range(501)))),
-        *(set(range(1_001)), ["x" * 300] * 900, Take("x" * (MAX_CHARS + 1)), [[]] * 1_001),
-        *({"x" * (MAX_CHARS + 1): 1}, msgspec.Raw(b"x" * (MAX_CHARS + 1))),
+        *(set(range(1_001)), ["x" * 300] * 900, Take("x" * (MAX_LOOP_CHARS + 1)), [[]] * 1_001),
+        *({"x" * (MAX_LOOP_CHARS + 1): 1}, msgspec.Raw(b"x" * (MAX_LOOP_CHARS + 1))),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -193,7 +198,7 @@ async def test_a_stop_during_the_encoding_ends_the_try(scene: Scene) -> None:
 
     @step
     async def write(context: Any) -> Note:
-        note = Note("x" * (MAX_CHARS + 1))
+        note = Note("x" * (MAX_LOOP_CHARS + 1))
         Note.on_decode = block
         return note
 
@@ -228,12 +233,12 @@ def held() -> Iterator[None]:
 
 @step(grace=timedelta(seconds=20))
 async def return_held(context: Any) -> Held:
-    return Held("x" * (MAX_CHARS + 1))
+    return Held("x" * (MAX_LOOP_CHARS + 1))
 
 
 @step(timeout=timedelta(seconds=0.05), grace=timedelta(seconds=0.05))
 async def return_held_in_time(context: Any) -> Held:
-    return Held("x" * (MAX_CHARS + 1))
+    return Held("x" * (MAX_LOOP_CHARS + 1))
 
 
 @pytest.mark.usefixtures("held")
@@ -245,7 +250,7 @@ async def test_an_output_counts_although_the_attempt_is_stopped_while_it_is_enco
     await asyncio.sleep(0.3)  # longer than a coroutine has until it is cancelled
     Held.let_go.set()
 
-    assert len(await running) > MAX_CHARS
+    assert len(await running) > MAX_LOOP_CHARS
 
 
 @pytest.mark.usefixtures("held")

@@ -119,14 +119,14 @@ def test_a_job_without_a_result_step_has_a_null_result() -> None:
 
 def test_the_result_of_a_step_with_items_is_the_list_of_its_outputs() -> None:
     plan = Plan(new_pipeline({"many": ()}, for_each={"many"}, result="many"), {}, 0.0)
-    plan.expand(plan.to_expand.popleft(), "[7,8]")
+    plan.expand(plan.to_expand.popleft(), ["7", "8"])
 
     assert results(plan, {"many[0]": "70", "many[1]": "80"}) == ("[70,80]", '{"result":[70,80]}')
 
 
 def test_the_result_of_a_step_without_items_is_an_empty_list() -> None:
     plan = Plan(new_pipeline({"many": ()}, for_each={"many"}, result="many"), {}, 0.0)
-    plan.expand(plan.to_expand.popleft(), "[]")
+    plan.expand(plan.to_expand.popleft(), [])
 
     assert results(plan, {}) == ("[]", '{"result":[]}')
 
@@ -225,7 +225,7 @@ def test_steps_that_never_started_or_have_ended_are_unchanged(target: JobState) 
 
 def test_unfinished_items_are_listed_separately() -> None:
     plan = Plan(new_pipeline({"many": ()}, for_each={"many"}), {}, 0.0)
-    plan.expand(plan.to_expand.popleft(), "[1,2,3]")
+    plan.expand(plan.to_expand.popleft(), ["1", "2", "3"])
     first, second, third = start_all(plan)
     plan.succeed(first)
     second.tries = 1

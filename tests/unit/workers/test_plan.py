@@ -139,7 +139,7 @@ def test_a_plan_needs_a_process_if_all_its_next_steps_do_also_before_their_items
     in_threads = Plan(new_pipeline(graph, for_each={"many"}, runs_in="thread"), {}, 0.0)
     before = (in_processes.needs_process(0.0), in_threads.needs_process(0.0))
 
-    in_processes.expand(in_processes.to_expand.popleft(), "[1,2]")
+    in_processes.expand(in_processes.to_expand.popleft(), ["1", "2"])
     start_next(in_processes)
 
     assert (before, in_processes.needs_process(0.0)) == ((True, False), True)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from headrace.domain.jobs.attempts.stored_items import split_items
 from headrace.domain.jobs.states import StepState
 from headrace.domain.json_limits import MAX_JSON_DEPTH, is_nested_deeper
 from headrace.workers.attempt.plan import Plan, item_runs
@@ -27,7 +28,7 @@ def to_expand(plan: Plan) -> list[str]:
 
 
 def expand_next(plan: Plan, items: str) -> None:
-    plan.expand(plan.to_expand.popleft(), items)
+    plan.expand(plan.to_expand.popleft(), split_items(items))
 
 
 def test_items_are_requested_when_their_step_can_start() -> None:
@@ -58,12 +59,6 @@ def test_each_item_has_a_run_of_its_own_in_item_order() -> None:
         ("many[1]", 1, '"b"'),
         ("many[2]", 2, '"c"'),
     ]
-
-
-def test_an_item_keeps_its_original_json() -> None:
-    runs = item_runs(new_node("many", for_each=items_of), '[1.0, {"a": [1, 2]} ,"\\u00e9 é",null]')
-
-    assert [run.item for run in runs] == ["1.0", '{"a": [1, 2]}', '"\\u00e9 é"', "null"]
 
 
 def test_the_step_after_the_items_starts_when_all_of_them_succeeded() -> None:
@@ -175,7 +170,7 @@ def test_the_output_of_one_item_is_a_list_too() -> None:
 
 
 def test_a_run_of_an_item_begins_without_tries_and_output() -> None:
-    (run,) = item_runs(new_node("many", for_each=items_of), "[1]")
+    (run,) = item_runs(new_node("many", for_each=items_of), ["1"])
 
     assert (run.state, run.tries, run.output, run.has_slot) == (StepState.PENDING, 0, None, False)
 
@@ -183,17 +178,17 @@ def test_a_run_of_an_item_begins_without_tries_and_output() -> None:
 def test_items_are_computed_from_the_parameters_by_the_authors_function() -> None:
     node = new_node("many", for_each=lambda params: (item * 2 for item in params.items))
 
-    assert compute_items(node, Params(items=[1, 2, 3]), LIMIT) == "[2,4,6]"
+    assert compute_items(node, Params(items=[1, 2, 3]), LIMIT) == ["2", "4", "6"]
 
 
 def test_a_step_without_for_each_has_no_items() -> None:
-    assert compute_items(new_node("plain"), Params(items=[1]), LIMIT) == "[]"
+    assert compute_items(new_node("plain"), Params(items=[1]), LIMIT) == []
 
 
 def test_a_step_may_have_the_maximum_number_of_items() -> None:
     node = new_node("many", for_each=lambda _: range(MAX_ITEMS))
 
-    assert compute_items(node, Params(), LIMIT).count(",") + 1 == MAX_ITEMS == 10_000
+    assert len(compute_items(node, Params(), LIMIT)) == MAX_ITEMS == 10_000
 
 
 def test_one_item_too_many_is_refused() -> None:
@@ -255,7 +250,8 @@ def test_all_items_are_together_nested_at_most_as_deep_as_a_body(levels: int) ->
     node = new_node("many", for_each=lambda _: [item])
 
     if levels == 63:
-        assert not is_nested_deeper(compute_items(node, Params(), LIMIT).encode(), MAX_JSON_DEPTH)
+        array = f"[{','.join(compute_items(node, Params(), LIMIT))}]"
+        assert not is_nested_deeper(array.encode(), MAX_JSON_DEPTH)
     else:
         with pytest.raises(OutputError, match="item 0 of step 'many' is nested deeper than 63 levels"):
             compute_items(node, Params(), LIMIT)

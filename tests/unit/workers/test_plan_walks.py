@@ -104,7 +104,7 @@ class Walk:
         assert name not in self.expanded
         assert all(self.is_done(earlier) for earlier in self.job.graph[name])
         self.expanded.add(name)
-        items = msgspec.json.encode(list(range(self.job.items[name]))).decode()
+        items = [str(number) for number in range(self.job.items[name])]
         self.rows.write(self.records.items(name, items), self.now)
         self.plan.expand(group, items)
 

@@ -26,7 +26,7 @@ class Worker(Struct, frozen=True, kw_only=True):
 
 
 class StepRecord(Struct, frozen=True, kw_only=True):
-    """The stored row of a step run when an attempt begins. *items* and *output* are JSON texts.
+    """The stored row of a step run when an attempt begins. Each of *items*, and *output*, is a JSON text.
 
     *is_open*: its last try was entered and has not ended, as far as is known.
     """
@@ -36,7 +36,7 @@ class StepRecord(Struct, frozen=True, kw_only=True):
     index: int | None
     state: StepState
     tries: int
-    items: str | None
+    items: tuple[str, ...] | None
     output: str | None
     retry_seconds: float | None
     is_open: bool = False

@@ -17,6 +17,7 @@ from headrace.domain.jobs.attempts.changes import Change, WriteResult
 from headrace.domain.jobs.attempts.claims import Claim, HeldLease, StepRecord, Worker
 from headrace.domain.jobs.attempts.lease_repository import LeaseRepository
 from headrace.domain.jobs.attempts.rescue_repository import RescueRepository
+from headrace.domain.jobs.attempts.stored_items import read_items
 from headrace.domain.jobs.claim_rules import MAX_LOSSES
 from headrace.domain.jobs.eta.estimator import EtaEstimator
 from headrace.domain.jobs.states import StepState
@@ -67,7 +68,8 @@ class JobQueue:
         resumed = [row["id"] for row in rows if row["attempt"] > 1]
         steps: dict[UUID, dict[str, StepRecord]] = {}
         for row in await self._changes.fetch_steps(resumed) if resumed else ():
-            steps.setdefault(row["job_id"], {})[row["key"]] = _step_record(row)
+            items = None if row["items"] is None else await read_items(row["items"])
+            steps.setdefault(row["job_id"], {})[row["key"]] = _step_record(row, items)
         return [_claim(row, steps.get(row["id"], {}), self._eta_estimators) for row in rows]
 
     async def count_due_suspects(self, limit: int) -> int:
@@ -147,14 +149,14 @@ async def rescue_from(rescues: RescueRepository, dead_worker: str, blamed: HeldL
     return news
 
 
-def _step_record(row: Row) -> StepRecord:
+def _step_record(row: Row, items: tuple[str, ...] | None) -> StepRecord:
     return StepRecord(
         key=row["key"],
         name=row["name"],
         index=row["index"],
         state=StepState(row["state"]),
         tries=row["tries"],
-        items=row["items"],
+        items=items,
         output=row["output"],
         retry_seconds=row["retry_seconds"],
         is_open=row["is_open"],
