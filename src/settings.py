@@ -75,6 +75,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_items_bytes: Annotated[int, Meta(ge=1024)] = 4 * _MiB
     max_result_bytes: Annotated[int, Meta(ge=1024)] = 1 * _MiB
     max_streams_per_user: Annotated[int, Meta(ge=0)] = 10_000
+    max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
     rate_limit_user: Annotated[int, Meta(ge=0, le=10_000_000)] | None = None
     rate_limit_address: Annotated[int, Meta(ge=0, le=10_000_000)] | None = None
     rate_limit_login: Annotated[int, Meta(ge=0, le=10_000_000)] | None = None

@@ -5,6 +5,7 @@ import errno
 import signal
 import socket
 import sys
+from functools import partial
 from typing import Final
 
 import uvicorn
@@ -13,6 +14,7 @@ from litestar import Litestar
 from headrace.adapters.gc_tuning import freeze_present_objects
 from headrace.adapters.process_watch import ProcessWatch, watched_process
 from headrace.adapters.tasks import cancel_and_wait
+from headrace.api.server.connections import ConnectionLimit, connection_limit
 from headrace.api.server.http_protocol import HttpProtocol
 from headrace.api.server.websocket_protocol import WebSocketProtocol
 from headrace.app import create_app
@@ -87,7 +89,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     app = create_app(settings, on_broken=stop_broken)
     config = uvicorn.Config(
         app,
-        http=HttpProtocol,
+        http=partial(HttpProtocol, limit=ConnectionLimit(connection_limit(settings.max_connections))),  # type: ignore[arg-type]
         ws=WebSocketProtocol,
         ws_per_message_deflate=False,
         ws_max_size=2 * 1024 * 1024,

@@ -6,6 +6,7 @@ import signal
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, Final
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ import websockets
 from msgspec import Struct
 
 from headrace.adapters.servers import Servers, run_servers
+from headrace.api.server.connections import ConnectionLimit
 from headrace.api.server.http_protocol import HttpProtocol
 from headrace.api.server.websocket_protocol import WebSocketProtocol
 from headrace.app import create_app
@@ -95,7 +97,7 @@ async def serving(settings: Settings) -> AsyncIterator[Api]:
     config = uvicorn.Config(
         app,
         port=0,
-        http=HttpProtocol,
+        http=partial(HttpProtocol, limit=ConnectionLimit(settings.max_connections)),  # type: ignore[arg-type]
         ws=WebSocketProtocol,
         ws_per_message_deflate=False,
         timeout_keep_alive=30,

@@ -12,12 +12,19 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from headrace.api.server.http_protocol import HttpProtocol
+from headrace.api.server.intake import Intake
+from headrace.api.server.receive_timeout import ReceiveTimeout
 from headrace.api.server.websocket_protocol import WebSocketProtocol
 from headrace.api.server.write_timeout import WriteTimeout
 
 TESTED: Final = "0.54"
-# Names that the two classes define themselves. All their other public names are uvicorn's.
-OWN: Final = {"on_write_timeout", "write_messages"}
+MIXINS: Final = (WriteTimeout, Intake, ReceiveTimeout)
+# Names that the classes define themselves. All their other public names are uvicorn's.
+OWN: Final = {"close_waiting", "on_write_timeout", "start_reading", "write_messages"} | (
+    (vars(Intake).keys() | vars(ReceiveTimeout).keys())
+    - vars(asyncio.Protocol).keys()
+    - vars(asyncio.BaseProtocol).keys()
+)
 USED: Final = [(HttpProtocol, HttpToolsProtocol), (WebSocketProtocol, WebSocketsSansIOProtocol)]
 
 
@@ -54,7 +61,7 @@ def nodes_of(*classes: type) -> list[ast.AST]:
 
 @pytest.mark.parametrize(
     ("base", "name"),
-    [(base, name) for ours, base in USED for name in sorted(names_used_by(ours, WriteTimeout))],
+    [(base, name) for ours, base in USED for name in sorted(names_used_by(ours, *MIXINS))],
 )
 def test_uvicorn_has_each_part_that_a_protocol_uses(base: type, name: str) -> None:
     installed = version("uvicorn")

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -15,7 +15,7 @@ from headrace.api.live import frames
 from headrace.api.live.direct_writer import direct_writer_of, join_frames
 from headrace.api.live.stream import EndReason, SlowReaderError, Stream
 from headrace.api.problems import code_of
-from headrace.api.server.websocket_protocol import TRY_AGAIN_LATER
+from headrace.api.server.websocket_protocol import EXTENSION, TRY_AGAIN_LATER
 from headrace.domain.database import TRANSIENT
 from headrace.domain.errors import HeadraceError
 from headrace.domain.jobs.errors import CursorBeyondHeadError, JobNotFoundError
@@ -60,6 +60,14 @@ async def serve_stream(socket: Socket, stream: Stream, on_message: OnMessage, *,
 def mark_accepted(socket: Socket) -> None:
     """Tell Litestar that `Admission` has accepted the socket already, before it authenticated the caller."""
     socket.connection_state = "connect"
+
+
+def start_reading(socket: Socket) -> None:
+    """Let the connection read what the client sends, now that its caller is admitted."""
+    extensions: Mapping[Any, Any] = socket.scope.get("extensions") or {}
+    connection = extensions.get(EXTENSION)
+    if connection is not None:  # another server than ours reads by itself
+        connection.start_reading()
 
 
 async def refuse(socket: Socket, code: int, message: str, error: str | None = None) -> None:

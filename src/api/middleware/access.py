@@ -20,7 +20,7 @@ from headrace.api.auth.authentication import Authenticator
 from headrace.api.auth.origins import OriginRefusedError, Origins
 from headrace.api.auth.request_info import RequestInfo
 from headrace.api.database_errors import DATABASE_ERRORS
-from headrace.api.live.socket_transport import BAD_REQUEST, refuse, refuse_unavailable
+from headrace.api.live.socket_transport import BAD_REQUEST, refuse, refuse_unavailable, start_reading
 from headrace.api.middleware.rate_limits import (
     RateLimitedError,
     RateLimits,
@@ -96,7 +96,7 @@ class Admission(ASGIMiddleware):
         # Accept before any check: a browser cannot read why a handshake was refused.
         await socket.accept()
         try:
-            return await self._admit(socket.scope, limits)
+            user = await self._admit(socket.scope, limits)
         except UnauthenticatedError as error:
             await refuse(socket, UNAUTHENTICATED, error.code)
         except (ForbiddenError, OriginRefusedError) as error:
@@ -110,6 +110,9 @@ class Admission(ASGIMiddleware):
         except (*TRANSIENT, *DATABASE_ERRORS) as error:
             _log.warning("postgresql_away", error=type(error).__name__)
             await refuse_unavailable(socket)
+        else:
+            start_reading(socket)
+            return user
         return None
 
     async def _admit(self, scope: AsgiScope, limits: RateLimits) -> CurrentUser:

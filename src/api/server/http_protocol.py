@@ -1,48 +1,159 @@
-"""uvicorn's HTTP protocol with limits on the size of a request's head and on how long a write may stall."""
+"""uvicorn's HTTP protocol with limits on heads, on pipelined requests and on how long a request arrives."""
 
+import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from headrace.api.server.write_timeout import WriteTimeout
+from headrace.api.server.connections import ConnectionLimit
+from headrace.api.server.intake import Intake
+from headrace.api.server.receive_timeout import ReceiveTimeout
+from headrace.api.server.write_timeout import WriteTimeout, reset_connection
 
 _MAX_HEAD_BYTES: Final = 64 * 1024
-_HEAD_TOO_LARGE: Final = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+# More than that are refused by the application with a problem document; a head may hold 16,000.
+_MAX_HEADERS: Final = 256
+_MAX_PIPELINED: Final = 16
+_HEALTH: Final = b"/health/"
+
+
+class _RefusedError(Exception):
+    """Raised in a callback of the parser to refuse the request; uvicorn reports it as invalid."""
+
+    def __init__(self, status: bytes, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+
+    def response(self) -> bytes:
+        number, _, title = self.status.decode().partition(" ")
+        problem = {
+            "type": "about:blank",
+            "title": title,
+            "status": int(number),
+            "code": self.code,
+            "detail": self.detail,
+        }
+        body = msgspec.json.encode(problem)
+        head = b"HTTP/1.1 %b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n"
+        return head % (self.status, len(body)) + b"connection: close\r\n\r\n" + body
+
+
+_INVALID: Final = _RefusedError(b"400 Bad Request", "malformed", "the request is not valid HTTP")
+_HEAD_TOO_LARGE: Final = _RefusedError(
+    b"431 Request Header Fields Too Large",
+    "head_too_large",
+    f"the head of a request has at most {_MAX_HEAD_BYTES} bytes",
+)
+_TOO_MANY_HEADERS: Final = _RefusedError(
+    b"431 Request Header Fields Too Large", "too_many_headers", "the request has too many headers"
+)
+_HOST_INVALID: Final = _RefusedError(
+    b"400 Bad Request", "malformed", "a request has one Host header, not none or several"
+)
+_ENCODING_UNKNOWN: Final = _RefusedError(
+    b"501 Not Implemented", "transfer_encoding_unknown", "the only known transfer encoding is chunked"
+)
+_TOO_MANY_PIPELINED: Final = _RefusedError(
+    b"429 Too Many Requests",
+    "too_many_requests",
+    f"at most {_MAX_PIPELINED} requests may wait on one connection",
+)
+_TOO_MANY_CONNECTIONS: Final = _RefusedError(
+    b"503 Service Unavailable", "too_many_connections", "the service holds as many connections as it can"
+)
+_TOO_SLOW: Final = _RefusedError(
+    b"408 Request Timeout", "request_timeout", "the request has not arrived in time"
 )
 
 
-class HttpProtocol(WriteTimeout, HttpToolsProtocol):
+class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
     """Serves requests, event streams and downloads on one connection.
 
-    httptools accepts heads and trailers of any length; past 64 KiB this class answers 431. It drops trailers:
-    a proxy that names the user in a header may pass on a trailer of that name which the user wrote.
+    It drops trailers: a proxy that names the user in a header may pass on a trailer of that name which the
+    user wrote.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, limit: ConnectionLimit, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._is_head_parsed = False
+        self._limit = limit
+        self._is_served = True
+        self._is_upgraded = False
+        self._is_head_open = False
         self._has_progressed = False
         self._head_bytes = 0
+        self._refusal: _RefusedError | None = None
 
-    def data_received(self, data: bytes) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.flow = _IntakeFlow(transport, self.go_on)
+        self._is_served = self._limit.admit(len(self.connections))
+        if not self._is_served and self._limit.is_beyond_reserve(len(self.connections)):
+            reset_connection(transport)
+            return
+        self._limit.add_waiting(self)
+        self.start_idle_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._limit.remove_waiting(self)
+        self.discard_held()
+        super().connection_lost(exc)
+
+    def close_waiting(self) -> None:
+        self.transport.close()
+
+    def may_parse(self) -> bool:
+        return not self.pipeline and not self.flow.read_paused and not self._is_upgraded
+
+    def resume_transport(self) -> None:
+        if not self.flow.read_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def parse(self, data: bytes) -> None:
         self._has_progressed = False
-        super().data_received(data)
+        super(Intake, self).data_received(data)
+        if self._is_upgraded:
+            return
         self._head_bytes = 0 if self._has_progressed else self._head_bytes + len(data)
-        if self._head_bytes > _MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.transport.write(_HEAD_TOO_LARGE)
-            self.transport.close()
+        if self._head_bytes > _MAX_HEAD_BYTES:
+            self._refuse(_HEAD_TOO_LARGE)
+        self.watch_request(len(data))
+
+    @property
+    def is_head_open(self) -> bool:
+        return self._is_head_open
+
+    @property
+    def is_body_open(self) -> bool:
+        return self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete
+
+    @property
+    def is_reading(self) -> bool:
+        return not self.flow.read_paused and not self._held
+
+    def on_receive_timeout(self) -> None:
+        self._refuse(_TOO_SLOW)
 
     def on_message_begin(self) -> None:
-        self._is_head_parsed = False
+        self._is_head_open = True
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._is_head_parsed:
-            super().on_header(name, value)
+        if not self._is_head_open:
+            return
+        super().on_header(name, value)
+        if len(self.headers) > _MAX_HEADERS:
+            self._raise(_TOO_MANY_HEADERS)
 
     def on_headers_complete(self) -> None:
-        self._is_head_parsed = self._has_progressed = True
+        self._is_head_open = False
+        self._has_progressed = True
+        self._limit.remove_waiting(self)
+        self._check_head()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -52,3 +163,66 @@ class HttpProtocol(WriteTimeout, HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._has_progressed = True
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self.transport.is_closing():
+            if not self.pipeline and self.cycle.response_complete:
+                self._limit.add_waiting(self)
+            self.go_on()
+
+    def handle_websocket_upgrade(self) -> None:
+        self._is_upgraded = True
+        self.stop_receive_timer()
+        self.discard_held()
+        super().handle_websocket_upgrade()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002
+        """Answer what the parser refused; uvicorn calls this for every error of its parser."""
+        self._refuse(self._refusal or _INVALID)
+
+    def _check_head(self) -> None:
+        """Refuse a head that proxies may read differently, and a request for which there is no place."""
+        hosts = encodings = 0
+        for name, value in self.headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"transfer-encoding":
+                encodings += 1
+                if encodings > 1 or value.strip().lower() != b"chunked":
+                    self._raise(_ENCODING_UNKNOWN)
+        if hosts > 1 or (not hosts and self.parser.get_http_version() != "1.0"):
+            self._raise(_HOST_INVALID)
+        if len(self.pipeline) >= _MAX_PIPELINED:
+            self._raise(_TOO_MANY_PIPELINED)
+        if not self._is_served and not self.url.startswith(_HEALTH):
+            self._raise(_TOO_MANY_CONNECTIONS)
+
+    def _raise(self, refusal: _RefusedError) -> None:
+        self._refusal = refusal
+        raise refusal
+
+    def _refuse(self, refusal: _RefusedError) -> None:
+        """Answer and close. A response that has begun is cut off, since nothing may be written into it."""
+        self.stop_receive_timer()
+        self.discard_held()
+        if self.transport.is_closing():
+            return
+        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
+            reset_connection(self.transport)
+            return
+        self.transport.write(refusal.response())
+        self.transport.close()
+
+
+class _IntakeFlow(FlowControl):
+    """uvicorn's flow control, which lets the protocol parse what it holds before it reads more."""
+
+    def __init__(self, transport: asyncio.Transport, go_on: Callable[[], None]) -> None:
+        super().__init__(transport)
+        self._go_on = go_on
+
+    def resume_reading(self) -> None:
+        if self.read_paused:
+            self.read_paused = False
+            self._go_on()

@@ -1,6 +1,7 @@
 """uvicorn's WebSocket protocol, which sends only as fast as pongs show that the client reads.
 
 A client that has stopped reading is closed with 1013; if it does not take the close, its connection is reset.
+Nothing is read before the caller is admitted. A client that sends too many frames is closed with 1008.
 """
 
 import asyncio
@@ -8,13 +9,16 @@ import random
 import struct
 from typing import Any, Final
 
-from uvicorn._types import ASGISendEvent
+from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame, Opcode
 
 from headrace.api.server.flow_control import MIN_WINDOW, SendWindow
+from headrace.api.server.frame_budget import FrameBudget
+from headrace.api.server.intake import Intake
 from headrace.api.server.write_timeout import WriteTimeout, reset_connection
 
+POLICY_VIOLATION: Final = 1008
 TRY_AGAIN_LATER: Final = 1013
 # The key under which the ASGI scope's `extensions` hold the protocol itself.
 EXTENSION: Final = "headrace.connection"
@@ -23,14 +27,21 @@ _KEEPALIVE_SECONDS: Final = 15.0
 # A keepalive has little to wait behind; a ping after a message may have half a window before it.
 _KEEPALIVE_PONG_SECONDS: Final = 14.0
 _PONG_SECONDS: Final = 24.0
-_CLOSE_REASON: Final = "the client does not read"
+# After a close was sent, only the client's own close matters, which is small.
+_MAX_CLOSING_BYTES: Final = 1024
 
 
-class WebSocketProtocol(WriteTimeout, WebSocketsSansIOProtocol):
-    """One WebSocket whose messages are paced by a `SendWindow`."""
+class WebSocketProtocol(WriteTimeout, Intake, WebSocketsSansIOProtocol):
+    """One WebSocket whose messages are paced by a `SendWindow`, and whose client has a `FrameBudget`."""
+
+    part_bytes = 512
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.read_paused = True
+        self._is_admitted = False
+        self._budget = FrameBudget(self.loop.time())
+        self._closing_bytes = 0
         self._window = SendWindow(random.randrange(MIN_WINDOW // 2))  # noqa: S311  (spreads load, hides nothing)
         self._window_opened: asyncio.Event | None = None
         self._ping_count = 0
@@ -41,6 +52,52 @@ class WebSocketProtocol(WriteTimeout, WebSocketsSansIOProtocol):
     async def run_asgi(self) -> None:
         self.scope["extensions"] = {**(self.scope["extensions"] or {}), EXTENSION: self}  # type: ignore[dict-item]
         await super().run_asgi()
+
+    def data_received(self, data: bytes) -> None:
+        if not self.handshake_initiated:
+            super(Intake, self).data_received(data)
+            if not self.transport.is_closing():
+                self.transport.pause_reading()
+        elif self.close_sent:
+            self._closing_bytes += len(data)
+            if self._closing_bytes > _MAX_CLOSING_BYTES:
+                self.transport.close()
+            else:
+                super(Intake, self).data_received(data)
+        else:
+            super().data_received(data)
+
+    def may_parse(self) -> bool:
+        return self._is_admitted and not self.read_paused and not self.close_sent
+
+    def parse(self, data: bytes) -> None:
+        self.conn.receive_data(data)
+        if self.conn.parser_exc is not None:
+            self.handle_parser_exception()
+        elif self._budget.take(len(self.conn.events), self.loop.time()):
+            self.handle_events()
+        else:
+            self._close_now(POLICY_VIOLATION, "too many frames")
+
+    def resume_transport(self) -> None:
+        if not self.read_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def start_reading(self) -> None:
+        """Read what the client sends, now that it is admitted."""
+        self._is_admitted = True
+        self._read_on()
+
+    async def receive(self) -> ASGIReceiveEvent:
+        message = await self.queue.get()
+        if self._is_admitted and self.queue.empty():
+            self._read_on()
+        return message
+
+    def _read_on(self) -> None:
+        if self.read_paused and not self.transport.is_closing():
+            self.read_paused = False
+            self.go_on()
 
     def write_messages(self, data: bytes, messages: int) -> bool:
         """Write *data*, *messages* whole messages; return False if the client must read first or is gone."""
@@ -98,6 +155,7 @@ class WebSocketProtocol(WriteTimeout, WebSocketsSansIOProtocol):
         if self.pending_ping_payload is None or bytes(event.data) != self.pending_ping_payload:
             return
         self.stop_keepalive()
+        self._budget.give_back()
         self._window.pong_received(self.loop.time())
         self._release_senders()
         if self._window.is_ping_due:
@@ -129,13 +187,16 @@ class WebSocketProtocol(WriteTimeout, WebSocketsSansIOProtocol):
             self._close_stalled()
 
     def _close_stalled(self) -> None:
+        self._close_now(TRY_AGAIN_LATER, "the client does not read")
+
+    def _close_now(self, code: int, reason: str) -> None:
+        """Send a close and end the connection, without waiting for the client's own close."""
         if self.close_sent or self.transport.is_closing():
             return
         self.stop_keepalive()
-        self.queue.put_nowait(
-            {"type": "websocket.disconnect", "code": TRY_AGAIN_LATER, "reason": _CLOSE_REASON}
-        )
-        self.conn.send_close(TRY_AGAIN_LATER, _CLOSE_REASON)
+        self.discard_held()
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.conn.send_close(code, reason)
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
         self.transport.close()
