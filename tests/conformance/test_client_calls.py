@@ -11,8 +11,8 @@ from msgspec import Struct
 
 from conformance.node import needs_node, node_call
 from conformance.service import Service
-from conformance.watchers import SECONDS
 from headrace_client import ApiError, AsyncClient, Client, UnreachableError, WaitTimeoutError
+from support.patience import PATIENCE_SECONDS
 
 
 class Params(Struct):
@@ -28,7 +28,7 @@ class Caller:
 
     async def __call__(self, name: str, *arguments: Any, **more: Any) -> Any:
         method = getattr(self.client, name)
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             if isinstance(self.client, AsyncClient):
                 return await method(*arguments, **more)
             return await asyncio.to_thread(method, *arguments, **more)
@@ -48,7 +48,7 @@ async def call(request: pytest.FixtureRequest, service: Service) -> AsyncIterato
 async def test_a_job_can_be_submitted_awaited_and_shown(call: Caller) -> None:
     job = await call("submit", "ticks", Params(2), tags=["a", "b"], priority=7, meta={"from": "test"})
 
-    done = await call("wait", job.id, timeout=SECONDS)
+    done = await call("wait", job.id, timeout=PATIENCE_SECONDS)
 
     assert (job.state, job.tags, job.priority, job.is_final) == ("queued", ["a", "b"], 7, False)
     assert (done.state, done.result, done.meta, done.is_final) == (
@@ -82,17 +82,17 @@ async def test_wait_times_out_without_ending_the_job(call: Caller, service: Serv
         await call("wait", job_id, timeout=0.2)
 
     assert (await call("cancel", job_id)).state == "cancelled"
-    assert (await call("wait", job_id, timeout=SECONDS)).state == "cancelled"
+    assert (await call("wait", job_id, timeout=PATIENCE_SECONDS)).state == "cancelled"
 
 
 async def test_a_failed_job_can_be_retried(call: Caller) -> None:
     job = await call("submit", "flaky", {"fail_times": 1}, max_attempts=1)
-    failed = await call("wait", job.id, timeout=SECONDS)
+    failed = await call("wait", job.id, timeout=PATIENCE_SECONDS)
 
     await call("retry", job.id)
 
     assert (failed.state, failed.error.code) == ("failed", "step_failed")
-    assert (await call("wait", job.id, timeout=SECONDS)).state == "succeeded"
+    assert (await call("wait", job.id, timeout=PATIENCE_SECONDS)).state == "succeeded"
 
 
 async def test_invalid_params_are_refused_with_their_paths(call: Caller) -> None:
@@ -173,7 +173,7 @@ async def test_an_unreachable_service_is_reported() -> None:
 @needs_node
 async def test_the_typescript_client_can_submit_wait_show_and_cancel(service: Service) -> None:
     async def ask(name: str, *arguments: Any) -> dict[str, Any]:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             return await node_call(service.url, name, *arguments)
 
     key, params = uuid4().hex, {"count": 2, "interval_ms": 1}

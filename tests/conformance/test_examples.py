@@ -9,7 +9,7 @@ import pytest
 
 from conformance.node import NODE, TYPESCRIPT, needs_node
 from conformance.service import Service
-from conformance.watchers import SECONDS
+from support.patience import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 MODULE = (TYPESCRIPT / "src" / "index.js").as_uri()
@@ -31,7 +31,7 @@ async def printed(*command: str) -> str:
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     try:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             output, errors = await process.communicate()
     finally:
         if process.returncode is None:

@@ -8,7 +8,6 @@ import pytest
 from conformance.node import needs_node, node_watch
 from conformance.watchers import (
     CLIENTS,
-    SECONDS,
     Watcher,
     WatchResult,
     typescript_events,
@@ -16,6 +15,7 @@ from conformance.watchers import (
     watched_by,
 )
 from headrace_client import AsyncClient, Client
+from support.patience import PATIENCE_SECONDS
 from support.scripted_server import Scene, scripted_event_server, scripted_server, sends
 
 JOB = "01a1fcda-1222-71e3-b3dd-702451ba443d"
@@ -119,7 +119,7 @@ TWICE = (sends(*events(1), code=1011), sends(END))
 
 async def test_python_clients_send_the_token_with_every_connection() -> None:
     async with (
-        asyncio.timeout(SECONDS),
+        asyncio.timeout(PATIENCE_SECONDS),
         scripted_server(*TWICE) as blocking,
         scripted_server(*TWICE) as waiting,
     ):
@@ -134,7 +134,7 @@ async def test_python_clients_send_the_token_with_every_connection() -> None:
 
 @needs_node
 async def test_typescript_streams_over_http_if_a_socket_cannot_send_the_token() -> None:
-    async with asyncio.timeout(SECONDS), scripted_event_server(*TWICE) as fetched:
+    async with asyncio.timeout(PATIENCE_SECONDS), scripted_event_server(*TWICE) as fetched:
         await node_watch("socket", fetched.url, JOB, 0, lambda _: None, token="secret")
 
     assert fetched.tokens == ["Bearer secret"] * 2
@@ -151,7 +151,7 @@ async def test_a_server_that_is_not_headrace_is_refused() -> None:
 async def test_typescript_gives_up_on_a_service_that_stays_away(transport: str) -> None:
     scenes = (sends(*events(1, 2), code=1011), sends(code=1013))
     async with (
-        asyncio.timeout(SECONDS),
+        asyncio.timeout(PATIENCE_SECONDS),
         (scripted_server if transport == "socket" else scripted_event_server)(*scenes) as server,
     ):
         seen: list[bytes] = []
@@ -165,7 +165,7 @@ async def test_typescript_gives_up_on_a_service_that_stays_away(transport: str) 
 @needs_node
 @pytest.mark.parametrize("transport", ["socket", "events"])
 async def test_typescript_reports_a_service_that_was_never_reachable(transport: str) -> None:
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         ending = await node_watch(transport, "http://127.0.0.1:9", JOB, 0, print, patienceMs=300)
 
     assert ending == "UnreachableError"

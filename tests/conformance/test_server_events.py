@@ -5,12 +5,13 @@ import asyncio
 import msgspec
 
 from conformance.service import History, Service
-from conformance.watchers import SECONDS, blocks
+from conformance.watchers import blocks
+from support.patience import PATIENCE_SECONDS
 
 
 async def test_only_events_have_an_id_and_it_is_their_number(service: Service, history: History) -> None:
     url = f"/api/v1/jobs/{history.job_id}/stream"
-    async with asyncio.timeout(SECONDS), service.api.http.stream("GET", url) as response:
+    async with asyncio.timeout(PATIENCE_SECONDS), service.api.http.stream("GET", url) as response:
         seen = [dict(line.split(b": ", 1) for line in block.split(b"\n")) async for block in blocks(response)]
 
     for block in seen:
@@ -22,7 +23,10 @@ async def test_last_event_id_overrides_the_cursor(service: Service, history: His
     url = f"/api/v1/jobs/{history.job_id}/stream?after=0"
     last = len(history.events) - 1
     headers = {"Last-Event-ID": str(last)}
-    async with asyncio.timeout(SECONDS), service.api.http.stream("GET", url, headers=headers) as response:
+    async with (
+        asyncio.timeout(PATIENCE_SECONDS),
+        service.api.http.stream("GET", url, headers=headers) as response,
+    ):
         seen = [block async for block in blocks(response)]
 
     assert [b"\nid: " in b"\n" + block for block in seen] == [False, True, False]

@@ -10,7 +10,7 @@ import pytest
 import websockets
 
 from conformance.service import Service
-from conformance.watchers import SECONDS
+from support.patience import PATIENCE_SECONDS, open_socket
 
 
 @asynccontextmanager
@@ -19,7 +19,7 @@ async def connected(
 ) -> AsyncIterator[websockets.ClientConnection]:
     """Connect to the socket of a job, and skip its `hello`."""
     url = f"{service.api.ws}/api/v1/jobs/{job_id}/ws{query}"
-    async with asyncio.timeout(SECONDS), websockets.connect(url) as socket:
+    async with asyncio.timeout(PATIENCE_SECONDS), open_socket(url) as socket:
         await socket.recv()
         yield socket
 
@@ -122,7 +122,7 @@ async def test_a_waiting_job_can_be_cancelled_over_the_socket(service: Service) 
 async def test_invalid_cursors_are_refused(service: Service, after: str) -> None:
     job_id = await service.waiting_job()
     url = f"{service.api.ws}/api/v1/jobs/{job_id}/ws?after={after}"
-    async with asyncio.timeout(SECONDS), websockets.connect(url) as socket:
+    async with asyncio.timeout(PATIENCE_SECONDS), open_socket(url) as socket:
         frames = [await socket.recv()]
         await socket.wait_closed()
 
@@ -137,7 +137,7 @@ async def test_batch_mode_sends_ready_frames_in_one_message(service: Service) ->
     await service.api.http.post(f"/api/v1/jobs/{job_id}/cancel")
 
     url = f"{service.api.ws}/api/v1/jobs/{job_id}/ws?batch=true"
-    async with asyncio.timeout(SECONDS), websockets.connect(url) as socket:
+    async with asyncio.timeout(PATIENCE_SECONDS), open_socket(url) as socket:
         messages = [msgspec.json.decode(message) async for message in socket]
 
     assert any(isinstance(message, list) for message in messages)

@@ -7,16 +7,15 @@ from typing import Any, Final
 import httpx
 import msgspec
 import pytest
-import websockets
 from msgspec import Struct
 from websockets.exceptions import ConnectionClosed
 
 from conformance.node import needs_node, node_watch
 from headrace_client import AsyncClient, Client, WatchRefusedError
 from support.harness import TLS
+from support.patience import PATIENCE_SECONDS, open_socket
 
 # Only a hanging test waits this long.
-SECONDS: Final = 60
 
 OnFrame = Callable[[bytes], None]
 Watcher = Callable[[str, str, int, OnFrame], Coroutine[Any, Any, str]]
@@ -48,7 +47,7 @@ async def socket(url: str, job_id: str, after: int, on_frame: OnFrame) -> str:
     """WS /jobs/{id}/ws."""
     last = b""
     address = f"{url.replace('http', 'ws', 1)}/api/v1/jobs/{job_id}/ws?after={after}"
-    async with websockets.connect(address, max_size=None) as connection:
+    async with open_socket(address, max_size=None) as connection:
         try:
             while True:
                 last = await connection.recv(decode=False)
@@ -62,7 +61,7 @@ async def socket(url: str, job_id: str, after: int, on_frame: OnFrame) -> str:
 async def server_events(url: str, job_id: str, after: int, on_frame: OnFrame) -> str:
     """GET /jobs/{id}/stream."""
     last = b""
-    async with httpx.AsyncClient(base_url=url, timeout=SECONDS, verify=TLS) as http:
+    async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_SECONDS, verify=TLS) as http:
         address = f"/api/v1/jobs/{job_id}/stream?after={after}"
         async with http.stream("GET", address) as response:
             if response.is_error:
@@ -86,7 +85,9 @@ async def blocks(response: httpx.Response) -> AsyncIterator[bytes]:
 async def polling(url: str, job_id: str, after: int, on_frame: OnFrame) -> str:
     """GET /jobs/{id}/events, polled."""
     was_there = False
-    async with httpx.AsyncClient(base_url=f"{url}/api/v1/jobs/{job_id}", timeout=SECONDS, verify=TLS) as http:
+    async with httpx.AsyncClient(
+        base_url=f"{url}/api/v1/jobs/{job_id}", timeout=PATIENCE_SECONDS, verify=TLS
+    ) as http:
         while True:
             response = await http.get(f"/events?limit=1000&after={after}")
             if response.is_error:
@@ -107,7 +108,7 @@ async def python(url: str, job_id: str, after: int, on_frame: OnFrame) -> str:
     """The blocking Python client, in a thread."""
 
     def watch() -> str:
-        with Client(url) as client, client.watch(job_id, after, patience=SECONDS) as frames:
+        with Client(url) as client, client.watch(job_id, after, patience=PATIENCE_SECONDS) as frames:
             try:
                 for _ in frames:
                     loop.call_soon_threadsafe(on_frame, frames.raw)
@@ -121,7 +122,7 @@ async def python(url: str, job_id: str, after: int, on_frame: OnFrame) -> str:
 
 async def python_async(url: str, job_id: str, after: int, on_frame: OnFrame) -> str:
     """The asynchronous Python client."""
-    async with AsyncClient(url) as client, client.watch(job_id, after, patience=SECONDS) as frames:
+    async with AsyncClient(url) as client, client.watch(job_id, after, patience=PATIENCE_SECONDS) as frames:
         try:
             async for _ in frames:
                 on_frame(frames.raw)
@@ -160,7 +161,7 @@ def watched_by(*watchers: Watcher) -> pytest.MarkDecorator:
 async def watched(watcher: Watcher, url: str, job_id: str, after: int = 0) -> WatchResult:
     """Run the watcher to its end."""
     seen = WatchResult()
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         seen.end_reason = await watcher(url, job_id, after, seen.frames.append)
     return seen
 
@@ -175,12 +176,12 @@ class BackgroundWatch:
 
     async def until_first_event(self) -> None:
         """Wait until the watcher has received an event, and so is connected."""
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await self._began.wait()
 
     async def result(self) -> WatchResult:
         """Wait until the watcher ends, and return its result."""
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             self._result.end_reason = await self._task
         return self._result
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import asyncpg
 
-from faults.processes import until_async
+from support.patience import until_async
 
 _AWAY: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 

@@ -9,6 +9,8 @@ from uuid import uuid4
 
 import httpx
 
+from support.patience import PATIENCE_SECONDS
+
 _PAUSE_SECONDS: Final = 0.05
 
 
@@ -50,7 +52,7 @@ class Load:
     async def submit_until_accepted(self) -> None:
         """Submit one job, and repeat the request with the same key until it is accepted."""
         key = uuid4().hex
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while await self.submit(key=key) is None:
                 await asyncio.sleep(_PAUSE_SECONDS)
 
@@ -75,7 +77,7 @@ class Load:
     async def until_more(self, count: int) -> None:
         """Wait until *count* more jobs are accepted."""
         target = len(self.accepted) + count
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while len(self.accepted) < target:
                 await asyncio.sleep(0.01)
 

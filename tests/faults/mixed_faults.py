@@ -13,7 +13,6 @@ import redis.asyncio as async_redis
 from faults import servers
 from faults.flushes import slow_flushes
 from faults.mixed_workers import MixedWorkers
-from faults.processes import until_async
 from faults.proxy import Mode, Proxy
 from faults.read_only_store import read_only
 from faults.stream_torment import Torment
@@ -22,6 +21,7 @@ from headrace.adapters.servers import EmbeddedServer
 from headrace.domain.database import TRANSIENT
 from headrace.settings import Settings
 from support.injected_errors import COUNT_WRITES, SQLSTATES, inject, stop_injecting
+from support.patience import until_async
 
 _EVERY: Final = 10
 _MIN_WRITES: Final = 100

@@ -15,6 +15,7 @@ from faults import processes
 from faults.read_only_store import HEADRACE_WITHOUT_OVERRIDE
 from headrace.adapters.servers.processes import Process
 from headrace.settings import Settings
+from support.patience import until
 
 FLOWS: Final = Path(__file__).parent / "flows" / "mixed_flows.py"
 _RELEASES: Final = (1, 2, 3)
@@ -91,7 +92,7 @@ class MixedWorkers:
         """Return the worker below a random supervisor."""
         supervisor = self._random.choice(self._workers)
         # After a crash the supervisor pauses before it starts the next worker.
-        await processes.until(lambda: bool(supervisor.children()), lambda: supervisor.output[-4_000:])
+        await until(lambda: bool(supervisor.children()), lambda: supervisor.output[-4_000:])
         return supervisor.children()
 
     async def _restart(self, index: int, release: int) -> None:

@@ -5,11 +5,11 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import httpx
 import msgspec
@@ -17,10 +17,10 @@ import msgspec
 from headrace.adapters.servers.processes import Process
 from headrace.settings import Settings
 from support.harness import TLS
+from support.patience import PATIENCE_SECONDS, until, until_async
 
 HEADRACE: Final = (str(Path(sys.executable).with_name("headrace")),)
 _NUMBERS: Final = count(1)
-_TIMEOUT_SECONDS: Final = 120
 
 
 class LoggedProcess:
@@ -43,7 +43,7 @@ class LoggedProcess:
 
     async def wait(self) -> int:
         """Wait until the process ends by itself. Return its exit status."""
-        return await asyncio.wait_for(self.process.wait(), _TIMEOUT_SECONDS)
+        return await asyncio.wait_for(self.process.wait(), PATIENCE_SECONDS)
 
     async def kill(self) -> None:
         """Kill the process and all its descendants."""
@@ -113,7 +113,9 @@ async def api(
     port = free_port() if port is None else port
     async with running(settings, "api", "--port", str(port), command=command) as started:
         address = f"http://127.0.0.1:{port}"
-        async with httpx.AsyncClient(base_url=address, trust_env=False, verify=TLS) as client:
+        async with httpx.AsyncClient(
+            base_url=address, timeout=PATIENCE_SECONDS, trust_env=False, verify=TLS
+        ) as client:
             await until_async(lambda: is_live(client), lambda: started.output)
         yield started, address
 
@@ -125,27 +127,6 @@ async def freeze(frozen: Sequence[LoggedProcess | Process], seconds: float) -> N
     await asyncio.sleep(seconds)
     for process in frozen:
         process.send(signal.SIGCONT)
-
-
-async def until(condition: Callable[[], bool], explain: Callable[[], str] = str) -> None:
-    """Wait until *condition* holds; *explain* adds a text to the error of a timeout."""
-
-    async def check() -> bool:
-        return condition()
-
-    await until_async(check, explain)
-
-
-async def until_async(
-    condition: Callable[[], Any], explain: Callable[[], str] = str, seconds: float = _TIMEOUT_SECONDS
-) -> None:
-    """Wait as `until` does, for an asynchronous condition."""
-    try:
-        async with asyncio.timeout(seconds):
-            while not await condition():
-                await asyncio.sleep(0.02)
-    except TimeoutError as error:
-        raise AssertionError(f"waited for {seconds} s: {explain()}") from error
 
 
 def free_port() -> int:

@@ -5,9 +5,9 @@ import shutil
 import signal
 from contextlib import suppress
 
-from faults.processes import until
 from headrace.adapters.servers import EmbeddedServer
 from headrace.domain.database import TRANSIENT, Database
+from support.patience import until
 
 
 async def stop(server: EmbeddedServer, number: signal.Signals) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 from uuid import UUID
 
 from faults.load import Load
-from faults.processes import until_async
 from headrace.adapters.database import StatementPool
 from headrace.domain.database import TRANSIENT
 from support.harness import Api
+from support.patience import PATIENCE_SECONDS, until_async
 
 _OPEN = """
 SELECT id, state, attempt, losses FROM jobs
@@ -16,7 +16,9 @@ WHERE ($1::uuid[] IS NULL OR id = ANY($1::uuid[])) AND state IN ('queued', 'runn
 """
 
 
-async def settled(database: StatementPool, job_ids: Sequence[str] | None = None, seconds: float = 40) -> None:
+async def settled(
+    database: StatementPool, job_ids: Sequence[str] | None = None, seconds: float = PATIENCE_SECONDS
+) -> None:
     """Wait until the jobs with these ids are final; None: all jobs."""
     ids = None if job_ids is None else [UUID(job_id) for job_id in job_ids]
     unfinished: list[str] = []

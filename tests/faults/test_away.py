@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 import redis.asyncio as async_redis
-import websockets
 
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
 from support.harness import Api, serving, working
+from support.patience import PATIENCE_SECONDS, open_socket
 
 
 @pytest.fixture
@@ -56,7 +56,10 @@ async def test_watchers_miss_no_event_while_their_pubsub_is_killed(
 async def test_an_unpublished_last_event_is_noticed(settings: Settings, database: StatementPool) -> None:
     async with serving(settings) as api, working(settings):
         job = await api.submit("noop", run_at="2100-01-01T00:00:00Z")
-        async with asyncio.timeout(20), websockets.connect(f"{api.ws}/api/v1/jobs/{job['id']}/ws") as socket:
+        async with (
+            asyncio.timeout(PATIENCE_SECONDS),
+            open_socket(f"{api.ws}/api/v1/jobs/{job['id']}/ws") as socket,
+        ):
             await socket.recv()
             # This ends the job without a publication.
             await database.fetch(
@@ -88,7 +91,7 @@ async def test_cutting_database_connections_under_load_loses_no_job(
 
     cutting = asyncio.create_task(cut())
     accepted: list[str] = []
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while len(accepted) < 40:
             response = await service.http.post("/api/v1/jobs", json={"pipeline": "noop"})
             assert response.status_code in (202, 503), response.text

@@ -12,6 +12,7 @@ from faults import processes
 from headrace.adapters.servers.processes import Process
 from headrace.settings import Settings
 from support.harness import Api, serving
+from support.patience import until
 
 FLOWS = Path(__file__).parent / "flows" / "process_flows.py"
 
@@ -24,7 +25,7 @@ def apart(settings: Settings) -> Settings:
 async def enter(api: Api, note: Path, case: str) -> tuple[str, list[Process]]:
     """Submit a job whose step starts processes; return its id and the processes, once they run."""
     job = await api.submit("leaving", params={"note": str(note), "case": case})
-    await processes.until(note.exists)
+    await until(note.exists)
     return job["id"], alive(note)
 
 
@@ -35,7 +36,7 @@ def alive(note: Path) -> list[Process]:
 
 
 async def all_ended(left: list[Process]) -> None:
-    await processes.until(lambda: not any(process.is_alive() for process in left))
+    await until(lambda: not any(process.is_alive() for process in left))
 
 
 @pytest.mark.parametrize("case", ["succeeds", "raises", "exits", "is_killed", "kills_its_group"])
@@ -80,16 +81,16 @@ async def test_what_a_step_started_ends_with_its_worker(
 
         await all_ended(left)
         if killed != "worker":
-            await processes.until(lambda: not worker.is_alive())
+            await until(lambda: not worker.is_alive())
 
 
 async def test_a_worker_ends_with_a_supervisor_that_is_killed_at_its_start(apart: Settings) -> None:
     async with processes.running(apart, "worker") as parent:
-        await processes.until(lambda: bool(parent.children()))
+        await until(lambda: bool(parent.children()))
         worker = parent.child()
         parent.process.kill()
 
-        await processes.until(lambda: not worker.is_alive())
+        await until(lambda: not worker.is_alive())
 
 
 async def test_steps_run_the_code_that_their_worker_has_loaded(apart: Settings, tmp_path: Path) -> None:

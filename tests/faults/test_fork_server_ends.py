@@ -13,6 +13,7 @@ from headrace.adapters.database import StatementPool
 from headrace.adapters.servers.processes import Process
 from headrace.settings import Settings
 from support.harness import serving
+from support.patience import until
 
 FLOW = """
 import time
@@ -81,7 +82,7 @@ async def test_a_file_that_changes_while_the_worker_waits_for_postgresql_is_not_
     await database.fetch("ALTER TABLE pipelines RENAME TO pipelines_away")
     async with processes.running(edited, "worker", "--alone") as worker:
         await worker.wait_for_output("waiting_for_postgresql")
-        await processes.until(lambda: (tmp_path / "imports").read_text().count("imported") == 2)
+        await until(lambda: (tmp_path / "imports").read_text().count("imported") == 2)
         write_version(source, 2)
         await database.fetch("ALTER TABLE pipelines_away RENAME TO pipelines")
         await worker.wait_for_output("worker_ready")
@@ -97,14 +98,14 @@ async def test_a_worker_whose_fork_server_ends_hands_its_steps_back_and_is_repla
     async with serving(edited) as api, processes.supervised(edited) as parent:
         running = (await api.submit("edited"))["id"]
         late = (await api.submit("late"))["id"]
-        await processes.until(lambda: (tmp_path / "entered").exists() and (tmp_path / "waiting").exists())
+        await until(lambda: (tmp_path / "entered").exists() and (tmp_path / "waiting").exists())
         write_version(source, 2)
         server = fork_server(parent.child())
         steps = processes.family(server.pid)
         assert steps
         server.send(signal.SIGKILL)
         await parent.wait_for_output("fork_server_ended")
-        await processes.until(lambda: not any(step.is_alive() for step in steps))
+        await until(lambda: not any(step.is_alive() for step in steps))
         (tmp_path / "loop_goes").touch()
         (tmp_path / "go").touch()
         done = await asyncio.gather(api.finish(running), api.finish(late))

@@ -15,6 +15,7 @@ from faults import crashing, processes
 from headrace.cli.managed_process import ManagedProcess
 from headrace.settings import Settings
 from support.harness import TLS, register_pipelines
+from support.patience import until_async
 
 _UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 
@@ -38,10 +39,10 @@ async def test_an_api_process_that_hangs_is_replaced(
         async with httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{port}", trust_env=False, verify=TLS
         ) as client:
-            await processes.until_async(lambda: processes.is_live(client))
+            await until_async(lambda: processes.is_live(client))
             with pytest.raises(httpx.TransportError):
                 await client.post("/api/v1/jobs", json={"pipeline": "noop"}, timeout=60)
-            await processes.until_async(lambda: processes.is_live(client))
+            await until_async(lambda: processes.is_live(client))
             response = await client.post("/api/v1/jobs", json={"pipeline": "noop"})
     finally:
         await api.stop(10, asyncio.Event())

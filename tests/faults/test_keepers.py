@@ -13,6 +13,7 @@ from faults.processes import LoggedProcess
 from headrace.adapters.servers.processes import Process
 from headrace.settings import Settings
 from support.harness import serving
+from support.patience import until
 
 FLOWS = Path(__file__).parent / "flows" / "process_flows.py"
 THREAD = "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
@@ -50,12 +51,12 @@ async def test_what_a_step_started_ends_if_its_keeper_is_killed(
     note = tmp_path / "note"
     async with serving(kept) as api, processes.supervised(kept) as parent:
         job = await api.submit("leaving", params={"note": str(note), "case": "waits"})
-        await processes.until(note.exists)
+        await until(note.exists)
         left = [process for pid in note.read_text().split() if (process := Process.from_pid(int(pid)))]
         (keeper,) = keepers(parent.child())
         keeper.send(signal.SIGKILL)
         done = await api.finish(job["id"])
-        await processes.until(lambda: not any(process.is_alive() for process in left))
+        await until(lambda: not any(process.is_alive() for process in left))
         restarted = parent.output.count("worker_ready") > 1
         was_used = "fork_server_not_used" not in parent.output
 
@@ -74,14 +75,14 @@ async def test_what_a_step_started_ends_if_the_supervisor_has_the_id_1(
         supervisor = parent.child()
         finished = {"note": str(tmp_path / "finished"), "case": "succeeds"}
         done = await api.finish((await api.submit("leaving", params=finished))["id"])
-        await processes.until(lambda: not sleeping(parent))
+        await until(lambda: not sleeping(parent))
         note = tmp_path / "note"
         await api.submit("leaving", params={"note": str(note), "case": "waits"})
-        await processes.until(lambda: len(sleeping(parent)) == 3)
+        await until(lambda: len(sleeping(parent)) == 3)
         (tmp_path / "stop").touch()  # later attempts start nothing
         (worker,) = processes.children_of(supervisor.pid)
         worker.send(signal.SIGKILL)
-        await processes.until(lambda: not sleeping(parent))
+        await until(lambda: not sleeping(parent))
         await parent.wait_for_output("worker_ready", times=2)
         zombies = processes.zombies_below(supervisor.pid)
 

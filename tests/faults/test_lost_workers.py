@@ -12,7 +12,6 @@ from uuid import uuid4
 
 import msgspec
 import pytest
-import websockets
 
 from faults import processes
 from faults.checker import assert_kept
@@ -20,6 +19,7 @@ from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
 from headrace.workers.child import protocol
 from support.harness import Api, serving, working
+from support.patience import PATIENCE_SECONDS, open_socket
 
 FLOWS = Path(__file__).parent / "flows" / "fault_flows.py"
 DEMO = Path(__file__).parents[2] / "src" / "pipelines" / "shootout" / "assets" / "demo.json"
@@ -31,7 +31,7 @@ async def events_until(api: Api, job_id: str, kind: str, **fields: Any) -> list[
     frames = []
     async with (
         asyncio.timeout(180),
-        websockets.connect(f"{api.ws}/api/v1/jobs/{job_id}/ws", max_size=None) as socket,
+        open_socket(f"{api.ws}/api/v1/jobs/{job_id}/ws", max_size=None) as socket,
     ):
         async for message in socket:
             frame = msgspec.json.decode(message)
@@ -69,7 +69,7 @@ async def test_a_job_whose_lease_runs_out_five_times_goes_on_and_is_not_blamed(
     async with serving(settings) as api, working(settings):
         job = await api.submit("ticks", params={"count": 300, "interval_ms": 10})
         for attempt in range(1, 6):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 # This gives the lease to a worker that does not exist.
                 while not await database.fetch(
                     "UPDATE jobs SET lease_expires_at = '2000-01-01', lease_owner = 'ghost'"
@@ -109,7 +109,7 @@ def test_a_step_process_ends_when_its_worker_goes_away_with_unread_messages(tmp_
             worker_end.sendall(protocol.encode(run))
             worker_end.recv(1, socket.MSG_PEEK)
 
-        assert child.wait(20) == -signal.SIGKILL
+        assert child.wait(PATIENCE_SECONDS) == -signal.SIGKILL
     finally:
         child.kill()
         child.wait()

@@ -16,6 +16,7 @@ from headrace.adapters.database import StatementPool
 from headrace.domain.jobs.claim_rules import MAX_LOSSES
 from headrace.settings import Settings
 from support.harness import Api, register_pipelines, serving
+from support.patience import until, until_async
 
 FLOWS = Path(__file__).parent / "flows" / "harmful_flows.py"
 
@@ -51,7 +52,7 @@ async def submit_before_neighbours(
         "attempts": attempts,
     }
     culprit = (await api.submit(pipeline, params=params))["id"]
-    await processes.until((folder / culprit).exists)
+    await until((folder / culprit).exists)
     ids = []
     for name, count in neighbours.items():
         ids += await submit_all(api, name, count, seconds=seconds, folder=str(folder))
@@ -193,7 +194,7 @@ async def test_a_job_of_ten_steps_succeeds_although_its_worker_dies_once_in_each
     async with serving(harmful) as api, processes.supervised(harmful):
         params = {"folder": str(tmp_path), "deaths": deaths}
         job_id = (await api.submit("legs", params=params))["id"]
-        await settled(database, [job_id], seconds=100)
+        await settled(database, [job_id])
         job = (await assert_kept(api, database, [job_id]))[job_id]
 
     assert (job.state, job.attempt, job.lost_attempts) == ("succeeded", deaths + 1, deaths)
@@ -206,7 +207,7 @@ async def test_a_step_that_must_not_run_twice_fails_its_job_when_its_attempt_is_
     ledger = tmp_path / "ledger"
     async with serving(harmful) as api, processes.supervised(harmful) as parent:
         job_id = (await api.submit("precious", params={"ledger": str(ledger)}))["id"]
-        await processes.until(ledger.exists)
+        await until(ledger.exists)
         parent.child().send(ending)
         await settled(database, [job_id])
         job = (await read_records(database, [job_id]))[job_id]
@@ -224,4 +225,4 @@ async def _all_running(database: StatementPool, jobs: list[str], attempt: int = 
         )
         return bool(rows[0]["count"] == len(jobs))
 
-    await processes.until_async(are_running)
+    await until_async(are_running)

@@ -169,7 +169,7 @@ async def test_a_silent_database_connection_costs_a_worker_no_lease(
         # The open connections are dead; new connections can be opened at once.
         await network.become(Mode.HALF_OPEN)
         await network.become(Mode.PASS)
-        await settled(database, load.accepted, seconds=COMMAND_SECONDS * 2)
+        await settled(database, load.accepted)
 
         kept = await assert_kept(api, database, load.accepted, ledger)
 

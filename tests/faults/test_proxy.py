@@ -7,6 +7,7 @@ from contextlib import suppress
 import pytest
 
 from faults.proxy import Mode, Proxy, proxied
+from support.patience import PATIENCE_SECONDS
 
 Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -48,7 +49,7 @@ async def echo_server() -> AsyncIterator[EchoServer]:
         await opened.close()
 
 
-async def echo(pair: Pair, word: bytes, seconds: float = 5) -> bytes:
+async def echo(pair: Pair, word: bytes, seconds: float = PATIENCE_SECONDS) -> bytes:
     pair[1].write(word + b"\n")
     return await asyncio.wait_for(pair[0].readline(), seconds)
 
@@ -62,7 +63,7 @@ async def test_stalled_bytes_arrive_later(echo_server: EchoServer) -> None:
         await echo(pair, b"two", 0.1)
     await echo_server.become(Mode.PASS)
 
-    assert await asyncio.wait_for(pair[0].readline(), 5) == b"two\n"
+    assert await asyncio.wait_for(pair[0].readline(), PATIENCE_SECONDS) == b"two\n"
 
 
 async def test_drop_mode_resets_old_and_new_connections(echo_server: EchoServer) -> None:

@@ -12,11 +12,11 @@ import redis.asyncio as async_redis
 from faults import servers
 from faults.form import by_form
 from faults.load import late_share
-from faults.processes import until_async
 from faults.scenes import Scene, under_load
 from faults.settling import running_in, settled
 from headrace.adapters.servers import EmbeddedServer, Servers
 from headrace.settings import Settings
+from support.patience import until_async
 
 START_SECONDS = 2.0
 CANCEL_SECONDS = 1.0

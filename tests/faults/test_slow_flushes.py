@@ -29,7 +29,7 @@ async def test_a_living_worker_loses_no_lease_to_slow_flushes(
         load = Load(api.http, ledger, items=40, hold_seconds=0.2)
         async with slow_flushes(str(settings.database_url), seconds), load.running():
             await asyncio.sleep(by_form(15, 60))
-        await settled(database, load.accepted, seconds=100)
+        await settled(database, load.accepted)
         kept = await assert_kept(api, database, load.accepted, ledger)
     await database.close()
 

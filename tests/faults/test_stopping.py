@@ -13,6 +13,7 @@ from faults.settling import settled
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
 from support.harness import Api, serving
+from support.patience import until
 
 FLOWS = Path(__file__).parent / "flows" / "stubborn_flows.py"
 PIPELINES = ("stubborn_loop", "stubborn_thread", "stubborn_process")
@@ -37,7 +38,7 @@ async def submit_and_enter(api: Api, folder: Path, *pipelines: str) -> list[str]
     """Submit a job of each pipeline, and wait until its step was entered."""
     params = {"folder": str(folder)}
     jobs = [(await api.submit(pipeline, params=params))["id"] for pipeline in pipelines]
-    await processes.until(lambda: {path.name for path in folder.iterdir()} >= set(pipelines))
+    await until(lambda: {path.name for path in folder.iterdir()} >= set(pipelines))
     return jobs
 
 
@@ -51,7 +52,7 @@ async def test_steps_that_ignore_the_stop_are_handed_back_before_the_worker_is_k
             # Their grace time of 10 s begins now, and the worker has less time than that.
             for job_id in jobs:
                 await api.http.post(f"/api/v1/jobs/{job_id}/cancel")
-            await processes.until(lambda: {path.stem for path in folder.glob("*.stop")} == set(PIPELINES))
+            await until(lambda: {path.stem for path in folder.glob("*.stop")} == set(PIPELINES))
         parent.send(signal.SIGTERM)
         status = await parent.wait()
         output = parent.output
@@ -117,7 +118,7 @@ async def test_a_suspect_is_handed_back_as_well(
         await database.fetch(
             "UPDATE jobs SET losses = 2, run_at = now(), due_order = now() - priority * interval '60 s'"
         )
-        await processes.until((folder / "stubborn_loop").exists)
+        await until((folder / "stubborn_loop").exists)
         parent.send(signal.SIGTERM)
         assert await parent.wait() == 0
         job = (await read_records(database, [job_id]))[job_id]
@@ -148,4 +149,4 @@ async def test_an_api_is_watched_and_leaves_no_process_behind(stubborn: Settings
         api.send(signal.SIGTERM)
 
         assert await api.wait() == 0
-        await processes.until(lambda: not watcher.is_alive())
+        await until(lambda: not watcher.is_alive())

@@ -9,6 +9,7 @@ from faults import processes
 from headrace.adapters.servers.processes import Process
 from headrace.settings import Settings
 from support.harness import serving
+from support.patience import until
 
 HOSTILE = Path(__file__).parents[1] / "journey" / "flows" / "hostile_flows.py"
 BLOCKING = """
@@ -90,11 +91,11 @@ async def test_processes_that_a_step_started_end_with_their_killed_worker(
     hostile = msgspec.structs.replace(settings, pipelines=(str(HOSTILE),))
     async with serving(hostile) as api, processes.supervised(hostile) as parent:
         await api.submit("starting", params={"case": str(note)})
-        await processes.until(lambda: note.exists() and note.read_text().endswith("\n"))
+        await until(lambda: note.exists() and note.read_text().endswith("\n"))
         started = [int(pid) for pid in note.read_text().split()]
 
         worker = parent.child()
         parent.process.kill()
         worker.send(signal.SIGKILL)
 
-        await processes.until(lambda: not any(Process.from_pid(pid) for pid in started))
+        await until(lambda: not any(Process.from_pid(pid) for pid in started))

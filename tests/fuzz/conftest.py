@@ -12,6 +12,7 @@ from fuzz.form import IS_FULL, SEED, sent
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
 from support.harness import Api
+from support.patience import PATIENCE_SECONDS
 from support.users import Person, bearer, open_proxied
 
 MIN_INPUTS_IN_FULL = 20_000
@@ -65,7 +66,7 @@ def no_logged_errors() -> Iterator[None]:
 
 async def rows(database: StatementPool) -> dict[str, int]:
     """Return the number of rows in each table that a request may write to."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         (row,) = await database.fetch(COUNTS)
     return {table: row[table] for table in TABLES}
 

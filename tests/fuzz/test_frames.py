@@ -13,6 +13,7 @@ from fuzz.form import count, examples
 from fuzz.test_bodies import VALUES
 from headrace.adapters.database import StatementPool
 from support.harness import Api
+from support.patience import PATIENCE_SECONDS, open_socket
 from support.users import Person
 
 TYPED_MESSAGES = st.fixed_dictionaries(
@@ -37,7 +38,7 @@ async def replies(socket: websockets.ClientConnection, expected_pongs: int) -> l
     await socket.send(msgspec.json.encode({"type": "ping"}).decode())
     frames = []
     pongs = 0
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while pongs < expected_pongs:
             frame = msgspec.json.decode(await socket.recv())
             frames += [frame] if frame["type"] in KINDS else []
@@ -64,7 +65,7 @@ async def test_malformed_messages_get_an_error_frame_and_the_socket_stays_open(
     before = await rows(database)
     path = "/api/v1/ws" if place == "all" else f"/api/v1/jobs/{job_id}/ws"
 
-    async with websockets.connect(api.ws + path, additional_headers=ada.headers, max_queue=None) as socket:
+    async with open_socket(api.ws + path, additional_headers=ada.headers, max_queue=None) as socket:
         for message in messages:
             await socket.send(message)
         frames = await replies(socket, 1 + sum(map(is_ping, messages)))

@@ -5,12 +5,12 @@ from typing import Any
 
 import msgspec
 import pytest
-import websockets
 
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
 from support.every_route import NOT_HERE, ROUTES, Route, ask, objects
 from support.harness import Api
+from support.patience import PATIENCE_SECONDS, open_socket
 from support.users import Person, bearer, behind_proxy, open_proxied
 
 # GraphQL queries use POST because they are long. They change nothing.
@@ -132,11 +132,11 @@ async def test_cancels_over_a_socket_are_rate_limited_and_recorded_once(
         job_id = await ada.submit()
         await database.fetch(RUNNING, job_id)
         url = f"{api.ws}/api/v1/jobs/{job_id}/ws"
-        async with websockets.connect(url, additional_headers=root.headers, max_queue=None) as socket:
+        async with open_socket(url, additional_headers=root.headers, max_queue=None) as socket:
             for _ in range(60):
                 await socket.send('{"type":"cancel"}')
             codes: set[str | None] = set()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while "rate_limited" not in codes:
                     codes.add(msgspec.json.decode(await socket.recv()).get("code"))
     entries = await database.fetch("SELECT action FROM audit_entries")
@@ -148,11 +148,9 @@ async def test_a_cancel_over_a_socket_is_recorded_like_any_other(api: Api) -> No
     ada, root = Person(api, "ada"), Person(api, "root")
     job_id = await ada.submit()
 
-    async with websockets.connect(
-        f"{api.ws}/api/v1/jobs/{job_id}/ws", additional_headers=root.headers
-    ) as socket:
+    async with open_socket(f"{api.ws}/api/v1/jobs/{job_id}/ws", additional_headers=root.headers) as socket:
         await socket.send('{"type": "cancel"}')
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await socket.wait_closed()
 
     entries = await log_of(root)

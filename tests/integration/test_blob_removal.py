@@ -15,6 +15,7 @@ from headrace.settings import Settings
 from headrace.workers.maintenance.blob_remover import BlobRemover, BlobsNotRemovedError
 from support.blobs import make_old, stored
 from support.harness import Api
+from support.patience import PATIENCE_SECONDS
 
 RECORDED_REMOVALS = "SELECT file_id FROM blob_removals"
 
@@ -89,7 +90,7 @@ async def test_a_worker_removes_the_blobs_of_deleted_files_and_jobs(
     ]
 
     assert [response.status_code for response in deletions] == [204, 204]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while stored(settings):
             await asyncio.sleep(0.05)
 

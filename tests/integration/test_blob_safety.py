@@ -18,6 +18,7 @@ from headrace.workers.maintenance.chore_report import ChoreReport
 from support.blobs import make_old, stored
 from support.chores import beat
 from support.harness import Api
+from support.patience import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ async def test_a_store_that_is_read_only_fails_the_chore_and_says_why(
     monkeypatch.setattr(blob_remover, "_PERIOD_SECONDS", 0.01)
 
     removing = asyncio.create_task(remover.run())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not await chores.fetch_failing():
             await asyncio.sleep(0.01)
     await asyncio.sleep(0.3)  # A run without due removals would succeed meanwhile.

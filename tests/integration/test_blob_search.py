@@ -13,6 +13,7 @@ from headrace.settings import Settings
 from headrace.workers.maintenance import blob_remover
 from headrace.workers.maintenance.blob_remover import BlobRemover
 from support.blobs import make_old, stored
+from support.patience import PATIENCE_SECONDS
 
 RECORDED_REMOVALS = "SELECT file_id FROM blob_removals"
 
@@ -66,7 +67,7 @@ async def test_the_first_search_follows_soon_after_the_start(
     monkeypatch.setattr(blob_remover, "_FIRST_SEARCH_SECONDS", (0.0, 0.1))
 
     running = asyncio.create_task(BlobRemover(database, blobs).run())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while stored(settings):
             await asyncio.sleep(0.05)
     running.cancel()

@@ -7,16 +7,16 @@ import pytest
 
 from headrace.settings import Settings
 from support.harness import Api, serving
+from support.patience import PATIENCE_SECONDS
 from support.users import PROXY_SECRET, Person, open_proxied
 
-SECONDS = 20
 HEAD = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n"
 
 
 async def read_status_line(api: Api, head: bytes) -> bytes:
     """Send *head*, and return the first line of the response."""
     url = api.http.base_url
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         reader, writer = await asyncio.open_connection(url.host, url.port)
         try:
             writer.write(head)
@@ -62,7 +62,7 @@ async def test_trailers_are_not_treated_as_headers(settings: Settings) -> None:
 async def test_endless_trailers_close_the_connection(settings: Settings, trailers: bytes) -> None:
     body = b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
 
-    async with serving(settings) as api, asyncio.timeout(SECONDS):
+    async with serving(settings) as api, asyncio.timeout(PATIENCE_SECONDS):
         url = api.http.base_url
         reader, writer = await asyncio.open_connection(url.host, url.port)
         with contextlib.suppress(ConnectionError):

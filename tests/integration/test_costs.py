@@ -14,6 +14,7 @@ from headrace.domain.jobs.submission.submitter import Submitter
 from headrace.settings import Settings
 from support.harness import working
 from support.lease_driver import OWNER, seed_database
+from support.patience import PATIENCE_SECONDS
 
 JOBS = 2_000
 ANY_UNFINISHED = "SELECT EXISTS (SELECT 1 FROM jobs WHERE finished_at IS NULL) AS some"
@@ -44,7 +45,7 @@ async def test_jobs_share_sql_statements_and_redis_round_trips(
     broker.config_resetstat()
     counter = StatementCounter(monkeypatch)
 
-    async with asyncio.timeout(60), working(settings, concurrency=200):
+    async with asyncio.timeout(PATIENCE_SECONDS), working(settings, concurrency=200):
         while (await database.fetch(ANY_UNFINISHED))[0]["some"]:
             await asyncio.sleep(0.05)
         statements = counter.statements

@@ -9,8 +9,7 @@ from headrace.adapters import event_bus
 from headrace.adapters.event_bus import EventBus
 from headrace.adapters.redis_client import build_redis, close_redis
 from headrace.adapters.tasks import cancel_and_wait
-
-SECONDS = 10
+from support.patience import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -18,7 +17,7 @@ async def bus(redis_url: str) -> AsyncIterator[EventBus]:
     redis = build_redis(redis_url)
     event_bus = EventBus(redis)
     running = asyncio.create_task(event_bus.run())
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not event_bus.is_connected:
             await asyncio.sleep(0.01)
     yield event_bus
@@ -38,7 +37,7 @@ async def test_an_unconfirmed_subscription_is_repeated_by_the_next_check(
     await bus.resubscribe()
 
     publisher = build_redis(redis_url)
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not received.is_set():
             await publisher.publish("deaf", "news")
             await asyncio.sleep(0.01)

@@ -11,8 +11,7 @@ from headrace.adapters.migrations import alembic_commands
 from headrace.cli.start_checks import SchemaBehindError, check_start
 from headrace.settings import Settings
 from support.harness import Api, serving, working
-
-SECONDS = 15
+from support.patience import until_async
 
 
 async def ready(api: Api) -> tuple[int, list[str]]:
@@ -22,9 +21,10 @@ async def ready(api: Api) -> tuple[int, list[str]]:
 
 
 async def until_ready(api: Api) -> None:
-    async with asyncio.timeout(SECONDS):
-        while await ready(api) != (200, []):
-            await asyncio.sleep(0.02)
+    async def is_ready() -> bool:
+        return await ready(api) == (200, [])
+
+    await until_async(is_ready)
 
 
 async def test_readiness_names_unavailable_services_and_the_process_stays_alive(settings: Settings) -> None:

@@ -12,6 +12,7 @@ from joserfc.jwk import OctKey
 
 from headrace.settings import Settings
 from support.harness import Api
+from support.patience import PATIENCE_SECONDS, open_socket
 from support.users import JOB_KEY, Person, bearer, behind_proxy
 
 
@@ -42,9 +43,11 @@ async def token_of(ada: Person, job_id: str, **body: Any) -> str:
 async def first_frame(api: Api, job_id: str, token: str) -> dict[str, Any] | int:
     """Return the first frame, or the close code."""
     url = f"{api.ws}/api/v1/jobs/{job_id}/ws?token={token}"
-    async with websockets.connect(url, origin=websockets.Origin("https://app.example")) as socket:
+    async with open_socket(url, origin=websockets.Origin("https://app.example")) as socket:
         try:
-            frame: dict[str, Any] = msgspec.json.decode(await asyncio.wait_for(socket.recv(), 5))
+            frame: dict[str, Any] = msgspec.json.decode(
+                await asyncio.wait_for(socket.recv(), PATIENCE_SECONDS)
+            )
         except websockets.ConnectionClosed:
             return socket.close_code or 0
         return frame
@@ -117,10 +120,12 @@ async def test_cancelling_over_a_socket_requires_the_cancel_scope(api: Api, ada:
     job_id = await ada.submit()
     url = f"{api.ws}/api/v1/jobs/{job_id}/ws?token="
 
-    async with websockets.connect(url + await token_of(ada, job_id)) as socket:
+    async with open_socket(url + await token_of(ada, job_id)) as socket:
         await socket.send('{"type":"cancel"}')
-        frames = [msgspec.json.decode(await asyncio.wait_for(socket.recv(), 5)) for _ in range(3)]
-    async with websockets.connect(url + await token_of(ada, job_id, scope="cancel")) as socket:
+        frames = [
+            msgspec.json.decode(await asyncio.wait_for(socket.recv(), PATIENCE_SECONDS)) for _ in range(3)
+        ]
+    async with open_socket(url + await token_of(ada, job_id, scope="cancel")) as socket:
         await socket.send('{"type":"cancel"}')
         done = [msgspec.json.decode(message)["type"] async for message in socket]
 

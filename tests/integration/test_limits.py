@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 import pytest
-import websockets
 from arq.connections import ArqRedis
 from websockets.exceptions import ConnectionClosed
 
@@ -22,8 +21,8 @@ from headrace.api.middleware.rate_limits import RateLimitedError, RateLimits
 from headrace.domain.accounts.keys import make_key
 from headrace.settings import Settings
 from support.harness import Api, register_pipelines, serving
+from support.patience import PATIENCE_SECONDS, open_socket
 
-SECONDS = 15
 NOWHERE = "redis://127.0.0.1:1/0"
 JOBS = "/api/v1/jobs"
 
@@ -70,7 +69,7 @@ async def get_statuses(api: Api, count: int, path: str = JOBS, **request: Any) -
 
 async def closing(url: str) -> tuple[int | None, str | None]:
     """Return the code with which the service closes a socket."""
-    async with asyncio.timeout(SECONDS), websockets.connect(url) as socket:
+    async with asyncio.timeout(PATIENCE_SECONDS), open_socket(url) as socket:
         with suppress(ConnectionClosed):
             while True:
                 await socket.recv()
@@ -149,7 +148,7 @@ async def _acquire(limiter: SharedLimiter) -> Any:
 async def test_the_redis_key_of_a_caller_expires_once_its_bucket_is_full(redis: ArqRedis) -> None:
     await SharedLimiter(redis).acquire("a", 600)
 
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         left = await redis.pttl("headrace:limit:a")
         while await redis.exists("headrace:limit:a"):
             await asyncio.sleep(0.02)
@@ -262,11 +261,11 @@ async def test_behind_a_trusted_proxy_each_address_has_its_own_limit(settings: S
 async def test_opening_a_stream_counts_and_a_refused_socket_closes_with_a_reason(settings: Settings) -> None:
     async with serving_with(settings, rate_limit_user=2) as api:
         job = await waiting_job(settings, api)
-        async with websockets.connect(f"{api.ws}{job}/ws") as socket:
+        async with open_socket(f"{api.ws}{job}/ws") as socket:
             await socket.recv()
             for _ in range(5):
                 await socket.send('{"type": "ping"}')
-                async with asyncio.timeout(SECONDS):
+                async with asyncio.timeout(PATIENCE_SECONDS):
                     while b"pong" not in await socket.recv(decode=False):
                         pass
             refused = await closing(f"{api.ws}{job}/ws")
@@ -287,16 +286,16 @@ async def test_a_rate_limited_address_cannot_open_a_socket(settings: Settings) -
 async def test_the_number_of_open_streams_of_a_user_is_limited(settings: Settings) -> None:
     async with serving_with(settings, max_streams_per_user=2) as api:
         url = await waiting_job(settings, api)
-        async with websockets.connect(f"{api.ws}{url}/ws") as first:
+        async with open_socket(f"{api.ws}{url}/ws") as first:
             await first.recv()
             async with api.http.stream("GET", f"{url}/stream") as second:
                 third = await closing(f"{api.ws}{url}/ws")
                 fourth = await api.http.get(f"{url}/stream")
                 assert second.status_code == 200
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while api.app.state.services.limits._streams:
                 await asyncio.sleep(0.01)
-        async with websockets.connect(f"{api.ws}{url}/ws") as again:
+        async with open_socket(f"{api.ws}{url}/ws") as again:
             hello = await again.recv()
 
     assert third == (1013, "too_many_streams")
@@ -357,8 +356,8 @@ async def test_a_request_with_too_many_headers_is_refused(settings: Settings) ->
     many = {f"X-{number}": "1" for number in range(120)}
     async with serving(settings) as api:
         response = await api.http.get(JOBS, headers=many)
-        async with asyncio.timeout(SECONDS):
-            socket = await websockets.connect(f"{api.ws}/api/v1/ws", additional_headers=many)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            socket = await open_socket(f"{api.ws}/api/v1/ws", additional_headers=many)
             with suppress(ConnectionClosed):
                 await socket.recv()
 

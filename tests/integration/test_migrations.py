@@ -13,6 +13,7 @@ from headrace.adapters.database import StatementPool
 from headrace.adapters.migrations import alembic_commands, newest_revision, upgrade
 from headrace.cli.migrate import describe_revisions
 from headrace.domain.base import METADATA
+from support.patience import PATIENCE_SECONDS
 
 FILL = """
 WITH someone AS (
@@ -105,7 +106,7 @@ async def test_two_deployments_can_migrate_at_once(database_url: str, database: 
 
     call = "import sys; from headrace.adapters.migrations import upgrade; upgrade(sys.argv[1])"
     both = [await asyncio.create_subprocess_exec(sys.executable, "-c", call, database_url) for _ in range(2)]
-    statuses = [await asyncio.wait_for(process.wait(), 30) for process in both]
+    statuses = [await asyncio.wait_for(process.wait(), PATIENCE_SECONDS) for process in both]
 
     assert statuses == [0, 0]
     assert set(METADATA.tables) <= await tables(database)

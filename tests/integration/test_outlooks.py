@@ -11,6 +11,7 @@ from headrace.domain.jobs.eta.step_times_repository import StepTimesRepository
 from headrace.settings import Settings
 from headrace.workers.maintenance import eta_refresh
 from support.harness import Api, serving, working
+from support.patience import PATIENCE_SECONDS
 
 TICKS = {"count": 3, "interval_ms": 30, "steps": 2}
 
@@ -31,7 +32,7 @@ async def test_a_new_worker_uses_the_step_times_that_another_worker_recorded(
         async with working(settings):
             before = [eta for _ in range(MIN_SAMPLES) for eta in await etas_of(api)]
 
-        async with working(settings), asyncio.timeout(90):
+        async with working(settings), asyncio.timeout(PATIENCE_SECONDS):
             while not (etas := await etas_of(api)):
                 pass
     times = (await StepTimesRepository(database).fetch(["ticks@1", "noop@1"]))["ticks@1"]

@@ -11,7 +11,8 @@ from websockets.exceptions import ConnectionClosed
 from headrace.adapters.database import StatementPool
 from headrace.domain.jobs.overview.overview_repository import OverviewRepository
 from support.harness import Api
-from support.overview_watch import SECONDS, Board, board
+from support.overview_watch import Board, board
+from support.patience import PATIENCE_SECONDS
 
 LATER = "2100-01-01T00:00:00Z"
 CANCEL = (
@@ -29,7 +30,7 @@ def check_now(api: Api) -> None:
 
 
 async def closing(socket: Board) -> int | None:
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         with suppress(ConnectionClosed):
             while True:
                 await socket.next()

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from support.patience import PATIENCE_SECONDS
+
 PROGRAM = """
 import asyncio, os, re, sys, threading, time
 from pathlib import Path
@@ -115,7 +117,7 @@ def test_a_watcher_ends_when_its_process_is_killed() -> None:
         watcher = int(program.stdout.readline())
         program.kill()
         program.wait(60)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while _runs(watcher):
             assert time.monotonic() < deadline
             time.sleep(0.02)

@@ -18,6 +18,7 @@ from headrace.adapters.tasks import cancel_and_wait
 from headrace.domain.events.encoding import encode_event
 from headrace.domain.events.news import JobNews
 from headrace.domain.events.types import LogWritten, ProgressFrame
+from support.patience import PATIENCE_SECONDS
 
 OWNER, OTHER = uuid4(), uuid4()
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -50,15 +51,15 @@ async def messages_on(redis: Redis, channel: str, news_items: list[JobNews]) -> 
     """Publish *news_items* at once and return the messages that a subscriber of *channel* receives."""
     async with redis.pubsub() as listener:
         await listener.subscribe(channel)
-        await listener.get_message(timeout=5)
+        await listener.get_message(timeout=PATIENCE_SECONDS)
         publisher = RedisPublisher(redis)
         publisher.publish(news_items)
         await publisher.drain()
         await redis.publish(channel, "the end")
         messages: list[bytes] = []
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
-                message = await listener.get_message(ignore_subscribe_messages=True, timeout=5)
+                message = await listener.get_message(ignore_subscribe_messages=True, timeout=PATIENCE_SECONDS)
                 if message is None:
                     continue
                 if message["data"] == b"the end":
@@ -116,17 +117,17 @@ async def test_draining_publishes_the_messages_of_an_interrupted_send(
     job_id = uuid4()
     async with redis.pubsub() as listener:
         await listener.subscribe(job_channel(job_id))
-        await listener.get_message(timeout=5)
+        await listener.get_message(timeout=PATIENCE_SECONDS)
         with monkeypatch.context() as patch:
             patch.setattr(redis, "execute_command", wait_forever)
             publisher.publish([news(job_id, head) for head in range(1, 101)])
             running = asyncio.create_task(publisher.run())
-            await asyncio.wait_for(called.wait(), 5)
+            await asyncio.wait_for(called.wait(), PATIENCE_SECONDS)
             await cancel_and_wait([running])
 
         await publisher.drain()
 
-        message = await listener.get_message(ignore_subscribe_messages=True, timeout=5)
+        message = await listener.get_message(ignore_subscribe_messages=True, timeout=PATIENCE_SECONDS)
     assert message is not None
     events = msgspec.msgpack.decode(message["data"], type=EventsMessage).events
     assert [event.seq for event in events] == list(range(1, 101))
@@ -137,7 +138,7 @@ async def test_progress_does_not_overtake_earlier_events(redis: Redis) -> None:
     job_id = uuid4()
     async with redis.pubsub() as listener:
         await listener.subscribe(job_channel(job_id))
-        await listener.get_message(timeout=5)
+        await listener.get_message(timeout=PATIENCE_SECONDS)
         publisher.publish([news(uuid4(), 1) for _ in range(600)])
         publisher.publish([news(job_id, 1)])
         publisher.publish_progress(job_id, FRAME)
@@ -146,7 +147,7 @@ async def test_progress_does_not_overtake_earlier_events(redis: Redis) -> None:
 
         kinds = []
         for _ in range(2):
-            message = await listener.get_message(ignore_subscribe_messages=True, timeout=5)
+            message = await listener.get_message(ignore_subscribe_messages=True, timeout=PATIENCE_SECONDS)
             assert message is not None
             kinds.append(type(decode_message(message["data"])))
     assert kinds == [EventsMessage, ProgressMessage]
@@ -163,12 +164,12 @@ async def test_frames_of_progress_are_made_only_for_jobs_with_listeners(redis: R
 
     async with redis.pubsub() as listener:
         await listener.subscribe(job_channel(job_ids[7]))
-        await listener.get_message(timeout=5)
+        await listener.get_message(timeout=PATIENCE_SECONDS)
         for job_id in job_ids:
             publisher.publish_progress(job_id, partial(frame_of, job_id))
 
         await publisher.drain()
 
-        message = await listener.get_message(ignore_subscribe_messages=True, timeout=5)
+        message = await listener.get_message(ignore_subscribe_messages=True, timeout=PATIENCE_SECONDS)
     assert message is not None
     assert made == [job_ids[7]]

@@ -10,14 +10,13 @@ import httpx
 import msgspec
 import pytest
 import structlog
-import websockets
 from structlog.testing import capture_logs
 from websockets.exceptions import ConnectionClosed
 
 from headrace.settings import Settings
 from support.harness import Api, register_pipelines, serving
+from support.patience import PATIENCE_SECONDS, open_socket
 
-SECONDS = 15
 ALLOWED_ORIGIN, FOREIGN_ORIGIN = "https://app.example.com", "https://evil.example.com"
 JOBS = "/api/v1/jobs"
 SECURITY_HEADERS = {
@@ -204,9 +203,9 @@ async def test_the_log_line_of_a_closed_socket_carries_its_request_id(api: Api, 
 
     url = f"{api.ws}{JOBS}/{job['id']}/ws"
     with capture_logs(processors=[keep]):
-        async with websockets.connect(url, additional_headers={"X-Request-Id": "of-a-socket"}) as socket:
+        async with open_socket(url, additional_headers={"X-Request-Id": "of-a-socket"}) as socket:
             await socket.recv()
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not any(line["event"] == "stream_closed" for line in seen):
                 await asyncio.sleep(0.01)
 
@@ -262,7 +261,7 @@ async def test_no_cors_headers_are_sent_without_allowed_origins(api: Api) -> Non
 async def test_sockets_from_foreign_origins_are_closed(open_api: Api) -> None:
     async def code(**headers: str) -> int | None:
         url = f"{open_api.ws}/api/v1/ws"
-        async with asyncio.timeout(SECONDS), websockets.connect(url, additional_headers=headers) as socket:
+        async with asyncio.timeout(PATIENCE_SECONDS), open_socket(url, additional_headers=headers) as socket:
             with suppress(ConnectionClosed):
                 await socket.send('{"type": "ping"}')
                 await socket.recv()

@@ -6,8 +6,7 @@ import msgspec
 import redis.asyncio as async_redis
 
 from support.harness import Api
-
-SECONDS = 15
+from support.patience import PATIENCE_SECONDS
 
 
 async def everything(client: async_redis.Redis) -> bytes:
@@ -28,7 +27,7 @@ async def test_a_ring_contains_the_queue_name_and_nothing_of_the_job(api: Api, r
         "ticks", params={"count": 98765}, meta={"who": "hunter2"}, tags=["confidential"], queue="slowly"
     )
 
-    async with async_redis.Redis.from_url(redis_url) as client, asyncio.timeout(SECONDS):
+    async with async_redis.Redis.from_url(redis_url) as client, asyncio.timeout(PATIENCE_SECONDS):
         while not await client.zcard("arq:queue:slowly"):
             await asyncio.sleep(0.02)
         held = await everything(client)

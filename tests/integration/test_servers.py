@@ -28,6 +28,7 @@ from headrace.adapters.servers import (
     start_postgres,
     start_redis,
 )
+from support.patience import PATIENCE_SECONDS
 from support.scratch import make_server_folder
 
 LAUNCHER = """
@@ -235,7 +236,7 @@ def test_a_server_that_died_restarts_at_the_same_address(data_dir: Path, source:
             assert server
             assert server.running.child
             os.kill(pid_of(data_dir / name), signal.SIGKILL)
-            server.running.child.wait(10)
+            server.running.child.wait(PATIENCE_SECONDS)
             was_alive = server.is_alive()
             server.restart()
             assert (was_alive, server.is_alive()) == (False, True)

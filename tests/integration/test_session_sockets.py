@@ -10,6 +10,7 @@ import websockets
 
 from support.browser import Browser
 from support.login_env import LoginEnv
+from support.patience import PATIENCE_SECONDS, open_socket
 
 BEAT_SECONDS = 10
 
@@ -17,14 +18,12 @@ BEAT_SECONDS = 10
 def watch(login_env: LoginEnv, browser: Browser, **headers: str) -> Any:
     """Open the overview socket as a page in that browser does."""
     cookies = "; ".join(f"{name}={browser.cookies[name]}" for name in ("headrace_access", "headrace_csrf"))
-    return websockets.connect(
-        login_env.api.ws + "/api/v1/ws", additional_headers={"Cookie": cookies, **headers}
-    )
+    return open_socket(login_env.api.ws + "/api/v1/ws", additional_headers={"Cookie": cookies, **headers})
 
 
 async def ping(socket: Any) -> dict[str, Any]:
     await socket.send('{"type":"ping"}')
-    frame: dict[str, Any] = msgspec.json.decode(await asyncio.wait_for(socket.recv(), 5))
+    frame: dict[str, Any] = msgspec.json.decode(await asyncio.wait_for(socket.recv(), PATIENCE_SECONDS))
     return frame
 
 
@@ -54,6 +53,6 @@ async def test_pages_of_other_origins_cannot_watch(
 
     async with watch(login_env, browser, **origin) as socket:
         with contextlib.suppress(websockets.ConnectionClosedError):
-            await asyncio.wait_for(socket.recv(), 5)
+            await asyncio.wait_for(socket.recv(), PATIENCE_SECONDS)
 
     assert socket.close_code == 4403

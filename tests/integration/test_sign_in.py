@@ -19,6 +19,7 @@ from support.browser import Browser
 from support.fake_provider import KEY, ProviderUser
 from support.harness import serving
 from support.login_env import ADMIN, LoginEnv
+from support.patience import PATIENCE_SECONDS
 
 JOBS = "/api/v1/jobs"
 _IN_LINE = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
@@ -172,10 +173,10 @@ async def test_a_second_sign_in_waits_for_the_first_and_finds_its_user(engine: A
     async with transactions.begin() as session:
         first = await IdentityService(session=session).sign_in("corp", ada, None)
         waiting = asyncio.create_task(sign_in())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not (await session.execute(_IN_LINE)).scalar_one():
                 await asyncio.sleep(0.01)
-    second = await asyncio.wait_for(waiting, 10)
+    second = await asyncio.wait_for(waiting, PATIENCE_SECONDS)
 
     assert first.user_id == second.user_id
     assert first.session_id != second.session_id

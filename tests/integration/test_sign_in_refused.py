@@ -18,6 +18,7 @@ from support.browser import Browser
 from support.fake_provider import CLIENT_SECRET, KEY
 from support.harness import serving
 from support.login_env import LoginEnv
+from support.patience import PATIENCE_SECONDS
 
 
 def refusal(response: httpx.Response) -> tuple[int, str]:
@@ -185,7 +186,7 @@ async def test_a_silent_failing_or_unreachable_provider_is_unavailable(login_env
                 )
             problems.append(error.value.reason)
             await corp.close()
-        await asyncio.wait_for(disconnected.wait(), 5)
+        await asyncio.wait_for(disconnected.wait(), PATIENCE_SECONDS)
 
     assert problems[0] in ("TimeoutError", "ReadTimeout")
     assert problems[1:] == ["it answers 500", "ConnectError"]

@@ -3,21 +3,19 @@
 import asyncio
 import gc
 import tracemalloc
-from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 
 import msgspec
 import pytest
-import websockets
 from websockets.exceptions import ConnectionClosed
 
 from headrace.adapters.database import StatementPool
 from headrace.api.server import websocket_protocol, write_timeout
 from headrace.api.server.websocket_protocol import TRY_AGAIN_LATER, WebSocketProtocol
 from support.harness import Api
+from support.patience import PATIENCE_SECONDS, open_socket, until
 from support.raw_reader import RawReader, raw_reader
 
-SECONDS = 30
 EVENTS = 1_500
 READERS = 8
 MAX_BYTES = 256 * 1024
@@ -41,13 +39,6 @@ async def job_with_long_history(api: Api, database: StatementPool) -> str:
     return job_id
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Poll until *condition* holds; there is no event to await."""
-    async with asyncio.timeout(SECONDS):
-        while not condition():
-            await asyncio.sleep(0.02)
-
-
 def blocked(api: Api) -> list[WebSocketProtocol]:
     return [
         connection
@@ -64,7 +55,7 @@ async def test_a_stalled_reader_gets_a_1013_close_after_the_buffered_events(
     api: Api, database: StatementPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(write_timeout, "_TIMEOUT_SECONDS", 0.3)
-    monkeypatch.setattr(websocket_protocol, "_CLOSE_TIMEOUT_SECONDS", SECONDS)
+    monkeypatch.setattr(websocket_protocol, "_CLOSE_TIMEOUT_SECONDS", PATIENCE_SECONDS)
     job_id = await job_with_long_history(api, database)
 
     async with raw_reader(api, socket_path(job_id), upgrade=True) as reader:
@@ -134,7 +125,7 @@ async def test_a_slow_client_skips_progress_frames_and_gets_the_newest(
     job_id = await job_with_long_history(api, database)
     hub = api.app.state.services.hub
 
-    async with websockets.connect(f"{api.ws}{socket_path(job_id)}?after={EVENTS}") as client:
+    async with open_socket(f"{api.ws}{socket_path(job_id)}?after={EVENTS}") as client:
         assert msgspec.json.decode(await client.recv())["type"] == "hello"
         await until(lambda: bool(hub._feeds))
         (feed,) = hub._feeds.values()
@@ -157,13 +148,13 @@ async def test_a_client_that_stops_reading_a_quiet_stream_gets_a_1013_close(
     job_id = str((await api.submit("noop", run_at="2100-01-01T00:00:00Z"))["id"])
     hub = api.app.state.services.hub
 
-    async with websockets.connect(f"{api.ws}{socket_path(job_id)}", max_queue=1) as client:
+    async with open_socket(f"{api.ws}{socket_path(job_id)}", max_queue=1) as client:
         await client.recv()
         for _ in range(PINGS):
             # The service replies with pongs that the client does not read.
             await client.send('{"type":"ping"}')
         await until(lambda: not hub._feeds)
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             with suppress(ConnectionClosed):
                 while True:
                     await client.recv()

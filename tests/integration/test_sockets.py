@@ -11,8 +11,7 @@ import websockets
 from websockets.exceptions import ConnectionClosed
 
 from support.harness import Api
-
-SECONDS = 15
+from support.patience import PATIENCE_SECONDS, open_socket
 
 
 async def until_closed(socket: websockets.ClientConnection) -> AsyncIterator[str | bytes]:
@@ -23,7 +22,7 @@ async def until_closed(socket: websockets.ClientConnection) -> AsyncIterator[str
 
 async def closing(url: str) -> tuple[int, list[dict[str, Any]]]:
     """Return the close code of a socket and the frames before it."""
-    async with asyncio.timeout(SECONDS), websockets.connect(url) as socket:
+    async with asyncio.timeout(PATIENCE_SECONDS), open_socket(url) as socket:
         frames = [msgspec.json.decode(message) async for message in until_closed(socket)]
     assert socket.close_code is not None
     return socket.close_code, frames
@@ -37,7 +36,7 @@ async def waiting_job(api: Api) -> str:
 async def test_fifty_watchers_see_the_same_events_over_one_subscription(api: Api, redis_url: str) -> None:
     job_id = await waiting_job(api)
     watching = [asyncio.create_task(api.watch(job_id)) for _ in range(50)]
-    async with async_redis.Redis.from_url(redis_url) as client, asyncio.timeout(SECONDS):
+    async with async_redis.Redis.from_url(redis_url) as client, asyncio.timeout(PATIENCE_SECONDS):
         while not (counts := await client.pubsub_numsub(f"headrace:job:{job_id}"))[0][1]:
             await asyncio.sleep(0.02)
         hub = api.app.state.services.hub
@@ -61,11 +60,11 @@ async def test_a_hundred_vanished_clients_leave_no_subscription_and_no_task(api:
     url = f"{api.ws}/api/v1/jobs/{job_id}/ws"
     before = asyncio.all_tasks()
     for _ in range(100):
-        socket = await websockets.connect(url)
+        socket = await open_socket(url)
         await socket.recv()
         socket.transport.abort()
 
-    async with async_redis.Redis.from_url(redis_url) as client, asyncio.timeout(SECONDS):
+    async with async_redis.Redis.from_url(redis_url) as client, asyncio.timeout(PATIENCE_SECONDS):
         while (await client.pubsub_numsub(f"headrace:job:{job_id}"))[0][1]:
             await asyncio.sleep(0.02)
         while left := asyncio.all_tasks() - before:
@@ -78,7 +77,7 @@ async def test_watchers_get_a_bye_when_the_server_stops(api: Api) -> None:
     url = f"{api.ws}/api/v1/jobs/{job_id}/ws"
     ended = asyncio.create_task(closing(url))
     hub = api.app.state.services.hub
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not hub._feeds:
             await asyncio.sleep(0.01)
 

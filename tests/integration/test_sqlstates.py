@@ -8,6 +8,7 @@ from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
 from support.harness import Api, serving, working
 from support.injected_errors import SQLSTATES, count_writes, inject, stop_injecting
+from support.patience import PATIENCE_SECONDS
 
 
 async def submit_all(api: Api, count: int) -> list[str]:
@@ -58,7 +59,7 @@ async def test_a_worker_goes_on_after_its_claims_or_heartbeats_were_refused(
         await submit_all(api, 1)
         await until_all_have_ended(database)
         await inject(database, sqlstate, every=1, table=table, event="INSERT OR UPDATE")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while await count_writes(database) < 3:
                 await asyncio.sleep(0.05)
         await stop_injecting(database, table)
@@ -75,7 +76,7 @@ async def test_jobs_go_on_by_themselves_after_every_write_was_refused_for_a_whil
     async with serving(settings) as api, working(settings):
         await submit_all(api, 5)
         await inject(database, sqlstate, every=1)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while await count_writes(database) < 20:
                 await asyncio.sleep(0.05)
         await stop_injecting(database)

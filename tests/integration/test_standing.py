@@ -11,6 +11,7 @@ import websockets
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
 from support.harness import Api
+from support.patience import PATIENCE_SECONDS, open_socket
 from support.users import Person, bearer, behind_proxy, named
 
 BEAT_SECONDS = 10
@@ -42,8 +43,8 @@ async def test_revoking_a_key_closes_its_sockets(api: Api, ada: Person, path: st
     job_id = await ada.submit()
     api_key = await ada.key("jobs:read")
     async with (
-        websockets.connect(api.ws + path.format(job_id), additional_headers=bearer(api_key["key"])) as socket,
-        websockets.connect(api.ws + path.format(job_id), additional_headers=ada.headers) as other,
+        open_socket(api.ws + path.format(job_id), additional_headers=bearer(api_key["key"])) as socket,
+        open_socket(api.ws + path.format(job_id), additional_headers=ada.headers) as other,
     ):
         await socket.recv()
 
@@ -52,7 +53,7 @@ async def test_revoking_a_key_closes_its_sockets(api: Api, ada: Person, path: st
 
         assert (last["type"], last["code"], code) == ("error", "signed_out", 4401)
         await other.send('{"type":"ping"}')
-        while msgspec.json.decode(await asyncio.wait_for(other.recv(), 5))["type"] != "pong":
+        while msgspec.json.decode(await asyncio.wait_for(other.recv(), PATIENCE_SECONDS))["type"] != "pong":
             pass
 
 
@@ -62,7 +63,7 @@ async def test_expired_and_revoked_job_tokens_close_their_sockets(api: Api, ada:
     revoked = (await ada.ask("POST", f"/jobs/{job_id}/tokens", json={})).json()["token"]
     url = f"{api.ws}/api/v1/jobs/{job_id}/ws?token="
 
-    async with websockets.connect(url + short) as first, websockets.connect(url + revoked) as second:
+    async with open_socket(url + short) as first, open_socket(url + revoked) as second:
         await first.recv()
         await ada.ask("DELETE", f"/jobs/{job_id}/tokens")
         ends = [await end_of(first), await end_of(second)]
@@ -103,7 +104,7 @@ async def test_deleting_a_user_ends_their_event_streams(
 async def test_unauthorized_watchers_get_only_a_close_code(
     api: Api, path: str, headers: dict[str, str], code: int
 ) -> None:
-    async with websockets.connect(api.ws + path, additional_headers=headers) as socket:
+    async with open_socket(api.ws + path, additional_headers=headers) as socket:
         last, closed = await end_of(socket)
 
     assert (last, closed) == ({}, code)
@@ -118,14 +119,17 @@ async def test_demoting_an_admin_closes_their_sockets_of_foreign_jobs(api: Api, 
     url = f"{api.ws}/api/v1/jobs/{job_id}/ws"
 
     async with (
-        websockets.connect(url, additional_headers=bob.headers) as socket,
-        websockets.connect(url, additional_headers=root.headers) as named_in_settings,
+        open_socket(url, additional_headers=bob.headers) as socket,
+        open_socket(url, additional_headers=root.headers) as named_in_settings,
     ):
         await socket.recv()
         await root.ask("PATCH", f"/users/{bob_id}", json={"is_admin": False})
         _, code = await end_of(socket)
         await named_in_settings.send('{"type":"ping"}')
-        while msgspec.json.decode(await asyncio.wait_for(named_in_settings.recv(), 5))["type"] != "pong":
+        while (
+            msgspec.json.decode(await asyncio.wait_for(named_in_settings.recv(), PATIENCE_SECONDS))["type"]
+            != "pong"
+        ):
             pass
 
     assert code == 4401
@@ -143,9 +147,9 @@ async def test_only_an_admin_can_watch_the_jobs_of_another_user(api: Api, ada: P
     job_id = await ada.submit()
     path = f"{api.ws}/api/v1/ws?owner={(await ada.ask('GET', '/me')).json()['id']}"
 
-    async with websockets.connect(path, additional_headers=named("root")) as socket:
-        seen = msgspec.json.decode(await asyncio.wait_for(socket.recv(), 5))
-    async with websockets.connect(path, additional_headers=named("bob")) as socket:
+    async with open_socket(path, additional_headers=named("root")) as socket:
+        seen = msgspec.json.decode(await asyncio.wait_for(socket.recv(), PATIENCE_SECONDS))
+    async with open_socket(path, additional_headers=named("bob")) as socket:
         _, code = await end_of(socket)
 
     assert (seen["job_id"], code) == (job_id, 4404)

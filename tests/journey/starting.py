@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from support.patience import PATIENCE_SECONDS
 from support.scratch import make_server_folder
 
 HEADRACE = str(Path(sys.executable).with_name("headrace"))
@@ -59,7 +60,7 @@ class RunningCommand:
     def rest(self) -> list[str]:
         """Return all lines up to the end of the output."""
         lines = []
-        while (line := self._lines.get(timeout=60)) is not None:
+        while (line := self._lines.get(timeout=PATIENCE_SECONDS)) is not None:
             lines.append(line)
         return lines
 
@@ -73,8 +74,8 @@ class RunningCommand:
 
     def errors(self) -> str:
         """Wait until the command ends. Return its standard error."""
-        self.process.wait(30)
-        self._readers[1].join(10)
+        self.process.wait(PATIENCE_SECONDS)
+        self._readers[1].join(PATIENCE_SECONDS)
         return "".join(self._errors)
 
     def end(self) -> None:
@@ -82,13 +83,13 @@ class RunningCommand:
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(60)
+                self.process.wait(PATIENCE_SECONDS)
             except subprocess.TimeoutExpired:
                 self.process.kill()
         for pid in in_session(self.process.pid):
             os.kill(pid, signal.SIGKILL)
         for reader in self._readers:
-            reader.join(10)
+            reader.join(PATIENCE_SECONDS)
         for stream in (self.process.stdout, self.process.stderr):
             if stream is not None:
                 stream.close()
@@ -213,9 +214,9 @@ def until_gone(sid: int) -> None:
     until(lambda: not in_session(sid))
 
 
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+def until(condition: Callable[[], bool]) -> None:
     """Poll until *condition* holds."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -10,6 +10,7 @@ import pytest
 
 from headrace.settings import Settings
 from support.harness import Api
+from support.patience import PATIENCE_SECONDS
 
 FLOWS = Path(__file__).parent / "flows" / "hostile_flows.py"
 
@@ -26,7 +27,7 @@ async def run(service: Api, pipeline: str, case: str = "") -> dict[str, Any]:
 
 
 async def test_a_dead_child_process_is_noticed_while_its_fork_is_alive(service: Api) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         done = await run(service, "forking")
 
     assert (done["state"], done["error"]["code"]) == ("failed", "process_died")

@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
-import websockets
 
 from headrace.api.live import heartbeat
 from headrace.settings import Settings
 from support.harness import Api, serving, working
+from support.patience import PATIENCE_SECONDS, open_socket
 
 
 def types(frames: list[dict[str, Any]]) -> list[str]:
@@ -160,8 +160,8 @@ async def test_a_handed_back_job_continues_in_another_worker(settings: Settings)
         async with working(quick):
             job = await api.submit("ticks", params={"count": 40, "interval_ms": 50})
             async with (
-                asyncio.timeout(10),
-                websockets.connect(f"{api.ws}/api/v1/jobs/{job['id']}/ws") as socket,
+                asyncio.timeout(PATIENCE_SECONDS),
+                open_socket(f"{api.ws}/api/v1/jobs/{job['id']}/ws") as socket,
             ):
                 async for message in socket:
                     if msgspec.json.decode(message)["type"] == "progress":

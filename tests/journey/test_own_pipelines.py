@@ -11,6 +11,7 @@ import pytest
 
 from headrace.settings import Settings
 from support.harness import Api, serving, working
+from support.patience import PATIENCE_SECONDS
 
 FLOWS = Path(__file__).parent / "flows" / "sample_flows.py"
 
@@ -184,7 +185,7 @@ async def test_a_second_attempt_runs_only_unfinished_steps(settings: Settings, t
     async with serving(quick) as api:
         async with working(quick):
             job = await api.submit("counting", params=params)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while not (ledger.exists() and "hold" in ledger.read_text()):
                     await asyncio.sleep(0.01)
 
@@ -273,7 +274,7 @@ async def test_no_step_starts_once_the_attempt_is_cancelled_or_has_failed(
 ) -> None:
     mark = tmp_path / "mark"
     job = await service.submit("beside_items", params={"mark": str(mark), "fails": not is_cancelled})
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not any(name.endswith(".items") for name in os.listdir(tmp_path)):  # noqa: PTH208
             await asyncio.sleep(0.02)
     if is_cancelled:
@@ -290,12 +291,12 @@ async def test_a_late_watcher_gets_the_last_reported_progress(settings: Settings
     quick = msgspec.structs.replace(settings, pipelines=(str(FLOWS),), lease_seconds=3.0)
     async with serving(quick) as service, working(quick):
         job = await service.submit("rarely", params={"case": ""})
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while "step.started" not in {event["type"] for event in await service.events(job["id"])}:
                 await asyncio.sleep(0.02)
         await asyncio.sleep(0.2)
 
-        async with asyncio.timeout(20), aclosing(service.frames(job["id"])) as frames:
+        async with asyncio.timeout(PATIENCE_SECONDS), aclosing(service.frames(job["id"])) as frames:
             async for frame in frames:
                 if frame["type"] == "progress":
                     break

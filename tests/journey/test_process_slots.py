@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from faults import processes
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
 from support.harness import Api, serving, working
+from support.patience import PATIENCE_SECONDS, until_async
 
 FLOWS = Path(__file__).parent / "flows" / "slot_flows.py"
 
@@ -29,7 +29,7 @@ async def until_running(api: Api, count: int) -> None:
     async def are_running() -> bool:
         return [state for state, _ in await states(api)].count("running") == count
 
-    await processes.until_async(are_running)
+    await until_async(are_running)
 
 
 async def test_jobs_without_a_slot_wait_in_the_queue_and_another_worker_takes_its_share(
@@ -78,7 +78,7 @@ async def test_a_job_whose_later_step_finds_no_slot_goes_back_to_the_queue_until
             job = await api.job(later["id"])
             return (job["state"], job["waiting_for"], job["attempt"]) == ("queued", "process_slots_busy", 1)
 
-        await processes.until_async(is_handed_back)
+        await until_async(is_handed_back)
         jobs = [await api.finish(job["id"]) for job in (first, later)]
 
     assert [(job["state"], job["attempt"]) for job in jobs] == [("succeeded", 1), ("succeeded", 2)]
@@ -137,11 +137,11 @@ async def test_jobs_that_begin_with_items_keep_the_slots_of_their_claims(slots: 
 
 async def test_a_cancelled_job_gives_its_reserved_slot_back(slots: Settings) -> None:
     async with serving(slots) as api, working(slots):
-        first = await api.submit("process_first", params={"seconds": 60})
+        first = await api.submit("process_first", params={"seconds": 600})
         second = await api.submit("process_first", params={"seconds": 0})
         await until_running(api, 1)
         await api.http.post(f"/api/v1/jobs/{first['id']}/cancel")
-        done = await asyncio.wait_for(api.finish(second["id"]), 60)
+        done = await asyncio.wait_for(api.finish(second["id"]), PATIENCE_SECONDS)
 
     assert done["state"] == "succeeded"
 

@@ -14,6 +14,7 @@ from headrace.api.middleware.access import is_public
 from headrace.app import create_app
 from headrace.settings import Settings
 from support.harness import Api
+from support.patience import open_socket
 from support.users import Person
 
 # The request of each route that takes a body; a new route must be added here.
@@ -117,7 +118,7 @@ async def ask(api: Api, route: Route, path: str, headers: dict[str, str]) -> tup
         response = await _within(api.http, route.method, path, headers, more)
         return response.status_code, response.text
     # With a bounded queue the client would not see the close behind unread frames.
-    async with websockets.connect(api.ws + path, additional_headers=headers, max_queue=None) as socket:
+    async with open_socket(api.ws + path, additional_headers=headers, max_queue=None) as socket:
         try:
             frame = await asyncio.wait_for(socket.recv(), 0.3)
         except websockets.ConnectionClosed:

@@ -21,6 +21,7 @@ from joserfc.jwk import KeySet, RSAKey
 from msgspec import Struct, field
 
 from support.harness import QuietServer
+from support.patience import PATIENCE_SECONDS
 
 CLIENT_ID = "headrace"
 CLIENT_SECRET = "client secret + of % headrace"
@@ -221,7 +222,7 @@ async def providing() -> AsyncIterator[FakeProvider]:
     provider = FakeProvider()
     server = QuietServer(uvicorn.Config(provider, port=0, log_config=None, access_log=False, lifespan="off"))
     running = asyncio.create_task(server.serve())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not server.started:
             await asyncio.sleep(0.005)
             if running.done():
@@ -229,4 +230,4 @@ async def providing() -> AsyncIterator[FakeProvider]:
     provider.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     yield provider
     server.should_exit = True
-    await asyncio.wait_for(running, 20)
+    await asyncio.wait_for(running, PATIENCE_SECONDS)

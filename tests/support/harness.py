@@ -14,7 +14,6 @@ import asyncpg
 import httpx
 import msgspec
 import uvicorn
-import websockets
 from msgspec import Struct
 
 from headrace.adapters.servers import Servers, run_servers
@@ -24,6 +23,7 @@ from headrace.api.server.websocket_protocol import WebSocketProtocol
 from headrace.app import create_app
 from headrace.settings import Settings
 from headrace.workers.main import RunningWorker, open_worker
+from support.patience import PATIENCE_SECONDS, open_socket
 from support.scratch import make_server_folder
 
 # Shared, because each client would load all certificates of the system, which takes longer than a job.
@@ -71,7 +71,7 @@ class Api(Struct):
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Yield each frame when it arrives."""
         url = f"{self.ws}/api/v1/jobs/{job_id}/ws?after={after}{query}"
-        async with websockets.connect(url, max_size=None) as socket:
+        async with open_socket(url, max_size=None) as socket:
             async for message in socket:
                 decoded = msgspec.json.decode(message)
                 for frame in decoded if isinstance(decoded, list) else [decoded]:
@@ -86,7 +86,7 @@ class Api(Struct):
 @asynccontextmanager
 async def open_api(address: str) -> AsyncIterator[Api]:
     """Open a client of the API at *address*."""
-    async with httpx.AsyncClient(base_url=address, timeout=30, verify=TLS) as client:
+    async with httpx.AsyncClient(base_url=address, timeout=PATIENCE_SECONDS, verify=TLS) as client:
         yield Api(client, address.replace("http", "ws", 1))
 
 
@@ -107,7 +107,7 @@ async def serving(settings: Settings) -> AsyncIterator[Api]:
     )
     server = QuietServer(config)
     running = asyncio.create_task(server.serve())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not server.started:
             await asyncio.sleep(0.005)
             if running.done():
@@ -118,7 +118,7 @@ async def serving(settings: Settings) -> AsyncIterator[Api]:
         yield api
     await app.state.services.hub.say_goodbye()
     server.should_exit = True
-    await asyncio.wait_for(running, 20)
+    await asyncio.wait_for(running, PATIENCE_SECONDS)
 
 
 @contextmanager
@@ -149,7 +149,7 @@ async def working(
             yield running
         finally:
             running.worker.handle_sig(signal.SIGTERM)
-            await asyncio.wait_for(task, 30)
+            await asyncio.wait_for(task, PATIENCE_SECONDS)
 
 
 @asynccontextmanager

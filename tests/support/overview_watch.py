@@ -9,8 +9,7 @@ import msgspec
 import websockets
 
 from support.harness import Api
-
-SECONDS = 20
+from support.patience import PATIENCE_SECONDS, open_socket
 
 
 class Board:
@@ -37,13 +36,13 @@ class Board:
 
     async def until(self, states: dict[str, str]) -> None:
         """Receive frames until exactly these jobs are shown, in these states."""
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while {job_id: job["state"] for job_id, job in self.jobs.items()} != states:
                 await self.next()
 
     async def until_type(self, kind: str) -> dict[str, Any]:
         """Receive frames until one of that type."""
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while (frame := await self.next())["type"] != kind:
                 pass
         return frame
@@ -53,5 +52,5 @@ class Board:
 async def board(api: Api, query: str = "") -> AsyncIterator[Board]:
     """Watch all jobs that match *query*."""
     state = dict(part.split("=") for part in query.split("&") if part).get("state")
-    async with websockets.connect(f"{api.ws}/api/v1/ws?{query}") as socket:
+    async with open_socket(f"{api.ws}/api/v1/ws?{query}") as socket:
         yield Board(socket, state)

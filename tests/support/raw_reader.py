@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from support.harness import Api
+from support.patience import PATIENCE_SECONDS
 
 _WINDOW = 4096
-_SECONDS = 30
 
 
 class RawReader:
@@ -35,7 +35,7 @@ class RawReader:
 
     async def read(self, size: int) -> int:
         """Read up to *size* bytes. Return their number, 0 at the end."""
-        async with asyncio.timeout(_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             data = await asyncio.get_running_loop().sock_recv(self._connection, size)
         if self._is_socket:
             self._data += data
@@ -84,6 +84,6 @@ async def raw_reader(api: Api, path: str, *, upgrade: bool) -> AsyncIterator[Raw
         await loop.sock_connect(connection, (host, int(port)))
         await loop.sock_sendall(connection, "\r\n".join([*lines, "", ""]).encode())
         reader = RawReader(connection, is_socket=upgrade)
-        async with asyncio.timeout(_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await reader.head()
         yield reader

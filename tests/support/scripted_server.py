@@ -11,6 +11,8 @@ from typing import Any, Final
 from msgspec import Struct
 from websockets.asyncio.server import ServerConnection, serve
 
+from support.patience import PATIENCE_SECONDS
+
 _AFTER: Final = re.compile(r"[?&]after=(\d+)")
 _TOKEN: Final = re.compile(r"^authorization: (.*?)\r$", re.IGNORECASE | re.MULTILINE)
 _STATUSES: Final = {4400: 422, 4401: 401, 4404: 404, 1013: 503}
@@ -83,7 +85,7 @@ async def scripted_event_server(*scenes: Scene) -> AsyncIterator[ScriptedServer]
                 await writer.wait_closed()
 
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             request = (await reader.readuntil(b"\r\n\r\n")).decode()
         path, token = request.split(" ")[1], _TOKEN.search(request)
         server.tokens.append(token and token[1])
@@ -104,7 +106,7 @@ async def scripted_event_server(*scenes: Scene) -> AsyncIterator[ScriptedServer]
         yield server
         # A client may leave before its connection is closed.
         if playing:
-            await asyncio.wait(playing, timeout=20)
+            await asyncio.wait(playing, timeout=PATIENCE_SECONDS)
 
 
 def _next(server: ScriptedServer, scenes: tuple[Scene, ...], path: str) -> Scene:

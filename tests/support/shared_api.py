@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from headrace.adapters.database import StatementPool
 from support.harness import TLS, Api
+from support.patience import PATIENCE_SECONDS
 
 
 class SharedApi(Struct):
@@ -25,7 +26,7 @@ async def signed_in(api: Api, name: str) -> AsyncIterator[Api]:
     """Yield the same API with the user *name* signed in by the proxy."""
     headers = {"X-Forwarded-Preferred-Username": name}
     async with httpx.AsyncClient(
-        base_url=api.http.base_url, headers=headers, timeout=30, verify=TLS
+        base_url=api.http.base_url, headers=headers, timeout=PATIENCE_SECONDS, verify=TLS
     ) as client:
         yield Api(client, api.ws, api.app, api.server)
 

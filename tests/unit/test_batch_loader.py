@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from headrace.api.live.batch_loader import BatchLoader
-
-SECONDS = 5
+from support.patience import PATIENCE_SECONDS
 
 
 class Query:
@@ -42,7 +41,7 @@ async def test_lookups_during_a_query_wait_for_the_next_query() -> None:
     loader = BatchLoader(query, max_keys=2)
     query.open.clear()
     first = asyncio.create_task(loader.load(2))
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not query.batches:
             await asyncio.sleep(0)
     later = [asyncio.create_task(loader.load(key)) for key in (2, 4, 6)]

@@ -1,7 +1,7 @@
 """Changes of several attempts are written in one batch."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from math import inf
 from uuid import UUID
@@ -20,6 +20,7 @@ from headrace.domain.events.encoding import EncodedEvent
 from headrace.domain.events.news import FrameSource, JobNews
 from headrace.domain.jobs.attempts.changes import Change, WriteResult
 from headrace.domain.jobs.errors import ChangeRefusedError
+from support.patience import PATIENCE_SECONDS, until
 
 POISONED = UUID(int=666)
 
@@ -57,7 +58,7 @@ async def committing(writer: Writer) -> AsyncIterator[GroupCommit]:
     task = asyncio.create_task(commit.run())
     yield commit
     commit.close()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENCE_SECONDS)
 
 
 def change(number: int, events: int = 1, fence: int = 1) -> Change:
@@ -72,7 +73,7 @@ def change(number: int, events: int = 1, fence: int = 1) -> Change:
 async def test_a_single_change_is_written_at_once() -> None:
     writer = Writer()
     async with committing(writer) as commit:
-        written = await asyncio.wait_for(commit.submit(change(1)), 1)
+        written = await asyncio.wait_for(commit.submit(change(1)), PATIENCE_SECONDS)
 
     assert written.verdict == "applied"
     assert writer.batches == [[(1, 1, 1)]]
@@ -94,7 +95,7 @@ async def test_changes_made_during_a_write_form_one_batch_with_one_change_per_jo
 async def test_a_change_that_is_resent_after_a_lost_connection_keeps_its_number() -> None:
     writer = Writer(DatabaseAwayError("cut"))
     async with committing(writer) as commit:
-        await asyncio.wait_for(commit.submit(change(1)), 5)
+        await asyncio.wait_for(commit.submit(change(1)), PATIENCE_SECONDS)
 
     assert writer.batches == [[(1, 1, 1)], [(1, 1, 1)]]
 
@@ -114,7 +115,7 @@ async def test_a_locked_row_does_not_delay_the_others() -> None:
         held = commit.submit(change(1))
         await writer.is_called.wait()
         more = commit.submit(change(1, events=2))
-        neighbour = await asyncio.wait_for(commit.submit(change(2)), 5)
+        neighbour = await asyncio.wait_for(commit.submit(change(2)), PATIENCE_SECONDS)
 
         assert neighbour.verdict == "applied"
         assert (await held).verdict == (await more).verdict == "applied"
@@ -186,7 +187,7 @@ async def test_a_large_change_that_times_out_while_others_are_stored_is_not_sent
     large = change(1)
     large.events.append(EncodedEvent("log", f'{{"message":"{"x" * (1 << 20)}"}}'))
     slow, *quick = [commit.submit(large), commit.submit(change(2)), commit.submit(change(3))]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not slow.done():
             assert (await commit.submit(change(4))).verdict == "applied"
             await asyncio.sleep(0.01)
@@ -195,7 +196,7 @@ async def test_a_large_change_that_times_out_while_others_are_stored_is_not_sent
     with pytest.raises(ChangeRefusedError, match=r"a change of 10485\d\d bytes"):
         await slow
     commit.close()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENCE_SECONDS)
     assert writer.calls == 4  # twice with others, twice alone
 
 
@@ -204,14 +205,14 @@ async def test_a_small_change_is_sent_until_postgresql_is_fast_again() -> None:
     commit = GroupCommit(writer, Silent())
     task = asyncio.create_task(commit.run())
     slow = commit.submit(change(1))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not slow.done():
             assert (await commit.submit(change(4))).verdict == "applied"
             await asyncio.sleep(0.01)
 
     assert (await slow).verdict == "applied"
     commit.close()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENCE_SECONDS)
 
 
 async def test_a_new_attempt_restarts_its_numbers() -> None:
@@ -230,7 +231,7 @@ async def test_closing_writes_all_waiting_changes() -> None:
     futures = [commit.submit(change(number)) for number in range(1, 600)]
 
     commit.close()
-    await asyncio.wait_for(commit.run(), 5)
+    await asyncio.wait_for(commit.run(), PATIENCE_SECONDS)
 
     assert all(future.done() for future in futures)
 
@@ -243,17 +244,11 @@ async def test_a_change_that_may_be_stored_keeps_its_number_while_its_row_is_loc
         await until(lambda: len(writer.batches) == 6)
         later = commit.submit(change(1))
         neighbour = commit.submit(change(2))
-        await asyncio.wait_for(neighbour, 5)
-        await asyncio.wait_for(asyncio.gather(first, later), 5)
+        await asyncio.wait_for(neighbour, PATIENCE_SECONDS)
+        await asyncio.wait_for(asyncio.gather(first, later), PATIENCE_SECONDS)
 
     batches_of_first_job = [batch for batch in writer.batches if batch[0][0] == 1]
     assert batches_of_first_job == [[(1, 1, 1)]] * 7 + [[(1, 2, 1)]]
-
-
-async def until(happened: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not happened():
-            await asyncio.sleep(0.01)
 
 
 class Scripted:
@@ -281,20 +276,20 @@ async def test_a_job_that_was_written_separately_is_in_one_batch_at_a_time() -> 
     commit = GroupCommit(writer, Silent())
     settled, neighbour = commit.submit(change(1)), commit.submit(change(2))
     task = asyncio.create_task(commit.run())
-    await asyncio.wait_for(settled, 5)
+    await asyncio.wait_for(settled, PATIENCE_SECONDS)
     second = commit.submit(change(1))
     await until(lambda: len(writer.calls) == 8)
 
     writer.gates[6].set()
-    await asyncio.wait_for(neighbour, 5)
+    await asyncio.wait_for(neighbour, PATIENCE_SECONDS)
     third = commit.submit(change(1))
     for _ in range(20):
         await asyncio.sleep(0)
     calls_meanwhile = list(writer.calls)
     writer.gates[8].set()
-    await asyncio.wait_for(asyncio.gather(second, third), 5)
+    await asyncio.wait_for(asyncio.gather(second, third), PATIENCE_SECONDS)
     commit.close()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENCE_SECONDS)
 
     assert calls_meanwhile == [[1, 2]] * 4 + [[1], [2], [1], [1]]
     assert writer.calls[8:] == [[1]]

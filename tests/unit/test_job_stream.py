@@ -18,11 +18,11 @@ from headrace.domain.events.encoding import LoggedEvent
 from headrace.domain.events.feed import Feed
 from headrace.domain.events.log import Head
 from headrace.domain.events.observable import Callback
+from support.patience import PATIENCE_SECONDS
 
 JOB = UUID(int=1)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SIZE = 1000
-SECONDS = 5
 
 
 def event(seq: int, kind: str = "log") -> LoggedEvent:
@@ -125,7 +125,7 @@ class Watching:
         self._groups = self.stream.frames()
 
     async def group(self) -> list[dict[str, Any]]:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             self.raw = [frame.data for frame in await anext(self._groups)]
         return [msgspec.json.decode(data) for data in self.raw]
 

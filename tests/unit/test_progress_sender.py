@@ -15,9 +15,9 @@ from headrace.domain.jobs.eta.estimator import EtaEstimator, StepTime
 from headrace.domain.jobs.progress import JobProgress
 from headrace.workers.attempt.outcome import AttemptStatus
 from headrace.workers.attempt.progress_sender import ProgressSender
+from support.patience import PATIENCE_SECONDS
 from support.worker_builders import new_claim
 
-SECONDS = 5
 ITEMS = 10_000
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -56,7 +56,7 @@ async def test_thousands_of_item_reports_make_two_small_frames() -> None:
 
     for index in range(ITEMS):
         sending.report("many", f"many[{index}]", Progress(done=1, total=1, message="done"))
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await publisher.second.wait()
     sending.close()
 
@@ -73,7 +73,7 @@ async def test_flushes_share_one_rate_limit_and_the_last_one_is_sent() -> None:
     for index in range(ITEMS):
         progress.finish("many", f"many[{index}]")
         sending.flush()
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await publisher.second.wait()
     sending.close()
 

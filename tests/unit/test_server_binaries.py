@@ -9,6 +9,7 @@ import pytest
 
 from headrace.adapters.servers import ServerError, binaries, describe, find_postgres, find_redis, run_servers
 from headrace.adapters.servers.processes import Process
+from support.patience import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_a_prefix_of_an_argument_does_not_match_a_process() -> None:
 
         assert process is not None
         # The kernel shows the new arguments shortly after it closes the pipe that signals the exec.
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not process.runs("sleep", "600"):
             assert time.monotonic() < deadline
         matches = [process.runs("sleep", argument) for argument in ("600", "60")]

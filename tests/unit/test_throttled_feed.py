@@ -7,8 +7,7 @@ import pytest
 from headrace.api.live import throttled_feed
 from headrace.api.live.throttled_feed import ThrottledFeed
 from headrace.domain.events.encoding import LoggedEvent
-
-SECONDS = 5
+from support.patience import PATIENCE_SECONDS
 
 
 async def test_a_burst_of_events_notifies_watchers_at_once_and_once_more(
@@ -26,7 +25,7 @@ async def test_a_burst_of_events_notifies_watchers_at_once_and_once_more(
     feed.watch(watcher)
     for seq in range(1, 11):
         feed.append([LoggedEvent(seq, "log", b"{}")])
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await is_complete.wait()
 
     assert heads == [1, 10]

@@ -8,6 +8,7 @@ import pytest
 from headrace.cli.api_client import ApiClient
 from headrace.cli.errors import GaveUpError, UnreachableError, WatchRefusedError
 from headrace.cli.job_watch import JobWatch
+from support.patience import PATIENCE_SECONDS
 from support.scripted_server import Scene, scripted_server, sends
 
 JOB = "01a1fcda-1222-71e3-b3dd-702451ba443d"
@@ -22,11 +23,11 @@ def events(*numbers: int) -> list[dict[str, Any]]:
 
 
 async def watched(watch: JobWatch) -> list[dict[str, Any]]:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         return [frame.body async for frame in watch.frames()]
 
 
-def watching(url: str, patience_seconds: float = 20) -> JobWatch:
+def watching(url: str, patience_seconds: float = PATIENCE_SECONDS) -> JobWatch:
     return JobWatch(ApiClient(url, None), JOB, after=0, patience_seconds=patience_seconds, was_reached=True)
 
 
@@ -35,7 +36,12 @@ async def test_connection_loss_and_recovery_are_reported() -> None:
     async with scripted_server(sends(*events(1, 2), code=1011), sends(*events(3), END)) as server:
         api = ApiClient(server.url, None)
         watch = JobWatch(
-            api, JOB, after=0, patience_seconds=20, on_connection=reports.append, was_reached=True
+            api,
+            JOB,
+            after=0,
+            patience_seconds=PATIENCE_SECONDS,
+            on_connection=reports.append,
+            was_reached=True,
         )
         frames = await watched(watch)
 
@@ -84,4 +90,4 @@ async def test_the_watch_gives_up_early_on_a_service_that_was_never_reachable() 
     watch = JobWatch(ApiClient("http://127.0.0.1:9", None), JOB, after=0, patience_seconds=600)
 
     with pytest.raises(UnreachableError, match="headrace up"):
-        await asyncio.wait_for(anext(watch.frames()), 10)
+        await asyncio.wait_for(anext(watch.frames()), PATIENCE_SECONDS)

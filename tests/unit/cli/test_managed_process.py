@@ -3,9 +3,9 @@
 import signal
 from pathlib import Path
 
-from faults import processes
 from headrace.adapters.servers.processes import Process
 from headrace.cli.managed_process import ManagedProcess
+from support.patience import until
 
 
 async def test_what_a_killed_worker_has_started_ends(tmp_path: Path) -> None:
@@ -22,4 +22,4 @@ async def test_what_a_killed_worker_has_started_ends(tmp_path: Path) -> None:
 
     assert status == -signal.SIGKILL
     started = Process.from_pid(int(note.read_text()))
-    await processes.until(lambda: started is None or not started.is_alive())
+    await until(lambda: started is None or not started.is_alive())

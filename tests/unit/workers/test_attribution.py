@@ -12,6 +12,7 @@ import pytest
 from headrace.domain.jobs.attempts.claims import HeldLease
 from headrace.workers.attribution import attribute_tasks, attributed
 from headrace.workers.crash_record import CrashRecord, read_death
+from support.patience import PATIENCE_SECONDS
 
 T = TypeVar("T")
 
@@ -85,7 +86,7 @@ async def test_tasks_and_threads_that_an_attempt_starts_are_attributed_to_it(sce
         return scene.culprit()
 
     async def attempt() -> list[HeldLease | None]:
-        in_tasks = await asyncio.gather(look(), asyncio.wait_for(look(), 60))
+        in_tasks = await asyncio.gather(look(), asyncio.wait_for(look(), PATIENCE_SECONDS))
         # The loop waits meanwhile, so the thread is the only one that runs code of an attempt.
         return [*in_tasks, await asyncio.to_thread(scene.culprit)]
 

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from headrace.workers.containment import StepLeftError, call_in_thread
-
-SECONDS = 5
+from support.patience import PATIENCE_SECONDS
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +33,7 @@ async def wait_for_end(thread: threading.Thread) -> None:
 
 
 def wait_until_idle(thread: threading.Thread) -> None:
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while thread.is_alive() and thread.name != "headrace-idle":
         assert time.monotonic() < deadline
         time.sleep(0.001)
@@ -46,7 +45,7 @@ async def test_the_value_of_a_call_is_returned() -> None:
 
 async def test_none_is_returned_like_any_other_value() -> None:
     future = call_in_thread("nothing", lambda: None)
-    await asyncio.wait({future}, timeout=SECONDS)
+    await asyncio.wait({future}, timeout=PATIENCE_SECONDS)
 
     assert future.result() is None
 
@@ -70,7 +69,7 @@ async def test_concurrent_calls_run_in_threads_of_their_own() -> None:
     gate = threading.Barrier(3)
 
     def meet() -> threading.Thread:
-        gate.wait(SECONDS)
+        gate.wait(PATIENCE_SECONDS)
         return threading.current_thread()
 
     threads = await asyncio.gather(*(call_in_thread(f"call-{number}", meet) for number in range(3)))
@@ -114,7 +113,7 @@ async def test_a_call_sees_the_context_variables_of_its_caller_and_leaves_them()
 
 async def test_the_loop_keeps_running_while_the_thread_works() -> None:
     gate = threading.Event()
-    waiting = call_in_thread("waiting", gate.wait, SECONDS)
+    waiting = call_in_thread("waiting", gate.wait, PATIENCE_SECONDS)
 
     gate.set()
 
@@ -155,7 +154,7 @@ async def test_an_exception_that_no_future_should_hold_becomes_a_step_error(
     error: BaseException, description: str
 ) -> None:
     future = call_in_thread("leaving", fail, error)
-    await asyncio.wait({future}, timeout=SECONDS)
+    await asyncio.wait({future}, timeout=PATIENCE_SECONDS)
 
     assert not future.cancelled()
     assert type(future.exception()) is StepLeftError
@@ -169,7 +168,7 @@ async def test_the_outcome_of_an_abandoned_thread_is_ignored(ends_well: bool) ->
 
     def work() -> int:
         threads.put(threading.current_thread())
-        gate.wait(SECONDS)
+        gate.wait(PATIENCE_SECONDS)
         if not ends_well:
             raise ValueError("too late")
         return 7
@@ -180,7 +179,7 @@ async def test_the_outcome_of_an_abandoned_thread_is_ignored(ends_well: bool) ->
     future = call_in_thread("given up", work)
     future.cancel()
     gate.set()
-    await wait_for_end(await asyncio.to_thread(threads.get, timeout=SECONDS))
+    await wait_for_end(await asyncio.to_thread(threads.get, timeout=PATIENCE_SECONDS))
     loop.set_exception_handler(before)
 
     assert future.cancelled()
@@ -193,7 +192,7 @@ def test_a_thread_may_end_after_its_loop(error: BaseException | None, broken: li
 
     def work() -> None:
         threads.put(threading.current_thread())
-        gate.wait(SECONDS)
+        gate.wait(PATIENCE_SECONDS)
         if error is not None:
             raise error
 
@@ -203,5 +202,5 @@ def test_a_thread_may_end_after_its_loop(error: BaseException | None, broken: li
     with asyncio.Runner() as runner:
         runner.run(begin())
     gate.set()
-    wait_until_idle(threads.get(timeout=SECONDS))
+    wait_until_idle(threads.get(timeout=PATIENCE_SECONDS))
     assert broken == []

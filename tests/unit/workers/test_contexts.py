@@ -14,6 +14,7 @@ from headrace.domain.pipelines.context import JobCancelledError, PermanentError
 from headrace.domain.pipelines.definition import Pipeline, StepHandle, step
 from headrace.workers.attempt.contexts import LoopContext, StepIdentity, ThreadContext
 from headrace.workers.attempt.step_host import StepHost
+from support.patience import PATIENCE_SECONDS
 from support.scripted_child import FILE, RecordingHost
 
 
@@ -104,7 +105,7 @@ async def test_the_event_loop_goes_on_while_a_large_output_is_decoded(
 
     def wait_for_loop(_decoded: Loudness) -> None:
         loop.call_soon_threadsafe(has_turned.set)
-        assert has_turned.wait(20)
+        assert has_turned.wait(PATIENCE_SECONDS)
 
     monkeypatch.setattr(Loudness, "__post_init__", wait_for_loop, raising=False)
     output = f'{{"lufs":-14,"note":"{"x" * 300_000}"}}'

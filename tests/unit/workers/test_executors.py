@@ -24,6 +24,7 @@ from headrace.workers.crash_record import CrashRecord, read_death
 from headrace.workers.outputs import encode_output
 from headrace.workers.value_sizes import is_small
 from headrace.workers.values import OutputError
+from support.patience import PATIENCE_SECONDS
 from support.scripted_child import RecordingHost
 
 LEASE = (UUID(int=7), 3)
@@ -194,7 +195,7 @@ async def test_a_stop_during_the_encoding_ends_the_try(scene: Scene) -> None:
 
     def block() -> None:
         encodes.set()
-        may_end.wait(20)
+        may_end.wait(PATIENCE_SECONDS)
 
     @step
     async def write(context: Any) -> Note:
@@ -203,11 +204,11 @@ async def test_a_stop_during_the_encoding_ends_the_try(scene: Scene) -> None:
         return note
 
     running = asyncio.create_task(scene.run(write))
-    await asyncio.to_thread(encodes.wait, 20)
+    await asyncio.to_thread(encodes.wait, PATIENCE_SECONDS)
     running.cancel()
 
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, PATIENCE_SECONDS)
     may_end.set()
 
 
@@ -221,7 +222,7 @@ class Held(msgspec.Struct):
     def __post_init__(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             Held.entered.set()
-            Held.let_go.wait(30)
+            Held.let_go.wait(PATIENCE_SECONDS)
 
 
 @pytest.fixture
@@ -245,7 +246,7 @@ async def return_held_in_time(context: Any) -> Held:
 async def test_an_output_counts_although_the_attempt_is_stopped_while_it_is_encoded(scene: Scene) -> None:
     stop = StopSignal()
     running = asyncio.create_task(scene.run(return_held, stop=stop))
-    assert await asyncio.to_thread(Held.entered.wait, 10)
+    assert await asyncio.to_thread(Held.entered.wait, PATIENCE_SECONDS)
     stop.set()
     await asyncio.sleep(0.3)  # longer than a coroutine has until it is cancelled
     Held.let_go.set()
