@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
 from support.harness import Api, serving, working
 from support.patience import PATIENCE_SECONDS
@@ -137,7 +138,9 @@ async def test_a_step_whose_process_exits_fails_the_job(service: Api) -> None:
     assert done["attempt"] <= 2
 
 
-async def test_a_long_backoff_occupies_no_worker_slot(settings: Settings, tmp_path: Path) -> None:
+async def test_a_long_backoff_occupies_no_worker_slot(
+    settings: Settings, database: StatementPool, tmp_path: Path
+) -> None:
     flow = tmp_path / "patient.py"
     flow.write_text(
         "from headrace import Pipeline, RetryableError, StepContext, step\n"
@@ -145,7 +148,7 @@ async def test_a_long_backoff_occupies_no_worker_slot(settings: Settings, tmp_pa
         "class P(Struct):\n    pass\n"
         "@step\n"
         "async def later(context: StepContext[P]) -> int:\n"
-        "    if context.attempt == 1:\n        raise RetryableError('not yet', retry_after=1.5)\n"
+        "    if context.attempt == 1:\n        raise RetryableError('not yet', retry_after=600)\n"
         "    return context.attempt\n"
         "patient = Pipeline('patient', version=1, params=P)\n"
         "patient.add(later, result=True)\n"
@@ -158,6 +161,11 @@ async def test_a_long_backoff_occupies_no_worker_slot(settings: Settings, tmp_pa
         await api.finish(between["id"])
 
         assert (await api.job(waiting["id"]))["waiting_for"] == "backoff"
+        await database.fetch("UPDATE step_runs SET retry_at = now()")
+        await database.fetch(
+            "UPDATE jobs SET run_at = now(), due_order = now() - priority * interval '60 s'"
+            " WHERE state = 'queued'"
+        )
         done = await api.finish(waiting["id"])
         assert (done["state"], done["result"], done["attempt"]) == ("succeeded", 2, 2)
 
@@ -180,7 +188,7 @@ async def test_long_log_messages_are_clipped_and_excess_messages_counted(service
 
 async def test_a_second_attempt_runs_only_unfinished_steps(settings: Settings, tmp_path: Path) -> None:
     ledger = tmp_path / "ledger"
-    params = {"ledger": str(ledger), "steps": 3, "hold_seconds": 1.5}
+    params = {"ledger": str(ledger), "steps": 3, "hold_seconds": 600}
     quick = msgspec.structs.replace(settings, pipelines=(str(FLOWS),), grace_seconds=0.05)
     async with serving(quick) as api:
         async with working(quick):
@@ -279,6 +287,8 @@ async def test_no_step_starts_once_the_attempt_is_cancelled_or_has_failed(
             await asyncio.sleep(0.02)
     if is_cancelled:
         (await service.http.post(f"/api/v1/jobs/{job['id']}/cancel")).raise_for_status()
+        await service.finish(job["id"])
+    mark.with_suffix(".go").touch()
 
     done = await service.finish(job["id"])
 

@@ -57,7 +57,7 @@ _WORKERS = "SELECT body->>'worker' AS worker FROM job_events WHERE type = 'job.s
 
 async def test_other_jobs_do_not_wait_behind_jobs_without_a_slot(slots: Settings) -> None:
     async with serving(slots) as api, working(slots, concurrency=3):
-        blocked = [await api.submit("process_first", params={"seconds": 30}) for _ in range(10)]
+        blocked = [await api.submit("process_first", params={"seconds": 600}) for _ in range(10)]
         await until_running(api, 1)
         quick = await api.finish((await api.submit("noop"))["id"])
         for job in blocked:

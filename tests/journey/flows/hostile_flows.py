@@ -25,10 +25,12 @@ class OutError(BaseException):
 
 @step(retries=0, runs_in="process")
 def leave_a_fork(context: StepContext[Params]) -> None:
-    """Safe to run again: it dies again, and its fork keeps every file open."""
-    if os.fork() == 0:
-        time.sleep(20)
+    """Safe to run again: it dies again, and its fork keeps every file open, for longer than a test waits."""
+    fork = os.fork()
+    if fork == 0:
+        time.sleep(600)
         os._exit(0)
+    Path(context.params.case).write_text(str(fork))
     os._exit(9)
 
 
@@ -115,8 +117,9 @@ async def cling(context: StepContext[Params]) -> None:
 
 
 def odd_items(params: Params) -> list[str]:
-    if params.case == "slow":
-        time.sleep(1.5)
+    if params.case.startswith("/"):
+        while not Path(params.case).exists():
+            time.sleep(0.02)
         return ["late"]
     raise {"plain_base": OutError("out"), "exits": SystemExit(2), "cancels": asyncio.CancelledError()}[
         params.case

@@ -104,7 +104,7 @@ RAISED: dict[str, BaseException] = {
 RETURNED: dict[str, Any] = {"unserialisable": object(), "too_large": "x" * 1_000_000, "nul": {"text": "a\0b"}}
 
 
-@step(retries=0, timeout=timedelta(seconds=30))
+@step(retries=0)
 async def misbehave(context: StepContext[CaseParams]) -> Any:
     """Safe to run again: it fails the same way."""
     case, value = context.params.case, context.params.value
@@ -175,7 +175,10 @@ vanishing.add(vanish)
 
 
 class CountParams(Struct):
-    """A file outside of the service; each entry into a step adds a line to it."""
+    """A file outside of the service; each entry into a step adds a line to it.
+
+    The last step takes *hold_seconds* in the first attempt.
+    """
 
     ledger: str
     steps: int = 3
@@ -205,7 +208,8 @@ async def item(context: StepContext[CountParams], number: int) -> int:
 async def hold(context: StepContext[CountParams]) -> int:
     """Safe to run again: its entry is counted."""
     enter(context, "hold")
-    await asyncio.sleep(context.params.hold_seconds)
+    if context.attempt == 1:
+        await asyncio.sleep(context.params.hold_seconds)
     return sum(await context.output(counted))
 
 
@@ -263,7 +267,10 @@ rawish.add(raw, result=True)
 
 
 class Entered(Struct):
-    """The step creates the file *mark*; listing the items creates the file `items` beside it."""
+    """The step creates the file *mark*.
+
+    Listing the items creates the file `items` beside it, and waits for the file `go`.
+    """
 
     mark: str
     fails: bool = False
@@ -287,7 +294,8 @@ async def take_one(context: StepContext[Entered], greeting: int) -> int:
 
 def slow_items(params: Entered) -> list[int]:
     Path(f"{params.mark}.items").touch()
-    time.sleep(1)
+    while not Path(f"{params.mark}.go").exists():
+        time.sleep(0.02)
     if params.fails:
         raise ValueError("no items")
     return [1]
@@ -302,7 +310,7 @@ beside_items.add(take_one, after=(), for_each=slow_items)
 async def report_once(context: StepContext[CaseParams]) -> None:
     """Safe to run again: it reports the same."""
     await context.progress(1, 2)
-    await asyncio.sleep(30)
+    await asyncio.sleep(600)
 
 
 rarely = Pipeline("rarely", version=1, params=CaseParams)
