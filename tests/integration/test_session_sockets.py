@@ -10,7 +10,7 @@ import websockets
 
 from support.browser import Browser
 from support.login_env import LoginEnv
-from support.patience import PATIENCE_SECONDS, open_socket
+from support.patience import PATIENCE_SECONDS, STALL_SECONDS, open_socket
 
 BEAT_SECONDS = 10
 
@@ -36,7 +36,7 @@ async def test_the_services_own_page_can_watch_until_its_user_signs_out(
 
         await browser.post("/auth/logout")
         last: dict[str, Any] = {}
-        async with asyncio.timeout(BEAT_SECONDS):
+        async with asyncio.timeout(BEAT_SECONDS + STALL_SECONDS):
             with contextlib.suppress(websockets.ConnectionClosedError):
                 async for message in socket:
                     last = msgspec.json.decode(message)

@@ -6,10 +6,12 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
+import pytest
 import redis.asyncio as async_redis
 import websockets
 from websockets.exceptions import ConnectionClosed
 
+from headrace.api.server import websocket_protocol
 from support.harness import Api
 from support.patience import PATIENCE_SECONDS, open_socket
 
@@ -55,7 +57,12 @@ async def test_fifty_watchers_see_the_same_events_over_one_subscription(api: Api
     assert hub._feeds == {}
 
 
-async def test_a_hundred_vanished_clients_leave_no_subscription_and_no_task(api: Api, redis_url: str) -> None:
+async def test_a_hundred_vanished_clients_leave_no_subscription_and_no_task(
+    api: Api, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No missing pong reveals them within this test.
+    for name in ("_PONG_SECONDS", "_KEEPALIVE_PONG_SECONDS"):
+        monkeypatch.setattr(websocket_protocol, name, 600)
     job_id = await waiting_job(api)
     url = f"{api.ws}/api/v1/jobs/{job_id}/ws"
     before = asyncio.all_tasks()

@@ -11,7 +11,7 @@ import websockets
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
 from support.harness import Api
-from support.patience import PATIENCE_SECONDS, open_socket
+from support.patience import PATIENCE_SECONDS, STALL_SECONDS, open_socket
 from support.users import Person, bearer, behind_proxy, named
 
 BEAT_SECONDS = 10
@@ -30,7 +30,7 @@ def ada(api: Api) -> Person:
 async def end_of(socket: websockets.ClientConnection) -> tuple[dict[str, Any], int]:
     """Return the last frame and the close code."""
     last: dict[str, Any] = {}
-    async with asyncio.timeout(BEAT_SECONDS):
+    async with asyncio.timeout(BEAT_SECONDS + STALL_SECONDS):
         with contextlib.suppress(websockets.ConnectionClosedError):
             async for message in socket:
                 last = msgspec.json.decode(message)
@@ -78,7 +78,7 @@ async def test_deleting_a_user_ends_their_event_streams(
 
     lines: list[str] = []
     async with (
-        asyncio.timeout(BEAT_SECONDS),
+        asyncio.timeout(BEAT_SECONDS + STALL_SECONDS),
         api.http.stream("GET", f"/api/v1/jobs/{job_id}/stream", headers=ada.headers) as stream,
     ):
         async for line in stream.aiter_lines():

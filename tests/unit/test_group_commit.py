@@ -20,7 +20,8 @@ from headrace.domain.events.encoding import EncodedEvent
 from headrace.domain.events.news import FrameSource, JobNews
 from headrace.domain.jobs.attempts.changes import Change, WriteResult
 from headrace.domain.jobs.errors import ChangeRefusedError
-from support.patience import PATIENCE_SECONDS, until
+from support.patience import until
+from support.virtual_time import in_virtual_time, running_loop
 
 POISONED = UUID(int=666)
 
@@ -58,7 +59,7 @@ async def committing(writer: Writer) -> AsyncIterator[GroupCommit]:
     task = asyncio.create_task(commit.run())
     yield commit
     commit.close()
-    await asyncio.wait_for(task, PATIENCE_SECONDS)
+    await task
 
 
 def change(number: int, events: int = 1, fence: int = 1) -> Change:
@@ -70,15 +71,18 @@ def change(number: int, events: int = 1, fence: int = 1) -> Change:
     )
 
 
+@in_virtual_time
 async def test_a_single_change_is_written_at_once() -> None:
     writer = Writer()
     async with committing(writer) as commit:
-        written = await asyncio.wait_for(commit.submit(change(1)), PATIENCE_SECONDS)
+        written = await commit.submit(change(1))
 
     assert written.verdict == "applied"
+    assert running_loop().passed == 0
     assert writer.batches == [[(1, 1, 1)]]
 
 
+@in_virtual_time
 async def test_changes_made_during_a_write_form_one_batch_with_one_change_per_job() -> None:
     writer = Writer()
     async with committing(writer) as commit:
@@ -92,14 +96,16 @@ async def test_changes_made_during_a_write_form_one_batch_with_one_change_per_jo
     assert writer.batches == [[(1, 1, 1)], [(1, 2, 4), (2, 1, 2), (3, 1, 2)]]
 
 
+@in_virtual_time
 async def test_a_change_that_is_resent_after_a_lost_connection_keeps_its_number() -> None:
     writer = Writer(DatabaseAwayError("cut"))
     async with committing(writer) as commit:
-        await asyncio.wait_for(commit.submit(change(1)), PATIENCE_SECONDS)
+        await commit.submit(change(1))
 
     assert writer.batches == [[(1, 1, 1)], [(1, 1, 1)]]
 
 
+@in_virtual_time
 async def test_a_deadlocked_batch_is_retried_as_a_whole_and_then_row_by_row() -> None:
     busy = DatabaseBusyError("deadlock")
     writer = Writer(busy, busy, busy, busy)
@@ -109,20 +115,23 @@ async def test_a_deadlocked_batch_is_retried_as_a_whole_and_then_row_by_row() ->
     assert [[number for number, _, _ in batch] for batch in writer.batches] == [[1, 2]] * 3 + [[1], [2], [1]]
 
 
+@in_virtual_time
 async def test_a_locked_row_does_not_delay_the_others() -> None:
     writer = Writer(*[DatabaseBusyError("lock") for _ in range(6)])
     async with committing(writer) as commit:
         held = commit.submit(change(1))
         await writer.is_called.wait()
         more = commit.submit(change(1, events=2))
-        neighbour = await asyncio.wait_for(commit.submit(change(2)), PATIENCE_SECONDS)
+        neighbour = await commit.submit(change(2))
 
         assert neighbour.verdict == "applied"
+        assert (running_loop().passed, held.done()) == (0, False)
         assert (await held).verdict == (await more).verdict == "applied"
 
     assert writer.batches[-1] == [(1, writer.batches[-1][0][1], 3)]
 
 
+@in_virtual_time
 async def test_two_fences_of_one_job_are_never_in_one_batch() -> None:
     writer = Writer()
     async with committing(writer) as commit:
@@ -133,6 +142,7 @@ async def test_two_fences_of_one_job_are_never_in_one_batch() -> None:
     assert writer.batches == [[(1, 1, 2)], [(1, 1, 2)], [(1, 2, 1)]]
 
 
+@in_virtual_time
 async def test_a_poisoned_row_fails_alone() -> None:
     writer = Writer()
     async with committing(writer) as commit:
@@ -146,6 +156,7 @@ async def test_a_poisoned_row_fails_alone() -> None:
 @pytest.mark.parametrize(
     "error", [asyncpg.UndefinedColumnError("ours"), DatabaseRefusingError("DiskFullError")]
 )
+@in_virtual_time
 async def test_an_error_that_is_not_the_values_fails_no_change(error: Exception) -> None:
     writer = Writer(*[error] * 12)
     async with committing(writer) as commit:
@@ -156,6 +167,7 @@ async def test_an_error_that_is_not_the_values_fails_no_change(error: Exception)
     assert [result.verdict for result in results] == ["applied", "applied"]
 
 
+@in_virtual_time
 async def test_a_refusal_of_values_that_does_not_come_again_fails_no_change() -> None:
     error = asyncpg.DataError("once")
     writer = Writer(error, error, error)
@@ -180,6 +192,7 @@ class SlowFor:
         return {change.job_id: (WriteResult(verdict="applied"), None) for change in changes}
 
 
+@in_virtual_time
 async def test_a_large_change_that_times_out_while_others_are_stored_is_not_sent_for_ever() -> None:
     writer = SlowFor(1)
     commit = GroupCommit(writer, Silent())
@@ -187,34 +200,34 @@ async def test_a_large_change_that_times_out_while_others_are_stored_is_not_sent
     large = change(1)
     large.events.append(EncodedEvent("log", f'{{"message":"{"x" * (1 << 20)}"}}'))
     slow, *quick = [commit.submit(large), commit.submit(change(2)), commit.submit(change(3))]
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not slow.done():
-            assert (await commit.submit(change(4))).verdict == "applied"
-            await asyncio.sleep(0.01)
+    while not slow.done():
+        assert (await commit.submit(change(4))).verdict == "applied"
+        await asyncio.sleep(0.01)
 
     assert [(await result).verdict for result in quick] == ["applied", "applied"]
     with pytest.raises(ChangeRefusedError, match=r"a change of 10485\d\d bytes"):
         await slow
     commit.close()
-    await asyncio.wait_for(task, PATIENCE_SECONDS)
+    await task
     assert writer.calls == 4  # twice with others, twice alone
 
 
+@in_virtual_time
 async def test_a_small_change_is_sent_until_postgresql_is_fast_again() -> None:
     writer = SlowFor(1, times=8)
     commit = GroupCommit(writer, Silent())
     task = asyncio.create_task(commit.run())
     slow = commit.submit(change(1))
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not slow.done():
-            assert (await commit.submit(change(4))).verdict == "applied"
-            await asyncio.sleep(0.01)
+    while not slow.done():
+        assert (await commit.submit(change(4))).verdict == "applied"
+        await asyncio.sleep(0.01)
 
     assert (await slow).verdict == "applied"
     commit.close()
-    await asyncio.wait_for(task, PATIENCE_SECONDS)
+    await task
 
 
+@in_virtual_time
 async def test_a_new_attempt_restarts_its_numbers() -> None:
     writer = Writer()
     async with committing(writer) as commit:
@@ -225,17 +238,19 @@ async def test_a_new_attempt_restarts_its_numbers() -> None:
     assert [batch[0][1] for batch in writer.batches] == [1, 2, 1]
 
 
+@in_virtual_time
 async def test_closing_writes_all_waiting_changes() -> None:
     writer = Writer()
     commit = GroupCommit(writer, Silent())
     futures = [commit.submit(change(number)) for number in range(1, 600)]
 
     commit.close()
-    await asyncio.wait_for(commit.run(), PATIENCE_SECONDS)
+    await commit.run()
 
     assert all(future.done() for future in futures)
 
 
+@in_virtual_time
 async def test_a_change_that_may_be_stored_keeps_its_number_while_its_row_is_locked() -> None:
     busy = [DatabaseBusyError("lock") for _ in range(5)]
     writer = Writer(DatabaseAwayError("no answer"), *busy)
@@ -244,8 +259,8 @@ async def test_a_change_that_may_be_stored_keeps_its_number_while_its_row_is_loc
         await until(lambda: len(writer.batches) == 6)
         later = commit.submit(change(1))
         neighbour = commit.submit(change(2))
-        await asyncio.wait_for(neighbour, PATIENCE_SECONDS)
-        await asyncio.wait_for(asyncio.gather(first, later), PATIENCE_SECONDS)
+        await neighbour
+        await asyncio.gather(first, later)
 
     batches_of_first_job = [batch for batch in writer.batches if batch[0][0] == 1]
     assert batches_of_first_job == [[(1, 1, 1)]] * 7 + [[(1, 2, 1)]]
@@ -269,6 +284,7 @@ class Scripted:
         return {change.job_id: (WriteResult(verdict="applied"), None) for change in changes}
 
 
+@in_virtual_time
 async def test_a_job_that_was_written_separately_is_in_one_batch_at_a_time() -> None:
     busy = [DatabaseBusyError("lock") for _ in range(4)]
     writer = Scripted(DatabaseAwayError("no answer"), *busy)
@@ -276,20 +292,20 @@ async def test_a_job_that_was_written_separately_is_in_one_batch_at_a_time() -> 
     commit = GroupCommit(writer, Silent())
     settled, neighbour = commit.submit(change(1)), commit.submit(change(2))
     task = asyncio.create_task(commit.run())
-    await asyncio.wait_for(settled, PATIENCE_SECONDS)
+    await settled
     second = commit.submit(change(1))
     await until(lambda: len(writer.calls) == 8)
 
     writer.gates[6].set()
-    await asyncio.wait_for(neighbour, PATIENCE_SECONDS)
+    await neighbour
     third = commit.submit(change(1))
     for _ in range(20):
         await asyncio.sleep(0)
     calls_meanwhile = list(writer.calls)
     writer.gates[8].set()
-    await asyncio.wait_for(asyncio.gather(second, third), PATIENCE_SECONDS)
+    await asyncio.gather(second, third)
     commit.close()
-    await asyncio.wait_for(task, PATIENCE_SECONDS)
+    await task
 
     assert calls_meanwhile == [[1, 2]] * 4 + [[1], [2], [1], [1]]
     assert writer.calls[8:] == [[1]]

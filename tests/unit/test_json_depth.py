@@ -50,8 +50,8 @@ def test_sixty_four_levels_are_accepted_and_more_are_not(raw: bytes, is_deeper: 
 @pytest.mark.parametrize("part", [b"[],", b'"[",', b'"\\"",', b"["])
 def test_the_depth_of_a_large_body_is_checked_quickly(part: bytes) -> None:
     raw = b"[" + part * (1_000_000 // len(part))
-    began = time.perf_counter()
+    began = time.thread_time()
 
     is_nested_deeper(raw, 64)
 
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1

@@ -89,7 +89,7 @@ def test_the_prefix_of_an_api_key_is_kept() -> None:
     assert redact(KEY) == f"{KEY[:15]}_{REDACTED}"
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "piece",
     [
