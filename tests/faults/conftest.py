@@ -39,6 +39,12 @@ def faulty(settings: Settings) -> Settings:
 
 
 @pytest.fixture
+def patient(faulty: Settings) -> Settings:
+    """The settings of `faulty` with a lease that outlasts a stall of the machine."""
+    return msgspec.structs.replace(faulty, lease_seconds=60)
+
+
+@pytest.fixture
 def own_servers() -> Iterator[Servers]:
     """A PostgreSQL and a Redis of one test, which may stop and damage them."""
     with private_servers() as servers:

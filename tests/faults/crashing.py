@@ -17,10 +17,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
+from headrace.adapters.database import SESSION
 from headrace.domain.database import DatabaseAwayError
 from headrace.domain.jobs.states import JobState
 
-BreakMode = Literal["kill", "stop", "lose", "mute", "hang"]
+BreakMode = Literal["kill", "stop", "hold", "lose", "mute", "hang"]
 
 
 def moves(_result: Any, changes: Any = ()) -> bool:
@@ -75,7 +76,8 @@ POINTS: Final = {
 def command(point: str, passage: int = 1, breaks: BreakMode = "kill") -> tuple[str, ...]:
     """Return the command to run instead of `headrace`.
 
-    `kill` and `stop` send a signal to the own process; `lose` makes the call and discards its result; `mute`
+    `kill` and `stop` send a signal to the own process; `hold` is a stop for which PostgreSQL ends no idle
+    transaction; `lose` makes the call and discards its result; `mute`
     skips the call, from that visit on; `hang` never returns, and never gives Python's lock back.
     """
     return (sys.executable, "-P", str(Path(__file__)), f"{point}:{passage}:{breaks}")
@@ -150,6 +152,8 @@ if __name__ == "__main__":
     name, visit, break_mode = sys.argv[1].split(":")
     sys.argv = ["headrace", *sys.argv[2:]]
     arm(POINTS[name], int(visit), cast(BreakMode, break_mode))
+    if break_mode == "hold":
+        SESSION["idle_in_transaction_session_timeout"] = "0"
     from headrace.cli.main import main
 
     main()

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 from uuid import uuid4
 
 import httpx
 
-from support.patience import PATIENCE_SECONDS
+from support.patience import PATIENCE_SECONDS, STALL_SECONDS
 
 _PAUSE_SECONDS: Final = 0.05
 
@@ -80,6 +81,12 @@ class Load:
         async with asyncio.timeout(PATIENCE_SECONDS):
             while len(self.accepted) < target:
                 await asyncio.sleep(0.01)
+
+
+def assert_in_time(waits: Sequence[float], seconds: float) -> None:
+    """Assert that most of *waits* are shorter than *seconds*, and that a stall explains the longer ones."""
+    assert median(waits) < seconds
+    assert late_share(waits) < seconds + STALL_SECONDS
 
 
 def late_share(waits: Sequence[float], share: float = 0.95) -> float:

@@ -6,8 +6,10 @@ from typing import Final
 
 from msgspec import Struct, field
 
-# The service looks for a lost last event every 5 s; the rest is room for a busy machine.
-LATE_SECONDS: Final = 5.0 + 10.0
+from support.patience import STALL_SECONDS
+
+# The service looks for a lost last event every 5 s.
+LATE_SECONDS: Final = 5.0 + STALL_SECONDS
 UNKNOWN_STATE: Final = "unsaid"
 """The end state on a transport that reports the end but no state."""
 

@@ -25,7 +25,7 @@ FLOWS = Path(__file__).parent / "flows" / "harmful_flows.py"
 def harmful(settings: Settings) -> Settings:
     """The lease is long: a rescue that waits for it takes longer than these tests."""
     return msgspec.structs.replace(
-        settings, pipelines=(str(FLOWS),), lease_seconds=60, grace_seconds=2, worker_processes=3
+        settings, pipelines=(str(FLOWS),), lease_seconds=600, grace_seconds=2, worker_processes=3
     )
 
 

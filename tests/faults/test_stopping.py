@@ -22,7 +22,7 @@ PIPELINES = ("stubborn_loop", "stubborn_thread", "stubborn_process")
 @pytest.fixture
 def stubborn(settings: Settings) -> Settings:
     return msgspec.structs.replace(
-        settings, pipelines=(str(FLOWS),), lease_seconds=60, grace_seconds=20, stop_seconds=6
+        settings, pipelines=(str(FLOWS),), lease_seconds=600, grace_seconds=20, stop_seconds=6
     )
 
 

@@ -13,7 +13,7 @@ PATIENCE_SECONDS: Final = 120
 It is longer than any stall of a shared machine, and shorter than the 400 s after which pytest ends a test.
 """
 
-STALL_SECONDS: Final = 30.0
+STALL_SECONDS: Final = 25.0
 """What a stall of a shared machine may add to a time that the service promises."""
 
 open_socket = functools.partial(
