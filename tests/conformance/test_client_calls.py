@@ -179,7 +179,7 @@ async def test_the_typescript_client_can_submit_wait_show_and_cancel(service: Se
     key, params = uuid4().hex, {"count": 2, "interval_ms": 1}
     job = (await ask("submit", "ticks", params, {"key": key}))["result"]
     again = (await ask("submit", "ticks", params, {"key": key}))["result"]
-    done = (await ask("wait", job["id"], {"timeoutMs": 15_000}))["result"]
+    done = (await ask("wait", job["id"], {"timeoutMs": PATIENCE_SECONDS * 1_000}))["result"]
     shown = (await ask("show", job["id"]))["result"]
     cancelled = (await ask("cancel", await service.waiting_job()))["result"]
     refused = (await ask("retry", job["id"]))["error"]

@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from headrace.adapters.database import StatementPool
 from headrace.api.server import websocket_protocol, write_timeout
 from headrace.api.server.websocket_protocol import TRY_AGAIN_LATER, WebSocketProtocol
+from headrace.api.server.write_timeout import WriteTimeout
 from support.harness import Api
 from support.patience import PATIENCE_SECONDS, open_socket, until
 from support.raw_reader import RawReader, raw_reader
@@ -88,15 +89,24 @@ async def test_a_connection_that_is_never_read_is_reset(
 async def test_a_slow_reader_receives_every_event(
     api: Api, database: StatementPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(write_timeout, "_TIMEOUT_SECONDS", 1.0)
+    # The test decides when the time of a write is over.
+    unread: dict[WriteTimeout, int] = {}
+    monkeypatch.setattr(
+        WriteTimeout,
+        "_start_write_timer",
+        lambda protocol: unread.update({protocol: write_timeout._unacknowledged_bytes(protocol.transport)}),
+    )
+    monkeypatch.setattr(WriteTimeout, "_stop_write_timer", lambda protocol: unread.pop(protocol, None))
     job_id = await job_with_long_history(api, database)
 
     async with raw_reader(api, socket_path(job_id), upgrade=True) as reader:
         await until(lambda: bool(blocked(api)))
         for _ in range(10):
-            # The client reads slowly, for three write timeouts: the buffers do not hold everything at once.
+            # The client reads slowly, for ten write timeouts: the buffers do not hold everything at once.
+            assert unread
             await read_some(reader, 128 * 1024)
-            await asyncio.sleep(0.3)
+            for protocol, bytes_before in list(unread.items()):
+                protocol._check_write_progress(bytes_before)
         assert api.app.state.services.hub._feeds
         while len(reader.seqs) < EVENTS:
             assert await reader.read(2**18)

@@ -14,7 +14,7 @@ from headrace.api.middleware.access import is_public
 from headrace.app import create_app
 from headrace.settings import Settings
 from support.harness import Api
-from support.patience import open_socket
+from support.patience import PATIENCE_SECONDS, open_socket
 from support.users import Person
 
 # The request of each route that takes a body; a new route must be added here.
@@ -120,11 +120,11 @@ async def ask(api: Api, route: Route, path: str, headers: dict[str, str]) -> tup
     # With a bounded queue the client would not see the close behind unread frames.
     async with open_socket(api.ws + path, additional_headers=headers, max_queue=None) as socket:
         try:
-            frame = await asyncio.wait_for(socket.recv(), 0.3)
+            # An open socket replies, also if it has nothing else to send.
+            await socket.send('{"type":"ping"}')
+            frame = await asyncio.wait_for(socket.recv(), PATIENCE_SECONDS)
         except websockets.ConnectionClosed:
             return socket.close_code or 0, socket.close_reason or ""
-        except TimeoutError:
-            return 200, ""
         return 200, str(frame)
 
 
