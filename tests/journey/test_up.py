@@ -1,5 +1,6 @@
 """`headrace up` starts all its parts, keeps them running, and stops them."""
 
+import json
 import os
 import signal
 import socket
@@ -20,6 +21,7 @@ from journey.starting import (
     up,
 )
 
+FLOWS = Path(__file__).parent / "flows" / "sample_flows.py"
 LONG = '{"count": 40, "interval_ms": 100}'
 
 
@@ -111,15 +113,18 @@ def test_a_signal_stops_all_parts_cleanly(folder: Path, number: signal.Signals) 
 
 
 @pytest.mark.slow
-def test_a_running_job_is_handed_back_and_continues_at_the_next_start(folder: Path) -> None:
-    with up(folder, HEADRACE_GRACE_SECONDS="0") as first:
-        job = first.submit("ticks", "--params", '{"count": 20, "interval_ms": 100}')
+def test_a_running_job_is_handed_back_and_continues_at_the_next_start(folder: Path, tmp_path: Path) -> None:
+    # Only its second attempt ends by itself.
+    params = json.dumps({"ledger": str(tmp_path / "ledger"), "hold_seconds": 600})
+    with up(folder, HEADRACE_GRACE_SECONDS="0", HEADRACE_PIPELINES=str(FLOWS)) as first:
+        job = first.submit("counting", "--params", params)
         with running("watch", job, "--json", HEADRACE_URL=first.url) as watching:
-            watching.line('"progress"')
+            while '"hold"' not in watching.line('"step.started"'):
+                pass
         first.command.process.terminate()
         assert first.command.wait() == 0
 
-    with up(folder) as second:
+    with up(folder, HEADRACE_PIPELINES=str(FLOWS)) as second:
         result = second.call("watch", job, "--json")
 
     assert result.returncode == 0

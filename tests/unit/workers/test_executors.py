@@ -232,7 +232,7 @@ def held() -> Iterator[None]:
     Held.let_go.set()
 
 
-@step(grace=timedelta(seconds=20))
+@step(grace=timedelta(seconds=600))
 async def return_held(context: Any) -> Held:
     return Held("x" * (MAX_LOOP_CHARS + 1))
 
