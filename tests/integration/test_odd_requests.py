@@ -13,9 +13,9 @@ from headrace.api.server.http_protocol import HttpProtocol
 from headrace.api.server.websocket_protocol import POLICY_VIOLATION, WebSocketProtocol
 from headrace.settings import Settings
 from support.harness import Api, serving
+from support.patience import PATIENCE_SECONDS, open_socket
 from support.users import open_proxied
 
-SECONDS = 60
 GET = b"GET /health/live HTTP/1.1\r\n"
 POST = b"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 PONG = Frame(Opcode.PONG, b"1234").serialize(mask=True)
@@ -24,7 +24,7 @@ PONG = Frame(Opcode.PONG, b"1234").serialize(mask=True)
 async def responses_to(api: Api, request: bytes) -> bytes:
     """Send *request*, and read until the service closes the connection."""
     url = api.http.base_url
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         reader, writer = await asyncio.open_connection(url.host, url.port)
         responses = b""
         # A connection that is refused in the middle of a flood is reset.
@@ -125,7 +125,7 @@ async def test_nothing_is_parsed_of_a_client_that_is_not_admitted(
     frames = Frames(monkeypatch)
     async with open_proxied(settings) as api:
         url = f"{api.ws}/api/v1/jobs/01a22870-e4b5-7181-ba5d-9870567fc6c7/ws"
-        async with asyncio.timeout(SECONDS), websockets.connect(url, ping_interval=None) as client:
+        async with asyncio.timeout(PATIENCE_SECONDS), open_socket(url, ping_interval=None) as client:
             client.transport.write(PONG * 100_000)
             await until_closed(client)
 
@@ -142,8 +142,8 @@ async def test_a_client_that_sends_too_many_frames_is_closed(
     flood = Frame(kind, b"{}").serialize(mask=True)
 
     async with (
-        asyncio.timeout(SECONDS),
-        websockets.connect(f"{api.ws}/api/v1/jobs/{job['id']}/ws", ping_interval=None) as client,
+        asyncio.timeout(PATIENCE_SECONDS),
+        open_socket(f"{api.ws}/api/v1/jobs/{job['id']}/ws", ping_interval=None) as client,
     ):
         await client.recv()
         client.transport.write(flood * 20_000)
@@ -157,8 +157,8 @@ async def test_a_client_may_send_a_burst_of_frames(api: Api) -> None:
     job = await api.submit("noop", run_at="2100-01-01T00:00:00Z")
 
     async with (
-        asyncio.timeout(SECONDS),
-        websockets.connect(f"{api.ws}/api/v1/jobs/{job['id']}/ws", ping_interval=None) as client,
+        asyncio.timeout(PATIENCE_SECONDS),
+        open_socket(f"{api.ws}/api/v1/jobs/{job['id']}/ws", ping_interval=None) as client,
     ):
         await client.recv()
         for _ in range(BURST // 2):
