@@ -19,6 +19,7 @@ from headrace.adapters.database import StatementPool
 from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.engine import build_engine
 from headrace.adapters.event_bus import EventBus
+from headrace.adapters.messages import MessageSigner
 from headrace.adapters.providers import build_providers
 from headrace.adapters.providers.tone3000 import Tone3000Provider
 from headrace.adapters.publisher import RedisPublisher
@@ -114,7 +115,8 @@ def _build_services(
     settings: Settings, tokens: Tokens, connections: _Connections, submission_batcher: SubmissionBatcher
 ) -> Services:
     pool, redis = connections.pool, connections.redis
-    bus = EventBus(redis)
+    signer = MessageSigner(settings.secret_key)
+    bus = EventBus(redis, signer)
     sessions = async_sessionmaker(connections.engine, expire_on_commit=False)
     providers = build_providers(settings.provider_settings) if settings.auth == "token" else None
     tone3000 = (providers or {}).get("tone3000")
@@ -142,10 +144,10 @@ def _build_services(
         hub=Hub(bus, PostgresEventLog(pool), Overviews(bus, OverviewRepository(pool))),
         snapshots=snapshot_loader(sessions),
         doorbell=Doorbell(redis),
-        publisher=RedisPublisher(redis),
+        publisher=RedisPublisher(redis, signer),
         submitter=Submitter(connections.submit_pool, submission_batcher.store),
         blobs=BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes),
-        check_readiness=partial(check_readiness, pool, redis),
+        check_readiness=partial(check_readiness, pool, redis, bus.refused),
     )
 
 

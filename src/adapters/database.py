@@ -112,9 +112,9 @@ class StatementPool:
         return rows
 
     async def close(self) -> None:
-        """Close every connection; those that are still busy after 5 s are terminated."""
+        """Close every connection; those that are broken, or still busy after 5 s, are terminated."""
         try:
             async with asyncio.timeout(5):
                 await self._pool.close()
-        except TimeoutError:
+        except (TimeoutError, asyncpg.PostgresError, *_CONNECTION_ERRORS):
             self._pool.terminate()

@@ -16,7 +16,7 @@ from arq.connections import ArqRedis
 from arq.constants import job_key_prefix
 from arq.jobs import serialize_job
 
-from headrace.adapters.redis_client import REDIS_ERRORS
+from headrace.adapters.redis_client import REDIS_ERRORS, checked_reply
 
 _log = structlog.get_logger(__name__)
 
@@ -24,6 +24,9 @@ FUNCTION: Final = "work"
 _MAX_WAITING: Final = 1_000
 _EXPIRY_MS: Final = 60_000
 _QUEUE_PREFIX: Final = "arq:queue:"
+# After this many rings in a row without a job, a worker takes 20 a second.
+_MAX_IN_VAIN: Final = 10
+_IN_VAIN_SECONDS: Final = 0.05
 
 # Adds rings in one round trip, up to the maximum that may wait in the queue.
 _RING: Final = """
@@ -49,10 +52,33 @@ def arq_queue(queue: str) -> str:
 
 
 class Ring(msgspec.Struct, frozen=True):
-    """A ring taken from Redis: the key of its queue, and its member name in it."""
+    """A ring taken from Redis: the key of its queue, and its member name in it, which may be any bytes."""
 
-    key: str
-    name: str
+    key: bytes
+    name: bytes
+
+
+class RingPace:
+    """Slows a worker down that is rung for nothing, by rings that are left over or that others have forged.
+
+    Its claims cost PostgreSQL as much as those that find jobs.
+    """
+
+    def __init__(self) -> None:
+        self._is_rung = False
+        self._in_vain = 0
+
+    @property
+    def pause_seconds(self) -> float:
+        """How long to wait before the next ring is taken."""
+        return _IN_VAIN_SECONDS if self._in_vain >= _MAX_IN_VAIN else 0.0
+
+    def on_ring(self) -> None:
+        self._is_rung = True
+
+    def on_claim(self, jobs: int) -> None:
+        self._in_vain = 0 if jobs else self._in_vain + self._is_rung
+        self._is_rung = False
 
 
 class Doorbell:
@@ -104,16 +130,22 @@ class Doorbell:
 
 
 async def wait_for_ring(redis: ArqRedis, queues: Sequence[str], *, seconds: float) -> Ring | None:
-    """Wait for a ring of one of *queues* and take it; None if none comes within *seconds*."""
-    taken = await redis.bzpopmin([arq_queue(queue) for queue in queues], timeout=seconds)
-    if taken is None:
-        return None
-    key, ring, _ = taken
-    return Ring(key.decode(), ring.decode())
+    """Wait for a ring of one of *queues* and take it; None if none comes within *seconds*.
+
+    A ring only says that it is time to claim: one that others have forged costs a claim.
+    """
+    with checked_reply():
+        taken = await redis.bzpopmin([arq_queue(queue) for queue in queues], timeout=seconds)
+        if taken is None:
+            return None
+        key, name, _ = taken
+        return Ring(bytes(key), bytes(name))
 
 
 async def clear_rings(redis: ArqRedis, ring: Ring, others: int) -> None:
     """Remove the arq job of a taken ring and up to *others* more rings of its queue: one claim serves all."""
-    popped = await redis.zpopmin(ring.key, others) if others > 0 else []
-    names = [ring.name, *(name.decode() for name, _ in popped)]
-    await redis.delete(*(job_key_prefix + name for name in names))
+    prefix = job_key_prefix.encode()
+    with checked_reply():
+        popped = await redis.zpopmin(ring.key, others) if others > 0 else []
+        names = [ring.name, *(bytes(name) for name, _ in popped)]
+        await redis.delete(*(prefix + name for name in names))

@@ -1,17 +1,46 @@
 """Builds the SQLAlchemy engine for the REST API."""
 
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
+import structlog
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import PoolProxiedConnection
 
 from headrace.adapters.database import COMMAND_SECONDS, CONNECT_SECONDS, SESSION
+
+_log = structlog.get_logger(__name__)
+
+_DIALECT: Final = "headrace"
+
+
+class RollbackDialect(PGDialect_asyncpg):
+    """SQLAlchemy's dialect, whose rollback succeeds also on a lost connection.
+
+    PostgreSQL rolls back itself when a connection ends. An error of the rollback would hide that of the
+    request wherever a session ends: in REST, GraphQL and streams.
+    """
+
+    supports_statement_cache = True
+
+    def do_rollback(self, dbapi_connection: PoolProxiedConnection) -> None:
+        try:
+            super().do_rollback(dbapi_connection)  # type: ignore[no-untyped-call]
+        except Exception as error:  # noqa: BLE001  (ending the connection rolls back, whatever was wrong with it)
+            _log.warning("connection_ended_for_rollback", error=type(error).__name__)
+            if (connection := dbapi_connection.driver_connection) is not None:
+                connection.terminate()
+
+
+registry.register(f"postgresql.{_DIALECT}", __name__, RollbackDialect.__name__)
 
 
 def sqlalchemy_url(url: str) -> str:
     """Return the URL of the same database for SQLAlchemy's asyncpg dialect."""
-    return urlunsplit(urlsplit(url)._replace(scheme="postgresql+asyncpg"))
+    return urlunsplit(urlsplit(url)._replace(scheme=f"postgresql+{_DIALECT}"))
 
 
 def _encode_json(value: Any) -> str:

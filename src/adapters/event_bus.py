@@ -1,6 +1,6 @@
 """Receives news about jobs over Redis pub/sub, on one connection per API process.
 
-Messages are hints: a missed message is read from PostgreSQL later.
+A message that is missed or refused is read from PostgreSQL later.
 """
 
 import asyncio
@@ -8,15 +8,13 @@ import contextlib
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
 import structlog
-from msgspec import Struct
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
-from headrace.adapters.redis_client import REDIS_ERRORS
+from headrace.adapters.messages import Message, MessageRefusedError, MessageSigner, RefusedMessages
+from headrace.adapters.redis_client import CLOSE_ERRORS, REDIS_ERRORS, checked_reply
 from headrace.adapters.retry_pause import RetryPause
-from headrace.domain.events.encoding import LoggedEvent
 
 _log = structlog.get_logger(__name__)
 
@@ -27,40 +25,22 @@ _COMMAND_SECONDS: Final = 5.0
 _KEEP_ALIVE_CHANNEL: Final = "headrace:hub"
 
 
-class EventsMessage(Struct, frozen=True, array_like=True, tag="e"):
-    """Events of one job, in order, as they are stored in the log."""
-
-    events: list[LoggedEvent]
-
-
-class ProgressMessage(Struct, frozen=True, array_like=True, tag="p"):
-    """A job's newest progress frame."""
-
-    attempt: int
-    fence: int
-    fraction: float
-    frame: bytes
-
-
-JobMessage = EventsMessage | ProgressMessage
-
-encode: Final = msgspec.msgpack.Encoder().encode
-decode_message: Final = msgspec.msgpack.Decoder(JobMessage).decode
-"""Decodes a message of a job's channel; raises `msgspec.MsgspecError`."""
-
-Listener = Callable[[bytes], None]
+Listener = Callable[[Message], None]
 
 
 class EventBus:
     """The pub/sub connection of an API process. `run` is its only task.
 
-    The callbacks in *on_reconnect* are called after each connect, because messages may have been missed.
+    The callbacks in *on_missed* are called when messages may have been missed: after each connect, and when
+    messages begin to be refused.
     """
 
-    def __init__(self, redis: Redis | None) -> None:
+    def __init__(self, redis: Redis | None, signer: MessageSigner) -> None:
         self._redis = redis
+        self._signer = signer
+        self.refused = RefusedMessages()
         self._channels: dict[str, Listener] = {}
-        self.on_reconnect: list[Callable[[], None]] = []
+        self.on_missed: list[Callable[[], None]] = []
         self._confirmations: dict[str, asyncio.Event] = {}
         # The channels whose subscription Redis has confirmed on this connection.
         self._confirmed: set[str] = set()
@@ -77,9 +57,9 @@ class EventBus:
         return self._pubsub is not None
 
     @property
-    def is_away(self) -> bool:
-        """Whether Redis is configured but not connected."""
-        return self.has_redis and not self.is_connected
+    def is_late(self) -> bool:
+        """Whether messages may be missing: Redis is configured but not connected, or messages are refused."""
+        return self.has_redis and (not self.is_connected or self.refused.is_refusing)
 
     async def subscribe(self, channel: str, listener: Listener) -> bool:
         """Subscribe to a channel. Returns whether Redis has confirmed it within a second."""
@@ -143,7 +123,7 @@ class EventBus:
                     # Channels that were added while connecting are not subscribed yet.
                     if missed := self._channels.keys() - channels:
                         await pubsub.subscribe(*missed)
-                for callback in self.on_reconnect:
+                for callback in self.on_missed:
                     callback()
                 pause.reset()
                 await self._listen(pubsub)
@@ -151,28 +131,44 @@ class EventBus:
                 _log.warning("pubsub_away", error=type(error).__name__)
             finally:
                 self._pubsub = None
-                with contextlib.suppress(*REDIS_ERRORS):
+                with contextlib.suppress(*CLOSE_ERRORS):
                     async with asyncio.timeout(_CONFIRM_SECONDS * 2), self._commands:
                         await pubsub.aclose()  # type: ignore[no-untyped-call]
             await asyncio.sleep(pause.next_seconds())
 
     async def _listen(self, pubsub: PubSub) -> None:
         while True:
-            message = await pubsub.get_message(timeout=30)
+            with checked_reply():
+                message = await pubsub.get_message(timeout=30)
+                channel = message["channel"].decode() if message and message["channel"] else ""
             if message is None:
                 async with asyncio.timeout(5):
                     await pubsub.ping()
-                continue
-            if message["type"] not in ("subscribe", "message"):
-                continue
-            channel = message["channel"].decode()
-            if message["type"] == "subscribe":
+            elif message["type"] == "subscribe":
                 self._confirmed.add(channel)
                 confirmed = self._confirmations.get(channel)
                 if confirmed is not None:
                     confirmed.set()
-            elif channel in self._channels:
-                try:
-                    self._channels[channel](message["data"])
-                except msgspec.MsgspecError:
-                    _log.warning("message_not_ours", channel=channel)
+            elif message["type"] == "message" and not self._deliver(channel, message["data"]):
+                # Others may write faster than this process reads.
+                await asyncio.sleep(0)
+
+    def _deliver(self, channel: str, raw: bytes) -> bool:
+        """Give the message to the listener of *channel*, if there is one; return False if it is refused."""
+        listener = self._channels.get(channel)
+        if listener is None:
+            return True
+        try:
+            message = self._signer.decode(channel, raw)
+        except MessageRefusedError as error:
+            was_refusing = self.refused.is_refusing
+            self.refused.add(channel, str(error))
+            if not was_refusing:
+                for callback in self.on_missed:
+                    callback()
+            return False
+        try:
+            listener(message)
+        except Exception:  # noqa: BLE001  (other feeds go on; the next check finds what this message says)
+            _log.exception("message_not_handled", channel=channel)
+        return True

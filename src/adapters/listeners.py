@@ -9,6 +9,8 @@ from uuid import UUID
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from headrace.adapters.redis_client import checked_reply
+
 _PREFIX: Final = "headrace:"
 _UUID_CHARS: Final = 36
 # Listing all channels with listeners costs less than counting those of each job, unless there are many.
@@ -47,8 +49,9 @@ class Listeners:
             self._asks_each_until = time.monotonic() + _ASK_EACH_SECONDS
         ids = [*job_ids, *owner_ids]
         channels = [*map(job_channel, job_ids), *map(owner_channel, owner_ids)]
-        counts = await self._redis.pubsub_numsub(*channels)
-        return {key for key, (_, listeners) in zip(ids, counts, strict=True) if listeners}
+        with checked_reply():
+            counts = await self._redis.pubsub_numsub(*channels)
+            return {key for key, (_, listeners) in zip(ids, counts, strict=True) if listeners}
 
     async def _list(self) -> set[UUID] | None:
         """Return all jobs and owners whose channels have listeners; None if they should not be listed.
@@ -65,7 +68,8 @@ class Listeners:
         if channels is None or time.monotonic() - began > _MAX_LIST_SECONDS:
             return None
         found = set()
-        for channel in channels:
-            with suppress(ValueError):  # other programs may use such a name
-                found.add(UUID(channel[-_UUID_CHARS:].decode()))
+        with checked_reply():
+            for channel in channels:
+                with suppress(ValueError):  # other programs may use such a name
+                    found.add(UUID(channel[-_UUID_CHARS:].decode()))
         return found

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -10,8 +10,15 @@ import msgspec
 import structlog
 from redis.asyncio import Redis
 
-from headrace.adapters.event_bus import EventsMessage, ProgressMessage, encode
 from headrace.adapters.listeners import Listeners, job_channel, owner_channel
+from headrace.adapters.messages import (
+    MAX_MESSAGE_BYTES,
+    EventsMessage,
+    Message,
+    MessageSigner,
+    ProgressMessage,
+    SummariesMessage,
+)
 from headrace.adapters.redis_client import REDIS_ERRORS
 from headrace.domain.events.encoding import LoggedEvent
 from headrace.domain.events.news import FrameSource, JobNews
@@ -35,9 +42,10 @@ end
 class RedisPublisher:
     """Publishes one message per job and one per owner. `run` is its background task."""
 
-    def __init__(self, redis: Redis | None) -> None:
+    def __init__(self, redis: Redis | None, signer: MessageSigner) -> None:
         """Without Redis (None) nothing is published."""
         self._redis = redis
+        self._signer = signer
         self._listeners = None if redis is None else Listeners(redis)
         self._news: list[JobNews] = []
         self._progress: dict[UUID, FrameSource] = {}
@@ -89,7 +97,7 @@ class RedisPublisher:
                 listened = await self._listeners.find(
                     {item.job_id for item in news} | progress.keys(), {item.owner_id for item in news}
                 )
-            messages = _encode_messages(news, progress, listened)
+            messages = self._encode(_messages(news, progress, listened))
             if messages:
                 await self._redis.execute_command("EVAL", _PUBLISH, 0, *messages)  # type: ignore[no-untyped-call]
         except asyncio.CancelledError:
@@ -98,11 +106,22 @@ class RedisPublisher:
             self._progress = progress | self._progress
             raise
 
+    def _encode(self, messages: Iterable[tuple[str, Message]]) -> list[str | bytes]:
+        """Return channels and signed messages in turn. Watchers read too large ones from the log."""
+        encoded: list[str | bytes] = []
+        for channel, message in messages:
+            raw = self._signer.encode(channel, message)
+            if len(raw) > MAX_MESSAGE_BYTES:
+                _log.warning("message_too_large", channel=channel, size=len(raw))
+            else:
+                encoded += (channel, raw)
+        return encoded
 
-def _encode_messages(
+
+def _messages(
     news: Sequence[JobNews], progress: Mapping[UUID, FrameSource], listened: set[UUID] | None
-) -> list[str | bytes]:
-    """Return channels and messages in turn, for the jobs and owners in *listened*; None means all."""
+) -> Iterator[tuple[str, Message]]:
+    """Yield the messages for the jobs and owners in *listened*, with their channels; None means all."""
     events: dict[UUID, list[LoggedEvent]] = {}
     owners: dict[UUID, dict[UUID, JobNews]] = {}
     for item in news if listened is None or listened else ():
@@ -110,17 +129,14 @@ def _encode_messages(
             events.setdefault(item.job_id, []).extend(item.logged())
         if listened is None or item.owner_id in listened:
             owners.setdefault(item.owner_id, {})[item.job_id] = item
-    messages: list[str | bytes] = []
     for job_id, logged in events.items():
-        messages += (job_channel(job_id), encode(EventsMessage(logged)))
+        yield job_channel(job_id), EventsMessage(logged)
     for job_id, frame in progress.items():
         if listened is not None and job_id not in listened:
             continue
         current = frame()
         encoded = msgspec.json.encode(current)
-        message = ProgressMessage(current.attempt, current.fence, current.fraction, encoded)
-        messages += (job_channel(job_id), encode(message))
+        yield job_channel(job_id), ProgressMessage(current.attempt, current.fence, current.fraction, encoded)
     for owner_id, newest in owners.items():
-        summaries = [item.summary for item in newest.values()]
-        messages += (owner_channel(owner_id), msgspec.json.encode(summaries))
-    return messages
+        at = max(item.at for item in newest.values())
+        yield owner_channel(owner_id), SummariesMessage(at, [item.summary for item in newest.values()])

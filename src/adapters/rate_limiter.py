@@ -14,7 +14,7 @@ import structlog
 from msgspec import Struct, field
 from redis.asyncio import Redis
 
-from headrace.adapters.redis_client import REDIS_ERRORS
+from headrace.adapters.redis_client import REDIS_ERRORS, checked_reply
 
 _log = structlog.get_logger(__name__)
 
@@ -31,11 +31,13 @@ _RETRY_SECONDS: Final = 1.0
 _PREFIX: Final = "headrace:limit:"
 
 # Takes up to ARGV[3] permits in one round trip, and returns when the bucket is full. Times are microseconds.
+# A value that no bucket can have counts as a full bucket: others write to Redis, or its clock was set back.
 _ACQUIRE: Final = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local gap, all, requested = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local full_at = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now)
+local full_at = tonumber(redis.call('GET', KEYS[1]) or 0) or 0
+if not (full_at > now and full_at <= now + all * gap + 1000000) then full_at = now end
 local free = math.floor((all * gap - (full_at - now)) / gap + 0.001)
 local taken = math.max(math.min(requested, free), 0)
 if taken > 0 then
@@ -109,7 +111,7 @@ class _Batch(Struct):
             self.used = 0
         return max(min(self.used // _USED_TO_BATCH, per_minute // _LIMIT_TO_BATCH), self.waiting, 1)
 
-    def refill(self, gap: float, reply: list[int], now: float) -> PermitResult:
+    def refill(self, gap: float, reply: tuple[int, int, int], now: float) -> PermitResult:
         """Store the permits that Redis has granted, and return one of them or the refusal."""
         granted, self.free, full_micros = reply
         self.is_refused = not granted
@@ -164,14 +166,28 @@ class SharedLimiter:
         arguments: tuple[Any, ...] = (1, _PREFIX + key, round(gap * 1e6), per_minute, size)
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
-                reply: list[int] = await self._redis.execute_command(  # type: ignore[no-untyped-call]
+                reply = await self._redis.execute_command(  # type: ignore[no-untyped-call]
                     "EVAL", _ACQUIRE, *arguments
                 )
+            with checked_reply():
+                return batch.refill(gap, _parse(reply, size, per_minute), time.monotonic())
         except REDIS_ERRORS as error:
             self._away_until = time.monotonic() + _RETRY_SECONDS
             _log.warning("limits_not_shared", error=type(error).__name__)
             return None
-        return batch.refill(gap, reply, time.monotonic())
+
+
+def _parse(reply: Any, size: int, per_minute: int) -> tuple[int, int, int]:
+    """Return the permits taken and left, and the microseconds until the bucket is full.
+
+    Raises:
+        ValueError, TypeError: *reply* is nothing that the script returns.
+    """
+    granted, free, full_micros = map(int, reply)
+    is_possible = granted <= size and granted + free <= per_minute and full_micros <= 2e6 * _MINUTE_SECONDS
+    if min(granted, free, full_micros) < 0 or not is_possible:
+        raise ValueError(f"no permits: {reply!r}")
+    return granted, free, full_micros
 
 
 def _result(

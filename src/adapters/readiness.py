@@ -8,6 +8,7 @@ from asyncpg import UndefinedTableError
 from msgspec import Struct
 from redis.asyncio import Redis
 
+from headrace.adapters.messages import RefusedMessages
 from headrace.adapters.migrations import newest_revision
 from headrace.adapters.redis_client import REDIS_ERRORS
 from headrace.domain.chores.repository import ChoreRepository, FailingChore
@@ -32,10 +33,14 @@ class Readiness(Struct, frozen=True):
     degraded: list[str]
 
 
-async def check_readiness(database: Database, redis: Redis | None) -> Readiness:
-    """Check PostgreSQL and Redis; each has 3 s to answer."""
+async def check_readiness(
+    database: Database, redis: Redis | None, refused: RefusedMessages | None = None
+) -> Readiness:
+    """Check PostgreSQL and Redis; each has 3 s to answer. *refused* counts the messages of this process."""
     revision, has_worker = await _check_postgresql(database)
     degraded = [] if await _check_redis(redis) else ["redis"]
+    if refused is not None and refused.is_refusing:
+        degraded.append("redis_messages")
     if revision is None:
         return Readiness(["postgresql"], degraded)
     if revision != newest_revision():

@@ -1,6 +1,7 @@
 """Builds the Redis client, with a timeout on every wait."""
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any, Final
 
 from arq.connections import ArqRedis
@@ -8,6 +9,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError, RedisError  # noqa: A004
 
+from headrace.adapters.redis_parser import BoundedParser
 from headrace.domain.errors import HeadraceError
 
 # Errors while Redis is away; redis-py does not translate all errors of the operating system.
@@ -16,7 +18,12 @@ REDIS_ERRORS: Final = (RedisError, OSError, TimeoutError)
 _CONNECT_SECONDS: Final = 2
 # uvloop's closed transports and redis-py's closed connections raise these instead of a ConnectionError.
 _CLOSED: Final = (RuntimeError, AttributeError)
+CLOSE_ERRORS: Final = (*REDIS_ERRORS, *_CLOSED)
 _TIMEOUT_SECONDS: Final = 5
+
+
+class UnexpectedReplyError(RedisError):
+    """Redis has sent something that is no reply to the command, as a broken or foreign server does."""
 
 
 class EvictingRedisError(HeadraceError):
@@ -40,6 +47,7 @@ def build_redis(url: str, *, connections: int = 16) -> ArqRedis:
         socket_timeout=_TIMEOUT_SECONDS,
         socket_keepalive=True,
         health_check_interval=30,
+        parser_class=BoundedParser,
     )
     pool.connection_class = _with_closed_errors(pool.connection_class)
     return ArqRedis(connection_pool=pool)
@@ -58,9 +66,22 @@ def _with_closed_errors(kind: type[AbstractConnection]) -> type[AbstractConnecti
     return ClosedErrorConnection
 
 
+@contextlib.contextmanager
+def checked_reply() -> Iterator[None]:
+    """Translate the errors of a reply with an unexpected shape, in redis-py's code and in ours.
+
+    Raises:
+        UnexpectedReplyError: the block did not get what it expects.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        raise UnexpectedReplyError(f"unexpected reply: {error!r}"[:200]) from error
+
+
 async def close_redis(redis: Redis) -> None:
     """Close the client and every connection of its pool."""
-    with contextlib.suppress(*REDIS_ERRORS):
+    with contextlib.suppress(*CLOSE_ERRORS):
         await redis.aclose(close_connection_pool=True)
 
 
@@ -71,10 +92,11 @@ async def require_noeviction(redis: Redis) -> bool:
         EvictingRedisError: its maxmemory-policy evicts.
     """
     try:
-        memory = await redis.info("memory")
+        with checked_reply():
+            memory = await redis.info("memory")
+            policy = str(memory.get("maxmemory_policy", "noeviction"))
     except REDIS_ERRORS:
         return False
-    policy = str(memory.get("maxmemory_policy", "noeviction"))
     if policy != "noeviction":
         raise EvictingRedisError(policy)
     return True

@@ -58,7 +58,6 @@ class _Refusal(Struct, frozen=True):
 
 def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Answer *error* as a problem."""
-    error = _error_of_request(error)
     missing = missing_reference(error)
     if isinstance(missing, UnauthenticatedError):
         request.app.state.services.authenticator.forget_local_user()
@@ -80,15 +79,6 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
     else:
         refusal = _report_bug(error)
     return _answer(request, refusal, _headers_for(error, refusal.status))
-
-
-def _error_of_request(error: Exception) -> Exception:
-    """Return the error of the handler if Litestar raises that of a rollback on a lost connection instead."""
-    cause = error.__cause__
-    if isinstance(error, ExceptionGroup) and isinstance(cause, Exception):
-        is_lost = all(isinstance(failure, DATABASE_ERRORS) for failure in error.exceptions)
-        return cause if is_lost else error
-    return error
 
 
 def code_of(error: HeadraceError) -> str:

@@ -88,6 +88,7 @@ class HeadraceWorker(Worker):
         self._is_claiming = False
         self._clear_task: asyncio.Task[None] | None = None
         self._redis_paused_until = 0.0
+        self._ring_pace = doorbell.RingPace()
         self.stopping = StopSignal()
         resources.process_slots.offer = self._offer_process_slot
         self.stopping.add_callback(resources.process_slots.serve_more)
@@ -159,6 +160,7 @@ class HeadraceWorker(Worker):
                 _log.warning("claim_put_off", reason=error.reason)
             await wait_first(stop=self.stopping, seconds=_POLL_SECONDS)
             return False
+        self._ring_pace.on_claim(len(claims))
         _log_requests(claims)
         for claim in claims:
             self._start(claim)
@@ -232,9 +234,13 @@ class HeadraceWorker(Worker):
 
     async def _wait_for_ring(self, redis: ArqRedis, seconds: float) -> None:
         try:
+            await asyncio.sleep(self._ring_pace.pause_seconds)
             ring = await doorbell.wait_for_ring(redis, self._job_queue.worker.queues, seconds=seconds)
+            if ring is None:
+                return
+            self._ring_pace.on_ring()
             # The next claim does not wait for this. Rings that are not cleared expire.
-            if ring is not None and (self._clear_task is None or self._clear_task.done()):
+            if self._clear_task is None or self._clear_task.done():
                 self._clear_task = asyncio.create_task(self._clear(redis, ring))
         except REDIS_ERRORS as error:
             self._pause_redis(error)

@@ -19,6 +19,7 @@ from headrace.adapters.database import StatementPool
 from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.gc_tuning import freeze_present_objects
 from headrace.adapters.group_commit import GroupCommit
+from headrace.adapters.messages import MessageSigner
 from headrace.adapters.process_watch import watched_process
 from headrace.adapters.publisher import RedisPublisher
 from headrace.adapters.tasks import cancel_and_wait
@@ -142,7 +143,7 @@ async def open_worker(
         )
         await predecessor.rescue(pool)
         record = CrashRecord(crash_record, worker.id)
-        publisher, bell = RedisPublisher(redis), Doorbell(redis)
+        publisher, bell = RedisPublisher(redis, MessageSigner(settings.secret_key)), Doorbell(redis)
         write_queue = JobQueue(write_pool, worker)
         await warm_up(write_queue)
         commit = GroupCommit(write_queue.write, publisher)

@@ -7,15 +7,18 @@ import pytest
 
 from headrace.adapters import event_bus
 from headrace.adapters.event_bus import EventBus
+from headrace.adapters.messages import EventsMessage, MessageSigner
 from headrace.adapters.redis_client import build_redis, close_redis
 from headrace.adapters.tasks import cancel_and_wait
 from support.patience import PATIENCE_SECONDS
+
+SIGNER = MessageSigner("a secret")
 
 
 @pytest.fixture
 async def bus(redis_url: str) -> AsyncIterator[EventBus]:
     redis = build_redis(redis_url)
-    event_bus = EventBus(redis)
+    event_bus = EventBus(redis, SIGNER)
     running = asyncio.create_task(event_bus.run())
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not event_bus.is_connected:
@@ -39,7 +42,7 @@ async def test_an_unconfirmed_subscription_is_repeated_by_the_next_check(
     publisher = build_redis(redis_url)
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not received.is_set():
-            await publisher.publish("deaf", "news")
+            await publisher.publish("deaf", SIGNER.encode("deaf", EventsMessage([])))
             await asyncio.sleep(0.01)
     await close_redis(publisher)
 

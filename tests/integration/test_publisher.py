@@ -6,12 +6,17 @@ from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID, uuid4
 
-import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from headrace.adapters.event_bus import EventsMessage, ProgressMessage, decode_message
 from headrace.adapters.listeners import job_channel, owner_channel
+from headrace.adapters.messages import (
+    EventsMessage,
+    Message,
+    MessageSigner,
+    ProgressMessage,
+    SummariesMessage,
+)
 from headrace.adapters.publisher import RedisPublisher
 from headrace.adapters.redis_client import build_redis, close_redis
 from headrace.adapters.tasks import cancel_and_wait
@@ -21,6 +26,7 @@ from headrace.domain.events.types import LogWritten, ProgressFrame
 from support.patience import PATIENCE_SECONDS
 
 OWNER, OTHER = uuid4(), uuid4()
+SIGNER = MessageSigner("a secret")
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -47,16 +53,16 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
     await close_redis(client)
 
 
-async def messages_on(redis: Redis, channel: str, news_items: list[JobNews]) -> list[bytes]:
+async def messages_on(redis: Redis, channel: str, news_items: list[JobNews]) -> list[Message]:
     """Publish *news_items* at once and return the messages that a subscriber of *channel* receives."""
     async with redis.pubsub() as listener:
         await listener.subscribe(channel)
         await listener.get_message(timeout=PATIENCE_SECONDS)
-        publisher = RedisPublisher(redis)
+        publisher = RedisPublisher(redis, SIGNER)
         publisher.publish(news_items)
         await publisher.drain()
         await redis.publish(channel, "the end")
-        messages: list[bytes] = []
+        messages: list[Message] = []
         async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 message = await listener.get_message(ignore_subscribe_messages=True, timeout=PATIENCE_SECONDS)
@@ -64,7 +70,7 @@ async def messages_on(redis: Redis, channel: str, news_items: list[JobNews]) -> 
                     continue
                 if message["data"] == b"the end":
                     return messages
-                messages.append(message["data"])
+                messages.append(SIGNER.decode(channel, message["data"]))
 
 
 @pytest.mark.parametrize("jobs", [1, 100])
@@ -74,9 +80,9 @@ async def test_job_subscribers_get_its_events_in_order_in_one_message(redis: Red
 
     (message,) = await messages_on(redis, job_channel(ids[-1]), published)
 
-    events = msgspec.msgpack.decode(message, type=EventsMessage).events
-    assert [event.seq for event in events] == [1, 2]
-    assert all(str(ids[-1]).encode() in event.frame for event in events)
+    assert isinstance(message, EventsMessage)
+    assert [event.seq for event in message.events] == [1, 2]
+    assert all(str(ids[-1]).encode() in event.frame for event in message.events)
 
 
 @pytest.mark.parametrize("jobs", [1, 100])
@@ -86,15 +92,16 @@ async def test_owner_subscribers_get_the_newest_summary_of_each_job(redis: Redis
 
     (message,) = await messages_on(redis, owner_channel(OWNER), published)
 
-    summaries = msgspec.json.decode(message)
-    assert [(summary["job_id"], summary["head"]) for summary in summaries] == [
-        (str(job_id), 2) for job_id in ids
+    assert isinstance(message, SummariesMessage)
+    assert [(summary.job_id, summary.head) for summary in message.summaries] == [
+        (job_id, 2) for job_id in ids
     ]
+    assert message.at == AT
 
 
 async def test_messages_without_subscribers_are_not_published(redis: Redis) -> None:
     await redis.config_resetstat()
-    publisher = RedisPublisher(redis)
+    publisher = RedisPublisher(redis, SIGNER)
     publisher.publish([news(uuid4(), 1) for _ in range(100)])
 
     await publisher.drain()
@@ -113,7 +120,7 @@ async def test_draining_publishes_the_messages_of_an_interrupted_send(
         called.set()
         await never.wait()
 
-    publisher = RedisPublisher(redis)
+    publisher = RedisPublisher(redis, SIGNER)
     job_id = uuid4()
     async with redis.pubsub() as listener:
         await listener.subscribe(job_channel(job_id))
@@ -129,12 +136,13 @@ async def test_draining_publishes_the_messages_of_an_interrupted_send(
 
         message = await listener.get_message(ignore_subscribe_messages=True, timeout=PATIENCE_SECONDS)
     assert message is not None
-    events = msgspec.msgpack.decode(message["data"], type=EventsMessage).events
-    assert [event.seq for event in events] == list(range(1, 101))
+    events = SIGNER.decode(job_channel(job_id), message["data"])
+    assert isinstance(events, EventsMessage)
+    assert [event.seq for event in events.events] == list(range(1, 101))
 
 
 async def test_progress_does_not_overtake_earlier_events(redis: Redis) -> None:
-    publisher = RedisPublisher(redis)
+    publisher = RedisPublisher(redis, SIGNER)
     job_id = uuid4()
     async with redis.pubsub() as listener:
         await listener.subscribe(job_channel(job_id))
@@ -149,12 +157,12 @@ async def test_progress_does_not_overtake_earlier_events(redis: Redis) -> None:
         for _ in range(2):
             message = await listener.get_message(ignore_subscribe_messages=True, timeout=PATIENCE_SECONDS)
             assert message is not None
-            kinds.append(type(decode_message(message["data"])))
+            kinds.append(type(SIGNER.decode(job_channel(job_id), message["data"])))
     assert kinds == [EventsMessage, ProgressMessage]
 
 
 async def test_frames_of_progress_are_made_only_for_jobs_with_listeners(redis: Redis) -> None:
-    publisher = RedisPublisher(redis)
+    publisher = RedisPublisher(redis, SIGNER)
     job_ids = [uuid4() for _ in range(100)]
     made: list[UUID] = []
 

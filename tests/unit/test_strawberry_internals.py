@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 import strawberry
-from graphql import GraphQLSchema
+from graphql import GraphQLEnumType, GraphQLSchema
 from strawberry.litestar import make_graphql_controller
 from strawberry.schema.name_converter import NameConverter
 from strawberry.types import ExecutionContext
@@ -36,6 +36,7 @@ PARTS: Final[list[tuple[Any, str]]] = [
     (NameConverter, "from_enum_value"),
     (strawberry.Schema, "process_errors"),
     (SCHEMA, "_schema"),
+    (GraphQLEnumType, "coerce_output_value"),
     (CONTEXT, "_provided_operation_name"),
     (CONTEXT, "graphql_document"),
     (CONTEXT, "pre_execution_errors"),

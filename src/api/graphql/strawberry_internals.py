@@ -3,15 +3,19 @@
 `tests/unit/test_strawberry_internals.py` names the part that a new version lacks.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import strawberry
-from graphql import GraphQLError, GraphQLSchema
+from graphql import GraphQLEnumType, GraphQLError, GraphQLSchema
 from litestar import Controller
 from strawberry.litestar import make_graphql_controller
 from strawberry.schema.name_converter import NameConverter
 from strawberry.types import ExecutionContext
 from strawberry.types.enum import EnumValue, StrawberryEnumDefinition
+
+from headrace.domain.jobs.states import UnknownState
 
 
 class Names(NameConverter):
@@ -22,10 +26,20 @@ class Names(NameConverter):
 
 
 class Schema(strawberry.Schema):
-    """A schema that does not log errors."""
+    """A schema that does not log errors, and sends states that only a newer release knows as they are."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        for kind in self._schema.type_map.values():
+            if isinstance(kind, GraphQLEnumType):
+                kind.coerce_output_value = partial(_coerce_state, kind.coerce_output_value)  # type: ignore[method-assign]
 
     def process_errors(self, errors: list[GraphQLError], execution_context: Any = None) -> None:
         """Do nothing: `format_error` logs the errors that are bugs."""
+
+
+def _coerce_state(coerce: Callable[[Any], str], value: Any) -> str:
+    return str(value) if isinstance(value, UnknownState) else coerce(value)
 
 
 def graphql_schema(schema: strawberry.Schema) -> GraphQLSchema:

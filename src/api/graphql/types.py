@@ -12,7 +12,7 @@ from headrace.api.jobs.schemas import ErrorView, StepView
 from headrace.api.pipelines import GraphStep, PipelineView
 from headrace.api.schemas import view_of
 from headrace.domain.files.models import File
-from headrace.domain.jobs.states import JobState, StepState
+from headrace.domain.jobs.states import JobState, StepState, read_state
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.read_model.results import NamedTag, Owner
 
@@ -101,7 +101,9 @@ class StepNode:
 
     @classmethod
     def of(cls, view: StepView) -> "StepNode":
-        return view_of(cls, view, state=StepState(view.state), error=view.error and ErrorNode.of(view.error))
+        return view_of(
+            cls, view, state=read_state(StepState, view.state), error=view.error and ErrorNode.of(view.error)
+        )
 
 
 @strawberry.type(name="PipelineStep", description="One step of a pipeline's graph.")

@@ -9,8 +9,9 @@ from uuid import UUID
 
 import structlog
 
-from headrace.adapters.event_bus import EventBus, EventsMessage, decode_message
+from headrace.adapters.event_bus import EventBus
 from headrace.adapters.listeners import job_channel
+from headrace.adapters.messages import EventsMessage, Message, ProgressMessage
 from headrace.api.live.batch_loader import BatchLoader
 from headrace.api.live.overviews import Overviews
 from headrace.api.live.shared_feeds import SharedFeeds, pause_between_checks
@@ -19,7 +20,7 @@ from headrace.domain.database import TRANSIENT
 from headrace.domain.events.feed import Feed
 from headrace.domain.events.log import EventLog
 from headrace.domain.events.observable import Callback
-from headrace.domain.jobs.states import JobState
+from headrace.domain.jobs.states import FINAL_STATES
 
 _log = structlog.get_logger(__name__)
 
@@ -35,7 +36,7 @@ class Hub:
         self.overviews = overviews
         self._bus = bus
         self._heads = BatchLoader(log.fetch_heads, _MAX_HEADS)
-        bus.on_reconnect.append(self._recheck_soon)
+        bus.on_missed.append(self._recheck_soon)
         self._shared = SharedFeeds[UUID, Feed](self._open_feed, self._close_feed)
         self._feeds = self._shared.feeds
         self._gap_readers: dict[UUID, asyncio.Task[None]] = {}
@@ -45,8 +46,8 @@ class Hub:
 
     @property
     def is_degraded(self) -> bool:
-        """Whether events may be late: Redis or PostgreSQL is away."""
-        return self._is_database_away or self._bus.is_away
+        """Whether events may be late: Redis or PostgreSQL is away, or messages are refused."""
+        return self._is_database_away or self._bus.is_late
 
     def watch(self, job_id: UUID, on_change: Callback) -> AbstractAsyncContextManager[Feed]:
         """Hold the job's feed open for the block; *on_change* is called at each of its changes.
@@ -84,7 +85,7 @@ class Hub:
         if head is None:
             feed.delete()
         else:
-            feed.begin(head.seq, head.state if JobState(head.state).is_final else None)
+            feed.begin(head.seq, head.state if head.state in FINAL_STATES else None)
         # Events since the query are missing from the feed; the check finds them.
         self._recheck_soon()
         return feed
@@ -92,14 +93,13 @@ class Hub:
     async def _close_feed(self, job_id: UUID) -> None:
         await self._bus.unsubscribe(job_channel(job_id))
 
-    def _on_message(self, job_id: UUID, raw: bytes) -> None:
+    def _on_message(self, job_id: UUID, message: Message) -> None:
         feed = self._feeds.get(job_id)
         if feed is None:
             return
-        message = decode_message(raw)
-        if not isinstance(message, EventsMessage):
+        if isinstance(message, ProgressMessage):
             feed.update_progress(message.fence, message.fraction, message.frame)
-        elif not feed.append(message.events):
+        elif isinstance(message, EventsMessage) and not feed.append(message.events):
             self._fill_gap(job_id, feed)
 
     def _fill_gap(self, job_id: UUID, feed: Feed) -> None:

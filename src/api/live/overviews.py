@@ -2,15 +2,16 @@
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from functools import partial
 from typing import Final
 from uuid import UUID
 
-import msgspec
 import structlog
 
 from headrace.adapters.event_bus import EventBus
 from headrace.adapters.listeners import owner_channel
+from headrace.adapters.messages import Message, SummariesMessage
 from headrace.api.live.shared_feeds import SharedFeeds, pause_between_checks
 from headrace.domain.database import TRANSIENT
 from headrace.domain.events.news import JobSummary
@@ -24,7 +25,8 @@ _MAX_NEWEST: Final = 500
 _MAX_RUNNING: Final = MAX_JOBS // 2
 _MAX_ENDED: Final = 5_000
 
-_decode: Final = msgspec.json.Decoder(list[JobSummary]).decode
+# A message takes a moment from its statement to here. An older one is a repetition: the polls know better.
+_MAX_AGE: Final = timedelta(seconds=60)
 
 
 class Overviews:
@@ -33,7 +35,7 @@ class Overviews:
     def __init__(self, bus: EventBus, repository: OverviewRepository) -> None:
         self._bus = bus
         self._repository = repository
-        bus.on_reconnect.append(self._recheck_soon)
+        bus.on_missed.append(self._recheck_soon)
         self._shared = SharedFeeds[UUID, Overview](self._open_overview, self._close_overview)
         self._last_polls: dict[UUID, ChangePoll] = {}
         self._recheck = asyncio.Event()
@@ -42,8 +44,8 @@ class Overviews:
 
     @property
     def is_degraded(self) -> bool:
-        """Whether changes may be late: Redis or PostgreSQL is away."""
-        return self._is_database_away or self._bus.is_away
+        """Whether changes may be late: Redis or PostgreSQL is away, or messages are refused."""
+        return self._is_database_away or self._bus.is_late
 
     def watch(self, owner_id: UUID, on_change: Callback) -> AbstractAsyncContextManager[Overview]:
         """Hold the owner's overview open for the block; *on_change* is called at each of its changes.
@@ -95,11 +97,13 @@ class Overviews:
         self._last_polls.pop(owner_id, None)
         await self._bus.unsubscribe(owner_channel(owner_id))
 
-    def _on_message(self, owner_id: UUID, raw: bytes) -> None:
-        overview = self._shared.feeds.get(owner_id)
-        if overview is None:
+    def _on_message(self, owner_id: UUID, message: Message) -> None:
+        overview, last_poll = self._shared.feeds.get(owner_id), self._last_polls.get(owner_id)
+        if overview is None or last_poll is None or not isinstance(message, SummariesMessage):
             return
-        for summary in _decode(raw):
+        if message.at < last_poll.at - _MAX_AGE:
+            return
+        for summary in message.summaries:
             overview.update(summary)
         overview.notify()
 

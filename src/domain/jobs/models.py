@@ -1,20 +1,21 @@
 """The tables of jobs, step runs and idempotency keys."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from advanced_alchemy.base import DefaultBase, UUIDv7AuditBase
 from advanced_alchemy.types import DateTimeUTC
 from sqlalchemy import (
     CheckConstraint,
-    Enum,
+    Dialect,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
     LargeBinary,
     SmallInteger,
     String,
+    TypeDecorator,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSON, JSONB
@@ -28,21 +29,34 @@ from headrace.domain.jobs.claim_rules import (
     MAY_BE_CLAIMED_SQL,
     due_order_check_sql,
 )
-from headrace.domain.jobs.states import JobState, StepState
+from headrace.domain.jobs.states import JobState, StepState, UnknownState, read_state
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.pipelines.versions import VERSION_KEY_SQL
 from headrace.domain.tags.models import JOB_TAGS, Tag
 
+_STATE_LENGTH: Final = 16
 
-def _states(kind: type[JobState] | type[StepState], name: str) -> Enum:
-    return Enum(
-        kind,
-        native_enum=False,
-        length=16,
-        create_constraint=True,
-        name=name,
-        values_callable=lambda states: [state.value for state in states],
-    )
+
+class _StateColumn(TypeDecorator[Any]):
+    """A column of states that also reads those that only a newer release knows."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, kind: type[JobState] | type[StepState]) -> None:
+        super().__init__(_STATE_LENGTH)
+        self.kind = kind
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002
+        return None if value is None else read_state(self.kind, value)
+
+
+def _is_one_of(kind: type[JobState] | type[StepState], name: str) -> CheckConstraint:
+    states = ", ".join(f"'{state}'" for state in kind)
+    return CheckConstraint(f"state IN ({states})", name=name)
 
 
 class Job(UUIDv7AuditBase):
@@ -51,6 +65,7 @@ class Job(UUIDv7AuditBase):
     __tablename__ = "jobs"
     __table_args__ = (
         ForeignKeyConstraint(["pipeline", "version"], ["pipelines.name", "pipelines.version"]),
+        _is_one_of(JobState, "state"),
         CheckConstraint("progress BETWEEN 0 AND 1", name="progress_is_a_fraction"),
         CheckConstraint("priority BETWEEN 0 AND 9", name="priority_0_to_9"),
         CheckConstraint(due_order_check_sql(), name="due_order"),
@@ -100,7 +115,7 @@ class Job(UUIDv7AuditBase):
     tokens_valid_after: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
     pipeline: Mapped[str] = mapped_column(String(64))
     version: Mapped[int]
-    state: Mapped[JobState] = mapped_column(_states(JobState, "state"), default=JobState.QUEUED)
+    state: Mapped[JobState | UnknownState] = mapped_column(_StateColumn(JobState), default=JobState.QUEUED)
     params: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     meta: Mapped[dict[str, Any]] = mapped_column(tracked_json(), default=dict)
     result: Mapped[Any | None] = mapped_column(JSON(none_as_null=True), default=None)
@@ -150,13 +165,16 @@ class StepRun(DefaultBase):
     """
 
     __tablename__ = "step_runs"
-    __table_args__ = (CheckConstraint("tries >= 0", name="tries_not_negative"),)
+    __table_args__ = (
+        _is_one_of(StepState, "step_state"),
+        CheckConstraint("tries >= 0", name="tries_not_negative"),
+    )
 
     job_id: Mapped[UUID] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(String(80), primary_key=True)
     name: Mapped[str] = mapped_column(String(64))
     index: Mapped[int | None] = mapped_column(default=None)
-    state: Mapped[StepState] = mapped_column(_states(StepState, "step_state"))
+    state: Mapped[StepState | UnknownState] = mapped_column(_StateColumn(StepState))
     attempt: Mapped[int] = mapped_column(default=0)
     tries: Mapped[int] = mapped_column(default=0)
     items: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True), default=None)

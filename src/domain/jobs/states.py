@@ -1,7 +1,7 @@
 """The states of a job and of a step run, and the only moves between them. Pure."""
 
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
 from headrace.domain.errors import HeadraceError
 
@@ -41,7 +41,7 @@ class JobState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        return self in _FINAL
+        return self in FINAL_STATES
 
 
 class StepState(StrEnum):
@@ -72,16 +72,34 @@ class StepState(StrEnum):
     """The job ended before this step run did. A user's retry of the job makes it `pending`."""
 
 
+class UnknownState(str):
+    """A stored state that only a newer release knows, whose processes run beside this one."""
+
+    __slots__ = ()
+    is_final = False
+
+
+Kind = TypeVar("Kind", JobState, StepState)
+
+
+def read_state(kind: type[Kind], value: str) -> Kind | UnknownState:
+    """Return the state that is stored as *value*."""
+    try:
+        return kind(value)
+    except ValueError:
+        return UnknownState(value)
+
+
 class IllegalTransitionError(HeadraceError):
     """A job in state *source* cannot become *target*."""
 
-    def __init__(self, source: JobState, target: JobState) -> None:
+    def __init__(self, source: "JobState | UnknownState", target: JobState) -> None:
         super().__init__(f"a {source} job cannot become {target}")
         self.source = source
         self.target = target
 
 
-_FINAL: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+FINAL_STATES: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 _MOVES: Final = {
     JobState.QUEUED: {JobState.RUNNING, JobState.CANCELLED, JobState.FAILED},  # failed: out of time
@@ -92,19 +110,21 @@ _MOVES: Final = {
 }
 
 
-def move(source: JobState, target: JobState) -> JobState:
-    """Return *target* when a job in *source* may become it.
+def move(source: JobState | UnknownState, target: JobState) -> JobState:
+    """Return *target* when a job in *source* may become it. No move leads out of an unknown state.
 
     Raises:
         IllegalTransitionError: there is no such move.
     """
-    if target not in _MOVES[source]:
+    if isinstance(source, UnknownState) or target not in _MOVES[source]:
         raise IllegalTransitionError(source, target)
     return target
 
 
-def possible_predecessors(state: JobState) -> set[JobState]:
+def possible_predecessors(state: JobState | UnknownState) -> set[JobState]:
     """Return the other states in which a job may have been before it came into *state*."""
+    if isinstance(state, UnknownState):
+        return set(JobState)
     before: set[JobState] = set()
     reached = {state}
     while reached:

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from headrace.domain.events.news import JobDeleted, JobSummary
 from headrace.domain.events.observable import Observable
-from headrace.domain.jobs.states import JobState, possible_predecessors
+from headrace.domain.jobs.states import FINAL_STATES, JobState, possible_predecessors, read_state
 
 MAX_JOBS: Final = 20_000
 
@@ -65,7 +65,8 @@ class Overview(Observable):
         """Store a job's new state as a change; return False when it is not newer than the stored one."""
         entry = self._jobs.get(summary.job_id)
         if entry is None:
-            left = {str(state): self.number + 1 for state in possible_predecessors(JobState(summary.state))}
+            state = read_state(JobState, summary.state)
+            left = {str(before): self.number + 1 for before in possible_predecessors(state)}
         elif entry.is_deleted or _age(summary) <= _age(entry.summary):
             return False
         else:
@@ -87,7 +88,7 @@ class Overview(Observable):
         job_ids = (
             entry.summary.job_id
             for entry in reversed(self._jobs.values())
-            if not entry.is_deleted and JobState(entry.summary.state).is_final
+            if not entry.is_deleted and entry.summary.state in FINAL_STATES
         )
         return list(islice(job_ids, limit))
 
