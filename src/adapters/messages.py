@@ -8,7 +8,7 @@ import hmac
 import time
 from datetime import datetime
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -31,7 +31,7 @@ class EventsMessage(Struct, frozen=True, array_like=True, tag="e"):
     """Events of one job, in order, as they are stored in the log."""
 
     events: list[LoggedEvent]
-    signature: bytes = _UNSIGNED
+    signature: Any = _UNSIGNED
 
 
 class ProgressMessage(Struct, frozen=True, array_like=True, tag="p"):
@@ -41,7 +41,7 @@ class ProgressMessage(Struct, frozen=True, array_like=True, tag="p"):
     fence: int
     fraction: float
     frame: bytes
-    signature: bytes = _UNSIGNED
+    signature: Any = _UNSIGNED
 
 
 class SummariesMessage(Struct, frozen=True, array_like=True, tag="s"):
@@ -49,9 +49,10 @@ class SummariesMessage(Struct, frozen=True, array_like=True, tag="s"):
 
     at: datetime
     summaries: list[JobSummary]
-    signature: bytes = _UNSIGNED
+    signature: Any = _UNSIGNED
 
 
+# The signature is the last field of a message. New fields go before it, and older releases skip them.
 Message = EventsMessage | ProgressMessage | SummariesMessage
 
 _encode: Final = msgspec.msgpack.Encoder().encode
