@@ -1,5 +1,6 @@
 """Messages are believed only if this installation has signed them for their channel."""
 
+import time
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -109,7 +110,7 @@ def test_refused_messages_are_counted_and_logged_once_a_minute(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(messages.time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(time, "monotonic", lambda: clock.now)
     refused = RefusedMessages()
     before = refused.is_refusing
     with capture_logs() as lines:
