@@ -63,7 +63,8 @@ def watch_job(
             return 130
     if not as_json:
         print_outcome(api, view, console)
-    return VERDICTS[state]
+    # A final state that only a newer service knows is no success.
+    return VERDICTS.get(state, 1)
 
 
 async def follow(watch: JobWatch, screen: WatchScreen) -> str:

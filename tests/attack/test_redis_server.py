@@ -69,6 +69,7 @@ async def nonsense_server(reply: bytes) -> AsyncIterator[NonsenseServer]:
         server.close()
 
 
+@pytest.mark.slow
 async def test_jobs_run_and_streams_end_beside_a_redis_that_answers_nonsense(settings: Settings) -> None:
     unlimited = 1_000_000
     async with nonsense_server(NONSENSE[0]) as redis:

@@ -15,7 +15,7 @@ from strawberry.schema.name_converter import NameConverter
 from strawberry.types import ExecutionContext
 from strawberry.types.enum import EnumValue, StrawberryEnumDefinition
 
-from headrace.domain.jobs.states import UnknownState
+from headrace.domain.jobs.states import JobState, StepState
 
 
 class Names(NameConverter):
@@ -39,7 +39,7 @@ class Schema(strawberry.Schema):
 
 
 def _coerce_state(coerce: Callable[[Any], str], value: Any) -> str:
-    return str(value) if isinstance(value, UnknownState) else coerce(value)
+    return str(value) if isinstance(value, JobState | StepState) else coerce(value)
 
 
 def graphql_schema(schema: strawberry.Schema) -> GraphQLSchema:

@@ -29,7 +29,7 @@ from headrace.domain.jobs.claim_rules import (
     MAY_BE_CLAIMED_SQL,
     due_order_check_sql,
 )
-from headrace.domain.jobs.states import JobState, StepState, UnknownState, read_state
+from headrace.domain.jobs.states import JobState, StepState, read_state
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.pipelines.versions import VERSION_KEY_SQL
 from headrace.domain.tags.models import JOB_TAGS, Tag
@@ -51,7 +51,8 @@ class _StateColumn(TypeDecorator[Any]):
         return None if value is None else str(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002
-        return None if value is None else read_state(self.kind, value)
+        kind: type[Any] = self.kind
+        return None if value is None else read_state(kind, value)
 
 
 def _is_one_of(kind: type[JobState] | type[StepState], name: str) -> CheckConstraint:
@@ -115,7 +116,7 @@ class Job(UUIDv7AuditBase):
     tokens_valid_after: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
     pipeline: Mapped[str] = mapped_column(String(64))
     version: Mapped[int]
-    state: Mapped[JobState | UnknownState] = mapped_column(_StateColumn(JobState), default=JobState.QUEUED)
+    state: Mapped[JobState] = mapped_column(_StateColumn(JobState), default=JobState.QUEUED)
     params: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     meta: Mapped[dict[str, Any]] = mapped_column(tracked_json(), default=dict)
     result: Mapped[Any | None] = mapped_column(JSON(none_as_null=True), default=None)
@@ -174,7 +175,7 @@ class StepRun(DefaultBase):
     key: Mapped[str] = mapped_column(String(80), primary_key=True)
     name: Mapped[str] = mapped_column(String(64))
     index: Mapped[int | None] = mapped_column(default=None)
-    state: Mapped[StepState | UnknownState] = mapped_column(_StateColumn(StepState))
+    state: Mapped[StepState] = mapped_column(_StateColumn(StepState))
     attempt: Mapped[int] = mapped_column(default=0)
     tries: Mapped[int] = mapped_column(default=0)
     items: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True), default=None)

@@ -72,28 +72,27 @@ class StepState(StrEnum):
     """The job ended before this step run did. A user's retry of the job makes it `pending`."""
 
 
-class UnknownState(str):
-    """A stored state that only a newer release knows, whose processes run beside this one."""
-
-    __slots__ = ()
-    is_final = False
-
-
 Kind = TypeVar("Kind", JobState, StepState)
 
 
-def read_state(kind: type[Kind], value: str) -> Kind | UnknownState:
-    """Return the state that is stored as *value*."""
+def read_state(kind: type[Kind], stored: str) -> Kind:
+    """Return the state that is stored as *stored*.
+
+    One that only a newer release knows, whose processes run beside this one, is no member of *kind*: no move
+    leads out of it, and nobody can ask for it.
+    """
     try:
-        return kind(value)
+        return kind(stored)
     except ValueError:
-        return UnknownState(value)
+        unknown = str.__new__(kind, stored)
+        unknown._name_ = unknown._value_ = stored
+        return unknown
 
 
 class IllegalTransitionError(HeadraceError):
     """A job in state *source* cannot become *target*."""
 
-    def __init__(self, source: "JobState | UnknownState", target: JobState) -> None:
+    def __init__(self, source: JobState, target: JobState) -> None:
         super().__init__(f"a {source} job cannot become {target}")
         self.source = source
         self.target = target
@@ -110,20 +109,20 @@ _MOVES: Final = {
 }
 
 
-def move(source: JobState | UnknownState, target: JobState) -> JobState:
+def move(source: JobState, target: JobState) -> JobState:
     """Return *target* when a job in *source* may become it. No move leads out of an unknown state.
 
     Raises:
         IllegalTransitionError: there is no such move.
     """
-    if isinstance(source, UnknownState) or target not in _MOVES[source]:
+    if target not in _MOVES.get(source, ()):
         raise IllegalTransitionError(source, target)
     return target
 
 
-def possible_predecessors(state: JobState | UnknownState) -> set[JobState]:
+def possible_predecessors(state: JobState) -> set[JobState]:
     """Return the other states in which a job may have been before it came into *state*."""
-    if isinstance(state, UnknownState):
+    if state not in _MOVES:
         return set(JobState)
     before: set[JobState] = set()
     reached = {state}

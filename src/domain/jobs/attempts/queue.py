@@ -20,7 +20,7 @@ from headrace.domain.jobs.attempts.rescue_repository import RescueRepository
 from headrace.domain.jobs.attempts.stored_items import read_items
 from headrace.domain.jobs.claim_rules import MAX_LOSSES
 from headrace.domain.jobs.eta.estimator import EtaEstimator
-from headrace.domain.jobs.states import StepState, UnknownState, read_state
+from headrace.domain.jobs.states import StepState
 from headrace.domain.pipelines.versions import version_key
 from headrace.domain.workers.repository import WorkerRepository
 
@@ -151,8 +151,10 @@ async def rescue_from(rescues: RescueRepository, dead_worker: str, blamed: HeldL
 
 def _step_state(stored: str) -> StepState:
     """Return the state of a step run. A state that only a newer release knows means that it has to run."""
-    state = read_state(StepState, stored)
-    return StepState.PENDING if isinstance(state, UnknownState) else state
+    try:
+        return StepState(stored)
+    except ValueError:
+        return StepState.PENDING
 
 
 def _step_record(row: Row, items: tuple[str, ...] | None) -> StepRecord:
