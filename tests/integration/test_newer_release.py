@@ -39,7 +39,8 @@ RETURNING at, seq AS head, (SELECT owner_id FROM changed), (SELECT pipeline FROM
     job_id AS id, (SELECT state FROM changed), (SELECT progress FROM changed)
 """
 STEP = """
-INSERT INTO step_runs (job_id, key, name, state, attempt, tries) VALUES ($1, 'nothing', 'nothing', 'waiting', 0, 0)
+INSERT INTO step_runs (job_id, key, name, state, attempt, tries)
+VALUES ($1, 'nothing', 'nothing', 'waiting', 0, 0)
 """
 
 
