@@ -11,6 +11,8 @@ revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 branch_labels = ${repr(branch_labels)}
 depends_on = ${repr(depends_on)}
+# The oldest revision whose releases work with this schema. They run beside it until they are replaced.
+works_with = ${repr(up_revision)}
 
 
 def upgrade() -> None:

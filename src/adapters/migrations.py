@@ -1,6 +1,7 @@
 """Upgrades the database schema with Alembic, through advanced-alchemy."""
 
 import time
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -35,10 +36,6 @@ MIGRATIONS: Final = _migrations_folder()
 _LOCK_NOT_AVAILABLE: Final = "55P03"
 _MAX_TRIES: Final = 20
 _PAUSE_SECONDS: Final = 2.0
-
-
-class SchemaError(HeadraceError):
-    """The installation has no migrations."""
 
 
 class SchemaLockedError(HeadraceError):
@@ -92,10 +89,13 @@ def upgrade(url: str) -> None:
 
 def newest_revision() -> str:
     """Return the newest revision, which this code needs."""
-    head = ScriptDirectory(str(MIGRATIONS)).get_current_head()
-    if head is None:
-        raise SchemaError("there are no migrations in this installation")
-    return head
+    return known_revisions()[0]
+
+
+@cache
+def known_revisions() -> tuple[str, ...]:
+    """Return the revisions of this installation, the newest first."""
+    return tuple(script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions())
 
 
 def list_revisions() -> list[tuple[str, str]]:

@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from asyncpg import UndefinedTableError
+from asyncpg import UndefinedColumnError, UndefinedTableError
 from msgspec import Struct
 from redis.asyncio import Redis
 
 from headrace.adapters.messages import RefusedMessages
-from headrace.adapters.migrations import newest_revision
+from headrace.adapters.migrations import current_revision
 from headrace.adapters.redis_client import REDIS_ERRORS
+from headrace.adapters.schema import SchemaError, find_schema_fault
 from headrace.domain.chores.repository import ChoreRepository, FailingChore
 from headrace.domain.database import TRANSIENT, Database
 
@@ -26,38 +27,48 @@ SELECT (SELECT version_num FROM alembic_version) AS revision, EXISTS (
 class Readiness(Struct, frozen=True):
     """The components that are away: *missing* ones stop the service, *degraded* ones slow it down.
 
-    `chore:NAME` in *degraded*: that periodic work fails in a worker.
+    `chore:NAME` in *degraded*: that periodic work fails in a worker. *schema_fault* says what to do about a
+    missing `schema`.
     """
 
     missing: list[str]
     degraded: list[str]
+    schema_fault: SchemaError | None = None
 
 
 async def check_readiness(
     database: Database, redis: Redis | None, refused: RefusedMessages | None = None
 ) -> Readiness:
     """Check PostgreSQL and Redis; each has 3 s to answer. *refused* counts the messages of this process."""
-    revision, has_worker = await _check_postgresql(database)
+    status = await _check_postgresql(database)
     degraded = [] if await _check_redis(redis) else ["redis"]
     if refused is not None and refused.is_refusing:
         degraded.append("redis_messages")
-    if revision is None:
+    if status is None:
         return Readiness(["postgresql"], degraded)
-    if revision != newest_revision():
-        return Readiness(["schema"], degraded)
+    if status.schema_fault is not None:
+        return Readiness(["schema"], degraded, status.schema_fault)
     failing = dict.fromkeys(f"chore:{chore.name}" for chore in await _failing_chores(database))
-    return Readiness([], [*degraded, *([] if has_worker else ["worker"]), *failing])
+    return Readiness([], [*degraded, *([] if status.has_worker else ["worker"]), *failing])
 
 
-async def _check_postgresql(database: Database) -> tuple[str | None, bool]:
+class _DatabaseStatus(Struct, frozen=True):
+    schema_fault: SchemaError | None
+    has_worker: bool
+
+
+async def _check_postgresql(database: Database) -> _DatabaseStatus | None:
+    """Return None if PostgreSQL does not answer."""
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
-            row = (await database.fetch(_STATUS_QUERY))[0]
+            try:
+                row = (await database.fetch(_STATUS_QUERY))[0]
+                revision, has_worker = row["revision"], bool(row["worker"])
+            except (UndefinedTableError, UndefinedColumnError):
+                revision, has_worker = await current_revision(database), False
+            return _DatabaseStatus(await find_schema_fault(database, revision), has_worker)
     except (TimeoutError, *TRANSIENT):
-        return None, False
-    except UndefinedTableError:
-        return "", False
-    return str(row["revision"]), bool(row["worker"])
+        return None
 
 
 async def _failing_chores(database: Database) -> Sequence[FailingChore]:

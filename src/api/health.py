@@ -2,16 +2,20 @@
 
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from headrace.api.dependencies import Services
 
 
 class Health(Struct):
-    """*degraded* lists the parts that are missing but not required, and chores that fail (`chore:NAME`)."""
+    """*degraded* lists the parts that are missing but not required, and chores that fail (`chore:NAME`).
+
+    *detail* says what to do if the schema does not fit.
+    """
 
     status: str
     degraded: list[str] = []
+    detail: str | UnsetType = UNSET
 
 
 class HealthController(Controller):
@@ -28,5 +32,7 @@ class HealthController(Controller):
         """PostgreSQL and its schema are available. Otherwise `degraded`, still with 200."""
         readiness = await services.check_readiness()
         if readiness.missing:
-            return Response(Health("unavailable", readiness.missing + readiness.degraded), status_code=503)
+            detail = UNSET if readiness.schema_fault is None else str(readiness.schema_fault)
+            health = Health("unavailable", readiness.missing + readiness.degraded, detail)
+            return Response(health, status_code=503)
         return Response(Health("degraded" if readiness.degraded else "ok", readiness.degraded))

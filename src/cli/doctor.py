@@ -111,10 +111,9 @@ async def _check_database(url: str, settings: Settings) -> list[Finding]:
     finally:
         await pool.close()
     findings = [Finding("PostgreSQL", True, f"{row['version']} answers at HEADRACE_DATABASE_URL")]
-    if is_current:
-        findings.append(Finding("PostgreSQL", True, "the schema is up to date"))
-    else:
-        findings.append(Finding("PostgreSQL", False, "the schema is not up to date; run: headrace migrate"))
+    fault = readiness.schema_fault
+    schema = "this release can work with the schema" if fault is None else str(fault)
+    findings.append(Finding("PostgreSQL", fault is None, schema))
     return [*findings, *upkeep]
 
 

@@ -11,15 +11,18 @@ _MOVE_SECONDS: Final = 3600.0
 
 
 def bring_up_to_date(url: str) -> None:
-    """Upgrade the schema. A second run changes nothing.
+    """Upgrade the schema. A second run changes nothing, nor does a run on a newer schema that fits.
 
     Raises:
+        SchemaAheadError: the schema is newer, and does not work with this release.
         DatabaseAwayError: PostgreSQL cannot be reached.
         DatabaseRefusedError: PostgreSQL refuses the login.
     """
     from headrace.adapters.migrations import upgrade
 
     with translate_refusals():
+        if asyncio.run(_is_newer(url)):
+            return
         upgrade(url)
         asyncio.run(_make_partitions(url))
 
@@ -47,6 +50,23 @@ async def _fetch_revision(url: str) -> str | None:
         return await current_revision(pool)
     finally:
         await pool.close()
+
+
+async def _is_newer(url: str) -> bool:
+    """Return whether a newer release has migrated the database, whose schema works with this one."""
+    from headrace.adapters.database import StatementPool
+    from headrace.adapters.migrations import current_revision, known_revisions
+    from headrace.adapters.schema import require_schema
+
+    pool = await StatementPool.open(url, size=1)
+    try:
+        revision = await current_revision(pool)
+        is_newer = revision is not None and revision not in known_revisions()
+        if is_newer:
+            await require_schema(pool)
+    finally:
+        await pool.close()
+    return is_newer
 
 
 async def _make_partitions(url: str) -> None:

@@ -153,6 +153,7 @@ async def _work(
     crash_record: Path | None,
 ) -> NoReturn:
     """Run the worker, then end the process, even if steps have left tasks in the loop."""
+    from headrace.adapters.schema import SchemaBehindError
     from headrace.cli.database_refusals import translate_refusals
     from headrace.cli.process_exit import exit_now
     from headrace.domain.database import TRANSIENT
@@ -167,8 +168,8 @@ async def _work(
             await run_worker(
                 settings, queues, concurrency, only_suspect=only_suspect, crash_record=crash_record
             )
-    except TRANSIENT as error:
-        # PostgreSQL may be back at the next start.
+    except (*TRANSIENT, SchemaBehindError) as error:
+        # PostgreSQL may be back, and its schema upgraded, at the next start.
         click.echo(f"headrace worker: {error}", err=True)
         exit_now(1)
     except HeadraceError as error:

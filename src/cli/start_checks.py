@@ -4,20 +4,12 @@ import asyncio
 import contextlib
 
 from headrace.adapters.database import StatementPool
-from headrace.adapters.readiness import check_readiness
 from headrace.adapters.redis_client import build_redis, close_redis, require_noeviction
+from headrace.adapters.schema import require_schema
 from headrace.api.auth.authentication import refuse_remote
 from headrace.cli.database_refusals import translate_refusals
 from headrace.domain.database import TRANSIENT
-from headrace.domain.errors import HeadraceError
 from headrace.settings import Settings
-
-
-class SchemaBehindError(HeadraceError):
-    """The database has an older or newer schema than this installation needs."""
-
-    def __init__(self) -> None:
-        super().__init__("the database schema does not match this installation; run: headrace migrate")
 
 
 def check_start(settings: Settings, host: str) -> None:
@@ -29,7 +21,7 @@ def check_start(settings: Settings, host: str) -> None:
         RemoteRefusedError: *host* is not a loopback address, in local mode.
         EvictingRedisError: Redis may evict keys.
         DatabaseRefusedError: PostgreSQL refuses the login.
-        SchemaBehindError: the schema is not that of this installation.
+        SchemaBehindError, SchemaAheadError: this release cannot work with the schema.
     """
     refuse_remote(host, settings)
     asyncio.run(_check_servers(settings))
@@ -46,8 +38,7 @@ async def _check_servers(settings: Settings) -> None:
     try:
         with contextlib.suppress(*TRANSIENT), translate_refusals():
             await pool.fetch("SELECT 1")
-        readiness = await check_readiness(pool, None)  # Redis is checked above
+        with contextlib.suppress(*TRANSIENT):
+            await require_schema(pool)
     finally:
         await pool.close()
-    if "schema" in readiness.missing:
-        raise SchemaBehindError

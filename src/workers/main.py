@@ -35,6 +35,7 @@ from headrace.workers.crash_record import CrashRecord
 from headrace.workers.leases import Leases
 from headrace.workers.maintenance.eta_refresh import EtaEstimators
 from headrace.workers.maintenance.quarantine import Quarantine
+from headrace.workers.maintenance.schema_watch import SchemaWatch
 from headrace.workers.maintenance.upkeep import upkeep_loops
 from headrace.workers.maintenance.watchdog import Watchdog
 from headrace.workers.outputs import OutputLimits
@@ -121,7 +122,7 @@ async def open_worker(
         fork_server = await stack.enter_async_context(running_fork_server(loaded, settings))
         redis = await open_redis(settings.redis_url, stack)
         registrar = Registrar(pool, loaded.pipelines.values(), may_replace=settings.env == "local")
-        loaded = await register_pipelines(registrar, loaded, only_check=only_suspect)
+        loaded = await register_pipelines(pool, registrar, loaded, only_check=only_suspect)
         worker = Worker(
             id=f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid4().hex[:6]}",
             queues=queues,
@@ -197,6 +198,7 @@ async def open_worker(
                 leases.run_heartbeat(),
                 leases.run_cancel_watch(),
                 estimators.run(),
+                SchemaWatch(pool, arq_worker.stopping.set).run(),
                 *(() if only_suspect else (quarantine.run(),)),
                 *upkeep_loops(pool, job_queue, publisher, bell, registrar, blobs, only_suspect=only_suspect),
             )

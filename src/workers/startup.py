@@ -14,6 +14,7 @@ from arq.connections import ArqRedis
 from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.publisher import RedisPublisher
 from headrace.adapters.redis_client import build_redis, close_redis, require_noeviction
+from headrace.adapters.schema import SchemaBehindError, require_schema
 from headrace.domain.database import TRANSIENT, Database, DatabaseRefusingError
 from headrace.domain.events.news import JobNews
 from headrace.domain.jobs.attempts.queue import JobQueue, rescue_from
@@ -31,6 +32,7 @@ _log = structlog.get_logger(__name__)
 _SIGN_OFF_SECONDS: Final = 3
 _REGISTER_PAUSE_SECONDS: Final = 0.5
 _MAX_REGISTER_TRIES: Final = 120
+_NO_SCHEMA: Final = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
 
 
 def load_pipelines(settings: Settings) -> Loaded:
@@ -64,16 +66,24 @@ async def running_fork_server(loaded: Loaded, settings: Settings) -> AsyncIterat
         await fork_server.stop()
 
 
-async def register_pipelines(registrar: Registrar, loaded: Loaded, *, only_check: bool = False) -> Loaded:
+async def register_pipelines(
+    database: Database, registrar: Registrar, loaded: Loaded, *, only_check: bool = False
+) -> Loaded:
     """Store the pipelines in the database; return those that this worker may serve.
 
     A pipeline whose registered version must not change is logged and left out. Wait a minute for PostgreSQL
     and its schema. *only_check*: write nothing.
+
+    Raises:
+        SchemaAheadError: this release is too old for the schema.
+        SchemaBehindError: the schema is still older than this release needs.
+        DatabaseAwayError, DatabaseRefusingError: PostgreSQL does not answer.
     """
     for number in range(1, _MAX_REGISTER_TRIES + 1):
         try:
+            await require_schema(database)
             refusals = await (registrar.find_refusals() if only_check else registrar.register())
-        except (*TRANSIENT, asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
+        except (*TRANSIENT, SchemaBehindError, *_NO_SCHEMA) as error:
             is_misconfigured = isinstance(error, DatabaseRefusingError) and error.is_misconfigured
             if is_misconfigured or number == _MAX_REGISTER_TRIES:
                 raise

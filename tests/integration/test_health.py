@@ -8,7 +8,8 @@ import pytest
 
 from faults.proxy import Mode, proxied
 from headrace.adapters.migrations import alembic_commands
-from headrace.cli.start_checks import SchemaBehindError, check_start
+from headrace.adapters.schema import SchemaBehindError
+from headrace.cli.start_checks import check_start
 from headrace.settings import Settings
 from support.harness import Api, serving, working
 from support.patience import until_async

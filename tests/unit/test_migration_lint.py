@@ -1,6 +1,7 @@
 """Migrations delete no rows by accident and know all tables."""
 
 import importlib
+import runpy
 from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from headrace.domain import tables
 from support.migration_lint import unmarked_drops
 
 ROOT = Path(__file__).parents[2]
+FIRST_MARKED = "0011"
 VERSIONS = sorted((ROOT / "migrations" / "versions").glob("*.py"))
 
 
@@ -51,6 +53,36 @@ def test_a_drop_in_a_helper_of_the_upgrade_is_found() -> None:
     source = migration("_clear()") + "\ndef _clear():\n    op.drop_table('jobs')\n"
 
     assert unmarked_drops(source) == ["10: drop_table"]
+
+
+def works_with_faults(migrations: Iterable[SimpleNamespace], known: Iterable[str] = ()) -> list[str]:
+    """Return the revisions whose `works_with` is missing, unknown, or older than that of the one before.
+
+    The revisions *known* came before them.
+    """
+    faults, known, previous = [], list(known), ""
+    for migration in migrations:
+        known.append(migration.revision)
+        works_with = getattr(migration, "works_with", None)
+        if works_with not in known or works_with < previous:
+            faults.append(migration.revision)
+        previous = works_with or previous
+    return faults
+
+
+def test_every_migration_since_the_mark_says_which_releases_work_with_its_schema() -> None:
+    before = [path.stem[:4] for path in VERSIONS if path.stem[:4] < FIRST_MARKED]
+    marked = [path for path in VERSIONS if path.stem[:4] >= FIRST_MARKED]
+
+    assert before
+    assert works_with_faults((SimpleNamespace(**runpy.run_path(str(path))) for path in marked), before) == []
+
+
+def test_a_migration_that_claims_to_work_with_a_release_that_an_earlier_one_excludes_is_found() -> None:
+    rows = [("1", "1"), ("2", "1"), ("3", "3"), ("4", "2"), ("5", None), ("6", "7"), ("7", "7")]
+    migrations = [SimpleNamespace(revision=revision, works_with=works_with) for revision, works_with in rows]
+
+    assert works_with_faults(migrations) == ["4", "5", "6"]
 
 
 def unexported(modules: Iterable[Any], exported: Iterable[str]) -> list[str]:
