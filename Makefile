@@ -10,7 +10,7 @@ COVERAGE_DIR := .coverage.d
 # Measuring doubles the processor time of a test. These start whole services, depend on time or send thousands of inputs.
 UNMEASURED := tests/faults tests/fuzz tests/journey/test_cli.py tests/journey/test_installed_wheel.py tests/journey/test_up.py
 
-.PHONY: help install demo dev test coverage check format lint types imports migrations bench faults fuzz contract audit \
+.PHONY: help install demo dev test coverage check format lint types imports migrations bench faults fuzz previous contract audit \
   licences wheels lock clean
 .DEFAULT_GOAL := help
 # The tests start hundreds of processes: without cached bytecode, each of them compiles every module again.
@@ -80,6 +80,10 @@ faults: install  ## run the fault tests at their full length; HEADRACE_FAULTS_SE
 
 fuzz: install  ## send at least 20,000 bad inputs to the API; HEADRACE_FUZZ_SEED=n repeats them
 	@HEADRACE_FUZZ=full $(BIN)/pytest -n 0 -q tests/fuzz
+
+previous:  ## pack the source of REVISION: tests/faults/test_previous_release.py runs it beside this release
+	git archive $(REVISION) -- src migrations ':!src/web/vendor' ':!src/pipelines/shootout/assets' \
+	  | xz -9e > tests/faults/previous_release.tar.xz
 
 contract: install  ## write docs/asyncapi.yaml and docs/schema.graphql from the code
 	@$(BIN)/python -m headrace.api.contract.asyncapi docs/asyncapi.yaml

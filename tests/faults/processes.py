@@ -87,10 +87,10 @@ async def running(
 
 @asynccontextmanager
 async def worker(
-    settings: Settings, *arguments: str, command: tuple[str, ...] = HEADRACE
+    settings: Settings, *arguments: str, command: tuple[str, ...] = HEADRACE, **environment: str
 ) -> AsyncIterator[LoggedProcess]:
     """Start a worker process without the parent that would replace it, and wait until it is ready."""
-    async with running(settings, "worker", "--alone", *arguments, command=command) as started:
+    async with running(settings, "worker", "--alone", *arguments, command=command, **environment) as started:
         await started.wait_for_output("worker_ready")
         yield started
 
@@ -107,11 +107,11 @@ async def supervised(
 
 @asynccontextmanager
 async def api(
-    settings: Settings, port: int | None = None, command: tuple[str, ...] = HEADRACE
+    settings: Settings, port: int | None = None, command: tuple[str, ...] = HEADRACE, **environment: str
 ) -> AsyncIterator[tuple[LoggedProcess, str]]:
     """Start an API process, wait until it responds, and yield it with its address."""
     port = free_port() if port is None else port
-    async with running(settings, "api", "--port", str(port), command=command) as started:
+    async with running(settings, "api", "--port", str(port), command=command, **environment) as started:
         address = f"http://127.0.0.1:{port}"
         async with httpx.AsyncClient(
             base_url=address, timeout=PATIENCE_SECONDS, trust_env=False, verify=TLS

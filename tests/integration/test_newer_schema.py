@@ -124,7 +124,7 @@ async def test_on_a_newer_schema_that_does_not_fit_nothing_starts_and_the_line_n
     newer: NewerRelease, settings: Settings, works_with: str | None
 ) -> None:
     await newer.migrate(works_with)
-    line = f"revision 9999.* too new for this release .*{newest_revision()}.* install headrace {RELEASE} or later"
+    line = f"revision 9999.* too new .*{newest_revision()}.* install headrace {RELEASE} or later"
 
     with pytest.raises(SchemaAheadError, match=line):
         await asyncio.to_thread(check_start, settings, "127.0.0.1")

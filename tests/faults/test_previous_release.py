@@ -1,0 +1,89 @@
+"""The previous release runs beside this one while a deployment is upgraded: both serve, work and watch."""
+
+import asyncio
+import sys
+import tarfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pytest
+
+from faults import processes
+from headrace.adapters.servers import Servers
+from headrace.settings import Settings
+from support.harness import Api, new_database, open_api
+from support.overview_watch import board
+
+# `make previous REVISION=...` packs it.
+PACKED: Final = Path(__file__).parent / "previous_release.tar.xz"
+SECONDS: Final = 120
+OLD, NEW = "old", "new"
+
+
+@pytest.fixture
+def previous(tmp_path: Path) -> str:
+    """The folder from which Python imports the previous release."""
+    folder = tmp_path / "previous"
+    with tarfile.open(PACKED) as packed:
+        packed.extractall(folder, filter="data")
+    links = folder / "links"
+    links.mkdir()
+    (links / "headrace").symlink_to(folder / "src")
+    return str(links)
+
+
+@pytest.fixture
+async def empty(servers: Servers, settings: Settings) -> AsyncIterator[Settings]:
+    """Settings with an empty database."""
+    async with new_database(str(servers.database_url), "template1") as url:
+        yield msgspec.structs.replace(settings, database_url=url)
+
+
+async def migrate(settings: Settings, **environment: Any) -> None:
+    async with processes.running(settings, "migrate", **environment) as running:
+        assert await running.wait() == 0, running.output
+
+
+async def imported_from(previous: str) -> str:
+    """Return where a process with *previous* on its path imports the package from."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "import headrace; print(headrace.__file__)"),
+        env={"PYTHONPATH": previous},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    return output.decode().strip()
+
+
+@pytest.mark.slow
+async def test_two_releases_serve_work_and_watch_side_by_side(empty: Settings, previous: str) -> None:
+    assert (await imported_from(previous)).startswith(previous)
+    async with AsyncExitStack() as stack, asyncio.timeout(SECONDS):
+        await migrate(empty, PYTHONPATH=previous)
+        apis: dict[str, Api] = {}
+        environments: dict[str, dict[str, Any]] = {OLD: {"PYTHONPATH": previous}, NEW: {}}
+        for release, environment in environments.items():
+            if release == NEW:
+                await migrate(empty)
+            _, address = await stack.enter_async_context(processes.api(empty, **environment))
+            apis[release] = await stack.enter_async_context(open_api(address))
+            await stack.enter_async_context(processes.worker(empty, "--queue", release, **environment))
+        boards = [await stack.enter_async_context(board(api)) for api in apis.values()]
+        jobs = [
+            (await api.submit("ticks", params={"count": 5, "interval_ms": 100}, queue=queue))["id"]
+            for api in apis.values()
+            for queue in apis
+        ]
+
+        watched = await asyncio.gather(*(api.watch(job_id) for job_id in jobs for api in apis.values()))
+        await asyncio.gather(*(shown.until(dict.fromkeys(jobs, "succeeded")) for shown in boards))
+        logs = [await apis[NEW].events(job_id) for job_id in jobs]
+        ready = (await apis[NEW].http.get("/health/ready")).status_code
+
+    assert [frames[-1] for frames in watched] == [{"type": "end", "state": "succeeded"}] * len(watched)
+    seen = [[frame for frame in frames if "seq" in frame] for frames in watched]
+    assert seen == [log for log in logs for _ in apis]
+    assert ready == 200
