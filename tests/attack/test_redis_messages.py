@@ -24,7 +24,8 @@ from headrace.domain.events.encoding import LoggedEvent
 from headrace.domain.events.news import JobSummary
 from headrace.settings import SAMPLE_SECRET
 from support.harness import Api
-from support.overview_watch import SECONDS, Board, board
+from support.overview_watch import Board, board
+from support.patience import PATIENCE_SECONDS
 
 LATER = "2100-01-01T00:00:00Z"
 OURS, OTHERS = MessageSigner(SAMPLE_SECRET), MessageSigner("of somebody else")
@@ -63,7 +64,7 @@ def unsigned(message: Message) -> bytes:
 
 
 async def until_subscribed(redis: Redis, channel: str) -> None:
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not (await redis.pubsub_numsub(channel))[0][1]:
             await asyncio.sleep(0.02)
 
@@ -71,7 +72,7 @@ async def until_subscribed(redis: Redis, channel: str) -> None:
 async def until_refused(api: Api, count: int) -> None:
     """Wait until this many messages were refused in all."""
     refused = api.app.state.services.hub._bus.refused
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while refused.count < count:
             await asyncio.sleep(0.02)
 
@@ -133,7 +134,7 @@ async def overview_under(api: Api, redis: Redis, owner_id: UUID, *messages: byte
         for message in messages:
             await redis.publish(owner_channel(owner_id), message)
         last = await waiting_job(api)
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while last["id"] not in shown.jobs:
                 await shown.next()
     return shown

@@ -14,8 +14,8 @@ from headrace.adapters.rate_limiter import SharedLimiter
 from headrace.adapters.redis_client import build_redis, close_redis
 from headrace.settings import Settings
 from support.harness import Api, serving, working
+from support.patience import PATIENCE_SECONDS
 
-SECONDS = 20
 LIMIT_KEY = "headrace:limit:user"
 NONSENSE = [
     b":1\r\n",
@@ -78,7 +78,7 @@ async def test_jobs_run_and_streams_end_beside_a_redis_that_answers_nonsense(set
         )
         async with serving(foreign) as api, working(foreign) as running:
             for redis.reply in NONSENSE:
-                async with asyncio.timeout(SECONDS):
+                async with asyncio.timeout(PATIENCE_SECONDS):
                     frames = await api.watch((await api.submit("noop"))["id"])
                     await redis.until_asked(4)
                     ready = await api.http.get("/health/ready")
@@ -100,7 +100,7 @@ async def test_forged_rings_of_any_name_end_no_worker(service: Api, redis: Redis
     await redis.zadd(arq_queue("default"), {b"\xff\xfe%d" % number: 0 for number in range(100)})
 
     job = await service.finish((await service.submit("noop"))["id"])
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while await redis.zcard(arq_queue("default")):
             await asyncio.sleep(0.05)
     after = await service.finish((await service.submit("noop"))["id"])

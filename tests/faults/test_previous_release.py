@@ -16,10 +16,10 @@ from headrace.adapters.servers import Servers
 from headrace.settings import Settings
 from support.harness import Api, new_database, open_api
 from support.overview_watch import board
+from support.patience import PATIENCE_SECONDS
 
 # `make previous REVISION=...` packs it.
 PACKED: Final = Path(__file__).parent / "previous_release.tar.xz"
-SECONDS: Final = 120
 OLD, NEW = "old", "new"
 
 
@@ -61,7 +61,7 @@ async def imported_from(previous: str) -> str:
 @pytest.mark.slow
 async def test_two_releases_serve_work_and_watch_side_by_side(empty: Settings, previous: str) -> None:
     assert (await imported_from(previous)).startswith(previous)
-    async with AsyncExitStack() as stack, asyncio.timeout(SECONDS):
+    async with AsyncExitStack() as stack, asyncio.timeout(PATIENCE_SECONDS):
         await migrate(empty, PYTHONPATH=previous)
         apis: dict[str, Api] = {}
         environments: dict[str, dict[str, Any]] = {OLD: {"PYTHONPATH": previous}, NEW: {}}

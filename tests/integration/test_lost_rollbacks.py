@@ -8,7 +8,6 @@ from uuid import uuid4
 
 import msgspec
 import pytest
-import websockets
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
@@ -20,9 +19,9 @@ from headrace.domain.jobs.states import IllegalTransitionError, JobState
 from headrace.domain.read_model.repository import ReadRepository
 from headrace.settings import Settings
 from support.harness import Api, register_pipelines, serving
+from support.patience import PATIENCE_SECONDS, open_socket
 
 LATER = "2100-01-01T00:00:00Z"
-SECONDS = 20
 Cut = Callable[[Session], Awaitable[None]]
 
 
@@ -143,7 +142,10 @@ async def test_a_socket_answers_a_refused_cancel_and_stays_open(
     api, cut = lossy
     job_id = await waiting_job(api)
     refusal = IllegalTransitionError(JobState.SUCCEEDED, JobState.CANCELLED)
-    async with asyncio.timeout(SECONDS), websockets.connect(f"{api.ws}/api/v1/jobs/{job_id}/ws") as socket:
+    async with (
+        asyncio.timeout(PATIENCE_SECONDS),
+        open_socket(f"{api.ws}/api/v1/jobs/{job_id}/ws") as socket,
+    ):
         await socket.recv()
         with monkeypatch.context() as patched:
             lose(patched, "cancel", cut, refusal)
@@ -171,8 +173,8 @@ async def test_a_socket_of_a_missing_job_is_closed_as_one(
 
     with monkeypatch.context() as patched:
         patched.setattr(JobService, "get_many", lose_and_find_nothing)
-        async with asyncio.timeout(SECONDS):
-            async with websockets.connect(f"{api.ws}/api/v1/jobs/{job_id}/ws") as socket:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            async with open_socket(f"{api.ws}/api/v1/jobs/{job_id}/ws") as socket:
                 await socket.wait_closed()
 
     assert socket.close_code == 4404

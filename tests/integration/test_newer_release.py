@@ -20,7 +20,8 @@ from headrace.domain.events.encoding import EncodedEvent
 from headrace.domain.events.news import JobNews
 from headrace.settings import Settings
 from support.harness import Api
-from support.overview_watch import SECONDS, board
+from support.overview_watch import board
+from support.patience import PATIENCE_SECONDS
 
 LATER = "2100-01-01T00:00:00Z"
 PERMIT = """
@@ -85,7 +86,7 @@ async def waiting_job(service: Api, newer: NewerRelease) -> str:
 
 
 async def next_frame(stream: AsyncIterator[dict[str, Any]], kind: str) -> dict[str, Any]:
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while (frame := await anext(stream))["type"] != kind:
             pass
     return frame

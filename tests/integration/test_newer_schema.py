@@ -18,8 +18,8 @@ from headrace.settings import Settings
 from headrace.workers.main import open_worker
 from headrace.workers.maintenance import schema_watch
 from support.harness import serving, working
+from support.patience import PATIENCE_SECONDS
 
-SECONDS = 30
 RELEASE = version("headrace")
 MIGRATION = """
 revision, down_revision, branch_labels, depends_on = "9999", {newest!r}, None, None
@@ -109,7 +109,7 @@ async def test_running_processes_go_on_below_a_fitting_schema_and_end_below_anot
         await newer.downgrade()
         await newer.migrate("9999")
         foreign = await api.http.get("/health/ready")
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not running.worker.stopping.is_set:
                 await asyncio.sleep(0.05)
 
