@@ -153,7 +153,7 @@ class EventBus:
                 # Others may write faster than this process reads.
                 await asyncio.sleep(0)
 
-    def _deliver(self, channel: str, raw: bytes) -> bool:
+    def _deliver(self, channel: str, raw: object) -> bool:
         """Give the message to the listener of *channel*, if there is one; return False if it is refused."""
         listener = self._channels.get(channel)
         if listener is None:

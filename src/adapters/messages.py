@@ -78,12 +78,14 @@ class MessageSigner:
         unsigned = _encode(message)[:-_SIGNATURE_BYTES]
         return unsigned + self._sign(channel, unsigned)
 
-    def decode(self, channel: str, raw: bytes) -> Message:
-        """Return the message of *raw*.
+    def decode(self, channel: str, raw: object) -> Message:
+        """Return the message of *raw*, which Redis has sent.
 
         Raises:
             MessageRefusedError: it is not signed for this channel, too large, or of an unknown form.
         """
+        if not isinstance(raw, bytes):
+            raise MessageRefusedError("no bytes")
         if len(raw) > MAX_MESSAGE_BYTES:
             raise MessageRefusedError("too large")
         unsigned = raw[:-_SIGNATURE_BYTES]

@@ -111,9 +111,11 @@ async def _check_database(url: str, settings: Settings) -> list[Finding]:
     finally:
         await pool.close()
     findings = [Finding("PostgreSQL", True, f"{row['version']} answers at HEADRACE_DATABASE_URL")]
-    fault = readiness.schema_fault
-    schema = "this release can work with the schema" if fault is None else str(fault)
-    findings.append(Finding("PostgreSQL", fault is None, schema))
+    if is_current:
+        findings.append(Finding("PostgreSQL", True, "this release can work with the schema"))
+    else:
+        fault = readiness.schema_fault or "it takes too long to answer"
+        findings.append(Finding("PostgreSQL", False, str(fault)))
     return [*findings, *upkeep]
 
 

@@ -82,6 +82,12 @@ def test_a_signed_message_of_a_form_that_only_another_release_knows_is_refused(r
         SIGNER.decode("c", raw)
 
 
+@pytest.mark.parametrize("raw", [None, 7, [b"x"], "text"])
+def test_what_is_no_bytes_is_refused(raw: object) -> None:
+    with pytest.raises(MessageRefusedError, match="no bytes"):
+        SIGNER.decode("c", raw)
+
+
 def test_fields_and_states_that_only_a_newer_release_knows_are_accepted() -> None:
     event = {"seq": 1, "type": "job.waiting", "frame": b'{"type":"job.waiting"}', "more": 1}
     summary = msgspec.to_builtins(SUMMARY) | {"state": "waiting", "more": 1}
