@@ -45,6 +45,10 @@ def test_lists_are_split_at_commas() -> None:
         ("HEADRACE_DATABASE_URL", "postgresql://h:port/x"),
         ("HEADRACE_REDIS_URL", "http://here"),
         ("HEADRACE_ALLOW_REMOTE", "perhaps"),
+        ("HEADRACE_ALLOWED_HOSTS", "jobs.example.com,https://jobs.example.com"),
+        ("HEADRACE_ALLOWED_HOSTS", "*"),
+        ("HEADRACE_FILES_HOST", "https://files.example.com"),
+        ("HEADRACE_STEP_ENV", "HEADRACE_TOKEN,a b"),
         ("HEADRACE_LOG_LEVEL", "loud"),
     ],
 )

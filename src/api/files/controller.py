@@ -21,7 +21,7 @@ from headrace.api.files.multipart import Upload
 from headrace.api.files.ranges import UnsatisfiableRangeError, parse_range
 from headrace.api.files.schemas import FileView, PatchFile
 from headrace.api.query_params import IdText, Search, parse_order_by, parse_uuid, sort_options
-from headrace.api.schemas import Limit, Offset, Page
+from headrace.api.schemas import Limit, Offset, Page, Reference
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.files.models import File
@@ -96,7 +96,7 @@ class FileController(Controller):
         data: JSONBody[PatchFile],
         current_user: NamedDependency[CurrentUser],
         file_service: NamedDependency[FileService],
-    ) -> FileView:
+    ) -> FileView | Reference:
         """Change name or meta. Absent fields stay."""
         file = await file_service.update(
             file_id,
@@ -104,7 +104,7 @@ class FileController(Controller):
             name=None if data.name is UNSET else data.name,
             meta=None if data.meta is UNSET else data.meta,
         )
-        return FileView.of(file)
+        return FileView.of(file) if Scope.FILES_READ in current_user.scopes else Reference(file_id)
 
     @get("/{file_id:uuid}", operation_id="getFile", scope=Scope.FILES_READ, job_token=True)
     async def show(
