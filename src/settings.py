@@ -5,19 +5,27 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 from msgspec import Meta
 
 from headrace.settings_checks import SAMPLE_SECRET, SettingsError, check_settings, provider_variable
 
-__all__ = ["SAMPLE_SECRET", "ProviderSettings", "Settings", "SettingsError", "read_settings"]
+__all__ = [
+    "SAMPLE_SECRET",
+    "ProviderSettings",
+    "Settings",
+    "SettingsError",
+    "read_settings",
+    "take_variables",
+]
 
 _PREFIX: Final = "HEADRACE_"
 _LISTS: Final = frozenset(
     {"pipelines", "trusted_proxies", "allowed_hosts", "providers", "admins", "cors_origins", "step_env"}
 )
+_SECRET_SUFFIXES: Final = ("_DATABASE_URL", "_REDIS_URL", "_SECRET_KEY", "_SECRET", "_TOKEN_KEY")
 _PROVIDER_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _MiB: Final = 1024 * 1024
 _REQUESTS_PER_MINUTE: Final = {"user": 6_000, "address": 12_000, "login": 60}
@@ -112,6 +120,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ]
         return tuple(value for value in values if value)
 
+    def step_environment(self) -> dict[str, str]:
+        """Return the environment of processes that run authors' code: that of this process, without secrets.
+
+        Variables of the service, and those that hold one of its secrets, are left out unless `step_env` names
+        them.
+        """
+        secrets = {*self.secrets, *map(unquote, self.secrets)}
+        urls = (self.database_url, self.redis_url)
+        return {
+            name: value
+            for name, value in os.environ.items()
+            if name in self.step_env
+            or not (
+                name.startswith(_PREFIX)
+                # It holds the password of a database URL without one.
+                or name == "PGPASSWORD"
+                or value in urls
+                or any(value == secret or f":{secret}@" in value for secret in secrets)
+            )
+        }
+
     def environment(self) -> dict[str, str]:
         """Return the environment variables that give another process these settings."""
         values = msgspec.structs.asdict(self)
@@ -120,6 +149,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             name = fields.pop("name")
             values |= {f"provider_{name}_{field}": value for field, value in fields.items()}
         return {_PREFIX + name.upper(): _format(value) for name, value in values.items() if value is not None}
+
+    def split_environment(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the variables of `environment` in two parts: those that hold no secret, and the others."""
+        variables = self.environment()
+        secret = {name: value for name, value in variables.items() if name.endswith(_SECRET_SUFFIXES)}
+        return {name: value for name, value in variables.items() if name not in secret}, secret
 
     def __repr__(self) -> str:
         """Return a text without values, because some are secrets."""
@@ -161,6 +196,20 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     settings = Settings(**values, provider_settings=tuple(providers))
     check_settings(settings)
     return msgspec.structs.replace(settings, data_dir=settings.data_dir.expanduser().absolute())
+
+
+def take_variables(path: Path) -> dict[str, str]:
+    """Return the variables that another process of ours has left in a file, and remove the file.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    try:
+        variables = msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+        path.unlink()
+    except (OSError, msgspec.MsgspecError) as error:
+        raise SettingsError(f"cannot read the settings in {path}: {error}") from error
+    return variables
 
 
 def _read_provider(name: str, source: Mapping[str, str]) -> ProviderSettings:

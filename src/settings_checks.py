@@ -51,6 +51,7 @@ def check_settings(settings: "Settings") -> None:
         if parts.scheme not in schemes:
             raise SettingsError(f"{variable}: expected a URL that starts with {schemes[0]}://")
     _check_names(settings)
+    _check_files_host(settings)
     _check_auth(settings)
     _check_sign_in(settings)
     if settings.env == "production":
@@ -73,6 +74,13 @@ def _check_names(settings: "Settings") -> None:
         for name in names:
             if not pattern.fullmatch(name):
                 raise SettingsError(f"{_PREFIX}{field.upper()}: {name!r} is not {kind}")
+
+
+def _check_files_host(settings: "Settings") -> None:
+    if settings.files_host is None or settings.public_url is None:
+        return
+    if settings.files_host.casefold() == (urlsplit(settings.public_url).hostname or ""):
+        raise SettingsError(f"{_PREFIX}FILES_HOST must be another host than that of {_PREFIX}PUBLIC_URL")
 
 
 def _check_auth(settings: "Settings") -> None:

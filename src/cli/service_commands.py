@@ -5,13 +5,15 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, NoReturn
 
 import click
 
 from headrace.domain.errors import HeadraceError
-from headrace.settings import Settings, read_settings
+from headrace.settings import Settings, read_settings, take_variables
 
 # The supervisor kills a worker this long before its own time to stop is over.
 _KILL_SECONDS: Final = 0.5
@@ -105,6 +107,9 @@ Example:
 @click.option("--suspect", is_flag=True, hidden=True, help="Run one suspect, then exit.")
 @click.option("--parent", type=int, hidden=True, help="Id of the process with which this one ends.")
 @click.option("--crash-record", type=click.Path(path_type=Path), hidden=True, help="See `CrashRecord`.")
+@click.option(
+    "--secrets", type=click.Path(path_type=Path), hidden=True, help="File with settings, which is removed."
+)
 @_TIED
 def worker(
     queues: tuple[str, ...],
@@ -113,6 +118,7 @@ def worker(
     suspect: bool,
     parent: int | None,
     crash_record: Path | None,
+    secrets: Path | None,
     tied: bool,
 ) -> None:
     """Run jobs. A small supervisor keeps one worker process alive.
@@ -129,7 +135,7 @@ def worker(
     if tied:
         terminate_when_stdin_closes()
     try:
-        settings = _load_settings()
+        settings = _load_settings({} if secrets is None else take_variables(secrets))
         if not alone:
             # The worker imports modules from where this process does.
             command = [sys.executable, *sys.orig_argv[1:], "--alone"]
@@ -187,10 +193,11 @@ def _refuse(command: str, error: HeadraceError) -> NoReturn:
     sys.exit(REFUSED_EXIT)
 
 
-def _load_settings() -> Settings:
+def _load_settings(more: Mapping[str, str] = MappingProxyType({})) -> Settings:
+    """Read the settings from the environment and from *more* variables."""
     from headrace.adapters.logs import configure_logging
 
-    settings = read_settings()
+    settings = read_settings({**os.environ, **more})
     settings.require("database_url")
     configure_logging(settings.log_level, as_json=settings.env == "production", secrets=settings.secrets)
     return settings

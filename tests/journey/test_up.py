@@ -58,6 +58,15 @@ def test_each_part_writes_its_own_log_file(service: Up) -> None:
     assert (service.folder / "logs" / "api.log").exists()
 
 
+def test_other_accounts_can_read_nothing_that_up_stores(service: Up) -> None:
+    service.call("submit", "noop", "--watch")
+
+    paths = [path for path in service.folder.rglob("*") if path.exists() and not path.is_symlink()]
+
+    assert len(paths) > 10
+    assert [path for path in paths if path.stat().st_mode & 0o077] == []
+
+
 def test_a_killed_worker_is_restarted_and_its_job_succeeds(service: Up) -> None:
     job = service.submit("ticks", "--params", LONG)
     with running("watch", job, "--json", HEADRACE_URL=service.url) as watching:

@@ -46,7 +46,7 @@ class LocalHosts:
             OriginRefusedError: the service is in local mode, and the host is missing or not listed.
         """
         hosts = request.header_values("host") or [""]
-        if self._is_local and not all(self._is_listed(_host_of(host)) for host in hosts):
+        if self._is_local and not all(self._is_listed(host_of(host)) for host in hosts):
             raise OriginRefusedError(
                 "in local mode the service answers to localhost, to addresses, and to the names in"
                 " HEADRACE_PUBLIC_URL and HEADRACE_ALLOWED_HOSTS only"
@@ -78,7 +78,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _host_of(header: str) -> str:
+def host_of(header: str) -> str:
     """Return the host of a `Host` header in lower case, without its port and the dot of a full name."""
     host = header if header.endswith("]") else header.rpartition(":")[0] or header
     return host.casefold().removesuffix(".")

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.parse import quote
 from uuid import UUID
 
 import anyio
@@ -15,8 +14,10 @@ from msgspec import UNSET
 from uuid_utils.compat import uuid7
 
 from headrace.api.auth.audit import AuditNote
+from headrace.api.auth.request_info import RequestInfo
 from headrace.api.dependencies import Services
 from headrace.api.errors import RangeError
+from headrace.api.files.disposition import VARIES_BY, disposition_of
 from headrace.api.files.multipart import Upload
 from headrace.api.files.ranges import UnsatisfiableRangeError, parse_range
 from headrace.api.files.schemas import FileView, PatchFile
@@ -140,7 +141,10 @@ class FileController(Controller):
             "X-Frame-Options": "SAMEORIGIN",
             "Cross-Origin-Resource-Policy": "cross-origin",
             "Cache-Control": "private, no-cache",
-            "Content-Disposition": f"inline; filename*=UTF-8''{quote(file.name, safe='')}",
+            "Content-Disposition": disposition_of(
+                file.name, file.media_type, RequestInfo(request.scope), services.settings.files_host
+            ),
+            "Vary": VARIES_BY,
         }
         if f'"{digest}"' in request.headers.get("if-none-match", ""):
             return Response(None, status_code=304, headers=headers)
