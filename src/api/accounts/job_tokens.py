@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from headrace.api.accounts.schemas import JobTokenView, MakeJobToken
-from headrace.api.auth.tokens import Maker
+from headrace.api.auth.tokens import TokenMaker
 from headrace.api.dependencies import Services
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
@@ -40,7 +40,7 @@ class JobTokenController(Controller):
             expires_at = min(expires_at, current_user.expires_at.astimezone(UTC))
         expires_at = expires_at.replace(microsecond=0)
         token = services.tokens.issue_job(
-            job_id, data.scope, now=now, until=expires_at, maker=Maker.of(current_user)
+            job_id, data.scope, now=now, until=expires_at, maker=TokenMaker.of(current_user)
         )
         return JobTokenView(token=token, scope=data.scope, expires_at=expires_at)
 

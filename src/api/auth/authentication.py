@@ -11,7 +11,7 @@ import structlog
 from headrace.adapters.tasks import retrieve_exception
 from headrace.api.auth.proxies import Proxies
 from headrace.api.auth.request_info import RequestInfo
-from headrace.api.auth.tokens import Maker, Tokens
+from headrace.api.auth.tokens import TokenMaker, Tokens
 from headrace.domain.accounts.admins import Admins
 from headrace.domain.accounts.caller import Credential, CurrentUser, UnauthenticatedError
 from headrace.domain.accounts.credential_repository import CredentialRepository, StoredKey
@@ -174,7 +174,7 @@ class Authenticator:
             raise UnauthenticatedError("token_invalid", "the credential that made the job token is over")
         return user.limited_by(maker)
 
-    async def _maker(self, maker: Maker) -> CurrentUser | None:
+    async def _maker(self, maker: TokenMaker) -> CurrentUser | None:
         """Return the caller that made a job token, with its rights of today; None if they have ended."""
         if maker.credential == "api_key":
             stored = await self._repository.api_key_by_id(maker.id)

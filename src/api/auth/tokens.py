@@ -47,14 +47,14 @@ class SessionToken(Struct, frozen=True):
     generation: int
 
 
-class Maker(Struct, frozen=True):
+class TokenMaker(Struct, frozen=True):
     """The credential that made a job token: an API key, a session, or a user without either."""
 
     credential: Literal["api_key", "session", "user"]
     id: UUID
 
     @classmethod
-    def of(cls, user: CurrentUser) -> "Maker":
+    def of(cls, user: CurrentUser) -> "TokenMaker":
         if user.credential in ("api_key", "session") and user.credential_id is not None:
             return cls(user.credential, user.credential_id)
         return cls("user", user.id)
@@ -65,7 +65,7 @@ class JobToken(Struct, frozen=True):
 
     job_id: UUID
     right: JobRight
-    maker: Maker | None
+    maker: TokenMaker | None
     issued_at: datetime
     expires_at: datetime
 
@@ -90,7 +90,13 @@ class Tokens:
         return self._session_token(_REFRESH, session_id, user_id, generation, now, until)
 
     def issue_job(
-        self, job_id: UUID, right: JobRight, *, now: datetime, until: datetime, maker: Maker | None = None
+        self,
+        job_id: UUID,
+        right: JobRight,
+        *,
+        now: datetime,
+        until: datetime,
+        maker: TokenMaker | None = None,
     ) -> str:
         """Make a token for one job. It ends with *maker*, if there is one.
 
@@ -184,7 +190,7 @@ class Tokens:
         return token.claims
 
 
-def _parse_maker(text: str) -> Maker:
+def _parse_maker(text: str) -> TokenMaker:
     """Return the maker that a token names.
 
     Raises:
@@ -193,7 +199,7 @@ def _parse_maker(text: str) -> Maker:
     """
     match text.partition(":"):
         case ("api_key" | "session" | "user") as credential, ":", maker_id:
-            return Maker(credential, UUID(maker_id))
+            return TokenMaker(credential, UUID(maker_id))
     raise ValueError("no maker of a job token")
 
 
