@@ -17,6 +17,7 @@ __all__ = [
     "ProviderSettings",
     "Settings",
     "SettingsError",
+    "forget_private_variables",
     "read_settings",
     "take_variables",
 ]
@@ -25,6 +26,7 @@ _PREFIX: Final = "HEADRACE_"
 _LISTS: Final = frozenset(
     {"pipelines", "trusted_proxies", "allowed_hosts", "providers", "admins", "cors_origins", "step_env"}
 )
+_DATABASE_PASSWORD: Final = "PGPASSWORD"  # noqa: S105  (its name)
 _SECRET_SUFFIXES: Final = ("_DATABASE_URL", "_REDIS_URL", "_SECRET_KEY", "_SECRET", "_TOKEN_KEY")
 _PROVIDER_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _MiB: Final = 1024 * 1024
@@ -134,8 +136,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             if name in self.step_env
             or not (
                 name.startswith(_PREFIX)
-                # It holds the password of a database URL without one.
-                or name == "PGPASSWORD"
+                or name == _DATABASE_PASSWORD
                 or value in urls
                 or any(value == secret or f":{secret}@" in value for secret in secrets)
             )
@@ -151,10 +152,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return {_PREFIX + name.upper(): _format(value) for name, value in values.items() if value is not None}
 
     def split_environment(self) -> tuple[dict[str, str], dict[str, str]]:
-        """Return the variables of `environment` in two parts: those that hold no secret, and the others."""
+        """Return the variables of `environment` in two parts: those that hold no secret, and the others.
+
+        The second part has the password of a database URL without one as well.
+        """
         variables = self.environment()
         secret = {name: value for name, value in variables.items() if name.endswith(_SECRET_SUFFIXES)}
-        return {name: value for name, value in variables.items() if name not in secret}, secret
+        plain = {name: value for name, value in variables.items() if name not in secret}
+        passwords = {name: value for name, value in os.environ.items() if name == _DATABASE_PASSWORD}
+        return plain, secret | passwords
 
     def __repr__(self) -> str:
         """Return a text without values, because some are secrets."""
@@ -196,6 +202,15 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     settings = Settings(**values, provider_settings=tuple(providers))
     check_settings(settings)
     return msgspec.structs.replace(settings, data_dir=settings.data_dir.expanduser().absolute())
+
+
+def forget_private_variables(settings: Settings) -> None:
+    """Remove from this process what `step_environment` leaves out, so that no program of a step inherits it.
+
+    The password of a database URL without one stays, because connections are opened with it later.
+    """
+    for name in os.environ.keys() - settings.step_environment().keys() - {_DATABASE_PASSWORD}:
+        os.environ.pop(name)
 
 
 def take_variables(path: Path) -> dict[str, str]:

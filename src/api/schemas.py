@@ -41,7 +41,7 @@ class Items(Struct, Generic[T]):
     items: Sequence[T]
 
 
-class Reference(Struct):
+class Reference(Struct, forbid_unknown_fields=True):
     """An object that a write has changed, without its contents, because the caller may not read it."""
 
     id: UUID

@@ -5,15 +5,13 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final, NoReturn
 
 import click
 
 from headrace.domain.errors import HeadraceError
-from headrace.settings import Settings, read_settings, take_variables
+from headrace.settings import Settings, forget_private_variables, read_settings, take_variables
 
 # The supervisor kills a worker this long before its own time to stop is over.
 _KILL_SECONDS: Final = 0.5
@@ -135,11 +133,14 @@ def worker(
     if tied:
         terminate_when_stdin_closes()
     try:
-        settings = _load_settings({} if secrets is None else take_variables(secrets))
+        if secrets is not None:
+            os.environ.update(take_variables(secrets))
+        settings = _load_settings()
         if not alone:
             # The worker imports modules from where this process does.
             command = [sys.executable, *sys.orig_argv[1:], "--alone"]
             sys.exit(supervise(command, stop_seconds=settings.stop_seconds - _KILL_SECONDS))
+        forget_private_variables(settings)
         # A suspect cannot hand its job back without the worker that started it; its supervisor would kill it.
         end_with_parent(parent or os.getppid(), signal.SIGKILL if suspect else signal.SIGTERM)
         slots = 1 if suspect else concurrency or settings.worker_concurrency
@@ -193,11 +194,10 @@ def _refuse(command: str, error: HeadraceError) -> NoReturn:
     sys.exit(REFUSED_EXIT)
 
 
-def _load_settings(more: Mapping[str, str] = MappingProxyType({})) -> Settings:
-    """Read the settings from the environment and from *more* variables."""
+def _load_settings() -> Settings:
     from headrace.adapters.logs import configure_logging
 
-    settings = read_settings({**os.environ, **more})
+    settings = read_settings()
     settings.require("database_url")
     configure_logging(settings.log_level, as_json=settings.env == "production", secrets=settings.secrets)
     return settings

@@ -59,6 +59,16 @@ async def test_a_process_step_and_its_parents_see_no_secrets(secretive: Settings
         assert "OF_THE_HOST" in text
 
 
+async def test_a_step_in_the_worker_and_its_programs_inherit_no_secrets(secretive: Settings) -> None:
+    async with serving(secretive) as api, processes.supervised(secretive, **ENVIRONMENT):  # type: ignore[arg-type]
+        seen = (await look(api, "here"))["environment"]
+
+    assert seen.pop("PGPASSWORD") == SECRETS["PGPASSWORD"]
+    assert secrets_in(str(seen), secretive) == []
+    assert "HEADRACE_" not in str(seen)
+    assert seen["OF_THE_HOST"] == "kept"
+
+
 async def test_listed_variables_reach_a_process_step(secretive: Settings) -> None:
     kept = ("HEADRACE_PROXY_SECRET", "PGPASSWORD")
     listing = msgspec.structs.replace(secretive, step_env=kept)
@@ -79,6 +89,8 @@ async def test_the_process_of_a_suspect_sees_no_secrets(secretive: Settings, dat
             await started.wait_for_output("ran_alone")
 
     assert done["state"] == "succeeded", done["error"]
-    for text in (str(done["result"]["environment"]), *done["result"]["processes"]):
+    environment, (process,) = done["result"]["environment"], done["result"]["processes"]
+    assert environment.pop("PGPASSWORD") == SECRETS["PGPASSWORD"]
+    for text in (str(environment), process):
         assert secrets_in(text, secretive) == []
         assert "OF_THE_HOST" in text
