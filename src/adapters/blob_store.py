@@ -64,7 +64,7 @@ class BlobStore:
 
         Its folder is closed first. This blocks: call it in a thread.
         """
-        if restrict([self._folder]):
+        if restrict([self._folder.resolve()]):
             _log.info("files_made_private", count=restrict(self._folder.rglob("*")))
 
     def path(self, file_id: UUID, key: UUID) -> Path:

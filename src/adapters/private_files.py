@@ -36,23 +36,27 @@ def make_data_dir(folder: Path) -> None:
 def make_private_folder(folder: Path) -> None:
     """Make a folder with mode 700. An existing one loses the rights of others."""
     folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-    restrict([folder])
+    restrict([folder.resolve()])
 
 
 def restrict(paths: Iterable[Path | int]) -> int:
     """Take the rights of others from files and folders, and return how many had some.
 
-    A missing file is skipped. One that cannot be changed, because it has another owner, is logged.
+    Missing files and symbolic links are skipped: others may have made a link to a file of ours. Files that
+    cannot be changed, because they have another owner, are logged in one line.
     """
-    count = 0
+    count, refusals = 0, 0
     for path in paths:
         try:
-            mode = os.stat(path).st_mode  # noqa: PTH116  (a descriptor or a path)
+            mode = (os.fstat(path) if isinstance(path, int) else path.lstat()).st_mode
             if mode & _OTHERS and (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 os.chmod(path, stat.S_IMODE(mode) & ~_OTHERS)  # noqa: PTH101
                 count += 1
         except FileNotFoundError:
             continue
         except OSError as error:
-            _log.warning("not_private", path=str(path), reason=str(error))
+            refusals += 1
+            last_reason = str(error)
+    if refusals:
+        _log.warning("not_private", files=refusals, reason=last_reason)
     return count

@@ -6,10 +6,11 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.log_files import open_log
-from headrace.adapters.private_files import make_data_dir, make_private_folder
+from headrace.adapters.private_files import make_data_dir, make_private_folder, restrict
 from headrace.settings import Settings
 from headrace.workers.crash_record import CrashRecord
 from support.blobs import stored
@@ -61,6 +62,40 @@ async def test_a_store_that_was_open_is_closed_at_the_start(settings: Settings, 
     async with serving(settings) if part == "api" else working(settings):
         assert open_to_others(settings.blob_dir) == []
     assert (shard / f"{FILE_ID}.{UUID(int=1).hex}").read_bytes() == b"old"
+
+
+def test_links_in_an_open_store_are_not_followed(settings: Settings, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("of the system")
+    outside.chmod(0o644)
+    elsewhere = tmp_path / "disk"
+    elsewhere.mkdir()
+    settings.blob_dir.parent.mkdir(exist_ok=True)
+    settings.blob_dir.symlink_to(elsewhere)
+    (elsewhere / "1f").symlink_to(outside)
+
+    BlobStore(settings.blob_dir, max_bytes=1).restrict()
+
+    assert elsewhere.stat().st_mode & 0o777 == 0o700
+    assert outside.stat().st_mode & 0o777 == 0o644
+
+
+def test_files_that_cannot_be_changed_are_counted_in_one_line_of_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / name for name in ("a", "b")]
+    for path in paths:
+        path.write_text("of another account")
+        path.chmod(0o644)
+
+    def refuse(path: Path, _mode: int) -> None:
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    with capture_logs() as lines:
+        count = restrict([*paths, tmp_path / "missing"])
+
+    assert (count, [(line["event"], line["files"]) for line in lines]) == (0, [("not_private", 2)])
 
 
 def test_logs_and_crash_records_are_private_even_if_older_ones_are_not(tmp_path: Path) -> None:
