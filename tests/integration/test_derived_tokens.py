@@ -13,11 +13,12 @@ from headrace.settings import Settings
 from support.browser import Browser
 from support.harness import Api, register_pipelines
 from support.login_env import LoginEnv
+from support.patience import STALL_SECONDS, open_socket
 from support.users import Person, bearer, behind_proxy
 
 # A revoked credential is refused within a second, and a stream ends within a beat.
 CACHE_SECONDS = 1.0
-BEAT_SECONDS = 10.0
+BEAT_SECONDS = 10.0 + STALL_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +158,7 @@ async def test_streams_of_a_token_end_within_a_beat_after_its_key(
 
     frames: list[dict[str, Any]] = []
     if transport == "socket":
-        async with websockets.connect(f"{api.ws}/api/v1/jobs/{job_id}/ws?token={token}") as socket:
+        async with open_socket(f"{api.ws}/api/v1/jobs/{job_id}/ws?token={token}") as socket:
             await socket.recv()
             async with asyncio.timeout(BEAT_SECONDS):
                 await revoke()
@@ -193,11 +194,12 @@ async def test_a_token_of_a_session_ends_with_the_sign_out(login_env: LoginEnv, 
     await asyncio.sleep(CACHE_SECONDS)
     between = await status_of(api, job_id, token)
     newest = bearer(refreshed.json()["access_token"])
-    async with websockets.connect(f"{api.ws}/api/v1/jobs/{job_id}/ws?token={token}") as socket:
+    async with open_socket(f"{api.ws}/api/v1/jobs/{job_id}/ws?token={token}") as socket:
         await socket.recv()
         await api.http.post("/auth/logout", headers=newest)
         async with asyncio.timeout(BEAT_SECONDS):
             await socket.wait_closed()
+    await asyncio.sleep(CACHE_SECONDS)
 
     assert (before, between) == (200, 200)
     assert socket.close_code == 4401

@@ -1,11 +1,15 @@
 """A page of a stranger whose name points to this machine gets nothing from local mode (DNS rebinding)."""
 
+import asyncio
+from urllib.parse import urlsplit
+
 import msgspec
 import pytest
 import websockets
 
 from headrace.settings import Settings
 from support.harness import Api
+from support.patience import PATIENCE_SECONDS, open_socket
 
 REBOUND = {"Host": "evil.example", "Origin": "http://evil.example"}
 
@@ -37,12 +41,13 @@ async def test_a_rebound_page_can_watch_nothing(api: Api) -> None:
     job = await api.submit("noop")
 
     for path in (f"/api/v1/jobs/{job['id']}/ws", "/api/v1/ws"):
-        async with websockets.connect(
-            api.ws.replace("127.0.0.1", "localhost") + path,
-            additional_headers={"Host": "evil.example"},
-            origin=websockets.Origin("http://evil.example"),
+        origin, port = websockets.Origin("http://evil.example"), urlsplit(api.ws).port
+        # The name leads to this machine.
+        async with open_socket(
+            f"ws://evil.example{path}", origin=origin, host="127.0.0.1", port=port
         ) as socket:
-            await socket.wait_closed()
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await socket.wait_closed()
             assert socket.close_code == 4403
 
 
