@@ -10,7 +10,7 @@ COVERAGE_DIR := .coverage.d
 # Measuring doubles the processor time of a test. These start whole services, depend on time or send thousands of inputs.
 UNMEASURED := tests/faults tests/fuzz tests/journey/test_cli.py tests/journey/test_installed_wheel.py tests/journey/test_up.py
 
-.PHONY: help install demo dev test coverage check format lint types imports migrations bench faults fuzz previous contract audit \
+.PHONY: help install demo dev test coverage check format lint types imports migrations bench faults fuzz previous contract audit images \
   licences wheels lock clean
 .DEFAULT_GOAL := help
 # The tests start hundreds of processes: without cached bytecode, each of them compiles every module again.
@@ -91,6 +91,9 @@ contract: install  ## write docs/asyncapi.yaml and docs/schema.graphql from the 
 
 audit: install  ## check locked packages for known vulnerabilities; status 1: some found, 3: no database answered
 	@$(BIN)/python tools/audit.py
+
+images: install  ## pin the images of Containerfile and compose.yaml to today's digests; status 3: a registry did not answer
+	@$(BIN)/python tools/pin_images.py
 
 licences: install  ## write docs/licences.md from the locked packages
 	@$(BIN)/python tools/licences.py docs/licences.md

@@ -13,6 +13,7 @@ from headrace.api import problems
 from headrace.api.accounts.api_keys import ApiKeyController
 from headrace.api.accounts.controller import UserController, list_audit, show_me
 from headrace.api.accounts.job_tokens import JobTokenController
+from headrace.api.auth.local_mode import LocalHosts
 from headrace.api.auth.origins import Origins, cross_origin
 from headrace.api.auth.proxies import Proxies
 from headrace.api.auth.tokens import Tokens
@@ -105,7 +106,7 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
         },
         exception_handlers={Exception: problems.handle, HTTPException: problems.handle},
         before_request=check_request,
-        middleware=[Admission(Origins(settings, tokens))],
+        middleware=[Admission(Origins(settings, tokens), LocalHosts(settings))],
         cors_config=cross_origin(settings),
         lifespan=[partial(run_services, settings=settings, tokens=tokens, on_broken=on_broken)],
         openapi_config=OPENAPI,

@@ -80,6 +80,7 @@ async def run_services(
     submission_batcher = SubmissionBatcher(SubmitRepository(connections.submit_pool).store)
     services = _build_services(settings, tokens, connections, submission_batcher)
     app.state.update(State({"services": services}))
+    await asyncio.to_thread(services.blobs.restrict)
     loops: tuple[Coroutine[Any, Any, None], ...] = (
         services.hub.run(),
         services.revocation_watch.run(),

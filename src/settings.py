@@ -1,32 +1,36 @@
 """Typed settings. No other file reads the environment."""
 
-import ipaddress
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 from msgspec import Meta
 
-from headrace.domain.errors import HeadraceError
+from headrace.settings_checks import SAMPLE_SECRET, SettingsError, check_settings, provider_variable
 
-SAMPLE_SECRET: Final = "change-me"  # noqa: S105  (the value of .env.example, refused in production)
+__all__ = [
+    "SAMPLE_SECRET",
+    "ProviderSettings",
+    "Settings",
+    "SettingsError",
+    "forget_private_variables",
+    "read_settings",
+    "take_variables",
+]
 
 _PREFIX: Final = "HEADRACE_"
-_LISTS: Final = frozenset({"pipelines", "trusted_proxies", "providers", "admins", "cors_origins"})
+_LISTS: Final = frozenset(
+    {"pipelines", "trusted_proxies", "allowed_hosts", "providers", "admins", "cors_origins", "step_env"}
+)
+_DATABASE_PASSWORD: Final = "PGPASSWORD"  # noqa: S105  (its name)
+_SECRET_SUFFIXES: Final = ("_DATABASE_URL", "_REDIS_URL", "_SECRET_KEY", "_SECRET", "_TOKEN_KEY")
 _PROVIDER_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
-_ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-fA-F:]+\](:[0-9]{1,5})?")
-_KNOWN_PROVIDERS: Final = ("github", "tone3000")
-_MIN_SECRET_CHARS: Final = 16
 _MiB: Final = 1024 * 1024
 _REQUESTS_PER_MINUTE: Final = {"user": 6_000, "address": 12_000, "login": 60}
-
-
-class SettingsError(HeadraceError):
-    """A setting is invalid or missing. The message names its variable."""
 
 
 class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +54,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     secret_key: str = SAMPLE_SECRET
     auth: Literal["local", "proxy", "token"] = "local"
     allow_remote: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    files_host: str | None = None
     trusted_proxies: tuple[str, ...] = ()
     proxy_secret: str | None = None
     public_url: str | None = None
@@ -59,6 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cors_origins: tuple[str, ...] = ()
     job_token_key: str | None = None
     pipelines: tuple[str, ...] = ()
+    step_env: tuple[str, ...] = ()
     data_dir: Path = Path(".headrace")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -115,14 +122,45 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ]
         return tuple(value for value in values if value)
 
+    def step_environment(self) -> dict[str, str]:
+        """Return the environment of processes that run authors' code: that of this process, without secrets.
+
+        Variables of the service, and those that hold one of its secrets, are left out unless `step_env` names
+        them.
+        """
+        secrets = {*self.secrets, *map(unquote, self.secrets)}
+        urls = (self.database_url, self.redis_url)
+        return {
+            name: value
+            for name, value in os.environ.items()
+            if name in self.step_env
+            or not (
+                name.startswith(_PREFIX)
+                or name == _DATABASE_PASSWORD
+                or value in urls
+                or any(value == secret or f":{secret}@" in value for secret in secrets)
+            )
+        }
+
     def environment(self) -> dict[str, str]:
         """Return the environment variables that give another process these settings."""
         values = msgspec.structs.asdict(self)
         for provider in values.pop("provider_settings"):
             fields = msgspec.structs.asdict(provider)
             name = fields.pop("name")
-            values |= {_provider_field(name, field): value for field, value in fields.items()}
+            values |= {f"provider_{name}_{field}": value for field, value in fields.items()}
         return {_PREFIX + name.upper(): _format(value) for name, value in values.items() if value is not None}
+
+    def split_environment(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the variables of `environment` in two parts: those that hold no secret, and the others.
+
+        The second part has the password of a database URL without one as well.
+        """
+        variables = self.environment()
+        secret = {name: value for name, value in variables.items() if name.endswith(_SECRET_SUFFIXES)}
+        plain = {name: value for name, value in variables.items() if name not in secret}
+        passwords = {name: value for name, value in os.environ.items() if name == _DATABASE_PASSWORD}
+        return plain, secret | passwords
 
     def __repr__(self) -> str:
         """Return a text without values, because some are secrets."""
@@ -162,8 +200,31 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
             raise SettingsError(f"{_PREFIX}{field.name.upper()}: {_explain(str(error))}") from error
     providers = [_read_provider(name, source) for name in values.get("providers", ())]
     settings = Settings(**values, provider_settings=tuple(providers))
-    _check(settings)
+    check_settings(settings)
     return msgspec.structs.replace(settings, data_dir=settings.data_dir.expanduser().absolute())
+
+
+def forget_private_variables(settings: Settings) -> None:
+    """Remove from this process what `step_environment` leaves out, so that no program of a step inherits it.
+
+    The password of a database URL without one stays, because connections are opened with it later.
+    """
+    for name in os.environ.keys() - settings.step_environment().keys() - {_DATABASE_PASSWORD}:
+        os.environ.pop(name)
+
+
+def take_variables(path: Path) -> dict[str, str]:
+    """Return the variables that another process of ours has left in a file, and remove the file.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    try:
+        variables = msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+        path.unlink()
+    except (OSError, msgspec.MsgspecError) as error:
+        raise SettingsError(f"cannot read the settings in {path}: {error}") from error
+    return variables
 
 
 def _read_provider(name: str, source: Mapping[str, str]) -> ProviderSettings:
@@ -171,17 +232,13 @@ def _read_provider(name: str, source: Mapping[str, str]) -> ProviderSettings:
         raise SettingsError(f"{_PREFIX}PROVIDERS: a name has small letters, digits and _, not {name!r}")
     values = {}
     for field in msgspec.structs.fields(ProviderSettings):
-        variable = _PREFIX + _provider_field(name, field.name).upper()
+        variable = provider_variable(name, field.name)
         value = source.get(variable, "").strip()
         if field.name != "name" and value:
             values[field.name] = value
         elif field.name == "client_id":
             raise SettingsError(f"{variable} is not set")
     return ProviderSettings(name=name, **values)
-
-
-def _provider_field(name: str, field: str) -> str:
-    return f"provider_{name}_{field}"
 
 
 def _format(value: Any) -> str:
@@ -206,87 +263,3 @@ def _explain(text: str) -> str:
     ):
         text = text.replace(types, words)
     return text[:1].lower() + text[1:]
-
-
-def _check(settings: Settings) -> None:
-    for field, schemes in (
-        ("database_url", ("postgresql", "postgres")),
-        ("redis_url", ("redis", "rediss", "unix")),
-    ):
-        url = getattr(settings, field)
-        variable = _PREFIX + field.upper()
-        if url is None:
-            continue
-        try:
-            parts = urlsplit(url)
-            _ = parts.port
-        except ValueError as error:
-            raise SettingsError(f"{variable}: not a URL") from error
-        if parts.scheme not in schemes:
-            raise SettingsError(f"{variable}: expected a URL that starts with {schemes[0]}://")
-    _check_auth(settings)
-    _check_sign_in(settings)
-    if settings.env == "production":
-        if settings.auth == "local":
-            raise SettingsError(
-                f"{_PREFIX}AUTH: 'local' lets everybody in and is refused with {_PREFIX}ENV=production"
-            )
-        if settings.secret_key == SAMPLE_SECRET:
-            raise SettingsError(f"{_PREFIX}SECRET_KEY is missing or still the sample value")
-        if len(settings.secret_key) < _MIN_SECRET_CHARS:
-            raise SettingsError(f"{_PREFIX}SECRET_KEY has fewer than {_MIN_SECRET_CHARS} characters")
-
-
-def _check_auth(settings: Settings) -> None:
-    for network in settings.trusted_proxies:
-        try:
-            is_everyone = ipaddress.ip_network(network).prefixlen == 0
-        except ValueError as error:
-            raise SettingsError(
-                f"{_PREFIX}TRUSTED_PROXIES: {network!r} is neither an address nor a network"
-            ) from error
-        if is_everyone:
-            raise SettingsError(f"{_PREFIX}TRUSTED_PROXIES: {network!r} contains every address")
-    for origin in settings.cors_origins:
-        if not _ORIGIN.fullmatch(origin):
-            raise SettingsError(
-                f"{_PREFIX}CORS_ORIGINS: {origin!r} is not an origin such as https://app.example.com"
-            )
-    if settings.auth == "proxy" and not (settings.trusted_proxies or settings.proxy_secret):
-        raise SettingsError(
-            f"{_PREFIX}TRUSTED_PROXIES or {_PREFIX}PROXY_SECRET must be set with {_PREFIX}AUTH=proxy:"
-            " otherwise anyone could send the headers of a user"
-        )
-    if settings.auth == "token" and settings.secret_key == SAMPLE_SECRET:
-        raise SettingsError(f"{_PREFIX}SECRET_KEY is missing or still the sample value")
-    for field in ("proxy_secret", "job_token_key"):
-        value = getattr(settings, field)
-        if value is not None and settings.env == "production" and len(value) < _MIN_SECRET_CHARS:
-            raise SettingsError(f"{_PREFIX}{field.upper()} has fewer than {_MIN_SECRET_CHARS} characters")
-
-
-def _check_sign_in(settings: Settings) -> None:
-    if settings.public_url is not None and not _ORIGIN.fullmatch(settings.public_url):
-        raise SettingsError(
-            f"{_PREFIX}PUBLIC_URL: expected an origin such as https://jobs.example.com, without a path"
-        )
-    for provider in settings.provider_settings:
-        _check_issuer(provider, settings.env)
-
-
-def _check_issuer(provider: ProviderSettings, env: str) -> None:
-    variable = _PREFIX + _provider_field(provider.name, "issuer").upper()
-    if provider.issuer is None:
-        if provider.name not in _KNOWN_PROVIDERS:
-            raise SettingsError(f"{variable} is not set")
-        return
-    try:
-        parts = urlsplit(provider.issuer)
-        # Over http an attacker on the network could forge the provider's answers.
-        allows_http = env != "production" or (parts.hostname or "") in ("localhost", "127.0.0.1", "::1")
-        schemes = ("https", "http") if allows_http else ("https",)
-        is_valid = parts.scheme in schemes and bool(parts.hostname) and not (parts.query or parts.fragment)
-    except ValueError:
-        is_valid = False
-    if not is_valid:
-        raise SettingsError(f"{variable}: expected a URL that starts with https://")

@@ -1,4 +1,4 @@
-"""Stores the content of files in a local folder that API and workers share.
+"""Stores the content of files in a local folder that API and workers share, and no other account can read.
 
 Each write of a file has a path of its own, made of the file's id and a new key, and is never changed: a late
 attempt can neither overwrite nor remove what another one has stored. The file's row names the valid key.
@@ -15,10 +15,14 @@ from typing import BinaryIO, Final
 from uuid import UUID, uuid4
 
 import anyio.to_thread
+import structlog
 from msgspec import Struct
 
 from headrace.adapters.durable_folders import make_folder, sync_folder
+from headrace.adapters.private_files import open_private, restrict
 from headrace.domain.errors import HeadraceError
+
+_log = structlog.get_logger(__name__)
 
 _CHUNK_BYTES: Final = 1024 * 1024
 
@@ -54,6 +58,14 @@ class BlobStore:
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
+
+    def restrict(self) -> None:
+        """Take the rights of other accounts from a store that an earlier release has left open to them.
+
+        Its folder is closed first. This blocks: call it in a thread.
+        """
+        if restrict([self._folder.resolve()]):
+            _log.info("files_made_private", count=restrict(self._folder.rglob("*")))
 
     def path(self, file_id: UUID, key: UUID) -> Path:
         return self._shard(file_id) / f"{file_id}.{key.hex}"
@@ -166,7 +178,7 @@ class BlobStore:
         make_folder(self._folder)
         temporary = self._folder / f".{uuid4().hex}.part"
         try:
-            with temporary.open("xb") as target:
+            with open_private(temporary, "xb") as target:
                 yield temporary, target
         finally:
             temporary.unlink(missing_ok=True)

@@ -5,14 +5,16 @@ import os
 from pathlib import Path
 from typing import Final
 
+from headrace.adapters.private_files import FOLDER_MODE
+
 _SYNC_NOT_OFFERED: Final = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its missing parents durably."""
+    """Make a folder and its missing parents durably, with mode 700."""
     if not folder.is_dir():
         make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
         sync_folder(folder.parent)
 
 

@@ -5,6 +5,7 @@ from dataclasses import fields
 from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Final, Generic, TypeVar
+from uuid import UUID
 
 import msgspec
 from litestar.params import QueryParameter
@@ -38,6 +39,12 @@ class Items(Struct, Generic[T]):
     """A whole list."""
 
     items: Sequence[T]
+
+
+class Reference(Struct, forbid_unknown_fields=True):
+    """An object that a write has changed, without its contents, because the caller may not read it."""
+
+    id: UUID
 
 
 class ProblemError(Struct):

@@ -11,7 +11,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from headrace.api.auth.audit import AuditNote
 from headrace.api.query_params import parse_order_by, sort_options
-from headrace.api.schemas import Limit, Offset, Page, TagName, view_of
+from headrace.api.schemas import Limit, Offset, Page, Reference, TagName, view_of
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.tags.repository import SORT_COLUMNS, CountedTag
@@ -95,11 +95,13 @@ class TagController(Controller):
         data: JSONBody[PatchTag],
         current_user: NamedDependency[CurrentUser],
         tag_service: NamedDependency[TagService],
-    ) -> TagView:
+    ) -> TagView | Reference:
         """Rename a tag on all jobs and presets that it marks."""
         if data.name is UNSET:
-            return TagView.of(await tag_service.get(tag_id, current_user.reach))
-        return TagView.of(await tag_service.rename(tag_id, current_user.reach, data.name))
+            tag = await tag_service.get(tag_id, current_user.reach)
+        else:
+            tag = await tag_service.rename(tag_id, current_user.reach, data.name)
+        return TagView.of(tag) if Scope.JOBS_READ in current_user.scopes else Reference(tag_id)
 
     @delete("/{tag_id:uuid}", operation_id="deleteTag", scope=Scope.JOBS_WRITE)
     async def remove(

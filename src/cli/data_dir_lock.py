@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from headrace.adapters.file_lock import FileLock, LockHeldError
+from headrace.adapters.private_files import make_data_dir
 from headrace.cli.service import ServiceSpec
 from headrace.domain.errors import HeadraceError
 
@@ -46,7 +47,7 @@ class DataDirLock:
 
     def __enter__(self) -> "DataDirLock":
         try:
-            self._data_dir.mkdir(parents=True, exist_ok=True)
+            make_data_dir(self._data_dir)
             self._lock = FileLock(self._data_dir / "up.lock")
         except OSError as error:
             raise DataFolderError(self._data_dir, error) from error

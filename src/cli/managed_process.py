@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from headrace.adapters.log_files import open_log
+from headrace.adapters.private_files import make_private_folder
 from headrace.adapters.retry_pause import RetryPause
 from headrace.cli.process_logs import LogReader, find_refusal, notable
 from headrace.domain.errors import HeadraceError
@@ -113,7 +114,7 @@ class ManagedProcess:
     async def _run_once(self) -> int:
         self._wake.clear()
         self.is_announced = False
-        self.log_file.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self.log_file.parent)
         with open_log(self.log_file) as log:
             # Its own process group, because we pass on the Ctrl-C of the terminal. Our session, so that
             # the end of the session ends all processes.

@@ -12,6 +12,7 @@ from typing import Final
 import httpx
 from msgspec import Struct
 
+from headrace.adapters.private_files import make_private_folder
 from headrace.cli.managed_process import ManagedProcess, Report
 from headrace.cli.reloading import watch_changes, watched_paths
 from headrace.domain.errors import HeadraceError
@@ -83,7 +84,7 @@ class Service:
         """Start every process, and with `reload` watch the Python files."""
         # Records of an earlier run explain nothing: the whole service was ended with its workers.
         shutil.rmtree(self._run_dir, ignore_errors=True)
-        self._run_dir.mkdir(parents=True)
+        make_private_folder(self._run_dir)
         for process in (self.api, *self.workers):
             process.start()
         if self._spec.reload:

@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 import click
 
 from headrace.domain.errors import HeadraceError
-from headrace.settings import Settings, read_settings
+from headrace.settings import Settings, forget_private_variables, read_settings, take_variables
 
 # The supervisor kills a worker this long before its own time to stop is over.
 _KILL_SECONDS: Final = 0.5
@@ -105,6 +105,9 @@ Example:
 @click.option("--suspect", is_flag=True, hidden=True, help="Run one suspect, then exit.")
 @click.option("--parent", type=int, hidden=True, help="Id of the process with which this one ends.")
 @click.option("--crash-record", type=click.Path(path_type=Path), hidden=True, help="See `CrashRecord`.")
+@click.option(
+    "--secrets", type=click.Path(path_type=Path), hidden=True, help="File with settings, which is removed."
+)
 @_TIED
 def worker(
     queues: tuple[str, ...],
@@ -113,6 +116,7 @@ def worker(
     suspect: bool,
     parent: int | None,
     crash_record: Path | None,
+    secrets: Path | None,
     tied: bool,
 ) -> None:
     """Run jobs. A small supervisor keeps one worker process alive.
@@ -129,11 +133,14 @@ def worker(
     if tied:
         terminate_when_stdin_closes()
     try:
+        if secrets is not None:
+            os.environ.update(take_variables(secrets))
         settings = _load_settings()
         if not alone:
             # The worker imports modules from where this process does.
             command = [sys.executable, *sys.orig_argv[1:], "--alone"]
             sys.exit(supervise(command, stop_seconds=settings.stop_seconds - _KILL_SECONDS))
+        forget_private_variables(settings)
         # A suspect cannot hand its job back without the worker that started it; its supervisor would kill it.
         end_with_parent(parent or os.getppid(), signal.SIGKILL if suspect else signal.SIGTERM)
         slots = 1 if suspect else concurrency or settings.worker_concurrency

@@ -6,7 +6,7 @@ import contextlib
 from headrace.adapters.database import StatementPool
 from headrace.adapters.redis_client import build_redis, close_redis, require_noeviction
 from headrace.adapters.schema import require_schema
-from headrace.api.auth.authentication import refuse_remote
+from headrace.api.auth.local_mode import refuse_remote
 from headrace.cli.database_refusals import translate_refusals
 from headrace.domain.database import TRANSIENT
 from headrace.settings import Settings

@@ -11,7 +11,7 @@ from rich.console import Console
 from headrace.adapters.database import StatementPool
 from headrace.adapters.logs import configure_logging
 from headrace.adapters.servers import Servers, run_servers
-from headrace.api.auth.authentication import refuse_remote
+from headrace.api.auth.local_mode import refuse_remote
 from headrace.cli.data_dir_lock import DataDirLock, resolve_port
 from headrace.cli.interrupts import Interrupts
 from headrace.cli.migrate import bring_up_to_date

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from headrace.adapters.private_files import open_private
 from headrace.domain.jobs.attempts.claims import HeldLease
 
 T = TypeVar("T")
@@ -87,7 +88,7 @@ class CrashRecord:
         if path is None:
             self.memory = mmap.mmap(-1, _SIZE)
         else:
-            with path.open("w+b") as file:
+            with open_private(path, "w+b") as file:
                 file.write(bytes(_SIZE))  # a full disk fails here, and not at a later access to the memory
                 file.flush()
                 self.memory = mmap.mmap(file.fileno(), _SIZE)

@@ -14,7 +14,6 @@ from uuid import uuid4
 
 import structlog
 
-from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.database import StatementPool
 from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.gc_tuning import freeze_present_objects
@@ -44,6 +43,7 @@ from headrace.workers.slots import Slots
 from headrace.workers.startup import (
     Predecessor,
     load_pipelines,
+    open_blobs,
     open_redis,
     register_pipelines,
     running_fork_server,
@@ -151,7 +151,7 @@ async def open_worker(
         estimators = EtaEstimators(loaded.pipelines.values(), StepTimesRepository(pool))
         job_queue = JobQueue(pool, worker, estimators.by_version)
         leases = Leases(JobQueue(heartbeat_pool, worker), heartbeat_seconds=settings.heartbeat_seconds)
-        blobs = BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes)
+        blobs = await open_blobs(settings)
         arq_worker = HeadraceWorker(
             redis=redis,
             job_queue=job_queue,

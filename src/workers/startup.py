@@ -11,6 +11,7 @@ import asyncpg
 import structlog
 from arq.connections import ArqRedis
 
+from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.publisher import RedisPublisher
 from headrace.adapters.redis_client import build_redis, close_redis, require_noeviction
@@ -56,7 +57,8 @@ async def running_fork_server(loaded: Loaded, settings: Settings) -> AsyncIterat
             log_level=settings.log_level,
             logs_json=settings.env == "production",
             secrets=list(settings.secrets),
-        )
+        ),
+        settings.step_environment(),
     )
     try:
         if not set(sources) <= set(BUNDLED):
@@ -118,6 +120,12 @@ async def open_redis(url: str | None, stack: AsyncExitStack) -> ArqRedis | None:
     stack.push_async_callback(close_redis, redis)
     await require_noeviction(redis)
     return redis
+
+
+async def open_blobs(settings: Settings) -> BlobStore:
+    blobs = BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes)
+    await asyncio.to_thread(blobs.restrict)
+    return blobs
 
 
 class Predecessor:

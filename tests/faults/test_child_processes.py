@@ -170,7 +170,7 @@ async def test_modules_that_start_threads_get_new_interpreters(apart: Settings, 
 
 async def test_the_logs_of_steps_hold_no_secrets(apart: Settings) -> None:
     secret = "the-secret-key-of-this-test"
-    secretive = msgspec.structs.replace(apart, secret_key=secret)
+    secretive = msgspec.structs.replace(apart, secret_key=secret, step_env=("HEADRACE_SECRET_KEY",))
     async with serving(secretive) as api, processes.worker(secretive) as worker:
         done = await api.finish((await api.submit("telling"))["id"])
         await worker.wait_for_output("a line of the step")

@@ -124,6 +124,34 @@ async def test_an_uploaded_page_is_sandboxed_and_cached_only_privately(api: Api)
     assert (whole.headers["content-type"], part.content) == ("text/html; charset=utf-8", b"<scr")
 
 
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [("a.html", "text/html"), ("a.svg", "image/svg+xml"), ("a.xhtml", "application/xhtml+xml; charset=x")],
+)
+async def test_a_page_or_drawing_of_a_user_is_saved_when_it_is_opened_by_a_url(
+    settings: Settings, name: str, media_type: str
+) -> None:
+    framed = {"Sec-Fetch-Dest": "iframe", "Sec-Fetch-Site": "same-origin"}
+    on_files_host = {"Host": "files.example.net"}
+    async with serving(
+        msgspec.structs.replace(
+            settings, files_host="files.example.net", auth="proxy", trusted_proxies=("127.0.0.1",)
+        )
+    ) as api:
+        api.http.headers["X-Forwarded-User"] = "ada"
+        upload = (name, b"<script>1</script>", media_type)
+        file = (await api.http.post("/api/v1/files", files={"file": upload})).json()
+        url = f"/api/v1/files/{file['id']}/content"
+
+        opened = [await api.http.get(url, headers=headers) for headers in ({}, framed, on_files_host)]
+        part = await api.http.get(url, headers={"Range": "bytes=0-3"})
+        revalidated = await api.http.get(url, headers={"If-None-Match": opened[0].headers["etag"]})
+
+    kinds = [each.headers["content-disposition"].partition(";")[0] for each in (*opened, part, revalidated)]
+    assert kinds == ["attachment", "inline", "inline", "attachment", "attachment"]
+    assert opened[0].headers["vary"] == "Origin, Sec-Fetch-Dest, Sec-Fetch-Site"
+
+
 async def test_hsts_is_sent_only_for_trusted_https_in_production(settings: Settings) -> None:
     public = msgspec.structs.replace(
         settings, env="production", auth="proxy", trusted_proxies=("127.0.0.1",), secret_key="s" * 32

@@ -12,6 +12,7 @@ import pytest
 from journey.starting import (
     Up,
     call,
+    command_of,
     in_session,
     over_folder,
     running,
@@ -56,6 +57,25 @@ def test_each_part_is_a_separate_process_in_the_session_of_up(service: Up) -> No
 def test_each_part_writes_its_own_log_file(service: Up) -> None:
     assert "worker_ready" in (service.folder / "logs" / "worker-1.log").read_text()
     assert (service.folder / "logs" / "api.log").exists()
+
+
+def test_other_accounts_can_read_nothing_that_up_stores(service: Up) -> None:
+    service.call("submit", "noop", "--watch")
+
+    paths = [path for path in service.folder.rglob("*") if path.exists() and not path.is_symlink()]
+
+    assert len(paths) > 10
+    assert [path for path in paths if path.stat().st_mode & 0o077] == []
+
+
+def test_no_command_line_holds_a_password(service: Up) -> None:
+    passwords = [path.read_text().strip() for path in service.folder.rglob("password")]
+    commands = [command_of(pid) for pid in in_session(service.command.process.pid)]
+    commands += [command_of(service.server(name)) for name in ("postgres", "redis")]
+
+    assert len(passwords) == 2
+    assert len(commands) > 4
+    assert [command for command in commands if any(password in command for password in passwords)] == []
 
 
 def test_a_killed_worker_is_restarted_and_its_job_succeeds(service: Up) -> None:

@@ -3,7 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
-from headrace.api.auth.authentication import RemoteRefusedError, refuse_remote
+from headrace.api.auth.local_mode import RemoteRefusedError, refuse_remote
 from headrace.settings import Settings
 
 

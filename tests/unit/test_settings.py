@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from headrace.settings import SAMPLE_SECRET, Settings, SettingsError, read_settings
+from headrace.settings import SAMPLE_SECRET, Settings, SettingsError, read_settings, take_variables
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,6 +45,10 @@ def test_lists_are_split_at_commas() -> None:
         ("HEADRACE_DATABASE_URL", "postgresql://h:port/x"),
         ("HEADRACE_REDIS_URL", "http://here"),
         ("HEADRACE_ALLOW_REMOTE", "perhaps"),
+        ("HEADRACE_ALLOWED_HOSTS", "jobs.example.com,https://jobs.example.com"),
+        ("HEADRACE_ALLOWED_HOSTS", "*"),
+        ("HEADRACE_FILES_HOST", "https://files.example.com"),
+        ("HEADRACE_STEP_ENV", "HEADRACE_TOKEN,a b"),
         ("HEADRACE_LOG_LEVEL", "loud"),
     ],
 )
@@ -84,6 +88,14 @@ def test_production_refuses_a_missing_or_sample_secret_key(auth: str, secret: st
         read_settings({**given, "HEADRACE_SECRET_KEY": secret})
 
 
+def test_files_are_shown_on_another_host_than_the_service() -> None:
+    given = {"HEADRACE_PUBLIC_URL": "https://jobs.example.com", "HEADRACE_FILES_HOST": "files.example.net"}
+    assert read_settings(given).files_host == "files.example.net"
+
+    with pytest.raises(SettingsError, match="HEADRACE_FILES_HOST must be another host"):
+        read_settings({**given, "HEADRACE_FILES_HOST": "Jobs.example.com"})
+
+
 def test_the_sample_secret_matches_the_example_file() -> None:
     assert f"HEADRACE_SECRET_KEY={SAMPLE_SECRET}" in (ROOT / ".env.example").read_text()
 
@@ -110,3 +122,66 @@ def test_no_source_file_reads_single_environment_variables() -> None:
     ]
 
     assert readers == []
+
+
+def test_the_environment_of_steps_has_no_secrets_but_those_that_are_let_through(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = Settings(
+        database_url="postgresql://me:p%40ss@db/headrace",
+        redis_url="redis://cache:6379/0",
+        secret_key="k" * 32,
+        step_env=("HEADRACE_TOKEN",),
+    )
+    monkeypatch.setattr(
+        "os.environ",
+        {
+            "HEADRACE_DATABASE_URL": "postgresql://me:p%40ss@db/headrace",
+            "HEADRACE_LOG_LEVEL": "debug",
+            "HEADRACE_TOKEN": "hr_let_through",
+            "DATABASE_URL": "postgresql+psycopg://me:p%40ss@db:5432/headrace",
+            "CACHE": "redis://cache:6379/0",
+            "DB_PASSWORD": "p@ss",
+            "PGPASSWORD": "another",
+            "PATH": "/usr/lib/p@ssages/bin",
+            "API_KEY_OF_THE_AUTHOR": "kept",
+        },
+    )
+
+    assert settings.step_environment() == {
+        "HEADRACE_TOKEN": "hr_let_through",
+        "PATH": "/usr/lib/p@ssages/bin",
+        "API_KEY_OF_THE_AUTHOR": "kept",
+    }
+
+
+def test_a_split_environment_has_all_secrets_in_one_part() -> None:
+    values = {
+        "HEADRACE_DATABASE_URL": "postgresql://me:secret-1@db/headrace",
+        "HEADRACE_REDIS_URL": "redis://:secret-2@cache/0",
+        "HEADRACE_SECRET_KEY": "secret-3",
+        "HEADRACE_PROXY_SECRET": "secret-4",
+        "HEADRACE_JOB_TOKEN_KEY": "secret-5",
+        "HEADRACE_PROVIDERS": "corp",
+        "HEADRACE_PROVIDER_CORP_ISSUER": "https://id.example.com",
+        "HEADRACE_PROVIDER_CORP_CLIENT_ID": "me",
+        "HEADRACE_PROVIDER_CORP_CLIENT_SECRET": "secret-6",
+        "HEADRACE_ADMINS": "ada",
+    }
+    settings = read_settings(values)
+
+    plain, secret = settings.split_environment()
+
+    assert plain["HEADRACE_ADMINS"] == "ada"
+    assert not [value for value in plain.values() if "secret-" in value]
+    assert set(settings.secrets) == {f"secret-{number}" for number in range(1, 7)}
+    assert read_settings(plain | secret) == settings
+
+
+def test_variables_are_taken_from_a_file_once(tmp_path: Path) -> None:
+    path = tmp_path / "variables"
+    path.write_bytes(b'{"HEADRACE_SECRET_KEY":"k"}')
+
+    assert take_variables(path) == {"HEADRACE_SECRET_KEY": "k"}
+    with pytest.raises(SettingsError, match="variables"):
+        take_variables(path)

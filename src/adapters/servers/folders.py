@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from headrace.adapters.log_files import open_log
+from headrace.adapters.private_files import make_data_dir
 from headrace.adapters.servers.accounts import Account, account_of, unprivileged_accounts
 from headrace.adapters.servers.errors import ServerError
 from headrace.adapters.servers.processes import run
@@ -47,7 +48,7 @@ def prepare_home(data_dir: Path, name: str, *, root_may_run: bool) -> Home:
     """
     data_dir = data_dir.resolve()
     path = data_dir / name
-    data_dir.mkdir(parents=True, exist_ok=True)
+    make_data_dir(data_dir)
     if os.geteuid() != 0:
         path.mkdir(mode=0o700, exist_ok=True)
         if path.stat().st_uid != os.geteuid():
@@ -104,7 +105,7 @@ def ensure_password(home: Home) -> str:
 
 def open_server_log(home: Home) -> IO[bytes]:
     """Open the server's log for appending; a large one is rotated first."""
-    log = open_log(home.log_file, is_private=True)
+    log = open_log(home.log_file, follows_links=False)
     if home.account:
         os.fchown(log.fileno(), home.account.uid, home.account.gid)
     return log

@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from headrace.api.accounts.schemas import JobTokenView, MakeJobToken
+from headrace.api.auth.tokens import TokenMaker
 from headrace.api.dependencies import Services
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
@@ -27,11 +28,20 @@ class JobTokenController(Controller):
         job_service: NamedDependency[JobService],
         services: NamedDependency[Services],
     ) -> JobTokenView:
-        """Issue a token. It is not stored, so a job's tokens can only be revoked together."""
+        """Issue a token that gives no right that the caller lacks, and ends with the caller's credential.
+
+        It is not stored, so a job's tokens can only be revoked together.
+        """
+        current_user.needs(Scope.JOBS_READ)
         await job_service.get(job_id, current_user.reach)
         now = datetime.now(UTC)
-        expires_at = now.replace(microsecond=0) + timedelta(seconds=data.expires_in)
-        token = services.tokens.issue_job(job_id, data.scope, now=now, until=expires_at)
+        expires_at = now + timedelta(seconds=data.expires_in)
+        if current_user.expires_at is not None:
+            expires_at = min(expires_at, current_user.expires_at.astimezone(UTC))
+        expires_at = expires_at.replace(microsecond=0)
+        token = services.tokens.issue_job(
+            job_id, data.scope, now=now, until=expires_at, maker=TokenMaker.of(current_user)
+        )
         return JobTokenView(token=token, scope=data.scope, expires_at=expires_at)
 
     @delete(operation_id="revokeJobTokens", scope=Scope.JOBS_WRITE)

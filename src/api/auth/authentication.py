@@ -1,7 +1,6 @@
 """Authenticates callers: finds the user behind a key, token, session cookie or proxy header."""
 
 import asyncio
-import ipaddress
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
@@ -12,14 +11,13 @@ import structlog
 from headrace.adapters.tasks import retrieve_exception
 from headrace.api.auth.proxies import Proxies
 from headrace.api.auth.request_info import RequestInfo
-from headrace.api.auth.tokens import Tokens
+from headrace.api.auth.tokens import TokenMaker, Tokens
 from headrace.domain.accounts.admins import Admins
 from headrace.domain.accounts.caller import Credential, CurrentUser, UnauthenticatedError
-from headrace.domain.accounts.credential_repository import CredentialRepository
+from headrace.domain.accounts.credential_repository import CredentialRepository, StoredKey
 from headrace.domain.accounts.keys import KEY_PREFIX, is_key, prefix_of
 from headrace.domain.accounts.scopes import EVERYTHING, Scope, rights_of
 from headrace.domain.database import Row
-from headrace.domain.errors import HeadraceError
 from headrace.domain.ttl_cache import TtlCache
 from headrace.settings import Settings
 
@@ -42,17 +40,6 @@ _JOB_TOKEN_SCOPES: Final = {
 # The kind of a credential and its text.
 CacheKey = tuple[str, ...]
 LoadUser = Callable[[], Coroutine[Any, Any, CurrentUser]]
-
-
-class RemoteRefusedError(HeadraceError):
-    """The service would listen beyond this machine in `local` mode, where every caller is the dev user."""
-
-    def __init__(self, host: str) -> None:
-        super().__init__(
-            f"HEADRACE_AUTH=local lets everybody in, so {host} is refused: listen on 127.0.0.1, or set"
-            " HEADRACE_ALLOW_REMOTE=true where something else keeps strangers out"
-        )
-        self.host = host
 
 
 class Authentication(msgspec.Struct, frozen=True):
@@ -147,6 +134,9 @@ class Authenticator:
         if stored.is_expired:
             raise UnauthenticatedError("token_expired", "the API key has expired")
         await self._repository.note_use(stored.row["credential_id"])
+        return self._key_user(stored)
+
+    def _key_user(self, stored: StoredKey) -> CurrentUser:
         user = self._user(stored.row, "api_key", expires_at=stored.row["expires_at"])
         return msgspec.structs.replace(user, scopes=rights_of(stored.scopes, is_admin=user.is_admin))
 
@@ -171,10 +161,29 @@ class Authenticator:
         row = await self._repository.job_token(token.job_id)
         if row is None or (row["tokens_valid_after"] and token.issued_at <= row["tokens_valid_after"]):
             raise UnauthenticatedError("token_invalid", "the job token is no longer valid")
-        user = self._user(row, "job_token", expires_at=token.expires_at)
-        return msgspec.structs.replace(
-            user, is_admin=False, scopes=_JOB_TOKEN_SCOPES[token.right], issued_at=token.issued_at
+        user = msgspec.structs.replace(
+            self._user(row, "job_token", expires_at=token.expires_at),
+            is_admin=False,
+            scopes=_JOB_TOKEN_SCOPES[token.right],
+            issued_at=token.issued_at,
         )
+        if token.maker is None:
+            return user
+        maker = await self._maker(token.maker)
+        if maker is None or not (maker.id == user.id or maker.acts_as_admin):
+            raise UnauthenticatedError("token_invalid", "the credential that made the job token is over")
+        return user.limited_by(maker)
+
+    async def _maker(self, maker: TokenMaker) -> CurrentUser | None:
+        """Return the caller that made a job token, with its rights of today; None if they have ended."""
+        if maker.credential == "api_key":
+            stored = await self._repository.api_key_by_id(maker.id)
+            return None if stored is None or stored.is_expired else self._key_user(stored)
+        if maker.credential == "session":
+            row = await self._repository.session(maker.id) if self._mode == "token" else None
+            return None if row is None else self._user(row, "session")
+        row = await self._repository.user(maker.id) if self._mode != "token" else None
+        return None if row is None else self._user(row, "proxy" if self._mode == "proxy" else "local")
 
     async def _ensure_user(self, credential: Credential, username: str, email: str = "") -> CurrentUser:
         """Return the user of that name, whose account is created at the first request."""
@@ -225,27 +234,6 @@ class Authenticator:
         if email:
             return email, email
         raise UnauthenticatedError("token_invalid", "the proxy names no user")
-
-
-def refuse_remote(host: str, settings: Settings) -> None:
-    """Keep `local` mode on this machine.
-
-    Raises:
-        RemoteRefusedError: *host* is not a loopback address, and HEADRACE_ALLOW_REMOTE is not set.
-    """
-    if settings.auth != "local":
-        return
-    if not is_loopback(host) and not settings.allow_remote:
-        raise RemoteRefusedError(host)
-    _log.warning("local_auth", warning="everybody who reaches this address is the dev user", host=host)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether *host* is this machine, by name or by address."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def bearer_of(request: RequestInfo) -> str | None:

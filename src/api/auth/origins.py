@@ -1,7 +1,6 @@
 """Refuses requests that a foreign page makes with its visitor's cookies (cross-site request forgery)."""
 
 import hmac
-import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -48,17 +47,7 @@ class Origins:
     def __init__(self, settings: Settings, tokens: Tokens) -> None:
         own = () if settings.public_url is None else (settings.public_url.rstrip("/"),)
         self._allowed = frozenset(origin.casefold() for origin in (*settings.cors_origins, *own))
-        self._is_local_only = settings.auth == "local" and not settings.allow_remote
         self._tokens = tokens
-
-    def check_host(self, request: RequestInfo) -> None:
-        """Refuse a domain name as `Host` in local mode, against DNS rebinding.
-
-        Raises:
-            OriginRefusedError: the service is in local mode, and the `Host` is a domain name.
-        """
-        if self._is_local_only and _is_domain(request.header("host")):
-            raise OriginRefusedError("in local mode the service answers to this machine's names only")
 
     def check(self, request: RequestInfo, user: CurrentUser, *, is_stream: bool = False) -> None:
         """Check a request whose credential a browser adds by itself. Reads pass, except streams.
@@ -101,19 +90,6 @@ class Origins:
         return user.credential_id is not None and hmac.compare_digest(
             token.encode(), self._tokens.csrf_token(user.credential_id).encode()
         )
-
-
-def _is_domain(header: str) -> bool:
-    """Return whether a `Host` header is a domain name that can be registered, and not an address."""
-    host = header.casefold().rpartition(":")[0] if not header.endswith("]") else header
-    host = (host or header).rstrip(".")
-    if host.endswith(".localhost"):
-        return False
-    try:
-        ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return "." in host
-    return False
 
 
 def cross_origin(settings: Settings) -> CORSConfig | None:

@@ -52,14 +52,17 @@ class RevocationWatch:
                 stream.on_revoked()
                 ended += 1
                 continue
-            needs_admin = user.acts_as_admin and user.is_admin_by_row
-            credential = StreamCredential(
-                user.id, user.credential, user.credential_id, user.issued_at, needs_admin
-            )
-            by_credential.setdefault(credential, []).append(stream)
+            by_credential.setdefault(_credential_of(user), []).append(stream)
+            if user.maker is not None:
+                by_credential.setdefault(_credential_of(user.maker), []).append(stream)
         credentials = list(by_credential)
         for index in await self._repository.revoked(credentials) if credentials else ():
             for stream in by_credential[credentials[index]]:
                 stream.on_revoked()
                 ended += 1
         return ended
+
+
+def _credential_of(user: CurrentUser) -> StreamCredential:
+    needs_admin = user.acts_as_admin and user.is_admin_by_row
+    return StreamCredential(user.id, user.credential, user.credential_id, user.issued_at, needs_admin)

@@ -14,7 +14,7 @@ from joserfc.errors import ExpiredTokenError, JoseError
 from joserfc.jwk import OctKey
 from msgspec import Struct
 
-from headrace.domain.accounts.caller import UnauthenticatedError
+from headrace.domain.accounts.caller import CurrentUser, UnauthenticatedError
 
 JobRight = Literal["read", "cancel"]
 
@@ -47,11 +47,25 @@ class SessionToken(Struct, frozen=True):
     generation: int
 
 
+class TokenMaker(Struct, frozen=True):
+    """The credential that made a job token: an API key, a session, or a user without either."""
+
+    credential: Literal["api_key", "session", "user"]
+    id: UUID
+
+    @classmethod
+    def of(cls, user: CurrentUser) -> "TokenMaker":
+        if user.credential in ("api_key", "session") and user.credential_id is not None:
+            return cls(user.credential, user.credential_id)
+        return cls("user", user.id)
+
+
 class JobToken(Struct, frozen=True):
-    """The contents of a job token."""
+    """The contents of a job token. *maker* is None if a backend made it, with the shared key."""
 
     job_id: UUID
     right: JobRight
+    maker: TokenMaker | None
     issued_at: datetime
     expires_at: datetime
 
@@ -75,9 +89,22 @@ class Tokens:
         """Make a token for one refresh; the next token has the next generation."""
         return self._session_token(_REFRESH, session_id, user_id, generation, now, until)
 
-    def issue_job(self, job_id: UUID, right: JobRight, *, now: datetime, until: datetime) -> str:
-        """Make a token for one job. Its `iat` has a fraction, because revocations have microseconds."""
+    def issue_job(
+        self,
+        job_id: UUID,
+        right: JobRight,
+        *,
+        now: datetime,
+        until: datetime,
+        maker: TokenMaker | None = None,
+    ) -> str:
+        """Make a token for one job. It ends with *maker*, if there is one.
+
+        Its `iat` has a fraction, because revocations have microseconds.
+        """
         claims = {"sub": str(job_id), "aud": _JOB, "scope": right, "iat": now.timestamp()}
+        if maker is not None:
+            claims["maker"] = f"{maker.credential}:{maker.id}"
         return self._sign(_JOB, _TYPES[_JOB], {**claims, "exp": int(until.timestamp())})
 
     def read_access(self, text: str) -> SessionToken:
@@ -107,6 +134,7 @@ class Tokens:
             token = JobToken(
                 UUID(claims["sub"]),
                 claims["scope"],
+                None if "maker" not in claims else _parse_maker(claims["maker"]),
                 datetime.fromtimestamp(claims["iat"], UTC),
                 datetime.fromtimestamp(claims["exp"], UTC),
             )
@@ -160,6 +188,19 @@ class Tokens:
         if token.header.get("typ", _TYPES[_JOB]) != _TYPES[kind]:
             _refuse()
         return token.claims
+
+
+def _parse_maker(text: str) -> TokenMaker:
+    """Return the maker that a token names.
+
+    Raises:
+        ValueError: the text names none.
+        AttributeError: it is not a text.
+    """
+    match text.partition(":"):
+        case ("api_key" | "session" | "user") as credential, ":", maker_id:
+            return TokenMaker(credential, UUID(maker_id))
+    raise ValueError("no maker of a job token")
 
 
 def _derived(secret: bytes, label: str) -> bytes:

@@ -71,7 +71,8 @@ def contract_of(app: Litestar, *, allows_anonymous: bool) -> Schema:
     document = app.openapi_schema.to_schema()
     handlers = dict(_handlers(app))
     bodies = {name: _types(handler) for name, handler in handlers.items()}
-    types = {kind for pair in bodies.values() for kind in pair if kind is not None} | {Problem}
+    types = {kind for request, responses in bodies.values() for kind in (request, *responses)} - {None}
+    types.add(Problem)
     ordered = sorted(types, key=str)
     schemas, components = msgspec.json.schema_components(ordered, ref_template=_REF)
     schema_of = dict(zip(ordered, schemas, strict=True))
@@ -79,16 +80,18 @@ def contract_of(app: Litestar, *, allows_anonymous: bool) -> Schema:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             handler = handlers[operation["operationId"]]
-            request_type, response_type = bodies[operation["operationId"]]
+            request_type, response_types = bodies[operation["operationId"]]
             if request_type is not None:
                 may_be_missing = handler.parsed_fn_signature.parameters["data"].has_default
                 operation["requestBody"] = {
                     "required": not may_be_missing,
                     "content": {_JSON: {"schema": schema_of[request_type]}},
                 }
-            if response_type is not None:
+            if response_types:
                 response = operation["responses"][str(handler.status_code)]
-                response["content"] = {_JSON: {"schema": schema_of[response_type]}}
+                alternatives = [schema_of[kind] for kind in response_types]
+                schema = {"anyOf": alternatives} if alternatives[1:] else alternatives[0]
+                response["content"] = {_JSON: {"schema": schema}}
             _complete(path, method, operation, allows_anonymous=allows_anonymous)
     return document
 
@@ -101,16 +104,16 @@ def _handlers(app: Litestar) -> Iterator[tuple[str, HTTPRouteHandler]]:
                     yield handler.operation_id, handler
 
 
-def _types(handler: HTTPRouteHandler) -> tuple[Any, Any]:
-    """Return the structs of the handler's request and response; None where there is no struct."""
+def _types(handler: HTTPRouteHandler) -> tuple[Any, list[Any]]:
+    """Return the struct of the handler's request, None without one, and those that it may answer with."""
     signature = handler.parsed_fn_signature
     result = signature.return_type.annotation
     if get_origin(result) is Response:
         (result,) = get_args(result)
     body = signature.parameters["data"].annotation if "data" in signature.parameters else None
     responses = _alternatives(result)
-    is_struct = len(responses) == 1 and responses[0] not in (Any, type(None), Redirect)
-    return _alternatives(body)[0], responses[0] if is_struct else None
+    has_structs = not {Any, type(None), Redirect}.intersection(responses)
+    return _alternatives(body)[0], responses if has_structs else []
 
 
 def _alternatives(annotation: Any) -> list[Any]:

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.parse import quote
 from uuid import UUID
 
 import anyio
@@ -15,13 +14,15 @@ from msgspec import UNSET
 from uuid_utils.compat import uuid7
 
 from headrace.api.auth.audit import AuditNote
+from headrace.api.auth.request_info import RequestInfo
 from headrace.api.dependencies import Services
 from headrace.api.errors import RangeError
+from headrace.api.files.disposition import VARIES_BY, disposition_of
 from headrace.api.files.multipart import Upload
 from headrace.api.files.ranges import UnsatisfiableRangeError, parse_range
 from headrace.api.files.schemas import FileView, PatchFile
 from headrace.api.query_params import IdText, Search, parse_order_by, parse_uuid, sort_options
-from headrace.api.schemas import Limit, Offset, Page
+from headrace.api.schemas import Limit, Offset, Page, Reference
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.files.models import File
@@ -96,7 +97,7 @@ class FileController(Controller):
         data: JSONBody[PatchFile],
         current_user: NamedDependency[CurrentUser],
         file_service: NamedDependency[FileService],
-    ) -> FileView:
+    ) -> FileView | Reference:
         """Change name or meta. Absent fields stay."""
         file = await file_service.update(
             file_id,
@@ -104,7 +105,7 @@ class FileController(Controller):
             name=None if data.name is UNSET else data.name,
             meta=None if data.meta is UNSET else data.meta,
         )
-        return FileView.of(file)
+        return FileView.of(file) if Scope.FILES_READ in current_user.scopes else Reference(file_id)
 
     @get("/{file_id:uuid}", operation_id="getFile", scope=Scope.FILES_READ, job_token=True)
     async def show(
@@ -140,7 +141,10 @@ class FileController(Controller):
             "X-Frame-Options": "SAMEORIGIN",
             "Cross-Origin-Resource-Policy": "cross-origin",
             "Cache-Control": "private, no-cache",
-            "Content-Disposition": f"inline; filename*=UTF-8''{quote(file.name, safe='')}",
+            "Content-Disposition": disposition_of(
+                file.name, file.media_type, RequestInfo(request.scope), services.settings.files_host
+            ),
+            "Vary": VARIES_BY,
         }
         if f'"{digest}"' in request.headers.get("if-none-match", ""):
             return Response(None, status_code=304, headers=headers)

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import strawberry
 
+from headrace.api.accounts.schemas import MeView
 from headrace.api.errors import InvalidInputError
 from headrace.api.graphql.objects import Info, JobNode, PresetNode
 from headrace.api.graphql.paging import DEFAULT_LIMIT, check_limit, check_offset
@@ -74,8 +75,7 @@ class Query:
 
     @strawberry.field(description="Who asks.")
     async def me(self, info: Info) -> MeNode:
-        user = info.context.user
-        return view_of(MeNode, user, is_admin=user.acts_as_admin, scopes=sorted(user.scopes))
+        return view_of(MeNode, MeView.of(info.context.user))
 
 
 def _job_filter(filters: JobFilters, limit: int, offset: int) -> JobFilter:

@@ -26,7 +26,7 @@ from headrace.api.query_params import (
     set_schema,
     sort_options,
 )
-from headrace.api.schemas import Items, Limit, Offset, Page
+from headrace.api.schemas import Items, Limit, Offset, Page, Reference
 from headrace.api.timestamps import TimestampText, parse_timestamp
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
@@ -140,7 +140,7 @@ class JobController(Controller):
         data: JSONBody[PatchJob],
         current_user: NamedDependency[CurrentUser],
         job_service: NamedDependency[JobService],
-    ) -> JobView:
+    ) -> JobView | Reference:
         """Change tags or meta. Absent fields stay."""
         job = await job_service.update(
             job_id,
@@ -148,7 +148,7 @@ class JobController(Controller):
             tags=None if data.tags is UNSET else data.tags,
             meta=None if data.meta is UNSET else data.meta,
         )
-        return (await _views(job_service, [job]))[0]
+        return await _answer(job_service, job, current_user)
 
     @delete("/{job_id:uuid}", operation_id="deleteJob", scope=Scope.JOBS_WRITE)
     async def remove(
@@ -172,9 +172,10 @@ class JobController(Controller):
         job_id: FromPath[UUID],
         current_user: NamedDependency[CurrentUser],
         job_service: NamedDependency[JobService],
-    ) -> JobView:
+    ) -> JobView | Reference:
         """Cancel a job: at once if it is queued, soon if it runs. Repeating the call is harmless."""
-        return (await _views(job_service, [await job_service.cancel(job_id, current_user.reach)]))[0]
+        job = await job_service.cancel(job_id, current_user.reach)
+        return await _answer(job_service, job, current_user)
 
     @post(
         "/{job_id:uuid}/retry", status_code=HTTP_202_ACCEPTED, operation_id="retryJob", scope=Scope.JOBS_WRITE
@@ -184,18 +185,22 @@ class JobController(Controller):
         job_id: FromPath[UUID],
         current_user: NamedDependency[CurrentUser],
         job_service: NamedDependency[JobService],
-    ) -> JobView:
+    ) -> JobView | Reference:
         """Queue a failed job again. Its finished steps are not repeated."""
-        return (await _views(job_service, [await job_service.retry(job_id, current_user.reach)]))[0]
+        job = await job_service.retry(job_id, current_user.reach)
+        return await _answer(job_service, job, current_user)
 
 
 def _spec_of(data: SubmitJob, at: str) -> JobSpec:
     return data.spec(at, pipeline=data.pipeline, version=data.version, params=data.params)
 
 
-async def _views(job_service: JobService, jobs: list[Job]) -> list[JobView]:
-    reasons = await job_service.why_waiting(jobs)
-    return [JobView.of(job, reasons.get(job.id)) for job in jobs]
+async def _answer(job_service: JobService, job: Job, user: CurrentUser) -> JobView | Reference:
+    """Return the job that *user* has changed, as far as *user* may read it."""
+    if Scope.JOBS_READ not in user.scopes:
+        return Reference(job.id)
+    reasons = await job_service.why_waiting([job])
+    return JobView.of(job, reasons.get(job.id))
 
 
 async def _details(job_service: JobService, jobs: list[Job], include: Set[Include]) -> list[JobDetail]:

@@ -14,6 +14,7 @@ from headrace.api.auth.audit import record_admin_submission
 from headrace.api.dependencies import Services
 from headrace.api.jobs.schemas import JobView
 from headrace.api.request_ids import current_request_id
+from headrace.api.schemas import Reference
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.jobs.submission.submission import JobSpec, SubmissionKey
 from headrace.domain.jobs.submission.submitter import Render, SubmissionResult
@@ -33,8 +34,10 @@ async def submit_one(
     owner_id: UUID,
     spec: JobSpec,
     key: SubmissionKey | None,
-) -> Response[JobView]:
-    """Store one job. Answer with the job and its `Location`."""
+    *,
+    is_shown: bool = True,
+) -> Response[Any]:
+    """Store one job, and answer with `accepted_one`."""
     result = await submit(
         request,
         services,
@@ -43,7 +46,7 @@ async def submit_one(
         lambda jobs: msgspec.json.encode(JobView.accepted(jobs[0], owner_id)),
         key=key,
     )
-    return accepted_one(result)
+    return accepted_one(result, is_shown=is_shown)
 
 
 async def submit(
@@ -69,11 +72,13 @@ async def submit(
     return result
 
 
-def accepted_one(result: SubmissionResult) -> Response[JobView]:
-    """Answer with the stored job and its `Location`."""
+def accepted_one(result: SubmissionResult, *, is_shown: bool = True) -> Response[Any]:
+    """Answer with the `Location` of the stored job, and with the job if *is_shown*."""
     # A replayed submission has no news: its id is only in the stored answer.
     new_ids = [news.job_id for news in result.news]
     (job_id,) = new_ids or (msgspec.json.decode(result.body, type=_JobId).id,)
+    if not is_shown:
+        result = msgspec.structs.replace(result, body=msgspec.json.encode(Reference(job_id)))
     return accepted(result, {"Location": f"/api/v1/jobs/{job_id}"})
 
 

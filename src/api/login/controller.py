@@ -10,7 +10,8 @@ from litestar.response import Redirect
 from litestar.status_codes import HTTP_200_OK, HTTP_204_NO_CONTENT, HTTP_302_FOUND
 from msgspec import Meta, Struct
 
-from headrace.api.auth.authentication import ACCESS_COOKIE, bearer_of, is_loopback
+from headrace.api.auth.authentication import ACCESS_COOKIE, bearer_of
+from headrace.api.auth.local_mode import is_loopback
 from headrace.api.auth.request_info import RequestInfo
 from headrace.api.auth.sign_in import EXPIRES_IN, Mode, ProviderCallback, SessionTokens
 from headrace.api.auth.tokens import SessionToken

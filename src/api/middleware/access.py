@@ -17,6 +17,7 @@ from litestar.types import ASGIApp, Receive, Send
 from litestar.types import Scope as AsgiScope
 
 from headrace.api.auth.authentication import Authenticator
+from headrace.api.auth.local_mode import LocalHosts
 from headrace.api.auth.origins import OriginRefusedError, Origins
 from headrace.api.auth.request_info import RequestInfo
 from headrace.api.database_errors import DATABASE_ERRORS
@@ -51,6 +52,7 @@ PUBLIC: Final = (
     "/health/ready",
     "/openapi.json",
 )
+_HEALTH: Final = "/health/"
 UNAUTHENTICATED, FORBIDDEN = 4401, 4403
 
 
@@ -66,13 +68,18 @@ class Admission(ASGIMiddleware):
 
     scopes = (ScopeType.HTTP, ScopeType.WEBSOCKET)
 
-    def __init__(self, origins: Origins) -> None:
+    def __init__(self, origins: Origins, local_hosts: LocalHosts) -> None:
         self._origins = origins
+        self._local_hosts = local_hosts
 
     async def handle(self, scope: AsgiScope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         limits: RateLimits = scope["litestar_app"].state.services.limits
         if is_public(scope["path_template"]):
-            await limits.count_address(RequestInfo(scope))
+            request = RequestInfo(scope)
+            await limits.count_address(request)
+            # Probes may use any name of this machine, and learn nothing from it.
+            if not scope["path_template"].startswith(_HEALTH):
+                self._local_hosts.check(request)
             await next_app(scope, receive, send)
             return
         user: CurrentUser | None
@@ -121,7 +128,7 @@ class Admission(ASGIMiddleware):
         authenticator: Authenticator = scope["litestar_app"].state.services.authenticator
         opt = scope["route_handler"].opt
         allows_job_token = "job_token" in opt
-        self._origins.check_host(request)
+        self._local_hosts.check(request)
         authentication = await authenticator.authenticate(request, in_url=allows_job_token)
         user = authentication.user
         structlog.contextvars.bind_contextvars(user=user.username)

@@ -14,7 +14,7 @@ from headrace.api.jobs.schemas import JobView
 from headrace.api.jobs.submitting import IdempotencyKey, accepted_one, build_key, submit_one
 from headrace.api.presets.schemas import PatchPreset, PresetView, RunPreset, SavePreset
 from headrace.api.query_params import Search, parse_order_by, sort_options
-from headrace.api.schemas import Limit, Offset, Page
+from headrace.api.schemas import Limit, Offset, Page, Reference
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.jobs.errors import PresetNotFoundError
@@ -88,9 +88,10 @@ class PresetController(Controller):
         data: JSONBody[SavePreset],
         current_user: NamedDependency[CurrentUser],
         preset_service: NamedDependency[PresetService],
-    ) -> PresetView:
+    ) -> PresetView | Reference:
         """Replace the whole preset. Absent fields are cleared."""
-        return PresetView.of(await preset_service.update(preset_id, current_user.reach, data.changes()))
+        preset = await preset_service.update(preset_id, current_user.reach, data.changes())
+        return PresetView.of(preset) if Scope.JOBS_READ in current_user.scopes else Reference(preset_id)
 
     @patch("/{preset_id:uuid}", operation_id="patchPreset", scope=Scope.JOBS_WRITE)
     async def change(
@@ -99,9 +100,10 @@ class PresetController(Controller):
         data: JSONBody[PatchPreset],
         current_user: NamedDependency[CurrentUser],
         preset_service: NamedDependency[PresetService],
-    ) -> PresetView:
+    ) -> PresetView | Reference:
         """Change some fields. Absent fields stay."""
-        return PresetView.of(await preset_service.update(preset_id, current_user.reach, data.changes()))
+        preset = await preset_service.update(preset_id, current_user.reach, data.changes())
+        return PresetView.of(preset) if Scope.JOBS_READ in current_user.scopes else Reference(preset_id)
 
     @delete("/{preset_id:uuid}", operation_id="deletePreset", scope=Scope.JOBS_WRITE)
     async def remove(
@@ -128,8 +130,10 @@ class PresetController(Controller):
         services: NamedDependency[Services],
         data: JSONBody[RunPreset | None] = None,
         idempotency_key: IdempotencyKey = None,
-    ) -> Response[JobView]:
+    ) -> Response[JobView | Reference]:
         """Accept a job of the preset, owned by the preset's owner. It is stored, but not yet started."""
+        # The job repeats the preset's parameters, unlike other submissions, which repeat the request.
+        is_shown = Scope.JOBS_READ in current_user.scopes
         call = f"presets/{preset_id}/jobs"
         try:
             # A session of its own, so that no connection is held while the job is stored.
@@ -141,7 +145,8 @@ class PresetController(Controller):
             replayed = None if key is None else await services.submitter.replay(current_user.id, key)
             if replayed is None:
                 raise
-            return accepted_one(replayed)
+            return accepted_one(replayed, is_shown=is_shown)
         owner_id = preset.owner_id
         key = await build_key(request, idempotency_key, call, owner_id)
-        return await submit_one(request, services, owner_id, (data or RunPreset()).spec_of(preset), key)
+        spec = (data or RunPreset()).spec_of(preset)
+        return await submit_one(request, services, owner_id, spec, key, is_shown=is_shown)

@@ -5,6 +5,7 @@ from typing import Literal
 from uuid import UUID
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.accounts.scopes import EVERYTHING, Scope
@@ -29,8 +30,8 @@ class ForbiddenError(HeadraceError):
 class CurrentUser(Struct, frozen=True, kw_only=True):
     """The caller. *credential* is the kind of proof, *credential_id* the id of its session, API key or job.
 
-    A caller with a job token is the job's owner, but reaches only that job. *is_admin_by_row*: an admin
-    granted the rights and can withdraw them.
+    A caller with a job token is the job's owner, but reaches only that job; *maker* is the caller that made
+    the token. *is_admin_by_row*: an admin granted the rights and can withdraw them.
     """
 
     id: UUID
@@ -43,6 +44,7 @@ class CurrentUser(Struct, frozen=True, kw_only=True):
     credential_id: UUID | None = None
     issued_at: datetime | None = None
     expires_at: datetime | None = None
+    maker: "CurrentUser | None" = None
 
     @property
     def acts_as_admin(self) -> bool:
@@ -60,6 +62,13 @@ class CurrentUser(Struct, frozen=True, kw_only=True):
     def own(self) -> Reach:
         """The caller's own objects, for admins as well."""
         return Reach(self.id)
+
+    def limited_by(self, maker: "CurrentUser") -> "CurrentUser":
+        """Return this caller with no more rights, and for no longer, than *maker* has them."""
+        ends = [end for end in (self.expires_at, maker.expires_at) if end is not None]
+        return replace(
+            self, scopes=self.scopes & maker.scopes, expires_at=min(ends, default=None), maker=maker
+        )
 
     def needs(self, scope: Scope) -> None:
         """Demand a right.

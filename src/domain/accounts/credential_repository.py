@@ -13,7 +13,11 @@ from headrace.domain.database import Database, Row
 _API_KEY: Final = """
 SELECT k.id AS credential_id, k.digest, k.scopes, k.expires_at,
        k.expires_at <= statement_timestamp() AS is_expired, u.id, u.username, u.email, u.is_admin
-FROM api_keys k JOIN users u ON u.id = k.owner_id WHERE k.prefix = $1
+FROM api_keys k JOIN users u ON u.id = k.owner_id WHERE
+"""
+
+_USER: Final = """
+SELECT u.id, u.username, u.email, u.is_admin FROM users u WHERE u.id = $1
 """
 
 _SESSION: Final = """
@@ -83,11 +87,23 @@ class CredentialRepository:
 
     async def api_key(self, prefix: str) -> StoredKey | None:
         """Fetch the API key with that prefix; None when it is unknown or revoked."""
-        rows = await self._database.fetch(_API_KEY, prefix)
+        return await self._stored_key(f"{_API_KEY} k.prefix = $1", prefix)
+
+    async def api_key_by_id(self, key_id: UUID) -> StoredKey | None:
+        """Fetch the API key with that id; None when it was revoked."""
+        return await self._stored_key(f"{_API_KEY} k.id = $1", key_id)
+
+    async def _stored_key(self, statement: str, value: object) -> StoredKey | None:
+        rows = await self._database.fetch(statement, value)
         if not rows:
             return None
         row = rows[0]
         return StoredKey(row, bytes(row["digest"]), row["scopes"], bool(row["is_expired"]))
+
+    async def user(self, user_id: UUID) -> Row | None:
+        """Fetch a user; None when it was deleted."""
+        rows = await self._database.fetch(_USER, user_id)
+        return rows[0] if rows else None
 
     async def note_use(self, key_id: UUID) -> None:
         """Record that a key was used now."""

@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -37,9 +37,10 @@ class ForkServer:
     may have changed since it has loaded them. Elsewhere than on Linux each step gets a new interpreter.
     """
 
-    def __init__(self, load: server.Load) -> None:
-        """*load* names the modules that define steps which run in processes."""
+    def __init__(self, load: server.Load, environment: Mapping[str, str]) -> None:
+        """*load* names the modules that define steps which run in processes, in *environment*."""
         self._load = load
+        self._environment = environment
         self._control: socket.socket | None = None
         self._process: Child | None = None
         self._loaded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -62,7 +63,7 @@ class ForkServer:
         own_end, child_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         own_end.setblocking(False)
         with child_end:
-            self._process = _start_python("headrace.workers.child.server", child_end.fileno())
+            self._process = self._start_python("headrace.workers.child.server", child_end.fileno())
         self._control = own_end
         own_end.send(msgspec.json.encode(self._load))
         asyncio.get_running_loop().add_reader(own_end.fileno(), self._read)
@@ -109,7 +110,7 @@ class ForkServer:
             OSError: it cannot be started; `TimeoutError` is one.
         """
         if not _IS_SUPPORTED:
-            return _start_python("headrace.workers.child.main", descriptor, folder)
+            return self._start_python("headrace.workers.child.main", descriptor, folder)
         async with asyncio.timeout(_START_SECONDS):
             fork = await self._request_fork(descriptor, folder)
             await fork.started
@@ -121,6 +122,15 @@ class ForkServer:
         if self._process is not None:
             self._process.signal(signal.SIGKILL)
             await self._process.wait()
+
+    def _start_python(self, module: str, descriptor: int, folder: str | None = None) -> Child:
+        """Start an interpreter that runs *module* with a socket and the id of this process as arguments."""
+        return Child(
+            fresh_python(module, str(descriptor), str(os.getpid()), nice=_NICENESS),
+            environment={**self._environment, **_ONE_THREAD},
+            folder=folder,
+            descriptors=(descriptor,),
+        )
 
     async def _request_fork(self, descriptor: int, folder: str) -> ForkHandle:
         """Request a process, once the server has read enough of the earlier requests."""
@@ -226,13 +236,3 @@ class ForkServer:
             self._control.close()
             self._control = None
             self._set_writable()
-
-
-def _start_python(module: str, descriptor: int, folder: str | None = None) -> Child:
-    """Start an interpreter that runs *module* with a socket and the id of this process as its arguments."""
-    return Child(
-        fresh_python(module, str(descriptor), str(os.getpid()), nice=_NICENESS),
-        environment=os.environ | _ONE_THREAD,
-        folder=folder,
-        descriptors=(descriptor,),
-    )

@@ -10,9 +10,11 @@ from signal import SIGKILL, SIGTERM, Signals
 from typing import Final
 
 import asyncpg
+import msgspec
 import structlog
 
 from headrace.adapters.periodic import run_every
+from headrace.adapters.private_files import open_private
 from headrace.domain.database import TRANSIENT
 from headrace.domain.events.news import JobNews
 from headrace.domain.jobs.attempts.queue import JobQueue
@@ -99,16 +101,22 @@ class Quarantine:
     def _start(self) -> "SuspectProcess":
         """Start a worker that claims one suspect and ends with it."""
         crash_record = self._folder / f"suspect-{next(self._numbers)}.crash"
+        settings, secrets = self._settings.split_environment()
+        # Its environment is that of a step, because an author's code runs in it.
+        secrets_file = crash_record.with_suffix(".secrets")
+        with open_private(secrets_file, "xb") as file:
+            file.write(msgspec.json.encode(secrets))
         queues = self._job_queue.worker.queues
         options = [option for queue in queues for option in ("--queue", queue)]
         child = Child(
             fresh_python(
                 *("headrace.cli.main", "worker", "--alone", "--suspect"),
-                *("--parent", str(os.getpid()), "--crash-record", str(crash_record), *options),
+                *("--parent", str(os.getpid()), "--crash-record", str(crash_record)),
+                *("--secrets", str(secrets_file), *options),
             ),
-            environment=os.environ | self._settings.environment(),
+            environment=self._settings.step_environment() | settings,
         )
-        return SuspectProcess(child, crash_record)
+        return SuspectProcess(child, crash_record, secrets_file)
 
     async def _attend(self, process: "SuspectProcess") -> None:
         """Wait for the end of *process*. If its job has ended it, requeue or fail the job at once."""
@@ -119,6 +127,7 @@ class Quarantine:
             # It failed at its start, and the next one would as well.
             self._paused_until = time.monotonic() + _PAUSE_SECONDS
         process.crash_record.unlink(missing_ok=True)
+        process.secrets_file.unlink(missing_ok=True)
         # A process that this worker kills at its own end is not its job's fault; nor is an end in order.
         if death is None or death.blamed is None or self._stopping.is_set:
             return
@@ -132,9 +141,10 @@ class Quarantine:
 class SuspectProcess:
     """A worker process that runs one suspect."""
 
-    def __init__(self, child: Child, crash_record: Path) -> None:
+    def __init__(self, child: Child, crash_record: Path, secrets_file: Path) -> None:
         self.child = child
         self.crash_record = crash_record
+        self.secrets_file = secrets_file
         self._started_at = time.monotonic()
 
     @property

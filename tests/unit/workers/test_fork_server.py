@@ -34,7 +34,8 @@ async def running(*sources: Path) -> AsyncIterator[ForkServer]:
             log_level="info",
             logs_json=False,
             secrets=[],
-        )
+        ),
+        os.environ,
     )
     try:
         await server.load()
