@@ -20,6 +20,7 @@ from headrace.api.errors import RangeError
 from headrace.api.files.multipart import Upload
 from headrace.api.files.ranges import UnsatisfiableRangeError, parse_range
 from headrace.api.files.schemas import FileView, PatchFile
+from headrace.api.middleware.request_bodies import VALUE_BODY
 from headrace.api.query_params import IdText, Search, parse_order_by, parse_uuid, sort_options
 from headrace.api.schemas import Limit, Offset, Page
 from headrace.domain.accounts.caller import CurrentUser
@@ -89,7 +90,7 @@ class FileController(Controller):
         files, total = await file_service.get_page(current_user.reach, filters)
         return Page([FileView.of(file) for file in files], total, limit, offset)
 
-    @patch("/{file_id:uuid}", operation_id="patchFile", scope=Scope.FILES_WRITE)
+    @patch("/{file_id:uuid}", operation_id="patchFile", scope=Scope.FILES_WRITE, max_body=VALUE_BODY)
     async def change(
         self,
         file_id: FromPath[UUID],
