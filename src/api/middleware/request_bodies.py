@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator
 from typing import Any, Final
 
-import msgspec
 from litestar import Request
 from litestar.serialization import decode_json
 
@@ -89,13 +88,12 @@ async def decode_body(raw: bytes, heavy_work: HeavyWork) -> Any:
     if cost > EASY_COST:
         await heavy_work.take_turn()
     has_forbidden_nul, is_too_deep = has_nul(raw), is_nested_deeper(raw, MAX_JSON_DEPTH)
-    if has_forbidden_nul or is_too_deep:
-        # A text that is not JSON is refused as such.
-        decode_json(raw, target_type=msgspec.Raw)
-        raise NestedTooDeepError if is_too_deep else NulCharacterError
     if cost > EASY_COST:
         await heavy_work.take_turn()
+    # A text that is not JSON is refused as such.
     value = decode_json(raw)
+    if has_forbidden_nul or is_too_deep:
+        raise NestedTooDeepError if is_too_deep else NulCharacterError
     if cost > EASY_COST:
         await heavy_work.take_turn()
     return value
