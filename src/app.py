@@ -111,7 +111,8 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
         cors_config=cross_origin(settings),
         lifespan=[partial(run_services, settings=settings, tokens=tokens, on_broken=on_broken)],
         openapi_config=OPENAPI,
-        request_max_body_size=settings.max_body_bytes,
+        # `BodyRequest` limits each route.
+        request_max_body_size=None,
         logging_config=None,
         debug=False,
     )

@@ -37,7 +37,7 @@ class FileController(Controller):
     path = "/files"
     tags = ("files",)
 
-    @post(operation_id="uploadFile", scope=Scope.FILES_WRITE, request_max_body_size=None, is_upload=True)
+    @post(operation_id="uploadFile", scope=Scope.FILES_WRITE, is_upload=True)
     async def upload(
         self,
         request: Request[Any, Any, Any],
