@@ -76,7 +76,7 @@ bench: install  ## print the benchmarks and write them to docs/benchmarks.md (ab
 	@$(BIN)/python benchmarks/page.py docs/benchmarks.md
 
 faults: install  ## run the fault tests at their full length; HEADRACE_FAULTS_SEED=n repeats the random ones
-	@HEADRACE_FAULTS=full $(BIN)/pytest -n $(WORKERS) tests/faults
+	@HEADRACE_FAULTS=full HEADRACE_FUZZ=full $(BIN)/pytest -n $(WORKERS) tests/faults tests/fuzz/test_costs.py
 
 fuzz: install  ## send at least 20,000 bad inputs to the API; HEADRACE_FUZZ_SEED=n repeats them
 	@HEADRACE_FUZZ=full $(BIN)/pytest -n 0 -q tests/fuzz

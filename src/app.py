@@ -40,6 +40,7 @@ from headrace.api.jobs.controller import JobController
 from headrace.api.jobs.parts import JobPartsController
 from headrace.api.login.controller import LoginController
 from headrace.api.middleware.access import Admission, check_routes
+from headrace.api.middleware.request_bodies import BodyRequest
 from headrace.api.middleware.request_checks import check_request
 from headrace.api.middleware.response_headers import ResponseHeadersMiddleware
 from headrace.api.pipelines import PipelineController
@@ -106,11 +107,13 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
         },
         exception_handlers={Exception: problems.handle, HTTPException: problems.handle},
         before_request=check_request,
+        request_class=BodyRequest,
         middleware=[Admission(Origins(settings, tokens), LocalHosts(settings))],
         cors_config=cross_origin(settings),
         lifespan=[partial(run_services, settings=settings, tokens=tokens, on_broken=on_broken)],
         openapi_config=OPENAPI,
-        request_max_body_size=settings.max_body_bytes,
+        # `BodyRequest` limits each route.
+        request_max_body_size=None,
         logging_config=None,
         debug=False,
     )

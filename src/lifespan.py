@@ -44,6 +44,7 @@ from headrace.domain.accounts.login_attempt_repository import LoginAttemptReposi
 from headrace.domain.accounts.provider_account_repository import ProviderAccountRepository
 from headrace.domain.accounts.session_repository import SessionRepository
 from headrace.domain.events.log import PostgresEventLog
+from headrace.domain.heavy_work import HeavyWork
 from headrace.domain.jobs.overview.overview_repository import OverviewRepository
 from headrace.domain.jobs.submission.submit_repository import SubmitRepository
 from headrace.domain.jobs.submission.submitter import Submitter
@@ -99,6 +100,7 @@ async def run_services(
         await cancel_and_wait(tasks)
         await services.publisher.drain()
         await services.sign_in.close()
+        services.heavy_work.close()
         await connections.close()
 
 
@@ -117,6 +119,7 @@ def _build_services(
 ) -> Services:
     pool, redis = connections.pool, connections.redis
     signer = MessageSigner(settings.secret_key)
+    heavy_work = HeavyWork()
     bus = EventBus(redis, signer)
     sessions = async_sessionmaker(connections.engine, expire_on_commit=False)
     providers = build_providers(settings.provider_settings) if settings.auth == "token" else None
@@ -146,7 +149,8 @@ def _build_services(
         snapshots=snapshot_loader(sessions),
         doorbell=Doorbell(redis),
         publisher=RedisPublisher(redis, signer),
-        submitter=Submitter(connections.submit_pool, submission_batcher.store),
+        submitter=Submitter(connections.submit_pool, submission_batcher.store, heavy_work),
+        heavy_work=heavy_work,
         blobs=BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes),
         check_readiness=partial(check_readiness, pool, redis, bus.refused),
     )

@@ -29,6 +29,7 @@ from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.accounts.service import ApiKeyService, AuditService, UserService
 from headrace.domain.files.service import FileService
+from headrace.domain.heavy_work import HeavyWork
 from headrace.domain.jobs.service import JobService
 from headrace.domain.jobs.submission.submitter import Submitter
 from headrace.domain.pipelines.service import PipelineService
@@ -55,6 +56,7 @@ class Services(Struct, kw_only=True):
     doorbell: Doorbell
     publisher: RedisPublisher
     submitter: Submitter
+    heavy_work: HeavyWork
     blobs: BlobStore
     check_readiness: Callable[[], Awaitable[Readiness]]
 
@@ -132,8 +134,10 @@ async def provide_audit_log(db_session: NamedDependency[AsyncSession]) -> AuditS
     return AuditService(session=db_session)
 
 
-async def provide_presets(db_session: NamedDependency[AsyncSession]) -> PresetService:
-    return PresetService(session=db_session)
+async def provide_presets(
+    db_session: NamedDependency[AsyncSession], services: NamedDependency[Services]
+) -> PresetService:
+    return PresetService(db_session, services.heavy_work)
 
 
 async def provide_tags(db_session: NamedDependency[AsyncSession]) -> TagService:

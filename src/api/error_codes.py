@@ -5,7 +5,9 @@ from typing import Final
 from headrace.adapters.blob_store import BlobTooLargeError
 from headrace.api.auth.origins import OriginRefusedError
 from headrace.api.errors import (
+    BodyTooLargeError,
     MalformedError,
+    QueryTooLargeError,
     RangeError,
     ReferenceGoneError,
     UnsupportedMediaTypeError,
@@ -50,7 +52,8 @@ from headrace.domain.jobs.errors import (
 )
 from headrace.domain.jobs.states import IllegalTransitionError
 from headrace.domain.jobs.submission.submitter import PipelineBusyError
-from headrace.domain.json_limits import ValueTooLargeError
+from headrace.domain.json_costs import JsonTooCostlyError
+from headrace.domain.json_limits import NestedTooDeepError, NulCharacterError, ValueTooLargeError
 from headrace.domain.pipelines.service import (
     ParamsInvalidError,
     PipelineInUseError,
@@ -92,10 +95,15 @@ CODES: Final[dict[type[HeadraceError], tuple[int, str]]] = {
     IdempotencyConflictError: (409, "idempotency_conflict"),
     JobDeletedError: (410, "job_deleted"),
     BlobTooLargeError: (413, "file_too_large"),
+    BodyTooLargeError: (413, "body_too_large"),
+    QueryTooLargeError: (414, "query_too_large"),
     FileNameError: (422, "file_name_invalid"),
     CursorBeyondHeadError: (422, "cursor_beyond_head"),
     ParamsInvalidError: (422, "params_invalid"),
     ValueTooLargeError: (422, "value_too_large"),
+    NestedTooDeepError: (422, "nested_too_deep"),
+    NulCharacterError: (422, "nul_character"),
+    JsonTooCostlyError: (422, "json_too_costly"),
     PipelineUnknownError: (422, "pipeline_unknown"),
     UnsupportedMediaTypeError: (415, "unsupported_media_type"),
     RangeError: (416, "range_not_satisfiable"),

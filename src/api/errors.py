@@ -19,6 +19,18 @@ class MalformedError(HeadraceError):
         super().__init__(message)
 
 
+class BodyTooLargeError(HeadraceError):
+    """The body is larger than its route allows. *limit* is in bytes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the body of this request has at most {limit} bytes")
+        self.limit = limit
+
+
+class QueryTooLargeError(HeadraceError):
+    """The query string is longer than any client needs, or has too many parameters."""
+
+
 class UnsupportedMediaTypeError(HeadraceError):
     """The media type of the body is not accepted here."""
 

@@ -20,7 +20,7 @@ from headrace.domain.accounts.caller import UnauthenticatedError
 from headrace.domain.conflicts import TakenError
 from headrace.domain.database import DatabaseAwayError, DatabaseRefusingError
 from headrace.domain.errors import HeadraceError
-from headrace.domain.json_limits import ValueTooLargeError
+from headrace.domain.json_limits import JsonRefusedError
 from headrace.domain.pipelines.service import ParamsInvalidError
 from headrace.domain.redaction import redact
 
@@ -104,7 +104,7 @@ def _refuse_domain_error(error: HeadraceError) -> _Refusal:
     faults = None
     if isinstance(error, ParamsInvalidError):
         faults = [ProblemError(fault.path, fault.message) for fault in error.faults]
-    elif isinstance(error, TakenError | ValueTooLargeError):
+    elif isinstance(error, TakenError | JsonRefusedError):
         faults = [ProblemError(error.path, str(error))]
     return _Refusal(status, code, str(error), faults)
 
@@ -182,7 +182,7 @@ def _answer(request: Request[Any, Any, Any], refusal: _Refusal, headers: dict[st
         title=HTTPStatus(refusal.status).phrase,
         status=refusal.status,
         # A credential that was sent in the wrong place must not end up in the client's log.
-        detail=redact(refusal.detail),
+        detail=redact(refusal.detail[:_MAX_MESSAGE_LENGTH]),
         code=refusal.code,
         instance=redact(str(request.scope.get("path", ""))[:_MAX_PATH_LENGTH]),
         errors=None

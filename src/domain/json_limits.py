@@ -1,6 +1,5 @@
 """The limits of JSON that callers send: bytes once it is stored, depth, and no NUL characters. Pure."""
 
-import re
 from itertools import accumulate
 from typing import Any, Final
 
@@ -26,15 +25,33 @@ More belongs in a thread, so that the event loop goes on.
 ESCAPED_NUL: Final = b"\\u0000"
 """A NUL in JSON: where it is not found, no value or key contains one."""
 
-_ESCAPE: Final = re.compile(rb"\\.", re.DOTALL)
-_STRING: Final = re.compile(rb'"[^"]*"?')
 _BRACES_TO_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
 _BRACKETS_TO_STEPS: Final = bytes.maketrans(b"[]", b"\x01\xff")
 _NEITHER_BRACKETS_NOR_QUOTES: Final = bytes(set(range(256)) - set(b'[]{}"'))
 
 
-class ValueTooLargeError(HeadraceError):
-    """JSON that a caller wants to store is too large. *path* is its path in the request."""
+class JsonRefusedError(HeadraceError):
+    """A caller's JSON exceeds a limit. *path* is where the value stands in the request."""
+
+    path = "$"
+
+
+class NestedTooDeepError(JsonRefusedError):
+    """Arrays and objects are nested too deeply."""
+
+    def __init__(self) -> None:
+        super().__init__(f"the body is nested deeper than {MAX_JSON_DEPTH} levels")
+
+
+class NulCharacterError(JsonRefusedError):
+    """A text contains NUL, which PostgreSQL cannot store."""
+
+    def __init__(self) -> None:
+        super().__init__("a text holds the character NUL")
+
+
+class ValueTooLargeError(JsonRefusedError):
+    """JSON that a caller wants to store is too large."""
 
     def __init__(self, path: str) -> None:
         name = path.rpartition(".")[2]
@@ -47,28 +64,27 @@ def is_too_large(encoded: bytes) -> bool:
     return len(encoded) > MAX_JSON_BYTES
 
 
-def check_size(value: dict[str, Any], path: str) -> None:
-    """Check that *value* is small enough to be stored.
+def check_size(value: dict[str, Any], path: str) -> int:
+    """Check that *value* is small enough to be stored. Return its bytes as JSON.
 
     Raises:
         ValueTooLargeError: it is too large.
     """
-    if is_too_large(msgspec.json.encode(value)):
+    encoded = msgspec.json.encode(value)
+    if is_too_large(encoded):
         raise ValueTooLargeError(path)
+    return len(encoded)
 
 
-def has_nul(value: Any) -> bool:
-    """Return whether any string of *value* contains NUL, which PostgreSQL cannot store."""
-    pending = [value]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, str) and "\0" in item:
-            return True
-        if isinstance(item, dict):
-            pending += [*item, *item.values()]
-        elif isinstance(item, list):
-            pending += item
-    return False
+def has_nul(raw: bytes) -> bool:
+    """Return whether a text or a key of the JSON *raw* contains NUL, which PostgreSQL cannot store."""
+    # Without the escaped backslashes, only an escaped NUL looks like one.
+    return ESCAPED_NUL in raw and ESCAPED_NUL in raw.replace(b"\\\\", b"")
+
+
+def outside_strings(raw: bytes) -> bytes:
+    """Return the JSON *raw* without its texts and keys. It has no loop over bytes in Python."""
+    return b"".join(_without_escapes(raw).split(b'"')[::2])
 
 
 def is_nested_deeper(raw: bytes, levels: int) -> bool:
@@ -79,14 +95,19 @@ def is_nested_deeper(raw: bytes, levels: int) -> bool:
     """
     if raw.count(b"[") + raw.count(b"{") <= levels:
         return False
-    if b"\\" in raw:
-        raw = _ESCAPE.sub(b"", raw)
     # Two adjacent quotes are an empty string, or the end of one and the start of the next: without them the
     # same brackets are inside strings as before.
-    brackets = raw.translate(_BRACES_TO_BRACKETS, _NEITHER_BRACKETS_NOR_QUOTES).replace(b'""', b"")
-    if b'"' in brackets:
-        brackets = _STRING.sub(b"", brackets)
+    brackets = (
+        _without_escapes(raw).translate(_BRACES_TO_BRACKETS, _NEITHER_BRACKETS_NOR_QUOTES).replace(b'""', b"")
+    )
     # Empty pairs are the most frequent and do not change the depth.
-    brackets = brackets.replace(b"[]", b"")
+    brackets = b"".join(brackets.split(b'"')[::2]).replace(b"[]", b"")
     depths = accumulate(memoryview(brackets.translate(_BRACKETS_TO_STEPS)).cast("b"), initial=1)
     return max(depths) > levels
+
+
+def _without_escapes(raw: bytes) -> bytes:
+    """Return the JSON *raw* without escaped backslashes and quotes: each quote begins or ends a string."""
+    if b"\\" not in raw:
+        return raw
+    return raw.replace(b"\\\\", b"").replace(b'\\"', b"")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from fuzz.form import IS_FULL, SEED, sent
+from fuzz.form import IS_FULL, SEED, costs, sent
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
 from support.harness import Api
@@ -35,6 +35,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Report the number of inputs."""
+    for seconds, name in costs:
+        terminalreporter.write_line(f"the loop was held for up to {seconds * 1000:.1f} ms, by {name}")
     if sent:
         kinds = ", ".join(f"{kind} {number:,}" for kind, number in sorted(sent.items()))
         terminalreporter.write_line(

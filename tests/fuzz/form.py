@@ -15,6 +15,9 @@ SEED: Final = int(
     os.environ.get("HEADRACE_FUZZ_SEED") or (random.SystemRandom().randrange(2**31) if IS_FULL else 7)
 )
 
+# The longest time that an input held the loop, in seconds, and that input.
+costs: list[tuple[float, str]] = []
+
 # The number of inputs that each fuzzer of this process has sent.
 sent: dict[str, int] = {}
 

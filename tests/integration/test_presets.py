@@ -410,10 +410,10 @@ async def test_a_preset_deleted_while_it_is_run_is_not_found_and_fails_no_other_
     resolver = submitter._resolver
     resolve = resolver.resolve
 
-    async def delete_first(specs: Any, at: str) -> Any:
+    async def delete_first(specs: Any, *arguments: Any) -> Any:
         if specs[0].preset_id is not None:
             assert (await ada.http.delete(f"{URL}/{preset['id']}")).status_code in (204, 404)
-        return await resolve(specs, at)
+        return await resolve(specs, *arguments)
 
     monkeypatch.setattr(resolver, "resolve", delete_first)
 

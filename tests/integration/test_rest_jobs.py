@@ -139,7 +139,8 @@ async def test_values_that_a_worker_cannot_decode_are_refused_all_at_once(
         (b'{"pipeline": "noop", "meta": {"a": "\xed\xa0\x80"}}', 400, "malformed"),
         (b'{"pipeline": "\\ud800"}', 400, "malformed"),
         (b'{"pipeline": "noop", "params": {"a": NaN}}', 400, "malformed"),
-        (b'{"pipeline": "noop", "params": ' + b'{"a":' * 100_000, 400, "malformed"),
+        # So large a body is found to be too deep before anything is decoded.
+        (b'{"pipeline": "noop", "params": ' + b'{"a":' * 100_000, 422, "nested_too_deep"),
         (b'{"pipeline": "noop", "params": ' + b'{"a":' * 3_000 + b"1" + b"}" * 3_001, 400, "malformed"),
         (b"[]", 422, "validation_failed"),
         (b"null", 422, "validation_failed"),

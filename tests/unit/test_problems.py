@@ -27,6 +27,7 @@ NEVER_RAISED_BY_REQUESTS = {
     "DecryptionError",
     "EvictingRedisError",
     "JobCancelledError",
+    "JsonRefusedError",
     "LeaseLostError",
     "LockHeldError",
     "NoNameLeftError",

@@ -10,6 +10,7 @@ import pytest
 import strawberry
 from graphql import GraphQLEnumType, GraphQLSchema
 from strawberry.litestar import make_graphql_controller
+from strawberry.schema import schema as schema_module
 from strawberry.schema.name_converter import NameConverter
 from strawberry.types import ExecutionContext
 
@@ -48,6 +49,8 @@ PARTS: Final[list[tuple[Any, str]]] = [
     (CONTROLLER, "create_response"),
     (CONTROLLER, "process_result"),
     (CONTROLLER, "encode_json"),
+    (CONTEXT, "validation_rules"),
+    (schema_module, "validate_document"),
 ]
 
 

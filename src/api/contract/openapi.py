@@ -153,7 +153,7 @@ _UPLOAD: Final[Schema] = {
 
 def _refusals(path: str, method: str, operation: Schema, *, is_guarded: bool) -> Iterator[int]:
     if is_guarded or path.startswith("/auth/"):
-        yield from (401, 403, 422, 429, 503)
+        yield from (401, 403, 414, 422, 429, 503)
     if path.startswith("/auth/"):
         yield from (400, 404)
     if "{" in path:

@@ -21,6 +21,7 @@ from headrace.api.files.disposition import VARIES_BY, disposition_of
 from headrace.api.files.multipart import Upload
 from headrace.api.files.ranges import UnsatisfiableRangeError, parse_range
 from headrace.api.files.schemas import FileView, PatchFile
+from headrace.api.middleware.request_bodies import VALUE_BODY
 from headrace.api.query_params import IdText, Search, parse_order_by, parse_uuid, sort_options
 from headrace.api.schemas import Limit, Offset, Page, Reference
 from headrace.domain.accounts.caller import CurrentUser
@@ -37,7 +38,7 @@ class FileController(Controller):
     path = "/files"
     tags = ("files",)
 
-    @post(operation_id="uploadFile", scope=Scope.FILES_WRITE, request_max_body_size=None, is_upload=True)
+    @post(operation_id="uploadFile", scope=Scope.FILES_WRITE, is_upload=True)
     async def upload(
         self,
         request: Request[Any, Any, Any],
@@ -90,7 +91,7 @@ class FileController(Controller):
         files, total = await file_service.get_page(current_user.reach, filters)
         return Page([FileView.of(file) for file in files], total, limit, offset)
 
-    @patch("/{file_id:uuid}", operation_id="patchFile", scope=Scope.FILES_WRITE)
+    @patch("/{file_id:uuid}", operation_id="patchFile", scope=Scope.FILES_WRITE, max_body=VALUE_BODY)
     async def change(
         self,
         file_id: FromPath[UUID],

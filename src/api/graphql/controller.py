@@ -20,6 +20,7 @@ from headrace.api.graphql.loaders import Loaders
 from headrace.api.graphql.objects import GraphContext
 from headrace.api.graphql.strawberry_internals import post_controller
 from headrace.api.graphql.transaction import ReadTransaction
+from headrace.api.middleware.request_bodies import QUERY_BODY
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
 
@@ -58,7 +59,13 @@ def graph_controller(schema: Schema) -> type[Controller]:
 
         # Strawberry's own handler keeps the response on the controller, where concurrent requests overwrite
         # it, and answers malformed bodies with plain text.
-        @post(status_code=HTTP_200_OK, operation_id="queryGraph", summary="QueryGraph", scope=Scope.JOBS_READ)
+        @post(
+            status_code=HTTP_200_OK,
+            operation_id="queryGraph",
+            summary="QueryGraph",
+            scope=Scope.JOBS_READ,
+            max_body=QUERY_BODY,
+        )
         async def handle_http_post(
             self,
             request: Request[Any, Any, Any],
@@ -74,7 +81,7 @@ def graph_controller(schema: Schema) -> type[Controller]:
                     request,
                     self.request_adapter_class(request),
                     response,
-                    GraphContext(current_user, Loaders(reads)),
+                    GraphContext(current_user, Loaders(reads), services.heavy_work),
                     None,
                     GraphQLRequestData(data.query, data.variables, data.operation_name, data.extensions),
                 )

@@ -1,7 +1,7 @@
 """Limits on what a query may cost. They are checked on its text and variables, before it is executed."""
 
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final, TypeVar
 
 from graphql import (
     DocumentNode,
@@ -13,10 +13,14 @@ from graphql import (
     parse,
 )
 from strawberry.extensions import SchemaExtension
+from strawberry.types import ExecutionContext
 
 from headrace.api.graphql.measuring import Measure
 from headrace.api.graphql.merging import merged_selections
-from headrace.api.graphql.strawberry_internals import graphql_schema, has_operation_name
+from headrace.api.graphql.strawberry_internals import graphql_schema, has_operation_name, validate_document
+from headrace.domain.heavy_work import HeavyWork
+
+T = TypeVar("T")
 
 MAX_TOKENS: Final = 2_000
 MAX_DEPTH: Final = 10
@@ -27,6 +31,8 @@ MAX_FIELDS: Final = 15_000
 MAX_REPEATS: Final = 20
 # All selections that validation compares; those of a fragment count at each place where it is used.
 MAX_SELECTIONS: Final = 2_000
+# Shorter queries are parsed and validated within a few milliseconds.
+_MAX_LOOP_CHARS: Final = 256
 
 
 class LimitError(GraphQLError):
@@ -38,24 +44,40 @@ class LimitError(GraphQLError):
 
 
 class QueryLimits(SchemaExtension):
-    """Refuses a query beyond a limit while it is parsed, or before it is validated."""
+    """Parses and validates a query in strawberry's place: a long one in a thread, within limits.
 
-    def on_parse(self) -> Iterator[None]:
-        self.execution_context.graphql_document = parse_query(self.execution_context.query or "")
+    Both are Python code that can take more than 100 ms.
+    """
+
+    async def on_parse(self) -> AsyncIterator[None]:
+        text = self.execution_context.query or ""
+        self.execution_context.graphql_document = await self._run(parse_query, text)
         yield
 
-    def on_validate(self) -> Iterator[None]:
+    async def on_validate(self) -> AsyncIterator[None]:
+        # With a list in place, even an empty one, strawberry does not validate the query again.
+        self.execution_context.pre_execution_errors = await self._run(_find_errors, self.execution_context)
+        yield
+
+    async def _run(self, function: Callable[..., T], argument: object) -> T:
         context = self.execution_context
-        try:
-            if context.graphql_document is not None:
-                schema = graphql_schema(context.schema)
-                check_limits(schema, context.graphql_document, context.variables or {})
-                if not has_operation_name(context):
-                    _require_single_operation(context.graphql_document)
-        except GraphQLError as error:
-            # With an error in place, strawberry skips the rules of validation.
-            context.pre_execution_errors = [error]
-        yield
+        if len(context.query or "") <= _MAX_LOOP_CHARS:
+            return function(argument)
+        heavy_work: HeavyWork = context.context.heavy_work
+        return await heavy_work.run_in_thread(function, argument)
+
+
+def _find_errors(context: ExecutionContext) -> list[GraphQLError]:
+    document = context.graphql_document
+    if document is None:
+        return []
+    try:
+        check_limits(graphql_schema(context.schema), document, context.variables or {})
+        if not has_operation_name(context):
+            _require_single_operation(document)
+    except GraphQLError as error:
+        return [error]
+    return validate_document(context, document)
 
 
 def parse_query(text: str) -> DocumentNode:

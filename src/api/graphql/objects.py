@@ -13,16 +13,18 @@ from headrace.api.graphql.types import ErrorNode, FileNode, OwnerNode, PipelineN
 from headrace.api.jobs.schemas import ErrorView, StepView
 from headrace.api.schemas import view_of
 from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.heavy_work import HeavyWork
 from headrace.domain.jobs.models import Job
 from headrace.domain.jobs.states import JobState
 from headrace.domain.read_model.results import OwnedJob, OwnedPreset
 
 
 class GraphContext(Struct):
-    """The context of every resolver: the caller, and the loaders of this request."""
+    """The context of every resolver: the caller, the loaders of the request, the thread of the process."""
 
     user: CurrentUser
     loaders: Loaders
+    heavy_work: HeavyWork
 
 
 Info = strawberry.Info[GraphContext, None]

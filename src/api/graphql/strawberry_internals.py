@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any
 
 import strawberry
-from graphql import GraphQLEnumType, GraphQLError, GraphQLSchema
+from graphql import DocumentNode, GraphQLEnumType, GraphQLError, GraphQLSchema
 from litestar import Controller
 from strawberry.litestar import make_graphql_controller
+from strawberry.schema import schema as schema_module
 from strawberry.schema.name_converter import NameConverter
 from strawberry.types import ExecutionContext
 from strawberry.types.enum import EnumValue, StrawberryEnumDefinition
@@ -50,6 +51,11 @@ def graphql_schema(schema: strawberry.Schema) -> GraphQLSchema:
 def has_operation_name(context: ExecutionContext) -> bool:
     """Whether the request names the operation of the document to execute."""
     return context._provided_operation_name is not None
+
+
+def validate_document(context: ExecutionContext, document: DocumentNode) -> list[GraphQLError]:
+    """Validate the document of a request with strawberry's rules and those of its extensions."""
+    return schema_module.validate_document(graphql_schema(context.schema), document, context.validation_rules)
 
 
 def post_controller(schema: strawberry.Schema) -> type[Controller]:

@@ -16,6 +16,7 @@ from headrace.api.errors import InvalidInputError
 from headrace.api.jobs.detail import JobDetail
 from headrace.api.jobs.schemas import JobView, PatchJob, SubmitBatch, SubmitJob
 from headrace.api.jobs.submitting import IdempotencyKey, accepted, build_key, submit, submit_one
+from headrace.api.middleware.request_bodies import ANY_BODY, JOB_BODY, VALUE_BODY
 from headrace.api.query_params import (
     IdText,
     Search,
@@ -47,7 +48,7 @@ class JobController(Controller):
     path = "/jobs"
     tags = ("jobs",)
 
-    @post(status_code=HTTP_202_ACCEPTED, operation_id="submitJob", scope=Scope.JOBS_WRITE)
+    @post(status_code=HTTP_202_ACCEPTED, operation_id="submitJob", scope=Scope.JOBS_WRITE, max_body=JOB_BODY)
     async def submit(
         self,
         request: Request[Any, Any, Any],
@@ -60,7 +61,13 @@ class JobController(Controller):
         key = await build_key(request, idempotency_key, "jobs", current_user.id)
         return await submit_one(request, services, current_user.id, _spec_of(data, "$"), key)
 
-    @post("/batch", status_code=HTTP_202_ACCEPTED, operation_id="submitJobs", scope=Scope.JOBS_WRITE)
+    @post(
+        "/batch",
+        status_code=HTTP_202_ACCEPTED,
+        operation_id="submitJobs",
+        scope=Scope.JOBS_WRITE,
+        max_body=ANY_BODY,
+    )
     async def submit_batch(
         self,
         request: Request[Any, Any, Any],
@@ -133,7 +140,7 @@ class JobController(Controller):
         job = await job_service.get(job_id, current_user.reach, included)
         return (await _details(job_service, [job], included))[0]
 
-    @patch("/{job_id:uuid}", operation_id="patchJob", scope=Scope.JOBS_WRITE)
+    @patch("/{job_id:uuid}", operation_id="patchJob", scope=Scope.JOBS_WRITE, max_body=VALUE_BODY)
     async def change(
         self,
         job_id: FromPath[UUID],

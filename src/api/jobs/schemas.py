@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
+import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from headrace.api.schemas import END_OF_TEXT, Name, Tags, Timestamp, view_of
@@ -127,7 +128,7 @@ class JobView(Struct, kw_only=True):
             version=job.pipeline.version,
             state="queued",
             waiting_for=job.waiting_for,
-            params=spec.params,
+            params=_as_encoded(job.params),
             result=None,
             error=None,
             progress=0.0,
@@ -143,7 +144,7 @@ class JobView(Struct, kw_only=True):
             cancel_requested_at=None,
             event_seq=1,
             tags=sorted(set(spec.tags)),
-            meta=spec.meta,
+            meta=_as_encoded(job.meta),
             owner_id=owner_id,
             preset_id=spec.preset_id,
         )
@@ -199,6 +200,11 @@ class StepView(Struct, kw_only=True):
 def _fraction(report: dict[str, Any]) -> float:
     total = report.get("total") or 0
     return min(max(report.get("done", 0) / total, 0.0), 1.0) if total else 0.0
+
+
+def _as_encoded(text: str) -> Any:
+    """Return a value that is encoded as the JSON *text*, which takes the time of a copy."""
+    return msgspec.Raw(text.encode())
 
 
 def _error_view(error: dict[str, Any] | None) -> ErrorView | None:

@@ -39,7 +39,7 @@ Text = Annotated[str | None, QueryParameter(max_length=4096)]
 class RefreshSession(Struct, forbid_unknown_fields=True):
     """The body of POST /auth/refresh of a client without cookies."""
 
-    refresh_token: Annotated[str, Meta(min_length=1, max_length=4096)]
+    refresh_token: Annotated[str, Meta(min_length=1, max_length=1024)]
 
 
 class SessionView(Struct, kw_only=True):
@@ -75,7 +75,7 @@ class LoginController(Controller):
             return_to=return_to,
             mode=mode,
             prompt=prompt,
-            browser=request.cookies.get(LOGIN_COOKIE),
+            browser=RequestInfo(request.scope).cookie(LOGIN_COOKIE) or None,
         )
         return Redirect(started.url, cookies=[login_cookie(started.browser)], headers=_SECRET_HEADERS)
 
@@ -96,7 +96,7 @@ class LoginController(Controller):
             code=code,
             error=error,
             is_cancelled=canceled == "true",
-            browser=request.cookies.get(LOGIN_COOKIE),
+            browser=RequestInfo(request.scope).cookie(LOGIN_COOKIE) or None,
         )
         completed = await services.sign_in.complete(provider, callback)
         if completed.mode == "token":
@@ -116,8 +116,9 @@ class LoginController(Controller):
         if data is not None:
             session = await services.sign_in.refresh(data.refresh_token)
             return Response(_view_of(session), headers=_SECRET_HEADERS)
-        services.origins.check_page(RequestInfo(request.scope))
-        cookie = request.cookies.get(REFRESH_COOKIE)
+        request_info = RequestInfo(request.scope)
+        services.origins.check_page(request_info)
+        cookie = request_info.cookie(REFRESH_COOKIE)
         if not cookie:
             raise UnauthenticatedError("token_missing", "there is no refresh token; sign in")
         session = await services.sign_in.refresh(cookie)
@@ -153,7 +154,7 @@ def _session_of(request: Request[Any, Any, Any], services: Services) -> SessionT
         (ACCESS_COOKIE, services.tokens.read_access),
     ):
         try:
-            return read(request.cookies.get(name, ""))
+            return read(request_info.cookie(name))
         except UnauthenticatedError:
             continue
     return None

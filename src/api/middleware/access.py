@@ -21,6 +21,7 @@ from headrace.api.auth.local_mode import LocalHosts
 from headrace.api.auth.origins import OriginRefusedError, Origins
 from headrace.api.auth.request_info import RequestInfo
 from headrace.api.database_errors import DATABASE_ERRORS
+from headrace.api.errors import QueryTooLargeError
 from headrace.api.live.socket_transport import BAD_REQUEST, refuse, refuse_unavailable, start_reading
 from headrace.api.middleware.rate_limits import (
     RateLimitedError,
@@ -28,6 +29,7 @@ from headrace.api.middleware.rate_limits import (
     TooManyHeadersError,
     TooManyStreamsError,
 )
+from headrace.api.middleware.request_checks import check_query
 from headrace.api.server.websocket_protocol import TRY_AGAIN_LATER
 from headrace.domain.accounts.caller import CurrentUser, ForbiddenError, UnauthenticatedError
 from headrace.domain.accounts.scopes import Scope
@@ -75,6 +77,7 @@ class Admission(ASGIMiddleware):
     async def handle(self, scope: AsgiScope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         limits: RateLimits = scope["litestar_app"].state.services.limits
         if is_public(scope["path_template"]):
+            check_query(scope)
             request = RequestInfo(scope)
             await limits.count_address(request)
             # Probes may use any name of this machine, and learn nothing from it.
@@ -112,7 +115,7 @@ class Admission(ASGIMiddleware):
             await refuse(socket, TRY_AGAIN_LATER, "rate_limited")
         except TooManyStreamsError:
             await refuse(socket, TRY_AGAIN_LATER, "too_many_streams")
-        except TooManyHeadersError as error:
+        except (TooManyHeadersError, QueryTooLargeError) as error:
             await refuse(socket, BAD_REQUEST, str(error))
         except (*TRANSIENT, *DATABASE_ERRORS) as error:
             _log.warning("postgresql_away", error=type(error).__name__)
@@ -124,6 +127,7 @@ class Admission(ASGIMiddleware):
 
     async def _admit(self, scope: AsgiScope, limits: RateLimits) -> CurrentUser:
         request = RequestInfo(scope)
+        check_query(scope)
         await limits.count_address(request)
         authenticator: Authenticator = scope["litestar_app"].state.services.authenticator
         opt = scope["route_handler"].opt

@@ -1,20 +1,35 @@
-"""Checks of each request before its handler reads it: its media type, depth and characters."""
+"""Checks of each request before its handler reads it: size of the query, media type, NUL in the address."""
 
-from typing import Any
+from typing import Any, Final
 
-import msgspec
 from litestar import Request
 from litestar.routes import HTTPRoute
 
-from headrace.api.errors import InvalidInputError, UnsupportedMediaTypeError
-from headrace.domain.json_limits import ESCAPED_NUL, MAX_JSON_DEPTH, has_nul, is_nested_deeper
+from headrace.api.errors import InvalidInputError, QueryTooLargeError, UnsupportedMediaTypeError
+
+_MAX_QUERY_BYTES: Final = 8 * 1024
+_MAX_QUERY_PARAMETERS: Final = 100
+
+
+def check_query(scope: Any) -> None:
+    """Check that the query of a request is small, before anything parses it.
+
+    Raises:
+        QueryTooLargeError: it has too many bytes or parameters.
+    """
+    query: bytes = scope["query_string"]
+    if len(query) > _MAX_QUERY_BYTES or query.count(b"&") >= _MAX_QUERY_PARAMETERS:
+        raise QueryTooLargeError(
+            f"a query has at most {_MAX_QUERY_BYTES} bytes and {_MAX_QUERY_PARAMETERS} parameters"
+        )
 
 
 async def check_request(request: Request[Any, Any, Any]) -> None:
-    """Refuse bodies that are not JSON or are nested too deeply, and NUL, which PostgreSQL cannot store.
+    """Refuse bodies that are not JSON, and NUL, which PostgreSQL cannot store. `BodyRequest` checks the JSON.
 
     Raises:
-        InvalidInputError: the body is nested more than 64 levels deep, or a value holds NUL.
+        InvalidInputError: the path or a parameter holds NUL.
+        BodyTooLargeError: the body is larger than the route allows.
         UnsupportedMediaTypeError: the body is not JSON.
     """
     if b"%00" in request.scope["query_string"] or "\0" in request.scope["path"]:
@@ -25,19 +40,6 @@ async def check_request(request: Request[Any, Any, Any]) -> None:
     if raw and request.content_type[0] not in ("application/json", "application/merge-patch+json"):
         # Browsers let a foreign page send a form or plain text without a preflight request, but not JSON.
         raise UnsupportedMediaTypeError("send the body as application/json")
-    is_too_deep = is_nested_deeper(raw, MAX_JSON_DEPTH)
-    if not is_too_deep and ESCAPED_NUL not in raw:
-        return
-    try:
-        value = msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return  # the handler decodes the body again and explains the error
-    if is_too_deep:
-        raise InvalidInputError(
-            "$", f"the body is nested deeper than {MAX_JSON_DEPTH} levels", "nested_too_deep"
-        )
-    if has_nul(value):
-        raise InvalidInputError("$", "a text holds the character NUL", "nul_character")
 
 
 def allowed_methods(scope: Any) -> bytes:

@@ -12,6 +12,7 @@ from headrace.api.auth.audit import AuditNote
 from headrace.api.dependencies import Services
 from headrace.api.jobs.schemas import JobView
 from headrace.api.jobs.submitting import IdempotencyKey, accepted_one, build_key, submit_one
+from headrace.api.middleware.request_bodies import VALUE_BODY
 from headrace.api.presets.schemas import PatchPreset, PresetView, RunPreset, SavePreset
 from headrace.api.query_params import Search, parse_order_by, sort_options
 from headrace.api.schemas import Limit, Offset, Page, Reference
@@ -51,7 +52,7 @@ class PresetController(Controller):
         presets, total = await preset_service.get_page(current_user.reach, filters)
         return Page([PresetView.of(preset) for preset in presets], total, limit, offset)
 
-    @post(operation_id="createPreset", scope=Scope.JOBS_WRITE)
+    @post(operation_id="createPreset", scope=Scope.JOBS_WRITE, max_body=VALUE_BODY)
     async def create(
         self,
         data: JSONBody[SavePreset],
@@ -81,7 +82,7 @@ class PresetController(Controller):
         """One preset."""
         return PresetView.of(await preset_service.get(preset_id, current_user.reach))
 
-    @put("/{preset_id:uuid}", operation_id="replacePreset", scope=Scope.JOBS_WRITE)
+    @put("/{preset_id:uuid}", operation_id="replacePreset", scope=Scope.JOBS_WRITE, max_body=VALUE_BODY)
     async def replace(
         self,
         preset_id: FromPath[UUID],
@@ -93,7 +94,7 @@ class PresetController(Controller):
         preset = await preset_service.update(preset_id, current_user.reach, data.changes())
         return PresetView.of(preset) if Scope.JOBS_READ in current_user.scopes else Reference(preset_id)
 
-    @patch("/{preset_id:uuid}", operation_id="patchPreset", scope=Scope.JOBS_WRITE)
+    @patch("/{preset_id:uuid}", operation_id="patchPreset", scope=Scope.JOBS_WRITE, max_body=VALUE_BODY)
     async def change(
         self,
         preset_id: FromPath[UUID],
@@ -121,6 +122,7 @@ class PresetController(Controller):
         status_code=HTTP_202_ACCEPTED,
         operation_id="submitPreset",
         scope=Scope.JOBS_WRITE,
+        max_body=VALUE_BODY,
     )
     async def run(
         self,
@@ -138,7 +140,7 @@ class PresetController(Controller):
         try:
             # A session of its own, so that no connection is held while the job is stored.
             async with services.sessions() as session:
-                preset = await PresetService(session).get(preset_id, current_user.reach)
+                preset = await PresetService(session, services.heavy_work).get(preset_id, current_user.reach)
         except PresetNotFoundError:
             # It may have been deleted since the key was used.
             key = await build_key(request, idempotency_key, call, current_user.id)

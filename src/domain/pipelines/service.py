@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
@@ -9,11 +10,15 @@ from msgspec import Struct
 
 from headrace.domain.base import Session, database_now
 from headrace.domain.errors import HeadraceError
+from headrace.domain.heavy_work import HeavyWork
 from headrace.domain.pipelines.catalogue import CachedPipeline
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.pipelines.repository import PipelineRepository
 from headrace.domain.pipelines.validator import ParamsValidator
 from headrace.domain.pipelines.versions import version_key
+
+MAX_LOOP_PARAMS: Final = 16 * 1024
+"""Checking params of more characters against a schema can take many milliseconds."""
 
 _MAX_FAULTS: Final = 100
 _MAX_MESSAGE: Final = 500
@@ -133,6 +138,16 @@ def check_params(pipeline: CachedPipeline, params: Any, *, at: str = "$.params")
         for keys, message in islice(validator.faults(params), _MAX_FAULTS)
     ]
     raise ParamsInvalidError(pipeline.name, faults)
+
+
+async def check_params_in_turn(
+    pipeline: CachedPipeline, params: Any, size: int, heavy_work: HeavyWork, *, at: str = "$.params"
+) -> None:
+    """Check *params* of *size* characters as JSON like `check_params`, large ones in a thread."""
+    if size > MAX_LOOP_PARAMS:
+        await heavy_work.run_in_thread(partial(check_params, pipeline, params, at=at))
+    else:
+        check_params(pipeline, params, at=at)
 
 
 def _path(keys: list[str | int]) -> str:

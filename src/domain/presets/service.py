@@ -10,6 +10,7 @@ from uuid_utils.compat import uuid7
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import Session, database_now
 from headrace.domain.conflicts import translate_unique_violation
+from headrace.domain.heavy_work import HeavyWork
 from headrace.domain.jobs.errors import PresetNotFoundError
 from headrace.domain.json_limits import check_size
 from headrace.domain.pipelines.repository import PipelineRepository
@@ -18,7 +19,7 @@ from headrace.domain.pipelines.service import (
     PipelineNotFoundError,
     PipelineUnknownError,
     as_newest,
-    check_params,
+    check_params_in_turn,
 )
 from headrace.domain.presets.errors import PresetInUseError, PresetTitleTakenError
 from headrace.domain.presets.filters import PresetChanges, PresetFilter
@@ -31,8 +32,9 @@ _UNIQUE_TITLE: Final = "uq_presets_owner_id"
 class PresetService:
     """Saved parameters of pipelines. Methods flush; the caller commits."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, heavy_work: HeavyWork | None = None) -> None:
         self._session = session
+        self._heavy_work = heavy_work or HeavyWork()
         self._repository = PresetRepository(session)
         self._pipelines = PipelineRepository(session)
 
@@ -129,11 +131,11 @@ class PresetService:
             raise PresetInUseError(preset.id)
 
     async def _check(self, pipeline: str, params: dict[str, Any]) -> None:
-        check_size(params, "$.params")
+        size = check_size(params, "$.params")
         version = await self._pipelines.fetch(pipeline)
         if version is None:
             raise PipelineUnknownError([Fault("$.pipeline", str(PipelineNotFoundError(pipeline)))])
-        check_params(as_newest(version), params)
+        await check_params_in_turn(as_newest(version), params, size, self._heavy_work)
 
     async def _get_locked(self, preset_id: UUID, reach: Reach) -> Preset:
         return self._existing(await self._repository.fetch(preset_id, reach, lock=True), preset_id)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from headrace.domain.database import Database
+from headrace.domain.heavy_work import TURN_CHARS, HeavyWork
 from headrace.domain.jobs.submission.submission import JobSpec
 from headrace.domain.pipelines.catalogue import CachedPipeline, Catalogue
 from headrace.domain.pipelines.service import (
@@ -10,7 +11,7 @@ from headrace.domain.pipelines.service import (
     ParamsInvalidError,
     PipelineNotFoundError,
     PipelineUnknownError,
-    check_params,
+    check_params_in_turn,
 )
 from headrace.domain.workers.directory import Serving, WorkerDirectory
 
@@ -18,12 +19,17 @@ from headrace.domain.workers.directory import Serving, WorkerDirectory
 class SubmissionResolver:
     """Works on cached pipelines and workers, at most a second old. The statement that stores checks again."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, heavy_work: HeavyWork) -> None:
+        self._heavy_work = heavy_work
         self._catalogue = Catalogue(database)
         self._workers = WorkerDirectory(database)
 
-    async def resolve(self, specs: Sequence[JobSpec], at: str) -> tuple[list[CachedPipeline], Serving]:
+    async def resolve(
+        self, specs: Sequence[JobSpec], sizes: Sequence[int], at: str
+    ) -> tuple[list[CachedPipeline], Serving]:
         """Return the pipeline of each spec, and what the live workers serve.
+
+        *sizes* are the characters of the specs' params as JSON.
 
         Raises:
             PipelineUnknownError, ParamsInvalidError: with every fault of all specs, at the path *at* of each.
@@ -32,7 +38,8 @@ class SubmissionResolver:
         lookups: dict[tuple[str, int | None], CachedPipeline | None] = {}
         param_faults: list[Fault] = []
         unknown_faults: list[Fault] = []
-        for index, spec in enumerate(specs):
+        chars_in_turn = 0
+        for index, (spec, size) in enumerate(zip(specs, sizes, strict=True)):
             version = (spec.pipeline, spec.version)
             if version not in lookups:
                 lookups[version] = await self._catalogue.get(*version)
@@ -43,8 +50,12 @@ class SubmissionResolver:
                 unknown_faults.append(Fault(f"{path}.{field}", str(PipelineNotFoundError(*version))))
                 continue
             pipelines.append(pipeline)
+            chars_in_turn += size
+            if chars_in_turn > TURN_CHARS:
+                chars_in_turn = 0
+                await self._heavy_work.take_turn()
             try:
-                check_params(pipeline, spec.params, at=f"{path}.params")
+                await check_params_in_turn(pipeline, spec.params, size, self._heavy_work, at=f"{path}.params")
             except ParamsInvalidError as error:
                 param_faults += error.faults
         if unknown_faults:

@@ -15,6 +15,7 @@ from headrace.domain.errors import HeadraceError
 from headrace.domain.events.encoding import encode_event
 from headrace.domain.events.news import JobNews
 from headrace.domain.events.types import JobQueued
+from headrace.domain.heavy_work import TURN_CHARS, HeavyWork
 from headrace.domain.jobs.errors import (
     IdempotencyConflictError,
     JobDeletedError,
@@ -67,11 +68,14 @@ class SubmissionResult(Struct, frozen=True, kw_only=True):
 class Submitter:
     """Accepts the submissions of one API process."""
 
-    def __init__(self, database: Database, store: Store | None = None) -> None:
+    def __init__(
+        self, database: Database, store: Store | None = None, heavy_work: HeavyWork | None = None
+    ) -> None:
         """*store* stores a submission together with others; without it each has its own statement."""
         self._repository = SubmitRepository(database)
         self._store = store or self._store_single
-        self._resolver = SubmissionResolver(database)
+        self._heavy_work = heavy_work or HeavyWork()
+        self._resolver = SubmissionResolver(database, self._heavy_work)
 
     async def submit(
         self,
@@ -97,11 +101,12 @@ class Submitter:
             PresetBusyError: the preset of a spec is being changed.
             PipelineBusyError: a pipeline was registered again during each try.
         """
-        encoded = [_encode_values(spec, at.format(index)) for index, spec in enumerate(specs)]
+        encoded, total_chars = await self._encode(specs, at)
         preset_ids = {spec.preset_id for spec in specs if spec.preset_id is not None}
         for _ in range(_MAX_TRIES):
             try:
-                pipelines, serving = await self._resolver.resolve(specs, at)
+                sizes = [len(params) for params, _ in encoded]
+                pipelines, serving = await self._resolver.resolve(specs, sizes, at)
             except ParamsInvalidError:
                 # A replay must succeed even if the pipeline's schema has changed since.
                 if key is not None and (replay := await self.replay(owner_id, key)) is not None:
@@ -109,6 +114,8 @@ class Submitter:
                 raise
             tags = {name for spec in specs for name in spec.tags}
             tag_ids = await self._repository.ensure_tags(owner_id, tags) if tags else {}
+            if total_chars > TURN_CHARS:
+                await self._heavy_work.take_turn()
             jobs = _new_jobs(specs, encoded, pipelines, serving, tag_ids)
             submission = Submission(
                 owner_id=owner_id,
@@ -117,6 +124,8 @@ class Submitter:
                 key=key,
                 request_id=request_id,
             )
+            if total_chars > TURN_CHARS:
+                await self._heavy_work.take_turn()
             stored = await self._store(submission)
             if stored.verdict == "stored":
                 return _result(submission, stored)
@@ -129,6 +138,20 @@ class Submitter:
         if preset_ids:
             raise PresetBusyError(min(preset_ids))
         raise PipelineBusyError("the pipeline is being registered; try again")
+
+    async def _encode(self, specs: Sequence[JobSpec], at: str) -> tuple[list[tuple[str, str]], int]:
+        """Return the params and the meta of each spec as JSON, and how many characters they have together."""
+        encoded = []
+        total_chars = chars_in_turn = 0
+        for index, spec in enumerate(specs):
+            values = _encode_values(spec, at.format(index))
+            encoded.append(values)
+            chars = sum(map(len, values))
+            total_chars, chars_in_turn = total_chars + chars, chars_in_turn + chars
+            if chars_in_turn > TURN_CHARS:
+                chars_in_turn = 0
+                await self._heavy_work.take_turn()
+        return encoded, total_chars
 
     async def _wait_for_presets(self, preset_ids: Collection[UUID]) -> None:
         """Give the transactions that change the presets a moment; return at once without presets."""

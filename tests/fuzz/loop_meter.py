@@ -1,0 +1,83 @@
+"""Measures how long the event loop is held at a stretch, in processor time of its thread.
+
+Other processes of the machine do not count. The limit follows the speed of the machine at that moment.
+"""
+
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgspec
+
+MAX_HOLD_SECONDS: Final = 0.02
+"""The service promises to hold the loop no longer, on a machine as fast as the reference."""
+
+_TOLERANCE: Final = 3.0
+_REPETITIONS: Final = 4
+_ORDINARY: Final = msgspec.json.encode(
+    [{"name": f"part {index}", "values": [index, 1.5, None], "is_on": True} for index in range(4_000)]
+)
+# What decoding `_ORDINARY` takes on the reference, in seconds.
+_REFERENCE_SECONDS: Final = 0.002
+
+
+class LoopMeter:
+    """The longest stretch since the last reset, and the longest of the whole run."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        self.dearest: tuple[float, str] = (0.0, "nothing")
+
+    @contextmanager
+    def installed(self) -> Iterator["LoopMeter"]:
+        """Measure every callback of asyncio's loop."""
+        run = asyncio.Handle._run
+
+        def measured(handle: asyncio.Handle) -> None:
+            began = time.thread_time()
+            try:
+                run(handle)
+            finally:
+                self.longest = max(self.longest, time.thread_time() - began)
+
+        asyncio.Handle._run = measured  # type: ignore[method-assign, assignment]
+        try:
+            yield self
+        finally:
+            asyncio.Handle._run = run  # type: ignore[method-assign]
+
+    async def hold(self, name: str, work: Callable[[int], Awaitable[Any]]) -> float:
+        """Return the longest stretch of *work* in seconds of the reference, the least of some repetitions.
+
+        *work* gets the number of the repetition, so that it can send what no cache has.
+        """
+        least = float("inf")
+        for repetition in range(_REPETITIONS):
+            self.longest = 0.0
+            await work(repetition)
+            await asyncio.sleep(0)
+            least = min(least, self.longest / slowness())
+            if least < MAX_HOLD_SECONDS / 2:
+                break
+        self.dearest = max(self.dearest, (least, name))
+        return least
+
+    async def check(self, name: str, work: Callable[[int], Awaitable[Any]]) -> float:
+        """Fail if *work* holds the loop for much longer than promised; return for how long it did."""
+        least = await self.hold(name, work)
+        assert least < MAX_HOLD_SECONDS * _TOLERANCE, f"{name} holds the loop for {least * 1000:.0f} ms"
+        return least
+
+
+def slowness() -> float:
+    """Return how many times slower than the reference this machine decodes an ordinary body now."""
+    return max(1.0, statistics.median(_decode_ordinary() for _ in range(3)) / _REFERENCE_SECONDS)
+
+
+def _decode_ordinary() -> float:
+    began = time.thread_time()
+    msgspec.json.decode(_ORDINARY)
+    return time.thread_time() - began

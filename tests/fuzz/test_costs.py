@@ -1,0 +1,305 @@
+"""No input holds the event loop for long: hypothesis searches for those that do.
+
+What it has found stands below as examples. See `loop_meter.py` for what is measured.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from typing import Any, Final
+
+import msgspec
+import pytest
+import websockets
+from hypothesis import HealthCheck, Phase, example, given, seed, target
+from hypothesis import settings as profile
+from hypothesis import strategies as st
+
+from fuzz.costly_inputs import json_bodies, queries, texts
+from fuzz.form import IS_FULL, SEED, costs
+from fuzz.loop_meter import LoopMeter
+from headrace.adapters.gc_tuning import collect_rarely, freeze_present_objects
+from headrace.adapters.messages import MessageRefusedError, MessageSigner
+from headrace.settings import ProviderSettings, Settings
+from support.harness import Api, serving
+from support.users import Person, behind_proxy
+
+# Each of the searches ends after this time; the examples are always tried.
+SECONDS: Final = 75.0 if IS_FULL else 6.0
+MAX_EXAMPLES: Final = 20_000 if IS_FULL else 150
+# More than any search has examples.
+MIN_INPUTS: Final = 32
+HEAD_BYTES: Final = 60_000
+BODY_BYTES: Final = 1 << 20 if IS_FULL else 1 << 19
+ROUTES: Final = (
+    ("POST", "/api/v1/jobs"),
+    ("POST", "/api/v1/jobs/batch"),
+    ("POST", "/api/v1/presets"),
+    ("POST", "/api/v1/tags"),
+    ("PATCH", "/api/v1/jobs/01900000-0000-7000-8000-000000000000"),
+    ("POST", "/graphql"),
+    ("POST", "/auth/refresh"),
+)
+NESTED: Final = st.recursive(
+    st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False)
+    | st.binary(max_size=20)
+    | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=5), inner, max_size=5),
+    max_leaves=20,
+)
+
+searching: Final = profile(
+    max_examples=MAX_EXAMPLES,
+    deadline=None,
+    database=None,
+    phases=(Phase.explicit, Phase.generate, Phase.target),
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(scope="module")
+def meter() -> Iterator[LoopMeter]:
+    """Measure the loop with the cycle collector tuned as in a server."""
+    collect_rarely()
+    freeze_present_objects()
+    with LoopMeter().installed() as installed:
+        yield installed
+    costs.append(installed.dearest)
+
+
+class Budget:
+    """The time of one search."""
+
+    def __init__(self) -> None:
+        self._ends_at = time.monotonic() + SECONDS
+        self._inputs = 0
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether to try no more inputs. The first ones are the examples."""
+        self._inputs += 1
+        return self._inputs > MIN_INPUTS and time.monotonic() > self._ends_at
+
+
+@pytest.fixture
+def budget() -> Budget:
+    return Budget()
+
+
+@pytest.fixture
+async def token_api(settings: Settings) -> AsyncIterator[Api]:
+    """An API where users sign in at a provider."""
+    github = ProviderSettings(name="github", client_id="id", client_secret="secret")
+    changes = {"auth": "token", "providers": ("github",), "provider_settings": (github,)}
+    async with serving(msgspec.structs.replace(behind_proxy(settings), **changes)) as running:
+        yield running
+
+
+async def send(api: Api, head: bytes, body: bytes = b"") -> None:
+    """Send a request whose response does not matter."""
+    port = api.http.base_url.port
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    with suppress(ConnectionError):
+        writer.write(
+            head + b"Host: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        )
+        async with asyncio.timeout(60):
+            await reader.read()
+    writer.close()
+
+
+def head_of(api: Api, method: str, path: str) -> bytes:
+    """Return the first lines of a request by a user who may do everything."""
+    lines = [f"{method} {path} HTTP/1.1", "Content-Type: application/json"]
+    lines += [f"{name}: {value}" for name, value in Person(api, "ada").headers.items()]
+    return "".join(f"{line}\r\n" for line in lines).encode()
+
+
+def bodies_of_findings(test: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the bodies that held the loop for 20 ms to 20 s per MiB."""
+    many = 1 << 18
+    values = (
+        *(b"1e308," * (many // 6), b"1e-320," * (many // 7), b"[[]]," * (many // 5), b"[]," * (many // 3)),
+        *(b'"[","' * (many // 5), b'"1",' * (many // 4), b'"",' * (many // 3), b'"\\u0000",' * (many // 9)),
+        *(b"1.5," * (many // 4), b"1.0," * (many // 4), b"1," * (many // 2), b'{"a":{}},' * (many // 9)),
+        *((b"1." + b"0" * 130 + b"1,") * (many // 134), b'"\\\\' * (many // 4)),
+    )
+    for value in values:
+        for route in ROUTES[:2]:
+            start = b'{"pipeline":"ticks","params":{"count":[' if route == ROUTES[0] else b'{"jobs":['
+            test = example(route=route, body=start + value + (b"1]}}" if route == ROUTES[0] else b"1]}"))(
+                test
+            )
+    return example(route=("POST", "/auth/refresh"), body=b"[" + b"1e308," * 600 + b"1]")(test)
+
+
+@pytest.mark.slow
+@bodies_of_findings
+@seed(SEED)
+@searching
+@given(route=st.sampled_from(ROUTES), body=json_bodies(BODY_BYTES))
+async def test_no_body_holds_the_loop(
+    api: Api, meter: LoopMeter, budget: Budget, route: tuple[str, str], body: bytes
+) -> None:
+    if budget.is_spent:
+        return
+    head = head_of(api, *route)
+    held = await meter.check(f"{route} {body[:90]!r}, {len(body)} bytes", lambda _: send(api, head, body))
+    target(held)
+
+
+@pytest.mark.slow
+@example(query='{job(id:"""' + "x\n" * 40_000 + '"""){id}}')
+@example(query="{" + " ".join(f"jobs{index}" for index in range(1_900)) + "}")
+@seed(SEED)
+@searching
+@given(query=queries(90_000))
+async def test_no_graphql_document_holds_the_loop(
+    api: Api, meter: LoopMeter, budget: Budget, query: str
+) -> None:
+    if budget.is_spent:
+        return
+    head, body = head_of(api, "POST", "/graphql"), msgspec.json.encode({"query": query})
+    target(await meter.check(f"the query {query[:90]!r}, {len(query)}", lambda _: send(api, head, body)))
+
+
+HEADERS: Final = ("Cookie", "Content-Type", "Accept", "Authorization", "X-Forwarded-For", "Range", "Origin")
+SIGN_IN_ROUTES: Final = (
+    ("POST", "/auth/refresh?"),
+    ("GET", "/auth/callback/github?state="),
+    ("POST", "/auth/logout?"),
+    ("GET", "/auth/login/github?return_to="),
+)
+HEAD_ROUTES: Final = (
+    ("GET", "/api/v1/jobs?"),
+    ("GET", "/api/v1/jobs/x/stream?token="),
+    ("POST", "/api/v1/files?"),
+    ("GET", "/api/v1/pipelines/"),
+    ("GET", "/"),
+)
+
+
+@pytest.mark.slow
+@example(route=HEAD_ROUTES[0], name="Accept", value="*/*", query="a&" * 25_000)
+@example(route=HEAD_ROUTES[1], name="Accept", value="*/*", query="&a=1" * 12_000)
+@example(route=HEAD_ROUTES[2], name="Content-Type", value="a/b" + ";a=b" * 13_000, query="")
+@example(route=HEAD_ROUTES[3], name="Accept", value="*/*", query="cookie:" * 8_000)
+@seed(SEED)
+@searching
+@given(
+    route=st.sampled_from(HEAD_ROUTES),
+    name=st.sampled_from(HEADERS),
+    value=texts(HEAD_BYTES // 2),
+    query=texts(HEAD_BYTES // 2),
+)
+async def test_no_head_holds_the_loop(
+    api: Api, meter: LoopMeter, budget: Budget, route: tuple[str, str], name: str, value: str, query: str
+) -> None:
+    if budget.is_spent:
+        return
+    await check_head(api, meter, route, name, value, query)
+
+
+@pytest.mark.slow
+@example(route=SIGN_IN_ROUTES[0], name="Cookie", value='headrace_refresh="' + "\\" * 50_000 + '"', query="")
+@example(route=SIGN_IN_ROUTES[2], name="Cookie", value='a="' + "\\1" * 25_000 + '"', query="")
+@seed(SEED)
+@searching
+@given(
+    route=st.sampled_from(SIGN_IN_ROUTES),
+    name=st.sampled_from(HEADERS),
+    value=texts(HEAD_BYTES // 2),
+    query=texts(HEAD_BYTES // 2),
+)
+async def test_no_head_of_a_sign_in_holds_the_loop(
+    token_api: Api,
+    meter: LoopMeter,
+    budget: Budget,
+    route: tuple[str, str],
+    name: str,
+    value: str,
+    query: str,
+) -> None:
+    if not budget.is_spent:
+        await check_head(token_api, meter, route, name, value, query)
+
+
+async def check_head(
+    api: Api, meter: LoopMeter, route: tuple[str, str], name: str, value: str, query: str
+) -> None:
+    """Check a request with one header and a query. Each repetition differs, because Litestar has caches."""
+    query = query.replace(" ", "+").replace("\t", "+")
+
+    async def work(repetition: int) -> None:
+        head = head_of(api, route[0], f"{route[1]}{query}&{repetition}")
+        await send(api, head + f"{name}: {value};{repetition}\r\n".encode())
+
+    target(await meter.check(f"{route} {name} {value[:40]!r} {query[:40]!r}", work))
+
+
+@pytest.mark.slow
+@seed(SEED)
+@searching
+@given(disposition=texts(8_000), other=texts(8_000), content=texts(100_000), boundary=texts(60))
+async def test_no_part_of_an_upload_holds_the_loop(
+    api: Api, meter: LoopMeter, budget: Budget, disposition: str, other: str, content: str, boundary: str
+) -> None:
+    if budget.is_spent:
+        return
+    border = "".join(filter(str.isalnum, boundary)) or "b"
+    headers = Person(api, "ada").headers | {"Content-Type": f"multipart/form-data; boundary={border}"}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    body = (
+        f'--{border}\r\nContent-Disposition: form-data; name="file"; filename="{disposition}"\r\n'
+        f"X-Other: {other}\r\n\r\n{content}\r\n--{border}"
+    ).encode()
+    head = f"POST /api/v1/files HTTP/1.1\r\n{lines}".encode()
+    target(await meter.check(f"the upload {body[:120]!r}", lambda _: send(api, head, body)))
+
+
+@pytest.mark.slow
+@example(message=b'{"type":"resume","after":' + b"9" * 60_000 + b"}")
+@example(message=b'{"type":"ping","x":[' + b"1e308," * 10_000 + b"1]}")
+@seed(SEED)
+@searching
+@given(message=json_bodies(60_000))
+async def test_no_message_of_a_client_holds_the_loop(
+    api: Api, meter: LoopMeter, budget: Budget, message: bytes
+) -> None:
+    if budget.is_spent:
+        return
+    ada = Person(api, "ada")
+    job_id = await ada.submit("ticks", params={"count": 1})
+    path = f"/api/v1/jobs/{job_id}/ws"
+    async with websockets.connect(api.ws + path, additional_headers=ada.headers) as socket:
+
+        async def exchange(_: int) -> None:
+            await socket.send(message, text=True)
+            await socket.send('{"type":"ping"}')
+            async with asyncio.timeout(20):
+                while msgspec.json.decode(await socket.recv())["type"] not in ("pong", "error"):
+                    pass
+
+        with suppress(websockets.ConnectionClosed):
+            target(await meter.check(f"the message {message[:90]!r}", exchange))
+
+
+@seed(SEED)
+@searching
+@given(shape=st.sampled_from(["e", "p", "x"]), value=NESTED, count=st.sampled_from([1, 1_000, 50_000]))
+async def test_no_message_of_redis_holds_the_loop(
+    meter: LoopMeter, budget: Budget, shape: str, value: Any, count: int
+) -> None:
+    if budget.is_spent:
+        return
+    signer = MessageSigner("key")
+    unsigned = msgspec.msgpack.encode([shape, *[[value]] * count])[: 1 << 18]
+    raw = unsigned + signer._sign("channel", unsigned)
+
+    async def decode() -> None:
+        with suppress(MessageRefusedError):
+            signer.decode("channel", raw)
+
+    target(await meter.check(f"a message {raw[:60]!r}", lambda _: asyncio.create_task(decode())))
