@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from asyncpg import UndefinedTableError
+from asyncpg import PostgresError, UndefinedTableError
 from msgspec import Struct
 from redis.asyncio import Redis
 
@@ -48,10 +48,10 @@ async def _check_postgresql(database: Database) -> tuple[str | None, bool]:
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
             row = (await database.fetch(_STATUS_QUERY))[0]
-    except (TimeoutError, *TRANSIENT):
-        return None, False
     except UndefinedTableError:
         return "", False
+    except (TimeoutError, *TRANSIENT, PostgresError):
+        return None, False
     return str(row["revision"]), bool(row["worker"])
 
 
@@ -60,7 +60,7 @@ async def _failing_chores(database: Database) -> Sequence[FailingChore]:
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
             return await ChoreRepository(database).fetch_failing()
-    except (TimeoutError, *TRANSIENT):
+    except (TimeoutError, *TRANSIENT, PostgresError):
         return ()
 
 
