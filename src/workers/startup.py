@@ -19,7 +19,7 @@ from headrace.domain.events.news import JobNews
 from headrace.domain.jobs.attempts.queue import JobQueue, rescue_from
 from headrace.domain.jobs.attempts.rescue_repository import RescueRepository
 from headrace.domain.pipelines.loading import BUNDLED, Loaded, import_path, load_all
-from headrace.domain.pipelines.registration import PipelineChangedError
+from headrace.domain.pipelines.registration import PipelineRefusedError
 from headrace.domain.pipelines.registry import Registrar
 from headrace.settings import Settings
 from headrace.workers.child.fork_server import ForkServer
@@ -67,7 +67,7 @@ async def running_fork_server(loaded: Loaded, settings: Settings) -> AsyncIterat
 async def register_pipelines(registrar: Registrar, loaded: Loaded, *, only_check: bool = False) -> Loaded:
     """Store the pipelines in the database; return those that this worker may serve.
 
-    A pipeline whose registered version must not change is logged and left out. Wait a minute for PostgreSQL
+    A pipeline that is refused is logged and left out. Wait a minute for PostgreSQL
     and its schema. *only_check*: write nothing.
     """
     for number in range(1, _MAX_REGISTER_TRIES + 1):
@@ -84,7 +84,7 @@ async def register_pipelines(registrar: Registrar, loaded: Loaded, *, only_check
     raise AssertionError
 
 
-def _without_refused(loaded: Loaded, refusals: Sequence[PipelineChangedError]) -> Loaded:
+def _without_refused(loaded: Loaded, refusals: Sequence[PipelineRefusedError]) -> Loaded:
     for refusal in refusals:
         _log.error("pipeline_refused", reason=str(refusal))
     return loaded.without({(refusal.name, refusal.version) for refusal in refusals})

@@ -33,6 +33,7 @@ NEVER_RAISED_BY_REQUESTS = {
     "PermanentError",
     "PipelineChangedError",
     "PipelineDefinitionError",
+    "PipelineRefusedError",
     "RemoteRefusedError",
     "RetryableError",
     "SchemaError",
