@@ -262,7 +262,7 @@ async def explained(context: StepContext[Params]) -> Annotated[int, Meta(descrip
         ({"params": Separated}, "a text holds the character NUL - at `$.params_schema."),
         ({"params": Pronounced}, "a text holds the character NUL - at `$.params_schema."),
         ({"params": Halved}, "surrogates"),
-        ({"params": Endless}, "Integer value out of range"),
+        ({"params": Endless}, "4300 digits"),
         ({"run": explained}, "a text holds the character NUL - at `$.types.only.output.description`"),
         ({"description": "\0"}, "a text holds the character NUL - at `$.description`"),
     ],
@@ -270,10 +270,9 @@ async def explained(context: StepContext[Params]) -> Annotated[int, Meta(descrip
 async def test_a_pipeline_that_cannot_be_stored_is_refused_and_the_others_are_registered(
     database: StatementPool, unstorable: dict[str, Any], reason: str
 ) -> None:
-    bad = Pipeline(
-        "bad", params=unstorable.get("params", Params), description=unstorable.get("description", "")
-    )
-    bad.add(unstorable.get("run", only), name="only")
+    given: dict[str, Any] = {"params": Params, "run": only, "description": ""} | unstorable
+    bad = Pipeline("bad", params=given["params"], description=given["description"])
+    bad.add(given["run"], name="only")
     good = Pipeline("good", params=Params)
     good.add(only)
     both = Registrar(database, [bad, good], may_replace=False)
