@@ -73,7 +73,7 @@ async def register_pipelines(registrar: Registrar, loaded: Loaded, *, only_check
     for number in range(1, _MAX_REGISTER_TRIES + 1):
         try:
             refusals = await (registrar.find_refusals() if only_check else registrar.register())
-        except (*TRANSIENT, asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
+        except (*TRANSIENT, asyncpg.PostgresError) as error:
             is_misconfigured = isinstance(error, DatabaseRefusingError) and error.is_misconfigured
             if is_misconfigured or number == _MAX_REGISTER_TRIES:
                 raise
@@ -92,7 +92,7 @@ def _without_refused(loaded: Loaded, refusals: Sequence[PipelineRefusedError]) -
 
 async def warm_up(write_queue: JobQueue) -> None:
     """Open both connections of the group commit and prepare its statement before the first job."""
-    with contextlib.suppress(*TRANSIENT):
+    with contextlib.suppress(*TRANSIENT, asyncpg.PostgresError):
         await asyncio.gather(write_queue.write([]), write_queue.write([]))
 
 
@@ -148,5 +148,5 @@ async def sign_off(job_queue: JobQueue) -> None:
     try:
         async with asyncio.timeout(_SIGN_OFF_SECONDS):
             await job_queue.deregister()
-    except (TimeoutError, OSError, *TRANSIENT) as error:
+    except (TimeoutError, OSError, *TRANSIENT, asyncpg.PostgresError) as error:
         _log.warning("left_without_a_word", error=type(error).__name__)

@@ -1,5 +1,6 @@
 """Lets PostgreSQL answer statements with errors of its own."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -38,8 +39,9 @@ _INJECT: Final = (
 _REFUSE_READS: Final = """
 DO $refuse$ BEGIN
     ALTER TABLE {table} RENAME TO {table}_kept;
+    CREATE SEQUENCE IF NOT EXISTS refusals;
     CREATE OR REPLACE FUNCTION refuse_read() RETURNS boolean STABLE LANGUAGE plpgsql AS $$
-    BEGIN RAISE EXCEPTION 'injected' USING ERRCODE = '{sqlstate}'; END $$;
+    BEGIN PERFORM nextval('refusals'); RAISE EXCEPTION 'injected' USING ERRCODE = '{sqlstate}'; END $$;
     CREATE VIEW {table} AS SELECT * FROM {table}_kept WHERE refuse_read();
 END $refuse$
 """
@@ -92,6 +94,17 @@ async def refused_reads(database: Database, sqlstate: str, table: str) -> AsyncI
         yield
     finally:
         await database.fetch(_ALLOW_READS.format(table=table))
+
+
+async def until_refused(database: Database, count: int) -> None:
+    """Wait until *count* more statements are refused by `refused_reads`."""
+    statement = "SELECT last_value AS count FROM refusals"
+    (row,) = await database.fetch(statement)
+    wanted = row["count"] + count
+    async with asyncio.timeout(60):
+        while row["count"] < wanted:
+            await asyncio.sleep(0.05)
+            (row,) = await database.fetch(statement)
 
 
 async def count_writes(database: Database) -> int:
