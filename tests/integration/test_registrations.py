@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from headrace import Pipeline, StepContext, step
 from headrace.adapters.database import StatementPool
+from headrace.domain.pipelines.registration import PipelineChangedError
 from headrace.domain.pipelines.registry import Registrar
 from headrace.settings import Settings
 from headrace.workers.main import open_worker
@@ -107,9 +108,9 @@ async def test_a_changed_output_is_refused_and_the_registered_definition_stays(
     found = await changed.find_refusals()
     refused = await changed.register()
 
-    assert [refusal.changes for refusal in (*found, *refused)] == [
-        ["$.steps.only.output: was integer, is string"]
-    ] * 2
+    assert [
+        isinstance(refusal, PipelineChangedError) and refusal.changes for refusal in (*found, *refused)
+    ] == [["$.steps.only.output: was integer, is string"]] * 2
     assert await description(database) == "one"
     await abandon(database)
     assert await changed.confirm() == 0
