@@ -35,6 +35,13 @@ class BlobTooLargeError(HeadraceError):
         self.limit = limit
 
 
+class BlobGoneError(HeadraceError):
+    """Stored bytes were removed before a row named them."""
+
+    def __init__(self) -> None:
+        super().__init__("the bytes were removed, because storing the file took too long; send it again")
+
+
 class StoredBlob(Struct, frozen=True):
     """A blob after it was stored: its size in bytes, its digest, and the key of its path."""
 
@@ -110,6 +117,17 @@ class BlobStore:
             stored = StoredBlob(temporary.stat().st_size, digest, uuid4())
             self._publish(file_id, stored, temporary, target)
         return stored
+
+    def renew(self, file_id: UUID, key: UUID) -> None:
+        """Date stored bytes as if they were written now.
+
+        Raises:
+            BlobGoneError: they were removed, because no row named them for too long.
+        """
+        try:
+            os.utime(self.path(file_id, key))
+        except FileNotFoundError as error:
+            raise BlobGoneError from error
 
     def remove(self, file_id: UUID, *, keep: UUID | None = None, written_before: float = math.inf) -> bool:
         """Remove every version of a file's content but that with the key *keep*.

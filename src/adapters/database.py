@@ -37,8 +37,8 @@ async def _skip_reset(_: asyncpg.Connection) -> None:
     """Save a round trip: single statements do not change the session, so there is nothing to reset."""
 
 
-def _translated(error: asyncpg.PostgresError) -> Exception:
-    """Return the domain's error for one of PostgreSQL; *error* itself if the statement is to blame."""
+def _translated(error: asyncpg.PostgresError) -> DatabaseAwayError | DatabaseBusyError | None:
+    """Return the domain's error for one of PostgreSQL; None if the statement or its values are to blame."""
     reason = type(error).__name__
     match judge(error.sqlstate):
         case "away":
@@ -50,7 +50,7 @@ def _translated(error: asyncpg.PostgresError) -> Exception:
         case "misconfigured":
             return DatabaseRefusingError(str(error), is_misconfigured=True)
         case _:
-            return error
+            return None
 
 
 class StatementPool:
@@ -108,7 +108,10 @@ class StatementPool:
         except _CONNECTION_ERRORS as error:
             raise DatabaseAwayError(type(error).__name__) from error
         except asyncpg.PostgresError as error:
-            raise _translated(error) from error
+            translated = _translated(error)
+            if translated is None:
+                raise
+            raise translated from error
         return rows
 
     async def close(self) -> None:

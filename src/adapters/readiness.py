@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from asyncpg import UndefinedColumnError, UndefinedTableError
+from asyncpg import PostgresError, UndefinedColumnError, UndefinedTableError
 from msgspec import Struct
 from redis.asyncio import Redis
 
@@ -67,7 +67,7 @@ async def _check_postgresql(database: Database) -> _DatabaseStatus | None:
             except (UndefinedTableError, UndefinedColumnError):
                 revision, has_worker = await current_revision(database), False
             return _DatabaseStatus(await find_schema_fault(database, revision), has_worker)
-    except (TimeoutError, *TRANSIENT):
+    except (TimeoutError, *TRANSIENT, PostgresError):
         return None
 
 
@@ -76,7 +76,7 @@ async def _failing_chores(database: Database) -> Sequence[FailingChore]:
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
             return await ChoreRepository(database).fetch_failing()
-    except (TimeoutError, *TRANSIENT):
+    except (TimeoutError, *TRANSIENT, PostgresError):
         return ()
 
 

@@ -1,5 +1,6 @@
 """Classifies errors of PostgreSQL: it is unavailable, it refused a value, a reference is gone, or a bug."""
 
+from collections.abc import Iterator
 from typing import Final
 
 import structlog
@@ -10,6 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from headrace.adapters.sqlstates import judge
 from headrace.api.errors import ReferenceGoneError
 from headrace.domain.accounts.caller import UnauthenticatedError
+from headrace.domain.database import TRANSIENT
 from headrace.domain.errors import HeadraceError
 
 _log = structlog.get_logger(__name__)
@@ -18,8 +20,11 @@ _log = structlog.get_logger(__name__)
 # one if a server that shuts down ends the connection at that moment.
 _CONNECTION_ERRORS: Final = (PoolTimeoutError, OSError, InterfaceError, InternalClientError)
 DATABASE_ERRORS: Final = (DBAPIError, PostgresError, *_CONNECTION_ERRORS)
+DATABASE_TROUBLE: Final = (*TRANSIENT, *DATABASE_ERRORS)
+"""Every error of PostgreSQL. A loop or an open stream that meets one tries again; none ends the API."""
 
 _CONSTRAINT_VIOLATION: Final = "23"
+_MAX_CAUSES: Final = 10
 
 
 def classify_database_error(error: Exception) -> tuple[int, str, str] | None:
@@ -43,11 +48,19 @@ def missing_reference(error: Exception) -> HeadraceError | None:
 
     None: *error* has another cause.
     """
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, ForeignKeyViolationError):
-        cause = getattr(cause, "orig", None) or cause.__cause__
-    if cause is None:
+    violation = next((cause for cause in _causes(error) if isinstance(cause, ForeignKeyViolationError)), None)
+    if violation is None:
         return None
-    if str(cause.constraint_name).endswith("_users"):
+    if str(violation.constraint_name).endswith("_users"):
         return UnauthenticatedError("token_invalid", "the account is gone")
     return ReferenceGoneError("what the request refers to was deleted meanwhile")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield *error* and the causes behind it, at most `_MAX_CAUSES`: a chain of causes may be a circle."""
+    cause: BaseException | None = error
+    for _ in range(_MAX_CAUSES):
+        if cause is None:
+            return
+        yield cause
+        cause = getattr(cause, "orig", None) or cause.__cause__

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from headrace.adapters.blob_store import BlobTooLargeError
+from headrace.adapters.blob_store import BlobGoneError, BlobTooLargeError
 from headrace.api.auth.origins import OriginRefusedError
 from headrace.api.errors import (
     BodyTooLargeError,
@@ -111,6 +111,7 @@ CODES: Final[dict[type[HeadraceError], tuple[int, str]]] = {
     RateLimitedError: (429, "rate_limited"),
     TooManyStreamsError: (429, "too_many_streams"),
     TooManyHeadersError: (431, "too_many_headers"),
+    BlobGoneError: (503, "file_gone"),
     DatabaseAwayError: (503, "database_unavailable"),
     DatabaseTimeoutError: (503, "database_unavailable"),
     DatabaseBusyError: (503, "database_busy"),

@@ -21,7 +21,7 @@ from headrace.domain.events.news import JobNews
 from headrace.domain.jobs.attempts.queue import JobQueue, rescue_from
 from headrace.domain.jobs.attempts.rescue_repository import RescueRepository
 from headrace.domain.pipelines.loading import BUNDLED, Loaded, import_path, load_all
-from headrace.domain.pipelines.registration import PipelineChangedError
+from headrace.domain.pipelines.registration import PipelineRefusedError
 from headrace.domain.pipelines.registry import Registrar
 from headrace.settings import Settings
 from headrace.workers.child.fork_server import ForkServer
@@ -33,7 +33,6 @@ _log = structlog.get_logger(__name__)
 _SIGN_OFF_SECONDS: Final = 3
 _REGISTER_PAUSE_SECONDS: Final = 0.5
 _MAX_REGISTER_TRIES: Final = 120
-_NO_SCHEMA: Final = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
 
 
 def load_pipelines(settings: Settings) -> Loaded:
@@ -73,7 +72,7 @@ async def register_pipelines(
 ) -> Loaded:
     """Store the pipelines in the database; return those that this worker may serve.
 
-    A pipeline whose registered version must not change is logged and left out. Wait a minute for PostgreSQL
+    A pipeline that is refused is logged and left out. Wait a minute for PostgreSQL
     and its schema. *only_check*: write nothing.
 
     Raises:
@@ -85,7 +84,7 @@ async def register_pipelines(
         try:
             await require_schema(database)
             refusals = await (registrar.find_refusals() if only_check else registrar.register())
-        except (*TRANSIENT, SchemaBehindError, *_NO_SCHEMA) as error:
+        except (*TRANSIENT, SchemaBehindError, asyncpg.PostgresError) as error:
             is_misconfigured = isinstance(error, DatabaseRefusingError) and error.is_misconfigured
             if is_misconfigured or number == _MAX_REGISTER_TRIES:
                 raise
@@ -96,7 +95,7 @@ async def register_pipelines(
     raise AssertionError
 
 
-def _without_refused(loaded: Loaded, refusals: Sequence[PipelineChangedError]) -> Loaded:
+def _without_refused(loaded: Loaded, refusals: Sequence[PipelineRefusedError]) -> Loaded:
     for refusal in refusals:
         _log.error("pipeline_refused", reason=str(refusal))
     return loaded.without({(refusal.name, refusal.version) for refusal in refusals})
@@ -104,7 +103,7 @@ def _without_refused(loaded: Loaded, refusals: Sequence[PipelineChangedError]) -
 
 async def warm_up(write_queue: JobQueue) -> None:
     """Open both connections of the group commit and prepare its statement before the first job."""
-    with contextlib.suppress(*TRANSIENT):
+    with contextlib.suppress(*TRANSIENT, asyncpg.PostgresError):
         await asyncio.gather(write_queue.write([]), write_queue.write([]))
 
 
@@ -166,5 +165,5 @@ async def sign_off(job_queue: JobQueue) -> None:
     try:
         async with asyncio.timeout(_SIGN_OFF_SECONDS):
             await job_queue.deregister()
-    except (TimeoutError, OSError, *TRANSIENT) as error:
+    except (TimeoutError, OSError, *TRANSIENT, asyncpg.PostgresError) as error:
         _log.warning("left_without_a_word", error=type(error).__name__)

@@ -1,15 +1,16 @@
 """Registering pipelines in PostgreSQL: new, changed, refused, older than the registered, removed."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
-from msgspec import Struct
+from msgspec import Meta, Struct
 from structlog.testing import capture_logs
 
 from headrace import Pipeline, StepContext, step
 from headrace.adapters.database import StatementPool
+from headrace.domain.pipelines.registration import PipelineChangedError
 from headrace.domain.pipelines.registry import Registrar
 from headrace.settings import Settings
 from headrace.workers.main import open_worker
@@ -107,9 +108,9 @@ async def test_a_changed_output_is_refused_and_the_registered_definition_stays(
     found = await changed.find_refusals()
     refused = await changed.register()
 
-    assert [refusal.changes for refusal in (*found, *refused)] == [
-        ["$.steps.only.output: was integer, is string"]
-    ] * 2
+    assert [
+        isinstance(refusal, PipelineChangedError) and refusal.changes for refusal in (*found, *refused)
+    ] == [["$.steps.only.output: was integer, is string"]] * 2
     assert await description(database) == "one"
     await abandon(database)
     assert await changed.confirm() == 0
@@ -233,3 +234,104 @@ async def test_one_refused_pipeline_does_not_keep_a_worker_from_serving_the_othe
     )
     (row,) = await database.fetch("SELECT description FROM pipelines WHERE name = 'mended'")
     assert row["description"] == "typo"
+
+
+class Separated(Struct):
+    separator: str = "\0"
+
+
+class Pronounced(Struct):
+    letter: Literal["a\0", "b"] = "b"
+
+
+class Halved(Struct):
+    pair: str = "\ud800"
+
+
+class Endless(Struct):
+    count: Annotated[int, Meta(examples=[10**5_000])] = 0
+
+
+@step
+async def explained(context: StepContext[Params]) -> Annotated[int, Meta(description="\0")]:
+    return 1
+
+
+@pytest.mark.parametrize(
+    ("unstorable", "reason"),
+    [
+        ({"params": Separated}, "a text holds the character NUL - at `$.params_schema."),
+        ({"params": Pronounced}, "a text holds the character NUL - at `$.params_schema."),
+        ({"params": Halved}, "surrogates"),
+        ({"params": Endless}, "4300 digits"),
+        ({"run": explained}, "a text holds the character NUL - at `$.types.only.output.description`"),
+        ({"description": "\0"}, "a text holds the character NUL - at `$.description`"),
+    ],
+)
+async def test_a_pipeline_that_cannot_be_stored_is_refused_and_the_others_are_registered(
+    database: StatementPool, unstorable: dict[str, Any], reason: str
+) -> None:
+    given: dict[str, Any] = {"params": Params, "run": only, "description": ""} | unstorable
+    bad = Pipeline("bad", params=given["params"], description=given["description"])
+    bad.add(given["run"], name="only")
+    good = Pipeline("good", params=Params)
+    good.add(only)
+    both = Registrar(database, [bad, good], may_replace=False)
+
+    for refusals in (await both.find_refusals(), await both.register()):
+        (refusal,) = refusals
+        assert str(refusal).startswith("pipeline 'bad' version 1 cannot be stored: ")
+        assert reason in str(refusal)
+    assert await both.confirm() == 0
+    assert [row["name"] for row in await database.fetch("SELECT name FROM pipelines")] == ["good"]
+
+
+Wide = Annotated[float, Meta(ge=-1e300, le=1.5e30)]
+
+
+class Limited(Struct):
+    wide: Annotated[float, Meta(ge=-1e300, le=1e30)] = 1e22
+    above: Annotated[float, Meta(gt=-0.0)] = 1.0
+    close: Annotated[float, Meta(multiple_of=1e-7, examples=[1e16, 5e-324, -0.0])] = 0
+    whole: Annotated[int, Meta(le=2**62)] = 0
+
+
+@step
+async def measured(context: StepContext[Params]) -> list[Wide]:
+    return []
+
+
+@step
+async def noted(
+    context: StepContext[Params],
+) -> Annotated[int, Meta(extra_json_schema={"x": 1e30, "y": [-0.0, 1e-30]})]:
+    return 1
+
+
+@pytest.mark.parametrize("run", [measured, noted])
+async def test_an_unchanged_pipeline_with_any_number_in_its_schemas_is_registered_once(
+    database: StatementPool, run: Any
+) -> None:
+    stored = []
+    for _ in range(3):
+        assert await registrar(database, "one", params=Limited, run=run).register() == []
+        (row,) = await database.fetch("SELECT updated_at, superseded FROM pipelines")
+        stored.append((row["updated_at"], row["superseded"]))
+
+    assert stored == [stored[0]] * 3
+
+
+async def test_a_changed_limit_above_the_precision_of_floats_is_refused(database: StatementPool) -> None:
+    def limited(maximum: float) -> Any:
+        @step
+        async def only(context: StepContext[Params]) -> Any:
+            return 1
+
+        only.function.__annotations__["return"] = Annotated[float, Meta(le=maximum)]
+        return only
+
+    await registrar(database, "one", run=limited(1e30)).register()
+
+    (refusal,) = await registrar(database, "one", run=limited(1e31)).register()
+
+    assert "$.steps.only.output" in str(refusal)

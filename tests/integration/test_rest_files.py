@@ -1,5 +1,6 @@
 """Files over REST: streaming upload, range requests, and refusal of broken uploads."""
 
+import asyncio
 import hashlib
 import os
 from pathlib import Path
@@ -7,7 +8,10 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
+from headrace.domain.files.models import File
+from headrace.domain.files.service import FileService
 from support.harness import Api
+from support.shared_api import problem
 
 BOUNDARY = "edge"
 HEADERS = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
@@ -151,3 +155,42 @@ async def test_a_deleted_file_is_not_found(ada: Api) -> None:
 
     assert (first.status_code, second.status_code) == (204, 404)
     assert (await ada.http.get(f"{url}/content")).status_code == 404
+
+
+async def test_an_upload_whose_bytes_were_removed_before_its_row_is_refused_and_leaves_no_row(
+    ada: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = ada.app.state.services.blobs
+    create = FileService.create
+
+    async def create_late(self: FileService, file: File) -> File:
+        await asyncio.to_thread(blobs.remove, file.id)
+        return await create(self, file)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FileService, "create", create_late)
+        response = await ada.http.post("/api/v1/files", files={"file": ("late", b"0123456789")})
+
+    assert problem(response, 503, "file_gone")["detail"].endswith("send it again")
+    assert response.headers["retry-after"]
+    assert (await ada.http.get("/api/v1/files", params={"search": "late"})).json()["items"] == []
+    assert (await ada.http.post("/api/v1/files", files={"file": ("late", b"0123456789")})).status_code == 201
+
+
+async def test_the_bytes_of_an_upload_are_dated_when_their_row_is_written(
+    ada: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = ada.app.state.services.blobs
+    create = FileService.create
+
+    async def create_late(self: FileService, file: File) -> File:
+        os.utime(blobs.path(file.id, file.blob_key), (0, 0))
+        return await create(self, file)
+
+    monkeypatch.setattr(FileService, "create", create_late)
+    before = stored(ada)
+    response = await ada.http.post("/api/v1/files", files={"file": ("late", b"0123456789")})
+
+    assert response.status_code == 201
+    [path] = stored(ada) - before
+    assert path.stat().st_mtime > 0

@@ -1,5 +1,8 @@
-"""Lets PostgreSQL answer writes of the workers with errors of its own."""
+"""Lets PostgreSQL answer statements with errors of its own."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 from headrace.domain.database import Database
@@ -32,6 +35,23 @@ _INJECT: Final = (
     """,
 )
 
+# A view that is written or read evaluates the function once, even if the table has no rows.
+_REFUSE_READS: Final = """
+DO $refuse$ BEGIN
+    ALTER TABLE {table} RENAME TO {table}_kept;
+    CREATE SEQUENCE IF NOT EXISTS refusals;
+    CREATE OR REPLACE FUNCTION refuse_read() RETURNS boolean STABLE LANGUAGE plpgsql AS $$
+    BEGIN PERFORM nextval('refusals'); RAISE EXCEPTION 'injected' USING ERRCODE = '{sqlstate}'; END $$;
+    CREATE VIEW {table} AS SELECT * FROM {table}_kept WHERE refuse_read();
+END $refuse$
+"""
+_ALLOW_READS: Final = """
+DO $$ BEGIN
+    DROP VIEW {table};
+    ALTER TABLE {table}_kept RENAME TO {table};
+END $$
+"""
+
 COUNT_WRITES: Final = "SELECT last_value AS count FROM injections"
 """Counts the writes that the trigger has seen."""
 
@@ -52,6 +72,39 @@ async def inject(
 async def stop_injecting(database: Database, table: str = "step_runs") -> None:
     """Let all writes to *table* pass again. A call may be repeated."""
     await database.fetch(f"DROP TRIGGER IF EXISTS inject ON {table}")
+
+
+@asynccontextmanager
+async def refused_writes(
+    database: Database, sqlstate: str, table: str, event: str = "INSERT OR UPDATE OR DELETE"
+) -> AsyncIterator[None]:
+    """Answer every write to *table* in the block with *sqlstate*."""
+    await inject(database, sqlstate, every=1, table=table, event=event)
+    try:
+        yield
+    finally:
+        await stop_injecting(database, table)
+
+
+@asynccontextmanager
+async def refused_reads(database: Database, sqlstate: str, table: str) -> AsyncIterator[None]:
+    """Answer every statement that names *table* in the block with *sqlstate*."""
+    await database.fetch(_REFUSE_READS.format(table=table, sqlstate=sqlstate))
+    try:
+        yield
+    finally:
+        await database.fetch(_ALLOW_READS.format(table=table))
+
+
+async def until_refused(database: Database, count: int) -> None:
+    """Wait until *count* more statements are refused by `refused_reads`."""
+    statement = "SELECT last_value AS count FROM refusals"
+    (row,) = await database.fetch(statement)
+    wanted = row["count"] + count
+    async with asyncio.timeout(60):
+        while row["count"] < wanted:
+            await asyncio.sleep(0.05)
+            (row,) = await database.fetch(statement)
 
 
 async def count_writes(database: Database) -> int:

@@ -34,6 +34,7 @@ NEVER_RAISED_BY_REQUESTS = {
     "PermanentError",
     "PipelineChangedError",
     "PipelineDefinitionError",
+    "PipelineRefusedError",
     "RemoteRefusedError",
     "RetryableError",
     "SchemaError",
@@ -121,6 +122,7 @@ def test_every_error_class_has_a_status_or_is_listed_as_never_raised_by_requests
         (asyncpg.InsufficientPrivilegeError("not yours"), 503),
         (asyncpg.InternalServerError("corrupt"), 503),
         (asyncpg.UniqueViolationError("ours"), 500),
+        (asyncpg.ForeignKeyViolationError("gone"), 409),
         (asyncpg.UntranslatableCharacterError("nul"), 422),
         (asyncpg.UndefinedColumnError("ours"), 500),
         (ConnectionRefusedError(), 503),
@@ -135,3 +137,10 @@ def test_errors_of_libraries_have_a_status_and_only_503_has_a_retry_after(
 
     assert response.status_code == status
     assert ("Retry-After" in response.headers) == (status == 503)
+
+
+def test_a_chain_of_causes_that_is_a_circle_is_answered() -> None:
+    first, second = asyncpg.UndefinedColumnError("ours"), asyncpg.UndefinedColumnError("too")
+    first.__cause__, second.__cause__ = second, first
+
+    assert handle(RequestFactory().get("/"), first).status_code == 500

@@ -64,6 +64,9 @@ class FileController(Controller):
                     blob_key=stored.key,
                 )
             )
+            # A process that hung may come too late with the row. PostgreSQL ends the transaction within
+            # seconds if it hangs again.
+            await anyio.to_thread.run_sync(services.blobs.renew, file_id, stored.key)
         except BaseException:
             services.blobs.remove(file_id)
             raise
@@ -173,7 +176,7 @@ class FileController(Controller):
         current_user: NamedDependency[CurrentUser],
         file_service: NamedDependency[FileService],
     ) -> None:
-        """Delete a file. Its bytes are removed within seconds."""
+        """Delete a file. A worker removes its bytes once they are ten minutes old."""
         await file_service.delete(file_id, current_user.reach)
 
 

@@ -104,5 +104,4 @@ async def build_key(
     if caller.id != owner_id:
         call = f"{call} by {caller.id}"
     # The handler has decoded the body, so it is JSON. A missing body means the same as an empty object.
-    body = (await request.body()).decode() or "{}"
-    return SubmissionKey(name, f'{{"call":"{call}","body":{body}}}')
+    return SubmissionKey.of(name, call, await request.body())

@@ -12,11 +12,11 @@ import structlog
 from headrace.adapters.event_bus import EventBus
 from headrace.adapters.listeners import job_channel
 from headrace.adapters.messages import EventsMessage, Message, ProgressMessage
+from headrace.api.database_errors import DATABASE_TROUBLE
 from headrace.api.live.batch_loader import BatchLoader
 from headrace.api.live.overviews import Overviews
 from headrace.api.live.shared_feeds import SharedFeeds, pause_between_checks
 from headrace.api.live.throttled_feed import ThrottledFeed
-from headrace.domain.database import TRANSIENT
 from headrace.domain.events.feed import Feed
 from headrace.domain.events.log import EventLog
 from headrace.domain.events.observable import Callback
@@ -78,7 +78,7 @@ class Hub:
         await self._bus.subscribe(channel, partial(self._on_message, job_id))
         try:
             head = await self._heads.load(job_id)
-        except TRANSIENT:
+        except BaseException:
             await self._bus.unsubscribe(channel)
             raise
         feed = ThrottledFeed()
@@ -112,8 +112,8 @@ class Hub:
         try:
             while events := await self.log.read_after(job_id, feed.head):
                 feed.append(events)
-        except TRANSIENT as error:
-            _log.warning("gap_not_filled", job_id=str(job_id), reason=error.reason)
+        except DATABASE_TROUBLE as error:
+            _log.warning("gap_not_filled", job_id=str(job_id), reason=repr(error))
 
     def _recheck_soon(self) -> None:
         self._recheck.set()
@@ -130,9 +130,9 @@ class Hub:
         feeds = dict(self._feeds)
         try:
             heads = await self.log.fetch_heads(list(feeds))
-        except TRANSIENT as error:
+        except DATABASE_TROUBLE as error:
             self._is_database_away = True
-            _log.warning("heads_not_checked", reason=error.reason)
+            _log.warning("heads_not_checked", reason=repr(error))
             return
         self._is_database_away = False
         await self._shared.sweep()

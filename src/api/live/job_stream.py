@@ -7,12 +7,12 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from headrace.api.database_errors import DATABASE_TROUBLE
 from headrace.api.jobs.schemas import JobView
 from headrace.api.live.frames import Beat, End, Frame, Hello, bye, error, framed, signed_out, with_skipped
 from headrace.api.live.heartbeat import Heartbeat
 from headrace.api.live.hub import Hub
 from headrace.api.live.stream import Stream
-from headrace.domain.database import TRANSIENT
 from headrace.domain.events.encoding import LoggedEvent
 from headrace.domain.events.feed import Feed
 from headrace.domain.events.log import MAX_PAGE_EVENTS
@@ -150,7 +150,7 @@ class JobStream(Stream):
             return events
         try:
             events = await self._hub.log.read_after(self._job_id, self.cursor, self._page, GROUP_BYTES)
-        except TRANSIENT:
+        except DATABASE_TROUBLE:
             await asyncio.sleep(_DATABASE_RETRY_SECONDS)
             self._heartbeat.answer(self._heartbeat.beat())
             return []

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 from typing import Final
 from uuid import UUID
 
+from headrace.api.database_errors import DATABASE_TROUBLE
 from headrace.api.live.frames import Frame, JobsBeat, bye, encode, framed, signed_out
 from headrace.api.live.heartbeat import Heartbeat
 from headrace.api.live.overviews import Overviews
 from headrace.api.live.stream import SlowReaderError, Stream
-from headrace.domain.database import TRANSIENT
 from headrace.domain.jobs.overview.overview import Overview, OverviewEntry, OverviewFilter
 
 _GROUP_ENTRIES: Final = 100
@@ -54,7 +54,7 @@ class OverviewStream(Stream):
             entries, next_cursor = overview.after(cursor, self._filters, _GROUP_ENTRIES)
             try:
                 entries = await self._with_tag(entries)
-            except TRANSIENT:
+            except DATABASE_TROUBLE:
                 await asyncio.sleep(_DATABASE_RETRY_SECONDS)
                 group.append(self._heartbeat.beat())
             else:

@@ -12,8 +12,8 @@ import structlog
 from headrace.adapters.event_bus import EventBus
 from headrace.adapters.listeners import owner_channel
 from headrace.adapters.messages import Message, SummariesMessage
+from headrace.api.database_errors import DATABASE_TROUBLE
 from headrace.api.live.shared_feeds import SharedFeeds, pause_between_checks
-from headrace.domain.database import TRANSIENT
 from headrace.domain.events.news import JobSummary
 from headrace.domain.events.observable import Callback
 from headrace.domain.jobs.overview.overview import MAX_JOBS, Overview, OverviewFilter
@@ -82,7 +82,7 @@ class Overviews:
         await self._bus.subscribe(channel, partial(self._on_message, owner_id))
         try:
             poll = await self._poll(owner_id, None, [])
-        except TRANSIENT:
+        except BaseException:
             await self._bus.unsubscribe(channel)
             raise
         overview = Overview()
@@ -115,9 +115,9 @@ class Overviews:
         last_poll = self._last_polls.get(owner_id)
         try:
             poll = await self._poll(owner_id, last_poll, overview.final_jobs(_MAX_ENDED))
-        except TRANSIENT as error:
+        except DATABASE_TROUBLE as error:
             self._is_database_away = True
-            _log.warning("overview_not_checked", reason=error.reason)
+            _log.warning("overview_not_checked", reason=repr(error))
             return
         self._is_database_away = False
         if self._shared.feeds.get(owner_id) is not overview:

@@ -10,13 +10,12 @@ from litestar import WebSocket
 from litestar.exceptions import WebSocketDisconnect
 
 from headrace.adapters.tasks import cancel_and_wait
-from headrace.api.database_errors import DATABASE_ERRORS
+from headrace.api.database_errors import DATABASE_ERRORS, DATABASE_TROUBLE
 from headrace.api.live import frames
 from headrace.api.live.direct_writer import direct_writer_of, join_frames
 from headrace.api.live.stream import EndReason, SlowReaderError, Stream
 from headrace.api.problems import code_of
 from headrace.api.server.websocket_protocol import EXTENSION, TRY_AGAIN_LATER
-from headrace.domain.database import TRANSIENT
 from headrace.domain.errors import HeadraceError
 from headrace.domain.jobs.errors import CursorBeyondHeadError, JobNotFoundError
 
@@ -101,7 +100,7 @@ async def _close(socket: Socket, stream: Stream, error: BaseException | None) ->
         case SlowReaderError():
             await refuse(socket, TRY_AGAIN_LATER, "the client does not read")
             return "slow_reader"
-        case _ if isinstance(error, (*TRANSIENT, *DATABASE_ERRORS)):
+        case _ if isinstance(error, DATABASE_TROUBLE):
             await refuse_unavailable(socket)
             return "database_away"
         case _:

@@ -20,7 +20,7 @@ from headrace.api.auth.authentication import Authenticator
 from headrace.api.auth.local_mode import LocalHosts
 from headrace.api.auth.origins import OriginRefusedError, Origins
 from headrace.api.auth.request_info import RequestInfo
-from headrace.api.database_errors import DATABASE_ERRORS
+from headrace.api.database_errors import DATABASE_TROUBLE
 from headrace.api.errors import QueryTooLargeError
 from headrace.api.live.socket_transport import BAD_REQUEST, refuse, refuse_unavailable, start_reading
 from headrace.api.middleware.rate_limits import (
@@ -33,7 +33,6 @@ from headrace.api.middleware.request_checks import check_query
 from headrace.api.server.websocket_protocol import TRY_AGAIN_LATER
 from headrace.domain.accounts.caller import CurrentUser, ForbiddenError, UnauthenticatedError
 from headrace.domain.accounts.scopes import Scope
-from headrace.domain.database import TRANSIENT
 from headrace.domain.errors import HeadraceError
 
 _log = structlog.get_logger(__name__)
@@ -117,7 +116,7 @@ class Admission(ASGIMiddleware):
             await refuse(socket, TRY_AGAIN_LATER, "too_many_streams")
         except (TooManyHeadersError, QueryTooLargeError) as error:
             await refuse(socket, BAD_REQUEST, str(error))
-        except (*TRANSIENT, *DATABASE_ERRORS) as error:
+        except DATABASE_TROUBLE as error:
             _log.warning("postgresql_away", error=type(error).__name__)
             await refuse_unavailable(socket)
         else:

@@ -12,6 +12,7 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 from litestar.response import Stream
 from sqlalchemy.exc import SQLAlchemyError
 
+from headrace.api.database_errors import DATABASE_TROUBLE
 from headrace.api.dependencies import Services
 from headrace.api.errors import InvalidInputError
 from headrace.api.live.frames import Frame
@@ -19,7 +20,6 @@ from headrace.api.live.job_stream import JobStream
 from headrace.api.streams.snapshots import open_job_stream
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
-from headrace.domain.database import TRANSIENT
 from headrace.domain.jobs.errors import CursorBeyondHeadError
 from headrace.domain.jobs.service import JobService
 
@@ -87,7 +87,7 @@ async def _lines(job_id: UUID, frames: AsyncIterator[list[Frame]]) -> AsyncItera
         try:
             async for group in groups:
                 yield b"".join(_line(frame) for frame in group)
-        except (*TRANSIENT, SQLAlchemyError, OSError) as error:
+        except (*DATABASE_TROUBLE, SQLAlchemyError) as error:
             # The client reconnects by itself, with the id of its last event.
             _log.warning("stream_broke", job_id=str(job_id), error=type(error).__name__)
 

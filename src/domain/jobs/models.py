@@ -187,7 +187,10 @@ class StepRun(DefaultBase):
 
 
 class IdempotencyKey(DefaultBase):
-    """The caller's name for one submission, with its request and the response that it got."""
+    """The caller's name for one submission, with its request and the response that it got.
+
+    *request_digest* is None in rows of the previous release, which compares *request*.
+    """
 
     __tablename__ = "idempotency_keys"
 
@@ -197,4 +200,5 @@ class IdempotencyKey(DefaultBase):
         DateTimeUTC(timezone=True), server_default=DATABASE_NOW, index=True
     )
     request: Mapped[Any] = mapped_column(JSONB)
+    request_digest: Mapped[bytes | None] = mapped_column(LargeBinary, default=None)
     answer: Mapped[bytes | None] = mapped_column(LargeBinary, default=None)

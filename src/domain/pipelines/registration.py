@@ -19,18 +19,26 @@ _MAX_NAMED_CHANGES: Final = 5
 Step = Literal["confirm", "keep", "replace"]
 
 
-class PipelineChangedError(HeadraceError):
+class PipelineRefusedError(HeadraceError):
+    """A worker must not serve this version of a pipeline."""
+
+    def __init__(self, name: str, version: int, reason: str) -> None:
+        super().__init__(f"pipeline {name!r} version {version} {reason}")
+        self.name = name
+        self.version = version
+
+
+class PipelineChangedError(PipelineRefusedError):
     """The registered version differs in a way that breaks its jobs. *changes* name each path that differs."""
 
     def __init__(self, name: str, version: int, changes: list[str]) -> None:
         more = len(changes) - _MAX_NAMED_CHANGES
         named = "; ".join(changes[:_MAX_NAMED_CHANGES]) + (f"; and {more} more" if more > 0 else "")
         super().__init__(
-            f"pipeline {name!r} version {version} differs from the registered one in what its jobs depend on;"
-            f" raise its version: {named}"
+            name,
+            version,
+            "differs from the registered one in what its jobs depend on; raise its version: " + named,
         )
-        self.name = name
-        self.version = version
         self.changes = changes
 
 

@@ -8,7 +8,13 @@ from uuid_utils.compat import uuid7
 
 from headrace.domain.database import Database, Row
 from headrace.domain.pipelines.definition import Pipeline
-from headrace.domain.pipelines.registration import PipelineChangedError, Registered, Step, next_step
+from headrace.domain.pipelines.registration import (
+    PipelineChangedError,
+    PipelineRefusedError,
+    Registered,
+    Step,
+    next_step,
+)
 from headrace.domain.pipelines.stored_definition import StoredDefinition, earlier_definitions
 
 CONFIRM_SECONDS: Final = 60.0
@@ -63,18 +69,24 @@ class Registrar:
     def __init__(self, database: Database, pipelines: Collection[Pipeline], *, may_replace: bool) -> None:
         self._database = database
         self._pipelines = {(pipeline.name, pipeline.version): pipeline for pipeline in pipelines}
-        self._definitions = {key: StoredDefinition.of(pipeline) for key, pipeline in self._pipelines.items()}
+        self._definitions: dict[tuple[str, int], StoredDefinition] = {}
+        self._not_storable: list[PipelineRefusedError] = []
+        for key, pipeline in self._pipelines.items():
+            try:
+                self._definitions[key] = StoredDefinition.of(pipeline)
+            except (ValueError, msgspec.MsgspecError) as error:
+                self._not_storable.append(PipelineRefusedError(*key, f"cannot be stored: {error}"))
         self._may_replace = may_replace
 
-    async def register(self) -> list[PipelineChangedError]:
-        """Register all pipelines when a worker starts; return the refusals of those that must not change.
+    async def register(self) -> list[PipelineRefusedError]:
+        """Register all pipelines when a worker starts.
 
-        `confirm` leaves those out.
+        Return the refusals of those that must not change or cannot be stored; `confirm` leaves those out.
         """
         refusals = await self._register(is_start=True)
         for refusal in refusals:
             del self._definitions[refusal.name, refusal.version]
-        return refusals
+        return [*self._not_storable, *refusals]
 
     async def confirm(self) -> int:
         """Say that the worker still serves its definitions; register those that nobody else does any more.
@@ -83,10 +95,10 @@ class Registrar:
         """
         return len(await self._register(is_start=False))
 
-    async def find_refusals(self) -> list[PipelineChangedError]:
+    async def find_refusals(self) -> list[PipelineRefusedError]:
         """Return what `register` would refuse; write nothing."""
         registered = await self._fetch(self._definitions)
-        refusals = []
+        refusals = list(self._not_storable)
         for key, own in self._definitions.items():
             if key in registered:
                 try:

@@ -10,6 +10,7 @@ from msgspec import Struct
 from headrace.domain.pipelines.definition import Pipeline, SchemaOf
 from headrace.domain.pipelines.schema_changes import differences, narrowings
 from headrace.domain.pipelines.schemas import schema_without_shapes, type_schema, without_meta
+from headrace.domain.pipelines.stored_json import as_stored
 
 _FIXED = ("after", "for_each", "result")
 # Marks definitions whose schemas have more details than those of earlier releases, which describe a
@@ -40,8 +41,12 @@ class StoredDefinition(Struct, frozen=True, kw_only=True):
         output_schema: SchemaOf = type_schema,
         mark: dict[str, Any] = _ALL_DETAILS,
     ) -> "StoredDefinition":
-        """*mark*: says which details the schemas have, as `_DETAILED`."""
-        # Through JSON, so that it equals one that was read from the database.
+        """*mark*: says which details the schemas have, as `_DETAILED`.
+
+        Raises:
+            ValueError, MsgspecError: PostgreSQL cannot store it, or it cannot be read again.
+        """
+        # As it will be stored, so that it equals one that was read from the database.
         values = {
             "description": pipeline.description,
             "graph": pipeline.graph(),
@@ -49,7 +54,7 @@ class StoredDefinition(Struct, frozen=True, kw_only=True):
             "result_schema": pipeline.result_schema(output_schema),
             "types": {**pipeline.step_schemas(output_schema), **mark},
         }
-        return msgspec.json.decode(msgspec.json.encode(values), type=cls)
+        return msgspec.convert(as_stored(msgspec.json.decode(msgspec.json.encode(values))), cls)
 
     @property
     def digest(self) -> str:

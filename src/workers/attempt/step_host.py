@@ -35,6 +35,7 @@ from headrace.domain.pipelines.context import PermanentError
 from headrace.domain.pipelines.definition import StepHandle
 from headrace.workers.attempt.changes import ChangeBuilder
 from headrace.workers.attempt.outcome import AttemptStatus
+from headrace.workers.attempt.step_database import StepDatabase
 from headrace.workers.log_fields import plain_fields
 from headrace.workers.values import safe_text
 
@@ -68,7 +69,7 @@ class StepHost:
         self._claim = claim
         self._changes = changes
         self._commit = commit
-        self._database = database
+        self._database = StepDatabase(database)
         self._blobs = blobs
         self._on_progress = on_progress
         self._status = status

@@ -1,5 +1,6 @@
 """A submission on its way into the database: the jobs of one request, its key, and its response. Pure."""
 
+import hashlib
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -51,10 +52,27 @@ class NewJob(Struct, frozen=True, kw_only=True):
 
 
 class SubmissionKey(Struct, frozen=True):
-    """The caller's name for a submission (`Idempotency-Key`), and the submission's request as JSON."""
+    """The caller's name for a submission (`Idempotency-Key`), and the submission's request as JSON.
+
+    *request* is canonical: the same JSON always has the same text.
+    """
 
     name: str
     request: str
+
+    @classmethod
+    def of(cls, name: str, call: str, body: bytes) -> "SubmissionKey":
+        """Return the key *name* for the request to *call* with this JSON as its body; empty means `{}`.
+
+        Order and spaces do not matter. Numbers are those that a job stores, so PostgreSQL can store them.
+        """
+        request = {"call": call, "body": msgspec.json.decode(body or b"{}")}
+        return cls(name, msgspec.json.encode(request, order="deterministic").decode())
+
+    @property
+    def digest(self) -> bytes:
+        """The SHA-256 of the request."""
+        return hashlib.sha256(self.request.encode()).digest()
 
 
 class Submission(Struct, kw_only=True):

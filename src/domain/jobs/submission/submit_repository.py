@@ -9,7 +9,12 @@ from uuid_utils.compat import uuid7
 from headrace.domain.database import Database
 from headrace.domain.events.sql import event_body_sql
 from headrace.domain.jobs.claim_rules import due_order_sql
-from headrace.domain.jobs.submission.submission import PLACEHOLDER_TEXT, StoreResult, Submission
+from headrace.domain.jobs.submission.submission import (
+    PLACEHOLDER_TEXT,
+    StoreResult,
+    Submission,
+    SubmissionKey,
+)
 from headrace.domain.tags.insert_sql import insert_tags_sql
 
 _KEY_HAS_EXPIRED: Final = "created_at < statement_timestamp() - interval '24 hours'"
@@ -27,8 +32,8 @@ WITH specs AS (
     AS s(request, id, owner_id, pipeline, version, is_newest, pipeline_updated_at, params, meta, queue,
          priority, run_at, max_attempts, timeout_seconds, preset_id, request_id, needs_process)
 ), new_keys AS (
-    SELECT * FROM unnest($17::int[], $18::uuid[], $19::text[], $20::text[], $21::text[])
-    AS k(request, owner_id, key, body, response)
+    SELECT * FROM unnest($17::int[], $18::uuid[], $19::text[], $20::text[], $21::text[], $27::bytea[])
+    AS k(request, owner_id, key, body, response, digest)
 ), locked_presets AS (
     SELECT id FROM presets WHERE id = ANY($25::uuid[]) ORDER BY id FOR KEY SHARE SKIP LOCKED
 ), clock AS (
@@ -42,13 +47,14 @@ WITH specs AS (
            WHERE n.name = s.pipeline AND n.version > s.version AND n.removed_at IS NULL))
        OR (s.preset_id IS NOT NULL AND s.preset_id NOT IN (SELECT id FROM locked_presets))
 ), taken_keys AS (
-    INSERT INTO idempotency_keys AS i (owner_id, key, request, answer, created_at)
-    SELECT k.owner_id, k.key, k.body::jsonb, convert_to(replace(k.response, $22, clock.at_text), 'UTF8'),
-           statement_timestamp()
+    INSERT INTO idempotency_keys AS i (owner_id, key, request, request_digest, answer, created_at)
+    SELECT k.owner_id, k.key, k.body::jsonb, k.digest,
+           convert_to(replace(k.response, $22, clock.at_text), 'UTF8'), statement_timestamp()
     FROM new_keys k CROSS JOIN clock
     WHERE k.request NOT IN (SELECT request FROM stale) ORDER BY k.owner_id, k.key
     ON CONFLICT (owner_id, key) DO UPDATE SET
-        request = excluded.request, answer = excluded.answer, created_at = excluded.created_at
+        request = excluded.request, request_digest = excluded.request_digest, answer = excluded.answer,
+        created_at = excluded.created_at
     WHERE i.{_KEY_HAS_EXPIRED}
     RETURNING i.owner_id, i.key
 ), judged AS (
@@ -81,8 +87,10 @@ WITH specs AS (
 SELECT j.request, j.verdict, clock.at_text, statement_timestamp() AS at FROM judged j CROSS JOIN clock
 """  # noqa: S608  (fragments of this code base)
 
+# A process of the previous release stores no digest.
 _FETCH_KEY: Final = """
-SELECT answer, request = $3::jsonb AS is_same FROM idempotency_keys WHERE owner_id = $1 AND key = $2
+SELECT answer, coalesce(request_digest = $4, request = $3::jsonb) AS is_same
+FROM idempotency_keys WHERE owner_id = $1 AND key = $2
 """
 
 _INSERT_TAGS: Final = insert_tags_sql("$1", "$2", "$3")
@@ -100,9 +108,9 @@ class SubmitRepository:
         results = {row["request"]: StoreResult(row["verdict"], row["at"], row["at_text"]) for row in rows}
         return [results[index] for index in range(len(submissions))]
 
-    async def fetch_key(self, owner_id: UUID, key: str, request: str) -> tuple[bytes | None, bool] | None:
+    async def fetch_key(self, owner_id: UUID, key: SubmissionKey) -> tuple[bytes | None, bool] | None:
         """Return the stored response, and whether its request was the same (compared as JSON)."""
-        rows = await self._database.fetch(_FETCH_KEY, owner_id, key, request)
+        rows = await self._database.fetch(_FETCH_KEY, owner_id, key.name, key.request, key.digest)
         return (rows[0]["answer"], rows[0]["is_same"]) if rows else None
 
     async def any_job_exists(self, job_ids: Sequence[UUID]) -> bool:
@@ -170,6 +178,7 @@ def _columns(submissions: Sequence[Submission]) -> list[Any]:
         *_transposed(tag_links, 2),
         list(preset_ids),
         [job.pipeline.needs_process for submission in submissions for job in submission.jobs],
+        [submission.key.digest for submission in submissions if submission.key is not None],
     ]
 
 

@@ -172,7 +172,7 @@ class Submitter:
             IdempotencyConflictError: the key was used with another request.
             JobDeletedError: all jobs of that submission were deleted.
         """
-        stored = await self._repository.fetch_key(owner_id, key.name, key.request)
+        stored = await self._repository.fetch_key(owner_id, key)
         if stored is None:
             return None
         response, is_same_request = stored
