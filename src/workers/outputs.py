@@ -7,10 +7,10 @@ import msgspec
 
 from headrace.domain.json_limits import ESCAPED_NUL, MAX_JSON_DEPTH, is_nested_deeper
 from headrace.domain.pipelines.definition import Node
-from headrace.workers.json_faults import ENCODER, NOT_ENCODABLE, ValueFault, find_fault, find_nul
+from headrace.workers.json_faults import ENCODER, NOT_ENCODABLE, find_fault, find_nul
 from headrace.workers.losses import are_equal, find_loss
 from headrace.workers.value_parts import at_path
-from headrace.workers.values import OutputError, error_text
+from headrace.workers.values import OutputError
 
 MAX_ITEMS: Final = 10_000
 
@@ -112,7 +112,7 @@ def _encode(value: Any, subject: str, mismatch: str) -> bytes:
     try:
         return ENCODER.encode(value)
     except NOT_ENCODABLE as error:
-        fault = find_fault(value) or ValueFault(error_text(error), is_mismatch=False)
+        fault = find_fault(value, error)
         code = mismatch if fault.is_mismatch else "output_invalid"
         raise OutputError(code, f"{subject} cannot be stored as JSON: {fault.reason}") from error
 
@@ -134,8 +134,7 @@ def _check(
         read = decode(encoded)
         text = encoded.decode()
     except msgspec.ValidationError as error:
-        fault = find_fault(value)
-        reason = error_text(error) if fault is None else fault.reason
+        reason = find_fault(value, error).reason
         raise OutputError(mismatch, f"{subject} is not what its annotation says: {reason}") from error
     except (ValueError, RecursionError) as error:  # a `msgspec.Raw` may hold anything
         raise OutputError("output_invalid", f"{subject} cannot be stored as JSON: {error}") from error
