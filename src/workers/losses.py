@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import inspect
 
+from headrace.domain.json_decoding import decode_json
 from headrace.domain.pipelines.value_schemas import bare
 from headrace.workers.value_parts import (
     at_path,
@@ -49,7 +50,7 @@ def _losses(value: Any, read: Any, kind: inspect.Type, path: str) -> Iterator[st
     if isinstance(value, msgspec.Raw):
         return  # the author's JSON is read as it was written
     if isinstance(read, msgspec.Raw):
-        read = msgspec.json.decode(read)
+        read = decode_json(bytes(read))
     record = record_fields(value)
     if isinstance(value, Mapping):
         yield from _mapping_losses(value, read, kind, path)
