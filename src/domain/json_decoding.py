@@ -36,10 +36,15 @@ def decode_json(raw: str | bytes) -> Any:
     return value
 
 
+def decode_stored(value: Any) -> Any:
+    """Return the value of a JSON column, which is a `msgspec.Raw` if it was read from the database."""
+    return decode_json(bytes(value)) if isinstance(value, msgspec.Raw) else value
+
+
 def build_decoder(shape: Any) -> Decode:
     """Return a function that decodes JSON as the type *shape*. JSON that a `msgspec.Raw` keeps is checked."""
     decode = msgspec.json.Decoder(shape).decode
-    kinds = list(_kinds_within(inspect.type_info(shape), []))
+    kinds = kinds_within(inspect.type_info(shape))
     if any(isinstance(kind, inspect.RawType) for kind in kinds):
 
         def decode_checked(raw: str | bytes) -> Any:
@@ -70,14 +75,17 @@ def _infinite_parts(value: Any, path: str) -> Iterator[str]:
             yield from _infinite_parts(part, f"{path}.{key}")
 
 
-def _kinds_within(kind: Any, visited: list[Any]) -> Iterator[inspect.Type]:
-    """Yield *kind* and the types of its parts, each once; types may contain themselves."""
-    if any(kind is other for other in visited):
-        return
-    visited.append(kind)
-    if isinstance(kind, inspect.Type):
-        yield kind
-    parts = kind if isinstance(kind, tuple) else [getattr(kind, name) for name in kind.__struct_fields__]
-    for part in parts:
-        if isinstance(part, inspect.Type | inspect.Field | tuple):
-            yield from _kinds_within(part, visited)
+def kinds_within(kind: inspect.Type) -> list[inspect.Type]:
+    """Return *kind* and the types of its parts; types may contain themselves."""
+    pending: list[Any] = [kind]
+    visited: dict[int, Any] = {}
+    while pending:
+        part = pending.pop()
+        if id(part) in visited:
+            continue
+        visited[id(part)] = part
+        if isinstance(part, tuple):
+            pending += part
+        elif isinstance(part, inspect.Type | inspect.Field):
+            pending += [getattr(part, name) for name in part.__struct_fields__]
+    return [part for part in visited.values() if isinstance(part, inspect.Type)]

@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from headrace.api.jobs.schemas import JobTerms
 from headrace.api.schemas import Name, Tags, view_of
 from headrace.domain.jobs.submission.submission import JobSpec
+from headrace.domain.json_decoding import decode_stored
 from headrace.domain.presets.filters import PresetChanges
 from headrace.domain.presets.models import Preset
 
@@ -59,7 +60,8 @@ class RunPreset(JobTerms, forbid_unknown_fields=True, kw_only=True):
 
     def spec_of(self, preset: Preset) -> JobSpec:
         """Return a job of the newest version of the preset's pipeline."""
-        return self.spec("$", pipeline=preset.pipeline, params=preset.params, preset_id=preset.id)
+        params = decode_stored(preset.params)
+        return self.spec("$", pipeline=preset.pipeline, params=params, preset_id=preset.id)
 
 
 class PresetView(Struct, kw_only=True):

@@ -61,7 +61,7 @@ def test_json_is_stored_as_one_line(shape: Any) -> None:
 def test_many_dear_numbers_are_checked_and_stored(shape: Any) -> None:
     began = time.process_time()
 
-    assert encoded([1e308] * 100_000, shape) == f"[{','.join(['1e308'] * 40_000)}]"
+    assert encoded([1e308] * 100_000, shape) == f"[{','.join(['1e308'] * 100_000)}]"
 
     # msgspec takes several seconds to read them.
     assert time.process_time() - began < 1.5
