@@ -8,6 +8,7 @@ import msgspec
 from headrace.domain.json_decoding import decode_json
 from headrace.domain.json_limits import ESCAPED_NUL, MAX_JSON_DEPTH, is_nested_deeper
 from headrace.domain.pipelines.definition import Node
+from headrace.workers.comparisons import compares_all
 from headrace.workers.json_faults import ENCODER, NOT_ENCODABLE, find_fault, find_nul
 from headrace.workers.losses import are_equal, find_loss
 from headrace.workers.value_parts import at_path
@@ -142,7 +143,8 @@ def _check(
         raise OutputError(mismatch, f"{subject} is not what its annotation says: {reason}") from error
     except (ValueError, RecursionError) as error:  # a `msgspec.Raw` may hold anything
         raise _unreadable(subject, error) from error
-    loss = None if are_equal(value, read) else find_loss(value, read, shape)
+    is_same = are_equal(value, read) and compares_all(shape)
+    loss = None if is_same else find_loss(value, read, shape)
     if loss is not None:
         raise OutputError(mismatch, f"{subject} would not be read as it was returned: {loss}")
     if ESCAPED_NUL in encoded and (path := find_nul(decode_json(encoded))) is not None:
