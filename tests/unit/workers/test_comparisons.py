@@ -12,6 +12,7 @@ import pytest
 from headrace.workers.comparisons import compares_all
 from headrace.workers.outputs import encode_output
 from headrace.workers.values import OutputError
+from support.param_types import LIST
 from support.worker_builders import returning
 
 
@@ -73,7 +74,7 @@ class Tree(msgspec.Struct):
 
 @pytest.mark.parametrize("kind", [Take, Named, Pair, Written])
 @pytest.mark.parametrize("score", [math.nan, math.inf, 2**53 + 1])
-@pytest.mark.parametrize("wrap", [lambda kind: kind, lambda kind: list[kind]], ids=["alone", "list"])
+@pytest.mark.parametrize("wrap", [lambda kind: kind, lambda kind: LIST[kind]], ids=["alone", "list"])
 def test_a_number_that_is_not_compared_is_refused_if_it_changes(
     kind: Any, score: float, wrap: Callable[[Any], Any]
 ) -> None:
