@@ -88,7 +88,11 @@ class OutputSizes:
         """Count an output that is stored already."""
         size = len(output) if output.isascii() else len(output.encode())
         self._job += size
-        self._result += size if node.is_result else 0
+        if node.is_result and node.for_each is None:
+            self._result = size
+        elif node.is_result:
+            # A list has a bracket or a comma before each output, and a bracket behind the last.
+            self._result = (self._result or 1) + size + 1
 
     def check(self, node: Node, key: str, output: str) -> None:
         """Count a new output.
