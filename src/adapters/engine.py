@@ -5,12 +5,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import structlog
+from sqlalchemy import event
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import PoolProxiedConnection
 
 from headrace.adapters.database import COMMAND_SECONDS, CONNECT_SECONDS, SESSION
+from headrace.domain.json_decoding import decode_json
 
 _log = structlog.get_logger(__name__)
 
@@ -48,7 +50,11 @@ def _encode_json(value: Any) -> str:
 
 
 def build_engine(url: str) -> AsyncEngine:
-    return create_async_engine(
+    """Build an engine that reads JSON columns as `msgspec.Raw`, and JSONB columns as values.
+
+    Values of JSON columns may be large, and are mostly sent on as they are.
+    """
+    engine = create_async_engine(
         sqlalchemy_url(url),
         pool_size=16,
         max_overflow=0,
@@ -56,7 +62,7 @@ def build_engine(url: str) -> AsyncEngine:
         pool_pre_ping=True,
         pool_recycle=1800,
         json_serializer=_encode_json,
-        json_deserializer=msgspec.json.decode,
+        json_deserializer=decode_json,
         # A logged error must not contain the values of a request.
         hide_parameters=True,
         connect_args={
@@ -64,4 +70,14 @@ def build_engine(url: str) -> AsyncEngine:
             "timeout": CONNECT_SECONDS,
             "command_timeout": COMMAND_SECONDS,
         },
+    )
+    event.listen(engine.sync_engine, "connect", _read_json_as_raw)
+    return engine
+
+
+def _read_json_as_raw(connection: Any, _record: Any) -> None:
+    connection.run_async(
+        lambda driver: driver.set_type_codec(
+            "json", schema="pg_catalog", format="binary", encoder=str.encode, decoder=msgspec.Raw
+        )
     )

@@ -9,6 +9,9 @@ from headrace.domain.jobs.attempts.changes import Change, WriteResult
 
 MAX_BATCH: Final = 100
 
+_MAX_BATCH_CHARS: Final = 4 * 1024 * 1024
+"""Sending a batch takes several copies of its texts. A larger change is a batch of its own."""
+
 _Key = tuple[UUID, int]
 
 
@@ -53,8 +56,12 @@ class PendingChanges:
     def take_batch(self) -> list[PendingChange]:
         """Take one change per job that is neither parked nor in flight, and mark the jobs as in flight."""
         batch: dict[UUID, PendingChange] = {}
+        size = 0
         for (job_id, _), pending in self._waiting.items():
             if job_id not in batch and job_id not in self._in_flight and not pending.is_parked:
+                size += pending.change.size
+                if batch and size > _MAX_BATCH_CHARS:
+                    break
                 batch[job_id] = pending
                 if len(batch) == MAX_BATCH:
                     break

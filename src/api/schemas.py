@@ -9,7 +9,9 @@ from uuid import UUID
 
 import msgspec
 from litestar.params import QueryParameter
-from msgspec import UNSET, Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from headrace.domain.omissions import OMITTED
 
 T = TypeVar("T")
 View = TypeVar("View")
@@ -64,6 +66,16 @@ class Problem(Struct, kw_only=True, omit_defaults=True):
     code: str
     instance: str
     errors: list[ProblemError] | None = None
+
+
+def shown(value: Any) -> Any:
+    """Return a JSON object as a view shows it, which is empty if a list leaves it out."""
+    return {} if value is OMITTED else value
+
+
+def omission(value: Any) -> bool | UnsetType:
+    """Return True if a list leaves *value* out, and otherwise nothing."""
+    return True if value is OMITTED else UNSET
 
 
 def view_of(kind: Callable[..., View], source: object, **computed: Any) -> View:

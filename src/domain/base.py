@@ -1,13 +1,14 @@
-"""The base of all tables: metadata, the database's clock, and JSON columns."""
+"""The base of all tables: metadata, the database's clock, and changes of JSON columns."""
 
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from advanced_alchemy.base import orm_registry
 from sqlalchemy import MetaData, func, select
-from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
-from sqlalchemy.ext.mutable import MutableDict
+
+from headrace.domain.json_decoding import decode_stored
 
 Session = AsyncSession | async_scoped_session[AsyncSession]
 
@@ -24,17 +25,16 @@ async def database_now(session: Session) -> datetime:
     return now
 
 
-def tracked_json() -> Any:
-    """Return the type of a JSON column that tracks its top-level keys; for nested ones use `merge_json`."""
-    return MutableDict.as_mutable(JSON())
+def set_json(obj: object, field: str, value: Any) -> None:
+    """Set a JSON column, unless its text is that of *value* already."""
+    old = getattr(obj, field)
+    if not isinstance(old, msgspec.Raw) or bytes(old) != msgspec.json.encode(value):
+        setattr(obj, field, value)
 
 
 def merge_json(obj: object, field: str, patch: dict[str, Any]) -> None:
-    """Merge *patch* into the JSON object in *field*, as RFC 7396 does: None removes a key.
-
-    The attribute is assigned again, so that changes in nested objects are written.
-    """
-    setattr(obj, field, _merged(getattr(obj, field) or {}, patch))
+    """Merge *patch* into the JSON object in *field*, as RFC 7396 does: None removes a key."""
+    set_json(obj, field, _merged(decode_stored(getattr(obj, field)) or {}, patch))
 
 
 def _merged(old: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Encodes an author's value as JSON, and finds the part of it that JSON has no form for."""
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +19,7 @@ from headrace.workers.value_parts import (
 )
 from headrace.workers.values import error_text
 
+_MAX_SEARCHED_PARTS: Final = 100_000
 NOT_ENCODABLE: Final = (TypeError, ValueError, RecursionError, OverflowError)
 
 
@@ -28,12 +30,25 @@ class ValueFault(Struct, frozen=True):
     is_mismatch: bool
 
 
-def find_fault(value: Any) -> ValueFault | None:
-    """Return the first part that JSON has no form for, with its path: NaN, a key that is no text."""
-    return next(_faults(value, "$", 0, set()), None)
+def find_fault(value: Any, error: Exception) -> ValueFault:
+    """Return the first part that JSON has no form for, with its path: NaN, a key that is no text.
+
+    If the first 100,000 parts have a form, the reason is that of *error*.
+    """
+    searched = 0
+    for fault in islice(_faults(value, "$", 0, set()), _MAX_SEARCHED_PARTS):
+        if fault is not None:
+            return fault
+        searched += 1
+    reason = error_text(error)
+    if searched == _MAX_SEARCHED_PARTS:
+        reason = f"{reason} - not in its first {searched} parts"
+    return ValueFault(reason, is_mismatch=False)
 
 
-def _faults(value: Any, path: str, level: int, visited: set[int]) -> Iterator[ValueFault]:
+def _faults(value: Any, path: str, level: int, visited: set[int]) -> Iterator[ValueFault | None]:
+    """Yield None for each part that is searched, and each fault."""
+    yield None
     value = plain_scalar(value)
     parts = named_parts(value)
     if is_not_finite(value):

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from headrace.domain.json_decoding import decode_json
 from headrace.domain.json_limits import ESCAPED_NUL, MAX_JSON_DEPTH, is_nested_deeper
 from headrace.domain.redaction import redact_values
 from headrace.workers.value_sizes import is_small
@@ -28,7 +29,7 @@ def plain_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
                 return dict(_DROPPED)
             encoded = msgspec.json.encode(value)
             is_deep = is_nested_deeper(encoded, _MAX_FIELD_DEPTH)
-            decoded = value_text(value) if is_deep else msgspec.json.decode(encoded)
+            decoded = value_text(value) if is_deep else decode_json(encoded)
             plain[key] = _without_nul(decoded) if ESCAPED_NUL in encoded else decoded
             left -= len(encoded)
         except Exception:  # noqa: BLE001  (an author's value may raise anything)

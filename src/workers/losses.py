@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import inspect
 
+from headrace.domain.json_decoding import decode_json
 from headrace.domain.pipelines.value_schemas import bare
 from headrace.workers.value_parts import (
     at_path,
@@ -49,7 +50,7 @@ def _losses(value: Any, read: Any, kind: inspect.Type, path: str) -> Iterator[st
     if isinstance(value, msgspec.Raw):
         return  # the author's JSON is read as it was written
     if isinstance(read, msgspec.Raw):
-        read = msgspec.json.decode(read)
+        read = decode_json(bytes(read))
     record = record_fields(value)
     if isinstance(value, Mapping):
         yield from _mapping_losses(value, read, kind, path)
@@ -91,7 +92,8 @@ def _list_losses(value: Iterable[Any], read: Any, kind: inspect.Type, path: str)
 def _set_losses(value: Iterable[Any], read: Any, kind: inspect.Type, path: str) -> Iterator[str]:
     inner = _part_kind(kind)
     for part in value:
-        if part in read or any(_is_read_as_it_was(part, other, inner) for other in read):
+        candidates = [part] if record_fields(part) is None and part in read else read
+        if any(next(_losses(part, other, inner, path), None) is None for other in candidates):
             continue
         yield at_path(
             number_reason(part)
@@ -106,8 +108,6 @@ def _record_losses(
 ) -> Iterator[str]:
     parts = read if isinstance(read, Mapping) else record_fields(read)
     config = getattr(value, "__struct_config__", None)
-    if are_equal(value, read):
-        return
     if parts is None and config is not None and config.array_like:
         tag = [] if config.tag is None else [config.tag]
         yield from _list_losses([*tag, *record.values()], read, kind, path)

@@ -5,14 +5,18 @@ from typing import Any, Final
 
 import msgspec
 
+from headrace.domain.json_decoding import decode_json
 from headrace.domain.json_limits import ESCAPED_NUL, MAX_JSON_DEPTH, is_nested_deeper
 from headrace.domain.pipelines.definition import Node
-from headrace.workers.json_faults import ENCODER, NOT_ENCODABLE, ValueFault, find_fault, find_nul
+from headrace.workers.comparisons import compares_all
+from headrace.workers.json_faults import ENCODER, NOT_ENCODABLE, find_fault, find_nul
 from headrace.workers.losses import are_equal, find_loss
 from headrace.workers.value_parts import at_path
 from headrace.workers.values import OutputError, error_text
 
 MAX_ITEMS: Final = 10_000
+# Outside of texts, where only a `msgspec.Raw` has them; frames of the event stream are single lines.
+_TO_ONE_LINE: Final = str.maketrans("\r\n", "  ")
 
 
 def encode_output(node: Node, key: str, value: Any, limit: int) -> str:
@@ -84,7 +88,11 @@ class OutputSizes:
         """Count an output that is stored already."""
         size = len(output) if output.isascii() else len(output.encode())
         self._job += size
-        self._result += size if node.is_result else 0
+        if node.is_result and node.for_each is None:
+            self._result = size
+        elif node.is_result:
+            # A list has a bracket or a comma before each output, and a bracket behind the last.
+            self._result = (self._result or 1) + size + 1
 
     def check(self, node: Node, key: str, output: str) -> None:
         """Count a new output.
@@ -112,7 +120,7 @@ def _encode(value: Any, subject: str, mismatch: str) -> bytes:
     try:
         return ENCODER.encode(value)
     except NOT_ENCODABLE as error:
-        fault = find_fault(value) or ValueFault(error_text(error), is_mismatch=False)
+        fault = find_fault(value, error)
         code = mismatch if fault.is_mismatch else "output_invalid"
         raise OutputError(code, f"{subject} cannot be stored as JSON: {fault.reason}") from error
 
@@ -125,7 +133,7 @@ def _check_depth(encoded: bytes, levels: int, subject: str) -> None:
 def _check(
     value: Any, encoded: bytes, decode: Callable[[Any], Any], shape: Any, subject: str, mismatch: str
 ) -> str:
-    """Check that a later step reads *value* from *encoded*, and return *encoded* as text.
+    """Check that a later step reads *value* from *encoded*, and return *encoded* as text of one line.
 
     Raises:
         OutputError: *mismatch*, or `output_invalid`.
@@ -134,15 +142,28 @@ def _check(
         read = decode(encoded)
         text = encoded.decode()
     except msgspec.ValidationError as error:
-        fault = find_fault(value)
-        reason = error_text(error) if fault is None else fault.reason
+        _require_readable(encoded, subject)
+        reason = find_fault(value, error).reason
         raise OutputError(mismatch, f"{subject} is not what its annotation says: {reason}") from error
     except (ValueError, RecursionError) as error:  # a `msgspec.Raw` may hold anything
-        raise OutputError("output_invalid", f"{subject} cannot be stored as JSON: {error}") from error
-    loss = None if are_equal(value, read) else find_loss(value, read, shape)
+        raise _unreadable(subject, error) from error
+    is_same = are_equal(value, read) and compares_all(shape)
+    loss = None if is_same else find_loss(value, read, shape)
     if loss is not None:
         raise OutputError(mismatch, f"{subject} would not be read as it was returned: {loss}")
-    if ESCAPED_NUL in encoded and (path := find_nul(msgspec.json.decode(encoded))) is not None:
+    if ESCAPED_NUL in encoded and (path := find_nul(decode_json(encoded))) is not None:
         reason = at_path("holds a NUL character, which cannot be stored", path)
         raise OutputError("output_invalid", f"{subject} {reason}")
-    return text
+    return text.translate(_TO_ONE_LINE) if b"\n" in encoded or b"\r" in encoded else text
+
+
+def _require_readable(encoded: bytes, subject: str) -> None:
+    """Check that *encoded* can be read at all, which the JSON of a `msgspec.Raw` need not be."""
+    try:
+        decode_json(encoded)
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(subject, error) from error
+
+
+def _unreadable(subject: str, error: Exception) -> OutputError:
+    return OutputError("output_invalid", f"{subject} cannot be stored as JSON: {error_text(error)}")

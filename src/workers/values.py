@@ -1,5 +1,6 @@
 """Turns values from an author's code into text and JSON that PostgreSQL can store."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -50,6 +51,15 @@ def safe_text(text: str, limit: int) -> str:
 
 def value_text(value: object) -> str:
     return plain_text(_text_of(value, repr), _MAX_FIELD_BYTES)
+
+
+def finite_number(value: float) -> float:
+    """Return *value* as a finite float; infinities, NaN and integers that no float holds become 0."""
+    try:
+        number = float(value)
+    except OverflowError:
+        return 0.0
+    return number if math.isfinite(number) else 0.0
 
 
 def bytes_or_path(source: object) -> bytes | Path:

@@ -178,4 +178,5 @@ async def test_the_newest_jobs_of_an_owner_are_read_in_index_order(
         limited = next(part for part in parts if part["Node Type"] == "Limit")
         (page,) = [part for part in limited["Plans"] if part.get("Parent Relationship") == "Outer"]
         assert page["Index Name"] == "ix_jobs_owner_newest"
-        assert "Sort" not in {part["Node Type"] for part in parts}
+        # The page itself is sorted again after the sizes of its values are known.
+        assert "Sort" not in {part["Node Type"] for part in nodes(limited)}

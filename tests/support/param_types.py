@@ -32,6 +32,16 @@ class Level(enum.IntEnum):
     HIGH = 2
 
 
+class Access(enum.IntFlag):
+    READ = 1
+    WRITE = 2
+
+
+class Side(enum.Flag):
+    LEFT = 1
+    RIGHT = 4
+
+
 class Circle(Struct, tag=True):
     radius: float
     drawn: datetime | None = None
@@ -102,6 +112,8 @@ SCALARS: Final[list[Typed]] = [
     (Annotated[str, Meta(pattern="^[a-z]+_[0-9]$")], st.from_regex("[a-z]+_[0-9]", fullmatch=True)),
     (Colour, st.sampled_from(["red", "blue"])),
     (Level, st.sampled_from([1, 2])),
+    (Access, st.sampled_from([0, 1, 3, 7])),
+    (Side, st.sampled_from([0, 1, 4, 5])),
     (Literal["a", 7], st.sampled_from(["a", 7])),
     (Circle | Square, st.sampled_from([{"type": "Circle", "radius": 1.5}, {"type": "Square", "side": "1"}])),
     (Point, st.sampled_from([[1], [2, "03:04:05"]])),
@@ -125,6 +137,8 @@ KEYS: Final[list[Typed]] = [
     (timedelta, st.timedeltas().map(_seconds)),
     (Colour, st.sampled_from(["red", "blue"])),
     (Level, st.sampled_from(["1", "2"])),
+    (Access, st.sampled_from(["0", "3", "7"])),
+    (Side, st.sampled_from(["0", "5"])),
     (Literal["a", 7], st.sampled_from(["a", "7"])),
     (int | UUID, st.integers().map(str) | st.uuids().map(str)),
     (int | None, st.integers().map(str)),

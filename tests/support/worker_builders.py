@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -16,6 +15,7 @@ from headrace.domain.jobs.attempts.changes import Change, StepChange
 from headrace.domain.jobs.attempts.claims import Claim, StepRecord
 from headrace.domain.jobs.attempts.stored_items import split_items
 from headrace.domain.jobs.states import StepState
+from headrace.domain.json_decoding import build_decoder
 from headrace.domain.pipelines.definition import Node, Pipeline, RunsIn, Step, StepHandle, step
 from headrace.workers.attempt.plan import Plan, StepPlan
 
@@ -98,9 +98,7 @@ def new_node(
 
 def returning(shape: Any) -> Node:
     """Return the node of a step whose output is annotated as *shape*."""
-    return dataclasses.replace(
-        new_node(), output_type=shape, decode_output=msgspec.json.Decoder(shape).decode
-    )
+    return dataclasses.replace(new_node(), output_type=shape, decode_output=build_decoder(shape))
 
 
 def new_run(node: Node, index: int | None = None, *, tries: int = 0, output: str | None = None) -> StepPlan:

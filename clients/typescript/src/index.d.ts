@@ -36,6 +36,8 @@ export interface Job {
   preset_id: string | null;
   /** True in a list if the result is large: only the job by itself has it. */
   result_omitted?: boolean;
+  params_omitted?: boolean;
+  meta_omitted?: boolean;
 }
 
 export interface File {

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from headrace.api.schemas import view_of
+from headrace.api.schemas import omission, shown, view_of
 from headrace.domain.files.models import File
 
 
@@ -23,10 +23,17 @@ class FileView(Struct, kw_only=True):
     created_at: datetime
     owner_id: UUID
     meta: dict[str, Any]
+    meta_omitted: bool | UnsetType = UNSET
+    """True in a list if *meta* has more than 64 KiB, or does not fit into the list's 8 MiB.
+
+    Then it is empty there, and the file itself has it.
+    """
 
     @classmethod
     def of(cls, file: File) -> "FileView":
-        return view_of(cls, file, sha256=file.sha256.hex())
+        return view_of(
+            cls, file, sha256=file.sha256.hex(), meta=shown(file.meta), meta_omitted=omission(file.meta)
+        )
 
 
 class PatchFile(Struct, forbid_unknown_fields=True):

@@ -7,12 +7,12 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from headrace.api.schemas import END_OF_TEXT, Name, Tags, Timestamp, view_of
+from headrace.api.schemas import END_OF_TEXT, Name, Tags, Timestamp, omission, shown, view_of
 from headrace.api.timestamps import check_timestamp
 from headrace.domain.jobs.models import Job, StepRun
-from headrace.domain.jobs.results import OMITTED
 from headrace.domain.jobs.states import StepState
 from headrace.domain.jobs.submission.submission import PLACEHOLDER_TIME, JobSpec, NewJob
+from headrace.domain.omissions import OMITTED
 
 QueueName = Annotated[
     str, Meta(min_length=1, max_length=64, pattern=rf"^[A-Za-z0-9][A-Za-z0-9_.-]*{END_OF_TEXT}")
@@ -116,7 +116,14 @@ class JobView(Struct, kw_only=True):
     owner_id: UUID
     preset_id: UUID | None = None
     result_omitted: bool | UnsetType = UNSET
-    """True in a list if the result has more than 64 KiB: then it is null there, and the job itself has it."""
+    """True in a list if the result has more than 64 KiB, or does not fit into the list's 8 MiB.
+
+    Then it is null there, and the job itself has it.
+    """
+    params_omitted: bool | UnsetType = UNSET
+    """As *result_omitted*; the list then has an empty object in its place."""
+    meta_omitted: bool | UnsetType = UNSET
+    """As *params_omitted*."""
 
     @classmethod
     def accepted(cls, job: NewJob, owner_id: UUID) -> "JobView":
@@ -157,7 +164,11 @@ class JobView(Struct, kw_only=True):
             job,
             waiting_for=waiting_for,
             result=None if job.result is OMITTED else job.result,
-            result_omitted=True if job.result is OMITTED else UNSET,
+            result_omitted=omission(job.result),
+            params=shown(job.params),
+            params_omitted=omission(job.params),
+            meta=shown(job.meta),
+            meta_omitted=omission(job.meta),
             error=_error_view(job.error),
             tags=[tag.name for tag in job.tags],
         )
@@ -179,7 +190,10 @@ class StepView(Struct, kw_only=True):
     started_at: datetime | None
     finished_at: datetime | None
     output_omitted: bool | UnsetType = UNSET
-    """True in a list of jobs if the output has more than 64 KiB: it is null there, and `/steps` has it."""
+    """True in a list of jobs if the output has more than 64 KiB, or does not fit into the list's 8 MiB.
+
+    Then it is null there, and `/steps` has it.
+    """
 
     @classmethod
     def of(cls, run: StepRun, reported: dict[str, Any]) -> "StepView":
@@ -192,7 +206,7 @@ class StepView(Struct, kw_only=True):
             message=report.get("message"),
             # The row of a whole `for_each` step holds the items; their outputs are in the rows of the items.
             output=[] if run.items is not None else None if run.output is OMITTED else run.output,
-            output_omitted=True if run.output is OMITTED else UNSET,
+            output_omitted=omission(run.output),
             error=_error_view(run.error),
         )
 

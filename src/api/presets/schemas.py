@@ -7,8 +7,9 @@ from uuid import UUID
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from headrace.api.jobs.schemas import JobTerms
-from headrace.api.schemas import Name, Tags, view_of
+from headrace.api.schemas import Name, Tags, omission, shown, view_of
 from headrace.domain.jobs.submission.submission import JobSpec
+from headrace.domain.json_decoding import decode_stored
 from headrace.domain.presets.filters import PresetChanges
 from headrace.domain.presets.models import Preset
 
@@ -59,7 +60,8 @@ class RunPreset(JobTerms, forbid_unknown_fields=True, kw_only=True):
 
     def spec_of(self, preset: Preset) -> JobSpec:
         """Return a job of the newest version of the preset's pipeline."""
-        return self.spec("$", pipeline=preset.pipeline, params=preset.params, preset_id=preset.id)
+        params = decode_stored(preset.params)
+        return self.spec("$", pipeline=preset.pipeline, params=params, preset_id=preset.id)
 
 
 class PresetView(Struct, kw_only=True):
@@ -74,7 +76,18 @@ class PresetView(Struct, kw_only=True):
     tags: list[str]
     created_at: datetime
     updated_at: datetime
+    params_omitted: bool | UnsetType = UNSET
+    """True in a list if the params have more than 64 KiB, or do not fit into the list's 8 MiB.
+
+    Then they are empty there, and the preset itself has them.
+    """
 
     @classmethod
     def of(cls, preset: Preset) -> "PresetView":
-        return view_of(cls, preset, tags=[tag.name for tag in preset.tags])
+        return view_of(
+            cls,
+            preset,
+            tags=[tag.name for tag in preset.tags],
+            params=shown(preset.params),
+            params_omitted=omission(preset.params),
+        )

@@ -25,6 +25,7 @@ from headrace.domain.jobs.service import JobService
 
 _log = structlog.get_logger(__name__)
 
+_TO_ONE_LINE: Final = bytes.maketrans(b"\r\n", b"  ")
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -94,4 +95,7 @@ async def _lines(job_id: UUID, frames: AsyncIterator[list[Frame]]) -> AsyncItera
 
 def _line(frame: Frame) -> bytes:
     event_id = b"" if frame.seq is None else b"id: %d\n" % frame.seq
-    return event_id + b"data: " + frame.data + b"\n\n"
+    data = frame.data
+    if b"\n" in data or b"\r" in data:  # only outside of texts, from a release that kept them
+        data = data.translate(_TO_ONE_LINE)
+    return event_id + b"data: " + data + b"\n\n"

@@ -7,9 +7,8 @@ from uuid import UUID
 from advanced_alchemy.base import DefaultBase, UUIDv7AuditBase
 from advanced_alchemy.types import DateTimeUTC
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, LargeBinary, String
+from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.orm import Mapped, mapped_column
-
-from headrace.domain.base import tracked_json
 
 
 class File(UUIDv7AuditBase):
@@ -36,7 +35,7 @@ class File(UUIDv7AuditBase):
     size: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[bytes] = mapped_column(LargeBinary(32))
     blob_key: Mapped[UUID]
-    meta: Mapped[dict[str, Any]] = mapped_column(tracked_json(), default=dict, server_default="{}")
+    meta: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict, server_default="{}")
 
 
 class BlobRemoval(DefaultBase):

@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSON, JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from headrace.domain.base import DATABASE_NOW, tracked_json
+from headrace.domain.base import DATABASE_NOW
 from headrace.domain.files.models import File
 from headrace.domain.jobs.claim_rules import (
     HEAD_START_SQL,
@@ -118,7 +118,7 @@ class Job(UUIDv7AuditBase):
     version: Mapped[int]
     state: Mapped[JobState] = mapped_column(_StateColumn(JobState), default=JobState.QUEUED)
     params: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
-    meta: Mapped[dict[str, Any]] = mapped_column(tracked_json(), default=dict)
+    meta: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     result: Mapped[Any | None] = mapped_column(JSON(none_as_null=True), default=None)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True), default=None)
 

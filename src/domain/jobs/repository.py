@@ -6,8 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from sqlalchemy import Select, Text, cast, delete, or_, select, text, update
-from sqlalchemy.orm import defer, joinedload, selectinload
-from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm import joinedload, selectinload
 from sqlalchemy.sql.base import ExecutableOption
 
 from headrace.domain.accounts.reach import Reach
@@ -15,10 +14,9 @@ from headrace.domain.base import DATABASE_NOW, Session
 from headrace.domain.events.encoding import EncodedEvent
 from headrace.domain.jobs.filters import Include, JobFilter
 from headrace.domain.jobs.models import Job, StepRun
-from headrace.domain.jobs.results import OMITTED
 from headrace.domain.jobs.settling import settle_steps_sql
 from headrace.domain.jobs.states import JobState, StepState
-from headrace.domain.jobs.step_lists import listed, load_listed_steps
+from headrace.domain.jobs.step_lists import load_listed_steps
 from headrace.domain.paging import SortColumns, fetch_page, sort_order, substring_pattern
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.tags.links import set_tags
@@ -65,19 +63,17 @@ class JobRepository:
     async def fetch_page(self, reach: Reach, filters: JobFilter) -> tuple[list[Job], int]:
         """Return a page in a stable order, and how many jobs match in all.
 
-        Large results and outputs are `OMITTED`.
+        Large values are `OMITTED`, and those that follow many others.
         """
-        rows, total = await fetch_page(
+        jobs, total = await fetch_page(
             self._session,
-            matching_jobs(reach, filters).add_columns(*listed(Job.result)),
+            matching_jobs(reach, filters),
             order=sort_order(SORT_COLUMNS, filters.order_by, Job.id),
             limit=filters.limit,
             offset=filters.offset,
-            options=[defer(Job.result), *_load_options(filters.include, is_list=True)],
+            options=_load_options(filters.include, is_list=True),
+            large=(Job.params, Job.meta, Job.result),
         )
-        for job, result, is_omitted, _ in rows:
-            set_committed_value(job, "result", OMITTED if is_omitted else result)
-        jobs = [row[0] for row in rows]
         if Include.STEPS in filters.include:
             await load_listed_steps(self._session, jobs)
         return jobs, total

@@ -2,29 +2,26 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, case, cast, func, literal, select
-from sqlalchemy.orm import InstrumentedAttribute, defer
+from sqlalchemy import func, select
+from sqlalchemy.orm import defer
 from sqlalchemy.orm.attributes import set_committed_value
 
 from headrace.domain.base import Session
 from headrace.domain.jobs.models import Job, StepRun
-from headrace.domain.jobs.results import MAX_REPEATED_BYTES, OMITTED
-
-
-def listed(column: "InstrumentedAttribute[Any | None]") -> tuple[ColumnElement[Any], ColumnElement[bool]]:
-    """Return a JSON *column* as a list shows it, null where it is too large, and whether it is too large."""
-    size = func.octet_length(cast(column, Text))
-    is_large = func.coalesce(size > MAX_REPEATED_BYTES, literal(value=False))
-    return case((~is_large, column)), is_large
+from headrace.domain.omissions import OMITTED
+from headrace.domain.paging import listed
 
 
 async def load_listed_steps(session: Session, jobs: Sequence[Job]) -> None:
     """Set `step_runs` of each job. Large outputs are `OMITTED`, and items are None, as many as there are."""
     statement = (
-        select(StepRun, *listed(StepRun.output), func.json_array_length(StepRun.items))
+        select(
+            StepRun,
+            *listed([StepRun.output], [StepRun.job_id.desc(), StepRun.key]),
+            func.json_array_length(StepRun.items),
+        )
         .where(StepRun.job_id.in_([job.id for job in jobs]))
         .options(defer(StepRun.output), defer(StepRun.items))
     )

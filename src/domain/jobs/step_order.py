@@ -1,10 +1,14 @@
 """The step runs of a job in the order of its graph. Pure."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from headrace.domain.jobs.models import Job, StepRun
 from headrace.domain.jobs.states import StepState
+
+_split: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def in_graph_order(job: Job, graph: Sequence[dict[str, Any]], stored: Sequence[StepRun]) -> list[StepRun]:
@@ -22,12 +26,17 @@ def in_graph_order(job: Job, graph: Sequence[dict[str, Any]], stored: Sequence[S
         group = next((run for run in runs if run.items is not None), None)
         if group is None:
             ordered += runs or [_not_begun(job, name, None)]
-        elif not group.items:
+        elif not (count := _count(group.items)):
             ordered.append(group)
         else:
             begun = {run.index: run for run in runs if run.index is not None}
-            ordered += [begun.get(index) or _not_begun(job, name, index) for index in range(len(group.items))]
+            ordered += [begun.get(index) or _not_begun(job, name, index) for index in range(count)]
     return ordered
+
+
+def _count(items: Any) -> int:
+    """Return the number of *items*, which are a JSON array if they were read from the database."""
+    return len(_split(items) if isinstance(items, msgspec.Raw) else items)
 
 
 def _not_begun(job: Job, name: str, index: int | None) -> StepRun:

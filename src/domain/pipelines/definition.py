@@ -3,7 +3,7 @@
 import inspect
 import re
 import typing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, overload
@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, overload
 import msgspec
 
 from headrace.domain.errors import HeadraceError
+from headrace.domain.json_decoding import Decode, build_decoder
 from headrace.domain.pipelines.schemas import accepts_objects, type_schema
 
 RunsIn = Literal["loop", "thread", "process"]
@@ -20,6 +21,7 @@ R = TypeVar("R")
 SchemaOf = Callable[[Any], dict[str, Any]]
 """A function that returns the JSON Schema of a type."""
 
+_split: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 MAX_VERSION: Final = 2**31 - 1
 # The decorator recognises this object, so that an hour that an author has chosen is not taken for it.
@@ -133,15 +135,10 @@ class Node:
     is_result: bool
     output_type: Any
     item_type: Any
-    decode_item: Callable[[str | bytes], Any]
+    decode_item: Decode
     """Decodes an item from JSON into its type."""
-    decode_output: Callable[[str | bytes], Any]
+    decode_output: Decode
     """Decodes an output from JSON into its type; that of a single item if there are many."""
-
-
-def _decoder(shape: Any) -> Callable[[str | bytes], Any]:
-    decode: Callable[[str | bytes], Any] = msgspec.json.Decoder(shape).decode
-    return decode
 
 
 class Pipeline:
@@ -171,7 +168,7 @@ class Pipeline:
             raise PipelineDefinitionError(
                 f"pipeline {name!r}: params are a JSON object, such as a msgspec Struct, not {params!r}"
             )
-        self.decode_params = _decoder(params)
+        self.decode_params = build_decoder(params)
         """Decodes parameters from JSON into their type."""
 
     def add(
@@ -223,8 +220,8 @@ class Pipeline:
             is_result=result,
             output_type=output_type,
             item_type=item_type,
-            decode_item=_decoder(item_type),
-            decode_output=_decoder(output_type),
+            decode_item=build_decoder(item_type),
+            decode_output=build_decoder(output_type),
         )
         self.followers[name] = ()
         for earlier in before:
@@ -257,12 +254,10 @@ class Pipeline:
     def decode_output(self, step: StepHandle, raw: str) -> Any:
         """Decode the output of *step* from JSON into its annotated type; for `for_each` into a list of it."""
         node = self.nodes[step.name]
-        shape = list[node.output_type] if node.for_each else node.output_type  # type: ignore[name-defined]
-        return msgspec.json.decode(raw, type=shape)
-
-    def decode_each_output(self, step: StepHandle, raw: str) -> Iterator[Any]:
-        """Decode the outputs of a `for_each` step from the JSON list of them, one at each turn."""
-        return map(self.nodes[step.name].decode_output, msgspec.json.decode(raw, type=list[msgspec.Raw]))
+        if node.for_each is None:
+            return node.decode_output(raw)
+        # One after the other, so that in a thread other threads run between.
+        return [node.decode_output(bytes(part)) for part in _split(raw)]
 
     def graph(self) -> list[dict[str, Any]]:
         """Return the steps as plain JSON values, in the order in which they were added."""

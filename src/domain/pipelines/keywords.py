@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 import msgspec
@@ -118,6 +118,8 @@ def _key_type(schema: dict[str, Any]) -> Any:
     """Return the type of a key with the schema of its number: `KEY` in value_schemas.py."""
     if schema.get("format") == "decimal":
         return Decimal
+    if "enum" in schema:
+        return Literal[tuple(schema["enum"])]
     limits = {
         "ge": schema.get("minimum"),
         "gt": schema.get("exclusiveMinimum"),

@@ -16,6 +16,7 @@ from headrace.domain.pipelines.value_schemas import (
     COLLECTION,
     FIELDS,
     bare,
+    flag_schema,
     key_schema,
     scalar_keywords,
 )
@@ -110,7 +111,7 @@ class _Refiner:
                 schema["propertyNames"] = {**schema.get("propertyNames", {}), **keys} if keys else False
             self.refine(kind.value_type, schema.get("additionalProperties"))
         else:
-            schema.update(scalar_keywords(kind))
+            _refine_scalar(kind, schema)
 
     def _refine_items(self, kind: inspect.CollectionType, schema: dict[str, Any]) -> None:
         if self._with_shapes and isinstance(kind, inspect.VarTupleType):
@@ -130,6 +131,13 @@ class _Refiner:
             self._refine_all((field.type for field in kind.fields), schema["prefixItems"][tags:])
         for field in kind.fields:
             self.refine(field.type, schema.get("properties", {}).get(field.encode_name))
+
+
+def _refine_scalar(kind: inspect.Type, schema: dict[str, Any]) -> None:
+    flags = flag_schema(kind)
+    if flags is not None:
+        del schema["enum"]  # the members, without their combinations
+    schema.update(scalar_keywords(kind) if flags is None else flags)
 
 
 def _in_schema_order(kinds: Iterable[inspect.Type]) -> list[inspect.Type]:

@@ -1,5 +1,6 @@
 """Keywords of a JSON Schema for single values and for the keys of objects, which msgspec leaves out. Pure."""
 
+import enum
 from typing import Any, Final
 
 from msgspec import inspect
@@ -24,6 +25,7 @@ INTEGER_KEY: Final = "^-?(?:0|[1-9][0-9]*)$"
 
 _DATE_TIME_FORMATS: Final = {True: "date-time", False: "date-time-local", None: "date-time"}
 _TIME_FORMATS: Final = {True: "time", False: "partial-time", None: "time"}
+_MAX_LISTED_BITS: Final = 255
 _BYTES: Final = (inspect.BytesType, inspect.ByteArrayType, inspect.MemoryViewType)
 _TEXT_FORMATS: Final = {
     inspect.DateType: "date",
@@ -42,6 +44,26 @@ def bare(kind: inspect.Type) -> inspect.Type:
     while isinstance(kind, inspect.Metadata):
         kind = kind.type
     return kind
+
+
+def flag_schema(kind: inspect.Type) -> dict[str, Any] | None:
+    """Return the schema of the members of a flag and their combinations; None for other types."""
+    if not isinstance(kind, inspect.EnumType) or not issubclass(kind.cls, enum.Flag):
+        return None
+    all_bits = (1 << max((member.value.bit_length() for member in kind.cls), default=0)) - 1
+    if _is_value(kind.cls, all_bits + 1):  # an `IntFlag` keeps bits that it does not know
+        return {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
+    if all_bits > _MAX_LISTED_BITS:
+        return {"type": "integer", "minimum": ~all_bits, "maximum": all_bits}
+    return {"enum": [value for value in range(~all_bits, all_bits + 1) if _is_value(kind.cls, value)]}
+
+
+def _is_value(kind: Any, value: int) -> bool:
+    try:
+        kind(value)
+    except ValueError:
+        return False
+    return True
 
 
 def scalar_keywords(kind: inspect.Type) -> dict[str, Any]:
@@ -65,6 +87,8 @@ def key_schema(kind: inspect.Type) -> dict[str, Any] | None:
         return None  # msgspec's schema has the limits of texts
     if isinstance(kind, inspect.UnionType):
         return _union_schema(kind)
+    if (flags := flag_schema(kind)) is not None:
+        return {"pattern": INTEGER_KEY, KEY: flags}
     if isinstance(kind, inspect.EnumType | inspect.LiteralType):
         values = kind.values if isinstance(kind, inspect.LiteralType) else [each.value for each in kind.cls]
         return {"enum": sorted(str(value) for value in values if value is not None)}

@@ -8,10 +8,11 @@ from msgspec import UNSET
 from uuid_utils.compat import uuid7
 
 from headrace.domain.accounts.reach import Reach
-from headrace.domain.base import Session, database_now
+from headrace.domain.base import Session, database_now, set_json
 from headrace.domain.conflicts import translate_unique_violation
 from headrace.domain.heavy_work import HeavyWork
 from headrace.domain.jobs.errors import PresetNotFoundError
+from headrace.domain.json_decoding import decode_stored
 from headrace.domain.json_limits import check_size
 from headrace.domain.pipelines.repository import PipelineRepository
 from headrace.domain.pipelines.service import (
@@ -97,14 +98,16 @@ class PresetService:
         if changes.pipeline is not UNSET or changes.params is not UNSET:
             await self._check(
                 preset.pipeline if changes.pipeline is UNSET else changes.pipeline,
-                preset.params if changes.params is UNSET else changes.params,
+                decode_stored(preset.params) if changes.params is UNSET else changes.params,
             )
         title = preset.title if changes.title is UNSET else changes.title
         async with translate_unique_violation(self._session, _UNIQUE_TITLE, PresetTitleTakenError(title)):
-            for name in ("title", "description", "pipeline", "params"):
+            for name in ("title", "description", "pipeline"):
                 value = getattr(changes, name)
                 if value is not UNSET:
                     setattr(preset, name, value)
+            if changes.params is not UNSET:
+                set_json(preset, "params", changes.params)
         if changes.tags is not UNSET:
             await self._repository.set_tags(preset, changes.tags)
         return await self.get(preset_id, reach)

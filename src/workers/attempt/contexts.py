@@ -61,7 +61,7 @@ class LoopContext:
     async def output(self, step: StepHandle) -> Any:
         raw = await self.fetch_output(step)
         if len(raw) <= MAX_LOOP_CHARS:
-            return self._pipeline.decode_output(step, raw)
+            return self.decode_output(step, raw)
         decode = attributed(self.decode_output)
         return await call_in_thread(f"headrace-{self._identity.name}-json", decode, step, raw)
 
@@ -70,9 +70,6 @@ class LoopContext:
         return self._host.output(step)
 
     def decode_output(self, step: StepHandle, raw: str) -> Any:
-        """Decode an output in a thread. A large list is decoded in parts, so that the loop runs between."""
-        if len(raw) > MAX_LOOP_CHARS and self._pipeline.nodes[step.name].for_each is not None:
-            return list(self._pipeline.decode_each_output(step, raw))
         return self._pipeline.decode_output(step, raw)
 
     async def progress(self, done: float, total: float, message: str | None = None) -> None:

@@ -20,6 +20,10 @@ T = TypeVar("T")
 
 # A coroutine step has this time to notice a stop by itself; then its task is cancelled.
 _COURTESY_SECONDS: Final = 0.2
+# How often a large output is encoded and checked if other coroutines may have changed it meanwhile.
+_MAX_ENCODINGS: Final = 3
+# No change by another coroutine causes these errors.
+_LASTING: Final = frozenset({"output_invalid", "output_too_large"})
 
 
 class StepStoppedError(Exception):
@@ -86,13 +90,14 @@ class LoopExecutor:
             is_short = False
         if is_short:
             return encode_output(*arguments)
-        try:
-            return await self._call_in_thread(encode_output, *arguments)
-        except Exception as error:
-            if isinstance(error, OutputError) and error.code == "output_too_large":
-                raise
-            # Another coroutine may have changed the value meanwhile.
-            return encode_output(*arguments)
+        for _ in range(_MAX_ENCODINGS - 1):
+            try:
+                return await self._call_in_thread(encode_output, *arguments)
+            except Exception as error:
+                if isinstance(error, OutputError) and error.code in _LASTING:
+                    raise
+                # Another coroutine may have changed the value meanwhile.
+        return await self._call_in_thread(encode_output, *arguments)
 
     async def _call_in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         future = call_in_thread(f"headrace-{self._node.name}-json", attributed(function), *arguments)

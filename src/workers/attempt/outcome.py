@@ -17,8 +17,8 @@ from headrace.domain.events.types import (
 )
 from headrace.domain.jobs.attempts.changes import JobMove, WriteResult
 from headrace.domain.jobs.attempts.queue import JOB_TIMEOUT
-from headrace.domain.jobs.results import MAX_REPEATED_BYTES
 from headrace.domain.jobs.states import JobState, StepState
+from headrace.domain.omissions import MAX_REPEATED_BYTES
 from headrace.workers.attempt.plan import Plan, StepPlan
 from headrace.workers.attempt.waiting import StopSignal
 

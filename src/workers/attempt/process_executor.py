@@ -11,6 +11,7 @@ import msgspec
 
 from headrace.adapters.tasks import cancel_and_wait
 from headrace.domain.jobs.errors import LeaseLostError
+from headrace.domain.json_decoding import decode_json
 from headrace.domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
 from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.waiting import StopSignal, wait_for_end
@@ -187,7 +188,7 @@ class ProcessExecutor:
             case protocol.ReportProgress():
                 host.report(self._name, self._key, message.done, message.total, message.message)
             case protocol.WriteLog():
-                await host.log(self._key, message.message, message.level, msgspec.json.decode(message.fields))
+                await host.log(self._key, message.message, message.level, decode_json(message.fields))
             case protocol.SaveFile():
                 file_id = await host.save_file(
                     self._key, message.name, Path(message.path), message.media_type

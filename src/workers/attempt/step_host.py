@@ -5,7 +5,6 @@ Coroutine, thread and process steps all end up here, so each rule is in one plac
 
 import asyncio
 import contextlib
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -37,7 +36,7 @@ from headrace.workers.attempt.changes import ChangeBuilder
 from headrace.workers.attempt.outcome import AttemptStatus
 from headrace.workers.attempt.step_database import StepDatabase
 from headrace.workers.log_fields import plain_fields
-from headrace.workers.values import safe_text
+from headrace.workers.values import finite_number, safe_text
 
 _log = structlog.get_logger(__name__)
 
@@ -112,9 +111,10 @@ class StepHost:
         self._commit.enqueue(change)
 
     def report(self, name: str, key: str, done: float, total: float, message: str | None) -> None:
-        """Record the progress of a step run; numbers that are not finite count as 0."""
+        """Record the progress of a step run; numbers that no float holds count as 0."""
         text = None if message is None else safe_text(str(message), _MAX_PROGRESS_TEXT_BYTES)
-        self._on_progress(name, key, Progress(done=_finite(done), total=_finite(total), message=text))
+        progress = Progress(done=finite_number(done), total=finite_number(total), message=text)
+        self._on_progress(name, key, progress)
 
     async def log(self, key: str | None, message: str, level: str, fields: Mapping[str, Any]) -> None:
         """Append a log event to the job, to be written with those that follow at once.
@@ -244,8 +244,3 @@ class StepHost:
                 f"step {name!r} has not ended: let this one come after it", code="output_missing"
             )
         return self.outputs[name]
-
-
-def _finite(value: float) -> float:
-    number = float(value)
-    return number if math.isfinite(number) else 0.0

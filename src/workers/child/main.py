@@ -29,6 +29,7 @@ from headrace.workers.values import (
     OutputError,
     bytes_or_path,
     error_text,
+    finite_number,
     plain_text,
 )
 
@@ -53,7 +54,7 @@ class ChildContext:
 
     def progress(self, done: float, total: float, message: str | None = None) -> None:
         text = None if message is None else plain_text(str(message), _MAX_PROGRESS_TEXT_BYTES)
-        self._link.send(protocol.ReportProgress(float(done), float(total), text))
+        self._link.send(protocol.ReportProgress(finite_number(done), finite_number(total), text))
 
     def log(self, message: str, level: str = "info", **fields: Any) -> None:
         text = str(message)[:_MAX_LOG_CHARACTERS].encode("utf-8", "replace").decode()

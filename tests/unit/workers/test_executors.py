@@ -269,10 +269,12 @@ async def test_an_output_that_another_coroutine_changes_meanwhile_does_not_fail(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = list(range(2_000))
+    encodings: list[bool] = []
 
     def encode(*arguments: Any) -> str:
+        encodings.append(threading.current_thread() is threading.main_thread())
         output = encode_output(*arguments)
-        if threading.current_thread() is not threading.main_thread():
+        if len(encodings) < 3:
             raise RuntimeError("list changed size during iteration")
         return output
 
@@ -283,3 +285,35 @@ async def test_an_output_that_another_coroutine_changes_meanwhile_does_not_fail(
         return shared
 
     assert msgspec.json.decode(await scene.run(share)) == shared
+    assert encodings == [False, False, False]
+
+
+class Unread:
+    """Has no form in JSON, and records the threads in which that is tried."""
+
+    in_loop: ClassVar[list[bool]] = []
+
+    @property
+    def ndim(self) -> int:
+        Unread.in_loop.append(threading.current_thread() is threading.main_thread())
+        raise AttributeError
+
+
+@pytest.mark.parametrize("count", [2_000, 400_000])
+async def test_a_large_output_without_a_form_in_json_is_refused_once_and_in_a_thread(
+    scene: Scene, count: int
+) -> None:
+    Unread.in_loop.clear()
+
+    @step
+    async def write(context: Any) -> list[Any]:
+        return [1] * count + [Unread()]
+
+    with pytest.raises(OutputError, match="Unread is no JSON value") as caught:
+        await scene.run(write)
+
+    assert caught.value.code == "output_invalid"
+    assert Unread.in_loop
+    assert not any(Unread.in_loop)
+    place = f"at `$[{count}]`" if count == 2_000 else "not in its first 100000 parts"
+    assert str(caught.value).endswith(f"- {place}")

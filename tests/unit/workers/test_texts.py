@@ -1,11 +1,13 @@
 """Texts of an author's code, as they are stored: within their limits, and fit for PostgreSQL."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.domain.events.types import JobError
-from headrace.workers.values import error_text, job_error, plain_text, safe_text
+from headrace.workers.values import error_text, finite_number, job_error, plain_text, safe_text
 
 NO_TEXT = "(its text cannot be had)"
 KEY = f"hr_0123456789ab_{'Kx-_7' * 8}abc"
@@ -24,6 +26,15 @@ class SpeakingError(Exception):
         if isinstance(self.shown, Exception):
             raise self.shown
         return self.shown  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [(1, 1.0), (0.5, 0.5), (10**400, 0.0), (-(10**400), 0.0), (math.inf, 0.0), (math.nan, 0.0)],
+    ids=["whole", "part", "huge", "negative", "inf", "nan"],
+)
+def test_a_number_that_no_float_holds_counts_as_0(value: float, number: float) -> None:
+    assert finite_number(value) == number
 
 
 @pytest.mark.parametrize("text", ["", "ten bytes.", "é" * 5])

@@ -26,7 +26,8 @@ class JobError(Struct, frozen=True, kw_only=True):
 class Job(Struct, frozen=True, kw_only=True):
     """One job. *state*: `queued`, `running`, `succeeded`, `failed` or `cancelled`.
 
-    *result_omitted*, in a list: the result is large, and only the job by itself has it.
+    *result_omitted*, *params_omitted*, *meta_omitted*, in a list: the value is large, and only the job by
+    itself has it.
     """
 
     id: UUID
@@ -54,6 +55,8 @@ class Job(Struct, frozen=True, kw_only=True):
     owner_id: UUID
     preset_id: UUID | None = None
     result_omitted: bool = False
+    params_omitted: bool = False
+    meta_omitted: bool = False
 
     @property
     def is_final(self) -> bool:
