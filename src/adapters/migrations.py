@@ -1,8 +1,6 @@
 """Upgrades the database schema with Alembic, through advanced-alchemy."""
 
 import time
-from functools import cache
-from pathlib import Path
 from typing import Final
 
 import asyncpg
@@ -16,21 +14,12 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import headrace.domain.tables  # noqa: F401  (registers every table)
 from headrace.adapters.database import CONNECT_SECONDS
 from headrace.adapters.engine import sqlalchemy_url
+from headrace.adapters.revisions import MIGRATIONS
 from headrace.domain.base import METADATA
-from headrace.domain.database import Database, DatabaseAwayError
+from headrace.domain.database import DatabaseAwayError
 from headrace.domain.errors import HeadraceError
 
 _log = structlog.get_logger(__name__)
-
-
-def _migrations_folder() -> Path:
-    """The folder of the migrations: inside an installed package, beside `src` in a source tree."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "migrations"
-    return installed if installed.is_dir() else package.parent / "migrations"
-
-
-MIGRATIONS: Final = _migrations_folder()
 
 
 _LOCK_NOT_AVAILABLE: Final = "55P03"
@@ -87,26 +76,6 @@ def upgrade(url: str) -> None:
     raise SchemaLockedError
 
 
-def newest_revision() -> str:
-    """Return the newest revision, which this code needs."""
-    return known_revisions()[0]
-
-
-@cache
-def known_revisions() -> tuple[str, ...]:
-    """Return the revisions of this installation, the newest first."""
-    return tuple(script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions())
-
-
 def list_revisions() -> list[tuple[str, str]]:
     """Return the name and the summary of each revision, the newest first."""
     return [(script.revision, script.doc) for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()]
-
-
-async def current_revision(database: Database) -> str | None:
-    """Return the current revision of *database*; None before the first migration."""
-    try:
-        rows = await database.fetch("SELECT version_num FROM alembic_version")
-    except asyncpg.UndefinedTableError:
-        return None
-    return str(rows[0]["version_num"]) if rows else None

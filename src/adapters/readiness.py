@@ -9,8 +9,8 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from headrace.adapters.messages import RefusedMessages
-from headrace.adapters.migrations import current_revision
 from headrace.adapters.redis_client import REDIS_ERRORS
+from headrace.adapters.revisions import current_revision
 from headrace.adapters.schema import SchemaError, find_schema_fault
 from headrace.domain.chores.repository import ChoreRepository, FailingChore
 from headrace.domain.database import TRANSIENT, Database

@@ -8,7 +8,7 @@ from typing import Final
 
 from asyncpg import UndefinedTableError
 
-from headrace.adapters.migrations import current_revision, known_revisions
+from headrace.adapters.revisions import current_revision, known_revisions
 from headrace.domain.database import Database
 from headrace.domain.errors import HeadraceError
 

@@ -43,7 +43,7 @@ def describe_revisions(url: str) -> list[str]:
 
 async def _fetch_revision(url: str) -> str | None:
     from headrace.adapters.database import StatementPool
-    from headrace.adapters.migrations import current_revision
+    from headrace.adapters.revisions import current_revision
 
     pool = await StatementPool.open(url, size=1)
     try:
@@ -55,7 +55,7 @@ async def _fetch_revision(url: str) -> str | None:
 async def _is_newer(url: str) -> bool:
     """Return whether a newer release has migrated the database, whose schema works with this one."""
     from headrace.adapters.database import StatementPool
-    from headrace.adapters.migrations import current_revision, known_revisions
+    from headrace.adapters.revisions import current_revision, known_revisions
     from headrace.adapters.schema import require_schema
 
     pool = await StatementPool.open(url, size=1)

@@ -7,7 +7,8 @@ import pytest
 from alembic.util import CommandError
 
 from headrace.adapters.database import StatementPool
-from headrace.adapters.migrations import alembic_commands, newest_revision
+from headrace.adapters.migrations import alembic_commands
+from headrace.adapters.revisions import newest_revision
 from support.harness import Api
 
 PREVIOUS = "0006"

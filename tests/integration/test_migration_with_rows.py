@@ -16,6 +16,7 @@ from headrace.adapters import migrations
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.database import StatementPool
 from headrace.adapters.migrations import alembic_commands, upgrade
+from headrace.adapters.revisions import newest_revision
 from headrace.adapters.servers import Servers
 from headrace.settings import Settings
 from support.harness import new_database, serving, working
@@ -158,7 +159,7 @@ async def test_a_migration_gives_way_to_those_who_wait_for_a_table_that_it_waits
 
     await asyncio.to_thread(upgrade, previous_url)
 
-    assert await revision(previous) == migrations.newest_revision()
+    assert await revision(previous) == newest_revision()
 
 
 async def test_after_the_upgrade_the_previous_release_can_still_read_and_write_events(

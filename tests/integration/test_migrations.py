@@ -10,7 +10,8 @@ import pytest
 
 from headrace.adapters import migrations as adapter
 from headrace.adapters.database import StatementPool
-from headrace.adapters.migrations import alembic_commands, newest_revision, upgrade
+from headrace.adapters.migrations import alembic_commands, upgrade
+from headrace.adapters.revisions import MIGRATIONS, newest_revision
 from headrace.cli.migrate import describe_revisions
 from headrace.domain.base import METADATA
 from support.patience import PATIENCE_SECONDS
@@ -69,8 +70,8 @@ async def test_a_failed_migration_is_rolled_back(
     folder = tmp_path / "migrations"
     (folder / "versions").mkdir(parents=True)
     for name in ("env.py", "alembic.ini", "script.py.mako"):
-        (folder / name).write_text((adapter.MIGRATIONS / name).read_text())
-    for version in (adapter.MIGRATIONS / "versions").glob("*.py"):
+        (folder / name).write_text((MIGRATIONS / name).read_text())
+    for version in (MIGRATIONS / "versions").glob("*.py"):
         (folder / "versions" / version.name).write_text(version.read_text())
     (folder / "versions" / "9999_bad.py").write_text(
         f"revision, down_revision, branch_labels, depends_on = '9999', {newest_revision()!r}, None, None\n"
@@ -95,7 +96,7 @@ def test_the_history_marks_the_current_revision(database_url: str) -> None:
     run_in_thread(alembic_commands(database_url).downgrade, "base")
     empty = run_in_thread(describe_revisions, database_url)
 
-    assert len(lines) == len(list((adapter.MIGRATIONS / "versions").glob("*.py")))
+    assert len(lines) == len(list((MIGRATIONS / "versions").glob("*.py")))
     assert [line for line in lines if line.startswith(f"> {newest_revision()}  ")] == lines[:1]
     assert [line[:6] for line in behind if line.startswith(">")] == ["> 0002"]
     assert not any(line.startswith(">") for line in empty)

@@ -10,7 +10,8 @@ import pytest
 
 from headrace.adapters import migrations
 from headrace.adapters.database import StatementPool
-from headrace.adapters.migrations import alembic_commands, known_revisions, newest_revision
+from headrace.adapters.migrations import alembic_commands
+from headrace.adapters.revisions import MIGRATIONS, known_revisions, newest_revision
 from headrace.adapters.schema import SchemaAheadError, SchemaBehindError, find_schema_fault
 from headrace.cli.migrate import bring_up_to_date
 from headrace.cli.start_checks import check_start
@@ -50,8 +51,8 @@ class NewerRelease:
         self._monkeypatch = monkeypatch
         (folder / "versions").mkdir(parents=True)
         for name in ("env.py", "alembic.ini", "script.py.mako"):
-            (folder / name).write_text((migrations.MIGRATIONS / name).read_text())
-        for path in (migrations.MIGRATIONS / "versions").glob("*.py"):
+            (folder / name).write_text((MIGRATIONS / name).read_text())
+        for path in (MIGRATIONS / "versions").glob("*.py"):
             (folder / "versions" / path.name).write_text(path.read_text())
 
     async def migrate(self, works_with: str | None) -> None:

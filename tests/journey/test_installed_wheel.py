@@ -15,7 +15,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from headrace.adapters.migrations import newest_revision
+from headrace.adapters.revisions import newest_revision
 from headrace.adapters.servers import Servers
 from journey.starting import call, over_folder, running, temporary_folder
 from support.harness import new_database
