@@ -17,36 +17,36 @@ class _MarkedCoroutine(Coroutine[Any, Any, T]):
     Every step of every job pays for the first three methods, so they call as little as possible.
     """
 
-    __slots__ = ("_coroutine", "_mark", "_memory", "_resume")
+    __slots__ = ("_coroutine", "_mark", "_record", "_resume")
 
     def __init__(self, coroutine: Coroutine[Any, Any, T], entry: Entry) -> None:
         self._coroutine = coroutine
         self._resume = coroutine.send
-        self._memory = entry.record.memory
+        self._record = entry.record
         self._mark = entry.mark
 
     def send(self, value: Any) -> Any:
-        memory = self._memory
-        memory[LOOP] = self._mark
+        record = self._record
+        record.memory[LOOP] = self._mark
         try:
             return self._resume(value)
         finally:
-            memory[LOOP] = NO_LEASE
+            record.memory[LOOP] = NO_LEASE
 
     def __next__(self) -> Any:
-        memory = self._memory
-        memory[LOOP] = self._mark
+        record = self._record
+        record.memory[LOOP] = self._mark
         try:
             return self._resume(None)
         finally:
-            memory[LOOP] = NO_LEASE
+            record.memory[LOOP] = NO_LEASE
 
     def throw(self, *error: Any) -> Any:
-        self._memory[LOOP] = self._mark
+        self._record.memory[LOOP] = self._mark
         try:
             return self._coroutine.throw(*error)
         finally:
-            self._memory[LOOP] = NO_LEASE
+            self._record.memory[LOOP] = NO_LEASE
 
     def close(self) -> None:
         self._coroutine.close()

@@ -152,6 +152,10 @@ class CrashRecord:
         self.blame(lease or _NOBODY)
         return lease
 
+    def detach(self, memory: Any) -> None:
+        """Leave the file to the process that this one was forked from; *memory* takes all later writes."""
+        self.memory = memory
+
     def clear(self) -> None:
         """Delete the record, because the process ends in order."""
         self.memory[:] = bytes(_SIZE)

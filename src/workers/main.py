@@ -31,6 +31,7 @@ from headrace.settings import Settings
 from headrace.workers.arq_worker import HeadraceWorker
 from headrace.workers.attribution import attribute_tasks
 from headrace.workers.crash_record import CrashRecord
+from headrace.workers.forks import detach_forks
 from headrace.workers.leases import Leases
 from headrace.workers.maintenance.eta_refresh import EtaEstimators
 from headrace.workers.maintenance.quarantine import Quarantine
@@ -81,6 +82,7 @@ async def run_worker(
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, running.worker.handle_sig, number)
         attribute_tasks(loop)
+        detach_forks(running.crash_record)
         with watched_process(report=running.crash_record.path) as watch:
             watchers = [
                 asyncio.create_task(coroutine)
