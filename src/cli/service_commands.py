@@ -127,7 +127,7 @@ def worker(
     from headrace.workers.supervisor import supervise
 
     if tied:
-        terminate_when_stdin_closes()
+        terminate_when_stdin_closes(crash_record)
     try:
         settings = _load_settings()
         if not alone:

@@ -49,6 +49,7 @@ from headrace.workers.startup import (
     sign_off,
     warm_up,
 )
+from headrace.workers.stop_requests import StopRequests
 
 _log = structlog.get_logger(__name__)
 
@@ -69,7 +70,7 @@ async def run_worker(
     """Serve *queues* until SIGTERM or SIGINT; with *only_suspect*, run one suspect and exit.
 
     *crash_record*: the file that explains the death of this process to its successor, and that of its
-    predecessor to this one.
+    predecessor to this one. With it, only the parent process can stop this one: see `StopRequests`.
 
     Raises:
         HeadraceError: see `open_worker`.
@@ -79,8 +80,9 @@ async def run_worker(
         settings, queues, concurrency, only_suspect=only_suspect, crash_record=crash_record
     ) as running:
         loop = asyncio.get_running_loop()
+        stop_requests = StopRequests(crash_record, running.worker.handle_sig)
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, running.worker.handle_sig, number)
+            loop.add_signal_handler(number, stop_requests.on_signal, number)
         attribute_tasks(loop)
         detach_forks(running.crash_record)
         with watched_process(report=running.crash_record.path) as watch:

@@ -200,16 +200,24 @@ async def test_a_job_of_ten_steps_succeeds_although_its_worker_dies_once_in_each
     assert (job.state, job.attempt, job.lost_attempts) == ("succeeded", deaths + 1, deaths)
 
 
-@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("is_handed_back", [False, True])
 async def test_a_step_that_must_not_run_twice_fails_its_job_when_its_attempt_is_lost_or_handed_back(
-    harmful: Settings, database: StatementPool, tmp_path: Path, ending: signal.Signals
+    harmful: Settings, database: StatementPool, tmp_path: Path, *, is_handed_back: bool
 ) -> None:
     ledger = tmp_path / "ledger"
-    async with serving(harmful) as api, processes.supervised(harmful) as parent:
-        job_id = (await api.submit("precious", params={"ledger": str(ledger)}))["id"]
-        await until(ledger.exists)
-        parent.child().send(ending)
-        await settled(database, [job_id])
+    async with serving(harmful) as api:
+        async with processes.supervised(harmful) as parent:
+            job_id = (await api.submit("precious", params={"ledger": str(ledger)}))["id"]
+            await until(ledger.exists)
+            if is_handed_back:
+                parent.send(signal.SIGTERM)
+                await parent.wait()
+            else:
+                parent.child().send(signal.SIGKILL)
+                await settled(database, [job_id])
+        if is_handed_back:
+            async with processes.supervised(harmful):
+                await settled(database, [job_id])
         job = (await read_records(database, [job_id]))[job_id]
 
     assert ledger.read_text() == "entered\n"
