@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
-from headrace.workers.crash_record import CURRENT_ENTRY, LOOP, NO_LEASE, Entry
+from headrace.workers.crash_record import CURRENT_ENTRY, LOOP, NO_LEASE, CrashRecord, Entry
 
 T = TypeVar("T")
 
@@ -59,6 +59,29 @@ class _MarkedCoroutine(Coroutine[Any, Any, T]):
         return getattr(self._coroutine, name)
 
 
+class OwnedTask(asyncio.Task[T]):
+    """A task that code of a job cannot cancel, unless it belongs to that job: see `asyncio.all_tasks`.
+
+    *owner*: the entry in whose context it was created; None for tasks of the worker. *crash_record*: that of
+    the worker, if this is the task with which it ends, and which nobody should cancel.
+    """
+
+    owner: Entry | None = None
+    crash_record: CrashRecord | None = None
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Request a cancellation, and return whether that was possible."""
+        caller = CURRENT_ENTRY.get()
+        if caller is not None and caller.is_running:
+            owner = self.owner
+            if owner is None or owner.mark != caller.mark:
+                return False
+        if caller is not None and self.crash_record is not None:
+            # A callback that code of a job has scheduled.
+            self.crash_record.blame(caller.lease)
+        return super().cancel(msg)
+
+
 def marked(coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
     """Return *coroutine* so that it is recorded as code of the entry in whose context this is called."""
     entry = CURRENT_ENTRY.get()
@@ -79,11 +102,15 @@ def attribute_tasks(loop: asyncio.AbstractEventLoop) -> None:
 
 def create_unmarked_task(coroutine: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
     """Create a task of a coroutine that marks an author's code by itself."""
-    return asyncio.Task(coroutine, loop=asyncio.get_running_loop())
+    task = OwnedTask(coroutine, loop=asyncio.get_running_loop())
+    task.owner = CURRENT_ENTRY.get()
+    return task
 
 
 def _create_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> "asyncio.Task[Any]":
-    return asyncio.Task(marked(coroutine), loop=loop, **options)
+    task = OwnedTask(marked(coroutine), loop=loop, **options)
+    task.owner = CURRENT_ENTRY.get()
+    return task
 
 
 class _AttributingExecutor(ThreadPoolExecutor):

@@ -60,6 +60,11 @@ class Entry:
         """Record that the event loop runs this code."""
         self.record.memory[LOOP] = self.mark
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the event loop runs code of this attempt."""
+        return bool(self.record.memory[LOOP] == self.mark)
+
     def suspend(self) -> None:
         """Record that the event loop runs no author's code, because the caller is about to wait."""
         self.record.memory[LOOP] = NO_LEASE
@@ -155,6 +160,11 @@ class CrashRecord:
     def detach(self, memory: Any) -> None:
         """Leave the file to the process that this one was forked from; *memory* takes all later writes."""
         self.memory = memory
+
+    def absolve(self) -> None:
+        """Record that nobody is to blame if the process ends, because it is the worker's own fault."""
+        if _lease(self.memory, _BLAMED_AT) is None:
+            self.blame(_NOBODY)
 
     def clear(self) -> None:
         """Delete the record, because the process ends in order."""

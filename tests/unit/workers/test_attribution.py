@@ -131,6 +131,23 @@ async def test_an_attempt_is_cancelled_and_fails_as_without_a_mark(scene: Scene)
     assert scene.culprit() is None
 
 
+async def test_an_attempt_cancels_its_own_tasks_and_no_others(scene: Scene) -> None:
+    async def cancel_all() -> list[bool]:
+        mine = asyncio.create_task(asyncio.sleep(60))
+        return [task.cancel() for task in (mine, neighbour, of_the_worker)]
+
+    of_the_worker = asyncio.create_task(asyncio.sleep(60))
+    entry = scene.record.enter(SECOND)
+    neighbour = asyncio.create_task(asyncio.sleep(60))
+    scene.record.leave(entry)
+
+    assert await scene.run(FIRST, cancel_all()) == [True, False, False]
+    # The worker cancels the tasks of everybody.
+    assert [task.cancel() for task in (neighbour, of_the_worker)] == [True, True]
+    await asyncio.wait({neighbour, of_the_worker}, timeout=60)
+    assert neighbour.cancelled()
+
+
 async def test_a_task_of_an_attempt_shows_its_coroutine(scene: Scene) -> None:
     async def named() -> str:
         task = asyncio.current_task()

@@ -90,6 +90,24 @@ def test_a_worker_that_ends_in_order_leaves_no_death(path: Path) -> None:
     assert read_death(path) is None
 
 
+def test_nobody_is_blamed_for_a_worker_that_breaks_by_itself(path: Path) -> None:
+    record = CrashRecord(path, "w")
+    record.enter(FIRST)
+
+    record.absolve()
+
+    assert read_death(path) == Death("w", None)
+
+
+def test_a_suspect_is_blamed_although_its_worker_breaks(path: Path) -> None:
+    record = CrashRecord(path, "w")
+    record.blame(FIRST)
+
+    record.absolve()
+
+    assert read_death(path) == Death("w", FIRST)
+
+
 def test_a_new_worker_starts_a_new_record(path: Path) -> None:
     CrashRecord(path, "a-long-name-of-the-first-worker").enter(FIRST)
 
