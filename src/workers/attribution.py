@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
+from headrace.domain.jobs.attempts.claims import HeldLease
 from headrace.workers.crash_record import CURRENT_ENTRY, LOOP, NO_LEASE, CrashRecord, Entry
 
 T = TypeVar("T")
@@ -49,7 +51,11 @@ class _MarkedCoroutine(Coroutine[Any, Any, T]):
             self._record.memory[LOOP] = NO_LEASE
 
     def close(self) -> None:
-        self._coroutine.close()
+        self._record.memory[LOOP] = self._mark
+        try:
+            self._coroutine.close()
+        finally:
+            self._record.memory[LOOP] = NO_LEASE
 
     def __await__(self) -> Generator[Any, Any, T]:
         return self
@@ -62,11 +68,13 @@ class _MarkedCoroutine(Coroutine[Any, Any, T]):
 class OwnedTask(asyncio.Task[T]):
     """A task that code of a job cannot cancel, unless it belongs to that job: see `asyncio.all_tasks`.
 
-    *owner*: the entry in whose context it was created; None for tasks of the worker. *crash_record*: that of
-    the worker, if this is the task with which it ends, and which nobody should cancel.
+    *owner*: the entry in whose context it was created; None for tasks of the worker. *lease*: the attempt for
+    which it works, or the task that created it. *crash_record*: that of the worker, if this is the task with
+    which it ends, and which nobody should cancel.
     """
 
     owner: Entry | None = None
+    lease: HeldLease | None = None
     crash_record: CrashRecord | None = None
 
     def cancel(self, msg: Any = None) -> bool:
@@ -97,20 +105,34 @@ def attributed(function: Callable[..., T]) -> Callable[..., T]:
 def attribute_tasks(loop: asyncio.AbstractEventLoop) -> None:
     """Attribute each new task of *loop* and each call of `asyncio.to_thread` to the entry that makes it."""
     loop.set_task_factory(_create_task)
+    loop.set_exception_handler(_on_loop_error)
     loop.set_default_executor(_AttributingExecutor(thread_name_prefix="asyncio"))
 
 
-def create_unmarked_task(coroutine: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-    """Create a task of a coroutine that marks an author's code by itself."""
+def create_unmarked_task(
+    coroutine: Coroutine[Any, Any, T], lease: HeldLease | None = None
+) -> "asyncio.Task[T]":
+    """Create a task, for *lease*, of a coroutine that marks an author's code by itself."""
     task = OwnedTask(coroutine, loop=asyncio.get_running_loop())
     task.owner = CURRENT_ENTRY.get()
+    task.lease = lease
     return task
 
 
 def _create_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> "asyncio.Task[Any]":
+    creator = asyncio.current_task(loop)
     task = OwnedTask(marked(coroutine), loop=loop, **options)
     task.owner = CURRENT_ENTRY.get()
+    task.lease = creator.lease if isinstance(creator, OwnedTask) else None
     return task
+
+
+def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log an error that nobody has handled. The text of an error may be computed by its author's code."""
+    task = context.get("task") or context.get("future")
+    owner = task.owner if isinstance(task, OwnedTask) else None
+    with owner.running() if owner is not None else nullcontext():
+        loop.default_exception_handler(context)
 
 
 class _AttributingExecutor(ThreadPoolExecutor):

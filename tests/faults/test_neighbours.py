@@ -107,8 +107,18 @@ async def test_only_the_job_that_ends_its_workers_is_blamed(
         ("harmful", ["kills_in_a_task", "exits_in_a_task"], {"patient": 1, "patient_thread": 2}),
         # Only the thread that began last can be named after an exit.
         ("harmful_thread", ["exits"], {"patient": 3}),
+        ("harmful", ["raises", "leaves_a_task"], {"patient": 2}),
+        ("harmful_thread", ["raises"], {"patient": 2}),
     ],
-    ids=["task_blocks", "thread_holds_the_lock", "to_thread_holds_the_lock", "task_ends", "thread_exits"],
+    ids=[
+        "task_blocks",
+        "thread_holds_the_lock",
+        "to_thread_holds_the_lock",
+        "task_ends",
+        "thread_exits",
+        "error_blocks",
+        "error_of_a_thread_blocks",
+    ],
 )
 async def test_a_step_is_blamed_although_its_neighbours_enter_after_it(
     harmful: Settings,

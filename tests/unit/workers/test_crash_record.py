@@ -142,6 +142,14 @@ def test_the_attempt_whose_code_blocks_the_loop_is_blamed(path: Path, runs_task:
     assert read_death(path) == Death("w", FIRST)
 
 
+def test_the_attempt_for_which_the_worker_blocks_the_loop_is_blamed(path: Path) -> None:
+    record = CrashRecord(path, "w")
+    wait_in(record, FIRST, SECOND)
+
+    assert record.blame_loop(runs_task=True, runs_for=FIRST) == FIRST
+    assert read_death(path) == Death("w", FIRST)
+
+
 def test_nobody_is_blamed_for_a_task_of_the_worker_itself(path: Path) -> None:
     record = CrashRecord(path, "w")
     wait_in(record, FIRST)
