@@ -19,6 +19,7 @@ from headrace.adapters.private_files import make_private_folder
 from headrace.adapters.retry_pause import RetryPause
 from headrace.cli.process_logs import LogReader, find_refusal, notable
 from headrace.domain.errors import HeadraceError
+from headrace.workers.stop_requests import note_stop
 from headrace.workers.supervisor import REFUSED_EXIT
 
 _MIN_PAUSE_SECONDS: Final = 0.2
@@ -51,13 +52,25 @@ def headrace_command() -> list[str]:
 class ManagedProcess:
     """A process with its own log file that is restarted however it ends."""
 
-    def __init__(self, label: str, arguments: Sequence[str], log_dir: Path, report: Report) -> None:
-        """Describe the process. *report* receives the warnings of its log, and its ends."""
+    def __init__(
+        self,
+        label: str,
+        arguments: Sequence[str],
+        log_dir: Path,
+        report: Report,
+        *,
+        crash_record: Path | None = None,
+    ) -> None:
+        """Describe the process. *report* receives the warnings of its log, and its ends.
+
+        *crash_record*: that of a worker, which stops only if this is noted there.
+        """
         self.label = label
         self.log_file = log_dir / f"{label.replace(' ', '-')}.log"
         self.is_announced = False
         self._command = [*headrace_command(), *arguments]
         self._report = report
+        self._crash_record = crash_record
         self._reader = LogReader(self.log_file)
         self._recent: deque[str] = deque(maxlen=50)
         self._process: Process | None = None
@@ -98,14 +111,14 @@ class ManagedProcess:
         if self._process is not None and self._process.returncode is None:
             self._restarting = True
             self._kill_at = time.monotonic() + timeout_seconds
-            self._signal(signal.SIGTERM)
+            self._terminate()
 
     async def stop(self, timeout_seconds: float, hurry: asyncio.Event) -> None:
         """Stop the process with SIGTERM, and with SIGKILL after *timeout_seconds* or once *hurry* is set."""
         self._stopping = True
         self._wake.set()
         self._kill_at = time.monotonic() + timeout_seconds
-        self._signal(signal.SIGTERM)
+        self._terminate()
         while self.task is not None and not self.task.done():
             if hurry.is_set():
                 self._signal(signal.SIGKILL)
@@ -122,7 +135,7 @@ class ManagedProcess:
                 *self._command, stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log, process_group=0
             )
         if self._stopping:
-            self._signal(signal.SIGTERM)
+            self._terminate()
         ended = asyncio.ensure_future(self._process.wait())
         try:
             while not ended.done():
@@ -144,6 +157,11 @@ class ManagedProcess:
                 self.is_announced = True
             if (text := notable(line)) is not None:
                 self._report(self.label, text)
+
+    def _terminate(self) -> None:
+        if self._crash_record is not None:
+            note_stop(self._crash_record)
+        self._signal(signal.SIGTERM)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.returncode is None:

@@ -70,15 +70,14 @@ class Service:
         address = ("--host", spec.host, "--port", str(spec.port))
         self.api = ManagedProcess("api", ["api", *address, "--tied"], spec.logs, report)
         self._run_dir = spec.data_dir / "run"
-        self.workers = [
-            ManagedProcess(f"worker {number}", self._worker_arguments(number), spec.logs, report)
-            for number in range(1, spec.workers + 1)
-        ]
+        self.workers = [self._managed_worker(number) for number in range(1, spec.workers + 1)]
         self._reloading: asyncio.Task[None] | None = None
 
-    def _worker_arguments(self, number: int) -> list[str]:
+    def _managed_worker(self, number: int) -> ManagedProcess:
         crash_record = self._run_dir / f"worker-{number}.crash"
-        return ["worker", "--alone", "--tied", "--crash-record", str(crash_record)]
+        arguments = ["worker", "--alone", "--tied", "--crash-record", str(crash_record)]
+        logs = self._spec.logs
+        return ManagedProcess(f"worker {number}", arguments, logs, self._report, crash_record=crash_record)
 
     def start(self) -> None:
         """Start every process, and with `reload` watch the Python files."""

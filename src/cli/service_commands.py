@@ -124,14 +124,12 @@ def worker(
     Needs HEADRACE_DATABASE_URL. HEADRACE_PIPELINES names your own pipelines. On SIGTERM running jobs end or
     are handed back. Exits with status 78 if it refuses to start; the last line says why.
     """
-    import uvloop
-
     from headrace.adapters.process_tree import end_with_parent
     from headrace.cli.process_exit import terminate_when_stdin_closes
     from headrace.workers.supervisor import supervise
 
     if tied:
-        terminate_when_stdin_closes()
+        terminate_when_stdin_closes(crash_record)
     try:
         if secrets is not None:
             os.environ.update(take_variables(secrets))
@@ -140,12 +138,14 @@ def worker(
             # The worker imports modules from where this process does.
             command = [sys.executable, *sys.orig_argv[1:], "--alone"]
             sys.exit(supervise(command, stop_seconds=settings.stop_seconds - _KILL_SECONDS))
+        from headrace.workers.worker_loop import new_worker_loop
+
         forget_private_variables(settings)
         # A suspect cannot hand its job back without the worker that started it; its supervisor would kill it.
         end_with_parent(parent or os.getppid(), signal.SIGKILL if suspect else signal.SIGTERM)
         slots = 1 if suspect else concurrency or settings.worker_concurrency
         work = _work(settings, queues or ("default",), slots, only_suspect=suspect, crash_record=crash_record)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=new_worker_loop) as runner:
             runner.run(work)
     except HeadraceError as error:
         _refuse("worker", error)

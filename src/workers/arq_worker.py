@@ -185,7 +185,7 @@ class HeadraceWorker(Worker):
         attempt = Attempt(claim, self._resources)
         self._publisher.publish([claim.news])
         self._leases.add(attempt)
-        task = create_unmarked_task(attempt.run())
+        task = create_unmarked_task(attempt.run(), claim.lease)
         self._attempt_tasks.add(task)
         task.add_done_callback(lambda done: self._on_attempt_done(done, attempt))
 

@@ -3,7 +3,8 @@
 import mmap
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
 from pathlib import Path
@@ -60,6 +61,21 @@ class Entry:
     def resume(self) -> None:
         """Record that the event loop runs this code."""
         self.record.memory[LOOP] = self.mark
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Record for the block that the event loop runs this code."""
+        previous = self.record.memory[LOOP]
+        self.resume()
+        try:
+            yield
+        finally:
+            self.record.memory[LOOP] = previous
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the event loop runs code of this attempt."""
+        return bool(self.record.memory[LOOP] == self.mark)
 
     def suspend(self) -> None:
         """Record that the event loop runs no author's code, because the caller is about to wait."""
@@ -140,18 +156,29 @@ class CrashRecord:
         """Record which attempt is to blame if the process ends."""
         self.memory[_BLAMED] = pack_lease(lease)
 
-    def blame_loop(self, *, runs_task: bool) -> HeldLease | None:
+    def blame_loop(self, *, runs_task: bool, runs_for: HeldLease | None = None) -> HeldLease | None:
         """Blame the attempt whose code blocks the event loop, and return it.
 
-        *runs_task*: the loop is in a task, so if it runs no attempt's code, it is the worker's own and nobody
-        is to blame. Else it is in a callback, which may be an author's: the last entry is blamed.
+        *runs_task*: the loop is in a task. If it runs no attempt's code, the attempt *runs_for* is blamed, to
+        which the task belongs: the worker handles a value of its author. A task of no attempt is the worker's
+        own, and nobody is to blame. Else the loop is in a callback, which may be an author's: the last entry
+        is blamed.
         """
         memory = self.memory
-        lease = _lease(memory, _LOOP_AT) or _lease(memory, _BLAMED_AT)
+        lease = _lease(memory, _LOOP_AT) or runs_for or _lease(memory, _BLAMED_AT)
         if lease is None and not runs_task:
             lease = _lease(memory, _ENTERED_AT)
         self.blame(lease or _NOBODY)
         return lease
+
+    def detach(self, memory: Any) -> None:
+        """Leave the file to the process that this one was forked from; *memory* takes all later writes."""
+        self.memory = memory
+
+    def absolve(self) -> None:
+        """Record that nobody is to blame if the process ends, because it is the worker's own fault."""
+        if _lease(self.memory, _BLAMED_AT) is None:
+            self.blame(_NOBODY)
 
     def clear(self) -> None:
         """Delete the record, because the process ends in order."""

@@ -29,8 +29,9 @@ from headrace.domain.pipelines.registry import Registrar
 from headrace.domain.pipelines.versions import version_key
 from headrace.settings import Settings
 from headrace.workers.arq_worker import HeadraceWorker
-from headrace.workers.attribution import attribute_tasks
+from headrace.workers.attribution import OwnedTask
 from headrace.workers.crash_record import CrashRecord
+from headrace.workers.forks import detach_forks
 from headrace.workers.leases import Leases
 from headrace.workers.maintenance.eta_refresh import EtaEstimators
 from headrace.workers.maintenance.quarantine import Quarantine
@@ -50,6 +51,7 @@ from headrace.workers.startup import (
     sign_off,
     warm_up,
 )
+from headrace.workers.stop_requests import StopRequests
 
 _log = structlog.get_logger(__name__)
 
@@ -70,7 +72,7 @@ async def run_worker(
     """Serve *queues* until SIGTERM or SIGINT; with *only_suspect*, run one suspect and exit.
 
     *crash_record*: the file that explains the death of this process to its successor, and that of its
-    predecessor to this one.
+    predecessor to this one. With it, only the parent process can stop this one: see `StopRequests`.
 
     Raises:
         HeadraceError: see `open_worker`.
@@ -80,9 +82,12 @@ async def run_worker(
         settings, queues, concurrency, only_suspect=only_suspect, crash_record=crash_record
     ) as running:
         loop = asyncio.get_running_loop()
+        stop_requests = StopRequests(crash_record, running.worker.handle_sig)
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, running.worker.handle_sig, number)
-        attribute_tasks(loop)
+            loop.add_signal_handler(number, stop_requests.on_signal, number)
+        detach_forks(running.crash_record)
+        if isinstance(main := asyncio.current_task(), OwnedTask):
+            main.crash_record = running.crash_record
         with watched_process(report=running.crash_record.path) as watch:
             watchers = [
                 asyncio.create_task(coroutine)
@@ -208,7 +213,6 @@ async def open_worker(
         try:
             yield RunningWorker(arq_worker, job_queue, record, [*background_tasks, commit_task])
         finally:
-            record.clear()
             quarantine.stop()
             await quarantine.wait_stopped(arq_worker.seconds_to_stop)
             commit.close()
@@ -241,7 +245,9 @@ class RunningWorker:
             done, _ = await asyncio.wait({main, *self._background_tasks}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await cancel_and_wait([main])
-        for task in done:
-            task.result()
-        if main not in done:
-            raise RuntimeError("a loop of the worker ended by itself")
+        failure = next((error for task in done if (error := task.exception()) is not None), None)
+        if main in done and failure is None:
+            self.crash_record.clear()
+            return
+        self.crash_record.absolve()
+        raise failure or RuntimeError("a loop of the worker ended by itself")

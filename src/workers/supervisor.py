@@ -18,6 +18,7 @@ import structlog
 
 from headrace.adapters.process_tree import adopt_orphans, child_pids, kill_children, reap
 from headrace.adapters.retry_pause import RetryPause
+from headrace.workers.stop_requests import note_stop
 
 _log = structlog.get_logger(__name__)
 
@@ -39,8 +40,9 @@ def supervise(command: Sequence[str], *, stop_seconds: float) -> int:
     that ran for 5 s.
     """
     with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
-        options = ("--parent", str(os.getpid()), "--crash-record", str(Path(folder, "worker.crash")))
-        return _Supervisor((*command, *options), stop_seconds).run()
+        crash_record = Path(folder, "worker.crash")
+        options = ("--parent", str(os.getpid()), "--crash-record", str(crash_record))
+        return _Supervisor((*command, *options), crash_record, stop_seconds).run()
 
 
 class _Supervisor:
@@ -50,8 +52,9 @@ class _Supervisor:
     right one. All processes that a worker leaves behind are killed.
     """
 
-    def __init__(self, command: Sequence[str], stop_seconds: float) -> None:
+    def __init__(self, command: Sequence[str], crash_record: Path, stop_seconds: float) -> None:
         self._command = command
+        self._crash_record = crash_record
         self._stop_seconds = stop_seconds
         self._worker: subprocess.Popen[bytes] | None = None
         self._kill_at: float | None = None
@@ -86,6 +89,7 @@ class _Supervisor:
         if self._interrupts > 1:
             self._kill_at = 0.0
         if self._worker is not None and self._worker.returncode is None:
+            note_stop(self._crash_record)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._worker.pid, signal.SIGTERM)
 
@@ -93,6 +97,7 @@ class _Supervisor:
         """Run a worker to its end, and kill the processes that it leaves behind; return its exit status."""
         worker = self._worker = subprocess.Popen(self._command, process_group=0)  # noqa: S603  (our own command line)
         if self._kill_at is not None:  # the signal came between the check and the start
+            note_stop(self._crash_record)
             worker.send_signal(signal.SIGTERM)
         is_killed = False
         while worker.poll() is None:

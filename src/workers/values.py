@@ -31,7 +31,7 @@ def error_text(error: BaseException) -> str:
 def _text_of(value: object, to_text: Callable[[Any], str]) -> str:
     try:
         return plain_text(to_text(value), _MAX_ERROR_BYTES)
-    except Exception:  # noqa: BLE001  (an author's `__str__` or `__repr__` may raise anything)
+    except BaseException:  # noqa: BLE001  (an author's `__str__` or `__repr__` may raise anything)
         return "(its text cannot be had)"
 
 

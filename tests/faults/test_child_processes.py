@@ -102,7 +102,7 @@ async def test_steps_run_the_code_that_their_worker_has_loaded(apart: Settings, 
         source.write_text("this is half a file (")
         half = await api.finish((await api.submit("edited"))["id"])
         source.write_text(EDITED.format(value=2))
-        parent.child().send(signal.SIGTERM)
+        parent.child().send(signal.SIGKILL)
         await parent.wait_for_output("worker_ready", times=2)
         after = await api.finish((await api.submit("edited"))["id"])
 

@@ -107,8 +107,18 @@ async def test_only_the_job_that_ends_its_workers_is_blamed(
         ("harmful", ["kills_in_a_task", "exits_in_a_task"], {"patient": 1, "patient_thread": 2}),
         # Only the thread that began last can be named after an exit.
         ("harmful_thread", ["exits"], {"patient": 3}),
+        ("harmful", ["raises", "leaves_a_task"], {"patient": 2}),
+        ("harmful_thread", ["raises"], {"patient": 2}),
     ],
-    ids=["task_blocks", "thread_holds_the_lock", "to_thread_holds_the_lock", "task_ends", "thread_exits"],
+    ids=[
+        "task_blocks",
+        "thread_holds_the_lock",
+        "to_thread_holds_the_lock",
+        "task_ends",
+        "thread_exits",
+        "error_blocks",
+        "error_of_a_thread_blocks",
+    ],
 )
 async def test_a_step_is_blamed_although_its_neighbours_enter_after_it(
     harmful: Settings,
@@ -200,16 +210,24 @@ async def test_a_job_of_ten_steps_succeeds_although_its_worker_dies_once_in_each
     assert (job.state, job.attempt, job.lost_attempts) == ("succeeded", deaths + 1, deaths)
 
 
-@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("is_handed_back", [False, True])
 async def test_a_step_that_must_not_run_twice_fails_its_job_when_its_attempt_is_lost_or_handed_back(
-    harmful: Settings, database: StatementPool, tmp_path: Path, ending: signal.Signals
+    harmful: Settings, database: StatementPool, tmp_path: Path, *, is_handed_back: bool
 ) -> None:
     ledger = tmp_path / "ledger"
-    async with serving(harmful) as api, processes.supervised(harmful) as parent:
-        job_id = (await api.submit("precious", params={"ledger": str(ledger)}))["id"]
-        await until(ledger.exists)
-        parent.child().send(ending)
-        await settled(database, [job_id])
+    async with serving(harmful) as api:
+        async with processes.supervised(harmful) as parent:
+            job_id = (await api.submit("precious", params={"ledger": str(ledger)}))["id"]
+            await until(ledger.exists)
+            if is_handed_back:
+                parent.send(signal.SIGTERM)
+                await parent.wait()
+            else:
+                parent.child().send(signal.SIGKILL)
+                await settled(database, [job_id])
+        if is_handed_back:
+            async with processes.supervised(harmful):
+                await settled(database, [job_id])
         job = (await read_records(database, [job_id]))[job_id]
 
     assert ledger.read_text() == "entered\n"

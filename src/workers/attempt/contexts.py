@@ -1,6 +1,7 @@
 """The `StepContext` of steps that run in this process, in the event loop or in a thread."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -102,6 +103,7 @@ class ThreadContext:
         self._loop = loop
         # Set when the thread was given up: from then on its calls have no effect.
         self.closed = threading.Event()
+        self._process = os.getpid()
         self.params = inner.params
         self.job_id = inner.job_id
         self.attempt = inner.attempt
@@ -132,4 +134,6 @@ class ThreadContext:
     def _call(self, coroutine_function: Callable[[], Coroutine[Any, Any, T]]) -> T:
         if self.closed.is_set():
             raise JobCancelledError
+        if os.getpid() != self._process:
+            raise RuntimeError("a forked process has no event loop: use the context in the step itself")
         return asyncio.run_coroutine_threadsafe(coroutine_function(), self._loop).result()

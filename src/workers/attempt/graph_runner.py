@@ -25,6 +25,7 @@ from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.step_runner import StepRunner
 from headrace.workers.attempt.waiting import wait_first
 from headrace.workers.child.fork import ForkServerEndedError
+from headrace.workers.containment import contained
 from headrace.workers.outputs import OutputSizes
 from headrace.workers.values import OutputError, error_text, job_error
 
@@ -144,7 +145,8 @@ class GraphRunner:
                 if isinstance(error, OutputError):
                     self.fail(job_error(error.code, str(error), name))
                 else:
-                    message = f"{type(error).__name__}: {error_text(error)}"
+                    with runner.entry.running():
+                        message = f"{type(error).__name__}: {error_text(error)}"
                     self.fail(job_error("items_failed", message, name))
                 return
             if items is None:
@@ -204,16 +206,16 @@ class GraphRunner:
             if isinstance(error, LeaseLostError):
                 self._status.stop(StopReason.LEASE_LOST)
             elif not self._status.is_set:
-                await self._step_failed(run, error)
+                await self._step_failed(runner, run, error)
         except StepStoppedError as error:
             if error.reason == "timeout":
-                await self._step_failed(run, error)
+                await self._step_failed(runner, run, error)
         except (*TRANSIENT, ForkServerEndedError) as error:
             # An outage of PostgreSQL or the fork server is not the step's fault and costs it no try.
             _log.warning("attempt_put_off", job_id=str(self._claim.job_id), step=run.key, error=str(error))
             self._status.stop(StopReason.HANDED_BACK)
         except Exception as error:  # noqa: BLE001  (a step may raise anything)
-            await self._step_failed(run, error)
+            await self._step_failed(runner, run, error)
         else:
             await self._step_succeeded(run, output, int((time.monotonic() - run.entered_at) * 1000))
 
@@ -241,18 +243,19 @@ class GraphRunner:
         self._plan.succeed(run)
         self._publish_output(self._plan.groups[run.node.name])
 
-    async def _step_failed(self, run: StepPlan, error: Exception) -> None:
+    async def _step_failed(self, runner: StepRunner, run: StepPlan, error: Exception) -> None:
         run.tries += 1
-        decision = decide_retry(run.node, run.key, error, run.tries, self._claim.max_attempts)
-        _log.warning(
-            "step_failed",
-            job_id=str(self._claim.job_id),
-            step=run.key,
-            failures=run.tries,
-            error=decision.error.message,
-            child_traceback=error.traceback if isinstance(error, ChildError) else None,
-            exc_info=None if isinstance(error, ChildError | StepStoppedError) else error,
-        )
+        with runner.entry.running(), contained:
+            decision = decide_retry(run.node, run.key, error, run.tries, self._claim.max_attempts)
+            _log.warning(
+                "step_failed",
+                job_id=str(self._claim.job_id),
+                step=run.key,
+                failures=run.tries,
+                error=decision.error.message,
+                child_traceback=error.traceback if isinstance(error, ChildError) else None,
+                exc_info=None if isinstance(error, ChildError | StepStoppedError) else error,
+            )
         await self._host.write(self._changes.failed(run, decision.error, decision.delay))
         run.has_slot = False
         if decision.delay is None:

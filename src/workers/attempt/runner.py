@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import time
-from typing import Any
 
 import structlog
 
@@ -108,26 +107,24 @@ class Attempt:
         elif self._plan.refusal is not None:
             await self._graph.refuse(*self._plan.refusal)
         else:
+            # It records when the loop runs the author's code, apart from that of the steps.
+            entry = Entry(self._resources.crash_record, self.claim.lease)
             try:
-                with contained:
-                    params = self._decode_params()
+                with entry.running(), contained:
+                    params = self._pipeline.decode_params(self.claim.params)
             except Exception as error:  # noqa: BLE001  (a params struct may run the author's code)
-                self._graph.fail(job_error("params_invalid", error_text(error)))
+                with entry.running():
+                    text = error_text(error)
+                self._graph.fail(job_error("params_invalid", text))
             else:
                 await self._graph.run(
-                    StepRunner(self._resources, self.claim, self._host, params, self._status, self._slots)
+                    StepRunner(
+                        self._resources, self.claim, self._host, params, self._status, self._slots, entry
+                    )
                 )
         await self._graph.stop()
         if self._status.reason is not StopReason.LEASE_LOST:
             await self._end()
-
-    def _decode_params(self) -> Any:
-        entry = Entry(self._resources.crash_record, self.claim.lease)
-        entry.resume()
-        try:
-            return self._pipeline.decode_params(self.claim.params)
-        finally:
-            entry.suspend()
 
     async def _put_off(self, error: Exception) -> None:
         """Requeue the job because PostgreSQL was away; the next attempt continues from the stored steps."""

@@ -20,6 +20,7 @@ from headrace.workers.attempt.waiting import StopSignal, wait_first
 from headrace.workers.attribution import attributed
 from headrace.workers.child.protocol import RunStep
 from headrace.workers.containment import call_in_thread
+from headrace.workers.crash_record import Entry
 from headrace.workers.outputs import compute_items
 from headrace.workers.resources import WorkerResources
 from headrace.workers.slots import AttemptSlots
@@ -58,7 +59,9 @@ class StepRunner:
         params: Any,
         stop: StopSignal,
         process_slots: AttemptSlots,
+        entry: Entry,
     ) -> None:
+        """*entry* records when the worker itself reads an author's value, such as an error."""
         self._resources = resources
         self._claim = claim
         self._pipeline: Pipeline = resources.pipelines[(claim.pipeline, claim.version)]
@@ -66,6 +69,7 @@ class StepRunner:
         self._params = params
         self._stop = stop
         self._process_slots = process_slots
+        self.entry = entry
         self._thread_slots = AttemptSlots(resources.thread_slots, claimed=1)
 
     async def items(self, node: Node) -> list[str] | None:

@@ -23,6 +23,7 @@ from headrace.workers.attempt.waiting import StopSignal
 from headrace.workers.child.process import Child
 from headrace.workers.crash_record import Death, read_death
 from headrace.workers.fresh_python import fresh_python
+from headrace.workers.stop_requests import note_stop
 
 _log = structlog.get_logger(__name__)
 
@@ -83,6 +84,8 @@ class Quarantine:
     def stop(self) -> None:
         """Start no more processes, and have the running ones hand their jobs back."""
         self._stopping.set()
+        for process in self._processes.values():
+            note_stop(process.crash_record)
         self._signal(SIGTERM)
 
     async def wait_stopped(self, seconds: float) -> None:

@@ -9,6 +9,7 @@ import time
 from typing import Final
 
 from headrace.adapters.periodic import run_every
+from headrace.workers.attribution import OwnedTask
 from headrace.workers.crash_record import CrashRecord
 
 BLOCKED_EXIT: Final = 70
@@ -53,8 +54,9 @@ class Watchdog:
                 return
             if self._ticked_at >= began:
                 continue
-            runs_task = asyncio.current_task(self._loop) is not None
-            blamed = self._crash_record.blame_loop(runs_task=runs_task)
+            task = asyncio.current_task(self._loop)
+            runs_for = task.lease if isinstance(task, OwnedTask) else None
+            blamed = self._crash_record.blame_loop(runs_task=task is not None, runs_for=runs_for)
             by = "" if blamed is None else f" by job {blamed[0]}"
             sys.stderr.write(
                 f"the event loop is blocked for more than {self._seconds:g} s{by}; ending the process\n"

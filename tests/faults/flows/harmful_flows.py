@@ -51,6 +51,19 @@ def waits_for_neighbours(params: Harm) -> bool:
     return len(list(Path(params.folder).iterdir())) <= params.neighbours
 
 
+class BlockingError(Exception):
+    """An error whose text takes long to compute."""
+
+    def __str__(self) -> str:
+        time.sleep(20)
+        return "late"
+
+
+async def fail_later() -> None:
+    await asyncio.sleep(0.01)
+    raise BlockingError
+
+
 def hold_the_lock() -> None:
     re.match("(a+)+$", "a" * 40 + "b")
 
@@ -66,6 +79,8 @@ def end_process(way: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         case "exits":
             os._exit(3)
+        case "raises":
+            raise BlockingError
 
 
 @step
@@ -99,6 +114,9 @@ async def harm(context: StepContext[Harm]) -> None:
             end_process(params.way)
 
         await asyncio.gather(asyncio.sleep(0.01), harm_later())
+    elif params.way == "leaves_a_task":
+        asyncio.create_task(fail_later())  # noqa: RUF006  (nobody retrieves its error)
+        await asyncio.sleep(1)
     elif params.way.endswith("_in_to_thread"):
         await asyncio.to_thread(end_process, params.way)
     else:

@@ -1,6 +1,7 @@
 """Code that runs in the event loop or in a thread is recorded as that of the attempt that started it."""
 
 import asyncio
+import gc
 import inspect
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
@@ -10,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from headrace.domain.jobs.attempts.claims import HeldLease
-from headrace.workers.attribution import attribute_tasks, attributed
+from headrace.workers.attribution import OwnedTask, attribute_tasks, attributed, create_unmarked_task
 from headrace.workers.crash_record import CrashRecord, read_death
 from support.patience import PATIENCE_SECONDS
 
@@ -128,6 +129,58 @@ async def test_an_attempt_is_cancelled_and_fails_as_without_a_mark(scene: Scene)
         await scene.run(FIRST, fail())
 
     assert seen == [FIRST]
+    assert scene.culprit() is None
+
+
+async def test_an_attempt_cancels_its_own_tasks_and_no_others(scene: Scene) -> None:
+    async def cancel_all() -> list[bool]:
+        mine = asyncio.create_task(asyncio.sleep(60))
+        return [task.cancel() for task in (mine, neighbour, of_the_worker)]
+
+    of_the_worker = asyncio.create_task(asyncio.sleep(60))
+    entry = scene.record.enter(SECOND)
+    neighbour = asyncio.create_task(asyncio.sleep(60))
+    scene.record.leave(entry)
+
+    assert await scene.run(FIRST, cancel_all()) == [True, False, False]
+    # The worker cancels the tasks of everybody.
+    assert [task.cancel() for task in (neighbour, of_the_worker)] == [True, True]
+    await asyncio.wait({neighbour, of_the_worker}, timeout=60)
+    assert neighbour.cancelled()
+
+
+async def test_a_task_works_for_the_attempt_of_the_task_that_created_it(scene: Scene) -> None:
+    async def work() -> list[HeldLease | None]:
+        inner = asyncio.create_task(asyncio.sleep(0))
+        await inner
+        return [task.lease for task in (asyncio.current_task(), inner) if isinstance(task, OwnedTask)]
+
+    assert await create_unmarked_task(work(), FIRST) == [FIRST, FIRST]
+    assert await asyncio.create_task(work()) == [None, None]
+
+
+async def test_an_error_that_nobody_retrieves_is_attributed_to_its_attempt(scene: Scene) -> None:
+    seen = []
+
+    class NosyError(Exception):
+        def __str__(self) -> str:
+            seen.append(scene.culprit())
+            return "nosy"
+
+    async def fail() -> None:
+        raise NosyError
+
+    async def attempt() -> "asyncio.Task[None]":
+        task = asyncio.create_task(fail())
+        await asyncio.wait({task})
+        return task
+
+    task = await scene.run(SECOND, attempt())
+    del task
+    await asyncio.sleep(0)
+    gc.collect()
+
+    assert set(seen) == {SECOND}
     assert scene.culprit() is None
 
 

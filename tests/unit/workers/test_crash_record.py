@@ -90,6 +90,24 @@ def test_a_worker_that_ends_in_order_leaves_no_death(path: Path) -> None:
     assert read_death(path) is None
 
 
+def test_nobody_is_blamed_for_a_worker_that_breaks_by_itself(path: Path) -> None:
+    record = CrashRecord(path, "w")
+    record.enter(FIRST)
+
+    record.absolve()
+
+    assert read_death(path) == Death("w", None)
+
+
+def test_a_suspect_is_blamed_although_its_worker_breaks(path: Path) -> None:
+    record = CrashRecord(path, "w")
+    record.blame(FIRST)
+
+    record.absolve()
+
+    assert read_death(path) == Death("w", FIRST)
+
+
 def test_a_new_worker_starts_a_new_record(path: Path) -> None:
     CrashRecord(path, "a-long-name-of-the-first-worker").enter(FIRST)
 
@@ -121,6 +139,14 @@ def test_the_attempt_whose_code_blocks_the_loop_is_blamed(path: Path, runs_task:
     run_in_loop(record, FIRST)
 
     assert record.blame_loop(runs_task=runs_task) == FIRST
+    assert read_death(path) == Death("w", FIRST)
+
+
+def test_the_attempt_for_which_the_worker_blocks_the_loop_is_blamed(path: Path) -> None:
+    record = CrashRecord(path, "w")
+    wait_in(record, FIRST, SECOND)
+
+    assert record.blame_loop(runs_task=True, runs_for=FIRST) == FIRST
     assert read_death(path) == Death("w", FIRST)
 
 

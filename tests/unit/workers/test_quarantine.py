@@ -62,6 +62,11 @@ class FakeChild:
         path = Path(self.command[self.command.index("--crash-record") + 1])
         self.record = CrashRecord(path, f"worker-{path.stem}")
 
+    def may_stop(self) -> bool:
+        """Return whether the worker process would obey a signal."""
+        assert self.record.path is not None
+        return self.record.path.with_suffix(".stop").exists()
+
     def claim(self, lease: HeldLease) -> None:
         self.record.blame(lease)
 
@@ -316,6 +321,7 @@ async def test_a_stop_signals_the_running_processes_only(
     quarantine.stop()
 
     assert (children[0].signals, children[1].signals) == ([SIGTERM], [])
+    assert [child.may_stop() for child in children] == [True, False]
 
 
 @in_virtual_time
