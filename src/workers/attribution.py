@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
 from headrace.workers.crash_record import CURRENT_ENTRY, LOOP, NO_LEASE, Entry
+from headrace.workers.job_threads import JobThreads
 
 T = TypeVar("T")
 
@@ -74,7 +74,7 @@ def attributed(function: Callable[..., T]) -> Callable[..., T]:
 def attribute_tasks(loop: asyncio.AbstractEventLoop) -> None:
     """Attribute each new task of *loop* and each call of `asyncio.to_thread` to the entry that makes it."""
     loop.set_task_factory(_create_task)
-    loop.set_default_executor(_AttributingExecutor(thread_name_prefix="asyncio"))
+    loop.set_default_executor(JobThreads())
 
 
 def create_unmarked_task(coroutine: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
@@ -84,10 +84,3 @@ def create_unmarked_task(coroutine: Coroutine[Any, Any, T]) -> "asyncio.Task[T]"
 
 def _create_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> "asyncio.Task[Any]":
     return asyncio.Task(marked(coroutine), loop=loop, **options)
-
-
-class _AttributingExecutor(ThreadPoolExecutor):
-    """The threads of `asyncio.to_thread`."""
-
-    def submit(self, function: Callable[..., T], /, *arguments: Any, **named: Any) -> "Future[T]":
-        return super().submit(attributed(function), *arguments, **named)

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,16 +17,18 @@ from headrace.workers.attempt.executors import StepExecutor, StepStoppedError, b
 from headrace.workers.attempt.plan import StepPlan
 from headrace.workers.attempt.process_executor import ProcessExecutor
 from headrace.workers.attempt.step_host import StepHost
-from headrace.workers.attempt.waiting import StopSignal, wait_first
+from headrace.workers.attempt.waiting import StopSignal, wait_first, wait_for_end
 from headrace.workers.attribution import attributed
 from headrace.workers.child.protocol import RunStep
 from headrace.workers.containment import call_in_thread
+from headrace.workers.job_threads import call_own
 from headrace.workers.outputs import compute_items
 from headrace.workers.resources import WorkerResources
 from headrace.workers.slots import AttemptSlots
 from headrace.workers.values import OutputError
 
 _ITEMS_TIMEOUT_SECONDS: Final = 60.0
+_REMOVE_SECONDS: Final = 60.0
 
 
 class Scratch:
@@ -42,9 +45,11 @@ class Scratch:
             self._path = Path(tempfile.mkdtemp(prefix=f"{self._label}-", dir=self._root))
         return self._path
 
-    async def remove(self) -> None:
+    async def remove(self, stop: StopSignal) -> None:
+        """Remove the folder. This waits for a minute at most, and not beyond the deadline of *stop*."""
         if self._path is not None:
-            await asyncio.to_thread(shutil.rmtree, self._path, ignore_errors=True)
+            removal = call_own(partial(shutil.rmtree, self._path, ignore_errors=True))
+            await wait_for_end(removal, stop, _REMOVE_SECONDS)
 
 
 class StepRunner:
@@ -120,7 +125,7 @@ class StepRunner:
                 self._resources.abandoned += 1
             elif slots is not None:
                 slots.release()
-            await scratch.remove()
+            await scratch.remove(self._stop)
 
     async def _execute(self, run: StepPlan, scratch: Scratch) -> str:
         if run.node.step.runs_in == "process":

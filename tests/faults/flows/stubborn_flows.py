@@ -50,6 +50,19 @@ def in_a_thread(context: StepContext[Entered]) -> None:
         time.sleep(0.05)
 
 
+@step
+async def in_many_calls(context: StepContext[Entered]) -> None:
+    def call() -> None:
+        while not enter(context, "stubborn_calls"):
+            time.sleep(0.05)
+
+    try:
+        await asyncio.gather(*[asyncio.to_thread(call) for _ in range(50)])
+    except asyncio.CancelledError:
+        note_stop(context, "stubborn_calls")
+        raise
+
+
 @step(runs_in="process")
 def in_a_process(context: StepContext[Entered]) -> None:
     while not enter(context, "stubborn_process"):
@@ -71,5 +84,6 @@ def only(name: str, function: Any) -> Pipeline:
 
 stubborn_loop = only("stubborn_loop", in_the_loop)
 stubborn_thread = only("stubborn_thread", in_a_thread)
+stubborn_calls = only("stubborn_calls", in_many_calls)
 stubborn_process = only("stubborn_process", in_a_process)
 greedy = only("greedy", hold_the_lock)
