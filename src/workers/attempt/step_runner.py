@@ -103,7 +103,7 @@ class StepRunner:
         return items
 
     async def run(self, run: StepPlan, enter: Callable[[StepPlan], Awaitable[None]]) -> str:
-        """Run one try and return its output as JSON. *enter* is called when the try gets its slot.
+        """Run one try and return its output as JSON. *enter* is called when the try has got its slot.
 
         Raises:
             StepStoppedError: it was stopped or timed out.
@@ -164,7 +164,6 @@ class StepRunner:
                 # The step's time does not run while its modules are loaded for the first time.
                 await self._resources.fork_server.load()
                 await self._process_slots.acquire()
-                run.waits_since = None
                 return self._process_slots
 
     def _build_process_executor(self, run: StepPlan, scratch: Scratch) -> ProcessExecutor:
