@@ -1,6 +1,7 @@
 """Starts the processes of steps, as forks of a server that has loaded the pipelines if that is possible."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -23,6 +24,8 @@ _NICENESS: Final = 10
 _IS_SUPPORTED: Final = sys.platform == "linux"
 _LOAD_SECONDS: Final = 300.0
 _START_SECONDS: Final = 30.0
+_PING_SECONDS: Final = 1.0
+_MAX_UNANSWERED_PINGS: Final = 8
 # Numeric libraries would each start a thread per core, but a child counts as one unit of work.
 _ONE_THREAD: Final = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
@@ -34,7 +37,8 @@ class ForkServer:
 
     If the modules cannot be loaded into a server, it is replaced by an empty one, and each step loads its
     module itself. If a server that is ready ends, it is not replaced: the worker must stop, because the files
-    may have changed since it has loaded them. Elsewhere than on Linux each step gets a new interpreter.
+    may have changed since it has loaded them. A ready server that hangs is killed within ten seconds.
+    Elsewhere than on Linux each step gets a new interpreter.
     """
 
     def __init__(self, load: server.Load) -> None:
@@ -47,6 +51,8 @@ class ForkServer:
         self._forks: dict[int, ForkHandle] = {}
         self._requesting = asyncio.Lock()
         self._writable: asyncio.Future[None] | None = None
+        self._unanswered_pings = 0
+        self._ping_timer: asyncio.TimerHandle | None = None
         self._has_ended = False
         self._on_end: list[Callable[[], None]] = []
 
@@ -106,13 +112,16 @@ class ForkServer:
 
         Raises:
             ForkServerEndedError: the server has ended.
-            OSError: it cannot be started; `TimeoutError` is one.
+            OSError: it cannot be started.
         """
         if not _IS_SUPPORTED:
             return _start_python("headrace.workers.child.main", descriptor, folder)
-        async with asyncio.timeout(_START_SECONDS):
-            fork = await self._request_fork(descriptor, folder)
-            await fork.started
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                fork = await self._request_fork(descriptor, folder)
+                await fork.started
+        except TimeoutError as error:
+            raise StepNotStartedError(f"it took longer than {_START_SECONDS:g} s") from error
         return fork
 
     async def stop(self) -> None:
@@ -167,13 +176,34 @@ class ForkServer:
                 return
             self._handle(server.decode_response(message))
 
+    def _ping(self) -> None:
+        """Send a ping every second, and kill the server if it has answered none of the last eight.
+
+        The pings are counted, not their time: a server that was suspended together with this process may
+        answer the next one.
+        """
+        if self._control is None or self._process is None:
+            return
+        if self._unanswered_pings >= _MAX_UNANSWERED_PINGS:
+            _log.error("fork_server_hangs", unanswered=self._unanswered_pings)
+            self._process.signal(signal.SIGKILL)
+            self._on_closed()
+            return
+        self._unanswered_pings += 1
+        # A server that reads no requests answers none, and one that has ended is noticed by `_read`.
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            self._control.send(msgspec.json.encode(server.Ping()))
+        self._ping_timer = asyncio.get_running_loop().call_later(_PING_SECONDS, self._ping)
+
     def _handle(self, response: server.Response) -> None:
+        self._unanswered_pings = 0
         match response:
             case server.Ready():
                 if response.unsafe:
                     self._replace(reason="modules start threads", sources=response.unsafe)
                 else:
                     self._set_loaded()
+                    self._ping()
             case server.Started():
                 self._forks[response.number].set_started(response.pid)
             case server.NotStarted():
@@ -223,6 +253,8 @@ class ForkServer:
             loop = asyncio.get_running_loop()
             loop.remove_reader(self._control.fileno())
             loop.remove_writer(self._control.fileno())
+            if self._ping_timer is not None:
+                self._ping_timer.cancel()
             self._control.close()
             self._control = None
             self._set_writable()

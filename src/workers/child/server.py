@@ -53,10 +53,18 @@ class Fork(Struct, tag="fork"):
     folder: str
 
 
+class Ping(Struct, tag="ping"):
+    """Reply with `Pong`, to show that this server does not hang."""
+
+
 class Ready(Struct, tag="ready"):
     """The modules are loaded. *unsafe*: those that have started threads, which a fork would not copy."""
 
     unsafe: list[str]
+
+
+class Pong(Struct, tag="pong"):
+    """The reply to `Ping`."""
 
 
 class Started(Struct, tag="started"):
@@ -78,8 +86,8 @@ class Ended(Struct, tag="ended"):
     status: int
 
 
-Request = Load | Fork
-Response = Ready | Started | NotStarted | Ended
+Request = Load | Fork | Ping
+Response = Ready | Pong | Started | NotStarted | Ended
 decode_request: Final = msgspec.json.Decoder(Request).decode
 decode_response: Final = msgspec.json.Decoder(Response).decode
 
@@ -140,7 +148,9 @@ class _Server:
                 if not message:
                     return
                 request = decode_request(message)
-                if isinstance(request, Fork) and self._fork(request, descriptors):
+                if isinstance(request, Ping):
+                    _reply(self._control, Pong())
+                elif isinstance(request, Fork) and self._fork(request, descriptors):
                     return
 
     def _fork(self, request: Fork, descriptors: list[int]) -> bool:
