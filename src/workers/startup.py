@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ from arq.connections import ArqRedis
 from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.publisher import RedisPublisher
 from headrace.adapters.redis_client import build_redis, close_redis, require_noeviction
+from headrace.adapters.temporary_folders import remove_abandoned_folders, temporary_folder
 from headrace.domain.database import TRANSIENT, Database, DatabaseRefusingError
 from headrace.domain.events.news import JobNews
 from headrace.domain.jobs.attempts.queue import JobQueue, rescue_from
@@ -24,6 +25,7 @@ from headrace.domain.pipelines.registry import Registrar
 from headrace.settings import Settings
 from headrace.workers.child.fork_server import ForkServer
 from headrace.workers.child.server import Load
+from headrace.workers.containment import call_in_thread
 from headrace.workers.crash_record import read_death
 
 _log = structlog.get_logger(__name__)
@@ -62,6 +64,24 @@ async def running_fork_server(loaded: Loaded, settings: Settings) -> AsyncIterat
         yield fork_server
     finally:
         await fork_server.stop()
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Make the folder for the scratch folders of steps; remove those that killed workers have left.
+
+    The removal may take long, so it runs in a thread, beside the worker.
+    """
+    with temporary_folder() as folder:
+        call_in_thread("headrace-cleanup", remove_abandoned_folders).add_done_callback(_log_removal)
+        yield folder
+
+
+def _log_removal(removal: "asyncio.Future[int]") -> None:
+    if (error := removal.exception()) is not None:
+        _log.warning("abandoned_folders_not_removed", error=repr(error))
+    elif count := removal.result():
+        _log.info("abandoned_folders_removed", count=count)
 
 
 async def register_pipelines(registrar: Registrar, loaded: Loaded, *, only_check: bool = False) -> Loaded:

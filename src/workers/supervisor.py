@@ -7,10 +7,8 @@ import contextlib
 import os
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from types import FrameType
 from typing import Final
 
@@ -18,6 +16,7 @@ import structlog
 
 from headrace.adapters.process_tree import adopt_orphans, child_pids, kill_children, reap
 from headrace.adapters.retry_pause import RetryPause
+from headrace.adapters.temporary_folders import remove_abandoned_folders, temporary_folder
 
 _log = structlog.get_logger(__name__)
 
@@ -38,9 +37,12 @@ def supervise(command: Sequence[str], *, stop_seconds: float) -> int:
     kills it at once. The pause before a restart doubles from 0.2 s to 5 s, and starts again after a worker
     that ran for 5 s.
     """
-    with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
-        options = ("--parent", str(os.getpid()), "--crash-record", str(Path(folder, "worker.crash")))
-        return _Supervisor((*command, *options), stop_seconds).run()
+    with temporary_folder() as folder:
+        options = ("--parent", str(os.getpid()), "--crash-record", str(folder / "worker.crash"))
+        status = _Supervisor((*command, *options), stop_seconds).run()
+    # A worker that was killed has left its scratch folder.
+    remove_abandoned_folders()
+    return status
 
 
 class _Supervisor:

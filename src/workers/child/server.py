@@ -53,8 +53,8 @@ class Fork(Struct, tag="fork"):
     folder: str
 
 
-class Ping(Struct, tag="ping"):
-    """Reply with `Pong`, to show that this server does not hang."""
+class Probe(Struct, tag="probe"):
+    """Reply with `Alive`, to show that this server does not hang."""
 
 
 class Ready(Struct, tag="ready"):
@@ -63,8 +63,8 @@ class Ready(Struct, tag="ready"):
     unsafe: list[str]
 
 
-class Pong(Struct, tag="pong"):
-    """The reply to `Ping`."""
+class Alive(Struct, tag="alive"):
+    """The reply to `Probe`."""
 
 
 class Started(Struct, tag="started"):
@@ -86,8 +86,8 @@ class Ended(Struct, tag="ended"):
     status: int
 
 
-Request = Load | Fork | Ping
-Response = Ready | Pong | Started | NotStarted | Ended
+Request = Load | Fork | Probe
+Response = Ready | Alive | Started | NotStarted | Ended
 decode_request: Final = msgspec.json.Decoder(Request).decode
 decode_response: Final = msgspec.json.Decoder(Response).decode
 
@@ -148,8 +148,8 @@ class _Server:
                 if not message:
                     return
                 request = decode_request(message)
-                if isinstance(request, Ping):
-                    _reply(self._control, Pong())
+                if isinstance(request, Probe):
+                    _reply(self._control, Alive())
                 elif isinstance(request, Fork) and self._fork(request, descriptors):
                     return
 

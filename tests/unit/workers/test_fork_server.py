@@ -118,7 +118,7 @@ async def test_a_server_that_hangs_is_killed_and_starts_no_more_steps(
         server.call_on_end(lambda: ends.append(None))
         process, connection = await start(server, tmp_path)
         os.kill(pid_of(server), signal.SIGSTOP)
-        monkeypatch.setattr("headrace.workers.child.fork_server._PING_SECONDS", 0.01)
+        monkeypatch.setattr("headrace.workers.child.fork_server._PROBE_SECONDS", 0.01)
         async with asyncio.timeout(20):
             with pytest.raises(ForkServerEndedError):
                 await start(server, tmp_path)
@@ -128,19 +128,19 @@ async def test_a_server_that_hangs_is_killed_and_starts_no_more_steps(
     assert (process.is_interrupted, ends) == (True, [None])
 
 
-async def test_a_server_that_answers_its_pings_is_kept(
+async def test_a_server_that_answers_its_probes_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pings: list[int] = []
-    monkeypatch.setattr("headrace.workers.child.fork_server._PING_SECONDS", 0.01)
+    unanswered: list[int] = []
+    monkeypatch.setattr("headrace.workers.child.fork_server._PROBE_SECONDS", 0.01)
     # It may answer as late as this machine lets it, but before the test ends.
-    monkeypatch.setattr("headrace.workers.child.fork_server._MAX_UNANSWERED_PINGS", 3_000)
+    monkeypatch.setattr("headrace.workers.child.fork_server._MAX_UNANSWERED_PROBES", 3_000)
     async with running() as server:
         async with asyncio.timeout(20):
-            while len(pings) < 50:
-                pings.append(server._unanswered_pings)
+            while len(unanswered) < 50:
+                unanswered.append(server._unanswered_probes)
                 await asyncio.sleep(0.01)
-            while server._unanswered_pings > 1:
+            while server._unanswered_probes > 1:
                 await asyncio.sleep(0.01)
 
         assert await end(*await start(server, tmp_path)) == 0
