@@ -19,7 +19,7 @@ from headrace.domain.database import TRANSIENT, Database, DatabaseRefusingError
 from headrace.domain.events.news import JobNews
 from headrace.domain.jobs.attempts.queue import JobQueue, rescue_from
 from headrace.domain.jobs.attempts.rescue_repository import RescueRepository
-from headrace.domain.pipelines.loading import BUNDLED, Loaded, import_path, load_all
+from headrace.domain.pipelines.loading import BUNDLED, RENAME_ADVICE, Loaded, import_path, load_all
 from headrace.domain.pipelines.registration import PipelineChangedError
 from headrace.domain.pipelines.registry import Registrar
 from headrace.settings import Settings
@@ -39,6 +39,8 @@ def load_pipelines(settings: Settings) -> Loaded:
     loaded = load_all(settings.pipelines)
     for failure in loaded.failures:
         _log.error("pipeline_failed_to_load", source=failure.source, traceback=failure.traceback)
+    for source in loaded.unnamed:
+        _log.warning("module_name_taken", source=source, advice=RENAME_ADVICE)
     return loaded
 
 
