@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final, Literal, Protocol, TypeVar
 
+from headrace.adapters.logs import RUNNING_STEP
 from headrace.adapters.tasks import retrieve_exception
 from headrace.domain.json_limits import MAX_LOOP_CHARS
 from headrace.domain.pipelines.definition import Node, Pipeline
@@ -67,6 +68,7 @@ class LoopExecutor:
     async def _run(self) -> str:
         """Call the step and encode its output; large JSON is read and written in a thread."""
         node = self._node
+        RUNNING_STEP.set((self._context.key, self._context.attempt))
         with contained:
             if self._item is None:
                 returned = await node.step.function(self._context)
@@ -138,6 +140,7 @@ class ThreadExecutor:
 
     def _call(self) -> str:
         """Call the step and encode its output, which may be large, in its thread."""
+        RUNNING_STEP.set((self._inner.key, self._inner.attempt))
         items = () if self._item is None else (self._node.decode_item(self._item),)
         returned = self._node.step.function(self._context, *items)
         return encode_output(self._node, self._inner.key, returned, self._limit)

@@ -184,6 +184,7 @@ class StepRunner:
             log_level=self._resources.log_level,
             logs_json=self._resources.logs_json,
             secrets=self._resources.secrets,
+            request_id=claim.request_id,
         )
         return ProcessExecutor(
             message,
