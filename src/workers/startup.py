@@ -30,7 +30,7 @@ from headrace.workers.crash_record import read_death
 
 _log = structlog.get_logger(__name__)
 
-_SIGN_OFF_SECONDS: Final = 3
+_SIGN_OFF_SECONDS: Final = 1.5
 _REGISTER_PAUSE_SECONDS: Final = 0.5
 _MAX_REGISTER_TRIES: Final = 120
 

@@ -92,8 +92,8 @@ class StepRunner:
         if future.done():
             crash_record.leave(entry)
         else:
-            self._resources.abandoned += 1
-            future.cancel()
+            self._resources.abandon(future)
+            future.add_done_callback(lambda _: crash_record.leave(entry))
             if self._stop.is_set:
                 return None
             raise OutputError(
@@ -111,18 +111,20 @@ class StepRunner:
         """
         slots = await self._acquire_slot(run)
         scratch = Scratch(self._resources.scratch, self._claim.pipeline)
-        is_abandoned = False
+        abandoned: asyncio.Future[Any] | None = None
         try:
             if run.node.step.runs_in == "process":
                 self._resources.fork_server.require_running()  # it may have ended while the step waited
             await enter(run)
             return await self._execute(run, scratch)
         except StepStoppedError as error:
-            is_abandoned = error.abandoned
+            abandoned = error.abandoned
             raise
         finally:
-            if is_abandoned:
-                self._resources.abandoned += 1
+            if abandoned is not None:
+                self._resources.abandon(abandoned)
+            if slots is not None and abandoned is not None:
+                abandoned.add_done_callback(lambda _: slots.release())
             elif slots is not None:
                 slots.release()
             await scratch.remove(self._stop)
@@ -137,15 +139,17 @@ class StepRunner:
         crash_record = self._resources.crash_record
         entry = crash_record.enter(self._claim.lease)
         entry.suspend()  # the task or the thread of the step records when it runs the author's code
-        is_abandoned = False
+        abandoned: asyncio.Future[Any] | None = None
         try:
             return await run_step(self._build_executor(run, scratch), run.node, self._stop)
         except StepStoppedError as error:
-            is_abandoned = error.abandoned
+            abandoned = error.abandoned
             raise
         finally:
-            if not is_abandoned:
+            if abandoned is None:
                 crash_record.leave(entry)
+            else:
+                abandoned.add_done_callback(lambda _: crash_record.leave(entry))
 
     def release_unused_slot(self) -> None:
         """Give up the process slot that the attempt keeps, because its next step needs none."""
