@@ -14,6 +14,7 @@ from faults.settling import settled
 from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
 from support.harness import serving
+from support.patience import until_async
 
 LEASE_SECONDS = 4.0
 
@@ -32,7 +33,7 @@ async def test_the_writes_of_a_living_worker_keep_its_leases_while_flushes_are_s
     database = await StatementPool.open(url, size=2)
     async with serving(settings) as api, processes.worker(settings) as worker:
         jobs = [(await api.submit("talking", params=talk))["id"] for _ in range(5)]
-        await processes.until_async(lambda: _all_write(database, jobs))
+        await until_async(lambda: _all_write(database, jobs))
         async with held_heartbeats(url):
             async with slow_flushes(url, seconds):
                 await asyncio.sleep(held_seconds)

@@ -15,6 +15,7 @@ from headrace.domain.pipelines.loading import (
     load_all,
     load_with_path,
 )
+from support.patience import PATIENCE_SECONDS
 
 FLOW = """
 from msgspec import Struct
@@ -93,7 +94,9 @@ def test_processes_that_a_module_starts_find_it_although_its_name_is_taken(tmp_p
     script = tmp_path / "script.py"
     script.write_text(SPAWNING.format(files=list(map(str, files)), methods=methods))
 
-    ran = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=100, check=False)
+    ran = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
 
     names = ["pool", "two.pool", "one.queue", "two.json"]
     assert ran.stdout.splitlines() == [f"{method} True {name}" for method in methods for name in names], ran

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from headrace.adapters.temporary_folders import remove_abandoned_folders, temporary_folder
+from support.patience import PATIENCE_SECONDS
 
 HOLDER = """
 import time
@@ -51,7 +52,7 @@ def test_the_folder_of_a_killed_process_is_removed_by_another_one() -> None:
         while_it_lives = (remove_abandoned_folders(), (folder / "file").exists())
     finally:
         holder.send_signal(signal.SIGKILL)
-        holder.communicate(timeout=30)
+        holder.communicate(timeout=PATIENCE_SECONDS)
 
     assert while_it_lives == (0, True)
     assert folder.exists()

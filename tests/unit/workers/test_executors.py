@@ -297,7 +297,7 @@ async def test_a_thread_that_still_encodes_when_the_step_is_out_of_time_counts_a
     assert stopped.value.abandoned is not None
     assert not stopped.value.abandoned.done()
     Held.let_go.set()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await stopped.value.abandoned
 
 

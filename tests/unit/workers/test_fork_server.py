@@ -17,6 +17,7 @@ from headrace.workers.child.fork import ForkServerEndedError, StepNotStartedErro
 from headrace.workers.child.fork_server import ForkServer
 from headrace.workers.child.process import ProcessHandle
 from headrace.workers.child.server import Load
+from support.patience import PATIENCE_SECONDS
 from support.virtual_time import in_virtual_time, running_loop
 
 pytestmark = pytest.mark.skipif(
@@ -119,7 +120,7 @@ async def test_a_server_that_hangs_is_killed_and_starts_no_more_steps(
         process, connection = await start(server, tmp_path)
         os.kill(pid_of(server), signal.SIGSTOP)
         monkeypatch.setattr("headrace.workers.child.fork_server._PROBE_SECONDS", 0.01)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             with pytest.raises(ForkServerEndedError):
                 await start(server, tmp_path)
             await process.wait()
@@ -136,7 +137,7 @@ async def test_a_server_that_answers_its_probes_is_kept(
     # It may answer as late as this machine lets it, but before the test ends.
     monkeypatch.setattr("headrace.workers.child.fork_server._MAX_UNANSWERED_PROBES", 3_000)
     async with running() as server:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while len(unanswered) < 50:
                 unanswered.append(server._unanswered_probes)
                 await asyncio.sleep(0.01)

@@ -16,6 +16,7 @@ from headrace.workers.attempt.waiting import StopSignal
 from headrace.workers.attribution import attribute_tasks
 from headrace.workers.crash_record import CrashRecord
 from headrace.workers.job_threads import call_own
+from support.patience import PATIENCE_SECONDS
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ async def gate(run: Run[Any]) -> AsyncIterator[threading.Event]:
     opened = threading.Event()
 
     async def wide() -> None:
-        await asyncio.gather(*[asyncio.to_thread(opened.wait, 60) for _ in range(MANY)])
+        await asyncio.gather(*[asyncio.to_thread(opened.wait, PATIENCE_SECONDS) for _ in range(MANY)])
 
     task = asyncio.create_task(run(WIDE, wide()))
     await asyncio.sleep(0.05)
@@ -68,7 +69,7 @@ async def test_a_job_whose_calls_occupy_its_threads_keeps_no_other_waiting(
     async def other() -> int:
         return await asyncio.to_thread(int, 7)
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         results = [await run(OTHER, other()), await asyncio.to_thread(int, 8)]
 
     assert (results, gate.is_set()) == ([7, 8], False)
@@ -83,7 +84,7 @@ async def test_the_worker_does_its_own_work_for_a_job_whose_calls_occupy_its_thr
         await scratch.remove(StopSignal())
         return await call_own(lambda: len(list(tmp_path.iterdir())))
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         assert await run(WIDE, work()) == 0
     assert not gate.is_set()
 
@@ -103,7 +104,7 @@ async def test_the_steps_of_a_job_share_a_bounded_number_of_threads_which_end_wi
     await run(OTHER, steps())
     gc.collect()
     for thread in seen:
-        await asyncio.to_thread(thread.join, 30)
+        await asyncio.to_thread(thread.join, PATIENCE_SECONDS)
 
     assert 1 <= len(seen) <= 32
     assert not any(thread.is_alive() for thread in seen)
@@ -113,7 +114,7 @@ async def test_a_scratch_folder_that_takes_long_to_remove_does_not_keep_a_worker
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     may_remove = threading.Event()
-    monkeypatch.setattr("shutil.rmtree", lambda _path, **_options: may_remove.wait(60))
+    monkeypatch.setattr("shutil.rmtree", lambda _path, **_options: may_remove.wait(PATIENCE_SECONDS))
     scratch, stop = Scratch(tmp_path, "step"), StopSignal()
     assert scratch.path.exists()
     removing = asyncio.create_task(scratch.remove(stop))
@@ -121,7 +122,7 @@ async def test_a_scratch_folder_that_takes_long_to_remove_does_not_keep_a_worker
     stop.deadline = asyncio.get_running_loop().time()
     stop.set()
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await removing
     assert not may_remove.is_set()
     may_remove.set()
