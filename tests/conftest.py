@@ -20,6 +20,7 @@ from headrace.adapters.gc_tuning import collect_rarely
 from headrace.adapters.logs import configure_logging
 from headrace.adapters.migrations import upgrade
 from headrace.adapters.servers import Servers
+from headrace.adapters.temporary_folders import remove_abandoned_folders
 from headrace.domain.events.partitions import create_partitions
 from headrace.settings import Settings
 from support.harness import Api, new_database, on_database, private_servers
@@ -50,6 +51,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         ordered += share + others[:size]
         del others[:size]
     items[:] = ordered
+
+
+def pytest_sessionfinish() -> None:
+    """Remove the scratch folders of workers that tests have killed."""
+    remove_abandoned_folders()
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,8 @@ _NOISY_LOGGERS: Final = ("arq", "httpx", "httpcore", "alembic", "asyncio")
 
 RUNNING_JOB: Final[ContextVar[tuple[UUID, str | None] | None]] = ContextVar("headrace_job", default=None)
 """The job that this context works on and the request that submitted it: its log lines name both."""
+RUNNING_STEP: Final[ContextVar[tuple[str, int] | None]] = ContextVar("headrace_step", default=None)
+"""The key of the step run of that job, and the attempt."""
 
 
 def configure_logging(level: str, *, as_json: bool, secrets: Iterable[str] = ()) -> None:
@@ -79,9 +81,12 @@ def configure_logging(level: str, *, as_json: bool, secrets: Iterable[str] = ())
 def add_running_job(
     _logger: Any, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Add the job that the present context works on, for structlog's list of processors."""
-    job = RUNNING_JOB.get()
-    return event if job is None else {"job_id": str(job[0]), "request_id": job[1], **event}
+    """Add the job and the step that the present context works on, for structlog's list of processors."""
+    job, step = RUNNING_JOB.get(), RUNNING_STEP.get()
+    if job is None:
+        return event
+    names: dict[str, Any] = {"job_id": str(job[0]), "request_id": job[1]}
+    return names | ({} if step is None else {"step": step[0], "attempt": step[1]}) | dict(event)
 
 
 def _redact_named_values(

@@ -31,7 +31,7 @@ from headrace.cli.errors import BadUrlError
 from headrace.cli.shootout_extra import missing_libraries
 from headrace.domain.database import DatabaseAwayError
 from headrace.domain.errors import HeadraceError
-from headrace.domain.pipelines.loading import BUNDLED, Loaded, import_path, load_all
+from headrace.domain.pipelines.loading import BUNDLED, RENAME_ADVICE, Loaded, import_path, load_all
 from headrace.settings import Settings, SettingsError, read_settings
 
 _OLDEST_PYTHON: Final = (3, 11)
@@ -146,6 +146,8 @@ def _check_pipelines(settings: Settings) -> Iterator[Finding]:
     for failure in loaded.failures:
         last_line = failure.traceback.strip().splitlines()[-1]
         yield Finding("pipelines", False, f"{failure.source} does not load: {last_line}")
+    for source in loaded.unnamed:
+        yield Finding("pipelines", False, f"{source}: {RENAME_ADVICE}")
     if not loaded.failures:
         yield from _check_processes(loaded)
     if missing := missing_libraries():

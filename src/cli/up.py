@@ -11,6 +11,7 @@ from rich.console import Console
 from headrace.adapters.database import StatementPool
 from headrace.adapters.logs import configure_logging
 from headrace.adapters.servers import Servers, run_servers
+from headrace.adapters.temporary_folders import remove_abandoned_folders
 from headrace.api.auth.local_mode import refuse_remote
 from headrace.cli.data_dir_lock import DataDirLock, resolve_port
 from headrace.cli.interrupts import Interrupts
@@ -40,6 +41,8 @@ def run_up(spec: ServiceSpec, console: Console) -> None:
         for note in servers.notes:
             screen.report("servers", note)
         asyncio.run(_run_service(ready, servers, interrupts, screen))
+    # Workers that were killed have left their scratch folders.
+    remove_abandoned_folders()
     screen.show_stopped()
 
 

@@ -35,6 +35,7 @@ _log = structlog.get_logger(__name__)
 # Delayed jobs come due without a ring, so a poll must follow within a second.
 _POLL_SECONDS: Final = 0.8
 _MAX_ABANDONED_STEPS: Final = 5
+_MAX_PAUSE_SECONDS: Final = 600.0
 # Several small claims overlap with the start of the attempts; one large claim would delay them.
 _MAX_CLAIM_SIZE: Final = 100
 # The time to stop is divided: running attempts may end, then their steps are stopped, then this is left.
@@ -89,6 +90,7 @@ class HeadraceWorker(Worker):
         self._clear_task: asyncio.Task[None] | None = None
         self._redis_paused_until = 0.0
         self._ring_pace = doorbell.RingPace()
+        self._paused_at: float | None = None
         self.stopping = StopSignal()
         resources.process_slots.offer = self._offer_process_slot
         self.stopping.add_callback(resources.process_slots.serve_more)
@@ -133,14 +135,31 @@ class HeadraceWorker(Worker):
 
     async def _poll(self) -> None:
         while not self.stopping.is_set:
+            if self._is_paused():
+                await self._wait_for_slot()
+                continue
             may_have_more = await self._claim()
-            if self._resources.abandoned >= min(_MAX_ABANDONED_STEPS, self._job_queue.worker.concurrency):
-                _log.error("too_many_abandoned_steps", count=self._resources.abandoned)
-                self.stopping.set()
-            elif self._free_slots == 0:
+            if self._free_slots == 0:
                 await self._wait_for_slot()
             elif not may_have_more:
                 await self._wait_for_work()
+
+    def _is_paused(self) -> bool:
+        """Return whether too many abandoned steps still run.
+
+        The worker then claims nothing until some of them end. It stops, to be started again, once no other
+        job runs, at the latest after ten minutes.
+        """
+        abandoned = self._resources.abandoned
+        if abandoned < min(_MAX_ABANDONED_STEPS, self._job_queue.worker.concurrency):
+            self._paused_at = None
+            return False
+        if self._paused_at is None:
+            self._paused_at = time.monotonic()
+            _log.error("too_many_abandoned_steps", count=abandoned, running=len(self._attempt_tasks))
+        if not self._attempt_tasks or time.monotonic() - self._paused_at > _MAX_PAUSE_SECONDS:
+            self.stopping.set()
+        return True
 
     @property
     def _free_slots(self) -> int:

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
 from headrace.domain.jobs.attempts.claims import HeldLease
 from headrace.workers.crash_record import CURRENT_ENTRY, LOOP, NO_LEASE, CrashRecord, Entry
+from headrace.workers.job_threads import JobThreads
 
 T = TypeVar("T")
 
@@ -106,7 +106,7 @@ def attribute_tasks(loop: asyncio.AbstractEventLoop) -> None:
     """Attribute each new task of *loop* and each call of `asyncio.to_thread` to the entry that makes it."""
     loop.set_task_factory(_create_task)
     loop.set_exception_handler(_on_loop_error)
-    loop.set_default_executor(_AttributingExecutor(thread_name_prefix="asyncio"))
+    loop.set_default_executor(JobThreads())
 
 
 def create_unmarked_task(
@@ -133,10 +133,3 @@ def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> 
     owner = task.owner if isinstance(task, OwnedTask) else None
     with owner.running() if owner is not None else nullcontext():
         loop.default_exception_handler(context)
-
-
-class _AttributingExecutor(ThreadPoolExecutor):
-    """The threads of `asyncio.to_thread`."""
-
-    def submit(self, function: Callable[..., T], /, *arguments: Any, **named: Any) -> "Future[T]":
-        return super().submit(attributed(function), *arguments, **named)

@@ -4,6 +4,7 @@ import mmap
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
@@ -51,12 +52,13 @@ class Death(Struct, frozen=True):
 class Entry:
     """An author's code that runs on behalf of *lease*."""
 
-    __slots__ = ("lease", "mark", "record")
+    __slots__ = ("lease", "mark", "record", "threads")
 
     def __init__(self, record: "CrashRecord", lease: HeldLease) -> None:
         self.record = record
         self.lease = lease
         self.mark = pack_lease(lease)
+        self.threads: ThreadPoolExecutor | None = None
 
     def resume(self) -> None:
         """Record that the event loop runs this code."""

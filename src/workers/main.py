@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import socket
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -48,6 +47,7 @@ from headrace.workers.startup import (
     open_redis,
     register_pipelines,
     running_fork_server,
+    scratch_folder,
     sign_off,
     warm_up,
 )
@@ -144,9 +144,7 @@ async def open_worker(
             url, size=2, lock_timeout=_LOCK_TIMEOUT, answer_seconds=max(1.0, settings.lease_seconds / 5)
         )
         stack.push_async_callback(heartbeat_pool.close)
-        scratch = stack.enter_context(
-            tempfile.TemporaryDirectory(prefix="headrace-", ignore_cleanup_errors=True)
-        )
+        scratch = stack.enter_context(scratch_folder())
         await predecessor.rescue(pool)
         record = CrashRecord(crash_record, worker.id)
         publisher, bell = RedisPublisher(redis, MessageSigner(settings.secret_key)), Doorbell(redis)
@@ -167,7 +165,7 @@ async def open_worker(
                 publisher=publisher,
                 database=pool,
                 blobs=blobs,
-                scratch=Path(scratch),
+                scratch=scratch,
                 process_slots=Slots(1 if only_suspect else settings.process_slots),
                 thread_slots=Slots(concurrency),
                 max_output_bytes=settings.max_output_bytes,
@@ -190,7 +188,7 @@ async def open_worker(
         quarantine = Quarantine(
             job_queue,
             settings,
-            folder=Path(scratch),
+            folder=scratch,
             slots=settings.process_slots,
             publish=publisher.publish,
         )

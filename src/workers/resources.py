@@ -1,11 +1,14 @@
 """Holds the objects that all attempts of a worker share: pipelines, connections, slots and limits."""
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.group_commit import GroupCommit
+from headrace.adapters.tasks import retrieve_exception
 from headrace.domain.database import Database
 from headrace.domain.events.news import Publisher
 from headrace.domain.pipelines.definition import Pipeline
@@ -20,8 +23,8 @@ class WorkerResources(Struct, kw_only=True):
 
     *pipelines* and *sources* (where a child process loads the pipeline from) are keyed by name and version.
     *thread_slots* come in addition to the one thread that each attempt may always use.
-    *log_level*, *logs_json* and *secrets* are for the logs of step processes. *abandoned* counts calls of an
-    author's code that could not be ended; each keeps its slot forever.
+    *log_level*, *logs_json* and *secrets* are for the logs of step processes. *abandoned* counts the calls of
+    an author's code that still run although their tries are over.
     """
 
     pipelines: dict[tuple[str, int], Pipeline]
@@ -42,3 +45,12 @@ class WorkerResources(Struct, kw_only=True):
     logs_json: bool
     secrets: tuple[str, ...]
     abandoned: int = 0
+
+    def abandon(self, call: "asyncio.Future[Any]") -> None:
+        """Count *call* until it ends."""
+        self.abandoned += 1
+        call.add_done_callback(self._on_abandoned_end)
+
+    def _on_abandoned_end(self, call: "asyncio.Future[Any]") -> None:
+        self.abandoned -= 1
+        retrieve_exception(call)

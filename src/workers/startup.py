@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -16,21 +16,23 @@ from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.publisher import RedisPublisher
 from headrace.adapters.redis_client import build_redis, close_redis, require_noeviction
 from headrace.adapters.schema import SchemaBehindError, require_schema
+from headrace.adapters.temporary_folders import remove_abandoned_folders, temporary_folder
 from headrace.domain.database import TRANSIENT, Database, DatabaseRefusingError
 from headrace.domain.events.news import JobNews
 from headrace.domain.jobs.attempts.queue import JobQueue, rescue_from
 from headrace.domain.jobs.attempts.rescue_repository import RescueRepository
-from headrace.domain.pipelines.loading import BUNDLED, Loaded, import_path, load_all
+from headrace.domain.pipelines.loading import BUNDLED, RENAME_ADVICE, Loaded, import_path, load_all
 from headrace.domain.pipelines.registration import PipelineRefusedError
 from headrace.domain.pipelines.registry import Registrar
 from headrace.settings import Settings
 from headrace.workers.child.fork_server import ForkServer
 from headrace.workers.child.server import Load
+from headrace.workers.containment import call_in_thread
 from headrace.workers.crash_record import read_death
 
 _log = structlog.get_logger(__name__)
 
-_SIGN_OFF_SECONDS: Final = 3
+_SIGN_OFF_SECONDS: Final = 1.5
 _REGISTER_PAUSE_SECONDS: Final = 0.5
 _MAX_REGISTER_TRIES: Final = 120
 
@@ -39,6 +41,8 @@ def load_pipelines(settings: Settings) -> Loaded:
     loaded = load_all(settings.pipelines)
     for failure in loaded.failures:
         _log.error("pipeline_failed_to_load", source=failure.source, traceback=failure.traceback)
+    for source in loaded.unnamed:
+        _log.warning("module_name_taken", source=source, advice=RENAME_ADVICE)
     return loaded
 
 
@@ -65,6 +69,24 @@ async def running_fork_server(loaded: Loaded, settings: Settings) -> AsyncIterat
         yield fork_server
     finally:
         await fork_server.stop()
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Make the folder for the scratch folders of steps; remove those that killed workers have left.
+
+    The removal may take long, so it runs in a thread, beside the worker.
+    """
+    with temporary_folder() as folder:
+        call_in_thread("headrace-cleanup", remove_abandoned_folders).add_done_callback(_log_removal)
+        yield folder
+
+
+def _log_removal(removal: "asyncio.Future[int]") -> None:
+    if (error := removal.exception()) is not None:
+        _log.warning("abandoned_folders_not_removed", error=repr(error))
+    elif count := removal.result():
+        _log.info("abandoned_folders_removed", count=count)
 
 
 async def register_pipelines(

@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import structlog
 
 from headrace.adapters.process_tree import adopt_orphans, child_pids, kill_children, reap
 from headrace.adapters.retry_pause import RetryPause
+from headrace.adapters.temporary_folders import remove_abandoned_folders, temporary_folder
 from headrace.workers.stop_requests import note_stop
 
 _log = structlog.get_logger(__name__)
@@ -39,10 +39,13 @@ def supervise(command: Sequence[str], *, stop_seconds: float) -> int:
     kills it at once. The pause before a restart doubles from 0.2 s to 5 s, and starts again after a worker
     that ran for 5 s.
     """
-    with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
-        crash_record = Path(folder, "worker.crash")
+    with temporary_folder() as folder:
+        crash_record = folder / "worker.crash"
         options = ("--parent", str(os.getpid()), "--crash-record", str(crash_record))
-        return _Supervisor((*command, *options), crash_record, stop_seconds).run()
+        status = _Supervisor((*command, *options), crash_record, stop_seconds).run()
+    # A worker that was killed has left its scratch folder.
+    remove_abandoned_folders()
+    return status
 
 
 class _Supervisor:

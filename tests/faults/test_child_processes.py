@@ -144,7 +144,9 @@ async def test_an_interpreter_ends_as_usual_and_logs_with_its_job(apart: Setting
     assert (tmp_path / "thread").read_text() == "joined"
     (line,) = [line for line in output.splitlines() if "a line of the step" in line]
     assert job["id"] in line
-    assert "end_slowly" in line
+    assert "step=end_slowly" in line
+    assert "attempt=1" in line
+    assert "request_id=" in line
 
 
 async def test_a_fork_has_random_numbers_of_its_own(apart: Settings) -> None:

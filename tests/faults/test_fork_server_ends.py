@@ -92,8 +92,9 @@ async def test_a_file_that_changes_while_the_worker_waits_for_postgresql_is_not_
     assert (done["state"], done["result"]) == ("succeeded", 1)
 
 
-async def test_a_worker_whose_fork_server_ends_hands_its_steps_back_and_is_replaced(
-    edited: Settings, source: Path, tmp_path: Path, database: StatementPool
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_worker_whose_fork_server_ends_or_hangs_hands_its_steps_back_and_is_replaced(
+    edited: Settings, source: Path, tmp_path: Path, database: StatementPool, ending: signal.Signals
 ) -> None:
     async with serving(edited) as api, processes.supervised(edited) as parent:
         running = (await api.submit("edited"))["id"]
@@ -103,7 +104,7 @@ async def test_a_worker_whose_fork_server_ends_hands_its_steps_back_and_is_repla
         server = fork_server(parent.child())
         steps = processes.family(server.pid)
         assert steps
-        server.send(signal.SIGKILL)
+        server.send(ending)
         await parent.wait_for_output("fork_server_ended")
         await until(lambda: not any(step.is_alive() for step in steps))
         (tmp_path / "loop_goes").touch()

@@ -16,7 +16,7 @@ from support.harness import Api, serving
 from support.patience import until
 
 FLOWS = Path(__file__).parent / "flows" / "stubborn_flows.py"
-PIPELINES = ("stubborn_loop", "stubborn_thread", "stubborn_process")
+PIPELINES = ("stubborn_loop", "stubborn_thread", "stubborn_calls", "stubborn_process")
 
 
 @pytest.fixture

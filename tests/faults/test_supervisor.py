@@ -4,6 +4,7 @@ import signal
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from faults import processes
 from headrace.adapters.servers.processes import Process
@@ -99,3 +100,25 @@ async def test_processes_that_a_step_started_end_with_their_killed_worker(
         worker.send(signal.SIGKILL)
 
         await until(lambda: not any(Process.from_pid(pid) for pid in started))
+
+
+async def test_the_scratch_folder_of_a_killed_worker_does_not_stay(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = tmp_path / "folders"
+    folders.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folders))
+    async with processes.supervised(settings) as parent:
+        of_the_supervisor_and_worker = set(folders.iterdir())
+        parent.child().send(signal.SIGKILL)
+        await parent.wait_for_output("abandoned_folders_removed")
+        await parent.wait_for_output("worker_ready", times=2)
+        after_a_kill = set(folders.iterdir())
+        for _ in range(2):
+            parent.send(signal.SIGINT)
+        assert await parent.wait() == 0
+    at_the_end = list(folders.iterdir())
+
+    assert len(of_the_supervisor_and_worker) == len(after_a_kill) == 2
+    assert len(of_the_supervisor_and_worker & after_a_kill) == 1
+    assert at_the_end == []

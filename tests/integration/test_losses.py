@@ -124,7 +124,9 @@ async def test_the_time_of_a_job_runs_while_its_attempts_run_and_not_while_it_wa
     left = []
     claim = await run_for(30)
     left.append(claim.seconds_left)
-    await worker.write([change(claim, 1, JobMove(target=JobState.QUEUED, delay_seconds=1000))])
+    # For ten seconds of them it only waited for a slot.
+    move = JobMove(target=JobState.QUEUED, delay_seconds=1000, waited_seconds=10)
+    await worker.write([change(claim, 1, move)])
     # It waits for a long time, as far as the clock is concerned.
     await ready.fetch(
         "UPDATE jobs SET run_at = now() - interval '1 day', created_at = now() - interval '2 days',"
@@ -138,12 +140,12 @@ async def test_the_time_of_a_job_runs_while_its_attempts_run_and_not_while_it_wa
     left.append(claim.seconds_left)
     await worker.release([claim.lease])
     kept = await worker.fail_timed_out()
-    claim = await run_for(10)
+    claim = await run_for(20)
     left.append(claim.seconds_left)
     await worker.release([claim.lease])
     (late,) = await worker.fail_timed_out()
 
-    assert left == [pytest.approx(seconds, abs=5) for seconds in (100, 70, 50, 5)]
+    assert left == [pytest.approx(seconds, abs=5) for seconds in (100, 80, 60, 15)]
     assert (kept, late.state) == ([], "failed")
 
 

@@ -153,6 +153,30 @@ async def test_the_time_limit_of_a_job_does_not_run_while_it_waits_for_a_retry(s
     assert (done["state"], done["attempt"]) == ("succeeded", 2), done["error"]
 
 
+async def test_the_time_limit_of_a_job_does_not_run_while_its_attempt_waits_for_a_slot(
+    slots: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It waits in the worker, and is not handed back.
+    monkeypatch.setattr("headrace.workers.attempt.graph_runner._MAX_IDLE_SECONDS", 60.0)
+    async with serving(slots) as api, working(slots):
+        first = await api.submit("process_first", params={"seconds": 8})
+        await until_running(api, 1)
+        job = await api.submit("process_later", params={"seconds": 0}, timeout_seconds=5)
+        done = await api.finish(job["id"])
+        before = await api.finish(first["id"])
+
+    assert (done["state"], done["attempt"]) == ("succeeded", 1), done["error"]
+    assert done["finished_at"] > before["finished_at"]
+
+
+async def test_a_job_whose_last_step_ends_in_its_grace_time_succeeds(slots: Settings) -> None:
+    async with serving(slots) as api, working(slots):
+        job = await api.submit("process_first", params={"seconds": 3}, timeout_seconds=1.5)
+        done = await api.finish(job["id"])
+
+    assert (done["state"], done["result"]) == ("succeeded", None)
+
+
 async def test_only_jobs_that_begin_in_a_process_are_marked(slots: Settings, database: StatementPool) -> None:
     async with serving(slots) as api:
         async with working(slots):

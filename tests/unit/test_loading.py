@@ -1,6 +1,7 @@
 """Modules of users are loaded under any name, and errors in them are reported."""
 
 import queue
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from headrace.domain.pipelines.loading import (
     load_all,
     load_with_path,
 )
+from support.patience import PATIENCE_SECONDS
 
 FLOW = """
 from msgspec import Struct
@@ -58,11 +60,70 @@ def test_a_file_a_folder_and_a_package_are_loaded(tmp_path: Path) -> None:
     assert "hidden" not in imported
 
 
+@pytest.mark.usefixtures("fresh_imports")
 def test_two_files_with_the_same_name_are_separate_modules(tmp_path: Path) -> None:
     first = flow(tmp_path / "a" / "flows.py", "first_one")
     second = flow(tmp_path / "b" / "flows.py", "second_one")
 
     assert {"first_one", "second_one"} <= names(first, second)
+
+
+SPAWNING = """
+import multiprocessing
+from pathlib import Path
+from headrace.domain.pipelines.loading import load_all, load
+
+if __name__ == "__main__":
+    files = {files!r}
+    loaded = load_all(files)
+    assert loaded.failures == loaded.unnamed == [], loaded
+    for method in {methods!r}:
+        for file in files:
+            module = load(file)
+            with multiprocessing.get_context(method).Pool(1) as pool:
+                print(method, pool.apply_async(module.where).get(60) == file, module.__name__)
+"""
+
+
+def test_processes_that_a_module_starts_find_it_although_its_name_is_taken(tmp_path: Path) -> None:
+    files = [tmp_path / "one" / "pool.py", tmp_path / "two" / "pool.py", tmp_path / "one" / "queue.py"]
+    files.append(tmp_path / "two" / "json" / "__init__.py")
+    for number, file in enumerate(files):
+        flow(file, f"flow_{number}", before="def where():\n    return __file__\n")
+    methods = ["spawn", "forkserver"]
+    script = tmp_path / "script.py"
+    script.write_text(SPAWNING.format(files=list(map(str, files)), methods=methods))
+
+    ran = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
+
+    names = ["pool", "two.pool", "one.queue", "two.json"]
+    assert ran.stdout.splitlines() == [f"{method} True {name}" for method in methods for name in names], ran
+
+
+@pytest.mark.usefixtures("fresh_imports")
+def test_a_file_without_a_name_of_its_own_is_loaded_and_named(tmp_path: Path) -> None:
+    folder = tmp_path / "with.dot"
+    file = flow(folder / "queue.py", "hidden_flow")
+
+    loaded = load_all([str(file)])
+
+    assert ("hidden_flow", 1) in loaded.pipelines
+    assert (loaded.failures, loaded.unnamed) == ([], [str(file)])
+
+
+@pytest.mark.usefixtures("fresh_imports")
+def test_no_folder_is_searched_in_vain_for_a_file_whose_name_is_taken(tmp_path: Path) -> None:
+    """The folder has the name of a package, which is not imported either."""
+    file = flow(tmp_path / "team" / "unittest" / "queue.py", "in_a_test_folder")
+    before = set(sys.path)
+
+    loaded = load_all([str(file)])
+
+    added = {Path(entry) for entry in set(sys.path) - before}
+    assert loaded.unnamed == []
+    assert added == {file.parent, tmp_path}
 
 
 def test_a_module_is_found_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

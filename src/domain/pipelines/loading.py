@@ -15,7 +15,12 @@ from msgspec import Struct
 from headrace.domain.errors import HeadraceError
 from headrace.domain.pipelines.definition import Pipeline
 
+_UNIQUE_PREFIX: Final = "headrace_user_"
+_MAX_NAMES: Final = 3
+
 BUNDLED: Final = ("headrace.pipelines.samples", "headrace.pipelines.shootout")
+
+RENAME_ADVICE: Final = "the name is taken, so processes that it starts and pickles cannot find it: rename it"
 
 
 class SourceNotFoundError(HeadraceError):
@@ -35,16 +40,21 @@ class Failure(Struct, frozen=True):
 
 
 class Loaded(Struct, frozen=True):
-    """All pipelines with their sources, and the modules that could not be loaded."""
+    """All pipelines with their sources, and the modules that could not be loaded.
+
+    *unnamed*: files whose names are taken, so that no other process can import them.
+    """
 
     pipelines: dict[tuple[str, int], Pipeline]
     sources: dict[tuple[str, int], str]
     failures: list[Failure]
+    unnamed: list[str] = []
 
     def without(self, keys: Collection[tuple[str, int]]) -> "Loaded":
         """Return the same without the pipelines with these keys."""
         kept = {key: pipeline for key, pipeline in self.pipelines.items() if key not in keys}
-        return Loaded(kept, {key: self.sources[key] for key in kept}, self.failures)
+        sources = {key: self.sources[key] for key in kept}
+        return Loaded(kept, sources, self.failures, self.unnamed)
 
     def process_sources(self) -> list[str]:
         """Return the sources that define steps which run in processes, each once."""
@@ -72,6 +82,8 @@ def load_all(sources: Iterable[str]) -> Loaded:
         except BaseException:  # noqa: BLE001  (a user's module may raise anything)
             loaded.failures.append(Failure(source, traceback.format_exc()))
             continue
+        if module.__name__.startswith(_UNIQUE_PREFIX):
+            loaded.unnamed.append(source)
         pipelines = list(pipelines_in(module))
         if source in named_modules and not pipelines:
             message = f"the module {source!r} ({module.__file__}) defines no pipeline at its top level"
@@ -112,25 +124,44 @@ def load(source: str) -> ModuleType:
     """Import one module that `expand` yielded.
 
     A file keeps the name under which Python finds it from its folder, so that pickles and processes that the
-    module starts find it as well. If that name is taken, it gets a unique one.
+    module starts find it as well. If that name is taken, it is that of a module in a namespace package, as in
+    `folder.file`, and if that is taken as well, a unique one that only this process knows.
     """
     path = Path(source)
     if not path.is_absolute():
         return importlib.import_module(source)
     is_package = path.name == "__init__.py"
     label = path.parent.name if is_package else path.stem
-    folder = str(path.parent.parent if is_package else path.parent)
-    if folder not in sys.path:
-        sys.path.append(folder)  # last, so that users' modules cannot shadow installed ones
-    if _finds(label, path):
-        return importlib.import_module(label)
-    name = f"headrace_user_{label}_{hashlib.sha256(source.encode()).hexdigest()[:12]}"
+    for name, folder in _names(path.parent if is_package else path.with_suffix("")):
+        is_new = folder not in sys.path
+        if is_new:
+            sys.path.append(folder)  # last, so that users' modules cannot shadow installed ones
+        if _finds(name, path):
+            return importlib.import_module(name)
+        if is_new and name != label:  # the neighbours of a file can be imported whatever its own name is
+            sys.path.remove(folder)
+    name = f"{_UNIQUE_PREFIX}{label}_{hashlib.sha256(source.encode()).hexdigest()[:12]}"
     return sys.modules.get(name) or _import_as(name, path, [str(path.parent)] if is_package else None)
 
 
+def _names(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield names for the module or package at *path*, each with the folder from which Python may find it."""
+    name, folder = path.name, path.parent
+    for _ in range(_MAX_NAMES):
+        yield name, str(folder)
+        is_root_next = folder.parent in (folder, folder.parent.parent)
+        if is_root_next or "." in folder.name or (folder / "__init__.py").exists():
+            return
+        name, folder = f"{folder.name}.{name}", folder.parent
+
+
 def _finds(name: str, path: Path) -> bool:
-    """Return whether `import name` gives the module in the file at *path*."""
+    """Return whether `import name` gives the module in the file at *path*, and imports no regular package."""
     try:
+        if "." in name:
+            package = importlib.util.find_spec(name.partition(".")[0])
+            if package is None or package.origin is not None:
+                return False
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):
         return False

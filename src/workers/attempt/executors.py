@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final, Literal, Protocol, TypeVar
 
+from headrace.adapters.logs import RUNNING_STEP
 from headrace.adapters.tasks import retrieve_exception
 from headrace.domain.json_limits import MAX_LOOP_CHARS
 from headrace.domain.pipelines.definition import Node, Pipeline
@@ -27,9 +28,14 @@ _LASTING: Final = frozenset({"output_invalid", "output_too_large"})
 
 
 class StepStoppedError(Exception):
-    """A try was stopped from outside or ran out of time. *abandoned*: its code may still be running."""
+    """A try was stopped from outside or ran out of time.
 
-    def __init__(self, reason: Literal["stopped", "timeout"], *, abandoned: bool = False) -> None:
+    *abandoned*: its code still runs, until this future is done.
+    """
+
+    def __init__(
+        self, reason: Literal["stopped", "timeout"], *, abandoned: asyncio.Future[Any] | None = None
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.abandoned = abandoned
@@ -47,8 +53,8 @@ class StepExecutor(Protocol):
     def request_stop(self) -> None:
         """Let the step notice that it should stop."""
 
-    async def kill(self) -> bool:
-        """End the try now. Return False if that is impossible, so that it is abandoned."""
+    async def kill(self) -> asyncio.Future[Any] | None:
+        """End the try now. If that is impossible, return the future that is done when it has ended."""
 
 
 class LoopExecutor:
@@ -71,6 +77,7 @@ class LoopExecutor:
     async def _run(self) -> str:
         """Call the step and encode its output; large JSON is read and written in a thread."""
         node = self._node
+        RUNNING_STEP.set((self._context.key, self._context.attempt))
         with contained:
             if self._item is None:
                 returned = await node.step.function(self._context)
@@ -114,12 +121,14 @@ class LoopExecutor:
         if self._task is not None and not self._has_returned and not self._is_in_thread:
             self._task.cancel()
 
-    async def kill(self) -> bool:
+    async def kill(self) -> asyncio.Future[Any] | None:
         if self._task is None:
-            return True
+            return None
         self._task.cancel()
         await wait_first(self._task, seconds=_COURTESY_SECONDS)
-        return self._task.done() and not self._is_in_thread
+        if not self._task.done():
+            return self._task
+        return self._in_thread if self._is_in_thread else None
 
     @property
     def _is_in_thread(self) -> bool:
@@ -137,12 +146,15 @@ class ThreadExecutor:
         self._inner = inner
         self._item = item
         self._limit = limit
+        self._future: asyncio.Future[str] | None = None
 
     def start(self) -> asyncio.Future[str]:
-        return call_in_thread(f"headrace-{self._node.name}", attributed(self._call))
+        self._future = call_in_thread(f"headrace-{self._node.name}", attributed(self._call))
+        return self._future
 
     def _call(self) -> str:
         """Call the step and encode its output, which may be large, in its thread."""
+        RUNNING_STEP.set((self._inner.key, self._inner.attempt))
         items = () if self._item is None else (self._node.decode_item(self._item),)
         returned = self._node.step.function(self._context, *items)
         return encode_output(self._node, self._inner.key, returned, self._limit)
@@ -150,9 +162,9 @@ class ThreadExecutor:
     def request_stop(self) -> None:
         self._inner.stopping = True
 
-    async def kill(self) -> bool:
+    async def kill(self) -> asyncio.Future[Any] | None:
         self._context.closed.set()
-        return False
+        return self._future
 
 
 def build_executor(
@@ -188,7 +200,7 @@ async def run_step(executor: StepExecutor, node: Node, stop: StopSignal) -> str:
         await wait_for_end(step, stop, node.step.grace.total_seconds())
         if reason == "stopped" and step.done() and not step.cancelled() and step.exception() is None:
             return step.result()  # a step that ends within its grace time counts
-        raise StepStoppedError(reason, abandoned=not step.done() and not await executor.kill())
+        raise StepStoppedError(reason, abandoned=None if step.done() else await executor.kill())
     except asyncio.CancelledError:
         await executor.kill()
         raise

@@ -64,6 +64,7 @@ class GraphRunner:
         self._sizes = sizes
         self._running: dict[asyncio.Task[None], StepPlan] = {}
         self._active_at = 0.0
+        self._waited_seconds = 0.0
         self.failure: JobError | None = None
         self.last_success: Change | None = None
 
@@ -81,7 +82,7 @@ class GraphRunner:
                 runner.release_unused_slot()
             if lone is not None:
                 await self._run_step(runner, lone)  # a task of its own would only cost time
-            if self._waits_for_slots_only():
+            if self._waits_long_for_slots():
                 self._status.stop(StopReason.HANDED_BACK)
                 return
             waits_long = not self._running and self._must_wait_long()
@@ -95,6 +96,7 @@ class GraphRunner:
         """Stop the running steps and wait for them; steps that wait for a slot end at once."""
         if not self._running:
             return
+        self._end_wait()
         self._status.set()
         for task, run in self._running.items():
             if not run.has_slot:
@@ -161,6 +163,7 @@ class GraphRunner:
             run = self._plan.start_next(time.monotonic())
             if run is None:
                 return
+            self._end_wait()
             self._running[asyncio.create_task(self._run_step(runner, run))] = run
 
     def _must_wait_long(self) -> bool:
@@ -172,14 +175,31 @@ class GraphRunner:
         """Return whether a step run has started that needs a process slot and does not have it yet."""
         return any(run.node.step.runs_in == "process" and not run.has_slot for run in self._running.values())
 
-    def _waits_for_slots_only(self) -> bool:
-        """Return whether it only waits for process slots, and for over a second: then others may run it."""
-        waits = [run.waits_since for run in self._running.values()]
-        if not waits or None in waits:
-            return False
+    @property
+    def waited_seconds(self) -> float:
+        """How long the attempt has only waited for process slots, which its time limit does not count."""
+        since = self._waits_since()
+        return self._waited_seconds + (0.0 if since is None else time.monotonic() - since)
+
+    def _waits_since(self) -> float | None:
+        """Return since when the attempt only waits for process slots; None: some step of it runs."""
         # A slot that one run of the attempt gives back may reach the next run a moment later.
-        idle_since = max(self._active_at, *(since for since in waits if since is not None))
-        return time.monotonic() - idle_since > _MAX_IDLE_SECONDS
+        latest = self._active_at
+        for run in self._running.values():
+            if run.waits_since is None:
+                return None
+            latest = max(latest, run.waits_since)
+        return latest if self._running else None
+
+    def _end_wait(self) -> None:
+        """Record that the attempt waits no longer only for slots, before a step of it runs."""
+        self._waited_seconds = self.waited_seconds
+        self._active_at = time.monotonic()
+
+    def _waits_long_for_slots(self) -> bool:
+        """Return whether it only waits for process slots, and for a second: then others may run it."""
+        since = self._waits_since()
+        return since is not None and time.monotonic() - since >= _MAX_IDLE_SECONDS
 
     async def _wait(self) -> None:
         """Wait until a step run ends, a delayed one may start, or the attempt stops."""
@@ -187,7 +207,10 @@ class GraphRunner:
         is_full = len(self._running) >= _MAX_RUNNING_STEPS
         seconds = None if ready_at is None or is_full else ready_at - time.monotonic()
         if self._waits_for_process():
-            seconds = min(_MAX_IDLE_SECONDS if seconds is None else seconds, _MAX_IDLE_SECONDS)
+            await asyncio.sleep(0)  # steps that have just started wait from now on
+            since = self._waits_since()
+            idle_seconds = _MAX_IDLE_SECONDS - (0.0 if since is None else time.monotonic() - since)
+            seconds = idle_seconds if seconds is None else min(seconds, idle_seconds)
         await wait_first(*self._running, stop=self._status, seconds=seconds)
         self._reap()
 
@@ -221,6 +244,9 @@ class GraphRunner:
 
     async def _enter(self, run: StepPlan) -> None:
         """Record that *run* has its slot and begins."""
+        if run.waits_since is not None:
+            self._end_wait()
+            run.waits_since = None
         run.has_slot = True
         if run.node.step.on_loss == "fail":
             # If this worker dies now, the next attempt must know that the step was entered.

@@ -64,14 +64,18 @@ def conclude(
     *,
     is_done: bool,
     now: Callable[[], datetime],
+    waited_seconds: float = 0.0,
 ) -> tuple[JobMove, JobEvent]:
-    """Return the job's move and its event. *is_done*: every step has succeeded. *now* is only recorded."""
+    """Return the job's move and its event.
+
+    *is_done*: every step has succeeded, the last one perhaps within its grace time. *now* is only recorded.
+    *waited_seconds*: how long the attempt only waited for slots.
+    """
     match reason:
         case StopReason.CANCELLED:
             return JobMove(target=JobState.CANCELLED), JobCancelled()
-        case StopReason.FAILED | StopReason.OUT_OF_TIME:
-            error = failure if reason is StopReason.FAILED and failure is not None else JOB_TIMEOUT
-            return JobMove(target=JobState.FAILED, error=error), JobFailed(error=error)
+        case StopReason.FAILED if failure is not None:
+            return JobMove(target=JobState.FAILED, error=failure), JobFailed(error=failure)
         case _ if is_done:
             result = _result(plan)
             move = JobMove(target=JobState.SUCCEEDED, result=result)
@@ -79,8 +83,10 @@ def conclude(
             if len(encoded) > MAX_REPEATED_BYTES:
                 return move, JobSucceeded(result=None, result_omitted=True)
             return move, JobSucceeded(result=msgspec.Raw(encoded))
+        case StopReason.OUT_OF_TIME:
+            return JobMove(target=JobState.FAILED, error=JOB_TIMEOUT), JobFailed(error=JOB_TIMEOUT)
         case _:
-            return _requeue(plan, reason, now)
+            return _requeue(plan, reason, now, waited_seconds)
 
 
 def unfinished_steps(plan: Plan, target: JobState) -> Iterator[tuple[StepPlan, StepState]]:
@@ -96,7 +102,7 @@ def unfinished_steps(plan: Plan, target: JobState) -> Iterator[tuple[StepPlan, S
 
 
 def _requeue(
-    plan: Plan, reason: StopReason | None, now: Callable[[], datetime]
+    plan: Plan, reason: StopReason | None, now: Callable[[], datetime], waited_seconds: float
 ) -> tuple[JobMove, JobRequeued]:
     """Requeue the job: at once if it was handed back, else for its earliest retry."""
     ready_at = plan.next_ready_at()
@@ -108,6 +114,7 @@ def _requeue(
         target=JobState.QUEUED,
         delay_seconds=delay,
         needs_process=plan.needs_process(time.monotonic() + delay),
+        waited_seconds=waited_seconds,
     )
     return move, event
 

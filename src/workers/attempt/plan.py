@@ -17,7 +17,7 @@ from headrace.workers.values import job_error
 class StepPlan(Struct, kw_only=True):
     """One step run. *has_slot*: its current try has a slot and is being executed, since *entered_at*.
 
-    *waits_since*: since when it has waited for a process slot.
+    *waits_since*: since when its try waits for a process slot; None: it does not wait.
     """
 
     node: Node

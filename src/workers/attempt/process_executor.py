@@ -90,7 +90,7 @@ class ProcessExecutor:
         if self._writer is not None and not self._writer.is_closing():
             self._writer.write(protocol.encode(protocol.Stop()))
 
-    async def kill(self) -> bool:
+    async def kill(self) -> None:
         if self._process is not None:
             self._process.end()
         if self._task is not None:
@@ -98,7 +98,6 @@ class ProcessExecutor:
             if self._process is None:
                 self._task.cancel()
             await asyncio.wait({self._task})
-        return True
 
     async def finish(self, stop: StopSignal) -> None:
         """Wait until nothing of the try runs any more. Its result is known, and its time limit is over.

@@ -32,11 +32,11 @@ def decide_retry(
     is random.
     """
     described = describe(error, key, node)
+    if node.step.on_loss == "fail" and _may_have_run(error):
+        message = f"{described.message}; it may have run to its end, and must not run twice"
+        return RetryDecision(job_error("step_lost", message, key), None)
     if isinstance(error, StepStoppedError) and node.step.has_default_timeout:
         return RetryDecision(described, None)  # another try would take as long
-    if isinstance(error, ChildDiedError) and error.has_entered and node.step.on_loss == "fail":
-        message = f"{error}; it may have run to its end, and must not run twice"
-        return RetryDecision(job_error("step_lost", message, key), None)
     max_tries = node.step.retries + 1 if max_attempts is None else max_attempts
     if isinstance(error, PermanentError | OutputError) or failures >= max_tries:
         return RetryDecision(described, None)
@@ -46,6 +46,11 @@ def decide_retry(
             return RetryDecision(job_error("retry_after_invalid", message, key), None)
         return RetryDecision(described, timedelta(seconds=error.retry_after_seconds))
     return RetryDecision(described, backoff.delay(failures))
+
+
+def _may_have_run(error: BaseException) -> bool:
+    """Return whether the step was entered and may have ended: it was killed or ran out of time."""
+    return isinstance(error, StepStoppedError) or (isinstance(error, ChildDiedError) and error.has_entered)
 
 
 def describe(error: BaseException, key: str, node: Node) -> JobError:

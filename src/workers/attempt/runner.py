@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from typing import Final
 
 import structlog
 
@@ -29,6 +30,9 @@ from headrace.workers.values import error_text, job_error
 
 _log = structlog.get_logger(__name__)
 
+# Shorter ones would keep the loop busy while the attempt waits.
+_MIN_EXTENSION_SECONDS: Final = 0.05
+
 
 class Attempt:
     """One claimed job that runs to its end, or until this attempt is stopped or put off."""
@@ -46,6 +50,7 @@ class Attempt:
         self.progress = JobProgress(self._pipeline.weights, floor=claim.progress)
         self._changes = ChangeBuilder(claim)
         self._status = AttemptStatus(claim.head)
+        self._timer: asyncio.TimerHandle | None = None
         self.sender = ProgressSender(claim, self.progress, resources.publisher, self._status)
         self._host = StepHost(
             claim,
@@ -76,9 +81,8 @@ class Attempt:
     async def run(self) -> None:
         """Run the attempt, in a task of its own; only abandoned threads may still run when this returns."""
         RUNNING_JOB.set((self.claim.job_id, self.claim.request_id))
-        left = self.claim.seconds_left
-        loop = asyncio.get_running_loop()
-        timer = None if left is None else loop.call_later(max(0.0, left), self.stop, StopReason.OUT_OF_TIME)
+        if self.claim.seconds_left is not None:
+            self._limit_time(max(0.0, self.claim.seconds_left), extended_by=0.0)
         try:
             await self._run()
         except LeaseLostError:
@@ -94,12 +98,27 @@ class Attempt:
                 job_error("internal_error", "the worker could not go on with the job")
             )
         finally:
-            if timer is not None:
-                timer.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
             await self._graph.stop()
             self._slots.release_unused()
             self.sender.close()
             self._resources.commit.end_attempt(self.claim.job_id, self.claim.fence)
+
+    def _limit_time(self, seconds: float, *, extended_by: float) -> None:
+        """Stop the attempt in *seconds*, and later by the time that it has only waited for slots.
+
+        *extended_by*: how much of that time the limit includes already.
+        """
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(seconds, self._on_time_over, extended_by)
+
+    def _on_time_over(self, extended_by: float) -> None:
+        waited = self._graph.waited_seconds
+        if waited > extended_by:
+            self._limit_time(max(waited - extended_by, _MIN_EXTENSION_SECONDS), extended_by=waited)
+        else:
+            self.stop(StopReason.OUT_OF_TIME)
 
     async def _run(self) -> None:
         if self.claim.cancel_requested:
@@ -158,7 +177,12 @@ class Attempt:
             change.events.append(encode_event(LogWritten(level="warning", message=text)))
         is_done = self._graph.last_success is not None or self._plan.is_done
         change.move, event = conclude(
-            self._plan, self._status.reason, self._graph.failure, is_done=is_done, now=self.claim.now
+            self._plan,
+            self._status.reason,
+            self._graph.failure,
+            is_done=is_done,
+            now=self.claim.now,
+            waited_seconds=self._graph.waited_seconds,
         )
         for run, state in unfinished_steps(self._plan, change.move.target):
             if run.key not in change.steps:

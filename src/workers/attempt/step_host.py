@@ -35,6 +35,7 @@ from headrace.domain.pipelines.definition import StepHandle
 from headrace.workers.attempt.changes import ChangeBuilder
 from headrace.workers.attempt.outcome import AttemptStatus
 from headrace.workers.attempt.step_database import StepDatabase
+from headrace.workers.job_threads import call_own
 from headrace.workers.log_fields import plain_fields
 from headrace.workers.values import finite_number, safe_text
 
@@ -43,6 +44,8 @@ _log = structlog.get_logger(__name__)
 _MAX_PROGRESS_TEXT_BYTES: Final = 500
 # A step that logs faster than PostgreSQL writes waits from this number of lines on.
 _MAX_UNWRITTEN_LOGS: Final = 200
+# More files of one job at once would keep the threads for those of other jobs busy.
+_MAX_SAVES: Final = 4
 # Much less than the age from which bytes without a row are removed.
 _MAX_WRITE_SECONDS: Final = 60.0
 _LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
@@ -75,6 +78,7 @@ class StepHost:
         self._logged = claim.log_events
         self._is_closed = False
         self._unwritten_logs = 0
+        self._saves = asyncio.Semaphore(_MAX_SAVES)
         self.dropped_logs = 0
         self.outputs: dict[str, str] = {}
 
@@ -184,7 +188,8 @@ class StepHost:
 
     async def _store(self, file_id: UUID, name: str, source: bytes | Path) -> StoredBlob:
         try:
-            return await asyncio.to_thread(self._blobs.put, file_id, source)
+            async with self._saves:
+                return await call_own(self._blobs.put, file_id, source)
         except BlobTooLargeError as error:
             raise PermanentError(f"{name}: {error}", code="file_too_large") from error
         except FileNotFoundError as error:

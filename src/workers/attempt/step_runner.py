@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,17 +17,19 @@ from headrace.workers.attempt.executors import StepExecutor, StepStoppedError, b
 from headrace.workers.attempt.plan import StepPlan
 from headrace.workers.attempt.process_executor import ProcessExecutor
 from headrace.workers.attempt.step_host import StepHost
-from headrace.workers.attempt.waiting import StopSignal, wait_first
+from headrace.workers.attempt.waiting import StopSignal, wait_first, wait_for_end
 from headrace.workers.attribution import attributed
 from headrace.workers.child.protocol import RunStep
 from headrace.workers.containment import call_in_thread
 from headrace.workers.crash_record import Entry
+from headrace.workers.job_threads import call_own
 from headrace.workers.outputs import compute_items
 from headrace.workers.resources import WorkerResources
 from headrace.workers.slots import AttemptSlots
 from headrace.workers.values import OutputError
 
 _ITEMS_TIMEOUT_SECONDS: Final = 60.0
+_REMOVE_SECONDS: Final = 60.0
 
 
 class Scratch:
@@ -43,9 +46,11 @@ class Scratch:
             self._path = Path(tempfile.mkdtemp(prefix=f"{self._label}-", dir=self._root))
         return self._path
 
-    async def remove(self) -> None:
+    async def remove(self, stop: StopSignal) -> None:
+        """Remove the folder. This waits for a minute at most, and not beyond the deadline of *stop*."""
         if self._path is not None:
-            await asyncio.to_thread(shutil.rmtree, self._path, ignore_errors=True)
+            removal = call_own(partial(shutil.rmtree, self._path, ignore_errors=True))
+            await wait_for_end(removal, stop, _REMOVE_SECONDS)
 
 
 class StepRunner:
@@ -91,8 +96,8 @@ class StepRunner:
         if future.done():
             crash_record.leave(entry)
         else:
-            self._resources.abandoned += 1
-            future.cancel()
+            self._resources.abandon(future)
+            future.add_done_callback(lambda _: crash_record.leave(entry))
             if self._stop.is_set:
                 return None
             raise OutputError(
@@ -102,7 +107,7 @@ class StepRunner:
         return items
 
     async def run(self, run: StepPlan, enter: Callable[[StepPlan], Awaitable[None]]) -> str:
-        """Run one try and return its output as JSON. *enter* is called when the try gets its slot.
+        """Run one try and return its output as JSON. *enter* is called when the try has got its slot.
 
         Raises:
             StepStoppedError: it was stopped or timed out.
@@ -110,21 +115,23 @@ class StepRunner:
         """
         slots = await self._acquire_slot(run)
         scratch = Scratch(self._resources.scratch, self._claim.pipeline)
-        is_abandoned = False
+        abandoned: asyncio.Future[Any] | None = None
         try:
             if run.node.step.runs_in == "process":
                 self._resources.fork_server.require_running()  # it may have ended while the step waited
             await enter(run)
             return await self._execute(run, scratch)
         except StepStoppedError as error:
-            is_abandoned = error.abandoned
+            abandoned = error.abandoned
             raise
         finally:
-            if is_abandoned:
-                self._resources.abandoned += 1
+            if abandoned is not None:
+                self._resources.abandon(abandoned)
+            if slots is not None and abandoned is not None:
+                abandoned.add_done_callback(lambda _: slots.release())
             elif slots is not None:
                 slots.release()
-            await scratch.remove()
+            await scratch.remove(self._stop)
 
     async def _execute(self, run: StepPlan, scratch: Scratch) -> str:
         if run.node.step.runs_in == "process":
@@ -136,15 +143,17 @@ class StepRunner:
         crash_record = self._resources.crash_record
         entry = crash_record.enter(self._claim.lease)
         entry.suspend()  # the task or the thread of the step records when it runs the author's code
-        is_abandoned = False
+        abandoned: asyncio.Future[Any] | None = None
         try:
             return await run_step(self._build_executor(run, scratch), run.node, self._stop)
         except StepStoppedError as error:
-            is_abandoned = error.abandoned
+            abandoned = error.abandoned
             raise
         finally:
-            if not is_abandoned:
+            if abandoned is None:
                 crash_record.leave(entry)
+            else:
+                abandoned.add_done_callback(lambda _: crash_record.leave(entry))
 
     def release_unused_slot(self) -> None:
         """Give up the process slot that the attempt keeps, because its next step needs none."""
@@ -163,7 +172,6 @@ class StepRunner:
                 # The step's time does not run while its modules are loaded for the first time.
                 await self._resources.fork_server.load()
                 await self._process_slots.acquire()
-                run.waits_since = None
                 return self._process_slots
 
     def _build_process_executor(self, run: StepPlan, scratch: Scratch) -> ProcessExecutor:
@@ -184,6 +192,7 @@ class StepRunner:
             log_level=self._resources.log_level,
             logs_json=self._resources.logs_json,
             secrets=self._resources.secrets,
+            request_id=claim.request_id,
         )
         return ProcessExecutor(
             message,

@@ -1,6 +1,7 @@
 """Starts the processes of steps, as forks of a server that has loaded the pipelines if that is possible."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -23,6 +24,8 @@ _NICENESS: Final = 10
 _IS_SUPPORTED: Final = sys.platform == "linux"
 _LOAD_SECONDS: Final = 300.0
 _START_SECONDS: Final = 30.0
+_PROBE_SECONDS: Final = 1.0
+_MAX_UNANSWERED_PROBES: Final = 8
 # Numeric libraries would each start a thread per core, but a child counts as one unit of work.
 _ONE_THREAD: Final = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
@@ -34,7 +37,8 @@ class ForkServer:
 
     If the modules cannot be loaded into a server, it is replaced by an empty one, and each step loads its
     module itself. If a server that is ready ends, it is not replaced: the worker must stop, because the files
-    may have changed since it has loaded them. Elsewhere than on Linux each step gets a new interpreter.
+    may have changed since it has loaded them. A ready server that hangs is killed within ten seconds.
+    Elsewhere than on Linux each step gets a new interpreter.
     """
 
     def __init__(self, load: server.Load, environment: Mapping[str, str]) -> None:
@@ -48,6 +52,8 @@ class ForkServer:
         self._forks: dict[int, ForkHandle] = {}
         self._requesting = asyncio.Lock()
         self._writable: asyncio.Future[None] | None = None
+        self._unanswered_probes = 0
+        self._probe_timer: asyncio.TimerHandle | None = None
         self._has_ended = False
         self._on_end: list[Callable[[], None]] = []
 
@@ -107,13 +113,16 @@ class ForkServer:
 
         Raises:
             ForkServerEndedError: the server has ended.
-            OSError: it cannot be started; `TimeoutError` is one.
+            OSError: it cannot be started.
         """
         if not _IS_SUPPORTED:
             return self._start_python("headrace.workers.child.main", descriptor, folder)
-        async with asyncio.timeout(_START_SECONDS):
-            fork = await self._request_fork(descriptor, folder)
-            await fork.started
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                fork = await self._request_fork(descriptor, folder)
+                await fork.started
+        except TimeoutError as error:
+            raise StepNotStartedError(f"it took longer than {_START_SECONDS:g} s") from error
         return fork
 
     async def stop(self) -> None:
@@ -177,13 +186,34 @@ class ForkServer:
                 return
             self._handle(server.decode_response(message))
 
+    def _probe(self) -> None:
+        """Send a probe every second, and kill the server if it has answered none of the last eight.
+
+        The probes are counted, not their time: a server that was suspended together with this process may
+        answer the next one.
+        """
+        if self._control is None or self._process is None:
+            return
+        if self._unanswered_probes >= _MAX_UNANSWERED_PROBES:
+            _log.error("fork_server_hangs", unanswered=self._unanswered_probes)
+            self._process.signal(signal.SIGKILL)
+            self._on_closed()
+            return
+        self._unanswered_probes += 1
+        # A server that reads no requests answers none, and one that has ended is noticed by `_read`.
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            self._control.send(msgspec.json.encode(server.Probe()))
+        self._probe_timer = asyncio.get_running_loop().call_later(_PROBE_SECONDS, self._probe)
+
     def _handle(self, response: server.Response) -> None:
+        self._unanswered_probes = 0
         match response:
             case server.Ready():
                 if response.unsafe:
                     self._replace(reason="modules start threads", sources=response.unsafe)
                 else:
                     self._set_loaded()
+                    self._probe()
             case server.Started():
                 self._forks[response.number].set_started(response.pid)
             case server.NotStarted():
@@ -233,6 +263,8 @@ class ForkServer:
             loop = asyncio.get_running_loop()
             loop.remove_reader(self._control.fileno())
             loop.remove_writer(self._control.fileno())
+            if self._probe_timer is not None:
+                self._probe_timer.cancel()
             self._control.close()
             self._control = None
             self._set_writable()

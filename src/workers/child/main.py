@@ -14,9 +14,8 @@ from typing import Any, BinaryIO, Final
 from uuid import UUID, uuid4
 
 import msgspec
-import structlog
 
-from headrace.adapters.logs import configure_logging
+from headrace.adapters.logs import RUNNING_JOB, RUNNING_STEP, configure_logging
 from headrace.domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
 from headrace.domain.pipelines.definition import Pipeline, StepHandle
 from headrace.domain.pipelines.loading import load_with_path, pipelines_in
@@ -180,7 +179,8 @@ def serve(connection: socket.socket, *, logs_are_configured: bool) -> None:
     prefer_oom_kill()
     if not logs_are_configured:
         configure_logging(run.log_level, as_json=run.logs_json, secrets=run.secrets)
-    structlog.contextvars.bind_contextvars(job_id=str(run.job_id), step=run.key, attempt=run.attempt)
+    RUNNING_JOB.set((run.job_id, run.request_id))
+    RUNNING_STEP.set((run.key, run.attempt))
     link = Link(connection)
     threading.Thread(target=link.receive, name="headrace-link", daemon=True).start()
     last_message = execute(run, link)

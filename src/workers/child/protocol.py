@@ -36,6 +36,7 @@ class RunStep(Struct, tag="run_step", frozen=True):
     log_level: str = "info"
     logs_json: bool = False
     secrets: tuple[str, ...] = ()
+    request_id: str | None = None
 
 
 class Stop(Struct, tag="stop", frozen=True):

@@ -53,10 +53,18 @@ class Fork(Struct, tag="fork"):
     folder: str
 
 
+class Probe(Struct, tag="probe"):
+    """Reply with `Alive`, to show that this server does not hang."""
+
+
 class Ready(Struct, tag="ready"):
     """The modules are loaded. *unsafe*: those that have started threads, which a fork would not copy."""
 
     unsafe: list[str]
+
+
+class Alive(Struct, tag="alive"):
+    """The reply to `Probe`."""
 
 
 class Started(Struct, tag="started"):
@@ -78,8 +86,8 @@ class Ended(Struct, tag="ended"):
     status: int
 
 
-Request = Load | Fork
-Response = Ready | Started | NotStarted | Ended
+Request = Load | Fork | Probe
+Response = Ready | Alive | Started | NotStarted | Ended
 decode_request: Final = msgspec.json.Decoder(Request).decode
 decode_response: Final = msgspec.json.Decoder(Response).decode
 
@@ -140,7 +148,9 @@ class _Server:
                 if not message:
                     return
                 request = decode_request(message)
-                if isinstance(request, Fork) and self._fork(request, descriptors):
+                if isinstance(request, Probe):
+                    _reply(self._control, Alive())
+                elif isinstance(request, Fork) and self._fork(request, descriptors):
                     return
 
     def _fork(self, request: Fork, descriptors: list[int]) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,31 @@ async def in_the_loop(context: StepContext[Entered]) -> None:
             note_stop(context, "stubborn_loop")
 
 
+@step(timeout=timedelta(seconds=0.2), grace=timedelta(0), retries=0)
+def out_of_time(context: StepContext[Entered], item: int) -> None:
+    enter(context, f"abandoned_{item}")
+    while not Path(context.params.folder, "threads_end").exists():
+        time.sleep(0.05)
+
+
 @step
 def in_a_thread(context: StepContext[Entered]) -> None:
     while not enter(context, "stubborn_thread"):
         ignore_stop(context, "stubborn_thread")
         time.sleep(0.05)
+
+
+@step
+async def in_many_calls(context: StepContext[Entered]) -> None:
+    def call() -> None:
+        while not enter(context, "stubborn_calls"):
+            time.sleep(0.05)
+
+    try:
+        await asyncio.gather(*[asyncio.to_thread(call) for _ in range(50)])
+    except asyncio.CancelledError:
+        note_stop(context, "stubborn_calls")
+        raise
 
 
 @step(runs_in="process")
@@ -69,7 +90,10 @@ def only(name: str, function: Any) -> Pipeline:
     return pipeline
 
 
+abandoned = Pipeline("abandoned", params=Entered)
+abandoned.add(out_of_time, for_each=lambda _: range(6))
 stubborn_loop = only("stubborn_loop", in_the_loop)
 stubborn_thread = only("stubborn_thread", in_a_thread)
+stubborn_calls = only("stubborn_calls", in_many_calls)
 stubborn_process = only("stubborn_process", in_a_process)
 greedy = only("greedy", hold_the_lock)

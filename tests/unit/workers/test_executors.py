@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from headrace.adapters.logs import RUNNING_JOB, add_running_job
 from headrace.domain.json_limits import MAX_LOOP_CHARS
 from headrace.domain.pipelines.definition import Pipeline, Step, step
 from headrace.workers.attempt import executors
@@ -92,6 +93,36 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     Note.on_decode = lambda: None
     yield scene
     del Note.on_decode
+
+
+def names_of_a_log_line() -> dict[str, Any]:
+    """Return what a log line of this context would name."""
+    return dict(add_running_job(None, "info", {"event": "said"}))
+
+
+@step
+async def says_in_loop(context: Any) -> list[dict[str, Any]]:
+    return [names_of_a_log_line(), await asyncio.to_thread(names_of_a_log_line)]
+
+
+@step
+def says_in_thread(context: Any) -> list[dict[str, Any]]:
+    return [names_of_a_log_line()]
+
+
+@pytest.mark.parametrize("plain", [says_in_loop, says_in_thread])
+async def test_log_lines_of_a_step_name_its_job_its_key_and_its_attempt(
+    scene: Scene, plain: Step[..., Any]
+) -> None:
+    token = RUNNING_JOB.set((UUID(int=1), "from-me"))
+    try:
+        lines = msgspec.json.decode(await scene.run(plain))
+    finally:
+        RUNNING_JOB.reset(token)
+
+    names = {"job_id": str(UUID(int=1)), "request_id": "from-me", "step": plain.name, "attempt": 1}
+    assert lines == [{**names, "event": "said"}] * len(lines)
+    assert "step" not in names_of_a_log_line()
 
 
 @pytest.mark.parametrize(("size", "is_loop"), [(1, True), (MAX_LOOP_CHARS + 1, False)])
@@ -262,7 +293,12 @@ async def test_a_thread_that_still_encodes_when_the_step_is_out_of_time_counts_a
         await scene.run(return_held_in_time)
 
     assert Held.entered.is_set()
-    assert (stopped.value.reason, stopped.value.abandoned) == ("timeout", True)
+    assert stopped.value.reason == "timeout"
+    assert stopped.value.abandoned is not None
+    assert not stopped.value.abandoned.done()
+    Held.let_go.set()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await stopped.value.abandoned
 
 
 async def test_an_output_that_another_coroutine_changes_meanwhile_does_not_fail(

@@ -17,6 +17,7 @@ from headrace.workers.child.fork import ForkServerEndedError, StepNotStartedErro
 from headrace.workers.child.fork_server import ForkServer
 from headrace.workers.child.process import ProcessHandle
 from headrace.workers.child.server import Load
+from support.patience import PATIENCE_SECONDS
 from support.virtual_time import in_virtual_time, running_loop
 
 pytestmark = pytest.mark.skipif(
@@ -109,6 +110,52 @@ async def test_a_server_that_ends_starts_no_more_steps(tmp_path: Path) -> None:
         connection.close()
 
     assert ends == ["first", "second"]
+
+
+async def test_a_server_that_hangs_is_killed_and_starts_no_more_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[None] = []
+    async with running() as server:
+        server.call_on_end(lambda: ends.append(None))
+        process, connection = await start(server, tmp_path)
+        os.kill(pid_of(server), signal.SIGSTOP)
+        monkeypatch.setattr("headrace.workers.child.fork_server._PROBE_SECONDS", 0.01)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            with pytest.raises(ForkServerEndedError):
+                await start(server, tmp_path)
+            await process.wait()
+        connection.close()
+
+    assert (process.is_interrupted, ends) == (True, [None])
+
+
+async def test_a_server_that_answers_its_probes_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unanswered: list[int] = []
+    monkeypatch.setattr("headrace.workers.child.fork_server._PROBE_SECONDS", 0.01)
+    # It may answer as late as this machine lets it, but before the test ends.
+    monkeypatch.setattr("headrace.workers.child.fork_server._MAX_UNANSWERED_PROBES", 3_000)
+    async with running() as server:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while len(unanswered) < 50:
+                unanswered.append(server._unanswered_probes)
+                await asyncio.sleep(0.01)
+            while server._unanswered_probes > 1:
+                await asyncio.sleep(0.01)
+
+        assert await end(*await start(server, tmp_path)) == 0
+
+
+async def test_a_step_whose_process_takes_too_long_to_start_was_not_entered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.workers.child.fork_server._START_SECONDS", 0.1)
+    async with running() as server:
+        os.kill(pid_of(server), signal.SIGSTOP)
+        with pytest.raises(StepNotStartedError, match=r"could not be started: it took longer than 0.1 s"):
+            await start(server, tmp_path)
 
 
 async def test_requests_that_wait_are_refused_when_the_server_ends(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ TARGETS = {
     (StopReason.CANCELLED, UNFINISHED): JobState.CANCELLED,
     (StopReason.FAILED, DONE): JobState.FAILED,
     (StopReason.FAILED, UNFINISHED): JobState.FAILED,
-    (StopReason.OUT_OF_TIME, DONE): JobState.FAILED,
+    (StopReason.OUT_OF_TIME, DONE): JobState.SUCCEEDED,
     (StopReason.OUT_OF_TIME, UNFINISHED): JobState.FAILED,
     (StopReason.HANDED_BACK, DONE): JobState.SUCCEEDED,
     (StopReason.HANDED_BACK, UNFINISHED): JobState.QUEUED,
@@ -237,3 +237,10 @@ def test_unfinished_items_are_listed_separately() -> None:
         "many[1]": StepState.CANCELLED,
         "many[2]": StepState.CANCELLED,
     }
+
+
+def test_the_time_that_an_attempt_waited_for_slots_is_part_of_its_move_only_if_the_job_goes_on() -> None:
+    requeued, _ = conclude(two_steps(), None, None, is_done=False, now=noon, waited_seconds=0.5)
+    ended, _ = conclude(two_steps(), None, None, is_done=True, now=noon, waited_seconds=0.5)
+
+    assert (requeued.waited_seconds, ended.waited_seconds) == (0.5, 0.0)

@@ -1,7 +1,7 @@
 """When a failed try is retried, and when it fails the job."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -64,11 +64,11 @@ def judge(
     return decide_retry(new_node(retries=retries), KEY, error, failures, max_attempts)
 
 
-def paying_node(on_loss: OnLoss) -> Node:
+def paying_node(on_loss: OnLoss, **options: Any) -> Node:
     def pay(context: StepContext[Any]) -> None: ...
 
     pipeline = Pipeline("paying", params=dict)
-    pipeline.add(step(on_loss=on_loss, runs_in="process")(pay))
+    pipeline.add(step(on_loss=on_loss, runs_in="process", **options)(pay))
     return pipeline.nodes["pay"]
 
 
@@ -273,6 +273,29 @@ def test_a_step_that_must_not_run_twice_is_retried_if_its_process_never_entered_
     assert [decision.error.code for decision in decisions] == ["process_died", "step_failed", "step_failed"]
     assert all(decision.delay is not None for decision in decisions)
     assert decide_retry(node, KEY, ChildDiedError(1), 1, None).error.code == "step_lost"
+
+
+@pytest.mark.parametrize(
+    ("on_loss", "has_default_timeout", "code"),
+    [
+        ("retry", False, "step_timeout"),
+        ("retry", True, "step_timeout"),
+        ("fail", False, "step_lost"),
+        ("fail", True, "step_lost"),
+    ],
+)
+@pytest.mark.parametrize("is_abandoned", [False, True])
+def test_a_try_that_ran_out_of_time_is_not_repeated_if_its_step_must_not_run_twice(
+    on_loss: OnLoss, has_default_timeout: bool, code: str, is_abandoned: bool
+) -> None:
+    options = {} if has_default_timeout else {"timeout": timedelta(seconds=2)}
+    node = paying_node(on_loss, **options)
+
+    error = StepStoppedError("timeout", abandoned=cast(Any, object()) if is_abandoned else None)
+    decision = decide_retry(node, "pay", error, 1, None)
+
+    assert (decision.error.code, decision.delay is None) == (code, on_loss == "fail" or has_default_timeout)
+    assert decision.error.message.startswith("the step took longer than")
 
 
 @pytest.mark.parametrize(("on_loss", "code"), [("retry", "process_died"), ("fail", "step_lost")])

@@ -30,15 +30,15 @@ _DELAYED_DUE_ORDER: Final = due_order_sql(_DELAYED_RUN_AT, "j.created_at", "j.pr
 _WRITE: Final = f"""
 WITH new AS (
     SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int[], $6::text[], $7::text[],
-                         $8::text[], $9::float8[], $10::float8[], $34::bool[])
-    AS w(id, fence, write_no, events, logs, target, result, error, delay, progress, needs_process)
+                         $8::text[], $9::float8[], $10::float8[], $34::bool[], $36::float8[])
+    AS w(id, fence, write_no, events, logs, target, result, error, delay, progress, needs_process, waited)
 ), locked AS (
     SELECT j.id, j.fence, j.state, j.write_no, j.cancel_requested_at
     FROM jobs j JOIN new w ON w.id = j.id
     ORDER BY j.id FOR NO KEY UPDATE OF j
 ), judged AS (
     SELECT w.id, w.write_no, w.events, w.logs, w.result, w.error, w.progress, w.needs_process,
-        w.delay, o.overruled,
+        w.delay, w.waited, o.overruled,
         CASE WHEN o.overruled THEN 'cancelled' ELSE w.target END AS target,
         CASE WHEN l.id IS NULL OR l.fence <> w.fence THEN 'lost'
              WHEN l.write_no >= w.write_no THEN 'before'
@@ -65,7 +65,9 @@ WITH new AS (
             THEN {_DELAYED_RUN_AT} ELSE j.run_at END,
         due_order = CASE WHEN w.target = 'queued' AND w.delay IS NOT NULL
             THEN {_DELAYED_DUE_ORDER} ELSE j.due_order END,
-        ran_seconds = CASE WHEN w.target = 'queued' THEN {ran_seconds_sql("j")} ELSE j.ran_seconds END,
+        ran_seconds = CASE WHEN w.target = 'queued'
+            THEN greatest({ran_seconds_sql("j")} - coalesce(w.waited, 0), j.ran_seconds)
+            ELSE j.ran_seconds END,
         needs_process = CASE WHEN w.target = 'queued'
             THEN coalesce(w.needs_process, false) ELSE j.needs_process END,
         finished_at = CASE WHEN w.target IN ('succeeded', 'failed', 'cancelled')
@@ -144,9 +146,15 @@ class ChangeRepository:
         this statement has locked.
         """
         needs_process = [(change.move and change.move.needs_process) or None for change in changes]
+        waited = [(change.move and change.move.waited_seconds) or None for change in changes]
         blob_keys = [file.blob_key for change in changes for file in _newest_files(change)]
         return await self._database.fetch(
-            _WRITE, *_columns(changes), lease, _without_nulls(needs_process), blob_keys
+            _WRITE,
+            *_columns(changes),
+            lease,
+            _without_nulls(needs_process),
+            blob_keys,
+            _without_nulls(waited),
         )
 
 

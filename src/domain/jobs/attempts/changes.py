@@ -42,8 +42,9 @@ class NewFile(Struct, kw_only=True, frozen=True):
 class JobMove(Struct, kw_only=True, frozen=True):
     """The end of an attempt, whose event is the last of its change.
 
-    *delay_seconds* (without one, the job keeps its place in the queue) and *needs_process* (its next step
-    runs in a process) are for `queued` only.
+    *delay_seconds* (without one, the job keeps its place in the queue), *needs_process* (its next step runs
+    in a process) and *waited_seconds* (the part of its time that the attempt only waited for slots) are for
+    `queued` only.
     If a cancel was requested, the database cancels the job instead.
     """
 
@@ -52,6 +53,7 @@ class JobMove(Struct, kw_only=True, frozen=True):
     error: JobError | None = None
     delay_seconds: float = 0.0
     needs_process: bool = False
+    waited_seconds: float = 0.0
 
 
 class Change(Struct, kw_only=True):
