@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, Text, case, cast, func, select
+from sqlalchemy import ColumnElement, Row, Select, Text, case, cast, func, select
 from sqlalchemy.orm import InstrumentedAttribute, defer
 from sqlalchemy.orm.attributes import set_committed_value
 
@@ -23,15 +23,15 @@ def substring_pattern(text: str) -> str:
 
 async def fetch_page(
     session: Session,
-    matching: Select[tuple[T]],
+    matching: Select[Any],
     *,
     order: Sequence[ColumnElement[Any]],
     limit: int,
     offset: int,
     options: Sequence[Any] = (),
     large: Sequence[InstrumentedAttribute[Any]] = (),
-) -> tuple[list[T], int]:
-    """Return the objects of the page, and how many match in all.
+) -> tuple[Sequence[Row[Any]], int]:
+    """Return the rows of the page, each with the total as its last column, and the total.
 
     Values of the JSON columns *large* are `OMITTED` if they are too large for a list, or follow many others.
     """
@@ -46,11 +46,18 @@ async def fetch_page(
     statement = page.add_columns(count.scalar_subquery()).options(*options)
     rows = (await session.execute(statement.execution_options(populate_existing=True))).all()
     for row in rows:
-        for column, value, is_omitted in zip(large, row[1:-1:2], row[2:-1:2], strict=True):
+        shown = row[len(row) - 1 - 2 * len(large) : -1]
+        for column, value, is_omitted in zip(large, shown[::2], shown[1::2], strict=True):
             set_committed_value(row[0], column.key, OMITTED if is_omitted else value)
     if rows:
-        return [row[0] for row in rows], rows[0][-1]
-    return [], 0 if offset == 0 else (await session.execute(count)).scalar_one()
+        return rows, rows[0][-1]
+    return rows, 0 if offset == 0 else (await session.execute(count)).scalar_one()
+
+
+async def fetch_objects(session: Session, matching: Select[tuple[T]], **page: Any) -> tuple[list[T], int]:
+    """Return the objects of the page and the total; *page* as for `fetch_page`."""
+    rows, total = await fetch_page(session, matching, **page)
+    return [row[0] for row in rows], total
 
 
 def listed(columns: Sequence["InstrumentedAttribute[Any]"], order: Sequence[Any]) -> list[ColumnElement[Any]]:

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, func, or_, select, update
 from headrace.domain.accounts.models import ApiKey, AuditEntry, LoginSession, User
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import DATABASE_NOW, Session
-from headrace.domain.paging import fetch_page, substring_pattern
+from headrace.domain.paging import fetch_objects, substring_pattern
 
 
 class UserRepository:
@@ -31,7 +31,7 @@ class UserRepository:
             )
         order = (User.username.asc(), User.id.asc())
         statement = select(User).where(*matching)
-        return await fetch_page(self._session, statement, order=order, limit=limit, offset=offset)
+        return await fetch_objects(self._session, statement, order=order, limit=limit, offset=offset)
 
     async def delete(self, user: User) -> None:
         """Delete a user; the database deletes everything that the user owns."""
@@ -63,7 +63,7 @@ class ApiKeyRepository:
         matching = (ApiKey.owner_id == owner_id, *reach.within(ApiKey.owner_id))
         order = (ApiKey.created_at.desc(), ApiKey.id.desc())
         statement = select(ApiKey).where(*matching)
-        return await fetch_page(self._session, statement, order=order, limit=limit, offset=offset)
+        return await fetch_objects(self._session, statement, order=order, limit=limit, offset=offset)
 
     async def insert(self, key: ApiKey) -> None:
         """Insert a key, and read it back as PostgreSQL keeps it."""
@@ -97,4 +97,4 @@ class AuditRepository:
     async def fetch_page(self, limit: int, offset: int) -> tuple[Sequence[AuditEntry], int]:
         """Fetch a page of entries, newest first, and count all of them."""
         order = (AuditEntry.at.desc(), AuditEntry.id.desc())
-        return await fetch_page(self._session, select(AuditEntry), order=order, limit=limit, offset=offset)
+        return await fetch_objects(self._session, select(AuditEntry), order=order, limit=limit, offset=offset)

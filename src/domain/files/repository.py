@@ -10,7 +10,7 @@ from sqlalchemy import delete, select
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import Session
 from headrace.domain.files.models import File
-from headrace.domain.paging import SortColumns, fetch_page, sort_order, substring_pattern
+from headrace.domain.paging import SortColumns, fetch_objects, sort_order, substring_pattern
 
 SORT_COLUMNS: Final[SortColumns] = {"created_at": File.created_at, "name": File.name, "size": File.size}
 
@@ -45,7 +45,7 @@ class FileRepository:
             conditions.append(File.job_id == filters.job_id)
         if filters.search is not None:
             conditions.append(File.name.ilike(substring_pattern(filters.search), escape="\\"))
-        return await fetch_page(
+        return await fetch_objects(
             self._session,
             select(File).where(*conditions),
             order=sort_order(SORT_COLUMNS, filters.order_by, File.id),

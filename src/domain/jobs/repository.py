@@ -17,7 +17,7 @@ from headrace.domain.jobs.models import Job, StepRun
 from headrace.domain.jobs.settling import settle_steps_sql
 from headrace.domain.jobs.states import JobState, StepState
 from headrace.domain.jobs.step_lists import load_listed_steps
-from headrace.domain.paging import SortColumns, fetch_page, sort_order, substring_pattern
+from headrace.domain.paging import SortColumns, fetch_objects, sort_order, substring_pattern
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.tags.links import set_tags
 from headrace.domain.tags.models import JOB_TAGS, Tag
@@ -65,7 +65,7 @@ class JobRepository:
 
         Large values are `OMITTED`, and those that follow many others.
         """
-        jobs, total = await fetch_page(
+        jobs, total = await fetch_objects(
             self._session,
             matching_jobs(reach, filters),
             order=sort_order(SORT_COLUMNS, filters.order_by, Job.id),

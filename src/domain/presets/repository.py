@@ -10,7 +10,7 @@ from sqlalchemy.orm import selectinload
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import Session
 from headrace.domain.jobs.models import Job
-from headrace.domain.paging import SortColumns, fetch_page, sort_order, substring_pattern
+from headrace.domain.paging import SortColumns, fetch_objects, sort_order, substring_pattern
 from headrace.domain.presets.filters import PresetFilter
 from headrace.domain.presets.models import Preset
 from headrace.domain.tags.links import set_tags
@@ -47,7 +47,7 @@ class PresetRepository:
 
     async def fetch_page(self, reach: Reach, filters: PresetFilter) -> tuple[Sequence[Preset], int]:
         """Fetch a page of the matching presets, and count all of them."""
-        return await fetch_page(
+        return await fetch_objects(
             self._session,
             _matching(reach, filters),
             order=sort_order(SORT_COLUMNS, filters.order_by, Preset.id),
