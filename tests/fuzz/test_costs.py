@@ -27,7 +27,7 @@ from support.users import Person, behind_proxy
 
 # Each of the searches ends after this time; the examples are always tried.
 SECONDS: Final = 75.0 if IS_FULL else 6.0
-MAX_EXAMPLES: Final = 20_000 if IS_FULL else 150
+MAX_EXAMPLES: Final = 2_500 if IS_FULL else 150
 # More than any search has examples.
 MIN_INPUTS: Final = 32
 HEAD_BYTES: Final = 60_000
