@@ -23,6 +23,9 @@ _ORDINARY: Final = msgspec.json.encode(
 # What decoding `_ORDINARY` takes on the reference, in seconds.
 _REFERENCE_SECONDS: Final = 0.002
 
+# More than any search has examples.
+_MIN_INPUTS: Final = 32
+
 
 class LoopMeter:
     """The longest stretch since the last reset, and the longest of the whole run."""
@@ -70,6 +73,20 @@ class LoopMeter:
         least = await self.hold(name, work)
         assert least < MAX_HOLD_SECONDS * _TOLERANCE, f"{name} holds the loop for {least * 1000:.0f} ms"
         return least
+
+
+class Budget:
+    """The time of one search."""
+
+    def __init__(self, seconds: float) -> None:
+        self._ends_at = time.monotonic() + seconds
+        self._inputs = 0
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether to try no more inputs. The first ones are the examples."""
+        self._inputs += 1
+        return self._inputs > _MIN_INPUTS and time.monotonic() > self._ends_at
 
 
 def slowness() -> float:

@@ -4,7 +4,6 @@ What it has found stands below as examples. See `loop_meter.py` for what is meas
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final
@@ -18,7 +17,7 @@ from hypothesis import strategies as st
 
 from fuzz.costly_inputs import json_bodies, queries, texts
 from fuzz.form import IS_FULL, SEED, costs
-from fuzz.loop_meter import LoopMeter
+from fuzz.loop_meter import Budget, LoopMeter
 from headrace.adapters.gc_tuning import collect_rarely, freeze_present_objects
 from headrace.adapters.messages import MessageRefusedError, MessageSigner
 from headrace.settings import ProviderSettings, Settings
@@ -28,8 +27,6 @@ from support.users import Person, behind_proxy
 # Each of the searches ends after this time; the examples are always tried.
 SECONDS: Final = 75.0 if IS_FULL else 6.0
 MAX_EXAMPLES: Final = 2_500 if IS_FULL else 150
-# More than any search has examples.
-MIN_INPUTS: Final = 32
 HEAD_BYTES: Final = 60_000
 BODY_BYTES: Final = 1 << 20 if IS_FULL else 1 << 19
 ROUTES: Final = (
@@ -69,23 +66,9 @@ def meter() -> Iterator[LoopMeter]:
     costs.append(installed.dearest)
 
 
-class Budget:
-    """The time of one search."""
-
-    def __init__(self) -> None:
-        self._ends_at = time.monotonic() + SECONDS
-        self._inputs = 0
-
-    @property
-    def is_spent(self) -> bool:
-        """Whether to try no more inputs. The first ones are the examples."""
-        self._inputs += 1
-        return self._inputs > MIN_INPUTS and time.monotonic() > self._ends_at
-
-
 @pytest.fixture
 def budget() -> Budget:
-    return Budget()
+    return Budget(SECONDS)
 
 
 @pytest.fixture
