@@ -127,12 +127,17 @@ async def test_a_message_of_another_job_is_not_shown(api: Api, redis: Redis) -> 
     assert [frame["type"] for frame in frames] == ["hello", "job.queued", "job.cancelled", "end"]
 
 
-async def overview_under(api: Api, redis: Redis, owner_id: UUID, *messages: bytes) -> Board:
-    """Watch the overview while *messages* are written to its channel, up to a job that comes after them."""
+async def overview_under(api: Api, redis: Redis, owner_id: UUID, *messages: bytes, refused: int = 0) -> Board:
+    """Watch the overview while *messages* are written to its channel, of which *refused* are refused.
+
+    It ends with a job that comes after them.
+    """
+    before = refused_count(api)
     async with board(api) as shown:
         await until_subscribed(redis, owner_channel(owner_id))
         for message in messages:
             await redis.publish(owner_channel(owner_id), message)
+        await until_refused(api, before + refused)
         last = await waiting_job(api)
         async with asyncio.timeout(PATIENCE_SECONDS):
             while last["id"] not in shown.jobs:
@@ -155,7 +160,7 @@ async def test_a_watcher_of_all_jobs_sees_no_forgery(api: Api, redis: Redis) -> 
         bytes(MAX_MESSAGE_BYTES + 1),
     ]
 
-    shown = await overview_under(api, redis, owner_id, *forged)
+    shown = await overview_under(api, redis, owner_id, *forged, refused=len(forged))
 
     assert refused_count(api) == before + len(forged)
     assert {frame["state"] for frame in shown.frames if frame["type"] == "job"} == {"queued"}
