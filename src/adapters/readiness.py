@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from headrace.adapters.messages import RefusedMessages
 from headrace.adapters.redis_client import REDIS_ERRORS
 from headrace.adapters.revisions import current_revision
-from headrace.adapters.schema import SchemaError, find_schema_fault
+from headrace.adapters.schema import SchemaBehindError, SchemaError, find_schema_fault
 from headrace.domain.chores.repository import ChoreRepository, FailingChore
 from headrace.domain.database import TRANSIENT, Database
 
@@ -63,10 +63,10 @@ async def _check_postgresql(database: Database) -> _DatabaseStatus | None:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
             try:
                 row = (await database.fetch(_STATUS_QUERY))[0]
-                revision, has_worker = row["revision"], bool(row["worker"])
             except (UndefinedTableError, UndefinedColumnError):
-                revision, has_worker = await current_revision(database), False
-            return _DatabaseStatus(await find_schema_fault(database, revision), has_worker)
+                fault = await find_schema_fault(database, await current_revision(database))
+                return _DatabaseStatus(fault or SchemaBehindError(), has_worker=False)
+            return _DatabaseStatus(await find_schema_fault(database, row["revision"]), bool(row["worker"]))
     except (TimeoutError, *TRANSIENT, PostgresError):
         return None
 

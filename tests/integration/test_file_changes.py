@@ -4,6 +4,7 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
+import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
@@ -28,7 +29,8 @@ async def stored_meta(api: Api, file: dict[str, Any]) -> dict[str, Any]:
     """Return the metadata as a separate session reads it."""
     async with async_sessionmaker(api.app.state.services.engine)() as session:
         file_row = (await session.execute(select(File).where(File.id == UUID(file["id"])))).scalar_one()
-        return dict(file_row.meta)
+        meta: dict[str, Any] = msgspec.json.decode(file_row.meta)
+        return meta
 
 
 async def test_meta_keeps_its_text(ada: Api) -> None:
