@@ -29,7 +29,8 @@ async def stored_meta(api: Api, file: dict[str, Any]) -> dict[str, Any]:
     """Return the metadata as a separate session reads it."""
     async with async_sessionmaker(api.app.state.services.engine)() as session:
         file_row = (await session.execute(select(File).where(File.id == UUID(file["id"])))).scalar_one()
-        meta: dict[str, Any] = msgspec.json.decode(file_row.meta)
+        stored: Any = file_row.meta
+        meta: dict[str, Any] = msgspec.json.decode(stored)
         return meta
 
 
