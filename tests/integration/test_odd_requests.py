@@ -167,3 +167,16 @@ async def test_a_client_may_send_a_burst_of_frames(api: Api) -> None:
         await asyncio.gather(client.close(), until_closed(client))
 
     assert client.close_code == 1000
+
+
+@pytest.mark.parametrize("long", [b"/api/v1/ws?x=" + b"y" * 20_000, b"/api/v1/ws"], ids=["path", "header"])
+async def test_a_handshake_with_a_long_line_is_refused(settings: Settings, long: bytes) -> None:
+    header = b"" if b"?" in long else b"X-Long: " + b"y" * 20_000 + b"\r\n"
+    handshake = (
+        b"GET " + long + b" HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" + header + b"\r\n"
+    )
+    async with serving(settings) as api:
+        responses = await responses_to(api, handshake)
+
+    assert responses.startswith(b"HTTP/1.1 431 "), responses

@@ -29,6 +29,9 @@ _KEEPALIVE_PONG_SECONDS: Final = 14.0
 _PONG_SECONDS: Final = 24.0
 # After a close was sent, only the client's own close matters, which is small.
 _MAX_CLOSING_BYTES: Final = 1024
+_HEAD_TOO_LARGE: Final = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+)
 
 
 class WebSocketProtocol(WriteTimeout, Intake, WebSocketsSansIOProtocol):
@@ -55,9 +58,7 @@ class WebSocketProtocol(WriteTimeout, Intake, WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         if not self.handshake_initiated:
-            super(Intake, self).data_received(data)
-            if not self.transport.is_closing():
-                self.transport.pause_reading()
+            self._receive_handshake(data)
         elif self.close_sent:
             self._closing_bytes += len(data)
             if self._closing_bytes > _MAX_CLOSING_BYTES:
@@ -66,6 +67,15 @@ class WebSocketProtocol(WriteTimeout, Intake, WebSocketsSansIOProtocol):
                 super(Intake, self).data_received(data)
         else:
             super().data_received(data)
+
+    def _receive_handshake(self, data: bytes) -> None:
+        """Parse the head that `HttpProtocol` passes on. The WebSocket library refuses lines above 8 KiB."""
+        super(Intake, self).data_received(data)
+        if not self.handshake_initiated:
+            self.transport.write(_HEAD_TOO_LARGE)
+            self.transport.close()
+        elif not self.transport.is_closing():
+            self.transport.pause_reading()
 
     def may_parse(self) -> bool:
         return self._is_admitted and not self.read_paused and not self.close_sent
