@@ -42,4 +42,5 @@ async def test_every_response_conforms_to_the_contract(
     cases = re.search(r"(\d+) generated", output)
     assert cases is not None, output[-3000:]
     count(f"contract as {caller}", int(cases[1]))
-    assert fuzzing.returncode == 0, output[-6000:]
+    # A failing request may be many kilobytes long.
+    assert fuzzing.returncode == 0, "\n".join(line[:300] for line in output.splitlines())[-6000:]
