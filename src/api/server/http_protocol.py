@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
-import msgspec
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from headrace.api.server.connections import ConnectionLimit
 from headrace.api.server.intake import Intake
 from headrace.api.server.receive_timeout import ReceiveTimeout
+from headrace.api.server.refusals import RequestRefusedError
 from headrace.api.server.write_timeout import WriteTimeout, reset_connection
 
 _MAX_HEAD_BYTES: Final = 64 * 1024
@@ -20,53 +20,30 @@ _MAX_PIPELINED: Final = 16
 _HEALTH: Final = b"/health/"
 
 
-class _RefusedError(Exception):
-    """Raised in a callback of the parser to refuse the request; uvicorn reports it as invalid."""
-
-    def __init__(self, status: bytes, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.code = code
-        self.detail = detail
-
-    def response(self) -> bytes:
-        number, _, title = self.status.decode().partition(" ")
-        problem = {
-            "type": "about:blank",
-            "title": title,
-            "status": int(number),
-            "code": self.code,
-            "detail": self.detail,
-        }
-        body = msgspec.json.encode(problem)
-        head = b"HTTP/1.1 %b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n"
-        return head % (self.status, len(body)) + b"connection: close\r\n\r\n" + body
-
-
-_INVALID: Final = _RefusedError(b"400 Bad Request", "malformed", "the request is not valid HTTP")
-_HEAD_TOO_LARGE: Final = _RefusedError(
+_INVALID: Final = RequestRefusedError(b"400 Bad Request", "malformed", "the request is not valid HTTP")
+_HEAD_TOO_LARGE: Final = RequestRefusedError(
     b"431 Request Header Fields Too Large",
     "head_too_large",
     f"the head of a request has at most {_MAX_HEAD_BYTES} bytes",
 )
-_TOO_MANY_HEADERS: Final = _RefusedError(
+_TOO_MANY_HEADERS: Final = RequestRefusedError(
     b"431 Request Header Fields Too Large", "too_many_headers", "the request has too many headers"
 )
-_HOST_INVALID: Final = _RefusedError(
+_HOST_INVALID: Final = RequestRefusedError(
     b"400 Bad Request", "malformed", "a request has one Host header, not none or several"
 )
-_ENCODING_UNKNOWN: Final = _RefusedError(
+_ENCODING_UNKNOWN: Final = RequestRefusedError(
     b"501 Not Implemented", "transfer_encoding_unknown", "the only known transfer encoding is chunked"
 )
-_TOO_MANY_PIPELINED: Final = _RefusedError(
+_TOO_MANY_PIPELINED: Final = RequestRefusedError(
     b"429 Too Many Requests",
     "too_many_requests",
     f"at most {_MAX_PIPELINED} requests may wait on one connection",
 )
-_TOO_MANY_CONNECTIONS: Final = _RefusedError(
+_TOO_MANY_CONNECTIONS: Final = RequestRefusedError(
     b"503 Service Unavailable", "too_many_connections", "the service holds as many connections as it can"
 )
-_TOO_SLOW: Final = _RefusedError(
+_TOO_SLOW: Final = RequestRefusedError(
     b"408 Request Timeout", "request_timeout", "the request has not arrived in time"
 )
 
@@ -86,7 +63,7 @@ class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
         self._is_head_open = False
         self._has_progressed = False
         self._head_bytes = 0
-        self._refusal: _RefusedError | None = None
+        self._refusal: RequestRefusedError | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -198,11 +175,11 @@ class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
         if not self._is_served and not self.url.startswith(_HEALTH):
             self._raise(_TOO_MANY_CONNECTIONS)
 
-    def _raise(self, refusal: _RefusedError) -> None:
+    def _raise(self, refusal: RequestRefusedError) -> None:
         self._refusal = refusal
         raise refusal
 
-    def _refuse(self, refusal: _RefusedError) -> None:
+    def _refuse(self, refusal: RequestRefusedError) -> None:
         """Answer and close. A response that has begun is cut off, since nothing may be written into it."""
         self.stop_receive_timer()
         self.discard_held()

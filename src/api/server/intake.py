@@ -19,7 +19,7 @@ class Intake(asyncio.Protocol):
     transport: asyncio.Transport
     loop: asyncio.AbstractEventLoop
     part_bytes: int = 4 * 1024
-    _held: bytes = b""
+    _held: bytearray | None = None
     _is_turn_scheduled: bool = False
 
     def may_parse(self) -> bool:
@@ -38,6 +38,7 @@ class Intake(asyncio.Protocol):
         if not self._held and len(data) <= self.part_bytes and self.may_parse():
             self.parse(data)
             return
+        self._held = self._held or bytearray()
         self._held += data
         if not self.transport.is_closing():
             self.transport.pause_reading()
@@ -52,7 +53,7 @@ class Intake(asyncio.Protocol):
             self._schedule_turn()
 
     def discard_held(self) -> None:
-        self._held = b""
+        self._held = None
 
     def _schedule_turn(self) -> None:
         self._is_turn_scheduled = True
@@ -63,7 +64,8 @@ class Intake(asyncio.Protocol):
         for _ in range(_PARTS_PER_TURN):
             if not self._held or self.transport.is_closing() or not self.may_parse():
                 break
-            part, self._held = self._held[: self.part_bytes], self._held[self.part_bytes :]
+            part = bytes(self._held[: self.part_bytes])
+            del self._held[: self.part_bytes]
             self.parse(part)
         if self.transport.is_closing():
             self.discard_held()

@@ -16,6 +16,7 @@ from websockets.frames import Frame, Opcode
 from headrace.api.server.flow_control import MIN_WINDOW, SendWindow
 from headrace.api.server.frame_budget import FrameBudget
 from headrace.api.server.intake import Intake
+from headrace.api.server.refusals import RequestRefusedError
 from headrace.api.server.write_timeout import WriteTimeout, reset_connection
 
 POLICY_VIOLATION: Final = 1008
@@ -29,8 +30,10 @@ _KEEPALIVE_PONG_SECONDS: Final = 14.0
 _PONG_SECONDS: Final = 24.0
 # After a close was sent, only the client's own close matters, which is small.
 _MAX_CLOSING_BYTES: Final = 1024
-_HEAD_TOO_LARGE: Final = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_LINE_TOO_LONG: Final = RequestRefusedError(
+    b"431 Request Header Fields Too Large",
+    "head_too_large",
+    "a line in the head of a WebSocket's request has at most 8 KiB",
 )
 
 
@@ -72,7 +75,7 @@ class WebSocketProtocol(WriteTimeout, Intake, WebSocketsSansIOProtocol):
         """Parse the head that `HttpProtocol` passes on. The WebSocket library refuses lines above 8 KiB."""
         super(Intake, self).data_received(data)
         if not self.handshake_initiated:
-            self.transport.write(_HEAD_TOO_LARGE)
+            self.transport.write(_LINE_TOO_LONG.response())
             self.transport.close()
         elif not self.transport.is_closing():
             self.transport.pause_reading()
