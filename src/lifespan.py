@@ -17,9 +17,11 @@ from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.cipher import Cipher
 from headrace.adapters.database import StatementPool
 from headrace.adapters.doorbell import Doorbell
-from headrace.adapters.engine import build_engine
+from headrace.adapters.engine import build_engine, expire_connections
 from headrace.adapters.event_bus import EventBus
 from headrace.adapters.messages import MessageSigner
+from headrace.adapters.outages import Outages
+from headrace.adapters.probes import build_outages
 from headrace.adapters.providers import build_providers
 from headrace.adapters.providers.tone3000 import Tone3000Provider
 from headrace.adapters.publisher import RedisPublisher
@@ -61,6 +63,12 @@ class _Connections(Struct):
     submit_pool: StatementPool
     redis: ArqRedis | None
 
+    async def expire(self) -> None:
+        """Replace the connections to PostgreSQL: those from before a fail-over may lead to the old server."""
+        await self.pool.expire()
+        await self.submit_pool.expire()
+        expire_connections(self.engine)
+
     async def close(self) -> None:
         if self.redis is not None:
             await close_redis(self.redis)
@@ -77,12 +85,15 @@ async def run_services(
 
     *on_broken* is called when a loop ends by an error.
     """
-    connections = await _connect(settings)
+    outages = build_outages(str(settings.database_url), settings.redis_url, settings.blob_dir)
+    connections = await _connect(settings, outages)
     submission_batcher = SubmissionBatcher(SubmitRepository(connections.submit_pool).store)
-    services = _build_services(settings, tokens, connections, submission_batcher)
+    services = _build_services(settings, tokens, connections, submission_batcher, outages)
     app.state.update(State({"services": services}))
     await asyncio.to_thread(services.blobs.restrict)
+    await outages.storage.check()
     loops: tuple[Coroutine[Any, Any, None], ...] = (
+        outages.run(),
         services.hub.run(),
         services.revocation_watch.run(),
         services.doorbell.run(),
@@ -104,18 +115,25 @@ async def run_services(
         await connections.close()
 
 
-async def _connect(settings: Settings) -> _Connections:
-    database_url = str(settings.database_url)
-    return _Connections(
-        build_engine(database_url),
-        await StatementPool.open(database_url, size=4),
-        await StatementPool.open(database_url, size=4),
-        build_redis(settings.redis_url, connections=32) if settings.redis_url else None,
+async def _connect(settings: Settings, outages: Outages) -> _Connections:
+    database_url, report = str(settings.database_url), outages.postgresql.report
+    redis_url = settings.redis_url
+    connections = _Connections(
+        build_engine(database_url, report),
+        await StatementPool.open(database_url, size=4, report=report),
+        await StatementPool.open(database_url, size=4, report=report),
+        build_redis(redis_url, connections=32, report=outages.redis.report) if redis_url else None,
     )
+    outages.postgresql.on_end.append(connections.expire)
+    return connections
 
 
 def _build_services(
-    settings: Settings, tokens: Tokens, connections: _Connections, submission_batcher: SubmissionBatcher
+    settings: Settings,
+    tokens: Tokens,
+    connections: _Connections,
+    submission_batcher: SubmissionBatcher,
+    outages: Outages,
 ) -> Services:
     pool, redis = connections.pool, connections.redis
     signer = MessageSigner(settings.secret_key)
@@ -151,8 +169,10 @@ def _build_services(
         publisher=RedisPublisher(redis, signer),
         submitter=Submitter(connections.submit_pool, submission_batcher.store, heavy_work),
         heavy_work=heavy_work,
-        blobs=BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes),
-        check_readiness=partial(check_readiness, pool, redis, bus.refused),
+        blobs=BlobStore(
+            settings.blob_dir, max_bytes=settings.max_file_bytes, report=outages.storage.report_from_thread
+        ),
+        check_readiness=partial(check_readiness, pool, redis, bus.refused, outages),
     )
 
 

@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import math
 import os
-import shutil
 from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -20,11 +19,14 @@ from msgspec import Struct
 
 from headrace.adapters.durable_folders import make_folder, sync_folder
 from headrace.adapters.private_files import open_private, restrict
+from headrace.adapters.store_errors import StoreError, store_errors
+from headrace.domain.conditions import Report, ignore_trouble
 from headrace.domain.errors import HeadraceError
 
 _log = structlog.get_logger(__name__)
 
 _CHUNK_BYTES: Final = 1024 * 1024
+_PROBE_BYTES: Final = 4096
 
 
 class BlobTooLargeError(HeadraceError):
@@ -62,9 +64,11 @@ class BlobVersion(Struct, frozen=True):
 class BlobStore:
     """A folder of blobs. Writes are atomic and durable: a blob exists completely or not at all."""
 
-    def __init__(self, folder: Path, *, max_bytes: int) -> None:
+    def __init__(self, folder: Path, *, max_bytes: int, report: Report = ignore_trouble) -> None:
+        """*report* receives each failure of the store to write a file."""
         self._folder = folder
         self._max_bytes = max_bytes
+        self._report = report
 
     def restrict(self) -> None:
         """Take the rights of other accounts from a store that an earlier release has left open to them.
@@ -77,11 +81,28 @@ class BlobStore:
     def path(self, file_id: UUID, key: UUID) -> Path:
         return self._shard(file_id) / f"{file_id}.{key.hex}"
 
+    def find(self, file_id: UUID, key: UUID) -> Path | None:
+        """Return the path of stored bytes; None if they are missing. This blocks: call it in a thread.
+
+        Raises:
+            StoreError: the store is away, or its files cannot be read.
+        """
+        path = self.path(file_id, key)
+        with store_errors(self._report):
+            try:
+                path.open("rb").close()
+            except FileNotFoundError:
+                if not self._folder.is_dir():
+                    raise
+                return None
+        return path
+
     async def put_stream(self, file_id: UUID, chunks: AsyncIterator[bytes]) -> StoredBlob:
         """Store the bytes that *chunks* yields.
 
         Raises:
             BlobTooLargeError: they exceed the limit; nothing is kept.
+            StoreError: the store is full, read-only or away; nothing is kept.
         """
         with self._temporary() as (temporary, target):
             digest = hashlib.sha256()
@@ -91,9 +112,11 @@ class BlobStore:
                 if size > self._max_bytes:
                     raise BlobTooLargeError(self._max_bytes)
                 digest.update(chunk)
-                await anyio.to_thread.run_sync(target.write, chunk)
+                with store_errors(self._report):
+                    await anyio.to_thread.run_sync(target.write, chunk)
             stored = StoredBlob(size, digest.digest(), uuid4())
-            await anyio.to_thread.run_sync(self._publish, file_id, stored, temporary, target)
+            with store_errors(self._report):
+                await anyio.to_thread.run_sync(self._publish, file_id, stored, temporary, target)
         return stored
 
     def put(self, file_id: UUID, source: bytes | Path) -> StoredBlob:
@@ -101,21 +124,24 @@ class BlobStore:
 
         Raises:
             BlobTooLargeError: the source exceeds the limit; nothing is kept.
+            StoreError: the store is full, read-only or away; nothing is kept.
+            OSError: the source cannot be read.
         """
         size = len(source) if isinstance(source, bytes) else source.stat().st_size
         if size > self._max_bytes:
             raise BlobTooLargeError(self._max_bytes)
-        with self._temporary() as (temporary, target):
-            if isinstance(source, bytes):
-                target.write(source)
-            else:
-                with source.open("rb") as opened:
-                    shutil.copyfileobj(opened, target, _CHUNK_BYTES)
-            target.flush()
-            with temporary.open("rb") as written:
-                digest = hashlib.file_digest(written, "sha256").digest()
-            stored = StoredBlob(temporary.stat().st_size, digest, uuid4())
-            self._publish(file_id, stored, temporary, target)
+        opened = contextlib.nullcontext(source) if isinstance(source, bytes) else source.open("rb")
+        with opened as content, self._temporary() as (temporary, target):
+            digest = hashlib.sha256()
+            size = 0
+            for chunk in _chunks(content):
+                size += len(chunk)
+                digest.update(chunk)
+                with store_errors(self._report):
+                    target.write(chunk)
+            stored = StoredBlob(size, digest.digest(), uuid4())
+            with store_errors(self._report):
+                self._publish(file_id, stored, temporary, target)
         return stored
 
     def renew(self, file_id: UUID, key: UUID) -> None:
@@ -123,11 +149,13 @@ class BlobStore:
 
         Raises:
             BlobGoneError: they were removed, because no row named them for too long.
+            StoreError: the store cannot be written any more.
         """
-        try:
-            os.utime(self.path(file_id, key))
-        except FileNotFoundError as error:
-            raise BlobGoneError from error
+        with store_errors(self._report):
+            try:
+                os.utime(self.path(file_id, key))
+            except FileNotFoundError as error:
+                raise BlobGoneError from error
 
     def remove(self, file_id: UUID, *, keep: UUID | None = None, written_before: float = math.inf) -> bool:
         """Remove every version of a file's content but that with the key *keep*.
@@ -163,7 +191,7 @@ class BlobStore:
         try:
             with self._temporary() as (_, target):
                 return os.fstat(target.fileno()).st_mtime
-        except OSError:  # A full disk takes no new file, but its folder can be touched.
+        except StoreError:  # A full disk takes no new file, but its folder can be touched.
             os.utime(self._folder)
             return self._folder.stat().st_mtime
 
@@ -193,13 +221,45 @@ class BlobStore:
 
     @contextlib.contextmanager
     def _temporary(self) -> Iterator[tuple[Path, BinaryIO]]:
-        make_folder(self._folder)
         temporary = self._folder / f".{uuid4().hex}.part"
+        with store_errors(self._report):
+            make_folder(self._folder)
+            target = open_private(temporary, "xb")
         try:
-            with open_private(temporary, "xb") as target:
-                yield temporary, target
+            yield temporary, target
         finally:
-            temporary.unlink(missing_ok=True)
+            # Closing repeats a write that has failed. What cannot be removed now is removed as abandoned.
+            with contextlib.suppress(OSError):
+                target.close()
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def probe_store(folder: Path) -> None:
+    """Write and remove a small file in the folder of a store. This blocks: call it in a thread.
+
+    A store that has no file yet is probed in the nearest folder that exists.
+
+    Raises:
+        StoreError: that is impossible.
+    """
+    with store_errors(ignore_trouble):
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        probe = existing / f".{uuid4().hex}.part"
+        try:
+            with open_private(probe, "xb") as target:
+                target.write(bytes(_PROBE_BYTES))
+        finally:
+            probe.unlink(missing_ok=True)
+
+
+def _chunks(content: bytes | BinaryIO) -> Iterator[bytes | memoryview]:
+    if isinstance(content, bytes):
+        view = memoryview(content)
+        yield from (view[start : start + _CHUNK_BYTES] for start in range(0, len(view), _CHUNK_BYTES))
+    else:
+        while chunk := content.read(_CHUNK_BYTES):
+            yield chunk
 
 
 def _versions(paths: Iterable[Path]) -> Iterator[BlobVersion]:

@@ -7,13 +7,14 @@ from typing import Any, Final
 
 import asyncpg
 
-from headrace.adapters.sqlstates import judge
+from headrace.adapters.database_errors import translate_database_error
+from headrace.domain.conditions import Report, ignore_trouble
 from headrace.domain.database import (
     DatabaseAwayError,
-    DatabaseBusyError,
-    DatabaseRefusingError,
+    DatabaseReadOnlyError,
     DatabaseTimeoutError,
     Row,
+    trouble_of,
 )
 
 CONNECT_SECONDS: Final = 5
@@ -29,36 +30,19 @@ SESSION: Final = {
     "jit": "off",
     "timezone": "UTC",
 }
-# asyncpg raises the third when a connection breaks during a reply.
-_CONNECTION_ERRORS: Final = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 async def _skip_reset(_: asyncpg.Connection) -> None:
     """Save a round trip: single statements do not change the session, so there is nothing to reset."""
 
 
-def _translated(error: asyncpg.PostgresError) -> DatabaseAwayError | DatabaseBusyError | None:
-    """Return the domain's error for one of PostgreSQL; None if the statement or its values are to blame."""
-    reason = type(error).__name__
-    match judge(error.sqlstate):
-        case "away":
-            return DatabaseAwayError(reason)
-        case "busy":
-            return DatabaseBusyError(reason)
-        case "refusing":
-            return DatabaseRefusingError(reason)
-        case "misconfigured":
-            return DatabaseRefusingError(str(error), is_misconfigured=True)
-        case _:
-            return None
-
-
 class StatementPool:
     """Runs single autocommit statements over asyncpg; implements `domain.database.Database`."""
 
-    def __init__(self, pool: asyncpg.Pool, acquire_seconds: float) -> None:
+    def __init__(self, pool: asyncpg.Pool, acquire_seconds: float, report: Report) -> None:
         self._pool = pool
         self._acquire_seconds = acquire_seconds
+        self._report = report
 
     @classmethod
     async def open(
@@ -68,11 +52,13 @@ class StatementPool:
         size: int = 4,
         lock_timeout: timedelta | None = None,
         answer_seconds: float = COMMAND_SECONDS,
+        report: Report = ignore_trouble,
     ) -> "StatementPool":
         """Create a pool that connects on first use: PostgreSQL may be away when a process starts.
 
         *lock_timeout* bounds how long a statement waits for a locked row, *answer_seconds* how long it may
         take in total. PostgreSQL ends it after 20 s, or after *answer_seconds* beyond `COMMAND_SECONDS`.
+        *report* receives each failure that is not the fault of a statement.
         """
         session = dict(SESSION)
         if answer_seconds > COMMAND_SECONDS:
@@ -90,7 +76,7 @@ class StatementPool:
             reset=_skip_reset,
         )
         await pool
-        return cls(pool, min(CONNECT_SECONDS, answer_seconds))
+        return cls(pool, min(CONNECT_SECONDS, answer_seconds), report)
 
     async def fetch(self, statement: str, *arguments: Any) -> Sequence[Row]:
         was_sent = False
@@ -98,26 +84,34 @@ class StatementPool:
             async with self._pool.acquire(timeout=self._acquire_seconds) as connection:
                 was_sent = True
                 rows: Sequence[Row] = await connection.fetch(statement, *arguments)
-        except ValueError:  # asyncpg's error for a bad argument is a ValueError and an InterfaceError
-            raise
-        except TimeoutError as error:
-            if was_sent:
-                # The fault that swallowed this answer may have broken the other connections as well.
-                await self._pool.expire_connections()
-            raise DatabaseTimeoutError(type(error).__name__) from error
-        except _CONNECTION_ERRORS as error:
-            raise DatabaseAwayError(type(error).__name__) from error
-        except asyncpg.PostgresError as error:
-            translated = _translated(error)
+        except Exception as error:
+            translated = translate_database_error(error)
             if translated is None:
                 raise
+            if isinstance(translated, DatabaseTimeoutError) and not was_sent:
+                translated = self._not_acquired()
+            elif isinstance(translated, DatabaseTimeoutError | DatabaseReadOnlyError):
+                # The other connections may be silent as well, or as old as the time before a fail-over.
+                await self.expire()
+            if (trouble := trouble_of(translated)) is not None:
+                self._report(trouble)
             raise translated from error
         return rows
+
+    def _not_acquired(self) -> DatabaseAwayError:
+        """Return the error of a statement that got no connection in time."""
+        if self._pool.get_size() < self._pool.get_max_size():
+            return DatabaseAwayError("a connection takes too long")
+        return DatabaseTimeoutError("all connections of this process are in use")
+
+    async def expire(self) -> None:
+        """Replace every connection before its next statement."""
+        await self._pool.expire_connections()
 
     async def close(self) -> None:
         """Close every connection; those that are broken, or still busy after 5 s, are terminated."""
         try:
             async with asyncio.timeout(5):
                 await self._pool.close()
-        except (TimeoutError, asyncpg.PostgresError, *_CONNECTION_ERRORS):
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
             self._pool.terminate()

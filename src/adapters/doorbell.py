@@ -16,7 +16,7 @@ from arq.connections import ArqRedis
 from arq.constants import job_key_prefix
 from arq.jobs import serialize_job
 
-from headrace.adapters.redis_client import REDIS_ERRORS, checked_reply
+from headrace.adapters.redis_client import REDIS_ERRORS, checked_reply, report_failure
 
 _log = structlog.get_logger(__name__)
 
@@ -107,7 +107,7 @@ class Doorbell:
                 try:
                     await self._send(queue, count)
                 except REDIS_ERRORS as error:
-                    _log.warning("ring_dropped", queue=queue, error=type(error).__name__)
+                    report_failure(self._redis, error)
 
     async def _send(self, queue: str, count: int) -> None:
         if self._redis is None:

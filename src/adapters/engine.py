@@ -1,17 +1,32 @@
 """Builds the SQLAlchemy engine for the REST API."""
 
-from typing import Any, Final
+import time
+from functools import partial
+from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
+import asyncpg
 import msgspec
 import structlog
 from sqlalchemy import event
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolProxiedConnection
 
 from headrace.adapters.database import COMMAND_SECONDS, CONNECT_SECONDS, SESSION
+from headrace.adapters.database_errors import translate_database_error
+from headrace.domain.conditions import Report, ignore_trouble
+from headrace.domain.database import (
+    DatabaseAwayError,
+    DatabaseBusyError,
+    DatabaseReadOnlyError,
+    DatabaseTimeoutError,
+    trouble_of,
+)
 from headrace.domain.json_decoding import decode_json
 
 _log = structlog.get_logger(__name__)
@@ -49,13 +64,34 @@ def _encode_json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def build_engine(url: str) -> AsyncEngine:
+class ReportingPool(AsyncAdaptedQueuePool):
+    """A pool that reports failures of PostgreSQL, and that is too small with an error of the domain."""
+
+    report: Report = staticmethod(ignore_trouble)
+    expired_at = float("-inf")
+
+    def _do_get(self) -> Any:
+        try:
+            return super()._do_get()
+        except PoolTimeoutError as error:
+            self.refuse(DatabaseTimeoutError("all connections of this process are in use"), error)
+
+    def refuse(self, translated: DatabaseAwayError | DatabaseBusyError, error: BaseException) -> NoReturn:
+        if (trouble := trouble_of(translated)) is not None:
+            self.report(trouble)
+        raise translated from error
+
+
+def build_engine(url: str, report: Report = ignore_trouble) -> AsyncEngine:
     """Build an engine that reads JSON columns as `msgspec.Raw`, and JSONB columns as values.
 
-    Values of JSON columns may be large, and are mostly sent on as they are.
+    Values of JSON columns may be large, and are mostly sent on as they are. Errors that are no fault of a
+    statement are the domain's, and *report* receives them.
     """
+    pool: ReportingPool
     engine = create_async_engine(
         sqlalchemy_url(url),
+        poolclass=ReportingPool,
         pool_size=16,
         max_overflow=0,
         pool_timeout=5,
@@ -69,10 +105,65 @@ def build_engine(url: str) -> AsyncEngine:
             "server_settings": SESSION,
             "timeout": CONNECT_SECONDS,
             "command_timeout": COMMAND_SECONDS,
+            "async_creator_fn": lambda *arguments, **options: _connect(pool, *arguments, **options),
         },
     )
+    pool = _pool_of(engine)
+    pool.report = report
     event.listen(engine.sync_engine, "connect", _read_json_as_raw)
+    event.listen(engine.sync_engine, "connect", _note_age)
+    event.listen(engine.sync_engine, "checkout", partial(_refuse_expired, pool))
+    event.listen(engine.sync_engine, "handle_error", partial(_translate, pool))
     return engine
+
+
+def expire_connections(engine: AsyncEngine) -> None:
+    """Replace every connection of *engine* before its next transaction."""
+    _pool_of(engine).expired_at = time.monotonic()
+
+
+def _pool_of(engine: AsyncEngine) -> ReportingPool:
+    pool = engine.sync_engine.pool
+    if not isinstance(pool, ReportingPool):
+        raise TypeError(f"{engine} was not built by build_engine")
+    return pool
+
+
+async def _connect(pool: ReportingPool, *arguments: Any, **options: Any) -> asyncpg.Connection:
+    try:
+        return await asyncpg.connect(*arguments, **options)
+    except Exception as error:
+        translated = translate_database_error(error)
+        if translated is None:
+            raise
+        if isinstance(translated, DatabaseTimeoutError):
+            translated = DatabaseAwayError("a connection takes too long")
+        pool.refuse(translated, error)
+
+
+def _translate(pool: ReportingPool, context: ExceptionContext) -> None:
+    """Raise the domain's error in place of one that is not the fault of the statement."""
+    if context.is_pre_ping:  # it decides by itself, and the connection that follows is reported
+        return
+    error = context.original_exception
+    translated = translate_database_error(error.__cause__ or error)
+    if translated is None:
+        return
+    if isinstance(translated, DatabaseReadOnlyError):
+        # After a fail-over all connections may be as old as this one.
+        context.is_disconnect = True
+    pool.refuse(translated, error)
+
+
+def _note_age(_connection: Any, record: ConnectionPoolEntry) -> None:
+    record.info["connected_at"] = time.monotonic()
+
+
+def _refuse_expired(
+    pool: ReportingPool, _connection: Any, record: ConnectionPoolEntry, _proxy: PoolProxiedConnection
+) -> None:
+    if record.info["connected_at"] < pool.expired_at:
+        raise DisconnectionError
 
 
 def _read_json_as_raw(connection: Any, _record: Any) -> None:

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
 from headrace.adapters.messages import Message, MessageRefusedError, MessageSigner, RefusedMessages
-from headrace.adapters.redis_client import CLOSE_ERRORS, REDIS_ERRORS, checked_reply
+from headrace.adapters.redis_client import CLOSE_ERRORS, REDIS_ERRORS, checked_reply, report_failure
 from headrace.adapters.retry_pause import RetryPause
 
 _log = structlog.get_logger(__name__)
@@ -128,7 +128,7 @@ class EventBus:
                 pause.reset()
                 await self._listen(pubsub)
             except REDIS_ERRORS as error:
-                _log.warning("pubsub_away", error=type(error).__name__)
+                report_failure(self._redis, error)
             finally:
                 self._pubsub = None
                 with contextlib.suppress(*CLOSE_ERRORS):

@@ -245,7 +245,6 @@ class GroupCommit:
             except DatabaseAwayError as error:
                 for pending in batch:
                     pending.may_be_stored = True
-                _log.warning("postgresql_away", reason=error.reason, changes=len(batch))
                 timeouts += isinstance(error, DatabaseTimeoutError)
                 if loop.time() > deadline or timeouts >= max_timeouts:
                     raise

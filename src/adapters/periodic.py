@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 import structlog
 
-from headrace.domain.database import TRANSIENT
+from headrace.domain.database import TRANSIENT, is_outage
 
 _log = structlog.get_logger(__name__)
 
@@ -30,8 +30,9 @@ async def run_every(
 
     Each pause is shorter by a random part, at most the fraction *jitter*, so that workers spread their load.
     A transient database error puts the run off: the next one follows after *retry_seconds* (default:
-    *seconds*). The warning is named *put_off_event*; None logs nothing. Other exceptions are logged as
-    *failed_event*; where that is None, they end the loop, but for errors that PostgreSQL answers.
+    *seconds*). The warning is named *put_off_event*; None logs nothing. An outage is logged elsewhere, once.
+    Other exceptions are logged as *failed_event*; where that is None, they end the loop, but for errors that
+    PostgreSQL answers.
     """
     pause = seconds
     if waits_first:
@@ -42,7 +43,7 @@ async def run_every(
             _log_done(run_once, await run_once())
         except TRANSIENT as error:
             pause = retry_seconds or seconds
-            if put_off_event is not None:
+            if put_off_event is not None and not is_outage(error):
                 _log.warning(put_off_event, reason=error.reason)
         except asyncpg.PostgresError:
             pause = retry_seconds or seconds

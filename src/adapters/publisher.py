@@ -19,7 +19,7 @@ from headrace.adapters.messages import (
     ProgressMessage,
     SummariesMessage,
 )
-from headrace.adapters.redis_client import REDIS_ERRORS
+from headrace.adapters.redis_client import REDIS_ERRORS, report_failure
 from headrace.domain.events.encoding import LoggedEvent
 from headrace.domain.events.news import FrameSource, JobNews
 
@@ -72,7 +72,7 @@ class RedisPublisher:
                 except REDIS_ERRORS as error:
                     self._news.clear()
                     self._progress.clear()
-                    _log.warning("news_dropped", error=type(error).__name__)
+                    report_failure(self._redis, error)
                     await asyncio.sleep(_PAUSE_SECONDS)
 
     async def drain(self) -> None:

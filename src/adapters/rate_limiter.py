@@ -14,7 +14,7 @@ import structlog
 from msgspec import Struct, field
 from redis.asyncio import Redis
 
-from headrace.adapters.redis_client import REDIS_ERRORS, checked_reply
+from headrace.adapters.redis_client import REDIS_ERRORS, checked_reply, report_failure
 
 _log = structlog.get_logger(__name__)
 
@@ -173,7 +173,8 @@ class SharedLimiter:
                 return batch.refill(gap, _parse(reply, size, per_minute), time.monotonic())
         except REDIS_ERRORS as error:
             self._away_until = time.monotonic() + _RETRY_SECONDS
-            _log.warning("limits_not_shared", error=type(error).__name__)
+            if not isinstance(error, TimeoutError):  # half a second is no outage
+                report_failure(self._redis, error)
             return None
 
 

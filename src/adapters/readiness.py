@@ -1,4 +1,4 @@
-"""Checks whether the service can serve: PostgreSQL, the schema, Redis and a live worker."""
+"""Checks whether the service can serve: PostgreSQL, the schema, Redis, the store and a live worker."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,11 +9,14 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from headrace.adapters.messages import RefusedMessages
-from headrace.adapters.redis_client import REDIS_ERRORS
+from headrace.adapters.outages import Outage, Outages
+from headrace.adapters.probes import find_database_trouble, find_redis_trouble
+from headrace.adapters.redis_errors import redis_trouble
 from headrace.adapters.revisions import current_revision
 from headrace.adapters.schema import SchemaBehindError, SchemaError, find_schema_fault
 from headrace.domain.chores.repository import ChoreRepository, FailingChore
-from headrace.domain.database import TRANSIENT, Database
+from headrace.domain.conditions import Condition, Trouble
+from headrace.domain.database import TRANSIENT, Database, trouble_of
 
 _TIMEOUT_SECONDS: Final = 3.0
 
@@ -25,8 +28,9 @@ SELECT (SELECT version_num FROM alembic_version) AS revision, EXISTS (
 
 
 class Readiness(Struct, frozen=True):
-    """The components that are away: *missing* ones stop the service, *degraded* ones slow it down.
+    """The services that cannot be used: *missing* ones stop this one, *degraded* ones slow it down.
 
+    An entry names the service, and after a colon what is wrong if it is not away: `postgresql: read-only`.
     `chore:NAME` in *degraded*: that periodic work fails in a worker. *schema_fault* says what to do about a
     missing `schema`.
     """
@@ -37,19 +41,39 @@ class Readiness(Struct, frozen=True):
 
 
 async def check_readiness(
-    database: Database, redis: Redis | None, refused: RefusedMessages | None = None
+    database: Database,
+    redis: Redis | None,
+    refused: RefusedMessages | None = None,
+    outages: Outages | None = None,
 ) -> Readiness:
-    """Check PostgreSQL and Redis; each has 3 s to answer. *refused* counts the messages of this process."""
+    """Check PostgreSQL, Redis and the store of files; each has 3 s to answer.
+
+    *refused* counts the messages of this process. Without its *outages* the store is not checked.
+    """
     status = await _check_postgresql(database)
-    degraded = [] if await _check_redis(redis) else ["redis"]
+    if outages is not None and isinstance(status, Trouble):
+        outages.postgresql.report(status)
+    degraded = await _check_redis(redis, outages)
+    if outages is not None:
+        await outages.storage.check()
+        degraded += _entries(outages.storage)
     if refused is not None and refused.is_refusing:
         degraded.append("redis_messages")
-    if status is None:
-        return Readiness(["postgresql"], degraded)
+    if isinstance(status, Trouble):
+        return Readiness([status.entry("postgresql")], degraded)
+    if outages is not None and (trouble := outages.postgresql.trouble) is not None:
+        # Other statements of this process fail, or new connections.
+        if trouble.condition is Condition.READ_ONLY:
+            return Readiness([trouble.entry("postgresql")], degraded)
+        degraded.insert(0, trouble.entry("postgresql"))
     if status.schema_fault is not None:
         return Readiness(["schema"], degraded, status.schema_fault)
     failing = dict.fromkeys(f"chore:{chore.name}" for chore in await _failing_chores(database))
     return Readiness([], [*degraded, *([] if status.has_worker else ["worker"]), *failing])
+
+
+def _entries(outage: Outage) -> list[str]:
+    return [] if outage.trouble is None else [outage.trouble.entry(outage.service)]
 
 
 class _DatabaseStatus(Struct, frozen=True):
@@ -57,18 +81,23 @@ class _DatabaseStatus(Struct, frozen=True):
     has_worker: bool
 
 
-async def _check_postgresql(database: Database) -> _DatabaseStatus | None:
-    """Return None if PostgreSQL does not answer."""
+async def _check_postgresql(database: Database) -> _DatabaseStatus | Trouble:
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
+            if (trouble := await find_database_trouble(database)) is not None:
+                return trouble
             try:
                 row = (await database.fetch(_STATUS_QUERY))[0]
             except (UndefinedTableError, UndefinedColumnError):
                 fault = await find_schema_fault(database, await current_revision(database))
                 return _DatabaseStatus(fault or SchemaBehindError(), has_worker=False)
             return _DatabaseStatus(await find_schema_fault(database, row["revision"]), bool(row["worker"]))
-    except (TimeoutError, *TRANSIENT, PostgresError):
-        return None
+    except TimeoutError:
+        return Trouble(Condition.SLOW, f"no answer within {_TIMEOUT_SECONDS:g} s")
+    except TRANSIENT as error:
+        return trouble_of(error) or Trouble(Condition.SLOW, error.reason)
+    except PostgresError as error:
+        return Trouble(Condition.REFUSING, f"{type(error).__name__}: {error}")
 
 
 async def _failing_chores(database: Database) -> Sequence[FailingChore]:
@@ -80,12 +109,17 @@ async def _failing_chores(database: Database) -> Sequence[FailingChore]:
         return ()
 
 
-async def _check_redis(redis: Redis | None) -> bool:
+async def _check_redis(redis: Redis | None, outages: Outages | None) -> list[str]:
+    """Return the entries for Redis: none if it accepts writes and has not failed otherwise."""
     if redis is None:
-        return False
+        return ["redis"]
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
-            await redis.ping()
-    except REDIS_ERRORS:
-        return False
-    return True
+            trouble = await find_redis_trouble(redis)
+    except TimeoutError as error:
+        trouble = redis_trouble(error)
+    if outages is None:
+        return [] if trouble is None else [trouble.entry("redis")]
+    if trouble is not None:
+        outages.redis.report(trouble)
+    return _entries(outages.redis)

@@ -9,7 +9,9 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError, RedisError  # noqa: A004
 
+from headrace.adapters.redis_errors import redis_trouble
 from headrace.adapters.redis_parser import BoundedParser
+from headrace.domain.conditions import Report, ignore_trouble
 from headrace.domain.errors import HeadraceError
 
 # Errors while Redis is away; redis-py does not translate all errors of the operating system.
@@ -37,7 +39,19 @@ class EvictingRedisError(HeadraceError):
         self.policy = policy
 
 
-def build_redis(url: str, *, connections: int = 16) -> ArqRedis:
+class ReportingRedis(ArqRedis):
+    """A client that knows who follows the outages of its Redis: see `report_failure`."""
+
+    report: Report = staticmethod(ignore_trouble)
+
+
+def report_failure(redis: Redis | None, error: Exception) -> None:
+    """Report one of `REDIS_ERRORS` that *redis* has raised, for callers that go on without Redis."""
+    if isinstance(redis, ReportingRedis):
+        redis.report(redis_trouble(error))
+
+
+def build_redis(url: str, *, connections: int = 16, report: Report = ignore_trouble) -> ArqRedis:
     """Build a client that connects on first use: Redis may be away when a process starts."""
     pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
         url,
@@ -50,7 +64,9 @@ def build_redis(url: str, *, connections: int = 16) -> ArqRedis:
         parser_class=BoundedParser,
     )
     pool.connection_class = _with_closed_errors(pool.connection_class)
-    return ArqRedis(connection_pool=pool)
+    redis = ReportingRedis(connection_pool=pool)
+    redis.report = report
+    return redis
 
 
 def _with_closed_errors(kind: type[AbstractConnection]) -> type[AbstractConnection]:

@@ -40,3 +40,17 @@ def judge(sqlstate: str | None) -> Judgement:
     """Return what an error with *sqlstate*, five characters, says about the statement."""
     code = sqlstate or ""
     return _BY_CODE.get(code) or _BY_CLASS.get(code[:2], "bug")
+
+
+_MISCONFIGURATIONS: Final = {
+    "28P01": "wrong password",
+    "28": "login refused",
+    "3D": "no such database",
+    "42501": "missing rights",
+}
+
+
+def misconfiguration(sqlstate: str | None) -> str:
+    """Return a name for a `misconfigured` *sqlstate*, without the names of roles and databases."""
+    code = sqlstate or ""
+    return _MISCONFIGURATIONS.get(code) or _MISCONFIGURATIONS.get(code[:2], "not as configured")

@@ -1,25 +1,21 @@
-"""Classifies errors of PostgreSQL: it is unavailable, it refused a value, a reference is gone, or a bug."""
+"""Classifies the errors of PostgreSQL that its adapters leave: refused values, missing references, bugs."""
 
 from collections.abc import Iterator
 from typing import Final
 
-import structlog
 from asyncpg import ForeignKeyViolationError, InterfaceError, InternalClientError, PostgresError
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from headrace.adapters.database_errors import translate_database_error
 from headrace.adapters.sqlstates import judge
+from headrace.api.error_codes import CODES
 from headrace.api.errors import ReferenceGoneError
 from headrace.domain.accounts.caller import UnauthenticatedError
 from headrace.domain.database import TRANSIENT
 from headrace.domain.errors import HeadraceError
 
-_log = structlog.get_logger(__name__)
-
-# asyncpg raises its own errors while it connects; later errors come wrapped by SQLAlchemy. It raises the last
-# one if a server that shuts down ends the connection at that moment.
-_CONNECTION_ERRORS: Final = (PoolTimeoutError, OSError, InterfaceError, InternalClientError)
-DATABASE_ERRORS: Final = (DBAPIError, PostgresError, *_CONNECTION_ERRORS)
+# asyncpg raises the last two for a connection that is used after its end.
+DATABASE_ERRORS: Final = (DBAPIError, PostgresError, InterfaceError, InternalClientError)
 DATABASE_TROUBLE: Final = (*TRANSIENT, *DATABASE_ERRORS)
 """Every error of PostgreSQL. A loop or an open stream that meets one tries again; none ends the API."""
 
@@ -29,17 +25,13 @@ _MAX_CAUSES: Final = 10
 
 def classify_database_error(error: Exception) -> tuple[int, str, str] | None:
     """Return status, code and detail for one of the `DATABASE_ERRORS`; None when the error is a bug."""
-    sqlstate = str(getattr(getattr(error, "orig", error), "sqlstate", "") or "")
-    judgement = judge(sqlstate)
+    cause = getattr(error, "orig", None) or error
+    if (translated := translate_database_error(cause.__cause__ or cause)) is not None:
+        return *CODES[type(translated)], str(translated)
+    sqlstate = str(getattr(cause, "sqlstate", "") or "")
     # A service refuses values that break a constraint by themselves; else it is a bug.
-    if judgement == "value" and not sqlstate.startswith(_CONSTRAINT_VIOLATION):
+    if judge(sqlstate) == "value" and not sqlstate.startswith(_CONSTRAINT_VIOLATION):
         return 422, "value_not_storable", "a value in the request cannot be stored"
-    is_unavailable = isinstance(error, _CONNECTION_ERRORS) or (
-        isinstance(error, DBAPIError) and (error.connection_invalidated or not sqlstate)
-    )
-    if is_unavailable or judgement not in ("value", "bug"):
-        _log.warning("postgresql_away", error=type(error).__name__, sqlstate=sqlstate or None)
-        return 503, "database_unavailable", "PostgreSQL is not available"
     return None
 
 

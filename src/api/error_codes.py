@@ -3,6 +3,7 @@
 from typing import Final
 
 from headrace.adapters.blob_store import BlobGoneError, BlobTooLargeError
+from headrace.adapters.store_errors import StoreError, StoreFullError, StoreReadOnlyError
 from headrace.api.auth.origins import OriginRefusedError
 from headrace.api.errors import (
     BodyTooLargeError,
@@ -35,8 +36,12 @@ from headrace.domain.accounts.sign_in_errors import (
 from headrace.domain.database import (
     DatabaseAwayError,
     DatabaseBusyError,
+    DatabaseFullError,
+    DatabaseMisconfiguredError,
+    DatabaseReadOnlyError,
     DatabaseRefusingError,
     DatabaseTimeoutError,
+    OutOfConnectionsError,
 )
 from headrace.domain.errors import HeadraceError
 from headrace.domain.files.names import FileNameError
@@ -113,9 +118,16 @@ CODES: Final[dict[type[HeadraceError], tuple[int, str]]] = {
     TooManyHeadersError: (431, "too_many_headers"),
     BlobGoneError: (503, "file_gone"),
     DatabaseAwayError: (503, "database_unavailable"),
-    DatabaseTimeoutError: (503, "database_unavailable"),
+    OutOfConnectionsError: (503, "database_out_of_connections"),
+    DatabaseTimeoutError: (503, "database_busy"),
     DatabaseBusyError: (503, "database_busy"),
     DatabaseRefusingError: (503, "database_unavailable"),
+    DatabaseMisconfiguredError: (503, "database_refusing"),
+    DatabaseReadOnlyError: (503, "database_read_only"),
+    DatabaseFullError: (503, "database_full"),
+    StoreError: (503, "storage_unavailable"),
+    StoreReadOnlyError: (503, "storage_unavailable"),
+    StoreFullError: (507, "storage_full"),
     PipelineBusyError: (503, "pipeline_busy"),
     PresetBusyError: (503, "preset_busy"),
 }

@@ -18,7 +18,6 @@ from headrace.api.middleware.rate_limits import RateLimitedError
 from headrace.api.schemas import Problem, ProblemError
 from headrace.domain.accounts.caller import UnauthenticatedError
 from headrace.domain.conflicts import TakenError
-from headrace.domain.database import DatabaseAwayError, DatabaseRefusingError
 from headrace.domain.errors import HeadraceError
 from headrace.domain.json_limits import JsonRefusedError
 from headrace.domain.pipelines.service import ParamsInvalidError
@@ -42,7 +41,7 @@ _STATUS_CODES: Final = {
 _FAULT: Final = re.compile(r"^(?P<message>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 _MAX_PATH_LENGTH: Final = 300
 _MAX_MESSAGE_LENGTH: Final = 500
-_RETRY_SECONDS: Final = "2"
+_RETRY_SECONDS: Final = {429: "2", 503: "2", 507: "60"}
 # Litestar answers this with 500, but the client is at fault.
 _BODY_BROKE_OFF: Final = "client disconnected prematurely"
 
@@ -99,8 +98,6 @@ def _refuse_domain_error(error: HeadraceError) -> _Refusal:
     status, code = CODES.get(type(error), _INTERNAL)
     if status == 500:
         return _report_bug(error)
-    if isinstance(error, DatabaseAwayError | DatabaseRefusingError):
-        _log.warning("postgresql_away", error=type(error).__name__, reason=error.reason)
     faults = None
     if isinstance(error, ParamsInvalidError):
         faults = [ProblemError(fault.path, fault.message) for fault in error.faults]
@@ -156,7 +153,7 @@ def _faults_of(error: ValidationException) -> list[ProblemError]:
 
 
 def _headers_for(error: Exception, status: int) -> dict[str, str]:
-    headers = {"Retry-After": _RETRY_SECONDS} if status in (429, 503) else {}
+    headers = {"Retry-After": _RETRY_SECONDS[status]} if status in _RETRY_SECONDS else {}
     if isinstance(error, RateLimitedError):
         headers["Retry-After"] = str(error.retry_seconds)
     if isinstance(error, UnauthenticatedError):

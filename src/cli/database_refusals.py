@@ -7,7 +7,7 @@ from asyncpg import PostgresError
 
 from headrace.adapters.sqlstates import judge
 from headrace.cli.errors import DatabaseRefusedError
-from headrace.domain.database import DatabaseRefusingError
+from headrace.domain.database import DatabaseMisconfiguredError
 
 
 @contextmanager
@@ -19,9 +19,7 @@ def translate_refusals() -> Iterator[None]:
     """
     try:
         yield
-    except DatabaseRefusingError as error:
-        if not error.is_misconfigured:
-            raise
+    except DatabaseMisconfiguredError as error:
         raise DatabaseRefusedError(error.__cause__ or error) from error
     except PostgresError as error:
         if judge(error.sqlstate) != "misconfigured":

@@ -17,9 +17,9 @@ from arq.connections import ArqRedis
 from arq.worker import Worker, func
 
 from headrace.adapters import doorbell
-from headrace.adapters.redis_client import REDIS_ERRORS
+from headrace.adapters.redis_client import REDIS_ERRORS, report_failure
 from headrace.adapters.tasks import cancel_and_wait
-from headrace.domain.database import TRANSIENT
+from headrace.domain.database import TRANSIENT, is_outage
 from headrace.domain.events.news import Publisher
 from headrace.domain.jobs.attempts.claims import Claim
 from headrace.domain.jobs.attempts.queue import JobQueue
@@ -175,7 +175,7 @@ class HeadraceWorker(Worker):
         except (*TRANSIENT, asyncpg.PostgresError) as error:
             if isinstance(error, asyncpg.PostgresError):
                 _log.exception("claim_refused")
-            else:
+            elif not is_outage(error):
                 _log.warning("claim_put_off", reason=error.reason)
             await wait_first(stop=self.stopping, seconds=_POLL_SECONDS)
             return False
@@ -262,17 +262,17 @@ class HeadraceWorker(Worker):
             if self._clear_task is None or self._clear_task.done():
                 self._clear_task = asyncio.create_task(self._clear(redis, ring))
         except REDIS_ERRORS as error:
-            self._pause_redis(error)
+            self._pause_redis(redis, error)
             await wait_first(stop=self.stopping, seconds=_POLL_SECONDS)
 
     async def _clear(self, redis: ArqRedis, ring: doorbell.Ring) -> None:
         try:
             await doorbell.clear_rings(redis, ring, self._free_slots - 1)
         except REDIS_ERRORS as error:
-            self._pause_redis(error)
+            self._pause_redis(redis, error)
 
-    def _pause_redis(self, error: Exception) -> None:
-        _log.warning("doorbell_away", error=type(error).__name__)
+    def _pause_redis(self, redis: ArqRedis, error: Exception) -> None:
+        report_failure(redis, error)
         self._redis_paused_until = time.monotonic() + _POLL_SECONDS
 
     async def _drain(self) -> None:

@@ -8,12 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
 from uuid import uuid4
 
 import structlog
 
-from headrace.adapters.database import StatementPool
 from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.gc_tuning import freeze_present_objects
 from headrace.adapters.group_commit import GroupCommit
@@ -38,10 +36,12 @@ from headrace.workers.maintenance.schema_watch import SchemaWatch
 from headrace.workers.maintenance.upkeep import upkeep_loops
 from headrace.workers.maintenance.watchdog import Watchdog
 from headrace.workers.outputs import OutputLimits
+from headrace.workers.pools import open_pools
 from headrace.workers.resources import WorkerResources
 from headrace.workers.slots import Slots
 from headrace.workers.startup import (
     Predecessor,
+    followed_outages,
     load_pipelines,
     open_blobs,
     open_redis,
@@ -54,11 +54,6 @@ from headrace.workers.startup import (
 from headrace.workers.stop_requests import StopRequests
 
 _log = structlog.get_logger(__name__)
-
-# Batches and the heartbeat write for many jobs, so they must not wait long for one locked row.
-_LOCK_TIMEOUT: Final = timedelta(milliseconds=100)
-# A statement can be repeated safely (its writes are numbered), so a silent connection is given up soon.
-_STATEMENT_SECONDS: Final = 8.0
 
 
 async def run_worker(
@@ -116,16 +111,16 @@ async def open_worker(
         HeadraceError: the start cannot succeed: HEADRACE_PIPELINES names nothing, or Redis may evict keys.
     """
     settings.require("database_url")
-    url = str(settings.database_url)
     async with AsyncExitStack() as stack:
-        pool = await StatementPool.open(url, size=6, answer_seconds=_STATEMENT_SECONDS)
-        stack.push_async_callback(pool.close)
+        outages = await stack.enter_async_context(followed_outages(settings))
+        pools = await open_pools(settings, outages.postgresql, stack)
+        pool = pools.statements
         # Users' modules may take long to import, while the leases of the predecessor run out.
         predecessor = Predecessor(crash_record)
         await predecessor.rescue(pool)
         loaded = load_pipelines(settings)
         fork_server = await stack.enter_async_context(running_fork_server(loaded, settings))
-        redis = await open_redis(settings.redis_url, stack)
+        redis = await open_redis(settings.redis_url, stack, outages.redis.report)
         registrar = Registrar(pool, loaded.pipelines.values(), may_replace=settings.env == "local")
         loaded = await register_pipelines(pool, registrar, loaded, only_check=only_suspect)
         worker = Worker(
@@ -135,26 +130,17 @@ async def open_worker(
             concurrency=concurrency,
             lease=timedelta(seconds=settings.lease_seconds),
         )
-        write_pool = await StatementPool.open(
-            url, size=4, lock_timeout=_LOCK_TIMEOUT, answer_seconds=_STATEMENT_SECONDS
-        )
-        stack.push_async_callback(write_pool.close)
-        # A silent connection must not hold the heartbeat until the leases have expired.
-        heartbeat_pool = await StatementPool.open(
-            url, size=2, lock_timeout=_LOCK_TIMEOUT, answer_seconds=max(1.0, settings.lease_seconds / 5)
-        )
-        stack.push_async_callback(heartbeat_pool.close)
         scratch = stack.enter_context(scratch_folder())
         await predecessor.rescue(pool)
         record = CrashRecord(crash_record, worker.id)
         publisher, bell = RedisPublisher(redis, MessageSigner(settings.secret_key)), Doorbell(redis)
-        write_queue = JobQueue(write_pool, worker)
+        write_queue = JobQueue(pools.writes, worker)
         await warm_up(write_queue)
         commit = GroupCommit(write_queue.write, publisher)
         estimators = EtaEstimators(loaded.pipelines.values(), StepTimesRepository(pool))
         job_queue = JobQueue(pool, worker, estimators.by_version)
-        leases = Leases(JobQueue(heartbeat_pool, worker), heartbeat_seconds=settings.heartbeat_seconds)
-        blobs = await open_blobs(settings)
+        leases = Leases(JobQueue(pools.heartbeat, worker), heartbeat_seconds=settings.heartbeat_seconds)
+        blobs = await open_blobs(settings, outages.storage)
         arq_worker = HeadraceWorker(
             redis=redis,
             job_queue=job_queue,
@@ -203,7 +189,16 @@ async def open_worker(
                 estimators.run(),
                 SchemaWatch(pool, arq_worker.stopping.set).run(),
                 *(() if only_suspect else (quarantine.run(),)),
-                *upkeep_loops(pool, job_queue, publisher, bell, registrar, blobs, only_suspect=only_suspect),
+                *upkeep_loops(
+                    pool,
+                    job_queue,
+                    publisher,
+                    bell,
+                    registrar,
+                    blobs,
+                    outages.storage,
+                    only_suspect=only_suspect,
+                ),
             )
         ]
         commit_task = asyncio.create_task(commit.run())

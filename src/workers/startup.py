@@ -13,11 +13,15 @@ from arq.connections import ArqRedis
 
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.doorbell import Doorbell
+from headrace.adapters.outages import Outage, Outages
+from headrace.adapters.probes import build_outages
 from headrace.adapters.publisher import RedisPublisher
 from headrace.adapters.redis_client import build_redis, close_redis, require_noeviction
 from headrace.adapters.schema import SchemaBehindError, require_schema
+from headrace.adapters.tasks import cancel_and_wait
 from headrace.adapters.temporary_folders import remove_abandoned_folders, temporary_folder
-from headrace.domain.database import TRANSIENT, Database, DatabaseRefusingError
+from headrace.domain.conditions import Report
+from headrace.domain.database import TRANSIENT, Database, DatabaseMisconfiguredError, is_outage
 from headrace.domain.events.news import JobNews
 from headrace.domain.jobs.attempts.queue import JobQueue, rescue_from
 from headrace.domain.jobs.attempts.rescue_repository import RescueRepository
@@ -107,10 +111,10 @@ async def register_pipelines(
             await require_schema(database)
             refusals = await (registrar.find_refusals() if only_check else registrar.register())
         except (*TRANSIENT, SchemaBehindError, asyncpg.PostgresError) as error:
-            is_misconfigured = isinstance(error, DatabaseRefusingError) and error.is_misconfigured
-            if is_misconfigured or number == _MAX_REGISTER_TRIES:
+            if isinstance(error, DatabaseMisconfiguredError) or number == _MAX_REGISTER_TRIES:
                 raise
-            _log.warning("waiting_for_postgresql", error=str(error))
+            if not is_outage(error) and number == 1:
+                _log.warning("waiting_for_postgresql", error=str(error))
             await asyncio.sleep(_REGISTER_PAUSE_SECONDS)
         else:
             return _without_refused(loaded, refusals)
@@ -129,23 +133,36 @@ async def warm_up(write_queue: JobQueue) -> None:
         await asyncio.gather(write_queue.write([]), write_queue.write([]))
 
 
-async def open_redis(url: str | None, stack: AsyncExitStack) -> ArqRedis | None:
-    """Connect to Redis, if there is one, until *stack* is closed.
+@asynccontextmanager
+async def followed_outages(settings: Settings) -> AsyncIterator[Outages]:
+    """Follow the outages of the services that the worker needs, for the block."""
+    outages = build_outages(str(settings.database_url), settings.redis_url, settings.blob_dir)
+    following = asyncio.create_task(outages.run())
+    try:
+        yield outages
+    finally:
+        await cancel_and_wait([following])
+
+
+async def open_redis(url: str | None, stack: AsyncExitStack, report: Report) -> ArqRedis | None:
+    """Connect to Redis, if there is one, until *stack* is closed. *report* receives its failures.
 
     Raises:
         HeadraceError: Redis may evict keys.
     """
     if not url:
         return None
-    redis = build_redis(url)
+    redis = build_redis(url, report=report)
     stack.push_async_callback(close_redis, redis)
     await require_noeviction(redis)
     return redis
 
 
-async def open_blobs(settings: Settings) -> BlobStore:
-    blobs = BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes)
+async def open_blobs(settings: Settings, outage: Outage) -> BlobStore:
+    """Open the store of files. One that cannot be written is an outage: most jobs need no file."""
+    blobs = BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes, report=outage.report_from_thread)
     await asyncio.to_thread(blobs.restrict)
+    await outage.check()
     return blobs
 
 
@@ -168,7 +185,8 @@ class Predecessor:
         try:
             news = await rescue_from(RescueRepository(database), death.worker, death.blamed)
         except (*TRANSIENT, asyncpg.PostgresError) as error:
-            _log.warning("predecessor_not_rescued", worker=death.worker, reason=str(error))
+            if not is_outage(error):
+                _log.warning("predecessor_not_rescued", worker=death.worker, reason=str(error))
             return
         blamed = None if death.blamed is None else str(death.blamed[0])
         _log.error("worker_died", worker=death.worker, blamed=blamed, rescued=len(news))

@@ -17,6 +17,7 @@ from headrace.api.live.batch_loader import BatchLoader
 from headrace.api.live.overviews import Overviews
 from headrace.api.live.shared_feeds import SharedFeeds, pause_between_checks
 from headrace.api.live.throttled_feed import ThrottledFeed
+from headrace.domain.database import is_outage
 from headrace.domain.events.feed import Feed
 from headrace.domain.events.log import EventLog
 from headrace.domain.events.observable import Callback
@@ -113,7 +114,8 @@ class Hub:
             while events := await self.log.read_after(job_id, feed.head):
                 feed.append(events)
         except DATABASE_TROUBLE as error:
-            _log.warning("gap_not_filled", job_id=str(job_id), reason=repr(error))
+            if not is_outage(error):
+                _log.warning("gap_not_filled", job_id=str(job_id), reason=repr(error))
 
     def _recheck_soon(self) -> None:
         self._recheck.set()
@@ -132,7 +134,8 @@ class Hub:
             heads = await self.log.fetch_heads(list(feeds))
         except DATABASE_TROUBLE as error:
             self._is_database_away = True
-            _log.warning("heads_not_checked", reason=repr(error))
+            if not is_outage(error):
+                _log.warning("heads_not_checked", reason=repr(error))
             return
         self._is_database_away = False
         await self._shared.sweep()

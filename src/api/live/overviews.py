@@ -14,6 +14,7 @@ from headrace.adapters.listeners import owner_channel
 from headrace.adapters.messages import Message, SummariesMessage
 from headrace.api.database_errors import DATABASE_TROUBLE
 from headrace.api.live.shared_feeds import SharedFeeds, pause_between_checks
+from headrace.domain.database import is_outage
 from headrace.domain.events.news import JobSummary
 from headrace.domain.events.observable import Callback
 from headrace.domain.jobs.overview.overview import MAX_JOBS, Overview, OverviewFilter
@@ -117,7 +118,8 @@ class Overviews:
             poll = await self._poll(owner_id, last_poll, overview.final_jobs(_MAX_ENDED))
         except DATABASE_TROUBLE as error:
             self._is_database_away = True
-            _log.warning("overview_not_checked", reason=repr(error))
+            if not is_outage(error):
+                _log.warning("overview_not_checked", reason=repr(error))
             return
         self._is_database_away = False
         if self._shared.feeds.get(owner_id) is not overview:

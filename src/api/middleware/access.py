@@ -33,6 +33,7 @@ from headrace.api.middleware.request_checks import check_query
 from headrace.api.server.websocket_protocol import TRY_AGAIN_LATER
 from headrace.domain.accounts.caller import CurrentUser, ForbiddenError, UnauthenticatedError
 from headrace.domain.accounts.scopes import Scope
+from headrace.domain.database import is_outage
 from headrace.domain.errors import HeadraceError
 
 _log = structlog.get_logger(__name__)
@@ -117,7 +118,8 @@ class Admission(ASGIMiddleware):
         except (TooManyHeadersError, QueryTooLargeError) as error:
             await refuse(socket, BAD_REQUEST, str(error))
         except DATABASE_TROUBLE as error:
-            _log.warning("postgresql_away", error=type(error).__name__)
+            if not is_outage(error):
+                _log.warning("admission_put_off", error=type(error).__name__)
             await refuse_unavailable(socket)
         else:
             start_reading(socket)

@@ -6,6 +6,7 @@ from typing import Final
 
 import structlog
 
+from headrace.adapters.store_errors import StoreError
 from headrace.domain.database import TRANSIENT
 from headrace.domain.events.types import JobError
 from headrace.domain.jobs.attempts.changes import Change
@@ -231,16 +232,21 @@ class GraphRunner:
             elif not self._status.is_set:
                 await self._step_failed(runner, run, error)
         except StepStoppedError as error:
-            if error.reason == "timeout":
+            if error.reason == "timeout" and (failure := self._host.store_failures.get(run.key)) is not None:
+                self._put_off(run, failure)
+            elif error.reason == "timeout":
                 await self._step_failed(runner, run, error)
-        except (*TRANSIENT, ForkServerEndedError) as error:
-            # An outage of PostgreSQL or the fork server is not the step's fault and costs it no try.
-            _log.warning("attempt_put_off", job_id=str(self._claim.job_id), step=run.key, error=str(error))
-            self._status.stop(StopReason.HANDED_BACK)
+        except (*TRANSIENT, StoreError, ForkServerEndedError) as error:
+            self._put_off(run, error)
         except Exception as error:  # noqa: BLE001  (a step may raise anything)
             await self._step_failed(runner, run, error)
         else:
             await self._step_succeeded(run, output, int((time.monotonic() - run.entered_at) * 1000))
+
+    def _put_off(self, run: StepPlan, error: Exception) -> None:
+        """Hand the job back: an outage of a service or the fork server costs the step no try."""
+        _log.warning("attempt_put_off", job_id=str(self._claim.job_id), step=run.key, error=str(error))
+        self._status.stop(StopReason.HANDED_BACK)
 
     async def _enter(self, run: StepPlan) -> None:
         """Record that *run* has its slot and begins."""

@@ -14,6 +14,8 @@ import structlog
 
 from headrace.adapters.blob_store import BlobStore, BlobTooLargeError, StoredBlob
 from headrace.adapters.group_commit import GroupCommit
+from headrace.adapters.retry_pause import RetryPause
+from headrace.adapters.store_errors import StoreError
 from headrace.domain.database import TRANSIENT, Database
 from headrace.domain.events.encoding import encode_event
 from headrace.domain.events.types import (
@@ -35,6 +37,7 @@ from headrace.domain.pipelines.definition import StepHandle
 from headrace.workers.attempt.changes import ChangeBuilder
 from headrace.workers.attempt.outcome import AttemptStatus
 from headrace.workers.attempt.step_database import StepDatabase
+from headrace.workers.attempt.waiting import wait_first
 from headrace.workers.job_threads import call_own
 from headrace.workers.log_fields import plain_fields
 from headrace.workers.values import finite_number, safe_text
@@ -48,13 +51,16 @@ _MAX_UNWRITTEN_LOGS: Final = 200
 _MAX_SAVES: Final = 4
 # Much less than the age from which bytes without a row are removed.
 _MAX_WRITE_SECONDS: Final = 60.0
+# As long as a change is sent again while PostgreSQL refuses it.
+_STORE_PATIENCE_SECONDS: Final = 300.0
 _LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
 
 
 class StepHost:
     """The worker's side of `StepContext`, shared by all steps of one attempt.
 
-    *outputs* holds the outputs of the steps that are done, as JSON by step name.
+    *outputs* holds the outputs of the steps that are done, as JSON by step name. *store_failures* holds, by the
+    key of the step run, why a file of it is not stored yet.
     """
 
     def __init__(
@@ -81,6 +87,7 @@ class StepHost:
         self._saves = asyncio.Semaphore(_MAX_SAVES)
         self.dropped_logs = 0
         self.outputs: dict[str, str] = {}
+        self.store_failures: dict[str, StoreError] = {}
 
     async def write(self, change: Change) -> WriteResult:
         """Write *change* and wait until it is committed.
@@ -165,6 +172,7 @@ class StepHost:
         Raises:
             PermanentError: `file_invalid` or `file_too_large`.
             LeaseLostError: see `write`.
+            StoreError: the store still cannot be written after five minutes, which is no fault of the step.
         """
         try:
             check_name(name)
@@ -175,7 +183,7 @@ class StepHost:
         try:
             while True:
                 began = loop.time()
-                stored = await self._store(file_id, name, source)
+                stored = await self._store_patiently(key, file_id, name, source)
                 await self.write(self._file_change(file_id, key, name, media_type, stored))
                 # Bytes that have waited very long for their row may have been removed meanwhile.
                 is_late = loop.time() - began > _MAX_WRITE_SECONDS
@@ -185,6 +193,23 @@ class StepHost:
             with contextlib.suppress(*TRANSIENT):
                 await BlobRemovals(self._database).note([file_id])
             raise
+
+    async def _store_patiently(self, key: str, file_id: UUID, name: str, source: bytes | Path) -> StoredBlob:
+        """Store bytes, and try again for five minutes while the store cannot be written."""
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + _STORE_PATIENCE_SECONDS
+        pause = RetryPause(min_seconds=0.2, max_seconds=2.0)
+        while True:
+            try:
+                stored = await self._store(file_id, name, source)
+            except StoreError as error:
+                self.store_failures[key] = error
+                if loop.time() >= ends_at or self._status.is_set:
+                    raise
+                await wait_first(stop=self._status, seconds=pause.next_seconds())
+            else:
+                self.store_failures.pop(key, None)
+                return stored
 
     async def _store(self, file_id: UUID, name: str, source: bytes | Path) -> StoredBlob:
         try:
@@ -227,6 +252,7 @@ class StepHost:
 
         Raises:
             PermanentError: `file_not_found`, also for a file of another owner.
+            StoreError: the store cannot be read.
         """
         try:
             file_uuid = file_id if isinstance(file_id, UUID) else UUID(str(file_id))
@@ -235,7 +261,7 @@ class StepHost:
         blob_key = await fetch_blob_key(self._database, file_uuid, self._claim.owner_id)
         if blob_key is None:
             raise PermanentError(f"there is no file {file_uuid}", code="file_not_found")
-        return self._blobs.path(file_uuid, blob_key)
+        return self._blobs.find(file_uuid, blob_key) or self._blobs.path(file_uuid, blob_key)
 
     def output(self, step: StepHandle | str) -> str:
         """Return the output of an earlier step, as JSON.

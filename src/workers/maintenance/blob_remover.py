@@ -174,6 +174,5 @@ class BlobRemover:
                 if self._blobs.remove(removal.file_id, keep=removal.kept, written_before=written_before):
                     finished.append(removal)
             except OSError as error:
-                _log.error("blob_not_removed", file_id=str(removal.file_id), error=str(error))
                 failures.append(error)
         return finished

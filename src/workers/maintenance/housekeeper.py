@@ -12,7 +12,7 @@ from headrace.adapters.periodic import run_every
 from headrace.domain.accounts.login_attempt_repository import LoginAttemptRepository
 from headrace.domain.accounts.session_repository import SessionRepository
 from headrace.domain.chores.repository import ChoreRepository
-from headrace.domain.database import TRANSIENT, Database, DatabaseRefusingError
+from headrace.domain.database import TRANSIENT, Database, DatabaseRefusingError, is_outage
 from headrace.domain.events.partition_mover import MAX_MOVED_ROWS
 from headrace.domain.events.partitions import create_partitions
 from headrace.domain.jobs.submission.submit_repository import SubmitRepository
@@ -75,7 +75,8 @@ class Housekeeper:
             await self._report.run(name, _counted(chore))
             has_succeeded = True
         except TRANSIENT as error:
-            _log.warning("housekeeping_put_off", chore=name, reason=error.reason)
+            if not is_outage(error):
+                _log.warning("housekeeping_put_off", chore=name, reason=error.reason)
             pause = _FAILED_SECONDS if isinstance(error, DatabaseRefusingError) else 0.0
         except Exception:  # noqa: BLE001  (it runs again later)
             _log.exception("housekeeping_failed", chore=name)

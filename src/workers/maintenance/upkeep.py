@@ -5,6 +5,7 @@ from typing import Any
 
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.doorbell import Doorbell
+from headrace.adapters.outages import Outage
 from headrace.adapters.periodic import run_every
 from headrace.domain.chores.repository import ChoreRepository
 from headrace.domain.database import Database
@@ -14,6 +15,7 @@ from headrace.domain.pipelines.registry import CONFIRM_SECONDS, Registrar
 from headrace.workers.maintenance.blob_remover import BlobRemover
 from headrace.workers.maintenance.chore_report import ChoreReport
 from headrace.workers.maintenance.housekeeper import Housekeeper, hourly_chores
+from headrace.workers.maintenance.store_watch import StoreWatch
 from headrace.workers.maintenance.sweeper import Sweeper
 
 
@@ -24,6 +26,7 @@ def upkeep_loops(
     bell: Doorbell,
     registrar: Registrar,
     blobs: BlobStore,
+    storage: Outage,
     *,
     only_suspect: bool,
 ) -> list[Coroutine[Any, Any, None]]:
@@ -41,4 +44,4 @@ def upkeep_loops(
         put_off_event="registrations_put_off",
         failed_event="registrations_failed",
     )
-    return [*loops, BlobRemover(database, blobs, report).run(), confirming]
+    return [*loops, BlobRemover(database, blobs, report).run(), StoreWatch(storage, report).run(), confirming]

@@ -1,0 +1,53 @@
+"""Translates the errors of PostgreSQL's driver into the domain's: the only place that reads SQLSTATEs."""
+
+import asyncpg
+
+from headrace.adapters.sqlstates import judge, misconfiguration
+from headrace.domain.database import (
+    DatabaseAwayError,
+    DatabaseBusyError,
+    DatabaseFullError,
+    DatabaseMisconfiguredError,
+    DatabaseReadOnlyError,
+    DatabaseRefusingError,
+    DatabaseTimeoutError,
+    OutOfConnectionsError,
+)
+
+# asyncpg raises the third when a connection breaks during a reply.
+_CONNECTION_ERRORS = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+_BY_SQLSTATE: dict[str | None, type[DatabaseAwayError | DatabaseBusyError]] = {
+    "25006": DatabaseReadOnlyError,  # read_only_sql_transaction
+    "53100": DatabaseFullError,  # disk_full
+    "53300": OutOfConnectionsError,  # too_many_connections
+}
+
+
+def translate_database_error(error: BaseException) -> DatabaseAwayError | DatabaseBusyError | None:
+    """Return the domain's error for one of the driver; None if the statement or its values are to blame."""
+    if isinstance(error, asyncpg.PostgresError):
+        return _translate_reply(error)
+    if isinstance(error, ValueError):  # asyncpg's error for a bad argument is an InterfaceError as well
+        return None
+    if isinstance(error, TimeoutError):
+        return DatabaseTimeoutError(type(error).__name__)
+    if isinstance(error, _CONNECTION_ERRORS):
+        return DatabaseAwayError(type(error).__name__)
+    return None
+
+
+def _translate_reply(error: asyncpg.PostgresError) -> DatabaseAwayError | DatabaseBusyError | None:
+    reason = type(error).__name__
+    if (kind := _BY_SQLSTATE.get(error.sqlstate)) is not None:
+        return kind(reason)
+    match judge(error.sqlstate):
+        case "away":
+            return DatabaseAwayError(reason)
+        case "busy":
+            return DatabaseBusyError(reason)
+        case "refusing":
+            return DatabaseRefusingError(reason)
+        case "misconfigured":
+            return DatabaseMisconfiguredError(str(error), misconfiguration(error.sqlstate))
+        case _:
+            return None

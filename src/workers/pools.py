@@ -1,0 +1,48 @@
+"""Opens the connections of a worker to PostgreSQL: one pool for each patience."""
+
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import Final
+
+from msgspec import Struct
+
+from headrace.adapters.database import StatementPool
+from headrace.adapters.outages import Outage
+from headrace.settings import Settings
+
+# Batches and the heartbeat write for many jobs, so they must not wait long for one locked row.
+_LOCK_TIMEOUT: Final = timedelta(milliseconds=100)
+# A statement can be repeated safely (its writes are numbered), so a silent connection is given up soon.
+_STATEMENT_SECONDS: Final = 8.0
+
+
+class WorkerPools(Struct, frozen=True):
+    """The pools for claims and reads, for the writes of attempts, and for the heartbeat."""
+
+    statements: StatementPool
+    writes: StatementPool
+    heartbeat: StatementPool
+
+
+async def open_pools(settings: Settings, postgresql: Outage, stack: AsyncExitStack) -> WorkerPools:
+    """Open the pools until *stack* is closed. They connect on first use, and report to *postgresql*."""
+    url, report = str(settings.database_url), postgresql.report
+    pools = WorkerPools(
+        statements=await StatementPool.open(url, size=6, answer_seconds=_STATEMENT_SECONDS, report=report),
+        writes=await StatementPool.open(
+            url, size=4, lock_timeout=_LOCK_TIMEOUT, answer_seconds=_STATEMENT_SECONDS, report=report
+        ),
+        # A silent connection must not hold the heartbeat until the leases have expired.
+        heartbeat=await StatementPool.open(
+            url,
+            size=2,
+            lock_timeout=_LOCK_TIMEOUT,
+            answer_seconds=max(1.0, settings.lease_seconds / 5),
+            report=report,
+        ),
+    )
+    for pool in (pools.statements, pools.writes, pools.heartbeat):
+        stack.push_async_callback(pool.close)
+        # Connections from before a fail-over may lead to the old server.
+        postgresql.on_end.append(pool.expire)
+    return pools
