@@ -14,22 +14,14 @@ from typing import Final
 import httpx
 import msgspec
 
-from headrace.adapters.database import StatementPool
-from headrace.adapters.readiness import check_readiness
-from headrace.adapters.redis_client import (
-    REDIS_ERRORS,
-    EvictingRedisError,
-    build_redis,
-    close_redis,
-    require_noeviction,
-)
+from headrace.adapters.blob_store import probe_store
 from headrace.adapters.servers import Finding, describe
+from headrace.adapters.store_errors import StoreError
 from headrace.cli.api_client import ApiClient
 from headrace.cli.doctor_files import check_files
-from headrace.cli.doctor_upkeep import check_upkeep
+from headrace.cli.doctor_servers import check_database, check_redis
 from headrace.cli.errors import BadUrlError
 from headrace.cli.shootout_extra import missing_libraries
-from headrace.domain.database import DatabaseAwayError
 from headrace.domain.errors import HeadraceError
 from headrace.domain.pipelines.loading import BUNDLED, RENAME_ADVICE, Loaded, import_path, load_all
 from headrace.settings import Settings, SettingsError, read_settings
@@ -56,14 +48,15 @@ def run_checks(
         findings.append(Finding("settings", False, str(error)))
     folder = (data_dir or settings.data_dir).expanduser().absolute()
     findings += _check_folder(folder)
+    findings += _check_store(msgspec.structs.replace(settings, data_dir=folder).blob_dir)
     if not (settings.database_url and settings.redis_url):
         is_embedded = {"PostgreSQL": not settings.database_url, "Redis": not settings.redis_url}
         servers = sorted(describe(folder), key=lambda finding: finding.subject)
         findings += [finding for finding in servers if is_embedded[finding.subject]]
     if settings.database_url:
-        findings += asyncio.run(_check_database(settings.database_url, settings))
+        findings += asyncio.run(check_database(settings.database_url, settings))
     if settings.redis_url:
-        findings += asyncio.run(_check_redis(settings.redis_url))
+        findings += asyncio.run(check_redis(settings.redis_url))
     if compares_files:
         findings += asyncio.run(check_files(msgspec.structs.replace(settings, data_dir=folder)))
     findings += _check_pipelines(settings)
@@ -82,6 +75,11 @@ def _check_folder(folder: Path) -> Iterator[Finding]:
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         yield Finding("data", False, f"{folder} cannot be written by this user")
         return
+    try:
+        probe_store(existing)
+    except StoreError as error:
+        yield Finding("data", False, f"{folder}: {error}")
+        return
     free = shutil.disk_usage(existing).free
     free_space = f"{free / 1e9:.1f} GB free"
     if free < _MIN_FREE_BYTES:
@@ -91,48 +89,13 @@ def _check_folder(folder: Path) -> Iterator[Finding]:
         yield Finding("data", True, f"{folder}{note}, {free_space}")
 
 
-async def _check_database(url: str, settings: Settings) -> list[Finding]:
-    pool = await StatementPool.open(url, size=1)
-    try:
-        row = (await pool.fetch("SELECT current_setting('server_version') AS version"))[0]
-        readiness = await check_readiness(pool, None)
-        is_current = not readiness.missing
-        upkeep = await check_upkeep(pool, settings) if is_current else []
-    except (DatabaseAwayError, OSError) as error:
-        return [Finding("PostgreSQL", False, f"HEADRACE_DATABASE_URL does not answer: {error}")]
-    except Exception as error:  # noqa: BLE001  (a wrong password, no such database: the message of the server)
-        return [
-            Finding(
-                "PostgreSQL",
-                False,
-                f"HEADRACE_DATABASE_URL is refused: {_first_line(error.__cause__ or error)}",
-            )
-        ]
-    finally:
-        await pool.close()
-    findings = [Finding("PostgreSQL", True, f"{row['version']} answers at HEADRACE_DATABASE_URL")]
-    if is_current:
-        findings.append(Finding("PostgreSQL", True, "this release can work with the schema"))
-    else:
-        fault = readiness.schema_fault or "it takes too long to answer"
-        findings.append(Finding("PostgreSQL", False, str(fault)))
-    return [*findings, *upkeep]
-
-
-async def _check_redis(url: str) -> list[Finding]:
-    redis = build_redis(url)
-    try:
-        server = await redis.info("server")
-        await require_noeviction(redis)
-    except EvictingRedisError as error:
-        return [Finding("Redis", False, str(error))]
-    except REDIS_ERRORS as error:
-        return [Finding("Redis", False, f"HEADRACE_REDIS_URL does not answer: {_first_line(error)}")]
-    finally:
-        await close_redis(redis)
-    name = "Valkey" if "valkey_version" in server else "Redis"
-    number = server.get("valkey_version") or server.get("redis_version", "")
-    return [Finding("Redis", True, f"{name} {number} answers at HEADRACE_REDIS_URL and evicts nothing")]
+def _check_store(folder: Path) -> Iterator[Finding]:
+    """Check a store of files with a file system of its own."""
+    if folder.exists():
+        try:
+            probe_store(folder)
+        except StoreError as error:
+            yield Finding("files", False, f"{folder}: {error}")
 
 
 def _check_pipelines(settings: Settings) -> Iterator[Finding]:
@@ -198,7 +161,3 @@ def _lacking(away: list[str]) -> str:
     parts = [name for name in away if not name.startswith("chore:")]
     without = f" without {', '.join(parts)}" if parts else ""
     return without + (f"; these chores of its workers fail: {', '.join(chores)}" if chores else "")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -20,7 +20,7 @@ from headrace.adapters.retry_pause import RetryPause
 from headrace.cli.process_logs import LogReader, find_refusal, notable
 from headrace.domain.errors import HeadraceError
 from headrace.workers.stop_requests import note_stop
-from headrace.workers.supervisor import REFUSED_EXIT
+from headrace.workers.supervisor import REFUSED_EXIT, RESTARTED
 
 _MIN_PAUSE_SECONDS: Final = 0.2
 # As in the supervisor: a worker that died or hung is replaced before its leases have run out.
@@ -76,6 +76,7 @@ class ManagedProcess:
         self._process: Process | None = None
         self._stopping = False
         self._restarting = False
+        self._has_worked = False
         self._kill_at = inf
         self._wake = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
@@ -91,13 +92,15 @@ class ManagedProcess:
             status = await self._run_once()
             if self._stopping:
                 return
+            is_healthy = time.monotonic() - started > _HEALTHY_SECONDS
+            self._has_worked |= self.is_announced or is_healthy
             if self._restarting:
                 self._restarting, self._kill_at = False, inf
                 continue
             if status == REFUSED_EXIT:
                 reason = find_refusal(list(self._recent)) or f"it refused to start: see {self.log_file}"
                 raise StartRefusedError(self.label, reason)
-            if time.monotonic() - started > _HEALTHY_SECONDS:
+            if is_healthy:
                 pause.reset()
             pause_seconds = pause.next_seconds()
             self._report(self.label, f"ended ({_describe_exit(status)}): it restarts in {pause_seconds:g} s")
@@ -132,7 +135,12 @@ class ManagedProcess:
             # Its own process group, because we pass on the Ctrl-C of the terminal. Our session, so that
             # the end of the session ends all processes.
             self._process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log, process_group=0
+                *self._command,
+                *([RESTARTED] if self._has_worked else []),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                process_group=0,
             )
         if self._stopping:
             self._terminate()

@@ -1,6 +1,7 @@
 """The processes of a deployment, one command each: `migrate`, `api`, `worker`."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -17,6 +18,10 @@ from headrace.settings import Settings, forget_private_variables, read_settings,
 _KILL_SECONDS: Final = 0.5
 _TIED: Final = click.option(
     "--tied", is_flag=True, hidden=True, help="Exit when standard input closes; `up` uses this."
+)
+
+_RESTARTED: Final = click.option(
+    "--restarted", is_flag=True, hidden=True, help="A predecessor worked; `up` and the supervisor use this."
 )
 
 
@@ -56,7 +61,8 @@ Example:
     "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on."
 )
 @_TIED
-def api(host: str, port: int, tied: bool) -> None:
+@_RESTARTED
+def api(host: str, port: int, tied: bool, restarted: bool) -> None:
     """Serve the REST API and the live streams.
 
     Needs HEADRACE_DATABASE_URL. Without HEADRACE_REDIS_URL jobs start and
@@ -74,7 +80,7 @@ def api(host: str, port: int, tied: bool) -> None:
         from headrace.cli.start_checks import check_start
 
         settings = _load_settings()
-        check_start(settings, host)
+        check_start(settings, host, is_restart=restarted)
         listener = listen(host, port)
     except HeadraceError as error:
         _refuse("api", error)
@@ -109,7 +115,8 @@ Example:
     "--secrets", type=click.Path(path_type=Path), hidden=True, help="File with settings, which is removed."
 )
 @_TIED
-def worker(
+@_RESTARTED
+def worker(  # noqa: PLR0913  (the options of a command)
     queues: tuple[str, ...],
     concurrency: int | None,
     alone: bool,
@@ -118,6 +125,7 @@ def worker(
     crash_record: Path | None,
     secrets: Path | None,
     tied: bool,
+    restarted: bool,
 ) -> None:
     """Run jobs. A small supervisor keeps one worker process alive.
 
@@ -144,7 +152,14 @@ def worker(
         # A suspect cannot hand its job back without the worker that started it; its supervisor would kill it.
         end_with_parent(parent or os.getppid(), signal.SIGKILL if suspect else signal.SIGTERM)
         slots = 1 if suspect else concurrency or settings.worker_concurrency
-        work = _work(settings, queues or ("default",), slots, only_suspect=suspect, crash_record=crash_record)
+        work = _work(
+            settings,
+            queues or ("default",),
+            slots,
+            only_suspect=suspect,
+            crash_record=crash_record,
+            is_restart=restarted,
+        )
         with asyncio.Runner(loop_factory=new_worker_loop) as runner:
             runner.run(work)
     except HeadraceError as error:
@@ -158,6 +173,7 @@ async def _work(
     *,
     only_suspect: bool,
     crash_record: Path | None,
+    is_restart: bool,
 ) -> NoReturn:
     """Run the worker, then end the process, even if steps have left tasks in the loop."""
     from headrace.adapters.schema import SchemaBehindError
@@ -171,9 +187,14 @@ async def _work(
     if only_suspect:
         prefer_oom_kill()
     try:
-        with translate_refusals():
+        with contextlib.nullcontext() if is_restart else translate_refusals():
             await run_worker(
-                settings, queues, concurrency, only_suspect=only_suspect, crash_record=crash_record
+                settings,
+                queues,
+                concurrency,
+                only_suspect=only_suspect,
+                crash_record=crash_record,
+                is_restart=is_restart,
             )
     except (*TRANSIENT, SchemaBehindError) as error:
         # PostgreSQL may be back, and its schema upgraded, at the next start.

@@ -12,10 +12,11 @@ from headrace.domain.database import TRANSIENT
 from headrace.settings import Settings
 
 
-def check_start(settings: Settings, host: str) -> None:
+def check_start(settings: Settings, host: str, *, is_restart: bool = False) -> None:
     """Refuse to start with settings that cannot work.
 
-    PostgreSQL and Redis may be unreachable: then the API starts and reports that it is not ready.
+    PostgreSQL and Redis may be unreachable: then the API starts and reports that it is not ready. So it does
+    if PostgreSQL refuses the login of an API whose predecessor has worked (*is_restart*).
 
     Raises:
         RemoteRefusedError: *host* is not a loopback address, in local mode.
@@ -24,10 +25,10 @@ def check_start(settings: Settings, host: str) -> None:
         SchemaBehindError, SchemaAheadError: this release cannot work with the schema.
     """
     refuse_remote(host, settings)
-    asyncio.run(_check_servers(settings))
+    asyncio.run(_check_servers(settings, is_restart=is_restart))
 
 
-async def _check_servers(settings: Settings) -> None:
+async def _check_servers(settings: Settings, *, is_restart: bool) -> None:
     if settings.redis_url:
         redis = build_redis(settings.redis_url)
         try:
@@ -36,7 +37,10 @@ async def _check_servers(settings: Settings) -> None:
             await close_redis(redis)
     pool = await StatementPool.open(str(settings.database_url), size=1)
     try:
-        with contextlib.suppress(*TRANSIENT), translate_refusals():
+        with (
+            contextlib.suppress(*TRANSIENT),
+            contextlib.nullcontext() if is_restart else translate_refusals(),
+        ):
             await pool.fetch("SELECT 1")
         with contextlib.suppress(*TRANSIENT):
             await require_schema(pool)

@@ -63,18 +63,25 @@ async def run_worker(
     *,
     only_suspect: bool = False,
     crash_record: Path | None = None,
+    is_restart: bool = False,
 ) -> None:
     """Serve *queues* until SIGTERM or SIGINT; with *only_suspect*, run one suspect and exit.
 
     *crash_record*: the file that explains the death of this process to its successor, and that of its
     predecessor to this one. With it, only the parent process can stop this one: see `StopRequests`.
+    *is_restart*: a predecessor has worked, so that PostgreSQL's refusal of the login may pass.
 
     Raises:
         HeadraceError: see `open_worker`.
     """
     freeze_present_objects()
     async with open_worker(
-        settings, queues, concurrency, only_suspect=only_suspect, crash_record=crash_record
+        settings,
+        queues,
+        concurrency,
+        only_suspect=only_suspect,
+        crash_record=crash_record,
+        is_restart=is_restart,
     ) as running:
         loop = asyncio.get_running_loop()
         stop_requests = StopRequests(crash_record, running.worker.handle_sig)
@@ -102,10 +109,11 @@ async def open_worker(
     *,
     only_suspect: bool = False,
     crash_record: Path | None = None,
+    is_restart: bool = False,
 ) -> AsyncIterator["RunningWorker"]:
     """Build a worker with its connections and background loops.
 
-    It serves *queues* once `run_until_stopped` is called. *crash_record*: see `run_worker`.
+    It serves *queues* once `run_until_stopped` is called. *crash_record*, *is_restart*: see `run_worker`.
 
     Raises:
         HeadraceError: the start cannot succeed: HEADRACE_PIPELINES names nothing, or Redis may evict keys.
@@ -122,7 +130,9 @@ async def open_worker(
         fork_server = await stack.enter_async_context(running_fork_server(loaded, settings))
         redis = await open_redis(settings.redis_url, stack, outages.redis.report)
         registrar = Registrar(pool, loaded.pipelines.values(), may_replace=settings.env == "local")
-        loaded = await register_pipelines(pool, registrar, loaded, only_check=only_suspect)
+        loaded = await register_pipelines(
+            pool, registrar, loaded, only_check=only_suspect, is_restart=is_restart
+        )
         worker = Worker(
             id=f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid4().hex[:6]}",
             queues=queues,

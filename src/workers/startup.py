@@ -94,12 +94,12 @@ def _log_removal(removal: "asyncio.Future[int]") -> None:
 
 
 async def register_pipelines(
-    database: Database, registrar: Registrar, loaded: Loaded, *, only_check: bool = False
+    database: Database, registrar: Registrar, loaded: Loaded, *, only_check: bool, is_restart: bool
 ) -> Loaded:
     """Store the pipelines in the database; return those that this worker may serve.
 
-    A pipeline that is refused is logged and left out. Wait a minute for PostgreSQL
-    and its schema. *only_check*: write nothing.
+    A pipeline that is refused is logged and left out. Wait a minute for PostgreSQL and its schema.
+    *only_check*: write nothing. *is_restart*: wait as well while PostgreSQL refuses the login.
 
     Raises:
         SchemaAheadError: this release is too old for the schema.
@@ -111,7 +111,8 @@ async def register_pipelines(
             await require_schema(database)
             refusals = await (registrar.find_refusals() if only_check else registrar.register())
         except (*TRANSIENT, SchemaBehindError, asyncpg.PostgresError) as error:
-            if isinstance(error, DatabaseMisconfiguredError) or number == _MAX_REGISTER_TRIES:
+            is_refused = isinstance(error, DatabaseMisconfiguredError) and not is_restart
+            if is_refused or number == _MAX_REGISTER_TRIES:
                 raise
             if not is_outage(error) and number == 1:
                 _log.warning("waiting_for_postgresql", error=str(error))

@@ -24,6 +24,8 @@ _log = structlog.get_logger(__name__)
 
 REFUSED_EXIT: Final = 78
 """The exit status of a worker whose start cannot succeed, so that it is not restarted."""
+RESTARTED: Final = "--restarted"
+"""The option of a process whose predecessor has worked: then PostgreSQL's refusal of the login may pass."""
 _MIN_PAUSE_SECONDS: Final = 0.2
 # The next worker must start before the leases of a worker that died have run out.
 _MAX_PAUSE_SECONDS: Final = 5.0
@@ -63,6 +65,7 @@ class _Supervisor:
         self._kill_at: float | None = None
         self._interrupts = 0
         self._others: frozenset[int] = frozenset()
+        self._has_worked = False
 
     def run(self) -> int:
         # An entrypoint may have started processes before it became this one.
@@ -80,6 +83,7 @@ class _Supervisor:
                 return status
             if time.monotonic() - began > _HEALTHY_SECONDS:
                 pause.reset()
+                self._has_worked = True
             pause_seconds = pause.next_seconds()
             _log.error("worker_ended", status=status, restart_in_seconds=pause_seconds)
             self._sleep(pause_seconds)
@@ -98,7 +102,8 @@ class _Supervisor:
 
     def _run_worker(self) -> int:
         """Run a worker to its end, and kill the processes that it leaves behind; return its exit status."""
-        worker = self._worker = subprocess.Popen(self._command, process_group=0)  # noqa: S603  (our own command line)
+        command = [*self._command, *([RESTARTED] if self._has_worked else [])]
+        worker = self._worker = subprocess.Popen(command, process_group=0)  # noqa: S603  (our own command line)
         if self._kill_at is not None:  # the signal came between the check and the start
             note_stop(self._crash_record)
             worker.send_signal(signal.SIGTERM)

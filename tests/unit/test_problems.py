@@ -128,7 +128,7 @@ def test_every_error_class_has_a_status_or_is_listed_as_never_raised_by_requests
         (asyncpg.ForeignKeyViolationError("gone"), 409),
         (asyncpg.UntranslatableCharacterError("nul"), 422),
         (asyncpg.UndefinedColumnError("ours"), 500),
-        (ConnectionRefusedError(), 503),
+        (ConnectionRefusedError(), 500),
         (InternalServerException("client disconnected prematurely"), 400),
         (ZeroDivisionError(), 500),
     ],

@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from headrace.domain.chores.repository import ChoreRepository
-from headrace.domain.database import TRANSIENT, DatabaseRefusingError
+from headrace.domain.database import TRANSIENT, DatabaseMisconfiguredError, DatabaseRefusingError
 
 _log = structlog.get_logger(__name__)
 
@@ -81,5 +81,6 @@ class ChoreReport:
 
 
 def _text_of(error: Exception) -> str:
-    lines = str(error).splitlines()
+    text = error.reason if isinstance(error, DatabaseMisconfiguredError) else str(error)
+    lines = text.splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

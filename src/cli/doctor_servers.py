@@ -1,0 +1,79 @@
+"""The checks of `doctor` on PostgreSQL and Redis servers that the settings name."""
+
+import asyncpg
+
+from headrace.adapters.database import StatementPool
+from headrace.adapters.probes import find_database_trouble, find_redis_trouble
+from headrace.adapters.readiness import check_readiness
+from headrace.adapters.redis_client import (
+    REDIS_ERRORS,
+    EvictingRedisError,
+    build_redis,
+    close_redis,
+    require_noeviction,
+)
+from headrace.adapters.redis_errors import redis_trouble
+from headrace.adapters.servers import Finding
+from headrace.cli.doctor_upkeep import check_upkeep
+from headrace.domain.conditions import Condition, Trouble
+from headrace.domain.database import TRANSIENT, trouble_of
+from headrace.settings import Settings
+
+
+def _describe(variable: str, trouble: Trouble) -> str:
+    """Return what is wrong with the server at the URL in *variable*."""
+    reason = trouble.reason.splitlines()[0]
+    match trouble.condition:
+        case Condition.AWAY:
+            return f"{variable} does not answer: {reason}"
+        case Condition.REFUSING:
+            return f"{variable} is refused: {reason}"
+        case _:
+            return f"{variable} answers, but it is {trouble.cause or trouble.condition}: {reason}"
+
+
+async def check_database(url: str, settings: Settings) -> list[Finding]:
+    """Check that PostgreSQL answers, accepts writes and has a schema that fits, and what its tables say."""
+    pool = await StatementPool.open(url, size=1)
+    try:
+        if (trouble := await find_database_trouble(pool)) is not None:
+            return [Finding("PostgreSQL", False, _describe("HEADRACE_DATABASE_URL", trouble))]
+        row = (await pool.fetch("SELECT current_setting('server_version') AS version"))[0]
+        readiness = await check_readiness(pool, None)
+        is_current = not readiness.missing
+        upkeep = await check_upkeep(pool, settings) if is_current else []
+    except TRANSIENT as error:
+        trouble = trouble_of(error) or Trouble(Condition.SLOW, error.reason)
+        return [Finding("PostgreSQL", False, _describe("HEADRACE_DATABASE_URL", trouble))]
+    except asyncpg.PostgresError as error:
+        trouble = Trouble(Condition.REFUSING, str(error))
+        return [Finding("PostgreSQL", False, _describe("HEADRACE_DATABASE_URL", trouble))]
+    finally:
+        await pool.close()
+    findings = [Finding("PostgreSQL", True, f"{row['version']} answers at HEADRACE_DATABASE_URL")]
+    if is_current:
+        findings.append(Finding("PostgreSQL", True, "this release can work with the schema"))
+    else:
+        fault = readiness.schema_fault or "it takes too long to answer"
+        findings.append(Finding("PostgreSQL", False, str(fault)))
+    return [*findings, *upkeep]
+
+
+async def check_redis(url: str) -> list[Finding]:
+    """Check that Redis answers, accepts writes and evicts nothing."""
+    redis = build_redis(url)
+    try:
+        server = await redis.info("server")
+        await require_noeviction(redis)
+        trouble = await find_redis_trouble(redis)
+    except REDIS_ERRORS as error:
+        trouble = redis_trouble(error)
+    except EvictingRedisError as error:
+        return [Finding("Redis", False, str(error))]
+    finally:
+        await close_redis(redis)
+    if trouble is not None:
+        return [Finding("Redis", False, _describe("HEADRACE_REDIS_URL", trouble))]
+    name = "Valkey" if "valkey_version" in server else "Redis"
+    number = server.get("valkey_version") or server.get("redis_version", "")
+    return [Finding("Redis", True, f"{name} {number} answers at HEADRACE_REDIS_URL and evicts nothing")]
