@@ -46,7 +46,9 @@ async def test_a_full_redis_fails_no_submission_and_puts_no_payload_into_logs(
         kept = await assert_kept(api, database, load.accepted, ledger.with_name(secret))
         assert api_process.process.returncode is worker.process.returncode is None
         assert secret not in api_process.output + worker.output
-        assert "ring_dropped" in api_process.output
+        [line] = [line for line in api_process.output.splitlines() if "outage_began" in line]
+        assert "condition=full" in line
+        assert "service=redis" in line
     await database.close()
 
     assert {(job.state, job.attempt) for job in kept.values()} == {("succeeded", 1)}

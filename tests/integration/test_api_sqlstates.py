@@ -17,7 +17,32 @@ NOOP = {"pipeline": "noop"}
 PRESET = {"title": "one", "pipeline": "noop", "params": {}}
 REFUSES_VALUES = ("21", "22", "54")
 REFUSES_THE_STATEMENT = ("0A", "23", "2B", "42P", "P0")
-ONE_OF_EACH_JUDGEMENT = ("08006", "40001", "42501", "53100", "22003", "23503", "23514", "42P01", "P0001")
+CODES_BY_STATE = {
+    "25006": "database_read_only",
+    "40003": "database_unavailable",
+    "42501": "database_refusing",
+    "53100": "database_full",
+    "53300": "database_out_of_connections",
+    "57014": "database_busy",
+}
+CODES_BY_CLASS = {
+    "28": "database_refusing",
+    "3D": "database_refusing",
+    "40": "database_busy",
+    "55": "database_busy",
+}
+ONE_OF_EACH_JUDGEMENT = (
+    "08006",
+    "25006",
+    "40001",
+    "42501",
+    "53100",
+    "22003",
+    "23503",
+    "23514",
+    "42P01",
+    "P0001",
+)
 Call = Callable[[Api, dict[str, str]], Awaitable[httpx.Response]]
 
 
@@ -31,7 +56,10 @@ def assert_answers(response: httpx.Response, sqlstate: str) -> None:
     elif sqlstate.startswith(REFUSES_THE_STATEMENT):
         expected = {(500, "internal_error")}
     else:
-        expected = {(503, "database_unavailable"), (503, "database_busy")}
+        expected = {
+            (503, CODES_BY_STATE.get(sqlstate, CODES_BY_CLASS.get(sqlstate[:2], "database_unavailable")))
+        }
+        assert int(response.headers["Retry-After"]) > 0
     assert (response.status_code, body["code"]) in expected, (response.request.url, body)
 
 

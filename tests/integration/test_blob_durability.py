@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from headrace.adapters.blob_store import BlobStore, StoredBlob
+from headrace.adapters.store_errors import StoreError
 
 FILE_ID = UUID(int=7)
 
@@ -71,5 +72,5 @@ async def test_a_disk_that_fails_fails_the_write(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(os, "fsync", fail)
 
-    with pytest.raises(OSError, match="Input/output error"):
+    with pytest.raises(StoreError, match="Input/output error"):
         BlobStore(tmp_path / "blobs", max_bytes=100).put(FILE_ID, b"content")

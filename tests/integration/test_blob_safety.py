@@ -7,6 +7,7 @@ from uuid import UUID, uuid5
 
 import pytest
 
+from headrace.adapters import blob_store
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.database import StatementPool
 from headrace.domain.chores.repository import ChoreRepository
@@ -72,7 +73,7 @@ async def test_a_full_disk_does_not_keep_bytes_from_being_removed(
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(blobs, "_temporary", refuse)
+    monkeypatch.setattr(blob_store, "open_private", refuse)
 
     removed = await BlobRemover(database, blobs).remove_due()
 

@@ -37,7 +37,7 @@ async def module_settings(
     module_database_url: str,
     owner: asyncpg.Connection,
     tmp_path_factory: pytest.TempPathFactory,
-) -> AsyncIterator[Settings]:
+) -> Settings:
     """Settings of a service whose role is no superuser, but has the rights of the owner."""
     parts = urlsplit(module_database_url)
     await owner.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}' IN ROLE {parts.username}")

@@ -1,7 +1,8 @@
 """The log lines of an outage, and what ends it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
+from typing import Any
 
 from structlog.testing import capture_logs
 
@@ -31,7 +32,7 @@ class ScriptedService:
             await self.outage.check()
 
 
-def lines(logs: Sequence[dict[str, object]]) -> list[tuple[object, ...]]:
+def lines(logs: Sequence[MutableMapping[str, Any]]) -> list[tuple[object, ...]]:
     """Return event, condition and seconds of each line."""
     return [(log["event"], log.get("condition"), log.get("seconds")) for log in logs]
 

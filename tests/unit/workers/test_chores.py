@@ -277,7 +277,7 @@ async def test_a_chore_that_is_refused_for_ever_does_not_stop_the_others() -> No
 
 
 async def test_only_postponed_chores_run_again_soon() -> None:
-    partitions, workers = ScriptedChore(DatabaseAwayError("gone")), ScriptedChore()
+    partitions, workers = ScriptedChore(DatabaseBusyError("locked")), ScriptedChore()
     clock, outcomes = Clock(), KeptOutcomes()
     housekeeper = Housekeeper(
         {"partitions": partitions, "workers": workers}, ChoreReport(outcomes, "w"), clock=clock
