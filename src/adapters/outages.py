@@ -44,6 +44,7 @@ class Outage:
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._began_at = self._failed_at = self._logged_at = 0.0
+        self._probed_at = float("-inf")
         self._is_seen_by_probe = False
         self._named: set[str] = set()
 
@@ -79,8 +80,14 @@ class Outage:
                 await self.check()
             self._wake.clear()
 
-    async def check(self) -> None:
-        """Probe the service once, and log how the outage goes on if that is due."""
+    async def check(self, *, max_age: float = 0.0) -> None:
+        """Probe the service once, and log how the outage goes on if that is due.
+
+        A probe that began less than *max_age* seconds ago counts as well.
+        """
+        if self._clock() - self._probed_at < max_age:
+            return
+        self._probed_at = self._clock()
         if (found := await self._find_trouble()) is not None:
             self._is_seen_by_probe = True
             self.report(found)

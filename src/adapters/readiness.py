@@ -19,6 +19,8 @@ from headrace.domain.conditions import Condition, Trouble
 from headrace.domain.database import TRANSIENT, Database, trouble_of
 
 _TIMEOUT_SECONDS: Final = 3.0
+# Everybody may ask for readiness, and a check of the store writes a file.
+_STORE_CHECK_SECONDS: Final = 1.0
 
 _STATUS_QUERY: Final = """
 SELECT (SELECT version_num FROM alembic_version) AS revision, EXISTS (
@@ -55,7 +57,7 @@ async def check_readiness(
         outages.postgresql.report(status)
     degraded = await _check_redis(redis, outages)
     if outages is not None:
-        await outages.storage.check()
+        await outages.storage.check(max_age=_STORE_CHECK_SECONDS)
         degraded += _entries(outages.storage)
     if refused is not None and refused.is_refusing:
         degraded.append("redis_messages")

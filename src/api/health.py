@@ -8,7 +8,10 @@ from headrace.api.dependencies import Services
 
 
 class Health(Struct):
-    """*degraded* lists the parts that are missing but not required, and chores that fail (`chore:NAME`).
+    """*degraded* lists the services that cannot be used, and chores of workers that fail (`chore:NAME`).
+
+    A service is `postgresql`, `redis` or `storage`. If it answers, a colon and what is wrong follow: `read-only`,
+    `full`, `out of connections`, `slow`, `wrong password`, `missing rights` and the like.
 
     *detail* says what to do if the schema does not fit.
     """
@@ -29,7 +32,10 @@ class HealthController(Controller):
 
     @get("/ready", operation_id="ready")
     async def ready(self, services: NamedDependency[Services]) -> Response[Health]:
-        """PostgreSQL and its schema are available. Otherwise `degraded`, still with 200."""
+        """PostgreSQL and its schema are available, and PostgreSQL accepts writes.
+
+        Without the other services it is `degraded`, still with 200.
+        """
         readiness = await services.check_readiness()
         if readiness.missing:
             detail = UNSET if readiness.schema_fault is None else str(readiness.schema_fault)

@@ -65,7 +65,6 @@ class _Supervisor:
         self._kill_at: float | None = None
         self._interrupts = 0
         self._others: frozenset[int] = frozenset()
-        self._has_worked = False
 
     def run(self) -> int:
         # An entrypoint may have started processes before it became this one.
@@ -83,7 +82,6 @@ class _Supervisor:
                 return status
             if time.monotonic() - began > _HEALTHY_SECONDS:
                 pause.reset()
-                self._has_worked = True
             pause_seconds = pause.next_seconds()
             _log.error("worker_ended", status=status, restart_in_seconds=pause_seconds)
             self._sleep(pause_seconds)
@@ -102,7 +100,8 @@ class _Supervisor:
 
     def _run_worker(self) -> int:
         """Run a worker to its end, and kill the processes that it leaves behind; return its exit status."""
-        command = [*self._command, *([RESTARTED] if self._has_worked else [])]
+        # A worker keeps its record once it is registered.
+        command = [*self._command, *([RESTARTED] if self._crash_record.exists() else [])]
         worker = self._worker = subprocess.Popen(command, process_group=0)  # noqa: S603  (our own command line)
         if self._kill_at is not None:  # the signal came between the check and the start
             note_stop(self._crash_record)

@@ -132,6 +132,20 @@ async def test_the_watch_probes_by_itself_and_calls_those_that_wait_for_the_end(
     assert ends == [None, None]
 
 
+async def test_a_probe_counts_for_as_long_as_the_caller_says() -> None:
+    service = ScriptedService(AWAY, FULL)
+
+    with capture_logs():
+        await service.outage.check(max_age=1.0)
+        service.now += 0.9
+        await service.outage.check(max_age=1.0)
+        first = service.outage.trouble
+        service.now += 0.1
+        await service.outage.check(max_age=1.0)
+
+    assert (first, service.outage.trouble) == (AWAY, FULL)
+
+
 async def test_a_failure_in_a_thread_begins_an_outage() -> None:
     service = ScriptedService()
 

@@ -36,7 +36,7 @@ _RETRY: Final[Schema] = {
 _CHALLENGE: Final[Schema] = {
     "WWW-Authenticate": {"description": "How to sign in.", "schema": {"type": "string"}, "required": True}
 }
-_HEADERS: Final = {401: _CHALLENGE, 429: _RETRY, 503: _RETRY}
+_HEADERS: Final = {401: _CHALLENGE, 429: _RETRY, 503: _RETRY, 507: _RETRY}
 _KEY_HEADER: Final = "idempotency-key"
 _UNSAFE: Final = ("post", "put", "patch", "delete")
 _REDIRECT: Final[Schema] = {
@@ -59,7 +59,7 @@ _OTHER_RESPONSES: Final[dict[str, dict[int, Schema]]] = {
     },
     "ready": {
         503: {
-            "description": "PostgreSQL or its schema is missing.",
+            "description": "PostgreSQL or its schema is missing, or PostgreSQL is read-only.",
             "content": {_JSON: {"schema": {"$ref": _REF.format(name="Health")}}},
         }
     },
@@ -162,6 +162,8 @@ def _refusals(path: str, method: str, operation: Schema, *, is_guarded: bool) ->
         yield from (400, 409)
     if "requestBody" in operation:
         yield from (413, 415)
+    if operation["operationId"] == "uploadFile":
+        yield 507
     if any(parameter["name"].lower() == _KEY_HEADER for parameter in operation.get("parameters", ())):
         yield 410
 
