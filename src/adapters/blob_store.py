@@ -73,10 +73,11 @@ class BlobStore:
     def restrict(self) -> None:
         """Take the rights of other accounts from a store that an earlier release has left open to them.
 
-        Its folder is closed first. This blocks: call it in a thread.
+        Its folder is closed first. A store that fails is reported. This blocks: call it in a thread.
         """
-        if restrict([self._folder.resolve()]):
-            _log.info("files_made_private", count=restrict(self._folder.rglob("*")))
+        with contextlib.suppress(StoreError), store_errors(self._report):
+            if restrict([self._folder.resolve()]):
+                _log.info("files_made_private", count=restrict(self._folder.rglob("*")))
 
     def path(self, file_id: UUID, key: UUID) -> Path:
         return self._shard(file_id) / f"{file_id}.{key.hex}"

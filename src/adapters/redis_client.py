@@ -102,7 +102,7 @@ async def close_redis(redis: Redis) -> None:
 
 
 async def require_noeviction(redis: Redis) -> bool:
-    """Check that Redis does not evict keys. Returns False if Redis is away.
+    """Check that Redis does not evict keys. Returns False if Redis does not say.
 
     Raises:
         EvictingRedisError: its maxmemory-policy evicts.
@@ -111,7 +111,8 @@ async def require_noeviction(redis: Redis) -> bool:
         with checked_reply():
             memory = await redis.info("memory")
             policy = str(memory.get("maxmemory_policy", "noeviction"))
-    except REDIS_ERRORS:
+    except REDIS_ERRORS as error:
+        report_failure(redis, error)
         return False
     if policy != "noeviction":
         raise EvictingRedisError(policy)

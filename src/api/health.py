@@ -10,8 +10,8 @@ from headrace.api.dependencies import Services
 class Health(Struct):
     """*degraded* lists the services that cannot be used, and chores of workers that fail (`chore:NAME`).
 
-    A service is `postgresql`, `redis` or `storage`. If it answers, a colon and what is wrong follow: `read-only`,
-    `full`, `out of connections`, `slow`, `wrong password`, `missing rights` and the like.
+    A service is `postgresql`, `redis` or `storage`. If it answers, a colon and what is wrong follow, such as
+    `read-only`, `full`, `out of connections`, `slow`, `wrong password` or `missing rights`.
 
     *detail* says what to do if the schema does not fit.
     """

@@ -106,6 +106,7 @@ async def register_pipelines(
         SchemaBehindError: the schema is still older than this release needs.
         DatabaseAwayError, DatabaseRefusingError: PostgreSQL does not answer.
     """
+    logged = ""
     for number in range(1, _MAX_REGISTER_TRIES + 1):
         try:
             await require_schema(database)
@@ -114,8 +115,9 @@ async def register_pipelines(
             is_refused = isinstance(error, DatabaseMisconfiguredError) and not is_restart
             if is_refused or number == _MAX_REGISTER_TRIES:
                 raise
-            if not is_outage(error) and number == 1:
-                _log.warning("waiting_for_postgresql", error=str(error))
+            if not is_outage(error) and str(error) != logged:
+                logged = str(error)
+                _log.warning("waiting_for_postgresql", error=logged)
             await asyncio.sleep(_REGISTER_PAUSE_SECONDS)
         else:
             return _without_refused(loaded, refusals)

@@ -180,7 +180,7 @@ async def test_each_fault_has_its_code_its_entry_and_its_lines_and_passes_by_its
     assert (await service.finish(job["id"]))["state"] == "succeeded"
     # The API and the worker; a cut connection may have ended and begun one more.
     assert outages(logs).count("outage_began") <= 4
-    assert not [log for log in logs if log["event"].endswith(("_put_off", "_away", "_missed"))]
+    assert not [log for log in logs if log["event"].endswith(("_put_off", "_away", "_missed", "_recorded"))]
 
 
 async def test_a_lock_on_the_jobs_makes_the_service_unready_as_slow(

@@ -20,6 +20,7 @@ from headrace.api.live.job_stream import JobStream
 from headrace.api.streams.snapshots import open_job_stream
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
+from headrace.domain.database import is_outage
 from headrace.domain.jobs.errors import CursorBeyondHeadError
 from headrace.domain.jobs.service import JobService
 
@@ -90,7 +91,8 @@ async def _lines(job_id: UUID, frames: AsyncIterator[list[Frame]]) -> AsyncItera
                 yield b"".join(_line(frame) for frame in group)
         except (*DATABASE_TROUBLE, SQLAlchemyError) as error:
             # The client reconnects by itself, with the id of its last event.
-            _log.warning("stream_broke", job_id=str(job_id), error=type(error).__name__)
+            if not is_outage(error):
+                _log.warning("stream_broke", job_id=str(job_id), error=type(error).__name__)
 
 
 def _line(frame: Frame) -> bytes:

@@ -70,10 +70,9 @@ class ChoreReport:
         try:
             text = None if error is None else _text_of(error)
             await self._repository.store_outcome(self._worker, name, text)
-        except TRANSIENT as failure:
-            # That PostgreSQL is away is logged by the chore's own loop, and the next run reports again.
-            if isinstance(failure, DatabaseRefusingError):
-                _log.warning("chore_not_recorded", chore=name, reason=str(failure))
+        except TRANSIENT:
+            # An outage is logged once, and the next run of the chore reports again.
+            return
         except Exception as failure:  # noqa: BLE001  (the chore itself is done)
             _log.warning("chore_not_recorded", chore=name, reason=str(failure))
         else:

@@ -337,8 +337,17 @@ async def test_a_chore_that_is_put_off_fails_the_third_time_in_a_row() -> None:
     ]
 
 
-async def test_a_report_that_cannot_be_stored_fails_no_chore() -> None:
-    report = ChoreReport(KeptOutcomes(DatabaseRefusingError("permission denied for table chores")), "w")
+@pytest.mark.parametrize(
+    ("error", "lines"),
+    [
+        (DatabaseRefusingError("permission denied for table chores"), []),
+        (ValueError("a bug"), [("chore_not_recorded", "files")]),
+    ],
+)
+async def test_a_report_that_cannot_be_stored_fails_no_chore_and_is_logged_unless_it_is_an_outage(
+    error: Exception, lines: list[tuple[str, str]]
+) -> None:
+    report = ChoreReport(KeptOutcomes(error), "w")
 
     async def chore() -> int:
         return 7
@@ -346,4 +355,4 @@ async def test_a_report_that_cannot_be_stored_fails_no_chore() -> None:
     with capture_logs() as logs:
         assert await report.run("files", chore) == 7
 
-    assert [(log["event"], log["chore"]) for log in logs] == [("chore_not_recorded", "files")]
+    assert [(log["event"], log["chore"]) for log in logs] == lines

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from headrace.adapters.periodic import run_every
-from headrace.domain.database import DatabaseAwayError
+from headrace.domain.database import DatabaseAwayError, DatabaseBusyError
 
 Run = int | Exception
 
@@ -70,13 +70,18 @@ async def test_jitter_shortens_each_pause_by_at_most_its_fraction() -> None:
     assert len(set(clock.pauses)) > 100
 
 
-async def test_a_transient_error_is_logged_and_retried_sooner() -> None:
+@pytest.mark.parametrize(
+    ("error", "events"), [(DatabaseBusyError("locked"), ["put_off"]), (DatabaseAwayError("gone"), [])]
+)
+async def test_a_transient_error_is_retried_sooner_and_logged_unless_it_is_an_outage(
+    error: Exception, events: list[str]
+) -> None:
     clock = Clock()
 
     with capture_logs() as logs, pytest.raises(EndOfTestError):
         await run_every(
             60,
-            chore(DatabaseAwayError("gone"), 3),
+            chore(error, 3),
             jitter=0,
             waits_first=False,
             retry_seconds=10,
@@ -85,7 +90,7 @@ async def test_a_transient_error_is_logged_and_retried_sooner() -> None:
         )
 
     assert clock.pauses == [10, 60]
-    assert [log["event"] for log in logs if log["log_level"] == "warning"] == ["put_off"]
+    assert [log["event"] for log in logs if log["log_level"] == "warning"] == events
 
 
 async def test_a_transient_error_without_an_event_name_is_not_logged_and_keeps_the_pause() -> None:
