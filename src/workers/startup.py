@@ -115,7 +115,7 @@ async def register_pipelines(
             is_refused = isinstance(error, DatabaseMisconfiguredError) and not is_restart
             if is_refused or number == _MAX_REGISTER_TRIES:
                 raise
-            if not is_outage(error) and str(error) != logged:
+            if str(error) != logged:
                 logged = str(error)
                 _log.warning("waiting_for_postgresql", error=logged)
             await asyncio.sleep(_REGISTER_PAUSE_SECONDS)
