@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from headrace.adapters import blob_store
 from headrace.adapters.private_files import open_private
 from headrace.adapters.servers import Servers
 from headrace.settings import Settings
-from support.harness import Api
+from support.harness import Api, working
 from support.patience import until_async
 
 FLOWS = Path(__file__).parent / "flows" / "saving_flows.py"
@@ -153,6 +154,23 @@ async def test_readiness_names_a_store_that_only_the_worker_cannot_write(
     await until_ready(service)
 
     assert "No space left on device" in row["error"]
+
+
+async def test_a_worker_that_cannot_write_files_says_so_before_it_is_ready(
+    service: Api, settings: Settings, refuse: Refuse
+) -> None:
+    refuse(errno.EACCES)
+
+    with capture_logs() as logs:
+        async with working(settings, queues=("nobody",)):
+            pass
+    refuse(None)
+    await until_ready(service)
+
+    events = [log["event"] for log in logs if log["event"] in ("outage_began", "worker_ready")]
+    assert events[-1] == "worker_ready"
+    assert "outage_began" in events
+    assert {log["condition"] for log in logs if log["event"] == "outage_began"} == {"read-only"}
 
 
 async def test_a_store_that_is_gone_answers_no_download_with_404(service: Api, settings: Settings) -> None:
