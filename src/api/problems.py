@@ -18,6 +18,7 @@ from headrace.api.middleware.rate_limits import RateLimitedError
 from headrace.api.schemas import Problem, ProblemError
 from headrace.domain.accounts.caller import UnauthenticatedError
 from headrace.domain.conflicts import TakenError
+from headrace.domain.database import DatabaseBusyError, is_outage
 from headrace.domain.errors import HeadraceError
 from headrace.domain.json_limits import JsonRefusedError
 from headrace.domain.pipelines.service import ParamsInvalidError
@@ -98,6 +99,8 @@ def _refuse_domain_error(error: HeadraceError) -> _Refusal:
     status, code = CODES.get(type(error), _INTERNAL)
     if status == 500:
         return _report_bug(error)
+    if isinstance(error, DatabaseBusyError) and not is_outage(error):
+        _log.warning("statement_rolled_back", reason=error.reason)
     faults = None
     if isinstance(error, ParamsInvalidError):
         faults = [ProblemError(fault.path, fault.message) for fault in error.faults]
