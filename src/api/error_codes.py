@@ -3,10 +3,10 @@
 from typing import Final
 
 from headrace.adapters.blob_store import BlobGoneError, BlobTooLargeError
-from headrace.api.auth.origins import OriginRefusedError
 from headrace.api.errors import (
     BodyTooLargeError,
     MalformedError,
+    OriginRefusedError,
     QueryTooLargeError,
     RangeError,
     ReferenceGoneError,

@@ -70,7 +70,8 @@ def api(host: str, port: int, tied: bool) -> None:
     if tied:
         terminate_when_stdin_closes()
     try:
-        from headrace.cli.server import listen, serve
+        from headrace.cli.listener import listen
+        from headrace.cli.server import serve
         from headrace.cli.start_checks import check_start
 
         settings = _load_settings()
