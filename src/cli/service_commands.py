@@ -71,11 +71,13 @@ def api(host: str, port: int, tied: bool) -> None:
         terminate_when_stdin_closes()
     try:
         from headrace.cli.listener import listen
-        from headrace.cli.server import serve
         from headrace.cli.start_checks import check_start
 
         settings = _load_settings()
         check_start(settings, host)
+        # The web framework takes most of the time of a start, so a start that is refused does not import it.
+        from headrace.cli.server import serve
+
         listener = listen(host, port)
     except HeadraceError as error:
         _refuse("api", error)

@@ -1,5 +1,6 @@
 """What is started often imports neither the ORM nor the web framework, so that it starts fast."""
 
+import os
 import subprocess
 import sys
 
@@ -33,6 +34,20 @@ def test_the_commands_around_the_service_import_no_orm_and_no_web_framework(modu
 
     assert module in modules
     assert modules & (FRAMEWORKS | {"alembic", "sqlalchemy"}) == set()
+
+
+def test_a_refused_start_of_the_api_imports_no_web_framework() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
+    command = [sys.executable, "-X", "importtime", "-m", "headrace", "api"]
+
+    refused = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    modules = {line.rpartition("|")[2].strip() for line in refused.stderr.splitlines()}
+    assert refused.returncode == 78
+    assert "headrace.cli.start_checks" in modules
+    assert modules & (FRAMEWORKS | {"sqlalchemy"}) == set()
 
 
 def test_migrations_run_without_the_models() -> None:
