@@ -43,7 +43,7 @@ test: install  ## run all tests against real servers
 
 coverage: install  ## run all tests and print what they cover of domain and workers
 	@rm -rf $(COVERAGE_DIR) && mkdir $(COVERAGE_DIR)
-	@$(BIN)/pytest -n $(WORKERS) $(UNMEASURED)
+	@HEADRACE_FUZZ=check $(BIN)/pytest -n $(WORKERS) $(UNMEASURED)
 	@$(BIN)/pytest -n $(WORKERS) -m slow $(UNMEASURED:%=--ignore=%)
 	@$(COVERAGE) run $(BIN)/pytest -n $(WORKERS) -m "not slow" $(UNMEASURED:%=--ignore=%)
 	@$(COVERAGE) combine --quiet

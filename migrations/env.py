@@ -4,14 +4,22 @@ import asyncio
 from importlib.metadata import version
 
 from alembic import context
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.ext.asyncio import AsyncEngine
-
-from headrace.domain.base import METADATA
 
 # An arbitrary advisory lock: two deployments that migrate at the same time run one after the other.
 _LOCK = 0x4EAD_4ACE
 
+# How the models name what has no name of its own. Importing the models instead takes a second.
+_NAMES = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
 
 _CREATE_MARK = """
 CREATE TABLE IF NOT EXISTS schema_mark (works_with varchar(32) NOT NULL, release varchar(64) NOT NULL)
@@ -44,7 +52,7 @@ def _mark_schema(connection: Connection) -> None:
 def _migrate(connection: Connection) -> None:
     context.configure(
         connection=connection,
-        target_metadata=METADATA,
+        target_metadata=context.config.attributes.get("models", _NAMES),
         compare_type=True,
         include_name=_is_ours,
         transaction_per_migration=False,
@@ -58,7 +66,7 @@ def _migrate(connection: Connection) -> None:
 
 
 async def _run() -> None:
-    engine: AsyncEngine = context.config.engine  # type: ignore[attr-defined]
+    engine: AsyncEngine = context.config.attributes["engine"]
     try:
         async with engine.connect() as connection:
             await connection.run_sync(_migrate)

@@ -4,10 +4,10 @@ from typing import Final
 
 from headrace.adapters.blob_store import BlobGoneError, BlobTooLargeError
 from headrace.adapters.store_errors import StoreError, StoreFullError, StoreReadOnlyError
-from headrace.api.auth.origins import OriginRefusedError
 from headrace.api.errors import (
     BodyTooLargeError,
     MalformedError,
+    OriginRefusedError,
     QueryTooLargeError,
     RangeError,
     ReferenceGoneError,

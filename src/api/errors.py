@@ -31,6 +31,10 @@ class QueryTooLargeError(HeadraceError):
     """The query string is longer than any client needs, or has too many parameters."""
 
 
+class OriginRefusedError(HeadraceError):
+    """The request comes from a foreign page, or without the proof that it does not."""
+
+
 class UnsupportedMediaTypeError(HeadraceError):
     """The media type of the body is not accepted here."""
 

@@ -9,6 +9,7 @@ import msgspec
 
 from headrace.adapters.file_lock import FileLock, LockHeldError
 from headrace.adapters.private_files import make_data_dir
+from headrace.cli.listener import PortTakenError, listen
 from headrace.cli.service import ServiceSpec
 from headrace.domain.errors import HeadraceError
 
@@ -70,8 +71,6 @@ def resolve_port(spec: ServiceSpec, *, is_abandoned: bool) -> ServiceSpec:
     Raises:
         PortTakenError: the port is taken.
     """
-    from headrace.cli.server import PortTakenError, listen
-
     deadline = time.monotonic() + (_ABANDONED_PORT_SECONDS if is_abandoned else 0)
     while True:
         try:

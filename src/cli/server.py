@@ -1,7 +1,6 @@
 """Runs uvicorn. At shutdown each stream gets `bye` before its socket is closed."""
 
 import asyncio
-import errno
 import signal
 import socket
 import sys
@@ -18,7 +17,6 @@ from headrace.api.server.connections import ConnectionLimit, connection_limit
 from headrace.api.server.http_protocol import HttpProtocol
 from headrace.api.server.websocket_protocol import WebSocketProtocol
 from headrace.app import create_app
-from headrace.domain.errors import HeadraceError
 from headrace.settings import Settings
 
 _SHUTDOWN_SECONDS: Final = 10
@@ -47,35 +45,6 @@ class ApiServer(uvicorn.Server):
         await super().shutdown(sockets)
         if self._beats is not None:
             await cancel_and_wait([self._beats])
-
-
-class PortTakenError(HeadraceError):
-    """The API cannot listen at that address."""
-
-    def __init__(self, host: str, port: int, reason: str) -> None:
-        super().__init__(f"cannot listen on {host} port {port}: {reason}; choose another port with --port")
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Open the listening socket, before anything else starts. Port 0 means any free port.
-
-    Raises:
-        PortTakenError: the port is in use, or *host* is not an address of this machine.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            listener.listen(2048)
-        except BaseException:
-            listener.close()
-            raise
-    except OSError as error:
-        reason = "it is in use" if error.errno == errno.EADDRINUSE else str(error.strerror).lower()
-        raise PortTakenError(host, port, reason) from error
-    return listener
 
 
 def serve(settings: Settings, listener: socket.socket) -> None:

@@ -76,11 +76,14 @@ def api(host: str, port: int, tied: bool, restarted: bool) -> None:
     if tied:
         terminate_when_stdin_closes()
     try:
-        from headrace.cli.server import listen, serve
+        from headrace.cli.listener import listen
         from headrace.cli.start_checks import check_start
 
         settings = _load_settings()
         check_start(settings, host, is_restart=restarted)
+        # The web framework takes most of the time of a start, so a start that is refused does not import it.
+        from headrace.cli.server import serve
+
         listener = listen(host, port)
     except HeadraceError as error:
         _refuse("api", error)

@@ -9,7 +9,8 @@ from sqlalchemy import text
 
 from headrace.adapters.database import StatementPool
 from headrace.adapters.engine import build_engine
-from headrace.adapters.migrations import alembic_commands
+from headrace.adapters.migrations import AlembicCommands
+from headrace.domain.base import METADATA
 from headrace.settings import read_settings
 
 PASSWORD = "p@ss:w/o?rd#50% +&=[x]"
@@ -34,7 +35,7 @@ async def test_a_password_with_special_characters_works_for_every_connection(url
     async with engine.connect() as connection:
         by_engine = (await connection.execute(text("SELECT current_user"))).scalar_one()
     by_pool = await pool.fetch("SELECT current_user AS name")
-    await asyncio.to_thread(alembic_commands(str(settings.database_url)).check)
+    await asyncio.to_thread(AlembicCommands(str(settings.database_url)).check, METADATA)
     await engine.dispose()
     await pool.close()
 

@@ -7,7 +7,7 @@ import pytest
 from alembic.util import CommandError
 
 from headrace.adapters.database import StatementPool
-from headrace.adapters.migrations import alembic_commands
+from headrace.adapters.migrations import AlembicCommands
 from headrace.adapters.revisions import newest_revision
 from support.harness import Api
 
@@ -29,7 +29,7 @@ async def test_a_downgrade_names_the_row_with_a_value_that_jsonb_refuses(
     await database.fetch("UPDATE jobs SET meta = $1::text::json", value)
 
     with pytest.raises(CommandError, match=f"the meta of jobs {job['id']} has .* JSONB cannot store"):
-        run_in_thread(alembic_commands(database_url).downgrade, PREVIOUS)
+        run_in_thread(AlembicCommands(database_url).downgrade, PREVIOUS)
 
     (row,) = await database.fetch("SELECT meta::text, version_num FROM jobs, alembic_version")
     assert (row["meta"], row["version_num"]) == (value, newest_revision())
@@ -47,4 +47,4 @@ async def test_a_downgrade_names_the_step_with_a_value_that_jsonb_refuses(
     )
 
     with pytest.raises(CommandError, match=rf"the output of step_runs {job['id']} tick\[3\] has"):
-        run_in_thread(alembic_commands(database_url).downgrade, PREVIOUS)
+        run_in_thread(AlembicCommands(database_url).downgrade, PREVIOUS)

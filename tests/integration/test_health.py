@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from faults.proxy import Mode, proxied
-from headrace.adapters.migrations import alembic_commands
+from headrace.adapters.migrations import AlembicCommands
 from headrace.adapters.schema import SchemaBehindError
 from headrace.cli.start_checks import check_start
 from headrace.settings import Settings
@@ -51,7 +51,7 @@ async def test_readiness_names_unavailable_services_and_the_process_stays_alive(
 
 
 async def test_with_an_outdated_schema_the_api_is_not_ready_and_does_not_start(settings: Settings) -> None:
-    await asyncio.to_thread(alembic_commands(str(settings.database_url)).downgrade, "base")
+    await asyncio.to_thread(AlembicCommands(str(settings.database_url)).downgrade, "base")
 
     async with serving(settings) as api:
         readiness = await ready(api)

@@ -9,7 +9,7 @@ import pytest
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.blob_survey import BlobSurvey
 from headrace.adapters.database import StatementPool
-from headrace.adapters.migrations import alembic_commands, upgrade
+from headrace.adapters.migrations import AlembicCommands, upgrade
 from headrace.settings import Settings
 from headrace.workers.maintenance.blob_remover import BlobRemover
 from support.blobs import make_old, stored
@@ -51,7 +51,7 @@ async def test_files_are_found_again_after_a_downgrade_and_an_upgrade(
     ]
     make_old(settings)
 
-    run_in_thread(alembic_commands(database_url).downgrade, PREVIOUS)
+    run_in_thread(AlembicCommands(database_url).downgrade, PREVIOUS)
     # The previous release names the bytes that it saves by their digest.
     await database.fetch("UPDATE files SET sha256 = sha256('third') WHERE id = $1", saved_again["id"])
     run_in_thread(upgrade, database_url)

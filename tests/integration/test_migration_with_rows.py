@@ -15,7 +15,7 @@ import pytest
 from headrace.adapters import migrations
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.database import StatementPool
-from headrace.adapters.migrations import alembic_commands, upgrade
+from headrace.adapters.migrations import AlembicCommands, upgrade
 from headrace.adapters.revisions import newest_revision
 from headrace.adapters.servers import Servers
 from headrace.settings import Settings
@@ -46,7 +46,7 @@ def run_in_thread(call: Any, *arguments: Any) -> Any:
 async def previous_url(servers: Servers) -> AsyncIterator[str]:
     """An empty database at the previous release's revision."""
     async with new_database(str(servers.database_url), "template1") as url:
-        run_in_thread(alembic_commands(url).upgrade, PREVIOUS)
+        run_in_thread(AlembicCommands(url).upgrade, PREVIOUS)
         yield url
 
 
@@ -83,7 +83,7 @@ async def test_an_upgrade_and_downgrade_keep_every_row_unchanged(
 
     run_in_thread(upgrade, previous_url)
     above = await revision(previous)
-    run_in_thread(alembic_commands(previous_url).downgrade, PREVIOUS)
+    run_in_thread(AlembicCommands(previous_url).downgrade, PREVIOUS)
 
     assert all(before.values())
     assert above != PREVIOUS
@@ -123,7 +123,7 @@ async def test_after_the_upgrade_the_previous_release_can_still_submit_a_job_wit
     [job] = await previous.fetch(insert, old.owner_id, timedelta(0))
     with pytest.raises(asyncpg.CheckViolationError):
         await previous.fetch(insert, old.owner_id, timedelta(seconds=-1))
-    run_in_thread(alembic_commands(previous_url).downgrade, PREVIOUS)
+    run_in_thread(AlembicCommands(previous_url).downgrade, PREVIOUS)
 
     assert len(await previous.fetch("SELECT FROM jobs WHERE id = $1", job["id"])) == 1
 
@@ -137,7 +137,7 @@ async def test_a_copy_that_an_interrupted_move_of_events_has_left_stops_no_migra
 
     run_in_thread(upgrade, previous_url)
     await previous.fetch("CREATE TABLE job_changes_2019_05 (LIKE job_changes INCLUDING ALL)")
-    run_in_thread(alembic_commands(previous_url).downgrade, PREVIOUS)
+    run_in_thread(AlembicCommands(previous_url).downgrade, PREVIOUS)
 
     assert await rows_of(previous) == before
     left = await previous.fetch("SELECT relname FROM pg_class WHERE relname ~ '2019_05$'")
@@ -187,7 +187,7 @@ async def test_after_the_upgrade_the_previous_release_can_still_read_and_write_e
     with pytest.raises(asyncpg.UndefinedTableError):
         # The chore that creates partitions begins with this. It must not take the log for an empty one.
         await previous.fetch("SELECT job_id FROM job_events_rest")
-    run_in_thread(alembic_commands(previous_url).downgrade, PREVIOUS)
+    run_in_thread(AlembicCommands(previous_url).downgrade, PREVIOUS)
     after = await previous.fetch(
         "SELECT seq, type, body::text AS body FROM job_events WHERE job_id = $1 AND seq > 1 ORDER BY seq",
         job_id,
@@ -231,7 +231,7 @@ async def test_after_the_upgrade_old_data_is_readable_and_old_jobs_continue(
         await assert_no_blob_is_orphaned(previous, old, blobs)
 
     before = await rows_of(previous)
-    run_in_thread(alembic_commands(previous_url).downgrade, PREVIOUS)
+    run_in_thread(AlembicCommands(previous_url).downgrade, PREVIOUS)
     after = await rows_of(previous)
     assert {table: len(rows) for table, rows in after.items()} == {
         table: len(rows) for table, rows in before.items()
@@ -251,7 +251,7 @@ async def test_the_downgrade_makes_duplicate_file_names_unique(
         FROM files WHERE job_id IS NOT NULL RETURNING id
     """)
 
-    run_in_thread(alembic_commands(previous_url).downgrade, PREVIOUS)
+    run_in_thread(AlembicCommands(previous_url).downgrade, PREVIOUS)
 
     rows = await previous.fetch("SELECT id, name FROM files WHERE job_id IS NOT NULL")
     assert {row["id"]: row["name"] for row in rows} == {

@@ -10,7 +10,7 @@ import pytest
 
 from headrace.adapters import migrations as adapter
 from headrace.adapters.database import StatementPool
-from headrace.adapters.migrations import alembic_commands, upgrade
+from headrace.adapters.migrations import AlembicCommands, upgrade
 from headrace.adapters.revisions import MIGRATIONS, newest_revision
 from headrace.cli.migrate import describe_revisions
 from headrace.domain.base import METADATA
@@ -46,7 +46,7 @@ async def tables(database: StatementPool) -> set[str]:
 
 
 def test_models_and_migrations_agree(database_url: str) -> None:
-    run_in_thread(alembic_commands(database_url).check)
+    run_in_thread(AlembicCommands(database_url).check, METADATA)
 
 
 @pytest.mark.parametrize("filled", [False, True])
@@ -56,7 +56,7 @@ async def test_migrations_run_down_and_up_again(
     if filled:
         await database.fetch(FILL)
 
-    run_in_thread(alembic_commands(database_url).downgrade, "base")
+    run_in_thread(AlembicCommands(database_url).downgrade, "base")
     below = await tables(database)
     run_in_thread(upgrade, database_url)
 
@@ -82,7 +82,7 @@ async def test_a_failed_migration_is_rolled_back(
     monkeypatch.setattr(adapter, "MIGRATIONS", folder)
 
     with pytest.raises(Exception, match="division by zero"):
-        run_in_thread(alembic_commands(database_url).upgrade)
+        run_in_thread(AlembicCommands(database_url).upgrade)
 
     assert "half_done" not in await tables(database)
     revision = await database.fetch("SELECT version_num FROM alembic_version")
@@ -91,9 +91,9 @@ async def test_a_failed_migration_is_rolled_back(
 
 def test_the_history_marks_the_current_revision(database_url: str) -> None:
     lines = run_in_thread(describe_revisions, database_url)
-    run_in_thread(alembic_commands(database_url).downgrade, "0002")
+    run_in_thread(AlembicCommands(database_url).downgrade, "0002")
     behind = run_in_thread(describe_revisions, database_url)
-    run_in_thread(alembic_commands(database_url).downgrade, "base")
+    run_in_thread(AlembicCommands(database_url).downgrade, "base")
     empty = run_in_thread(describe_revisions, database_url)
 
     assert len(lines) == len(list((MIGRATIONS / "versions").glob("*.py")))
@@ -103,7 +103,7 @@ def test_the_history_marks_the_current_revision(database_url: str) -> None:
 
 
 async def test_two_deployments_can_migrate_at_once(database_url: str, database: StatementPool) -> None:
-    run_in_thread(alembic_commands(database_url).downgrade, "base")
+    run_in_thread(AlembicCommands(database_url).downgrade, "base")
 
     call = "import sys; from headrace.adapters.migrations import upgrade; upgrade(sys.argv[1])"
     both = [await asyncio.create_subprocess_exec(sys.executable, "-c", call, database_url) for _ in range(2)]
@@ -123,3 +123,14 @@ async def test_every_foreign_key_has_an_index(database: StatementPool) -> None:
     """)
 
     assert [(row["child"], row["name"]) for row in rows] == []
+
+
+async def test_every_constraint_is_named_after_its_kind_and_table(database: StatementPool) -> None:
+    rows = await database.fetch("""
+        SELECT conrelid::regclass::text AS of, conname AS name FROM pg_constraint
+        WHERE contype IN ('c', 'f', 'p', 'u') AND connamespace = 'public'::regnamespace
+          AND conislocal AND conparentid = 0 AND conrelid <> 'alembic_version'::regclass
+          AND conname !~ ('^(ck|fk|pk|uq)_' || conrelid::regclass)
+    """)
+
+    assert [(row["of"], row["name"]) for row in rows] == []

@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 
 from headrace.adapters import migrations
 from headrace.adapters.database import StatementPool
-from headrace.adapters.migrations import alembic_commands
+from headrace.adapters.migrations import AlembicCommands
 from headrace.adapters.revisions import MIGRATIONS, known_revisions, newest_revision
 from headrace.adapters.schema import SchemaAheadError, SchemaBehindError, find_schema_fault
 from headrace.cli.migrate import bring_up_to_date
@@ -70,7 +70,7 @@ class NewerRelease:
         (self._folder / "versions" / "9999_newer.py").write_text(source)
         with self._monkeypatch.context() as patched:
             patched.setattr(migrations, "MIGRATIONS", self._folder)
-            commands = alembic_commands(self._url)
+            commands = AlembicCommands(self._url)
             await asyncio.to_thread(run_in_thread, getattr(commands, command), revision)
 
 

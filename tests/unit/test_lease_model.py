@@ -35,6 +35,8 @@ def explore(start: World, rules: Rules, max_sequences: int) -> Explored:
     while frontier and played < max_sequences:
         reached: list[World] = []
         for world in frontier:
+            if played >= max_sequences:
+                break
             path = paths[world]
             for step in steps(world, rules):
                 played += 1

@@ -5,8 +5,8 @@ from typing import Literal
 import pytest
 
 from headrace.api.auth.local_mode import LocalHosts
-from headrace.api.auth.origins import OriginRefusedError
 from headrace.api.auth.request_info import RequestInfo
+from headrace.api.errors import OriginRefusedError
 from headrace.settings import Settings
 
 

@@ -4,9 +4,10 @@ from uuid import UUID
 
 import pytest
 
-from headrace.api.auth.origins import OriginRefusedError, Origins
+from headrace.api.auth.origins import Origins
 from headrace.api.auth.request_info import RequestInfo
 from headrace.api.auth.tokens import Tokens
+from headrace.api.errors import OriginRefusedError
 from headrace.domain.accounts.caller import Credential, CurrentUser
 from headrace.settings import Settings
 

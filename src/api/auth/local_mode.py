@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from headrace.api.auth.origins import OriginRefusedError
 from headrace.api.auth.request_info import RequestInfo
+from headrace.api.errors import OriginRefusedError
 from headrace.domain.errors import HeadraceError
 from headrace.settings import Settings
 

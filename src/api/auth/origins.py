@@ -8,8 +8,8 @@ from litestar.config.cors import CORSConfig
 
 from headrace.api.auth.request_info import RequestInfo
 from headrace.api.auth.tokens import Tokens
+from headrace.api.errors import OriginRefusedError
 from headrace.domain.accounts.caller import CurrentUser
-from headrace.domain.errors import HeadraceError
 from headrace.settings import Settings
 
 CSRF_HEADER: Final = "x-csrf-token"
@@ -35,10 +35,6 @@ _RESPONSE_HEADERS: Final = (
     "Retry-After",
     "X-Request-Id",
 )
-
-
-class OriginRefusedError(HeadraceError):
-    """The request comes from a foreign page, or without the proof that it does not."""
 
 
 class Origins:

@@ -18,10 +18,10 @@ from litestar.types import Scope as AsgiScope
 
 from headrace.api.auth.authentication import Authenticator
 from headrace.api.auth.local_mode import LocalHosts
-from headrace.api.auth.origins import OriginRefusedError, Origins
+from headrace.api.auth.origins import Origins
 from headrace.api.auth.request_info import RequestInfo
 from headrace.api.database_errors import DATABASE_TROUBLE
-from headrace.api.errors import QueryTooLargeError
+from headrace.api.errors import OriginRefusedError, QueryTooLargeError
 from headrace.api.live.socket_transport import BAD_REQUEST, refuse, refuse_unavailable, start_reading
 from headrace.api.middleware.rate_limits import (
     RateLimitedError,

@@ -1,5 +1,7 @@
 """The URLs and headers with which the Python client calls a service."""
 
+import ssl
+
 import pytest
 
 from headrace_client.address import Address
@@ -17,6 +19,9 @@ def test_the_socket_url_is_derived_from_the_api_url() -> None:
         behind.job_socket("a/b?", 0)
         == "wss://jobs.example/headrace/api/v1/jobs/a%2Fb%3F/ws?after=0&batch=true"
     )
+    assert isinstance(plain.verify, ssl.SSLContext)
+    assert plain.verify.get_ca_certs() == []
+    assert behind.verify is True
     assert (plain.is_local, behind.is_local) == (True, False)
     assert (plain.headers, behind.headers) == ({}, {"Authorization": "Bearer secret"})
 

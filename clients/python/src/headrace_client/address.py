@@ -1,6 +1,7 @@
 """The URL of a service and the token of the caller."""
 
 import ipaddress
+import ssl
 from typing import Final
 from urllib.parse import quote, urlsplit
 
@@ -33,8 +34,17 @@ class Address:
         if token and not is_header_text(token):
             raise BadTokenError
         self.headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._is_https = parts.scheme == "https"
         # A proxy from the environment must not be used for this machine.
         self.is_local = _is_loopback(parts.hostname)
+
+    @property
+    def verify(self) -> ssl.SSLContext | bool:
+        """What httpx verifies the service's certificate with: the usual authorities, for HTTPS only.
+
+        Reading their certificates takes longer than a call, so plain HTTP gets a context without any.
+        """
+        return self._is_https or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
     def job_socket(self, job_id: str, after: int) -> str:
         """Return the URL of a job's stream."""

@@ -49,6 +49,7 @@ class Client:
             headers=self._address.headers,
             timeout=httpx.Timeout(timeout, connect=min(timeout, 5.0)),
             trust_env=not self._address.is_local,
+            verify=self._address.verify,
         )
 
     @property

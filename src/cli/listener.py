@@ -1,0 +1,35 @@
+"""Opens the socket that the API listens on."""
+
+import errno
+import socket
+
+from headrace.domain.errors import HeadraceError
+
+
+class PortTakenError(HeadraceError):
+    """The API cannot listen at that address."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(f"cannot listen on {host} port {port}: {reason}; choose another port with --port")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open the listening socket, before anything else starts. Port 0 means any free port.
+
+    Raises:
+        PortTakenError: the port is in use, or *host* is not an address of this machine.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(2048)
+        except BaseException:
+            listener.close()
+            raise
+    except OSError as error:
+        reason = "it is in use" if error.errno == errno.EADDRINUSE else str(error.strerror).lower()
+        raise PortTakenError(host, port, reason) from error
+    return listener

@@ -1,0 +1,57 @@
+"""What is started often imports neither the ORM nor the web framework, so that it starts fast."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+FRAMEWORKS = {"advanced_alchemy", "graphql", "litestar", "strawberry", "uvicorn"}
+
+
+def modules_of(program: str) -> set[str]:
+    """Return the names of the modules that a process has imported at the end of *program*."""
+    printed = subprocess.run(
+        [sys.executable, "-c", f"import sys; {program}; print(*sys.modules, sep='\\n')"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
+    return set(printed.split())
+
+
+def test_a_worker_imports_no_orm_and_no_web_framework() -> None:
+    modules = modules_of("import headrace.workers.main")
+
+    assert "headrace.workers.main" in modules
+    assert modules & (FRAMEWORKS | {"alembic", "sqlalchemy"}) == set()
+
+
+@pytest.mark.parametrize("module", ["headrace.cli.demo", "headrace.cli.doctor", "headrace.cli.start_checks"])
+def test_the_commands_around_the_service_import_no_orm_and_no_web_framework(module: str) -> None:
+    modules = modules_of(f"import headrace.cli.up, {module}")
+
+    assert module in modules
+    assert modules & (FRAMEWORKS | {"alembic", "sqlalchemy"}) == set()
+
+
+def test_a_refused_start_of_the_api_imports_no_web_framework() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
+    command = [sys.executable, "-X", "importtime", "-m", "headrace", "api"]
+
+    refused = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    modules = {line.rpartition("|")[2].strip() for line in refused.stderr.splitlines()}
+    assert refused.returncode == 78
+    assert "headrace.cli.start_checks" in modules
+    assert modules & (FRAMEWORKS | {"sqlalchemy"}) == set()
+
+
+def test_migrations_run_without_the_models() -> None:
+    modules = modules_of("import headrace.adapters.migrations")
+
+    assert "headrace.adapters.migrations" in modules
+    assert modules & (FRAMEWORKS | {"headrace.domain.base"}) == set()
