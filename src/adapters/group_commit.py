@@ -109,11 +109,17 @@ class GroupCommit:
                 await self._wake.wait()
 
     async def _collect(self) -> None:
-        """Yield to tasks that are about to add changes, as long as the batch grows; without a timer."""
+        """Yield to tasks that are about to add changes, as long as the batch grows; without a timer.
+
+        A full batch waits for a turn of the loop as well: the starts of its steps are written together with
+        the successes of those that end at once.
+        """
         count = -1
-        while count < len(self._pending) < MAX_BATCH:
+        while count < len(self._pending):
             count = len(self._pending)
             await asyncio.sleep(0)
+            if count >= MAX_BATCH:
+                return
 
     async def _send(self, batch: list[PendingChange]) -> None:
         self._pending.assign_write_nos(batch)

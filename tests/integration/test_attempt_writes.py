@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -199,3 +200,33 @@ async def test_a_locked_row_does_not_cost_other_jobs_their_leases(
     assert still == {(claim.job_id, claim.fence) for claim in (held, *others)}
     lost = {news.job_id for news in await sweep(queue_of(ready, "other"))}
     assert lost == {held.job_id}
+
+
+async def test_most_rows_of_jobs_and_steps_stay_in_their_pages_until_they_end(ready: StatementPool) -> None:
+    jobs = [await queue_job(ready) for _ in range(60)]
+    worker = queue_of(ready)
+    queued = await pages(ready, "jobs", "id")
+    claims = await worker.claim(len(jobs))
+    begun = [change(claim, 1) for claim in claims]
+    for started in begun:
+        started.steps["a"] = StepChange(key="a", index=None, state=StepState.RUNNING, started=True)
+    await worker.write(begun)
+    running = await pages(ready, "step_runs", "job_id")
+    ended = [change(claim, 2) for claim in claims]
+    for succeeded in ended:
+        succeeded.steps["a"] = StepChange(key="a", index=None, state=StepState.SUCCEEDED, output="null")
+    await worker.write(ended)
+
+    assert len(set(queued.values())) > 1
+    for earlier, later in (
+        (queued, await pages(ready, "jobs", "id")),
+        (running, await pages(ready, "step_runs", "job_id")),
+    ):
+        moved = [job_id for job_id in jobs if later[job_id] != earlier[job_id]]
+        assert len(moved) < len(jobs) / 2
+
+
+async def pages(database: StatementPool, table: str, key: str) -> dict[UUID, int]:
+    """Return the page of each row of *table*."""
+    rows = await database.fetch(f"SELECT {key} AS id, (ctid::text::point)[0]::int AS page FROM {table}")  # noqa: S608
+    return {row["id"]: row["page"] for row in rows}

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from headrace.adapters.group_commit import GroupCommit
+from headrace.adapters.pending_changes import MAX_BATCH
 from headrace.domain.database import (
     DatabaseAwayError,
     DatabaseBusyError,
@@ -94,6 +95,21 @@ async def test_changes_made_during_a_write_form_one_batch_with_one_change_per_jo
         await asyncio.gather(first, *later)
 
     assert writer.batches == [[(1, 1, 1)], [(1, 2, 4), (2, 1, 2), (3, 1, 2)]]
+
+
+@in_virtual_time
+async def test_a_full_batch_takes_along_what_its_attempts_add_in_the_next_turn() -> None:
+    writer = Writer()
+
+    async def attempt(number: int) -> None:
+        commit.enqueue(change(number))
+        await asyncio.sleep(0)  # the turn in which a short step runs
+        await commit.submit(change(number))
+
+    async with committing(writer) as commit:
+        await asyncio.gather(*(attempt(number) for number in range(1, MAX_BATCH + 1)))
+
+    assert writer.batches == [[(number, 1, 2) for number in range(1, MAX_BATCH + 1)]]
 
 
 @in_virtual_time

@@ -6,7 +6,7 @@ statement that makes the event true. `encode_frame` puts header and body togethe
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Final
 from uuid import UUID
 
@@ -39,10 +39,15 @@ def encode_event(event: JobEvent) -> EncodedEvent:
     Raises:
         TypeError, ValueError: the event holds something that JSON cannot.
     """
-    event_type = str(event.__struct_config__.tag)
+    event_type = _type_of(type(event))
     # After {"type":"TYPE" there is either }, or a comma and the fields.
     rest = _encode(event)[len(event_type) + 10 :].decode()
     return EncodedEvent(event_type, "{}" if rest == "}" else "{" + rest[1:])
+
+
+@cache
+def _type_of(kind: type[JobEvent]) -> str:
+    return str(kind.__struct_config__.tag)
 
 
 def encode_frame(job_id: UUID, seq: int, at: datetime, event_type: str, body: str) -> bytes:

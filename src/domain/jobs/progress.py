@@ -26,12 +26,14 @@ class JobProgress:
         self._fractions: dict[str, float] = {}
         self._sums: dict[str, float] = {}
         self._finished: dict[str, set[str]] = {}
+        self._done = dict.fromkeys(weights, 0.0)
         self._highest = min(floor, MAX_FRACTION)
         self.steps: dict[str, Progress] = {}
 
     def expand(self, name: str, items: int) -> None:
         """Set the number of items of the `for_each` step *name*; a step without items is done."""
         self._item_counts[name] = items
+        self._weigh(name)
         if items > MAX_SHOWN_ITEMS:
             self.steps[name] = Progress(done=0, total=items)
 
@@ -73,8 +75,7 @@ class JobProgress:
     @property
     def fraction(self) -> float:
         """From 0 to `MAX_FRACTION`."""
-        done = sum(weight * self._share(name) for name, weight in self._weights.items())
-        self._highest = max(self._highest, min(done / self._total, MAX_FRACTION))
+        self._highest = max(self._highest, min(sum(self._done.values()) / self._total, MAX_FRACTION))
         return self._highest
 
     def _show_sum(self, name: str, message: str | None) -> None:
@@ -88,7 +89,9 @@ class JobProgress:
         if fraction > previous:
             self._fractions[key] = fraction
             self._sums[name] = self._sums.get(name, 0.0) + fraction - previous
+            self._weigh(name)
 
-    def _share(self, name: str) -> float:
+    def _weigh(self, name: str) -> None:
+        """Compute which part of its weight the step has done; a step without items is done."""
         items = self._item_counts.get(name, 1)
-        return self._sums.get(name, 0.0) / items if items else 1.0
+        self._done[name] = self._weights[name] * (self._sums.get(name, 0.0) / items if items else 1.0)

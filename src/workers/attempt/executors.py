@@ -192,7 +192,8 @@ async def run_step(executor: StepExecutor, node: Node, stop: StopSignal) -> str:
     step = executor.start()
     try:
         await asyncio.sleep(0)  # many steps end in their first turn, and need no timer
-        await wait_first(step, stop=stop, seconds=node.step.timeout.total_seconds())
+        if not step.done():
+            await wait_first(step, stop=stop, seconds=node.step.timeout.total_seconds())
         if step.done():
             return _output(step)
         reason: Literal["stopped", "timeout"] = "stopped" if stop.is_set else "timeout"

@@ -71,7 +71,8 @@ class GraphRunner:
 
     async def run(self, runner: StepRunner) -> None:
         """Run steps until all are done, all wait for long, or the attempt stops."""
-        self._restore()
+        if self._claim.steps:
+            self._restore()
         while not self._status.is_set:
             await self._expand(runner)
             if self._status.is_set:

@@ -83,11 +83,10 @@ class Change(Struct, kw_only=True):
     @property
     def size(self) -> int:
         """The characters of its JSON texts, which are most of what is sent."""
-        texts = [event.body for event in self.events]
-        texts += [text for row in self.steps.values() for text in (row.items, row.output) if text is not None]
-        if self.move is not None and self.move.result is not None:
-            texts.append(self.move.result)
-        return sum(map(len, texts))
+        size = sum([len(event.body) for event in self.events])
+        for row in self.steps.values():
+            size += len(row.items or "") + len(row.output or "")
+        return size if self.move is None else size + len(self.move.result or "")
 
     @property
     def log_count(self) -> int:
