@@ -22,7 +22,7 @@ from headrace.api.graphql.strawberry_internals import graphql_schema, has_operat
 MAX_TOKENS: Final = 2_000
 MAX_DEPTH: Final = 10
 MAX_ALIASES: Final = 30
-# Fields of the answer. Each takes about 15 microseconds, during which the process does nothing else.
+# Fields of the answer. Each takes about 15 microseconds in the thread of the process.
 MAX_FIELDS: Final = 15_000
 # Selections of one field, or uses of fragments, at one place: validation compares each pair of them.
 MAX_REPEATS: Final = 20
