@@ -1,5 +1,6 @@
 """Encodes what an author's code returns as JSON, if it is what its annotation says and can be read again."""
 
+import threading
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -16,6 +17,9 @@ from headrace.workers.values import OutputError, error_text
 
 MAX_ITEMS: Final = 10_000
 # Outside of texts, where only a `msgspec.Raw` has them; frames of the event stream are single lines.
+# A value's own code may run in the turn of another job.
+_LARGE_TURN: Final = threading.Lock()
+_MAX_TURN_SECONDS: Final = 2.0
 _TO_ONE_LINE: Final = str.maketrans("\r\n", "  ")
 
 
@@ -38,6 +42,16 @@ def encode_output(node: Node, key: str, value: Any, limit: int) -> str:
         )
     _check_depth(encoded, levels, subject)
     return _check(value, encoded, node.decode_output, node.output_type, subject, "output_mismatch")
+
+
+def encode_large_output(node: Node, key: str, value: Any, limit: int) -> str:
+    """Return `encode_output`, called in a thread: one call after another, since each takes several copies."""
+    has_turn = _LARGE_TURN.acquire(timeout=_MAX_TURN_SECONDS)
+    try:
+        return encode_output(node, key, value, limit)
+    finally:
+        if has_turn:
+            _LARGE_TURN.release()
 
 
 def compute_items(node: Node, params: Any, limit: int) -> list[str]:
@@ -140,7 +154,6 @@ def _check(
     """
     try:
         read = decode(encoded)
-        text = encoded.decode()
     except msgspec.ValidationError as error:
         _require_readable(encoded, subject)
         reason = find_fault(value, error).reason
@@ -149,11 +162,16 @@ def _check(
         raise _unreadable(subject, error) from error
     is_same = are_equal(value, read) and compares_all(shape)
     loss = None if is_same else find_loss(value, read, shape)
+    del read  # before another copy of a value that may be large
     if loss is not None:
         raise OutputError(mismatch, f"{subject} would not be read as it was returned: {loss}")
     if ESCAPED_NUL in encoded and (path := find_nul(decode_json(encoded))) is not None:
         reason = at_path("holds a NUL character, which cannot be stored", path)
         raise OutputError("output_invalid", f"{subject} {reason}")
+    try:
+        text = encoded.decode()
+    except ValueError as error:  # see above
+        raise _unreadable(subject, error) from error
     return text.translate(_TO_ONE_LINE) if b"\n" in encoded or b"\r" in encoded else text
 
 

@@ -16,6 +16,7 @@ from headrace.domain.files.models import File
 from headrace.domain.jobs.filters import JobFilter
 from headrace.domain.jobs.models import Job, StepRun
 from headrace.domain.jobs.repository import matching_jobs
+from headrace.domain.jobs.results import RESULT
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.pipelines.repository import select_newest
 from headrace.domain.presets.models import Preset
@@ -38,7 +39,7 @@ def _tags(links: Table, marked: Any, link_column: Any) -> ScalarSelect[Any]:
 
 _JOB_TAGS: Final = _tags(JOB_TAGS, Job.id, JOB_TAGS.c.job_id)
 _PRESET_TAGS: Final = _tags(PRESET_TAGS, Preset.id, PRESET_TAGS.c.preset_id)
-_JOB_VALUES: Final[dict[str, Any]] = {"params": Job.params, "meta": Job.meta, "result": Job.result}
+_JOB_VALUES: Final[dict[str, Any]] = {"params": Job.params, "meta": Job.meta, "result": RESULT}
 _STEP_COLUMNS: Final = [column for column in StepRun.__table__.c if column.name not in ("items", "output")]
 # Building the objects of so many rows takes a few milliseconds.
 _ROWS_IN_TURN: Final = 200
@@ -168,7 +169,7 @@ class ReadRepository:
         rows = await self.session.execute(
             statement.join(User, User.id == Job.owner_id)
             .add_columns(User.username, _JOB_TAGS, *values)
-            .options(*map(defer, _JOB_VALUES.values()))
+            .options(defer(Job.params), defer(Job.meta), defer(Job.result))
             .order_by(None)
             .order_by(*order)
         )

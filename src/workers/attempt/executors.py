@@ -13,7 +13,7 @@ from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.waiting import StopSignal, wait_first, wait_for_end
 from headrace.workers.attribution import attributed, create_unmarked_task, marked
 from headrace.workers.containment import call_in_thread, contained
-from headrace.workers.outputs import encode_output
+from headrace.workers.outputs import encode_large_output, encode_output
 from headrace.workers.value_sizes import is_small
 from headrace.workers.values import OutputError
 
@@ -55,6 +55,9 @@ class StepExecutor(Protocol):
 
     async def kill(self) -> asyncio.Future[Any] | None:
         """End the try now. If that is impossible, return the future that is done when it has ended."""
+
+    def release(self) -> None:
+        """Forget the try, which has ended: its error would form a cycle with the executor."""
 
 
 class LoopExecutor:
@@ -99,12 +102,12 @@ class LoopExecutor:
             return encode_output(*arguments)
         for _ in range(_MAX_ENCODINGS - 1):
             try:
-                return await self._call_in_thread(encode_output, *arguments)
+                return await self._call_in_thread(encode_large_output, *arguments)
             except Exception as error:
                 if isinstance(error, OutputError) and error.code in _LASTING:
                     raise
                 # Another coroutine may have changed the value meanwhile.
-        return await self._call_in_thread(encode_output, *arguments)
+        return await self._call_in_thread(encode_large_output, *arguments)
 
     async def _call_in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         future = call_in_thread(f"headrace-{self._node.name}-json", attributed(function), *arguments)
@@ -129,6 +132,9 @@ class LoopExecutor:
         if not self._task.done():
             return self._task
         return self._in_thread if self._is_in_thread else None
+
+    def release(self) -> None:
+        self._task = None
 
     @property
     def _is_in_thread(self) -> bool:
@@ -165,6 +171,9 @@ class ThreadExecutor:
     async def kill(self) -> asyncio.Future[Any] | None:
         self._context.closed.set()
         return self._future
+
+    def release(self) -> None:
+        self._future = None
 
 
 def build_executor(
@@ -208,6 +217,7 @@ async def run_step(executor: StepExecutor, node: Node, stop: StopSignal) -> str:
     finally:
         if step.done():
             retrieve_exception(step)
+            executor.release()
         else:
             step.add_done_callback(retrieve_exception)
 

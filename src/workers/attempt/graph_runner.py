@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import cache, partial
 from typing import Final
 
 import structlog
@@ -28,7 +29,7 @@ from headrace.workers.attempt.waiting import wait_first
 from headrace.workers.child.fork import ForkServerEndedError
 from headrace.workers.containment import contained
 from headrace.workers.outputs import OutputSizes
-from headrace.workers.values import OutputError, error_text, job_error
+from headrace.workers.values import OutputError, error_text, job_error, release_values
 
 _log = structlog.get_logger(__name__)
 
@@ -136,7 +137,7 @@ class GraphRunner:
     def _publish_output(self, group: Group) -> None:
         """Make the output of a step that is done available to the steps after it."""
         if group.runs is not None and not group.left:
-            self._host.outputs[group.node.name] = self._plan.output_of(group)
+            self._host.outputs[group.node.name] = cache(partial(self._plan.output_of, group))
 
     async def _expand(self, runner: StepRunner) -> None:
         """Compute and store the items of unblocked `for_each` steps, once per job."""
@@ -152,6 +153,7 @@ class GraphRunner:
                     with runner.entry.running():
                         message = f"{type(error).__name__}: {error_text(error)}"
                     self.fail(job_error("items_failed", message, name))
+                release_values(error)
                 return
             if items is None:
                 return
@@ -240,7 +242,9 @@ class GraphRunner:
         except (*TRANSIENT, StoreError, ForkServerEndedError) as error:
             self._put_off(run, error)
         except Exception as error:  # noqa: BLE001  (a step may raise anything)
-            await self._step_failed(runner, run, error)
+            # Where one output is too large, those beside it are: the first one says so.
+            if not (isinstance(error, OutputError) and self._status.is_set):
+                await self._step_failed(runner, run, error)
         else:
             await self._step_succeeded(run, output, int((time.monotonic() - run.entered_at) * 1000))
 
@@ -287,8 +291,9 @@ class GraphRunner:
                 failures=run.tries,
                 error=decision.error.message,
                 child_traceback=error.traceback if isinstance(error, ChildError) else None,
-                exc_info=None if isinstance(error, ChildError | StepStoppedError) else error,
+                exc_info=None if isinstance(error, ChildError | StepStoppedError | OutputError) else error,
             )
+        release_values(error)
         await self._host.write(self._changes.failed(run, decision.error, decision.delay))
         run.has_slot = False
         if decision.delay is None:
