@@ -1,6 +1,5 @@
 """Encodes what an author's code returns as JSON, if it is what its annotation says and can be read again."""
 
-import threading
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -17,9 +16,6 @@ from headrace.workers.values import OutputError, error_text
 
 MAX_ITEMS: Final = 10_000
 # Outside of texts, where only a `msgspec.Raw` has them; frames of the event stream are single lines.
-# A value's own code may run in the turn of another job.
-_LARGE_TURN: Final = threading.Lock()
-_MAX_TURN_SECONDS: Final = 2.0
 _TO_ONE_LINE: Final = str.maketrans("\r\n", "  ")
 
 
@@ -42,16 +38,6 @@ def encode_output(node: Node, key: str, value: Any, limit: int) -> str:
         )
     _check_depth(encoded, levels, subject)
     return _check(value, encoded, node.decode_output, node.output_type, subject, "output_mismatch")
-
-
-def encode_large_output(node: Node, key: str, value: Any, limit: int) -> str:
-    """Return `encode_output`, called in a thread: one call after another, since each takes several copies."""
-    has_turn = _LARGE_TURN.acquire(timeout=_MAX_TURN_SECONDS)
-    try:
-        return encode_output(node, key, value, limit)
-    finally:
-        if has_turn:
-            _LARGE_TURN.release()
 
 
 def compute_items(node: Node, params: Any, limit: int) -> list[str]:

@@ -27,7 +27,9 @@ async def ask(ada: Api, query: str) -> dict[str, Any]:
 
 def columns_in(statements: list[str]) -> set[str]:
     """Return the columns with values of users, or with schemas, that *statements* read."""
-    pattern = r"\b(?:jobs\.(?:params|meta|result)|step_runs\.output|files\.meta|presets\.params|\w+\.\w+_schema)\b"
+    pattern = (
+        r"\b(?:jobs\.(?:params|meta|result)|step_runs\.output|files\.meta|presets\.params|\w+\.\w+_schema)\b"
+    )
     return set(re.findall(pattern, " ".join(statements)))
 
 

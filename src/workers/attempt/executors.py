@@ -1,6 +1,7 @@
 """Runs one try of one step in the event loop or in a thread, and stops it on request or after its timeout."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any, Final, Literal, Protocol, TypeVar
 
@@ -13,7 +14,7 @@ from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.waiting import StopSignal, wait_first, wait_for_end
 from headrace.workers.attribution import attributed, create_unmarked_task, marked
 from headrace.workers.containment import call_in_thread, contained
-from headrace.workers.outputs import encode_large_output, encode_output
+from headrace.workers.outputs import encode_output
 from headrace.workers.value_sizes import is_small
 from headrace.workers.values import OutputError
 
@@ -23,6 +24,9 @@ T = TypeVar("T")
 _COURTESY_SECONDS: Final = 0.2
 # How often a large output is encoded and checked if other coroutines may have changed it meanwhile.
 _MAX_ENCODINGS: Final = 3
+# A value's own code may run in the turn, and must not hold up other jobs for long.
+_TURN: Final = threading.Lock()
+_MAX_TURN_SECONDS: Final = 2.0
 # No change by another coroutine causes these errors.
 _LASTING: Final = frozenset({"output_invalid", "output_too_large"})
 
@@ -102,12 +106,12 @@ class LoopExecutor:
             return encode_output(*arguments)
         for _ in range(_MAX_ENCODINGS - 1):
             try:
-                return await self._call_in_thread(encode_large_output, *arguments)
+                return await self._call_in_thread(_encode_in_turn, *arguments)
             except Exception as error:
                 if isinstance(error, OutputError) and error.code in _LASTING:
                     raise
                 # Another coroutine may have changed the value meanwhile.
-        return await self._call_in_thread(encode_large_output, *arguments)
+        return await self._call_in_thread(_encode_in_turn, *arguments)
 
     async def _call_in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         future = call_in_thread(f"headrace-{self._node.name}-json", attributed(function), *arguments)
@@ -174,6 +178,16 @@ class ThreadExecutor:
 
     def release(self) -> None:
         self._future = None
+
+
+def _encode_in_turn(node: Node, key: str, value: Any, limit: int) -> str:
+    """Encode a large output, in a thread: one after another, since each takes several copies of it."""
+    has_turn = _TURN.acquire(timeout=_MAX_TURN_SECONDS)
+    try:
+        return encode_output(node, key, value, limit)
+    finally:
+        if has_turn:
+            _TURN.release()
 
 
 def build_executor(

@@ -67,6 +67,8 @@ class GraphRunner:
         self._running: dict[asyncio.Task[None], StepPlan] = {}
         self._active_at = 0.0
         self._waited_seconds = 0.0
+        # Where one output is too large, many beside it may be. The first one fails the job.
+        self._has_refused_output = False
         self.failure: JobError | None = None
         self.last_success: Change | None = None
 
@@ -242,8 +244,8 @@ class GraphRunner:
         except (*TRANSIENT, StoreError, ForkServerEndedError) as error:
             self._put_off(run, error)
         except Exception as error:  # noqa: BLE001  (a step may raise anything)
-            # Where one output is too large, those beside it are: the first one says so.
-            if not (isinstance(error, OutputError) and self._status.is_set):
+            if not (isinstance(error, OutputError) and self._has_refused_output):
+                self._has_refused_output |= isinstance(error, OutputError)
                 await self._step_failed(runner, run, error)
         else:
             await self._step_succeeded(run, output, int((time.monotonic() - run.entered_at) * 1000))
