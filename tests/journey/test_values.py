@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from headrace.adapters.database import StatementPool
-from headrace.adapters.migrations import alembic_commands
+from headrace.adapters.migrations import AlembicCommands
 from headrace.settings import Settings
 from support.harness import Api
 
@@ -130,9 +130,9 @@ async def test_a_large_result_is_stored_once_and_read_everywhere(
     assert (listed["result"], "result_omitted" in listed) == (None if is_large else expected, is_large)
 
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(alembic_commands(database_url).downgrade, "0011").result()
+        thread.submit(AlembicCommands(database_url).downgrade, "0013").result()
         (row,) = await database.fetch("SELECT result::text FROM jobs WHERE id = $1", job_id)
-        thread.submit(alembic_commands(database_url).upgrade, "head").result()
+        thread.submit(AlembicCommands(database_url).upgrade).result()
     assert msgspec.json.decode(row["result"]) == expected
 
 

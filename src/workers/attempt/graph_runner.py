@@ -244,9 +244,7 @@ class GraphRunner:
         except (*TRANSIENT, StoreError, ForkServerEndedError) as error:
             self._put_off(run, error)
         except Exception as error:  # noqa: BLE001  (a step may raise anything)
-            if not (isinstance(error, OutputError) and self._has_refused_output):
-                self._has_refused_output |= isinstance(error, OutputError)
-                await self._step_failed(runner, run, error)
+            await self._step_failed(runner, run, error)
         else:
             await self._step_succeeded(run, output, int((time.monotonic() - run.entered_at) * 1000))
 
@@ -283,6 +281,10 @@ class GraphRunner:
         self._publish_output(self._plan.groups[run.node.name])
 
     async def _step_failed(self, runner: StepRunner, run: StepPlan, error: Exception) -> None:
+        if isinstance(error, OutputError):
+            if self._has_refused_output:
+                return
+            self._has_refused_output = True
         run.tries += 1
         with runner.entry.running(), contained:
             decision = decide_retry(run.node, run.key, error, run.tries, self._claim.max_attempts)

@@ -59,8 +59,8 @@ _LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
 class StepHost:
     """The worker's side of `StepContext`, shared by all steps of one attempt.
 
-    *outputs* returns the outputs of the steps that are done, as JSON by step name. *store_failures* holds why a
-    file of a step run is not stored yet, by the key of the run.
+    *outputs* returns the outputs of the steps that are done, as JSON by step name. *store_failures* holds why
+    a file of a step run is not stored yet, by the key of the run.
     """
 
     def __init__(
