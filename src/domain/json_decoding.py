@@ -12,6 +12,7 @@ import msgspec
 from msgspec import inspect
 
 from headrace.domain.dear_numbers import has_many_dear_numbers
+from headrace.domain.json_costs import MAX_COST, number_cost
 
 Decode = Callable[[str | bytes], Any]
 
@@ -42,18 +43,23 @@ def decode_stored(value: Any) -> Any:
 
 
 def build_decoder(shape: Any) -> Decode:
-    """Return a function that decodes JSON as the type *shape*. JSON that a `msgspec.Raw` keeps is checked."""
+    """Return a function that decodes JSON as the type *shape*. JSON that a `msgspec.Raw` keeps is checked.
+
+    Types that keep the digits of numbers are read by msgspec, and only with as many numbers that it reads
+    slowly as a request may have: the function raises a `msgspec.DecodeError` for more.
+    """
     decode = msgspec.json.Decoder(shape).decode
     kinds = kinds_within(inspect.type_info(shape))
-    if any(isinstance(kind, inspect.RawType) for kind in kinds):
+    has_raw = any(isinstance(kind, inspect.RawType) for kind in kinds)
+    if any(isinstance(kind, _TEXT_KEEPING) for kind in kinds):
 
-        def decode_checked(raw: str | bytes) -> Any:
-            decode_json(raw)
+        def decode_digits(raw: str | bytes) -> Any:
+            _require_few_slow_numbers(raw)
+            if has_raw:
+                decode_json(raw)
             return decode(raw)
 
-        return decode_checked
-    if any(isinstance(kind, _TEXT_KEEPING) for kind in kinds):
-        return decode
+        return decode_digits
 
     def decode_as_shape(raw: str | bytes) -> Any:
         if not has_many_dear_numbers(raw):
@@ -61,6 +67,15 @@ def build_decoder(shape: Any) -> Decode:
         return msgspec.convert(decode_json(raw), shape, str_keys=True)
 
     return decode_as_shape
+
+
+def _require_few_slow_numbers(raw: str | bytes) -> None:
+    if not has_many_dear_numbers(raw):
+        return
+    if number_cost(raw.encode() if isinstance(raw, str) else raw) > MAX_COST:
+        raise msgspec.DecodeError(
+            "beside decimals or raw JSON, too many numbers are beyond 1e200 or have more than 19 digits"
+        )
 
 
 def _infinite_parts(value: Any, path: str) -> Iterator[str]:

@@ -6,7 +6,10 @@ MAX_REPEATED_BYTES: Final = 64 * 1024
 """Larger values, as JSON, are left out of lists, and results also of `job.succeeded`."""
 
 MAX_LISTED_BYTES: Final = 8 * 1024 * 1024
-"""The values in a list have so many bytes together, and the outputs of its jobs. Others are left out."""
+"""The values in a list have so many bytes together, and the outputs of its jobs. Others are left out.
+
+The values of an answer of GraphQL have as many together.
+"""
 
 
 class Omitted:

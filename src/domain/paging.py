@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Row, Select, Text, case, cast, func, select
+from sqlalchemy import ColumnElement, Row, Select, SQLColumnExpression, Text, case, cast, func, select
 from sqlalchemy.orm import InstrumentedAttribute, defer
 from sqlalchemy.orm.attributes import set_committed_value
 
@@ -60,12 +60,12 @@ async def fetch_objects(session: Session, matching: Select[tuple[T]], **page: An
     return [row[0] for row in rows], total
 
 
-def listed(columns: Sequence["InstrumentedAttribute[Any]"], order: Sequence[Any]) -> list[ColumnElement[Any]]:
+def listed(columns: Sequence[SQLColumnExpression[Any]], order: Sequence[Any]) -> list[ColumnElement[Any]]:
     """Return each of the JSON *columns* as a list in this *order* shows it, and then whether it is left out.
 
     A value is left out, and null, if it is too large, or if it does not fit behind those before it.
     """
-    sizes = [func.coalesce(func.octet_length(cast(column, Text)), 0) for column in columns]
+    sizes = [json_size(column) for column in columns]
     kept = [case((size <= MAX_REPEATED_BYTES, size), else_=0) for size in sizes]
     total = func.sum(sum(kept[1:], kept[0])).over(order_by=order, rows=(None, 0))
     pairs: list[ColumnElement[Any]] = []
@@ -73,6 +73,11 @@ def listed(columns: Sequence["InstrumentedAttribute[Any]"], order: Sequence[Any]
         is_kept = (size == 0) | ((size <= MAX_REPEATED_BYTES) & (total <= MAX_LISTED_BYTES))
         pairs += [case((is_kept, column)), ~is_kept]
     return pairs
+
+
+def json_size(column: SQLColumnExpression[Any]) -> ColumnElement[int]:
+    """Return the bytes of a JSON column; 0 where it is null."""
+    return func.coalesce(func.octet_length(cast(column, Text)), 0)
 
 
 def sort_order(

@@ -50,6 +50,8 @@ def call_in_thread(name: str, function: Callable[..., T], *arguments: Any) -> "a
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
     context = contextvars.copy_context()
+    # The traceback of an error keeps the variables of `work`, and they keep the future that keeps the error.
+    held = [arguments]
 
     def settle(value: Any, error: Exception | None) -> None:
         if future.done():
@@ -63,7 +65,7 @@ def call_in_thread(name: str, function: Callable[..., T], *arguments: Any) -> "a
         value: Any = None
         failure: Exception | None = None
         try:
-            value = context.run(function, *arguments)
+            value = context.run(function, *held.pop())
         except (StopIteration, asyncio.CancelledError) as error:  # a future cannot hold these
             failure = StepLeftError(error)
         except Exception as error:  # noqa: BLE001  (the graph runner handles it)

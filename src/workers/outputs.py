@@ -140,7 +140,6 @@ def _check(
     """
     try:
         read = decode(encoded)
-        text = encoded.decode()
     except msgspec.ValidationError as error:
         _require_readable(encoded, subject)
         reason = find_fault(value, error).reason
@@ -149,11 +148,16 @@ def _check(
         raise _unreadable(subject, error) from error
     is_same = are_equal(value, read) and compares_all(shape)
     loss = None if is_same else find_loss(value, read, shape)
+    del read  # before another copy of a value that may be large
     if loss is not None:
         raise OutputError(mismatch, f"{subject} would not be read as it was returned: {loss}")
     if ESCAPED_NUL in encoded and (path := find_nul(decode_json(encoded))) is not None:
         reason = at_path("holds a NUL character, which cannot be stored", path)
         raise OutputError("output_invalid", f"{subject} {reason}")
+    try:
+        text = encoded.decode()
+    except ValueError as error:  # see above
+        raise _unreadable(subject, error) from error
     return text.translate(_TO_ONE_LINE) if b"\n" in encoded or b"\r" in encoded else text
 
 

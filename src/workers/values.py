@@ -1,6 +1,9 @@
 """Turns values from an author's code into text and JSON that PostgreSQL can store."""
 
+import contextlib
+import inspect
 import math
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +16,10 @@ _MAX_FIELD_BYTES: Final = 500
 _MAX_ERROR_BYTES: Final = 16 * 1024
 _MAX_CODE_BYTES: Final = 64
 _MAX_MESSAGE_BYTES: Final = 4_000
+_MAX_CAUSES: Final = 100
+_MAY_BE_SUSPENDED: Final = (
+    inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
+)
 
 
 class OutputError(HeadraceError):
@@ -60,6 +67,23 @@ def finite_number(value: float) -> float:
     except OverflowError:
         return 0.0
     return number if math.isfinite(number) else 0.0
+
+
+def release_values(error: BaseException | None) -> None:
+    """Drop the traceback of an error that was logged, those of its causes, and the values in their frames.
+
+    The values may be large, and frames form a cycle with the task or future whose exception the error is.
+    """
+    for _ in range(_MAX_CAUSES):
+        if error is None:
+            return
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            # A coroutine or generator may be suspended, and would be closed.
+            if not frame.f_code.co_flags & _MAY_BE_SUSPENDED:
+                with contextlib.suppress(RuntimeError):  # it still runs
+                    frame.clear()
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def bytes_or_path(source: object) -> bytes | Path:

@@ -83,6 +83,26 @@ def texts(max_length: int) -> st.SearchStrategy[str]:
     return repeated(_UNITS_OF_TEXT, max_length)
 
 
+_FIELDS_OF_JOBS: Final = (
+    *("id", "state", "params", "meta", "result", "waitingFor", "progress", "createdAt", "owner{username}"),
+    *("tags{name}", "pipeline{name}", "pipeline{paramsSchema}", "steps(limit:%d){name state}"),
+    *("steps(limit:%d){output error{code}}", "files(limit:%d){name size}", "files(limit:%d){meta}"),
+)
+
+
+def accepted_queries() -> st.SearchStrategy[str]:
+    """Return GraphQL queries that are executed, unless they ask for too many fields."""
+    limits = st.sampled_from([1, 20, 100])
+    fields = st.lists(st.sampled_from(_FIELDS_OF_JOBS), min_size=1, max_size=8, unique=True)
+    return st.builds(_query_of_jobs, st.integers(1, 30), fields, limits, limits)
+
+
+def _query_of_jobs(lists: int, fields: list[str], limit: int, inner_limit: int) -> str:
+    below = " ".join(fields).replace("%d", str(inner_limit))
+    jobs = (f"j{number}:jobs(limit:{limit} offset:{number}){{{below}}}" for number in range(lists))
+    return f"{{{' '.join(jobs)}}}"
+
+
 def queries(max_length: int) -> st.SearchStrategy[str]:
     """Return GraphQL documents, few of which are valid."""
     shells = st.sampled_from(

@@ -5,6 +5,7 @@ Other processes of the machine do not count. The limit follows the speed of the 
 
 import asyncio
 import statistics
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ _ORDINARY: Final = msgspec.json.encode(
 _REFERENCE_SECONDS: Final = 0.002
 
 # More than any search has examples.
-_MIN_INPUTS: Final = 32
+_MAX_EXAMPLES: Final = 32
 
 
 class LoopMeter:
@@ -36,15 +37,16 @@ class LoopMeter:
 
     @contextmanager
     def installed(self) -> Iterator["LoopMeter"]:
-        """Measure every callback of asyncio's loop."""
-        run = asyncio.Handle._run
+        """Measure every callback of the loop of this thread. Other threads do not hold it."""
+        run, thread = asyncio.Handle._run, threading.get_ident()
 
         def measured(handle: asyncio.Handle) -> None:
             began = time.thread_time()
             try:
                 run(handle)
             finally:
-                self.longest = max(self.longest, time.thread_time() - began)
+                if threading.get_ident() == thread:
+                    self.longest = max(self.longest, time.thread_time() - began)
 
         asyncio.Handle._run = measured  # type: ignore[method-assign, assignment]
         try:
@@ -78,15 +80,16 @@ class LoopMeter:
 class Budget:
     """The time of one search."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, examples: int = _MAX_EXAMPLES) -> None:
         self._ends_at = time.monotonic() + seconds
+        self._examples = examples
         self._inputs = 0
 
     @property
     def is_spent(self) -> bool:
         """Whether to try no more inputs. The first ones are the examples."""
         self._inputs += 1
-        return self._inputs > _MIN_INPUTS and time.monotonic() > self._ends_at
+        return self._inputs > self._examples and time.monotonic() > self._ends_at
 
 
 def slowness() -> float:

@@ -4,7 +4,7 @@ What it has found stands below as examples. See `loop_meter.py` for what is meas
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Final
 
@@ -15,9 +15,11 @@ from hypothesis import HealthCheck, Phase, example, given, seed, target
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from fuzz.costly_inputs import json_bodies, queries, texts
+from fuzz.cost_requests import ADD_PARTS, ROUTES, bodies_of_findings, head_of, send
+from fuzz.costly_inputs import accepted_queries, json_bodies, queries, texts
 from fuzz.form import FORM, IS_FULL, SEED, costs
 from fuzz.loop_meter import Budget, LoopMeter
+from headrace.adapters.database import StatementPool
 from headrace.adapters.gc_tuning import collect_rarely, freeze_present_objects
 from headrace.adapters.messages import MessageRefusedError, MessageSigner
 from headrace.settings import ProviderSettings, Settings
@@ -29,15 +31,6 @@ SECONDS: Final = {"short": 1.0, "check": 6.0, "full": 75.0}[FORM]
 MAX_EXAMPLES: Final = 2_500 if IS_FULL else 150
 HEAD_BYTES: Final = 60_000
 BODY_BYTES: Final = 1 << 20 if IS_FULL else 1 << 19
-ROUTES: Final = (
-    ("POST", "/api/v1/jobs"),
-    ("POST", "/api/v1/jobs/batch"),
-    ("POST", "/api/v1/presets"),
-    ("POST", "/api/v1/tags"),
-    ("PATCH", "/api/v1/jobs/01900000-0000-7000-8000-000000000000"),
-    ("POST", "/graphql"),
-    ("POST", "/auth/refresh"),
-)
 NESTED: Final = st.recursive(
     st.integers(-(2**63), 2**64 - 1)
     | st.floats(allow_nan=False)
@@ -72,50 +65,17 @@ def budget() -> Budget:
 
 
 @pytest.fixture
+def query_budget() -> Budget:
+    return Budget(SECONDS, examples=6)
+
+
+@pytest.fixture
 async def token_api(settings: Settings) -> AsyncIterator[Api]:
     """An API where users sign in at a provider."""
     github = ProviderSettings(name="github", client_id="id", client_secret="secret")
     changes = {"auth": "token", "providers": ("github",), "provider_settings": (github,)}
     async with serving(msgspec.structs.replace(behind_proxy(settings), **changes)) as running:
         yield running
-
-
-async def send(api: Api, head: bytes, body: bytes = b"") -> None:
-    """Send a request whose response does not matter."""
-    port = api.http.base_url.port
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    with suppress(ConnectionError):
-        writer.write(
-            head + b"Host: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-        )
-        async with asyncio.timeout(60):
-            await reader.read()
-    writer.close()
-
-
-def head_of(api: Api, method: str, path: str) -> bytes:
-    """Return the first lines of a request by a user who may do everything."""
-    lines = [f"{method} {path} HTTP/1.1", "Content-Type: application/json"]
-    lines += [f"{name}: {value}" for name, value in Person(api, "ada").headers.items()]
-    return "".join(f"{line}\r\n" for line in lines).encode()
-
-
-def bodies_of_findings(test: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the bodies that held the loop for 20 ms to 20 s per MiB."""
-    many = 1 << 18
-    values = (
-        *(b"1e308," * (many // 6), b"1e-320," * (many // 7), b"[[]]," * (many // 5), b"[]," * (many // 3)),
-        *(b'"[","' * (many // 5), b'"1",' * (many // 4), b'"",' * (many // 3), b'"\\u0000",' * (many // 9)),
-        *(b"1.5," * (many // 4), b"1.0," * (many // 4), b"1," * (many // 2), b'{"a":{}},' * (many // 9)),
-        *((b"1." + b"0" * 130 + b"1,") * (many // 134), b'"\\\\' * (many // 4)),
-    )
-    for value in values:
-        for route in ROUTES[:2]:
-            start = b'{"pipeline":"ticks","params":{"count":[' if route == ROUTES[0] else b'{"jobs":['
-            test = example(route=route, body=start + value + (b"1]}}" if route == ROUTES[0] else b"1]}"))(
-                test
-            )
-    return example(route=("POST", "/auth/refresh"), body=b"[" + b"1e308," * 600 + b"1]")(test)
 
 
 @pytest.mark.slow
@@ -146,6 +106,44 @@ async def test_no_graphql_document_holds_the_loop(
         return
     head, body = head_of(api, "POST", "/graphql"), msgspec.json.encode({"query": query})
     target(await meter.check(f"the query {query[:90]!r}, {len(query)}", lambda _: send(api, head, body)))
+
+
+@pytest.fixture
+async def filled_api(api: Api, database: StatementPool) -> Api:
+    """The API with 130 jobs of ada, which have 100 steps and files each, and some values of 60 KiB."""
+    jobs = [{"pipeline": "ticks", "tags": ["a", "b"]}] * 130
+    response = await api.http.post(
+        "/api/v1/jobs/batch", json={"jobs": jobs}, headers=Person(api, "ada").headers
+    )
+    assert response.status_code == 202
+    await database.fetch(ADD_PARTS, msgspec.json.encode({"a": "x" * 60_000}).decode())
+    return api
+
+
+def in_jobs(fields: Iterable[str]) -> str:
+    """Return a query of those fields of as many jobs as one list has."""
+    return f"{{jobs(limit:100){{{' '.join(fields)}}}}}"
+
+
+@pytest.mark.slow
+@example(query="{jobs(limit:100){steps(limit:100){name}}}")
+@example(query="{jobs(limit:100){files(limit:100){name}}}")
+@example(query="{jobs(limit:70){params meta result id waitingFor steps(limit:1){output}}}")
+@example(query=in_jobs(f"a{number}:waitingFor" for number in range(30)))
+@example(query=in_jobs(f"a{number}:pipeline{{name}}" for number in range(30)))
+@example(
+    query=f"{{{' '.join(f'a{number}:jobs(limit:100){{id state owner{{id}}}}' for number in range(30))}}}"
+)
+@seed(SEED)
+@searching
+@given(query=accepted_queries())
+async def test_no_accepted_query_holds_the_loop(
+    filled_api: Api, meter: LoopMeter, query_budget: Budget, query: str
+) -> None:
+    if query_budget.is_spent:
+        return
+    head, body = head_of(filled_api, "POST", "/graphql"), msgspec.json.encode({"query": query})
+    target(await meter.check(f"the query {query[:200]!r}", lambda _: send(filled_api, head, body)))
 
 
 HEADERS: Final = ("Cookie", "Content-Type", "Accept", "Authorization", "X-Forwarded-For", "Range", "Origin")

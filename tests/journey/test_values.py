@@ -1,6 +1,7 @@
 """Values stay what they were, through every kind of step and two attempts; together they have limits."""
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import msgspec
 import pytest
 
 from headrace.adapters.database import StatementPool
+from headrace.adapters.migrations import AlembicCommands
 from headrace.settings import Settings
 from support.harness import Api
 
@@ -100,6 +102,51 @@ async def test_many_log_lines_are_gathered_in_order_and_none_is_lost(
 
     assert [row["message"] for row in lines] == [f"line {number}" for number in range(count)]
     assert commits["count"] < count / 10
+
+
+@pytest.mark.parametrize("lengths", [[100_000], [40_000, None, 3], [10], []])
+async def test_a_large_result_is_stored_once_and_read_everywhere(
+    service: Api, database: StatementPool, database_url: str, lengths: list[int | None]
+) -> None:
+    """The result is the list of the outputs of a step that is not the last one."""
+    job_id = (await service.submit("parts_result", params={"values": lengths}))["id"]
+    await service.finish(job_id)
+    expected = [None if length is None else "ü" * length for length in lengths]
+    is_large = len(msgspec.json.encode(expected)) > 65_536
+
+    (row,) = await database.fetch("SELECT result::text, result_step FROM jobs WHERE id = $1", job_id)
+    job = await service.job(job_id)
+    patched = (await service.http.patch(f"/api/v1/jobs/{job_id}", json={"meta": {"a": 1}})).json()
+    hello, *_ = await service.watch(job_id)
+    query = {"query": f'{{ job(id: "{job_id}") {{ result }} jobs {{ result }} }}'}
+    graph = (await service.http.post("/graphql", json=query)).json()
+    (listed,) = (await service.http.get("/api/v1/jobs")).json()["items"]
+
+    assert row["result_step"] == ("part" if is_large else None)
+    assert (row["result"] is None) == is_large
+    assert job["result"] == patched["result"] == expected
+    assert [frame["job"]["result"] for frame in (hello,) if frame["type"] == "hello"] == [expected]
+    assert graph == {"data": {"job": {"result": expected}, "jobs": [{"result": expected}]}}
+    assert (listed["result"], "result_omitted" in listed) == (None if is_large else expected, is_large)
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(AlembicCommands(database_url).downgrade, "0013").result()
+        (row,) = await database.fetch("SELECT result::text FROM jobs WHERE id = $1", job_id)
+        thread.submit(AlembicCommands(database_url).upgrade).result()
+    assert msgspec.json.decode(row["result"]) == expected
+
+
+async def test_outputs_beside_the_one_that_is_too_large_are_not_reported(
+    service: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    job_id = (await service.submit("large_result", params={"values": []}))["id"]
+    job = await service.finish(job_id)
+    failed = [event for event in await service.events(job_id) if event["type"] == "step.failed"]
+
+    assert job["error"]["code"] == "result_too_large"
+    assert len(failed) == 1
+    assert caplog.text.count("step_failed") == 1
+    assert "Traceback" not in caplog.text
 
 
 async def test_a_large_result_is_sent_with_its_job_only(service: Api) -> None:

@@ -77,13 +77,16 @@ def graph_controller(schema: Schema) -> type[Controller]:
             reads = ReadTransaction(services.sessions, current_user.reach)
             response: Response[Any] = Response({})
             try:
-                result = await self.execute_single(
-                    request,
-                    self.request_adapter_class(request),
-                    response,
-                    GraphContext(current_user, Loaders(reads), services.heavy_work),
-                    None,
-                    GraphQLRequestData(data.query, data.variables, data.operation_name, data.extensions),
+                # Parsing, validation and execution are Python code that can take more than 100 ms.
+                result = await services.heavy_work.run_coroutine_in_thread(
+                    self.execute_single(
+                        request,
+                        self.request_adapter_class(request),
+                        response,
+                        GraphContext(current_user, Loaders(reads)),
+                        None,
+                        GraphQLRequestData(data.query, data.variables, data.operation_name, data.extensions),
+                    )
                 )
             except RefusedError as error:
                 raise MalformedError(

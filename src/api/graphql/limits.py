@@ -1,7 +1,7 @@
 """Limits on what a query may cost. They are checked on its text and variables, before it is executed."""
 
-from collections.abc import AsyncIterator, Callable
-from typing import Any, Final, TypeVar
+from collections.abc import Iterator
+from typing import Any, Final
 
 from graphql import (
     DocumentNode,
@@ -18,21 +18,16 @@ from strawberry.types import ExecutionContext
 from headrace.api.graphql.measuring import Measure
 from headrace.api.graphql.merging import merged_selections
 from headrace.api.graphql.strawberry_internals import graphql_schema, has_operation_name, validate_document
-from headrace.domain.heavy_work import HeavyWork
-
-T = TypeVar("T")
 
 MAX_TOKENS: Final = 2_000
 MAX_DEPTH: Final = 10
 MAX_ALIASES: Final = 30
-# Fields of the answer. Each takes about 15 microseconds, during which the process does nothing else.
+# Fields of the answer. Each takes about 15 microseconds in the thread of the process.
 MAX_FIELDS: Final = 15_000
 # Selections of one field, or uses of fragments, at one place: validation compares each pair of them.
 MAX_REPEATS: Final = 20
 # All selections that validation compares; those of a fragment count at each place where it is used.
 MAX_SELECTIONS: Final = 2_000
-# Shorter queries are parsed and validated within a few milliseconds.
-_MAX_LOOP_CHARS: Final = 256
 
 
 class LimitError(GraphQLError):
@@ -44,27 +39,16 @@ class LimitError(GraphQLError):
 
 
 class QueryLimits(SchemaExtension):
-    """Parses and validates a query in strawberry's place: a long one in a thread, within limits.
+    """Parses and validates a query in strawberry's place, within limits."""
 
-    Both are Python code that can take more than 100 ms.
-    """
-
-    async def on_parse(self) -> AsyncIterator[None]:
-        text = self.execution_context.query or ""
-        self.execution_context.graphql_document = await self._run(parse_query, text)
+    def on_parse(self) -> Iterator[None]:
+        self.execution_context.graphql_document = parse_query(self.execution_context.query or "")
         yield
 
-    async def on_validate(self) -> AsyncIterator[None]:
+    def on_validate(self) -> Iterator[None]:
         # With a list in place, even an empty one, strawberry does not validate the query again.
-        self.execution_context.pre_execution_errors = await self._run(_find_errors, self.execution_context)
+        self.execution_context.pre_execution_errors = _find_errors(self.execution_context)
         yield
-
-    async def _run(self, function: Callable[..., T], argument: object) -> T:
-        context = self.execution_context
-        if len(context.query or "") <= _MAX_LOOP_CHARS:
-            return function(argument)
-        heavy_work: HeavyWork = context.context.heavy_work
-        return await heavy_work.run_in_thread(function, argument)
 
 
 def _find_errors(context: ExecutionContext) -> list[GraphQLError]:

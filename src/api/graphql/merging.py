@@ -49,7 +49,7 @@ def merged_selections(
                 used.add(name)
         pending: list[Sequence[SelectionSetNode]] = [[definition.selection_set]]
         while pending:
-            place = _merge(pending.pop(), fragments)
+            place = merge(pending.pop(), fragments)
             used.update(place.fragments)
             yield place
             for nodes in place.fields.values():
@@ -58,9 +58,10 @@ def merged_selections(
                     pending.append(below)
 
 
-def _merge(
+def merge(
     selection_sets: Sequence[SelectionSetNode], fragments: Mapping[str, FragmentDefinitionNode]
 ) -> MergedSelection:
+    """Merge the selections of one place."""
     place = MergedSelection({}, [])
     pending = list(selection_sets)
     merged: set[str] = set()

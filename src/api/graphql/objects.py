@@ -1,33 +1,63 @@
-"""GraphQL types with resolvers: jobs and presets, whose parts are loaded when a query selects them."""
+"""GraphQL types with resolvers: pipelines, jobs and presets, whose parts load when a query selects them."""
 
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
+import msgspec
 import strawberry
 from msgspec import Struct
-from strawberry.scalars import JSON
 
+from headrace.api.graphql.json_values import JSON
 from headrace.api.graphql.loaders import FirstOf, Loaders
 from headrace.api.graphql.paging import DEFAULT_NESTED_LIMIT, check_limit
-from headrace.api.graphql.types import ErrorNode, FileNode, OwnerNode, PipelineNode, StepNode, TagNode
+from headrace.api.graphql.strawberry_internals import selected_names
+from headrace.api.graphql.types import ErrorNode, FileNode, OwnerNode, PipelineStepNode, StepNode, TagNode
 from headrace.api.jobs.schemas import ErrorView, StepView
+from headrace.api.pipelines import GraphStep
 from headrace.api.schemas import view_of
 from headrace.domain.accounts.caller import CurrentUser
-from headrace.domain.heavy_work import HeavyWork
 from headrace.domain.jobs.models import Job
 from headrace.domain.jobs.states import JobState
+from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.read_model.results import OwnedJob, OwnedPreset
 
 
 class GraphContext(Struct):
-    """The context of every resolver: the caller, the loaders of the request, the thread of the process."""
+    """The context of every resolver: the caller and the loaders of the request."""
 
     user: CurrentUser
     loaders: Loaders
-    heavy_work: HeavyWork
 
 
 Info = strawberry.Info[GraphContext, None]
+
+JOB_VALUES: Final = frozenset({"params", "meta", "result"})
+"""The JSON values of a job."""
+
+
+@strawberry.type(name="Pipeline", description="One version of a pipeline.")
+class PipelineNode:
+    id: strawberry.Private[UUID]
+    name: str
+    version: int
+    description: str
+    steps: list[PipelineStepNode]
+    served: bool = strawberry.field(description="Whether a live worker runs jobs of this version.")
+
+    @classmethod
+    def of(cls, pipeline: PipelineVersion) -> "PipelineNode":
+        steps = msgspec.convert(pipeline.graph, list[GraphStep])
+        return view_of(cls, pipeline, steps=[PipelineStepNode.of(step) for step in steps])
+
+    @strawberry.field
+    async def params_schema(self, info: Info) -> JSON:
+        return JSON((await info.context.loaders.load_schemas(self.id)).params)
+
+    @strawberry.field
+    async def result_schema(self, info: Info) -> JSON | None:
+        schema: JSON | None = (await info.context.loaders.load_schemas(self.id)).result
+        return schema
 
 
 @strawberry.type(name="Job", description="One submitted run of a pipeline.")
@@ -66,6 +96,7 @@ class JobNode:
             job,
             job=job,
             pipeline_name=job.pipeline,
+            **{name: owned.values.get(name) for name in JOB_VALUES},
             error=job.error and ErrorNode.of(ErrorView(**job.error)),
             owner=OwnerNode.of(owned.owner),
             tags=[TagNode.of(tag) for tag in owned.tags],
@@ -84,14 +115,16 @@ class JobNode:
 
     @strawberry.field(description="The first step runs, in the order of the graph. `/steps` has them all.")
     async def steps(self, info: Info, limit: int = DEFAULT_NESTED_LIMIT) -> list[StepNode]:
-        runs = await info.context.loaders.steps.load(FirstOf(self.job, check_limit(limit)))
+        with_output = "output" in selected_names(info)
+        runs = await info.context.loaders.steps.load(FirstOf(self.job, check_limit(limit), with_output))
         reported = self.job.progress_steps or {}
         return [StepNode.of(StepView.of(run, reported)) for run in runs]
 
     @strawberry.field(description="The first files that the job's steps have made. `/files` has them all.")
     async def files(self, info: Info, limit: int = DEFAULT_NESTED_LIMIT) -> list[FileNode]:
-        files = await info.context.loaders.files.load(FirstOf(self.job, check_limit(limit)))
-        return [FileNode.of(file) for file in files]
+        with_meta = "meta" in selected_names(info)
+        files = await info.context.loaders.files.load(FirstOf(self.job, check_limit(limit), with_meta))
+        return [FileNode.of(row.file, row.meta) for row in files]
 
 
 @strawberry.type(name="Preset", description="Saved parameters of a pipeline.")
@@ -113,6 +146,7 @@ class PresetNode:
             cls,
             preset,
             pipeline_name=preset.pipeline,
+            params=owned.params,
             owner=OwnerNode.of(owned.owner),
             tags=[TagNode.of(tag) for tag in owned.tags],
         )

@@ -8,9 +8,11 @@ import strawberry
 
 from headrace.api.accounts.schemas import MeView
 from headrace.api.errors import InvalidInputError
-from headrace.api.graphql.objects import Info, JobNode, PresetNode
+from headrace.api.graphql.loaders import ValuesOf
+from headrace.api.graphql.objects import JOB_VALUES, Info, JobNode, PipelineNode, PresetNode
 from headrace.api.graphql.paging import DEFAULT_LIMIT, check_limit, check_offset
-from headrace.api.graphql.types import MeNode, PipelineNode, TagNode
+from headrace.api.graphql.strawberry_internals import selected_names
+from headrace.api.graphql.types import MeNode, TagNode
 from headrace.api.schemas import view_of
 from headrace.api.timestamps import check_timestamp
 from headrace.domain.jobs.filters import JobFilter
@@ -39,12 +41,15 @@ class Query:
         self, info: Info, filters: JobFilters | None = None, limit: int = DEFAULT_LIMIT, offset: int = 0
     ) -> list[JobNode]:
         job_filter = _job_filter(filters or JobFilters(), check_limit(limit), check_offset(offset))
-        jobs = await info.context.loaders.reads.run(lambda repository: repository.fetch_jobs(job_filter))
+        values = JOB_VALUES & selected_names(info)
+        jobs = await info.context.loaders.reads.run(
+            lambda repository: repository.fetch_jobs(job_filter, values)
+        )
         return [JobNode.of(job) for job in jobs]
 
     @strawberry.field(description="One job; null where there is none, or it is somebody else's.")
     async def job(self, info: Info, id: UUID) -> JobNode | None:  # noqa: A002  (its name for clients)
-        job = await info.context.loaders.jobs.load(id)
+        job = await info.context.loaders.jobs.load(ValuesOf(id, JOB_VALUES & selected_names(info)))
         return None if job is None else JobNode.of(job)
 
     @strawberry.field(description="The newest version of every pipeline, by name.")
@@ -64,7 +69,10 @@ class Query:
     @strawberry.field(description="The caller's presets, by title; an admin's are everybody's.")
     async def presets(self, info: Info, limit: int = DEFAULT_LIMIT, offset: int = 0) -> list[PresetNode]:
         page = check_limit(limit), check_offset(offset)
-        presets = await info.context.loaders.reads.run(lambda repository: repository.fetch_presets(*page))
+        with_params = "params" in selected_names(info)
+        presets = await info.context.loaders.reads.run(
+            lambda repository: repository.fetch_presets(*page, with_params=with_params)
+        )
         return [PresetNode.of(preset) for preset in presets]
 
     @strawberry.field(description="The caller's tags, by name; an admin's are everybody's.")

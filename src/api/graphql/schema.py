@@ -7,6 +7,7 @@ import strawberry
 from strawberry.extensions import DisableIntrospection
 from strawberry.schema.config import StrawberryConfig
 
+from headrace.api.graphql.json_values import JSON, JSON_VALUE
 from headrace.api.graphql.limits import QueryLimits
 from headrace.api.graphql.queries import Query
 from headrace.api.graphql.strawberry_internals import Names, Schema
@@ -19,7 +20,7 @@ def build_schema(*, may_introspect: bool) -> strawberry.Schema:
         query=Query,
         config=StrawberryConfig(
             name_converter=Names(),
-            scalar_map={BigInt: BIG_INT},
+            scalar_map={BigInt: BIG_INT, JSON: JSON_VALUE},
             disable_field_suggestions=not may_introspect,
         ),
         extensions=[QueryLimits] if may_introspect else [QueryLimits, DisableIntrospection],

@@ -16,6 +16,7 @@ from strawberry.schema.name_converter import NameConverter
 from strawberry.types import ExecutionContext
 from strawberry.types.enum import EnumValue, StrawberryEnumDefinition
 
+from headrace.api.graphql.merging import merge
 from headrace.domain.jobs.states import JobState, StepState
 
 
@@ -56,6 +57,13 @@ def has_operation_name(context: ExecutionContext) -> bool:
 def validate_document(context: ExecutionContext, document: DocumentNode) -> list[GraphQLError]:
     """Validate the document of a request with strawberry's rules and those of its extensions."""
     return schema_module.validate_document(graphql_schema(context.schema), document, context.validation_rules)
+
+
+def selected_names(info: strawberry.Info[Any, Any]) -> set[str]:
+    """Return the names of the fields that a query selects of the objects of the field that is resolved."""
+    field = info._raw_info
+    below = [node.selection_set for node in field.field_nodes if node.selection_set is not None]
+    return {node.name.value for nodes in merge(below, field.fragments).fields.values() for node in nodes}
 
 
 def post_controller(schema: strawberry.Schema) -> type[Controller]:

@@ -25,16 +25,21 @@ class ReadTransaction:
     def __init__(self, sessions: async_sessionmaker[AsyncSession], reach: Reach) -> None:
         self._sessions = sessions
         self._reach = reach
+        self._loop = asyncio.get_running_loop()
         self._lock = asyncio.Lock()
         self._repository: ReadRepository | None = None
         self._failure: Exception | None = None
 
     async def run(self, read: Callable[[ReadRepository], Awaitable[T]]) -> T:
-        """Run *read* on the repository.
+        """Run *read* on the repository, in the loop that has the connections; callers may run in another.
 
         Raises:
             Exception: the error of the first read that failed, for that read and for all after it.
         """
+        reading = asyncio.run_coroutine_threadsafe(self._run(read), self._loop)
+        return await asyncio.wrap_future(reading)
+
+    async def _run(self, read: Callable[[ReadRepository], Awaitable[T]]) -> T:
         async with self._lock:
             if self._failure is not None:
                 raise self._failure

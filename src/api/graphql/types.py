@@ -1,19 +1,17 @@
-"""GraphQL types without resolvers: owners, tags, files, steps, pipelines, the caller."""
+"""GraphQL types without resolvers: owners, tags, files, steps, the caller."""
 
 from datetime import datetime
-from typing import Final, NewType
+from typing import Any, Final, NewType
 from uuid import UUID
 
 import strawberry
-from strawberry.scalars import JSON
 
-from headrace.api.files.schemas import FileView
+from headrace.api.graphql.json_values import JSON
 from headrace.api.jobs.schemas import ErrorView, StepView
-from headrace.api.pipelines import GraphStep, PipelineView
+from headrace.api.pipelines import GraphStep
 from headrace.api.schemas import view_of
 from headrace.domain.files.models import File
 from headrace.domain.jobs.states import JobState, StepState, read_state
-from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.read_model.results import NamedTag, Owner
 
 BigInt = NewType("BigInt", int)
@@ -78,8 +76,8 @@ class FileNode:
     meta: JSON
 
     @classmethod
-    def of(cls, file: File) -> "FileNode":
-        return view_of(cls, FileView.of(file))
+    def of(cls, file: File, meta: Any) -> "FileNode":
+        return view_of(cls, file, sha256=file.sha256.hex(), meta=meta)
 
 
 @strawberry.type(
@@ -119,19 +117,3 @@ class PipelineStepNode:
     @classmethod
     def of(cls, step: GraphStep) -> "PipelineStepNode":
         return view_of(cls, step)
-
-
-@strawberry.type(name="Pipeline", description="One version of a pipeline.")
-class PipelineNode:
-    name: str
-    version: int
-    description: str
-    params_schema: JSON
-    result_schema: JSON | None
-    steps: list[PipelineStepNode]
-    served: bool = strawberry.field(description="Whether a live worker runs jobs of this version.")
-
-    @classmethod
-    def of(cls, pipeline: PipelineVersion) -> "PipelineNode":
-        view = PipelineView.of(pipeline)
-        return view_of(cls, view, steps=[PipelineStepNode.of(step) for step in view.steps])

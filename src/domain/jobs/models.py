@@ -61,7 +61,10 @@ def _is_one_of(kind: type[JobState] | type[StepState], name: str) -> CheckConstr
 
 
 class Job(UUIDv7AuditBase):
-    """One submitted run of a pipeline."""
+    """One submitted run of a pipeline.
+
+    A large result is not in *result*: it is the output of the step that *result_step* names, see `results`.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -120,6 +123,7 @@ class Job(UUIDv7AuditBase):
     params: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     meta: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     result: Mapped[Any | None] = mapped_column(JSON(none_as_null=True), default=None)
+    result_step: Mapped[str | None] = mapped_column(String(64), default=None)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True), default=None)
 
     queue: Mapped[str] = mapped_column(String(64), default="default")

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Select, Text, cast, delete, or_, select, text, update
 from sqlalchemy.orm import joinedload, selectinload
+from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.sql.base import ExecutableOption
 
 from headrace.domain.accounts.reach import Reach
@@ -14,9 +15,11 @@ from headrace.domain.base import DATABASE_NOW, Session
 from headrace.domain.events.encoding import EncodedEvent
 from headrace.domain.jobs.filters import Include, JobFilter
 from headrace.domain.jobs.models import Job, StepRun
+from headrace.domain.jobs.results import load_results
 from headrace.domain.jobs.settling import settle_steps_sql
 from headrace.domain.jobs.states import JobState, StepState
 from headrace.domain.jobs.step_lists import load_listed_steps
+from headrace.domain.omissions import OMITTED
 from headrace.domain.paging import SortColumns, fetch_objects, sort_order, substring_pattern
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.tags.links import set_tags
@@ -74,6 +77,9 @@ class JobRepository:
             options=_load_options(filters.include, is_list=True),
             large=(Job.params, Job.meta, Job.result),
         )
+        for job in jobs:
+            if job.result_step is not None:
+                set_committed_value(job, "result", OMITTED)
         if Include.STEPS in filters.include:
             await load_listed_steps(self._session, jobs)
         return jobs, total
@@ -127,7 +133,9 @@ class JobRepository:
         result = await self._session.execute(
             statement.options(*_load_options(include)).execution_options(populate_existing=True)
         )
-        return list(result.scalars())
+        jobs = list(result.scalars())
+        await load_results(self._session, jobs)
+        return jobs
 
 
 def matching_jobs(reach: Reach, filters: JobFilter) -> Select[tuple[Job]]:

@@ -1,9 +1,11 @@
-"""The results of nested reads: an object with its owner and its tags."""
+"""The results of nested reads: an object with its owner, its tags and the JSON values that were asked for."""
 
+from typing import Any
 from uuid import UUID
 
 from msgspec import Struct
 
+from headrace.domain.files.models import File
 from headrace.domain.jobs.models import Job
 from headrace.domain.presets.models import Preset
 
@@ -23,16 +25,40 @@ class NamedTag(Struct, frozen=True):
 
 
 class OwnedJob(Struct, frozen=True):
-    """A job with its owner, and its tags in the order of their names."""
+    """A job with its owner, and its tags in the order of their names.
+
+    *values* has those of `params`, `meta` and `result` that were asked for. *job* itself has none of them.
+    """
 
     job: Job
     owner: Owner
     tags: list[NamedTag]
+    values: dict[str, Any]
 
 
 class OwnedPreset(Struct, frozen=True):
-    """A preset with its owner, and its tags in the order of their names."""
+    """A preset with its owner, and its tags by name. *params* is None unless asked for."""
 
     preset: Preset
     owner: Owner
     tags: list[NamedTag]
+    params: Any = None
+
+
+class FileRow(Struct, frozen=True):
+    """A file with its *meta*, which is None unless asked for."""
+
+    file: File
+    meta: Any = None
+
+
+class Schemas(Struct, frozen=True):
+    """The schemas of a pipeline, as JSON."""
+
+    params: Any
+    result: Any
+
+    @property
+    def size(self) -> int:
+        """The bytes of both."""
+        return sum(memoryview(schema).nbytes for schema in (self.params, self.result) if schema is not None)

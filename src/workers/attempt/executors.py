@@ -1,6 +1,7 @@
 """Runs one try of one step in the event loop or in a thread, and stops it on request or after its timeout."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any, Final, Literal, Protocol, TypeVar
 
@@ -23,6 +24,9 @@ T = TypeVar("T")
 _COURTESY_SECONDS: Final = 0.2
 # How often a large output is encoded and checked if other coroutines may have changed it meanwhile.
 _MAX_ENCODINGS: Final = 3
+# A value's own code may run in the turn, and must not hold up other jobs for long.
+_TURN: Final = threading.Lock()
+_MAX_TURN_SECONDS: Final = 2.0
 # No change by another coroutine causes these errors.
 _LASTING: Final = frozenset({"output_invalid", "output_too_large"})
 
@@ -55,6 +59,9 @@ class StepExecutor(Protocol):
 
     async def kill(self) -> asyncio.Future[Any] | None:
         """End the try now. If that is impossible, return the future that is done when it has ended."""
+
+    def release(self) -> None:
+        """Forget the try, which has ended: its error would form a cycle with the executor."""
 
 
 class LoopExecutor:
@@ -99,12 +106,12 @@ class LoopExecutor:
             return encode_output(*arguments)
         for _ in range(_MAX_ENCODINGS - 1):
             try:
-                return await self._call_in_thread(encode_output, *arguments)
+                return await self._call_in_thread(_encode_in_turn, *arguments)
             except Exception as error:
                 if isinstance(error, OutputError) and error.code in _LASTING:
                     raise
                 # Another coroutine may have changed the value meanwhile.
-        return await self._call_in_thread(encode_output, *arguments)
+        return await self._call_in_thread(_encode_in_turn, *arguments)
 
     async def _call_in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         future = call_in_thread(f"headrace-{self._node.name}-json", attributed(function), *arguments)
@@ -129,6 +136,9 @@ class LoopExecutor:
         if not self._task.done():
             return self._task
         return self._in_thread if self._is_in_thread else None
+
+    def release(self) -> None:
+        self._task = None
 
     @property
     def _is_in_thread(self) -> bool:
@@ -165,6 +175,19 @@ class ThreadExecutor:
     async def kill(self) -> asyncio.Future[Any] | None:
         self._context.closed.set()
         return self._future
+
+    def release(self) -> None:
+        self._future = None
+
+
+def _encode_in_turn(node: Node, key: str, value: Any, limit: int) -> str:
+    """Encode a large output, in a thread: one after another, since each takes several copies of it."""
+    has_turn = _TURN.acquire(timeout=_MAX_TURN_SECONDS)
+    try:
+        return encode_output(node, key, value, limit)
+    finally:
+        if has_turn:
+            _TURN.release()
 
 
 def build_executor(
@@ -208,6 +231,7 @@ async def run_step(executor: StepExecutor, node: Node, stop: StopSignal) -> str:
     finally:
         if step.done():
             retrieve_exception(step)
+            executor.release()
         else:
             step.add_done_callback(retrieve_exception)
 

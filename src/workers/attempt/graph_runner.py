@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import cache, partial
 from typing import Final
 
 import structlog
@@ -28,7 +29,7 @@ from headrace.workers.attempt.waiting import wait_first
 from headrace.workers.child.fork import ForkServerEndedError
 from headrace.workers.containment import contained
 from headrace.workers.outputs import OutputSizes
-from headrace.workers.values import OutputError, error_text, job_error
+from headrace.workers.values import OutputError, error_text, job_error, release_values
 
 _log = structlog.get_logger(__name__)
 
@@ -66,6 +67,8 @@ class GraphRunner:
         self._running: dict[asyncio.Task[None], StepPlan] = {}
         self._active_at = 0.0
         self._waited_seconds = 0.0
+        # Where one output is too large, many beside it may be. The first one fails the job.
+        self._has_refused_output = False
         self.failure: JobError | None = None
         self.last_success: Change | None = None
 
@@ -136,7 +139,7 @@ class GraphRunner:
     def _publish_output(self, group: Group) -> None:
         """Make the output of a step that is done available to the steps after it."""
         if group.runs is not None and not group.left:
-            self._host.outputs[group.node.name] = self._plan.output_of(group)
+            self._host.outputs[group.node.name] = cache(partial(self._plan.output_of, group))
 
     async def _expand(self, runner: StepRunner) -> None:
         """Compute and store the items of unblocked `for_each` steps, once per job."""
@@ -152,6 +155,7 @@ class GraphRunner:
                     with runner.entry.running():
                         message = f"{type(error).__name__}: {error_text(error)}"
                     self.fail(job_error("items_failed", message, name))
+                release_values(error)
                 return
             if items is None:
                 return
@@ -277,6 +281,10 @@ class GraphRunner:
         self._publish_output(self._plan.groups[run.node.name])
 
     async def _step_failed(self, runner: StepRunner, run: StepPlan, error: Exception) -> None:
+        if isinstance(error, OutputError):
+            if self._has_refused_output:
+                return
+            self._has_refused_output = True
         run.tries += 1
         with runner.entry.running(), contained:
             decision = decide_retry(run.node, run.key, error, run.tries, self._claim.max_attempts)
@@ -287,8 +295,9 @@ class GraphRunner:
                 failures=run.tries,
                 error=decision.error.message,
                 child_traceback=error.traceback if isinstance(error, ChildError) else None,
-                exc_info=None if isinstance(error, ChildError | StepStoppedError) else error,
+                exc_info=None if isinstance(error, ChildError | StepStoppedError | OutputError) else error,
             )
+        release_values(error)
         await self._host.write(self._changes.failed(run, decision.error, decision.delay))
         run.has_slot = False
         if decision.delay is None:

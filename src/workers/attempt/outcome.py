@@ -77,12 +77,7 @@ def conclude(
         case StopReason.FAILED if failure is not None:
             return JobMove(target=JobState.FAILED, error=failure), JobFailed(error=failure)
         case _ if is_done:
-            result = _result(plan)
-            move = JobMove(target=JobState.SUCCEEDED, result=result)
-            encoded = result.encode()
-            if len(encoded) > MAX_REPEATED_BYTES:
-                return move, JobSucceeded(result=None, result_omitted=True)
-            return move, JobSucceeded(result=msgspec.Raw(encoded))
+            return _success(plan)
         case StopReason.OUT_OF_TIME:
             return JobMove(target=JobState.FAILED, error=JOB_TIMEOUT), JobFailed(error=JOB_TIMEOUT)
         case _:
@@ -119,8 +114,20 @@ def _requeue(
     return move, event
 
 
-def _result(plan: Plan) -> str:
-    for group in plan.groups.values():
-        if group.node.is_result:
-            return plan.output_of(group)
-    return "null"
+def _success(plan: Plan) -> tuple[JobMove, JobSucceeded]:
+    """Return the success of the job with its result; a large one is stored already, as its step's outputs."""
+    group = next((group for group in plan.groups.values() if group.node.is_result), None)
+    if group is None:
+        return _small_success("null", b"null")
+    # A result of many characters is not built, and one of few may still have many bytes.
+    if plan.output_chars(group) <= MAX_REPEATED_BYTES:
+        result = plan.output_of(group)
+        encoded = result.encode()
+        if len(encoded) <= MAX_REPEATED_BYTES:
+            return _small_success(result, encoded)
+    move = JobMove(target=JobState.SUCCEEDED, result_step=group.node.name)
+    return move, JobSucceeded(result=None, result_omitted=True)
+
+
+def _small_success(result: str, encoded: bytes) -> tuple[JobMove, JobSucceeded]:
+    return JobMove(target=JobState.SUCCEEDED, result=result), JobSucceeded(result=msgspec.Raw(encoded))

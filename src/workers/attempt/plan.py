@@ -147,6 +147,10 @@ class Plan:
         outputs = [run.output or "null" for run in group.runs or ()]
         return f"[{','.join(outputs)}]" if group.node.for_each else outputs[0]
 
+    def output_chars(self, group: Group) -> int:
+        """Return the characters of the outputs of a step that is done."""
+        return sum(len(run.output) for run in group.runs or () if run.output is not None)
+
     def _unblock(self, group: Group, ready_times: dict[str, float]) -> None:
         """Queue the runs of *group*. *ready_times*: when delayed runs may start, by key."""
         if group.runs is None:

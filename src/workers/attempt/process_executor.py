@@ -99,6 +99,9 @@ class ProcessExecutor:
                 self._task.cancel()
             await asyncio.wait({self._task})
 
+    def release(self) -> None:
+        self._task = None
+
     async def finish(self, stop: StopSignal) -> None:
         """Wait until nothing of the try runs any more. Its result is known, and its time limit is over.
 

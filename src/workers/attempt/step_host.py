@@ -59,8 +59,8 @@ _LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
 class StepHost:
     """The worker's side of `StepContext`, shared by all steps of one attempt.
 
-    *outputs* holds the outputs of the steps that are done, as JSON by step name. *store_failures* holds why a
-    file of a step run is not stored yet, by the key of the run.
+    *outputs* returns the outputs of the steps that are done, as JSON by step name. *store_failures* holds why
+    a file of a step run is not stored yet, by the key of the run.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class StepHost:
         self._unwritten_logs = 0
         self._saves = asyncio.Semaphore(_MAX_SAVES)
         self.dropped_logs = 0
-        self.outputs: dict[str, str] = {}
+        self.outputs: dict[str, Callable[[], str]] = {}
         self.store_failures: dict[str, StoreError] = {}
 
     async def write(self, change: Change) -> WriteResult:
@@ -274,4 +274,4 @@ class StepHost:
             raise PermanentError(
                 f"step {name!r} has not ended: let this one come after it", code="output_missing"
             )
-        return self.outputs[name]
+        return self.outputs[name]()

@@ -73,6 +73,21 @@ large_items = Pipeline("large_items", params=Values)
 large_items.add(each, for_each=lambda params: ("x" * 100_000 for _ in range(10_000)))
 
 
+@step
+async def part(context: StepContext[Values], item: Any) -> Any:
+    return None if item is None else "ü" * item
+
+
+@step
+async def after_parts(context: StepContext[Values]) -> int:
+    return len(await context.output(parts))
+
+
+parts_result = Pipeline("parts_result", params=Values)
+parts = parts_result.add(part, for_each=lambda params: params.values, result=True)
+parts_result.add(after_parts)
+
+
 @step(retries=3)
 async def mistaken(context: StepContext[Values]) -> dict[str, Any]:
     return "no object"  # type: ignore[return-value]  # the mistake

@@ -2,7 +2,9 @@
 
 import asyncio
 import dataclasses
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -24,7 +26,7 @@ from headrace.workers.containment import StepLeftError
 from headrace.workers.crash_record import CrashRecord, read_death
 from headrace.workers.outputs import encode_output
 from headrace.workers.value_sizes import is_small
-from headrace.workers.values import OutputError
+from headrace.workers.values import OutputError, release_values
 from support.patience import PATIENCE_SECONDS
 from support.scripted_child import RecordingHost
 
@@ -353,3 +355,65 @@ async def test_a_large_output_without_a_form_in_json_is_refused_once_and_in_a_th
     assert not any(Unread.in_loop)
     place = f"at `$[{count}]`" if count == 2_000 else "not in its first 100000 parts"
     assert str(caught.value).endswith(f"- {place}")
+
+
+class Heavy(list[str]):
+    """A value that tells when it is freed."""
+
+
+made: list[weakref.ref[Heavy]] = []
+
+
+def make_heavy() -> Heavy:
+    heavy = Heavy(["x" * 1000] * 400)
+    made.append(weakref.ref(heavy))
+    return heavy
+
+
+@step
+async def heavy_in_loop(context: Any) -> list[str]:
+    return make_heavy()
+
+
+@step
+def heavy_in_thread(context: Any) -> list[str]:
+    return make_heavy()
+
+
+@pytest.mark.parametrize("plain", [heavy_in_loop, heavy_in_thread])
+async def test_a_value_that_is_refused_is_freed_without_the_cycle_collector(
+    scene: Scene, plain: Step[..., Any]
+) -> None:
+    made.clear()
+    gc.disable()
+    try:
+        try:
+            await scene.run(plain, limit=1_000)
+        except OutputError as error:
+            release_values(error)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while made[0]() is not None:
+                await asyncio.sleep(0.01)
+    finally:
+        gc.enable()
+
+
+async def test_large_outputs_are_encoded_one_after_another(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, most = 0, 0
+
+    def watch(*arguments: Any) -> str:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        try:
+            return encode_output(*arguments)
+        finally:
+            running -= 1
+
+    monkeypatch.setattr(executors, "encode_output", watch)
+
+    await asyncio.gather(*(scene.run(heavy_in_loop) for _ in range(5)))
+
+    assert most == 1

@@ -30,15 +30,16 @@ _DELAYED_DUE_ORDER: Final = due_order_sql(_DELAYED_RUN_AT, "j.created_at", "j.pr
 _WRITE: Final = f"""
 WITH new AS (
     SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int[], $6::text[], $7::text[],
-                         $8::text[], $9::float8[], $10::float8[], $34::bool[], $36::float8[])
-    AS w(id, fence, write_no, events, logs, target, result, error, delay, progress, needs_process, waited)
+                         $8::text[], $9::float8[], $10::float8[], $34::bool[], $36::float8[], $37::text[])
+    AS w(id, fence, write_no, events, logs, target, result, error, delay, progress, needs_process, waited,
+         result_step)
 ), locked AS (
     SELECT j.id, j.fence, j.state, j.write_no, j.cancel_requested_at
     FROM jobs j JOIN new w ON w.id = j.id
     ORDER BY j.id FOR NO KEY UPDATE OF j
 ), judged AS (
     SELECT w.id, w.write_no, w.events, w.logs, w.result, w.error, w.progress, w.needs_process,
-        w.delay, w.waited, o.overruled,
+        w.delay, w.waited, w.result_step, o.overruled,
         CASE WHEN o.overruled THEN 'cancelled' ELSE w.target END AS target,
         CASE WHEN l.id IS NULL OR l.fence <> w.fence THEN 'lost'
              WHEN l.write_no >= w.write_no THEN 'before'
@@ -56,6 +57,7 @@ WITH new AS (
         updated_at = statement_timestamp(),
         state = coalesce(w.target, j.state),
         result = CASE WHEN w.target = 'succeeded' THEN w.result::json ELSE j.result END,
+        result_step = CASE WHEN w.target = 'succeeded' THEN w.result_step ELSE j.result_step END,
         error = CASE WHEN w.target = 'failed' THEN w.error::jsonb ELSE j.error END,
         progress = CASE WHEN w.target = 'succeeded' THEN 1 ELSE coalesce(w.progress, j.progress) END,
         progress_steps = CASE WHEN w.target IS NULL THEN j.progress_steps END,
@@ -147,6 +149,7 @@ class ChangeRepository:
         """
         needs_process = [(change.move and change.move.needs_process) or None for change in changes]
         waited = [(change.move and change.move.waited_seconds) or None for change in changes]
+        result_steps = [change.move and change.move.result_step for change in changes]
         blob_keys = [file.blob_key for change in changes for file in _newest_files(change)]
         return await self._database.fetch(
             _WRITE,
@@ -155,6 +158,7 @@ class ChangeRepository:
             _without_nulls(needs_process),
             blob_keys,
             _without_nulls(waited),
+            _without_nulls(result_steps),
         )
 
 

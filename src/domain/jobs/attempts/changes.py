@@ -42,6 +42,7 @@ class NewFile(Struct, kw_only=True, frozen=True):
 class JobMove(Struct, kw_only=True, frozen=True):
     """The end of an attempt, whose event is the last of its change.
 
+    *result_step* names the step whose stored outputs are the result, if that is too large to be stored twice.
     *delay_seconds* (without one, the job keeps its place in the queue), *needs_process* (its next step runs
     in a process) and *waited_seconds* (the part of its time that the attempt only waited for slots) are for
     `queued` only.
@@ -50,6 +51,7 @@ class JobMove(Struct, kw_only=True, frozen=True):
 
     target: JobState
     result: str | None = None
+    result_step: str | None = None
     error: JobError | None = None
     delay_seconds: float = 0.0
     needs_process: bool = False
