@@ -19,6 +19,7 @@ from headrace.adapters.database import StatementPool
 from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.engine import build_engine, expire_connections
 from headrace.adapters.event_bus import EventBus
+from headrace.adapters.freed_memory import FreedMemory
 from headrace.adapters.messages import MessageSigner
 from headrace.adapters.outages import Outages
 from headrace.adapters.probes import build_outages
@@ -98,6 +99,7 @@ async def run_services(
         services.doorbell.run(),
         services.publisher.run(),
         submission_batcher.run(),
+        FreedMemory().run(),
     )
     tasks = [asyncio.create_task(loop) for loop in loops]
     for task in tasks:

@@ -2,8 +2,11 @@
 
 import errno
 import socket
+from typing import Final
 
 from headrace.domain.errors import HeadraceError
+
+_ACCEPTS_PER_TURN: Final = 16
 
 
 class PortTakenError(HeadraceError):
@@ -33,3 +36,12 @@ def listen(host: str, port: int) -> socket.socket:
         reason = "it is in use" if error.errno == errno.EADDRINUSE else str(error.strerror).lower()
         raise PortTakenError(host, port, reason) from error
     return listener
+
+
+def listeners_of(listener: socket.socket) -> list[socket.socket]:
+    """Return *listener* and duplicates of it, so that several connections are accepted in a turn of the loop.
+
+    libuv accepts one a turn from each of them. A health check must not wait for hundreds of turns behind the
+    connections of a flood.
+    """
+    return [listener, *(listener.dup() for _ in range(_ACCEPTS_PER_TURN - 1))]

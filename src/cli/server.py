@@ -4,19 +4,18 @@ import asyncio
 import signal
 import socket
 import sys
-from functools import partial
 from typing import Final
 
 import uvicorn
 from litestar import Litestar
 
-from headrace.adapters.gc_tuning import freeze_present_objects
+from headrace.adapters.gc_tuning import collect_requests, freeze_present_objects
 from headrace.adapters.process_watch import ProcessWatch, watched_process
 from headrace.adapters.tasks import cancel_and_wait
-from headrace.api.server.connections import ConnectionLimit, connection_limit
-from headrace.api.server.http_protocol import HttpProtocol
-from headrace.api.server.websocket_protocol import WebSocketProtocol
+from headrace.api.server.config import server_config
+from headrace.api.server.connections import connection_limit
 from headrace.app import create_app
+from headrace.cli.listener import listeners_of
 from headrace.settings import Settings
 
 _SHUTDOWN_SECONDS: Final = 10
@@ -56,23 +55,13 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         server.stop_broken()
 
     app = create_app(settings, on_broken=stop_broken)
-    config = uvicorn.Config(
-        app,
-        http=partial(HttpProtocol, limit=ConnectionLimit(connection_limit(settings.max_connections))),  # type: ignore[arg-type]
-        ws=WebSocketProtocol,
-        ws_per_message_deflate=False,
-        ws_max_size=2 * 1024 * 1024,
-        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-        timeout_keep_alive=30,
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        # `api.auth.proxies` decides which peers may set forwarding headers.
-        proxy_headers=False,
+    config = server_config(
+        app, connection_limit(settings.max_connections), timeout_graceful_shutdown=_SHUTDOWN_SECONDS
     )
     freeze_present_objects()
+    collect_requests()
     with watched_process() as watch:
         server = ApiServer(config, app, watch)
-        server.run(sockets=[listener])
+        server.run(sockets=listeners_of(listener))
     if server.is_broken:
         sys.exit(1)

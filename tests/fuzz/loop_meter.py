@@ -34,6 +34,7 @@ class LoopMeter:
     def __init__(self) -> None:
         self.longest = 0.0
         self.dearest: tuple[float, str] = (0.0, "nothing")
+        self.has_failed = False
 
     @contextmanager
     def installed(self) -> Iterator["LoopMeter"]:
@@ -73,23 +74,39 @@ class LoopMeter:
     async def check(self, name: str, work: Callable[[int], Awaitable[Any]]) -> float:
         """Fail if *work* holds the loop for much longer than promised; return for how long it did."""
         least = await self.hold(name, work)
+        self.has_failed |= least >= MAX_HOLD_SECONDS * _TOLERANCE
         assert least < MAX_HOLD_SECONDS * _TOLERANCE, f"{name} holds the loop for {least * 1000:.0f} ms"
         return least
+
+
+class SearchEnded(BaseException):
+    """The time of a search is over. Hypothesis passes it on; of an `Exception` it would make a failure.
+
+    If a test just returned, hypothesis would go on for hours: its hill climbing is only bounded by the number
+    of better inputs, and a long body has thousands of places to change.
+    """
 
 
 class Budget:
     """The time of one search."""
 
-    def __init__(self, seconds: float, examples: int = _MAX_EXAMPLES) -> None:
+    def __init__(self, seconds: float, meter: LoopMeter, examples: int = _MAX_EXAMPLES) -> None:
         self._ends_at = time.monotonic() + seconds
         self._examples = examples
         self._inputs = 0
+        self._meter = meter
+        meter.has_failed = False
 
-    @property
-    def is_spent(self) -> bool:
-        """Whether to try no more inputs. The first ones are the examples."""
+    def spend(self) -> None:
+        """Count an input. The first ones are the examples; a failure is repeated, however long it takes.
+
+        Raises:
+            SearchEnded: the time is over.
+        """
         self._inputs += 1
-        return self._inputs > self._examples and time.monotonic() > self._ends_at
+        is_late = self._inputs > self._examples and time.monotonic() > self._ends_at
+        if is_late and not self._meter.has_failed:
+            raise SearchEnded
 
 
 def slowness() -> float:

@@ -20,7 +20,7 @@ from fuzz.costly_inputs import accepted_queries, json_bodies, queries, texts
 from fuzz.form import FORM, IS_FULL, SEED, costs
 from fuzz.loop_meter import Budget, LoopMeter
 from headrace.adapters.database import StatementPool
-from headrace.adapters.gc_tuning import collect_rarely, freeze_present_objects
+from headrace.adapters.gc_tuning import collect_requests, freeze_present_objects
 from headrace.adapters.messages import MessageRefusedError, MessageSigner
 from headrace.settings import ProviderSettings, Settings
 from support.harness import Api, serving
@@ -52,21 +52,21 @@ searching: Final = profile(
 @pytest.fixture(scope="module")
 def meter() -> Iterator[LoopMeter]:
     """Measure the loop with the cycle collector tuned as in a server."""
-    collect_rarely()
     freeze_present_objects()
+    collect_requests()
     with LoopMeter().installed() as installed:
         yield installed
     costs.append(installed.dearest)
 
 
 @pytest.fixture
-def budget() -> Budget:
-    return Budget(SECONDS)
+def budget(meter: LoopMeter) -> Budget:
+    return Budget(SECONDS, meter)
 
 
 @pytest.fixture
-def query_budget() -> Budget:
-    return Budget(SECONDS, examples=6)
+def query_budget(meter: LoopMeter) -> Budget:
+    return Budget(SECONDS, meter, examples=6)
 
 
 @pytest.fixture
@@ -86,8 +86,7 @@ async def token_api(settings: Settings) -> AsyncIterator[Api]:
 async def test_no_body_holds_the_loop(
     api: Api, meter: LoopMeter, budget: Budget, route: tuple[str, str], body: bytes
 ) -> None:
-    if budget.is_spent:
-        return
+    budget.spend()
     head = head_of(api, *route)
     held = await meter.check(f"{route} {body[:90]!r}, {len(body)} bytes", lambda _: send(api, head, body))
     target(held)
@@ -102,8 +101,7 @@ async def test_no_body_holds_the_loop(
 async def test_no_graphql_document_holds_the_loop(
     api: Api, meter: LoopMeter, budget: Budget, query: str
 ) -> None:
-    if budget.is_spent:
-        return
+    budget.spend()
     head, body = head_of(api, "POST", "/graphql"), msgspec.json.encode({"query": query})
     target(await meter.check(f"the query {query[:90]!r}, {len(query)}", lambda _: send(api, head, body)))
 
@@ -140,8 +138,7 @@ def in_jobs(fields: Iterable[str]) -> str:
 async def test_no_accepted_query_holds_the_loop(
     filled_api: Api, meter: LoopMeter, query_budget: Budget, query: str
 ) -> None:
-    if query_budget.is_spent:
-        return
+    query_budget.spend()
     head, body = head_of(filled_api, "POST", "/graphql"), msgspec.json.encode({"query": query})
     target(await meter.check(f"the query {query[:200]!r}", lambda _: send(filled_api, head, body)))
 
@@ -178,8 +175,7 @@ HEAD_ROUTES: Final = (
 async def test_no_head_holds_the_loop(
     api: Api, meter: LoopMeter, budget: Budget, route: tuple[str, str], name: str, value: str, query: str
 ) -> None:
-    if budget.is_spent:
-        return
+    budget.spend()
     await check_head(api, meter, route, name, value, query)
 
 
@@ -203,8 +199,8 @@ async def test_no_head_of_a_sign_in_holds_the_loop(
     value: str,
     query: str,
 ) -> None:
-    if not budget.is_spent:
-        await check_head(token_api, meter, route, name, value, query)
+    budget.spend()
+    await check_head(token_api, meter, route, name, value, query)
 
 
 async def check_head(
@@ -227,8 +223,7 @@ async def check_head(
 async def test_no_part_of_an_upload_holds_the_loop(
     api: Api, meter: LoopMeter, budget: Budget, disposition: str, other: str, content: str, boundary: str
 ) -> None:
-    if budget.is_spent:
-        return
+    budget.spend()
     border = "".join(filter(str.isalnum, boundary)) or "b"
     headers = Person(api, "ada").headers | {"Content-Type": f"multipart/form-data; boundary={border}"}
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
@@ -249,8 +244,7 @@ async def test_no_part_of_an_upload_holds_the_loop(
 async def test_no_message_of_a_client_holds_the_loop(
     api: Api, meter: LoopMeter, budget: Budget, message: bytes
 ) -> None:
-    if budget.is_spent:
-        return
+    budget.spend()
     ada = Person(api, "ada")
     job_id = await ada.submit("ticks", params={"count": 1})
     path = f"/api/v1/jobs/{job_id}/ws"
@@ -273,8 +267,7 @@ async def test_no_message_of_a_client_holds_the_loop(
 async def test_no_message_of_redis_holds_the_loop(
     meter: LoopMeter, budget: Budget, shape: str, value: Any, count: int
 ) -> None:
-    if budget.is_spent:
-        return
+    budget.spend()
     signer = MessageSigner("key")
     unsigned = msgspec.msgpack.encode([shape, *[[value]] * count])[: 1 << 18]
     raw = unsigned + signer._sign("channel", unsigned)

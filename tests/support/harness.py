@@ -6,7 +6,6 @@ import signal
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from functools import partial
 from typing import Any, Final
 from uuid import uuid4
 
@@ -17,9 +16,7 @@ import uvicorn
 from msgspec import Struct
 
 from headrace.adapters.servers import Servers, run_servers
-from headrace.api.server.connections import ConnectionLimit
-from headrace.api.server.http_protocol import HttpProtocol
-from headrace.api.server.websocket_protocol import WebSocketProtocol
+from headrace.api.server.config import server_config
 from headrace.app import create_app
 from headrace.settings import Settings
 from headrace.workers.main import RunningWorker, open_worker
@@ -94,18 +91,7 @@ async def open_api(address: str) -> AsyncIterator[Api]:
 async def serving(settings: Settings) -> AsyncIterator[Api]:
     """Run the API of *settings* in the event loop of the tests."""
     app = create_app(settings)
-    config = uvicorn.Config(
-        app,
-        port=0,
-        http=partial(HttpProtocol, limit=ConnectionLimit(settings.max_connections)),  # type: ignore[arg-type]
-        ws=WebSocketProtocol,
-        ws_per_message_deflate=False,
-        timeout_keep_alive=30,
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-    )
-    server = QuietServer(config)
+    server = QuietServer(server_config(app, settings.max_connections, port=0))
     running = asyncio.create_task(server.serve())
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not server.started:

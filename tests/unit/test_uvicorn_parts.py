@@ -20,7 +20,7 @@ from headrace.api.server.write_timeout import WriteTimeout
 TESTED: Final = "0.54"
 MIXINS: Final = (WriteTimeout, Intake, ReceiveTimeout)
 # Names that the classes define themselves. All their other public names are uvicorn's.
-OWN: Final = {"close_waiting", "on_write_timeout", "start_reading", "write_messages"} | (
+OWN: Final = {"close_waiting", "on_write_timeout", "start_reading", "turns", "write_messages"} | (
     (vars(Intake).keys() | vars(ReceiveTimeout).keys())
     - vars(asyncio.Protocol).keys()
     - vars(asyncio.BaseProtocol).keys()

@@ -114,7 +114,11 @@ class Authenticator:
         if task is None:
             task = self._in_flight[key] = asyncio.create_task(self._load(key, load))
             task.add_done_callback(partial(self._on_loaded, key))
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        finally:
+            # The frame is in the traceback of the task's error: it must not keep the task.
+            del task
 
     def _on_loaded(self, key: CacheKey, task: "asyncio.Task[CurrentUser]") -> None:
         del self._in_flight[key]

@@ -54,6 +54,7 @@ async def serve_stream(socket: Socket, stream: Stream, on_message: OnMessage, *,
         return "disconnected"
     finally:
         await cancel_and_wait([sender, listener])
+        stream.direct_writer = None
 
 
 def mark_accepted(socket: Socket) -> None:

@@ -4,48 +4,49 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
+import httptools
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from headrace.api.server.connections import ConnectionLimit
 from headrace.api.server.intake import Intake
 from headrace.api.server.receive_timeout import ReceiveTimeout
-from headrace.api.server.refusals import RequestRefusedError
+from headrace.api.server.refusals import Refusal, RefusalLog, RequestRefusedError
+from headrace.api.server.small_reads import SmallReads
+from headrace.api.server.turns import HEALTH_PATH, Turns
 from headrace.api.server.write_timeout import WriteTimeout, reset_connection
 
 _MAX_HEAD_BYTES: Final = 64 * 1024
 # More than that are refused by the application with a problem document; a head may hold 16,000.
 _MAX_HEADERS: Final = 256
 _MAX_PIPELINED: Final = 16
-_HEALTH: Final = b"/health/"
 
 
-_INVALID: Final = RequestRefusedError(b"400 Bad Request", "malformed", "the request is not valid HTTP")
-_HEAD_TOO_LARGE: Final = RequestRefusedError(
+_INVALID: Final = Refusal(b"400 Bad Request", "malformed", "the request is not valid HTTP")
+_HEAD_TOO_LARGE: Final = Refusal(
     b"431 Request Header Fields Too Large",
     "head_too_large",
     f"the head of a request has at most {_MAX_HEAD_BYTES} bytes",
 )
-_TOO_MANY_HEADERS: Final = RequestRefusedError(
+_TOO_MANY_HEADERS: Final = Refusal(
     b"431 Request Header Fields Too Large", "too_many_headers", "the request has too many headers"
 )
-_HOST_INVALID: Final = RequestRefusedError(
+_HOST_INVALID: Final = Refusal(
     b"400 Bad Request", "malformed", "a request has one Host header, not none or several"
 )
-_ENCODING_UNKNOWN: Final = RequestRefusedError(
+_ENCODING_UNKNOWN: Final = Refusal(
     b"501 Not Implemented", "transfer_encoding_unknown", "the only known transfer encoding is chunked"
 )
-_TOO_MANY_PIPELINED: Final = RequestRefusedError(
+_TOO_MANY_PIPELINED: Final = Refusal(
     b"429 Too Many Requests",
     "too_many_requests",
     f"at most {_MAX_PIPELINED} requests may wait on one connection",
 )
-_TOO_MANY_CONNECTIONS: Final = RequestRefusedError(
+_TOO_MANY_CONNECTIONS: Final = Refusal(
     b"503 Service Unavailable", "too_many_connections", "the service holds as many connections as it can"
 )
-_TOO_SLOW: Final = RequestRefusedError(
-    b"408 Request Timeout", "request_timeout", "the request has not arrived in time"
-)
+_TOO_SLOW: Final = Refusal(b"408 Request Timeout", "request_timeout", "the request has not arrived in time")
 
 
 class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
@@ -55,19 +56,27 @@ class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
     user wrote.
     """
 
-    def __init__(self, *args: Any, limit: ConnectionLimit, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, limit: ConnectionLimit, turns: Turns, refusal_log: RefusalLog, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.turns = turns
         self._limit = limit
+        self._refusal_log = refusal_log
         self._is_served = True
         self._is_upgraded = False
         self._is_head_open = False
         self._has_progressed = False
         self._head_bytes = 0
-        self._refusal: RequestRefusedError | None = None
+        self.flow: _IntakeFlow
+        self._refusal: Refusal | None = None
+        # uvicorn's `cycle` is the request that was parsed last; pipelined ones wait behind this one.
+        self._running: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = _IntakeFlow(transport, self.go_on)
+        transport.set_protocol(SmallReads(self))
         self._is_served = self._limit.admit(len(self.connections))
         if not self._is_served and self._limit.is_beyond_reserve(len(self.connections)):
             reset_connection(transport)
@@ -79,6 +88,8 @@ class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
         self._limit.remove_waiting(self)
         self.discard_held()
         super().connection_lost(exc)
+        self._disconnect_running()
+        self._break_cycles()
 
     def close_waiting(self) -> None:
         self.transport.close()
@@ -87,12 +98,21 @@ class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
         return not self.pipeline and not self.flow.read_paused and not self._is_upgraded
 
     def resume_transport(self) -> None:
-        if not self.flow.read_paused and not self.transport.is_closing():
+        if not self._is_upgraded and not self.flow.read_paused and not self.transport.is_closing():
             self.transport.resume_reading()
 
     def parse(self, data: bytes) -> None:
         self._has_progressed = False
-        super(Intake, self).data_received(data)
+        self._unset_keepalive_if_required()
+        # uvicorn would log a line for each request that its parser refuses.
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._refuse(self._refusal or _INVALID)
+            return
+        except httptools.HttpParserUpgrade:
+            if self._should_upgrade():
+                self.handle_websocket_upgrade()
         if self._is_upgraded:
             return
         self._head_bytes = 0 if self._has_progressed else self._head_bytes + len(data)
@@ -153,10 +173,24 @@ class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
         self.stop_receive_timer()
         self.discard_held()
         super().handle_websocket_upgrade()
+        self.transport.set_protocol(SmallReads(self.transport.get_protocol()))  # type: ignore[arg-type]
+        self._break_cycles()
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002
-        """Answer what the parser refused; uvicorn calls this for every error of its parser."""
-        self._refuse(self._refusal or _INVALID)
+    def _disconnect_running(self) -> None:
+        """Let the running request write nothing more."""
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _break_cycles(self) -> None:
+        """Let the memory be freed at once when the protocol ends, not by a rare run of Python's collector."""
+        self.flow.stop()
+        self.pipeline.clear()
+        self.cycle = self._running = self.parser = None  # type: ignore[assignment]
 
     def _check_head(self) -> None:
         """Refuse a head that proxies may read differently, and a request for which there is no place."""
@@ -172,22 +206,28 @@ class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
             self._raise(_HOST_INVALID)
         if len(self.pipeline) >= _MAX_PIPELINED:
             self._raise(_TOO_MANY_PIPELINED)
-        if not self._is_served and not self.url.startswith(_HEALTH):
+        if not self._is_served and not self.url.startswith(HEALTH_PATH.encode()):
             self._raise(_TOO_MANY_CONNECTIONS)
 
-    def _raise(self, refusal: RequestRefusedError) -> None:
+    def _raise(self, refusal: Refusal) -> None:
         self._refusal = refusal
-        raise refusal
+        raise RequestRefusedError(refusal)
 
-    def _refuse(self, refusal: RequestRefusedError) -> None:
+    def _refuse(self, refusal: Refusal) -> None:
         """Answer and close. A response that has begun is cut off, since nothing may be written into it."""
         self.stop_receive_timer()
         self.discard_held()
         if self.transport.is_closing():
             return
-        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
+        self._refusal_log.count(refusal.code)
+        if (
+            self._running is not None
+            and self._running.response_started
+            and not self._running.response_complete
+        ):
             reset_connection(self.transport)
             return
+        self._disconnect_running()
         self.transport.write(refusal.response())
         self.transport.close()
 
@@ -197,9 +237,13 @@ class _IntakeFlow(FlowControl):
 
     def __init__(self, transport: asyncio.Transport, go_on: Callable[[], None]) -> None:
         super().__init__(transport)
-        self._go_on = go_on
+        self._go_on: Callable[[], None] | None = go_on
 
     def resume_reading(self) -> None:
-        if self.read_paused:
+        if self.read_paused and self._go_on is not None:
             self.read_paused = False
             self._go_on()
+
+    def stop(self) -> None:
+        """Read nothing more: the connection is lost."""
+        self._go_on = None

@@ -1,26 +1,27 @@
 """Parses what a connection has received in small parts, so that other connections have their turns between.
 
-One read of a socket may hold a quarter of a megabyte. Of tiny frames or requests, that would take the event
-loop half a second.
+A few kilobytes of tiny frames or requests take the event loop tens of milliseconds.
 """
 
 import asyncio
 from typing import Final
 
-_PARTS_PER_TURN: Final = 2
+from headrace.api.server.turns import Turns
+
+_PARTS_AT_ONCE: Final = 2
 
 
 class Intake(asyncio.Protocol):
-    """A protocol that parses up to two parts in a turn of the event loop, and reads nothing more meanwhile.
+    """A protocol that parses up to two parts at once, and reads nothing more while it holds others.
 
-    Mix it in before uvicorn's protocol, which sets `transport` and `loop`.
+    Mix it in before uvicorn's protocol, which sets `transport`, and set `turns`.
     """
 
     transport: asyncio.Transport
-    loop: asyncio.AbstractEventLoop
+    turns: Turns
     part_bytes: int = 4 * 1024
     _held: bytearray | None = None
-    _is_turn_scheduled: bool = False
+    _is_queued: bool = False
 
     def may_parse(self) -> bool:
         """Return whether the next part may be parsed now."""
@@ -35,33 +36,33 @@ class Intake(asyncio.Protocol):
         raise NotImplementedError
 
     def data_received(self, data: bytes) -> None:
-        if not self._held and len(data) <= self.part_bytes and self.may_parse():
+        if (
+            not self._held
+            and len(data) <= self.part_bytes
+            and self.may_parse()
+            and self.turns.may_parse_at_once(data)
+        ):
             self.parse(data)
             return
         self._held = self._held or bytearray()
         self._held += data
         if not self.transport.is_closing():
             self.transport.pause_reading()
-        if not self._is_turn_scheduled:
-            self._take_turn()
+        self._enqueue()
 
     def go_on(self) -> None:
         """Parse what is held, or read again, after something has made the protocol wait."""
-        if not self._held:
+        if self._held:
+            self._enqueue()
+        else:
             self.resume_transport()
-        elif not self._is_turn_scheduled:
-            self._schedule_turn()
 
     def discard_held(self) -> None:
         self._held = None
 
-    def _schedule_turn(self) -> None:
-        self._is_turn_scheduled = True
-        self.loop.call_soon(self._take_turn)
-
-    def _take_turn(self) -> None:
-        self._is_turn_scheduled = False
-        for _ in range(_PARTS_PER_TURN):
+    def take_turn(self) -> None:
+        self._is_queued = False
+        for _ in range(_PARTS_AT_ONCE):
             if not self._held or self.transport.is_closing() or not self.may_parse():
                 break
             part = bytes(self._held[: self.part_bytes])
@@ -72,4 +73,9 @@ class Intake(asyncio.Protocol):
         elif not self._held:
             self.resume_transport()
         elif self.may_parse():
-            self._schedule_turn()
+            self._enqueue()
+
+    def _enqueue(self) -> None:
+        if not self._is_queued:
+            self._is_queued = True
+            self.turns.enqueue(self)

@@ -16,7 +16,8 @@ from websockets.frames import Frame, Opcode
 from headrace.api.server.flow_control import MIN_WINDOW, SendWindow
 from headrace.api.server.frame_budget import FrameBudget
 from headrace.api.server.intake import Intake
-from headrace.api.server.refusals import RequestRefusedError
+from headrace.api.server.refusals import Refusal
+from headrace.api.server.turns import Turns
 from headrace.api.server.write_timeout import WriteTimeout, reset_connection
 
 POLICY_VIOLATION: Final = 1008
@@ -30,7 +31,7 @@ _KEEPALIVE_PONG_SECONDS: Final = 14.0
 _PONG_SECONDS: Final = 24.0
 # After a close was sent, only the client's own close matters, which is small.
 _MAX_CLOSING_BYTES: Final = 1024
-_LINE_TOO_LONG: Final = RequestRefusedError(
+_LINE_TOO_LONG: Final = Refusal(
     b"431 Request Header Fields Too Large",
     "head_too_large",
     "a line in the head of a WebSocket's request has at most 8 KiB",
@@ -42,9 +43,11 @@ class WebSocketProtocol(WriteTimeout, Intake, WebSocketsSansIOProtocol):
 
     part_bytes = 512
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, turns: Turns, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.turns = turns
         self.read_paused = True
+        self.close_timeout = _CLOSE_TIMEOUT_SECONDS
         self._is_admitted = False
         self._budget = FrameBudget(self.loop.time())
         self._closing_bytes = 0
@@ -56,8 +59,13 @@ class WebSocketProtocol(WriteTimeout, Intake, WebSocketsSansIOProtocol):
         self._close_deadline: asyncio.TimerHandle | None = None
 
     async def run_asgi(self) -> None:
-        self.scope["extensions"] = {**(self.scope["extensions"] or {}), EXTENSION: self}  # type: ignore[dict-item]
-        await super().run_asgi()
+        extensions: dict[str, Any] = {**(self.scope["extensions"] or {}), EXTENSION: self}
+        self.scope["extensions"] = extensions
+        try:
+            await super().run_asgi()
+        finally:
+            # Without this cycle and that of the parser, its memory is free at once.
+            del extensions[EXTENSION]
 
     def data_received(self, data: bytes) -> None:
         if not self.handshake_initiated:
@@ -148,6 +156,7 @@ class WebSocketProtocol(WriteTimeout, Intake, WebSocketsSansIOProtocol):
         if self._close_deadline is not None:
             self._close_deadline.cancel()
         super().connection_lost(exc)
+        self.conn.parser.close()
         self._release_senders()
 
     def start_keepalive(self) -> None:

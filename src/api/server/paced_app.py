@@ -1,0 +1,86 @@
+"""Runs the requests of an application in turns: a step of each, within the budget of a turn."""
+
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any
+
+from uvicorn._types import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, ASGISendEvent, Scope
+
+from headrace.api.server.turns import HEALTH_PATH, TurnBudget, Turns
+
+AsgiApp = Callable[..., Coroutine[Any, Any, None]]
+
+
+class RequestEndedError(Exception):
+    """The application uses the connection of a request that has ended."""
+
+
+class PacedApp:
+    """An application whose requests wait once those of a turn have used up its time.
+
+    Health checks have a budget of their own, so a flood of other requests does not delay them.
+    """
+
+    def __init__(self, app: AsgiApp, turns: Turns) -> None:
+        self._app = app
+        self._turns = turns
+
+    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        is_health = scope["path"].startswith(HEALTH_PATH)
+        budget = self._turns.health if is_health else self._turns.handling
+        channel = _Channel(receive, send)
+        try:
+            await _run_in_turns(self._app(scope, channel.receive, channel.send), budget)
+        finally:
+            channel.cut()
+
+
+class _Channel:
+    """Passes messages between a request and its connection, which it releases at the end.
+
+    Litestar's objects are cycles of references, which only Python's collector frees. Each would keep the
+    connection and what it has buffered.
+    """
+
+    def __init__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        self._receive: ASGIReceiveCallable | None = receive
+        self._send: ASGISendCallable | None = send
+
+    def receive(self) -> Awaitable[ASGIReceiveEvent]:
+        if self._receive is None:
+            raise RequestEndedError
+        return self._receive()
+
+    def send(self, message: ASGISendEvent) -> Awaitable[None]:
+        if self._send is None:
+            raise RequestEndedError
+        return self._send(message)
+
+    def cut(self) -> None:
+        self._receive = self._send = None
+
+
+@types.coroutine
+def _run_in_turns(work: Coroutine[Any, Any, None], budget: TurnBudget) -> Generator[Any, None, None]:
+    """Run *work*; each of its steps, up to what it awaits next, begins while the turn has time left."""
+    error: BaseException | None = None
+    while True:
+        if budget.waiting or budget.is_over():
+            try:
+                yield from budget.wait()
+            except BaseException as raised:  # noqa: BLE001  (cancelled while it waits: the work must know)
+                error = raised
+        try:
+            awaited = work.send(None) if error is None else work.throw(error)
+        except StopIteration:
+            return
+        finally:
+            # The frame must not keep the error alive: the error's traceback holds the frame.
+            error = None
+        try:
+            yield awaited
+        except BaseException as raised:  # noqa: BLE001  (passed on to the work)
+            error = raised

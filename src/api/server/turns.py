@@ -1,0 +1,97 @@
+"""Shares the turns of the event loop among all connections, so that a health check never waits for long.
+
+A turn is as long as all the callbacks that are ready when it begins. In a flood those are hundreds, so each
+kind of work has a budget: what exceeds it waits for the next turn, behind what has waited longer.
+"""
+
+import asyncio
+import time
+import types
+from collections import deque
+from collections.abc import Callable, Generator
+from typing import Final, Protocol
+
+HEALTH_PATH: Final = "/health/"
+_HEALTH_REQUEST: Final = b"GET /health/"
+_PARSING_SECONDS: Final = 0.005
+_HANDLING_SECONDS: Final = 0.005
+_HEALTH_SECONDS: Final = 0.005
+# While so many requests wait for their turn, the heads of others stay unread in the kernel.
+_MAX_WAITING: Final = 64
+
+
+class TurnBudget:
+    """The time that one kind of work may take in a turn of the event loop, from its first piece on."""
+
+    __slots__ = ("_clock", "_ends_at", "_seconds", "waiting")
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._ends_at: float | None = None
+        self.waiting: deque[object] = deque()
+
+    def is_over(self) -> bool:
+        """Return whether the next piece of work must wait for the next turn. The first one never must."""
+        if self._ends_at is not None:
+            return self._clock() >= self._ends_at
+        self._ends_at = self._clock() + self._seconds
+        asyncio.get_running_loop().call_soon(self._end_turn)
+        return False
+
+    @types.coroutine
+    def wait(self) -> Generator[None, None, None]:
+        """Wait for a turn that has time left, behind those that have waited longer."""
+        ticket = object()
+        self.waiting.append(ticket)
+        try:
+            while self.waiting[0] is not ticket or self.is_over():
+                yield
+        finally:
+            self.waiting.remove(ticket)
+
+    def _end_turn(self) -> None:
+        self._ends_at = None
+
+
+class HoldingConnection(Protocol):
+    """A connection that holds bytes which are not parsed yet."""
+
+    def take_turn(self) -> None: ...
+
+
+class Turns:
+    """The budgets of a process, and the queue of connections that hold bytes."""
+
+    def __init__(self) -> None:
+        self.parsing = TurnBudget(_PARSING_SECONDS)
+        self.handling = TurnBudget(_HANDLING_SECONDS)
+        self.health = TurnBudget(_HEALTH_SECONDS)
+        self._holding: deque[HoldingConnection] = deque()
+        self._is_scheduled = False
+
+    def may_parse_at_once(self, data: bytes) -> bool:
+        """Return whether *data*, just read, need not queue behind what other connections hold."""
+        if not self._holding and self._may_parse():
+            return True
+        return data.startswith(_HEALTH_REQUEST) and not self.health.is_over()
+
+    def enqueue(self, connection: HoldingConnection) -> None:
+        """Give *connection* a turn behind the others. It must not be queued already."""
+        self._holding.append(connection)
+        if not self._is_scheduled:
+            self._schedule()
+
+    def _may_parse(self) -> bool:
+        return len(self.handling.waiting) < _MAX_WAITING and not self.parsing.is_over()
+
+    def _schedule(self) -> None:
+        self._is_scheduled = True
+        asyncio.get_running_loop().call_soon(self._run)
+
+    def _run(self) -> None:
+        self._is_scheduled = False
+        while self._holding and self._may_parse():
+            self._holding.popleft().take_turn()
+        if self._holding and not self._is_scheduled:
+            self._schedule()

@@ -1,0 +1,115 @@
+"""The work of a turn of the event loop: its time, and the order of those who wait."""
+
+import asyncio
+from itertools import pairwise
+
+from headrace.api.server.turns import TurnBudget, Turns
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_a_budget_is_over_after_its_time_and_fresh_in_the_next_turn() -> None:
+    clock = Clock()
+    budget = TurnBudget(0.005, clock)
+
+    first = budget.is_over()
+    clock.now = 0.004
+    in_time = budget.is_over()
+    clock.now = 0.005
+    late = budget.is_over()
+    await asyncio.sleep(0)
+    in_next_turn = budget.is_over()
+
+    assert (first, in_time, late, in_next_turn) == (False, False, True, False)
+
+
+class Holding:
+    """A connection with some parts to parse, each of which takes all the time of a turn."""
+
+    def __init__(self, name: str, parts: int, turns: Turns, clock: Clock, log: list[str]) -> None:
+        self._name = name
+        self._parts = parts
+        self._turns = turns
+        self._clock = clock
+        self._log = log
+
+    def take_turn(self) -> None:
+        self._log.append(self._name)
+        self._clock.now += 1
+        self._parts -= 1
+        if self._parts:
+            self._turns.enqueue(self)
+
+
+def turns_of(clock: Clock) -> Turns:
+    turns = Turns()
+    turns.parsing = TurnBudget(0.005, clock)
+    turns.health = TurnBudget(0.005, clock)
+    return turns
+
+
+async def test_connections_are_parsed_one_after_another_with_the_loop_between() -> None:
+    clock, log = Clock(), list[str]()
+    turns = turns_of(clock)
+
+    async def tick() -> None:
+        while True:
+            log.append("loop")
+            await asyncio.sleep(0)
+
+    ticking = asyncio.create_task(tick())
+    for name in ("first", "second", "third"):
+        turns.enqueue(Holding(name, 2, turns, clock, log))
+    while log.count("third") < 2:
+        await asyncio.sleep(0)
+    ticking.cancel()
+
+    assert [name for name in log if name != "loop"] == ["first", "second", "third"] * 2
+    assert all("loop" in pair for pair in pairwise(log)), log
+
+
+async def test_only_health_checks_pass_those_that_wait() -> None:
+    clock, log = Clock(), list[str]()
+    turns = turns_of(clock)
+    turns.enqueue(Holding("first", 1, turns, clock, log))
+
+    at_once = [
+        turns.may_parse_at_once(data)
+        for data in (b"POST /api/v1/jobs HTTP/1.1\r\n", b"GET /health/live HTTP/1.1\r\n")
+    ]
+
+    assert at_once == [False, True]
+
+
+async def test_a_flood_of_health_checks_has_a_budget_as_well() -> None:
+    clock, log = Clock(), list[str]()
+    turns = turns_of(clock)
+    turns.enqueue(Holding("first", 1, turns, clock, log))
+
+    in_time = turns.may_parse_at_once(b"GET /health/live HTTP/1.1\r\n")
+    clock.now += 1
+
+    assert in_time
+    assert not turns.may_parse_at_once(b"GET /health/live HTTP/1.1\r\n")
+
+
+async def test_nothing_is_parsed_while_many_requests_wait_to_be_handled() -> None:
+    clock, log = Clock(), list[str]()
+    turns = turns_of(clock)
+    turns.handling.waiting.extend(range(64))
+    turns.enqueue(Holding("first", 1, turns, clock, log))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    while_they_wait = list(log)
+
+    turns.handling.waiting.pop()
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+    assert (while_they_wait, log) == ([], ["first"])
