@@ -6,7 +6,7 @@ from uuid import UUID
 
 from advanced_alchemy.base import DefaultBase, UUIDv7AuditBase
 from advanced_alchemy.types import DateTimeUTC
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, LargeBinary, String
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, String
 from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -23,9 +23,10 @@ class File(UUIDv7AuditBase):
         CheckConstraint("size >= 0", name="size_not_negative"),
         CheckConstraint("length(sha256) = 32", name="sha256_length"),
         CheckConstraint("(job_id IS NULL) = (step IS NULL)", name="step_with_job"),
+        Index("ix_files_owner_size", "owner_id", postgresql_include=["size"]),
     )
 
-    owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     job_id: Mapped[UUID | None] = mapped_column(
         ForeignKey("jobs.id", ondelete="CASCADE"), index=True, default=None
     )

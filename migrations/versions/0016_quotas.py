@@ -1,0 +1,71 @@
+"""What submissions and uploads need to compare their owners' use with quotas
+
+`jobs_beyond_quotas` locks the owner of each submission until its statement ends, and only then counts the
+owner's jobs: in a function, each query sees what others have committed meanwhile. So two submissions at once
+cannot both take the last place. Without quotas nothing calls it.
+
+Revision ID: 0016
+Revises: 0011
+"""
+
+from alembic import op
+
+revision = "0016"
+down_revision = "0011"
+branch_labels = None
+depends_on = None
+works_with = "0010"
+
+
+def upgrade() -> None:
+    op.execute("""
+        CREATE FUNCTION jobs_beyond_quotas(
+            requests integer[], owners uuid[], counts integer[], keys text[],
+            max_queued integer, max_running integer
+        ) RETURNS TABLE (refused_request integer, refused_by text, used integer) LANGUAGE plpgsql AS $$
+        DECLARE
+            owner uuid;
+            submission record;
+            queued integer;
+            running integer;
+        BEGIN
+            FOR owner IN SELECT DISTINCT o.id FROM unnest(owners) AS o(id) ORDER BY o.id LOOP
+                PERFORM FROM users WHERE users.id = owner FOR NO KEY UPDATE;
+                SELECT count(*) FILTER (WHERE state = 'queued'), count(*) FILTER (WHERE state = 'running')
+                INTO queued, running
+                FROM jobs WHERE jobs.owner_id = owner AND jobs.state IN ('queued', 'running');
+                FOR submission IN
+                    SELECT s.request, s.jobs, s.key
+                    FROM unnest(requests, owners, counts, keys) AS s(request, owner_id, jobs, key)
+                    WHERE s.owner_id = owner ORDER BY s.request
+                LOOP
+                    CONTINUE WHEN EXISTS (
+                        SELECT FROM idempotency_keys i WHERE i.owner_id = owner AND i.key = submission.key
+                        AND i.created_at >= statement_timestamp() - interval '24 hours'
+                    );
+                    IF max_queued > 0 AND queued + submission.jobs > max_queued THEN
+                        refused_by := 'queued_jobs';
+                        used := queued;
+                    ELSIF max_running > 0 AND queued + running + submission.jobs > max_running THEN
+                        refused_by := 'running_jobs';
+                        used := queued + running;
+                    ELSE
+                        queued := queued + submission.jobs;
+                        CONTINUE;
+                    END IF;
+                    refused_request := submission.request;
+                    RETURN NEXT;
+                END LOOP;
+            END LOOP;
+        END $$
+    """)
+    op.create_index("ix_files_owner_size", "files", ["owner_id"], postgresql_include=["size"])
+    # drops: ix_files_owner_size takes its place
+    op.drop_index("ix_files_owner_id", table_name="files")
+
+
+def downgrade() -> None:
+    op.create_index("ix_files_owner_id", "files", ["owner_id"])
+    # drops: ix_files_owner_id takes its place
+    op.drop_index("ix_files_owner_size", table_name="files")
+    op.execute("DROP FUNCTION jobs_beyond_quotas")
