@@ -225,7 +225,7 @@ async def open_upload(person: Person) -> AsyncIterator[asyncio.Task[httpx.Respon
     try:
 
         async def has_begun() -> bool:
-            return (await quotas_of(person))["uploads"] == (1, 1)
+            return bool((await quotas_of(person))["uploads"] == (1, 1))
 
         await until_async(has_begun)
         yield task
