@@ -65,8 +65,9 @@ from headrace.domain.pipelines.service import (
     PipelineNotFoundError,
     PipelineUnknownError,
 )
-from headrace.domain.presets.errors import PresetInUseError, PresetTitleTakenError
+from headrace.domain.presets.errors import PresetInUseError, PresetTitleTakenError, TooManyPresetsError
 from headrace.domain.quotas.quotas import QuotaExceededError, StorageQuotaExceededError
+from headrace.domain.tags.errors import TooManyTagsError
 from headrace.domain.tags.service import TagNotFoundError, TagTakenError
 
 CODES: Final[dict[type[HeadraceError], tuple[int, str]]] = {
@@ -86,6 +87,8 @@ CODES: Final[dict[type[HeadraceError], tuple[int, str]]] = {
     KeyNotFoundError: (404, "api_key_not_found"),
     OwnAccountError: (409, "own_account"),
     TooManyKeysError: (409, "too_many_keys"),
+    TooManyPresetsError: (409, "too_many_presets"),
+    TooManyTagsError: (409, "too_many_tags"),
     JobNotFoundError: (404, "job_not_found"),
     PipelineNotFoundError: (404, "pipeline_not_found"),
     FileNotFoundInStoreError: (404, "file_not_found"),

@@ -16,6 +16,7 @@ from headrace.domain.jobs.submission.submission import (
     SubmissionKey,
 )
 from headrace.domain.quotas.quotas import NO_QUOTAS, QuotaExceededError, Quotas
+from headrace.domain.tags.errors import TooManyTagsError
 from headrace.domain.tags.insert_sql import insert_tags_sql
 
 _KEY_HAS_EXPIRED: Final = "created_at < statement_timestamp() - interval '24 hours'"
@@ -152,9 +153,15 @@ class SubmitRepository:
         return bool(await self._database.fetch("SELECT 1 FROM presets WHERE id = $1", preset_id))
 
     async def ensure_tags(self, owner_id: UUID, names: set[str]) -> dict[str, UUID]:
-        """Return the ids of these tags; insert those that the owner lacks."""
+        """Return the ids of these tags; insert those that the owner lacks.
+
+        Raises:
+            TooManyTagsError: the owner would have too many tags.
+        """
         ordered = sorted(names)
-        await self._database.fetch(_INSERT_TAGS, owner_id, [uuid7() for _ in ordered], ordered)
+        insertion = await self._database.fetch(_INSERT_TAGS, owner_id, [uuid7() for _ in ordered], ordered)
+        if not insertion[0]["room"]:
+            raise TooManyTagsError
         rows = await self._database.fetch(
             "SELECT name, id FROM tags WHERE owner_id = $1 AND name = ANY($2::text[])", owner_id, ordered
         )

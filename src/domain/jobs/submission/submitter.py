@@ -106,6 +106,7 @@ class Submitter:
             IdempotencyConflictError: the key was used with another request.
             JobDeletedError: the key was used for jobs that were all deleted since.
             QuotaExceededError: the owner would have more jobs queued or running than a quota allows.
+            TooManyTagsError: the owner would have too many tags.
             PresetNotFoundError: the preset of a spec does not exist.
             PresetBusyError: the preset of a spec is being changed.
             PipelineBusyError: a pipeline was registered again during each try.
