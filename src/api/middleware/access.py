@@ -114,7 +114,7 @@ class Admission(ASGIMiddleware):
         except TooManyStreamsError:
             await refuse(socket, TRY_AGAIN_LATER, "too_many_streams")
         except QuotaExceededError as error:
-            await refuse(socket, TRY_AGAIN_LATER, str(error), error="quota_exceeded")
+            await refuse(socket, TRY_AGAIN_LATER, f"quota_exceeded: {error}")
         except (TooManyHeadersError, QueryTooLargeError) as error:
             await refuse(socket, BAD_REQUEST, str(error))
         except DATABASE_TROUBLE as error:
