@@ -1,7 +1,7 @@
 """The statement that stores the submissions of many callers at once, with their keys, tags and events."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -23,18 +23,39 @@ _KEY_HAS_EXPIRED: Final = "created_at < statement_timestamp() - interval '24 hou
 
 _RUN_AT: Final = "coalesce(s.run_at, statement_timestamp())"
 
+
+class _QuotaSql(NamedTuple):
+    """The parts of the statement that refuse submissions beyond a quota; without quotas they are empty."""
+
+    refused: str = ""
+    unless_refused: str = ""
+    join_refused: str = ""
+    verdict: str = ""
+    columns: str = ""
+
+
 # The requests whose owners have used up a quota. The function locks the owners first.
-_REFUSED: Final = """
+_REFUSE: Final = _QuotaSql(
+    refused="""refused AS MATERIALIZED (
     SELECT refused_request AS request, refused_by AS quota, used
     FROM jobs_beyond_quotas($28::int[], $29::uuid[], $30::int[], $31::text[], $32, $33)
-"""
-_NONE_REFUSED: Final = "SELECT NULL::int AS request, NULL::text AS quota, NULL::int AS used WHERE false"
+), """,
+    unless_refused="AND k.request NOT IN (SELECT request FROM refused)",
+    join_refused="LEFT JOIN refused q ON q.request = r.request",
+    verdict="WHEN q.request IS NOT NULL THEN 'refused'",
+    columns=", q.quota, q.used",
+)
 
-# Presets and tags are locked as foreign keys would lock them. A preset that is deleted at the same time makes
-# its submission stale and a deleted tag leaves out its link, instead of failing the whole batch. Presets that
-# another transaction has locked are skipped, because it may delete the preset and take long.
-_STORE: Final = f"""
-, specs AS (
+
+def _store_sql(quota: _QuotaSql) -> str:
+    """Return the statement that stores submissions.
+
+    Presets and tags are locked as foreign keys would lock them. A preset that is deleted at the same time
+    makes its submission stale and a deleted tag leaves out its link, instead of failing the whole batch.
+    Presets that another transaction has locked are skipped, because it may delete the preset and take long.
+    """
+    return f"""
+WITH {quota.refused}specs AS (
     SELECT * FROM unnest($1::int[], $2::uuid[], $3::uuid[], $4::text[], $5::int[], $6::bool[],
                          $7::timestamptz[], $8::text[], $9::text[], $10::text[], $11::int[],
                          $12::timestamptz[], $13::int[], $14::float8[], $15::uuid[], $16::text[], $26::bool[])
@@ -60,7 +81,7 @@ _STORE: Final = f"""
     SELECT k.owner_id, k.key, k.body::jsonb, k.digest,
            convert_to(replace(k.response, $22, clock.at_text), 'UTF8'), statement_timestamp()
     FROM new_keys k CROSS JOIN clock
-    WHERE k.request NOT IN (SELECT request FROM stale UNION ALL SELECT request FROM refused)
+    WHERE k.request NOT IN (SELECT request FROM stale) {quota.unless_refused}
     ORDER BY k.owner_id, k.key
     ON CONFLICT (owner_id, key) DO UPDATE SET
         request = excluded.request, request_digest = excluded.request_digest, answer = excluded.answer,
@@ -68,13 +89,13 @@ _STORE: Final = f"""
     WHERE i.{_KEY_HAS_EXPIRED}
     RETURNING i.owner_id, i.key
 ), judged AS (
-    SELECT r.request, q.quota, q.used,
+    SELECT r.request{quota.columns},
            CASE WHEN s.request IS NOT NULL THEN 'stale'
-                WHEN q.request IS NOT NULL THEN 'refused'
+                {quota.verdict}
                 WHEN k.key IS NOT NULL AND t.key IS NULL THEN 'repeated' ELSE 'stored' END AS verdict
     FROM (SELECT DISTINCT request FROM specs) r
     LEFT JOIN stale s ON s.request = r.request
-    LEFT JOIN refused q ON q.request = r.request
+    {quota.join_refused}
     LEFT JOIN new_keys k ON k.request = r.request
     LEFT JOIN taken_keys t ON t.owner_id = k.owner_id AND t.key = k.key
 ), stored AS (
@@ -96,9 +117,9 @@ _STORE: Final = f"""
     JOIN stored ON stored.id = l.job_id
     JOIN tags t ON t.id = l.tag_id FOR KEY SHARE OF t
 )
-SELECT j.request, j.verdict, j.quota, j.used, clock.at_text, statement_timestamp() AS at
-FROM judged j CROSS JOIN clock
+SELECT j.*, clock.at_text, statement_timestamp() AS at FROM judged j CROSS JOIN clock
 """  # noqa: S608  (fragments of this code base)
+
 
 # A process of the previous release stores no digest.
 _FETCH_KEY: Final = """
@@ -115,8 +136,7 @@ class SubmitRepository:
     def __init__(self, database: Database, quotas: Quotas = NO_QUOTAS) -> None:
         self._database = database
         self._quotas = quotas
-        refused = _REFUSED if quotas.limit_jobs else _NONE_REFUSED
-        self._store = f"WITH refused AS MATERIALIZED ({refused}) {_STORE}"
+        self._store = _store_sql(_REFUSE if quotas.limit_jobs else _QuotaSql())
 
     async def store(self, submissions: Sequence[Submission]) -> list[StoreResult]:
         """Store each submission whole or not at all; *submissions* must have different keys."""
@@ -215,7 +235,7 @@ def _columns(submissions: Sequence[Submission]) -> list[Any]:
 
 
 def _quota_columns(submissions: Sequence[Submission], quotas: Quotas) -> list[Any]:
-    """Return the arguments of `_REFUSED`."""
+    """Return the arguments of `_REFUSE`."""
     rows = [
         (index, submission.owner_id, len(submission.jobs), submission.key and submission.key.name)
         for index, submission in enumerate(submissions)
