@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 import httpx
 import msgspec
@@ -208,6 +209,29 @@ async def test_deleting_a_file_frees_its_bytes(api: Api) -> None:
     await ada.ask("DELETE", f"/files/{file_id}")
 
     assert (await upload(ada, BYTES)).status_code == 201
+
+
+async def test_deleted_files_count_as_far_as_their_bytes_exceed_the_quota(api: Api) -> None:
+    ada, bob = Person(api, "ada"), Person(api, "bob")
+    for _ in range(2):
+        stored = await upload(ada, BYTES)
+        assert stored.status_code == 201, stored.text
+        await ada.ask("DELETE", f"/files/{stored.json()['id']}")
+
+    refusal = await upload(ada, 1)
+
+    refused(refusal, 413, quota="stored_bytes", used=BYTES, limit=BYTES)
+    assert (await quotas_of(ada))["stored_bytes"] == (BYTES, BYTES)
+    assert (await quotas_of(bob))["stored_bytes"] == (0, BYTES)
+
+
+async def test_replaced_bytes_wait_for_their_removal(api: Api, database: StatementPool) -> None:
+    ada = Person(api, "ada")
+    await upload(ada, 6_000)
+    for key in range(3):
+        await database.fetch("UPDATE files SET blob_key = $1", UUID(int=key))
+
+    assert (await quotas_of(ada))["stored_bytes"] == (6_000 + 3 * 6_000 - BYTES, BYTES)
 
 
 @asynccontextmanager

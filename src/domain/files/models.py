@@ -43,9 +43,13 @@ class BlobRemoval(DefaultBase):
     """A file with bytes that no row names any more. A trigger inserts it if a row is deleted or names others.
 
     The bytes are not removed before *at*; a worker that begins to remove them moves *at* into the future.
+    Until then *size* bytes count for *owner_id*; None: they count for nobody.
     """
 
     __tablename__ = "blob_removals"
+    __table_args__ = (Index("ix_blob_removals_owner", "owner_id", postgresql_include=["size"]),)
 
     file_id: Mapped[UUID] = mapped_column(primary_key=True)
     at: Mapped[datetime] = mapped_column(DateTimeUTC(timezone=True))
+    owner_id: Mapped[UUID | None] = mapped_column(default=None)
+    size: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")

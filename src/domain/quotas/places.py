@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from headrace.domain.base import Session
 from headrace.domain.quotas.quotas import QuotaExceededError, Quotas, StorageQuotaExceededError
-from headrace.domain.quotas.usage import STORED_BYTES_SQL
+from headrace.domain.quotas.usage import stored_bytes_sql
 
 _REFUSED_JOB: Final = text("""
 SELECT refused_by, used FROM jobs_beyond_quotas(
@@ -15,7 +15,7 @@ SELECT refused_by, used FROM jobs_beyond_quotas(
 )
 """)
 _LOCK_OWNER: Final = text("SELECT id FROM users WHERE id = :owner_id FOR NO KEY UPDATE")
-_STORED_BYTES: Final = text(STORED_BYTES_SQL.format(":owner_id"))
+_STORED_BYTES: Final = text(stored_bytes_sql(":owner_id", ":limit"))
 
 
 async def require_place(session: Session, owner_id: UUID, quotas: Quotas) -> None:
@@ -43,6 +43,7 @@ async def require_space(session: Session, owner_id: UUID, size: int, quotas: Quo
         return
     # The next statement sees the files of those that have held the lock before.
     await session.execute(_LOCK_OWNER, {"owner_id": owner_id})
-    used = (await session.execute(_STORED_BYTES, {"owner_id": owner_id})).scalar_one()
-    if used + size > quotas.stored_bytes:
-        raise StorageQuotaExceededError(used, quotas.stored_bytes)
+    limit = quotas.stored_bytes
+    used = (await session.execute(_STORED_BYTES, {"owner_id": owner_id, "limit": limit})).scalar_one()
+    if used + size > limit:
+        raise StorageQuotaExceededError(used, limit)

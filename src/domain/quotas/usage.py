@@ -7,8 +7,23 @@ from uuid import UUID
 from headrace.domain.database import Database
 from headrace.domain.quotas.quotas import Quotas, QuotaUsage, StorageQuotaExceededError
 
-STORED_BYTES_SQL: Final = "SELECT coalesce(sum(size), 0)::bigint AS used FROM files WHERE owner_id = {}"
 
+def stored_bytes_sql(owner_id: str, limit: str) -> str:
+    """Return a query for the bytes of an owner's files; the arguments are placeholders of either style.
+
+    Bytes of deleted files that are not removed yet count as far as they exceed the limit, so that an owner
+    who uploads and deletes again and again takes at most twice the limit.
+    """
+    return f"""
+        SELECT (
+            SELECT coalesce(sum(size), 0)::bigint FROM files WHERE owner_id = {owner_id}
+        ) + greatest((
+            SELECT coalesce(sum(size), 0)::bigint FROM blob_removals WHERE owner_id = {owner_id}
+        ) - CAST({limit} AS bigint), 0) AS used
+    """  # noqa: S608  (placeholders of this code base)
+
+
+_STORED_BYTES: Final = stored_bytes_sql("$1", "$2")
 _JOBS: Final = """
 SELECT count(*) FILTER (WHERE state = 'queued') AS queued, count(*) AS unfinished
 FROM jobs WHERE owner_id = $1 AND state IN ('queued', 'running')
@@ -23,8 +38,8 @@ class OwnerUsage:
         self._quotas = quotas
 
     async def fetch_stored_bytes(self, owner_id: UUID) -> int:
-        """Return the bytes of all files of an owner."""
-        rows = await self._database.fetch(STORED_BYTES_SQL.format("$1"), owner_id)
+        """Return the bytes of an owner's files."""
+        rows = await self._database.fetch(_STORED_BYTES, owner_id, self._quotas.stored_bytes)
         used: int = rows[0]["used"]
         return used
 
