@@ -8,14 +8,14 @@ Removals get the owner and the size of the bytes that wait for them, because the
 that exist already count for nobody.
 
 Revision ID: 0016
-Revises: 0011
+Revises: 0013
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0016"
-down_revision = "0011"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 works_with = "0010"
