@@ -50,6 +50,7 @@ from headrace.domain.heavy_work import HeavyWork
 from headrace.domain.jobs.overview.overview_repository import OverviewRepository
 from headrace.domain.jobs.submission.submit_repository import SubmitRepository
 from headrace.domain.jobs.submission.submitter import Submitter
+from headrace.domain.quotas.usage import OwnerUsage
 from headrace.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -87,7 +88,7 @@ async def run_services(
     """
     outages = build_outages(str(settings.database_url), settings.redis_url, settings.blob_dir)
     connections = await _connect(settings, outages)
-    submission_batcher = SubmissionBatcher(SubmitRepository(connections.submit_pool).store)
+    submission_batcher = SubmissionBatcher(SubmitRepository(connections.submit_pool, settings.quotas).store)
     services = _build_services(settings, tokens, connections, submission_batcher, outages)
     app.state.update(State({"services": services}))
     await asyncio.to_thread(services.blobs.restrict)
@@ -167,6 +168,7 @@ def _build_services(
         publisher=RedisPublisher(redis, signer),
         submitter=Submitter(connections.submit_pool, submission_batcher.store, heavy_work),
         heavy_work=heavy_work,
+        usage=OwnerUsage(pool, settings.quotas),
         blobs=BlobStore(
             settings.blob_dir, max_bytes=settings.max_file_bytes, report=outages.storage.report_from_thread
         ),

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 from msgspec import Meta
 
+from headrace.domain.quotas.quotas import Quotas
 from headrace.settings_checks import SAMPLE_SECRET, SettingsError, check_settings, provider_variable
 
 __all__ = [
@@ -81,11 +82,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_job_output_bytes: Annotated[int, Meta(ge=1024)] = 16 * _MiB
     max_items_bytes: Annotated[int, Meta(ge=1024)] = 4 * _MiB
     max_result_bytes: Annotated[int, Meta(ge=1024)] = 1 * _MiB
+    max_job_file_bytes: Annotated[int, Meta(ge=1)] = 1024 * _MiB
     max_streams_per_user: Annotated[int, Meta(ge=0)] = 10_000
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
     rate_limit_user: Annotated[int, Meta(ge=0, le=10_000_000)] | None = None
     rate_limit_address: Annotated[int, Meta(ge=0, le=10_000_000)] | None = None
     rate_limit_login: Annotated[int, Meta(ge=0, le=10_000_000)] | None = None
+
+    quota_queued_jobs: Annotated[int, Meta(ge=0, le=100_000_000)] = 0
+    quota_running_jobs: Annotated[int, Meta(ge=0, le=100_000_000)] = 0
+    quota_stored_bytes: Annotated[int, Meta(ge=0, le=2**62)] = 0
+    quota_uploads: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    quota_streams: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    quota_requests: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
 
     @property
     def heartbeat_seconds(self) -> float:
@@ -107,6 +116,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if configured is not None:
             return configured
         return 0 if self.env == "local" else _REQUESTS_PER_MINUTE[limit]
+
+    @property
+    def quotas(self) -> Quotas:
+        """What each user may use. Quotas that are not set do not hold, as in local mode."""
+        return Quotas(**{name: getattr(self, f"quota_{name}") for name in Quotas.__struct_fields__})
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import math
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 from uuid import UUID, uuid4
@@ -120,8 +120,12 @@ class BlobStore:
                 await anyio.to_thread.run_sync(self._publish, file_id, stored, temporary, target)
         return stored
 
-    def put(self, file_id: UUID, source: bytes | Path) -> StoredBlob:
+    def put(
+        self, file_id: UUID, source: bytes | Path, on_bytes: Callable[[int], object] | None = None
+    ) -> StoredBlob:
         """Store bytes, or a copy of the file at a path. This blocks: call it in a thread.
+
+        *on_bytes* gets the size of each chunk before it is written, and may raise an error.
 
         Raises:
             BlobTooLargeError: the source exceeds the limit; nothing is kept.
@@ -137,6 +141,11 @@ class BlobStore:
             size = 0
             for chunk in _chunks(content):
                 size += len(chunk)
+                # A file may grow while it is read.
+                if size > self._max_bytes:
+                    raise BlobTooLargeError(self._max_bytes)
+                if on_bytes is not None:
+                    on_bytes(len(chunk))
                 digest.update(chunk)
                 with store_errors(self._report):
                     target.write(chunk)

@@ -65,19 +65,26 @@ class PermitResult(Struct, frozen=True):
 class LocalLimiter:
     """Buckets of this process, for the 10,000 most recent keys. An evicted key starts with a full bucket."""
 
-    def __init__(self) -> None:
+    def __init__(self, window_seconds: float = _MINUTE_SECONDS) -> None:
+        """A bucket holds the permits of *window_seconds*."""
+        self._window = window_seconds
         self._full_at: OrderedDict[str, float] = OrderedDict()
 
-    def acquire(self, key: str, per_minute: int, *, now: float) -> PermitResult:
-        """Take a permit. *now* comes from any monotonic clock, in seconds."""
-        gap = _MINUTE_SECONDS / per_minute
+    def acquire(self, key: str, permits: int, *, now: float) -> PermitResult:
+        """Take one of the *permits* of a window. *now* comes from any monotonic clock, in seconds."""
+        gap = self._window / permits
         full_at = max(self._full_at.pop(key, now), now)
-        free = int((_MINUTE_SECONDS - (full_at - now)) / gap + 0.001)
+        free = int((self._window - (full_at - now)) / gap + 0.001)
         if free > 0:
             full_at += gap
         self._full_at[key] = full_at
         _trim(self._full_at)
-        return _result(gap, free > 0, max(free - 1, 0), full_at - now)
+        return _result(gap, free > 0, max(free - 1, 0), full_at - now, window=self._window)
+
+    def used(self, key: str, permits: int, *, now: float) -> int:
+        """Return how many of the *permits* of a window are taken."""
+        missing = max(self._full_at.get(key, now) - now, 0.0)
+        return min(math.ceil(missing / (self._window / permits) - 0.001), permits)
 
 
 class _Batch(Struct):
@@ -192,15 +199,21 @@ def _parse(reply: Any, size: int, per_minute: int) -> tuple[int, int, int]:
 
 
 def _result(
-    gap: float, is_granted: bool, left: int, full_seconds: float, *, is_fresh: bool = True
+    gap: float,
+    is_granted: bool,
+    left: int,
+    full_seconds: float,
+    *,
+    is_fresh: bool = True,
+    window: float = _MINUTE_SECONDS,
 ) -> PermitResult:
-    retry = 0.0 if is_granted else _retry_seconds(gap, full_seconds)
+    retry = 0.0 if is_granted else _retry_seconds(gap, full_seconds, window)
     return PermitResult(is_granted, left, retry, max(full_seconds, 0.0), is_fresh)
 
 
-def _retry_seconds(gap: float, full_seconds: float) -> float:
+def _retry_seconds(gap: float, full_seconds: float, window: float = _MINUTE_SECONDS) -> float:
     """Return the seconds until one permit is free: all but one are still missing then."""
-    return max(full_seconds - (_MINUTE_SECONDS - gap), 0.0)
+    return max(full_seconds - (window - gap), 0.0)
 
 
 def _trim(entries: "OrderedDict[str, Any]") -> None:

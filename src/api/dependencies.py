@@ -34,6 +34,7 @@ from headrace.domain.jobs.service import JobService
 from headrace.domain.jobs.submission.submitter import Submitter
 from headrace.domain.pipelines.service import PipelineService
 from headrace.domain.presets.service import PresetService
+from headrace.domain.quotas.usage import OwnerUsage
 from headrace.domain.tags.service import TagService
 from headrace.settings import Settings
 
@@ -57,6 +58,7 @@ class Services(Struct, kw_only=True):
     publisher: RedisPublisher
     submitter: Submitter
     heavy_work: HeavyWork
+    usage: OwnerUsage
     blobs: BlobStore
     check_readiness: Callable[[], Awaitable[Readiness]]
 
@@ -112,14 +114,16 @@ async def provide_jobs(
     services: NamedDependency[Services],
     after_commit: NamedDependency[AfterCommit],
 ) -> JobService:
-    jobs = JobService(session=db_session)
+    jobs = JobService(db_session, services.settings.quotas)
     after_commit.add(lambda: services.publisher.publish(jobs.news))
     after_commit.add(lambda: services.doorbell.ring(jobs.rings))
     return jobs
 
 
-async def provide_files(db_session: NamedDependency[AsyncSession]) -> FileService:
-    return FileService(session=db_session)
+async def provide_files(
+    db_session: NamedDependency[AsyncSession], services: NamedDependency[Services]
+) -> FileService:
+    return FileService(db_session, services.settings.quotas)
 
 
 async def provide_users(db_session: NamedDependency[AsyncSession]) -> UserService:

@@ -65,7 +65,9 @@ from headrace.domain.pipelines.service import (
     PipelineNotFoundError,
     PipelineUnknownError,
 )
-from headrace.domain.presets.errors import PresetInUseError, PresetTitleTakenError
+from headrace.domain.presets.errors import PresetInUseError, PresetTitleTakenError, TooManyPresetsError
+from headrace.domain.quotas.quotas import QuotaExceededError, StorageQuotaExceededError
+from headrace.domain.tags.errors import TooManyTagsError
 from headrace.domain.tags.service import TagNotFoundError, TagTakenError
 
 CODES: Final[dict[type[HeadraceError], tuple[int, str]]] = {
@@ -85,6 +87,8 @@ CODES: Final[dict[type[HeadraceError], tuple[int, str]]] = {
     KeyNotFoundError: (404, "api_key_not_found"),
     OwnAccountError: (409, "own_account"),
     TooManyKeysError: (409, "too_many_keys"),
+    TooManyPresetsError: (409, "too_many_presets"),
+    TooManyTagsError: (409, "too_many_tags"),
     JobNotFoundError: (404, "job_not_found"),
     PipelineNotFoundError: (404, "pipeline_not_found"),
     FileNotFoundInStoreError: (404, "file_not_found"),
@@ -99,6 +103,7 @@ CODES: Final[dict[type[HeadraceError], tuple[int, str]]] = {
     TagTakenError: (409, "tag_taken"),
     IdempotencyConflictError: (409, "idempotency_conflict"),
     JobDeletedError: (410, "job_deleted"),
+    StorageQuotaExceededError: (413, "quota_exceeded"),
     BlobTooLargeError: (413, "file_too_large"),
     BodyTooLargeError: (413, "body_too_large"),
     QueryTooLargeError: (414, "query_too_large"),
@@ -113,6 +118,7 @@ CODES: Final[dict[type[HeadraceError], tuple[int, str]]] = {
     UnsupportedMediaTypeError: (415, "unsupported_media_type"),
     RangeError: (416, "range_not_satisfiable"),
     MalformedError: (400, "malformed"),
+    QuotaExceededError: (429, "quota_exceeded"),
     RateLimitedError: (429, "rate_limited"),
     TooManyStreamsError: (429, "too_many_streams"),
     TooManyHeadersError: (431, "too_many_headers"),

@@ -22,6 +22,7 @@ from headrace.domain.database import DatabaseBusyError, is_outage
 from headrace.domain.errors import HeadraceError
 from headrace.domain.json_limits import JsonRefusedError
 from headrace.domain.pipelines.service import ParamsInvalidError
+from headrace.domain.quotas.quotas import QuotaExceededError
 from headrace.domain.redaction import redact
 
 _log = structlog.get_logger(__name__)
@@ -54,6 +55,7 @@ class _Refusal(Struct, frozen=True):
     code: str
     detail: str
     faults: list[ProblemError] | None = None
+    quota: QuotaExceededError | None = None
 
 
 def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
@@ -106,7 +108,8 @@ def _refuse_domain_error(error: HeadraceError) -> _Refusal:
         faults = [ProblemError(fault.path, fault.message) for fault in error.faults]
     elif isinstance(error, TakenError | JsonRefusedError):
         faults = [ProblemError(error.path, str(error))]
-    return _Refusal(status, code, str(error), faults)
+    quota = error if isinstance(error, QuotaExceededError) else None
+    return _Refusal(status, code, str(error), faults, quota)
 
 
 def _refuse_http_error(error: HTTPException) -> _Refusal:
@@ -157,7 +160,7 @@ def _faults_of(error: ValidationException) -> list[ProblemError]:
 
 def _headers_for(error: Exception, status: int) -> dict[str, str]:
     headers = {"Retry-After": _RETRY_SECONDS[status]} if status in _RETRY_SECONDS else {}
-    if isinstance(error, RateLimitedError):
+    if isinstance(error, RateLimitedError | QuotaExceededError) and status == 429:
         headers["Retry-After"] = str(error.retry_seconds)
     if isinstance(error, UnauthenticatedError):
         headers["WWW-Authenticate"] = (
@@ -192,6 +195,9 @@ def _answer(request: Request[Any, Any, Any], refusal: _Refusal, headers: dict[st
             for fault in refusal.faults
         ],
     )
+    if refusal.quota is not None:
+        problem.quota, problem.used = refusal.quota.quota, refusal.quota.used
+        problem.limit = refusal.quota.limit
     return Response(
         msgspec.json.encode(problem),
         status_code=refusal.status,

@@ -57,7 +57,10 @@ class ProblemError(Struct):
 
 
 class Problem(Struct, kw_only=True, omit_defaults=True):
-    """An error, in the form of RFC 9457; *code* is stable."""
+    """An error, in the form of RFC 9457; *code* is stable.
+
+    With `quota_exceeded` it says how much of which *quota* is *used*, and its *limit*.
+    """
 
     type: str
     title: str
@@ -66,6 +69,9 @@ class Problem(Struct, kw_only=True, omit_defaults=True):
     code: str
     instance: str
     errors: list[ProblemError] | None = None
+    quota: str | None = None
+    used: int | None = None
+    limit: int | None = None
 
 
 def shown(value: Any) -> Any:

@@ -26,6 +26,7 @@ from headrace.domain.pipelines.registry import Registrar
 from headrace.domain.pipelines.versions import version_key
 from headrace.settings import Settings
 from headrace.workers.arq_worker import HeadraceWorker
+from headrace.workers.attempt.job_files import FileLimits
 from headrace.workers.attribution import OwnedTask
 from headrace.workers.crash_record import CrashRecord
 from headrace.workers.forks import detach_forks
@@ -167,6 +168,7 @@ async def open_worker(
                 max_output_bytes=settings.max_output_bytes,
                 max_items_bytes=settings.max_items_bytes,
                 output_limits=OutputLimits(settings.max_job_output_bytes, settings.max_result_bytes),
+                file_limits=FileLimits(settings.max_job_file_bytes, settings.quota_stored_bytes),
                 crash_record=record,
                 fork_server=fork_server,
                 log_level=settings.log_level,

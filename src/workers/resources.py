@@ -12,6 +12,7 @@ from headrace.adapters.tasks import retrieve_exception
 from headrace.domain.database import Database
 from headrace.domain.events.news import Publisher
 from headrace.domain.pipelines.definition import Pipeline
+from headrace.workers.attempt.job_files import FileLimits
 from headrace.workers.child.fork_server import ForkServer
 from headrace.workers.crash_record import CrashRecord
 from headrace.workers.outputs import OutputLimits
@@ -39,6 +40,7 @@ class WorkerResources(Struct, kw_only=True):
     max_output_bytes: int
     max_items_bytes: int
     output_limits: OutputLimits
+    file_limits: FileLimits
     crash_record: CrashRecord
     fork_server: ForkServer
     log_level: str

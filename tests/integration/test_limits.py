@@ -296,7 +296,7 @@ async def test_the_number_of_open_streams_of_a_user_is_limited(settings: Setting
                 fourth = await api.http.get(f"{url}/stream")
                 assert second.status_code == 200
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while api.app.state.services.limits._streams:
+            while api.app.state.services.limits.quotas.streams:
                 await asyncio.sleep(0.01)
         async with open_socket(f"{api.ws}{url}/ws") as again:
             hello = await again.recv()

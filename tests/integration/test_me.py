@@ -32,6 +32,10 @@ async def scopes_of(api: Api, headers: dict[str, str]) -> list[str]:
     return scopes
 
 
+async def test_without_quotas_there_is_no_usage(api: Api) -> None:
+    assert (await Person(api, "ada").ask("GET", "/me")).json()["quotas"] == {}
+
+
 async def test_users_and_admins_of_a_proxy(api: Api) -> None:
     assert await scopes_of(api, Person(api, "ada").headers) == OWN
     assert await scopes_of(api, Person(api, "root").headers) == sorted([*OWN, "admin"])

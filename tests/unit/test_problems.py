@@ -20,6 +20,7 @@ from headrace.domain.accounts.caller import UnauthenticatedError
 from headrace.domain.errors import HeadraceError
 from headrace.domain.jobs.states import JobState
 from headrace.domain.pipelines.service import Fault
+from headrace.domain.quotas.quotas import QuotaName
 
 # Errors that no request raises: those of workers, pipeline authors and startup; and base classes.
 NEVER_RAISED_BY_REQUESTS = {
@@ -52,6 +53,7 @@ NEVER_RAISED_BY_REQUESTS = {
 WITH_THEIR_OWN_CODE = {UnauthenticatedError, InvalidInputError}
 VALUES: dict[Any, Any] = {
     str: "it",
+    QuotaName: "streams",
     bool: True,
     int: 7,
     JobState: JobState.FAILED,

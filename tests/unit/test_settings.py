@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from headrace.domain.quotas.quotas import NO_QUOTAS, Quotas
 from headrace.settings import SAMPLE_SECRET, Settings, SettingsError, read_settings, take_variables
 
 ROOT = Path(__file__).parents[2]
@@ -185,3 +186,32 @@ def test_variables_are_taken_from_a_file_once(tmp_path: Path) -> None:
     assert take_variables(path) == {"HEADRACE_SECRET_KEY": "k"}
     with pytest.raises(SettingsError, match="variables"):
         take_variables(path)
+
+
+@pytest.mark.parametrize("value", [None, "", "0"])
+@pytest.mark.parametrize("env", ["local", "production"])
+def test_quotas_are_off_unless_they_are_set(env: str, value: str | None) -> None:
+    variables = {"HEADRACE_ENV": env, "HEADRACE_AUTH": "token" if env == "production" else "local"}
+    variables |= {"HEADRACE_SECRET_KEY": "a key of this test run alone"}
+    if value is not None:
+        variables |= {f"HEADRACE_QUOTA_{name.upper()}": value for name in Quotas.__struct_fields__}
+
+    quotas = read_settings(variables).quotas
+
+    assert quotas == NO_QUOTAS
+    assert not quotas.limit_jobs
+
+
+def test_each_quota_has_a_setting() -> None:
+    names = Quotas.__struct_fields__
+    variables = {f"HEADRACE_QUOTA_{name.upper()}": str(place) for place, name in enumerate(names, start=1)}
+
+    quotas = read_settings(variables).quotas
+
+    assert msgspec.structs.astuple(quotas) == tuple(range(1, len(names) + 1))
+
+
+@pytest.mark.parametrize("value", ["-1", "many", "1.5"])
+def test_a_quota_that_is_no_whole_number_from_0_stops_the_start(value: str) -> None:
+    with pytest.raises(SettingsError, match=r"^HEADRACE_QUOTA_UPLOADS: expected "):
+        read_settings({"HEADRACE_QUOTA_UPLOADS": value})

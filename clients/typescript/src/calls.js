@@ -70,5 +70,6 @@ function apiError(answer, text) {
     problem.detail ?? `${answer.url} answers ${answer.status}`,
     problem.errors ?? [],
     /^\d+$/.test(retryAfter) ? Number(retryAfter) : undefined,
+    problem,
   );
 }

@@ -7,15 +7,21 @@ export class HeadraceClientError extends Error {
   }
 }
 
-/** The service answers with an error in the form of RFC 9457. `code` is stable, `retryAfter` a pause in seconds. */
+/**
+ * The service answers with an error in the form of RFC 9457. `code` is stable, `retryAfter` a pause in seconds. With
+ * `quota_exceeded`, `used` of `limit` of the `quota` are in use.
+ */
 export class ApiError extends HeadraceClientError {
-  constructor(status, code, detail, errors, retryAfter) {
+  constructor(status, code, detail, errors, retryAfter, { quota, used, limit } = {}) {
     super([detail, ...errors.map((one) => `  ${one.path}: ${one.message}`)].join("\n"));
     this.status = status;
     this.code = code;
     this.detail = detail;
     this.errors = errors;
     this.retryAfter = retryAfter;
+    this.quota = quota;
+    this.used = used;
+    this.limit = limit;
   }
 }
 

@@ -261,6 +261,10 @@ export class ApiError extends HeadraceClientError {
   readonly detail: string;
   readonly errors: { path: string; message: string }[];
   readonly retryAfter: number | undefined;
+  /** With the code `quota_exceeded`: which quota, how much of it is used, and its limit. */
+  readonly quota: string | undefined;
+  readonly used: number | undefined;
+  readonly limit: number | undefined;
 }
 
 /** No Headrace answers at the URL. */

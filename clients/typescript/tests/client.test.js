@@ -75,6 +75,18 @@ test("a problem response becomes an ApiError with its fields", async () => {
   );
 });
 
+test("a used up quota is retried and then reported with what is used of it", async () => {
+  const body = { code: "quota_exceeded", detail: "full", quota: "queued_jobs", used: 3, limit: 3 };
+  const { requests, fetch } = fakeFetch({ status: 429, body }, { status: 429, body });
+
+  await assert.rejects(
+    new HeadraceClient("http://here", { fetch, retries: 1 }).submit("ticks"),
+    (error) => error instanceof ApiError && error.quota === "queued_jobs" && error.used === 3 && error.limit === 3,
+  );
+
+  assert.equal(requests.length, 2);
+});
+
 test("an injected WebSocket is used and gets the headers", async () => {
   const opened = [];
   const webSocket = (url, headers) => {

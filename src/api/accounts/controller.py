@@ -18,9 +18,10 @@ from headrace.domain.accounts.service import AuditService, UserService
 
 
 @get("/me", tags=["accounts"], operation_id="showMe", scope=Scope.JOBS_READ)
-async def show_me(current_user: NamedDependency[CurrentUser]) -> MeView:
-    """The caller, as the service has authenticated it."""
-    return MeView.of(current_user)
+async def show_me(current_user: NamedDependency[CurrentUser], services: NamedDependency[Services]) -> MeView:
+    """The caller, as the service has authenticated it, and how much of its quotas is used."""
+    stored = await services.usage.fetch(current_user.id)
+    return MeView.of(current_user, stored | services.limits.quotas.usage(current_user.id))
 
 
 class UserController(Controller):

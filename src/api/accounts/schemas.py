@@ -11,13 +11,17 @@ from headrace.domain.accounts.admins import Admins
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.models import ApiKey, AuditEntry, User
 from headrace.domain.accounts.scopes import Scope
+from headrace.domain.quotas.quotas import QuotaUsage
 
 KeyScope = Literal["jobs:read", "jobs:write", "files:read", "files:write", "files:*", "admin"]
 KeyName = Annotated[str, Meta(min_length=1, max_length=100)]
 
 
 class MeView(Struct, kw_only=True):
-    """The caller. *auth* is the kind of its credential, *scopes* are the rights that it carries."""
+    """The caller. *auth* is the kind of its credential, *scopes* are the rights that it carries.
+
+    *quotas* has those that are set. Uploads, streams and requests are counted by the process that answers.
+    """
 
     id: UUID
     username: str
@@ -25,15 +29,17 @@ class MeView(Struct, kw_only=True):
     is_admin: bool
     auth: str
     scopes: list[str]
+    quotas: dict[str, QuotaUsage]
 
     @classmethod
-    def of(cls, user: CurrentUser) -> "MeView":
+    def of(cls, user: CurrentUser, quotas: dict[str, QuotaUsage]) -> "MeView":
         return view_of(
             cls,
             user,
             is_admin=user.acts_as_admin,
             auth=user.credential,
             scopes=sorted(user.scopes - (set() if user.acts_as_admin else {Scope.ADMIN})),
+            quotas=quotas,
         )
 
 

@@ -52,7 +52,9 @@ class FileController(Controller):
         file_id = uuid7()
         audit_note.object_id = file_id
         upload = Upload(request, services.settings.max_file_bytes)
-        stored = await services.blobs.put_stream(file_id, upload.chunks())
+        with services.limits.quotas.upload(current_user.id):
+            chunks = services.usage.within_quota(current_user.id, upload.chunks())
+            stored = await services.blobs.put_stream(file_id, chunks)
         try:
             file = await file_service.create(
                 File(

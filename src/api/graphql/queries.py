@@ -83,7 +83,7 @@ class Query:
 
     @strawberry.field(description="Who asks.")
     async def me(self, info: Info) -> MeNode:
-        return view_of(MeNode, MeView.of(info.context.user))
+        return view_of(MeNode, MeView.of(info.context.user, {}))
 
 
 def _job_filter(filters: JobFilters, limit: int, offset: int) -> JobFilter:

@@ -35,6 +35,7 @@ from headrace.domain.accounts.caller import CurrentUser, ForbiddenError, Unauthe
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.database import is_outage
 from headrace.domain.errors import HeadraceError
+from headrace.domain.quotas.quotas import QuotaExceededError
 
 _log = structlog.get_logger(__name__)
 
@@ -96,11 +97,8 @@ class Admission(ASGIMiddleware):
         if not _is_stream(scope):
             await next_app(scope, receive, send)
             return
-        limits.count_open_stream(user)
-        try:
+        with limits.open_stream(user):
             await next_app(scope, receive, send)
-        finally:
-            limits.count_closed_stream(user)
 
     async def _admit_socket(self, socket: WebSocket[Any, Any, Any], limits: RateLimits) -> CurrentUser | None:
         # Accept before any check: a browser cannot read why a handshake was refused.
@@ -115,6 +113,8 @@ class Admission(ASGIMiddleware):
             await refuse(socket, TRY_AGAIN_LATER, "rate_limited")
         except TooManyStreamsError:
             await refuse(socket, TRY_AGAIN_LATER, "too_many_streams")
+        except QuotaExceededError as error:
+            await refuse(socket, TRY_AGAIN_LATER, f"quota_exceeded: {error}")
         except (TooManyHeadersError, QueryTooLargeError) as error:
             await refuse(socket, BAD_REQUEST, str(error))
         except DATABASE_TROUBLE as error:

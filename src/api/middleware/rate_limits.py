@@ -5,9 +5,8 @@ sign-ins by itself. Streams are always counted per process.
 """
 
 import time
-from collections import Counter
+from contextlib import AbstractContextManager
 from typing import Any, Final
-from uuid import UUID
 
 import structlog
 from redis.asyncio import Redis
@@ -15,6 +14,7 @@ from redis.asyncio import Redis
 from headrace.adapters.rate_limiter import LocalLimiter, PermitResult, SharedLimiter, whole_seconds
 from headrace.api.auth.proxies import Proxies
 from headrace.api.auth.request_info import RequestInfo
+from headrace.api.middleware.quota_counters import QuotaCounters, held
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.errors import HeadraceError
 from headrace.settings import Settings
@@ -63,11 +63,11 @@ class RateLimits:
     def __init__(self, settings: Settings, redis: "Redis | None", proxies: Proxies) -> None:
         self._per_minute = {name: settings.per_minute(name) for name in ("address", "login", "user")}
         self._max_streams = settings.max_streams_per_user
+        self.quotas = QuotaCounters(settings.quotas)
         self._has_redis = redis is not None
         self._shared = SharedLimiter(redis)
         self._local = LocalLimiter()
         self._proxies = proxies
-        self._streams: Counter[UUID] = Counter()
 
     async def count_address(self, request: RequestInfo) -> None:
         """Count a request of its address before authentication, so that failed attempts count as well.
@@ -92,7 +92,9 @@ class RateLimits:
 
         Raises:
             RateLimitedError: the user has used up the limit.
+            QuotaExceededError: the user has used up the quota of requests.
         """
+        self.quotas.count_request(user.id)
         if self._per_minute["user"]:
             await self._count(request.scope, "user", str(user.id), is_write=is_write)
 
@@ -101,17 +103,15 @@ class RateLimits:
 
         Raises:
             TooManyStreamsError: the user has the maximum open.
+            QuotaExceededError: the user has used up the quota of streams.
         """
-        if self._max_streams and self._streams[user.id] >= self._max_streams:
+        self.quotas.check_streams(user.id)
+        if self._max_streams and self.quotas.streams[user.id] >= self._max_streams:
             raise TooManyStreamsError(self._max_streams)
 
-    def count_open_stream(self, user: CurrentUser) -> None:
-        self._streams[user.id] += 1
-
-    def count_closed_stream(self, user: CurrentUser) -> None:
-        self._streams[user.id] -= 1
-        if not self._streams[user.id]:
-            del self._streams[user.id]
+    def open_stream(self, user: CurrentUser) -> AbstractContextManager[None]:
+        """Count a stream of *user* for the block."""
+        return held(self.quotas.streams, user.id)
 
     async def _count(self, scope: Any, policy: str, subject: str, *, is_write: bool = False) -> None:
         limit = self._per_minute[policy]

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from uuid_utils.compat import uuid7
@@ -15,6 +15,7 @@ from headrace.domain.base import DATABASE_NOW, Session
 from headrace.domain.errors import HeadraceError
 
 SESSION_LIFE: Final = timedelta(days=30)
+MAX_SESSIONS: Final = 100
 
 
 class NoNameLeftError(HeadraceError):
@@ -75,7 +76,21 @@ class IdentityRepository:
             return
 
     async def insert_session(self, user_id: UUID) -> tuple[UUID, datetime]:
-        """Insert a session. Return its id and the time at which it ends at the latest."""
+        """Insert a session. Return its id and the time at which it ends at the latest.
+
+        A user has at most 100 sessions: the oldest ones end.
+        """
+        newest = (
+            select(LoginSession.id)
+            .where(LoginSession.user_id == user_id)
+            .order_by(LoginSession.created_at.desc(), LoginSession.id.desc())
+            .limit(MAX_SESSIONS - 1)
+        )
+        await self._session.execute(
+            delete(LoginSession)
+            .where(LoginSession.user_id == user_id, LoginSession.id.not_in(newest))
+            .execution_options(synchronize_session=False)
+        )
         statement = (
             insert(LoginSession)
             .values(

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from advanced_alchemy.base import DefaultBase, UUIDv7AuditBase
 from advanced_alchemy.types import DateTimeUTC
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, LargeBinary, String
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, String
 from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -23,9 +23,10 @@ class File(UUIDv7AuditBase):
         CheckConstraint("size >= 0", name="size_not_negative"),
         CheckConstraint("length(sha256) = 32", name="sha256_length"),
         CheckConstraint("(job_id IS NULL) = (step IS NULL)", name="step_with_job"),
+        Index("ix_files_owner_size", "owner_id", postgresql_include=["size"]),
     )
 
-    owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     job_id: Mapped[UUID | None] = mapped_column(
         ForeignKey("jobs.id", ondelete="CASCADE"), index=True, default=None
     )
@@ -42,9 +43,13 @@ class BlobRemoval(DefaultBase):
     """A file with bytes that no row names any more. A trigger inserts it if a row is deleted or names others.
 
     The bytes are not removed before *at*; a worker that begins to remove them moves *at* into the future.
+    Until then *size* bytes count for *owner_id*; None: they count for nobody.
     """
 
     __tablename__ = "blob_removals"
+    __table_args__ = (Index("ix_blob_removals_owner", "owner_id", postgresql_include=["size"]),)
 
     file_id: Mapped[UUID] = mapped_column(primary_key=True)
     at: Mapped[datetime] = mapped_column(DateTimeUTC(timezone=True))
+    owner_id: Mapped[UUID | None] = mapped_column(default=None)
+    size: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")

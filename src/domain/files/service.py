@@ -11,6 +11,8 @@ from headrace.domain.files.models import File
 from headrace.domain.files.names import check_name
 from headrace.domain.files.repository import FileFilter, FileRepository
 from headrace.domain.json_limits import check_size
+from headrace.domain.quotas.places import require_space
+from headrace.domain.quotas.quotas import NO_QUOTAS, Quotas
 
 
 class FileNotFoundInStoreError(HeadraceError):
@@ -24,12 +26,18 @@ class FileNotFoundInStoreError(HeadraceError):
 class FileService:
     """Files of jobs and uploads. Methods flush; the caller commits."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, quotas: Quotas = NO_QUOTAS) -> None:
         self._session = session
+        self._quotas = quotas
         self._repository = FileRepository(session)
 
     async def create(self, file: File) -> File:
-        """Store the row of an uploaded file, whose bytes are stored already."""
+        """Store the row of an uploaded file, whose bytes are stored already.
+
+        Raises:
+            StorageQuotaExceededError: its owner may not store so many bytes more.
+        """
+        await require_space(self._session, file.owner_id, file.size, self._quotas)
         file.created_at = file.updated_at = await database_now(self._session)
         await self._repository.insert(file)
         return file

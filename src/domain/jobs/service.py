@@ -20,6 +20,8 @@ from headrace.domain.jobs.waiting import why_queued
 from headrace.domain.json_limits import check_size
 from headrace.domain.pipelines.repository import PipelineRepository
 from headrace.domain.pipelines.versions import version_key
+from headrace.domain.quotas.places import require_place
+from headrace.domain.quotas.quotas import NO_QUOTAS, Quotas
 from headrace.domain.workers.directory import ALIVE_WITHIN
 
 
@@ -30,8 +32,9 @@ class JobService:
     *rings*, which have new work.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, quotas: Quotas = NO_QUOTAS) -> None:
         self._session = session
+        self._quotas = quotas
         self._jobs = JobRepository(session)
         self._pipelines = PipelineRepository(session)
         self.news: list[JobNews] = []
@@ -99,10 +102,12 @@ class JobService:
         Raises:
             JobNotFoundError: there is no such job within reach.
             IllegalTransitionError: the job did not fail.
+            QuotaExceededError: its owner would have more jobs queued or running than a quota allows.
         """
         job = await self._lock(job_id, reach)
         if job.state is not JobState.FAILED:
             raise IllegalTransitionError(job.state, JobState.QUEUED)
+        await require_place(self._session, job.owner_id, self._quotas)
         job.state = move(job.state, JobState.QUEUED)
         now = await database_now(self._session)
         job.run_at, job.due_order = now, due_order(now, job.created_at, job.priority)

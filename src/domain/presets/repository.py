@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Select, delete, exists, or_, select, text
+from sqlalchemy import Select, delete, exists, func, or_, select, text
 from sqlalchemy.orm import selectinload
 
 from headrace.domain.accounts.reach import Reach
@@ -60,6 +60,11 @@ class PresetRepository:
     async def set_tags(self, preset: Preset, names: Sequence[str]) -> None:
         """Replace the preset's tags with *names*, and create those that the owner lacks."""
         await set_tags(self._session, PRESET_TAGS, preset.id, preset.owner_id, names)
+
+    async def count(self, owner_id: UUID) -> int:
+        """Count the owner's presets."""
+        statement = select(func.count()).where(Preset.owner_id == owner_id)
+        return int((await self._session.execute(statement)).scalar_one())
 
     async def has_unfinished_jobs(self, preset: Preset) -> bool:
         """Whether a job of the preset has not ended."""

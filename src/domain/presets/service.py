@@ -22,7 +22,12 @@ from headrace.domain.pipelines.service import (
     as_newest,
     check_params_in_turn,
 )
-from headrace.domain.presets.errors import PresetInUseError, PresetTitleTakenError
+from headrace.domain.presets.errors import (
+    MAX_PRESETS,
+    PresetInUseError,
+    PresetTitleTakenError,
+    TooManyPresetsError,
+)
 from headrace.domain.presets.filters import PresetChanges, PresetFilter
 from headrace.domain.presets.models import Preset
 from headrace.domain.presets.repository import PresetRepository
@@ -55,7 +60,11 @@ class PresetService:
             ValueTooLargeError: the parameters are too large.
             ParamsInvalidError: the pipeline is unknown, or the parameters do not fit it; with every fault.
             PresetTitleTakenError: the owner already has a preset with that title.
+            TooManyPresetsError: the owner has as many presets as a user may have.
+            TooManyTagsError: the owner would have too many tags.
         """
+        if await self._repository.count(owner_id) >= MAX_PRESETS:
+            raise TooManyPresetsError
         await self._check(pipeline, params)
         now = await database_now(self._session)
         preset = Preset(

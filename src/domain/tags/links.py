@@ -8,6 +8,7 @@ from sqlalchemy import Table, Uuid, delete, insert, literal, select, text
 from uuid_utils.compat import uuid7
 
 from headrace.domain.base import Session
+from headrace.domain.tags.errors import TooManyTagsError
 from headrace.domain.tags.insert_sql import insert_tags_sql
 from headrace.domain.tags.models import Tag
 
@@ -20,6 +21,9 @@ async def set_tags(
     """Replace the tags of the job or preset *marked_id* with *names*, and create those that the owner lacks.
 
     *links* is `JOB_TAGS` or `PRESET_TAGS`.
+
+    Raises:
+        TooManyTagsError: the owner would have too many tags.
     """
     marked = links.c[0]
     await session.execute(delete(links).where(marked == marked_id))
@@ -27,7 +31,8 @@ async def set_tags(
     if not unique_names:
         return
     parameters = {"owner_id": owner_id, "ids": [uuid7() for _ in unique_names], "names": unique_names}
-    await session.execute(_INSERT_TAGS, parameters)
+    if not (await session.execute(_INSERT_TAGS, parameters)).scalar_one():
+        raise TooManyTagsError
     # The lock skips a tag that another transaction deletes meanwhile; without it the link would break its
     # foreign key.
     tags = (

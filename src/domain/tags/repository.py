@@ -49,6 +49,11 @@ class TagRepository:
         )
         return [CountedTag(tag, jobs, presets) for tag, jobs, presets, _ in rows], total
 
+    async def count(self, owner_id: UUID) -> int:
+        """Count the owner's tags."""
+        statement = select(func.count()).where(Tag.owner_id == owner_id)
+        return int((await self._session.execute(statement)).scalar_one())
+
     async def delete(self, tag: Tag) -> None:
         """Delete a tag; the database deletes its links."""
         await self._session.execute(delete(Tag).where(Tag.id == tag.id))

@@ -10,6 +10,7 @@ from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import Session, database_now
 from headrace.domain.conflicts import TakenError, translate_unique_violation
 from headrace.domain.errors import HeadraceError
+from headrace.domain.tags.errors import MAX_TAGS, TooManyTagsError
 from headrace.domain.tags.models import Tag
 from headrace.domain.tags.repository import CountedTag, TagRepository
 
@@ -43,7 +44,10 @@ class TagService:
 
         Raises:
             TagTakenError: the owner already has a tag with that name.
+            TooManyTagsError: the owner has as many tags as a user may have.
         """
+        if await self._repository.count(owner_id) >= MAX_TAGS:
+            raise TooManyTagsError
         now = await database_now(self._session)
         tag = Tag(id=uuid7(), owner_id=owner_id, name=name, created_at=now, updated_at=now)
         async with translate_unique_violation(self._session, _UNIQUE_NAME, TagTakenError(name)):

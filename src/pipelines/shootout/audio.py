@@ -18,6 +18,8 @@ MAX_BYTES: Final = 100_000_000
 MAX_SECONDS: Final = 600.0
 MAX_RESPONSE_SECONDS: Final = 30.0
 MAX_CHANNELS: Final = 64
+# Ten minutes at 192 kHz, or of 4 channels at 48 kHz. A small FLAC may decode to far more than that.
+MAX_DECODED_SAMPLES: Final = 115_200_000
 RATES: Final = range(8_000, 192_001)
 SILENCE: Final = 1e-4  # -80 dBFS
 _TOO_LOUD: Final = 1e4  # +80 dBFS: integers in a float file, or garbage
@@ -38,7 +40,8 @@ def probe(source: IO[bytes], label: str, *, max_seconds: float = MAX_SECONDS) ->
     """Open *source* as a `soundfile.SoundFile` and check its header.
 
     Raises:
-        UnusableInputError: it is too large or too long, has an unusable rate, or is not audio.
+        UnusableInputError: it is too large or too long, or would be when it is decoded; it has an unusable
+            rate, or is not audio.
     """
     size = source.seek(0, 2)
     source.seek(0)
@@ -59,6 +62,13 @@ def probe(source: IO[bytes], label: str, *, max_seconds: float = MAX_SECONDS) ->
     if sound.frames > max_seconds * sound.samplerate:
         raise UnusableInputError(
             f"{label} is {sound.frames / sound.samplerate:.0f} s long, the limit is {max_seconds:.0f} s"
+        )
+    decoded = sound.frames * sound.channels
+    if decoded > MAX_DECODED_SAMPLES:
+        raise UnusableInputError(
+            f"{label} decodes to {decoded / 1e6:.0f} million samples ({sound.frames / sound.samplerate:.0f} s"
+            f" of {sound.channels} channel(s) at {sound.samplerate} Hz), the limit is"
+            f" {MAX_DECODED_SAMPLES / 1e6:.0f} million"
         )
     return sound
 
@@ -82,9 +92,9 @@ def decode(
             raise UnusableInputError(
                 f"{label} has {sound.channels} channel(s), there is no channel {channel}"
             )
-        # The header may be wrong, so count the frames that were read.
-        pieces: list[Recording] = []
-        done, limit = 0, int(max_seconds * sound.samplerate)
+        # One buffer, because pieces and their concatenation would take twice the memory.
+        samples = np.empty(sound.frames, np.float32)
+        done = 0
         while True:
             try:
                 frames = sound.read(_CHUNK_FRAMES, dtype="float32", always_2d=True)
@@ -96,14 +106,16 @@ def decode(
                 raise UnusableInputError(f"{label} has samples that are not numbers (NaN or infinite)")
             if np.max(np.abs(frames)) > _TOO_LOUD:
                 raise UnusableInputError(f"{label} has samples far beyond full scale (1.0 is full scale)")
-            pieces.append(frames.mean(axis=1) if channel is None else frames[:, channel - 1].copy())
+            # The header, which all limits were compared with, may be wrong.
+            if done + len(frames) > len(samples):
+                raise UnusableInputError(f"{label} holds more than the {len(samples)} frames of its header")
+            samples[done : done + len(frames)] = (
+                frames.mean(axis=1) if channel is None else frames[:, channel - 1]
+            )
             done += len(frames)
-            if done > limit:
-                raise UnusableInputError(f"{label} is longer than {max_seconds:.0f} s")
             if on_frames is not None:
-                on_frames(done, max(done, sound.frames))
-        samples = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
-        return Sound(samples, sound.samplerate, sound.channels)
+                on_frames(done, sound.frames)
+        return Sound(samples[:done], sound.samplerate, sound.channels)
 
 
 def resample(samples: Recording, rate: int) -> Recording:

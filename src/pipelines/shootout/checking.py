@@ -10,6 +10,7 @@ from headrace.pipelines.shootout.errors import UnusableInputError
 from headrace.pipelines.shootout.inputs import load_response, open_di
 from headrace.pipelines.shootout.outputs import Checked
 from headrace.pipelines.shootout.params import Chain, Ir, ShootoutParams
+from headrace.pipelines.shootout.preparing import check_rendered
 
 _MAX_FAULTS_SHOWN: Final = 40
 
@@ -58,6 +59,8 @@ def _check_di(context: StepContext[ShootoutParams]) -> None:
         seconds = sound.frames / sound.samplerate
         if options.start_seconds >= seconds:
             raise UnusableInputError(f"{label} ends at {seconds:.2f} s, before {options.start_seconds:g} s")
+        taken = seconds - options.start_seconds
+        check_rendered(context.params, min(taken, options.duration_seconds or taken))
 
 
 def _responses(chains: tuple[Chain, ...]) -> Iterator[tuple[str, Ir]]:

@@ -13,6 +13,8 @@ from headrace.pipelines.shootout.oversampling import Recording
 from headrace.pipelines.shootout.params import Input, ShootoutParams
 
 MIN_SECONDS = 0.4  # one block of BS.1770: a shorter sound has no loudness
+# A render takes 192 kB a second as a WAV, and up to 144 kB as a FLAC.
+MAX_RENDERED_SECONDS = 1_800.0
 _BEFORE_SOUND, _AFTER_SOUND = RATE // 100, RATE // 20  # kept around the sound, so that no attack is cut
 
 
@@ -31,7 +33,9 @@ def prepare_di(context: StepContext[ShootoutParams]) -> Prepared:
 
     with source:
         sound = audio.decode(source, label, channel=options.channel, on_frames=on_frames)
-    samples = audio.resample(_cut(sound.samples, sound.rate, options), sound.rate)
+    rate, channels = sound.rate, sound.channels
+    samples = audio.resample(_cut(sound.samples, rate, options), rate)
+    del sound  # up to four times as large as the samples
     context.raise_if_cancelled()
     samples = samples - np.float32(samples.mean(dtype=np.float64) if len(samples) else 0.0)
     peak = float(np.max(np.abs(samples), initial=0.0))
@@ -44,6 +48,7 @@ def prepare_di(context: StepContext[ShootoutParams]) -> Prepared:
         raise UnusableInputError(
             f"{label} is too short: {seconds:.2f} s of sound, at least {MIN_SECONDS} s are needed"
         )
+    check_rendered(context.params, seconds)
     if options.rms_dbfs is not None:
         rms = float(np.sqrt(np.mean(np.square(samples), dtype=np.float64)))
         samples = samples * np.float32(decibels(options.rms_dbfs) / rms)
@@ -56,17 +61,34 @@ def prepare_di(context: StepContext[ShootoutParams]) -> Prepared:
         file=file,
         samples=len(samples),
         seconds=round(len(samples) / RATE, 3),
-        source_rate=sound.rate,
-        source_channels=sound.channels,
+        source_rate=rate,
+        source_channels=channels,
     )
+
+
+def check_rendered(params: ShootoutParams, di_seconds: float) -> None:
+    """Check how much sound all chains would render of a DI of this length.
+
+    Raises:
+        UnusableInputError: it is too much.
+    """
+    chains = len(params.chains)
+    rendered_seconds = chains * (di_seconds + params.input.tail_seconds)
+    if rendered_seconds > MAX_RENDERED_SECONDS:
+        raise UnusableInputError(
+            f"{chains} chains of {rendered_seconds / chains:.0f} s are {rendered_seconds:.0f} s of sound, the"
+            f" limit is {MAX_RENDERED_SECONDS:.0f} s; use fewer chains, or a part of the DI"
+            " (input.start_seconds, input.duration_seconds)"
+        )
 
 
 def trim(samples: Recording, threshold: float) -> Recording:
     """Cut *samples* to just before the first and just after the last one that reaches *threshold*."""
-    loud = np.flatnonzero(np.abs(samples) >= threshold)
-    if not len(loud):
+    is_loud = np.abs(samples) >= threshold
+    first, last = int(np.argmax(is_loud)), len(samples) - 1 - int(np.argmax(is_loud[::-1]))
+    if not is_loud[first]:
         return samples[:0]
-    return samples[max(0, int(loud[0]) - _BEFORE_SOUND) : int(loud[-1]) + 1 + _AFTER_SOUND]
+    return samples[max(0, first - _BEFORE_SOUND) : last + 1 + _AFTER_SOUND]
 
 
 def _cut(samples: Recording, rate: int, options: Input) -> Recording:

@@ -58,6 +58,7 @@ class Attempt:
             commit=resources.commit,
             database=resources.database,
             blobs=resources.blobs,
+            file_limits=resources.file_limits,
             on_progress=self.sender.report,
             status=self._status,
         )

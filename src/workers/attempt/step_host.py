@@ -35,6 +35,7 @@ from headrace.domain.jobs.errors import ChangeRefusedError, LeaseLostError
 from headrace.domain.pipelines.context import PermanentError
 from headrace.domain.pipelines.definition import StepHandle
 from headrace.workers.attempt.changes import ChangeBuilder
+from headrace.workers.attempt.job_files import FileLimits, JobFiles
 from headrace.workers.attempt.outcome import AttemptStatus
 from headrace.workers.attempt.step_database import StepDatabase
 from headrace.workers.attempt.waiting import wait_first
@@ -71,6 +72,7 @@ class StepHost:
         commit: GroupCommit,
         database: Database,
         blobs: BlobStore,
+        file_limits: FileLimits,
         on_progress: Callable[[str, str, Progress], None],
         status: AttemptStatus,
     ) -> None:
@@ -79,6 +81,7 @@ class StepHost:
         self._commit = commit
         self._database = StepDatabase(database)
         self._blobs = blobs
+        self._files = JobFiles(claim, self._database, file_limits)
         self._on_progress = on_progress
         self._status = status
         self._logged = claim.log_events
@@ -170,7 +173,7 @@ class StepHost:
         A second save under the same name replaces the first, also by a later try of the step.
 
         Raises:
-            PermanentError: `file_invalid` or `file_too_large`.
+            PermanentError: `file_invalid`, `file_too_large`, `files_too_large` or `quota_exceeded`.
             LeaseLostError: see `write`.
             StoreError: the store still cannot be written after five minutes, which is no fault of the step.
         """
@@ -213,8 +216,8 @@ class StepHost:
 
     async def _store(self, file_id: UUID, name: str, source: bytes | Path) -> StoredBlob:
         try:
-            async with self._saves:
-                return await call_own(self._blobs.put, file_id, source)
+            async with self._saves, self._files.counting(file_id, name) as count:
+                return await call_own(self._blobs.put, file_id, source, count.add)
         except BlobTooLargeError as error:
             raise PermanentError(f"{name}: {error}", code="file_too_large") from error
         except FileNotFoundError as error:

@@ -94,3 +94,13 @@ def test_a_response_that_is_not_json_is_reported_as_another_service() -> None:
 
     with pytest.raises(UnreachableError, match="not Headrace"):
         tries(SUBMIT).read(page, SUBMIT)
+
+
+def test_a_used_up_quota_is_reported_with_what_is_used_of_it() -> None:
+    body = b'{"code":"quota_exceeded","detail":"full","quota":"queued_jobs","used":2,"limit":3}'
+
+    with pytest.raises(ApiError, match="full") as raised:
+        tries(SUBMIT).answer(httpx.Response(429, content=body, request=REQUEST))
+
+    error = raised.value
+    assert (error.code, error.quota, error.used, error.limit) == ("quota_exceeded", "queued_jobs", 2, 3)

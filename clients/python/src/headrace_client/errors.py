@@ -35,7 +35,8 @@ class Fault(Struct, frozen=True):
 class ApiError(HeadraceClientError):
     """The service answers with an error in the form of RFC 9457. *code* is stable.
 
-    *retry_after* is the pause in seconds that the service requests, or None.
+    *retry_after* is the pause in seconds that the service requests, or None. With `quota_exceeded`, *used* of
+    *limit* of the *quota* are in use; otherwise they are None.
     """
 
     def __init__(
@@ -45,6 +46,10 @@ class ApiError(HeadraceClientError):
         detail: str,
         errors: Sequence[Fault] = (),
         retry_after: float | None = None,
+        *,
+        quota: str | None = None,
+        used: int | None = None,
+        limit: int | None = None,
     ) -> None:
         lines = [f"  {fault.path}: {fault.message}" for fault in errors]
         super().__init__("\n".join([detail, *lines]))
@@ -53,6 +58,9 @@ class ApiError(HeadraceClientError):
         self.detail = detail
         self.errors = tuple(errors)
         self.retry_after = retry_after
+        self.quota = quota
+        self.used = used
+        self.limit = limit
 
 
 class UnreachableError(HeadraceClientError):

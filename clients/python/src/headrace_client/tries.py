@@ -20,6 +20,9 @@ class _Problem(msgspec.Struct):
     code: str = ""
     detail: str = ""
     errors: list[Fault] | None = None
+    quota: str | None = None
+    used: int | None = None
+    limit: int | None = None
 
 
 class Tries:
@@ -84,7 +87,14 @@ def refusal(answer: httpx.Response) -> ApiError:
         problem = _Problem()
     summary = f"{answer.url} answers {answer.status_code} {answer.reason_phrase}"
     return ApiError(
-        answer.status_code, problem.code, problem.detail or summary, problem.errors or (), retry_after(answer)
+        answer.status_code,
+        problem.code,
+        problem.detail or summary,
+        problem.errors or (),
+        retry_after(answer),
+        quota=problem.quota,
+        used=problem.used,
+        limit=problem.limit,
     )
 
 

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from headrace.domain.pipelines.catalogue import CachedPipeline
+from headrace.domain.quotas.quotas import QuotaExceededError
 
 # The response is rendered before the statement runs, but only the database knows the time of storing. It
 # replaces this text, which is random so that no text of a caller equals it.
@@ -92,12 +93,14 @@ class StoreResult(Struct, frozen=True):
     """The result of storing a submission, at the database's time *at*; *at_text* is the same in JSON.
 
     *verdict*: `stored` · `repeated`: the key is taken, nothing was stored · `stale`: a pipeline has changed
-    since it was looked up, or a preset is locked or deleted, nothing was stored.
+    since it was looked up, or a preset is locked or deleted, nothing was stored · `refused`: the owner has
+    used up a quota, which *refusal* names, nothing was stored.
     """
 
-    verdict: Literal["stored", "repeated", "stale"]
+    verdict: Literal["stored", "repeated", "stale", "refused"]
     at: datetime
     at_text: str
+    refusal: QuotaExceededError | None = None
 
 
 class _Stored(Struct):

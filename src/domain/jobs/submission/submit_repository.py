@@ -1,12 +1,12 @@
 """The statement that stores the submissions of many callers at once, with their keys, tags and events."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from headrace.domain.database import Database
+from headrace.domain.database import Database, Row
 from headrace.domain.events.sql import event_body_sql
 from headrace.domain.jobs.claim_rules import due_order_sql
 from headrace.domain.jobs.submission.submission import (
@@ -15,17 +15,47 @@ from headrace.domain.jobs.submission.submission import (
     Submission,
     SubmissionKey,
 )
+from headrace.domain.quotas.quotas import NO_QUOTAS, QuotaExceededError, Quotas
+from headrace.domain.tags.errors import TooManyTagsError
 from headrace.domain.tags.insert_sql import insert_tags_sql
 
 _KEY_HAS_EXPIRED: Final = "created_at < statement_timestamp() - interval '24 hours'"
 
 _RUN_AT: Final = "coalesce(s.run_at, statement_timestamp())"
 
-# Presets and tags are locked as foreign keys would lock them. A preset that is deleted at the same time makes
-# its submission stale and a deleted tag leaves out its link, instead of failing the whole batch. Presets that
-# another transaction has locked are skipped, because it may delete the preset and take long.
-_STORE: Final = f"""
-WITH specs AS (
+
+class _QuotaSql(NamedTuple):
+    """The parts of the statement that refuse submissions beyond a quota; without quotas they are empty."""
+
+    refused: str = ""
+    unless_refused: str = ""
+    join_refused: str = ""
+    verdict: str = ""
+    columns: str = ""
+
+
+# The requests whose owners have used up a quota. The function locks the owners first.
+_REFUSE: Final = _QuotaSql(
+    refused="""refused AS MATERIALIZED (
+    SELECT refused_request AS request, refused_by AS quota, used
+    FROM jobs_beyond_quotas($28::int[], $29::uuid[], $30::int[], $31::text[], $32, $33)
+), """,
+    unless_refused="AND k.request NOT IN (SELECT request FROM refused)",
+    join_refused="LEFT JOIN refused q ON q.request = r.request",
+    verdict="WHEN q.request IS NOT NULL THEN 'refused'",
+    columns=", q.quota, q.used",
+)
+
+
+def _store_sql(quota: _QuotaSql) -> str:
+    """Return the statement that stores submissions.
+
+    Presets and tags are locked as foreign keys would lock them. A preset that is deleted at the same time
+    makes its submission stale and a deleted tag leaves out its link, instead of failing the whole batch.
+    Presets that another transaction has locked are skipped, because it may delete the preset and take long.
+    """
+    return f"""
+WITH {quota.refused}specs AS (
     SELECT * FROM unnest($1::int[], $2::uuid[], $3::uuid[], $4::text[], $5::int[], $6::bool[],
                          $7::timestamptz[], $8::text[], $9::text[], $10::text[], $11::int[],
                          $12::timestamptz[], $13::int[], $14::float8[], $15::uuid[], $16::text[], $26::bool[])
@@ -51,18 +81,21 @@ WITH specs AS (
     SELECT k.owner_id, k.key, k.body::jsonb, k.digest,
            convert_to(replace(k.response, $22, clock.at_text), 'UTF8'), statement_timestamp()
     FROM new_keys k CROSS JOIN clock
-    WHERE k.request NOT IN (SELECT request FROM stale) ORDER BY k.owner_id, k.key
+    WHERE k.request NOT IN (SELECT request FROM stale) {quota.unless_refused}
+    ORDER BY k.owner_id, k.key
     ON CONFLICT (owner_id, key) DO UPDATE SET
         request = excluded.request, request_digest = excluded.request_digest, answer = excluded.answer,
         created_at = excluded.created_at
     WHERE i.{_KEY_HAS_EXPIRED}
     RETURNING i.owner_id, i.key
 ), judged AS (
-    SELECT r.request,
+    SELECT r.request{quota.columns},
            CASE WHEN s.request IS NOT NULL THEN 'stale'
+                {quota.verdict}
                 WHEN k.key IS NOT NULL AND t.key IS NULL THEN 'repeated' ELSE 'stored' END AS verdict
     FROM (SELECT DISTINCT request FROM specs) r
     LEFT JOIN stale s ON s.request = r.request
+    {quota.join_refused}
     LEFT JOIN new_keys k ON k.request = r.request
     LEFT JOIN taken_keys t ON t.owner_id = k.owner_id AND t.key = k.key
 ), stored AS (
@@ -84,8 +117,9 @@ WITH specs AS (
     JOIN stored ON stored.id = l.job_id
     JOIN tags t ON t.id = l.tag_id FOR KEY SHARE OF t
 )
-SELECT j.request, j.verdict, clock.at_text, statement_timestamp() AS at FROM judged j CROSS JOIN clock
+SELECT j.*, clock.at_text, statement_timestamp() AS at FROM judged j CROSS JOIN clock
 """  # noqa: S608  (fragments of this code base)
+
 
 # A process of the previous release stores no digest.
 _FETCH_KEY: Final = """
@@ -99,14 +133,26 @@ _INSERT_TAGS: Final = insert_tags_sql("$1", "$2", "$3")
 class SubmitRepository:
     """New jobs, the keys of submissions, and the tags of new jobs; each statement is its own transaction."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, quotas: Quotas = NO_QUOTAS) -> None:
         self._database = database
+        self._quotas = quotas
+        self._store = _store_sql(_REFUSE if quotas.limit_jobs else _QuotaSql())
 
     async def store(self, submissions: Sequence[Submission]) -> list[StoreResult]:
         """Store each submission whole or not at all; *submissions* must have different keys."""
-        rows = await self._database.fetch(_STORE, *_columns(submissions))
-        results = {row["request"]: StoreResult(row["verdict"], row["at"], row["at_text"]) for row in rows}
+        arguments = _columns(submissions)
+        if self._quotas.limit_jobs:
+            arguments += _quota_columns(submissions, self._quotas)
+        rows = await self._database.fetch(self._store, *arguments)
+        results = {row["request"]: self._result(row) for row in rows}
         return [results[index] for index in range(len(submissions))]
+
+    def _result(self, row: Row) -> StoreResult:
+        verdict = row["verdict"]
+        if verdict != "refused":
+            return StoreResult(verdict, row["at"], row["at_text"])
+        refusal = QuotaExceededError(row["quota"], row["used"], getattr(self._quotas, row["quota"]))
+        return StoreResult(verdict, row["at"], row["at_text"], refusal)
 
     async def fetch_key(self, owner_id: UUID, key: SubmissionKey) -> tuple[bytes | None, bool] | None:
         """Return the stored response, and whether its request was the same (compared as JSON)."""
@@ -127,9 +173,15 @@ class SubmitRepository:
         return bool(await self._database.fetch("SELECT 1 FROM presets WHERE id = $1", preset_id))
 
     async def ensure_tags(self, owner_id: UUID, names: set[str]) -> dict[str, UUID]:
-        """Return the ids of these tags; insert those that the owner lacks."""
+        """Return the ids of these tags; insert those that the owner lacks.
+
+        Raises:
+            TooManyTagsError: the owner would have too many tags.
+        """
         ordered = sorted(names)
-        await self._database.fetch(_INSERT_TAGS, owner_id, [uuid7() for _ in ordered], ordered)
+        insertion = await self._database.fetch(_INSERT_TAGS, owner_id, [uuid7() for _ in ordered], ordered)
+        if not insertion[0]["room"]:
+            raise TooManyTagsError
         rows = await self._database.fetch(
             "SELECT name, id FROM tags WHERE owner_id = $1 AND name = ANY($2::text[])", owner_id, ordered
         )
@@ -180,6 +232,15 @@ def _columns(submissions: Sequence[Submission]) -> list[Any]:
         [job.pipeline.needs_process for submission in submissions for job in submission.jobs],
         [submission.key.digest for submission in submissions if submission.key is not None],
     ]
+
+
+def _quota_columns(submissions: Sequence[Submission], quotas: Quotas) -> list[Any]:
+    """Return the arguments of `_REFUSE`."""
+    rows = [
+        (index, submission.owner_id, len(submission.jobs), submission.key and submission.key.name)
+        for index, submission in enumerate(submissions)
+    ]
+    return [*_transposed(rows, 4), quotas.queued_jobs, quotas.running_jobs]
 
 
 def _transposed(rows: list[tuple[Any, ...]], width: int) -> list[list[Any]]:

@@ -38,6 +38,7 @@ from headrace.domain.json_limits import ValueTooLargeError, is_too_large
 from headrace.domain.pipelines.catalogue import CachedPipeline
 from headrace.domain.pipelines.service import ParamsInvalidError
 from headrace.domain.pipelines.versions import version_key
+from headrace.domain.quotas.quotas import NO_QUOTAS, Quotas
 from headrace.domain.workers.directory import Serving
 
 _MAX_TRIES: Final = 3
@@ -69,10 +70,17 @@ class Submitter:
     """Accepts the submissions of one API process."""
 
     def __init__(
-        self, database: Database, store: Store | None = None, heavy_work: HeavyWork | None = None
+        self,
+        database: Database,
+        store: Store | None = None,
+        heavy_work: HeavyWork | None = None,
+        quotas: Quotas = NO_QUOTAS,
     ) -> None:
-        """*store* stores a submission together with others; without it each has its own statement."""
-        self._repository = SubmitRepository(database)
+        """*store* stores a submission together with others, within the quotas that it knows.
+
+        Without it each submission has its own statement, and *quotas* hold.
+        """
+        self._repository = SubmitRepository(database, quotas)
         self._store = store or self._store_single
         self._heavy_work = heavy_work or HeavyWork()
         self._resolver = SubmissionResolver(database, self._heavy_work)
@@ -97,6 +105,8 @@ class Submitter:
             ParamsInvalidError: pipelines are unknown or params invalid; holds every fault.
             IdempotencyConflictError: the key was used with another request.
             JobDeletedError: the key was used for jobs that were all deleted since.
+            QuotaExceededError: the owner would have more jobs queued or running than a quota allows.
+            TooManyTagsError: the owner would have too many tags.
             PresetNotFoundError: the preset of a spec does not exist.
             PresetBusyError: the preset of a spec is being changed.
             PipelineBusyError: a pipeline was registered again during each try.
@@ -129,10 +139,12 @@ class Submitter:
             stored = await self._store(submission)
             if stored.verdict == "stored":
                 return _result(submission, stored)
-            if stored.verdict == "repeated" and key is not None:
-                replay = await self.replay(owner_id, key)
-                if replay is not None:
-                    return replay
+            # The job of a key that is replayed exists already, so no quota refuses it.
+            replayable = key if stored.verdict in ("repeated", "refused") else None
+            if replayable is not None and (replay := await self.replay(owner_id, replayable)) is not None:
+                return replay
+            if stored.refusal is not None:
+                raise stored.refusal
             self._resolver.evict(specs)
             await self._wait_for_presets(preset_ids)
         if preset_ids:
