@@ -25,7 +25,6 @@ from headrace.domain.pipelines.service import Fault
 NEVER_RAISED_BY_REQUESTS = {
     "ChangeRefusedError",
     "DecryptionError",
-    "EvictingRedisError",
     "JobCancelledError",
     "JsonRefusedError",
     "LeaseLostError",
@@ -36,6 +35,7 @@ NEVER_RAISED_BY_REQUESTS = {
     "PipelineChangedError",
     "PipelineDefinitionError",
     "PipelineRefusedError",
+    "RedisRefusedError",
     "RemoteRefusedError",
     "RetryableError",
     "SchemaAheadError",
@@ -43,6 +43,7 @@ NEVER_RAISED_BY_REQUESTS = {
     "SchemaError",
     "SchemaLockedError",
     "ServerError",
+    "ServerUrlError",
     "SourceNotFoundError",
     "TakenError",
     "TooManyRowsError",
