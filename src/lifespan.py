@@ -86,7 +86,7 @@ async def run_services(
 
     *on_broken* is called when a loop ends by an error.
     """
-    outages = build_outages(str(settings.database_url), settings.redis_url, settings.blob_dir)
+    outages = build_outages(settings.database, settings.redis, settings.blob_dir)
     connections = await _connect(settings, outages)
     submission_batcher = SubmissionBatcher(SubmitRepository(connections.submit_pool, settings.quotas).store)
     services = _build_services(settings, tokens, connections, submission_batcher, outages)
@@ -118,13 +118,12 @@ async def run_services(
 
 
 async def _connect(settings: Settings, outages: Outages) -> _Connections:
-    database_url, report = str(settings.database_url), outages.postgresql.report
-    redis_url = settings.redis_url
+    database, redis, report = settings.database, settings.redis, outages.postgresql.report
     connections = _Connections(
-        build_engine(database_url, report),
-        await StatementPool.open(database_url, size=4, report=report),
-        await StatementPool.open(database_url, size=4, report=report),
-        build_redis(redis_url, connections=32, report=outages.redis.report) if redis_url else None,
+        build_engine(database, report),
+        await StatementPool.open(database, size=4, report=report),
+        await StatementPool.open(database, size=4, report=report),
+        build_redis(redis, connections=32, report=outages.redis.report) if redis else None,
     )
     outages.postgresql.on_end.append(connections.expire)
     return connections

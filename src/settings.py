@@ -5,11 +5,12 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import unquote, urlsplit
 
 import msgspec
 from msgspec import Meta
 
+from headrace.adapters.postgres_url import PostgresAddress, parse_postgres_url
+from headrace.adapters.redis_url import RedisAddress, parse_redis_url
 from headrace.domain.quotas.quotas import Quotas
 from headrace.settings_checks import SAMPLE_SECRET, SettingsError, check_settings, provider_variable
 
@@ -27,6 +28,7 @@ _PREFIX: Final = "HEADRACE_"
 _LISTS: Final = frozenset(
     {"pipelines", "trusted_proxies", "allowed_hosts", "providers", "admins", "cors_origins", "step_env"}
 )
+_PATHS: Final = ("data_dir", "database_password_file", "redis_password_file")
 _DATABASE_PASSWORD: Final = "PGPASSWORD"  # noqa: S105  (its name)
 _SECRET_SUFFIXES: Final = ("_DATABASE_URL", "_REDIS_URL", "_SECRET_KEY", "_SECRET", "_TOKEN_KEY")
 _PROVIDER_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
@@ -51,7 +53,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     env: Literal["local", "production"] = "local"
     database_url: str | None = None
+    database_password_file: Path | None = None
     redis_url: str | None = None
+    redis_password_file: Path | None = None
     secret_key: str = SAMPLE_SECRET
     auth: Literal["local", "proxy", "token"] = "local"
     allow_remote: bool = False
@@ -107,6 +111,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.worker_processes or os.cpu_count() or 1
 
     @property
+    def database(self) -> PostgresAddress:
+        """The address of PostgreSQL.
+
+        Raises:
+            SettingsError: HEADRACE_DATABASE_URL is not set.
+        """
+        self.require("database_url")
+        return parse_postgres_url(str(self.database_url), self.database_password_file)
+
+    @property
+    def redis(self) -> RedisAddress | None:
+        """The address of Redis, if there is one."""
+        return parse_redis_url(self.redis_url, self.redis_password_file) if self.redis_url else None
+
+    @property
     def blob_dir(self) -> Path:
         return self.data_dir / "files"
 
@@ -125,14 +144,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def secrets(self) -> tuple[str, ...]:
         """The values that must not appear in logs."""
-        urls = [urlsplit(url) for url in (self.database_url, self.redis_url) if url]
+        addresses = [
+            address for address in (self.database if self.database_url else None, self.redis) if address
+        ]
         values = [
             self.secret_key if self.secret_key != SAMPLE_SECRET else None,
             self.proxy_secret,
             self.job_token_key,
             *(provider.client_secret for provider in self.provider_settings),
             # A password that equals the user name is not secret.
-            *(url.password for url in urls if url.password != url.username),
+            *(secret for address in addresses for secret in address.secrets if secret != address.user),
         ]
         return tuple(value for value in values if value)
 
@@ -142,8 +163,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Variables of the service, and those that hold one of its secrets, are left out unless `step_env` names
         them.
         """
-        secrets = {*self.secrets, *map(unquote, self.secrets)}
-        urls = (self.database_url, self.redis_url)
+        urls, secrets = (self.database_url, self.redis_url), self.secrets
         return {
             name: value
             for name, value in os.environ.items()
@@ -215,7 +235,10 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     providers = [_read_provider(name, source) for name in values.get("providers", ())]
     settings = Settings(**values, provider_settings=tuple(providers))
     check_settings(settings)
-    return msgspec.structs.replace(settings, data_dir=settings.data_dir.expanduser().absolute())
+    paths = {name: getattr(settings, name) for name in _PATHS}
+    return msgspec.structs.replace(
+        settings, **{name: path.expanduser().absolute() for name, path in paths.items() if path is not None}
+    )
 
 
 def forget_private_variables(settings: Settings) -> None:

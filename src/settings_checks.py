@@ -1,10 +1,16 @@
 """Checks of the settings: values that are invalid, missing, or must not be combined."""
 
 import ipaddress
+import os
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from headrace.adapters.postgres_url import PostgresAddress, parse_postgres_url
+from headrace.adapters.redis_url import RedisAddress, parse_redis_url
+from headrace.adapters.server_urls import ServerUrlError, read_password
 from headrace.domain.errors import HeadraceError
 
 if TYPE_CHECKING:
@@ -35,21 +41,8 @@ def check_settings(settings: "Settings") -> None:
     Raises:
         SettingsError: they do not.
     """
-    for field, schemes in (
-        ("database_url", ("postgresql", "postgres")),
-        ("redis_url", ("redis", "rediss", "unix")),
-    ):
-        url = getattr(settings, field)
-        variable = _PREFIX + field.upper()
-        if url is None:
-            continue
-        try:
-            parts = urlsplit(url)
-            _ = parts.port
-        except ValueError as error:
-            raise SettingsError(f"{variable}: not a URL") from error
-        if parts.scheme not in schemes:
-            raise SettingsError(f"{variable}: expected a URL that starts with {schemes[0]}://")
+    _check_server("database", settings.database_url, settings.database_password_file, parse_postgres_url)
+    _check_server("redis", settings.redis_url, settings.redis_password_file, parse_redis_url)
     _check_names(settings)
     _check_files_host(settings)
     _check_auth(settings)
@@ -63,6 +56,32 @@ def check_settings(settings: "Settings") -> None:
             raise SettingsError(f"{_PREFIX}SECRET_KEY is missing or still the sample value")
         if len(settings.secret_key) < _MIN_SECRET_CHARS:
             raise SettingsError(f"{_PREFIX}SECRET_KEY has fewer than {_MIN_SECRET_CHARS} characters")
+
+
+def _check_server(
+    name: str,
+    url: str | None,
+    password_file: Path | None,
+    parse: Callable[[str, Path | None], PostgresAddress | RedisAddress],
+) -> None:
+    """Check the URL of a server, and that the files can be read which connections to it need."""
+    variable = f"{_PREFIX}{name.upper()}"
+    if url is None:
+        if password_file is not None:
+            raise SettingsError(f"{variable}_PASSWORD_FILE is set without {variable}_URL")
+        return
+    try:
+        address = parse(url, password_file)
+    except ServerUrlError as error:
+        raise SettingsError(f"{variable}_URL: {error}") from error
+    for parameter, file in address.files.items():
+        if not os.access(file, os.R_OK):
+            raise SettingsError(f"{variable}_URL: {parameter} names {file}, which cannot be read")
+    if password_file is not None:
+        try:
+            read_password(password_file.expanduser())
+        except OSError as error:
+            raise SettingsError(f"{variable}_PASSWORD_FILE: {error}") from error
 
 
 def _check_names(settings: "Settings") -> None:

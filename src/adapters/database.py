@@ -8,6 +8,8 @@ from typing import Any, Final
 import asyncpg
 
 from headrace.adapters.database_errors import translate_database_error
+from headrace.adapters.postgres_connector import PostgresConnector
+from headrace.adapters.postgres_url import PostgresAddress, as_postgres_address
 from headrace.domain.conditions import Report, ignore_trouble
 from headrace.domain.database import (
     DatabaseAwayError,
@@ -17,7 +19,6 @@ from headrace.domain.database import (
     trouble_of,
 )
 
-CONNECT_SECONDS: Final = 5
 COMMAND_SECONDS: Final = 30
 # A process that hangs must not hold a lock for longer than a few seconds.
 # A connection keeps its plans, also those that were made while a table was small enough to scan it whole. And
@@ -47,7 +48,7 @@ class StatementPool:
     @classmethod
     async def open(
         cls,
-        url: str,
+        address: PostgresAddress | str,
         *,
         size: int = 4,
         lock_timeout: timedelta | None = None,
@@ -56,8 +57,9 @@ class StatementPool:
     ) -> "StatementPool":
         """Create a pool that connects on first use: PostgreSQL may be away when a process starts.
 
-        *lock_timeout* bounds how long a statement waits for a locked row, *answer_seconds* how long it may
-        take in total. PostgreSQL ends it after 20 s, or after *answer_seconds* beyond `COMMAND_SECONDS`.
+        *address* may be a URL. *lock_timeout* bounds how long a statement waits for a locked row,
+        *answer_seconds* how long it may take in total. PostgreSQL ends it after 20 s, or after
+        *answer_seconds* beyond `COMMAND_SECONDS`.
         *report* receives each failure that is not the fault of a statement.
         """
         session = dict(SESSION)
@@ -65,18 +67,16 @@ class StatementPool:
             session["statement_timeout"] = f"{int(answer_seconds)}s"
         if lock_timeout is not None:
             session["lock_timeout"] = f"{int(lock_timeout.total_seconds() * 1000)}ms"
+        connector = PostgresConnector(as_postgres_address(address), session, answer_seconds=answer_seconds)
         pool = asyncpg.create_pool(
-            url,
             min_size=0,
             max_size=size,
-            timeout=CONNECT_SECONDS,
-            command_timeout=answer_seconds,
             max_inactive_connection_lifetime=300,
-            server_settings=session,
+            connect=connector.connect,
             reset=_skip_reset,
         )
         await pool
-        return cls(pool, min(CONNECT_SECONDS, answer_seconds), report)
+        return cls(pool, connector.connect_seconds, report)
 
     async def fetch(self, statement: str, *arguments: Any) -> Sequence[Row]:
         was_sent = False

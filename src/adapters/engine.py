@@ -1,24 +1,26 @@
 """Builds the SQLAlchemy engine for the REST API."""
 
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final, NoReturn
-from urllib.parse import urlsplit, urlunsplit
 
-import asyncpg
 import msgspec
 import structlog
 from sqlalchemy import event
 from sqlalchemy.dialects import registry
-from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection, PGDialect_asyncpg
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.util import await_only
 
-from headrace.adapters.database import COMMAND_SECONDS, CONNECT_SECONDS, SESSION
+from headrace.adapters.database import COMMAND_SECONDS, SESSION
 from headrace.adapters.database_errors import translate_database_error
+from headrace.adapters.postgres_connector import PooledConnection, PostgresConnector
+from headrace.adapters.postgres_url import PostgresAddress, as_postgres_address
 from headrace.domain.conditions import Report, ignore_trouble
 from headrace.domain.database import (
     DatabaseAwayError,
@@ -32,16 +34,28 @@ from headrace.domain.json_decoding import decode_json
 _log = structlog.get_logger(__name__)
 
 _DIALECT: Final = "headrace"
+_CACHED_STATEMENTS: Final = 100
+
+Connect = Callable[[], Awaitable[Any]]
 
 
-class RollbackDialect(PGDialect_asyncpg):
-    """SQLAlchemy's dialect, whose rollback succeeds also on a lost connection.
+class HeadraceDialect(PGDialect_asyncpg):
+    """SQLAlchemy's dialect with our connector, whose rollback succeeds also on a lost connection.
 
     PostgreSQL rolls back itself when a connection ends. An error of the rollback would hide that of the
     request wherever a session ends: in REST, GraphQL and streams.
     """
 
     supports_statement_cache = True
+
+    def connect(self, *_: Any, connect: Connect) -> Any:
+        connection = await_only(connect())
+        # Prepared statements do not survive a transaction behind a pooler. asyncpg makes `isinstance` true of
+        # each of its connections.
+        size = 0 if type(connection) is PooledConnection else _CACHED_STATEMENTS
+        return AsyncAdapt_asyncpg_connection(  # type: ignore[no-untyped-call]
+            self.loaded_dbapi, connection, prepared_statement_cache_size=size
+        )
 
     def do_rollback(self, dbapi_connection: PoolProxiedConnection) -> None:
         try:
@@ -52,12 +66,12 @@ class RollbackDialect(PGDialect_asyncpg):
                 connection.terminate()
 
 
-registry.register(f"postgresql.{_DIALECT}", __name__, RollbackDialect.__name__)
+registry.register(f"postgresql.{_DIALECT}", __name__, HeadraceDialect.__name__)
 
 
-def sqlalchemy_url(url: str) -> str:
-    """Return the URL of the same database for SQLAlchemy's asyncpg dialect."""
-    return urlunsplit(urlsplit(url)._replace(scheme=f"postgresql+{_DIALECT}"))
+def create_engine(connect: Connect, **options: Any) -> AsyncEngine:
+    """Create an engine whose connections come from *connect*."""
+    return create_async_engine(f"postgresql+{_DIALECT}://", connect_args={"connect": connect}, **options)
 
 
 def _encode_json(value: Any) -> str:
@@ -82,15 +96,16 @@ class ReportingPool(AsyncAdaptedQueuePool):
         raise translated from error
 
 
-def build_engine(url: str, report: Report = ignore_trouble) -> AsyncEngine:
+def build_engine(address: PostgresAddress | str, report: Report = ignore_trouble) -> AsyncEngine:
     """Build an engine that reads JSON columns as `msgspec.Raw`, and JSONB columns as values.
 
-    Values of JSON columns may be large, and are mostly sent on as they are. Errors that are no fault of a
-    statement are the domain's, and *report* receives them.
+    *address* may be a URL. Values of JSON columns may be large, and are mostly sent on as they are. Errors
+    that are no fault of a statement are the domain's, and *report* receives them.
     """
     pool: ReportingPool
-    engine = create_async_engine(
-        sqlalchemy_url(url),
+    connector = PostgresConnector(as_postgres_address(address), SESSION, answer_seconds=COMMAND_SECONDS)
+    engine = create_engine(
+        lambda: _connect(pool, connector),
         poolclass=ReportingPool,
         pool_size=16,
         max_overflow=0,
@@ -101,12 +116,6 @@ def build_engine(url: str, report: Report = ignore_trouble) -> AsyncEngine:
         json_deserializer=decode_json,
         # A logged error must not contain the values of a request.
         hide_parameters=True,
-        connect_args={
-            "server_settings": SESSION,
-            "timeout": CONNECT_SECONDS,
-            "command_timeout": COMMAND_SECONDS,
-            "async_creator_fn": lambda *arguments, **options: _connect(pool, *arguments, **options),
-        },
     )
     pool = _pool_of(engine)
     pool.report = report
@@ -129,9 +138,9 @@ def _pool_of(engine: AsyncEngine) -> ReportingPool:
     return pool
 
 
-async def _connect(pool: ReportingPool, *arguments: Any, **options: Any) -> asyncpg.Connection:
+async def _connect(pool: ReportingPool, connector: PostgresConnector) -> Any:
     try:
-        return await asyncpg.connect(*arguments, **options)
+        return await connector.connect()
     except Exception as error:
         translated = translate_database_error(error)
         if translated is None:

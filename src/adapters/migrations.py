@@ -10,19 +10,22 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import create_async_engine
 
-from headrace.adapters.database import CONNECT_SECONDS
-from headrace.adapters.engine import sqlalchemy_url
+from headrace.adapters.engine import create_engine
+from headrace.adapters.postgres_connector import PostgresConnector
+from headrace.adapters.postgres_url import PostgresAddress, as_postgres_address
 from headrace.adapters.revisions import MIGRATIONS
-from headrace.domain.database import DatabaseAwayError
+from headrace.adapters.sqlstates import judge, misconfiguration
+from headrace.domain.database import DatabaseAwayError, DatabaseMisconfiguredError
 from headrace.domain.errors import HeadraceError
 
 _log = structlog.get_logger(__name__)
 
 
 _LOCK_NOT_AVAILABLE: Final = "55P03"
+_NEEDED_RIGHT: Final = "the role that migrates needs CREATE on the schema, and owns the tables"
 _MAX_TRIES: Final = 20
+_SESSION: Final = {"application_name": "headrace"}
 _PAUSE_SECONDS: Final = 2.0
 
 
@@ -39,14 +42,13 @@ class SchemaLockedError(HeadraceError):
 class AlembicCommands:
     """Alembic's commands for one database."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, address: PostgresAddress | str) -> None:
+        connector = PostgresConnector(as_postgres_address(address), _SESSION, answer_seconds=None)
         self._config = Config(MIGRATIONS / "alembic.ini")
         # The parser of the file takes a single % for the start of a reference.
         self._config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
         # `env.py` runs the migrations on it.
-        self._config.attributes["engine"] = create_async_engine(
-            sqlalchemy_url(url), connect_args={"timeout": CONNECT_SECONDS}
-        )
+        self._config.attributes["engine"] = create_engine(connector.connect)
 
     def upgrade(self, revision: str = "head") -> None:
         """Upgrade the database to *revision*, in one transaction."""
@@ -66,22 +68,29 @@ class AlembicCommands:
         command.check(self._config)
 
 
-def upgrade(url: str) -> None:
+def upgrade(address: PostgresAddress | str) -> None:
     """Upgrade the database to the newest revision, in one transaction.
 
     It waits 3 s for the lock of a table, since those who use the table wait behind it. Then it begins again.
 
     Raises:
         DatabaseAwayError: PostgreSQL cannot be reached.
+        DatabaseMisconfiguredError: the login or a right is missing.
         SchemaLockedError: other sessions have held locks for over a minute.
     """
     for _ in range(_MAX_TRIES):
         try:
-            AlembicCommands(url).upgrade()
+            AlembicCommands(address).upgrade()
         except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
             raise DatabaseAwayError(str(error) or type(error).__name__) from error
         except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+            refusal = getattr(error.orig, "__cause__", None)
+            sqlstate = getattr(refusal, "sqlstate", None)
+            if judge(sqlstate) == "misconfigured":
+                raise DatabaseMisconfiguredError(
+                    f"{refusal}; {_NEEDED_RIGHT}", misconfiguration(sqlstate)
+                ) from error
+            if sqlstate != _LOCK_NOT_AVAILABLE:
                 raise
             _log.warning("migration_waits_for_a_lock")
             time.sleep(_PAUSE_SECONDS)

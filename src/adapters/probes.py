@@ -11,8 +11,11 @@ from redis.asyncio import Redis
 from headrace.adapters.blob_store import probe_store
 from headrace.adapters.database import StatementPool
 from headrace.adapters.outages import Outage, Outages
+from headrace.adapters.postgres_url import PostgresAddress
+from headrace.adapters.redis_checks import find_refusal
 from headrace.adapters.redis_client import REDIS_ERRORS, build_redis, close_redis
 from headrace.adapters.redis_errors import redis_trouble
+from headrace.adapters.redis_url import RedisAddress, parse_redis_url
 from headrace.adapters.store_errors import StoreError
 from headrace.domain.conditions import Condition, Trouble
 from headrace.domain.database import TRANSIENT, Database, trouble_of
@@ -28,9 +31,9 @@ _REDIS_KEY: Final = "headrace:probe"
 READ_ONLY: Final = Trouble(Condition.READ_ONLY, "transaction_read_only is on")
 
 
-async def probe_database(url: str) -> Trouble | None:
+async def probe_database(address: PostgresAddress) -> Trouble | None:
     """Connect to PostgreSQL and return what is wrong with it; a schema that does not fit is not."""
-    pool = await StatementPool.open(url, size=1, answer_seconds=_PROBE_SECONDS)
+    pool = await StatementPool.open(address, size=1, answer_seconds=_PROBE_SECONDS)
     try:
         return await find_database_trouble(pool)
     finally:
@@ -50,9 +53,9 @@ async def find_database_trouble(database: Database) -> Trouble | None:
     return READ_ONLY if row["is_read_only"] else None
 
 
-async def probe_redis(url: str) -> Trouble | None:
+async def probe_redis(address: RedisAddress) -> Trouble | None:
     """Connect to Redis and return what is wrong with it."""
-    redis = build_redis(url, connections=1)
+    redis = build_redis(address, connections=1)
     try:
         return await find_redis_trouble(redis)
     finally:
@@ -60,12 +63,14 @@ async def probe_redis(url: str) -> Trouble | None:
 
 
 async def find_redis_trouble(redis: Redis) -> Trouble | None:
-    """Write a key that expires at once; return what is wrong with Redis, None if nothing is."""
+    """Try what is used, and write a key that expires at once; return what is wrong, None if nothing is."""
     try:
-        await redis.set(_REDIS_KEY, "", px=1)
+        refusal = await find_refusal(redis)
+        if refusal is None:
+            await redis.set(_REDIS_KEY, "", px=1)
     except REDIS_ERRORS as error:
         return redis_trouble(error)
-    return None
+    return None if refusal is None else refusal.trouble
 
 
 async def find_store_trouble(folder: Path) -> Trouble | None:
@@ -77,10 +82,10 @@ async def find_store_trouble(folder: Path) -> Trouble | None:
     return None
 
 
-def build_outages(database_url: str, redis_url: str | None, blob_dir: Path) -> Outages:
+def build_outages(database: PostgresAddress, redis: RedisAddress | None, blob_dir: Path) -> Outages:
     """Build the outages of a process, to which its connections report; `Outages.run` follows them."""
     return Outages(
-        postgresql=Outage("postgresql", partial(probe_database, database_url)),
-        redis=Outage("redis", partial(probe_redis, redis_url or "")),
+        postgresql=Outage("postgresql", partial(probe_database, database)),
+        redis=Outage("redis", partial(probe_redis, redis or parse_redis_url("redis://"))),
         storage=Outage("storage", partial(find_store_trouble, blob_dir)),
     )

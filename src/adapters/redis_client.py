@@ -2,22 +2,35 @@
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 from arq.connections import ArqRedis
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
+from redis.credentials import CredentialProvider
 from redis.exceptions import ConnectionError, RedisError  # noqa: A004
 
 from headrace.adapters.redis_errors import redis_trouble
 from headrace.adapters.redis_parser import BoundedParser
+from headrace.adapters.redis_url import RedisAddress, as_redis_address
+from headrace.adapters.server_urls import read_password
 from headrace.domain.conditions import Report, ignore_trouble
-from headrace.domain.errors import HeadraceError
 
 # Errors while Redis is away; redis-py does not translate all errors of the operating system.
 REDIS_ERRORS: Final = (RedisError, OSError, TimeoutError)
 
 _CONNECT_SECONDS: Final = 2
+_CONNECTIONS: Final[dict[str, type[AbstractConnection]]] = {
+    "redis": Connection,
+    "rediss": SSLConnection,
+    "unix": UnixDomainSocketConnection,
+}
 # uvloop's closed transports and redis-py's closed connections raise these instead of a ConnectionError.
 _CLOSED: Final = (RuntimeError, AttributeError)
 CLOSE_ERRORS: Final = (*REDIS_ERRORS, *_CLOSED)
@@ -28,15 +41,19 @@ class UnexpectedReplyError(RedisError):
     """Redis has sent something that is no reply to the command, as a broken or foreign server does."""
 
 
-class EvictingRedisError(HeadraceError):
-    """Redis may evict keys under memory pressure."""
+class _PasswordFile(CredentialProvider):
+    """Reads the password at each connection, so that it can be rotated."""
 
-    def __init__(self, policy: str) -> None:
-        super().__init__(
-            f"Redis has maxmemory-policy {policy} and may drop rings; "
-            "run: redis-cli CONFIG SET maxmemory-policy noeviction"
-        )
-        self.policy = policy
+    def __init__(self, user: str | None, file: Path) -> None:
+        self._user = user
+        self._file = file
+
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        try:
+            password = read_password(self._file)
+        except OSError as error:
+            raise ConnectionError(f"the password file cannot be read: {error}") from error
+        return (self._user, password) if self._user else (password,)
 
 
 class ReportingRedis(ArqRedis):
@@ -51,22 +68,36 @@ def report_failure(redis: Redis | None, error: Exception) -> None:
         redis.report(redis_trouble(error))
 
 
-def build_redis(url: str, *, connections: int = 16, report: Report = ignore_trouble) -> ArqRedis:
-    """Build a client that connects on first use: Redis may be away when a process starts."""
-    pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
-        url,
+def build_redis(
+    address: RedisAddress | str, *, connections: int = 16, report: Report = ignore_trouble
+) -> ArqRedis:
+    """Build a client, from an address or its URL, that connects on first use.
+
+    Redis may be away when a process starts.
+    """
+    address = as_redis_address(address)
+    pool: BlockingConnectionPool = BlockingConnectionPool(
+        connection_class=_with_closed_errors(_CONNECTIONS[address.scheme]),
         max_connections=connections,
         timeout=_TIMEOUT_SECONDS,
         socket_connect_timeout=_CONNECT_SECONDS,
         socket_timeout=_TIMEOUT_SECONDS,
-        socket_keepalive=True,
         health_check_interval=30,
         parser_class=BoundedParser,
+        **_arguments(address),
     )
-    pool.connection_class = _with_closed_errors(pool.connection_class)
     redis = ReportingRedis(connection_pool=pool)
     redis.report = report
     return redis
+
+
+def _arguments(address: RedisAddress) -> dict[str, Any]:
+    arguments = dict(address.arguments)
+    if address.scheme != "unix":
+        arguments["socket_keepalive"] = True
+    if address.password_file is not None:
+        return arguments | {"credential_provider": _PasswordFile(address.user, address.password_file)}
+    return arguments | {"username": address.user, "password": address.password}
 
 
 def _with_closed_errors(kind: type[AbstractConnection]) -> type[AbstractConnection]:
@@ -99,21 +130,3 @@ async def close_redis(redis: Redis) -> None:
     """Close the client and every connection of its pool."""
     with contextlib.suppress(*CLOSE_ERRORS):
         await redis.aclose(close_connection_pool=True)
-
-
-async def require_noeviction(redis: Redis) -> bool:
-    """Check that Redis does not evict keys. Returns False if Redis does not say.
-
-    Raises:
-        EvictingRedisError: its maxmemory-policy evicts.
-    """
-    try:
-        with checked_reply():
-            memory = await redis.info("memory")
-            policy = str(memory.get("maxmemory_policy", "noeviction"))
-    except REDIS_ERRORS as error:
-        report_failure(redis, error)
-        return False
-    if policy != "noeviction":
-        raise EvictingRedisError(policy)
-    return True

@@ -20,8 +20,8 @@ def translate_refusals() -> Iterator[None]:
     try:
         yield
     except DatabaseMisconfiguredError as error:
-        raise DatabaseRefusedError(error.__cause__ or error) from error
+        raise DatabaseRefusedError(error.reason) from error
     except PostgresError as error:
         if judge(error.sqlstate) != "misconfigured":
             raise
-        raise DatabaseRefusedError(error) from error
+        raise DatabaseRefusedError(str(error)) from error

@@ -54,9 +54,9 @@ def run_checks(
         servers = sorted(describe(folder), key=lambda finding: finding.subject)
         findings += [finding for finding in servers if is_embedded[finding.subject]]
     if settings.database_url:
-        findings += asyncio.run(check_database(settings.database_url, settings))
-    if settings.redis_url:
-        findings += asyncio.run(check_redis(settings.redis_url))
+        findings += asyncio.run(check_database(settings))
+    if settings.redis:
+        findings += asyncio.run(check_redis(settings.redis))
     if compares_files:
         findings += asyncio.run(check_files(msgspec.structs.replace(settings, data_dir=folder)))
     findings += _check_pipelines(settings)

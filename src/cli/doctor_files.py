@@ -25,7 +25,7 @@ async def check_files(settings: Settings) -> list[Finding]:
     """Compare the rows of files with the bytes in the data folder. This reads all rows and all folders."""
     if not settings.database_url:
         return [Finding(_SUBJECT, False, "set HEADRACE_DATABASE_URL: without it there is nothing to compare")]
-    pool = await StatementPool.open(settings.database_url, size=1)
+    pool = await StatementPool.open(settings.database, size=1)
     blobs = BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes)
     survey = BlobSurvey(pool, blobs)
     try:

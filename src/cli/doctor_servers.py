@@ -5,14 +5,10 @@ import asyncpg
 from headrace.adapters.database import StatementPool
 from headrace.adapters.probes import find_database_trouble, find_redis_trouble
 from headrace.adapters.readiness import check_readiness
-from headrace.adapters.redis_client import (
-    REDIS_ERRORS,
-    EvictingRedisError,
-    build_redis,
-    close_redis,
-    require_noeviction,
-)
+from headrace.adapters.redis_checks import RedisRefusedError, require_usable
+from headrace.adapters.redis_client import REDIS_ERRORS, build_redis, close_redis
 from headrace.adapters.redis_errors import redis_trouble
+from headrace.adapters.redis_url import RedisAddress
 from headrace.adapters.servers import Finding
 from headrace.cli.doctor_upkeep import check_upkeep
 from headrace.domain.conditions import Condition, Trouble
@@ -32,9 +28,9 @@ def _describe(variable: str, trouble: Trouble) -> str:
             return f"{variable} answers, but it is {trouble.cause or trouble.condition}: {reason}"
 
 
-async def check_database(url: str, settings: Settings) -> list[Finding]:
+async def check_database(settings: Settings) -> list[Finding]:
     """Check that PostgreSQL answers, accepts writes and has a schema that fits, and what its tables say."""
-    pool = await StatementPool.open(url, size=1)
+    pool = await StatementPool.open(settings.database, size=1)
     try:
         if (trouble := await find_database_trouble(pool)) is not None:
             return [Finding("PostgreSQL", False, _describe("HEADRACE_DATABASE_URL", trouble))]
@@ -59,16 +55,16 @@ async def check_database(url: str, settings: Settings) -> list[Finding]:
     return [*findings, *upkeep]
 
 
-async def check_redis(url: str) -> list[Finding]:
+async def check_redis(address: RedisAddress) -> list[Finding]:
     """Check that Redis answers, accepts writes and evicts nothing."""
-    redis = build_redis(url)
+    redis = build_redis(address)
     try:
+        await require_usable(redis)
         server = await redis.info("server")
-        await require_noeviction(redis)
         trouble = await find_redis_trouble(redis)
     except REDIS_ERRORS as error:
         trouble = redis_trouble(error)
-    except EvictingRedisError as error:
+    except RedisRefusedError as error:
         return [Finding("Redis", False, str(error))]
     finally:
         await close_redis(redis)

@@ -54,11 +54,10 @@ class RefusedError(HeadraceError):
 
 
 class DatabaseRefusedError(HeadraceError):
-    """PostgreSQL answers and refuses the login."""
+    """PostgreSQL answers and refuses the login, or a right is missing."""
 
-    def __init__(self, error: BaseException) -> None:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        super().__init__(f"HEADRACE_DATABASE_URL is refused: {reason}")
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"HEADRACE_DATABASE_URL is refused: {reason.partition(chr(10))[0]}")
 
 
 class WatchRefusedError(HeadraceError):

@@ -44,9 +44,9 @@ def migrate(history: bool) -> None:
 
     settings = _load_settings()
     if history:
-        click.echo("\n".join(describe_revisions(str(settings.database_url))))
+        click.echo("\n".join(describe_revisions(settings.database)))
         return
-    bring_up_to_date(str(settings.database_url))
+    bring_up_to_date(settings.database)
     click.echo("the database is up to date")
 
 

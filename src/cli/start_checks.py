@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 
 from headrace.adapters.database import StatementPool
-from headrace.adapters.redis_client import build_redis, close_redis, require_noeviction
+from headrace.adapters.redis_checks import require_usable
+from headrace.adapters.redis_client import build_redis, close_redis
 from headrace.adapters.schema import require_schema
 from headrace.api.auth.local_mode import refuse_remote
 from headrace.cli.database_refusals import translate_refusals
@@ -20,7 +21,7 @@ def check_start(settings: Settings, host: str, *, is_restart: bool = False) -> N
 
     Raises:
         RemoteRefusedError: *host* is not a loopback address, in local mode.
-        EvictingRedisError: Redis may evict keys.
+        RedisRefusedError: Redis cannot be used.
         DatabaseRefusedError: PostgreSQL refuses the login.
         SchemaBehindError, SchemaAheadError: this release cannot work with the schema.
     """
@@ -29,13 +30,13 @@ def check_start(settings: Settings, host: str, *, is_restart: bool = False) -> N
 
 
 async def _check_servers(settings: Settings, *, is_restart: bool) -> None:
-    if settings.redis_url:
-        redis = build_redis(settings.redis_url)
+    if settings.redis:
+        redis = build_redis(settings.redis)
         try:
-            await require_noeviction(redis)
+            await require_usable(redis)
         finally:
             await close_redis(redis)
-    pool = await StatementPool.open(str(settings.database_url), size=1)
+    pool = await StatementPool.open(settings.database, size=1)
     try:
         with (
             contextlib.suppress(*TRANSIENT),

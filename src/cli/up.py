@@ -10,6 +10,7 @@ from rich.console import Console
 
 from headrace.adapters.database import StatementPool
 from headrace.adapters.logs import configure_logging
+from headrace.adapters.postgres_url import PostgresAddress, as_postgres_address
 from headrace.adapters.servers import Servers, run_servers
 from headrace.adapters.temporary_folders import remove_abandoned_folders
 from headrace.api.auth.local_mode import refuse_remote
@@ -67,19 +68,18 @@ def running_servers(spec: ServiceSpec) -> Iterator[tuple[ServiceSpec, Servers]]:
 
 def _prepare(spec: ServiceSpec, servers: Servers) -> None:
     """Pass the addresses of the servers to the child processes, and upgrade the database."""
-    database_url = _database_url(spec, servers)
     export_environment(
         {
-            "HEADRACE_DATABASE_URL": database_url,
+            "HEADRACE_DATABASE_URL": servers.database_url or str(spec.settings.database_url),
             "HEADRACE_REDIS_URL": servers.redis_url or str(spec.settings.redis_url),
             "HEADRACE_DATA_DIR": str(spec.data_dir),
         }
     )
-    bring_up_to_date(database_url)
+    bring_up_to_date(_database(spec, servers))
 
 
-def _database_url(spec: ServiceSpec, servers: Servers) -> str:
-    return servers.database_url or str(spec.settings.database_url)
+def _database(spec: ServiceSpec, servers: Servers) -> PostgresAddress:
+    return as_postgres_address(servers.database_url) if servers.database_url else spec.settings.database
 
 
 async def _run_service(spec: ServiceSpec, servers: Servers, interrupts: Interrupts, screen: UpScreen) -> None:
@@ -89,7 +89,7 @@ async def _run_service(spec: ServiceSpec, servers: Servers, interrupts: Interrup
             service.start()
             try:
                 if await finished_before(service.wait_until_ready(), stop):
-                    served, unserved = await fetch_pipeline_names(_database_url(spec, servers))
+                    served, unserved = await fetch_pipeline_names(_database(spec, servers))
                     screen.show_ready(spec, served, unserved)
                     await finished_before(service.wait_until_refused(), stop)
             finally:
@@ -121,12 +121,12 @@ FROM pipelines p WHERE removed_at IS NULL GROUP BY name ORDER BY name
 """
 
 
-async def fetch_pipeline_names(database_url: str) -> tuple[list[str], list[str]]:
+async def fetch_pipeline_names(address: PostgresAddress | str) -> tuple[list[str], list[str]]:
     """Return the names of the pipelines that a live worker serves, and of the others.
 
     They come from PostgreSQL, because the API may require a token.
     """
-    pool = await StatementPool.open(database_url, size=1)
+    pool = await StatementPool.open(address, size=1)
     try:
         rows = await pool.fetch(_NAMES, ALIVE_WITHIN)
     finally:

@@ -117,9 +117,8 @@ async def open_worker(
     It serves *queues* once `run_until_stopped` is called. *crash_record*, *is_restart*: see `run_worker`.
 
     Raises:
-        HeadraceError: the start cannot succeed: HEADRACE_PIPELINES names nothing, or Redis may evict keys.
+        HeadraceError: the start cannot succeed: HEADRACE_PIPELINES names nothing, or Redis cannot be used.
     """
-    settings.require("database_url")
     async with AsyncExitStack() as stack:
         outages = await stack.enter_async_context(followed_outages(settings))
         pools = await open_pools(settings, outages.postgresql, stack)
@@ -129,7 +128,7 @@ async def open_worker(
         await predecessor.rescue(pool)
         loaded = load_pipelines(settings)
         fork_server = await stack.enter_async_context(running_fork_server(loaded, settings))
-        redis = await open_redis(settings.redis_url, stack, outages.redis.report)
+        redis = await open_redis(settings.redis, stack, outages.redis.report)
         registrar = Registrar(pool, loaded.pipelines.values(), may_replace=settings.env == "local")
         loaded = await register_pipelines(
             pool, registrar, loaded, only_check=only_suspect, is_restart=is_restart

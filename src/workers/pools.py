@@ -26,15 +26,17 @@ class WorkerPools(Struct, frozen=True):
 
 async def open_pools(settings: Settings, postgresql: Outage, stack: AsyncExitStack) -> WorkerPools:
     """Open the pools until *stack* is closed. They connect on first use, and report to *postgresql*."""
-    url, report = str(settings.database_url), postgresql.report
+    address, report = settings.database, postgresql.report
     pools = WorkerPools(
-        statements=await StatementPool.open(url, size=6, answer_seconds=_STATEMENT_SECONDS, report=report),
+        statements=await StatementPool.open(
+            address, size=6, answer_seconds=_STATEMENT_SECONDS, report=report
+        ),
         writes=await StatementPool.open(
-            url, size=4, lock_timeout=_LOCK_TIMEOUT, answer_seconds=_STATEMENT_SECONDS, report=report
+            address, size=4, lock_timeout=_LOCK_TIMEOUT, answer_seconds=_STATEMENT_SECONDS, report=report
         ),
         # A silent connection must not hold the heartbeat until the leases have expired.
         heartbeat=await StatementPool.open(
-            url,
+            address,
             size=2,
             lock_timeout=_LOCK_TIMEOUT,
             answer_seconds=max(1.0, settings.lease_seconds / 5),

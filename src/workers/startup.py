@@ -16,7 +16,9 @@ from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.outages import Outage, Outages
 from headrace.adapters.probes import build_outages
 from headrace.adapters.publisher import RedisPublisher
-from headrace.adapters.redis_client import build_redis, close_redis, require_noeviction
+from headrace.adapters.redis_checks import require_usable
+from headrace.adapters.redis_client import build_redis, close_redis
+from headrace.adapters.redis_url import RedisAddress
 from headrace.adapters.schema import SchemaBehindError, require_schema
 from headrace.adapters.tasks import cancel_and_wait
 from headrace.adapters.temporary_folders import remove_abandoned_folders, temporary_folder
@@ -139,7 +141,7 @@ async def warm_up(write_queue: JobQueue) -> None:
 @asynccontextmanager
 async def followed_outages(settings: Settings) -> AsyncIterator[Outages]:
     """Follow the outages of the services that the worker needs, for the block."""
-    outages = build_outages(str(settings.database_url), settings.redis_url, settings.blob_dir)
+    outages = build_outages(settings.database, settings.redis, settings.blob_dir)
     following = asyncio.create_task(outages.run())
     try:
         yield outages
@@ -147,17 +149,17 @@ async def followed_outages(settings: Settings) -> AsyncIterator[Outages]:
         await cancel_and_wait([following])
 
 
-async def open_redis(url: str | None, stack: AsyncExitStack, report: Report) -> ArqRedis | None:
+async def open_redis(address: RedisAddress | None, stack: AsyncExitStack, report: Report) -> ArqRedis | None:
     """Connect to Redis, if there is one, until *stack* is closed. *report* receives its failures.
 
     Raises:
-        HeadraceError: Redis may evict keys.
+        RedisRefusedError: Redis cannot be used.
     """
-    if not url:
+    if address is None:
         return None
-    redis = build_redis(url, report=report)
+    redis = build_redis(address, report=report)
     stack.push_async_callback(close_redis, redis)
-    await require_noeviction(redis)
+    await require_usable(redis)
     return redis
 
 

@@ -26,7 +26,6 @@ from headrace.domain.quotas.quotas import QuotaName
 NEVER_RAISED_BY_REQUESTS = {
     "ChangeRefusedError",
     "DecryptionError",
-    "EvictingRedisError",
     "JobCancelledError",
     "JsonRefusedError",
     "LeaseLostError",
@@ -37,6 +36,7 @@ NEVER_RAISED_BY_REQUESTS = {
     "PipelineChangedError",
     "PipelineDefinitionError",
     "PipelineRefusedError",
+    "RedisRefusedError",
     "RemoteRefusedError",
     "RetryableError",
     "SchemaAheadError",
@@ -44,6 +44,7 @@ NEVER_RAISED_BY_REQUESTS = {
     "SchemaError",
     "SchemaLockedError",
     "ServerError",
+    "ServerUrlError",
     "SourceNotFoundError",
     "TakenError",
     "TooManyRowsError",
