@@ -130,7 +130,7 @@ async def test_a_large_result_is_stored_once_and_read_everywhere(
     assert (listed["result"], "result_omitted" in listed) == (None if is_large else expected, is_large)
 
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(AlembicCommands(database_url).downgrade, "0013").result()
+        thread.submit(AlembicCommands(database_url).downgrade, "0012").result()
         (row,) = await database.fetch("SELECT result::text FROM jobs WHERE id = $1", job_id)
         thread.submit(AlembicCommands(database_url).upgrade).result()
     assert msgspec.json.decode(row["result"]) == expected

@@ -3,13 +3,13 @@
 Each job has at least three versions and each step run mostly two. A version in the page of the one before it
 needs no entries in the indexes, if no indexed column has changed. Only new pages get the room.
 
-Revision ID: 0013
+Revision ID: 0012
 Revises: 0011
 """
 
 from alembic import op
 
-revision = "0013"
+revision = "0012"
 down_revision = "0011"
 branch_labels = None
 depends_on = None

@@ -7,14 +7,14 @@ cannot both take the last place. Without quotas nothing calls it.
 Removals get the owner and the size of the bytes that wait for them, because they still take space. Removals
 that exist already count for nobody.
 
-Revision ID: 0016
+Revision ID: 0014
 Revises: 0013
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0016"
+revision = "0014"
 down_revision = "0013"
 branch_labels = None
 depends_on = None

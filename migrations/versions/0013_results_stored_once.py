@@ -3,15 +3,15 @@
 A result of more than 64 KiB is no longer a copy of the output of its step: the job names the step. Processes
 of the previous release store such a result twice, as before, and read it only where it is stored twice.
 
-Revision ID: 0012
-Revises: 0013
+Revision ID: 0013
+Revises: 0012
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0012"
-down_revision = "0013"
+revision = "0013"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 works_with = "0010"
