@@ -231,7 +231,7 @@ async def test_a_worker_or_api_without_rights_on_the_table_of_chores_works_on(
     await api.http.post("/api/v1/jobs", json={"pipeline": "noop"}, headers={"Idempotency-Key": "old"})
     await database.fetch("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'")
     await database.fetch("DELETE FROM workers")
-    tables = "alembic_version, workers, idempotency_keys, job_changes, job_changes_rest"
+    tables = "alembic_version, workers, jobs, idempotency_keys, job_changes, job_changes_rest"
 
     async with as_role(database, database_url, f"SELECT, DELETE ON {tables}") as own:
         readiness = await check_readiness(own, None)
@@ -240,6 +240,5 @@ async def test_a_worker_or_api_without_rights_on_the_table_of_chores_works_on(
 
     assert (readiness.missing, readiness.degraded) == ([], ["redis", "worker"])
     assert await database.fetch("SELECT 1 FROM idempotency_keys") == []
-    assert {log["chore"] for log in logs if log["event"] == "chore_not_recorded"} == set(
-        hourly_chores(database)
-    )
+    # Its connections report the missing right, which is logged once for all chores.
+    assert [log for log in logs if log["event"] == "chore_not_recorded"] == []
