@@ -20,9 +20,8 @@ from headrace.workers.attempt.changes import ChangeBuilder
 from headrace.workers.attempt.executors import StepStoppedError
 from headrace.workers.attempt.outcome import AttemptStatus, StopReason
 from headrace.workers.attempt.plan import Group, Plan, StepPlan
-from headrace.workers.attempt.process_executor import ChildError
 from headrace.workers.attempt.progress_sender import ProgressSender
-from headrace.workers.attempt.retry_decision import decide_retry
+from headrace.workers.attempt.retry_decision import decide_retry, log_failure
 from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.step_runner import StepRunner
 from headrace.workers.attempt.waiting import wait_first
@@ -281,22 +280,13 @@ class GraphRunner:
         self._publish_output(self._plan.groups[run.node.name])
 
     async def _step_failed(self, runner: StepRunner, run: StepPlan, error: Exception) -> None:
-        if isinstance(error, OutputError):
-            if self._has_refused_output:
-                return
-            self._has_refused_output = True
+        if isinstance(error, OutputError) and self._has_refused_output:
+            return
+        self._has_refused_output |= isinstance(error, OutputError)
         run.tries += 1
         with runner.entry.running(), contained:
             decision = decide_retry(run.node, run.key, error, run.tries, self._claim.max_attempts)
-            _log.warning(
-                "step_failed",
-                job_id=str(self._claim.job_id),
-                step=run.key,
-                failures=run.tries,
-                error=decision.error.message,
-                child_traceback=error.traceback if isinstance(error, ChildError) else None,
-                exc_info=None if isinstance(error, ChildError | StepStoppedError | OutputError) else error,
-            )
+            log_failure(self._claim.job_id, run.key, run.tries, decision, error)
         release_values(error)
         await self._host.write(self._changes.failed(run, decision.error, decision.delay))
         run.has_slot = False

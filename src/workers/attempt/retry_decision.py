@@ -2,7 +2,9 @@
 
 from datetime import timedelta
 from typing import Final
+from uuid import UUID
 
+import structlog
 from msgspec import Struct
 
 from headrace.domain.events.types import JobError
@@ -12,6 +14,8 @@ from headrace.domain.pipelines.definition import Node
 from headrace.workers.attempt.executors import StepStoppedError
 from headrace.workers.attempt.process_executor import ChildDiedError, ChildError
 from headrace.workers.values import OutputError, error_text, job_error
+
+_log = structlog.get_logger(__name__)
 
 _MAX_DELAY_SECONDS: Final = 3_653 * 86_400.0
 
@@ -72,3 +76,16 @@ def describe(error: BaseException, key: str, node: Node) -> JobError:
         case _:
             code, message = "step_failed", f"{type(error).__name__}: {error_text(error)}"
     return job_error(code, message, key)
+
+
+def log_failure(job_id: UUID, key: str, failures: int, decision: RetryDecision, error: Exception) -> None:
+    """Log a failed try of a step run; an error that a message explains has no traceback."""
+    _log.warning(
+        "step_failed",
+        job_id=str(job_id),
+        step=key,
+        failures=failures,
+        error=decision.error.message,
+        child_traceback=error.traceback if isinstance(error, ChildError) else None,
+        exc_info=None if isinstance(error, ChildError | StepStoppedError | OutputError) else error,
+    )
