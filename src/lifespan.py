@@ -23,7 +23,8 @@ from headrace.adapters.freed_memory import FreedMemory
 from headrace.adapters.messages import MessageSigner
 from headrace.adapters.outages import Outages
 from headrace.adapters.probes import build_outages
-from headrace.adapters.providers.provider import Provider
+from headrace.adapters.providers import build_providers
+from headrace.adapters.providers.tone3000 import Tone3000Provider
 from headrace.adapters.publisher import RedisPublisher
 from headrace.adapters.readiness import check_readiness
 from headrace.adapters.redis_client import build_redis, close_redis
@@ -141,8 +142,9 @@ def _build_services(
     heavy_work = HeavyWork()
     bus = EventBus(redis, signer)
     sessions = async_sessionmaker(connections.engine, expire_on_commit=False)
+    providers = build_providers(settings.provider_settings) if settings.auth == "token" else None
+    tone3000 = (providers or {}).get("tone3000")
     cipher = Cipher(settings.secret_key)
-    providers, tone3000 = _open_providers(settings, ProviderAccountRepository(pool), cipher)
     return Services(
         settings=settings,
         engine=connections.engine,
@@ -159,7 +161,9 @@ def _build_services(
             sessions=SessionRepository(pool),
             transactions=sessions,
         ),
-        tone3000=tone3000,
+        tone3000=Tone3000(tone3000, ProviderAccountRepository(pool), cipher)
+        if isinstance(tone3000, Tone3000Provider)
+        else None,
         revocation_watch=RevocationWatch(CredentialRepository(pool)),
         hub=Hub(bus, PostgresEventLog(pool), Overviews(bus, OverviewRepository(pool))),
         snapshots=snapshot_loader(sessions),
@@ -173,22 +177,6 @@ def _build_services(
         ),
         check_readiness=partial(check_readiness, pool, redis, bus.refused, outages),
     )
-
-
-def _open_providers(
-    settings: Settings, accounts: ProviderAccountRepository, cipher: Cipher
-) -> tuple[dict[str, Provider] | None, Tone3000 | None]:
-    """Return the sign-in providers of mode `token`, and the client of Tone3000 if it is one of them."""
-    if settings.auth != "token":
-        return None, None
-    from headrace.adapters.providers.building import build_providers
-    from headrace.adapters.providers.tone3000 import Tone3000Provider
-
-    providers = build_providers(settings.provider_settings)
-    tone3000 = providers.get("tone3000")
-    if not isinstance(tone3000, Tone3000Provider):
-        return providers, None
-    return providers, Tone3000(tone3000, accounts, cipher)
 
 
 def _report_end(on_broken: Callable[[], None] | None, task: "asyncio.Task[None]") -> None:

@@ -1,18 +1,16 @@
 """Reads tones from Tone3000 with the account of the user."""
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 from uuid import UUID
 
 import msgspec
 from msgspec import Struct
 
 from headrace.adapters.cipher import Cipher
+from headrace.adapters.providers.tone3000 import Tone3000Provider
 from headrace.adapters.token_refresher import TokenRefresher
 from headrace.domain.accounts.provider_account_repository import ProviderAccountRepository
 from headrace.domain.accounts.sign_in_errors import NotConnectedError, ProviderAwayError, ToneNotFoundError
-
-if TYPE_CHECKING:
-    from headrace.adapters.providers.tone3000 import Tone3000Provider
 
 T = TypeVar("T")
 
@@ -57,7 +55,7 @@ class Tone3000:
     """A client for the calls that the service makes to Tone3000."""
 
     def __init__(
-        self, provider: "Tone3000Provider", accounts: ProviderAccountRepository, cipher: Cipher
+        self, provider: Tone3000Provider, accounts: ProviderAccountRepository, cipher: Cipher
     ) -> None:
         self._provider = provider
         self._tokens = TokenRefresher(provider, accounts, cipher)

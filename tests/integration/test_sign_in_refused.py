@@ -10,7 +10,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey, RSAKey
 
-from headrace.adapters.providers.building import build_providers
+from headrace.adapters.providers import build_providers
 from headrace.adapters.providers.provider import AuthorizationRequest
 from headrace.domain.accounts.sign_in_errors import ProviderAwayError
 from headrace.settings import ProviderSettings

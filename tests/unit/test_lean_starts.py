@@ -50,13 +50,6 @@ def test_a_refused_start_of_the_api_imports_no_web_framework() -> None:
     assert modules & (FRAMEWORKS | {"sqlalchemy"}) == set()
 
 
-def test_an_api_imports_no_http_client_before_its_mode_needs_one() -> None:
-    modules = modules_of("import headrace.app")
-
-    assert "headrace.app" in modules
-    assert modules & {"authlib", "httpx"} == set()
-
-
 def test_migrations_run_without_the_models() -> None:
     modules = modules_of("import headrace.adapters.migrations")
 

@@ -14,7 +14,7 @@ import structlog
 from authlib.common.errors import AuthlibBaseError
 from authlib.deprecate import AuthlibDeprecationWarning
 
-from headrace.adapters.providers.provider import TEMPORARY_ERRORS, AuthorizationRequest
+from headrace.adapters.providers.provider import AuthorizationRequest
 from headrace.domain.accounts.sign_in_errors import CodeRefusedError, ProviderAwayError
 
 with warnings.catch_warnings():
@@ -26,6 +26,8 @@ _log = structlog.get_logger(__name__)
 
 TIMEOUT_SECONDS: Final = 10.0
 _ERROR_CODE: Final = re.compile(r"[a-z_]{1,64}", re.ASCII)
+# Error codes for a temporary fault of the provider.
+TEMPORARY_ERRORS: Final = ("server_error", "temporarily_unavailable")
 
 
 class OAuthClient:

@@ -1,13 +1,10 @@
 """The interface of a sign-in provider. A new provider is a class with these three methods."""
 
-from typing import Final, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 
 from headrace.domain.accounts.profile import Profile, ProviderTokens
-
-# Error codes for a temporary fault of the provider.
-TEMPORARY_ERRORS: Final = ("server_error", "temporarily_unavailable")
 
 
 class AuthorizationRequest(Struct, frozen=True, kw_only=True):

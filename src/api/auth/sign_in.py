@@ -15,7 +15,8 @@ from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from headrace.adapters.cipher import Cipher, DecryptionError
-from headrace.adapters.providers.provider import TEMPORARY_ERRORS, AuthorizationRequest, Provider
+from headrace.adapters.providers.oauth_client import TEMPORARY_ERRORS
+from headrace.adapters.providers.provider import AuthorizationRequest, Provider
 from headrace.adapters.token_refresher import encrypt_tokens
 from headrace.api.auth.tokens import ACCESS_LIFE, SessionToken, Tokens
 from headrace.domain.accounts.caller import UnauthenticatedError
