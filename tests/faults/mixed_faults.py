@@ -26,9 +26,10 @@ from support.patience import until_async
 _EVERY: Final = 10
 _MIN_WRITES: Final = 100
 _FLUSH_SECONDS: Final = 1.0
-_REFUSED: Final = """
-SELECT count(*) AS count FROM job_events
-WHERE type = 'step.failed' AND body->'error'->>'message' LIKE '%Permission denied%'
+# When a worker last reported a store that it cannot write, in microseconds since 1970.
+_LAST_REFUSAL: Final = """
+SELECT coalesce(max(extract(epoch FROM failed_at) * 1000000), 0)::bigint AS count
+FROM chore_failures WHERE name = 'storage'
 """
 
 Fault = Callable[[], Awaitable[None]]
@@ -109,11 +110,11 @@ class MixedFaults:
 
     @asynccontextmanager
     async def _read_only_store(self) -> AsyncIterator[None]:
-        """Let the store refuse files, at least until steps have noticed."""
-        refused = await self._fetch_count(_REFUSED)
+        """Let the store refuse files, at least until a worker has reported it."""
+        last_refusal = await self._fetch_count(_LAST_REFUSAL)
         with read_only(self._settings.blob_dir):
             yield
-            await self._until_more_than(_REFUSED, refused)
+            await self._until_more_than(_LAST_REFUSAL, last_refusal)
         self._counts["store read-only"] += 1
 
     async def _restart_postgres(self) -> None:
