@@ -5,6 +5,7 @@ import gc
 import weakref
 from typing import Any
 
+import msgspec
 import pytest
 
 from headrace.api.server.paced_app import AsgiApp, PacedApp, RequestEndedError
@@ -84,8 +85,12 @@ async def test_waiting_requests_are_counted() -> None:
     assert (waiting, len(stand.turns.handling.waiting)) == (4, 0)
 
 
-async def test_a_request_that_is_cancelled_while_it_waits_is_told() -> None:
+async def test_a_request_that_is_cancelled_while_it_waits_is_told_and_answered() -> None:
     cleaned: list[int] = []
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
 
     async def app(_scope: Any, _receive: Any, _send: Any) -> None:
         stand.clock.now += 1
@@ -96,15 +101,37 @@ async def test_a_request_that_is_cancelled_while_it_waits_is_told() -> None:
             cleaned.append(len(stand.turns.handling.waiting))
 
     stand = Stand(app)
-    first, second = stand.request("/a"), stand.request("/b")
+    first, second = stand.request("/a"), stand.request("/b", None, send)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     second.cancel()
 
     await first
-    with pytest.raises(asyncio.CancelledError):
-        await second
+    await second
     assert cleaned == [0, 0]
+    (start, body) = sent
+    problem = msgspec.json.decode(body["body"])
+    assert (start["status"], problem["code"], problem["status"]) == (503, "shutting_down", 503)
+    assert (b"retry-after", b"2") in start["headers"]
+
+
+async def test_a_cancelled_request_that_has_begun_its_answer_is_not_answered_again() -> None:
+    sent: list[Any] = []
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    request = Stand(app).request("/a", None, send)
+    await asyncio.sleep(0)
+    request.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    assert [message["status"] for message in sent] == [200]
 
 
 async def test_an_error_of_the_application_is_raised() -> None:

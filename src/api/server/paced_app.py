@@ -1,14 +1,20 @@
 """Runs the requests of an application in turns: a step of each, within the budget of a turn."""
 
+import asyncio
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any
+from typing import Any, Final
 
 from uvicorn._types import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, ASGISendEvent, Scope
 
+from headrace.api.server.refusals import Refusal
 from headrace.api.server.turns import HEALTH_PATH, TurnBudget, Turns
 
 AsgiApp = Callable[..., Coroutine[Any, Any, None]]
+
+_SHUTTING_DOWN: Final = Refusal(
+    b"503 Service Unavailable", "shutting_down", "the service stopped before the request was done"
+)
 
 
 class RequestEndedError(Exception):
@@ -34,6 +40,11 @@ class PacedApp:
         channel = _Channel(receive, send)
         try:
             await _run_in_turns(self._app(scope, channel.receive, channel.send), budget)
+        except asyncio.CancelledError:
+            # uvicorn cancels what is still running when the time of a stop is over, and would answer 500.
+            if scope["type"] != "http" or channel.has_answered:
+                raise
+            await _SHUTTING_DOWN.send(send)
         finally:
             channel.cut()
 
@@ -48,6 +59,7 @@ class _Channel:
     def __init__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         self._receive: ASGIReceiveCallable | None = receive
         self._send: ASGISendCallable | None = send
+        self.has_answered = False
 
     def receive(self) -> Awaitable[ASGIReceiveEvent]:
         if self._receive is None:
@@ -57,6 +69,7 @@ class _Channel:
     def send(self, message: ASGISendEvent) -> Awaitable[None]:
         if self._send is None:
             raise RequestEndedError
+        self.has_answered = True
         return self._send(message)
 
     def cut(self) -> None:

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 import structlog
+from uvicorn._types import ASGISendCallable
 
 _log = structlog.get_logger(__name__)
 
@@ -20,17 +21,34 @@ class Refusal(msgspec.Struct, frozen=True):
     detail: str
 
     def response(self) -> bytes:
+        _, body = self._problem()
+        head = b"HTTP/1.1 %b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n"
+        return head % (self.status, len(body)) + b"connection: close\r\n\r\n" + body
+
+    async def send(self, send: ASGISendCallable) -> None:
+        """Answer a request whose application has sent nothing."""
+        status, body = self._problem()
+        headers = [
+            (b"content-type", b"application/problem+json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"retry-after", b"2"),
+            (b"connection", b"close"),
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": headers, "trailers": False})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    def _problem(self) -> tuple[int, bytes]:
+        """Return the status and the problem document."""
         number, _, title = self.status.decode().partition(" ")
+        status = int(number)
         problem = {
             "type": "about:blank",
             "title": title,
-            "status": int(number),
+            "status": status,
             "code": self.code,
             "detail": self.detail,
         }
-        body = msgspec.json.encode(problem)
-        head = b"HTTP/1.1 %b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n"
-        return head % (self.status, len(body)) + b"connection: close\r\n\r\n" + body
+        return status, msgspec.json.encode(problem)
 
 
 class RequestRefusedError(Exception):
