@@ -112,11 +112,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def database(self) -> PostgresAddress:
-        """The address of PostgreSQL.
-
-        Raises:
-            SettingsError: HEADRACE_DATABASE_URL is not set.
-        """
+        """The address of PostgreSQL. A SettingsError says that HEADRACE_DATABASE_URL is not set."""
         self.require("database_url")
         return parse_postgres_url(str(self.database_url), self.database_password_file)
 

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -173,24 +174,25 @@ async def test_readiness_names_what_is_wrong_until_it_is_mended(
 ) -> None:
     set_user(admin, *ALL)
     limited = msgspec.structs.replace(settings, redis_url=f"redis://app:secret@{place}/0")
-    seen: list[list[str]] = []
     async with working(limited), serving(limited) as api:
-        for rules in (("resetchannels",), ("allchannels", "-bzpopmin"), ("+@all", "resetpass"), (">secret",)):
+
+        async def is_told(*entries: str) -> bool:
+            return await redis_entries(api) == list(entries)
+
+        for rules, entries in (
+            (("resetchannels",), ["redis: missing right to PUBLISH on headrace:*"]),
+            (("allchannels", "-bzpopmin"), ["redis: missing right to BZPOPMIN on arq:queue:*"]),
+            (("+@all", "resetpass"), ["redis: wrong password"]),
+            ((">secret",), []),
+        ):
             call(admin, "ACL", "SETUSER", "app", *rules)
             call(admin, "CLIENT", "KILL", "USER", "app")
-            seen.append(await redis_entries(api))
+            await until_async(partial(is_told, *entries))
         admin.config_set("maxmemory-policy", "allkeys-lru")
-        seen.append(await redis_entries(api))
+        await until_async(partial(is_told, "redis: maxmemory-policy allkeys-lru"))
         finished = await api.finish((await api.submit("noop"))["id"])
 
     assert finished["state"] == "succeeded"
-    assert seen == [
-        ["redis: missing right to PUBLISH on headrace:*"],
-        ["redis: missing right to BZPOPMIN on arq:queue:*"],
-        ["redis: wrong password"],
-        [],
-        ["redis: maxmemory-policy allkeys-lru"],
-    ]
 
 
 async def test_the_start_and_doctor_name_it(
