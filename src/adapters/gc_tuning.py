@@ -13,7 +13,7 @@ def collect_requests() -> None:
 
     A collection of 100,000 objects would hold the loop for a tenth of a second, and fill memory until then.
     """
-    gc.set_threshold(2_000, 5, 5)
+    gc.set_threshold(5_000, 5, 5)
 
 
 def freeze_present_objects() -> None:

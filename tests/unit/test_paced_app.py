@@ -33,8 +33,10 @@ class Stand:
         self.turns.health = TurnBudget(0.005, self.clock)
         self._app = PacedApp(app or self._take_steps, self.turns)
 
-    def request(self, path: str, receive: Any = None, send: Any = None) -> asyncio.Task[None]:
-        scope: Any = {"type": "http", "path": path}
+    def request(
+        self, path: str, receive: Any = None, send: Any = None, kind: str = "http"
+    ) -> asyncio.Task[None]:
+        scope: Any = {"type": kind, "path": path}
         return asyncio.create_task(self._app(scope, receive, send))
 
     async def _take_steps(self, scope: Any, _receive: Any, _send: Any) -> None:
@@ -169,7 +171,7 @@ class Connection:
         raise NotImplementedError
 
 
-async def test_a_request_that_is_kept_alive_does_not_keep_its_connection() -> None:
+async def test_a_socket_that_is_kept_alive_does_not_keep_its_connection() -> None:
     kept: list[Any] = []
 
     async def app(_scope: Any, receive: Any, send: Any) -> None:
@@ -179,7 +181,7 @@ async def test_a_request_that_is_kept_alive_does_not_keep_its_connection() -> No
     gone = weakref.ref(connection)
     gc.disable()
     try:
-        await Stand(app).request("/a", connection.receive, connection.send)
+        await Stand(app).request("/a", connection.receive, connection.send, "websocket")
         del connection
         assert gone() is None
     finally:

@@ -37,6 +37,9 @@ class PacedApp:
             return
         is_health = scope["path"].startswith(HEALTH_PATH)
         budget = self._turns.health if is_health else self._turns.handling
+        if scope["type"] == "http":
+            await _run_in_turns(self._app(scope, receive, send), budget)
+            return
         channel = _Channel(receive, send)
         try:
             await _run_in_turns(self._app(scope, channel.receive, channel.send), budget)
@@ -50,10 +53,10 @@ class PacedApp:
 
 
 class _Channel:
-    """Passes messages between a request and its connection, which it releases at the end.
+    """Passes messages between the handler of a socket and its connection, which it releases at the end.
 
-    Litestar's objects are cycles of references, which only Python's collector frees. Each would keep the
-    connection and what it has buffered.
+    Litestar's sockets are cycles of references, which only Python's collector frees. Each would keep its
+    connection and what that has buffered.
     """
 
     def __init__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
