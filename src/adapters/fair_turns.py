@@ -27,13 +27,14 @@ def share_of(places: int) -> int:
     return max(-(-places // 4), 2)
 
 
-class TooManyAtOnceError(HeadraceError):
+class TooManyAtOnceError(DatabaseBusyError):
     """The user's other requests hold the user's share, and did not give it back in time."""
 
     def __init__(self, share: int) -> None:
-        super().__init__(
+        self.reason = (
             f"{share} of your requests are using the database and others wait for them: send fewer at once"
         )
+        HeadraceError.__init__(self, self.reason)
 
 
 class Turn(Struct, frozen=True):

@@ -8,7 +8,7 @@ import pytest
 
 from headrace.adapters.fair_turns import CALLER, FairTurns, TooManyAtOnceError, share_of
 from headrace.adapters.tasks import cancel_and_wait
-from headrace.domain.database import DatabaseBusyError
+from headrace.domain.database import TRANSIENT, DatabaseBusyError
 from support.patience import PATIENCE_SECONDS
 
 ADA, BOB, CYD = uuid4(), uuid4(), uuid4()
@@ -103,8 +103,10 @@ async def test_a_wait_ends_with_an_error_that_says_whose_requests_are_in_the_way
     await room.come(ADA, ADA)
 
     (third,) = await room.come(ADA)
-    with pytest.raises(TooManyAtOnceError, match="2 of your requests"):
+    with pytest.raises(TooManyAtOnceError, match="2 of your requests") as refusal:
         await third
+    # A stream tries again after such an error.
+    assert isinstance(refusal.value, TRANSIENT)
     await room.come(BOB)
     (late,) = await room.come(CYD)
     with pytest.raises(DatabaseBusyError, match="connections are in use"):
