@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from arq.connections import ArqRedis
@@ -15,10 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.cipher import Cipher
-from headrace.adapters.database import StatementPool
+from headrace.adapters.database import FairDatabase, StatementPool
 from headrace.adapters.doorbell import Doorbell
-from headrace.adapters.engine import build_engine, expire_connections
+from headrace.adapters.engine import WAIT_SECONDS, build_engine, expire_connections
 from headrace.adapters.event_bus import EventBus
+from headrace.adapters.fair_turns import FairTurns, share_of
 from headrace.adapters.freed_memory import FreedMemory
 from headrace.adapters.messages import MessageSigner
 from headrace.adapters.outages import Outages
@@ -26,7 +27,7 @@ from headrace.adapters.probes import build_outages
 from headrace.adapters.providers import build_providers
 from headrace.adapters.providers.tone3000 import Tone3000Provider
 from headrace.adapters.publisher import RedisPublisher
-from headrace.adapters.readiness import check_readiness
+from headrace.adapters.readiness import check_readiness, shared_check
 from headrace.adapters.redis_client import build_redis, close_redis
 from headrace.adapters.submission_batcher import SubmissionBatcher
 from headrace.adapters.tasks import cancel_and_wait
@@ -49,6 +50,7 @@ from headrace.domain.accounts.session_repository import SessionRepository
 from headrace.domain.events.log import PostgresEventLog
 from headrace.domain.heavy_work import HeavyWork
 from headrace.domain.jobs.overview.overview_repository import OverviewRepository
+from headrace.domain.jobs.search import SEARCH_SECONDS, JobSearch
 from headrace.domain.jobs.submission.submit_repository import SubmitRepository
 from headrace.domain.jobs.submission.submitter import Submitter
 from headrace.domain.quotas.usage import OwnerUsage
@@ -56,27 +58,46 @@ from headrace.settings import Settings
 
 _log = structlog.get_logger(__name__)
 
+_READ_SECONDS: Final = 5.0
+_STREAM_CONNECTIONS: Final = 4
+# Thousands of new watchers of one user wait for each other. A stream that has waited in vain tries again.
+_STREAM_WAIT_SECONDS: Final = 30.0
+_SEARCH_CONNECTIONS: Final = 2
+
 
 class _Connections(Struct):
-    """The process's connections. Submissions have a pool of their own."""
+    """The process's connections: a pool for each kind of work, so that none waits for another's statements.
+
+    *pool* is for credentials, sign-in and the heads of watched jobs.
+    """
 
     engine: AsyncEngine
+    read_engine: AsyncEngine
     pool: StatementPool
     submit_pool: StatementPool
+    stream_pool: StatementPool
+    search_pool: StatementPool
+    health_pool: StatementPool
     redis: ArqRedis | None
+
+    @property
+    def statement_pools(self) -> tuple[StatementPool, ...]:
+        return self.pool, self.submit_pool, self.stream_pool, self.search_pool, self.health_pool
 
     async def expire(self) -> None:
         """Replace the connections to PostgreSQL: those from before a fail-over may lead to the old server."""
-        await self.pool.expire()
-        await self.submit_pool.expire()
+        for pool in self.statement_pools:
+            await pool.expire()
         expire_connections(self.engine)
+        expire_connections(self.read_engine)
 
     async def close(self) -> None:
         if self.redis is not None:
             await close_redis(self.redis)
-        await self.pool.close()
-        await self.submit_pool.close()
+        for pool in self.statement_pools:
+            await pool.close()
         await self.engine.dispose()
+        await self.read_engine.dispose()
 
 
 @asynccontextmanager
@@ -120,11 +141,19 @@ async def run_services(
 
 async def _connect(settings: Settings, outages: Outages) -> _Connections:
     database, redis, report = settings.database, settings.redis, outages.postgresql.report
+    reads = settings.read_connections
+    writes = settings.database_connections - reads
+    engine = partial(build_engine, database, report)
+    pool = partial(StatementPool.open, database, report=report)
     connections = _Connections(
-        build_engine(database, report),
-        await StatementPool.open(database, size=4, report=report),
-        await StatementPool.open(database, size=4, report=report),
-        build_redis(redis, connections=32, report=outages.redis.report) if redis else None,
+        engine=engine(size=writes, share=share_of(writes)),
+        read_engine=engine(size=reads, share=share_of(reads), statement_seconds=_READ_SECONDS),
+        pool=await pool(size=4),
+        submit_pool=await pool(size=4),
+        stream_pool=await pool(size=_STREAM_CONNECTIONS, statement_seconds=_READ_SECONDS),
+        search_pool=await pool(size=_SEARCH_CONNECTIONS, statement_seconds=SEARCH_SECONDS),
+        health_pool=await pool(size=1),
+        redis=build_redis(redis, connections=32, report=outages.redis.report) if redis else None,
     )
     outages.postgresql.on_end.append(connections.expire)
     return connections
@@ -138,17 +167,24 @@ def _build_services(
     outages: Outages,
 ) -> Services:
     pool, redis = connections.pool, connections.redis
+    stream_turns = FairTurns(_STREAM_CONNECTIONS, share_of(_STREAM_CONNECTIONS), _STREAM_WAIT_SECONDS)
+    streams = FairDatabase(connections.stream_pool, stream_turns)
+    searches = FairDatabase(connections.search_pool, FairTurns(_SEARCH_CONNECTIONS, 1, WAIT_SECONDS))
     signer = MessageSigner(settings.secret_key)
     heavy_work = HeavyWork()
     bus = EventBus(redis, signer)
     sessions = async_sessionmaker(connections.engine, expire_on_commit=False)
+    read_sessions = async_sessionmaker(connections.read_engine, expire_on_commit=False)
     providers = build_providers(settings.provider_settings) if settings.auth == "token" else None
     tone3000 = (providers or {}).get("tone3000")
     cipher = Cipher(settings.secret_key)
     return Services(
         settings=settings,
         engine=connections.engine,
+        read_engine=connections.read_engine,
         sessions=sessions,
+        read_sessions=read_sessions,
+        search=JobSearch(searches),
         authenticator=Authenticator(settings, CredentialRepository(pool), tokens),
         tokens=tokens,
         limits=RateLimits(settings, redis, Proxies(settings)),
@@ -165,8 +201,8 @@ def _build_services(
         if isinstance(tone3000, Tone3000Provider)
         else None,
         revocation_watch=RevocationWatch(CredentialRepository(pool)),
-        hub=Hub(bus, PostgresEventLog(pool), Overviews(bus, OverviewRepository(pool))),
-        snapshots=snapshot_loader(sessions),
+        hub=Hub(bus, PostgresEventLog(streams), Overviews(bus, OverviewRepository(streams))),
+        snapshots=snapshot_loader(read_sessions),
         doorbell=Doorbell(redis),
         publisher=RedisPublisher(redis, signer),
         submitter=Submitter(connections.submit_pool, submission_batcher.store, heavy_work),
@@ -175,7 +211,9 @@ def _build_services(
         blobs=BlobStore(
             settings.blob_dir, max_bytes=settings.max_file_bytes, report=outages.storage.report_from_thread
         ),
-        check_readiness=partial(check_readiness, pool, redis, bus.refused, outages),
+        check_readiness=shared_check(
+            partial(check_readiness, connections.health_pool, redis, bus.refused, outages)
+        ),
     )
 
 

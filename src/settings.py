@@ -89,6 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_job_file_bytes: Annotated[int, Meta(ge=1)] = 1024 * _MiB
     max_streams_per_user: Annotated[int, Meta(ge=0)] = 10_000
     max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
+    database_connections: Annotated[int, Meta(ge=8, le=1000)] = 16
     rate_limit_user: Annotated[int, Meta(ge=0, le=10_000_000)] | None = None
     rate_limit_address: Annotated[int, Meta(ge=0, le=10_000_000)] | None = None
     rate_limit_login: Annotated[int, Meta(ge=0, le=10_000_000)] | None = None
@@ -120,6 +121,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def redis(self) -> RedisAddress | None:
         """The address of Redis, if there is one."""
         return parse_redis_url(self.redis_url, self.redis_password_file) if self.redis_url else None
+
+    @property
+    def read_connections(self) -> int:
+        """How many of the database connections are for reads; changes have the others."""
+        return self.database_connections * 5 // 8
 
     @property
     def blob_dir(self) -> Path:

@@ -8,10 +8,12 @@ from typing import Any, Final
 import asyncpg
 
 from headrace.adapters.database_errors import translate_database_error
+from headrace.adapters.fair_turns import FairTurns
 from headrace.adapters.postgres_connector import PostgresConnector
 from headrace.adapters.postgres_url import PostgresAddress, as_postgres_address
 from headrace.domain.conditions import Report, ignore_trouble
 from headrace.domain.database import (
+    Database,
     DatabaseAwayError,
     DatabaseReadOnlyError,
     DatabaseTimeoutError,
@@ -53,18 +55,21 @@ class StatementPool:
         size: int = 4,
         lock_timeout: timedelta | None = None,
         answer_seconds: float = COMMAND_SECONDS,
+        statement_seconds: float | None = None,
         report: Report = ignore_trouble,
     ) -> "StatementPool":
         """Create a pool that connects on first use: PostgreSQL may be away when a process starts.
 
         *address* may be a URL. *lock_timeout* bounds how long a statement waits for a locked row,
-        *answer_seconds* how long it may take in total. PostgreSQL ends it after 20 s, or after
-        *answer_seconds* beyond `COMMAND_SECONDS`.
+        *answer_seconds* how long it may take in total. PostgreSQL ends it after *statement_seconds*;
+        without them after 20 s, or after *answer_seconds* beyond `COMMAND_SECONDS`.
         *report* receives each failure that is not the fault of a statement.
         """
         session = dict(SESSION)
         if answer_seconds > COMMAND_SECONDS:
             session["statement_timeout"] = f"{int(answer_seconds)}s"
+        if statement_seconds is not None:
+            session["statement_timeout"] = f"{int(statement_seconds * 1000)}ms"
         if lock_timeout is not None:
             session["lock_timeout"] = f"{int(lock_timeout.total_seconds() * 1000)}ms"
         connector = PostgresConnector(as_postgres_address(address), session, answer_seconds=answer_seconds)
@@ -115,3 +120,15 @@ class StatementPool:
                 await self._pool.close()
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
             self._pool.terminate()
+
+
+class FairDatabase:
+    """A `Database` whose connections users share fairly."""
+
+    def __init__(self, database: Database, turns: FairTurns) -> None:
+        self._database = database
+        self._turns = turns
+
+    async def fetch(self, statement: str, *arguments: Any) -> Sequence[Row]:
+        async with self._turns.hold():
+            return await self._database.fetch(statement, *arguments)

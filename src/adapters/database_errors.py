@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from headrace.adapters.sqlstates import judge, misconfiguration
+from headrace.adapters.sqlstates import QUERY_CANCELED, judge, misconfiguration
 from headrace.domain.database import (
     DatabaseAwayError,
     DatabaseBusyError,
@@ -12,6 +12,7 @@ from headrace.domain.database import (
     DatabaseRefusingError,
     DatabaseTimeoutError,
     OutOfConnectionsError,
+    TimeLimitError,
 )
 
 # asyncpg raises the third when a connection breaks during a reply.
@@ -20,6 +21,7 @@ _BY_SQLSTATE: dict[str | None, type[DatabaseAwayError | DatabaseBusyError]] = {
     "25006": DatabaseReadOnlyError,  # read_only_sql_transaction
     "53100": DatabaseFullError,  # disk_full
     "53300": OutOfConnectionsError,  # too_many_connections
+    QUERY_CANCELED: TimeLimitError,
 }
 
 

@@ -1,24 +1,27 @@
-"""Builds the SQLAlchemy engine for the REST API."""
+"""Builds the SQLAlchemy engines for the REST API."""
 
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final, NoReturn
 
+import asyncpg
 import msgspec
 import structlog
 from sqlalchemy import event
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection, PGDialect_asyncpg
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DisconnectionError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.util import await_only
 
 from headrace.adapters.database import COMMAND_SECONDS, SESSION
 from headrace.adapters.database_errors import translate_database_error
+from headrace.adapters.fair_pool import FairPool
+from headrace.adapters.fair_turns import FairTurns
 from headrace.adapters.postgres_connector import PooledConnection, PostgresConnector
 from headrace.adapters.postgres_url import PostgresAddress, as_postgres_address
 from headrace.domain.conditions import Report, ignore_trouble
@@ -37,6 +40,10 @@ _DIALECT: Final = "headrace"
 _CACHED_STATEMENTS: Final = 100
 
 Connect = Callable[[], Awaitable[Any]]
+WAIT_SECONDS: Final = 5.0
+_USED_AT: Final = "used_at"
+# A connection that was used a moment ago is not checked again.
+_IDLE_SECONDS: Final = 1.0
 
 
 class HeadraceDialect(PGDialect_asyncpg):
@@ -78,7 +85,7 @@ def _encode_json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-class ReportingPool(AsyncAdaptedQueuePool):
+class ReportingPool(FairPool):
     """A pool that reports failures of PostgreSQL, and that is too small with an error of the domain."""
 
     report: Report = staticmethod(ignore_trouble)
@@ -96,21 +103,32 @@ class ReportingPool(AsyncAdaptedQueuePool):
         raise translated from error
 
 
-def build_engine(address: PostgresAddress | str, report: Report = ignore_trouble) -> AsyncEngine:
+def build_engine(
+    address: PostgresAddress | str,
+    report: Report = ignore_trouble,
+    *,
+    size: int = 16,
+    share: int | None = None,
+    statement_seconds: float | None = None,
+) -> AsyncEngine:
     """Build an engine that reads JSON columns as `msgspec.Raw`, and JSONB columns as values.
 
     *address* may be a URL. Values of JSON columns may be large, and are mostly sent on as they are. Errors
-    that are no fault of a statement are the domain's, and *report* receives them.
+    that are no fault of a statement are the domain's, and *report* receives them. The engine has *size*
+    connections, of which a user holds at most *share* at once. PostgreSQL ends a statement after
+    *statement_seconds*.
     """
+    session = dict(SESSION)
+    if statement_seconds is not None:
+        session["statement_timeout"] = f"{int(statement_seconds * 1000)}ms"
     pool: ReportingPool
-    connector = PostgresConnector(as_postgres_address(address), SESSION, answer_seconds=COMMAND_SECONDS)
+    connector = PostgresConnector(as_postgres_address(address), session, answer_seconds=COMMAND_SECONDS)
     engine = create_engine(
         lambda: _connect(pool, connector),
         poolclass=ReportingPool,
-        pool_size=16,
+        pool_size=size,
         max_overflow=0,
-        pool_timeout=5,
-        pool_pre_ping=True,
+        pool_timeout=WAIT_SECONDS,
         pool_recycle=1800,
         json_serializer=_encode_json,
         json_deserializer=decode_json,
@@ -119,9 +137,12 @@ def build_engine(address: PostgresAddress | str, report: Report = ignore_trouble
     )
     pool = _pool_of(engine)
     pool.report = report
+    pool.turns = FairTurns(size, share or size, WAIT_SECONDS)
     event.listen(engine.sync_engine, "connect", _read_json_as_raw)
     event.listen(engine.sync_engine, "connect", _note_age)
     event.listen(engine.sync_engine, "checkout", partial(_refuse_expired, pool))
+    event.listen(engine.sync_engine, "checkout", _check_idle_connection)
+    event.listen(engine.sync_engine, "checkin", _note_use)
     event.listen(engine.sync_engine, "handle_error", partial(_translate, pool))
     return engine
 
@@ -152,8 +173,6 @@ async def _connect(pool: ReportingPool, connector: PostgresConnector) -> Any:
 
 def _translate(pool: ReportingPool, context: ExceptionContext) -> None:
     """Raise the domain's error in place of one that is not the fault of the statement."""
-    if context.is_pre_ping:  # it decides by itself, and the connection that follows is reported
-        return
     error = context.original_exception
     translated = translate_database_error(error.__cause__ or error)
     if translated is None:
@@ -173,6 +192,27 @@ def _refuse_expired(
 ) -> None:
     if record.info["connected_at"] < pool.expired_at:
         raise DisconnectionError
+
+
+def _note_use(_connection: Any, record: ConnectionPoolEntry) -> None:
+    record.info[_USED_AT] = time.monotonic()
+
+
+def _check_idle_connection(
+    connection: Any, record: ConnectionPoolEntry, _proxy: PoolProxiedConnection
+) -> None:
+    """Check a connection that has been idle for a while; the pool replaces it if it is gone.
+
+    `pool_pre_ping` would take three round trips, before each transaction.
+    """
+    is_gone = record.driver_connection is None or record.driver_connection.is_closed()
+    if not is_gone and time.monotonic() - record.info.get(_USED_AT, time.monotonic()) > _IDLE_SECONDS:
+        try:
+            connection.run_async(lambda driver: driver.execute("SELECT 1"))
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+            is_gone = True
+    if is_gone:
+        raise InvalidatePoolError
 
 
 def _read_json_as_raw(connection: Any, _record: Any) -> None:

@@ -1,8 +1,8 @@
 """Checks whether the service can serve: PostgreSQL, the schema, Redis, the store and a live worker."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Final
 
 from asyncpg import PostgresError, UndefinedColumnError, UndefinedTableError
 from msgspec import Struct
@@ -14,6 +14,7 @@ from headrace.adapters.probes import find_database_trouble, find_redis_trouble
 from headrace.adapters.redis_errors import redis_trouble
 from headrace.adapters.revisions import current_revision
 from headrace.adapters.schema import SchemaBehindError, SchemaError, find_schema_fault
+from headrace.adapters.tasks import retrieve_exception
 from headrace.domain.chores.repository import ChoreRepository, FailingChore
 from headrace.domain.conditions import Condition, Trouble
 from headrace.domain.database import TRANSIENT, Database, trouble_of
@@ -40,6 +41,20 @@ class Readiness(Struct, frozen=True):
     missing: list[str]
     degraded: list[str]
     schema_fault: SchemaError | None = None
+
+
+def shared_check(check: Callable[[], Coroutine[Any, Any, Readiness]]) -> Callable[[], Awaitable[Readiness]]:
+    """Return *check* such that all who call it while it runs get the same result."""
+    in_flight: asyncio.Task[Readiness] | None = None
+
+    async def run() -> Readiness:
+        nonlocal in_flight
+        if in_flight is None or in_flight.done():
+            in_flight = asyncio.create_task(check())
+            in_flight.add_done_callback(retrieve_exception)
+        return await asyncio.shield(in_flight)
+
+    return run
 
 
 async def check_readiness(

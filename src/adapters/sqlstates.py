@@ -11,11 +11,14 @@ Judgement = Literal["away", "busy", "refusing", "misconfigured", "value", "bug"]
 until somebody gives the login, the database or the right back · `value`: the values of the statement are at
 fault · `bug`: the statement itself is."""
 
+QUERY_CANCELED: Final = "57014"
+"""A statement ran into its time limit, or an operator cancelled it."""
+
 _BY_CODE: Final[dict[str, Judgement]] = {
     "40003": "away",  # statement_completion_unknown
     "42501": "misconfigured",  # insufficient_privilege
     "53300": "away",  # too_many_connections
-    "57014": "busy",  # query_canceled: a time limit
+    QUERY_CANCELED: "busy",
 }
 _BY_CLASS: Final[dict[str, Judgement]] = {
     "08": "away",  # connection exception

@@ -30,6 +30,7 @@ from headrace.domain.accounts.reach import Reach
 from headrace.domain.accounts.service import ApiKeyService, AuditService, UserService
 from headrace.domain.files.service import FileService
 from headrace.domain.heavy_work import HeavyWork
+from headrace.domain.jobs.search import JobSearch
 from headrace.domain.jobs.service import JobService
 from headrace.domain.jobs.submission.submitter import Submitter
 from headrace.domain.pipelines.service import PipelineService
@@ -44,7 +45,10 @@ class Services(Struct, kw_only=True):
 
     settings: Settings
     engine: AsyncEngine
+    read_engine: AsyncEngine
     sessions: async_sessionmaker[AsyncSession]
+    read_sessions: async_sessionmaker[AsyncSession]
+    search: JobSearch
     authenticator: Authenticator
     tokens: Tokens
     limits: RateLimits
@@ -101,9 +105,11 @@ async def provide_session(
 
     An admin's change and its entry in the audit log are committed together.
     """
-    async with services.sessions.begin() as session:
+    is_read = request.method in ("GET", "HEAD")
+    sessions = services.read_sessions if is_read else services.sessions
+    async with sessions.begin() as session:
         yield session
-        if request.method not in ("GET", "HEAD"):
+        if not is_read:
             record_admin_action(session, request, audit_note)
     for action in after_commit.actions:
         action()

@@ -3,6 +3,7 @@
 from typing import Final
 
 from headrace.adapters.blob_store import BlobGoneError, BlobTooLargeError
+from headrace.adapters.fair_turns import TooManyAtOnceError
 from headrace.adapters.store_errors import StoreError, StoreFullError, StoreReadOnlyError
 from headrace.api.errors import (
     BodyTooLargeError,
@@ -42,6 +43,7 @@ from headrace.domain.database import (
     DatabaseRefusingError,
     DatabaseTimeoutError,
     OutOfConnectionsError,
+    TimeLimitError,
 )
 from headrace.domain.errors import HeadraceError
 from headrace.domain.files.names import FileNameError
@@ -54,6 +56,7 @@ from headrace.domain.jobs.errors import (
     JobNotFoundError,
     PresetBusyError,
     PresetNotFoundError,
+    SearchTimeLimitError,
 )
 from headrace.domain.jobs.states import IllegalTransitionError
 from headrace.domain.jobs.submission.submitter import PipelineBusyError
@@ -121,12 +124,15 @@ CODES: Final[dict[type[HeadraceError], tuple[int, str]]] = {
     QuotaExceededError: (429, "quota_exceeded"),
     RateLimitedError: (429, "rate_limited"),
     TooManyStreamsError: (429, "too_many_streams"),
+    TooManyAtOnceError: (429, "too_many_at_once"),
     TooManyHeadersError: (431, "too_many_headers"),
     BlobGoneError: (503, "file_gone"),
     DatabaseAwayError: (503, "database_unavailable"),
     OutOfConnectionsError: (503, "database_out_of_connections"),
     DatabaseTimeoutError: (503, "database_busy"),
     DatabaseBusyError: (503, "database_busy"),
+    TimeLimitError: (503, "time_limit"),
+    SearchTimeLimitError: (503, "search_time_limit"),
     DatabaseRefusingError: (503, "database_unavailable"),
     DatabaseMisconfiguredError: (503, "database_refusing"),
     DatabaseReadOnlyError: (503, "database_read_only"),

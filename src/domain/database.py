@@ -43,6 +43,12 @@ class DatabaseBusyError(HeadraceError):
         self.reason = reason
 
 
+class TimeLimitError(DatabaseBusyError):
+    """A statement took longer than its time limit: it asks for too much, or PostgreSQL is overloaded."""
+
+    _text = "a statement took longer than its time limit: ask for less, or try again later"
+
+
 class DatabaseRefusingError(DatabaseBusyError):
     """PostgreSQL rolls statements back until it is well again."""
 

@@ -10,6 +10,7 @@ import pytest
 import websockets
 
 from headrace.adapters.database import StatementPool
+from headrace.adapters.sqlstates import QUERY_CANCELED
 from support.harness import Api
 from support.injected_errors import SQLSTATES, refused_reads, refused_writes
 
@@ -55,6 +56,8 @@ def assert_answers(response: httpx.Response, sqlstate: str) -> None:
         expected = {(422, "value_not_storable")}
     elif sqlstate.startswith(REFUSES_THE_STATEMENT):
         expected = {(500, "internal_error")}
+    elif sqlstate == QUERY_CANCELED:
+        expected = {(503, "time_limit")}
     else:
         expected = {
             (503, CODES_BY_STATE.get(sqlstate, CODES_BY_CLASS.get(sqlstate[:2], "database_unavailable")))

@@ -103,7 +103,7 @@ def statements(api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]
             executed.append(statement)
         return await fetch(pool, statement, *arguments)
 
-    engine = services.engine.sync_engine
+    engine = services.read_engine.sync_engine
     monkeypatch.setattr(StatementPool, "fetch", noting)
     event.listen(engine, "before_cursor_execute", note)
     try:

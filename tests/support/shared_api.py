@@ -34,17 +34,20 @@ async def signed_in(api: Api, name: str) -> AsyncIterator[Api]:
 @contextmanager
 def counted(api: Api) -> Iterator[list[str]]:
     """Yield the list of SQL statements that requests run inside the block."""
-    engine: AsyncEngine = api.app.state.services.engine
+    services = api.app.state.services
+    engines: list[AsyncEngine] = [services.engine, services.read_engine]
     statements: list[str] = []
 
     def record(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         statements.append(statement)
 
-    event.listen(engine.sync_engine, "before_cursor_execute", record)
+    for engine in engines:
+        event.listen(engine.sync_engine, "before_cursor_execute", record)
     try:
         yield statements
     finally:
-        event.remove(engine.sync_engine, "before_cursor_execute", record)
+        for engine in engines:
+            event.remove(engine.sync_engine, "before_cursor_execute", record)
 
 
 def problem(response: Any, status: int, code: str) -> dict[str, Any]:

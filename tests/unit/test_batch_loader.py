@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import ContextVar
 
 import pytest
 
@@ -77,3 +78,26 @@ async def test_a_cancelled_lookup_does_not_affect_the_others() -> None:
     assert await staying == 4
     with pytest.raises(asyncio.CancelledError):
         await leaving
+
+
+async def test_a_query_has_keys_of_all_groups_alike() -> None:
+    query = Query()
+    loader = BatchLoader(query, max_keys=4, group_of=lambda key: key // 100)
+
+    await asyncio.gather(*(loader.load(key) for key in (*range(100, 108), 200, 300)))
+
+    assert query.batches == [[100, 200, 300, 101], [102, 103, 104, 105], [106, 107]]
+
+
+async def test_a_query_runs_in_no_callers_context() -> None:
+    caller: ContextVar[str] = ContextVar("caller", default="service")
+    seen = []
+
+    async def fetch(keys: Sequence[int]) -> dict[int, int]:
+        seen.append(caller.get())
+        return dict.fromkeys(keys, 1)
+
+    caller.set("ada")
+    await BatchLoader(fetch, max_keys=1).load(1)
+
+    assert seen == ["service"]

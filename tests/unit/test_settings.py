@@ -40,6 +40,7 @@ def test_lists_are_split_at_commas() -> None:
         ("HEADRACE_MAX_BODY_BYTES", "-1"),
         ("HEADRACE_MAX_STREAMS_PER_USER", "-1"),
         ("HEADRACE_MAX_CONNECTIONS", "0"),
+        ("HEADRACE_DATABASE_CONNECTIONS", "7"),
         ("HEADRACE_RATE_LIMIT_USER", "-1"),
         ("HEADRACE_RATE_LIMIT_LOGIN", "many"),
         ("HEADRACE_DATABASE_URL", "mysql://here/there"),

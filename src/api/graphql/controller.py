@@ -44,10 +44,14 @@ class GraphFault(Struct):
 
 
 class GraphAnswer(Struct):
-    """The result of a query. *data* is null if *errors* left nothing of it."""
+    """The result of a query. *data* is null if *errors* left nothing of it.
+
+    *extensions* have `searchedBackTo` if a search looked only at the jobs created since then.
+    """
 
     data: dict[str, Any] | None
     errors: list[GraphFault] | UnsetType = UNSET
+    extensions: dict[str, Any] | UnsetType = UNSET
 
 
 def graph_controller(schema: Schema) -> type[Controller]:
@@ -74,7 +78,8 @@ def graph_controller(schema: Schema) -> type[Controller]:
             services: NamedDependency[Services],
         ) -> Response[GraphAnswer]:
             """Answer a query. Its errors are in `errors`, with status 200."""
-            reads = ReadTransaction(services.sessions, current_user.reach)
+            reads = ReadTransaction(services.read_sessions, current_user.reach)
+            context = GraphContext(current_user, Loaders(reads), services.search)
             response: Response[Any] = Response({})
             try:
                 # Parsing, validation and execution are Python code that can take more than 100 ms.
@@ -83,7 +88,7 @@ def graph_controller(schema: Schema) -> type[Controller]:
                         request,
                         self.request_adapter_class(request),
                         response,
-                        GraphContext(current_user, Loaders(reads)),
+                        context,
                         None,
                         GraphQLRequestData(data.query, data.variables, data.operation_name, data.extensions),
                     )
@@ -94,9 +99,10 @@ def graph_controller(schema: Schema) -> type[Controller]:
                 ) from error
             finally:
                 await reads.end()
-            answer: Response[GraphAnswer] = self.create_response(
-                await self.process_result(request, result), response
-            )
+            processed = await self.process_result(request, result)
+            if context.searched_back_to:
+                processed["extensions"] = {"searchedBackTo": context.searched_back_to}
+            answer: Response[GraphAnswer] = self.create_response(processed, response)
             return answer
 
         async def process_result(self, request: Any, result: ExecutionResult) -> GraphQLHTTPResponse:  # noqa: ARG002

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 import strawberry
-from msgspec import Struct
+from msgspec import Struct, field
 
 from headrace.api.graphql.json_values import JSON
 from headrace.api.graphql.loaders import FirstOf, Loaders
@@ -18,16 +18,22 @@ from headrace.api.pipelines import GraphStep
 from headrace.api.schemas import view_of
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.jobs.models import Job
+from headrace.domain.jobs.search import JobSearch
 from headrace.domain.jobs.states import JobState
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.read_model.results import OwnedJob, OwnedPreset
 
 
 class GraphContext(Struct):
-    """The context of every resolver: the caller and the loaders of the request."""
+    """The context of every resolver: the caller and the loaders of the request.
+
+    *searched_back_to*: how far the searches looked that did not look at all jobs, by the name of their field.
+    """
 
     user: CurrentUser
     loaders: Loaders
+    search: JobSearch
+    searched_back_to: dict[str, datetime] = field(default_factory=dict)
 
 
 Info = strawberry.Info[GraphContext, None]

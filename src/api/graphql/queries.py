@@ -28,7 +28,9 @@ class JobFilters:
     pipeline: str | None = None
     tag: str | None = None
     search: str | None = strawberry.field(
-        default=None, description="A part of the id, the pipeline's name, the parameters or meta."
+        default=None,
+        description="A part of the id, the pipeline's name, the parameters or meta of the newest jobs."
+        " If there are more jobs, `extensions.searchedBackTo` says how far it looked.",
     )
     created_after: datetime | None = None
     created_before: datetime | None = None
@@ -41,10 +43,12 @@ class Query:
         self, info: Info, filters: JobFilters | None = None, limit: int = DEFAULT_LIMIT, offset: int = 0
     ) -> list[JobNode]:
         job_filter = _job_filter(filters or JobFilters(), check_limit(limit), check_offset(offset))
+        reads = info.context.loaders.reads
+        searched = await reads.await_in_loop(info.context.search.find(info.context.user.reach, job_filter))
+        if searched.back_to is not None:
+            info.context.searched_back_to[str(info.path.key)] = searched.back_to
         values = JOB_VALUES & selected_names(info)
-        jobs = await info.context.loaders.reads.run(
-            lambda repository: repository.fetch_jobs(job_filter, values)
-        )
+        jobs = await reads.run(lambda repository: repository.fetch_jobs(searched.filters, values))
         return [JobNode.of(job) for job in jobs]
 
     @strawberry.field(description="One job; null where there is none, or it is somebody else's.")

@@ -1,8 +1,8 @@
 """The read-only transaction of one query."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
@@ -36,8 +36,11 @@ class ReadTransaction:
         Raises:
             Exception: the error of the first read that failed, for that read and for all after it.
         """
-        reading = asyncio.run_coroutine_threadsafe(self._run(read), self._loop)
-        return await asyncio.wrap_future(reading)
+        return await self.await_in_loop(self._run(read))
+
+    async def await_in_loop(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run *coroutine* in the loop that has the connections; callers may run in another."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
 
     async def _run(self, read: Callable[[ReadRepository], Awaitable[T]]) -> T:
         async with self._lock:

@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from headrace.api.dependencies import Services
 from headrace.api.errors import InvalidInputError
-from headrace.api.jobs.detail import JobDetail
+from headrace.api.jobs.detail import JobDetail, JobPage
 from headrace.api.jobs.schemas import JobView, PatchJob, SubmitBatch, SubmitJob
 from headrace.api.jobs.submitting import IdempotencyKey, accepted, build_key, submit, submit_one
 from headrace.api.middleware.request_bodies import ANY_BODY, JOB_BODY, VALUE_BODY
@@ -27,7 +27,7 @@ from headrace.api.query_params import (
     set_schema,
     sort_options,
 )
-from headrace.api.schemas import Items, Limit, Offset, Page, Reference
+from headrace.api.schemas import Items, Limit, Offset, Reference
 from headrace.api.timestamps import TimestampText, parse_timestamp
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
@@ -93,6 +93,7 @@ class JobController(Controller):
         self,
         current_user: NamedDependency[CurrentUser],
         job_service: NamedDependency[JobService],
+        services: NamedDependency[Services],
         in_state: Annotated[str | None, QueryParameter(name="state", enum=list(JobState))] = None,
         pipeline: Annotated[str | None, QueryParameter(max_length=64)] = None,
         tag: Annotated[str | None, QueryParameter(max_length=64)] = None,
@@ -105,8 +106,12 @@ class JobController(Controller):
         order_by: Annotated[str, QueryParameter(enum=sort_options(SORT_COLUMNS))] = "-created_at",
         limit: Limit = 100,
         offset: Offset = 0,
-    ) -> Page[JobDetail]:
-        """The caller's jobs, by default newest first. Admins see the jobs of all users."""
+    ) -> JobPage:
+        """The caller's jobs, by default newest first. Admins see the jobs of all users.
+
+        *search* finds a part of the id, the pipeline's name, the parameters or meta of the newest jobs. If
+        there are more jobs, `searched_back_to` says how far it looked; `created_before` continues from there.
+        """
         require_one_of("state", in_state, JobState)
         filters = JobFilter(
             owner_id=parse_uuid("owner", owner),
@@ -124,8 +129,10 @@ class JobController(Controller):
         )
         if filters.include and limit > _MAX_WITH_PARTS:
             raise InvalidInputError("query.limit", f"with include, limit is at most {_MAX_WITH_PARTS}")
-        jobs, total = await job_service.get_page(current_user.reach, filters)
-        return Page(await _details(job_service, jobs, filters.include), total, limit, offset)
+        searched = await services.search.find(current_user.reach, filters)
+        jobs, total = await job_service.get_page(current_user.reach, searched.filters)
+        details = await _details(job_service, jobs, filters.include)
+        return JobPage(details, total, limit, offset, UNSET if searched.back_to is None else searched.back_to)
 
     @get("/{job_id:uuid}", operation_id="getJob", scope=Scope.JOBS_READ, job_token=True)
     async def show(

@@ -1,14 +1,28 @@
 """A job together with its steps and files, in one answer."""
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
+from datetime import datetime
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
 from headrace.api.files.schemas import FileView
 from headrace.api.jobs.schemas import JobView, StepView
 from headrace.domain.jobs.filters import Include
 from headrace.domain.jobs.models import Job
 from headrace.domain.jobs.step_order import in_graph_order
+
+
+class JobPage(Struct, omit_defaults=True):
+    """One page of jobs; *total* counts all that match.
+
+    *searched_back_to*: the search looked only at the jobs created since then.
+    """
+
+    items: Sequence["JobDetail"]
+    total: int
+    limit: int
+    offset: int
+    searched_back_to: datetime | UnsetType = UNSET
 
 
 class JobDetail(JobView, kw_only=True):

@@ -61,13 +61,14 @@ class JobPartsController(Controller):
         self,
         job_id: FromPath[UUID],
         current_user: NamedDependency[CurrentUser],
-        job_service: NamedDependency[JobService],
         services: NamedDependency[Services],
         after: Cursor = 0,
         limit: Limit = 100,
     ) -> Response[EventPage]:
         """The job's events after a number, in order; the same bytes as on the socket."""
-        job = await job_service.get(job_id, current_user.reach)
+        # A session of its own, so that no connection is held while another one reads the events.
+        async with services.read_sessions() as session:
+            job = await JobService(session).get(job_id, current_user.reach)
         if after > job.event_seq:
             raise CursorBeyondHeadError(after, job.event_seq)
         events = await services.hub.log.read_after(job_id, after, limit)

@@ -16,6 +16,7 @@ from litestar.routes import HTTPRoute, WebSocketRoute
 from litestar.types import ASGIApp, Receive, Send
 from litestar.types import Scope as AsgiScope
 
+from headrace.adapters.fair_turns import CALLER
 from headrace.api.auth.authentication import Authenticator
 from headrace.api.auth.local_mode import LocalHosts
 from headrace.api.auth.origins import Origins
@@ -94,6 +95,7 @@ class Admission(ASGIMiddleware):
         if user is None:
             return
         scope["user"] = user
+        CALLER.set(user.id)
         if not _is_stream(scope):
             await next_app(scope, receive, send)
             return

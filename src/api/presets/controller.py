@@ -139,7 +139,7 @@ class PresetController(Controller):
         call = f"presets/{preset_id}/jobs"
         try:
             # A session of its own, so that no connection is held while the job is stored.
-            async with services.sessions() as session:
+            async with services.read_sessions() as session:
                 preset = await PresetService(session, services.heavy_work).get(preset_id, current_user.reach)
         except PresetNotFoundError:
             # It may have been deleted since the key was used.

@@ -38,18 +38,32 @@ class PacedApp:
         is_health = scope["path"].startswith(HEALTH_PATH)
         budget = self._turns.health if is_health else self._turns.handling
         if scope["type"] == "http":
-            await _run_in_turns(self._app(scope, receive, send), budget)
+            answer = _Answer(send)
+            try:
+                await _run_in_turns(self._app(scope, receive, answer.send), budget)
+            except asyncio.CancelledError:
+                # uvicorn cancels what is still running when the time of a stop is over, and would answer 500.
+                if answer.has_begun:
+                    raise
+                await _SHUTTING_DOWN.send(send)
             return
         channel = _Channel(receive, send)
         try:
             await _run_in_turns(self._app(scope, channel.receive, channel.send), budget)
-        except asyncio.CancelledError:
-            # uvicorn cancels what is still running when the time of a stop is over, and would answer 500.
-            if scope["type"] != "http" or channel.has_answered:
-                raise
-            await _SHUTTING_DOWN.send(send)
         finally:
             channel.cut()
+
+
+class _Answer:
+    """Passes the answer to a request on, and knows whether it has begun."""
+
+    def __init__(self, send: ASGISendCallable) -> None:
+        self._send = send
+        self.has_begun = False
+
+    def send(self, message: ASGISendEvent) -> Awaitable[None]:
+        self.has_begun = True
+        return self._send(message)
 
 
 class _Channel:
@@ -62,7 +76,6 @@ class _Channel:
     def __init__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         self._receive: ASGIReceiveCallable | None = receive
         self._send: ASGISendCallable | None = send
-        self.has_answered = False
 
     def receive(self) -> Awaitable[ASGIReceiveEvent]:
         if self._receive is None:
@@ -72,7 +85,6 @@ class _Channel:
     def send(self, message: ASGISendEvent) -> Awaitable[None]:
         if self._send is None:
             raise RequestEndedError
-        self.has_answered = True
         return self._send(message)
 
     def cut(self) -> None:

@@ -48,7 +48,7 @@ def snapshot_loader(sessions: async_sessionmaker[AsyncSession]) -> BatchLoader[S
                     snapshots[reach, job.id] = Snapshot(view, _stored_progress(job))
         return snapshots
 
-    return BatchLoader(fetch, _MAX_SNAPSHOTS)
+    return BatchLoader(fetch, _MAX_SNAPSHOTS, group_of=lambda key: key[0].owner_id)
 
 
 def _stored_progress(job: Job) -> bytes | None:

@@ -21,8 +21,8 @@ from headrace.api.streams.snapshots import open_job_stream
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.database import is_outage
-from headrace.domain.jobs.errors import CursorBeyondHeadError
-from headrace.domain.jobs.service import JobService
+from headrace.domain.jobs.errors import CursorBeyondHeadError, JobNotFoundError
+from headrace.domain.jobs.states import FINAL_STATES
 
 _log = structlog.get_logger(__name__)
 
@@ -53,11 +53,13 @@ async def stream_job_events(
     At the head of a final job the answer is 204, so that a browser stops reconnecting.
     """
     cursor = after if last_event_id is None else _parse_event_id(last_event_id)
-    async with services.sessions() as session:
-        job = await JobService(session=session).get(job_id, current_user.reach)
+    snapshot = await services.snapshots.load((current_user.reach, job_id))
+    if snapshot is None:
+        raise JobNotFoundError(job_id)
+    job = snapshot.job
     if cursor > job.event_seq:
         raise CursorBeyondHeadError(cursor, job.event_seq)
-    if job.state.is_final and cursor == job.event_seq:
+    if job.state in FINAL_STATES and cursor == job.event_seq:
         return Response(None, status_code=204)
     stream = open_job_stream(services, current_user, job_id, cursor)
     lines = _lines(job_id, stream.frames())
@@ -93,6 +95,9 @@ async def _lines(job_id: UUID, frames: AsyncIterator[list[Frame]]) -> AsyncItera
             # The client reconnects by itself, with the id of its last event.
             if not is_outage(error):
                 _log.warning("stream_broke", job_id=str(job_id), error=type(error).__name__)
+        except JobNotFoundError:
+            # It was deleted since the answer began; the client is told so when it reconnects.
+            _log.info("stream_broke", job_id=str(job_id), error="job_deleted")
 
 
 def _line(frame: Frame) -> bytes:

@@ -1,6 +1,5 @@
 """Reads the durable history of jobs for streams."""
 
-from asyncio import Semaphore
 from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 from uuid import UUID
@@ -13,7 +12,6 @@ from headrace.domain.events.encoding import LoggedEvent, number_events
 
 MAX_PAGE_EVENTS: Final = 500
 UNLIMITED_BYTES: Final = 2**40
-_MAX_READERS: Final = 3
 
 # Numbers have no gaps, so a page ends with the row of event $2 + $3. The size of rows is summed in the
 # database, so that a slow reader gets no more than it asks for.
@@ -53,14 +51,11 @@ class PostgresEventLog:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        # Thousands of new watchers queue here and not in the pool, where a long wait means a lost connection.
-        self._readers = Semaphore(_MAX_READERS)
 
     async def read_after(
         self, job_id: UUID, after: int, limit: int = MAX_PAGE_EVENTS, max_bytes: int = UNLIMITED_BYTES
     ) -> list[LoggedEvent]:
-        async with self._readers:
-            rows = await self._database.fetch(_AFTER, job_id, after, limit, max_bytes)
+        rows = await self._database.fetch(_AFTER, job_id, after, limit, max_bytes)
         events = [event for row in rows for event in _number(job_id, row) if event.seq > after]
         return list(_first(events, limit, max_bytes))
 

@@ -22,6 +22,15 @@ class JobNotFinalError(HeadraceError):
         self.state = state
 
 
+class SearchTimeLimitError(HeadraceError):
+    """A search took longer than its time limit."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"the search took longer than {seconds} s: narrow it by state, created_after or created_before"
+        )
+
+
 class LeaseLostError(HeadraceError):
     """Another attempt holds the job, or it has ended: nothing that this attempt writes counts."""
 

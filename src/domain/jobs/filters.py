@@ -1,6 +1,6 @@
 """The filters of job lists, and what else a response may include. Pure."""
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -17,13 +17,17 @@ class Include(StrEnum):
 
 
 class JobFilter(Struct, frozen=True, kw_only=True):
-    """One page of the jobs that match every field; None matches all. Within the caller's reach only."""
+    """One page of the jobs that match every field; None matches all. Within the caller's reach only.
+
+    *found*: the jobs that contain the text *search*, by `JobSearch`.
+    """
 
     owner_id: UUID | None = None
     state: str | None = None
     pipeline: str | None = None
     tag: str | None = None
     search: str | None = None
+    found: Sequence[UUID] = ()
     created_after: datetime | None = None
     created_before: datetime | None = None
     preset_id: UUID | None = None

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Select, Text, cast, delete, or_, select, text, update
+from sqlalchemy import ARRAY, Select, TextClause, Uuid, any_, delete, literal, select, text, update
 from sqlalchemy.orm import joinedload, selectinload
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.sql.base import ExecutableOption
@@ -17,10 +17,10 @@ from headrace.domain.jobs.filters import Include, JobFilter
 from headrace.domain.jobs.models import Job, StepRun
 from headrace.domain.jobs.results import load_results
 from headrace.domain.jobs.settling import settle_steps_sql
-from headrace.domain.jobs.states import JobState, StepState
+from headrace.domain.jobs.states import JobState, StepState, move
 from headrace.domain.jobs.step_lists import load_listed_steps
 from headrace.domain.omissions import OMITTED
-from headrace.domain.paging import SortColumns, fetch_objects, sort_order, substring_pattern
+from headrace.domain.paging import SortColumns, fetch_objects, sort_order
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.tags.links import set_tags
 from headrace.domain.tags.models import JOB_TAGS, Tag
@@ -40,7 +40,20 @@ VALUES (CAST(:job_id AS uuid), :seq, statement_timestamp(), :type, CAST(:body AS
 RETURNING at
 """)
 
-_CANCEL_STEPS: Final = text(settle_steps_sql("(SELECT CAST(:job_id AS uuid) AS id) c", "'cancelled'"))
+
+def _change_and_log(assignment: str, *others: str) -> TextClause:
+    """Return a statement that changes a locked job, runs *others*, and logs the job's next event."""
+    change = f"""UPDATE jobs SET {assignment}, event_seq = :seq, updated_at = statement_timestamp()
+        WHERE id = CAST(:job_id AS uuid)"""  # noqa: S608  (fragments of this code base)
+    parts = [f"part_{place} AS ({part})" for place, part in enumerate((change, *others))]
+    return text(f"WITH {', '.join(parts)} {_APPEND_EVENT.text}")
+
+
+_CANCEL: Final = _change_and_log(
+    "state = 'cancelled', finished_at = statement_timestamp()",
+    settle_steps_sql("(SELECT CAST(:job_id AS uuid) AS id) c", "'cancelled'"),
+)
+_REQUEST_CANCEL: Final = _change_and_log("cancel_requested_at = statement_timestamp()")
 
 
 class JobRepository:
@@ -49,15 +62,21 @@ class JobRepository:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    async def fetch(
-        self, job_id: UUID, reach: Reach, *, lock: bool = False, include: Set[Include] = frozenset()
-    ) -> Job | None:
+    async def fetch(self, job_id: UUID, reach: Reach, include: Set[Include] = frozenset()) -> Job | None:
         """Return the job with its tags and what *include* names; None when it is not within reach."""
-        statement = select(Job).where(Job.id == job_id, *reach.within(Job.owner_id, Job.id))
-        if lock:
-            statement = statement.with_for_update(key_share=True, of=Job)
-        jobs = await self._load(statement, include)
+        jobs = await self._load(_job_within(reach, job_id), include)
         return jobs[0] if jobs else None
+
+    async def fetch_locked(self, job_id: UUID, reach: Reach, *, with_tags: bool) -> Job | None:
+        """Lock and return the job; None when it is not within reach. *with_tags*: with tags and result."""
+        statement = _job_within(reach, job_id).with_for_update(key_share=True, of=Job)
+        if with_tags:
+            statement = statement.options(selectinload(Job.tags))
+        result = await self._session.execute(statement.execution_options(populate_existing=True))
+        job = result.scalar_one_or_none()
+        if job is not None and with_tags:
+            await load_results(self._session, [job])
+        return job
 
     async def fetch_many(self, job_ids: Sequence[UUID], reach: Reach) -> list[Job]:
         """Return those of the jobs that are within reach, with their tags."""
@@ -101,10 +120,24 @@ class JobRepository:
         ]
 
     async def append_event(self, job: Job, event: EncodedEvent) -> datetime:
-        """Flush the job and log *event* as its head; return the database's time of the event."""
+        """Flush the job and log *event* as its next; return the database's time of the event."""
+        job.event_seq += 1
         await self._session.flush()
-        parameters = {"job_id": job.id, "seq": job.event_seq, "type": event.type, "body": event.body}
-        at: datetime = (await self._session.execute(_APPEND_EVENT, parameters)).scalar_one()
+        return await self._log(_APPEND_EVENT, job, event)
+
+    async def cancel(self, job: Job, event: EncodedEvent) -> datetime:
+        """Cancel a locked job with its pending and running step runs, and log *event*; return its time."""
+        set_committed_value(job, "event_seq", job.event_seq + 1)
+        at = await self._log(_CANCEL, job, event)
+        set_committed_value(job, "state", move(job.state, JobState.CANCELLED))
+        set_committed_value(job, "finished_at", at)
+        return at
+
+    async def request_cancel(self, job: Job, event: EncodedEvent) -> datetime:
+        """Tell the worker of a locked job to stop it, and log *event*; return its time."""
+        set_committed_value(job, "event_seq", job.event_seq + 1)
+        at = await self._log(_REQUEST_CANCEL, job, event)
+        set_committed_value(job, "cancel_requested_at", at)
         return at
 
     async def set_tags(self, job: Job, names: Sequence[str]) -> None:
@@ -121,13 +154,14 @@ class JobRepository:
             )
         )
 
-    async def cancel_steps(self, job: Job) -> None:
-        """Cancel the pending and running step runs of a job that is cancelled."""
-        await self._session.execute(_CANCEL_STEPS, {"job_id": job.id})
-
     async def delete(self, job: Job) -> None:
         """Delete the job; the database deletes its history, files and links."""
         await self._session.execute(delete(Job).where(Job.id == job.id))
+
+    async def _log(self, statement: TextClause, job: Job, event: EncodedEvent) -> datetime:
+        parameters = {"job_id": job.id, "seq": job.event_seq, "type": event.type, "body": event.body}
+        at: datetime = (await self._session.execute(statement, parameters)).scalar_one()
+        return at
 
     async def _load(self, statement: Select[tuple[Job]], include: Set[Include] = frozenset()) -> list[Job]:
         result = await self._session.execute(
@@ -136,6 +170,10 @@ class JobRepository:
         jobs = list(result.scalars())
         await load_results(self._session, jobs)
         return jobs
+
+
+def _job_within(reach: Reach, job_id: UUID) -> Select[tuple[Job]]:
+    return select(Job).where(Job.id == job_id, *reach.within(Job.owner_id, Job.id))
 
 
 def matching_jobs(reach: Reach, filters: JobFilter) -> Select[tuple[Job]]:
@@ -155,9 +193,7 @@ def matching_jobs(reach: Reach, filters: JobFilter) -> Select[tuple[Job]]:
             Job.id.in_(tagged.where(Tag.name == filters.tag, *reach.within(Tag.owner_id, JOB_TAGS.c.job_id)))
         )
     if filters.search is not None:
-        pattern = substring_pattern(filters.search)
-        columns = (Job.pipeline, cast(Job.id, Text), cast(Job.meta, Text), cast(Job.params, Text))
-        conditions.append(or_(*(column.ilike(pattern, escape="\\") for column in columns)))
+        conditions.append(Job.id == any_(literal(list(filters.found), ARRAY(Uuid))))
     if filters.created_after is not None:
         conditions.append(Job.created_at >= filters.created_after)
     if filters.created_before is not None:

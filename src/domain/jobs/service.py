@@ -1,12 +1,13 @@
 """The use cases of submitted jobs: read, update, cancel, retry, delete."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Awaitable, Callable, Sequence, Set
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import Session, database_now, merge_json
-from headrace.domain.events.encoding import encode_event
+from headrace.domain.events.encoding import EncodedEvent, encode_event
 from headrace.domain.events.news import JobNews
 from headrace.domain.events.types import JobCancelled, JobCancelRequested, JobEvent, JobRetried
 from headrace.domain.jobs.claim_rules import due_order
@@ -46,7 +47,7 @@ class JobService:
         Raises:
             JobNotFoundError: there is no such job within reach.
         """
-        job = await self._jobs.fetch(job_id, reach, include=include)
+        job = await self._jobs.fetch(job_id, reach, include)
         if job is None:
             raise JobNotFoundError(job_id)
         return job
@@ -84,16 +85,12 @@ class JobService:
             JobNotFoundError: there is no such job within reach.
             IllegalTransitionError: the job is already final.
         """
-        job = await self._lock(job_id, reach)
-        if job.state is JobState.RUNNING:
-            if job.cancel_requested_at is None:
-                job.cancel_requested_at = await database_now(self._session)
-                await self._record(job, JobCancelRequested())
-        else:
-            job.state = move(job.state, JobState.CANCELLED)
-            job.finished_at = await database_now(self._session)
-            await self._jobs.cancel_steps(job)
-            await self._record(job, JobCancelled())
+        job = await self._lock(job_id, reach, with_tags=True)
+        if job.state is not JobState.RUNNING:
+            move(job.state, JobState.CANCELLED)
+            await self._record(job, JobCancelled(), self._jobs.cancel)
+        elif job.cancel_requested_at is None:
+            await self._record(job, JobCancelRequested(), self._jobs.request_cancel)
         return job
 
     async def retry(self, job_id: UUID, reach: Reach) -> Job:
@@ -104,7 +101,7 @@ class JobService:
             IllegalTransitionError: the job did not fail.
             QuotaExceededError: its owner would have more jobs queued or running than a quota allows.
         """
-        job = await self._lock(job_id, reach)
+        job = await self._lock(job_id, reach, with_tags=True)
         if job.state is not JobState.FAILED:
             raise IllegalTransitionError(job.state, JobState.QUEUED)
         await require_place(self._session, job.owner_id, self._quotas)
@@ -117,7 +114,7 @@ class JobService:
             False  # a worker that claims it without a free slot hands it back and corrects this
         )
         await self._jobs.reset_steps(job)
-        await self._record(job, JobRetried())
+        await self._record(job, JobRetried(), self._jobs.append_event)
         self.rings.append(job.queue)
         return job
 
@@ -168,17 +165,18 @@ class JobService:
             for job in queued
         }
 
-    async def _lock(self, job_id: UUID, reach: Reach) -> Job:
-        job = await self._jobs.fetch(job_id, reach, lock=True)
+    async def _lock(self, job_id: UUID, reach: Reach, *, with_tags: bool = False) -> Job:
+        job = await self._jobs.fetch_locked(job_id, reach, with_tags=with_tags)
         if job is None:
             raise JobNotFoundError(job_id)
         return job
 
-    async def _record(self, job: Job, event: JobEvent) -> None:
-        """Log *event* in the transaction that makes it true, and keep it for publication."""
-        job.event_seq += 1
+    async def _record(
+        self, job: Job, event: JobEvent, write: Callable[[Job, EncodedEvent], Awaitable[datetime]]
+    ) -> None:
+        """Log *event* through *write*, in the transaction that makes it true, and keep it for publication."""
         encoded = encode_event(event)
-        at = await self._jobs.append_event(job, encoded)
+        at = await write(job, encoded)
         self.news.append(
             JobNews(
                 job_id=job.id,
