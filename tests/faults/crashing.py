@@ -69,7 +69,7 @@ POINTS: Final = {
     "before_ring": Point("headrace.adapters.doorbell:Doorbell.ring", "before"),
     "last_news": Point("headrace.adapters.publisher:RedisPublisher.publish", "before", ends),
     "submitting": Point("headrace.domain.jobs.submission.submitter:Submitter.submit", "before"),
-    "holding_a_job": Point("headrace.domain.jobs.repository:JobRepository.append_event", "before"),
+    "holding_a_job": Point("headrace.domain.jobs.repository:JobRepository.request_cancel", "before"),
 }
 
 

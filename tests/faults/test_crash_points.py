@@ -20,7 +20,7 @@ from faults.settling import settled, warm_processes
 from headrace.adapters.database import StatementPool
 from headrace.domain.database import DatabaseBusyError
 from headrace.settings import Settings
-from headrace.workers import main as worker_main
+from headrace.workers import pools
 from support.harness import TLS, Api, serving, working
 from support.patience import PATIENCE_SECONDS, STALL_SECONDS, until_async
 
@@ -169,7 +169,7 @@ async def test_an_api_frozen_while_it_locks_a_job_does_not_stall_other_jobs(
     locking: Settings, database: StatementPool, ledger: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A statement that waits for the lock waits for longer than this test.
-    monkeypatch.setattr(worker_main, "_STATEMENT_SECONDS", 600.0)
+    monkeypatch.setattr(pools, "_STATEMENT_SECONDS", 600.0)
     async with serving(locking) as api, working(locking), freezing_api(locking, "hold") as frozen:
         load = Load(api.http, ledger)
         held = await submit_talking(api)
