@@ -19,20 +19,26 @@ class JsonRoom:
         self._left = MAX_LISTED_BYTES
 
     def columns(
-        self, values: Sequence[SQLColumnExpression[Any]], order: Sequence[Any]
+        self,
+        values: Sequence[SQLColumnExpression[Any]],
+        order: Sequence[Any],
+        sizes: Sequence[ColumnElement[int]] | None = None,
     ) -> list[ColumnElement[Any]]:
         """Return two columns for each JSON value: the value, null without room, and whether it has none.
 
-        Rows take their room in this *order*, each for all its values or for none.
+        Rows take their room in this *order*, each for all its values or for none. *sizes* are the bytes of
+        the *values*, by default those of their texts.
         """
         if not values:
             return []
-        sizes = [json_size(value) for value in values]
-        size = sum(sizes[1:], sizes[0])
+        first, *others = sizes or [json_size(value) for value in values]
+        size = sum(others, first)
+        # PostgreSQL computes a size for each place where it stands, and a window's sum once for all places.
         total = func.sum(size).over(order_by=order, rows=(None, 0))
-        has_room = or_(size == 0, total <= self._left)
+        before = func.coalesce(func.sum(size).over(order_by=order, rows=(None, -1)), 0)
+        has_room = or_(total == before, total <= self._left)
         if self._left == MAX_LISTED_BYTES:
-            has_room = or_(has_room, total == size)
+            has_room = or_(has_room, before == 0)
         return [column for value in values for column in (case((has_room, value)), ~has_room)]
 
     def take(self, columns: Sequence[Any]) -> list[Any]:

@@ -16,7 +16,8 @@ from headrace.domain.files.models import File
 from headrace.domain.jobs.filters import JobFilter
 from headrace.domain.jobs.models import Job, StepRun
 from headrace.domain.jobs.repository import matching_jobs
-from headrace.domain.jobs.results import RESULT
+from headrace.domain.jobs.results import RESULT, RESULT_BYTES
+from headrace.domain.paging import json_size
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.pipelines.repository import select_newest
 from headrace.domain.presets.models import Preset
@@ -40,6 +41,11 @@ def _tags(links: Table, marked: Any, link_column: Any) -> ScalarSelect[Any]:
 _JOB_TAGS: Final = _tags(JOB_TAGS, Job.id, JOB_TAGS.c.job_id)
 _PRESET_TAGS: Final = _tags(PRESET_TAGS, Preset.id, PRESET_TAGS.c.preset_id)
 _JOB_VALUES: Final[dict[str, Any]] = {"params": Job.params, "meta": Job.meta, "result": RESULT}
+_JOB_SIZES: Final = {
+    "params": json_size(Job.params),
+    "meta": json_size(Job.meta),
+    "result": RESULT_BYTES,
+}
 _STEP_COLUMNS: Final = [column for column in StepRun.__table__.c if column.name not in ("items", "output")]
 # Building the objects of so many rows takes a few milliseconds.
 _ROWS_IN_TURN: Final = 200
@@ -165,7 +171,9 @@ class ReadRepository:
     async def _fetch_owned(
         self, statement: Select[tuple[Job]], names: Sequence[str], order: Sequence[ColumnElement[Any]]
     ) -> list[OwnedJob]:
-        values = self._room.columns([_JOB_VALUES[name] for name in names], order)
+        values = self._room.columns(
+            [_JOB_VALUES[name] for name in names], order, [_JOB_SIZES[name] for name in names]
+        )
         rows = await self.session.execute(
             statement.join(User, User.id == Job.owner_id)
             .add_columns(User.username, _JOB_TAGS, *values)
