@@ -98,6 +98,13 @@ class BlobStore:
                 return None
         return path
 
+    def probe(self, has_files: bool) -> None:
+        """Probe the store: see `probe_store`. *has_files*: its own folder must exist."""
+        with store_errors(ignore_trouble):
+            if has_files:
+                self._folder.stat()
+        probe_store(self._folder)
+
     async def put_stream(self, file_id: UUID, chunks: AsyncIterator[bytes]) -> StoredBlob:
         """Store the bytes that *chunks* yields.
 

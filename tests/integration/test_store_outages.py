@@ -15,6 +15,7 @@ from headrace.adapters import blob_store
 from headrace.adapters.private_files import open_private
 from headrace.adapters.servers import Servers
 from headrace.settings import Settings
+from headrace.workers.attempt import graph_runner, step_store
 from support.harness import Api, working
 from support.patience import until_async
 
@@ -41,6 +42,13 @@ def module_settings(
         pipelines=(str(FLOWS),),
         lease_seconds=60,
     )
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the pauses, but not to nothing, after which a store is tried again that has failed."""
+    monkeypatch.setattr(step_store, "_OWN_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(graph_runner, "_STORE_PAUSE_SECONDS", 0.5)
 
 
 @pytest.fixture
@@ -186,6 +194,37 @@ async def test_a_store_that_is_gone_answers_no_download_with_404(service: Api, s
     assert back.content == b"content"
 
 
+async def test_a_job_waits_for_a_store_that_it_cannot_read(service: Api, settings: Settings) -> None:
+    file = (await upload(service)).json()
+    moved = settings.blob_dir.with_name("moved")
+    settings.blob_dir.rename(moved)
+    job = await service.submit("reading", params={"file": file["id"]})
+
+    async def has_begun() -> bool:
+        return "step.started" in {event["type"] for event in await service.events(job["id"])}
+
+    await until_async(has_begun)
+    moved.rename(settings.blob_dir)
+    ended = await service.finish(job["id"])
+
+    assert (ended["state"], ended["result"], ended["attempt"]) == ("succeeded", "content", 1)
+
+
+async def test_a_file_that_cannot_be_read_fails_its_job_while_the_store_works(
+    service: Api, settings: Settings
+) -> None:
+    file = (await upload(service)).json()
+    [blob] = settings.blob_dir.rglob(f"{file['id']}.*")
+    blob.unlink()
+    blob.symlink_to(blob)  # reading it is an error of the system, also for root
+
+    ended = await service.finish((await service.submit("reading", params={"file": file["id"]}))["id"])
+    blob.unlink()
+    await until_ready(service)
+
+    assert (ended["state"], ended["error"]["code"], ended["attempt"]) == ("failed", "file_unreadable", 1)
+
+
 @pytest.fixture
 def small_disk(settings: Settings) -> Iterator[Path]:
     """A file system of 1 MiB for the store; only root may mount one."""
@@ -213,3 +252,14 @@ async def test_a_disk_that_is_really_full_refuses_uploads_until_there_is_room(
     assert (refused.status_code, refused.json()["code"]) == (507, "storage_full")
     assert left == ["filler"]
     assert stored.status_code == 201
+
+
+async def test_a_job_whose_file_has_no_room_fails_with_its_size(service: Api, small_disk: Path) -> None:
+    filler = small_disk / "filler"
+    await asyncio.to_thread(filler.write_bytes, bytes(700_000))
+
+    ended = await service.finish((await service.submit("large"))["id"])
+    filler.unlink()
+
+    assert (ended["state"], ended["error"]["code"], ended["attempt"]) == ("failed", "storage_full", 1)
+    assert "600000 bytes" in ended["error"]["message"]

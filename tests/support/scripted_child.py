@@ -129,7 +129,7 @@ class RecordingHost:
         self._record("save_file", *arguments)
         return FILE
 
-    async def file_path(self, file_id: UUID | str) -> Path:
+    async def file_path(self, _key: str, file_id: UUID | str) -> Path:
         self._record("file_path", file_id)
         return self._file
 

@@ -76,14 +76,18 @@ class StepContext(Protocol[P_co]):
     def save_file(self, name: str, data_or_path: bytes | Path | str, media_type: str) -> Any:
         """Store bytes, or the file at a path, as a file of the job. Return its id (UUID).
 
-        If another try of the step saves the same name, it replaces the file.
+        If another try of the step saves the same name, it replaces the file. It waits for a store that
+        fails.
+
+        Raises:
+            PermanentError: the file is too large, or there is no room for it.
         """
 
     def open_file(self, file_id: UUID | str) -> Any:
         """Open a file of the job's owner for reading in binary mode.
 
         Raises:
-            PermanentError: the owner has no such file.
+            PermanentError: the owner has no such file, or it alone cannot be read.
         """
 
     def raise_if_cancelled(self) -> Any:

@@ -79,7 +79,8 @@ def step(
 
     By default coroutine functions run in the `loop` and others in a `thread`. CPU-bound work belongs in a
     `process`. A step with `on_loss="fail"` is never entered again after an attempt that did not end it, nor
-    after a try that was killed or ran out of time: then its job fails with the code `step_lost`.
+    after a try that was killed, or ran out of time or into an outage: then its job fails with the code
+    `step_lost`.
 
     Raises:
         PipelineDefinitionError: a value is out of range, or the function does not fit *runs_in*.

@@ -16,6 +16,7 @@ from headrace.domain.pipelines.definition import Pipeline, StepHandle
 from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attribution import attributed
 from headrace.workers.containment import call_in_thread
+from headrace.workers.job_threads import call_own
 from headrace.workers.values import bytes_or_path
 
 T = TypeVar("T")
@@ -84,8 +85,8 @@ class LoopContext:
         return await self._host.save_file(self._identity.key, str(name), source, str(media_type))
 
     async def open_file(self, file_id: UUID | str) -> BinaryIO:
-        path = await self._host.file_path(file_id)
-        return path.open("rb")
+        path = await self._host.file_path(self._identity.key, file_id)
+        return await call_own(path.open, "rb")
 
     async def raise_if_cancelled(self) -> None:
         if self.stopping:

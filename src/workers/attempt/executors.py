@@ -34,14 +34,20 @@ _LASTING: Final = frozenset({"output_invalid", "output_too_large"})
 class StepStoppedError(Exception):
     """A try was stopped from outside or ran out of time.
 
+    *trouble*: what was wrong with the service that it waited for when its time was over.
     *abandoned*: its code still runs, until this future is done.
     """
 
     def __init__(
-        self, reason: Literal["stopped", "timeout"], *, abandoned: asyncio.Future[Any] | None = None
+        self,
+        reason: Literal["stopped", "timeout"],
+        *,
+        trouble: Exception | None = None,
+        abandoned: asyncio.Future[Any] | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.trouble = trouble
         self.abandoned = abandoned
 
 
@@ -205,8 +211,15 @@ def build_executor(
     return ThreadExecutor(node, ThreadContext(context, asyncio.get_running_loop()), context, item, limit)
 
 
-async def run_step(executor: StepExecutor, node: Node, stop: StopSignal) -> str:
+async def run_step(
+    executor: StepExecutor,
+    node: Node,
+    stop: StopSignal,
+    find_trouble: Callable[[], Exception | None] = lambda: None,
+) -> str:
     """Run the try until it ends, *stop* is set or its timeout has passed; return the output as JSON.
+
+    *find_trouble* returns what is wrong with the service that it waits for.
 
     Raises:
         StepStoppedError: it was stopped or timed out.
@@ -220,11 +233,13 @@ async def run_step(executor: StepExecutor, node: Node, stop: StopSignal) -> str:
         if step.done():
             return _output(step)
         reason: Literal["stopped", "timeout"] = "stopped" if stop.is_set else "timeout"
+        trouble = None if reason == "stopped" else find_trouble()
         executor.request_stop()
         await wait_for_end(step, stop, node.step.grace.total_seconds())
         if reason == "stopped" and step.done() and not step.cancelled() and step.exception() is None:
             return step.result()  # a step that ends within its grace time counts
-        raise StepStoppedError(reason, abandoned=None if step.done() else await executor.kill())
+        abandoned = None if step.done() else await executor.kill()
+        raise StepStoppedError(reason, trouble=trouble, abandoned=abandoned)
     except asyncio.CancelledError:
         await executor.kill()
         raise

@@ -34,12 +34,15 @@ _log = structlog.get_logger(__name__)
 
 _MAX_RUNNING_STEPS: Final = 64
 _MAX_IDLE_SECONDS: Final = 1.0
+# Where a store of files lets a step down, it may do so at once and again.
+_STORE_PAUSE_SECONDS: Final = 30.0
 
 
 class GraphRunner:
     """Runs the steps of one attempt until all are done, all wait for long, or the attempt stops.
 
-    *failure* is the first error that fails the job. *last_success* is the change of the last step, which is
+    *failure* is the first error that fails the job. *pause_seconds*: how long the job rests before another
+    attempt, if this one is handed back. *last_success* is the change of the last step, which is
     not written by itself but together with the end of the job.
     """
 
@@ -64,11 +67,12 @@ class GraphRunner:
         self._status = status
         self._sizes = sizes
         self._running: dict[asyncio.Task[None], StepPlan] = {}
-        self._active_at = 0.0
-        self._waited_seconds = 0.0
+        self._waits = host.waits
+        self._waits.runs = self._running.values()
         # Where one output is too large, many beside it may be. The first one fails the job.
         self._has_refused_output = False
         self.failure: JobError | None = None
+        self.pause_seconds = 0.0
         self.last_success: Change | None = None
 
     async def run(self, runner: StepRunner) -> None:
@@ -85,7 +89,7 @@ class GraphRunner:
             if not self._waits_for_process():
                 runner.release_unused_slot()
             if lone is not None:
-                await self._run_step(runner, lone)  # a task of its own would only cost time
+                await self._run_lone(runner, lone)  # a task of its own would only cost time
             if self._waits_long_for_slots():
                 self._status.stop(StopReason.HANDED_BACK)
                 return
@@ -100,7 +104,7 @@ class GraphRunner:
         """Stop the running steps and wait for them; steps that wait for a slot end at once."""
         if not self._running:
             return
-        self._end_wait()
+        self._waits.end()
         self._status.set()
         for task, run in self._running.items():
             if not run.has_slot:
@@ -168,7 +172,7 @@ class GraphRunner:
             run = self._plan.start_next(time.monotonic())
             if run is None:
                 return
-            self._end_wait()
+            self._waits.end()
             self._running[asyncio.create_task(self._run_step(runner, run))] = run
 
     def _must_wait_long(self) -> bool:
@@ -180,30 +184,9 @@ class GraphRunner:
         """Return whether a step run has started that needs a process slot and does not have it yet."""
         return any(run.node.step.runs_in == "process" and not run.has_slot for run in self._running.values())
 
-    @property
-    def waited_seconds(self) -> float:
-        """How long the attempt has only waited for process slots, which its time limit does not count."""
-        since = self._waits_since()
-        return self._waited_seconds + (0.0 if since is None else time.monotonic() - since)
-
-    def _waits_since(self) -> float | None:
-        """Return since when the attempt only waits for process slots; None: some step of it runs."""
-        # A slot that one run of the attempt gives back may reach the next run a moment later.
-        latest = self._active_at
-        for run in self._running.values():
-            if run.waits_since is None:
-                return None
-            latest = max(latest, run.waits_since)
-        return latest if self._running else None
-
-    def _end_wait(self) -> None:
-        """Record that the attempt waits no longer only for slots, before a step of it runs."""
-        self._waited_seconds = self.waited_seconds
-        self._active_at = time.monotonic()
-
     def _waits_long_for_slots(self) -> bool:
         """Return whether it only waits for process slots, and for a second: then others may run it."""
-        since = self._waits_since()
+        since = self._waits.since_for_slots()
         return since is not None and time.monotonic() - since >= _MAX_IDLE_SECONDS
 
     async def _wait(self) -> None:
@@ -213,7 +196,7 @@ class GraphRunner:
         seconds = None if ready_at is None or is_full else ready_at - time.monotonic()
         if self._waits_for_process():
             await asyncio.sleep(0)  # steps that have just started wait from now on
-            since = self._waits_since()
+            since = self._waits.since_for_slots()
             idle_seconds = _MAX_IDLE_SECONDS - (0.0 if since is None else time.monotonic() - since)
             seconds = idle_seconds if seconds is None else min(seconds, idle_seconds)
         await wait_first(*self._running, stop=self._status, seconds=seconds)
@@ -222,9 +205,16 @@ class GraphRunner:
     def _reap(self) -> None:
         for task in [task for task in self._running if task.done()]:
             del self._running[task]
-            self._active_at = time.monotonic()
+            self._waits.active_at = time.monotonic()
             if not task.cancelled():
                 task.result()
+
+    async def _run_lone(self, runner: StepRunner, run: StepPlan) -> None:
+        self._waits.lone = run
+        try:
+            await self._run_step(runner, run)
+        finally:
+            self._waits.lone = None
 
     async def _run_step(self, runner: StepRunner, run: StepPlan) -> None:
         try:
@@ -236,34 +226,44 @@ class GraphRunner:
             elif not self._status.is_set:
                 await self._step_failed(runner, run, error)
         except StepStoppedError as error:
-            if error.reason == "timeout" and (failure := self._host.store_failures.get(run.key)) is not None:
-                self._put_off(run, failure)
+            if error.trouble is not None:
+                await self._step_put_off(runner, run, error.trouble)
             elif error.reason == "timeout":
                 await self._step_failed(runner, run, error)
         except (*TRANSIENT, StoreError, ForkServerEndedError) as error:
-            self._put_off(run, error)
+            await self._step_put_off(runner, run, error)
         except Exception as error:  # noqa: BLE001  (a step may raise anything)
             await self._step_failed(runner, run, error)
         else:
             await self._step_succeeded(run, output, int((time.monotonic() - run.entered_at) * 1000))
 
-    def _put_off(self, run: StepPlan, error: Exception) -> None:
-        """Hand the job back: an outage of a service or the fork server costs the step no try."""
+    async def _step_put_off(self, runner: StepRunner, run: StepPlan, error: Exception) -> None:
+        """Hand the job back: an outage of a service or the fork server costs the step no try.
+
+        A step that must not run twice fails instead, with what has gone wrong, if it was entered.
+        """
+        is_outage = not isinstance(error, ForkServerEndedError)
+        if is_outage and run.node.step.on_loss == "fail" and run.entered_at and not self._status.is_set:
+            await self._step_failed(runner, run, error)
+            return
         _log.warning("attempt_put_off", job_id=str(self._claim.job_id), step=run.key, error=str(error))
+        if isinstance(error, StoreError) and not self._status.is_set:
+            self.pause_seconds = _STORE_PAUSE_SECONDS
         self._status.stop(StopReason.HANDED_BACK)
 
     async def _enter(self, run: StepPlan) -> None:
         """Record that *run* has its slot and begins."""
         if run.waits_since is not None:
-            self._end_wait()
+            self._waits.end()
             run.waits_since = None
         run.has_slot = True
+        run.entered_at = 0.0
         if run.node.step.on_loss == "fail":
             # If this worker dies now, the next attempt must know that the step was entered.
             await self._host.write(self._changes.started(run))
         else:
             self._host.write_later(self._changes.started(run))
-        run.entered_at = self._active_at = time.monotonic()
+        run.entered_at = self._waits.active_at = time.monotonic()
 
     async def _step_succeeded(self, run: StepPlan, output: str, took_ms: int) -> None:
         run.output = output
@@ -273,7 +273,7 @@ class GraphRunner:
             self.last_success = change
         else:
             change.progress = self._progress.fraction
-            await self._host.write(change)
+            await self._host.write(change, run.key)
             self._sender.flush()
         # The output is stored now, so the steps after it may start.
         self._plan.succeed(run)
@@ -288,7 +288,7 @@ class GraphRunner:
             decision = decide_retry(run.node, run.key, error, run.tries, self._claim.max_attempts)
             log_failure(self._claim.job_id, run.key, run.tries, decision, error)
         release_values(error)
-        await self._host.write(self._changes.failed(run, decision.error, decision.delay))
+        await self._host.write(self._changes.failed(run, decision.error, decision.delay), run.key)
         run.has_slot = False
         if decision.delay is None:
             run.state = StepState.FAILED

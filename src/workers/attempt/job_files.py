@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from headrace.domain.database import Database
 from headrace.domain.jobs.attempts.claims import Claim
-from headrace.domain.pipelines.context import PermanentError
+from headrace.domain.pipelines.context import JobCancelledError, PermanentError
 from headrace.domain.quotas.quotas import Quotas, StorageQuotaExceededError
 from headrace.domain.quotas.usage import OwnerUsage
 
@@ -54,7 +54,7 @@ class JobFiles:
         try:
             yield count
         except BaseException:
-            self.add(-count.excess)
+            count.close()
             raise
         self.add(count.size - count.replaced - count.excess)
         self._sizes[file_id] = count.size
@@ -82,6 +82,8 @@ class FileCount:
         self._files = files
         self._name = name
         self._owner_bytes = owner_bytes
+        self._adding = threading.Lock()
+        self._is_closed = False
         self.replaced = replaced
         self.size = 0
 
@@ -90,15 +92,25 @@ class FileCount:
         """The bytes by which the file is larger than the content that it replaces."""
         return max(self.size - self.replaced, 0)
 
+    def close(self) -> None:
+        """Take back what was counted. A thread that still stores the file counts nothing any more."""
+        with self._adding:
+            self._is_closed = True
+            self._files.add(-self.excess)
+
     def add(self, size: int) -> None:
         """Count *size* bytes before they are written; the thread that stores the file calls this.
 
         Raises:
+            JobCancelledError: nobody waits for the file any more.
             PermanentError: `files_too_large` or `quota_exceeded`.
         """
-        before = self.excess
-        self.size += size
-        total = self._files.add(self.excess - before)
+        with self._adding:
+            if self._is_closed:
+                raise JobCancelledError
+            before = self.excess
+            self.size += size
+            total = self._files.add(self.excess - before)
         limits = self._files.limits
         if total > limits.job:
             message = f"{self._name}: the files of a job have at most {limits.job} bytes together"

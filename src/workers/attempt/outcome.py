@@ -64,12 +64,14 @@ def conclude(
     *,
     is_done: bool,
     now: Callable[[], datetime],
+    pause_seconds: float = 0.0,
     waited_seconds: float = 0.0,
 ) -> tuple[JobMove, JobEvent]:
     """Return the job's move and its event.
 
     *is_done*: every step has succeeded, the last one perhaps within its grace time. *now* is only recorded.
-    *waited_seconds*: how long the attempt only waited for slots.
+    *pause_seconds*: how long a job that is handed back rests. *waited_seconds*: how long the attempt has
+    only waited.
     """
     match reason:
         case StopReason.CANCELLED:
@@ -81,7 +83,7 @@ def conclude(
         case StopReason.OUT_OF_TIME:
             return JobMove(target=JobState.FAILED, error=JOB_TIMEOUT), JobFailed(error=JOB_TIMEOUT)
         case _:
-            return _requeue(plan, reason, now, waited_seconds)
+            return _requeue(plan, reason, now, pause_seconds, waited_seconds)
 
 
 def unfinished_steps(plan: Plan, target: JobState) -> Iterator[tuple[StepPlan, StepState]]:
@@ -97,11 +99,16 @@ def unfinished_steps(plan: Plan, target: JobState) -> Iterator[tuple[StepPlan, S
 
 
 def _requeue(
-    plan: Plan, reason: StopReason | None, now: Callable[[], datetime], waited_seconds: float
+    plan: Plan,
+    reason: StopReason | None,
+    now: Callable[[], datetime],
+    pause_seconds: float,
+    waited_seconds: float,
 ) -> tuple[JobMove, JobRequeued]:
-    """Requeue the job: at once if it was handed back, else for its earliest retry."""
-    ready_at = plan.next_ready_at()
-    delay = 0.0 if reason is not None or ready_at is None else max(0.0, ready_at - time.monotonic())
+    """Requeue the job: after its pause if it was handed back, else for its earliest retry."""
+    delay = pause_seconds
+    if reason is None and (ready_at := plan.next_ready_at()) is not None:
+        delay = max(0.0, ready_at - time.monotonic())
     event = JobRequeued(
         reason="retry" if reason is None else "handed_back", run_at=now() + timedelta(seconds=delay)
     )

@@ -189,7 +189,9 @@ class Plan:
                 continue
             run.tries = record.tries
             if record.is_open and group.node.step.on_loss == "fail":
-                message = f"an attempt that was lost had entered step {run.key!r}, which must not run twice"
+                message = (
+                    f"an attempt that did not end step {run.key!r} had entered it; it must not run twice"
+                )
                 self.refusal = self.refusal or (run, job_error("step_lost", message, run.key))
             if record.state is StepState.SUCCEEDED:
                 run.state = StepState.SUCCEEDED

@@ -197,7 +197,7 @@ class ProcessExecutor:
                 )
                 reply = protocol.Reply(str(file_id))
             case protocol.GetFilePath():
-                reply = protocol.Reply(str(await host.file_path(message.file_id)))
+                reply = protocol.Reply(str(await host.file_path(self._key, message.file_id)))
             case protocol.GetOutput():
                 reply = protocol.Reply(host.output(message.step))
         return reply

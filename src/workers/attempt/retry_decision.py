@@ -7,6 +7,8 @@ from uuid import UUID
 import structlog
 from msgspec import Struct
 
+from headrace.adapters.store_errors import StoreError
+from headrace.domain.database import TRANSIENT
 from headrace.domain.events.types import JobError
 from headrace.domain.jobs.attempts import backoff
 from headrace.domain.pipelines.context import PermanentError, RetryableError
@@ -53,8 +55,12 @@ def decide_retry(
 
 
 def _may_have_run(error: BaseException) -> bool:
-    """Return whether the step was entered and may have ended: it was killed or ran out of time."""
-    return isinstance(error, StepStoppedError) or (isinstance(error, ChildDiedError) and error.has_entered)
+    """Return whether the step was entered and may have ended: it was killed, or it ran out of time or into an
+    outage.
+    """
+    return isinstance(error, (StepStoppedError, StoreError, *TRANSIENT)) or (
+        isinstance(error, ChildDiedError) and error.has_entered
+    )
 
 
 def describe(error: BaseException, key: str, node: Node) -> JobError:

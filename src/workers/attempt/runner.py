@@ -107,7 +107,7 @@ class Attempt:
             self._resources.commit.end_attempt(self.claim.job_id, self.claim.fence)
 
     def _limit_time(self, seconds: float, *, extended_by: float) -> None:
-        """Stop the attempt in *seconds*, and later by the time that it has only waited for slots.
+        """Stop the attempt in *seconds*, and later by the time that it has only waited: see `StepWaits`.
 
         *extended_by*: how much of that time the limit includes already.
         """
@@ -115,7 +115,7 @@ class Attempt:
         self._timer = loop.call_later(seconds, self._on_time_over, extended_by)
 
     def _on_time_over(self, extended_by: float) -> None:
-        waited = self._graph.waited_seconds
+        waited = self._host.waits.waited_seconds
         if waited > extended_by:
             self._limit_time(max(waited - extended_by, _MIN_EXTENSION_SECONDS), extended_by=waited)
         else:
@@ -183,7 +183,8 @@ class Attempt:
             self._graph.failure,
             is_done=is_done,
             now=self.claim.now,
-            waited_seconds=self._graph.waited_seconds,
+            pause_seconds=self._graph.pause_seconds,
+            waited_seconds=self._host.waits.waited_seconds,
         )
         for run, state in unfinished_steps(self._plan, change.move.target):
             if run.key not in change.steps:

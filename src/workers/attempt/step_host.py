@@ -12,11 +12,9 @@ from uuid import UUID, uuid5
 
 import structlog
 
-from headrace.adapters.blob_store import BlobStore, BlobTooLargeError, StoredBlob
+from headrace.adapters.blob_store import BlobStore, StoredBlob
 from headrace.adapters.group_commit import GroupCommit
-from headrace.adapters.retry_pause import RetryPause
-from headrace.adapters.store_errors import StoreError
-from headrace.domain.database import TRANSIENT, Database
+from headrace.domain.database import TRANSIENT, Database, DatabaseBusyError
 from headrace.domain.events.encoding import encode_event
 from headrace.domain.events.types import (
     MAX_LOG_BYTES,
@@ -38,8 +36,8 @@ from headrace.workers.attempt.changes import ChangeBuilder
 from headrace.workers.attempt.job_files import FileLimits, JobFiles
 from headrace.workers.attempt.outcome import AttemptStatus
 from headrace.workers.attempt.step_database import StepDatabase
-from headrace.workers.attempt.waiting import wait_first
-from headrace.workers.job_threads import call_own
+from headrace.workers.attempt.step_store import StepStore
+from headrace.workers.attempt.step_waits import StepWaits
 from headrace.workers.log_fields import plain_fields
 from headrace.workers.values import finite_number, safe_text
 
@@ -48,20 +46,18 @@ _log = structlog.get_logger(__name__)
 _MAX_PROGRESS_TEXT_BYTES: Final = 500
 # A step that logs faster than PostgreSQL writes waits from this number of lines on.
 _MAX_UNWRITTEN_LOGS: Final = 200
-# More files of one job at once would keep the threads for those of other jobs busy.
-_MAX_SAVES: Final = 4
 # Much less than the age from which bytes without a row are removed.
 _MAX_WRITE_SECONDS: Final = 60.0
-# As long as a change is sent again while PostgreSQL refuses it.
-_STORE_PATIENCE_SECONDS: Final = 300.0
+# A write that takes longer waits for PostgreSQL, and is no time of the step.
+_WRITE_PATIENCE_SECONDS: Final = 1.0
 _LEVELS: Final = frozenset({"debug", "info", "warning", "error"})
 
 
 class StepHost:
     """The worker's side of `StepContext`, shared by all steps of one attempt.
 
-    *outputs* returns the outputs of the steps that are done, as JSON by step name. *store_failures* holds why
-    a file of a step run is not stored yet, by the key of the run.
+    *outputs* returns the outputs of the steps that are done, as JSON by step name. *waits* are what the step
+    runs wait for.
     """
 
     def __init__(
@@ -80,26 +76,30 @@ class StepHost:
         self._changes = changes
         self._commit = commit
         self._database = StepDatabase(database)
-        self._blobs = blobs
-        self._files = JobFiles(claim, self._database, file_limits)
+        self.waits = StepWaits()
+        files = JobFiles(claim, self._database, file_limits)
+        self._store = StepStore(blobs, files, self.waits, status)
         self._on_progress = on_progress
         self._status = status
         self._logged = claim.log_events
         self._is_closed = False
         self._unwritten_logs = 0
-        self._saves = asyncio.Semaphore(_MAX_SAVES)
         self.dropped_logs = 0
         self.outputs: dict[str, Callable[[], str]] = {}
-        self.store_failures: dict[str, StoreError] = {}
 
-    async def write(self, change: Change) -> WriteResult:
-        """Write *change* and wait until it is committed.
+    async def write(self, change: Change, key: str | None = None) -> WriteResult:
+        """Write *change* and wait until it is committed; *key* names the step run that waits for it.
 
         Raises:
             LeaseLostError: another attempt holds the job, or it is final; nothing was written.
         """
         self._refuse_late(change)
-        result = await self._commit.submit(change)
+        written = self._commit.submit(change)
+        if key is None:
+            result = await written
+        else:
+            with self._waiting_for_database(key):
+                result = await written
         self._status.on_written(result)
         if result.verdict == "lost":
             raise LeaseLostError(change.job_id)
@@ -130,7 +130,7 @@ class StepHost:
         progress = Progress(done=finite_number(done), total=finite_number(total), message=text)
         self._on_progress(name, key, progress)
 
-    async def log(self, key: str | None, message: str, level: str, fields: Mapping[str, Any]) -> None:
+    async def log(self, key: str, message: str, level: str, fields: Mapping[str, Any]) -> None:
         """Append a log event to the job, to be written with those that follow at once.
 
         After 10,000 of them, messages are only counted.
@@ -156,7 +156,12 @@ class StepHost:
         self._unwritten_logs += 1
         written.add_done_callback(self._on_log_written)
         if self._unwritten_logs >= _MAX_UNWRITTEN_LOGS:
-            await asyncio.wait({written})
+            with self._waiting_for_database(key):
+                await asyncio.wait({written})
+
+    def _waiting_for_database(self, key: str) -> contextlib.AbstractContextManager[None]:
+        error = DatabaseBusyError("a write is not stored yet")
+        return self.waits.waiting(key, error, patience_seconds=_WRITE_PATIENCE_SECONDS)
 
     def _on_log_written(self, written: asyncio.Future[WriteResult]) -> None:
         self._unwritten_logs -= 1
@@ -173,7 +178,8 @@ class StepHost:
         A second save under the same name replaces the first, also by a later try of the step.
 
         Raises:
-            PermanentError: `file_invalid`, `file_too_large`, `files_too_large` or `quota_exceeded`.
+            PermanentError: `file_invalid`, `file_too_large`, `files_too_large`, `quota_exceeded`,
+                `storage_full`.
             LeaseLostError: see `write`.
             StoreError: the store still cannot be written after five minutes, which is no fault of the step.
         """
@@ -186,42 +192,16 @@ class StepHost:
         try:
             while True:
                 began = loop.time()
-                stored = await self._store_patiently(key, file_id, name, source)
-                await self.write(self._file_change(file_id, key, name, media_type, stored))
+                stored = await self._store.put(key, file_id, name, source)
+                await self.write(self._file_change(file_id, key, name, media_type, stored), key)
                 # Bytes that have waited very long for their row may have been removed meanwhile.
                 is_late = loop.time() - began > _MAX_WRITE_SECONDS
-                if not is_late or self._blobs.path(file_id, stored.key).exists():
+                if not is_late or await self._store.holds(file_id, stored.key):
                     return file_id
         except (LeaseLostError, ChangeRefusedError, *TRANSIENT):
             with contextlib.suppress(*TRANSIENT):
                 await BlobRemovals(self._database).note([file_id])
             raise
-
-    async def _store_patiently(self, key: str, file_id: UUID, name: str, source: bytes | Path) -> StoredBlob:
-        """Store bytes, and try again for five minutes while the store cannot be written."""
-        loop = asyncio.get_running_loop()
-        ends_at = loop.time() + _STORE_PATIENCE_SECONDS
-        pause = RetryPause(min_seconds=0.2, max_seconds=2.0)
-        while True:
-            try:
-                stored = await self._store(file_id, name, source)
-            except StoreError as error:
-                self.store_failures[key] = error
-                if loop.time() >= ends_at or self._status.is_set:
-                    raise
-                await wait_first(stop=self._status, seconds=pause.next_seconds())
-            else:
-                self.store_failures.pop(key, None)
-                return stored
-
-    async def _store(self, file_id: UUID, name: str, source: bytes | Path) -> StoredBlob:
-        try:
-            async with self._saves, self._files.counting(file_id, name) as count:
-                return await call_own(self._blobs.put, file_id, source, count.add)
-        except BlobTooLargeError as error:
-            raise PermanentError(f"{name}: {error}", code="file_too_large") from error
-        except FileNotFoundError as error:
-            raise PermanentError(f"{name}: there is nothing at that path", code="file_invalid") from error
 
     def _file_change(self, file_id: UUID, key: str, name: str, media_type: str, stored: StoredBlob) -> Change:
         """Return the change that writes the row of a file together with its event."""
@@ -250,21 +230,22 @@ class StepHost:
         change.events.append(encode_event(FileCreated(file=summary)))
         return change
 
-    async def file_path(self, file_id: UUID | str) -> Path:
-        """Return the path of the bytes of a file that belongs to the job's owner.
+    async def file_path(self, key: str, file_id: UUID | str) -> Path:
+        """Return the path of the bytes of a file that belongs to the job's owner, for the step run *key*.
 
         Raises:
-            PermanentError: `file_not_found`, also for a file of another owner.
-            StoreError: the store cannot be read.
+            PermanentError: `file_not_found`, also for a file of another owner; `file_unreadable`.
+            StoreError: the store still cannot be used after five minutes, which is no fault of the step.
         """
         try:
             file_uuid = file_id if isinstance(file_id, UUID) else UUID(str(file_id))
         except ValueError as error:
             raise PermanentError(f"{file_id!r} is not the id of a file", code="file_not_found") from error
-        blob_key = await fetch_blob_key(self._database, file_uuid, self._claim.owner_id)
+        with self._waiting_for_database(key):
+            blob_key = await fetch_blob_key(self._database, file_uuid, self._claim.owner_id)
         if blob_key is None:
             raise PermanentError(f"there is no file {file_uuid}", code="file_not_found")
-        return self._blobs.find(file_uuid, blob_key) or self._blobs.path(file_uuid, blob_key)
+        return await self._store.find(key, file_uuid, blob_key)
 
     def output(self, step: StepHandle | str) -> str:
         """Return the output of an earlier step, as JSON.

@@ -134,10 +134,11 @@ class StepRunner:
             await scratch.remove(self._stop)
 
     async def _execute(self, run: StepPlan, scratch: Scratch) -> str:
+        find_trouble = partial(self._host.waits.trouble_of, run.key)
         if run.node.step.runs_in == "process":
             executor = self._build_process_executor(run, scratch)
             try:
-                return await run_step(executor, run.node, self._stop)
+                return await run_step(executor, run.node, self._stop, find_trouble)
             finally:
                 await executor.finish(self._stop)
         crash_record = self._resources.crash_record
@@ -145,7 +146,8 @@ class StepRunner:
         entry.suspend()  # the task or the thread of the step records when it runs the author's code
         abandoned: asyncio.Future[Any] | None = None
         try:
-            return await run_step(self._build_executor(run, scratch), run.node, self._stop)
+            in_worker = self._build_executor(run, scratch)
+            return await run_step(in_worker, run.node, self._stop, find_trouble)
         except StepStoppedError as error:
             abandoned = error.abandoned
             raise

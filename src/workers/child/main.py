@@ -121,7 +121,7 @@ class Link:
         Raises:
             JobCancelledError: the step must end now.
             PermanentError: the worker refuses the request.
-            OSError: the store of files has failed, with the worker's error number.
+            OSError: the file to save cannot be read; with the worker's error number.
         """
         with self._request_lock:
             self.send(message)

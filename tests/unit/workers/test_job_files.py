@@ -10,7 +10,7 @@ import pytest
 
 from headrace.adapters.blob_store import BlobStore
 from headrace.domain.database import Row
-from headrace.domain.pipelines.context import PermanentError
+from headrace.domain.pipelines.context import JobCancelledError, PermanentError
 from headrace.workers.attempt.job_files import FileLimits, JobFiles
 from support.worker_builders import new_claim
 
@@ -86,6 +86,19 @@ async def test_a_file_that_was_not_stored_does_not_count() -> None:
             raise OSError("the disk is full")
 
     await save(files, A, 10)
+
+
+async def test_a_thread_that_goes_on_after_its_file_was_given_up_counts_nothing() -> None:
+    files, _ = files_of({}, FileLimits(10))
+    with contextlib.suppress(TimeoutError):
+        async with files.counting(A, "a.bin") as count:
+            count.add(6)
+            raise TimeoutError
+
+    with pytest.raises(JobCancelledError):
+        count.add(4)
+    await save(files, B, 10)
+    assert await code_of(files, A, 1) == "files_too_large"
 
 
 async def test_files_that_are_stored_at_once_count_together() -> None:

@@ -67,6 +67,16 @@ def unfinished_states(plan: Plan, target: JobState) -> dict[str, StepState]:
     return {run.key: state for run, state in unfinished_steps(plan, target)}
 
 
+def test_a_job_that_is_handed_back_rests_for_its_pause() -> None:
+    move, event = conclude(
+        two_steps(), StopReason.HANDED_BACK, None, is_done=False, now=noon, pause_seconds=30.0
+    )
+
+    assert move.delay_seconds == 30.0
+    assert isinstance(event, JobRequeued)
+    assert (event.reason, event.run_at) == ("handed_back", NOON + timedelta(seconds=30))
+
+
 @pytest.mark.parametrize(("reason", "is_done"), list(product([None, *StopReason], [DONE, UNFINISHED])))
 def test_the_stop_reason_and_the_finished_steps_decide_the_next_job_state(
     reason: StopReason | None, is_done: bool

@@ -12,6 +12,7 @@ from headrace.workers.attempt.changes import ChangeBuilder
 from headrace.workers.attempt.graph_runner import GraphRunner
 from headrace.workers.attempt.outcome import AttemptStatus, StopReason
 from headrace.workers.attempt.plan import Plan, StepPlan
+from headrace.workers.attempt.step_waits import StepWaits
 from headrace.workers.outputs import OutputLimits, OutputSizes
 from support.virtual_time import in_virtual_time, running_loop
 from support.worker_builders import new_claim, new_pipeline
@@ -30,8 +31,9 @@ class FakeHost:
     def __init__(self) -> None:
         self.outputs: dict[str, str] = {}
         self.changes: list[Change] = []
+        self.waits = StepWaits()
 
-    async def write(self, change: Change) -> WriteResult:
+    async def write(self, change: Change, _key: str | None = None) -> WriteResult:
         self.changes.append(change)
         return WriteResult(verdict="applied")
 
@@ -77,12 +79,13 @@ async def run_graph(graph: dict[str, tuple[str, ...]], *waits: float) -> tuple[f
     )
     await graph_runner.run(runner)  # type: ignore[arg-type]
     await graph_runner.stop()
-    return running_loop().passed, round(graph_runner.waited_seconds, 6), status.reason
+    return running_loop().passed, round(host.waits.waited_seconds, 6), status.reason
 
 
 @pytest.fixture(autouse=True)
 def loop_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headrace.workers.attempt.graph_runner.time", LoopTime())
+    for module in ("graph_runner", "step_waits"):
+        monkeypatch.setattr(f"headrace.workers.attempt.{module}.time", LoopTime())
 
 
 @in_virtual_time
