@@ -67,6 +67,9 @@ class Connection(ReceiveTimeout):
     def close(self) -> None:
         self.is_closed = True
 
+    def on_idle_timeout(self) -> None:
+        self.close()
+
     def on_receive_timeout(self) -> None:
         self.is_refused = True
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import httptools
@@ -93,6 +94,8 @@ class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
 
     def close_waiting(self) -> None:
         self.transport.close()
+        # In this turn, the loop still sends what was written.
+        self.loop.call_soon(self.reset_if_unread)
 
     def may_parse(self) -> bool:
         return not self.pipeline and not self.flow.read_paused and not self._is_upgraded
@@ -132,6 +135,13 @@ class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
     def is_reading(self) -> bool:
         return not self.flow.read_paused and not self._held
 
+    def on_idle_timeout(self) -> None:
+        self.close_soon()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self.watch_closing()
+
     def on_receive_timeout(self) -> None:
         self._refuse(_TOO_SLOW)
 
@@ -167,9 +177,11 @@ class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
             if not self.pipeline and self.cycle.response_complete:
                 self._limit.add_waiting(self)
             self.go_on()
+        self.watch_closing()
 
     def handle_websocket_upgrade(self) -> None:
         self._is_upgraded = True
+        self._stop_write_timer()
         self.stop_receive_timer()
         self.discard_held()
         super().handle_websocket_upgrade()
@@ -184,7 +196,15 @@ class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, partial(self._answer, cycle, app))
+
+    async def _answer(self, cycle: RequestResponseCycle, app: ASGI3Application, *args: Any) -> None:
+        try:
+            await app(*args)
+        finally:
+            # uvicorn closes the connection of a request that has failed within its response.
+            if not cycle.response_complete:
+                self.loop.call_soon(self.watch_closing)
 
     def _break_cycles(self) -> None:
         """Let the memory be freed at once when the protocol ends, not by a rare run of Python's collector."""
@@ -229,7 +249,7 @@ class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
             return
         self._disconnect_running()
         self.transport.write(refusal.response())
-        self.transport.close()
+        self.close_soon()
 
 
 class _IntakeFlow(FlowControl):

@@ -40,6 +40,10 @@ class ReceiveTimeout(asyncio.Protocol):
         """Whether the server takes what the client sends."""
         raise NotImplementedError
 
+    def on_idle_timeout(self) -> None:
+        """React to a client that begins no request."""
+        raise NotImplementedError
+
     def on_receive_timeout(self) -> None:
         """React to a request that does not arrive in time."""
         raise NotImplementedError
@@ -77,7 +81,7 @@ class ReceiveTimeout(asyncio.Protocol):
         if self.transport.is_closing():
             return
         if part == "idle":
-            self.transport.close()
+            self.on_idle_timeout()
         elif part == "head":
             self.on_receive_timeout()
         elif self.is_body_open:
