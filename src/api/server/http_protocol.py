@@ -67,6 +67,7 @@ class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
         self._is_served = True
         self._is_upgraded = False
         self._is_head_open = False
+        self._is_message_open = False
         self._has_progressed = False
         self._head_bytes = 0
         self.flow: _IntakeFlow
@@ -125,11 +126,14 @@ class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
 
     @property
     def is_head_open(self) -> bool:
-        return self._is_head_open
+        if self._is_message_open:
+            return self._is_head_open
+        # The parser does not report empty lines before a request.
+        return self.cycle is None or self.cycle.response_complete
 
     @property
     def is_body_open(self) -> bool:
-        return self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete
+        return self._is_message_open and not self._is_head_open
 
     @property
     def is_reading(self) -> bool:
@@ -146,7 +150,7 @@ class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
         self._refuse(_TOO_SLOW)
 
     def on_message_begin(self) -> None:
-        self._is_head_open = True
+        self._is_head_open = self._is_message_open = True
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -159,6 +163,8 @@ class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._is_head_open = False
         self._has_progressed = True
+        # A pipelined head that follows has its own time.
+        self.stop_receive_timer()
         self._limit.remove_waiting(self)
         self._check_head()
         super().on_headers_complete()
@@ -169,6 +175,7 @@ class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._has_progressed = True
+        self._is_message_open = False
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
