@@ -71,6 +71,9 @@ class Target:
     async def pipelines(self) -> None:
         await self.send(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n" * 20_000)
 
+    async def unknown_paths_of_health(self) -> None:
+        await self.send(b"GET /health/nothing HTTP/1.1\r\nHost: a\r\n\r\n" * 20_000)
+
     async def searches(self) -> None:
         query = "/api/v1/jobs?search=nothing&limit=1"
         await self.send(f"GET {query} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
@@ -94,6 +97,7 @@ KINDS: Final[dict[str, Callable[[Target], Awaitable[None]]]] = {
         Target.dear_numbers_of_strangers,
         Target.half_heads,
         Target.pipelines,
+        Target.unknown_paths_of_health,
         Target.searches,
         Target.cancels,
         Target.streams,

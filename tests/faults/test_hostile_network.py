@@ -31,6 +31,8 @@ PROBE_SECONDS = 0.1
 WARM_UP_CONNECTIONS = 10
 WARM_UP_SECONDS = 3
 MEMORY_GROWTH = 1.1
+# This is printed with whether it was met. It decides nothing: the machine may be busy.
+HEALTH_SECONDS = 0.1
 
 
 @asynccontextmanager
@@ -126,9 +128,11 @@ async def test_floods_of_all_kinds_stop_neither_health_nor_jobs_nor_streams(
 
     print(table(watchers.clients, histories, findings))  # noqa: T201
     late = taken[int(len(taken) * 0.99)]
+    verdict = "met" if late < HEALTH_SECONDS else "not met"
     print(  # noqa: T201
         f"{CONNECTIONS} connections of each kind, {len(histories)} jobs; /health/live: "
-        f"p50 {statistics.median(taken) * 1000:.1f} ms, p99 {late * 1000:.1f} ms, "
+        f"p50 {statistics.median(taken) * 1000:.1f} ms, "
+        f"p99 {late * 1000:.1f} ms, to reach < {HEALTH_SECONDS * 1000:.0f} ms: {verdict}, "
         f"max {taken[-1] * 1000:.1f} ms ({len(taken)} probes); "
         f"memory {before:.0f} -> {flooded:.0f} -> {after:.0f} MiB"
     )

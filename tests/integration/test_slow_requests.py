@@ -112,11 +112,15 @@ async def test_health_is_answered_while_streams_hold_all_connections(settings: S
             reader, writer = await stack.enter_async_context(connect(api))
             writer.write(stream)
             assert b" 200 " in await asyncio.wait_for(reader.readline(), PATIENCE_SECONDS)
-        refused = await response_to(await stack.enter_async_context(connect(api)), GET_DOCS)
+        refused = [
+            await response_to(await stack.enter_async_context(connect(api)), request)
+            for request in (GET_DOCS, GET_LIVE.replace(b"live", b"nothing"))
+        ]
         health = await stack.enter_async_context(connect(api))
         health[1].write(GET_LIVE)
         status_line = await asyncio.wait_for(health[0].readline(), PATIENCE_SECONDS)
 
     assert status_line.startswith(b"HTTP/1.1 200 ")
-    assert refused.startswith(b"HTTP/1.1 503 ")
-    assert b'"code":"too_many_connections"' in refused
+    for response in refused:
+        assert response.startswith(b"HTTP/1.1 503 ")
+        assert b'"code":"too_many_connections"' in response

@@ -40,6 +40,17 @@ def test_a_connection_with_a_request_is_never_closed_for_another() -> None:
     assert (is_served, busy.is_closed) == (False, False)
 
 
+def test_a_closed_connection_makes_no_room_beyond_the_reserve() -> None:
+    limit = ConnectionLimit(10)
+    oldest, newer = Waiting(), Waiting()
+    limit.add_waiting(oldest)
+    limit.add_waiting(newer)
+
+    served = [limit.admit(26), limit.admit(27)]
+
+    assert (served, newer.is_closed) == ([True, False], True)
+
+
 def test_beyond_the_reserve_connections_are_closed_at_once() -> None:
     limit = ConnectionLimit(10)
 

@@ -76,6 +76,16 @@ async def test_a_health_check_waits_for_no_other_request() -> None:
     assert len(before) <= STEPS + 2
 
 
+async def test_an_unknown_path_of_health_waits_as_all_do() -> None:
+    stand = Stand()
+    others = [stand.request(f"/{number}") for number in range(20)]
+    unknown = stand.request("/health/nothing")
+
+    await asyncio.gather(unknown, *others)
+
+    assert stand.log[:21] == [f"/{number}" for number in range(20)] + ["/health/nothing"]
+
+
 async def test_waiting_requests_are_counted() -> None:
     stand = Stand()
     requests = [stand.request(f"/{number}") for number in range(5)]

@@ -67,6 +67,9 @@ class Connection(ReceiveTimeout):
     def close(self) -> None:
         self.is_closed = True
 
+    def on_idle_timeout(self) -> None:
+        self.close()
+
     def on_receive_timeout(self) -> None:
         self.is_refused = True
 
@@ -124,17 +127,22 @@ def test_a_body_may_take_long_while_it_flows(
     assert connection.is_refused == is_refused
 
 
-def test_time_in_which_the_server_does_not_read_is_not_counted(clock: Clock, connection: Connection) -> None:
-    connection.is_body_open = True
+@pytest.mark.parametrize("part", ["is_head_open", "is_body_open"])
+def test_time_in_which_the_server_does_not_read_is_not_counted(
+    clock: Clock, connection: Connection, part: str
+) -> None:
+    setattr(connection, part, True)
     connection.watch_request(10)
     connection.is_reading = False
-
+    clock.wait(BODY_SECONDS)
+    was_refused = connection.is_refused
+    connection.is_reading = True
     clock.wait(BODY_SECONDS)
 
-    assert not connection.is_refused
+    assert (was_refused, connection.is_refused) == (False, True)
 
 
-def test_a_body_that_is_answered_before_its_end_is_not_timed(clock: Clock, connection: Connection) -> None:
+def test_a_body_that_ends_is_not_timed(clock: Clock, connection: Connection) -> None:
     connection.is_body_open = True
     connection.watch_request(10)
     connection.is_body_open = False

@@ -3,7 +3,11 @@
 import asyncio
 from itertools import pairwise
 
+import pytest
+
 from headrace.api.server.turns import TurnBudget, Turns
+
+LIVE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 class Clock:
@@ -74,17 +78,25 @@ async def test_connections_are_parsed_one_after_another_with_the_loop_between() 
     assert all("loop" in pair for pair in pairwise(log)), log
 
 
-async def test_only_health_checks_pass_those_that_wait() -> None:
+@pytest.mark.parametrize(
+    ("data", "is_at_once"),
+    [
+        (LIVE, True),
+        (LIVE.replace(b"live", b"ready"), True),
+        (LIVE.replace(b"live", b"nothing"), False),
+        (LIVE.replace(b"live", b"lively"), False),
+        (LIVE[:-2], False),
+        (LIVE * 2, False),
+        (LIVE + b"GET /api/v1/jobs HTTP/1.1\r\n", False),
+        (b"POST /api/v1/jobs HTTP/1.1\r\n\r\n", False),
+    ],
+)
+async def test_only_a_whole_health_check_passes_those_that_wait(data: bytes, is_at_once: bool) -> None:
     clock, log = Clock(), list[str]()
     turns = turns_of(clock)
     turns.enqueue(Holding("first", 1, turns, clock, log))
 
-    at_once = [
-        turns.may_parse_at_once(data)
-        for data in (b"POST /api/v1/jobs HTTP/1.1\r\n", b"GET /health/live HTTP/1.1\r\n")
-    ]
-
-    assert at_once == [False, True]
+    assert turns.may_parse_at_once(data) == is_at_once
 
 
 async def test_a_flood_of_health_checks_has_a_budget_as_well() -> None:
@@ -92,11 +104,11 @@ async def test_a_flood_of_health_checks_has_a_budget_as_well() -> None:
     turns = turns_of(clock)
     turns.enqueue(Holding("first", 1, turns, clock, log))
 
-    in_time = turns.may_parse_at_once(b"GET /health/live HTTP/1.1\r\n")
+    in_time = turns.may_parse_at_once(LIVE)
     clock.now += 1
 
     assert in_time
-    assert not turns.may_parse_at_once(b"GET /health/live HTTP/1.1\r\n")
+    assert not turns.may_parse_at_once(LIVE)
 
 
 async def test_nothing_is_parsed_while_many_requests_wait_to_be_handled() -> None:

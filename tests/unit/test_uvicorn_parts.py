@@ -20,8 +20,8 @@ from headrace.api.server.write_timeout import WriteTimeout
 TESTED: Final = "0.54"
 MIXINS: Final = (WriteTimeout, Intake, ReceiveTimeout)
 # Names that the classes define themselves. All their other public names are uvicorn's.
-OWN: Final = {"close_waiting", "on_write_timeout", "start_reading", "turns", "write_messages"} | (
-    (vars(Intake).keys() | vars(ReceiveTimeout).keys())
+OWN: Final = {"close_waiting", "start_reading", "turns", "write_messages"} | (
+    (vars(Intake).keys() | vars(ReceiveTimeout).keys() | vars(WriteTimeout).keys())
     - vars(asyncio.Protocol).keys()
     - vars(asyncio.BaseProtocol).keys()
 )

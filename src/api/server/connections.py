@@ -35,7 +35,8 @@ class ConnectionLimit:
     def admit(self, open_connections: int) -> bool:
         """Return whether a new connection may be served; *open_connections* counts it.
 
-        False means that it may only ask for the service's health.
+        False means that it may only ask for the service's health. A connection that is closed for it makes
+        room only when it has ended, so there may still be too many.
         """
         if open_connections <= self.limit:
             return True
@@ -47,7 +48,7 @@ class ConnectionLimit:
             oldest.close_waiting()
             self._closed += 1
         self._log(open_connections)
-        return oldest is not None
+        return oldest is not None and not self.is_beyond_reserve(open_connections)
 
     def is_beyond_reserve(self, open_connections: int) -> bool:
         """Return whether there are so many connections that a new one is closed without a response."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import httptools
@@ -14,7 +15,7 @@ from headrace.api.server.intake import Intake
 from headrace.api.server.receive_timeout import ReceiveTimeout
 from headrace.api.server.refusals import Refusal, RefusalLog, RequestRefusedError
 from headrace.api.server.small_reads import SmallReads
-from headrace.api.server.turns import HEALTH_PATH, Turns
+from headrace.api.server.turns import HEALTH_PATHS, Turns
 from headrace.api.server.write_timeout import WriteTimeout, reset_connection
 
 _MAX_HEAD_BYTES: Final = 64 * 1024
@@ -66,6 +67,7 @@ class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
         self._is_served = True
         self._is_upgraded = False
         self._is_head_open = False
+        self._is_message_open = False
         self._has_progressed = False
         self._head_bytes = 0
         self.flow: _IntakeFlow
@@ -93,6 +95,8 @@ class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
 
     def close_waiting(self) -> None:
         self.transport.close()
+        # In this turn, the loop still sends what was written.
+        self.loop.call_soon(self.reset_if_unread)
 
     def may_parse(self) -> bool:
         return not self.pipeline and not self.flow.read_paused and not self._is_upgraded
@@ -122,21 +126,31 @@ class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
 
     @property
     def is_head_open(self) -> bool:
-        return self._is_head_open
+        if self._is_message_open:
+            return self._is_head_open
+        # The parser does not report empty lines before a request.
+        return self.cycle is None or self.cycle.response_complete
 
     @property
     def is_body_open(self) -> bool:
-        return self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete
+        return self._is_message_open and not self._is_head_open
 
     @property
     def is_reading(self) -> bool:
         return not self.flow.read_paused and not self._held
 
+    def on_idle_timeout(self) -> None:
+        self.close_soon()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self.watch_closing()
+
     def on_receive_timeout(self) -> None:
         self._refuse(_TOO_SLOW)
 
     def on_message_begin(self) -> None:
-        self._is_head_open = True
+        self._is_head_open = self._is_message_open = True
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -149,6 +163,8 @@ class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._is_head_open = False
         self._has_progressed = True
+        # A pipelined head that follows has its own time.
+        self.stop_receive_timer()
         self._limit.remove_waiting(self)
         self._check_head()
         super().on_headers_complete()
@@ -159,6 +175,7 @@ class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._has_progressed = True
+        self._is_message_open = False
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -167,9 +184,11 @@ class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
             if not self.pipeline and self.cycle.response_complete:
                 self._limit.add_waiting(self)
             self.go_on()
+        self.watch_closing()
 
     def handle_websocket_upgrade(self) -> None:
         self._is_upgraded = True
+        self._stop_write_timer()
         self.stop_receive_timer()
         self.discard_held()
         super().handle_websocket_upgrade()
@@ -184,7 +203,15 @@ class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, partial(self._answer, cycle, app))
+
+    async def _answer(self, cycle: RequestResponseCycle, app: ASGI3Application, *args: Any) -> None:
+        try:
+            await app(*args)
+        finally:
+            # uvicorn closes the connection of a request that has failed within its response.
+            if not cycle.response_complete:
+                self.loop.call_soon(self.watch_closing)
 
     def _break_cycles(self) -> None:
         """Let the memory be freed at once when the protocol ends, not by a rare run of Python's collector."""
@@ -206,7 +233,7 @@ class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
             self._raise(_HOST_INVALID)
         if len(self.pipeline) >= _MAX_PIPELINED:
             self._raise(_TOO_MANY_PIPELINED)
-        if not self._is_served and not self.url.startswith(HEALTH_PATH.encode()):
+        if not self._is_served and self.url.partition(b"?")[0].decode("latin-1") not in HEALTH_PATHS:
             self._raise(_TOO_MANY_CONNECTIONS)
 
     def _raise(self, refusal: Refusal) -> None:
@@ -229,7 +256,7 @@ class HttpProtocol(ReceiveTimeout, WriteTimeout, Intake, HttpToolsProtocol):
             return
         self._disconnect_running()
         self.transport.write(refusal.response())
-        self.transport.close()
+        self.close_soon()
 
 
 class _IntakeFlow(FlowControl):

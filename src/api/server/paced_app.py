@@ -8,7 +8,7 @@ from typing import Any, Final
 from uvicorn._types import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, ASGISendEvent, Scope
 
 from headrace.api.server.refusals import Refusal
-from headrace.api.server.turns import HEALTH_PATH, TurnBudget, Turns
+from headrace.api.server.turns import HEALTH_PATHS, TurnBudget, Turns
 
 AsgiApp = Callable[..., Coroutine[Any, Any, None]]
 
@@ -35,7 +35,7 @@ class PacedApp:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        is_health = scope["path"].startswith(HEALTH_PATH)
+        is_health = scope["path"] in HEALTH_PATHS
         budget = self._turns.health if is_health else self._turns.handling
         if scope["type"] == "http":
             answer = _Answer(send)

@@ -27,17 +27,21 @@ class ReceiveTimeout(asyncio.Protocol):
 
     @property
     def is_head_open(self) -> bool:
-        """Whether a head has begun and is not complete."""
+        """Whether a head has begun, even with empty lines before it, and is not complete."""
         raise NotImplementedError
 
     @property
     def is_body_open(self) -> bool:
-        """Whether a body is not complete."""
+        """Whether a body is not complete, even if the request was answered."""
         raise NotImplementedError
 
     @property
     def is_reading(self) -> bool:
         """Whether the server takes what the client sends."""
+        raise NotImplementedError
+
+    def on_idle_timeout(self) -> None:
+        """React to a client that begins no request."""
         raise NotImplementedError
 
     def on_receive_timeout(self) -> None:
@@ -77,9 +81,12 @@ class ReceiveTimeout(asyncio.Protocol):
         if self.transport.is_closing():
             return
         if part == "idle":
-            self.transport.close()
+            self.on_idle_timeout()
         elif part == "head":
-            self.on_receive_timeout()
+            if self.is_reading:
+                self.on_receive_timeout()
+            else:
+                self._start("head")
         elif self.is_body_open:
             if self.is_reading and self._received - self._received_before < MIN_BODY_BYTES:
                 self.on_receive_timeout()

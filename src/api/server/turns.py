@@ -11,8 +11,9 @@ from collections import deque
 from collections.abc import Callable, Generator
 from typing import Final, Protocol
 
-HEALTH_PATH: Final = "/health/"
-_HEALTH_REQUEST: Final = b"GET /health/"
+HEALTH_PATHS: Final = ("/health/live", "/health/ready")
+_HEALTH_REQUESTS: Final = tuple(f"GET {path} ".encode() for path in HEALTH_PATHS)
+_HEAD_END: Final = b"\r\n\r\n"
 _PARSING_SECONDS: Final = 0.005
 _HANDLING_SECONDS: Final = 0.005
 _HEALTH_SECONDS: Final = 0.005
@@ -71,10 +72,16 @@ class Turns:
         self._is_scheduled = False
 
     def may_parse_at_once(self, data: bytes) -> bool:
-        """Return whether *data*, just read, need not queue behind what other connections hold."""
+        """Return whether *data*, just read, need not queue behind what other connections hold.
+
+        It need not if it is one whole health check and nothing else.
+        """
         if not self._holding and self._may_parse():
             return True
-        return data.startswith(_HEALTH_REQUEST) and not self.health.is_over()
+        is_health_check = data.startswith(_HEALTH_REQUESTS) and data.find(_HEAD_END) == len(data) - len(
+            _HEAD_END
+        )
+        return is_health_check and not self.health.is_over()
 
     def enqueue(self, connection: HoldingConnection) -> None:
         """Give *connection* a turn behind the others. It must not be queued already."""

@@ -66,6 +66,7 @@ class WebSocketProtocol(WriteTimeout, Intake, WebSocketsSansIOProtocol):
         finally:
             # Without this cycle and that of the parser, its memory is free at once.
             del extensions[EXTENSION]
+            self.watch_closing()
 
     def data_received(self, data: bytes) -> None:
         if not self.handshake_initiated:
@@ -78,6 +79,7 @@ class WebSocketProtocol(WriteTimeout, Intake, WebSocketsSansIOProtocol):
                 super(Intake, self).data_received(data)
         else:
             super().data_received(data)
+        self.watch_closing()
 
     def _receive_handshake(self, data: bytes) -> None:
         """Parse the head that `HttpProtocol` passes on. The WebSocket library refuses lines above 8 KiB."""
@@ -99,6 +101,7 @@ class WebSocketProtocol(WriteTimeout, Intake, WebSocketsSansIOProtocol):
             self.handle_events()
         else:
             self._close_now(POLICY_VIOLATION, "too many frames")
+        self.watch_closing()
 
     def resume_transport(self) -> None:
         if not self.read_paused and not self.transport.is_closing():
@@ -223,6 +226,10 @@ class WebSocketProtocol(WriteTimeout, Intake, WebSocketsSansIOProtocol):
         self.close_sent = True
         self.transport.close()
         self._start_close_deadline()
+
+    def watch_closing(self) -> None:
+        if self._has_unread_end():
+            self._start_close_deadline()
 
     def _start_close_deadline(self) -> None:
         """Bound how long the close may wait for the client to take the buffered bytes."""

@@ -1,7 +1,7 @@
 """Resets connections whose client has stopped reading.
 
-uvicorn pauses a response once 64 KiB wait for the client, and lets it wait forever. A plain close would also
-wait until the client has read the rest.
+uvicorn pauses a response once 64 KiB wait for the client, and lets it wait forever. A plain close also waits
+until the client has read the rest, however little that is.
 """
 
 import asyncio
@@ -19,11 +19,29 @@ _TIMEOUT_SECONDS: Final = 25.0
 class WriteTimeout(asyncio.Protocol):
     """A protocol whose client must acknowledge some bytes every 25 s while the write buffer is full.
 
+    It must as well while the connection closes, until the buffer is empty.
+
     Mix it in before uvicorn's protocol, which sets `transport`.
     """
 
     transport: asyncio.Transport
     _write_timer: asyncio.TimerHandle | None = None
+    _is_lost: bool = False
+
+    def close_soon(self) -> None:
+        """Close the connection once the client has read what is buffered for it."""
+        self.transport.close()
+        self.watch_closing()
+
+    def watch_closing(self) -> None:
+        """Reset the connection, if it is closing, unless the client reads on."""
+        if self._write_timer is None and self._has_unread_end():
+            self._start_write_timer()
+
+    def reset_if_unread(self) -> None:
+        """Reset the connection if it is closing and waits for its client."""
+        if self._has_unread_end():
+            reset_connection(self.transport)
 
     def on_write_timeout(self) -> None:
         """React to a client that has stopped reading: by default, reset the connection."""
@@ -36,10 +54,17 @@ class WriteTimeout(asyncio.Protocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         self._stop_write_timer()
+        self.watch_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._is_lost = True
         self._stop_write_timer()
         super().connection_lost(exc)
+
+    def _has_unread_end(self) -> bool:
+        return (
+            not self._is_lost and self.transport.is_closing() and bool(self.transport.get_write_buffer_size())
+        )
 
     def _start_write_timer(self) -> None:
         self._stop_write_timer()
