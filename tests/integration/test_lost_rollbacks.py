@@ -83,7 +83,7 @@ async def is_well(api: Api) -> bool:
     ("method", "path", "service_method", "error", "status", "code"),
     [
         ("GET", "", "get", JobNotFoundError(uuid4()), 404, "job_not_found"),
-        ("GET", "/stream", "get", JobNotFoundError(uuid4()), 404, "job_not_found"),
+        ("GET", "/stream", "get_many", JobNotFoundError(uuid4()), 404, "job_not_found"),
         (
             "POST",
             "/cancel",
