@@ -88,7 +88,7 @@ class StepStore:
         """Call, and again for five minutes, each time that the store works after it has failed.
 
         Raises:
-            _OwnFailureError: it still failed with *own_error*, while the store worked three times in between.
+            _OwnFailureError: it still failed with *own_error*, while the store worked three times in a row.
             StoreError: the five minutes are over, or the attempt stops.
         """
         loop = asyncio.get_running_loop()
@@ -99,24 +99,28 @@ class StepStore:
             try:
                 return await call()
             except StoreError as error:
+                is_own = isinstance(error, own_error)
+                if is_own and own_failures >= _MAX_OWN_FAILURES:
+                    raise _OwnFailureError(error) from error
                 if ends_at is None:
                     ends_at = loop.time() + _PATIENCE_SECONDS
                 else:
-                    own_failures = own_failures + 1 if isinstance(error, own_error) else 0
-                    if own_failures >= _MAX_OWN_FAILURES:
-                        raise _OwnFailureError(error) from error
                     # The store worked a moment ago, so that this time is the step's own.
                     await wait_first(stop=self._stop, seconds=pause.next_seconds())
-                await self._until_it_works(key, error, ends_at, has_files=own_error is StoreError)
+                works = await self._until_it_works(key, error, ends_at, has_files=own_error is StoreError)
+                own_failures = own_failures + 1 if works and is_own else 0
 
-    async def _until_it_works(self, key: str, error: StoreError, ends_at: float, *, has_files: bool) -> None:
-        """Wait until a small file can be written; *has_files*: the folder of the store must exist.
+    async def _until_it_works(self, key: str, error: StoreError, ends_at: float, *, has_files: bool) -> bool:
+        """Wait until a small file can be written, and return whether that was so at once.
+
+        *has_files*: the folder of the store must exist.
 
         Raises:
             StoreError: *error*, if it is too late or the attempt stops.
         """
         loop = asyncio.get_running_loop()
         pause = RetryPause(min_seconds=0.2, max_seconds=2.0)
+        works_at_once = True
         with self._waits.waiting(key, error):
             while True:
                 if loop.time() >= ends_at or self._stop.is_set:
@@ -126,9 +130,9 @@ class StepStore:
                     async with self._saves:
                         await call_own(self._blobs.probe, has_files)
                 except StoreError as newest:
-                    error = newest
+                    error, works_at_once = newest, False
                 else:
-                    return
+                    return works_at_once
 
 
 class _OwnFailureError(Exception):

@@ -103,6 +103,18 @@ async def test_a_file_for_which_alone_there_is_no_room_is_refused_with_its_size(
 
 @pytest.mark.usefixtures("without_threads")
 @in_virtual_time
+async def test_a_file_is_not_refused_that_fails_each_time_together_with_the_store() -> None:
+    probe_errors = iter([FULL, None] * 10)
+    blobs = FailingBlobs(times(FULL, 8), cast(Iterator[StoreError], probe_errors))
+    store, _ = store_on(blobs)
+
+    await store.put("a", FILE, "a.bin", CONTENT)
+
+    assert blobs.calls.count("put") == 9
+
+
+@pytest.mark.usefixtures("without_threads")
+@in_virtual_time
 async def test_a_file_that_cannot_be_read_from_a_store_that_works_is_refused() -> None:
     blobs = FailingBlobs(times(AWAY, 1_000))
     store, _ = store_on(blobs)
