@@ -113,7 +113,7 @@ class SubmissionBatcher:
         return batch
 
     def _in_rounds(self) -> tuple[list[_Pending], int]:
-        """Return the first submission of each owner, then the second of each, and so on, and each one's limit.
+        """Return the first submission of each owner, then the second of each, and so on, and their limit.
 
         Owners with jobs in a statement that is under way come last in each round.
         """
