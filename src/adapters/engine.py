@@ -42,6 +42,8 @@ _CACHED_STATEMENTS: Final = 100
 Connect = Callable[[], Awaitable[Any]]
 WAIT_SECONDS: Final = 5.0
 _USED_AT: Final = "used_at"
+# asyncpg's words about a connection that was closed before a statement; the reason does not reach its caller.
+_CLOSED: Final = "connection is closed"
 # A connection that was used a moment ago is not checked again.
 _IDLE_SECONDS: Final = 1.0
 
@@ -174,12 +176,17 @@ async def _connect(pool: ReportingPool, connector: PostgresConnector) -> Any:
 def _translate(pool: ReportingPool, context: ExceptionContext) -> None:
     """Raise the domain's error in place of one that is not the fault of the statement."""
     error = context.original_exception
-    translated = translate_database_error(error.__cause__ or error)
+    cause = error.__cause__ or error
+    translated = translate_database_error(cause)
     if translated is None:
         return
     if isinstance(translated, DatabaseReadOnlyError):
         # After a fail-over all connections may be as old as this one.
         context.is_disconnect = True
+    elif isinstance(cause, asyncpg.InterfaceError) and _CLOSED in str(cause):
+        # Nothing was sent. PostgreSQL ends transactions that are idle for too long, so this is no outage; if
+        # there is one, the next connection shows it.
+        translated = DatabaseBusyError("the session has ended between two statements")
     pool.refuse(translated, error)
 
 
