@@ -15,6 +15,7 @@ from headrace.domain.conditions import Report, ignore_trouble
 from headrace.domain.database import (
     Database,
     DatabaseAwayError,
+    DatabaseBusyError,
     DatabaseReadOnlyError,
     DatabaseTimeoutError,
     Row,
@@ -103,11 +104,11 @@ class StatementPool:
             raise translated from error
         return rows
 
-    def _not_acquired(self) -> DatabaseAwayError:
+    def _not_acquired(self) -> DatabaseAwayError | DatabaseBusyError:
         """Return the error of a statement that got no connection in time."""
         if self._pool.get_size() < self._pool.get_max_size():
             return DatabaseAwayError("a connection takes too long")
-        return DatabaseTimeoutError("all connections of this process are in use")
+        return DatabaseBusyError("all connections of this process are in use")
 
     async def expire(self) -> None:
         """Replace every connection before its next statement."""

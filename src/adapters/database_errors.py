@@ -30,8 +30,9 @@ def translate_database_error(error: BaseException) -> DatabaseAwayError | Databa
     if isinstance(error, asyncpg.PostgresError):
         # asyncpg raises that the connection was closed if the reply came as a statement was sent.
         cause = error.__cause__
-        is_idle = isinstance(cause, asyncpg.PostgresError) and cause.sqlstate == IDLE_IN_TRANSACTION
-        return _translate_reply(cause if is_idle else error)
+        if isinstance(cause, asyncpg.PostgresError) and cause.sqlstate == IDLE_IN_TRANSACTION:
+            return _translate_reply(cause)
+        return _translate_reply(error)
     if isinstance(error, ValueError):  # asyncpg's error for a bad argument is an InterfaceError as well
         return None
     if isinstance(error, TimeoutError):

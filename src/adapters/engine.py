@@ -97,7 +97,7 @@ class ReportingPool(FairPool):
         try:
             return super()._do_get()
         except PoolTimeoutError as error:
-            self.refuse(DatabaseTimeoutError("all connections of this process are in use"), error)
+            self.refuse(DatabaseBusyError("all connections of this process are in use"), error)
 
     def refuse(self, translated: DatabaseAwayError | DatabaseBusyError, error: BaseException) -> NoReturn:
         if (trouble := trouble_of(translated)) is not None:

@@ -26,14 +26,14 @@ class OutOfConnectionsError(DatabaseAwayError):
 
 
 class DatabaseTimeoutError(DatabaseAwayError):
-    """PostgreSQL did not answer in time, or all connections of this process were in use for too long."""
+    """PostgreSQL did not answer in time."""
 
     condition = Condition.SLOW
     _text = "PostgreSQL is too slow"
 
 
 class DatabaseBusyError(HeadraceError):
-    """PostgreSQL rolled a statement back: a deadlock, a lock of another transaction, or its time limit."""
+    """A statement was rolled back or not sent: a deadlock, a lock, its time limit, no free connection."""
 
     condition: ClassVar[Condition | None] = None
     _text: ClassVar[str] = "PostgreSQL is busy"

@@ -1,11 +1,14 @@
-"""PostgreSQL ends a transaction that does nothing for too long: that fails one request, and is no outage."""
+"""What fails a single request is reported as no outage: an idle transaction, a pool that is full."""
 
+import asyncio
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from headrace.adapters.database import StatementPool
 from headrace.adapters.engine import build_engine
+from headrace.adapters.tasks import cancel_and_wait
 from headrace.domain.conditions import Trouble
 from headrace.domain.database import DatabaseBusyError
 from support.patience import until
@@ -25,3 +28,18 @@ async def test_a_transaction_that_postgresql_ended_for_idleness_is_not_reported(
     await engine.dispose()
 
     assert (afterwards, reports) == (1, [])
+
+
+async def test_a_full_pool_is_not_reported(database_url: str) -> None:
+    reports: list[Trouble] = []
+    pool = await StatementPool.open(database_url, size=1, report=reports.append)
+    await pool.fetch("SELECT 1")
+    pool._acquire_seconds = 0.05
+    busy = asyncio.create_task(pool.fetch("SELECT pg_sleep(20)"))
+    await until(lambda: pool._pool.get_idle_size() == 0)
+    with pytest.raises(DatabaseBusyError, match="all connections of this process"):
+        await pool.fetch("SELECT 1")
+    await cancel_and_wait([busy])
+    await pool.close()
+
+    assert reports == []
