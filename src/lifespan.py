@@ -149,7 +149,7 @@ async def _connect(settings: Settings, outages: Outages) -> _Connections:
     database, redis, report = settings.database, settings.redis, outages.postgresql.report
     reads = settings.read_connections
     writes = settings.database_connections - reads
-    engine = partial(build_engine, database, report)
+    engine = partial(build_engine, database, report, suspect=outages.postgresql.suspect)
     pool = partial(StatementPool.open, database, report=report)
     connections = _Connections(
         engine=engine(size=writes, share=share_of(writes)),
@@ -173,15 +173,16 @@ def _build_services(
     outages: Outages,
 ) -> Services:
     pool, redis = connections.pool, connections.redis
-    stream_turns = FairTurns(_STREAM_CONNECTIONS, share_of(_STREAM_CONNECTIONS), _STREAM_WAIT_SECONDS)
+    turns = partial(FairTurns, suspect=outages.postgresql.suspect)
+    stream_turns = turns(_STREAM_CONNECTIONS, share_of(_STREAM_CONNECTIONS), _STREAM_WAIT_SECONDS)
     streams = FairDatabase(connections.stream_pool, stream_turns)
-    searches = FairDatabase(connections.search_pool, FairTurns(_SEARCH_CONNECTIONS, 1, WAIT_SECONDS))
+    searches = FairDatabase(connections.search_pool, turns(_SEARCH_CONNECTIONS, 1, WAIT_SECONDS))
     # Statements with the submissions of all users take no turns, and find a connection beside these.
     look_up_places = _SUBMIT_CONNECTIONS - 1
     look_ups = FairDatabase(
-        connections.submit_pool, FairTurns(look_up_places, share_of(look_up_places), WAIT_SECONDS)
+        connections.submit_pool, turns(look_up_places, share_of(look_up_places), WAIT_SECONDS)
     )
-    usages = FairDatabase(connections.stream_pool, FairTurns(2, 1, WAIT_SECONDS))
+    usages = FairDatabase(connections.stream_pool, turns(2, 1, WAIT_SECONDS))
     signer = MessageSigner(settings.secret_key)
     heavy_work = HeavyWork()
     bus = EventBus(redis, signer)

@@ -112,13 +112,14 @@ def build_engine(
     size: int = 16,
     share: int | None = None,
     statement_seconds: float | None = None,
+    suspect: Callable[[], None] | None = None,
 ) -> AsyncEngine:
     """Build an engine that reads JSON columns as `msgspec.Raw`, and JSONB columns as values.
 
     *address* may be a URL. Values of JSON columns may be large, and are mostly sent on as they are. Errors
     that are no fault of a statement are the domain's, and *report* receives them. The engine has *size*
     connections, of which a user holds at most *share* at once. PostgreSQL ends a statement after
-    *statement_seconds*.
+    *statement_seconds*. *suspect*: see `FairTurns`.
     """
     session = dict(SESSION)
     if statement_seconds is not None:
@@ -139,7 +140,7 @@ def build_engine(
     )
     pool = _pool_of(engine)
     pool.report = report
-    pool.turns = FairTurns(size, share or size, WAIT_SECONDS)
+    pool.turns = FairTurns(size, share or size, WAIT_SECONDS, suspect=suspect)
     event.listen(engine.sync_engine, "connect", _read_json_as_raw)
     event.listen(engine.sync_engine, "connect", _note_age)
     event.listen(engine.sync_engine, "checkout", partial(_refuse_expired, pool))
