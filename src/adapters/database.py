@@ -15,9 +15,9 @@ from headrace.domain.conditions import Report, ignore_trouble
 from headrace.domain.database import (
     Database,
     DatabaseAwayError,
-    DatabaseBusyError,
     DatabaseReadOnlyError,
     DatabaseTimeoutError,
+    PoolFullError,
     Row,
     trouble_of,
 )
@@ -104,11 +104,11 @@ class StatementPool:
             raise translated from error
         return rows
 
-    def _not_acquired(self) -> DatabaseAwayError | DatabaseBusyError:
+    def _not_acquired(self) -> DatabaseAwayError:
         """Return the error of a statement that got no connection in time."""
         if self._pool.get_size() < self._pool.get_max_size():
             return DatabaseAwayError("a connection takes too long")
-        return DatabaseBusyError("all connections of this process are in use")
+        return PoolFullError()
 
     async def expire(self) -> None:
         """Replace every connection before its next statement."""

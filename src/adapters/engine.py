@@ -30,6 +30,7 @@ from headrace.domain.database import (
     DatabaseBusyError,
     DatabaseReadOnlyError,
     DatabaseTimeoutError,
+    PoolFullError,
     trouble_of,
 )
 from headrace.domain.json_decoding import decode_json
@@ -97,7 +98,7 @@ class ReportingPool(FairPool):
         try:
             return super()._do_get()
         except PoolTimeoutError as error:
-            self.refuse(DatabaseBusyError("all connections of this process are in use"), error)
+            self.refuse(PoolFullError(), error)
 
     def refuse(self, translated: DatabaseAwayError | DatabaseBusyError, error: BaseException) -> NoReturn:
         if (trouble := trouble_of(translated)) is not None:

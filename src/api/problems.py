@@ -19,7 +19,7 @@ from headrace.api.middleware.rate_limits import RateLimitedError
 from headrace.api.schemas import Problem, ProblemError
 from headrace.domain.accounts.caller import UnauthenticatedError
 from headrace.domain.conflicts import TakenError
-from headrace.domain.database import DatabaseBusyError, is_outage
+from headrace.domain.database import TRANSIENT, is_outage
 from headrace.domain.errors import HeadraceError
 from headrace.domain.json_limits import JsonRefusedError
 from headrace.domain.pipelines.service import ParamsInvalidError
@@ -103,7 +103,7 @@ def _refuse_domain_error(error: HeadraceError) -> _Refusal:
     if status == 500:
         return _report_bug(error)
     is_of_caller = isinstance(error, TooManyAtOnceError)
-    if isinstance(error, DatabaseBusyError) and not is_of_caller and not is_outage(error):
+    if isinstance(error, TRANSIENT) and not is_of_caller and not is_outage(error):
         _log.warning("statement_rolled_back", reason=error.reason)
     faults = None
     if isinstance(error, ParamsInvalidError):

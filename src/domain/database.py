@@ -28,12 +28,22 @@ class OutOfConnectionsError(DatabaseAwayError):
 class DatabaseTimeoutError(DatabaseAwayError):
     """PostgreSQL did not answer in time."""
 
-    condition = Condition.SLOW
+    condition: ClassVar[Condition | None] = Condition.SLOW
     _text = "PostgreSQL is too slow"
 
 
+class PoolFullError(DatabaseTimeoutError):
+    """All connections of this process were in use for too long, so the statement was not sent."""
+
+    condition = None
+    _text = "PostgreSQL is busy"
+
+    def __init__(self) -> None:
+        super().__init__("all connections of this process are in use")
+
+
 class DatabaseBusyError(HeadraceError):
-    """A statement was rolled back or not sent: a deadlock, a lock, its time limit, no free connection."""
+    """PostgreSQL rolled a statement back: a deadlock, a lock of another transaction, or its time limit."""
 
     condition: ClassVar[Condition | None] = None
     _text: ClassVar[str] = "PostgreSQL is busy"

@@ -10,7 +10,7 @@ from headrace.adapters.database import StatementPool
 from headrace.adapters.engine import build_engine
 from headrace.adapters.tasks import cancel_and_wait
 from headrace.domain.conditions import Trouble
-from headrace.domain.database import DatabaseBusyError
+from headrace.domain.database import DatabaseBusyError, PoolFullError
 from support.patience import until
 
 
@@ -37,7 +37,7 @@ async def test_a_full_pool_is_not_reported(database_url: str) -> None:
     pool._acquire_seconds = 0.05
     busy = asyncio.create_task(pool.fetch("SELECT pg_sleep(20)"))
     await until(lambda: pool._pool.get_idle_size() == 0)
-    with pytest.raises(DatabaseBusyError, match="all connections of this process"):
+    with pytest.raises(PoolFullError, match="all connections of this process"):
         await pool.fetch("SELECT 1")
     await cancel_and_wait([busy])
     await pool.close()
