@@ -1,8 +1,8 @@
 """Measures one user's requests, alone and beside another user who asks for everything that is dear.
 
-The greedy user searches, reads pages far down, sends GraphQL queries, cancels and deletes jobs, and opens
-streams, each over 50 connections at once, from processes at the lowest priority. That user has 20,000 jobs,
-and 300 with 250 kB of meta.
+The greedy user searches, reads pages far down, sends GraphQL queries, cancels and deletes jobs, opens
+streams, and submits batches, each over 50 connections at once, from processes at the lowest priority. That
+user has 20,000 jobs, and 300 with 250 kB of meta.
 """
 
 import asyncio

@@ -21,6 +21,9 @@ _QUERY: Final = msgspec.json.encode(
         " jobs(limit: 100, offset: 10000) { id meta tags { name } steps { name state } files { name } } }"
     }
 )
+_BATCH: Final = msgspec.json.encode(
+    {"jobs": [{"pipeline": "noop", "params": {}, "run_at": "2100-01-01T00:00:00Z"}] * 250}
+)
 _READ_BYTES: Final = 65_536
 _RESPONSE_SECONDS: Final = 60.0
 
@@ -40,11 +43,13 @@ def _requests(kind: str, jobs: Iterator[str]) -> Iterator[Request]:
                 job = next(jobs)
                 yield "POST", f"/api/v1/jobs/{job}/cancel", b""
                 yield "DELETE", f"/api/v1/jobs/{job}", b""
+            case "batches":
+                yield "POST", "/api/v1/jobs/batch", _BATCH
             case _:
                 yield "GET", f"/api/v1/jobs/{next(jobs)}/stream", b""
 
 
-KINDS: Final = ("searches", "pages", "graphql", "cancels", "streams")
+KINDS: Final = ("searches", "pages", "graphql", "cancels", "streams", "batches")
 
 
 async def _send(port: int, requests: Iterator[Request], end: float) -> None:

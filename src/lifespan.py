@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 
@@ -63,6 +64,11 @@ _STREAM_CONNECTIONS: Final = 4
 # Thousands of new watchers of one user wait for each other. A stream that has waited in vain tries again.
 _STREAM_WAIT_SECONDS: Final = 30.0
 _SEARCH_CONNECTIONS: Final = 2
+_SUBMIT_CONNECTIONS: Final = 4
+# A submission that waits for a locked row delays those that share its statement.
+_SUBMIT_LOCK_TIMEOUT: Final = timedelta(seconds=3)
+# Their Python code runs in one thread.
+_GRAPHQL_QUERIES: Final = 3
 
 
 class _Connections(Struct):
@@ -143,13 +149,13 @@ async def _connect(settings: Settings, outages: Outages) -> _Connections:
     database, redis, report = settings.database, settings.redis, outages.postgresql.report
     reads = settings.read_connections
     writes = settings.database_connections - reads
-    engine = partial(build_engine, database, report)
+    engine = partial(build_engine, database, report, suspect=outages.postgresql.suspect)
     pool = partial(StatementPool.open, database, report=report)
     connections = _Connections(
         engine=engine(size=writes, share=share_of(writes)),
         read_engine=engine(size=reads, share=share_of(reads), statement_seconds=_READ_SECONDS),
         pool=await pool(size=4),
-        submit_pool=await pool(size=4),
+        submit_pool=await pool(size=_SUBMIT_CONNECTIONS, lock_timeout=_SUBMIT_LOCK_TIMEOUT),
         stream_pool=await pool(size=_STREAM_CONNECTIONS, statement_seconds=_READ_SECONDS),
         search_pool=await pool(size=_SEARCH_CONNECTIONS, statement_seconds=SEARCH_SECONDS),
         health_pool=await pool(size=1),
@@ -167,9 +173,16 @@ def _build_services(
     outages: Outages,
 ) -> Services:
     pool, redis = connections.pool, connections.redis
-    stream_turns = FairTurns(_STREAM_CONNECTIONS, share_of(_STREAM_CONNECTIONS), _STREAM_WAIT_SECONDS)
+    turns = partial(FairTurns, suspect=outages.postgresql.suspect)
+    stream_turns = turns(_STREAM_CONNECTIONS, share_of(_STREAM_CONNECTIONS), _STREAM_WAIT_SECONDS)
     streams = FairDatabase(connections.stream_pool, stream_turns)
-    searches = FairDatabase(connections.search_pool, FairTurns(_SEARCH_CONNECTIONS, 1, WAIT_SECONDS))
+    searches = FairDatabase(connections.search_pool, turns(_SEARCH_CONNECTIONS, 1, WAIT_SECONDS))
+    # Statements with the submissions of all users take no turns, and find a connection beside these.
+    look_up_places = _SUBMIT_CONNECTIONS - 1
+    look_ups = FairDatabase(
+        connections.submit_pool, turns(look_up_places, share_of(look_up_places), WAIT_SECONDS)
+    )
+    usages = FairDatabase(connections.stream_pool, turns(2, 1, WAIT_SECONDS))
     signer = MessageSigner(settings.secret_key)
     heavy_work = HeavyWork()
     bus = EventBus(redis, signer)
@@ -205,9 +218,10 @@ def _build_services(
         snapshots=snapshot_loader(read_sessions),
         doorbell=Doorbell(redis),
         publisher=RedisPublisher(redis, signer),
-        submitter=Submitter(connections.submit_pool, submission_batcher.store, heavy_work),
+        submitter=Submitter(look_ups, submission_batcher.store, heavy_work),
         heavy_work=heavy_work,
-        usage=OwnerUsage(pool, settings.quotas),
+        graphql_turns=FairTurns(_GRAPHQL_QUERIES, share_of(_GRAPHQL_QUERIES), WAIT_SECONDS),
+        usage=OwnerUsage(usages, settings.quotas),
         blobs=BlobStore(
             settings.blob_dir, max_bytes=settings.max_file_bytes, report=outages.storage.report_from_thread
         ),

@@ -17,6 +17,7 @@ from headrace.domain.database import (
     DatabaseAwayError,
     DatabaseReadOnlyError,
     DatabaseTimeoutError,
+    PoolFullError,
     Row,
     trouble_of,
 )
@@ -107,7 +108,7 @@ class StatementPool:
         """Return the error of a statement that got no connection in time."""
         if self._pool.get_size() < self._pool.get_max_size():
             return DatabaseAwayError("a connection takes too long")
-        return DatabaseTimeoutError("all connections of this process are in use")
+        return PoolFullError()
 
     async def expire(self) -> None:
         """Replace every connection before its next statement."""

@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from headrace.adapters.sqlstates import QUERY_CANCELED, judge, misconfiguration
+from headrace.adapters.sqlstates import IDLE_IN_TRANSACTION, QUERY_CANCELED, judge, misconfiguration
 from headrace.domain.database import (
     DatabaseAwayError,
     DatabaseBusyError,
@@ -28,6 +28,10 @@ _BY_SQLSTATE: dict[str | None, type[DatabaseAwayError | DatabaseBusyError]] = {
 def translate_database_error(error: BaseException) -> DatabaseAwayError | DatabaseBusyError | None:
     """Return the domain's error for one of the driver; None if the statement or its values are to blame."""
     if isinstance(error, asyncpg.PostgresError):
+        # asyncpg raises that the connection was closed if the reply came as a statement was sent.
+        cause = error.__cause__
+        if isinstance(cause, asyncpg.PostgresError) and cause.sqlstate == IDLE_IN_TRANSACTION:
+            return _translate_reply(cause)
         return _translate_reply(error)
     if isinstance(error, ValueError):  # asyncpg's error for a bad argument is an InterfaceError as well
         return None

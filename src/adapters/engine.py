@@ -30,6 +30,7 @@ from headrace.domain.database import (
     DatabaseBusyError,
     DatabaseReadOnlyError,
     DatabaseTimeoutError,
+    PoolFullError,
     trouble_of,
 )
 from headrace.domain.json_decoding import decode_json
@@ -42,6 +43,8 @@ _CACHED_STATEMENTS: Final = 100
 Connect = Callable[[], Awaitable[Any]]
 WAIT_SECONDS: Final = 5.0
 _USED_AT: Final = "used_at"
+# asyncpg's words about a connection that was closed before a statement; the reason does not reach its caller.
+_CLOSED: Final = "connection is closed"
 # A connection that was used a moment ago is not checked again.
 _IDLE_SECONDS: Final = 1.0
 
@@ -95,7 +98,7 @@ class ReportingPool(FairPool):
         try:
             return super()._do_get()
         except PoolTimeoutError as error:
-            self.refuse(DatabaseTimeoutError("all connections of this process are in use"), error)
+            self.refuse(PoolFullError(), error)
 
     def refuse(self, translated: DatabaseAwayError | DatabaseBusyError, error: BaseException) -> NoReturn:
         if (trouble := trouble_of(translated)) is not None:
@@ -110,13 +113,14 @@ def build_engine(
     size: int = 16,
     share: int | None = None,
     statement_seconds: float | None = None,
+    suspect: Callable[[], None] | None = None,
 ) -> AsyncEngine:
     """Build an engine that reads JSON columns as `msgspec.Raw`, and JSONB columns as values.
 
     *address* may be a URL. Values of JSON columns may be large, and are mostly sent on as they are. Errors
     that are no fault of a statement are the domain's, and *report* receives them. The engine has *size*
     connections, of which a user holds at most *share* at once. PostgreSQL ends a statement after
-    *statement_seconds*.
+    *statement_seconds*. *suspect*: see `FairTurns`.
     """
     session = dict(SESSION)
     if statement_seconds is not None:
@@ -137,7 +141,7 @@ def build_engine(
     )
     pool = _pool_of(engine)
     pool.report = report
-    pool.turns = FairTurns(size, share or size, WAIT_SECONDS)
+    pool.turns = FairTurns(size, share or size, WAIT_SECONDS, suspect=suspect)
     event.listen(engine.sync_engine, "connect", _read_json_as_raw)
     event.listen(engine.sync_engine, "connect", _note_age)
     event.listen(engine.sync_engine, "checkout", partial(_refuse_expired, pool))
@@ -174,12 +178,17 @@ async def _connect(pool: ReportingPool, connector: PostgresConnector) -> Any:
 def _translate(pool: ReportingPool, context: ExceptionContext) -> None:
     """Raise the domain's error in place of one that is not the fault of the statement."""
     error = context.original_exception
-    translated = translate_database_error(error.__cause__ or error)
+    cause = error.__cause__ or error
+    translated = translate_database_error(cause)
     if translated is None:
         return
     if isinstance(translated, DatabaseReadOnlyError):
         # After a fail-over all connections may be as old as this one.
         context.is_disconnect = True
+    elif isinstance(cause, asyncpg.InterfaceError) and _CLOSED in str(cause):
+        # Nothing was sent. PostgreSQL ends transactions that are idle for too long, so this is no outage; if
+        # there is one, the next connection shows it.
+        translated = DatabaseBusyError("the session has ended between two statements")
     pool.refuse(translated, error)
 
 

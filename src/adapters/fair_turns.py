@@ -11,7 +11,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from headrace.domain.database import DatabaseBusyError
+from headrace.domain.database import DatabaseBusyError, DatabaseTimeoutError
 from headrace.domain.errors import HeadraceError
 
 CALLER: Final[ContextVar[UUID | None]] = ContextVar("caller", default=None)
@@ -53,12 +53,24 @@ class FairTurns:
     """
 
     def __init__(
-        self, places: int, share: int, wait_seconds: float, clock: Callable[[], float] = time.monotonic
+        self,
+        places: int,
+        share: int,
+        wait_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        suspect: Callable[[], None] | None = None,
     ) -> None:
+        """*suspect* is called if nobody gave a place back during a whole wait: PostgreSQL may be silent.
+
+        Without it the holders of places are to blame for that.
+        """
         self._free = places
         self._share = share
         self._wait_seconds = wait_seconds
         self._clock = clock
+        self._suspect = suspect
+        self._released_at = float("-inf")
         self._held: Counter[UUID | None] = Counter()
         self._dear_until: dict[UUID | None, float] = {}
         # In the order of their turns. Each has at least one task that waits.
@@ -79,11 +91,13 @@ class FairTurns:
         Raises:
             TooManyAtOnceError: the caller's share was in use for too long.
             DatabaseBusyError: the places were in use by others for too long.
+            DatabaseTimeoutError: no place was given back meanwhile.
         """
         user = CALLER.get()
         # A free place is one that nobody who waits may take.
         if self._free and self._may_hold(user) and user not in self._waiting:
             return self._take(user)
+        began = self._clock()
         future: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(user, deque()).append(future)
         self._serve()
@@ -94,6 +108,9 @@ class FairTurns:
             self._give_up(user, future)
             if not isinstance(error, TimeoutError):
                 raise
+            if self._suspect is not None and self._released_at < began:
+                self._suspect()
+                raise DatabaseTimeoutError("no request that uses the database has ended") from error
             if self._may_hold(user):
                 raise DatabaseBusyError("all connections are in use") from error
             raise TooManyAtOnceError(self._share) from error
@@ -101,6 +118,7 @@ class FairTurns:
     def release(self, turn: Turn) -> None:
         """Give a place back, and with it the next turn."""
         user, now = turn.user, self._clock()
+        self._released_at = now
         if now - turn.began > _DEAR_SECONDS:
             self._dear_until = {each: until for each, until in self._dear_until.items() if until > now}
             self._dear_until[user] = now + (now - turn.began) * _DEAR_TIMES

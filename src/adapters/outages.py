@@ -66,6 +66,10 @@ class Outage:
         self._trouble = trouble
         self._wake.set()
 
+    def suspect(self) -> None:
+        """Have the service probed: calls of it do not end, which need not be its fault."""
+        self._wake.set()
+
     def report_from_thread(self, trouble: Trouble) -> None:
         """Call `report` in the event loop, unless that has ended."""
         with contextlib.suppress(RuntimeError):
@@ -75,6 +79,8 @@ class Outage:
         """Follow each outage to its end, until cancelled."""
         while True:
             await self._wake.wait()
+            if self._trouble is None:
+                await self.check(max_age=_PROBE_PERIOD_SECONDS)
             while self._trouble is not None:
                 await asyncio.sleep(_PROBE_PERIOD_SECONDS)
                 await self.check()

@@ -13,12 +13,15 @@ fault · `bug`: the statement itself is."""
 
 QUERY_CANCELED: Final = "57014"
 """A statement ran into its time limit, or an operator cancelled it."""
+IDLE_IN_TRANSACTION: Final = "25P03"
+"""A transaction did nothing for too long; PostgreSQL has ended its session."""
 
 _BY_CODE: Final[dict[str, Judgement]] = {
     "40003": "away",  # statement_completion_unknown
     "42501": "misconfigured",  # insufficient_privilege
     "53300": "away",  # too_many_connections
     QUERY_CANCELED: "busy",
+    IDLE_IN_TRANSACTION: "busy",
 }
 _BY_CLASS: Final[dict[str, Judgement]] = {
     "08": "away",  # connection exception

@@ -1,11 +1,14 @@
 """Batches concurrent submissions: those that arrive while a statement is in flight go out in the next one.
 
-There is no timer: a single submission is sent at once.
+There is no timer: a single submission is sent at once. While submissions of several owners wait, a statement
+takes those of all owners in rounds, so that nobody waits for all batches of another.
 """
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import zip_longest
 from typing import Final
 from uuid import UUID
 
@@ -15,6 +18,8 @@ from headrace.domain.database import DatabaseAwayError, DatabaseBusyError
 from headrace.domain.jobs.submission.submission import StoreResult, Submission
 
 _MAX_JOBS: Final = 1_000
+# Of one owner in a statement, while others wait; or a single submission, however large.
+_MAX_JOBS_OF_OWNER: Final = 250
 _LANES: Final = 2
 _MAX_TRIES: Final = 3
 _SHUTDOWN_REASON: Final = "this process is ending"
@@ -32,6 +37,7 @@ class SubmissionBatcher:
         self._wake = asyncio.Event()
         # Idempotency keys in flight: a second use of a key waits until the first is stored.
         self._keys_in_flight: set[tuple[UUID, str]] = set()
+        self._owners_in_flight: Counter[UUID] = Counter()
         self._has_ended = False
 
     async def store(self, submission: Submission) -> StoreResult:
@@ -66,7 +72,9 @@ class SubmissionBatcher:
                 self._wake.clear()
                 continue
             keys = {key for submission, _ in batch if (key := _key(submission)) is not None}
+            owners = {submission.owner_id for submission, _ in batch}
             self._keys_in_flight |= keys
+            self._owners_in_flight.update(owners)
             try:
                 await self._send(batch)
             except BaseException:
@@ -74,26 +82,50 @@ class SubmissionBatcher:
                 raise
             finally:
                 self._keys_in_flight -= keys
+                self._owners_in_flight.subtract(owners)
                 self._wake.set()
 
     def _next_batch(self) -> list[_Pending]:
         batch: list[_Pending] = []
         later: list[_Pending] = []
         count = 0
+        count_of: Counter[UUID] = Counter()
         keys = set(self._keys_in_flight)
-        for submission, future in self._pending:
-            key = _key(submission)
-            if future.cancelled():
+        pending, limit = self._in_rounds()
+        for submission, future in pending:
+            key, owner_id, size = _key(submission), submission.owner_id, len(submission.jobs)
+            if key in keys:
+                later.append((submission, future))
                 continue
-            if (batch and count + len(submission.jobs) > _MAX_JOBS) or key in keys:
+            beyond_limit = count_of[owner_id] and count_of[owner_id] + size > limit
+            if batch and (count + size > _MAX_JOBS or beyond_limit):
+                if limit < _MAX_JOBS:
+                    # The owner's later submissions wait as well, lest small ones pass a large one for ever.
+                    count_of[owner_id] = limit
                 later.append((submission, future))
                 continue
             if key is not None:
                 keys.add(key)
-            count += len(submission.jobs)
+            count += size
+            count_of[owner_id] += size
             batch.append((submission, future))
         self._pending = later
         return batch
+
+    def _in_rounds(self) -> tuple[list[_Pending], int]:
+        """Return the first submission of each owner, then the second of each, and so on, and their limit.
+
+        Owners with jobs in a statement that is under way come last in each round.
+        """
+        groups: dict[UUID, list[_Pending]] = {}
+        for pending in self._pending:
+            if not pending[1].cancelled():
+                groups.setdefault(pending[0].owner_id, []).append(pending)
+        if len(groups) < 2:
+            return [pending for group in groups.values() for pending in group], _MAX_JOBS
+        owner_ids = sorted(groups, key=lambda owner_id: self._owners_in_flight[owner_id] > 0)
+        rounds = zip_longest(*(groups[owner_id] for owner_id in owner_ids))
+        return [pending for each in rounds for pending in each if pending is not None], _MAX_JOBS_OF_OWNER
 
     async def _send(self, batch: list[_Pending]) -> None:
         try:

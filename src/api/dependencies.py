@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.doorbell import Doorbell
+from headrace.adapters.fair_turns import FairTurns
 from headrace.adapters.publisher import RedisPublisher
 from headrace.adapters.readiness import Readiness
 from headrace.adapters.tone3000 import Tone3000
@@ -62,6 +63,7 @@ class Services(Struct, kw_only=True):
     publisher: RedisPublisher
     submitter: Submitter
     heavy_work: HeavyWork
+    graphql_turns: FairTurns
     usage: OwnerUsage
     blobs: BlobStore
     check_readiness: Callable[[], Awaitable[Readiness]]

@@ -43,6 +43,7 @@ from headrace.domain.database import (
     DatabaseRefusingError,
     DatabaseTimeoutError,
     OutOfConnectionsError,
+    PoolFullError,
     TimeLimitError,
 )
 from headrace.domain.errors import HeadraceError
@@ -129,6 +130,7 @@ CODES: Final[dict[type[HeadraceError], tuple[int, str]]] = {
     BlobGoneError: (503, "file_gone"),
     DatabaseAwayError: (503, "database_unavailable"),
     OutOfConnectionsError: (503, "database_out_of_connections"),
+    PoolFullError: (503, "database_busy"),
     DatabaseTimeoutError: (503, "database_busy"),
     DatabaseBusyError: (503, "database_busy"),
     TimeLimitError: (503, "time_limit"),

@@ -11,6 +11,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, SerializationException, ValidationException
 from msgspec import Struct
 
+from headrace.adapters.fair_turns import TooManyAtOnceError
 from headrace.api.database_errors import DATABASE_ERRORS, classify_database_error, missing_reference
 from headrace.api.error_codes import CODES
 from headrace.api.errors import InvalidInputError, RangeError
@@ -18,7 +19,7 @@ from headrace.api.middleware.rate_limits import RateLimitedError
 from headrace.api.schemas import Problem, ProblemError
 from headrace.domain.accounts.caller import UnauthenticatedError
 from headrace.domain.conflicts import TakenError
-from headrace.domain.database import DatabaseBusyError, is_outage
+from headrace.domain.database import TRANSIENT, is_outage
 from headrace.domain.errors import HeadraceError
 from headrace.domain.json_limits import JsonRefusedError
 from headrace.domain.pipelines.service import ParamsInvalidError
@@ -101,7 +102,8 @@ def _refuse_domain_error(error: HeadraceError) -> _Refusal:
     status, code = CODES.get(type(error), _INTERNAL)
     if status == 500:
         return _report_bug(error)
-    if isinstance(error, DatabaseBusyError) and not is_outage(error):
+    is_of_caller = isinstance(error, TooManyAtOnceError)
+    if isinstance(error, TRANSIENT) and not is_of_caller and not is_outage(error):
         _log.warning("statement_rolled_back", reason=error.reason)
     faults = None
     if isinstance(error, ParamsInvalidError):

@@ -26,10 +26,20 @@ class OutOfConnectionsError(DatabaseAwayError):
 
 
 class DatabaseTimeoutError(DatabaseAwayError):
-    """PostgreSQL did not answer in time, or all connections of this process were in use for too long."""
+    """PostgreSQL did not answer in time."""
 
-    condition = Condition.SLOW
+    condition: ClassVar[Condition | None] = Condition.SLOW
     _text = "PostgreSQL is too slow"
+
+
+class PoolFullError(DatabaseTimeoutError):
+    """All connections of this process were in use for too long, so the statement was not sent."""
+
+    condition = None
+    _text = "PostgreSQL is busy"
+
+    def __init__(self) -> None:
+        super().__init__("all connections of this process are in use")
 
 
 class DatabaseBusyError(HeadraceError):

@@ -20,6 +20,7 @@ REFUSES_VALUES = ("21", "22", "54")
 REFUSES_THE_STATEMENT = ("0A", "23", "2B", "42P", "P0")
 CODES_BY_STATE = {
     "25006": "database_read_only",
+    "25P03": "database_busy",
     "40003": "database_unavailable",
     "42501": "database_refusing",
     "53100": "database_full",

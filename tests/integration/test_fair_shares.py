@@ -1,6 +1,7 @@
 """One user's requests leave connections to the others, and have time limits with codes of their own."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from structlog.testing import capture_logs
 
 from headrace.adapters.engine import build_engine
 from headrace.adapters.fair_turns import CALLER
@@ -77,11 +79,15 @@ async def test_a_user_beyond_the_share_and_a_full_pool_are_refused_with_their_ow
     shared_api: SharedApi, ada: Api, bob: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = shared_api.api.app.state.services.read_engine
+    pool_turns = engine.sync_engine.pool.turns
     me = UUID((await ada.http.get("/api/v1/me")).json()["id"])
 
     async with AsyncExitStack() as stack:
         await held_by(engine, me, stack)
         with impatient(monkeypatch, engine):
+            silent = await ada.http.get(JOBS)
+            # As if requests of others ended all the time.
+            monkeypatch.setattr(pool_turns, "_released_at", math.inf)
             beyond_share = await ada.http.get(JOBS)
             query = (await ada.http.post("/graphql", json={"query": "{ jobs { id } }"})).json()
             of_other = await bob.http.get(JOBS)
@@ -92,6 +98,7 @@ async def test_a_user_beyond_the_share_and_a_full_pool_are_refused_with_their_ow
         submitted = await ada.submit("noop", run_at=LATER)
         cancelled = await ada.http.post(f"{JOBS}/{submitted['id']}/cancel")
 
+    problem(silent, 503, "database_busy")
     assert "retry-after" in beyond_share.headers
     problem(beyond_share, 429, "too_many_at_once")
     assert query["errors"][0]["extensions"]["code"] == "too_many_at_once"
@@ -99,6 +106,49 @@ async def test_a_user_beyond_the_share_and_a_full_pool_are_refused_with_their_ow
     problem(full, 503, "database_busy")
     assert cancelled.status_code == 202
     assert (await ada.http.get(JOBS)).status_code == 200
+
+
+async def test_graphql_queries_of_a_user_wait_for_each_other_without_a_connection(
+    shared_api: SharedApi, ada: Api, bob: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = shared_api.api.app.state.services
+    turns, pool = services.graphql_turns, services.read_engine.sync_engine.pool
+    query = {"query": "{ jobs { id } }"}
+    CALLER.set(UUID((await ada.http.get("/api/v1/me")).json()["id"]))
+    held = [await turns.acquire() for _ in range(2)]
+    CALLER.set(None)
+
+    waiting = asyncio.create_task(ada.http.post("/graphql", json=query))
+    await until(lambda: turns._waiting)
+    checked_out = pool.checkedout()
+    of_other = await bob.http.post("/graphql", json=query)
+    turns.release(held.pop())
+    answer = await waiting
+    with monkeypatch.context() as patch, capture_logs() as logs:
+        patch.setattr(turns, "_wait_seconds", 0.05)
+        CALLER.set(held[0].user)
+        held.append(await turns.acquire())
+        CALLER.set(None)
+        refused = await ada.http.post("/graphql", json=query)
+    for turn in held:
+        turns.release(turn)
+
+    assert checked_out == 0
+    assert of_other.json() == answer.json() == {"data": {"jobs": []}}
+    problem(refused, 429, "too_many_at_once")
+    assert "statement_rolled_back" not in [log["event"] for log in logs]
+
+
+async def test_what_submissions_and_quotas_look_up_is_shared_fairly_and_waits_for_no_lock(
+    shared_api: SharedApi,
+) -> None:
+    services = shared_api.api.app.state.services
+    look_ups, usages = services.submitter._repository._database, services.usage._database
+    (row,) = await look_ups.fetch("SELECT current_setting('lock_timeout') AS value")
+
+    assert row["value"] == "3s"
+    assert (look_ups._turns._free, look_ups._turns._share) == (3, 2)
+    assert (usages._turns._free, usages._turns._share) == (2, 1)
 
 
 async def test_reads_and_searches_that_take_too_long_say_so(shared_api: SharedApi, ada: Api) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -163,9 +164,9 @@ async def test_an_upload_whose_bytes_were_removed_before_its_row_is_refused_and_
     blobs = ada.app.state.services.blobs
     create = FileService.create
 
-    async def create_late(self: FileService, file: File) -> File:
+    async def create_late(self: FileService, file: File, renew: Callable[[], Awaitable[None]]) -> File:
         await asyncio.to_thread(blobs.remove, file.id)
-        return await create(self, file)
+        return await create(self, file, renew)
 
     with monkeypatch.context() as patched:
         patched.setattr(FileService, "create", create_late)
@@ -183,9 +184,9 @@ async def test_the_bytes_of_an_upload_are_dated_when_their_row_is_written(
     blobs = ada.app.state.services.blobs
     create = FileService.create
 
-    async def create_late(self: FileService, file: File) -> File:
+    async def create_late(self: FileService, file: File, renew: Callable[[], Awaitable[None]]) -> File:
         os.utime(blobs.path(file.id, file.blob_key), (0, 0))
-        return await create(self, file)
+        return await create(self, file, renew)
 
     monkeypatch.setattr(FileService, "create", create_late)
     before = stored(ada)

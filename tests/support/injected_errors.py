@@ -9,7 +9,20 @@ from headrace.domain.database import Database
 
 # One of each class that PostgreSQL documents, and those that say that it is read-only, full or locked.
 SQLSTATES: Final = (
-    *("08006", "0A000", "21000", "22003", "22P05", "23505", "25006", "28000", "2BP01", "3D000", "40001"),
+    *(
+        "08006",
+        "0A000",
+        "21000",
+        "22003",
+        "22P05",
+        "23505",
+        "25006",
+        "25P03",
+        "28000",
+        "2BP01",
+        "3D000",
+        "40001",
+    ),
     *("40P01", "42501", "42P01", "53100", "53200", "53300", "54000", "55000", "55P03", "57014", "57P01"),
     *("58030", "F0000", "P0001", "XX000", "XX001"),
 )

@@ -8,7 +8,7 @@ import pytest
 
 from headrace.adapters.fair_turns import CALLER, FairTurns, TooManyAtOnceError, share_of
 from headrace.adapters.tasks import cancel_and_wait
-from headrace.domain.database import TRANSIENT, DatabaseBusyError
+from headrace.domain.database import TRANSIENT, DatabaseBusyError, DatabaseTimeoutError
 from support.patience import PATIENCE_SECONDS
 
 ADA, BOB, CYD = uuid4(), uuid4(), uuid4()
@@ -115,6 +115,28 @@ async def test_a_wait_ends_with_an_error_that_says_whose_requests_are_in_the_way
     await room.come(CYD, ADA)
 
     assert room.entered == ["ada", "ada", "bob", "cyd", "ada"]
+
+
+async def test_postgresql_is_suspected_if_nobody_gave_a_place_back_during_a_whole_wait() -> None:
+    clock, suspicions = [0.0], list[float]()
+    turns = FairTurns(2, 1, 0.01, lambda: clock[0], suspect=lambda: suspicions.append(clock[0]))
+    CALLER.set(BOB)
+    of_bob = await turns.acquire()
+    CALLER.set(ADA)
+    await turns.acquire()
+
+    with pytest.raises(DatabaseTimeoutError, match="no request"):
+        await turns.acquire()
+    waiting = asyncio.create_task(turns.acquire())
+    await settle()
+    turns.release(of_bob)
+    with pytest.raises(TooManyAtOnceError):
+        await waiting
+    clock[0] = 1.0
+    with pytest.raises(DatabaseTimeoutError):
+        await turns.acquire()
+
+    assert suspicions == [0.0, 1.0]
 
 
 @pytest.mark.parametrize("give_turn_first", [False, True], ids=["while_waiting", "as_the_turn_comes"])

@@ -7,6 +7,7 @@ from typing import Any
 from structlog.testing import capture_logs
 
 from headrace.adapters.outages import Outage
+from headrace.adapters.tasks import cancel_and_wait
 from headrace.domain.conditions import Condition, Trouble
 from support.patience import until
 
@@ -20,10 +21,12 @@ class ScriptedService:
 
     def __init__(self, *troubles: Trouble | None) -> None:
         self.now = 1000.0
+        self.probes = 0
         self._troubles = list(troubles)
         self.outage = Outage("postgresql", self._probe, clock=lambda: self.now)
 
     async def _probe(self) -> Trouble | None:
+        self.probes += 1
         return self._troubles.pop(0) if self._troubles else None
 
     async def check(self, *pauses: float) -> None:
@@ -160,3 +163,21 @@ def test_an_entry_of_readiness_names_the_service_and_what_is_wrong_but_no_role()
     entries = [trouble.entry("postgresql") for trouble in (AWAY, FULL, REFUSING)]
 
     assert entries == ["postgresql", "postgresql: full", "postgresql: wrong password"]
+
+
+async def test_a_service_that_is_suspected_is_probed_and_has_an_outage_only_if_the_probe_finds_one() -> None:
+    service = ScriptedService(None, AWAY)
+    task = asyncio.create_task(service.outage.run())
+    with capture_logs() as logs:
+        service.outage.suspect()
+        await until(lambda: service.probes == 1)
+        after_the_first = list(logs)
+        service.now += 1
+        service.outage.suspect()
+        await until(lambda: service.outage.trouble is not None)
+        service.now += 1
+        await until(lambda: service.outage.trouble is None)
+    await cancel_and_wait([task])
+
+    assert after_the_first == []
+    assert [log["event"] for log in logs] == ["outage_began", "outage_over"]

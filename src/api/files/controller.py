@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -65,11 +66,9 @@ class FileController(Controller):
                     size=stored.size,
                     sha256=stored.sha256,
                     blob_key=stored.key,
-                )
+                ),
+                renew=partial(anyio.to_thread.run_sync, services.blobs.renew, file_id, stored.key),
             )
-            # A process that hung may come too late with the row. PostgreSQL ends the transaction within
-            # seconds if it hangs again.
-            await anyio.to_thread.run_sync(services.blobs.renew, file_id, stored.key)
         except BaseException:
             # What cannot be removed now, workers remove later: no row names it.
             with contextlib.suppress(OSError):

@@ -81,24 +81,22 @@ def graph_controller(schema: Schema) -> type[Controller]:
             reads = ReadTransaction(services.read_sessions, current_user.reach)
             context = GraphContext(current_user, Loaders(reads), services.search)
             response: Response[Any] = Response({})
-            try:
-                # Parsing, validation and execution are Python code that can take more than 100 ms.
-                result = await services.heavy_work.run_coroutine_in_thread(
-                    self.execute_single(
-                        request,
-                        self.request_adapter_class(request),
-                        response,
-                        context,
-                        None,
-                        GraphQLRequestData(data.query, data.variables, data.operation_name, data.extensions),
+            query = GraphQLRequestData(data.query, data.variables, data.operation_name, data.extensions)
+            # PostgreSQL would end the transactions of many queries whose Python code waits for each other.
+            async with services.graphql_turns.hold():
+                try:
+                    # Parsing, validation and execution are Python code that can take more than 100 ms.
+                    result = await services.heavy_work.run_coroutine_in_thread(
+                        self.execute_single(
+                            request, self.request_adapter_class(request), response, context, None, query
+                        )
                     )
-                )
-            except RefusedError as error:
-                raise MalformedError(
-                    "there is no such operation in the query, or it is not a query"
-                ) from error
-            finally:
-                await reads.end()
+                except RefusedError as error:
+                    raise MalformedError(
+                        "there is no such operation in the query, or it is not a query"
+                    ) from error
+                finally:
+                    await reads.end()
             processed = await self.process_result(request, result)
             if context.searched_back_to:
                 processed["extensions"] = {"searchedBackTo": context.searched_back_to}

@@ -44,7 +44,7 @@ class Query:
     ) -> list[JobNode]:
         job_filter = _job_filter(filters or JobFilters(), check_limit(limit), check_offset(offset))
         reads = info.context.loaders.reads
-        searched = await reads.await_in_loop(info.context.search.find(info.context.user.reach, job_filter))
+        searched = await reads.search(info.context.search.find(info.context.user.reach, job_filter))
         if searched.back_to is not None:
             info.context.searched_back_to[str(info.path.key)] = searched.back_to
         values = JOB_VALUES & selected_names(info)

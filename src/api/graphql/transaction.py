@@ -29,6 +29,9 @@ class ReadTransaction:
         self._lock = asyncio.Lock()
         self._repository: ReadRepository | None = None
         self._failure: Exception | None = None
+        self._searches = 0
+        self._searches_are_over = asyncio.Event()
+        self._searches_are_over.set()
 
     async def run(self, read: Callable[[ReadRepository], Awaitable[T]]) -> T:
         """Run *read* on the repository, in the loop that has the connections; callers may run in another.
@@ -36,10 +39,26 @@ class ReadTransaction:
         Raises:
             Exception: the error of the first read that failed, for that read and for all after it.
         """
-        return await self.await_in_loop(self._run(read))
+        # Resolvers that search begin in the same turn of the loop as others.
+        await asyncio.sleep(0)
+        await self._searches_are_over.wait()
+        return await self._await_in_loop(self._run(read))
 
-    async def await_in_loop(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run *coroutine* in the loop that has the connections; callers may run in another."""
+    async def search(self, search: Coroutine[Any, Any, T]) -> T:
+        """Run *search*, which has a connection of its own, before the transaction begins.
+
+        It may wait for its turn for longer than PostgreSQL lets a transaction be idle.
+        """
+        self._searches += 1
+        self._searches_are_over.clear()
+        try:
+            return await self._await_in_loop(search)
+        finally:
+            self._searches -= 1
+            if not self._searches:
+                self._searches_are_over.set()
+
+    async def _await_in_loop(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
 
     async def _run(self, read: Callable[[ReadRepository], Awaitable[T]]) -> T:

@@ -1,6 +1,6 @@
 """The use cases of files. The bytes are in the blob store; this service keeps the rows about them."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -31,14 +31,19 @@ class FileService:
         self._quotas = quotas
         self._repository = FileRepository(session)
 
-    async def create(self, file: File) -> File:
-        """Store the row of an uploaded file, whose bytes are stored already.
+    async def create(self, file: File, renew: Callable[[], Awaitable[None]]) -> File:
+        """Store the row of an uploaded file, whose bytes are stored already. The caller commits at once.
+
+        *renew* dates the bytes as new. It runs in the transaction, which PostgreSQL ends within seconds if
+        this process hangs, so that the row never comes after the bytes were removed. It may be slow, so the
+        owner is not locked yet.
 
         Raises:
             StorageQuotaExceededError: its owner may not store so many bytes more.
         """
-        await require_space(self._session, file.owner_id, file.size, self._quotas)
         file.created_at = file.updated_at = await database_now(self._session)
+        await renew()
+        await require_space(self._session, file.owner_id, file.size, self._quotas)
         await self._repository.insert(file)
         return file
 
