@@ -56,7 +56,7 @@ FAULTS = {
         ("ACL", "SETUSER", USER, "resetpass", ">second"),
         ("ACL", "SETUSER", USER, "resetpass", f">{PASSWORD}"),
     ),
-    "redis: missing rights": (
+    "redis: missing right to SET on arq:job:*": (
         ("ACL", "SETUSER", USER, "-@write"),
         ("ACL", "SETUSER", USER, "+@all"),
     ),
