@@ -92,14 +92,15 @@ class SubmissionBatcher:
         count_of: Counter[UUID] = Counter()
         keys = set(self._keys_in_flight)
         pending, limit = self._in_rounds()
+        is_shared = limit < _MAX_JOBS
         for submission, future in pending:
             key, owner_id, size = _key(submission), submission.owner_id, len(submission.jobs)
             if key in keys:
                 later.append((submission, future))
                 continue
-            beyond_limit = count_of[owner_id] and count_of[owner_id] + size > limit
+            beyond_limit = is_shared and count_of[owner_id] and count_of[owner_id] + size > limit
             if batch and (count + size > _MAX_JOBS or beyond_limit):
-                if limit < _MAX_JOBS:
+                if is_shared:
                     # The owner's later submissions wait as well, lest small ones pass a large one for ever.
                     count_of[owner_id] = limit
                 later.append((submission, future))
@@ -107,7 +108,8 @@ class SubmissionBatcher:
             if key is not None:
                 keys.add(key)
             count += size
-            count_of[owner_id] += size
+            if is_shared:
+                count_of[owner_id] += size
             batch.append((submission, future))
         self._pending = later
         return batch
