@@ -151,6 +151,7 @@ async def test_jobs_wait_for_a_store_that_is_full_and_are_not_blamed(
 async def test_readiness_names_a_store_that_only_the_worker_cannot_write(
     service: Api, database: Any, refuse: Refuse
 ) -> None:
+    await until_ready(service)
     refuse(errno.ENOSPC)
 
     async def is_reported() -> bool:
