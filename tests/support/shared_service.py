@@ -13,8 +13,8 @@ from headrace.domain.base import METADATA
 from headrace.settings import Settings
 from support.harness import Api, register_pipelines, serving, working
 
-# The worker of the module is registered in `workers`, and stores a failing chore in `chore_failures` only when
-# it begins to fail; pipelines are restored instead of deleted.
+# The worker of the module is registered in `workers`, and stores a failing chore in `chore_failures` once,
+# when it begins to fail; pipelines are restored.
 _KEPT_TABLES: Final = frozenset({"workers", "chore_failures", "pipelines"})
 
 
