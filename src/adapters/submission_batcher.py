@@ -8,12 +8,12 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import zip_longest
 from typing import Final
 from uuid import UUID
 
 import asyncpg
 
+from headrace.adapters.rounds import in_rounds
 from headrace.domain.database import DatabaseAwayError, DatabaseBusyError
 from headrace.domain.jobs.submission.submission import StoreResult, Submission
 
@@ -124,10 +124,9 @@ class SubmissionBatcher:
             if not pending[1].cancelled():
                 groups.setdefault(pending[0].owner_id, []).append(pending)
         if len(groups) < 2:
-            return [pending for group in groups.values() for pending in group], _MAX_JOBS
+            return in_rounds(groups.values()), _MAX_JOBS
         owner_ids = sorted(groups, key=lambda owner_id: self._owners_in_flight[owner_id] > 0)
-        rounds = zip_longest(*(groups[owner_id] for owner_id in owner_ids))
-        return [pending for each in rounds for pending in each if pending is not None], _MAX_JOBS_OF_OWNER
+        return in_rounds([groups[owner_id] for owner_id in owner_ids]), _MAX_JOBS_OF_OWNER
 
     async def _send(self, batch: list[_Pending]) -> None:
         try:

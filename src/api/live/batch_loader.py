@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from contextvars import Context
-from itertools import zip_longest
 from typing import Generic, TypeVar
 
+from headrace.adapters.rounds import in_rounds
 from headrace.adapters.tasks import retrieve_exception
 
 Key = TypeVar("Key")
@@ -60,8 +60,7 @@ class BatchLoader(Generic[Key, Value]):
         groups: dict[Hashable, list[Key]] = {}
         for key in self._pending:
             groups.setdefault(self._group_of(key), []).append(key)
-        rounds = zip_longest(*groups.values())
-        return [key for keys in rounds for key in keys if key is not None][: self._max_keys]
+        return in_rounds(groups.values())[: self._max_keys]
 
     async def _resolve(self, batch: dict[Key, "asyncio.Future[Value | None]"]) -> None:
         try:
