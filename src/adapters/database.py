@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from headrace.adapters.database_errors import translate_database_error
+from headrace.adapters.database_errors import DRIVER_ERRORS, translate_database_error
 from headrace.adapters.fair_turns import FairTurns
 from headrace.adapters.postgres_connector import PostgresConnector
 from headrace.adapters.postgres_url import PostgresAddress, as_postgres_address
@@ -34,6 +34,13 @@ SESSION: Final = {
     "jit": "off",
     "timezone": "UTC",
 }
+
+
+def session_of(statement_seconds: float | None) -> dict[str, str]:
+    """Return the parameters of a session in which statements end after that time; None: after 20 s."""
+    if statement_seconds is None:
+        return dict(SESSION)
+    return SESSION | {"statement_timeout": f"{int(statement_seconds * 1000)}ms"}
 
 
 async def _skip_reset(_: asyncpg.Connection) -> None:
@@ -66,11 +73,9 @@ class StatementPool:
         without them after 20 s, or after *answer_seconds* beyond `COMMAND_SECONDS`.
         *report* receives each failure that is not the fault of a statement.
         """
-        session = dict(SESSION)
-        if answer_seconds > COMMAND_SECONDS:
-            session["statement_timeout"] = f"{int(answer_seconds)}s"
-        if statement_seconds is not None:
-            session["statement_timeout"] = f"{int(statement_seconds * 1000)}ms"
+        if statement_seconds is None and answer_seconds > COMMAND_SECONDS:
+            statement_seconds = answer_seconds
+        session = session_of(statement_seconds)
         if lock_timeout is not None:
             session["lock_timeout"] = f"{int(lock_timeout.total_seconds() * 1000)}ms"
         connector = PostgresConnector(as_postgres_address(address), session, answer_seconds=answer_seconds)
@@ -119,7 +124,7 @@ class StatementPool:
         try:
             async with asyncio.timeout(5):
                 await self._pool.close()
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+        except DRIVER_ERRORS:
             self._pool.terminate()
 
 

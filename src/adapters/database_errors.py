@@ -1,8 +1,11 @@
 """Translates the errors of PostgreSQL's driver into the domain's: the only place that reads SQLSTATEs."""
 
+from typing import Final
+
 import asyncpg
 
 from headrace.adapters.sqlstates import IDLE_IN_TRANSACTION, QUERY_CANCELED, judge, misconfiguration
+from headrace.domain.conditions import Condition, Trouble
 from headrace.domain.database import (
     DatabaseAwayError,
     DatabaseBusyError,
@@ -13,10 +16,13 @@ from headrace.domain.database import (
     DatabaseTimeoutError,
     OutOfConnectionsError,
     TimeLimitError,
+    trouble_of,
 )
 
 # asyncpg raises the third when a connection breaks during a reply.
-_CONNECTION_ERRORS = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+_CONNECTION_ERRORS: Final = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+DRIVER_ERRORS: Final = (asyncpg.PostgresError, *_CONNECTION_ERRORS)
+"""Every error that a connection raises for a statement that is valid."""
 _BY_SQLSTATE: dict[str | None, type[DatabaseAwayError | DatabaseBusyError]] = {
     "25006": DatabaseReadOnlyError,  # read_only_sql_transaction
     "53100": DatabaseFullError,  # disk_full
@@ -40,6 +46,13 @@ def translate_database_error(error: BaseException) -> DatabaseAwayError | Databa
     if isinstance(error, _CONNECTION_ERRORS):
         return DatabaseAwayError(type(error).__name__)
     return None
+
+
+def trouble_of_check(error: DatabaseAwayError | DatabaseBusyError | asyncpg.PostgresError) -> Trouble:
+    """Return what is wrong with PostgreSQL, by an error of a statement that only checks whether it serves."""
+    if isinstance(error, asyncpg.PostgresError):
+        return Trouble(Condition.REFUSING, f"{type(error).__name__}: {error}")
+    return trouble_of(error) or Trouble(Condition.SLOW, error.reason)
 
 
 def _translate_reply(error: asyncpg.PostgresError) -> DatabaseAwayError | DatabaseBusyError | None:

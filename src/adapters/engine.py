@@ -18,8 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.util import await_only
 
-from headrace.adapters.database import COMMAND_SECONDS, SESSION
-from headrace.adapters.database_errors import translate_database_error
+from headrace.adapters.database import COMMAND_SECONDS, session_of
+from headrace.adapters.database_errors import DRIVER_ERRORS, translate_database_error
 from headrace.adapters.fair_pool import FairPool
 from headrace.adapters.fair_turns import FairTurns
 from headrace.adapters.postgres_connector import PooledConnection, PostgresConnector
@@ -122,11 +122,10 @@ def build_engine(
     connections, of which a user holds at most *share* at once. PostgreSQL ends a statement after
     *statement_seconds*. *suspect*: see `FairTurns`.
     """
-    session = dict(SESSION)
-    if statement_seconds is not None:
-        session["statement_timeout"] = f"{int(statement_seconds * 1000)}ms"
     pool: ReportingPool
-    connector = PostgresConnector(as_postgres_address(address), session, answer_seconds=COMMAND_SECONDS)
+    connector = PostgresConnector(
+        as_postgres_address(address), session_of(statement_seconds), answer_seconds=COMMAND_SECONDS
+    )
     engine = create_engine(
         lambda: _connect(pool, connector),
         poolclass=ReportingPool,
@@ -218,7 +217,7 @@ def _check_idle_connection(
     if not is_gone and time.monotonic() - record.info.get(_USED_AT, time.monotonic()) > _IDLE_SECONDS:
         try:
             connection.run_async(lambda driver: driver.execute("SELECT 1"))
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+        except DRIVER_ERRORS:
             is_gone = True
     if is_gone:
         raise InvalidatePoolError

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from headrace.adapters.blob_store import probe_store
 from headrace.adapters.database import StatementPool
+from headrace.adapters.database_errors import trouble_of_check
 from headrace.adapters.outages import Outage, Outages
 from headrace.adapters.postgres_url import PostgresAddress
 from headrace.adapters.redis_checks import find_refusal
@@ -18,7 +19,7 @@ from headrace.adapters.redis_errors import redis_trouble
 from headrace.adapters.redis_url import RedisAddress, parse_redis_url
 from headrace.adapters.store_errors import StoreError
 from headrace.domain.conditions import Condition, Trouble
-from headrace.domain.database import TRANSIENT, Database, trouble_of
+from headrace.domain.database import TRANSIENT, Database
 
 _PROBE_SECONDS: Final = 3.0
 # No job has this id. The look-up waits behind a lock of the table, as every request does.
@@ -46,10 +47,8 @@ async def find_database_trouble(database: Database) -> Trouble | None:
         (row,) = await database.fetch(_DATABASE_PROBE)
     except UndefinedTableError:
         return None
-    except TRANSIENT as error:
-        return trouble_of(error) or Trouble(Condition.SLOW, error.reason)
-    except PostgresError as error:
-        return Trouble(Condition.REFUSING, f"{type(error).__name__}: {error}")
+    except (*TRANSIENT, PostgresError) as error:
+        return trouble_of_check(error)
     return READ_ONLY if row["is_read_only"] else None
 
 

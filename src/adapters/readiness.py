@@ -8,6 +8,7 @@ from asyncpg import PostgresError, UndefinedColumnError, UndefinedTableError
 from msgspec import Struct
 from redis.asyncio import Redis
 
+from headrace.adapters.database_errors import trouble_of_check
 from headrace.adapters.messages import RefusedMessages
 from headrace.adapters.outages import Outage, Outages
 from headrace.adapters.probes import find_database_trouble, find_redis_trouble
@@ -17,7 +18,7 @@ from headrace.adapters.schema import SchemaBehindError, SchemaError, find_schema
 from headrace.adapters.tasks import retrieve_exception
 from headrace.domain.chores.repository import ChoreRepository, FailingChore
 from headrace.domain.conditions import Condition, Trouble
-from headrace.domain.database import TRANSIENT, Database, trouble_of
+from headrace.domain.database import TRANSIENT, Database
 
 _TIMEOUT_SECONDS: Final = 3.0
 # Everybody may ask for readiness, and a check of the store writes a file.
@@ -111,10 +112,8 @@ async def _check_postgresql(database: Database) -> _DatabaseStatus | Trouble:
             return _DatabaseStatus(await find_schema_fault(database, row["revision"]), bool(row["worker"]))
     except TimeoutError:
         return Trouble(Condition.SLOW, f"no answer within {_TIMEOUT_SECONDS:g} s")
-    except TRANSIENT as error:
-        return trouble_of(error) or Trouble(Condition.SLOW, error.reason)
-    except PostgresError as error:
-        return Trouble(Condition.REFUSING, f"{type(error).__name__}: {error}")
+    except (*TRANSIENT, PostgresError) as error:
+        return trouble_of_check(error)
 
 
 async def _failing_chores(database: Database) -> Sequence[FailingChore]:

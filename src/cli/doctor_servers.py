@@ -3,6 +3,7 @@
 import asyncpg
 
 from headrace.adapters.database import StatementPool
+from headrace.adapters.database_errors import trouble_of_check
 from headrace.adapters.probes import find_database_trouble, find_redis_trouble
 from headrace.adapters.readiness import check_readiness
 from headrace.adapters.redis_checks import RedisRefusedError, require_usable
@@ -12,7 +13,7 @@ from headrace.adapters.redis_url import RedisAddress
 from headrace.adapters.servers import Finding
 from headrace.cli.doctor_upkeep import check_upkeep
 from headrace.domain.conditions import Condition, Trouble
-from headrace.domain.database import TRANSIENT, trouble_of
+from headrace.domain.database import TRANSIENT
 from headrace.settings import Settings
 
 
@@ -39,8 +40,7 @@ async def check_database(settings: Settings) -> list[Finding]:
         is_current = not readiness.missing
         upkeep = await check_upkeep(pool, settings) if is_current else []
     except TRANSIENT as error:
-        trouble = trouble_of(error) or Trouble(Condition.SLOW, error.reason)
-        return [Finding("PostgreSQL", False, _describe("HEADRACE_DATABASE_URL", trouble))]
+        return [Finding("PostgreSQL", False, _describe("HEADRACE_DATABASE_URL", trouble_of_check(error)))]
     except asyncpg.PostgresError as error:
         trouble = Trouble(Condition.REFUSING, str(error))
         return [Finding("PostgreSQL", False, _describe("HEADRACE_DATABASE_URL", trouble))]
