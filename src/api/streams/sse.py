@@ -96,7 +96,7 @@ async def _lines(job_id: UUID, frames: AsyncIterator[list[Frame]]) -> AsyncItera
             if not is_outage(error):
                 _log.warning("stream_broke", job_id=str(job_id), error=type(error).__name__)
         except JobNotFoundError:
-            # It was deleted since the answer began; the client is told so when it reconnects.
+            # It was deleted since the answer began; the client learns of it when it reconnects.
             _log.info("stream_broke", job_id=str(job_id), error="job_deleted")
 
 

@@ -54,7 +54,7 @@ _ROWS_IN_TURN: Final = 200
 class ReadRepository:
     """Reads for one caller. Every method is one statement.
 
-    A JSON value is read if it is asked for and the answer has room for it; without room it is `OMITTED`.
+    A JSON value is read if the query selects it and the answer has room for it; without room it is `OMITTED`.
     """
 
     def __init__(self, session: AsyncSession, reach: Reach) -> None:

@@ -1,4 +1,4 @@
-"""The results of nested reads: an object with its owner, its tags and the JSON values that were asked for."""
+"""The results of nested reads: an object with its owner, its tags and the JSON values of the query."""
 
 from typing import Any
 from uuid import UUID
@@ -27,7 +27,7 @@ class NamedTag(Struct, frozen=True):
 class OwnedJob(Struct, frozen=True):
     """A job with its owner, and its tags in the order of their names.
 
-    *values* has those of `params`, `meta` and `result` that were asked for. *job* itself has none of them.
+    *values* has those of `params`, `meta` and `result` that the query selects. *job* itself has none of them.
     """
 
     job: Job
@@ -37,7 +37,7 @@ class OwnedJob(Struct, frozen=True):
 
 
 class OwnedPreset(Struct, frozen=True):
-    """A preset with its owner, and its tags by name. *params* is None unless asked for."""
+    """A preset with its owner, and its tags by name. *params* is None unless the query selects them."""
 
     preset: Preset
     owner: Owner
@@ -46,7 +46,7 @@ class OwnedPreset(Struct, frozen=True):
 
 
 class FileRow(Struct, frozen=True):
-    """A file with its *meta*, which is None unless asked for."""
+    """A file with its *meta*, which is None unless the query selects it."""
 
     file: File
     meta: Any = None
