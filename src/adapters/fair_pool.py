@@ -33,7 +33,8 @@ class FairPool(AsyncAdaptedQueuePool):
         except BaseException:
             self.turns.release(turn)
             raise
-        _info(record)[_TURN] = turn
+        # Opening a connection may take long, and is not the request's fault.
+        _info(record)[_TURN] = self.turns.restart_clock(turn)
         return record
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:

@@ -20,6 +20,8 @@ CALLER: Final[ContextVar[UUID | None]] = ContextVar("caller", default=None)
 # A request that held a place for longer leaves its user one place for so many times as long.
 _DEAR_SECONDS: Final = 0.25
 _DEAR_TIMES: Final = 4
+# A user is alone if no other one has asked for a place for so long.
+_ALONE_SECONDS: Final = 60.0
 
 
 def share_of(places: int) -> int:
@@ -49,7 +51,8 @@ class FairTurns:
 
     A user holds at most *share* of the places at once, so the others always find some, and only one for a
     while after a request that held its place for long: dear requests occupy PostgreSQL's processors as well.
-    The service itself has turns like a user, but may hold all places.
+    A user who is alone may hold all places but a share, however long. The service itself has turns like a
+    user, but may hold all places.
     """
 
     def __init__(
@@ -67,12 +70,16 @@ class FairTurns:
         """
         self._free = places
         self._share = share
+        self._share_alone = max(places - share, share)
         self._wait_seconds = wait_seconds
         self._clock = clock
         self._suspect = suspect
         self._released_at = float("-inf")
         self._held: Counter[UUID | None] = Counter()
         self._dear_until: dict[UUID | None, float] = {}
+        # The two users who asked for a place last, the later one first, and when.
+        self._latest: tuple[UUID | None, float] = (None, float("-inf"))
+        self._latest_other: tuple[UUID | None, float] = (None, float("-inf"))
         # In the order of their turns. Each has at least one task that waits.
         self._waiting: OrderedDict[UUID | None, deque[asyncio.Future[Turn]]] = OrderedDict()
 
@@ -94,6 +101,7 @@ class FairTurns:
             DatabaseTimeoutError: no place was given back meanwhile.
         """
         user = CALLER.get()
+        self._note_request(user)
         # A free place is one that nobody who waits may take.
         if self._free and self._may_hold(user) and user not in self._waiting:
             return self._take(user)
@@ -113,7 +121,11 @@ class FairTurns:
                 raise DatabaseTimeoutError("no request that uses the database has ended") from error
             if self._may_hold(user):
                 raise DatabaseBusyError("all connections are in use") from error
-            raise TooManyAtOnceError(self._share) from error
+            raise TooManyAtOnceError(self._held[user]) from error
+
+    def restart_clock(self, turn: Turn) -> Turn:
+        """Return *turn* as if it began now: what it did so far was not its user's work."""
+        return Turn(turn.user, self._clock())
 
     def release(self, turn: Turn) -> None:
         """Give a place back, and with it the next turn."""
@@ -161,8 +173,20 @@ class FairTurns:
     def _may_hold(self, user: UUID | None) -> bool:
         if user is None:
             return True
+        if self._is_alone(user):
+            return self._held[user] < self._share_alone
         is_dear = self._dear_until.get(user, 0.0) > self._clock()
         return self._held[user] < (1 if is_dear else self._share)
+
+    def _note_request(self, user: UUID | None) -> None:
+        if user is not None:
+            if user != self._latest[0]:
+                self._latest_other = self._latest
+            self._latest = (user, self._clock())
+
+    def _is_alone(self, user: UUID | None) -> bool:
+        other, asked_at = self._latest if self._latest[0] != user else self._latest_other
+        return other is None or self._clock() - asked_at > _ALONE_SECONDS
 
     def _take(self, user: UUID | None) -> Turn:
         self._free -= 1

@@ -5,7 +5,7 @@ They do not use the project's client libraries, and record the frames exactly as
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from random import Random
 from typing import Final
@@ -20,6 +20,7 @@ from conformance.watchers import blocks
 from faults.stream_judge import UNKNOWN_STATE, ClientConnection, ClientRecord
 
 TIMEOUT_SECONDS: Final = 240.0
+REFUSALS: Final = (503,)
 _MAX_CONNECTIONS: Final = 1_000
 _PATIENCE_FACTOR: Final = 1.2
 # 1001 and 1012: the server stops; 1013: come back later. Others are for clients that did something wrong.
@@ -55,7 +56,8 @@ class StreamClient:
     """Watches one job until the end frame or a timeout, and keeps all frames in `record`.
 
     A steady client stays connected until the server closes. *http* belongs to this client only, because
-    requests that are left in the middle wear out a connection pool.
+    requests that are left in the middle wear out a connection pool. It comes back after the statuses in
+    *refusals*; others are oddities.
     """
 
     def __init__(
@@ -67,12 +69,14 @@ class StreamClient:
         *,
         is_steady: bool = False,
         timeout_seconds: float = TIMEOUT_SECONDS,
+        refusals: Collection[int] = REFUSALS,
     ) -> None:
         self.record = record
         self._transport = TRANSPORTS[record.transport]
         self._addresses = addresses
         self._is_steady = is_steady
         self._timeout_seconds = timeout_seconds
+        self._refusals = refusals
         self._patience = 1.0
         self.http = http
         self.random_source = random_source
@@ -115,7 +119,7 @@ class StreamClient:
         if response.status_code == 200:
             connection.opened_at = connection.opened_at or time.time()
             return True
-        if response.status_code != 503:
+        if response.status_code not in self._refusals:
             self.record.oddities.append(f"answered with {response.status_code}")
         return False
 

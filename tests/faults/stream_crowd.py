@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import httpx
 
-from faults.stream_clients import TIMEOUT_SECONDS, StreamClient
+from faults.stream_clients import REFUSALS, TIMEOUT_SECONDS, StreamClient
 from faults.stream_judge import ClientRecord
 from support.harness import TLS
 
@@ -27,11 +27,13 @@ class Crowd:
         http: httpx.AsyncClient,
         random_source: Random,
         timeout_seconds: float = TIMEOUT_SECONDS,
+        refusals: Collection[int] = REFUSALS,
     ) -> None:
         self._addresses = addresses
         self._http = http
         self._random_source = random_source
         self._timeout_seconds = timeout_seconds
+        self._refusals = refusals
         self.clients: list[ClientRecord] = []
         self.done = 0
 
@@ -98,17 +100,25 @@ class Crowd:
                 random_source,
                 is_steady=is_steady,
                 timeout_seconds=self._timeout_seconds,
+                refusals=self._refusals,
             )
             await client.watch()
 
 
 @asynccontextmanager
 async def crowd(
-    addresses: Sequence[str], random_source: Random, *, timeout_seconds: float = TIMEOUT_SECONDS
+    addresses: Sequence[str],
+    random_source: Random,
+    *,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    refusals: Collection[int] = REFUSALS,
 ) -> AsyncIterator[Crowd]:
-    """Yield a crowd without clients; each of its clients waits *timeout_seconds* for the end of its job."""
+    """Yield a crowd without clients; each of its clients waits *timeout_seconds* for the end of its job.
+
+    The clients come back after answers with a status in *refusals*.
+    """
     async with _open_http() as http:
-        yield Crowd(addresses, http, random_source, timeout_seconds)
+        yield Crowd(addresses, http, random_source, timeout_seconds, refusals)
 
 
 def _open_http() -> httpx.AsyncClient:

@@ -81,6 +81,8 @@ async def test_a_user_beyond_the_share_and_a_full_pool_are_refused_with_their_ow
     engine = shared_api.api.app.state.services.read_engine
     pool_turns = engine.sync_engine.pool.turns
     me = UUID((await ada.http.get("/api/v1/me")).json()["id"])
+    # A user who is alone has a larger share.
+    await bob.http.get(JOBS)
 
     async with AsyncExitStack() as stack:
         await held_by(engine, me, stack)
@@ -114,6 +116,7 @@ async def test_graphql_queries_of_a_user_wait_for_each_other_without_a_connectio
     services = shared_api.api.app.state.services
     turns, pool = services.graphql_turns, services.read_engine.sync_engine.pool
     query = {"query": "{ jobs { id } }"}
+    await bob.http.post("/graphql", json=query)
     CALLER.set(UUID((await ada.http.get("/api/v1/me")).json()["id"]))
     held = [await turns.acquire() for _ in range(2)]
     CALLER.set(None)

@@ -173,6 +173,41 @@ async def test_after_a_dear_request_a_user_holds_one_place_for_a_while() -> None
     assert room.entered == ["ada", "ada", "bob", "ada", "cyd", "cyd", "ada"]
 
 
+async def test_a_user_who_is_alone_may_hold_all_places_but_a_share_even_after_dear_requests() -> None:
+    clock = [0.0]
+    room = Room(places=8, share=2, clock=lambda: clock[0])
+
+    await room.come(*[ADA] * 8)
+    assert room.entered == ["ada"] * 6
+    clock[0] = 1.0
+    await room.send_out(2)
+    assert room.entered == ["ada"] * 8
+    await room.come(BOB, CYD)
+    assert room.entered[8:] == ["bob", "cyd"]
+    await room.send_out(8)
+    await room.come(*[ADA] * 2)
+    assert room.entered[10:] == ["ada"]
+    await room.send_out()
+    clock[0] = 62.0
+    await room.come(*[ADA] * 7)
+
+    assert room.entered[11:] == ["ada"] * 6
+
+
+async def test_the_clock_of_a_turn_starts_again_when_its_connection_is_open() -> None:
+    clock = [0.0]
+    turns = FairTurns(4, 2, PATIENCE_SECONDS, lambda: clock[0])
+    CALLER.set(BOB)
+    turns.release(await turns.acquire())
+    CALLER.set(ADA)
+    turn = await turns.acquire()
+    clock[0] = 1.0
+
+    turns.release(turns.restart_clock(turn))
+
+    assert [(await turns.acquire()).user for _ in range(2)] == [ADA, ADA]
+
+
 async def test_a_request_that_is_cancelled_with_its_turn_in_hand_gives_it_back() -> None:
     turns = FairTurns(1, 1, PATIENCE_SECONDS)
     CALLER.set(ADA)
