@@ -1,7 +1,9 @@
 """Memory that a flood has occupied goes back to the system."""
 
 import ctypes
+import gc
 import resource
+import weakref
 from pathlib import Path
 
 import pytest
@@ -25,3 +27,21 @@ async def test_a_process_gives_freed_memory_back() -> None:
     await FreedMemory().trim()
 
     assert grown - resident_bytes() > 50 * _MIB
+
+
+class Cycle:
+    def __init__(self) -> None:
+        self.itself = self
+
+
+async def test_garbage_is_collected_when_nothing_more_is_allocated(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = FreedMemory()
+    garbage = weakref.ref(Cycle())
+    found = list[bool]()
+
+    monkeypatch.setattr(gc, "get_stats", lambda: [{}, {"collections": 1_000_000_000}, {}])
+    for _ in range(2):
+        await memory.trim()
+        found.append(garbage() is not None)
+
+    assert found == [True, False]

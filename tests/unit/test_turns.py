@@ -55,6 +55,7 @@ def turns_of(clock: Clock) -> Turns:
     turns = Turns()
     turns.parsing = TurnBudget(0.005, clock)
     turns.health = TurnBudget(0.005, clock)
+    turns.health_parsing = TurnBudget(0.002, clock)
     return turns
 
 
@@ -109,6 +110,20 @@ async def test_a_flood_of_health_checks_has_a_budget_as_well() -> None:
 
     assert in_time
     assert not turns.may_parse_at_once(LIVE)
+
+
+async def test_a_health_check_is_parsed_at_once_though_pipelined_ones_use_up_the_time_of_their_handling() -> (
+    None
+):
+    clock, log = Clock(), list[str]()
+    turns = turns_of(clock)
+    turns.enqueue(Holding("first", 1, turns, clock, log))
+
+    turns.health.is_over()
+    clock.now += 0.006
+
+    assert turns.health.is_over()
+    assert turns.may_parse_at_once(LIVE)
 
 
 async def test_nothing_is_parsed_while_many_requests_wait_to_be_handled() -> None:

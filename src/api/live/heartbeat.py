@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 from typing import Final
 
 from headrace.api.live.frames import Frame
@@ -14,8 +13,7 @@ _MAX_ANSWERS: Final = 64
 class Heartbeat:
     """Keeps a stream's answers and its time of the next beat. Set *wake* when there is something to send."""
 
-    def __init__(self, make_beat: Callable[[], Frame]) -> None:
-        self._make_beat = make_beat
+    def __init__(self) -> None:
         self._answers: list[Frame] = []
         self._last_beat_at = 0.0
         self._is_waiting = False
@@ -26,8 +24,8 @@ class Heartbeat:
         """Whether the stream waits in `wait`, and nothing has woken it."""
         return self._is_waiting and not self.wake.is_set()
 
-    def start(self) -> None:
-        """Start the time until the first beat."""
+    def restart(self) -> None:
+        """Start the time until the next beat."""
         self._last_beat_at = asyncio.get_running_loop().time()
 
     def answer(self, frame: Frame) -> None:
@@ -42,15 +40,10 @@ class Heartbeat:
         answers, self._answers = self._answers, []
         return answers
 
-    def due_beats(self) -> list[Frame]:
-        """Return a beat if it is time for one, else nothing."""
-        if asyncio.get_running_loop().time() - self._last_beat_at < _BEAT_SECONDS:
-            return []
-        return [self.beat()]
-
-    def beat(self) -> Frame:
-        self._last_beat_at = asyncio.get_running_loop().time()
-        return self._make_beat()
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for a beat."""
+        return asyncio.get_running_loop().time() - self._last_beat_at >= _BEAT_SECONDS
 
     async def wait(self) -> None:
         """Wait until there is something to send or a beat is due."""

@@ -10,7 +10,6 @@ from msgspec import Struct
 from headrace.api.database_errors import DATABASE_TROUBLE
 from headrace.api.jobs.schemas import JobView
 from headrace.api.live.frames import Beat, End, Frame, Hello, bye, error, framed, signed_out, with_skipped
-from headrace.api.live.heartbeat import Heartbeat
 from headrace.api.live.hub import Hub
 from headrace.api.live.stream import Stream
 from headrace.domain.events.encoding import LoggedEvent
@@ -39,7 +38,7 @@ class JobStream(Stream):
         self, job_id: UUID, after: int, hub: Hub, load_snapshot: Callable[[], Awaitable[Snapshot | None]]
     ) -> None:
         """Begin past event *after*. *load_snapshot* returns None if this watcher may not see the job."""
-        super().__init__(Heartbeat(self._beat))
+        super().__init__()
         self._job_id = job_id
         self._hub = hub
         self._load_snapshot = load_snapshot
@@ -84,7 +83,7 @@ class JobStream(Stream):
                 yield self._count(group)
 
     async def _follow(self, feed: Feed) -> AsyncIterator[list[Frame]]:
-        self._heartbeat.start()
+        self._heartbeat.restart()
         while True:
             group = self._heartbeat.drain_answers()
             events = await self._next_events(feed)
@@ -100,7 +99,7 @@ class JobStream(Stream):
             if self.cursor >= feed.head and feed.progress is not None and new_progress:
                 self._progress_no = feed.progress_no
                 group.append(Frame(with_skipped(feed.progress, new_progress - 1)))
-            group += self._heartbeat.due_beats()
+            group += self._due_beats()
             if group:
                 yield group
             else:
@@ -152,13 +151,13 @@ class JobStream(Stream):
             events = await self._hub.log.read_after(self._job_id, self.cursor, self._page, GROUP_BYTES)
         except DATABASE_TROUBLE:
             await asyncio.sleep(_DATABASE_RETRY_SECONDS)
-            self._heartbeat.answer(self._heartbeat.beat())
+            self.answer(self._next_beat())
             return []
         # PostgreSQL reads a whole page of rows, also those that GROUP_BYTES then leaves out.
         self._page = min(max(2 * len(events), _MIN_PAGE), MAX_PAGE_EVENTS)
         return events
 
-    def _beat(self) -> Frame:
+    def _make_beat(self) -> Frame:
         return framed(Beat(head=self._head, degraded=self._hub.is_degraded))
 
     def _hello(self, snapshot: Snapshot, progress: bytes | None) -> list[Frame]:

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from headrace.api.database_errors import DATABASE_TROUBLE
 from headrace.api.live.frames import Frame, JobsBeat, bye, encode, framed, signed_out
-from headrace.api.live.heartbeat import Heartbeat
 from headrace.api.live.overviews import Overviews
 from headrace.api.live.stream import SlowReaderError, Stream
 from headrace.domain.jobs.overview.overview import Overview, OverviewEntry, OverviewFilter
@@ -22,7 +21,7 @@ class OverviewStream(Stream):
     """Yields job summaries that match a filter. It has no cursor: a client that reconnects starts over."""
 
     def __init__(self, owner_id: UUID, filters: OverviewFilter, overviews: Overviews) -> None:
-        super().__init__(Heartbeat(lambda: framed(JobsBeat(degraded=overviews.is_degraded))))
+        super().__init__()
         self._owner_id = owner_id
         self._filters = filters
         self._overviews = overviews
@@ -39,7 +38,7 @@ class OverviewStream(Stream):
             newest = await self._overviews.newest(self._owner_id, self._filters)
             for summary in newest:
                 overview.seed(summary)
-            self._heartbeat.start()
+            self._heartbeat.restart()
             while newest:
                 yield self._count([Frame(encode(summary)) for summary in newest[:_GROUP_ENTRIES]])
                 del newest[:_GROUP_ENTRIES]
@@ -56,7 +55,7 @@ class OverviewStream(Stream):
                 entries = await self._with_tag(entries)
             except DATABASE_TROUBLE:
                 await asyncio.sleep(_DATABASE_RETRY_SECONDS)
-                group.append(self._heartbeat.beat())
+                group.append(self._next_beat())
             else:
                 group += [Frame(entry.frame) for entry in entries]
                 cursor = next_cursor
@@ -64,13 +63,16 @@ class OverviewStream(Stream):
                 self.end_reason = "signed_out" if self._is_signed_out else "closing"
                 yield [*group, signed_out() if self._is_signed_out else bye()]
                 return
-            group += self._heartbeat.due_beats()
+            group += self._due_beats()
             if group:
                 yield group
             elif cursor == overview.number:
                 await self._heartbeat.wait()
                 if self._filters.tag is not None:
                     await asyncio.sleep(_TAG_PAUSE_SECONDS)
+
+    def _make_beat(self) -> Frame:
+        return framed(JobsBeat(degraded=self._overviews.is_degraded))
 
     async def _with_tag(self, entries: list[OverviewEntry]) -> list[OverviewEntry]:
         if self._filters.tag is None or not entries:

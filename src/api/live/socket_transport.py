@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 from litestar import WebSocket
+from litestar.connection.base import empty_receive, empty_send
 from litestar.exceptions import WebSocketDisconnect
 
 from headrace.adapters.tasks import cancel_and_wait
@@ -39,7 +40,8 @@ _CLOSE_CODES: Final[dict[EndReason, int]] = {
 async def serve_stream(socket: Socket, stream: Stream, on_message: OnMessage, *, in_batches: bool) -> str:
     """Serve until the stream or the client ends, and return why, for the log.
 
-    *on_message* gets each message of the client, and may raise what `_listen` answers.
+    *on_message* gets each message of the client, and may raise what `_listen` answers. The socket cannot be
+    used afterwards.
     """
     stream.direct_writer = direct_writer_of(socket, in_batches=in_batches)
     sender = asyncio.create_task(_send_all(socket, stream, in_batches=in_batches))
@@ -55,6 +57,7 @@ async def serve_stream(socket: Socket, stream: Stream, on_message: OnMessage, *,
     finally:
         await cancel_and_wait([sender, listener])
         stream.direct_writer = None
+        release(socket)
 
 
 def mark_accepted(socket: Socket) -> None:
@@ -68,6 +71,11 @@ def start_reading(socket: Socket) -> None:
     connection = extensions.get(EXTENSION)
     if connection is not None:  # another server than ours reads by itself
         connection.start_reading()
+
+
+def release(socket: Socket) -> None:
+    """Let the memory of a socket that is used no more be freed at once: its functions refer to itself."""
+    socket.receive, socket.send = empty_receive, empty_send
 
 
 async def refuse(socket: Socket, code: int, message: str, error: str | None = None) -> None:

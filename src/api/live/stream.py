@@ -17,8 +17,8 @@ class SlowReaderError(Exception):
 class Stream:
     """One watcher's frames. *end_reason* is why the stream ended by itself; None while it goes on."""
 
-    def __init__(self, heartbeat: Heartbeat) -> None:
-        self._heartbeat = heartbeat
+    def __init__(self) -> None:
+        self._heartbeat = Heartbeat()
         self._is_signed_out = False
         self.direct_writer: DirectWriter | None = None
         self.end_reason: EndReason | None = None
@@ -36,6 +36,16 @@ class Stream:
         """End the stream with `signed_out`: its watcher's credential is no longer valid."""
         self._is_signed_out = True
         self._heartbeat.wake.set()
+
+    def _make_beat(self) -> Frame:
+        raise NotImplementedError
+
+    def _next_beat(self) -> Frame:
+        self._heartbeat.restart()
+        return self._make_beat()
+
+    def _due_beats(self) -> list[Frame]:
+        return [self._next_beat()] if self._heartbeat.is_due else []
 
     def _count(self, group: list[Frame]) -> list[Frame]:
         self.frames_sent += len(group)

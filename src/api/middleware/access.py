@@ -23,7 +23,7 @@ from headrace.api.auth.origins import Origins
 from headrace.api.auth.request_info import RequestInfo
 from headrace.api.database_errors import DATABASE_TROUBLE
 from headrace.api.errors import OriginRefusedError, QueryTooLargeError
-from headrace.api.live.socket_transport import BAD_REQUEST, refuse, refuse_unavailable, start_reading
+from headrace.api.live.socket_transport import BAD_REQUEST, refuse, refuse_unavailable, release, start_reading
 from headrace.api.middleware.rate_limits import (
     RateLimitedError,
     RateLimits,
@@ -91,7 +91,11 @@ class Admission(ASGIMiddleware):
         if scope["type"] == ScopeType.HTTP:
             user = await self._admit(scope, limits)
         else:
-            user = await self._admit_socket(WebSocket(scope, receive, send), limits)
+            socket = WebSocket[Any, Any, Any](scope, receive, send)
+            try:
+                user = await self._admit_socket(socket, limits)
+            finally:
+                release(socket)
         if user is None:
             return
         scope["user"] = user

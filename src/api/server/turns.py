@@ -17,6 +17,7 @@ _HEAD_END: Final = b"\r\n\r\n"
 _PARSING_SECONDS: Final = 0.005
 _HANDLING_SECONDS: Final = 0.005
 _HEALTH_SECONDS: Final = 0.005
+_HEALTH_PARSING_SECONDS: Final = 0.002
 # While so many requests wait for their turn, the heads of others stay unread in the kernel.
 _MAX_WAITING: Final = 64
 
@@ -68,6 +69,8 @@ class Turns:
         self.parsing = TurnBudget(_PARSING_SECONDS)
         self.handling = TurnBudget(_HANDLING_SECONDS)
         self.health = TurnBudget(_HEALTH_SECONDS)
+        # Not that of `health`, which pipelined requests for it may use up in each turn.
+        self.health_parsing = TurnBudget(_HEALTH_PARSING_SECONDS)
         self._holding: deque[HoldingConnection] = deque()
         self._is_scheduled = False
 
@@ -81,7 +84,7 @@ class Turns:
         is_health_check = data.startswith(_HEALTH_REQUESTS) and data.find(_HEAD_END) == len(data) - len(
             _HEAD_END
         )
-        return is_health_check and not self.health.is_over()
+        return is_health_check and not self.health_parsing.is_over()
 
     def enqueue(self, connection: HoldingConnection) -> None:
         """Give *connection* a turn behind the others. It must not be queued already."""

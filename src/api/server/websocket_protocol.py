@@ -160,6 +160,9 @@ class WebSocketProtocol(WriteTimeout, Intake, WebSocketsSansIOProtocol):
             self._close_deadline.cancel()
         super().connection_lost(exc)
         self.conn.parser.close()
+        if self.conn.parser_exc is not None:
+            # Without this cycle as well.
+            self.conn.parser_exc.__traceback__ = None
         self._release_senders()
 
     def start_keepalive(self) -> None:
