@@ -1,12 +1,14 @@
 """Runs the requests of an application in turns: a step of each, within the budget of a turn."""
 
 import asyncio
+import time
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Final
 
 from uvicorn._types import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, ASGISendEvent, Scope
 
+from headrace.adapters.fair_turns import CALLER
 from headrace.api.server.refusals import Refusal
 from headrace.api.server.turns import HEALTH_PATHS, TurnBudget, Turns
 
@@ -36,11 +38,11 @@ class PacedApp:
             await self._app(scope, receive, send)
             return
         is_health = scope["path"] in HEALTH_PATHS
-        budget = self._turns.health if is_health else self._turns.handling
+        pace = _Pace(self._turns, is_health=is_health)
         if scope["type"] == "http":
             answer = _Answer(send)
             try:
-                await _run_in_turns(self._app(scope, receive, answer.send), budget)
+                await _run_in_turns(self._app(scope, receive, answer.send), pace)
             except asyncio.CancelledError:
                 # uvicorn cancels what is still running when the time of a stop is over, and would answer 500.
                 if answer.has_begun:
@@ -49,9 +51,32 @@ class PacedApp:
             return
         channel = _Channel(receive, send)
         try:
-            await _run_in_turns(self._app(scope, channel.receive, channel.send), budget)
+            await _run_in_turns(self._app(scope, channel.receive, channel.send), pace)
         finally:
             channel.cut()
+
+
+class _Pace:
+    """The budgets of a request's steps, and what they took."""
+
+    __slots__ = ("_began", "_budget", "_is_health", "_turns", "_user")
+
+    def __init__(self, turns: Turns, *, is_health: bool) -> None:
+        self._turns = turns
+        self._is_health = is_health
+
+    def next_budget(self) -> TurnBudget:
+        """Return the budget of the next step, whose user may be known by now."""
+        self._user = CALLER.get()
+        self._budget = self._turns.health if self._is_health else self._turns.handling_of(self._user)
+        return self._budget
+
+    def begin_step(self) -> None:
+        self._began = time.perf_counter()
+
+    def end_step(self) -> None:
+        if self._user is not None:
+            self._turns.note_step(self._user, self._budget, time.perf_counter() - self._began)
 
 
 class _Answer:
@@ -92,20 +117,23 @@ class _Channel:
 
 
 @types.coroutine
-def _run_in_turns(work: Coroutine[Any, Any, None], budget: TurnBudget) -> Generator[Any, None, None]:
+def _run_in_turns(work: Coroutine[Any, Any, None], pace: _Pace) -> Generator[Any, None, None]:
     """Run *work*; each of its steps, up to what it awaits next, begins while the turn has time left."""
     error: BaseException | None = None
     while True:
+        budget = pace.next_budget()
         if budget.waiting or budget.is_over():
             try:
                 yield from budget.wait()
             except BaseException as raised:  # noqa: BLE001  (cancelled while it waits: the work must know)
                 error = raised
+        pace.begin_step()
         try:
             awaited = work.send(None) if error is None else work.throw(error)
         except StopIteration:
             return
         finally:
+            pace.end_step()
             # The frame must not keep the error alive: the error's traceback holds the frame.
             error = None
         try:

@@ -9,7 +9,10 @@ import time
 import types
 from collections import deque
 from collections.abc import Callable, Generator
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+from headrace.api.server.user_loads import UserLoads
 
 HEALTH_PATHS: Final = ("/health/live", "/health/ready")
 _HEALTH_REQUESTS: Final = tuple(f"GET {path} ".encode() for path in HEALTH_PATHS)
@@ -20,6 +23,8 @@ _HEALTH_SECONDS: Final = 0.005
 _HEALTH_PARSING_SECONDS: Final = 0.002
 # While so many requests wait for their turn, the heads of others stay unread in the kernel.
 _MAX_WAITING: Final = 64
+# Others use the loop who have done so within that time: their requests wait for PostgreSQL in between.
+_COMPANY_SECONDS: Final = 0.05
 
 
 class TurnBudget:
@@ -56,6 +61,44 @@ class TurnBudget:
         self._ends_at = None
 
 
+class YieldingBudget(TurnBudget):
+    """The budget of greedy users. While others use the loop, it rests after each piece of work as long."""
+
+    __slots__ = ("_others_at", "_rests_until")
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.perf_counter) -> None:
+        super().__init__(seconds, clock)
+        self._others_at = self._rests_until = float("-inf")
+
+    def note_others(self) -> None:
+        """Note that another user's request takes a step."""
+        self._others_at = self._clock()
+
+    def note_work(self, seconds: float) -> None:
+        """Note a piece of work that took *seconds*."""
+        self._rests_until = self._clock() + seconds
+
+    def is_over(self) -> bool:
+        return self._rest_seconds() > 0 or super().is_over()
+
+    @types.coroutine
+    def wait(self) -> Generator[Any, None, None]:
+        ticket = object()
+        self.waiting.append(ticket)
+        try:
+            while self.waiting[0] is not ticket or self.is_over():
+                if (rest_seconds := self._rest_seconds()) > 0:
+                    yield from asyncio.sleep(rest_seconds).__await__()
+                else:
+                    yield
+        finally:
+            self.waiting.remove(ticket)
+
+    def _rest_seconds(self) -> float:
+        now = self._clock()
+        return self._rests_until - now if now - self._others_at < _COMPANY_SECONDS else 0.0
+
+
 class HoldingConnection(Protocol):
     """A connection that holds bytes which are not parsed yet."""
 
@@ -68,6 +111,8 @@ class Turns:
     def __init__(self) -> None:
         self.parsing = TurnBudget(_PARSING_SECONDS)
         self.handling = TurnBudget(_HANDLING_SECONDS)
+        self.greedy_handling = YieldingBudget(_HANDLING_SECONDS)
+        self.loads = UserLoads()
         self.health = TurnBudget(_HEALTH_SECONDS)
         # Not that of `health`, which pipelined requests for it may use up in each turn.
         self.health_parsing = TurnBudget(_HEALTH_PARSING_SECONDS)
@@ -86,6 +131,21 @@ class Turns:
         )
         return is_health_check and not self.health_parsing.is_over()
 
+    def handling_of(self, user: UUID | None) -> TurnBudget:
+        """Return the budget for the next step of a request of *user*; None: nobody is admitted yet."""
+        if user is None:
+            return self.handling
+        if self.loads.is_greedy(user):
+            return self.greedy_handling
+        self.greedy_handling.note_others()
+        return self.handling
+
+    def note_step(self, user: UUID, budget: TurnBudget, seconds: float) -> None:
+        """Note how long a step of a request of *user* took that *budget* has admitted."""
+        self.loads.add(user, seconds)
+        if budget is self.greedy_handling:
+            self.greedy_handling.note_work(seconds)
+
     def enqueue(self, connection: HoldingConnection) -> None:
         """Give *connection* a turn behind the others. It must not be queued already."""
         self._holding.append(connection)
@@ -93,7 +153,8 @@ class Turns:
             self._schedule()
 
     def _may_parse(self) -> bool:
-        return len(self.handling.waiting) < _MAX_WAITING and not self.parsing.is_over()
+        waiting = len(self.handling.waiting) + len(self.greedy_handling.waiting)
+        return waiting < _MAX_WAITING and not self.parsing.is_over()
 
     def _schedule(self) -> None:
         self._is_scheduled = True
