@@ -11,6 +11,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from headrace.adapters.recent_users import RecentUsers
 from headrace.domain.database import DatabaseBusyError, DatabaseTimeoutError
 from headrace.domain.errors import HeadraceError
 
@@ -77,9 +78,7 @@ class FairTurns:
         self._released_at = float("-inf")
         self._held: Counter[UUID | None] = Counter()
         self._dear_until: dict[UUID | None, float] = {}
-        # The two users who asked for a place last, the later one first, and when.
-        self._latest: tuple[UUID | None, float] = (None, float("-inf"))
-        self._latest_other: tuple[UUID | None, float] = (None, float("-inf"))
+        self._recent_users = RecentUsers(_ALONE_SECONDS, clock)
         # In the order of their turns. Each has at least one task that waits.
         self._waiting: OrderedDict[UUID | None, deque[asyncio.Future[Turn]]] = OrderedDict()
 
@@ -101,7 +100,8 @@ class FairTurns:
             DatabaseTimeoutError: no place was given back meanwhile.
         """
         user = CALLER.get()
-        self._note_request(user)
+        if user is not None:
+            self._recent_users.note(user)
         # A free place is one that nobody who waits may take.
         if self._free and self._may_hold(user) and user not in self._waiting:
             return self._take(user)
@@ -173,20 +173,10 @@ class FairTurns:
     def _may_hold(self, user: UUID | None) -> bool:
         if user is None:
             return True
-        if self._is_alone(user):
+        if self._recent_users.is_alone(user):
             return self._held[user] < self._share_alone
         is_dear = self._dear_until.get(user, 0.0) > self._clock()
         return self._held[user] < (1 if is_dear else self._share)
-
-    def _note_request(self, user: UUID | None) -> None:
-        if user is not None:
-            if user != self._latest[0]:
-                self._latest_other = self._latest
-            self._latest = (user, self._clock())
-
-    def _is_alone(self, user: UUID | None) -> bool:
-        other, asked_at = self._latest if self._latest[0] != user else self._latest_other
-        return other is None or self._clock() - asked_at > _ALONE_SECONDS
 
     def _take(self, user: UUID | None) -> Turn:
         self._free -= 1

@@ -1,11 +1,13 @@
 """Batches concurrent submissions: those that arrive while a statement is in flight go out in the next one.
 
-There is no timer: a single submission is sent at once. While submissions of several owners wait, a statement
-takes those of all owners in rounds, so that nobody waits for all batches of another.
+There is no timer: a single submission is sent at once. While several owners submit, a statement takes the
+submissions of all of them in rounds, and an owner has one statement in flight, so that nobody waits for all
+batches of another.
 """
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -13,13 +15,15 @@ from uuid import UUID
 
 import asyncpg
 
+from headrace.adapters.recent_users import RecentUsers
 from headrace.adapters.rounds import in_rounds
 from headrace.domain.database import DatabaseAwayError, DatabaseBusyError
 from headrace.domain.jobs.submission.submission import StoreResult, Submission
 
 _MAX_JOBS: Final = 1_000
-# Of one owner in a statement, while others wait; or a single submission, however large.
+# Of one owner in a statement, while others submit; or a single submission, however large.
 _MAX_JOBS_OF_OWNER: Final = 250
+_ALONE_SECONDS: Final = 10.0
 _LANES: Final = 2
 _MAX_TRIES: Final = 3
 _SHUTDOWN_REASON: Final = "this process is ending"
@@ -31,8 +35,9 @@ _Pending = tuple[Submission, asyncio.Future[StoreResult]]
 class SubmissionBatcher:
     """Collects submissions and stores them in batches; `run` is its only task."""
 
-    def __init__(self, write: Write) -> None:
+    def __init__(self, write: Write, clock: Callable[[], float] = time.monotonic) -> None:
         self._write = write
+        self._recent_owners = RecentUsers(_ALONE_SECONDS, clock)
         self._pending: list[_Pending] = []
         self._wake = asyncio.Event()
         # Idempotency keys in flight: a second use of a key waits until the first is stored.
@@ -50,6 +55,7 @@ class SubmissionBatcher:
         if self._has_ended:
             raise DatabaseAwayError(_SHUTDOWN_REASON)
         future: asyncio.Future[StoreResult] = asyncio.get_running_loop().create_future()
+        self._recent_owners.note(submission.owner_id)
         self._pending.append((submission, future))
         self._wake.set()
         return await future
@@ -87,11 +93,10 @@ class SubmissionBatcher:
 
     def _next_batch(self) -> list[_Pending]:
         batch: list[_Pending] = []
-        later: list[_Pending] = []
         count = 0
         count_of: Counter[UUID] = Counter()
         keys = set(self._keys_in_flight)
-        pending, limit = self._in_rounds()
+        pending, later, limit = self._in_rounds()
         is_shared = limit < _MAX_JOBS
         for submission, future in pending:
             key, owner_id, size = _key(submission), submission.owner_id, len(submission.jobs)
@@ -114,19 +119,25 @@ class SubmissionBatcher:
         self._pending = later
         return batch
 
-    def _in_rounds(self) -> tuple[list[_Pending], int]:
-        """Return the first submission of each owner, then the second of each, and so on, and their limit.
+    def _in_rounds(self) -> tuple[list[_Pending], list[_Pending], int]:
+        """Return the first submission of each owner, then the second of each, and so on.
 
-        Owners with jobs in a statement that is under way come last in each round.
+        Also return those that must wait because a statement of their owner is in flight, and the limit of
+        each owner in a statement.
         """
         groups: dict[UUID, list[_Pending]] = {}
         for pending in self._pending:
             if not pending[1].cancelled():
                 groups.setdefault(pending[0].owner_id, []).append(pending)
-        if len(groups) < 2:
-            return in_rounds(groups.values()), _MAX_JOBS
-        owner_ids = sorted(groups, key=lambda owner_id: self._owners_in_flight[owner_id] > 0)
-        return in_rounds([groups[owner_id] for owner_id in owner_ids]), _MAX_JOBS_OF_OWNER
+        if len(groups) < 2 and all(map(self._recent_owners.is_alone, groups)):
+            return in_rounds(groups.values()), [], _MAX_JOBS
+        ready, waiting = list[list[_Pending]](), list[_Pending]()
+        for owner_id, group in groups.items():
+            if self._owners_in_flight[owner_id]:
+                waiting += group
+            else:
+                ready.append(group)
+        return in_rounds(ready), waiting, _MAX_JOBS_OF_OWNER
 
     async def _send(self, batch: list[_Pending]) -> None:
         try:

@@ -44,16 +44,19 @@ async def test_a_job_waits_for_none_of_the_batches_that_another_user_sent_before
 
 
 @in_virtual_time
-async def test_an_owner_gets_250_jobs_of_a_statement_while_others_wait_and_all_of_it_alone() -> None:
+async def test_an_owner_gets_one_statement_of_250_jobs_at_a_time_while_others_submit() -> None:
     statements = await statements_of(
         *batches(30, owner=MALLORY, jobs=100), *batches(3, owner=ADA, jobs=100, prefix="a")
     )
 
-    assert statements[:3] == [
-        ["a0", "m0", "a1", "m1"],
-        ["a2", "m2", "m3"],
-        [f"m{number}" for number in range(4, 14)],
-    ]
+    assert statements[:5] == [["a0", "a1"], ["m0", "m1"], ["a2"], ["m2", "m3"], ["m4", "m5"]]
+
+
+@in_virtual_time
+async def test_an_owner_who_is_alone_gets_whole_statements() -> None:
+    statements = await statements_of(*batches(30, owner=MALLORY, jobs=100))
+
+    assert statements == [[f"m{10 * place + number}" for number in range(10)] for place in range(3)]
 
 
 @in_virtual_time
@@ -91,6 +94,7 @@ async def test_owners_who_were_left_out_of_a_statement_come_first_in_the_next_on
 
     assert statements == [
         ["10.0", "11.0", "12.0", "13.0"],
-        ["14.0", "15.0", "10.1", "11.1"],
-        ["12.1", "13.1", "14.1", "15.1"],
+        ["14.0", "15.0"],
+        ["10.1", "11.1", "12.1", "13.1"],
+        ["14.1", "15.1"],
     ]
