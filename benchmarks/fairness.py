@@ -35,7 +35,7 @@ _CONNECTIONS: Final = 50
 # The greedy processes need a while to start, and end by themselves.
 _WARM_UP_SECONDS: Final = 3.0
 _CANCELLED_IN_A_RUN: Final = 700
-_GREEDY_SECONDS: Final = 120.0
+_GREEDY_SECONDS: Final = 600.0
 _LARGE_META: Final = {"note": "x y z " * 41_000}
 _LATER: Final = "2100-01-01T00:00:00Z"
 _PROBES: Final = {

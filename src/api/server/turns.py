@@ -25,6 +25,7 @@ _HEALTH_PARSING_SECONDS: Final = 0.002
 _MAX_WAITING: Final = 64
 # Others use the loop who have done so within that time: their requests wait for PostgreSQL in between.
 _COMPANY_SECONDS: Final = 0.05
+_MIN_REST_SECONDS: Final = 0.001
 
 
 class TurnBudget:
@@ -88,7 +89,7 @@ class YieldingBudget(TurnBudget):
         try:
             while self.waiting[0] is not ticket or self.is_over():
                 if (rest_seconds := self._rest_seconds()) > 0:
-                    yield from asyncio.sleep(rest_seconds).__await__()
+                    yield from asyncio.sleep(max(rest_seconds, _MIN_REST_SECONDS)).__await__()
                 else:
                     yield
         finally:
