@@ -28,7 +28,7 @@ CONNECTIONS = 50
 SECONDS = 60
 AT_ONCE = 10
 PROBE_SECONDS = 0.1
-WARM_UP_CONNECTIONS = 10
+WARM_UP_CONNECTIONS = 20
 WARM_UP_SECONDS = 3
 MEMORY_GROWTH = 1.1
 # The attackers are the same local user as those who watch, and use up this user's share of the connections.
@@ -84,7 +84,7 @@ async def watch_jobs(watchers: Crowd, random_source: Random, probing: asyncio.Ta
 
 
 async def warm_up(address: str, job_id: str) -> None:
-    """Use the API in each of the ways at once, so that its caches and those of its libraries are filled."""
+    """Use the API in each of the ways at once, so that its caches are filled and its pools open."""
     url = urlsplit(address)
     assert url.hostname is not None
     assert url.port is not None
