@@ -24,6 +24,7 @@ from headrace.adapters.fair_turns import FairTurns, share_of
 from headrace.adapters.freed_memory import FreedMemory
 from headrace.adapters.messages import MessageSigner
 from headrace.adapters.outages import Outages
+from headrace.adapters.periodic import run_every
 from headrace.adapters.probes import build_outages
 from headrace.adapters.providers import build_providers
 from headrace.adapters.providers.tone3000 import Tone3000Provider
@@ -54,6 +55,7 @@ from headrace.domain.jobs.overview.overview_repository import OverviewRepository
 from headrace.domain.jobs.search import SEARCH_SECONDS, JobSearch
 from headrace.domain.jobs.submission.submit_repository import SubmitRepository
 from headrace.domain.jobs.submission.submitter import Submitter
+from headrace.domain.jobs.submission.transactional_repository import TransactionalRepository
 from headrace.domain.quotas.usage import OwnerUsage
 from headrace.settings import Settings
 
@@ -67,6 +69,8 @@ _SEARCH_CONNECTIONS: Final = 2
 _SUBMIT_CONNECTIONS: Final = 4
 # A submission that waits for a locked row delays those that share its statement.
 _SUBMIT_LOCK_TIMEOUT: Final = timedelta(seconds=3)
+_QUOTA_SECONDS: Final = 3600.0
+_QUOTA_RETRY_SECONDS: Final = 5.0
 # Their Python code runs in one thread.
 _GRAPHQL_QUERIES: Final = 3
 
@@ -128,6 +132,7 @@ async def run_services(
         services.doorbell.run(),
         services.publisher.run(),
         submission_batcher.run(),
+        _keep_quotas(connections.pool, settings),
         FreedMemory().run(),
     )
     tasks = [asyncio.create_task(loop) for loop in loops]
@@ -143,6 +148,18 @@ async def run_services(
         await services.sign_in.close()
         services.heavy_work.close()
         await connections.close()
+
+
+async def _keep_quotas(database: StatementPool, settings: Settings) -> None:
+    """Store the quotas of jobs for submissions that do not pass an API, until cancelled."""
+    repository = TransactionalRepository(database)
+    await run_every(
+        _QUOTA_SECONDS,
+        partial(repository.store_quotas, settings.quotas),
+        waits_first=False,
+        retry_seconds=_QUOTA_RETRY_SECONDS,
+        put_off_event="quotas_not_stored",
+    )
 
 
 async def _connect(settings: Settings, outages: Outages) -> _Connections:

@@ -1,11 +1,10 @@
 """The arq worker of Headrace. It has arq's life cycle and signals, but claims its jobs from PostgreSQL.
 
-It does not use arq's own job claim. A ring wakes the worker from a blocking read on Redis. After a ring, and
-at least once a second, it claims due jobs in one statement. Without Redis it goes on claiming.
+It does not use arq's own job claim. A ring from Redis or a notice from PostgreSQL wakes the worker. After either,
+and at least once a second, it claims due jobs in one statement. Without Redis it goes on claiming.
 """
 
 import asyncio
-import random
 import time
 from collections.abc import Sequence
 from signal import Signals
@@ -17,8 +16,6 @@ from arq.connections import ArqRedis
 from arq.worker import Worker, func
 
 from headrace.adapters import doorbell
-from headrace.adapters.redis_client import REDIS_ERRORS, report_failure
-from headrace.adapters.tasks import cancel_and_wait
 from headrace.domain.database import TRANSIENT, is_outage
 from headrace.domain.events.news import Publisher
 from headrace.domain.jobs.attempts.claims import Claim
@@ -29,11 +26,10 @@ from headrace.workers.attempt.waiting import StopSignal, wait_first
 from headrace.workers.attribution import create_unmarked_task
 from headrace.workers.leases import Leases
 from headrace.workers.resources import WorkerResources
+from headrace.workers.work_signals import POLL_SECONDS, WorkSignals
 
 _log = structlog.get_logger(__name__)
 
-# Delayed jobs come due without a ring, so a poll must follow within a second.
-_POLL_SECONDS: Final = 0.8
 _MAX_ABANDONED_STEPS: Final = 5
 _MAX_PAUSE_SECONDS: Final = 600.0
 # Several small claims overlap with the start of the attempts; one large claim would delay them.
@@ -75,7 +71,6 @@ class HeadraceWorker(Worker):
             job_serializer=doorbell.serialize,
             job_deserializer=doorbell.deserialize,
         )
-        self._redis = redis
         self._job_queue = job_queue
         self._resources = resources
         self._leases = leases
@@ -87,11 +82,9 @@ class HeadraceWorker(Worker):
         self._attempt_tasks: set[asyncio.Task[None]] = set()
         self._slot_freed: asyncio.Future[None] | None = None
         self._is_claiming = False
-        self._clear_task: asyncio.Task[None] | None = None
-        self._redis_paused_until = 0.0
-        self._ring_pace = doorbell.RingPace()
         self._paused_at: float | None = None
         self.stopping = StopSignal()
+        self.signals = WorkSignals(redis, worker.queues, self.stopping, lambda: self._free_slots)
         resources.process_slots.offer = self._offer_process_slot
         self.stopping.add_callback(resources.process_slots.serve_more)
 
@@ -177,9 +170,9 @@ class HeadraceWorker(Worker):
                 _log.exception("claim_refused")
             elif not is_outage(error):
                 _log.warning("claim_put_off", reason=error.reason)
-            await wait_first(stop=self.stopping, seconds=_POLL_SECONDS)
+            await wait_first(stop=self.stopping, seconds=POLL_SECONDS)
             return False
-        self._ring_pace.on_claim(len(claims))
+        self.signals.on_claim(len(claims))
         _log_requests(claims)
         for claim in claims:
             self._start(claim)
@@ -235,52 +228,20 @@ class HeadraceWorker(Worker):
 
     async def _wait_for_slot(self) -> None:
         """Wait until an attempt ends, at most for a second."""
-        await wait_first(self._new_slot_freed(), stop=self.stopping, seconds=_POLL_SECONDS)
+        await wait_first(self._new_slot_freed(), stop=self.stopping, seconds=POLL_SECONDS)
 
     async def _wait_for_work(self) -> None:
-        """Wait until a ring arrives, or a process slot may be free again, at most for a second."""
+        """Wait until there may be a job, or a process slot may be free again, at most for a second."""
         # Jobs that wait for a process slot were rung for when they were submitted.
         slot_freed = [] if self._resources.process_slots.free > 0 else [self._new_slot_freed()]
-        seconds = _POLL_SECONDS * random.uniform(0.7, 1.0)  # noqa: S311
-        if self._redis is None or time.monotonic() < self._redis_paused_until:
-            await wait_first(*slot_freed, stop=self.stopping, seconds=seconds)
-            return
-        ring_task = asyncio.create_task(self._wait_for_ring(self._redis, seconds))
-        try:
-            await wait_first(ring_task, *slot_freed, stop=self.stopping, seconds=seconds + 1.0)
-        finally:
-            await cancel_and_wait([ring_task])
-
-    async def _wait_for_ring(self, redis: ArqRedis, seconds: float) -> None:
-        try:
-            await asyncio.sleep(self._ring_pace.pause_seconds)
-            ring = await doorbell.wait_for_ring(redis, self._job_queue.worker.queues, seconds=seconds)
-            if ring is None:
-                return
-            self._ring_pace.on_ring()
-            # The next claim does not wait for this. Rings that are not cleared expire.
-            if self._clear_task is None or self._clear_task.done():
-                self._clear_task = asyncio.create_task(self._clear(redis, ring))
-        except REDIS_ERRORS as error:
-            self._pause_redis(redis, error)
-            await wait_first(stop=self.stopping, seconds=_POLL_SECONDS)
-
-    async def _clear(self, redis: ArqRedis, ring: doorbell.Ring) -> None:
-        try:
-            await doorbell.clear_rings(redis, ring, self._free_slots - 1)
-        except REDIS_ERRORS as error:
-            self._pause_redis(redis, error)
-
-    def _pause_redis(self, redis: ArqRedis, error: Exception) -> None:
-        report_failure(redis, error)
-        self._redis_paused_until = time.monotonic() + _POLL_SECONDS
+        await self.signals.wait(slot_freed)
 
     async def _drain(self) -> None:
         """Wait for the running attempts, at most for the grace time; then hand the others back.
 
         The grace time and that of the steps are shortened to what the time to stop allows.
         """
-        await cancel_and_wait([self._clear_task] if self._clear_task else [])
+        await self.signals.close()
         stop_at = self._start_to_stop()
         hand_back_seconds = min(_MAX_HAND_BACK_SECONDS, self._stop_seconds * _HAND_BACK_SHARE)
         if self._attempt_tasks:

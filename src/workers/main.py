@@ -15,6 +15,7 @@ import structlog
 from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.gc_tuning import freeze_present_objects
 from headrace.adapters.group_commit import GroupCommit
+from headrace.adapters.job_notices import JobNotices
 from headrace.adapters.messages import MessageSigner
 from headrace.adapters.process_watch import watched_process
 from headrace.adapters.publisher import RedisPublisher
@@ -190,6 +191,10 @@ async def open_worker(
             publish=publisher.publish,
         )
         arq_worker.stopping.add_callback(quarantine.stop)
+        notices = JobNotices(
+            settings.database, queues, arq_worker.signals.on_notice, outages.postgresql.report
+        )
+        outages.postgresql.on_end.append(notices.expire)
         background_tasks = [
             asyncio.create_task(coroutine)
             for coroutine in (
@@ -199,7 +204,7 @@ async def open_worker(
                 leases.run_cancel_watch(),
                 estimators.run(),
                 SchemaWatch(pool, arq_worker.stopping.set).run(),
-                *(() if only_suspect else (quarantine.run(),)),
+                *(() if only_suspect else (quarantine.run(), notices.run())),
                 *upkeep_loops(
                     pool,
                     job_queue,

@@ -16,6 +16,7 @@ from headrace.domain.database import TRANSIENT, Database, DatabaseRefusingError,
 from headrace.domain.events.partition_mover import MAX_MOVED_ROWS
 from headrace.domain.events.partitions import create_partitions
 from headrace.domain.jobs.submission.submit_repository import SubmitRepository
+from headrace.domain.jobs.submission.transactional_repository import TransactionalRepository
 from headrace.domain.pipelines.removals import delete_removed
 from headrace.domain.workers.repository import WorkerRepository
 from headrace.workers.maintenance.chore_report import ChoreReport
@@ -36,6 +37,7 @@ def hourly_chores(database: Database) -> dict[str, Chore]:
     return {
         "partitions": lambda: create_partitions(database, datetime.now(UTC), max_rows=MAX_MOVED_ROWS),
         "idempotency_keys": SubmitRepository(database).delete_expired_keys,
+        "transactional_submissions": TransactionalRepository(database).delete_expired,
         "workers": WorkerRepository(database).delete_vanished,
         "chore_failures": ChoreRepository(database).delete_vanished,
         "login_attempts": LoginAttemptRepository(database).delete_expired,

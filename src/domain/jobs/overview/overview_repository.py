@@ -32,8 +32,9 @@ WHERE t.owner_id = $1 AND t.name = $2 AND l.job_id = ANY($3::uuid[])
 # row. Jobs that changed are running, queued again, new or finished. A row may become visible long after the
 # time that its statement wrote: 30 s is more than a statement may take (20 s) and a transaction may idle (5
 # s). Rows that the last poll could see are left out: their xmin, widened to 64 bits, is visible in its
-# snapshot. (Savepoints would break that; no writer uses one.) Running jobs are always read: progress is
-# stored without an event.
+# snapshot. Savepoints break that: their rows have numbers of their own. Other programs submit jobs beyond
+# savepoints and in transactions of any length, so the numbers of their transactions are in a table. Running
+# jobs are always read: progress is stored without an event.
 _CHANGED: Final = """
 WITH clock AS (
     SELECT statement_timestamp() AS at, pg_current_snapshot()::text AS seen,
@@ -54,6 +55,14 @@ WITH clock AS (
      FROM jobs WHERE owner_id = $1
        AND finished_at >= coalesce($2, statement_timestamp()) - interval '30 seconds'
      ORDER BY finished_at DESC LIMIT $6)
+    UNION ALL
+    (SELECT j.id, j.event_seq, j.state, j.progress, j.pipeline, NULL
+     FROM transactional_submissions s CROSS JOIN LATERAL unnest(s.job_ids) AS submitted(job_id)
+     JOIN jobs j ON j.id = submitted.job_id
+     WHERE s.owner_id = $1 AND j.state = 'queued' AND j.attempt = 0
+       AND s.transaction_id >= pg_snapshot_xmin($3::text::pg_snapshot)::text::bigint
+       AND NOT pg_visible_in_snapshot(s.transaction_id::text::xid8, $3::text::pg_snapshot)
+     LIMIT $6)
 ), changed AS (
     SELECT id, event_seq, state, progress, pipeline FROM candidates CROSS JOIN clock
     WHERE writer IS NULL OR $3::text IS NULL OR NOT pg_visible_in_snapshot(
