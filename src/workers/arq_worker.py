@@ -1,7 +1,7 @@
 """The arq worker of Headrace. It has arq's life cycle and signals, but claims its jobs from PostgreSQL.
 
-It does not use arq's own job claim. A ring from Redis or a notice from PostgreSQL wakes the worker. After either,
-and at least once a second, it claims due jobs in one statement. Without Redis it goes on claiming.
+It does not use arq's own job claim. A ring from Redis or a notice from PostgreSQL wakes the worker. After
+either, and at least once a second, it claims due jobs in one statement. Without Redis it goes on claiming.
 """
 
 import asyncio

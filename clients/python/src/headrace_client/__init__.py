@@ -1,6 +1,7 @@
 """A client of Headrace: submit jobs, and watch each one to its end without missing an event."""
 
 from headrace_client.async_client import AsyncClient
+from headrace_client.async_transactional import AsyncpgJobs, AsyncPsycopgJobs, AsyncSessionJobs
 from headrace_client.async_watch import AsyncWatch
 from headrace_client.calls import EventPage, JobFilter, SubmitOptions
 from headrace_client.client import Client
@@ -11,7 +12,10 @@ from headrace_client.errors import (
     Fault,
     GaveUpError,
     HeadraceClientError,
+    ParamsRefusedError,
+    SubmissionRefusedError,
     UnreachableError,
+    ValidatorMissingError,
     WaitTimeoutError,
     WatchRefusedError,
 )
@@ -46,6 +50,8 @@ from headrace_client.frames import (
     UnknownEvent,
     UnknownFrame,
 )
+from headrace_client.sql_calls import BatchJob
+from headrace_client.transactional import PsycopgJobs, SessionJobs
 from headrace_client.views import File, Job, JobError, Page, StepRun
 from headrace_client.watch import Watch
 
@@ -54,10 +60,14 @@ __all__ = [
     "AnyFrame",
     "ApiError",
     "AsyncClient",
+    "AsyncPsycopgJobs",
+    "AsyncSessionJobs",
     "AsyncWatch",
+    "AsyncpgJobs",
     "AttemptLost",
     "BadTokenError",
     "BadUrlError",
+    "BatchJob",
     "Beat",
     "Bye",
     "Client",
@@ -85,18 +95,23 @@ __all__ = [
     "JobSucceeded",
     "LogWritten",
     "Page",
+    "ParamsRefusedError",
     "Progress",
     "ProgressFrame",
+    "PsycopgJobs",
     "Refusal",
+    "SessionJobs",
     "StepEvent",
     "StepFailed",
     "StepRun",
     "StepStarted",
     "StepSucceeded",
+    "SubmissionRefusedError",
     "SubmitOptions",
     "UnknownEvent",
     "UnknownFrame",
     "UnreachableError",
+    "ValidatorMissingError",
     "WaitTimeoutError",
     "Watch",
     "WatchRefusedError",

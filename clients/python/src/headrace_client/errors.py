@@ -104,3 +104,33 @@ class WaitTimeoutError(HeadraceClientError, TimeoutError):
     def __init__(self, job_id: UUID | str) -> None:
         super().__init__(f"job {job_id} has not ended in time; it continues")
         self.job_id = str(job_id)
+
+
+class SubmissionRefusedError(HeadraceClientError):
+    """PostgreSQL refuses a job that was to be submitted in a transaction.
+
+    *status* and *code* are those with which the API refuses such a job.
+    """
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+
+
+class ParamsRefusedError(SubmissionRefusedError):
+    """The params of a job do not fit the schema of its pipeline. *errors* holds the faults."""
+
+    def __init__(self, pipeline: str, errors: Sequence[Fault]) -> None:
+        lines = [f"  {fault.path}: {fault.message}" for fault in errors]
+        detail = f"the parameters do not fit pipeline {pipeline!r}"
+        super().__init__(422, "params_invalid", "\n".join([detail, *lines]))
+        self.errors = tuple(errors)
+
+
+class ValidatorMissingError(HeadraceClientError):
+    """The package that validates params is not installed."""
+
+    def __init__(self) -> None:
+        super().__init__("validate=True needs the package jsonschema-rs; install headrace-client[validate]")
