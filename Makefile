@@ -70,7 +70,7 @@ migrations: install
 
 bench: install  ## print the benchmarks and write them to docs/benchmarks.md (about half an hour)
 	@mkdir -p benchmarks/results
-	@for name in start_latency promptness neighbours submitting drain backlog authentication \
+	@for name in start_latency promptness neighbours submitting transactional drain backlog authentication \
 	  streams/latency streams/fan_out streams/crowd; do \
 	  $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$(basename $$name).json || exit 1; done
 	@$(BIN)/python benchmarks/page.py docs/benchmarks.md

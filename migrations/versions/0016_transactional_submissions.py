@@ -126,6 +126,7 @@ DECLARE
     quota record;
     unfinished record;
     stored record;
+    new_tags integer;
 BEGIN
     IF jsonb_typeof(jobs) IS DISTINCT FROM 'array' OR jsonb_array_length(jobs) NOT BETWEEN 1 AND 1000
        OR jobs @? 'strict $[*] ? (@.type() != "object")' THEN
@@ -208,11 +209,11 @@ BEGIN
             jsonb_array_elements(jobs)
         ) WITH ORDINALITY AS e(pipeline, params, version, run_at, priority, queue, max_attempts,
                                timeout_seconds, tags, meta, job, n)
+    ), wishes AS (
+        SELECT s.*, CASE WHEN s.fault IS NULL THEN coalesce(s.version::integer, 0) END AS wish FROM specs s
     ), served AS MATERIALIZED (
         SELECT named.*, p.version AS served_version, p.needs_process
-        FROM (
-            SELECT DISTINCT s.name, coalesce(s.version::integer, 0) AS wish FROM specs s WHERE s.fault IS NULL
-        ) named
+        FROM (SELECT DISTINCT w.name, w.wish FROM wishes w WHERE w.fault IS NULL) named
         CROSS JOIN LATERAL (
             SELECT v.version, v.graph <> '[]' AND NOT EXISTS (
                 SELECT FROM jsonb_array_elements(v.graph) AS step
@@ -223,8 +224,8 @@ BEGIN
             ORDER BY v.version DESC LIMIT 1
         ) p
     ), resolved AS MATERIALIZED (
-        SELECT s.*, p.served_version, p.needs_process FROM specs s
-        LEFT JOIN served p ON s.fault IS NULL AND p.name = s.name AND p.wish = coalesce(s.version::integer, 0)
+        SELECT w.*, p.served_version, p.needs_process FROM wishes w
+        LEFT JOIN served p ON p.name = w.name AND p.wish = w.wish
     ), inserted AS (
         INSERT INTO jobs (id, owner_id, pipeline, version, state, params, meta, queue, priority, run_at,
                           due_order, max_attempts, timeout_seconds, needs_process, event_seq, created_at,
@@ -265,12 +266,13 @@ BEGIN
             CASE call WHEN 'submit' THEN '$' ELSE format('$.jobs[%s]', stored.place - 1) END,
             stored.fault[2], ': ', stored.fault[3]));
     END IF;
-    IF stored.tag_names IS NOT NULL AND 10000 < (
-        SELECT count(*) FROM (
-            SELECT t.name FROM tags t WHERE t.owner_id = owner UNION SELECT unnest(stored.tag_names)
-        ) all_names
-    ) THEN
-        PERFORM refuse_submission(409, 'too_many_tags', 'a user has at most 10000 tags');
+    IF stored.tag_names IS NOT NULL THEN
+        SELECT count(*) INTO new_tags FROM (
+            SELECT unnest(stored.tag_names) EXCEPT SELECT t.name FROM tags t WHERE t.owner_id = owner
+        ) missing;
+        IF new_tags > 0 AND new_tags + (SELECT count(*) FROM tags t WHERE t.owner_id = owner) > 10000 THEN
+            PERFORM refuse_submission(409, 'too_many_tags', 'a user has at most 10000 tags');
+        END IF;
     END IF;
 
     INSERT INTO transactional_submissions (id, owner_id, transaction_id, at, job_ids, tagged_job_ids,
