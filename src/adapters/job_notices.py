@@ -63,7 +63,8 @@ class JobNotices:
             try:
                 connection = await self._connector.connect()
                 try:
-                    if isinstance(connection, PooledConnection):
+                    # asyncpg's classes take every connection for an instance of theirs.
+                    if type(connection) is PooledConnection:
                         _log.info("no_notices_behind_a_pooler")
                         connection.terminate()
                         await asyncio.sleep(_POOLER_SECONDS)
