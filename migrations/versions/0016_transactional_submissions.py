@@ -74,7 +74,7 @@ CASE
     WHEN job - ARRAY['pipeline', 'params', 'version', 'run_at', 'priority', 'queue', 'max_attempts',
                      'timeout_seconds', 'tags', 'meta'] <> '{}'
         THEN ARRAY['validation_failed', '', 'an unknown field']
-    WHEN pipeline IS NULL OR pipeline::text !~ '^"[a-z][a-z0-9_]{0,63}"$'
+    WHEN pipeline IS NULL OR jsonb_typeof(pipeline) <> 'string'
         THEN ARRAY['validation_failed', '.pipeline', 'the name of a pipeline']
     WHEN version::text !~ '^[1-9][0-9]{0,9}$' THEN ARRAY['validation_failed', '.version', 'an integer from 1']
     WHEN version::bigint > 2147483647 THEN ARRAY['validation_failed', '.version', 'at most 2147483647']
@@ -246,7 +246,9 @@ BEGIN
         SELECT i.id, 1, statement_timestamp(), 'job.queued', '{{}}' FROM inserted i
     ), refused AS (
         SELECT r.n, coalesce(r.fault, ARRAY[
-            'pipeline_unknown', CASE WHEN r.version IS NULL THEN '.pipeline' ELSE '.version' END,
+            CASE WHEN r.name ~ '^[a-z][a-z0-9_]{{0,63}}$' THEN 'pipeline_unknown'
+                 ELSE 'validation_failed' END,
+            CASE WHEN r.version IS NULL THEN '.pipeline' ELSE '.version' END,
             format('there is no pipeline %L', r.name) || coalesce(format(' version %s', r.version), '')
         ]) AS fault
         FROM resolved r WHERE r.served_version IS NULL ORDER BY r.n LIMIT 1
