@@ -44,7 +44,7 @@ from headrace.api.dependencies import Services
 from headrace.api.live.hub import Hub
 from headrace.api.live.overviews import Overviews
 from headrace.api.middleware.rate_limits import RateLimits
-from headrace.api.streams.snapshots import snapshot_loader
+from headrace.api.streams.snapshots import SnapshotLoader
 from headrace.domain.accounts.credential_repository import CredentialRepository
 from headrace.domain.accounts.login_attempt_repository import LoginAttemptRepository
 from headrace.domain.accounts.provider_account_repository import ProviderAccountRepository
@@ -232,7 +232,7 @@ def _build_services(
         else None,
         revocation_watch=RevocationWatch(CredentialRepository(pool)),
         hub=Hub(bus, PostgresEventLog(streams), Overviews(bus, OverviewRepository(streams))),
-        snapshots=snapshot_loader(read_sessions),
+        load_snapshot=SnapshotLoader(read_sessions).load,
         doorbell=Doorbell(redis),
         publisher=RedisPublisher(redis, signer),
         submitter=Submitter(look_ups, submission_batcher.store, heavy_work),

@@ -22,7 +22,6 @@ from headrace.api.auth.origins import Origins
 from headrace.api.auth.revocation_watch import RevocationWatch
 from headrace.api.auth.sign_in import SignIn
 from headrace.api.auth.tokens import Tokens
-from headrace.api.live.batch_loader import BatchLoader
 from headrace.api.live.hub import Hub
 from headrace.api.live.job_stream import Snapshot
 from headrace.api.middleware.rate_limits import RateLimits
@@ -58,7 +57,7 @@ class Services(Struct, kw_only=True):
     tone3000: Tone3000 | None
     revocation_watch: RevocationWatch
     hub: Hub
-    snapshots: BatchLoader[tuple[Reach, UUID], Snapshot]
+    load_snapshot: Callable[[tuple[Reach, UUID]], Awaitable[Snapshot | None]]
     doorbell: Doorbell
     publisher: RedisPublisher
     submitter: Submitter

@@ -7,6 +7,7 @@ from contextvars import ContextVar
 import pytest
 
 from headrace.api.live.batch_loader import BatchLoader
+from headrace.domain.database import DatabaseAwayError
 from support.patience import PATIENCE_SECONDS
 
 
@@ -53,16 +54,33 @@ async def test_lookups_during_a_query_wait_for_the_next_query() -> None:
     assert query.batches == [[2], [2, 4], [6]]
 
 
-async def test_an_error_fails_all_lookups_of_its_query_and_is_not_cached() -> None:
+async def test_an_outage_fails_all_lookups_of_its_query_and_is_not_cached() -> None:
     query = Query()
     loader = BatchLoader(query, max_keys=100)
-    query.error = OSError("away")
+    query.error = DatabaseAwayError("restarted")
 
     results = await asyncio.gather(loader.load(2), loader.load(4), return_exceptions=True)
 
-    assert [str(result) for result in results] == ["away", "away"]
+    assert results == [query.error, query.error]
+    assert query.batches == [[2, 4]]
     query.error = None
     assert await loader.load(2) == 4
+
+
+async def test_a_key_whose_lookup_fails_does_not_fail_the_others_of_its_query() -> None:
+    queries: list[list[int]] = []
+
+    async def invert(keys: Sequence[int]) -> dict[int, float]:
+        queries.append(list(keys))
+        return {key: 1 / key for key in keys}
+
+    loader = BatchLoader(invert, max_keys=100)
+
+    first, broken, last = await asyncio.gather(*map(loader.load, (1, 0, 2)), return_exceptions=True)
+
+    assert (first, last) == (1, 0.5)
+    assert isinstance(broken, ZeroDivisionError)
+    assert queries == [[1, 0, 2], [1], [0], [2]]
 
 
 async def test_a_cancelled_lookup_does_not_affect_the_others() -> None:
@@ -87,6 +105,15 @@ async def test_a_query_has_keys_of_all_groups_alike() -> None:
     await asyncio.gather(*(loader.load(key) for key in (*range(100, 108), 200, 300)))
 
     assert query.batches == [[100, 200, 300, 101], [102, 103, 104, 105], [106, 107]]
+
+
+async def test_successive_queries_have_keys_of_all_groups_alike() -> None:
+    query = Query()
+    loader = BatchLoader(query, max_keys=1, group_of=lambda key: key // 100)
+
+    await asyncio.gather(*map(loader.load, (100, 101, 102, 200, 201, 300)))
+
+    assert query.batches == [[100], [200], [300], [101], [201], [102]]
 
 
 async def test_a_query_runs_in_no_callers_context() -> None:

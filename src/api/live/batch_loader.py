@@ -1,12 +1,14 @@
 """Batches concurrent lookups: keys requested while a query is in flight go out together in the next one."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from contextvars import Context
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from headrace.adapters.rounds import in_rounds
 from headrace.adapters.tasks import retrieve_exception
+from headrace.domain.database import TRANSIENT
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -23,12 +25,15 @@ class BatchLoader(Generic[Key, Value]):
     ) -> None:
         """Load through *fetch*, which gets at most *max_keys* keys and leaves out those without a value.
 
-        The keys of a query are of all groups alike, however many keys of one group wait.
+        The keys of a query are of all groups alike, and of successive queries, however many keys of one group
+        wait. If a query of several keys fails, each key is looked up alone, unless PostgreSQL is in trouble.
         """
         self._fetch = fetch
         self._max_keys = max_keys
         self._group_of = group_of
-        self._pending: dict[Key, asyncio.Future[Value | None]] = {}
+        self._pending: dict[Hashable, dict[Key, asyncio.Future[Value | None]]] = {}
+        # The keys of queries that have failed, each of which gets a query of its own.
+        self._suspects: deque[tuple[Key, asyncio.Future[Value | None]]] = deque()
         self._runner: asyncio.Task[None] | None = None
 
     async def load(self, key: Key) -> Value | None:
@@ -37,9 +42,10 @@ class BatchLoader(Generic[Key, Value]):
         Raises:
             Exception: the error that the query raised.
         """
-        future = self._pending.get(key)
+        group = self._pending.setdefault(self._group_of(key), {})
+        future = group.get(key)
         if future is None:
-            future = self._pending[key] = asyncio.get_running_loop().create_future()
+            future = group[key] = asyncio.get_running_loop().create_future()
             future.add_done_callback(retrieve_exception)
         if self._runner is None:
             # Not in the caller's context: the queries are for all callers.
@@ -48,32 +54,41 @@ class BatchLoader(Generic[Key, Value]):
 
     async def _run(self) -> None:
         try:
-            while self._pending:
+            while self._pending or self._suspects:
                 # Callers that are ready in this turn of the loop join the batch.
                 await asyncio.sleep(0)
-                await self._resolve({key: self._pending.pop(key) for key in self._next_keys()})
+                await self._resolve(
+                    dict([self._suspects.popleft()]) if self._suspects else self._next_batch()
+                )
         finally:
             self._runner = None
 
-    def _next_keys(self) -> list[Key]:
-        """Return the first key of each group, then the second of each, and so on, up to the maximum."""
-        groups: dict[Hashable, list[Key]] = {}
-        for key in self._pending:
-            groups.setdefault(self._group_of(key), []).append(key)
-        return in_rounds(groups.values())[: self._max_keys]
+    def _next_batch(self) -> dict[Key, "asyncio.Future[Value | None]"]:
+        """Take the first key of each group, then the second of each, and so on, up to the maximum."""
+        batch = dict(in_rounds([*group.items()] for group in self._pending.values())[: self._max_keys])
+        for name in dict.fromkeys(map(self._group_of, batch)):
+            # The other groups come first in the next query.
+            group = self._pending.pop(name)
+            if rest := {key: future for key, future in group.items() if key not in batch}:
+                self._pending[name] = rest
+        return batch
 
     async def _resolve(self, batch: dict[Key, "asyncio.Future[Value | None]"]) -> None:
         try:
             values = await self._fetch(list(batch))
-        except BaseException as error:
-            for future in batch.values():
-                future.set_exception(_as_exception(error))
-            if not isinstance(error, Exception):
-                raise
+        except Exception as error:  # noqa: BLE001  (the callers get it)
+            if len(batch) > 1 and not isinstance(error, TRANSIENT):
+                self._suspects += batch.items()
+                return
+            _fail(batch.values(), error)
+        except BaseException:
+            _fail(batch.values(), ConnectionError("the service stops"))
+            raise
         else:
             for key, future in batch.items():
                 future.set_result(values.get(key))
 
 
-def _as_exception(error: BaseException) -> Exception:
-    return error if isinstance(error, Exception) else ConnectionError("the service stops")
+def _fail(futures: Iterable["asyncio.Future[Any]"], error: Exception) -> None:
+    for future in futures:
+        future.set_exception(error)

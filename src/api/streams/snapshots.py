@@ -1,5 +1,6 @@
 """Opens job streams, and loads the snapshots that they begin with, many per query."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
@@ -15,9 +16,11 @@ from headrace.api.live.job_stream import JobStream, Snapshot
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.events.types import Progress, ProgressFrame
+from headrace.domain.jobs.errors import JobNotFoundError
 from headrace.domain.jobs.models import Job
 from headrace.domain.jobs.service import JobService
 from headrace.domain.jobs.states import JobState
+from headrace.domain.omissions import OMITTED, Omitted
 
 _MAX_SNAPSHOTS: Final = 100
 
@@ -26,29 +29,58 @@ SnapshotKey = tuple[Reach, UUID]
 
 def open_job_stream(services: Services, user: CurrentUser, job_id: UUID, after: int) -> JobStream:
     """Return a stream of the job for *user* that begins past event *after*."""
-    return JobStream(job_id, after, services.hub, partial(services.snapshots.load, (user.reach, job_id)))
+    return JobStream(job_id, after, services.hub, partial(services.load_snapshot, (user.reach, job_id)))
 
 
-def snapshot_loader(sessions: async_sessionmaker[AsyncSession]) -> BatchLoader[SnapshotKey, Snapshot]:
-    """Return a loader of snapshots by (reach, job id). A job beyond the reach has none."""
+class SnapshotLoader:
+    """Loads snapshots by (reach, job id). A job beyond the reach has none.
 
-    async def fetch(keys: Sequence[SnapshotKey]) -> dict[SnapshotKey, Snapshot]:
-        by_reach: dict[Reach, list[UUID]] = {}
+    One query reads those of many jobs, without large values. A job that has some is then read alone.
+    """
+
+    def __init__(self, sessions: async_sessionmaker[AsyncSession]) -> None:
+        self._sessions = sessions
+        self._snapshots = BatchLoader(self._fetch_many, _MAX_SNAPSHOTS, group_of=_owner)
+        self._large_snapshots = BatchLoader(self._fetch_large, 1, group_of=_owner)
+
+    async def load(self, key: SnapshotKey) -> Snapshot | None:
+        snapshot = await self._snapshots.load(key)
+        return await self._large_snapshots.load(key) if isinstance(snapshot, Omitted) else snapshot
+
+    async def _fetch_many(self, keys: Sequence[SnapshotKey]) -> dict[SnapshotKey, Snapshot | Omitted]:
+        by_reach: defaultdict[Reach, list[UUID]] = defaultdict(list)
         for reach, job_id in keys:
-            by_reach.setdefault(reach, []).append(job_id)
-        snapshots: dict[SnapshotKey, Snapshot] = {}
+            by_reach[reach].append(job_id)
+        snapshots: dict[SnapshotKey, Snapshot | Omitted] = {}
         # The session ends here: a stream must not hold a connection while it waits.
-        async with sessions() as session:
+        async with self._sessions() as session:
             service = JobService(session=session)
             for reach, job_ids in by_reach.items():
                 jobs = await service.get_many(job_ids, reach)
-                waiting_for = await service.why_waiting(jobs)
-                for job in jobs:
-                    view = JobView.of(job, waiting_for.get(job.id))
-                    snapshots[reach, job.id] = Snapshot(view, _stored_progress(job))
+                whole = [job for job in jobs if OMITTED not in (job.params, job.meta, job.result)]
+                snapshots |= dict.fromkeys(((reach, job.id) for job in jobs), OMITTED)
+                snapshots |= {(reach, job.id): snapshot for job, snapshot in await _snapshots(service, whole)}
         return snapshots
 
-    return BatchLoader(fetch, _MAX_SNAPSHOTS, group_of=lambda key: key[0].owner_id)
+    async def _fetch_large(self, keys: Sequence[SnapshotKey]) -> dict[SnapshotKey, Snapshot]:
+        ((reach, job_id),) = keys
+        async with self._sessions() as session:
+            service = JobService(session=session)
+            try:
+                job = await service.get(job_id, reach)
+            except JobNotFoundError:
+                return {}
+            ((_, snapshot),) = await _snapshots(service, [job])
+            return {(reach, job_id): snapshot}
+
+
+def _owner(key: SnapshotKey) -> UUID | None:
+    return key[0].owner_id
+
+
+async def _snapshots(service: JobService, jobs: Sequence[Job]) -> list[tuple[Job, Snapshot]]:
+    waiting_for = await service.why_waiting(jobs)
+    return [(job, Snapshot(JobView.of(job, waiting_for.get(job.id)), _stored_progress(job))) for job in jobs]
 
 
 def _stored_progress(job: Job) -> bytes | None:

@@ -53,7 +53,7 @@ async def stream_job_events(
     At the head of a final job the answer is 204, so that a browser stops reconnecting.
     """
     cursor = after if last_event_id is None else _parse_event_id(last_event_id)
-    snapshot = await services.snapshots.load((current_user.reach, job_id))
+    snapshot = await services.load_snapshot((current_user.reach, job_id))
     if snapshot is None:
         raise JobNotFoundError(job_id)
     job = snapshot.job

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence, Set
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Select, TextClause, Uuid, any_, delete, literal, select, text, update
-from sqlalchemy.orm import joinedload, selectinload
+from sqlalchemy import ARRAY, Select, TextClause, Uuid, any_, case, delete, literal, select, text, update
+from sqlalchemy.orm import InstrumentedAttribute, defer, joinedload, selectinload
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.sql.base import ExecutableOption
 
@@ -20,7 +20,7 @@ from headrace.domain.jobs.settling import settle_steps_sql
 from headrace.domain.jobs.states import JobState, StepState, move
 from headrace.domain.jobs.step_lists import load_listed_steps
 from headrace.domain.omissions import OMITTED
-from headrace.domain.paging import SortColumns, fetch_objects, sort_order
+from headrace.domain.paging import SortColumns, fetch_objects, listed, set_listed, sort_order
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.tags.links import set_tags
 from headrace.domain.tags.models import JOB_TAGS, Tag
@@ -33,6 +33,9 @@ SORT_COLUMNS: Final[SortColumns] = {
     "priority": Job.priority,
     "finished_at": Job.finished_at,
 }
+
+VALUES: Final[Sequence[InstrumentedAttribute[Any]]] = (Job.params, Job.meta, Job.result)
+"""The JSON columns of a job, which may be large."""
 
 _APPEND_EVENT: Final = text("""
 INSERT INTO job_changes (job_id, seq, at, type, body)
@@ -67,20 +70,53 @@ class JobRepository:
         jobs = await self._load(_job_within(reach, job_id), include)
         return jobs[0] if jobs else None
 
-    async def fetch_locked(self, job_id: UUID, reach: Reach, *, with_tags: bool) -> Job | None:
-        """Lock and return the job; None when it is not within reach. *with_tags*: with tags and result."""
-        statement = _job_within(reach, job_id).with_for_update(key_share=True, of=Job)
+    async def fetch_locked(
+        self,
+        job_id: UUID,
+        reach: Reach,
+        values: Sequence[InstrumentedAttribute[Any]] = (),
+        states: Set[JobState] | None = None,
+        *,
+        with_tags: bool = False,
+    ) -> Job | None:
+        """Lock and return the job; None when it is not within reach.
+
+        Of its `VALUES` it has those in *values*, and only in one of *states*, if any are given.
+        """
+        shown = values if states is None else [case((Job.state.in_(states), column)) for column in values]
+        statement = _job_within(reach, job_id).add_columns(*shown).options(*map(defer, VALUES))
         if with_tags:
             statement = statement.options(selectinload(Job.tags))
+        statement = statement.with_for_update(key_share=True, of=Job)
         result = await self._session.execute(statement.execution_options(populate_existing=True))
-        job = result.scalar_one_or_none()
-        if job is not None and with_tags:
-            await load_results(self._session, [job])
+        row = result.one_or_none()
+        if row is None:
+            return None
+        job: Job = row[0]
+        if states is None or job.state in states:
+            for column, value in zip(values, row[1:], strict=True):
+                set_committed_value(job, column.key, value)
         return job
 
     async def fetch_many(self, job_ids: Sequence[UUID], reach: Reach) -> list[Job]:
-        """Return those of the jobs that are within reach, with their tags."""
-        return await self._load(select(Job).where(Job.id.in_(job_ids), *reach.within(Job.owner_id, Job.id)))
+        """Return those of the jobs that are within reach, with their tags.
+
+        Large values are `OMITTED`, and those that follow many others.
+        """
+        statement = select(Job, *listed(VALUES, [Job.id])).where(
+            Job.id.in_(job_ids), *reach.within(Job.owner_id, Job.id)
+        )
+        rows = await self._session.execute(
+            statement.options(*_load_options(frozenset()), *map(defer, VALUES)).execution_options(
+                populate_existing=True
+            )
+        )
+        jobs = []
+        for job, *shown in rows:
+            set_listed(job, VALUES, shown)
+            jobs.append(job)
+        _omit_large_results(jobs)
+        return jobs
 
     async def fetch_page(self, reach: Reach, filters: JobFilter) -> tuple[list[Job], int]:
         """Return a page in a stable order, and how many jobs match in all.
@@ -94,11 +130,9 @@ class JobRepository:
             limit=filters.limit,
             offset=filters.offset,
             options=_load_options(filters.include, is_list=True),
-            large=(Job.params, Job.meta, Job.result),
+            large=VALUES,
         )
-        for job in jobs:
-            if job.result_step is not None:
-                set_committed_value(job, "result", OMITTED)
+        _omit_large_results(jobs)
         if Include.STEPS in filters.include:
             await load_listed_steps(self._session, jobs)
         return jobs, total
@@ -170,6 +204,13 @@ class JobRepository:
         jobs = list(result.scalars())
         await load_results(self._session, jobs)
         return jobs
+
+
+def _omit_large_results(jobs: Sequence[Job]) -> None:
+    """Set results that are stored as the output of a step to `OMITTED`: they are too large for a list."""
+    for job in jobs:
+        if job.result_step is not None:
+            set_committed_value(job, "result", OMITTED)
 
 
 def _job_within(reach: Reach, job_id: UUID) -> Select[tuple[Job]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence, Set
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from headrace.domain.accounts.reach import Reach
@@ -14,7 +14,7 @@ from headrace.domain.jobs.claim_rules import due_order
 from headrace.domain.jobs.errors import JobNotFinalError, JobNotFoundError
 from headrace.domain.jobs.filters import Include, JobFilter
 from headrace.domain.jobs.models import Job, StepRun
-from headrace.domain.jobs.repository import JobRepository
+from headrace.domain.jobs.repository import VALUES, JobRepository
 from headrace.domain.jobs.states import IllegalTransitionError, JobState, move
 from headrace.domain.jobs.step_order import in_graph_order
 from headrace.domain.jobs.waiting import why_queued
@@ -24,6 +24,9 @@ from headrace.domain.pipelines.versions import version_key
 from headrace.domain.quotas.places import require_place
 from headrace.domain.quotas.quotas import NO_QUOTAS, Quotas
 from headrace.domain.workers.directory import ALIVE_WITHIN
+
+_CANCELLABLE: Final = frozenset({JobState.QUEUED, JobState.RUNNING})
+_RETRYABLE: Final = frozenset({JobState.FAILED})
 
 
 class JobService:
@@ -53,7 +56,10 @@ class JobService:
         return job
 
     async def get_many(self, job_ids: Sequence[UUID], reach: Reach) -> list[Job]:
-        """Return those of the jobs that exist within reach, in no order."""
+        """Return those of the jobs that exist within reach, in no order.
+
+        Large values are `OMITTED`, and those that follow many others.
+        """
         return await self._jobs.fetch_many(job_ids, reach)
 
     async def get_page(self, reach: Reach, filters: JobFilter) -> tuple[list[Job], int]:
@@ -69,7 +75,7 @@ class JobService:
             JobNotFoundError: there is no such job within reach.
             ValueTooLargeError: the merged meta is too large.
         """
-        job = await self._lock(job_id, reach)
+        job = await self._lock(job_id, reach, with_meta=meta is not None)
         if tags is not None:
             await self._jobs.set_tags(job, tags)
         if meta is not None:
@@ -85,7 +91,7 @@ class JobService:
             JobNotFoundError: there is no such job within reach.
             IllegalTransitionError: the job is already final.
         """
-        job = await self._lock(job_id, reach, with_tags=True)
+        job = await self._lock(job_id, reach, shown_in=_CANCELLABLE)
         if job.state is not JobState.RUNNING:
             move(job.state, JobState.CANCELLED)
             await self._record(job, JobCancelled(), self._jobs.cancel)
@@ -101,8 +107,8 @@ class JobService:
             IllegalTransitionError: the job did not fail.
             QuotaExceededError: its owner would have more jobs queued or running than a quota allows.
         """
-        job = await self._lock(job_id, reach, with_tags=True)
-        if job.state is not JobState.FAILED:
+        job = await self._lock(job_id, reach, shown_in=_RETRYABLE)
+        if job.state not in _RETRYABLE:
             raise IllegalTransitionError(job.state, JobState.QUEUED)
         await require_place(self._session, job.owner_id, self._quotas)
         job.state = move(job.state, JobState.QUEUED)
@@ -165,8 +171,14 @@ class JobService:
             for job in queued
         }
 
-    async def _lock(self, job_id: UUID, reach: Reach, *, with_tags: bool = False) -> Job:
-        job = await self._jobs.fetch_locked(job_id, reach, with_tags=with_tags)
+    async def _lock(
+        self, job_id: UUID, reach: Reach, *, shown_in: Set[JobState] | None = None, with_meta: bool = False
+    ) -> Job:
+        """Lock and return the job, with all that its view shows if its state is one of *shown_in*."""
+        if shown_in is None:
+            job = await self._jobs.fetch_locked(job_id, reach, [Job.meta] if with_meta else [])
+        else:
+            job = await self._jobs.fetch_locked(job_id, reach, VALUES, shown_in, with_tags=True)
         if job is None:
             raise JobNotFoundError(job_id)
         return job
