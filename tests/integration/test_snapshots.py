@@ -1,4 +1,4 @@
-"""Snapshots of many jobs are read in few queries, which are bounded. The values of a job harm no other job."""
+"""Snapshots of many jobs are read in few queries, which are bounded. A job's values harm no other job."""
 
 import asyncio
 from collections.abc import Callable

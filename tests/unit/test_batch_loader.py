@@ -61,7 +61,7 @@ async def test_an_outage_fails_all_lookups_of_its_query_and_is_not_cached() -> N
 
     results = await asyncio.gather(loader.load(2), loader.load(4), return_exceptions=True)
 
-    assert results == [query.error, query.error]
+    assert list(results) == [query.error, query.error]
     assert query.batches == [[2, 4]]
     query.error = None
     assert await loader.load(2) == 4
