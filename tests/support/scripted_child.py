@@ -18,6 +18,7 @@ from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.waiting import StopSignal
 from headrace.workers.child import protocol
 from headrace.workers.child.fork_server import ForkServer
+from headrace.workers.child.pieces import Pieces, cut
 from support.virtual_time import until_idle
 
 FILE: Final = UUID(int=9)
@@ -56,15 +57,20 @@ class ScriptedChild:
         return self
 
     async def receive(self) -> protocol.ToChild:
-        """Return the next message of the worker."""
+        """Return the next message of the worker, which may come in pieces."""
         await self._connect()
-        (size,) = protocol.HEADER.unpack(await self._reader.readexactly(protocol.HEADER.size))
-        return _TO_CHILD.decode(await self._reader.readexactly(size))
+        pieces = Pieces()
+        message: protocol.ToChild | None = None
+        while message is None:
+            (size,) = protocol.HEADER.unpack(await self._reader.readexactly(protocol.HEADER.size))
+            message = pieces.join(_TO_CHILD.decode(await self._reader.readexactly(size)))
+        return message
 
     async def send(self, message: protocol.ToWorker | bytes) -> None:
         writer = await self._connect()
-        writer.write(message if isinstance(message, bytes) else protocol.encode(message))
-        await writer.drain()
+        for part in [message] if isinstance(message, bytes) else cut(message):
+            writer.write(part if isinstance(part, bytes) else protocol.encode(part))
+            await writer.drain()
 
     async def exit(self, status: int, *, leaves_socket_open: bool = False) -> None:
         self.status = status
@@ -140,12 +146,16 @@ class RecordingHost:
 
 
 def start_scripted(
-    host: RecordingHost | None = None, *, exit_seconds: float = 2.0, stop: StopSignal | None = None
+    host: RecordingHost | None = None,
+    *,
+    message: protocol.RunStep = RUN_STEP,
+    exit_seconds: float = 2.0,
+    stop: StopSignal | None = None,
 ) -> tuple[ScriptedChild, ProcessExecutor, "asyncio.Future[str]"]:
     """Start a try of a step, with a child process that the test scripts."""
     child = ScriptedChild()
     executor = ProcessExecutor(
-        RUN_STEP,
+        message,
         "mix",
         "mix[2]",
         cast(StepHost, host or RecordingHost()),

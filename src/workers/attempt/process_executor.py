@@ -18,6 +18,7 @@ from headrace.workers.attempt.waiting import StopSignal, wait_for_end
 from headrace.workers.child import protocol
 from headrace.workers.child.fork import ForkServerEndedError
 from headrace.workers.child.fork_server import ForkServer
+from headrace.workers.child.pieces import Pieces, cut
 from headrace.workers.child.process import ProcessHandle
 from headrace.workers.values import OutputError, error_text
 
@@ -77,6 +78,8 @@ class ProcessExecutor:
         self._process: ProcessHandle | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._task: asyncio.Task[str] | None = None
+        # The child has been sent its step.
+        self._has_step = False
         self._is_stopping = False
         self._is_exiting = False
         self._has_entered = False
@@ -87,7 +90,7 @@ class ProcessExecutor:
 
     def request_stop(self) -> None:
         self._is_stopping = True
-        if self._writer is not None and not self._writer.is_closing():
+        if self._has_step and self._writer is not None and not self._writer.is_closing():
             self._writer.write(protocol.encode(protocol.Stop()))
 
     async def kill(self) -> None:
@@ -124,8 +127,9 @@ class ProcessExecutor:
             own_end.close()
             raise
         await self._send(self._message)
+        self._has_step = True
         if self._is_stopping:
-            self.request_stop()  # the first request came before the connection was open
+            self.request_stop()  # the first request came before the step was sent
         return _output_or_error(await self._serve_until_exit(reader, self._process))
 
     async def _serve_until_exit(
@@ -150,18 +154,25 @@ class ProcessExecutor:
             await cancel_and_wait([serving, exited])
 
     async def _serve(self, reader: asyncio.StreamReader) -> protocol.Done | protocol.Failed:
+        pieces, total = Pieces(), 0
         while True:
             try:
                 (size,) = protocol.HEADER.unpack(await reader.readexactly(protocol.HEADER.size))
-                if size > protocol.MAX_MESSAGE_BYTES:
-                    raise OutputError("output_too_large", f"the step sent a message of {size} bytes")
-                message = protocol.decode_for_worker(await reader.readexactly(size))
+                total += size
+                if total > protocol.MAX_MESSAGE_BYTES:
+                    raise OutputError("output_too_large", f"the step sent a message of {total} bytes")
+                received = protocol.decode_for_worker(await reader.readexactly(size))
+                message: protocol.ToWorker | None = pieces.join(received)
             except (asyncio.IncompleteReadError, ConnectionError) as error:
                 raise self._exit_error(await self._exit_status()) from error
             except msgspec.MsgspecError as error:
                 raise OutputError(
                     "message_invalid", f"the step sent a message that cannot be read: {error}"
                 ) from error
+            if message is None:
+                await asyncio.sleep(0)  # the next piece may be there already
+                continue
+            total = 0
             if isinstance(message, protocol.Done | protocol.Failed):
                 self._is_exiting = True
                 return message
@@ -207,8 +218,11 @@ class ProcessExecutor:
             return
         # uvloop raises RuntimeError for a socket that was closed.
         with contextlib.suppress(ConnectionError, RuntimeError):
-            self._writer.write(protocol.encode(message))
-            await self._writer.drain()
+            for part in cut(message):
+                self._writer.write(protocol.encode(part))
+                await self._writer.drain()
+                if isinstance(part, protocol.Piece):
+                    await asyncio.sleep(0)  # the socket may have room for the next piece already
 
     def _exit_error(self, status: int | None) -> Exception:
         """Return the error for a child that exited without a result."""

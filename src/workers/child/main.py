@@ -22,6 +22,7 @@ from headrace.domain.pipelines.loading import load_with_path, pipelines_in
 from headrace.workers.child import protocol
 from headrace.workers.child.keeper import run_kept
 from headrace.workers.child.oom import prefer_oom_kill
+from headrace.workers.child.pieces import Pieces, cut
 from headrace.workers.log_fields import plain_fields
 from headrace.workers.outputs import encode_output
 from headrace.workers.values import (
@@ -95,9 +96,11 @@ class Link:
 
     def receive(self) -> None:
         """Receive messages until the worker closes the connection; then end this process with its keeper."""
+        pieces = Pieces()
         # A worker that dies with unread messages resets the connection.
         with contextlib.suppress(ConnectionError):
-            while (message := protocol.receive_in_child(self._connection)) is not None:
+            while (received := protocol.receive_in_child(self._connection)) is not None:
+                message = pieces.join(received)
                 if isinstance(message, protocol.Stop):
                     self.stopping.set()
                 elif isinstance(message, protocol.Reply):
@@ -113,7 +116,8 @@ class Link:
 
     def send(self, message: protocol.ToWorker) -> None:
         with self._send_lock:
-            self._connection.sendall(protocol.encode(message))
+            for part in cut(message):
+                self._connection.sendall(protocol.encode(part))
 
     def request(self, message: protocol.Request) -> Any:
         """Send a request and return the value of its reply.
@@ -173,8 +177,8 @@ def serve(connection: socket.socket, *, logs_are_configured: bool) -> None:
     The interpreter then exits as usual: it waits for threads and calls what the step has registered for its
     end, until the worker's patience is over.
     """
-    run = protocol.receive_in_child(connection)
-    if not isinstance(run, protocol.RunStep):
+    run = _receive_step(connection)
+    if run is None:
         return
     prefer_oom_kill()
     if not logs_are_configured:
@@ -192,6 +196,14 @@ def serve(connection: socket.socket, *, logs_are_configured: bool) -> None:
         link.send(last_message)
     except ConnectionError:
         link.end()
+
+
+def _receive_step(connection: socket.socket) -> protocol.RunStep | None:
+    pieces = Pieces()
+    while (received := protocol.receive_in_child(connection)) is not None:
+        if (message := pieces.join(received)) is not None:
+            return message if isinstance(message, protocol.RunStep) else None
+    return None
 
 
 def _load_pipeline(run: protocol.RunStep) -> Pipeline:

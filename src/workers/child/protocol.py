@@ -14,6 +14,12 @@ MAX_MESSAGE_BYTES: Final = 32 * 1024 * 1024
 _MAX_RECEIVE_BYTES: Final = 1 << 20
 
 
+class Piece(Struct, tag="piece", frozen=True):
+    """A message without a reply: a part of the large text of a message that follows. See `pieces`."""
+
+    text: str
+
+
 class RunStep(Struct, tag="run_step", frozen=True):
     """The first message to a child: run this step. *params* and *item* are JSON.
 
@@ -116,9 +122,9 @@ class Failed(Struct, tag="failed", frozen=True):
     retry_after_seconds: float | None = None
 
 
-ToChild = RunStep | Stop | Reply
+ToChild = Piece | RunStep | Stop | Reply
 Request = SaveFile | GetFilePath | GetOutput
-ToWorker = Entered | ReportProgress | WriteLog | Request | Done | Failed
+ToWorker = Piece | Entered | ReportProgress | WriteLog | Request | Done | Failed
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _to_child: Final = msgspec.msgpack.Decoder(ToChild)

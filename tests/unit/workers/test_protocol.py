@@ -225,6 +225,7 @@ def test_optional_fields_have_defaults() -> None:
     ("message", "tag"),
     [
         (STEP, "run_step"),
+        (protocol.Piece("t"), "piece"),
         (protocol.Stop(), "stop"),
         (protocol.Reply(), "reply"),
         (protocol.ReportProgress(1, 2, None), "progress"),
