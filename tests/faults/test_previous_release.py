@@ -20,7 +20,9 @@ from support.patience import PATIENCE_SECONDS
 
 # `make previous REVISION=...` packs it.
 PACKED: Final = Path(__file__).parent / "previous_release.tar.xz"
+FLOWS: Final = Path(__file__).parents[1] / "journey" / "flows" / "value_flows.py"
 OLD, NEW = "old", "new"
+LARGE_RESULT: Final = "x" * 100_000
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def previous(tmp_path: Path) -> str:
 async def empty(servers: Servers, settings: Settings) -> AsyncIterator[Settings]:
     """Settings with an empty database."""
     async with new_database(str(servers.database_url), "template1") as url:
-        yield msgspec.structs.replace(settings, database_url=url)
+        yield msgspec.structs.replace(settings, database_url=url, pipelines=(str(FLOWS),))
 
 
 async def migrate(settings: Settings, **environment: Any) -> None:
@@ -80,10 +82,29 @@ async def test_two_releases_serve_work_and_watch_side_by_side(empty: Settings, p
 
         watched = await asyncio.gather(*(api.watch(job_id) for job_id in jobs for api in apis.values()))
         await asyncio.gather(*(shown.until(dict.fromkeys(jobs, "succeeded")) for shown in boards))
+        large = {
+            queue: (await apis[OLD].submit("sizable_result", params={"values": []}, queue=queue))["id"]
+            for queue in apis
+        }
+        for job_id in large.values():
+            await apis[NEW].finish(job_id)
+        results = {
+            (worker, release): (await api.job(job_id))["result"]
+            for worker, job_id in large.items()
+            for release, api in apis.items()
+        }
         logs = [await apis[NEW].events(job_id) for job_id in jobs]
         ready = (await apis[NEW].http.get("/health/ready")).status_code
 
     assert [frames[-1] for frames in watched] == [{"type": "end", "state": "succeeded"}] * len(watched)
     seen = [[frame for frame in frames if "seq" in frame] for frames in watched]
     assert seen == [log for log in logs for _ in apis]
+    # The previous release does not know that a large result is the output of a step. So its APIs are replaced
+    # before its workers.
+    assert results == {
+        (OLD, OLD): LARGE_RESULT,
+        (OLD, NEW): LARGE_RESULT,
+        (NEW, OLD): None,
+        (NEW, NEW): LARGE_RESULT,
+    }
     assert ready == 200

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -20,6 +21,9 @@ from support.shared_service import SharedService
 
 NOOP = {"pipeline": "noop"}
 PASSWORD = "first"
+FLOWS = Path(__file__).parent / "flows" / "later_flows.py"
+# Much longer than a job needs that waits for nothing.
+TIMEOUT_SECONDS = 4.0
 ROLE = f"app_{uuid4().hex[:12]}"
 
 
@@ -45,6 +49,7 @@ async def module_settings(
         database_url=f"postgresql://{ROLE}:{PASSWORD}@{parts.hostname}:{parts.port}{parts.path}",
         redis_url=str(servers.redis_url),
         data_dir=tmp_path_factory.mktemp("service"),
+        pipelines=(str(FLOWS),),
         lease_seconds=60,
         worker_processes=1,
     )
@@ -181,6 +186,28 @@ async def test_each_fault_has_its_code_its_entry_and_its_lines_and_passes_by_its
     # The API and the worker; a cut connection may have ended and begun one more.
     assert outages(logs).count("outage_began") <= 4
     assert not [log for log in logs if log["event"].endswith(("_put_off", "_away", "_missed", "_recorded"))]
+
+
+async def test_the_time_limit_of_a_job_does_not_run_while_it_waits_for_postgresql(
+    service: Api, owner: asyncpg.Connection, tmp_path: Path
+) -> None:
+    await until_well(service)
+    sign = tmp_path / "go"
+    terms = {"params": {"sign": str(sign)}, "timeout_seconds": TIMEOUT_SECONDS}
+    jobs = [await service.submit(pipeline, **terms) for pipeline in ("output_later", "items_later")]
+
+    async def all_run() -> bool:
+        return {(await service.job(job["id"]))["state"] for job in jobs} == {"running"}
+
+    await until_async(all_run)
+    async with broken(FAULTS[0], owner):
+        # The first job has an output to store from now on, and the second one items.
+        sign.touch()
+        await asyncio.sleep(TIMEOUT_SECONDS + 1)
+    await until_well(service)
+    ended = [await service.finish(job["id"]) for job in jobs]
+
+    assert [(job["state"], job["attempt"]) for job in ended] == [("succeeded", 1)] * len(ended)
 
 
 async def test_a_lock_on_the_jobs_makes_the_service_unready_as_slow(

@@ -1,5 +1,7 @@
 """Attempts that end from outside: whom a loss counts for, and what a job keeps."""
 
+import time
+
 import pytest
 
 from headrace.adapters.database import StatementPool
@@ -147,6 +149,23 @@ async def test_the_time_of_a_job_runs_while_its_attempts_run_and_not_while_it_wa
 
     assert left == [pytest.approx(seconds, abs=5) for seconds in (100, 80, 60, 15)]
     assert (kept, late.state) == ([], "failed")
+
+
+async def test_the_time_for_which_the_end_of_an_attempt_waits_to_be_stored_is_not_charged_to_the_job(
+    ready: StatementPool,
+) -> None:
+    await queue_job(ready)
+    await ready.fetch("UPDATE jobs SET timeout_seconds = 100")
+    worker = queue_of(ready)
+    (claim,) = await worker.claim(1)
+    await ready.fetch("UPDATE job_changes SET at = at - interval '2 hours' WHERE type = 'job.started'")
+
+    # It ran for 30 of these seconds, and its end could not be stored since.
+    move = JobMove(target=JobState.QUEUED, ended_at=time.monotonic() - 7170)
+    await worker.write([change(claim, 1, move)])
+    (claim,) = await worker.claim(1)
+
+    assert claim.seconds_left == pytest.approx(70, abs=5)
 
 
 async def test_an_outage_after_the_end_of_a_lease_is_not_charged_to_the_job(ready: StatementPool) -> None:

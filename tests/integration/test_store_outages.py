@@ -148,6 +148,30 @@ async def test_jobs_wait_for_a_store_that_is_full_and_are_not_blamed(
         assert content.content == b"kept"
 
 
+async def test_the_time_limit_of_a_job_does_not_run_while_it_waits_for_the_store(
+    service: Api, refuse: Refuse
+) -> None:
+    await until_ready(service)
+    refuse(errno.ENOSPC)
+    jobs = [await service.submit(pipeline, timeout_seconds=3) for pipeline in ("in_loop", "in_thread")]
+    for job in jobs:
+
+        async def has_begun(job_id: str = job["id"]) -> bool:
+            return "step.started" in {event["type"] for event in await service.events(job_id)}
+
+        await until_async(has_begun)
+    # It begins after the others, has as much time, and waits for nothing.
+    busy = await service.submit("ticks", params={"count": 1000, "interval_ms": 50}, timeout_seconds=3)
+    timed_out = await service.finish(busy["id"])
+    states = [(await service.job(job["id"]))["state"] for job in jobs]
+    refuse(None)
+    ended = [await service.finish(job["id"]) for job in jobs]
+
+    assert (timed_out["state"], timed_out["error"]["code"]) == ("failed", "job_timeout")
+    assert states == ["running", "running"]
+    assert [(job["state"], job["attempt"]) for job in ended] == [("succeeded", 1)] * len(ended)
+
+
 async def test_readiness_names_a_store_that_only_the_worker_cannot_write(
     service: Api, database: Any, refuse: Refuse
 ) -> None:

@@ -119,7 +119,7 @@ class GraphRunner:
     async def refuse(self, run: StepPlan, error: JobError) -> None:
         """Fail the job with *error* because *run* must not be entered."""
         if error.code == "step_lost":
-            await self._host.write(self._changes.failed(run, error, None))
+            await self._host.write(self._changes.failed(run, error, None), run.key)
             run.state = StepState.FAILED
         self.fail(error)
 
@@ -162,7 +162,7 @@ class GraphRunner:
                 return
             if items is None:
                 return
-            await self._host.write(self._changes.items(name, items))
+            await self._host.write(self._changes.items(name, items), name)
             self._plan.expand(group, items)
             self._progress.expand(name, len(group.runs or ()))
             self._publish_output(group)
@@ -260,7 +260,7 @@ class GraphRunner:
         run.entered_at = 0.0
         if run.node.step.on_loss == "fail":
             # If this worker dies now, the next attempt must know that the step was entered.
-            await self._host.write(self._changes.started(run))
+            await self._host.write(self._changes.started(run), run.key)
         else:
             self._host.write_later(self._changes.started(run))
         run.entered_at = self._waits.active_at = time.monotonic()

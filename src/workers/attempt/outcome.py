@@ -117,6 +117,7 @@ def _requeue(
         delay_seconds=delay,
         needs_process=plan.needs_process(time.monotonic() + delay),
         waited_seconds=waited_seconds,
+        ended_at=time.monotonic(),
     )
     return move, event
 

@@ -64,6 +64,10 @@ class StepWaits:
         # A slot that one run of the attempt gives back may reach the next run a moment later.
         latest = self.active_at
         runs = self.runs if self.lone is None else (self.lone,)
+        if not runs:
+            # Between two steps it may wait for the items of the next step to be stored.
+            own = next((wait for key in self._waits if (wait := self._find(key)) is not None), None)
+            return None if own is None else max(latest, own.since)
         for run in runs:
             since = run.waits_since
             if since is None:
@@ -72,11 +76,11 @@ class StepWaits:
                     return None
                 since = wait.since
             latest = max(latest, since)
-        return latest if runs else None
+        return latest
 
     def since_for_slots(self) -> float | None:
         """Return since when the attempt only waits for process slots; None: some step of it runs."""
-        if self.lone is not None or any(run.waits_since is None for run in self.runs):
+        if self.lone is not None or not self.runs or any(run.waits_since is None for run in self.runs):
             return None
         return self.since()
 

@@ -149,7 +149,7 @@ def test_a_job_whose_step_waits_is_queued_until_its_next_try(clock: Clock) -> No
 
     move, event = end(plan, is_done=False)
 
-    assert move == JobMove(target=JobState.QUEUED, delay_seconds=12.5)
+    assert move == JobMove(target=JobState.QUEUED, delay_seconds=12.5, ended_at=clock.at)
     assert event == JobRequeued(reason="retry", run_at=NOON + timedelta(seconds=12.5))
 
 
@@ -160,7 +160,7 @@ def test_a_job_with_an_overdue_retry_is_queued_without_a_delay(clock: Clock) -> 
 
     move, event = end(plan, is_done=False)
 
-    assert move == JobMove(target=JobState.QUEUED, delay_seconds=0.0)
+    assert move == JobMove(target=JobState.QUEUED, delay_seconds=0.0, ended_at=clock.at)
     assert event == JobRequeued(reason="retry", run_at=NOON)
 
 
@@ -170,7 +170,7 @@ def test_a_job_without_waiting_steps_is_queued_without_a_delay(clock: Clock) -> 
 
     move, event = end(plan, is_done=False)
 
-    assert move == JobMove(target=JobState.QUEUED, delay_seconds=0.0)
+    assert move == JobMove(target=JobState.QUEUED, delay_seconds=0.0, ended_at=clock.at)
     assert event == JobRequeued(reason="retry", run_at=NOON)
 
 
@@ -181,7 +181,7 @@ def test_a_handed_back_job_is_queued_without_a_delay_even_if_steps_wait(clock: C
 
     move, event = end(plan, StopReason.HANDED_BACK, is_done=False)
 
-    assert move == JobMove(target=JobState.QUEUED, delay_seconds=0.0)
+    assert move == JobMove(target=JobState.QUEUED, delay_seconds=0.0, ended_at=clock.at)
     assert event == JobRequeued(reason="handed_back", run_at=NOON)
 
 

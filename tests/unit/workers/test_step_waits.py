@@ -43,6 +43,17 @@ async def test_only_a_wait_beyond_its_patience_counts_and_then_as_a_whole() -> N
 
 
 @in_virtual_time
+async def test_a_wait_of_the_attempt_between_its_steps_counts() -> None:
+    waits = StepWaits()
+    await asyncio.sleep(2.0)
+    await wait(waits, "a", 3.0)
+    await asyncio.sleep(1.0)
+
+    assert round(waits.waited_seconds, 6) == 3.0
+    assert waits.since_for_slots() is None
+
+
+@in_virtual_time
 async def test_a_wait_beside_a_step_that_runs_does_not_count() -> None:
     waits = StepWaits()
     waits.runs = [A, B]

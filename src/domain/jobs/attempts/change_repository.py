@@ -1,5 +1,6 @@
 """The statement that writes the changes of many attempts at once, and the read of stored step runs."""
 
+import time
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any, Final
@@ -10,7 +11,7 @@ import msgspec
 from headrace.domain.database import Database, Row
 from headrace.domain.events.change_rows import rows_of
 from headrace.domain.events.sql import event_body_sql
-from headrace.domain.jobs.attempts.changes import Change, NewFile
+from headrace.domain.jobs.attempts.changes import Change, JobMove, NewFile
 from headrace.domain.jobs.claim_rules import due_order_sql
 from headrace.domain.jobs.settling import ran_seconds_sql, settle_steps_sql
 
@@ -148,7 +149,7 @@ class ChangeRepository:
         this statement has locked.
         """
         needs_process = [(change.move and change.move.needs_process) or None for change in changes]
-        waited = [(change.move and change.move.waited_seconds) or None for change in changes]
+        waited = [(change.move and _uncharged_seconds(change.move)) or None for change in changes]
         result_steps = [change.move and change.move.result_step for change in changes]
         blob_keys = [file.blob_key for change in changes for file in _newest_files(change)]
         return await self._database.fetch(
@@ -160,6 +161,11 @@ class ChangeRepository:
             _without_nulls(waited),
             _without_nulls(result_steps),
         )
+
+
+def _uncharged_seconds(move: JobMove) -> float:
+    """Return how long the attempt has only waited, with the time that its end waits to be stored."""
+    return move.waited_seconds + (0.0 if move.ended_at is None else time.monotonic() - move.ended_at)
 
 
 def _columns(changes: Sequence[Change]) -> list[list[Any]]:

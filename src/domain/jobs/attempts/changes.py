@@ -44,8 +44,8 @@ class JobMove(Struct, kw_only=True, frozen=True):
 
     *result_step* names the step whose stored outputs are the result, if that is too large to be stored twice.
     *delay_seconds* (without one, the job keeps its place in the queue), *needs_process* (its next step runs
-    in a process) and *waited_seconds* (the part of its time that the attempt only waited for slots) are for
-    `queued` only.
+    in a process), *waited_seconds* (the part of its time that the attempt only waited) and *ended_at* (when
+    the attempt ended, by the monotonic clock) are for `queued` only.
     If a cancel was requested, the database cancels the job instead.
     """
 
@@ -56,6 +56,7 @@ class JobMove(Struct, kw_only=True, frozen=True):
     delay_seconds: float = 0.0
     needs_process: bool = False
     waited_seconds: float = 0.0
+    ended_at: float | None = None
 
 
 class Change(Struct, kw_only=True):
