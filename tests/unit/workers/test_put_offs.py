@@ -35,8 +35,10 @@ class FakeHost:
     def __init__(self) -> None:
         self.outputs: dict[str, str] = {}
         self.waits = StepWaits()
+        self.keys: list[str | None] = []
 
-    async def write(self, _change: Change, _key: str | None = None) -> WriteResult:
+    async def write(self, _change: Change, key: str | None = None) -> WriteResult:
+        self.keys.append(key)
         return WriteResult(verdict="applied")
 
     def write_later(self, _change: Change) -> None:
@@ -61,12 +63,16 @@ class FailingRunner:
 
 
 async def fail(
-    error: Exception, *, on_loss: OnLoss = "retry", is_entered: bool = True
+    error: Exception,
+    *,
+    on_loss: OnLoss = "retry",
+    is_entered: bool = True,
+    host: FakeHost | None = None,
 ) -> tuple[StopReason | None, float, str | None]:
     """Return why the attempt stops, how long its job rests, and the error that the job fails with."""
     claim, pipeline = new_claim(), Pipeline("example", params=Params)
     pipeline.add(_retried if on_loss == "retry" else _not_twice, name="a")
-    status, host = AttemptStatus(claim.head), FakeHost()
+    status, host = AttemptStatus(claim.head), host or FakeHost()
     graph: Any = GraphRunner(
         claim,
         Plan(pipeline, {}, 0.0),
@@ -103,6 +109,14 @@ async def test_a_step_that_must_not_run_twice_fails_with_what_stopped_it(error: 
     assert failure is not None
     assert failure.startswith("step_lost: ")
     assert str(error) in failure
+
+
+async def test_the_writes_of_the_start_and_the_end_of_a_step_are_waits_of_that_step() -> None:
+    host = FakeHost()
+
+    await fail(DatabaseBusyError("a lock"), on_loss="fail", host=host)
+
+    assert host.keys == ["a", "a"]
 
 
 async def test_a_step_that_was_not_entered_is_handed_back_even_if_it_must_not_run_twice() -> None:
