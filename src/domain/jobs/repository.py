@@ -15,7 +15,7 @@ from headrace.domain.base import DATABASE_NOW, Session
 from headrace.domain.events.encoding import EncodedEvent
 from headrace.domain.jobs.filters import Include, JobFilter
 from headrace.domain.jobs.models import Job, StepRun
-from headrace.domain.jobs.results import load_results
+from headrace.domain.jobs.results import load_result
 from headrace.domain.jobs.settling import settle_steps_sql
 from headrace.domain.jobs.states import JobState, StepState, move
 from headrace.domain.jobs.step_lists import load_listed_steps
@@ -67,8 +67,12 @@ class JobRepository:
 
     async def fetch(self, job_id: UUID, reach: Reach, include: Set[Include] = frozenset()) -> Job | None:
         """Return the job with its tags and what *include* names; None when it is not within reach."""
-        jobs = await self._load(_job_within(reach, job_id), include)
-        return jobs[0] if jobs else None
+        statement = _job_within(reach, job_id).options(*_load_options(include))
+        result = await self._session.execute(statement.execution_options(populate_existing=True))
+        job = result.scalar_one_or_none()
+        if job is not None:
+            await load_result(self._session, job)
+        return job
 
     async def fetch_locked(
         self,
@@ -196,14 +200,6 @@ class JobRepository:
         parameters = {"job_id": job.id, "seq": job.event_seq, "type": event.type, "body": event.body}
         at: datetime = (await self._session.execute(statement, parameters)).scalar_one()
         return at
-
-    async def _load(self, statement: Select[tuple[Job]], include: Set[Include] = frozenset()) -> list[Job]:
-        result = await self._session.execute(
-            statement.options(*_load_options(include)).execution_options(populate_existing=True)
-        )
-        jobs = list(result.scalars())
-        await load_results(self._session, jobs)
-        return jobs
 
 
 def _omit_large_results(jobs: Sequence[Job]) -> None:

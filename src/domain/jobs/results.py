@@ -1,6 +1,5 @@
 """Reads results, of which the large ones are stored once: as the outputs of the step that is the result."""
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Text, and_, case, cast, func, literal_column, or_, select
@@ -61,9 +60,8 @@ RESULT_BYTES: Final[ColumnElement[int]] = case(
 """The bytes of `RESULT`, or a few more, without building the list of outputs."""
 
 
-async def load_results(session: Session, jobs: Sequence[Job]) -> None:
-    """Set `result` of those of the jobs whose result is stored as the output of a step."""
-    by_id = {job.id: job for job in jobs if job.result_step is not None}
-    if by_id:
-        for job_id, result in await session.execute(select(Job.id, RESULT).where(Job.id.in_(by_id))):
-            set_committed_value(by_id[job_id], "result", result)
+async def load_result(session: Session, job: Job) -> None:
+    """Set `result` of the job, if it is stored as the output of a step."""
+    if job.result_step is not None:
+        result = await session.execute(select(RESULT).where(Job.id == job.id))
+        set_committed_value(job, "result", result.scalar_one_or_none())
