@@ -22,7 +22,7 @@ FILL = """
 UPDATE jobs SET params = CAST($2 AS text)::json, meta = CAST($2 AS text)::json WHERE id = $1
 """
 END = """
-UPDATE jobs SET state = $2, finished_at = now(), result_step = CASE $2 WHEN 'succeeded' THEN 'mix' END
+UPDATE jobs SET state = CAST($2 AS text), finished_at = now(), result_step = CASE CAST($2 AS text) WHEN 'succeeded' THEN 'mix' END
 WHERE id = $1
 """
 STORE_OUTPUT = """
@@ -79,9 +79,9 @@ async def json_bytes_read(
     ],
 )
 async def test_a_call_whose_answer_shows_no_job_reads_no_values(
-    ready: StatementPool, engine: AsyncEngine, state: str, call: Call, refusal: type[HeadraceError] | None
+    database: StatementPool, engine: AsyncEngine, state: str, call: Call, refusal: type[HeadraceError] | None
 ) -> None:
-    job_id = await stored_job(ready, state)
+    job_id = await stored_job(database, state)
 
     assert sum(await json_bytes_read(engine, job_id, call, refusal)) == 0
 
@@ -94,9 +94,9 @@ async def test_a_call_whose_answer_shows_no_job_reads_no_values(
     ],
 )
 async def test_a_call_whose_answer_shows_the_job_reads_its_params_and_meta_once(
-    ready: StatementPool, engine: AsyncEngine, state: str, call: Call
+    database: StatementPool, engine: AsyncEngine, state: str, call: Call
 ) -> None:
-    job_id = await stored_job(ready, state)
+    job_id = await stored_job(database, state)
     shown: list[Any] = []
 
     async def call_and_show(jobs: JobService, job_id: UUID) -> None:

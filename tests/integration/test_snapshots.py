@@ -67,27 +67,29 @@ async def load_all(engine: AsyncEngine, job_ids: list[UUID]) -> list[Snapshot | 
     return await asyncio.gather(*(loader.load((REACH, job_id)) for job_id in job_ids), return_exceptions=True)
 
 
-def result_of(snapshot: Any) -> Any:
-    return msgspec.json.decode(msgspec.json.encode(snapshot.job))["result"]
+def job_of(snapshot: Any) -> dict[str, Any]:
+    job: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(snapshot.job))
+    return job
 
 
 async def test_large_results_are_read_one_at_a_time(
-    ready: StatementPool, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+    database: StatementPool, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lengths = [*(3_000_000, 3_000_001, 3_000_002, 100_000), *range(60_000, 60_200)]
-    job_ids = await submit(ready, *(job_spec() for _ in lengths))
+    job_ids = await submit(database, *(job_spec() for _ in lengths))
     for job_id, length in zip(job_ids, lengths, strict=True):
         result = msgspec.json.encode("x" * length).decode()
         is_output = length in (3_000_000, 100_000)
-        await ready.fetch(SUCCEED, job_id, *((None, "mix") if is_output else (result, None)))
+        await database.fetch(SUCCEED, job_id, *((None, "mix") if is_output else (result, None)))
         if is_output:
-            await ready.fetch(STORE_OUTPUT, job_id, result)
+            await database.fetch(STORE_OUTPUT, job_id, result)
     reads = Reads(monkeypatch)
 
     snapshots = await load_all(engine, job_ids)
 
-    assert [len(result_of(snapshot)) for snapshot in snapshots] == lengths
-    assert all("result_omitted" not in msgspec.to_builtins(snapshot)["job"] for snapshot in snapshots)
+    jobs = [job_of(snapshot) for snapshot in snapshots]
+    assert [len(job["result"]) for job in jobs] == lengths
+    assert not [job for job in jobs if "result_omitted" in job]
     assert max(reads.sizes) < MAX_LISTED_BYTES
     # Each is read with `{}` twice and its quotes.
     assert {length + 6 for length in lengths[:4]} <= set(reads.sizes)
@@ -95,11 +97,11 @@ async def test_large_results_are_read_one_at_a_time(
 
 
 async def test_a_job_whose_snapshot_cannot_be_built_fails_only_its_own_watchers(
-    ready: StatementPool, engine: AsyncEngine
+    database: StatementPool, engine: AsyncEngine
 ) -> None:
-    job_ids = await submit(ready, *(job_spec() for _ in range(4)))
+    job_ids = await submit(database, *(job_spec() for _ in range(4)))
     for job_id, progress in zip(job_ids, ["{}", "3", "{}", "{}"], strict=True):
-        await ready.fetch(RUN, job_id, progress)
+        await database.fetch(RUN, job_id, progress)
 
     snapshots = await load_all(engine, job_ids)
 
@@ -108,12 +110,12 @@ async def test_a_job_whose_snapshot_cannot_be_built_fails_only_its_own_watchers(
 
 
 async def test_a_missing_job_beside_large_ones_has_no_snapshot(
-    ready: StatementPool, engine: AsyncEngine
+    database: StatementPool, engine: AsyncEngine
 ) -> None:
-    (job_id,) = await submit(ready, job_spec())
-    await ready.fetch(SUCCEED, job_id, msgspec.json.encode("x" * 100_000).decode(), None)
+    (job_id,) = await submit(database, job_spec())
+    await database.fetch(SUCCEED, job_id, msgspec.json.encode("x" * 100_000).decode(), None)
 
     missing, large = await load_all(engine, [UUID(int=1), job_id])
 
     assert missing is None
-    assert len(result_of(large)) == 100_000
+    assert len(job_of(large)["result"]) == 100_000
