@@ -22,7 +22,8 @@ FILL = """
 UPDATE jobs SET params = CAST($2 AS text)::json, meta = CAST($2 AS text)::json WHERE id = $1
 """
 END = """
-UPDATE jobs SET state = CAST($2 AS text), finished_at = now(), result_step = CASE CAST($2 AS text) WHEN 'succeeded' THEN 'mix' END
+UPDATE jobs SET state = CAST($2 AS text), finished_at = now(),
+    result_step = CASE CAST($2 AS text) WHEN 'succeeded' THEN 'mix' END
 WHERE id = $1
 """
 STORE_OUTPUT = """
