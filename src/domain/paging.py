@@ -46,7 +46,9 @@ async def fetch_page(
     statement = page.add_columns(count.scalar_subquery()).options(*options)
     rows = (await session.execute(statement.execution_options(populate_existing=True))).all()
     for row in rows:
-        set_listed(row[0], large, row[len(row) - 1 - 2 * len(large) : -1])
+        shown = row[len(row) - 1 - 2 * len(large) : -1]
+        for column, value, is_omitted in zip(large, shown[::2], shown[1::2], strict=True):
+            set_committed_value(row[0], column.key, OMITTED if is_omitted else value)
     if rows:
         return rows, rows[0][-1]
     return rows, 0 if offset == 0 else (await session.execute(count)).scalar_one()
@@ -71,14 +73,6 @@ def listed(columns: Sequence[SQLColumnExpression[Any]], order: Sequence[Any]) ->
         is_kept = (size == 0) | ((size <= MAX_REPEATED_BYTES) & (total <= MAX_LISTED_BYTES))
         pairs += [case((is_kept, column)), ~is_kept]
     return pairs
-
-
-def set_listed(
-    listed_object: object, columns: Sequence[InstrumentedAttribute[Any]], shown: Sequence[Any]
-) -> None:
-    """Set the JSON *columns* of an object to what `listed` has returned for them."""
-    for column, value, is_omitted in zip(columns, shown[::2], shown[1::2], strict=True):
-        set_committed_value(listed_object, column.key, OMITTED if is_omitted else value)
 
 
 def json_size(column: SQLColumnExpression[Any]) -> ColumnElement[int]:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import msgspec
 import pytest
@@ -172,6 +172,7 @@ async def test_a_socket_of_a_missing_job_is_closed_as_one(
         return []
 
     with monkeypatch.context() as patched:
+        lose(patched, "get", cut, JobNotFoundError(UUID(job_id)))
         patched.setattr(JobService, "get_many", lose_and_find_nothing)
         async with asyncio.timeout(PATIENCE_SECONDS):
             async with open_socket(f"{api.ws}/api/v1/jobs/{job_id}/ws") as socket:

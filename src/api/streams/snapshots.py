@@ -20,7 +20,6 @@ from headrace.domain.jobs.errors import JobNotFoundError
 from headrace.domain.jobs.models import Job
 from headrace.domain.jobs.service import JobService
 from headrace.domain.jobs.states import JobState
-from headrace.domain.omissions import OMITTED, Omitted
 
 _MAX_SNAPSHOTS: Final = 100
 
@@ -35,31 +34,28 @@ def open_job_stream(services: Services, user: CurrentUser, job_id: UUID, after: 
 class SnapshotLoader:
     """Loads snapshots by (reach, job id). A job beyond the reach has none.
 
-    One query reads those of many jobs, without large values. A job that has some is then read alone.
+    One query reads those of many jobs without large values. Other jobs are then looked up one at a time.
     """
 
     def __init__(self, sessions: async_sessionmaker[AsyncSession]) -> None:
         self._sessions = sessions
-        self._snapshots = BatchLoader(self._fetch_many, _MAX_SNAPSHOTS, group_of=_owner)
+        self._small_snapshots = BatchLoader(self._fetch_small, _MAX_SNAPSHOTS, group_of=_owner)
         self._large_snapshots = BatchLoader(self._fetch_large, 1, group_of=_owner)
 
     async def load(self, key: SnapshotKey) -> Snapshot | None:
-        snapshot = await self._snapshots.load(key)
-        return await self._large_snapshots.load(key) if isinstance(snapshot, Omitted) else snapshot
+        return await self._small_snapshots.load(key) or await self._large_snapshots.load(key)
 
-    async def _fetch_many(self, keys: Sequence[SnapshotKey]) -> dict[SnapshotKey, Snapshot | Omitted]:
+    async def _fetch_small(self, keys: Sequence[SnapshotKey]) -> dict[SnapshotKey, Snapshot]:
         by_reach: defaultdict[Reach, list[UUID]] = defaultdict(list)
         for reach, job_id in keys:
             by_reach[reach].append(job_id)
-        snapshots: dict[SnapshotKey, Snapshot | Omitted] = {}
+        snapshots: dict[SnapshotKey, Snapshot] = {}
         # The session ends here: a stream must not hold a connection while it waits.
         async with self._sessions() as session:
             service = JobService(session=session)
             for reach, job_ids in by_reach.items():
                 jobs = await service.get_many(job_ids, reach)
-                whole = [job for job in jobs if OMITTED not in (job.params, job.meta, job.result)]
-                snapshots |= dict.fromkeys(((reach, job.id) for job in jobs), OMITTED)
-                snapshots |= {(reach, job.id): snapshot for job, snapshot in await _snapshots(service, whole)}
+                snapshots |= {(reach, job.id): snapshot for job, snapshot in await _snapshots(service, jobs)}
         return snapshots
 
     async def _fetch_large(self, keys: Sequence[SnapshotKey]) -> dict[SnapshotKey, Snapshot]:

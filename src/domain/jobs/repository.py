@@ -5,7 +5,20 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Select, TextClause, Uuid, any_, case, delete, literal, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    Select,
+    TextClause,
+    Uuid,
+    and_,
+    any_,
+    case,
+    delete,
+    literal,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.orm import InstrumentedAttribute, defer, joinedload, selectinload
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.sql.base import ExecutableOption
@@ -19,8 +32,8 @@ from headrace.domain.jobs.results import load_result
 from headrace.domain.jobs.settling import settle_steps_sql
 from headrace.domain.jobs.states import JobState, StepState, move
 from headrace.domain.jobs.step_lists import load_listed_steps
-from headrace.domain.omissions import OMITTED
-from headrace.domain.paging import SortColumns, fetch_objects, listed, set_listed, sort_order
+from headrace.domain.omissions import MAX_REPEATED_BYTES, OMITTED
+from headrace.domain.paging import SortColumns, fetch_objects, json_size, sort_order
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.tags.links import set_tags
 from headrace.domain.tags.models import JOB_TAGS, Tag
@@ -36,6 +49,10 @@ SORT_COLUMNS: Final[SortColumns] = {
 
 VALUES: Final[Sequence[InstrumentedAttribute[Any]]] = (Job.params, Job.meta, Job.result)
 """The JSON columns of a job, which may be large."""
+
+_IS_SMALL: Final = and_(
+    Job.result_step.is_(None), sum(map(json_size, VALUES[1:]), json_size(VALUES[0])) <= MAX_REPEATED_BYTES
+)
 
 _APPEND_EVENT: Final = text("""
 INSERT INTO job_changes (job_id, seq, at, type, body)
@@ -103,24 +120,12 @@ class JobRepository:
         return job
 
     async def fetch_many(self, job_ids: Sequence[UUID], reach: Reach) -> list[Job]:
-        """Return those of the jobs that are within reach, with their tags.
-
-        Large values are `OMITTED`, and those that follow many others.
-        """
-        statement = select(Job, *listed(VALUES, [Job.id])).where(
-            Job.id.in_(job_ids), *reach.within(Job.owner_id, Job.id)
+        """Return those of the jobs that are within reach and have no large values, with their tags."""
+        those = select(Job).where(Job.id.in_(job_ids), _IS_SMALL, *reach.within(Job.owner_id, Job.id))
+        result = await self._session.execute(
+            those.options(*_load_options(frozenset())).execution_options(populate_existing=True)
         )
-        rows = await self._session.execute(
-            statement.options(*_load_options(frozenset()), *map(defer, VALUES)).execution_options(
-                populate_existing=True
-            )
-        )
-        jobs = []
-        for job, *shown in rows:
-            set_listed(job, VALUES, shown)
-            jobs.append(job)
-        _omit_large_results(jobs)
-        return jobs
+        return list(result.scalars())
 
     async def fetch_page(self, reach: Reach, filters: JobFilter) -> tuple[list[Job], int]:
         """Return a page in a stable order, and how many jobs match in all.
@@ -136,7 +141,9 @@ class JobRepository:
             options=_load_options(filters.include, is_list=True),
             large=VALUES,
         )
-        _omit_large_results(jobs)
+        for job in jobs:
+            if job.result_step is not None:
+                set_committed_value(job, "result", OMITTED)
         if Include.STEPS in filters.include:
             await load_listed_steps(self._session, jobs)
         return jobs, total
@@ -200,13 +207,6 @@ class JobRepository:
         parameters = {"job_id": job.id, "seq": job.event_seq, "type": event.type, "body": event.body}
         at: datetime = (await self._session.execute(statement, parameters)).scalar_one()
         return at
-
-
-def _omit_large_results(jobs: Sequence[Job]) -> None:
-    """Set results that are stored as the output of a step to `OMITTED`: they are too large for a list."""
-    for job in jobs:
-        if job.result_step is not None:
-            set_committed_value(job, "result", OMITTED)
 
 
 def _job_within(reach: Reach, job_id: UUID) -> Select[tuple[Job]]:

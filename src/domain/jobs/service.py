@@ -56,10 +56,7 @@ class JobService:
         return job
 
     async def get_many(self, job_ids: Sequence[UUID], reach: Reach) -> list[Job]:
-        """Return those of the jobs that exist within reach, in no order.
-
-        Large values are `OMITTED`, and those that follow many others.
-        """
+        """Return those of the jobs that exist within reach and have no large values, in no order."""
         return await self._jobs.fetch_many(job_ids, reach)
 
     async def get_page(self, reach: Reach, filters: JobFilter) -> tuple[list[Job], int]:
