@@ -12,7 +12,6 @@ from sqlalchemy import (
     Uuid,
     and_,
     any_,
-    case,
     delete,
     literal,
     select,
@@ -95,29 +94,23 @@ class JobRepository:
         self,
         job_id: UUID,
         reach: Reach,
-        values: Sequence[InstrumentedAttribute[Any]] = (),
-        states: Set[JobState] | None = None,
+        values: Set[str] = frozenset(),
         *,
+        states: Set[JobState] | None = None,
         with_tags: bool = False,
     ) -> Job | None:
-        """Lock and return the job; None when it is not within reach.
+        """Lock and return the job; None when it is not within reach, or in none of *states*.
 
-        Of its `VALUES` it has those in *values*, and only in one of *states*, if any are given.
+        Of its `VALUES` it has only those that *values* name.
         """
-        shown = values if states is None else [case((Job.state.in_(states), column)) for column in values]
-        statement = _job_within(reach, job_id).add_columns(*shown).options(*map(defer, VALUES))
+        statement = _job_within(reach, job_id).with_for_update(key_share=True, of=Job)
+        if states is not None:
+            statement = statement.where(Job.state.in_(states))
         if with_tags:
             statement = statement.options(selectinload(Job.tags))
-        statement = statement.with_for_update(key_share=True, of=Job)
+        statement = statement.options(*(defer(column) for column in VALUES if column.key not in values))
         result = await self._session.execute(statement.execution_options(populate_existing=True))
-        row = result.one_or_none()
-        if row is None:
-            return None
-        job: Job = row[0]
-        if states is None or job.state in states:
-            for column, value in zip(values, row[1:], strict=True):
-                set_committed_value(job, column.key, value)
-        return job
+        return result.scalar_one_or_none()
 
     async def fetch_many(self, job_ids: Sequence[UUID], reach: Reach) -> list[Job]:
         """Return those of the jobs that are within reach and have no large values, with their tags."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence, Set
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -27,6 +28,7 @@ from headrace.domain.workers.directory import ALIVE_WITHIN
 
 _CANCELLABLE: Final = frozenset({JobState.QUEUED, JobState.RUNNING})
 _RETRYABLE: Final = frozenset({JobState.FAILED})
+_SHOWN: Final = frozenset(column.key for column in VALUES)
 
 
 class JobService:
@@ -72,7 +74,7 @@ class JobService:
             JobNotFoundError: there is no such job within reach.
             ValueTooLargeError: the merged meta is too large.
         """
-        job = await self._lock(job_id, reach, with_meta=meta is not None)
+        job = await self._lock(job_id, reach, frozenset() if meta is None else {"meta"})
         if tags is not None:
             await self._jobs.set_tags(job, tags)
         if meta is not None:
@@ -88,7 +90,7 @@ class JobService:
             JobNotFoundError: there is no such job within reach.
             IllegalTransitionError: the job is already final.
         """
-        job = await self._lock(job_id, reach, shown_in=_CANCELLABLE)
+        job = await self._lock_shown(job_id, reach, _CANCELLABLE)
         if job.state is not JobState.RUNNING:
             move(job.state, JobState.CANCELLED)
             await self._record(job, JobCancelled(), self._jobs.cancel)
@@ -104,7 +106,7 @@ class JobService:
             IllegalTransitionError: the job did not fail.
             QuotaExceededError: its owner would have more jobs queued or running than a quota allows.
         """
-        job = await self._lock(job_id, reach, shown_in=_RETRYABLE)
+        job = await self._lock_shown(job_id, reach, _RETRYABLE)
         if job.state not in _RETRYABLE:
             raise IllegalTransitionError(job.state, JobState.QUEUED)
         await require_place(self._session, job.owner_id, self._quotas)
@@ -168,17 +170,21 @@ class JobService:
             for job in queued
         }
 
-    async def _lock(
-        self, job_id: UUID, reach: Reach, *, shown_in: Set[JobState] | None = None, with_meta: bool = False
-    ) -> Job:
-        """Lock and return the job, with all that its view shows if its state is one of *shown_in*."""
-        if shown_in is None:
-            job = await self._jobs.fetch_locked(job_id, reach, [Job.meta] if with_meta else [])
-        else:
-            job = await self._jobs.fetch_locked(job_id, reach, VALUES, shown_in, with_tags=True)
+    async def _lock(self, job_id: UUID, reach: Reach, values: Set[str] = frozenset()) -> Job:
+        """Lock and return the job with those of its JSON *values*."""
+        job = await self._jobs.fetch_locked(job_id, reach, values)
         if job is None:
             raise JobNotFoundError(job_id)
         return job
+
+    async def _lock_shown(self, job_id: UUID, reach: Reach, states: Set[JobState]) -> Job:
+        """Lock and return the job; if it is in one of *states*, with all that its view shows."""
+        lock = partial(self._jobs.fetch_locked, job_id, reach, _SHOWN, states=states, with_tags=True)
+        if (job := await lock()) is not None:
+            return job
+        job = await self._lock(job_id, reach)
+        # Its state may have changed before it was locked.
+        return (await lock() if job.state in states else None) or job
 
     async def _record(
         self, job: Job, event: JobEvent, write: Callable[[Job, EncodedEvent], Awaitable[datetime]]
