@@ -60,10 +60,7 @@ class MixedClient:
         self.oddities: list[str] = []
 
     async def call(self, action: str, path: str, **request: Any) -> httpx.Response | None:
-        """Send a request; return None if its outcome is unknown: no answer, or a refusal with `Retry-After`.
-
-        That is 503, or 429 while other requests of the caller wait for PostgreSQL, which faults slow down.
-        """
+        """Send a request; return None if its outcome is unknown: no answer, or 503 with `Retry-After`."""
         url = f"{self.random_source.choice(self._addresses)}/api/v1{path}"
         try:
             response = await self._http.request(ACTIONS[action].method, url, **request)
@@ -71,8 +68,7 @@ class MixedClient:
             self.statuses[action, "no answer"] += 1
             return None
         self.statuses[action, str(response.status_code)] += 1
-        is_busy = response.status_code == 429 and response.json().get("code") == "too_many_at_once"
-        if response.status_code != 503 and not is_busy:
+        if response.status_code != 503:
             return response
         if not response.headers.get("Retry-After", "").isdigit():
             self.report(action, response, "has no Retry-After")
