@@ -95,8 +95,8 @@ class FairTurns:
         """Take a place for the caller.
 
         Raises:
-            TooManyAtOnceError: the caller's share was in use for too long.
-            DatabaseBusyError: the places were in use by others for too long.
+            TooManyAtOnceError: the caller's share was in use for too long, while others also send requests.
+            DatabaseBusyError: the places were in use for too long.
             DatabaseTimeoutError: no place was given back meanwhile.
         """
         user = CALLER.get()
@@ -119,7 +119,8 @@ class FairTurns:
             if self._suspect is not None and self._released_at < began:
                 self._suspect()
                 raise DatabaseTimeoutError("no request that uses the database has ended") from error
-            if self._may_hold(user):
+            # Nobody is harmed by a user who is alone, so the trouble is the database's.
+            if self._may_hold(user) or self._recent_users.is_alone(user):
                 raise DatabaseBusyError("all connections are in use") from error
             raise TooManyAtOnceError(self._held[user]) from error
 

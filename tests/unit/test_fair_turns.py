@@ -103,6 +103,11 @@ async def test_a_wait_ends_with_an_error_that_says_whose_requests_are_in_the_way
     await room.come(ADA, ADA)
 
     (third,) = await room.come(ADA)
+    with pytest.raises(DatabaseBusyError, match="connections are in use"):
+        await third
+    CALLER.set(BOB)
+    room.turns.release(await room.turns.acquire())
+    (third,) = await room.come(ADA)
     with pytest.raises(TooManyAtOnceError, match="2 of your requests") as refusal:
         await third
     # A stream tries again after such an error.
