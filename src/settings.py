@@ -54,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     env: Literal["local", "production"] = "local"
     database_url: str | None = None
     database_password_file: Path | None = None
+    database_schema: str | None = None
     redis_url: str | None = None
     redis_password_file: Path | None = None
     secret_key: str = SAMPLE_SECRET
@@ -115,7 +116,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def database(self) -> PostgresAddress:
         """The address of PostgreSQL. A SettingsError says that HEADRACE_DATABASE_URL is not set."""
         self.require("database_url")
-        return parse_postgres_url(str(self.database_url), self.database_password_file)
+        return self.in_schema(parse_postgres_url(str(self.database_url), self.database_password_file))
+
+    def in_schema(self, address: PostgresAddress) -> PostgresAddress:
+        """Return *address* with the schema of these settings."""
+        return msgspec.structs.replace(address, schema=self.database_schema)
 
     @property
     def redis(self) -> RedisAddress | None:
