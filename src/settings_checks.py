@@ -36,6 +36,18 @@ def provider_variable(name: str, field: str) -> str:
     return f"{_PREFIX}PROVIDER_{name}_{field}".upper()
 
 
+def explain_fault(text: str) -> str:
+    """Return msgspec's message without the names of Python types."""
+    for types, words in (
+        ("`float`, got `str`", "a number"),
+        ("`int`, got `str`", "a whole number"),
+        ("`int | null`, got `str`", "a whole number"),
+        ("`bool`, got `str`", "true or false"),
+    ):
+        text = text.replace(types, words)
+    return text[:1].lower() + text[1:]
+
+
 def check_settings(settings: "Settings") -> None:
     """Check that the values are valid and fit together.
 

@@ -17,9 +17,9 @@ _MAX_BYTES: Final = 63
 _IDENTIFIER: Final = re.compile(r"[^\W\d][\w$-]*")
 _RESERVED: Final = re.compile(r"pg_.*|information_schema", re.IGNORECASE)
 
-# Functions are named with their schema, because these run on a path on which others may create some.
-# Two tables together, since other applications use Alembic as well. Other schemas of the path are
-# preferred to the default one, whose name may have been given to another installation, or be that of the role.
+# Functions are named with their schema, because others may create some in the path on which these run.
+# Two tables together, since other applications use Alembic as well. The default schema comes last: its name
+# may have been given to another installation, and may be that of the role.
 _FIND_IN_PATH: Final = """
 SELECT n.nspname
 FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS path(name, place)
@@ -36,14 +36,13 @@ WHERE n.nspname = '{schema}' AND c.relname = 'schema_mark'
   AND pg_catalog.obj_description(c.oid, 'pg_class') = '{note}'
 """
 _QUOTED: Final = """ '"' || pg_catalog.replace({name}::text, '"', '""') || '"' """
-_FIND_UNUSABLE: Final = f"""
-SELECT n.nspname AS schema, current_user AS role FROM pg_namespace n
-WHERE pg_catalog.current_setting('search_path') = {_QUOTED.format(name="n.nspname")}
-  AND NOT has_schema_privilege(n.oid, 'USAGE')
+# Of the schema in the search path.
+_FIND_UNUSABLE: Final = """
+SELECT nspname AS schema, current_user AS role FROM pg_namespace
+WHERE current_setting('search_path') = '"' || replace(nspname::text, '"', '""') || '"'
+  AND NOT has_schema_privilege(oid, 'USAGE')
 """
-_NAME: Final = (
-    "SELECT coalesce(pg_catalog.current_schema(), pg_catalog.current_setting('search_path')) AS name"
-)
+_NAME: Final = "SELECT coalesce(current_schema(), current_setting('search_path')) AS name"
 
 
 def quote_identifier(name: str) -> str:
@@ -54,9 +53,7 @@ def quote_identifier(name: str) -> str:
 def find_name_fault(name: str) -> str | None:
     """Return what is wrong with *name* as that of a schema; None if nothing is."""
     if _IDENTIFIER.fullmatch(name) is None:
-        return (
-            f"{name!r} is not the name of a schema: letters, digits, _, - and $, beginning with a letter or _"
-        )
+        return f"{name!r} is not a name of letters, digits, _, - and $ that begins with a letter or _"
     if len(name.encode()) > _MAX_BYTES:
         return f"{name!r} has more than {_MAX_BYTES} bytes"
     if _RESERVED.fullmatch(name):

@@ -99,8 +99,10 @@ class PostgresAddress(Struct, frozen=True):
         return f"PostgresAddress(hosts={self.hosts!r}, database={self.database!r})"
 
 
-def parse_postgres_url(url: str, password_file: Path | None = None) -> PostgresAddress:
-    """Read *url*. *password_file* holds the password if the URL has none.
+def parse_postgres_url(
+    url: str, password_file: Path | None = None, schema: str | None = None
+) -> PostgresAddress:
+    """Read *url*. *password_file* holds the password if the URL has none; *schema* is stronger than a path.
 
     Raises:
         ServerUrlError: it is not a URL of PostgreSQL, or has a parameter that is not supported.
@@ -138,6 +140,7 @@ def parse_postgres_url(url: str, password_file: Path | None = None) -> PostgresA
         },
         secrets=tuple(dict.fromkeys(secret for secret in secrets if secret)),
         password_file=password_file,
+        schema=schema,
     )
 
 

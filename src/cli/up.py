@@ -80,11 +80,9 @@ def _prepare(spec: ServiceSpec, servers: Servers) -> None:
 
 def _database(spec: ServiceSpec, servers: Servers) -> PostgresAddress:
     settings = spec.settings
-    return (
-        settings.in_schema(parse_postgres_url(servers.database_url))
-        if servers.database_url
-        else settings.database
-    )
+    if servers.database_url:
+        return parse_postgres_url(servers.database_url, schema=settings.database_schema)
+    return settings.database
 
 
 async def _run_service(spec: ServiceSpec, servers: Servers, interrupts: Interrupts, screen: UpScreen) -> None:
