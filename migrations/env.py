@@ -72,6 +72,8 @@ def _create_schema(connection: Connection) -> None:
             MISSING_RIGHTS,
         )
     connection.execute(text(f"CREATE SCHEMA {quote_identifier(schema)}"))
+    # As on `public`. Otherwise PostgreSQL tells a role that has lost its rights that no tables exist.
+    connection.execute(text(f"GRANT USAGE ON SCHEMA {quote_identifier(schema)} TO PUBLIC"))
 
 
 def _note_default(connection: Connection) -> None:

@@ -192,7 +192,7 @@ async def as_role(database: StatementPool, url: str, *rights: str) -> AsyncItera
     """Open a pool as a new role, which is no owner and has these rights."""
     role = f"role_{uuid4().hex[:8]}"
     await database.fetch(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
-    for right in ("USAGE ON SCHEMA headrace", *rights):
+    for right in rights:
         await database.fetch(f"GRANT {right} TO {role}")
     address = url.rpartition("@")[2]
     own = await StatementPool.open(f"postgresql://{role}:{PASSWORD}@{address}", size=1)

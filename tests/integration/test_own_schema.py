@@ -44,12 +44,11 @@ TABLES: Final = "SELECT tablename FROM pg_tables WHERE schemaname = $1"
 @pytest.fixture
 async def empty_url(servers: Servers) -> AsyncIterator[str]:
     """A database without any schema of Headrace, of a role whose name is not that of a schema."""
-    async with new_database(str(servers.database_url), "template1") as url:
-        await execute(url, "CREATE ROLE somebody SUPERUSER LOGIN PASSWORD 'pw'")
-        try:
-            yield as_role(url, "somebody")
-        finally:
-            await execute(url, "DROP ROLE somebody")
+    server = str(servers.database_url)
+    await execute(server, "CREATE ROLE somebody SUPERUSER LOGIN PASSWORD 'pw'")
+    async with new_database(server, "template1") as url:
+        yield as_role(url, "somebody")
+    await execute(server, "DROP ROLE somebody")
 
 
 def as_role(url: str, role: str) -> str:
@@ -202,6 +201,7 @@ async def test_a_role_that_may_not_use_the_schema_is_refused_by_name(
     plain_url: str, empty_url: str, settings: Settings
 ) -> None:
     await migrate(empty_url)
+    await execute(empty_url, "REVOKE USAGE ON SCHEMA headrace FROM PUBLIC")
     refused = msgspec.structs.replace(settings, database_url=plain_url)
     words = "the role plain may not use the schema headrace"
 
