@@ -29,7 +29,7 @@ from headrace.domain.database import DatabaseMisconfiguredError
 from headrace.domain.events.partition_mover import PartitionMover
 from headrace.domain.events.partitions import lowest_id_at, months_from
 from headrace.settings import Settings
-from support.harness import new_database, serving, working
+from support.harness import new_database, on_database, serving, working
 from support.patience import PATIENCE_SECONDS
 
 APPLICATION: Final = (
@@ -107,7 +107,10 @@ async def test_two_installations_live_beside_an_application_in_one_database(
     await execute(empty_url, *APPLICATION)
     first = msgspec.structs.replace(settings, database_url=empty_url)
     second = msgspec.structs.replace(
-        first, database_schema="Jobs-2", redis_url=f"{settings.redis_url}/1", data_dir=tmp_path / "second"
+        first,
+        database_schema="Jobs-2",
+        redis_url=on_database(str(settings.redis_url), "1"),
+        data_dir=tmp_path / "second",
     )
     for each in (first, second):
         await migrate(each.database)
