@@ -128,7 +128,7 @@ async def test_two_installations_live_beside_an_application_in_one_database(
     assert [finding for finding in findings if not finding.ok] == []
 
 
-async def test_what_exists_stays_where_it_is(empty_url: str) -> None:
+async def test_what_exists_stays_where_it_is(empty_url: str, servers: Servers) -> None:
     # As a release without the setting has left it.
     await asyncio.to_thread(AlembicCommands(in_schema(empty_url, "public")).upgrade, "0013")
 
@@ -137,7 +137,10 @@ async def test_what_exists_stays_where_it_is(empty_url: str) -> None:
     # Another installation takes the name of the default.
     await migrate(in_schema(empty_url, "headrace"))
 
-    assert schemas == await schema_of(empty_url) == {"public"}
+    # A role of that name has it in its search path, before `public`.
+    namesake = on_database(str(servers.database_url), empty_url.rpartition("/")[2])
+
+    assert schemas == await schema_of(empty_url) == await schema_of(namesake) == {"public"}
     assert await schema_of(in_schema(empty_url, "headrace")) == {"headrace"}
     assert set(METADATA.tables) < await tables_in(empty_url, "public")
 
