@@ -156,6 +156,7 @@ class PostgresConnector:
         if self._path_query is not None:
             others["search_path"] = await _fetch_value(connection, f"SELECT {self._path_query}")
             connection.set_in_transactions(others)
+            self._keep_path(others["search_path"])
         return connection
 
     async def _open_own(self, place: int, target: str | None) -> asyncpg.Connection | None:
@@ -182,10 +183,18 @@ class PostgresConnector:
         try:
             # Without a name: a pooler may hand on statements of others.
             statement = await connection.prepare(f"SELECT {_HAS_MARK}{set_path}", name="")
-            return bool(await statement.fetchval())
+            ((has_mark, *path),) = await statement.fetch()
         except BaseException:
             connection.terminate()
             raise
+        if has_mark and path:
+            self._keep_path(*path)
+        return bool(has_mark)
+
+    def _keep_path(self, path: str) -> None:
+        """Give *path* to later sessions, so that they do not look for it: that takes milliseconds."""
+        self._session["search_path"] = path
+        self._path_query = None
 
     async def _open(
         self, place: int, target: str | None, session: dict[str, str], kind: type[asyncpg.Connection]
