@@ -12,7 +12,13 @@ from msgspec import Meta
 from headrace.adapters.postgres_url import PostgresAddress, parse_postgres_url
 from headrace.adapters.redis_url import RedisAddress, parse_redis_url
 from headrace.domain.quotas.quotas import Quotas
-from headrace.settings_checks import SAMPLE_SECRET, SettingsError, check_settings, provider_variable
+from headrace.settings_checks import (
+    SAMPLE_SECRET,
+    SettingsError,
+    check_settings,
+    explain_fault,
+    provider_variable,
+)
 
 __all__ = [
     "SAMPLE_SECRET",
@@ -54,6 +60,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     env: Literal["local", "production"] = "local"
     database_url: str | None = None
     database_password_file: Path | None = None
+    database_schema: str | None = None
     redis_url: str | None = None
     redis_password_file: Path | None = None
     secret_key: str = SAMPLE_SECRET
@@ -115,7 +122,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def database(self) -> PostgresAddress:
         """The address of PostgreSQL. A SettingsError says that HEADRACE_DATABASE_URL is not set."""
         self.require("database_url")
-        return parse_postgres_url(str(self.database_url), self.database_password_file)
+        return parse_postgres_url(str(self.database_url), self.database_password_file, self.database_schema)
 
     @property
     def redis(self) -> RedisAddress | None:
@@ -233,7 +240,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         try:
             values[field.name] = msgspec.convert(value, field.type, strict=False, dec_hook=_decode)
         except msgspec.ValidationError as error:
-            raise SettingsError(f"{_PREFIX}{field.name.upper()}: {_explain(str(error))}") from error
+            raise SettingsError(f"{_PREFIX}{field.name.upper()}: {explain_fault(str(error))}") from error
     providers = [_read_provider(name, source) for name in values.get("providers", ())]
     settings = Settings(**values, provider_settings=tuple(providers))
     check_settings(settings)
@@ -290,15 +297,3 @@ def _decode(kind: type, value: Any) -> Any:
     if kind is Path and isinstance(value, str) and "\0" not in value:
         return Path(value)
     raise ValueError("expected a path")
-
-
-def _explain(text: str) -> str:
-    """Return msgspec's message without the names of Python types."""
-    for types, words in (
-        ("`float`, got `str`", "a number"),
-        ("`int`, got `str`", "a whole number"),
-        ("`int | null`, got `str`", "a whole number"),
-        ("`bool`, got `str`", "true or false"),
-    ):
-        text = text.replace(types, words)
-    return text[:1].lower() + text[1:]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from headrace.adapters.installed_schema import find_name_fault
 from headrace.adapters.postgres_url import PostgresAddress, parse_postgres_url
 from headrace.adapters.redis_url import RedisAddress, parse_redis_url
 from headrace.adapters.server_urls import ServerUrlError, read_password
@@ -35,6 +36,18 @@ def provider_variable(name: str, field: str) -> str:
     return f"{_PREFIX}PROVIDER_{name}_{field}".upper()
 
 
+def explain_fault(text: str) -> str:
+    """Return msgspec's message without the names of Python types."""
+    for types, words in (
+        ("`float`, got `str`", "a number"),
+        ("`int`, got `str`", "a whole number"),
+        ("`int | null`, got `str`", "a whole number"),
+        ("`bool`, got `str`", "true or false"),
+    ):
+        text = text.replace(types, words)
+    return text[:1].lower() + text[1:]
+
+
 def check_settings(settings: "Settings") -> None:
     """Check that the values are valid and fit together.
 
@@ -44,6 +57,7 @@ def check_settings(settings: "Settings") -> None:
     _check_server("database", settings.database_url, settings.database_password_file, parse_postgres_url)
     _check_server("redis", settings.redis_url, settings.redis_password_file, parse_redis_url)
     _check_names(settings)
+    _check_schema(settings.database_schema)
     _check_files_host(settings)
     _check_auth(settings)
     _check_sign_in(settings)
@@ -93,6 +107,11 @@ def _check_names(settings: "Settings") -> None:
         for name in names:
             if not pattern.fullmatch(name):
                 raise SettingsError(f"{_PREFIX}{field.upper()}: {name!r} is not {kind}")
+
+
+def _check_schema(name: str | None) -> None:
+    if name is not None and (fault := find_name_fault(name)) is not None:
+        raise SettingsError(f"{_PREFIX}DATABASE_SCHEMA: {fault}")
 
 
 def _check_files_host(settings: "Settings") -> None:

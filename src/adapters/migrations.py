@@ -12,6 +12,7 @@ from sqlalchemy import MetaData
 from sqlalchemy.exc import DBAPIError
 
 from headrace.adapters.engine import create_engine
+from headrace.adapters.installed_schema import DEFAULT_SCHEMA
 from headrace.adapters.postgres_connector import PostgresConnector
 from headrace.adapters.postgres_url import PostgresAddress, as_postgres_address
 from headrace.adapters.revisions import MIGRATIONS
@@ -43,19 +44,24 @@ class AlembicCommands:
     """Alembic's commands for one database."""
 
     def __init__(self, address: PostgresAddress | str) -> None:
-        connector = PostgresConnector(as_postgres_address(address), _SESSION, answer_seconds=None)
+        parsed = as_postgres_address(address)
+        connector = PostgresConnector(parsed, _SESSION, answer_seconds=None)
         self._config = Config(MIGRATIONS / "alembic.ini")
         # The parser of the file takes a single % for the start of a reference.
         self._config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
         # `env.py` runs the migrations on it.
         self._config.attributes["engine"] = create_engine(connector.connect)
+        # A schema of a path in the URL is its owner's to create.
+        is_path_given = parsed.schema is None and "search_path" in parsed.session
+        self._config.attributes["schema"] = None if is_path_given else parsed.schema or DEFAULT_SCHEMA
+        self._config.attributes["is_schema_set"] = parsed.schema is not None
 
     def upgrade(self, revision: str = "head") -> None:
         """Upgrade the database to *revision*, in one transaction."""
         command.upgrade(self._config, revision)
 
     def downgrade(self, revision: str) -> None:
-        """Downgrade the database to *revision*; `base` removes the schema."""
+        """Downgrade the database to *revision*; `base` removes the tables."""
         command.downgrade(self._config, revision)
 
     def check(self, models: MetaData) -> None:

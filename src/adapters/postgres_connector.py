@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 import asyncpg
 import structlog
 
+from headrace.adapters.installed_schema import quote_identifier, search_path_query
 from headrace.adapters.postgres_url import PostgresAddress
 from headrace.adapters.server_urls import ENDED_HANDSHAKES, read_password
 from headrace.domain.database import DatabaseAwayError, DatabaseMisconfiguredError
@@ -22,7 +23,9 @@ CONNECT_SECONDS: Final = 5.0
 _MIN_HOST_SECONDS: Final = 0.5
 # PostgreSQL takes a parameter with a point for that of an extension. A pooler does not pass it on.
 _MARK: Final = "headrace.session"
-_READ_MARK: Final = f"SELECT current_setting('{_MARK}', true) = 'own' AS is_own"
+_HAS_MARK: Final = f"pg_catalog.current_setting('{_MARK}', true) = 'own'"
+# Behind a pooler this would change the sessions of others.
+_SET_PATH: Final = f"CASE WHEN {_HAS_MARK} THEN pg_catalog.set_config('search_path', {{path}}, false) END"
 _REFUSED_PARAMETER: Final = "startup parameter"
 _POOLER_REFUSALS: Final = ("authentication failed", "does not exist", "no such user", "no such database")
 _STATEMENT_MODE: Final = "statement pooling mode"
@@ -102,6 +105,11 @@ class PostgresConnector:
         """*session*: the parameters of each session · *answer_seconds*: the limit of each statement."""
         self._address = address
         self._session = {**session, **address.session}
+        self._path_query: str | None = None
+        if address.schema is not None:
+            self._session["search_path"] = quote_identifier(address.schema)
+        else:
+            self._path_query = search_path_query(is_path_given="search_path" in address.session)
         self._answer_seconds = answer_seconds
         self._hosts: Sequence[tuple[str, int | None]] = address.hosts or (("", None),)
         # A silent host must leave time for the others before the caller gives up.
@@ -145,6 +153,10 @@ class PostgresConnector:
         connection: PooledConnection = await self._open(place, target, allowed, PooledConnection)
         others = {name: value for name, value in self._session.items() if name not in allowed}
         connection.set_in_transactions(others)
+        if self._path_query is not None:
+            others["search_path"] = await _fetch_value(connection, f"SELECT {self._path_query}")
+            connection.set_in_transactions(others)
+            self._keep_path(others["search_path"])
         return connection
 
     async def _open_own(self, place: int, target: str | None) -> asyncpg.Connection | None:
@@ -157,13 +169,32 @@ class PostgresConnector:
                 raise
             reason = str(error)
         else:
-            if await _has_mark(connection):
+            if await self._has_mark(connection):
                 return connection
             connection.terminate()
             reason = "it ignores the parameters of the session"
         _log.info("postgresql_has_a_pooler", reason=reason)
         self._has_pooler = True
         return None
+
+    async def _has_mark(self, connection: asyncpg.Connection) -> bool:
+        """Return whether the session is our own; its search path becomes that of the installation."""
+        set_path = "" if self._path_query is None else f", {_SET_PATH.format(path=self._path_query)}"
+        try:
+            # Without a name: a pooler may hand on statements of others.
+            statement = await connection.prepare(f"SELECT {_HAS_MARK}{set_path}", name="")
+            ((has_mark, *path),) = await statement.fetch()
+        except BaseException:
+            connection.terminate()
+            raise
+        if has_mark and path:
+            self._keep_path(*path)
+        return bool(has_mark)
+
+    def _keep_path(self, path: str) -> None:
+        """Give *path* to later sessions, so that they do not look for it: that takes milliseconds."""
+        self._session["search_path"] = path
+        self._path_query = None
 
     async def _open(
         self, place: int, target: str | None, session: dict[str, str], kind: type[asyncpg.Connection]
@@ -220,14 +251,13 @@ class PostgresConnector:
         return context
 
 
-async def _has_mark(connection: asyncpg.Connection) -> bool:
+async def _fetch_value(connection: asyncpg.Connection, statement: str) -> Any:
     try:
-        # Without a name: a pooler may hand on statements of others.
-        statement = await connection.prepare(_READ_MARK, name="")
-        return bool(await statement.fetchval())
+        (row,) = await connection.fetch(statement)
     except BaseException:
         connection.terminate()
         raise
+    return row[0]
 
 
 def _refusal(reason: str) -> DatabaseMisconfiguredError:

@@ -46,14 +46,15 @@ _CHOICES: Final = {
     "sslsni": ("1",),
 }
 _KNOWN: Final = frozenset((*_DRIVER, *_PLACE, *_SESSION, *_CHOICES, "connect_timeout"))
+_SCHEMA_HINT: Final = "set HEADRACE_DATABASE_SCHEMA, or write options=-c%20search_path%3DNAME"
 _HINTS: Final = {
     "channel_binding": (
         "the driver has no channel binding; remove the parameter, and use sslmode=verify-full"
         " with sslrootcert=system"
     ),
     "ssl": "write sslmode=require or sslmode=verify-full",
-    "schema": "write options=-c%20search_path%3DNAME",
-    "search_path": "write options=-c%20search_path%3DNAME",
+    "schema": _SCHEMA_HINT,
+    "search_path": _SCHEMA_HINT,
 }
 SYSTEM_CERTIFICATES: Final = "system"
 _SETTING: Final = re.compile(r"(-c|--)([A-Za-z_][A-Za-z0-9_.]*)=(.*)", re.DOTALL)
@@ -74,7 +75,7 @@ class PostgresAddress(Struct, frozen=True):
     """Where PostgreSQL is and how to log in. What is None or empty, asyncpg takes from libpq's variables.
 
     *session*: parameters of each session · *driver_url*: TLS and such, as asyncpg reads it · *has_pooler*:
-    the URL says that PgBouncer stands between.
+    the URL says that PgBouncer stands between · *schema*: that of the setting, if there is one.
     """
 
     hosts: tuple[tuple[str, int | None], ...]
@@ -91,14 +92,17 @@ class PostgresAddress(Struct, frozen=True):
     files: dict[str, str]
     secrets: tuple[str, ...]
     password_file: Path | None = None
+    schema: str | None = None
 
     def __repr__(self) -> str:
         """Return a text without the password."""
         return f"PostgresAddress(hosts={self.hosts!r}, database={self.database!r})"
 
 
-def parse_postgres_url(url: str, password_file: Path | None = None) -> PostgresAddress:
-    """Read *url*. *password_file* holds the password if the URL has none.
+def parse_postgres_url(
+    url: str, password_file: Path | None = None, schema: str | None = None
+) -> PostgresAddress:
+    """Read *url*. *password_file* holds the password if the URL has none; *schema* is stronger than a path.
 
     Raises:
         ServerUrlError: it is not a URL of PostgreSQL, or has a parameter that is not supported.
@@ -136,6 +140,7 @@ def parse_postgres_url(url: str, password_file: Path | None = None) -> PostgresA
         },
         secrets=tuple(dict.fromkeys(secret for secret in secrets if secret)),
         password_file=password_file,
+        schema=schema,
     )
 
 

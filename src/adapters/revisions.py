@@ -7,6 +7,7 @@ from typing import Final
 
 from asyncpg import UndefinedTableError
 
+from headrace.adapters.installed_schema import require_usable_schema
 from headrace.domain.database import Database
 
 _REVISION: Final = re.compile(r'^revision = "(?P<name>[^"]+)"$', re.MULTILINE)
@@ -44,9 +45,14 @@ def known_revisions() -> tuple[str, ...]:
 
 
 async def current_revision(database: Database) -> str | None:
-    """Return the current revision of *database*; None before the first migration."""
+    """Return the current revision of *database*; None before the first migration.
+
+    Raises:
+        DatabaseMisconfiguredError: the role may not use the schema.
+    """
     try:
         rows = await database.fetch("SELECT version_num FROM alembic_version")
     except UndefinedTableError:
+        await require_usable_schema(database)
         return None
     return str(rows[0]["version_num"]) if rows else None

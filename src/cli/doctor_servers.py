@@ -4,6 +4,7 @@ import asyncpg
 
 from headrace.adapters.database import StatementPool
 from headrace.adapters.database_errors import trouble_of_check
+from headrace.adapters.installed_schema import fetch_schema_name, require_usable_schema
 from headrace.adapters.probes import find_database_trouble, find_redis_trouble
 from headrace.adapters.readiness import check_readiness
 from headrace.adapters.redis_checks import RedisRefusedError, require_usable
@@ -36,6 +37,8 @@ async def check_database(settings: Settings) -> list[Finding]:
         if (trouble := await find_database_trouble(pool)) is not None:
             return [Finding("PostgreSQL", False, _describe("HEADRACE_DATABASE_URL", trouble))]
         row = (await pool.fetch("SELECT current_setting('server_version') AS version"))[0]
+        schema = await fetch_schema_name(pool)
+        await require_usable_schema(pool)
         readiness = await check_readiness(pool, None)
         is_current = not readiness.missing
         upkeep = await check_upkeep(pool, settings) if is_current else []
@@ -48,10 +51,10 @@ async def check_database(settings: Settings) -> list[Finding]:
         await pool.close()
     findings = [Finding("PostgreSQL", True, f"{row['version']} answers at HEADRACE_DATABASE_URL")]
     if is_current:
-        findings.append(Finding("PostgreSQL", True, "this release can work with the schema"))
+        findings.append(Finding("PostgreSQL", True, f"this release can work with the schema {schema}"))
     else:
         fault = readiness.schema_fault or "it takes too long to answer"
-        findings.append(Finding("PostgreSQL", False, str(fault)))
+        findings.append(Finding("PostgreSQL", False, f"schema {schema}: {fault}"))
     return [*findings, *upkeep]
 
 

@@ -1,4 +1,4 @@
-"""The checks of `doctor` that read tables: chores that fail, stray events, pipelines that workers refuse."""
+"""The checks of `doctor` that read tables: failing chores, partitions, stray events, refused pipelines."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -9,24 +9,29 @@ from headrace.domain.chores.repository import ChoreRepository, FailingChore
 from headrace.domain.database import Database
 from headrace.domain.errors import HeadraceError
 from headrace.domain.events.partition_mover import MAX_MOVED_ROWS
-from headrace.domain.events.partitions import stray_id_limit
+from headrace.domain.events.partitions import missing_partitions, months_from, stray_id_limit
 from headrace.domain.pipelines.loading import load_all
 from headrace.domain.pipelines.registry import Registrar
 from headrace.settings import Settings
 
 _MAX_COUNT: Final = 100_000
+# This month and the next: workers create them months ahead.
+_DUE_MONTHS: Final = 2
 _COUNT_STRAYS: Final = """
 SELECT count(*)::int AS strays FROM (SELECT 1 FROM job_changes_rest WHERE job_id < $2 LIMIT $1) AS found
 """
 
 
 async def check_upkeep(database: Database, settings: Settings) -> list[Finding]:
-    """Return a finding for each failing chore, for stray events, and for each pipeline that is refused."""
+    """Return a finding for each failing chore, due partition and refused pipeline, and for stray events."""
     failing = await ChoreRepository(database).fetch_failing()
-    limit = stray_id_limit(datetime.now(UTC))
+    now = datetime.now(UTC)
+    due = await missing_partitions(database, months_from(now, _DUE_MONTHS))
+    limit = stray_id_limit(now)
     strays = (await database.fetch(_COUNT_STRAYS, _MAX_COUNT, limit))[0]["strays"]
     return [
         *_chore_findings(failing),
+        *_partition_findings(due),
         *_stray_findings(strays),
         *await _refusals(database, settings),
     ]
@@ -43,6 +48,13 @@ def _chore_findings(failing: Sequence[FailingChore]) -> Iterator[Finding]:
             f" {chore.error}"
         )
         yield Finding("chores", False, text)
+
+
+def _partition_findings(due: Sequence[datetime]) -> Iterator[Finding]:
+    if due:
+        names = ", ".join(f"{month:%Y-%m}" for month in due)
+        text = f"no partition for {names}: a worker creates it within the hour, `headrace migrate` at once"
+        yield Finding("events", False, text)
 
 
 def _stray_findings(strays: int) -> Iterator[Finding]:

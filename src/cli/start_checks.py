@@ -22,7 +22,7 @@ def check_start(settings: Settings, host: str, *, is_restart: bool = False) -> N
     Raises:
         RemoteRefusedError: *host* is not a loopback address, in local mode.
         RedisRefusedError: Redis cannot be used.
-        DatabaseRefusedError: PostgreSQL refuses the login.
+        DatabaseRefusedError: PostgreSQL refuses the login, or a right is missing.
         SchemaBehindError, SchemaAheadError: this release cannot work with the schema.
     """
     refuse_remote(host, settings)
@@ -42,8 +42,6 @@ async def _check_servers(settings: Settings, *, is_restart: bool) -> None:
             contextlib.suppress(*TRANSIENT),
             contextlib.nullcontext() if is_restart else translate_refusals(),
         ):
-            await pool.fetch("SELECT 1")
-        with contextlib.suppress(*TRANSIENT):
             await require_schema(pool)
     finally:
         await pool.close()

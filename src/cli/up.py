@@ -10,7 +10,7 @@ from rich.console import Console
 
 from headrace.adapters.database import StatementPool
 from headrace.adapters.logs import configure_logging
-from headrace.adapters.postgres_url import PostgresAddress, as_postgres_address
+from headrace.adapters.postgres_url import PostgresAddress, parse_postgres_url
 from headrace.adapters.servers import Servers, run_servers
 from headrace.adapters.temporary_folders import remove_abandoned_folders
 from headrace.api.auth.local_mode import refuse_remote
@@ -79,7 +79,10 @@ def _prepare(spec: ServiceSpec, servers: Servers) -> None:
 
 
 def _database(spec: ServiceSpec, servers: Servers) -> PostgresAddress:
-    return as_postgres_address(servers.database_url) if servers.database_url else spec.settings.database
+    settings = spec.settings
+    if servers.database_url:
+        return parse_postgres_url(servers.database_url, schema=settings.database_schema)
+    return settings.database
 
 
 async def _run_service(spec: ServiceSpec, servers: Servers, interrupts: Interrupts, screen: UpScreen) -> None:

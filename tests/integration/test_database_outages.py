@@ -41,11 +41,11 @@ async def module_settings(
     module_database_url: str,
     owner: asyncpg.Connection,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Settings:
+) -> AsyncIterator[Settings]:
     """Settings of a service whose role is no superuser, but has the rights of the owner."""
     parts = urlsplit(module_database_url)
     await owner.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}' IN ROLE {parts.username}")
-    return Settings(
+    yield Settings(
         database_url=f"postgresql://{ROLE}:{PASSWORD}@{parts.hostname}:{parts.port}{parts.path}",
         redis_url=str(servers.redis_url),
         data_dir=tmp_path_factory.mktemp("service"),
@@ -53,6 +53,8 @@ async def module_settings(
         lease_seconds=60,
         worker_processes=1,
     )
+    await owner.execute(f"DROP OWNED BY {ROLE}")
+    await owner.execute(f"DROP ROLE {ROLE}")
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def run_in_thread(call: Any, *arguments: Any) -> Any:
 
 
 async def tables(database: StatementPool) -> set[str]:
-    rows = await database.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    rows = await database.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'headrace'")
     return {row["tablename"] for row in rows}
 
 
@@ -128,7 +128,7 @@ async def test_every_foreign_key_has_an_index(database: StatementPool) -> None:
 async def test_every_constraint_is_named_after_its_kind_and_table(database: StatementPool) -> None:
     rows = await database.fetch("""
         SELECT conrelid::regclass::text AS of, conname AS name FROM pg_constraint
-        WHERE contype IN ('c', 'f', 'p', 'u') AND connamespace = 'public'::regnamespace
+        WHERE contype IN ('c', 'f', 'p', 'u') AND connamespace = 'headrace'::regnamespace
           AND conislocal AND conparentid = 0 AND conrelid <> 'alembic_version'::regclass
           AND conname !~ ('^(ck|fk|pk|uq)_' || conrelid::regclass)
     """)

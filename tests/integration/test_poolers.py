@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from headrace.adapters.database import StatementPool
 from headrace.adapters.engine import build_engine
 from headrace.adapters.migrations import AlembicCommands
+from headrace.adapters.postgres_url import parse_postgres_url
 from headrace.cli.migrate import bring_up_to_date
 from headrace.domain.database import DatabaseMisconfiguredError, DatabaseTimeoutError
 from headrace.settings import Settings
@@ -34,7 +35,7 @@ LIMITS = """
 SELECT concat_ws(' ', current_setting('statement_timeout'), current_setting('enable_seqscan'),
     current_setting('idle_in_transaction_session_timeout'), current_setting('application_name')) AS limits
 """
-
+PATH = "SELECT current_setting('search_path') AS path"
 TRANSACTIONS = """
 SELECT count(*) AS others FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
@@ -75,6 +76,28 @@ async def test_limits_hold_in_every_statement_and_transaction(pooled_url: str) -
 
     assert {rows[0]["limits"] for rows in by_pool} == {"20s off 5s headrace"}
     assert set(by_engine) == {"20s off 5s headrace"}
+
+
+async def test_each_transaction_uses_the_schema_of_its_installation(pooled_url: str) -> None:
+    other = parse_postgres_url(pooled_url, schema="Jobs-2")
+    pools = [await StatementPool.open(address, size=3) for address in (pooled_url, other)]
+    engines = [build_engine(address) for address in (pooled_url, other)]
+
+    rows = await asyncio.gather(*(pools[number % 2].fetch(PATH) for number in range(20)))
+    by_engine = []
+    for engine in engines:
+        async with engine.connect() as connection:
+            by_engine.append((await connection.execute(text(PATH))).scalar_one())
+    for number in (0, 1):
+        await engines[number].dispose()
+        await pools[number].close()
+    stranger = await asyncpg.connect(pooled_url, statement_cache_size=0)
+    path_of_others = await stranger.fetchval(PATH)
+    await stranger.close()
+
+    assert [row["path"] for (row,) in rows] == ['"headrace"', '"Jobs-2"'] * 10
+    assert by_engine == ['"headrace"', '"Jobs-2"']
+    assert path_of_others == '"$user", public'
 
 
 async def test_no_prepared_statement_of_another_is_used(pooled_url: str) -> None:

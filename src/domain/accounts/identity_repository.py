@@ -33,7 +33,8 @@ class IdentityRepository:
 
     async def lock(self, provider: str, subject: str) -> None:
         """Make other sign-ins of the same identity wait until this transaction ends."""
-        key = func.hashtextextended(f"identity {provider} {subject}", 0)
+        identity = func.concat(func.current_schema(), f" identity {provider} {subject}")
+        key = func.hashtextextended(identity, 0)
         await self._session.execute(select(func.pg_advisory_xact_lock(key)))
 
     async def fetch(self, provider: str, subject: str) -> tuple[Identity, User] | None:

@@ -18,7 +18,7 @@ SELECT 1 FROM job_changes_rest WHERE job_id >= $1 AND job_id < $2 OFFSET $3 LIMI
 _CREATE_DETACHED: Final = """
 DO $$ BEGIN
     PERFORM set_config('lock_timeout', '3s', true);
-    PERFORM pg_advisory_xact_lock(hashtext('headrace: {name}'));
+    PERFORM pg_advisory_xact_lock(hashtext('headrace: ' || current_schema() || '.{name}'));
     CREATE TABLE IF NOT EXISTS {name} (
         LIKE job_changes INCLUDING ALL,
         CONSTRAINT {name}_range CHECK (job_id >= '{low}' AND job_id < '{high}')

@@ -1,6 +1,6 @@
 """Creates the monthly partitions of the event log: ahead of time, and for events in the default one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
@@ -38,6 +38,16 @@ def stray_id_limit(now: datetime) -> UUID:
     return lowest_id_at(datetime(now.year + _MAX_YEARS_AHEAD, 1, 1, tzinfo=UTC))
 
 
+async def missing_partitions(database: Database, months: Iterable[datetime]) -> list[datetime]:
+    """Return those of *months* that have no partition."""
+    existing = {row["relname"] for row in await database.fetch(_PARTITIONS)}
+    return [month for month in dict.fromkeys(months) if _name_of(month) not in existing]
+
+
+def _name_of(month: datetime) -> str:
+    return f"job_changes_{month:%Y_%m}"
+
+
 async def create_partitions(database: Database, now: datetime, *, max_rows: int | None = None) -> None:
     """Create the missing partitions of this month, the next three, and all months of stray events.
 
@@ -48,18 +58,13 @@ async def create_partitions(database: Database, now: datetime, *, max_rows: int 
     Raises:
         Exception: the first failure, when the other months are done.
     """
-    rows = await database.fetch(_PARTITIONS)
-    existing = {row["relname"] for row in rows}
     mover = PartitionMover(database, max_rows=max_rows)
     months = [*months_from(now, _MONTHS_AHEAD + 1), *await _stray_months(database, now)]
     failures: list[Exception] = []
-    for start in dict.fromkeys(months):
-        name = f"job_changes_{start:%Y_%m}"
-        if name in existing:
-            continue
+    for start in await missing_partitions(database, months):
         _, end = months_from(start, 2)
         try:
-            await mover.move(name, lowest_id_at(start), lowest_id_at(end))
+            await mover.move(_name_of(start), lowest_id_at(start), lowest_id_at(end))
         except DatabaseAwayError:
             raise
         except Exception as error:  # noqa: BLE001  (raised when the other months are done)
