@@ -161,6 +161,8 @@ class PostgresConnector:
 
     async def _open_own(self, place: int, target: str | None) -> asyncpg.Connection | None:
         """Open a connection to a session of its own; None if a pooler stands between."""
+        # Another connection may find the path meanwhile, but this session begins without it.
+        path_query = self._path_query
         try:
             session = {**self._session, _MARK: "own"}
             connection: asyncpg.Connection = await self._open(place, target, session, asyncpg.Connection)
@@ -169,7 +171,7 @@ class PostgresConnector:
                 raise
             reason = str(error)
         else:
-            if await self._has_mark(connection):
+            if await self._has_mark(connection, path_query):
                 return connection
             connection.terminate()
             reason = "it ignores the parameters of the session"
@@ -177,9 +179,9 @@ class PostgresConnector:
         self._has_pooler = True
         return None
 
-    async def _has_mark(self, connection: asyncpg.Connection) -> bool:
-        """Return whether the session is our own; its search path becomes that of the installation."""
-        set_path = "" if self._path_query is None else f", {_SET_PATH.format(path=self._path_query)}"
+    async def _has_mark(self, connection: asyncpg.Connection, path_query: str | None) -> bool:
+        """Return whether the session is our own; its search path becomes what *path_query* finds."""
+        set_path = "" if path_query is None else f", {_SET_PATH.format(path=path_query)}"
         try:
             # Without a name: a pooler may hand on statements of others.
             statement = await connection.prepare(f"SELECT {_HAS_MARK}{set_path}", name="")

@@ -16,6 +16,7 @@ from headrace.adapters.database import StatementPool
 from headrace.adapters.engine import build_engine
 from headrace.adapters.installed_schema import fetch_schema_name
 from headrace.adapters.migrations import AlembicCommands
+from headrace.adapters.postgres_connector import PostgresConnector
 from headrace.adapters.postgres_url import PostgresAddress, parse_postgres_url
 from headrace.adapters.readiness import check_readiness
 from headrace.adapters.servers import Servers
@@ -126,6 +127,34 @@ async def test_two_installations_live_beside_an_application_in_one_database(
         assert set(METADATA.tables) < await tables_in(empty_url, schema)
         assert any(finding.text == f"this release can work with the schema {schema}" for finding in findings)
     assert [finding for finding in findings if not finding.ok] == []
+
+
+async def test_a_connection_that_opens_while_another_finds_the_schema_uses_it(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await migrate(empty_url)
+    connector = PostgresConnector(parse_postgres_url(empty_url), {}, answer_seconds=PATIENCE_SECONDS)
+    opened, found = asyncio.Event(), asyncio.Event()
+    open_at_once = connector._open
+
+    async def open_and_wait(*arguments: Any) -> Any:
+        connection = await open_at_once(*arguments)
+        if not opened.is_set():
+            opened.set()
+            await found.wait()
+        return connection
+
+    monkeypatch.setattr(connector, "_open", open_and_wait)
+    first = asyncio.create_task(connector.connect())
+    await opened.wait()
+    connections = [await connector.connect()]
+    found.set()
+    connections.append(await first)
+    names = [await connection.fetchval("SELECT current_schema()") for connection in connections]
+    for connection in connections:
+        await connection.close()
+
+    assert names == ["headrace", "headrace"]
 
 
 async def test_what_exists_stays_where_it_is(empty_url: str, servers: Servers) -> None:

@@ -5,7 +5,7 @@ schema of a pipeline's parameters. They run with the rights of the role that mig
 them until that is granted. What such a transaction holds until it ends is in tables that no request of the
 API waits for: see `docs/decisions/0051-jobs-in-the-callers-transaction.md`.
 
-Revision ID: 0016
+Revision ID: 0015
 Revises: 0014
 """
 
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0016"
+revision = "0015"
 down_revision = "0014"
 branch_labels = None
 depends_on = None
