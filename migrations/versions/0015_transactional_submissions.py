@@ -38,9 +38,13 @@ BEGIN
     END IF;
     RETURN (store_submission(
         'submit',
-        jsonb_build_array(options - ARRAY['owner', 'idempotency_key']
-                          || jsonb_build_object('pipeline', pipeline, 'params', params)),
-        jsonb_build_object('owner', options -> 'owner', 'idempotency_key', options -> 'idempotency_key')
+        pg_catalog.jsonb_build_array(
+            options - ARRAY['owner', 'idempotency_key']
+            || pg_catalog.jsonb_build_object('pipeline', pipeline, 'params', params)
+        ),
+        pg_catalog.jsonb_build_object(
+            'owner', options -> 'owner', 'idempotency_key', options -> 'idempotency_key'
+        )
     ))[1];
 END $$
 """
@@ -54,7 +58,8 @@ END $$
 _SCHEMA = f"""
 CREATE FUNCTION pipeline_schema(pipeline text, version integer DEFAULT NULL) RETURNS jsonb
 LANGUAGE sql STABLE {_DEFINER} AS $$
-    SELECT jsonb_build_object('version', p.version, 'params_schema', p.params_schema) FROM pipelines p
+    SELECT pg_catalog.jsonb_build_object('version', p.version, 'params_schema', p.params_schema)
+    FROM pipelines p
     WHERE p.name = $1 AND ($2 IS NULL OR p.version = $2) AND p.removed_at IS NULL
     ORDER BY p.version DESC LIMIT 1
 $$
@@ -141,9 +146,15 @@ BEGIN
             '$: the options are owner, and idempotency_key with 1 to 128 characters');
     END IF;
 
-    SELECT u.id INTO owner FROM users u WHERE u.username = coalesce(owner_name, 'dev');
-    IF owner IS NULL AND owner_name ~ '^[0-9a-fA-F]{{8}}(-[0-9a-fA-F]{{4}}){{3}}-[0-9a-fA-F]{{12}}$' THEN
+    -- Ids come first: anybody may choose a name that looks like the id of somebody else.
+    IF owner_name ~ '^[0-9a-fA-F]{{8}}(-[0-9a-fA-F]{{4}}){{3}}-[0-9a-fA-F]{{12}}$' THEN
         SELECT u.id INTO owner FROM users u WHERE u.id = owner_name::uuid;
+    ELSIF owner_name IS NOT NULL THEN
+        SELECT u.id INTO owner FROM users u WHERE u.username = owner_name;
+    ELSE
+        -- The local user, not one who signs in with that name.
+        SELECT u.id INTO owner FROM users u
+        WHERE u.username = 'dev' AND NOT EXISTS (SELECT FROM identities i WHERE i.user_id = u.id);
     END IF;
     IF owner IS NULL AND owner_name IS NULL AND NOT EXISTS (SELECT FROM users) THEN
         -- The local user, whom the API creates at its first request.
@@ -152,7 +163,8 @@ BEGIN
         RETURNING users.id INTO owner;
     ELSIF owner IS NULL THEN
         PERFORM refuse_submission(404, 'user_not_found',
-            coalesce(format('$.owner: there is no user %L', owner_name), '$.owner: name the jobs'' user'));
+            CASE WHEN owner_name IS NULL THEN '$.owner: name the jobs'' user'
+                 ELSE pg_catalog.format('$.owner: there is no user %L', owner_name) END);
     END IF;
 
     -- Ids of version 7, a microsecond apart, so that their order is that of the jobs.
@@ -177,7 +189,7 @@ BEGIN
             WHERE k.owner_id = owner AND k.key = new_key;
             IF earlier.request_digest IS DISTINCT FROM digest THEN
                 PERFORM refuse_submission(409, 'idempotency_conflict',
-                    format('the idempotency key %L was used with another submission', new_key));
+                    pg_catalog.format('the idempotency key %L was used with another submission', new_key));
             ELSIF NOT EXISTS (SELECT FROM jobs j WHERE j.id = ANY(earlier.job_ids)) THEN
                 PERFORM refuse_submission(410, 'job_deleted', 'the jobs of this key were deleted');
             END IF;
@@ -191,10 +203,10 @@ BEGIN
         SELECT count(*) FILTER (WHERE j.state = 'queued') AS queued, count(*) AS total INTO unfinished
         FROM jobs j WHERE j.owner_id = owner AND j.state IN ('queued', 'running');
         IF quota.queued_jobs > 0 AND unfinished.queued + cardinality(ids) > quota.queued_jobs THEN
-            PERFORM refuse_submission(429, 'quota_exceeded', format(
+            PERFORM refuse_submission(429, 'quota_exceeded', pg_catalog.format(
                 'a user has at most %s jobs queued; %s are in use', quota.queued_jobs, unfinished.queued));
         ELSIF quota.running_jobs > 0 AND unfinished.total + cardinality(ids) > quota.running_jobs THEN
-            PERFORM refuse_submission(429, 'quota_exceeded', format(
+            PERFORM refuse_submission(429, 'quota_exceeded', pg_catalog.format(
                 'a user has at most %s jobs queued or running; %s are in use',
                 quota.running_jobs, unfinished.total));
         END IF;
@@ -249,7 +261,8 @@ BEGIN
             CASE WHEN r.name ~ '^[a-z][a-z0-9_]{{0,63}}$' THEN 'pipeline_unknown'
                  ELSE 'validation_failed' END,
             CASE WHEN r.version IS NULL THEN '.pipeline' ELSE '.version' END,
-            format('there is no pipeline %L', r.name) || coalesce(format(' version %s', r.version), '')
+            pg_catalog.format('there is no pipeline %L', r.name)
+            || coalesce(' version ' || r.version::text, '')
         ]) AS fault
         FROM resolved r WHERE r.served_version IS NULL ORDER BY r.n LIMIT 1
     ), links AS (
@@ -264,8 +277,8 @@ BEGIN
            (SELECT array_agg(name) FROM links) AS tag_names
     INTO stored;
     IF stored.fault IS NOT NULL THEN
-        PERFORM refuse_submission(422, stored.fault[1], concat(
-            CASE call WHEN 'submit' THEN '$' ELSE format('$.jobs[%s]', stored.place - 1) END,
+        PERFORM refuse_submission(422, stored.fault[1], pg_catalog.concat(
+            CASE call WHEN 'submit' THEN '$' ELSE pg_catalog.format('$.jobs[%s]', stored.place - 1) END,
             stored.fault[2], ': ', stored.fault[3]));
     END IF;
     IF stored.tag_names IS NOT NULL THEN

@@ -228,6 +228,31 @@ async def test_the_owner_must_be_named_if_there_is_no_local_user(
     assert refusal(caught) == ("JH404", "user_not_found")
 
 
+async def test_a_name_like_the_id_of_another_user_or_like_the_local_user_gets_no_jobs(
+    api: Api, database: StatementPool, database_url: str
+) -> None:
+    me = (await api.http.get("/api/v1/me")).json()["id"]
+    await database.fetch(
+        "INSERT INTO users (id, username, is_admin, created_at, updated_at)"
+        " VALUES (gen_random_uuid(), $1, false, now(), now())",
+        me,
+    )
+
+    async with connected(database_url) as connection:
+        job_id = await submit(connection, "noop", owner=me)
+        # As if the user had signed in with the name of the local user.
+        await database.fetch(
+            "INSERT INTO identities (id, user_id, provider, subject, created_at, updated_at)"
+            " VALUES (gen_random_uuid(), $1, 'tone3000', '1', now(), now())",
+            UUID(me),
+        )
+        with pytest.raises(asyncpg.PostgresError) as caught:
+            await submit(connection, "noop")
+
+    assert (await api.job(str(job_id)))["owner_id"] == me
+    assert refusal(caught) == ("JH404", "user_not_found")
+
+
 async def test_params_that_do_not_fit_fail_the_job(service: Api, database_url: str) -> None:
     async with connected(database_url) as connection:
         job_id = await submit(connection, "ticks", {"count": "many"})

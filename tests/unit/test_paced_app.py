@@ -4,10 +4,12 @@ import asyncio
 import gc
 import weakref
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 import pytest
 
+from headrace.adapters.fair_turns import CALLER
 from headrace.api.server.paced_app import AsgiApp, PacedApp, RequestEndedError
 from headrace.api.server.turns import TurnBudget, Turns
 
@@ -62,6 +64,18 @@ async def test_in_each_turn_one_request_takes_a_step_in_the_order_of_arrival() -
     assert [path for path in stand.log if path != "loop"] == ["/a", "/b", "/c"] * STEPS
     steps = "".join("." if entry == "loop" else "s" for entry in stand.log)
     assert "ss" not in steps, "two requests took a step in one turn"
+
+
+async def test_a_request_begins_without_the_user_of_the_context_in_which_it_was_parsed() -> None:
+    users = list[Any]()
+
+    async def note_user(_scope: Any, _receive: Any, _send: Any) -> None:
+        users.append(CALLER.get())
+
+    CALLER.set(uuid4())
+    await Stand(note_user).request("/a")
+
+    assert users == [None]
 
 
 async def test_a_health_check_waits_for_no_other_request() -> None:

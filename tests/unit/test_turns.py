@@ -1,6 +1,7 @@
 """The work of a turn of the event loop: its time, and the order of those who wait."""
 
 import asyncio
+from contextvars import ContextVar
 from itertools import pairwise
 
 import pytest
@@ -124,6 +125,34 @@ async def test_a_health_check_is_parsed_at_once_though_pipelined_ones_use_up_the
 
     assert turns.health.is_over()
     assert turns.may_parse_at_once(LIVE)
+
+
+async def test_requests_of_greedy_users_that_wait_do_not_keep_others_from_being_parsed() -> None:
+    clock, log = Clock(), list[str]()
+    turns = turns_of(clock)
+    turns.greedy_handling.waiting.extend(range(64))
+
+    turns.enqueue(Holding("first", 1, turns, clock, log))
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+    assert log == ["first"]
+
+
+async def test_connections_are_parsed_in_no_request_s_context() -> None:
+    clock, log = Clock(), list[str]()
+    turns = turns_of(clock)
+    user: ContextVar[str] = ContextVar("user", default="nobody")
+
+    class Noting(Holding):
+        def take_turn(self) -> None:
+            log.append(user.get())
+
+    user.set("ada")
+    turns.enqueue(Noting("first", 1, turns, clock, log))
+    await asyncio.sleep(0.001)
+
+    assert log == ["nobody"]
 
 
 async def test_nothing_is_parsed_while_many_requests_wait_to_be_handled() -> None:

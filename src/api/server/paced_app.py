@@ -37,6 +37,8 @@ class PacedApp:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
+        # A pipelined request begins in the context of the one before it.
+        CALLER.set(None)
         is_health = scope["path"] in HEALTH_PATHS
         pace = _Pace(self._turns, is_health=is_health)
         if scope["type"] == "http":

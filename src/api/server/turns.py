@@ -9,6 +9,7 @@ import time
 import types
 from collections import deque
 from collections.abc import Callable, Generator
+from contextvars import Context
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -23,9 +24,10 @@ _HEALTH_SECONDS: Final = 0.005
 _HEALTH_PARSING_SECONDS: Final = 0.002
 # While so many requests wait for their turn, the heads of others stay unread in the kernel.
 _MAX_WAITING: Final = 64
+# Requests of greedy users must not keep others from being read; they only may not fill the memory.
+_MAX_GREEDY: Final = 1_000
 # Others use the loop who have done so within that time: their requests wait for PostgreSQL in between.
 _COMPANY_SECONDS: Final = 0.05
-_MIN_REST_SECONDS: Final = 0.001
 
 
 class TurnBudget:
@@ -37,7 +39,7 @@ class TurnBudget:
         self._seconds = seconds
         self._clock = clock
         self._ends_at: float | None = None
-        self.waiting: deque[object] = deque()
+        self.waiting: deque[Any] = deque()
 
     def is_over(self) -> bool:
         """Return whether the next piece of work must wait for the next turn. The first one never must."""
@@ -84,16 +86,21 @@ class YieldingBudget(TurnBudget):
 
     @types.coroutine
     def wait(self) -> Generator[Any, None, None]:
-        ticket = object()
+        ticket = asyncio.get_running_loop().create_future()
         self.waiting.append(ticket)
         try:
-            while self.waiting[0] is not ticket or self.is_over():
-                if (rest_seconds := self._rest_seconds()) > 0:
-                    yield from asyncio.sleep(max(rest_seconds, _MIN_REST_SECONDS)).__await__()
-                else:
-                    yield
+            if self.waiting[0] is not ticket:
+                yield from ticket.__await__()
+            while self.is_over():
+                # Only the first one is awake: there may be thousands.
+                yield from asyncio.sleep(max(self._rest_seconds(), 0.0)).__await__()
         finally:
             self.waiting.remove(ticket)
+            self._wake_next()
+
+    def _wake_next(self) -> None:
+        if self.waiting and not self.waiting[0].done():
+            self.waiting[0].set_result(None)
 
     def _rest_seconds(self) -> float:
         now = self._clock()
@@ -154,12 +161,14 @@ class Turns:
             self._schedule()
 
     def _may_parse(self) -> bool:
-        waiting = len(self.handling.waiting) + len(self.greedy_handling.waiting)
-        return waiting < _MAX_WAITING and not self.parsing.is_over()
+        if len(self.handling.waiting) >= _MAX_WAITING or len(self.greedy_handling.waiting) >= _MAX_GREEDY:
+            return False
+        return not self.parsing.is_over()
 
     def _schedule(self) -> None:
         self._is_scheduled = True
-        asyncio.get_running_loop().call_soon(self._run)
+        # Not in the context of the request that has enqueued a connection: others are parsed as well.
+        asyncio.get_running_loop().call_soon(self._run, context=Context())
 
     def _run(self) -> None:
         self._is_scheduled = False

@@ -172,7 +172,9 @@ class ProcessExecutor:
             if message is None:
                 await asyncio.sleep(0)  # the next piece may be there already
                 continue
-            total = 0
+            # Others may come between the pieces, which count until they are joined.
+            if pieces.is_empty:
+                total = 0
             if isinstance(message, protocol.Done | protocol.Failed):
                 self._is_exiting = True
                 return message

@@ -39,6 +39,10 @@ class Pieces:
     def __init__(self) -> None:
         self._texts: list[str] = []
 
+    @property
+    def is_empty(self) -> bool:
+        return not self._texts
+
     def join(self, message: protocol.ToChild | protocol.ToWorker) -> Any:
         """Return *message* with the text of the pieces before it; None for a piece."""
         if isinstance(message, protocol.Piece):

@@ -112,12 +112,19 @@ def test_a_stop_between_the_pieces_of_a_reply_is_received_at_once() -> None:
     assert received == [*([None] * len(parts)), protocol.Stop(), protocol.Reply(LARGE)]
 
 
+@pytest.mark.parametrize("between", [(), (protocol.Entered(),)], ids=["alone", "with_others_between"])
 @in_virtual_time
-async def test_pieces_are_limited_together() -> None:
+async def test_pieces_are_limited_together(between: tuple[protocol.Entered, ...]) -> None:
     child, _, outcome = start_scripted()
     await child.receive()
 
-    sending = asyncio.create_task(child.send(protocol.Done("x" * (protocol.MAX_MESSAGE_BYTES + 1))))
+    async def send() -> None:
+        for _ in range(2):
+            await child.send(protocol.Piece("x" * (protocol.MAX_MESSAGE_BYTES // 2 + 1)))
+            for message in between:
+                await child.send(message)
+
+    sending = asyncio.create_task(send())
 
     with pytest.raises(OutputError) as caught:
         await outcome

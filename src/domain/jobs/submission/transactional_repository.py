@@ -13,7 +13,10 @@ WHERE (q.queued_jobs, q.running_jobs) <> (excluded.queued_jobs, excluded.running
 RETURNING q.id
 """
 _DELETE_KEYS: Final = """
-DELETE FROM transactional_keys WHERE created_at < statement_timestamp() - interval '24 hours'
+DELETE FROM transactional_keys WHERE (owner_id, key) IN (
+    SELECT owner_id, key FROM transactional_keys
+    WHERE created_at < statement_timestamp() - interval '24 hours' FOR UPDATE SKIP LOCKED
+)
 """
 # The overviews read them within seconds of the commit, which sets the time of a long transaction again.
 _DELETE_SUBMISSIONS: Final = """
