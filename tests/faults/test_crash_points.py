@@ -87,8 +87,10 @@ async def test_a_job_whose_step_kills_its_worker_resumes_at_that_step(
         kept = await assert_kept(api, database, load.accepted, ledger)
 
     (job,) = kept.values()
-    assert (job.state, job.attempt, job.lost_attempts) == ("succeeded", 2, 1)
-    assert [entry.attempt for entry in job.entries if entry.run == run] == [1, 2]
+    # On a busy machine the next worker's processes start so slowly that it hands the job back meanwhile.
+    handed_back = [event.body["reason"] for event in job.of_type("job.requeued")].count("handed_back")
+    assert (job.state, job.attempt, job.lost_attempts) == ("succeeded", 2 + handed_back, 1)
+    assert [entry.attempt for entry in job.entries if entry.run == run] == [1, job.attempt]
     assert_taken_over_in_time(kept, faulty)
 
 
