@@ -69,6 +69,7 @@ class Stand:
 async def test_a_light_user_waits_for_a_step_of_a_greedy_one_and_not_for_all_requests_before() -> None:
     stand = Stand()
     stand.turns.loads.add(MALLORY, 1.0)
+    stand.turns.handling_of(ADA)
     greedy = [stand.request(f"m{number}") for number in range(20)]
     light = stand.request("a")
 
@@ -76,6 +77,38 @@ async def test_a_light_user_waits_for_a_step_of_a_greedy_one_and_not_for_all_req
 
     assert [place for place, name in enumerate(stand.steps) if name == "a"][-1] <= 5
     assert len(stand.steps) == 63
+
+
+def test_a_greedy_user_who_is_alone_is_treated_as_all_others() -> None:
+    now = [0.0]
+    turns = Turns()
+    turns.loads = UserLoads(lambda: now[0])
+    turns.greedy_handling = YieldingBudget(0.005, lambda: now[0])
+    turns.loads.add(MALLORY, 10.0)
+
+    alone = turns.handling_of(MALLORY)
+    turns.handling_of(ADA)
+    beside = turns.handling_of(MALLORY)
+    now[0] = 1.0
+
+    assert (alone, beside) == (turns.handling, turns.greedy_handling)
+    assert turns.handling_of(MALLORY) is turns.handling
+
+
+@pytest.mark.parametrize("cancelled", [None, 3, 30])
+async def test_all_who_wait_for_a_greedy_turn_get_one_though_few_look_for_it(cancelled: int | None) -> None:
+    stand = Stand()
+    stand.turns.loads.add(MALLORY, 100.0)
+    stand.turns.handling_of(ADA)
+    greedy = [stand.request(f"m{number}") for number in range(40)]
+    await asyncio.sleep(0.005)
+    if cancelled is not None:
+        greedy[cancelled].cancel()
+
+    await asyncio.gather(*greedy, return_exceptions=True)
+
+    assert len(stand.steps) >= 39 * 3
+    assert not stand.turns.greedy_handling.waiting
 
 
 @in_virtual_time

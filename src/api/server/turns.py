@@ -26,6 +26,10 @@ _HEALTH_PARSING_SECONDS: Final = 0.002
 _MAX_WAITING: Final = 64
 # Requests of greedy users must not keep others from being read; they only may not fill the memory.
 _MAX_GREEDY: Final = 1_000
+# So many of them look in each turn whether it is theirs.
+_MAX_AWAKE: Final = 16
+# A greedy user who is alone for so long is treated as all others.
+_ALONE_SECONDS: Final = 1.0
 # Others use the loop who have done so within that time: their requests wait for PostgreSQL in between.
 _COMPANY_SECONDS: Final = 0.05
 
@@ -89,18 +93,18 @@ class YieldingBudget(TurnBudget):
         ticket = asyncio.get_running_loop().create_future()
         self.waiting.append(ticket)
         try:
-            if self.waiting[0] is not ticket:
+            if len(self.waiting) > _MAX_AWAKE:
                 yield from ticket.__await__()
-            while self.is_over():
-                # Only the first one is awake: there may be thousands.
+            while self.waiting[0] is not ticket or self.is_over():
                 yield from asyncio.sleep(max(self._rest_seconds(), 0.0)).__await__()
         finally:
             self.waiting.remove(ticket)
-            self._wake_next()
+            if len(self.waiting) >= _MAX_AWAKE and not self.waiting[_MAX_AWAKE - 1].done():
+                self.waiting[_MAX_AWAKE - 1].set_result(None)
 
-    def _wake_next(self) -> None:
-        if self.waiting and not self.waiting[0].done():
-            self.waiting[0].set_result(None)
+    def has_company(self) -> bool:
+        """Return whether others have used the loop lately."""
+        return self._clock() - self._others_at < _ALONE_SECONDS
 
     def _rest_seconds(self) -> float:
         now = self._clock()
@@ -143,9 +147,10 @@ class Turns:
         """Return the budget for the next step of a request of *user*; None: nobody is admitted yet."""
         if user is None:
             return self.handling
-        if self.loads.is_greedy(user):
+        if not self.loads.is_greedy(user):
+            self.greedy_handling.note_others()
+        elif self.greedy_handling.has_company():
             return self.greedy_handling
-        self.greedy_handling.note_others()
         return self.handling
 
     def note_step(self, user: UUID, budget: TurnBudget, seconds: float) -> None:
