@@ -10,8 +10,8 @@ from headrace.adapters.postgres_url import parse_postgres_url
 
 
 class FakeStatement:
-    async def fetchval(self) -> bool:
-        return True
+    async def fetch(self) -> list[tuple[bool, str]]:
+        return [(True, '"headrace"')]
 
 
 class FakeConnection:
