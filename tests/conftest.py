@@ -14,6 +14,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 import redis as sync_redis
+from hypothesis import HealthCheck, settings
 
 from headrace.adapters.database import StatementPool
 from headrace.adapters.gc_tuning import collect_rarely
@@ -27,6 +28,10 @@ from support.harness import Api, new_database, on_database, private_servers
 from support.shared_service import SharedService, shared_service
 
 TEMPLATE = "headrace_template"
+
+# Timings never decide a test: a busy machine may stall while an example is made or runs.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 configure_logging("info", as_json=False)
 collect_rarely()  # as the command does

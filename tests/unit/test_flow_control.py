@@ -66,7 +66,7 @@ def longest_wait(client: Client, messages_per_second: float, backlog: int, *, se
     return longest
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from([0, 20, 5000]), st.floats(5, 300), st.sampled_from([(0, 0), (1, 0), (16, 4)]))
 def test_a_client_that_reads_one_message_a_second_always_answers_pings_in_time(
     backlog: int, messages_per_second: float, queue: tuple[int, int]

@@ -9,7 +9,7 @@ from uuid import UUID, uuid5
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headrace.domain import json_decoding
@@ -70,7 +70,6 @@ def documents(draw: Any) -> tuple[Any, str]:
     return shape, raw
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])  # the first type takes seconds
 @given(documents())
 @example((Any, "[1e400]"))
 @example((dict[float, list[int | None]], '{"1e5":[1.0,null]}'))

@@ -206,7 +206,7 @@ def test_each_odd_key_of_each_type_is_refused_if_no_worker_decodes_it(kind: Any)
         check(pipeline, {key: 1}, version)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(submissions())
 def test_the_api_accepts_what_a_worker_decodes(submission: tuple[Pipeline, Any]) -> None:
     pipeline, written = submission
@@ -214,7 +214,7 @@ def test_the_api_accepts_what_a_worker_decodes(submission: tuple[Pipeline, Any])
     check(pipeline, written, next(_versions))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(TYPES)
 def test_a_refined_schema_is_valid_json_schema(typed: Typed) -> None:
     schema = Pipeline("typed", params=msgspec.defstruct("Params", [("a", typed[0])])).params_schema()

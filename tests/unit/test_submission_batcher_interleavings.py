@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.adapters.submission_batcher import SubmissionBatcher
@@ -121,7 +121,6 @@ class Crowd:
             await until_idle()
 
 
-@settings(deadline=None)
 @given(ACTS)
 @in_virtual_time
 async def test_every_caller_gets_its_own_result_and_is_stored_once(acts: list[tuple[Any, ...]]) -> None:
@@ -152,7 +151,6 @@ async def test_every_caller_gets_its_own_result_and_is_stored_once(acts: list[tu
     await cancel_and_wait([running])
 
 
-@settings(deadline=None)
 @given(ACTS, st.integers(0, 25))
 @in_virtual_time
 async def test_stopping_the_batcher_at_any_moment_leaves_no_caller_waiting(

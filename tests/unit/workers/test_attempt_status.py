@@ -3,7 +3,7 @@
 from itertools import permutations, product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.domain.jobs.attempts.changes import WriteResult
@@ -58,7 +58,6 @@ def test_listeners_are_called_when_the_attempt_must_stop() -> None:
     assert reasons == [StopReason.CANCELLED]
 
 
-@settings(deadline=None)
 @given(st.integers(0, 99), st.lists(st.integers(0, 99)))
 def test_the_head_is_that_of_the_newest_event_in_any_order_of_results(head: int, heads: list[int]) -> None:
     status = AttemptStatus(head)

@@ -172,7 +172,7 @@ def step_states(plan: Plan, *, interrupted: bool) -> list[tuple[str, StepState, 
     return [(run.key, stopped.get(run.state, run.state), run.tries, run.output) for run in plan.runs()]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(JOBS, ACTS)
 def test_every_step_run_succeeds_exactly_once_despite_failures_and_lost_workers(
     job: Job, acts: bytes
@@ -188,7 +188,7 @@ def test_every_step_run_succeeds_exactly_once_despite_failures_and_lost_workers(
     }
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(JOBS, ACTS, MOMENTS)
 def test_a_restored_plan_has_the_state_of_the_previous_plan(job: Job, acts: bytes, moment: int) -> None:
     walk = walked(job, acts[:moment])

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace import Pipeline, StepContext, step
@@ -158,7 +158,6 @@ def test_a_delay_is_a_random_part_of_its_ceiling(
     assert judge(ValueError(), 3).delay == timedelta(seconds=seconds)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 999))
 def test_a_delay_that_the_step_does_not_request_never_exceeds_its_ceiling(failures: int) -> None:
     wait = judge(ValueError(), failures, max_attempts=1000).delay

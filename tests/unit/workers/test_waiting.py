@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.workers.attempt.waiting import StopSignal, wait_first, wait_for_end
@@ -205,7 +205,6 @@ async def test_a_cancelled_waiter_does_not_cancel_its_futures() -> None:
 MOMENTS = st.none() | st.integers(min_value=1, max_value=5)
 
 
-@settings(deadline=None)
 @given(st.lists(MOMENTS, max_size=4), MOMENTS, st.integers(min_value=1, max_value=5))
 @in_virtual_time
 async def test_a_wait_ends_with_the_earliest_future_signal_or_time_limit(
