@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
+import hypothesis
 import pytest
 import redis as sync_redis
-from hypothesis import HealthCheck, settings
 
 from headrace.adapters.database import StatementPool
 from headrace.adapters.gc_tuning import collect_rarely
@@ -30,8 +30,10 @@ from support.shared_service import SharedService, shared_service
 TEMPLATE = "headrace_template"
 
 # Timings never decide a test: a busy machine may stall while an example is made or runs.
-settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("suite")
+hypothesis.settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("suite")
 
 configure_logging("info", as_json=False)
 collect_rarely()  # as the command does
