@@ -5,6 +5,7 @@ kind of work has a budget: what exceeds it waits for the next turn, behind what 
 """
 
 import asyncio
+import sys
 import time
 import types
 from collections import deque
@@ -26,8 +27,6 @@ _HEALTH_PARSING_SECONDS: Final = 0.002
 _MAX_WAITING: Final = 64
 # Requests of greedy users must not keep others from being read; they only may not fill the memory.
 _MAX_GREEDY: Final = 1_000
-# So many of them look in each turn whether it is theirs.
-_MAX_AWAKE: Final = 16
 # A greedy user who is alone for so long is treated as all others.
 _ALONE_SECONDS: Final = 1.0
 # Others use the loop who have done so within that time: their requests wait for PostgreSQL in between.
@@ -37,6 +36,8 @@ _COMPANY_SECONDS: Final = 0.05
 class TurnBudget:
     """The time that one kind of work may take in a turn of the event loop, from its first piece on."""
 
+    # So many of those who wait look in each turn whether it is theirs.
+    _max_awake = sys.maxsize
     __slots__ = ("_clock", "_ends_at", "_seconds", "waiting")
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -54,15 +55,23 @@ class TurnBudget:
         return False
 
     @types.coroutine
-    def wait(self) -> Generator[None, None, None]:
+    def wait(self) -> Generator[Any, None, None]:
         """Wait for a turn that has time left, behind those that have waited longer."""
-        ticket = object()
+        ticket = asyncio.get_running_loop().create_future()
         self.waiting.append(ticket)
         try:
+            if len(self.waiting) > self._max_awake:
+                yield from ticket.__await__()
             while self.waiting[0] is not ticket or self.is_over():
-                yield
+                yield from asyncio.sleep(self._rest_seconds()).__await__()
         finally:
             self.waiting.remove(ticket)
+            if len(self.waiting) >= self._max_awake and not self.waiting[self._max_awake - 1].done():
+                self.waiting[self._max_awake - 1].set_result(None)
+
+    def _rest_seconds(self) -> float:
+        """Return how long nobody may work; with 0, all who wait look again in the next turn."""
+        return 0.0
 
     def _end_turn(self) -> None:
         self._ends_at = None
@@ -71,6 +80,7 @@ class TurnBudget:
 class YieldingBudget(TurnBudget):
     """The budget of greedy users. While others use the loop, it rests after each piece of work as long."""
 
+    _max_awake = 16
     __slots__ = ("_others_at", "_rests_until")
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -88,27 +98,13 @@ class YieldingBudget(TurnBudget):
     def is_over(self) -> bool:
         return self._rest_seconds() > 0 or super().is_over()
 
-    @types.coroutine
-    def wait(self) -> Generator[Any, None, None]:
-        ticket = asyncio.get_running_loop().create_future()
-        self.waiting.append(ticket)
-        try:
-            if len(self.waiting) > _MAX_AWAKE:
-                yield from ticket.__await__()
-            while self.waiting[0] is not ticket or self.is_over():
-                yield from asyncio.sleep(max(self._rest_seconds(), 0.0)).__await__()
-        finally:
-            self.waiting.remove(ticket)
-            if len(self.waiting) >= _MAX_AWAKE and not self.waiting[_MAX_AWAKE - 1].done():
-                self.waiting[_MAX_AWAKE - 1].set_result(None)
-
     def has_company(self) -> bool:
         """Return whether others have used the loop lately."""
         return self._clock() - self._others_at < _ALONE_SECONDS
 
     def _rest_seconds(self) -> float:
         now = self._clock()
-        return self._rests_until - now if now - self._others_at < _COMPANY_SECONDS else 0.0
+        return max(self._rests_until - now, 0.0) if now - self._others_at < _COMPANY_SECONDS else 0.0
 
 
 class HoldingConnection(Protocol):
