@@ -7,7 +7,6 @@ batches of another.
 
 import asyncio
 import contextlib
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -35,9 +34,9 @@ _Pending = tuple[Submission, asyncio.Future[StoreResult]]
 class SubmissionBatcher:
     """Collects submissions and stores them in batches; `run` is its only task."""
 
-    def __init__(self, write: Write, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, write: Write) -> None:
         self._write = write
-        self._recent_owners = RecentUsers(_ALONE_SECONDS, clock)
+        self._recent_owners = RecentUsers(_ALONE_SECONDS)
         self._pending: list[_Pending] = []
         self._wake = asyncio.Event()
         # Idempotency keys in flight: a second use of a key waits until the first is stored.
