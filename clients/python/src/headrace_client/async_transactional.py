@@ -25,7 +25,11 @@ from headrace_client.sql_calls import (
 class AsyncTransactionalJobs(ABC):
     """Submits jobs over one connection to the database of Headrace."""
 
-    def __init__(self, schema: str, owner: str | UUID | None) -> None:
+    def __init__(
+        self, connection: Any, /, *, schema: str = "headrace", owner: str | UUID | None = None
+    ) -> None:
+        """*schema*: that of Headrace · *owner*: the name or the id of the user who is to own the jobs."""
+        self._connection = connection
         self._calls = SqlCalls(schema, owner)
 
     async def submit(
@@ -84,11 +88,6 @@ class AsyncTransactionalJobs(ABC):
 class AsyncpgJobs(AsyncTransactionalJobs):
     """Submits jobs in the transaction of an `asyncpg.Connection`."""
 
-    def __init__(self, connection: Any, *, schema: str = "headrace", owner: str | UUID | None = None) -> None:
-        """*owner*: the name or the id of the user who is to own the jobs."""
-        super().__init__(schema, owner)
-        self._connection = connection
-
     async def _fetch(self, call: SqlCall) -> list[Any]:
         rows = await self._connection.fetch(call.with_placeholders("$#"), *call.arguments)
         return [row[0] for row in rows]
@@ -96,11 +95,6 @@ class AsyncpgJobs(AsyncTransactionalJobs):
 
 class AsyncPsycopgJobs(AsyncTransactionalJobs):
     """Submits jobs in the transaction of a `psycopg.AsyncConnection`."""
-
-    def __init__(self, connection: Any, *, schema: str = "headrace", owner: str | UUID | None = None) -> None:
-        """*owner*: the name or the id of the user who is to own the jobs."""
-        super().__init__(schema, owner)
-        self._connection = connection
 
     async def _fetch(self, call: SqlCall) -> list[Any]:
         # The connection's own cursors may return rows of another shape.
@@ -113,10 +107,5 @@ class AsyncPsycopgJobs(AsyncTransactionalJobs):
 class AsyncSessionJobs(AsyncTransactionalJobs):
     """Submits jobs in the transaction of a SQLAlchemy `AsyncSession` or `AsyncConnection`."""
 
-    def __init__(self, session: Any, *, schema: str = "headrace", owner: str | UUID | None = None) -> None:
-        """*owner*: the name or the id of the user who is to own the jobs."""
-        super().__init__(schema, owner)
-        self._session = session
-
     async def _fetch(self, call: SqlCall) -> list[Any]:
-        return list((await self._session.execute(*sqlalchemy_call(call))).scalars())
+        return list((await self._connection.execute(*sqlalchemy_call(call))).scalars())

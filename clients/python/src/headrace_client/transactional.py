@@ -25,7 +25,11 @@ from headrace_client.sql_calls import (
 class TransactionalJobs(ABC):
     """Submits jobs over one connection to the database of Headrace."""
 
-    def __init__(self, schema: str, owner: str | UUID | None) -> None:
+    def __init__(
+        self, connection: Any, /, *, schema: str = "headrace", owner: str | UUID | None = None
+    ) -> None:
+        """*schema*: that of Headrace · *owner*: the name or the id of the user who is to own the jobs."""
+        self._connection = connection
         self._calls = SqlCalls(schema, owner)
 
     def submit(
@@ -82,11 +86,6 @@ class TransactionalJobs(ABC):
 class PsycopgJobs(TransactionalJobs):
     """Submits jobs in the transaction of a `psycopg.Connection`."""
 
-    def __init__(self, connection: Any, *, schema: str = "headrace", owner: str | UUID | None = None) -> None:
-        """*owner*: the name or the id of the user who is to own the jobs."""
-        super().__init__(schema, owner)
-        self._connection = connection
-
     def _fetch(self, call: SqlCall) -> list[Any]:
         # The connection's own cursors may return rows of another shape.
         tuple_row = importlib.import_module("psycopg.rows").tuple_row
@@ -97,10 +96,5 @@ class PsycopgJobs(TransactionalJobs):
 class SessionJobs(TransactionalJobs):
     """Submits jobs in the transaction of a SQLAlchemy `Session` or `Connection`."""
 
-    def __init__(self, session: Any, *, schema: str = "headrace", owner: str | UUID | None = None) -> None:
-        """*owner*: the name or the id of the user who is to own the jobs."""
-        super().__init__(schema, owner)
-        self._session = session
-
     def _fetch(self, call: SqlCall) -> list[Any]:
-        return list(self._session.execute(*sqlalchemy_call(call)).scalars())
+        return list(self._connection.execute(*sqlalchemy_call(call)).scalars())
