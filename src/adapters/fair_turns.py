@@ -21,7 +21,7 @@ CALLER: Final[ContextVar[UUID | None]] = ContextVar("caller", default=None)
 # A request that held a place for longer leaves its user one place for so many times as long.
 _DEAR_SECONDS: Final = 0.25
 _DEAR_TIMES: Final = 4
-# A user is alone if no other one has asked for a place for so long.
+# A user is alone if no other user has requested a place for so long.
 _ALONE_SECONDS: Final = 60.0
 
 

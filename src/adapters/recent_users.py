@@ -1,4 +1,4 @@
-"""Remembers who asked last, to know whether a user shares a resource with others."""
+"""Remembers the latest users of a resource, to know whether a user shares it with others."""
 
 import time
 from collections.abc import Callable
@@ -6,22 +6,22 @@ from uuid import UUID
 
 
 class RecentUsers:
-    """The two users who asked last, and when."""
+    """The two users who sent the latest requests, and when."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """A user who has not asked for *seconds* is forgotten."""
+        """Forget a user *seconds* after the latest request."""
         self._seconds = seconds
         self._clock = clock
         self._latest: tuple[UUID | None, float] = (None, float("-inf"))
         self._latest_other: tuple[UUID | None, float] = (None, float("-inf"))
 
     def note(self, user: UUID) -> None:
-        """Note that *user* asks now."""
+        """Note a request of *user*."""
         if user != self._latest[0]:
             self._latest_other = self._latest
         self._latest = (user, self._clock())
 
     def is_alone(self, user: UUID | None) -> bool:
-        """Return whether nobody but *user* has asked lately."""
-        other, asked_at = self._latest if self._latest[0] != user else self._latest_other
-        return other is None or self._clock() - asked_at > self._seconds
+        """Return whether no other user has sent a request lately."""
+        other, sent_at = self._latest if self._latest[0] != user else self._latest_other
+        return other is None or self._clock() - sent_at > self._seconds

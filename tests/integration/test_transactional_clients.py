@@ -137,7 +137,7 @@ async def test_jobs_exist_once_the_transaction_is_committed(
     assert await count_jobs(database) == 3
     assert again == job_id
     assert undone not in (job_id, *ids)
-    assert all(isinstance(one, UUID) for one in (job_id, *ids))
+    assert all(isinstance(each_id, UUID) for each_id in (job_id, *ids))
     assert (job["params"], job["priority"], job["tags"], job["meta"]) == (
         {"count": 5},
         7,
@@ -145,7 +145,7 @@ async def test_jobs_exist_once_the_transaction_is_committed(
         {"a%s:b": 1},
     )
     assert datetime.fromisoformat(job["run_at"]) == run_at
-    assert [(await api.job(str(one)))["priority"] for one in ids] == [5, 1]
+    assert [(await api.job(str(each_id)))["priority"] for each_id in ids] == [5, 1]
 
 
 async def test_refusals_carry_the_code_of_the_api(driver: Driver) -> None:

@@ -52,6 +52,12 @@ class Holding:
             self._turns.enqueue(self)
 
 
+async def pass_turns() -> None:
+    """Let the loop make a few turns."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
 def turns_of(clock: Clock) -> Turns:
     turns = Turns()
     turns.parsing = TurnBudget(0.005, clock)
@@ -133,8 +139,7 @@ async def test_requests_of_greedy_users_that_wait_do_not_keep_others_from_being_
     turns.greedy_handling.waiting.extend(range(64))
 
     turns.enqueue(Holding("first", 1, turns, clock, log))
-    for _ in range(3):
-        await asyncio.sleep(0)
+    await pass_turns()
 
     assert log == ["first"]
 
@@ -150,7 +155,7 @@ async def test_connections_are_parsed_in_no_request_s_context() -> None:
 
     user.set("ada")
     turns.enqueue(Noting("first", 1, turns, clock, log))
-    await asyncio.sleep(0.001)
+    await pass_turns()
 
     assert log == ["nobody"]
 
@@ -160,12 +165,10 @@ async def test_nothing_is_parsed_while_many_requests_wait_to_be_handled() -> Non
     turns = turns_of(clock)
     turns.handling.waiting.extend(range(64))
     turns.enqueue(Holding("first", 1, turns, clock, log))
-    for _ in range(3):
-        await asyncio.sleep(0)
+    await pass_turns()
     while_they_wait = list(log)
 
     turns.handling.waiting.pop()
-    for _ in range(3):
-        await asyncio.sleep(0)
+    await pass_turns()
 
     assert (while_they_wait, log) == ([], ["first"])

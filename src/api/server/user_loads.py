@@ -8,7 +8,7 @@ from uuid import UUID
 
 # What a user took counts less and less: after this time, a third of it.
 _MEMORY_SECONDS: Final = 1.0
-# A user is greedy whose requests take more than that part of the loop's time.
+# A user whose requests take more than this part of the loop's time is greedy.
 _GREEDY_PART: Final = 0.1
 _MAX_USERS: Final = 1_000
 
