@@ -1,6 +1,7 @@
 """Upgrades the database schema with Alembic, without the models: importing those takes a second."""
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 import asyncpg
@@ -57,12 +58,33 @@ class AlembicCommands:
         self._config.attributes["is_schema_set"] = parsed.schema is not None
 
     def upgrade(self, revision: str = "head") -> None:
-        """Upgrade the database to *revision*, in one transaction."""
-        command.upgrade(self._config, revision)
+        """Upgrade the database to *revision*, in one transaction.
+
+        It waits 3 s for the lock of a table, as those who use the table wait behind it. Then it begins again.
+
+        Raises:
+            SchemaLockedError: other sessions have held locks for over a minute.
+        """
+        self._retry_for_locks(command.upgrade, revision)
 
     def downgrade(self, revision: str) -> None:
-        """Downgrade the database to *revision*; `base` removes the tables."""
-        command.downgrade(self._config, revision)
+        """Downgrade the database to *revision*; `base` removes the tables. It waits as `upgrade` does.
+
+        Raises:
+            SchemaLockedError: other sessions have held locks for over a minute.
+        """
+        self._retry_for_locks(command.downgrade, revision)
+
+    def _retry_for_locks(self, migrate: Callable[[Config, str], None], revision: str) -> None:
+        for _ in range(_MAX_TRIES):
+            try:
+                return migrate(self._config, revision)
+            except DBAPIError as error:
+                if _refusal(error)[1] != _LOCK_NOT_AVAILABLE:
+                    raise
+            _log.warning("migration_waits_for_a_lock")
+            time.sleep(_PAUSE_SECONDS)
+        raise SchemaLockedError
 
     def check(self, models: MetaData) -> None:
         """Compare the database with *models*.
@@ -77,32 +99,26 @@ class AlembicCommands:
 def upgrade(address: PostgresAddress | str) -> None:
     """Upgrade the database to the newest revision, in one transaction.
 
-    It waits 3 s for the lock of a table, since those who use the table wait behind it. Then it begins again.
-
     Raises:
         DatabaseAwayError: PostgreSQL cannot be reached.
         DatabaseMisconfiguredError: the login or a right is missing.
         SchemaLockedError: other sessions have held locks for over a minute.
     """
-    for _ in range(_MAX_TRIES):
-        try:
-            AlembicCommands(address).upgrade()
-        except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
-            raise DatabaseAwayError(str(error) or type(error).__name__) from error
-        except DBAPIError as error:
-            refusal = getattr(error.orig, "__cause__", None)
-            sqlstate = getattr(refusal, "sqlstate", None)
-            if judge(sqlstate) == "misconfigured":
-                raise DatabaseMisconfiguredError(
-                    f"{refusal}; {_NEEDED_RIGHT}", misconfiguration(sqlstate)
-                ) from error
-            if sqlstate != _LOCK_NOT_AVAILABLE:
-                raise
-            _log.warning("migration_waits_for_a_lock")
-            time.sleep(_PAUSE_SECONDS)
-        else:
-            return
-    raise SchemaLockedError
+    try:
+        AlembicCommands(address).upgrade()
+    except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
+        raise DatabaseAwayError(str(error) or type(error).__name__) from error
+    except DBAPIError as error:
+        refusal, sqlstate = _refusal(error)
+        if judge(sqlstate) != "misconfigured":
+            raise
+        raise DatabaseMisconfiguredError(f"{refusal}; {_NEEDED_RIGHT}", misconfiguration(sqlstate)) from error
+
+
+def _refusal(error: DBAPIError) -> tuple[BaseException | None, str | None]:
+    """Return PostgreSQL's refusal, and its SQLSTATE."""
+    refusal = getattr(error.orig, "__cause__", None)
+    return refusal, getattr(refusal, "sqlstate", None)
 
 
 def list_revisions() -> list[tuple[str, str]]:
