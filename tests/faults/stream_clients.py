@@ -133,7 +133,7 @@ class StreamClient:
                 connection.address = self.random_source.choice(self._addresses)
                 await self._transport(self, connection.address, connection)
         except TimeoutError:
-            self.record.abandoned += connection.opened_at is not None and connection.end is None
+            connection.is_abandoned = connection.opened_at is not None and connection.end is None
         except ConnectionClosedError as error:
             if error.rcvd is not None and error.rcvd.code not in _COME_BACK:
                 self.record.oddities.append(f"closed with {error.rcvd.code} {error.rcvd.reason}")

@@ -29,7 +29,7 @@ class ClientConnection(Struct):
     """One connection: the numbers and bodies of its events, and the job state that it ended with.
 
     Times are in seconds since 1970; *opened_at* is None if no server answered. *pause_seconds* comes from a
-    `bye`.
+    `bye`. *is_abandoned* says that the client gave the connection up itself.
     """
 
     after: int
@@ -39,10 +39,17 @@ class ClientConnection(Struct):
     end: str | None = None
     pause_seconds: float | None = None
     address: str = ""
+    is_abandoned: bool = False
 
     @property
     def is_open(self) -> bool:
         return self.opened_at is not None and not self.closed_at
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the server ended the connection before the job's end, without a `bye`."""
+        is_closed = self.opened_at is not None and self.closed_at > 0
+        return is_closed and self.end is None and self.pause_seconds is None and not self.is_abandoned
 
     def seconds_after_end(self, finished_at: float) -> float:
         """Return how long the connection was open after the job had ended."""
@@ -52,14 +59,12 @@ class ClientConnection(Struct):
 class ClientRecord(Struct):
     """All frames that one client received of a job, connection by connection.
 
-    *abandoned* counts the connections that the client gave up itself; *oddities* describe wrong
-    behaviour of the server.
+    *oddities* describe wrong behaviour of the server.
     """
 
     job_id: str
     transport: str
     connections: list[ClientConnection] = field(default_factory=list)
-    abandoned: int = 0
     oddities: list[str] = field(default_factory=list)
 
     @property
@@ -72,9 +77,12 @@ class ClientRecord(Struct):
         return [connection for connection in self.connections if connection.opened_at is not None]
 
     @property
+    def abandoned(self) -> int:
+        return sum(connection.is_abandoned for connection in self.connections)
+
+    @property
     def cut(self) -> int:
-        """The number of connections that the server ended before the job's end, with a `bye` or without."""
-        return sum(connection.end is None for connection in self.opened) - self.abandoned
+        return sum(connection.is_cut for connection in self.connections)
 
     @property
     def byes(self) -> int:

@@ -1,6 +1,7 @@
 """The judge of streams finds every planted fault."""
 
 from collections.abc import Callable
+from operator import attrgetter
 
 import pytest
 
@@ -144,6 +145,19 @@ def test_a_planted_fault_is_found(plant: Callable[[ClientRecord], None], kinds: 
 
 def test_every_kind_of_fault_is_planted() -> None:
     assert {kind for _, kinds in PLANTED.values() for kind in kinds} == set(KINDS)
+
+
+def test_only_a_connection_that_the_server_ends_without_a_bye_is_cut() -> None:
+    closed, still_open = connection(1, after=0, closed_at=FINISHED_AT), ClientConnection(0, opened_at=1.0)
+    left = ClientConnection(0, opened_at=1.0, closed_at=2.0, is_abandoned=True)
+    said_bye = ClientConnection(0, opened_at=1.0, closed_at=2.0, pause_seconds=0.1)
+    refused = ClientConnection(0, closed_at=2.0)
+    ended = connection(2, after=1, closed_at=FINISHED_AT, end="succeeded")
+
+    record = ClientRecord(JOB, "socket", [closed, still_open, left, said_bye, refused, ended])
+
+    assert list(map(attrgetter("is_cut"), record.connections)) == [True, False, False, False, False, False]
+    assert (record.cut, record.abandoned, record.byes) == (1, 1, 1)
 
 
 def test_the_table_counts_the_findings() -> None:
