@@ -31,6 +31,7 @@ from headrace.workers.attempt.job_files import FileLimits
 from headrace.workers.attribution import OwnedTask
 from headrace.workers.crash_record import CrashRecord
 from headrace.workers.forks import detach_forks
+from headrace.workers.job_log import JobLog
 from headrace.workers.leases import Leases
 from headrace.workers.maintenance.eta_refresh import EtaEstimators
 from headrace.workers.maintenance.quarantine import Quarantine
@@ -142,6 +143,7 @@ async def open_worker(
             lease=timedelta(seconds=settings.lease_seconds),
         )
         scratch = stack.enter_context(scratch_folder())
+        job_log = JobLog(settings.log_level)
         await predecessor.rescue(pool)
         record = CrashRecord(crash_record, worker.id)
         publisher, bell = RedisPublisher(redis, MessageSigner(settings.secret_key)), Doorbell(redis)
@@ -171,6 +173,7 @@ async def open_worker(
                 file_limits=FileLimits(settings.max_job_file_bytes, settings.quota_stored_bytes),
                 crash_record=record,
                 fork_server=fork_server,
+                job_log=job_log,
                 log_level=settings.log_level,
                 logs_json=settings.env == "production",
                 secrets=settings.secrets,
@@ -229,7 +232,14 @@ async def open_worker(
             await cancel_and_wait([*background_tasks, commit_task])
             await publisher.drain()
             await sign_off(job_queue)
-        _log.info("worker_stopped", worker=worker.id)
+            job_log.flush()
+        ended = arq_worker.ended_in_drain
+        _log.info(
+            "worker_stopped",
+            worker=worker.id,
+            handed_back=ended["queued"],
+            finished=ended.total() - ended["queued"],
+        )
 
 
 class RunningWorker:

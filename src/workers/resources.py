@@ -15,6 +15,7 @@ from headrace.domain.pipelines.definition import Pipeline
 from headrace.workers.attempt.job_files import FileLimits
 from headrace.workers.child.fork_server import ForkServer
 from headrace.workers.crash_record import CrashRecord
+from headrace.workers.job_log import JobLog
 from headrace.workers.outputs import OutputLimits
 from headrace.workers.slots import Slots
 
@@ -43,6 +44,7 @@ class WorkerResources(Struct, kw_only=True):
     file_limits: FileLimits
     crash_record: CrashRecord
     fork_server: ForkServer
+    job_log: JobLog
     log_level: str
     logs_json: bool
     secrets: tuple[str, ...]

@@ -22,11 +22,15 @@ from headrace.adapters.servers.shared_folders import SHARED_ROOTS, shared_folder
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of `headrace doctor` about *subject*. If it is not *ok*, the operator must act."""
+    """One line of `headrace doctor` about *subject*. If it is not *ok*, the operator must act.
+
+    *is_note*: the operator may act.
+    """
 
     subject: str
     ok: bool
     text: str
+    is_note: bool = False
 
 
 def describe(data_dir: Path) -> list[Finding]:

@@ -105,15 +105,17 @@ class StepHost:
             raise LeaseLostError(change.job_id)
         return result
 
-    async def finish(self, change: Change) -> None:
+    async def finish(self, change: Change) -> str:
         """Write the change that ends the attempt; later writes are refused.
+
+        Return the job's new state; empty if an earlier try of this call has written it.
 
         Raises:
             LeaseLostError: see `write`.
         """
         # Close first, so that no write can be queued after this one.
         self._is_closed = True
-        await self.write(change)
+        return (await self.write(change)).state
 
     def _refuse_late(self, change: Change) -> None:
         """Refuse the writes of abandoned threads after the end of the attempt."""

@@ -7,7 +7,6 @@ import signal
 import socket
 import sys
 import threading
-import traceback
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -19,6 +18,7 @@ from headrace.adapters.logs import RUNNING_JOB, RUNNING_STEP, configure_logging
 from headrace.domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
 from headrace.domain.pipelines.definition import Pipeline, StepHandle
 from headrace.domain.pipelines.loading import load_with_path, pipelines_in
+from headrace.domain.pipelines.tracebacks import format_author_traceback
 from headrace.workers.child import protocol
 from headrace.workers.child.keeper import run_kept
 from headrace.workers.child.oom import prefer_oom_kill
@@ -159,7 +159,7 @@ def execute(run: protocol.RunStep, link: Link) -> protocol.Done | protocol.Faile
         return protocol.Failed("permanent", plain_text(str(error.code), 64), error_text(error))
     except BaseException as error:  # noqa: BLE001  (the worker decides on a retry)
         text = f"{type(error).__name__}: {error_text(error)}"
-        trace = plain_text(traceback.format_exc()[-16_000:], _MAX_TRACEBACK_BYTES)
+        trace = plain_text(format_author_traceback(error)[-16_000:], _MAX_TRACEBACK_BYTES)
         return protocol.Failed("error", "step_failed", text[:4000], trace)
 
 
