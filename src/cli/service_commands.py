@@ -79,7 +79,7 @@ def api(host: str, port: int, tied: bool, restarted: bool) -> None:
         from headrace.cli.listener import listen
         from headrace.cli.start_checks import check_start
 
-        settings = _load_settings()
+        settings = _load_settings(is_patient=True)
         check_start(settings, host, is_restart=restarted)
         # The web framework takes most of the time of a start, so a start that is refused does not import it.
         from headrace.cli.server import serve
@@ -144,7 +144,7 @@ def worker(  # noqa: PLR0913  (the options of a command)
     try:
         if secrets is not None:
             os.environ.update(take_variables(secrets))
-        settings = _load_settings()
+        settings = _load_settings(is_patient=alone)
         if not alone:
             # The worker imports modules from where this process does.
             command = [sys.executable, *sys.orig_argv[1:], "--alone"]
@@ -219,12 +219,13 @@ def _refuse(command: str, error: HeadraceError) -> NoReturn:
     sys.exit(REFUSED_EXIT)
 
 
-def _load_settings() -> Settings:
+def _load_settings(*, is_patient: bool = False) -> Settings:
     from headrace.adapters.logs import configure_logging
 
     settings = read_settings()
     settings.require("database_url")
-    configure_logging(settings.log_level, as_json=settings.env == "production", secrets=settings.secrets)
+    as_json = settings.env == "production"
+    configure_logging(settings.log_level, as_json=as_json, secrets=settings.secrets, is_patient=is_patient)
     return settings
 
 

@@ -54,6 +54,7 @@ from headrace.workers.startup import (
     sign_off,
     warm_up,
 )
+from headrace.workers.step_output import captured_output
 from headrace.workers.stop_requests import StopRequests
 
 _log = structlog.get_logger(__name__)
@@ -78,14 +79,18 @@ async def run_worker(
         HeadraceError: see `open_worker`.
     """
     freeze_present_objects()
-    async with open_worker(
-        settings,
-        queues,
-        concurrency,
-        only_suspect=only_suspect,
-        crash_record=crash_record,
-        is_restart=is_restart,
-    ) as running:
+    async with AsyncExitStack() as stack:
+        stack.enter_context(captured_output(settings.step_log_level))
+        running = await stack.enter_async_context(
+            open_worker(
+                settings,
+                queues,
+                concurrency,
+                only_suspect=only_suspect,
+                crash_record=crash_record,
+                is_restart=is_restart,
+            )
+        )
         loop = asyncio.get_running_loop()
         stop_requests = StopRequests(crash_record, running.worker.handle_sig)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -175,6 +180,7 @@ async def open_worker(
                 fork_server=fork_server,
                 job_log=job_log,
                 log_level=settings.log_level,
+                step_log_level=settings.step_log_level,
                 logs_json=settings.env == "production",
                 secrets=settings.secrets,
             ),

@@ -196,7 +196,7 @@ class Attempt:
                 change.steps[run.key] = self._changes.row(run, state)
         change.progress = self.progress.fraction
         change.events.append(encode_event(event))
-        state = await self._host.finish(change) or change.move.target.value
+        new_state = await self._host.finish(change) or change.move.target.value
         # A cancel that was requested meanwhile overrules a failure.
-        error = change.move.error if state == change.move.target else None
-        self._outcome = (state, None if error is None else error.code)
+        error = change.move.error if new_state == change.move.target.value else None
+        self._outcome = (new_state, None if error is None else error.code)
