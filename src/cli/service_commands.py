@@ -115,6 +115,9 @@ Example:
 @click.option("--parent", type=int, hidden=True, help="Id of the process with which this one ends.")
 @click.option("--crash-record", type=click.Path(path_type=Path), hidden=True, help="See `CrashRecord`.")
 @click.option(
+    "--imports", type=click.Path(path_type=Path), hidden=True, help="File for the names of imported files."
+)
+@click.option(
     "--secrets", type=click.Path(path_type=Path), hidden=True, help="File with settings, which is removed."
 )
 @_TIED
@@ -126,6 +129,7 @@ def worker(  # noqa: PLR0913  (the options of a command)
     suspect: bool,
     parent: int | None,
     crash_record: Path | None,
+    imports: Path | None,
     secrets: Path | None,
     tied: bool,
     restarted: bool,
@@ -162,6 +166,7 @@ def worker(  # noqa: PLR0913  (the options of a command)
             only_suspect=suspect,
             crash_record=crash_record,
             is_restart=restarted,
+            imports=imports,
         )
         with asyncio.Runner(loop_factory=new_worker_loop) as runner:
             runner.run(work)
@@ -177,6 +182,7 @@ async def _work(
     only_suspect: bool,
     crash_record: Path | None,
     is_restart: bool,
+    imports: Path | None,
 ) -> NoReturn:
     """Run the worker, then end the process, even if steps have left tasks in the loop."""
     from headrace.adapters.schema import SchemaBehindError
@@ -198,6 +204,7 @@ async def _work(
                 only_suspect=only_suspect,
                 crash_record=crash_record,
                 is_restart=is_restart,
+                imports=imports,
             )
     except (*TRANSIENT, SchemaBehindError) as error:
         # PostgreSQL may be back, and its schema upgraded, at the next start.

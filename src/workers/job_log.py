@@ -80,7 +80,7 @@ class JobLog:
             state=state,
             attempt=claim.attempt,
             seconds=round(now - claim.received_at, 3),
-            error_code=error_code,
+            **({} if error_code is None else {"error_code": error_code}),
         )
 
     def flush(self) -> None:

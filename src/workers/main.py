@@ -31,6 +31,7 @@ from headrace.workers.attempt.job_files import FileLimits
 from headrace.workers.attribution import OwnedTask
 from headrace.workers.crash_record import CrashRecord
 from headrace.workers.forks import detach_forks
+from headrace.workers.imported_files import ImportedFiles
 from headrace.workers.job_log import JobLog
 from headrace.workers.leases import Leases
 from headrace.workers.maintenance.eta_refresh import EtaEstimators
@@ -68,12 +69,14 @@ async def run_worker(
     only_suspect: bool = False,
     crash_record: Path | None = None,
     is_restart: bool = False,
+    imports: Path | None = None,
 ) -> None:
     """Serve *queues* until SIGTERM or SIGINT; with *only_suspect*, run one suspect and exit.
 
     *crash_record*: the file that explains the death of this process to its successor, and that of its
     predecessor to this one. With it, only the parent process can stop this one: see `StopRequests`.
-    *is_restart*: a predecessor has worked, so that PostgreSQL's refusal of the login may pass.
+    *is_restart*: a predecessor has worked, so that PostgreSQL's refusal of the login may pass. *imports*: the
+    file to which the names of the users' files go that this process has imported.
 
     Raises:
         HeadraceError: see `open_worker`.
@@ -89,6 +92,7 @@ async def run_worker(
                 only_suspect=only_suspect,
                 crash_record=crash_record,
                 is_restart=is_restart,
+                imports=imports,
             )
         )
         loop = asyncio.get_running_loop()
@@ -118,10 +122,12 @@ async def open_worker(
     only_suspect: bool = False,
     crash_record: Path | None = None,
     is_restart: bool = False,
+    imports: Path | None = None,
 ) -> AsyncIterator["RunningWorker"]:
     """Build a worker with its connections and background loops.
 
-    It serves *queues* once `run_until_stopped` is called. *crash_record*, *is_restart*: see `run_worker`.
+    It serves *queues* once `run_until_stopped` is called. *crash_record*, *is_restart*, *imports*: see
+    `run_worker`.
 
     Raises:
         HeadraceError: the start cannot succeed: HEADRACE_PIPELINES names nothing, or Redis cannot be used.
@@ -134,6 +140,7 @@ async def open_worker(
         predecessor = Predecessor(crash_record)
         await predecessor.rescue(pool)
         loaded = load_pipelines(settings)
+        imported_files = ImportedFiles(imports, loaded.failures)
         fork_server = await stack.enter_async_context(running_fork_server(loaded, settings))
         redis = await open_redis(settings.redis, stack, outages.redis.report)
         registrar = Registrar(pool, loaded.pipelines.values(), may_replace=settings.env == "local")
@@ -214,6 +221,7 @@ async def open_worker(
                 estimators.run(),
                 SchemaWatch(pool, arq_worker.stopping.set).run(),
                 *(() if only_suspect else (quarantine.run(), notices.run())),
+                *(() if imports is None else (imported_files.run(),)),
                 *upkeep_loops(
                     pool,
                     job_queue,

@@ -1,4 +1,4 @@
-"""`print` and `logging` of steps reach the worker's log and those of their jobs, with job, step and attempt."""
+"""`print` and `logging` of steps reach the worker's log and that of their job, with job, step and attempt."""
 
 import logging
 from pathlib import Path

@@ -35,7 +35,7 @@ def author_traceback(error: BaseException) -> TracebackType | None:
 
 def format_author_traceback(error: BaseException) -> str:
     """Return the text of `author_traceback`, with the causes of the error."""
-    return "".join(traceback.format_exception(type(error), error, author_traceback(error)))
+    return "".join(traceback.format_exception(type(error), error, author_traceback(error))).rstrip("\n")
 
 
 def summarize(error: BaseException) -> str:

@@ -99,14 +99,15 @@ def describe(error: BaseException, key: str, node: Node) -> JobError:
 
 def log_failure(job_id: UUID, key: str, failures: int, decision: RetryDecision, error: Exception) -> None:
     """Log a failed try of a step run. Only an error that nobody expected has its traceback below the line."""
+    delay = decision.delay
     _log.warning(
         "step_failed",
         job_id=str(job_id),
         step=key,
         failures=failures,
-        retry_in_seconds=None if decision.delay is None else round(decision.delay.total_seconds(), 3),
-        code=decision.error.code,
+        error_code=decision.error.code,
         error=decision.error.message,
+        **({} if delay is None else {"retry_in_seconds": round(delay.total_seconds(), 3)}),
         **_traceback(error),
     )
 
