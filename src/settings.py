@@ -148,7 +148,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def bundled_pipelines(self) -> tuple[str, ...]:
-        """The bundled pipelines that are on: unless set, all in local mode and none in production."""
+        """The bundled pipelines that should be on: unless set, all in local mode and none in production."""
         names = self.bundled or (ALL if self.env == "local" else NONE,)
         return tuple(BUNDLED) if ALL in names else tuple(name for name in names if name != NONE)
 

@@ -21,9 +21,8 @@ from headrace.cli.api_client import ApiClient
 from headrace.cli.doctor_files import check_files
 from headrace.cli.doctor_servers import check_database, check_redis
 from headrace.cli.errors import BadUrlError
-from headrace.cli.shootout_extra import missing_libraries
 from headrace.domain.errors import HeadraceError
-from headrace.domain.pipelines.bundled import BUNDLED_MODULES
+from headrace.domain.pipelines.bundled import BUNDLED_MODULES, explain_missing
 from headrace.domain.pipelines.loading import RENAME_ADVICE, Loaded, import_path, load_all
 from headrace.settings import Settings, SettingsError, read_settings
 
@@ -115,9 +114,9 @@ def _check_pipelines(settings: Settings) -> Iterator[Finding]:
         yield Finding("pipelines", False, f"{source}: {RENAME_ADVICE}")
     if not loaded.failures:
         yield from _check_processes(loaded)
-    if "shootout" in settings.bundled_pipelines and (missing := missing_libraries()):
-        advice = f"the bundled shootout needs {', '.join(missing)}: pip install 'headrace[shootout]'"
-        yield Finding("pipelines", True, advice, is_note=True)
+    for name in settings.bundled_pipelines:
+        if (note := explain_missing(name)) is not None:
+            yield Finding("pipelines", True, note, is_note=True)
 
 
 def _check_processes(loaded: Loaded) -> Iterator[Finding]:

@@ -27,7 +27,7 @@ from headrace.domain.database import TRANSIENT, Database, DatabaseMisconfiguredE
 from headrace.domain.events.news import JobNews
 from headrace.domain.jobs.attempts.queue import JobQueue, rescue_from
 from headrace.domain.jobs.attempts.rescue_repository import RescueRepository
-from headrace.domain.pipelines.bundled import BUNDLED_MODULES
+from headrace.domain.pipelines.bundled import BUNDLED_MODULES, explain_missing
 from headrace.domain.pipelines.loading import RENAME_ADVICE, Loaded, import_path, load_all
 from headrace.domain.pipelines.registration import PipelineRefusedError
 from headrace.domain.pipelines.registry import Registrar
@@ -50,6 +50,9 @@ def load_pipelines(settings: Settings) -> Loaded:
     for failure in loaded.failures:
         trace = {"exception": failure.traceback} if failure.traceback else {}
         _log.error("pipeline_failed_to_load", error=failure.summary, source=failure.source, **trace)
+    for name in settings.bundled_pipelines:
+        if (sentence := explain_missing(name)) is not None:
+            (_log.warning if settings.bundled else _log.info)("bundled_pipeline_off", reason=sentence)
     for sentence in loaded.empty:
         _log.warning("no_pipeline", reason=sentence)
     for source in loaded.unnamed:

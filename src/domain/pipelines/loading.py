@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from headrace.domain.errors import HeadraceError
-from headrace.domain.pipelines.bundled import BUNDLED
+from headrace.domain.pipelines.bundled import BUNDLED, missing_libraries
 from headrace.domain.pipelines.definition import Pipeline
 from headrace.domain.pipelines.tracebacks import author_files, format_author_traceback, summarize
 
@@ -81,14 +81,17 @@ class Loaded(Struct, frozen=True):
 def load_all(sources: Iterable[str], bundled: Collection[str] = tuple(BUNDLED)) -> Loaded:
     """Load the pipelines that *bundled* names, and *sources* (module names, files or folders).
 
+    Bundled pipelines whose libraries are not installed are left out.
+
     Raises:
         SourceNotFoundError: a source does not exist. A module that fails to import becomes a `Failure`.
     """
     loaded = Loaded({}, {}, [])
     user_modules = {source: list(expand(source)) for source in sources}
-    for module in dict.fromkeys(BUNDLED[name] for name in bundled):
+    usable = {name: BUNDLED[name] for name in bundled if not missing_libraries(name)}
+    for module in dict.fromkeys(usable.values()):
         _load_into(loaded, module)
-    loaded = loaded.without({key for key in loaded.pipelines if key[0] not in bundled})
+    loaded = loaded.without({key for key in loaded.pipelines if key[0] not in usable})
     for source, modules in user_modules.items():
         # A folder may hold modules that only help others, so that one pipeline is enough.
         counts = [_load_into(loaded, module) for module in modules]
