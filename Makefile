@@ -9,14 +9,14 @@ COVERAGE_DIR := .coverage.d
 # Measuring doubles the processor time of a test. These start whole services, depend on time or send thousands of inputs.
 UNMEASURED := tests/faults tests/fuzz tests/journey/test_cli.py tests/journey/test_installed_wheel.py tests/journey/test_up.py
 
-.PHONY: help install demo try dev test coverage check format lint types imports migrations bench faults fuzz previous contract audit images \
+.PHONY: help install demo try dev test coverage check check-pythons format lint types imports migrations bench faults fuzz previous contract audit images \
   licences wheels lock clean
 .DEFAULT_GOAL := help
 # The tests start hundreds of processes: without cached bytecode, each of them compiles every module again.
 unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 install: $(VENV)/.installed  ## create .venv with all dependencies of the targets below
 
@@ -66,6 +66,9 @@ coverage: install  ## run all tests and print what they cover of domain and work
 	@$(BIN)/python tools/error_branches.py $(COVERAGE_DIR)/report.json src/domain
 
 check: install format lint types imports migrations coverage  ## run all checks of CI
+
+check-pythons: install  ## run the type check and the unit tests on each Python from 3.11 to 3.14 that this machine has
+	@$(BIN)/python tools/check_pythons.py
 
 format: install
 	@$(BIN)/ruff format --check
@@ -123,4 +126,4 @@ lock: install  ## update the lock files (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet requirements-embedded.in -o requirements-embedded.lock
 
 clean:  ## remove .venv and caches; keep .headrace, the data of `headrace up`
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis $(COVERAGE_DIR)
+	rm -rf $(VENV) .venv-pythons .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis $(COVERAGE_DIR)

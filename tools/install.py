@@ -30,9 +30,10 @@ def main() -> int:
     options = parser.parse_args()
     began = time.monotonic()
     total = sum(len(PACKAGE.findall(lock.read_text())) for lock in options.locks)
-    # Bytecode is written when a module is imported first, and most modules never are.
+    # A lock names every package, so pip need not look for dependencies. Bytecode is written when a module is
+    # imported first, and most modules never are.
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-compile"]
-    command += ["--progress-bar", "off", "--require-hashes"]
+    command += ["--progress-bar", "off", "--require-hashes", "--no-deps"]
     command += ["--only-binary", ":all:"] if options.wheels_only else []
     command += [part for lock in options.locks for part in ("-r", str(lock))]
     status, output = run(command, total)
