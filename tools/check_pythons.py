@@ -75,7 +75,8 @@ def install_command(python: Path, environment: Path) -> list[str]:
     """Return a shell command that makes an environment with the locked packages and the project."""
     pip = '"$0/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps'
     script = (
-        f'set -e; test -x "$0/bin/python" || "$1" -m venv "$0"; {pip} --require-hashes -r requirements-dev.lock;'
+        f'set -e; test -x "$0/bin/python" || "$1" -m venv "$0";'
+        f" {pip} --require-hashes -r requirements-dev.lock;"
         f" {pip} --no-build-isolation --editable . --editable clients/python"
     )
     return ["sh", "-c", script, str(environment), str(python)]
