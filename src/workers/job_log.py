@@ -13,7 +13,7 @@ from headrace.domain.pipelines.versions import version_key
 _log = structlog.get_logger(__name__)
 
 JOBS_PER_SECOND: Final = 20
-"""A line costs about as much processor time as a tenth of a small job, so no more than these have lines."""
+"""A line costs about half the processor time of a small job, so no more jobs than these have lines."""
 _SUMMARY_SECONDS: Final = 1.0
 
 
