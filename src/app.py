@@ -40,6 +40,7 @@ from headrace.api.jobs.controller import JobController
 from headrace.api.jobs.parts import JobPartsController
 from headrace.api.login.controller import LoginController
 from headrace.api.middleware.access import Admission, check_routes
+from headrace.api.middleware.query_names import register_query_parameters
 from headrace.api.middleware.request_bodies import BodyRequest
 from headrace.api.middleware.request_checks import check_request
 from headrace.api.middleware.response_headers import ResponseHeadersMiddleware
@@ -118,6 +119,7 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
         debug=False,
     )
     check_routes(app.routes)
+    register_query_parameters(app.routes)
     # Litestar calls middleware only for known paths; this one wraps the whole application.
     app.asgi_handler = ResponseHeadersMiddleware(
         app.asgi_handler,

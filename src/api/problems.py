@@ -14,7 +14,7 @@ from msgspec import Struct
 from headrace.adapters.fair_turns import TooManyAtOnceError
 from headrace.api.database_errors import DATABASE_ERRORS, classify_database_error, missing_reference
 from headrace.api.error_codes import CODES
-from headrace.api.errors import InvalidInputError, RangeError
+from headrace.api.errors import InvalidInputError, RangeError, UnknownParametersError
 from headrace.api.middleware.rate_limits import RateLimitedError
 from headrace.api.schemas import Problem, ProblemError
 from headrace.domain.accounts.caller import UnauthenticatedError
@@ -106,7 +106,7 @@ def _refuse_domain_error(error: HeadraceError) -> _Refusal:
     if isinstance(error, TRANSIENT) and not is_of_caller and not is_outage(error):
         _log.warning("statement_rolled_back", reason=error.reason)
     faults = None
-    if isinstance(error, ParamsInvalidError):
+    if isinstance(error, ParamsInvalidError | UnknownParametersError):
         faults = [ProblemError(fault.path, fault.message) for fault in error.faults]
     elif isinstance(error, TakenError | JsonRefusedError):
         faults = [ProblemError(error.path, str(error))]

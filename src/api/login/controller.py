@@ -79,7 +79,8 @@ class LoginController(Controller):
         )
         return Redirect(started.url, cookies=[login_cookie(started.browser)], headers=_SECRET_HEADERS)
 
-    @get("/callback/{provider:str}", operation_id="finishSignIn")
+    # Providers add parameters of their own: `iss`, `scope`, `session_state`, `authuser`.
+    @get("/callback/{provider:str}", operation_id="finishSignIn", any_query=True)
     async def finish(
         self,
         request: Request[Any, Any, Any],
