@@ -16,6 +16,7 @@ from headrace.api.database_errors import DATABASE_ERRORS, classify_database_erro
 from headrace.api.error_codes import CODES
 from headrace.api.errors import InvalidInputError, RangeError, UnknownParametersError
 from headrace.api.middleware.rate_limits import RateLimitedError
+from headrace.api.path_prefix import with_prefix
 from headrace.api.schemas import Problem, ProblemError
 from headrace.domain.accounts.caller import UnauthenticatedError
 from headrace.domain.conflicts import TakenError
@@ -189,7 +190,7 @@ def _answer(request: Request[Any, Any, Any], refusal: _Refusal, headers: dict[st
         # A credential that was sent in the wrong place must not end up in the client's log.
         detail=redact(refusal.detail[:_MAX_MESSAGE_LENGTH]),
         code=refusal.code,
-        instance=redact(str(request.scope.get("path", ""))[:_MAX_PATH_LENGTH]),
+        instance=redact(with_prefix(request.scope, request.scope.get("path", ""))[:_MAX_PATH_LENGTH]),
         errors=None
         if refusal.faults is None
         else [

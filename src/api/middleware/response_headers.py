@@ -10,6 +10,7 @@ from headrace.api.auth.proxies import Proxies
 from headrace.api.auth.request_info import RequestInfo
 from headrace.api.middleware.rate_limits import APPLIED_LIMITS, rate_limit_headers
 from headrace.api.middleware.request_checks import allowed_methods
+from headrace.api.path_prefix import PathPrefixes, prefix_of, relocate
 from headrace.api.request_ids import request_id_of
 
 Header = tuple[bytes, bytes]
@@ -43,15 +44,23 @@ class ResponseHeadersMiddleware:
     """
 
     def __init__(
-        self, next_app: ASGIApp, proxies: Proxies, *, is_production: bool, differs_by_origin: bool
+        self,
+        next_app: ASGIApp,
+        proxies: Proxies,
+        prefixes: PathPrefixes,
+        *,
+        is_production: bool,
+        differs_by_origin: bool,
     ) -> None:
         self._next_app = next_app
         self._proxies = proxies
+        self._prefixes = prefixes
         self._is_production = is_production
         self._differs_by_origin = differs_by_origin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = request_id_of(scope)
+        self._prefixes.enter(scope)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -63,6 +72,8 @@ class ResponseHeadersMiddleware:
             await self._next_app(scope, receive, send_with_headers if is_http else send)
 
     def _headers(self, scope: Any, request_id: str, headers: list[Header]) -> list[Header]:
+        if prefix_of(scope):
+            headers = relocate(scope, headers)
         by_name = dict(headers)
         if scope["method"] == "OPTIONS" and b"allow" in by_name:
             headers = [
