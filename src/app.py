@@ -43,6 +43,7 @@ from headrace.api.middleware.access import Admission, check_routes
 from headrace.api.middleware.query_names import register_query_parameters
 from headrace.api.middleware.request_bodies import BodyRequest
 from headrace.api.middleware.request_checks import check_request
+from headrace.api.middleware.response_bodies import ResponseBodiesMiddleware
 from headrace.api.middleware.response_headers import ResponseHeadersMiddleware
 from headrace.api.path_prefix import PathPrefixes
 from headrace.api.pipelines import PipelineController
@@ -124,7 +125,7 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
     # Litestar calls middleware only for known paths; this one wraps the whole application.
     proxies = Proxies(settings)
     app.asgi_handler = ResponseHeadersMiddleware(
-        app.asgi_handler,
+        ResponseBodiesMiddleware(app.asgi_handler),
         proxies,
         PathPrefixes(settings.public_url, proxies),
         is_production=settings.env == "production",

@@ -52,6 +52,7 @@ class SessionView(Struct, kw_only=True):
 class LoginController(Controller):
     path = "/auth"
     tags = ("auth",)
+    opt = {"shows_secret": True}  # noqa: RUF012  (Litestar's own form)
 
     @get("/login/{provider:str}", operation_id="signIn", status_code=HTTP_302_FOUND)
     async def sign_in(
