@@ -340,4 +340,4 @@ async def test_an_upload_that_never_starts_a_file_is_refused(settings: Settings)
 async def test_options_lists_every_method_of_the_path(api: Api) -> None:
     response = await api.http.options(JOBS)
 
-    assert response.headers.get_list("allow") == ["GET, OPTIONS, POST"]
+    assert response.headers.get_list("allow") == ["GET, HEAD, OPTIONS, POST"]

@@ -96,6 +96,16 @@ def contract_of(app: Litestar, *, allows_anonymous: bool) -> Schema:
     return document
 
 
+def published_below(prefix: str, contract: Schema) -> Schema:
+    """Return *contract* for a service that a proxy publishes below *prefix*."""
+    description = contract["info"]["description"].replace("{prefix}", prefix)
+    return {
+        **contract,
+        "info": {**contract["info"], "description": description},
+        "servers": [{"url": prefix or "/"}],
+    }
+
+
 def _handlers(app: Litestar) -> Iterator[tuple[str, HTTPRouteHandler]]:
     for route in app.routes:
         if isinstance(route, HTTPRoute):
