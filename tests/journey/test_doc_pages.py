@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from journey.starting import Up, temporary_folder, up
-from support.doc_blocks import PAGES, ROOT, Block, blocks_of
+from support.doc_blocks import PAGES, ROOT, Block, blocks_of, is_run_in_page
 
 ADDRESS: Final = re.compile(r"\b(?:127\.0\.0\.1|localhost):8000\b")
 UP: Final = re.compile(r"^((?:[A-Z_]+=\S+ )*)headrace up$", re.MULTILINE)
@@ -22,12 +22,8 @@ INPUTS: Final = {"my-di.wav": ROOT / "src" / "pipelines" / "shootout" / "assets"
 """Files that a reader has."""
 
 
-def is_run_here(block: Block) -> bool:
-    return block.language in ("sh", "python") and not (block.not_run or block.run_by or block.is_settings)
-
-
 RUN: Final = {
-    page.relative_to(ROOT).as_posix(): [block for block in blocks_of(page) if is_run_here(block)]
+    page.relative_to(ROOT).as_posix(): [block for block in blocks_of(page) if is_run_in_page(block)]
     for page in PAGES
 }
 STARTING: Final = [name for name, blocks in RUN.items() if any(UP.search(block.text) for block in blocks)]

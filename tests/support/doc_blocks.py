@@ -1,7 +1,7 @@
 """The fenced blocks of the documentation, and what is done with each of them.
 
 A comment on the line before a block says what its language does not: `<!-- not run: reason -->`,
-`<!-- run by tests/... -->` or `<!-- exit status 22 -->`.
+`<!-- run by tests/... -->`, `<!-- file: docs/examples/... -->` or `<!-- exit status 22 -->`.
 """
 
 import re
@@ -19,7 +19,7 @@ _FENCE: Final = re.compile(
     r"^(?P<before>[^\n]*)\n(?P<gap>\n?)```(?P<language>[\w+-]*)[^\n]*\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-_COMMENT: Final = re.compile(r"<!-- (?:(not run): (.+)|(run by) (\S+)|(exit status) (\d+)) -->")
+_COMMENT: Final = re.compile(r"<!-- (?:(not run|file): (.+)|(run by|exit status) (\S+)) -->")
 _SETTING: Final = re.compile(r"(HEADRACE_[A-Z0-9_]+)=\S+( +#.*)?$")
 _FILE: Final = re.compile(r"(?:^|\W)[Ss]ave this as `([\w./-]+)`")
 
@@ -28,7 +28,7 @@ class Block(Struct, frozen=True):
     """A fenced block. *page* is relative to the root.
 
     *not_run*: why nobody runs it · *run_by*: the test that does · *status*: the exit status it has to have ·
-    *file*: the name under which the page tells its reader to save it.
+    *file*: the name under which the page tells its reader to save it · *copy_of*: the file that it shows.
     """
 
     page: str
@@ -39,6 +39,7 @@ class Block(Struct, frozen=True):
     run_by: str | None = None
     status: int = 0
     file: str | None = None
+    copy_of: str | None = None
 
     @property
     def is_settings(self) -> bool:
@@ -49,6 +50,12 @@ class Block(Struct, frozen=True):
     @property
     def place(self) -> str:
         return f"{self.page}:{self.line}"
+
+
+def is_run_in_page(block: Block) -> bool:
+    """Return whether a block runs with the others of its page, against a live service."""
+    is_elsewhere = block.not_run or block.run_by or block.copy_of or block.is_settings
+    return block.language in ("sh", "python") and not is_elsewhere
 
 
 def blocks_of(page: Path) -> list[Block]:
@@ -69,15 +76,16 @@ def texts(page: str, language: str) -> list[str]:
 
 def _block(page: Path, text: str, match: re.Match[str]) -> Block:
     comment = _COMMENT.fullmatch(match["before"].strip())
-    reason, test, status = (comment[2], comment[4], comment[6]) if comment else (None, None, None)
+    said = {comment[1] or comment[3]: comment[2] or comment[4]} if comment else {}
     file = _FILE.search(match["before"]) if match["gap"] else None
     return Block(
         page=page.relative_to(ROOT).as_posix(),
         line=text.count("\n", 0, match.start("language")) + 1,
         language=match["language"],
         text=match["text"],
-        not_run=reason,
-        run_by=test,
-        status=int(status or 0),
+        not_run=said.get("not run"),
+        run_by=said.get("run by"),
+        status=int(said.get("exit status", 0)),
         file=file[1] if file else None,
+        copy_of=said.get("file"),
     )

@@ -12,10 +12,8 @@ import pytest
 import yaml
 from graphql import build_schema, parse, validate
 
-from support.doc_blocks import ROOT, Block, all_blocks
+from support.doc_blocks import ROOT, Block, all_blocks, is_run_in_page
 
-RUN_IN_THE_PAGE: Final = ("sh", "python")
-"""Blocks that tests/journey/test_doc_pages.py runs, page by page, against a live service."""
 FOR_READERS: Final = ("", "text", "console")
 """Drawings, and output that people see."""
 
@@ -58,10 +56,10 @@ def test_a_block_is_valid_in_its_language(block: Block) -> None:
 
 @pytest.mark.parametrize("block", BLOCKS, ids=places)
 def test_a_block_is_run_or_its_page_says_why_not(block: Block) -> None:
-    is_checked = block.language in CHECKS and block.language not in RUN_IN_THE_PAGE
-    is_run = block.language in RUN_IN_THE_PAGE or block.run_by is not None
+    is_run = is_run_in_page(block) or block.run_by or block.copy_of
+    is_checked = block.is_settings or (block.language in CHECKS and block.language not in ("python", "sh"))
 
-    assert is_checked or is_run or block.not_run or block.language in FOR_READERS, (
+    assert is_run or is_checked or block.not_run or block.language in FOR_READERS, (
         "write above the block: <!-- not run: REASON --> or <!-- run by tests/FILE -->"
     )
 
@@ -72,6 +70,11 @@ def test_a_test_that_runs_a_block_names_its_page(block: Block) -> None:
 
     assert test.is_file()
     assert block.page in test.read_text()
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.copy_of], ids=places)
+def test_a_block_shows_the_file_that_it_names(block: Block) -> None:
+    assert block.text == (ROOT / str(block.copy_of)).read_text()
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "sh"], ids=places)
