@@ -10,8 +10,11 @@ from typing import Final
 
 import pytest
 
+from support.doc_blocks import texts
 from support.patience import PATIENCE_SECONDS
 
+LOCATION, IN_HTTP = texts("docs/http.md", "nginx")
+"""The blocks of docs/http.md: a service below a path, and what it needs in `http`."""
 _PROGRAM: Final = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 _FOLDERS: Final = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
@@ -34,8 +37,7 @@ events {{ }}
 http {{
     access_log off;
 {paths}
-    map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
-    server {{
+{IN_HTTP}    server {{
         listen 127.0.0.1:{port};
 {locations}
     }}
