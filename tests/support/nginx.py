@@ -19,8 +19,8 @@ needs_nginx = pytest.mark.skipif(_PROGRAM is None, reason="nginx is not installe
 
 
 @asynccontextmanager
-async def behind_nginx(folder: Path, locations: str) -> AsyncIterator[str]:
-    """Run nginx with these *locations* in its only server, and yield its address."""
+async def behind_nginx(folder: Path, locations: str, settings: str = "") -> AsyncIterator[str]:
+    """Run nginx with these *locations* in its only server and *settings* beside it, and yield its address."""
     port = _free_port()
     configuration = folder / "nginx.conf"
     paths = "\n".join(f"    {name}_temp_path {folder}/{name};" for name in _FOLDERS)
@@ -34,7 +34,7 @@ events {{ }}
 http {{
     access_log off;
 {paths}
-    map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
+{settings}
     server {{
         listen 127.0.0.1:{port};
 {locations}
