@@ -34,6 +34,7 @@ NAVIGATION: Final = {
         "clients/typescript/README.md",
         "docs/transactional-submit.md",
         "docs/graphql.md",
+        "docs/http.md",
         "docs/glossary.md",
     ],
     "Run": [
