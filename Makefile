@@ -8,7 +8,8 @@ WORKERS ?= 4
 COVERAGE := PYTHONPATH="$(CURDIR)/tools" $(BIN)/coverage
 COVERAGE_DIR := .coverage.d
 # Measuring doubles the processor time of a test. These start whole services, depend on time or send thousands of inputs.
-UNMEASURED := tests/faults tests/fuzz tests/journey/test_cli.py tests/journey/test_installed_wheel.py tests/journey/test_up.py
+UNMEASURED := tests/faults tests/fuzz tests/journey/test_cli.py tests/journey/test_doc_pages.py tests/journey/test_docs_site.py \
+  tests/journey/test_installed_wheel.py tests/journey/test_ported_projects.py tests/journey/test_up.py
 
 .PHONY: help install demo dev test coverage check format lint types imports migrations bench docs faults fuzz previous contract audit \
   images licences wheels lock clean
