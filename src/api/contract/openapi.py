@@ -12,6 +12,9 @@ from litestar.response import Redirect
 from litestar.routes import HTTPRoute
 
 from headrace.api.auth.authentication import ACCESS_COOKIE
+from headrace.api.contract.descriptions import describe_fields, describe_parameters
+from headrace.api.contract.examples import add_examples
+from headrace.api.contract.operations import SUMMARIES, TAGS, in_order_of_use
 from headrace.api.middleware.access import is_public
 from headrace.api.schemas import Problem
 
@@ -93,7 +96,20 @@ def contract_of(app: Litestar, *, allows_anonymous: bool) -> Schema:
                 schema = {"anyOf": alternatives} if alternatives[1:] else alternatives[0]
                 response["content"] = {_JSON: {"schema": schema}}
             _complete(path, method, operation, allows_anonymous=allows_anonymous)
+    document["paths"] = in_order_of_use(document["paths"])
+    document["tags"] = [{"name": name, "description": text} for name, text in TAGS.items()]
+    describe_fields(components)
     return document
+
+
+def published_below(prefix: str, contract: Schema) -> Schema:
+    """Return *contract* for a service that a proxy publishes below *prefix*."""
+    description = contract["info"]["description"].replace("{prefix}", prefix)
+    return {
+        **contract,
+        "info": {**contract["info"], "description": description},
+        "servers": [{"url": prefix or "/"}],
+    }
 
 
 def _handlers(app: Litestar) -> Iterator[tuple[str, HTTPRouteHandler]]:
@@ -136,6 +152,10 @@ def _complete(path: str, method: str, operation: Schema, *, allows_anonymous: bo
         responses[str(status)] = response
     for status in _refusals(path, method, operation, is_guarded=is_guarded):
         responses.setdefault(str(status), _refusal(status))
+    if name in SUMMARIES:
+        operation["summary"] = SUMMARIES[name]
+    describe_parameters(operation)
+    add_examples(operation)
     if is_guarded:
         anonymous: list[Schema] = [{}] if allows_anonymous else []
         operation["security"] = [*anonymous, {"bearer": []}, {"session": []}]
