@@ -33,6 +33,7 @@ NAVIGATION: Final = {
         "clients/python/README.md",
         "clients/typescript/README.md",
         "docs/transactional-submit.md",
+        "docs/http.md",
         "docs/graphql.md",
         "docs/glossary.md",
     ],

@@ -14,6 +14,7 @@ import yaml
 
 from headrace.settings import Settings
 from headrace_client import Client
+from support.doc_blocks import texts
 from support.harness import TLS, Api, serving
 from support.login_env import LoginEnv
 from support.nginx import behind_nginx, needs_nginx
@@ -21,8 +22,7 @@ from support.patience import PATIENCE_SECONDS, STALL_SECONDS
 
 pytestmark = needs_nginx
 
-PAGE = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
-BLOCK = re.search(r"```nginx\n(location /headrace/ .*?)```", PAGE, re.DOTALL)
+BLOCK = texts("docs/http.md", "nginx")[0]
 BUFFERED = """
 gzip on; gzip_types *; gzip_proxied any; gzip_min_length 0;
 location / {
@@ -49,8 +49,7 @@ def at(api: Api, locations: str) -> str:
 @pytest.fixture
 async def below_a_path(api: Api, tmp_path: Path) -> AsyncIterator[Api]:
     """The service below `/headrace`, as the documentation shows it."""
-    assert BLOCK is not None
-    async with behind_nginx(tmp_path, at(api, BLOCK[1])) as url, client_of(f"{url}/headrace") as http:
+    async with behind_nginx(tmp_path, at(api, BLOCK)) as url, client_of(f"{url}/headrace") as http:
         yield Api(http, f"{url}/headrace".replace("http", "ws", 1))
 
 
@@ -184,10 +183,9 @@ async def test_a_sign_in_comes_back_below_the_path_with_cookies_for_it(
     login_env: LoginEnv, tmp_path: Path
 ) -> None:
     trusting = msgspec.structs.replace(login_env.settings, trusted_proxies=("127.0.0.1",))
-    assert BLOCK is not None
     async with (
         serving(trusting) as api,
-        behind_nginx(tmp_path, at(api, BLOCK[1])) as url,
+        behind_nginx(tmp_path, at(api, BLOCK)) as url,
         client_of(url) as http,
     ):
         start = await http.get("/headrace/auth/login/corp?return_to=/docs")

@@ -10,9 +10,11 @@ from typing import Final
 
 import pytest
 
+from support.doc_blocks import texts
 from support.patience import PATIENCE_SECONDS
 
 _PROGRAM: Final = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+_MAP: Final = texts("docs/http.md", "nginx")[1]
 _FOLDERS: Final = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 needs_nginx = pytest.mark.skipif(_PROGRAM is None, reason="nginx is not installed")
@@ -34,8 +36,7 @@ events {{ }}
 http {{
     access_log off;
 {paths}
-    map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
-    server {{
+    {_MAP}    server {{
         listen 127.0.0.1:{port};
 {locations}
     }}
