@@ -8,6 +8,7 @@ import click
 
 from headrace.adapters.gc_tuning import collect_rarely
 from headrace.cli import (
+    admin_commands,
     client_commands,
     demo_command,
     doctor_command,
@@ -50,6 +51,7 @@ for module in (
     watch_commands,
     client_commands,
     service_commands,
+    admin_commands,
 ):
     for command in module.COMMANDS:
         cli.add_command(command)

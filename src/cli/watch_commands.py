@@ -77,6 +77,8 @@ def submit(
 
     api = ApiClient(url, token)
     job = api.submit(name, params, key)
+    if job["waiting_for"] == "no_worker":
+        click.echo(f"no live worker serves {name}: the job waits until one does", err=True)
     if not watch_it:
         click.echo(msgspec.json.encode(job).decode() if as_json else job["id"])
         if sys.stdout.isatty():
