@@ -67,9 +67,10 @@ class WatchRefusedError(HeadraceError):
 class GaveUpError(HeadraceError):
     """The service has been away for longer than --patience."""
 
-    def __init__(self, url: str, seconds: float, job_id: str, after: int) -> None:
+    def __init__(self, url: str, seconds: float, job_id: str, after: int, reason: str = "") -> None:
+        cause = f" ({reason})" if reason else ""
         super().__init__(
-            f"{url} has been away for {seconds:.0f} s; the job may go on."
+            f"{url} has been away for {seconds:.0f} s{cause}; the job may go on."
             f" Resume with: {watch_command(url, job_id, after)}"
         )
         self.after = after

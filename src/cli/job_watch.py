@@ -78,12 +78,14 @@ class JobWatch:
         except headrace_client.WatchRefusedError as error:
             raise WatchRefusedError(_explain(error)) from error
         except headrace_client.GaveUpError as error:
-            raise GaveUpError(error.url, error.seconds, error.job_id, error.after) from error
+            raise GaveUpError(error.url, error.seconds, self._job_id, error.after, error.reason) from error
         except headrace_client.UnreachableError as error:
             raise UnreachableError(error.url, error.reason) from error
 
 
 def _explain(error: headrace_client.WatchRefusedError) -> str:
     if error.code == "unauthenticated":
-        return "not signed in: set HEADRACE_TOKEN to a valid token"
+        return f"{error}; set HEADRACE_TOKEN to one"
+    if error.code == "forbidden":
+        return f"{error}; set HEADRACE_TOKEN to a token with that right"
     return str(error)

@@ -213,8 +213,8 @@ def matching_jobs(reach: Reach, filters: JobFilter) -> Select[tuple[Job]]:
         conditions.append(Job.owner_id == filters.owner_id)
     if filters.preset_id is not None:
         conditions.append(Job.preset_id == filters.preset_id)
-    if filters.state is not None:
-        conditions.append(Job.state == JobState(filters.state))
+    if filters.states:
+        conditions.append(Job.state.in_(sorted(JobState(state) for state in filters.states)))
     if filters.pipeline is not None:
         conditions.append(Job.pipeline == filters.pipeline)
     if filters.tag is not None:
