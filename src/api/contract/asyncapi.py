@@ -13,6 +13,7 @@ import yaml
 from litestar import Response, get
 from msgspec import Struct, UnsetType
 
+from headrace.api.contract.openapi import open_free_objects
 from headrace.api.live import frames
 from headrace.domain.events.news import JobDeleted, JobSummary
 from headrace.domain.events.types import JobEvent, ProgressFrame
@@ -85,6 +86,7 @@ def describe() -> Schema:
     received = dict.fromkeys((*JOB_WORDS, *OVERVIEW_WORDS))
     kinds = [*sent, *received]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=_REF)
+    open_free_objects(schemas)
     for schema in schemas.values():
         if "description" in schema:
             schema["description"] = cleandoc(schema["description"])
