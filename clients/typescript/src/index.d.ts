@@ -386,6 +386,7 @@ export interface JobFilter extends PageFilter {
   /** One state, or several. */
   state?: JobState | JobState[];
   pipeline?: string;
+  queue?: string;
   tag?: string;
   search?: string;
   created_after?: string;

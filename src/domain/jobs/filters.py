@@ -26,6 +26,7 @@ class JobFilter(Struct, frozen=True, kw_only=True):
     owner_id: UUID | None = None
     states: Set[str] = frozenset()
     pipeline: str | None = None
+    queue: str | None = None
     tag: str | None = None
     search: str | None = None
     found: Sequence[UUID] = ()

@@ -223,6 +223,8 @@ def matching_jobs(reach: Reach, filters: JobFilter) -> Select[tuple[Job]]:
         conditions.append(Job.state.in_(sorted(JobState(state) for state in filters.states)))
     if filters.pipeline is not None:
         conditions.append(Job.pipeline == filters.pipeline)
+    if filters.queue is not None:
+        conditions.append(Job.queue == filters.queue)
     if filters.tag is not None:
         tagged = select(JOB_TAGS.c.job_id).join(Tag, Tag.id == JOB_TAGS.c.tag_id)
         conditions.append(

@@ -48,6 +48,7 @@ class JobFilter(TypedDict, total=False):
 
     state: str | Sequence[str]
     pipeline: str
+    queue: str
     tag: str
     search: str
     created_after: datetime
