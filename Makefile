@@ -11,7 +11,7 @@ UNMEASURED := tests/faults tests/fuzz tests/journey/test_cli.py tests/journey/te
   tests/journey/test_installed_wheel.py tests/journey/test_ported_projects.py tests/journey/test_up.py
 
 .PHONY: help install demo try dev test coverage check check-pythons format lint types imports migrations bench docs faults fuzz previous \
-  contract audit images licences wheels lock clean
+  contract audit images licences wheels generators lock clean
 .DEFAULT_GOAL := help
 # The tests start hundreds of processes: without cached bytecode, each of them compiles every module again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -112,6 +112,9 @@ contract: install  ## write docs/asyncapi.yaml and docs/schema.graphql from the 
 	@$(BIN)/python -m headrace.api.contract.asyncapi docs/asyncapi.yaml
 	@$(BIN)/python -m headrace.api.graphql.schema docs/schema.graphql
 
+generators: install  ## install what generates clients from the contracts; without, their tests are skipped
+	@$(BIN)/python tools/install_generators.py .generators
+
 audit: install  ## check locked packages for known vulnerabilities; status 1: some found, 3: no database answered
 	@$(BIN)/python tools/audit.py
 
@@ -133,4 +136,4 @@ lock: install  ## update the lock files (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet requirements-embedded.in -o requirements-embedded.lock
 
 clean:  ## remove .venv and caches; keep .headrace, the data of `headrace up`
-	rm -rf $(VENV) .venv-pythons .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis $(COVERAGE_DIR)
+	rm -rf $(VENV) .venv-pythons .generators .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis $(COVERAGE_DIR)
