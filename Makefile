@@ -7,10 +7,11 @@ WORKERS ?= 4
 COVERAGE := PYTHONPATH="$(CURDIR)/tools" $(BIN)/coverage
 COVERAGE_DIR := .coverage.d
 # Measuring doubles the processor time of a test. These start whole services, depend on time or send thousands of inputs.
-UNMEASURED := tests/faults tests/fuzz tests/journey/test_cli.py tests/journey/test_installed_wheel.py tests/journey/test_up.py
+UNMEASURED := tests/faults tests/fuzz tests/journey/test_cli.py tests/journey/test_doc_pages.py tests/journey/test_docs_site.py \
+  tests/journey/test_installed_wheel.py tests/journey/test_ported_projects.py tests/journey/test_up.py
 
-.PHONY: help install demo try dev test coverage check check-pythons format lint types imports migrations bench faults fuzz previous contract audit images \
-  licences wheels lock clean
+.PHONY: help install demo try dev test coverage check check-pythons format lint types imports migrations bench docs faults fuzz previous \
+  contract audit images licences wheels generators lock clean
 .DEFAULT_GOAL := help
 # The tests start hundreds of processes: without cached bytecode, each of them compiles every module again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -38,9 +39,11 @@ $(VENV)/.shootout: $(VENV)/.service requirements-shootout.lock
 	@$(BIN)/python tools/install.py requirements-shootout.lock
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.service requirements-dev.lock
+$(VENV)/.installed: $(VENV)/.service requirements-dev.lock requirements-docs.lock
 	@echo "installing the tools of the project into $(VENV) ..."
 	@$(BIN)/python tools/install.py requirements-dev.lock
+	@$(BIN)/python tools/install.py --wheels-only requirements-docs.lock \
+	  || echo "no generator of the documentation's site for this platform: \`make docs\` does not work"
 	@touch $(VENV)/.shootout $@
 
 demo: $(VENV)/.shootout  ## run the bundled shootout pipeline on a guitar track and show it live
@@ -92,6 +95,9 @@ bench: install  ## print the benchmarks and write them to docs/benchmarks.md (ab
 	  $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$(basename $$name).json || exit 1; done
 	@$(BIN)/python benchmarks/page.py docs/benchmarks.md
 
+docs: install  ## build the documentation as a site in build/docs/html; SOURCE_URL=... links to the files of the repository
+	@$(BIN)/python tools/docs_site.py build/docs $(SOURCE_URL:%=--source-url %)
+
 faults: install  ## run the fault tests at their full length; HEADRACE_FAULTS_SEED=n repeats the random ones
 	@HEADRACE_FAULTS=full HEADRACE_FUZZ=full $(BIN)/pytest -n $(WORKERS) tests/faults tests/fuzz/test_costs.py
 
@@ -105,6 +111,9 @@ previous:  ## pack the source of REVISION: tests/faults/test_previous_release.py
 contract: install  ## write docs/asyncapi.yaml and docs/schema.graphql from the code
 	@$(BIN)/python -m headrace.api.contract.asyncapi docs/asyncapi.yaml
 	@$(BIN)/python -m headrace.api.graphql.schema docs/schema.graphql
+
+generators: install  ## install what generates clients from the contracts; without, their tests are skipped
+	@$(BIN)/python tools/install_generators.py .generators
 
 audit: install  ## check locked packages for known vulnerabilities; status 1: some found, 3: no database answered
 	@$(BIN)/python tools/audit.py
@@ -123,7 +132,8 @@ lock: install  ## update the lock files (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --no-emit-package headrace-client -c requirements-shootout.lock pyproject.toml -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --no-emit-package headrace-client --extra shootout --extra dev -c requirements-shootout.lock pyproject.toml -o requirements-dev.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -c requirements-dev.lock requirements-build.in -o requirements-build.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet -c requirements-dev.lock requirements-docs.in -o requirements-docs.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet requirements-embedded.in -o requirements-embedded.lock
 
 clean:  ## remove .venv and caches; keep .headrace, the data of `headrace up`
-	rm -rf $(VENV) .venv-pythons .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis $(COVERAGE_DIR)
+	rm -rf $(VENV) .venv-pythons .generators .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis $(COVERAGE_DIR)

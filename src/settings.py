@@ -20,12 +20,14 @@ from headrace.settings_checks import (
     explain_fault,
     provider_variable,
 )
+from headrace.settings_names import explain_unknown
 
 __all__ = [
     "SAMPLE_SECRET",
     "ProviderSettings",
     "Settings",
     "SettingsError",
+    "explain_unknown_variables",
     "forget_private_variables",
     "read_settings",
     "take_variables",
@@ -254,6 +256,20 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     return msgspec.structs.replace(
         settings, **{name: path.expanduser().absolute() for name, path in paths.items() if path is not None}
     )
+
+
+def explain_unknown_variables(settings: Settings, environment: Mapping[str, str] | None = None) -> str | None:
+    """Return one line about variables that begin as settings do but are none; None if there are none.
+
+    Variables that `step_env` names are for the steps.
+    """
+    names = {_PREFIX + name.upper() for name in Settings.__struct_fields__}
+    names |= {
+        provider_variable(provider, field)
+        for provider in settings.providers
+        for field in ProviderSettings.__struct_fields__
+    }
+    return explain_unknown(os.environ if environment is None else environment, names | {*settings.step_env})
 
 
 def forget_private_variables(settings: Settings) -> None:

@@ -15,7 +15,10 @@ from headrace.adapters.fair_turns import TooManyAtOnceError
 from headrace.api.database_errors import DATABASE_ERRORS, classify_database_error, missing_reference
 from headrace.api.error_codes import CODES
 from headrace.api.errors import InvalidInputError, RangeError
+from headrace.api.middleware.query_names import UnknownParametersError
 from headrace.api.middleware.rate_limits import RateLimitedError
+from headrace.api.missing_paths import describe_missing
+from headrace.api.path_prefix import with_prefix
 from headrace.api.schemas import Problem, ProblemError
 from headrace.domain.accounts.caller import UnauthenticatedError
 from headrace.domain.conflicts import TakenError
@@ -72,7 +75,7 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
     elif isinstance(error, ValidationException):
         refusal = _Refusal(422, "validation_failed", "the request does not fit", _faults_of(error))
     elif isinstance(error, HTTPException):
-        refusal = _refuse_http_error(error)
+        refusal = _refuse_http_error(error, str(request.scope.get("path", "")))
     elif isinstance(error, SerializationException):
         refusal = _Refusal(400, "malformed", "the body is not JSON")
     elif isinstance(error, RecursionError | UnicodeDecodeError):
@@ -106,7 +109,7 @@ def _refuse_domain_error(error: HeadraceError) -> _Refusal:
     if isinstance(error, TRANSIENT) and not is_of_caller and not is_outage(error):
         _log.warning("statement_rolled_back", reason=error.reason)
     faults = None
-    if isinstance(error, ParamsInvalidError):
+    if isinstance(error, ParamsInvalidError | UnknownParametersError):
         faults = [ProblemError(fault.path, fault.message) for fault in error.faults]
     elif isinstance(error, TakenError | JsonRefusedError):
         faults = [ProblemError(error.path, str(error))]
@@ -114,7 +117,7 @@ def _refuse_domain_error(error: HeadraceError) -> _Refusal:
     return _Refusal(status, code, str(error), faults, quota)
 
 
-def _refuse_http_error(error: HTTPException) -> _Refusal:
+def _refuse_http_error(error: HTTPException, path: str) -> _Refusal:
     status = error.status_code
     if status >= 500 and error.detail == _BODY_BROKE_OFF:
         return _Refusal(400, "malformed", "the body breaks off")
@@ -127,7 +130,7 @@ def _refuse_http_error(error: HTTPException) -> _Refusal:
         return _Refusal(422, "validation_failed", "the request does not fit", [_parse_fault(str(cause))])
     if isinstance(cause, msgspec.DecodeError | RecursionError | UnicodeDecodeError):
         return _Refusal(400, "malformed", "the body is not JSON, or nested too deep")
-    detail = "there is nothing here" if status == 404 else error.detail
+    detail = describe_missing(path) if status == 404 else error.detail
     return _Refusal(status, _STATUS_CODES.get(status, "bad_request"), detail)
 
 
@@ -189,7 +192,7 @@ def _answer(request: Request[Any, Any, Any], refusal: _Refusal, headers: dict[st
         # A credential that was sent in the wrong place must not end up in the client's log.
         detail=redact(refusal.detail[:_MAX_MESSAGE_LENGTH]),
         code=refusal.code,
-        instance=redact(str(request.scope.get("path", ""))[:_MAX_PATH_LENGTH]),
+        instance=redact(with_prefix(request.scope, request.scope.get("path", ""))[:_MAX_PATH_LENGTH]),
         errors=None
         if refusal.faults is None
         else [

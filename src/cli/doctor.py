@@ -24,7 +24,7 @@ from headrace.cli.errors import BadUrlError
 from headrace.domain.errors import HeadraceError
 from headrace.domain.pipelines.bundled import BUNDLED_MODULES, explain_missing
 from headrace.domain.pipelines.loading import RENAME_ADVICE, Loaded, import_path, load_all
-from headrace.settings import Settings, SettingsError, read_settings
+from headrace.settings import Settings, SettingsError, explain_unknown_variables, read_settings
 
 _OLDEST_PYTHON: Final = (3, 11)
 _MIN_FREE_BYTES: Final = 500_000_000
@@ -46,6 +46,8 @@ def run_checks(
     except SettingsError as error:
         settings = Settings()
         findings.append(Finding("settings", False, str(error)))
+    if (unknown := explain_unknown_variables(settings)) is not None:
+        findings.append(Finding("settings", True, f"warning: {unknown}"))
     folder = (data_dir or settings.data_dir).expanduser().absolute()
     findings += _check_folder(folder)
     findings += _check_store(msgspec.structs.replace(settings, data_dir=folder).blob_dir)

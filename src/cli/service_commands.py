@@ -12,7 +12,13 @@ from typing import Final, NoReturn
 import click
 
 from headrace.domain.errors import HeadraceError
-from headrace.settings import Settings, forget_private_variables, read_settings, take_variables
+from headrace.settings import (
+    Settings,
+    explain_unknown_variables,
+    forget_private_variables,
+    read_settings,
+    take_variables,
+)
 
 # The supervisor kills a worker this long before its own time to stop is over.
 _KILL_SECONDS: Final = 0.5
@@ -80,6 +86,8 @@ def api(host: str, port: int, tied: bool, restarted: bool) -> None:
         from headrace.cli.start_checks import check_start
 
         settings = _load_settings(is_server=True)
+        if not (tied or restarted):
+            _warn_of_unknown_variables(settings)
         check_start(settings, host, is_restart=restarted)
         # The web framework takes most of the time of a start, so a start that is refused does not import it.
         from headrace.cli.server import serve
@@ -150,6 +158,8 @@ def worker(  # noqa: PLR0913  (the options of a command)
             os.environ.update(take_variables(secrets))
         settings = _load_settings(is_server=True)
         if not alone:
+            if not (tied or restarted):
+                _warn_of_unknown_variables(settings)
             # The worker imports modules from where this process does.
             command = [sys.executable, *sys.orig_argv[1:], "--alone"]
             sys.exit(supervise(command, stop_seconds=settings.stop_seconds - _KILL_SECONDS))
@@ -240,6 +250,15 @@ def _load_settings(*, is_server: bool = False) -> Settings:
         stream=patient_stderr() if is_server else None,
     )
     return settings
+
+
+def _warn_of_unknown_variables(settings: Settings) -> None:
+    """Log a line about variables that are no settings. Processes of `up` leave that to `up`."""
+    import structlog
+
+    warning = explain_unknown_variables(settings)
+    if warning is not None:
+        structlog.get_logger(__name__).warning("unknown_settings", warning=warning)
 
 
 COMMANDS: Final = (migrate, api, worker)

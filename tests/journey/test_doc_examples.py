@@ -1,23 +1,17 @@
-"""The examples in the documentation work as written. (tests/conformance runs those about clients.)"""
+"""The examples of pages that need files or checks of their own; test_doc_pages.py runs most others."""
 
-import re
 from pathlib import Path
 
 import msgspec
 
 from headrace.api.tones import ToneView
 from headrace.settings import Settings
+from support.doc_blocks import texts
 from support.harness import serving, working
-
-DOCS = Path(__file__).parents[2] / "docs"
-
-
-def blocks(page: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
 
 
 async def test_the_example_in_the_pipeline_guide_runs(settings: Settings, tmp_path: Path) -> None:
-    (example,) = blocks("pipelines.md", "python")
+    (example,) = texts("docs/pipelines.md", "python")
     (tmp_path / "flows").mkdir()
     (tmp_path / "flows" / "counting.py").write_text(example)
     own = msgspec.structs.replace(settings, pipelines=(str(tmp_path / "flows"),))
@@ -40,7 +34,7 @@ async def test_the_example_in_the_pipeline_guide_runs(settings: Settings, tmp_pa
 
 
 def test_the_example_in_the_tone3000_guide_has_the_fields_of_a_response() -> None:
-    (example,) = blocks("tone3000.md", "json")
+    (example,) = texts("docs/tone3000.md", "json")
 
     shown = msgspec.json.decode(example, type=ToneView)
 

@@ -12,7 +12,11 @@ from litestar.response import Redirect
 from litestar.routes import HTTPRoute
 
 from headrace.api.auth.authentication import ACCESS_COOKIE
+from headrace.api.contract.descriptions import describe_fields, describe_parameters
+from headrace.api.contract.examples import add_examples
+from headrace.api.contract.operations import SUMMARIES, TAGS, in_order_of_use
 from headrace.api.middleware.access import is_public
+from headrace.api.middleware.response_bodies import TAGGED
 from headrace.api.schemas import Problem
 
 Schema = dict[str, Any]
@@ -22,6 +26,8 @@ _JSON: Final = "application/json"
 _PROBLEM: Final = "application/problem+json"
 _NO_NUL: Final = r"^[^\u0000]*$"
 _BINARY: Final[Schema] = {"type": "string", "format": "binary"}
+# Generators skip an answer that has only a wildcard.
+_BYTES: Final[Schema] = {"application/octet-stream": {"schema": _BINARY}, "*/*": {"schema": _BINARY}}
 _SCHEMES: Final[Schema] = {
     "bearer": {
         "type": "http",
@@ -36,6 +42,9 @@ _RETRY: Final[Schema] = {
 _CHALLENGE: Final[Schema] = {
     "WWW-Authenticate": {"description": "How to sign in.", "schema": {"type": "string"}, "required": True}
 }
+_ENTITY_TAG: Final[Schema] = {
+    "ETag": {"description": "For `If-None-Match`.", "schema": {"type": "string"}, "required": True}
+}
 _HEADERS: Final = {401: _CHALLENGE, 429: _RETRY, 503: _RETRY, 507: _RETRY}
 _KEY_HEADER: Final = "idempotency-key"
 _UNSAFE: Final = ("post", "put", "patch", "delete")
@@ -46,8 +55,8 @@ _REDIRECT: Final[Schema] = {
 # The responses of operations that Litestar does not know.
 _OTHER_RESPONSES: Final[dict[str, dict[int, Schema]]] = {
     "downloadFile": {
-        200: {"description": "The bytes.", "content": {"*/*": {"schema": _BINARY}}},
-        206: {"description": "One range of the bytes.", "content": {"*/*": {"schema": _BINARY}}},
+        200: {"description": "The bytes, in the media type of the file.", "content": _BYTES},
+        206: {"description": "One range of the bytes.", "content": _BYTES},
         304: {"description": "Not changed since."},
         416: {"description": "Nothing of the file is in that range.", "content": {_PROBLEM: {}}},
     },
@@ -76,6 +85,7 @@ def contract_of(app: Litestar, *, allows_anonymous: bool) -> Schema:
     ordered = sorted(types, key=str)
     schemas, components = msgspec.json.schema_components(ordered, ref_template=_REF)
     schema_of = dict(zip(ordered, schemas, strict=True))
+    open_free_objects(components)
     document["components"] = {"schemas": components, "securitySchemes": _SCHEMES}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -92,8 +102,38 @@ def contract_of(app: Litestar, *, allows_anonymous: bool) -> Schema:
                 alternatives = [schema_of[kind] for kind in response_types]
                 schema = {"anyOf": alternatives} if alternatives[1:] else alternatives[0]
                 response["content"] = {_JSON: {"schema": schema}}
+            if TAGGED in handler.opt:
+                operation["responses"]["200"]["headers"] = _ENTITY_TAG
+                operation["responses"]["304"] = {
+                    "description": "The client has it: `If-None-Match` names it."
+                }
             _complete(path, method, operation, allows_anonymous=allows_anonymous)
+    document["paths"] = in_order_of_use(document["paths"])
+    document["tags"] = [{"name": name, "description": text} for name, text in TAGS.items()]
+    describe_fields(components)
     return document
+
+
+def published_below(prefix: str, contract: Schema) -> Schema:
+    """Return *contract* for a service that a proxy publishes below *prefix*."""
+    description = contract["info"]["description"].replace("{prefix}", prefix)
+    return {
+        **contract,
+        "info": {**contract["info"], "description": description},
+        "servers": [{"url": prefix or "/"}],
+    }
+
+
+def open_free_objects(schema: Any) -> None:
+    """Say of each object without known fields that it may have any: generators would take it for empty."""
+    if isinstance(schema, list):
+        for part in schema:
+            open_free_objects(part)
+    elif isinstance(schema, dict):
+        if schema.get("type") == "object" and not {"properties", "additionalProperties"} & schema.keys():
+            schema["additionalProperties"] = True
+        for part in schema.values():
+            open_free_objects(part)
 
 
 def _handlers(app: Litestar) -> Iterator[tuple[str, HTTPRouteHandler]]:
@@ -136,6 +176,10 @@ def _complete(path: str, method: str, operation: Schema, *, allows_anonymous: bo
         responses[str(status)] = response
     for status in _refusals(path, method, operation, is_guarded=is_guarded):
         responses.setdefault(str(status), _refusal(status))
+    if name in SUMMARIES:
+        operation["summary"] = SUMMARIES[name]
+    describe_parameters(operation)
+    add_examples(operation)
     if is_guarded:
         anonymous: list[Schema] = [{}] if allows_anonymous else []
         operation["security"] = [*anonymous, {"bearer": []}, {"session": []}]
@@ -152,8 +196,10 @@ _UPLOAD: Final[Schema] = {
 
 
 def _refusals(path: str, method: str, operation: Schema, *, is_guarded: bool) -> Iterator[int]:
+    # Every operation refuses query parameters that it does not have.
+    yield from (414, 422)
     if is_guarded or path.startswith("/auth/"):
-        yield from (401, 403, 414, 422, 429, 503)
+        yield from (401, 403, 429, 503)
     if path.startswith("/auth/"):
         yield from (400, 404)
     if "{" in path:

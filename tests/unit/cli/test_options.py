@@ -1,5 +1,6 @@
 """Parameters on the command line, and the log of a process."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -8,7 +9,7 @@ import pytest
 from headrace.cli import errors
 from headrace.cli.api_client import ApiClient
 from headrace.cli.errors import BadTokenError, BadUrlError, RefusedError, watch_command
-from headrace.cli.options import read_params, submission_key
+from headrace.cli.options import moment, read_params, submission_key
 from headrace.cli.process_logs import LogReader, find_refusal, notable
 
 JOB = "01a1fcda-1222-71e3-b3dd-702451ba443d"
@@ -107,3 +108,27 @@ def test_a_token_that_is_not_a_valid_header_value_is_refused(token: str) -> None
 def test_a_key_that_is_not_a_valid_header_value_is_refused(key: str) -> None:
     with pytest.raises(click.BadParameter):
         submission_key(key)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2027-01-31T08:00:00+02:00", datetime(2027, 1, 31, 6, tzinfo=UTC)),
+        ("2027-01-31T08:00:00Z", datetime(2027, 1, 31, 8, tzinfo=UTC)),
+    ],
+)
+def test_a_time_is_read_with_its_offset(text: str, expected: datetime) -> None:
+    assert moment(text) == expected
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("+10m", 600), ("2h", 7200), ("1d", 86_400)])
+def test_a_pause_counts_from_now(text: str, seconds: int) -> None:
+    before = datetime.now(UTC)
+
+    assert 0 <= (moment(text) - before).total_seconds() - seconds < 60
+
+
+@pytest.mark.parametrize("text", ["", "soon", "10", "-1m", "1y", "2027-13-01"])
+def test_other_texts_are_no_time(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is not a time"):
+        moment(text)
