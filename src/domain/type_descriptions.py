@@ -1,0 +1,135 @@
+"""Describes types: what msgspec knows of them, and which parts of them it leaves to pydantic. Pure.
+
+msgspec reads structs, dataclasses and collections, and calls pydantic for each pydantic class in them. It
+knows no union of such a class with another type than None, and would read the dataclasses of pydantic without
+their checks. A type with one of these is left to pydantic as a whole, which knows everything but structs.
+"""
+
+from typing import Any, Final
+
+import msgspec
+from msgspec import inspect
+
+from headrace.domain.pydantic_types import (
+    build_adapter,
+    is_pydantic,
+    is_pydantic_dataclass,
+    json_schemas,
+    mentions_pydantic,
+)
+
+_REFERENCE: Final = "#/$defs/"
+
+
+class WholeType(inspect.CustomType):
+    """A type that pydantic reads as a whole."""
+
+
+def type_info(shape: Any) -> inspect.Type:
+    """Return msgspec's description of a type, or a `WholeType`.
+
+    Raises:
+        TypeError, NameError: neither msgspec nor pydantic can read the type.
+    """
+    try:
+        kind = inspect.type_info(shape)
+    except TypeError as error:
+        if not mentions_pydantic(shape):
+            raise
+        return _whole_type(shape, str(error))
+    if isinstance(kind, inspect.CustomType) and is_pydantic(kind.cls):
+        return WholeType(shape)
+    part = next((part for part in kinds_within(kind) if _is_unchecked(part)), None)
+    if part is None:
+        return kind
+    return _whole_type(shape, f"msgspec reads the dataclass {part.cls.__name__!r} without pydantic's checks")
+
+
+def json_schema(shape: Any) -> dict[str, Any]:
+    """Return the JSON Schema of a type: that of msgspec, with those of pydantic for its classes.
+
+    Raises:
+        TypeError, NameError: the type has no JSON Schema.
+    """
+    kind = type_info(shape)
+    if isinstance(kind, WholeType):
+        (schema,), definitions = json_schemas([shape], _REFERENCE)
+        return {**schema, "$defs": definitions} if definitions else schema
+    customs = [part.cls for part in kinds_within(kind) if isinstance(part, inspect.CustomType)]
+    classes = list(dict.fromkeys(filter(is_pydantic, customs)))
+    try:
+        return _mixed_schema(shape, classes, "") or _mixed_schema(shape, classes, "pydantic.") or {}
+    except TypeError as error:
+        unknown = [custom for custom in customs if custom not in classes]
+        if not unknown or "custom types" not in str(error):
+            raise
+        raise TypeError(
+            f"{_name(unknown[0])} has no form in JSON; use a struct of msgspec, a dataclass, a TypedDict or"
+            " a model of pydantic 2"
+        ) from error
+
+
+def kinds_within(kind: inspect.Type) -> list[Any]:
+    """Return *kind* and the types of its parts; types may contain themselves."""
+    pending: list[Any] = [kind]
+    visited: dict[int, Any] = {}
+    while pending:
+        part = pending.pop()
+        if id(part) in visited:
+            continue
+        visited[id(part)] = part
+        if isinstance(part, tuple):
+            pending += part
+        elif isinstance(part, inspect.Type | inspect.Field):
+            pending += [getattr(part, name) for name in part.__struct_fields__]
+    return [part for part in visited.values() if isinstance(part, inspect.Type)]
+
+
+def _mixed_schema(shape: Any, classes: list[Any], prefix: str) -> dict[str, Any] | None:
+    """Return msgspec's schema of *shape* with pydantic's of *classes*; None if their names collide.
+
+    *prefix* stands before the names of pydantic's definitions.
+    """
+    schema: dict[str, Any]
+    if not classes:
+        schema = msgspec.json.schema(shape)
+        return schema
+    schemas, definitions = json_schemas(classes, _REFERENCE + prefix)
+    by_class: dict[Any, dict[str, Any]] = dict(zip(classes, schemas, strict=True))
+
+    def find_schema(custom: Any) -> dict[str, Any]:
+        if custom not in by_class:
+            raise NotImplementedError
+        return by_class[custom]
+
+    schema = msgspec.json.schema(shape, schema_hook=find_schema)
+    own: dict[str, Any] = schema.get("$defs", {})
+    named = {prefix + name: definition for name, definition in definitions.items()}
+    if own.keys() & named.keys():
+        return None
+    schema["$defs"] = {**own, **named}
+    return schema
+
+
+def _is_unchecked(kind: inspect.Type) -> bool:
+    return isinstance(kind, inspect.DataclassType) and is_pydantic_dataclass(kind.cls)
+
+
+def _whole_type(shape: Any, reason: str) -> WholeType:
+    """Return the description of a type that msgspec cannot read, for *reason*.
+
+    Raises:
+        TypeError: pydantic cannot read it either.
+    """
+    try:
+        build_adapter(shape)
+    except TypeError as error:
+        raise TypeError(
+            f"{reason}; pydantic cannot read it either: {error}. Models may hold models, dataclasses and"
+            " unions of them, but no structs"
+        ) from error
+    return WholeType(shape)
+
+
+def _name(kind: Any) -> str:
+    return f"`{kind.__qualname__}`" if isinstance(kind, type) else f"`{kind}`"
