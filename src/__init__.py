@@ -2,6 +2,7 @@
 
 from headrace.domain.pipelines.context import JobCancelledError, PermanentError, RetryableError, StepContext
 from headrace.domain.pipelines.definition import Pipeline, PipelineDefinitionError, Step, StepHandle, step
+from headrace.domain.pipelines.tasks import Task, task
 
 __all__ = [
     "JobCancelledError",
@@ -12,5 +13,7 @@ __all__ = [
     "Step",
     "StepContext",
     "StepHandle",
+    "Task",
     "step",
+    "task",
 ]
