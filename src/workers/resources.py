@@ -24,6 +24,7 @@ class WorkerResources(Struct, kw_only=True):
 
     *pipelines* and *sources* (where a child process loads the pipeline from) are keyed by name and version.
     *thread_slots* come in addition to the one thread that each attempt may always use.
+    *retries_at_once*: tries follow each other without a pause, as in an author's tests.
     *log_level*, *logs_json* and *secrets* are for the logs of step processes. *abandoned* counts the calls of
     an author's code that still run although their tries are over.
     """
@@ -46,6 +47,7 @@ class WorkerResources(Struct, kw_only=True):
     log_level: str
     logs_json: bool
     secrets: tuple[str, ...]
+    retries_at_once: bool = False
     abandoned: int = 0
 
     def abandon(self, call: "asyncio.Future[Any]") -> None:

@@ -112,13 +112,15 @@ def test_a_function_without_arguments_has_empty_params() -> None:
 def test_arguments_may_have_any_type_and_default_that_params_may_have() -> None:
     shared = Spot(1)
 
+    initial, numbers, no_tags = Model(), [1], list[str]()
+
     @task
     def draw(
         day: date,
         spot: Spot = shared,
-        model: Model = Model(),
-        tags: list[str] = [],
-        names: list[int] = [1],  # noqa: B006, B008
+        model: Model = initial,
+        tags: list[str] = no_tags,
+        names: list[int] = numbers,
     ) -> list[Any]:
         spot.x += 1
         names.append(2)
