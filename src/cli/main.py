@@ -11,6 +11,7 @@ from headrace.cli import (
     client_commands,
     demo_command,
     doctor_command,
+    new_command,
     service_commands,
     up_command,
     watch_commands,
@@ -23,6 +24,7 @@ _SUMMARY = """Run multi-step jobs, and watch each one live.
 Start here:
   headrace up                     start everything on this machine
   headrace demo                   run one real job from start to end
+  headrace new my-pipelines       write a project with a pipeline of your own
   headrace submit ticks --watch   submit a job and watch it
 """
 
@@ -46,6 +48,7 @@ def cli() -> None: ...
 for module in (
     up_command,
     demo_command,
+    new_command,
     doctor_command,
     watch_commands,
     client_commands,

@@ -128,6 +128,15 @@ def build_adapter(shape: Any) -> Any:
         raise TypeError(_sentence(error)) from error
 
 
+def create_model(name: str, fields: dict[str, Any], module: str) -> Any:
+    """Return a new model that refuses other fields than *fields*: a type and a default for each name."""
+    pydantic = sys.modules["pydantic"]
+    try:
+        return pydantic.create_model(name, __module__=module, __config__={"extra": "forbid"}, **fields)
+    except pydantic.PydanticUserError as error:
+        raise TypeError(_sentence(error)) from error
+
+
 def json_schemas(shapes: list[Any], reference: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return pydantic's JSON Schemas of types, and the definitions that they refer to as `reference` + name.
 

@@ -69,6 +69,12 @@ def json_schema(shape: Any) -> dict[str, Any]:
         ) from error
 
 
+def fits_in_struct(shape: Any) -> bool:
+    """Return whether a field of a struct may have the type *shape*, as far as pydantic is concerned."""
+    kind = type_info(shape)
+    return not isinstance(kind, WholeType) or is_pydantic(kind.cls)
+
+
 def kinds_within(kind: inspect.Type) -> list[Any]:
     """Return *kind* and the types of its parts; types may contain themselves."""
     pending: list[Any] = [kind]
@@ -125,8 +131,8 @@ def _whole_type(shape: Any, reason: str) -> WholeType:
         build_adapter(shape)
     except TypeError as error:
         raise TypeError(
-            f"{reason}; pydantic cannot read it either: {error}. Models may hold models, dataclasses and"
-            " unions of them, but no structs"
+            f"msgspec: {reason}; pydantic: {error}; a union with a pydantic model and another type than None"
+            " needs a model or a dataclass around it, not a struct"
         ) from error
     return WholeType(shape)
 

@@ -1,16 +1,16 @@
 """Runs pipelines in memory, for an author's tests: without servers, and without the pauses between tries."""
 
 from headrace.domain.events.types import JobError
-from headrace.testing.job_run import JobRun, LogLine, ProgressReport, SavedFile, StepRun
+from headrace.testing.job_run import JobRun, LogEntry, ProgressReport, SavedFile, StepOutcome
 from headrace.testing.memory_worker import ParamsError, run
 
 __all__ = [
     "JobError",
     "JobRun",
-    "LogLine",
+    "LogEntry",
     "ParamsError",
     "ProgressReport",
     "SavedFile",
-    "StepRun",
+    "StepOutcome",
     "run",
 ]

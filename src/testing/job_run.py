@@ -10,7 +10,7 @@ from headrace.domain.events.types import JobError
 T = TypeVar("T")
 
 
-class StepRun(Struct, kw_only=True):
+class StepOutcome(Struct, kw_only=True):
     """One step run. *key* names it, as in `render[1]`; *index* and *item* are None without `for_each`.
 
     *tries*: how often its function was called. *output* was read from JSON, as a later step reads it.
@@ -27,7 +27,7 @@ class StepRun(Struct, kw_only=True):
     errors: list[JobError] = []
 
 
-class LogLine(Struct, kw_only=True, frozen=True):
+class LogEntry(Struct, kw_only=True, frozen=True):
     """A line that `context.log` has written. *step* is the key of the step run."""
 
     step: str
@@ -66,12 +66,12 @@ class JobRun(Struct, kw_only=True):
     state: str
     result: Any
     error: JobError | None
-    steps: list[StepRun]
-    logs: list[LogLine]
+    steps: list[StepOutcome]
+    logs: list[LogEntry]
     progress: list[ProgressReport]
     files: list[SavedFile]
 
-    def step(self, key: str) -> StepRun:
+    def step(self, key: str) -> StepOutcome:
         """Return the step run with that key.
 
         Raises:

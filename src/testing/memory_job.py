@@ -18,13 +18,13 @@ from headrace.domain.jobs.attempts.changes import Change, JobMove, NewFile, Writ
 from headrace.domain.jobs.attempts.stored_items import split_items
 from headrace.domain.jobs.states import JobState
 from headrace.domain.pipelines.definition import Pipeline, StepHandle
-from headrace.testing.job_run import JobRun, LogLine, ProgressReport, SavedFile, StepRun
+from headrace.testing.job_run import JobRun, LogEntry, ProgressReport, SavedFile, StepOutcome
 
 FIRST_HEAD: Final = 2
 """The number of the newest event of a job that has just been started: `job.queued` and `job.started`."""
 
 
-class StepEvent(Struct):
+class EventFields(Struct):
     """The fields that the events of steps and logs have. *index*: the item of a `for_each` step."""
 
     step: str = ""
@@ -45,8 +45,8 @@ class MemoryJob:
         self._blob_keys = {file_id: blobs.put(file_id, content).key for file_id, content in files.items()}
         self._items: dict[str, list[str]] = {}
         self._outputs: dict[str, str] = {}
-        self._steps: dict[str, StepRun] = {}
-        self._logs: list[LogLine] = []
+        self._steps: dict[str, StepOutcome] = {}
+        self._logs: list[LogEntry] = []
         self._progress: list[ProgressReport] = []
         self._files: dict[UUID, NewFile] = {}
         self._move = JobMove(target=JobState.RUNNING)
@@ -110,20 +110,20 @@ class MemoryJob:
     def _on_event(self, event: EncodedEvent) -> None:
         match event.type:
             case "log":
-                line = msgspec.json.decode(event.body, type=StepEvent)
+                line = msgspec.json.decode(event.body, type=EventFields)
                 self._logs.append(
-                    LogLine(step=line.step, level=line.level, message=line.message, fields=line.fields)
+                    LogEntry(step=line.step, level=line.level, message=line.message, fields=line.fields)
                 )
             case "step.started":
                 self._run_of(event).tries += 1
             case "step.failed":
                 self._run_of(event)
 
-    def _run_of(self, event: EncodedEvent) -> StepRun:
+    def _run_of(self, event: EncodedEvent) -> StepOutcome:
         """Return the step run of an event, with the error of the event."""
-        fields = msgspec.json.decode(event.body, type=StepEvent)
+        fields = msgspec.json.decode(event.body, type=EventFields)
         key = fields.step if fields.index is None else f"{fields.step}[{fields.index}]"
-        run = self._steps.setdefault(key, StepRun(name=fields.step, key=key, index=fields.index))
+        run = self._steps.setdefault(key, StepOutcome(name=fields.step, key=key, index=fields.index))
         if fields.error is not None:
             run.errors.append(fields.error)
         return run

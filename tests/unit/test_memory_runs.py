@@ -14,7 +14,7 @@ from msgspec import Struct
 from pydantic import BaseModel
 
 from headrace import PermanentError, Pipeline, RetryableError, StepContext, step, task
-from headrace.testing import JobError, LogLine, ParamsError, ProgressReport, run
+from headrace.testing import JobError, LogEntry, ParamsError, ProgressReport, run
 
 
 class Params(Struct, forbid_unknown_fields=True):
@@ -63,7 +63,7 @@ def test_a_run_shows_each_step_with_its_item_and_output_in_order() -> None:
         ("total", None, None, 8, 1, "succeeded"),
         ("report", None, None, "8 letters", 1, "succeeded"),
     ]
-    assert job.logs == [LogLine(step="total", level="debug", message="2 words", fields={"counted": True})]
+    assert job.logs == [LogEntry(step="total", level="debug", message="2 words", fields={"counted": True})]
     assert sorted(job.progress, key=lambda report: report.step) == [
         ProgressReport(step="count[0]", done=1, total=2, message="one"),
         ProgressReport(step="count[1]", done=1, total=2, message="three"),

@@ -289,7 +289,7 @@ class UnionInStruct(Struct):
     [
         (Unknown, "`Unknown` has no form in JSON; use a struct of msgspec, a dataclass, a TypedDict or"),
         (RootModel[list[int]], "params are a JSON object, such as a msgspec Struct or a pydantic model"),
-        (UnionInStruct, "Models may hold models, dataclasses and unions of them, but no structs"),
+        (UnionInStruct, "needs a model or a dataclass around it, not a struct"),
         (dict[int, Unknown], "`Unknown` has no form in JSON"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import msgspec
 import pytest
-from msgspec import Meta
+from msgspec import Meta, Struct
 from pydantic import BaseModel
 
 from headrace import Pipeline, PipelineDefinitionError, StepContext, Task, task
@@ -22,6 +22,14 @@ class Spot:
 
 class Model(BaseModel):
     y: int = 1
+
+
+class Other(BaseModel):
+    z: str
+
+
+class Plain(Struct):
+    z: str
 
 
 @task
@@ -134,6 +142,18 @@ def test_arguments_may_have_any_type_and_default_that_params_may_have() -> None:
     assert shared == Spot(1)
 
 
+def test_arguments_may_be_unions_of_models() -> None:
+    @task
+    def pick(choice: Model | Other, size: int = 2, names: list[str] = []) -> list[Any]:  # noqa: B006
+        names.append("a")
+        return [choice, size, names]
+
+    for _ in range(2):
+        assert run_step(pick, {"choice": {"z": "a"}}) == [Other(z="a"), 2, ["a"]]
+    assert run_step(pick, {"choice": {"y": 4}, "size": 3}) == [Model(y=4), 3, ["a"]]
+    assert pick.params_schema()["$defs"]["PickParams"]["additionalProperties"] is False
+
+
 def test_an_argument_may_be_called_context_if_it_is_annotated() -> None:
     @task
     def explain(context: str) -> str:
@@ -161,6 +181,9 @@ def odd(value: complex) -> None: ...
 def unresolved(value: "Missing") -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
 
+def mixed(choice: Model | Other, plain: Plain) -> None: ...
+
+
 class Callee:
     def __call__(self) -> None: ...
 
@@ -174,6 +197,7 @@ class Callee:
         (positional, "task 'positional': 'name: str' cannot be passed by name, as parameters are"),
         (odd, "pipeline 'odd', params: `complex` has no form in JSON"),
         (unresolved, "task 'unresolved': name 'Missing' is not defined; import its types plainly"),
+        (mixed, "task 'mixed': Unable to generate pydantic-core schema for <class "),
         (Callee(), "@task takes a function, not <"),
         (resize, "@task takes a function, not <"),
     ],

@@ -17,6 +17,8 @@ import msgspec
 
 from headrace.domain.pipelines.context import StepContext
 from headrace.domain.pipelines.definition import OnLoss, Pipeline, PipelineDefinitionError, RunsIn, step
+from headrace.domain.pydantic_types import create_model
+from headrace.domain.type_descriptions import fits_in_struct
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -128,8 +130,8 @@ def _first_paragraph(function: Callable[..., Any]) -> str:
 
 def _params_type(
     function: Callable[..., Any], arguments: Sequence[Parameter], hints: dict[str, Any], label: str
-) -> type[msgspec.Struct]:
-    fields: list[Any] = []
+) -> Any:
+    """Return a struct with a field for each argument, or a pydantic model where a struct cannot have them."""
     for argument in arguments:
         if argument.kind not in _BY_KEYWORD:
             raise PipelineDefinitionError(
@@ -137,17 +139,29 @@ def _params_type(
             )
         if argument.name not in hints:
             raise PipelineDefinitionError(f"{label}: argument {argument.name!r} has no annotation")
-        fields.append((argument.name, hints[argument.name], *_defaults(argument.default)))
-    return msgspec.defstruct(
-        f"{function.__name__.title().replace('_', '')}Params",
-        fields,
-        module=function.__module__,
-        kw_only=True,
-        forbid_unknown_fields=True,
-    )
+    name = f"{function.__name__.title().replace('_', '')}Params"
+    types = {argument.name: hints[argument.name] for argument in arguments}
+    defaults = {argument.name: argument.default for argument in arguments}
+    try:
+        if not all(map(fits_in_struct, types.values())):
+            # To pydantic an ellipsis means that there is no default.
+            fields = {
+                key: (kind, ... if defaults[key] is Parameter.empty else defaults[key])
+                for key, kind in types.items()
+            }
+            return create_model(name, fields, function.__module__)
+        return msgspec.defstruct(
+            name,
+            [(key, kind, *_default(defaults[key])) for key, kind in types.items()],
+            module=function.__module__,
+            kw_only=True,
+            forbid_unknown_fields=True,
+        )
+    except TypeError as error:
+        raise PipelineDefinitionError(f"{label}: {' '.join(str(error).split())}") from error
 
 
-def _defaults(default: Any) -> tuple[Any, ...]:
+def _default(default: Any) -> tuple[Any, ...]:
     """Return what a field of a struct gets as its default: nothing, or one object that jobs do not share."""
     if default is Parameter.empty:
         return ()
