@@ -82,9 +82,20 @@ _read_steps: Final = msgspec.json.Decoder(_Items[StepRun]).decode
 _read_events: Final = msgspec.json.Decoder(_RawEventPage).decode
 
 
+def encode(value: Any) -> bytes:
+    """Encode a value as JSON; a model of pydantic under its aliases, as its pipeline reads it."""
+    return msgspec.json.encode(value, enc_hook=_model_fields)
+
+
+def _model_fields(value: Any) -> Any:
+    if not hasattr(type(value), "__pydantic_serializer__"):
+        raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
+    return value.model_dump(mode="json", by_alias=True, round_trip=True)
+
+
 def submit(pipeline: str, params: Any, key: str | None, options: SubmitOptions) -> Call[Job]:
     """Build a submission. Without *key* it gets a random one, so that it can be retried."""
-    body = msgspec.json.encode({"pipeline": pipeline, "params": {} if params is None else params, **options})
+    body = encode({"pipeline": pipeline, "params": {} if params is None else params, **options})
     return Call(
         method="POST", path="/jobs", read=_read_job, is_repeatable=True, body=body, key=key or uuid4().hex
     )
@@ -144,7 +155,7 @@ def request(
         read=_json,
         is_repeatable=method == "GET" or key is not None,
         params=_query(params),
-        body=None if body is None else msgspec.json.encode(body),
+        body=None if body is None else encode(body),
         key=key,
     )
 
