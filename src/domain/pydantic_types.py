@@ -25,9 +25,13 @@ class ModelError(ValueError):
         self.path = path
 
 
+def is_pydantic_loaded() -> bool:
+    return "pydantic" in sys.modules
+
+
 def is_pydantic(kind: Any) -> bool:
     """Return whether pydantic validates the class *kind*: a model, or a type such as `HttpUrl`."""
-    return hasattr(kind, "__get_pydantic_core_schema__") and "pydantic" in sys.modules
+    return hasattr(kind, "__get_pydantic_core_schema__") and is_pydantic_loaded()
 
 
 def is_pydantic_dataclass(kind: Any) -> bool:
@@ -36,8 +40,6 @@ def is_pydantic_dataclass(kind: Any) -> bool:
 
 def mentions_pydantic(shape: Any) -> bool:
     """Return whether the type *shape*, or the type of a part of it, is one of pydantic."""
-    if "pydantic" not in sys.modules:
-        return False
     pending, visited = [shape], set()
     while pending:
         part = pending.pop()

@@ -14,6 +14,7 @@ from headrace.domain.pydantic_types import (
     build_adapter,
     is_pydantic,
     is_pydantic_dataclass,
+    is_pydantic_loaded,
     json_schemas,
     mentions_pydantic,
 )
@@ -31,6 +32,8 @@ def type_info(shape: Any) -> inspect.Type:
     Raises:
         TypeError, NameError: neither msgspec nor pydantic can read the type.
     """
+    if not is_pydantic_loaded():
+        return inspect.type_info(shape)
     try:
         kind = inspect.type_info(shape)
     except TypeError as error:
@@ -51,20 +54,14 @@ def json_schema(shape: Any) -> dict[str, Any]:
     Raises:
         TypeError, NameError: the type has no JSON Schema.
     """
-    kind = type_info(shape)
-    if isinstance(kind, WholeType):
-        (schema,), definitions = json_schemas([shape], _REFERENCE)
-        return {**schema, "$defs": definitions} if definitions else schema
-    customs = [part.cls for part in kinds_within(kind) if isinstance(part, inspect.CustomType)]
-    classes = list(dict.fromkeys(filter(is_pydantic, customs)))
     try:
-        return _mixed_schema(shape, classes, "") or _mixed_schema(shape, classes, "pydantic.") or {}
+        return _schema_with_models(shape) if is_pydantic_loaded() else _plain_schema(shape)
     except TypeError as error:
-        unknown = [custom for custom in customs if custom not in classes]
-        if not unknown or "custom types" not in str(error):
+        if "custom types" not in str(error):
             raise
+        unknown = next(kind for kind in _custom_classes(inspect.type_info(shape)) if not is_pydantic(kind))
         raise TypeError(
-            f"{_name(unknown[0])} has no form in JSON; use a struct of msgspec, a dataclass, a TypedDict or"
+            f"{_name(unknown)} has no form in JSON; use a struct of msgspec, a dataclass, a TypedDict or"
             " a model of pydantic 2"
         ) from error
 
@@ -91,15 +88,32 @@ def kinds_within(kind: inspect.Type) -> list[Any]:
     return [part for part in visited.values() if isinstance(part, inspect.Type)]
 
 
+def _schema_with_models(shape: Any) -> dict[str, Any]:
+    kind = type_info(shape)
+    if isinstance(kind, WholeType):
+        (schema,), definitions = json_schemas([shape], _REFERENCE)
+        return {**schema, "$defs": definitions} if definitions else schema
+    classes = list(dict.fromkeys(filter(is_pydantic, _custom_classes(kind))))
+    if not classes:
+        return _plain_schema(shape)
+    # The names of pydantic's definitions get a prefix if a struct has the name of a model.
+    return _mixed_schema(shape, classes, "") or _mixed_schema(shape, classes, "pydantic.") or {}
+
+
+def _plain_schema(shape: Any) -> dict[str, Any]:
+    schema: dict[str, Any] = msgspec.json.schema(shape)
+    return schema
+
+
+def _custom_classes(kind: inspect.Type) -> list[Any]:
+    return [part.cls for part in kinds_within(kind) if isinstance(part, inspect.CustomType)]
+
+
 def _mixed_schema(shape: Any, classes: list[Any], prefix: str) -> dict[str, Any] | None:
     """Return msgspec's schema of *shape* with pydantic's of *classes*; None if their names collide.
 
     *prefix* stands before the names of pydantic's definitions.
     """
-    schema: dict[str, Any]
-    if not classes:
-        schema = msgspec.json.schema(shape)
-        return schema
     schemas, definitions = json_schemas(classes, _REFERENCE + prefix)
     by_class: dict[Any, dict[str, Any]] = dict(zip(classes, schemas, strict=True))
 
@@ -108,7 +122,7 @@ def _mixed_schema(shape: Any, classes: list[Any], prefix: str) -> dict[str, Any]
             raise NotImplementedError
         return by_class[custom]
 
-    schema = msgspec.json.schema(shape, schema_hook=find_schema)
+    schema: dict[str, Any] = msgspec.json.schema(shape, schema_hook=find_schema)
     own: dict[str, Any] = schema.get("$defs", {})
     named = {prefix + name: definition for name, definition in definitions.items()}
     if own.keys() & named.keys():

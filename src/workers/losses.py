@@ -48,8 +48,7 @@ def are_equal(value: Any, read: Any) -> bool:
 
 
 def _losses(value: Any, read: Any, kind: inspect.Type, path: str) -> Iterator[str]:
-    value, kind = plain_scalar(without_root(value)), _member(bare(kind), read)
-    read = without_root(read)
+    value, kind = plain_scalar(value), _member(bare(kind), read)
     if isinstance(value, msgspec.Raw):
         return  # the author's JSON is read as it was written
     if isinstance(read, msgspec.Raw):
@@ -61,6 +60,8 @@ def _losses(value: Any, read: Any, kind: inspect.Type, path: str) -> Iterator[st
         yield from _list_losses(value, read, kind, path)
     elif isinstance(value, _SETS) and isinstance(read, _SETS):
         yield from _set_losses(value, read, kind, path)
+    elif record is not None and (root := without_root(value)) is not value:
+        yield from _losses(root, without_root(read), kind, path)
     elif record is not None:
         yield from _record_losses(value, record, read, kind, path)
     elif not _is_read_as_it_was(value, read, kind):

@@ -12,11 +12,14 @@ from headrace.domain.pydantic_types import model_fields, without_root
 from headrace.workers.values import value_text
 
 _MAX_PATH: Final = 200
+_WITHOUT_FIELDS: Final = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})
 _PLAIN_NAME: Final = re.compile(r"[^\W\d][\w-]*")
 
 
 def record_fields(value: Any) -> dict[str, Any] | None:
     """Return the fields of a struct, a dataclass, an attrs object or a pydantic model; None for others."""
+    if type(value) in _WITHOUT_FIELDS:
+        return None
     if isinstance(value, msgspec.Struct):
         kind = type(value)
         names = zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True)
