@@ -36,6 +36,7 @@ NAVIGATION: Final = {
         "docs/transactional-submit.md",
         "docs/http.md",
         "docs/graphql.md",
+        "docs/http.md",
         "docs/glossary.md",
     ],
     "Run": [

@@ -14,7 +14,8 @@ from msgspec import Struct
 from headrace.adapters.fair_turns import TooManyAtOnceError
 from headrace.api.database_errors import DATABASE_ERRORS, classify_database_error, missing_reference
 from headrace.api.error_codes import CODES
-from headrace.api.errors import InvalidInputError, RangeError, UnknownParametersError
+from headrace.api.errors import InvalidInputError, RangeError
+from headrace.api.middleware.query_names import UnknownParametersError
 from headrace.api.middleware.rate_limits import RateLimitedError
 from headrace.api.path_prefix import with_prefix
 from headrace.api.schemas import Problem, ProblemError

@@ -22,7 +22,7 @@ from support.patience import PATIENCE_SECONDS, STALL_SECONDS
 
 pytestmark = needs_nginx
 
-BLOCK = texts("docs/http.md", "nginx")[0]
+LOCATION, MAP = texts("docs/http.md", "nginx")
 BUFFERED = """
 gzip on; gzip_types *; gzip_proxied any; gzip_min_length 0;
 location / {
@@ -49,7 +49,7 @@ def at(api: Api, locations: str) -> str:
 @pytest.fixture
 async def below_a_path(api: Api, tmp_path: Path) -> AsyncIterator[Api]:
     """The service below `/headrace`, as the documentation shows it."""
-    async with behind_nginx(tmp_path, at(api, BLOCK)) as url, client_of(f"{url}/headrace") as http:
+    async with behind_nginx(tmp_path, at(api, LOCATION), MAP) as url, client_of(f"{url}/headrace") as http:
         yield Api(http, f"{url}/headrace".replace("http", "ws", 1))
 
 
@@ -185,7 +185,7 @@ async def test_a_sign_in_comes_back_below_the_path_with_cookies_for_it(
     trusting = msgspec.structs.replace(login_env.settings, trusted_proxies=("127.0.0.1",))
     async with (
         serving(trusting) as api,
-        behind_nginx(tmp_path, at(api, BLOCK)) as url,
+        behind_nginx(tmp_path, at(api, LOCATION), MAP) as url,
         client_of(url) as http,
     ):
         start = await http.get("/headrace/auth/login/corp?return_to=/docs")

@@ -10,19 +10,17 @@ from typing import Final
 
 import pytest
 
-from support.doc_blocks import texts
 from support.patience import PATIENCE_SECONDS
 
 _PROGRAM: Final = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-_MAP: Final = texts("docs/http.md", "nginx")[1]
 _FOLDERS: Final = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 needs_nginx = pytest.mark.skipif(_PROGRAM is None, reason="nginx is not installed")
 
 
 @asynccontextmanager
-async def behind_nginx(folder: Path, locations: str) -> AsyncIterator[str]:
-    """Run nginx with these *locations* in its only server, and yield its address."""
+async def behind_nginx(folder: Path, locations: str, settings: str = "") -> AsyncIterator[str]:
+    """Run nginx with these *locations* in its only server and *settings* beside it, and yield its address."""
     port = _free_port()
     configuration = folder / "nginx.conf"
     paths = "\n".join(f"    {name}_temp_path {folder}/{name};" for name in _FOLDERS)
@@ -36,7 +34,8 @@ events {{ }}
 http {{
     access_log off;
 {paths}
-    {_MAP}    server {{
+{settings}
+    server {{
         listen 127.0.0.1:{port};
 {locations}
     }}

@@ -21,6 +21,7 @@ from headrace.api.login.cookies import (
     login_cookie,
     session_cookies,
 )
+from headrace.api.middleware.response_bodies import SHOWS_SECRET
 from headrace.api.path_prefix import prefix_of
 from headrace.api.public_address import public_address
 from headrace.domain.accounts.caller import UnauthenticatedError
@@ -52,7 +53,7 @@ class SessionView(Struct, kw_only=True):
 class LoginController(Controller):
     path = "/auth"
     tags = ("auth",)
-    opt = {"shows_secret": True}  # noqa: RUF012  (Litestar's own form)
+    opt = {SHOWS_SECRET: True}  # noqa: RUF012  (Litestar's own form)
 
     @get("/login/{provider:str}", operation_id="signIn", status_code=HTTP_302_FOUND)
     async def sign_in(

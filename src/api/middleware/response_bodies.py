@@ -17,6 +17,11 @@ from headrace.domain.heavy_work import HeavyWork
 
 Header = tuple[bytes, bytes]
 
+TAGGED: Final = "tagged"
+"""In `opt` of a handler: its response gets an entity tag."""
+SHOWS_SECRET: Final = "shows_secret"  # noqa: S105  (its name)
+"""In `opt` of a handler: its response contains a credential, so it is not compressed."""
+
 _MIN_COMPRESSED: Final = 1024
 # Compressing or hashing a piece takes less than a millisecond.
 _PIECE_BYTES: Final = 64 * 1024
@@ -74,8 +79,8 @@ class _Response:
         handler = self._scope.get("route_handler")
         opt = {} if handler is None else handler.opt
         length = int(headers.get(b"content-length", 0))
-        self._is_compressible = length >= _MIN_COMPRESSED and "shows_secret" not in opt
-        self._is_tagged = "tagged" in opt and start["status"] == 200
+        self._is_compressible = length >= _MIN_COMPRESSED and SHOWS_SECRET not in opt
+        self._is_tagged = TAGGED in opt and start["status"] == 200
         return self._is_compressible or self._is_tagged
 
     async def _changed(self, start: HTTPResponseStartEvent, body: bytes) -> Message:
