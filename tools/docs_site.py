@@ -34,7 +34,6 @@ NAVIGATION: Final = {
         "clients/python/README.md",
         "clients/typescript/README.md",
         "docs/transactional-submit.md",
-        "docs/http.md",
         "docs/graphql.md",
         "docs/http.md",
         "docs/glossary.md",
