@@ -51,6 +51,8 @@ class Attempt:
         self._changes = ChangeBuilder(claim)
         self._status = AttemptStatus(claim.head)
         self._timer: asyncio.TimerHandle | None = None
+        # The state of the job after this attempt, and the code of its error.
+        self._outcome: tuple[str, str | None] = ("lost", None)
         self.sender = ProgressSender(claim, self.progress, resources.publisher, self._status)
         self._host = StepHost(
             claim,
@@ -82,6 +84,8 @@ class Attempt:
     async def run(self) -> None:
         """Run the attempt, in a task of its own; only abandoned threads may still run when this returns."""
         RUNNING_JOB.set((self.claim.job_id, self.claim.request_id))
+        job_log = self._resources.job_log
+        is_logged = job_log.on_start(self.claim)
         if self.claim.seconds_left is not None:
             self._limit_time(max(0.0, self.claim.seconds_left), extended_by=0.0)
         try:
@@ -105,6 +109,7 @@ class Attempt:
             self._slots.release_unused()
             self.sender.close()
             self._resources.commit.end_attempt(self.claim.job_id, self.claim.fence)
+            job_log.on_end(self.claim, *self._outcome, is_logged=is_logged)
 
     def _limit_time(self, seconds: float, *, extended_by: float) -> None:
         """Stop the attempt in *seconds*, and later by the time that it has only waited: see `StepWaits`.
@@ -191,4 +196,7 @@ class Attempt:
                 change.steps[run.key] = self._changes.row(run, state)
         change.progress = self.progress.fraction
         change.events.append(encode_event(event))
-        await self._host.finish(change)
+        new_state = await self._host.finish(change) or change.move.target.value
+        # A cancel that was requested meanwhile overrules a failure.
+        error = change.move.error if new_state == change.move.target.value else None
+        self._outcome = (new_state, None if error is None else error.code)

@@ -192,6 +192,7 @@ class StepRunner:
             import_path=import_path(),
             key=run.key,
             log_level=self._resources.log_level,
+            step_log_level=self._resources.step_log_level,
             logs_json=self._resources.logs_json,
             secrets=self._resources.secrets,
             request_id=claim.request_id,
@@ -216,5 +217,11 @@ class StepRunner:
             scratch=scratch,
         )
         return build_executor(
-            node, self._pipeline, identity, self._host, run.item, self._resources.max_output_bytes
+            node,
+            self._pipeline,
+            identity,
+            self._host,
+            run.item,
+            self._resources.max_output_bytes,
+            step_log_level=self._resources.step_log_level,
         )
