@@ -13,6 +13,7 @@ from headrace.adapters.postgres_url import PostgresAddress, parse_postgres_url
 from headrace.adapters.redis_url import RedisAddress, parse_redis_url
 from headrace.adapters.server_urls import ServerUrlError, read_password
 from headrace.domain.errors import HeadraceError
+from headrace.domain.pipelines.bundled import ALL, BUNDLED, NONE
 
 if TYPE_CHECKING:
     from headrace.settings import ProviderSettings, Settings
@@ -108,6 +109,11 @@ def _check_names(settings: "Settings") -> None:
         for name in names:
             if not pattern.fullmatch(name):
                 raise SettingsError(f"{_PREFIX}{field.upper()}: {name!r} is not {kind}")
+    for name in settings.bundled or ():
+        if name not in (*BUNDLED, ALL, NONE):
+            raise SettingsError(f"{_PREFIX}BUNDLED: {name!r} is none of {', '.join((*BUNDLED, ALL, NONE))}")
+    if settings.bundled and len(settings.bundled) > 1 and {ALL, NONE} & {*settings.bundled}:
+        raise SettingsError(f"{_PREFIX}BUNDLED: {ALL!r} and {NONE!r} stand by themselves")
 
 
 def _check_schema(name: str | None) -> None:

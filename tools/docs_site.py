@@ -33,6 +33,7 @@ NAVIGATION: Final = {
         "clients/python/README.md",
         "clients/typescript/README.md",
         "docs/transactional-submit.md",
+        "docs/http.md",
         "docs/graphql.md",
         "docs/http.md",
         "docs/glossary.md",
@@ -184,6 +185,7 @@ def build(folder: Path, source_url: str | None = None) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     site = run_build(stage(folder, source_url))
     shutil.copyfile(DOCS / "site" / "iframe-worker" / "index.js", site / _SHIM)
+    shutil.copyfile(DOCS / "site" / "iframe-worker" / "LICENSE", (site / _SHIM).with_suffix(".LICENSE"))
     for page in site.rglob("*.html"):
         shim = os.path.relpath(site / _SHIM, page.parent)
         page.write_text(page.read_text().replace(_SHIM_URL, shim))

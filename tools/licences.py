@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 ROOT: Final = Path(__file__).parents[1]
-LOCKS: Final = ("requirements.lock", "requirements-embedded.lock")
+LOCKS: Final = ("requirements-shootout.lock", "requirements-embedded.lock")
 
 # Locked for other systems or older Pythons, so not installed here.
 _NOT_INSTALLED: Final = {"async-timeout": "Apache-2.0", "colorama": "BSD-3-Clause"}

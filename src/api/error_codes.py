@@ -12,9 +12,9 @@ from headrace.api.errors import (
     QueryTooLargeError,
     RangeError,
     ReferenceGoneError,
-    UnknownParametersError,
     UnsupportedMediaTypeError,
 )
+from headrace.api.middleware.query_names import UnknownParametersError
 from headrace.api.middleware.rate_limits import RateLimitedError, TooManyHeadersError, TooManyStreamsError
 from headrace.domain.accounts.caller import ForbiddenError
 from headrace.domain.accounts.errors import (

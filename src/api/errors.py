@@ -1,6 +1,5 @@
 """Errors that the API itself raises, in addition to those of the domain."""
 
-from headrace.api.schemas import ProblemError
 from headrace.domain.errors import HeadraceError
 
 
@@ -11,14 +10,6 @@ class InvalidInputError(HeadraceError):
         super().__init__(message)
         self.path = path
         self.code = code
-
-
-class UnknownParametersError(HeadraceError):
-    """The query has parameters that the route does not have. *faults* lists them and what else is wrong."""
-
-    def __init__(self, faults: list[ProblemError]) -> None:
-        super().__init__("the request does not fit")
-        self.faults = faults
 
 
 class MalformedError(HeadraceError):

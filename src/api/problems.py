@@ -14,8 +14,10 @@ from msgspec import Struct
 from headrace.adapters.fair_turns import TooManyAtOnceError
 from headrace.api.database_errors import DATABASE_ERRORS, classify_database_error, missing_reference
 from headrace.api.error_codes import CODES
-from headrace.api.errors import InvalidInputError, RangeError, UnknownParametersError
+from headrace.api.errors import InvalidInputError, RangeError
+from headrace.api.middleware.query_names import UnknownParametersError
 from headrace.api.middleware.rate_limits import RateLimitedError
+from headrace.api.missing_paths import describe_missing
 from headrace.api.path_prefix import with_prefix
 from headrace.api.schemas import Problem, ProblemError
 from headrace.domain.accounts.caller import UnauthenticatedError
@@ -73,7 +75,7 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
     elif isinstance(error, ValidationException):
         refusal = _Refusal(422, "validation_failed", "the request does not fit", _faults_of(error))
     elif isinstance(error, HTTPException):
-        refusal = _refuse_http_error(error)
+        refusal = _refuse_http_error(error, str(request.scope.get("path", "")))
     elif isinstance(error, SerializationException):
         refusal = _Refusal(400, "malformed", "the body is not JSON")
     elif isinstance(error, RecursionError | UnicodeDecodeError):
@@ -115,7 +117,7 @@ def _refuse_domain_error(error: HeadraceError) -> _Refusal:
     return _Refusal(status, code, str(error), faults, quota)
 
 
-def _refuse_http_error(error: HTTPException) -> _Refusal:
+def _refuse_http_error(error: HTTPException, path: str) -> _Refusal:
     status = error.status_code
     if status >= 500 and error.detail == _BODY_BROKE_OFF:
         return _Refusal(400, "malformed", "the body breaks off")
@@ -128,7 +130,7 @@ def _refuse_http_error(error: HTTPException) -> _Refusal:
         return _Refusal(422, "validation_failed", "the request does not fit", [_parse_fault(str(cause))])
     if isinstance(cause, msgspec.DecodeError | RecursionError | UnicodeDecodeError):
         return _Refusal(400, "malformed", "the body is not JSON, or nested too deep")
-    detail = "there is nothing here" if status == 404 else error.detail
+    detail = describe_missing(path) if status == 404 else error.detail
     return _Refusal(status, _STATUS_CODES.get(status, "bad_request"), detail)
 
 

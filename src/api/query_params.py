@@ -59,6 +59,23 @@ def set_schema(kind: type[StrEnum]) -> dict[str, str]:
     return {"pattern": f"^({member}(,{member})*)?$"}
 
 
+def list_schema(kind: type[StrEnum]) -> dict[str, Any]:
+    """Return the JSON Schema of a parameter that may be repeated, with a member of *kind* each time."""
+    return {"items": {"type": "string", "enum": list(kind)}}
+
+
+def parse_members(name: str, values: Iterable[str], kind: type[E]) -> frozenset[E]:
+    """Parse the values of a parameter that may be repeated, or has several values with commas between them.
+
+    Raises:
+        InvalidInputError: a value is not a member of *kind*.
+    """
+    texts = [text for value in values for text in value.split(",")]
+    for text in texts:
+        require_one_of(name, text, kind)
+    return frozenset(kind(text) for text in texts)
+
+
 def parse_set(name: str, value: str | None, kind: type[E]) -> frozenset[E]:
     """Parse a list of members of *kind*, separated by commas.
 

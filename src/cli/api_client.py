@@ -46,21 +46,26 @@ class ApiClient:
             UnreachableError: no service answers at the URL.
             RefusedError: the service answers with an error.
         """
-        return self._request("GET", path, params=_given(params))
+        return self._request("GET", path, params=given(params))
 
-    def post(self, path: str) -> dict[str, Any]:
-        """POST *path*. Raises the errors of `get`."""
-        return self._request("POST", path)
+    def post(self, path: str, body: Any = None, key: str | None = None) -> dict[str, Any]:
+        """POST *path*. With an idempotency *key* the call can be retried. Raises the errors of `get`."""
+        return self._request("POST", path, body=body, key=key)
+
+    def patch(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """PATCH *path*. Raises the errors of `get`."""
+        return self._request("PATCH", path, body=body)
 
     def delete(self, path: str, **params: Any) -> None:
         """DELETE *path*. Parameters without a value are left out. Raises the errors of `get`."""
-        self._request("DELETE", path, params=_given(params))
+        self._request("DELETE", path, params=given(params))
 
-    def submit(self, pipeline: str, params: dict[str, Any], key: str | None = None) -> dict[str, Any]:
-        """Submit a job and return it. Raises the errors of `get`."""
-        body = {"pipeline": pipeline, "params": params}
-        # With an idempotency key the submission can be retried.
-        return self._request("POST", "/jobs", body=body, key=key or uuid4().hex)
+    def submit(
+        self, pipeline: str, params: dict[str, Any], key: str | None = None, **options: Any
+    ) -> dict[str, Any]:
+        """Submit a job and return it. Options without a value are left out. Raises the errors of `get`."""
+        body = {"pipeline": pipeline, "params": params, **given(options)}
+        return self.post("/jobs", body, key or uuid4().hex)
 
     def upload(self, path: Path) -> str:
         """Upload a file and return its id. Raises the errors of `get`."""
@@ -88,5 +93,6 @@ class ApiClient:
             raise UnreachableError(error.url, error.reason) from error
 
 
-def _given(params: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in params.items() if value}
+def given(params: dict[str, Any]) -> dict[str, Any]:
+    """Return *params* without those that have no value."""
+    return {name: value for name, value in params.items() if value is not None and value != ()}

@@ -3,17 +3,37 @@
 from collections.abc import Sequence
 from typing import Final
 
+from headrace.cli.typed_command import typed_command
 from headrace.domain.errors import HeadraceError
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 NO_VERDICT: Final = 3
 """The exit status of `watch` without a verdict: the service is away or refuses, or the usage is wrong."""
 
+_ADVICE: Final = {
+    "token_missing": "set HEADRACE_TOKEN to an API key",
+    "token_invalid": "set HEADRACE_TOKEN to a valid API key",
+    "token_expired": "set HEADRACE_TOKEN to a newer API key",
+    "job_not_found": "list jobs with: headrace jobs",
+    "file_not_found": "list files with: headrace files",
+    "preset_not_found": "list presets with: headrace presets",
+    "tag_not_found": "list tags with: headrace tags",
+    "api_key_not_found": "list keys with: headrace keys",
+    "pipeline_not_found": "list pipelines with: headrace pipelines",
+    "pipeline_unknown": "list pipelines with: headrace pipelines",
+    "job_not_final": "stop it first with: headrace cancel",
+}
+
+
+def _advise(code: str, detail: str) -> str:
+    """Return the sentence of the service for a refusal, with the command that helps."""
+    return f"{detail}; {_ADVICE[code]}" if code in _ADVICE else detail
+
 
 def watch_command(url: str, job_id: str, after: int = 0) -> str:
     """Return the command that resumes watching after an event."""
     url_option = "" if url == DEFAULT_URL else f" --url {url}"
-    return f"headrace watch {job_id}" + (f" --after {after}" if after else "") + url_option
+    return f"{typed_command()} watch {job_id}" + (f" --after {after}" if after else "") + url_option
 
 
 class BadUrlError(HeadraceError):
@@ -48,7 +68,7 @@ class RefusedError(HeadraceError):
 
     def __init__(self, detail: str, status: int, code: str, faults: Sequence[tuple[str, str]] = ()) -> None:
         lines = [f"  {path}: {message}" for path, message in faults if message != detail]
-        super().__init__("\n".join([detail, *lines]))
+        super().__init__("\n".join([_advise(code, detail), *lines]))
         self.status = status
         self.code = code
 
@@ -67,11 +87,12 @@ class WatchRefusedError(HeadraceError):
 class GaveUpError(HeadraceError):
     """The service has been away for longer than --patience."""
 
-    def __init__(self, url: str, seconds: float, job_id: str, after: int) -> None:
-        super().__init__(
-            f"{url} has been away for {seconds:.0f} s; the job may go on."
-            f" Resume with: {watch_command(url, job_id, after)}"
-        )
+    def __init__(self, url: str, seconds: float, job_id: str | None, after: int, reason: str = "") -> None:
+        cause = f" ({reason})" if reason else ""
+        message = f"{url} has been away for {seconds:.0f} s{cause}"
+        if job_id is not None:
+            message += f"; the job may go on. Resume with: {watch_command(url, job_id, after)}"
+        super().__init__(message)
         self.after = after
 
 

@@ -16,6 +16,15 @@ _REQUEUE_REASONS: Final = {
     "worker_lost": "the job is queued again",
 }
 
+_WAITING: Final = {
+    "run_at": "its start time has not come",
+    "backoff": "it waits for its next attempt",
+    "process_slots_busy": "all process slots of its workers are busy",
+    "quarantined": "it has ended workers, and waits for a process of its own",
+    "worker_busy": "all workers that serve it are full",
+    "no_worker": "no live worker serves it; start one with: headrace worker",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
@@ -47,6 +56,13 @@ class JobViewModel:
     def steps(self) -> dict[str, StepLine]:
         """The bars by step key, in the order in which they are shown."""
         return self._steps.lines
+
+    @property
+    def waiting_text(self) -> str | None:
+        """Why the job waits, for people; None if it does not."""
+        if self.state != "queued":
+            return None
+        return f"queued: {_WAITING.get(self.waiting_for, self.waiting_for)}" if self.waiting_for else "queued"
 
     def add_steps(self, names: Iterable[str]) -> None:
         """Show the steps of the pipeline as waiting, before their first events."""
@@ -129,6 +145,7 @@ class JobViewModel:
             self.state, self.attempt = "running", frame["attempt"]
         elif kind in ("job.requeued", "job.retried"):
             self.state, self.error, self.end, self.eta = "queued", None, None, None
+            self.waiting_for = "backoff" if frame.get("reason") == "retry" else None
             self._steps.reset_unfinished()
         text = _describe(kind, frame)
         if text is None:

@@ -1,6 +1,7 @@
 """The frames of one job for the screens, with the errors of the command."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
@@ -63,7 +64,7 @@ class JobWatch:
             GaveUpError: the service was away for longer than *patience_seconds*.
             UnreachableError: the service has never answered.
         """
-        try:
+        with explained():
             async with self._api.open_async() as client:
                 self._frames = client.watch(
                     self._job_id,
@@ -75,15 +76,24 @@ class JobWatch:
                 async with self._frames as frames:
                     async for _ in frames:
                         yield ReceivedFrame(frames.raw, msgspec.json.decode(frames.raw))
-        except headrace_client.WatchRefusedError as error:
-            raise WatchRefusedError(_explain(error)) from error
-        except headrace_client.GaveUpError as error:
-            raise GaveUpError(error.url, error.seconds, error.job_id, error.after) from error
-        except headrace_client.UnreachableError as error:
-            raise UnreachableError(error.url, error.reason) from error
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Raise the errors of a watch of `headrace_client` as errors of the command."""
+    try:
+        yield
+    except headrace_client.WatchRefusedError as error:
+        raise WatchRefusedError(_explain(error)) from error
+    except headrace_client.GaveUpError as error:
+        raise GaveUpError(error.url, error.seconds, error.job_id, error.after, error.reason) from error
+    except headrace_client.UnreachableError as error:
+        raise UnreachableError(error.url, error.reason) from error
 
 
 def _explain(error: headrace_client.WatchRefusedError) -> str:
     if error.code == "unauthenticated":
-        return "not signed in: set HEADRACE_TOKEN to a valid token"
+        return f"{error}; set HEADRACE_TOKEN to one"
+    if error.code == "forbidden":
+        return f"{error}; set HEADRACE_TOKEN to a token with that right"
     return str(error)

@@ -3,14 +3,22 @@
 import io
 import os
 import sys
+from typing import Final
 
 import click
 
 from headrace.adapters.gc_tuning import collect_rarely
 from headrace.cli import (
+    account_commands,
+    admin_commands,
     client_commands,
+    completion_command,
     demo_command,
     doctor_command,
+    file_commands,
+    history_commands,
+    new_command,
+    pipeline_commands,
     service_commands,
     up_command,
     watch_commands,
@@ -23,19 +31,43 @@ _SUMMARY = """Run multi-step jobs, and watch each one live.
 Start here:
   headrace up                     start everything on this machine
   headrace demo                   run one real job from start to end
+  headrace new my-pipelines       write a project with a pipeline of your own
   headrace submit ticks --watch   submit a job and watch it
 """
 
 
-class OrderedGroup(click.Group):
-    """A group that lists its commands in the order in which a new user needs them."""
+_MAX_HELP: Final = 80
+# In the order in which a new user needs them.
+_SECTIONS: Final = (
+    (
+        "Start",
+        (*up_command.COMMANDS, *demo_command.COMMANDS, *new_command.COMMANDS, *doctor_command.COMMANDS),
+    ),
+    ("Jobs", (*watch_commands.COMMANDS, *client_commands.READS, *history_commands.COMMANDS)),
+    ("Changes to jobs", client_commands.CHANGES),
+    ("Files", file_commands.COMMANDS),
+    ("Pipelines, presets and tags", pipeline_commands.COMMANDS),
+    ("Access", (*account_commands.COMMANDS, *admin_commands.COMMANDS)),
+    ("Parts of a deployment", service_commands.COMMANDS),
+    ("Shell", completion_command.COMMANDS),
+)
+
+
+class SectionedGroup(click.Group):
+    """A group that lists its commands in sections."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(self.commands)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        for title, commands in _SECTIONS:
+            with formatter.section(title):
+                lines = [(str(command.name), command.get_short_help_str(_MAX_HELP)) for command in commands]
+                formatter.write_dl(lines)
+
 
 @click.group(
-    cls=OrderedGroup,
+    cls=SectionedGroup,
     help=_SUMMARY,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -43,15 +75,8 @@ class OrderedGroup(click.Group):
 def cli() -> None: ...
 
 
-for module in (
-    up_command,
-    demo_command,
-    doctor_command,
-    watch_commands,
-    client_commands,
-    service_commands,
-):
-    for command in module.COMMANDS:
+for _, section in _SECTIONS:
+    for command in section:
         cli.add_command(command)
 
 

@@ -1,7 +1,9 @@
 """Options and argument types that the commands of the client share."""
 
+import re
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -13,6 +15,10 @@ from headrace.cli.errors import DEFAULT_URL, NO_VERDICT, NoVerdictError
 from headrace.domain.errors import HeadraceError
 
 Function = Callable[..., Any]
+
+_PAUSE: Final = re.compile(r"\+?(?P<count>[0-9]{1,9})(?P<unit>[smhd])")
+_UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_MAX_PAUSE_SECONDS: Final = 100 * 365 * 86_400
 
 EXIT_STATUSES: Final = """\b
 Exit status:
@@ -44,6 +50,25 @@ def job_id(text: str) -> str:
         return str(UUID(text))
     except ValueError as error:
         raise click.BadParameter(f"{text!r} is not the id of a job; list jobs with: headrace jobs") from error
+
+
+def object_id(text: str) -> str:
+    """Parse the id of a file, a preset, a tag or a key."""
+    try:
+        return str(UUID(text))
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not an id; ids are UUIDs, as lists show them") from error
+
+
+def moment(text: str) -> datetime:
+    """Parse a time: ISO 8601, local without an offset, or a pause from now such as 90s, 10m, 2h or 1d."""
+    if match := _PAUSE.fullmatch(text):
+        seconds = int(match["count"]) * _UNIT_SECONDS[match["unit"]]
+        return datetime.now(UTC) + timedelta(seconds=min(seconds, _MAX_PAUSE_SECONDS))
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(f"{text!r} is not a time, like 2027-01-31T08:00 or 10m") from error
 
 
 def submission_key(text: str) -> str:
@@ -86,6 +111,35 @@ def read_params(text: str) -> dict[str, Any]:
     if not isinstance(params, dict):
         raise ValueError(f'{source} is not a JSON object, like {{"count": 3}}')  # noqa: TRY004
     return params
+
+
+def term_options(command: Function) -> Function:
+    """Add the options that say how a job runs. They are left out of the request if they are not given."""
+    for option in reversed(_TERMS):
+        command = option(command)
+    return command
+
+
+_TERMS: Final = (
+    click.option("--queue", metavar="NAME", help="Queue of the job. [default: default]"),
+    click.option("--priority", type=click.IntRange(0, 9), help="9 starts first. [default: 5]"),
+    click.option(
+        "--run-at",
+        type=moment,
+        metavar="TIME",
+        help="Start no sooner: 2027-01-31T08:00, or 10m from now.",
+    ),
+    click.option("--tag", "tags", multiple=True, metavar="TAG", help="Mark the job; may be repeated."),
+    click.option(
+        "--timeout",
+        "timeout_seconds",
+        type=click.FloatRange(0, 31_536_000, min_open=True),
+        metavar="SECONDS",
+        help="Fail the job after this running time.",
+    ),
+    click.option("--max-attempts", type=click.IntRange(1, 1000), help="How often workers may start it."),
+    click.option("--meta", type=job_params, metavar="JSON|@FILE", help="Your own data about the job."),
+)
 
 
 class NoVerdictUsageError(click.UsageError):

@@ -85,7 +85,7 @@ def api(host: str, port: int, tied: bool, restarted: bool) -> None:
         from headrace.cli.listener import listen
         from headrace.cli.start_checks import check_start
 
-        settings = _load_settings()
+        settings = _load_settings(is_patient=True)
         if not (tied or restarted):
             _warn_of_unknown_variables(settings)
         check_start(settings, host, is_restart=restarted)
@@ -123,6 +123,9 @@ Example:
 @click.option("--parent", type=int, hidden=True, help="Id of the process with which this one ends.")
 @click.option("--crash-record", type=click.Path(path_type=Path), hidden=True, help="See `CrashRecord`.")
 @click.option(
+    "--imports", type=click.Path(path_type=Path), hidden=True, help="File for the names of imported files."
+)
+@click.option(
     "--secrets", type=click.Path(path_type=Path), hidden=True, help="File with settings, which is removed."
 )
 @_TIED
@@ -134,6 +137,7 @@ def worker(  # noqa: PLR0913  (the options of a command)
     suspect: bool,
     parent: int | None,
     crash_record: Path | None,
+    imports: Path | None,
     secrets: Path | None,
     tied: bool,
     restarted: bool,
@@ -152,7 +156,7 @@ def worker(  # noqa: PLR0913  (the options of a command)
     try:
         if secrets is not None:
             os.environ.update(take_variables(secrets))
-        settings = _load_settings()
+        settings = _load_settings(is_patient=alone)
         if not alone:
             if not (tied or restarted):
                 _warn_of_unknown_variables(settings)
@@ -172,6 +176,7 @@ def worker(  # noqa: PLR0913  (the options of a command)
             only_suspect=suspect,
             crash_record=crash_record,
             is_restart=restarted,
+            imports=imports,
         )
         with asyncio.Runner(loop_factory=new_worker_loop) as runner:
             runner.run(work)
@@ -187,6 +192,7 @@ async def _work(
     only_suspect: bool,
     crash_record: Path | None,
     is_restart: bool,
+    imports: Path | None,
 ) -> NoReturn:
     """Run the worker, then end the process, even if steps have left tasks in the loop."""
     from headrace.adapters.schema import SchemaBehindError
@@ -208,6 +214,7 @@ async def _work(
                 only_suspect=only_suspect,
                 crash_record=crash_record,
                 is_restart=is_restart,
+                imports=imports,
             )
     except (*TRANSIENT, SchemaBehindError) as error:
         # PostgreSQL may be back, and its schema upgraded, at the next start.
@@ -229,12 +236,13 @@ def _refuse(command: str, error: HeadraceError) -> NoReturn:
     sys.exit(REFUSED_EXIT)
 
 
-def _load_settings() -> Settings:
+def _load_settings(*, is_patient: bool = False) -> Settings:
     from headrace.adapters.logs import configure_logging
 
     settings = read_settings()
     settings.require("database_url")
-    configure_logging(settings.log_level, as_json=settings.env == "production", secrets=settings.secrets)
+    as_json = settings.env == "production"
+    configure_logging(settings.log_level, as_json=as_json, secrets=settings.secrets, is_patient=is_patient)
     return settings
 
 

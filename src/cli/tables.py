@@ -18,7 +18,7 @@ Fields = dict[str, Any]
 
 def pipelines_table(pipelines: Sequence[Fields]) -> Table:
     """Build the table of pipelines: name, version, whether a worker serves it, parameters, description."""
-    table = _table("name", "version", "served", "parameters", "description")
+    table = new_table("name", "version", "served", "parameters", "description")
     for pipeline in pipelines:
         params = Text(_param_names(pipeline["params_schema"]), style="cyan")
         table.add_row(
@@ -33,7 +33,7 @@ def pipelines_table(pipelines: Sequence[Fields]) -> Table:
 
 def jobs_table(jobs: Sequence[Fields], now: datetime) -> Table:
     """Build the table of jobs, in the order of the API."""
-    table = _table("id", "pipeline", "state", "done", "created", "took")
+    table = new_table("id", "pipeline", "state", "done", "created", "took")
     table.columns[0].no_wrap = table.columns[2].no_wrap = True
     table.columns[3].justify = "right"
     for job in jobs:
@@ -74,7 +74,7 @@ def show_job(
     console.print(grid)
     if steps:
         console.print(Text("\nsteps", style="bold"))
-        console.print(_steps_table(steps, now))
+        console.print(steps_table(steps, now))
     if files:
         console.print(Text("\nfiles", style="bold"))
         console.print(files_table(files))
@@ -82,7 +82,7 @@ def show_job(
 
 def files_table(files: Sequence[Fields]) -> Table:
     """Build the table of files, with the ids for downloads."""
-    table = _table("name", "size", "type", "id")
+    table = new_table("name", "size", "type", "id")
     table.columns[1].justify = "right"
     table.columns[3].no_wrap = True
     for file in files:
@@ -111,8 +111,9 @@ def error_text(error: Fields) -> Text:
     return Text.assemble((f"{error['code']}{where}: ", "red"), sanitize(error["message"]))
 
 
-def _steps_table(steps: Sequence[Fields], now: datetime) -> Table:
-    table = _table("step", "state", "done", "took", "")
+def steps_table(steps: Sequence[Fields], now: datetime) -> Table:
+    """Build the table of step runs, in the order of the pipeline."""
+    table = new_table("step", "state", "done", "took", "")
     table.columns[2].justify = table.columns[3].justify = "right"
     for step in steps:
         name = step["name"] if step["index"] is None else f"{step['name']}[{step['index']}]"
@@ -147,7 +148,8 @@ def short(value: Any, max_chars: int = 2_000) -> str:
     return text if len(text) <= max_chars else f"{text[:max_chars]}… ({len(text)} characters)"
 
 
-def _table(*columns: str) -> Table:
+def new_table(*columns: str) -> Table:
+    """Return an empty table in the style of the command."""
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
     for column in columns:
         table.add_column(column, overflow="fold")

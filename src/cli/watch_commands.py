@@ -12,6 +12,7 @@ from headrace.cli.options import (
     job_id,
     job_params,
     submission_key,
+    term_options,
 )
 
 _PATIENCE_OPTION: Final = click.option(
@@ -35,6 +36,7 @@ Examples:
   headrace submit ticks --watch
   headrace submit ticks --params '{"count": 30, "steps": 3}'
   headrace submit shootout --params @shootout.json --key take-1
+  headrace submit ticks --run-at 10m --priority 9 --tag nightly
 
 Prints the id of the job. With --watch the exit status is that of the job (see: headrace watch --help);
 otherwise it is 0 if the job was accepted and 1 if it was refused.
@@ -54,6 +56,8 @@ otherwise it is 0 if the job was accepted and 1 if it was refused.
     metavar="KEY",
     help="Idempotency key: a second submission with the same key returns the same job.",
 )
+@click.option("--version", type=click.IntRange(1), help="Version of the pipeline. [default: the newest]")
+@term_options
 @click.option("--watch", "watch_it", is_flag=True, help="Watch the job until it ends.")
 @_JSON_OPTION
 @_PATIENCE_OPTION
@@ -67,6 +71,7 @@ def submit(
     patience: float,
     url: str,
     token: str | None,
+    **options: Any,
 ) -> None:
     """Submit a job for the pipeline NAME."""
     import msgspec
@@ -76,10 +81,12 @@ def submit(
     from headrace.cli.watch_run import watch_job
 
     api = ApiClient(url, token)
-    job = api.submit(name, params, key)
+    job = api.submit(name, params, key, **options)
+    if job["waiting_for"] == "no_worker":
+        click.echo(f"no live worker serves {name}: the job waits until one does", err=True)
     if not watch_it:
         click.echo(msgspec.json.encode(job).decode() if as_json else job["id"])
-        if sys.stdout.isatty():
+        if sys.stdout.isatty() and not as_json:
             click.echo(f"queued; watch it with: {watch_command(api.url, job['id'])}", err=True)
         return
     sys.exit(watch_job(api, job["id"], after=0, as_json=as_json, patience_seconds=patience, was_reached=True))

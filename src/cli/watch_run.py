@@ -1,8 +1,9 @@
 """Watches one job until it ends and prints its outcome."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, aclosing
+from functools import partial
 from typing import Final
 
 import click
@@ -45,7 +46,7 @@ def watch_job(
             _load_steps(api, view, after)
             screen = stack.enter_context(LiveScreen(view, console, labels or {}))
         else:
-            screen = PlainScreen(view, console)
+            screen = PlainScreen(view, console, after)
         watch = JobWatch(
             api,
             job_id,
@@ -55,7 +56,7 @@ def watch_job(
             was_reached=was_reached,
         )
         try:
-            state = asyncio.run(follow(watch, screen))
+            state = asyncio.run(follow(watch, screen, partial(_load_reason, api, view)))
         except KeyboardInterrupt:
             stack.close()
             command = watch_command(api.url, job_id, watch.cursor)
@@ -67,11 +68,17 @@ def watch_job(
     return VERDICTS.get(state, 1)
 
 
-async def follow(watch: JobWatch, screen: WatchScreen) -> str:
-    """Show every frame and return the final state of the job. Raises the errors of `JobWatch.frames`."""
+async def follow(watch: JobWatch, screen: WatchScreen, load_reason: Callable[[], None] = lambda: None) -> str:
+    """Show every frame and return the final state of the job. Raises the errors of `JobWatch.frames`.
+
+    *load_reason* is called with every beat, in a thread: no frame says that the reason of a wait has changed.
+    """
     async with aclosing(watch.frames()) as frames:  # type: ignore[type-var]
         async for frame in frames:
             screen.show(frame)
+            if frame.kind == "beat":
+                await asyncio.to_thread(load_reason)
+                screen.show_waiting()
             if frame.kind == "end":
                 return str(frame.body["state"])
     raise AssertionError("the frames end with the job")
@@ -91,6 +98,16 @@ def print_outcome(api: ApiClient, view: JobViewModel, console: Console) -> None:
         return
     if files:
         console.print(files_table(files))
+
+
+def _load_reason(api: ApiClient, view: JobViewModel) -> None:
+    """Load why a queued job waits. Errors are ignored: the watch reports them if they matter."""
+    if view.state != "queued":
+        return
+    try:
+        view.waiting_for = api.get(f"/jobs/{view.job_id}")["waiting_for"]
+    except (RefusedError, UnreachableError):
+        return
 
 
 def _load_steps(api: ApiClient, view: JobViewModel, after: int) -> None:

@@ -19,6 +19,9 @@ class WatchScreen(Protocol):
     """An output for the frames of a watched job."""
 
     def show(self, frame: ReceivedFrame) -> None: ...
+    def show_waiting(self) -> None:
+        """Show that the reason has changed why the job waits."""
+
     def show_connection(self, error: str | None) -> None:
         """Show that the connection is lost, or, with None, that it is back."""
 
@@ -30,17 +33,24 @@ class JsonScreen:
         sys.stdout.buffer.write(frame.raw + b"\n")
         sys.stdout.buffer.flush()
 
+    def show_waiting(self) -> None:
+        """Print nothing: it is no frame."""
+
     def show_connection(self, error: str | None) -> None:
         """Print nothing: a program sees the pause by the next `hello`."""
 
 
 class PlainScreen:
-    """Prints a line for each event, and one for each tenth of the progress."""
+    """Prints a line for each event, for each tenth of the progress, and for each reason to wait."""
 
-    def __init__(self, view: JobViewModel, console: Console) -> None:
+    def __init__(self, view: JobViewModel, console: Console, after: int = 0) -> None:
+        """*after* is the number of the event after which the watch starts."""
         self._view = view
         self._console = console
+        self._seq = self._head = after
         self._shown = 0.0
+        self._pending: float | None = None
+        self._reason: str | None = None
 
     def show(self, frame: ReceivedFrame) -> None:
         lines = self._view.apply(frame.body)
@@ -51,9 +61,29 @@ class PlainScreen:
             lines = lines or [LogLine("note", subject + frame.kind.partition(".")[2], frame.body["at"])]
         for line in lines:
             self._print(render_line(line))
-        if frame.kind == "progress" and self._view.fraction >= self._shown + _PROGRESS_STEP:
-            self._shown = self._view.fraction
-            self._print(render_line(LogLine("note", f"{self._shown:.0%} done")))
+        self._seq = frame.body.get("seq", self._seq)
+        if frame.kind == "hello":
+            self._head = frame.body["head"]
+        elif frame.kind == "progress":
+            self._pending = frame.body["fraction"]
+        self._show_progress()
+        self.show_waiting()
+
+    def show_waiting(self) -> None:
+        """Print why the job waits, if that is news."""
+        reason = self._view.waiting_text
+        if reason is not None and reason != self._reason:
+            self._print(render_line(LogLine("note", reason)))
+        self._reason = reason
+
+    def _show_progress(self) -> None:
+        """Print the newest progress, once the events were printed that are older than the connection."""
+        if self._pending is None or self._seq < self._head:
+            return
+        fraction, self._pending = self._pending, None
+        if fraction >= self._shown + _PROGRESS_STEP:
+            self._shown = fraction
+            self._print(render_line(LogLine("note", f"{fraction:.0%} done")))
 
     def show_connection(self, error: str | None) -> None:
         print(f"headrace: {error or 'connected again'}", file=sys.stderr, flush=True)  # noqa: T201
@@ -80,6 +110,9 @@ class LiveScreen:
     def show(self, frame: ReceivedFrame) -> None:
         for line in self._view.apply(frame.body):
             self._live.console.print(render_line(line))
+
+    def show_waiting(self) -> None:
+        """Print nothing: the title has the reason."""
 
     def show_connection(self, error: str | None) -> None:
         self._renderer.connection_error = error

@@ -23,9 +23,13 @@ async def node_watch(
     on_frame: Callable[[bytes], None],
     *,
     token: str | None = None,
+    on_report: Callable[[str | None], None] = lambda _: None,
     **options: Any,
 ) -> str:
-    """Call *on_frame* with every frame of `watch`. Return `ended`, or the code or name of the error."""
+    """Call *on_frame* with every frame of `watch`. Return `ended`, or the code or name of the error.
+
+    *on_report* is called with what `tell` is called with, and at the end with the message of the error.
+    """
     request = {
         "transport": transport,
         "url": url,
@@ -35,9 +39,13 @@ async def node_watch(
         "token": token,
     }
     async for line in _lines("watch", request):
-        if "frame" not in line:
+        if "told" in line:
+            on_report(line["told"])
+        elif "ending" in line:
+            on_report(line.get("message"))
             return str(line["ending"])
-        on_frame(json.dumps(line["frame"]).encode())
+        else:
+            on_frame(json.dumps(line["frame"]).encode())
     raise AssertionError("the driver printed nothing")
 
 
@@ -45,6 +53,12 @@ async def node_call(url: str, name: str, *arguments: Any) -> dict[str, Any]:
     """Call a method of the client. Return its result as `result`, or the thrown error as `error`."""
     request = {"url": url, "name": name, "arguments": arguments}
     results: list[dict[str, Any]] = [line async for line in _lines("call", request)]
+    return results[0]
+
+
+async def node_script(url: str, script: str) -> Any:
+    """Run JavaScript that uses `client` and calls `print` once. Return what it prints."""
+    results: list[Any] = [line async for line in _lines("script", {"url": url, "script": script})]
     return results[0]
 
 

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from headrace.adapters.database import StatementPool
-from headrace.cli.client_commands import pipelines
+from headrace.cli.pipeline_commands import pipelines
 from headrace.cli.up import fetch_pipeline_names
 from headrace.domain.pipelines.removals import delete_removed
 from headrace.settings import Settings

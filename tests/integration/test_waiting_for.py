@@ -31,6 +31,11 @@ async def serve(
     return worker
 
 
+async def fill(database: StatementPool, jobs: int) -> None:
+    """Let the workers be full when they run *jobs* jobs."""
+    await database.fetch("UPDATE workers SET concurrency = $1", jobs)
+
+
 async def test_a_delayed_job_reports_run_at(database: StatementPool, engine: AsyncEngine) -> None:
     (job_id,) = await submit(database, job_spec(run_at=datetime.now(UTC) + MINUTE))
     await serve(database)
@@ -56,8 +61,27 @@ async def test_a_due_job_reports_whether_it_waits_for_a_worker_or_for_a_process_
     (job_id,) = await submit(database, job_spec())
     await database.fetch("UPDATE jobs SET losses = $1", losses)
     await serve(database)
+    with_room = await why(engine, job_id)
+    await fill(database, 0)
 
     assert await why(engine, job_id) == reason
+    assert with_room == (None if reason == "worker_busy" else reason)
+
+
+async def test_a_due_job_waits_for_nothing_until_its_worker_is_full(
+    database: StatementPool, engine: AsyncEngine
+) -> None:
+    await submit(database, job_spec())
+    worker = await serve(database)
+    (claim,) = await worker.claim(1)
+    (job_id,) = await submit(database, job_spec())
+    await fill(database, 2)
+    with_room = await why(engine, job_id)
+    await fill(database, 1)
+    full = await why(engine, job_id)
+    await worker.write([change(claim, 1, target=JobState.SUCCEEDED)])
+
+    assert (with_room, full, await why(engine, job_id)) == (None, "worker_busy", None)
 
 
 async def test_a_handed_back_job_reports_worker_busy_and_not_backoff(
@@ -67,6 +91,7 @@ async def test_a_handed_back_job_reports_worker_busy_and_not_backoff(
     worker = await serve(database)
     (claim,) = await worker.claim(1)
     await worker.release([(job_id, claim.fence)])
+    await fill(database, 0)
 
     assert await why(engine, job_id) == "worker_busy"
 
@@ -92,6 +117,7 @@ async def test_deregistered_and_silent_workers_do_not_count(
     await worker.deregister()
     left = await why(engine, job_id)
     await worker.renew([])
+    await fill(database, 0)
     back = await why(engine, job_id)
     await database.fetch("UPDATE workers SET last_seen_at = last_seen_at - interval '21 seconds'")
 

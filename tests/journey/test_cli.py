@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import click
 import pytest
+from click.testing import CliRunner
 
+from headrace.cli.main import cli
 from journey.starting import Up, call, over_folder, running, temporary_folder, up
 
 SLOW = '{"count": 15, "interval_ms": 100, "steps": 2}'
@@ -208,17 +211,41 @@ def test_watch_refuses_a_cursor_beyond_the_newest_event(service: Up) -> None:
     assert "999 is beyond the newest event" in result.stderr
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["", "up", "demo", "doctor", "submit", "watch", "jobs", "show", "cancel", "retry", "pipelines", *PARTS],
-)
-def test_help_shows_the_usage_and_an_example(command: str) -> None:
-    result = call(*command.split(), "--help")
+def commands(group: click.Group = cli, prefix: str = "") -> list[str]:
+    """Return every command with the groups before it."""
+    names = []
+    for name, command in group.commands.items():
+        names.append(f"{prefix}{name}")
+        if isinstance(command, click.Group):
+            names += commands(command, f"{prefix}{name} ")
+    return names
 
+
+@pytest.mark.parametrize("command", ["", *commands()])
+def test_help_shows_the_usage_and_an_example(command: str) -> None:
+    result = CliRunner().invoke(cli, [*command.split(), "--help"], prog_name="headrace")
+
+    assert result.exit_code == 0
+    assert result.output.startswith(f"Usage: headrace {command}".strip())
+    assert "Example" in result.output or not command
+    assert "--alone" not in result.output
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_that_prints_data_can_print_json(command: str) -> None:
+    no_data = {"up", "demo", "doctor", "migrate", "api", "worker", "completion", "download", "delete"}
+    is_silent = command in no_data or command.endswith((" delete", " rename"))
+
+    assert ("--json" in CliRunner().invoke(cli, [*command.split(), "--help"]).output) == (not is_silent)
+
+
+def test_the_installed_command_prints_its_help_in_sections() -> None:
+    result = call("--help")
+
+    sections = ["Start:", "Jobs:", "Changes to jobs:", "Files:", "Pipelines, presets and tags:", "Access:"]
+    places = [result.stdout.index(f"\n{section}\n") for section in sections]
     assert result.returncode == 0
-    assert result.stdout.startswith(f"Usage: headrace {command}".strip())
-    assert "Example" in result.stdout or not command
-    assert "--alone" not in result.stdout
+    assert places == sorted(places)
 
 
 def test_doctor_reports_a_running_service_as_healthy(service: Up) -> None:

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -13,14 +14,18 @@ from journey.starting import Up, temporary_folder, up
 from support.doc_blocks import PAGES, ROOT, Block, blocks_of, is_run_in_page
 
 ADDRESS: Final = re.compile(r"\b(?:127\.0\.0\.1|localhost):8000\b")
-UP: Final = re.compile(r"^((?:[A-Z_]+=\S+ )*)headrace up$", re.MULTILINE)
+UP: Final = re.compile(r"^((?:[A-Z_]+=\S+ )*)headrace up(?: .*)?$", re.MULTILINE)
 BIN: Final = Path(sys.executable).parent
 SECONDS: Final = 300.0
-# An answer with an error must not look like success.
-PROLOGUE: Final = 'set -euo pipefail\ncurl() { command curl --fail-with-body "$@"; }\n'
 INPUTS: Final = {"my-di.wav": ROOT / "src" / "pipelines" / "shootout" / "assets" / "riff.wav"}
 """Files that a reader has."""
-
+SCRIPT: Final = """\
+source {state}
+set -euo pipefail
+curl() {{ command curl --fail-with-body "$@"; }}  # an answer with an error must not look like success
+{text}
+{{ declare -p {names}; echo "cd '$PWD'"; }} > {state}
+"""
 
 RUN: Final = {
     page.relative_to(ROOT).as_posix(): [block for block in blocks_of(page) if is_run_in_page(block)]
@@ -31,41 +36,55 @@ OTHERS: Final = [name for name, blocks in RUN.items() if blocks and name not in 
 
 
 class PageSession:
-    """A folder and a shell in which the blocks of a page run, with the variables of the blocks before."""
+    """A folder and a shell in which the blocks of a page run: variables and the current folder are kept."""
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str = "") -> None:
         self._folder = folder
-        self._url = url
+        self._state = folder / "state.sh"
         self._names = {"API"}
-        self._variables = folder / "variables.sh"
-        self._variables.write_text(f"API={url}/api/v1\n")
         for name, file in INPUTS.items():
             (folder / name).write_bytes(file.read_bytes())
+        self._state.write_text(f"API={url}/api/v1\n")
+        self.url = url
 
-    def save(self, block: Block) -> None:
-        """Save a block under the name that the page tells."""
-        (self._folder / str(block.file)).write_text(block.text)
+    @property
+    def current_folder(self) -> Path:
+        """The folder to which the blocks have changed."""
+        changes = re.findall(r"^cd '(.+)'$", self._state.read_text(), re.MULTILINE)
+        return Path(changes[-1]) if changes else self._folder
+
+    def use(self, url: str) -> None:
+        """Send the requests of the next blocks to the service at *url*."""
+        self.url = url
+        with self._state.open("a") as state:
+            state.write(f"API={url}/api/v1\n")
 
     def run(self, block: Block) -> str:
-        """Run a block to its end, and return what it printed."""
-        text = ADDRESS.sub(self._url.partition("://")[2], block.text)
+        """Save a block as the page says, or run it to its end. Return what it printed."""
+        if block.file:
+            (self.current_folder / block.file).write_text(block.text)
+            return ""
+        text = ADDRESS.sub(self.url.partition("://")[2], block.text)
         if block.language == "python":
             command = [sys.executable, "-c", text]
         else:
             self._names |= set(re.findall(r"^([A-Z_]+)=", text, re.MULTILINE))
-            keep = f"declare -p {' '.join(self._names)} > {self._variables}"
-            command = ["bash", "-c", f"source {self._variables}\n{PROLOGUE}{text}\n{keep}\n"]
+            names = " ".join(self._names)
+            command = ["bash", "-c", SCRIPT.format(state=self._state, text=text, names=names)]
         result = subprocess.run(
             command,
-            cwd=self._folder,
-            env={"PATH": f"{BIN}:/usr/bin:/bin", "HEADRACE_URL": self._url, "HOME": str(self._folder)},
+            cwd=self.current_folder,
+            env={"PATH": f"{BIN}:/usr/bin:/bin", "HEADRACE_URL": self.url, "HOME": str(self._folder)},
             capture_output=True,
             stdin=subprocess.DEVNULL,
             text=True,
             timeout=SECONDS,
             check=False,
         )
-        assert result.returncode == block.status, f"{block.place}: {result.stdout[-2000:]}{result.stderr}"
+        assert result.returncode == block.status, (
+            f"{block.place} ended with {result.returncode}: {result.stdout[-2000:]}{result.stderr}"
+            " (if a reader cannot run it as it stands, write above it: <!-- not run: REASON -->)"
+        )
         return result.stdout
 
 
@@ -80,29 +99,24 @@ def test_a_page_runs_as_written(page: str, service: Up, tmp_path: Path) -> None:
     session = PageSession(tmp_path, service.url)
 
     for block in RUN[page]:
-        if block.file:
-            session.save(block)
         session.run(block)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", STARTING)
 def test_a_page_that_starts_the_service_runs_as_written(page: str, tmp_path: Path) -> None:
-    blocks = RUN[page]
-    position, line = next(
-        (position, line)
-        for position, block in enumerate(blocks)
-        if (line := UP.search(block.text)) is not None
-    )
-    before, after = blocks[:position], blocks[position + 1 :]
-    variables = dict(pair.split("=", 1) for pair in line[1].split())
-    for block in before:
-        assert block.file, f"{block.place} comes before the service, and is no file"
-        (tmp_path / block.file).write_text(block.text)
-
-    with temporary_folder() as folder, up(folder, cwd=tmp_path, **variables) as running:
-        session = PageSession(tmp_path, running.url)
-        printed = [session.run(block) for block in after]
+    session = PageSession(tmp_path)
+    printed = []
+    with ExitStack() as services:
+        for block in RUN[page]:
+            if (line := UP.search(block.text)) is None:
+                printed.append(session.run(block))
+                continue
+            services.close()
+            variables = dict(pair.split("=", 1) for pair in line[1].split())
+            folder = services.enter_context(temporary_folder())
+            running = services.enter_context(up(folder, cwd=session.current_folder, **variables))
+            session.use(running.url)
 
     assert any("succeeded" in text for text in printed)
 

@@ -9,6 +9,8 @@ from typing import Final
 import docs_site
 import pytest
 
+pytest.importorskip("zensical", reason="there is no wheel for this platform")
+
 ROOT: Final = Path(__file__).parents[2]
 LOADING: Final = {
     "audio": ("src",),

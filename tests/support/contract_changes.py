@@ -76,7 +76,9 @@ class _Comparison:
         yield from self._options(old, new, place)
         yield from self._fields(old, new, place)
         for word in ("items", "additionalProperties"):
-            below, below_now = old.get(word), new.get(word)
+            # An object without the word may have any other fields.
+            default = True if word == "additionalProperties" else None
+            below, below_now = old.get(word, default), new.get(word, default)
             if isinstance(below, dict) and isinstance(below_now, dict):
                 yield from self.of(below, below_now, f"{place}[]")
             elif below != below_now:

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = sorted(
-    [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("clients/*/README.md")],
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("clients/*/README.md")],
     key=lambda page: page.as_posix(),
 )
 _FENCE: Final = re.compile(

@@ -15,7 +15,8 @@ from support.patience import PATIENCE_SECONDS
 
 _AFTER: Final = re.compile(r"[?&]after=(\d+)")
 _TOKEN: Final = re.compile(r"^authorization: (.*?)\r$", re.IGNORECASE | re.MULTILINE)
-_STATUSES: Final = {4400: 422, 4401: 401, 4404: 404, 1013: 503}
+_STATUSES: Final = {4400: 422, 4401: 401, 4403: 403, 4404: 404, 1008: 503, 1012: 503, 1013: 429}
+_CODES: Final = {401: "token_invalid", 403: "forbidden", 404: "job_not_found", 422: "cursor_beyond_head"}
 
 
 class Scene(Struct):
@@ -96,7 +97,9 @@ async def scripted_event_server(*scenes: Scene) -> AsyncIterator[ScriptedServer]
         ]
         body = "".join(f"data: {json.dumps(message)}\n\n" for message in messages)
         if status != 200:
-            body = json.dumps({"status": status, "code": "said_so", "detail": scene.reason})
+            body = json.dumps(
+                {"status": status, "code": _CODES.get(status, "rate_limited"), "detail": scene.reason}
+            )
         head = f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\nConnection: close\r\n\r\n"
         writer.write((head + body).encode())
         await writer.drain()

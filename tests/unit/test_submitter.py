@@ -54,12 +54,12 @@ class FakeDatabase:
         if "FROM idempotency_keys" in statement:
             key = self.keys.get(arguments[1])
             return [{"answer": key[0], "is_same": key[1]}] if key else []
+        if "FROM workers" in statement:
+            return []
         if "FROM jobs" in statement:
             return [{"one": 1} for job_id in arguments[0] if job_id in self.jobs]
         if "FROM presets" in statement:
             return [{"one": 1}] if arguments[0] in self.presets else []
-        if "FROM workers" in statement:
-            return []
         assert "FROM pipelines" in statement
         self.lookups += 1
         if arguments[0] != "ticks":

@@ -24,14 +24,15 @@ export class Calls {
   }
 
   /** Idempotent calls are retried when the connection is lost. */
-  async send(method, path, { body, key, isRepeatable = false, signal }) {
+  async send(method, path, { body, form, key, isBlob = false, isRepeatable = false, signal }) {
     const headers = { ...this.#headers };
     if (body !== undefined) headers["Content-Type"] = "application/json";
     if (key !== undefined) headers["Idempotency-Key"] = key;
-    const request = { method, headers, body: body === undefined ? undefined : JSON.stringify(body) };
+    const content = body === undefined ? form : JSON.stringify(body);
+    const request = { method, headers, body: content };
     const backoff = new Backoff();
     for (let left = this.#retries; ; left -= 1) {
-      const outcome = await this.#request(this.#url + API + path, request, signal);
+      const outcome = await this.#request(this.#url + API + path, request, isBlob, signal);
       if (outcome.ok) return outcome.body;
       const requestedMs = (outcome.error.retryAfter ?? 0) * 1000;
       const mayRepeat = outcome.status
@@ -42,11 +43,12 @@ export class Calls {
     }
   }
 
-  async #request(url, request, signal) {
+  async #request(url, request, isBlob, signal) {
     const { controller, release } = linked(signal);
     const timer = setTimeout(() => controller.abort(), this.#timeoutMs);
     try {
       const answer = await this.#fetch(url, { ...request, signal: controller.signal });
+      if (answer.ok && isBlob) return { ok: true, body: await answer.blob() };
       const text = await answer.text();
       if (!answer.ok) return { ok: false, status: answer.status, error: apiError(answer, text) };
       return { ok: true, body: text === "" ? {} : JSON.parse(text) };

@@ -34,8 +34,9 @@ export class UnreachableError extends HeadraceClientError {
 }
 
 /**
- * The job cannot be watched, and a retry does not help. `code`: `job_not_found`, `job_deleted`,
- * `cursor_beyond_head`, `event_missing`, `unauthenticated`, or `not_headrace`.
+ * The job cannot be watched, and a retry does not help. `jobId` is null for a watch of all jobs. `code`:
+ * `job_not_found`, `job_deleted`, `cursor_beyond_head`, `event_missing`, `unauthenticated`, `forbidden`,
+ * `not_headrace`, or another code of the service.
  */
 export class WatchRefusedError extends HeadraceClientError {
   constructor(jobId, code, message) {
@@ -45,15 +46,20 @@ export class WatchRefusedError extends HeadraceClientError {
   }
 }
 
-/** The service was away for longer than the watch allows. To resume, watch from `after`. */
+/**
+ * The service was away for longer than the watch allows. To resume, watch from `after`. `reason` says what the
+ * last connection ended with.
+ */
 export class GaveUpError extends HeadraceClientError {
-  constructor(url, jobId, milliseconds, after) {
+  constructor(url, jobId, milliseconds, after, reason) {
     const seconds = Math.round(milliseconds / 1000);
-    super(`${url} has been away for ${seconds} s; job ${jobId} was seen up to event ${after}`);
+    const seen = jobId === null ? "" : `; job ${jobId} was seen up to event ${after}`;
+    super(`${url} has been away for ${seconds} s${reason ? ` (${reason})` : ""}${seen}`);
     this.url = url;
     this.jobId = jobId;
     this.milliseconds = milliseconds;
     this.after = after;
+    this.reason = reason;
   }
 }
 
@@ -72,6 +78,11 @@ export class LostError extends Error {
     super(why);
     this.code = code;
     this.reason = reason;
+  }
+
+  /** The service has answered with *status*. @param {number} [code] the close code that a socket would have */
+  static ofStatus(status, code, problem) {
+    return Object.assign(new LostError(`the service answers ${status}`, code), { status, problem });
   }
 }
 

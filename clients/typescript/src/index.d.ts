@@ -40,6 +40,22 @@ export interface Job {
   meta_omitted?: boolean;
 }
 
+export interface StepRun {
+  name: string;
+  index: number | null;
+  state: string;
+  attempt: number;
+  tries: number;
+  progress: number;
+  message: string | null;
+  output: unknown;
+  error: JobError | null;
+  retry_at: string | null;
+  started_at: string | null;
+  finished_at: string | null;
+  output_omitted?: boolean;
+}
+
 export interface File {
   id: string;
   job_id: string | null;
@@ -50,6 +66,113 @@ export interface File {
   sha256: string;
   created_at: string;
 }
+
+/** A file as the calls for files return it. */
+export interface StoredFile extends File {
+  owner_id: string;
+  meta: Record<string, unknown>;
+  meta_omitted?: boolean;
+}
+
+export interface GraphStep {
+  name: string;
+  after: string[];
+  for_each: boolean;
+  runs_in: string;
+  retries: number;
+  timeout_seconds: number;
+  weight: number;
+}
+
+/** The newest version of a pipeline. `served`: a live worker runs jobs of it. */
+export interface Pipeline {
+  name: string;
+  version: number;
+  description: string;
+  params_schema: Record<string, unknown>;
+  result_schema: Record<string, unknown> | null;
+  steps: GraphStep[];
+  served: boolean;
+}
+
+export interface Preset {
+  id: string;
+  owner_id: string;
+  title: string;
+  description: string | null;
+  pipeline: string;
+  params: Record<string, unknown>;
+  tags: string[];
+  created_at: string;
+  updated_at: string;
+  params_omitted?: boolean;
+}
+
+/** A tag, and how many jobs and presets it marks. */
+export interface Tag {
+  id: string;
+  owner_id: string;
+  name: string;
+  jobs: number;
+  presets: number;
+  created_at: string;
+  updated_at: string;
+}
+
+export interface QuotaUsage {
+  used: number;
+  limit: number;
+}
+
+/** The caller, and how much of its quotas is used. */
+export interface Me {
+  id: string;
+  username: string;
+  email: string | null;
+  is_admin: boolean;
+  auth: string;
+  scopes: string[];
+  quotas: Record<string, QuotaUsage>;
+}
+
+export interface ApiKey {
+  id: string;
+  name: string;
+  prefix: string;
+  scopes: string[];
+  expires_at: string | null;
+  last_used_at: string | null;
+  created_at: string;
+}
+
+/** A new API key. Its text, `key`, is shown only here. */
+export interface NewApiKey extends ApiKey {
+  key: string;
+}
+
+/** A token with which a page watches one job. */
+export interface JobToken {
+  token: string;
+  scope: string;
+  expires_at: string;
+}
+
+/** One page of a list. `total` counts all matching items. */
+export interface Page<Item> {
+  items: Item[];
+  total: number;
+  limit: number;
+  offset: number;
+}
+
+export interface EventPage {
+  items: JobEvent[];
+  /** The number of the job's newest event. */
+  head: number;
+}
+
+/** An id, or an object that a call has returned. */
+export type Reference = string | { id: string };
 
 interface Numbered<Type extends string> {
   type: Type;
@@ -179,6 +302,28 @@ export interface Refusal {
   message: string;
 }
 
+/** The newest state of one job, in a watch of all jobs. */
+export interface JobSummary {
+  type: "job";
+  job_id: string;
+  head: number;
+  state: JobState;
+  progress: number;
+  pipeline: string;
+}
+
+export interface JobDeleted {
+  type: "job.deleted";
+  job_id: string;
+}
+
+export interface JobsBeat {
+  type: "beat";
+  degraded: boolean;
+}
+
+export type JobsFrame = JobSummary | JobDeleted | JobsBeat | Bye | Refusal;
+
 export type Frame = JobEvent | Hello | ProgressFrame | Beat | End | Bye | Refusal;
 
 /** The part of a WebSocket that this client needs. */
@@ -205,10 +350,8 @@ export interface CallOptions {
   signal?: AbortSignal;
 }
 
-export interface SubmitOptions extends CallOptions {
-  /** Idempotency key. Default: a random one. */
-  key?: string;
-  version?: number;
+/** How a job runs. The service chooses defaults for the fields left out. */
+export interface JobTerms {
   run_at?: string;
   priority?: number;
   queue?: string;
@@ -218,6 +361,72 @@ export interface SubmitOptions extends CallOptions {
   meta?: Record<string, unknown>;
 }
 
+export interface KeyOptions extends CallOptions {
+  /** Idempotency key. Default: a random one. */
+  key?: string;
+}
+
+export interface SubmitOptions extends JobTerms, KeyOptions {
+  version?: number;
+}
+
+/** One job of a batch. */
+export interface BatchJob extends JobTerms {
+  pipeline: string;
+  version?: number;
+  params?: object;
+}
+
+export interface PageFilter extends CallOptions {
+  limit?: number;
+  offset?: number;
+}
+
+export interface JobFilter extends PageFilter {
+  /** One state, or several. */
+  state?: JobState | JobState[];
+  pipeline?: string;
+  queue?: string;
+  tag?: string;
+  search?: string;
+  created_after?: string;
+  created_before?: string;
+  preset?: string;
+  owner?: string;
+  order_by?: string;
+}
+
+export interface FileFilter extends PageFilter {
+  job?: string;
+  search?: string;
+  order_by?: string;
+}
+
+export interface PresetFilter extends PageFilter {
+  pipeline?: string;
+  tag?: string;
+  search?: string;
+  order_by?: string;
+}
+
+export interface PresetFields {
+  title: string;
+  description?: string | null;
+  pipeline: string;
+  params: object;
+  tags?: string[];
+}
+
+export interface JobsWatchOptions extends CallOptions {
+  state?: JobState;
+  pipeline?: string;
+  tag?: string;
+  owner?: string;
+  patienceMs?: number;
+  firstPatienceMs?: number;
+  tell?: (why: string | null) => void;
+}
+
 export interface WatchOptions extends CallOptions {
   /** Start after this event. Default: 0, the whole history. */
   after?: number;
@@ -225,7 +434,7 @@ export interface WatchOptions extends CallOptions {
   patienceMs?: number;
   /** The same before the first answer. Default: `patienceMs`. */
   firstPatienceMs?: number;
-  /** Called with the reason when the connection is lost, and with null when it is back. */
+  /** Called with each reason why there is no connection, and with null when it is back. */
   tell?: (why: string | null) => void;
 }
 
@@ -240,15 +449,81 @@ export class HeadraceClient {
   readonly url: string;
   /** Submit a job; it is stored when the call returns. The same key again returns the same job. */
   submit(pipeline: string, params?: object, options?: SubmitOptions): Promise<Job>;
-  show(jobId: string, options?: CallOptions): Promise<Job>;
+  /** Submit up to 1,000 jobs, all or none. */
+  submitMany(jobs: BatchJob[], options?: KeyOptions): Promise<Job[]>;
+  submitPreset(preset: Reference, options?: JobTerms & KeyOptions): Promise<Job>;
+  show(job: Reference, options?: CallOptions): Promise<Job>;
+  /** List jobs, newest first by default. */
+  jobs(filter?: JobFilter): Promise<Page<Job>>;
+  /** Change tags or meta. Absent fields stay; a null in `meta` removes its key. */
+  change(job: Reference, changes: { tags?: string[]; meta?: object } & CallOptions): Promise<Job>;
+  /** Delete a job that has ended, with its history and files. */
+  delete(job: Reference, options?: CallOptions): Promise<void>;
   /** Cancel a job: a queued job at once, a running job soon. */
-  cancel(jobId: string, options?: CallOptions): Promise<Job>;
+  cancel(job: Reference, options?: CallOptions): Promise<Job>;
   /** Queue a failed job again. Steps that have succeeded are not repeated. */
-  retry(jobId: string, options?: CallOptions): Promise<Job>;
+  retry(job: Reference, options?: CallOptions): Promise<Job>;
+  steps(job: Reference, options?: CallOptions): Promise<StepRun[]>;
+  /** List the events of a job after a number, without waiting for new ones. */
+  events(job: Reference, filter?: { after?: number; limit?: number } & CallOptions): Promise<EventPage>;
+  /** List the files of a job, oldest first. */
+  files(job: Reference, filter?: PageFilter): Promise<Page<StoredFile>>;
+  /** List uploads and the files of all jobs, newest first by default. */
+  allFiles(filter?: FileFilter): Promise<Page<StoredFile>>;
+  showFile(file: Reference, options?: CallOptions): Promise<StoredFile>;
+  /** Upload bytes, text or a file of an input element. */
+  upload(
+    content: Blob | BufferSource | string,
+    name?: string,
+    options?: { mediaType?: string } & CallOptions,
+  ): Promise<StoredFile>;
+  download(file: Reference, options?: CallOptions): Promise<Blob>;
+  changeFile(file: Reference, changes: { name?: string; meta?: object } & CallOptions): Promise<StoredFile>;
+  deleteFile(file: Reference, options?: CallOptions): Promise<void>;
+  pipelines(filter?: PageFilter): Promise<Page<Pipeline>>;
+  pipeline(name: string, options?: CallOptions): Promise<Pipeline>;
+  /** Remove all versions of a pipeline, or one, that no live worker serves. Its past jobs stay. */
+  removePipeline(name: string, options?: { version?: number } & CallOptions): Promise<void>;
+  presets(filter?: PresetFilter): Promise<Page<Preset>>;
+  preset(preset: Reference, options?: CallOptions): Promise<Preset>;
+  createPreset(preset: PresetFields & CallOptions): Promise<Preset>;
+  /** Replace the whole preset. Absent fields are cleared. */
+  replacePreset(reference: Reference, preset: PresetFields & CallOptions): Promise<Preset>;
+  changePreset(reference: Reference, changes: Partial<PresetFields> & CallOptions): Promise<Preset>;
+  /** Delete a preset. Its jobs stay, unless `keepJobs` is false. */
+  deletePreset(preset: Reference, options?: { keepJobs?: boolean } & CallOptions): Promise<void>;
+  tags(filter?: PageFilter & { order_by?: string }): Promise<Page<Tag>>;
+  createTag(name: string, options?: CallOptions): Promise<Tag>;
+  renameTag(tag: Reference, name: string, options?: CallOptions): Promise<Tag>;
+  deleteTag(tag: Reference, options?: CallOptions): Promise<void>;
+  me(options?: CallOptions): Promise<Me>;
+  apiKeys(filter?: PageFilter & { owner?: string }): Promise<Page<ApiKey>>;
+  createApiKey(
+    name: string,
+    scopes: string[],
+    options?: { expires_at?: string } & CallOptions,
+  ): Promise<NewApiKey>;
+  /** Revoke a key. It is refused everywhere within a second. */
+  deleteApiKey(key: Reference, options?: CallOptions): Promise<void>;
+  /** Issue a token with which a page watches one job; with the scope `cancel` also cancels it. */
+  createJobToken(
+    job: Reference,
+    options?: { scope?: "read" | "cancel"; expires_in?: number } & CallOptions,
+  ): Promise<JobToken>;
+  /** Revoke all tokens of the job that were issued up to now. */
+  revokeJobTokens(job: Reference, options?: CallOptions): Promise<void>;
+  /** Call any path below `/api/v1` and return the decoded JSON. */
+  request(
+    method: string,
+    path: string,
+    options?: { query?: Record<string, unknown>; body?: unknown } & KeyOptions,
+  ): Promise<any>;
   /** Wait until the job has ended and return it. */
-  wait(jobId: string, options?: WaitOptions): Promise<Job>;
+  wait(job: Reference, options?: WaitOptions): Promise<Job>;
   /** Yield each event after `after` once and in order, other frames between them, and `end` last. */
-  watch(jobId: string, options?: WatchOptions): AsyncGenerator<Frame, void, undefined>;
+  watch(job: Reference, options?: WatchOptions): AsyncGenerator<Frame, void, undefined>;
+  /** Yield the newest 500 jobs that match, and then each job that changes, until the caller leaves. */
+  watchJobs(options?: JobsWatchOptions): AsyncGenerator<JobsFrame, void, undefined>;
 }
 
 /** The base class of every error of this client. */
@@ -274,22 +549,23 @@ export class UnreachableError extends HeadraceClientError {
 
 /** The job cannot be watched, and a retry does not help. */
 export class WatchRefusedError extends HeadraceClientError {
-  readonly jobId: string;
-  readonly code:
-    | "job_not_found"
-    | "job_deleted"
-    | "cursor_beyond_head"
-    | "event_missing"
-    | "unauthenticated"
-    | "not_headrace";
+  /** Null for a watch of all jobs. */
+  readonly jobId: string | null;
+  /**
+   * `job_not_found`, `job_deleted`, `cursor_beyond_head`, `event_missing`, `unauthenticated`, `forbidden`,
+   * `not_headrace`, or another code of the service.
+   */
+  readonly code: string;
 }
 
 /** The service was away for longer than the watch allows. To resume, watch from `after`. */
 export class GaveUpError extends HeadraceClientError {
   readonly url: string;
-  readonly jobId: string;
+  readonly jobId: string | null;
   readonly milliseconds: number;
   readonly after: number;
+  /** What the last connection ended with. */
+  readonly reason: string;
 }
 
 /** The job has not ended within the timeout; it continues. */

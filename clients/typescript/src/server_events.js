@@ -1,14 +1,12 @@
 /** Reads the frames of a job as server-sent events with fetch; works wherever fetch streams. */
 
 import { LostError, problemOf } from "./errors.js";
-import { BAD_CURSOR, NO_JOB, NOT_SIGNED_IN } from "./position.js";
+import { closeOf } from "./refusals.js";
 import { linked } from "./timing.js";
 
 const OPEN_MS = 10_000;
 // The service sends a frame at least every 10 s.
 const SILENCE_MS = 30_000;
-/** Maps HTTP statuses to the close codes of a socket. */
-export const CODES = { 401: NOT_SIGNED_IN, 404: NO_JOB, 422: BAD_CURSOR };
 
 /** The job is final and all its events are known, so there is nothing to stream. */
 export const NOTHING_LEFT = Symbol("nothing left");
@@ -65,10 +63,7 @@ function frameOf(block) {
 
 async function refused(answer, timed) {
   const problem = problemOf(await timed(answer.text(), OPEN_MS));
-  const code = problem.code ? CODES[answer.status] : undefined;
-  return Object.assign(new LostError(`the service answers ${answer.status}`, code, problem.detail), {
-    status: answer.status,
-  });
+  return LostError.ofStatus(answer.status, closeOf(answer.status, problem), problem);
 }
 
 /** Await *promise*, or abort its work and throw a `LostError` after the timeout. */

@@ -15,6 +15,7 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from msgspec import Struct, UnsetType
 
+from headrace.api.contract.openapi import open_free_objects
 from headrace.api.dependencies import Services
 from headrace.api.live import frames
 from headrace.api.public_address import public_address
@@ -89,6 +90,7 @@ def describe() -> Schema:
     received = dict.fromkeys((*JOB_WORDS, *OVERVIEW_WORDS))
     kinds = [*sent, *received]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=_REF)
+    open_free_objects(schemas)
     for schema in schemas.values():
         if "description" in schema:
             schema["description"] = cleandoc(schema["description"])

@@ -26,6 +26,8 @@ _JSON: Final = "application/json"
 _PROBLEM: Final = "application/problem+json"
 _NO_NUL: Final = r"^[^\u0000]*$"
 _BINARY: Final[Schema] = {"type": "string", "format": "binary"}
+# Generators skip an answer that has only a wildcard.
+_BYTES: Final[Schema] = {"application/octet-stream": {"schema": _BINARY}, "*/*": {"schema": _BINARY}}
 _SCHEMES: Final[Schema] = {
     "bearer": {
         "type": "http",
@@ -53,8 +55,8 @@ _REDIRECT: Final[Schema] = {
 # The responses of operations that Litestar does not know.
 _OTHER_RESPONSES: Final[dict[str, dict[int, Schema]]] = {
     "downloadFile": {
-        200: {"description": "The bytes.", "content": {"*/*": {"schema": _BINARY}}},
-        206: {"description": "One range of the bytes.", "content": {"*/*": {"schema": _BINARY}}},
+        200: {"description": "The bytes, in the media type of the file.", "content": _BYTES},
+        206: {"description": "One range of the bytes.", "content": _BYTES},
         304: {"description": "Not changed since."},
         416: {"description": "Nothing of the file is in that range.", "content": {_PROBLEM: {}}},
     },
@@ -83,6 +85,7 @@ def contract_of(app: Litestar, *, allows_anonymous: bool) -> Schema:
     ordered = sorted(types, key=str)
     schemas, components = msgspec.json.schema_components(ordered, ref_template=_REF)
     schema_of = dict(zip(ordered, schemas, strict=True))
+    open_free_objects(components)
     document["components"] = {"schemas": components, "securitySchemes": _SCHEMES}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -119,6 +122,18 @@ def published_below(prefix: str, contract: Schema) -> Schema:
         "info": {**contract["info"], "description": description},
         "servers": [{"url": prefix or "/"}],
     }
+
+
+def open_free_objects(schema: Any) -> None:
+    """Say of each object without known fields that it may have any: generators would take it for empty."""
+    if isinstance(schema, list):
+        for part in schema:
+            open_free_objects(part)
+    elif isinstance(schema, dict):
+        if schema.get("type") == "object" and not {"properties", "additionalProperties"} & schema.keys():
+            schema["additionalProperties"] = True
+        for part in schema.values():
+            open_free_objects(part)
 
 
 def _handlers(app: Litestar) -> Iterator[tuple[str, HTTPRouteHandler]]:

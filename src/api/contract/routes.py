@@ -22,7 +22,8 @@ _MAX_PREFIXES: Final = 16
 _WEB: Final = Path(__file__).parents[2] / "web"
 
 OPENAPI: Final = OpenAPIConfig(
-    title="Headrace",
+    # Generators name their package after it, and `headrace-client` is the name of ours.
+    title="Headrace API",
     version="1",
     description="Jobs in steps: submit them, watch each one live, keep what they made. The sockets are"
     " described in [asyncapi.yaml]({prefix}/asyncapi.yaml).",

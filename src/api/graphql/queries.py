@@ -92,7 +92,7 @@ class Query:
 
 def _job_filter(filters: JobFilters, limit: int, offset: int) -> JobFilter:
     return JobFilter(
-        state=filters.state,
+        states=frozenset() if filters.state is None else frozenset({filters.state}),
         pipeline=filters.pipeline and _check_text("pipeline", filters.pipeline, _MAX_NAME_LENGTH),
         tag=filters.tag and _check_text("tag", filters.tag, _MAX_NAME_LENGTH),
         search=_check_text("search", filters.search or "", _MAX_SEARCH_LENGTH) or None,

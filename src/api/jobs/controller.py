@@ -20,10 +20,11 @@ from headrace.api.middleware.request_bodies import ANY_BODY, JOB_BODY, VALUE_BOD
 from headrace.api.query_params import (
     IdText,
     Search,
+    list_schema,
+    parse_members,
     parse_order_by,
     parse_set,
     parse_uuid,
-    require_one_of,
     set_schema,
     sort_options,
 )
@@ -39,6 +40,7 @@ from headrace.domain.jobs.states import JobState
 from headrace.domain.jobs.submission.submission import JobSpec
 
 IncludeQuery = Annotated[str | None, QueryParameter(max_length=200, schema_extra=set_schema(Include))]
+StateQuery = Annotated[list[str] | None, QueryParameter(name="state", schema_extra=list_schema(JobState))]
 
 # Steps contain outputs, so a job with its steps is much larger than a plain job.
 _MAX_WITH_PARTS: Final = 100
@@ -94,8 +96,9 @@ class JobController(Controller):
         current_user: NamedDependency[CurrentUser],
         job_service: NamedDependency[JobService],
         services: NamedDependency[Services],
-        in_state: Annotated[str | None, QueryParameter(name="state", enum=list(JobState))] = None,
+        in_state: StateQuery = None,
         pipeline: Annotated[str | None, QueryParameter(max_length=64)] = None,
+        queue: Annotated[str | None, QueryParameter(max_length=64)] = None,
         tag: Annotated[str | None, QueryParameter(max_length=64)] = None,
         search: Search = None,
         created_after: TimestampText = None,
@@ -109,14 +112,15 @@ class JobController(Controller):
     ) -> JobPage:
         """The caller's jobs, by default newest first. Admins see the jobs of all users.
 
+        *state* may be repeated: jobs in any of these states match.
         *search* finds a part of the id, the pipeline's name, the parameters or meta of the newest jobs. If
         there are more jobs, `searched_back_to` says how far it looked; `created_before` continues from there.
         """
-        require_one_of("state", in_state, JobState)
         filters = JobFilter(
             owner_id=parse_uuid("owner", owner),
-            state=in_state,
+            states=parse_members("state", in_state or (), JobState),
             pipeline=pipeline,
+            queue=queue,
             tag=tag,
             search=search or None,
             created_after=parse_timestamp(created_after, "query.created_after"),

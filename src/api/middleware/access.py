@@ -31,6 +31,7 @@ from headrace.api.middleware.rate_limits import (
     TooManyStreamsError,
 )
 from headrace.api.middleware.request_checks import check_query
+from headrace.api.problems import code_of
 from headrace.api.server.websocket_protocol import TRY_AGAIN_LATER
 from headrace.domain.accounts.caller import CurrentUser, ForbiddenError, UnauthenticatedError
 from headrace.domain.accounts.scopes import Scope
@@ -122,7 +123,7 @@ class Admission(ASGIMiddleware):
         except QuotaExceededError as error:
             await refuse(socket, TRY_AGAIN_LATER, f"quota_exceeded: {error}")
         except (TooManyHeadersError, QueryTooLargeError) as error:
-            await refuse(socket, BAD_REQUEST, str(error))
+            await refuse(socket, BAD_REQUEST, str(error), error=code_of(error))
         except DATABASE_TROUBLE as error:
             if not is_outage(error):
                 _log.warning("admission_put_off", error=type(error).__name__)

@@ -8,8 +8,8 @@ from litestar import Request
 from litestar.routes import HTTPRoute, WebSocketRoute
 from msgspec import Struct
 
-from headrace.api.errors import UnknownParametersError
 from headrace.api.schemas import ProblemError
+from headrace.domain.errors import HeadraceError
 from headrace.domain.spelling import nearest
 
 # The key under which `opt` of a handler holds its parameters.
@@ -19,6 +19,14 @@ _TOKEN: Final = "token"  # noqa: S105  (its name)
 # Finding the nearest of a route's names takes about 0.3 ms.
 _MAX_SUGGESTIONS: Final = 10
 _MAX_SHOWN_CHARS: Final = 64
+
+
+class UnknownParametersError(HeadraceError):
+    """The query has parameters that the route does not have. *faults* lists them and what else is wrong."""
+
+    def __init__(self, faults: list[ProblemError]) -> None:
+        super().__init__("the request does not fit")
+        self.faults = faults
 
 
 class QueryParameters(Struct, frozen=True):

@@ -19,12 +19,14 @@ class Include(StrEnum):
 class JobFilter(Struct, frozen=True, kw_only=True):
     """One page of the jobs that match every field; None matches all. Within the caller's reach only.
 
+    Without *states*, jobs in all states match.
     *found*: the jobs that contain the text *search*, by `JobSearch`.
     """
 
     owner_id: UUID | None = None
-    state: str | None = None
+    states: Set[str] = frozenset()
     pipeline: str | None = None
+    queue: str | None = None
     tag: str | None = None
     search: str | None = None
     found: Sequence[UUID] = ()

@@ -13,6 +13,7 @@ from sqlalchemy import (
     and_,
     any_,
     delete,
+    func,
     literal,
     select,
     text,
@@ -31,12 +32,12 @@ from headrace.domain.jobs.results import load_result
 from headrace.domain.jobs.settling import settle_steps_sql
 from headrace.domain.jobs.states import JobState, StepState, move
 from headrace.domain.jobs.step_lists import load_listed_steps
+from headrace.domain.jobs.waiting import ServingWorker
 from headrace.domain.omissions import MAX_REPEATED_BYTES, OMITTED
 from headrace.domain.paging import SortColumns, fetch_objects, json_size, sort_order
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.tags.links import set_tags
 from headrace.domain.tags.models import JOB_TAGS, Tag
-from headrace.domain.workers.directory import Serving
 from headrace.domain.workers.models import WorkerProcess
 
 SORT_COLUMNS: Final[SortColumns] = {
@@ -146,15 +147,20 @@ class JobRepository:
         statement = select(StepRun).where(StepRun.job_id == job.id)
         return (await self._session.execute(statement)).scalars().all()
 
-    async def fetch_serving(self, alive_within: timedelta) -> tuple[datetime, Serving]:
-        """Return the database's time, and what each worker serves that was seen within *alive_within*."""
+    async def fetch_serving(self, alive_within: timedelta) -> tuple[datetime, list[ServingWorker]]:
+        """Return the database's time, and every worker that was seen within *alive_within*."""
         clock = select(DATABASE_NOW.label("now")).subquery()
-        statement = select(clock.c.now, WorkerProcess.queues, WorkerProcess.pipelines).outerjoin_from(
-            clock, WorkerProcess, WorkerProcess.last_seen_at > DATABASE_NOW - alive_within
-        )
+        worker = WorkerProcess
+        holds = (Job.lease_owner == worker.id, Job.state == JobState.RUNNING)
+        running = select(func.count()).where(*holds).scalar_subquery()
+        statement = select(
+            clock.c.now, worker.queues, worker.pipelines, running, worker.concurrency
+        ).outerjoin_from(clock, worker, worker.last_seen_at > DATABASE_NOW - alive_within)
         rows = (await self._session.execute(statement)).all()
         return rows[0].now, [
-            (set(queues), set(pipelines)) for _, queues, pipelines in rows if queues is not None
+            ServingWorker(set(queues), set(pipelines), running, concurrency)
+            for _, queues, pipelines, running, concurrency in rows
+            if queues is not None
         ]
 
     async def append_event(self, job: Job, event: EncodedEvent) -> datetime:
@@ -213,10 +219,12 @@ def matching_jobs(reach: Reach, filters: JobFilter) -> Select[tuple[Job]]:
         conditions.append(Job.owner_id == filters.owner_id)
     if filters.preset_id is not None:
         conditions.append(Job.preset_id == filters.preset_id)
-    if filters.state is not None:
-        conditions.append(Job.state == JobState(filters.state))
+    if filters.states:
+        conditions.append(Job.state.in_(sorted(JobState(state) for state in filters.states)))
     if filters.pipeline is not None:
         conditions.append(Job.pipeline == filters.pipeline)
+    if filters.queue is not None:
+        conditions.append(Job.queue == filters.queue)
     if filters.tag is not None:
         tagged = select(JOB_TAGS.c.job_id).join(Tag, Tag.id == JOB_TAGS.c.tag_id)
         conditions.append(

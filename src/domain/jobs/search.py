@@ -106,8 +106,8 @@ def _statement(reach: Reach, filters: JobFilter, text: str) -> tuple[str, Sequen
     owner_ids = {owner for owner in (reach.owner_id, filters.owner_id) if owner is not None}
     for owner_id in owner_ids:
         add("owner_id =", owner_id)
-    if filters.state is not None and owner_ids:
-        add("state =", str(filters.state))
+    if len(filters.states) == 1 and owner_ids:
+        add("state =", *map(str, filters.states))
     if filters.created_after is not None:
         add("created_at >=", filters.created_after)
     if filters.created_before is not None:

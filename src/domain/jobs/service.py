@@ -151,7 +151,7 @@ class JobService:
         stored = await self._jobs.fetch_steps(job)
         return in_graph_order(job, pipeline.graph if pipeline else [], stored)
 
-    async def why_waiting(self, jobs: Sequence[Job]) -> dict[UUID, str]:
+    async def why_waiting(self, jobs: Sequence[Job]) -> dict[UUID, str | None]:
         """Return for each queued job why it waits: see `why_queued`."""
         queued = [job for job in jobs if job.state is JobState.QUEUED]
         if not queued:

@@ -4,18 +4,18 @@ from datetime import timedelta
 from typing import Final
 
 from headrace.domain.database import Database
+from headrace.domain.jobs.waiting import ServingWorker
 from headrace.domain.ttl_cache import TtlCache
 
 ALIVE_WITHIN: Final = timedelta(seconds=20)
 _TTL_SECONDS: Final = 1.0
 _KEY: Final = "serving"
 
-_SERVING: Final = """
-SELECT queues, pipelines FROM workers WHERE last_seen_at > statement_timestamp() - $1::interval
+SERVING_SQL: Final = """
+SELECT queues, pipelines, concurrency,
+    (SELECT count(*) FROM jobs WHERE state = 'running' AND lease_owner = workers.id) AS running
+FROM workers WHERE last_seen_at > statement_timestamp() - $1::interval
 """
-
-Serving = list[tuple[set[str], set[str]]]
-"""For each worker its queues, and its pipelines as `name@version`."""
 
 
 class WorkerDirectory:
@@ -23,15 +23,18 @@ class WorkerDirectory:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._cache: TtlCache[str, Serving] = TtlCache(ttl_seconds=_TTL_SECONDS, max_entries=1)
+        self._cache: TtlCache[str, list[ServingWorker]] = TtlCache(ttl_seconds=_TTL_SECONDS, max_entries=1)
 
-    async def fetch_serving(self) -> Serving:
-        """Return what every worker serves that was seen within `ALIVE_WITHIN`."""
+    async def fetch_serving(self) -> list[ServingWorker]:
+        """Return every worker that was seen within `ALIVE_WITHIN`."""
         cached = self._cache.get(_KEY)
         if cached is not None:
             return cached
         as_of = self._cache.now()
-        rows = await self._database.fetch(_SERVING, ALIVE_WITHIN)
-        serving = [(set(row["queues"]), set(row["pipelines"])) for row in rows]
+        rows = await self._database.fetch(SERVING_SQL, ALIVE_WITHIN)
+        serving = [
+            ServingWorker(set(row["queues"]), set(row["pipelines"]), row["running"], row["concurrency"])
+            for row in rows
+        ]
         self._cache.put(_KEY, serving, as_of=as_of)
         return serving

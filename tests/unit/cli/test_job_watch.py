@@ -66,7 +66,11 @@ async def test_a_frame_keeps_its_original_bytes() -> None:
             "there is no job .*: it was deleted",
         ),
         (sends(code=4400, reason="after=9 is beyond the newest event, 2"), "after=9 is beyond"),
-        (sends(code=4401), "not signed in: set HEADRACE_TOKEN"),
+        (sends(code=4401), "not signed in: a valid token is needed; set HEADRACE_TOKEN to one"),
+        (
+            sends(code=4403, reason="this needs the scope jobs:read"),
+            "jobs:read; set HEADRACE_TOKEN to a token",
+        ),
     ],
 )
 async def test_a_refusal_ends_the_watch(scene: Scene, message: str) -> None:

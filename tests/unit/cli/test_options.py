@@ -1,13 +1,15 @@
 """Parameters on the command line, and the log of a process."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 import pytest
 
+from headrace.cli import errors
 from headrace.cli.api_client import ApiClient
 from headrace.cli.errors import BadTokenError, BadUrlError, RefusedError, watch_command
-from headrace.cli.options import read_params, submission_key
+from headrace.cli.options import moment, read_params, submission_key
 from headrace.cli.process_logs import LogReader, find_refusal, notable
 
 JOB = "01a1fcda-1222-71e3-b3dd-702451ba443d"
@@ -43,7 +45,11 @@ def test_a_bad_url_is_refused_before_any_request(url: str) -> None:
         ApiClient(url, None)
 
 
-def test_the_watch_command_contains_only_options_that_are_not_defaults() -> None:
+def test_the_watch_command_contains_only_options_that_are_not_defaults(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(errors, "typed_command", lambda: "headrace")
+
     assert watch_command("http://127.0.0.1:8000", JOB) == f"headrace watch {JOB}"
     assert watch_command("http://far:1", JOB, 9) == f"headrace watch {JOB} --after 9 --url http://far:1"
 
@@ -102,3 +108,27 @@ def test_a_token_that_is_not_a_valid_header_value_is_refused(token: str) -> None
 def test_a_key_that_is_not_a_valid_header_value_is_refused(key: str) -> None:
     with pytest.raises(click.BadParameter):
         submission_key(key)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2027-01-31T08:00:00+02:00", datetime(2027, 1, 31, 6, tzinfo=UTC)),
+        ("2027-01-31T08:00:00Z", datetime(2027, 1, 31, 8, tzinfo=UTC)),
+    ],
+)
+def test_a_time_is_read_with_its_offset(text: str, expected: datetime) -> None:
+    assert moment(text) == expected
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("+10m", 600), ("2h", 7200), ("1d", 86_400)])
+def test_a_pause_counts_from_now(text: str, seconds: int) -> None:
+    before = datetime.now(UTC)
+
+    assert 0 <= (moment(text) - before).total_seconds() - seconds < 60
+
+
+@pytest.mark.parametrize("text", ["", "soon", "10", "-1m", "1y", "2027-13-01"])
+def test_other_texts_are_no_time(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is not a time"):
+        moment(text)

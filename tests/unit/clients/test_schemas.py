@@ -11,10 +11,13 @@ import pytest
 from msgspec import UNSET, Struct
 
 import headrace_client
-from headrace.api import schemas
+from headrace.api import pipelines, schemas, tags
+from headrace.api.accounts import schemas as account_schemas
+from headrace.api.files import schemas as file_schemas
 from headrace.api.jobs import schemas as job_schemas
 from headrace.api.live import frames as streamed
-from headrace.domain.events import types
+from headrace.api.presets import schemas as preset_schemas
+from headrace.domain.events import news, types
 from headrace_client import frames, views
 
 TYPESCRIPT = Path(__file__).parents[3] / "clients" / "typescript" / "src" / "index.d.ts"
@@ -30,6 +33,17 @@ VIEWS: list[tuple[type[Struct], type[Struct]]] = [
     (views.JobError, job_schemas.ErrorView),
     (views.JobError, types.JobError),
     (views.File, types.FileSummary),
+    (views.StoredFile, file_schemas.FileView),
+    (views.Pipeline, pipelines.PipelineView),
+    (views.Preset, preset_schemas.PresetView),
+    (views.Tag, tags.TagView),
+    (views.Me, account_schemas.MeView),
+    (views.ApiKey, account_schemas.ApiKeyView),
+    (views.NewApiKey, account_schemas.NewApiKeyView),
+    (views.JobToken, account_schemas.JobTokenView),
+    (frames.JobSummary, news.JobSummary),
+    (frames.JobDeleted, news.JobDeleted),
+    (frames.JobsBeat, streamed.JobsBeat),
     (frames.Progress, types.Progress),
     (frames.ProgressFrame, types.ProgressFrame),
     (frames.Hello, streamed.Hello),
@@ -96,8 +110,22 @@ def test_client_events_match_the_service_events(kind: str) -> None:
 def test_submit_options_match_the_fields_of_the_service() -> None:
     accepted = {field.name for field in msgspec.structs.fields(job_schemas.SubmitJob)}
 
-    assert set(headrace_client.SubmitOptions.__annotations__) == accepted - {"pipeline", "params"}
-    assert declared("SubmitOptions") == accepted - {"pipeline", "params"} | {"key"}
+    terms = set(headrace_client.JobTerms.__annotations__)
+    assert terms | set(headrace_client.SubmitOptions.__annotations__) == accepted - {"pipeline", "params"}
+    assert (
+        declared("JobTerms")
+        == terms
+        == {field.name for field in msgspec.structs.fields(job_schemas.JobTerms)}
+    )
+    assert declared("SubmitOptions") == {"version"}
+    assert declared("BatchJob") | terms == accepted
+
+
+def test_preset_fields_match_those_of_the_service() -> None:
+    accepted = {field.name for field in msgspec.structs.fields(preset_schemas.PatchPreset)}
+
+    assert set(headrace_client.PresetChanges.__annotations__) == accepted
+    assert declared("PresetFields") == accepted
 
 
 @pytest.mark.parametrize(
@@ -106,6 +134,17 @@ def test_submit_options_match_the_fields_of_the_service() -> None:
         ("Job", job_schemas.JobView),
         ("JobError", job_schemas.ErrorView),
         ("File", types.FileSummary),
+        ("StepRun", job_schemas.StepView),
+        ("GraphStep", pipelines.GraphStep),
+        ("Pipeline", pipelines.PipelineView),
+        ("Preset", preset_schemas.PresetView),
+        ("Tag", tags.TagView),
+        ("Me", account_schemas.MeView),
+        ("ApiKey", account_schemas.ApiKeyView),
+        ("JobToken", account_schemas.JobTokenView),
+        ("JobSummary", news.JobSummary),
+        ("JobDeleted", news.JobDeleted),
+        ("JobsBeat", streamed.JobsBeat),
         ("Progress", types.Progress),
         ("ProgressFrame", types.ProgressFrame),
     ],

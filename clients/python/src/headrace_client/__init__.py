@@ -2,8 +2,16 @@
 
 from headrace_client.async_client import AsyncClient
 from headrace_client.async_transactional import AsyncpgJobs, AsyncPsycopgJobs, AsyncSessionJobs
-from headrace_client.async_watch import AsyncWatch
-from headrace_client.calls import EventPage, JobFilter, SubmitOptions
+from headrace_client.async_watch import AsyncJobsWatch, AsyncWatch
+from headrace_client.calls import (
+    BatchJob,
+    EventPage,
+    FileFilter,
+    JobFilter,
+    JobsWatchFilter,
+    JobTerms,
+    SubmitOptions,
+)
 from headrace_client.client import Client
 from headrace_client.errors import (
     ApiError,
@@ -22,6 +30,7 @@ from headrace_client.errors import (
 from headrace_client.frames import (
     AnyEvent,
     AnyFrame,
+    AnyJobsFrame,
     AttemptLost,
     Beat,
     Bye,
@@ -33,12 +42,15 @@ from headrace_client.frames import (
     Hello,
     JobCancelled,
     JobCancelRequested,
+    JobDeleted,
     JobFailed,
     JobQueued,
     JobRequeued,
     JobRetried,
+    JobsBeat,
     JobStarted,
     JobSucceeded,
+    JobSummary,
     LogWritten,
     Progress,
     ProgressFrame,
@@ -50,16 +62,36 @@ from headrace_client.frames import (
     UnknownEvent,
     UnknownFrame,
 )
-from headrace_client.sql_calls import BatchJob
+from headrace_client.references import Reference
+from headrace_client.resource_calls import PresetChanges, PresetFilter
 from headrace_client.transactional import PsycopgJobs, SessionJobs
-from headrace_client.views import File, Job, JobError, Page, StepRun
-from headrace_client.watch import Watch
+from headrace_client.views import (
+    ApiKey,
+    File,
+    GraphStep,
+    Job,
+    JobError,
+    JobToken,
+    Me,
+    NewApiKey,
+    Page,
+    Pipeline,
+    Preset,
+    QuotaUsage,
+    StepRun,
+    StoredFile,
+    Tag,
+)
+from headrace_client.watch import JobsWatch, Watch
 
 __all__ = [
     "AnyEvent",
     "AnyFrame",
+    "AnyJobsFrame",
     "ApiError",
+    "ApiKey",
     "AsyncClient",
+    "AsyncJobsWatch",
     "AsyncPsycopgJobs",
     "AsyncSessionJobs",
     "AsyncWatch",
@@ -78,13 +110,16 @@ __all__ = [
     "Fault",
     "File",
     "FileCreated",
+    "FileFilter",
     "Frame",
     "GaveUpError",
+    "GraphStep",
     "HeadraceClientError",
     "Hello",
     "Job",
     "JobCancelRequested",
     "JobCancelled",
+    "JobDeleted",
     "JobError",
     "JobFailed",
     "JobFilter",
@@ -93,12 +128,26 @@ __all__ = [
     "JobRetried",
     "JobStarted",
     "JobSucceeded",
+    "JobSummary",
+    "JobTerms",
+    "JobToken",
+    "JobsBeat",
+    "JobsWatch",
+    "JobsWatchFilter",
     "LogWritten",
+    "Me",
+    "NewApiKey",
     "Page",
     "ParamsRefusedError",
+    "Pipeline",
+    "Preset",
+    "PresetChanges",
+    "PresetFilter",
     "Progress",
     "ProgressFrame",
     "PsycopgJobs",
+    "QuotaUsage",
+    "Reference",
     "Refusal",
     "SessionJobs",
     "StepEvent",
@@ -106,8 +155,10 @@ __all__ = [
     "StepRun",
     "StepStarted",
     "StepSucceeded",
+    "StoredFile",
     "SubmissionRefusedError",
     "SubmitOptions",
+    "Tag",
     "UnknownEvent",
     "UnknownFrame",
     "UnreachableError",

@@ -2,8 +2,9 @@
 
 import ipaddress
 import ssl
-from typing import Final
-from urllib.parse import quote, urlsplit
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 
@@ -46,11 +47,11 @@ class Address:
         """
         return self._is_https or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
-    def job_socket(self, job_id: str, after: int) -> str:
-        """Return the URL of a job's stream."""
+    def socket(self, path: str, query: Mapping[str, Any]) -> str:
+        """Return the URL of a stream. *path* is given below `/api/v1`."""
         scheme, _, rest = self.url.partition("://")
         socket_scheme = "wss" if scheme == "https" else "ws"
-        return f"{socket_scheme}://{rest}{API}/jobs/{quote(job_id, safe='')}/ws?after={after}&batch=true"
+        return f"{socket_scheme}://{rest}{API}{path}?{urlencode({**query, 'batch': 'true'})}"
 
 
 def is_header_text(text: str) -> bool:

@@ -1,28 +1,37 @@
 """An asynchronous client with the same names as `Client`."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack
-from uuid import UUID
 
 import httpx
 
 from headrace_client import calls
 from headrace_client.address import Address
-from headrace_client.async_watch import AsyncWatch
-from headrace_client.calls import Call, EventPage, JobFilter, JobId, SubmitOptions
+from headrace_client.async_resources import AsyncResources
+from headrace_client.async_watch import AsyncJobsWatch, AsyncWatch
+from headrace_client.calls import (
+    BatchJob,
+    Call,
+    EventPage,
+    FileFilter,
+    JobFilter,
+    JobsWatchFilter,
+    SubmitOptions,
+)
 from headrace_client.errors import WaitTimeoutError
 from headrace_client.files import CHUNK_BYTES, atomic_target
-from headrace_client.position import Position
+from headrace_client.position import JobsPosition, Position
+from headrace_client.references import Reference, id_of
 from headrace_client.tries import Tries
-from headrace_client.views import File, Job, Page, StepRun
+from headrace_client.views import Job, Page, StepRun, StoredFile
 
 T = TypeVar("T")
 
 
-class AsyncClient:
+class AsyncClient(AsyncResources):
     """A client of one service for one caller; it belongs to the event loop of its first call.
 
     Every call raises `ApiError` for an error of the service, and `UnreachableError` without an answer.
@@ -71,13 +80,17 @@ class AsyncClient:
     ) -> Job:
         """Submit a job; it is stored when the call returns. The same *key* again returns the same job.
 
-        *params* is a dict, a struct or a dataclass that msgspec can encode as a JSON object.
+        *params* is a dict, a struct, a dataclass or a pydantic model that becomes a JSON object.
         """
         return await self._send(calls.submit(pipeline, params, key, options))
 
+    async def submit_many(self, jobs: Sequence[BatchJob], *, key: str | None = None) -> list[Job]:
+        """Submit up to 1,000 jobs, all or none. The same *key* again returns the same jobs."""
+        return await self._send(calls.submit_many(jobs, key))
+
     def watch(
         self,
-        job_id: JobId,
+        job: Reference,
         after: int = 0,
         *,
         patience: float = 60.0,
@@ -87,14 +100,31 @@ class AsyncClient:
         """Yield each event after *after* once and in order, other frames between them, and `End` last.
 
         The service may be away for *patience* seconds, or *first_patience* before its first answer. *tell* is
-        called with the reason when the connection is lost, and with None when it is back.
+        called with each reason why there is no connection, and with None when it is back.
         """
         position = Position(
-            self.url, str(job_id), after, patience=patience, first_patience=first_patience, tell=tell
+            self.url, id_of(job), after, patience=patience, first_patience=first_patience, tell=tell
         )
         return AsyncWatch(self._address, position)
 
-    async def wait(self, job_id: JobId, *, timeout: float | None = None, patience: float = 60.0) -> Job:
+    def watch_jobs(
+        self,
+        *,
+        patience: float = 60.0,
+        first_patience: float | None = None,
+        tell: Callable[[str | None], None] = lambda _: None,
+        **filters: Unpack[JobsWatchFilter],
+    ) -> AsyncJobsWatch:
+        """Yield the newest 500 jobs that match, and then each job that changes, until it is closed.
+
+        After a lost connection the newest jobs come again. The other arguments are those of `watch`.
+        """
+        position = JobsPosition(
+            self.url, calls.query_of(filters), patience=patience, first_patience=first_patience, tell=tell
+        )
+        return AsyncJobsWatch(self._address, position)
+
+    async def wait(self, job: Reference, *, timeout: float | None = None, patience: float = 60.0) -> Job:
         """Wait until the job has ended and return it. Also raises the errors of `watch`.
 
         Raises:
@@ -102,50 +132,68 @@ class AsyncClient:
         """
         try:
             async with asyncio.timeout(timeout):
-                while not (job := await self.show(job_id)).is_final:
-                    position = Position(self.url, str(job_id), job.event_seq, patience=patience)
+                while not (newest := await self.show(job)).is_final:
+                    position = Position(self.url, id_of(job), newest.event_seq, patience=patience)
                     async with AsyncWatch(self._address, position) as frames:
                         async for _ in frames:
                             pass
-                return job
+                return newest
         except TimeoutError as error:
-            raise WaitTimeoutError(job_id) from error
+            raise WaitTimeoutError(id_of(job)) from error
 
-    async def show(self, job_id: JobId) -> Job:
+    async def show(self, job: Reference) -> Job:
         """Fetch one job."""
-        return await self._send(calls.show(job_id))
+        return await self._send(calls.show(job))
 
     async def jobs(self, **filters: Unpack[JobFilter]) -> Page[Job]:
         """List jobs, newest first by default."""
         return await self._send(calls.jobs(filters))
 
-    async def steps(self, job_id: JobId) -> list[StepRun]:
+    async def change(
+        self, job: Reference, *, tags: Sequence[str] | None = None, meta: Mapping[str, Any] | None = None
+    ) -> Job:
+        """Change tags or meta of a job. What is None stays; a None in *meta* removes its key."""
+        return await self._send(calls.change(job, tags=tags, meta=meta))
+
+    async def delete(self, job: Reference) -> None:
+        """Delete a job that has ended, with its history and files."""
+        await self._send(calls.delete(job))
+
+    async def steps(self, job: Reference) -> list[StepRun]:
         """List the step runs of a job, in the order of its pipeline."""
-        return await self._send(calls.steps(job_id))
+        return await self._send(calls.steps(job))
 
-    async def events(self, job_id: JobId, after: int = 0, *, limit: int = 100) -> EventPage:
+    async def events(self, job: Reference, after: int = 0, *, limit: int = 100) -> EventPage:
         """List the events of a job after a number, without waiting for new ones."""
-        return await self._send(calls.events(job_id, after, limit))
+        return await self._send(calls.events(job, after, limit))
 
-    async def cancel(self, job_id: JobId) -> Job:
+    async def cancel(self, job: Reference) -> Job:
         """Cancel a job: a queued job at once, a running job soon."""
-        return await self._send(calls.cancel(job_id))
+        return await self._send(calls.cancel(job))
 
-    async def retry(self, job_id: JobId) -> Job:
+    async def retry(self, job: Reference) -> Job:
         """Queue a failed job again. Steps that have succeeded are not repeated."""
-        return await self._send(calls.retry(job_id))
+        return await self._send(calls.retry(job))
 
-    async def files(self, job_id: JobId, *, limit: int = 100, offset: int = 0) -> Page[File]:
+    async def files(self, job: Reference, *, limit: int = 100, offset: int = 0) -> Page[StoredFile]:
         """List the files of a job, oldest first."""
-        return await self._send(calls.files(job_id, limit, offset))
+        return await self._send(calls.files(job, limit, offset))
 
-    async def upload(self, path: Path | str) -> File:
+    async def all_files(self, **filters: Unpack[FileFilter]) -> Page[StoredFile]:
+        """List uploads and the files of all jobs, newest first by default."""
+        return await self._send(calls.all_files(filters))
+
+    async def show_file(self, file: Reference) -> StoredFile:
+        """Fetch the metadata of one file."""
+        return await self._send(calls.show_file(file))
+
+    async def upload(self, path: Path | str) -> StoredFile:
         """Upload a file under its name."""
         return await self._send(calls.upload(Path(path)))
 
-    async def download(self, file_id: UUID | str, path: Path | str) -> Path:
+    async def download(self, file: Reference, path: Path | str) -> Path:
         """Write a file's content to *path* atomically."""
-        call = calls.download(file_id)
+        call = calls.download(file)
         tries = Tries(self.url, call, self._retries)
         with atomic_target(Path(path)) as target:
             while True:
@@ -155,6 +203,16 @@ class AsyncClient:
                     tries.answer(outcome)
                     return Path(path)
                 await asyncio.sleep(pause)
+
+    async def change_file(
+        self, file: Reference, *, name: str | None = None, meta: Mapping[str, Any] | None = None
+    ) -> StoredFile:
+        """Change name or meta of a file. What is None stays; a None in *meta* removes its key."""
+        return await self._send(calls.change_file(file, name=name, meta=meta))
+
+    async def delete_file(self, file: Reference) -> None:
+        """Delete a file."""
+        await self._send(calls.delete_file(file))
 
     async def request(
         self,

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from typing import Any, Unpack
 from uuid import UUID
 
-from headrace_client.calls import SubmitOptions
+from headrace_client.calls import BatchJob, SubmitOptions
 from headrace_client.sql_calls import (
-    BatchJob,
     Schemas,
     SqlCall,
     SqlCalls,

@@ -1,4 +1,4 @@
-"""The options of a connection to a job's stream, and the reason why one was lost."""
+"""The options of a connection to a stream, and the reason why one was lost."""
 
 from typing import Any, Final
 
@@ -7,7 +7,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, W
 
 from headrace_client.address import Address
 from headrace_client.errors import WatchRefusedError
-from headrace_client.position import GapError, Position
+from headrace_client.position import GapError, Reconnects
+from headrace_client.refusals import read_problem
 
 # The service sends a frame at least every 10 s.
 SILENCE_SECONDS: Final = 30.0
@@ -27,31 +28,31 @@ def options(address: Address) -> dict[str, Any]:
     }
 
 
-def reason(error: Exception, address: Address, position: Position) -> str:
+def reason(error: Exception, address: Address, position: Reconnects) -> str:
     """Return why the connection was lost. *error* is one of those in `LOST`.
 
     Raises:
         WatchRefusedError: a reconnect does not help.
     """
-    refusal: WatchRefusedError | None = None
+    try:
+        return _reason(error, address, position)
+    except WatchRefusedError as refusal:
+        raise refusal from error
+
+
+def _reason(error: Exception, address: Address, position: Reconnects) -> str:
     match error:
         case ConnectionClosed():
             close = error.rcvd
-            refusal = position.refusal(close.code if close else None, close.reason if close else "")
-            text = "the connection was lost"
+            return position.close_reason(close.code if close else None, close.reason if close else "")
         case InvalidStatus():
-            status = error.response.status_code
-            refusal = position.no_service(status)
-            text = f"{address.url} answers {status}"
+            return position.status_reason(error.response.status_code, read_problem(error.response.body))
         case InvalidURI():
             text = f"{address.url} cannot be watched: {error}"
-            refusal = WatchRefusedError(position.job_id, "not_headrace", text)
+            raise WatchRefusedError(position.subject, "not_headrace", text)
         case msgspec.DecodeError():
-            text = f"the server at {address.url} is not Headrace"
+            return f"the server at {address.url} is not Headrace"
         case GapError():
-            text = "an event was missing"
+            return "an event was missing"
         case _:
-            text = f"{address.url} does not answer"
-    if refusal is not None:
-        raise refusal from error
-    return text
+            return f"{address.url} does not answer"

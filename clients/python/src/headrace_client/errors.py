@@ -73,29 +73,35 @@ class UnreachableError(HeadraceClientError):
 
 
 class WatchRefusedError(HeadraceClientError):
-    """The job cannot be watched, and a retry does not help.
+    """The job cannot be watched, and a retry does not help. *job_id* is None for a watch of all jobs.
 
-    *code*: `job_not_found`, `job_deleted`, `cursor_beyond_head`, `event_missing`, `unauthenticated`, or
-    `not_headrace`.
+    *code*: `job_not_found`, `job_deleted`, `cursor_beyond_head`, `event_missing`, `unauthenticated`,
+    `forbidden`, `not_headrace`, or another code of the service, such as `validation_failed`.
     """
 
-    def __init__(self, job_id: UUID | str, code: str, message: str) -> None:
+    def __init__(self, job_id: UUID | str | None, code: str, message: str) -> None:
         super().__init__(message)
-        self.job_id = str(job_id)
+        self.job_id = None if job_id is None else str(job_id)
         self.code = code
 
 
 class GaveUpError(HeadraceClientError):
-    """The service was away for longer than the watch allows. To resume, watch from *after*."""
+    """The service was away for longer than the watch allows. To resume, watch from *after*.
 
-    def __init__(self, url: str, job_id: UUID | str, seconds: float, after: int) -> None:
-        super().__init__(
-            f"{url} has been away for {seconds:.0f} s; job {job_id} was seen up to event {after}"
-        )
+    *reason* says what the last connection ended with.
+    """
+
+    def __init__(
+        self, url: str, job_id: UUID | str | None, seconds: float, after: int, reason: str = ""
+    ) -> None:
+        cause = f" ({reason})" if reason else ""
+        seen = "" if job_id is None else f"; job {job_id} was seen up to event {after}"
+        super().__init__(f"{url} has been away for {seconds:.0f} s{cause}{seen}")
         self.url = url
-        self.job_id = str(job_id)
+        self.job_id = None if job_id is None else str(job_id)
         self.seconds = seconds
         self.after = after
+        self.reason = reason
 
 
 class WaitTimeoutError(HeadraceClientError, TimeoutError):

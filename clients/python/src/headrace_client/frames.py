@@ -176,6 +176,28 @@ class FileCreated(Event, tag="file.created", frozen=True, kw_only=True):
     file: File
 
 
+class JobSummary(Frame, tag="job", frozen=True, kw_only=True):
+    """The newest state of one job, in a watch of all jobs. *head* is the number of its newest event."""
+
+    job_id: UUID
+    head: int
+    state: str
+    progress: float
+    pipeline: str
+
+
+class JobDeleted(Frame, tag="job.deleted", frozen=True, kw_only=True):
+    """A job was deleted, in a watch of all jobs."""
+
+    job_id: UUID
+
+
+class JobsBeat(Frame, tag="beat", frozen=True, kw_only=True):
+    """A sign that the connection of a watch of all jobs is alive. *degraded*: changes arrive late."""
+
+    degraded: bool
+
+
 class UnknownEvent(Event, frozen=True, kw_only=True):
     """An event that this version does not know. *body* is the whole frame."""
 
@@ -217,6 +239,8 @@ KnownEvent = (
 AnyEvent = KnownEvent | UnknownEvent
 KnownFrame = Hello | ProgressFrame | Beat | End | Bye | Refusal | KnownEvent
 AnyFrame = KnownFrame | UnknownEvent | UnknownFrame
+KnownJobsFrame = JobSummary | JobDeleted | JobsBeat | Bye | Refusal
+AnyJobsFrame = KnownJobsFrame | UnknownFrame
 
 
 class _Header(Struct):
@@ -227,6 +251,7 @@ class _Header(Struct):
 
 
 _decoder: Final[msgspec.json.Decoder[KnownFrame]] = msgspec.json.Decoder(KnownFrame)
+_jobs_decoder: Final[msgspec.json.Decoder[KnownJobsFrame]] = msgspec.json.Decoder(KnownJobsFrame)
 _messages: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -253,3 +278,16 @@ def read_frame(raw: bytes | msgspec.Raw) -> AnyFrame:
         if header.seq is None or header.job_id is None or header.at is None:
             return UnknownFrame(kind=header.type, body=body)
         return UnknownEvent(kind=header.type, job_id=header.job_id, seq=header.seq, at=header.at, body=body)
+
+
+def read_jobs_frame(raw: bytes | msgspec.Raw) -> AnyJobsFrame:
+    """Decode one frame of the stream of all jobs.
+
+    Raises:
+        msgspec.DecodeError: *raw* is not a frame.
+    """
+    try:
+        return _jobs_decoder.decode(raw)
+    except msgspec.ValidationError:
+        kind = msgspec.json.decode(raw, type=_Header).type
+        return UnknownFrame(kind=kind, body=msgspec.json.decode(raw, type=dict[str, Any]))

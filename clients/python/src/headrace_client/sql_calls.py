@@ -3,13 +3,13 @@
 import importlib
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, Required
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 from msgspec import Struct
 
-from headrace_client.calls import SubmitOptions
+from headrace_client.calls import BatchJob, SubmitOptions, encode
 from headrace_client.errors import Fault, ParamsRefusedError, SubmissionRefusedError, ValidatorMissingError
 
 _SCHEMA_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
@@ -22,13 +22,6 @@ _JSON: Final = "CAST(CAST({} AS text) AS jsonb)"
 
 Schemas = dict[tuple[str, int | None], str | None]
 """Answers of `SqlCalls.schema_of` by pipeline and version."""
-
-
-class BatchJob(SubmitOptions, total=False):
-    """One job of `submit_many`."""
-
-    pipeline: Required[str]
-    params: Any
 
 
 class SqlCall(Struct, frozen=True):
@@ -141,4 +134,4 @@ def _path(keys: Sequence[str | int]) -> str:
 
 
 def _encode(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+    return encode(value).decode()

@@ -1,4 +1,4 @@
-"""The answers of the API: jobs, step runs, files and pages of them.
+"""The answers of the API: jobs, step runs, files, pipelines, presets, tags, accounts, and pages of them.
 
 Fields that a newer service adds are left out, so an older client can still read them.
 """
@@ -96,6 +96,110 @@ class File(Struct, frozen=True, kw_only=True):
     size: int
     sha256: str
     created_at: datetime
+
+
+class StoredFile(File, frozen=True, kw_only=True):
+    """A file as the calls for files return it. *meta_omitted*, in a list: only the file by itself has it."""
+
+    owner_id: UUID
+    meta: dict[str, Any]
+    meta_omitted: bool = False
+
+
+class GraphStep(Struct, frozen=True, kw_only=True):
+    """One step in a pipeline's graph."""
+
+    name: str
+    after: list[str]
+    for_each: bool
+    runs_in: str
+    retries: int
+    timeout_seconds: float
+    weight: float = 1.0
+
+
+class Pipeline(Struct, frozen=True, kw_only=True):
+    """The newest version of a pipeline. *served*: a live worker runs jobs of it."""
+
+    name: str
+    version: int
+    description: str
+    params_schema: dict[str, Any]
+    result_schema: dict[str, Any] | None
+    steps: list[GraphStep]
+    served: bool
+
+
+class Preset(Struct, frozen=True, kw_only=True):
+    """Saved parameters of a pipeline. *params_omitted*, in a list: only the preset by itself has them."""
+
+    id: UUID
+    owner_id: UUID
+    title: str
+    description: str | None
+    pipeline: str
+    params: dict[str, Any]
+    tags: list[str]
+    created_at: datetime
+    updated_at: datetime
+    params_omitted: bool = False
+
+
+class Tag(Struct, frozen=True, kw_only=True):
+    """One tag, and how many jobs and presets it marks."""
+
+    id: UUID
+    owner_id: UUID
+    name: str
+    jobs: int
+    presets: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class QuotaUsage(Struct, frozen=True):
+    """How much of a quota is used."""
+
+    used: int
+    limit: int
+
+
+class Me(Struct, frozen=True, kw_only=True):
+    """The caller. *auth* is the kind of its credential, *scopes* are the rights that it carries."""
+
+    id: UUID
+    username: str
+    email: str | None
+    is_admin: bool
+    auth: str
+    scopes: list[str]
+    quotas: dict[str, QuotaUsage]
+
+
+class ApiKey(Struct, frozen=True, kw_only=True):
+    """An API key without its text."""
+
+    id: UUID
+    name: str
+    prefix: str
+    scopes: list[str]
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    created_at: datetime
+
+
+class NewApiKey(ApiKey, frozen=True, kw_only=True):
+    """A new API key. Its text, *key*, is shown only here."""
+
+    key: str
+
+
+class JobToken(Struct, frozen=True, kw_only=True):
+    """A token with which a page watches one job."""
+
+    token: str
+    scope: str
+    expires_at: datetime
 
 
 class Page(Struct, Generic[T], frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Nightly reports: a job fetches the figures of some shops one by one, and mails their sum."""
+"""Nightly reports: a job fetches the figures of some shops one by one, and sums them up."""
 
 import asyncio
 from typing import Any

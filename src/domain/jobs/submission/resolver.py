@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from headrace.domain.database import Database
 from headrace.domain.heavy_work import TURN_CHARS, HeavyWork
 from headrace.domain.jobs.submission.submission import JobSpec
+from headrace.domain.jobs.waiting import ServingWorker
 from headrace.domain.pipelines.catalogue import CachedPipeline, Catalogue
 from headrace.domain.pipelines.service import (
     Fault,
@@ -13,7 +14,7 @@ from headrace.domain.pipelines.service import (
     PipelineUnknownError,
     check_params_in_turn,
 )
-from headrace.domain.workers.directory import Serving, WorkerDirectory
+from headrace.domain.workers.directory import WorkerDirectory
 
 
 class SubmissionResolver:
@@ -26,7 +27,7 @@ class SubmissionResolver:
 
     async def resolve(
         self, specs: Sequence[JobSpec], sizes: Sequence[int], at: str
-    ) -> tuple[list[CachedPipeline], Serving]:
+    ) -> tuple[list[CachedPipeline], list[ServingWorker]]:
         """Return the pipeline of each spec, and what the live workers serve.
 
         *sizes* are the characters of the specs' params as JSON.

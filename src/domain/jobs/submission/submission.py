@@ -40,7 +40,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
 class NewJob(Struct, frozen=True, kw_only=True):
     """A job that was checked and is ready to be stored; *params* and *meta* are JSON texts.
 
-    *waiting_for* says why the job will not start at once: see `why_queued`.
+    *waiting_for* says why the job will not start at once, if that is known: see `why_queued`.
     """
 
     id: UUID
@@ -48,7 +48,7 @@ class NewJob(Struct, frozen=True, kw_only=True):
     pipeline: CachedPipeline
     params: str
     meta: str
-    waiting_for: str
+    waiting_for: str | None
     tag_ids: tuple[UUID, ...] = ()
 
 

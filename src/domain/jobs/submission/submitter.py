@@ -33,13 +33,12 @@ from headrace.domain.jobs.submission.submission import (
     job_ids_in,
 )
 from headrace.domain.jobs.submission.submit_repository import SubmitRepository
-from headrace.domain.jobs.waiting import why_queued
+from headrace.domain.jobs.waiting import ServingWorker, why_queued
 from headrace.domain.json_limits import ValueTooLargeError, is_too_large
 from headrace.domain.pipelines.catalogue import CachedPipeline
 from headrace.domain.pipelines.service import ParamsInvalidError
 from headrace.domain.pipelines.versions import version_key
 from headrace.domain.quotas.quotas import NO_QUOTAS, Quotas
-from headrace.domain.workers.directory import Serving
 
 _MAX_TRIES: Final = 3
 _RETRY_SECONDS: Final = 0.1
@@ -209,7 +208,7 @@ def _new_jobs(
     specs: Sequence[JobSpec],
     encoded: Sequence[tuple[str, str]],
     pipelines: Sequence[CachedPipeline],
-    serving: Serving,
+    serving: list[ServingWorker],
     tag_ids: dict[str, UUID],
 ) -> list[NewJob]:
     now = datetime.now(UTC)

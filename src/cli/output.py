@@ -1,0 +1,57 @@
+"""What the commands of the client print: JSON for programs, tables for people."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+# Output that goes to a file or a pipe must not be wrapped to the width of a screen.
+_WIDE: Final = 250
+
+json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print the API's answer as JSON.")
+limit_option: Final = click.option(
+    "--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="Maximum number of lines."
+)
+offset_option: Final = click.option(
+    "--offset", type=click.IntRange(0), default=0, help="Number of entries to skip."
+)
+
+
+def open_console() -> "Console":
+    """Return a console for standard output."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_WIDE)
+
+
+def print_json(value: Any) -> None:
+    """Print *value* as indented JSON."""
+    import msgspec
+
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+
+
+def print_page(
+    page: dict[str, Any],
+    build_table: Callable[[Sequence[Any]], "Table"],
+    *,
+    as_json: bool,
+    noun: str,
+    empty: str,
+) -> None:
+    """Print one page of a list. *noun* is the plural of what it lists, *empty* is said of an empty list."""
+    items = page["items"]
+    if as_json:
+        print_json(items)
+        return
+    if items:
+        open_console().print(build_table(items))
+    if page["total"] != len(items):
+        click.echo(f"{len(items)} of {page['total']} {noun}; more with: --limit and --offset", err=True)
+    elif not items:
+        click.echo(empty, err=True)
