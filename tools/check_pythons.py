@@ -77,6 +77,7 @@ def install_command(python: Path, environment: Path) -> list[str]:
     script = (
         f'set -e; test -x "$0/bin/python" || "$1" -m venv "$0";'
         f" {pip} --require-hashes -r requirements-dev.lock;"
+        f" {pip} --only-binary :all: --require-hashes -r requirements-embedded.lock;"
         f" {pip} --no-build-isolation --editable . --editable clients/python"
     )
     return ["sh", "-c", script, str(environment), str(python)]
