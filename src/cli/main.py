@@ -17,6 +17,7 @@ from headrace.cli import (
     doctor_command,
     file_commands,
     history_commands,
+    new_command,
     pipeline_commands,
     service_commands,
     up_command,
@@ -30,6 +31,7 @@ _SUMMARY = """Run multi-step jobs, and watch each one live.
 Start here:
   headrace up                     start everything on this machine
   headrace demo                   run one real job from start to end
+  headrace new my-pipelines       write a project with a pipeline of your own
   headrace submit ticks --watch   submit a job and watch it
 """
 
@@ -37,7 +39,10 @@ Start here:
 _MAX_HELP: Final = 80
 # In the order in which a new user needs them.
 _SECTIONS: Final = (
-    ("Start", (*up_command.COMMANDS, *demo_command.COMMANDS, *doctor_command.COMMANDS)),
+    (
+        "Start",
+        (*up_command.COMMANDS, *demo_command.COMMANDS, *new_command.COMMANDS, *doctor_command.COMMANDS),
+    ),
     ("Jobs", (*watch_commands.COMMANDS, *client_commands.READS, *history_commands.COMMANDS)),
     ("Changes to jobs", client_commands.CHANGES),
     ("Files", file_commands.COMMANDS),

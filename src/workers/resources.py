@@ -25,9 +25,10 @@ class WorkerResources(Struct, kw_only=True):
 
     *pipelines* and *sources* (where a child process loads the pipeline from) are keyed by name and version.
     *thread_slots* come in addition to the one thread that each attempt may always use.
-    *step_log_level* is the level from which on `logging` of steps is in the logs of jobs. *log_level*,
-    *logs_json* and *secrets* are for the logs of step processes. *abandoned* counts the calls of an author's
-    code that still run although their tries are over.
+    *retries_at_once*: tries follow each other without a pause, as in an author's tests. *step_log_level* is
+    the level from which on `logging` of steps is in the logs of jobs. *log_level*, *logs_json* and *secrets*
+    are for the logs of step processes. *abandoned* counts the calls of an author's code that still run
+    although their tries are over.
     """
 
     pipelines: dict[tuple[str, int], Pipeline]
@@ -50,6 +51,7 @@ class WorkerResources(Struct, kw_only=True):
     step_log_level: str
     logs_json: bool
     secrets: tuple[str, ...]
+    retries_at_once: bool = False
     abandoned: int = 0
 
     def abandon(self, call: "asyncio.Future[Any]") -> None:

@@ -17,7 +17,7 @@ from headrace.domain.pipelines.tracebacks import author_traceback
 from headrace.workers.attempt.executors import StepStoppedError
 from headrace.workers.attempt.process_executor import ChildDiedError, ChildError
 from headrace.workers.child.fork import ForkServerEndedError
-from headrace.workers.values import OutputError, error_text, job_error
+from headrace.workers.values import OutputError, error_text, job_error, named_error
 
 _log = structlog.get_logger(__name__)
 
@@ -80,9 +80,9 @@ def describe(error: BaseException, key: str, node: Node) -> JobError:
     """Return the error as the job shows it: a stable code and a sentence, never a traceback."""
     match error:
         case PermanentError() | OutputError():
-            code, message = error.code, error_text(error)
+            code, message = error.code, error_text(error) or type(error).__name__
         case RetryableError():
-            code, message = "step_failed", error_text(error)
+            code, message = "step_failed", error_text(error) or type(error).__name__
         case StepStoppedError():
             code = "step_timeout"
             message = f"the step took longer than {node.step.timeout.total_seconds():g} s"
@@ -93,7 +93,7 @@ def describe(error: BaseException, key: str, node: Node) -> JobError:
         case ChildError():
             code, message = "step_failed", str(error)
         case _:
-            code, message = "step_failed", f"{type(error).__name__}: {error_text(error)}"
+            code, message = "step_failed", named_error(error)
     return job_error(code, message, key)
 
 

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -156,6 +157,10 @@ class StepRunner:
                 crash_record.leave(entry)
             else:
                 abandoned.add_done_callback(lambda _: crash_record.leave(entry))
+
+    def pause_seconds(self, delay: timedelta) -> float:
+        """Return how long a step waits for another try that is due after *delay*."""
+        return 0.0 if self._resources.retries_at_once else delay.total_seconds()
 
     def release_unused_slot(self) -> None:
         """Give up the process slot that the attempt keeps, because its next step needs none."""

@@ -32,6 +32,7 @@ from headrace.workers.values import (
     bytes_or_path,
     error_text,
     finite_number,
+    named_error,
     plain_text,
 )
 
@@ -169,7 +170,7 @@ def execute(run: protocol.RunStep, link: Link) -> protocol.Done | protocol.Faile
     except (PermanentError, OutputError) as error:
         return protocol.Failed("permanent", plain_text(str(error.code), 64), error_text(error))
     except BaseException as error:  # noqa: BLE001  (the worker decides on a retry)
-        text = f"{type(error).__name__}: {error_text(error)}"
+        text = named_error(error)
         trace = plain_text(format_author_traceback(error)[-16_000:], _MAX_TRACEBACK_BYTES)
         return protocol.Failed("error", "step_failed", text[:4000], trace)
 
