@@ -275,3 +275,10 @@ def test_every_reason_of_a_waiting_job_has_an_entry() -> None:
     }
 
     assert set(rows(section("A job waits"), 0)) - {"waiting_for"} == reasons
+
+
+def test_no_row_is_repeated() -> None:
+    rows_of_page = [line for line in PAGE.splitlines() if line.startswith("| `")]
+
+    assert len(rows_of_page) == len(set(rows_of_page))
+    assert len(rows_of_page) > 200
