@@ -40,9 +40,12 @@ from headrace.api.jobs.controller import JobController
 from headrace.api.jobs.parts import JobPartsController
 from headrace.api.login.controller import LoginController
 from headrace.api.middleware.access import Admission, check_routes
+from headrace.api.middleware.query_names import register_query_parameters
 from headrace.api.middleware.request_bodies import BodyRequest
 from headrace.api.middleware.request_checks import check_request
+from headrace.api.middleware.response_bodies import ResponseBodiesMiddleware
 from headrace.api.middleware.response_headers import ResponseHeadersMiddleware
+from headrace.api.path_prefix import PathPrefixes
 from headrace.api.pipelines import PipelineController
 from headrace.api.presets.controller import PresetController
 from headrace.api.streams.job_socket import stream_job
@@ -118,10 +121,13 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
         debug=False,
     )
     check_routes(app.routes)
+    register_query_parameters(app.routes)
     # Litestar calls middleware only for known paths; this one wraps the whole application.
+    proxies = Proxies(settings)
     app.asgi_handler = ResponseHeadersMiddleware(
-        app.asgi_handler,
-        Proxies(settings),
+        ResponseBodiesMiddleware(app.asgi_handler),
+        proxies,
+        PathPrefixes(settings.public_url, proxies),
         is_production=settings.env == "production",
         differs_by_origin=bool(settings.cors_origins),
     )

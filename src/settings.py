@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from headrace.adapters.postgres_url import PostgresAddress, parse_postgres_url
 from headrace.adapters.redis_url import RedisAddress, parse_redis_url
+from headrace.domain.pipelines.bundled import ALL, BUNDLED, NONE
 from headrace.domain.quotas.quotas import Quotas
 from headrace.settings_checks import (
     SAMPLE_SECRET,
@@ -19,12 +20,14 @@ from headrace.settings_checks import (
     explain_fault,
     provider_variable,
 )
+from headrace.settings_names import explain_unknown
 
 __all__ = [
     "SAMPLE_SECRET",
     "ProviderSettings",
     "Settings",
     "SettingsError",
+    "explain_unknown_variables",
     "forget_private_variables",
     "read_settings",
     "take_variables",
@@ -32,7 +35,16 @@ __all__ = [
 
 _PREFIX: Final = "HEADRACE_"
 _LISTS: Final = frozenset(
-    {"pipelines", "trusted_proxies", "allowed_hosts", "providers", "admins", "cors_origins", "step_env"}
+    {
+        "pipelines",
+        "bundled",
+        "trusted_proxies",
+        "allowed_hosts",
+        "providers",
+        "admins",
+        "cors_origins",
+        "step_env",
+    }
 )
 _PATHS: Final = ("data_dir", "database_password_file", "redis_password_file")
 _DATABASE_PASSWORD: Final = "PGPASSWORD"  # noqa: S105  (its name)
@@ -77,9 +89,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cors_origins: tuple[str, ...] = ()
     job_token_key: str | None = None
     pipelines: tuple[str, ...] = ()
+    bundled: tuple[str, ...] | None = None
     step_env: tuple[str, ...] = ()
     data_dir: Path = Path(".headrace")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    step_log_level: Literal["debug", "info", "warning", "error", "off"] = "info"
 
     lease_seconds: Annotated[float, Meta(ge=1, le=3600)] = 15
     worker_concurrency: Annotated[int, Meta(ge=1, le=1000)] = 50
@@ -133,6 +147,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def read_connections(self) -> int:
         """How many of the database connections are for reads; changes have the others."""
         return self.database_connections * 5 // 8
+
+    @property
+    def bundled_pipelines(self) -> tuple[str, ...]:
+        """The bundled pipelines that should be on: unless set, all in local mode and none in production."""
+        names = self.bundled or (ALL if self.env == "local" else NONE,)
+        return tuple(BUNDLED) if ALL in names else tuple(name for name in names if name != NONE)
 
     @property
     def blob_dir(self) -> Path:
@@ -248,6 +268,20 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     return msgspec.structs.replace(
         settings, **{name: path.expanduser().absolute() for name, path in paths.items() if path is not None}
     )
+
+
+def explain_unknown_variables(settings: Settings, environment: Mapping[str, str] | None = None) -> str | None:
+    """Return one line about variables that begin as settings do but are none; None if there are none.
+
+    Variables that `step_env` names are for the steps.
+    """
+    names = {_PREFIX + name.upper() for name in Settings.__struct_fields__}
+    names |= {
+        provider_variable(provider, field)
+        for provider in settings.providers
+        for field in ProviderSettings.__struct_fields__
+    }
+    return explain_unknown(os.environ if environment is None else environment, names | {*settings.step_env})
 
 
 def forget_private_variables(settings: Settings) -> None:

@@ -13,6 +13,7 @@ from headrace.adapters.postgres_url import PostgresAddress, parse_postgres_url
 from headrace.adapters.redis_url import RedisAddress, parse_redis_url
 from headrace.adapters.server_urls import ServerUrlError, read_password
 from headrace.domain.errors import HeadraceError
+from headrace.domain.pipelines.bundled import ALL, BUNDLED, NONE
 
 if TYPE_CHECKING:
     from headrace.settings import ProviderSettings, Settings
@@ -21,6 +22,7 @@ SAMPLE_SECRET: Final = "change-me"  # noqa: S105  (the value of .env.example, re
 
 _PREFIX: Final = "HEADRACE_"
 _ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-fA-F:]+\](:[0-9]{1,5})?")
+_PUBLIC_URL: Final = re.compile(rf"({_ORIGIN.pattern})(/(?!\.{{1,2}}(/|$))[A-Za-z0-9._~-]+)*", re.ASCII)
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII)
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _KNOWN_PROVIDERS: Final = ("github", "tone3000")
@@ -107,6 +109,11 @@ def _check_names(settings: "Settings") -> None:
         for name in names:
             if not pattern.fullmatch(name):
                 raise SettingsError(f"{_PREFIX}{field.upper()}: {name!r} is not {kind}")
+    for name in settings.bundled or ():
+        if name not in (*BUNDLED, ALL, NONE):
+            raise SettingsError(f"{_PREFIX}BUNDLED: {name!r} is none of {', '.join((*BUNDLED, ALL, NONE))}")
+    if settings.bundled and len(settings.bundled) > 1 and {ALL, NONE} & {*settings.bundled}:
+        raise SettingsError(f"{_PREFIX}BUNDLED: {ALL!r} and {NONE!r} stand by themselves")
 
 
 def _check_schema(name: str | None) -> None:
@@ -150,9 +157,10 @@ def _check_auth(settings: "Settings") -> None:
 
 
 def _check_sign_in(settings: "Settings") -> None:
-    if settings.public_url is not None and not _ORIGIN.fullmatch(settings.public_url):
+    if settings.public_url is not None and not _PUBLIC_URL.fullmatch(settings.public_url):
         raise SettingsError(
-            f"{_PREFIX}PUBLIC_URL: expected an origin such as https://jobs.example.com, without a path"
+            f"{_PREFIX}PUBLIC_URL: expected a URL such as https://jobs.example.com or"
+            " https://example.com/headrace, without a slash at its end"
         )
     for provider in settings.provider_settings:
         _check_issuer(provider, settings.env)

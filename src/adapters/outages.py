@@ -28,8 +28,8 @@ OnEnd = Callable[[], Awaitable[None]]
 class Outage:
     """The outage of one service, as this process sees it. `run` is its only task; build it in the event loop.
 
-    Calls that fail are reported; calls that succeed cost nothing. During an outage the service is probed
-    twice a second, so that the end is noticed also while nobody else calls it.
+    Calls that fail are reported; calls that succeed cost nothing. The service is probed when an outage
+    begins, and then twice a second, so that the end is noticed also while nobody else calls it.
     """
 
     def __init__(
@@ -66,6 +66,11 @@ class Outage:
         self._trouble = trouble
         self._wake.set()
 
+    def report_probe(self, trouble: Trouble) -> None:
+        """Record what a probe found: the outage ends with the first one that succeeds."""
+        self.report(trouble)
+        self._is_seen_by_probe = True
+
     def suspect(self) -> None:
         """Have the service probed: calls of it do not end, which need not be its fault."""
         self._wake.set()
@@ -81,6 +86,8 @@ class Outage:
             await self._wake.wait()
             if self._trouble is None:
                 await self.check(max_age=_PROBE_PERIOD_SECONDS)
+            else:
+                await self._confirm()
             while self._trouble is not None:
                 await asyncio.sleep(_PROBE_PERIOD_SECONDS)
                 await self.check()
@@ -95,14 +102,18 @@ class Outage:
             return
         self._probed_at = self._clock()
         if (found := await self._find_trouble()) is not None:
-            self._is_seen_by_probe = True
-            self.report(found)
+            self.report_probe(found)
         elif self._trouble is not None:
             await self._end_if_over(self._trouble)
         if self._trouble is not None and self._clock() - self._logged_at >= _LINE_SECONDS:
             self._logged_at = self._clock()
             self._named = set()
             self._log("outage_goes_on", self._trouble, seconds=round(self._clock() - self._began_at, 1))
+
+    async def _confirm(self) -> None:
+        """Probe the service as soon as an outage begins: a probe only proves the end of what one has seen."""
+        if (found := await self._find_trouble()) is not None:
+            self.report_probe(found)
 
     async def _find_trouble(self) -> Trouble | None:
         try:

@@ -70,7 +70,7 @@ async def check_readiness(
     """
     status = await _check_postgresql(database)
     if outages is not None and isinstance(status, Trouble):
-        outages.postgresql.report(status)
+        outages.postgresql.report_probe(status)
     degraded = await _check_redis(redis, outages)
     if outages is not None:
         await outages.storage.check(max_age=_STORE_CHECK_SECONDS)
@@ -137,5 +137,5 @@ async def _check_redis(redis: Redis | None, outages: Outages | None) -> list[str
     if outages is None:
         return [] if trouble is None else [trouble.entry("redis")]
     if trouble is not None:
-        outages.redis.report(trouble)
+        outages.redis.report_probe(trouble)
     return _entries(outages.redis)

@@ -14,6 +14,7 @@ from headrace.api.errors import (
     ReferenceGoneError,
     UnsupportedMediaTypeError,
 )
+from headrace.api.middleware.query_names import UnknownParametersError
 from headrace.api.middleware.rate_limits import RateLimitedError, TooManyHeadersError, TooManyStreamsError
 from headrace.domain.accounts.caller import ForbiddenError
 from headrace.domain.accounts.errors import (
@@ -119,6 +120,7 @@ CODES: Final[dict[type[HeadraceError], tuple[int, str]]] = {
     NulCharacterError: (422, "nul_character"),
     JsonTooCostlyError: (422, "json_too_costly"),
     PipelineUnknownError: (422, "pipeline_unknown"),
+    UnknownParametersError: (422, "validation_failed"),
     UnsupportedMediaTypeError: (415, "unsupported_media_type"),
     RangeError: (416, "range_not_satisfiable"),
     MalformedError: (400, "malformed"),

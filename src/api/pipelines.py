@@ -62,7 +62,7 @@ class PipelineController(Controller):
         views = [PipelineView.of(version) for version in newest[offset : offset + limit]]
         return Page(views, len(newest), limit, offset)
 
-    @get("/{name:str}", operation_id="getPipeline", scope=Scope.JOBS_READ)
+    @get("/{name:str}", operation_id="getPipeline", scope=Scope.JOBS_READ, tagged=True)
     async def show(
         self,
         name: FromPath[str],

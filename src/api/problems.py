@@ -15,8 +15,10 @@ from headrace.adapters.fair_turns import TooManyAtOnceError
 from headrace.api.database_errors import DATABASE_ERRORS, classify_database_error, missing_reference
 from headrace.api.error_codes import CODES
 from headrace.api.errors import InvalidInputError, RangeError
+from headrace.api.middleware.query_names import UnknownParametersError
 from headrace.api.middleware.rate_limits import RateLimitedError
 from headrace.api.missing_paths import describe_missing
+from headrace.api.path_prefix import with_prefix
 from headrace.api.schemas import Problem, ProblemError
 from headrace.domain.accounts.caller import UnauthenticatedError
 from headrace.domain.conflicts import TakenError
@@ -107,7 +109,7 @@ def _refuse_domain_error(error: HeadraceError) -> _Refusal:
     if isinstance(error, TRANSIENT) and not is_of_caller and not is_outage(error):
         _log.warning("statement_rolled_back", reason=error.reason)
     faults = None
-    if isinstance(error, ParamsInvalidError):
+    if isinstance(error, ParamsInvalidError | UnknownParametersError):
         faults = [ProblemError(fault.path, fault.message) for fault in error.faults]
     elif isinstance(error, TakenError | JsonRefusedError):
         faults = [ProblemError(error.path, str(error))]
@@ -190,7 +192,7 @@ def _answer(request: Request[Any, Any, Any], refusal: _Refusal, headers: dict[st
         # A credential that was sent in the wrong place must not end up in the client's log.
         detail=redact(refusal.detail[:_MAX_MESSAGE_LENGTH]),
         code=refusal.code,
-        instance=redact(str(request.scope.get("path", ""))[:_MAX_PATH_LENGTH]),
+        instance=redact(with_prefix(request.scope, request.scope.get("path", ""))[:_MAX_PATH_LENGTH]),
         errors=None
         if refusal.faults is None
         else [

@@ -78,7 +78,7 @@ class TagController(Controller):
         audit_note.object_id = created.tag.id
         return Response(TagView.of(created), headers={"Location": f"/api/v1/tags/{created.tag.id}"})
 
-    @get("/{tag_id:uuid}", operation_id="getTag", scope=Scope.JOBS_READ)
+    @get("/{tag_id:uuid}", operation_id="getTag", scope=Scope.JOBS_READ, tagged=True)
     async def show(
         self,
         tag_id: FromPath[UUID],

@@ -5,38 +5,38 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 from msgspec import Struct
 from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
 from headrace.cli.api_client import ApiClient
+from headrace.cli.demo_job import DemoError, DemoJob, choose_job
 from headrace.cli.fact_panel import show_facts
 from headrace.cli.interrupts import Interrupts
 from headrace.cli.job_view import JobViewModel
 from headrace.cli.job_watch import JobWatch
 from headrace.cli.service import Service, ServiceSpec, export_environment
-from headrace.cli.shootout_extra import missing_libraries
 from headrace.cli.text import format_size
+from headrace.cli.typed_command import typed_command
 from headrace.cli.up import running_servers
 from headrace.cli.up_screen import display_path
 from headrace.cli.watch_run import follow
 from headrace.cli.watch_screen import LiveScreen, PlainScreen, WatchScreen
-from headrace.domain.errors import HeadraceError
 from headrace.settings import Settings
 
-_ASSETS: Final = Path(__file__).parents[1] / "pipelines" / "shootout" / "assets"
 _RECONNECT_SECONDS: Final = 30
 # The demo overrides the user's own settings.
 _ENVIRONMENT: Final = {
     "HEADRACE_ENV": "local",
     "HEADRACE_AUTH": "local",
     "HEADRACE_PIPELINES": "",
+    "HEADRACE_BUNDLED": "",
     "HEADRACE_LOG_LEVEL": "info",
     # After Ctrl-C the demo does not wait for the job.
     "HEADRACE_GRACE_SECONDS": "1",
 }
+_WITH_SOUND: Final = "make demo, or: pip install 'headrace[shootout]' and then headrace demo"
 _SUFFIXES: Final = (".html", ".flac", ".png", ".svg")
 
 
@@ -47,19 +47,16 @@ class DemoView(Struct, frozen=True):
     starting: Status
 
 
-class DemoError(HeadraceError):
-    """The demo cannot run, or its job did not succeed."""
-
-
-def run_demo(out: Path, data_dir: Path) -> None:
+def run_demo(out: Path, data_dir: Path, *, is_small: bool = False) -> None:
     """Run one job and save its files in *out*. Everything is stopped afterwards.
+
+    With *is_small* it is a job without files, which needs no further library.
 
     Raises:
         HeadraceError: the service does not start or the job does not succeed.
         KeyboardInterrupt: the user has pressed Ctrl-C.
     """
-    if missing := missing_libraries():
-        raise DemoError(f"the demo needs {', '.join(missing)}; run: pip install 'headrace[shootout]'")
+    job = choose_job(is_small=is_small)
     console = Console(highlight=False)
     began = time.monotonic()
     spec = ServiceSpec(
@@ -68,23 +65,25 @@ def run_demo(out: Path, data_dir: Path) -> None:
     interrupts = Interrupts()
     export_environment(_ENVIRONMENT)
     with interrupts.captured():
-        console.print(Text("One guitar track through four signal chains, made equally loud", style="bold"))
+        console.print(Text(job.title, style="bold"))
         starting = console.status(Text("starting PostgreSQL, Redis, API and a worker ...", style="dim"))
         with starting, running_servers(spec) as (ready_spec, _):
-            saved = asyncio.run(_run_service(ready_spec, interrupts, DemoView(console, starting), out))
-    if not saved:
+            demo_view = DemoView(console, starting)
+            saved = asyncio.run(_run_service(ready_spec, interrupts, demo_view, job, out))
+    if saved is None:
         raise KeyboardInterrupt
-    _conclude(console, saved, time.monotonic() - began)
+    _conclude(console, job, saved, time.monotonic() - began)
 
 
 async def _run_service(
-    spec: ServiceSpec, interrupts: Interrupts, demo_view: DemoView, out: Path
-) -> list[Path]:
+    spec: ServiceSpec, interrupts: Interrupts, demo_view: DemoView, job: DemoJob, out: Path
+) -> list[Path] | None:
+    """Run *job* and return the files that were saved; None after Ctrl-C."""
     # Warnings stay in the logs; the demo shows only the error that ends it.
     service = Service(spec, lambda _source, _line: None)
     with interrupts.listening() as (stop, hurry):
         service.start()
-        showing = asyncio.create_task(_show(service, spec, demo_view, out))
+        showing = asyncio.create_task(_show(service, spec, demo_view, job, out))
         refusal = asyncio.create_task(service.wait_until_refused())
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -92,7 +91,7 @@ async def _run_service(
             for ended in (refusal, showing):
                 if ended.done():
                     ended.result()
-            return showing.result() if showing.done() else []
+            return showing.result() if showing.done() else None
         finally:
             for task in (showing, refusal, stopping):
                 task.cancel()
@@ -100,20 +99,25 @@ async def _run_service(
             await service.stop(hurry)
 
 
-async def _show(service: Service, spec: ServiceSpec, demo_view: DemoView, out: Path) -> list[Path]:
+async def _show(
+    service: Service, spec: ServiceSpec, demo_view: DemoView, demo_job: DemoJob, out: Path
+) -> list[Path]:
     """Submit the job, watch it and save its files."""
     await service.wait_until_ready()
     api = ApiClient(spec.url, None)
-    params = msgspec.json.decode((_ASSETS / "demo.json").read_bytes(), type=dict[str, Any])
-    track = await asyncio.to_thread(api.upload, _ASSETS / "riff.wav")
-    job = await asyncio.to_thread(api.submit, "shootout", {**params, "di": track})
-    pipeline = await asyncio.to_thread(api.get, "/pipelines/shootout")
+    params = demo_job.params
+    if demo_job.track is not None:
+        params = {**params, "di": await asyncio.to_thread(api.upload, demo_job.track)}
+    job = await asyncio.to_thread(api.submit, demo_job.pipeline, params)
+    pipeline = await asyncio.to_thread(api.get, f"/pipelines/{demo_job.pipeline}")
     view = JobViewModel(job["id"])
     view.add_steps(step["name"] for step in pipeline["steps"])
-    state = await _watch(api, view, demo_view, chain_labels(params["chains"], pipeline["steps"]))
+    state = await _watch(api, view, demo_view, chain_labels(params.get("chains", []), pipeline["steps"]))
     if state != "succeeded":
         error = view.error or {}
         raise DemoError(f"the job {state}: {error.get('message', 'see the logs')} (logs: {spec.logs})")
+    if demo_job.track is None:
+        return []
     files = (await asyncio.to_thread(api.get, f"/jobs/{job['id']}/files"))["items"]
     return await asyncio.to_thread(_save, api, files, out)
 
@@ -163,8 +167,18 @@ def _save(api: ApiClient, files: list[dict[str, Any]], out: Path) -> list[Path]:
     return sorted(saved, key=lambda path: (_SUFFIXES.index(path.suffix), path.name))
 
 
-def _conclude(console: Console, saved: list[Path], seconds: float) -> None:
-    """Print where the files are, the HTML page first."""
+def _conclude(console: Console, job: DemoJob, saved: list[Path], seconds: float) -> None:
+    """Print where the files are, and what to do next."""
+    command = typed_command()
+    facts = _file_facts(saved) if saved else [("job", Text(f"{job.pipeline} succeeded", style="bold cyan"))]
+    facts.append(("next", Text(f"{command} up", style="green")))
+    if job.track is None:
+        facts.append(("with sound", Text(_WITH_SOUND, style="green")))
+    show_facts(console, f"Done in {seconds:.1f} s, and everything is stopped", facts)
+
+
+def _file_facts(saved: list[Path]) -> list[tuple[str, Text]]:
+    """Return where the files are, the HTML page first."""
     page = saved[0]
     facts = [
         ("page", Text(display_path(page), style="bold cyan")),
@@ -176,5 +190,4 @@ def _conclude(console: Console, saved: list[Path], seconds: float) -> None:
             ("" if position else kind, Text(f"{display_path(path)} ({format_size(path.stat().st_size)})"))
             for position, path in enumerate(paths)
         ]
-    facts.append(("next", Text("headrace up", style="green")))
-    show_facts(console, f"Done in {seconds:.1f} s, and everything is stopped", facts)
+    return facts

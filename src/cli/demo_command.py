@@ -12,6 +12,7 @@ import click
 Examples:
   headrace demo
   headrace demo --out ~/Desktop/shootout
+  headrace demo --small
 """,
 )
 @click.option(
@@ -26,17 +27,21 @@ Examples:
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for the demo's own databases. [default: .headrace/demo]",
 )
-def demo(out: Path, data_dir: Path | None) -> None:
+@click.option(
+    "--small", is_flag=True, help="Run a job of the pipeline `ticks`, which needs no further library."
+)
+def demo(out: Path, data_dir: Path | None, small: bool) -> None:
     """Run one real job: a guitar track through four signal chains, made equally loud.
 
     Starts its own PostgreSQL, Redis, API and worker, submits the bundled pipeline `shootout`, shows the job
-    live, saves its files and stops everything. Takes about ten seconds.
+    live, saves its files and stops everything. It needs the libraries of the extra `shootout`.
     """
     from headrace.cli.demo import run_demo
     from headrace.settings import read_settings
 
     default = read_settings().data_dir / "demo"
-    run_demo(out.expanduser().absolute(), (data_dir or default).expanduser().absolute())
+    folder = (data_dir or default).expanduser().absolute()
+    run_demo(out.expanduser().absolute(), folder, is_small=small)
 
 
 COMMANDS: Final = (demo,)

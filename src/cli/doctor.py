@@ -21,10 +21,10 @@ from headrace.cli.api_client import ApiClient
 from headrace.cli.doctor_files import check_files
 from headrace.cli.doctor_servers import check_database, check_redis
 from headrace.cli.errors import BadUrlError
-from headrace.cli.shootout_extra import missing_libraries
 from headrace.domain.errors import HeadraceError
-from headrace.domain.pipelines.loading import BUNDLED, RENAME_ADVICE, Loaded, import_path, load_all
-from headrace.settings import Settings, SettingsError, read_settings
+from headrace.domain.pipelines.bundled import BUNDLED_MODULES, explain_missing
+from headrace.domain.pipelines.loading import RENAME_ADVICE, Loaded, import_path, load_all
+from headrace.settings import Settings, SettingsError, explain_unknown_variables, read_settings
 
 _OLDEST_PYTHON: Final = (3, 11)
 _MIN_FREE_BYTES: Final = 500_000_000
@@ -46,6 +46,8 @@ def run_checks(
     except SettingsError as error:
         settings = Settings()
         findings.append(Finding("settings", False, str(error)))
+    if (unknown := explain_unknown_variables(settings)) is not None:
+        findings.append(Finding("settings", True, f"warning: {unknown}"))
     folder = (data_dir or settings.data_dir).expanduser().absolute()
     findings += _check_folder(folder)
     findings += _check_store(msgspec.structs.replace(settings, data_dir=folder).blob_dir)
@@ -100,28 +102,29 @@ def _check_store(folder: Path) -> Iterator[Finding]:
 
 def _check_pipelines(settings: Settings) -> Iterator[Finding]:
     try:
-        loaded = load_all(settings.pipelines)
+        loaded = load_all(settings.pipelines, settings.bundled_pipelines)
     except HeadraceError as error:
         yield Finding("pipelines", False, str(error))
         return
     names = ", ".join(sorted({name for name, _ in loaded.pipelines})) or "none"
     yield Finding("pipelines", True, names)
     for failure in loaded.failures:
-        last_line = failure.traceback.strip().splitlines()[-1]
-        yield Finding("pipelines", False, f"{failure.source} does not load: {last_line}")
+        yield Finding("pipelines", False, failure.summary)
+    for sentence in loaded.empty:
+        yield Finding("pipelines", False, sentence)
     for source in loaded.unnamed:
         yield Finding("pipelines", False, f"{source}: {RENAME_ADVICE}")
     if not loaded.failures:
         yield from _check_processes(loaded)
-    if missing := missing_libraries():
-        advice = f"shootout needs {', '.join(missing)}: pip install 'headrace[shootout]'"
-        yield Finding("pipelines", False, advice)
+    for name in settings.bundled_pipelines:
+        if (note := explain_missing(name)) is not None:
+            yield Finding("pipelines", True, note, is_note=True)
 
 
 def _check_processes(loaded: Loaded) -> Iterator[Finding]:
     """Load each source of steps that run in processes in a new process, as a worker does."""
     for source in loaded.process_sources():
-        if source in BUNDLED:
+        if source in BUNDLED_MODULES:
             continue
         command = [sys.executable, "-P", "-c", _LOAD_IN_A_PROCESS, source, *import_path()]
         try:

@@ -14,6 +14,8 @@ def show(console: Console, findings: Sequence[Finding]) -> None:
     for subject, group in groupby(findings, key=lambda finding: finding.subject):
         for position, finding in enumerate(group):
             mark = ("✓", "green") if finding.ok else ("✗", "bold red")
+            if finding.is_note:
+                mark = ("·", "yellow")
             name = subject if position == 0 else ""
             line = Text.assemble(mark, f" {name:<11}", (finding.text, "" if finding.ok else "red"))
             console.print(line, soft_wrap=True)

@@ -69,7 +69,7 @@ def _stray_findings(strays: int) -> Iterator[Finding]:
 
 async def _refusals(database: Database, settings: Settings) -> list[Finding]:
     try:
-        pipelines = load_all(settings.pipelines).pipelines.values()
+        pipelines = load_all(settings.pipelines, settings.bundled_pipelines).pipelines.values()
     except HeadraceError:
         return []  # reported with the pipelines
     registrar = Registrar(database, pipelines, may_replace=settings.env == "local")

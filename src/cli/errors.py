@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from headrace.cli.typed_command import typed_command
 from headrace.domain.errors import HeadraceError
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
@@ -32,7 +33,7 @@ def _advise(code: str, detail: str) -> str:
 def watch_command(url: str, job_id: str, after: int = 0) -> str:
     """Return the command that resumes watching after an event."""
     url_option = "" if url == DEFAULT_URL else f" --url {url}"
-    return f"headrace watch {job_id}" + (f" --after {after}" if after else "") + url_option
+    return f"{typed_command()} watch {job_id}" + (f" --after {after}" if after else "") + url_option
 
 
 class BadUrlError(HeadraceError):

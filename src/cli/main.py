@@ -10,12 +10,14 @@ import click
 from headrace.adapters.gc_tuning import collect_rarely
 from headrace.cli import (
     account_commands,
+    admin_commands,
     client_commands,
     completion_command,
     demo_command,
     doctor_command,
     file_commands,
     history_commands,
+    new_command,
     pipeline_commands,
     service_commands,
     up_command,
@@ -29,6 +31,7 @@ _SUMMARY = """Run multi-step jobs, and watch each one live.
 Start here:
   headrace up                     start everything on this machine
   headrace demo                   run one real job from start to end
+  headrace new my-pipelines       write a project with a pipeline of your own
   headrace submit ticks --watch   submit a job and watch it
 """
 
@@ -36,12 +39,15 @@ Start here:
 _MAX_HELP: Final = 80
 # In the order in which a new user needs them.
 _SECTIONS: Final = (
-    ("Start", (*up_command.COMMANDS, *demo_command.COMMANDS, *doctor_command.COMMANDS)),
+    (
+        "Start",
+        (*up_command.COMMANDS, *demo_command.COMMANDS, *new_command.COMMANDS, *doctor_command.COMMANDS),
+    ),
     ("Jobs", (*watch_commands.COMMANDS, *client_commands.READS, *history_commands.COMMANDS)),
     ("Changes to jobs", client_commands.CHANGES),
     ("Files", file_commands.COMMANDS),
     ("Pipelines, presets and tags", pipeline_commands.COMMANDS),
-    ("Access", account_commands.COMMANDS),
+    ("Access", (*account_commands.COMMANDS, *admin_commands.COMMANDS)),
     ("Parts of a deployment", service_commands.COMMANDS),
     ("Shell", completion_command.COMMANDS),
 )

@@ -14,7 +14,7 @@ from math import inf
 from pathlib import Path
 from typing import Final
 
-from headrace.adapters.log_files import open_log
+from headrace.adapters.log_files import open_log, rotate_open_log
 from headrace.adapters.private_files import make_private_folder
 from headrace.adapters.retry_pause import RetryPause
 from headrace.cli.process_logs import LogReader, find_refusal, notable
@@ -165,6 +165,7 @@ class ManagedProcess:
                 self.is_announced = True
             if (text := notable(line)) is not None:
                 self._report(self.label, text)
+        rotate_open_log(self.log_file)
 
     def _terminate(self) -> None:
         if self._crash_record is not None:

@@ -1,5 +1,6 @@
 """Ends a process of the service with its parent, and without waiting for abandoned steps."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -7,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import NoReturn
 
+from headrace.adapters.log_stream import drain_logs
 from headrace.workers.stop_requests import note_stop
 
 
@@ -24,8 +26,11 @@ def terminate_when_stdin_closes(crash_record: Path | None = None) -> None:
 
 def exit_now(status: int) -> NoReturn:
     """End the process now. An abandoned step in the loop would keep `asyncio.run` waiting forever."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    # A step or a closed pipe may have left a stream that cannot be flushed.
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    drain_logs()
     os._exit(status)
 
 

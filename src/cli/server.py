@@ -4,8 +4,10 @@ import asyncio
 import signal
 import socket
 import sys
+import time
 from typing import Final
 
+import structlog
 import uvicorn
 from litestar import Litestar
 
@@ -17,6 +19,8 @@ from headrace.api.server.connections import connection_limit
 from headrace.app import create_app
 from headrace.cli.listener import listeners_of
 from headrace.settings import Settings
+
+_log = structlog.get_logger(__name__)
 
 _SHUTDOWN_SECONDS: Final = 10
 
@@ -40,10 +44,17 @@ class ApiServer(uvicorn.Server):
         self._beats = asyncio.create_task(self._watch.run())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        began, connections = time.monotonic(), len(self.server_state.connections)
         await self._app.state.services.hub.say_goodbye()
         await super().shutdown(sockets)
         if self._beats is not None:
             await cancel_and_wait([self._beats])
+        _log.info(
+            "api_stopped",
+            closed_connections=connections,
+            unfinished_requests=len(self.server_state.tasks),
+            seconds=round(time.monotonic() - began, 3),
+        )
 
 
 def serve(settings: Settings, listener: socket.socket) -> None:

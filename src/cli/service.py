@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from headrace.adapters.private_files import make_private_folder
 from headrace.cli.managed_process import ManagedProcess, Report
-from headrace.cli.reloading import watch_changes, watched_paths
+from headrace.cli.reloading import IMPORTS_SUFFIX, WatchedFiles, watch_changes
 from headrace.domain.errors import HeadraceError
 from headrace.settings import Settings
 
@@ -76,6 +76,8 @@ class Service:
     def _managed_worker(self, number: int) -> ManagedProcess:
         crash_record = self._run_dir / f"worker-{number}.crash"
         arguments = ["worker", "--alone", "--tied", "--crash-record", str(crash_record)]
+        if self._spec.reload:
+            arguments += ["--imports", str(self._run_dir / f"worker-{number}{IMPORTS_SUFFIX}")]
         logs = self._spec.logs
         return ManagedProcess(f"worker {number}", arguments, logs, self._report, crash_record=crash_record)
 
@@ -143,7 +145,7 @@ class Service:
                 task.result()
 
     async def _reload(self) -> None:
-        async for path in watch_changes(watched_paths(self._spec.settings.pipelines)):
+        async for path in watch_changes(WatchedFiles(self._spec.settings.pipelines, self._run_dir)):
             self._report("reload", f"{path.name} changed")
             for worker in self.workers:
                 worker.restart(self._spec.settings.stop_seconds)

@@ -12,7 +12,13 @@ from typing import Final, NoReturn
 import click
 
 from headrace.domain.errors import HeadraceError
-from headrace.settings import Settings, forget_private_variables, read_settings, take_variables
+from headrace.settings import (
+    Settings,
+    explain_unknown_variables,
+    forget_private_variables,
+    read_settings,
+    take_variables,
+)
 
 # The supervisor kills a worker this long before its own time to stop is over.
 _KILL_SECONDS: Final = 0.5
@@ -79,7 +85,9 @@ def api(host: str, port: int, tied: bool, restarted: bool) -> None:
         from headrace.cli.listener import listen
         from headrace.cli.start_checks import check_start
 
-        settings = _load_settings()
+        settings = _load_settings(is_patient=True)
+        if not (tied or restarted):
+            _warn_of_unknown_variables(settings)
         check_start(settings, host, is_restart=restarted)
         # The web framework takes most of the time of a start, so a start that is refused does not import it.
         from headrace.cli.server import serve
@@ -115,6 +123,9 @@ Example:
 @click.option("--parent", type=int, hidden=True, help="Id of the process with which this one ends.")
 @click.option("--crash-record", type=click.Path(path_type=Path), hidden=True, help="See `CrashRecord`.")
 @click.option(
+    "--imports", type=click.Path(path_type=Path), hidden=True, help="File for the names of imported files."
+)
+@click.option(
     "--secrets", type=click.Path(path_type=Path), hidden=True, help="File with settings, which is removed."
 )
 @_TIED
@@ -126,6 +137,7 @@ def worker(  # noqa: PLR0913  (the options of a command)
     suspect: bool,
     parent: int | None,
     crash_record: Path | None,
+    imports: Path | None,
     secrets: Path | None,
     tied: bool,
     restarted: bool,
@@ -144,8 +156,10 @@ def worker(  # noqa: PLR0913  (the options of a command)
     try:
         if secrets is not None:
             os.environ.update(take_variables(secrets))
-        settings = _load_settings()
+        settings = _load_settings(is_patient=alone)
         if not alone:
+            if not (tied or restarted):
+                _warn_of_unknown_variables(settings)
             # The worker imports modules from where this process does.
             command = [sys.executable, *sys.orig_argv[1:], "--alone"]
             sys.exit(supervise(command, stop_seconds=settings.stop_seconds - _KILL_SECONDS))
@@ -162,6 +176,7 @@ def worker(  # noqa: PLR0913  (the options of a command)
             only_suspect=suspect,
             crash_record=crash_record,
             is_restart=restarted,
+            imports=imports,
         )
         with asyncio.Runner(loop_factory=new_worker_loop) as runner:
             runner.run(work)
@@ -177,6 +192,7 @@ async def _work(
     only_suspect: bool,
     crash_record: Path | None,
     is_restart: bool,
+    imports: Path | None,
 ) -> NoReturn:
     """Run the worker, then end the process, even if steps have left tasks in the loop."""
     from headrace.adapters.schema import SchemaBehindError
@@ -198,6 +214,7 @@ async def _work(
                 only_suspect=only_suspect,
                 crash_record=crash_record,
                 is_restart=is_restart,
+                imports=imports,
             )
     except (*TRANSIENT, SchemaBehindError) as error:
         # PostgreSQL may be back, and its schema upgraded, at the next start.
@@ -219,13 +236,23 @@ def _refuse(command: str, error: HeadraceError) -> NoReturn:
     sys.exit(REFUSED_EXIT)
 
 
-def _load_settings() -> Settings:
+def _load_settings(*, is_patient: bool = False) -> Settings:
     from headrace.adapters.logs import configure_logging
 
     settings = read_settings()
     settings.require("database_url")
-    configure_logging(settings.log_level, as_json=settings.env == "production", secrets=settings.secrets)
+    as_json = settings.env == "production"
+    configure_logging(settings.log_level, as_json=as_json, secrets=settings.secrets, is_patient=is_patient)
     return settings
+
+
+def _warn_of_unknown_variables(settings: Settings) -> None:
+    """Log a line about variables that are no settings. Processes of `up` leave that to `up`."""
+    import structlog
+
+    warning = explain_unknown_variables(settings)
+    if warning is not None:
+        structlog.get_logger(__name__).warning("unknown_settings", warning=warning)
 
 
 COMMANDS: Final = (migrate, api, worker)

@@ -3,14 +3,19 @@
 import asyncio
 import contextlib
 
+import structlog
+
 from headrace.adapters.database import StatementPool
 from headrace.adapters.redis_checks import require_usable
 from headrace.adapters.redis_client import build_redis, close_redis
 from headrace.adapters.schema import require_schema
 from headrace.api.auth.local_mode import refuse_remote
 from headrace.cli.database_refusals import translate_refusals
-from headrace.domain.database import TRANSIENT
+from headrace.domain.accounts.credential_repository import CredentialRepository
+from headrace.domain.database import TRANSIENT, Database
 from headrace.settings import Settings
+
+_log = structlog.get_logger(__name__)
 
 
 def check_start(settings: Settings, host: str, *, is_restart: bool = False) -> None:
@@ -43,5 +48,16 @@ async def _check_servers(settings: Settings, *, is_restart: bool) -> None:
             contextlib.nullcontext() if is_restart else translate_refusals(),
         ):
             await require_schema(pool)
+            if settings.auth == "token" and not settings.providers:
+                await _warn_if_nobody_can_sign_in(pool)
     finally:
         await pool.close()
+
+
+async def _warn_if_nobody_can_sign_in(database: Database) -> None:
+    if not await CredentialRepository(database).has_api_key():
+        _log.warning(
+            "nobody_can_sign_in",
+            reason="HEADRACE_AUTH=token has no provider in HEADRACE_PROVIDERS, and there is no API key",
+            advice="headrace admin create-key NAME --scope admin",
+        )

@@ -21,6 +21,7 @@ from headrace.cli.service import Service, ServiceSpec, export_environment
 from headrace.cli.up_screen import UpScreen
 from headrace.cli.upkeep import keep_running
 from headrace.domain.workers.directory import ALIVE_WITHIN
+from headrace.settings import explain_unknown_variables
 
 
 def run_up(spec: ServiceSpec, console: Console) -> None:
@@ -34,6 +35,8 @@ def run_up(spec: ServiceSpec, console: Console) -> None:
     screen = UpScreen(console)
     interrupts = Interrupts()
     screen.show_starting(spec)
+    if (unknown := explain_unknown_variables(spec.settings)) is not None:
+        screen.report("settings", unknown)
     with (
         interrupts.captured(),
         contextlib.suppress(KeyboardInterrupt),

@@ -10,6 +10,7 @@ from rich.text import Text
 from headrace.cli.errors import DEFAULT_URL
 from headrace.cli.fact_panel import show_facts
 from headrace.cli.service import ServiceSpec
+from headrace.cli.typed_command import typed_command
 
 
 class UpScreen:
@@ -32,6 +33,7 @@ class UpScreen:
         """Print the address, the *pipelines* that workers serve, the others, and a command to try next."""
         url_option = "" if spec.url == DEFAULT_URL else f" --url {spec.url}"
         token = "" if spec.settings.auth == "local" else "HEADRACE_TOKEN=... "
+        example = "ticks" if "ticks" in pipelines else next(iter(pipelines), "NAME")
         facts = [
             ("address", Text(spec.url, style="bold cyan")),
             ("API docs", Text(f"{spec.url}/docs", style="cyan")),
@@ -39,7 +41,7 @@ class UpScreen:
             *([("not served", Text(", ".join(unserved), style="yellow"))] if unserved else []),
             ("data", Text(display_path(spec.data_dir))),
             ("logs", Text(f"{display_path(spec.logs)}/*.log")),
-            ("try", Text(f"{token}headrace submit ticks --watch{url_option}", style="green")),
+            ("try", Text(f"{token}{typed_command()} submit {example} --watch{url_option}", style="green")),
         ]
         title = f"Headrace is ready in {time.monotonic() - self._started:.1f} s"
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Restarts embedded servers that have ended, on the port that their clients know."""
+"""Restarts embedded servers that have ended, on the port that their clients know, and rotates their logs."""
 
 import asyncio
 import contextlib
@@ -40,6 +40,7 @@ async def _keep(servers: list[EmbeddedServer], report: Report, done: asyncio.Eve
 async def _restart_if_ended(server: EmbeddedServer, report: Report) -> bool:
     """Restart a server that has ended. Returns False if it does not start."""
     if server.is_alive():
+        server.rotate_log()
         return True
     report(server.label, "ended unexpectedly: it restarts")
     try:

@@ -82,6 +82,8 @@ def submit(
 
     api = ApiClient(url, token)
     job = api.submit(name, params, key, **options)
+    if job["waiting_for"] == "no_worker":
+        click.echo(f"no live worker serves {name}: the job waits until one does", err=True)
     if not watch_it:
         click.echo(msgspec.json.encode(job).decode() if as_json else job["id"])
         if sys.stdout.isatty() and not as_json:

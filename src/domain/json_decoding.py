@@ -13,6 +13,8 @@ from msgspec import inspect
 
 from headrace.domain.dear_numbers import has_many_dear_numbers
 from headrace.domain.json_costs import MAX_COST, number_cost
+from headrace.domain.pydantic_types import build_decode, build_whole_decode, is_pydantic
+from headrace.domain.type_descriptions import WholeType, kinds_within, type_info
 
 Decode = Callable[[str | bytes], Any]
 
@@ -48,8 +50,9 @@ def build_decoder(shape: Any) -> Decode:
     Types that keep the digits of numbers are read by msgspec, and only with as many numbers that it reads
     slowly as a request may have: the function raises a `msgspec.DecodeError` for more.
     """
-    decode = msgspec.json.Decoder(shape).decode
-    kinds = kinds_within(inspect.type_info(shape))
+    kind = type_info(shape)
+    kinds = kinds_within(kind)
+    decode = _build_plain_decode(shape, kinds)
     has_raw = any(isinstance(kind, inspect.RawType) for kind in kinds)
     if any(isinstance(kind, _TEXT_KEEPING) for kind in kinds):
 
@@ -67,6 +70,15 @@ def build_decoder(shape: Any) -> Decode:
         return msgspec.convert(decode_json(raw), shape, str_keys=True)
 
     return decode_as_shape
+
+
+def _build_plain_decode(shape: Any, kinds: list[inspect.Type]) -> Decode:
+    customs = [kind for kind in kinds if isinstance(kind, inspect.CustomType)]
+    if any(isinstance(kind, WholeType) for kind in customs):
+        return build_whole_decode(shape)
+    if any(is_pydantic(kind.cls) for kind in customs):
+        return build_decode(shape)
+    return msgspec.json.Decoder(shape).decode
 
 
 def _require_few_slow_numbers(raw: str | bytes) -> None:
@@ -88,19 +100,3 @@ def _infinite_parts(value: Any, path: str) -> Iterator[str]:
     elif isinstance(value, dict):
         for key, part in value.items():
             yield from _infinite_parts(part, f"{path}.{key}")
-
-
-def kinds_within(kind: inspect.Type) -> list[inspect.Type]:
-    """Return *kind* and the types of its parts; types may contain themselves."""
-    pending: list[Any] = [kind]
-    visited: dict[int, Any] = {}
-    while pending:
-        part = pending.pop()
-        if id(part) in visited:
-            continue
-        visited[id(part)] = part
-        if isinstance(part, tuple):
-            pending += part
-        elif isinstance(part, inspect.Type | inspect.Field):
-            pending += [getattr(part, name) for name in part.__struct_fields__]
-    return [part for part in visited.values() if isinstance(part, inspect.Type)]

@@ -6,7 +6,7 @@ either, and at least once a second, it claims due jobs in one statement. Without
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections import Counter
 from signal import Signals
 from typing import Any, Final
 
@@ -83,6 +83,8 @@ class HeadraceWorker(Worker):
         self._slot_freed: asyncio.Future[None] | None = None
         self._is_claiming = False
         self._paused_at: float | None = None
+        self.ended_in_drain: Counter[str] = Counter()
+        """The attempts that ended after the worker was to stop, by the state of their job."""
         self.stopping = StopSignal()
         self.signals = WorkSignals(redis, worker.queues, self.stopping, lambda: self._free_slots)
         resources.process_slots.offer = self._offer_process_slot
@@ -173,7 +175,8 @@ class HeadraceWorker(Worker):
             await wait_first(stop=self.stopping, seconds=POLL_SECONDS)
             return False
         self.signals.on_claim(len(claims))
-        _log_requests(claims)
+        if claims:
+            _log.debug("jobs_claimed", count=len(claims))
         for claim in claims:
             self._start(claim)
         return len(claims) == limit
@@ -241,6 +244,7 @@ class HeadraceWorker(Worker):
 
         The grace time and that of the steps are shortened to what the time to stop allows.
         """
+        before = self._resources.job_log.totals.copy()
         await self.signals.close()
         stop_at = self._start_to_stop()
         hand_back_seconds = min(_MAX_HAND_BACK_SECONDS, self._stop_seconds * _HAND_BACK_SHARE)
@@ -252,10 +256,4 @@ class HeadraceWorker(Worker):
             attempt.stop(StopReason.HANDED_BACK, deadline=stop_at - last_writes)
         if self._attempt_tasks:
             await asyncio.wait(self._attempt_tasks, timeout=self.seconds_to_stop)
-
-
-def _log_requests(claims: Sequence[Claim]) -> None:
-    """Log which request submitted each claimed job: one line per claim statement."""
-    requests = {str(claim.job_id): claim.request_id for claim in claims if claim.request_id}
-    if requests:
-        _log.info("jobs_claimed", requests=requests)
+        self.ended_in_drain = self._resources.job_log.totals - before

@@ -6,9 +6,9 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from msgspec import inspect
 
-from headrace.domain.json_decoding import kinds_within
+from headrace.domain.pydantic_types import is_pydantic
+from headrace.domain.type_descriptions import kinds_within, type_info
 
 
 def compares_all(shape: Any) -> bool:
@@ -21,7 +21,7 @@ def compares_all(shape: Any) -> bool:
 
 @cache
 def _compares_all(shape: Any) -> bool:
-    classes = [getattr(kind, "cls", None) for kind in kinds_within(inspect.type_info(shape))]
+    classes = [getattr(kind, "cls", None) for kind in kinds_within(type_info(shape))]
     return all(_compares_all_fields(typing.get_origin(kind) or kind) for kind in classes if kind is not None)
 
 
@@ -30,7 +30,7 @@ def _compares_all_fields(kind: Any) -> bool:
         return kind.__eq__ is msgspec.Struct.__eq__
     if dataclasses.is_dataclass(kind):
         return all(field.compare for field in dataclasses.fields(kind)) and _has_generated_eq(kind)
-    if hasattr(kind, "__attrs_attrs__"):
+    if hasattr(kind, "__attrs_attrs__") or is_pydantic(kind):
         return False
     # An enum, or a named tuple.
     return not issubclass(kind, tuple) or kind.__eq__ is tuple.__eq__

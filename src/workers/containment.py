@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, ClassVar, Final, TypeVar
 
-from headrace.workers.values import error_text
+from headrace.workers.values import named_error
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ class StepLeftError(Exception):
     """The step raised an exception that ends more than the step, such as `SystemExit`."""
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__(f"the step raised {type(error).__name__}: {error_text(error)}")
+        super().__init__(f"the step raised {named_error(error)}")
 
 
 class _Contained:

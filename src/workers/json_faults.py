@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from headrace.domain.json_limits import MAX_JSON_DEPTH
+from headrace.domain.pydantic_types import as_builtins, is_pydantic, without_root
 from headrace.workers.value_parts import (
     at_path,
     is_not_finite,
@@ -49,7 +50,7 @@ def find_fault(value: Any, error: Exception) -> ValueFault:
 def _faults(value: Any, path: str, level: int, visited: set[int]) -> Iterator[ValueFault | None]:
     """Yield None for each part that is searched, and each fault."""
     yield None
-    value = plain_scalar(value)
+    value = plain_scalar(without_root(value))
     parts = named_parts(value)
     if is_not_finite(value):
         yield ValueFault(at_path(number_reason(value), path), is_mismatch=True)
@@ -92,8 +93,10 @@ def _refusal(value: Any) -> str | None:
 
 
 def _plain_value(value: Any) -> Any:
-    """Return a scalar of numpy, or of a subclass of a number or text, as a plain value."""
+    """Return a plain value for a scalar of numpy, a value of pydantic or a subclass of a number or text."""
     plain = next((kind(value) for kind in (bool, int, float, str) if isinstance(value, kind)), None)
+    if plain is None and is_pydantic(type(value)):
+        return as_builtins(value)
     if plain is None:
         plain = plain_scalar(value)
     if type(plain) is type(value):

@@ -15,6 +15,8 @@ from msgspec import inspect
 
 from headrace.domain.json_decoding import decode_json
 from headrace.domain.pipelines.value_schemas import bare
+from headrace.domain.pydantic_types import without_root
+from headrace.domain.type_descriptions import type_info
 from headrace.workers.value_parts import (
     at_path,
     is_not_finite,
@@ -35,7 +37,7 @@ _SETS: Final = (set, frozenset)
 
 def find_loss(value: Any, read: Any, shape: Any) -> str | None:
     """Return what of *value* is read differently, with its path. *read* was decoded as the type *shape*."""
-    return next(_losses(value, read, inspect.type_info(shape), "$"), None)
+    return next(_losses(value, read, type_info(shape), "$"), None)
 
 
 def are_equal(value: Any, read: Any) -> bool:
@@ -58,6 +60,8 @@ def _losses(value: Any, read: Any, kind: inspect.Type, path: str) -> Iterator[st
         yield from _list_losses(value, read, kind, path)
     elif isinstance(value, _SETS) and isinstance(read, _SETS):
         yield from _set_losses(value, read, kind, path)
+    elif record is not None and (root := without_root(value)) is not value:
+        yield from _losses(root, without_root(read), kind, path)
     elif record is not None:
         yield from _record_losses(value, record, read, kind, path)
     elif not _is_read_as_it_was(value, read, kind):
@@ -155,6 +159,8 @@ def _changed(value: Any, read: Any) -> str:
         return f"{value!r} is read as {read!r}"
     if _has_offset_with_seconds(value):
         return f"{value} is read as {read}"
+    if type(value) is type(read):
+        return f"{value_text(value)} is read as {value_text(read)}"
     return f"`{type(value).__name__}` is read as `{type(read).__name__}`"
 
 
@@ -173,6 +179,8 @@ def _may_decode(kind: inspect.Type, read: Any) -> bool:
         return isinstance(read, list | tuple | set | frozenset)
     if isinstance(kind, _RECORDS):
         return isinstance(read, typing.get_origin(kind.cls) or kind.cls)
+    if isinstance(kind, inspect.CustomType):
+        return read is not None
     # Values without parts differ only in whether any value may stand in their place.
     return isinstance(kind, _ANYTHING) or record_fields(read) is None
 
@@ -193,4 +201,5 @@ def _part_kind(kind: inspect.Type, index: int = 0) -> inspect.Type:
         return kind.item_types[index]
     if isinstance(kind, inspect.NamedTupleType):
         return kind.fields[index].type
-    return _ANY
+    # What pydantic reads must be as it was in all its parts.
+    return kind if isinstance(kind, inspect.CustomType) else _ANY

@@ -31,6 +31,8 @@ from headrace.workers.attempt.job_files import FileLimits
 from headrace.workers.attribution import OwnedTask
 from headrace.workers.crash_record import CrashRecord
 from headrace.workers.forks import detach_forks
+from headrace.workers.imported_files import ImportedFiles
+from headrace.workers.job_log import JobLog
 from headrace.workers.leases import Leases
 from headrace.workers.maintenance.eta_refresh import EtaEstimators
 from headrace.workers.maintenance.quarantine import Quarantine
@@ -53,6 +55,7 @@ from headrace.workers.startup import (
     sign_off,
     warm_up,
 )
+from headrace.workers.step_output import captured_output
 from headrace.workers.stop_requests import StopRequests
 
 _log = structlog.get_logger(__name__)
@@ -66,25 +69,32 @@ async def run_worker(
     only_suspect: bool = False,
     crash_record: Path | None = None,
     is_restart: bool = False,
+    imports: Path | None = None,
 ) -> None:
     """Serve *queues* until SIGTERM or SIGINT; with *only_suspect*, run one suspect and exit.
 
     *crash_record*: the file that explains the death of this process to its successor, and that of its
     predecessor to this one. With it, only the parent process can stop this one: see `StopRequests`.
-    *is_restart*: a predecessor has worked, so that PostgreSQL's refusal of the login may pass.
+    *is_restart*: a predecessor has worked, so that PostgreSQL's refusal of the login may pass. *imports*: the
+    file to which the names of the users' files go that this process has imported.
 
     Raises:
         HeadraceError: see `open_worker`.
     """
     freeze_present_objects()
-    async with open_worker(
-        settings,
-        queues,
-        concurrency,
-        only_suspect=only_suspect,
-        crash_record=crash_record,
-        is_restart=is_restart,
-    ) as running:
+    async with AsyncExitStack() as stack:
+        stack.enter_context(captured_output(settings.step_log_level))
+        running = await stack.enter_async_context(
+            open_worker(
+                settings,
+                queues,
+                concurrency,
+                only_suspect=only_suspect,
+                crash_record=crash_record,
+                is_restart=is_restart,
+                imports=imports,
+            )
+        )
         loop = asyncio.get_running_loop()
         stop_requests = StopRequests(crash_record, running.worker.handle_sig)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -112,10 +122,12 @@ async def open_worker(
     only_suspect: bool = False,
     crash_record: Path | None = None,
     is_restart: bool = False,
+    imports: Path | None = None,
 ) -> AsyncIterator["RunningWorker"]:
     """Build a worker with its connections and background loops.
 
-    It serves *queues* once `run_until_stopped` is called. *crash_record*, *is_restart*: see `run_worker`.
+    It serves *queues* once `run_until_stopped` is called. *crash_record*, *is_restart*, *imports*: see
+    `run_worker`.
 
     Raises:
         HeadraceError: the start cannot succeed: HEADRACE_PIPELINES names nothing, or Redis cannot be used.
@@ -128,6 +140,7 @@ async def open_worker(
         predecessor = Predecessor(crash_record)
         await predecessor.rescue(pool)
         loaded = load_pipelines(settings)
+        imported_files = ImportedFiles(imports, loaded.failures)
         fork_server = await stack.enter_async_context(running_fork_server(loaded, settings))
         redis = await open_redis(settings.redis, stack, outages.redis.report)
         registrar = Registrar(pool, loaded.pipelines.values(), may_replace=settings.env == "local")
@@ -142,6 +155,7 @@ async def open_worker(
             lease=timedelta(seconds=settings.lease_seconds),
         )
         scratch = stack.enter_context(scratch_folder())
+        job_log = JobLog(settings.log_level)
         await predecessor.rescue(pool)
         record = CrashRecord(crash_record, worker.id)
         publisher, bell = RedisPublisher(redis, MessageSigner(settings.secret_key)), Doorbell(redis)
@@ -171,7 +185,9 @@ async def open_worker(
                 file_limits=FileLimits(settings.max_job_file_bytes, settings.quota_stored_bytes),
                 crash_record=record,
                 fork_server=fork_server,
+                job_log=job_log,
                 log_level=settings.log_level,
+                step_log_level=settings.step_log_level,
                 logs_json=settings.env == "production",
                 secrets=settings.secrets,
             ),
@@ -205,6 +221,7 @@ async def open_worker(
                 estimators.run(),
                 SchemaWatch(pool, arq_worker.stopping.set).run(),
                 *(() if only_suspect else (quarantine.run(), notices.run())),
+                *(() if imports is None else (imported_files.run(),)),
                 *upkeep_loops(
                     pool,
                     job_queue,
@@ -229,7 +246,14 @@ async def open_worker(
             await cancel_and_wait([*background_tasks, commit_task])
             await publisher.drain()
             await sign_off(job_queue)
-        _log.info("worker_stopped", worker=worker.id)
+            job_log.flush()
+        ended = arq_worker.ended_in_drain
+        _log.info(
+            "worker_stopped",
+            worker=worker.id,
+            handed_back=ended["queued"],
+            finished=ended.total() - ended["queued"],
+        )
 
 
 class RunningWorker:

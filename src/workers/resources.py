@@ -15,6 +15,7 @@ from headrace.domain.pipelines.definition import Pipeline
 from headrace.workers.attempt.job_files import FileLimits
 from headrace.workers.child.fork_server import ForkServer
 from headrace.workers.crash_record import CrashRecord
+from headrace.workers.job_log import JobLog
 from headrace.workers.outputs import OutputLimits
 from headrace.workers.slots import Slots
 
@@ -24,8 +25,10 @@ class WorkerResources(Struct, kw_only=True):
 
     *pipelines* and *sources* (where a child process loads the pipeline from) are keyed by name and version.
     *thread_slots* come in addition to the one thread that each attempt may always use.
-    *log_level*, *logs_json* and *secrets* are for the logs of step processes. *abandoned* counts the calls of
-    an author's code that still run although their tries are over.
+    *retries_at_once*: tries follow each other without a pause, as in an author's tests. *step_log_level* is
+    the level from which on `logging` of steps is in the logs of jobs. *log_level*, *logs_json* and *secrets*
+    are for the logs of step processes. *abandoned* counts the calls of an author's code that still run
+    although their tries are over.
     """
 
     pipelines: dict[tuple[str, int], Pipeline]
@@ -43,9 +46,12 @@ class WorkerResources(Struct, kw_only=True):
     file_limits: FileLimits
     crash_record: CrashRecord
     fork_server: ForkServer
+    job_log: JobLog
     log_level: str
+    step_log_level: str
     logs_json: bool
     secrets: tuple[str, ...]
+    retries_at_once: bool = False
     abandoned: int = 0
 
     def abandon(self, call: "asyncio.Future[Any]") -> None:

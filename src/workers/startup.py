@@ -27,7 +27,8 @@ from headrace.domain.database import TRANSIENT, Database, DatabaseMisconfiguredE
 from headrace.domain.events.news import JobNews
 from headrace.domain.jobs.attempts.queue import JobQueue, rescue_from
 from headrace.domain.jobs.attempts.rescue_repository import RescueRepository
-from headrace.domain.pipelines.loading import BUNDLED, RENAME_ADVICE, Loaded, import_path, load_all
+from headrace.domain.pipelines.bundled import BUNDLED_MODULES, explain_missing
+from headrace.domain.pipelines.loading import RENAME_ADVICE, Loaded, import_path, load_all
 from headrace.domain.pipelines.registration import PipelineRefusedError
 from headrace.domain.pipelines.registry import Registrar
 from headrace.settings import Settings
@@ -44,9 +45,16 @@ _MAX_REGISTER_TRIES: Final = 120
 
 
 def load_pipelines(settings: Settings) -> Loaded:
-    loaded = load_all(settings.pipelines)
+    """Load the pipelines of the settings. What is wrong with their sources is logged, one line each."""
+    loaded = load_all(settings.pipelines, settings.bundled_pipelines)
     for failure in loaded.failures:
-        _log.error("pipeline_failed_to_load", source=failure.source, traceback=failure.traceback)
+        trace = {"exception": failure.traceback} if failure.traceback else {}
+        _log.error("pipeline_failed_to_load", error=failure.summary, source=failure.source, **trace)
+    for name in settings.bundled_pipelines:
+        if (sentence := explain_missing(name)) is not None:
+            (_log.warning if settings.bundled else _log.info)("bundled_pipeline_off", reason=sentence)
+    for sentence in loaded.empty:
+        _log.warning("no_pipeline", reason=sentence)
     for source in loaded.unnamed:
         _log.warning("module_name_taken", source=source, advice=RENAME_ADVICE)
     return loaded
@@ -70,7 +78,7 @@ async def running_fork_server(loaded: Loaded, settings: Settings) -> AsyncIterat
         settings.step_environment(),
     )
     try:
-        if not set(sources) <= set(BUNDLED):
+        if not set(sources) <= BUNDLED_MODULES:
             fork_server.start()
         yield fork_server
     finally:

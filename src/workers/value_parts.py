@@ -8,14 +8,18 @@ from typing import Any, Final
 
 import msgspec
 
+from headrace.domain.pydantic_types import model_fields, without_root
 from headrace.workers.values import value_text
 
 _MAX_PATH: Final = 200
+_WITHOUT_FIELDS: Final = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})
 _PLAIN_NAME: Final = re.compile(r"[^\W\d][\w-]*")
 
 
 def record_fields(value: Any) -> dict[str, Any] | None:
-    """Return the fields of a struct, a dataclass or an attrs object; None for other values."""
+    """Return the fields of a struct, a dataclass, an attrs object or a pydantic model; None for others."""
+    if type(value) in _WITHOUT_FIELDS:
+        return None
     if isinstance(value, msgspec.Struct):
         kind = type(value)
         names = zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True)
@@ -26,12 +30,13 @@ def record_fields(value: Any) -> dict[str, Any] | None:
         return {field.name: getattr(value, field.name, None) for field in fields(value)}
     attributes = getattr(type(value), "__attrs_attrs__", None)
     if attributes is None:
-        return None
+        return model_fields(value)
     return {attribute.name: getattr(value, attribute.name, None) for attribute in attributes}
 
 
 def named_parts(value: Any) -> Iterable[tuple[Any, Any]] | None:
     """Return the name or index of each part of *value*, and the part; None if it has none."""
+    value = without_root(value)
     if isinstance(value, Mapping):
         return value.items()
     if isinstance(value, list | tuple | set | frozenset):

@@ -17,6 +17,7 @@ _MAX_ERROR_BYTES: Final = 16 * 1024
 _MAX_CODE_BYTES: Final = 64
 _MAX_MESSAGE_BYTES: Final = 4_000
 _MAX_CAUSES: Final = 100
+_MAX_GROUPED_ERRORS: Final = 5
 _MAY_BE_SUSPENDED: Final = (
     inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
 )
@@ -33,6 +34,28 @@ class OutputError(HeadraceError):
 def error_text(error: BaseException) -> str:
     """Return `str(error)`, made safe to store, even if the class has a broken `__str__`."""
     return _text_of(error, str)
+
+
+def named_error(error: BaseException) -> str:
+    """Return the class and the text of an error, and of a group also those of the errors in it."""
+    name = type(error).__name__
+    text = _text_of(error, _group_text) if isinstance(error, BaseExceptionGroup) else error_text(error)
+    return f"{name}: {text}" if text else name
+
+
+def _group_text(group: BaseExceptionGroup[BaseException]) -> str:
+    """Return the message of a group and its first errors, those of inner groups among them."""
+    pending: list[BaseException] = list(reversed(group.exceptions))
+    named: list[str] = []
+    while pending and len(named) <= _MAX_GROUPED_ERRORS:
+        error = pending.pop()
+        if isinstance(error, BaseExceptionGroup):
+            pending += reversed(error.exceptions)
+        else:
+            named.append(named_error(error))
+    has_more = len(named) > _MAX_GROUPED_ERRORS
+    shown = "; ".join(named[:_MAX_GROUPED_ERRORS]) + ("; and more" if has_more else "")
+    return f"{group.message} ({shown})".lstrip()
 
 
 def _text_of(value: object, to_text: Callable[[Any], str]) -> str:

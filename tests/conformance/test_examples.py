@@ -1,7 +1,6 @@
 """The examples in the documentation run as written."""
 
 import asyncio
-import re
 import sys
 from pathlib import Path
 
@@ -9,21 +8,16 @@ import pytest
 
 from conformance.node import NODE, TYPESCRIPT, needs_node
 from conformance.service import Service
+from support.doc_blocks import texts
 from support.patience import PATIENCE_SECONDS
 
-ROOT = Path(__file__).parents[2]
 MODULE = (TYPESCRIPT / "src" / "index.js").as_uri()
 
 
 def examples(language: str) -> list[str]:
     """Return the examples of the page about clients, and the first one of the client's README."""
-    page = ROOT / "docs" / "clients.md"
-    readme = ROOT / "clients" / {"python": "python", "js": "typescript"}[language] / "README.md"
-    return [*_blocks(page, language), _blocks(readme, language)[0]]
-
-
-def _blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    readme = {"python": "clients/python/README.md", "js": "clients/typescript/README.md"}[language]
+    return [*texts("docs/clients.md", language), texts(readme, language)[0]]
 
 
 async def printed(*command: str) -> str:

@@ -35,7 +35,7 @@ class MixedWorkers:
     ) -> None:
         # A production worker refuses releases that would break the jobs of another one.
         self._settings = msgspec.structs.replace(
-            settings, env="production", auth="token", secret_key="a-secret-of-this-run"
+            settings, env="production", auth="token", secret_key="a-secret-of-this-run", bundled=("all",)
         )
         self._urls = (settings.database_url, settings.database_url, proxied_url)
         self._folder = folder

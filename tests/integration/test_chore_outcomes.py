@@ -166,6 +166,24 @@ async def test_doctor_counts_events_outside_of_their_partition(
     ]
 
 
+async def test_doctor_names_the_months_that_have_no_partition(
+    ready: StatementPool, settings: Settings
+) -> None:
+    this_month, next_month = months_from(datetime.now(UTC), 2)
+    for month in (this_month, next_month):
+        await ready.fetch(f"DROP TABLE job_changes_{month:%Y_%m}")
+
+    findings = await check_upkeep(ready, settings)
+
+    assert [(found.ok, found.text) for found in findings if found.subject == "events"] == [
+        (
+            False,
+            f"no partition for {this_month:%Y-%m}, {next_month:%Y-%m}: a worker creates it within the hour,"
+            " `headrace migrate` at once",
+        )
+    ]
+
+
 async def test_doctor_names_a_changed_pipeline_that_workers_will_refuse(
     database: StatementPool, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

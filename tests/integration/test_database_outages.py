@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from headrace.adapters.servers import Servers
 from headrace.settings import Settings
 from support.harness import Api
-from support.patience import until_async
+from support.patience import STALL_SECONDS, until_async
 from support.shared_service import SharedService
 
 NOOP = {"pipeline": "noop"}
@@ -24,6 +24,7 @@ PASSWORD = "first"
 FLOWS = Path(__file__).parent / "flows" / "later_flows.py"
 # Much longer than a job needs that waits for nothing.
 TIMEOUT_SECONDS = 4.0
+FAIL_OVER_SECONDS = 2.0 + STALL_SECONDS
 ROLE = f"app_{uuid4().hex[:12]}"
 
 
@@ -227,10 +228,11 @@ async def test_a_lock_on_the_jobs_makes_the_service_unready_as_slow(
     assert during.status_code == 201
 
 
-async def test_no_write_fails_any_more_once_the_service_is_ready_after_a_fail_over(
+async def test_a_fail_over_is_over_for_api_and_worker_2_s_after_the_server_is_writable(
     service: Api, owner: asyncpg.Connection
 ) -> None:
     reads = ["/api/v1/jobs", "/api/v1/tags", "/api/v1/presets", "/api/v1/files"] * 5
+    loop = asyncio.get_running_loop()
     async with broken(FAULTS[0], owner):
 
         async def is_read_only() -> bool:
@@ -239,9 +241,17 @@ async def test_no_write_fails_any_more_once_the_service_is_ready_after_a_fail_ov
             return "postgresql: read-only" in (await ready(service))[1]
 
         await until_async(is_read_only)
+    writable_at = loop.time()
     await until_well(service)
+    ready_at = loop.time()
     tags = [service.http.post("/api/v1/tags", json={"name": uuid4().hex}) for _ in range(16)]
     jobs = [service.http.post("/api/v1/jobs", json=NOOP) for _ in range(8)]
     responses = await asyncio.gather(*tags, *jobs)
+    ended = [await service.finish(response.json()["id"]) for response in responses[16:]]
+    ended_at = loop.time()
 
+    # No write fails any more once the service is ready.
     assert [response.status_code for response in responses] == [201] * 16 + [202] * 8
+    assert {job["state"] for job in ended} == {"succeeded"}
+    assert ready_at - writable_at < FAIL_OVER_SECONDS
+    assert ended_at - ready_at < FAIL_OVER_SECONDS

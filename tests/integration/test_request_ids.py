@@ -22,17 +22,12 @@ async def test_the_request_id_of_a_submission_is_in_the_workers_log(
         ends = [(await service.finish(job_id))["state"] for job_id in ids]
 
     assert ends == ["succeeded"] * 3
-    claimed = {
-        job_id: request_id
-        for line in lines
-        if line["event"] == "jobs_claimed"
-        for job_id, request_id in line["requests"].items()
-    }
-    assert claimed == dict(zip(ids, ["from-me-1", "from-them-2", "from-them-2"], strict=True))
+    started = {line["job_id"]: line["request_id"] for line in lines if line["event"] == "job_started"}
+    assert started == dict(zip(ids, ["from-me-1", "from-them-2", "from-them-2"], strict=True))
     (failed,) = [line for line in lines if line["event"] == "step_failed"]
     assert (failed["job_id"], failed["request_id"]) == (job["id"], "from-me-1")
     rows = await database.fetch("SELECT id, request_id FROM jobs")
-    assert {str(row["id"]): row["request_id"] for row in rows} == claimed
+    assert {str(row["id"]): row["request_id"] for row in rows} == started
 
 
 async def test_a_job_of_a_preset_stores_its_request_id(api: Api, database: StatementPool) -> None:

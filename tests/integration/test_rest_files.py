@@ -5,6 +5,7 @@ import hashlib
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from msgspec import structs
@@ -195,3 +196,58 @@ async def test_the_bytes_of_an_upload_are_dated_when_their_row_is_written(
     assert response.status_code == 201
     [path] = stored(ada) - before
     assert path.stat().st_mtime > 0
+
+
+NAME = "na\u00efve \u20ac.txt"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "name"),
+    [
+        (f'filename="{NAME}"'.encode(), NAME),
+        (b"filename*=UTF-8''na%C3%AFve%20%E2%82%AC.txt", NAME),
+        (b"filename*=utf-8'en'na%C3%AFve%20%E2%82%AC.txt", NAME),
+        (b"filename=\"plain.txt\"; filename*=UTF-8''na%C3%AFve%20%E2%82%AC.txt", NAME),
+        (b"filename*=iso-8859-1''%A3%20rates.txt", "\u00a3 rates.txt"),
+        ('filename="na\u00efve.txt"'.encode("latin-1"), "na\u00efve.txt"),
+        (b'filename="\x80 rates.txt"', "\u20ac rates.txt"),
+        (b'filename="a %22quoted%22 name.txt"', 'a "quoted" name.txt'),
+        (b'filename="C:\\pictures\\a.txt"', "a.txt"),
+        (b"filename*=UTF-8''..%2F..%2Fetc%2Fpasswd", "passwd"),
+    ],
+)
+async def test_names_of_all_forms_are_read_and_come_back(ada: Api, parameters: bytes, name: str) -> None:
+    body = part().replace(b'filename="a.bin"', parameters)
+
+    response = await ada.http.post("/api/v1/files", content=body + END, headers=HEADERS)
+
+    assert response.status_code == 201, response.text
+    file = response.json()
+    assert file["name"] == name
+    download = await ada.http.get(f"/api/v1/files/{file['id']}/content")
+    assert download.headers["content-disposition"].endswith(f"; filename*=UTF-8''{quote(name, safe='')}")
+    assert download.headers["content-disposition"].isascii()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        (b'filename="\x81.txt"', "the name of the file is neither UTF-8 nor Latin-1"),
+        (b"filename*=UTF-8''%FF.txt", "filename* is not valid UTF-8"),
+        (b"filename*=koi8-r''a.txt", "filename* is written as UTF-8''na%C3%AFve.txt"),
+        (b"filename*=na%C3%AFve.txt", "filename* is written as UTF-8''na%C3%AFve.txt"),
+        (b"filename*=UTF-8''%zz", "filename* is written as UTF-8''na%C3%AFve.txt"),
+        (b"filename*=UTF-8''", "the field 'file' has no filename"),
+    ],
+)
+async def test_a_name_that_cannot_be_read_is_refused_with_a_sentence(
+    ada: Api, parameters: bytes, message: str
+) -> None:
+    body = part().replace(b'filename="a.bin"', parameters)
+
+    refused = problem(
+        await ada.http.post("/api/v1/files", content=body + END, headers=HEADERS), 422, "validation_failed"
+    )
+
+    assert [error["path"] for error in refused["errors"]] == ["$.file"]
+    assert refused["errors"][0]["message"].startswith(message)

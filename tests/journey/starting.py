@@ -162,10 +162,10 @@ class Up:
 
 
 @contextmanager
-def up(folder: Path, *arguments: str, **environment: str) -> Iterator[Up]:
+def up(folder: Path, *arguments: str, cwd: Path | None = None, **environment: str) -> Iterator[Up]:
     """Run `headrace up` on a free port. The block starts when it is ready."""
     options = ("--port", "0", "--data-dir", str(folder), *arguments)
-    with running("up", *options, program=HEADRACE, cwd=None, **environment) as command:
+    with running("up", *options, program=HEADRACE, cwd=cwd, **environment) as command:
         url = command.line("address").split()[-1]
         command.line("try")
         yield Up(command, folder, url)

@@ -206,3 +206,14 @@ def _mypy(installation: Installation, path: str, *, check: bool = True) -> str:
         cwd=installation.project,
         check=check,
     )
+
+
+def test_the_installed_command_writes_a_project_and_the_plugin_of_pytest_is_installed(
+    installation: Installation, tmp_path: Path
+) -> None:
+    _run(installation.headrace, "new", "my-pipes", cwd=tmp_path)
+    shown = _run(str(installation.python), "-m", "pytest", "--fixtures", "-q", cwd=tmp_path / "my-pipes")
+    passed = _run(str(installation.python), "-m", "pytest", "-q", cwd=tmp_path / "my-pipes")
+
+    assert "headrace_service [session scope]" in shown
+    assert "3 passed" in passed

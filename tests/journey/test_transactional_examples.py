@@ -7,11 +7,11 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
 from headrace.adapters.database import StatementPool
-from journey.test_doc_examples import blocks
+from support.doc_blocks import texts
 from support.harness import Api
 from support.transactional import connected, schema_of
 
-PAGE = "transactional-submit.md"
+PAGE = "docs/transactional-submit.md"
 
 
 def on_schema(statements: str, schema: str) -> str:
@@ -25,8 +25,8 @@ def defined(example: str) -> dict[str, Any]:
 
 
 async def test_the_examples_run(service: Api, database: StatementPool, database_url: str) -> None:
-    in_transaction, grant = blocks(PAGE, "sql")
-    with_asyncpg, with_session = map(defined, blocks(PAGE, "python"))
+    in_transaction, grant = texts(PAGE, "sql")
+    with_asyncpg, with_session = map(defined, texts(PAGE, "python"))
     await service.http.get("/api/v1/me")
 
     async with connected(database_url) as connection:

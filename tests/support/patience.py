@@ -7,13 +7,18 @@ from typing import Final
 
 import websockets
 
-PATIENCE_SECONDS: Final = 120
+from support.machine import SLOWNESS
+
+PATIENCE_SECONDS: Final = 120 * SLOWNESS
 """The limit of a wait for what must happen: it only ends a test that hangs.
 
-It is longer than any stall of a shared machine, and shorter than the 400 s after which pytest ends a test.
+It is longer than any stall of a shared machine, and shorter than `TEST_SECONDS`.
 """
 
-STALL_SECONDS: Final = 25.0
+TEST_SECONDS: Final = 400 * SLOWNESS
+"""The time after which pytest ends a test."""
+
+STALL_SECONDS: Final = 25.0 * SLOWNESS
 """What a stall of a shared machine may add to a time that the service promises."""
 
 open_socket = functools.partial(

@@ -31,7 +31,7 @@ def shown(media_type: str, headers: dict[str, str] | None = None, files_host: st
     raw = [(name.encode(), value.encode()) for name, value in sent.items()]
     request = RequestInfo({"headers": raw, "query_string": b""})
     kind, _, name = disposition_of("a b;\"\r\n'é.html", media_type, request, files_host).partition("; ")
-    assert name == "filename*=UTF-8''a%20b%3B%22%0D%0A%27%C3%A9.html"
+    assert name == "filename=\"a b;___'_.html\"; filename*=UTF-8''a%20b%3B%22%0D%0A%27%C3%A9.html"
     assert kind in ("inline", "attachment")
     return kind == "inline"
 

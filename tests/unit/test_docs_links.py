@@ -5,11 +5,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PAGES = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("clients/*/README.md")],
-    key=lambda page: page.as_posix(),
-)
+from support.doc_blocks import PAGES, ROOT
+
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 CODE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 NAMED = re.compile(r"`(\w+(?:\.\w+)?)`[^`|]{0,40}\[[^\]]*\]\((\.\./src/[^)]+\.py)\)")

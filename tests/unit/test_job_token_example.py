@@ -1,19 +1,17 @@
 """The documented example of a backend that signs job tokens itself works."""
 
-import re
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from headrace.api.auth.tokens import Tokens
+from support.doc_blocks import texts
 
-DOCS = Path(__file__).parents[2] / "docs" / "authentication.md"
 KEY = "shared with a backend"
 JOB = "01a1ff51-6003-7274-a0cb-ac22f3cf0e76"
 
 
 def test_the_service_accepts_the_documented_token() -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    (code,) = texts("docs/authentication.md", "python")
     scope: dict[str, Any] = {}
     exec(code, scope)  # noqa: S102
 

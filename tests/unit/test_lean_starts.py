@@ -55,3 +55,26 @@ def test_migrations_run_without_the_models() -> None:
 
     assert "headrace.adapters.migrations" in modules
     assert modules & (FRAMEWORKS | {"headrace.domain.base"}) == set()
+
+
+def test_the_plugin_of_pytest_imports_nothing_of_the_service() -> None:
+    modules = modules_of("import headrace.pytest_plugin")
+
+    assert {name for name in modules if name.startswith("headrace")} == {"headrace", "headrace.pytest_plugin"}
+    assert "msgspec" not in modules
+
+
+def test_an_author_imports_msgspec_and_no_pydantic() -> None:
+    modules = modules_of("from headrace import Pipeline, task")
+
+    assert "headrace.domain.pipelines.tasks" in modules
+    assert (
+        modules & (FRAMEWORKS | {"pydantic", "sqlalchemy", "structlog", "asyncio", "headrace.workers"})
+        == set()
+    )
+
+
+def test_a_run_in_memory_imports_no_orm_no_queue_and_no_web_framework() -> None:
+    modules = modules_of("import headrace.testing")
+
+    assert modules & (FRAMEWORKS | {"arq", "pydantic", "redis", "sqlalchemy"}) == set()

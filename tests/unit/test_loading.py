@@ -43,7 +43,7 @@ def names(*sources: Path | str) -> set[str]:
     return {name for name, _ in load_all([str(source) for source in sources]).pipelines}
 
 
-def test_the_bundled_pipelines_are_always_loaded() -> None:
+def test_the_bundled_pipelines_are_loaded() -> None:
     assert {"noop", "ticks", "flaky", "crunch", "shootout"} <= names()
 
 
@@ -177,13 +177,64 @@ def test_a_pipeline_defined_twice_keeps_its_first_definition(tmp_path: Path) -> 
     assert [failure.source for failure in loaded.failures] == [str(second)]
 
 
-def test_a_named_module_without_a_pipeline_is_a_failure() -> None:
-    loaded = load_all(["queue"])
+def test_a_module_a_file_a_folder_and_a_package_without_a_pipeline_are_named(tmp_path: Path) -> None:
+    (tmp_path / "empty_file.py").write_text("x = 1\n")
+    (tmp_path / "empty_folder").mkdir()
+    flow(tmp_path / "empty_folder" / "inner" / "deep.py", "deep")
+    flow(tmp_path / "lost_package" / "pipelines.py", "lost")
+    (tmp_path / "lost_package" / "__init__.py").touch()
+    sources = ["queue", *(str(tmp_path / name) for name in ("empty_file.py", "empty_folder", "lost_package"))]
 
-    assert [failure.source for failure in loaded.failures] == ["queue"]
-    assert loaded.failures[0].traceback == (
-        f"the module 'queue' ({queue.__file__}) defines no pipeline at its top level"
+    loaded = load_all(sources)
+
+    assert loaded.failures == []
+    module, file, folder, package = loaded.empty
+    assert module == f"'queue' yields no pipeline: {queue.__file__} defines none at its top level"
+    assert file.endswith("empty_file.py defines none at its top level")
+    assert "the folder has no .py file with a pipeline" in folder
+    assert (
+        "the other modules of a package are not loaded; name one, such as lost_package.pipelines" in package
     )
+
+
+def test_a_folder_needs_only_one_pipeline_and_a_module_that_fails_is_no_empty_source(tmp_path: Path) -> None:
+    flow(tmp_path / "some" / "flow_of_some.py", "flow_of_some")
+    (tmp_path / "some" / "helper_of_some.py").write_text("x = 1\n")
+    (tmp_path / "fails_at_once.py").write_text("import missing_module\n")
+
+    assert load_all([str(tmp_path / "some"), str(tmp_path / "fails_at_once.py")]).empty == []
+
+
+def test_only_the_bundled_pipelines_that_are_named_are_loaded() -> None:
+    assert {name for name, _ in load_all([], ("noop", "crunch")).pipelines} == {"noop", "crunch"}
+    assert load_all([], ()).pipelines == {}
+
+
+@pytest.mark.usefixtures("fresh_imports")
+def test_a_failure_is_one_line_with_the_authors_own_file_and_line(tmp_path: Path) -> None:
+    helper = tmp_path / "broken_helper.py"
+    helper.write_text("import json\n\n\ndef read():\n    return json.loads('{')\n")
+    calls = tmp_path / "calls_helper.py"
+    calls.write_text("import broken_helper\n\nbroken_helper.read()\n")
+    syntax = tmp_path / "bad_syntax.py"
+    syntax.write_text("x = 1\ndef broken(:\n")
+    missing = tmp_path / "missing_import.py"
+    missing.write_text("import json\nimport not_installed_anywhere\n")
+
+    failures = load_all([str(calls), str(syntax), str(missing)]).failures
+
+    assert [failure.summary.split(": ")[:2] for failure in failures] == [
+        [f"{helper}:5", "JSONDecodeError"],
+        [f"{syntax}:2", "SyntaxError"],
+        [f"{missing}:2", "ModuleNotFoundError"],
+    ]
+    assert all("\n" not in failure.summary for failure in failures)
+    for failure in failures:
+        assert "importlib" not in failure.traceback
+        assert "loading.py" not in failure.traceback
+    assert failures[0].traceback.startswith(f'Traceback (most recent call last):\n  File "{calls}", line 3')
+    assert {str(calls), str(helper)} <= set(failures[0].files)
+    assert failures[1].files[0] == str(syntax)
 
 
 def test_the_import_path_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

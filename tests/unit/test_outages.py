@@ -135,6 +135,19 @@ async def test_the_watch_probes_by_itself_and_calls_those_that_wait_for_the_end(
     assert ends == [None, None]
 
 
+async def test_an_outage_is_probed_as_soon_as_it_begins_so_that_the_end_of_a_short_one_is_proven() -> None:
+    service = ScriptedService(REFUSING, None)
+    watching = asyncio.create_task(service.outage.run())
+
+    with capture_logs() as logs:
+        service.outage.report(REFUSING)
+        # The clock stands still: the outage does not end by a silence.
+        await until(lambda: service.outage.trouble is None)
+    await cancel_and_wait([watching])
+
+    assert lines(logs) == [("outage_began", "wrong password", None), ("outage_over", None, 0.0)]
+
+
 async def test_a_probe_counts_for_as_long_as_the_caller_says() -> None:
     service = ScriptedService(AWAY, FULL)
 

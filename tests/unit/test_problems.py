@@ -16,6 +16,7 @@ from headrace.api.error_codes import CODES
 from headrace.api.errors import InvalidInputError
 from headrace.api.middleware.rate_limits import RateLimitedError
 from headrace.api.problems import handle
+from headrace.api.schemas import ProblemError
 from headrace.domain.accounts.caller import UnauthenticatedError
 from headrace.domain.errors import HeadraceError
 from headrace.domain.jobs.states import JobState
@@ -59,6 +60,7 @@ VALUES: dict[Any, Any] = {
     int: 7,
     JobState: JobState.FAILED,
     list[Fault]: [Fault("$.x", "is bad")],
+    list[ProblemError]: [ProblemError("query.x", "is bad")],
 }
 
 

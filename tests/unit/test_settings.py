@@ -18,6 +18,23 @@ def test_the_defaults_are_those_of_a_local_service() -> None:
     assert settings.data_dir.is_absolute()
 
 
+def test_bundled_pipelines_are_on_in_local_mode_and_off_in_production_unless_they_are_named() -> None:
+    production = {
+        "HEADRACE_ENV": "production",
+        "HEADRACE_SECRET_KEY": "x" * 32,
+        "HEADRACE_AUTH": "token",
+    }
+
+    assert read_settings({}).bundled_pipelines == ("noop", "ticks", "flaky", "crunch", "shootout")
+    assert read_settings({"HEADRACE_BUNDLED": "none"}).bundled_pipelines == ()
+    assert read_settings(production).bundled_pipelines == ()
+    assert read_settings(production | {"HEADRACE_BUNDLED": "noop, crunch"}).bundled_pipelines == (
+        "noop",
+        "crunch",
+    )
+    assert "shootout" in read_settings(production | {"HEADRACE_BUNDLED": "all"}).bundled_pipelines
+
+
 def test_lists_are_split_at_commas() -> None:
     assert read_settings({"HEADRACE_PIPELINES": "a.b, ./c.py ,"}).pipelines == ("a.b", "./c.py")
 
@@ -59,6 +76,9 @@ def test_lists_are_split_at_commas() -> None:
         ("HEADRACE_FILES_HOST", "https://files.example.com"),
         ("HEADRACE_STEP_ENV", "HEADRACE_TOKEN,a b"),
         ("HEADRACE_LOG_LEVEL", "loud"),
+        ("HEADRACE_STEP_LOG_LEVEL", "loud"),
+        ("HEADRACE_BUNDLED", "noop,shoutout"),
+        ("HEADRACE_BUNDLED", "none,noop"),
     ],
 )
 def test_an_invalid_value_is_refused_in_one_line_that_names_its_variable(variable: str, value: str) -> None:

@@ -48,9 +48,24 @@ def test_production_refuses_an_issuer_over_http() -> None:
         read_settings({**plain, "HEADRACE_ENV": "production"})
 
 
-@pytest.mark.parametrize("url", ["jobs.example.com", "https://jobs.example.com/", "https://a/b", "ftp://a"])
-def test_a_public_url_must_be_an_origin(url: str) -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "jobs.example.com",
+        "https://jobs.example.com/",
+        "ftp://a",
+        "https://a/b/",
+        "https://a//b",
+        "https://a/../b",
+        "https://a/b?c=d",
+        "https://a/b#c",
+        "https://a/b c",
+        'https://a/b"c',
+    ],
+)
+def test_a_public_url_is_an_origin_with_or_without_a_path(url: str) -> None:
     with pytest.raises(SettingsError, match="HEADRACE_PUBLIC_URL"):
         read_settings({"HEADRACE_PUBLIC_URL": url})
 
-    assert read_settings({"HEADRACE_PUBLIC_URL": "https://a.b:8443"}).public_url == "https://a.b:8443"
+    for valid in ("https://a.b:8443", "https://a.b/headrace", "http://[::1]:8000/team-1/v1.0"):
+        assert read_settings({"HEADRACE_PUBLIC_URL": valid}).public_url == valid

@@ -16,17 +16,33 @@ from headrace.adapters.servers.binaries import (
     search_redis,
 )
 from headrace.adapters.servers.folders import Home, lock_path
-from headrace.adapters.servers.launch import Program, find_orphan
+from headrace.adapters.servers.launch import Program, find_orphan, last_port
 from headrace.adapters.servers.shared_folders import SHARED_ROOTS, shared_folder
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of `headrace doctor` about *subject*. If it is not *ok*, the operator must act."""
+    """One line of `headrace doctor` about *subject*. If it is not *ok*, the operator must act.
+
+    *is_note*: the operator may act.
+    """
 
     subject: str
     ok: bool
     text: str
+    is_note: bool = False
+
+
+def find_database_url(data_dir: Path) -> str | None:
+    """Return the URL of the PostgreSQL that runs over *data_dir*, started by any launcher; else None."""
+    home = Home(_home(data_dir, postgres.NAME), None)
+    program = postgres.build_program(home)
+    try:
+        running = find_orphan(home, program.binary, program.argument, program.own_pid_file)
+        port = last_port(home)
+        return None if running is None or port is None else postgres.build_address(home, port)
+    except OSError:
+        return None
 
 
 def describe(data_dir: Path) -> list[Finding]:

@@ -81,6 +81,12 @@ def last_served(home: Home) -> tuple[Kind, str] | None:
     return (state.kind, state.version) if state else None
 
 
+def last_port(home: Home) -> int | None:
+    """Return the port on which the server of this folder was served last; None before the first start."""
+    state = _read(home)
+    return state.port if state else None
+
+
 def find_orphan(home: Home, binary: str, argument: str, own_pid_file: Path) -> Process | None:
     """Return the live server process of this folder, if it can be identified for sure; else None."""
     state = _read(home)

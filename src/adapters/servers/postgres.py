@@ -52,7 +52,7 @@ def start_postgres(data_dir: Path, source: Source = "any") -> EmbeddedServer:
     def serve(home: Home, port: int | None) -> tuple[RunningServer, tuple[str, ...]]:
         return _serve(home, port, source, search.usable)
 
-    return start(data_dir, NAME, serve, _address, root_may_run=False)
+    return start(data_dir, NAME, serve, build_address, root_may_run=False)
 
 
 def cluster_folder(home: Path) -> Path:
@@ -82,7 +82,8 @@ def build_program(home: Home) -> Program:
     )
 
 
-def _address(home: Home, port: int) -> str:
+def build_address(home: Home, port: int) -> str:
+    """Return the URL of the server of *home* on *port*."""
     return f"postgresql://{_USER}:{ensure_password(home)}@127.0.0.1:{port}/{_USER}"
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from headrace.adapters.file_lock import FileLock, LockHeldError
+from headrace.adapters.log_files import rotate_open_log
 from headrace.adapters.servers.errors import ServerError
 from headrace.adapters.servers.folders import Home, lock_path, prepare_home
 from headrace.adapters.servers.launch import RunningServer
@@ -45,6 +46,10 @@ class EmbeddedServer:
 
     def is_alive(self) -> bool:
         return self.running.is_alive()
+
+    def rotate_log(self) -> None:
+        """Rotate the log of the server if it is large."""
+        rotate_open_log(self.home.log_file, follows_links=False)
 
     def restart(self) -> None:
         """Start a server that has ended again, on its old port, which its clients know.

@@ -24,7 +24,7 @@ class ApiKeyController(Controller):
     path = "/api-keys"
     tags = ("accounts",)
 
-    @post(operation_id="makeApiKey", scope=Scope.ACCOUNT)
+    @post(operation_id="makeApiKey", scope=Scope.ACCOUNT, shows_secret=True)
     async def make(
         self,
         data: JSONBody[MakeApiKey],

@@ -19,7 +19,7 @@ class JobTokenController(Controller):
     path = "/jobs/{job_id:uuid}/tokens"
     tags = ("jobs",)
 
-    @post(operation_id="makeJobToken", scope=Scope.JOBS_WRITE)
+    @post(operation_id="makeJobToken", scope=Scope.JOBS_WRITE, shows_secret=True)
     async def make(
         self,
         job_id: FromPath[UUID],

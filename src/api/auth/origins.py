@@ -41,7 +41,7 @@ class Origins:
     """Checks the `Origin` header, which no page can forge, and a CSRF token, which no other page can read."""
 
     def __init__(self, settings: Settings, tokens: Tokens) -> None:
-        own = () if settings.public_url is None else (settings.public_url.rstrip("/"),)
+        own = () if settings.public_url is None else (_origin_of(settings.public_url),)
         self._allowed = frozenset(origin.casefold() for origin in (*settings.cors_origins, *own))
         self._tokens = tokens
 
@@ -86,6 +86,11 @@ class Origins:
         return user.credential_id is not None and hmac.compare_digest(
             token.encode(), self._tokens.csrf_token(user.credential_id).encode()
         )
+
+
+def _origin_of(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def cross_origin(settings: Settings) -> CORSConfig | None:

@@ -22,6 +22,11 @@ class Proxies:
         self._networks = [ipaddress.ip_network(network) for network in settings.trusted_proxies]
         self._secret = (settings.proxy_secret or "").encode()
 
+    @property
+    def are_trusted(self) -> bool:
+        """Whether the settings trust any proxy."""
+        return bool(self._networks or self._secret)
+
     def is_proxy(self, request: RequestInfo) -> bool:
         """Return whether the peer is a trusted proxy."""
         if self._secret and hmac.compare_digest(request.header(_SECRET_HEADER).encode(), self._secret):
@@ -36,7 +41,7 @@ class Proxies:
         """
         peer = _address(request.peer)
         client = peer
-        if (self._networks or self._secret) and self.is_proxy(request):
+        if self.are_trusted and self.is_proxy(request):
             hops = ",".join(request.header_values("x-forwarded-for")).split(",")[-_MAX_HOPS:]
             for hop in reversed(hops):
                 address = _address(_without_port(hop.strip()))

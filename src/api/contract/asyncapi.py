@@ -7,14 +7,18 @@ from inspect import cleandoc
 from pathlib import Path
 from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin
+from urllib.parse import urlsplit
 
 import msgspec
 import yaml
-from litestar import Response, get
+from litestar import Request, Response, get
+from litestar.di import NamedDependency
 from msgspec import Struct, UnsetType
 
 from headrace.api.contract.openapi import open_free_objects
+from headrace.api.dependencies import Services
 from headrace.api.live import frames
+from headrace.api.public_address import public_address
 from headrace.domain.events.news import JobDeleted, JobSummary
 from headrace.domain.events.types import JobEvent, ProgressFrame
 
@@ -99,7 +103,7 @@ def describe() -> Schema:
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "Headrace", "version": "1", "description": _ABOUT},
-        "servers": {"local": {"host": "127.0.0.1:8000", "protocol": "ws"}},
+        **_servers("http://127.0.0.1:8000", "local"),
         "channels": {
             "job": _channel(
                 "/api/v1/jobs/{job_id}/ws",
@@ -196,14 +200,31 @@ _Dumper.add_representer(str, _Dumper.represent_str)
 @lru_cache(maxsize=1)
 def document() -> str:
     """Return the document as YAML."""
-    text: str = yaml.dump(describe(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    return _dump(describe())
+
+
+def document_at(address: str) -> str:
+    """Return the document of the service at *address*. Only its servers differ, so they are replaced."""
+    servers = _dump(_servers("http://127.0.0.1:8000", "local"))
+    return document().replace(servers, _dump(_servers(address, "this")), 1)
+
+
+def _servers(address: str, name: str) -> Schema:
+    parts = urlsplit(address)
+    server = {"host": parts.netloc, "protocol": "wss" if parts.scheme == "https" else "ws"}
+    return {"servers": {name: server | ({"pathname": parts.path} if parts.path else {})}}
+
+
+def _dump(document: Schema) -> str:
+    text: str = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
     return text
 
 
 @get("/asyncapi.yaml", include_in_schema=False, sync_to_thread=False)
-def show_sockets() -> Response[str]:
+def show_sockets(request: Request[Any, Any, Any], services: NamedDependency[Services]) -> Response[str]:
     """The contract of the sockets."""
-    return Response(document(), media_type="application/yaml")
+    address = public_address(request, services.settings.public_url)
+    return Response(document_at(address), media_type="application/yaml")
 
 
 if __name__ == "__main__":

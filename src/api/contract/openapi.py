@@ -12,7 +12,11 @@ from litestar.response import Redirect
 from litestar.routes import HTTPRoute
 
 from headrace.api.auth.authentication import ACCESS_COOKIE
+from headrace.api.contract.descriptions import describe_fields, describe_parameters
+from headrace.api.contract.examples import add_examples
+from headrace.api.contract.operations import SUMMARIES, TAGS, in_order_of_use
 from headrace.api.middleware.access import is_public
+from headrace.api.middleware.response_bodies import TAGGED
 from headrace.api.schemas import Problem
 
 Schema = dict[str, Any]
@@ -37,6 +41,9 @@ _RETRY: Final[Schema] = {
 }
 _CHALLENGE: Final[Schema] = {
     "WWW-Authenticate": {"description": "How to sign in.", "schema": {"type": "string"}, "required": True}
+}
+_ENTITY_TAG: Final[Schema] = {
+    "ETag": {"description": "For `If-None-Match`.", "schema": {"type": "string"}, "required": True}
 }
 _HEADERS: Final = {401: _CHALLENGE, 429: _RETRY, 503: _RETRY, 507: _RETRY}
 _KEY_HEADER: Final = "idempotency-key"
@@ -95,8 +102,26 @@ def contract_of(app: Litestar, *, allows_anonymous: bool) -> Schema:
                 alternatives = [schema_of[kind] for kind in response_types]
                 schema = {"anyOf": alternatives} if alternatives[1:] else alternatives[0]
                 response["content"] = {_JSON: {"schema": schema}}
+            if TAGGED in handler.opt:
+                operation["responses"]["200"]["headers"] = _ENTITY_TAG
+                operation["responses"]["304"] = {
+                    "description": "The client has it: `If-None-Match` names it."
+                }
             _complete(path, method, operation, allows_anonymous=allows_anonymous)
+    document["paths"] = in_order_of_use(document["paths"])
+    document["tags"] = [{"name": name, "description": text} for name, text in TAGS.items()]
+    describe_fields(components)
     return document
+
+
+def published_below(prefix: str, contract: Schema) -> Schema:
+    """Return *contract* for a service that a proxy publishes below *prefix*."""
+    description = contract["info"]["description"].replace("{prefix}", prefix)
+    return {
+        **contract,
+        "info": {**contract["info"], "description": description},
+        "servers": [{"url": prefix or "/"}],
+    }
 
 
 def open_free_objects(schema: Any) -> None:
@@ -151,6 +176,10 @@ def _complete(path: str, method: str, operation: Schema, *, allows_anonymous: bo
         responses[str(status)] = response
     for status in _refusals(path, method, operation, is_guarded=is_guarded):
         responses.setdefault(str(status), _refusal(status))
+    if name in SUMMARIES:
+        operation["summary"] = SUMMARIES[name]
+    describe_parameters(operation)
+    add_examples(operation)
     if is_guarded:
         anonymous: list[Schema] = [{}] if allows_anonymous else []
         operation["security"] = [*anonymous, {"bearer": []}, {"session": []}]
@@ -167,8 +196,10 @@ _UPLOAD: Final[Schema] = {
 
 
 def _refusals(path: str, method: str, operation: Schema, *, is_guarded: bool) -> Iterator[int]:
+    # Every operation refuses query parameters that it does not have.
+    yield from (414, 422)
     if is_guarded or path.startswith("/auth/"):
-        yield from (401, 403, 414, 422, 429, 503)
+        yield from (401, 403, 429, 503)
     if path.startswith("/auth/"):
         yield from (400, 404)
     if "{" in path:

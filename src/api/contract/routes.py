@@ -13,9 +13,12 @@ from litestar.response import Redirect
 from litestar.static_files import create_static_files_router
 
 from headrace.api.contract.asyncapi import show_sockets
-from headrace.api.contract.openapi import contract_of
+from headrace.api.contract.openapi import contract_of, published_below
 from headrace.api.dependencies import Services
+from headrace.api.path_prefix import prefix_of
 
+# A proxy that is trusted may still send many.
+_MAX_PREFIXES: Final = 16
 _WEB: Final = Path(__file__).parents[2] / "web"
 
 OPENAPI: Final = OpenAPIConfig(
@@ -23,7 +26,7 @@ OPENAPI: Final = OpenAPIConfig(
     title="Headrace API",
     version="1",
     description="Jobs in steps: submit them, watch each one live, keep what they made. The sockets are"
-    " described in [asyncapi.yaml](/asyncapi.yaml).",
+    " described in [asyncapi.yaml]({prefix}/asyncapi.yaml).",
     # A separate path, because below it Litestar answers unknown paths without a problem body.
     path="/docs/contract",
     use_handler_docstrings=True,
@@ -32,19 +35,25 @@ OPENAPI: Final = OpenAPIConfig(
 
 
 @get("/docs", include_in_schema=False, sync_to_thread=False)
-def show_docs() -> Response[bytes]:
+def show_docs(request: Request[Any, Any, Any]) -> Response[str]:
     """The page that shows the API."""
-    return Response((_WEB / "docs" / "index.html").read_bytes(), media_type="text/html")
+    page = (_WEB / "docs" / "index.html").read_text()
+    return Response(page.replace("{prefix}", prefix_of(request.scope)), media_type="text/html")
 
 
 @get("/openapi.json", include_in_schema=False, sync_to_thread=False)
 def show_contract(request: Request[Any, Any, Any], services: NamedDependency[Services]) -> Response[bytes]:
-    """The OpenAPI document, encoded once per process."""
-    state = request.app.state
+    """The OpenAPI document, encoded once per process and prefix."""
+    state, prefix = request.app.state, prefix_of(request.scope)
     if "contract" not in state:
-        contract = contract_of(request.app, allows_anonymous=services.settings.auth == "local")
-        state["contract"] = msgspec.json.encode(contract)
-    return Response(state["contract"], media_type="application/json")
+        state["contract"] = contract_of(request.app, allows_anonymous=services.settings.auth == "local")
+        state["encoded_contracts"] = {}
+    encoded: dict[str, bytes] = state["encoded_contracts"]
+    if prefix not in encoded:
+        if len(encoded) >= _MAX_PREFIXES:
+            encoded.clear()
+        encoded[prefix] = msgspec.json.encode(published_below(prefix, state["contract"]))
+    return Response(encoded[prefix], media_type="application/json")
 
 
 @get("/", include_in_schema=False, sync_to_thread=False)

@@ -115,7 +115,7 @@ class FileController(Controller):
         )
         return FileView.of(file) if Scope.FILES_READ in current_user.scopes else Reference(file_id)
 
-    @get("/{file_id:uuid}", operation_id="getFile", scope=Scope.FILES_READ, job_token=True)
+    @get("/{file_id:uuid}", operation_id="getFile", scope=Scope.FILES_READ, job_token=True, tagged=True)
     async def show(
         self,
         file_id: FromPath[UUID],

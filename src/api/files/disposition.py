@@ -1,5 +1,6 @@
 """Decides whether a browser shows a file or saves it. Pages of users must not appear under our name."""
 
+import re
 from typing import Final
 from urllib.parse import quote
 
@@ -21,6 +22,8 @@ _PASSIVE_TYPES: Final = frozenset(
     }
 )
 _PASSIVE_KINDS: Final = ("audio/", "video/")
+# Not `%` either: some browsers decode it.
+_UNSAFE: Final = re.compile(r'[^ -~]|["\\%]')
 VARIES_BY: Final = "Origin, Sec-Fetch-Dest, Sec-Fetch-Site"
 """The headers on which the disposition depends, and the one of the rules for other origins."""
 
@@ -33,7 +36,9 @@ def disposition_of(name: str, media_type: str, request: RequestInfo, files_host:
     """
     is_passive = media_type in _PASSIVE_TYPES or media_type.startswith(_PASSIVE_KINDS)
     is_shown = is_passive or _is_on_files_host(request, files_host) or _is_in_own_frame(request)
-    return f"{'inline' if is_shown else 'attachment'}; filename*=UTF-8''{quote(name, safe='')}"
+    # Programs that do not know `filename*` take `filename`, which has ASCII only.
+    names = f"filename=\"{_UNSAFE.sub('_', name)}\"; filename*=UTF-8''{quote(name, safe='')}"
+    return f"{'inline' if is_shown else 'attachment'}; {names}"
 
 
 def _is_on_files_host(request: RequestInfo, files_host: str | None) -> bool:

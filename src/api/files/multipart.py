@@ -9,6 +9,7 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 
 from headrace.adapters.blob_store import BlobTooLargeError
 from headrace.api.errors import InvalidInputError, MalformedError, UnsupportedMediaTypeError
+from headrace.api.files.part_names import HEADER_CHARSET, decode_text, file_name_of
 
 _FIELD: Final = "file"
 _MAX_OVERHEAD_BYTES: Final = 64 * 1024
@@ -48,7 +49,8 @@ class Upload:
                 if not parser.closed:
                     raise MalformedError("the multipart body breaks off")
         except MultipartError as error:
-            raise MalformedError(f"the multipart body cannot be read: {error}") from error
+            # Some of these errors have their cause as a second argument.
+            raise MalformedError(f"the multipart body cannot be read: {error.args[0]}") from error
         except ClientException as error:
             raise MalformedError("the body breaks off") from error
         if not has_begun:
@@ -69,15 +71,18 @@ class Upload:
                 max_header_size=8192,
                 max_header_count=16,
                 max_segment_count=2,
+                header_charset=HEADER_CHARSET,
             )
         except (ValueError, UnicodeEncodeError) as error:
             raise MalformedError("the boundary of the multipart body is not usable") from error
 
     def _begin(self, segment: MultipartSegment, *, has_begun: bool) -> None:
         if has_begun or segment.name != _FIELD:
-            raise InvalidInputError(f"$.{segment.name}"[:200], "the only field is 'file', and it comes once")
-        if not segment.filename:
+            raise InvalidInputError(
+                f"$.{decode_text(segment.name)}"[:200], "the only field is 'file', and it comes once"
+            )
+        name = file_name_of(segment)
+        if not name:
             raise InvalidInputError(f"$.{_FIELD}", "the field 'file' has no filename")
-        # Old browsers send the whole path.
-        self.name = segment.filename.replace("\\", "/").rsplit("/", maxsplit=1)[-1]
+        self.name = name
         self.media_type = segment.content_type or ""

@@ -1,11 +1,13 @@
 """/graphql/explore: GraphiQL, served without requests to other hosts."""
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from litestar import Response, Router, get
+from litestar import Request, Response, Router, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.static_files import create_static_files_router
+
+from headrace.api.path_prefix import prefix_of
 
 _WEB: Final = Path(__file__).parents[2] / "web"
 # GraphiQL's style sheet contains its icons as `data:` URLs.
@@ -16,10 +18,11 @@ _POLICY: Final = (
 
 
 @get("/graphql/explore", include_in_schema=False, sync_to_thread=False)
-def show_explorer() -> Response[bytes]:
+def show_explorer(request: Request[Any, Any, Any]) -> Response[str]:
     """The page of the explorer."""
+    page = (_WEB / "graphql" / "index.html").read_text()
     return Response(
-        (_WEB / "graphql" / "index.html").read_bytes(),
+        page.replace("{prefix}", prefix_of(request.scope)),
         media_type="text/html",
         headers={"Content-Security-Policy": _POLICY},
     )

@@ -138,7 +138,7 @@ class JobController(Controller):
         details = await _details(job_service, jobs, filters.include)
         return JobPage(details, total, limit, offset, UNSET if searched.back_to is None else searched.back_to)
 
-    @get("/{job_id:uuid}", operation_id="getJob", scope=Scope.JOBS_READ, job_token=True)
+    @get("/{job_id:uuid}", operation_id="getJob", scope=Scope.JOBS_READ, job_token=True, tagged=True)
     async def show(
         self,
         job_id: FromPath[UUID],

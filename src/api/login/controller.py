@@ -1,6 +1,5 @@
 """/auth: sign in at a provider, refresh, sign out. These public routes check credentials themselves."""
 
-import re
 from typing import Annotated, Any, Final, Literal
 
 from litestar import Controller, Request, Response, get, post
@@ -11,12 +10,10 @@ from litestar.status_codes import HTTP_200_OK, HTTP_204_NO_CONTENT, HTTP_302_FOU
 from msgspec import Meta, Struct
 
 from headrace.api.auth.authentication import ACCESS_COOKIE, bearer_of
-from headrace.api.auth.local_mode import is_loopback
 from headrace.api.auth.request_info import RequestInfo
 from headrace.api.auth.sign_in import EXPIRES_IN, Mode, ProviderCallback, SessionTokens
 from headrace.api.auth.tokens import SessionToken
 from headrace.api.dependencies import Services
-from headrace.api.errors import MalformedError
 from headrace.api.login.cookies import (
     LOGIN_COOKIE,
     REFRESH_COOKIE,
@@ -24,9 +21,11 @@ from headrace.api.login.cookies import (
     login_cookie,
     session_cookies,
 )
+from headrace.api.middleware.response_bodies import SHOWS_SECRET
+from headrace.api.path_prefix import prefix_of
+from headrace.api.public_address import public_address
 from headrace.domain.accounts.caller import UnauthenticatedError
 
-_HOST: Final = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?", re.ASCII)
 # These answers and their addresses contain tokens and codes.
 _SECRET_HEADERS: Final = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 
@@ -54,6 +53,7 @@ class SessionView(Struct, kw_only=True):
 class LoginController(Controller):
     path = "/auth"
     tags = ("auth",)
+    opt = {SHOWS_SECRET: True}  # noqa: RUF012  (Litestar's own form)
 
     @get("/login/{provider:str}", operation_id="signIn", status_code=HTTP_302_FOUND)
     async def sign_in(
@@ -71,15 +71,20 @@ class LoginController(Controller):
         """
         started = await services.sign_in.start(
             provider,
-            base_url=services.settings.public_url or _base_url(request),
+            base_url=public_address(request, services.settings.public_url),
             return_to=return_to,
             mode=mode,
             prompt=prompt,
             browser=RequestInfo(request.scope).cookie(LOGIN_COOKIE) or None,
         )
-        return Redirect(started.url, cookies=[login_cookie(started.browser)], headers=_SECRET_HEADERS)
+        return Redirect(
+            started.url,
+            cookies=[login_cookie(started.browser, prefix_of(request.scope))],
+            headers=_SECRET_HEADERS,
+        )
 
-    @get("/callback/{provider:str}", operation_id="finishSignIn")
+    # Providers add parameters of their own: `iss`, `scope`, `session_state`, `authuser`.
+    @get("/callback/{provider:str}", operation_id="finishSignIn", any_query=True)
     async def finish(
         self,
         request: Request[Any, Any, Any],
@@ -101,7 +106,7 @@ class LoginController(Controller):
         completed = await services.sign_in.complete(provider, callback)
         if completed.mode == "token":
             return Response(_view_of(completed.session), headers=_SECRET_HEADERS)
-        cookies = session_cookies(completed.session, services.tokens)
+        cookies = session_cookies(completed.session, services.tokens, prefix_of(request.scope))
         return Redirect(completed.return_to, cookies=cookies, headers=_SECRET_HEADERS)
 
     @post("/refresh", operation_id="refreshSession", status_code=HTTP_200_OK)
@@ -123,7 +128,11 @@ class LoginController(Controller):
             raise UnauthenticatedError("token_missing", "there is no refresh token; sign in")
         session = await services.sign_in.refresh(cookie)
         view = SessionView(access_token=None, expires_in=EXPIRES_IN, refresh_token=None)
-        return Response(view, cookies=session_cookies(session, services.tokens), headers=_SECRET_HEADERS)
+        return Response(
+            view,
+            cookies=session_cookies(session, services.tokens, prefix_of(request.scope)),
+            headers=_SECRET_HEADERS,
+        )
 
     @post("/logout", operation_id="signOut", status_code=HTTP_204_NO_CONTENT)
     async def sign_out(
@@ -134,7 +143,7 @@ class LoginController(Controller):
         token = _session_of(request, services)
         if token is not None:
             await services.sign_in.sign_out(token)
-        return Response(None, cookies=cleared_cookies(), headers=_SECRET_HEADERS)
+        return Response(None, cookies=cleared_cookies(prefix_of(request.scope)), headers=_SECRET_HEADERS)
 
 
 def _session_of(request: Request[Any, Any, Any], services: Services) -> SessionToken | None:
@@ -162,12 +171,3 @@ def _session_of(request: Request[Any, Any, Any], services: Services) -> SessionT
 
 def _view_of(session: SessionTokens) -> SessionView:
     return SessionView(access_token=session.access, expires_in=EXPIRES_IN, refresh_token=session.refresh)
-
-
-def _base_url(request: Request[Any, Any, Any]) -> str:
-    """Return the service's own address as the browser knows it: http on this machine, https elsewhere."""
-    host = request.headers.get("host", "")
-    if not _HOST.fullmatch(host):
-        raise MalformedError("the Host header is not a valid host name")
-    name = host[: host.index("]") + 1] if host.startswith("[") else host.partition(":")[0]
-    return f"{'http' if is_loopback(name) else 'https'}://{host}"

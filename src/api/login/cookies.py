@@ -17,31 +17,34 @@ _AUTH_PATH: Final = "/auth"
 _SameSite = Literal["lax", "strict"]
 
 
-def session_cookies(session: SessionTokens, tokens: Tokens) -> list[Cookie]:
-    """Return the cookies of a session, valid until the session ends.
+def session_cookies(session: SessionTokens, tokens: Tokens, prefix: str) -> list[Cookie]:
+    """Return the cookies of a session, valid until the session ends, below the *prefix* of the service.
 
     The access cookie outlives its token, so a page gets `token_expired` instead of `token_missing` and knows
     that it can refresh.
     """
-    return _cookies(session.access, session.refresh, tokens.csrf_token(session.id), session.seconds_left)
+    return _cookies(
+        session.access, session.refresh, tokens.csrf_token(session.id), session.seconds_left, prefix
+    )
 
 
-def cleared_cookies() -> list[Cookie]:
+def cleared_cookies(prefix: str) -> list[Cookie]:
     """Return cookies that delete those of a session."""
-    return _cookies("", "", "", 0)
+    return _cookies("", "", "", 0, prefix)
 
 
-def login_cookie(browser: str) -> Cookie:
+def login_cookie(browser: str, prefix: str) -> Cookie:
     """Return the cookie that ties a sign-in to its browser. Lax: the provider redirects back to us."""
-    return _cookie(LOGIN_COOKIE, browser, int(LOGIN_LIFE.total_seconds()), path=_AUTH_PATH)
+    return _cookie(LOGIN_COOKIE, browser, int(LOGIN_LIFE.total_seconds()), path=prefix + _AUTH_PATH)
 
 
-def _cookies(access: str, refresh: str, csrf: str, seconds: int) -> list[Cookie]:
+def _cookies(access: str, refresh: str, csrf: str, seconds: int, prefix: str) -> list[Cookie]:
+    root = prefix or "/"
     return [
-        _cookie(ACCESS_COOKIE, access, seconds),
-        _cookie(REFRESH_COOKIE, refresh, seconds, path=_AUTH_PATH, samesite="strict"),
+        _cookie(ACCESS_COOKIE, access, seconds, path=root),
+        _cookie(REFRESH_COOKIE, refresh, seconds, path=prefix + _AUTH_PATH, samesite="strict"),
         # The page reads it and sends it along as a header.
-        _cookie(CSRF_COOKIE, csrf, seconds, samesite="strict", httponly=False),
+        _cookie(CSRF_COOKIE, csrf, seconds, path=root, samesite="strict", httponly=False),
     ]
 
 
@@ -50,7 +53,7 @@ def _cookie(
     value: str,
     seconds: int,
     *,
-    path: str = "/",
+    path: str,
     samesite: _SameSite = "lax",
     httponly: bool = True,
 ) -> Cookie:

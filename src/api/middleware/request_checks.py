@@ -1,4 +1,4 @@
-"""Checks of each request before its handler reads it: size of the query, media type, NUL in the address."""
+"""Checks of each request before its handler reads it: its query, its media type, NUL in the address."""
 
 from typing import Any, Final
 
@@ -6,6 +6,7 @@ from litestar import Request
 from litestar.routes import HTTPRoute
 
 from headrace.api.errors import InvalidInputError, QueryTooLargeError, UnsupportedMediaTypeError
+from headrace.api.middleware.query_names import check_query_names
 
 _MAX_QUERY_BYTES: Final = 8 * 1024
 _MAX_QUERY_PARAMETERS: Final = 100
@@ -25,15 +26,19 @@ def check_query(scope: Any) -> None:
 
 
 async def check_request(request: Request[Any, Any, Any]) -> None:
-    """Refuse bodies that are not JSON, and NUL, which PostgreSQL cannot store. `BodyRequest` checks the JSON.
+    """Refuse bodies that are not JSON, unknown parameters, and NUL, which PostgreSQL cannot store.
+
+    `BodyRequest` checks the JSON.
 
     Raises:
         InvalidInputError: the path or a parameter holds NUL.
+        UnknownParametersError: the route does not have all parameters of the query.
         BodyTooLargeError: the body is larger than the route allows.
         UnsupportedMediaTypeError: the body is not JSON.
     """
     if b"%00" in request.scope["query_string"] or "\0" in request.scope["path"]:
         raise InvalidInputError("query", "a value holds the character NUL", "nul_character")
+    check_query_names(request)
     if "is_upload" in request.route_handler.opt or request.method in ("GET", "DELETE", "HEAD"):
         return
     raw = await request.body()

@@ -8,8 +8,10 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace.api.auth.proxies import Proxies
 from headrace.api.auth.request_info import RequestInfo
+from headrace.api.middleware.head_requests import as_get, with_head
 from headrace.api.middleware.rate_limits import APPLIED_LIMITS, rate_limit_headers
 from headrace.api.middleware.request_checks import allowed_methods
+from headrace.api.path_prefix import PathPrefixes, prefix_of, relocate
 from headrace.api.request_ids import request_id_of
 
 Header = tuple[bytes, bytes]
@@ -43,15 +45,25 @@ class ResponseHeadersMiddleware:
     """
 
     def __init__(
-        self, next_app: ASGIApp, proxies: Proxies, *, is_production: bool, differs_by_origin: bool
+        self,
+        next_app: ASGIApp,
+        proxies: Proxies,
+        prefixes: PathPrefixes,
+        *,
+        is_production: bool,
+        differs_by_origin: bool,
     ) -> None:
         self._next_app = next_app
         self._proxies = proxies
+        self._prefixes = prefixes
         self._is_production = is_production
         self._differs_by_origin = differs_by_origin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = request_id_of(scope)
+        if scope["type"] == ScopeType.HTTP and scope["method"] == "HEAD":
+            scope, receive, send = as_get(scope, receive, send)
+        self._prefixes.enter(scope)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -63,22 +75,25 @@ class ResponseHeadersMiddleware:
             await self._next_app(scope, receive, send_with_headers if is_http else send)
 
     def _headers(self, scope: Any, request_id: str, headers: list[Header]) -> list[Header]:
+        if prefix_of(scope):
+            headers = relocate(scope, headers)
         by_name = dict(headers)
-        if scope["method"] == "OPTIONS" and b"allow" in by_name:
-            headers = [
-                *(header for header in headers if header[0] != b"allow"),
-                (b"allow", allowed_methods(scope)),
-            ]
+        if b"allow" in by_name:
+            allowed = allowed_methods(scope) if scope["method"] == "OPTIONS" else by_name[b"allow"]
+            headers = [header for header in headers if header[0] != b"allow"]
+            headers.append((b"allow", with_head(allowed)))
         is_page = by_name.get(b"content-type", b"").startswith(b"text/html")
         defaults = [*_ALWAYS, _PAGE_POLICY if is_page else _API_POLICY]
         if b"etag" not in by_name:
             defaults.append(_NO_STORE)
-        if self._differs_by_origin:
-            defaults.append(_VARY_ORIGIN)
         if self._is_production and self._proxies.is_https(RequestInfo(scope)):
             defaults.append(_HTTPS_ONLY)
         if applied := scope.get(APPLIED_LIMITS):
             defaults += rate_limit_headers(applied)
         headers += [header for header in defaults if header[0] not in by_name]
+        if self._differs_by_origin and not any(
+            name == b"vary" and b"origin" in value.lower() for name, value in headers
+        ):
+            headers.append(_VARY_ORIGIN)
         headers.append((b"x-request-id", request_id.encode()))
         return headers

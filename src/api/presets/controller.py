@@ -72,7 +72,7 @@ class PresetController(Controller):
         audit_note.object_id = preset.id
         return Response(PresetView.of(preset), headers={"Location": f"/api/v1/presets/{preset.id}"})
 
-    @get("/{preset_id:uuid}", operation_id="getPreset", scope=Scope.JOBS_READ)
+    @get("/{preset_id:uuid}", operation_id="getPreset", scope=Scope.JOBS_READ, tagged=True)
     async def show(
         self,
         preset_id: FromPath[UUID],

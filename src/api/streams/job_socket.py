@@ -22,6 +22,7 @@ from headrace.api.live.socket_transport import (
     refuse,
     serve_stream,
 )
+from headrace.api.middleware.query_names import explain_unknown_names
 from headrace.api.streams.snapshots import open_job_stream
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
@@ -32,7 +33,7 @@ _log = structlog.get_logger(__name__)
 _decode: Final = msgspec.json.Decoder(Ping | Cancel | Resume).decode
 
 
-@websocket("/jobs/{job_id:str}/ws", scope=Scope.JOBS_READ, job_token=True)
+@websocket("/jobs/{job_id:str}/ws", scope=Scope.JOBS_READ, job_token=True, query=("after", "batch"))
 async def stream_job(socket: WebSocket[Any, Any, Any], services: NamedDependency[Services]) -> None:
     """Send every event past `after`; close when the job is final and all was sent."""
     mark_accepted(socket)
@@ -41,6 +42,9 @@ async def stream_job(socket: WebSocket[Any, Any, Any], services: NamedDependency
         job_id = UUID(socket.path_params["job_id"])
     except ValueError:
         await refuse(socket, NOT_FOUND, "there is no such job")
+        return
+    if (fault := explain_unknown_names(socket.query_params, socket.route_handler.opt)) is not None:
+        await refuse(socket, BAD_REQUEST, fault, error="validation_failed")
         return
     cursor = _parse_cursor(socket.query_params.get("after", "0"))
     if cursor is None:

@@ -12,6 +12,7 @@ from headrace.api.dependencies import Services
 from headrace.api.live.frames import Cancel, Ping, Pong, Resume, framed
 from headrace.api.live.overview_stream import OverviewStream
 from headrace.api.live.socket_transport import BAD_REQUEST, NOT_FOUND, mark_accepted, refuse, serve_stream
+from headrace.api.middleware.query_names import explain_unknown_names
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.jobs.overview.overview import OverviewFilter
@@ -25,11 +26,14 @@ _MAX_NAME_LENGTH: Final = 64
 _decode: Final = msgspec.json.Decoder(Ping | Cancel | Resume).decode
 
 
-@websocket("/ws", scope=Scope.JOBS_READ)
+@websocket("/ws", scope=Scope.JOBS_READ, query=("state", "pipeline", "tag", "owner", "batch"))
 async def stream_jobs(socket: WebSocket[Any, Any, Any], services: NamedDependency[Services]) -> None:
     """Send the newest 500 jobs that match, then their changes, until the client leaves."""
     mark_accepted(socket)
     user: CurrentUser = socket.scope["user"]
+    if (fault := explain_unknown_names(socket.query_params, socket.route_handler.opt)) is not None:
+        await refuse(socket, BAD_REQUEST, fault, error="validation_failed")
+        return
     filters = _parse_filters(dict(socket.query_params.items()))
     if isinstance(filters, str):
         await refuse(socket, BAD_REQUEST, filters, error="validation_failed")

@@ -27,7 +27,13 @@ from headrace.domain.jobs.states import FINAL_STATES
 _log = structlog.get_logger(__name__)
 
 _TO_ONE_LINE: Final = bytes.maketrans(b"\r\n", b"  ")
-_HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+# A proxy that compressed the stream would hold each frame back until the compressor has enough. Most honour
+# `no-transform`; nginx does not, but leaves a response alone that has a content encoding.
+_HEADERS: Final = {
+    "Cache-Control": "no-store, no-transform",
+    "Content-Encoding": "identity",
+    "X-Accel-Buffering": "no",
+}
 
 
 @get(

@@ -16,6 +16,12 @@ SELECT k.id AS credential_id, k.digest, k.scopes, k.expires_at,
 FROM api_keys k JOIN users u ON u.id = k.owner_id WHERE
 """
 
+_HAS_KEY: Final = """
+SELECT EXISTS (
+    SELECT 1 FROM api_keys WHERE expires_at IS NULL OR expires_at > statement_timestamp()
+) AS has_key
+"""
+
 _USER: Final = """
 SELECT u.id, u.username, u.email, u.is_admin FROM users u WHERE u.id = $1
 """
@@ -92,6 +98,11 @@ class CredentialRepository:
     async def api_key_by_id(self, key_id: UUID) -> StoredKey | None:
         """Fetch the API key with that id; None when it was revoked."""
         return await self._stored_key(f"{_API_KEY} k.id = $1", key_id)
+
+    async def has_api_key(self) -> bool:
+        """Return whether there is an API key that has not expired."""
+        rows = await self._database.fetch(_HAS_KEY)
+        return bool(rows[0]["has_key"])
 
     async def _stored_key(self, statement: str, value: object) -> StoredKey | None:
         rows = await self._database.fetch(statement, value)

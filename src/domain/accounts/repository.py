@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from uuid_utils.compat import uuid7
 
 from headrace.domain.accounts.models import ApiKey, AuditEntry, LoginSession, User
 from headrace.domain.accounts.reach import Reach
@@ -20,6 +22,13 @@ class UserRepository:
     async def fetch(self, user_id: UUID) -> User | None:
         """Fetch one user."""
         return (await self._session.execute(select(User).where(User.id == user_id))).scalar_one_or_none()
+
+    async def ensure(self, username: str) -> User:
+        """Fetch and lock the user of that name; the first call creates it."""
+        new = {"id": uuid7(), "username": username, "created_at": DATABASE_NOW, "updated_at": DATABASE_NOW}
+        await self._session.execute(insert(User).values(**new).on_conflict_do_nothing())
+        statement = select(User).where(User.username == username).with_for_update(key_share=True)
+        return (await self._session.execute(statement)).scalar_one()
 
     async def fetch_page(self, search: str | None, limit: int, offset: int) -> tuple[Sequence[User], int]:
         """Fetch a page of users in the order of their names, and count all that match *search*."""

@@ -2,13 +2,21 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from headrace.domain.errors import HeadraceError
 from headrace.domain.pipelines.definition import StepHandle
 
-P_co = TypeVar("P_co", covariant=True)
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    # A `StepContext` without brackets has params of any type.
+    P_co = TypeVar("P_co", covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    P_co = TypeVar("P_co", covariant=True)
 
 
 class RetryableError(HeadraceError):

@@ -167,7 +167,8 @@ class Pipeline:
         self.params_schema()
         if not accepts_objects(params):
             raise PipelineDefinitionError(
-                f"pipeline {name!r}: params are a JSON object, such as a msgspec Struct, not {params!r}"
+                f"pipeline {name!r}: params are a JSON object, such as a msgspec Struct or a pydantic model,"
+                f" not {params!r}"
             )
         self.decode_params = build_decoder(params)
         """Decodes parameters from JSON into their type."""
@@ -210,7 +211,7 @@ class Pipeline:
         takes_item = len(inspect.signature(step.function).parameters) == 2
         if takes_item != (for_each is not None):
             raise PipelineDefinitionError(f"{label}: a step takes (context), with for_each (context, item)")
-        item_type, output_type = self._types_of(step, label)
+        item_type, output_type = self._types_of(step, name, label)
         before = self._after(after, label)
         self.nodes[name] = Node(
             name=name,
@@ -297,10 +298,10 @@ class Pipeline:
         try:
             return schema_of(shape)
         except (TypeError, NameError) as error:
-            reason = str(error).splitlines()[0]
+            reason = " ".join(str(error).split())
             raise PipelineDefinitionError(f"pipeline {self.name!r}, {label}: {reason}") from error
 
-    def _types_of(self, step: Step[..., Any], label: str) -> tuple[Any, Any]:
+    def _types_of(self, step: Step[..., Any], name: str, label: str) -> tuple[Any, Any]:
         try:
             hints = typing.get_type_hints(step.function, include_extras=True)
         except NameError as error:
@@ -309,5 +310,5 @@ class Pipeline:
         item_type = hints.get(parameters[1], Any) if len(parameters) == 2 else Any
         output_type = hints.get("return", Any)
         for shape in (item_type, output_type):
-            self._schema_of(shape, label)
+            self._schema_of(shape, f"step {name!r}")
         return item_type, output_type

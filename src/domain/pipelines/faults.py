@@ -8,6 +8,7 @@ import msgspec
 from headrace.domain.pipelines.value_schemas import OFFSET_PATTERN
 
 _MAX_SHOWN: Final = 100
+_UNIONS: Final = frozenset({"anyOf", "oneOf"})
 
 _FORMATS: Final = {
     "base64": "base64 with its padding, such as aGVhZHJhY2U=",
@@ -32,8 +33,8 @@ def shown(value: Any) -> str:
 def explain(error: Any) -> Iterator[tuple[list[str | int], str]]:
     """Yield the path and a sentence for each fault of a validation error of jsonschema_rs."""
     keyword = error.kind.name
-    if keyword == "anyOf":
-        yield from _explain_any_of(error)
+    if keyword in _UNIONS and hasattr(error.kind, "context"):
+        yield from _explain_union(error)
     elif keyword == "propertyNames":
         for _, sentence in explain(error.kind.error):
             yield error.instance_path, f"key {sentence}"
@@ -45,7 +46,7 @@ def explain(error: Any) -> Iterator[tuple[list[str | int], str]]:
         yield error.instance_path, error.message
 
 
-def _explain_any_of(error: Any) -> Iterator[tuple[list[str | int], str]]:
+def _explain_union(error: Any) -> Iterator[tuple[list[str | int], str]]:
     """Explain the option that was meant, as far as its type tells; else say what is possible."""
     path: list[str | int] = error.instance_path
     options: list[list[Any]] = [option for option in error.kind.context if not _is_other_type(option, path)]
@@ -69,9 +70,9 @@ def _is_other_type(option: Sequence[Any], path: list[str | int]) -> bool:
     for error in option:
         if error.instance_path != path:
             continue
-        if error.kind.name in ("type", "enum"):
+        if error.kind.name in ("type", "enum", "const"):
             return True
-        if error.kind.name == "anyOf" and all(_is_other_type(inner, path) for inner in error.kind.context):
+        if error.kind.name in _UNIONS and all(_is_other_type(inner, path) for inner in error.kind.context):
             return True
     return False
 
@@ -83,7 +84,11 @@ def _tag_error(options: Sequence[Sequence[Any]], path: list[str | int]) -> Any:
 
 
 def _is_tag(error: Any) -> bool:
-    return error.kind.name == "enum" and len(error.kind.options) == 1
+    return error.kind.name == "const" or (error.kind.name == "enum" and len(error.kind.options) == 1)
+
+
+def _tag_of(error: Any) -> Any:
+    return error.kind.expected_value if error.kind.name == "const" else error.kind.options[0]
 
 
 def _has_other_tag(option: Sequence[Any], path: list[str | int]) -> bool:
@@ -91,9 +96,7 @@ def _has_other_tag(option: Sequence[Any], path: list[str | int]) -> bool:
 
 
 def _own_tag(option: Sequence[Any], path: list[str | int]) -> Any:
-    return next(
-        (error.kind.options[0] for error in option if _is_tag(error) and error.instance_path == path), None
-    )
+    return next((_tag_of(error) for error in option if _is_tag(error) and error.instance_path == path), None)
 
 
 def _possibilities(error: Any) -> Iterator[str]:
@@ -101,7 +104,9 @@ def _possibilities(error: Any) -> Iterator[str]:
         for inner in option:
             if inner.kind.name == "type":
                 yield from (f"of type {shown(name)}" for name in inner.kind.types)
+            elif inner.kind.name == "const":
+                yield shown(inner.kind.expected_value)
             elif inner.kind.name == "enum":
                 yield f"one of {', '.join(shown(value) for value in inner.kind.options)}"
-            elif inner.kind.name == "anyOf":
+            elif inner.kind.name in _UNIONS:
                 yield from _possibilities(inner)

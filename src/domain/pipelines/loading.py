@@ -4,21 +4,21 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-import traceback
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from headrace.domain.errors import HeadraceError
+from headrace.domain.pipelines.bundled import BUNDLED, missing_libraries
 from headrace.domain.pipelines.definition import Pipeline
+from headrace.domain.pipelines.tracebacks import author_files, format_author_traceback, summarize
 
 _UNIQUE_PREFIX: Final = "headrace_user_"
 _MAX_NAMES: Final = 3
-
-BUNDLED: Final = ("headrace.pipelines.samples", "headrace.pipelines.shootout")
 
 RENAME_ADVICE: Final = "the name is taken, so processes that it starts and pickles cannot find it: rename it"
 
@@ -33,28 +33,40 @@ class SourceNotFoundError(HeadraceError):
 
 
 class Failure(Struct, frozen=True):
-    """A module that could not be loaded, and the traceback."""
+    """A module that could not be loaded.
+
+    *summary* is one line: the author's file and line, and the error. *traceback* begins with the author's
+    code; *files* are those in it.
+    """
 
     source: str
-    traceback: str
+    summary: str
+    traceback: str = ""
+    files: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, source: str, error: BaseException) -> "Failure":
+        return cls(source, summarize(error), format_author_traceback(error), tuple(author_files(error)))
 
 
 class Loaded(Struct, frozen=True):
     """All pipelines with their sources, and the modules that could not be loaded.
 
-    *unnamed*: files whose names are taken, so that no other process can import them.
+    *unnamed*: files whose names are taken, so that no other process can import them. *empty*: a sentence for
+    each source that defines no pipeline.
     """
 
     pipelines: dict[tuple[str, int], Pipeline]
     sources: dict[tuple[str, int], str]
     failures: list[Failure]
     unnamed: list[str] = []
+    empty: list[str] = []
 
     def without(self, keys: Collection[tuple[str, int]]) -> "Loaded":
         """Return the same without the pipelines with these keys."""
         kept = {key: pipeline for key, pipeline in self.pipelines.items() if key not in keys}
         sources = {key: self.sources[key] for key in kept}
-        return Loaded(kept, sources, self.failures, self.unnamed)
+        return msgspec.structs.replace(self, pipelines=kept, sources=sources)
 
     def process_sources(self) -> list[str]:
         """Return the sources that define steps which run in processes, each once."""
@@ -66,37 +78,65 @@ class Loaded(Struct, frozen=True):
         return list(sources)
 
 
-def load_all(sources: Iterable[str]) -> Loaded:
-    """Load the bundled modules and *sources* (module names, files or folders).
+def load_all(sources: Iterable[str], bundled: Collection[str] = tuple(BUNDLED)) -> Loaded:
+    """Load the pipelines that *bundled* names, and *sources* (module names, files or folders).
+
+    Bundled pipelines whose libraries are not installed are left out.
 
     Raises:
         SourceNotFoundError: a source does not exist. A module that fails to import becomes a `Failure`.
     """
     loaded = Loaded({}, {}, [])
-    user_modules = [module for source in sources for module in expand(source)]
-    # A folder may hold modules that only help others; a module that is named must define a pipeline.
-    named_modules = [source for source in user_modules if not Path(source).is_absolute()]
-    for source in (*BUNDLED, *user_modules):
-        try:
-            module = load(source)
-        except BaseException:  # noqa: BLE001  (a user's module may raise anything)
-            loaded.failures.append(Failure(source, traceback.format_exc()))
-            continue
-        if module.__name__.startswith(_UNIQUE_PREFIX):
-            loaded.unnamed.append(source)
-        pipelines = list(pipelines_in(module))
-        if source in named_modules and not pipelines:
-            message = f"the module {source!r} ({module.__file__}) defines no pipeline at its top level"
-            loaded.failures.append(Failure(source, message))
-        for pipeline in pipelines:
-            key = (pipeline.name, pipeline.version)
-            if key in loaded.pipelines and loaded.pipelines[key] is not pipeline:
-                message = f"pipeline {key[0]!r} version {key[1]} is defined in {loaded.sources[key]} already"
-                loaded.failures.append(Failure(source, message))
-                continue
-            loaded.pipelines[key] = pipeline
-            loaded.sources.setdefault(key, source)
+    user_modules = {source: list(expand(source)) for source in sources}
+    usable = {name: BUNDLED[name] for name in bundled if not missing_libraries(name)}
+    for module in dict.fromkeys(usable.values()):
+        _load_into(loaded, module)
+    loaded = loaded.without({key for key in loaded.pipelines if key[0] not in usable})
+    for source, modules in user_modules.items():
+        # A folder may hold modules that only help others, so that one pipeline is enough.
+        counts = [_load_into(loaded, module) for module in modules]
+        if not any(counts) and not any(failure.source in modules for failure in loaded.failures):
+            loaded.empty.append(_explain_empty(source))
     return loaded
+
+
+def _load_into(loaded: Loaded, source: str) -> int:
+    """Load a module that `expand` yielded; return the number of pipelines at its top level."""
+    try:
+        module = load(source)
+    except BaseException as error:  # noqa: BLE001  (a user's module may raise anything)
+        loaded.failures.append(Failure.of(source, error))
+        return 0
+    if module.__name__.startswith(_UNIQUE_PREFIX):
+        loaded.unnamed.append(source)
+    pipelines = list(pipelines_in(module))
+    for pipeline in pipelines:
+        key = (pipeline.name, pipeline.version)
+        if key in loaded.pipelines and loaded.pipelines[key] is not pipeline:
+            message = f"pipeline {key[0]!r} version {key[1]} is defined in {loaded.sources[key]} already"
+            loaded.failures.append(Failure(source, f"{module.__file__}: {message}"))
+            continue
+        loaded.pipelines[key] = pipeline
+        loaded.sources.setdefault(key, source)
+    return len(pipelines)
+
+
+def _explain_empty(source: str) -> str:
+    """Say that *source* defines no pipeline, and what was looked at."""
+    path = Path(source).expanduser()
+    if path.is_dir() and not (path / "__init__.py").exists():
+        what = "the folder has no .py file with a pipeline at its top level; files that begin with _ or ."
+        return f"{source!r} yields no pipeline: {what}, and folders in it, are not loaded"
+    if path.is_dir():
+        file, name = path / "__init__.py", path.name
+    elif path.is_file():
+        file, name = path, path.stem
+    else:
+        file, name = Path(getattr(sys.modules[source], "__file__", None) or source), source
+    text = f"{source!r} yields no pipeline: {file} defines none at its top level"
+    if file.name != "__init__.py":
+        return text
+    return f"{text}, and the other modules of a package are not loaded; name one, such as {name}.pipelines"
 
 
 def expand(source: str) -> Iterator[str]:

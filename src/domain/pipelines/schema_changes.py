@@ -1,7 +1,7 @@
 """Compares two JSON Schemas: does the new one still accept and decode every value of the old one? Pure.
 
-The schemas are those that msgspec makes of types. A keyword that is not known here must stay as it is: a
-change that cannot be judged counts as a breaking one.
+The schemas are those that msgspec and pydantic make of types. A keyword that is not known here must stay as
+it is: a change that cannot be judged counts as a breaking one.
 """
 
 from collections.abc import Iterator
@@ -38,6 +38,8 @@ _COMPARED: Final = frozenset(
     | {*_KIND_KEYS, *LIMITS}
 )
 _NUMBERS: Final = frozenset({"integer", "number"})
+# pydantic says `oneOf` for a union with a tag, and `const` for a literal with one value.
+_UNIONS: Final = ("anyOf", "oneOf")
 
 
 def narrowings(old: Schema, new: Schema, path: str) -> list[str]:
@@ -145,12 +147,13 @@ class _Comparison:
 def _alternatives(schema: Any, definitions: Schema) -> list[Schema]:
     """Return the alternatives of *schema*, each without references."""
     resolved = _resolved(schema, definitions)
-    if "anyOf" not in resolved:
+    union = next((key for key in _UNIONS if key in resolved), None)
+    if union is None:
         return [resolved]
-    common = {key: value for key, value in resolved.items() if key != "anyOf" and key not in _ANNOTATIONS}
+    common = {key: value for key, value in resolved.items() if key != union and key not in _ANNOTATIONS}
     return [
         {**alternative, **common}
-        for option in resolved["anyOf"]
+        for option in resolved[union]
         for alternative in _alternatives(option, definitions)
     ]
 
@@ -165,14 +168,23 @@ def _resolved(schema: Any, definitions: Schema) -> Schema:
         resolved = {**target, **{key: value for key, value in resolved.items() if key != "$ref"}}
         if "enum" in resolved:
             resolved[IS_NAMED] = True
+    if _is_literal(resolved):
+        return {"enum": [resolved["const"]]}
     return resolved
+
+
+def _is_literal(schema: Schema) -> bool:
+    """Return whether a schema is that of a literal with one value, as pydantic describes it."""
+    return isinstance(schema.get("const"), str) and schema.keys() <= {"const", "type", *_ANNOTATIONS}
 
 
 def _kind(schema: Schema) -> tuple[str | None, Any]:
     """Return what a decoder tells the alternatives of a union by: the JSON type, and the tag of a struct."""
     if "enum" in schema:
         return ("enum", None)
-    tags = [field["enum"] for field in schema.get("properties", {}).values() if list(field) == ["enum"]]
+    fields = schema.get("properties", {}).values()
+    tags = [field["enum"] for field in fields if list(field) == ["enum"]]
+    tags += [[field["const"]] for field in fields if _is_literal(field)]
     return (schema.get("type"), tags[0] if tags else None)
 
 

@@ -1,5 +1,7 @@
 """JSON Schemas of types: those of msgspec, with the formats and keys that msgspec leaves out. Pure.
 
+The schemas of pydantic's types are pydantic's own.
+
 A refined schema is still JSON Schema 2020-12. Rules that the standard cannot express are extra keywords,
 which other validators ignore.
 """
@@ -9,7 +11,6 @@ from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any, Final
 
-import msgspec
 from msgspec import inspect
 
 from headrace.domain.pipelines.value_schemas import (
@@ -20,6 +21,7 @@ from headrace.domain.pipelines.value_schemas import (
     key_schema,
     scalar_keywords,
 )
+from headrace.domain.type_descriptions import WholeType, json_schema, type_info
 
 _RECORDS: Final = (
     inspect.StructType,
@@ -30,7 +32,7 @@ _RECORDS: Final = (
 
 
 def type_schema(shape: Any) -> dict[str, Any]:
-    """Return the JSON Schema of what msgspec decodes into the type *shape*.
+    """Return the JSON Schema of what a worker decodes into the type *shape*.
 
     Raises:
         TypeError, NameError: the type has no JSON Schema.
@@ -49,14 +51,14 @@ def without_meta(shape: Any) -> Any:
 
 
 def _refined_schema(shape: Any, *, with_shapes: bool) -> dict[str, Any]:
-    schema = msgspec.json.schema(shape)
-    _Refiner(schema.get("$defs", {}), with_shapes=with_shapes).refine(inspect.type_info(shape), schema)
+    schema = json_schema(shape)
+    _Refiner(schema.get("$defs", {}), with_shapes=with_shapes).refine(type_info(shape), schema)
     return schema
 
 
 def accepts_objects(params: Any) -> bool:
     """Return whether msgspec decodes some JSON object into the type *params*."""
-    return _accepts_objects(inspect.type_info(params))
+    return _accepts_objects(type_info(params))
 
 
 def _accepts_objects(kind: inspect.Type) -> bool:
@@ -65,6 +67,9 @@ def _accepts_objects(kind: inspect.Type) -> bool:
         return any(_accepts_objects(member) for member in kind.types)
     if isinstance(kind, inspect.StructType):
         return not kind.array_like
+    if isinstance(kind, WholeType):
+        schema = json_schema(kind.cls)
+        return _describes_objects(schema, schema.get("$defs", {}))
     return isinstance(
         kind,
         inspect.AnyType
@@ -74,6 +79,15 @@ def _accepts_objects(kind: inspect.Type) -> bool:
         | inspect.TypedDictType
         | inspect.DataclassType,
     )
+
+
+def _describes_objects(schema: dict[str, Any], definitions: dict[str, Any]) -> bool:
+    if "$ref" in schema:
+        return _describes_objects(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    options = schema.get("anyOf", schema.get("oneOf"))
+    if options is not None:
+        return any(_describes_objects(option, definitions) for option in options)
+    return bool(schema.get("type", "object") == "object")
 
 
 class _Refiner:

@@ -11,6 +11,7 @@ from headrace.domain.pipelines.definition import Pipeline, SchemaOf
 from headrace.domain.pipelines.schema_changes import differences, narrowings
 from headrace.domain.pipelines.schemas import schema_without_shapes, type_schema, without_meta
 from headrace.domain.pipelines.stored_json import as_stored
+from headrace.domain.type_descriptions import json_schema
 
 _FIXED = ("after", "for_each", "result")
 # Marks definitions whose schemas have more details than those of earlier releases, which describe a
@@ -70,11 +71,11 @@ class StoredDefinition(Struct, frozen=True, kw_only=True):
 
 def earlier_definitions(pipeline: Pipeline) -> Iterator[StoredDefinition]:
     """Yield the definition as earlier releases have registered it, with less details in its schemas."""
-    for params_schema in (msgspec.json.schema, schema_without_shapes):
+    for params_schema in (json_schema, schema_without_shapes):
         yield StoredDefinition.of(
             pipeline,
             params_schema=params_schema,
-            output_schema=lambda shape: msgspec.json.schema(without_meta(shape)),
+            output_schema=lambda shape: json_schema(without_meta(shape)),
             mark={},
         )
     yield StoredDefinition.of(

@@ -1,3 +1,6 @@
+// The service may be published below a path, where this script is at PATH/graphql/explore/page/start.js.
+const ENDPOINT = new URL("../../../graphql", document.currentScript.src);
+
 const EXAMPLE = `{
   jobs(filters: {state: succeeded}, limit: 10) {
     id
@@ -16,7 +19,7 @@ function csrfToken() {
 }
 
 async function ask({ query, variables, operationName }, { headers } = {}) {
-  const answer = await fetch("/graphql", {
+  const answer = await fetch(ENDPOINT, {
     method: "POST",
     headers: { "Content-Type": "application/json", ...csrfToken(), ...headers },
     body: JSON.stringify({ query, variables, operationName }),

@@ -10,11 +10,13 @@ from headrace.adapters.tasks import retrieve_exception
 from headrace.domain.json_limits import MAX_LOOP_CHARS
 from headrace.domain.pipelines.definition import Node, Pipeline
 from headrace.workers.attempt.contexts import LoopContext, StepIdentity, ThreadContext
+from headrace.workers.attempt.job_log_sender import JobLogSender
 from headrace.workers.attempt.step_host import StepHost
 from headrace.workers.attempt.waiting import StopSignal, wait_first, wait_for_end
 from headrace.workers.attribution import attributed, create_unmarked_task, marked
 from headrace.workers.containment import call_in_thread, contained
 from headrace.workers.outputs import encode_output
+from headrace.workers.step_output import CURRENT_LOG, StepLog
 from headrace.workers.value_sizes import is_small
 from headrace.workers.values import OutputError
 
@@ -73,9 +75,10 @@ class StepExecutor(Protocol):
 class LoopExecutor:
     """Runs a coroutine step as a task."""
 
-    def __init__(self, node: Node, context: LoopContext, item: str | None, limit: int) -> None:
+    def __init__(self, node: Node, context: LoopContext, item: str | None, limit: int, log: StepLog) -> None:
         """*item*: the item of a `for_each` step, as JSON. *limit*: bytes of its output as JSON."""
         self._node = node
+        self._log = log
         self._context = context
         self._item = item
         self._limit = limit
@@ -91,7 +94,8 @@ class LoopExecutor:
         """Call the step and encode its output; large JSON is read and written in a thread."""
         node = self._node
         RUNNING_STEP.set((self._context.key, self._context.attempt))
-        with contained:
+        CURRENT_LOG.set(self._log)
+        with contained, self._log:
             if self._item is None:
                 returned = await node.step.function(self._context)
             elif len(self._item) <= MAX_LOOP_CHARS:
@@ -155,9 +159,16 @@ class ThreadExecutor:
     """Runs a blocking step in a thread of its own. A thread cannot be killed, only closed and abandoned."""
 
     def __init__(
-        self, node: Node, context: ThreadContext, inner: LoopContext, item: str | None, limit: int
+        self,
+        node: Node,
+        context: ThreadContext,
+        inner: LoopContext,
+        item: str | None,
+        limit: int,
+        log: StepLog,
     ) -> None:
         self._node = node
+        self._log = log
         self._context = context
         self._inner = inner
         self._item = item
@@ -171,9 +182,11 @@ class ThreadExecutor:
     def _call(self) -> str:
         """Call the step and encode its output, which may be large, in its thread."""
         RUNNING_STEP.set((self._inner.key, self._inner.attempt))
-        items = () if self._item is None else (self._node.decode_item(self._item),)
-        returned = self._node.step.function(self._context, *items)
-        return encode_output(self._node, self._inner.key, returned, self._limit)
+        CURRENT_LOG.set(self._log)
+        with self._log:
+            items = () if self._item is None else (self._node.decode_item(self._item),)
+            returned = self._node.step.function(self._context, *items)
+            return encode_output(self._node, self._inner.key, returned, self._limit)
 
     def request_stop(self) -> None:
         self._inner.stopping = True
@@ -203,12 +216,16 @@ def build_executor(
     host: StepHost,
     item: str | None,
     limit: int,
+    *,
+    step_log_level: str = "info",
 ) -> StepExecutor:
     """Build the executor of a step that runs in this process, in the loop or in a thread."""
     context = LoopContext(identity, pipeline, host)
+    loop = asyncio.get_running_loop()
+    log = StepLog(JobLogSender(host, identity.key, loop), step_log_level)
     if node.step.runs_in == "loop":
-        return LoopExecutor(node, context, item, limit)
-    return ThreadExecutor(node, ThreadContext(context, asyncio.get_running_loop()), context, item, limit)
+        return LoopExecutor(node, context, item, limit, log)
+    return ThreadExecutor(node, ThreadContext(context, loop), context, item, limit, log)
 
 
 async def run_step(

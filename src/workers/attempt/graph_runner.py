@@ -28,7 +28,7 @@ from headrace.workers.attempt.waiting import wait_first
 from headrace.workers.child.fork import ForkServerEndedError
 from headrace.workers.containment import contained
 from headrace.workers.outputs import OutputSizes
-from headrace.workers.values import OutputError, error_text, job_error, release_values
+from headrace.workers.values import OutputError, job_error, named_error, release_values
 
 _log = structlog.get_logger(__name__)
 
@@ -156,7 +156,7 @@ class GraphRunner:
                     self.fail(job_error(error.code, str(error), name))
                 else:
                     with runner.entry.running():
-                        message = f"{type(error).__name__}: {error_text(error)}"
+                        message = named_error(error)
                     self.fail(job_error("items_failed", message, name))
                 release_values(error)
                 return
@@ -294,4 +294,4 @@ class GraphRunner:
             run.state = StepState.FAILED
             self.fail(decision.error)
         else:
-            self._plan.retry_at(run, time.monotonic() + decision.delay.total_seconds())
+            self._plan.retry_at(run, time.monotonic() + runner.pause_seconds(decision.delay))

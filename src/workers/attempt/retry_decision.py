@@ -1,7 +1,7 @@
 """Decides whether a failed try is retried, and after which delay, or fails the job."""
 
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import structlog
@@ -13,12 +13,25 @@ from headrace.domain.events.types import JobError
 from headrace.domain.jobs.attempts import backoff
 from headrace.domain.pipelines.context import PermanentError, RetryableError
 from headrace.domain.pipelines.definition import Node
+from headrace.domain.pipelines.tracebacks import author_traceback
 from headrace.workers.attempt.executors import StepStoppedError
 from headrace.workers.attempt.process_executor import ChildDiedError, ChildError
-from headrace.workers.values import OutputError, error_text, job_error
+from headrace.workers.child.fork import ForkServerEndedError
+from headrace.workers.values import OutputError, error_text, job_error, named_error
 
 _log = structlog.get_logger(__name__)
 
+# Their message says what happened, so their log line has no traceback.
+_EXPLAINED: Final = (
+    PermanentError,
+    RetryableError,
+    OutputError,
+    StepStoppedError,
+    ChildDiedError,
+    ForkServerEndedError,
+    StoreError,
+    *TRANSIENT,
+)
 _MAX_DELAY_SECONDS: Final = 3_653 * 86_400.0
 
 
@@ -67,9 +80,9 @@ def describe(error: BaseException, key: str, node: Node) -> JobError:
     """Return the error as the job shows it: a stable code and a sentence, never a traceback."""
     match error:
         case PermanentError() | OutputError():
-            code, message = error.code, error_text(error)
+            code, message = error.code, error_text(error) or type(error).__name__
         case RetryableError():
-            code, message = "step_failed", error_text(error)
+            code, message = "step_failed", error_text(error) or type(error).__name__
         case StepStoppedError():
             code = "step_timeout"
             message = f"the step took longer than {node.step.timeout.total_seconds():g} s"
@@ -80,18 +93,28 @@ def describe(error: BaseException, key: str, node: Node) -> JobError:
         case ChildError():
             code, message = "step_failed", str(error)
         case _:
-            code, message = "step_failed", f"{type(error).__name__}: {error_text(error)}"
+            code, message = "step_failed", named_error(error)
     return job_error(code, message, key)
 
 
 def log_failure(job_id: UUID, key: str, failures: int, decision: RetryDecision, error: Exception) -> None:
-    """Log a failed try of a step run; an error that a message explains has no traceback."""
+    """Log a failed try of a step run. Only an error that nobody expected has its traceback below the line."""
+    delay = decision.delay
     _log.warning(
         "step_failed",
         job_id=str(job_id),
         step=key,
         failures=failures,
+        error_code=decision.error.code,
         error=decision.error.message,
-        child_traceback=error.traceback if isinstance(error, ChildError) else None,
-        exc_info=None if isinstance(error, ChildError | StepStoppedError | OutputError) else error,
+        **({} if delay is None else {"retry_in_seconds": round(delay.total_seconds(), 3)}),
+        **_traceback(error),
     )
+
+
+def _traceback(error: Exception) -> dict[str, Any]:
+    if isinstance(error, ChildError):
+        return {"exception": error.traceback}
+    if isinstance(error, _EXPLAINED):
+        return {}
+    return {"exc_info": (type(error), error, author_traceback(error))}

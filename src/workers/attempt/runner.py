@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -10,7 +11,7 @@ import structlog
 from headrace.adapters.logs import RUNNING_JOB
 from headrace.domain.database import TRANSIENT
 from headrace.domain.events.encoding import encode_event
-from headrace.domain.events.types import JobError, LogWritten
+from headrace.domain.events.types import JobError, LogWritten, Progress
 from headrace.domain.jobs.attempts.claims import Claim
 from headrace.domain.jobs.errors import ChangeRefusedError, LeaseLostError
 from headrace.domain.jobs.progress import JobProgress
@@ -34,10 +35,16 @@ _log = structlog.get_logger(__name__)
 _MIN_EXTENSION_SECONDS: Final = 0.05
 
 
+OnReport = Callable[[str, Progress], None]
+
+
 class Attempt:
     """One claimed job that runs to its end, or until this attempt is stopped or put off."""
 
-    def __init__(self, claim: Claim, resources: WorkerResources) -> None:
+    def __init__(
+        self, claim: Claim, resources: WorkerResources, *, on_report: OnReport | None = None
+    ) -> None:
+        """*on_report* is called with the key and the progress of each report, also of those not sent."""
         self.claim = claim
         self._resources = resources
         self._pipeline = resources.pipelines[(claim.pipeline, claim.version)]
@@ -51,6 +58,8 @@ class Attempt:
         self._changes = ChangeBuilder(claim)
         self._status = AttemptStatus(claim.head)
         self._timer: asyncio.TimerHandle | None = None
+        # The state of the job after this attempt, and the code of its error.
+        self._outcome: tuple[str, str | None] = ("lost", None)
         self.sender = ProgressSender(claim, self.progress, resources.publisher, self._status)
         self._host = StepHost(
             claim,
@@ -59,7 +68,7 @@ class Attempt:
             database=resources.database,
             blobs=resources.blobs,
             file_limits=resources.file_limits,
-            on_progress=self.sender.report,
+            on_progress=self.sender.report if on_report is None else _both(self.sender.report, on_report),
             status=self._status,
         )
         self._graph = GraphRunner(
@@ -82,6 +91,8 @@ class Attempt:
     async def run(self) -> None:
         """Run the attempt, in a task of its own; only abandoned threads may still run when this returns."""
         RUNNING_JOB.set((self.claim.job_id, self.claim.request_id))
+        job_log = self._resources.job_log
+        is_logged = job_log.on_start(self.claim)
         if self.claim.seconds_left is not None:
             self._limit_time(max(0.0, self.claim.seconds_left), extended_by=0.0)
         try:
@@ -105,6 +116,7 @@ class Attempt:
             self._slots.release_unused()
             self.sender.close()
             self._resources.commit.end_attempt(self.claim.job_id, self.claim.fence)
+            job_log.on_end(self.claim, *self._outcome, is_logged=is_logged)
 
     def _limit_time(self, seconds: float, *, extended_by: float) -> None:
         """Stop the attempt in *seconds*, and later by the time that it has only waited: see `StepWaits`.
@@ -191,4 +203,19 @@ class Attempt:
                 change.steps[run.key] = self._changes.row(run, state)
         change.progress = self.progress.fraction
         change.events.append(encode_event(event))
-        await self._host.finish(change)
+        new_state = await self._host.finish(change) or change.move.target.value
+        # A cancel that was requested meanwhile overrules a failure.
+        error = change.move.error if new_state == change.move.target.value else None
+        self._outcome = (new_state, None if error is None else error.code)
+
+
+def _both(
+    send: Callable[[str, str, Progress], None], on_report: OnReport
+) -> Callable[[str, str, Progress], None]:
+    """Return a function that passes a report to both, and does not refer to the attempt: see its status."""
+
+    def report(name: str, key: str, progress: Progress) -> None:
+        send(name, key, progress)
+        on_report(key, progress)
+
+    return report

@@ -46,6 +46,8 @@ _log = structlog.get_logger(__name__)
 _MAX_PROGRESS_TEXT_BYTES: Final = 500
 # A step that logs faster than PostgreSQL writes waits from this number of lines on.
 _MAX_UNWRITTEN_LOGS: Final = 200
+# A coroutine step cannot wait in `print`, so lines are dropped from this number on.
+_MAX_PRINTED_LOGS: Final = 1_000
 # Much less than the age from which bytes without a row are removed.
 _MAX_WRITE_SECONDS: Final = 60.0
 # A write that takes longer waits for PostgreSQL, and is no time of the step.
@@ -105,15 +107,17 @@ class StepHost:
             raise LeaseLostError(change.job_id)
         return result
 
-    async def finish(self, change: Change) -> None:
+    async def finish(self, change: Change) -> str:
         """Write the change that ends the attempt; later writes are refused.
+
+        Return the job's new state; empty if an earlier try of this call has written it.
 
         Raises:
             LeaseLostError: see `write`.
         """
         # Close first, so that no write can be queued after this one.
         self._is_closed = True
-        await self.write(change)
+        return (await self.write(change)).state
 
     def _refuse_late(self, change: Change) -> None:
         """Refuse the writes of abandoned threads after the end of the attempt."""
@@ -135,9 +139,32 @@ class StepHost:
 
         After 10,000 of them, messages are only counted.
         """
+        written = self._write_log(key, message, level, fields)
+        if written is not None and self._unwritten_logs >= _MAX_UNWRITTEN_LOGS:
+            with self._waiting_for_database(key):
+                await asyncio.wait({written})
+
+    def log_at_once(
+        self, key: str, message: str, level: str, fields: Mapping[str, Any]
+    ) -> "asyncio.Future[WriteResult] | None":
+        """Append a log event as `log` does, without waiting; return the future of its write.
+
+        It is only counted while 1,000 others are not written yet, and has no effect after the attempt.
+        """
+        if self._unwritten_logs >= _MAX_PRINTED_LOGS:
+            self.dropped_logs += 1
+            return None
+        try:
+            return self._write_log(key, message, level, fields)
+        except LeaseLostError:
+            return None
+
+    def _write_log(
+        self, key: str, message: str, level: str, fields: Mapping[str, Any]
+    ) -> "asyncio.Future[WriteResult] | None":
         if self._logged >= MAX_LOG_EVENTS:
             self.dropped_logs += 1
-            return
+            return None
         self._logged += 1
         level = str(level)
         change = self._changes.empty()
@@ -155,9 +182,7 @@ class StepHost:
         written = self._commit.submit(change)
         self._unwritten_logs += 1
         written.add_done_callback(self._on_log_written)
-        if self._unwritten_logs >= _MAX_UNWRITTEN_LOGS:
-            with self._waiting_for_database(key):
-                await asyncio.wait({written})
+        return written
 
     def _waiting_for_database(self, key: str) -> contextlib.AbstractContextManager[None]:
         error = DatabaseBusyError("a write is not stored yet")

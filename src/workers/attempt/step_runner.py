@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -157,6 +158,10 @@ class StepRunner:
             else:
                 abandoned.add_done_callback(lambda _: crash_record.leave(entry))
 
+    def pause_seconds(self, delay: timedelta) -> float:
+        """Return how long a step waits for another try that is due after *delay*."""
+        return 0.0 if self._resources.retries_at_once else delay.total_seconds()
+
     def release_unused_slot(self) -> None:
         """Give up the process slot that the attempt keeps, because its next step needs none."""
         self._process_slots.release_unused()
@@ -192,6 +197,7 @@ class StepRunner:
             import_path=import_path(),
             key=run.key,
             log_level=self._resources.log_level,
+            step_log_level=self._resources.step_log_level,
             logs_json=self._resources.logs_json,
             secrets=self._resources.secrets,
             request_id=claim.request_id,
@@ -216,5 +222,11 @@ class StepRunner:
             scratch=scratch,
         )
         return build_executor(
-            node, self._pipeline, identity, self._host, run.item, self._resources.max_output_bytes
+            node,
+            self._pipeline,
+            identity,
+            self._host,
+            run.item,
+            self._resources.max_output_bytes,
+            step_log_level=self._resources.step_log_level,
         )

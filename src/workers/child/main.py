@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import threading
-import traceback
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -15,21 +15,24 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from headrace.adapters.logs import RUNNING_JOB, RUNNING_STEP, configure_logging
+from headrace.adapters.logs import configure_logging, name_process
 from headrace.domain.pipelines.context import JobCancelledError, PermanentError, RetryableError
 from headrace.domain.pipelines.definition import Pipeline, StepHandle
 from headrace.domain.pipelines.loading import load_with_path, pipelines_in
+from headrace.domain.pipelines.tracebacks import format_author_traceback
 from headrace.workers.child import protocol
 from headrace.workers.child.keeper import run_kept
 from headrace.workers.child.oom import prefer_oom_kill
 from headrace.workers.child.pieces import Pieces, cut
 from headrace.workers.log_fields import plain_fields
 from headrace.workers.outputs import encode_output
+from headrace.workers.step_output import StepLog, captured_output
 from headrace.workers.values import (
     OutputError,
     bytes_or_path,
     error_text,
     finite_number,
+    named_error,
     plain_text,
 )
 
@@ -57,9 +60,7 @@ class ChildContext:
         self._link.send(protocol.ReportProgress(finite_number(done), finite_number(total), text))
 
     def log(self, message: str, level: str = "info", **fields: Any) -> None:
-        text = str(message)[:_MAX_LOG_CHARACTERS].encode("utf-8", "replace").decode()
-        encoded_fields = msgspec.json.encode(plain_fields(fields)).decode()
-        self._link.send(protocol.WriteLog(text, str(level), encoded_fields))
+        self._link.send(_log_message(message, level, fields))
 
     def save_file(self, name: str, data_or_path: bytes | Path | str, media_type: str) -> UUID:
         source = bytes_or_path(data_or_path)
@@ -90,7 +91,8 @@ class Link:
         self._connection = connection
         self._keeper = os.getppid()
         self._replies: queue.Queue[protocol.Reply] = queue.Queue()
-        self._send_lock = threading.Lock()
+        # Code that the interpreter calls at any moment, such as `__del__`, may print during a send.
+        self._send_lock = threading.RLock()
         self._request_lock = threading.Lock()
         self.stopping = threading.Event()
 
@@ -119,6 +121,11 @@ class Link:
             for part in cut(message):
                 self._connection.sendall(protocol.encode(part))
 
+    def send_log(self, message: str, level: str, fields: Mapping[str, Any]) -> None:
+        """Send a printed or logged line; without the worker it is lost."""
+        with contextlib.suppress(OSError):
+            self.send(_log_message(message, level, fields))
+
     def request(self, message: protocol.Request) -> Any:
         """Send a request and return the value of its reply.
 
@@ -137,6 +144,11 @@ class Link:
         if reply.errno is None:
             raise PermanentError(reply.problem, code=reply.code)
         raise OSError(reply.errno, reply.problem) if reply.errno else OSError(reply.problem)
+
+
+def _log_message(message: str, level: str, fields: Mapping[str, Any]) -> protocol.WriteLog:
+    text = str(message)[:_MAX_LOG_CHARACTERS].encode("utf-8", "replace").decode()
+    return protocol.WriteLog(text, str(level), msgspec.json.encode(plain_fields(fields)).decode())
 
 
 def execute(run: protocol.RunStep, link: Link) -> protocol.Done | protocol.Failed:
@@ -158,8 +170,8 @@ def execute(run: protocol.RunStep, link: Link) -> protocol.Done | protocol.Faile
     except (PermanentError, OutputError) as error:
         return protocol.Failed("permanent", plain_text(str(error.code), 64), error_text(error))
     except BaseException as error:  # noqa: BLE001  (the worker decides on a retry)
-        text = f"{type(error).__name__}: {error_text(error)}"
-        trace = plain_text(traceback.format_exc()[-16_000:], _MAX_TRACEBACK_BYTES)
+        text = named_error(error)
+        trace = plain_text(format_author_traceback(error)[-16_000:], _MAX_TRACEBACK_BYTES)
         return protocol.Failed("error", "step_failed", text[:4000], trace)
 
 
@@ -183,11 +195,12 @@ def serve(connection: socket.socket, *, logs_are_configured: bool) -> None:
     prefer_oom_kill()
     if not logs_are_configured:
         configure_logging(run.log_level, as_json=run.logs_json, secrets=run.secrets)
-    RUNNING_JOB.set((run.job_id, run.request_id))
-    RUNNING_STEP.set((run.key, run.attempt))
+    name_process((run.job_id, run.request_id), (run.key, run.attempt))
     link = Link(connection)
     threading.Thread(target=link.receive, name="headrace-link", daemon=True).start()
-    last_message = execute(run, link)
+    log = StepLog(link.send_log, run.step_log_level)
+    with captured_output(run.step_log_level, log), log:
+        last_message = execute(run, link)
     for stream in (sys.stdout, sys.stderr):
         # The step may have closed or replaced the stream.
         with contextlib.suppress(Exception):

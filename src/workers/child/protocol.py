@@ -40,6 +40,7 @@ class RunStep(Struct, tag="run_step", frozen=True):
     import_path: tuple[str, ...] = ()
     key: str = ""
     log_level: str = "info"
+    step_log_level: str = "info"
     logs_json: bool = False
     secrets: tuple[str, ...] = ()
     request_id: str | None = None

@@ -24,7 +24,7 @@ from msgspec import Struct
 
 from headrace.adapters.logs import configure_logging
 from headrace.adapters.process_tree import adopt_orphans, child_pids, end_with_parent, kill_orphans
-from headrace.domain.pipelines.loading import load_with_path
+from headrace.domain.pipelines.loading import Failure, load_with_path
 from headrace.workers.child.keeper import run_kept
 from headrace.workers.child.main import serve
 
@@ -112,8 +112,15 @@ def main() -> None:
         before = _count_threads()
         try:
             load_with_path(source, request.import_path)
-        except BaseException:  # noqa: BLE001  (a user's module may raise anything)
-            _log.exception("pipeline_failed_to_load", source=source)
+        except BaseException as error:  # noqa: BLE001  (a user's module may raise anything)
+            failure = Failure.of(source, error)
+            _log.error(
+                "pipeline_failed_to_load",
+                error=failure.summary,
+                source=source,
+                process="steps",
+                exception=failure.traceback,
+            )
         if _count_threads() > before:
             unsafe.append(source)
     # Collections in a child would copy the pages that it shares with the others.

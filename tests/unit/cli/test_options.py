@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import pytest
 
+from headrace.cli import errors
 from headrace.cli.api_client import ApiClient
 from headrace.cli.errors import BadTokenError, BadUrlError, RefusedError, watch_command
 from headrace.cli.options import moment, read_params, submission_key
@@ -44,7 +45,11 @@ def test_a_bad_url_is_refused_before_any_request(url: str) -> None:
         ApiClient(url, None)
 
 
-def test_the_watch_command_contains_only_options_that_are_not_defaults() -> None:
+def test_the_watch_command_contains_only_options_that_are_not_defaults(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(errors, "typed_command", lambda: "headrace")
+
     assert watch_command("http://127.0.0.1:8000", JOB) == f"headrace watch {JOB}"
     assert watch_command("http://far:1", JOB, 9) == f"headrace watch {JOB} --after 9 --url http://far:1"
 

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.domain.events.types import JobError
-from headrace.workers.values import error_text, finite_number, job_error, plain_text, safe_text
+from headrace.workers.values import (
+    error_text,
+    finite_number,
+    job_error,
+    named_error,
+    plain_text,
+    safe_text,
+)
 
 NO_TEXT = "(its text cannot be had)"
 KEY = f"hr_0123456789ab_{'Kx-_7' * 8}abc"
@@ -35,6 +42,31 @@ class SpeakingError(Exception):
 )
 def test_a_number_that_no_float_holds_counts_as_0(value: float, number: float) -> None:
     assert finite_number(value) == number
+
+
+GROUP = ExceptionGroup("many", [ExceptionGroup("inner", [ValueError("a"), KeyError("b")]), OSError()])
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ValueError("no"), "ValueError: no"),
+        (ValueError(), "ValueError"),
+        (GROUP, "ExceptionGroup: many (ValueError: a; KeyError: 'b'; OSError)"),
+        (
+            BaseExceptionGroup("", [OSError(str(number)) for number in range(6)]),
+            "ExceptionGroup: (OSError: 0; OSError: 1; OSError: 2; OSError: 3; OSError: 4; and more)",
+        ),
+        (SpeakingError(RuntimeError()), f"SpeakingError: {NO_TEXT}"),
+        (
+            ExceptionGroup("one", [SpeakingError(RuntimeError())]),
+            f"ExceptionGroup: one (SpeakingError: {NO_TEXT})",
+        ),
+    ],
+    ids=lambda case: type(case).__name__,
+)
+def test_an_error_is_shown_with_its_class_and_a_group_with_its_errors(error: Exception, text: str) -> None:
+    assert named_error(error) == text
 
 
 @pytest.mark.parametrize("text", ["", "ten bytes.", "é" * 5])

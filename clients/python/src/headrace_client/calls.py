@@ -117,6 +117,17 @@ _read_steps: Final = msgspec.json.Decoder(_Items[StepRun]).decode
 _read_events: Final = msgspec.json.Decoder(_RawEventPage).decode
 
 
+def encode(value: Any) -> bytes:
+    """Encode a value as JSON; a model of pydantic under its aliases, as its pipeline reads it."""
+    return msgspec.json.encode(value, enc_hook=_model_fields)
+
+
+def _model_fields(value: Any) -> Any:
+    if not hasattr(type(value), "__pydantic_serializer__"):
+        raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
+    return value.model_dump(mode="json", by_alias=True, round_trip=True)
+
+
 def submit(pipeline: str, params: Any, key: str | None, options: SubmitOptions) -> Call[Job]:
     """Build a submission. Without *key* it gets a random one, so that it can be retried."""
     body = encode({"pipeline": pipeline, "params": {} if params is None else params, **options})
@@ -227,7 +238,7 @@ def request(
         read=_json,
         is_repeatable=method == "GET" or key is not None,
         params=query_of(params),
-        body=None if body is None else msgspec.json.encode(body),
+        body=None if body is None else encode(body),
         key=key,
     )
 
@@ -251,10 +262,6 @@ def _event_page(content: bytes) -> EventPage:
 
 def _json(content: bytes) -> dict[str, Any]:
     return msgspec.json.decode(content, type=dict[str, Any]) if content else {}
-
-
-def encode(value: Any) -> bytes:
-    return msgspec.json.encode(value)
 
 
 def path_of(kind: str, reference: Reference, rest: str = "") -> str:

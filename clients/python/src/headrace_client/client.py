@@ -79,7 +79,7 @@ class Client(Resources):
     ) -> Job:
         """Submit a job; it is stored when the call returns. The same *key* again returns the same job.
 
-        *params* is a dict, a struct or a dataclass that msgspec can encode as a JSON object.
+        *params* is a dict, a struct, a dataclass or a pydantic model that becomes a JSON object.
         """
         return self._send(calls.submit(pipeline, params, key, options))
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from headrace_client.calls import BatchJob, SubmitOptions
+from headrace_client.calls import BatchJob, SubmitOptions, encode
 from headrace_client.errors import Fault, ParamsRefusedError, SubmissionRefusedError, ValidatorMissingError
 
 _SCHEMA_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
@@ -134,4 +134,4 @@ def _path(keys: Sequence[str | int]) -> str:
 
 
 def _encode(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+    return encode(value).decode()

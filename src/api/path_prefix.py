@@ -1,0 +1,70 @@
+"""The path below which a proxy publishes the service, such as `/headrace`; empty without such a proxy."""
+
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from headrace.api.auth.proxies import Proxies
+from headrace.api.auth.request_info import RequestInfo
+
+_HEADER: Final = b"x-forwarded-prefix"
+_PREFIX: Final = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+", re.ASCII)
+_MAX_LENGTH: Final = 200
+_SCOPE_KEY: Final = "headrace.prefix"
+
+
+def prefix_of(scope: Any) -> str:
+    """Return the prefix of a request: without a slash at its end, so empty without a prefix."""
+    prefix: str = scope.get(_SCOPE_KEY, "")
+    return prefix
+
+
+def with_prefix(scope: Any, path: str) -> str:
+    """Return the address at which a browser finds *path* of the service."""
+    return prefix_of(scope) + path
+
+
+class PathPrefixes:
+    """Finds the prefix of each request: that of `X-Forwarded-Prefix`, or else that of the public URL.
+
+    Only trusted proxies may send that header: it decides where links and cookies of the answer lead.
+    """
+
+    def __init__(self, public_url: str | None, proxies: Proxies) -> None:
+        self._default = urlsplit(public_url or "").path.rstrip("/")
+        self._proxies = proxies
+
+    def enter(self, scope: Any) -> None:
+        """Note the prefix in *scope*, and cut it off the path if the proxy has not done so."""
+        prefix = self._forwarded(scope) if self._proxies.are_trusted else None
+        prefix = self._default if prefix is None else prefix
+        if not prefix:
+            return
+        scope[_SCOPE_KEY] = prefix
+        path: str = scope["path"]
+        if path == prefix or path.startswith(f"{prefix}/"):
+            scope["path"] = path[len(prefix) :] or "/"
+
+    def _forwarded(self, scope: Any) -> str | None:
+        values = [value for name, value in scope["headers"] if name == _HEADER]
+        if not values or not self._proxies.is_proxy(RequestInfo(scope)):
+            return None
+        # A proxy that adds a header instead of replacing it puts its own behind that of the client.
+        prefix = values[-1].decode("latin-1").strip().rstrip("/")
+        return prefix if len(prefix) <= _MAX_LENGTH and (not prefix or _PREFIX.fullmatch(prefix)) else None
+
+
+def relocate(scope: Any, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return *headers* with the prefix before a `Location` that is a path of the service."""
+    prefix = prefix_of(scope).encode()
+    return [
+        (name, prefix + value)
+        if name.lower() == b"location" and _is_own_path(value) and not value.startswith(prefix + b"/")
+        else (name, value)
+        for name, value in headers
+    ]
+
+
+def _is_own_path(location: bytes) -> bool:
+    return location.startswith(b"/") and not location.startswith(b"//")

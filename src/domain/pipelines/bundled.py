@@ -1,0 +1,29 @@
+"""The pipelines that come with Headrace, the modules that define them, and the libraries that they need."""
+
+from importlib.util import find_spec
+from typing import Final
+
+BUNDLED: Final = {
+    "noop": "headrace.pipelines.samples",
+    "ticks": "headrace.pipelines.samples",
+    "flaky": "headrace.pipelines.samples",
+    "crunch": "headrace.pipelines.samples",
+    "shootout": "headrace.pipelines.shootout",
+}
+BUNDLED_MODULES: Final = frozenset(BUNDLED.values())
+ALL: Final = "all"
+NONE: Final = "none"
+
+_LIBRARIES: Final = {"shootout": ("matplotlib", "numpy", "pyloudnorm", "scipy", "soundfile")}
+
+
+def missing_libraries(pipeline: str) -> list[str]:
+    """Return the libraries of a bundled pipeline that are not installed. The extra of its name has them."""
+    return [name for name in _LIBRARIES.get(pipeline, ()) if find_spec(name) is None]
+
+
+def explain_missing(pipeline: str) -> str | None:
+    """Return a sentence that says how to get the libraries of a bundled pipeline; None if it has them."""
+    missing = missing_libraries(pipeline)
+    advice = f"pip install 'headrace[{pipeline}]'"
+    return f"the bundled {pipeline} is off without {', '.join(missing)}: {advice}" if missing else None
