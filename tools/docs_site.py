@@ -33,9 +33,9 @@ NAVIGATION: Final = {
         "clients/python/README.md",
         "clients/typescript/README.md",
         "docs/transactional-submit.md",
+        "docs/web.md",
         "docs/http.md",
         "docs/graphql.md",
-        "docs/http.md",
         "docs/glossary.md",
     ],
     "Run": [

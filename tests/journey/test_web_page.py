@@ -1,7 +1,6 @@
 """The page about web pages works by copying: its code runs in a browser, on an origin of its own."""
 
 import asyncio
-import re
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from msgspec.structs import replace
 
 from headrace.settings import Settings
 from support.chromium import browsing, needs_chromium
+from support.doc_blocks import texts
 from support.harness import TLS, Api, QuietServer, serving, working
 from support.patience import PATIENCE_SECONDS
 
@@ -30,9 +30,8 @@ pytestmark = needs_chromium
 
 def code(language: str) -> str:
     """Return the one block of the page in a language."""
-    page = (ROOT / "docs" / "web.md").read_text()
-    (block,) = re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    return str(block)
+    (block,) = texts("docs/web.md", language)
+    return block
 
 
 @asynccontextmanager
