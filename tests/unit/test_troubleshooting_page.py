@@ -25,6 +25,7 @@ REFUSALS: Final = (
     "DataFolderError",
     "DatabaseRefusedError",
     "DemoError",
+    "FileExistsHereError",
     "GaveUpError",
     "NotReadyError",
     "PipelineRefusedError",
