@@ -34,8 +34,8 @@ NAVIGATION: Final = {
         "clients/python/README.md",
         "clients/typescript/README.md",
         "docs/transactional-submit.md",
-        "docs/web.md",
         "docs/graphql.md",
+        "docs/http.md",
         "docs/glossary.md",
     ],
     "Run": [
