@@ -30,6 +30,8 @@ REFUSALS: Final = (
     "NotReadyError",
     "PipelineRefusedError",
     "PortTakenError",
+    "ProjectNameError",
+    "ProjectNotWrittenError",
     "RedisRefusedError",
     "RemoteRefusedError",
     "SchemaAheadError",
