@@ -74,7 +74,7 @@ def model_fields(value: Any) -> dict[str, Any] | None:
 
 
 def as_builtins(value: Any) -> Any:
-    """Return a value of a pydantic class as its class writes it for being read again, without computed fields.
+    """Return a value of a pydantic class as the class writes it to read it again: without computed fields.
 
     Raises:
         ValueError: the class cannot write it.
