@@ -30,10 +30,10 @@ NAVIGATION: Final = {
     "Write and use": [
         "docs/pipelines.md",
         "docs/clients.md",
+        "docs/web.md",
         "clients/python/README.md",
         "clients/typescript/README.md",
         "docs/transactional-submit.md",
-        "docs/http.md",
         "docs/graphql.md",
         "docs/http.md",
         "docs/glossary.md",
@@ -142,9 +142,8 @@ def _lines_of_navigation() -> Iterator[str]:
             continue
         inner = [_entry(name) for name in names]
         if section == "Understand and change":
-            inner.append(
-                f"{{ {json.dumps(DECISIONS)} = [{', '.join(map(_entry, navigation()[DECISIONS]))}] }}"
-            )
+            decisions = ", ".join(map(_entry, navigation()[DECISIONS]))
+            inner.append(f"{{ {json.dumps(DECISIONS)} = [{decisions}] }}")
         yield f"  {{ {json.dumps(section)} = [{', '.join(inner)}] }},"
     yield "]"
 
@@ -181,8 +180,9 @@ def run_build(config: Path) -> Path:
 
 
 def build(folder: Path, source_url: str | None = None) -> Path:
-    """Build the site below *folder*, which is emptied first, and return the folder of its pages."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Build the site below *folder*, in place of an older one, and return the folder of its pages."""
+    for part in ("pages", "html"):
+        shutil.rmtree(folder / part, ignore_errors=True)
     site = run_build(stage(folder, source_url))
     shutil.copyfile(DOCS / "site" / "iframe-worker" / "index.js", site / _SHIM)
     shutil.copyfile(DOCS / "site" / "iframe-worker" / "LICENSE", (site / _SHIM).with_suffix(".LICENSE"))
@@ -194,10 +194,8 @@ def build(folder: Path, source_url: str | None = None) -> Path:
 
 def main() -> None:
     """Build the site, and print where it is."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", type=Path, help="folder to build in; it is emptied first")
+    parser = argparse.ArgumentParser(description="Build the documentation as a site.")
+    parser.add_argument("folder", type=Path, help="folder to build in")
     parser.add_argument("--source-url", help="address of the files of this repository")
     arguments = parser.parse_args()
     print(build(arguments.folder.absolute(), arguments.source_url) / "index.html")

@@ -1,6 +1,7 @@
 """The commands and programs of each page run as written, in the order of the page, against a live service."""
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,10 @@ curl() {{ command curl --fail-with-body "$@"; }}  # an answer with an error must
 {text}
 {{ declare -p {names}; echo "cd '$PWD'"; }} > {state}
 """
+
+pytestmark = pytest.mark.skipif(
+    not (shutil.which("bash") and shutil.which("curl")), reason="the pages use bash and curl"
+)
 
 RUN: Final = {
     page.relative_to(ROOT).as_posix(): [block for block in blocks_of(page) if is_run_in_page(block)]

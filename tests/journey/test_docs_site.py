@@ -76,6 +76,15 @@ def test_every_page_is_built_and_in_the_navigation(site: Path) -> None:
     assert {"README.md", "docs/faq.md", "docs/troubleshooting.md", "CHANGELOG.md"} <= pages
 
 
+def test_a_page_that_is_not_in_the_navigation_is_added_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docs_site, "NAVIGATION", {"Start": ["README.md", "docs/no-such-page.md"]})
+
+    navigation = docs_site.navigation()
+
+    assert navigation["Start"] == ["README.md"]
+    assert {"docs/faq.md", "CHANGELOG.md"} <= set(navigation["More"])
+
+
 def test_no_page_loads_anything_from_another_host(site: Path) -> None:
     files = [file for kind in ("html", "css", "svg") for file in site.rglob(f"*.{kind}")]
     foreign = {
