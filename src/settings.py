@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from headrace.adapters.postgres_url import PostgresAddress, parse_postgres_url
 from headrace.adapters.redis_url import RedisAddress, parse_redis_url
-from headrace.domain.pipelines.bundled import ALL, BUNDLED, NONE
+from headrace.domain.pipelines.bundled import choose_bundled
 from headrace.domain.quotas.quotas import Quotas
 from headrace.settings_checks import (
     SAMPLE_SECRET,
@@ -34,18 +34,7 @@ __all__ = [
 ]
 
 _PREFIX: Final = "HEADRACE_"
-_LISTS: Final = frozenset(
-    {
-        "pipelines",
-        "bundled",
-        "trusted_proxies",
-        "allowed_hosts",
-        "providers",
-        "admins",
-        "cors_origins",
-        "step_env",
-    }
-)
+_LIST: Final = "tuple[str, ...]"
 _PATHS: Final = ("data_dir", "database_password_file", "redis_password_file")
 _DATABASE_PASSWORD: Final = "PGPASSWORD"  # noqa: S105  (its name)
 _SECRET_SUFFIXES: Final = ("_DATABASE_URL", "_REDIS_URL", "_SECRET_KEY", "_SECRET", "_TOKEN_KEY")
@@ -150,9 +139,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def bundled_pipelines(self) -> tuple[str, ...]:
-        """The bundled pipelines that should be on: unless set, all in local mode and none in production."""
-        names = self.bundled or (ALL if self.env == "local" else NONE,)
-        return tuple(BUNDLED) if ALL in names else tuple(name for name in names if name != NONE)
+        """The bundled pipelines that should be on."""
+        return choose_bundled(self.bundled, self.env)
 
     @property
     def blob_dir(self) -> Path:
@@ -255,7 +243,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         if not raw:
             continue
         value: Any = (
-            [entry.strip() for entry in raw.split(",") if entry.strip()] if field.name in _LISTS else raw
+            [entry.strip() for entry in raw.split(",") if entry.strip()] if _LIST in str(field.type) else raw
         )
         try:
             values[field.name] = msgspec.convert(value, field.type, strict=False, dec_hook=_decode)

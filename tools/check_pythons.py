@@ -1,6 +1,6 @@
 """Runs the type check and the unit tests on every supported Python that this machine has, one line for each.
 
-    python tools/check_pythons.py
+    python tools/check_pythons.py [VERSION ...]
 
 It looks on the PATH and in the folders of pyenv and uv, and installs the locked packages into
 .venv-pythons/<version>. A Python that is not there is named and skipped; none is downloaded.
@@ -26,7 +26,7 @@ MAX_ERROR_LINES = 20
 
 
 def main() -> int:
-    results = [check(version) for version in VERSIONS]
+    results = [check(version) for version in sys.argv[1:] or VERSIONS]
     return 0 if all(results) else 1
 
 
@@ -73,7 +73,7 @@ def find_python(version: str) -> Path | None:
 
 def install_command(python: Path, environment: Path) -> list[str]:
     """Return a shell command that makes an environment with the locked packages and the project."""
-    pip = '"$0/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps'
+    pip = '"$0/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --no-deps'
     script = (
         f'set -e; test -x "$0/bin/python" || "$1" -m venv "$0";'
         f" {pip} --require-hashes -r requirements-dev.lock;"

@@ -5,16 +5,28 @@ import contextlib
 import logging
 import os
 import queue
+import select
 import stat
 import sys
 import threading
 import time
 import traceback
-from typing import Any, Final, TextIO
+from typing import Any, Final, Protocol, TextIO
 
 MAX_WAITING_LINES: Final = 2_000
 _EXIT_SECONDS: Final = 1.0
+_MAX_WAIT_SECONDS: Final = 1.0
+# As much as a pipe that is writable takes without a wait.
+_PIPE_BYTES: Final = select.PIPE_BUF
 _POLL_SECONDS: Final = 0.01
+
+
+class LogStream(Protocol):
+    """What a handler needs of a stream."""
+
+    def write(self, text: str, /) -> int: ...
+
+    def flush(self) -> None: ...
 
 
 class LogHandler(logging.StreamHandler[Any]):
@@ -64,9 +76,6 @@ class PatientStream:
     def flush(self) -> None:
         """Do nothing: the thread writes each line as soon as it can."""
 
-    def isatty(self) -> bool:
-        return os.isatty(self._descriptor)
-
     def drain(self, seconds: float = _EXIT_SECONDS) -> None:
         """Wait until all lines are written, at most for *seconds*."""
         deadline = time.monotonic() + seconds
@@ -91,6 +100,35 @@ class PatientStream:
                 line = line[os.write(self._descriptor, line) :]
 
 
+class BoundedStream:
+    """A stream for the log lines of a process that may wait, and that may be forked: it needs no thread.
+
+    It waits for a slow reader for a second. Later lines are dropped until the reader has read.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLOUT)
+        self._wait_seconds = _MAX_WAIT_SECONDS
+
+    def write(self, text: str) -> int:
+        """Write *text*, or drop it; never raise."""
+        line = text.encode(errors="replace")
+        with contextlib.suppress(OSError):
+            while line and self._is_writable():
+                line = line[os.write(self._descriptor, line[:_PIPE_BYTES]) :]
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing: each line is written at once."""
+
+    def _is_writable(self) -> bool:
+        is_writable = bool(self._poll.poll(self._wait_seconds * 1000))
+        self._wait_seconds = _MAX_WAIT_SECONDS if is_writable else 0.0
+        return is_writable
+
+
 _streams: Final[list[PatientStream]] = []
 
 
@@ -102,6 +140,14 @@ def patient_stderr() -> PatientStream | TextIO:
         return sys.stderr
     _streams.append(stream)
     return stream
+
+
+def bounded_stderr() -> BoundedStream | TextIO:
+    """Return a stream as `patient_stderr` does, for a process of steps."""
+    try:
+        return BoundedStream(sys.stderr.fileno())
+    except (OSError, ValueError, AttributeError):
+        return sys.stderr
 
 
 def drain_logs() -> None:

@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from headrace.adapters.log_stream import LogHandler, patient_stderr
+from headrace.adapters.log_stream import LogHandler, LogStream
 from headrace.domain.redaction import REDACTED, is_secret_name, redact, redact_values
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -36,11 +36,11 @@ def name_process(job: tuple[UUID, str | None], step: tuple[str, int]) -> None:
 
 
 def configure_logging(
-    level: str, *, as_json: bool, secrets: Iterable[str] = (), is_patient: bool = False
+    level: str, *, as_json: bool, secrets: Iterable[str] = (), stream: LogStream | None = None
 ) -> None:
     """Send our logs and those of libraries to standard error, in one format.
 
-    *is_patient*: a slow reader of standard error never holds up this process.
+    *stream* replaces standard error, so that a slow reader does not hold up this process: see `log_stream`.
 
     Values that look or are named like a credential, and *secrets*, are removed, also from tracebacks.
     """
@@ -71,7 +71,7 @@ def configure_logging(
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         cache_logger_on_first_use=True,
     )
-    handler = LogHandler(patient_stderr() if is_patient else sys.stderr)
+    handler = LogHandler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -85,7 +85,7 @@ def api(host: str, port: int, tied: bool, restarted: bool) -> None:
         from headrace.cli.listener import listen
         from headrace.cli.start_checks import check_start
 
-        settings = _load_settings(is_patient=True)
+        settings = _load_settings(is_server=True)
         if not (tied or restarted):
             _warn_of_unknown_variables(settings)
         check_start(settings, host, is_restart=restarted)
@@ -156,7 +156,7 @@ def worker(  # noqa: PLR0913  (the options of a command)
     try:
         if secrets is not None:
             os.environ.update(take_variables(secrets))
-        settings = _load_settings(is_patient=alone)
+        settings = _load_settings(is_server=True)
         if not alone:
             if not (tied or restarted):
                 _warn_of_unknown_variables(settings)
@@ -236,13 +236,19 @@ def _refuse(command: str, error: HeadraceError) -> NoReturn:
     sys.exit(REFUSED_EXIT)
 
 
-def _load_settings(*, is_patient: bool = False) -> Settings:
+def _load_settings(*, is_server: bool = False) -> Settings:
+    """Read the settings and configure the logs. A slow reader of standard error never holds up a server."""
+    from headrace.adapters.log_stream import patient_stderr
     from headrace.adapters.logs import configure_logging
 
     settings = read_settings()
     settings.require("database_url")
-    as_json = settings.env == "production"
-    configure_logging(settings.log_level, as_json=as_json, secrets=settings.secrets, is_patient=is_patient)
+    configure_logging(
+        settings.log_level,
+        as_json=settings.env == "production",
+        secrets=settings.secrets,
+        stream=patient_stderr() if is_server else None,
+    )
     return settings
 
 

@@ -7,6 +7,7 @@ process, and `JobLogHandler` is a handler of the root logger. The context of a c
 import contextlib
 import logging
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -24,6 +25,9 @@ _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "off": 10
 _OWN_FIELDS: Final = frozenset(
     {"event", "level", "timestamp", "exc_info", "stack_info", "job_id", "request_id", "step", "attempt"}
 )
+
+# Several threads of a step may print. It can be taken again, since an object may print when it is freed.
+_PARTIAL_LOCK: Final = threading.RLock()
 
 Send = Callable[[str, str, Mapping[str, Any]], None]
 """Appends a message to the job's log: the message, its level and its fields. It never raises."""
@@ -43,12 +47,13 @@ class StepLog:
 
     def write(self, stream: str, text: str) -> None:
         """Take text of `print`; each complete line is logged at level `info`."""
-        *lines, rest = (self._partial.pop(stream, "") + text).split("\n")
-        if len(rest) > _MAX_LINE_CHARS:
-            lines, rest = [*lines, rest], ""
-        if rest:
-            # A progress bar draws over its own line; only its last state is kept.
-            self._partial[stream] = rest[rest.rfind("\r", 0, -1) + 1 :]
+        with _PARTIAL_LOCK:
+            *lines, rest = (self._partial.pop(stream, "") + text).split("\n")
+            if len(rest) > _MAX_LINE_CHARS:
+                lines, rest = [*lines, rest], ""
+            if rest:
+                # A progress bar draws over its own line; only its last state is kept.
+                self._partial[stream] = rest[rest.rfind("\r", 0, -1) + 1 :]
         for line in lines:
             self._print(stream, line)
 
@@ -65,8 +70,7 @@ class StepLog:
     def log(self, message: str, level: int, fields: Mapping[str, Any]) -> None:
         """Append a line of `logging`, which is in the worker's log already, to the job's log."""
         if level >= self._min_level:
-            names = [name for name, number in _LEVELS.items() if number <= max(level, _LEVELS["debug"])]
-            self._send(message, names[-1], fields)
+            self._send(message, _level_name(level), fields)
 
     def _print(self, stream: str, line: str) -> None:
         text = line.rstrip("\r").rpartition("\r")[2].rstrip()
@@ -79,6 +83,14 @@ class StepLog:
             _log.warning("more_lines_dropped", stream=stream)
         if _LEVELS["info"] >= self._min_level:
             self._send(text, "info", {})
+
+
+def _level_name(level: int) -> str:
+    """Return the highest of our levels that is not above a level of `logging`."""
+    return next(
+        (name for name in ("error", "warning", "info") if level >= _LEVELS[name]),
+        "debug",
+    )
 
 
 CURRENT_LOG: Final[ContextVar[StepLog | None]] = ContextVar("headrace_step_log", default=None)

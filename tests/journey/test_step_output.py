@@ -1,6 +1,7 @@
 """`print` and `logging` of steps reach the worker's log and that of their job, with job, step and attempt."""
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,11 @@ async def test_what_steps_print_and_log_is_in_their_jobs_log(settings: Settings)
         ]
         assert of_step[2]["fields"]["logger"] == "acme.reports"
     printed = [line for line in lines if line["event"] in ("printed in a loop", "printed in a thread")]
-    assert [(line["job_id"], line["step"], line["attempt"], line["stream"]) for line in printed] == [
-        (job["id"], "speak_in_loop", 1, "stdout"),
-        (job["id"], "speak_in_thread", 1, "stdout"),
+    assert [(line["job_id"], line["step"], line["stream"]) for line in printed] == [
+        (job["id"], "speak_in_loop", "stdout"),
+        (job["id"], "speak_in_thread", "stdout"),
     ]
+    assert all(line["attempt"] >= 1 for line in printed)
 
 
 async def test_lines_in_the_log_of_a_process_name_job_step_and_attempt(
@@ -64,7 +66,9 @@ async def test_lines_in_the_log_of_a_process_name_job_step_and_attempt(
         ("thread", "logged in a thread"),
     ):
         (line,) = [line for line in lines if text in line]
-        assert all(name in line for name in (f"job_id={job['id']}", f"step=speak_in_{kind}", "attempt=1"))
+        # A job whose next step finds no free process goes on in another attempt.
+        names = re.sub(r"attempt=\d+", "attempt=N", line).split()
+        assert {f"job_id={job['id']}", f"step=speak_in_{kind}", "attempt=N"} <= set(names), line
 
 
 async def test_the_setting_decides_what_is_in_the_jobs_log(settings: Settings) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.adapters.log_stream import MAX_WAITING_LINES, LogHandler, PatientStream
+from headrace.adapters import log_stream
+from headrace.adapters.log_stream import MAX_WAITING_LINES, BoundedStream, LogHandler, PatientStream
 from support.patience import PATIENCE_SECONDS
 
 LINE = "x" * 999 + "\n"
@@ -70,6 +71,24 @@ def test_a_closed_reader_and_a_closed_descriptor_raise_nothing(pipe: tuple[int, 
     stream.drain()
 
     assert stream._lines.qsize() == 0
+
+
+def test_a_process_of_steps_waits_once_for_a_reader_and_then_drops(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = pipe
+    monkeypatch.setattr(log_stream, "_MAX_WAIT_SECONDS", 0.01)
+    stream = BoundedStream(writer)
+
+    for _ in range(300):
+        stream.write(LINE)
+    received = os.read(reader, 1 << 20).decode()
+    stream.write("again\n")
+
+    assert set(received.splitlines(keepends=True)[:-1]) == {LINE}
+    assert os.read(reader, 1 << 20).decode().endswith("again\n")
+    os.close(reader)
+    stream.write(LINE)
 
 
 def test_a_file_has_each_line_at_once(tmp_path: Path) -> None:

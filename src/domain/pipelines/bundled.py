@@ -17,6 +17,12 @@ NONE: Final = "none"
 _LIBRARIES: Final = {"shootout": ("matplotlib", "numpy", "pyloudnorm", "scipy", "soundfile")}
 
 
+def choose_bundled(names: tuple[str, ...] | None, env: str) -> tuple[str, ...]:
+    """Return the bundled pipelines that *names* means. Unless set: all in local mode, none in production."""
+    chosen = names or (ALL if env == "local" else NONE,)
+    return tuple(BUNDLED) if ALL in chosen else tuple(name for name in chosen if name != NONE)
+
+
 def missing_libraries(pipeline: str) -> list[str]:
     """Return the libraries of a bundled pipeline that are not installed. The extra of its name has them."""
     return [name for name in _LIBRARIES.get(pipeline, ()) if find_spec(name) is None]

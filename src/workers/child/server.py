@@ -22,6 +22,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
+from headrace.adapters.log_stream import bounded_stderr
 from headrace.adapters.logs import configure_logging
 from headrace.adapters.process_tree import adopt_orphans, child_pids, end_with_parent, kill_orphans
 from headrace.domain.pipelines.loading import Failure, load_with_path
@@ -106,7 +107,9 @@ def main() -> None:
     request = decode_request(control.recv(MAX_REQUEST_BYTES))
     if not isinstance(request, Load):
         raise TypeError("the first request is to load modules")
-    configure_logging(request.log_level, as_json=request.logs_json, secrets=request.secrets)
+    configure_logging(
+        request.log_level, as_json=request.logs_json, secrets=request.secrets, stream=bounded_stderr()
+    )
     unsafe = []
     for source in request.sources:
         before = _count_threads()
