@@ -95,9 +95,9 @@ def cabinet() -> Samples:
         db += gain * np.exp(-0.5 * (np.log2(f / centre) / octaves) ** 2)
     # The modes of the cone: narrow and small.
     random = np.random.default_rng(1959)
-    for centre in np.geomspace(90, 9_000, 42):
+    for mode in np.geomspace(90, 9_000, 42):
         db += random.normal(0, 1.3) * np.exp(
-            -0.5 * (np.log2(f / (centre * random.uniform(0.97, 1.03))) / 0.07) ** 2
+            -0.5 * (np.log2(f / (mode * random.uniform(0.97, 1.03))) / 0.07) ** 2
         )
     cepstrum = np.fft.irfft(db * math.log(10) / 20, size)
     cepstrum[1 : size // 2] *= 2
