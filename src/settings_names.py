@@ -7,9 +7,13 @@ from typing import Final
 from headrace.domain.spelling import nearest
 
 _PREFIX: Final = "HEADRACE_"
-# Those of the client commands, of compose.yaml, and of this project's tests.
+# Those of the client commands and of compose.yaml, and those of this project's tests.
 _OTHERS: Final = frozenset(
-    {f"{_PREFIX}{name}" for name in ("URL", "TOKEN", "PORT", "FUZZ", "FUZZ_SEED", "FAULTS", "FAULTS_SEED")}
+    _PREFIX + name
+    for name in (
+        *("URL", "TOKEN", "PORT", "IMAGE"),
+        *("FUZZ", "FUZZ_SEED", "FAULTS", "FAULTS_SEED", "TEST_SLOWNESS"),
+    )
 )
 # Kubernetes sets these in every pod for a service whose name begins with `headrace`.
 _SERVICE_LINK: Final = re.compile(

@@ -5,7 +5,7 @@ from typing import Final
 
 import click
 
-from headrace.cli.options import client_options, job_id, moment, object_id
+from headrace.cli.options import OrderedGroup, client_options, job_id, moment, object_id
 from headrace.cli.output import json_option, limit_option, offset_option, print_json, print_page
 
 _SCOPES: Final = ("jobs:read", "jobs:write", "files:read", "files:write", "files:*", "admin")
@@ -29,6 +29,7 @@ def me(as_json: bool, url: str, token: str | None) -> None:
 
 
 @click.group(
+    cls=OrderedGroup,
     invoke_without_command=True,
     epilog="""\b
 Examples:

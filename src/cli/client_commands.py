@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import click
 
-from headrace.cli.options import client_options, job_id, job_params, moment, object_id, submission_key
+from headrace.cli.options import client_options, job_id, job_params, object_id, past_moment, submission_key
 from headrace.cli.output import json_option, offset_option, open_console, print_json, print_page
 
 _NOT_FOLLOWED: Final = ("queue", "search", "created_after", "created_before", "order_by")
@@ -37,14 +37,23 @@ Examples:
 @click.option("--queue", metavar="NAME", help="Only jobs of this queue.")
 @click.option("--search", metavar="TEXT", help="Only jobs with TEXT in id, pipeline, parameters or meta.")
 @click.option(
-    "--after", "created_after", type=moment, metavar="TIME", help="Only jobs that were created since."
+    "--after",
+    "created_after",
+    type=past_moment,
+    metavar="TIME",
+    help="Only jobs created since: 2027-01-31, or 2h (ago).",
 )
 @click.option(
-    "--before", "created_before", type=moment, metavar="TIME", help="Only jobs that were created before."
+    "--before", "created_before", type=past_moment, metavar="TIME", help="Only jobs that were created before."
 )
 @click.option("--order-by", metavar="COLUMN", help="Such as priority or -run_at. [default: -created_at]")
 @click.option(
-    "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Maximum number of jobs."
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Maximum number of jobs.",
 )
 @offset_option
 @click.option("--follow", is_flag=True, help="Print each job when it changes, until Ctrl-C.")

@@ -47,7 +47,7 @@ def run_checks(
         settings = Settings()
         findings.append(Finding("settings", False, str(error)))
     if (unknown := explain_unknown_variables(settings)) is not None:
-        findings.append(Finding("settings", True, f"warning: {unknown}"))
+        findings.append(Finding("settings", True, unknown, is_note=True))
     folder = (data_dir or settings.data_dir).expanduser().absolute()
     findings += _check_folder(folder)
     findings += _check_store(msgspec.structs.replace(settings, data_dir=folder).blob_dir)

@@ -7,10 +7,11 @@ from typing import Any, Final
 import headrace_client
 from headrace.cli.api_client import ApiClient
 from headrace.cli.step_lines import step_key
-from headrace_client import ProgressFrame
+from headrace_client import Hello, ProgressFrame
 
+_CONNECT_SECONDS: Final = 3.0
 # A worker sends progress every 100 ms once somebody listens.
-_MAX_SECONDS: Final = 0.5
+_WAIT_SECONDS: Final = 0.5
 
 
 def update_progress(api: ApiClient, job: dict[str, Any], steps: list[dict[str, Any]]) -> None:
@@ -31,9 +32,11 @@ async def _newest_frame(api: ApiClient, job_id: str, head: int) -> ProgressFrame
     frames: list[ProgressFrame] = []
     # The job was already shown by the API, so that without a stream it is only older.
     with contextlib.suppress(headrace_client.HeadraceClientError, TimeoutError):
-        async with asyncio.timeout(_MAX_SECONDS), api.open_async() as client:
-            async with client.watch(job_id, head, patience=_MAX_SECONDS) as watch:
+        async with asyncio.timeout(_CONNECT_SECONDS) as limit, api.open_async() as client:
+            async with client.watch(job_id, head, patience=0) as watch:
                 async for frame in watch:
+                    if isinstance(frame, Hello):
+                        limit.reschedule(asyncio.get_running_loop().time() + _WAIT_SECONDS)
                     if isinstance(frame, ProgressFrame):
                         frames.append(frame)
                     if len(frames) == 2:

@@ -23,6 +23,7 @@ from headrace.cli import (
     up_command,
     watch_commands,
 )
+from headrace.cli.options import OrderedGroup
 from headrace.domain.errors import HeadraceError
 
 _SUMMARY = """Run multi-step jobs, and watch each one live.
@@ -53,11 +54,8 @@ _SECTIONS: Final = (
 )
 
 
-class SectionedGroup(click.Group):
+class SectionedGroup(OrderedGroup):
     """A group that lists its commands in sections."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return list(self.commands)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         for title, commands in _SECTIONS:

@@ -16,7 +16,7 @@ from headrace.domain.errors import HeadraceError
 
 Function = Callable[..., Any]
 
-_PAUSE: Final = re.compile(r"\+?(?P<count>[0-9]{1,9})(?P<unit>[smhd])")
+_PAUSE: Final = re.compile(r"(?P<count>[0-9]{1,9})(?P<unit>[smhd])")
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _MAX_PAUSE_SECONDS: Final = 100 * 365 * 86_400
 
@@ -62,9 +62,18 @@ def object_id(text: str) -> str:
 
 def moment(text: str) -> datetime:
     """Parse a time: ISO 8601, local without an offset, or a pause from now such as 90s, 10m, 2h or 1d."""
+    return _parse_moment(text, sign=1)
+
+
+def past_moment(text: str) -> datetime:
+    """Parse a time as `moment` does; a pause counts back from now."""
+    return _parse_moment(text, sign=-1)
+
+
+def _parse_moment(text: str, sign: int) -> datetime:
     if match := _PAUSE.fullmatch(text):
         seconds = int(match["count"]) * _UNIT_SECONDS[match["unit"]]
-        return datetime.now(UTC) + timedelta(seconds=min(seconds, _MAX_PAUSE_SECONDS))
+        return datetime.now(UTC) + sign * timedelta(seconds=min(seconds, _MAX_PAUSE_SECONDS))
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError) as error:
@@ -122,7 +131,7 @@ def term_options(command: Function) -> Function:
 
 _TERMS: Final = (
     click.option("--queue", metavar="NAME", help="Queue of the job. [default: default]"),
-    click.option("--priority", type=click.IntRange(0, 9), help="9 starts first. [default: 5]"),
+    click.option("--priority", type=click.IntRange(0, 9), metavar="0-9", help="9 starts first. [default: 5]"),
     click.option(
         "--run-at",
         type=moment,
@@ -137,9 +146,18 @@ _TERMS: Final = (
         metavar="SECONDS",
         help="Fail the job after this running time.",
     ),
-    click.option("--max-attempts", type=click.IntRange(1, 1000), help="How often workers may start it."),
+    click.option(
+        "--max-attempts", type=click.IntRange(1, 1000), metavar="N", help="How often workers may start it."
+    ),
     click.option("--meta", type=job_params, metavar="JSON|@FILE", help="Your own data about the job."),
 )
+
+
+class OrderedGroup(click.Group):
+    """A group that lists its commands in the order in which a user needs them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(self.commands)
 
 
 class NoVerdictUsageError(click.UsageError):

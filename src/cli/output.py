@@ -14,10 +14,15 @@ _WIDE: Final = 250
 
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print the API's answer as JSON.")
 limit_option: Final = click.option(
-    "--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="Maximum number of lines."
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Maximum number of lines.",
 )
 offset_option: Final = click.option(
-    "--offset", type=click.IntRange(0), default=0, help="Number of entries to skip."
+    "--offset", type=click.IntRange(0), default=0, metavar="N", help="Number of entries to skip."
 )
 
 

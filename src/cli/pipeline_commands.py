@@ -6,7 +6,14 @@ from uuid import uuid4
 
 import click
 
-from headrace.cli.options import client_options, job_params, object_id, submission_key, term_options
+from headrace.cli.options import (
+    OrderedGroup,
+    client_options,
+    job_params,
+    object_id,
+    submission_key,
+    term_options,
+)
 from headrace.cli.output import json_option, limit_option, offset_option, print_json, print_page
 
 
@@ -55,6 +62,7 @@ def _split_version(text: str) -> tuple[str, int | None]:
 
 
 @click.group(
+    cls=OrderedGroup,
     invoke_without_command=True,
     short_help="List saved parameters; save, submit or delete some.",
     epilog="""\b
@@ -149,6 +157,7 @@ def delete_preset(preset: str, with_jobs: bool, url: str, token: str | None) -> 
 
 
 @click.group(
+    cls=OrderedGroup,
     invoke_without_command=True,
     short_help="List tags; create, rename or delete one.",
     epilog="\b\nExamples:\n  headrace tags\n  headrace tags rename TAG nightly",

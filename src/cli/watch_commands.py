@@ -56,7 +56,9 @@ otherwise it is 0 if the job was accepted and 1 if it was refused.
     metavar="KEY",
     help="Idempotency key: a second submission with the same key returns the same job.",
 )
-@click.option("--version", type=click.IntRange(1), help="Version of the pipeline. [default: the newest]")
+@click.option(
+    "--version", type=click.IntRange(1), metavar="N", help="Version of the pipeline. [default: the newest]"
+)
 @term_options
 @click.option("--watch", "watch_it", is_flag=True, help="Watch the job until it ends.")
 @_JSON_OPTION

@@ -40,12 +40,13 @@ def is_pydantic_dataclass(kind: Any) -> bool:
 
 def mentions_pydantic(shape: Any) -> bool:
     """Return whether the type *shape*, or the type of a part of it, is one of pydantic."""
-    pending, visited = [shape], set()
+    pending: list[Any] = [shape]
+    visited: dict[int, Any] = {}  # the values keep the parts alive, so that no id is used twice
     while pending:
         part = pending.pop()
         if id(part) in visited:
             continue
-        visited.add(id(part))
+        visited[id(part)] = part
         if is_pydantic(part) or is_pydantic_dataclass(part):
             return True
         pending += typing.get_args(part)
@@ -73,9 +74,7 @@ def model_fields(value: Any) -> dict[str, Any] | None:
 
 
 def as_builtins(value: Any) -> Any:
-    """Return a value of a pydantic class as values that JSON has, and from which the class can be read again.
-
-    Computed fields are left out.
+    """Return a value of a pydantic class as the class writes it to read it again: without computed fields.
 
     Raises:
         ValueError: the class cannot write it.

@@ -73,6 +73,10 @@ def test_a_job_is_submitted_with_every_option(service: Up) -> None:
     assert service.call("show", job).stderr.endswith("list jobs with: headrace jobs\n")
 
 
+def test_a_job_that_an_idle_worker_is_about_to_start_waits_for_nothing(service: Up) -> None:
+    assert shown(service, "submit", "noop")["waiting_for"] is None
+
+
 def test_a_batch_prints_the_ids_of_its_jobs(service: Up) -> None:
     jobs = done(service, "batch", '{"jobs": [{"pipeline": "noop"}, {"pipeline": "noop"}]}').split()
 

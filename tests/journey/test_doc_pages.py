@@ -43,14 +43,15 @@ OTHERS: Final = [name for name, blocks in RUN.items() if blocks and name not in 
 class PageSession:
     """A folder and a shell in which the blocks of a page run: variables and the current folder are kept."""
 
-    def __init__(self, folder: Path, url: str = "") -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._state = folder / "state.sh"
         self._names = {"API"}
         for name, file in INPUTS.items():
             (folder / name).write_bytes(file.read_bytes())
-        self._state.write_text(f"API={url}/api/v1\n")
-        self.url = url
+        self._state.write_text("API=\n")
+        self._environment = {"PATH": f"{BIN}:/usr/bin:/bin", "HOME": str(folder)}
+        self._url = ""
 
     @property
     def current_folder(self) -> Path:
@@ -58,18 +59,19 @@ class PageSession:
         changes = re.findall(r"^cd '(.+)'$", self._state.read_text(), re.MULTILINE)
         return Path(changes[-1]) if changes else self._folder
 
-    def use(self, url: str) -> None:
-        """Send the requests of the next blocks to the service at *url*."""
-        self.url = url
+    def use(self, service: Up) -> None:
+        """Run the next blocks beside *service*, and send their requests to it."""
+        self._url = service.url
+        self._environment |= {"HEADRACE_URL": service.url, "HEADRACE_DATA_DIR": str(service.folder)}
         with self._state.open("a") as state:
-            state.write(f"API={url}/api/v1\n")
+            state.write(f"API={service.url}/api/v1\n")
 
     def run(self, block: Block) -> str:
         """Save a block as the page says, or run it to its end. Return what it printed."""
         if block.file:
             (self.current_folder / block.file).write_text(block.text)
             return ""
-        text = ADDRESS.sub(self.url.partition("://")[2], block.text)
+        text = ADDRESS.sub(self._url.partition("://")[2], block.text)
         if block.language == "python":
             command = [sys.executable, "-c", text]
         else:
@@ -79,7 +81,7 @@ class PageSession:
         result = subprocess.run(
             command,
             cwd=self.current_folder,
-            env={"PATH": f"{BIN}:/usr/bin:/bin", "HEADRACE_URL": self.url, "HOME": str(self._folder)},
+            env=self._environment,
             capture_output=True,
             stdin=subprocess.DEVNULL,
             text=True,
@@ -101,7 +103,8 @@ def service() -> Iterator[Up]:
 
 @pytest.mark.parametrize("page", OTHERS)
 def test_a_page_runs_as_written(page: str, service: Up, tmp_path: Path) -> None:
-    session = PageSession(tmp_path, service.url)
+    session = PageSession(tmp_path)
+    session.use(service)
 
     for block in RUN[page]:
         session.run(block)
@@ -121,7 +124,7 @@ def test_a_page_that_starts_the_service_runs_as_written(page: str, tmp_path: Pat
             variables = dict(pair.split("=", 1) for pair in line[1].split())
             folder = services.enter_context(temporary_folder())
             running = services.enter_context(up(folder, cwd=session.current_folder, **variables))
-            session.use(running.url)
+            session.use(running)
 
     assert any("succeeded" in text for text in printed)
 

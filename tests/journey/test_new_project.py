@@ -52,20 +52,47 @@ def test_its_own_test_passes(project: Path) -> None:
     assert "3 passed" in run_tests(project)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("ruff", "check", "--select", "E,F,I,B,UP,S102", "--isolated"),
+        ("ruff", "format", "--check", "--isolated"),
+        ("mypy", "--strict", "--cache-dir", "cache"),
+    ],
+    ids=" ".join,
+)
+def test_it_passes_the_usual_checks(project: Path, command: tuple[str, ...]) -> None:
+    checked = subprocess.run(
+        [sys.executable, "-m", *command, "."],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
 def test_a_test_can_use_a_whole_service(project: Path) -> None:
     (project / "tests" / "test_service.py").write_text(SERVICE_TEST)
     assert "2 passed" in run_tests(project, "tests/test_service.py")
 
 
 async def test_a_worker_runs_its_pipeline(
-    project: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(str(project))
-    own = msgspec.structs.replace(settings, pipelines=("my_pipes.pipelines",))
-    async with serving(own) as api, working(own):
-        submitted = await api.submit("my_pipes", params={"texts": ["the water turns", "the wheel"]})
-        done = await api.finish(submitted["id"])
-        (report,) = (await api.http.get(f"/api/v1/jobs/{done['id']}/files")).json()["items"]
+    # The worker imports the package into this process, in which no other test may find its name.
+    write_project("water-wheel", tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path / "water-wheel"))
+    own = msgspec.structs.replace(settings, pipelines=("water_wheel.pipelines",))
+    try:
+        async with serving(own) as api, working(own):
+            submitted = await api.submit("water_wheel", params={"texts": ["the water turns", "the wheel"]})
+            done = await api.finish(submitted["id"])
+            (report,) = (await api.http.get(f"/api/v1/jobs/{done['id']}/files")).json()["items"]
+    finally:
+        for name in ("water_wheel", "water_wheel.pipelines"):
+            sys.modules.pop(name, None)
 
     assert (done["state"], done["result"]) == ("succeeded", 5), done["error"]
     assert report["name"] == "report.txt"

@@ -35,6 +35,11 @@ class Call:
             return None
         return positional[position]
 
+    def source(self, position: int, name: str) -> str:
+        """Return an argument as it stands in the source."""
+        node = self.argument(position, name)
+        return "" if node is None else ast.unparse(node)
+
     def texts(self, position: int, name: str) -> list[str]:
         """Return the templates that an argument may be; a blank if nothing is known of it."""
         node = self.argument(position, name)
@@ -88,7 +93,7 @@ class Module:
             case ast.Name(id=name):
                 texts = self._named(name, function, parts)
             case ast.Call(func=ast.Name(id=name)):
-                texts = self._returned(name) or texts
+                texts = self.returned_by(name) or texts
         return texts
 
     def _joined(self, node: ast.JoinedStr, parts: Parts | None) -> list[str]:
@@ -130,15 +135,16 @@ class Module:
         self._followed.pop()
         return texts
 
-    def _returned(self, name: str) -> list[str]:
-        """Return what the function *name* of this module returns."""
+    def returned_by(self, name: str) -> list[str]:
+        """Return what the function *name* of this module may return, as far as it is known."""
         return [
             text
             for function in self.tree.body
             if isinstance(function, ast.FunctionDef) and function.name == name
             for node in ast.walk(function)
-            if isinstance(node, ast.Return) and isinstance(node.value, ast.Constant | ast.JoinedStr)
+            if isinstance(node, ast.Return) and node.value is not None
             for text in self.texts(node.value, function)
+            if text != BLANK
         ]
 
     def _constant(self, name: str) -> str | None:

@@ -4,16 +4,20 @@ import asyncio
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypedDict
 from uuid import UUID, uuid4
 
+import attrs
+import msgspec
 import pytest
 from msgspec import Struct
 from pydantic import BaseModel
 
 from headrace import PermanentError, Pipeline, RetryableError, StepContext, step, task
+from headrace.domain.pipelines.definition import RunsIn
 from headrace.testing import JobError, LogEntry, ParamsError, ProgressReport, run
 
 
@@ -213,6 +217,73 @@ def test_steps_of_all_kinds_run_in_this_process() -> None:
     assert run(pipeline).state == "succeeded"
     assert threads.keys() == {"loop", "thread", "process"}
     assert pipeline.nodes["process"].step.runs_in == "process"
+
+
+@dataclass
+class Spot:
+    x: int
+    size: Params | None = None
+
+
+class Labelled(TypedDict):
+    label: str
+    spots: list[Spot]
+
+
+@attrs.define
+class Wheel:
+    spokes: int
+    labels: dict[str, Labelled] = attrs.Factory(dict)
+
+
+class Turn(NamedTuple):
+    wheel: Wheel
+    degrees: float
+
+
+LABELLED = Labelled(label="a", spots=[Spot(1), Spot(2, Params(["b"]))])
+
+
+@pytest.mark.parametrize(
+    ("shape", "value", "wrong", "reason"),
+    [
+        (Spot, Spot(1, Params(["a"])), Spot("x"), "Expected `int`, got `str` - at `$.x`"),  # type: ignore[arg-type]
+        (Labelled, LABELLED, {"label": "a"}, "Object missing required field `spots`"),
+        (Wheel, Wheel(3, {"a": LABELLED}), Wheel(2.5), "Expected `int`, got `float` - at `$.spokes`"),  # type: ignore[arg-type]
+        (Turn, Turn(Wheel(3), 0.5), Turn(Wheel(3), "a"), "Expected `float`, got `str` - at `$[1]`"),  # type: ignore[arg-type]
+        (Count, Count(word="a", letters=1), {"word": "a"}, "Field required - at `$.letters`"),
+    ],
+    ids=["dataclass", "TypedDict", "attrs", "named tuple", "pydantic"],
+)
+@pytest.mark.parametrize("runs_in", ["loop", "thread", "process"])
+def test_every_kind_of_type_goes_through_every_kind_of_step(
+    runs_in: RunsIn, shape: Any, value: Any, wrong: Any, reason: str
+) -> None:
+    returned = value
+
+    def pass_on(context: StepContext, item: Any) -> Any:
+        assert item == value
+        return returned
+
+    async def pass_on_in_loop(context: StepContext, item: Any) -> Any:
+        return pass_on(context, item)
+
+    function = pass_on_in_loop if runs_in == "loop" else pass_on
+    function.__annotations__ = {"item": shape, "return": shape}
+    pipeline = Pipeline("passing", params=msgspec.defstruct("Holder", [("value", shape)]))
+    pipeline.add(
+        step(runs_in=runs_in)(function), name="pass_on", for_each=lambda params: [params.value], result=True
+    )
+    job = run(pipeline, {"value": value})
+    returned = wrong
+    refused = run(pipeline, {"value": value})
+
+    assert job.result == [value], job.error
+    assert type(job.result[0]) is type(value)
+    assert refused.error is not None
+    assert (refused.error.code, refused.error.step) == ("output_mismatch", "pass_on[0]")
+    message = "the output of step 'pass_on[0]' is not what its annotation says: "
+    assert refused.error.message == message + reason
 
 
 async def test_it_runs_where_a_loop_is_running() -> None:

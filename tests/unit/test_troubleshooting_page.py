@@ -94,6 +94,14 @@ PASSED_ON: Final = {
 }
 """Modules that pass on the code of an error that was made elsewhere."""
 
+PASSED_ON_FINDINGS: Final = {
+    "failure.summary": ("headrace.domain.pipelines.tracebacks", "summarize"),
+    "sentence": ("headrace.domain.pipelines.loading", "_explain_empty"),
+}
+"""Findings whose text another module makes: the function that returns it."""
+REPEATED_FINDINGS: Final = {"error", "nothing_found(server, 'any', search.problems)", "refusal"}
+"""Findings that repeat an error, in `str(...)`: a refusal, which has an entry, or one of PostgreSQL."""
+
 CODES_OF_JOBS: Final = {"PermanentError": 9, "JobError": 9, "job_error": 0, "OutputError": 0, "__init__": 9}
 CODES_OF_API: Final = {"InvalidInputError": 2, "Refusal": 1, "_Refusal": 1, "LimitError": 0, "error": 0}
 """Calls that name a code, and the position of that argument; 9 where it is always named."""
@@ -158,7 +166,10 @@ def findings() -> dict[str, str]:
             is_ok = call.argument(1, "ok")
             if not (isinstance(is_ok, ast.Constant) and is_ok.value is True):
                 found |= dict.fromkeys(map(normalised, call.texts(2, "text")), call.place)
-    found.pop(BLANK)  # those that repeat an error
+    found.pop(BLANK)  # those that are passed on, or repeat an error
+    for name, function in PASSED_ON_FINDINGS.values():
+        (module,) = [module for module in modules() if module.name == name]
+        found |= dict.fromkeys(map(normalised, module.returned_by(function)), name)
     return found
 
 
@@ -185,6 +196,17 @@ def test_every_finding_of_doctor_has_an_entry() -> None:
     entries = spans(section("What doctor finds"))
 
     assert {text: place for text, place in findings().items() if text not in entries} == {}
+
+
+def test_findings_that_the_source_does_not_name_are_passed_on_or_repeat_an_error() -> None:
+    sources = {
+        call.source(2, "text")
+        for module in modules()
+        for call in module.calls("Finding")
+        if BLANK in call.texts(2, "text") and call.source(1, "ok") == "False"
+    }
+
+    assert sources == PASSED_ON_FINDINGS.keys() | {f"str({name})" for name in REPEATED_FINDINGS}
 
 
 def test_no_entry_is_left_of_a_line_that_is_gone() -> None:
@@ -253,3 +275,10 @@ def test_every_reason_of_a_waiting_job_has_an_entry() -> None:
     }
 
     assert set(rows(section("A job waits"), 0)) - {"waiting_for"} == reasons
+
+
+def test_no_row_is_repeated() -> None:
+    rows_of_page = [line for line in PAGE.splitlines() if line.startswith("| `")]
+
+    assert len(rows_of_page) == len(set(rows_of_page))
+    assert len(rows_of_page) > 200

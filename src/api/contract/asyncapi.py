@@ -36,7 +36,8 @@ One object a message, each with `type`; with `batch=true` a message may be an ar
 ignore types and fields that they do not know. An event has a number, `seq`, that rises by one in its job; the
 same bytes come over `GET /api/v1/jobs/{job_id}/stream` (server-sent events) and, events only, over
 `GET /api/v1/jobs/{job_id}/events`. A socket is accepted first and then closed: with 1000 after `end`, 1012
-when the server stops, 1013 for a client that does not read or that a limit refuses (the reason begins with
+when the server stops, 1008 for a client that sends too many messages, 1013 for a client that does not read or
+that a limit refuses (the reason begins with
 `rate_limited`, `too_many_streams` or `quota_exceeded`), 4400 for a cursor beyond the head or a filter that
 cannot be, 4401 when not or no longer signed in (an `error` frame `signed_out` comes first), 4403 for a
 page of a foreign origin or a credential without that right, 4404 for a job that is missing, foreign or

@@ -28,6 +28,10 @@ _NO_NUL: Final = r"^[^\u0000]*$"
 _BINARY: Final[Schema] = {"type": "string", "format": "binary"}
 # Generators skip an answer that has only a wildcard.
 _BYTES: Final[Schema] = {"application/octet-stream": {"schema": _BINARY}, "*/*": {"schema": _BINARY}}
+# Without a type: some tools compare it with the whole stream, others with each event.
+_EVENTS: Final[Schema] = {
+    "description": "Server-sent events. `data:` is a frame as JSON, `id:` the number of an event."
+}
 _SCHEMES: Final[Schema] = {
     "bearer": {
         "type": "http",
@@ -63,7 +67,7 @@ _OTHER_RESPONSES: Final[dict[str, dict[int, Schema]]] = {
     "signIn": {302: _REDIRECT},
     "finishSignIn": {302: _REDIRECT},
     "streamJob": {
-        200: {"description": "Frames.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        200: {"description": "Frames.", "content": {"text/event-stream": {"schema": _EVENTS}}},
         204: {"description": "The job is over, and all its events were sent."},
     },
     "ready": {

@@ -22,7 +22,7 @@ from headrace.api.login.cookies import (
     session_cookies,
 )
 from headrace.api.middleware.response_bodies import SHOWS_SECRET
-from headrace.api.path_prefix import prefix_of
+from headrace.api.path_prefix import prefix_of, without_prefix
 from headrace.api.public_address import public_address
 from headrace.domain.accounts.caller import UnauthenticatedError
 
@@ -72,7 +72,8 @@ class LoginController(Controller):
         started = await services.sign_in.start(
             provider,
             base_url=public_address(request, services.settings.public_url),
-            return_to=return_to,
+            # A page may know only where the browser finds it.
+            return_to=without_prefix(request.scope, return_to),
             mode=mode,
             prompt=prompt,
             browser=RequestInfo(request.scope).cookie(LOGIN_COOKIE) or None,

@@ -9,7 +9,7 @@ import pytest
 from headrace.cli import errors
 from headrace.cli.api_client import ApiClient
 from headrace.cli.errors import BadTokenError, BadUrlError, RefusedError, watch_command
-from headrace.cli.options import moment, read_params, submission_key
+from headrace.cli.options import moment, past_moment, read_params, submission_key
 from headrace.cli.process_logs import LogReader, find_refusal, notable
 
 JOB = "01a1fcda-1222-71e3-b3dd-702451ba443d"
@@ -121,11 +121,12 @@ def test_a_time_is_read_with_its_offset(text: str, expected: datetime) -> None:
     assert moment(text) == expected
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("+10m", 600), ("2h", 7200), ("1d", 86_400)])
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("2h", 7200), ("1d", 86_400)])
 def test_a_pause_counts_from_now(text: str, seconds: int) -> None:
     before = datetime.now(UTC)
 
     assert 0 <= (moment(text) - before).total_seconds() - seconds < 60
+    assert 0 <= (past_moment(text) - before).total_seconds() + seconds < 60
 
 
 @pytest.mark.parametrize("text", ["", "soon", "10", "-1m", "1y", "2027-13-01"])
