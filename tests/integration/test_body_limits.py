@@ -14,6 +14,7 @@ from headrace.app import create_app
 from headrace.settings import Settings
 from support.harness import Api
 from support.login_env import LoginEnv
+from support.patience import PATIENCE_SECONDS
 
 JSON = {"Content-Type": "application/json"}
 URL = "/api/v1/jobs"
@@ -126,9 +127,10 @@ async def test_a_socket_with_too_many_parameters_is_refused(ada: Api) -> None:
     query = "a&" * 101
     headers = {"X-Forwarded-Preferred-Username": "ada"}
     async with websockets.connect(f"{ada.ws}/api/v1/ws?{query}", additional_headers=headers) as socket:
+        frame = msgspec.json.decode(await asyncio.wait_for(socket.recv(), PATIENCE_SECONDS))
         with pytest.raises(websockets.ConnectionClosed):
-            await asyncio.wait_for(socket.recv(), 60)
-    assert socket.close_code == 4400
+            await asyncio.wait_for(socket.recv(), PATIENCE_SECONDS)
+    assert (frame["type"], socket.close_code) == ("error", 4400)
 
 
 async def test_a_cookie_of_backslashes_is_not_unquoted(

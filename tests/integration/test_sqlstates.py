@@ -74,8 +74,8 @@ async def test_jobs_go_on_by_themselves_after_every_write_was_refused_for_a_whil
     settings: Settings, database: StatementPool, sqlstate: str
 ) -> None:
     async with serving(settings) as api, working(settings):
-        await submit_all(api, 5)
         await inject(database, sqlstate, every=1)
+        await submit_all(api, 5)
         async with asyncio.timeout(PATIENCE_SECONDS):
             while await count_writes(database) < 20:
                 await asyncio.sleep(0.05)
