@@ -9,7 +9,10 @@ import click
 from headrace.domain.accounts.scopes import GRANTABLE
 
 
-@click.group(short_help="Operate the service on its own machine.")
+@click.group(
+    short_help="Operate the service on its own machine.",
+    epilog="\b\nExample:\n  headrace admin create-key first --scope admin",
+)
 def admin() -> None:
     """Operate the service on its own machine, directly on the database.
 
