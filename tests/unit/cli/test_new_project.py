@@ -1,5 +1,6 @@
 """`headrace new`: which names it takes, and what it writes."""
 
+import importlib.util
 import os
 import tomllib
 from pathlib import Path
@@ -64,7 +65,11 @@ def test_the_override_names_a_service_of_the_compose_file(tmp_path: Path) -> Non
     ("name", "package"),
     [("a", "a"), ("my-pipes", "my_pipes"), ("my_pipes2", "my_pipes2"), ("x" * 64, "x" * 64)],
 )
-def test_the_package_has_the_name_of_the_project(name: str, package: str) -> None:
+def test_the_package_has_the_name_of_the_project(
+    name: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Other tests leave modules with such names.
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert package_of(name) == package
 
 
