@@ -189,3 +189,8 @@ def test_the_result_schema_is_that_of_the_result_step() -> None:
     built.add(each, for_each=lambda params: params.items, result=True)
 
     assert built.result_schema() == {"type": "array", "items": {"type": "integer"}}
+
+
+def test_a_step_says_what_on_loss_may_be() -> None:
+    with pytest.raises(PipelineDefinitionError, match="on_loss is retry or fail, not 'ignore'"):
+        step(on_loss="ignore")(lambda context: None)  # type: ignore[call-overload]

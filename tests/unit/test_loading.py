@@ -347,3 +347,25 @@ def test_a_module_below_a_file_that_is_no_package_is_not_found(
         "HEADRACE_PIPELINES: 'plain_file_not_package.flows' is neither a file, a folder nor a module that "
         "can be found"
     )
+
+
+def test_an_error_whose_text_cannot_be_had_is_reported_all_the_same(tmp_path: Path) -> None:
+    source = tmp_path / "mute.py"
+    source.write_text(
+        "class Mute(Exception):\n    def __str__(self):\n        raise RuntimeError\n\nraise Mute\n"
+    )
+
+    (failure,) = load_all([str(source)], ()).failures
+
+    assert failure.summary == f"{source}:5: Mute: (its text cannot be had)"
+
+
+def test_a_module_of_a_taken_name_that_fails_is_not_kept(tmp_path: Path) -> None:
+    source = tmp_path / "json.py"  # a module of Python has that name
+    source.write_text("raise RuntimeError('broken')\n")
+    before = set(sys.modules)
+
+    (failure,) = load_all([str(source)], ()).failures
+
+    assert failure.summary == f"{source}:1: RuntimeError: broken"
+    assert {name for name in set(sys.modules) - before if name.startswith("headrace_user_")} == set()

@@ -334,3 +334,41 @@ def test_types_of_python_have_the_same_form_in_models_and_structs(value: Any) ->
     assert encode_output(returning(model), "a", model(held=value), 100) == encode_output(
         returning(struct), "a", struct(value), 100
     )
+
+
+class Delivery(Struct):
+    to: Address
+    weight: int
+
+
+def test_a_fault_beside_a_model_is_told_as_in_a_struct_without_models() -> None:
+    with pytest.raises(msgspec.ValidationError, match=r"Expected `int`, got `str` - at `\$\.weight`"):
+        build_decoder(Delivery)('{"to": {"street": "a", "number": 1}, "weight": "heavy"}')
+
+
+class Machine:
+    """A class that nobody can write as JSON."""
+
+
+class Workshop(Struct):
+    owner: Address
+    machine: Machine
+
+
+def test_a_class_without_a_form_in_json_is_refused_also_beside_a_model() -> None:
+    with pytest.raises(TypeError, match="Machine` has no form in JSON"):
+        type_schema(Workshop)
+
+
+def test_a_type_that_nobody_can_read_is_refused_in_the_words_of_msgspec() -> None:
+    with pytest.raises(TypeError, match="more than one"):
+        type_schema(dict[str, list[int] | set[int]])
+
+
+class Callback(BaseModel):
+    call: Callable[[int], int]
+
+
+def test_a_model_without_a_json_schema_is_refused() -> None:
+    with pytest.raises(TypeError, match="JsonSchema"):
+        type_schema(Callback)
