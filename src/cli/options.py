@@ -115,7 +115,7 @@ def read_params(text: str) -> dict[str, Any]:
     try:
         params = msgspec.json.decode(text)
     except msgspec.DecodeError as error:
-        reason = str(error)
+        reason = str(error).removeprefix("JSON is malformed: ")
         raise ValueError(f"{source} is not JSON: {reason[:1].lower()}{reason[1:]}") from error
     if not isinstance(params, dict):
         raise ValueError(f'{source} is not a JSON object, like {{"count": 3}}')  # noqa: TRY004
@@ -147,7 +147,7 @@ _TERMS: Final = (
         help="Fail the job after this running time.",
     ),
     click.option(
-        "--max-attempts", type=click.IntRange(1, 1000), metavar="N", help="How often workers may start it."
+        "--max-attempts", type=click.IntRange(1, 1000), metavar="N", help="How often each step may be tried."
     ),
     click.option("--meta", type=job_params, metavar="JSON|@FILE", help="Your own data about the job."),
 )

@@ -29,6 +29,11 @@ def test_other_params_are_refused_with_an_error_message(text: str) -> None:
         read_params(text)
 
 
+def test_params_in_single_quotes_are_refused_with_the_reason() -> None:
+    with pytest.raises(ValueError, match=r"^it is not JSON: object keys must be strings \(byte 1\)$"):
+        read_params("{'count': 3}")
+
+
 def test_a_params_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "picture.png"
     file.write_bytes(b"\x89PNG\xff")
