@@ -13,7 +13,7 @@ import structlog
 from headrace.adapters.log_stream import LogHandler, LogStream
 from headrace.domain.redaction import REDACTED, is_secret_name, redact, redact_values
 
-_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 # Shorter secrets may be parts of words. In a URL they are found by their position.
 _MIN_SECRET_CHARS: Final = 6
 # The renderers need these values unchanged.
@@ -68,7 +68,7 @@ def configure_logging(
     structlog.configure(
         processors=processors,
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         cache_logger_on_first_use=True,
     )
     handler = LogHandler(stream or sys.stderr)
@@ -85,11 +85,11 @@ def configure_logging(
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(_LEVELS[level])
+    root.setLevel(LEVELS[level])
     for name in _NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
     # At level info uvicorn logs two lines per socket, with the full URL.
-    logging.getLogger("uvicorn.error").setLevel(max(_LEVELS[level], logging.WARNING))
+    logging.getLogger("uvicorn.error").setLevel(max(LEVELS[level], logging.WARNING))
 
 
 def add_running_job(

@@ -7,8 +7,7 @@ import click
 
 from headrace.cli.options import OrderedGroup, client_options, job_id, moment, object_id
 from headrace.cli.output import json_option, limit_option, offset_option, print_json, print_page
-
-_SCOPES: Final = ("jobs:read", "jobs:write", "files:read", "files:write", "files:*", "admin")
+from headrace.domain.accounts.scopes import GRANTABLE
 
 
 @click.command(short_help="Show who you are and which rights you have.", epilog="\b\nExample:\n  headrace me")
@@ -65,7 +64,7 @@ def keys(context: click.Context, limit: int, offset: int, as_json: bool, url: st
 @click.option(
     "--scope",
     "scopes",
-    type=click.Choice(_SCOPES),
+    type=click.Choice(GRANTABLE),
     multiple=True,
     required=True,
     help="A right of the key; may be repeated.",

@@ -9,12 +9,11 @@ import msgspec
 
 from headrace.cli.api_client import ApiClient
 from headrace.cli.job_view import JobViewModel
-from headrace.cli.job_watch import JobWatch
+from headrace.cli.job_watch import PATIENCE_SECONDS, JobWatch
 from headrace.cli.live_renderer import render_line
-from headrace.cli.output import open_console
+from headrace.cli.output import open_console, report_connection
 
 _PAGE: Final = 1000
-_PATIENCE_SECONDS: Final = 60.0
 
 
 def read_events(
@@ -46,7 +45,7 @@ def follow_logs(api: ApiClient, job_id: str, *, as_json: bool) -> int:
         HeadraceError: the job cannot be watched, or the service stays away.
     """
     printer = LogPrinter(job_id, as_json=as_json)
-    watch = JobWatch(api, job_id, after=0, patience_seconds=_PATIENCE_SECONDS, on_connection=_report)
+    watch = JobWatch(api, job_id, after=0, patience_seconds=PATIENCE_SECONDS, on_connection=report_connection)
 
     async def follow() -> None:
         async for frame in watch.frames():
@@ -75,7 +74,3 @@ class LogPrinter:
             return
         for line in self._view.apply(frame):
             self._console.print(render_line(line), soft_wrap=True)
-
-
-def _report(error: str | None) -> None:
-    click.echo(f"headrace: {error or 'connected again'}", err=True)

@@ -12,7 +12,9 @@ from headrace.cli.api_client import ApiClient
 from headrace.cli.errors import GaveUpError, UnreachableError, WatchRefusedError
 from headrace_client import AsyncWatch
 
-_FIRST_CONNECT_SECONDS: Final = 2.0
+FIRST_CONNECT_SECONDS: Final = 2.0
+PATIENCE_SECONDS: Final = 60.0
+"""How long the service may be away before a command gives up, unless its user says otherwise."""
 
 
 class ReceivedFrame(Struct, frozen=True):
@@ -48,7 +50,7 @@ class JobWatch:
         self._job_id = job_id
         self._after = after
         self._patience = patience_seconds
-        self._first_patience = patience_seconds if was_reached else _FIRST_CONNECT_SECONDS
+        self._first_patience = patience_seconds if was_reached else FIRST_CONNECT_SECONDS
         self._on_connection = on_connection
         self._frames: AsyncWatch | None = None
 

@@ -7,13 +7,10 @@ import click
 from rich.text import Text
 
 from headrace.cli.api_client import ApiClient
-from headrace.cli.job_watch import explained
+from headrace.cli.job_watch import FIRST_CONNECT_SECONDS, PATIENCE_SECONDS, explained
 from headrace.cli.live_renderer import STATE_STYLES
-from headrace.cli.output import open_console
+from headrace.cli.output import open_console, report_connection
 from headrace_client import JobDeleted, JobSummary
-
-_PATIENCE_SECONDS = 60.0
-_FIRST_CONNECT_SECONDS = 2.0
 
 
 def follow_jobs(
@@ -37,9 +34,9 @@ async def _follow(api: ApiClient, filters: dict[str, str], *, as_json: bool) -> 
     with explained():
         async with api.open_async() as client:
             watch = client.watch_jobs(
-                patience=_PATIENCE_SECONDS,
-                first_patience=_FIRST_CONNECT_SECONDS,
-                tell=_report,
+                patience=PATIENCE_SECONDS,
+                first_patience=FIRST_CONNECT_SECONDS,
+                tell=report_connection,
                 **filters,
             )
             async with watch as frames:
@@ -57,7 +54,3 @@ def _line(job: JobSummary) -> Text:
     return Text.assemble(
         (f"{job.job_id}  ", "dim"), state, f"  {job.progress:>4.0%}  ", (job.pipeline, "bold")
     )
-
-
-def _report(error: str | None) -> None:
-    click.echo(f"headrace: {error or 'connected again'}", err=True)

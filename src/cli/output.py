@@ -34,6 +34,11 @@ def open_console() -> "Console":
     return console if console.is_terminal else Console(highlight=False, width=_WIDE)
 
 
+def report_connection(error: str | None) -> None:
+    """Print that the connection was lost, and why, or that it is back."""
+    click.echo(f"headrace: {error or 'connected again'}", err=True)
+
+
 def print_json(value: Any) -> None:
     """Print *value* as indented JSON."""
     import msgspec

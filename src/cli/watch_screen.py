@@ -11,6 +11,7 @@ from rich.text import Text
 from headrace.cli.job_view import JobViewModel, LogLine
 from headrace.cli.job_watch import ReceivedFrame
 from headrace.cli.live_renderer import LiveRenderer, render_line
+from headrace.cli.output import report_connection
 
 _PROGRESS_STEP: Final = 0.1
 
@@ -86,7 +87,7 @@ class PlainScreen:
             self._print(render_line(LogLine("note", f"{fraction:.0%} done")))
 
     def show_connection(self, error: str | None) -> None:
-        print(f"headrace: {error or 'connected again'}", file=sys.stderr, flush=True)  # noqa: T201
+        report_connection(error)
 
     def _print(self, text: Text) -> None:
         self._console.print(text, soft_wrap=True)

@@ -15,12 +15,13 @@ from typing import Any, Final, TextIO
 
 import structlog
 
+from headrace.adapters.logs import LEVELS
 from headrace.domain.events.types import MAX_LOG_EVENTS
 
 _log = structlog.get_logger(__name__)
 
 _MAX_LINE_CHARS: Final = 8 * 1024
-_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "off": 100}
+_LEVELS: Final = {**LEVELS, "off": 100}
 # Fields that structlog and our processors add to each event.
 _OWN_FIELDS: Final = frozenset(
     {"event", "level", "timestamp", "exc_info", "stack_info", "job_id", "request_id", "step", "attempt"}

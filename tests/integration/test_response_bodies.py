@@ -10,22 +10,11 @@ import msgspec
 import pytest
 
 from headrace.settings import Settings
-from support.every_route import routes
+from support.every_route import PUBLIC_PATHS, routes
 from support.harness import TLS, Api, serving
 from support.patience import PATIENCE_SECONDS
 from support.shared_api import problem
 
-PUBLIC_PATHS = (
-    "/",
-    "/docs",
-    "/docs/assets/swagger-ui.css",
-    "/docs/page/start.js",
-    "/graphql/explore",
-    "/openapi.json",
-    "/asyncapi.yaml",
-    "/health/live",
-    "/health/ready",
-)
 # They differ from one response to the next.
 VOLATILE = {"date", "x-request-id", "ratelimit", "transfer-encoding"}
 LARGE = {"text": "a text that repeats itself; " * 100}
