@@ -48,6 +48,7 @@ from headrace.api.middleware.response_headers import ResponseHeadersMiddleware
 from headrace.api.path_prefix import PathPrefixes
 from headrace.api.pipelines import PipelineController
 from headrace.api.presets.controller import PresetController
+from headrace.api.retention import show_retention
 from headrace.api.streams.job_socket import stream_job
 from headrace.api.streams.overview_socket import stream_jobs
 from headrace.api.streams.sse import stream_job_events
@@ -84,6 +85,7 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
             ToneController,
             PresetController,
             TagController,
+            show_retention,
             stream_job,
             stream_job_events,
             stream_jobs,

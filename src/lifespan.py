@@ -57,6 +57,7 @@ from headrace.domain.jobs.submission.submit_repository import SubmitRepository
 from headrace.domain.jobs.submission.submitter import Submitter
 from headrace.domain.jobs.submission.transactional_repository import TransactionalRepository
 from headrace.domain.quotas.usage import OwnerUsage
+from headrace.domain.retention.report import RetentionReport
 from headrace.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -239,6 +240,7 @@ def _build_services(
         heavy_work=heavy_work,
         graphql_turns=FairTurns(_GRAPHQL_QUERIES, share_of(_GRAPHQL_QUERIES), WAIT_SECONDS),
         usage=OwnerUsage(usages, settings.quotas),
+        retention=RetentionReport(usages, settings.kept),
         blobs=BlobStore(
             settings.blob_dir, max_bytes=settings.max_file_bytes, report=outages.storage.report_from_thread
         ),

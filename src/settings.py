@@ -13,6 +13,7 @@ from headrace.adapters.postgres_url import PostgresAddress, parse_postgres_url
 from headrace.adapters.redis_url import RedisAddress, parse_redis_url
 from headrace.domain.pipelines.bundled import choose_bundled
 from headrace.domain.quotas.quotas import Quotas
+from headrace.domain.retention.terms import KEPT_KINDS, ChosenTerms, parse_term
 from headrace.settings_checks import (
     SAMPLE_SECRET,
     SettingsError,
@@ -104,6 +105,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate_limit_address: Annotated[int, Meta(ge=0, le=10_000_000)] | None = None
     rate_limit_login: Annotated[int, Meta(ge=0, le=10_000_000)] | None = None
 
+    keep_succeeded: str | None = None
+    keep_failed: str | None = None
+    keep_cancelled: str | None = None
+    keep_files: str | None = None
+    keep_audit: str | None = None
+
     quota_queued_jobs: Annotated[int, Meta(ge=0, le=100_000_000)] = 0
     quota_running_jobs: Annotated[int, Meta(ge=0, le=100_000_000)] = 0
     quota_stored_bytes: Annotated[int, Meta(ge=0, le=2**62)] = 0
@@ -157,6 +164,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def quotas(self) -> Quotas:
         """What each user may use. Quotas that are not set do not hold, as in local mode."""
         return Quotas(**{name: getattr(self, f"quota_{name}") for name in Quotas.__struct_fields__})
+
+    @property
+    def kept(self) -> ChosenTerms:
+        """How long ended jobs, files and audit entries are kept, as far as that is set."""
+        texts = {kind: getattr(self, f"keep_{kind}") for kind in KEPT_KINDS}
+        return ChosenTerms(**{kind: parse_term(text) for kind, text in texts.items() if text is not None})
 
     @property
     def secrets(self) -> tuple[str, ...]:

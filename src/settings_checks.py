@@ -14,6 +14,7 @@ from headrace.adapters.redis_url import RedisAddress, parse_redis_url
 from headrace.adapters.server_urls import ServerUrlError, read_password
 from headrace.domain.errors import HeadraceError
 from headrace.domain.pipelines.bundled import ALL, BUNDLED, NONE
+from headrace.domain.retention.terms import FOREVER_WORD, KEPT_KINDS, parse_term
 
 if TYPE_CHECKING:
     from headrace.settings import ProviderSettings, Settings
@@ -60,6 +61,7 @@ def check_settings(settings: "Settings") -> None:
     _check_server("redis", settings.redis_url, settings.redis_password_file, parse_redis_url)
     _check_names(settings)
     _check_schema(settings.database_schema)
+    _check_terms(settings)
     _check_files_host(settings)
     _check_auth(settings)
     _check_sign_in(settings)
@@ -119,6 +121,15 @@ def _check_names(settings: "Settings") -> None:
 def _check_schema(name: str | None) -> None:
     if name is not None and (fault := find_name_fault(name)) is not None:
         raise SettingsError(f"{_PREFIX}DATABASE_SCHEMA: {fault}")
+
+
+def _check_terms(settings: "Settings") -> None:
+    for kind in KEPT_KINDS:
+        text = getattr(settings, f"keep_{kind}")
+        try:
+            parse_term(text or FOREVER_WORD)
+        except ValueError as error:
+            raise SettingsError(f"{_PREFIX}KEEP_{kind.upper()}: {error}, not {text!r}") from error
 
 
 def _check_files_host(settings: "Settings") -> None:

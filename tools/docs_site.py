@@ -44,6 +44,7 @@ NAVIGATION: Final = {
         "docs/tone3000.md",
         "docs/security.md",
         "docs/outages.md",
+        "docs/retention.md",
         "docs/troubleshooting.md",
         "docs/benchmarks.md",
     ],

@@ -9,6 +9,7 @@ import hashlib
 import math
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Final
 from uuid import UUID, uuid4
@@ -20,6 +21,7 @@ from msgspec import Struct
 from headrace.adapters.durable_folders import make_folder, sync_folder
 from headrace.adapters.private_files import open_private, restrict
 from headrace.adapters.store_errors import StoreError, store_errors
+from headrace.domain.chores.repository import Findings
 from headrace.domain.conditions import Report, ignore_trouble
 from headrace.domain.errors import HeadraceError
 
@@ -221,6 +223,17 @@ class BlobStore:
                     part.unlink()
                     count += 1
         return count
+
+    def unfinished(self) -> Findings:
+        """Measure the parts of writes that have not ended: those under way, and those of killed processes."""
+        sizes, times = [], []
+        for part in self._folder.glob(".*.part"):
+            with contextlib.suppress(FileNotFoundError):
+                status = part.stat()
+                sizes.append(status.st_size)
+                times.append(status.st_mtime)
+        oldest = datetime.fromtimestamp(min(times), UTC) if times else None
+        return Findings(len(sizes), sum(sizes), oldest)
 
     def _shard(self, file_id: UUID) -> Path:
         return self._folder / file_id.hex[-2:]

@@ -4,7 +4,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -24,12 +24,16 @@ def temporary_folder() -> Iterator[Path]:
         os.close(descriptor)
 
 
-def remove_abandoned_folders() -> int:
-    """Remove the temporary folders of this user whose processes have ended; return how many."""
+def remove_abandoned_folders(on_folder: Callable[[Path], object] = lambda _: None) -> int:
+    """Remove the temporary folders of this user whose processes have ended; return how many.
+
+    *on_folder* is called with each of them before it is removed.
+    """
     count = 0
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         descriptor = _lock(folder)
         if descriptor is not None:
+            on_folder(folder)
             shutil.rmtree(folder, ignore_errors=True)
             os.close(descriptor)
             count += 1

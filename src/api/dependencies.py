@@ -36,6 +36,7 @@ from headrace.domain.jobs.submission.submitter import Submitter
 from headrace.domain.pipelines.service import PipelineService
 from headrace.domain.presets.service import PresetService
 from headrace.domain.quotas.usage import OwnerUsage
+from headrace.domain.retention.report import RetentionReport
 from headrace.domain.tags.service import TagService
 from headrace.settings import Settings
 
@@ -64,6 +65,7 @@ class Services(Struct, kw_only=True):
     heavy_work: HeavyWork
     graphql_turns: FairTurns
     usage: OwnerUsage
+    retention: RetentionReport
     blobs: BlobStore
     check_readiness: Callable[[], Awaitable[Readiness]]
 

@@ -32,17 +32,23 @@ def make_key(
         SettingsError: no database is known.
         HeadraceError: the database cannot be used, or the user has too many keys.
     """
-    address = _find_database(settings, (data_dir or settings.data_dir).expanduser().absolute())
+    address = find_database(settings, data_dir)
     with translate_refusals():
         return asyncio.run(_make_key(address, user, name, scopes, lifetime))
 
 
-def _find_database(settings: Settings, data_dir: Path) -> PostgresAddress:
+def find_database(settings: Settings, data_dir: Path | None) -> PostgresAddress:
+    """Return the address of the settings, or of the `headrace up` over that data folder.
+
+    Raises:
+        SettingsError: no database is known.
+    """
+    folder = (data_dir or settings.data_dir).expanduser().absolute()
     if settings.database_url:
         return settings.database
-    if (url := find_database_url(data_dir)) is None:
+    if (url := find_database_url(folder)) is None:
         raise SettingsError(
-            f"HEADRACE_DATABASE_URL is not set, and no `headrace up` runs over {data_dir}: start it first"
+            f"HEADRACE_DATABASE_URL is not set, and no `headrace up` runs over {folder}: start it first"
         )
     return parse_postgres_url(url, schema=settings.database_schema)
 

@@ -170,6 +170,7 @@ def retry(job: str, as_json: bool, url: str, token: str | None) -> None:
 Examples:
   headrace change 01a1fcda-1222-71e3-b3dd-702451ba443d --tag nightly --tag blue
   headrace change 01a1fcda-1222-71e3-b3dd-702451ba443d --meta '{"ticket": 17}'
+  headrace change 01a1fcda-1222-71e3-b3dd-702451ba443d --keep
 """
 )
 @click.argument("job", type=job_id)
@@ -178,6 +179,7 @@ Examples:
 )
 @click.option("--no-tags", is_flag=True, help="Remove all tags.")
 @click.option("--meta", type=job_params, metavar="JSON|@FILE", help="Merge this object into the job's meta.")
+@click.option("--keep/--no-keep", default=None, help="Pin the job, so that it is never pruned, or unpin it.")
 @json_option
 @client_options
 def change(
@@ -185,11 +187,12 @@ def change(
     tags: tuple[str, ...],
     no_tags: bool,
     meta: dict[str, Any] | None,
+    keep: bool | None,
     as_json: bool,
     url: str,
     token: str | None,
 ) -> None:
-    """Change the tags or the meta of a job."""
+    """Change the tags or the meta of a job, or pin it."""
     from headrace.cli.api_client import ApiClient
 
     changes: dict[str, Any] = {}
@@ -197,8 +200,10 @@ def change(
         changes["tags"] = [] if no_tags else list(tags)
     if meta is not None:
         changes["meta"] = meta
+    if keep is not None:
+        changes["keep"] = keep
     if not changes:
-        raise click.UsageError("nothing to change: give --tag, --no-tags or --meta")
+        raise click.UsageError("nothing to change: give --tag, --no-tags, --meta or --keep")
     answer = ApiClient(url, token).patch(f"/jobs/{job}", changes)
     if as_json:
         print_json(answer)

@@ -1,4 +1,4 @@
-"""The checks of `doctor` that read tables: failing chores, partitions, stray events, refused pipelines."""
+"""The checks of `doctor` that read tables: chores, partitions, large tables, stray events, pipelines."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -12,6 +12,9 @@ from headrace.domain.events.partition_mover import MAX_MOVED_ROWS
 from headrace.domain.events.partitions import missing_partitions, months_from, stray_id_limit
 from headrace.domain.pipelines.loading import load_all
 from headrace.domain.pipelines.registry import Registrar
+from headrace.domain.retention.installation import resolve_terms
+from headrace.domain.retention.kept_partitions import find_kept_partitions
+from headrace.domain.retention.table_sizes import find_large_tables
 from headrace.settings import Settings
 
 _MAX_COUNT: Final = 100_000
@@ -32,6 +35,8 @@ async def check_upkeep(database: Database, settings: Settings) -> list[Finding]:
     return [
         *_chore_findings(failing),
         *_partition_findings(due),
+        *await _kept_partition_findings(database, settings, now),
+        *await _large_table_findings(database, settings),
         *_stray_findings(strays),
         *await _refusals(database, settings),
     ]
@@ -55,6 +60,18 @@ def _partition_findings(due: Sequence[datetime]) -> Iterator[Finding]:
         names = ", ".join(f"{month:%Y-%m}" for month in due)
         text = f"no partition for {names}: a worker creates it within the hour, `headrace migrate` at once"
         yield Finding("events", False, text)
+
+
+async def _kept_partition_findings(database: Database, settings: Settings, now: datetime) -> list[Finding]:
+    """Name the partitions of the event log that a few jobs keep from being dropped."""
+    terms = await resolve_terms(database, settings.kept)
+    kept = await find_kept_partitions(database, terms, now)
+    return [Finding("events", True, str(partition), is_note=True) for partition in kept]
+
+
+async def _large_table_findings(database: Database, settings: Settings) -> list[Finding]:
+    tables = await find_large_tables(database, settings.kept)
+    return [Finding("retention", True, str(table), is_note=True) for table in tables]
 
 
 def _stray_findings(strays: int) -> Iterator[Finding]:

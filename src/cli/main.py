@@ -19,6 +19,7 @@ from headrace.cli import (
     history_commands,
     new_command,
     pipeline_commands,
+    retention_commands,
     service_commands,
     up_command,
     watch_commands,
@@ -49,6 +50,7 @@ _SECTIONS: Final = (
     ("Files", file_commands.COMMANDS),
     ("Pipelines, presets and tags", pipeline_commands.COMMANDS),
     ("Access", (*account_commands.COMMANDS, *admin_commands.COMMANDS)),
+    ("Retention", retention_commands.COMMANDS),
     ("Parts of a deployment", service_commands.COMMANDS),
     ("Shell", completion_command.COMMANDS),
 )

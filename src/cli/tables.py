@@ -65,6 +65,8 @@ def show_job(
     if start is not None:
         grid.add_row("took", format_span(start, end, now))
     grid.add_row("params", Text(short(job["params"])))
+    if job.get("keep"):
+        grid.add_row("pinned", "kept until it is deleted")
     if job["tags"]:
         grid.add_row("tags", Text(sanitize(", ".join(job["tags"]))))
     if job["error"]:

@@ -9,6 +9,7 @@ from headrace.domain.jobs.submission.models import TransactionalKey, Transaction
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.presets.models import Preset
 from headrace.domain.quotas.models import JobQuota
+from headrace.domain.retention.models import Installation
 from headrace.domain.tags.models import JOB_TAGS, PRESET_TAGS, Tag
 from headrace.domain.workers.models import WorkerProcess
 
@@ -24,6 +25,7 @@ __all__ = [
     "File",
     "IdempotencyKey",
     "Identity",
+    "Installation",
     "Job",
     "JobQuota",
     "LoginAttempt",

@@ -24,6 +24,7 @@ from headrace.workers.attempt.outcome import StopReason
 from headrace.workers.attempt.runner import Attempt
 from headrace.workers.attempt.waiting import StopSignal, wait_first
 from headrace.workers.attribution import create_unmarked_task
+from headrace.workers.claim_times import ClaimTimes
 from headrace.workers.leases import Leases
 from headrace.workers.resources import WorkerResources
 from headrace.workers.work_signals import POLL_SECONDS, WorkSignals
@@ -85,6 +86,7 @@ class HeadraceWorker(Worker):
         self._paused_at: float | None = None
         self.ended_in_drain: Counter[str] = Counter()
         """The attempts that ended after the worker was to stop, by the state of their job."""
+        self.claim_times = ClaimTimes()
         self.stopping = StopSignal()
         self.signals = WorkSignals(redis, worker.queues, self.stopping, lambda: self._free_slots)
         resources.process_slots.offer = self._offer_process_slot
@@ -188,7 +190,8 @@ class HeadraceWorker(Worker):
         taken = 0 if self._resources.fork_server.is_loading else slots.take(limit)
         self._is_claiming = True
         try:
-            claims = await self._job_queue.claim(limit, suspects=suspects, process_limit=taken)
+            with self.claim_times.measured():
+                claims = await self._job_queue.claim(limit, suspects=suspects, process_limit=taken)
             taken -= sum(claim.needs_process for claim in claims)
         finally:
             self._is_claiming = False

@@ -35,6 +35,7 @@ from headrace.workers.imported_files import ImportedFiles
 from headrace.workers.job_log import JobLog
 from headrace.workers.leases import Leases
 from headrace.workers.maintenance.eta_refresh import EtaEstimators
+from headrace.workers.maintenance.pruner import run_pruner
 from headrace.workers.maintenance.quarantine import Quarantine
 from headrace.workers.maintenance.schema_watch import SchemaWatch
 from headrace.workers.maintenance.upkeep import upkeep_loops
@@ -221,6 +222,7 @@ async def open_worker(
                 estimators.run(),
                 SchemaWatch(pool, arq_worker.stopping.set).run(),
                 *(() if only_suspect else (quarantine.run(), notices.run())),
+                *(() if only_suspect else (run_pruner(pool, settings, worker.id, arq_worker.claim_times),)),
                 *(() if imports is None else (imported_files.run(),)),
                 *upkeep_loops(
                     pool,

@@ -7,11 +7,12 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from headrace.domain.accounts.login_attempt_repository import LoginAttemptRepository
-from headrace.domain.accounts.session_repository import SessionRepository
+from headrace.domain.accounts.login_attempt_repository import LOGIN_EXPIRY
+from headrace.domain.accounts.session_repository import SESSION_EXPIRY
 from support.browser import Browser
 from support.fake_provider import ProviderUser
 from support.login_env import ADMIN, LoginEnv
+from support.retention import prune_expired
 
 JOBS = "/api/v1/jobs"
 BODY = {"pipeline": "noop"}
@@ -294,8 +295,7 @@ async def test_expired_sessions_and_login_attempts_are_deleted(login_env: LoginE
         WHERE state = (SELECT state FROM login_attempts LIMIT 1)
     """)
 
-    await LoginAttemptRepository(login_env.database).delete_expired()
-    await SessionRepository(login_env.database).delete_expired()
+    await prune_expired(login_env.database, LOGIN_EXPIRY, SESSION_EXPIRY)
 
     assert len(await login_env.database.fetch("SELECT 1 FROM login_sessions")) == 1
     assert len(await login_env.database.fetch("SELECT 1 FROM login_attempts")) == 1

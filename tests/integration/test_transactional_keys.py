@@ -8,9 +8,14 @@ import asyncpg
 import pytest
 
 from headrace.adapters.database import StatementPool
-from headrace.domain.jobs.submission.transactional_repository import TransactionalRepository
+from headrace.domain.jobs.submission.transactional_repository import (
+    SUBMISSION_EXPIRY,
+    TRANSACTIONAL_KEY_EXPIRY,
+    TransactionalRepository,
+)
 from headrace.domain.quotas.quotas import NO_QUOTAS, Quotas
 from support.harness import Api
+from support.retention import prune_expired
 from support.transactional import connected, refusal, submit, submit_many
 
 
@@ -172,7 +177,7 @@ async def test_expired_keys_and_old_submissions_are_deleted(
     )
     await database.fetch("UPDATE transactional_submissions SET at = $1", datetime(2020, 1, 1, tzinfo=UTC))
 
-    await TransactionalRepository(database).delete_expired()
+    await prune_expired(database, TRANSACTIONAL_KEY_EXPIRY, SUBMISSION_EXPIRY)
 
     assert [row["key"] for row in await database.fetch("SELECT key FROM transactional_keys")] == ["new"]
     assert not await database.fetch("SELECT FROM transactional_submissions")

@@ -76,6 +76,7 @@ class OneJob:
 def view(head: int) -> JobView:
     return JobView(
         id=JOB,
+        keep=False,
         owner_id=JOB,
         pipeline="noop",
         version=1,

@@ -30,6 +30,8 @@ REFUSALS: Final = (
     "NotReadyError",
     "PipelineRefusedError",
     "PortTakenError",
+    "PruneFailedError",
+    "PrunedElsewhereError",
     "ProjectNameError",
     "ProjectNotWrittenError",
     "RedisRefusedError",

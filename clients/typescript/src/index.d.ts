@@ -32,6 +32,8 @@ export interface Job {
   event_seq: number;
   tags: string[];
   meta: Record<string, unknown>;
+  /** Whether the job is pinned, so that it is never pruned. */
+  keep: boolean;
   owner_id: string;
   preset_id: string | null;
   /** True in a list if the result is large: only the job by itself has it. */
@@ -455,8 +457,8 @@ export class HeadraceClient {
   show(job: Reference, options?: CallOptions): Promise<Job>;
   /** List jobs, newest first by default. */
   jobs(filter?: JobFilter): Promise<Page<Job>>;
-  /** Change tags or meta. Absent fields stay; a null in `meta` removes its key. */
-  change(job: Reference, changes: { tags?: string[]; meta?: object } & CallOptions): Promise<Job>;
+  /** Change tags or meta, or pin the job with `keep`. Absent fields stay; a null in `meta` removes its key. */
+  change(job: Reference, changes: { tags?: string[]; meta?: object; keep?: boolean } & CallOptions): Promise<Job>;
   /** Delete a job that has ended, with its history and files. */
   delete(job: Reference, options?: CallOptions): Promise<void>;
   /** Cancel a job: a queued job at once, a running job soon. */

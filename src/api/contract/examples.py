@@ -25,7 +25,10 @@ BODIES: Final[dict[str, dict[str, Schema]]] = {
         },
     },
     "submitJobs": {"two jobs": {"jobs": [_TICKS, {"pipeline": "noop"}]}},
-    "patchJob": {"new tags, and one key of meta": {"tags": ["example"], "meta": {"ticket": 18}}},
+    "patchJob": {
+        "new tags, and one key of meta": {"tags": ["example"], "meta": {"ticket": 18}},
+        "keep it forever": {"keep": True},
+    },
     "makeJobToken": {"a token for ten minutes": {"scope": "read", "expires_in": 600}},
     "patchFile": {"a new name": {"name": "renamed.txt"}},
     "createPreset": {

@@ -14,6 +14,7 @@ TAGS: Final = {
     "graphql": "Jobs with all their parts in one request. `/graphql/explore` helps to write queries.",
     "auth": "Signing in at a provider, with `HEADRACE_AUTH=token`.",
     "tone3000": "Sounds for the pipeline `shootout`.",
+    "retention": "How long everything is kept, for admins.",
     "health": "For load balancers and monitoring.",
 }
 
@@ -28,7 +29,7 @@ SUMMARIES: Final = {
     "submitJobs": "Submit up to 1,000 jobs",
     "cancelJob": "Cancel a job",
     "retryJob": "Retry a failed job",
-    "patchJob": "Change tags and meta of a job",
+    "patchJob": "Change tags and meta of a job, or pin it",
     "makeJobToken": "Make a token to watch a job",
     "revokeJobTokens": "Revoke the tokens of a job",
     "deleteJob": "Delete a job",
@@ -70,6 +71,7 @@ SUMMARIES: Final = {
     "refreshSession": "Refresh a session",
     "signOut": "Sign out",
     "getTone": "Show a tone",
+    "showRetention": "Show how long everything is kept",
     "live": "Check that the process answers",
     "ready": "Check that requests can be served",
 }

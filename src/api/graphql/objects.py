@@ -89,6 +89,7 @@ class JobNode:
     cancel_requested_at: datetime | None
     event_seq: int
     meta: JSON
+    keep: bool = strawberry.field(description="Whether the job is pinned: it is never pruned.")
     owner_id: UUID
     preset_id: UUID | None
     owner: OwnerNode

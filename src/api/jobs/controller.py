@@ -159,12 +159,13 @@ class JobController(Controller):
         current_user: NamedDependency[CurrentUser],
         job_service: NamedDependency[JobService],
     ) -> JobView | Reference:
-        """Change tags or meta. Absent fields stay."""
+        """Change tags or meta, or pin the job. Absent fields stay."""
         job = await job_service.update(
             job_id,
             current_user.reach,
             tags=None if data.tags is UNSET else data.tags,
             meta=None if data.meta is UNSET else data.meta,
+            keep=None if data.keep is UNSET else data.keep,
         )
         return await _answer(job_service, job, current_user)
 

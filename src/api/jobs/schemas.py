@@ -78,6 +78,7 @@ class PatchJob(Struct, forbid_unknown_fields=True):
 
     tags: Tags | UnsetType = UNSET
     meta: dict[str, Any] | UnsetType = UNSET
+    keep: bool | UnsetType = UNSET
 
 
 class ErrorView(Struct):
@@ -113,6 +114,7 @@ class JobView(Struct, kw_only=True):
     event_seq: int
     tags: list[str]
     meta: dict[str, Any]
+    keep: bool
     owner_id: UUID
     preset_id: UUID | None = None
     result_omitted: bool | UnsetType = UNSET
@@ -152,6 +154,7 @@ class JobView(Struct, kw_only=True):
             event_seq=1,
             tags=sorted(set(spec.tags)),
             meta=_as_encoded(job.meta),
+            keep=False,
             owner_id=owner_id,
             preset_id=spec.preset_id,
         )

@@ -6,8 +6,10 @@ from typing import Final
 from msgspec import Struct
 
 from headrace.domain.database import Database
+from headrace.domain.retention.expiry import Expiry
 
 LOGIN_LIFE: Final = timedelta(minutes=10)
+LOGIN_EXPIRY: Final = Expiry("login_attempts", "expires_at")
 
 _INSERT: Final = """
 INSERT INTO login_attempts (state, provider, secrets, return_to, expires_at)
@@ -44,7 +46,3 @@ class LoginAttemptRepository:
         if not rows:
             return None
         return PendingLogin(bytes(rows[0]["secrets"]), rows[0]["return_to"], rows[0]["is_expired"])
-
-    async def delete_expired(self) -> None:
-        """Delete the sign-ins that can no longer be completed."""
-        await self._database.fetch("DELETE FROM login_attempts WHERE expires_at < statement_timestamp()")

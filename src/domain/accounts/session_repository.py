@@ -7,6 +7,9 @@ from uuid import UUID
 from msgspec import Struct
 
 from headrace.domain.database import Database
+from headrace.domain.retention.expiry import Expiry
+
+SESSION_EXPIRY: Final = Expiry("login_sessions", "expires_at")
 
 # Two concurrent refreshes with one token: PostgreSQL re-checks the conditions of the second after the first
 # committed, so one wins and the other counts as reuse.
@@ -52,7 +55,3 @@ class SessionRepository:
     async def revoke(self, session_id: UUID, user_id: UUID) -> None:
         """Revoke a session that is not revoked yet."""
         await self._database.fetch(_REVOKE, session_id, user_id)
-
-    async def delete_expired(self) -> None:
-        """Delete the sessions that can no longer be refreshed."""
-        await self._database.fetch("DELETE FROM login_sessions WHERE expires_at < statement_timestamp()")

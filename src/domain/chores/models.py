@@ -4,7 +4,7 @@ from datetime import datetime
 
 from advanced_alchemy.base import DefaultBase
 from advanced_alchemy.types import DateTimeUTC
-from sqlalchemy import String, Text
+from sqlalchemy import BigInteger, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 
@@ -13,6 +13,9 @@ class ChoreOutcome(DefaultBase):
 
     *failed_at* and *error* are written by workers of the previous release; *error* is set while their newest
     outcome is a failure. *position*: how far a chore has come that goes through something large in parts.
+
+    A chore that one worker runs for all has *next_run_at*, and while it runs a holder: the worker *held_by*,
+    until *held_until*. *found*, *found_bytes*, *found_oldest*: what the last run has found and not removed.
     """
 
     __tablename__ = "chores"
@@ -22,6 +25,12 @@ class ChoreOutcome(DefaultBase):
     failed_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
     error: Mapped[str | None] = mapped_column(Text, default=None)
     position: Mapped[str | None] = mapped_column(String(64), default=None)
+    held_by: Mapped[str | None] = mapped_column(String(64), default=None)
+    held_until: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
+    next_run_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
+    found: Mapped[int | None] = mapped_column(BigInteger, default=None)
+    found_bytes: Mapped[int | None] = mapped_column(BigInteger, default=None)
+    found_oldest: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
 
 
 class ChoreFailure(DefaultBase):

@@ -1,12 +1,13 @@
 """Stores and reads how chores go and how far they are: workers run them, the API and `doctor` report them."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from msgspec import Struct
 
 from headrace.domain.database import Database
+from headrace.domain.retention.expiry import Expiry
 from headrace.domain.workers.directory import ALIVE_WITHIN
 
 _MAX_ERROR_LENGTH: Final = 500
@@ -30,14 +31,44 @@ SELECT name, NULL, error, failed_at, succeeded_at FROM chores WHERE error IS NOT
 ORDER BY name, worker_id
 """
 # A failure that lasts is stored again every ten minutes, or once an hour by a chore that runs that rarely.
-_DELETE_VANISHED: Final = """
-DELETE FROM chore_failures WHERE failed_at < statement_timestamp() - interval '24 hours'
-"""
+FAILURE_EXPIRY: Final = Expiry("chore_failures", "failed_at", timedelta(hours=24))
 _LOAD_POSITION: Final = "SELECT position FROM chores WHERE name = $1"
 _STORE_POSITION: Final = """
 INSERT INTO chores (name, position) VALUES ($1, $2)
 ON CONFLICT (name) DO UPDATE SET position = excluded.position
 """
+# A worker that does not get the turn writes and locks nothing.
+_TAKE_TURN: Final = """
+INSERT INTO chores (name, held_by, held_until)
+SELECT $1::text, $2::text, statement_timestamp() + $3::interval WHERE NOT EXISTS (
+    SELECT FROM chores WHERE name = $1::text AND held_by <> $2::text AND held_until > statement_timestamp()
+)
+ON CONFLICT (name) DO UPDATE SET held_by = excluded.held_by, held_until = excluded.held_until
+WHERE chores.held_by IS NULL OR chores.held_by = $2::text OR chores.held_until <= statement_timestamp()
+RETURNING name
+"""
+_END_TURN: Final = "UPDATE chores SET held_by = NULL, held_until = NULL WHERE name = $1 AND held_by = $2"
+_FETCH_DUE: Final = """
+SELECT due.name FROM unnest($1::text[]) AS due(name) LEFT JOIN chores USING (name)
+WHERE next_run_at IS NULL OR next_run_at <= statement_timestamp()
+"""
+_STORE_NEXT_RUN: Final = """
+INSERT INTO chores (name, next_run_at) VALUES ($1, statement_timestamp() + $2::interval)
+ON CONFLICT (name) DO UPDATE SET next_run_at = excluded.next_run_at
+"""
+_STORE_FINDINGS: Final = """
+INSERT INTO chores (name, found, found_bytes, found_oldest) VALUES ($1, $2, $3, $4)
+ON CONFLICT (name) DO UPDATE SET found = excluded.found, found_bytes = excluded.found_bytes,
+    found_oldest = excluded.found_oldest
+"""
+
+
+class Findings(Struct, frozen=True):
+    """What a chore has found: how many things, their bytes, and the time of the oldest."""
+
+    count: int = 0
+    bytes: int = 0
+    oldest: datetime | None = None
 
 
 class FailingChore(Struct, frozen=True):
@@ -66,10 +97,6 @@ class ChoreRepository:
         else:
             await self._database.fetch(_STORE_FAILURE, worker, name, error[:_MAX_ERROR_LENGTH])
 
-    async def delete_vanished(self) -> None:
-        """Delete the failures that no worker has repeated for a day."""
-        await self._database.fetch(_DELETE_VANISHED)
-
     async def load_position(self, name: str) -> str | None:
         """Return how far the chore has come, in any worker; None before its first part."""
         rows = await self._database.fetch(_LOAD_POSITION, name)
@@ -78,6 +105,26 @@ class ChoreRepository:
     async def store_position(self, name: str, position: str) -> None:
         """Store that the chore has come to *position*."""
         await self._database.fetch(_STORE_POSITION, name, position)
+
+    async def take_turn(self, name: str, holder: str, hold: timedelta) -> bool:
+        """Return whether *holder* may run the chore for that time. Taking its own turn again prolongs it."""
+        return bool(await self._database.fetch(_TAKE_TURN, name, holder, hold))
+
+    async def end_turn(self, name: str, holder: str) -> None:
+        """End the turn of *holder*, if it still has it."""
+        await self._database.fetch(_END_TURN, name, holder)
+
+    async def fetch_due(self, names: Sequence[str]) -> set[str]:
+        """Return those of the chores whose next run is due."""
+        return {row["name"] for row in await self._database.fetch(_FETCH_DUE, list(names))}
+
+    async def store_next_run(self, name: str, after: timedelta) -> None:
+        """Store that the chore is due again in that time."""
+        await self._database.fetch(_STORE_NEXT_RUN, name, after)
+
+    async def store_findings(self, name: str, findings: Findings) -> None:
+        """Store what the chore has found where the database cannot look, such as in a folder."""
+        await self._database.fetch(_STORE_FINDINGS, name, findings.count, findings.bytes, findings.oldest)
 
     async def fetch_failing(self) -> Sequence[FailingChore]:
         """Return the chores whose last run in a live worker failed, in the order of their names."""

@@ -22,6 +22,9 @@ DO $$ BEGIN
     CREATE TABLE IF NOT EXISTS {name} (
         LIKE job_changes INCLUDING ALL,
         CONSTRAINT {name}_range CHECK (job_id >= '{low}' AND job_id < '{high}')
+    ) WITH (
+        autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000,
+        autovacuum_analyze_scale_factor = 0.05, autovacuum_vacuum_cost_limit = 2000
     );
 END $$
 """

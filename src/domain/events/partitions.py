@@ -1,9 +1,15 @@
-"""Creates the monthly partitions of the event log: ahead of time, and for events in the default one."""
+"""Creates the monthly partitions of the event log, and finds those of the past.
 
+They are created ahead of time, and for events in the default partition.
+"""
+
+import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
+
+from msgspec import Struct
 
 from headrace.domain.database import Database, DatabaseAwayError
 from headrace.domain.events.partition_mover import PartitionMover
@@ -16,6 +22,7 @@ _PARTITIONS: Final = """
 SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = 'job_changes'::regclass
 """
+_NAME: Final = re.compile(r"job_changes_(\d{4})_(0[1-9]|1[0-2])", re.ASCII)
 _NEXT_STRAY: Final = """
 SELECT job_id FROM job_changes_rest WHERE job_id >= $1 ORDER BY job_id LIMIT 1
 """
@@ -31,6 +38,34 @@ def months_from(now: datetime, count: int) -> Iterator[datetime]:
 def lowest_id_at(time: datetime) -> UUID:
     """Return the smallest UUIDv7 of *time*: 48 bits of milliseconds, then zeros (RFC 9562, 5.7)."""
     return UUID(int=int(time.timestamp() * 1000) << 80)
+
+
+class PastPartition(Struct, frozen=True):
+    """A partition whose month is over. Its jobs have ids from *low* to below *high*."""
+
+    name: str
+    month: datetime
+    end: datetime
+
+    @property
+    def low(self) -> UUID:
+        return lowest_id_at(self.month)
+
+    @property
+    def high(self) -> UUID:
+        return lowest_id_at(self.end)
+
+
+async def past_partitions(database: Database, now: datetime) -> list[PastPartition]:
+    """Return the partitions of months before that of *now*, the oldest first."""
+    partitions = []
+    for row in await database.fetch(_PARTITIONS):
+        if match := _NAME.fullmatch(row["relname"]):
+            month = datetime(int(match[1]), int(match[2]), 1, tzinfo=UTC)
+            _, end = months_from(month, 2)
+            if end <= now:
+                partitions.append(PastPartition(match[0], month, end))
+    return sorted(partitions, key=lambda partition: partition.month)
 
 
 def stray_id_limit(now: datetime) -> UUID:

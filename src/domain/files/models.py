@@ -24,6 +24,7 @@ class File(UUIDv7AuditBase):
         CheckConstraint("length(sha256) = 32", name="sha256_length"),
         CheckConstraint("(job_id IS NULL) = (step IS NULL)", name="step_with_job"),
         Index("ix_files_owner_size", "owner_id", postgresql_include=["size"]),
+        Index("ix_files_created_at", "created_at", "id"),
     )
 
     owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))

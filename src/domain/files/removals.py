@@ -32,6 +32,13 @@ SELECT DISTINCT id, statement_timestamp() FROM unnest($1::uuid[]) AS noted(id)
 ON CONFLICT (file_id) DO UPDATE SET at = excluded.at
 """
 
+# A removal that is noted already stays due at its own time.
+_MARK: Final = """
+INSERT INTO blob_removals (file_id, at)
+SELECT DISTINCT id, statement_timestamp() + $2::interval FROM unnest($1::uuid[]) AS marked(id)
+ON CONFLICT (file_id) DO NOTHING
+"""
+
 
 class Removal(Struct, frozen=True):
     """One file whose bytes are to be removed, but for those with the key *kept*, which its row names."""
@@ -50,6 +57,10 @@ class BlobRemovals:
     async def note(self, file_ids: Iterable[UUID]) -> None:
         """Add files that may have bytes which no row names."""
         await self._database.fetch(_NOTE, list(file_ids))
+
+    async def mark(self, file_ids: Iterable[UUID], *, due_after: timedelta) -> None:
+        """Add files with bytes that no row names, and nobody knows why. They are due after that time."""
+        await self._database.fetch(_MARK, list(file_ids), due_after)
 
     async def claim(self, limit: int, *, retry_after: timedelta) -> list[Removal]:
         """Claim up to *limit* removals, longest due first. Unfinished ones are due again *retry_after*."""

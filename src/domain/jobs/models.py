@@ -64,6 +64,7 @@ class Job(UUIDv7AuditBase):
     """One submitted run of a pipeline.
 
     A large result is not in *result*: it is the output of the step that *result_step* names, see `results`.
+    A job with *keep* is pinned: it is never pruned.
     """
 
     __tablename__ = "jobs"
@@ -107,7 +108,7 @@ class Job(UUIDv7AuditBase):
             postgresql_where=text("finished_at IS NOT NULL"),
         ),
         Index("ix_jobs_owner_again", "owner_id", postgresql_where=text("state = 'queued' AND attempt > 0")),
-        Index("ix_jobs_pipeline", "pipeline", "version"),
+        Index("ix_jobs_pipeline", "pipeline", "version", "state", "keep", "finished_at"),
         Index("ix_jobs_preset", "preset_id", postgresql_where=text("preset_id IS NOT NULL")),
     )
 
@@ -149,6 +150,7 @@ class Job(UUIDv7AuditBase):
     progress_steps: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True), default=None)
     event_seq: Mapped[int] = mapped_column(default=0, server_default="0")
     log_events: Mapped[int] = mapped_column(default=0, server_default="0")
+    keep: Mapped[bool] = mapped_column(default=False, server_default="false")
 
     tags: Mapped[list[Tag]] = relationship(
         secondary=JOB_TAGS, lazy="raise", order_by=Tag.name, passive_deletes=True

@@ -66,9 +66,17 @@ class JobService:
         return await self._jobs.fetch_page(reach, filters)
 
     async def update(
-        self, job_id: UUID, reach: Reach, *, tags: Sequence[str] | None, meta: dict[str, Any] | None
+        self,
+        job_id: UUID,
+        reach: Reach,
+        *,
+        tags: Sequence[str] | None = None,
+        meta: dict[str, Any] | None = None,
+        keep: bool | None = None,
     ) -> Job:
-        """Replace the job's tags and merge *meta* into its own, where null removes a key; None: no change.
+        """Replace the job's tags, merge *meta* into its own, where null removes a key, and pin or unpin it.
+
+        None: no change. A pinned job is never pruned.
 
         Raises:
             JobNotFoundError: there is no such job within reach.
@@ -80,7 +88,9 @@ class JobService:
         if meta is not None:
             merge_json(job, "meta", meta)
             check_size(job.meta, "$.meta")
-            await self._session.flush()
+        if keep is not None:
+            job.keep = keep
+        await self._session.flush()
         return await self.get(job_id, reach)
 
     async def cancel(self, job_id: UUID, reach: Reach) -> Job:

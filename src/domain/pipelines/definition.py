@@ -3,7 +3,7 @@
 import inspect
 import re
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, overload
@@ -13,9 +13,12 @@ import msgspec
 from headrace.domain.errors import HeadraceError
 from headrace.domain.json_decoding import Decode, build_decoder
 from headrace.domain.pipelines.schemas import accepts_objects, type_schema
+from headrace.domain.retention.terms import EndState, store_pipeline_terms
 
 RunsIn = Literal["loop", "thread", "process"]
 OnLoss = Literal["retry", "fail"]
+Keep = Mapping[EndState, timedelta | Literal["forever"]]
+"""How long jobs are kept after their end, by the state in which they have ended."""
 P = ParamSpec("P")
 R = TypeVar("R")
 SchemaOf = Callable[[Any], dict[str, Any]]
@@ -145,14 +148,18 @@ class Node:
 class Pipeline:
     """A named, versioned graph of steps.
 
-    *params*: a msgspec Struct, or any other type that msgspec can decode from a JSON object.
+    *params*: a msgspec Struct, or any other type that msgspec can decode from a JSON object. *keep*: how long
+    its jobs are kept, for example `{"succeeded": timedelta(hours=2)}`; states without an entry are kept as
+    the settings say.
 
     Raises:
-        PipelineDefinitionError: the name or version is malformed, or the parameters are no object or have no
-            JSON Schema.
+        PipelineDefinitionError: the name, version or *keep* is malformed, or the parameters are no object or
+            have no JSON Schema.
     """
 
-    def __init__(self, name: str, *, version: int = 1, params: Any, description: str = "") -> None:
+    def __init__(
+        self, name: str, *, version: int = 1, params: Any, description: str = "", keep: Keep | None = None
+    ) -> None:
         if not _NAME.fullmatch(name):
             raise PipelineDefinitionError(
                 f"pipeline {name!r}: a name is lower-case snake_case, at most 64 long"
@@ -160,6 +167,10 @@ class Pipeline:
         if not 1 <= version <= MAX_VERSION:
             raise PipelineDefinitionError(f"pipeline {name!r}: a version is a whole number from 1")
         self.name, self.version, self.params, self.description = name, version, params, description
+        try:
+            self.keep = store_pipeline_terms(keep or {})
+        except ValueError as error:
+            raise PipelineDefinitionError(f"pipeline {name!r}: {error}") from error
         self.nodes: dict[str, Node] = {}
         self.followers: dict[str, tuple[str, ...]] = {}
         """The names of the steps that directly follow each step."""

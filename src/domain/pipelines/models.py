@@ -18,7 +18,8 @@ class PipelineVersion(UUIDv7AuditBase):
     """One version of a pipeline, as a worker registered it.
 
     *types* has the schemas of outputs and items. *superseded* names the definitions that this one replaced,
-    and *confirmed_at* is when a worker last said that it serves exactly this one: see `registry`.
+    and *confirmed_at* is when a worker last said that it serves exactly this one: see `registry`. *keep*: how
+    long its jobs are kept, see `retention.terms`; None: as the settings say.
     A removed version stays for the jobs of the past, but is not listed and takes no jobs.
     """
 
@@ -35,6 +36,7 @@ class PipelineVersion(UUIDv7AuditBase):
     params_schema: Mapped[dict[str, Any]] = mapped_column(JSONB)
     result_schema: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True), default=None)
     types: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True), default=None)
+    keep: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True), default=None)
     superseded: Mapped[list[str]] = mapped_column(ARRAY(String(64)), default=list, server_default="{}")
     confirmed_at: Mapped[datetime] = mapped_column(DateTimeUTC(timezone=True), server_default=DATABASE_NOW)
     removed_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)

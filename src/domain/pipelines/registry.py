@@ -26,7 +26,7 @@ _MAX_SUPERSEDED: Final = 50
 _FETCH: Final = """
 SELECT name, version, updated_at, superseded,
        json_build_object('description', description, 'graph', graph, 'params_schema', params_schema,
-                         'result_schema', result_schema, 'types', types)::text AS definition,
+                         'result_schema', result_schema, 'types', types, 'keep', keep)::text AS definition,
        confirmed_at > statement_timestamp() - interval '3 minutes' AND removed_at IS NULL AS is_confirmed,
        removed_at IS NULL OR EXISTS (
            SELECT 1 FROM jobs j WHERE j.pipeline = p.name AND j.version = p.version
@@ -34,16 +34,17 @@ SELECT name, version, updated_at, superseded,
 FROM pipelines p WHERE name = ANY($1::text[])
 """
 _INSERT: Final = """
-INSERT INTO pipelines (id, name, version, description, graph, params_schema, result_schema, types, created_at,
-                       updated_at)
-VALUES ($1, $2, $3, $4, $5::text::jsonb, $6::text::jsonb, $7::text::jsonb, $8::text::jsonb,
+INSERT INTO pipelines (id, name, version, description, graph, params_schema, result_schema, types, keep,
+                       created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5::text::jsonb, $6::text::jsonb, $7::text::jsonb, $8::text::jsonb, $9::text::jsonb,
         statement_timestamp(), statement_timestamp())
 ON CONFLICT (name, version) DO NOTHING
 RETURNING id
 """
 _REPLACE: Final = """
 UPDATE pipelines SET description = $4, graph = $5::text::jsonb, params_schema = $6::text::jsonb,
-                     result_schema = $7::text::jsonb, types = $8::text::jsonb, superseded = $9::text[],
+                     result_schema = $7::text::jsonb, types = $8::text::jsonb, keep = $9::text::jsonb,
+                     superseded = $10::text[],
                      removed_at = NULL, confirmed_at = statement_timestamp(),
                      updated_at = statement_timestamp()
 WHERE name = $1 AND version = $2 AND updated_at = $3
@@ -177,7 +178,7 @@ def _registered(row: Row) -> Registered:
 
 
 def _columns(own: StoredDefinition) -> Sequence[str | None]:
-    values = (own.graph, own.params_schema, own.result_schema, own.types)
+    values = (own.graph, own.params_schema, own.result_schema, own.types, own.keep)
     return (
         own.description,
         *(None if value is None else msgspec.json.encode(value).decode() for value in values),

@@ -24,7 +24,8 @@ class StoredDefinition(Struct, frozen=True, kw_only=True):
     """The definition of one version of a pipeline, as JSON values.
 
     *types* has the schemas of each step's output and item, and the key `_DETAILED`. It is None if an older
-    release has registered the version: then these types are not compared.
+    release has registered the version: then these types are not compared. *keep* is None if the pipeline
+    leaves the terms of its jobs to the settings.
     """
 
     description: str
@@ -32,6 +33,7 @@ class StoredDefinition(Struct, frozen=True, kw_only=True):
     params_schema: dict[str, Any]
     result_schema: dict[str, Any] | None
     types: dict[str, dict[str, Any]] | None
+    keep: dict[str, float | str] | None = None
 
     @classmethod
     def of(
@@ -54,6 +56,7 @@ class StoredDefinition(Struct, frozen=True, kw_only=True):
             "params_schema": pipeline.params_schema(params_schema),
             "result_schema": pipeline.result_schema(output_schema),
             "types": {**pipeline.step_schemas(output_schema), **mark},
+            "keep": pipeline.keep or None,
         }
         return msgspec.convert(as_stored(msgspec.json.decode(msgspec.json.encode(values))), cls)
 
@@ -61,6 +64,8 @@ class StoredDefinition(Struct, frozen=True, kw_only=True):
     def digest(self) -> str:
         """A name of this definition. *types* does not count, because older releases do not store it."""
         values = [self.description, self.graph, self.params_schema, self.result_schema]
+        if self.keep:  # so that digests of earlier releases stay equal
+            values.append(self.keep)
         return hashlib.sha256(msgspec.json.encode(values, order="deterministic")).hexdigest()
 
     @property

@@ -16,7 +16,14 @@ from uuid import UUID
 import msgspec
 
 from headrace.domain.pipelines.context import StepContext
-from headrace.domain.pipelines.definition import OnLoss, Pipeline, PipelineDefinitionError, RunsIn, step
+from headrace.domain.pipelines.definition import (
+    Keep,
+    OnLoss,
+    Pipeline,
+    PipelineDefinitionError,
+    RunsIn,
+    step,
+)
 from headrace.domain.pydantic_types import create_model
 from headrace.domain.type_descriptions import fits_in_struct
 
@@ -47,6 +54,7 @@ class Task(Pipeline, Generic[P, R]):
         name: str | None = None,
         version: int = 1,
         description: str | None = None,
+        keep: Keep | None = None,
         **options: Unpack[StepOptions],
     ) -> None:
         if not isinstance(function, types.FunctionType):
@@ -66,6 +74,7 @@ class Task(Pipeline, Generic[P, R]):
             version=version,
             params=_params_type(function, arguments, hints, label),
             description=description,
+            keep=keep,
         )
         call = _step_function(function, [argument.name for argument in arguments], takes_context)
         call.__name__ = self.name
@@ -85,6 +94,7 @@ def task(
     name: str | None = None,
     version: int = 1,
     description: str | None = None,
+    keep: Keep | None = None,
     **options: Unpack[StepOptions],
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(
@@ -94,6 +104,7 @@ def task(
     name: str | None = None,
     version: int = 1,
     description: str | None = None,
+    keep: Keep | None = None,
     **options: Unpack[StepOptions],
 ) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
     """Make a pipeline of one step from a typed function. The decorator works with and without arguments.
@@ -101,12 +112,12 @@ def task(
     The pipeline has the name of the function, its parameters are the function's arguments, its result is what
     the function returns, and its description the first paragraph of the docstring. If the first argument is
     annotated as a `StepContext`, or is called `context` and not annotated, it is the context of the step.
-    *options* are those of `step`.
+    *keep* is that of `Pipeline`, *options* are those of `step`.
 
     Raises:
         PipelineDefinitionError: an argument has no annotation, or the definition is not valid otherwise.
     """
-    define = partial(Task[P, R], name=name, version=version, description=description, **options)
+    define = partial(Task[P, R], name=name, version=version, description=description, keep=keep, **options)
     return define if function is None else define(function)
 
 

@@ -1,6 +1,12 @@
 """Deletes the rows of worker processes; heartbeats insert and renew them, see `lease_repository`."""
 
+from datetime import timedelta
+from typing import Final
+
 from headrace.domain.database import Database
+from headrace.domain.retention.expiry import Expiry
+
+WORKER_EXPIRY: Final = Expiry("workers", "last_seen_at", timedelta(hours=24))
 
 
 class WorkerRepository:
@@ -12,9 +18,3 @@ class WorkerRepository:
     async def delete(self, worker_id: str) -> None:
         """Delete the row of a worker that stops."""
         await self._database.fetch("DELETE FROM workers WHERE id = $1", worker_id)
-
-    async def delete_vanished(self) -> None:
-        """Delete the rows of workers that were last seen more than a day ago."""
-        await self._database.fetch(
-            "DELETE FROM workers WHERE last_seen_at < statement_timestamp() - interval '24 hours'"
-        )

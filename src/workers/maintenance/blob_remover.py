@@ -38,6 +38,12 @@ _SEARCHED_SHARDS: Final = 11
 _FIRST_SEARCH_SECONDS: Final = (60.0, 300.0)
 _SEARCH: Final = "blob_search"
 _ABANDONED_SECONDS: Final = 86_400.0
+UNNAMED_AFTER: Final = timedelta(hours=24)
+"""Bytes that a search finds are removed so long after it, so that an operator can look into their cause."""
+
+
+UNFINISHED_WRITES: Final = "unfinished_writes"
+"""Under this name the parts of files are counted whose writes have not ended."""
 
 
 class BlobsNotRemovedError(HeadraceError):
@@ -107,12 +113,17 @@ class BlobRemover:
         )
 
     async def search(self, shard_count: int = _SEARCHED_SHARDS) -> int:
-        """Note the bytes without a row in the next shards of the store, to be removed; return how many.
+        """Mark the bytes without a row in the next shards of the store; return how many there are.
+
+        They are removed a day later, if there is still no row then.
+
 
         The position is shared by all workers and outlives them. A shard that fails does not stop the others.
         """
         now = await asyncio.to_thread(self._blobs.present)
         await asyncio.to_thread(self._blobs.remove_abandoned, written_before=now - _ABANDONED_SECONDS)
+        left = await asyncio.to_thread(self._blobs.unfinished)
+        await self._chores.store_findings(UNFINISHED_WRITES, left)
         shards = await asyncio.to_thread(self._blobs.shards)
         last = await self._chores.load_position(_SEARCH) or ""
         shards.sort(key=lambda shard: (shard.name <= last, shard.name))
@@ -131,7 +142,7 @@ class BlobRemover:
     async def _search_shard(self, shard: Path, *, written_before: float) -> int:
         unnamed = await self._survey.find_unnamed(shard, written_before=written_before)
         if unnamed:
-            await self._removals.note(version.file_id for version in unnamed)
+            await self._removals.mark((version.file_id for version in unnamed), due_after=UNNAMED_AFTER)
         return len(unnamed)
 
     async def remove_due(self) -> int:

@@ -1,4 +1,4 @@
-"""Creates event partitions ahead of time and deletes expired rows, every hour."""
+"""The hourly chores of a worker, such as creating event partitions ahead of time. Pruning is `pruner`."""
 
 import random
 import time
@@ -9,17 +9,13 @@ from typing import Final
 import structlog
 
 from headrace.adapters.periodic import run_every
-from headrace.domain.accounts.login_attempt_repository import LoginAttemptRepository
-from headrace.domain.accounts.session_repository import SessionRepository
 from headrace.domain.chores.repository import ChoreRepository
 from headrace.domain.database import TRANSIENT, Database, DatabaseRefusingError, is_outage
 from headrace.domain.events.partition_mover import MAX_MOVED_ROWS
 from headrace.domain.events.partitions import create_partitions
-from headrace.domain.jobs.submission.submit_repository import SubmitRepository
-from headrace.domain.jobs.submission.transactional_repository import TransactionalRepository
 from headrace.domain.pipelines.removals import delete_removed
-from headrace.domain.workers.repository import WorkerRepository
 from headrace.workers.maintenance.chore_report import ChoreReport
+from headrace.workers.maintenance.scratch_folders import remove_scratch_folders
 
 _log = structlog.get_logger(__name__)
 
@@ -36,13 +32,8 @@ def hourly_chores(database: Database) -> dict[str, Chore]:
     """Return the chores of every hour by the name that log lines and readiness give them."""
     return {
         "partitions": lambda: create_partitions(database, datetime.now(UTC), max_rows=MAX_MOVED_ROWS),
-        "idempotency_keys": SubmitRepository(database).delete_expired_keys,
-        "transactional_submissions": TransactionalRepository(database).delete_expired,
-        "workers": WorkerRepository(database).delete_vanished,
-        "chore_failures": ChoreRepository(database).delete_vanished,
-        "login_attempts": LoginAttemptRepository(database).delete_expired,
-        "login_sessions": SessionRepository(database).delete_expired,
         "removed_pipelines": lambda: delete_removed(database),
+        "scratch_folders": lambda: remove_scratch_folders(ChoreRepository(database)),
     }
 
 

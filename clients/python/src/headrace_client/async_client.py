@@ -150,10 +150,18 @@ class AsyncClient(AsyncResources):
         return await self._send(calls.jobs(filters))
 
     async def change(
-        self, job: Reference, *, tags: Sequence[str] | None = None, meta: Mapping[str, Any] | None = None
+        self,
+        job: Reference,
+        *,
+        tags: Sequence[str] | None = None,
+        meta: Mapping[str, Any] | None = None,
+        keep: bool | None = None,
     ) -> Job:
-        """Change tags or meta of a job. What is None stays; a None in *meta* removes its key."""
-        return await self._send(calls.change(job, tags=tags, meta=meta))
+        """Change tags or meta of a job, or pin it with *keep*, so that it is never pruned.
+
+        What is None stays; a None in *meta* removes its key.
+        """
+        return await self._send(calls.change(job, tags=tags, meta=meta, keep=keep))
 
     async def delete(self, job: Reference) -> None:
         """Delete a job that has ended, with its history and files."""

@@ -146,10 +146,18 @@ class Client(Resources):
         return self._send(calls.jobs(filters))
 
     def change(
-        self, job: Reference, *, tags: Sequence[str] | None = None, meta: Mapping[str, Any] | None = None
+        self,
+        job: Reference,
+        *,
+        tags: Sequence[str] | None = None,
+        meta: Mapping[str, Any] | None = None,
+        keep: bool | None = None,
     ) -> Job:
-        """Change tags or meta of a job. What is None stays; a None in *meta* removes its key."""
-        return self._send(calls.change(job, tags=tags, meta=meta))
+        """Change tags or meta of a job, or pin it with *keep*, so that it is never pruned.
+
+        What is None stays; a None in *meta* removes its key.
+        """
+        return self._send(calls.change(job, tags=tags, meta=meta, keep=keep))
 
     def delete(self, job: Reference) -> None:
         """Delete a job that has ended, with its history and files."""

@@ -26,8 +26,8 @@ class JobError(Struct, frozen=True, kw_only=True):
 class Job(Struct, frozen=True, kw_only=True):
     """One job. *state*: `queued`, `running`, `succeeded`, `failed` or `cancelled`.
 
-    *result_omitted*, *params_omitted*, *meta_omitted*, in a list: the value is large, and only the job by
-    itself has it.
+    *keep*: the job is pinned, so that it is never pruned. *result_omitted*, *params_omitted*, *meta_omitted*,
+    in a list: the value is large, and only the job by itself has it.
     """
 
     id: UUID
@@ -52,6 +52,7 @@ class Job(Struct, frozen=True, kw_only=True):
     event_seq: int
     tags: list[str]
     meta: dict[str, Any]
+    keep: bool
     owner_id: UUID
     preset_id: UUID | None = None
     result_omitted: bool = False

@@ -1,6 +1,7 @@
 """The statement that stores the submissions of many callers at once, with their keys, tags and events."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -16,9 +17,11 @@ from headrace.domain.jobs.submission.submission import (
     SubmissionKey,
 )
 from headrace.domain.quotas.quotas import NO_QUOTAS, QuotaExceededError, Quotas
+from headrace.domain.retention.expiry import Expiry
 from headrace.domain.tags.errors import TooManyTagsError
 from headrace.domain.tags.insert_sql import insert_tags_sql
 
+KEY_EXPIRY: Final = Expiry("idempotency_keys", "created_at", timedelta(hours=24))
 _KEY_HAS_EXPIRED: Final = "created_at < statement_timestamp() - interval '24 hours'"
 
 _RUN_AT: Final = "coalesce(s.run_at, statement_timestamp())"
@@ -164,10 +167,6 @@ class SubmitRepository:
         return bool(
             await self._database.fetch("SELECT 1 FROM jobs WHERE id = ANY($1::uuid[]) LIMIT 1", list(job_ids))
         )
-
-    async def delete_expired_keys(self) -> None:
-        """Delete the idempotency keys that are older than 24 hours."""
-        await self._database.fetch(f"DELETE FROM idempotency_keys WHERE {_KEY_HAS_EXPIRED}")  # noqa: S608
 
     async def preset_exists(self, preset_id: UUID) -> bool:
         return bool(await self._database.fetch("SELECT 1 FROM presets WHERE id = $1", preset_id))

@@ -1,0 +1,84 @@
+"""What retention needs: pinned jobs, terms of pipelines, an index of ended jobs, and settings of autovacuum
+
+The index of jobs by their pipeline gets what finds the jobs past their term: the state, whether a job is
+pinned, and its end. No index is added to `jobs`, because each of them costs every job several entries.
+
+An installation that has jobs already keeps everything that its settings do not name.
+
+Revision ID: 0018
+Revises: 0015
+"""
+
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "0018"
+down_revision = "0015"
+branch_labels = None
+depends_on = None
+works_with = "0010"
+
+# A fifth of a large table is millions of dead rows, and a worker of autovacuum that pauses does not keep up
+# with thousands of jobs a second. A small table is not worth a vacuum for a few rows.
+_HOT = (
+    "autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000,"
+    " autovacuum_analyze_scale_factor = 0.05, autovacuum_vacuum_cost_limit = 2000"
+)
+_HOT_TABLES = ("jobs", "step_runs", "job_tags", "idempotency_keys", "transactional_keys", "blob_removals")
+_PARTITIONS = """
+DO $$
+DECLARE partition regclass;
+BEGIN
+    FOR partition IN SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'job_changes'::regclass LOOP
+        EXECUTE format('ALTER TABLE %s {change}', partition);
+    END LOOP;
+END $$
+"""
+_CHORE_COLUMNS: dict[str, sa.types.TypeEngine[Any]] = {
+    "held_by": sa.String(length=64),
+    "held_until": sa.DateTime(timezone=True),
+    "next_run_at": sa.DateTime(timezone=True),
+    "found": sa.BigInteger(),
+    "found_bytes": sa.BigInteger(),
+    "found_oldest": sa.DateTime(timezone=True),
+}
+
+
+def upgrade() -> None:
+    op.add_column("jobs", sa.Column("keep", sa.Boolean(), server_default="false", nullable=False))
+    # drops: an index with the same first columns takes its place
+    op.drop_index("ix_jobs_pipeline", "jobs")
+    op.create_index("ix_jobs_pipeline", "jobs", ["pipeline", "version", "state", "keep", "finished_at"])
+    op.create_index("ix_files_created_at", "files", ["created_at", "id"])
+    op.add_column("pipelines", sa.Column("keep", postgresql.JSONB(none_as_null=True), nullable=True))
+    for name, kind in _CHORE_COLUMNS.items():
+        op.add_column("chores", sa.Column(name, kind, nullable=True))
+    op.create_table(
+        "installations",
+        sa.Column("id", sa.SmallInteger(), server_default="1", nullable=False),
+        sa.Column("keeps_everything", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.CheckConstraint("id = 1", name="single"),
+    )
+    op.execute("INSERT INTO installations (keeps_everything) SELECT EXISTS (SELECT FROM jobs)")
+    for table in _HOT_TABLES:
+        op.execute(f"ALTER TABLE {table} SET ({_HOT})")
+    op.execute(_PARTITIONS.format(change=f"SET ({_HOT})"))
+
+
+def downgrade() -> None:
+    names = ", ".join(setting.split(" = ")[0].strip() for setting in _HOT.split(","))
+    op.execute(_PARTITIONS.format(change=f"RESET ({names})"))
+    for table in _HOT_TABLES:
+        op.execute(f"ALTER TABLE {table} RESET ({names})")
+    op.drop_table("installations")
+    for name in reversed(_CHORE_COLUMNS):
+        op.drop_column("chores", name)
+    op.drop_column("pipelines", "keep")
+    op.drop_index("ix_files_created_at", "files")
+    op.drop_index("ix_jobs_pipeline", "jobs")
+    op.create_index("ix_jobs_pipeline", "jobs", ["pipeline", "version"])
+    op.drop_column("jobs", "keep")

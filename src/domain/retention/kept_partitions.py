@@ -1,0 +1,56 @@
+"""Finds partitions of the event log that are past every term, and the jobs that keep them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from headrace.domain.database import Database
+from headrace.domain.events.partitions import past_partitions
+from headrace.domain.retention.job_rule import FETCH_PIPELINES
+from headrace.domain.retention.terms import END_STATES, FOREVER, RetentionTerms, read_pipeline_terms
+
+_MAX_JOBS: Final = 1_000
+
+_FETCH: Final = """
+SELECT (SELECT id FROM jobs WHERE id >= $1 AND id < $2 ORDER BY id LIMIT 1) AS first,
+       (SELECT count(*) FROM (SELECT FROM jobs WHERE id >= $1 AND id < $2 LIMIT $3) AS those)::int AS jobs,
+       pg_total_relation_size($4::text::regclass) AS bytes
+"""
+
+
+class KeptPartition(Struct, frozen=True):
+    """A partition that could be dropped but for some of its *jobs*, of which *first* is the oldest."""
+
+    name: str
+    bytes: int
+    jobs: int
+    first: UUID
+
+    def __str__(self) -> str:
+        count = f"{self.jobs} or more" if self.jobs == _MAX_JOBS else str(self.jobs)
+        return (
+            f"{self.name} ({self.bytes / 1e6:.1f} MB) is past every term and stays: it has events of {count}"
+            f" jobs that are pinned, unfinished or not pruned yet, such as {self.first}"
+        )
+
+
+async def find_kept_partitions(
+    database: Database, terms: RetentionTerms, now: datetime
+) -> Sequence[KeptPartition]:
+    """Return the partitions whose jobs should all be gone by now. None if some jobs are kept forever."""
+    longest = max(terms.of_state(state) for state in END_STATES)
+    for row in await database.fetch(FETCH_PIPELINES):
+        own = read_pipeline_terms(None if row["keep"] is None else msgspec.json.decode(row["keep"]))
+        longest = max(longest, *own.values()) if own else longest
+    if longest == FOREVER:
+        return []
+    kept = []
+    for partition in await past_partitions(database, now - longest):
+        row = (await database.fetch(_FETCH, partition.low, partition.high, _MAX_JOBS, partition.name))[0]
+        if row["jobs"]:
+            kept.append(KeptPartition(partition.name, row["bytes"], row["jobs"], row["first"]))
+    return kept
