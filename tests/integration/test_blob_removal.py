@@ -164,7 +164,7 @@ async def test_the_replaced_contents_of_a_file_are_removed_and_the_last_one_is_k
     assert await database.fetch(RECORDED_REMOVALS) == []
 
 
-async def test_bytes_that_no_row_names_are_found_and_removed_once_they_are_old(
+async def test_bytes_that_no_row_names_are_marked_and_removed_a_day_later(
     api: Api, settings: Settings, database: StatementPool, blobs: BlobStore, remover: BlobRemover
 ) -> None:
     job = await api.submit("noop")
@@ -179,10 +179,16 @@ async def test_bytes_that_no_row_names_are_found_and_removed_once_they_are_old(
     os.utime(settings.blob_dir / ".broken.part", (0, 0))
 
     found = await remover.search(256)
+    marked = (await remover.remove_due(), len(stored(settings)))
+    await database.fetch("UPDATE blob_removals SET at = at - interval '23 hours'")
+    await remover.search(256)
+    a_day_later = await remover.remove_due()
+    await database.fetch("UPDATE blob_removals SET at = at - interval '1 hour'")
     removed = await remover.remove_due()
 
     (row,) = await database.fetch("SELECT blob_key FROM files")
-    assert (young, found, removed) == (0, 2, 2)
+    assert (young, found, marked) == (0, 2, (0, 3))
+    assert (a_day_later, removed) == (0, 2)
     assert stored(settings) == [blobs.path(file_id, row["blob_key"])]
 
 

@@ -12,7 +12,7 @@ from headrace.adapters.database import StatementPool
 from headrace.settings import Settings
 from headrace.workers.maintenance import blob_remover
 from headrace.workers.maintenance.blob_remover import BlobRemover
-from support.blobs import make_old, stored
+from support.blobs import make_old
 from support.patience import PATIENCE_SECONDS
 
 RECORDED_REMOVALS = "SELECT file_id FROM blob_removals"
@@ -68,7 +68,7 @@ async def test_the_first_search_follows_soon_after_the_start(
 
     running = asyncio.create_task(BlobRemover(database, blobs).run())
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while stored(settings):
+        while not await database.fetch(RECORDED_REMOVALS):
             await asyncio.sleep(0.05)
     running.cancel()
     await asyncio.wait([running])

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from headrace.adapters.database import StatementPool
 from headrace.adapters.readiness import check_readiness
 from headrace.cli.doctor_upkeep import check_upkeep
-from headrace.domain.chores.repository import ChoreRepository
+from headrace.domain.chores.repository import FAILURE_EXPIRY, ChoreRepository
 from headrace.domain.events.partitions import lowest_id_at, months_from
 from headrace.domain.pipelines.loading import load_all
 from headrace.domain.pipelines.registry import Registrar
@@ -23,6 +23,7 @@ from headrace.workers.maintenance.chore_report import ChoreReport
 from headrace.workers.maintenance.housekeeper import Housekeeper, hourly_chores
 from support.chores import beat
 from support.harness import Api
+from support.retention import new_pruner, prune_expired
 
 PASSWORD = "none"
 STORE_IN_PREVIOUS_RELEASE = """
@@ -113,7 +114,7 @@ async def test_a_failure_does_not_count_when_its_worker_is_gone_and_its_row_is_d
     await beat(database, "broken")
     after_an_outage = await degraded(api)
     await database.fetch("UPDATE chore_failures SET failed_at = failed_at - interval '25 hours'")
-    await keep_house(database, broken=False, worker="whole")
+    await prune_expired(database, FAILURE_EXPIRY)
 
     assert (after_a_crash, after_an_outage) == ([], ["chore:partitions"])
     assert await database.fetch("SELECT FROM chore_failures") == []
@@ -235,6 +236,7 @@ async def test_a_worker_that_may_create_no_table_reports_it_and_does_its_other_c
         database, database_url, "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA headrace"
     ) as own:
         await keep_house(own, broken=False)
+        await new_pruner(own).run_now({"idempotency_keys"})
 
     assert await degraded(api) == ["chore:partitions"]
     assert await database.fetch("SELECT 1 FROM idempotency_keys") == []
@@ -245,10 +247,9 @@ async def test_a_worker_that_may_create_no_table_reports_it_and_does_its_other_c
 async def test_a_worker_or_api_without_rights_on_the_table_of_chores_works_on(
     api: Api, database: StatementPool, database_url: str
 ) -> None:
-    await api.http.post("/api/v1/jobs", json={"pipeline": "noop"}, headers={"Idempotency-Key": "old"})
-    await database.fetch("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'")
+    await database.fetch("UPDATE pipelines SET removed_at = now() - interval '2 hours' WHERE name = 'noop'")
     await database.fetch("DELETE FROM workers")
-    tables = "alembic_version, workers, jobs, idempotency_keys, job_changes, job_changes_rest"
+    tables = "alembic_version, workers, jobs, pipelines, job_changes, job_changes_rest"
 
     async with as_role(database, database_url, f"SELECT, DELETE ON {tables}") as own:
         readiness = await check_readiness(own, None)
@@ -256,6 +257,6 @@ async def test_a_worker_or_api_without_rights_on_the_table_of_chores_works_on(
             await keep_house(own, broken=False)
 
     assert (readiness.missing, readiness.degraded) == ([], ["redis", "worker"])
-    assert await database.fetch("SELECT 1 FROM idempotency_keys") == []
+    assert await database.fetch("SELECT 1 FROM pipelines WHERE name = 'noop'") == []
     # Its connections report the missing right, which is logged once for all chores.
     assert [log for log in logs if log["event"] == "chore_not_recorded"] == []

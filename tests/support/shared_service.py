@@ -15,7 +15,7 @@ from support.harness import Api, register_pipelines, serving, working
 
 # The worker of the module is registered in `workers`, and stores a failing chore in `chore_failures` once,
 # when it begins to fail; pipelines are restored.
-_KEPT_TABLES: Final = frozenset({"workers", "chore_failures", "pipelines"})
+_KEPT_TABLES: Final = frozenset({"workers", "chore_failures", "pipelines", "installations"})
 
 
 class SharedService(Struct):
