@@ -288,7 +288,7 @@ TOUR = """
 const tag = crypto.randomUUID();
 const batch = await client.submitMany([{ pipeline: "noop", tags: [tag] }, { pipeline: "noop" }]);
 const done = await client.wait(batch[0]);
-const changed = await client.change(done, { meta: { a: 1 } });
+const changed = await client.change(done, { meta: { a: 1 }, keep: true });
 const listed = await client.jobs({ tag, state: ["succeeded", "failed"] });
 const steps = await client.steps(done);
 const events = await client.events(done, { after: 1, limit: 2 });
@@ -315,7 +315,8 @@ for await (const frame of client.watchJobs({ tag })) { seen = frame; break; }
 await client.delete(done);
 const gone = await client.show(done).catch((error) => error.code);
 print({
-  meta: changed.meta, listed: listed.items.map((job) => job.id === done.id), steps: steps.length,
+  meta: changed.meta, keep: [done.keep, changed.keep], steps: steps.length,
+  listed: listed.items.map((job) => job.id === done.id),
   events: events.items.map((event) => event.seq), words, renamed: renamed.name, files: files.items.length > 0,
   preset: changedPreset.description, presetJob: [presetJob.priority, presetJob.preset_id === preset.id],
   tag: renamedTag.name === `${tag}c`, key: key.key.startsWith(key.prefix), scope: token.scope, missing, gone,
@@ -332,6 +333,7 @@ async def test_the_typescript_client_covers_the_rest_api(service: Service) -> No
 
     assert result == {
         "meta": {"a": 1},
+        "keep": [False, True],
         "listed": [True],
         "steps": 1,
         "events": [2, 3],

@@ -20,6 +20,8 @@ from conformance.watchers import (
     watched_by,
 )
 from faults.proxy import Mode, proxied
+from support.patience import PATIENCE_SECONDS
+from support.retention import new_pruner
 
 by_every_watcher = watched_by(*EVERY_WATCHER)
 
@@ -193,6 +195,35 @@ async def test_deleting_a_watched_job_ends_its_streams(service: Service, watcher
     assert seen.end_reason == "job_deleted"
     await service.api.http.post(f"/api/v1/jobs/{other}/cancel")
     assert (await other_watch.result()).end_reason == "ended"
+
+
+async def pruned(service: Service, job_id: str) -> None:
+    """Prune until the job is gone: the worker may have the turn, or prune it first."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while await service.database.fetch("SELECT FROM jobs WHERE id = $1::uuid", job_id):
+            await new_pruner(service.database).run_now({"jobs"})
+            await asyncio.sleep(0.05)
+
+
+@by_every_watcher
+async def test_pruning_a_watched_job_ends_its_streams(service: Service, watcher: Watcher) -> None:
+    job_id, other = await service.waiting_job(), await service.waiting_job()
+    watching = BackgroundWatch(watcher, service.url, job_id)
+    await watching.until_first_event()
+
+    # It has ended long ago, and its last event has not reached the watcher.
+    await service.database.fetch(
+        "UPDATE jobs SET state = 'cancelled', finished_at = '2000-01-01', event_seq = 2 WHERE id = $1::uuid",
+        job_id,
+    )
+    await pruned(service, job_id)
+    other_watch = BackgroundWatch(socket, service.url, other)
+    seen = await watching.result()
+
+    assert seen.end_reason == "job_deleted"
+    await service.api.http.post(f"/api/v1/jobs/{other}/cancel")
+    assert (await other_watch.result()).end_reason == "ended"
+    assert (await watched(watcher, service.url, job_id)).end_reason == "job_not_found"
 
 
 @by_every_watcher

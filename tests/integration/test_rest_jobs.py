@@ -333,6 +333,22 @@ async def test_too_large_params_and_meta_are_refused_with_their_path(api: Api) -
     assert (await api.http.post("/api/v1/jobs", json=good)).json()["meta"] == good["meta"]
 
 
+async def test_a_job_is_pinned_and_unpinned(api: Api) -> None:
+    job = await api.submit("noop")
+    url = f"/api/v1/jobs/{job['id']}"
+
+    pinned = (await api.http.patch(url, json={"keep": True})).json()
+    unchanged = (await api.http.patch(url, json={"meta": {"a": 1}})).json()
+    listed = (await api.http.get("/api/v1/jobs")).json()["items"][0]
+    unpinned = (await api.http.patch(url, json={"keep": False})).json()
+
+    assert [job["keep"], pinned["keep"], unchanged["keep"], listed["keep"], unpinned["keep"]] == [
+        *(False, True, True, True, False)
+    ]
+    for value in (None, 1, "true"):
+        problem(await api.http.patch(url, json={"keep": value}), 422, "validation_failed")
+
+
 async def test_patches_cannot_grow_meta_beyond_its_limit(api: Api) -> None:
     job = await api.submit("noop", run_at="2100-01-01T00:00:00Z")
     url = f"/api/v1/jobs/{job['id']}"
