@@ -256,7 +256,7 @@ METHODS = {
 }
 OTHERS = {
     *("getTag", "getApiKey", "getTone"),
-    *("listUsers", "getUser", "patchUser", "deleteUser", "endSessions", "listAudit"),
+    *("listUsers", "getUser", "patchUser", "deleteUser", "endSessions", "listAudit", "showRetention"),
     *("signIn", "finishSignIn", "refreshSession", "signOut"),
     *("live", "ready", "runQuery", "queryGraph"),
 }

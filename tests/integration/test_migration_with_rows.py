@@ -18,6 +18,7 @@ from headrace.adapters.database import StatementPool
 from headrace.adapters.migrations import AlembicCommands, upgrade
 from headrace.adapters.revisions import newest_revision
 from headrace.adapters.servers import Servers
+from headrace.domain.retention.installation import keeps_everything
 from headrace.settings import Settings
 from support.harness import new_database, serving, working
 from support.old_rows import REPORT, UPLOAD, OldRows, fill_database
@@ -89,6 +90,16 @@ async def test_an_upgrade_and_downgrade_keep_every_row_unchanged(
     assert above != PREVIOUS
     assert await revision(previous) == PREVIOUS
     assert await rows_of(previous) == before
+
+
+async def test_an_installation_that_had_jobs_keeps_everything_after_the_upgrade(
+    previous: StatementPool, previous_url: str, database: StatementPool, blobs: BlobStore
+) -> None:
+    await fill_database(previous, blobs)
+    run_in_thread(upgrade, previous_url)
+
+    assert await keeps_everything(previous)
+    assert not await keeps_everything(database)
 
 
 async def test_after_the_upgrade_due_order_counts_from_the_later_of_run_at_and_submission(
