@@ -155,9 +155,19 @@ async def test_a_cancelled_request_that_has_begun_its_answer_is_not_answered_aga
     await asyncio.sleep(0)
     request.cancel()
 
-    with pytest.raises(asyncio.CancelledError):
-        await request
+    await request
     assert [message["status"] for message in sent] == [200]
+
+
+async def test_a_cancelled_socket_ends_without_an_error() -> None:
+    async def app(_scope: Any, _receive: Any, _send: Any) -> None:
+        await asyncio.Event().wait()
+
+    request = Stand(app).request("/a", kind="websocket")
+    await asyncio.sleep(0)
+    request.cancel()
+
+    await request
 
 
 async def test_an_error_of_the_application_is_raised() -> None:

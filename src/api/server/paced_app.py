@@ -46,14 +46,17 @@ class PacedApp:
             try:
                 await _run_in_turns(self._app(scope, receive, answer.send), pace)
             except asyncio.CancelledError:
-                # uvicorn cancels what is still running when the time of a stop is over, and would answer 500.
-                if answer.has_begun:
-                    raise
-                await _SHUTTING_DOWN.send(send)
+                # uvicorn cancels what is still running when the time of a stop is over. It would answer 500,
+                # and log a traceback for each.
+                if not answer.has_begun:
+                    await _SHUTTING_DOWN.send(send)
             return
         channel = _Channel(receive, send)
         try:
             await _run_in_turns(self._app(scope, channel.receive, channel.send), pace)
+        except asyncio.CancelledError:
+            # As above; uvicorn closes the connection.
+            return
         finally:
             channel.cut()
 
