@@ -10,6 +10,7 @@ from rich.text import Text
 from headrace.cli.errors import DEFAULT_URL
 from headrace.cli.fact_panel import show_facts
 from headrace.cli.service import ServiceSpec
+from headrace.cli.text import one_line
 from headrace.cli.typed_command import typed_command
 
 
@@ -50,7 +51,7 @@ class UpScreen:
     def report(self, source: str, line: str) -> None:
         """Print a warning or an error of a process."""
         style = "red" if "[error" in line or "ended (" in line else "yellow"
-        self._print(Text.assemble((f"{source:<9} ", "dim"), (line, style)))
+        self._print(Text.assemble((f"{source:<9} ", "dim"), (one_line(line), style)))
 
     def show_stopping(self) -> None:
         hint = " (Ctrl-C again to hurry)" if self._console.is_terminal else ""
