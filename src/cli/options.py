@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +10,7 @@ from uuid import UUID
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from headrace.cli.errors import DEFAULT_URL, NO_VERDICT, NoVerdictError
 from headrace.domain.errors import HeadraceError
@@ -158,6 +159,37 @@ class OrderedGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(self.commands)
+
+
+class ListingGroup(OrderedGroup):
+    """A group that lists objects when it is called without a command.
+
+    Options before a command belong to that command as well, if it has them; a filter of the list is refused.
+    """
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is None or ctx.resilient_parsing:
+            return name, command, rest
+        return name, command, [*self._inherited(ctx, command), *rest]
+
+    def _inherited(self, ctx: click.Context, command: click.Command) -> Iterator[str]:
+        """Yield the options that were given before *command*, as arguments for it."""
+        own = {(option.name, option.opts[0]) for option in command.params if isinstance(option, click.Option)}
+        for option in self.params:
+            if ctx.get_parameter_source(str(option.name)) is not ParameterSource.COMMANDLINE:
+                continue
+            if (option.name, option.opts[0]) not in own:
+                raise click.UsageError(
+                    f"{option.opts[0]} before {command.name} is an option of the list; write the options of"
+                    f" {command.name} behind it",
+                    ctx,
+                )
+            yield option.opts[0]
+            if not (isinstance(option, click.Option) and option.is_flag):
+                yield str(ctx.params[str(option.name)])
 
 
 class NoVerdictUsageError(click.UsageError):
