@@ -258,6 +258,12 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     )
 
 
+def read_data_dir(environment: Mapping[str, str] | None = None) -> Path:
+    """Return the data folder of *environment* only, for programs that need no valid settings."""
+    source = os.environ if environment is None else environment
+    return Path(source.get(f"{_PREFIX}DATA_DIR", "").strip() or Settings().data_dir).expanduser().absolute()
+
+
 def explain_unknown_variables(settings: Settings, environment: Mapping[str, str] | None = None) -> str | None:
     """Return one line about variables that begin as settings do but are none; None if there are none.
 

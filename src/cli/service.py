@@ -15,6 +15,7 @@ from msgspec import Struct
 from headrace.adapters.private_files import make_private_folder
 from headrace.cli.managed_process import ManagedProcess, Report
 from headrace.cli.reloading import IMPORTS_SUFFIX, WatchedFiles, watch_changes
+from headrace.cli.start_notice import withdraw_start
 from headrace.domain.errors import HeadraceError
 from headrace.settings import Settings
 
@@ -107,6 +108,7 @@ class Service:
                     answer = await client.get("/health/ready")
                     missing = answer.json().get("degraded", [])
                     if answer.status_code == 200 and "worker" not in missing and self._are_announced():
+                        withdraw_start(self._spec.data_dir)
                         return
                     reason = f"away: {', '.join(missing) or 'workers'}"
                 await asyncio.sleep(_POLL_SECONDS)

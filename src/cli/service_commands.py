@@ -149,6 +149,7 @@ def worker(  # noqa: PLR0913  (the options of a command)
     """
     from headrace.adapters.process_tree import end_with_parent
     from headrace.cli.process_exit import terminate_when_stdin_closes
+    from headrace.domain.pipelines.sources import require_sources
     from headrace.workers.supervisor import supervise
 
     if tied:
@@ -158,6 +159,7 @@ def worker(  # noqa: PLR0913  (the options of a command)
             os.environ.update(take_variables(secrets))
         settings = _load_settings(is_server=True)
         if not alone:
+            require_sources(settings.pipelines)
             if not (tied or restarted):
                 _warn_of_unknown_variables(settings)
             # The worker imports modules from where this process does.

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from headrace.domain.pipelines.loading import (
-    SourceNotFoundError,
     import_path,
     load,
     load_all,
     load_with_path,
 )
+from headrace.domain.pipelines.sources import SourceNotFoundError, expand, require_sources
 from support.patience import PATIENCE_SECONDS
 
 FLOW = """
@@ -311,6 +311,39 @@ def test_packages_of_a_project_may_be_called_app_and_settings(
 def test_a_missing_source_is_reported_with_its_setting(source: str) -> None:
     with pytest.raises(SourceNotFoundError, match="HEADRACE_PIPELINES"):
         load_all([source])
+
+
+@pytest.mark.parametrize("source", ["nowhere.py", "./nowhere/", "no_such_module", "json.no_such_module"])
+def test_missing_sources_are_found_before_anything_is_loaded(source: str) -> None:
+    with pytest.raises(SourceNotFoundError, match=f"HEADRACE_PIPELINES: '{source}' is neither"):
+        require_sources(["json.decoder", source])
+
+
+def test_sources_are_found_without_their_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "exploding_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise LookupError('imported')")
+    (package / "flows.py").write_text("raise LookupError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    require_sources(["exploding_package", "exploding_package.flows", str(package), str(package / "flows.py")])
+
+    assert "exploding_package" not in sys.modules
+    with pytest.raises(SourceNotFoundError):
+        require_sources(["exploding_package.folws"])
+
+
+def test_a_package_that_extends_its_own_path_is_imported_to_look_below_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "extending_package").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "flows.py").touch()
+    code = f"__path__.append({str(tmp_path / 'elsewhere')!r})"
+    (tmp_path / "extending_package" / "__init__.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    assert list(expand("extending_package.flows")) == ["extending_package.flows"]
 
 
 def test_a_file_that_is_not_a_python_module_is_refused(tmp_path: Path) -> None:
