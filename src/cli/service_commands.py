@@ -126,6 +126,9 @@ Example:
     "--imports", type=click.Path(path_type=Path), hidden=True, help="File for the names of imported files."
 )
 @click.option(
+    "--faults", type=click.Path(path_type=Path), hidden=True, help="File for the faults of the sources."
+)
+@click.option(
     "--secrets", type=click.Path(path_type=Path), hidden=True, help="File with settings, which is removed."
 )
 @_TIED
@@ -138,6 +141,7 @@ def worker(  # noqa: PLR0913  (the options of a command)
     parent: int | None,
     crash_record: Path | None,
     imports: Path | None,
+    faults: Path | None,
     secrets: Path | None,
     tied: bool,
     restarted: bool,
@@ -179,6 +183,7 @@ def worker(  # noqa: PLR0913  (the options of a command)
             crash_record=crash_record,
             is_restart=restarted,
             imports=imports,
+            faults=faults,
         )
         with asyncio.Runner(loop_factory=new_worker_loop) as runner:
             runner.run(work)
@@ -195,6 +200,7 @@ async def _work(
     crash_record: Path | None,
     is_restart: bool,
     imports: Path | None,
+    faults: Path | None,
 ) -> NoReturn:
     """Run the worker, then end the process, even if steps have left tasks in the loop."""
     from headrace.adapters.schema import SchemaBehindError
@@ -217,6 +223,7 @@ async def _work(
                 crash_record=crash_record,
                 is_restart=is_restart,
                 imports=imports,
+                faults=faults,
             )
     except (*TRANSIENT, SchemaBehindError) as error:
         # PostgreSQL may be back, and its schema upgraded, at the next start.

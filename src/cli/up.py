@@ -104,14 +104,18 @@ def _database(spec: ServiceSpec, servers: Servers) -> PostgresAddress:
 
 
 async def _run_service(spec: ServiceSpec, servers: Servers, interrupts: Interrupts, screen: UpScreen) -> None:
-    service = Service(spec, screen.report)
+    async def show_reloaded() -> None:
+        served, _ = await fetch_pipeline_names(_database(spec, servers))
+        screen.show_reloaded(served, service.load_faults())
+
+    service = Service(spec, screen.report, show_reloaded)
     with interrupts.listening() as (stop, hurry):
         async with keep_running(servers, screen.report):
             service.start()
             try:
                 if await finished_before(service.wait_until_ready(), stop):
                     served, unserved = await fetch_pipeline_names(_database(spec, servers))
-                    screen.show_ready(spec, served, unserved)
+                    screen.show_ready(spec, served, unserved, service.load_faults())
                     await finished_before(service.wait_until_refused(), stop)
             finally:
                 screen.show_stopping()

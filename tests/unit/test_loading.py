@@ -6,9 +6,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from headrace.domain.pipelines.loading import (
+    RENAME_ADVICE,
     import_path,
     load,
     load_all,
@@ -352,6 +354,22 @@ def test_a_file_that_is_not_a_python_module_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ImportError, match=r"flows\.txt is not a Python module$"):
         load(str(file))
+
+
+def test_the_faults_of_sources_have_a_line_each(tmp_path: Path) -> None:
+    broken, empty = tmp_path / "broken_flow.py", tmp_path / "empty_flow.py"
+    broken.write_text("\nundefined_name\n")
+    empty.touch()
+
+    loaded = load_all([str(broken), str(empty)])
+
+    faults = msgspec.structs.replace(loaded, unnamed=["queue.py"], refusals=["pipeline a@1 changed"]).faults()
+    assert faults == [
+        f"{broken}:2: NameError: name 'undefined_name' is not defined",
+        f"'{empty}' yields no pipeline: {empty} defines none at its top level",
+        f"queue.py: {RENAME_ADVICE}",
+        "pipeline a@1 changed",
+    ]
 
 
 def test_a_broken_file_leaves_no_partial_module_behind(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class Loaded(Struct, frozen=True):
     """All pipelines with their sources, and the modules that could not be loaded.
 
     *unnamed*: files whose names are taken, so that no other process can import them. *empty*: a sentence for
-    each source that defines no pipeline.
+    each source that defines no pipeline. *refusals*: a sentence for each pipeline that is not served.
     """
 
     pipelines: dict[tuple[str, int], Pipeline]
@@ -52,6 +52,12 @@ class Loaded(Struct, frozen=True):
     failures: list[Failure]
     unnamed: list[str] = []
     empty: list[str] = []
+    refusals: list[str] = []
+
+    def faults(self) -> list[str]:
+        """Return a line for each fault of a source, for the author."""
+        taken = [f"{source}: {RENAME_ADVICE}" for source in self.unnamed]
+        return [*(failure.summary for failure in self.failures), *self.empty, *taken, *self.refusals]
 
     def without(self, keys: Collection[tuple[str, int]]) -> "Loaded":
         """Return the same without the pipelines with these keys."""
