@@ -27,7 +27,12 @@ Exit status:
   1  the job failed
   2  the job was cancelled
   3  no verdict: no service, no such job, service away for too long, wrong usage
-  130  stopped with Ctrl-C; the job continues"""
+  130  stopped with Ctrl-C; the job continues
+
+\b
+A misspelt command, as in `headrace wacth`, ends with 2 like every wrong usage of
+other commands, and prints nothing on standard output. With --json the last line
+of a job is its frame {"type":"end"}: without it, there is no verdict."""
 
 
 def client_options(command: Function) -> Function:
@@ -206,7 +211,8 @@ class VerdictCommand(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
-            if has_verdict:
+            is_misspelt = isinstance(error, click.NoSuchOption) and "--watch" in (error.possibilities or ())
+            if has_verdict or is_misspelt:
                 raise NoVerdictUsageError(error.format_message(), error.ctx) from error
             raise
 
