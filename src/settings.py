@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -141,6 +142,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def bundled_pipelines(self) -> tuple[str, ...]:
         """The bundled pipelines that should be on."""
         return choose_bundled(self.bundled, self.env)
+
+    @property
+    def path_prefix(self) -> str:
+        """The path of the public URL, without a slash at its end."""
+        return urlsplit(self.public_url or "").path.rstrip("/")
 
     @property
     def blob_dir(self) -> Path:
