@@ -127,7 +127,7 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
     app.asgi_handler = ResponseHeadersMiddleware(
         ResponseBodiesMiddleware(app.asgi_handler),
         proxies,
-        PathPrefixes(settings.public_url, proxies, (route.path for route in app.routes)),
+        PathPrefixes(settings.path_prefix, proxies, (route.path for route in app.routes)),
         is_production=settings.env == "production",
         differs_by_origin=bool(settings.cors_origins),
     )

@@ -126,6 +126,9 @@ Example:
     "--imports", type=click.Path(path_type=Path), hidden=True, help="File for the names of imported files."
 )
 @click.option(
+    "--faults", type=click.Path(path_type=Path), hidden=True, help="File for the faults of the sources."
+)
+@click.option(
     "--secrets", type=click.Path(path_type=Path), hidden=True, help="File with settings, which is removed."
 )
 @_TIED
@@ -138,6 +141,7 @@ def worker(  # noqa: PLR0913  (the options of a command)
     parent: int | None,
     crash_record: Path | None,
     imports: Path | None,
+    faults: Path | None,
     secrets: Path | None,
     tied: bool,
     restarted: bool,
@@ -149,6 +153,7 @@ def worker(  # noqa: PLR0913  (the options of a command)
     """
     from headrace.adapters.process_tree import end_with_parent
     from headrace.cli.process_exit import terminate_when_stdin_closes
+    from headrace.domain.pipelines.sources import require_sources
     from headrace.workers.supervisor import supervise
 
     if tied:
@@ -158,6 +163,7 @@ def worker(  # noqa: PLR0913  (the options of a command)
             os.environ.update(take_variables(secrets))
         settings = _load_settings(is_server=True)
         if not alone:
+            require_sources(settings.pipelines)
             if not (tied or restarted):
                 _warn_of_unknown_variables(settings)
             # The worker imports modules from where this process does.
@@ -177,6 +183,7 @@ def worker(  # noqa: PLR0913  (the options of a command)
             crash_record=crash_record,
             is_restart=restarted,
             imports=imports,
+            faults=faults,
         )
         with asyncio.Runner(loop_factory=new_worker_loop) as runner:
             runner.run(work)
@@ -193,6 +200,7 @@ async def _work(
     crash_record: Path | None,
     is_restart: bool,
     imports: Path | None,
+    faults: Path | None,
 ) -> NoReturn:
     """Run the worker, then end the process, even if steps have left tasks in the loop."""
     from headrace.adapters.schema import SchemaBehindError
@@ -215,6 +223,7 @@ async def _work(
                 crash_record=crash_record,
                 is_restart=is_restart,
                 imports=imports,
+                faults=faults,
             )
     except (*TRANSIENT, SchemaBehindError) as error:
         # PostgreSQL may be back, and its schema upgraded, at the next start.

@@ -70,13 +70,15 @@ async def run_worker(
     crash_record: Path | None = None,
     is_restart: bool = False,
     imports: Path | None = None,
+    faults: Path | None = None,
 ) -> None:
     """Serve *queues* until SIGTERM or SIGINT; with *only_suspect*, run one suspect and exit.
 
     *crash_record*: the file that explains the death of this process to its successor, and that of its
     predecessor to this one. With it, only the parent process can stop this one: see `StopRequests`.
     *is_restart*: a predecessor has worked, so that PostgreSQL's refusal of the login may pass. *imports*: the
-    file to which the names of the users' files go that this process has imported.
+    file to which the names of the users' files go that this process has imported. *faults*: the file to which
+    goes what is wrong with the sources of pipelines.
 
     Raises:
         HeadraceError: see `open_worker`.
@@ -93,6 +95,7 @@ async def run_worker(
                 crash_record=crash_record,
                 is_restart=is_restart,
                 imports=imports,
+                faults=faults,
             )
         )
         loop = asyncio.get_running_loop()
@@ -123,11 +126,12 @@ async def open_worker(
     crash_record: Path | None = None,
     is_restart: bool = False,
     imports: Path | None = None,
+    faults: Path | None = None,
 ) -> AsyncIterator["RunningWorker"]:
     """Build a worker with its connections and background loops.
 
-    It serves *queues* once `run_until_stopped` is called. *crash_record*, *is_restart*, *imports*: see
-    `run_worker`.
+    It serves *queues* once `run_until_stopped` is called. For *crash_record*, *is_restart*, *imports* and
+    *faults* see `run_worker`.
 
     Raises:
         HeadraceError: the start cannot succeed: HEADRACE_PIPELINES names nothing, or Redis cannot be used.
@@ -145,7 +149,7 @@ async def open_worker(
         redis = await open_redis(settings.redis, stack, outages.redis.report)
         registrar = Registrar(pool, loaded.pipelines.values(), may_replace=settings.env == "local")
         loaded = await register_pipelines(
-            pool, registrar, loaded, only_check=only_suspect, is_restart=is_restart
+            pool, registrar, loaded, only_check=only_suspect, is_restart=is_restart, faults=faults
         )
         worker = Worker(
             id=f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid4().hex[:6]}",

@@ -10,7 +10,7 @@ from uvicorn._types import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallab
 
 from headrace.adapters.fair_turns import CALLER
 from headrace.api.server.refusals import Refusal
-from headrace.api.server.turns import HEALTH_PATHS, TurnBudget, Turns
+from headrace.api.server.turns import TurnBudget, Turns
 
 AsgiApp = Callable[..., Coroutine[Any, Any, None]]
 
@@ -39,7 +39,7 @@ class PacedApp:
             return
         # A pipelined request begins in the context of the one before it.
         CALLER.set(None)
-        is_health = scope["path"] in HEALTH_PATHS
+        is_health = self._turns.health_paths.match(scope["path"], scope["headers"])
         pace = _Pace(self._turns, is_health=is_health)
         if scope["type"] == "http":
             answer = _Answer(send)
