@@ -12,6 +12,8 @@ from headrace.domain.queues.models import QueueNumbers, ScalingNumbers, wanted_w
 
 MAX_QUEUES: Final = 1_000
 MAX_COUNTED: Final = 10_000
+MAX_DUE: Final = 5_000
+"""Up to so many due jobs are counted for autoscalers, which ask often."""
 _MAX_COUNTED_IN_ALL: Final = 50_000
 _MIN_COUNTED: Final = 100
 # A plan for an estimate takes about a millisecond.
@@ -61,10 +63,10 @@ class QueueRepository:
 
     async def fetch_scaling(self, queue: str, slots: int) -> ScalingNumbers:
         """Return the numbers of one queue for an autoscaler whose workers have so many *slots*."""
-        (row,) = await self._database.fetch(queue_sql.SCALING, [queue], MAX_COUNTED + 1, _MAX_OLDEST)
-        due, is_estimate = row["due"] + row["suspects"], row["due"] > MAX_COUNTED
+        (row,) = await self._database.fetch(queue_sql.SCALING, [queue], MAX_DUE + 1, _MAX_OLDEST)
+        due, is_estimate = row["due"] + row["suspects"], row["due"] > MAX_DUE
         if is_estimate:
-            due = max(due, planned_rows(await self._database.fetch(queue_sql.ESTIMATE, queue)))
+            due = max(due, planned_rows(await self._database.fetch(queue_sql.ESTIMATE_OF_DUE, queue)))
         wanted = wanted_workers(due, row["running"], slots)
         return ScalingNumbers(
             value=wanted,

@@ -13,12 +13,12 @@ from headrace.domain.jobs.job_lists import MAX_LOOKED_JOBS
 from headrace.domain.jobs.overview.overview import OverviewFilter
 
 # A filter without an index is applied to so many of the newest jobs, and not to millions.
-_NEWEST: Final = f"""
+_NEWEST: Final = """
 SELECT id, event_seq, state, progress, pipeline FROM (
     SELECT id, event_seq, state, progress, pipeline, created_at FROM jobs
-    WHERE owner_id = $1{{state}} ORDER BY created_at DESC, id DESC LIMIT {MAX_LOOKED_JOBS}
-) newest WHERE true{{conditions}} ORDER BY created_at DESC, id DESC LIMIT $2
-"""  # noqa: S608  (a number of this code base)
+    WHERE owner_id = $1{state} ORDER BY created_at DESC, id DESC LIMIT {looked}
+) newest WHERE true{conditions} ORDER BY created_at DESC, id DESC LIMIT $2
+"""
 
 _CONDITIONS: Final = {
     "pipeline": " AND pipeline = ${}",
@@ -109,7 +109,8 @@ class OverviewRepository:
             if (value := getattr(filters, name)) is not None:
                 arguments.append(str(value))
                 conditions += condition.format(len(arguments))
-        rows = await self._database.fetch(_NEWEST.format(state=state, conditions=conditions), *arguments)
+        statement = _NEWEST.format(looked=MAX_LOOKED_JOBS, state=state, conditions=conditions)
+        rows = await self._database.fetch(statement, *arguments)
         return [_summary(row) for row in rows]
 
     async def fetch_tagged(self, owner_id: UUID, tag: str, job_ids: Sequence[UUID]) -> set[UUID]:
