@@ -50,7 +50,7 @@ def status(window: str, pipeline: str | None, as_json: bool, url: str, token: st
     if as_json:
         print_json(answers)
         return
-    page = StatusPage(now=datetime.now(UTC), **answers)
+    page = StatusPage(now=datetime.now(UTC), is_failed_cut="next" in failed, **answers)
     open_console().print(page.render(api.url))
 
 

@@ -27,6 +27,8 @@ class StatusPage(Struct, frozen=True):
     workers: Sequence[Fields]
     running: Sequence[Fields]
     failed: Sequence[Fields]
+    is_failed_cut: bool
+    """Whether the list of failures looked only at some jobs."""
     now: datetime
 
     def render(self, url: str) -> RenderableType:
@@ -34,7 +36,7 @@ class StatusPage(Struct, frozen=True):
         jobs = {job["id"]: job["pipeline"] for job in self.running}
         nobody = Text("no live workers; start one with: headrace worker", style="yellow")
         nothing = Text("no queues: no worker runs, and no job is queued", style="dim")
-        none_failed = Text("none", style="dim")
+        none_failed = Text("none of the newest jobs" if self.is_failed_cut else "none", style="dim")
         return Group(
             Text.assemble(("headrace", "bold"), f" at {url}"),
             Text(),

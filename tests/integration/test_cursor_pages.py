@@ -149,6 +149,21 @@ async def test_an_order_without_an_index_sorts_the_newest_jobs_and_says_so(
     assert by_priority["total_is_estimate"]
 
 
+@pytest.mark.parametrize("order_by", ["finished_at", "-finished_at"])
+async def test_an_admin_finds_failures_in_the_order_of_their_ends_however_many_jobs_ended_since(
+    ada: Api, root: Api, shared_api: SharedApi, small_bounds: pytest.MonkeyPatch, order_by: str
+) -> None:
+    jobs = await submit(ada, 9)
+    await finish(shared_api, jobs[2:])
+    await finish(shared_api, jobs[:2], "failed")
+
+    pages = await walk(root, state="failed", order_by=order_by)
+
+    found = [job for job in ids(*pages) if job in jobs]
+    assert found == (jobs[:2] if order_by == "finished_at" else jobs[1::-1])
+    assert all("searched_back_to" not in body for body in pages)
+
+
 async def test_a_list_of_several_states_is_complete_whatever_lies_between(
     ada: Api, shared_api: SharedApi, small_bounds: pytest.MonkeyPatch
 ) -> None:

@@ -151,6 +151,8 @@ async def test_each_list_of_jobs_reads_a_bounded_number_of_rows(
         JobFilter(limit=20, order_by="priority"),
         JobFilter(limit=20, order_by="-finished_at"),
         JobFilter(limit=20, states={"failed"}),
+        JobFilter(limit=20, states={"failed", "cancelled"}, order_by="-finished_at"),
+        JobFilter(limit=20, states={"cancelled"}, order_by="finished_at"),
         JobFilter(limit=20, states={"queued", "running"}),
         JobFilter(limit=20, pipeline="noop"),
         JobFilter(limit=20, pipeline="none"),

@@ -35,7 +35,7 @@ from headrace.domain.cursors import Order, Position, SortColumn, behind
 from headrace.domain.jobs.claim_rules import IS_SUSPECT_SQL, MAY_BE_CLAIMED_SQL
 from headrace.domain.jobs.filters import JobFilter
 from headrace.domain.jobs.models import Job
-from headrace.domain.jobs.states import JobState
+from headrace.domain.jobs.states import FINAL_STATES, JobState
 from headrace.domain.paging import MAX_COUNTED, SortColumns, sort_order
 from headrace.domain.tags.models import JOB_TAGS, Tag
 
@@ -113,6 +113,9 @@ class JobLists(Struct, frozen=True):
         name = self.filters.order_by
         if name.removeprefix("-") == "created_at" and not self._owner_ids:
             return (SortColumn(Job.id, name.startswith("-")),)
+        if self._is_by_end:
+            is_descending = name.startswith("-")
+            return SortColumn(Job.finished_at, is_descending), SortColumn(Job.id, is_descending)
         return sort_order(SORT_COLUMNS, name, Job.id)
 
     async def select(self, position: Position | None) -> JobSelection:
@@ -130,6 +133,18 @@ class JobLists(Struct, frozen=True):
     @property
     def _is_by_submission(self) -> bool:
         return self.filters.order_by.removeprefix("-") == "created_at"
+
+    @property
+    def _is_by_end(self) -> bool:
+        """Whether the list is that of the jobs of all users that have ended, in the order of their ends."""
+        is_by_end = self.filters.order_by.removeprefix("-") == "finished_at"
+        states = self.filters.states
+        return is_by_end and not self._owner_ids and bool(states) and states <= FINAL_STATES
+
+    @property
+    def _follows_index(self) -> bool:
+        """Whether the windows of a list are one behind the other in the list's own order."""
+        return self._is_by_submission or self._is_by_end
 
     @property
     def _is_served_by_index(self) -> bool:
@@ -166,11 +181,11 @@ class JobLists(Struct, frozen=True):
         return JobSelection(ids.offset(self.filters.offset), counted, counted)
 
     async def _select_in_window(self, position: Position | None) -> JobSelection:
-        start = position if self._is_by_submission else None
+        start = position if self._follows_index else None
         window = self._window(start)
         matching = select(window.c.id).where(*self._others(window.c, _is_tagged))
         order = _on(window, self.order)
-        ids = self._cut(matching, order, None if self._is_by_submission else position)
+        ids = self._cut(matching, order, None if self._follows_index else position)
         whole = self._window(None) if start is not None else window
         counted = select(whole.c.id).where(*self._others(whole.c, _is_tagged))
         estimated = select(Job).where(*self._indexed(), *self._others(Job, _has_tag))
@@ -186,18 +201,20 @@ class JobLists(Struct, frozen=True):
             # Jobs of a batch have the same time.
             looked_back_to=first_beyond.created_at + _MICROSECOND if self._looks_back else None,
             resume_at=[getattr(last, column.name) for column in self._base_order]
-            if self._is_by_submission
+            if self._follows_index
             else None,
             is_whole=False,
         )
 
     @property
     def _looks_back(self) -> bool:
-        return not self._is_by_submission or self.filters.order_by.startswith("-")
+        """Whether the window ends at a time of submission, before which nothing was looked at."""
+        is_newest_first = self.filters.order_by.startswith("-")
+        return not self._is_by_end and (not self._is_by_submission or is_newest_first)
 
     @property
     def _base_order(self) -> Order:
-        if self._is_by_submission:
+        if self._follows_index:
             return self.order
         return JobLists(self.session, self.reach, replace(self.filters, order_by="-created_at")).order
 
@@ -212,7 +229,7 @@ class JobLists(Struct, frozen=True):
 
     async def _window_end(self, start: Position | None) -> Sequence[Any] | None:
         """Return the last job of the window and the first behind it; None if there is none behind it."""
-        base = self._base(start).with_only_columns(Job.id, Job.created_at)
+        base = self._base(start).with_only_columns(Job.id, Job.created_at, Job.finished_at)
         rows = (await self.session.execute(base.offset(MAX_LOOKED_JOBS - 1).limit(2))).all()
         return rows if len(rows) == 2 else None
 
@@ -226,6 +243,8 @@ class JobLists(Struct, frozen=True):
         conditions = self.reach.within(Job.owner_id, Job.id)
         if filters.owner_id is not None:
             conditions.append(Job.owner_id == filters.owner_id)
+        if self._is_by_end:
+            conditions.append(Job.finished_at.is_not(None))
         if self._owner_ids and len(filters.states) == 1:
             conditions.append(Job.state == JobState(*filters.states))
         if filters.created_after is not None:
