@@ -45,6 +45,7 @@ from headrace.api.middleware.request_bodies import BodyRequest
 from headrace.api.middleware.request_checks import check_request
 from headrace.api.middleware.response_bodies import ResponseBodiesMiddleware
 from headrace.api.middleware.response_headers import ResponseHeadersMiddleware
+from headrace.api.numbers import NumbersController
 from headrace.api.path_prefix import PathPrefixes
 from headrace.api.pipelines import PipelineController
 from headrace.api.presets.controller import PresetController
@@ -84,6 +85,7 @@ def create_app(settings: Settings | None = None, on_broken: Callable[[], None] |
             ToneController,
             PresetController,
             TagController,
+            NumbersController,
             stream_job,
             stream_job_events,
             stream_jobs,

@@ -200,6 +200,7 @@ def _build_services(
         connections.submit_pool, turns(look_up_places, share_of(look_up_places), WAIT_SECONDS)
     )
     usages = FairDatabase(connections.stream_pool, turns(2, 1, WAIT_SECONDS))
+    numbers = FairDatabase(connections.search_pool, turns(_SEARCH_CONNECTIONS, 1, WAIT_SECONDS))
     signer = MessageSigner(settings.secret_key)
     heavy_work = HeavyWork()
     bus = EventBus(redis, signer)
@@ -239,6 +240,7 @@ def _build_services(
         heavy_work=heavy_work,
         graphql_turns=FairTurns(_GRAPHQL_QUERIES, share_of(_GRAPHQL_QUERIES), WAIT_SECONDS),
         usage=OwnerUsage(usages, settings.quotas),
+        numbers=numbers,
         blobs=BlobStore(
             settings.blob_dir, max_bytes=settings.max_file_bytes, report=outages.storage.report_from_thread
         ),

@@ -20,6 +20,7 @@ from headrace.cli import (
     new_command,
     pipeline_commands,
     service_commands,
+    status_commands,
     up_command,
     watch_commands,
 )
@@ -45,6 +46,7 @@ _SECTIONS: Final = (
         "Start",
         (*up_command.COMMANDS, *demo_command.COMMANDS, *new_command.COMMANDS, *doctor_command.COMMANDS),
     ),
+    ("Overview", status_commands.COMMANDS),
     ("Jobs", (*watch_commands.COMMANDS, *client_commands.READS, *history_commands.COMMANDS)),
     ("Changes to jobs", client_commands.CHANGES),
     ("Files", file_commands.COMMANDS),

@@ -63,7 +63,11 @@ def print_page(
         return
     if items:
         open_console().print(build_table(items))
+    back_to = page.get("searched_back_to")
     if page["total"] != len(items):
-        click.echo(f"{len(items)} of {page['total']} {noun}; more with: --limit and --offset", err=True)
-    elif not items:
+        total = f"about {page['total']}" if page.get("total_is_estimate") else page["total"]
+        click.echo(f"{len(items)} of {total} {noun}; more with: --limit and --offset", err=True)
+    elif not items and back_to is None:
         click.echo(empty, err=True)
+    if back_to is not None:
+        click.echo(f"only jobs since {back_to} were looked at; older ones with: --before {back_to}", err=True)

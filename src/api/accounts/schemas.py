@@ -13,7 +13,7 @@ from headrace.domain.accounts.models import ApiKey, AuditEntry, User
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.quotas.quotas import QuotaUsage
 
-KeyScope = Literal["jobs:read", "jobs:write", "files:read", "files:write", "files:*", "admin"]
+KeyScope = Literal["jobs:read", "jobs:write", "files:read", "files:write", "files:*", "metrics:read", "admin"]
 KeyName = Annotated[str, Meta(min_length=1, max_length=100)]
 
 

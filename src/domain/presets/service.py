@@ -14,6 +14,7 @@ from headrace.domain.heavy_work import HeavyWork
 from headrace.domain.jobs.errors import PresetNotFoundError
 from headrace.domain.json_decoding import decode_stored
 from headrace.domain.json_limits import check_size
+from headrace.domain.paging import ListPage
 from headrace.domain.pipelines.repository import PipelineRepository
 from headrace.domain.pipelines.service import (
     Fault,
@@ -91,7 +92,7 @@ class PresetService:
         """
         return self._existing(await self._repository.fetch(preset_id, reach), preset_id)
 
-    async def get_page(self, reach: Reach, filters: PresetFilter) -> tuple[Sequence[Preset], int]:
+    async def get_page(self, reach: Reach, filters: PresetFilter) -> ListPage[Preset]:
         """Return a page of the matching presets within reach, and the number of all of them."""
         return await self._repository.fetch_page(reach, filters)
 
