@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 import click
+import msgspec
 
 from headrace.domain.errors import HeadraceError
 from headrace.settings import (
@@ -19,6 +20,7 @@ from headrace.settings import (
     read_settings,
     take_variables,
 )
+from headrace.workers.supervision import Supervision
 
 # The supervisor kills a worker this long before its own time to stop is over.
 _KILL_SECONDS: Final = 0.5
@@ -117,6 +119,11 @@ Example:
     help="Number of jobs to run at once. [default: HEADRACE_WORKER_CONCURRENCY]",
 )
 @click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Port for /metrics and /health; 0: none. [default: HEADRACE_WORKER_PORT]",
+)
+@click.option(
     "--alone", is_flag=True, hidden=True, help="Run as the worker process itself, without its supervisor."
 )
 @click.option("--suspect", is_flag=True, hidden=True, help="Run one suspect, then exit.")
@@ -136,6 +143,7 @@ Example:
 def worker(  # noqa: PLR0913  (the options of a command)
     queues: tuple[str, ...],
     concurrency: int | None,
+    port: int | None,
     alone: bool,
     suspect: bool,
     parent: int | None,
@@ -162,6 +170,8 @@ def worker(  # noqa: PLR0913  (the options of a command)
         if secrets is not None:
             os.environ.update(take_variables(secrets))
         settings = _load_settings(is_server=True)
+        if port is not None:
+            settings = msgspec.structs.replace(settings, worker_port=port)
         if not alone:
             require_sources(settings.pipelines)
             if not (tied or restarted):
@@ -180,10 +190,9 @@ def worker(  # noqa: PLR0913  (the options of a command)
             queues or ("default",),
             slots,
             only_suspect=suspect,
-            crash_record=crash_record,
-            is_restart=restarted,
-            imports=imports,
-            faults=faults,
+            supervision=Supervision(
+                crash_record=crash_record, is_restart=restarted, imports=imports, faults=faults
+            ),
         )
         with asyncio.Runner(loop_factory=new_worker_loop) as runner:
             runner.run(work)
@@ -197,10 +206,7 @@ async def _work(
     concurrency: int,
     *,
     only_suspect: bool,
-    crash_record: Path | None,
-    is_restart: bool,
-    imports: Path | None,
-    faults: Path | None,
+    supervision: Supervision,
 ) -> NoReturn:
     """Run the worker, then end the process, even if steps have left tasks in the loop."""
     from headrace.adapters.schema import SchemaBehindError
@@ -211,19 +217,22 @@ async def _work(
     from headrace.workers.main import run_worker
     from headrace.workers.supervisor import REFUSED_EXIT
 
+    monitoring = None
     if only_suspect:
         prefer_oom_kill()
+    elif settings.worker_port:
+        from headrace.workers.monitoring.service import WorkerMonitoring
+
+        monitoring = WorkerMonitoring(settings)
     try:
-        with contextlib.nullcontext() if is_restart else translate_refusals():
+        with contextlib.nullcontext() if supervision.is_restart else translate_refusals():
             await run_worker(
                 settings,
                 queues,
                 concurrency,
                 only_suspect=only_suspect,
-                crash_record=crash_record,
-                is_restart=is_restart,
-                imports=imports,
-                faults=faults,
+                supervision=supervision,
+                monitoring=monitoring,
             )
     except (*TRANSIENT, SchemaBehindError) as error:
         # PostgreSQL may be back, and its schema upgraded, at the next start.
