@@ -47,6 +47,7 @@ NAVIGATION: Final = {
         "docs/authentication.md",
         "docs/tone3000.md",
         "docs/security.md",
+        "docs/metrics.md",
         "docs/outages.md",
         "docs/troubleshooting.md",
         "docs/benchmarks.md",

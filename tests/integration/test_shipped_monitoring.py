@@ -1,7 +1,7 @@
 """The shipped alert rules and the dashboard name only series and labels that the service exports."""
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def uses_of(node: Any, grouping: frozenset[str] = frozenset()) -> Iterator[Use]:
                 if matcher.op == promql_parser.MatchOp.Equal or re.fullmatch(r"[\w|]+", matcher.value)
                 for value in matcher.value.split("|")
             )
-            yield Use(node.name, labels, exact)
+            yield Use(str(node.name), labels, exact)
         case promql_parser.MatrixSelector():
             yield from uses_of(node.vector_selector, grouping)
         case promql_parser.AggregateExpr():
@@ -79,7 +79,7 @@ def parsed_uses(expression: str) -> list[Use]:
 
 
 @pytest.fixture(scope="module")
-async def exported(module_settings: Settings) -> AsyncIterator[dict[str, list[dict[str, str]]]]:
+async def exported(module_settings: Settings) -> dict[str, list[dict[str, str]]]:
     """The labels of each series, by its name, of an API and a worker that did some work."""
     async with monitored_service(module_settings) as service:
         texts = await scrape_after_work(service)
