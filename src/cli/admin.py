@@ -1,7 +1,10 @@
 """Creates an API key directly in the database of the service."""
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,11 +13,18 @@ from sqlalchemy.ext.asyncio import async_sessionmaker
 from headrace.adapters.database import StatementPool
 from headrace.adapters.engine import build_engine
 from headrace.adapters.postgres_url import PostgresAddress, parse_postgres_url
+from headrace.adapters.private_files import open_private
 from headrace.adapters.schema import require_schema
 from headrace.adapters.servers import find_database_url
 from headrace.cli.database_refusals import translate_refusals
 from headrace.domain.accounts.console import ConsoleService
+from headrace.domain.accounts.scopes import Scope
+from headrace.domain.errors import HeadraceError
 from headrace.settings import Settings, SettingsError
+
+
+class KeyNotWrittenError(HeadraceError):
+    """The file of the first key cannot be written."""
 
 
 def make_key(
@@ -35,6 +45,45 @@ def make_key(
     address = _find_database(settings, (data_dir or settings.data_dir).expanduser().absolute())
     with translate_refusals():
         return asyncio.run(_make_key(address, user, name, scopes, lifetime))
+
+
+def write_first_key(settings: Settings, file: Path) -> bool:
+    """Create the key of an admin in *file*, which only its owner can read; return whether it did.
+
+    A file that is not empty is kept. The name of the user has a random part, so that nobody whom a proxy
+    names can be taken for this admin.
+
+    Raises:
+        KeyNotWrittenError: the file cannot be written.
+        HeadraceError: see `make_key`.
+    """
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    with _refusals_of(file):
+        if file.exists() and file.stat().st_size > 0:
+            return False
+        # A folder that cannot be written must not leave a key in the database at each start.
+        opened = open_private(draft, "xb")
+    try:
+        with opened:
+            user = f"admin-{secrets.token_hex(8)}"
+            key = make_key(settings, None, user=user, name="first", scopes=[Scope.ADMIN], lifetime=None)
+            with _refusals_of(file):
+                opened.write(f"{key}\n".encode())
+                opened.flush()
+                os.fsync(opened.fileno())
+                draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
+    return True
+
+
+@contextlib.contextmanager
+def _refusals_of(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise KeyNotWrittenError(f"cannot write the first key to {file}: {reason}") from error
 
 
 def _find_database(settings: Settings, data_dir: Path) -> PostgresAddress:

@@ -39,21 +39,34 @@ Example:
 """,
 )
 @click.option("--history", is_flag=True, help="List the revisions and mark the current one; change nothing.")
-def migrate(history: bool) -> None:
+@click.option(
+    "--admin-key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Afterwards create the API key of an admin in FILE, unless the file exists.",
+)
+def migrate(history: bool, admin_key: Path | None) -> None:
     """Upgrade the database schema to the version of this installation.
 
     Needs HEADRACE_DATABASE_URL. Run it before the first start and after each update. Running it again changes
     nothing. `headrace up` runs it automatically. It also moves events that a wrong clock put into the wrong
     partition: jobs wait for some seconds for each million of them.
     """
+    from headrace.adapters.process_tree import run_below_init
     from headrace.cli.migrate import bring_up_to_date, describe_revisions
 
+    run_below_init()
     settings = _load_settings()
     if history:
         click.echo("\n".join(describe_revisions(settings.database)))
         return
     bring_up_to_date(settings.database)
     click.echo("the database is up to date")
+    if admin_key is not None:
+        from headrace.cli.admin import write_first_key
+
+        is_new = write_first_key(settings, admin_key)
+        click.echo(f"the first API key, of an admin, {'is now' if is_new else 'is'} in {admin_key}")
 
 
 @click.command(

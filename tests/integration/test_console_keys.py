@@ -1,6 +1,8 @@
 """`headrace admin create-key` makes a key before anybody can sign in, and a start says that nobody can."""
 
 import asyncio
+import re
+import stat
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -8,11 +10,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from sqlalchemy import func, select
 from structlog.testing import capture_logs
 
+from headrace.cli.admin import KeyNotWrittenError, write_first_key
 from headrace.cli.start_checks import check_start
 from headrace.domain.accounts.console import ConsoleService
 from headrace.domain.accounts.models import ApiKey
+from headrace.domain.database import DatabaseAwayError
 from headrace.settings import Settings
 from support.harness import Api
 from support.patience import PATIENCE_SECONDS
@@ -89,3 +94,74 @@ async def test_a_start_warns_while_nobody_can_sign_in(api: Api, settings: Settin
     after = await asyncio.to_thread(start_lines, settings)
 
     assert (before, after) == (["nobody_can_sign_in"], [])
+
+
+async def test_a_migration_makes_the_first_key_once(api: Api, settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "admin-key"
+
+    output = [await asyncio.to_thread(migrate, settings, file) for _ in range(2)]
+
+    key = file.read_text().strip()
+    me = (await api.http.get("/api/v1/me", headers=bearer(key))).json()
+    assert (me["is_admin"], await count_keys(api)) == (True, 1)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert names_in(tmp_path) == ["admin-key"]
+    assert f"is now in {file}" in output[0]
+    assert f"is in {file}" in output[1]
+    assert key not in "".join(output)
+
+
+async def test_nobody_can_guess_the_name_of_the_user_of_the_first_key(
+    api: Api, settings: Settings, tmp_path: Path
+) -> None:
+    names = set()
+    for name in ("one", "two"):
+        await asyncio.to_thread(write_first_key, settings, tmp_path / name)
+        headers = bearer((tmp_path / name).read_text().strip())
+        names.add((await api.http.get("/api/v1/me", headers=headers)).json()["username"])
+
+    assert len(names) == 2
+    assert all(re.fullmatch(r"admin-[0-9a-f]{16}", name) for name in names)
+
+
+async def test_a_first_key_that_cannot_be_written_is_not_in_the_database(
+    api: Api, settings: Settings, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyNotWrittenError, match="cannot write the first key to"):
+        await asyncio.to_thread(write_first_key, settings, tmp_path / "missing" / "admin-key")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(KeyNotWrittenError, match="not a directory"):
+        await asyncio.to_thread(write_first_key, settings, tmp_path / "file" / "admin-key")
+
+    assert await count_keys(api) == 0
+
+
+async def test_a_first_key_that_the_database_refuses_leaves_no_file(
+    settings: Settings, tmp_path: Path
+) -> None:
+    away = msgspec.structs.replace(settings, database_url="postgresql://me@127.0.0.1:1/none")
+
+    with pytest.raises(DatabaseAwayError):
+        await asyncio.to_thread(write_first_key, away, tmp_path / "admin-key")
+
+    assert names_in(tmp_path) == []
+
+
+def names_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+async def count_keys(api: Api) -> int:
+    async with api.app.state.services.sessions.begin() as session:
+        return int(await session.scalar(select(func.count()).select_from(ApiKey)))
+
+
+def migrate(settings: Settings, file: Path) -> str:
+    return subprocess.run(
+        [COMMAND, "migrate", "--admin-key", str(file)],
+        env=settings.environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=True,
+    ).stdout
