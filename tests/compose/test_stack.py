@@ -1,4 +1,4 @@
-"""The service of compose.yaml starts, scales, loses containers, is replaced under load, and keeps its data."""
+"""The service of compose.yaml starts, scales, loses containers, is replaced under load, keeps its data."""
 
 import itertools
 import threading
