@@ -13,6 +13,7 @@ import httpx
 from msgspec import Struct
 
 from headrace.adapters.private_files import make_private_folder
+from headrace.cli.listener import find_free_ports
 from headrace.cli.managed_process import ManagedProcess, Report
 from headrace.cli.reloading import IMPORTS_SUFFIX, WatchedFiles, watch_changes
 from headrace.domain.errors import HeadraceError
@@ -70,12 +71,14 @@ class Service:
         address = ("--host", spec.host, "--port", str(spec.port))
         self.api = ManagedProcess("api", ["api", *address, "--tied"], spec.logs, report)
         self._run_dir = spec.data_dir / "run"
-        self.workers = [self._managed_worker(number) for number in range(1, spec.workers + 1)]
+        settings = spec.settings
+        ports = find_free_ports(settings.worker_host, settings.worker_port, spec.workers)
+        self.workers = [self._managed_worker(number, port) for number, port in enumerate(ports, start=1)]
         self._reloading: asyncio.Task[None] | None = None
 
-    def _managed_worker(self, number: int) -> ManagedProcess:
+    def _managed_worker(self, number: int, port: int) -> ManagedProcess:
         crash_record = self._run_dir / f"worker-{number}.crash"
-        arguments = ["worker", "--alone", "--tied", "--crash-record", str(crash_record)]
+        arguments = ["worker", "--alone", "--tied", "--crash-record", str(crash_record), "--port", str(port)]
         if self._spec.reload:
             arguments += ["--imports", str(self._run_dir / f"worker-{number}{IMPORTS_SUFFIX}")]
         logs = self._spec.logs

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 import click
+import msgspec
 
 from headrace.domain.errors import HeadraceError
 from headrace.settings import (
@@ -130,6 +131,11 @@ Example:
     help="Number of jobs to run at once. [default: HEADRACE_WORKER_CONCURRENCY]",
 )
 @click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Port for /metrics and /health; 0: none. [default: HEADRACE_WORKER_PORT]",
+)
+@click.option(
     "--alone", is_flag=True, hidden=True, help="Run as the worker process itself, without its supervisor."
 )
 @click.option("--suspect", is_flag=True, hidden=True, help="Run one suspect, then exit.")
@@ -146,6 +152,7 @@ Example:
 def worker(  # noqa: PLR0913  (the options of a command)
     queues: tuple[str, ...],
     concurrency: int | None,
+    port: int | None,
     alone: bool,
     suspect: bool,
     parent: int | None,
@@ -170,6 +177,8 @@ def worker(  # noqa: PLR0913  (the options of a command)
         if secrets is not None:
             os.environ.update(take_variables(secrets))
         settings = _load_settings(is_server=True)
+        if port is not None:
+            settings = msgspec.structs.replace(settings, worker_port=port)
         if not alone:
             if not (tied or restarted):
                 _warn_of_unknown_variables(settings)
@@ -216,8 +225,13 @@ async def _work(
     from headrace.workers.main import run_worker
     from headrace.workers.supervisor import REFUSED_EXIT
 
+    monitoring = None
     if only_suspect:
         prefer_oom_kill()
+    elif settings.worker_port:
+        from headrace.workers.monitoring.service import WorkerMonitoring
+
+        monitoring = WorkerMonitoring(settings)
     try:
         with contextlib.nullcontext() if is_restart else translate_refusals():
             await run_worker(
@@ -228,6 +242,7 @@ async def _work(
                 crash_record=crash_record,
                 is_restart=is_restart,
                 imports=imports,
+                monitoring=monitoring,
             )
     except (*TRANSIENT, SchemaBehindError) as error:
         # PostgreSQL may be back, and its schema upgraded, at the next start.

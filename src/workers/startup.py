@@ -36,6 +36,7 @@ from headrace.workers.child.fork_server import ForkServer
 from headrace.workers.child.server import Load
 from headrace.workers.containment import call_in_thread
 from headrace.workers.crash_record import read_death
+from headrace.workers.monitor import Monitor
 
 _log = structlog.get_logger(__name__)
 
@@ -206,11 +207,15 @@ class Predecessor:
         self._death = None
         self._news = news
 
-    def announce(self, publisher: RedisPublisher, bell: Doorbell, queues: tuple[str, ...]) -> None:
+    def announce(
+        self, publisher: RedisPublisher, bell: Doorbell, queues: tuple[str, ...], monitor: Monitor | None
+    ) -> None:
         """Publish what `rescue` has changed."""
         if self._news:
             publisher.publish(self._news)
             bell.ring(queues)
+            if monitor is not None:
+                monitor.on_losses(len(self._news))
 
 
 async def sign_off(job_queue: JobQueue) -> None:

@@ -128,7 +128,8 @@ FIELDS: Final = {
     "weight": "The part of the step in the progress of the job.",
     "served": "Whether a live worker runs jobs of the pipeline.",
     "scope": "`read` to watch, or `cancel` to cancel as well.",
-    "scopes": "The rights: `jobs:read`, `jobs:write`, `files:read`, `files:write`, `files:*`, `admin`.",
+    "scopes": "The rights: `jobs:read`, `jobs:write`, `files:read`, `files:write`, `files:*`, `metrics:read`,"
+    " `admin`.",
     "expires_in": "The number of seconds until the token expires.",
     "expires_at": "When it expires; null if it does not.",
     "token": "The token. Clients send it as `Authorization: Bearer`, or as `token` in the query.",

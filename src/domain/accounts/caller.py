@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from headrace.domain.accounts.reach import Reach
-from headrace.domain.accounts.scopes import EVERYTHING, Scope
+from headrace.domain.accounts.scopes import ADMIN_SCOPES, EVERYTHING, Scope
 from headrace.domain.errors import HeadraceError
 
 Refusal = Literal["token_missing", "token_expired", "token_invalid"]
@@ -63,6 +63,11 @@ class CurrentUser(Struct, frozen=True, kw_only=True):
         """The caller's own objects, for admins as well."""
         return Reach(self.id)
 
+    @property
+    def rights(self) -> frozenset[Scope]:
+        """The scopes that count: without those of admins if the caller is none."""
+        return self.scopes if self.is_admin else self.scopes - ADMIN_SCOPES
+
     def limited_by(self, maker: "CurrentUser") -> "CurrentUser":
         """Return this caller with no more rights, and for no longer, than *maker* has them."""
         ends = [end for end in (self.expires_at, maker.expires_at) if end is not None]
@@ -77,6 +82,8 @@ class CurrentUser(Struct, frozen=True, kw_only=True):
             ForbiddenError: the caller does not have it.
         """
         if scope is Scope.ADMIN and not self.acts_as_admin:
+            raise ForbiddenError("only an admin may do that")
+        if scope in ADMIN_SCOPES and not self.is_admin:
             raise ForbiddenError("only an admin may do that")
         if scope not in self.scopes:
             raise ForbiddenError(f"the credential lacks the scope {scope}")

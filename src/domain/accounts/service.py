@@ -16,6 +16,7 @@ from headrace.domain.accounts.keys import make_key
 from headrace.domain.accounts.models import ApiKey, AuditEntry, User
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.accounts.repository import ApiKeyRepository, AuditRepository, UserRepository
+from headrace.domain.accounts.scopes import ADMIN_SCOPES
 from headrace.domain.base import Session, database_now
 
 
@@ -93,8 +94,9 @@ class ApiKeyService:
             ForbiddenError: the key would have more rights than its owner.
             TooManyKeysError: the owner has as many keys as an account may have.
         """
-        if "admin" in scopes and not owner.acts_as_admin:
-            raise ForbiddenError("only an admin's key can have the scope admin")
+        for scope in sorted(ADMIN_SCOPES & set(scopes)):
+            if scope not in owner.rights:
+                raise ForbiddenError(f"only an admin's key can have the scope {scope}")
         await self._repository.lock_owner(owner.id)
         if await self._repository.count(owner.id) >= MAX_KEYS:
             raise TooManyKeysError
