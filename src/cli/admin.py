@@ -47,15 +47,15 @@ def make_key(
         return asyncio.run(_make_key(address, user, name, scopes, lifetime))
 
 
-def write_first_key(settings: Settings, file: Path) -> bool:
-    """Create the key of an admin in *file*, which only its owner can read; return whether it did.
+def write_first_key(settings: Settings, file: Path, scope: Scope, *, mode: int = 0o600) -> bool:
+    """Create a key of an admin with *scope* in *file*, which has *mode*; return whether it did.
 
     A file that is not empty is kept. The name of the user has a random part, so that nobody whom a proxy
     names can be taken for this admin.
 
     Raises:
         KeyNotWrittenError: the file cannot be written.
-        HeadraceError: see `make_key`.
+        HeadraceError: the database cannot be used.
     """
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     with _refusals_of(file):
@@ -65,16 +65,22 @@ def write_first_key(settings: Settings, file: Path) -> bool:
         opened = open_private(draft, "xb")
     try:
         with opened:
-            user = f"admin-{secrets.token_hex(8)}"
-            key = make_key(settings, None, user=user, name="first", scopes=[Scope.ADMIN], lifetime=None)
+            key = _make_first_key(settings, scope)
             with _refusals_of(file):
                 opened.write(f"{key}\n".encode())
                 opened.flush()
+                os.fchmod(opened.fileno(), mode)
                 os.fsync(opened.fileno())
                 draft.replace(file)
     finally:
         draft.unlink(missing_ok=True)
     return True
+
+
+def _make_first_key(settings: Settings, scope: Scope) -> str:
+    user = f"{scope.partition(':')[0]}-{secrets.token_hex(8)}"
+    with translate_refusals():
+        return asyncio.run(_make_key(settings.database, user, "first", [scope], None, makes_admin=True))
 
 
 @contextlib.contextmanager
@@ -97,7 +103,13 @@ def _find_database(settings: Settings, data_dir: Path) -> PostgresAddress:
 
 
 async def _make_key(
-    address: PostgresAddress, user: str, name: str, scopes: Sequence[str], lifetime: timedelta | None
+    address: PostgresAddress,
+    user: str,
+    name: str,
+    scopes: Sequence[str],
+    lifetime: timedelta | None,
+    *,
+    makes_admin: bool = False,
 ) -> str:
     pool = await StatementPool.open(address, size=1)
     try:
@@ -107,7 +119,9 @@ async def _make_key(
     engine = build_engine(address, size=1)
     try:
         async with async_sessionmaker(engine).begin() as session:
-            _, text = await ConsoleService(session).create_key(user, name, scopes, lifetime)
+            _, text = await ConsoleService(session).create_key(
+                user, name, scopes, lifetime, makes_admin=makes_admin
+            )
             return text
     finally:
         await engine.dispose()

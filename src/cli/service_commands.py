@@ -44,9 +44,15 @@ Example:
     "--admin-key",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Afterwards create the API key of an admin in FILE, unless the file exists.",
+    help="Afterwards create an API key with the scope admin in FILE, unless it exists.",
 )
-def migrate(history: bool, admin_key: Path | None) -> None:
+@click.option(
+    "--metrics-key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The same with the scope metrics:read, for Prometheus; the group of FILE may read it.",
+)
+def migrate(history: bool, admin_key: Path | None, metrics_key: Path | None) -> None:
     """Upgrade the database schema to the version of this installation.
 
     Needs HEADRACE_DATABASE_URL. Run it before the first start and after each update. Running it again changes
@@ -63,11 +69,18 @@ def migrate(history: bool, admin_key: Path | None) -> None:
         return
     bring_up_to_date(settings.database)
     click.echo("the database is up to date")
-    if admin_key is not None:
-        from headrace.cli.admin import write_first_key
+    if admin_key is not None or metrics_key is not None:
+        _write_first_keys(settings, admin_key, metrics_key)
 
-        is_new = write_first_key(settings, admin_key)
-        click.echo(f"the first API key, of an admin, {'is now' if is_new else 'is'} in {admin_key}")
+
+def _write_first_keys(settings: Settings, admin_key: Path | None, metrics_key: Path | None) -> None:
+    from headrace.cli.admin import write_first_key
+    from headrace.domain.accounts.scopes import Scope
+
+    for file, scope, mode in ((admin_key, Scope.ADMIN, 0o600), (metrics_key, Scope.METRICS_READ, 0o640)):
+        if file is not None:
+            is_new = write_first_key(settings, file, scope, mode=mode)
+            click.echo(f"an API key with the scope {scope} {'is now' if is_new else 'is'} in {file}")
 
 
 @click.command(
