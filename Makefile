@@ -11,7 +11,7 @@ UNMEASURED := tests/faults tests/fuzz tests/journey/test_cli.py tests/journey/te
   tests/journey/test_installed_wheel.py tests/journey/test_ported_projects.py tests/journey/test_up.py
 
 .PHONY: help install demo try dev test coverage check check-pythons format lint types imports migrations bench docs faults fuzz previous \
-  contract audit images licences wheels generators lock clean
+  contract audit images licences wheels generators lock clean compose-secrets compose-test
 .DEFAULT_GOAL := help
 # The tests start hundreds of processes: without cached bytecode, each of them compiles every module again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -119,6 +119,12 @@ generators: install  ## install what generates clients from the contracts; witho
 
 audit: install  ## check locked packages for known vulnerabilities; status 1: some found, 3: no database answered
 	@$(BIN)/python tools/audit.py
+
+compose-secrets:  ## write random secrets for compose.yaml to secrets/; existing ones are kept
+	@sh deploy/compose-secrets.sh
+
+compose-test: install  ## run compose.yaml in containers: start, scale, kill, replace, restart; needs docker or podman with compose
+	@CONTAINER_TESTS=1 $(BIN)/pytest -q -n 0 tests/compose
 
 images: install  ## pin the images of Containerfile and compose.yaml to today's digests; status 3: a registry did not answer
 	@$(BIN)/python tools/pin_images.py

@@ -22,6 +22,7 @@ from headrace.settings_checks import (
     provider_variable,
 )
 from headrace.settings_names import explain_unknown
+from headrace.settings_secrets import FILE_SUFFIX, SECRET_FIELDS, read_text
 
 __all__ = [
     "SAMPLE_SECRET",
@@ -247,7 +248,8 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     for field in msgspec.structs.fields(Settings):
         if field.name == "provider_settings":
             continue
-        raw = source.get(_PREFIX + field.name.upper(), "").strip()
+        variable = _PREFIX + field.name.upper()
+        raw = read_text(source, field.name, variable)
         if not raw:
             continue
         value: Any = (
@@ -256,7 +258,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         try:
             values[field.name] = msgspec.convert(value, field.type, strict=False, dec_hook=_decode)
         except msgspec.ValidationError as error:
-            raise SettingsError(f"{_PREFIX}{field.name.upper()}: {explain_fault(str(error))}") from error
+            raise SettingsError(f"{variable}: {explain_fault(str(error))}") from error
     providers = [_read_provider(name, source) for name in values.get("providers", ())]
     settings = Settings(**values, provider_settings=tuple(providers))
     check_settings(settings)
@@ -278,11 +280,10 @@ def explain_unknown_variables(settings: Settings, environment: Mapping[str, str]
     Variables that `step_env` names are for the steps.
     """
     names = {_PREFIX + name.upper() for name in Settings.__struct_fields__}
-    names |= {
-        provider_variable(provider, field)
-        for provider in settings.providers
-        for field in ProviderSettings.__struct_fields__
-    }
+    names |= {_PREFIX + name.upper() + FILE_SUFFIX for name in SECRET_FIELDS & {*Settings.__struct_fields__}}
+    for provider in settings.providers:
+        names |= {provider_variable(provider, field) for field in ProviderSettings.__struct_fields__}
+        names |= {provider_variable(provider, field) + FILE_SUFFIX for field in SECRET_FIELDS}
     return explain_unknown(os.environ if environment is None else environment, names | {*settings.step_env})
 
 
@@ -315,7 +316,7 @@ def _read_provider(name: str, source: Mapping[str, str]) -> ProviderSettings:
     values = {}
     for field in msgspec.structs.fields(ProviderSettings):
         variable = provider_variable(name, field.name)
-        value = source.get(variable, "").strip()
+        value = read_text(source, field.name, variable)
         if field.name != "name" and value:
             values[field.name] = value
         elif field.name == "client_id":

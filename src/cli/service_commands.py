@@ -41,21 +41,47 @@ Example:
 """,
 )
 @click.option("--history", is_flag=True, help="List the revisions and mark the current one; change nothing.")
-def migrate(history: bool) -> None:
+@click.option(
+    "--admin-key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Afterwards create an API key with the scope admin in FILE, unless it exists.",
+)
+@click.option(
+    "--metrics-key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The same with the scope metrics:read, for Prometheus; the group of FILE may read it.",
+)
+def migrate(history: bool, admin_key: Path | None, metrics_key: Path | None) -> None:
     """Upgrade the database schema to the version of this installation.
 
     Needs HEADRACE_DATABASE_URL. Run it before the first start and after each update. Running it again changes
     nothing. `headrace up` runs it automatically. It also moves events that a wrong clock put into the wrong
     partition: jobs wait for some seconds for each million of them.
     """
+    from headrace.adapters.process_tree import run_below_init
     from headrace.cli.migrate import bring_up_to_date, describe_revisions
 
+    run_below_init()
     settings = _load_settings()
     if history:
         click.echo("\n".join(describe_revisions(settings.database)))
         return
     bring_up_to_date(settings.database)
     click.echo("the database is up to date")
+    if admin_key is not None or metrics_key is not None:
+        _write_first_keys(settings, admin_key, metrics_key)
+
+
+def _write_first_keys(settings: Settings, admin_key: Path | None, metrics_key: Path | None) -> None:
+    from headrace.cli.admin import write_first_key
+    from headrace.domain.accounts.scopes import Scope
+
+    for file, scope, mode in ((admin_key, Scope.ADMIN, 0o600), (metrics_key, Scope.METRICS_READ, 0o640)):
+        if file is not None:
+            is_new = write_first_key(settings, file, scope, mode=mode)
+            click.echo(f"an API key with the scope {scope} {'is now' if is_new else 'is'} in {file}")
 
 
 @click.command(
