@@ -40,7 +40,7 @@ def write_backup(settings: Settings, data_dir: Path, target: Path, *, has_files:
     path = target / f"headrace-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.tar" if target.is_dir() else target
     settings = msgspec.structs.replace(settings, data_dir=data_dir)
     with (
-        operated_database(settings, data_dir, alone=False) as address,
+        operated_database(settings, data_dir, is_new=False) as address,
         translate_refusals(),
         new_archive(path) as archive,
     ):

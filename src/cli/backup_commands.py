@@ -47,7 +47,8 @@ def backup(target: Path, no_files: bool, data_dir: Path | None, as_json: bool) -
     if written.damaged_count:
         unnamed = written.damaged_count - len(written.damaged)
         names = ", ".join(written.damaged) + (f" and {unnamed} more" if unnamed else "")
-        line = f"the store had lost or altered the bytes of {written.damaged_count} files: {names}"
+        files = _count(written.damaged_count, "file")
+        line = f"the store had lost or altered the bytes of {files}: {names}"
         click.echo(f"headrace: {line}; see: headrace doctor --files", err=True)
         sys.exit(1)
 
@@ -100,7 +101,11 @@ def _contents(manifest: Any) -> str:
     from headrace.cli.text import format_size
 
     size = f" ({format_size(manifest.file_bytes)})" if manifest.has_files else " without their bytes"
-    return f"{manifest.jobs} jobs and {manifest.files} files{size}"
+    return f"{_count(manifest.jobs, 'job')} and {_count(manifest.files, 'file')}{size}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _print(manifest: Any, as_json: bool, line: str) -> None:

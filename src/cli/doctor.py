@@ -15,7 +15,7 @@ import msgspec
 
 from headrace.adapters.blob_store import probe_store
 from headrace.adapters.data_folder import free_bytes
-from headrace.adapters.servers import Finding, describe
+from headrace.adapters.servers import Finding, describe, find_database_url
 from headrace.adapters.store_errors import StoreError
 from headrace.cli.api_client import ApiClient
 from headrace.cli.doctor_files import check_files
@@ -65,7 +65,10 @@ def run_checks(
     if settings.redis:
         findings += asyncio.run(check_redis(settings.redis))
     if compares_files:
-        findings += asyncio.run(check_files(msgspec.structs.replace(settings, data_dir=folder)))
+        database_url = settings.database_url or find_database_url(folder)
+        findings += asyncio.run(
+            check_files(msgspec.structs.replace(settings, data_dir=folder, database_url=database_url))
+        )
     findings += _check_pipelines(settings)
     return [*findings, *_check_service(url, token)]
 

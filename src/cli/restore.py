@@ -77,7 +77,7 @@ def restore_backup(settings: Settings, data_dir: Path, path: Path, *, replaces: 
         manifest = _check(archive)
         if settings.database_schema not in (None, manifest.schema):
             raise OtherSchemaError(manifest.schema)
-        with operated_database(settings, data_dir, alone=True) as address, translate_refusals():
+        with operated_database(settings, data_dir, is_new=True) as address, translate_refusals():
             asyncio.run(_restore(settings, address, archive, manifest, replaces=replaces))
     return Restored(manifest, manifest.revision != known_revisions()[0])
 

@@ -37,6 +37,7 @@ REFUSALS: Final = (
     "MissingExtraError",
     "NewerArchiveError",
     "NoRoomError",
+    "NoDatabaseError",
     "NotReadyError",
     "NothingToBackUpError",
     "OtherSchemaError",

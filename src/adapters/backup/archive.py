@@ -8,6 +8,7 @@ import hashlib
 import os
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
@@ -282,5 +283,5 @@ def opened_archive(path: Path) -> Iterator[ArchiveReader]:
 def _header(name: str, size: int) -> bytes:
     """Return the header of an entry. That of the GNU format has one block, whatever the size is."""
     info = tarfile.TarInfo(name)
-    info.size, info.mode = size, _FILE_MODE
+    info.size, info.mode, info.mtime = size, _FILE_MODE, int(time.time())
     return info.tobuf(tarfile.GNU_FORMAT)
