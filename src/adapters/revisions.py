@@ -59,6 +59,12 @@ def phases_of_revisions() -> dict[str, Phase]:
     return dict(reversed(phases))
 
 
+def waiting_revisions(current: str | None) -> list[str]:
+    """Return the revisions after *current*, oldest first; none after an unknown one, of a newer release."""
+    known = known_revisions()
+    return list(reversed(known[: known.index(current)])) if current in known else []
+
+
 async def current_revision(database: Database) -> str | None:
     """Return the current revision of *database*; None before the first migration.
 

@@ -14,6 +14,7 @@ from headrace.adapters.redis_checks import RedisRefusedError, require_usable
 from headrace.adapters.redis_client import REDIS_ERRORS, build_redis, close_redis
 from headrace.adapters.redis_errors import redis_trouble
 from headrace.adapters.redis_url import RedisAddress
+from headrace.adapters.revisions import current_revision, waiting_revisions
 from headrace.adapters.server_conditions import ServerConditions, fetch_conditions
 from headrace.adapters.servers import Finding
 from headrace.cli.doctor_upkeep import check_upkeep
@@ -47,6 +48,7 @@ async def check_database(settings: Settings) -> list[Finding]:
         is_current = not readiness.missing
         upkeep = await check_upkeep(pool, settings) if is_current else []
         conditions = await fetch_conditions(pool)
+        waiting = waiting_revisions(await current_revision(pool)) if is_current else []
     except TRANSIENT as error:
         return [Finding("PostgreSQL", False, _describe("HEADRACE_DATABASE_URL", trouble_of_check(error)))]
     except asyncpg.PostgresError as error:
@@ -60,6 +62,11 @@ async def check_database(settings: Settings) -> list[Finding]:
     else:
         fault = readiness.schema_fault or "it takes too long to answer"
         findings.append(Finding("PostgreSQL", False, f"schema {schema}: {fault}"))
+    if waiting:
+        text = (
+            f"revision {', '.join(waiting)} waits until older processes have ended: headrace migrate --post"
+        )
+        findings.append(Finding("PostgreSQL", True, text, is_note=True))
     return [*findings, *_condition_findings(conditions, settings), *upkeep]
 
 

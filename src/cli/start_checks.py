@@ -6,7 +6,7 @@ import contextlib
 import structlog
 
 from headrace.adapters.connection_counts import of_an_api
-from headrace.adapters.data_folder import require_usable_folder
+from headrace.adapters.data_folder import require_usable_store
 from headrace.adapters.database import StatementPool
 from headrace.adapters.redis_checks import require_usable
 from headrace.adapters.redis_client import build_redis, close_redis
@@ -25,20 +25,19 @@ def check_start(settings: Settings, host: str, *, is_restart: bool = False) -> N
     """Refuse to start with settings that cannot work.
 
     PostgreSQL and Redis may be unreachable: then the API starts and reports that it is not ready. So does an
-    API whose predecessor has worked (*is_restart*) if PostgreSQL refuses its login, or if the clock, the
-    folder or a limit has changed.
+    API whose predecessor has worked (*is_restart*) if PostgreSQL refuses its login, or if its clock or a
+    limit has changed.
 
     Raises:
         RemoteRefusedError: *host* is not a loopback address, in local mode.
         RedisRefusedError: Redis cannot be used.
         DatabaseRefusedError: PostgreSQL refuses the login, or a right is missing.
         SchemaBehindError, SchemaAheadError: this release cannot work with the schema.
-        FolderUnusableError, NoRoomError: the folder for files cannot be written, or its disk is full.
+        FolderUnusableError, NoRoomError: the store of files is to be made, and cannot be.
         ClockOffError, TooFewConnectionsError: PostgreSQL and this start do not fit.
     """
     refuse_remote(host, settings)
-    if not is_restart:
-        require_usable_folder(settings.blob_dir)
+    require_usable_store(settings.blob_dir)
     asyncio.run(_check_servers(settings, is_restart=is_restart))
 
 

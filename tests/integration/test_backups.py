@@ -4,7 +4,7 @@ import asyncio
 import re
 import signal
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,14 +14,19 @@ import msgspec
 import pytest
 
 from faults import processes
-from headrace.adapters.backup.archive import ArchiveDamagedError, ArchiveExistsError, ArchiveNotWrittenError
+from headrace.adapters.backup.archive import (
+    ArchiveDamagedError,
+    ArchiveExistsError,
+    ArchiveNotWrittenError,
+    opened_archive,
+)
 from headrace.adapters.backup.restoring import DatabaseNotEmptyError, ServiceRunsError
 from headrace.adapters.backup.snapshot import AnotherBackupError, NothingToBackUpError, open_snapshot
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.database import StatementPool
 from headrace.adapters.migrations import AlembicCommands
 from headrace.adapters.servers import Servers, client_tools
-from headrace.adapters.servers.client_tools import ClientTool, ToolError, find_tool
+from headrace.adapters.servers.client_tools import ClientTool, RunningTool, ToolError, find_tool
 from headrace.cli import restore
 from headrace.cli.backup import Backup, write_backup
 from headrace.cli.doctor_files import check_files
@@ -338,6 +343,37 @@ async def test_a_restore_that_fails_leaves_the_database_as_it_was(
 
     with pytest.raises(asyncpg.DivisionByZeroError):
         await put_back(filled, written.path, replaces=True)
+
+    assert await schema_text(own_database_url, written) == before
+
+
+async def test_a_restore_that_is_interrupted_leaves_the_database_as_it_was(
+    written: Backup,
+    settings: Settings,
+    tmp_path: Path,
+    own_database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ctrl-C cancels the task, here while pg_restore waits for the rest of the dump."""
+    filled = msgspec.structs.replace(settings, database_url=own_database_url, data_dir=tmp_path / "new")
+    before = await schema_text(own_database_url, written)
+    is_fed = asyncio.Event()
+
+    async def feed_half(running: RunningTool, chunks: Iterator[bytes]) -> None:
+        running._input.write(next(chunks)[:20_000])
+        await running._input.drain()
+        is_fed.set()
+        await asyncio.sleep(PATIENCE_SECONDS)
+
+    monkeypatch.setattr(RunningTool, "feed", feed_half)
+    with opened_archive(written.path) as archive:
+        restoring = asyncio.create_task(
+            restore._restore(filled, filled.database, archive, written.manifest, replaces=True)
+        )
+        await asyncio.wait_for(is_fed.wait(), PATIENCE_SECONDS)
+        restoring.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await restoring
 
     assert await schema_text(own_database_url, written) == before
 

@@ -164,6 +164,7 @@ CASES: Final = [
         "HEADRACE_DATA_DIR: .*cannot be written .*: let the user",
         "cannot be written",
     ),
+    (full_disk, start_worker, "has 10 MB free, and a start needs 100 MB: make room", "only 0.0 GB free"),
     (
         few_connections,
         start_api,
@@ -215,8 +216,25 @@ async def test_a_restart_is_not_refused_for_what_was_good_at_the_first_start(
     world = World(settings, monkeypatch)
 
     def try_it() -> None:
-        with full_disk(world), wrong_clock(world), few_connections(world):
+        with wrong_clock(world), few_connections(world):
             check_start(settings, "127.0.0.1", is_restart=True)
+
+    await asyncio.to_thread(try_it)
+
+
+@pytest.mark.parametrize("bad", [full_disk, read_only_folder])
+async def test_a_store_that_has_worked_before_stops_no_start(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, bad: Any
+) -> None:
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    world = World(settings, monkeypatch)
+
+    def try_it() -> None:
+        settings.blob_dir.mkdir()
+        with bad(world):
+            start_api()
+            start_worker()
 
     await asyncio.to_thread(try_it)
 

@@ -17,10 +17,12 @@ from headrace.adapters.migrations import AlembicCommands
 from headrace.adapters.postgres_url import parse_postgres_url
 from headrace.adapters.revisions import MIGRATIONS, known_revisions, newest_revision, phases_of_revisions
 from headrace.adapters.schema import find_schema_fault
+from headrace.cli.doctor_servers import check_database
 from headrace.cli.main import cli
 from headrace.cli.migrate import PostMigrationError, bring_up_to_date
 from headrace.cli.migrate_check import check_migrations, describe_report
 from headrace.domain.database import DatabaseMisconfiguredError
+from headrace.settings import Settings
 
 FILE = """
 revision, down_revision, branch_labels, depends_on = "{revision}", "{parent}", None, None
@@ -197,6 +199,7 @@ async def test_a_post_migration_waits_while_processes_are_connected(
         fault = await find_schema_fault(process, between)
         again = await run_in_thread(bring_up_to_date, alone)
         report = await run_in_thread(check_migrations, parse_postgres_url(alone))
+        notes = [each.text for each in await check_database(Settings(database_url=alone)) if each.is_note]
     finally:
         await process.close()
 
@@ -205,6 +208,7 @@ async def test_a_post_migration_waits_while_processes_are_connected(
     assert (waits.waiting, again.waiting, between, fault) == (["9002"], ["9002"], "9001", None)
     assert [(migration.revision, migration.phase) for migration in report.pending] == [("9002", "post")]
     assert (alone_then.waiting, await revision_of(alone)) == ([], "9002")
+    assert notes == ["revision 9002 waits until older processes have ended: headrace migrate --post"]
 
 
 async def test_a_post_migration_runs_beside_new_processes_if_the_operator_says_so(

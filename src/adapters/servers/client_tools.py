@@ -95,9 +95,10 @@ def libpq_environment(address: PostgresAddress) -> dict[str, str]:
         name: value for name, value in os.environ.items() if name.startswith("PG") or name in ("PATH", "HOME")
     }
     password = read_password(address.password_file) if address.password_file else address.password
+    ports = [str(port or "") for _, port in address.hosts]
     settings = {
         "PGHOST": ",".join(host for host, _ in address.hosts),
-        "PGPORT": ",".join(str(port or "") for _, port in address.hosts).strip(","),
+        "PGPORT": ",".join(ports) if any(ports) else None,
         "PGUSER": address.user,
         "PGPASSWORD": password,
         "PGDATABASE": address.database,
