@@ -1,11 +1,17 @@
 """Opens the connections of a worker to PostgreSQL: one pool for each patience."""
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Final
 
 from msgspec import Struct
 
+from headrace.adapters.connection_counts import (
+    CLAIM_CONNECTIONS,
+    HEARTBEAT_CONNECTIONS,
+    WRITE_CONNECTIONS,
+)
 from headrace.adapters.database import StatementPool
 from headrace.adapters.outages import Outage
 from headrace.settings import Settings
@@ -23,21 +29,30 @@ class WorkerPools(Struct, frozen=True):
     writes: StatementPool
     heartbeat: StatementPool
 
+    def in_use(self) -> dict[str, Callable[[], int]]:
+        """Return functions that count the connections in use, by the name of their pool."""
+        pools = {"statements": self.statements, "writes": self.writes, "heartbeat": self.heartbeat}
+        return {name: pool.count_in_use for name, pool in pools.items()}
+
 
 async def open_pools(settings: Settings, postgresql: Outage, stack: AsyncExitStack) -> WorkerPools:
     """Open the pools until *stack* is closed. They connect on first use, and report to *postgresql*."""
     address, report = settings.database, postgresql.report
     pools = WorkerPools(
         statements=await StatementPool.open(
-            address, size=6, answer_seconds=_STATEMENT_SECONDS, report=report
+            address, size=CLAIM_CONNECTIONS, answer_seconds=_STATEMENT_SECONDS, report=report
         ),
         writes=await StatementPool.open(
-            address, size=4, lock_timeout=_LOCK_TIMEOUT, answer_seconds=_STATEMENT_SECONDS, report=report
+            address,
+            size=WRITE_CONNECTIONS,
+            lock_timeout=_LOCK_TIMEOUT,
+            answer_seconds=_STATEMENT_SECONDS,
+            report=report,
         ),
         # A silent connection must not hold the heartbeat until the leases have expired.
         heartbeat=await StatementPool.open(
             address,
-            size=2,
+            size=HEARTBEAT_CONNECTIONS,
             lock_timeout=_LOCK_TIMEOUT,
             answer_seconds=max(1.0, settings.lease_seconds / 5),
             report=report,

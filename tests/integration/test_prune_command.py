@@ -63,8 +63,7 @@ async def test_the_command_waits_while_a_worker_prunes(
     monkeypatch.setattr(prune_module, "_MAX_TRIES", 2)
     monkeypatch.setattr(prune_module, "_TRY_SECONDS", 0.01)
     await database.fetch(
-        "INSERT INTO chores (name, held_by, held_until)"
-        " VALUES ('retention', 'w', now() + interval '1 minute')"
+        "INSERT INTO chores (name, position, succeeded_at) VALUES ('retention', 'other', now())"
     )
 
     result = await run(settings, "prune")

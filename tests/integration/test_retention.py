@@ -137,12 +137,11 @@ async def test_only_one_worker_at_a_time_prunes_and_another_takes_over_when_it_i
 ) -> None:
     await add_jobs(ready, NOW - 40 * DAY)
     await ready.fetch(
-        "INSERT INTO chores (name, held_by, held_until)"
-        " VALUES ('retention', 'other', now() + interval '1 minute')"
+        "INSERT INTO chores (name, position, succeeded_at) VALUES ('retention', 'other', now())"
     )
 
     while_it_lives = await new_pruner(ready, NOW).run_now()
-    await ready.fetch("UPDATE chores SET held_until = now() - interval '1 second' WHERE name = 'retention'")
+    await ready.fetch("UPDATE chores SET succeeded_at = now() - interval '1 minute' WHERE name = 'retention'")
     afterwards = await new_pruner(ready, NOW).run_now()
 
     assert while_it_lives is None

@@ -14,8 +14,8 @@ class ChoreOutcome(DefaultBase):
     *failed_at* and *error* are written by workers of the previous release; *error* is set while their newest
     outcome is a failure. *position*: how far a chore has come that goes through something large in parts.
 
-    A chore that one worker runs for all has *next_run_at*, and while it runs a holder: the worker *held_by*,
-    until *held_until*. *found*, *found_bytes*, *found_oldest*: what the last run has found and not removed.
+    *next_run_at*: when a chore that one worker runs for all is due again. *found*, *found_bytes*,
+    *found_oldest*: what the last run has found where the database cannot look.
     """
 
     __tablename__ = "chores"
@@ -25,8 +25,6 @@ class ChoreOutcome(DefaultBase):
     failed_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
     error: Mapped[str | None] = mapped_column(Text, default=None)
     position: Mapped[str | None] = mapped_column(String(64), default=None)
-    held_by: Mapped[str | None] = mapped_column(String(64), default=None)
-    held_until: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
     next_run_at: Mapped[datetime | None] = mapped_column(DateTimeUTC(timezone=True), default=None)
     found: Mapped[int | None] = mapped_column(BigInteger, default=None)
     found_bytes: Mapped[int | None] = mapped_column(BigInteger, default=None)

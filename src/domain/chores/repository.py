@@ -37,17 +37,6 @@ _STORE_POSITION: Final = """
 INSERT INTO chores (name, position) VALUES ($1, $2)
 ON CONFLICT (name) DO UPDATE SET position = excluded.position
 """
-# A worker that does not get the turn writes and locks nothing.
-_TAKE_TURN: Final = """
-INSERT INTO chores (name, held_by, held_until)
-SELECT $1::text, $2::text, statement_timestamp() + $3::interval WHERE NOT EXISTS (
-    SELECT FROM chores WHERE name = $1::text AND held_by <> $2::text AND held_until > statement_timestamp()
-)
-ON CONFLICT (name) DO UPDATE SET held_by = excluded.held_by, held_until = excluded.held_until
-WHERE chores.held_by IS NULL OR chores.held_by = $2::text OR chores.held_until <= statement_timestamp()
-RETURNING name
-"""
-_END_TURN: Final = "UPDATE chores SET held_by = NULL, held_until = NULL WHERE name = $1 AND held_by = $2"
 _FETCH_DUE: Final = """
 SELECT due.name FROM unnest($1::text[]) AS due(name) LEFT JOIN chores USING (name)
 WHERE next_run_at IS NULL OR next_run_at <= statement_timestamp()
@@ -105,14 +94,6 @@ class ChoreRepository:
     async def store_position(self, name: str, position: str) -> None:
         """Store that the chore has come to *position*."""
         await self._database.fetch(_STORE_POSITION, name, position)
-
-    async def take_turn(self, name: str, holder: str, hold: timedelta) -> bool:
-        """Return whether *holder* may run the chore for that time. Taking its own turn again prolongs it."""
-        return bool(await self._database.fetch(_TAKE_TURN, name, holder, hold))
-
-    async def end_turn(self, name: str, holder: str) -> None:
-        """End the turn of *holder*, if it still has it."""
-        await self._database.fetch(_END_TURN, name, holder)
 
     async def fetch_due(self, names: Sequence[str]) -> set[str]:
         """Return those of the chores whose next run is due."""

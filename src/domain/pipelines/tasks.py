@@ -22,6 +22,7 @@ from headrace.domain.pipelines.definition import (
     Pipeline,
     PipelineDefinitionError,
     RunsIn,
+    require_no_yield,
     step,
 )
 from headrace.domain.pydantic_types import create_model
@@ -63,6 +64,7 @@ class Task(Pipeline, Generic[P, R]):
         self.__wrapped__ = function
         self.__doc__ = function.__doc__
         label = f"task {name or function.__name__!r}"
+        require_no_yield(function, label)
         hints = _hints_of(function, label)
         parameters = list(inspect.signature(function).parameters.values())
         takes_context = bool(parameters) and _is_context(parameters[0], hints)

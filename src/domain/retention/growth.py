@@ -121,11 +121,10 @@ MEASURE: Final = " UNION ALL ".join(map(_measure_sql, (_ALL_JOBS, *GROWING)))
 
 # $1: the final states. The row without a state is that of pinned jobs.
 _LANES: Final = """
-pipelines p CROSS JOIN unnest(CASE WHEN kind.state IS NULL THEN $1::text[] ELSE ARRAY[kind.state] END)
-    AS lane(state)
-CROSS JOIN LATERAL (
+pipelines p CROSS JOIN LATERAL (
     SELECT finished_at FROM jobs
-    WHERE pipeline = p.name AND version = p.version AND state = lane.state AND keep = (kind.state IS NULL)
+    WHERE pipeline = p.name AND version = p.version AND state = kind.state
+      AND finished_at IS NOT NULL AND NOT keep
     ORDER BY finished_at LIMIT {limit}
 ) job
 """
@@ -135,7 +134,10 @@ SELECT kind.state, (
         SELECT FROM {_LANES.format(limit=COUNT_BOUND + 1)} LIMIT {COUNT_BOUND + 1}
     ) bounded
 ) AS counted, (SELECT min(finished_at) FROM {_LANES.format(limit=1)}) AS oldest
-FROM unnest($1::text[] || NULL::text) AS kind(state)
+FROM unnest($1::text[]) AS kind(state)
+UNION ALL
+SELECT NULL, (SELECT count(*) FROM (SELECT FROM jobs WHERE keep LIMIT {COUNT_BOUND + 1}) bounded),
+       (SELECT min(finished_at) FROM jobs WHERE keep)
 """  # noqa: S608  (fragments of this code base)
 
 FETCH_SHARES: Final = """

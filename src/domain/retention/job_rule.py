@@ -51,7 +51,7 @@ SELECT (SELECT count(*) FROM pruned)::int AS pruned, (SELECT count(*) FROM ended
 """  # noqa: S608  (fragments of this code base)
 
 
-class Lane(Struct, frozen=True):
+class PruneLane(Struct, frozen=True):
     """The jobs of one pipeline version that have ended in one state; those *before* that time are pruned."""
 
     pipeline: str
@@ -69,7 +69,7 @@ class JobRule:
     def __init__(self, database: Database, terms: RetentionTerms) -> None:
         self._database = database
         self._terms = terms
-        self._due: list[Lane] | None = None
+        self._due: list[PruneLane] | None = None
 
     async def prune(self, now: datetime, limit: int) -> Batch:
         """Prune up to *limit* jobs. The first call of a pass looks where there are some."""
@@ -89,23 +89,23 @@ class JobRule:
         rows = await self._database.fetch(_COUNT, *_columns(await self._fetch_lanes(now)))
         return int(rows[0]["jobs"] or 0)
 
-    async def _fetch_due(self, now: datetime) -> list[Lane]:
+    async def _fetch_due(self, now: datetime) -> list[PruneLane]:
         """Return the lanes with jobs to prune. Most pipelines have none, and each statement reads these."""
         rows = await self._database.fetch(_DUE_LANES, *_columns(await self._fetch_lanes(now)))
-        return [Lane(row["pipeline"], row["version"], row["state"], row["ended_before"]) for row in rows]
+        return [PruneLane(row["pipeline"], row["version"], row["state"], row["ended_before"]) for row in rows]
 
-    async def _fetch_lanes(self, now: datetime) -> list[Lane]:
+    async def _fetch_lanes(self, now: datetime) -> list[PruneLane]:
         lanes = []
         for row in await self._database.fetch(FETCH_PIPELINES):
             own = read_pipeline_terms(None if row["keep"] is None else msgspec.json.decode(row["keep"]))
             for state in END_STATES:
                 before = horizon(now, own.get(state, self._terms.of_state(state)))
                 if before is not None:
-                    lanes.append(Lane(row["name"], row["version"], state, before))
+                    lanes.append(PruneLane(row["name"], row["version"], state, before))
         return lanes
 
 
-def _columns(lanes: Sequence[Lane]) -> list[list[object]]:
+def _columns(lanes: Sequence[PruneLane]) -> list[list[object]]:
     return [
         [lane.pipeline for lane in lanes],
         [lane.version for lane in lanes],

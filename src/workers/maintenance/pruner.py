@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from headrace.adapters.periodic import Sleep, run_every
+from headrace.domain.chores.lease import ChoreLease
 from headrace.domain.chores.repository import ChoreRepository
 from headrace.domain.database import TRANSIENT, Database, DatabaseRefusingError, is_outage
 from headrace.domain.retention.installation import resolve_terms
@@ -83,7 +84,7 @@ class Pruner:
         self._database = database
         self._chores = ChoreRepository(database)
         self._chosen = chosen
-        self._holder = holder
+        self._turn = ChoreLease(database, holder, TURN, TURN_LENGTH)
         self._pace = pace
         self._report = ChoreReport(self._chores, holder)
         self._now = now or self._fetch_now
@@ -119,7 +120,7 @@ class Pruner:
         finally:
             # A turn that cannot be ended runs out.
             with contextlib.suppress(*TRANSIENT):
-                await self._chores.end_turn(TURN, self._holder)
+                await self._turn.release()
         if removed.total():
             _log.info("pruned", **+removed)
         return removed
@@ -178,7 +179,7 @@ class Pruner:
 
     async def _take_turn(self) -> bool:
         asked_at = time.monotonic()
-        has_turn = await self._chores.take_turn(TURN, self._holder, TURN_LENGTH)
+        has_turn = await self._turn.acquire()
         if has_turn:
             self._renewed_at = asked_at
         return has_turn

@@ -1,12 +1,10 @@
-"""What retention needs: pinned jobs, terms of pipelines, an index of ended jobs, and settings of autovacuum
+"""What retention needs: pinned jobs, terms of pipelines, indexes of ended jobs, and settings of autovacuum
 
-The index of jobs by their pipeline gets what finds the jobs past their term: the state, whether a job is
-pinned, and its end. No index is added to `jobs`, because each of them costs every job several entries.
-
-An installation that has jobs already keeps everything that its settings do not name.
+The index of jobs that may be pruned gets one entry for each job, at its end. An installation that has jobs
+already keeps everything that its settings do not name.
 
 Revision ID: 0018
-Revises: 0015
+Revises: 0016
 """
 
 from typing import Any
@@ -16,7 +14,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0018"
-down_revision = "0015"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 works_with = "0010"
@@ -38,8 +36,6 @@ BEGIN
 END $$
 """
 _CHORE_COLUMNS: dict[str, sa.types.TypeEngine[Any]] = {
-    "held_by": sa.String(length=64),
-    "held_until": sa.DateTime(timezone=True),
     "next_run_at": sa.DateTime(timezone=True),
     "found": sa.BigInteger(),
     "found_bytes": sa.BigInteger(),
@@ -49,10 +45,13 @@ _CHORE_COLUMNS: dict[str, sa.types.TypeEngine[Any]] = {
 
 def upgrade() -> None:
     op.add_column("jobs", sa.Column("keep", sa.Boolean(), server_default="false", nullable=False))
-    # drops: an index with the same first columns takes its place
-    op.drop_index("ix_jobs_pipeline", "jobs")
-    op.create_index("ix_jobs_pipeline", "jobs", ["pipeline", "version", "state", "keep", "finished_at"])
-    op.create_index("ix_files_created_at", "files", ["created_at", "id"])
+    op.create_index(
+        "ix_jobs_prunable",
+        "jobs",
+        ["pipeline", "version", "state", "finished_at"],
+        postgresql_where=sa.text("finished_at IS NOT NULL AND NOT keep"),
+    )
+    op.create_index("ix_jobs_pinned", "jobs", ["finished_at"], postgresql_where=sa.text("keep"))
     op.add_column("pipelines", sa.Column("keep", postgresql.JSONB(none_as_null=True), nullable=True))
     for name, kind in _CHORE_COLUMNS.items():
         op.add_column("chores", sa.Column(name, kind, nullable=True))
@@ -78,7 +77,6 @@ def downgrade() -> None:
     for name in reversed(_CHORE_COLUMNS):
         op.drop_column("chores", name)
     op.drop_column("pipelines", "keep")
-    op.drop_index("ix_files_created_at", "files")
-    op.drop_index("ix_jobs_pipeline", "jobs")
-    op.create_index("ix_jobs_pipeline", "jobs", ["pipeline", "version"])
+    op.drop_index("ix_jobs_pinned", "jobs")
+    op.drop_index("ix_jobs_prunable", "jobs")
     op.drop_column("jobs", "keep")
