@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ from headrace.workers.maintenance.pruner import Pruner
 
 # Counting millions of rows takes its time; a statement that removes some does not.
 _COUNT_SECONDS: Final = 600.0
+_LOCK_TIMEOUT: Final = timedelta(milliseconds=100)
 _MAX_TRIES: Final = 90
 _TRY_SECONDS: Final = 1.0
 
@@ -88,7 +90,9 @@ def _run(
 
 @asynccontextmanager
 async def _open_database(address: PostgresAddress) -> AsyncIterator[StatementPool]:
-    pool = await StatementPool.open(address, size=1, answer_seconds=_COUNT_SECONDS)
+    pool = await StatementPool.open(
+        address, size=1, answer_seconds=_COUNT_SECONDS, lock_timeout=_LOCK_TIMEOUT
+    )
     try:
         await require_schema(pool)
         yield pool

@@ -229,7 +229,11 @@ async def open_worker(
                 estimators.run(),
                 SchemaWatch(pool, arq_worker.stopping.set).run(),
                 *(() if only_suspect else (quarantine.run(), notices.run())),
-                *(() if only_suspect else (run_pruner(pool, settings, worker.id, arq_worker.claim_times),)),
+                *(
+                    ()
+                    if only_suspect
+                    else (run_pruner(pools.writes, settings, worker.id, arq_worker.claim_times),)
+                ),
                 *(() if supervision.imports is None else (imported_files.run(),)),
                 *upkeep_loops(
                     pool,

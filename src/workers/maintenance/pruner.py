@@ -40,7 +40,10 @@ _RENEW_SECONDS: Final = TURN_LENGTH.total_seconds() / 3
 
 
 async def run_pruner(database: Database, settings: Settings, worker: str, claim_times: ClaimTimes) -> None:
-    """Prune what is due whenever this worker has the turn, and warn of large tables, until cancelled."""
+    """Prune what is due whenever this worker has the turn, and warn of large tables, until cancelled.
+
+    *database* bounds how long a statement waits for a lock.
+    """
     pruner = Pruner(database, settings.kept, worker, pace=PrunePace(claim_times))
     watch = LargeTableWatch(database, settings.kept)
     async with asyncio.TaskGroup() as group:
