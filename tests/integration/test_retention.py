@@ -7,6 +7,11 @@ import asyncpg
 import pytest
 
 from headrace.adapters.database import StatementPool
+from headrace.domain.retention.job_rule import JobRule
+from headrace.domain.retention.rule import Batch
+from headrace.domain.retention.terms import ChosenTerms, RetentionTerms
+from headrace.workers.maintenance.prune_pace import PrunePace
+from headrace.workers.maintenance.pruner import Pruner
 from support.retention import (
     add_files,
     add_jobs,
@@ -225,3 +230,59 @@ async def test_a_dry_run_counts_what_a_pass_removes(ready: StatementPool) -> Non
     assert removed is not None
     assert counted["jobs"] == removed["jobs"] == 5
     assert set(counted) == {rule.name for rule in await pruner.rules()}
+
+
+async def test_a_pruner_that_loses_its_turn_stops(ready: StatementPool) -> None:
+    await add_jobs(ready, NOW - 40 * DAY, 500)
+    times = iter(range(0, 100_000, 25))
+
+    async def lose_turn(_: float) -> None:
+        taken = "UPDATE chores SET position = 'other', succeeded_at = now() WHERE name = 'retention'"
+        await ready.fetch(taken)
+
+    async def now() -> datetime:
+        return NOW
+
+    pruner = Pruner(
+        ready,
+        ChosenTerms(),
+        "w",
+        pace=PrunePace(),
+        now=now,
+        clock=lambda: float(next(times)),
+        sleep=lose_turn,
+    )
+    removed = await pruner.run_now({"jobs"})
+
+    assert removed is not None
+    assert 0 < removed["jobs"] < 500
+    assert pruner.failures == {"turn": "another worker has taken over"}
+    assert await ready.fetch("SELECT FROM chore_failures") == []
+    (chore,) = await ready.fetch("SELECT next_run_at <= now() AS is_due FROM chores WHERE name = 'jobs'")
+    assert chore["is_due"]
+
+
+async def test_a_failure_of_one_worker_is_over_when_another_succeeds(ready: StatementPool) -> None:
+    await ready.fetch("ALTER TABLE login_sessions RENAME TO other_sessions")
+    failing = new_pruner(ready, NOW, holder="w1")
+    await failing.run_now({"login_sessions"})
+    during = await ready.fetch("SELECT worker_id, name FROM chore_failures")
+    await ready.fetch("ALTER TABLE other_sessions RENAME TO login_sessions")
+
+    await new_pruner(ready, NOW, holder="w2").run_now({"login_sessions"})
+
+    assert list(failing.failures) == ["login_sessions"]
+    assert [(row["worker_id"], row["name"]) for row in during] == [("w1", "login_sessions")]
+    assert await ready.fetch("SELECT FROM chore_failures") == []
+
+
+async def test_a_term_that_became_longer_counts_in_the_next_pass(ready: StatementPool) -> None:
+    await add_pipeline(ready, "brief", {"succeeded": 3600.0})
+    await add_jobs(ready, NOW - DAY, 3, pipeline="brief")
+    rule = JobRule(ready, RetentionTerms())
+    first = await rule.prune(NOW, 1)
+    await add_pipeline(ready, "brief", {"succeeded": "forever"})
+
+    later = await rule.prune(NOW + timedelta(minutes=1), 1)
+
+    assert (first, later) == (Batch(1, is_last=False), Batch(0, is_last=True))

@@ -41,6 +41,14 @@ _FETCH_DUE: Final = """
 SELECT due.name FROM unnest($1::text[]) AS due(name) LEFT JOIN chores USING (name)
 WHERE next_run_at IS NULL OR next_run_at <= statement_timestamp()
 """
+# One worker runs it for all, so a failure of any other is over as well.
+_STORE_RUN: Final = """
+WITH ended AS (DELETE FROM chore_failures WHERE name = $1)
+INSERT INTO chores (name, succeeded_at, next_run_at)
+VALUES ($1, statement_timestamp(), statement_timestamp() + $2::interval)
+ON CONFLICT (name) DO UPDATE SET succeeded_at = excluded.succeeded_at, next_run_at = excluded.next_run_at,
+    error = NULL
+"""
 _STORE_NEXT_RUN: Final = """
 INSERT INTO chores (name, next_run_at) VALUES ($1, statement_timestamp() + $2::interval)
 ON CONFLICT (name) DO UPDATE SET next_run_at = excluded.next_run_at
@@ -98,6 +106,10 @@ class ChoreRepository:
     async def fetch_due(self, names: Sequence[str]) -> set[str]:
         """Return those of the chores whose next run is due."""
         return {row["name"] for row in await self._database.fetch(_FETCH_DUE, list(names))}
+
+    async def store_run(self, name: str, next_after: timedelta) -> None:
+        """Store that a chore has succeeded that one worker runs for all, and when it is due again."""
+        await self._database.fetch(_STORE_RUN, name, next_after)
 
     async def store_next_run(self, name: str, after: timedelta) -> None:
         """Store that the chore is due again in that time."""

@@ -59,6 +59,7 @@ class FileRule:
     def __init__(self, database: Database, term: timedelta) -> None:
         self._database = database
         self._term = term
+        self._pass: datetime | None = None
         self._position = _START
 
     async def prune(self, now: datetime, limit: int) -> Batch:
@@ -66,6 +67,8 @@ class FileRule:
         before = horizon(now, self._term)
         if before is None:
             return NOTHING_LEFT
+        if self._pass != now:
+            self._position, self._pass = _START, now
         rows = await self._database.fetch(_PRUNE, before, *self._position, limit)
         if not rows or rows[0]["old"] < limit:
             self._position = _START

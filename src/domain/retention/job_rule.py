@@ -69,20 +69,22 @@ class JobRule:
     def __init__(self, database: Database, terms: RetentionTerms) -> None:
         self._database = database
         self._terms = terms
-        self._due: list[PruneLane] | None = None
+        self._pass: datetime | None = None
+        self._due: list[PruneLane] = []
 
     async def prune(self, now: datetime, limit: int) -> Batch:
-        """Prune up to *limit* jobs. The first call of a pass looks where there are some."""
-        if self._due is None:
-            self._due = await self._fetch_due(now)
+        """Prune up to *limit* jobs. The first call at a time *now* looks where there are some."""
+        if self._pass != now:
+            # Not left over from a pass that has failed: meanwhile a pipeline may keep its jobs longer.
+            self._due, self._pass = await self._fetch_due(now), now
         if not self._due:
-            self._due = None
+            self._pass = None
             return NOTHING_LEFT
         rows = await self._database.fetch(_PRUNE, *_columns(self._due), limit, _MAX_EVENTS)
         pruned, ended = rows[0]["pruned"], rows[0]["ended"]
         is_last = ended < limit and pruned == ended
         if is_last:
-            self._due = None
+            self._pass = None
         return Batch(pruned, is_last=is_last)
 
     async def count(self, now: datetime) -> int:

@@ -63,10 +63,6 @@ async def run_pruner(database: Database, settings: Settings, worker: str, claim_
         )
 
 
-class LostTurnError(Exception):
-    """Another worker has taken the turn, because this one did not prolong it in time."""
-
-
 class Pruner:
     """Runs the rules of retention when they are due, or all of them on request.
 
@@ -81,6 +77,7 @@ class Pruner:
         *,
         pace: PrunePace,
         now: Callable[[], Awaitable[datetime]] | None = None,
+        clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         """*holder* takes the turn. *now* replaces the time of the database."""
@@ -93,6 +90,8 @@ class Pruner:
         self._now = now or self._fetch_now
         self._sleep = sleep
         self._rules: Sequence[Rule] = ()
+        self._clock = clock
+        self._has_turn = False
         self._renewed_at = 0.0
         self.failures: dict[str, str] = {}
         """Why rules have failed in the last run."""
@@ -116,14 +115,15 @@ class Pruner:
         try:
             now = await self._now()
             for rule in rules:
-                await self._run(rule, now, removed)
-        except LostTurnError:
-            _log.warning("prune_turn_lost")
-            self.failures["turn"] = "another worker has taken over"
+                if self._has_turn:
+                    await self._run(rule, now, removed)
         finally:
             # A turn that cannot be ended runs out.
             with contextlib.suppress(*TRANSIENT):
                 await self._turn.release()
+        if not self._has_turn:
+            _log.warning("prune_turn_lost")
+            self.failures["turn"] = "another worker has taken over"
         if removed.total():
             _log.info("pruned", **+removed)
         return removed
@@ -146,7 +146,7 @@ class Pruner:
             await self._prune(rule, now, removed)
             return removed[rule.name]
 
-        pause = rule.period
+        pause: timedelta | None = None
         try:
             await self._report.run(rule.name, prune)
         except TRANSIENT as error:
@@ -154,18 +154,21 @@ class Pruner:
                 _log.warning("prune_put_off", rule=rule.name, reason=error.reason)
             self.failures[rule.name] = str(error)
             pause = _FAILED_PAUSE if isinstance(error, DatabaseRefusingError) else timedelta(0)
-        except LostTurnError:
-            raise
         except Exception as error:  # noqa: BLE001  (it runs again later)
             _log.exception("prune_failed", rule=rule.name)
             self.failures[rule.name] = str(error)
             pause = _FAILED_PAUSE
+        # What cannot be stored now leaves the rule due.
         with contextlib.suppress(*TRANSIENT):
-            await self._chores.store_next_run(rule.name, pause)
+            if pause is not None:
+                await self._chores.store_next_run(rule.name, pause)
+            else:
+                await self._chores.store_run(rule.name, rule.period if self._has_turn else timedelta(0))
 
     async def _prune(self, rule: Rule, now: datetime, removed: "Counter[str]") -> None:
+        """Prune until nothing is left for the rule, or the turn is lost."""
         is_last = False
-        while not is_last:
+        while self._has_turn and not is_last:
             began = time.monotonic()
             batch = await rule.prune(now, self._pace.rows)
             removed[rule.name] += batch.removed
@@ -174,18 +177,18 @@ class Pruner:
 
     async def _pause(self, seconds: float) -> None:
         """Pause, and prolong the turn meanwhile."""
-        while seconds > 0:
+        while seconds > 0 and self._has_turn:
             await self._sleep(min(seconds, _RENEW_SECONDS))
             seconds -= _RENEW_SECONDS
-            if time.monotonic() - self._renewed_at > _RENEW_SECONDS and not await self._take_turn():
-                raise LostTurnError
+            if self._clock() - self._renewed_at > _RENEW_SECONDS:
+                await self._take_turn()
 
     async def _take_turn(self) -> bool:
-        asked_at = time.monotonic()
-        has_turn = await self._turn.acquire()
-        if has_turn:
+        asked_at = self._clock()
+        self._has_turn = await self._turn.acquire()
+        if self._has_turn:
             self._renewed_at = asked_at
-        return has_turn
+        return self._has_turn
 
     async def _fetch_now(self) -> datetime:
         now: datetime = (await self._database.fetch("SELECT statement_timestamp() AS now"))[0]["now"]
