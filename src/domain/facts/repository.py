@@ -40,6 +40,7 @@ TABLES: Final = (
     "files",
     "idempotency_keys",
     "identities",
+    "installations",
     "job_changes",
     "job_quotas",
     "job_tags",
