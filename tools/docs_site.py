@@ -39,6 +39,7 @@ NAVIGATION: Final = {
         "docs/glossary.md",
     ],
     "Run": [
+        "docs/deployment.md",
         "docs/connecting.md",
         "docs/authentication.md",
         "docs/tone3000.md",
