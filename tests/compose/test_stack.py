@@ -65,7 +65,7 @@ def test_a_worker_runs_as_any_user_of_group_0(stack: Stack, client: Client) -> N
 
 
 def test_jobs_outlive_a_worker_that_is_killed(stack: Stack, client: Client) -> None:
-    stack.compose("up", "--detach", "--no-build", "--no-recreate", "--scale", "worker=3", "worker")
+    stack.scale("worker", 3)
     assert len(stack.containers("worker")) == 3
     stack.wait_until_ready()
     jobs = [count(client, 5) for _ in range(12)]
@@ -79,7 +79,7 @@ def test_jobs_outlive_a_worker_that_is_killed(stack: Stack, client: Client) -> N
 def test_the_api_is_replaced_under_load_without_a_failed_submission_or_a_hole(
     stack: Stack, client: Client, key: str
 ) -> None:
-    stack.compose("up", "--detach", "--no-build", "--no-recreate", "--scale", "api=2", "api")
+    stack.scale("api", 2)
     stack.wait_until(lambda: stack.ready_servers() == 2, "the proxy does not use both APIs")
     watched = count(client, 20)
     with submitting(stack.url, key) as (accepted, failed), watching(client, watched) as seen:
@@ -96,7 +96,7 @@ def test_the_api_is_replaced_under_load_without_a_failed_submission_or_a_hole(
         assert_whole(client, job)
 
 
-def test_each_container_can_be_restarted(stack: Stack, client: Client) -> None:
+def test_each_service_can_be_restarted(stack: Stack, client: Client) -> None:
     job = count(client, 10)
 
     for service in SERVICES:
@@ -111,7 +111,7 @@ def test_jobs_and_the_first_key_are_there_after_down_and_up(stack: Stack, client
     job = client.submit("ticks", {"count": 2})
     assert_whole(client, str(job.id))
 
-    stack.compose("down", "--timeout", "30", seconds=2 * PATIENCE_SECONDS)
+    stack.down()
     stack.up()
 
     assert stack.read_first_key() == key

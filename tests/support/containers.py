@@ -115,10 +115,21 @@ class Stack:
 
     def containers(self, service: str) -> list[str]:
         """Return the names of the running containers of a service."""
-        label = f"label=com.docker.compose.project={self.folder.name}"
-        of_service = f"label=com.docker.compose.service={service}"
-        names = self.engine("ps", "--filter", label, "--filter", of_service, "--format", "{{.Names}}")
-        return sorted(names.split())
+        return self._find("--filter", f"label=com.docker.compose.service={service}")
+
+    def _find(self, *options: str) -> list[str]:
+        project = f"label=com.docker.compose.project={self.folder.name}"
+        return sorted(self.engine("ps", "--filter", project, "--format", "{{.Names}}", *options).split())
+
+    def down(self, *arguments: str) -> None:
+        """Stop and remove all containers, in order."""
+        self.compose("down", "--timeout", "30", *arguments, seconds=2 * PATIENCE_SECONDS)
+        self.remove_leftovers()
+
+    def remove_leftovers(self) -> None:
+        """Remove containers that compose has not: podman-compose forgets those that it has added."""
+        for container in self._find("--all"):
+            self.engine("rm", "--force", "--volumes", container)
 
     def up(self, *arguments: str) -> float:
         """Start all services, wait until they are healthy, and return how many seconds that took."""
@@ -126,6 +137,11 @@ class Stack:
         self.compose("up", "--detach", "--no-build", *arguments, seconds=2 * PATIENCE_SECONDS)
         self.wait_until_ready()
         return time.monotonic() - began
+
+    def scale(self, service: str, count: int) -> None:
+        """Run *count* containers of a service; those that run are kept."""
+        options = ("--detach", "--no-build", "--no-deps", "--no-recreate", "--scale", f"{service}={count}")
+        self.compose("up", *options, service)
 
     def wait_until_ready(self) -> None:
         """Wait until the service is ready behind its proxy, each worker is ready, and all services run."""
@@ -176,8 +192,8 @@ class Stack:
         ]["test"]
         command = [word.replace("$$", "$") for word in inside[1:]]
         try:
-            return int(self.engine("exec", proxy, *command).rpartition("\r\n\r\n")[2] or 0)
-        except AssertionError:
+            return int(self.engine("exec", proxy, *command).split()[-1])
+        except AssertionError:  # the status is not 200
             return 0
 
     def read_first_key(self) -> str:
@@ -223,7 +239,8 @@ def open_stack(engine: Engine, parent: Path) -> Iterator[Stack]:
         )
         yield stack
     finally:
-        stack.compose("down", "--volumes", "--timeout", "5")
+        stack.remove_leftovers()
+        stack.compose("down", "--volumes")
 
 
 def _free_port() -> int:
