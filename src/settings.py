@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -146,6 +147,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return choose_bundled(self.bundled, self.env)
 
     @property
+    def path_prefix(self) -> str:
+        """The path of the public URL, without a slash at its end."""
+        return urlsplit(self.public_url or "").path.rstrip("/")
+
+    @property
     def blob_dir(self) -> Path:
         return self.data_dir / "files"
 
@@ -260,6 +266,12 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     return msgspec.structs.replace(
         settings, **{name: path.expanduser().absolute() for name, path in paths.items() if path is not None}
     )
+
+
+def read_data_dir(environment: Mapping[str, str] | None = None) -> Path:
+    """Return the data folder of *environment* only, for programs that need no valid settings."""
+    source = os.environ if environment is None else environment
+    return Path(source.get(f"{_PREFIX}DATA_DIR", "").strip() or Settings().data_dir).expanduser().absolute()
 
 
 def explain_unknown_variables(settings: Settings, environment: Mapping[str, str] | None = None) -> str | None:

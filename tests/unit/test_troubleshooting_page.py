@@ -19,18 +19,35 @@ from support.message_templates import BLANK, messages_of, modules
 PAGE: Final = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text()
 
 REFUSALS: Final = (
+    "AnotherBackupError",
     "AnotherUpError",
+    "ArchiveDamagedError",
+    "ArchiveExistsError",
+    "ArchiveNotWrittenError",
     "BadTokenError",
     "BadUrlError",
+    "ClockOffError",
     "DataFolderError",
+    "DatabaseNotEmptyError",
     "DatabaseRefusedError",
     "DemoError",
     "FileExistsHereError",
+    "FolderUnusableError",
     "GaveUpError",
     "KeyNotWrittenError",
+<<<<<<< HEAD
+=======
+    "MissingExtraError",
+    "NewerArchiveError",
+    "NoRoomError",
+    "NoDatabaseError",
+>>>>>>> 3d70cceeec5f586286b87a6513d949bcfbddffe0
     "NotReadyError",
+    "NothingToBackUpError",
+    "OtherSchemaError",
     "PipelineRefusedError",
     "PortTakenError",
+    "PostMigrationError",
     "ProjectNameError",
     "ProjectNotWrittenError",
     "RedisRefusedError",
@@ -40,10 +57,13 @@ REFUSALS: Final = (
     "SchemaLockedError",
     "ServerError",
     "ServerUrlError",
+    "ServiceRunsError",
     "SettingsError",
     "SourceNotFoundError",
     "StartRefusedError",
+    "TooFewConnectionsError",
     "TooManyRowsError",
+    "ToolError",
     "UnreachableError",
 )
 """The errors with which a command ends. Each of their messages has an entry."""
