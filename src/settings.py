@@ -258,7 +258,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         try:
             values[field.name] = msgspec.convert(value, field.type, strict=False, dec_hook=_decode)
         except msgspec.ValidationError as error:
-            raise SettingsError(f"{_PREFIX}{field.name.upper()}: {explain_fault(str(error))}") from error
+            raise SettingsError(f"{variable}: {explain_fault(str(error))}") from error
     providers = [_read_provider(name, source) for name in values.get("providers", ())]
     settings = Settings(**values, provider_settings=tuple(providers))
     check_settings(settings)

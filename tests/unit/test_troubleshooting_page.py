@@ -35,13 +35,10 @@ REFUSALS: Final = (
     "FolderUnusableError",
     "GaveUpError",
     "KeyNotWrittenError",
-<<<<<<< HEAD
-=======
     "MissingExtraError",
     "NewerArchiveError",
     "NoRoomError",
     "NoDatabaseError",
->>>>>>> 3d70cceeec5f586286b87a6513d949bcfbddffe0
     "NotReadyError",
     "NothingToBackUpError",
     "OtherSchemaError",
