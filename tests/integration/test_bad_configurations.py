@@ -164,7 +164,6 @@ CASES: Final = [
         "HEADRACE_DATA_DIR: .*cannot be written .*: let the user",
         "cannot be written",
     ),
-    (full_disk, start_worker, "has 10 MB free, and a start needs 100 MB: make room", "only 0.0 GB free"),
     (
         few_connections,
         start_api,
