@@ -13,11 +13,18 @@ WRITE_CONNECTIONS: Final = 4
 HEARTBEAT_CONNECTIONS: Final = 2
 NOTICE_CONNECTIONS: Final = 1
 
+# The process that exports the facts of PostgreSQL, whether an API or a worker.
+FACTS_CONNECTIONS: Final = 1
 # A process that suspects an outage probes with a new one.
 _PROBE_CONNECTIONS: Final = 1
 
 OF_A_WORKER: Final = (
-    CLAIM_CONNECTIONS + WRITE_CONNECTIONS + HEARTBEAT_CONNECTIONS + NOTICE_CONNECTIONS + _PROBE_CONNECTIONS
+    CLAIM_CONNECTIONS
+    + WRITE_CONNECTIONS
+    + HEARTBEAT_CONNECTIONS
+    + NOTICE_CONNECTIONS
+    + FACTS_CONNECTIONS
+    + _PROBE_CONNECTIONS
 )
 
 
@@ -30,5 +37,6 @@ def of_an_api(database_connections: int) -> int:
         + SEARCH_CONNECTIONS
         + STREAM_CONNECTIONS
         + SUBMIT_CONNECTIONS
+        + FACTS_CONNECTIONS
         + _PROBE_CONNECTIONS
     )

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from headrace.adapters.blob_store import BlobStore
 from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.fair_turns import FairTurns
+from headrace.adapters.metrics.api_metrics import ApiMetrics
 from headrace.adapters.publisher import RedisPublisher
 from headrace.adapters.readiness import Readiness
 from headrace.adapters.tone3000 import Tone3000
@@ -28,6 +29,7 @@ from headrace.api.middleware.rate_limits import RateLimits
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.accounts.service import ApiKeyService, AuditService, UserService
+from headrace.domain.database import Database
 from headrace.domain.files.service import FileService
 from headrace.domain.heavy_work import HeavyWork
 from headrace.domain.jobs.search import JobSearch
@@ -64,7 +66,9 @@ class Services(Struct, kw_only=True):
     heavy_work: HeavyWork
     graphql_turns: FairTurns
     usage: OwnerUsage
+    numbers: Database
     blobs: BlobStore
+    metrics: ApiMetrics
     check_readiness: Callable[[], Awaitable[Readiness]]
 
 
