@@ -9,6 +9,7 @@ import msgspec
 
 from faults.proxy import Mode, proxied
 from headrace.settings import Settings
+from headrace.workers.monitoring.interface import Instruments
 from headrace.workers.monitoring.service import WorkerMonitoring
 from support.harness import working
 from support.patience import PATIENCE_SECONDS, until
@@ -45,7 +46,7 @@ async def port_of(monitoring: WorkerMonitoring) -> int:
 
 async def test_a_worker_whose_loop_is_blocked_is_not_live_until_it_runs_again(settings: Settings) -> None:
     monitoring = WorkerMonitoring(settings)
-    async with working(settings, monitoring=monitoring):
+    async with working(settings, instruments=Instruments(monitoring)):
         port = await port_of(monitoring)
         before = probe_from_thread(port, "live")
         monitoring._lag._ticked_at -= 6.0  # as if the loop had been blocked since then
@@ -63,7 +64,7 @@ async def test_without_postgresql_a_worker_stays_live_and_is_not_ready(settings:
     async with proxied(str(settings.database_url)) as (database, database_url):
         behind = msgspec.structs.replace(settings, database_url=database_url)
         monitoring = WorkerMonitoring(behind)
-        async with working(behind, monitoring=monitoring):
+        async with working(behind, instruments=Instruments(monitoring)):
             port = await port_of(monitoring)
             await database.become(Mode.DROP)
             await until(lambda: probe_from_thread(port, "ready")[0] == 503)
@@ -77,7 +78,7 @@ async def test_without_postgresql_a_worker_stays_live_and_is_not_ready(settings:
 
 async def test_a_worker_that_stops_is_not_ready_and_closes_its_port_in_the_end(settings: Settings) -> None:
     monitoring = WorkerMonitoring(settings)
-    async with working(settings, monitoring=monitoring) as running:
+    async with working(settings, instruments=Instruments(monitoring)) as running:
         port = await port_of(monitoring)
         running.worker.handle_sig(signal.SIGTERM)
         stopping = probe_from_thread(port, "ready")

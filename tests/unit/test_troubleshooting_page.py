@@ -43,6 +43,7 @@ REFUSALS: Final = (
     "SourceNotFoundError",
     "StartRefusedError",
     "TooManyRowsError",
+    "TracingNotInstalledError",
     "UnreachableError",
 )
 """The errors with which a command ends. Each of their messages has an entry."""
