@@ -9,6 +9,7 @@ from headrace.adapters.database import StatementPool
 from headrace.adapters.redis_checks import require_usable
 from headrace.adapters.redis_client import build_redis, close_redis
 from headrace.adapters.schema import require_schema
+from headrace.adapters.tracing.tracing import import_tracing
 from headrace.api.auth.local_mode import refuse_remote
 from headrace.cli.database_refusals import translate_refusals
 from headrace.domain.accounts.credential_repository import CredentialRepository
@@ -26,11 +27,14 @@ def check_start(settings: Settings, host: str, *, is_restart: bool = False) -> N
 
     Raises:
         RemoteRefusedError: *host* is not a loopback address, in local mode.
+        TracingNotInstalledError: the settings ask for traces, and OpenTelemetry is missing.
         RedisRefusedError: Redis cannot be used.
         DatabaseRefusedError: PostgreSQL refuses the login, or a right is missing.
         SchemaBehindError, SchemaAheadError: this release cannot work with the schema.
     """
     refuse_remote(host, settings)
+    if settings.traces != "off":
+        import_tracing()
     asyncio.run(_check_servers(settings, is_restart=is_restart))
 
 

@@ -19,6 +19,7 @@ from headrace.adapters.database import StatementPool
 from headrace.adapters.logs import configure_logging
 from headrace.adapters.tracing.otel import OtelTracing
 from headrace.adapters.tracing.tracing import TracingNotInstalledError, load_tracing
+from headrace.cli.start_checks import check_start
 from headrace.settings import Settings
 from headrace.workers.monitoring.interface import Instruments
 from support.harness import Api, serving, working
@@ -235,5 +236,9 @@ def test_without_opentelemetry_a_process_that_should_trace_does_not_start(
 ) -> None:
     monkeypatch.setattr("headrace.adapters.tracing.tracing._EXPORTER", "opentelemetry.nowhere")
 
-    with pytest.raises(TracingNotInstalledError, match=r"pip install 'headrace\[otel\]'"):
-        load_tracing("otlp", "headrace-api")
+    for start in (
+        lambda: load_tracing("otlp", "headrace-worker"),
+        lambda: check_start(Settings(database_url="postgresql://nowhere/x", traces="otlp"), "127.0.0.1"),
+    ):
+        with pytest.raises(TracingNotInstalledError, match=r"pip install 'headrace\[otel\]'"):
+            start()
