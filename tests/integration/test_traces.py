@@ -236,9 +236,7 @@ def test_without_opentelemetry_a_process_that_should_trace_does_not_start(
 ) -> None:
     monkeypatch.setattr("headrace.adapters.tracing.tracing._EXPORTER", "opentelemetry.nowhere")
 
-    for start in (
-        lambda: load_tracing("otlp", "headrace-worker"),
-        lambda: check_start(Settings(database_url="postgresql://nowhere/x", traces="otlp"), "127.0.0.1"),
-    ):
-        with pytest.raises(TracingNotInstalledError, match=r"pip install 'headrace\[otel\]'"):
-            start()
+    with pytest.raises(TracingNotInstalledError, match=r"pip install 'headrace\[otel\]'"):
+        load_tracing("otlp", "headrace-worker")
+    with pytest.raises(TracingNotInstalledError):
+        check_start(Settings(database_url="postgresql://nowhere/x", traces="otlp"), "127.0.0.1")
