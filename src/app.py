@@ -50,6 +50,7 @@ from headrace.api.middleware.request_bodies import BodyRequest
 from headrace.api.middleware.request_checks import check_request
 from headrace.api.middleware.response_bodies import ResponseBodiesMiddleware
 from headrace.api.middleware.response_headers import ResponseHeadersMiddleware
+from headrace.api.numbers import NumbersController
 from headrace.api.path_prefix import PathPrefixes
 from headrace.api.pipelines import PipelineController
 from headrace.api.presets.controller import PresetController
@@ -95,6 +96,7 @@ def create_app(
             ToneController,
             PresetController,
             TagController,
+            NumbersController,
             stream_job,
             stream_job_events,
             stream_jobs,
@@ -156,7 +158,7 @@ def create_app(
     app.asgi_handler = ResponseHeadersMiddleware(
         ResponseBodiesMiddleware(app.asgi_handler),
         proxies,
-        PathPrefixes(settings.public_url, proxies, (route.path for route in app.routes)),
+        PathPrefixes(settings.path_prefix, proxies, (route.path for route in app.routes)),
         on_response=metrics.on_response,
         is_production=settings.env == "production",
         differs_by_origin=bool(settings.cors_origins),

@@ -30,6 +30,7 @@ from headrace.api.middleware.rate_limits import RateLimits
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.accounts.service import ApiKeyService, AuditService, UserService
+from headrace.domain.database import Database
 from headrace.domain.files.service import FileService
 from headrace.domain.heavy_work import HeavyWork
 from headrace.domain.jobs.search import JobSearch
@@ -66,6 +67,7 @@ class Services(Struct, kw_only=True):
     heavy_work: HeavyWork
     graphql_turns: FairTurns
     usage: OwnerUsage
+    numbers: Database
     blobs: BlobStore
     metrics: ApiMetrics
     tracing: Tracing | None

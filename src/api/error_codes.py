@@ -35,6 +35,7 @@ from headrace.domain.accounts.sign_in_errors import (
     StateMismatchError,
     ToneNotFoundError,
 )
+from headrace.domain.cursors import CursorInvalidError
 from headrace.domain.database import (
     DatabaseAwayError,
     DatabaseBusyError,
@@ -64,6 +65,7 @@ from headrace.domain.jobs.states import IllegalTransitionError
 from headrace.domain.jobs.submission.submitter import PipelineBusyError
 from headrace.domain.json_costs import JsonTooCostlyError
 from headrace.domain.json_limits import NestedTooDeepError, NulCharacterError, ValueTooLargeError
+from headrace.domain.paging import OffsetTooLargeError
 from headrace.domain.pipelines.service import (
     ParamsInvalidError,
     PipelineInUseError,
@@ -114,6 +116,8 @@ CODES: Final[dict[type[HeadraceError], tuple[int, str]]] = {
     QueryTooLargeError: (414, "query_too_large"),
     FileNameError: (422, "file_name_invalid"),
     CursorBeyondHeadError: (422, "cursor_beyond_head"),
+    CursorInvalidError: (422, "cursor_invalid"),
+    OffsetTooLargeError: (422, "offset_too_large"),
     ParamsInvalidError: (422, "params_invalid"),
     ValueTooLargeError: (422, "value_too_large"),
     NestedTooDeepError: (422, "nested_too_deep"),

@@ -12,6 +12,7 @@ from headrace.api.auth.audit import AuditNote
 from headrace.api.errors import InvalidInputError
 from headrace.api.schemas import Limit, Offset, Page, view_of
 from headrace.domain.accounts.scopes import Scope
+from headrace.domain.paging import check_offset
 from headrace.domain.pipelines.definition import MAX_VERSION
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.pipelines.service import PipelineService
@@ -58,6 +59,7 @@ class PipelineController(Controller):
         offset: Offset = 0,
     ) -> Page[PipelineView]:
         """The newest version of every pipeline, by name."""
+        check_offset(offset)
         newest = await pipeline_service.get_newest()
         views = [PipelineView.of(version) for version in newest[offset : offset + limit]]
         return Page(views, len(newest), limit, offset)

@@ -53,6 +53,17 @@ def parse_uuid(name: str, value: str | None) -> UUID | None:
         raise InvalidInputError(f"query.{name}", f"{name} is the id of something, a UUID") from error
 
 
+def parse_after(after: str | None, offset: int) -> str | None:
+    """Return the cursor *after*, if the page does not begin at an offset as well.
+
+    Raises:
+        InvalidInputError: both are given.
+    """
+    if after is not None and offset:
+        raise InvalidInputError("query.offset", "offset counts from the beginning: leave it out with after")
+    return after
+
+
 def set_schema(kind: type[StrEnum]) -> dict[str, str]:
     """Return the JSON Schema of a parameter that lists members of *kind*, separated by commas."""
     member = f"({'|'.join(kind)})"

@@ -11,7 +11,9 @@ import msgspec
 from litestar.params import QueryParameter
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from headrace.domain.cursors import MAX_CURSOR_LENGTH
 from headrace.domain.omissions import OMITTED
+from headrace.domain.paging import ListPage, PageRequest
 
 T = TypeVar("T")
 View = TypeVar("View")
@@ -22,19 +24,38 @@ Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=rf"^[a-z][a-z0-9
 TagName = Annotated[str, Meta(min_length=1, max_length=64, pattern=rf"^\S(.*\S)?{END_OF_TEXT}")]
 Limit = Annotated[int, QueryParameter(ge=1, le=1000)]
 Offset = Annotated[int, QueryParameter(ge=0, le=2**31 - 1)]
+After = Annotated[str | None, QueryParameter(max_length=MAX_CURSOR_LENGTH)]
 Timestamp = Annotated[datetime, Meta(tz=True)]
 Tags = Annotated[list[TagName], Meta(max_length=50)]
 
 _NOTHING_LOADED: Final[dict[str, Any]] = {}
 
 
-class Page(Struct, Generic[T]):
-    """One page of a list; *total* counts all that match."""
+class Page(Struct, Generic[T], omit_defaults=True):
+    """One page of a list; *total* counts all that match.
+
+    *next* is the cursor of the page behind this one, to be sent as `after`; the last page has none.
+    *total_is_estimate*: there are more than 10,000, and *total* is PostgreSQL's estimate.
+    """
 
     items: Sequence[T]
     total: int
     limit: int
     offset: int
+    total_is_estimate: bool = False
+    next: str | None = None
+
+
+def page_view(page: ListPage[Any], request: PageRequest, show: Callable[[Any], View]) -> Page[View]:
+    """Show a page of a list, each of its items as *show* does."""
+    return Page(
+        [show(item) for item in page.items],
+        page.total,
+        request.limit,
+        request.offset,
+        page.total_is_estimate,
+        page.next,
+    )
 
 
 class Items(Struct, Generic[T]):

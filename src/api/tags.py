@@ -10,11 +10,11 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import UNSET, Struct, UnsetType
 
 from headrace.api.auth.audit import AuditNote
-from headrace.api.query_params import parse_order_by, sort_options
-from headrace.api.schemas import Limit, Offset, Page, Reference, TagName, view_of
+from headrace.api.query_params import parse_after, parse_order_by, sort_options
+from headrace.api.schemas import After, Limit, Offset, Page, Reference, TagName, page_view, view_of
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
-from headrace.domain.tags.repository import SORT_COLUMNS, CountedTag
+from headrace.domain.tags.repository import SORT_COLUMNS, CountedTag, TagFilter
 from headrace.domain.tags.service import TagService
 
 
@@ -58,12 +58,16 @@ class TagController(Controller):
         order_by: Annotated[str, QueryParameter(enum=sort_options(SORT_COLUMNS))] = "name",
         limit: Limit = 100,
         offset: Offset = 0,
+        after: After = None,
     ) -> Page[TagView]:
         """The caller's tags."""
-        tags, total = await tag_service.get_page(
-            current_user.reach, parse_order_by(order_by, SORT_COLUMNS), limit, offset
+        filters = TagFilter(
+            order_by=parse_order_by(order_by, SORT_COLUMNS),
+            limit=limit,
+            offset=offset,
+            after=parse_after(after, offset),
         )
-        return Page([TagView.of(counted) for counted in tags], total, limit, offset)
+        return page_view(await tag_service.get_page(current_user.reach, filters), filters, TagView.of)
 
     @post(operation_id="createTag", scope=Scope.JOBS_WRITE)
     async def create(

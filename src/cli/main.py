@@ -11,6 +11,7 @@ from headrace.adapters.gc_tuning import collect_rarely
 from headrace.cli import (
     account_commands,
     admin_commands,
+    backup_commands,
     client_commands,
     completion_command,
     demo_command,
@@ -20,10 +21,12 @@ from headrace.cli import (
     new_command,
     pipeline_commands,
     service_commands,
+    status_commands,
     up_command,
     watch_commands,
 )
 from headrace.cli.options import OrderedGroup
+from headrace.cli.text import one_line, safe_lines
 from headrace.domain.errors import HeadraceError
 
 _SUMMARY = """Run multi-step jobs, and watch each one live.
@@ -44,12 +47,14 @@ _SECTIONS: Final = (
         "Start",
         (*up_command.COMMANDS, *demo_command.COMMANDS, *new_command.COMMANDS, *doctor_command.COMMANDS),
     ),
+    ("Overview", status_commands.COMMANDS),
     ("Jobs", (*watch_commands.COMMANDS, *client_commands.READS, *history_commands.COMMANDS)),
     ("Changes to jobs", client_commands.CHANGES),
     ("Files", file_commands.COMMANDS),
     ("Pipelines, presets and tags", pipeline_commands.COMMANDS),
     ("Access", (*account_commands.COMMANDS, *admin_commands.COMMANDS)),
     ("Parts of a deployment", service_commands.COMMANDS),
+    ("Backup", backup_commands.COMMANDS),
     ("Shell", completion_command.COMMANDS),
 )
 
@@ -92,14 +97,14 @@ def main() -> None:
         error.show()
         sys.exit(0)
     except click.ClickException as error:
-        click.echo(f"headrace: {_as_line(error)}", err=True)
+        click.echo(f"headrace: {one_line(_as_line(error))}", err=True)
         sys.exit(error.exit_code)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except HeadraceError as error:
-        click.echo(f"headrace: {error}", err=True)
+        click.echo(f"headrace: {safe_lines(str(error))}", err=True)
         sys.exit(getattr(error, "exit_code", 1))
     except BrokenPipeError:
         # The reader has closed the pipe. Buffered output must not raise again at exit.

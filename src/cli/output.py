@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from headrace.cli.text import one_line
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -36,7 +38,7 @@ def open_console() -> "Console":
 
 def report_connection(error: str | None) -> None:
     """Print that the connection was lost, and why, or that it is back."""
-    click.echo(f"headrace: {error or 'connected again'}", err=True)
+    click.echo(f"headrace: {one_line(error or 'connected again')}", err=True)
 
 
 def print_json(value: Any) -> None:
@@ -61,7 +63,11 @@ def print_page(
         return
     if items:
         open_console().print(build_table(items))
+    back_to = page.get("searched_back_to")
     if page["total"] != len(items):
-        click.echo(f"{len(items)} of {page['total']} {noun}; more with: --limit and --offset", err=True)
-    elif not items:
+        total = f"about {page['total']}" if page.get("total_is_estimate") else page["total"]
+        click.echo(f"{len(items)} of {total} {noun}; more with: --limit and --offset", err=True)
+    elif not items and back_to is None:
         click.echo(empty, err=True)
+    if back_to is not None:
+        click.echo(f"only jobs since {back_to} were looked at; older ones with: --before {back_to}", err=True)

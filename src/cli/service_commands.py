@@ -20,9 +20,12 @@ from headrace.settings import (
     read_settings,
     take_variables,
 )
+from headrace.workers.supervision import Supervision
 
 # The supervisor kills a worker this long before its own time to stop is over.
 _KILL_SECONDS: Final = 0.5
+# The exit status of `migrate --check`.
+_SOMETHING_TO_DO: Final = 3
 _TIED: Final = click.option(
     "--tied", is_flag=True, hidden=True, help="Exit when standard input closes; `up` uses this."
 )
@@ -35,26 +38,86 @@ _RESTARTED: Final = click.option(
 @click.command(
     short_help="Upgrade the database schema.",
     epilog="""\b
-Example:
+Examples:
   HEADRACE_DATABASE_URL=postgresql://me@localhost/headrace headrace migrate
+  headrace migrate --check
+
+Exit status: 0 done, or with --check nothing to do · 1 refused · 3 with --check: something is to do.
 """,
 )
 @click.option("--history", is_flag=True, help="List the revisions and mark the current one; change nothing.")
-def migrate(history: bool) -> None:
+@click.option(
+    "--admin-key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Afterwards create an API key with the scope admin in FILE, unless it exists.",
+)
+@click.option(
+    "--metrics-key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The same with the scope metrics:read, for Prometheus; the group of FILE may read it.",
+)
+@click.option("--check", is_flag=True, help="List what would run and what it locks; change no table.")
+@click.option("--post", is_flag=True, help="Run also what breaks older processes: all of them have ended.")
+@click.option("--json", "as_json", is_flag=True, help="With --check: print JSON.")
+def migrate(
+    history: bool,
+    check: bool,
+    post: bool,
+    as_json: bool,
+    admin_key: Path | None,
+    metrics_key: Path | None,
+) -> None:
     """Upgrade the database schema to the version of this installation.
 
     Needs HEADRACE_DATABASE_URL. Run it before the first start and after each update. Running it again changes
-    nothing. `headrace up` runs it automatically. It also moves events that a wrong clock put into the wrong
-    partition: jobs wait for some seconds for each million of them.
+    nothing. `headrace up` runs it automatically. Migrations named `post_` wait until no process of the
+    service is connected, or for --post. It also moves events that a wrong clock put into the wrong partition:
+    jobs wait for some seconds for each million of them.
     """
+    from headrace.adapters.process_tree import run_below_init
     from headrace.cli.migrate import bring_up_to_date, describe_revisions
 
+    run_below_init()
     settings = _load_settings()
     if history:
         click.echo("\n".join(describe_revisions(settings.database)))
         return
-    bring_up_to_date(settings.database)
+    if check:
+        sys.exit(_check_migrations(settings, as_json))
+    waiting = bring_up_to_date(settings.database, is_post=post).waiting
     click.echo("the database is up to date")
+    if admin_key is not None or metrics_key is not None:
+        _write_first_keys(settings, admin_key, metrics_key)
+    if waiting:
+        click.echo(
+            f"revision {', '.join(waiting)} waits: when all processes of older releases have ended, run:"
+            " headrace migrate --post",
+            err=True,
+        )
+
+
+def _write_first_keys(settings: Settings, admin_key: Path | None, metrics_key: Path | None) -> None:
+    from headrace.cli.admin import write_first_key
+    from headrace.domain.accounts.scopes import Scope
+
+    for file, scope, mode in ((admin_key, Scope.ADMIN, 0o600), (metrics_key, Scope.METRICS_READ, 0o640)):
+        if file is not None:
+            is_new = write_first_key(settings, file, scope, mode=mode)
+            click.echo(f"an API key with the scope {scope} {'is now' if is_new else 'is'} in {file}")
+
+
+def _check_migrations(settings: Settings, as_json: bool) -> int:
+    from headrace.cli.migrate_check import check_migrations, describe_report
+    from headrace.cli.output import print_json
+
+    report = check_migrations(settings.database)
+    if as_json:
+        print_json(report)
+    else:
+        click.echo("\n".join(describe_report(report)))
+    return _SOMETHING_TO_DO if report.pending else 0
 
 
 @click.command(
@@ -132,6 +195,9 @@ Example:
     "--imports", type=click.Path(path_type=Path), hidden=True, help="File for the names of imported files."
 )
 @click.option(
+    "--faults", type=click.Path(path_type=Path), hidden=True, help="File for the faults of the sources."
+)
+@click.option(
     "--secrets", type=click.Path(path_type=Path), hidden=True, help="File with settings, which is removed."
 )
 @_TIED
@@ -145,6 +211,7 @@ def worker(  # noqa: PLR0913  (the options of a command)
     parent: int | None,
     crash_record: Path | None,
     imports: Path | None,
+    faults: Path | None,
     secrets: Path | None,
     tied: bool,
     restarted: bool,
@@ -156,6 +223,7 @@ def worker(  # noqa: PLR0913  (the options of a command)
     """
     from headrace.adapters.process_tree import end_with_parent
     from headrace.cli.process_exit import terminate_when_stdin_closes
+    from headrace.domain.pipelines.sources import require_sources
     from headrace.workers.supervisor import supervise
 
     if tied:
@@ -167,6 +235,7 @@ def worker(  # noqa: PLR0913  (the options of a command)
         if port is not None:
             settings = msgspec.structs.replace(settings, worker_port=port)
         if not alone:
+            require_sources(settings.pipelines)
             if not (tied or restarted):
                 _warn_of_unknown_variables(settings)
             # The worker imports modules from where this process does.
@@ -183,9 +252,9 @@ def worker(  # noqa: PLR0913  (the options of a command)
             queues or ("default",),
             slots,
             only_suspect=suspect,
-            crash_record=crash_record,
-            is_restart=restarted,
-            imports=imports,
+            supervision=Supervision(
+                crash_record=crash_record, is_restart=restarted, imports=imports, faults=faults
+            ),
         )
         with asyncio.Runner(loop_factory=new_worker_loop) as runner:
             runner.run(work)
@@ -199,9 +268,7 @@ async def _work(
     concurrency: int,
     *,
     only_suspect: bool,
-    crash_record: Path | None,
-    is_restart: bool,
-    imports: Path | None,
+    supervision: Supervision,
 ) -> NoReturn:
     """Run the worker, then end the process, even if steps have left tasks in the loop."""
     from headrace.adapters.schema import SchemaBehindError
@@ -220,15 +287,13 @@ async def _work(
 
         monitoring = WorkerMonitoring(settings)
     try:
-        with contextlib.nullcontext() if is_restart else translate_refusals():
+        with contextlib.nullcontext() if supervision.is_restart else translate_refusals():
             await run_worker(
                 settings,
                 queues,
                 concurrency,
                 only_suspect=only_suspect,
-                crash_record=crash_record,
-                is_restart=is_restart,
-                imports=imports,
+                supervision=supervision,
                 monitoring=monitoring,
             )
     except (*TRANSIENT, SchemaBehindError) as error:

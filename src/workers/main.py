@@ -7,7 +7,6 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 from uuid import uuid4
 
 import structlog
@@ -59,6 +58,7 @@ from headrace.workers.startup import (
 )
 from headrace.workers.step_output import captured_output
 from headrace.workers.stop_requests import StopRequests
+from headrace.workers.supervision import NO_SUPERVISION, Supervision
 
 _log = structlog.get_logger(__name__)
 
@@ -69,18 +69,12 @@ async def run_worker(
     concurrency: int,
     *,
     only_suspect: bool = False,
-    crash_record: Path | None = None,
-    is_restart: bool = False,
-    imports: Path | None = None,
+    supervision: Supervision = NO_SUPERVISION,
     monitoring: Monitoring | None = None,
 ) -> None:
     """Serve *queues* until SIGTERM or SIGINT; with *only_suspect*, run one suspect and exit.
 
-    *crash_record*: the file that explains the death of this process to its successor, and that of its
-    predecessor to this one. With it, only the parent process can stop this one: see `StopRequests`.
-    *is_restart*: a predecessor has worked, so that PostgreSQL's refusal of the login may pass. *imports*: the
-    file to which the names of the users' files go that this process has imported. *monitoring* serves the
-    metrics and the probes of this process; None: it has none.
+    *monitoring* serves the metrics and the probes of this process; None: it has none.
 
     Raises:
         HeadraceError: see `open_worker`.
@@ -96,14 +90,12 @@ async def run_worker(
                 queues,
                 concurrency,
                 only_suspect=only_suspect,
-                crash_record=crash_record,
-                is_restart=is_restart,
-                imports=imports,
+                supervision=supervision,
                 instruments=Instruments(monitoring, tracing),
             )
         )
         loop = asyncio.get_running_loop()
-        stop_requests = StopRequests(crash_record, running.worker.handle_sig)
+        stop_requests = StopRequests(supervision.crash_record, running.worker.handle_sig)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop_requests.on_signal, number)
         detach_forks(running.crash_record)
@@ -127,15 +119,12 @@ async def open_worker(
     concurrency: int,
     *,
     only_suspect: bool = False,
-    crash_record: Path | None = None,
-    is_restart: bool = False,
-    imports: Path | None = None,
+    supervision: Supervision = NO_SUPERVISION,
     instruments: Instruments = NO_INSTRUMENTS,
 ) -> AsyncIterator["RunningWorker"]:
     """Build a worker with its connections and background loops.
 
-    It serves *queues* once `run_until_stopped` is called. *crash_record*, *is_restart*, *imports*: see
-    `run_worker`.
+    It serves *queues* once `run_until_stopped` is called.
 
     Raises:
         HeadraceError: the start cannot succeed: HEADRACE_PIPELINES names nothing, or Redis cannot be used.
@@ -146,15 +135,20 @@ async def open_worker(
         pools = await open_pools(settings, outages.postgresql, stack)
         pool = pools.statements
         # Users' modules may take long to import, while the leases of the predecessor run out.
-        predecessor = Predecessor(crash_record)
+        predecessor = Predecessor(supervision.crash_record)
         await predecessor.rescue(pool)
         loaded = load_pipelines(settings)
-        imported_files = ImportedFiles(imports, loaded.failures)
+        imported_files = ImportedFiles(supervision.imports, loaded.failures)
         fork_server = await stack.enter_async_context(running_fork_server(loaded, settings))
         redis = await open_redis(settings.redis, stack, outages.redis.report)
         registrar = Registrar(pool, loaded.pipelines.values(), may_replace=settings.env == "local")
         loaded = await register_pipelines(
-            pool, registrar, loaded, only_check=only_suspect, is_restart=is_restart
+            pool,
+            registrar,
+            loaded,
+            only_check=only_suspect,
+            is_restart=supervision.is_restart,
+            faults=supervision.faults,
         )
         worker = Worker(
             id=f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid4().hex[:6]}",
@@ -165,7 +159,7 @@ async def open_worker(
         )
         scratch, job_log = stack.enter_context(scratch_folder()), JobLog(settings.log_level)
         await predecessor.rescue(pool)
-        record = CrashRecord(crash_record, worker.id)
+        record = CrashRecord(supervision.crash_record, worker.id)
         bell = Doorbell(redis, None if monitor is None else monitor.on_ring)
         publisher, write_queue = (
             RedisPublisher(redis, MessageSigner(settings.secret_key)),
@@ -238,7 +232,7 @@ async def open_worker(
                 estimators.run(),
                 SchemaWatch(pool, arq_worker.stopping.set).run(),
                 *(() if only_suspect else (quarantine.run(), notices.run())),
-                *(() if imports is None else (imported_files.run(),)),
+                *(() if supervision.imports is None else (imported_files.run(),)),
                 *upkeep_loops(
                     pool,
                     job_queue,

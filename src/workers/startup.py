@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Final
 
 import asyncpg
+import msgspec
 import structlog
 from arq.connections import ArqRedis
 
 from headrace.adapters.blob_store import BlobStore
+from headrace.adapters.connection_counts import OF_A_WORKER
+from headrace.adapters.data_folder import require_usable_store
 from headrace.adapters.doorbell import Doorbell
 from headrace.adapters.outages import Outage, Outages
 from headrace.adapters.probes import build_outages
@@ -20,6 +23,7 @@ from headrace.adapters.redis_checks import require_usable
 from headrace.adapters.redis_client import build_redis, close_redis
 from headrace.adapters.redis_url import RedisAddress
 from headrace.adapters.schema import SchemaBehindError, require_schema
+from headrace.adapters.server_conditions import fetch_conditions
 from headrace.adapters.tasks import cancel_and_wait
 from headrace.adapters.temporary_folders import remove_abandoned_folders, temporary_folder
 from headrace.domain.conditions import Report
@@ -27,7 +31,7 @@ from headrace.domain.database import TRANSIENT, Database, DatabaseMisconfiguredE
 from headrace.domain.events.news import JobNews
 from headrace.domain.jobs.attempts.queue import JobQueue, rescue_from
 from headrace.domain.jobs.attempts.rescue_repository import RescueRepository
-from headrace.domain.pipelines.bundled import BUNDLED_MODULES, explain_missing
+from headrace.domain.pipelines.bundled import BUNDLED_MODULES, explain_missing, require_extras
 from headrace.domain.pipelines.loading import RENAME_ADVICE, Loaded, import_path, load_all
 from headrace.domain.pipelines.registration import PipelineRefusedError
 from headrace.domain.pipelines.registry import Registrar
@@ -46,7 +50,12 @@ _MAX_REGISTER_TRIES: Final = 120
 
 
 def load_pipelines(settings: Settings) -> Loaded:
-    """Load the pipelines of the settings. What is wrong with their sources is logged, one line each."""
+    """Load the pipelines of the settings. What is wrong with their sources is logged, one line each.
+
+    Raises:
+        MissingExtraError: HEADRACE_BUNDLED names a pipeline whose libraries are missing.
+    """
+    require_extras(settings.bundled or ())
     loaded = load_all(settings.pipelines, settings.bundled_pipelines)
     for failure in loaded.failures:
         trace = {"exception": failure.traceback} if failure.traceback else {}
@@ -106,16 +115,24 @@ def _log_removal(removal: "asyncio.Future[int]") -> None:
 
 
 async def register_pipelines(
-    database: Database, registrar: Registrar, loaded: Loaded, *, only_check: bool, is_restart: bool
+    database: Database,
+    registrar: Registrar,
+    loaded: Loaded,
+    *,
+    only_check: bool,
+    is_restart: bool,
+    faults: Path | None = None,
 ) -> Loaded:
     """Store the pipelines in the database; return those that this worker may serve.
 
     A pipeline that is refused is logged and left out. Wait a minute for PostgreSQL and its schema.
-    *only_check*: write nothing. *is_restart*: wait as well while PostgreSQL refuses the login.
+    *only_check*: write nothing. *is_restart*: wait as well while PostgreSQL refuses the login. *faults*: the
+    file to which goes what is wrong with the sources and the pipelines, for `headrace up`.
 
     Raises:
         SchemaAheadError: this release is too old for the schema.
         SchemaBehindError: the schema is still older than this release needs.
+        TooFewConnectionsError: PostgreSQL has too few connections for a worker.
         DatabaseAwayError, DatabaseRefusingError: PostgreSQL does not answer.
     """
     logged = ""
@@ -132,14 +149,39 @@ async def register_pipelines(
                 _log.warning("waiting_for_postgresql", error=logged)
             await asyncio.sleep(_REGISTER_PAUSE_SECONDS)
         else:
-            return _without_refused(loaded, refusals)
+            if not (is_restart or only_check):
+                await _check_conditions(database)
+            served = _without_refused(loaded, refusals)
+            if faults is not None:
+                _write_faults(faults, served.faults())
+            return served
     raise AssertionError
 
 
 def _without_refused(loaded: Loaded, refusals: Sequence[PipelineRefusedError]) -> Loaded:
     for refusal in refusals:
         _log.error("pipeline_refused", reason=str(refusal))
-    return loaded.without({(refusal.name, refusal.version) for refusal in refusals})
+    served = loaded.without({(refusal.name, refusal.version) for refusal in refusals})
+    return msgspec.structs.replace(served, refusals=[str(refusal) for refusal in refusals])
+
+
+def _write_faults(path: Path, faults: list[str]) -> None:
+    part = path.with_suffix(".faults-part")
+    part.write_bytes(msgspec.json.encode(faults))
+    part.replace(path)
+
+
+async def _check_conditions(database: Database) -> None:
+    """Check that PostgreSQL has connections for a worker. A clock that is wrong is logged: its own decides.
+
+    Raises:
+        TooFewConnectionsError: it has too few.
+    """
+    conditions = await fetch_conditions(database)
+    if (too_few := conditions.find_connection_fault(OF_A_WORKER, "a worker")) is not None:
+        raise too_few
+    if (clock := conditions.find_clock_fault()) is not None:
+        _log.warning("clock_off", reason=str(clock))
 
 
 async def warm_up(write_queue: JobQueue) -> None:
@@ -174,7 +216,12 @@ async def open_redis(address: RedisAddress | None, stack: AsyncExitStack, report
 
 
 async def open_blobs(settings: Settings, outage: Outage) -> BlobStore:
-    """Open the store of files. One that cannot be written is an outage: most jobs need no file."""
+    """Open the store of files. One that cannot be written is an outage: most jobs need no file.
+
+    Raises:
+        FolderUnusableError, NoRoomError: the store is to be made, and cannot be.
+    """
+    await asyncio.to_thread(require_usable_store, settings.blob_dir)
     blobs = BlobStore(settings.blob_dir, max_bytes=settings.max_file_bytes, report=outage.report_from_thread)
     await asyncio.to_thread(blobs.restrict)
     await outage.check()

@@ -156,6 +156,26 @@ async def test_pipelines_are_listed_shown_and_not_removed_while_they_are_served(
     assert refused.value.code == "pipeline_in_use"
 
 
+async def test_a_list_is_read_page_by_page_and_the_numbers_of_jobs_are_typed(call: Call) -> None:
+    tag = title()
+    jobs = await call("submit_many", [{"pipeline": "noop", "tags": [tag]}] * 3)
+    await call("wait", jobs[-1], timeout=PATIENCE_SECONDS)
+
+    first = await call("jobs", tag=tag, limit=2)
+    second = await call("jobs", tag=tag, limit=2, after=first.next)
+    stats = await call("stats", window="5m", pipeline="noop")
+    queues = await call("queues")
+    scaling = await call("scaling", "nobody's", slots=3)
+    (worker, *_) = await call("workers")
+
+    assert {job.id for job in (*first.items, *second.items)} == {job.id for job in jobs}
+    assert (first.total, first.total_is_estimate, second.next) == (3, False, None)
+    assert stats.counts.succeeded >= 1
+    assert "default" in [queue.name for queue in queues]
+    assert (scaling.due, scaling.wanted_workers, scaling.slots_per_worker) == (0, 0, 3)
+    assert "default" in worker.queues
+
+
 @pytest.mark.parametrize(
     ("name", "missing"),
     [
@@ -253,6 +273,10 @@ METHODS = {
     "makeApiKey": ("create_api_key", "createApiKey"),
     "listApiKeys": ("api_keys", "apiKeys"),
     "deleteApiKey": ("delete_api_key", "deleteApiKey"),
+    "showStats": ("stats", "stats"),
+    "listQueues": ("queues", "queues"),
+    "showScaling": ("scaling", "scaling"),
+    "listWorkers": ("workers", "workers"),
 }
 OTHERS = {
     *("getTag", "getApiKey", "getTone"),
@@ -321,6 +345,12 @@ print({
   tag: renamedTag.name === `${tag}c`, key: key.key.startsWith(key.prefix), scope: token.scope, missing, gone,
   seen: [seen.type, seen.state], me: (await client.me()).username,
   pipeline: (await client.pipeline("noop")).name,
+  next: typeof (await client.jobs({ limit: 1 })).next, after: (await client.jobs({ limit: 1, after:
+    (await client.jobs({ limit: 1 })).next })).items.length,
+  stats: (await client.stats({ window: "5m" })).window_seconds,
+  queues: (await client.queues()).some((queue) => queue.name === "default"),
+  scaling: (await client.scaling("nobody's", { slots: 3 })).slots_per_worker,
+  workers: (await client.workers()).length > 0,
 });
 """
 
@@ -348,4 +378,10 @@ async def test_the_typescript_client_covers_the_rest_api(service: Service) -> No
         "seen": ["job", "succeeded"],
         "me": "dev",
         "pipeline": "noop",
+        "next": "string",
+        "after": 1,
+        "stats": 300,
+        "queues": True,
+        "scaling": 3,
+        "workers": True,
     }

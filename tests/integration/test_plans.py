@@ -171,12 +171,12 @@ async def test_the_newest_jobs_of_an_owner_are_read_in_index_order(
     def record(_: Any, __: Any, statement: str, parameters: Sequence[Any], *___: Any) -> None:
         statements.append((statement, parameters))
 
-    jobs, total = await in_transaction(engine, lambda jobs: jobs.get_page(Reach(OWNER), JobFilter(limit=50)))
+    page = await in_transaction(engine, lambda jobs: jobs.get_page(Reach(OWNER), JobFilter(limit=50)))
 
-    assert (len(jobs), total) == (50, 5000)
+    assert (len(page.items), page.total) == (50, 5000)
     for _, parts in await explain(database_url, statements[:1]):
         limited = next(part for part in parts if part["Node Type"] == "Limit")
-        (page,) = [part for part in limited["Plans"] if part.get("Parent Relationship") == "Outer"]
-        assert page["Index Name"] == "ix_jobs_owner_newest"
+        (scan,) = [part for part in limited["Plans"] if part.get("Parent Relationship") == "Outer"]
+        assert scan["Index Name"] == "ix_jobs_owner_newest"
         # The page itself is sorted again after the sizes of its values are known.
         assert "Sort" not in {part["Node Type"] for part in nodes(limited)}

@@ -93,7 +93,7 @@ async def open_api(address: str) -> AsyncIterator[Api]:
 async def serving(settings: Settings, tracing: Tracing | None = None) -> AsyncIterator[Api]:
     """Run the API of *settings* in the event loop of the tests."""
     app = create_app(settings, tracing=tracing)
-    server = QuietServer(server_config(app, settings.max_connections, port=0))
+    server = QuietServer(server_config(app, settings.max_connections, prefix=settings.path_prefix, port=0))
     running = asyncio.create_task(server.serve())
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not server.started:

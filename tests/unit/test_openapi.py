@@ -82,6 +82,7 @@ def test_operations_are_grouped_by_their_resource(contract: dict[str, Any]) -> N
         groups.setdefault(tag, set()).add(path.removeprefix("/api/v1").split("/")[1])
 
     assert groups.pop("accounts") == {"api-keys", "users", "me", "audit-log"}
+    assert groups.pop("numbers") == {"stats", "queues", "workers"}
     assert {tag for tag, paths in groups.items() if paths != {tag}} == set()
     assert groups.keys() >= {"jobs", "files", "pipelines", "presets", "tags", "health", "auth"}
 

@@ -160,9 +160,82 @@ export interface JobToken {
 /** One page of a list. `total` counts all matching items. */
 export interface Page<Item> {
   items: Item[];
+  /** How many items match. Above 10,000 it may be an estimate. */
   total: number;
   limit: number;
   offset: number;
+  total_is_estimate?: boolean;
+  /** The cursor of the page behind this one, to be given as `after`. The last page has none. */
+  next?: string;
+}
+
+export interface JobPage extends Page<Job> {
+  /** Only the jobs created since then were looked at. */
+  searched_back_to?: string;
+}
+
+export interface StateCounts {
+  queued: number;
+  running: number;
+  succeeded: number;
+  failed: number;
+  cancelled: number;
+  queued_is_estimate?: boolean;
+  running_is_estimate?: boolean;
+  succeeded_is_estimate?: boolean;
+  failed_is_estimate?: boolean;
+  cancelled_is_estimate?: boolean;
+}
+
+export interface Percentiles {
+  p50: number;
+  p95: number;
+  p99: number;
+}
+
+export interface Stats {
+  at: string;
+  window_seconds: number;
+  /** The time that rates and percentiles are measured over: the window, or that of the newest 10,000 ends. */
+  measured_seconds: number;
+  pipeline: string | null;
+  counts: StateCounts;
+  ended_jobs: number;
+  finished_per_minute: number;
+  failed_per_minute: number;
+  start_latency_seconds: Percentiles | null;
+  duration_seconds: Percentiles | null;
+}
+
+export interface Queue {
+  name: string;
+  queued: number;
+  oldest_due_at: string | null;
+  running: number;
+  workers: number;
+  queued_is_estimate?: boolean;
+}
+
+export interface Scaling {
+  value: number;
+  due: number;
+  due_soon: number;
+  running: number;
+  gated: number;
+  oldest_due_seconds: number;
+  slots_per_worker: number;
+  wanted_workers: number;
+  due_is_estimate?: boolean;
+}
+
+export interface Worker {
+  id: string;
+  queues: string[];
+  concurrency: number;
+  /** The ids of the jobs that it runs and that the caller may see. */
+  running: string[];
+  started_at: string;
+  last_seen_at: string;
 }
 
 export interface EventPage {
@@ -380,6 +453,8 @@ export interface BatchJob extends JobTerms {
 export interface PageFilter extends CallOptions {
   limit?: number;
   offset?: number;
+  /** The `next` of the page before this one. */
+  after?: string;
 }
 
 export interface JobFilter extends PageFilter {
@@ -454,7 +529,7 @@ export class HeadraceClient {
   submitPreset(preset: Reference, options?: JobTerms & KeyOptions): Promise<Job>;
   show(job: Reference, options?: CallOptions): Promise<Job>;
   /** List jobs, newest first by default. */
-  jobs(filter?: JobFilter): Promise<Page<Job>>;
+  jobs(filter?: JobFilter): Promise<JobPage>;
   /** Change tags or meta. Absent fields stay; a null in `meta` removes its key. */
   change(job: Reference, changes: { tags?: string[]; meta?: object } & CallOptions): Promise<Job>;
   /** Delete a job that has ended, with its history and files. */
@@ -512,6 +587,14 @@ export class HeadraceClient {
   ): Promise<JobToken>;
   /** Revoke all tokens of the job that were issued up to now. */
   revokeJobTokens(job: Reference, options?: CallOptions): Promise<void>;
+  /** Fetch how many jobs are in each state, and how many ended within the window, and how fast. */
+  stats(filter?: { window?: string; pipeline?: string } & CallOptions): Promise<Stats>;
+  /** List the queues with what waits and runs in them. */
+  queues(options?: CallOptions): Promise<Queue[]>;
+  /** Fetch how many workers with so many slots a queue needs. */
+  scaling(queue: string, filter?: { slots?: number } & CallOptions): Promise<Scaling>;
+  /** List the live workers with the jobs that they run. */
+  workers(options?: CallOptions): Promise<Worker[]>;
   /** Call any path below `/api/v1` and return the decoded JSON. */
   request(
     method: string,

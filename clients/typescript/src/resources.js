@@ -178,6 +178,22 @@ export class Resources {
     return this.#delete(pathOf("jobs", job, "/tokens"), options);
   }
 
+  stats(filters) {
+    return this.#list("/stats", filters);
+  }
+
+  async queues(options) {
+    return (await this.#get("/queues", options)).items;
+  }
+
+  scaling(queue, filters) {
+    return this.#list(pathOf("queues", queue, "/scaling"), filters);
+  }
+
+  async workers(options) {
+    return (await this.#get("/workers", options)).items;
+  }
+
   /** Call any path below `/api/v1` and return the decoded JSON. */
   request(method, path, { query = {}, body, key, signal } = {}) {
     const isRepeatable = method === "GET" || key !== undefined;

@@ -10,12 +10,13 @@ from litestar.params import FromPath, JSONBody
 from headrace.api.accounts.schemas import ApiKeyView, MakeApiKey, NewApiKeyView
 from headrace.api.auth.audit import AuditNote
 from headrace.api.errors import InvalidInputError
-from headrace.api.query_params import IdText, parse_uuid
-from headrace.api.schemas import Limit, Offset, Page
+from headrace.api.query_params import IdText, parse_after, parse_uuid
+from headrace.api.schemas import After, Limit, Offset, Page, page_view
 from headrace.api.timestamps import check_timestamp
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.accounts.service import ApiKeyService
+from headrace.domain.paging import PageRequest
 
 
 class ApiKeyController(Controller):
@@ -48,11 +49,13 @@ class ApiKeyController(Controller):
         owner: IdText = None,
         limit: Limit = 100,
         offset: Offset = 0,
+        after: After = None,
     ) -> Page[ApiKeyView]:
         """The caller's keys, newest first. Admins may list those of another *owner*."""
         owner_id = parse_uuid("owner", owner) or current_user.id
-        keys, total = await key_service.get_page(current_user.reach, owner_id, limit, offset)
-        return Page([ApiKeyView.of(key) for key in keys], total, limit, offset)
+        request = PageRequest(limit=limit, offset=offset, after=parse_after(after, offset))
+        page = await key_service.get_page(current_user.reach, owner_id, request)
+        return page_view(page, request, ApiKeyView.of)
 
     @get("/{key_id:uuid}", operation_id="getApiKey", scope=Scope.ACCOUNT)
     async def show(

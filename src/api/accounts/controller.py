@@ -11,10 +11,13 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from headrace.api.accounts.schemas import AuditView, MeView, PatchUser, UserView
 from headrace.api.auth.audit import AuditNote
 from headrace.api.dependencies import Services
-from headrace.api.schemas import Limit, Offset, Page
+from headrace.api.query_params import parse_after
+from headrace.api.schemas import After, Limit, Offset, Page, page_view
 from headrace.domain.accounts.caller import CurrentUser
+from headrace.domain.accounts.repository import UserFilter
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.accounts.service import AuditService, UserService
+from headrace.domain.paging import PageRequest
 
 
 @get("/me", tags=["accounts"], operation_id="showMe", scope=Scope.JOBS_READ)
@@ -38,11 +41,13 @@ class UserController(Controller):
         search: Annotated[str | None, QueryParameter(max_length=200)] = None,
         limit: Limit = 100,
         offset: Offset = 0,
+        after: After = None,
     ) -> Page[UserView]:
         """All users, by name."""
-        users, total = await user_service.get_page(search, limit, offset)
+        filters = UserFilter(search=search, limit=limit, offset=offset, after=parse_after(after, offset))
         admins = services.authenticator.admins
-        return Page([UserView.of(user, admins) for user in users], total, limit, offset)
+        page = await user_service.get_page(filters)
+        return page_view(page, filters, lambda user: UserView.of(user, admins))
 
     @get("/{user_id:uuid}", operation_id="getUser", scope=Scope.ADMIN)
     async def show(
@@ -92,8 +97,11 @@ class UserController(Controller):
     scope=Scope.ADMIN,
 )
 async def list_audit(
-    audit_service: NamedDependency[AuditService], limit: Limit = 100, offset: Offset = 0
+    audit_service: NamedDependency[AuditService],
+    limit: Limit = 100,
+    offset: Offset = 0,
+    after: After = None,
 ) -> Page[AuditView]:
     """The changes by admins, newest first."""
-    entries, total = await audit_service.get_page(limit, offset)
-    return Page([AuditView.of(entry) for entry in entries], total, limit, offset)
+    request = PageRequest(limit=limit, offset=offset, after=parse_after(after, offset))
+    return page_view(await audit_service.get_page(request), request, AuditView.of)

@@ -24,8 +24,8 @@ from headrace.api.files.multipart import Upload
 from headrace.api.files.ranges import UnsatisfiableRangeError, parse_range
 from headrace.api.files.schemas import FileView, PatchFile
 from headrace.api.middleware.request_bodies import VALUE_BODY
-from headrace.api.query_params import IdText, Search, parse_order_by, parse_uuid, sort_options
-from headrace.api.schemas import Limit, Offset, Page, Reference
+from headrace.api.query_params import IdText, Search, parse_after, parse_order_by, parse_uuid, sort_options
+from headrace.api.schemas import After, Limit, Offset, Page, Reference, page_view
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.files.models import File
@@ -86,6 +86,7 @@ class FileController(Controller):
         order_by: Annotated[str, QueryParameter(enum=sort_options(SORT_COLUMNS))] = "-created_at",
         limit: Limit = 100,
         offset: Offset = 0,
+        after: After = None,
     ) -> Page[FileView]:
         """The caller's uploads and the outputs of the caller's jobs. *search* finds a part of the name."""
         filters = FileFilter(
@@ -94,9 +95,9 @@ class FileController(Controller):
             order_by=parse_order_by(order_by, SORT_COLUMNS),
             limit=limit,
             offset=offset,
+            after=parse_after(after, offset),
         )
-        files, total = await file_service.get_page(current_user.reach, filters)
-        return Page([FileView.of(file) for file in files], total, limit, offset)
+        return page_view(await file_service.get_page(current_user.reach, filters), filters, FileView.of)
 
     @patch("/{file_id:uuid}", operation_id="patchFile", scope=Scope.FILES_WRITE, max_body=VALUE_BODY)
     async def change(

@@ -45,11 +45,12 @@ class Query:
         job_filter = _job_filter(filters or JobFilters(), check_limit(limit), check_offset(offset))
         reads = info.context.loaders.reads
         searched = await reads.search(info.context.search.find(info.context.user.reach, job_filter))
-        if searched.back_to is not None:
-            info.context.searched_back_to[str(info.path.key)] = searched.back_to
         values = JOB_VALUES & selected_names(info)
         jobs = await reads.run(lambda repository: repository.fetch_jobs(searched.filters, values))
-        return [JobNode.of(job) for job in jobs]
+        back_to = searched.back_to or jobs.looked_back_to
+        if back_to is not None:
+            info.context.searched_back_to[str(info.path.key)] = back_to
+        return [JobNode.of(job) for job in jobs.items]
 
     @strawberry.field(description="One job; null where there is none, or it is somebody else's.")
     async def job(self, info: Info, id: UUID) -> JobNode | None:  # noqa: A002  (its name for clients)

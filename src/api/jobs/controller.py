@@ -1,6 +1,6 @@
 """/jobs: submit, list, change, cancel, retry and delete jobs."""
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -21,6 +21,7 @@ from headrace.api.query_params import (
     IdText,
     Search,
     list_schema,
+    parse_after,
     parse_members,
     parse_order_by,
     parse_set,
@@ -28,13 +29,13 @@ from headrace.api.query_params import (
     set_schema,
     sort_options,
 )
-from headrace.api.schemas import Items, Limit, Offset, Reference
+from headrace.api.schemas import After, Items, Limit, Offset, Reference
 from headrace.api.timestamps import TimestampText, parse_timestamp
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.jobs.filters import Include, JobFilter
+from headrace.domain.jobs.job_lists import SORT_COLUMNS
 from headrace.domain.jobs.models import Job
-from headrace.domain.jobs.repository import SORT_COLUMNS
 from headrace.domain.jobs.service import JobService
 from headrace.domain.jobs.states import JobState
 from headrace.domain.jobs.submission.submission import JobSpec
@@ -109,6 +110,7 @@ class JobController(Controller):
         order_by: Annotated[str, QueryParameter(enum=sort_options(SORT_COLUMNS))] = "-created_at",
         limit: Limit = 100,
         offset: Offset = 0,
+        after: After = None,
     ) -> JobPage:
         """The caller's jobs, by default newest first. Admins see the jobs of all users.
 
@@ -129,14 +131,23 @@ class JobController(Controller):
             order_by=parse_order_by(order_by, SORT_COLUMNS),
             limit=limit,
             offset=offset,
+            after=parse_after(after, offset),
             include=parse_set("include", include, Include),
         )
         if filters.include and limit > _MAX_WITH_PARTS:
             raise InvalidInputError("query.limit", f"with include, limit is at most {_MAX_WITH_PARTS}")
         searched = await services.search.find(current_user.reach, filters)
-        jobs, total = await job_service.get_page(current_user.reach, searched.filters)
-        details = await _details(job_service, jobs, filters.include)
-        return JobPage(details, total, limit, offset, UNSET if searched.back_to is None else searched.back_to)
+        page = await job_service.get_page(current_user.reach, searched.filters)
+        back_to = searched.back_to or page.looked_back_to
+        return JobPage(
+            await _details(job_service, page.items, filters.include),
+            page.total,
+            limit,
+            offset,
+            page.total_is_estimate,
+            page.next,
+            UNSET if back_to is None else back_to,
+        )
 
     @get("/{job_id:uuid}", operation_id="getJob", scope=Scope.JOBS_READ, job_token=True, tagged=True)
     async def show(
@@ -221,6 +232,6 @@ async def _answer(job_service: JobService, job: Job, user: CurrentUser) -> JobVi
     return JobView.of(job, reasons.get(job.id))
 
 
-async def _details(job_service: JobService, jobs: list[Job], include: Set[Include]) -> list[JobDetail]:
+async def _details(job_service: JobService, jobs: Sequence[Job], include: Set[Include]) -> list[JobDetail]:
     reasons = await job_service.why_waiting(jobs)
     return [JobDetail.of_loaded(job, reasons.get(job.id), include) for job in jobs]

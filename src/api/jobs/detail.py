@@ -15,13 +15,17 @@ from headrace.domain.jobs.step_order import in_graph_order
 class JobPage(Struct, omit_defaults=True):
     """One page of jobs; *total* counts all that match.
 
-    *searched_back_to*: the search looked only at the jobs created since then.
+    *next* is the cursor of the page behind this one, to be sent as `after`; the last page has none.
+    *total_is_estimate*: *total* is PostgreSQL's estimate.
+    *searched_back_to*: only the jobs created since then were looked at.
     """
 
     items: Sequence["JobDetail"]
     total: int
     limit: int
     offset: int
+    total_is_estimate: bool = False
+    next: str | None = None
     searched_back_to: datetime | UnsetType = UNSET
 
 

@@ -11,7 +11,8 @@ from litestar.params import FromPath, QueryParameter
 from headrace.api.dependencies import Services
 from headrace.api.files.schemas import FileView
 from headrace.api.jobs.schemas import EventPage, StepView
-from headrace.api.schemas import Items, Limit, Offset, Page
+from headrace.api.query_params import parse_after
+from headrace.api.schemas import After, Items, Limit, Offset, Page, page_view
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.files.repository import FileFilter
@@ -47,14 +48,18 @@ class JobPartsController(Controller):
         file_service: NamedDependency[FileService],
         limit: Limit = 100,
         offset: Offset = 0,
+        after: After = None,
     ) -> Page[FileView]:
         """The files that the job's steps saved, oldest first."""
         await job_service.get(job_id, current_user.reach)
-        files, total = await file_service.get_page(
-            current_user.reach,
-            FileFilter(job_id=job_id, order_by="created_at", limit=limit, offset=offset),
+        filters = FileFilter(
+            job_id=job_id,
+            order_by="created_at",
+            limit=limit,
+            offset=offset,
+            after=parse_after(after, offset),
         )
-        return Page([FileView.of(file) for file in files], total, limit, offset)
+        return page_view(await file_service.get_page(current_user.reach, filters), filters, FileView.of)
 
     @get("/events", operation_id="listEvents", scope=Scope.JOBS_READ, job_token=True)
     async def events(

@@ -96,7 +96,7 @@ class Hub:
         try:
             head = await self._heads.load(job_id)
         except BaseException:
-            await self._bus.unsubscribe(channel)
+            self._bus.unsubscribe(channel)
             raise
         feed = ThrottledFeed()
         if head is None:
@@ -108,7 +108,7 @@ class Hub:
         return feed
 
     async def _close_feed(self, job_id: UUID) -> None:
-        await self._bus.unsubscribe(job_channel(job_id))
+        self._bus.unsubscribe(job_channel(job_id))
 
     def _on_message(self, job_id: UUID, message: Message) -> None:
         feed = self._feeds.get(job_id)
@@ -149,7 +149,7 @@ class Hub:
     async def _check_periodically(self) -> None:
         while True:
             await pause_between_checks(self._recheck, is_degraded=self.is_degraded or not self._bus.has_redis)
-            await self._bus.resubscribe()
+            self._bus.resubscribe()
             if self._feeds:
                 await self._check()
 

@@ -17,6 +17,7 @@ from headrace.api.live.direct_writer import direct_writer_of, join_frames
 from headrace.api.live.stream import EndReason, SlowReaderError, Stream
 from headrace.api.problems import code_of
 from headrace.api.server.websocket_protocol import EXTENSION, TRY_AGAIN_LATER
+from headrace.domain.database import TRANSIENT
 from headrace.domain.errors import HeadraceError
 from headrace.domain.jobs.errors import CursorBeyondHeadError, JobNotFoundError
 
@@ -88,9 +89,9 @@ async def refuse(socket: Socket, code: int, message: str, error: str | None = No
             await socket.close(code=code, reason=message[:120])
 
 
-async def refuse_unavailable(socket: Socket) -> None:
-    """Close a socket because PostgreSQL is away."""
-    await refuse(socket, TRY_AGAIN_LATER, _DATABASE_AWAY)
+async def refuse_unavailable(socket: Socket, error: BaseException) -> None:
+    """Close a socket because of one of the `DATABASE_TROUBLE`: the reason says what is wrong."""
+    await refuse(socket, TRY_AGAIN_LATER, str(error) if isinstance(error, TRANSIENT) else _DATABASE_AWAY)
 
 
 async def _close(socket: Socket, stream: Stream, error: BaseException | None) -> str:
@@ -110,8 +111,8 @@ async def _close(socket: Socket, stream: Stream, error: BaseException | None) ->
             await refuse(socket, TRY_AGAIN_LATER, "the client does not read")
             return "slow_reader"
         case _ if isinstance(error, DATABASE_TROUBLE):
-            await refuse_unavailable(socket)
-            return "database_away"
+            await refuse_unavailable(socket, error)
+            return code_of(error) if isinstance(error, TRANSIENT) else "database_away"
         case _:
             raise error
 

@@ -127,7 +127,7 @@ class Admission(ASGIMiddleware):
         except DATABASE_TROUBLE as error:
             if not is_outage(error):
                 _log.warning("admission_put_off", error=type(error).__name__)
-            await refuse_unavailable(socket)
+            await refuse_unavailable(socket, error)
         else:
             start_reading(socket)
             return user

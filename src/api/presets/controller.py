@@ -14,8 +14,8 @@ from headrace.api.jobs.schemas import JobView
 from headrace.api.jobs.submitting import IdempotencyKey, accepted_one, build_key, submit_one
 from headrace.api.middleware.request_bodies import VALUE_BODY
 from headrace.api.presets.schemas import PatchPreset, PresetView, RunPreset, SavePreset
-from headrace.api.query_params import Search, parse_order_by, sort_options
-from headrace.api.schemas import Limit, Offset, Page, Reference
+from headrace.api.query_params import Search, parse_after, parse_order_by, sort_options
+from headrace.api.schemas import After, Limit, Offset, Page, Reference, page_view
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.scopes import Scope
 from headrace.domain.jobs.errors import PresetNotFoundError
@@ -39,6 +39,7 @@ class PresetController(Controller):
         order_by: Annotated[str, QueryParameter(enum=sort_options(SORT_COLUMNS))] = "-created_at",
         limit: Limit = 100,
         offset: Offset = 0,
+        after: After = None,
     ) -> Page[PresetView]:
         """The caller's presets. *search* finds a part of the title or the description."""
         filters = PresetFilter(
@@ -48,9 +49,9 @@ class PresetController(Controller):
             order_by=parse_order_by(order_by, SORT_COLUMNS),
             limit=limit,
             offset=offset,
+            after=parse_after(after, offset),
         )
-        presets, total = await preset_service.get_page(current_user.reach, filters)
-        return Page([PresetView.of(preset) for preset in presets], total, limit, offset)
+        return page_view(await preset_service.get_page(current_user.reach, filters), filters, PresetView.of)
 
     @post(operation_id="createPreset", scope=Scope.JOBS_WRITE, max_body=VALUE_BODY)
     async def create(

@@ -1,6 +1,5 @@
 """Queries about users, their API keys, and the audit log."""
 
-from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, func, or_, select, update
@@ -10,7 +9,14 @@ from uuid_utils.compat import uuid7
 from headrace.domain.accounts.models import ApiKey, AuditEntry, LoginSession, User
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import DATABASE_NOW, Session
-from headrace.domain.paging import fetch_objects, substring_pattern
+from headrace.domain.cursors import SortColumn
+from headrace.domain.paging import ListPage, PageRequest, fetch_objects, scope_of, substring_pattern
+
+
+class UserFilter(PageRequest, frozen=True, kw_only=True):
+    """Which users to list: those whose name or e-mail contains *search*, or all."""
+
+    search: str | None = None
 
 
 class UserRepository:
@@ -30,17 +36,21 @@ class UserRepository:
         statement = select(User).where(User.username == username).with_for_update(key_share=True)
         return (await self._session.execute(statement)).scalar_one()
 
-    async def fetch_page(self, search: str | None, limit: int, offset: int) -> tuple[Sequence[User], int]:
-        """Fetch a page of users in the order of their names, and count all that match *search*."""
+    async def fetch_page(self, filters: UserFilter) -> ListPage[User]:
+        """Fetch a page of users in the order of their names, and count all that match."""
         matching: list[ColumnElement[bool]] = []
-        if search:
-            pattern = substring_pattern(search)
+        if filters.search:
+            pattern = substring_pattern(filters.search)
             matching.append(
                 or_(User.username.ilike(pattern, escape="\\"), User.email.ilike(pattern, escape="\\"))
             )
-        order = (User.username.asc(), User.id.asc())
-        statement = select(User).where(*matching)
-        return await fetch_objects(self._session, statement, order=order, limit=limit, offset=offset)
+        return await fetch_objects(
+            self._session,
+            select(User).where(*matching),
+            order=(SortColumn(User.username), SortColumn(User.id)),
+            page=filters,
+            scope=scope_of("users", None, filters),
+        )
 
     async def delete(self, user: User) -> None:
         """Delete a user; the database deletes everything that the user owns."""
@@ -65,14 +75,19 @@ class ApiKeyRepository:
         statement = select(ApiKey).where(ApiKey.id == key_id, *reach.within(ApiKey.owner_id))
         return (await self._session.execute(statement)).scalar_one_or_none()
 
-    async def fetch_page(
-        self, reach: Reach, owner_id: UUID, limit: int, offset: int
-    ) -> tuple[Sequence[ApiKey], int]:
+    async def fetch_page(self, reach: Reach, owner_id: UUID, page: PageRequest) -> ListPage[ApiKey]:
         """Fetch a page of the owner's keys within reach, newest first, and count all of them."""
         matching = (ApiKey.owner_id == owner_id, *reach.within(ApiKey.owner_id))
-        order = (ApiKey.created_at.desc(), ApiKey.id.desc())
-        statement = select(ApiKey).where(*matching)
-        return await fetch_objects(self._session, statement, order=order, limit=limit, offset=offset)
+        return await fetch_objects(
+            self._session,
+            select(ApiKey).where(*matching),
+            order=(
+                SortColumn(ApiKey.created_at, is_descending=True),
+                SortColumn(ApiKey.id, is_descending=True),
+            ),
+            page=page,
+            scope=scope_of("api-keys", owner_id, page),
+        )
 
     async def insert(self, key: ApiKey) -> None:
         """Insert a key, and read it back as PostgreSQL keeps it."""
@@ -103,7 +118,15 @@ class AuditRepository:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    async def fetch_page(self, limit: int, offset: int) -> tuple[Sequence[AuditEntry], int]:
+    async def fetch_page(self, page: PageRequest) -> ListPage[AuditEntry]:
         """Fetch a page of entries, newest first, and count all of them."""
-        order = (AuditEntry.at.desc(), AuditEntry.id.desc())
-        return await fetch_objects(self._session, select(AuditEntry), order=order, limit=limit, offset=offset)
+        return await fetch_objects(
+            self._session,
+            select(AuditEntry),
+            order=(
+                SortColumn(AuditEntry.at, is_descending=True),
+                SortColumn(AuditEntry.id, is_descending=True),
+            ),
+            page=page,
+            scope=scope_of("audit-log", None, page),
+        )

@@ -6,7 +6,10 @@ from typing import Final
 
 
 class Scope(StrEnum):
-    """One right. API keys never have `account`: it covers keys and sessions, which give rights to others."""
+    """One right. API keys never have `account`: it covers keys and sessions, which give rights to others.
+
+    `metrics:read` is the right to numbers of the jobs of all users, and only admins have it.
+    """
 
     JOBS_READ = "jobs:read"
     JOBS_WRITE = "jobs:write"

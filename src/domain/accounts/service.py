@@ -15,9 +15,10 @@ from headrace.domain.accounts.errors import (
 from headrace.domain.accounts.keys import make_key
 from headrace.domain.accounts.models import ApiKey, AuditEntry, User
 from headrace.domain.accounts.reach import Reach
-from headrace.domain.accounts.repository import ApiKeyRepository, AuditRepository, UserRepository
+from headrace.domain.accounts.repository import ApiKeyRepository, AuditRepository, UserFilter, UserRepository
 from headrace.domain.accounts.scopes import ADMIN_SCOPES
 from headrace.domain.base import Session, database_now
+from headrace.domain.paging import ListPage, PageRequest
 
 
 class UserService:
@@ -38,9 +39,9 @@ class UserService:
             raise UserNotFoundError(user_id)
         return user
 
-    async def get_page(self, search: str | None, limit: int, offset: int) -> tuple[Sequence[User], int]:
-        """Return a page of the users whose name or e-mail contains *search*, and the number of all."""
-        return await self._repository.fetch_page(search, limit, offset)
+    async def get_page(self, filters: UserFilter) -> ListPage[User]:
+        """Return a page of the matching users, and the number of all."""
+        return await self._repository.fetch_page(filters)
 
     async def set_admin(self, user_id: UUID, caller: CurrentUser, *, is_admin: bool) -> User:
         """Grant or withdraw a user's admin rights.
@@ -126,11 +127,9 @@ class ApiKeyService:
             raise KeyNotFoundError(key_id)
         return key
 
-    async def get_page(
-        self, reach: Reach, owner_id: UUID, limit: int, offset: int
-    ) -> tuple[Sequence[ApiKey], int]:
+    async def get_page(self, reach: Reach, owner_id: UUID, page: PageRequest) -> ListPage[ApiKey]:
         """Return a page of an owner's keys within reach, newest first, and the number of all of them."""
-        return await self._repository.fetch_page(reach, owner_id, limit, offset)
+        return await self._repository.fetch_page(reach, owner_id, page)
 
     async def revoke(self, key_id: UUID, reach: Reach) -> None:
         """Delete a key. It is refused everywhere within a second.
@@ -147,6 +146,6 @@ class AuditService:
     def __init__(self, session: Session) -> None:
         self._repository = AuditRepository(session)
 
-    async def get_page(self, limit: int, offset: int) -> tuple[Sequence[AuditEntry], int]:
+    async def get_page(self, page: PageRequest) -> ListPage[AuditEntry]:
         """Return a page of entries, newest first, and the number of all of them."""
-        return await self._repository.fetch_page(limit, offset)
+        return await self._repository.fetch_page(page)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from advanced_alchemy.base import DefaultBase, UUIDv7AuditBase
 from advanced_alchemy.types import DateTimeUTC
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, String
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, String, text
 from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -24,6 +24,8 @@ class File(UUIDv7AuditBase):
         CheckConstraint("length(sha256) = 32", name="sha256_length"),
         CheckConstraint("(job_id IS NULL) = (step IS NULL)", name="step_with_job"),
         Index("ix_files_owner_size", "owner_id", postgresql_include=["size"]),
+        Index("ix_files_newest", text("created_at DESC"), text("id DESC")),
+        Index("ix_files_owner_newest", "owner_id", text("created_at DESC"), text("id DESC")),
     )
 
     owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))

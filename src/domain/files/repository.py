@@ -1,28 +1,32 @@
 """Queries about files."""
 
-from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from msgspec import Struct
 from sqlalchemy import delete, select
 
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import Session
 from headrace.domain.files.models import File
-from headrace.domain.paging import SortColumns, fetch_objects, sort_order, substring_pattern
+from headrace.domain.paging import (
+    ListPage,
+    PageRequest,
+    SortColumns,
+    fetch_objects,
+    scope_of,
+    sort_order,
+    substring_pattern,
+)
 
 SORT_COLUMNS: Final[SortColumns] = {"created_at": File.created_at, "name": File.name, "size": File.size}
 
 
-class FileFilter(Struct, frozen=True, kw_only=True):
+class FileFilter(PageRequest, frozen=True, kw_only=True):
     """Which files within reach to list, and which page of them. None: no condition."""
 
     job_id: UUID | None = None
     search: str | None = None
     order_by: str = "-created_at"
-    limit: int = 100
-    offset: int = 0
 
 
 class FileRepository:
@@ -38,7 +42,7 @@ class FileRepository:
             statement = statement.with_for_update(key_share=True)
         return (await self._session.execute(statement)).scalar_one_or_none()
 
-    async def fetch_page(self, reach: Reach, filters: FileFilter) -> tuple[Sequence[File], int]:
+    async def fetch_page(self, reach: Reach, filters: FileFilter) -> ListPage[File]:
         """Fetch a page of the matching files, and count all of them."""
         conditions = reach.within(File.owner_id, File.job_id)
         if filters.job_id is not None:
@@ -49,8 +53,8 @@ class FileRepository:
             self._session,
             select(File).where(*conditions),
             order=sort_order(SORT_COLUMNS, filters.order_by, File.id),
-            limit=filters.limit,
-            offset=filters.offset,
+            page=filters,
+            scope=scope_of("files", reach.owner_id, filters),
             large=[File.meta],
         )
 

@@ -1,6 +1,6 @@
 """The use cases of files. The bytes are in the blob store; this service keeps the rows about them."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from headrace.domain.files.models import File
 from headrace.domain.files.names import check_name
 from headrace.domain.files.repository import FileFilter, FileRepository
 from headrace.domain.json_limits import check_size
+from headrace.domain.paging import ListPage
 from headrace.domain.quotas.places import require_space
 from headrace.domain.quotas.quotas import NO_QUOTAS, Quotas
 
@@ -55,7 +56,7 @@ class FileService:
         """
         return self._existing(await self._repository.fetch(file_id, reach), file_id)
 
-    async def get_page(self, reach: Reach, filters: FileFilter) -> tuple[Sequence[File], int]:
+    async def get_page(self, reach: Reach, filters: FileFilter) -> ListPage[File]:
         """Return a page of the matching files within reach, and the number of all of them."""
         return await self._repository.fetch_page(reach, filters)
 

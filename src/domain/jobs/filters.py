@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from msgspec import Struct
+from headrace.domain.paging import PageRequest
 
 
 class Include(StrEnum):
@@ -16,11 +16,11 @@ class Include(StrEnum):
     TAGS = "tags"
 
 
-class JobFilter(Struct, frozen=True, kw_only=True):
+class JobFilter(PageRequest, frozen=True, kw_only=True):
     """One page of the jobs that match every field; None matches all. Within the caller's reach only.
 
     Without *states*, jobs in all states match.
-    *found*: the jobs that contain the text *search*, by `JobSearch`.
+    *found*: only these jobs: those that contain the text *search*, by `JobSearch`, or match a rare filter.
     """
 
     owner_id: UUID | None = None
@@ -29,11 +29,9 @@ class JobFilter(Struct, frozen=True, kw_only=True):
     queue: str | None = None
     tag: str | None = None
     search: str | None = None
-    found: Sequence[UUID] = ()
+    found: Sequence[UUID] | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
     preset_id: UUID | None = None
     order_by: str = "-created_at"
-    limit: int = 100
-    offset: int = 0
     include: Set[Include] = frozenset()

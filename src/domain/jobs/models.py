@@ -106,6 +106,7 @@ class Job(UUIDv7AuditBase):
             "finished_at",
             postgresql_where=text("finished_at IS NOT NULL"),
         ),
+        Index("ix_jobs_finished", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
         Index("ix_jobs_owner_again", "owner_id", postgresql_where=text("state = 'queued' AND attempt > 0")),
         Index("ix_jobs_pipeline", "pipeline", "version"),
         Index("ix_jobs_preset", "preset_id", postgresql_where=text("preset_id IS NOT NULL")),

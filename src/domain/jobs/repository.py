@@ -6,15 +6,11 @@ from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
-    ARRAY,
     Select,
     TextClause,
-    Uuid,
     and_,
-    any_,
     delete,
     func,
-    literal,
     select,
     text,
     update,
@@ -25,8 +21,10 @@ from sqlalchemy.sql.base import ExecutableOption
 
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import DATABASE_NOW, Session
+from headrace.domain.cursors import decode_cursor, encode_cursor
 from headrace.domain.events.encoding import EncodedEvent
 from headrace.domain.jobs.filters import Include, JobFilter
+from headrace.domain.jobs.job_lists import JobLists, JobSelection
 from headrace.domain.jobs.models import Job, StepRun
 from headrace.domain.jobs.results import load_result
 from headrace.domain.jobs.settling import settle_steps_sql
@@ -34,18 +32,11 @@ from headrace.domain.jobs.states import JobState, StepState, move
 from headrace.domain.jobs.step_lists import load_listed_steps
 from headrace.domain.jobs.waiting import ServingWorker
 from headrace.domain.omissions import MAX_REPEATED_BYTES, OMITTED
-from headrace.domain.paging import SortColumns, fetch_objects, json_size, sort_order
+from headrace.domain.paging import ListPage, check_offset, fetch_rows, json_size, page_of, scope_of
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.tags.links import set_tags
-from headrace.domain.tags.models import JOB_TAGS, Tag
+from headrace.domain.tags.models import JOB_TAGS
 from headrace.domain.workers.models import WorkerProcess
-
-SORT_COLUMNS: Final[SortColumns] = {
-    "created_at": Job.created_at,
-    "run_at": Job.run_at,
-    "priority": Job.priority,
-    "finished_at": Job.finished_at,
-}
 
 VALUES: Final[Sequence[InstrumentedAttribute[Any]]] = (Job.params, Job.meta, Job.result)
 """The JSON columns of a job, which may be large."""
@@ -74,6 +65,12 @@ _CANCEL: Final = _change_and_log(
     settle_steps_sql("(SELECT CAST(:job_id AS uuid) AS id) c", "'cancelled'"),
 )
 _REQUEST_CANCEL: Final = _change_and_log("cancel_requested_at = statement_timestamp()")
+
+
+class JobListPage(ListPage[Job], frozen=True, kw_only=True):
+    """A page of jobs. *looked_back_to*: only the jobs created since then were looked at; None: all were."""
+
+    looked_back_to: datetime | None = None
 
 
 class JobRepository:
@@ -121,26 +118,39 @@ class JobRepository:
         )
         return list(result.scalars())
 
-    async def fetch_page(self, reach: Reach, filters: JobFilter) -> tuple[list[Job], int]:
+    async def fetch_page(self, reach: Reach, filters: JobFilter) -> JobListPage:
         """Return a page in a stable order, and how many jobs match in all.
 
         Large values are `OMITTED`, and those that follow many others.
+
+        Raises:
+            CursorInvalidError: the filter's cursor is none of this list.
+            OffsetTooLargeError: the page is too far from the beginning of the list.
         """
-        jobs, total = await fetch_objects(
+        check_offset(filters.offset)
+        lists = await JobLists.of(self._session, reach, filters)
+        scope = scope_of("jobs", reach.owner_id, filters)
+        position = None if filters.after is None else decode_cursor(scope, filters.after, lists.order)
+        selection = await lists.select(position)
+        rows, total = await fetch_rows(
             self._session,
-            matching_jobs(reach, filters),
-            order=sort_order(SORT_COLUMNS, filters.order_by, Job.id),
-            limit=filters.limit,
-            offset=filters.offset,
+            select(Job)
+            .where(Job.id.in_(selection.ids.subquery().select()))
+            .order_by(*(column.ordered for column in lists.order)),
+            counted=selection.counted,
+            estimated=selection.estimated,
+            is_whole=selection.is_whole,
+            order=lists.order,
             options=_load_options(filters.include, is_list=True),
             large=VALUES,
         )
-        for job in jobs:
+        page = page_of([row[0] for row in rows], total, order=lists.order, limit=filters.limit, scope=scope)
+        for job in page.items:
             if job.result_step is not None:
                 set_committed_value(job, "result", OMITTED)
         if Include.STEPS in filters.include:
-            await load_listed_steps(self._session, jobs)
-        return jobs, total
+            await load_listed_steps(self._session, page.items)
+        return _with_reach(page, selection, scope)
 
     async def fetch_steps(self, job: Job) -> Sequence[StepRun]:
         """Return the stored step runs, in no order."""
@@ -212,31 +222,19 @@ def _job_within(reach: Reach, job_id: UUID) -> Select[tuple[Job]]:
     return select(Job).where(Job.id == job_id, *reach.within(Job.owner_id, Job.id))
 
 
-def matching_jobs(reach: Reach, filters: JobFilter) -> Select[tuple[Job]]:
-    """Return a select of all jobs within reach that match, without order or page."""
-    conditions = reach.within(Job.owner_id, Job.id)
-    if filters.owner_id is not None:
-        conditions.append(Job.owner_id == filters.owner_id)
-    if filters.preset_id is not None:
-        conditions.append(Job.preset_id == filters.preset_id)
-    if filters.states:
-        conditions.append(Job.state.in_(sorted(JobState(state) for state in filters.states)))
-    if filters.pipeline is not None:
-        conditions.append(Job.pipeline == filters.pipeline)
-    if filters.queue is not None:
-        conditions.append(Job.queue == filters.queue)
-    if filters.tag is not None:
-        tagged = select(JOB_TAGS.c.job_id).join(Tag, Tag.id == JOB_TAGS.c.tag_id)
-        conditions.append(
-            Job.id.in_(tagged.where(Tag.name == filters.tag, *reach.within(Tag.owner_id, JOB_TAGS.c.job_id)))
-        )
-    if filters.search is not None:
-        conditions.append(Job.id == any_(literal(list(filters.found), ARRAY(Uuid))))
-    if filters.created_after is not None:
-        conditions.append(Job.created_at >= filters.created_after)
-    if filters.created_before is not None:
-        conditions.append(Job.created_at < filters.created_before)
-    return select(Job).where(*conditions)
+def _with_reach(page: ListPage[Job], selection: JobSelection, scope: str) -> JobListPage:
+    """Add how far the list looked. A page that its window could not fill goes on behind the window."""
+    is_cut = page.next is None or selection.resume_at is None
+    cursor = page.next
+    if cursor is None and selection.resume_at is not None:
+        cursor = encode_cursor(scope, selection.resume_at)
+    return JobListPage(
+        items=page.items,
+        total=page.total,
+        total_is_estimate=page.total_is_estimate,
+        next=cursor,
+        looked_back_to=selection.looked_back_to if is_cut else None,
+    )
 
 
 def _load_options(include: Set[Include], *, is_list: bool = False) -> list[ExecutableOption]:

@@ -12,6 +12,7 @@ from headrace.domain.accounts.reach import Reach
 from headrace.domain.database import Database, TimeLimitError
 from headrace.domain.jobs.errors import SearchTimeLimitError
 from headrace.domain.jobs.filters import JobFilter
+from headrace.domain.jobs.job_lists import MAX_CLOCK_SKEW, first_id_at
 from headrace.domain.paging import substring_pattern
 
 SEARCH_SECONDS: Final = 1.5
@@ -49,7 +50,6 @@ _COST: Final = f"""CASE WHEN pg_column_size({{value}}) > $3 THEN 0
 _NEWEST_OF_OWNER: Final = "created_at DESC, id DESC"
 # There is no index on the times of all users. The ids of jobs begin with the time of their submission.
 _NEWEST_OF_ALL: Final = "id DESC"
-_MAX_CLOCK_SKEW: Final = timedelta(minutes=1)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
@@ -113,7 +113,7 @@ def _statement(reach: Reach, filters: JobFilter, text: str) -> tuple[str, Sequen
     if filters.created_before is not None:
         add("created_at <", filters.created_before)
         if not owner_ids:
-            add("id <", _first_id_at(filters.created_before + _MAX_CLOCK_SKEW))
+            add("id <", first_id_at(filters.created_before + MAX_CLOCK_SKEW))
     order = _NEWEST_OF_OWNER if owner_ids else _NEWEST_OF_ALL
     statement = _SEARCH.format(
         order=order,
@@ -133,12 +133,6 @@ def _back_to(began_at: datetime, stopped_at: datetime | None) -> datetime | None
     if stopped_at is None:
         return None
     return stopped_at + _MICROSECOND if began_at > stopped_at else stopped_at
-
-
-def _first_id_at(moment: datetime) -> UUID:
-    """Return the least UUID of version 7 that is made at *moment*."""
-    milliseconds = max(int(moment.timestamp() * 1000), 0)
-    return UUID(int=(milliseconds << 80) | (7 << 76) | (2 << 62))
 
 
 def _id_in(text: str) -> list[UUID]:

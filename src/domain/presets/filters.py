@@ -4,16 +4,16 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
+from headrace.domain.paging import PageRequest
 
-class PresetFilter(Struct, frozen=True, kw_only=True):
+
+class PresetFilter(PageRequest, frozen=True, kw_only=True):
     """Which presets within reach to list, and which page of them. None: no condition."""
 
     pipeline: str | None = None
     tag: str | None = None
     search: str | None = None
     order_by: str = "-created_at"
-    limit: int = 100
-    offset: int = 0
 
 
 class PresetChanges(Struct, frozen=True, kw_only=True):

@@ -10,7 +10,14 @@ from sqlalchemy.orm import selectinload
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import Session
 from headrace.domain.jobs.models import Job
-from headrace.domain.paging import SortColumns, fetch_objects, sort_order, substring_pattern
+from headrace.domain.paging import (
+    ListPage,
+    SortColumns,
+    fetch_objects,
+    scope_of,
+    sort_order,
+    substring_pattern,
+)
 from headrace.domain.presets.filters import PresetFilter
 from headrace.domain.presets.models import Preset
 from headrace.domain.tags.links import set_tags
@@ -45,14 +52,14 @@ class PresetRepository:
         statement = statement.options(selectinload(Preset.tags)).execution_options(populate_existing=True)
         return (await self._session.execute(statement)).scalar_one_or_none()
 
-    async def fetch_page(self, reach: Reach, filters: PresetFilter) -> tuple[Sequence[Preset], int]:
+    async def fetch_page(self, reach: Reach, filters: PresetFilter) -> ListPage[Preset]:
         """Fetch a page of the matching presets, and count all of them."""
         return await fetch_objects(
             self._session,
             _matching(reach, filters),
             order=sort_order(SORT_COLUMNS, filters.order_by, Preset.id),
-            limit=filters.limit,
-            offset=filters.offset,
+            page=filters,
+            scope=scope_of("presets", reach.owner_id, filters),
             large=[Preset.params],
             options=[selectinload(Preset.tags)],
         )

@@ -14,6 +14,7 @@ from headrace.domain.heavy_work import HeavyWork
 from headrace.domain.jobs.errors import PresetNotFoundError
 from headrace.domain.json_decoding import decode_stored
 from headrace.domain.json_limits import check_size
+from headrace.domain.paging import ListPage
 from headrace.domain.pipelines.repository import PipelineRepository
 from headrace.domain.pipelines.service import (
     Fault,
@@ -21,6 +22,7 @@ from headrace.domain.pipelines.service import (
     PipelineUnknownError,
     as_newest,
     check_params_in_turn,
+    nearest_other,
 )
 from headrace.domain.presets.errors import (
     MAX_PRESETS,
@@ -90,7 +92,7 @@ class PresetService:
         """
         return self._existing(await self._repository.fetch(preset_id, reach), preset_id)
 
-    async def get_page(self, reach: Reach, filters: PresetFilter) -> tuple[Sequence[Preset], int]:
+    async def get_page(self, reach: Reach, filters: PresetFilter) -> ListPage[Preset]:
         """Return a page of the matching presets within reach, and the number of all of them."""
         return await self._repository.fetch_page(reach, filters)
 
@@ -146,7 +148,9 @@ class PresetService:
         size = check_size(params, "$.params")
         version = await self._pipelines.fetch(pipeline)
         if version is None:
-            raise PipelineUnknownError([Fault("$.pipeline", str(PipelineNotFoundError(pipeline)))])
+            advice = nearest_other(pipeline, await self._pipelines.fetch_names())
+            error = PipelineNotFoundError(pipeline, nearest=advice)
+            raise PipelineUnknownError([Fault("$.pipeline", str(error))])
         await check_params_in_turn(as_newest(version), params, size, self._heavy_work)
 
     async def _get_locked(self, preset_id: UUID, reach: Reach) -> Preset:

@@ -14,15 +14,23 @@ from headrace.domain.accounts.models import User
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.files.models import File
 from headrace.domain.jobs.filters import JobFilter
+from headrace.domain.jobs.job_lists import JobLists
 from headrace.domain.jobs.models import Job, StepRun
-from headrace.domain.jobs.repository import matching_jobs
 from headrace.domain.jobs.results import RESULT, RESULT_BYTES
-from headrace.domain.paging import json_size
+from headrace.domain.paging import check_offset, json_size
 from headrace.domain.pipelines.models import PipelineVersion
 from headrace.domain.pipelines.repository import select_newest
 from headrace.domain.presets.models import Preset
 from headrace.domain.read_model.json_room import JsonRoom
-from headrace.domain.read_model.results import FileRow, NamedTag, OwnedJob, OwnedPreset, Owner, Schemas
+from headrace.domain.read_model.results import (
+    FileRow,
+    NamedTag,
+    OwnedJob,
+    OwnedJobs,
+    OwnedPreset,
+    Owner,
+    Schemas,
+)
 from headrace.domain.tags.models import JOB_TAGS, PRESET_TAGS, Tag
 
 
@@ -52,7 +60,7 @@ _ROWS_IN_TURN: Final = 200
 
 
 class ReadRepository:
-    """Reads for one caller. Every method is one statement.
+    """Reads for one caller. Every method is one statement, but `fetch_jobs` may take up to five.
 
     A JSON value is read if the query selects it and the answer has room for it; without room it is `OMITTED`.
     """
@@ -62,16 +70,19 @@ class ReadRepository:
         self._reach = reach
         self._room = JsonRoom()
 
-    async def fetch_jobs(self, filters: JobFilter, values: Iterable[str] = ()) -> list[OwnedJob]:
-        """Fetch a page of the matching jobs with those *values*, newest first."""
-        order = Job.created_at.desc(), Job.id.desc()
-        page = matching_jobs(self._reach, filters).order_by(*order)
-        page = page.limit(filters.limit).offset(filters.offset)
-        if names := sorted(values):
-            # The sizes are computed for the page only.
-            ids = page.with_only_columns(Job.id).subquery()
-            page = select(Job).where(Job.id.in_(ids.select())).order_by(*order)
-        return await self._fetch_owned(page, names, order)
+    async def fetch_jobs(self, filters: JobFilter, values: Iterable[str] = ()) -> OwnedJobs:
+        """Fetch a page of the matching jobs with those *values*, newest first.
+
+        Raises:
+            OffsetTooLargeError: the page is too far from the beginning of the list.
+        """
+        check_offset(filters.offset)
+        lists = await JobLists.of(self.session, self._reach, filters)
+        selection = await lists.select(None)
+        order = [column.ordered for column in lists.order]
+        page = select(Job).where(Job.id.in_(selection.ids.limit(filters.limit).subquery().select()))
+        jobs = await self._fetch_owned(page.order_by(*order), sorted(values), order)
+        return OwnedJobs(jobs, None if len(jobs) == filters.limit else selection.looked_back_to)
 
     async def fetch_jobs_by_id(self, job_ids: Sequence[UUID], values: Iterable[str] = ()) -> list[OwnedJob]:
         """Fetch those of the jobs that exist, with those *values*."""
@@ -135,6 +146,7 @@ class ReadRepository:
 
     async def fetch_newest_pipelines(self, limit: int, offset: int) -> Sequence[PipelineVersion]:
         """Fetch a page of the newest versions of all pipelines, in the order of their names."""
+        check_offset(offset)
         statement = _without_schemas(select_newest().limit(limit).offset(offset))
         return (await self.session.execute(statement)).scalars().all()
 
@@ -147,6 +159,7 @@ class ReadRepository:
 
     async def fetch_presets(self, limit: int, offset: int, *, with_params: bool = False) -> list[OwnedPreset]:
         """Fetch a page of presets, in the order of their titles."""
+        check_offset(offset)
         order = Preset.title, Preset.id
         page = select(Preset.id).where(*self._reach.within(Preset.owner_id)).order_by(*order)
         statement = (
@@ -164,6 +177,7 @@ class ReadRepository:
 
     async def fetch_tags(self, limit: int, offset: int) -> list[NamedTag]:
         """Fetch a page of tags, in the order of their names."""
+        check_offset(offset)
         statement = select(Tag.id, Tag.name).where(*self._reach.within(Tag.owner_id))
         page = statement.order_by(Tag.name, Tag.id).limit(limit).offset(offset)
         return [NamedTag(tag_id, name) for tag_id, name in await self.session.execute(page)]

@@ -1,5 +1,6 @@
 """The results of nested reads: an object with its owner, its tags and the JSON values of the query."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -34,6 +35,13 @@ class OwnedJob(Struct, frozen=True):
     owner: Owner
     tags: list[NamedTag]
     values: dict[str, Any]
+
+
+class OwnedJobs(Struct, frozen=True):
+    """A page of jobs. *looked_back_to*: only the jobs created since then were looked at; None: all were."""
+
+    items: list[OwnedJob]
+    looked_back_to: datetime | None = None
 
 
 class OwnedPreset(Struct, frozen=True):

@@ -1,6 +1,5 @@
 """Queries about tags."""
 
-from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -9,7 +8,7 @@ from sqlalchemy import Select, delete, func, select
 
 from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import Session
-from headrace.domain.paging import SortColumns, fetch_page, sort_order
+from headrace.domain.paging import ListPage, PageRequest, SortColumns, fetch_page, scope_of, sort_order
 from headrace.domain.tags.models import JOB_TAGS, PRESET_TAGS, Tag
 
 SORT_COLUMNS: Final[SortColumns] = {"name": Tag.name, "created_at": Tag.created_at}
@@ -21,6 +20,12 @@ class CountedTag(Struct, frozen=True):
     tag: Tag
     jobs: int
     presets: int
+
+
+class TagFilter(PageRequest, frozen=True, kw_only=True):
+    """Which page of the tags within reach, in which order."""
+
+    order_by: str = "name"
 
 
 class TagRepository:
@@ -39,15 +44,16 @@ class TagRepository:
         row = (await self._session.execute(_counted(reach).where(Tag.id == tag_id))).one_or_none()
         return None if row is None else CountedTag(*row)
 
-    async def fetch_page(
-        self, reach: Reach, order_by: str, limit: int, offset: int
-    ) -> tuple[Sequence[CountedTag], int]:
+    async def fetch_page(self, reach: Reach, filters: TagFilter) -> ListPage[CountedTag]:
         """Fetch a page of the tags within reach, and count all of them."""
-        order = sort_order(SORT_COLUMNS, order_by, Tag.id)
-        rows, total = await fetch_page(
-            self._session, _counted(reach), order=order, limit=limit, offset=offset
+        page = await fetch_page(
+            self._session,
+            _counted(reach),
+            order=sort_order(SORT_COLUMNS, filters.order_by, Tag.id),
+            page=filters,
+            scope=scope_of("tags", reach.owner_id, filters),
         )
-        return [CountedTag(tag, jobs, presets) for tag, jobs, presets, _ in rows], total
+        return page.show(lambda row: CountedTag(*row[:-1]))
 
     async def count(self, owner_id: UUID) -> int:
         """Count the owner's tags."""

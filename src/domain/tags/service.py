@@ -1,6 +1,5 @@
 """The use cases of tags: list, create, rename, delete."""
 
-from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
@@ -10,9 +9,10 @@ from headrace.domain.accounts.reach import Reach
 from headrace.domain.base import Session, database_now
 from headrace.domain.conflicts import TakenError, translate_unique_violation
 from headrace.domain.errors import HeadraceError
+from headrace.domain.paging import ListPage
 from headrace.domain.tags.errors import MAX_TAGS, TooManyTagsError
 from headrace.domain.tags.models import Tag
-from headrace.domain.tags.repository import CountedTag, TagRepository
+from headrace.domain.tags.repository import CountedTag, TagFilter, TagRepository
 
 _UNIQUE_NAME: Final = "uq_tags_owner_id"
 
@@ -65,11 +65,9 @@ class TagService:
             raise TagNotFoundError(tag_id)
         return counted
 
-    async def get_page(
-        self, reach: Reach, order_by: str, limit: int, offset: int
-    ) -> tuple[Sequence[CountedTag], int]:
+    async def get_page(self, reach: Reach, filters: TagFilter) -> ListPage[CountedTag]:
         """Return a page of the tags within reach, and the number of all of them."""
-        return await self._repository.fetch_page(reach, order_by, limit, offset)
+        return await self._repository.fetch_page(reach, filters)
 
     async def rename(self, tag_id: UUID, reach: Reach, name: str) -> CountedTag:
         """Give a tag another name. Jobs and presets keep it.

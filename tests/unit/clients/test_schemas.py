@@ -18,6 +18,9 @@ from headrace.api.jobs import schemas as job_schemas
 from headrace.api.live import frames as streamed
 from headrace.api.presets import schemas as preset_schemas
 from headrace.domain.events import news, types
+from headrace.domain.queues import models as queues
+from headrace.domain.statistics import models as statistics
+from headrace.domain.workers import repository as workers
 from headrace_client import frames, views
 
 TYPESCRIPT = Path(__file__).parents[3] / "clients" / "typescript" / "src" / "index.d.ts"
@@ -41,6 +44,10 @@ VIEWS: list[tuple[type[Struct], type[Struct]]] = [
     (views.ApiKey, account_schemas.ApiKeyView),
     (views.NewApiKey, account_schemas.NewApiKeyView),
     (views.JobToken, account_schemas.JobTokenView),
+    (views.Stats, statistics.JobStatistics),
+    (views.Queue, queues.QueueNumbers),
+    (views.Scaling, queues.ScalingNumbers),
+    (views.Worker, workers.LiveWorker),
     (frames.JobSummary, news.JobSummary),
     (frames.JobDeleted, news.JobDeleted),
     (frames.JobsBeat, streamed.JobsBeat),

@@ -26,7 +26,7 @@ from headrace_client.files import CHUNK_BYTES, atomic_target
 from headrace_client.position import JobsPosition, Position
 from headrace_client.references import Reference, id_of
 from headrace_client.tries import Tries
-from headrace_client.views import Job, Page, StepRun, StoredFile
+from headrace_client.views import Job, JobPage, Page, StepRun, StoredFile
 
 T = TypeVar("T")
 
@@ -145,7 +145,7 @@ class AsyncClient(AsyncResources):
         """Fetch one job."""
         return await self._send(calls.show(job))
 
-    async def jobs(self, **filters: Unpack[JobFilter]) -> Page[Job]:
+    async def jobs(self, **filters: Unpack[JobFilter]) -> JobPage:
         """List jobs, newest first by default."""
         return await self._send(calls.jobs(filters))
 
@@ -175,9 +175,11 @@ class AsyncClient(AsyncResources):
         """Queue a failed job again. Steps that have succeeded are not repeated."""
         return await self._send(calls.retry(job))
 
-    async def files(self, job: Reference, *, limit: int = 100, offset: int = 0) -> Page[StoredFile]:
+    async def files(
+        self, job: Reference, *, limit: int = 100, offset: int = 0, after: str | None = None
+    ) -> Page[StoredFile]:
         """List the files of a job, oldest first."""
-        return await self._send(calls.files(job, limit, offset))
+        return await self._send(calls.files(job, limit, offset, after))
 
     async def all_files(self, **filters: Unpack[FileFilter]) -> Page[StoredFile]:
         """List uploads and the files of all jobs, newest first by default."""

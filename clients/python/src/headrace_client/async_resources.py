@@ -1,15 +1,30 @@
-"""The calls for pipelines, presets, tags, the account and job tokens, as methods of `AsyncClient`."""
+"""The calls for pipelines, presets, tags, accounts, job tokens and numbers, as methods of `AsyncClient`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypeVar, Unpack
 
+from headrace_client import number_calls
 from headrace_client import resource_calls as calls
 from headrace_client.calls import Call, JobTerms
 from headrace_client.references import Reference
 from headrace_client.resource_calls import PresetChanges, PresetFilter
-from headrace_client.views import ApiKey, Job, JobToken, Me, NewApiKey, Page, Pipeline, Preset, Tag
+from headrace_client.views import (
+    ApiKey,
+    Job,
+    JobToken,
+    Me,
+    NewApiKey,
+    Page,
+    Pipeline,
+    Preset,
+    Queue,
+    Scaling,
+    Stats,
+    Tag,
+    Worker,
+)
 
 T = TypeVar("T")
 
@@ -80,9 +95,11 @@ class AsyncResources(ABC):
         """Submit a job of a preset. The same *key* again returns the same job."""
         return await self._send(calls.submit_preset(preset, key, options))
 
-    async def tags(self, *, limit: int = 100, offset: int = 0, order_by: str = "name") -> Page[Tag]:
+    async def tags(
+        self, *, limit: int = 100, offset: int = 0, order_by: str = "name", after: str | None = None
+    ) -> Page[Tag]:
         """List the caller's tags, by name."""
-        return await self._send(calls.tags(limit, offset, order_by))
+        return await self._send(calls.tags(limit, offset, order_by, after))
 
     async def create_tag(self, name: str) -> Tag:
         """Create a tag. Jobs and presets create the tags that they name by themselves."""
@@ -100,9 +117,9 @@ class AsyncResources(ABC):
         """Fetch the caller, as the service has authenticated it, and how much of its quotas is used."""
         return await self._send(calls.me())
 
-    async def api_keys(self, *, limit: int = 100, offset: int = 0) -> Page[ApiKey]:
+    async def api_keys(self, *, limit: int = 100, offset: int = 0, after: str | None = None) -> Page[ApiKey]:
         """List the caller's API keys, newest first. A caller with an API key may not."""
-        return await self._send(calls.api_keys(limit, offset))
+        return await self._send(calls.api_keys(limit, offset, after))
 
     async def create_api_key(
         self, name: str, scopes: Sequence[str], *, expires_at: datetime | None = None
@@ -126,3 +143,19 @@ class AsyncResources(ABC):
     async def revoke_job_tokens(self, job: Reference) -> None:
         """Revoke all tokens of the job that were issued up to now."""
         await self._send(calls.revoke_job_tokens(job))
+
+    async def stats(self, *, window: str = "1h", pipeline: str | None = None) -> Stats:
+        """Fetch how many jobs are in each state, and how many ended within *window*, and how fast."""
+        return await self._send(number_calls.stats(window, pipeline))
+
+    async def queues(self) -> list[Queue]:
+        """List the queues with what waits and runs in them."""
+        return await self._send(number_calls.queues())
+
+    async def scaling(self, queue: str, *, slots: int = 50) -> Scaling:
+        """Fetch how many workers with so many *slots* a queue needs."""
+        return await self._send(number_calls.scaling(queue, slots))
+
+    async def workers(self) -> list[Worker]:
+        """List the live workers with the jobs that they run."""
+        return await self._send(number_calls.workers())

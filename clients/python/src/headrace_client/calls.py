@@ -13,7 +13,7 @@ from msgspec import Struct
 from headrace_client.address import API
 from headrace_client.frames import AnyEvent, read_frame
 from headrace_client.references import Reference, id_of
-from headrace_client.views import Job, Page, StepRun, StoredFile
+from headrace_client.views import Job, JobPage, Page, StepRun, StoredFile
 
 T = TypeVar("T")
 
@@ -58,6 +58,7 @@ class JobFilter(TypedDict, total=False):
     order_by: str
     limit: int
     offset: int
+    after: str
 
 
 class JobsWatchFilter(TypedDict, total=False):
@@ -77,6 +78,7 @@ class FileFilter(TypedDict, total=False):
     order_by: str
     limit: int
     offset: int
+    after: str
 
 
 class EventPage(Struct, frozen=True):
@@ -109,7 +111,7 @@ class _RawEventPage(Struct):
 
 
 read_job: Final = msgspec.json.Decoder(Job).decode
-_read_jobs: Final = msgspec.json.Decoder(Page[Job]).decode
+_read_jobs: Final = msgspec.json.Decoder(JobPage).decode
 _read_batch: Final = msgspec.json.Decoder(_Items[Job]).decode
 _read_file: Final = msgspec.json.Decoder(StoredFile).decode
 _read_files: Final = msgspec.json.Decoder(Page[StoredFile]).decode
@@ -157,7 +159,7 @@ def show(job: Reference) -> Call[Job]:
     return Call(method="GET", path=path_of("jobs", job), read=read_job, is_repeatable=True)
 
 
-def jobs(filters: JobFilter) -> Call[Page[Job]]:
+def jobs(filters: JobFilter) -> Call[JobPage]:
     return Call(method="GET", path="/jobs", read=_read_jobs, is_repeatable=True, params=query_of(filters))
 
 
@@ -191,8 +193,8 @@ def retry(job: Reference) -> Call[Job]:
     return Call(method="POST", path=path_of("jobs", job, "/retry"), read=read_job)
 
 
-def files(job: Reference, limit: int, offset: int) -> Call[Page[StoredFile]]:
-    params = {"limit": limit, "offset": offset}
+def files(job: Reference, limit: int, offset: int, after: str | None) -> Call[Page[StoredFile]]:
+    params = query_of({"limit": limit, "offset": offset, "after": after})
     path = path_of("jobs", job, "/files")
     return Call(method="GET", path=path, read=_read_files, is_repeatable=True, params=params)
 

@@ -24,7 +24,7 @@ from headrace_client.position import JobsPosition, Position
 from headrace_client.references import Reference, id_of
 from headrace_client.resources import Resources
 from headrace_client.tries import Tries
-from headrace_client.views import Job, Page, StepRun, StoredFile
+from headrace_client.views import Job, JobPage, Page, StepRun, StoredFile
 from headrace_client.watch import JobsWatch, Watch
 
 T = TypeVar("T")
@@ -141,7 +141,7 @@ class Client(Resources):
         """Fetch one job."""
         return self._send(calls.show(job))
 
-    def jobs(self, **filters: Unpack[JobFilter]) -> Page[Job]:
+    def jobs(self, **filters: Unpack[JobFilter]) -> JobPage:
         """List jobs, newest first by default."""
         return self._send(calls.jobs(filters))
 
@@ -171,9 +171,11 @@ class Client(Resources):
         """Queue a failed job again. Steps that have succeeded are not repeated."""
         return self._send(calls.retry(job))
 
-    def files(self, job: Reference, *, limit: int = 100, offset: int = 0) -> Page[StoredFile]:
+    def files(
+        self, job: Reference, *, limit: int = 100, offset: int = 0, after: str | None = None
+    ) -> Page[StoredFile]:
         """List the files of a job, oldest first."""
-        return self._send(calls.files(job, limit, offset))
+        return self._send(calls.files(job, limit, offset, after))
 
     def all_files(self, **filters: Unpack[FileFilter]) -> Page[StoredFile]:
         """List uploads and the files of all jobs, newest first by default."""

@@ -21,6 +21,7 @@ class PresetFilter(TypedDict, total=False):
     order_by: str
     limit: int
     offset: int
+    after: str
 
 
 class PresetChanges(TypedDict, total=False):
@@ -125,8 +126,8 @@ def submit_preset(reference: Reference, key: str | None, options: JobTerms) -> C
     )
 
 
-def tags(limit: int, offset: int, order_by: str) -> Call[Page[Tag]]:
-    params = {"limit": limit, "offset": offset, "order_by": order_by}
+def tags(limit: int, offset: int, order_by: str, after: str | None) -> Call[Page[Tag]]:
+    params = query_of({"limit": limit, "offset": offset, "order_by": order_by, "after": after})
     return Call(method="GET", path="/tags", read=_read_tags, is_repeatable=True, params=params)
 
 
@@ -152,8 +153,8 @@ def me() -> Call[Me]:
     return Call(method="GET", path="/me", read=_read_me, is_repeatable=True)
 
 
-def api_keys(limit: int, offset: int) -> Call[Page[ApiKey]]:
-    params = {"limit": limit, "offset": offset}
+def api_keys(limit: int, offset: int, after: str | None) -> Call[Page[ApiKey]]:
+    params = query_of({"limit": limit, "offset": offset, "after": after})
     return Call(method="GET", path="/api-keys", read=_read_keys, is_repeatable=True, params=params)
 
 

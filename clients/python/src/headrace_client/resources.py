@@ -1,15 +1,30 @@
-"""The calls for pipelines, presets, tags, the account and job tokens, as methods of `Client`."""
+"""The calls for pipelines, presets, tags, accounts, job tokens and numbers, as methods of `Client`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypeVar, Unpack
 
+from headrace_client import number_calls
 from headrace_client import resource_calls as calls
 from headrace_client.calls import Call, JobTerms
 from headrace_client.references import Reference
 from headrace_client.resource_calls import PresetChanges, PresetFilter
-from headrace_client.views import ApiKey, Job, JobToken, Me, NewApiKey, Page, Pipeline, Preset, Tag
+from headrace_client.views import (
+    ApiKey,
+    Job,
+    JobToken,
+    Me,
+    NewApiKey,
+    Page,
+    Pipeline,
+    Preset,
+    Queue,
+    Scaling,
+    Stats,
+    Tag,
+    Worker,
+)
 
 T = TypeVar("T")
 
@@ -78,9 +93,11 @@ class Resources(ABC):
         """Submit a job of a preset. The same *key* again returns the same job."""
         return self._send(calls.submit_preset(preset, key, options))
 
-    def tags(self, *, limit: int = 100, offset: int = 0, order_by: str = "name") -> Page[Tag]:
+    def tags(
+        self, *, limit: int = 100, offset: int = 0, order_by: str = "name", after: str | None = None
+    ) -> Page[Tag]:
         """List the caller's tags, by name."""
-        return self._send(calls.tags(limit, offset, order_by))
+        return self._send(calls.tags(limit, offset, order_by, after))
 
     def create_tag(self, name: str) -> Tag:
         """Create a tag. Jobs and presets create the tags that they name by themselves."""
@@ -98,9 +115,9 @@ class Resources(ABC):
         """Fetch the caller, as the service has authenticated it, and how much of its quotas is used."""
         return self._send(calls.me())
 
-    def api_keys(self, *, limit: int = 100, offset: int = 0) -> Page[ApiKey]:
+    def api_keys(self, *, limit: int = 100, offset: int = 0, after: str | None = None) -> Page[ApiKey]:
         """List the caller's API keys, newest first. A caller with an API key may not."""
-        return self._send(calls.api_keys(limit, offset))
+        return self._send(calls.api_keys(limit, offset, after))
 
     def create_api_key(
         self, name: str, scopes: Sequence[str], *, expires_at: datetime | None = None
@@ -122,3 +139,19 @@ class Resources(ABC):
     def revoke_job_tokens(self, job: Reference) -> None:
         """Revoke all tokens of the job that were issued up to now."""
         self._send(calls.revoke_job_tokens(job))
+
+    def stats(self, *, window: str = "1h", pipeline: str | None = None) -> Stats:
+        """Fetch how many jobs are in each state, and how many ended within *window*, and how fast."""
+        return self._send(number_calls.stats(window, pipeline))
+
+    def queues(self) -> list[Queue]:
+        """List the queues with what waits and runs in them."""
+        return self._send(number_calls.queues())
+
+    def scaling(self, queue: str, *, slots: int = 50) -> Scaling:
+        """Fetch how many workers with so many *slots* a queue needs."""
+        return self._send(number_calls.scaling(queue, slots))
+
+    def workers(self) -> list[Worker]:
+        """List the live workers with the jobs that they run."""
+        return self._send(number_calls.workers())

@@ -202,10 +202,99 @@ class JobToken(Struct, frozen=True, kw_only=True):
     expires_at: datetime
 
 
+class StateCounts(Struct, frozen=True, kw_only=True):
+    """How many jobs are in each state. Counts above 10,000 are estimates."""
+
+    queued: int
+    running: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    queued_is_estimate: bool = False
+    running_is_estimate: bool = False
+    succeeded_is_estimate: bool = False
+    failed_is_estimate: bool = False
+    cancelled_is_estimate: bool = False
+
+
+class Percentiles(Struct, frozen=True, kw_only=True):
+    """Durations below which 50, 95 and 99 % of the jobs stay."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class Stats(Struct, frozen=True, kw_only=True):
+    """The numbers of jobs. Rates and percentiles are those of the last *measured_seconds*."""
+
+    at: datetime
+    window_seconds: int
+    measured_seconds: float
+    pipeline: str | None
+    counts: StateCounts
+    ended_jobs: int
+    finished_per_minute: float
+    failed_per_minute: float
+    start_latency_seconds: Percentiles | None
+    duration_seconds: Percentiles | None
+
+
+class Queue(Struct, frozen=True, kw_only=True):
+    """What waits and runs in one queue, and how many live workers serve it."""
+
+    name: str
+    queued: int
+    oldest_due_at: datetime | None
+    running: int
+    workers: int
+    queued_is_estimate: bool = False
+
+
+class Scaling(Struct, frozen=True, kw_only=True):
+    """How many workers a queue needs. *gated*: due jobs that no worker may start."""
+
+    value: int
+    due: int
+    due_soon: int
+    running: int
+    gated: int
+    oldest_due_seconds: float
+    slots_per_worker: int
+    wanted_workers: int
+    due_is_estimate: bool = False
+
+
+class Worker(Struct, frozen=True, kw_only=True):
+    """One live worker, and the ids of the jobs that it runs and that the caller may see."""
+
+    id: str
+    queues: list[str]
+    concurrency: int
+    running: list[UUID]
+    started_at: datetime
+    last_seen_at: datetime
+
+
 class Page(Struct, Generic[T], frozen=True, kw_only=True):
-    """One page of a list. *total* counts all matching items."""
+    """One page of a list. *total* counts all matching items.
+
+    *next* is the cursor of the page behind it, to be given as *after*; None for the last page.
+    *total_is_estimate*: there are more than 10,000 items, and *total* is an estimate.
+    """
 
     items: Sequence[T]
     total: int
     limit: int
     offset: int
+    total_is_estimate: bool = False
+    next: str | None = None
+
+
+class JobPage(Page[Job], frozen=True, kw_only=True):
+    """One page of jobs.
+
+    *searched_back_to*: only the jobs created since then were looked at; None: all were.
+    """
+
+    searched_back_to: datetime | None = None

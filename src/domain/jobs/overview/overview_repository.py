@@ -9,18 +9,22 @@ from msgspec import Struct
 
 from headrace.domain.database import Database, Row
 from headrace.domain.events.news import JobSummary
+from headrace.domain.jobs.job_lists import MAX_LOOKED_JOBS
 from headrace.domain.jobs.overview.overview import OverviewFilter
 
+# A filter without an index is applied to so many of the newest jobs, and not to millions.
 _NEWEST: Final = """
-SELECT id, event_seq, state, progress, pipeline FROM jobs
-WHERE owner_id = $1{conditions} ORDER BY created_at DESC, id DESC LIMIT $2
+SELECT id, event_seq, state, progress, pipeline FROM (
+    SELECT id, event_seq, state, progress, pipeline, created_at FROM jobs
+    WHERE owner_id = $1{state} ORDER BY created_at DESC, id DESC LIMIT {looked}
+) newest WHERE true{conditions} ORDER BY created_at DESC, id DESC LIMIT $2
 """
 
 _CONDITIONS: Final = {
-    "state": " AND state = ${}",
     "pipeline": " AND pipeline = ${}",
-    "tag": " AND id IN (SELECT l.job_id FROM tags t JOIN job_tags l ON l.tag_id = t.id"
-    " WHERE t.owner_id = $1 AND t.name = ${})",
+    # The LIMIT keeps PostgreSQL from collecting all jobs of the tag.
+    "tag": " AND (SELECT true FROM job_tags l JOIN tags t ON t.id = l.tag_id"
+    " WHERE l.job_id = newest.id AND t.owner_id = $1 AND t.name = ${} LIMIT 1)",
 }
 
 _TAGGED: Final = """
@@ -97,12 +101,16 @@ class OverviewRepository:
     async def fetch_newest(self, owner_id: UUID, filters: OverviewFilter, limit: int) -> list[JobSummary]:
         """Return the newest jobs that match, newest first."""
         arguments: list[object] = [owner_id, limit]
-        conditions = ""
+        state = conditions = ""
+        if filters.state is not None:
+            arguments.append(str(filters.state))
+            state = f" AND state = ${len(arguments)}"
         for name, condition in _CONDITIONS.items():
             if (value := getattr(filters, name)) is not None:
                 arguments.append(str(value))
                 conditions += condition.format(len(arguments))
-        rows = await self._database.fetch(_NEWEST.format(conditions=conditions), *arguments)
+        statement = _NEWEST.format(looked=MAX_LOOKED_JOBS, state=state, conditions=conditions)
+        rows = await self._database.fetch(statement, *arguments)
         return [_summary(row) for row in rows]
 
     async def fetch_tagged(self, owner_id: UUID, tag: str, job_ids: Sequence[UUID]) -> set[UUID]:

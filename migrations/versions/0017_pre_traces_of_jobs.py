@@ -3,14 +3,14 @@
 The column is null for jobs that are not traced. Adding it does not rewrite the table.
 
 Revision ID: 0017
-Revises: 0015
+Revises: 0016
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0017"
-down_revision = "0015"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 works_with = "0010"

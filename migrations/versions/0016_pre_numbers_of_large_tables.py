@@ -1,0 +1,35 @@
+"""What lists and numbers need on tables of millions of rows
+
+An index of ended jobs by their end, for the statistics of all users: an end adds one entry, and nothing else
+changes it. An index of files in the order of lists, of each owner and of all. Statistics about owner, state
+and pipeline together, from which PostgreSQL estimates counts that are too large to be counted.
+
+Revision ID: 0016
+Revises: 0015
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0016"
+down_revision = "0015"
+branch_labels = None
+depends_on = None
+works_with = "0010"
+
+
+def upgrade() -> None:
+    op.create_index(
+        "ix_jobs_finished", "jobs", ["finished_at"], postgresql_where=sa.text("finished_at IS NOT NULL")
+    )
+    newest = [sa.text("created_at DESC"), sa.text("id DESC")]
+    op.create_index("ix_files_newest", "files", newest)
+    op.create_index("ix_files_owner_newest", "files", ["owner_id", *newest])
+    op.execute("CREATE STATISTICS jobs_kinds (mcv) ON owner_id, state, pipeline FROM jobs")
+
+
+def downgrade() -> None:
+    op.execute("DROP STATISTICS jobs_kinds")
+    op.drop_index("ix_files_owner_newest", table_name="files")
+    op.drop_index("ix_files_newest", table_name="files")
+    op.drop_index("ix_jobs_finished", table_name="jobs")

@@ -1,0 +1,336 @@
+"""Which jobs a list reads: as many as it needs, and never more than a bound, however many jobs there are.
+
+The order of submission has an index for each owner, and so has each state of an owner's jobs. Other filters
+and orders have none with which PostgreSQL would find a page of millions of jobs. If few jobs match one of
+these filters, they are looked up, and the list is complete. Otherwise the list looks at a window of
+`MAX_LOOKED_JOBS` jobs in the order of submission, and says where the window ended.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, Self
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    Subquery,
+    Uuid,
+    any_,
+    case,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+    union_all,
+)
+
+from headrace.domain.accounts.reach import Reach
+from headrace.domain.base import Session
+from headrace.domain.cursors import Order, Position, SortColumn, behind
+from headrace.domain.jobs.claim_rules import IS_SUSPECT_SQL, MAY_BE_CLAIMED_SQL
+from headrace.domain.jobs.filters import JobFilter
+from headrace.domain.jobs.models import Job
+from headrace.domain.jobs.states import FINAL_STATES, JobState
+from headrace.domain.paging import MAX_COUNTED, SortColumns, sort_order
+from headrace.domain.tags.models import JOB_TAGS, Tag
+
+MAX_LOOKED_JOBS: Final = 50_000
+"""A list that has to test jobs one by one tests so many."""
+
+SORT_COLUMNS: Final[SortColumns] = {
+    "created_at": Job.created_at,
+    "run_at": Job.run_at,
+    "priority": Job.priority,
+    "finished_at": Job.finished_at,
+}
+
+MAX_CLOCK_SKEW: Final = timedelta(minutes=1)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_COLUMNS: Final = (
+    Job.id,
+    Job.owner_id,
+    Job.created_at,
+    Job.pipeline,
+    Job.queue,
+    Job.state,
+    Job.preset_id,
+    Job.run_at,
+    Job.priority,
+    Job.finished_at,
+)
+# PostgreSQL proves that a partial index serves these only if the state is a literal.
+_UNFINISHED: Final = {
+    JobState.QUEUED: (text(MAY_BE_CLAIMED_SQL), text(f"state = 'queued' AND {IS_SUSPECT_SQL}")),
+    JobState.RUNNING: (text("state = 'running'"),),
+}
+
+
+_HasTag = Callable[[Any, str, Reach], ColumnElement[bool]]
+
+
+class JobSelection(Struct, frozen=True):
+    """The jobs of one page.
+
+    *ids* selects one row more than the page has, in its order. *counted* selects those that match, and
+    *estimated* as well, in a form that PostgreSQL's planner has statistics for.
+    *looked_back_to*: only the jobs created since then were looked at; None: all were. *resume_at* is the
+    position at which a page goes on that has no rows left in its window.
+    """
+
+    ids: Select[Any]
+    counted: Select[Any]
+    estimated: Select[Any]
+    looked_back_to: datetime | None = None
+    resume_at: Position | None = None
+    is_whole: bool = True
+    """Whether *counted* selects all jobs that match, and not only those in a window."""
+
+
+class JobLists(Struct, frozen=True):
+    """Selects the jobs of pages within a caller's reach, for one filter."""
+
+    session: Session
+    reach: Reach
+    filters: JobFilter
+
+    @classmethod
+    async def of(cls, session: Session, reach: Reach, filters: JobFilter) -> Self:
+        """Return the lists for *filters*. If one of them is rare, the jobs that match it are looked up."""
+        lists = cls(session, reach, filters)
+        if filters.found is not None or lists._is_served_by_index or lists._merges_states:
+            return lists
+        found = await _look_up(session, reach, filters)
+        return lists if found is None else cls(session, reach, replace(filters, found=found))
+
+    @property
+    def order(self) -> Order:
+        """The order of the list. Jobs of all users are in the order of their ids."""
+        name = self.filters.order_by
+        if name.removeprefix("-") == "created_at" and not self._owner_ids:
+            return (SortColumn(Job.id, name.startswith("-")),)
+        if self._is_by_end:
+            is_descending = name.startswith("-")
+            return SortColumn(Job.finished_at, is_descending), SortColumn(Job.id, is_descending)
+        return sort_order(SORT_COLUMNS, name, Job.id)
+
+    async def select(self, position: Position | None) -> JobSelection:
+        """Return the selection of the page behind *position*, or of the one at the filter's offset."""
+        if self.filters.found is not None or self._is_served_by_index:
+            return self._select_all(position)
+        if self._merges_states:
+            return self._select_by_state(position)
+        return await self._select_in_window(position)
+
+    @property
+    def _owner_ids(self) -> list[UUID]:
+        return [owner for owner in (self.reach.owner_id, self.filters.owner_id) if owner is not None]
+
+    @property
+    def _is_by_submission(self) -> bool:
+        return self.filters.order_by.removeprefix("-") == "created_at"
+
+    @property
+    def _is_by_end(self) -> bool:
+        """Whether the list is that of the jobs of all users that have ended, in the order of their ends."""
+        is_by_end = self.filters.order_by.removeprefix("-") == "finished_at"
+        states = self.filters.states
+        return is_by_end and not self._owner_ids and bool(states) and states <= FINAL_STATES
+
+    @property
+    def _follows_index(self) -> bool:
+        """Whether the windows of a list are one behind the other in the list's own order."""
+        return self._is_by_submission or self._is_by_end
+
+    @property
+    def _is_served_by_index(self) -> bool:
+        states = len(self.filters.states) <= 1 if self._owner_ids else not self.filters.states
+        return self._is_by_submission and states and not self._has_other_filters
+
+    @property
+    def _merges_states(self) -> bool:
+        return self._is_by_submission and bool(self._owner_ids) and not self._has_other_filters
+
+    @property
+    def _has_other_filters(self) -> bool:
+        filters = self.filters
+        others = (filters.pipeline, filters.queue, filters.tag, filters.preset_id)
+        return any(value is not None for value in others)
+
+    def _select_all(self, position: Position | None) -> JobSelection:
+        matching = select(Job).where(*self._indexed(), *self._others(Job, _has_tag))
+        ids = self._cut(matching, self.order, position).with_only_columns(Job.id)
+        return JobSelection(ids, matching, matching)
+
+    def _select_by_state(self, position: Position | None) -> JobSelection:
+        """Merge the pages of each state, each of which is in the order of an index."""
+        rows = self.filters.offset + self.filters.limit + 1
+        parts = []
+        for state in sorted(self.filters.states):
+            part = select(Job.id, Job.created_at).where(*self._indexed(), Job.state == JobState(state))
+            part = part if position is None else part.where(behind(self.order, position))
+            parts.append(select(part.order_by(*_elements(self.order)).limit(rows).subquery()))
+        merged = union_all(*parts).subquery()
+        order = _on(merged, self.order)
+        ids = select(merged.c.id).order_by(*_elements(order)).limit(self.filters.limit + 1)
+        counted = select(Job).where(*self._indexed(), *self._others(Job, _has_tag))
+        return JobSelection(ids.offset(self.filters.offset), counted, counted)
+
+    async def _select_in_window(self, position: Position | None) -> JobSelection:
+        start = position if self._follows_index else None
+        window = self._window(start)
+        matching = select(window.c.id).where(*self._others(window.c, _is_tagged))
+        order = _on(window, self.order)
+        ids = self._cut(matching, order, None if self._follows_index else position)
+        whole = self._window(None) if start is not None else window
+        counted = select(whole.c.id).where(*self._others(whole.c, _is_tagged))
+        estimated = select(Job).where(*self._indexed(), *self._others(Job, _has_tag))
+        end = await self._window_end(start)
+        if end is None:
+            is_whole = start is None or await self._window_end(None) is None
+            return JobSelection(ids, counted, estimated, is_whole=is_whole)
+        last, first_beyond = end
+        return JobSelection(
+            ids,
+            counted,
+            estimated,
+            # Jobs of a batch have the same time.
+            looked_back_to=first_beyond.created_at + _MICROSECOND if self._looks_back else None,
+            resume_at=[getattr(last, column.name) for column in self._base_order]
+            if self._follows_index
+            else None,
+            is_whole=False,
+        )
+
+    @property
+    def _looks_back(self) -> bool:
+        """Whether the window ends at a time of submission, before which nothing was looked at."""
+        is_newest_first = self.filters.order_by.startswith("-")
+        return not self._is_by_end and (not self._is_by_submission or is_newest_first)
+
+    @property
+    def _base_order(self) -> Order:
+        if self._follows_index:
+            return self.order
+        return JobLists(self.session, self.reach, replace(self.filters, order_by="-created_at")).order
+
+    def _base(self, start: Position | None) -> Select[Any]:
+        rows = select(*_COLUMNS).where(*self._indexed())
+        if start is not None:
+            rows = rows.where(behind(self._base_order, start))
+        return rows.order_by(*_elements(self._base_order))
+
+    def _window(self, start: Position | None) -> Subquery:
+        return self._base(start).limit(MAX_LOOKED_JOBS).subquery()
+
+    async def _window_end(self, start: Position | None) -> Sequence[Any] | None:
+        """Return the last job of the window and the first behind it; None if there is none behind it."""
+        base = self._base(start).with_only_columns(Job.id, Job.created_at, Job.finished_at)
+        rows = (await self.session.execute(base.offset(MAX_LOOKED_JOBS - 1).limit(2))).all()
+        return rows if len(rows) == 2 else None
+
+    def _cut(self, matching: Select[Any], order: Order, position: Position | None) -> Select[Any]:
+        rows = matching if position is None else matching.where(behind(order, position))
+        return rows.order_by(*_elements(order)).limit(self.filters.limit + 1).offset(self.filters.offset)
+
+    def _indexed(self) -> list[ColumnElement[bool]]:
+        """Return the conditions that the index of the order of submission serves."""
+        filters = self.filters
+        conditions = self.reach.within(Job.owner_id, Job.id)
+        if filters.owner_id is not None:
+            conditions.append(Job.owner_id == filters.owner_id)
+        if self._is_by_end:
+            conditions.append(Job.finished_at.is_not(None))
+        if self._owner_ids and len(filters.states) == 1:
+            conditions.append(Job.state == JobState(*filters.states))
+        if filters.created_after is not None:
+            conditions.append(Job.created_at >= filters.created_after)
+            if not self._owner_ids:
+                conditions.append(Job.id >= first_id_at(filters.created_after - MAX_CLOCK_SKEW))
+        if filters.created_before is not None:
+            conditions.append(Job.created_at < filters.created_before)
+            if not self._owner_ids:
+                conditions.append(Job.id < first_id_at(filters.created_before + MAX_CLOCK_SKEW))
+        return conditions
+
+    def _others(self, jobs: Any, has_tag: _HasTag) -> Iterator[ColumnElement[bool]]:
+        """Yield the conditions that jobs are tested for one by one. *jobs* has the columns of jobs."""
+        filters = self.filters
+        if filters.found is not None:
+            yield jobs.id == any_(literal(list(filters.found), ARRAY(Uuid)))
+        if filters.states and not (self._owner_ids and len(filters.states) == 1):
+            yield jobs.state.in_(sorted(JobState(state) for state in filters.states))
+        if filters.preset_id is not None:
+            yield jobs.preset_id == filters.preset_id
+        if filters.pipeline is not None:
+            yield jobs.pipeline == filters.pipeline
+        if filters.queue is not None:
+            yield jobs.queue == filters.queue
+        if filters.tag is not None:
+            yield has_tag(jobs.id, filters.tag, self.reach)
+
+
+def first_id_at(moment: datetime) -> UUID:
+    """Return the least UUID of version 7 that is made at *moment*."""
+    milliseconds = max(int(moment.timestamp() * 1000), 0)
+    return UUID(int=(milliseconds << 80) | (7 << 76) | (2 << 62))
+
+
+def _elements(order: Order) -> list[ColumnElement[Any]]:
+    return [column.ordered for column in order]
+
+
+def _on(rows: Subquery, order: Order) -> Order:
+    """Return *order* by the columns of a subquery."""
+    return [SortColumn(rows.c[column.name], column.is_descending, column.nulls_last) for column in order]
+
+
+def _has_tag(job_id: Any, tag: str, reach: Reach) -> ColumnElement[bool]:
+    """Return the condition that a job has a tag, for a few jobs."""
+    links = select(JOB_TAGS.c.job_id).join(Tag, Tag.id == JOB_TAGS.c.tag_id)
+    condition: ColumnElement[bool] = job_id.in_(links.where(Tag.name == tag, *reach.within(Tag.owner_id)))
+    return condition
+
+
+def _is_tagged(job_id: Any, tag: str, reach: Reach) -> ColumnElement[bool]:
+    """Return the same condition for each job of a window.
+
+    The LIMIT keeps PostgreSQL from collecting all jobs of the tag: it looks up the tags of each job.
+    """
+    links: Select[Any] = (
+        select(literal_column("true")).select_from(JOB_TAGS).join(Tag, Tag.id == JOB_TAGS.c.tag_id)
+    )
+    links = links.where(JOB_TAGS.c.job_id == job_id, Tag.name == tag, *reach.within(Tag.owner_id))
+    return func.coalesce(links.limit(1).scalar_subquery(), literal_column("false"))
+
+
+async def _look_up(session: Session, reach: Reach, filters: JobFilter) -> Sequence[UUID] | None:
+    """Return the jobs that match one of the filters, if these are few; None: none of the filters is rare."""
+    for candidates in _candidates(reach, filters):
+        rows = candidates.limit(MAX_COUNTED + 1).subquery()
+        ids = case((func.count() <= MAX_COUNTED, func.array_agg(rows.c.id)))
+        count, found = (await session.execute(select(func.count(), ids).select_from(rows))).one()
+        if count <= MAX_COUNTED:
+            return tuple(found or ())
+    return None
+
+
+def _candidates(reach: Reach, filters: JobFilter) -> Iterator[Select[Any]]:
+    """Yield for each filter that has an index a select of the ids of its jobs, whosesoever they are."""
+    if filters.preset_id is not None:
+        yield select(Job.id).where(Job.preset_id == filters.preset_id)
+    if filters.tag is not None:
+        tags = select(Tag.id).where(Tag.name == filters.tag, *reach.within(Tag.owner_id))
+        yield select(JOB_TAGS.c.job_id.label("id")).where(JOB_TAGS.c.tag_id.in_(tags))
+    if filters.states and filters.states <= _UNFINISHED.keys():
+        conditions = [condition for state in filters.states for condition in _UNFINISHED[JobState(state)]]
+        parts = [
+            select(Job.id).where(condition).limit(MAX_COUNTED + 1).subquery() for condition in conditions
+        ]
+        yield select(union_all(*(select(part.c.id) for part in parts)).subquery().c.id)
+    if filters.pipeline is not None:
+        yield select(Job.id).where(Job.pipeline == filters.pipeline)

@@ -1,0 +1,113 @@
+"""Queries about queues, each of which reads a bounded number of jobs however many there are."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from headrace.domain.database import Database
+from headrace.domain.plan_estimates import planned_rows
+from headrace.domain.queues import queue_sql
+from headrace.domain.queues.models import QueueNumbers, ScalingNumbers, wanted_workers
+
+MAX_QUEUES: Final = 1_000
+MAX_COUNTED: Final = 10_000
+MAX_DUE: Final = 5_000
+"""Up to so many due jobs are counted for autoscalers, which ask often."""
+_MAX_COUNTED_IN_ALL: Final = 50_000
+_MIN_COUNTED: Final = 100
+# A plan for an estimate takes about a millisecond.
+_MAX_ESTIMATES: Final = 20
+_MAX_OLDEST: Final = 1_000
+_MIN_OLDEST: Final = 10
+
+
+class QueueRepository:
+    """The numbers of queues, over all jobs or those of one owner."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def fetch_queues(
+        self, owner_id: UUID | None, serving: Sequence[Sequence[str]]
+    ) -> list[QueueNumbers]:
+        """Return the queues that have jobs or workers, by name. *serving*: the queues of each live worker.
+
+        With *owner_id*, only the jobs of that user count.
+        """
+        running = await self._fetch_running(owner_id)
+        workers: dict[str, int] = {}
+        for queues in serving:
+            for name in queues:
+                workers[name] = workers.get(name, 0) + 1
+        if owner_id is None:
+            rows = await self._database.fetch(queue_sql.NAMES, MAX_QUEUES)
+            names = sorted({row["queue"] for row in rows} | running.keys() | workers.keys())[:MAX_QUEUES]
+            queued = await self._fetch_queued(names)
+        else:
+            queued = await self._fetch_queued_of(owner_id)
+            names = sorted(queued.keys() | running.keys() | workers.keys())[:MAX_QUEUES]
+        nothing = (0, None, False)
+        return [
+            QueueNumbers(
+                name=name,
+                queued=count,
+                oldest_due_at=oldest,
+                running=running.get(name, 0),
+                workers=workers.get(name, 0),
+                queued_is_estimate=is_estimate,
+            )
+            for name in names
+            for count, oldest, is_estimate in [queued.get(name, nothing)]
+        ]
+
+    async def fetch_scaling(self, queue: str, slots: int) -> ScalingNumbers:
+        """Return the numbers of one queue for an autoscaler whose workers have so many *slots*."""
+        (row,) = await self._database.fetch(queue_sql.SCALING, [queue], MAX_DUE + 1, _MAX_OLDEST)
+        due, is_estimate = row["due"] + row["suspects"], row["due"] > MAX_DUE
+        if is_estimate:
+            due = max(due, planned_rows(await self._database.fetch(queue_sql.ESTIMATE_OF_DUE, queue)))
+        wanted = wanted_workers(due, row["running"], slots)
+        return ScalingNumbers(
+            value=wanted,
+            due=due,
+            due_soon=row["due_soon"],
+            running=row["running"],
+            gated=0,
+            oldest_due_seconds=max(row["oldest_due_seconds"], 0.0),
+            slots_per_worker=slots,
+            wanted_workers=wanted,
+            due_is_estimate=is_estimate,
+        )
+
+    async def _fetch_running(self, owner_id: UUID | None) -> Mapping[str, int]:
+        rows = await self._database.fetch(queue_sql.RUNNING, owner_id, MAX_COUNTED)
+        return {row["name"]: row["running"] for row in rows}
+
+    async def _fetch_queued(self, names: Sequence[str]) -> dict[str, tuple[int, datetime | None, bool]]:
+        if not names:
+            return {}
+        counted = min(MAX_COUNTED, max(_MAX_COUNTED_IN_ALL // len(names), _MIN_COUNTED))
+        oldest = min(_MAX_OLDEST, max(MAX_COUNTED // len(names), _MIN_OLDEST))
+        rows = await self._database.fetch(queue_sql.QUEUED, list(names), counted + 1, oldest)
+        queued: dict[str, tuple[int, Any, bool]] = {}
+        estimates = 0
+        for row in rows:
+            count, is_estimate = row["claimable"], row["claimable"] > counted
+            if is_estimate and estimates < _MAX_ESTIMATES:
+                estimates += 1
+                count = max(count, planned_rows(await self._database.fetch(queue_sql.ESTIMATE, row["name"])))
+            queued[row["name"]] = (count + row["suspects"], row["oldest_due_at"], is_estimate)
+        return queued
+
+    async def _fetch_queued_of(self, owner_id: UUID) -> dict[str, tuple[int, datetime | None, bool]]:
+        rows = await self._database.fetch(queue_sql.QUEUED_OF_OWNER, owner_id, MAX_COUNTED + 1)
+        counted = total = sum(row["queued"] for row in rows)
+        is_estimate = counted > MAX_COUNTED
+        if is_estimate:
+            plan = await self._database.fetch(queue_sql.ESTIMATE_OF_OWNER, owner_id)
+            total = max(counted, planned_rows(plan))
+        return {
+            row["name"]: (round(row["queued"] * total / counted), row["oldest_due_at"], is_estimate)
+            for row in rows
+        }
