@@ -38,7 +38,7 @@ async def test_without_quotas_there_is_no_usage(api: Api) -> None:
 
 async def test_users_and_admins_of_a_proxy(api: Api) -> None:
     assert await scopes_of(api, Person(api, "ada").headers) == OWN
-    assert await scopes_of(api, Person(api, "root").headers) == sorted([*OWN, "admin"])
+    assert await scopes_of(api, Person(api, "root").headers) == sorted([*OWN, "admin", "metrics:read"])
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ async def test_the_key_of_an_admin_while_and_after_its_owner_is_one(api: Api) ->
     await root.ask("PATCH", f"/users/{bob_id}", json={"is_admin": False})
     await asyncio.sleep(1)
 
-    assert during == sorted([*GRANTED, "admin"])
+    assert during == sorted([*GRANTED, "admin", "metrics:read"])
     assert await scopes_of(api, key) == ["jobs:read"]
 
 

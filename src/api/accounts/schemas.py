@@ -10,7 +10,6 @@ from headrace.api.schemas import Timestamp, view_of
 from headrace.domain.accounts.admins import Admins
 from headrace.domain.accounts.caller import CurrentUser
 from headrace.domain.accounts.models import ApiKey, AuditEntry, User
-from headrace.domain.accounts.scopes import Scope
 from headrace.domain.quotas.quotas import QuotaUsage
 
 KeyScope = Literal["jobs:read", "jobs:write", "files:read", "files:write", "files:*", "metrics:read", "admin"]
@@ -38,7 +37,7 @@ class MeView(Struct, kw_only=True):
             user,
             is_admin=user.acts_as_admin,
             auth=user.credential,
-            scopes=sorted(user.scopes - (set() if user.acts_as_admin else {Scope.ADMIN})),
+            scopes=sorted(user.effective_scopes),
             quotas=quotas,
         )
 
@@ -69,7 +68,7 @@ class MakeApiKey(Struct, forbid_unknown_fields=True, kw_only=True):
     """The body of POST /api-keys. Without *expires_at* the key is valid until it is deleted."""
 
     name: KeyName
-    scopes: Annotated[list[KeyScope], Meta(min_length=1, max_length=6)]
+    scopes: Annotated[list[KeyScope], Meta(min_length=1, max_length=7)]
     expires_at: Timestamp | None = None
 
 

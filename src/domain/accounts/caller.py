@@ -55,6 +55,12 @@ class CurrentUser(Struct, frozen=True, kw_only=True):
         return self.is_admin and Scope.ADMIN in self.scopes
 
     @property
+    def effective_scopes(self) -> frozenset[Scope]:
+        """The rights without those that only admins have, if the caller is none."""
+        without = set() if self.acts_as_admin else {Scope.ADMIN}
+        return self.scopes - without - (set() if self.is_admin else {Scope.METRICS_READ})
+
+    @property
     def reach(self) -> Reach:
         """The objects that the caller may read and change."""
         if self.credential == "job_token":
